@@ -1,0 +1,1 @@
+"""Finished studies: each a configuration, a run, a result and its report."""

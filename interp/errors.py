@@ -1,0 +1,54 @@
+"""The kinds of error a user can meet: one clear sentence each, and the exit code the command line gives it.
+
+A message says what was given, what was expected and how to mend it. Everything raised on purpose for a user
+derives from `InterpError`; anything else that escapes is a defect of the toolkit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InterpError(ValueError):
+    """The run failed for a reason the user can understand. The base of every kind below."""
+
+    exit_code = 1
+
+
+class UsageError(InterpError):
+    """An argument, option or configuration value that cannot be used as given."""
+
+    exit_code = 2
+
+
+class UnsupportedModelError(UsageError):
+    """A model family, or a feature of one, whose arithmetic is not implemented; it is refused by name."""
+
+
+class MissingInputError(InterpError):
+    """Something the run needs is not there: a file, a folder, a model that would need a network."""
+
+    exit_code = 3
+
+
+class DamagedFileError(MissingInputError):
+    """A file is there but is not what was written: truncated, altered or of another kind."""
+
+
+class CheckFailedError(InterpError):
+    """A number that must agree with another does not; nothing was returned or written on the strength of it."""
+
+    exit_code = 4
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The hint to add to a message about an unknown name.
+
+    >>> nearest("blok", ["block", "mlp"])
+    '; did you mean "block"?'
+    >>> nearest("zzz", ["block", "mlp"])
+    ''
+    """
+    matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f'; did you mean "{matches[0]}"?' if matches else ""

@@ -1,0 +1,225 @@
+"""Results: frozen dataclasses of plain values, arrays and provenance that save, load back equal and never pickle.
+
+A result folder holds `result.json` (everything readable) and `arrays.safetensors` (the arrays, and a copy of the
+JSON in its header). Each file is written beside its place and renamed into it, arrays first: should the machine stop
+between the two renames, the arrays file alone still loads, so that one whole result is always there.
+
+What a field may hold: None, bool, int, float (NaN and infinities included), str, tuples, dictionaries with string
+keys, numpy arrays, `Provenance` and other `Result`s. A list in the JSON is a tuple in Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import math
+import os
+import tempfile
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from interp.errors import DamagedFileError, MissingInputError, UsageError
+from interp.provenance import Provenance
+
+JSON_NAME = "result.json"
+ARRAYS_NAME = "arrays.safetensors"
+FORMAT = 1
+PACKAGES = ("interp", "probes", "saes", "analyses")
+"""The only packages whose classes a result file may name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Base of every result. Subclasses are declared with `@dataclass(frozen=True, eq=False)`.
+
+    Two results are equal when they are of one class and every field is: arrays by dtype, shape and value, NaN
+    equal to NaN.
+    """
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the result into `folder` (made if missing) and return it. Raises `UsageError` if it cannot be written."""
+        arrays: dict[str, np.ndarray] = {}
+        body = _encode(self, "", arrays)
+        text = json.dumps({"format": FORMAT, "arrays": _digest(arrays), "result": body}, indent=1, sort_keys=False)
+        target = writable_folder(folder)
+        from safetensors.numpy import save
+
+        write_atomic(target / ARRAYS_NAME, save(arrays, metadata={"interp.result": text}))
+        write_atomic(target / JSON_NAME, text.encode())
+        return target
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    __hash__ = object.__hash__
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """The result saved in `folder`; raises `UsageError` if it is of another class. See `load`."""
+        found = load(folder)
+        if not isinstance(found, cls):
+            raise UsageError(f"{folder} holds a {type(found).__name__}, not a {cls.__name__}: use interp.results.load")
+        return found
+
+
+def load(folder: str | os.PathLike[str]) -> Result:
+    """Load whatever result is saved in `folder` (or the `result.json` itself). Reads no torch, runs no stored code.
+
+    Raises `MissingInputError` if there is none, `DamagedFileError` if it is not what was written.
+    """
+    path = Path(folder)
+    path = path.parent if path.name == JSON_NAME else path
+    document = _read_document(path)
+    arrays, embedded = _read_arrays(path)
+    if document.get("arrays") != _digest(arrays):
+        document = _parse(embedded, path / ARRAYS_NAME)
+        if document.get("arrays") != _digest(arrays):
+            raise DamagedFileError(f"{path / ARRAYS_NAME} is damaged: its arrays do not match their checksum. Run the analysis again.")
+    try:
+        found = _decode(document["result"], arrays)
+    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+        raise DamagedFileError(f"{path / JSON_NAME} does not describe a result of this version: {error}.") from error
+    if not isinstance(found, Result):
+        raise DamagedFileError(f"{path / JSON_NAME} holds no result.")
+    return found
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` beside `path` and rename it into place, so that `path` is whole or untouched.
+
+    Raises `UsageError` when the folder cannot be written to (permissions, full disk).
+    """
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True) if temporary else None
+        raise UsageError(f"Cannot write {path}: {error.strerror or error}. Choose another folder or free some space.") from error
+
+
+def writable_folder(folder: str | os.PathLike[str]) -> Path:
+    """`folder`, made if missing; raises `UsageError` if it is a file or may not be written to."""
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise UsageError(f"Cannot write into the folder {path}: {error.strerror or error}. Choose another with --out.") from error
+
+
+def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """JSON for `value`; arrays are put into `arrays` under their dotted field path."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"$float": str(value)}
+    if isinstance(value, np.ndarray):
+        arrays[name] = np.asarray(value, order="C")
+        return {"$array": name, "shape": list(value.shape), "dtype": str(value.dtype)}
+    if isinstance(value, tuple):
+        return [_encode(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+    if isinstance(value, dict) and all(isinstance(key, str) and not key.startswith("$") for key in value):
+        return {key: _encode(item, f"{name}.{key}", arrays) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        kind = f"{type(value).__module__}:{type(value).__qualname__}"
+        body = {f.name: _encode(getattr(value, f.name), f"{name}.{f.name}".lstrip("."), arrays) for f in fields(value)}
+        return {"$type": kind, **body}
+    raise TypeError(f"a result field may not hold {type(value).__name__} ({name}): see interp/results.py for what it may")
+
+
+def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, list):
+        return tuple(_decode(item, arrays) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if "$float" in value:
+        return float(value["$float"])
+    if "$array" in value:
+        return arrays[value["$array"]]
+    items = {key: _decode(item, arrays) for key, item in value.items() if key != "$type"}
+    return _class(value["$type"])(**items) if "$type" in value else items
+
+
+def _class(kind: str) -> type:
+    """The dataclass a file names, if it is one of ours; importing it is all that happens."""
+    module, _, name = kind.partition(":")
+    if module.split(".")[0] not in PACKAGES:
+        raise ValueError(f"{kind} is not a class of this toolkit")
+    found = getattr(importlib.import_module(module), name)
+    if not (isinstance(found, type) and (issubclass(found, Result) or found is Provenance)):
+        raise ValueError(f"{kind} is not a result")
+    return found
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    file = path / JSON_NAME
+    if not file.is_file():
+        raise MissingInputError(f"No result in {path}: it has no {JSON_NAME}. Give the folder an analysis wrote with --out.")
+    try:
+        return _parse(file.read_text(encoding="utf-8"), file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamagedFileError(f"{file} cannot be read: {error}.") from error
+
+
+def _parse(text: str, file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DamagedFileError(f"{file} is damaged: it is not JSON (line {error.lineno}). Run the analysis again.") from error
+    if not isinstance(document, dict) or "result" not in document:
+        raise DamagedFileError(f"{file} is not a result file of this toolkit.")
+    if document.get("format") != FORMAT:
+        raise DamagedFileError(f"{file} has format {document.get('format')}; this version reads format {FORMAT}.")
+    return document
+
+
+def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays and the JSON copy in their header."""
+    from safetensors import SafetensorError, safe_open
+
+    file = path / ARRAYS_NAME
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            return {key: opened.get_tensor(key) for key in opened.keys()}, (opened.metadata() or {}).get("interp.result", "")
+    except FileNotFoundError as error:
+        raise DamagedFileError(f"{path} has {JSON_NAME} but no {ARRAYS_NAME}: copy both, or run the analysis again.") from error
+    except (SafetensorError, OSError) as error:
+        raise DamagedFileError(f"{file} is damaged or truncated ({error}). Run the analysis again.") from error
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape};".encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
+        return (
+            isinstance(left, np.ndarray)
+            and isinstance(right, np.ndarray)
+            and left.dtype == right.dtype
+            and np.array_equal(left, right, equal_nan=left.dtype.kind in "fc")
+        )
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return len(left) == len(right) and all(map(_same, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
+    if isinstance(left, float) and isinstance(right, float) and math.isnan(left) and math.isnan(right):
+        return True
+    return type(left) is type(right) and bool(left == right)

@@ -1,0 +1,1 @@
+"""Linear probes of what a model represents."""

@@ -1,0 +1,1 @@
+"""Sparse autoencoders: training, judging and exchange."""
