@@ -1,0 +1,51 @@
+"""`interp demo`: one finished study after another on the model that needs no network, in one folder of reports."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from interp.cli import console, options
+from interp.cli.deliver import output_folder
+from interp.cli.main import execute
+
+HELP = "run every study on a small real model and write one folder of reports"
+EXAMPLE = "interp demo --out out"
+
+STEPS = (("explain", "The Eiffel Tower is located in the city of", "--target", " Paris", "--versus", " London"),)
+"""Each step is a command as a person would type it; it writes into the folder of its own name under --out."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Where the reports go."""
+    options.add_out(parser, "out", "folder for index.html and one folder a study")
+
+
+def run(args: Namespace) -> int:
+    """Run the steps in order, then write the page that lists them."""
+    with output_folder(args.out) as folder:
+        told = [_step(words, folder, args) for words in STEPS]
+        from interp import report
+
+        index = Path(report.write_index(folder))
+    if args.json:
+        console.say_json({"index": str(index), "steps": told})
+    else:
+        console.say(str(index))
+    return 0
+
+
+def _step(words: tuple[str, ...], folder: Path, args: Namespace) -> dict[str, object]:
+    """Run one command; what it told as JSON is returned, its text goes to stdout unless only the index is wanted."""
+    line = [*words, "--out", str(folder / words[0])]
+    if args.quiet:
+        line.append("--quiet")
+    if not (args.json or args.quiet):
+        execute(line)
+        return {}
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        execute([*line, "--json"])
+    return json.loads(told.getvalue())

@@ -1,0 +1,82 @@
+"""The processor, the memory and the Python under the toolkit, as the system tells them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from interp.cli.check import Check
+
+CPUINFO = Path("/proc/cpuinfo")
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup/memory.max")
+FEATURES = {
+    "avx2": "AVX2",
+    "avx512f": "AVX512",
+    "amx_tile": "AMX",
+    "avx512_bf16": "AVX512-bf16",
+    "amx_bf16": "AMX-bf16",
+}
+"""What decides how fast matrices multiply here, by the kernel's name for it."""
+
+
+def machine_checks() -> Iterator[Check]:
+    """Python, processor, threads and memory."""
+    yield Check("python", "ok", f"{platform.python_version()} ({sys.executable})")
+    yield Check("system", "ok", f"{platform.system()} {platform.release()} {platform.machine()}")
+    yield processor(CPUINFO)
+    yield threads()
+    yield memory(MEMINFO, CGROUP)
+
+
+def processor(source: Path) -> Check:
+    """The processor's name and the features that speed up matrix products; unknown where `source` is not there."""
+    facts = _facts(source)
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    flags = set(facts.get("flags", "").split())
+    if not flags:
+        return Check("processor", "ok", f"{name}; features unknown")
+    return Check(
+        "processor",
+        "ok",
+        f"{name}; {', '.join(label for flag, label in FEATURES.items() if flag in flags) or 'no AVX2'}",
+    )
+
+
+def threads() -> Check:
+    """How many processors this process may use, and what the environment sets."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    setting = os.environ.get("OMP_NUM_THREADS")
+    return Check(
+        "threads", "ok", f"{usable} usable of {os.cpu_count()}" + (f"; OMP_NUM_THREADS={setting}" if setting else "")
+    )
+
+
+def memory(source: Path, limit: Path) -> Check:
+    """Memory of the machine, free memory, and the container's limit where one is set. In GiB."""
+    facts = _facts(source)
+    if "MemTotal" not in facts:
+        return Check("memory", "ok", "unknown on this system")
+    total, free = (int(facts[key].split()[0]) / 2**20 for key in ("MemTotal", "MemAvailable"))
+    text = f"{free:.1f} GiB free of {total:.1f}"
+    with suppress(OSError, ValueError):  # no container, or no limit ("max")
+        text += f"; this container may use {int(limit.read_text()) / 2**30:.1f}"
+    return Check("memory", "ok", text)
+
+
+def _facts(source: Path) -> dict[str, str]:
+    """The `key: value` lines of a file under /proc; the first of each key; none where there is no such file."""
+    facts: dict[str, str] = {}
+    try:
+        lines = source.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return facts
+    for line in lines:
+        key, separator, value = line.partition(":")
+        if separator:
+            facts.setdefault(key.strip(), value.strip())
+    return facts

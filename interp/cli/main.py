@@ -1,0 +1,131 @@
+"""`interp COMMAND ...`: finds the command, runs it, and turns every ending into an exit code.
+
+Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 3 missing input or model offline, 4 a check failed,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import traceback
+from argparse import Namespace
+from importlib import import_module
+from types import ModuleType
+
+from interp.cli import console
+from interp.cli.options import Parser, add_common
+from interp.errors import InterpError, UsageError, nearest
+
+COMMANDS = {
+    "demo": "interp.cli.demo",
+    "explain": "interp.cli.explain",
+    "report": "interp.cli.report",
+    "doctor": "interp.cli.doctor",
+}
+"""A command is a module with HELP, EXAMPLE, add_arguments(parser) and run(args) -> int; a name has 1 or 2 words."""
+
+INTERRUPTED = 130
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one command line and return its exit code; never raises, prints at most one `error:` line."""
+    words = sys.argv[1:] if words is None else words
+    verbose = "-v" in words or "--verbose" in words
+    try:
+        code = _execute_or_leave(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as `head`, has what it wanted, and files are written before anything is told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        console.complain("interrupted; what was saved before is whole")
+        return INTERRUPTED
+    except InterpError as error:
+        _trace(verbose)
+        console.complain(str(error))
+        return error.exit_code
+    except Exception as error:
+        _trace(verbose)
+        hint = "" if verbose else " ; run again with -v for the traceback"
+        console.complain(f"unexpected {type(error).__name__}: {error}{hint}")
+        return InterpError.exit_code
+    return code
+
+
+def execute(words: list[str]) -> int:
+    """Run one command line and return its exit code; raises what the command raises."""
+    for word in words:
+        if not _is_text(word):
+            raise UsageError(f"the argument {word!a} is not valid UTF-8 text")
+    if not words or words[0] in {"-h", "--help"}:
+        return _overview(words)
+    if words[0] == "--version":
+        return _version()
+    name, rest = _split(words)
+    module = import_module(COMMANDS[name])
+    parser = Parser(f"interp {name}", description=module.HELP, example=module.EXAMPLE)
+    module.add_arguments(parser)
+    add_common(parser)
+    args = parser.read(rest, Namespace(command=shlex.join(["interp", *words])))
+    with console.manners(quiet=args.quiet, verbose=args.verbose):
+        return module.run(args)
+
+
+def _execute_or_leave(words: list[str]) -> int:
+    """`execute`, with argparse's way of leaving after `--help` turned into a code."""
+    try:
+        return execute(words)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 0
+
+
+def _split(words: list[str]) -> tuple[str, list[str]]:
+    """The command's name, of two words or one, and the words after it."""
+    for count in (2, 1):
+        name = " ".join(words[:count])
+        if name in COMMANDS and len(words) >= count:
+            return name, words[count:]
+    first = words[0]
+    if first.startswith("-"):
+        raise UsageError(f"options come after the command: interp COMMAND {first} (see: interp --help)")
+    below = [name for name in COMMANDS if name.startswith(f"{first} ")]
+    if below:
+        raise UsageError(f'"{first}" needs one more word: {", ".join(below)}')
+    raise UsageError(f'unknown command "{first}"{nearest(first, COMMANDS)} (see: interp --help)')
+
+
+def _overview(words: list[str]) -> int:
+    """Every command in a line. Asked for, it is the result; without any command it is a usage error."""
+    if not words:
+        raise UsageError(f"no command given: choose one of {', '.join(COMMANDS)} (see: interp --help)")
+    modules: dict[str, ModuleType] = {name: import_module(module) for name, module in COMMANDS.items()}
+    console.say(
+        "usage: interp COMMAND [options]\n\nWhy a transformer says what it says, with the check beside every number.\n"
+    )
+    for name, module in modules.items():
+        console.say(f"  {name:<14}{module.HELP}")
+    console.say(f"\nEach has --help with an example. Start with:\n  {modules['demo'].EXAMPLE}")
+    return 0
+
+
+def _version() -> int:
+    from importlib.metadata import version
+
+    console.say(f"interp {version('interp')}")
+    return 0
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _trace(verbose: bool) -> None:
+    if verbose:
+        traceback.print_exc(file=sys.stderr)

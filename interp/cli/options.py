@@ -1,0 +1,83 @@
+"""The parser every command uses, and the options they share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from interp.errors import UsageError, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that raises `UsageError` in one sentence and names the nearest option for an unknown one."""
+
+    def __init__(self, prog: str, *, description: str, example: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=f"example:\n  {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def read(self, words: list[str], namespace: argparse.Namespace) -> argparse.Namespace:
+        """Parse `words` into `namespace`. Unknown options are reported before anything that is missing."""
+        for word in words:
+            if word == "--":
+                break
+            name = word.split("=")[0]
+            if name.startswith("--") and " " not in name and name not in self._option_string_actions:
+                raise UsageError(f'unknown option "{name}"{nearest(name, self._option_string_actions)} ({self._see()})')
+        return self.parse_args(words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and leaving: `main` reports every error alike."""
+        if "expected one argument" in message:
+            message += "; write a value that begins with a dash as --option=VALUE"
+        raise UsageError(f"{message} ({self._see()})")
+
+    def _see(self) -> str:
+        return f"see: {self.prog} --help"
+
+
+def positive(text: str) -> int:
+    """An argparse type: a whole number above zero."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number above zero')
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """An argparse type: a whole number from zero up."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from zero up')
+    return int(text)
+
+
+def add_out(parser: argparse.ArgumentParser, default: str | None, text: str) -> None:
+    """`--out DIR`; `text` says what is written there."""
+    shown = f" (default: {default})" if default else ""
+    parser.add_argument("--out", metavar="DIR", default=default, help=text + shown)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """`--model`, `--dtype` and `--device`: what every command that loads a model asks."""
+    group = parser.add_argument_group("model")
+    text = 'a Hugging Face name, a local folder, or "smollm2", which needs no network (default: smollm2)'
+    group.add_argument("--model", metavar="NAME", default="smollm2", help=text)
+    kinds = ("float32", "float64", "bfloat16")
+    group.add_argument("--dtype", choices=kinds, default="float32", help="number format (default: float32)")
+    group.add_argument("--device", default="cpu", help='where it runs, such as "cpu" or "cuda:0" (default: cpu)')
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """`--seed`: the only source of randomness of a command."""
+    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of everything random (default: 0)")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every command answers to: `--json`, `--quiet` and `--verbose`."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    group.add_argument("-q", "--quiet", action="store_true", help="no progress, no messages but errors")
+    group.add_argument("-v", "--verbose", action="store_true", help="log what happens; a traceback when it fails")

