@@ -1,0 +1,113 @@
+"""What to train: one grid of toy models, described by plain values and checked before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.errors import UsageError, nearest
+
+MODELS = ("relu", "linear", "relu_hidden", "absolute")
+"""The tied autoencoder ReLU(WᵀWx + b), the same without its ReLU, the one with a ReLU on the hidden layer too, and the
+untied two-layer network that computes |x|."""
+
+DATA = ("independent", "correlated", "anticorrelated", "hierarchical")
+VALUES = ("uniform", "signed", "exponential", "normal", "constant")
+SCHEDULES = ("cosine", "constant")
+
+Row = float | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A grid of cells (one density and importance each), and `starts` differently initialised models in every cell.
+
+    Raises `UsageError` for a value that cannot be used.
+    """
+
+    features: int
+    hidden: int
+    density: tuple[Row, ...] = (1.0,)
+    """One entry per cell: the probability p = 1 - sparsity that a feature is active, one number or one per feature."""
+    importance: tuple[Row, ...] = (1.0,)
+    """One entry per cell, or one for all: the weight of each feature's squared error."""
+    model: str = "relu"
+    data: str = "independent"
+    group: int = 2
+    """Features per group, for data that come in groups. See `interp.toy.data`."""
+    values: str = "uniform"
+    starts: int = 1
+    first_start: int = 0
+    """Starts are numbered from here: start k of a cell is the same model whatever is trained beside it."""
+    steps: int = 4000
+    batch: int = 512
+    lr: float = 3e-3
+    schedule: str = "cosine"
+    record: int = 0
+    """Keep the weights every so many steps (0: only the last)."""
+    seed: int = 0
+    """Of the data, shared by all instances, and, with the start's number, of each initialisation."""
+
+    def __post_init__(self) -> None:
+        for name, known in (("model", MODELS), ("data", DATA), ("values", VALUES), ("schedule", SCHEDULES)):
+            _known(name, getattr(self, name), known)
+        for name in ("features", "hidden", "starts", "steps", "batch"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("record", self.record, 0)
+        _at_least("first_start", self.first_start, 0)
+        if not self.lr > 0:
+            raise UsageError(f"lr is {self.lr}; it must be above 0")
+        if self.model != "absolute" and self.hidden > self.features:
+            raise UsageError(
+                f"hidden is {self.hidden} for {self.features} features; an autoencoder with more hidden dimensions than "
+                f"features has nothing to superpose: choose hidden <= {self.features}"
+            )
+        if self.data != "independent" and (self.group < 2 or self.features % self.group):
+            raise UsageError(f"group is {self.group}; it must be 2 or more and divide the {self.features} features")
+        self.cells()
+
+    def cells(self) -> tuple[Float[np.ndarray, "cells features"], Float[np.ndarray, "cells features"]]:
+        """Density and importance of every feature of every cell."""
+        density, importance = self._rows("density"), self._rows("importance")
+        count = max(len(density), len(importance))
+        if not (len(density) == count and len(importance) in (1, count)) and len(density) != 1:
+            raise UsageError(
+                f"density has {len(density)} cells and importance {len(importance)}; give one for all, or as many of each"
+            )
+        if not ((density > 0) & (density <= 1)).all():
+            given = density[~((density > 0) & (density <= 1))][0]
+            raise UsageError(
+                f"a density is {given:g} (sparsity {1 - given:g}); it must be above 0 and at most 1, because at a "
+                "sparsity of 1 no feature is ever active and there is nothing to learn"
+            )
+        if not (np.isfinite(importance) & (importance >= 0)).all() or not (importance.max(1) > 0).all():
+            raise UsageError("importance must be 0 or more for every feature and above 0 for one of them in each cell")
+        shape = (count, self.features)
+        return np.broadcast_to(density, shape).copy(), np.broadcast_to(importance, shape).copy()
+
+    def plain(self) -> dict[str, Any]:
+        """The configuration as a dictionary of plain values, as results store it."""
+        return asdict(self)
+
+    def _rows(self, name: str) -> Float[np.ndarray, "cells features"]:
+        rows = getattr(self, name)
+        if not isinstance(rows, tuple) or not rows:
+            raise UsageError(f"{name} is {rows!r}; give a tuple with one entry per cell")
+        for row in rows:
+            if isinstance(row, tuple) and len(row) != self.features:
+                raise UsageError(f"{name} has a cell of {len(row)} numbers for {self.features} features; give one each")
+        filled = [np.broadcast_to(np.asarray(row, dtype=np.float64), (self.features,)) for row in rows]
+        return np.stack(filled)
+
+
+def _known(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f'{name} is "{value}"; it must be one of {", ".join(known)}{nearest(str(value), known)}')
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise UsageError(f"{name} is {value}; it must be a whole number, {least} or more")
