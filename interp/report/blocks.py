@@ -1,0 +1,185 @@
+"""What a page is made of: plain frozen values, checked when they are made. Nothing here knows HTML."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from interp.errors import UsageError
+from interp.provenance import Provenance
+from interp.report.table import Table
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plotly figure with what makes it readable without seeing it.
+
+    `caption` says axes, units, number of observations, kind of error bar and sign convention; `alt` says in one
+    sentence what the figure shows; `table` holds its numbers. All three are compulsory: `UsageError` when empty.
+    """
+
+    id: str
+    plotly: go.Figure
+    caption: str
+    alt: str
+    table: Table
+
+    def __post_init__(self) -> None:
+        _check_id(self.id, "figure")
+        for name in ("caption", "alt"):
+            if not getattr(self, name).strip():
+                raise UsageError(f'The figure "{self.id}" has no {name}: write one, a reader may not see the figure.')
+        if not isinstance(self.table, Table) or not self.table.rows:
+            raise UsageError(
+                f'The figure "{self.id}" has no table: give the numbers it draws as an interp.report.Table.'
+            )
+
+    def _repr_html_(self) -> str:
+        from interp.report.page import frame
+
+        return frame(self)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A line of tokens, each coloured by its value on a scale symmetric about zero (red negative, blue positive).
+
+    `tokens` are raw; they are shown through `visible`. `values` is None for an uncoloured line. `label` names the
+    value in the read-out and the table ("attribution"), `unit` its unit ("logits").
+    """
+
+    id: str
+    tokens: tuple[str, ...]
+    values: tuple[float, ...] | None
+    caption: str
+    unit: str = ""
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        _check_id(self.id, "token line")
+        if not self.tokens:
+            raise UsageError(f'The token line "{self.id}" has no tokens.')
+        if not self.caption.strip():
+            raise UsageError(f'The token line "{self.id}" has no caption: write one.')
+        if self.values is not None and len(self.values) != len(self.tokens):
+            raise UsageError(
+                f'The token line "{self.id}" has {len(self.tokens)} tokens but {len(self.values)} values: give each one.'
+            )
+
+    @property
+    def limit(self) -> float:
+        """The value of the deepest colour: the largest finite magnitude, or 1 where every value is zero."""
+        return max((abs(value) for value in self.values or () if math.isfinite(value)), default=0.0) or 1.0
+
+    @property
+    def table(self) -> Table:
+        """Position, token and value."""
+        label = (self.label or "value") + (f" ({self.unit})" if self.unit else "")
+        if self.values is None:
+            return Table(("position", "token"), tuple(enumerate(self.tokens)), tokens=("token",))
+        rows = tuple((i, t, float(v)) for i, (t, v) in enumerate(zip(self.tokens, self.values, strict=True)))
+        return Table(("position", "token", label), rows, formats={label: "+.4f"}, tokens=("token",))
+
+    def _repr_html_(self) -> str:
+        from interp.report.page import frame
+
+        return frame(self)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph. `kind="warning"` sets it apart: something the reader must know before using the numbers."""
+
+    text: str
+    kind: Literal["info", "warning"] = "info"
+
+
+@dataclass(frozen=True)
+class How:
+    """How the numbers of a section were computed: prose, the equation as plain text, the paper (arXiv id)."""
+
+    text: str
+    equation: str = ""
+    reference: str = ""
+
+
+Block = Figure | Table | Tokens | Note
+
+
+@dataclass(frozen=True)
+class Section:
+    """A claim and what supports it, in the order of reading: claim, blocks, how computed."""
+
+    id: str
+    title: str
+    claim: str
+    blocks: tuple[Block, ...]
+    how: How | None = None
+
+    def __post_init__(self) -> None:
+        _check_id(self.id, "section")
+        for name in ("title", "claim"):
+            if not getattr(self, name).strip():
+                raise UsageError(f'The section "{self.id}" has no {name}: say in a sentence what it shows.')
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file the page offers, carried inside it."""
+
+    name: str
+    content: bytes
+    mime: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w][\w.-]*", self.name, re.ASCII):
+            raise UsageError(
+                f'The download name "{self.name}" is no plain file name: use letters, digits, ".", "-", "_".'
+            )
+
+
+@dataclass(frozen=True)
+class Page:
+    """One report. `finding` is one sentence with its uncertainty; `status` are short (name, value) pairs beneath it."""
+
+    title: str
+    finding: str
+    status: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...]
+    limitations: tuple[str, ...]
+    provenance: Provenance
+    downloads: tuple[Download, ...] = ()
+    kind: str = "explain"
+
+    def __post_init__(self) -> None:
+        for name in ("title", "finding"):
+            if not getattr(self, name).strip():
+                raise UsageError(f"A page has no {name}: give one sentence.")
+        seen: set[str] = {"main", "limitations", "downloads", "provenance"}
+        for name in (identifier for section in self.sections for identifier in _ids(section)):
+            if name in seen:
+                raise UsageError(
+                    f'The id "{name}" is used twice on the page "{self.title}", or is reserved: rename one.'
+                )
+            seen.add(name)
+
+    def _repr_html_(self) -> str:
+        from interp.report.page import frame
+
+        return frame(self)
+
+
+def _ids(section: Section) -> list[str]:
+    return [section.id, *(block.id for block in section.blocks if isinstance(block, Figure | Tokens))]
+
+
+def _check_id(value: str, what: str) -> None:
+    if not _ID.fullmatch(value):
+        raise UsageError(f'"{value}" cannot be the id of a {what}: use letters, digits and "-", a letter first.')

@@ -1,0 +1,210 @@
+"""Blocks as HTML. Every string passes `escaped` (or `visible` and `escaped`) on its way; nothing is trusted."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import math
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from interp.provenance import Provenance
+from interp.report import drawing
+from interp.report.blocks import Block, Download, Figure, How, Note, Page, Section, Tokens
+from interp.report.table import Table
+from interp.report.text import escaped, visible
+
+
+@dataclass
+class Payload:
+    """What the script of a page reads: the figures by id and the files, filled while the HTML is written."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    files: list[dict[str, str]] = field(default_factory=list)
+
+    def offer(self, name: str, content: bytes, mime: str, words: str) -> str:
+        """A button that saves `content`, which travels compressed; equal content gives equal bytes."""
+        packed = base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
+        self.files.append({"name": name, "mime": mime, "gzip": packed})
+        return f'<button type="button" data-download="{len(self.files) - 1}">{escaped(words)}</button>'
+
+
+def page_body(page: Page, payload: Payload) -> str:
+    """Header, navigation, main part and footer."""
+    sections = "".join(section_html(section, payload) for section in page.sections)
+    ends = "".join((_limitations(page.limitations), _downloads(page.downloads, payload), _provenance(page.provenance)))
+    return (
+        f'<a class="skip" href="#main">Skip to content</a>{_header(page)}'
+        f'<div class="columns">{_nav(page)}<main id="main" tabindex="-1">{sections}{ends}</main></div>'
+        f"<footer><p>Made by interp from saved results; the file needs no network.</p></footer>"
+    )
+
+
+def section_html(section: Section, payload: Payload) -> str:
+    """Claim, blocks, how computed."""
+    blocks = "".join(
+        block_html(block, payload, f"{section.id}-table-{number}") for number, block in enumerate(section.blocks, 1)
+    )
+    return (
+        f'<section id="{section.id}" aria-labelledby="{section.id}-title"><h2 id="{section.id}-title">'
+        f'{escaped(section.title)}</h2><p class="claim">{escaped(section.claim)}</p>{blocks}'
+        f"{_how(section.how)}</section>"
+    )
+
+
+def block_html(block: Block, payload: Payload, name: str) -> str:
+    """One block; `name` is the file name a table without an id of its own is saved under."""
+    if isinstance(block, Figure):
+        return _figure(block, payload)
+    if isinstance(block, Tokens):
+        return _tokens(block, payload)
+    if isinstance(block, Table):
+        return f'<div class="table">{_scroll(block, block.caption or "Table")}{_csv(block, name, payload)}</div>'
+    if isinstance(block, Note):
+        return f'<p class="note {escape(block.kind)}">{escaped(block.text)}</p>'
+    raise TypeError(f"{type(block).__name__} is no block of a page")
+
+
+def _figure(figure: Figure, payload: Payload) -> str:
+    payload.figures[figure.id] = drawing.payload(figure.plotly)
+    marks, height = drawing.marks(figure.plotly), drawing.height(figure.plotly)
+    return (
+        f'<figure id="{figure.id}"><div class="plot" data-fig="{figure.id}" data-marks="{marks}" role="group" '
+        f'aria-label="{escaped(figure.alt)}" style="min-height:{height}px">'
+        "<noscript><p>The drawing needs JavaScript; the table below holds its numbers.</p></noscript></div>"
+        f"<figcaption>{escaped(figure.caption)}</figcaption>{_twin(figure.table, figure.id, payload)}</figure>"
+    )
+
+
+def _tokens(line: Tokens, payload: Payload) -> str:
+    values: tuple[float | None, ...] = line.values if line.values is not None else (None,) * len(line.tokens)
+    items = "".join(
+        _token(line, i, token, value) for i, (token, value) in enumerate(zip(line.tokens, values, strict=True))
+    )
+    what = f"{line.label or 'value'}{f' ({line.unit})' if line.unit else ''}"
+    scale = (
+        f'<p class="scale" aria-hidden="true"><span>−{line.limit:.3g}</span><i></i><span>+{line.limit:.3g}</span> '
+        f"<span>{escaped(what)}</span></p>"
+        if line.values is not None
+        else ""
+    )
+    return (
+        f'<figure id="{line.id}" class="line"><div class="tokens" role="group" data-tokens="{len(line.tokens)}" '
+        f'aria-label="{escaped(f"Tokens: {line.caption}")}">{items}</div>'
+        f'<p class="readout" aria-live="polite">Point at a token, or use the arrow keys, to read its value.</p>{scale}'
+        f"<figcaption>{escaped(line.caption)}</figcaption>{_twin(line.table, line.id, payload)}</figure>"
+    )
+
+
+def _token(line: Tokens, position: int, token: str, value: float | None) -> str:
+    shown = escaped(visible(token))
+    # One stop for the tab key; the arrow keys go on from there.
+    stop = 0 if position == 0 else -1
+    if value is None:
+        return f'<span class="token" tabindex="{stop}" title="position {position}">{shown}</span>'
+    if not math.isfinite(value):
+        sign, strength, number = "undefined", 0.0, {"nan": "NaN", "inf": "∞", "-inf": "−∞"}[str(float(value))]
+    else:
+        sign, strength = ("negative" if value < 0 else "positive"), abs(value) / line.limit
+        number = f"{value:+.4g}".replace("-", "−")
+    title = escaped(f"position {position}: {line.label or 'value'} {number} {line.unit}".rstrip())
+    return (
+        f'<span class="token {sign}" tabindex="{stop}" style="--strength:{strength:.3f}" title="{title}">{shown}'
+        f'<span class="hidden"> {escaped(number)} </span></span>'
+    )
+
+
+def _twin(table: Table, name: str, payload: Payload) -> str:
+    return (
+        f'<details class="data"><summary>Data table</summary>{_scroll(table, f"Data of {name}")}'
+        f"{_csv(table, name, payload)}</details>"
+    )
+
+
+def _scroll(table: Table, label: str) -> str:
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(label)}">{table.to_html()}</div>'
+
+
+def _csv(table: Table, name: str, payload: Payload) -> str:
+    return (
+        f'<p class="save">{payload.offer(f"{name}.csv", table.to_csv().encode(), "text/csv", f"Save {name}.csv")}</p>'
+    )
+
+
+def _how(how: How | None) -> str:
+    if how is None:
+        return ""
+    equation = f'<pre class="equation">{escaped(how.equation)}</pre>' if how.equation else ""
+    reference = f'<p class="reference">{escaped(how.reference)}</p>' if how.reference else ""
+    text = "".join(f"<p>{escaped(part)}</p>" for part in how.text.split("\n\n"))
+    return f'<details class="how"><summary>How computed</summary>{text}{equation}{reference}</details>'
+
+
+def _header(page: Page) -> str:
+    status = "".join(f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>" for name, value in page.status)
+    status = f'<dl class="status">{status}</dl>' if status else ""
+    return (
+        f'<header><p class="kind">interp · {escaped(page.kind)}</p><h1>{escaped(page.title)}</h1>'
+        f'<p class="finding">{escaped(page.finding)}</p>{status}</header>'
+    )
+
+
+def _nav(page: Page) -> str:
+    entries = [(section.id, section.title) for section in page.sections]
+    entries += [("limitations", "Limitations")] if page.limitations else []
+    entries += [("downloads", "Downloads")] if page.downloads else []
+    entries += [("provenance", "Provenance")]
+    links = "".join(f'<li><a href="#{name}">{escaped(title)}</a></li>' for name, title in entries)
+    return f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
+
+
+def _limitations(limitations: tuple[str, ...]) -> str:
+    if not limitations:
+        return ""
+    items = "".join(f"<li>{escaped(text)}</li>" for text in limitations)
+    return (
+        '<section id="limitations" class="limits" aria-labelledby="limitations-title">'
+        f'<h2 id="limitations-title">Limitations</h2><ul>{items}</ul></section>'
+    )
+
+
+def _downloads(downloads: tuple[Download, ...], payload: Payload) -> str:
+    if not downloads:
+        return ""
+    items = "".join(
+        f"<li>{payload.offer(file.name, file.content, file.mime, f'Save {file.name}')} {_size(len(file.content))}</li>"
+        for file in downloads
+    )
+    return (
+        '<section id="downloads" aria-labelledby="downloads-title"><h2 id="downloads-title">Downloads</h2>'
+        f'<ul class="files">{items}</ul></section>'
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count} bytes" if count < 1000 else f"{count / 1000:.1f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+
+
+def _provenance(record: Provenance) -> str:
+    dirty = {True: " with uncommitted changes", False: "", None: ""}[record.dirty]
+    facts = (
+        ("Model", record.model),
+        ("Weights (sha256)", record.weights_sha256),
+        ("Tokenizer", record.tokenizer),
+        ("Number format", record.dtype),
+        ("Device", record.device),
+        ("Seed", "none: nothing was drawn at random" if record.seed is None else str(record.seed)),
+        ("Started", record.started),
+        ("Duration", f"{record.duration:.1f} s"),
+        ("Commit", record.commit + dirty if record.commit else ""),
+        ("Host", record.host),
+        ("Versions", ", ".join(f"{name} {record.versions[name]}" for name in sorted(record.versions))),
+    )
+    rows = "".join(f'<tr><th scope="row">{name}</th><td>{escaped(value)}</td></tr>' for name, value in facts if value)
+    return (
+        '<section id="provenance" aria-labelledby="provenance-title"><h2 id="provenance-title">Provenance</h2>'
+        '<h3>Command to reproduce</h3><div class="command"><pre id="command" tabindex="0"><code>'
+        f'{escaped(record.command)}</code></pre><button type="button" data-copy="command">Copy</button></div>'
+        f'<h3>Record</h3><table class="facts"><tbody>{rows}</tbody></table></section>'
+    )

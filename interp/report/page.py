@@ -1,0 +1,148 @@
+"""One page as one file: HTML, style, script, figures, files and the plotting library, readable without a network.
+
+The library is the `plotly` package's own `plotly.min.js`, embedded once as gzip and base64 and opened by the
+browser's `DecompressionStream`, or (`plotlyjs="beside"`) one file that the pages of a folder share. A content
+security policy admits our script and that library by their SHA-256 and nothing else, so that markup which slipped
+through the escaping would still not run. The same page gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+from functools import cache
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from interp.errors import UsageError
+from interp.report.blocks import Figure, Page, Tokens
+from interp.report.html import Payload, block_html, page_body
+from interp.report.text import escaped
+from interp.report.theme import DARK, css
+from interp.results import writable_folder, write_atomic
+
+PlotlyJS = Literal["inline", "beside"]
+LIBRARY = "plotly.min.js"
+
+
+def render(page: Page, *, plotlyjs: PlotlyJS = "inline") -> str:
+    """The page as HTML. Pure: equal pages give equal text.
+
+    Args:
+        page: What to show.
+        plotlyjs: "inline" embeds the plotting library (a page of about 2 MB); "beside" loads `plotly.min.js` from the
+            folder of the page, which `write` puts there.
+
+    Raises:
+        UsageError: `plotlyjs` is neither, or a figure has a trace type that cannot be drawn.
+    """
+    payload = Payload()
+    body = page_body(page, payload)
+    return document(page.title, body, payload, meta=_meta(page), plotlyjs=plotlyjs)
+
+
+def write(page: Page, folder: str | os.PathLike[str], name: str = "report.html", plotlyjs: PlotlyJS = "inline") -> Path:
+    """Write the page into `folder` (made if missing) and return its path; the file is whole or not there.
+
+    Raises `UsageError` when the folder cannot be written to, or the page cannot be rendered.
+    """
+    if Path(name).name != name or not name.endswith(".html"):
+        raise UsageError(f'A page is written as a file of the folder, such as "report.html", not as "{name}".')
+    content = render(page, plotlyjs=plotlyjs).encode()
+    target = writable_folder(folder)
+    if plotlyjs == "beside":
+        write_atomic(target / LIBRARY, _library())
+    write_atomic(target / name, content)
+    return target / name
+
+
+def document(
+    title: str, body: str, payload: Payload | None = None, *, meta: dict[str, str], plotlyjs: PlotlyJS = "inline"
+) -> str:
+    """A whole HTML document around `body`, with the library only where there is a figure to draw."""
+    if plotlyjs not in ("inline", "beside"):
+        raise UsageError(f'plotlyjs is "{plotlyjs}"; it must be "inline" or "beside".')
+    script, scripts, allowed = _asset("page.js"), "", ["'none'"]
+    if payload is not None:
+        library, allowed = _library_script(plotlyjs) if payload.figures else ("", [])
+        data = {"dark": DARK, "figures": payload.figures, "files": payload.files}
+        scripts = (
+            f'<script type="application/json" id="interp-data">{_json(data)}</script>{library}<script>{script}</script>'
+        )
+        allowed = [_sha256(script.encode()), *allowed]
+    policy = (
+        f"default-src 'none'; script-src {' '.join(allowed)}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+    metas = "".join(f'<meta name="interp-{name}" content="{escaped(meta[name])}">' for name in sorted(meta))
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy, quote=False)}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><title>{escaped(title)}</title>{metas}'
+        f"<style>{css()}{_asset('page.css')}</style></head><body>{body}{scripts}</body></html>\n"
+    )
+
+
+def frame(shown: Page | Figure | Tokens) -> str:
+    """`shown` for a notebook: a page of its own inside a frame, so that neither can disturb the other."""
+    if isinstance(shown, Page):
+        text, height = render(shown), 720
+    else:
+        payload = Payload()
+        body = f'<main class="alone">{block_html(shown, payload, shown.id)}</main>'
+        text, height = document(shown.id, body, payload, meta={}), 620 if isinstance(shown, Figure) else 320
+    return (
+        f'<iframe title="{escaped(shown.title if isinstance(shown, Page) else shown.caption)}" '
+        f'sandbox="allow-scripts allow-downloads" style="width:100%;height:{height}px;border:0" '
+        f'srcdoc="{escape(text)}"></iframe>'
+    )
+
+
+def _meta(page: Page) -> dict[str, str]:
+    record = page.provenance
+    found = {"title": page.title, "finding": page.finding, "kind": page.kind, "model": record.model}
+    return {**found, "date": record.started}
+
+
+def _library_script(plotlyjs: PlotlyJS) -> tuple[str, list[str]]:
+    """The library as script elements, and what the policy must admit for it."""
+    if plotlyjs == "beside":
+        return f'<script src="{LIBRARY}"></script>', ["'self'"]
+    return f'<script type="text/plain" id="plotly-gzip">{_packed_library()}</script>', [_library_sha256()]
+
+
+def _json(value: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c")
+
+
+def _asset(name: str) -> str:
+    return files("interp.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _sha256(content: bytes) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"
+
+
+@cache
+def _library() -> bytes:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs().encode()
+
+
+@cache
+def _library_sha256() -> str:
+    return _sha256(_library())
+
+
+@cache
+def _packed_library() -> str:
+    return base64.b64encode(gzip.compress(_library(), 9, mtime=0)).decode()

@@ -1,0 +1,269 @@
+"""What the figures are put together from: axes, traces, limits, and the sentences a caption must add."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from interp.errors import UsageError
+from interp.report.table import Cell, Table
+from interp.report.text import plotly_text, shortened
+from interp.report.theme import CATEGORIES, DASHES, NEGATIVE, NEUTRAL, POSITIVE, SYMBOLS, UNDEFINED
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+SIDE = 256
+"""Cells of a heatmap per side; larger matrices are reduced."""
+POINTS = 5000
+"""Points of a scatter plot; more are decimated."""
+_TICKS = 48
+
+
+def plot(data: list[dict[str, Any]], layout: dict[str, Any]) -> go.Figure:
+    """A plotly figure without plotly's default template; the page adds the theme."""
+    import plotly.graph_objects as go
+
+    return go.Figure(data=data, layout={"template": "none", **layout})
+
+
+def flat(values: ArrayLike) -> np.ndarray:
+    """(n,) in the dtype given, so that 32-bit numbers are not written with the digits of 64-bit ones."""
+    return np.asarray(values).ravel()
+
+
+def vector(id: str, values: ArrayLike, length: int | None = None) -> np.ndarray:
+    """(n,) float64; `UsageError` when it is empty or has another length than expected."""
+    found = np.asarray(values, dtype=float)
+    if found.ndim != 1 or not found.size or (length is not None and len(found) != length):
+        expected = "a row of numbers" if length is None else f"{length} numbers, one for each label or position"
+        raise UsageError(f'The figure "{id}" was given values of shape {found.shape}; expected {expected}.')
+    return found
+
+
+def names(id: str, given: Sequence[str] | None, length: int) -> list[str]:
+    """The labels given, or positions; `UsageError` when their number is wrong."""
+    if given is not None and len(given) != length:
+        raise UsageError(f'The figure "{id}" was given {len(given)} labels for {length} rows, columns or points.')
+    return [str(name) for name in given] if given is not None else [str(number) for number in range(length)]
+
+
+def number(value: Any) -> Cell:
+    """A table cell: integers stay integers, 32-bit floats get the shortest decimal that reads back the same."""
+    if isinstance(value, np.integer | np.bool_ | int):
+        return int(value)
+    return float(str(value)) if isinstance(value, np.floating) else float(value)
+
+
+def signed(value: float) -> str:
+    """A number with its sign, for hover text."""
+    return f"{value:+.4g}" if np.isfinite(value) else kind(value)
+
+
+def kind(value: float) -> str:
+    """How a number that is none is written."""
+    return "NaN" if np.isnan(value) else "∞" if value > 0 else "−∞"
+
+
+def interval(id: str, errors: ArrayLike, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths below and above, each (n,), from (n,) or (n, 2)."""
+    found = np.asarray(errors, dtype=float)
+    if found.shape not in ((length,), (length, 2)) or (found < 0).any():
+        raise UsageError(
+            f'The figure "{id}" was given errors of shape {found.shape}; expected lengths of zero or more, of shape '
+            f"({length},), or ({length}, 2) for below and above."
+        )
+    return (found, found) if found.ndim == 1 else (found[:, 0], found[:, 1])
+
+
+def ticks(labels: Sequence[str]) -> dict[str, Any]:
+    """Labels at whole numbers, so that equal ones never merge; every k-th where there are many."""
+    step = -(-len(labels) // _TICKS)
+    at = list(range(0, len(labels), step))
+    return {"tickmode": "array", "tickvals": at, "ticktext": [plotly_text(shortened(labels[i])) for i in at]}
+
+
+def axis_title(text: str) -> dict[str, str]:
+    """The title of an axis."""
+    return {"text": plotly_text(text)}
+
+
+def colorbar(title: str) -> dict[str, Any]:
+    """A thin scale with its unit beside it."""
+    return {"thickness": 10, "outlinewidth": 0, "ticklen": 3, "title": {"text": plotly_text(title), "side": "right"}}
+
+
+def sign_colours(values: np.ndarray) -> list[str]:
+    """Red below zero, blue from zero up."""
+    return [NEGATIVE if value < 0 else POSITIVE for value in values]
+
+
+def written(p: str, q: str, values: np.ndarray) -> list[dict[str, Any]]:
+    """Words at zero, where a bar would start, for the values that have no bar."""
+    at = np.flatnonzero(~np.isfinite(values))
+    if not len(at):
+        return []
+    text = {"type": "scatter", "mode": "text", "showlegend": False, "hoverinfo": "skip"}
+    words = [kind(values[i]) for i in at]
+    return [{**text, p: at.tolist(), q: [0] * len(at), "text": words, "textfont": {"color": NEUTRAL}}]
+
+
+def grey(matrix: np.ndarray) -> list[dict[str, Any]]:
+    """A layer of grey cells for each kind of number that is none: NaN, infinity, minus infinity."""
+    layers = (("NaN", np.isnan(matrix)), ("∞", np.isposinf(matrix)), ("−∞", np.isneginf(matrix)))
+    return [
+        {
+            "type": "heatmap",
+            "z": np.where(where, 0.0, np.nan).astype(np.float32),
+            "zmin": 0,
+            "zmax": 1,
+            "colorscale": [[0, UNDEFINED], [1, UNDEFINED]],
+            "showscale": False,
+            "hoverongaps": False,
+            "hovertemplate": f"%{{y}}<br>%{{x}}<br>{name}<extra></extra>",
+        }
+        for name, where in layers
+        if where.any()
+    ]
+
+
+def undefined(values: np.ndarray) -> str:
+    """The sentence that counts NaN and infinities, or nothing."""
+    nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+    parts = [f"{nan} NaN"] * bool(nan) + [f"{infinite} infinite"] * bool(infinite)
+    return f" Not drawn as numbers: {' and '.join(parts)} of {values.size} values." if parts else ""
+
+
+def limits(matrix: np.ndarray, is_signed: bool) -> tuple[float, float, int]:
+    """Ends of the colour scale and how many cells lie beyond: three standard deviations, or the extremes if nearer."""
+    finite = matrix[np.isfinite(matrix)].astype(float)
+    if not finite.size:
+        return (-1.0, 1.0, 0) if is_signed else (0.0, 1.0, 0)
+    if is_signed:
+        end = min(float(np.abs(finite).max()), 3 * float(np.sqrt(np.square(finite).mean()))) or 1.0
+        return -end, end, int((np.abs(finite) > end).sum())
+    low, middle, spread = float(finite.min()), float(finite.mean()), float(finite.std())
+    low, high = max(low, middle - 3 * spread), min(float(finite.max()), middle + 3 * spread)
+    # A constant matrix has no spread; any scale of positive length draws it.
+    high = high if high > low else low + 1.0
+    return low, high, int(((finite < low) | (finite > high)).sum()) if spread else 0
+
+
+def reduced(matrix: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """At most 256 by 256: of each block the entry of largest magnitude, a NaN before all; and the block's sides."""
+    rows, columns = (-(-side // SIDE) for side in matrix.shape)
+    if rows == columns == 1:
+        return matrix, (1, 1)
+    fill = [(0, -matrix.shape[0] % rows), (0, -matrix.shape[1] % columns)]
+    # Repeating the edge adds no new entry to the last block.
+    padded = np.pad(matrix, fill, mode="edge")
+    down, across = padded.shape[0] // rows, padded.shape[1] // columns
+    blocks = padded.reshape(down, rows, across, columns).swapaxes(1, 2).reshape(down, across, rows * columns)
+    size = np.where(np.isnan(blocks), np.inf, np.abs(blocks))
+    nan_first = np.where(np.isnan(blocks).any(-1), np.isnan(blocks).argmax(-1), size.argmax(-1))
+    return np.take_along_axis(blocks, nan_first[..., None], -1)[..., 0], (rows, columns)
+
+
+def said_of_heatmap(matrix: np.ndarray, steps: tuple[int, int], ends: tuple[float, float, int]) -> str:
+    """The sentences a heatmap's caption must add: reduction, clipping, undefined cells."""
+    low, high, clipped = ends
+    said = ""
+    if steps != (1, 1):
+        said += f" Each cell is the entry of largest magnitude in a block of {steps[0]} by {steps[1]}."
+    if clipped:
+        said += f" Colours end at {low:.3g} and {high:.3g}, three standard deviations; {clipped} cells lie beyond."
+    missing = undefined(matrix)
+    return said + (missing.replace("Not drawn as numbers:", "Grey:") if missing else "")
+
+
+def matrix_table(axis: str, labels: list[list[str]], matrix: np.ndarray) -> Table:
+    """The matrix with its row labels; large ones with five significant digits, as the caption of the table says."""
+    large = matrix.size > 64 * 64
+    cells = [[float(f"{value:.5g}") if large else number(value) for value in row] for row in matrix]
+    rows = tuple((name, *row) for name, row in zip(labels[0], cells, strict=True))
+    caption = "Five significant digits; the saved result has them all." if large else ""
+    return Table((axis, *labels[1]), rows, caption)
+
+
+def line(x: np.ndarray, y: np.ndarray, name: str, index: int) -> dict[str, Any]:
+    """A series; with markers while they can be told apart, always where the line has gaps."""
+    markers = len(x) <= 60 or not np.isfinite(y).all()
+    colour = CATEGORIES[index % len(CATEGORIES)]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if markers else "lines",
+        "name": plotly_text(name),
+        "x": x,
+        "y": y,
+        "line": {"color": colour, "width": 2, "dash": DASHES[index % len(DASHES)]},
+        "marker": {"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 6, "color": colour},
+        "hovertemplate": f"%{{y:.4g}} {plotly_text(name)}<extra></extra>",
+    }
+
+
+def band(x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> dict[str, Any]:
+    """The tinted area between two bounds."""
+    known = np.isfinite(low) & np.isfinite(high)
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": np.r_[x[known], x[known][::-1]],
+        "y": np.r_[low[known], high[known][::-1]],
+        "fill": "toself",
+        "fillcolor": colour,
+        "line": {"width": 0, "color": colour},
+        "opacity": 0.18,
+        "showlegend": False,
+        "hoverinfo": "skip",
+    }
+
+
+def points(x: np.ndarray, y: np.ndarray, name: str, labels: np.ndarray, index: int) -> dict[str, Any]:
+    """The points of one group."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": plotly_text(name),
+        "x": x,
+        "y": y,
+        "hovertext": [plotly_text(shortened(str(label), 80)) for label in labels],
+        "hovertemplate": "%{hovertext}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
+        "marker": {
+            "color": CATEGORIES[index % len(CATEGORIES)],
+            "symbol": SYMBOLS[index % len(SYMBOLS)],
+            "size": 6 if len(x) <= 1000 else 4,
+            "opacity": 0.8,
+        },
+    }
+
+
+def decimated(groups: np.ndarray) -> np.ndarray:
+    """Indices of at most about 5000 points, evenly spaced within each group, every group kept."""
+    if len(groups) <= POINTS:
+        return np.arange(len(groups))
+    kept = []
+    for name in dict.fromkeys(groups):
+        of_group = np.flatnonzero(groups == name)
+        count = max(1, len(of_group) * POINTS // len(groups))
+        kept.append(of_group[np.linspace(0, len(of_group) - 1, count).round().astype(int)])
+    return np.sort(np.concatenate(kept))
+
+
+def widths(parents: Sequence[int], values: np.ndarray) -> list[float]:
+    """For each node the sum of magnitudes beneath it, or its own magnitude where that is larger."""
+    below = np.zeros(len(values))
+    found = np.abs(values)
+    # Parents come before their children, so a walk from the end has seen all children of a node.
+    for node in range(len(values) - 1, -1, -1):
+        found[node] = max(found[node], below[node])
+        if parents[node] >= 0:
+            below[parents[node]] += found[node]
+    return found.tolist()
+
+
+def pattern(index: int) -> dict[str, Any]:
+    """Hatching that tells a group of bars apart without its colour."""
+    return {"shape": ("", "/", "x", ".", "\\", "-", "|")[index % 7], "solidity": 0.25}

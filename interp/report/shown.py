@@ -1,0 +1,25 @@
+"""How a result shows itself in a notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from interp.report.blocks import Figure
+    from interp.report.table import Table
+
+
+class Shown:
+    """Mixin for results that have `table()`, and perhaps `figure()`: a notebook draws the figure, else the table."""
+
+    def table(self) -> Table:
+        """The result as a table."""
+        raise NotImplementedError
+
+    def figure(self) -> Figure | None:
+        """The result as a figure, where it has one."""
+        return None
+
+    def _repr_html_(self) -> str:
+        figure = self.figure()
+        return self.table()._repr_html_() if figure is None else figure._repr_html_()

@@ -1,0 +1,111 @@
+"""Tables: the accessible twin of every figure, and the data a reader takes away."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass, field
+
+from interp.errors import UsageError
+from interp.report.text import escaped, visible
+
+Cell = str | int | float | bool | None
+
+CELLS_SHOWN = 3000
+"""A page shows the first rows of a table up to about this many cells; the CSV has them all."""
+COLUMNS_SHOWN = 24
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns.
+
+    `formats` gives Python format specifications for numeric columns, for example `{"value": "+.3f"}`; the CSV keeps
+    full precision. `tokens` names the columns that hold raw tokens: shown through `visible`, raw in the CSV.
+
+    Raises `UsageError` when a row has not one cell per column, or when an option names no column.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+    formats: dict[str, str] | None = None
+    tokens: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not self.columns:
+            raise UsageError("A table needs at least one column.")
+        for number, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                expected = f"expected {len(self.columns)} ({', '.join(self.columns)})"
+                raise UsageError(f"Row {number} of a table has {len(row)} cells; {expected}.")
+        for name in (*(self.formats or {}), *self.tokens):
+            if name not in self.columns:
+                raise UsageError(f'A table option names the column "{name}"; there is only {", ".join(self.columns)}.')
+
+    def to_csv(self) -> str:
+        """All rows as CSV (RFC 4180): text quoted, None empty, numbers in full precision."""
+        out = io.StringIO()
+        writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer.writerow(self.columns)
+        for row in self.rows:
+            writer.writerow([_csv_cell(cell) for cell in row])
+        return out.getvalue()
+
+    def to_html(self) -> str:
+        """A `<table>` with header cells, every text escaped; long tables end with a line saying what is left out."""
+        columns = self.columns[:COLUMNS_SHOWN]
+        rows = self.rows[: max(10, CELLS_SHOWN // len(columns))]
+        numeric = [self._is_numeric(index) for index in range(len(columns))]
+        head = "".join(
+            f'<th scope="col"{_class(number)}>{escaped(name)}</th>'
+            for name, number in zip(columns, numeric, strict=True)
+        )
+        body = "".join(f"<tr>{self._row(row, numeric)}</tr>" for row in rows)
+        caption = " ".join(part for part in (escaped(self.caption), self._left_out(len(rows), len(columns))) if part)
+        caption = f"<caption>{caption}</caption>" if caption else ""
+        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def _row(self, row: tuple[Cell, ...], numeric: list[bool]) -> str:
+        cells = [self._text(cell, name) for cell, name in zip(row, self.columns, strict=True)]
+        first = f'<th scope="row"{_class(numeric[0])}>{cells[0]}</th>'
+        rest = zip(cells[1:], numeric[1:], strict=False)
+        return first + "".join(f"<td{_class(number)}>{cell}</td>" for cell, number in rest)
+
+    def _text(self, cell: Cell, column: str) -> str:
+        if cell is None:
+            return "—"
+        if isinstance(cell, str):
+            return f"<code>{escaped(visible(cell))}</code>" if column in self.tokens else escaped(cell)
+        if isinstance(cell, bool):
+            return "yes" if cell else "no"
+        if isinstance(cell, float) and not math.isfinite(cell):
+            return {"nan": "NaN", "inf": "∞", "-inf": "−∞"}[str(cell)]
+        default = "d" if isinstance(cell, int) else ".6g"
+        return format(cell, (self.formats or {}).get(column, default)).replace("-", "−")
+
+    def _is_numeric(self, index: int) -> bool:
+        cells = [row[index] for row in self.rows if row[index] is not None]
+        return bool(cells) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in cells)
+
+    def _left_out(self, rows: int, columns: int) -> str:
+        parts = [f"the first {rows} of {len(self.rows)} rows"] if rows < len(self.rows) else []
+        parts += [f"the first {columns} of {len(self.columns)} columns"] if columns < len(self.columns) else []
+        return f"Shown: {' and '.join(parts)}; the CSV has them all." if parts else ""
+
+
+def _class(numeric: bool) -> str:
+    return ' class="n"' if numeric else ""
+
+
+def _csv_cell(cell: Cell) -> Cell:
+    if cell is None:
+        return ""
+    if isinstance(cell, str):
+        # Lone surrogates cannot be written as UTF-8; the escape keeps them recognisable.
+        return cell.encode("utf-8", "backslashreplace").decode()
+    return cell

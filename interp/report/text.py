@@ -1,0 +1,68 @@
+"""The only ways a string reaches a page: tokens through `visible`, everything else through `plain`, then escaped.
+
+Tokens come from models and data, so they are hostile until shown otherwise: markup, control characters, characters
+that turn the direction of the line, bytes that are no text. Each of them is made visible here and stays text.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+_NAMED = {" ": "·", "\n": "↵", "\t": "⇥", "\ufffd": "⟨?⟩"}
+_BYTES = re.compile("([\udc80-\udcff]+)")
+_INVISIBLE = {"Cf", "Cs", "Co", "Zs", "Zl", "Zp"}
+
+
+def visible(token: str) -> str:
+    r"""`token` with everything invisible made visible, on one line, in the order of its characters.
+
+    Blank `·`, newline `↵`, tab `⇥`, other control characters `\x1b`, undecodable bytes `⟨e2 96⟩` (from Python's
+    `surrogateescape`) or `⟨?⟩` (where the tokenizer already replaced them), other invisible characters (direction
+    marks, zero-width, unusual blanks) `⟨U+202E⟩`, the empty token `⟨empty⟩`. The text is not escaped for HTML.
+
+    >>> visible(" Paris"), visible("a\n"), visible("\x1b"), visible("\u202e"), visible("")
+    ('·Paris', 'a↵', '\\x1b', '⟨U+202E⟩', '⟨empty⟩')
+    """
+    shown = "".join(
+        _bytes(part) if number % 2 else _characters(part) for number, part in enumerate(_BYTES.split(token))
+    )
+    # A combining mark at the start would be drawn over whatever stands before the token.
+    base = "◌" if token and unicodedata.combining(token[0]) else ""
+    return base + shown or "⟨empty⟩"
+
+
+def plain(text: str) -> str:
+    """`text` as prose: blanks and newlines stay, every other invisible character is made visible."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) == "Zs" else _visible_character(c) for c in text)
+
+
+def escaped(text: object) -> str:
+    """`plain`, escaped for HTML text and attributes."""
+    return html.escape(plain(str(text)))
+
+
+def plotly_text(text: object) -> str:
+    """`plain`, escaped for plotly, which reads tick labels, names and hover text as a small HTML of its own."""
+    return plain(str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def shortened(text: str, length: int = 28) -> str:
+    """The first characters of a long label, ending in `…`; labels in the middle of a plot have no room for more."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _characters(part: str) -> str:
+    return "".join(_NAMED.get(character) or _visible_character(character) for character in part)
+
+
+def _bytes(part: str) -> str:
+    return f"⟨{' '.join(f'{ord(character) - 0xDC00:02x}' for character in part)}⟩" if part else ""
+
+
+def _visible_character(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cc":
+        return f"\\x{ord(character):02x}"
+    return f"⟨U+{ord(character):04X}⟩" if category in _INVISIBLE else character
