@@ -49,7 +49,7 @@ def main(words: list[str] | None = None) -> int:
         return error.exit_code
     except Exception as error:
         _trace(verbose)
-        hint = "" if verbose else " ; run again with -v for the traceback"
+        hint = "" if verbose else "; run again with -v for the traceback"
         console.complain(f"unexpected {type(error).__name__}: {error}{hint}")
         return InterpError.exit_code
     return code

@@ -1,0 +1,53 @@
+"""The command line over a fake analysis, run in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from interp import results
+from interp.cli import explain
+from interp.cli.main import main
+from tests.cli.fakes import Analysis
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """`run("doctor", "--json")` is `interp doctor --json`."""
+
+    def ended(*words: str) -> Ended:
+        capsys.readouterr()
+        code = main(list(words))
+        captured = capsys.readouterr()
+        return Ended(code, captured.out, captured.err)
+
+    return ended
+
+
+@pytest.fixture
+def analysis(monkeypatch: pytest.MonkeyPatch) -> Analysis:
+    """What `interp explain` finds under the names of the model and the analysis."""
+    fake = Analysis()
+    monkeypatch.setattr(explain, "use", fake.use)
+    monkeypatch.setattr(results, "PACKAGES", (*results.PACKAGES, "tests"))
+    return fake
