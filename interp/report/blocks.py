@@ -70,7 +70,7 @@ class Tokens:
             raise UsageError(f'The token line "{self.id}" has no caption: write one.')
         if self.values is not None and len(self.values) != len(self.tokens):
             raise UsageError(
-                f'The token line "{self.id}" has {len(self.tokens)} tokens but {len(self.values)} values: give each one.'
+                f'The token line "{self.id}" has {len(self.tokens)} tokens but {len(self.values)} values: give as many.'
             )
 
     @property

@@ -21,7 +21,7 @@ from typing import Literal
 
 from interp.errors import UsageError
 from interp.report.blocks import Figure, Page, Tokens
-from interp.report.html import Payload, block_html, page_body
+from interp.report.markup import Payload, block_html, page_body
 from interp.report.text import escaped
 from interp.report.theme import DARK, css
 from interp.results import writable_folder, write_atomic

@@ -71,6 +71,7 @@ LAYOUT = {
     "margin": {"l": 16, "r": 16, "t": 16, "b": 16, "pad": 2},
     "paper_bgcolor": "rgba(0,0,0,0)",
     "plot_bgcolor": "rgba(0,0,0,0)",
+    "showlegend": False,
     "xaxis": _AXIS,
     "yaxis": _AXIS,
 }
