@@ -12,7 +12,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-PACKAGES = ("interp", "torch", "transformers", "transformer-lens", "sae-lens", "numpy", "einops", "plotly", "safetensors")
+PACKAGES = (
+    "interp",
+    "torch",
+    "transformers",
+    "transformer-lens",
+    "sae-lens",
+    "numpy",
+    "einops",
+    "plotly",
+    "safetensors",
+)
 """The distributions whose versions are recorded; those not installed are left out."""
 
 
@@ -51,7 +61,7 @@ class Stopwatch:
     clock: float = field(default_factory=time.perf_counter)
 
     def provenance(self, *, command: str | None = None, seed: int | None = None, **model: str) -> Provenance:
-        """The record of this run. `model` is what `Model.identity()` gives; `command` is this process's own by default."""
+        """The record of this run; `model` is what `Model.identity()` gives, `command` by default this process's own."""
         commit, dirty = _git_state()
         return Provenance(
             command=_command() if command is None else command,

@@ -41,7 +41,7 @@ class Result:
     """
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the result into `folder` (made if missing) and return it. Raises `UsageError` if it cannot be written."""
+        """Write the result into `folder` (made if missing) and return it; `UsageError` if it cannot be written."""
         arrays: dict[str, np.ndarray] = {}
         body = _encode(self, "", arrays)
         text = json.dumps({"format": FORMAT, "arrays": _digest(arrays), "result": body}, indent=1, sort_keys=False)
@@ -80,7 +80,9 @@ def load(folder: str | os.PathLike[str]) -> Result:
     if document.get("arrays") != _digest(arrays):
         document = _parse(embedded, path / ARRAYS_NAME)
         if document.get("arrays") != _digest(arrays):
-            raise DamagedFileError(f"{path / ARRAYS_NAME} is damaged: its arrays do not match their checksum. Run the analysis again.")
+            raise DamagedFileError(
+                f"{path / ARRAYS_NAME} is damaged: its arrays do not match their checksum. Run the analysis again."
+            )
     try:
         found = _decode(document["result"], arrays)
     except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
@@ -106,7 +108,9 @@ def write_atomic(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True) if temporary else None
-        raise UsageError(f"Cannot write {path}: {error.strerror or error}. Choose another folder or free some space.") from error
+        raise UsageError(
+            f"Cannot write {path}: {error.strerror or error}. Choose another folder or free some space."
+        ) from error
 
 
 def writable_folder(folder: str | os.PathLike[str]) -> Path:
@@ -117,7 +121,9 @@ def writable_folder(folder: str | os.PathLike[str]) -> Path:
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError as error:
-        raise UsageError(f"Cannot write into the folder {path}: {error.strerror or error}. Choose another with --out.") from error
+        raise UsageError(
+            f"Cannot write into the folder {path}: {error.strerror or error}. Choose another with --out."
+        ) from error
 
 
 def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -137,7 +143,9 @@ def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
         kind = f"{type(value).__module__}:{type(value).__qualname__}"
         body = {f.name: _encode(getattr(value, f.name), f"{name}.{f.name}".lstrip("."), arrays) for f in fields(value)}
         return {"$type": kind, **body}
-    raise TypeError(f"a result field may not hold {type(value).__name__} ({name}): see interp/results.py for what it may")
+    raise TypeError(
+        f"a result field may not hold {type(value).__name__} ({name}): see interp/results.py for what it may"
+    )
 
 
 def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -167,7 +175,9 @@ def _class(kind: str) -> type:
 def _read_document(path: Path) -> dict[str, Any]:
     file = path / JSON_NAME
     if not file.is_file():
-        raise MissingInputError(f"No result in {path}: it has no {JSON_NAME}. Give the folder an analysis wrote with --out.")
+        raise MissingInputError(
+            f"No result in {path}: it has no {JSON_NAME}. Give the folder an analysis wrote with --out."
+        )
     try:
         return _parse(file.read_text(encoding="utf-8"), file)
     except (OSError, UnicodeDecodeError) as error:
@@ -178,7 +188,9 @@ def _parse(text: str, file: Path) -> dict[str, Any]:
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DamagedFileError(f"{file} is damaged: it is not JSON (line {error.lineno}). Run the analysis again.") from error
+        raise DamagedFileError(
+            f"{file} is damaged: it is not JSON (line {error.lineno}). Run the analysis again."
+        ) from error
     if not isinstance(document, dict) or "result" not in document:
         raise DamagedFileError(f"{file} is not a result file of this toolkit.")
     if document.get("format") != FORMAT:
@@ -193,9 +205,12 @@ def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str]:
     file = path / ARRAYS_NAME
     try:
         with safe_open(file, framework="numpy") as opened:
-            return {key: opened.get_tensor(key) for key in opened.keys()}, (opened.metadata() or {}).get("interp.result", "")
+            arrays = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+            return arrays, (opened.metadata() or {}).get("interp.result", "")
     except FileNotFoundError as error:
-        raise DamagedFileError(f"{path} has {JSON_NAME} but no {ARRAYS_NAME}: copy both, or run the analysis again.") from error
+        raise DamagedFileError(
+            f"{path} has {JSON_NAME} but no {ARRAYS_NAME}: copy both, or run the analysis again."
+        ) from error
     except (SafetensorError, OSError) as error:
         raise DamagedFileError(f"{file} is damaged or truncated ({error}). Run the analysis again.") from error
 

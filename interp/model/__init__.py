@@ -1,0 +1,13 @@
+"""Models: loading, architecture facts, folded weights and the forward pass written out.
+
+The only floor that imports `transformers` and `transformer_lens`, and only inside functions.
+"""
+
+from interp.model.capture import Cache
+from interp.model.check import Check, check
+from interp.model.load import load
+from interp.model.model import Model
+from interp.model.spec import Rotary, Spec
+from interp.model.weights import Attention, Mlp, Weights
+
+__all__ = ["Attention", "Cache", "Check", "Mlp", "Model", "Rotary", "Spec", "Weights", "check", "load"]

@@ -1,0 +1,71 @@
+"""The small pieces of arithmetic a block is made of, written out so that everything above can freeze them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.model.spec import Norm, Rotary
+
+
+def norm_scale(x: Float[Tensor, "*batch width"], kind: Norm, eps: float) -> Float[Tensor, "*batch 1"]:
+    """What a norm divides by: sqrt(mean(x²) + eps), of x − mean(x) for LayerNorm (arXiv 1607.06450, 1910.07467)."""
+    centred = x - x.mean(dim=-1, keepdim=True) if kind == "layer" else x
+    return (centred.square().mean(dim=-1, keepdim=True) + eps).sqrt()
+
+
+def gate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]:
+    """g(z) = act(z) / z, with its limit at 0: every supported activation is z·g(z), so no division is made."""
+    match activation:
+        case "silu":
+            return torch.sigmoid(z)
+        case "quick_gelu":
+            return torch.sigmoid(1.702 * z)
+        case "gelu":
+            return 0.5 * (1 + torch.erf(z / math.sqrt(2)))
+        case "gelu_tanh":
+            return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+        case "relu":
+            return (z > 0).to(z.dtype)
+    raise AssertionError(f"no gate for {activation}: families.base.ACTIVATIONS must not name it")
+
+
+def rotary_table(
+    rotary: Rotary, positions: Float[Tensor, " n"], like: Tensor
+) -> tuple[Float[Tensor, "n dim"], Float[Tensor, "n dim"]]:
+    """Cosine and sine of every position's angles, each repeated for the two halves.
+
+    Angles are formed in float32 and only then cast, as `transformers` does, so that the tables are the model's own.
+    Negative positions turn backwards: R(−p) = R(p)ᵀ.
+    """
+    frequencies = torch.tensor(rotary.frequencies, dtype=torch.float32, device=like.device)
+    angles = positions.to(device=like.device, dtype=torch.float32)[:, None] * frequencies
+    angles = torch.cat([angles, angles], dim=-1)
+    return (angles.cos() * rotary.factor).to(like.dtype), (angles.sin() * rotary.factor).to(like.dtype)
+
+
+def rotate(
+    x: Float[Tensor, "*batch n d_head"], cos: Float[Tensor, "n dim"], sin: Float[Tensor, "n dim"]
+) -> Float[Tensor, "*batch n d_head"]:
+    """Turn the first `dim` coordinates of each row by its position; the others pass unchanged."""
+    dim = cos.shape[-1]
+    turned, kept = x[..., :dim], x[..., dim:]
+    first, second = turned.chunk(2, dim=-1)
+    turned = turned * cos + torch.cat([-second, first], dim=-1) * sin
+    return torch.cat([turned, kept], dim=-1) if kept.shape[-1] else turned
+
+
+def softcap(x: Float[Tensor, "*shape"], cap: float | None) -> Float[Tensor, "*shape"]:
+    """c·tanh(x/c), or x itself without a cap (Gemma-2, arXiv 2408.00118)."""
+    return x if cap is None else cap * torch.tanh(x / cap)
+
+
+def visible(n_tokens: int, window: int | None, device: torch.device) -> Float[Tensor, "query key"]:
+    """True where a query may look: at itself and before, at most `window` tokens in all."""
+    query = torch.arange(n_tokens, device=device)[:, None]
+    key = torch.arange(n_tokens, device=device)[None, :]
+    seen = key <= query
+    return seen if window is None else seen & (key > query - window)

@@ -1,0 +1,54 @@
+"""The only module that imports transformer_lens, inside a function: the import alone takes seconds."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+ARCHITECTURES = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "gemma": "GemmaForCausalLM",
+    "gemma2": "Gemma2ForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+    "gpt_neox": "GPTNeoXForCausalLM",
+}
+"""What `config.architectures` must say for transformer_lens to boot without asking the hub."""
+
+
+def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
+    """A `TransformerBridge` over the parameters of `hf`, offline. It rewires modules, so it gets its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from transformer_lens.model_bridge import TransformerBridge
+
+        private = sharing_copy(hf)
+        private.config.architectures = [ARCHITECTURES[hf.config.model_type]]
+        parameter = next(private.parameters())
+        level = logging.root.level
+        bridge = TransformerBridge.boot_transformers(
+            name,
+            hf_model=private,
+            tokenizer=copy.deepcopy(tokenizer),
+            dtype=parameter.dtype,
+            device=str(parameter.device),
+        )
+        logging.root.setLevel(level)
+    return bridge
+
+
+def sharing_copy(hf: Any) -> Any:
+    """A copy of the modules of `hf` around the very same parameters and buffers: no memory, no side effects."""
+    memo = {id(tensor): tensor for tensor in chain(hf.parameters(), hf.buffers())}
+    private: nn.Module = copy.deepcopy(hf, memo)
+    return private

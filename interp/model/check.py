@@ -1,0 +1,75 @@
+"""`interp.check`: do the folded weights really compute what the model computes?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from interp.errors import CheckFailedError
+from interp.model import trace
+from interp.model.model import Model
+
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5, torch.float16: 5e-2, torch.bfloat16: 2e-1}
+"""Relative error above which weights and model disagree for more than rounding: about 100 units in the last place."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far logits recomputed from `model.weights` alone lie from the model's own.
+
+    `errors` has one entry per prompt: max |difference| / max |logit| over all positions and the vocabulary.
+    """
+
+    model: str
+    errors: tuple[float, ...]
+    tolerance: float
+
+    @property
+    def worst(self) -> float:
+        """The largest relative error."""
+        return max(self.errors)
+
+    @property
+    def error(self) -> float:
+        """The largest relative error, under the name every result gives it."""
+        return self.worst
+
+
+def check(model: Model, prompts: list[Tensor] | None = None) -> Check:
+    """Recompute the logits of a few prompts from `model.weights` alone and compare with the model's own.
+
+    Args:
+        model: the model.
+        prompts: token rows (batch, n_token); three seeded random ones, of 1, 7 and 32 tokens, by default.
+
+    Raises:
+        CheckFailedError: an error above the dtype's `TOLERANCE`, or one that is not a number.
+    """
+    prompts = _prompts(model) if prompts is None else [model.check_tokens(tokens) for tokens in prompts]
+    errors = tuple(_relative_error(model, tokens) for tokens in prompts)
+    found = Check(model.name, errors, TOLERANCE[model.dtype])
+    if not all(error <= found.tolerance for error in errors):
+        raise CheckFailedError(
+            f"The weights of {model.name} do not reproduce its logits: relative error {found.worst:.2e}, "
+            f"tolerance {found.tolerance:.0e} in {model.dtype}. Nothing computed from them can be trusted."
+        )
+    return found
+
+
+def _prompts(model: Model) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    lengths = sorted({min(length, model.spec.n_ctx) for length in (1, 7, 32)})
+    rows = [torch.randint(0, model.spec.d_vocab, (1, length), generator=generator) for length in lengths]
+    return [row.to(model.device) for row in rows]
+
+
+def _relative_error(model: Model, tokens: Tensor) -> float:
+    """Max |ours − theirs| / max |theirs|; NaN stays NaN, so that no comparison lets it pass."""
+    theirs = model(tokens)
+    residual = torch.empty(0)
+    for block in trace.blocks(model.weights, tokens):
+        residual = block.resid_post
+    ours, _ = trace.unembed(model.weights, residual)
+    return float((ours - theirs).abs().max() / theirs.abs().max())

@@ -1,0 +1,129 @@
+"""The common form into which every family's parameters are read, and the facts several families share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from interp.errors import UnsupportedModelError
+from interp.model.spec import Rotary
+
+ACTIVATIONS = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+}
+"""`transformers` name -> ours; each is z·g(z), which is what makes a frozen MLP exactly linear."""
+
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+"""Rotary scalings whose frequencies do not depend on the length of the input."""
+
+
+@dataclass(frozen=True)
+class RawNorm:
+    """A norm's gain, as it multiplies (Gemma's 1 + w already added), and its bias, None for RMSNorm."""
+
+    gain: Float[Tensor, " width"]
+    bias: Float[Tensor, " width"] | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One block's parameters as stored (nothing folded), heads apart; views of the model's own tensors where possible.
+
+    Keys and values have n_kv_head heads. Anything a family lacks is None.
+    """
+
+    ln1: RawNorm
+    W_Q: Float[Tensor, "n_head d_model d_head"]
+    W_K: Float[Tensor, "n_kv_head d_model d_head"]
+    W_V: Float[Tensor, "n_kv_head d_model d_head"]
+    W_O: Float[Tensor, "n_head d_head d_model"]
+    b_Q: Float[Tensor, "n_head d_head"] | None
+    b_K: Float[Tensor, "n_kv_head d_head"] | None
+    b_V: Float[Tensor, "n_kv_head d_head"] | None
+    b_O: Float[Tensor, " d_model"] | None
+    ln2: RawNorm
+    W_in: Float[Tensor, "d_model d_mlp"]
+    b_in: Float[Tensor, " d_mlp"] | None
+    W_out: Float[Tensor, "d_mlp d_model"]
+    b_out: Float[Tensor, " d_model"] | None
+    W_gate: Float[Tensor, "d_model d_mlp"] | None = None
+    b_gate: Float[Tensor, " d_mlp"] | None = None
+    query_gain: Float[Tensor, " d_head"] | None = None
+    key_gain: Float[Tensor, " d_head"] | None = None
+    attn_post: RawNorm | None = None
+    mlp_post: RawNorm | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Modules whose inputs and outputs the hooks read, per block where tuples.
+
+    `attn_write` and `mlp_write` are the modules whose output is added to the residual stream (the post-norm where
+    there is one); `attn_output` is the output projection, whose input is the concatenated heads.
+    """
+
+    embed: nn.Module
+    blocks: tuple[nn.Module, ...]
+    attn_output: tuple[nn.Module, ...]
+    attn_write: tuple[nn.Module, ...]
+    mlp_norm: tuple[nn.Module, ...]
+    mlp_write: tuple[nn.Module, ...]
+    final_norm: nn.Module
+    rms_norms: tuple[nn.Module, ...]
+    W_E: Float[Tensor, "d_vocab d_model"]
+    W_pos: Float[Tensor, "n_ctx d_model"] | None
+    W_U: Float[Tensor, "d_vocab d_model"]
+    b_U: Float[Tensor, " d_vocab"] | None
+    ln_final: RawNorm
+
+
+def heads(weight: Float[Tensor, "n_times_d_head d_model"], n: int) -> Float[Tensor, "n d_model d_head"]:
+    """The heads of a `Linear` that computes queries, keys or values, as a view."""
+    return weight.unflatten(0, (n, -1)).transpose(1, 2)
+
+
+def bias_heads(bias: Float[Tensor, " n_times_d_head"] | None, n: int) -> Float[Tensor, "n d_head"] | None:
+    """The heads of a bias, as a view."""
+    return None if bias is None else bias.unflatten(0, (n, -1))
+
+
+def activation(config: Any, name: str) -> str:
+    """Our name of an activation; raises `UnsupportedModelError` for one that is not z·g(z)."""
+    if name not in ACTIVATIONS:
+        raise UnsupportedModelError(
+            f'{config.model_type}: the activation "{name}" is not supported; known: {", ".join(ACTIVATIONS)}.'
+        )
+    return ACTIVATIONS[name]
+
+
+def rotary(config: Any, module: Any, d_head: int) -> Rotary:
+    """The rotary facts from the model's own frequency table.
+
+    Raises `UnsupportedModelError` for scalings that change with the length of the input.
+    """
+    parameters = config.rope_parameters
+    kind = parameters.get("rope_type", "default")
+    if kind not in ROPE_TYPES:
+        raise UnsupportedModelError(
+            f'{config.model_type}: rotary scaling "{kind}" changes with the input; supported: {", ".join(ROPE_TYPES)}.'
+        )
+    frequencies = tuple(module.inv_freq.float().tolist())
+    dim = 2 * len(frequencies)
+    return Rotary(
+        base=float(parameters["rope_theta"]),
+        dim=dim,
+        fraction=dim / d_head,
+        scaling=kind,
+        frequencies=frequencies,
+        factor=float(module.attention_scaling),
+    )

@@ -1,0 +1,147 @@
+"""`Model`: the small object everything above is written against."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.errors import UsageError
+from interp.model import capture
+from interp.model.spec import Spec
+from interp.model.tokens import Tokens
+from interp.model.weights import Weights
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+class Model:
+    """A causal language model with its architecture facts, its folded weights and its activations.
+
+    Made by `interp.load`. `hf` is the `transformers` model, run as it is and never modified; `bridge` is the
+    transformer_lens view of the same parameters, made when first asked for. Hooks added to `bridge` take part in
+    every run of this object.
+    """
+
+    def __init__(self, hf: Any, family: ModuleType, spec: Spec, tokens: Tokens | None, name: str):
+        self.hf = hf
+        self.spec = spec
+        self.name = name
+        self.weights = Weights(hf, family, spec)
+        self.parts = family.parts(hf)
+        self._tokens = tokens
+
+    def __call__(
+        self, tokens: Int[Tensor, "batch n_token"], attention_mask: Int[Tensor, "batch n_token"] | None = None
+    ) -> Float[Tensor, "batch n_token d_vocab"]:
+        """Logits of every position, without gradients. Raises `UsageError` for tokens the model cannot read."""
+        tokens = self.check_tokens(tokens)
+        return capture.logits(self, tokens, attention_mask)
+
+    def run_with_cache(
+        self,
+        tokens: Int[Tensor, "batch n_token"],
+        names: str | list[str] | tuple[str, ...],
+        stop_at_layer: int | None = None,
+        attention_mask: Int[Tensor, "batch n_token"] | None = None,
+    ) -> tuple[Tensor, capture.Cache]:
+        """(logits, cache) with the named activations and nothing else; see `interp.cache`."""
+        tokens = self.check_tokens(tokens)
+        names = (names,) if isinstance(names, str) else tuple(names)
+        return capture.run_with_cache(self, tokens, names, stop_at_layer, attention_mask)
+
+    def to_tokens(self, text: str | list[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch n_token"]:
+        """Token ids of a text, or of several (padded on the right), on the model's device. See `Tokens.encode`."""
+        return self._tokenizer.encode(text, prepend_bos).to(self.device)
+
+    def to_str_tokens(self, text: str | Tensor, prepend_bos: bool | None = None) -> list[str]:
+        """The text of each token, blanks and line breaks as they are, of one text or one row of token ids."""
+        ids = self.to_tokens(text, prepend_bos)[0] if isinstance(text, str) else text
+        return self._tokenizer.texts(ids)
+
+    def to_single_token(self, text: str) -> int:
+        """The id of a text that is exactly one token; `UsageError` with its pieces otherwise."""
+        return self._tokenizer.single(text)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The `transformers` tokenizer; `UsageError` if the model was loaded without one."""
+        return self._tokenizer.tokenizer
+
+    @cached_property
+    def bridge(self) -> TransformerBridge:
+        """The transformer_lens `TransformerBridge` over the same parameters (its modules are its own)."""
+        from interp.model.bridge import boot
+
+        return boot(self.hf, None if self._tokens is None else self._tokens.tokenizer, self.name)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' dtype."""
+        return self.parts.W_U.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The parameters' device."""
+        return self.parts.W_U.device
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Digest of every parameter's name, dtype, shape and bytes, in the order of their names."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.hf.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def identity(self) -> dict[str, str]:
+        """What a `Provenance` records of the model."""
+        tokenizer = "" if self._tokens is None else type(self._tokens.tokenizer).__name__
+        return {
+            "model": self.name,
+            "weights_sha256": self.weights_sha256,
+            "tokenizer": tokenizer,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+        }
+
+    def check_tokens(self, tokens: Int[Tensor, "batch n_token"]) -> Int[Tensor, "batch n_token"]:
+        """`tokens` on the model's device; a single row may come without its batch axis.
+
+        Raises `UsageError` for an empty input, one beyond the context, or ids outside the vocabulary.
+        """
+        if not isinstance(tokens, Tensor) or tokens.is_floating_point():
+            raise UsageError(f"Tokens must be a tensor of integer ids, not {_kind(tokens)}: use model.to_tokens(text).")
+        tokens = tokens[None] if tokens.ndim == 1 else tokens
+        if tokens.ndim != 2 or tokens.numel() == 0:
+            raise UsageError(f"Tokens must be (batch, n_token) with at least one token, not {tuple(tokens.shape)}.")
+        if tokens.shape[1] > self.spec.n_ctx:
+            raise UsageError(
+                f"The input has {tokens.shape[1]} tokens, but {self.name} reads at most {self.spec.n_ctx}: shorten it."
+            )
+        low, high = int(tokens.min()), int(tokens.max())
+        if low < 0 or high >= self.spec.d_vocab:
+            raise UsageError(f"Token ids must lie in 0..{self.spec.d_vocab - 1}, but these run from {low} to {high}.")
+        return tokens.to(self.device)
+
+    @property
+    def _tokenizer(self) -> Tokens:
+        if self._tokens is None:
+            raise UsageError(f"{self.name} was loaded without a tokenizer: use interp.load(hf_model, tokenizer=...).")
+        return self._tokens
+
+    def __repr__(self) -> str:
+        spec = self.spec
+        heads = f"{spec.n_head} heads" + (f" ({spec.n_kv_head} key-value)" if spec.kv_group > 1 else "")
+        size = f"{spec.n_layer} layers, {heads}, d_model {spec.d_model}"
+        return f"Model({self.name}: {spec.family}, {size}, {self.dtype}, {self.device})"
+
+
+def _kind(value: object) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__

