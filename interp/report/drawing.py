@@ -50,7 +50,8 @@ def _marks(trace: dict[str, Any]) -> int:
     if kind == "icicle":
         return len(_values(trace.get("labels", ())))
     if kind == "bar":
-        return int(_finite(_values(trace["x" if trace.get("orientation") == "h" else "y"])).sum())
+        # A bar that is zero, or no number, still has its path.
+        return len(_values(trace["x" if trace.get("orientation") == "h" else "y"]))
     return _scatter_marks(trace)
 
 

@@ -20,7 +20,7 @@ from interp.report import parts
 from interp.report.blocks import Figure
 from interp.report.table import Cell, Table
 from interp.report.text import plotly_text, shortened
-from interp.report.theme import CATEGORIES, DIVERGING, MAGNITUDE, NEUTRAL
+from interp.report.theme import CATEGORIES, DIVERGING, MAGNITUDE, TEXT
 
 
 def bars(
@@ -63,7 +63,7 @@ def bars(
     ]
     if errors is not None:
         low, high = parts.interval(id, errors, len(labels))
-        trace[f"error_{q}"] = {"type": "data", "array": high, "arrayminus": low, "thickness": 1.2, "color": NEUTRAL}
+        trace[f"error_{q}"] = {"type": "data", "array": high, "arrayminus": low, "thickness": 1.2, "color": TEXT}
         columns = (*axes, "error below", "error above")
         rows = [(*row, float(a), float(b)) for row, a, b in zip(rows, low, high, strict=True)]
     layout = {
@@ -93,7 +93,7 @@ def heatmap(
 
     Colours end at three standard deviations (about zero when signed, else about the mean) if values lie beyond; a
     matrix with more than 256 rows or columns is reduced to the entry of largest magnitude of each block; NaN and
-    infinities are grey. The caption says each of these where it applies.
+    infinities are mauve. The caption says each of these where it applies.
 
     Args:
         id: The figure's id on the page.
@@ -135,7 +135,7 @@ def heatmap(
     layout["yaxis"]["range"] = [len(matrix) - 0.5, -0.5]
     said = parts.said_of_heatmap(matrix, steps, ends)
     table = parts.matrix_table(axes[0], names, matrix)
-    return Figure(id, parts.plot([trace, *parts.grey(matrix)], layout), caption + said, alt, table)
+    return Figure(id, parts.plot([trace, *parts.undefined_cells(matrix)], layout), caption + said, alt, table)
 
 
 def lines(
@@ -301,7 +301,7 @@ def icicle(
     value = f"value ({unit})" if unit else "value"
     nodes = zip(labels, parents, parts.flat(values), strict=True)
     rows = tuple((i, str(name), None if up < 0 else int(up), parts.number(x)) for i, (name, up, x) in enumerate(nodes))
-    layout = {"height": 460, "margin": {"t": 8, "b": 8}}
+    layout = {"height": 460, "margin": {"t": 8, "b": 8}, "uniformtext": {"minsize": 10, "mode": "hide"}}
     return Figure(id, parts.plot([trace], layout), caption, alt, Table(("node", "label", "parent", value), rows))
 
 

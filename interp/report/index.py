@@ -52,13 +52,14 @@ def _body(name: str, entries: list[_Entry]) -> str:
     return (
         '<a class="skip" href="#main">Skip to content</a>'
         f'<header><p class="kind">interp</p><h1>Reports</h1><p class="finding">{escaped(count)}</p></header>'
-        f'<main id="main" class="list" tabindex="-1">{listed}</main>'
+        f'<main id="main" class="columns list" tabindex="-1">{listed}</main>'
     )
 
 
 def _item(entry: _Entry) -> str:
     facts = entry.facts
-    line = " · ".join(escaped(facts[name]) for name in ("kind", "model", "date") if facts.get(name))
+    date = facts.get("date", "")[:16].replace("T", " ")
+    line = " · ".join(escaped(part) for part in (facts.get("kind"), facts.get("model"), date and f"{date} UTC") if part)
     return (
         f'<li><h2><a href="{escaped(quote(entry.link))}">{escaped(facts["title"])}</a></h2>'
         f'<p>{escaped(facts.get("finding", ""))}</p><p class="facts-line">{line}</p>'

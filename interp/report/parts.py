@@ -60,7 +60,7 @@ def number(value: Any) -> Cell:
 
 def signed(value: float) -> str:
     """A number with its sign, for hover text."""
-    return f"{value:+.4g}" if np.isfinite(value) else kind(value)
+    return f"{value:+.4g}".replace("-", "−") if np.isfinite(value) else kind(value)
 
 
 def kind(value: float) -> str:
@@ -92,8 +92,8 @@ def axis_title(text: str) -> dict[str, str]:
 
 
 def colorbar(title: str) -> dict[str, Any]:
-    """A thin scale with its unit beside it."""
-    return {"thickness": 10, "outlinewidth": 0, "ticklen": 3, "title": {"text": plotly_text(title), "side": "right"}}
+    """A thin scale with its unit on top."""
+    return {"thickness": 10, "outlinewidth": 0, "ticklen": 3, "title": {"text": plotly_text(title), "side": "top"}}
 
 
 def sign_colours(values: np.ndarray) -> list[str]:
@@ -111,8 +111,8 @@ def written(p: str, q: str, values: np.ndarray) -> list[dict[str, Any]]:
     return [{**text, p: at.tolist(), q: [0] * len(at), "text": words, "textfont": {"color": NEUTRAL}}]
 
 
-def grey(matrix: np.ndarray) -> list[dict[str, Any]]:
-    """A layer of grey cells for each kind of number that is none: NaN, infinity, minus infinity."""
+def undefined_cells(matrix: np.ndarray) -> list[dict[str, Any]]:
+    """A layer of mauve cells for each kind of number that is none: NaN, infinity, minus infinity."""
     layers = (("NaN", np.isnan(matrix)), ("∞", np.isposinf(matrix)), ("−∞", np.isneginf(matrix)))
     return [
         {
@@ -146,7 +146,9 @@ def limits(matrix: np.ndarray, is_signed: bool) -> tuple[float, float, int]:
         end = min(float(np.abs(finite).max()), 3 * float(np.sqrt(np.square(finite).mean()))) or 1.0
         return -end, end, int((np.abs(finite) > end).sum())
     low, middle, spread = float(finite.min()), float(finite.mean()), float(finite.std())
-    low, high = max(low, middle - 3 * spread), min(float(finite.max()), middle + 3 * spread)
+    # A scale of what cannot be negative starts at zero, so that equal colours mean equal sizes between figures.
+    low = 0.0 if low >= 0 else max(low, middle - 3 * spread)
+    high = min(float(finite.max()), middle + 3 * spread)
     # A constant matrix has no spread; any scale of positive length draws it.
     high = high if high > low else low + 1.0
     return low, high, int(((finite < low) | (finite > high)).sum()) if spread else 0
@@ -174,9 +176,10 @@ def said_of_heatmap(matrix: np.ndarray, steps: tuple[int, int], ends: tuple[floa
     if steps != (1, 1):
         said += f" Each cell is the entry of largest magnitude in a block of {steps[0]} by {steps[1]}."
     if clipped:
-        said += f" Colours end at {low:.3g} and {high:.3g}, three standard deviations; {clipped} cells lie beyond."
+        ends_text = " and ".join(f"{end:.3g}".replace("-", "−") for end in (low, high) if end)
+        said += f" Colours end at {ends_text}, three standard deviations; {clipped} cells lie beyond."
     missing = undefined(matrix)
-    return said + (missing.replace("Not drawn as numbers:", "Grey:") if missing else "")
+    return said + (missing.replace("Not drawn as numbers:", "Mauve:") if missing else "")
 
 
 def matrix_table(axis: str, labels: list[list[str]], matrix: np.ndarray) -> Table:
@@ -266,4 +269,4 @@ def widths(parents: Sequence[int], values: np.ndarray) -> list[float]:
 
 def pattern(index: int) -> dict[str, Any]:
     """Hatching that tells a group of bars apart without its colour."""
-    return {"shape": ("", "/", "x", ".", "\\", "-", "|")[index % 7], "solidity": 0.25}
+    return {"shape": ("", "/", "x", ".", "\\", "-", "|")[index % 7], "solidity": 0.2, "fillmode": "overlay"}

@@ -9,8 +9,8 @@ from __future__ import annotations
 NEGATIVE = "#b2182b"
 POSITIVE = "#2166ac"
 NEUTRAL = "#6b7280"
-UNDEFINED = "#c4c9d0"
-"""Cells that are NaN or infinite: a grey that is on no scale."""
+UNDEFINED = "#d9d0e3"
+"""Cells that are NaN or infinite: a mauve, a hue that is on no scale."""
 
 CATEGORIES = ("#0077bb", "#cc4e0c", "#00806f", "#aa3377", "#8a6d00", "#33a6d9", "#7a4fb5")
 """Told apart under the common colour-vision deficiencies, and always drawn with different markers besides."""
@@ -20,13 +20,13 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 DIVERGING = ((0.0, NEGATIVE), (0.25, "#ef8f75"), (0.5, "#f7f7f6"), (0.75, "#6fa8d2"), (1.0, POSITIVE))
 MAGNITUDE = "Cividis"
 
-_TEXT, _MUTED, _GRID, _ZERO, _PAPER = "#1d2127", "#59616d", "#e8eaed", "#a3aab4", "#fefefe"
+TEXT, _MUTED, _GRID, _ZERO, _PAPER = "#1d2127", "#59616d", "#e8eaed", "#a3aab4", "#fefefe"
 
 DARK = {
-    NEGATIVE: "#f4836e",
-    POSITIVE: "#6db3ee",
+    NEGATIVE: "#f0806c",
+    POSITIVE: "#66adea",
     NEUTRAL: "#98a2ae",
-    UNDEFINED: "#4a525d",
+    UNDEFINED: "#493d57",
     "#ef8f75": "#8d4038",
     "#f7f7f6": "#22272e",
     "#6fa8d2": "#2d5b85",
@@ -37,7 +37,7 @@ DARK = {
     "#8a6d00": "#d9bb52",
     "#33a6d9": "#8fd6f5",
     "#7a4fb5": "#b99aec",
-    _TEXT: "#e4e7eb",
+    TEXT: "#e4e7eb",
     _MUTED: "#a2abb7",
     _GRID: "#2b3139",
     _ZERO: "#5b6470",
@@ -52,7 +52,7 @@ _AXIS = {
     "tickcolor": _ZERO,
     "ticklen": 4,
     "tickfont": {"size": 12, "color": _MUTED},
-    "title": {"font": {"size": 13, "color": _TEXT}, "standoff": 12},
+    "title": {"font": {"size": 13, "color": TEXT}, "standoff": 12},
     "zerolinecolor": _ZERO,
     "zerolinewidth": 1,
 }
@@ -63,10 +63,10 @@ LAYOUT = {
     "font": {
         "family": "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif",
         "size": 13,
-        "color": _TEXT,
+        "color": TEXT,
     },
     "height": 380,
-    "hoverlabel": {"bgcolor": _PAPER, "bordercolor": _ZERO, "font": {"color": _TEXT, "size": 13}, "align": "left"},
+    "hoverlabel": {"bgcolor": _PAPER, "bordercolor": _ZERO, "font": {"color": TEXT, "size": 13}, "align": "left"},
     "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
     "margin": {"l": 16, "r": 16, "t": 16, "b": 16, "pad": 2},
     "paper_bgcolor": "rgba(0,0,0,0)",
@@ -94,7 +94,7 @@ def _merged(base: dict, own: dict) -> dict:
 
 def css() -> str:
     """The page's colours as CSS custom properties: light, dark where the reader prefers it, light on paper."""
-    names = {"text": _TEXT, "muted": _MUTED, "rule": _GRID, "edge": _ZERO, "ground": _PAPER, "negative": NEGATIVE}
+    names = {"text": TEXT, "muted": _MUTED, "rule": _GRID, "edge": _ZERO, "ground": _PAPER, "negative": NEGATIVE}
     names |= {"positive": POSITIVE}
     light = "".join(f"--{name}:{colour};" for name, colour in names.items())
     dark = "".join(f"--{name}:{DARK[colour]};" for name, colour in names.items())

@@ -37,10 +37,18 @@
     return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, recoloured(item, /color/i.test(key) ? key : name)]));
   }
 
+  // Labels across need some 13 pixels each; where there are more than fit, every k-th stays.
+  function thinned(axis, width) {
+    if (!axis || axis.tickmode !== "array") return;
+    const step = Math.ceil((axis.tickvals.length * 13) / width);
+    for (const name of ["tickvals", "ticktext"]) axis[name] = axis[name].filter((_, i) => i % step === 0);
+  }
+
   function draw(place, dark) {
     // Plotly writes into what it is given, so each drawing starts from a copy.
     const source = structuredClone(payload.figures[place.dataset.fig]);
     const figure = dark ? recoloured(source, "") : source;
+    thinned(figure.layout.xaxis, 0.75 * place.clientWidth);
     return Plotly.react(place, figure.data, figure.layout, config);
   }
 
