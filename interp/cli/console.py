@@ -15,6 +15,8 @@ from typing import Any
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what is being done)."""
 
+PACKAGES = ("interp", "probes", "saes", "analyses")
+
 
 def say(text: str) -> None:
     """One piece of the result, on stdout."""
@@ -37,31 +39,55 @@ def complain(text: str) -> None:
 def manners(*, quiet: bool, verbose: bool) -> Iterator[None]:
     """How the libraries underneath speak while a command runs; as before when it ends.
 
-    Progress bars only for a person at a terminal, warnings unless quiet, library chatter only when verbose.
+    Progress bars only for a person at a terminal. Warnings of our own packages unless quiet; those of others, who
+    repeat what our errors say in one sentence, only when verbose.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    with _environment(quiet=quiet, verbose=verbose), _logging(quiet=quiet, verbose=verbose), warnings.catch_warnings():
+        if not verbose:
+            warnings.simplefilter("ignore")
+        if not quiet:
+            warnings.filterwarnings("default", module=rf"({'|'.join(PACKAGES)})\b")
+        yield
+
+
+@contextmanager
+def _environment(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """What libraries read from the environment when they are imported, which is after this."""
     before = dict(os.environ)
     if quiet or not sys.stderr.isatty():
         os.environ.update(TQDM_DISABLE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
+    if not verbose:
+        os.environ.update(TRANSFORMERS_VERBOSITY="error", HF_HUB_VERBOSITY="error")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _logging(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Log records as lines on stderr: ours from warnings up, others' errors, and all from INFO up when verbose."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        ours = record.name.split(".")[0] in PACKAGES and not quiet
+        return verbose or ours or record.levelno >= logging.ERROR
+
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(wanted)
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)
-    root.setLevel(logging.INFO if verbose else logging.ERROR if quiet else logging.WARNING)
+    root.setLevel(logging.INFO if verbose else logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            if quiet:
-                warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @contextmanager

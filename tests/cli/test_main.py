@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from argparse import ArgumentParser
 from importlib import import_module
 
@@ -124,22 +125,33 @@ def test_a_terminal_that_lacks_a_character_shows_its_escape() -> None:
     assert ended.stdout == b"caf\\xe9 \\u21b5\n"
 
 
-def test_logs_go_to_stderr_and_only_when_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_warnings_are_told_others_only_when_asked(
+    run: Run, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
     class Chatty:
         HELP, EXAMPLE = "speaks", "interp chatty"
 
         def add_arguments(self, parser: ArgumentParser) -> None: ...
 
         def run(self, args: object) -> int:
-            logging.getLogger("somewhere").info("detail")
-            logging.getLogger("somewhere").warning("mind this")
+            logging.getLogger("interp.saes").info("detail")
+            logging.getLogger("interp.saes").warning("mind this")
+            logging.getLogger("hub").warning("retrying")
+            warnings.warn_explicit("old name", DeprecationWarning, "x.py", 1, module="interp.old")
+            warnings.warn_explicit("their name", DeprecationWarning, "y.py", 1, module="other.old")
             return 0
 
     monkeypatch.setitem(sys.modules, "chatty", Chatty())  # type: ignore[arg-type]
     monkeypatch.setitem(COMMANDS, "chatty", "chatty")
     before = dict(os.environ)
-    assert run("chatty").err == "WARNING somewhere: mind this\n"
-    assert run("chatty", "-v").err == "INFO somewhere: detail\nWARNING somewhere: mind this\n"
-    silent = run("chatty", "--quiet")
-    assert (silent.out, silent.err) == ("", "")
+
+    def told(*options: str) -> tuple[str, list[str]]:
+        recwarn.clear()
+        return run("chatty", *options).err, [str(caught.message) for caught in recwarn]
+
+    assert told() == ("WARNING interp.saes: mind this\n", ["old name"])
+    assert told("--quiet") == ("", [])
+    lines, warned = told("-v")
+    assert all(words in lines for words in ("INFO interp.saes: detail", "mind this", "WARNING hub: retrying"))
+    assert "old name" in warned
     assert dict(os.environ) == before
