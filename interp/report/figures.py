@@ -75,7 +75,9 @@ def bars(
     if not vertical:
         layout["yaxis"]["range"] = [len(labels) - 0.5, -0.5]
     data = [trace, *parts.written(p, q, numbers)]
-    return Figure(id, parts.plot(data, layout), caption + parts.undefined(numbers), alt, Table(columns, tuple(rows)))
+    return Figure(
+        id, parts.plot(data, layout), parts.joined(caption, parts.undefined(numbers)), alt, Table(columns, tuple(rows))
+    )
 
 
 def heatmap(
@@ -135,7 +137,9 @@ def heatmap(
     layout["yaxis"]["range"] = [len(matrix) - 0.5, -0.5]
     said = parts.said_of_heatmap(matrix, steps, ends)
     table = parts.matrix_table(axes[0], names, matrix)
-    return Figure(id, parts.plot([trace, *parts.undefined_cells(matrix)], layout), caption + said, alt, table)
+    return Figure(
+        id, parts.plot([trace, *parts.undefined_cells(matrix)], layout), parts.joined(caption, said), alt, table
+    )
 
 
 def lines(
@@ -239,7 +243,9 @@ def scatter(
         "height": 440,
     }
     table = Table(("point", "group", *axes), tuple(shown))
-    return Figure(id, parts.plot(data, layout), caption + said + parts.undefined(np.r_[across, up]), alt, table)
+    return Figure(
+        id, parts.plot(data, layout), parts.joined(caption, said + parts.undefined(np.r_[across, up])), alt, table
+    )
 
 
 def icicle(
@@ -347,4 +353,4 @@ def histogram(
     }
     body = zip(edges[:-1].tolist(), edges[1:].tolist(), *(count.tolist() for count in counts.values()), strict=True)
     table = Table(("from", "to", *counts), tuple(body))
-    return Figure(id, parts.plot(data, layout), caption + parts.undefined(every), alt, table)
+    return Figure(id, parts.plot(data, layout), parts.joined(caption, parts.undefined(every)), alt, table)

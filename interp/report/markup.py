@@ -60,7 +60,9 @@ def block_html(block: Block, payload: Payload, name: str) -> str:
     if isinstance(block, Tokens):
         return _tokens(block, payload)
     if isinstance(block, Table):
-        return f'<div class="table">{_scroll(block, block.caption or "Table")}{_csv(block, name, payload)}</div>'
+        return (
+            f'<div class="table">{_scroll(block, f"Table {name}: {block.caption}")}{_csv(block, name, payload)}</div>'
+        )
     if isinstance(block, Note):
         return f'<p class="note {escape(block.kind)}">{escaped(block.text)}</p>'
     raise TypeError(f"{type(block).__name__} is no block of a page")

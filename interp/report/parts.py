@@ -93,7 +93,12 @@ def axis_title(text: str) -> dict[str, str]:
 
 def colorbar(title: str) -> dict[str, Any]:
     """A thin scale with its unit on top."""
-    return {"thickness": 10, "outlinewidth": 0, "ticklen": 3, "title": {"text": plotly_text(title), "side": "top"}}
+    return {
+        "thickness": 10,
+        "outlinewidth": 0,
+        "ticklen": 3,
+        "title": {"text": plotly_text(title), "side": "top", "font": {"size": 12}},
+    }
 
 
 def sign_colours(values: np.ndarray) -> list[str]:
@@ -128,6 +133,13 @@ def undefined_cells(matrix: np.ndarray) -> list[dict[str, Any]]:
         for name, where in layers
         if where.any()
     ]
+
+
+def joined(caption: str, said: str) -> str:
+    """The author's caption and the sentences added to it; an empty caption stays empty, and is refused later."""
+    caption = caption.strip()
+    full_stop = "." if caption and said and caption[-1] not in ".!?" else ""
+    return caption + full_stop + said if caption else ""
 
 
 def undefined(values: np.ndarray) -> str:
@@ -183,11 +195,11 @@ def said_of_heatmap(matrix: np.ndarray, steps: tuple[int, int], ends: tuple[floa
 
 
 def matrix_table(axis: str, labels: list[list[str]], matrix: np.ndarray) -> Table:
-    """The matrix with its row labels; large ones with five significant digits, as the caption of the table says."""
+    """The matrix with its row labels; large ones with four significant digits, as the caption of the table says."""
     large = matrix.size > 64 * 64
-    cells = [[float(f"{value:.5g}") if large else number(value) for value in row] for row in matrix]
+    cells = [[float(f"{value:.4g}") if large else number(value) for value in row] for row in matrix]
     rows = tuple((name, *row) for name, row in zip(labels[0], cells, strict=True))
-    caption = "Five significant digits; the saved result has them all." if large else ""
+    caption = "Four significant digits; the saved result has them all." if large else ""
     return Table((axis, *labels[1]), rows, caption)
 
 

@@ -12,7 +12,7 @@ from interp.report.text import escaped, visible
 
 Cell = str | int | float | bool | None
 
-CELLS_SHOWN = 3000
+CELLS_SHOWN = 2000
 """A page shows the first rows of a table up to about this many cells; the CSV has them all."""
 COLUMNS_SHOWN = 24
 
@@ -80,7 +80,9 @@ class Table:
         if cell is None:
             return "—"
         if isinstance(cell, str):
-            return f"<code>{escaped(visible(cell))}</code>" if column in self.tokens else escaped(cell)
+            if column in self.tokens:
+                return f"<code>{escaped(visible(cell))}</code>"
+            return escaped(cell) if cell.strip() else escaped(visible(cell))
         if isinstance(cell, bool):
             return "yes" if cell else "no"
         if isinstance(cell, float) and not math.isfinite(cell):

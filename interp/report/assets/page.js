@@ -10,11 +10,15 @@
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toggleSpikelines"],
   };
 
-  async function unpacked(base64) {
+  function bytesOf(base64) {
     const text = atob(base64);
     const bytes = new Uint8Array(text.length);
     for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-    const opened = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return bytes;
+  }
+
+  async function unpacked(base64) {
+    const opened = new Blob([bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Response(opened).arrayBuffer();
   }
 
@@ -44,10 +48,29 @@
     for (const name of ["tickvals", "ticktext"]) axis[name] = axis[name].filter((_, i) => i % step === 0);
   }
 
+  // One IEEE 16-bit float: sign, 5 bits of exponent, 10 of fraction.
+  function half(bits) {
+    const exponent = (bits >> 10) & 31;
+    const fraction = bits & 1023;
+    const sign = bits >> 15 ? -1 : 1;
+    if (exponent === 31) return NaN;
+    return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
+  }
+
+  function matrix({ halves, scale, width }) {
+    const bits = new DataView(bytesOf(halves).buffer);
+    const rows = [];
+    for (let start = 0; start < bits.byteLength / 2; start += width) {
+      rows.push(Float32Array.from({ length: width }, (_, i) => scale * half(bits.getUint16(2 * (start + i), true))));
+    }
+    return rows;
+  }
+
   function draw(place, dark) {
     // Plotly writes into what it is given, so each drawing starts from a copy.
     const source = structuredClone(payload.figures[place.dataset.fig]);
     const figure = dark ? recoloured(source, "") : source;
+    for (const trace of figure.data) if (trace.z && trace.z.halves) trace.z = matrix(trace.z);
     thinned(figure.layout.xaxis, 0.75 * place.clientWidth);
     return Plotly.react(place, figure.data, figure.layout, config);
   }

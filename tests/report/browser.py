@@ -1,0 +1,253 @@
+"""Opens a page in headless Chromium and says everything that is wrong with it.
+
+`check_page(path, "dark")` raises one AssertionError that lists the faults. Other tests use it through the
+`page_check` fixture or by importing this module. Without playwright or Chromium (`$CHROMIUM`, else /usr/bin/chromium)
+tests are skipped with the reason; with REQUIRE_BROWSER=1 they fail instead.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import importlib.util
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BUDGET = {"inline": 2_500_000, "beside": 500_000}
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+)
+PATIENCE = 60_000
+"""Milliseconds until a page must have drawn: generous, for machines that do other work besides."""
+
+MARKS = (
+    ".barlayer .point path, .heatmaplayer image, .scatterlayer .points path.point, "
+    ".scatterlayer path.js-line, .scatterlayer .textpoint, .iciclelayer g.slice"
+)
+FIGURES = """marks => [...document.querySelectorAll('[data-fig]')].map(place => {
+    const svg = place.querySelector('svg.main-svg');
+    const box = svg ? svg.getBoundingClientRect() : {width: 0, height: 0};
+    const finite = value => Array.isArray(value) || ArrayBuffer.isView(value)
+        ? [...value].some(finite) : Number.isFinite(value) || typeof value === 'string';
+    const axes = Object.entries(place.layout || {}).filter(([name, axis]) => /^[xy]axis/.test(name) && axis.ticktext);
+    return {
+        id: place.dataset.fig,
+        promised: Number(place.dataset.marks),
+        drawn: place.querySelectorAll(marks).length,
+        sized: box.width > 0 && box.height > 0,
+        label: place.getAttribute('aria-label'),
+        role: place.getAttribute('role'),
+        data: (place.data || []).some(
+            trace => [trace.z, trace.values].some(finite) || finite(trace.x) && finite(trace.y)),
+        ticks: axes.map(([name, axis]) => [
+            axis.ticktext,
+            [...place.querySelectorAll('.' + name.replace('axis', 'tick') + ' text')].map(text => text.textContent),
+        ]),
+    };
+})"""
+"""What each figure promised, and what is there."""
+FOREIGN = """() => {
+    const markup = 'img, iframe, object, embed, form, base, link, a[href^="javascript" i], svg a';
+    const words = `.token, td, th, figcaption, h1, h2, h3, .claim, .finding, .note, .how p, .how pre, dt, dd, caption,
+        .limits li`;
+    const inside = place => [...place.querySelectorAll('*')].filter(e => !e.matches('code, span.hidden, h2 > a'));
+    const handled = element => [...element.attributes].some(attribute => /^on/i.test(attribute.name));
+    const styled = text => /bold|italic|line-through/.test(text.getAttribute('style') || '');
+    return [
+        ...document.body.querySelectorAll(markup),
+        ...[...document.querySelectorAll(words)].flatMap(inside),
+        ...[...document.querySelectorAll('body *')].filter(handled),
+        ...[...document.querySelectorAll('svg tspan')].filter(styled),
+    ].map(element => element.outerHTML.slice(0, 120));
+}"""
+"""Elements that only data turned into markup can have made."""
+CAPTURE = """() => {
+    window.saved = {};
+    let last;
+    const make = URL.createObjectURL;
+    URL.createObjectURL = blob => make.call(URL, last = blob);
+    HTMLAnchorElement.prototype.click = function () { window.saved[this.download] = last; };
+    document.querySelectorAll('[data-download]').forEach(button => button.click());
+}"""
+"""Presses every button and keeps the files: Chromium itself would stop after ten downloads in a row."""
+
+
+def missing() -> str:
+    """Why no page can be opened here; empty when one can."""
+    for name in ("playwright", "axe_playwright_python"):
+        if importlib.util.find_spec(name) is None:
+            return f"{name} is not installed: pip install -e '.[browser]'"
+    return "" if Path(chromium()).exists() else f"no Chromium at {chromium()}: install it, or set CHROMIUM"
+
+
+def chromium() -> str:
+    """The browser's path."""
+    return os.environ.get("CHROMIUM", "/usr/bin/chromium")
+
+
+def require() -> None:
+    """Skip the test where there is no browser; fail where one was promised."""
+    if reason := missing():
+        (pytest.fail if os.environ.get("REQUIRE_BROWSER") == "1" else pytest.skip)(reason)
+
+
+@contextmanager
+def launched() -> Iterator[Any]:
+    """A headless Chromium."""
+    require()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(ARGUMENTS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def opened(
+    browser: Any, path: Path, colour_scheme: str = "light", width: int = 1280
+) -> Iterator[tuple[Any, list[str]]]:
+    """The page, drawn, and the list that its faults are added to while it is open."""
+    faults: list[str] = []
+    context = browser.new_context(
+        offline=True, color_scheme=colour_scheme, viewport={"width": width, "height": 900}, accept_downloads=True
+    )
+    page = context.new_page()
+    page.on(
+        "console", lambda m: faults.append(f"console {m.type}: {m.text}") if m.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: faults.append(f"page error: {error}"))
+    page.on("request", lambda request: faults.extend(_leaving(request.url)))
+    try:
+        page.goto(Path(path).resolve().as_uri())
+        if page.query_selector("#interp-data"):
+            page.wait_for_selector("html[data-ready]", state="attached", timeout=PATIENCE)
+            if page.evaluate("document.documentElement.dataset.ready") != "1":
+                faults.append("the page did not become ready")
+        yield page, faults
+    finally:
+        context.close()
+
+
+def check_page(
+    path: Path, colour_scheme: str = "light", *, browser: Any = None, width: int = 1280, screenshot: Path | None = None
+) -> None:
+    """Raise AssertionError with every fault of the page.
+
+    Faults: a console error or warning; an exception; a request to anything but file:, data: and blob:; a figure
+    without its marks, its size, its label or its tick texts; data that became markup or ran; a download that does not
+    parse; a violation found by axe-core; a page wider than its window; a file beyond its budget.
+    """
+    if browser is None:
+        with launched() as own:
+            check_page(path, colour_scheme, browser=own, width=width, screenshot=screenshot)
+        return
+    with opened(browser, path, colour_scheme, width) as (page, faults):
+        if screenshot:
+            page.screenshot(path=screenshot, full_page=True)
+        faults.extend(_size(Path(path)) + _figures(page) + _safety(page))
+        page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+        faults.extend(_accessibility(page) + _downloads(page) + _overflow(page))
+    assert not faults, f"{path} ({colour_scheme}, {width} px):\n- " + "\n- ".join(dict.fromkeys(faults))
+
+
+def until(page: Any, expression: str, seconds: float = 60) -> bool:
+    """Whether `expression` becomes true; playwright's own waiting needs the eval that the policy of a page forbids."""
+    for _ in range(int(seconds * 10)):
+        if page.evaluate(expression):
+            return True
+        page.wait_for_timeout(100)
+    return False
+
+
+def _leaving(url: str) -> list[str]:
+    return [] if url.startswith(("file:", "data:", "blob:")) else [f"a request leaves the page: {url}"]
+
+
+def _size(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8")
+    kind = "inline" if 'id="plotly-gzip"' in text else "beside"
+    size = len(text.encode())
+    return [f"{size} bytes, the budget of a page ({kind}) is {BUDGET[kind]}"] if size > BUDGET[kind] else []
+
+
+def _figures(page: Any) -> list[str]:
+    faults = []
+    for figure in page.evaluate(FIGURES, MARKS):
+        name = f'figure "{figure["id"]}"'
+        if figure["drawn"] != figure["promised"]:
+            faults.append(f"{name} has {figure['drawn']} marks of {figure['promised']} promised")
+        if not (figure["sized"] and figure["data"] and figure["promised"]):
+            faults.append(f"{name} is empty")
+        if figure["role"] != "group" or not figure["label"]:
+            faults.append(f"{name} has no label for those who cannot see it")
+        for expected, shown in figure["ticks"]:
+            if [html.unescape(text) for text in expected] != shown:
+                faults.append(f"{name} shows the ticks {shown}, not {expected}")
+    return faults
+
+
+def _safety(page: Any) -> list[str]:
+    faults = [f"data became markup: {markup}" for markup in page.evaluate(FOREIGN)]
+    if page.evaluate("'PWNED' in window"):
+        faults.append("a hostile string ran as a script")
+    if not page.query_selector("meta[http-equiv='Content-Security-Policy'][content^=\"default-src 'none'\"]"):
+        faults.append("the page has no content security policy")
+    return faults
+
+
+def _downloads(page: Any) -> list[str]:
+    page.evaluate(CAPTURE)
+    count = page.evaluate("document.querySelectorAll('[data-download]').length")
+    faults = []
+    if not until(page, f"Object.keys(window.saved).length >= {count}", seconds=10):
+        faults.append(f"of {count} downloads some were not saved, or share a name")
+    files = page.evaluate("Promise.all(Object.entries(window.saved).map(async ([n, blob]) => [n, await blob.text()]))")
+    for name, text in files:
+        try:
+            _parse(name, text)
+        except ValueError as error:
+            faults.append(f'download "{name}" does not parse: {error}')
+    return faults
+
+
+def _parse(name: str, content: str) -> None:
+    if not content:
+        raise ValueError("the file is empty")
+    if name.endswith(".json"):
+        json.loads(content)
+    if name.endswith(".csv"):
+        rows = list(csv.reader(io.StringIO(content, newline="")))
+        if len(rows) < 2 or len({len(row) for row in rows}) != 1:
+            raise ValueError("the rows of the CSV differ in length, or there are none")
+
+
+def _accessibility(page: Any) -> list[str]:
+    from axe_playwright_python.sync_playwright import Axe
+
+    violations = Axe().run(page).response["violations"]
+    return [
+        f"axe {violation['id']} ({violation['impact']}): {violation['nodes'][0]['html'][:160]}"
+        for violation in violations
+    ]
+
+
+def _overflow(page: Any) -> list[str]:
+    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    return [f"the page is {overflow} pixels wider than its window"] if overflow > 0 else []

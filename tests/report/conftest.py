@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.report import browser as checks
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """One Chromium for the tests of a module, closed after it: its event loop must not outlive them."""
+    with checks.launched() as running:
+        yield running
+
+
+@pytest.fixture
+def page_check(browser: Any) -> Callable[..., None]:
+    """`page_check(path)` checks the page in light and dark, and on a narrow screen."""
+
+    def check(path: Path) -> None:
+        checks.check_page(path, "light", browser=browser)
+        checks.check_page(path, "dark", browser=browser)
+        checks.check_page(path, "light", browser=browser, width=400)
+
+    return check
