@@ -42,15 +42,20 @@ class Result:
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the result into `folder` (made if missing) and return it; `UsageError` if it cannot be written."""
-        arrays: dict[str, np.ndarray] = {}
-        body = _encode(self, "", arrays)
-        text = json.dumps({"format": FORMAT, "arrays": _digest(arrays), "result": body}, indent=1, sort_keys=False)
+        files = self.files()
         target = writable_folder(folder)
+        for name, content in files.items():
+            write_atomic(target / name, content)
+        return target
+
+    def files(self) -> dict[str, bytes]:
+        """What `save` writes, by file name and in the order of writing; a page offers the same bytes to download."""
         from safetensors.numpy import save
 
-        write_atomic(target / ARRAYS_NAME, save(arrays, metadata={"interp.result": text}))
-        write_atomic(target / JSON_NAME, text.encode())
-        return target
+        arrays: dict[str, np.ndarray] = {}
+        body = _encode(self, "", arrays)
+        text = json.dumps({"format": FORMAT, "arrays": _digest(arrays), "result": body}, indent=1)
+        return {ARRAYS_NAME: save(arrays, metadata={"interp.result": text}), JSON_NAME: text.encode()}
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

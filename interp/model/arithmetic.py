@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.model.families.base import RawNorm
 from interp.model.spec import Norm, Rotary
 
 
@@ -15,6 +16,15 @@ def norm_scale(x: Float[Tensor, "*batch width"], kind: Norm, eps: float) -> Floa
     """What a norm divides by: sqrt(mean(x²) + eps), of x − mean(x) for LayerNorm (arXiv 1607.06450, 1910.07467)."""
     centred = x - x.mean(dim=-1, keepdim=True) if kind == "layer" else x
     return (centred.square().mean(dim=-1, keepdim=True) + eps).sqrt()
+
+
+def apply_norm(
+    x: Float[Tensor, "*batch width"], scale: Float[Tensor, "*batch 1"], norm: RawNorm
+) -> Float[Tensor, "*batch width"]:
+    """The normalised x · gain + bias, its scale known. A norm with a bias is a LayerNorm: it also centres."""
+    if norm.bias is None:
+        return x / scale * norm.gain
+    return (x - x.mean(dim=-1, keepdim=True)) / scale * norm.gain + norm.bias
 
 
 def gate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]:

@@ -70,6 +70,11 @@ class Model:
         return self._tokenizer.single(text)
 
     @property
+    def has_tokenizer(self) -> bool:
+        """Whether the model can work with text."""
+        return self._tokens is not None
+
+    @property
     def tokenizer(self) -> Any:
         """The `transformers` tokenizer; `UsageError` if the model was loaded without one."""
         return self._tokenizer.tokenizer

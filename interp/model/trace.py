@@ -10,7 +10,8 @@ For one block, with x the residual entering it and s the norm scales:
     mlp          = ((pre · multiplier) W_out + b_out) · g_mlp / s_mlp
     multiplier   = g(gate)·gate with a gate, g(pre) without       (act(z) = z·g(z))
 
-so that, pattern, multiplier and every s held, the block is linear in x.
+so that, pattern, multiplier and every s held, the block is linear in x. With `folded=False` a norm's gain and bias are
+applied to x instead of being folded into the weights: the same numbers, without copying a single matrix.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.model.arithmetic import gate, norm_scale, rotary_table, rotate, softcap, visible
+from interp.model.arithmetic import apply_norm, gate, norm_scale, rotary_table, rotate, softcap, visible
 from interp.model.spec import Spec
 from interp.model.weights import Attention, Mlp, Weights
 
@@ -73,38 +74,41 @@ def embed(weights: Weights, tokens: Int[Tensor, "batch n_token"]) -> Float[Tenso
 
 
 @torch.no_grad()
-def blocks(weights: Weights, tokens: Int[Tensor, "batch n_token"]) -> Iterator[BlockTrace]:
+def blocks(weights: Weights, tokens: Int[Tensor, "batch n_token"], folded: bool = True) -> Iterator[BlockTrace]:
     """Run the model block by block; whoever iterates keeps what it needs and stops where it likes."""
     x = embed(weights, tokens)
     for layer in range(weights.spec.n_layer):
-        block = run_block(weights, layer, x)
+        block = run_block(weights, layer, x, folded)
         yield block
         x = block.resid_post
 
 
 @torch.no_grad()
-def run_block(weights: Weights, layer: int, x: Float[Tensor, "batch n_token d_model"]) -> BlockTrace:
+def run_block(
+    weights: Weights, layer: int, x: Float[Tensor, "batch n_token d_model"], folded: bool = True
+) -> BlockTrace:
     """One block on a residual stream of any origin."""
-    attention = _attention(weights, layer, x)
+    attention = _attention(weights, layer, x, folded)
     middle = x if weights.spec.parallel else x + attention.write
-    mlp = _mlp(weights, layer, middle)
+    mlp = _mlp(weights, layer, middle, folded)
     return BlockTrace(layer, x, attention, mlp, x + attention.write + mlp.write)
 
 
 @torch.no_grad()
 def unembed(
-    weights: Weights, x: Float[Tensor, "batch n_token d_model"]
+    weights: Weights, x: Float[Tensor, "batch n_token d_model"], folded: bool = True
 ) -> tuple[Float[Tensor, "batch n_token d_vocab"], Float[Tensor, "batch n_token 1"]]:
     """(logits, final norm scale) of a residual stream."""
     scale = norm_scale(x, weights.spec.norm, weights.spec.norm_eps)
-    logits = (x / scale) @ weights.W_U + weights.b_U
-    return softcap(logits, weights.spec.logit_softcap), scale
+    W_U, b_U = (weights.W_U, weights.b_U) if folded else weights.unfolded_unembedding
+    x = x / scale if folded else apply_norm(x, scale, weights.ln_final)
+    return softcap(x @ W_U + b_U, weights.spec.logit_softcap), scale
 
 
-def _attention(weights: Weights, layer: int, x: Tensor) -> AttentionTrace:
-    spec, w = weights.spec, weights.attention(layer)
+def _attention(weights: Weights, layer: int, x: Tensor, folded: bool) -> AttentionTrace:
+    spec, w = weights.spec, weights.attention(layer, folded)
     scale = norm_scale(x, spec.norm, spec.norm_eps)
-    query, key, value = project(w, x / scale)
+    query, key, value = project(w, x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln1))
     query, query_scale = _normalise(weights, query, w.query_gain)
     key, key_scale = _normalise(weights, key, w.key_gain)
     scores = attention_scores(weights, layer, query, key)
@@ -117,7 +121,7 @@ def _attention(weights: Weights, layer: int, x: Tensor) -> AttentionTrace:
 
 
 def project(w: Attention, x: Float[Tensor, "batch n_token d_model"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values (batch, heads, n_token, d_head) of an input already divided by its norm scale."""
+    """Queries, keys and values (batch, heads, n_token, d_head) of a normalised input."""
     pairs = ((w.W_Q, w.b_Q), (w.W_K, w.b_K), (w.W_V, w.b_V))
     query, key, value = (torch.einsum("btm,hmd->bhtd", x, W) + b[:, None] for W, b in pairs)
     return query, key, value
@@ -145,17 +149,18 @@ def _normalise(weights: Weights, x: Tensor, gain: Tensor | None) -> tuple[Tensor
     return x / scale * gain, scale
 
 
-def _mlp(weights: Weights, layer: int, x: Tensor) -> MlpTrace:
-    spec, w = weights.spec, weights.mlp(layer)
+def _mlp(weights: Weights, layer: int, x: Tensor, folded: bool) -> MlpTrace:
+    spec, w = weights.spec, weights.mlp(layer, folded)
     scale = norm_scale(x, spec.norm, spec.norm_eps)
-    pre, multiplier = mlp_hidden(w, x / scale, spec.activation)
+    x = x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln2)
+    pre, multiplier = mlp_hidden(w, x, spec.activation)
     write = (pre * multiplier) @ w.W_out + w.b_out
     write, write_scale = _post_norm(spec, write, w.post_gain)
     return MlpTrace(scale, pre, multiplier, write_scale, write)
 
 
 def mlp_hidden(w: Mlp, x: Float[Tensor, "batch n_token d_model"], activation: str) -> tuple[Tensor, Tensor]:
-    """(pre, multiplier) of an input already divided by its norm scale: the hidden units are their product."""
+    """(pre, multiplier) of a normalised input: the hidden units are their product."""
     pre = x @ w.W_in + w.b_in
     if w.W_gate is None:
         return pre, gate(pre, activation)

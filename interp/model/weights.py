@@ -120,32 +120,34 @@ class Weights:
 
     def W_O(self, layer: int, head: int) -> Float[Tensor, "d_head d_model"]:
         """Output weights of one head, always a view."""
-        return self._layer(layer).W_O[self._known_head(head)].detach()
+        return self.raw(layer).W_O[self._known_head(head)].detach()
 
     def b_O(self, layer: int) -> Float[Tensor, " d_model"]:
         """Output bias of a layer's attention, shared by its heads."""
-        raw = self._layer(layer)
+        raw = self.raw(layer)
         return _or_zeros(raw.b_O, raw.W_O, self.spec.d_model).detach()
 
-    def attention(self, layer: int) -> Attention:
-        """All heads of one layer at once."""
-        raw = self._layer(layer)
-        W_Q, b_Q = self._read(raw.ln1, raw.W_Q, raw.b_Q)
-        W_K, b_K = self._read(raw.ln1, raw.W_K, raw.b_K)
-        W_V, b_V = self._read(raw.ln1, raw.W_V, raw.b_V)
+    def attention(self, layer: int, folded: bool = True) -> Attention:
+        """All heads of one layer at once; `folded=False` leaves the norm out and copies nothing (see `norm`)."""
+        raw = self.raw(layer)
+        read = self._read if folded else _plain
+        W_Q, b_Q = read(raw.ln1, raw.W_Q, raw.b_Q)
+        W_K, b_K = read(raw.ln1, raw.W_K, raw.b_K)
+        W_V, b_V = read(raw.ln1, raw.W_V, raw.b_V)
         gains = (_detached(raw.query_gain), _detached(raw.key_gain), _gain(raw.attn_post))
         return Attention(W_Q, W_K, W_V, raw.W_O.detach(), b_Q, b_K, b_V, self.b_O(layer), *gains)
 
-    def mlp(self, layer: int) -> Mlp:
-        """The MLP of one layer."""
-        raw = self._layer(layer)
-        W_in, b_in = self._read(raw.ln2, raw.W_in, raw.b_in)
-        W_gate, b_gate = (None, None) if raw.W_gate is None else self._read(raw.ln2, raw.W_gate, raw.b_gate)
+    def mlp(self, layer: int, folded: bool = True) -> Mlp:
+        """The MLP of one layer; `folded=False` leaves the norm out and copies nothing."""
+        raw = self.raw(layer)
+        read = self._read if folded else _plain
+        W_in, b_in = read(raw.ln2, raw.W_in, raw.b_in)
+        W_gate, b_gate = (None, None) if raw.W_gate is None else read(raw.ln2, raw.W_gate, raw.b_gate)
         b_out = _or_zeros(raw.b_out, raw.W_out, self.spec.d_model).detach()
         return Mlp(W_in, b_in, W_gate, b_gate, raw.W_out.detach(), b_out, _gain(raw.mlp_post))
 
     def _head(self, layer: int, head: int, kind: str) -> tuple[Tensor, Tensor]:
-        raw = self._layer(layer)
+        raw = self.raw(layer)
         index = self._known_head(head) if kind == "Q" else self._known_head(head) // self.spec.kv_group
         bias = getattr(raw, f"b_{kind}")
         return self._read(raw.ln1, getattr(raw, f"W_{kind}")[index], None if bias is None else bias[index])
@@ -160,7 +162,18 @@ class Weights:
             offset = offset + norm.bias @ weight
         return folded.detach(), offset.detach()
 
-    def _layer(self, index: int) -> Layer:
+    @property
+    def ln_final(self) -> RawNorm:
+        """The gain and bias of the norm before the unembedding."""
+        return _detached_norm(self._parts.ln_final)
+
+    @property
+    def unfolded_unembedding(self) -> tuple[Float[Tensor, "d_model d_vocab"], Float[Tensor, " d_vocab"]]:
+        """Unembedding weights and bias as stored, without the final norm; the weights are a view."""
+        return _plain(self._parts.ln_final, self._parts.W_U.T, self._parts.b_U)
+
+    def raw(self, index: int) -> Layer:
+        """One block's parameters as stored, heads apart; `UsageError` for a layer that does not exist."""
         if not 0 <= index < self.spec.n_layer:
             raise UsageError(f"Layer {index} does not exist: the model has layers 0 to {self.spec.n_layer - 1}.")
         return self._family.layer(self._hf, index)
@@ -169,6 +182,15 @@ class Weights:
         if not 0 <= head < self.spec.n_head:
             raise UsageError(f"Head {head} does not exist: each layer has heads 0 to {self.spec.n_head - 1}.")
         return head
+
+
+def _plain(_: RawNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The weight as stored, and its bias."""
+    return weight.detach(), _or_zeros(bias, weight, *weight.shape[:-2], weight.shape[-1]).detach()
+
+
+def _detached_norm(norm: RawNorm) -> RawNorm:
+    return RawNorm(norm.gain.detach(), None if norm.bias is None else norm.bias.detach())
 
 
 def _gain(norm: RawNorm | None) -> Tensor | None:

@@ -1,0 +1,231 @@
+"""The page of an explanation: what the model says, how it builds up, which components say it, where heads look."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.report import Download, Figure, How, Note, Page, Section, Table, Tokens, visible
+from interp.report.figures import bars, heatmap, lines
+
+if TYPE_CHECKING:
+    from analyses.explain.result import Explanation, HeadView
+
+MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
+HEADS_DRAWN = 4
+"""Attention patterns drawn as figures; the table has every head looked at."""
+
+
+def page(result: Explanation) -> Page:
+    """The whole report."""
+    config = result.config
+    against = f" rather than {_quoted(config.versus)}" if config.versus else ""
+    return Page(
+        title=f"Why {_quoted(config.target)}{against}?",
+        finding=finding(result),
+        status=_status(result),
+        sections=sections(result),
+        limitations=LIMITATIONS,
+        provenance=result.provenance,
+        downloads=tuple(
+            Download(name, content, MIME["." + name.rpartition(".")[2]])
+            for name, content in sorted(result.files().items(), reverse=True)
+        ),
+        kind="explain",
+    )
+
+
+LIMITATIONS = (
+    "A direct contribution is what a component writes straight into the prediction. It is bookkeeping, exact and "
+    "complete, but not an intervention: removing the component could change what later ones do.",
+    "The final norm's scale is held at its value on this prompt. Changing one component would change it too.",
+    "The logit lens reads intermediate layers with an unembedding made for the last one; it shows what could be read "
+    "there, not what the model uses.",
+    "This is one prompt. Nothing here says how the model behaves on others.",
+)
+
+
+def sections(result: Explanation) -> tuple[Section, ...]:
+    """The sections in reading order."""
+    return (_prediction(result), _layers(result), _components(result), _heads(result))
+
+
+def finding(result: Explanation) -> str:
+    """One sentence: the prediction, its size, and where most of it is written."""
+    config, total = result.config, result.direct.value
+    (first, most), (second, next_most) = result.direct.top(2)
+    if config.versus:
+        preferred, other = (config.target, config.versus) if total >= 0 else (config.versus, config.target)
+        odds = f"{math.exp(abs(total)):,.0f}" if abs(total) < 50 else f"10^{abs(total) / math.log(10):.0f}"
+        claim = f"prefers {_quoted(preferred)} to {_quoted(other)} by {abs(total):.2f} logits ({odds} to 1)"
+    else:
+        claim = f"gives {_quoted(config.target)} a logit of {total:.2f}"
+    return (
+        f"After this prompt {result.provenance.model} {claim}; the largest direct contributions are "
+        f"{first} ({most:+.2f}) and {second} ({next_most:+.2f}), and all {len(result.direct.labels)} sum to "
+        f"{result.total:+.4f} with a relative error of {result.direct.error:.0e}."
+    )
+
+
+def _status(result: Explanation) -> tuple[tuple[str, str], ...]:
+    return (
+        ("tokens", str(len(result.tokens))),
+        ("logits from frozen weights", f"relative error {result.logit_error:.1e}"),
+        ("sum of direct contributions", f"relative error {result.direct.error:.1e}"),
+        ("precision", result.provenance.dtype),
+    )
+
+
+def _prediction(result: Explanation) -> Section:
+    likeliest, probability = result.next_tokens[0], result.next_probabilities[0]
+    strip = Tokens(
+        "prompt",
+        result.tokens,
+        None,
+        f"The prompt as the model reads it: {len(result.tokens)} tokens. The prediction is read after token "
+        f"{result.position}.",
+    )
+    table = Table(
+        ("token", "probability"),
+        tuple(zip(result.next_tokens, result.next_probabilities, strict=True)),
+        "The likeliest continuations.",
+        {"probability": ".2%"},
+        tokens=("token",),
+    )
+    claim = f"The likeliest next token is {_quoted(likeliest)}, with probability {probability:.1%}."
+    return Section("prediction", "What the model says", claim, (strip, table))
+
+
+def _layers(result: Explanation) -> Section:
+    lens = result.lens
+    at = result.position
+    rows = np.arange(len(lens.labels)) - 1
+    series = {_quoted(token): lens.logits[:, at, i] for i, token in enumerate(lens.tracked)}
+    drawn = lines(
+        "lens",
+        rows,
+        series,
+        caption="Logit of each token when the residual stream after a layer is unembedded (−1 is the embedding). "
+        "Logits, one prompt, no error bars: nothing is sampled.",
+        alt=f"Logits by layer for {', '.join(series)}; they separate in the last layers.",
+        axes=("layer", "logit"),
+    )
+    first = int(np.argmax(lens.ranks[:, at, 0] == 0)) if (lens.ranks[:, at, 0] == 0).any() else None
+    target = _quoted(lens.tracked[0])
+    claim = (
+        f"{target} becomes the likeliest token after {lens.labels[first]}."
+        if first is not None
+        else f"{target} is the likeliest token after no layer."
+    )
+    how = How(
+        "The residual stream after each block is normalised with its own scale and multiplied by the unembedding. "
+        f"The last row is the model's own output, to a relative error of {lens.error:.1e}.",
+        "logits(l) = norm(x_l) W_U",
+        "nostalgebraist, interpreting GPT: the logit lens (2020)",
+    )
+    return Section("layers", "How it builds up", claim, (drawn, lens.table(at)), how)
+
+
+def _components(result: Explanation) -> Section:
+    direct = result.direct
+    names, by_layer = direct.by_layer()
+    layers = bars(
+        "by-layer",
+        names,
+        by_layer,
+        caption=f"Direct contribution of each layer's attention and MLP, biases included, in logits; they sum to "
+        f"{direct.total:+.4f}. Blue raises the target, red lowers it.",
+        alt="Bars by layer; the last layers contribute most." if _late(by_layer) else "Bars by layer.",
+        axes=("component", "contribution (logits)"),
+        vertical=True,
+    )
+    heads = heatmap(
+        "by-head",
+        direct.by_head(),
+        caption="Direct contribution of every attention head, in logits.",
+        alt=f"Heat map of {direct.by_head().shape[0]} layers by {direct.by_head().shape[1]} heads, few of them strong.",
+        rows=[str(i) for i in range(direct.by_head().shape[0])],
+        columns=[str(i) for i in range(direct.by_head().shape[1])],
+        axes=("layer", "head", "logits"),
+    )
+    top = direct.top(result.config.top)
+    mass = float(np.abs(direct.array).sum())
+    share = sum(abs(value) for _, value in top) / mass
+    claim = (
+        f"{len(top)} of {len(direct.labels)} components carry {share:.0%} of the absolute contributions, which add up "
+        f"to {mass:.1f} logits before they cancel to {direct.total:+.2f}."
+    )
+    how = How(
+        "What a component writes to the residual stream at this position is multiplied by the direction of the target "
+        "in the unembedding, the final norm's gain folded in and its scale s held at this prompt. Embedding, every "
+        "head, every MLP and every bias term are counted once.",
+        "contribution(c) = write(c) · (W_U[:, target] − W_U[:, versus]) / s",
+        "Elhage et al., A Mathematical Framework for Transformer Circuits (2021)",
+    )
+    return Section(
+        "components", "Which components say it", claim, (direct.figure(), layers, heads, direct.table()), how
+    )
+
+
+def _heads(result: Explanation) -> Section:
+    views = result.heads
+    rows = []
+    for view in views:
+        looks, takes = int(view.pattern[result.position].argmax()), int(np.abs(view.by_source.array).argmax())
+        looked = f"{visible(result.tokens[looks])} ({view.pattern[result.position, looks]:.0%})"
+        taken = f"{visible(result.tokens[takes])} ({view.by_source.array[takes]:+.2f})"
+        rows.append((view.name, view.contribution, looked, taken))
+    table = Table(
+        ("head", "contribution", "looks most at", "takes most from"),
+        tuple(rows),
+        "The heads with the largest direct contributions (logits), where they look at the predicting position (share "
+        "of attention) and which position their contribution comes from (logits).",
+        {"contribution": "+.3f"},
+    )
+    drawn: list[Figure | Tokens] = []
+    for view in views[:HEADS_DRAWN]:
+        drawn += _one_head(result, view)
+    claim = f"{views[0].name} contributes most, {views[0].contribution:+.2f} logits, and takes most of it from {rows[0][3]}."
+    how = How(
+        "Attention says where a head looks. What it takes is the value it finds there, through the head's output "
+        "weights and into the target; the two can differ widely, most of all at the first token, where many heads rest "
+        "without taking anything. The contributions of all positions sum to the head's own.",
+        "taken(s) = pattern[t, s] · (x_s W_V + b_V) W_O · direction",
+    )
+    note = Note("The patterns drawn are those of the strongest heads; the table and the download hold all of them.")
+    return Section("heads", "Where the strongest heads look", claim, (table, *drawn, note), how)
+
+
+def _one_head(result: Explanation, view: HeadView) -> tuple[Figure, Tokens]:
+    labels = [visible(token) for token in result.tokens]
+    identity = view.name.lower()
+    pattern = heatmap(
+        f"pattern-{identity}",
+        view.pattern,
+        caption=f"Attention of {view.name}: each row is a query and sums to 1 (fractions).",
+        alt=f"Attention pattern of {view.name} over {len(labels)} tokens.",
+        rows=labels,
+        columns=labels,
+        axes=("query", "key", "attention"),
+        signed=False,
+    )
+    taken = Tokens(
+        f"taken-{identity}",
+        result.tokens,
+        tuple(float(value) for value in view.by_source.array),
+        f"What {view.name} takes from each token; the sum is {view.by_source.total:+.4f} logits.",
+        unit="logits",
+        label="taken",
+    )
+    return pattern, taken
+
+
+def _late(by_layer: np.ndarray) -> bool:
+    half = len(by_layer) // 2
+    return float(np.abs(by_layer[half:]).sum()) > float(np.abs(by_layer[:half]).sum())
+
+
+def _quoted(token: str | None) -> str:
+    return f"“{visible(token or '')}”"

@@ -1,0 +1,88 @@
+"""The components that write to the residual stream, in the order they write, and how each is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from interp.model import Spec
+
+Kind = Literal["embed", "pos_embed", "head", "attn_bias", "mlp", "mlp_bias"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One writer: `layer` is -1 for embeddings, `head` is -1 for everything but heads."""
+
+    kind: Kind
+    layer: int = -1
+    head: int = -1
+
+    @property
+    def name(self) -> str:
+        """Such as "embed", "L5H2", "MLP5", "L5.b_O", "MLP5.b_out"."""
+        match self.kind:
+            case "head":
+                return f"L{self.layer}H{self.head}"
+            case "mlp":
+                return f"MLP{self.layer}"
+            case "attn_bias":
+                return f"L{self.layer}.b_O"
+            case "mlp_bias":
+                return f"MLP{self.layer}.b_out"
+        return self.kind
+
+    @property
+    def reads(self) -> bool:
+        """Whether it computes its output from the residual stream; embeddings and biases do not."""
+        return self.kind in ("head", "mlp")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All components of a model in writing order, so that what a reader can see is a prefix of the list."""
+
+    spec: Spec
+
+    @cached_property
+    def components(self) -> tuple[Component, ...]:
+        """Embeddings, then per block its heads, attention bias, MLP and MLP bias; absent biases are left out."""
+        found = [Component("embed")]
+        if self.spec.positional == "learned":
+            found.append(Component("pos_embed"))
+        for layer in range(self.spec.n_layer):
+            found += [Component("head", layer, head) for head in range(self.spec.n_head)]
+            found += [Component("attn_bias", layer)] if self.spec.output_bias else []
+            found.append(Component("mlp", layer))
+            found += [Component("mlp_bias", layer)] if self.spec.mlp_bias else []
+        return tuple(found)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Every component's name."""
+        return tuple(component.name for component in self.components)
+
+    @cached_property
+    def n_embed(self) -> int:
+        """How many components precede the first block."""
+        return 2 if self.spec.positional == "learned" else 1
+
+    @cached_property
+    def per_block(self) -> int:
+        """How many components a block has."""
+        return self.spec.n_head + 1 + self.spec.output_bias + self.spec.mlp_bias
+
+    def start(self, layer: int) -> int:
+        """Index of the first component of block `layer`, which is also how many write before it."""
+        return self.n_embed + layer * self.per_block
+
+    def mlp(self, layer: int) -> int:
+        """Index of the MLP of block `layer`."""
+        return self.start(layer) + self.spec.n_head + self.spec.output_bias
+
+    def visible(self, component: Component) -> int:
+        """How many components a reader can see: those before its block and, for a sequential MLP, its attention."""
+        if component.kind == "mlp" and not self.spec.parallel:
+            return self.mlp(component.layer)
+        return self.start(component.layer)

@@ -1,0 +1,72 @@
+"""Direct contributions: what each component writes straight into a target, with nothing in between."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from interp.attribution.frozen import Frozen, write_covector
+from interp.attribution.results import Attribution, Direct, conserved
+from interp.attribution.targets import Target, resolve
+from interp.errors import UsageError
+
+
+@torch.no_grad()
+def direct(frozen: Frozen, target: Target) -> Direct:
+    """What each component writes at the target's position, read through the target's direction.
+
+    contribution(c) = write(c) · covector: for a logit, write(c) · W_U[:, token] / s, with the final norm's scale s held
+    at this input. Embedding, every head, every MLP and every bias term are apart, and the sum is the target's value.
+    A direct contribution says nothing of what a component does through others: see `path_tree`, `orders`, `edges`.
+
+    Raises:
+        UsageError: a position outside the prompt.
+        CheckFailedError: the sum misses the model's own value by more than `frozen.tolerance`.
+    """
+    linear = resolve(frozen, target)
+    components = frozen.layout.components[: linear.visible]
+    values = (frozen.writes[: linear.visible, linear.position] @ linear.covector).cpu().numpy()
+    labels = [component.name for component in components]
+    kinds: list[str] = [component.kind for component in components]
+    layers, heads = [component.layer for component in components], [component.head for component in components]
+    if linear.constant != 0:
+        values = np.append(values, np.asarray(linear.constant, values.dtype))
+        labels, kinds, layers, heads = [*labels, "b_U"], [*kinds, "constant"], [*layers, -1], [*heads, -1]
+    total = float(values.sum(dtype=np.float64))
+    error = conserved(total, linear.value, float(np.abs(values).max()), frozen.tolerance, linear.name)
+    return Direct(
+        target=linear.name,
+        unit=linear.unit,
+        array=values,
+        labels=tuple(labels),
+        total=total,
+        value=linear.value,
+        error=error,
+        kinds=tuple(kinds),
+        layers=tuple(layers),
+        heads=tuple(heads),
+    )
+
+
+@torch.no_grad()
+def by_source(frozen: Frozen, target: Target, layer: int, head: int) -> Attribution:
+    """One head's direct contribution, split over the positions it attends to; sums to the head's entry in `direct`.
+
+    contribution(s) = pattern[t, s] · (x_s W_V / s_norm + b_V) W_O · covector, t the target's position: what the head
+    takes from position s, which is not how much it looks there.
+
+    Raises `UsageError` for a head that does not exist or does not write before the target.
+    """
+    linear = resolve(frozen, target)
+    weights, block = frozen.model.weights, frozen.blocks[layer]
+    index = frozen.layout.start(layer) + head
+    if index >= linear.visible:
+        raise UsageError(f"L{layer}H{head} writes after the {linear.name} is read: it contributes nothing.")
+    read = weights.W_O(layer, head) @ write_covector(frozen, "attention", layer, linear.position, linear.covector)
+    residual = frozen.writes[: frozen.layout.start(layer)].sum(0)
+    values = residual / block.attn_scale[:, None] @ weights.W_V(layer, head) + weights.b_V(layer, head)
+    array = (block.pattern[head, linear.position] * (values @ read)).cpu().numpy()
+    total, value = float(array.sum(dtype=np.float64)), float(frozen.writes[index, linear.position] @ linear.covector)
+    what = f"contribution of L{layer}H{head} to the {linear.name}"
+    error = conserved(total, value, float(np.abs(array).max()), frozen.tolerance, what)
+    return Attribution(what, linear.unit, array, frozen.labels, total, value, error)

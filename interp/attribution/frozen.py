@@ -1,0 +1,192 @@
+"""One input as an exactly linear map: attention patterns, norm scales and MLP multipliers held where they are.
+
+What is left of the model is linear in embeddings and biases (the idea of arXiv 2312.16797 and of Anthropic's
+"Mathematical Framework", here with norms, gates and biases included): every component's output is a known vector, and a
+direction on that output is pulled back, through the component alone, to directions on what it read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.attribution.components import Layout
+from interp.errors import CheckFailedError, UsageError
+from interp.model import Model
+from interp.model import trace as forward
+
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
+"""Largest relative logit error of a frozen input, by dtype."""
+
+
+@dataclass(frozen=True)
+class FrozenBlock:
+    """What is held of one block. Scales are what a norm divides by; a write scale of 1 stands for no post-norm."""
+
+    pattern: Float[Tensor, "n_head query key"]
+    attn_scale: Float[Tensor, " n_token"]
+    attn_write_scale: Float[Tensor, " n_token"]
+    query_scale: Float[Tensor, "n_head n_token"] | None
+    key_scale: Float[Tensor, "n_kv_head n_token"] | None
+    mlp_scale: Float[Tensor, " n_token"]
+    mlp_write_scale: Float[Tensor, " n_token"]
+    multiplier: Float[Tensor, "n_token d_mlp"]
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A model at one input, frozen. Made by `freeze`.
+
+    `writes[c, t]` is what component c (in the order of `layout`) adds to the residual stream at position t; they sum
+    to `residual`, the stream that leaves the last block. `logits` are the model's own; `error` is the largest
+    difference between them and those of the frozen map, relative to the largest logit, over every position.
+    """
+
+    model: Model
+    tokens: Int[Tensor, " n_token"]
+    labels: tuple[str, ...]
+    layout: Layout
+    blocks: tuple[FrozenBlock, ...]
+    writes: Float[Tensor, "n_component n_token d_model"]
+    residual: Float[Tensor, "n_token d_model"]
+    final_scale: Float[Tensor, " n_token"]
+    logits: Float[Tensor, "n_token d_vocab"]
+    error: float
+
+    @property
+    def n_token(self) -> int:
+        """Number of positions."""
+        return self.tokens.shape[0]
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error above which a decomposition of this input raises."""
+        return TOLERANCE[self.writes.dtype]
+
+    def position(self, position: int) -> int:
+        """`position` counted from the start; `UsageError` if the input does not have it."""
+        if not -self.n_token <= position < self.n_token:
+            raise UsageError(f"Position {position} is outside the prompt, which has {self.n_token} tokens.")
+        return position % self.n_token
+
+
+def bytes_needed(model: Model, n_token: int) -> int:
+    """Memory of a frozen input: n_component·T·d_model + n_layer·T·(n_head·T + d_mlp) + T·d_vocab numbers.
+
+    SmolLM2 in float32: 3 MB a token and 1 kB a pair of tokens, so 0.1 GB at 32 tokens, 0.3 GB at 256, 4 GB at 1,024.
+    """
+    spec, layout = model.spec, Layout(model.spec)
+    written = len(layout.components) * n_token * spec.d_model
+    held = spec.n_layer * n_token * (spec.n_head * n_token + spec.d_mlp)
+    return (written + held + n_token * spec.d_vocab) * model.parts.W_U.element_size()
+
+
+@torch.no_grad()
+def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: float = 8.0) -> Frozen:
+    """Hold a model at one input so that its logits are exactly linear in embeddings and biases.
+
+    Runs the model once and the written-out forward pass once. Needs `bytes_needed(model, n_token)`.
+
+    Args:
+        model: in float32 or float64.
+        tokens: one prompt, (1, n_token) or (n_token,).
+        max_gigabytes: refuse, before computing anything, an input that needs more memory than this.
+
+    Raises:
+        UsageError: more than one prompt, another dtype, or more memory than allowed.
+        CheckFailedError: the frozen map misses the model's logits by more than 1e-4 (float32) or 1e-9 (float64),
+            relative to the largest, or there is a NaN.
+    """
+    tokens = _one_prompt(model, tokens, max_gigabytes)
+    theirs = model(tokens)[0]
+    layout = Layout(model.spec)
+    writes = theirs.new_empty(len(layout.components), tokens.shape[1], model.spec.d_model)
+    _write_embeddings(model, tokens, writes)
+    blocks, residual = [], forward.embed(model.weights, tokens)
+    for block in forward.blocks(model.weights, tokens, folded=False):
+        _write_block(model, layout, block, writes)
+        blocks.append(_held(block))
+        residual = block.resid_post
+    ours, scale = forward.unembed(model.weights, residual, folded=False)
+    error = float((ours[0] - theirs).abs().max() / theirs.abs().max())
+    if not error <= TOLERANCE[model.dtype]:
+        raise CheckFailedError(
+            f"The frozen input does not reproduce the model's logits: relative error {error:.2e}, tolerance "
+            f"{TOLERANCE[model.dtype]:.0e}. Is there a NaN in the weights, or a hook on model.bridge?"
+        )
+    labels = tuple(model.to_str_tokens(tokens[0])) if model.has_tokenizer else tuple(map(str, tokens[0].tolist()))
+    return Frozen(model, tokens[0], labels, layout, tuple(blocks), writes, residual[0], scale[0, :, 0], theirs, error)
+
+
+def _one_prompt(model: Model, tokens: Tensor, max_gigabytes: float) -> Tensor:
+    tokens = model.check_tokens(tokens)
+    if tokens.shape[0] != 1:
+        raise UsageError(f"Freeze one prompt at a time: the tokens have {tokens.shape[0]} rows.")
+    if model.dtype not in TOLERANCE:
+        raise UsageError(f"A decomposition in {model.dtype} would mean nothing: load the model in float32 or float64.")
+    needed = bytes_needed(model, tokens.shape[1]) / 1e9
+    if needed > max_gigabytes:
+        raise UsageError(
+            f"Freezing {tokens.shape[1]} tokens needs {needed:.1f} GB, more than max_gigabytes={max_gigabytes:g}: "
+            "shorten the prompt or raise the limit."
+        )
+    return tokens
+
+
+def _write_embeddings(model: Model, tokens: Tensor, writes: Tensor) -> None:
+    writes[0] = model.weights.W_E[tokens[0]]
+    if model.weights.W_pos is not None:
+        writes[1] = model.weights.W_pos[: tokens.shape[1]]
+
+
+def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, writes: Tensor) -> None:
+    """What each component of one block adds; post-norm gains and scales included."""
+    attention, mlp = model.weights.attention(block.layer, False), model.weights.mlp(block.layer, False)
+    index = layout.start(block.layer)
+    n_head = model.spec.n_head
+    attn_gain = _write_gain(attention.post_gain, block.attention.write_scale)
+    writes[index : index + n_head] = (block.attention.z[0] @ attention.W_O) * attn_gain
+    if model.spec.output_bias:
+        writes[index + n_head] = attention.b_O * attn_gain
+    index = layout.mlp(block.layer)
+    writes[index] = block.mlp.write[0]
+    if model.spec.mlp_bias:
+        writes[index + 1] = mlp.b_out * _write_gain(mlp.post_gain, block.mlp.write_scale)
+        writes[index] -= writes[index + 1]
+
+
+def _write_gain(gain: Tensor | None, scale: Tensor | None) -> Tensor | float:
+    return 1.0 if gain is None or scale is None else gain / scale[0]
+
+
+def _held(block: forward.BlockTrace) -> FrozenBlock:
+    attention, mlp = block.attention, block.mlp
+    return FrozenBlock(
+        pattern=attention.pattern[0],
+        attn_scale=attention.scale[0, :, 0],
+        attn_write_scale=_or_one(attention.write_scale, attention.scale),
+        query_scale=None if attention.query_scale is None else attention.query_scale[0, :, :, 0],
+        key_scale=None if attention.key_scale is None else attention.key_scale[0, :, :, 0],
+        mlp_scale=mlp.scale[0, :, 0],
+        mlp_write_scale=_or_one(mlp.write_scale, mlp.scale),
+        multiplier=mlp.multiplier[0],
+    )
+
+
+def _or_one(scale: Tensor | None, like: Tensor) -> Tensor:
+    return (torch.ones_like(like) if scale is None else scale)[0, :, 0]
+
+
+def write_covector(
+    frozen: Frozen, part: Literal["attention", "mlp"], layer: int, position: int, covector: Float[Tensor, " d_model"]
+) -> Float[Tensor, " d_model"]:
+    """A direction on what attention or MLP adds to the stream, as a direction on their output before any post-norm."""
+    raw, block = frozen.model.weights.raw(layer), frozen.blocks[layer]
+    norm, scale = (
+        (raw.attn_post, block.attn_write_scale) if part == "attention" else (raw.mlp_post, block.mlp_write_scale)
+    )
+    return covector if norm is None else covector * norm.gain.detach() / scale[position]

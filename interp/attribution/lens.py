@@ -1,0 +1,80 @@
+"""The logit lens: the residual stream after every block, read as if it were the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from interp.attribution.results import LogitLens
+from interp.model import Model
+from interp.model import trace as forward
+
+
+@torch.no_grad()
+def logit_lens(
+    model: Model, tokens: Int[Tensor, "1 n_token"], tracked: Sequence[str | int] = (), *, k: int = 5
+) -> LogitLens:
+    """Unembed the residual stream after every block, through the final norm with its own scale (nostalgebraist, 2020).
+
+    Args:
+        model: the model.
+        tokens: one prompt.
+        tracked: tokens whose logit and rank are wanted at every layer.
+        k: how many of the likeliest tokens to keep.
+
+    A lens is a reading, not a decomposition: an intermediate stream is not what the unembedding was trained on.
+    """
+    tokens = model.check_tokens(tokens)
+    ids = [model.to_single_token(token) if isinstance(token, str) else token for token in tracked]
+    theirs = model(tokens)
+    rows = [_read(model, forward.embed(model.weights, tokens), ids, k)]
+    ours = theirs
+    for block in forward.blocks(model.weights, tokens, folded=False):
+        rows.append(_read(model, block.resid_post, ids, k))
+        ours = rows[-1].logits
+    texts = _Texts(model)
+    return LogitLens(
+        tokens=tuple(texts(i) for i in tokens[0].tolist()),
+        tracked=tuple(texts(i) for i in ids),
+        top_tokens=tuple(tuple(tuple(map(texts, top)) for top in row.top_ids.tolist()) for row in rows),
+        top_probabilities=np.stack([row.top_probabilities.float().cpu().numpy() for row in rows]),
+        logits=np.stack([row.tracked.float().cpu().numpy() for row in rows]),
+        ranks=np.stack([row.ranks.cpu().numpy() for row in rows]),
+        error=float((ours - theirs[0]).abs().max() / theirs.abs().max()),
+    )
+
+
+@dataclass(frozen=True)
+class _Row:
+    logits: Tensor
+    top_ids: Tensor
+    top_probabilities: Tensor
+    tracked: Tensor
+    ranks: Tensor
+
+
+def _read(model: Model, residual: Tensor, ids: list[int], k: int) -> _Row:
+    logits = forward.unembed(model.weights, residual, folded=False)[0][0]
+    probabilities, top = logits.softmax(-1).topk(k, dim=-1)
+    tracked = logits[:, ids]
+    ranks = torch.stack([(logits > value[:, None]).sum(-1) for value in tracked.unbind(1)], dim=1) if ids else tracked
+    return _Row(logits, top, probabilities, tracked, ranks)
+
+
+class _Texts:
+    """Token id -> text, asked of the tokenizer once each."""
+
+    def __init__(self, model: Model):
+        self._model = model
+        self._known: dict[int, str] = {}
+
+    def __call__(self, token: int) -> str:
+        if token not in self._known:
+            has = self._model.has_tokenizer
+            self._known[token] = self._model.to_str_tokens(torch.tensor([token]))[0] if has else str(token)
+        return self._known[token]

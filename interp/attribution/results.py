@@ -1,0 +1,153 @@
+"""The form every attribution takes: numbers, what each belongs to, what they sum to, and by how much they miss it.
+
+Nothing here imports torch, so that a saved attribution loads and draws itself without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.errors import CheckFailedError
+from interp.report import Figure, Shown, Table
+from interp.results import Result
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution(Shown, Result):
+    """Contributions that sum to a target.
+
+    `array` holds them, in `unit`, and `labels` name the entries of its last axis; `total` is their sum and `value`
+    what the model itself computes. `error` is |total − value| relative to the larger of |value| and the largest
+    contribution.
+    """
+
+    target: str
+    unit: str
+    array: np.ndarray
+    labels: tuple[str, ...]
+    total: float
+    value: float
+    error: float
+
+    @property
+    def values(self) -> Tensor:
+        """The contributions as a torch tensor."""
+        import torch
+
+        return torch.from_numpy(self.array)
+
+    def top(self, k: int) -> tuple[tuple[str, float], ...]:
+        """The k largest contributions by absolute value, largest first."""
+        summed = self.array.reshape(-1, self.array.shape[-1]).sum(0)
+        order = np.argsort(-np.abs(summed), kind="stable")[:k]
+        return tuple((self.labels[i], float(summed[i])) for i in order)
+
+    def table(self) -> Table:
+        """Every contribution, largest first, with its share of the total absolute mass."""
+        mass = float(np.abs(self.array).sum())
+        rows = tuple((label, value, abs(value) / mass if mass else 0.0) for label, value in self.top(len(self.labels)))
+        caption = f"{self.target}: {self.total:+.6f} {self.unit}, relative error {self.error:.1e}"
+        return Table(
+            ("component", self.unit, "share of mass"), rows, caption, {self.unit: "+.4f", "share of mass": ".1%"}
+        )
+
+    def figure(self, k: int = 20) -> Figure:
+        """Bars of the k largest contributions."""
+        from interp.report.figures import bars
+
+        top = self.top(k)
+        return bars(
+            "contributions",
+            [label for label, _ in top],
+            [value for _, value in top],
+            caption=f"The {len(top)} largest of {len(self.labels)} contributions to the {self.target}, in {self.unit}; "
+            f"all of them sum to {self.total:+.4f}. Blue raises it, red lowers it.",
+            alt=f"Bars of the {len(top)} largest contributions; the first is {top[0][0]} with {top[0][1]:+.3f}.",
+            axes=("component", f"contribution ({self.unit})"),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Direct(Attribution):
+    """Direct contributions of every component; `kinds`, `layers` and `heads` say what each entry of `labels` is.
+
+    A layer of -1 stands for embeddings and constants, a head of -1 for everything but heads.
+    """
+
+    kinds: tuple[str, ...]
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+
+    def by_head(self) -> np.ndarray:
+        """(n_layer, n_head) contributions of the heads alone."""
+        is_head = np.array(self.kinds) == "head"
+        shape = max(self.layers) + 1, max(self.heads) + 1
+        found = np.zeros(shape, self.array.dtype)
+        found[np.array(self.layers)[is_head], np.array(self.heads)[is_head]] = self.array[is_head]
+        return found
+
+    def by_layer(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """(names, contributions): embeddings and constants, then attention and MLP of each layer with their biases."""
+        names: dict[str, float] = {}
+        for kind, layer, label, value in zip(self.kinds, self.layers, self.labels, self.array.tolist(), strict=True):
+            part = "MLP" if kind in ("mlp", "mlp_bias") else "attention"
+            name = label if layer < 0 else f"{part} {layer}"
+            names[name] = names.get(name, 0.0) + value
+        return tuple(names), np.array(list(names.values()))
+
+
+@dataclass(frozen=True, eq=False)
+class LogitLens(Shown, Result):
+    """Predictions of every intermediate residual stream at every position.
+
+    Row 0 is the embedding, row i + 1 the stream after block i. `top_tokens[row][position]` are the k likeliest tokens
+    and `top_probabilities` (n_layer + 1, n_token, k) their probabilities; `logits` (n_layer + 1, n_token, n_tracked)
+    and `ranks` (0 is the likeliest) belong to the `tracked` tokens. `error` is the last row's distance from the
+    model's own logits, relative to the largest.
+    """
+
+    tokens: tuple[str, ...]
+    tracked: tuple[str, ...]
+    top_tokens: tuple[tuple[tuple[str, ...], ...], ...]
+    top_probabilities: np.ndarray
+    logits: np.ndarray
+    ranks: np.ndarray
+    error: float
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each row."""
+        return ("embed", *(f"layer {i}" for i in range(len(self.top_tokens) - 1)))
+
+    def table(self, position: int = -1) -> Table:
+        """Likeliest token by layer at one position, with the tracked tokens' logits and ranks."""
+        columns = ["after", "likeliest", "probability"]
+        for token in self.tracked:
+            columns += [f"logit {token!r}", f"rank {token!r}"]
+        rows = []
+        for i, label in enumerate(self.labels):
+            row: list[str | float | int] = [label, self.top_tokens[i][position][0]]
+            row.append(float(self.top_probabilities[i, position, 0]))
+            for j in range(len(self.tracked)):
+                row += [float(self.logits[i, position, j]), int(self.ranks[i, position, j])]
+            rows.append(tuple(row))
+        formats = {name: "+.2f" for name in columns if name.startswith("logit")} | {"probability": ".1%"}
+        return Table(tuple(columns), tuple(rows), f"Logit lens at position {position}", formats)
+
+
+def conserved(total: float, value: float, largest: float, tolerance: float, what: str) -> float:
+    """The relative error of a decomposition; raises `CheckFailedError` when it exceeds `tolerance` or is NaN."""
+    scale = max(abs(value), largest)
+    error = abs(total - value) / scale if scale else abs(total)
+    if not error <= tolerance:
+        raise CheckFailedError(
+            f"The contributions to the {what} sum to {total:.8g}, but the model computes {value:.8g}: "
+            f"relative error {error:.2e}, tolerance {tolerance:.0e}."
+        )
+    return error

@@ -1,0 +1,167 @@
+"""What is attributed: a logit, a difference of logits, or any direction in the residual stream.
+
+Every target is a linear function of the residual stream at one position, once the final norm's scale (and the
+final softcap's ratio) are held: value = x · covector + constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.attribution.frozen import Frozen
+from interp.errors import UsageError
+from interp.model import Model
+
+Stage = Literal["resid_pre", "resid_mid", "resid_post"]
+STAGES: tuple[Stage, ...] = ("resid_pre", "resid_mid", "resid_post")
+
+
+@dataclass(frozen=True)
+class LogitTarget:
+    """Σ weight · logit(token) at a position, in logits. Final norm scale and softcap ratio are held at this input."""
+
+    name: str
+    tokens: tuple[int, ...]
+    weights: tuple[float, ...]
+    position: int = -1
+    unit: str = "logits"
+
+
+@dataclass(frozen=True)
+class DirectionTarget:
+    """x · vector, with x the residual stream at a layer and position, in the stream's units times the vector's."""
+
+    name: str
+    vector: Float[Tensor, " d_model"]
+    layer: int
+    stage: Stage
+    position: int = -1
+    unit: str = "residual units"
+
+
+Target = LogitTarget | DirectionTarget
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A target at one frozen input: value = x[position] · covector + constant, `value` being the model's own.
+
+    `visible` is how many components have written to x, in the order of `Layout`.
+    """
+
+    name: str
+    unit: str
+    position: int
+    visible: int
+    covector: Float[Tensor, " d_model"]
+    constant: float
+    value: float
+
+
+def logit(model: Model, token: str | int, position: int = -1) -> LogitTarget:
+    """The logit of one token. Raises `UsageError` for a text that is not exactly one token."""
+    index = _token(model, token)
+    return LogitTarget(f"logit of {_shown(model, index)}", (index,), (1.0,), position)
+
+
+def logit_difference(model: Model, token: str | int, versus: str | int, position: int = -1) -> LogitTarget:
+    """logit(token) − logit(versus): log odds between the two, in nats, since the softmax's normaliser cancels."""
+    first, second = _token(model, token), _token(model, versus)
+    if first == second:
+        raise UsageError(f"The two tokens of a logit difference are the same: {_shown(model, first)}.")
+    return LogitTarget(
+        f"logit of {_shown(model, first)} − {_shown(model, second)}", (first, second), (1.0, -1.0), position
+    )
+
+
+def direction(
+    model: Model,
+    vector: Float[Tensor, " d_model"],
+    layer: int,
+    position: int = -1,
+    *,
+    stage: Stage = "resid_post",
+    name: str = "direction",
+) -> DirectionTarget:
+    """X · vector with x the residual stream of block `layer`: before it, between attention and MLP, or after it.
+
+    Raises `UsageError` for a vector of the wrong length, one with a NaN, or a layer that does not exist.
+    """
+    vector = torch.as_tensor(vector, dtype=model.dtype, device=model.device).detach()
+    if vector.shape != (model.spec.d_model,):
+        raise UsageError(
+            f"The direction has shape {tuple(vector.shape)}, but the residual stream ({model.spec.d_model},)."
+        )
+    if not vector.isfinite().all():
+        raise UsageError("The direction holds a NaN or an infinity.")
+    if not 0 <= layer < model.spec.n_layer:
+        raise UsageError(f"Layer {layer} does not exist: the model has layers 0 to {model.spec.n_layer - 1}.")
+    if stage not in STAGES:
+        raise UsageError(f'Unknown stage "{stage}"; known: {", ".join(STAGES)}.')
+    if stage == "resid_mid" and model.spec.parallel:
+        raise UsageError("A parallel block has no resid_mid: attention and MLP read the same residual stream.")
+    return DirectionTarget(name, vector, layer, stage, position)
+
+
+def resolve(frozen: Frozen, target: Target) -> Linear:
+    """The target as a linear function of the residual stream of one frozen input."""
+    position = frozen.position(target.position)
+    if isinstance(target, DirectionTarget):
+        visible = _visible(frozen, target)
+        residual = frozen.writes[:visible, position].sum(0)
+        value = float(residual @ target.vector)
+        return Linear(target.name, target.unit, position, visible, target.vector, 0.0, value)
+    return _logits(frozen, target, position)
+
+
+def _logits(frozen: Frozen, target: LogitTarget, position: int) -> Linear:
+    """Covector = Σ weight · ratio · W_U[:, token] / scale, with ratio = softcap(raw)/raw, 1 without a softcap."""
+    tokens = torch.tensor(target.tokens, device=frozen.tokens.device)
+    columns, bias = frozen.model.weights.unembed(tokens)
+    theirs = frozen.logits[position, tokens]
+    weights = torch.tensor(target.weights, dtype=theirs.dtype, device=theirs.device)
+    scaled = weights * _softcap_ratio(frozen, position, columns, bias)
+    return Linear(
+        name=target.name,
+        unit=target.unit,
+        position=position,
+        visible=len(frozen.layout.components),
+        covector=columns @ scaled / frozen.final_scale[position],
+        constant=float(scaled @ bias),
+        value=float(weights @ theirs),
+    )
+
+
+def _softcap_ratio(frozen: Frozen, position: int, columns: Tensor, bias: Tensor) -> Tensor:
+    cap = frozen.model.spec.logit_softcap
+    if cap is None:
+        return torch.ones_like(bias)
+    ratio = (frozen.residual[position] @ columns / frozen.final_scale[position] + bias) / cap
+    return torch.where(ratio == 0, torch.ones_like(ratio), torch.tanh(ratio) / ratio)
+
+
+def _visible(frozen: Frozen, target: DirectionTarget) -> int:
+    layout = frozen.layout
+    match target.stage:
+        case "resid_pre":
+            return layout.start(target.layer)
+        case "resid_mid":
+            return layout.mlp(target.layer)
+    return layout.start(target.layer + 1)
+
+
+def _token(model: Model, token: str | int) -> int:
+    if isinstance(token, str):
+        return model.to_single_token(token)
+    if not 0 <= token < model.spec.d_vocab:
+        raise UsageError(f"Token id {token} does not exist: ids run from 0 to {model.spec.d_vocab - 1}.")
+    return token
+
+
+def _shown(model: Model, token: int) -> str:
+    return repr(model.to_str_tokens(torch.tensor([token]))[0]) if model.has_tokenizer else f"token {token}"
