@@ -18,6 +18,9 @@ DATA = ("independent", "correlated", "anticorrelated", "hierarchical")
 VALUES = ("uniform", "signed", "exponential", "normal", "constant")
 SCHEDULES = ("cosine", "constant")
 
+LANES = 16
+"""Numbers in a cache line; matrix products treat rows that begin inside one differently."""
+
 Row = float | tuple[float, ...]
 
 
@@ -58,12 +61,17 @@ class Config:
             _at_least(name, getattr(self, name), 1)
         _at_least("record", self.record, 0)
         _at_least("first_start", self.first_start, 0)
+        if self.batch % LANES:
+            raise UsageError(
+                f"batch is {self.batch}; it must be a multiple of {LANES}, so that every instance's numbers lie "
+                "alike in memory and are summed in the same order"
+            )
         if not self.lr > 0:
             raise UsageError(f"lr is {self.lr}; it must be above 0")
         if self.model != "absolute" and self.hidden > self.features:
             raise UsageError(
-                f"hidden is {self.hidden} for {self.features} features; an autoencoder with more hidden dimensions than "
-                f"features has nothing to superpose: choose hidden <= {self.features}"
+                f"hidden is {self.hidden} for {self.features} features; with more hidden dimensions than features "
+                f"there is nothing to superpose: choose hidden <= {self.features}"
             )
         if self.data != "independent" and (self.group < 2 or self.features % self.group):
             raise UsageError(f"group is {self.group}; it must be 2 or more and divide the {self.features} features")
@@ -75,7 +83,7 @@ class Config:
         count = max(len(density), len(importance))
         if not (len(density) == count and len(importance) in (1, count)) and len(density) != 1:
             raise UsageError(
-                f"density has {len(density)} cells and importance {len(importance)}; give one for all, or as many of each"
+                f"density has {len(density)} cells and importance {len(importance)}; give one for all or as many"
             )
         if not ((density > 0) & (density <= 1)).all():
             given = density[~((density > 0) & (density <= 1))][0]

@@ -95,14 +95,14 @@ def patterns(
     return active, weight
 
 
-def zipf(features: int, mean: float, exponent: float = 1.0) -> Float[np.ndarray, "features"]:
+def zipf(features: int, mean: float, exponent: float = 1.0) -> Float[np.ndarray, " features"]:
     """Densities proportional to 1 / rank^exponent whose mean is `mean`. Raises `UsageError` if the first exceeds 1."""
     shape = np.arange(1, features + 1, dtype=np.float64) ** -exponent
     density = mean * shape / shape.mean()
     if not 0 < density[0] <= 1:
         raise UsageError(
-            f"a mean density of {mean:g} gives the commonest of {features} features {density[0]:.3g}; it must be above 0 "
-            "and at most 1: lower the mean or the exponent"
+            f"a mean density of {mean:g} gives the commonest of {features} features {density[0]:.3g}; it must be "
+            "above 0 and at most 1: lower the mean or the exponent"
         )
     return density
 

@@ -51,7 +51,7 @@ def interference(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndar
     return np.square(unit @ np.swapaxes(w, -1, -2)).sum(-1) - np.where(norm > DEAD, norm, 0) ** 2
 
 
-def gaps(w: Float[np.ndarray, "features 2"], *, above: float = PRESENT) -> Float[np.ndarray, "represented"]:
+def gaps(w: Float[np.ndarray, "features 2"], *, above: float = PRESENT) -> Float[np.ndarray, " represented"]:
     """Angles in degrees between neighbouring represented features, around the circle; they sum to 360.
 
     Raises `UsageError` unless the hidden space has 2 dimensions.
@@ -71,10 +71,11 @@ def cosines(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray, 
 
 
 def canonical(w: Float[np.ndarray, "features hidden"]) -> Float[np.ndarray, "features hidden"]:
-    """W rotated and reflected into a unique orientation: the first feature along the first axis, the next with a
-    positive second coordinate and no third, and so on (dead and dependent features set no axis).
+    """W rotated and reflected into a unique orientation.
 
-    Two matrices that differ by a rotation or reflection have the same canonical form.
+    The first feature lies along the first axis, the next has a positive second coordinate and no third, and so on;
+    dead and dependent features set no axis. Matrices that differ by a rotation or
+    reflection have the same canonical form.
     """
     w = np.asarray(w, dtype=np.float64)
     axes = np.zeros((0, w.shape[1]))
@@ -157,7 +158,7 @@ def features_per_neuron(w: Float[np.ndarray, "*grid features neurons"]) -> Int[n
 
 
 def monosemantic_fraction(w: Float[np.ndarray, "*grid features neurons"]) -> Float[np.ndarray, "*grid"]:
-    """The fraction of live neurons moved by a single feature; NaN when every neuron is dead. See `features_per_neuron`."""
+    """The fraction of live neurons moved by a single feature (`features_per_neuron`); NaN when every neuron is dead."""
     count = features_per_neuron(w)
     alive = (count > 0).sum(-1)
     return np.where(alive > 0, (count == 1).sum(-1) / np.maximum(alive, 1), np.nan)

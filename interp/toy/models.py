@@ -61,7 +61,7 @@ def parameters(features: int, hidden: int, *, tied: bool) -> int:
 def initialise(
     architecture: Architecture, features: int, hidden: int, *, starts: range, seed: int
 ) -> Float[Tensor, "starts parameters"]:
-    """Normal weights of deviation sqrt(2 / (features + hidden)) (Glorot), zero biases; each start has its own generator.
+    """Normal weights of deviation sqrt(2/(features + hidden)) (Glorot), zero biases; a generator for each start.
 
     (Glorot initialisers called on the whole 3-D tensor, as toy-model code often does, read the number of instances as
     a fan and give every instance a scale that depends on how many are trained beside it.)

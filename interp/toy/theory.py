@@ -19,7 +19,7 @@ Arrangement = tuple[tuple[tuple[int, int], ...], tuple[int, ...]]
 
 
 def arrangement_loss(
-    arrangement: Arrangement, density: Float[np.ndarray, "features"], importance: Float[np.ndarray, "features"]
+    arrangement: Arrangement, density: Float[np.ndarray, " features"], importance: Float[np.ndarray, " features"]
 ) -> float:
     """Σ_pairs (I_i + I_j) p_i p_j/6 + Σ_left-out I (p/3 − p²/4)."""
     pairs, dropped = arrangement
@@ -33,7 +33,7 @@ def candidates(features: int, hidden: int) -> tuple[Arrangement, ...]:
 
 
 def theory_loss(
-    density: Float[np.ndarray, "features"], importance: Float[np.ndarray, "features"], hidden: int
+    density: Float[np.ndarray, " features"], importance: Float[np.ndarray, " features"], hidden: int
 ) -> tuple[float, tuple[Arrangement, ...]]:
     """The lowest closed-form loss and the arrangements that reach it (several where they tie)."""
     known = candidates(len(density), hidden)
@@ -51,13 +51,13 @@ def read_arrangement(w: Float[np.ndarray, "features hidden"], *, above: float = 
 
 
 def boundary(ratio: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
-    """The density under which two features share one dimension: p* = 4r/(2 + 5r), r = min(I₂/I₁, I₁/I₂); 4/7 at r = 1."""
+    """The density under which two features share a dimension: p* = 4r/(2 + 5r), r = min(I₂/I₁, I₁/I₂); 4/7 at 1."""
     r = np.minimum(ratio, 1 / np.asarray(ratio, dtype=np.float64))
     return 4 * r / (2 + 5 * r)
 
 
 def linear_loss(
-    density: Float[np.ndarray, "features"], importance: Float[np.ndarray, "features"], hidden: int
+    density: Float[np.ndarray, " features"], importance: Float[np.ndarray, " features"], hidden: int
 ) -> float:
     """The lowest loss of the linear model: it is principal components, Σ of the features − hidden smallest I_i V_i."""
     return float(np.sort(importance * (density / 3 - density**2 / 4))[: len(density) - hidden].sum())

@@ -18,12 +18,12 @@ from interp.toy.config import Config
 class Best:
     """The start of lowest loss in every cell."""
 
-    start: Int[np.ndarray, "cells"]
+    start: Int[np.ndarray, " cells"]
     features: Float[np.ndarray, "cells features hidden"]
     """Row i is feature i's direction in the hidden space."""
     features_out: Float[np.ndarray, "cells features hidden"]
     bias: Float[np.ndarray, "cells features"]
-    loss: Float[np.ndarray, "cells"]
+    loss: Float[np.ndarray, " cells"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +42,14 @@ class Trained(Result):
     """Expected loss Σ_i I_i E[(x_i − x'_i)²]."""
     loss_is_exact: Bool[np.ndarray, ""] | bool
     """By enumeration of the activity patterns; otherwise the mean over a fixed sample."""
-    steps: Int[np.ndarray, "records"]
+    steps: Int[np.ndarray, " records"]
     history: Float[np.ndarray, "records cells starts features hidden"]
     history_loss: Float[np.ndarray, "records cells starts"]
     """Minibatch losses, noisy."""
     provenance: Provenance
 
     def best(self) -> Best:
-        """The lowest-loss start of each cell. (Single starts get stuck: the paper keeps the best of 10 as well.)"""
+        """The lowest-loss start of each cell. (Single starts get stuck: the paper keeps the best of 10 as well.)."""
         start = self.loss.argmin(axis=1)
         cell = np.arange(len(start))
         return Best(

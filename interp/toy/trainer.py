@@ -72,8 +72,9 @@ def optimise(
     decay: float = 0.0,
     tick: Callable[[int], None] | None = None,
 ) -> History:
-    """Step `weights` in place, `config.steps` times, on what `batches` draws. `weight` scales each squared error's
-    gradient; `decay` is decoupled weight decay (AdamW). Returns what was recorded on the way.
+    """Step `weights` in place, `config.steps` times, on what `batches` draws, and return what was recorded.
+
+    `weight` scales each squared error's gradient; `decay` is decoupled weight decay (AdamW).
     """
     generator = torch.Generator(weights.flat.device).manual_seed(config.seed)
     slope = torch.zeros_like(weights.flat)
@@ -108,9 +109,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _adam(
-    flat: Tensor, slope: Tensor, mean: Tensor, square: Tensor, *, step: int, rate: float, decay: float
-) -> None:
+def _adam(flat: Tensor, slope: Tensor, mean: Tensor, square: Tensor, *, step: int, rate: float, decay: float) -> None:
     """One step of Adam, in operations that round each number by itself.
 
     No fused multiply-add: torch fuses them in vectors but not in the left-over elements of a row, and which elements

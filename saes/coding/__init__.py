@@ -1,0 +1,31 @@
+"""Sparse coding with any dictionary: an SAE's decoder, the unembedding, or one learned here by K-SVD.
+
+A dictionary is (atoms, d), one atom a row, as an SAE's `W_dec` is; signals are (n, d); codes are (n, atoms) with
+signals ≈ codes @ dictionary. These are the classical methods that say whether an SAE failed or the problem is hard.
+"""
+
+from saes.coding.coherence import coherence, hadamard, packed_dictionary, random_dictionary, support_bound, welch_bound
+from saes.coding.iht import iht
+from saes.coding.ista import fista, ista, kkt_violation, objective
+from saes.coding.ksvd import Learned, ksvd, mod
+from saes.coding.matching_pursuit import matching_pursuit
+from saes.coding.omp import omp
+
+__all__ = [
+    "omp",
+    "matching_pursuit",
+    "ista",
+    "fista",
+    "objective",
+    "kkt_violation",
+    "iht",
+    "ksvd",
+    "mod",
+    "Learned",
+    "coherence",
+    "welch_bound",
+    "support_bound",
+    "hadamard",
+    "random_dictionary",
+    "packed_dictionary",
+]

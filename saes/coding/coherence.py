@@ -1,0 +1,74 @@
+"""How alike a dictionary's atoms are, and what that guarantees."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UsageError
+from saes.coding.shapes import unit
+
+
+def coherence(dictionary: Float[Tensor, "atoms d"]) -> float:
+    """μ = max_{i≠j} |cos(d_i, d_j)|; 0 for orthogonal atoms. Raises `UsageError` for a single atom."""
+    if dictionary.ndim != 2 or len(dictionary) < 2:
+        raise UsageError(f"the dictionary has shape {tuple(dictionary.shape)}; a coherence needs two atoms or more")
+    atoms, _ = unit(dictionary)
+    largest = 0.0
+    for start in range(0, len(atoms), 4096):
+        block = (atoms[start : start + 4096] @ atoms.T).abs()
+        rows = torch.arange(len(block), device=block.device)
+        block[rows, rows + start] = 0
+        largest = max(largest, float(block.max()))
+    return largest
+
+
+def welch_bound(atoms: int, d: int) -> float:
+    """The least coherence `atoms` directions in `d` dimensions can have: sqrt((n − d)/(d (n − 1))), 0 up to n = d."""
+    return math.sqrt(max(0, atoms - d) / (d * (atoms - 1))) if atoms > 1 else 0.0
+
+
+def support_bound(mu: float) -> float:
+    """(1 + 1/μ)/2: `omp` and the lasso recover every signal made of fewer atoms than this (Tropp 2004)."""
+    return math.inf if mu == 0 else (1 + 1 / mu) / 2
+
+
+def hadamard(size: int, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "size size"]:
+    """The orthonormal Hadamard matrix of a power of two. [I | H] has coherence 1/sqrt(size)."""
+    if size < 1 or size & (size - 1):
+        raise UsageError(f"a Hadamard matrix is made here for a power of two, not for {size}")
+    matrix = torch.ones(1, 1, dtype=dtype)
+    while len(matrix) < size:
+        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)]) / math.sqrt(2)
+    return matrix
+
+
+def random_dictionary(
+    atoms: int, d: int, *, generator: torch.Generator, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "atoms d"]:
+    """Uniformly random directions: what any score must be compared with. Largest |cos| about sqrt(2 ln(n²)/d)."""
+    return unit(torch.randn(atoms, d, generator=generator, dtype=dtype, device=generator.device))[0]
+
+
+def packed_dictionary(
+    atoms: int, d: int, *, generator: torch.Generator, steps: int = 200, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, "atoms d"]:
+    """Almost orthogonal directions: random ones, spread until their coherence is near Welch's bound.
+
+    Alternating projection (Tropp, Dhillon, Heath and Strohmer 2005): clip the Gram matrix to the bound off its
+    diagonal, then return to rank d and lengths of 1; the least coherent of `steps` rounds is kept.
+    """
+    found = random_dictionary(atoms, d, generator=generator, dtype=torch.float64)
+    best, least, bound = found, coherence(found), welch_bound(atoms, d)
+    diagonal = torch.arange(atoms, device=found.device)
+    for _ in range(steps):
+        gram = (found @ found.T).clamp(-bound, bound)
+        gram[diagonal, diagonal] = 1
+        values, vectors = torch.linalg.eigh(gram)
+        found = unit(vectors[:, -d:] * values[-d:].clamp_min(0).sqrt())[0]
+        if (mu := coherence(found)) < least:
+            best, least = found, mu
+    return best.to(dtype)

@@ -1,0 +1,27 @@
+"""Iterative hard thresholding."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saes.coding.shapes import check, check_k
+
+
+def iht(
+    signals: Float[Tensor, "n d"], dictionary: Float[Tensor, "atoms d"], k: int, *, steps: int = 300
+) -> Float[Tensor, "n atoms"]:
+    """Codes with at most `k` atoms: x ← H_k(x + (y − x D) Dᵀ / ‖D‖²), H_k keeping the k largest magnitudes.
+
+    The error ‖y − x D‖ never increases (Blumensath and Davies 2008, arXiv 0805.0510). Raises `UsageError` as `omp`.
+    """
+    check(signals, dictionary)
+    check_k(k, dictionary)
+    rate = 1 / float(torch.linalg.matrix_norm(dictionary, 2)) ** 2
+    x = signals.new_zeros(len(signals), len(dictionary))
+    for _ in range(steps):
+        moved = x + rate * ((signals - x @ dictionary) @ dictionary.T)
+        kept = moved.abs().topk(k, dim=1).indices
+        x = torch.zeros_like(moved).scatter_(1, kept, moved.gather(1, kept))
+    return x

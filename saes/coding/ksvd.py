@@ -1,0 +1,121 @@
+"""Learning a dictionary without gradients: K-SVD and the method of optimal directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UsageError
+from saes.coding.omp import omp
+from saes.coding.shapes import check, check_k, unit
+
+Refit = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(signals, codes, dictionary) -> new dictionary of atoms of length 1; updates the codes in place to go with it."""
+
+TWIN, WEAK = 0.9, 0.2
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A dictionary learned from signals."""
+
+    dictionary: Float[Tensor, "atoms d"]
+    """Atoms of length 1."""
+    codes: Float[Tensor, "n atoms"]
+    errors: tuple[float, ...]
+    """Mean ‖y − x D‖² after each iteration."""
+    replaced: int
+    """How many times a useless atom was pointed along a large residual."""
+
+
+def ksvd(
+    signals: Float[Tensor, "n d"], atoms: int, k: int, *, iterations: int = 30, generator: torch.Generator
+) -> Learned:
+    """Alternate: code by `omp` with k atoms; then refit each atom with its coefficients by a rank-one approximation.
+
+    The dictionary step never increases the error while the supports stand.
+
+    Starts from signals drawn at random; an atom that is hardly used, or repeats another, is pointed along the largest
+    residual during the first two thirds of the iterations. Aharon, Elad and Bruckstein 2006.
+
+    Raises `UsageError` for fewer signals than atoms.
+    """
+    return _learn(signals, atoms, k, iterations, generator, _refit_atom_by_atom)
+
+
+def mod(
+    signals: Float[Tensor, "n d"], atoms: int, k: int, *, iterations: int = 30, generator: torch.Generator
+) -> Learned:
+    """As `ksvd`, but all atoms are refitted at once by least squares, D = X⁺ Y (Engan, Aase and Husøy 1999)."""
+    return _learn(signals, atoms, k, iterations, generator, _refit_at_once)
+
+
+def _learn(signals: Tensor, atoms: int, k: int, iterations: int, generator: torch.Generator, refit: Refit) -> Learned:
+    dictionary = _from_signals(signals, atoms, generator)
+    check(signals, dictionary)
+    check_k(k, dictionary)
+    errors, replaced = [], 0
+    for iteration in range(iterations):
+        codes = omp(signals, dictionary, k)
+        dictionary = refit(signals, codes, dictionary)
+        errors.append(float((signals - codes @ dictionary).square().sum(1).mean()))
+        # The last third of the iterations settles what is there.
+        if 3 * iteration < 2 * iterations:
+            dictionary, count = _replace(signals, codes, dictionary)
+            replaced += count
+    dictionary, _ = unit(dictionary)
+    return Learned(dictionary, omp(signals, dictionary, k), tuple(errors), replaced)
+
+
+def _from_signals(signals: Tensor, atoms: int, generator: torch.Generator) -> Tensor:
+    usable = signals[signals.norm(dim=1) > 0]
+    if len(usable) < atoms:
+        raise UsageError(f"{len(usable)} signals that are not zero cannot start {atoms} atoms; give at least as many")
+    order = torch.randperm(len(usable), generator=generator, device=generator.device)[:atoms].to(signals.device)
+    return unit(usable[order])[0]
+
+
+def _refit_atom_by_atom(signals: Tensor, codes: Tensor, dictionary: Tensor) -> Tensor:
+    """New atoms; `codes` is updated in place along with them."""
+    dictionary, residual = dictionary.clone(), signals - codes @ dictionary
+    for j in range(len(dictionary)):
+        users = codes[:, j].nonzero().squeeze(1)
+        if len(users) == 0:
+            continue
+        own = residual[users] + codes[users, j, None] * dictionary[j]
+        # The leading right singular vector of `own`, from its d x d Gram matrix.
+        atom = torch.linalg.eigh(own.T @ own).eigenvectors[:, -1]
+        dictionary[j] = atom
+        codes[users, j] = own @ atom
+        residual[users] = own - codes[users, j, None] * atom
+    return dictionary
+
+
+def _refit_at_once(signals: Tensor, codes: Tensor, dictionary: Tensor) -> Tensor:
+    """D = (XᵀX)⁺ XᵀY; atoms nobody uses stay. `codes` is rescaled to atoms of length 1 in place."""
+    used = codes.abs().sum(0) > 0
+    fitted = dictionary.clone()
+    fitted[used] = torch.linalg.pinv(codes[:, used].T @ codes[:, used], hermitian=True) @ (codes[:, used].T @ signals)
+    length = fitted.norm(dim=1).clamp_min(torch.finfo(fitted.dtype).tiny)
+    codes *= length
+    return fitted / length[:, None]
+
+
+def _replace(signals: Tensor, codes: Tensor, dictionary: Tensor) -> tuple[Tensor, " int"]:
+    """Point useless atoms along the largest residuals, which are what the dictionary lacks.
+
+    Useless: unused, of under `WEAK` times the median energy, or the weaker of two atoms with a cosine above `TWIN`.
+    """
+    energy, residual = codes.square().sum(0), signals - codes @ dictionary
+    stronger = energy.unsqueeze(0) > energy.unsqueeze(1)
+    twin = (((dictionary @ dictionary.T).abs() > TWIN) & stronger).any(dim=1)
+    useless = (twin | (energy <= WEAK * energy.median())).nonzero().squeeze(1)
+    worst = residual.square().sum(1).topk(len(useless)).indices
+    dictionary = dictionary.clone()
+    if len(useless) and residual[worst].norm(dim=1).all():
+        dictionary[useless] = unit(residual[worst])[0]
+    return dictionary, len(useless)

@@ -1,0 +1,31 @@
+"""Matching pursuit: greedy, without refitting."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saes.coding.shapes import check, check_k, unit
+
+
+def matching_pursuit(
+    signals: Float[Tensor, "n d"], dictionary: Float[Tensor, "atoms d"], steps: int
+) -> Float[Tensor, "n atoms"]:
+    """Codes after `steps` rounds of: add the atom d most correlated with the residual r, and take ⟨r, d⟩ d from it.
+
+    Energy is conserved at each round, ‖r‖² = ‖r'‖² + ⟨r, d⟩², so the residual shrinks (Mallat and Zhang 1993). An atom
+    may be taken again; a code has at most `steps` atoms. Raises `UsageError` as `omp` does.
+    """
+    check(signals, dictionary)
+    check_k(min(steps, 1), dictionary)
+    atoms, length = unit(dictionary)
+    rows = torch.arange(len(signals), device=signals.device)
+    residual, codes = signals.clone(), signals.new_zeros(len(signals), len(atoms))
+    for _ in range(steps):
+        correlation = residual @ atoms.T
+        choice = correlation.abs().argmax(dim=1)
+        amount = correlation[rows, choice]
+        codes[rows, choice] += amount
+        residual -= amount[:, None] * atoms[choice]
+    return codes / length.T
