@@ -216,7 +216,7 @@ def _downloads(page: Any) -> list[str]:
     page.evaluate(CAPTURE)
     count = page.evaluate("document.querySelectorAll('[data-download]').length")
     faults = []
-    if not until(page, f"Object.keys(window.saved).length >= {count}", seconds=10):
+    if not until(page, f"Object.keys(window.saved).length >= {count}", seconds=5):
         faults.append(f"of {count} downloads some were not saved, or share a name")
     files = page.evaluate("Promise.all(Object.entries(window.saved).map(async ([n, blob]) => [n, await blob.text()]))")
     for name, text in files:

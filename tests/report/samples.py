@@ -81,7 +81,7 @@ def gallery() -> Page:
         figures.lines(
             "lines", steps, {"Paris": noise, "London": gap}, bands={"Paris": (noise - 1, noise + 1)}, **words
         ),
-        figures.lines("long-line", np.arange(500), {"loss": 1 / (1 + np.arange(500))}, **words),
+        figures.lines("long-line", np.arange(100), {"loss": 1 / (1 + np.arange(100))}, **words),
         figures.scatter("scatter", noise, noise[::-1], groups=["true", "false"] * 6, **words),
         figures.icicle("tree", tree[0], tree[1], tree[2], unit="logits", **words),
         figures.histogram("histogram", {"true": rng.normal(size=90), "false": rng.normal(1, 1, size=90)}, **words),

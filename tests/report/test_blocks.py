@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import plotly.graph_objects as go
+import pytest
+
+from interp.errors import UsageError
+from interp.report import Download, Figure, Section, Shown, Table, Tokens
+from tests.report import samples
+
+TABLE = Table(("x",), ((1,),))
+
+
+def _figure(**changes) -> Figure:
+    return Figure(**{"id": "f", "plotly": go.Figure(), "caption": "c", "alt": "a", "table": TABLE, **changes})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: _figure(caption=" "), 'The figure "f" has no caption'),
+        (lambda: _figure(alt=""), 'The figure "f" has no alt'),
+        (lambda: _figure(table=Table(("x",), ())), 'The figure "f" has no table'),
+        (lambda: _figure(table=None), 'The figure "f" has no table'),
+        (lambda: _figure(id='x" onload="'), 'cannot be the id of a figure: use letters, digits and "-"'),
+        (lambda: Tokens("t", (), None, "c"), 'The token line "t" has no tokens.'),
+        (lambda: Tokens("t", ("a",), None, ""), 'The token line "t" has no caption'),
+        (lambda: Tokens("t", ("a",), (1.0, 2.0), "c"), "has 1 tokens but 2 values"),
+        (lambda: Section("s", "", "c", ()), 'The section "s" has no title'),
+        (lambda: Section("s", "t", "", ()), 'The section "s" has no claim'),
+        (lambda: Download("../x.json", b"", "a/b"), 'The download name "../x.json" is no plain file name'),
+        (lambda: samples.page(title=" "), "A page has no title"),
+        (lambda: samples.page(finding=""), "A page has no finding"),
+        (lambda: samples.page(Section("main", "t", "c", ())), 'The id "main" is used twice'),
+        (lambda: samples.page(Section("f", "t", "c", (_figure(),))), 'The id "f" is used twice'),
+    ],
+)
+def test_what_a_reader_would_miss_is_refused(make, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        make()
+
+
+def test_a_complete_figure_is_accepted():
+    assert replace(_figure(), caption="Another.").caption == "Another."
+
+
+def test_the_scale_of_a_token_line_is_symmetric_about_zero_and_passes_over_undefined_values():
+    assert Tokens("t", ("a", "b", "c"), (0.5, -2.0, float("nan")), "c").limit == 2.0
+    assert Tokens("t", ("a",), (0.0,), "c").limit == 1.0
+    assert Tokens("t", ("a",), (float("inf"),), "c").limit == 1.0
+
+
+def test_the_table_of_a_token_line_names_its_unit():
+    table = Tokens("t", (" a",), (0.5,), "c", "logits", "contribution").table
+    assert table.columns == ("position", "token", "contribution (logits)")
+    assert table.rows == ((0, " a", 0.5),)
+    assert Tokens("t", ("a",), None, "c").table.columns == ("position", "token")
+
+
+class _Plain(Shown):
+    def table(self) -> Table:
+        return TABLE
+
+
+class _Drawn(_Plain):
+    def figure(self) -> Figure:
+        return samples.bars()
+
+
+def test_a_notebook_shows_the_figure_where_there_is_one_and_else_the_table():
+    assert _Plain()._repr_html_() == TABLE.to_html()
+    assert _Drawn()._repr_html_().startswith("<iframe")
+    assert "<iframe" in Tokens("t", ("a",), None, "c")._repr_html_()
+    assert "<iframe" in samples.page()._repr_html_()
