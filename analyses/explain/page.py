@@ -187,7 +187,8 @@ def _heads(result: Explanation) -> Section:
     drawn: list[Figure | Tokens] = []
     for view in views[:HEADS_DRAWN]:
         drawn += _one_head(result, view)
-    claim = f"{views[0].name} contributes most, {views[0].contribution:+.2f} logits, and takes most of it from {rows[0][3]}."
+    most = f"{views[0].name} contributes most, {views[0].contribution:+.2f} logits"
+    claim = f"{most}, and takes most of it from {rows[0][3]}."
     how = How(
         "Attention says where a head looks. What it takes is the value it finds there, through the head's output "
         "weights and into the target; the two can differ widely, most of all at the first token, where many heads rest "

@@ -41,9 +41,10 @@ class FrozenBlock:
 class Frozen:
     """A model at one input, frozen. Made by `freeze`.
 
-    `writes[c, t]` is what component c (in the order of `layout`) adds to the residual stream at position t; they sum
-    to `residual`, the stream that leaves the last block. `logits` are the model's own; `error` is the largest
-    difference between them and those of the frozen map, relative to the largest logit, over every position.
+    `writes[c, t]` is what component c (in the order of `layout`) adds to the residual stream at position t; in memory a
+    position's writes lie together. They sum to `residual`, the stream that leaves the last block. `logits` are the
+    model's own; `error` is the largest difference between them and those of the frozen map, relative to the largest
+    logit, over every position.
     """
 
     model: Model
@@ -104,7 +105,8 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
     tokens = _one_prompt(model, tokens, max_gigabytes)
     theirs = model(tokens)[0]
     layout = Layout(model.spec)
-    writes = theirs.new_empty(len(layout.components), tokens.shape[1], model.spec.d_model)
+    by_position = theirs.new_empty(tokens.shape[1], len(layout.components), model.spec.d_model)
+    writes = by_position.transpose(0, 1)
     _write_embeddings(model, tokens, writes)
     blocks, residual = [], forward.embed(model.weights, tokens)
     for block in forward.blocks(model.weights, tokens, folded=False):

@@ -6,7 +6,7 @@ Nothing here imports torch, so that a saved attribution loads and draws itself w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,6 +16,37 @@ from interp.results import Result
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+Stage = Literal["resid_pre", "resid_mid", "resid_post"]
+STAGES: tuple[Stage, ...] = ("resid_pre", "resid_mid", "resid_post")
+
+
+@dataclass(frozen=True, eq=False)
+class LogitTarget(Result):
+    """Σ weight · logit(token) at a position, in logits. Final norm scale and softcap ratio are held at the input."""
+
+    name: str
+    unit: str
+    position: int
+    tokens: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionTarget(Result):
+    """x · vector, with x the residual stream at a layer, stage and position."""
+
+    name: str
+    unit: str
+    position: int
+    vector: np.ndarray
+    layer: int
+    stage: str
+
+
+Target = LogitTarget | DirectionTarget
+"""What can be attributed; made by `logit`, `logit_difference` and `direction`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,44 +7,15 @@ final softcap's ratio) are held: value = x · covector + constant.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interp.attribution.frozen import Frozen
+from interp.attribution.results import STAGES, DirectionTarget, LogitTarget, Stage, Target
 from interp.errors import UsageError
 from interp.model import Model
-
-Stage = Literal["resid_pre", "resid_mid", "resid_post"]
-STAGES: tuple[Stage, ...] = ("resid_pre", "resid_mid", "resid_post")
-
-
-@dataclass(frozen=True)
-class LogitTarget:
-    """Σ weight · logit(token) at a position, in logits. Final norm scale and softcap ratio are held at this input."""
-
-    name: str
-    tokens: tuple[int, ...]
-    weights: tuple[float, ...]
-    position: int = -1
-    unit: str = "logits"
-
-
-@dataclass(frozen=True)
-class DirectionTarget:
-    """x · vector, with x the residual stream at a layer and position, in the stream's units times the vector's."""
-
-    name: str
-    vector: Float[Tensor, " d_model"]
-    layer: int
-    stage: Stage
-    position: int = -1
-    unit: str = "residual units"
-
-
-Target = LogitTarget | DirectionTarget
 
 
 @dataclass(frozen=True)
@@ -66,7 +37,7 @@ class Linear:
 def logit(model: Model, token: str | int, position: int = -1) -> LogitTarget:
     """The logit of one token. Raises `UsageError` for a text that is not exactly one token."""
     index = _token(model, token)
-    return LogitTarget(f"logit of {_shown(model, index)}", (index,), (1.0,), position)
+    return LogitTarget(f"logit of {_shown(model, index)}", "logits", position, (index,), (1.0,))
 
 
 def logit_difference(model: Model, token: str | int, versus: str | int, position: int = -1) -> LogitTarget:
@@ -74,9 +45,8 @@ def logit_difference(model: Model, token: str | int, versus: str | int, position
     first, second = _token(model, token), _token(model, versus)
     if first == second:
         raise UsageError(f"The two tokens of a logit difference are the same: {_shown(model, first)}.")
-    return LogitTarget(
-        f"logit of {_shown(model, first)} − {_shown(model, second)}", (first, second), (1.0, -1.0), position
-    )
+    name = f"logit of {_shown(model, first)} − {_shown(model, second)}"
+    return LogitTarget(name, "logits", position, (first, second), (1.0, -1.0))
 
 
 def direction(
@@ -105,7 +75,7 @@ def direction(
         raise UsageError(f'Unknown stage "{stage}"; known: {", ".join(STAGES)}.')
     if stage == "resid_mid" and model.spec.parallel:
         raise UsageError("A parallel block has no resid_mid: attention and MLP read the same residual stream.")
-    return DirectionTarget(name, vector, layer, stage, position)
+    return DirectionTarget(name, "residual units", position, vector.cpu().numpy(), layer, stage)
 
 
 def resolve(frozen: Frozen, target: Target) -> Linear:
@@ -113,9 +83,9 @@ def resolve(frozen: Frozen, target: Target) -> Linear:
     position = frozen.position(target.position)
     if isinstance(target, DirectionTarget):
         visible = _visible(frozen, target)
-        residual = frozen.writes[:visible, position].sum(0)
-        value = float(residual @ target.vector)
-        return Linear(target.name, target.unit, position, visible, target.vector, 0.0, value)
+        vector = torch.from_numpy(target.vector).to(frozen.writes)
+        value = float(frozen.writes[:visible, position].sum(0) @ vector)
+        return Linear(target.name, target.unit, position, visible, vector, 0.0, value)
     return _logits(frozen, target, position)
 
 
