@@ -107,11 +107,12 @@ def sign_colours(values: np.ndarray) -> list[str]:
 
 
 def written(p: str, q: str, values: np.ndarray) -> list[dict[str, Any]]:
-    """Words at zero, where a bar would start, for the values that have no bar."""
+    """Words beside zero, where a bar would start, for the values that have no bar."""
     at = np.flatnonzero(~np.isfinite(values))
     if not len(at):
         return []
-    text = {"type": "scatter", "mode": "text", "showlegend": False, "hoverinfo": "skip"}
+    beside = "middle right" if q == "x" else "top center"
+    text = {"type": "scatter", "mode": "text", "textposition": beside, "showlegend": False, "hoverinfo": "skip"}
     words = [kind(values[i]) for i in at]
     return [{**text, p: at.tolist(), q: [0] * len(at), "text": words, "textfont": {"color": NEUTRAL}}]
 
@@ -189,7 +190,7 @@ def said_of_heatmap(matrix: np.ndarray, steps: tuple[int, int], ends: tuple[floa
         said += f" Each cell is the entry of largest magnitude in a block of {steps[0]} by {steps[1]}."
     if clipped:
         ends_text = " and ".join(f"{end:.3g}".replace("-", "−") for end in (low, high) if end)
-        said += f" Colours end at {ends_text}, three standard deviations; {clipped} cells lie beyond."
+        said += f" Colours end at {ends_text}, three standard deviations (cells beyond: {clipped})."
     missing = undefined(matrix)
     return said + (missing.replace("Not drawn as numbers:", "Mauve:") if missing else "")
 

@@ -146,24 +146,31 @@ def opened(
 
 
 def check_page(
-    path: Path, colour_scheme: str = "light", *, browser: Any = None, width: int = 1280, screenshot: Path | None = None
+    path: Path,
+    colour_scheme: str = "light",
+    *,
+    browser: Any = None,
+    width: int = 1280,
+    axe: bool = True,
+    screenshot: Path | None = None,
 ) -> None:
     """Raise AssertionError with every fault of the page.
 
     Faults: a console error or warning; an exception; a request to anything but file:, data: and blob:; a figure
     without its marks, its size, its label or its tick texts; data that became markup or ran; a download that does not
-    parse; a violation found by axe-core; a page wider than its window; a file beyond its budget.
+    parse; a violation found by axe-core (the slowest part: some seconds); a page wider than its window; a file beyond
+    its budget.
     """
     if browser is None:
         with launched() as own:
-            check_page(path, colour_scheme, browser=own, width=width, screenshot=screenshot)
+            check_page(path, colour_scheme, browser=own, width=width, axe=axe, screenshot=screenshot)
         return
     with opened(browser, path, colour_scheme, width) as (page, faults):
         if screenshot:
             page.screenshot(path=screenshot, full_page=True)
         faults.extend(_size(Path(path)) + _figures(page) + _safety(page))
         page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
-        faults.extend(_accessibility(page) + _downloads(page) + _overflow(page))
+        faults.extend((_accessibility(page) if axe else []) + _downloads(page) + _overflow(page))
     assert not faults, f"{path} ({colour_scheme}, {width} px):\n- " + "\n- ".join(dict.fromkeys(faults))
 
 

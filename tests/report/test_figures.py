@@ -66,7 +66,7 @@ def test_a_signed_heatmap_is_symmetric_about_zero_and_clips_at_three_deviations(
     trace = figure.plotly.data[0]
     deviation = np.sqrt(np.square(values).mean())
     assert trace.zmax == -trace.zmin == pytest.approx(3 * deviation)
-    assert "three standard deviations; 1 cells lie beyond" in figure.caption
+    assert "three standard deviations (cells beyond: 1)." in figure.caption
     assert figure.table.rows[0][1] == 10.0
 
 
