@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from interp.attribution.frozen import Frozen, write_covector
+from interp.attribution.frozen import Frozen
+from interp.attribution.pull import Pull
 from interp.attribution.results import Attribution, Direct, conserved
 from interp.attribution.targets import Target, resolve
 from interp.errors import UsageError
@@ -57,15 +58,16 @@ def by_source(frozen: Frozen, target: Target, layer: int, head: int) -> Attribut
 
     Raises `UsageError` for a head that does not exist or does not write before the target.
     """
+    frozen.model.weights.raw(layer)
     linear = resolve(frozen, target)
-    weights, block = frozen.model.weights, frozen.blocks[layer]
-    index = frozen.layout.start(layer) + head
+    block, start = frozen.blocks[layer], frozen.layout.start(layer)
+    index = start + head
     if index >= linear.visible:
         raise UsageError(f"L{layer}H{head} writes after the {linear.name} is read: it contributes nothing.")
-    read = weights.W_O(layer, head) @ write_covector(frozen, "attention", layer, linear.position, linear.covector)
-    residual = frozen.writes[: frozen.layout.start(layer)].sum(0)
-    values = residual / block.attn_scale[:, None] @ weights.W_V(layer, head) + weights.b_V(layer, head)
-    array = (block.pattern[head, linear.position] * (values @ read)).cpu().numpy()
+    position = torch.tensor([linear.position], device=frozen.tokens.device)
+    back, constant = Pull(frozen).head_at(layer, head, position, linear.covector[None])
+    read = frozen.writes[:start].sum(0) @ back[0] / block.attn_scale + constant
+    array = (block.pattern[head, linear.position] * read).cpu().numpy()
     total, value = float(array.sum(dtype=np.float64)), float(frozen.writes[index, linear.position] @ linear.covector)
     what = f"contribution of L{layer}H{head} to the {linear.name}"
     error = conserved(total, value, float(np.abs(array).max()), frozen.tolerance, what)

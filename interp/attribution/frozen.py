@@ -8,7 +8,6 @@ direction on that output is pulled back, through the component alone, to directi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -181,14 +180,3 @@ def _held(block: forward.BlockTrace) -> FrozenBlock:
 
 def _or_one(scale: Tensor | None, like: Tensor) -> Tensor:
     return (torch.ones_like(like) if scale is None else scale)[0, :, 0]
-
-
-def write_covector(
-    frozen: Frozen, part: Literal["attention", "mlp"], layer: int, position: int, covector: Float[Tensor, " d_model"]
-) -> Float[Tensor, " d_model"]:
-    """A direction on what attention or MLP adds to the stream, as a direction on their output before any post-norm."""
-    raw, block = frozen.model.weights.raw(layer), frozen.blocks[layer]
-    norm, scale = (
-        (raw.attn_post, block.attn_write_scale) if part == "attention" else (raw.mlp_post, block.mlp_write_scale)
-    )
-    return covector if norm is None else covector * norm.gain.detach() / scale[position]

@@ -134,6 +134,46 @@ class Direct(Attribution):
 
 
 @dataclass(frozen=True, eq=False)
+class Sources(Attribution):
+    """Contributions of every source: "embed@t" for token t, "pos_embed@t", and biases by name."""
+
+    tokens: tuple[str, ...]
+
+    def by_token(self) -> np.ndarray:
+        """(n_token,) what enters at each position: its token and, where there is one, position embedding."""
+        n = len(self.tokens)
+        n_kinds = 1 + ("pos_embed@0" in self.labels)
+        return self.array[: n_kinds * n].reshape(n_kinds, n).sum(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Orders(Attribution):
+    """Contributions by number of components traversed; `by_token` (n_order, n_token) splits them, biases left out."""
+
+    by_token: np.ndarray
+    tokens: tuple[str, ...]
+    count: str
+
+
+@dataclass(frozen=True, eq=False)
+class Edges(Attribution):
+    """Flow from every writer to every reader, `array` being the flattened (reader, writer) matrix.
+
+    `readers` are heads and MLPs in the order they write, and last the target; `own` is what each adds by its own bias.
+    `total` is the flow into the target.
+    """
+
+    readers: tuple[str, ...]
+    writers: tuple[str, ...]
+    own: np.ndarray
+
+    @property
+    def flow(self) -> np.ndarray:
+        """(n_reader, n_writer), zero where the reader comes before the writer."""
+        return self.array.reshape(len(self.readers), len(self.writers))
+
+
+@dataclass(frozen=True, eq=False)
 class LogitLens(Shown, Result):
     """Predictions of every intermediate residual stream at every position.
 

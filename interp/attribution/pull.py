@@ -1,0 +1,159 @@
+"""Pulling directions back through frozen components.
+
+A component of a frozen input is a linear map from the residual streams it reads to the vector it writes. Its
+transpose takes a covector on the output (a direction whose product with the write is the number wanted) to covectors
+on the inputs, plus a constant for the component's own biases:
+
+    head at query t:   covector on x_s = pattern[t, s] / s_norm(s) · W_V' W_O u        for every source s ≤ t
+    MLP at t:          covector on x_t = 1 / s_norm(t) · W_in' (multiplier ⊙ W_out u)
+
+with u already taken back through a post-norm, and W' the weights with the norm's gain folded in. Nothing is folded
+here: the matrices stay views of the model's, and gain and centring are applied to the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.attribution.frozen import Frozen
+from interp.attribution.targets import Linear
+from interp.model.families import Layer, RawNorm
+
+
+@dataclass(frozen=True)
+class Pull:
+    """The transposes of every component of one frozen input."""
+
+    frozen: Frozen
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Each block's parameters as stored: views, made once."""
+        weights = self.frozen.model.weights
+        return tuple(weights.raw(layer) for layer in range(weights.spec.n_layer))
+
+    def heads(
+        self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
+    ) -> tuple[Float[Tensor, "*batch n_token n_head d_model"], Float[Tensor, "*batch n_head"]]:
+        """Each head apart, for covectors on what it writes at every position: (covectors on x, constant)."""
+        mixed, constant = self._values(layer, covectors)
+        back = torch.einsum("...thd,hmd->...thm", mixed, self._value_weights(layer))
+        back = _through_norm(self.layers[layer].ln1, back)
+        return back / self.frozen.blocks[layer].attn_scale[:, None, None], constant.sum(-2)
+
+    def attention(
+        self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
+    ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
+        """All heads of a layer together: the sum of `heads` over heads, in the time of one."""
+        mixed, constant = self._values(layer, covectors)
+        grouped = mixed.unflatten(-2, (-1, self.frozen.model.spec.kv_group)).sum(-2)
+        flat = self.layers[layer].W_V.detach().transpose(1, 2).flatten(0, 1)
+        back = _through_norm(self.layers[layer].ln1, grouped.flatten(-2) @ flat)
+        return back / self.frozen.blocks[layer].attn_scale[:, None], constant.sum((-1, -2))
+
+    def mlp(
+        self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
+    ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
+        """The MLP of a layer, position by position: (covectors on what it reads, constant)."""
+        back, constant = self.mlp_at(layer, slice(None), covectors)
+        return back, constant.sum(-1)
+
+    def head_at(
+        self, layer: int, head: int, position: Tensor, covectors: Float[Tensor, "n d_model"]
+    ) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, " n"]]:
+        """One head, covectors on its write at single positions: W_V' W_O u, before pattern and norm scale; constant."""
+        raw, block = self.layers[layer], self.frozen.blocks[layer]
+        covectors = _before_post(raw.attn_post, block.attn_write_scale[position], covectors)
+        values = covectors @ raw.W_O[head].detach().T
+        back = values @ self._value_weights(layer)[head].T
+        return _through_norm(raw.ln1, back), values @ self._value_bias(layer)[head]
+
+    def mlp_at(
+        self, layer: int, position: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
+    ) -> tuple[Float[Tensor, "*batch n d_model"], Float[Tensor, "*batch n"]]:
+        """The MLP of a layer at given positions, one covector each."""
+        raw, block = self.layers[layer], self.frozen.blocks[layer]
+        covectors = _before_post(raw.mlp_post, block.mlp_write_scale[position], covectors)
+        hidden = (covectors @ raw.W_out.detach().T) * block.multiplier[position]
+        back = hidden @ raw.W_in.detach().T
+        constant = back.new_zeros(back.shape[:-1])
+        if raw.b_in is not None:
+            constant = constant + hidden @ raw.b_in.detach()
+        if raw.ln2.bias is not None:
+            constant = constant + back @ raw.ln2.bias.detach()
+        return _through_norm(raw.ln2, back) / block.mlp_scale[position][..., None], constant
+
+    def _values(self, layer: int, covectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Covectors on every head's value vectors (…, source, head, d_head), and each (query, head)'s constant."""
+        raw, block = self.layers[layer], self.frozen.blocks[layer]
+        covectors = _before_post(raw.attn_post, block.attn_write_scale, covectors)
+        flat = raw.W_O.detach().flatten(0, 1)
+        per_head = (covectors @ flat.T).unflatten(-1, (raw.W_O.shape[0], -1))
+        mixed = torch.einsum("hqk,...qhd->...khd", block.pattern, per_head)
+        return mixed, torch.einsum("...qhd,hd->...qh", per_head, self._value_bias(layer))
+
+    def _value_weights(self, layer: int) -> Float[Tensor, "n_head d_model d_head"]:
+        return self.layers[layer].W_V.detach().repeat_interleave(self.frozen.model.spec.kv_group, dim=0)
+
+    def _value_bias(self, layer: int) -> Float[Tensor, "n_head d_head"]:
+        """b_V with the norm's bias through W_V: what a head adds whatever it reads."""
+        raw = self.layers[layer]
+        bias = raw.W_V.new_zeros(raw.W_V.shape[0], raw.W_V.shape[2]) if raw.b_V is None else raw.b_V
+        if raw.ln1.bias is not None:
+            bias = bias + torch.einsum("m,hmd->hd", raw.ln1.bias, raw.W_V)
+        return bias.detach().repeat_interleave(self.frozen.model.spec.kv_group, dim=0)
+
+
+def _before_post(norm: RawNorm | None, scale: Tensor, covectors: Tensor) -> Tensor:
+    """From what reaches the residual stream to what the component computed, before its post-norm."""
+    return covectors if norm is None else covectors * norm.gain.detach() / scale[..., None]
+
+
+def _through_norm(norm: RawNorm, back: Tensor) -> Tensor:
+    """Apply the transpose of gain and, for LayerNorm, centring; dividing by the scale is left to the caller."""
+    back = back * norm.gain.detach()
+    return back if norm.bias is None else back - back.mean(dim=-1, keepdim=True)
+
+
+Part = Literal["attention", "mlp"]
+
+
+def sweep(frozen: Frozen, linear: Linear, start: Tensor, step: Callable[[Part, int, Tensor], Tensor]) -> Tensor:
+    """Carry covectors on the residual stream from the target back to the embeddings.
+
+    `step(part, layer, covectors)` is called for the attention and the MLP of every block the target can see, last
+    first, with the covectors on what that part writes; what it returns is added for the stream the part reads. The
+    result belongs to the stream before the first block.
+    """
+    parallel, layout = frozen.model.spec.parallel, frozen.layout
+    covectors = start
+    for layer in reversed(range(frozen.model.spec.n_layer)):
+        after_block = covectors
+        if layout.mlp(layer) < linear.visible:
+            covectors = covectors + step("mlp", layer, after_block)
+        if layout.start(layer) < linear.visible:
+            covectors = covectors + step("attention", layer, after_block if parallel else covectors)
+    return covectors
+
+
+def start_of(frozen: Frozen, linear: Linear) -> Float[Tensor, "n_token d_model"]:
+    """The target's covector at its position, zero elsewhere."""
+    start = torch.zeros_like(frozen.residual)
+    start[linear.position] = linear.covector
+    return start
+
+
+def bias_write(frozen: Frozen, part: Part, layer: int) -> tuple[str, Float[Tensor, "n_token d_model"]] | None:
+    """Name and write of the bias a part adds whatever its input; None for a model without."""
+    spec, layout = frozen.model.spec, frozen.layout
+    if not (spec.output_bias if part == "attention" else spec.mlp_bias):
+        return None
+    index = (layout.mlp(layer) - 1) if part == "attention" else (layout.mlp(layer) + 1)
+    return layout.names[index], frozen.writes[index]
