@@ -1,0 +1,39 @@
+"""The figures of Toy Models of Superposition (arXiv 2209.10652) as studies, each checked against theory and the paper.
+
+study = analyses.superposition.study("geometry")     # a module with Config, run(config) and a Result
+result = study.run(study.Config(seed=0))
+result.checks                                        # the paper's number, ours, the band, pass or fail
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from interp.errors import UsageError, nearest
+
+__all__ = ["STUDIES", "study"]
+
+STUDIES = {
+    "geometry": "five features in two dimensions, by sparsity: nothing, pairs, a pentagon",
+    "phases": "when superposition pays: trained models against closed-form theory",
+    "dimensions": "dimensions per feature, and the levels it sticks to",
+    "correlation": "which features share a dimension when they occur together or never do",
+    "collapse": "from superposition to principal components as data grow denser",
+    "perturbation": "one feature made rarer: the pentagon breaks into two pairs",
+    "computation": "computing |x| of more features than neurons",
+    "adversarial": "features that interfere can be attacked through each other",
+    "dynamics": "features taking their places during training",
+    "memorisation": "few data points are stored as points, many as features, and between them the test loss peaks",
+    "capacity": "a theorem on dimensionality, polytopes, and how many directions fit",
+    "closedforms": "identities of linear models that the toolkit relies on",
+    "ladder": "can a dictionary be found? sparse autoencoders beside K-SVD, an oracle and chance",
+}
+"""Name -> what it shows. Each is the module of that name."""
+
+
+def study(name: str) -> ModuleType:
+    """The module of a study. Raises `UsageError` for an unknown name."""
+    if name not in STUDIES:
+        raise UsageError(f'there is no study "{name}"{nearest(name, STUDIES)} (studies: {", ".join(STUDIES)})')
+    return import_module(f"analyses.superposition.{name}")

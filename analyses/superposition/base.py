@@ -1,0 +1,123 @@
+"""What every study shares: checks with bands, one kind of result, one kind of page. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from interp import toy
+from interp.provenance import Provenance
+from interp.results import Result
+
+if TYPE_CHECKING:
+    from interp.report import Page, Section, Table
+
+PAPER = "Elhage et al. 2022, Toy Models of Superposition, arXiv 2209.10652"
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Check(Result):
+    """One number that must lie in a band."""
+
+    claim: str
+    expected: str
+    """What the paper or the theory says, in words."""
+    value: float
+    low: float
+    high: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value lies in the band; a NaN does not."""
+        return self.low <= self.value <= self.high
+
+
+@dataclass(frozen=True, eq=False)
+class Study(Result):
+    """Base of the studies' results. A subclass adds its arrays, and says what they show in `finding` and `sections`."""
+
+    title: ClassVar[str]
+    limitations: ClassVar[tuple[str, ...]] = ()
+
+    checks: tuple[Check, ...]
+    provenance: Provenance
+
+    def finding(self) -> str:
+        """One sentence."""
+        raise NotImplementedError
+
+    def sections(self) -> tuple[Section, ...]:
+        """Claims and their figures."""
+        raise NotImplementedError
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check is in its band."""
+        return all(check.passed for check in self.checks)
+
+    def failures(self) -> str:
+        """The checks out of their bands, in one sentence; empty when there are none."""
+        return "; ".join(
+            f"{c.claim}: {c.value:.4g}, expected {c.low:g} to {c.high:g}" for c in self.checks if not c.passed
+        )
+
+    def summary(self) -> str:
+        """The finding and every check as text."""
+        lines = [
+            f"  {'pass' if c.passed else 'FAIL'}  {c.claim}: {c.value:.4g}  [{c.low:g}, {c.high:g}]  {c.expected}"
+            for c in self.checks
+        ]
+        return "\n".join([self.finding(), *lines])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding and the checks as plain values, for `--json`."""
+        return {"finding": self.finding(), "passed": self.passed, "checks": [_plain(c) for c in self.checks]}
+
+    def page(self) -> Page:
+        """The report: the checks first, then the study's own sections."""
+        from interp.report import Page, Section
+
+        count = sum(c.passed for c in self.checks)
+        claim = f"{count} of {len(self.checks)} numbers lie in their bands."
+        checks = Section("checks", "Checks", claim, (check_table(self.checks),))
+        return Page(
+            title=self.title,
+            finding=self.finding(),
+            status=(("checks in their bands", f"{count} of {len(self.checks)}"), ("seed", str(self.provenance.seed))),
+            sections=(checks, *self.sections()),
+            limitations=self.limitations,
+            provenance=self.provenance,
+            kind="toy",
+        )
+
+
+def check_table(checks: tuple[Check, ...]) -> Table:
+    """Claim, what is expected, what was measured, the band, and whether it holds."""
+    from interp.report import Table
+
+    rows = tuple(
+        (c.claim, c.expected, float(c.value), float(c.low), float(c.high), "pass" if c.passed else "FAIL")
+        for c in checks
+    )
+    columns = ("claim", "paper or theory", "measured", "from", "to", "result")
+    return Table(columns, rows, formats={"measured": ".4g", "from": ".4g", "to": ".4g"})
+
+
+def trained(config: toy.Config, *, what: str, device: str = "cpu", progress: Progress | None = None) -> toy.Trained:
+    """`toy.train`, its steps told to `progress`."""
+    every = max(1, config.steps // 100)
+
+    def tick(step: int) -> None:
+        if progress and (step % every == 0 or step == config.steps - 1):
+            progress(step + 1, config.steps, what)
+
+    return toy.train(config, device=device, tick=tick)
+
+
+def _plain(check: Check) -> dict[str, Any]:
+    finite = check.value == check.value and abs(check.value) != float("inf")
+    value = float(check.value) if finite else None
+    band = [float(end) if abs(end) != float("inf") else None for end in (check.low, check.high)]
+    return {"claim": check.claim, "expected": check.expected, "value": value, "band": band, "passed": check.passed}

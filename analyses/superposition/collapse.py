@@ -1,0 +1,103 @@
+"""Three correlated pairs in two dimensions: as data grow denser, pair after pair collapses into its principal component."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+
+from analyses.superposition.base import PAPER, Check, Progress, Study, trained
+from interp import toy
+from interp.provenance import Stopwatch
+from interp.results import Result
+from interp.toy.geometry import cosines
+
+if TYPE_CHECKING:
+    from interp.report import Section
+
+COLLAPSED = 0.95
+"""A pair counts as collapsed when the cosine of its two features is above this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """`density` is that of a pair."""
+
+    density: tuple[float, ...] = (0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
+    starts: int = 10
+    steps: int = 5000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Collapse(Study):
+    """The best model at each density."""
+
+    title = "From superposition to principal components"
+    limitations = ("A collapsed pair keeps its sum and forgets its difference: both features have length 1/√2.",)
+
+    config: Config
+    models: toy.Trained
+
+    def collapsed(self) -> Int[np.ndarray, " densities"]:
+        """How many of the three pairs have collapsed, at each density."""
+        c = cosines(self.models.best().features)
+        return (c[:, [0, 2, 4], [1, 3, 5]] > COLLAPSED).sum(1)
+
+    def finding(self) -> str:
+        """Where it begins and ends."""
+        count, p = self.collapsed(), np.array(self.config.density)
+        return (
+            f"No pair is collapsed at a density of {p[count == 0].max():g}, all three from {p[count == 3].min():g} on: "
+            "between them the model turns from superposition to principal components one pair at a time."
+        )
+
+    def sections(self) -> tuple[Section, ...]:
+        """Counts and arrangements."""
+        from analyses.superposition.drawing import stars
+        from interp.report import How, Section, figures
+
+        density = np.array(self.config.density)
+        counts = figures.lines(
+            "counts",
+            density,
+            {"collapsed pairs": self.collapsed()},
+            caption="Pairs whose two features have a cosine above 0.95, of three, in the best start by exact loss.",
+            alt="The number of collapsed pairs climbs from none to three.",
+            axes=("density of a pair", "collapsed pairs"),
+        )
+        counts.plotly.update_xaxes(type="log")
+        panels = zip(density, self.models.best().features, strict=True)
+        arrangement = stars(
+            "arrangement",
+            {f"density {p:g}": toy.canonical(w) for p, w in panels},
+            groups=[f"pair {i // 2 + 1}" for i in range(6)],
+            caption="Best arrangement at each density; colour and marker are the pair.",
+            alt="A hexagon of six directions turns into three, each of them a pair's two features on top of each "
+            "other.",
+        )
+        how = How(f"Best of {self.config.starts} starts by exact loss at each density.", reference=PAPER)
+        return (Section("collapse", "Collapse", "Pairs collapse one by one.", (counts, arrangement), how),)
+
+
+def run(
+    config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
+) -> Collapse:
+    """Train over the densities and check that collapse grows from none to all."""
+    watch = Stopwatch()
+    grid = toy.Config(
+        6, 2, density=config.density, data="correlated", starts=config.starts, steps=config.steps, seed=config.seed
+    )
+    models = trained(grid, what="three correlated pairs", device=device, progress=progress)
+    result = Collapse((), watch.provenance(command=command, seed=config.seed, device=device), config, models)
+    count, order = result.collapsed(), np.argsort(config.density)
+    sparse, dense = int(count[order[0]]), int(count[order[-1]])
+    falls = int((np.diff(count[order]) < 0).sum())
+    checks = (
+        Check(f"collapsed pairs at density {min(config.density):g}", "0", sparse, 0, 0),
+        Check(f"collapsed pairs at density {max(config.density):g}", "3", dense, 3, 3),
+        Check("times the count falls as density grows", "0", falls, 0, 0),
+    )
+    return Collapse(checks, result.provenance, config, models)

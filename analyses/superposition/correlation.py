@@ -1,0 +1,133 @@
+"""Which features share a dimension: pairs that occur together sit at right angles or side by side, those that never do
+are opposite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from analyses.superposition.base import PAPER, Check, Progress, Study, trained
+from interp import toy
+from interp.provenance import Stopwatch
+from interp.results import Result
+from interp.toy.geometry import cosines
+
+if TYPE_CHECKING:
+    from interp.report import Section
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """`density` is that of a pair; the best of `starts` is kept (of antipodal arrangements few starts find the best)."""
+
+    density: float = 0.1
+    density_of_three: float = 0.03
+    starts: int = 10
+    steps: int = 6000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Correlation(Study):
+    """Two correlated pairs, two anticorrelated pairs, three correlated pairs; all in two dimensions."""
+
+    title = "Correlated and anticorrelated features"
+    limitations = (
+        "The density is that of the pair, as in the paper; other toolkits take the feature's, half of it when "
+        "anticorrelated.",
+    )
+
+    config: Config
+    together: toy.Trained
+    apart: toy.Trained
+    three: toy.Trained
+
+    def finding(self) -> str:
+        """The three cosines."""
+        return (
+            f"In the best of {self.config.starts} starts, two features that always occur together have a cosine of "
+            f"{_within(self.together).max():.2f}, two that never do {_within(self.apart).max():.2f}, and three "
+            f"correlated "
+            f"pairs in two dimensions lie side by side at {_within(self.three).mean():.2f}."
+        )
+
+    def sections(self) -> tuple[Section, ...]:
+        """Best starts of the three."""
+        from analyses.superposition.drawing import stars
+        from interp.report import How, Section, Table
+
+        how = How(
+            "Correlated pairs are active together, each with its own value; of an anticorrelated pair exactly one is "
+            "active, with the pair's probability. Tied ReLU models, best start by exact loss.",
+            reference=PAPER,
+        )
+        sections = []
+        for name, title, claim, models in (
+            ("together", "Two correlated pairs", "Partners are orthogonal; strangers are opposite.", self.together),
+            ("apart", "Two anticorrelated pairs", "Partners are opposite and cost nothing.", self.apart),
+            ("three", "Three correlated pairs", "Partners lie side by side on a hexagon.", self.three),
+        ):
+            order = np.argsort(models.loss[0])[:4]
+            panels = {f"loss {models.loss[0, k]:.2e}": toy.canonical(models.features_in[0, k]) for k in order}
+            count = models.features_in.shape[2]
+            figure = stars(
+                f"{name}-stars",
+                dict(zip([f"{i + 1}. {t}" for i, t in enumerate(panels)], panels.values(), strict=True)),
+                groups=[f"pair {i // 2 + 1}" for i in range(count)],
+                caption="Feature directions of the four best starts, by exact loss; colour and marker are the pair.",
+                alt=f"{title}: {claim}",
+            )
+            rows = tuple(
+                (int(k), float(models.loss[0, k]), *map(float, _within(models, k))) for k in range(len(models.loss[0]))
+            )
+            columns = ("start", "exact loss", *(f"cosine within pair {i + 1}" for i in range(count // 2)))
+            every = Table(columns, rows, caption="Every start.", formats={"exact loss": ".3e"})
+            sections.append(Section(name, title, claim, (figure, every), how))
+        return tuple(sections)
+
+
+def run(
+    config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
+) -> Correlation:
+    """Train the three and check the cosines of the best starts."""
+    watch = Stopwatch()
+    pairs = toy.Config(
+        4, 2, density=(config.density,), data="correlated", starts=config.starts, steps=config.steps, seed=config.seed
+    )
+    together = trained(pairs, what="correlated", device=device, progress=progress)
+    apart = trained(replace(pairs, data="anticorrelated"), what="anticorrelated", device=device, progress=progress)
+    six = replace(pairs, features=6, density=(config.density_of_three,))
+    three = trained(six, what="three pairs", device=device, progress=progress)
+    inside, opposite = _within(three), np.sort(_across(three))[:3]
+    checks = (
+        Check("correlated: largest |cosine| within a pair", "0", float(np.abs(_within(together)).max()), 0, 0.05),
+        Check(
+            "correlated: two cosines across pairs", "−1", float(np.sort(_across(together))[:2].max()), -1.0001, -0.95
+        ),
+        Check("anticorrelated: largest cosine within a pair", "−1", float(_within(apart).max()), -1.0001, -0.99),
+        Check("anticorrelated: best exact loss", "0: partners never meet", float(apart.loss.min()), 0, 1e-5),
+        Check("three correlated pairs: least cosine within", "side by side", float(inside.min()), 0.35, 0.55),
+        Check("three correlated pairs: largest cosine within", "side by side", float(inside.max()), 0.35, 0.55),
+        Check("three correlated pairs: opposites", "−1", float(opposite.max()), -1.0001, -0.95),
+    )
+    provenance = watch.provenance(command=command, seed=config.seed, device=device)
+    return Correlation(checks, provenance, config, together, apart, three)
+
+
+def _within(models: toy.Trained, start: int | None = None) -> Float[np.ndarray, " pairs"]:
+    """Cosines of partners, in the best start of the first cell or in the one given."""
+    start = int(models.best().start[0]) if start is None else start
+    c = cosines(models.features_in[0, start])
+    even = np.arange(0, len(c), 2)
+    return c[even, even + 1]
+
+
+def _across(models: toy.Trained) -> Float[np.ndarray, " strangers"]:
+    """Cosines of features of different pairs, in the best start."""
+    c = cosines(models.best().features[0])
+    i, j = np.triu_indices(len(c), 1)
+    return c[i, j][i // 2 != j // 2]
