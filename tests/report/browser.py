@@ -77,6 +77,7 @@ FOREIGN = """() => {
 """Elements that only data turned into markup can have made."""
 CAPTURE = """() => {
     window.saved = {};
+    addEventListener('unhandledrejection', () => window.failed = true);
     let last;
     const make = URL.createObjectURL;
     URL.createObjectURL = blob => make.call(URL, last = blob);
@@ -169,7 +170,10 @@ def check_page(
         if screenshot:
             page.screenshot(path=screenshot, full_page=True)
         faults.extend(_size(Path(path)) + _figures(page) + _safety(page))
-        page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+        # One of each kind: axe takes seconds for every large table, and they are all made by one function.
+        page.evaluate(
+            "['how', 'data'].forEach(kind => document.querySelector('details.' + kind)?.setAttribute('open', ''))"
+        )
         faults.extend((_accessibility(page) if axe else []) + _downloads(page) + _overflow(page))
     assert not faults, f"{path} ({colour_scheme}, {width} px):\n- " + "\n- ".join(dict.fromkeys(faults))
 
@@ -223,9 +227,10 @@ def _downloads(page: Any) -> list[str]:
     page.evaluate(CAPTURE)
     count = page.evaluate("document.querySelectorAll('[data-download]').length")
     faults = []
-    if not until(page, f"Object.keys(window.saved).length >= {count}", seconds=5):
-        faults.append(f"of {count} downloads some were not saved, or share a name")
+    until(page, f"window.failed || Object.keys(window.saved).length >= {count}", seconds=20)
     files = page.evaluate("Promise.all(Object.entries(window.saved).map(async ([n, blob]) => [n, await blob.text()]))")
+    if len(files) < count:
+        faults.append(f"of {count} downloads {len(files)} were saved; some failed, or share a name")
     for name, text in files:
         try:
             _parse(name, text)

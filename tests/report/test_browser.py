@@ -183,7 +183,7 @@ PLANTED = {
     ),
     "a handler": (lambda t: t.replace("<figcaption>", '<figcaption><b onclick="x()">b</b>', 1), "data became markup"),
     "markup in a tick": (lambda t: _data(t, _markup_in_ticks), "shows the ticks"),
-    "a damaged download": (lambda t: _data(t, _damaged), "some were not saved"),
+    "a damaged download": (lambda t: _data(t, _damaged), "1 downloads 0 were saved"),
     "no language": (lambda t: t.replace(' lang="en"', "", 1), "axe html-has-lang"),
     "too large a file": (lambda t: t + "<!--" + "x" * 2_500_000 + "-->", "the budget of a page"),
     "too wide a page": (
