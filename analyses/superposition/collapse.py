@@ -1,4 +1,4 @@
-"""Three correlated pairs in two dimensions: as data grow denser, pair after pair collapses into its principal component."""
+"""Three correlated pairs in two dimensions: as data grow denser, each collapses to its principal component."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Which features share a dimension: pairs that occur together sit at right angles or side by side, those that never do
-are opposite.
-"""
+"""Which features share a dimension: partners are at right angles or side by side, those that never meet opposite."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """`density` is that of a pair; the best of `starts` is kept (of antipodal arrangements few starts find the best)."""
+    """`density` is that of a pair; the best of `starts` is kept (few starts find the antipodal arrangement)."""
 
     density: float = 0.1
     density_of_three: float = 0.03

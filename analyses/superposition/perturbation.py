@@ -63,7 +63,10 @@ class Perturbation(Study):
 
     def finding(self) -> str:
         """The crossing."""
-        return f"Two digons become cheaper than the pentagon when feature 0 is {1 / self.crossing():.1f} times as rare as the others."
+        return (
+            f"Two digons become cheaper than the pentagon when feature 0 is {1 / self.crossing():.1f} times as rare as "
+            "the others."
+        )
 
     def sections(self) -> tuple[Section, ...]:
         """Both loss curves and the closed form."""

@@ -1,0 +1,141 @@
+"""Computing |x| of features: exactly with two neurons each, and in superposition with fewer neurons than features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyses.superposition.base import PAPER, Check, Progress, Study, trained
+from interp import toy
+from interp.provenance import Stopwatch
+from interp.results import Result
+from interp.toy.geometry import features_per_neuron
+
+if TYPE_CHECKING:
+    from interp.report import Section
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """The paper's size: 100 features of importance 0.8^i in 40 neurons."""
+
+    features: int = 100
+    neurons: int = 40
+    density: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03, 0.01)
+    steps: int = 4000
+    starts: int = 1
+    exact_starts: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Computation(Study):
+    """`exact`: three features, six neurons, all starts. `models`: the crowded ones, by density."""
+
+    title = "Computation in superposition"
+    limitations = (
+        "A neuron counts as moved by a feature whose weight is over a quarter of its largest: the threshold decides "
+        "how "
+        "many are called monosemantic between the two ends.",
+    )
+
+    config: Config
+    exact: toy.Trained
+    models: toy.Trained
+
+    def error(self) -> np.ndarray:
+        """Loss over the variance of the targets, for every start of the exact model."""
+        p = float(self.exact.density[0, 0])
+        return self.exact.loss[0] / (self.exact.density.shape[1] * (p / 3 - p**2 / 4))
+
+    def monosemantic(self) -> np.ndarray:
+        """The fraction of neurons moved by one feature, at each density."""
+        return toy.monosemantic_fraction(self.models.best().features)
+
+    def crowding(self) -> np.ndarray:
+        """Mean features per live neuron, at each density."""
+        count = features_per_neuron(self.models.best().features)
+        return count.sum(1) / np.maximum((count > 0).sum(1), 1)
+
+    def finding(self) -> str:
+        """Both ends."""
+        share, p = self.monosemantic(), self.config.density
+        return (
+            f"With neurons to spare |x| is computed exactly ({int((self.error() < 1e-6).sum())} of "
+            f"{self.config.exact_starts} starts); with {self.config.neurons} for {self.config.features} features the "
+            f"monosemantic share of neurons falls from {share[0]:.2f} at density {p[0]:g} to {share[-1]:.2f} at "
+            f"{p[-1]:g}."
+        )
+
+    def sections(self) -> tuple[Section, ...]:
+        """The exact circuit, and the change from mono- to polysemantic."""
+        from interp.report import How, Section, figures
+
+        best = self.exact.best()
+        features, neurons = best.features.shape[1:]
+        product = figures.heatmap(
+            "product",
+            (best.features * best.features_out)[0],
+            rows=[f"feature {i}" for i in range(features)],
+            columns=[f"neuron {j}" for j in range(neurons)],
+            axes=("feature", "neuron", "W₁ W₂"),
+            caption="Input weight times output weight in the best start. Each feature has one neuron for its "
+            "positive and "
+            "one for its negative side, with products +1 and −1 (the latter: negative in, positive out).",
+            alt="Two cells a row are plus and minus one, all others zero.",
+        )
+        density = np.array(self.config.density)
+        change = figures.lines(
+            "change",
+            density,
+            {"monosemantic fraction": self.monosemantic(), "features per neuron / 10": self.crowding() / 10},
+            caption="Fraction of live neurons moved by a single feature, and a tenth of the mean number of features "
+            "that "
+            "move one, against density. Neurons are rescaled to a largest input weight of 1 first.",
+            alt="The monosemantic fraction falls from about one to zero as features get sparser.",
+            axes=("density 1 − S", "fraction"),
+        )
+        change.plotly.update_xaxes(type="log")
+        how = How("y = |x| for x in U[−1, 1].", "h = ReLU(W₁ x),  y = ReLU(W₂ h + b)", PAPER)
+        crowd = f"Neurons turn from one feature each to {self.crowding()[-1]:.1f} as features get sparser."
+        return (
+            Section("exact", "Neurons to spare", "The model finds |x| = ReLU(x) + ReLU(−x).", (product,), how),
+            Section("crowded", "Fewer neurons than features", crowd, (change,), how),
+        )
+
+
+def run(
+    config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
+) -> Computation:
+    """Train both networks and check exactness, the weights' products, and both ends of the change."""
+    watch = Stopwatch()
+    common = toy.Config(3, 6, density=(0.3,), model="absolute", values="signed", lr=1e-2, seed=config.seed)
+    exact = trained(replace(common, starts=config.exact_starts), what="|x| exactly", device=device, progress=progress)
+    crowd = replace(
+        common,
+        features=config.features,
+        hidden=config.neurons,
+        density=config.density,
+        importance=(tuple(0.8**i for i in range(config.features)),),
+        starts=config.starts,
+        steps=config.steps,
+    )
+    models = trained(crowd, what=f"|x| of {config.features}", device=device, progress=progress)
+    provenance = watch.provenance(command=command, seed=config.seed, device=device)
+    result = Computation((), provenance, config, exact, models)
+    return Computation(_checks(result), provenance, config, exact, models)
+
+
+def _checks(result: Computation) -> tuple[Check, ...]:
+    best = result.exact.best()
+    product = np.sort((best.features * best.features_out)[0], axis=1)
+    off = max(np.abs(product[:, 0] + 1).max(), np.abs(product[:, -1] - 1).max(), np.abs(product[:, 1:-1]).max())
+    share, density = result.monosemantic(), result.config.density
+    return (
+        Check("|x| exactly: best loss / variance", "0", float(result.error().min()), 0, 1e-6),
+        Check("|x| exactly: largest deviation of W₁ W₂ from −1, 0 … 0, 1", "0", float(off), 0, 0.01),
+        Check(f"monosemantic fraction at density {density[1]:g}", "nearly all", float(share[1]), 0.85, 1),
+        Check(f"monosemantic fraction at density {density[-1]:g}", "nearly none", float(share[-1]), 0, 0.15),
+    )
