@@ -39,12 +39,30 @@ def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
         bridge = TransformerBridge.boot_transformers(
             name,
             hf_model=private,
-            tokenizer=copy.deepcopy(tokenizer),
+            tokenizer=_as_it_is(tokenizer or _placeholder()),
             dtype=parameter.dtype,
             device=str(parameter.device),
         )
         logging.root.setLevel(level)
+    if tokenizer is None:
+        bridge.tokenizer = None
     return bridge
+
+
+def _as_it_is(tokenizer: Any) -> Any:
+    """A copy that transformer_lens takes as complete; it would otherwise read one that adds BOS from where it came."""
+    private = copy.deepcopy(tokenizer)
+    private.init_kwargs |= {"name_or_path": "", "add_bos_token": True}
+    return private
+
+
+def _placeholder() -> Any:
+    """A tokenizer of one word: booting without any would ask the hub for one by the model's name."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"a": 0}, unk_token="a")), eos_token="a")
 
 
 def sharing_copy(hf: Any) -> Any:

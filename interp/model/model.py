@@ -20,6 +20,8 @@ from interp.model.weights import Weights
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
+ID_TYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 
 class Model:
     """A causal language model with its architecture facts, its folded weights and its activations.
@@ -40,9 +42,12 @@ class Model:
     def __call__(
         self, tokens: Int[Tensor, "batch n_token"], attention_mask: Int[Tensor, "batch n_token"] | None = None
     ) -> Float[Tensor, "batch n_token d_vocab"]:
-        """Logits of every position, without gradients. Raises `UsageError` for tokens the model cannot read."""
+        """Logits of every position, without gradients. Raises `UsageError` for tokens the model cannot read.
+
+        `attention_mask` is 0 on padding, which must be on the right: positions are counted from the first column.
+        """
         tokens = self.check_tokens(tokens)
-        return capture.logits(self, tokens, attention_mask)
+        return capture.logits(self, tokens, _checked_mask(tokens, attention_mask))
 
     def run_with_cache(
         self,
@@ -54,7 +59,7 @@ class Model:
         """(logits, cache) with the named activations and nothing else; see `interp.cache`."""
         tokens = self.check_tokens(tokens)
         names = (names,) if isinstance(names, str) else tuple(names)
-        return capture.run_with_cache(self, tokens, names, stop_at_layer, attention_mask)
+        return capture.run_with_cache(self, tokens, names, stop_at_layer, _checked_mask(tokens, attention_mask))
 
     def to_tokens(self, text: str | list[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch n_token"]:
         """Token ids of a text, or of several (padded on the right), on the model's device. See `Tokens.encode`."""
@@ -121,7 +126,7 @@ class Model:
 
         Raises `UsageError` for an empty input, one beyond the context, or ids outside the vocabulary.
         """
-        if not isinstance(tokens, Tensor) or tokens.is_floating_point():
+        if not isinstance(tokens, Tensor) or tokens.dtype not in ID_TYPES:
             raise UsageError(f"Tokens must be a tensor of integer ids, not {_kind(tokens)}: use model.to_tokens(text).")
         tokens = tokens[None] if tokens.ndim == 1 else tokens
         if tokens.ndim != 2 or tokens.numel() == 0:
@@ -133,7 +138,7 @@ class Model:
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= self.spec.d_vocab:
             raise UsageError(f"Token ids must lie in 0..{self.spec.d_vocab - 1}, but these run from {low} to {high}.")
-        return tokens.to(self.device)
+        return tokens.to(self.device, torch.long)
 
     @property
     def _tokenizer(self) -> Tokens:
@@ -146,6 +151,18 @@ class Model:
         heads = f"{spec.n_head} heads" + (f" ({spec.n_kv_head} key-value)" if spec.kv_group > 1 else "")
         size = f"{spec.n_layer} layers, {heads}, d_model {spec.d_model}"
         return f"Model({self.name}: {spec.family}, {size}, {self.dtype}, {self.device})"
+
+
+def _checked_mask(tokens: Tensor, mask: Tensor | None) -> Tensor | None:
+    """The mask on the tokens' device; `UsageError` for another shape, or padding that is not on the right."""
+    if mask is None:
+        return None
+    if mask.shape != tokens.shape:
+        raise UsageError(f"The attention mask is {tuple(mask.shape)}, but the tokens are {tuple(tokens.shape)}.")
+    mask = (mask != 0).to(tokens.device, torch.long)
+    if (mask.diff(dim=1) > 0).any() or not mask[:, 0].all():
+        raise UsageError("Padding must be on the right: each row of the attention mask is ones, then zeros.")
+    return mask
 
 
 def _kind(value: object) -> str:

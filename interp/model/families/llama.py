@@ -36,7 +36,7 @@ def spec(hf: Any) -> Spec:
         rotary=rotary(config, hf.model.rotary_emb, attention.head_dim),
         attention_scale=tuple(float(block.self_attn.scaling) for block in hf.model.layers),
         windows=tuple(_window(config, block) for block in hf.model.layers),
-        activation=activation(config, getattr(config, "hidden_activation", None) or config.hidden_act),
+        activation=activation(config, config.hidden_activation if config.model_type == "gemma2" else config.hidden_act),
         gated=True,
         parallel=False,
         tied=hf.lm_head.weight is hf.model.embed_tokens.weight,

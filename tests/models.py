@@ -1,0 +1,176 @@
+"""Small random models of every supported family, with every feature of the family switched on, and a small tokenizer.
+
+Built from `transformers` configurations, so that no test needs a network; the same seed gives the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import transformers
+
+import interp
+from interp.model import Model
+
+D_VOCAB = 64
+N_CTX = 40
+_SHAPE = dict(
+    vocab_size=D_VOCAB,
+    hidden_size=24,
+    intermediate_size=40,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=N_CTX,
+    tie_word_embeddings=False,
+    attn_implementation="eager",
+)
+
+
+def _llama() -> Any:
+    config = transformers.LlamaConfig(**_SHAPE, head_dim=8, attention_bias=True, mlp_bias=True)
+    return transformers.LlamaForCausalLM(config)
+
+
+def _llama3() -> Any:
+    """The rotary scaling of Llama 3: long wavelengths slowed down, short ones kept, those between interpolated."""
+    scaling = dict(
+        rope_type="llama3",
+        rope_theta=1e4,
+        factor=8.0,
+        low_freq_factor=1.0,
+        high_freq_factor=4.0,
+        original_max_position_embeddings=16,
+    )
+    return transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(**_SHAPE | {"tie_word_embeddings": True}, rope_parameters=scaling)
+    )
+
+
+def _mistral() -> Any:
+    return transformers.MistralForCausalLM(transformers.MistralConfig(**_SHAPE, head_dim=8, sliding_window=3))
+
+
+def _qwen2() -> Any:
+    return transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**_SHAPE))
+
+
+def _qwen3() -> Any:
+    return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**_SHAPE, head_dim=8, attention_bias=True))
+
+
+def _gemma() -> Any:
+    shape = _SHAPE | {"num_key_value_heads": 1, "tie_word_embeddings": True}
+    return transformers.GemmaForCausalLM(transformers.GemmaConfig(**shape, head_dim=8))
+
+
+def _gemma2() -> Any:
+    config = transformers.Gemma2Config(
+        **_SHAPE | {"tie_word_embeddings": True},
+        head_dim=8,
+        sliding_window=3,
+        query_pre_attn_scalar=12,
+        attn_logit_softcapping=2.0,
+        final_logit_softcapping=3.0,
+    )
+    return transformers.Gemma2ForCausalLM(config)
+
+
+def _gpt2() -> Any:
+    config = transformers.GPT2Config(
+        bos_token_id=1,
+        eos_token_id=1,
+        vocab_size=D_VOCAB,
+        n_embd=24,
+        n_layer=3,
+        n_head=4,
+        n_positions=N_CTX,
+        n_inner=40,
+        tie_word_embeddings=False,
+        scale_attn_by_inverse_layer_idx=True,
+        attn_implementation="eager",
+    )
+    return transformers.GPT2LMHeadModel(config)
+
+
+def _neox(parallel: bool) -> Any:
+    config = transformers.GPTNeoXConfig(
+        vocab_size=D_VOCAB,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=N_CTX,
+        rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=2 / 3),
+        use_parallel_residual=parallel,
+        attn_implementation="eager",
+    )
+    return transformers.GPTNeoXForCausalLM(config)
+
+
+BUILDERS: dict[str, Callable[[], Any]] = {
+    "llama": _llama,
+    "llama3": _llama3,
+    "mistral": _mistral,
+    "qwen2": _qwen2,
+    "qwen3": _qwen3,
+    "gemma": _gemma,
+    "gemma2": _gemma2,
+    "gpt2": _gpt2,
+    "neox": lambda: _neox(parallel=True),
+    "neox-sequential": lambda: _neox(parallel=False),
+}
+NAMES = tuple(BUILDERS)
+
+
+def build(name: str, seed: int = 0) -> Any:
+    """The `transformers` model in float32, every parameter random: gains about 1, biases about 0, logits about 1."""
+    hf = BUILDERS[name]().eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for key, value in hf.named_parameters():
+            value.normal_(generator=generator)
+            if value.ndim == 2:
+                value.mul_(1.0 if "embed" in key or "wte" in key or "wpe" in key else 1.5 * value.shape[-1] ** -0.5)
+            else:
+                stored_from_zero = name.startswith("gemma") or key.endswith("bias")
+                value.mul_(0.3).add_(0.0 if stored_from_zero else 1.0)
+    return hf
+
+
+def load(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, *, text: bool = False) -> Model:
+    """The loaded model; `text` gives it the small tokenizer."""
+    return interp.load(build(name, seed), tokenizer=tokenizer() if text else None, dtype=dtype)
+
+
+def tokens(batch: int = 1, n_token: int = 9, seed: int = 1) -> torch.Tensor:
+    """Random token ids."""
+    return torch.randint(0, D_VOCAB, (batch, n_token), generator=torch.Generator().manual_seed(seed))
+
+
+WORDS = ("the", "tower", "is", "in", "Paris", "London", "</script><b>", "\n", "naïve", "🗼", "a", "b")
+
+
+def tokenizer(bos: bool = False) -> Any:
+    """Whole words, with a leading blank ("Ġ" in the vocabulary, as byte-level tokenizers write it) and without."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    marks = ["<unk>", "<s>", "<pad>"]
+    spelled = [pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(word) for word in WORDS]
+    plain = ["".join(piece for piece, _ in pieces) for pieces in spelled]
+    vocabulary = {word: i for i, word in enumerate(marks + plain + ["Ġ" + word for word in plain])}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(" ", "merged_with_next"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    made.decoder = decoders.ByteLevel()
+    if bos:
+        made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, unk_token="<unk>", bos_token="<s>", pad_token="<pad>", clean_up_tokenization_spaces=False
+    )
