@@ -9,45 +9,65 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from interp.attribution.bilinear import score, scores
+    from interp.attribution.causal import verify
     from interp.attribution.contributions import by_source, direct
     from interp.attribution.frozen import Frozen, freeze
     from interp.attribution.lens import logit_lens
-    from interp.attribution.results import Attribution, Direct, LogitLens
+    from interp.attribution.neuronpedia import neuronpedia_graph
+    from interp.attribution.paths import Path, PathTree
+    from interp.attribution.results import Attribution, Direct, Edges, LogitLens, Orders, Scores, Sources, Verification
+    from interp.attribution.sweeps import edges, orders, sources
     from interp.attribution.targets import direction, logit, logit_difference
+    from interp.attribution.tree import path_tree
 
 __all__ = [
-    "Attribution",
-    "Direct",
-    "Frozen",
-    "LogitLens",
-    "by_source",
-    "direct",
-    "direction",
     "freeze",
+    "Frozen",
     "logit",
     "logit_difference",
+    "direction",
+    "score",
+    "direct",
+    "by_source",
+    "sources",
+    "orders",
+    "edges",
+    "path_tree",
+    "scores",
+    "verify",
     "logit_lens",
+    "neuronpedia_graph",
+    "Attribution",
+    "Direct",
+    "Edges",
+    "LogitLens",
+    "Orders",
+    "Path",
+    "PathTree",
+    "Scores",
+    "Sources",
+    "Verification",
 ]
 
 _MODULES = {
-    "Attribution": "results",
-    "Direct": "results",
-    "by_source": "contributions",
-    "direct": "contributions",
-    "Frozen": "frozen",
-    "freeze": "frozen",
-    "LogitLens": "results",
+    **dict.fromkeys(("freeze", "Frozen"), "frozen"),
+    **dict.fromkeys(("logit", "logit_difference", "direction"), "targets"),
+    **dict.fromkeys(("score", "scores"), "bilinear"),
+    **dict.fromkeys(("direct", "by_source"), "contributions"),
+    **dict.fromkeys(("sources", "orders", "edges"), "sweeps"),
+    **dict.fromkeys(("Path", "PathTree"), "paths"),
+    "path_tree": "tree",
+    "verify": "causal",
     "logit_lens": "lens",
-    "direction": "targets",
-    "logit": "targets",
-    "logit_difference": "targets",
+    "neuronpedia_graph": "neuronpedia",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module 'interp.attribution' has no attribute {name!r}")
-    return getattr(import_module(f"interp.attribution.{_MODULES[name]}"), name)
+    return getattr(import_module(f"interp.attribution.{_MODULES.get(name, 'results')}"), name)
 
 
 def __dir__() -> list[str]:

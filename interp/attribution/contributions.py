@@ -64,8 +64,8 @@ def by_source(frozen: Frozen, target: Target, layer: int, head: int) -> Attribut
     index = start + head
     if index >= linear.visible:
         raise UsageError(f"L{layer}H{head} writes after the {linear.name} is read: it contributes nothing.")
-    position = torch.tensor([linear.position], device=frozen.tokens.device)
-    back, constant = Pull(frozen).head_at(layer, head, position, linear.covector[None])
+    at, position = torch.tensor([head]), torch.tensor([linear.position])
+    back, constant = Pull(frozen).heads_at(layer, at, position, linear.covector[None])
     read = frozen.writes[:start].sum(0) @ back[0] / block.attn_scale + constant
     array = (block.pattern[head, linear.position] * read).cpu().numpy()
     total, value = float(array.sum(dtype=np.float64)), float(frozen.writes[index, linear.position] @ linear.covector)

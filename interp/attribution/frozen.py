@@ -26,6 +26,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 class FrozenBlock:
     """What is held of one block. Scales are what a norm divides by; a write scale of 1 stands for no post-norm."""
 
+    scores: Float[Tensor, "n_head query key"]
     pattern: Float[Tensor, "n_head query key"]
     attn_scale: Float[Tensor, " n_token"]
     attn_write_scale: Float[Tensor, " n_token"]
@@ -75,13 +76,13 @@ class Frozen:
 
 
 def bytes_needed(model: Model, n_token: int) -> int:
-    """Memory of a frozen input: n_component·T·d_model + n_layer·T·(n_head·T + d_mlp) + T·d_vocab numbers.
+    """Memory of a frozen input: n_component·T·d_model + n_layer·T·(2·n_head·T + d_mlp) + T·d_vocab numbers.
 
     SmolLM2 in float32: 3 MB a token and 1 kB a pair of tokens, so 0.1 GB at 32 tokens, 0.3 GB at 256, 4 GB at 1,024.
     """
     spec, layout = model.spec, Layout(model.spec)
     written = len(layout.components) * n_token * spec.d_model
-    held = spec.n_layer * n_token * (spec.n_head * n_token + spec.d_mlp)
+    held = spec.n_layer * n_token * (2 * spec.n_head * n_token + spec.d_mlp)
     return (written + held + n_token * spec.d_vocab) * model.parts.W_U.element_size()
 
 
@@ -167,6 +168,7 @@ def _write_gain(gain: Tensor | None, scale: Tensor | None) -> Tensor | float:
 def _held(block: forward.BlockTrace) -> FrozenBlock:
     attention, mlp = block.attention, block.mlp
     return FrozenBlock(
+        scores=attention.scores[0],
         pattern=attention.pattern[0],
         attn_scale=attention.scale[0, :, 0],
         attn_write_scale=_or_one(attention.write_scale, attention.scale),

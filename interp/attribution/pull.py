@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.frozen import Frozen
@@ -44,7 +44,8 @@ class Pull:
     ) -> tuple[Float[Tensor, "*batch n_token n_head d_model"], Float[Tensor, "*batch n_head"]]:
         """Each head apart, for covectors on what it writes at every position: (covectors on x, constant)."""
         mixed, constant = self._values(layer, covectors)
-        back = torch.einsum("...thd,hmd->...thm", mixed, self._value_weights(layer))
+        every = range(self.frozen.model.spec.n_head)
+        back = torch.stack([mixed[..., h, :] @ self._value_weights(layer, h).T for h in every], dim=-2)
         back = _through_norm(self.layers[layer].ln1, back)
         return back / self.frozen.blocks[layer].attn_scale[:, None, None], constant.sum(-2)
 
@@ -65,15 +66,36 @@ class Pull:
         back, constant = self.mlp_at(layer, slice(None), covectors)
         return back, constant.sum(-1)
 
-    def head_at(
-        self, layer: int, head: int, position: Tensor, covectors: Float[Tensor, "n d_model"]
-    ) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, " n"]]:
-        """One head, covectors on its write at single positions: W_V' W_O u, before pattern and norm scale; constant."""
+    def head(
+        self, layer: int, head: int, covectors: Float[Tensor, "n_token d_model"]
+    ) -> tuple[Float[Tensor, "n_token d_model"], Float[Tensor, ""]]:
+        """One head, covectors on what it writes at every position."""
         raw, block = self.layers[layer], self.frozen.blocks[layer]
-        covectors = _before_post(raw.attn_post, block.attn_write_scale[position], covectors)
+        covectors = _before_post(raw.attn_post, block.attn_write_scale, covectors)
         values = covectors @ raw.W_O[head].detach().T
-        back = values @ self._value_weights(layer)[head].T
-        return _through_norm(raw.ln1, back), values @ self._value_bias(layer)[head]
+        back = block.pattern[head].T @ values @ self._value_weights(layer, head).T
+        constant = (values @ self._value_bias(layer)[head]).sum()
+        return _through_norm(raw.ln1, back) / block.attn_scale[:, None], constant
+
+    def heads_at(
+        self,
+        layer: int,
+        heads: Int[Tensor, " n"],
+        positions: Int[Tensor, " n"],
+        covectors: Float[Tensor, "n d_model"],
+    ) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, " n"]]:
+        """Some heads, one covector each on the write at one position: W_V' W_O u, before pattern and norm scale."""
+        raw, block = self.layers[layer], self.frozen.blocks[layer]
+        covectors = _before_post(raw.attn_post, block.attn_write_scale[positions], covectors)
+        back = torch.empty_like(covectors)
+        constant = covectors.new_empty(len(covectors))
+        bias = self._value_bias(layer)
+        for head in heads.unique().tolist():
+            rows = heads == head
+            values = covectors[rows] @ raw.W_O[head].detach().T
+            back[rows] = values @ self._value_weights(layer, head).T
+            constant[rows] = values @ bias[head]
+        return _through_norm(raw.ln1, back), constant
 
     def mlp_at(
         self, layer: int, position: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
@@ -99,8 +121,8 @@ class Pull:
         mixed = torch.einsum("hqk,...qhd->...khd", block.pattern, per_head)
         return mixed, torch.einsum("...qhd,hd->...qh", per_head, self._value_bias(layer))
 
-    def _value_weights(self, layer: int) -> Float[Tensor, "n_head d_model d_head"]:
-        return self.layers[layer].W_V.detach().repeat_interleave(self.frozen.model.spec.kv_group, dim=0)
+    def _value_weights(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
+        return self.layers[layer].W_V[head // self.frozen.model.spec.kv_group].detach()
 
     def _value_bias(self, layer: int) -> Float[Tensor, "n_head d_head"]:
         """b_V with the norm's bias through W_V: what a head adds whatever it reads."""

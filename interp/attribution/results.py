@@ -45,8 +45,24 @@ class DirectionTarget(Result):
     stage: str
 
 
-Target = LogitTarget | DirectionTarget
-"""What can be attributed; made by `logit`, `logit_difference` and `direction`."""
+@dataclass(frozen=True, eq=False)
+class ScoreTarget(Result):
+    """One pre-softmax attention score as a function of the stream at the query's or the key's position.
+
+    `position` is that of `side`, `other` that of the side held at this input.
+    """
+
+    name: str
+    unit: str
+    position: int
+    other: int
+    layer: int
+    head: int
+    side: str
+
+
+Target = LogitTarget | DirectionTarget | ScoreTarget
+"""What can be attributed; made by `logit`, `logit_difference`, `direction` and `score`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +187,71 @@ class Edges(Attribution):
     def flow(self) -> np.ndarray:
         """(n_reader, n_writer), zero where the reader comes before the writer."""
         return self.array.reshape(len(self.readers), len(self.writers))
+
+
+@dataclass(frozen=True, eq=False)
+class Scores(Attribution):
+    """One attention score as a sum over pairs: `array` is the flattened (query writer, key writer) matrix.
+
+    `writers` are components, the last entry of each axis, "bias", being the head's own query or key bias.
+    """
+
+    writers: tuple[str, ...]
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """(n_writer, n_writer): what the query gets from one component times what the key gets from another."""
+        return self.array.reshape(len(self.writers), len(self.writers))
+
+    def by_query(self) -> np.ndarray:
+        """(n_writer,) what each component contributes through the query, whatever the key."""
+        return self.pairs.sum(1)
+
+    def by_key(self) -> np.ndarray:
+        """(n_writer,) what each component contributes through the key, whatever the query."""
+        return self.pairs.sum(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Verification(Shown, Result):
+    """Paths cut for real: `predicted` and `actual` change of the target (n_path,), in `unit`.
+
+    `values` are the paths' contributions, `correlation` Spearman's rank correlation of predicted and actual, and
+    `by_chance` what its absolute value stays below in 95 of 100 unrelated lists of this length.
+    """
+
+    target: str
+    unit: str
+    paths: tuple[str, ...]
+    values: np.ndarray
+    predicted: np.ndarray
+    actual: np.ndarray
+    baseline: str
+    correlation: float
+    by_chance: float
+
+    def table(self) -> Table:
+        """Each path with its value, predicted and actual change."""
+        rows = zip(self.paths, self.values.tolist(), self.predicted.tolist(), self.actual.tolist(), strict=True)
+        formats = {"value": "+.3f", "predicted": "+.3f", "actual": "+.3f"}
+        caption = f"Change of the {self.target} ({self.unit}) when a path's first write is replaced ({self.baseline})."
+        return Table(("path", "value", "predicted", "actual"), tuple(rows), caption, formats)
+
+    def figure(self) -> Figure:
+        """Predicted against actual change."""
+        from interp.report.figures import scatter
+
+        return scatter(
+            "verification",
+            self.predicted,
+            self.actual,
+            caption=f"Each point is a path cut at its first component, baseline: {self.baseline}. Rank correlation "
+            f"{self.correlation:+.2f}; unrelated lists of {len(self.paths)} stay below {self.by_chance:.2f} in 95 of "
+            "100 cases.",
+            alt=f"Scatter of predicted against actual change for {len(self.paths)} paths.",
+            axes=(f"predicted change ({self.unit})", f"actual change ({self.unit})"),
+            labels=self.paths,
+        )
 
 
 @dataclass(frozen=True, eq=False)

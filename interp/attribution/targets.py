@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.attribution.bilinear import linear_parts
 from interp.attribution.frozen import Frozen
-from interp.attribution.results import STAGES, DirectionTarget, LogitTarget, Stage, Target
+from interp.attribution.results import STAGES, DirectionTarget, LogitTarget, ScoreTarget, Stage, Target
 from interp.errors import UsageError
 from interp.model import Model
 
@@ -81,6 +82,10 @@ def direction(
 def resolve(frozen: Frozen, target: Target) -> Linear:
     """The target as a linear function of the residual stream of one frozen input."""
     position = frozen.position(target.position)
+    if isinstance(target, ScoreTarget):
+        covector, constant, value = linear_parts(frozen, target)
+        visible = frozen.layout.start(target.layer)
+        return Linear(target.name, target.unit, position, visible, covector, constant, value)
     if isinstance(target, DirectionTarget):
         visible = _visible(frozen, target)
         vector = torch.from_numpy(target.vector).to(frozen.writes)

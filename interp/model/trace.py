@@ -88,9 +88,9 @@ def run_block(
     weights: Weights, layer: int, x: Float[Tensor, "batch n_token d_model"], folded: bool = True
 ) -> BlockTrace:
     """One block on a residual stream of any origin."""
-    attention = _attention(weights, layer, x, folded)
+    attention = run_attention(weights, layer, x, folded)
     middle = x if weights.spec.parallel else x + attention.write
-    mlp = _mlp(weights, layer, middle, folded)
+    mlp = run_mlp(weights, layer, middle, folded)
     return BlockTrace(layer, x, attention, mlp, x + attention.write + mlp.write)
 
 
@@ -105,7 +105,8 @@ def unembed(
     return softcap(x @ W_U + b_U, weights.spec.logit_softcap), scale
 
 
-def _attention(weights: Weights, layer: int, x: Tensor, folded: bool) -> AttentionTrace:
+def run_attention(weights: Weights, layer: int, x: Tensor, folded: bool = True) -> AttentionTrace:
+    """The attention of one block on the residual stream it reads."""
     spec, w = weights.spec, weights.attention(layer, folded)
     scale = norm_scale(x, spec.norm, spec.norm_eps)
     query, key, value = project(w, x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln1))
@@ -116,7 +117,7 @@ def _attention(weights: Weights, layer: int, x: Tensor, folded: bool) -> Attenti
     pattern = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
     z = pattern @ value.repeat_interleave(spec.kv_group, dim=1)
     write = torch.einsum("bhtd,hdm->btm", z, w.W_O) + w.b_O
-    write, write_scale = _post_norm(spec, write, w.post_gain)
+    write, write_scale = post_norm(spec, write, w.post_gain)
     return AttentionTrace(scale, query_scale, key_scale, scores, pattern, z, write_scale, write)
 
 
@@ -149,13 +150,14 @@ def _normalise(weights: Weights, x: Tensor, gain: Tensor | None) -> tuple[Tensor
     return x / scale * gain, scale
 
 
-def _mlp(weights: Weights, layer: int, x: Tensor, folded: bool) -> MlpTrace:
+def run_mlp(weights: Weights, layer: int, x: Tensor, folded: bool = True) -> MlpTrace:
+    """The MLP of one block on the residual stream it reads."""
     spec, w = weights.spec, weights.mlp(layer, folded)
     scale = norm_scale(x, spec.norm, spec.norm_eps)
     x = x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln2)
     pre, multiplier = mlp_hidden(w, x, spec.activation)
     write = (pre * multiplier) @ w.W_out + w.b_out
-    write, write_scale = _post_norm(spec, write, w.post_gain)
+    write, write_scale = post_norm(spec, write, w.post_gain)
     return MlpTrace(scale, pre, multiplier, write_scale, write)
 
 
@@ -169,7 +171,7 @@ def mlp_hidden(w: Mlp, x: Float[Tensor, "batch n_token d_model"], activation: st
     return pre, gated * gate(gated, activation)
 
 
-def _post_norm(spec: Spec, write: Tensor, gain: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def post_norm(spec: Spec, write: Tensor, gain: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Normalise what a component writes, for the families that do."""
     if gain is None:
         return write, None

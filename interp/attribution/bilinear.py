@@ -1,0 +1,156 @@
+"""Attention scores: a bilinear form in what was written at the query's and at the key's position.
+
+    score(t, s) = scale · R_t q_t · R_s k_s,     q_t = g_q ⊙ (x_t W_Q' / s_norm(t) + b_Q') / s_q(t),    k_s likewise
+
+with R the rotation by position, W' and b' the weights with the norm folded in, and g and s those of query/key norms,
+where there are any. Norm scales held, q and k are linear in the residual stream, hence sums over the components that
+wrote it, and the score is a sum over pairs of components, biases being one more on either side. A softcap's ratio is
+held too.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.attribution.frozen import Frozen
+from interp.attribution.results import Scores, ScoreTarget, conserved
+from interp.errors import UsageError
+from interp.model.arithmetic import norm_scale, rotary_table, rotate, softcap
+
+Side = Literal["query", "key"]
+
+
+@torch.no_grad()
+def scores(frozen: Frozen, layer: int, head: int, query: int, key: int) -> Scores:
+    """One pre-softmax attention score as a sum over pairs of what wrote the query and what wrote the key.
+
+    Raises:
+        UsageError: a layer, head or position that does not exist, or a key behind its query.
+        CheckFailedError: the pairs miss the model's score by more than `frozen.tolerance`.
+    """
+    query, key = _checked(frozen, layer, head, query, key)
+    held = _softcap_ratio(frozen, layer, head, query, key) * frozen.model.spec.attention_scale[layer]
+    pairs = held * (written(frozen, layer, head, query, "query") @ written(frozen, layer, head, key, "key").T)
+    array = pairs.flatten().cpu().numpy()
+    value = float(frozen.blocks[layer].scores[head, query, key])
+    name = score_name(frozen, layer, head, query, key)
+    total = float(array.sum(dtype=np.float64))
+    error = conserved(total, value, float(np.abs(array).max()), frozen.tolerance, name)
+    writers = (*frozen.layout.names[: frozen.layout.start(layer)], "bias")
+    labels = tuple(f"{first} · {second}" for first in writers for second in writers)
+    return Scores(name, "score", array, labels, total, value, error, writers)
+
+
+def score(frozen: Frozen, layer: int, head: int, query: int, key: int, *, side: Side = "key") -> ScoreTarget:
+    """The score as a target: linear in the stream at the `side`'s position, the other side held. For `path_tree`.
+
+    Raises `UsageError` as `scores` does.
+    """
+    query, key = _checked(frozen, layer, head, query, key)
+    if side not in ("query", "key"):
+        raise UsageError(f'side must be "query" or "key", not "{side}".')
+    at, other = (query, key) if side == "query" else (key, query)
+    name = f"{score_name(frozen, layer, head, query, key)} through its {side}"
+    return ScoreTarget(name, "score", at, other, layer, head, side)
+
+
+@torch.no_grad()
+def linear_parts(frozen: Frozen, target: ScoreTarget) -> tuple[Float[Tensor, " d_model"], float, float]:
+    """(covector, constant, value) of a score as a function of the stream at its side's position."""
+    position = frozen.position(target.position)
+    side = _side_of(target)
+    query, key = (position, target.other) if target.side == "query" else (target.other, position)
+    held = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(frozen.writes)
+    scale = _softcap_ratio(frozen, target.layer, target.head, query, key)
+    scale = scale * frozen.model.spec.attention_scale[target.layer]
+    # The transpose of a rotation by p is the rotation by -p; the rotary factor, if any, multiplies both.
+    back = _rotated(frozen, (held * scale)[None], -position)[0]
+    W, b, gain, divisor = _side(frozen, target.layer, target.head, position, side)
+    back = back * gain
+    value = float(frozen.blocks[target.layer].scores[target.head, query, key])
+    return W @ back / divisor, float(b @ back), value
+
+
+@torch.no_grad()
+def measure(frozen: Frozen, target: ScoreTarget, x: Float[Tensor, " d_model"]) -> float:
+    """The score as the model computes it when its side's stream is `x`, norms free to change, the other side held."""
+    spec, side = frozen.model.spec, _side_of(target)
+    position = frozen.position(target.position)
+    W, b, *_ = _side(frozen, target.layer, target.head, position, side)
+    raw = frozen.model.weights.raw(target.layer)
+    gain = raw.query_gain if side == "query" else raw.key_gain
+    own = x / norm_scale(x, spec.norm, spec.norm_eps) @ W + b
+    if gain is not None:
+        own = own / norm_scale(own, "rms", spec.norm_eps) * gain.detach()
+    held = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(x)
+    product = _rotated(frozen, own[None], position)[0] @ held * spec.attention_scale[target.layer]
+    return float(softcap(product, spec.attention_softcap))
+
+
+def written(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> Float[Tensor, "n_writer d_head"]:
+    """What each component writes into a head's rotated query or key at one position; last, the head's own bias.
+
+    In float64: hundreds of writes cancel in a score, and their sum should miss the model's by its own rounding only.
+    """
+    W, b, gain, divisor = (part.double() for part in _side(frozen, layer, head, position, side))
+    rows = frozen.writes[: frozen.layout.start(layer), position].double() @ W / divisor
+    return _rotated(frozen, torch.cat([rows, b[None]]) * gain, position)
+
+
+def _side(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(W', b', gain over its scale, norm scale) of a head's query or key at one position."""
+    weights, block, spec = frozen.model.weights, frozen.blocks[layer], frozen.model.spec
+    raw = weights.raw(layer)
+    if side == "query":
+        W, b = weights.W_Q(layer, head), weights.b_Q(layer, head)
+        gain, scales, index = raw.query_gain, block.query_scale, head
+    else:
+        W, b = weights.W_K(layer, head), weights.b_K(layer, head)
+        gain, scales, index = raw.key_gain, block.key_scale, head // spec.kv_group
+    held = torch.ones_like(b) if gain is None or scales is None else gain.detach() / scales[index, position]
+    return W, b, held, block.attn_scale[position]
+
+
+def _side_of(target: ScoreTarget) -> Side:
+    return "query" if target.side == "query" else "key"
+
+
+def _other(side: Side) -> Side:
+    return "key" if side == "query" else "query"
+
+
+def _rotated(frozen: Frozen, x: Float[Tensor, "n d_head"], position: int) -> Float[Tensor, "n d_head"]:
+    rotary = frozen.model.spec.rotary
+    if rotary is None:
+        return x
+    cos, sin = rotary_table(rotary, torch.tensor([position]), x)
+    return rotate(x, cos, sin)
+
+
+def _softcap_ratio(frozen: Frozen, layer: int, head: int, query: int, key: int) -> float:
+    """Score after the softcap over score before it; 1 without a softcap."""
+    cap = frozen.model.spec.attention_softcap
+    if cap is None:
+        return 1.0
+    capped = frozen.blocks[layer].scores[head, query, key].double() / cap
+    raw = torch.atanh(capped)
+    return float(capped / raw) if raw != 0 else 1.0
+
+
+def _checked(frozen: Frozen, layer: int, head: int, query: int, key: int) -> tuple[int, int]:
+    frozen.model.weights.b_Q(layer, head)
+    query, key = frozen.position(query), frozen.position(key)
+    window = frozen.model.spec.windows[layer]
+    if key > query or (window is not None and key <= query - window):
+        raise UsageError(f"L{layer}H{head} cannot look from position {query} to {key}: it is causal or windowed.")
+    return query, key
+
+
+def score_name(frozen: Frozen, layer: int, head: int, query: int, key: int) -> str:
+    """Such as "score of L23H4 from ' of' to 'iffel'"."""
+    return f"score of L{layer}H{head} from {frozen.labels[query]!r} to {frozen.labels[key]!r}"

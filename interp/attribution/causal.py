@@ -1,0 +1,180 @@
+"""Is it causal? Frozen attribution is bookkeeping; here each listed path is cut for real and the two are compared.
+
+To cut a path, what its first component wrote is replaced by a baseline in the input of its second, and in that input
+alone (path patching, arXiv 2304.05969). The second component then runs as it really would, with its norm, its
+attention pattern and its gates free to change; the change in its output goes to the third alone, and so on to the
+target, where the final norm and softcap are free too. Had nothing but the linear part moved, the change would be the
+path's covector times (baseline − write): that is the prediction.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.attribution import bilinear
+from interp.attribution.components import Component, Layout
+from interp.attribution.frozen import Frozen, freeze
+from interp.attribution.paths import PathTree
+from interp.attribution.pull import Pull, start_of
+from interp.attribution.results import DirectionTarget, LogitTarget, Target, Verification
+from interp.attribution.targets import resolve
+from interp.errors import UsageError
+from interp.model import Model, trace
+from interp.model.arithmetic import norm_scale, softcap
+
+Delta = Float[Tensor, "n_token d_model"]
+SHUFFLES = 2000
+
+
+@torch.no_grad()
+def verify(
+    model: Model,
+    tree: PathTree,
+    k: int = 20,
+    *,
+    baseline: Literal["mean", "zero"] | Int[Tensor, "1 n_token"] = "mean",
+    frozen: Frozen | None = None,
+    seed: int = 0,
+) -> Verification:
+    """Cut each of the tree's k largest paths at its first component; compare the real change with the predicted one.
+
+    Args:
+        model: the model the tree was grown on.
+        tree: the path tree.
+        k: how many paths. Those that begin at a bias are passed over: a bias has no baseline but itself.
+        baseline: what replaces a write: its mean over the prompt's positions, nothing at all, or what the component
+            writes at the same position of another prompt (token ids) of the same length.
+        frozen: the frozen input the tree was grown on, if still at hand; it is made again otherwise.
+        seed: for the shuffles that say which rank correlation chance alone would reach.
+
+    Raises `UsageError` for a tree of another model, a baseline prompt of another length, or no path to cut.
+    """
+    if Layout(model.spec).names != tree.components:
+        raise UsageError("The path tree was grown on another model: its components are not this model's.")
+    frozen = freeze(model, torch.from_numpy(tree.token_ids)[None]) if frozen is None else frozen
+    change = _replacement(model, frozen, baseline)
+    rows = [row for row in tree.largest(len(tree.value)).tolist() if _can_be_cut(frozen, tree, row)][:k]
+    if not rows:
+        raise UsageError("The tree holds no complete path that begins at an embedding: expand it further.")
+    predicted = np.array([_predicted(frozen, tree, row, change) for row in rows])
+    actual = np.array([_actual(frozen, tree, row, change) for row in rows])
+    return Verification(
+        target=tree.target,
+        unit=tree.unit,
+        paths=tuple(" <- ".join(tree.chain(row)) for row in rows),
+        values=tree.value[rows],
+        predicted=predicted,
+        actual=actual,
+        baseline=baseline if isinstance(baseline, str) else "another prompt",
+        correlation=rank_correlation(predicted, actual),
+        by_chance=_chance(len(rows), seed),
+    )
+
+
+def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:
+    """Spearman's rank correlation, from -1 to 1; NaN for fewer than two values or when either does not vary."""
+    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
+        return float("nan")
+    ranks = np.stack([np.argsort(np.argsort(values)) for values in (first, second)])
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def _chance(n: int, seed: int) -> float:
+    """What the absolute rank correlation of n unrelated pairs stays below 95 times in 100."""
+    generator = np.random.default_rng(seed)
+    values = [abs(rank_correlation(np.arange(n), generator.permutation(n))) for _ in range(SHUFFLES)]
+    return float(np.quantile(values, 0.95))
+
+
+def _replacement(model: Model, frozen: Frozen, baseline: str | Tensor) -> Float[Tensor, "n_component n_token d_model"]:
+    """Baseline minus write, for every component and position."""
+    if isinstance(baseline, Tensor):
+        other = freeze(model, baseline)
+        if other.n_token != frozen.n_token:
+            raise UsageError(
+                f"The baseline prompt has {other.n_token} tokens, the explained one {frozen.n_token}: give one as long."
+            )
+        return other.writes - frozen.writes
+    if baseline == "mean":
+        return frozen.writes.mean(1, keepdim=True) - frozen.writes
+    if baseline == "zero":
+        return -frozen.writes
+    raise UsageError(f'The baseline must be "mean", "zero" or token ids, not "{baseline}".')
+
+
+def _can_be_cut(frozen: Frozen, tree: PathTree, row: int) -> bool:
+    component = int(tree.component[row])
+    return component >= 0 and frozen.layout.components[component].kind in ("embed", "pos_embed")
+
+
+def _steps(frozen: Frozen, tree: PathTree, row: int) -> list[tuple[Component, int]]:
+    """The components and positions of a path, nearest the target first."""
+    rows = reversed(tree.rows_above(row))
+    return [(frozen.layout.components[int(tree.component[at])], int(tree.position[at])) for at in rows]
+
+
+def _at(field: Delta, position: int) -> Delta:
+    """A change at one position only; at all of them for a whole component."""
+    if position < 0:
+        return field
+    alone = torch.zeros_like(field)
+    alone[position] = field[position]
+    return alone
+
+
+def _predicted(frozen: Frozen, tree: PathTree, row: int, change: Tensor) -> float:
+    """The path's covector times what its first component would write differently."""
+    pull, covectors = Pull(frozen), start_of(frozen, resolve(frozen, tree.definition))
+    for component, position in _steps(frozen, tree, row)[:-1]:
+        here = _at(covectors, position)
+        if component.kind == "head":
+            covectors, _ = pull.head(component.layer, component.head, here)
+        else:
+            covectors, _ = pull.mlp(component.layer, here)
+    first = int(tree.component[row])
+    return float((_at(covectors, int(tree.position[row])) * change[first]).sum())
+
+
+def _actual(frozen: Frozen, tree: PathTree, row: int, change: Tensor) -> float:
+    """The target's change when the path's first write is replaced in its reader, and every step runs for real."""
+    *readers, (_, position) = _steps(frozen, tree, row)
+    delta = _at(change[int(tree.component[row])], position)
+    for component, at in reversed(readers):
+        delta = _at(_write_change(frozen, component, delta), at)
+    place = frozen.position(tree.definition.position)
+    linear = resolve(frozen, tree.definition)
+    x = frozen.writes[: linear.visible, place].sum(0)
+    return _measure(frozen, tree.definition, x + delta[place]) - _measure(frozen, tree.definition, x)
+
+
+def _write_change(frozen: Frozen, component: Component, delta: Delta) -> Delta:
+    """How a component's write changes when what it reads changes by `delta`."""
+    weights, layer = frozen.model.weights, component.layer
+    x = frozen.writes[: frozen.layout.visible(component)].sum(0)
+    before_and_after = torch.stack([x, x + delta])
+    if component.kind == "mlp":
+        write = trace.run_mlp(weights, layer, before_and_after, folded=False).write
+        return write[1] - write[0]
+    attention = trace.run_attention(weights, layer, before_and_after, folded=False)
+    w = weights.attention(layer, folded=False)
+    only_this = attention.z[:1].repeat(2, 1, 1, 1)
+    only_this[1, component.head] = attention.z[1, component.head]
+    write, _ = trace.post_norm(weights.spec, torch.einsum("bhtd,hdm->btm", only_this, w.W_O) + w.b_O, w.post_gain)
+    return write[1] - write[0]
+
+
+def _measure(frozen: Frozen, target: Target, x: Float[Tensor, " d_model"]) -> float:
+    """The target as the model really computes it from the residual stream at its position."""
+    weights, spec = frozen.model.weights, frozen.model.spec
+    if isinstance(target, DirectionTarget):
+        return float(x @ torch.from_numpy(target.vector).to(x))
+    if isinstance(target, LogitTarget):
+        columns, bias = weights.unembed(torch.tensor(target.tokens, device=x.device))
+        logits = softcap(x / norm_scale(x, spec.norm, spec.norm_eps) @ columns + bias, spec.logit_softcap)
+        return float(logits @ torch.tensor(target.weights).to(logits))
+    return bilinear.measure(frozen, target, x)

@@ -1,0 +1,101 @@
+"""A path tree as an attribution graph in the JSON form that Neuronpedia and circuit-tracer's viewer read."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from typing import Any
+
+from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
+from interp.errors import UsageError
+
+
+def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 500) -> dict[str, Any]:
+    """The tree as a graph: equal (component, position) nodes merged, links weighted by the flow between them.
+
+    Args:
+        tree: a tree grown with `nodes="position"`.
+        slug: the graph's name on the site.
+        scan: the model's name there.
+        max_nodes: keep the graph's nodes with the largest flow, a node being the sum of its tree nodes.
+
+    Returns a dictionary for `json.dumps`: metadata, qParams, nodes and links. A link's weight is the sum of the values
+    of all tree edges between the two nodes, in the tree's unit. Raises `UsageError` for a tree of whole components.
+    """
+    if tree.nodes != "position":
+        raise UsageError('A graph needs nodes at positions: grow the tree with nodes="position".')
+    keys = [_key(tree, row) for row in range(len(tree.value))]
+    flow: dict[str, float] = {}
+    weights: dict[tuple[str, str], float] = {}
+    for row, key in enumerate(keys):
+        flow[key] = flow.get(key, 0.0) + float(tree.value[row])
+        if row:
+            link = (key, keys[int(tree.parent[row])])
+            weights[link] = weights.get(link, 0.0) + float(tree.value[row])
+    kept = set(sorted(flow, key=lambda key: -abs(flow[key]))[:max_nodes]) | {keys[0]}
+    first_row = {key: row for row, key in reversed(list(enumerate(keys)))}
+    ordered = sorted(kept, key=lambda key: first_row[key])
+    return {
+        "metadata": {
+            "slug": slug,
+            "scan": scan,
+            "prompt_tokens": list(tree.tokens),
+            "prompt": "".join(tree.tokens),
+            "info": {
+                "description": f"Exact frozen path attribution of the {tree.target}, in {tree.unit}.",
+                "generator": {"name": "interp", "version": importlib.metadata.version("interp")},
+            },
+        },
+        "qParams": {"linkType": "both", "pinnedIds": [], "clickedId": keys[0], "supernodes": [], "sg_pos": ""},
+        "nodes": [_node(tree, first_row[key], key, flow[key]) for key in ordered],
+        "links": [
+            {"source": source, "target": target, "weight": weight}
+            for (source, target), weight in weights.items()
+            if source in kept and target in kept
+        ],
+    }
+
+
+def _key(tree: PathTree, row: int) -> str:
+    """layer_feature_position; biases belong to the node whose bias they are."""
+    component, position = int(tree.component[row]), int(tree.position[row])
+    if component == TARGET:
+        return f"{_n_layer(tree)}_0_{position}"
+    if component == OWN_BIAS:
+        return f"{_key(tree, int(tree.parent[row]))}_bias"
+    return f"{_layer(tree, component)}_{component}_{position}"
+
+
+def _node(tree: PathTree, row: int, key: str, flow: float) -> dict[str, Any]:
+    component = int(tree.component[row])
+    layer = str(_n_layer(tree)) if component == TARGET else key.split("_", maxsplit=1)[0]
+    return {
+        "node_id": key,
+        "feature": component if component >= 0 else None,
+        "layer": layer,
+        "ctx_idx": int(tree.position[row]),
+        "feature_type": _kind(tree, component),
+        "jsNodeId": f"{key}-0",
+        "clerp": tree.name(row),
+        "influence": abs(flow),
+        "activation": flow,
+    }
+
+
+def _kind(tree: PathTree, component: int) -> str:
+    if component == TARGET:
+        return "logit"
+    if component == OWN_BIAS or "." in tree.components[component]:
+        return "bias"
+    name = tree.components[component]
+    return "embedding" if name.endswith("embed") else "mlp" if name.startswith("MLP") else "attention head"
+
+
+def _layer(tree: PathTree, component: int) -> str:
+    """The viewer's row: "E" for embeddings, the layer's number otherwise."""
+    found = re.match(r"(?:L|MLP)(\d+)", tree.components[component])
+    return found.group(1) if found else "E"
+
+
+def _n_layer(tree: PathTree) -> int:
+    return sum(name.startswith("MLP") and "." not in name for name in tree.components)

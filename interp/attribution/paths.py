@@ -1,0 +1,173 @@
+"""A grown path tree: what it holds and what can be read from it. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from interp.attribution.results import Target
+from interp.report import Figure, Shown, Table
+from interp.report.figures import icicle
+from interp.results import Result
+
+TARGET, OWN_BIAS = -1, -2
+"""Values of `PathTree.component` that are no component: the root, and the bias a node adds whatever it reads."""
+
+
+@dataclass(frozen=True, eq=False)
+class Path(Result):
+    """A complete chain, from the component nearest the target to the embedding or bias where it begins.
+
+    `components` are such as "L23H4@of"; `value` is the path's exact contribution in the tree's unit.
+    """
+
+    components: tuple[str, ...]
+    value: float
+
+    def __str__(self) -> str:
+        return f"{' <- '.join(self.components)}  {self.value:+.4f}"
+
+
+@dataclass(frozen=True, eq=False)
+class PathTree(Shown, Result):
+    """A path tree, its nodes as columns.
+
+    `parent` is the row of the parent, -1 for the target in row 0; `component` an index into `components`, or `TARGET`,
+    `OWN_BIAS`; `position` is -1 for a whole component; `remainder`, for expanded nodes, is the sum of the children
+    that were not kept, NaN for the others. For every expanded node, value = Σ children + remainder; `error` is the
+    worst deviation, relative to the tree's absolute mass.
+    """
+
+    target: str
+    unit: str
+    definition: Target
+    nodes: str
+    tokens: tuple[str, ...]
+    token_ids: np.ndarray
+    components: tuple[str, ...]
+    parent: np.ndarray
+    component: np.ndarray
+    position: np.ndarray
+    value: np.ndarray
+    remainder: np.ndarray
+    error: float
+
+    @property
+    def total(self) -> float:
+        """The target's value: the sum of all leaves, unexpanded nodes and remainders."""
+        outside = float(self.remainder[self.expanded].sum())
+        return float(self.value[~self.expanded].sum()) + outside
+
+    @property
+    def expanded(self) -> np.ndarray:
+        """(n_node,) whether a node has been expanded; row 0, the target, always is."""
+        return np.isfinite(self.remainder)
+
+    @property
+    def complete(self) -> np.ndarray:
+        """(n_node,) whether a node ends a path: an embedding or a bias."""
+        reads = np.array([name.startswith(("L", "MLP")) and "." not in name for name in self.components])
+        return (self.component == OWN_BIAS) | ((self.component >= 0) & ~reads[np.maximum(self.component, 0)])
+
+    @property
+    def mass(self) -> float:
+        """Absolute mass: Σ |value| of what ends the tree's branches and |remainder|, in the tree's unit.
+
+        A lower bound on that of all paths, because what is unexpanded may hold paths that cancel.
+        """
+        return float(np.abs(self.value[~self.expanded]).sum() + np.abs(self.remainder[self.expanded]).sum())
+
+    def paths(self, k: int) -> tuple[Path, ...]:
+        """The k largest complete paths by absolute value, largest first."""
+        return tuple(Path(self.chain(row), float(self.value[row])) for row in self.largest(k))
+
+    def coverage(self, k: int) -> float:
+        """The share of absolute mass that the k largest complete paths carry: how much the list leaves unseen."""
+        return float(np.abs(self.value[self.largest(k)]).sum()) / self.mass if self.mass else 0.0
+
+    def largest(self, k: int) -> np.ndarray:
+        """Rows of the k largest complete paths."""
+        rows = np.flatnonzero(self.complete)
+        return rows[np.argsort(-np.abs(self.value[rows]), kind="stable")][:k]
+
+    def chain(self, row: int | np.integer) -> tuple[str, ...]:
+        """The names of a node's ancestors below the target, nearest the target first, and its own."""
+        return tuple(reversed([self.name(at) for at in self.rows_above(row)]))
+
+    def rows_above(self, row: int | np.integer) -> list[int]:
+        """A node's row, its parent's, and so on, without the target's."""
+        rows = []
+        while row > 0:
+            rows.append(int(row))
+            row = self.parent[row]
+        return rows
+
+    def name(self, row: int) -> str:
+        """One node: component@token."""
+        component = int(self.component[row])
+        if component == TARGET:
+            return self.target
+        if component == OWN_BIAS:
+            return f"{self.name(int(self.parent[row]))}.bias" if self.parent[row] else "b_U"
+        place = int(self.position[row])
+        return self.components[component] if place < 0 else f"{self.components[component]}@{self._places[place]}"
+
+    @cached_property
+    def _places(self) -> tuple[str, ...]:
+        """Tokens without their blanks, numbered where the same text occurs more than once."""
+        texts = [token.strip() or repr(token) for token in self.tokens]
+        return tuple(text if texts.count(text) == 1 else f"{text}.{i}" for i, text in enumerate(texts))
+
+    def grouped(self, by: Literal["token", "component"]) -> tuple[tuple[str, float], ...]:
+        """Complete paths summed by the token they begin at, or by their components whatever the positions.
+
+        Largest first; the last entry, "not listed", is everything the tree has not resolved into complete paths.
+        """
+        sums: dict[str, float] = {}
+        for row in np.flatnonzero(self.complete):
+            if by == "token":
+                place = int(self.position[row])
+                key = "biases" if self.component[row] == OWN_BIAS or place < 0 else self._places[place]
+            else:
+                key = " <- ".join(name.partition("@")[0] for name in self.chain(row))
+            sums[key] = sums.get(key, 0.0) + float(self.value[row])
+        ordered = sorted(sums.items(), key=lambda item: -abs(item[1]))
+        return (*ordered, ("not listed", self.total - sum(sums.values())))
+
+    def table(self, k: int = 20) -> Table:
+        """The k largest complete paths."""
+        rows = tuple((i + 1, " <- ".join(path.components), path.value) for i, path in enumerate(self.paths(k)))
+        caption = (
+            f"The {len(rows)} largest complete paths to the {self.target}, in {self.unit}. They carry "
+            f"{self.coverage(k):.1%} of the tree's absolute mass of {self.mass:.1f}, which sums to {self.total:+.4f}."
+        )
+        return Table(("", "path", self.unit), rows, caption, {self.unit: "+.4f"})
+
+    def figure(self, k: int = 60) -> Figure:
+        """The k nodes with the largest values as an icicle, the target on top."""
+        shown = self._heaviest(k)
+        index = {row: i for i, row in enumerate(shown)}
+        return icicle(
+            "paths",
+            [self.name(row) for row in shown],
+            [index[int(self.parent[row])] if row else -1 for row in shown],
+            self.value[shown],
+            caption=f"The {len(shown)} largest nodes of the path tree. A box is a component at a token; below it is "
+            f"what wrote what it read. Colour is the signed contribution to the {self.target}, in {self.unit}; width "
+            "is its share of the absolute mass among its siblings.",
+            alt=f"Icicle of the path tree; the largest branch begins with {self.name(shown[1])}.",
+            unit=self.unit,
+        )
+
+    def _heaviest(self, k: int) -> list[int]:
+        """Rows of the k largest nodes whose ancestors are among them, parents before children."""
+        order = np.argsort(-np.abs(self.value), kind="stable")
+        shown = {0}
+        for row in order.tolist():
+            if len(shown) >= k:
+                break
+            shown.update(self.rows_above(row))
+        return sorted(shown)

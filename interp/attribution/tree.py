@@ -1,0 +1,201 @@
+"""The path tree: a profiler for a logit, grown best-first from the target towards the embeddings.
+
+A node is a component at a position, and stands for every path that ends with it on the way to the target: its value is
+its write times the covector carried back to it along its chain. Expanding a node pulls that covector through the
+component and meets everything that wrote what it read: one child for every (component, position), and one for its own
+bias. Their values sum to the node's. The largest children are kept as nodes; the sum of the others is kept with them
+as an exact remainder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interp.attribution.expand import ByComponent, ByPosition, Children, Expander, Nodes
+from interp.attribution.frozen import Frozen
+from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
+from interp.attribution.results import Target
+from interp.attribution.targets import Linear, resolve
+from interp.errors import CheckFailedError, UsageError
+
+Progress = Callable[[int, int, str], None]
+EXPANDERS: dict[str, Callable[[Frozen, Linear], Expander]] = {"position": ByPosition, "component": ByComponent}
+
+
+@torch.no_grad()
+def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
+    frozen: Frozen,
+    target: Target,
+    max_expansions: int = 500,
+    *,
+    nodes: Literal["position", "component"] = "position",
+    min_value: float = 0.0,
+    min_share: float = 0.0,
+    batch: int = 128,
+    progress: Progress | None = None,
+) -> PathTree:
+    """Expand the largest nodes, best first, until a bound is reached.
+
+    Args:
+        frozen: the frozen input.
+        target: what is attributed.
+        max_expansions: how many nodes to expand, the target not counted. A round keeps that many children at most.
+        nodes: "position": a node is a component at one position. "component": at all positions at once, which gives
+            shorter lists and costs n_token times as much to take back through an MLP.
+        min_value: do not expand nodes whose absolute value is below this, in the target's unit.
+        min_share: nor below this share of the target's absolute value.
+        batch: how many of the largest nodes are expanded together; 1 is strictly best-first, more is faster.
+        progress: called with (expansions done, expansions allowed, what is being done).
+
+    Memory: for each expanded node one vector (d_model numbers; n_token · d_model for whole components), and for each
+    round batch · n_component · n_token numbers.
+
+    Raises:
+        UsageError: a bound that makes no sense, or a position outside the prompt.
+        CheckFailedError: a node that misses the sum of its children and remainder by more than `frozen.tolerance`
+            of the tree's absolute mass.
+    """
+    _check_bounds(max_expansions, batch, min_value, min_share)
+    if nodes not in EXPANDERS:
+        raise UsageError(f'nodes must be "position" or "component", not "{nodes}".')
+    linear = resolve(frozen, target)
+    expander, growing = EXPANDERS[nodes](frozen, linear), _Growing(frozen, linear, keep=max_expansions)
+    growing.add(expander.target())
+    threshold, done = max(min_value, min_share * abs(linear.value)), 0
+    while done < max_expansions:
+        chosen = growing.largest(min(batch, max_expansions - done), threshold)
+        if not len(chosen.rows):
+            break
+        for children in expander.round(chosen):
+            growing.add(children)
+        done += len(chosen.rows)
+        if progress is not None:
+            progress(done, max_expansions, "expanding paths")
+    return growing.finish(target, nodes)
+
+
+class _Growing:
+    """The tree while it grows: columns of numbers with one row for each node kept, row 0 being the target."""
+
+    def __init__(self, frozen: Frozen, linear: Linear, keep: int):
+        self.frozen, self.linear, self.keep = frozen, linear, keep
+        self.parent, self.component = _Column(np.int64, -1), _Column(np.int64, TARGET)
+        self.position, self.value = _Column(np.int64, linear.position), _Column(np.float64, linear.value)
+        self.factor, self.remainder = _Column(np.float64, 1.0), _Column(np.float64, np.nan)
+        self.vectors: dict[int, Tensor] = {}
+        self.gap = 0.0
+        self.frontier, self.waiting = np.empty(0, np.int64), np.empty(0)
+        self.reads = np.array([component.reads for component in frozen.layout.components])
+
+    def add(self, children: Children) -> None:
+        """Keep a round's largest children as nodes, and put what is left of each parent into its remainder."""
+        values, constants = children.values.double(), children.constants.double().cpu().numpy()
+        flat = values.flatten()
+        kept = flat.abs().topk(min(self.keep, len(flat))).indices.sort().values
+        kept_values = flat[kept].cpu().numpy()
+        row, place, component = np.unravel_index(kept.cpu().numpy(), values.shape)
+        sums, parents = values.sum((1, 2)).cpu().numpy(), children.parents
+        self.gap = max(self.gap, float(np.abs(self.value[parents] - sums - constants).max()))
+        self.remainder[parents] = sums - np.bincount(row, kept_values, len(parents))
+        self.vectors.update(zip(parents.tolist(), children.vectors, strict=True))
+        factors = children.factors.cpu().numpy()[row, place]
+        self._append(parents[row], component, children.positions[row, place], kept_values, factors)
+        own = np.flatnonzero(constants)
+        self._append(
+            parents[own],
+            np.full(len(own), OWN_BIAS),
+            self.position[parents[own]],
+            constants[own],
+            np.ones(len(own)),
+        )
+
+    def largest(self, n: int, threshold: float) -> Nodes:
+        """The n largest nodes that can be expanded and have not been, no smaller than the threshold."""
+        order = np.argsort(-self.waiting, kind="stable")[:n]
+        order = order[self.waiting[order] >= threshold]
+        rows = self.frontier[order]
+        self.frontier, self.waiting = np.delete(self.frontier, order), np.delete(self.waiting, order)
+        shared = [self.vectors[parent] for parent in self.parent[rows].tolist()]
+        covectors = torch.stack(shared) if shared else self.linear.covector[:0]
+        factors = torch.from_numpy(self.factor[rows]).to(covectors).reshape(-1, *[1] * (covectors.ndim - 1))
+        return Nodes(rows, self.component[rows], self.position[rows], covectors * factors)
+
+    def finish(self, target: Target, nodes: str) -> PathTree:
+        """The tree as a result, its conservation checked against its absolute mass."""
+        value, parent, remainder = self.value.all(), self.parent.all(), self.remainder.all()
+        is_leaf = ~np.isin(np.arange(len(value)), parent)
+        mass = float(np.abs(value[is_leaf]).sum() + np.abs(remainder[np.isfinite(remainder)]).sum())
+        error = self.gap / mass if mass else self.gap
+        if not error <= self.frozen.tolerance:
+            raise CheckFailedError(
+                f"A node of the path tree misses the sum of its children by {self.gap:.2e}, {error:.1e} of the tree's "
+                f"absolute mass; tolerance {self.frozen.tolerance:.0e}."
+            )
+        return PathTree(
+            target=self.linear.name,
+            unit=self.linear.unit,
+            definition=target,
+            nodes=nodes,
+            tokens=self.frozen.labels,
+            token_ids=self.frozen.tokens.cpu().numpy(),
+            components=self.frozen.layout.names,
+            parent=parent,
+            component=self.component.all(),
+            position=self.position.all(),
+            value=value,
+            remainder=remainder,
+            error=error,
+        )
+
+    def _append(
+        self, parent: np.ndarray, component: np.ndarray, position: np.ndarray, value: np.ndarray, factor: np.ndarray
+    ) -> None:
+        first = len(self.value)
+        self.parent.extend(parent)
+        self.component.extend(component)
+        self.position.extend(position)
+        self.value.extend(value)
+        self.factor.extend(factor)
+        self.remainder.extend(np.full(len(parent), np.nan))
+        can_grow = np.flatnonzero((component >= 0) & self.reads[component] & (value != 0))
+        self.frontier = np.concatenate([self.frontier, first + can_grow])
+        self.waiting = np.concatenate([self.waiting, np.abs(value[can_grow])])
+
+
+class _Column:
+    """A numpy array that grows, its room doubled when it is full."""
+
+    def __init__(self, dtype: type, first: float):
+        self._room = np.array([first], dtype)
+        self._length = 1
+
+    def extend(self, values: np.ndarray) -> None:
+        needed = self._length + len(values)
+        if needed > len(self._room):
+            self._room = np.concatenate([self._room, np.empty(needed, self._room.dtype)])
+        self._room[self._length : needed] = values
+        self._length = needed
+
+    def all(self) -> np.ndarray:
+        return self._room[: self._length].copy()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return self._room[rows]
+
+    def __setitem__(self, rows: np.ndarray, values: np.ndarray) -> None:
+        self._room[rows] = values
+
+
+def _check_bounds(max_expansions: int, batch: int, min_value: float, min_share: float) -> None:
+    if max_expansions < 1 or batch < 1:
+        raise UsageError(f"max_expansions and batch must be at least 1, not {max_expansions} and {batch}.")
+    if not (min_value >= 0 and min_share >= 0):
+        raise UsageError(f"min_value and min_share must not be negative, but are {min_value} and {min_share}.")
