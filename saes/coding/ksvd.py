@@ -16,7 +16,7 @@ from saes.coding.shapes import check, check_k, unit
 Refit = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(signals, codes, dictionary) -> new dictionary of atoms of length 1; updates the codes in place to go with it."""
 
-TWIN, WEAK = 0.9, 0.2
+TWIN, WEAK = 0.9, 0.3
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Learned:
     errors: tuple[float, ...]
     """Mean ‖y − x D‖² after each iteration."""
     replaced: int
-    """How many times a useless atom was pointed along a large residual."""
+    """How many times a useless atom was pointed along the residuals."""
 
 
 def ksvd(
@@ -39,8 +39,8 @@ def ksvd(
 
     The dictionary step never increases the error while the supports stand.
 
-    Starts from signals drawn at random; an atom that is hardly used, or repeats another, is pointed along the largest
-    residual during the first two thirds of the iterations. Aharon, Elad and Bruckstein 2006.
+    Starts from signals drawn at random; an atom that is hardly used, or repeats another, is pointed along a principal
+    direction of the residuals during the first two thirds of the iterations. Aharon, Elad and Bruckstein 2006.
 
     Raises `UsageError` for fewer signals than atoms.
     """
@@ -105,17 +105,17 @@ def _refit_at_once(signals: Tensor, codes: Tensor, dictionary: Tensor) -> Tensor
     return fitted / length[:, None]
 
 
-def _replace(signals: Tensor, codes: Tensor, dictionary: Tensor) -> tuple[Tensor, " int"]:
-    """Point useless atoms along the largest residuals, which are what the dictionary lacks.
+def _replace(signals: Tensor, codes: Tensor, dictionary: Tensor) -> tuple[Tensor, int]:
+    """Point useless atoms along the principal directions of the residuals, which are what the dictionary lacks.
 
+    (The single worst residual is usually that of a signal with more than k features: a mixture, no feature.)
     Useless: unused, of under `WEAK` times the median energy, or the weaker of two atoms with a cosine above `TWIN`.
     """
     energy, residual = codes.square().sum(0), signals - codes @ dictionary
     stronger = energy.unsqueeze(0) > energy.unsqueeze(1)
     twin = (((dictionary @ dictionary.T).abs() > TWIN) & stronger).any(dim=1)
-    useless = (twin | (energy <= WEAK * energy.median())).nonzero().squeeze(1)
-    worst = residual.square().sum(1).topk(len(useless)).indices
+    useless = (twin | (energy <= WEAK * energy.median())).nonzero().squeeze(1)[: dictionary.shape[1]]
+    lacking = torch.linalg.eigh(residual.T @ residual).eigenvectors.T.flip(0)
     dictionary = dictionary.clone()
-    if len(useless) and residual[worst].norm(dim=1).all():
-        dictionary[useless] = unit(residual[worst])[0]
+    dictionary[useless] = lacking[: len(useless)]
     return dictionary, len(useless)

@@ -1,0 +1,222 @@
+"""Does a sparse autoencoder fail, or is the problem hard? One problem, every method from an oracle down to chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from analyses.superposition.base import Check, Progress, Study, trained
+from analyses.superposition.recovery import METRICS, judge
+from interp import toy
+from interp.provenance import Stopwatch
+from interp.results import Result
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from interp.report import Figure, Section
+
+PROBLEMS = ("packed directions", "trained toy model")
+TOLERANCE = 0.1
+"""The coders stop at a residual of this fraction of a signal's length."""
+METHODS = ("true dictionary, OMP", "K-SVD", "MOD", "TopK autoencoder", "L1 autoencoder", "random dictionary, OMP")
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """Features active with probability `density` and values of 0.5 to 1.5; coders with `k` atoms per signal."""
+
+    features: int = 64
+    hidden: int = 32
+    density: float = 0.05
+    k: int = 4
+    l1: float = 0.3
+    signals: int = 4000
+    sae_steps: int = 2500
+    seeds: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder(Study):
+    """Every metric of every method."""
+
+    title = "Can a dictionary be found?"
+    limitations = (
+        "The autoencoders are the plainest of their kind, with one setting each; they see fresh data at every step, "
+        "the classical methods a fixed set.",
+        "Autoencoder codes are non-negative, those of OMP and K-SVD signed. A trained toy model puts features into "
+        "antipodal pairs, and to a signed code a pair is one atom: there K-SVD finds the lines but not their two ends.",
+    )
+
+    config: Config
+    scores: Float[np.ndarray, "problems methods seeds metrics"]
+    coherence: Float[np.ndarray, "problems seeds"]
+
+    def score(self, problem: str, method: str, metric: str) -> Float[np.ndarray, " seeds"]:
+        """One metric of one method."""
+        return self.scores[PROBLEMS.index(problem), METHODS.index(method), :, METRICS.index(metric)]
+
+    def finding(self) -> str:
+        """Best learner against autoencoders and chance."""
+        ksvd, topk, l1, chance = (self.score(PROBLEMS[0], METHODS[i], "matched cosine").mean() for i in (1, 3, 4, 5))
+        return (
+            f"{self.config.features} directions in {self.config.hidden} dimensions: K-SVD finds them with a matched "
+            f"cosine "
+            f"of {ksvd:.3f}, autoencoders with {topk:.2f} (TopK) and {l1:.2f} (L1), chance is {chance:.2f} "
+            f"({self.config.seeds} seeds)."
+        )
+
+    def sections(self) -> tuple[Section, ...]:
+        """A figure and a table for each problem."""
+        from interp.report import How, Section, Table
+
+        how = How(
+            "Matched cosine: one-to-one matching of features and atoms of largest total |cosine|; features without an "
+            "atom count 0. Firing F1: of 'the matched atom is used' for 'the feature is active'. FVU: fraction of "
+            "variance unexplained, which rewards the wrong thing: dense codes explain more and mean less.",
+            "K-SVD: Aharon, Elad, Bruckstein 2006; OMP: Tropp 2004",
+        )
+        sections = []
+        for index, problem in enumerate(PROBLEMS):
+            mean, spread = self.scores[index].mean(1), self.scores[index].std(1, ddof=1 if self.config.seeds > 1 else 0)
+            columns = ("method", *(name for metric in METRICS for name in (metric, f"± {metric}")))
+            rows = tuple(
+                (method, *(float(x) for pair in zip(mean[m], spread[m], strict=True) for x in pair))
+                for m, method in enumerate(METHODS)
+            )
+            table = Table(
+                columns,
+                rows,
+                caption="Mean and standard deviation over seeds.",
+                formats={c: ".3f" for c in columns[1:]},
+            )
+            claim = (
+                f"Coherence {self.coherence[index].mean():.2f}; the oracle's firing F1, {mean[0, 2]:.2f}, is the "
+                f"ceiling and "
+                f"a matched cosine of {mean[-1, 0]:.2f} the floor."
+            )
+            sections.append(Section(f"problem-{index}", problem.capitalize(), claim, (self._bars(index), table), how))
+        return tuple(sections)
+
+    def _bars(self, index: int) -> Figure:
+        from interp.report import figures
+
+        return figures.bars(
+            f"cosine-{index}",
+            METHODS,
+            self.scores[index, :, :, 0].mean(1),
+            errors=self.scores[index, :, :, 0].std(1),
+            caption=f"Matched cosine, mean over {self.config.seeds} seeds; error bars are standard deviations. The "
+            f"last bar "
+            "is chance.",
+            alt="K-SVD is near one, autoencoders below it, a random dictionary near 0.4.",
+            axes=("method", "matched cosine"),
+        )
+
+
+def run(config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None) -> Ladder:
+    """Both problems, all methods, all seeds."""
+    watch = Stopwatch()
+    found = [_problem(config, dictionaries) for dictionaries in (_packed(config), _from_toys(config, device, progress))]
+    scores, coherence = np.stack([s for s, _ in found]), np.stack([c for _, c in found])
+    result = Ladder((), watch.provenance(command=command, seed=config.seed, device=device), config, scores, coherence)
+    return Ladder(_checks(result), result.provenance, config, scores, coherence)
+
+
+def _checks(result: Ladder) -> tuple[Check, ...]:
+    packed, trained_toy = ({m: result.score(problem, m, "matched cosine") for m in METHODS} for problem in PROBLEMS)
+    oracle = float(result.score(PROBLEMS[0], METHODS[0], "firing F1").min())
+    chance = max(float(value[METHODS[5]].max()) for value in (packed, trained_toy))
+    learned = min(float(value[m].min()) for value in (packed, trained_toy) for m in METHODS[3:5])
+    signed = float((trained_toy[METHODS[3]] - trained_toy["K-SVD"]).min())
+    return (
+        Check("packed: K-SVD, least matched cosine", "above 0.98", float(packed["K-SVD"].min()), 0.98, 1),
+        Check("packed: true dictionary with OMP, least firing F1", "the ceiling", oracle, 0.85, 1),
+        Check("random dictionary, largest matched cosine", "chance, about 0.4", chance, 0.3, 0.5),
+        Check("autoencoders, least matched cosine", "far above chance", learned, 0.8, 1),
+        Check(
+            "toy model: TopK autoencoder minus K-SVD, least", "above 0: antipodal features need signs", signed, 0.05, 1
+        ),
+    )
+
+
+def _packed(config: Config) -> Tensor:
+    """(seeds, features, hidden): directions of length 1 near Welch's bound."""
+    import torch
+
+    from saes import coding
+
+    generators = [torch.Generator().manual_seed((config.seed << 20) + s) for s in range(config.seeds)]
+    found = [coding.packed_dictionary(config.features, config.hidden, generator=g) for g in generators]
+    return torch.stack(found)
+
+
+def _from_toys(config: Config, device: str, progress: Progress | None) -> Tensor:
+    """(seeds, features, hidden): the feature directions of toy models trained on such data."""
+    import torch
+
+    grid = toy.Config(
+        config.features,
+        config.hidden,
+        density=(config.density,),
+        starts=config.seeds,
+        lr=5e-3,
+        steps=3000,
+        seed=config.seed,
+    )
+    models = trained(grid, what="toy models", device=device, progress=progress)
+    return torch.from_numpy(models.features_in[0].copy())
+
+
+def _problem(config: Config, dictionaries: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(methods, seeds, metrics), and the coherence of every seed's dictionary."""
+    import torch
+
+    from analyses.superposition.autoencoders import fit
+    from saes import coding
+
+    stream = torch.Generator().manual_seed((config.seed << 20) + 777)
+
+    def draw(count: int) -> Tensor:
+        """(seeds, count, features) coefficients."""
+        shape = (config.seeds, count, config.features)
+        active = torch.rand(shape, generator=stream) < config.density
+        return active * (torch.rand(shape, generator=stream) + 0.5)
+
+    def batches() -> Tensor:
+        return draw(512) @ dictionaries
+
+    train, test = draw(config.signals) @ dictionaries, draw(config.signals)
+    settings: tuple[dict[str, Any], ...] = ({"k": config.k}, {"k": None, "l1": config.l1})
+    models = [fit(batches, config.features, steps=config.sae_steps, generator=stream, **s) for s in settings]
+    by_seed = []
+    for s in range(config.seeds):
+        h = test[s] @ dictionaries[s]
+        learned = _classical(config, dictionaries[s], train[s], stream)
+        # Enough atoms for nearly every signal; the coder stops by itself when nothing is left to explain.
+        codes = [(d, coding.omp(h, d, 2 * config.k, tolerance=TOLERANCE)) for d in learned]
+        codes = [(d, f, f @ d) for d, f in codes]
+        latents = [(m, m.encode(h.expand(config.seeds, -1, -1))) for m in models]
+        codes[3:3] = [(m.decoder[s], f[s], m.decode(f)[s]) for m, f in latents]
+        by_seed.append([_judge(dictionaries[s], test[s], h, *each) for each in codes])
+    return np.swapaxes(np.array(by_seed), 0, 1), np.array([coding.coherence(d) for d in dictionaries])
+
+
+def _classical(config: Config, true: Tensor, train: Tensor, generator: torch.Generator) -> list[Tensor]:
+    """The true dictionary, what K-SVD and MOD learn from `train`, and a random one."""
+    from saes import coding
+
+    learners: tuple[Callable[..., coding.Learned], ...] = (coding.ksvd, coding.mod)
+    learned = [learn(train, config.features, config.k, generator=generator).dictionary for learn in learners]
+    return [true, *learned, coding.random_dictionary(config.features, config.hidden, generator=generator)]
+
+
+def _judge(true: Tensor, active: Tensor, h: Tensor, found: Tensor, codes: Tensor, rebuilt: Tensor) -> np.ndarray:
+    unexplained = float((h - rebuilt).square().sum() / (h - h.mean(0)).square().sum())
+    return judge(true.numpy(), active.numpy(), found.numpy(), codes.numpy(), unexplained)

@@ -1,0 +1,103 @@
+"""`interp toy`: a study of superposition toy models, checked against theory and the paper."""
+
+from __future__ import annotations
+
+import dataclasses
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
+
+from interp.cli import console, options
+from interp.cli.deliver import deliver, output_folder, write_report
+from interp.cli.lazy import use
+from interp.errors import CheckFailedError, UsageError, nearest
+
+HELP = "superposition toy models: one of the paper's figures, or all, with pass or fail for each number"
+EXAMPLE = "interp toy geometry --out out/toy"
+
+ALL = "all"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The study, its size, and where the report goes."""
+    studies = use("analyses.superposition").STUDIES
+    parser.add_argument("study", metavar="STUDY", help=f"{', '.join(studies)}; or {ALL}")
+    text = "change one setting of the study, such as density=0.5,0.1 or steps=2000; may be given again"
+    parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=text)
+    parser.add_argument("--full", action="store_true", help="the paper's size where the usual one is smaller (minutes)")
+    options.add_out(parser, "out/toy", "folder for result.json, arrays.safetensors, report.html and index.html")
+    options.add_seed(parser)
+    parser.add_argument("--device", default="cpu", help='where models are trained, such as "cpu" or "cuda:0"')
+
+
+def run(args: Namespace) -> int:
+    """Run, save, report; exit code 4 if a number lies outside its band (the report is written all the same)."""
+    superposition = use("analyses.superposition")
+    if args.study == ALL:
+        return _run_all(args, tuple(superposition.STUDIES))
+    module = superposition.study(args.study)
+    config = _config(module, args)
+    with output_folder(args.out) as folder:
+        result = _run(module, config, args)
+        deliver(result, folder, args)
+    return _verdict([(args.study, result)])
+
+
+def _run_all(args: Namespace, names: tuple[str, ...]) -> int:
+    """Every study into a folder of its own name, and one index."""
+    if args.set:
+        raise UsageError("--set changes one study's settings; name that study instead of all")
+    results, superposition = [], use("analyses.superposition")
+    with output_folder(args.out) as folder:
+        for name in names:
+            module = superposition.study(name)
+            result = _run(module, _config(module, args), args)
+            result.save(folder / name)
+            write_report(result, folder / name)
+            results.append((name, result))
+            if not (args.json or args.quiet):
+                console.say(f"{name}: {result.summary()}")
+        index = Path(use("interp.report").write_index(folder))
+    if args.json:
+        console.say_json({"index": str(index), "studies": {name: result.to_dict() for name, result in results}})
+    else:
+        console.say(str(index))
+    return _verdict(results)
+
+
+def _run(module: Any, config: Any, args: Namespace) -> Any:
+    with console.progress(quiet=args.quiet) as progress:
+        return module.run(config, device=args.device, command=args.command, progress=progress)
+
+
+def _verdict(results: list[tuple[str, Any]]) -> int:
+    """0, or 4 with the failures on stderr."""
+    failed = [f"{name}: {result.failures()}" for name, result in results if not result.passed]
+    for line in failed:
+        console.complain(f"out of its band: {line}")
+    return CheckFailedError.exit_code if failed else 0
+
+
+def _config(module: Any, args: Namespace) -> Any:
+    """The study's configuration with --full, --seed and every --set applied."""
+    base = module.FULL if args.full and hasattr(module, "FULL") else module.Config()
+    changes: dict[str, Any] = {"seed": args.seed}
+    for setting in args.set:
+        name, equals, text = setting.partition("=")
+        known = [field.name for field in dataclasses.fields(base) if field.name != "seed"]
+        if not equals or name not in known:
+            hint = nearest(name, known)
+            raise UsageError(f'--set "{setting}" names no setting of {args.study}{hint} (settings: {", ".join(known)})')
+        changes[name] = _read(text, getattr(base, name), name)
+    return dataclasses.replace(base, **changes)
+
+
+def _read(text: str, like: Any, name: str) -> Any:
+    """`text` as a value of the kind that `like` is: a whole number, a number, or numbers with commas between."""
+    if isinstance(like, tuple):
+        return tuple(_read(part, like[0], name) for part in text.split(","))
+    try:
+        return type(like)(text)
+    except ValueError as error:
+        kind = "a whole number" if isinstance(like, int) else "a number"
+        raise UsageError(f'--set {name}: "{text}" is not {kind}') from error
