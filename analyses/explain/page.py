@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyses.explain.path_sections import path_sections, quoted
 from interp.report import Download, Figure, How, Note, Page, Section, Table, Tokens, visible
 from interp.report.figures import bars, heatmap, lines
 
@@ -21,9 +22,9 @@ HEADS_DRAWN = 4
 def page(result: Explanation) -> Page:
     """The whole report."""
     config = result.config
-    against = f" rather than {_quoted(config.versus)}" if config.versus else ""
+    against = f" rather than {quoted(config.versus)}" if config.versus else ""
     return Page(
-        title=f"Why {_quoted(config.target)}{against}?",
+        title=f"Why {quoted(config.target)}{against}?",
         finding=finding(result),
         status=_status(result),
         sections=sections(result),
@@ -43,13 +44,15 @@ LIMITATIONS = (
     "The final norm's scale is held at its value on this prompt. Changing one component would change it too.",
     "The logit lens reads intermediate layers with an unembedding made for the last one; it shows what could be read "
     "there, not what the model uses.",
+    "Path values hold attention patterns, norm scales and MLP gates at their values on this prompt: how a head came to "
+    "look where it looks is not part of its path's value (the section on attention decomposes that apart).",
     "This is one prompt. Nothing here says how the model behaves on others.",
 )
 
 
 def sections(result: Explanation) -> tuple[Section, ...]:
     """The sections in reading order."""
-    return (_prediction(result), _layers(result), _components(result), _heads(result))
+    return (_prediction(result), _layers(result), _components(result), _heads(result), *path_sections(result))
 
 
 def finding(result: Explanation) -> str:
@@ -59,9 +62,9 @@ def finding(result: Explanation) -> str:
     if config.versus:
         preferred, other = (config.target, config.versus) if total >= 0 else (config.versus, config.target)
         odds = f"{math.exp(abs(total)):,.0f}" if abs(total) < 50 else f"10^{abs(total) / math.log(10):.0f}"
-        claim = f"prefers {_quoted(preferred)} to {_quoted(other)} by {abs(total):.2f} logits ({odds} to 1)"
+        claim = f"prefers {quoted(preferred)} to {quoted(other)} by {abs(total):.2f} logits ({odds} to 1)"
     else:
-        claim = f"gives {_quoted(config.target)} a logit of {total:.2f}"
+        claim = f"gives {quoted(config.target)} a logit of {total:.2f}"
     return (
         f"After this prompt {result.provenance.model} {claim}; the largest direct contributions are "
         f"{first} ({most:+.2f}) and {second} ({next_most:+.2f}), and all {len(result.direct.labels)} sum to "
@@ -94,7 +97,7 @@ def _prediction(result: Explanation) -> Section:
         {"probability": ".2%"},
         tokens=("token",),
     )
-    claim = f"The likeliest next token is {_quoted(likeliest)}, with probability {probability:.1%}."
+    claim = f"The likeliest next token is {quoted(likeliest)}, with probability {probability:.1%}."
     return Section("prediction", "What the model says", claim, (strip, table))
 
 
@@ -102,7 +105,7 @@ def _layers(result: Explanation) -> Section:
     lens = result.lens
     at = result.position
     rows = np.arange(len(lens.labels)) - 1
-    series = {_quoted(token): lens.logits[:, at, i] for i, token in enumerate(lens.tracked)}
+    series = {quoted(token): lens.logits[:, at, i] for i, token in enumerate(lens.tracked)}
     drawn = lines(
         "lens",
         rows,
@@ -113,7 +116,7 @@ def _layers(result: Explanation) -> Section:
         axes=("layer", "logit"),
     )
     first = int(np.argmax(lens.ranks[:, at, 0] == 0)) if (lens.ranks[:, at, 0] == 0).any() else None
-    target = _quoted(lens.tracked[0])
+    target = quoted(lens.tracked[0])
     claim = (
         f"{target} becomes the likeliest token after {lens.labels[first]}."
         if first is not None
@@ -226,7 +229,3 @@ def _one_head(result: Explanation, view: HeadView) -> tuple[Figure, Tokens]:
 def _late(by_layer: np.ndarray) -> bool:
     half = len(by_layer) // 2
     return float(np.abs(by_layer[half:]).sum()) > float(np.abs(by_layer[:half]).sum())
-
-
-def _quoted(token: str | None) -> str:
-    return f"“{visible(token or '')}”"

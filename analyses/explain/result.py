@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interp.attribution.results import Attribution, Direct, LogitLens
+from interp.attribution.paths import PathTree
+from interp.attribution.results import Attribution, Direct, LogitLens, Orders, Sources, Verification
 from interp.provenance import Provenance
 from interp.results import Result
 
@@ -15,12 +16,17 @@ if TYPE_CHECKING:
     from interp.report import Page
 
 
+GROUPS = ("path", "token", "component")
+
+
 @dataclass(frozen=True, eq=False)
 class Config(Result):
     """What is explained.
 
     `target` and `versus` are texts of exactly one token; without `versus` the logit of `target` itself is explained.
-    `position` is where the prediction is read, negative from the end; `top` how many components are shown one by one.
+    `position` is where the prediction is read, negative from the end; `top` how many components, paths and cuts are
+    shown one by one; `max_expansions` bounds the path tree. `group` says how its paths are listed: one by one ("path"),
+    summed by the token they begin at ("token"), or by their components whatever the positions ("component").
     """
 
     prompt: str
@@ -28,6 +34,8 @@ class Config(Result):
     versus: str | None = None
     position: int = -1
     top: int = 10
+    max_expansions: int = 300
+    group: str = "path"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +46,23 @@ class HeadView(Result):
     contribution: float
     pattern: np.ndarray
     by_source: Attribution
+
+
+@dataclass(frozen=True, eq=False)
+class Hop(Result):
+    """A step of a listed path through one head: why it looks from `query` to `key`.
+
+    `attention` is the query's row of the pattern; `score` the pre-softmax score, `top_pairs` its largest terms as
+    (query writer, key writer, value), and `error` the relative error of their sum.
+    """
+
+    head: str
+    query: int
+    key: int
+    attention: np.ndarray
+    score: float
+    top_pairs: tuple[tuple[str, str, float], ...]
+    error: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +83,11 @@ class Explanation(Result):
     direct: Direct
     lens: LogitLens
     heads: tuple[HeadView, ...]
+    sources: Sources
+    orders: Orders
+    tree: PathTree
+    hops: tuple[Hop, ...]
+    verification: Verification | None
 
     @property
     def total(self) -> float:
@@ -67,7 +97,9 @@ class Explanation(Result):
     @property
     def error(self) -> float:
         """The largest relative error of any decomposition in this explanation."""
-        return max(self.logit_error, self.direct.error, self.lens.error, *(head.by_source.error for head in self.heads))
+        whole = (self.logit_error, self.direct.error, self.lens.error, self.sources.error, self.orders.error)
+        parts = (*(head.by_source.error for head in self.heads), *(hop.error for hop in self.hops))
+        return max(*whole, self.tree.error, *parts)
 
     def summary(self) -> str:
         """The finding in a few lines of text."""
@@ -75,10 +107,12 @@ class Explanation(Result):
 
         largest = "\n".join(f"  {name:<8} {value:+.3f}" for name, value in self.direct.top(self.config.top))
         sums = f"sum of all {len(self.direct.labels)} direct contributions {self.total:+.6f}"
+        paths = "\n".join(f"  {path}" for path in self.tree.paths(self.config.top))
         return (
             f"{finding(self)}\n"
             f"Largest direct contributions, in logits:\n{largest}\n"
-            f"{sums}, the model's own {self.direct.value:+.6f}, relative error {self.direct.error:.1e}"
+            f"{sums}, the model's own {self.direct.value:+.6f}, relative error {self.direct.error:.1e}\n"
+            f"Largest complete paths, in logits:\n{paths}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,6 +126,7 @@ class Explanation(Result):
             "model_value": self.direct.value,
             "error": self.error,
             "contributions": dict(self.direct.top(self.config.top)),
+            "paths": {" <- ".join(path.components): path.value for path in self.tree.paths(self.config.top)},
         }
 
     def page(self) -> Page:

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
-from analyses.explain.result import Config, Explanation, HeadView
+from analyses.explain.result import GROUPS, Config, Explanation, HeadView, Hop
 from interp import attribution
 from interp.attribution.frozen import Frozen
-from interp.attribution.results import Direct
+from interp.attribution.paths import PathTree
+from interp.attribution.results import Direct, Verification
 from interp.attribution.targets import LogitTarget
 from interp.errors import UsageError
 from interp.model import Model
 from interp.provenance import Stopwatch
 
 Progress = Callable[[int, int, str], None]
-STEPS = ("freezing the prompt", "direct contributions", "logit lens", "heads", "done")
+MAX_ORDER = 12
+"""Paths through more components than this are gathered in one entry of `orders`."""
+STEPS = (
+    "freezing the prompt",
+    "direct contributions",
+    "logit lens",
+    "heads",
+    "sweeps",
+    "paths",
+    "cutting paths",
+    "done",
+)
 
 
 def run(
@@ -33,6 +46,8 @@ def run(
         UsageError: an empty prompt, one beyond the context, a position outside it, or a target that is not one token.
         CheckFailedError: a decomposition that does not sum to what it decomposes.
     """
+    if config.group not in GROUPS:
+        raise UsageError(f'group must be one of {", ".join(GROUPS)}, not "{config.group}".')
     watch, step = Stopwatch(), _steps(progress)
     target = _target(model, config)
     tokens = _tokens(model, config)
@@ -45,8 +60,14 @@ def run(
     lens = attribution.logit_lens(model, tokens, [token for token in (config.target, config.versus) if token])
     step(3)
     heads = _heads(frozen, target, direct, config.top)
-    next_tokens, next_probabilities = _continuations(frozen, position)
     step(4)
+    sources, orders = attribution.sources(frozen, target), attribution.orders(frozen, target, max_order=MAX_ORDER)
+    step(5)
+    tree = attribution.path_tree(frozen, target, config.max_expansions)
+    step(6)
+    verification = _verification(model, tree, frozen, config.top, seed or 0)
+    next_tokens, next_probabilities = _continuations(frozen, position)
+    step(7)
     return Explanation(
         config=config,
         provenance=watch.provenance(command=command, seed=seed, **model.identity()),
@@ -58,6 +79,11 @@ def run(
         direct=direct,
         lens=lens,
         heads=heads,
+        sources=sources,
+        orders=orders,
+        tree=tree,
+        hops=_hops(frozen, tree, config.top),
+        verification=verification,
     )
 
 
@@ -83,6 +109,40 @@ def _heads(frozen: Frozen, target: LogitTarget, direct: Direct, top: int) -> tup
         pattern = frozen.blocks[layer].pattern[head].cpu().numpy()
         found.append(HeadView(f"L{layer}H{head}", float(contributions[layer, head]), pattern, split))
     return tuple(found)
+
+
+def _verification(model: Model, tree: PathTree, frozen: Frozen, top: int, seed: int) -> Verification | None:
+    """The largest paths cut; None where the tree is too small to hold one that begins at an embedding."""
+    begins = any(tree.components[c].endswith("embed") for c in tree.component.tolist() if c >= 0)
+    return attribution.verify(model, tree, top, frozen=frozen, seed=seed) if begins else None
+
+
+def _hops(frozen: Frozen, tree: PathTree, top: int) -> tuple[Hop, ...]:
+    """Every step through a head on the `top` largest paths, once each, in the order of the paths."""
+    steps: dict[tuple[int, int, int], None] = {}
+    for row in tree.largest(top).tolist():
+        rows = tree.rows_above(row)
+        for reader, source in zip(rows[1:], rows, strict=False):
+            component = int(tree.component[reader])
+            if frozen.layout.components[component].kind == "head":
+                steps[component, int(tree.position[reader]), int(tree.position[source])] = None
+    return tuple(_hop(frozen, *step) for step in list(steps)[:top])
+
+
+def _hop(frozen: Frozen, component: int, query: int, key: int, pairs: int = 8) -> Hop:
+    head = frozen.layout.components[component]
+    found = attribution.scores(frozen, head.layer, head.head, query, key)
+    n = len(found.writers)
+    order = np.argsort(-np.abs(found.array), kind="stable")[:pairs].tolist()
+    return Hop(
+        head=head.name,
+        query=query,
+        key=key,
+        attention=frozen.blocks[head.layer].pattern[head.head, query].cpu().numpy(),
+        score=found.value,
+        top_pairs=tuple((found.writers[i // n], found.writers[i % n], float(found.array[i])) for i in order),
+        error=found.error,
+    )
 
 
 def _continuations(frozen: Frozen, position: int, k: int = 10) -> tuple[tuple[str, ...], tuple[float, ...]]:

@@ -151,7 +151,7 @@ class PathTree(Shown, Result):
         shown = self._heaviest(k)
         index = {row: i for i, row in enumerate(shown)}
         return icicle(
-            "paths",
+            "path-tree",
             [self.name(row) for row in shown],
             [index[int(self.parent[row])] if row else -1 for row in shown],
             self.value[shown],

@@ -242,7 +242,7 @@ class Verification(Shown, Result):
         from interp.report.figures import scatter
 
         return scatter(
-            "verification",
+            "cuts",
             self.predicted,
             self.actual,
             caption=f"Each point is a path cut at its first component, baseline: {self.baseline}. Rank correlation "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import Any
 
 from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
@@ -25,6 +28,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--position", type=int, default=-1, metavar="N", help=text)
     text = "how many components the report shows one by one (default: 10)"
     parser.add_argument("--top", type=options.positive, default=10, metavar="N", help=text)
+    text = "how far the tree of paths is grown (default: 300)"
+    parser.add_argument("--max-expansions", type=options.positive, default=300, metavar="N", help=text)
+    text = "list paths one by one, or summed by first token or by components (default: path)"
+    parser.add_argument("--group", choices=("path", "token", "component"), default="path", help=text)
     options.add_out(parser, "out/explain", "folder for result.json, arrays.safetensors, report.html and index.html")
     options.add_seed(parser)
     options.add_model(parser)
@@ -35,10 +42,25 @@ def run(args: Namespace) -> int:
     with output_folder(args.out) as folder:
         explain = use("analyses.explain")
         config = explain.Config(
-            prompt=args.prompt, target=args.target, versus=args.versus, position=args.position, top=args.top
+            prompt=args.prompt,
+            target=args.target,
+            versus=args.versus,
+            position=args.position,
+            top=args.top,
+            max_expansions=args.max_expansions,
+            group=args.group,
         )
         model = use("interp.model").load(args.model, dtype=args.dtype, device=args.device)
         with console.progress(quiet=args.quiet) as progress:
             result = explain.run(model, config, command=args.command, seed=args.seed, progress=progress)
         deliver(result, folder, args)
+        _write_graph(result, folder)
     return 0
+
+
+def _write_graph(result: Any, folder: Path) -> None:
+    """The path tree beside the report, in the form that attribution-graph viewers read."""
+    slug = f"interp-{result.provenance.model.rpartition('/')[2]}"
+    graph = use("interp.attribution").neuronpedia_graph(result.tree, slug=slug, scan=result.provenance.model)
+    content = json.dumps(graph, ensure_ascii=False, allow_nan=False)
+    use("interp.results").write_atomic(folder / "graph.json", content.encode())

@@ -1,0 +1,191 @@
+"""The sections on paths: where a prediction comes from, by which chains, why heads look there, and if it is causal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.report import How, Note, Section, Table, Tokens, visible
+from interp.report.blocks import Block
+from interp.report.figures import bars
+
+if TYPE_CHECKING:
+    from analyses.explain.result import Explanation, Hop
+
+HOPS_DRAWN = 4
+FROZEN = (
+    "Attention patterns, norm scales and MLP gates are held at their values on this prompt. What is left of the model "
+    "is exactly linear in the token embeddings"
+)
+
+
+def path_sections(result: Explanation) -> tuple[Section, ...]:
+    """The sections in reading order."""
+    found = [_sources(result), _paths(result)]
+    if result.hops:
+        found.append(_hops(result))
+    if result.verification is not None:
+        found.append(_verification(result))
+    return tuple(found)
+
+
+def _sources(result: Explanation) -> Section:
+    sources, orders = result.sources, result.orders
+    by_token = sources.by_token()
+    strongest = int(np.abs(by_token).argmax())
+    strip = Tokens(
+        "by-token",
+        result.tokens,
+        tuple(by_token.tolist()),
+        f"What enters at each token, over all paths to the {sources.target}; with the model's biases they sum to "
+        f"{sources.total:+.4f} {sources.unit}.",
+        unit=sources.unit,
+        label="contribution",
+    )
+    drawn = bars(
+        "by-order",
+        orders.labels,
+        orders.array,
+        caption=f"Contribution by the number of heads and MLPs a path goes through, in {orders.unit}; the bars sum to "
+        f"{orders.total:+.4f}. Long paths are many, and cancel.",
+        alt=f"Bars by number of components; the largest is at {orders.labels[int(np.abs(orders.array).argmax())]}.",
+        axes=("components traversed", f"contribution ({orders.unit})"),
+        vertical=True,
+    )
+    claim = (
+        f"The token {quoted(result.tokens[strongest])} at position {strongest} contributes most, "
+        f"{by_token[strongest]:+.2f} {sources.unit}; all sources sum to {sources.total:+.4f}."
+    )
+    how = How(
+        f"{FROZEN} and biases, so the target's direction can be carried back through every component at once. Each "
+        "token's embedding times what arrives at its position is its contribution.",
+        "contribution(t) = embedding_t · g_t,  g = target's direction carried back through the frozen model",
+    )
+    return Section("sources", "Where it comes from", claim, (strip, drawn), how)
+
+
+def _paths(result: Explanation) -> Section:
+    tree, top = result.tree, result.config.top
+    first = tree.paths(1)
+    claim = (
+        f"The largest complete path is {' <- '.join(map(visible, first[0].components))}, {first[0].value:+.3f} {tree.unit}. "
+        f"The {top} largest carry {tree.coverage(top):.1%} of the tree's absolute mass of {tree.mass:.0f}: the "
+        "prediction is the small difference of very many paths."
+        if first
+        else "The tree is too small to hold a complete path."
+    )
+    note = Note(
+        f"{int(tree.expanded.sum()) - 1} nodes were expanded. Each equals the sum of its children and its remainder; "
+        f"the worst deviation is {tree.error:.0e} of the absolute mass."
+    )
+    how = How(
+        f"{FROZEN}. A path is a chain of components; its value is a number. The tree starts at the target and always "
+        "expands its largest node into everything that wrote what it read; what is not listed is carried as an exact "
+        "remainder, so that every level sums to the target.",
+        "head at t:  child (c, s) = pattern[t, s] · write(c)_s W_V' W_O u / s_norm(s)\n"
+        "MLP at t:   child (c, t) = write(c)_t W_in' (multiplier ⊙ W_out u) / s_norm(t)",
+    )
+    return Section("paths", "By which paths", claim, (tree.figure(), _listed(result), note), how)
+
+
+def _listed(result: Explanation) -> Table:
+    tree, group = result.tree, result.config.group
+    if group == "path":
+        return tree.table(result.config.top)
+    rows = tree.grouped("token" if group == "token" else "component")
+    shown = (*rows[: result.config.top], rows[-1])
+    caption = f"Complete paths of the tree summed by {group}, in {tree.unit}; the last row is all that is not listed."
+    return Table((group, tree.unit), shown, caption, {tree.unit: "+.4f"})
+
+
+def _hops(result: Explanation) -> Section:
+    hops = result.hops
+    rows = tuple(_hop_row(result, hop) for hop in hops)
+    table = Table(
+        ("head", "from", "to", "attention", "score", "largest term"),
+        rows,
+        "Every step through a head on the listed paths: the attention it pays there, the score behind it, and the "
+        "largest pair of writers in that score (query side · key side).",
+        {"attention": ".1%", "score": "+.3f"},
+        tokens=("from", "to"),
+    )
+    blocks: list[Block] = [table]
+    for number, hop in enumerate(hops[:HOPS_DRAWN]):
+        blocks += _one_hop(result, hop, number)
+    first = hops[0]
+    claim = (
+        f"{first.head} looks from {quoted(result.tokens[first.query])} to {quoted(result.tokens[first.key])} with "
+        f"{first.attention[first.key]:.0%} of its attention; the largest term of that score is "
+        f"{first.top_pairs[0][0]} · {first.top_pairs[0][1]} ({first.top_pairs[0][2]:+.2f} of {first.score:+.2f})."
+    )
+    how = How(
+        "A score before the softmax is bilinear in the residual stream at the query and at the key. Both are sums over "
+        "the components that wrote them, so the score is a sum over pairs; rotation at this offset, biases and norm "
+        f"scales included. The worst relative error of these sums is {max(hop.error for hop in hops):.1e}.",
+        "score(t, s) = scale · R_t q_t · R_s k_s = Σ_c Σ_d (term of writer c in q) · (term of writer d in k)",
+    )
+    return Section("attention", "Why the heads on these paths look there", claim, tuple(blocks), how)
+
+
+def _hop_row(result: Explanation, hop: Hop) -> tuple[str, str, str, float, float, str]:
+    query, key, value = hop.top_pairs[0]
+    attention = float(hop.attention[hop.key])
+    return (
+        hop.head,
+        result.tokens[hop.query],
+        result.tokens[hop.key],
+        attention,
+        hop.score,
+        f"{query} · {key} {value:+.3f}",
+    )
+
+
+def _one_hop(result: Explanation, hop: Hop, number: int) -> tuple[Tokens, Table]:
+    words = f"{hop.head} from {quoted(result.tokens[hop.query])}"
+    strip = Tokens(
+        f"attention-{number}",
+        result.tokens,
+        tuple(hop.attention.tolist()),
+        f"Where {words} (position {hop.query}) looks; fractions of its attention, summing to 1.",
+        unit="fraction",
+        label="attention",
+    )
+    table = Table(
+        ("query side", "key side", "term"),
+        hop.top_pairs,
+        f"The largest terms of the score of {words} to {quoted(result.tokens[hop.key])}, {hop.score:+.3f} in all.",
+        {"term": "+.4f"},
+    )
+    return strip, table
+
+
+def _verification(result: Explanation) -> Section:
+    found = result.verification
+    assert found is not None
+    same = np.sign(found.predicted) == np.sign(found.actual)
+    related = abs(found.correlation) > found.by_chance
+    verdict = "they do" if related and found.correlation > 0 else "they do not, beyond what chance would give"
+    claim = (
+        f"Do cut paths change the prediction as their values say? For the {len(found.paths)} largest, {verdict}: rank "
+        f"correlation {found.correlation:+.2f} (chance stays below {found.by_chance:.2f}), the same sign in "
+        f"{int(same.sum())} of {len(same)}."
+    )
+    note = Note(
+        "A path's value is an entry in a ledger that always balances; cutting the path is an experiment, in which "
+        "norms, attention and gates react. Trust the order of paths as far as the two agree, and their sizes less.",
+        kind="info" if related else "warning",
+    )
+    how = How(
+        "What the first component of a path wrote is replaced by its mean over positions, in the input of the second "
+        "component alone; that one runs for real, its change goes to the third alone, and so on to the target. The "
+        "prediction is the path's direction times the replacement.",
+        "predicted = covector · (mean − write);  actual = target(after the cut) − target",
+        "path patching: Goldowsky-Dill et al., arXiv 2304.05969",
+    )
+    return Section("causal", "Is it causal?", claim, (note, found.figure(), found.table()), how)
+
+
+def quoted(token: str | None) -> str:
+    """A token in quotation marks, its blanks visible."""
+    return f"“{visible(token or '')}”"
