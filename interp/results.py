@@ -1,8 +1,9 @@
 """Results: frozen dataclasses of plain values, arrays and provenance that save, load back equal and never pickle.
 
-A result folder holds `result.json` (everything readable) and `arrays.safetensors` (the arrays, and a copy of the
-JSON in its header). Each file is written beside its place and renamed into it, arrays first: should the machine stop
-between the two renames, the arrays file alone still loads, so that one whole result is always there.
+A result folder holds `arrays.safetensors` (the arrays, and the JSON in its header: all that `load` needs) and
+`result.json` (the same JSON, for people and other programs). Both are written beside their places, then renamed into
+them, arrays first: should the machine stop between the two renames, the new result is whole in the arrays file. Each
+has its checksum, so that a file that was altered is refused and one that is merely older is not.
 
 What a field may hold: None, bool, int, float (NaN and infinities included), str, tuples, dictionaries with string
 keys, numpy arrays, `Provenance` and other `Result`s. A list in the JSON is a tuple in Python.
@@ -16,7 +17,7 @@ import json
 import math
 import os
 import tempfile
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +31,11 @@ ARRAYS_NAME = "arrays.safetensors"
 FORMAT = 1
 PACKAGES = ("interp", "probes", "saes", "analyses")
 """The only packages whose classes a result file may name."""
+DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64"),
+)
+"""Of the arrays a result may hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +50,7 @@ class Result:
         """Write the result into `folder` (made if missing) and return it; `UsageError` if it cannot be written."""
         files = self.files()
         target = writable_folder(folder)
-        for name, content in files.items():
-            write_atomic(target / name, content)
+        write_all({target / name: content for name, content in files.items()})
         return target
 
     def files(self) -> dict[str, bytes]:
@@ -54,7 +59,8 @@ class Result:
 
         arrays: dict[str, np.ndarray] = {}
         body = _encode(self, "", arrays)
-        text = json.dumps({"format": FORMAT, "arrays": _digest(arrays), "result": body}, indent=1)
+        document = {"format": FORMAT, "arrays": _digest(arrays), "result": body}
+        text = json.dumps({"checksum": _checksum(document), **document}, indent=1)
         return {ARRAYS_NAME: save(arrays, metadata={"interp.result": text}), JSON_NAME: text.encode()}
 
     def __eq__(self, other: object) -> bool:
@@ -80,14 +86,13 @@ def load(folder: str | os.PathLike[str]) -> Result:
     """
     path = Path(folder)
     path = path.parent if path.name == JSON_NAME else path
-    document = _read_document(path)
-    arrays, embedded = _read_arrays(path)
+    _check_readable_copy(path)
+    arrays, text = _read_arrays(path)
+    document = _parse(text, path / ARRAYS_NAME)
     if document.get("arrays") != _digest(arrays):
-        document = _parse(embedded, path / ARRAYS_NAME)
-        if document.get("arrays") != _digest(arrays):
-            raise DamagedFileError(
-                f"{path / ARRAYS_NAME} is damaged: its arrays do not match their checksum. Run the analysis again."
-            )
+        raise DamagedFileError(
+            f"{path / ARRAYS_NAME} is damaged: its arrays do not match their checksum. Run the analysis again."
+        )
     try:
         found = _decode(document["result"], arrays)
     except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
@@ -102,20 +107,31 @@ def write_atomic(path: Path, content: bytes) -> None:
 
     Raises `UsageError` when the folder cannot be written to (permissions, full disk).
     """
-    temporary = ""
+    write_all({path: content})
+
+
+def write_all(contents: dict[Path, bytes]) -> None:
+    """`write_atomic` for several files: all are written before the first is renamed, in the order given."""
+    written: dict[Path, Path] = {}
+    path = Path()
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        for path, content in contents.items():
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            written[path] = Path(temporary)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in written.items():
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True) if temporary else None
         raise UsageError(
             f"Cannot write {path}: {error.strerror or error}. Choose another folder or free some space."
         ) from error
+    finally:
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
 
 
 def writable_folder(folder: str | os.PathLike[str]) -> Path:
@@ -137,20 +153,23 @@ def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": str(value)}
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and str(value.dtype) in DTYPES:
+        name = name if name not in arrays else f"{name}#{len(arrays)}"  # {"a.b": x} beside {"a": {"b": y}}
         arrays[name] = np.asarray(value, order="C")
         return {"$array": name, "shape": list(value.shape), "dtype": str(value.dtype)}
     if isinstance(value, tuple):
         return [_encode(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
     if isinstance(value, dict) and all(isinstance(key, str) and not key.startswith("$") for key in value):
         return {key: _encode(item, f"{name}.{key}", arrays) for key, item in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Result | Provenance):
         kind = f"{type(value).__module__}:{type(value).__qualname__}"
         body = {f.name: _encode(getattr(value, f.name), f"{name}.{f.name}".lstrip("."), arrays) for f in fields(value)}
         return {"$type": kind, **body}
-    raise TypeError(
-        f"a result field may not hold {type(value).__name__} ({name}): see interp/results.py for what it may"
-    )
+    raise TypeError(f"a result field may not hold {_kind(value)} ({name}): see interp/results.py for what it may")
+
+
+def _kind(value: Any) -> str:
+    return f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -177,16 +196,18 @@ def _class(kind: str) -> type:
     return found
 
 
-def _read_document(path: Path) -> dict[str, Any]:
+def _check_readable_copy(path: Path) -> None:
+    """Refuse a `result.json` that nobody saved as it is; one that is missing was not yet renamed into place."""
     file = path / JSON_NAME
-    if not file.is_file():
+    if file.is_file():
+        try:
+            _parse(file.read_text(encoding="utf-8"), file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DamagedFileError(f"{file} cannot be read: {error}.") from error
+    elif not (path / ARRAYS_NAME).is_file():
         raise MissingInputError(
             f"No result in {path}: it has no {JSON_NAME}. Give the folder an analysis wrote with --out."
         )
-    try:
-        return _parse(file.read_text(encoding="utf-8"), file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DamagedFileError(f"{file} cannot be read: {error}.") from error
 
 
 def _parse(text: str, file: Path) -> dict[str, Any]:
@@ -200,6 +221,8 @@ def _parse(text: str, file: Path) -> dict[str, Any]:
         raise DamagedFileError(f"{file} is not a result file of this toolkit.")
     if document.get("format") != FORMAT:
         raise DamagedFileError(f"{file} has format {document.get('format')}; this version reads format {FORMAT}.")
+    if document.pop("checksum", None) != _checksum(document):
+        raise DamagedFileError(f"{file} was altered: it does not match its checksum. Run the analysis again.")
     return document
 
 
@@ -218,6 +241,10 @@ def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str]:
         ) from error
     except (SafetensorError, OSError) as error:
         raise DamagedFileError(f"{file} is damaged or truncated ({error}). Run the analysis again.") from error
+
+
+def _checksum(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:
@@ -240,6 +267,6 @@ def _same(left: Any, right: Any) -> bool:
         return len(left) == len(right) and all(map(_same, left, right))
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
-    if isinstance(left, float) and isinstance(right, float) and math.isnan(left) and math.isnan(right):
-        return True
+    if isinstance(left, float) and isinstance(right, float):  # np.float64 is a float, and comes back as one
+        return left == right or (math.isnan(left) and math.isnan(right))
     return type(left) is type(right) and bool(left == right)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
+if TYPE_CHECKING:
+    from interp import Model
 
 # Two workers on two cores: more threads than cores make both slow. Set before anything imports torch.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -32,3 +36,24 @@ def test_data() -> Path:
 
 
 # Models: session-scoped fixtures, loaded once a worker. They import torch inside, for the tests that need none.
+
+
+def _smollm2(dtype: str) -> Model:
+    import interp
+    from interp.model import smollm2
+
+    if smollm2.gguf_file() is None:
+        pytest.skip(f"the SmolLM2 weights are not installed: {smollm2.INSTALL}")
+    return interp.load("smollm2", dtype=dtype)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Model:
+    """The real model in float32."""
+    return _smollm2("float32")
+
+
+@pytest.fixture(scope="session")
+def smollm2_double() -> Model:
+    """The real model in float64."""
+    return _smollm2("float64")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 from interp.model.families.base import RawNorm
@@ -44,7 +44,7 @@ def gate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]
 
 
 def rotary_table(
-    rotary: Rotary, positions: Float[Tensor, " n"], like: Tensor
+    rotary: Rotary, positions: Real[Tensor, " n"], like: Tensor
 ) -> tuple[Float[Tensor, "n dim"], Float[Tensor, "n dim"]]:
     """Cosine and sine of every position's angles, each repeated for the two halves.
 
@@ -73,7 +73,7 @@ def softcap(x: Float[Tensor, "*shape"], cap: float | None) -> Float[Tensor, "*sh
     return x if cap is None else cap * torch.tanh(x / cap)
 
 
-def visible(n_tokens: int, window: int | None, device: torch.device) -> Float[Tensor, "query key"]:
+def visible(n_tokens: int, window: int | None, device: torch.device) -> Bool[Tensor, "query key"]:
     """True where a query may look: at itself and before, at most `window` tokens in all."""
     query = torch.arange(n_tokens, device=device)[:, None]
     key = torch.arange(n_tokens, device=device)[None, :]

@@ -39,10 +39,8 @@ class Model:
         self.parts = family.parts(hf)
         self._tokens = tokens
 
-    def __call__(
-        self, tokens: Int[Tensor, "batch n_token"], attention_mask: Int[Tensor, "batch n_token"] | None = None
-    ) -> Float[Tensor, "batch n_token d_vocab"]:
-        """Logits of every position, without gradients. Raises `UsageError` for tokens the model cannot read.
+    def __call__(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Float[Tensor, "batch n_token d_vocab"]:
+        """Logits of every position of `tokens` (batch, n_token), without gradients. For errors see `check_tokens`.
 
         `attention_mask` is 0 on padding, which must be on the right: positions are counted from the first column.
         """
@@ -51,10 +49,10 @@ class Model:
 
     def run_with_cache(
         self,
-        tokens: Int[Tensor, "batch n_token"],
+        tokens: Tensor,
         names: str | list[str] | tuple[str, ...],
         stop_at_layer: int | None = None,
-        attention_mask: Int[Tensor, "batch n_token"] | None = None,
+        attention_mask: Tensor | None = None,
     ) -> tuple[Tensor, capture.Cache]:
         """(logits, cache) with the named activations and nothing else; see `interp.cache`."""
         tokens = self.check_tokens(tokens)
@@ -121,7 +119,7 @@ class Model:
             "device": str(self.device),
         }
 
-    def check_tokens(self, tokens: Int[Tensor, "batch n_token"]) -> Int[Tensor, "batch n_token"]:
+    def check_tokens(self, tokens: Tensor) -> Int[Tensor, "batch n_token"]:
         """`tokens` on the model's device; a single row may come without its batch axis.
 
         Raises `UsageError` for an empty input, one beyond the context, or ids outside the vocabulary.

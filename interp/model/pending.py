@@ -51,6 +51,12 @@ class PendingTensor(Tensor):
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return repr(self.value())
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self.value().clone()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.value().__reduce_ex__(protocol)
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Every operation sees the computed tensor."""

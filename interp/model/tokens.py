@@ -52,7 +52,8 @@ class Tokens:
         if len(ids) == 1:
             return ids[0]
         pieces = ", ".join(repr(self._text(i)) for i in ids) or "nothing"
-        hint = f" Most words begin with a blank: try {' ' + text!r}." if text and not text[0].isspace() else ""
+        with_blank = self.tokenizer(f" {text}", add_special_tokens=False).input_ids
+        hint = f" Most words begin with a blank: try {' ' + text!r}." if text and len(with_blank) == 1 else ""
         raise UsageError(f"{text!r} is not one token but {len(ids)}: {pieces}.{hint}")
 
     def _row(self, text: str, prepend_bos: bool | None) -> list[int]:

