@@ -58,7 +58,7 @@ def by_source(frozen: Frozen, target: Target, layer: int, head: int) -> Attribut
 
     Raises `UsageError` for a head that does not exist or does not write before the target.
     """
-    frozen.model.weights.raw(layer)
+    frozen.model.weights.W_O(layer, head)  # refuses a layer or head that is not there
     linear = resolve(frozen, target)
     block, start = frozen.blocks[layer], frozen.layout.start(layer)
     index = start + head
