@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from analyses.superposition import dimensions
-from analyses.superposition.base import PAPER, Check, Progress, Study
+from analyses.superposition.base import PAPER, Check, Progress, Study, extreme
 from interp import toy
 from interp.provenance import Stopwatch
 from interp.results import Result
@@ -113,9 +113,7 @@ def run(
     pearson = float(np.corrcoef(per_dimension, ratio)[0, 1])
     checks = (
         Check("Pearson correlation with features per dimension", "they track each other", pearson, 0.95, 1),
-        Check(
-            "vulnerability over the dense model's, least for S ≥ 0.5", "above 3", float(ratio[sparse].min()), 3, np.inf
-        ),
+        *extreme("vulnerability over the first model's, least for S ≥ 0.5", "above 3", ratio[sparse], 3, np.inf),
     )
     provenance = watch.provenance(command=command, seed=config.seed, device=device)
     return Adversarial(checks, provenance, config, models, per_dimension, vulnerability)

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from jaxtyping import Float
+
 from interp import toy
 from interp.provenance import Provenance
 from interp.results import Result
@@ -32,6 +35,16 @@ class Check(Result):
     def passed(self) -> bool:
         """Whether the value lies in the band; a NaN does not."""
         return self.low <= self.value <= self.high
+
+
+def extreme(
+    claim: str, expected: str, values: Float[np.ndarray, " n"], low: float, high: float, *, largest: bool = False
+) -> tuple[Check, ...]:
+    """A check of the least (or largest) of `values`; none when there are none, as where a setting leaves them out."""
+    if len(values) == 0:
+        return ()
+    value = values.max() if largest else values.min()
+    return (Check(claim, expected, float(value), low, high),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,6 +49,8 @@ class Collapse(Study):
     def finding(self) -> str:
         """Where it begins and ends."""
         count, p = self.collapsed(), np.array(self.config.density)
+        if not ((count == 0).any() and (count == 3).any()):
+            return f"Collapsed pairs: {', '.join(f'{c} at {q:g}' for c, q in zip(count, p, strict=True))} density."
         return (
             f"No pair is collapsed at a density of {p[count == 0].max():g}, all three from {p[count == 3].min():g} on: "
             "between them the model turns from superposition to principal components one pair at a time."

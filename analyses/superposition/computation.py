@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.superposition.base import PAPER, Check, Progress, Study, trained
+from analyses.superposition.base import PAPER, Check, Progress, Study, extreme, trained
 from interp import toy
 from interp.provenance import Stopwatch
 from interp.results import Result
@@ -132,10 +132,10 @@ def _checks(result: Computation) -> tuple[Check, ...]:
     best = result.exact.best()
     product = np.sort((best.features * best.features_out)[0], axis=1)
     off = max(np.abs(product[:, 0] + 1).max(), np.abs(product[:, -1] - 1).max(), np.abs(product[:, 1:-1]).max())
-    share, density = result.monosemantic(), result.config.density
+    share, density = result.monosemantic(), np.array(result.config.density)
     return (
         Check("|x| exactly: best loss / variance", "0", float(result.error().min()), 0, 1e-6),
         Check("|x| exactly: largest deviation of W₁ W₂ from −1, 0 … 0, 1", "0", float(off), 0, 0.01),
-        Check(f"monosemantic fraction at density {density[1]:g}", "nearly all", float(share[1]), 0.85, 1),
-        Check(f"monosemantic fraction at density {density[-1]:g}", "nearly none", float(share[-1]), 0, 0.15),
+        *extreme("monosemantic fraction at densities of 0.3 and above", "nearly all", share[density >= 0.3], 0.85, 1),
+        *extreme("at 0.01 and below", "nearly none", share[density <= 0.01], 0, 0.15, largest=True),
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.superposition.base import PAPER, Check, Progress, Study, trained
+from analyses.superposition.base import PAPER, Check, Progress, Study, extreme, trained
 from interp import toy
 from interp.provenance import Stopwatch
 from interp.results import Result
@@ -35,7 +35,13 @@ class Config(Result):
 
 
 FULL = Config(
-    features=400, hidden=30, sparsity=(0.0, 0.3, 0.5, 0.6, 0.66, 0.7, 0.8, 0.9, 0.97), starts=1, steps=4000, lr=5e-3
+    features=400,
+    hidden=30,
+    sparsity=(0.0, 0.3, 0.5, 0.6, 0.66, 0.7, 0.8, 0.9, 0.97),
+    starts=1,
+    steps=4000,
+    batch=256,
+    lr=5e-3,
 )
 
 
@@ -66,10 +72,16 @@ class Dimensions(Study):
     def finding(self) -> str:
         """The plateau."""
         on = _plateau(self.config)
+        if not on.any():
+            return (
+                f"{self.config.features} features in {self.config.hidden} dimensions take "
+                f"{self.per_feature().max():.2f} to "
+                f"{self.per_feature().min():.2f} dimensions each, from the densest data to the sparsest."
+            )
         low, high = self.per_feature()[on].min(), self.per_feature()[on].max()
         return (
             f"{self.config.features} features in {self.config.hidden} dimensions: at sparsities 0.6 to 0.72 each takes "
-            f"{low:.2f} to {high:.2f} dimensions, and {self.at_half()[on].min():.0%} or more of the represented ones "
+            f"{low:.2f} to {high:.2f} dimensions, and of the represented ones at least {self.at_half()[on].min():.0%} "
             "sit at one half."
         )
 
@@ -140,13 +152,16 @@ def run(
     result = Dimensions((), watch.provenance(command=command, seed=config.seed, device=device), config, models)
     curve, half, on = result.per_feature(), result.at_half(), _plateau(config)
     total = toy.dimensionality(models.best().features).sum(1) / config.hidden
-    inside = [f"{s:g}" for s in np.array(config.sparsity)[on]]
+    sparse = np.array(config.sparsity) >= 0.9
+    inside = f"S = {', '.join(f'{s:g}' for s in np.array(config.sparsity)[on])}"
+    core = half[(np.array(config.sparsity) > 0.65) & (np.array(config.sparsity) < 0.71)]
+    upper = 0.62 if config.features > 100 else 0.56
     checks = (
-        Check("dense: dimensions per feature", "1", float(curve[0]), 0.97, 1.03),
-        Check(f"S = {', '.join(inside)}: least dimensions per feature", "1/2", float(curve[on].min()), 0.44, 0.6),
-        Check("the same: largest", "1/2", float(curve[on].max()), 0.44, 0.62 if config.features > 100 else 0.56),
-        Check("S = 0.66 and 0.7: least share of represented D at 1/2", "all", float(_core(config, half)), 0.90, 1),
-        Check("sparsest: dimensions per feature", "well under 1/2", float(curve[-1]), 0, 0.25),
+        *extreme("dense: dimensions per feature", "1", curve[np.array(config.sparsity) == 0], 0.97, 1.03),
+        *extreme(f"{inside}: least dimensions per feature", "1/2", curve[on], 0.44, upper),
+        *extreme(f"{inside}: largest", "1/2", curve[on], 0.44, upper, largest=True),
+        *extreme("S = 0.66 and 0.7: least share of represented D at 1/2", "all", core, 0.90, 1),
+        *extreme("S ≥ 0.9: largest dimensions per feature", "well under 1/2", curve[sparse], 0, 0.25, largest=True),
         Check("least Σ D / m", "1 when packed", float(total.min()), 0.98, 1 + 1e-5),
         Check("largest Σ D / m", "at most 1 (theorem)", float(total.max()), 0.98, 1 + 1e-5),
     )
@@ -156,11 +171,6 @@ def run(
 def _plateau(config: Config) -> np.ndarray:
     s = np.array(config.sparsity)
     return (s >= PLATEAU[0]) & (s <= PLATEAU[1])
-
-
-def _core(config: Config, half: np.ndarray) -> float:
-    s = np.array(config.sparsity)
-    return half[(s > 0.65) & (s < 0.71)].min()
 
 
 def _row(sparsity: float, w: np.ndarray, hidden: int) -> tuple:

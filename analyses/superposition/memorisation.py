@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from analyses.superposition.base import Check, Progress, Study
+from analyses.superposition.base import Check, Progress, Study, extreme
 from interp import toy
 from interp.provenance import Stopwatch
 from interp.results import Result
@@ -70,7 +70,6 @@ class Memorisation(Study):
 
     def sections(self) -> tuple[Section, ...]:
         """Losses, dimensionalities, and the stored points."""
-        from analyses.superposition.drawing import stars
         from interp.report import How, Section, figures
 
         losses = figures.lines(
@@ -93,6 +92,21 @@ class Memorisation(Study):
         )
         for figure in (losses, shares):
             figure.plotly.update_xaxes(type="log")
+        how = How(
+            "Full-batch Adam with decoupled weight decay 0.01 on T fixed points; the start of lowest training loss.",
+            "x' = ReLU(WᵀWx + b);  D of hidden vectors h_t = W x_t as of features",
+            REFERENCE,
+        )
+        descent = Section("descent", "Double descent", self.finding(), (losses, shares), how)
+        return (descent, *self._stored())
+
+    def _stored(self) -> tuple[Section, ...]:
+        """The hidden vectors of few points."""
+        from analyses.superposition.drawing import stars
+        from interp.report import Section
+
+        if not self.hidden:
+            return ()
         count = max(len(w) for w in self.hidden.values())
         panels = {f"T = {t}": _scaled(np.pad(w, ((0, count - len(w)), (0, 0)))) for t, w in self.hidden.items()}
         stored = stars(
@@ -102,15 +116,7 @@ class Memorisation(Study):
             caption="Hidden vectors of the training points, scaled to a longest of 1 in each panel.",
             alt="Three and five points are the corners of regular polygons.",
         )
-        how = How(
-            "Full-batch Adam with decoupled weight decay 0.01 on T fixed points; the start of lowest training loss.",
-            "x' = ReLU(WᵀWx + b);  D of hidden vectors h_t = W x_t as of features",
-            REFERENCE,
-        )
-        return (
-            Section("descent", "Double descent", self.finding(), (losses, shares), how),
-            Section("points", "Points as polygons", "Few points are stored as points.", (stored,)),
-        )
+        return (Section("points", "Points as polygons", "Few points are stored as points.", (stored,)),)
 
 
 def run(
@@ -128,15 +134,14 @@ def run(
             progress(index + 1, len(config.points), f"{count} points")
     train, test, data, features = np.array(rows).T
     few = np.array(config.points) <= 5
-    regular = [np.abs(toy.dimensionality(h) - 2 / len(h)).max() for name, h in hidden.items() if int(name) <= 5]
+    polygons = [h for h in hidden.values() if len(h) <= 5]
+    regular = np.array([np.abs(toy.dimensionality(h) - 2 / len(h)).max() for h in polygons])
     ends = max(test[0], test[-1])
     inner = test.argmax() not in (0, len(test) - 1)
     checks = (
-        Check(
-            "up to 5 points: least Σ D of the points", "2: they fill the plane", float(data[few].min()), 1.95, 2 + 1e-5
-        ),
-        Check("up to 5 points: largest deviation of D from 2/T", "0: a regular polygon", float(max(regular)), 0, 0.1),
-        Check("up to 5 points: largest training loss", "0", float(train[few].max()), 0, 0.02),
+        *extreme("up to 5 points: least Σ D of the points", "2: they fill the plane", data[few], 1.95, 2 + 1e-5),
+        *extreme("up to 5 points: largest deviation of D from 2/T", "0: a polygon", regular, 0, 0.1, largest=True),
+        *extreme("up to 5 points: largest training loss", "0", train[few], 0, 0.02, largest=True),
         Check("largest test loss over the larger end", "a peak", float(test.max() / ends), 3, np.inf),
         Check("the peak lies between the ends", "yes", float(inner), 1, 1),
     )
