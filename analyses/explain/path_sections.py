@@ -67,14 +67,13 @@ def _sources(result: Explanation) -> Section:
 
 def _paths(result: Explanation) -> Section:
     tree, top = result.tree, result.config.top
-    first = tree.paths(1)
-    claim = (
-        f"The largest complete path is {' <- '.join(map(visible, first[0].components))}, {first[0].value:+.3f} {tree.unit}. "
-        f"The {top} largest carry {tree.coverage(top):.1%} of the tree's absolute mass of {tree.mass:.0f}: the "
-        "prediction is the small difference of very many paths."
-        if first
-        else "The tree is too small to hold a complete path."
-    )
+    claim = "The tree is too small to hold a complete path."
+    for first in tree.paths(1):
+        claim = (
+            f"The largest complete path is {' <- '.join(map(visible, first.components))}, {first.value:+.3f} "
+            f"{tree.unit}. The {top} largest carry {tree.coverage(top):.1%} of the tree's absolute mass of "
+            f"{tree.mass:.0f}: the prediction is the small difference of very many paths."
+        )
     note = Note(
         f"{int(tree.expanded.sum()) - 1} nodes were expanded. Each equals the sum of its children and its remainder; "
         f"the worst deviation is {tree.error:.0e} of the absolute mass."

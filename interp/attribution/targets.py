@@ -17,6 +17,7 @@ from interp.attribution.frozen import Frozen
 from interp.attribution.results import STAGES, DirectionTarget, LogitTarget, ScoreTarget, Stage, Target
 from interp.errors import UsageError
 from interp.model import Model
+from interp.model.arithmetic import norm_scale, softcap
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ def direction(
     if stage == "resid_mid" and model.spec.parallel:
         raise UsageError("A parallel block has no resid_mid: attention and MLP read the same residual stream.")
     return DirectionTarget(name, "residual units", position, vector.cpu().numpy(), layer, stage)
+
+
+def measure(model: Model, target: LogitTarget, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
+    """The target as the model computes it from residual streams that leave the last block: norm and softcap free."""
+    spec = model.spec
+    columns, bias = model.weights.unembed(torch.tensor(target.tokens, device=x.device))
+    logits = softcap(x / norm_scale(x, spec.norm, spec.norm_eps) @ columns + bias, spec.logit_softcap)
+    return logits @ torch.tensor(target.weights).to(logits)
 
 
 def resolve(frozen: Frozen, target: Target) -> Linear:
