@@ -11,8 +11,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.attribution.results import LogitLens
+from interp.attribution.targets import logit
+from interp.errors import CheckFailedError, UsageError
 from interp.model import Model
 from interp.model import trace as forward
+from interp.model.check import TOLERANCE
 
 
 @torch.no_grad()
@@ -28,15 +31,30 @@ def logit_lens(
         k: how many of the likeliest tokens to keep.
 
     A lens is a reading, not a decomposition: an intermediate stream is not what the unembedding was trained on.
+
+    Raises:
+        UsageError: more than one prompt, a tracked token that is not one, or a k beyond the vocabulary.
+        CheckFailedError: the last row misses the model's own logits by more than ten times the tolerance of
+            `interp.check`, or there is a NaN.
     """
     tokens = model.check_tokens(tokens)
-    ids = [model.to_single_token(token) if isinstance(token, str) else token for token in tracked]
-    theirs = model(tokens)
-    rows = [_read(model, forward.embed(model.weights, tokens), ids, k)]
-    ours = theirs
+    if tokens.shape[0] != 1:
+        raise UsageError(f"A logit lens reads one prompt at a time: the tokens have {tokens.shape[0]} rows.")
+    if not 1 <= k <= model.spec.d_vocab:
+        raise UsageError(f"k={k}: the vocabulary has {model.spec.d_vocab} tokens to choose the likeliest from.")
+    ids = [logit(model, token).tokens[0] for token in tracked]
+    logits = _unembed(model, forward.embed(model.weights, tokens))
+    rows = [_read(logits, ids, k)]
     for block in forward.blocks(model.weights, tokens, folded=False):
-        rows.append(_read(model, block.resid_post, ids, k))
-        ours = rows[-1].logits
+        logits = _unembed(model, block.resid_post)
+        rows.append(_read(logits, ids, k))
+    theirs = model(tokens)[0]
+    error = float((logits - theirs).abs().max() / theirs.abs().max())
+    if not error <= 10 * TOLERANCE[model.dtype]:
+        raise CheckFailedError(
+            f"The last row of the lens does not reproduce the model's logits: relative error {error:.2e}. "
+            "Is there a NaN in the weights, or a hook on model.bridge?"
+        )
     texts = _Texts(model)
     return LogitLens(
         tokens=tuple(texts(i) for i in tokens[0].tolist()),
@@ -45,25 +63,27 @@ def logit_lens(
         top_probabilities=np.stack([row.top_probabilities.float().cpu().numpy() for row in rows]),
         logits=np.stack([row.tracked.float().cpu().numpy() for row in rows]),
         ranks=np.stack([row.ranks.cpu().numpy() for row in rows]),
-        error=float((ours - theirs[0]).abs().max() / theirs.abs().max()),
+        error=error,
     )
 
 
 @dataclass(frozen=True)
 class _Row:
-    logits: Tensor
     top_ids: Tensor
     top_probabilities: Tensor
     tracked: Tensor
     ranks: Tensor
 
 
-def _read(model: Model, residual: Tensor, ids: list[int], k: int) -> _Row:
-    logits = forward.unembed(model.weights, residual, folded=False)[0][0]
+def _unembed(model: Model, residual: Tensor) -> Tensor:
+    return forward.unembed(model.weights, residual, folded=False)[0][0]
+
+
+def _read(logits: Tensor, ids: list[int], k: int) -> _Row:
     probabilities, top = logits.softmax(-1).topk(k, dim=-1)
     tracked = logits[:, ids]
     ranks = torch.stack([(logits > value[:, None]).sum(-1) for value in tracked.unbind(1)], dim=1) if ids else tracked
-    return _Row(logits, top, probabilities, tracked, ranks)
+    return _Row(top, probabilities, tracked, ranks)
 
 
 class _Texts:

@@ -52,7 +52,11 @@ def test_a_target_that_is_not_one_token_names_its_pieces(model, text, message):
 
 @pytest.mark.real
 def test_the_hint_of_a_leading_blank(smollm2):
-    with pytest.raises(UsageError, match=r"Most words begin with a blank: try ' Dolmabahce'"):
+    with pytest.raises(
+        UsageError, match=r"'Lisbon' is not one token but 3: .* Most words begin with a blank: try ' Lisbon'"
+    ):
+        smollm2.to_single_token("Lisbon")
+    with pytest.raises(UsageError, match=r"'ce'\.$"):  # no hint where a blank would not help
         smollm2.to_single_token("Dolmabahce")
     assert smollm2.to_str_tokens(torch.tensor([smollm2.to_single_token(" Paris")])) == [" Paris"]
 
