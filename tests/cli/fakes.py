@@ -8,22 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from interp import report
+from analyses.explain import Config
+from interp import report, results
 from interp.provenance import Stopwatch
 from interp.results import Result
 
 TOTAL = 8.76
-
-
-@dataclass(frozen=True)
-class Config:
-    """The configuration that `interp explain` fills from its options."""
-
-    prompt: str
-    target: str
-    versus: str | None
-    position: int
-    top: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +24,10 @@ class Finding(Result):
     total: float
     values: np.ndarray
     provenance: Any
+
+    @property
+    def tree(self) -> None:
+        """Stands for the path tree, which only `neuronpedia_graph` looks at."""
 
     def summary(self) -> str:
         """What a person reads on the terminal."""
@@ -58,7 +52,13 @@ class Analysis:
 
     def use(self, name: str) -> Any:
         """In place of `interp.cli.lazy.use`."""
-        return {"interp.model": SimpleNamespace(load=self.load), "analyses.explain": self}[name]
+        known = {
+            "interp.model": SimpleNamespace(load=self.load),
+            "interp.attribution": SimpleNamespace(neuronpedia_graph=lambda tree, *, slug, scan: {"nodes": []}),
+            "interp.results": results,
+            "analyses.explain": self,
+        }
+        return known[name]
 
     def load(self, name: str, *, dtype: str, device: str) -> str:
         """In place of `interp.load`."""

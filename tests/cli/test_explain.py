@@ -20,7 +20,7 @@ from tests.cli.conftest import Run
 from tests.cli.fakes import TOTAL, Analysis
 
 WORDS = ("explain", "The Eiffel Tower", "--target", " Paris")
-FILES = ["arrays.safetensors", "index.html", "report.html", "result.json"]
+FILES = ["arrays.safetensors", "graph.json", "index.html", "report.html", "result.json"]
 
 
 def names(folder: Path) -> list[str]:
