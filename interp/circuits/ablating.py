@@ -1,0 +1,113 @@
+"""The causal side of a head's score: what the loss on repeated text does when the heads are taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.circuits.results import Ablation, HeadScores, head_name
+from interp.circuits.texts import repeated
+from interp.errors import UsageError
+from interp.model import Model
+from interp.model.capture import bridge_is_hooked
+
+METHODS = ("zero", "mean")
+Heads = Sequence[tuple[int, int]]
+
+
+def ablate_induction(
+    model: Model,
+    scores: HeadScores,
+    *,
+    k: int = 5,
+    method: str = "zero",
+    n_control: int = 20,
+    n_text: int = 4,
+    length: int = 25,
+    seed: int = 1,
+) -> Ablation:
+    """Remove the k heads with the highest induction score, then `n_control` random sets of k other heads.
+
+    The loss is that of the second half of repeated random text, whose every token the first half gives away, in nats a
+    token. "zero" sets a head's values after attention to zero; "mean" to their mean over all positions of these texts.
+    The texts are not those the scores were measured on, unless `seed` is the same.
+
+    Raises `UsageError` for an unknown method, more heads than there are, or while `model.bridge` has hooks.
+    """
+    _check(model, method, k, n_control)
+    tokens = repeated(model, n_text, length, seed)
+    shape = scores.induction.shape
+    order = np.argsort(-scores.induction, axis=None, kind="stable")
+    chosen = [(int(i) // shape[1], int(i) % shape[1]) for i in order[:k]]
+    rest = [(int(i) // shape[1], int(i) % shape[1]) for i in order[k:]]
+    generator = np.random.default_rng(seed)
+    sets = [[rest[i] for i in generator.choice(len(rest), k, replace=False)] for _ in range(n_control)]
+    means = _means(model, tokens) if method == "mean" else None
+    baseline = _loss(model, tokens)
+    losses = []
+    for heads in [chosen, *sets]:
+        with without(model, heads, means):
+            losses.append(_loss(model, tokens))
+    return Ablation(
+        method=method,
+        heads=tuple(head_name(*head) for head in chosen),
+        baseline=baseline,
+        effect=losses[0] - baseline,
+        control=np.array(losses[1:]) - baseline,
+        control_heads=tuple(tuple(head_name(*head) for head in sorted(heads)) for heads in sets),
+        seed=seed,
+    )
+
+
+@contextmanager
+def without(
+    model: Model, heads: Heads, means: Float[Tensor, "n_layer n_head d_head"] | None = None
+) -> Iterator[None]:
+    """Within it the model runs with the values after attention of some heads at zero, or at `means`."""
+
+    def remove(layer: int) -> Any:
+        mine = [head for at, head in heads if at == layer]
+
+        def hook(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            z = args[0].unflatten(-1, (model.spec.n_head, -1)).clone()
+            z[..., mine, :] = 0.0 if means is None else means[layer, mine]
+            return (z.flatten(-2), *args[1:])
+
+        return hook
+
+    places = sorted({layer for layer, _ in heads})
+    handles = [model.parts.attn_output[layer].register_forward_pre_hook(remove(layer)) for layer in places]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _loss(model: Model, tokens: Tensor) -> float:
+    """Mean negative log-likelihood of the second half but its first token, in nats."""
+    half = tokens.shape[1] // 2
+    logits = model(tokens)[:, half:-1].float()
+    return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, half + 1 :].flatten()))
+
+
+def _means(model: Model, tokens: Tensor) -> Float[Tensor, "n_layer n_head d_head"]:
+    hooks = [f"blocks.{layer}.attn.hook_z" for layer in range(model.spec.n_layer)]
+    _, cache = model.run_with_cache(tokens, hooks)
+    return torch.stack([cache[hook].mean((0, 1)) for hook in hooks])
+
+
+def _check(model: Model, method: str, k: int, n_control: int) -> None:
+    n_heads = model.spec.n_layer * model.spec.n_head
+    if method not in METHODS:
+        raise UsageError(f'There is no ablation method "{method}": choose "zero" or "mean".')
+    if n_control < 1 or not 1 <= k <= n_heads // 2:
+        raise UsageError(f"k={k} heads against {n_control} random sets: the model has {n_heads} heads in all.")
+    if bridge_is_hooked(model):
+        raise UsageError("model.bridge has hooks, which an ablation would not see: remove them first.")

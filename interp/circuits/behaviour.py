@@ -1,0 +1,147 @@
+"""What heads attend to, scored on text of known structure (Olsson et al. 2022, arXiv 2209.11895).
+
+Scores are attention mass on the tokens that a rule names, averaged over the queries for which it names any:
+
+    previous    the token just before the query
+    duplicate   earlier copies of the query's token
+    induction   the tokens that followed earlier copies of the query's token
+    first       the first token, where heads rest
+    positional  none: how alike the patterns on two unrelated texts are, 2⟨P−U, P'−U⟩ / (‖P−U‖² + ‖P'−U‖²), with U
+                attention spread evenly; 1 if the pattern does not depend on the text, 0 if nothing is shared
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interp.circuits.observing import observed
+from interp.circuits.output_value import copying_score, ov, token_transfer
+from interp.circuits.results import HeadScores
+from interp.circuits.texts import natural, repeated
+from interp.errors import CheckFailedError, UsageError
+from interp.model import Model
+from interp.model.arithmetic import visible
+
+RULES = ("previous", "duplicate", "induction", "first")
+NAMES = (*RULES, "positional")
+DRAWS = 1000
+
+
+def head_scores(model: Model, *, n_text: int = 16, length: int = 25, seed: int = 0) -> HeadScores:
+    """Score every head on `n_text` repeated random texts and, with a tokenizer, on eight pieces of prose.
+
+    The patterns are the model's own, from its softmax. Intervals are 95 % percentile bootstraps over the texts (over
+    pairs of texts for "positional").
+
+    Args:
+        model: the model.
+        n_text: repeated texts, an even number from 4 up.
+        length: tokens in each half of a repeated text.
+        seed: of the texts and the bootstrap.
+
+    Raises:
+        UsageError: `n_text` or `length` that cannot be.
+        CheckFailedError: a pattern whose rows do not sum to 1, or attention that could not be read.
+    """
+    if n_text < 4 or n_text % 2:
+        raise UsageError(f"n_text={n_text}, but intervals need an even number of texts, from 4 up.")
+    texts = {"repeated": repeated(model, n_text, length, seed), "natural": natural(model)}
+    measured = {kind: _measure(model, tokens) for kind, tokens in texts.items() if tokens is not None}
+    bounds = [[_interval(samples, seed) for samples in found.samples] for found in measured.values()]
+    return HeadScores(
+        names=NAMES,
+        texts=tuple(measured),
+        scores=np.array([[bound[0] for bound in row] for row in bounds]),
+        low=np.array([[bound[1] for bound in row] for row in bounds]),
+        high=np.array([[bound[2] for bound in row] for row in bounds]),
+        chance=np.array([found.chance for found in measured.values()]),
+        copying=_copying(model),
+        n_text=tuple(found.n_text for found in measured.values()),
+        n_token=tuple(found.n_token for found in measured.values()),
+        seed=seed,
+        error=max(found.error for found in measured.values()),
+    )
+
+
+class _Measured:
+    """Scores of one kind of text: for each name an array (n_sample, n_layer, n_head)."""
+
+    def __init__(self, model: Model, tokens: Tensor):
+        self.n_text, self.n_token = tokens.shape
+        self.rules = _rules(tokens)
+        self.visible = visible(self.n_token, None, tokens.device)
+        self.windows = model.spec.windows
+        even = self.visible / self.visible.sum(-1, keepdim=True)
+        self.chance = [float(_mass(even[None, None], rule).mean()) for rule in self.rules] + [0.0]
+        self.samples: list[np.ndarray] = []
+        self.error = 0.0
+        self._layers: list[list[Tensor]] = []
+
+    def keep(self, layer: int, _: Tensor, pattern: Tensor) -> None:
+        """Score one layer's patterns (batch, n_head, query, key), and let go of them."""
+        sums = float((pattern.sum(-1) - 1).abs().max())
+        self.error = sums if not sums <= self.error else self.error
+        even = visible(self.n_token, self.windows[layer], pattern.device).to(pattern)
+        even = even / even.sum(-1, keepdim=True)
+        self._layers.append([*(_mass(pattern, rule) for rule in self.rules), _likeness(pattern - even)])
+
+    def close(self) -> None:
+        """Every layer has been seen."""
+        self.samples = [torch.stack(layers, dim=1).double().cpu().numpy() for layers in zip(*self._layers, strict=True)]
+
+
+def _measure(model: Model, tokens: Tensor) -> _Measured:
+    found = _Measured(model, tokens)
+    last = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
+    with observed(model, found.keep):
+        model.run_with_cache(tokens, [last])
+    found.close()
+    if not found.error < 1e-2:
+        raise CheckFailedError(f"Attention patterns of {model.name} sum to 1 only within {found.error:.1e}: is there a NaN?")
+    return found
+
+
+def _rules(tokens: Tensor) -> list[Bool[Tensor, "batch query key"]]:
+    """For each of `RULES`, the keys it names for each query."""
+    batch, n = tokens.shape
+    key, query = torch.arange(n, device=tokens.device), torch.arange(n, device=tokens.device)[:, None]
+    earlier_copy = (tokens[:, :, None] == tokens[:, None, :]) & (key < query)
+    after_copy = torch.cat([torch.zeros_like(earlier_copy[..., :1]), earlier_copy[..., :-1]], dim=-1) & (key < query)
+    previous, first = key == query - 1, (key == 0) & (query > 0)
+    return [previous.expand(batch, n, n), earlier_copy, after_copy, first.expand(batch, n, n)]
+
+
+def _mass(
+    pattern: Float[Tensor, "batch n_head query key"], rule: Bool[Tensor, "batch query key"]
+) -> Float[Tensor, "batch n_head"]:
+    """Attention on what the rule names, averaged over the queries for which it names anything."""
+    queries = rule.any(-1)
+    mass = (pattern * rule[:, None]).sum((-1, -2))
+    return mass / queries.sum(-1)[:, None].clamp_min(1)
+
+
+def _likeness(excess: Float[Tensor, "batch n_head query key"]) -> Float[Tensor, "pair n_head"]:
+    """How alike the patterns of texts 0 and 1, 2 and 3, … are; 0 where both are even."""
+    one, other = excess[0::2], excess[1::2]
+    size = one.square().sum((-1, -2)) + other.square().sum((-1, -2))
+    return 2 * (one * other).sum((-1, -2)) / size.clamp_min(torch.finfo(size.dtype).tiny)
+
+
+def _interval(samples: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean, lower, upper) over the first axis; the bounds are the 95 % percentile bootstrap of the mean."""
+    n = len(samples)
+    weights = np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=DRAWS) / n
+    low, high = np.percentile(np.tensordot(weights, samples, 1), [2.5, 97.5], axis=0)
+    return samples.mean(0), low, high
+
+
+def _copying(model: Model) -> np.ndarray:
+    transfer = token_transfer(model)
+    found = np.zeros((model.spec.n_layer, model.spec.n_head))
+    for at in np.ndindex(found.shape):
+        head = ov(model, *at)
+        found[at] = copying_score(head.W_V, head.W_O, transfer)
+    return found

@@ -1,0 +1,127 @@
+"""`circuits.check`: do the factors really give what each head computes?"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interp.circuits.observing import observed
+from interp.circuits.output_value import ov
+from interp.circuits.query_key import QueryKey, qk, require_positions
+from interp.circuits.results import QUANTITIES, CircuitCheck
+from interp.errors import CheckFailedError, UsageError
+from interp.model import Cache, Model
+from interp.model.arithmetic import norm_scale, softcap, visible
+
+TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
+"""Largest error that is rounding: rotation angles are float32 in every model, also in float64."""
+
+
+@torch.no_grad()
+def check(model: Model, tokens: Tensor | None = None) -> CircuitCheck:
+    """Rebuild every head's scores, pattern, values and write from its factors, and compare with the model's own run.
+
+    Scores are rebuilt pair by pair as forms with R(i − j) between query and key, patterns as their softmax, values and
+    writes from the rebuilt pattern. The model's own are what goes into and comes out of its softmax, the input of its
+    output projection, and that projection of one head at a time.
+
+    Args:
+        model: in float32 or float64.
+        tokens: (batch, n_token) or one row; 24 seeded random ones by default.
+
+    Raises:
+        CheckFailedError: an error above 1e-4 (float32) or 1e-5 (float64), or one that is not a number.
+        UnsupportedModelError: a feature of the family that the formulas do not cover, by name.
+        UsageError: tokens the model cannot read, or another dtype.
+    """
+    require_positions(model.spec)
+    if model.dtype not in TOLERANCE:
+        raise UsageError(f"An exact comparison needs float32 or float64, not {model.dtype}: load the model in either.")
+    tokens = _random_tokens(model) if tokens is None else model.check_tokens(tokens)
+    errors = np.zeros((len(QUANTITIES), model.spec.n_layer, model.spec.n_head))
+    sums = np.zeros(model.spec.n_layer)
+    own: list[tuple[Tensor, Tensor]] = []
+    with observed(model, lambda _, scores, pattern: own.append((scores, pattern))):
+        _, cache = model.run_with_cache(tokens, _hooks(model))
+    for layer in range(model.spec.n_layer):
+        errors[:, layer], sums[layer] = _layer_errors(model, layer, cache, *own[layer])
+    found = CircuitCheck(
+        model.name, tokens.shape[1], *errors, sums=sums, tolerance=TOLERANCE[model.dtype]
+    )
+    if not found.worst <= found.tolerance:
+        raise CheckFailedError(
+            f"The circuits of {model.name} do not reproduce its heads: error {found.worst:.2e}, tolerance "
+            f"{found.tolerance:.0e}; worst {found.table().rows[0][0]}. Is there a NaN in the weights?"
+        )
+    return found
+
+
+def _hooks(model: Model) -> list[str]:
+    parts = ("hook_resid_pre", "attn.hook_z", "hook_attn_out")
+    return [f"blocks.{layer}.{part}" for layer in range(model.spec.n_layer) for part in parts]
+
+
+def _layer_errors(
+    model: Model, layer: int, cache: Cache, scores: Tensor, pattern: Tensor
+) -> tuple[np.ndarray, float]:
+    """((quantity, head) errors, error of the sum of all writes) of one layer."""
+    x, z, out = (cache[f"blocks.{layer}.{part}"] for part in ("hook_resid_pre", "attn.hook_z", "hook_attn_out"))
+    writes = _own_writes(model, layer, z)
+    post = _write_scale(model, layer, z)
+    mask = visible(x.shape[1], model.spec.windows[layer], x.device)
+    largest = [float(each.abs().max()) for each in (scores.masked_fill(~mask, 0), pattern, z, writes)]
+    largest[1] = 1.0
+    total = model.weights.b_O(layer) * _post_gain(model, layer) / post
+    errors = np.zeros((len(QUANTITIES), model.spec.n_head))
+    for head in range(model.spec.n_head):
+        looks, moves = qk(model, layer, head), ov(model, layer, head)
+        ours = _pairwise(looks, x)
+        weights = ours.masked_fill(~mask, -torch.inf).softmax(-1)
+        values = weights @ moves.values(x)
+        write = values @ moves.W_O / post
+        total = total + write
+        theirs = (scores[:, head], pattern[:, head], z[:, :, head], writes[:, :, head])
+        pairs = zip((ours, weights, values, write), theirs, strict=True)
+        gaps = [(a - b).masked_fill(~mask, 0) if i < 2 else a - b for i, (a, b) in enumerate(pairs)]
+        errors[:, head] = [float(gap.abs().max()) / (size or 1.0) for gap, size in zip(gaps, largest, strict=True)]
+    return errors, float((total - out).abs().max() / out.abs().max())
+
+
+def _pairwise(head: QueryKey, x: Tensor) -> Tensor:
+    """Every score as the form of its offset, (batch, query, key); pairs with the key behind the query are left 0."""
+    n = x.shape[1]
+    query, key = head.project(x)
+    key = head.turn(key, 0)
+    found = x.new_zeros(x.shape[0], n, n)
+    for offset in range(n):
+        rows = torch.arange(offset, n, device=x.device)
+        found[:, rows, rows - offset] = (head.turn(query[:, offset:], offset) * key[:, : n - offset]).sum(-1)
+    return softcap(found * head.scale, head.spec.attention_softcap)
+
+
+def _own_writes(model: Model, layer: int, z: Tensor) -> Tensor:
+    """The model's output projection of each head alone, (batch, n_token, n_head, d_model), post-norm included."""
+    projection = model.parts.attn_output[layer]
+    alone = torch.diag_embed(z.transpose(-1, -2)).transpose(-1, -2)  # (..., d_head, n_head, n_head), one head each
+    flat = alone.permute(0, 1, 3, 4, 2).flatten(-2)
+    bias = model.weights.b_O(layer)
+    return (projection(flat) - bias) * _post_gain(model, layer) / _write_scale(model, layer, z)[..., None, :]
+
+
+def _write_scale(model: Model, layer: int, z: Tensor) -> Tensor:
+    """What the post-norm divides the layer's write by, (batch, n_token, 1); 1 without."""
+    if model.weights.raw(layer).attn_post is None:
+        return z.new_ones(*z.shape[:2], 1)
+    return norm_scale(model.parts.attn_output[layer](z.flatten(-2)), model.spec.norm, model.spec.norm_eps)
+
+
+def _post_gain(model: Model, layer: int) -> Tensor | float:
+    post = model.weights.raw(layer).attn_post
+    return 1.0 if post is None else post.gain.detach()
+
+
+def _random_tokens(model: Model) -> Tensor:
+    length = min(24, model.spec.n_ctx)
+    tokens = torch.randint(0, model.spec.d_vocab, (1, length), generator=torch.Generator().manual_seed(0))
+    return tokens.to(model.device)

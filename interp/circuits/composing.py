@@ -1,0 +1,146 @@
+"""Which heads read what which heads write: Q-, K- and V-composition of every pair (Elhage et al. 2021).
+
+With a writer W_V W_O and a reader M that takes the residual stream on its left,
+
+    score = ‖W_V W_O M‖ / (‖W_V W_O‖ ‖M‖)       M = W_Q R W_Kᵀ for Q, its transpose for K, W_V W_O for V.
+
+A squared norm of a product is the inner product of two Gram matrices, ‖X M‖² = ⟨XᵀX, M Mᵀ⟩, and each of those is known
+by a (d_model, d_head) factor and a (d_head, d_head) core. So all pairs together are one matrix product over the
+d_model² entries, taken a block of rows at a time, in float64 because a score near zero is the root of a difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.circuits.factors import LowRank
+from interp.circuits.output_value import ov
+from interp.circuits.query_key import qk, require_positions
+from interp.circuits.results import Composition
+from interp.errors import UsageError, nearest
+from interp.model import Model
+
+KINDS = ("Q", "K", "V")
+
+
+def composition(
+    model: Model,
+    kind: str,
+    *,
+    offset: int | Literal["average"] = 0,
+    draws: int = 32,
+    seed: int = 0,
+) -> Composition:
+    """Composition scores of all pairs of heads, (writer heads, reader heads), with random weights beside them.
+
+    Args:
+        model: the model.
+        kind: "Q" (the writer moves the reader's query), "K" (its key) or "V" (its value).
+        offset: how many tokens before the query the key stands, for Q and K of rotary models. 0, the default, leaves
+            the rotation out; "average" is the root mean square over all offsets, each pair of coordinates turning
+            independently (exact, in closed form).
+        draws: random writers and random readers behind the baseline; its squared score is 1/d_model in the mean.
+        seed: of the random heads.
+
+    Raises:
+        UsageError: an unknown kind or offset.
+        UnsupportedModelError: positions that no formula here covers.
+    """
+    if kind not in KINDS:
+        raise UsageError(f'There is no "{kind}"-composition{nearest(str(kind), KINDS)}; kinds are Q, K and V.')
+    if isinstance(offset, str) and offset != "average":
+        raise UsageError(f'offset is a number of tokens or "average", not "{offset}".')
+    require_positions(model.spec)
+    rotates = kind != "V" and model.spec.rotary is not None
+    heads = [(layer, head) for layer in range(model.spec.n_layer) for head in range(model.spec.n_head)]
+    writers = _grams([_written(ov(model, *at).factors) for at in heads])
+    readers = _grams([_read(model, *at, kind, offset if rotates else 0) for at in heads])
+    return Composition(
+        kind=kind,
+        offset=_said(rotates, offset),
+        array=_scores(writers, readers).cpu().numpy(),
+        n_head=model.spec.n_head,
+        baseline=_baseline(model, draws, seed),
+        draws=draws,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True)
+class _Gram:
+    """The positive semidefinite matrix outer · core · outerᵀ; stacked, one for each head."""
+
+    outer: Float[Tensor, "*n d_model rank"]
+    core: Float[Tensor, "*n rank rank"]
+
+
+def _written(factors: LowRank) -> _Gram:
+    """XᵀX of the writer X = left · rightᵀ."""
+    return _Gram(factors.right.double(), _inner(factors.left))
+
+
+def _read(model: Model, layer: int, head: int, kind: str, offset: int | str) -> _Gram:
+    """M Mᵀ of what the reader does to the residual stream."""
+    if kind == "V":
+        factors = ov(model, layer, head).factors
+        return _Gram(factors.left.double(), _inner(factors.right))
+    factors = qk(model, layer, head).factors(0 if isinstance(offset, str) else offset)
+    reads, other = (factors.right, factors.left) if kind == "K" else (factors.left, factors.right)
+    core = _inner(other)
+    if offset == "average" and model.spec.rotary is not None:
+        core = _averaged(core, model.spec.rotary.dim)
+    return _Gram(reads.double(), core)
+
+
+def _averaged(gram: Float[Tensor, "d_head d_head"], rotating: int) -> Float[Tensor, "d_head d_head"]:
+    """The mean of R G Rᵀ over independent rotations of every pair of the first `rotating` coordinates.
+
+    Of a pair only (G₁₁ + G₂₂)/2 on the diagonal is left, of the coordinates that do not rotate all of G.
+    """
+    energy = gram.diagonal()[:rotating].unflatten(0, (2, -1)).mean(0)
+    return torch.block_diag(torch.diag(energy.repeat(2)), gram[rotating:, rotating:])
+
+
+def _scores(writers: _Gram, readers: _Gram, block: int = 64) -> Float[Tensor, "writer reader"]:
+    """sqrt(⟨writer, reader⟩ / (tr writer · tr reader)); 0 where either map is zero."""
+    sides = [(gram.outer @ gram.core, gram.outer) for gram in (writers, readers)]
+    total = torch.zeros(len(writers.outer), len(readers.outer), dtype=torch.float64, device=writers.outer.device)
+    for start in range(0, writers.outer.shape[1], block):
+        # Both are symmetric: what stands right of the block on the diagonal counts for its mirror image too.
+        rows = [left[:, start : start + block] @ right[:, start:].mT for left, right in sides]
+        rows[0][..., block:] *= 2
+        total += rows[0].flatten(1) @ rows[1].flatten(1).T
+    traces = [(left * right).sum((1, 2)) for left, right in sides]
+    size = traces[0][:, None] * traces[1][None, :]
+    return (total.clamp_min(0) / size.masked_fill(size == 0, 1.0)).sqrt()
+
+
+def _baseline(model: Model, draws: int, seed: int) -> tuple[float, float]:
+    """(mean, standard deviation) over `draws` writers and as many readers of Gaussian factors of the model's shapes."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, draws, model.spec.d_model, model.spec.d_head)
+    outer, inner = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    cores = inner.mT @ inner
+    found = _scores(*(_Gram(*pair) for pair in zip(outer, cores, strict=True)))
+    return float(found.mean()), float(found.std())
+
+
+def _inner(factor: Float[Tensor, "d_model rank"]) -> Float[Tensor, "rank rank"]:
+    return factor.double().T @ factor.double()
+
+
+def _grams(each: list[_Gram]) -> _Gram:
+    return _Gram(torch.stack([gram.outer for gram in each]), torch.stack([gram.core for gram in each]))
+
+
+def _said(rotates: bool, offset: int | str) -> str:
+    if not rotates:
+        return "no rotation"
+    if offset == "average":
+        return "root mean square over all offsets"
+    return "rotation left out" if offset == 0 else f"keys {offset} tokens before queries"

@@ -1,0 +1,51 @@
+"""Is a head's query-key map positive semidefinite, a metric of likeness? Every head, with random weights beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from interp.circuits.factors import LowRank, positive_share, signature
+from interp.circuits.query_key import QueryKey, qk, require_positions
+from interp.circuits.results import Definiteness
+from interp.model import Model
+
+
+def definiteness(model: Model, *, draws: int = 50, seed: int = 0) -> Definiteness:
+    """Signature, symmetric fraction and positive share of every head's W_Q W_Kᵀ, and of random weights.
+
+    The symmetric part of a generic matrix of rank d_head has signature (d_head, d_head) while 2·d_head ≤ d_model, so a
+    head is never semidefinite but by construction; how far the two shares lie from a half is what tells heads apart.
+    Rotation is left out and gains are folded. A quarter of a minute for 270 heads on two cores.
+    """
+    require_positions(model.spec)
+    shape = (model.spec.n_layer, model.spec.n_head)
+    counts, shares = np.zeros((2, *shape), np.int64), np.zeros((2, *shape))
+    for at in np.ndindex(shape):
+        counts[:, *at], shares[:, *at] = _measure(qk(model, *at))
+    generator = torch.Generator().manual_seed(seed)
+    nulls = [_measure(_random(model, generator)) for _ in range(draws)]
+    fraction, share = (np.array([null[1][i] for null in nulls]) for i in range(2))
+    return Definiteness(
+        positive=counts[0],
+        negative=counts[1],
+        symmetric_fraction=shares[0],
+        positive_share=shares[1],
+        null_fraction=(float(fraction.mean()), float(fraction.std(ddof=1))),
+        null_share=(float(share.mean()), float(share.std(ddof=1))),
+        null_signature=nulls[0][0],
+        draws=draws,
+        seed=seed,
+    )
+
+
+def _measure(head: QueryKey | LowRank) -> tuple[tuple[int, int], tuple[float, float]]:
+    factors = head.factors() if isinstance(head, QueryKey) else head
+    values = factors.symmetric_eigenvalues()
+    return signature(values), (factors.symmetric_fraction(), positive_share(values))
+
+
+def _random(model: Model, generator: torch.Generator) -> LowRank:
+    shape = (model.spec.d_model, model.spec.d_head)
+    left, right = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    return LowRank(left, right)

@@ -1,0 +1,173 @@
+"""What a head looks for: its query-key map with norms, biases and rotation in it (Elhage et al. 2021; arXiv 2104.09864).
+
+For a query token with residual x at position i and a key token with residual y at position j ≤ i,
+
+    query = (x / s(x) W_Q + b_Q) · g_Q / s_Q        key = (y / s(y) W_K + b_K) · g_K / s_K
+    score = softcap(scale · ⟨R(i − j) query, key⟩)
+
+with s the scale of the norm before the head, R the rotation (the identity without rotary positions), and g and s_Q, s_K
+gain and scale of query/key norms (1 without). Gains, norm biases and centring are folded in as in `Model.weights`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.circuits.factors import LowRank, positive_share, signature, working
+from interp.errors import UnsupportedModelError, UsageError
+from interp.model import Model
+from interp.model.arithmetic import norm_scale, rotary_table, rotate, softcap, visible
+from interp.model.spec import Spec
+
+POSITIONS = ("rotary", "learned", "none")
+"""Position schemes whose scores are written out here. Learned positions are in the residual stream."""
+
+
+@dataclass(frozen=True)
+class QueryKey:
+    """One head's query-key map. Made by `qk`; inputs `x` are residual streams as they enter the block.
+
+    The weights' preceding norm is folded in; `query_gain` and `key_gain` are those of query/key norms, None without.
+    """
+
+    layer: int
+    head: int
+    spec: Spec
+    W_Q: Float[Tensor, "d_model d_head"]
+    W_K: Float[Tensor, "d_model d_head"]
+    b_Q: Float[Tensor, " d_head"]
+    b_K: Float[Tensor, " d_head"]
+    query_gain: Float[Tensor, " d_head"] | None
+    key_gain: Float[Tensor, " d_head"] | None
+
+    @property
+    def scale(self) -> float:
+        """What multiplies the bilinear form, usually 1/sqrt(d_head)."""
+        return self.spec.attention_scale[self.layer]
+
+    def factors(self, offset: int = 0) -> LowRank:
+        """`matrix(offset)` as two (d_model, d_head) factors."""
+        left, right = _gained(self.W_Q, self.query_gain), _gained(self.W_K, self.key_gain)
+        return LowRank(self.turn(left, offset), self.turn(right, 0))
+
+    def matrix(self, offset: int = 0) -> Float[Tensor, "d_model d_model"]:
+        """W_Q g_Q R(offset) g_K W_Kᵀ, queries on the left: what `scale` and the norms' scales multiply.
+
+        `offset` is how many tokens the key stands before the query; 0 leaves the rotation out.
+        """
+        return self.factors(offset).matrix
+
+    @property
+    def spectrum(self) -> Float[Tensor, " two_d_head"]:
+        """Eigenvalues of the symmetric part of `matrix(0)`, largest first; at most 2·d_head of them are not zero."""
+        return self.factors().symmetric_eigenvalues()
+
+    @property
+    def signature(self) -> tuple[int, int]:
+        """How many of `spectrum` are positive and how many negative; zero is what rounding could have made."""
+        return signature(self.spectrum)
+
+    @property
+    def symmetric_fraction(self) -> float:
+        """‖symmetric part‖² / ‖matrix(0)‖²; ½ for random weights. See `circuits.definiteness` for the null."""
+        return self.factors().symmetric_fraction()
+
+    @property
+    def positive_share(self) -> float:
+        """Sum of the positive eigenvalues of the symmetric part over the sum of magnitudes: 1 if it is semidefinite."""
+        return positive_share(self.spectrum)
+
+    def split(self, offset: int = 0) -> tuple[LowRank, LowRank]:
+        """The symmetric and the antisymmetric part of `matrix(offset)`; `.form(x, y)` of each is its score.
+
+        The scores are before `scale` and of normalised inputs; the two parts' sum to those of `factors(offset)`.
+        """
+        return self.factors(offset).split()
+
+    def project(
+        self, x: Float[Tensor, "*batch d_model"]
+    ) -> tuple[Float[Tensor, "*batch d_head"], Float[Tensor, "*batch d_head"]]:
+        """(queries, keys) of residual streams, every norm applied, not yet rotated."""
+        x = self.normalised(x)
+        query = _normalise(x @ self.W_Q + self.b_Q, self.query_gain, self.spec.norm_eps)
+        return query, _normalise(x @ self.W_K + self.b_K, self.key_gain, self.spec.norm_eps)
+
+    def scores(
+        self, x_q: Float[Tensor, "*batch d_model"], x_k: Float[Tensor, "*batch d_model"], offset: int
+    ) -> Float[Tensor, "*batch"]:
+        """The score of each pair of residual streams, the key `offset` tokens before the query, softcap included."""
+        query, key = self.project(x_q)[0], self.project(x_k)[1]
+        form = (self.turn(query, offset) * self.turn(key, 0)).sum(-1)
+        return softcap(form * self.scale, self.spec.attention_softcap)
+
+    def attention_scores(self, x: Float[Tensor, "*batch n_token d_model"]) -> Float[Tensor, "*batch query key"]:
+        """Scores of every query with every key of a text whose residual stream enters the block as `x`.
+
+        Softcap included, causal mask not: entries with key > query are what the model would compute and then hides.
+        """
+        query, key = self.project(x)
+        if self.spec.rotary is not None:
+            table = rotary_table(self.spec.rotary, torch.arange(x.shape[-2]), query)
+            query, key = rotate(query, *table), rotate(key, *table)
+        return softcap(query @ key.transpose(-1, -2) * self.scale, self.spec.attention_softcap)
+
+    def pattern(self, x: Float[Tensor, "*batch n_token d_model"]) -> Float[Tensor, "*batch query key"]:
+        """The softmax of `attention_scores` over the keys each query may see (fractions)."""
+        mask = visible(x.shape[-2], self.spec.windows[self.layer], x.device)
+        return self.attention_scores(x).masked_fill(~mask, -torch.inf).softmax(-1)
+
+    def normalised(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """X divided by the scale of the norm before the head, as `W_Q` and `W_K` read it."""
+        if x.shape[-1] != self.spec.d_model:
+            raise UsageError(
+                f"Residual streams have {self.spec.d_model} coordinates, these have {x.shape[-1]}: "
+                f'give cache["blocks.{self.layer}.hook_resid_pre"].'
+            )
+        x = x.to(self.W_Q.dtype)
+        return x / norm_scale(x, self.spec.norm, self.spec.norm_eps)
+
+    def turn(self, rows: Float[Tensor, "*batch d_head"], offset: int) -> Float[Tensor, "*batch d_head"]:
+        """R(offset) applied to the last axis; yarn's factor too, hence also for offset 0.
+
+        Angles are formed in float32, as the model forms them, which limits agreement to about 1e-7 in float64 too.
+        """
+        if self.spec.rotary is None:
+            return rows
+        cos, sin = rotary_table(self.spec.rotary, torch.tensor([offset]), rows)
+        return rotate(rows, cos[0], sin[0])
+
+
+def qk(model: Model, layer: int, head: int) -> QueryKey:
+    """The query-key map of one head, of query head `head` where queries share keys.
+
+    Raises:
+        UsageError: the layer or head does not exist.
+        UnsupportedModelError: positions enter the scores in a way that is not written out here.
+    """
+    require_positions(model.spec)
+    w = model.weights
+    raw = w.raw(layer)
+    gains = (None if gain is None else working(gain.detach()) for gain in (raw.query_gain, raw.key_gain))
+    parts = (w.W_Q(layer, head), w.W_K(layer, head), w.b_Q(layer, head), w.b_K(layer, head))
+    return QueryKey(layer, head, model.spec, *map(working, parts), *gains)
+
+
+def require_positions(spec: Spec) -> None:
+    """Raise `UnsupportedModelError`, naming the scheme, for positions that no formula here covers (such as ALiBi)."""
+    if spec.positional not in POSITIONS:
+        raise UnsupportedModelError(
+            f'{spec.family}: positions of kind "{spec.positional}" are not in the query-key formula; '
+            f"supported: {', '.join(POSITIONS)}."
+        )
+
+
+def _gained(weight: Tensor, gain: Tensor | None) -> Tensor:
+    return weight if gain is None else weight * gain
+
+
+def _normalise(x: Tensor, gain: Tensor | None, eps: float) -> Tensor:
+    return x if gain is None else x / norm_scale(x, "rms", eps) * gain

@@ -1,0 +1,413 @@
+"""What the circuits are reported as. Nothing here imports torch, so that a saved result loads and draws itself alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.errors import UsageError
+from interp.report import Figure, Shown, Table
+from interp.results import Result
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NamedHead = tuple[str, float, float, float]
+"""(head, score, lower bound, upper bound)."""
+QUANTITIES = ("scores", "pattern", "values", "writes")
+
+
+@dataclass(frozen=True, eq=False)
+class CircuitCheck(Shown, Result):
+    """How far every head rebuilt from its factors lies from the model's own run.
+
+    Each array is (n_layer, n_head): the largest |difference| over all positions, `pattern` in fractions of attention,
+    the others relative to the largest magnitude of the layer's own. `sums` (n_layer,) is what all rebuilt writes of a
+    layer and its bias miss of what the layer added to the residual stream, relative to its largest entry.
+    """
+
+    model: str
+    n_token: int
+    scores: np.ndarray
+    pattern: np.ndarray
+    values: np.ndarray
+    writes: np.ndarray
+    sums: np.ndarray
+    tolerance: float
+
+    @property
+    def worst(self) -> float:
+        """The largest error of any head."""
+        return max(float(getattr(self, name).max()) for name in (*QUANTITIES, "sums"))
+
+    @property
+    def error(self) -> float:
+        """The largest error, under the name every result gives it."""
+        return self.worst
+
+    def table(self) -> Table:
+        """One row a head, worst first."""
+        arrays = [getattr(self, name) for name in QUANTITIES]
+        rows = [
+            (head_name(layer, head), *(float(array[layer, head]) for array in arrays))
+            for layer, head in np.ndindex(arrays[0].shape)
+        ]
+        rows.sort(key=lambda row: -max(row[1:]))
+        caption = f"Largest errors of {len(rows)} heads on {self.n_token} tokens; worst {self.worst:.1e}"
+        return Table(("head", *QUANTITIES), tuple(rows), caption, dict.fromkeys(QUANTITIES, ".1e"))
+
+
+@dataclass(frozen=True, eq=False)
+class Definiteness(Shown, Result):
+    """Is a head's query-key map positive semidefinite? Of every head, with random weights of the same shape beside it.
+
+    Arrays are (n_layer, n_head). `positive` and `negative` count the eigenvalues of the symmetric part of
+    W_Q W_Kᵀ (rotation left out, gains folded), `symmetric_fraction` is its share of the squared norm and
+    `positive_share` that of its positive eigenvalues in the sum of magnitudes. The nulls are (mean, standard deviation)
+    over `draws` pairs of Gaussian factors.
+    """
+
+    positive: np.ndarray
+    negative: np.ndarray
+    symmetric_fraction: np.ndarray
+    positive_share: np.ndarray
+    null_fraction: tuple[float, float]
+    null_share: tuple[float, float]
+    null_signature: tuple[int, int]
+    draws: int
+    seed: int
+
+    def table(self) -> Table:
+        """One row a head, in order, then the null."""
+        rows = [
+            (
+                head_name(*at),
+                int(self.positive[at]),
+                int(self.negative[at]),
+                float(self.symmetric_fraction[at]),
+                float(self.positive_share[at]),
+            )
+            for at in np.ndindex(self.positive.shape)
+        ]
+        rows.append(("random weights", *self.null_signature, self.null_fraction[0], self.null_share[0]))
+        columns = ("head", "positive", "negative", "symmetric fraction", "positive share")
+        return Table(columns, tuple(rows), self.caption, {"symmetric fraction": ".3f", "positive share": ".3f"})
+
+    @property
+    def caption(self) -> str:
+        """The ranges in one line."""
+        fraction, share = self.symmetric_fraction, self.positive_share
+        return (
+            f"Symmetric fraction {fraction.min():.3f} to {fraction.max():.3f}, median {np.median(fraction):.3f} "
+            f"(random weights {self.null_fraction[0]:.3f} ± {self.null_fraction[1]:.3f}); positive share "
+            f"{share.min():.3f} to {share.max():.3f} (random weights {self.null_share[0]:.3f} ± {self.null_share[1]:.3f})"
+        )
+
+    def figure(self) -> Figure:
+        """Every head as a point: symmetric fraction against positive share."""
+        from interp.report.figures import scatter
+
+        n = self.positive.size
+        labels = [head_name(*at) for at in np.ndindex(self.positive.shape)] + ["random weights"]
+        return scatter(
+            "definiteness",
+            [*self.symmetric_fraction.ravel().tolist(), self.null_fraction[0]],
+            [*self.positive_share.ravel().tolist(), self.null_share[0]],
+            caption=f"The query-key map of each of {n} heads: share of its squared norm in the symmetric part, and of "
+            f"positive eigenvalues in that part. {self.caption}; ± is one standard deviation of {self.draws} draws.",
+            alt=f"{n} heads scattered about the point of random weights, most of them close to a half on both axes.",
+            axes=("symmetric fraction", "positive share"),
+            groups=["head"] * n + ["random weights"],
+            labels=labels,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Directions(Shown, Result):
+    """The singular directions of a head's output-value map: it reads along `reads` and writes along `writes`.
+
+    `values` (k,) are the largest singular values of `rank`; rows of `reads` and `writes` (k, d_model) are unit vectors.
+    `group` (k,) is equal for directions whose singular values lie within 1 % of the next: a rotation among them
+    describes the map as well, so no single one of them means anything. `stable_rank` is ‖M‖²/σ₁² and
+    `participation_rank` (Σσ²)²/Σσ⁴.
+    """
+
+    name: str
+    values: np.ndarray
+    reads: np.ndarray
+    writes: np.ndarray
+    group: np.ndarray
+    rank: int
+    stable_rank: float
+    participation_rank: float
+
+    @property
+    def degenerate(self) -> tuple[int, ...]:
+        """The directions that share a group with another."""
+        counts = np.bincount(self.group, minlength=1)
+        return tuple(int(i) for i in np.flatnonzero(counts[self.group] > 1))
+
+    def table(self) -> Table:
+        """Singular values, largest first."""
+        rows = tuple(
+            (i, float(value), i in self.degenerate) for i, value in enumerate(self.values)
+        )
+        caption = (
+            f"{self.name}: rank {self.rank}, stable rank {self.stable_rank:.1f}, "
+            f"participation rank {self.participation_rank:.1f}"
+        )
+        return Table(("direction", "singular value", "degenerate"), rows, caption, {"singular value": ".4f"})
+
+
+@dataclass(frozen=True, eq=False)
+class TopTokens(Shown, Result):
+    """The tokens a vector promotes and suppresses most through the unembedding, strongest first.
+
+    `source` says what the vector is. Values are logits up to the scale of the final norm (and of the head's norms),
+    which is a positive number for each input.
+    """
+
+    source: str
+    promoted: tuple[str, ...]
+    promoted_values: tuple[float, ...]
+    suppressed: tuple[str, ...]
+    suppressed_values: tuple[float, ...]
+
+    def table(self) -> Table:
+        """Promoted and suppressed side by side."""
+        rows = zip(self.promoted, self.promoted_values, self.suppressed, self.suppressed_values, strict=True)
+        columns = ("promoted", "by", "suppressed", "by (negative)")
+        formats = {"by": "+.3f", "by (negative)": "+.3f"}
+        return Table(columns, tuple(rows), self.source, formats, tokens=("promoted", "suppressed"))
+
+
+@dataclass(frozen=True, eq=False)
+class FullCircuit(Shown, Result):
+    """The strongest entries of a token-by-token circuit whose matrix is never formed.
+
+    Entry i says that `sources[i]` (the attended or query token) moves `targets[i]` (the output or key token) by
+    `values[i]`. `copied` is the share of all `n_source` tokens whose strongest target is themselves.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    values: np.ndarray
+    copied: float
+    n_source: int
+
+    def table(self) -> Table:
+        """The entries, largest first."""
+        rows = zip(self.sources, self.targets, (float(value) for value in self.values), strict=True)
+        caption = f"{self.name}: largest of {self.n_source} × tokens; {self.copied:.1%} of them have themselves on top"
+        return Table(("source", "target", "value"), tuple(rows), caption, {"value": "+.3f"}, ("source", "target"))
+
+
+@dataclass(frozen=True, eq=False)
+class Composition(Shown, Result):
+    """How much of what each head writes each head reads: `array[w, r]` for writer w and reader r.
+
+    Heads are counted through the layers: head h of layer l is l·n_head + h. A score is
+    ‖writer · reader‖ / (‖writer‖ ‖reader‖), a fraction of 1. Only pairs with the writer in an earlier layer compose in
+    the model (`possible`); the others are there for comparison. `baseline` is (mean, standard deviation) of pairs of
+    Gaussian weights of the same shapes, `draws` writers with as many readers. `offset` says which rotation stands between query and key.
+    """
+
+    kind: str
+    offset: str
+    array: np.ndarray
+    n_head: int
+    baseline: tuple[float, float]
+    draws: int
+    seed: int
+
+    @property
+    def values(self) -> Tensor:
+        """The scores as a torch tensor (writer heads, reader heads)."""
+        import torch
+
+        return torch.from_numpy(self.array)
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.array, dtype=dtype, copy=copy)  # type: ignore[arg-type]
+
+    @property
+    def excess(self) -> np.ndarray:
+        """Scores with the mean of random weights subtracted."""
+        return self.array - self.baseline[0]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the heads, in the order of both axes."""
+        return tuple(head_name(*divmod(i, self.n_head)) for i in range(len(self.array)))
+
+    @property
+    def possible(self) -> np.ndarray:
+        """True where the writer stands in an earlier layer than the reader."""
+        layer = np.arange(len(self.array)) // self.n_head
+        return layer[:, None] < layer[None, :]
+
+    def top(self, k: int) -> tuple[tuple[str, str, float], ...]:
+        """The k strongest possible pairs as (writer, reader, score)."""
+        scores = np.where(self.possible, self.array, -np.inf)
+        order = np.argsort(-scores, axis=None, kind="stable")[: min(k, int(self.possible.sum()))]
+        pairs = (np.unravel_index(i, scores.shape) for i in order)
+        return tuple((self.labels[w], self.labels[r], float(scores[w, r])) for w, r in pairs)
+
+    def table(self, k: int = 50) -> Table:
+        """The strongest pairs, with their distance from the baseline in its standard deviations."""
+        mean, spread = self.baseline
+        rows = tuple((w, r, score, (score - mean) / spread) for w, r, score in self.top(k))
+        caption = (
+            f"{self.kind}-composition, {self.offset}: {len(rows)} strongest of {int(self.possible.sum())} possible "
+            f"pairs; random weights {mean:.4f} ± {spread:.4f}"
+        )
+        return Table(("writer", "reader", "score", "z"), rows, caption, {"score": ".4f", "z": "+.1f"})
+
+    def figure(self) -> Figure:
+        """Excess over random weights, writers by readers."""
+        from interp.report.figures import heatmap
+
+        return heatmap(
+            f"composition-{self.kind.lower()}",
+            np.where(self.possible, self.excess, 0.0),
+            caption=f"{self.kind}-composition of every pair of heads, {self.offset}, less its mean of "
+            f"{self.baseline[0]:.4f} for random weights; zero where the writer is not in an earlier layer.",
+            alt="Matrix of writer heads by reader heads; the strongest pairs stand out against a pale ground.",
+            rows=list(self.labels),
+            columns=list(self.labels),
+            axes=("writer", "reader", "excess"),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class HeadScores(Shown, Result):
+    """What each head attends to, on text of known structure, with 95 % intervals.
+
+    `scores` and the bounds `low` and `high` are (text, score, n_layer, n_head), in the order of `texts` and `names`:
+    fractions of attention, "positional" a likeness up to 1. `chance` (text, score) is what attention spread evenly
+    over the earlier tokens would score. `copying` (n_layer, n_head) is the eigenvalue copying score of the weights,
+    −1 to 1. `error` is how far rows of the patterns are from summing to 1.
+    """
+
+    names: tuple[str, ...]
+    texts: tuple[str, ...]
+    scores: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    chance: np.ndarray
+    copying: np.ndarray
+    n_text: tuple[int, ...]
+    n_token: tuple[int, ...]
+    seed: int
+    error: float
+
+    @property
+    def induction(self) -> np.ndarray:
+        """(n_layer, n_head) induction scores on repeated text."""
+        return self.of("induction")
+
+    @property
+    def previous(self) -> np.ndarray:
+        """(n_layer, n_head) previous-token scores on repeated text."""
+        return self.of("previous")
+
+    @property
+    def duplicate(self) -> np.ndarray:
+        """(n_layer, n_head) duplicate-token scores on repeated text."""
+        return self.of("duplicate")
+
+    def of(self, name: str, text: str = "repeated") -> np.ndarray:
+        """(n_layer, n_head) of one score on one kind of text; `UsageError` if there is none of that name."""
+        return self.scores[self._at(name, text)]
+
+    def named(self, name: str, text: str = "repeated", threshold: float = 0.3) -> tuple[NamedHead, ...]:
+        """Heads whose whole interval lies above `threshold`, strongest first, as (head, score, low, high)."""
+        mean, low, high = (array[self._at(name, text)] for array in (self.scores, self.low, self.high))
+        heads = [(head_name(*at), float(mean[at]), float(low[at]), float(high[at])) for at in np.ndindex(mean.shape)]
+        return tuple(sorted((head for head in heads if head[2] > threshold), key=lambda head: -head[1]))
+
+    def table(self) -> Table:
+        """One row a head: every score on every text with its bounds, and the copying score."""
+        scored = [(name, text) for text in self.texts for name in self.names]
+        columns = ["head", "copying"]
+        for name, text in scored:
+            columns += [f"{name} ({text})", f"{name} ({text}), low", f"{name} ({text}), high"]
+        rows = []
+        for at in np.ndindex(self.copying.shape):
+            row: list[str | float] = [head_name(*at), float(self.copying[at])]
+            for name, text in scored:
+                row += [float(array[self._at(name, text)][at]) for array in (self.scores, self.low, self.high)]
+            rows.append(tuple(row))
+        kinds = " and ".join(
+            f"{count} {text} texts of {n} tokens" for text, count, n in zip(self.texts, self.n_text, self.n_token, strict=True)
+        )
+        caption = f"Scores of {len(rows)} heads on {kinds}; 95 % intervals over resampled texts."
+        return Table(tuple(columns), tuple(rows), caption, dict.fromkeys(columns[1:], ".3f"))
+
+    def figure(self, name: str = "induction", text: str = "repeated") -> Figure:
+        """One score by layer and head."""
+        from interp.report.figures import heatmap
+
+        values, at_score = self.of(name, text), self._at(name, text)
+        best = tuple(int(i) for i in np.unravel_index(values.argmax(), values.shape))
+        low, high = (float(array[at_score][best]) for array in (self.low, self.high))
+        unit = "likeness, 1 for a pattern that does not depend on the text" if name == "positional" else "attention"
+        return heatmap(
+            f"score-{name}-{text}",
+            values,
+            caption=f"{name.capitalize()} score of every head on {text} text ({unit}); attention spread evenly would "
+            f"score {self.chance[at_score]:.3f}. The strongest is {head_name(*best)} with {values[best]:.2f} "
+            f"({low:.2f} to {high:.2f}, 95 % interval).",
+            alt=f"Layers by heads; {head_name(*best)} is the strongest.",
+            rows=[str(i) for i in range(values.shape[0])],
+            columns=[str(i) for i in range(values.shape[1])],
+            axes=("layer", "head", "score"),
+            signed=name == "positional",
+        )
+
+    def _at(self, name: str, text: str) -> tuple[int, int]:
+        if name not in self.names:
+            raise UsageError(f'There is no score "{name}"; there are: {", ".join(self.names)}.')
+        if text not in self.texts:
+            raise UsageError(f'Nothing was scored on {text} text; there is: {", ".join(self.texts)}.')
+        return self.texts.index(text), self.names.index(name)
+
+
+@dataclass(frozen=True, eq=False)
+class Ablation(Shown, Result):
+    """What removing heads does to the loss on the second half of repeated text, in nats a token.
+
+    `effect` is the rise when `heads` are removed, `control` (n_control,) the rises for as many random heads each time.
+    `baseline` is the loss of the whole model; `method` is "zero" or "mean". `ratio` is effect / median |control|.
+    """
+
+    method: str
+    heads: tuple[str, ...]
+    baseline: float
+    effect: float
+    control: np.ndarray
+    control_heads: tuple[tuple[str, ...], ...]
+    seed: int
+
+    @property
+    def ratio(self) -> float:
+        """How many times the median magnitude of the random sets' effects the effect is."""
+        return self.effect / float(np.median(np.abs(self.control)))
+
+    def table(self) -> Table:
+        """The chosen heads first, then every random set."""
+        rows = [(", ".join(self.heads), "chosen", self.effect)]
+        rows += [
+            (", ".join(heads), "random", float(value))
+            for heads, value in zip(self.control_heads, self.control, strict=True)
+        ]
+        caption = f"{self.method} ablation: loss on the repeated half {self.baseline:.3f} nats with every head in place"
+        return Table(("heads", "set", "rise in loss (nats)"), tuple(rows), caption, {"rise in loss (nats)": "+.4f"})
+
+
+def head_name(layer: int, head: int) -> str:
+    """The name every result gives a head: "L5H2"."""
+    return f"L{layer}H{head}"

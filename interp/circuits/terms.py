@@ -1,0 +1,114 @@
+"""One score taken apart: contents and biases, frequencies of the rotation, and the part that depends on distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.circuits.query_key import QueryKey
+from interp.errors import UsageError
+from interp.model.arithmetic import norm_scale
+from interp.model.spec import Rotary
+
+TERMS = ("content-content", "content-bias", "bias-content", "bias-bias")
+"""Query side first: "content-bias" is what the query's content makes of the key's bias."""
+
+
+def score_terms(
+    head: QueryKey, x_q: Float[Tensor, "*batch d_model"], x_k: Float[Tensor, "*batch d_model"], offset: int
+) -> Float[Tensor, "*batch 4"]:
+    """The score before the softcap as the four products of content and bias, in the order of `TERMS`.
+
+    Scales of query/key norms are held at their values. The four sum to the score.
+    """
+    queries = _content_and_bias(head, x_q, head.W_Q, head.b_Q, head.query_gain)
+    keys = _content_and_bias(head, x_k, head.W_K, head.b_K, head.key_gain)
+    turned = [head.turn(query, offset) for query in queries]
+    still = [head.turn(key, 0) for key in keys]
+    return torch.stack([(query * key).sum(-1) for query in turned for key in still], dim=-1) * head.scale
+
+
+@dataclass(frozen=True)
+class FrequencyTerms:
+    """A score before its softcap as a function of the offset Δ:
+
+    score(Δ) = Σ_f cosine_f cos(Δ ω_f) + sine_f sin(Δ ω_f) + unrotated.
+    """
+
+    frequencies: Float[Tensor, " n_pair"]
+    cosine: Float[Tensor, "*batch n_pair"]
+    sine: Float[Tensor, "*batch n_pair"]
+    unrotated: Float[Tensor, "*batch"]
+
+    def at(self, offsets: Float[Tensor, " n_offset"]) -> Float[Tensor, "*batch n_offset"]:
+        """The score at each offset."""
+        angles = offsets.to(self.frequencies)[:, None] * self.frequencies
+        return self.cosine @ angles.cos().T + self.sine @ angles.sin().T + self.unrotated[..., None]
+
+
+def frequency_terms(
+    head: QueryKey, x_q: Float[Tensor, "*batch d_model"], x_k: Float[Tensor, "*batch d_model"]
+) -> FrequencyTerms:
+    """The score of each pair of residual streams, one cosine and one sine amplitude for each rotating pair.
+
+    Raises `UsageError` for a model without rotary positions, whose scores do not depend on the offset.
+    """
+    return _frequency_terms(head, head.project(x_q)[0], head.project(x_k)[1])
+
+
+def positional_profile(
+    head: QueryKey, x: Float[Tensor, "n d_model"], offsets: Float[Tensor, " n_offset"]
+) -> Float[Tensor, " n_offset"]:
+    """The mean score, before any softcap, over all n² pairs of the residual streams `x`, by the offset between them.
+
+    Being bilinear, it is the score of the mean query with the mean key: what the head prefers about distance whatever
+    the tokens are. Without rotary positions it is constant.
+    """
+    query, key = (each.reshape(-1, each.shape[-1]).mean(0) for each in head.project(x))
+    if head.spec.rotary is None:
+        return ((query * key).sum() * head.scale).expand(len(offsets))
+    return _frequency_terms(head, query, key).at(offsets)
+
+
+def frequency_energy(head: QueryKey) -> Float[Tensor, " n_pair"]:
+    """How much of the map each rotating pair carries: ‖cosine matrix‖² + ‖sine matrix‖², of the weights alone.
+
+    With a₁, a₂ and b₁, b₂ the pair's columns of the two factors it is (‖a₁‖² + ‖a₂‖²)(‖b₁‖² + ‖b₂‖²).
+    Raises `UsageError` for a model without rotary positions.
+    """
+    rotary = _rotary(head)
+    factors = head.factors()
+    left, right = (
+        each[:, : rotary.dim].square().sum(0).unflatten(0, (2, -1)).sum(0) for each in (factors.left, factors.right)
+    )
+    return left * right
+
+
+def _rotary(head: QueryKey) -> Rotary:
+    if head.spec.rotary is None:
+        raise UsageError(f"{head.spec.family} has no rotary positions: its scores have no frequencies.")
+    return head.spec.rotary
+
+
+def _frequency_terms(head: QueryKey, query: Tensor, key: Tensor) -> FrequencyTerms:
+    rotary = _rotary(head)
+    (q1, q2), (k1, k2) = (each[..., : rotary.dim].chunk(2, dim=-1) for each in (query, key))
+    kept = (query[..., rotary.dim :] * key[..., rotary.dim :]).sum(-1)
+    weight = head.scale * rotary.factor**2
+    frequencies = torch.tensor(rotary.frequencies, dtype=query.dtype, device=query.device)
+    return FrequencyTerms(
+        frequencies, weight * (q1 * k1 + q2 * k2), weight * (q1 * k2 - q2 * k1), head.scale * kept
+    )
+
+
+def _content_and_bias(
+    head: QueryKey, x: Tensor, weight: Tensor, bias: Tensor, gain: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    content = head.normalised(x) @ weight
+    if gain is None:
+        return content, bias.expand_as(content)
+    factor = gain / norm_scale(content + bias, "rms", head.spec.norm_eps)
+    return content * factor, bias * factor
