@@ -27,6 +27,7 @@ class Config(Result):
 
     sparsity: tuple[float, ...] = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
     inputs: int = 4096
+    steps: int = 4000
     seed: int = 0
 
 
@@ -98,7 +99,7 @@ def run(
 ) -> Adversarial:
     """Train the sweep, attack every model, and correlate with features per dimension."""
     watch = Stopwatch()
-    sweep = dimensions.Config(sparsity=config.sparsity, seed=config.seed)
+    sweep = dimensions.Config(sparsity=config.sparsity, steps=config.steps, seed=config.seed)
     models = dimensions.sweep(sweep, device=device, progress=progress)
     best = models.best()
     vulnerability = np.array(

@@ -24,7 +24,7 @@ class Config(Result):
 
     matrices: int = 2400
     width: int = 32
-    ratios: tuple[int, ...] = (2, 4, 8, 16, 32)
+    ratios: tuple[int, ...] = (2, 4, 8, 16)
     seed: int = 0
 
 
@@ -169,7 +169,7 @@ def _packings(config: Config, device: str) -> tuple[np.ndarray, np.ndarray, np.n
     for ratio in config.ratios:
         n = ratio * config.width
         random.append(coding.coherence(coding.random_dictionary(n, config.width, generator=generator)))
-        spread = coding.packed_dictionary(n, config.width, generator=generator, steps=60 if n < 600 else 5)
+        spread = coding.packed_dictionary(n, config.width, generator=generator, steps=30)
         packed.append(coding.coherence(spread))
         welch.append(coding.welch_bound(n, config.width))
     return np.array(random), np.array(packed), np.array(welch)

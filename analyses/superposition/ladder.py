@@ -37,7 +37,8 @@ class Config(Result):
     k: int = 4
     l1: float = 0.3
     signals: int = 4000
-    sae_steps: int = 2500
+    sae_steps: int = 2000
+    toy_steps: int = 3000
     seeds: int = 3
     seed: int = 0
 
@@ -167,7 +168,7 @@ def _from_toys(config: Config, device: str, progress: Progress | None) -> Tensor
         density=(config.density,),
         starts=config.seeds,
         lr=5e-3,
-        steps=3000,
+        steps=config.toy_steps,
         seed=config.seed,
     )
     models = trained(grid, what="toy models", device=device, progress=progress)
