@@ -1,0 +1,106 @@
+"""What capturing and freezing cost beside a bare forward pass of SmolLM2.
+
+    python benchmarks/forward.py [--repeats 15]
+
+Two questions, each answered by interleaved runs of A and B and the median of their ratios, because a machine that does
+other work slows neighbouring runs alike:
+
+1. `run_with_cache(tokens, ["blocks.10.hook_resid_post"])` against a `transformers` model cut to its first 11 blocks,
+   without norm and unembedding. Target: at most 1.05.
+2. `attribution.freeze` against a whole forward pass. Target: at most 3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import transformers
+
+import interp
+from interp import attribution
+
+LAYER = 10
+HOOK = f"blocks.{LAYER}.hook_resid_post"
+
+
+def ratios(first: Callable[[], object], second: Callable[[], object], repeats: int) -> tuple[float, float, float]:
+    """(seconds of the first, seconds of the second, ratio first / second): medians over interleaved pairs."""
+    first(), second()
+    pairs = []
+    for repeat in range(repeats):
+        order = (first, second) if repeat % 2 else (second, first)  # neither always runs on the other's warm cache
+        times = {call: _seconds(call) for call in order}
+        pairs.append((times[first], times[second]))
+    return (
+        statistics.median(a for a, _ in pairs),
+        statistics.median(b for _, b in pairs),
+        statistics.median(a / b for a, b in pairs),
+    )
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def truncated(hf: torch.nn.Module) -> torch.nn.Module:
+    """The inner `transformers` model with its first blocks only and no final norm, over the same parameters."""
+    inner = copy.copy(hf.model)
+    inner._modules = dict(hf.model._modules)
+    inner.layers = torch.nn.ModuleList(hf.model.layers[: LAYER + 1])
+    inner.norm = torch.nn.Identity()
+    inner.config = copy.deepcopy(hf.config)
+    inner.config.num_hidden_layers = LAYER + 1
+    return inner.eval()
+
+
+def main() -> None:
+    """Print the machine, the versions and one line a size."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=15)
+    repeats = parser.parse_args().repeats
+    model = interp.load("smollm2")
+    bare = truncated(model.hf)
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}")
+    print(f"{model}, {repeats} interleaved pairs each, medians\n")
+    print(f"{'':>14} {'interp':>10} {'bare':>10} {'ratio':>7}")
+    for batch in (1, 8):
+        for n_token in (10, 64, 256):
+            ids = torch.randint(0, model.spec.d_vocab, (batch, n_token), generator=torch.Generator().manual_seed(0))
+            _line(f"cache {batch} x {n_token}", *ratios(*_capture_pair(model, bare, ids), repeats))
+    for n_token in (10, 64, 256):
+        ids = torch.randint(0, model.spec.d_vocab, (1, n_token), generator=torch.Generator().manual_seed(0))
+        _line(f"freeze {n_token}", *ratios(*_freeze_pair(model, ids), max(3, repeats // 3)))
+
+
+def _capture_pair(
+    model: interp.Model, bare: torch.nn.Module, ids: torch.Tensor
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    @torch.no_grad()
+    def plain() -> torch.Tensor:
+        return bare(input_ids=ids, use_cache=False).last_hidden_state
+
+    _, cache = model.run_with_cache(ids, HOOK)
+    assert torch.equal(cache[HOOK], plain()), "the two must compute the same"
+    return lambda: model.run_with_cache(ids, HOOK), plain
+
+
+def _freeze_pair(model: interp.Model, ids: torch.Tensor) -> tuple[Callable[[], object], Callable[[], object]]:
+    return lambda: attribution.freeze(model, ids), lambda: model(ids)
+
+
+def _line(name: str, ours: float, theirs: float, ratio: float) -> None:
+    print(f"{name:>14} {ours * 1e3:8.1f}ms {theirs * 1e3:8.1f}ms {ratio:7.3f}")
+
+
+if __name__ == "__main__":
+    main()
