@@ -3,7 +3,8 @@
     python benchmarks/forward.py [--repeats 15]
 
 Two questions, each answered by interleaved runs of A and B and the median of their ratios, because a machine that does
-other work slows neighbouring runs alike:
+other work slows neighbouring runs alike. One thread, so that processor time, which other work does not lengthen, can
+be set beside the time on the clock:
 
 1. `run_with_cache(tokens, ["blocks.10.hook_resid_post"])` against a `transformers` model cut to its first 11 blocks,
    without norm and unembedding. Target: at most 1.05.
@@ -16,10 +17,10 @@ import argparse
 import copy
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import transformers
 
@@ -30,25 +31,22 @@ LAYER = 10
 HOOK = f"blocks.{LAYER}.hook_resid_post"
 
 
-def ratios(first: Callable[[], object], second: Callable[[], object], repeats: int) -> tuple[float, float, float]:
-    """(seconds of the first, seconds of the second, ratio first / second): medians over interleaved pairs."""
+def ratios(first: Callable[[], object], second: Callable[[], object], repeats: int) -> np.ndarray:
+    """(clock seconds of the first, of the second, clock ratio, processor ratio): medians over interleaved pairs."""
     first(), second()
-    pairs = []
+    rows = []
     for repeat in range(repeats):
         order = (first, second) if repeat % 2 else (second, first)  # neither always runs on the other's warm cache
         times = {call: _seconds(call) for call in order}
-        pairs.append((times[first], times[second]))
-    return (
-        statistics.median(a for a, _ in pairs),
-        statistics.median(b for _, b in pairs),
-        statistics.median(a / b for a, b in pairs),
-    )
+        (clock, processor), (other_clock, other_processor) = times[first], times[second]
+        rows.append((clock, other_clock, clock / other_clock, processor / other_processor))
+    return np.median(rows, axis=0)
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def _seconds(call: Callable[[], object]) -> tuple[float, float]:
+    clock, processor = time.perf_counter(), time.process_time()
     call()
-    return time.perf_counter() - started
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
 def truncated(hf: torch.nn.Module) -> torch.nn.Module:
@@ -67,19 +65,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
     repeats = parser.parse_args().repeats
+    torch.set_num_threads(1)
     model = interp.load("smollm2")
     bare = truncated(model.hf)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, 1 thread")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}")
     print(f"{model}, {repeats} interleaved pairs each, medians\n")
-    print(f"{'':>14} {'interp':>10} {'bare':>10} {'ratio':>7}")
+    print(f"{'':>14} {'interp':>10} {'bare':>10} {'clock':>7} {'processor':>9}")
     for batch in (1, 8):
         for n_token in (10, 64, 256):
             ids = torch.randint(0, model.spec.d_vocab, (batch, n_token), generator=torch.Generator().manual_seed(0))
-            _line(f"cache {batch} x {n_token}", *ratios(*_capture_pair(model, bare, ids), repeats))
+            _line(f"cache {batch} x {n_token}", ratios(*_capture_pair(model, bare, ids), repeats))
     for n_token in (10, 64, 256):
         ids = torch.randint(0, model.spec.d_vocab, (1, n_token), generator=torch.Generator().manual_seed(0))
-        _line(f"freeze {n_token}", *ratios(*_freeze_pair(model, ids), max(3, repeats // 3)))
+        _line(f"freeze {n_token}", ratios(*_freeze_pair(model, ids), max(3, repeats // 3)))
 
 
 def _capture_pair(
@@ -98,8 +97,9 @@ def _freeze_pair(model: interp.Model, ids: torch.Tensor) -> tuple[Callable[[], o
     return lambda: attribution.freeze(model, ids), lambda: model(ids)
 
 
-def _line(name: str, ours: float, theirs: float, ratio: float) -> None:
-    print(f"{name:>14} {ours * 1e3:8.1f}ms {theirs * 1e3:8.1f}ms {ratio:7.3f}")
+def _line(name: str, row: np.ndarray) -> None:
+    ours, theirs, clock, processor = row
+    print(f"{name:>14} {ours * 1e3:8.1f}ms {theirs * 1e3:8.1f}ms {clock:7.3f} {processor:9.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ class PathTree(Shown, Result):
             f"The {len(rows)} largest complete paths to the {self.target}, in {self.unit}. They carry "
             f"{self.coverage(k):.1%} of the tree's absolute mass of {self.mass:.1f}, which sums to {self.total:+.4f}."
         )
-        return Table(("", "path", self.unit), rows, caption, {self.unit: "+.4f"})
+        return Table(("rank", "path", self.unit), rows, caption, {self.unit: "+.4f"})
 
     def figure(self, k: int = 60) -> Figure:
         """The k nodes with the largest values as an icicle, the target on top."""
