@@ -18,17 +18,9 @@ if TYPE_CHECKING:
     from interp.circuits.factors import LowRank
     from interp.circuits.output_value import OutputValue, ov
     from interp.circuits.query_key import QueryKey, qk
-    from interp.circuits.results import (
-        Ablation,
-        CircuitCheck,
-        Composition,
-        Definiteness,
-        Directions,
-        FullCircuit,
-        HeadScores,
-        TopTokens,
-    )
-    from interp.circuits.terms import frequency_terms, positional_profile, score_terms
+    from interp.circuits.readings import Directions, FullCircuit, TopTokens
+    from interp.circuits.results import Ablation, CircuitCheck, Composition, Definiteness, HeadScores
+    from interp.circuits.terms import frequency_energy, frequency_terms, positional_profile, score_terms
 
 __all__ = [
     "qk",
@@ -39,6 +31,7 @@ __all__ = [
     "ablate_induction",
     "definiteness",
     "embedding",
+    "frequency_energy",
     "frequency_terms",
     "positional_profile",
     "score_terms",
@@ -66,6 +59,7 @@ _MODULES = {
     "check": "checking",
     "ablate_induction": "ablating",
     "definiteness": "definite",
+    "frequency_energy": "terms",
     "frequency_terms": "terms",
     "positional_profile": "terms",
     "score_terms": "terms",
@@ -73,10 +67,10 @@ _MODULES = {
     "CircuitCheck": "results",
     "Composition": "results",
     "Definiteness": "results",
-    "Directions": "results",
-    "FullCircuit": "results",
+    "Directions": "readings",
+    "FullCircuit": "readings",
     "HeadScores": "results",
-    "TopTokens": "results",
+    "TopTokens": "readings",
 }
 
 

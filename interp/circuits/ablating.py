@@ -17,6 +17,8 @@ from interp.errors import UsageError
 from interp.model import Model
 from interp.model.capture import bridge_is_hooked
 
+N_TEXT = 4
+"""Texts the loss is measured on: one run of the model is a few seconds, and a study makes some forty."""
 METHODS = ("zero", "mean")
 Heads = Sequence[tuple[int, int]]
 
@@ -28,7 +30,6 @@ def ablate_induction(
     k: int = 5,
     method: str = "zero",
     n_control: int = 20,
-    n_text: int = 4,
     length: int = 25,
     seed: int = 1,
 ) -> Ablation:
@@ -41,7 +42,7 @@ def ablate_induction(
     Raises `UsageError` for an unknown method, more heads than there are, or while `model.bridge` has hooks.
     """
     _check(model, method, k, n_control)
-    tokens = repeated(model, n_text, length, seed)
+    tokens = repeated(model, N_TEXT, length, seed)
     shape = scores.induction.shape
     order = np.argsort(-scores.induction, axis=None, kind="stable")
     chosen = [(int(i) // shape[1], int(i) % shape[1]) for i in order[:k]]
@@ -66,9 +67,7 @@ def ablate_induction(
 
 
 @contextmanager
-def without(
-    model: Model, heads: Heads, means: Float[Tensor, "n_layer n_head d_head"] | None = None
-) -> Iterator[None]:
+def without(model: Model, heads: Heads, means: Float[Tensor, "n_layer n_head d_head"] | None = None) -> Iterator[None]:
     """Within it the model runs with the values after attention of some heads at zero, or at `means`."""
 
     def remove(layer: int) -> Any:

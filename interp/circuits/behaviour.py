@@ -100,7 +100,9 @@ def _measure(model: Model, tokens: Tensor) -> _Measured:
         model.run_with_cache(tokens, [last])
     found.close()
     if not found.error < 1e-2:
-        raise CheckFailedError(f"Attention patterns of {model.name} sum to 1 only within {found.error:.1e}: is there a NaN?")
+        raise CheckFailedError(
+            f"Attention patterns of {model.name} sum to 1 only within {found.error:.1e}: is there a NaN?"
+        )
     return found
 
 

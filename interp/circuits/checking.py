@@ -46,9 +46,7 @@ def check(model: Model, tokens: Tensor | None = None) -> CircuitCheck:
         _, cache = model.run_with_cache(tokens, _hooks(model))
     for layer in range(model.spec.n_layer):
         errors[:, layer], sums[layer] = _layer_errors(model, layer, cache, *own[layer])
-    found = CircuitCheck(
-        model.name, tokens.shape[1], *errors, sums=sums, tolerance=TOLERANCE[model.dtype]
-    )
+    found = CircuitCheck(model.name, tokens.shape[1], *errors, sums=sums, tolerance=TOLERANCE[model.dtype])
     if not found.worst <= found.tolerance:
         raise CheckFailedError(
             f"The circuits of {model.name} do not reproduce its heads: error {found.worst:.2e}, tolerance "
@@ -62,9 +60,7 @@ def _hooks(model: Model) -> list[str]:
     return [f"blocks.{layer}.{part}" for layer in range(model.spec.n_layer) for part in parts]
 
 
-def _layer_errors(
-    model: Model, layer: int, cache: Cache, scores: Tensor, pattern: Tensor
-) -> tuple[np.ndarray, float]:
+def _layer_errors(model: Model, layer: int, cache: Cache, scores: Tensor, pattern: Tensor) -> tuple[np.ndarray, float]:
     """((quantity, head) errors, error of the sum of all writes) of one layer."""
     x, z, out = (cache[f"blocks.{layer}.{part}"] for part in ("hook_resid_pre", "attn.hook_z", "hook_attn_out"))
     writes = _own_writes(model, layer, z)

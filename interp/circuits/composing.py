@@ -126,7 +126,7 @@ def _baseline(model: Model, draws: int, seed: int) -> tuple[float, float]:
     shape = (2, draws, model.spec.d_model, model.spec.d_head)
     outer, inner = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
     cores = inner.mT @ inner
-    found = _scores(*(_Gram(*pair) for pair in zip(outer, cores, strict=True)))
+    found = _scores(_Gram(outer[0], cores[0]), _Gram(outer[1], cores[1]))
     return float(found.mean()), float(found.std())
 
 

@@ -1,4 +1,4 @@
-"""What a head looks for: its query-key map with norms, biases and rotation in it (Elhage et al. 2021; arXiv 2104.09864).
+"""What a head looks for: its query-key map with norms, biases and rotation in it (arXiv 2104.09864).
 
 For a query token with residual x at position i and a key token with residual y at position j ≤ i,
 

@@ -1,4 +1,4 @@
-"""What the circuits are reported as. Nothing here imports torch, so that a saved result loads and draws itself alone."""
+"""What the circuits are reported as. No torch here, so that a saved result loads and draws itself without it."""
 
 from __future__ import annotations
 
@@ -102,7 +102,8 @@ class Definiteness(Shown, Result):
         return (
             f"Symmetric fraction {fraction.min():.3f} to {fraction.max():.3f}, median {np.median(fraction):.3f} "
             f"(random weights {self.null_fraction[0]:.3f} ± {self.null_fraction[1]:.3f}); positive share "
-            f"{share.min():.3f} to {share.max():.3f} (random weights {self.null_share[0]:.3f} ± {self.null_share[1]:.3f})"
+            f"{share.min():.3f} to {share.max():.3f} "
+            f"(random weights {self.null_share[0]:.3f} ± {self.null_share[1]:.3f})"
         )
 
     def figure(self) -> Figure:
@@ -125,94 +126,14 @@ class Definiteness(Shown, Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Directions(Shown, Result):
-    """The singular directions of a head's output-value map: it reads along `reads` and writes along `writes`.
-
-    `values` (k,) are the largest singular values of `rank`; rows of `reads` and `writes` (k, d_model) are unit vectors.
-    `group` (k,) is equal for directions whose singular values lie within 1 % of the next: a rotation among them
-    describes the map as well, so no single one of them means anything. `stable_rank` is ‖M‖²/σ₁² and
-    `participation_rank` (Σσ²)²/Σσ⁴.
-    """
-
-    name: str
-    values: np.ndarray
-    reads: np.ndarray
-    writes: np.ndarray
-    group: np.ndarray
-    rank: int
-    stable_rank: float
-    participation_rank: float
-
-    @property
-    def degenerate(self) -> tuple[int, ...]:
-        """The directions that share a group with another."""
-        counts = np.bincount(self.group, minlength=1)
-        return tuple(int(i) for i in np.flatnonzero(counts[self.group] > 1))
-
-    def table(self) -> Table:
-        """Singular values, largest first."""
-        rows = tuple(
-            (i, float(value), i in self.degenerate) for i, value in enumerate(self.values)
-        )
-        caption = (
-            f"{self.name}: rank {self.rank}, stable rank {self.stable_rank:.1f}, "
-            f"participation rank {self.participation_rank:.1f}"
-        )
-        return Table(("direction", "singular value", "degenerate"), rows, caption, {"singular value": ".4f"})
-
-
-@dataclass(frozen=True, eq=False)
-class TopTokens(Shown, Result):
-    """The tokens a vector promotes and suppresses most through the unembedding, strongest first.
-
-    `source` says what the vector is. Values are logits up to the scale of the final norm (and of the head's norms),
-    which is a positive number for each input.
-    """
-
-    source: str
-    promoted: tuple[str, ...]
-    promoted_values: tuple[float, ...]
-    suppressed: tuple[str, ...]
-    suppressed_values: tuple[float, ...]
-
-    def table(self) -> Table:
-        """Promoted and suppressed side by side."""
-        rows = zip(self.promoted, self.promoted_values, self.suppressed, self.suppressed_values, strict=True)
-        columns = ("promoted", "by", "suppressed", "by (negative)")
-        formats = {"by": "+.3f", "by (negative)": "+.3f"}
-        return Table(columns, tuple(rows), self.source, formats, tokens=("promoted", "suppressed"))
-
-
-@dataclass(frozen=True, eq=False)
-class FullCircuit(Shown, Result):
-    """The strongest entries of a token-by-token circuit whose matrix is never formed.
-
-    Entry i says that `sources[i]` (the attended or query token) moves `targets[i]` (the output or key token) by
-    `values[i]`. `copied` is the share of all `n_source` tokens whose strongest target is themselves.
-    """
-
-    name: str
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-    values: np.ndarray
-    copied: float
-    n_source: int
-
-    def table(self) -> Table:
-        """The entries, largest first."""
-        rows = zip(self.sources, self.targets, (float(value) for value in self.values), strict=True)
-        caption = f"{self.name}: largest of {self.n_source} × tokens; {self.copied:.1%} of them have themselves on top"
-        return Table(("source", "target", "value"), tuple(rows), caption, {"value": "+.3f"}, ("source", "target"))
-
-
-@dataclass(frozen=True, eq=False)
 class Composition(Shown, Result):
     """How much of what each head writes each head reads: `array[w, r]` for writer w and reader r.
 
     Heads are counted through the layers: head h of layer l is l·n_head + h. A score is
     ‖writer · reader‖ / (‖writer‖ ‖reader‖), a fraction of 1. Only pairs with the writer in an earlier layer compose in
-    the model (`possible`); the others are there for comparison. `baseline` is (mean, standard deviation) of pairs of
-    Gaussian weights of the same shapes, `draws` writers with as many readers. `offset` says which rotation stands between query and key.
+    the model (`possible`); the others are there for comparison. `baseline` is (mean, standard deviation) of the scores
+    of `draws` writers with as many readers of Gaussian weights of the same shapes. `offset` says which rotation stands
+    between query and key.
     """
 
     kind: str
@@ -342,7 +263,8 @@ class HeadScores(Shown, Result):
                 row += [float(array[self._at(name, text)][at]) for array in (self.scores, self.low, self.high)]
             rows.append(tuple(row))
         kinds = " and ".join(
-            f"{count} {text} texts of {n} tokens" for text, count, n in zip(self.texts, self.n_text, self.n_token, strict=True)
+            f"{count} {text} texts of {n} tokens"
+            for text, count, n in zip(self.texts, self.n_text, self.n_token, strict=True)
         )
         caption = f"Scores of {len(rows)} heads on {kinds}; 95 % intervals over resampled texts."
         return Table(tuple(columns), tuple(rows), caption, dict.fromkeys(columns[1:], ".3f"))
@@ -372,7 +294,7 @@ class HeadScores(Shown, Result):
         if name not in self.names:
             raise UsageError(f'There is no score "{name}"; there are: {", ".join(self.names)}.')
         if text not in self.texts:
-            raise UsageError(f'Nothing was scored on {text} text; there is: {", ".join(self.texts)}.')
+            raise UsageError(f"Nothing was scored on {text} text; there is: {', '.join(self.texts)}.")
         return self.texts.index(text), self.names.index(name)
 
 

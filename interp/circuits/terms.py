@@ -33,7 +33,7 @@ def score_terms(
 
 @dataclass(frozen=True)
 class FrequencyTerms:
-    """A score before its softcap as a function of the offset Δ:
+    """A score before its softcap as a function of the offset Δ.
 
     score(Δ) = Σ_f cosine_f cos(Δ ω_f) + sine_f sin(Δ ω_f) + unrotated.
     """
@@ -99,9 +99,7 @@ def _frequency_terms(head: QueryKey, query: Tensor, key: Tensor) -> FrequencyTer
     kept = (query[..., rotary.dim :] * key[..., rotary.dim :]).sum(-1)
     weight = head.scale * rotary.factor**2
     frequencies = torch.tensor(rotary.frequencies, dtype=query.dtype, device=query.device)
-    return FrequencyTerms(
-        frequencies, weight * (q1 * k1 + q2 * k2), weight * (q1 * k2 - q2 * k1), head.scale * kept
-    )
+    return FrequencyTerms(frequencies, weight * (q1 * k1 + q2 * k2), weight * (q1 * k2 - q2 * k1), head.scale * kept)
 
 
 def _content_and_bias(

@@ -14,14 +14,14 @@ PROSE = (
     "Two of the passengers stood at the rail and talked about the price of fish, which had gone up again that week.",
     "To make the soup, cut the onions and the carrots into small pieces and cook them slowly in butter. Add the stock "
     "when the onions are soft, then the potatoes, and let the soup stand for an hour before you taste it.",
-    "A prime number has no divisors except one and itself. There is no largest prime number: if there were, the product "
-    "of all the prime numbers plus one would have a prime divisor that is not among them.",
-    "The committee met on Tuesday to discuss the budget for the new library. Several members of the committee said that "
-    "the cost of the building was too high, and asked for a second estimate before the next meeting.",
+    "A prime number has no divisors except one and itself. There is no largest prime number: if there were, the "
+    "product of all the prime numbers plus one would have a prime divisor that is not among them.",
+    "The committee met on Tuesday to discuss the budget for the new library. Several members of the committee said "
+    "that the cost of the building was too high, and asked for a second estimate before the next meeting.",
     "When the river rose, the people of the lower village carried their furniture up the hill. The water stopped a few "
     "steps below the church, stayed there for a night, and was gone from the streets by the end of the week.",
-    "Iron rusts because it reacts with oxygen and water. Paint keeps the water away from the iron, and zinc protects it "
-    "in another way, since the zinc reacts with the oxygen first and the iron is left alone.",
+    "Iron rusts because it reacts with oxygen and water. Paint keeps the water away from the iron, and zinc protects "
+    "it in another way, since the zinc reacts with the oxygen first and the iron is left alone.",
     "My grandmother kept her letters in a box under the bed. After she died we found that the letters were from a man "
     "none of us had heard of, and that the last of the letters had never been opened.",
     "The train to the coast leaves from platform four at ten past nine. If you miss the train, there is a bus from the "

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.circuits.factors import working
-from interp.circuits.results import TopTokens
+from interp.circuits.readings import TopTokens
 from interp.errors import UsageError
 from interp.model import Model
 
@@ -31,7 +31,7 @@ def token_id(model: Model, token: str | int) -> int:
 
 
 def top_tokens(model: Model, vector: Float[Tensor, " d_model"], source: str, k: int = 10) -> TopTokens:
-    """The k tokens whose logits `vector`, added to the residual stream, raises and lowers most (final norm's gain in)."""
+    """The k tokens whose logits `vector` raises and lowers most, added to the last residual stream."""
     W_U = working(model.weights.W_U)
     return ranked(model, vector.to(W_U) @ W_U, source, k)
 

@@ -1,0 +1,84 @@
+"""`sparse_code`: a residual vector as a few tokens (orthogonal matching pursuit, Pati et al. 1993)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from interp.circuits.embedding.results import SparseCode
+from interp.circuits.factors import working
+from interp.circuits.vocabulary import names
+from interp.errors import UsageError
+from interp.model import Model
+
+
+@torch.no_grad()
+def sparse_code(
+    model: Model,
+    vector: Float[Tensor, " d_model"],
+    k: int = 5,
+    dictionary: Literal["unembedding", "embedding"] = "unembedding",
+) -> SparseCode:
+    """The k token vectors, one after another, that leave least of `vector` unexplained.
+
+    Each step takes the row (of length 1) most aligned with what is left, of either sign, and fits all chosen rows anew.
+
+    Args:
+        model: the model.
+        vector: (d_model,), such as `cache["blocks.10.hook_resid_post"][0, -1]`.
+        k: how many tokens.
+        dictionary: "unembedding" (the final norm's gain folded in) or "embedding".
+
+    Raises:
+        UsageError: another dictionary, a vector of the wrong size or all zeros, or k outside 1 to d_model.
+    """
+    rows = normalize(_rows(model, dictionary), dim=-1)
+    if tuple(vector.shape) != (model.spec.d_model,) or not bool(vector.any()):
+        raise UsageError(
+            f"sparse_code takes one vector of {model.spec.d_model} numbers, not all zero, not {tuple(vector.shape)}."
+        )
+    if not 1 <= k <= min(rows.shape):
+        raise UsageError(f"k={k} tokens were asked for; there can be 1 to {min(rows.shape)}.")
+    vector = vector.to(rows)
+    chosen: list[int] = []
+    left, residual, coefficients = [], vector, vector[:0]
+    for _ in range(k):
+        likeness = (rows @ residual).abs()
+        likeness[chosen] = -1.0
+        chosen.append(int(likeness.argmax()))
+        support = rows[chosen]
+        coefficients = torch.linalg.lstsq(support.T, vector[:, None]).solution[:, 0]
+        residual = vector - coefficients @ support
+        left.append(float(residual.square().sum() / vector.square().sum()))
+    coherence, recovery = _certainty(rows, torch.tensor(chosen, device=rows.device))
+    return SparseCode(
+        dictionary=dictionary,
+        tokens=names(model, chosen),
+        coefficients=coefficients.cpu().numpy(),
+        left=torch.tensor(left, dtype=torch.float64).numpy(),
+        coherence=coherence,
+        recovery=recovery,
+    )
+
+
+def _rows(model: Model, dictionary: str) -> Float[Tensor, "d_vocab d_model"]:
+    if dictionary == "embedding":
+        return working(model.weights.W_E)
+    if dictionary == "unembedding":
+        return working(model.weights.W_U).T
+    raise UsageError(f'There is no dictionary "{dictionary}": choose "unembedding" or "embedding".')
+
+
+def _certainty(rows: Float[Tensor, "n d"], chosen: Int[Tensor, " k"]) -> tuple[float, float]:
+    """(largest |cosine| of a chosen row with another, largest ‖pinv(chosen) row‖₁ over the rows not chosen)."""
+    support = rows[chosen]
+    cosines = support @ rows.T
+    cosines[torch.arange(len(chosen)), chosen] = 0.0
+    solved = torch.linalg.pinv(support.T) @ rows.T
+    sums = solved.abs().sum(0)
+    sums[chosen] = 0.0
+    return float(cosines.abs().max()), float(sums.max())

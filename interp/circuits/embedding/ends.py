@@ -1,0 +1,71 @@
+"""`compare`: is the vector that stands for a token on the way in the one that stands for it on the way out?"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from interp.circuits.embedding.results import Comparison
+from interp.circuits.embedding.streams import streams, texts
+from interp.circuits.factors import working
+from interp.errors import UsageError
+from interp.model import Model
+
+
+@torch.no_grad()
+def compare(
+    model: Model, tokens: Tensor | None = None, *, neighbours: int = 10, n_token: int = 1000, seed: int = 0
+) -> Comparison:
+    """Embedding against unembedding, token by token and as spaces, and the layer where reading turns into saying.
+
+    Args:
+        model: the model; its embedding and unembedding are taken as stored, final norm left out.
+        tokens: (batch, n_token) texts for the layers; prose by default, random tokens without a tokenizer.
+        neighbours: nearest tokens (by cosine) whose overlap is measured.
+        n_token: random tokens the overlap is measured for.
+        seed: of the random tokens.
+
+    Raises:
+        UsageError: fewer than two tokens for every neighbour asked for, or texts the model cannot read.
+    """
+    W_E, W_U = (normalize(working(w), dim=-1) for w in (model.weights.W_E, model.weights.unfolded_unembedding[0].T))
+    if not 1 <= neighbours < len(W_E):
+        raise UsageError(f"neighbours={neighbours}: the vocabulary has {len(W_E)} tokens.")
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randperm(len(W_E), generator=generator)[:n_token].to(W_E.device)
+    near = [_nearest(w, ids, neighbours) for w in (W_E, W_U)]
+    shared = (near[0][:, :, None] == near[1][:, None, :]).any(-1).double().mean()
+    identity, prediction, n_position = _turn(model, texts(model, tokens), W_E, W_U)
+    return Comparison(
+        tied=model.spec.tied,
+        cosine=float((W_E * W_U).sum(-1).mean()),
+        aligned_cosine=_aligned(W_E, W_U),
+        overlap=float(shared),
+        neighbours=neighbours,
+        chance=neighbours / (len(W_E) - 1),
+        identity=identity.cpu().numpy(),
+        prediction=prediction.cpu().numpy(),
+        n_position=n_position,
+    )
+
+
+def _nearest(rows: Float[Tensor, "d_vocab d_model"], ids: Tensor, k: int) -> Tensor:
+    likeness = rows[ids] @ rows.T
+    likeness[torch.arange(len(ids)), ids] = -torch.inf
+    return likeness.topk(k).indices
+
+
+def _aligned(one: Float[Tensor, "n d"], other: Float[Tensor, "n d"]) -> float:
+    """The mean cosine of rows after the best orthogonal map: the sum of singular values of oneᵀ other, over n."""
+    return float(torch.linalg.svdvals((one.T @ other).double()).sum()) / len(one)
+
+
+def _turn(model: Model, tokens: Tensor, W_E: Tensor, W_U: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean cosine of the stream with the token read and with the token predicted, after each layer."""
+    said = model(tokens).argmax(-1).flatten()
+    stream = normalize(streams(model, tokens), dim=-1)
+    read = tokens.flatten()
+    identity, prediction = ((stream * rows).sum(-1).mean(-1) for rows in (W_E[read], W_U[said]))
+    return identity, prediction, len(read)

@@ -1,0 +1,42 @@
+"""`collapse`: do the vectors of a layer crowd into a corner?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from interp.circuits.embedding.results import Collapse
+from interp.circuits.embedding.streams import streams, texts
+from interp.errors import UsageError
+from interp.model import Model
+
+
+@torch.no_grad()
+def collapse(model: Model, tokens: Tensor | None = None) -> Collapse:
+    """Mean cosine between positions, effective rank and mean norm of the residual stream after every layer.
+
+    The mean cosine of n unit vectors to one another is (‖Σ v‖² − n) / (n(n − 1)).
+
+    Args:
+        model: the model.
+        tokens: (batch, n_token) texts; prose by default, random tokens without a tokenizer.
+
+    Raises:
+        UsageError: texts of fewer than two positions in all, or that the model cannot read.
+    """
+    tokens = texts(model, tokens)
+    n = tokens.numel()
+    if n < 2:
+        raise UsageError("One position has no other to be like: give at least two tokens.")
+    found = streams(model, tokens).double()
+    total = normalize(found, dim=-1).sum(1).square().sum(-1)
+    shares = torch.linalg.svdvals(found).square()
+    shares = shares / shares.sum(-1, keepdim=True)
+    return Collapse(
+        cosine=((total - n) / (n * (n - 1))).cpu().numpy(),
+        effective_rank=torch.special.entr(shares).sum(-1).exp().cpu().numpy(),
+        norm=found.norm(dim=-1).mean(-1).cpu().numpy(),
+        n_position=n,
+        d_model=model.spec.d_model,
+    )
