@@ -21,6 +21,7 @@ from interp.errors import InterpError, UsageError, nearest
 COMMANDS = {
     "demo": "interp.cli.demo",
     "explain": "interp.cli.explain",
+    "circuits": "interp.cli.circuits",
     "toy": "interp.cli.toy",
     "report": "interp.cli.report",
     "doctor": "interp.cli.doctor",

@@ -21,7 +21,7 @@ def compare(
     """Embedding against unembedding, token by token and as spaces, and the layer where reading turns into saying.
 
     Args:
-        model: the model; its embedding and unembedding are taken as stored, final norm left out.
+        model: the model; its two ends are compared as stored, the final norm left out.
         tokens: (batch, n_token) texts for the layers; prose by default, random tokens without a tokenizer.
         neighbours: nearest tokens (by cosine) whose overlap is measured.
         n_token: random tokens the overlap is measured for.
@@ -37,7 +37,7 @@ def compare(
     ids = torch.randperm(len(W_E), generator=generator)[:n_token].to(W_E.device)
     near = [_nearest(w, ids, neighbours) for w in (W_E, W_U)]
     shared = (near[0][:, :, None] == near[1][:, None, :]).any(-1).double().mean()
-    identity, prediction, n_position = _turn(model, texts(model, tokens), W_E, W_U)
+    identity, prediction, n_position = _turn(model, texts(model, tokens), W_E)
     return Comparison(
         tied=model.spec.tied,
         cosine=float((W_E * W_U).sum(-1).mean()),
@@ -62,10 +62,14 @@ def _aligned(one: Float[Tensor, "n d"], other: Float[Tensor, "n d"]) -> float:
     return float(torch.linalg.svdvals((one.T @ other).double()).sum()) / len(one)
 
 
-def _turn(model: Model, tokens: Tensor, W_E: Tensor, W_U: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Mean cosine of the stream with the token read and with the token predicted, after each layer."""
+def _turn(model: Model, tokens: Tensor, W_E: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean cosine of the stream with the token read and with the token predicted, after each layer.
+
+    The prediction is read by the final norm's gain too, as the model reads it.
+    """
     said = model(tokens).argmax(-1).flatten()
     stream = normalize(streams(model, tokens), dim=-1)
     read = tokens.flatten()
-    identity, prediction = ((stream * rows).sum(-1).mean(-1) for rows in (W_E[read], W_U[said]))
+    reader = normalize(working(model.weights.unembed(said)[0]).T, dim=-1)
+    identity, prediction = ((stream * rows).sum(-1).mean(-1) for rows in (W_E[read], reader))
     return identity, prediction, len(read)

@@ -1,0 +1,240 @@
+"""The page of a study of heads: do we hold them right, what they do, how they are wired, and a few of them closely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyses.circuits.graph import graph
+from interp.report import Download, Figure, How, Note, Page, Section, Table
+from interp.report.figures import bars, heatmap, lines, scatter
+
+if TYPE_CHECKING:
+    from analyses.circuits.result import Circuits, HeadView
+
+MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
+LIMITATIONS = (
+    "Scores say where heads look on these texts. The ablation is the only number here that says what the model loses "
+    "without them, and only on repeated text.",
+    "Query-key and output-value maps are read with the scale of the norm before them left out: it is a positive number "
+    "for each token and changes no ranking of tokens.",
+    "Composition compares weights alone. A pair may compose strongly and never be used, because what the writer writes "
+    "is small beside the rest of the stream.",
+    "Spectra and composition leave the rotation out unless they say otherwise; the check and the profiles have it in.",
+)
+
+
+def page(result: Circuits) -> Page:
+    """The whole report."""
+    return Page(
+        title=f"The heads of {result.provenance.model}",
+        finding=finding(result),
+        status=_status(result),
+        sections=(
+            _scores(result),
+            _ablation(result),
+            _spectra(result),
+            _wiring(result),
+            _ends(result),
+            *_heads(result),
+        ),
+        limitations=LIMITATIONS,
+        provenance=result.provenance,
+        downloads=tuple(
+            Download(name, content, MIME["." + name.rpartition(".")[2]])
+            for name, content in sorted(result.files().items(), reverse=True)
+        ),
+        kind="circuits",
+    )
+
+
+def finding(result: Circuits) -> str:
+    """One sentence: the induction heads, what they are worth, and how well the factors reproduce the model."""
+    named, cut = result.scores.named("induction"), result.ablation
+    n = result.scores.copying.size
+    if named:
+        name, score, low, high = named[0]
+        found = (
+            f"{len(named)} of {n} heads are induction heads, first {name} with {score:.2f} of its attention "
+            f"({low:.2f} to {high:.2f})"
+        )
+    else:
+        found = f"None of {n} heads is an induction head (attention above 0.3 with its whole interval)"
+    return (
+        f"{found}; removing the {len(cut.heads)} strongest changes the loss on repeated text by "
+        f"{cut.effect:+.2f} nats, {cut.ratio:.0f} times the median of {len(cut.control)} random sets. Every head rebuilt from its factors "
+        f"agrees with the model's own to {result.check.worst:.0e}."
+    )
+
+
+def _status(result: Circuits) -> tuple[tuple[str, str], ...]:
+    return (
+        ("heads", str(result.scores.copying.size)),
+        ("attention patterns", f"largest error {float(result.check.pattern.max()):.1e}"),
+        ("residual writes", f"relative error {float(result.check.writes.max()):.1e}"),
+        ("precision", result.provenance.dtype),
+    )
+
+
+def _scores(result: Circuits) -> Section:
+    scores = result.scores
+    maps = [scores.figure(name, text) for text in scores.texts for name in scores.names]
+    copying = heatmap(
+        "copying",
+        scores.copying,
+        caption="Eigenvalue copying score of every head: Σ Re λ / Σ |λ| of the token-to-token output-value circuit. "
+        "Near 1 attending to a token raises it, near −1 it lowers it; random weights give about 0.",
+        alt="Layers by heads, between −1 and 1.",
+        rows=[str(i) for i in range(scores.copying.shape[0])],
+        columns=[str(i) for i in range(scores.copying.shape[1])],
+        axes=("layer", "head", "score"),
+    )
+    named = scores.named("induction")
+    claim = (
+        f"Induction heads: {', '.join(head[0] for head in named)}."
+        if named
+        else "No head puts more than 0.3 of its attention on what followed earlier copies of a token."
+    )
+    how = How(
+        "Attention as it leaves the model's own softmax, summed over the keys a rule names and averaged over the "
+        "queries for which it names any: the token before (previous), earlier copies of the token (duplicate), what "
+        "followed them (induction), the first token (first). Positional is how alike the patterns on two unrelated "
+        "texts are. Intervals are 95 % percentile bootstraps over texts.",
+        "positional = 2⟨P−U, P'−U⟩ / (‖P−U‖² + ‖P'−U‖²), U spread evenly",
+        "Olsson et al., In-context learning and induction heads (2022), arXiv 2209.11895",
+    )
+    return Section("scores", "What heads look at", claim, (*maps, copying, scores.table()), how)
+
+
+def _ablation(result: Circuits) -> Section:
+    cut = result.ablation
+    labels = ["strongest induction heads", *(f"random set {i}" for i in range(len(cut.control)))]
+    drawn = bars(
+        "ablation-effects",
+        labels,
+        [cut.effect, *cut.control.tolist()],
+        caption=f"Rise of the loss on the second half of repeated text when {len(cut.heads)} heads are set to "
+        f"{cut.method}, in nats a token; with every head it is {cut.baseline:.2f}. No error bars: each bar is one set.",
+        alt="The first bar against the random sets.",
+        axes=("heads removed", "rise in loss (nats)"),
+    )
+    claim = (
+        f"Without {', '.join(cut.heads)} the loss changes by {cut.effect:+.2f} nats, {cut.ratio:.1f} times the median "
+        f"magnitude of {len(cut.control)} random sets."
+    )
+    how = How("The heads' values after attention are set to zero in the running model; the texts are new ones.")
+    return Section("ablation", "What they are worth", claim, (drawn, cut.table()), how)
+
+
+def _spectra(result: Circuits) -> Section:
+    found = result.definiteness
+    shapes = sorted({(int(p), int(n)) for p, n in zip(found.positive.ravel(), found.negative.ravel(), strict=True)})
+    one = f"every head has signature {shapes[0]}" if len(shapes) == 1 else f"heads have signatures {shapes}"
+    claim = f"No head's query-key map is a metric: {one}."
+    if any(negative == 0 for _, negative in shapes):
+        claim = f"Some query-key maps are semidefinite: {one}."
+    how = How(
+        "Eigenvalues of the symmetric part of W_Q W_Kᵀ, gains folded and the rotation left out, through matrices of "
+        "twice the head's size. Random weights of the same shape stand beside them.",
+        "S = (M + Mᵀ)/2;  fraction = ‖S‖² / ‖M‖²;  share = Σ λ⁺ / Σ |λ|",
+    )
+    return Section("spectra", "Is attention a likeness?", claim, (found.figure(), found.table()), how)
+
+
+def _wiring(result: Circuits) -> Section:
+    blocks: list[Figure | Table] = []
+    for found in result.compositions:
+        mean, spread = found.baseline
+        blocks.append(graph(found, result.scores.copying.shape))
+        blocks.append(
+            heatmap(
+                f"layers-{found.kind.lower()}",
+                found.layers - mean,
+                caption=f"Strongest {found.kind}-composition from any head of one layer to any head of a later one, "
+                f"less the mean {mean:.4f} of random weights ({found.offset}).",
+                alt="Writing layers by reading layers, above the diagonal.",
+                axes=("writing layer", "reading layer", "excess"),
+            )
+        )
+        blocks.append(
+            Table(
+                ("writer", "reader", "score", "z"),
+                tuple((w, r, score, (score - mean) / spread) for w, r, score in found.pairs),
+                f"{found.kind}-composition: the {len(found.pairs)} strongest of {found.n_possible} pairs; random "
+                f"weights {mean:.4f} ± {spread:.4f} (standard deviation).",
+                {"score": ".4f", "z": "+.1f"},
+            )
+        )
+    best = max((pair for found in result.compositions for pair in found.pairs), key=lambda pair: pair[2])
+    claim = f"The strongest pair of all is {best[0]} → {best[1]} with {best[2]:.3f}."
+    how = How(
+        "How much of what the writer can write falls on what the reader's query (Q), key (K) or value (V) reads, as a "
+        "share of the two norms; 1/√d_model for random weights.",
+        "score = ‖W_V W_O M‖ / (‖W_V W_O‖ ‖M‖)",
+        "Elhage et al., A Mathematical Framework for Transformer Circuits (2021)",
+    )
+    return Section("wiring", "Who reads whom", claim, tuple(blocks), how)
+
+
+def _ends(result: Circuits) -> Section:
+    both = result.comparison
+    kind = "one matrix" if both.tied else f"two, with mean cosine {both.cosine:.3f}"
+    claim = f"Embedding and unembedding are {kind}; {both.overlap:.0%} of nearest tokens are shared."
+    drawn = (both.figure(), both.table(), result.collapse.figure(), result.collapse.table())
+    return Section("ends", "Embedding space", claim, drawn)
+
+
+def _heads(result: Circuits) -> tuple[Section, ...]:
+    return tuple(_one_head(view) for view in result.heads)
+
+
+def _one_head(view: HeadView) -> Section:
+    name = view.name.lower()
+    pattern = heatmap(
+        f"{name}-pattern",
+        view.pattern,
+        caption=f"Attention of {view.name} on random tokens said twice: each row is a query and sums to 1 (fractions).",
+        alt="Query positions by key positions.",
+        axes=("query", "key", "attention"),
+        signed=False,
+    )
+    profile = lines(
+        f"{name}-profile",
+        view.offsets,
+        {"mean score": view.profile},
+        caption="Mean score over all pairs of residual streams of the prose, by how far the key stands before the "
+        "query, before softmax and softcap: what distance alone does.",
+        alt="One line over the offsets.",
+        axes=("offset (tokens)", "mean score"),
+    )
+    spectrum = lines(
+        f"{name}-spectrum",
+        np.arange(len(view.spectrum)),
+        {"eigenvalue": view.spectrum},
+        caption="Eigenvalues of the symmetric part of the query-key map, largest first.",
+        alt="A line that falls from positive to negative.",
+        axes=("rank", "eigenvalue"),
+    )
+    moved = scatter(
+        f"{name}-eigenvalues",
+        view.eigenvalues[0],
+        view.eigenvalues[1],
+        caption=f"Eigenvalues of the output-value map in the complex plane, n = {view.eigenvalues.shape[1]}; those to "
+        "the right keep what they read, those to the left turn it around.",
+        alt="Points of the complex plane.",
+        axes=("real part", "imaginary part"),
+    )
+    singular = lines(
+        f"{name}-singular",
+        np.arange(len(view.singular_values)),
+        {"singular value": view.singular_values},
+        caption=f"Singular values of the output-value map; stable rank {view.stable_rank:.1f}, participation rank "
+        f"{view.participation_rank:.1f}.",
+        alt="A falling line.",
+        axes=("rank", "singular value"),
+    )
+    claim = f"{view.name}: {view.shown_for}. Copying score {view.copying:+.2f}."
+    note = Note("The sign of a singular direction is arbitrary: promoted and suppressed may change places together.")
+    blocks = (pattern, profile, spectrum, moved, singular, *(tokens.table() for tokens in view.tokens), note)
+    return Section(f"head-{name}", f"Head {view.name}", claim, blocks)

@@ -1,0 +1,124 @@
+"""What a study of all heads holds. No torch here: a saved one is read and drawn without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from interp.circuits.embedding.results import Collapse, Comparison
+from interp.circuits.readings import TopTokens
+from interp.circuits.results import Ablation, CircuitCheck, Definiteness, HeadScores
+from interp.provenance import Provenance
+from interp.results import Result
+
+if TYPE_CHECKING:
+    from interp.report import Page
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """What is studied.
+
+    `heads` ("L5H2", …) get a section each; by default the strongest of every score and the extremes of copying.
+    `texts` and `length` are of the repeated random text, `ablated` and `controls` the heads removed at a time and the
+    random sets they are held against.
+    """
+
+    heads: tuple[str, ...] = ()
+    texts: int = 16
+    length: int = 25
+    ablated: int = 5
+    controls: int = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Reading(Result):
+    """Composition of one kind, as far as a page shows it: the strongest pairs, and the strongest between layers.
+
+    `layers` (n_layer, n_layer) is the largest score from any head of the writing layer to any of the reading one, NaN
+    where the first is not the earlier. `pairs` are (writer, reader, score), strongest first.
+    """
+
+    kind: str
+    offset: str
+    pairs: tuple[tuple[str, str, float], ...]
+    layers: np.ndarray
+    baseline: tuple[float, float]
+    n_possible: int
+
+
+@dataclass(frozen=True, eq=False)
+class HeadView(Result):
+    """One head: what it is shown for, its spectra, where it looks, what distance does to it and which tokens it moves.
+
+    `spectrum` are the eigenvalues of the symmetric part of the query-key map, `eigenvalues` (2, d_head) real and
+    imaginary part of those of the output-value map, `pattern` its attention on one repeated text, `profile` the mean
+    score by offset over prose. `tokens` are the singular directions of the output-value map read as tokens.
+    """
+
+    name: str
+    shown_for: str
+    spectrum: np.ndarray
+    eigenvalues: np.ndarray
+    singular_values: np.ndarray
+    stable_rank: float
+    participation_rank: float
+    copying: float
+    pattern: np.ndarray
+    offsets: np.ndarray
+    profile: np.ndarray
+    tokens: tuple[TopTokens, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Circuits(Result):
+    """Everything the report says about a model's heads."""
+
+    config: Config
+    provenance: Provenance
+    check: CircuitCheck
+    scores: HeadScores
+    ablation: Ablation
+    definiteness: Definiteness
+    compositions: tuple[Reading, ...]
+    comparison: Comparison
+    collapse: Collapse
+    heads: tuple[HeadView, ...]
+
+    @property
+    def error(self) -> float:
+        """The largest error of any head rebuilt from its factors."""
+        return self.check.worst
+
+    def summary(self) -> str:
+        """The finding in a few lines of text."""
+        from analyses.circuits.page import finding
+
+        named = self.scores.named("induction")
+        lines = "\n".join(f"  {name:<8} {score:.3f} ({low:.3f} to {high:.3f})" for name, score, low, high in named)
+        return f"{finding(self)}\nInduction heads, attention and 95 % interval:\n{lines or '  none'}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding as plain values, for `--json`."""
+        from analyses.circuits.page import finding
+
+        return {
+            "finding": finding(self),
+            "check": self.check.worst,
+            "induction_heads": [list(head) for head in self.scores.named("induction")],
+            "ablation": {"rise": self.ablation.effect, "times_the_median_control": self.ablation.ratio},
+            "symmetric_fraction": _range(self.definiteness.symmetric_fraction),
+            "positive_share": _range(self.definiteness.positive_share),
+        }
+
+    def page(self) -> Page:
+        """The report."""
+        from analyses.circuits.page import page
+
+        return page(self)
+
+
+def _range(values: np.ndarray) -> dict[str, float]:
+    return {"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())}

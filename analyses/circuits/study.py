@@ -1,0 +1,161 @@
+"""The study itself: check the factors, score every head, take the best away, look closely at a few."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from analyses.circuits.result import Circuits, Config, HeadView, Reading
+from interp import circuits
+from interp.circuits import embedding
+from interp.circuits.embedding.streams import texts
+from interp.circuits.observing import stacked_patterns
+from interp.circuits.results import Composition, HeadScores, head_name
+from interp.circuits.texts import repeated
+from interp.errors import UsageError
+from interp.model import Model
+from interp.provenance import Stopwatch
+
+Progress = Callable[[int, int, str], None]
+STEPS = (
+    "the check",
+    "head scores",
+    "ablation",
+    "query-key spectra",
+    "composition",
+    "embedding",
+    "single heads",
+    "done",
+)
+PAIRS = 60
+N_OFFSET = 65
+
+
+def run(
+    model: Model,
+    config: Config | None = None,
+    *,
+    command: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Circuits:
+    """Study every head of a model; a minute or two for SmolLM2 on two cores, most of it the ablation's runs.
+
+    Raises:
+        UsageError: heads that do not exist, or texts the model is too small for.
+        UnsupportedModelError: a feature of the family that the formulas do not cover.
+        CheckFailedError: heads rebuilt from their factors that are not the model's own.
+    """
+    config = Config() if config is None else config
+    watch, step = Stopwatch(), _steps(progress)
+    wanted = [_head(model, name) for name in config.heads]
+    step(0)
+    check = circuits.check(model)
+    step(1)
+    scores = circuits.head_scores(model, n_text=config.texts, length=config.length, seed=seed)
+    step(2)
+    ablation = circuits.ablate_induction(
+        model, scores, k=config.ablated, n_control=config.controls, length=config.length, seed=seed + 1
+    )
+    step(3)
+    definiteness = circuits.definiteness(model, seed=seed)
+    step(4)
+    compositions = tuple(_reading(circuits.composition(model, kind, seed=seed)) for kind in ("Q", "K", "V"))
+    step(5)
+    comparison, collapse = embedding.compare(model, seed=seed, neighbours=_neighbours(model)), embedding.collapse(model)
+    step(6)
+    shown = {head: "asked for" for head in wanted} or _remarkable(scores)
+    heads = _views(model, shown, repeated(model, 2, config.length, seed))
+    step(7)
+    return Circuits(
+        config=config,
+        provenance=watch.provenance(command=command, seed=seed, **model.identity()),
+        check=check,
+        scores=scores,
+        ablation=ablation,
+        definiteness=definiteness,
+        compositions=compositions,
+        comparison=comparison,
+        collapse=collapse,
+        heads=heads,
+    )
+
+
+def _reading(found: Composition) -> Reading:
+    n = found.n_head
+    between = np.where(found.possible, found.array, np.nan).reshape(len(found.array) // n, n, -1, n)
+    layers = np.where(np.isnan(between).all((1, 3)), np.nan, np.nan_to_num(between, nan=-1.0).max((1, 3)))
+    return Reading(found.kind, found.offset, found.top(PAIRS), layers, found.baseline, int(found.possible.sum()))
+
+
+def _remarkable(scores: HeadScores) -> dict[tuple[int, int], str]:
+    """The strongest head of each score, and the extremes of copying."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for name in ("induction", "previous", "duplicate", "first"):
+        found.setdefault(_at(scores.of(name), 1), []).append(f"strongest {name} score")
+    found.setdefault(_at(scores.copying, 1), []).append("strongest copying")
+    found.setdefault(_at(scores.copying, -1), []).append("strongest anti-copying")
+    return {head: ", ".join(words) for head, words in found.items()}
+
+
+def _at(values: np.ndarray, sign: int) -> tuple[int, int]:
+    layer, head = np.unravel_index((sign * values).argmax(), values.shape)
+    return int(layer), int(head)
+
+
+@torch.no_grad()
+def _views(model: Model, shown: dict[tuple[int, int], str], tokens: torch.Tensor) -> tuple[HeadView, ...]:
+    patterns = stacked_patterns(model, tokens)[:, 0]
+    hooks = sorted({f"blocks.{layer}.hook_resid_pre" for layer, _ in shown})
+    _, cache = model.run_with_cache(texts(model, None), hooks)
+    views = []
+    for (layer, head), why in shown.items():
+        stream = cache[f"blocks.{layer}.hook_resid_pre"].flatten(0, 1)
+        views.append(_view(model, layer, head, why, stream, patterns[layer, head]))
+    return tuple(views)
+
+
+def _view(model: Model, layer: int, head: int, why: str, stream: torch.Tensor, pattern: torch.Tensor) -> HeadView:
+    looks, moves = circuits.qk(model, layer, head), circuits.ov(model, layer, head)
+    directions = moves.svd()
+    values = moves.eigenvalues
+    offsets = torch.arange(min(N_OFFSET, model.spec.n_ctx), dtype=stream.dtype, device=stream.device)
+    tokens = [moves.top_tokens(direction=i, k=8) for i in range(min(3, len(directions.values)))]
+    return HeadView(
+        name=head_name(layer, head),
+        shown_for=why,
+        spectrum=looks.spectrum.cpu().numpy(),
+        eigenvalues=torch.stack([values.real, values.imag]).cpu().numpy(),
+        singular_values=directions.values,
+        stable_rank=directions.stable_rank,
+        participation_rank=directions.participation_rank,
+        copying=moves.copying_score,
+        pattern=pattern.float().cpu().numpy(),
+        offsets=offsets.cpu().numpy(),
+        profile=circuits.positional_profile(looks, stream, offsets).cpu().numpy(),
+        tokens=tuple(tokens),
+    )
+
+
+def _head(model: Model, name: str) -> tuple[int, int]:
+    found = re.fullmatch(r"L(\d+)H(\d+)", name)
+    if found is None:
+        raise UsageError(f'"{name}" names no head: write layer and head as L5H2.')
+    layer, head = int(found[1]), int(found[2])
+    model.weights.W_Q(layer, head)  # says which layers and heads there are, if not these
+    return layer, head
+
+
+def _neighbours(model: Model) -> int:
+    return min(10, model.spec.d_vocab - 1)
+
+
+def _steps(progress: Progress | None) -> Callable[[int], None]:
+    def step(done: int) -> None:
+        if progress is not None:
+            progress(done, len(STEPS) - 1, STEPS[done])
+
+    return step

@@ -1,0 +1,37 @@
+"""`interp circuits`: every head of a model, scored, checked and wired."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from interp.cli import console, options
+from interp.cli.deliver import deliver, output_folder
+from interp.cli.lazy import use
+
+HELP = "what every attention head looks for, moves and reads, checked against the model"
+EXAMPLE = "interp circuits smollm2 --head L18H6 --out out/circuits"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The model, the heads looked at closely, and where the report goes."""
+    text = "the model, instead of --model"
+    parser.add_argument("name", metavar="MODEL", nargs="?", help=text)
+    text = "a head that gets a section of its own, such as L18H6; may be repeated (default: the most remarkable)"
+    parser.add_argument("--head", metavar="HEAD", dest="heads", action="append", default=[], help=text)
+    text = "random sets of heads that the ablation is held against (default: 20)"
+    parser.add_argument("--controls", type=options.positive, default=20, metavar="N", help=text)
+    options.add_out(parser, "out/circuits", "folder for result.json, arrays.safetensors, report.html and index.html")
+    options.add_seed(parser)
+    options.add_model(parser)
+
+
+def run(args: Namespace) -> int:
+    """Study, save, report."""
+    with output_folder(args.out) as folder:
+        circuits = use("analyses.circuits")
+        config = circuits.Config(heads=tuple(args.heads), controls=args.controls)
+        model = use("interp.model").load(args.name or args.model, dtype=args.dtype, device=args.device)
+        with console.progress(quiet=args.quiet) as progress:
+            result = circuits.run(model, config, command=args.command, seed=args.seed, progress=progress)
+        deliver(result, folder, args)
+    return 0
