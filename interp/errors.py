@@ -46,9 +46,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """The hint to add to a message about an unknown name.
 
     >>> nearest("blok", ["block", "mlp"])
-    '; did you mean "block"?'
+    '; the nearest is "block"'
     >>> nearest("zzz", ["block", "mlp"])
     ''
     """
     matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f'; did you mean "{matches[0]}"?' if matches else ""
+    return f'; the nearest is "{matches[0]}"' if matches else ""

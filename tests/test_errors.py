@@ -27,7 +27,7 @@ def test_one_except_clause_catches_every_kind(kind):
 
 
 def test_the_nearest_name_is_offered():
-    assert errors.nearest("smolm2", ["gpt2", "smollm2"]) == '; did you mean "smollm2"?'
+    assert errors.nearest("smolm2", ["gpt2", "smollm2"]) == '; the nearest is "smollm2"'
 
 
 def test_nothing_is_offered_when_nothing_is_near():

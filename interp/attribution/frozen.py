@@ -134,7 +134,7 @@ def _one_prompt(model: Model, tokens: Tensor, max_gigabytes: float) -> Tensor:
     if needed > max_gigabytes:
         raise UsageError(
             f"Freezing {tokens.shape[1]} tokens needs {needed:.1f} GB, more than max_gigabytes={max_gigabytes:g}: "
-            "shorten the prompt or raise the limit."
+            "shorten the prompt or pass a larger max_gigabytes to freeze."
         )
     return tokens
 

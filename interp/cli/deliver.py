@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,17 @@ def write_report(result: Any, folder: Path) -> Path:
     return Path(path)
 
 
-def deliver(result: Any, folder: Path, args: Namespace) -> None:
-    """Save `result`, draw its report and tell where it is: text, or one JSON object with `--json`."""
+def deliver(result: Any, folder: Path, args: Namespace, beside: Mapping[str, bytes] | None = None) -> None:
+    """Save `result`, draw its report and tell where it is: text, or one JSON object with `--json`.
+
+    `beside` are further files for the folder, by name.
+    """
+    from interp.results import write_atomic
+
     page_of(result)  # a result that cannot be drawn leaves nothing behind
     result.save(folder)
+    for name, content in (beside or {}).items():
+        write_atomic(folder / name, content)
     tell(result, folder, write_report(result, folder), args)
 
 

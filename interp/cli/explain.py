@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import Any
 
 from interp.cli import console, options
@@ -32,7 +31,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--max-expansions", type=options.positive, default=300, metavar="N", help=text)
     text = "list paths one by one, or summed by first token or by components (default: path)"
     parser.add_argument("--group", choices=("path", "token", "component"), default="path", help=text)
-    options.add_out(parser, "out/explain", "folder for result.json, arrays.safetensors, report.html and index.html")
+    text = "folder for result.json, arrays.safetensors, report.html, graph.json and index.html"
+    options.add_out(parser, "out/explain", text)
     options.add_seed(parser)
     options.add_model(parser)
 
@@ -53,14 +53,13 @@ def run(args: Namespace) -> int:
         model = use("interp.model").load(args.model, dtype=args.dtype, device=args.device)
         with console.progress(quiet=args.quiet) as progress:
             result = explain.run(model, config, command=args.command, seed=args.seed, progress=progress)
-        deliver(result, folder, args)
-        _write_graph(result, folder)
+        deliver(result, folder, args, {"graph.json": _graph(result)})
     return 0
 
 
-def _write_graph(result: Any, folder: Path) -> None:
-    """The path tree beside the report, in the form that attribution-graph viewers read."""
-    slug = f"interp-{result.provenance.model.rpartition('/')[2]}"
-    graph = use("interp.attribution").neuronpedia_graph(result.tree, slug=slug, scan=result.provenance.model)
-    content = json.dumps(graph, ensure_ascii=False, allow_nan=False)
-    use("interp.results").write_atomic(folder / "graph.json", content.encode())
+def _graph(result: Any) -> bytes:
+    """The path tree in the form that attribution-graph viewers read."""
+    model = result.provenance.model
+    slug = f"interp-{model.rpartition('/')[2]}"
+    graph = use("interp.attribution").neuronpedia_graph(result.tree, slug=slug, scan=model)
+    return json.dumps(graph, ensure_ascii=False, allow_nan=False).encode()

@@ -215,7 +215,7 @@ def _nearest_hook(name: str, model: Model) -> str:
     layer = ".".join(head.split(".")[:2])
     siblings = {hook.rpartition(".")[2]: hook for hook in reversed(known) if hook.startswith(layer)}
     alike = get_close_matches(tail, list(siblings), n=1)
-    return f'; did you mean "{siblings[alike[0]]}"?' if alike else nearest(name, known)
+    return f'; the nearest is "{siblings[alike[0]]}"' if alike else nearest(name, known)
 
 
 def _last_layer(points: Iterable[str], n_layer: int) -> int:

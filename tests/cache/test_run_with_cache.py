@@ -79,7 +79,7 @@ def test_the_cache_keeps_what_was_asked_and_names_the_nearest(loaded):
     assert isinstance(cache, Cache)
     assert list(cache) == ["blocks.1.hook_mlp_out", "hook_embed"]
     with pytest.raises(
-        UsageError, match=r'"blocks.1.hook_mlp_in" is not in this cache; did you mean "blocks.1.hook_mlp_out"\?'
+        UsageError, match=r'"blocks.1.hook_mlp_in" is not in this cache; the nearest is "blocks.1.hook_mlp_out"'
     ):
         cache["blocks.1.hook_mlp_in"]
 
@@ -126,10 +126,10 @@ def test_stopping_at_a_layer_returns_the_stream_that_enters_it(name, stop, extra
 
 
 UNKNOWN = {
-    "blocks.0.hook_residpre": r'no hook "blocks.0.hook_residpre"; did you mean "blocks.0.hook_resid_pre"\?',
-    "blocks.0.attn.hook_zz": r'did you mean "blocks.0.attn.hook_z"\?',
-    "blocks.1.hook_q": r'did you mean "blocks.1.attn.hook_q"\?',
-    "resid_pre": r'did you mean "blocks.0.hook_resid_pre"\?',
+    "blocks.0.hook_residpre": r'no hook "blocks.0.hook_residpre"; the nearest is "blocks.0.hook_resid_pre"',
+    "blocks.0.attn.hook_zz": r'the nearest is "blocks.0.attn.hook_z"',
+    "blocks.1.hook_q": r'the nearest is "blocks.1.attn.hook_q"',
+    "resid_pre": r'the nearest is "blocks.0.hook_resid_pre"',
     "blocks.3.hook_resid_pre": '"blocks.3.hook_resid_pre" does not exist: the model has layers 0 to 2',
     "hook_pos_embed": '"hook_pos_embed" is never computed by this run: this model does not use it',
     "blocks.0.attn.hook_result": r'hook_result" is switched off: .*set_use_attn_result.*on model\.bridge',

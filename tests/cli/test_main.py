@@ -68,12 +68,12 @@ def test_python_m_interp_is_interp(run: Run) -> None:
     ("words", "message"),
     [
         ([], f"no command given: choose one of {', '.join(COMMANDS)} (see: interp --help)"),
-        (["explian"], 'unknown command "explian"; did you mean "explain"? (see: interp --help)'),
+        (["explian"], 'unknown command "explian"; the nearest is "explain" (see: interp --help)'),
         (["zzz"], 'unknown command "zzz" (see: interp --help)'),
         (["--quiet", "doctor"], "options come after the command: interp COMMAND --quiet (see: interp --help)"),
         (
             ["explain", "hi", "--targte", "x"],
-            'unknown option "--targte"; did you mean "--target"? (see: interp explain --help)',
+            'unknown option "--targte"; the nearest is "--target" (see: interp explain --help)',
         ),
         (["explain", "hi", "--xyzzy=3"], 'unknown option "--xyzzy" (see: interp explain --help)'),
         (["explain", "hi"], "the following arguments are required: --target (see: interp explain --help)"),

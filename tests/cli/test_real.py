@@ -86,6 +86,6 @@ def test_an_unknown_model_is_missing_input(run: Run, tmp_path: Path) -> None:
     ended = run("explain", "hi", "--target", "a", "--model", "smollm", "--out", str(tmp_path / "out"))
     assert (ended.code, ended.out) == (3, "")
     assert 'No model "smollm"' in ended.err
-    assert 'did you mean "smollm2"?' in ended.err
+    assert 'the nearest is "smollm2"' in ended.err
     assert ended.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -46,7 +46,7 @@ def test_other_seeds_reach_the_numbers_too():
 
 
 def test_a_name_with_a_typo_is_told_the_right_one():
-    with pytest.raises(UsageError, match='no study "geometri"; did you mean "geometry"'):
+    with pytest.raises(UsageError, match='no study "geometri"; the nearest is "geometry"'):
         study("geometri")
 
 

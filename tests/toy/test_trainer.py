@@ -158,8 +158,8 @@ def test_a_diverging_run_is_an_error():
         ({"batch": 100}, "multiple of 16"),
         ({"starts": 1.5}, "whole number"),
         ({"lr": 0.0}, "above 0"),
-        ({"model": "rleu"}, 'did you mean "relu"'),
-        ({"data": "corelated"}, 'did you mean "correlated"'),
+        ({"model": "rleu"}, 'the nearest is "relu"'),
+        ({"data": "corelated"}, 'the nearest is "correlated"'),
         ({"data": "correlated"}, "divide the 5 features"),
     ],
 )
