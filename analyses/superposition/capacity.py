@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Config(Result):
     """`matrices` random W of several sizes; dictionaries of `ratios` times as many directions as `width` dimensions."""
 
-    matrices: int = 2400
+    matrices: int = 2000
     width: int = 32
     ratios: tuple[int, ...] = (2, 4, 8, 16)
     seed: int = 0

@@ -178,5 +178,5 @@ def _row(sparsity: float, w: np.ndarray, hidden: int) -> tuple:
     d = toy.dimensionality(w)
     near = [int((np.abs(d[present] - level) < 0.02).sum()) for level in LEVELS.values()]
     names = [factor.name for factor in toy.tegum_factors(w)]
-    counted = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
+    counted = ", ".join(f"{names.count(name)} × {name}" for name in dict.fromkeys(names))
     return (float(sparsity), int(present.sum()), float(d.sum() / hidden), *near, counted)

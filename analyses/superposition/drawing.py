@@ -14,7 +14,7 @@ from interp.report.parts import plot
 from interp.report.theme import CATEGORIES, NEUTRAL, SYMBOLS
 
 PER_ROW = 5
-SPACING = 3.2
+SPACING = 2.8
 
 
 def stars(
@@ -35,7 +35,7 @@ def stars(
     layout = {
         "xaxis": {**hidden, "range": [-SPACING / 2, SPACING * (width - 0.5)]},
         "yaxis": {**hidden, "range": [-SPACING * (rows - 0.5), SPACING / 2 + 0.2], "scaleanchor": "x"},
-        "height": 100 + 190 * rows,
+        "height": 70 + 180 * rows,
         "showlegend": len(kinds) > 1,
     }
     cells = [
