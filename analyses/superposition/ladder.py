@@ -98,7 +98,8 @@ class Ladder(Study):
                 formats={c: ".3f" for c in columns[1:]},
             )
             claim = (
-                f"Coherence {self.coherence[index].mean():.2f}. Knowing the dictionary, signed OMP reaches a firing F1 of "
+                f"Coherence {self.coherence[index].mean():.2f}. Knowing the dictionary, signed OMP reaches a "
+                f"firing F1 of "
                 f"{mean[0, 2]:.2f}; a random dictionary, chance, has a matched cosine of {mean[-1, 0]:.2f}."
             )
             sections.append(Section(f"problem-{index}", problem.capitalize(), claim, (self._bars(index), table), how))
