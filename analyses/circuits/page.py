@@ -62,9 +62,9 @@ def finding(result: Circuits) -> str:
     else:
         found = f"None of {n} heads is an induction head (attention above 0.3 with its whole interval)"
     return (
-        f"{found}; removing the {len(cut.heads)} strongest changes the loss on repeated text by "
-        f"{cut.effect:+.2f} nats, {cut.ratio:.0f} times the median of {len(cut.control)} random sets. Every head rebuilt from its factors "
-        f"agrees with the model's own to {result.check.worst:.0e}."
+        f"{found}; removing the {len(cut.heads)} strongest changes the loss on repeated text by {cut.effect:+.2f} "
+        f"nats, {cut.ratio:.0f} times the median of {len(cut.control)} random sets. Every head rebuilt from its "
+        f"factors agrees with the model's own to {result.check.worst:.0e}."
     )
 
 

@@ -72,9 +72,9 @@ class _Measured:
     def __init__(self, model: Model, tokens: Tensor):
         self.n_text, self.n_token = tokens.shape
         self.rules = _rules(tokens)
-        self.visible = visible(self.n_token, None, tokens.device)
         self.windows = model.spec.windows
-        even = self.visible / self.visible.sum(-1, keepdim=True)
+        seen = visible(self.n_token, None, tokens.device).double()
+        even = seen / seen.sum(-1, keepdim=True)
         self.chance = [float(_mass(even[None, None], rule).mean()) for rule in self.rules] + [0.0]
         self.samples: list[np.ndarray] = []
         self.error = 0.0

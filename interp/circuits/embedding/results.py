@@ -20,7 +20,7 @@ class Comparison(Shown, Result):
     `aligned_cosine` is the mean cosine after the orthogonal map that brings the two closest (Procrustes).
     `identity` and `prediction` (n_layer + 1,) are, over the positions of some texts, the mean cosine of the residual
     stream with the embedding of the token read there and with the unembedding (gain in) of the token the model
-    predicts; row 0 is the embedding. `turn` is the first row from which the prediction stays ahead, -1 if it does not end ahead.
+    predicts; row 0 is the embedding. `turn` is the first row from which the prediction stays ahead, -1 if none is.
     """
 
     tied: bool
