@@ -6,7 +6,7 @@ All children of a node share one vector w, the node's covector carried back to t
     child (c, t) of an MLP at t:    value = write(c)_t · w,    w = W_in' (multiplier ⊙ W_out u) / s_norm(t)
 
 so a round is a few matrix products over every writer at every position, and a child need only remember its parent and
-the factor in front.
+the factor in front. Nodes are taken in the order of their layers, because what a layer sees is a prefix of the writers.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ from interp.attribution.targets import Linear
 
 WHOLE = -1
 """The position of a node that is a component at all positions."""
+
+LOT_NODES, LOT_VALUES = 64, 2**24
+"""Nodes taken back at once: enough for a matrix product to run at speed, and bounded in the memory of their children."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,16 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Children:
-    """The children of some nodes, one for each place (a position) and component.
+    """The children of some nodes, one for each place (a position) and each of the first n_seen components.
 
     `vectors` are what the children share: a child's covector is its factor times its parent's vector. `constants` are
     the parents' own biases.
     """
 
     parents: Int[np.ndarray, " n"]
-    values: Float[Tensor, "n place n_component"]
-    factors: Float[Tensor, "n place"]
-    positions: Int[np.ndarray, "n place"]
+    values: Float[Tensor, "place n n_seen"]
+    factors: Float[Tensor, "place n"]
+    positions: Int[np.ndarray, "place n"]
     vectors: Tensor
     constants: Float[Tensor, " n"]
 
@@ -70,7 +73,7 @@ class Expander(Protocol):
         ...
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
-        """The children of some nodes."""
+        """The children of some nodes, in lots of which each fits in memory."""
         ...
 
 
@@ -80,90 +83,66 @@ class ByPosition:
     def __init__(self, frozen: Frozen, linear: Linear):
         self.frozen, self.linear, self.pull = frozen, linear, Pull(frozen)
         self.writes = frozen.writes.transpose(0, 1)
+        self.heads = np.array([component.head for component in frozen.layout.components])
 
     def target(self) -> Children:
         """What writes at the target's position, before the target reads."""
-        values = self.writes[self.linear.position] @ self.linear.covector
-        values[self.linear.visible :] = 0
+        linear = self.linear
+        values = self.writes[linear.position, : linear.visible] @ linear.covector
         return Children(
             parents=np.array([0]),
             values=values[None, None],
             factors=values.new_ones(1, 1),
-            positions=np.array([[self.linear.position]]),
-            vectors=self.linear.covector[None],
-            constants=values.new_tensor([self.linear.constant]),
+            positions=np.array([[linear.position]]),
+            vectors=linear.covector[None],
+            constants=values.new_tensor([linear.constant]),
         )
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
-        """Heads reach every position before theirs, MLPs only their own: two lots."""
-        is_head = np.array([self.frozen.layout.components[c].kind == "head" for c in nodes.components])
-        if is_head.any():
-            yield self._heads(nodes.take(np.flatnonzero(is_head)))
-        if not is_head.all():
-            yield self._mlps(nodes.take(np.flatnonzero(~is_head)))
+        """Heads reach every position before theirs, MLPs only their own."""
+        is_head = self.heads[nodes.components] >= 0
+        room = LOT_VALUES // (self.frozen.n_token * len(self.frozen.layout.components))
+        for lot in _lots(nodes, is_head, min(LOT_NODES, max(1, room))):
+            yield self._heads(lot)
+        for lot in _lots(nodes, ~is_head, len(is_head)):
+            yield self._mlps(lot)
 
     def _heads(self, nodes: Nodes) -> Children:
-        components = [self.frozen.layout.components[c] for c in nodes.components]
+        frozen, last = self.frozen, int(nodes.positions.max()) + 1
         vectors = torch.empty_like(nodes.covectors)
-        factors = vectors.new_empty(len(components), self.frozen.n_token)
-        constants = vectors.new_empty(len(components))
-        layers = np.array([component.layer for component in components])
-        heads = torch.tensor([component.head for component in components])
-        positions = torch.from_numpy(nodes.positions)
-        for layer in np.unique(layers):
-            rows = torch.from_numpy(np.flatnonzero(layers == layer))
-            found = self.pull.heads_at(int(layer), heads[rows], positions[rows], nodes.covectors[rows])
-            vectors[rows], constants[rows] = found
-            block = self.frozen.blocks[layer]
-            factors[rows] = block.pattern[heads[rows], positions[rows]] / block.attn_scale
+        factors = vectors.new_empty(len(vectors), last)
+        constants = vectors.new_empty(len(vectors))
+        heads, positions = torch.from_numpy(self.heads[nodes.components]), torch.from_numpy(nodes.positions)
+        runs = list(_runs(frozen, nodes))
+        for layer, rows, _ in runs:
+            here, at, block = heads[rows], positions[rows], frozen.blocks[layer]
+            vectors[rows], constants[rows] = self.pull.heads_at(layer, here, at, nodes.covectors[rows])
+            factors[rows] = block.pattern[here, at, :last] / block.attn_scale[:last]
+        writes = self.writes[:last, : runs[0][2]].transpose(1, 2)
+        values = torch.bmm(vectors.expand(last, *vectors.shape), writes)
+        values *= factors.T[:, :, None]
         return Children(
             parents=nodes.rows,
-            values=self._values(vectors, layers) * factors[:, :, None],
-            factors=factors,
-            positions=np.broadcast_to(np.arange(self.frozen.n_token), factors.shape),
+            values=_hide(values, runs),
+            factors=factors.T,
+            positions=np.broadcast_to(np.arange(last)[:, None], factors.T.shape),
             vectors=vectors,
             constants=constants,
         )
-
-    def _values(self, vectors: Tensor, layers: np.ndarray) -> Float[Tensor, "n n_token n_component"]:
-        """write(c)_s · w for every writer each head can see, zero for the others: highest layers first, in lots.
-
-        A lot computes for all what its highest layer sees, so lots of similar layers waste little.
-        """
-        layout = self.frozen.layout
-        values = vectors.new_zeros(len(vectors), self.frozen.n_token, len(layout.components))
-        for lot in np.array_split(np.argsort(layers), min(4, len(layers))):
-            seen = layout.start(int(layers[lot].max()))
-            rows = torch.from_numpy(lot)
-            products = torch.matmul(self.writes[:, :seen], vectors[rows].T)
-            values[rows, :, :seen] = products.permute(2, 0, 1)
-        first_unseen = torch.tensor([layout.start(int(layer)) for layer in layers])
-        hidden = torch.arange(values.shape[2]) >= first_unseen[:, None]
-        return values.masked_fill_(hidden[:, None].to(values.device), 0)
 
     def _mlps(self, nodes: Nodes) -> Children:
-        components = [self.frozen.layout.components[c] for c in nodes.components]
         vectors = torch.empty_like(nodes.covectors)
-        constants = vectors.new_empty(len(components))
-        layers = np.array([component.layer for component in components])
+        constants = vectors.new_empty(len(vectors))
         positions = torch.from_numpy(nodes.positions)
-        for layer in np.unique(layers):
-            rows = torch.from_numpy(np.flatnonzero(layers == layer))
-            vectors[rows], constants[rows] = self.pull.mlp_at(int(layer), positions[rows], nodes.covectors[rows])
-        values = vectors.new_zeros(len(components), 1, len(self.frozen.layout.components))
+        runs = list(_runs(self.frozen, nodes))
+        for layer, rows, _ in runs:
+            vectors[rows], constants[rows] = self.pull.mlp_at(layer, positions[rows], nodes.covectors[rows])
+        seen = runs[0][2]
+        values = vectors.new_empty(1, len(vectors), seen)
         for position in np.unique(nodes.positions):
             rows = torch.from_numpy(np.flatnonzero(nodes.positions == position))
-            values[rows, 0] = vectors[rows] @ self.writes[position].T
-        seen = torch.tensor([self.frozen.layout.visible(component) for component in components])
-        hidden = torch.arange(values.shape[2]) >= seen[:, None]
-        return Children(
-            parents=nodes.rows,
-            values=values.masked_fill_(hidden[:, None].to(values.device), 0),
-            factors=values.new_ones(len(components), 1),
-            positions=nodes.positions[:, None],
-            vectors=vectors,
-            constants=constants,
-        )
+            values[0, rows] = vectors[rows] @ self.writes[position, :seen].T
+        return _on_the_spot(nodes.rows, _hide(values, runs), nodes.positions, vectors, constants)
 
 
 class ByComponent:
@@ -174,32 +153,58 @@ class ByComponent:
 
     def target(self) -> Children:
         """Everything that writes before the target reads, at whatever position."""
-        start = start_of(self.frozen, self.linear)
+        start = start_of(self.frozen, self.linear)[None]
         constants = start.new_tensor([self.linear.constant])
-        return self._children(np.array([0]), start[None], constants, [self.linear.visible])
+        values = self._values(start, self.linear.visible)
+        return _on_the_spot(np.array([0]), values, np.array([WHOLE]), start, constants)
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
         """One component after another; their writers together."""
-        components = [self.frozen.layout.components[c] for c in nodes.components]
-        vectors = torch.empty_like(nodes.covectors)
-        constants = vectors.new_empty(len(components))
-        for i, component in enumerate(components):
-            if component.kind == "head":
-                found = self.pull.head(component.layer, component.head, nodes.covectors[i])
-            else:
-                found = self.pull.mlp(component.layer, nodes.covectors[i])
-            vectors[i], constants[i] = found
-        seen = [self.frozen.layout.visible(component) for component in components]
-        yield self._children(nodes.rows, vectors, constants, seen)
+        for lot in _lots(nodes, np.ones(len(nodes.rows), bool), LOT_NODES):
+            vectors = torch.empty_like(lot.covectors)
+            constants = vectors.new_empty(len(vectors))
+            for i, index in enumerate(lot.components):
+                component = self.frozen.layout.components[index]
+                if component.kind == "head":
+                    found = self.pull.head(component.layer, component.head, lot.covectors[i])
+                else:
+                    found = self.pull.mlp(component.layer, lot.covectors[i])
+                vectors[i], constants[i] = found
+            runs = list(_runs(self.frozen, lot))
+            values = _hide(self._values(vectors, runs[0][2]), runs)
+            yield _on_the_spot(lot.rows, values, lot.positions, vectors, constants)
 
-    def _children(self, parents: np.ndarray, vectors: Tensor, constants: Tensor, seen: list[int]) -> Children:
-        values = torch.einsum("ctm,ntm->nc", self.frozen.writes, vectors)
-        hidden = torch.arange(values.shape[1]) >= torch.tensor(seen)[:, None]
-        return Children(
-            parents=parents,
-            values=values.masked_fill_(hidden.to(values.device), 0)[:, None],
-            factors=values.new_ones(len(parents), 1),
-            positions=np.full((len(parents), 1), WHOLE),
-            vectors=vectors,
-            constants=constants,
-        )
+    def _values(self, vectors: Tensor, seen: int) -> Float[Tensor, "1 n n_seen"]:
+        writes = self.frozen.writes[:seen].permute(1, 2, 0)
+        return torch.bmm(vectors.transpose(0, 1), writes).sum(0, keepdim=True)
+
+
+def _lots(nodes: Nodes, chosen: np.ndarray, size: int) -> Iterator[Nodes]:
+    """The chosen nodes, those that see most first, `size` at a time."""
+    rows = np.flatnonzero(chosen)
+    rows = rows[np.argsort(-nodes.components[rows], kind="stable")]
+    for first in range(0, len(rows), size):
+        yield nodes.take(rows[first : first + size])
+
+
+def _runs(frozen: Frozen, nodes: Nodes) -> Iterator[tuple[int, slice, int]]:
+    """(layer, rows, how many components they see) for each run of nodes that see the same."""
+    components = [frozen.layout.components[index] for index in nodes.components]
+    seen = np.array([frozen.layout.visible(component) for component in components])
+    first = np.flatnonzero(np.diff(seen, prepend=-1))
+    for start, end in zip(first, [*first[1:], len(seen)], strict=True):
+        yield components[start].layer, slice(int(start), int(end)), int(seen[start])
+
+
+def _hide(values: Tensor, runs: list[tuple[int, slice, int]]) -> Tensor:
+    """Set to 0, in place, what a node cannot see."""
+    for _, rows, seen in runs:
+        values[:, rows, seen:] = 0
+    return values
+
+
+def _on_the_spot(
+    rows: np.ndarray, values: Tensor, positions: np.ndarray, vectors: Tensor, constants: Tensor
+) -> Children:
+    """Children where their parents are."""
+    return Children(rows, values, values.new_ones(values.shape[:2]), positions[None], vectors, constants)

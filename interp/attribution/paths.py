@@ -129,13 +129,18 @@ class PathTree(Shown, Result):
         sums: dict[str, float] = {}
         for row in np.flatnonzero(self.complete):
             if by == "token":
-                place = int(self.position[row])
-                key = "biases" if self.component[row] == OWN_BIAS or place < 0 else self._places[place]
+                key = self._begins_at(row)
             else:
                 key = " <- ".join(name.partition("@")[0] for name in self.chain(row))
             sums[key] = sums.get(key, 0.0) + float(self.value[row])
         ordered = sorted(sums.items(), key=lambda item: -abs(item[1]))
         return (*ordered, ("not listed", self.total - sum(sums.values())))
+
+    def _begins_at(self, row: int | np.integer) -> str:
+        if self.component[row] == OWN_BIAS or "." in self.components[self.component[row]]:
+            return "biases"
+        place = int(self.position[row])
+        return "all tokens" if place < 0 else self._places[place]
 
     def table(self, k: int = 20) -> Table:
         """The k largest complete paths."""

@@ -39,6 +39,17 @@ class Pull:
         weights = self.frozen.model.weights
         return tuple(weights.raw(layer) for layer in range(weights.spec.n_layer))
 
+    @cached_property
+    def value_biases(self) -> tuple[Float[Tensor, "n_head d_head"], ...]:
+        """Each layer's b_V with the norm's bias through W_V: what a head adds whatever it reads."""
+        found = []
+        for raw in self.layers:
+            bias = raw.W_V.new_zeros(raw.W_V.shape[0], raw.W_V.shape[2]) if raw.b_V is None else raw.b_V
+            if raw.ln1.bias is not None:
+                bias = bias + torch.einsum("m,hmd->hd", raw.ln1.bias, raw.W_V)
+            found.append(bias.detach().repeat_interleave(self.frozen.model.spec.kv_group, dim=0))
+        return tuple(found)
+
     def heads(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token n_head d_model"], Float[Tensor, "*batch n_head"]]:
@@ -74,7 +85,7 @@ class Pull:
         covectors = _before_post(raw.attn_post, block.attn_write_scale, covectors)
         values = covectors @ raw.W_O[head].detach().T
         back = block.pattern[head].T @ values @ self._value_weights(layer, head).T
-        constant = (values @ self._value_bias(layer)[head]).sum()
+        constant = (values @ self.value_biases[layer][head]).sum()
         return _through_norm(raw.ln1, back) / block.attn_scale[:, None], constant
 
     def heads_at(
@@ -87,15 +98,12 @@ class Pull:
         """Some heads, one covector each on the write at one position: W_V' W_O u, before pattern and norm scale."""
         raw, block = self.layers[layer], self.frozen.blocks[layer]
         covectors = _before_post(raw.attn_post, block.attn_write_scale[positions], covectors)
-        back = torch.empty_like(covectors)
-        constant = covectors.new_empty(len(covectors))
-        bias = self._value_bias(layer)
-        for head in heads.unique().tolist():
-            rows = heads == head
-            values = covectors[rows] @ raw.W_O[head].detach().T
-            back[rows] = values @ self._value_weights(layer, head).T
-            constant[rows] = values @ bias[head]
-        return _through_norm(raw.ln1, back), constant
+        every, group = torch.arange(len(covectors)), self.frozen.model.spec.kv_group
+        values = (covectors @ raw.W_O.detach().flatten(0, 1).T).unflatten(-1, raw.W_O.shape[:2])[every, heads]
+        apart = values.new_zeros(len(values), raw.W_V.shape[0], raw.W_V.shape[2])
+        apart[every, heads // group] = values
+        back = apart.flatten(1) @ raw.W_V.detach().transpose(1, 2).flatten(0, 1)
+        return _through_norm(raw.ln1, back), (values * self.value_biases[layer][heads]).sum(-1)
 
     def mlp_at(
         self, layer: int, position: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
@@ -119,18 +127,10 @@ class Pull:
         flat = raw.W_O.detach().flatten(0, 1)
         per_head = (covectors @ flat.T).unflatten(-1, (raw.W_O.shape[0], -1))
         mixed = torch.einsum("hqk,...qhd->...khd", block.pattern, per_head)
-        return mixed, torch.einsum("...qhd,hd->...qh", per_head, self._value_bias(layer))
+        return mixed, torch.einsum("...qhd,hd->...qh", per_head, self.value_biases[layer])
 
     def _value_weights(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
         return self.layers[layer].W_V[head // self.frozen.model.spec.kv_group].detach()
-
-    def _value_bias(self, layer: int) -> Float[Tensor, "n_head d_head"]:
-        """b_V with the norm's bias through W_V: what a head adds whatever it reads."""
-        raw = self.layers[layer]
-        bias = raw.W_V.new_zeros(raw.W_V.shape[0], raw.W_V.shape[2]) if raw.b_V is None else raw.b_V
-        if raw.ln1.bias is not None:
-            bias = bias + torch.einsum("m,hmd->hd", raw.ln1.bias, raw.W_V)
-        return bias.detach().repeat_interleave(self.frozen.model.spec.kv_group, dim=0)
 
 
 def _before_post(norm: RawNorm | None, scale: Tensor, covectors: Tensor) -> Tensor:

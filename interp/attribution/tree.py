@@ -36,7 +36,7 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     nodes: Literal["position", "component"] = "position",
     min_value: float = 0.0,
     min_share: float = 0.0,
-    batch: int = 128,
+    batch: int = 512,
     progress: Progress | None = None,
 ) -> PathTree:
     """Expand the largest nodes, best first, until a bound is reached.
@@ -44,16 +44,18 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     Args:
         frozen: the frozen input.
         target: what is attributed.
-        max_expansions: how many nodes to expand, the target not counted. A round keeps that many children at most.
+        max_expansions: how many nodes to expand, the target not counted.
         nodes: "position": a node is a component at one position. "component": at all positions at once, which gives
             shorter lists and costs n_token times as much to take back through an MLP.
         min_value: do not expand nodes whose absolute value is below this, in the target's unit.
         min_share: nor below this share of the target's absolute value.
-        batch: how many of the largest nodes are expanded together; 1 is strictly best-first, more is faster.
+        batch: how many nodes are expanded together at most; 1 is strictly best-first. More is faster, and as a round
+            takes only nodes close in value to the largest one, hardly any node is expanded that 1 would not expand.
         progress: called with (expansions done, expansions allowed, what is being done).
 
-    Memory: for each expanded node one vector (d_model numbers; n_token · d_model for whole components), and for each
-    round batch · n_component · n_token numbers.
+    Memory: for each expanded node one vector (d_model numbers; n_token · d_model for whole components), and for a lot
+    of nodes expanded together about 0.2 GB. Of a node's children, those that are too small to be expanded within
+    `max_expansions` go into its remainder, and of those that end a path the `max_expansions` largest are kept.
 
     Raises:
         UsageError: a bound that makes no sense, or a position outside the prompt.
@@ -64,47 +66,44 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     if nodes not in EXPANDERS:
         raise UsageError(f'nodes must be "position" or "component", not "{nodes}".')
     linear = resolve(frozen, target)
-    expander, growing = EXPANDERS[nodes](frozen, linear), _Growing(frozen, linear, keep=max_expansions)
+    expander, growing = EXPANDERS[nodes](frozen, linear), _Growing(frozen, linear, max_expansions)
     growing.add(expander.target())
-    threshold, done = max(min_value, min_share * abs(linear.value)), 0
-    while done < max_expansions:
-        chosen = growing.largest(min(batch, max_expansions - done), threshold)
-        if not len(chosen.rows):
-            break
+    threshold = max(min_value, min_share * abs(linear.value))
+    while len((chosen := growing.next_round(batch, threshold)).rows):
         for children in expander.round(chosen):
             growing.add(children)
-        done += len(chosen.rows)
         if progress is not None:
-            progress(done, max_expansions, "expanding paths")
+            progress(max_expansions - growing.left, max_expansions, "expanding paths")
     return growing.finish(target, nodes)
 
 
 class _Growing:
     """The tree while it grows: columns of numbers with one row for each node kept, row 0 being the target."""
 
-    def __init__(self, frozen: Frozen, linear: Linear, keep: int):
-        self.frozen, self.linear, self.keep = frozen, linear, keep
+    def __init__(self, frozen: Frozen, linear: Linear, max_expansions: int):
+        self.frozen, self.linear, self.keep, self.left = frozen, linear, max_expansions, max_expansions
         self.parent, self.component = _Column(np.int64, -1), _Column(np.int64, TARGET)
         self.position, self.value = _Column(np.int64, linear.position), _Column(np.float64, linear.value)
         self.factor, self.remainder = _Column(np.float64, 1.0), _Column(np.float64, np.nan)
         self.vectors: dict[int, Tensor] = {}
-        self.gap = 0.0
+        self.gap = self.smallest = 0.0
         self.frontier, self.waiting = np.empty(0, np.int64), np.empty(0)
         self.reads = np.array([component.reads for component in frozen.layout.components])
+        self.ends = torch.from_numpy(np.flatnonzero(~self.reads)).to(frozen.writes.device)
 
     def add(self, children: Children) -> None:
         """Keep a round's largest children as nodes, and put what is left of each parent into its remainder."""
-        values, constants = children.values.double(), children.constants.double().cpu().numpy()
-        flat = values.flatten()
-        kept = flat.abs().topk(min(self.keep, len(flat))).indices.sort().values
-        kept_values = flat[kept].cpu().numpy()
-        row, place, component = np.unravel_index(kept.cpu().numpy(), values.shape)
-        sums, parents = values.sum((1, 2)).cpu().numpy(), children.parents
-        self.gap = max(self.gap, float(np.abs(self.value[parents] - sums - constants).max()))
+        values, parents = children.values, children.parents
+        constants = children.constants.double().cpu().numpy()
+        kept = self._kept(values)
+        kept_values = values.flatten()[kept].double().cpu().numpy()
+        place, row, component = np.unravel_index(kept.cpu().numpy(), values.shape)
+        sums = values.sum(2).double().sum(0).cpu().numpy()
+        self.gap = float(np.maximum(self.gap, np.abs(self.value[parents] - sums - constants).max()))
         self.remainder[parents] = sums - np.bincount(row, kept_values, len(parents))
         self.vectors.update(zip(parents.tolist(), children.vectors, strict=True))
-        factors = children.factors.cpu().numpy()[row, place]
-        self._append(parents[row], component, children.positions[row, place], kept_values, factors)
+        factors = children.factors.cpu().numpy()[place, row]
+        self._append(parents[row], component, children.positions[place, row], kept_values, factors)
         own = np.flatnonzero(constants)
         self._append(
             parents[own],
@@ -114,12 +113,33 @@ class _Growing:
             np.ones(len(own)),
         )
 
-    def largest(self, n: int, threshold: float) -> Nodes:
-        """The n largest nodes that can be expanded and have not been, no smaller than the threshold."""
-        order = np.argsort(-self.waiting, kind="stable")[:n]
-        order = order[self.waiting[order] >= threshold]
-        rows = self.frontier[order]
-        self.frontier, self.waiting = np.delete(self.frontier, order), np.delete(self.waiting, order)
+    def _kept(self, values: Tensor) -> Tensor:
+        """Flat indices of the children to keep: what may yet be expanded, and the largest of what ends a path."""
+        size = values.abs()
+        ends = self.ends[self.ends < size.shape[-1]]
+        end = _largest(size[..., ends].flatten(), self.keep)
+        end = end // len(ends) * size.shape[-1] + ends[end % len(ends)]
+        size[..., ends] = -1
+        size = size.flatten()
+        large = (size >= self.smallest).nonzero()[:, 0]
+        kept = torch.cat([end, large[_largest(size[large], self.keep)]]).sort().values
+        return kept[values.flatten()[kept] != 0]
+
+    def next_round(self, batch: int, threshold: float) -> Nodes:
+        """The largest nodes that wait to be expanded, no smaller than the threshold; none when the tree is grown.
+
+        A round takes the 32 largest, and more when more are within a factor of 4 of the largest, for until those are
+        expanded no smaller node's turn can have come; it leaves half of what may still be expanded to their children.
+        Nodes so small that enough larger ones wait never have their turn, and neither have children as small.
+        """
+        order = np.argsort(-self.waiting, kind="stable")[: self.left]
+        rows, waiting = self.frontier[order], self.waiting[order]
+        if len(waiting) == self.left:
+            self.smallest = float(waiting[-1]) if self.left else np.inf
+        close = int((waiting >= waiting[:1] / 4).sum())
+        n = min(batch, max(32, min(close, self.left // 2)), int((waiting >= threshold).sum()))
+        self.frontier, self.waiting, rows = rows[n:], waiting[n:], rows[:n]
+        self.left -= n
         shared = [self.vectors[parent] for parent in self.parent[rows].tolist()]
         covectors = torch.stack(shared) if shared else self.linear.covector[:0]
         factors = torch.from_numpy(self.factor[rows]).to(covectors).reshape(-1, *[1] * (covectors.ndim - 1))
@@ -128,8 +148,8 @@ class _Growing:
     def finish(self, target: Target, nodes: str) -> PathTree:
         """The tree as a result, its conservation checked against its absolute mass."""
         value, parent, remainder = self.value.all(), self.parent.all(), self.remainder.all()
-        is_leaf = ~np.isin(np.arange(len(value)), parent)
-        mass = float(np.abs(value[is_leaf]).sum() + np.abs(remainder[np.isfinite(remainder)]).sum())
+        expanded = np.isfinite(remainder)
+        mass = float(np.abs(value[~expanded]).sum() + np.abs(remainder[expanded]).sum())
         error = self.gap / mass if mass else self.gap
         if not error <= self.frozen.tolerance:
             raise CheckFailedError(
@@ -192,6 +212,11 @@ class _Column:
 
     def __setitem__(self, rows: np.ndarray, values: np.ndarray) -> None:
         self._room[rows] = values
+
+
+def _largest(size: Tensor, n: int) -> Tensor:
+    """Indices of the n largest."""
+    return size.topk(min(n, len(size))).indices
 
 
 def _check_bounds(max_expansions: int, batch: int, min_value: float, min_share: float) -> None:
