@@ -140,7 +140,7 @@ def _one_prompt(model: Model, tokens: Tensor, max_gigabytes: float) -> Tensor:
 
 
 def _write_embeddings(model: Model, tokens: Tensor, writes: Tensor) -> None:
-    writes[0] = model.weights.W_E[tokens[0]]
+    writes[0] = model.weights.embed(tokens[0])
     if model.weights.W_pos is not None:
         writes[1] = model.weights.W_pos[: tokens.shape[1]]
 

@@ -98,7 +98,7 @@ def resolve(frozen: Frozen, target: Target) -> Linear:
     if isinstance(target, DirectionTarget):
         visible = _visible(frozen, target)
         vector = torch.from_numpy(target.vector).to(frozen.writes)
-        value = float(frozen.writes[:visible, position].sum(0) @ vector)
+        value = float(_stream(frozen, target)[position] @ vector)
         return Linear(target.name, target.unit, position, visible, vector, 0.0, value)
     return _logits(frozen, target, position)
 
@@ -127,6 +127,13 @@ def _softcap_ratio(frozen: Frozen, position: int, columns: Tensor, bias: Tensor)
         return torch.ones_like(bias)
     ratio = (frozen.residual[position] @ columns / frozen.final_scale[position] + bias) / cap
     return torch.where(ratio == 0, torch.ones_like(ratio), torch.tanh(ratio) / ratio)
+
+
+def _stream(frozen: Frozen, target: DirectionTarget) -> Float[Tensor, "n_token d_model"]:
+    """The residual stream as the model itself computes it, which the sum of the writes is then held against."""
+    hook = f"blocks.{target.layer}.hook_{target.stage}"
+    _, cache = frozen.model.run_with_cache(frozen.tokens[None], hook)
+    return cache[hook][0]
 
 
 def _visible(frozen: Frozen, target: DirectionTarget) -> int:

@@ -84,7 +84,10 @@ class Model:
 
     @cached_property
     def bridge(self) -> TransformerBridge:
-        """The transformer_lens `TransformerBridge` over the same parameters (its modules are its own)."""
+        """The transformer_lens `TransformerBridge` over the same parameters (its modules are its own).
+
+        In a float64 model it still normalises and attends through float32, to about 2e-7: only what is read from it.
+        """
         from interp.model.bridge import boot
 
         return boot(self.hf, None if self._tokens is None else self._tokens.tokenizer, self.name)
@@ -99,9 +102,9 @@ class Model:
         """The parameters' device."""
         return self.parts.W_U.device
 
-    @cached_property
+    @property
     def weights_sha256(self) -> str:
-        """Digest of every parameter's name, dtype, shape and bytes, in the order of their names."""
+        """Digest of every parameter's name, dtype, shape and bytes now, in the order of their names: a second or so."""
         digest = hashlib.sha256()
         for name, value in sorted(self.hf.state_dict().items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())

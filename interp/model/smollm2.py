@@ -44,15 +44,28 @@ def cache_root() -> Path:
 
 
 def load(gguf: Path) -> tuple[Any, Any]:
-    """(model in float32, tokenizer) from the cached folder, made now if it is not there yet."""
+    """(model in float32, tokenizer) from the cached folder, made now if it is not there or has been damaged."""
+    folder = cache_root() / f"smollm2-{importlib.metadata.version(DISTRIBUTION)}-{gguf.stat().st_size}"
+    kept = _read_kept(folder) if (folder / "model.safetensors").is_file() else None
+    if kept is not None:
+        return kept
+    shutil.rmtree(folder, ignore_errors=True)
+    hf, tokenizer = _read_gguf(gguf)
+    _keep(hf, tokenizer, folder)
+    return hf, tokenizer
+
+
+def _read_kept(folder: Path) -> tuple[Any, Any] | None:
+    """What an earlier run kept; None if it can no longer be read."""
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = cache_root() / f"smollm2-{importlib.metadata.version(DISTRIBUTION)}-{gguf.stat().st_size}"
-    if not (folder / "model.safetensors").is_file():
-        hf, tokenizer = _read_gguf(gguf)
-        _keep(hf, tokenizer, folder)
-        return hf, tokenizer
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)
+    try:
+        hf = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        return hf, AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        logging.getLogger(__name__).warning("%s is damaged (%s) and is made again", folder, error)
+        return None
 
 
 def _read_gguf(gguf: Path) -> tuple[Any, Any]:

@@ -69,7 +69,7 @@ class BlockTrace:
 
 def embed(weights: Weights, tokens: Int[Tensor, "batch n_token"]) -> Float[Tensor, "batch n_token d_model"]:
     """The residual stream before the first block: token plus, where there are any, position embeddings."""
-    x = weights.W_E[tokens]
+    x = weights.embed(tokens)
     return x if weights.W_pos is None else x + weights.W_pos[: tokens.shape[1]]
 
 

@@ -71,8 +71,13 @@ class Weights:
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
-        """Token embeddings, with `spec.embedding_scale` inside."""
-        return self._parts.W_E.detach()
+        """Token embeddings, with `spec.embedding_scale` inside; a view where that is 1."""
+        return self.embed(slice(None))
+
+    def embed(self, tokens: Tensor | slice) -> Float[Tensor, "*tokens d_model"]:
+        """The rows of `W_E` of some tokens, without computing the rest."""
+        rows = self._parts.W_E.detach()[tokens]
+        return rows if self.spec.embedding_scale == 1.0 else rows * self.spec.embedding_scale
 
     @property
     def W_pos(self) -> Float[Tensor, "n_ctx d_model"] | None:

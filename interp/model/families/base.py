@@ -66,7 +66,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Parts:
-    """Modules whose inputs and outputs the hooks read, per block where tuples.
+    """Modules whose inputs and outputs the hooks read, per block where tuples, and the outer weights as stored.
 
     `attn_write` and `mlp_write` are the modules whose output is added to the residual stream (the post-norm where
     there is one); `attn_output` is the output projection, whose input is the concatenated heads.

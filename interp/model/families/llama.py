@@ -55,8 +55,6 @@ def parts(hf: Any) -> Parts:
     """The modules and outer weights of a Llama-like model."""
     blocks = tuple(hf.model.layers)
     post = _post_norms(blocks[0])
-    scale = _embedding_scale(hf)
-    embedding = hf.model.embed_tokens.weight
     return Parts(
         embed=hf.model.embed_tokens,
         blocks=blocks,
@@ -66,7 +64,7 @@ def parts(hf: Any) -> Parts:
         mlp_write=tuple(block.post_feedforward_layernorm if post else block.mlp for block in blocks),
         final_norm=hf.model.norm,
         rms_norms=tuple(module for module in hf.modules() if type(module).__name__.endswith("RMSNorm")),
-        W_E=embedding if scale == 1.0 else embedding * scale,
+        W_E=hf.model.embed_tokens.weight,
         W_pos=None,
         W_U=hf.lm_head.weight,
         b_U=hf.lm_head.bias,
