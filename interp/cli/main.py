@@ -23,6 +23,9 @@ COMMANDS = {
     "explain": "interp.cli.explain",
     "circuits": "interp.cli.circuits",
     "toy": "interp.cli.toy",
+    "cache run": "interp.cli.cache",
+    "cache info": "interp.cli.cache_info",
+    "cache verify": "interp.cli.cache_verify",
     "report": "interp.cli.report",
     "doctor": "interp.cli.doctor",
 }

@@ -1,0 +1,214 @@
+"""Harvest: run the model over contexts, write the activations of chosen hooks, survive being killed.
+
+The order of events for each shard: compute it, write it under another name, rename it, rewrite the manifest under
+another name, rename that. Killed between any two, the folder holds a store that is whole up to its manifest, and
+`resume=True` goes on from there. Batches never span shards and the manifest keeps the running statistics exactly, so
+on the same machine, with as many threads, the end is byte for byte that of a harvest that was never stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from interp.cache import shards
+from interp.cache.config import Config
+from interp.cache.contexts import Contexts
+from interp.cache.forward import activations
+from interp.cache.manifest import NAME, Manifest, Shard, Statistics
+from interp.cache.moments import Moments
+from interp.cache.planning import Plan, plan
+from interp.cache.store import Store
+from interp.errors import CheckFailedError, InterpError, UsageError
+from interp.results import writable_folder
+
+if TYPE_CHECKING:
+    from interp.model import Model
+
+Progress = Callable[[int, int, str], None]
+"""Called with (tokens done, tokens in all, rate and time left)."""
+SPARE = 50_000_000
+"""Bytes of disk left free beyond what the store takes: a machine with none left fails in stranger ways."""
+
+
+def harvest(
+    model: Model,
+    source: Any,
+    config: Config,
+    folder: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Store:
+    """Write the activations of `config.hooks` over `source` into `folder` and return the opened store.
+
+    Args:
+        model: run as it is, no deeper than the last hook.
+        source: documents, token rows or `Contexts`; see `interp.cache.contexts.contexts_of`. Read whole as token ids,
+            4 bytes each, before anything is computed, so that every size is known and checked first.
+        config: what is stored and how.
+        folder: made if missing; gets `shard-NNNNN.safetensors` and `manifest.json`.
+        resume: go on where a harvest of the same model, tokens and settings was stopped: the last shard is read
+            through, the others are checked for their size, and those that are missing or damaged are made again. In a
+            folder without a store it starts one.
+        progress: told after every batch.
+
+    Raises:
+        UsageError: whatever `plan` refuses, too little free disk, a disk that fills up, a folder that holds a store
+            already, or one begun with other settings.
+        InterpError: an activation that is not finite.
+        CheckFailedError: a damaged shard that is made again does not come out the same.
+    """
+    _check_folder(Path(folder), resume=resume)
+    planned = plan(model, source, config)
+    target = writable_folder(folder)
+    manifest = _begin(planned.manifest, target)
+    todo = [i for i in range(manifest.n_shard) if not _is_done(target, manifest, i)]
+    _check_disk(planned, target, todo)
+    told = _Told(progress, sum(_tokens(planned.contexts, manifest, i) for i in todo))
+    try:
+        manifest.save(target)
+        for index in todo:
+            manifest = _advance(model, planned, manifest, target, index, told)
+    except InterpError as error:
+        whole = f"{len(manifest.shards)} of {manifest.n_shard} shards are whole"
+        raise type(error)(f"{error} In {target}, {whole}; resume goes on from there.") from error
+    return Store.open(target)
+
+
+def _check_folder(folder: Path, *, resume: bool) -> None:
+    """Refuse to write over what is there."""
+    if (folder / NAME).exists():
+        if not resume:
+            raise UsageError(f"{folder} holds a store already: choose another folder, or resume this one.")
+        return
+    present = next(folder.glob("shard-*.safetensors"), None)
+    if present is not None:
+        raise UsageError(
+            f"{folder} holds {present.name} but no {NAME}: restore the manifest, or choose an empty folder."
+        )
+
+
+def _begin(fresh: Manifest, folder: Path) -> Manifest:
+    """The manifest to go on from: `fresh`, or the one in the folder, which must be of this very harvest."""
+    for file in shards.stray(folder, fresh):
+        file.unlink(missing_ok=True)
+    if not (folder / NAME).exists():
+        return fresh
+    found = Manifest.load(folder)
+    ours, theirs = fresh.settings(), found.settings()
+    for name, value in ours.items():
+        if theirs[name] != value:
+            raise UsageError(
+                f"The store in {folder} was begun with {name} = {_short(theirs[name])}, but this harvest has "
+                f"{_short(value)}: resume with the same model, text and settings, or choose another folder."
+            )
+    return found
+
+
+def _is_done(folder: Path, manifest: Manifest, index: int) -> bool:
+    """Whether a shard need not be made (again); only the last one written is read through."""
+    if index >= len(manifest.shards):
+        return False
+    shard = manifest.shards[index]
+    if index == len(manifest.shards) - 1:
+        return shards.fault(folder, shard) is None
+    file = folder / shard.file
+    return file.is_file() and file.stat().st_size == shard.bytes
+
+
+def _check_disk(planned: Plan, folder: Path, todo: list[int]) -> None:
+    share = len(todo) / planned.manifest.n_shard
+    needed = int(planned.disk_bytes * share) + (SPARE if todo else 0)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UsageError(
+            f"The store needs {needed / 1e9:.2f} GB more, but {folder} has {free / 1e9:.2f} GB free: "
+            "make room, choose another folder, or set max_tokens."
+        )
+
+
+def _advance(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: int, told: _Told) -> Manifest:
+    """Make one shard. A new one is listed; one that is made again must be what the manifest says it was."""
+    tensors, found = _computed(model, planned, manifest, index, told)
+    shard = shards.write(folder, index, tensors, rows=len(tensors[manifest.hooks[0].name]))
+    if index < len(manifest.shards):
+        _check_same(shard, manifest.shards[index])
+        return manifest
+    manifest = manifest.with_shard(shard, _merged(manifest.statistics, found))
+    manifest.save(folder)
+    return manifest
+
+
+def _computed(
+    model: Model, planned: Plan, manifest: Manifest, index: int, told: _Told
+) -> tuple[dict[str, Tensor], dict[str, Moments]]:
+    """A shard's tensors, and the moments of each hook's rows."""
+    contexts = _contexts(planned.contexts, manifest, index)
+    names = tuple(hook.name for hook in manifest.hooks)
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    found: dict[str, Moments] = {}
+    batches = activations(model, contexts, names, batch=manifest.batch, dtype=manifest.dtype, exclude=manifest.exclude)
+    for at, rows in enumerate(batches):
+        for name in names:
+            parts[name].append(rows[name])
+            if len(rows[name]):
+                moments = Moments.of(rows[name])
+                found[name] = found[name].merge(moments) if name in found else moments
+        told.add(int(contexts.lengths[at * manifest.batch : (at + 1) * manifest.batch].sum()))
+    tensors = {name: torch.cat(parts.pop(name)) for name in names}
+    return tensors | {"tokens": contexts.tokens, "lengths": contexts.lengths}, found
+
+
+def _contexts(contexts: Contexts, manifest: Manifest, index: int) -> Contexts:
+    start, stop = manifest.bounds(index)
+    return replace(contexts, tokens=contexts.tokens[start:stop].clone(), lengths=contexts.lengths[start:stop].clone())
+
+
+def _tokens(contexts: Contexts, manifest: Manifest, index: int) -> int:
+    start, stop = manifest.bounds(index)
+    return int(contexts.lengths[start:stop].sum())
+
+
+def _merged(before: dict[str, Statistics], found: dict[str, Moments]) -> dict[str, Statistics]:
+    merged = dict(before)
+    for name, moments in found.items():
+        merged[name] = (Moments.read(before[name]).merge(moments) if name in before else moments).saved()
+    return merged
+
+
+def _check_same(made: Shard, listed: Shard) -> None:
+    if made != listed:
+        raise CheckFailedError(
+            f"{made.file} was damaged and made again, but came out different from what the manifest lists: another "
+            "machine, version or number of threads rounds differently. Harvest again into another folder."
+        )
+
+
+def _short(value: Any) -> str:
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class _Told:
+    """Progress with its rate and the time left."""
+
+    def __init__(self, progress: Progress | None, total: int):
+        self._progress, self._total, self._done, self._begun = progress, total, 0, time.perf_counter()
+
+    def add(self, tokens: int) -> None:
+        """So many more tokens are done."""
+        self._done += tokens
+        if self._progress is not None:
+            rate = self._done / max(time.perf_counter() - self._begun, 1e-9)
+            left = round((self._total - self._done) / rate)
+            minutes, rest = divmod(left, 60)
+            self._progress(self._done, self._total, f"{rate:,.0f} tokens/s, {minutes}:{rest:02d} left")

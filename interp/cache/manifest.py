@@ -1,0 +1,215 @@
+"""The manifest of a store: what was harvested from what, and a checksum for every byte of it. Reads no torch.
+
+It is rewritten, whole, after every shard: a store is always complete up to what its manifest lists. It carries no
+clock time, so that a harvest that was killed and resumed ends with the bytes of one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from interp.cache.config import ITEM_BYTES
+from interp.errors import DamagedFileError, MissingInputError, UsageError, nearest
+from interp.results import write_atomic
+
+NAME = "manifest.json"
+FORMAT = 1
+KIND = "interp activation store"
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A hook and the shape of what it holds at one position; stored flat, with prod(shape) values a row."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """Values a row."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file: so many contexts, and the rows kept of them."""
+
+    file: str
+    contexts: int
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of all rows of one hook, in float64, from the numbers as stored.
+
+    Attributes:
+        count: rows.
+        mean: (d,) their mean.
+        squares: (d,) the sum over rows of (x - mean)².
+        norm: the mean over rows of |x|.
+    """
+
+    count: int
+    mean: tuple[float, ...]
+    squares: tuple[float, ...]
+    norm: float
+
+    @property
+    def scale(self) -> float:
+        """sqrt(d) / mean norm: what rows are multiplied by so that their mean norm is sqrt(d); 1 if all are zero."""
+        return math.sqrt(len(self.mean)) / self.norm if self.norm > 0 else 1.0
+
+    @property
+    def variance(self) -> float:
+        """Total variance, the mean over rows of |x - mean|²: the denominator of a fraction of variance unexplained."""
+        return sum(self.squares) / self.count
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything a reader needs to know. For the settings see `Config`.
+
+    Attributes:
+        model: name, weights_sha256, tokenizer and the dtype the model computed in.
+        hooks: what is stored.
+        dtype: of the stored numbers.
+        context: positions a context.
+        packed: whether every context is full; where not, the rest is padding.
+        prepend_bos: whether contexts begin with BOS; None if that is not known or differs between them.
+        separator: the id between packed documents, None if there is none or tokens were given.
+        exclude: "first": position 0 is left out; "padding" likewise.
+        batch: contexts a forward pass.
+        contexts: how many, in all shards once complete.
+        tokens: how many, padding not counted.
+        rows: how many positions are stored of them.
+        token_sha256: of all contexts, see `Contexts.sha256`.
+        shard_contexts: contexts a shard, the last one but.
+        versions: of what computed it.
+        shards: those written, in order.
+        statistics: by hook name, of the shards written.
+    """
+
+    model: dict[str, str]
+    hooks: tuple[Hook, ...]
+    dtype: str
+    context: int
+    packed: bool
+    prepend_bos: bool | None
+    separator: int | None
+    exclude: tuple[str, ...]
+    batch: int
+    contexts: int
+    tokens: int
+    rows: int
+    token_sha256: str
+    shard_contexts: int
+    versions: dict[str, str]
+    shards: tuple[Shard, ...] = ()
+    statistics: dict[str, Statistics] = field(default_factory=dict)
+
+    @property
+    def n_shard(self) -> int:
+        """Shards of the finished store."""
+        return -(-self.contexts // self.shard_contexts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard has been written."""
+        return len(self.shards) == self.n_shard
+
+    @property
+    def bytes(self) -> int:
+        """What the shards take on disk: listed ones as they are, the rest as they will be but for their headers."""
+        return self.payload(self.rows, self.contexts)
+
+    def payload(self, rows: int, contexts: int) -> int:
+        """Bytes of so many rows of every hook and of the token ids of so many contexts."""
+        return rows * sum(h.width for h in self.hooks) * ITEM_BYTES[self.dtype] + contexts * (self.context + 1) * 4
+
+    def hook(self, name: str | None = None) -> Hook:
+        """The hook by name, or the only one; `UsageError` if there is none such or a choice to make."""
+        names = [hook.name for hook in self.hooks]
+        if name is None and len(names) == 1:
+            return self.hooks[0]
+        if name is None:
+            raise UsageError(f"The store holds {len(names)} hooks, say which one: {', '.join(names)}.")
+        if name not in names:
+            raise UsageError(f'The store has no hook "{name}"{nearest(name, names)}. It holds: {", ".join(names)}.')
+        return self.hooks[names.index(name)]
+
+    def bounds(self, shard: int) -> tuple[int, int]:
+        """The first context of a shard, and the first one after it."""
+        start = shard * self.shard_contexts
+        return start, min(start + self.shard_contexts, self.contexts)
+
+    def settings(self) -> dict[str, Any]:
+        """What a harvest that is resumed must have in common with this one."""
+        body = asdict(self)
+        for name in ("versions", "shards", "statistics"):
+            del body[name]
+        return body
+
+    def with_shard(self, shard: Shard, statistics: dict[str, Statistics]) -> Manifest:
+        """The manifest after one more shard."""
+        return replace(self, shards=(*self.shards, shard), statistics=statistics)
+
+    def check_model(self, name: str, weights_sha256: str, dtype: str) -> None:
+        """`UsageError` if the activations are those of another model, other weights or another number format."""
+        ours = self.model
+        if weights_sha256 != ours["weights_sha256"]:
+            raise UsageError(
+                f"This store was harvested from {ours['name']} ({ours['dtype']}, weights "
+                f"{ours['weights_sha256'][:12]}), but the model given is {name} ({dtype}, weights "
+                f"{weights_sha256[:12]}): load the one it was harvested from, in {ours['dtype']}."
+            )
+
+    def save(self, folder: Path) -> None:
+        """Write it into `folder`, all at once."""
+        body = asdict(self)
+        document = {"kind": KIND, "format": FORMAT, "complete": self.complete, **body}
+        text = json.dumps({"checksum": _checksum(document), **document}, indent=1, allow_nan=False)
+        write_atomic(folder / NAME, text.encode())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Manifest:
+        """The manifest in `folder`; `MissingInputError` if there is none, `DamagedFileError` if it was altered."""
+        file = Path(folder) / NAME
+        if not file.is_file():
+            raise MissingInputError(
+                f"No store in {folder}: it has no {NAME}. Give the folder that `interp cache run` wrote."
+            )
+        try:
+            document = json.loads(file.read_text(encoding="utf-8"))
+            if document["kind"] != KIND or document["format"] != FORMAT:
+                raise ValueError(f"kind {document['kind']!r}, format {document['format']}")
+            if document.pop("checksum") != _checksum(document):
+                raise ValueError("it does not match its checksum")
+            return _from_json(document)
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(
+                f"{file} is damaged or not of this version ({error}). Restore it, or harvest again into another folder."
+            ) from error
+
+
+def _from_json(document: dict[str, Any]) -> Manifest:
+    body = {key: value for key, value in document.items() if key not in {"kind", "format", "complete"}}
+    body["hooks"] = tuple(Hook(hook["name"], tuple(hook["shape"])) for hook in body["hooks"])
+    body["exclude"] = tuple(body["exclude"])
+    body["shards"] = tuple(Shard(**shard) for shard in body["shards"])
+    body["statistics"] = {
+        name: Statistics(one["count"], tuple(one["mean"]), tuple(one["squares"]), one["norm"])
+        for name, one in body["statistics"].items()
+    }
+    return Manifest(**body)
+
+
+def _checksum(document: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

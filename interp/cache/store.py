@@ -1,0 +1,225 @@
+"""Reading a store: rows by number, or shuffled batches through memory maps.
+
+    store = Store.open("out/acts")
+    len(store), store.mean, store.scale
+    for batch in store.batches(2048, seed=0): ...          # one epoch, each row exactly once
+    store.tensor("blocks.10.hook_resid_post", 0, 1000)     # rows as they are stored
+
+How rows are shuffled: runs of 16 neighbouring rows are put into a random order over the whole store, and each 1,024
+of them (16,384 rows) are mixed row by row. A batch thus draws on a thousand places of all shards, while the disk is
+read in runs. A store of no more rows than that is mixed completely.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.cache import shards
+from interp.cache.contexts import Contexts, kept
+from interp.cache.forward import DTYPES
+from interp.cache.manifest import Manifest, Statistics
+from interp.errors import CheckFailedError, DamagedFileError, MissingInputError, UsageError
+
+if TYPE_CHECKING:
+    from interp.model import Model
+
+RUN = 16
+MIXED = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Store:
+    """A finished harvest. Opened with `Store.open`; holds no open file and no activation."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], model: Model | None = None) -> Self:
+        """The store in `folder`; with `model`, only if it was harvested from that very one.
+
+        Raises:
+            MissingInputError: no manifest, a harvest that was stopped before its end, or a missing shard.
+            DamagedFileError: an altered manifest or a truncated shard. Altered bytes are what `verify` finds.
+            UsageError: a model with other weights.
+        """
+        path = Path(folder)
+        manifest = Manifest.load(path)
+        if not manifest.complete:
+            done = f"{len(manifest.shards)} of {manifest.n_shard} shards"
+            raise MissingInputError(
+                f"The harvest in {path} was stopped ({done}): resume it (--resume) to use the store."
+            )
+        for shard in manifest.shards:
+            shards.check_size(path, shard)
+        store = cls(path, manifest)
+        if model is not None:
+            store.check_model(model)
+        return store
+
+    def __len__(self) -> int:
+        """Rows of each hook."""
+        return self.manifest.rows
+
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """The names of what is stored."""
+        return tuple(hook.name for hook in self.manifest.hooks)
+
+    @property
+    def mean(self) -> Float[Tensor, " d"]:
+        """The mean row, float64, of a store of one hook; see `statistics` for one of several."""
+        return torch.tensor(self.statistics().mean, dtype=torch.float64)
+
+    @property
+    def scale(self) -> float:
+        """sqrt(d) / mean norm: rows times `scale` have mean norm sqrt(d). Of a store of one hook."""
+        return self.statistics().scale
+
+    def statistics(self, hook: str | None = None) -> Statistics:
+        """Count, mean, squared deviations and mean norm of a hook; it may be left out if there is only one."""
+        return self.manifest.statistics[self.manifest.hook(hook).name]
+
+    def tensor(self, hook: str, start: int, stop: int) -> Float[Tensor, "n d"]:
+        """Rows `start` to `stop` of a hook in the order of the text and in the stored number format."""
+        self.manifest.hook(hook)
+        if not 0 <= start <= stop <= len(self):
+            raise UsageError(f"Rows {start} to {stop} do not exist: the store has rows 0 to {len(self)}.")
+        return self._gather(hook, np.arange(start, stop))
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None,
+        hook: str | None = None,
+        start: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> Iterator[Float[Tensor, "batch d"]]:
+        """One epoch of a hook's rows, each exactly once; the last batch may be smaller.
+
+        The order depends on `seed` alone: batches of any size are cuts of one and the same sequence, and two hooks read
+        with one seed stay aligned (the input and the output of a transcoder). A run that stopped goes on with `start`,
+        the number of rows it has seen.
+
+        Args:
+            batch_size: rows a batch.
+            seed: of the order; None for the order of the text.
+            hook: may be left out if the store has only one.
+            start: rows of the sequence to skip.
+            dtype: what the stored numbers are converted to.
+        """
+        name = self.manifest.hook(hook).name
+        if batch_size < 1 or not 0 <= start <= len(self):
+            raise UsageError(f"batch_size={batch_size}, start={start}: expected at least 1, and 0 to {len(self)} rows.")
+        return rebatched((self._gather(name, rows).to(dtype) for rows in self._order(seed, start)), batch_size)
+
+    def contexts(self, start: int = 0, stop: int | None = None) -> Contexts:
+        """The token ids of contexts `start` to `stop` (all), as the model read them."""
+        stop = self.manifest.contexts if stop is None else min(stop, self.manifest.contexts)
+        size, parts = self.manifest.shard_contexts, []
+        for index in range(start // size, -(-stop // size)):
+            at = index * size
+            inside = slice(max(start - at, 0), stop - at)
+            maps = shards.opened(self.folder, self.manifest.shards[index])
+            parts.append((maps["tokens"].tensor(inside), maps["lengths"].tensor(inside)))
+        if not parts:
+            raise UsageError(f"No contexts from {start} to {stop}: the store has {self.manifest.contexts}.")
+        tokens, lengths = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Contexts(tokens, lengths, self.manifest.prepend_bos, self.manifest.separator)
+
+    def places(self, start: int = 0, stop: int | None = None) -> Int[Tensor, "n 2"]:
+        """(context, position) of rows `start` to `stop` (all)."""
+        stop = len(self) if stop is None else stop
+        found, first = [], 0
+        for index, shard in enumerate(self.manifest.shards):
+            low, high = max(start - first, 0), min(stop - first, shard.rows)
+            if low < high:
+                lengths = shards.opened(self.folder, shard)["lengths"].tensor(slice(None))
+                inside = kept(lengths, self.manifest.context, self.manifest.exclude).nonzero()[low:high]
+                found.append(inside + torch.tensor([self.manifest.bounds(index)[0], 0]))
+            first += shard.rows
+        return torch.cat(found) if found else torch.zeros(0, 2, dtype=torch.long)
+
+    def check_model(self, model: Model) -> None:
+        """`UsageError` unless this store was harvested from `model`, same weights and number format."""
+        identity = model.identity()
+        self.manifest.check_model(identity["model"], identity["weights_sha256"], identity["dtype"])
+
+    def _order(self, seed: int | None, start: int) -> Iterator[Int[np.ndarray, " n"]]:
+        """Row numbers in the order of an epoch, a pool at a time."""
+        count, pool = len(self), RUN * MIXED
+        if seed is None:
+            yield from (np.arange(at, min(at + pool, count)) for at in range(start, count, pool))
+            return
+        draw = np.random.default_rng(seed)
+        runs, skip = draw.permutation(-(-count // RUN)), start
+        for at in range(0, len(runs), MIXED):
+            rows = (runs[at : at + MIXED, None] * RUN + np.arange(RUN)).ravel()
+            rows = draw.permutation(rows[rows < count])
+            if skip < len(rows):
+                yield rows[skip:]
+            skip = max(skip - len(rows), 0)
+
+    def _gather(self, hook: str, rows: Int[np.ndarray, " n"]) -> Float[Tensor, "n d"]:
+        """Rows by number, in that order: each shard is opened once and read from its start to its end."""
+        width = self.manifest.hook(hook).width
+        out = torch.empty(len(rows), width, dtype=DTYPES[self.manifest.dtype])
+        ends = np.cumsum([shard.rows for shard in self.manifest.shards])
+        owner = np.searchsorted(ends, rows, side="right")
+        order = np.lexsort((rows, owner))
+        owners, firsts = np.unique(owner[order], return_index=True)
+        for index, places in zip(owners.tolist(), np.split(order, firsts[1:]), strict=True):
+            shard = self.manifest.shards[index]
+            maps = shards.opened(self.folder, shard)
+            if hook not in maps or maps[hook].array.shape != (shard.rows, width):
+                raise DamagedFileError(f"{self.folder / shard.file} does not hold {shard.rows} rows of {hook}.")
+            out[torch.from_numpy(places)] = maps[hook].tensor(rows[places] - (ends[index] - shard.rows))
+        return out
+
+
+def rebatched(pieces: Iterable[Float[Tensor, "n d"]], size: int) -> Iterator[Float[Tensor, "size d"]]:
+    """Pieces of any length as batches of `size` rows, in the same order; the last one may be smaller."""
+    rest: Tensor | None = None
+    for piece in pieces:
+        joined = piece if rest is None or not len(rest) else torch.cat([rest, piece])
+        whole = len(joined) - len(joined) % size
+        yield from joined[:whole].split(size) if whole else ()
+        rest = joined[whole:]
+    if rest is not None and len(rest):
+        yield rest
+
+
+def verify(folder: str | os.PathLike[str]) -> Manifest:
+    """Read every byte of a store and return its manifest.
+
+    Raises:
+        MissingInputError: there is no store, or it is not finished.
+        CheckFailedError: the manifest or shards are not what was written; the message names each.
+    """
+    path = Path(folder)
+    try:
+        manifest = Manifest.load(path)
+    except DamagedFileError as error:
+        raise CheckFailedError(str(error)) from error
+    faults = [(shard.file, shards.fault(path, shard)) for shard in manifest.shards]
+    wrong = [f"{file} ({what})" for file, what in faults if what is not None]
+    if wrong:
+        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        raise CheckFailedError(
+            f"{len(wrong)} of {len(manifest.shards)} shards of {path} are not what was written: {shown}. "
+            "Delete them and resume the harvest; the others stay as they are."
+        )
+    if not manifest.complete:
+        done = f"{len(manifest.shards)} of {manifest.n_shard} shards"
+        raise MissingInputError(f"The harvest in {path} was stopped ({done}, all whole): resume it (--resume).")
+    return manifest

@@ -1,0 +1,162 @@
+"""Where text and tokens come from: files, folders, standard input and Hugging Face data sets, never read whole.
+
+What is one document: a text file, or a piece of about 1 MiB of a longer one, cut behind a line end; the "text" of one
+line of a `.jsonl` file; one row of a data set; standard input as if it were a file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from interp.errors import DamagedFileError, MissingInputError, UsageError
+
+TEXT_SUFFIXES = (".txt", ".md", ".rst", ".jsonl")
+"""What is read in a folder; a file given by its own name may have any suffix."""
+TOKEN_SUFFIXES = (".npy", ".safetensors")
+"""Files of token ids."""
+PIECE = 1 << 20
+"""Characters after which a long text is cut behind the next line end."""
+DATASET = "hf:"
+
+
+def documents(*sources: str | Path) -> Iterator[str]:
+    """Every document of every source, in order, empty ones left out.
+
+    Args:
+        sources: a file, a folder (searched downwards in the order of names), "-" for standard input, or
+            "hf:NAME[:SPLIT[:CONFIG]]" for a Hugging Face data set with a column "text", streamed (split "train" by
+            default).
+
+    Raises:
+        MissingInputError: a source that is not there, a folder without text, or a data set that cannot be reached.
+        DamagedFileError: text that is not UTF-8, or a line of a `.jsonl` file without a "text".
+    """
+    if not sources:
+        raise UsageError('No text given: name a file, a folder, "-" for standard input or hf:NAME for a data set.')
+    for source in sources:
+        yield from (text for text in _documents(source) if text)
+
+
+def token_rows(*files: str | Path, context: int = 128) -> Iterator[np.ndarray]:
+    """Contexts of token ids from `.npy` files, or from the tensor "tokens" of `.safetensors` files.
+
+    A one-dimensional array is one long text, cut into full contexts; of a two-dimensional one each row is a context.
+    `.npy` is read through a memory map. Raises `MissingInputError` or `DamagedFileError`, naming the file.
+    """
+    for file in map(Path, files):
+        tokens = _token_file(file)
+        if tokens.dtype.kind not in "iu" or tokens.ndim not in (1, 2):
+            shape = f"{tokens.ndim}-dimensional {tokens.dtype}"
+            raise DamagedFileError(f"{file} must hold integer token ids in one or two dimensions, not {shape}.")
+        yield from cut(tokens, context) if tokens.ndim == 1 else tokens
+
+
+def cut(tokens: np.ndarray, context: int) -> Iterator[np.ndarray]:
+    """One long row of ids in full contexts; what is left at the end is dropped."""
+    return (tokens[at : at + context] for at in range(0, len(tokens) - context + 1, context))
+
+
+def is_token_file(source: str | Path) -> bool:
+    """Whether a source is read by `token_rows`."""
+    return Path(source).suffix in TOKEN_SUFFIXES
+
+
+def _documents(source: str | Path) -> Iterator[str]:
+    if str(source) == "-":
+        return _pieces(sys.stdin, "standard input")
+    if str(source).startswith(DATASET):
+        return _dataset(str(source)[len(DATASET) :])
+    path = Path(source)
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise MissingInputError(f'There is no file or folder "{source}" (a Hugging Face data set is written hf:NAME).')
+    return _file(path)
+
+
+def _folder(folder: Path) -> Iterator[str]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix in TEXT_SUFFIXES and file.is_file())
+    if not files:
+        raise MissingInputError(f"The folder {folder} holds no text: looked for {', '.join(TEXT_SUFFIXES)} files.")
+    for file in files:
+        yield from _file(file)
+
+
+def _file(file: Path) -> Iterator[str]:
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:  # line ends as they are: what is read is what is there
+            yield from _lines(stream, file) if file.suffix == ".jsonl" else _pieces(stream, str(file))
+    except OSError as error:
+        raise MissingInputError(f"{file} cannot be read: {error.strerror or error}.") from error
+
+
+def _pieces(stream: IO[str], name: str) -> Iterator[str]:
+    try:
+        while piece := stream.read(PIECE):
+            yield piece + stream.readline(PIECE)  # bounded, for a text without line ends
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(f"{name} is not UTF-8 text ({error.reason}): convert it first.") from error
+
+
+def _lines(stream: IO[str], file: Path) -> Iterator[str]:
+    try:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            text = _text_of(line)
+            if not isinstance(text, str):
+                raise DamagedFileError(f'Line {number} of {file} is not a JSON object with a string "text".')
+            yield text
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(f"{file} is not UTF-8 text ({error.reason}): convert it first.") from error
+
+
+def _text_of(line: str) -> Any:
+    try:
+        return json.loads(line)["text"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _dataset(name: str) -> Iterator[str]:
+    name, _, rest = name.partition(":")
+    split, _, config = rest.partition(":")
+    try:
+        import datasets
+
+        rows = iter(datasets.load_dataset(name, config or None, split=split or "train", streaming=True))
+        first = next(rows, None)
+    except Exception as error:  # the client raises a dozen kinds; what a user can do is the same for all
+        raise MissingInputError(
+            f'The Hugging Face data set "{name}" cannot be read here ({type(error).__name__}): check its name, '
+            "split and configuration (hf:NAME:SPLIT:CONFIG) and the network, or give a file."
+        ) from error
+    if not isinstance(first, dict) or not isinstance(first.get("text"), str):
+        columns = ", ".join(first) if isinstance(first, dict) else "no rows"
+        raise MissingInputError(f'The data set "{name}" has no column "text" to read (found: {columns}).')
+    yield first["text"]
+    for row in rows:
+        yield row["text"] or ""
+
+
+def _token_file(file: Path) -> np.ndarray:
+    if file.suffix not in TOKEN_SUFFIXES:
+        raise UsageError(f"{file} is no file of tokens: expected {' or '.join(TOKEN_SUFFIXES)}.")
+    if not file.is_file():
+        raise MissingInputError(f'There is no file "{file}".')
+    try:
+        if file.suffix == ".npy":
+            return np.load(file, mmap_mode="r", allow_pickle=False)
+        from safetensors.numpy import load_file
+
+        return load_file(file)["tokens"]
+    except KeyError as error:
+        raise DamagedFileError(f'{file} holds no tensor called "tokens".') from error
+    except Exception as error:  # truncated, another kind of file, pickled: numpy and safetensors raise many kinds
+        raise DamagedFileError(f"{file} is not a readable {file.suffix} file: {error}.") from error

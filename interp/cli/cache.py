@@ -1,0 +1,157 @@
+"""`interp cache run`: activations of chosen hooks over text, written to disk."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from typing import Any
+
+from interp.cli import console, options
+from interp.cli.deliver import output_folder
+from interp.cli.lazy import use
+from interp.errors import UsageError
+
+HELP = "harvest activations over text into a store on disk, resumable"
+EXAMPLE = "interp cache run corpus/ --hook blocks.10.hook_resid_post --max-tokens 1000000 --out out/acts"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The text, the hooks, the sizes, and where the store goes."""
+    text = "text files, folders, - (standard input) or hf:NAME[:SPLIT[:CONFIG]]; or .npy / .safetensors token ids"
+    parser.add_argument("text", metavar="TEXT", nargs="+", help=text)
+    text = "what to store, such as blocks.10.hook_resid_post; may be given again"
+    parser.add_argument("--hook", metavar="NAME", action="append", required=True, help=text)
+    text = "tokens a context (default: 128)"
+    parser.add_argument("--context", type=options.positive, default=128, metavar="N", help=text)
+    text = "contexts a forward pass (default: 16)"
+    parser.add_argument("--batch", type=options.positive, default=16, metavar="N", help=text)
+    text = "number format on disk (default: float32)"
+    parser.add_argument("--store-dtype", choices=("float32", "bfloat16", "float16"), default="float32", help=text)
+    text = "store this too: position 0 of each context, whose norm is enormous, or padding (default: neither)"
+    parser.add_argument("--keep", choices=("first", "padding"), action="append", default=[], help=text)
+    text = "one document a context, padded, instead of documents joined and cut into full contexts"
+    parser.add_argument("--no-pack", action="store_true", help=text)
+    text = "begin every context with BOS or not (default: the tokenizer's habit)"
+    parser.add_argument("--bos", choices=("habit", "yes", "no"), default="habit", help=text)
+    parser.add_argument("--max-tokens", type=options.positive, metavar="N", help="read no more tokens than this")
+    text = "refuse a store larger than this (default: 20)"
+    parser.add_argument("--max-gigabytes", type=_size, default=20.0, metavar="N", help=text)
+    parser.add_argument("--resume", action="store_true", help="go on where a harvest into --out was stopped")
+    text = "say what it would take (tokens, disk, memory, arithmetic, time), and write nothing"
+    parser.add_argument("--dry-run", action="store_true", help=text)
+    options.add_out(parser, "out/cache", "folder for shard-*.safetensors and manifest.json")
+    options.add_model(parser)
+
+
+def run(args: Namespace) -> int:
+    """Harvest and tell where it is, or only plan."""
+    cache = use("interp.cache")
+    config = cache.Config(
+        hooks=tuple(args.hook),
+        context=args.context,
+        batch=args.batch,
+        dtype=args.store_dtype,
+        exclude=tuple(name for name in cache.EXCLUDED if name not in args.keep),
+        pack=not args.no_pack,
+        prepend_bos={"habit": None, "yes": True, "no": False}[args.bos],
+        max_tokens=args.max_tokens,
+        max_gigabytes=args.max_gigabytes,
+    )
+    source = _source(args, cache)
+    if args.dry_run:
+        model = use("interp.model").load(args.model, dtype=args.dtype, device=args.device)
+        _tell_plan(cache.plan(model, source, config), model, args)
+        return 0
+    with output_folder(args.out) as folder:
+        model = use("interp.model").load(args.model, dtype=args.dtype, device=args.device)
+        with console.progress(quiet=args.quiet) as progress:
+            store = cache.harvest(model, source, config, folder, resume=args.resume, progress=progress)
+        tell(store.manifest, folder, args)
+    return 0
+
+
+def tell(manifest: Any, folder: Any, args: Namespace) -> None:
+    """What a store holds, on stdout."""
+    if args.json:
+        console.say_json({"store": str(folder), **summary(manifest)})
+        return
+    if not args.quiet:
+        for line in lines(manifest):
+            console.say(line)
+    console.say(str(folder))
+
+
+def summary(manifest: Any) -> dict[str, Any]:
+    """What a program reads of a store: everything but the mean vectors and the list of shards."""
+    return {
+        "complete": manifest.complete,
+        **{key: list(value) if isinstance(value, tuple) else value for key, value in manifest.settings().items()},
+        "hooks": {hook.name: _hook(manifest, hook) for hook in manifest.hooks},
+        "shards": len(manifest.shards),
+        "bytes": sum(shard.bytes for shard in manifest.shards),
+        "versions": manifest.versions,
+    }
+
+
+def lines(manifest: Any) -> list[str]:
+    """What a person reads of a store."""
+    model, done = manifest.model, "" if manifest.complete else ", STOPPED: finish it with interp cache run --resume"
+    size = sum(shard.bytes for shard in manifest.shards) / 1e9
+    begin = {True: "begins with BOS", False: "begins without BOS", None: "begins as the tokens given do"}
+    left_out = {"first": "position 0 of every context", "padding": "padding"}
+    excluded = " and ".join(left_out[name] for name in manifest.exclude) or "nothing"
+    told = [
+        f"model      {model['model']}, computed in {model['dtype']}, weights {model['weights_sha256'][:12]}",
+        f"text       {manifest.tokens:,} tokens in {manifest.contexts:,} contexts of "
+        f"{'' if manifest.packed else 'up to '}{manifest.context}; each {begin[manifest.prepend_bos]}",
+        f"stored     {manifest.rows:,} rows a hook, {manifest.dtype}; left out: {excluded}",
+        f"on disk    {len(manifest.shards)} of {manifest.n_shard} shards, {size:.3f} GB{done}",
+    ]
+    for hook in manifest.hooks:
+        found = _hook(manifest, hook)
+        norm = f", mean norm {found['mean_norm']:.4g}, scale {found['scale']:.4g}" if "mean_norm" in found else ""
+        told.append(f"hook       {hook.name} {list(hook.shape)}{norm}")
+    return told
+
+
+def _hook(manifest: Any, hook: Any) -> dict[str, Any]:
+    statistics = manifest.statistics.get(hook.name)
+    known = {} if statistics is None else {
+        "mean_norm": statistics.norm, "scale": statistics.scale, "variance": statistics.variance
+    }  # fmt: skip
+    return {"shape": list(hook.shape), **known}
+
+
+def _source(args: Namespace, cache: Any) -> Any:
+    text = use("interp.cache.text")
+    kinds = {text.is_token_file(source) for source in args.text}
+    if kinds == {True, False}:
+        raise UsageError("text and files of token ids cannot be harvested together: give one or the other")
+    return cache.token_rows(*args.text, context=args.context) if True in kinds else cache.documents(*args.text)
+
+
+def _tell_plan(plan: Any, model: Any, args: Namespace) -> None:
+    table = {**plan.table(), "seconds": use("interp.cache.planning").seconds(model, plan)}
+    if args.json:
+        console.say_json(table)
+        return
+    console.say(f"{table['tokens']:,} tokens in {table['contexts']:,} contexts, {table['rows']:,} rows a hook")
+    console.say(f"disk    {table['disk_bytes'] / 1e9:.3f} GB in {table['shards']} shards")
+    console.say(f"memory  about {table['memory_bytes'] / 1e9:.2f} GB at its peak, beside the libraries")
+    rate = table["flops"] / table["seconds"] / 1e9
+    console.say(f"time    about {_duration(table['seconds'])}: {table['flops']:.3g} FLOPs at {rate:,.0f} GFLOP/s")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
+def _size(text: str) -> float:
+    """An argparse type: a number above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ArgumentTypeError(f'"{text}" is not a number above zero')
+    return value

@@ -1,0 +1,27 @@
+"""`interp cache verify`: whether every byte of a store is what was written."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from interp.cli import console
+from interp.cli.lazy import use
+
+HELP = "read every byte of a store and compare it with its checksums"
+EXAMPLE = "interp cache verify out/acts"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The store."""
+    parser.add_argument("folder", metavar="DIR", help="a folder that interp cache run wrote")
+
+
+def run(args: Namespace) -> int:
+    """Verify; exit code 4 names what differs."""
+    manifest = use("interp.cache").verify(args.folder)
+    size = sum(shard.bytes for shard in manifest.shards)
+    if args.json:
+        console.say_json({"store": args.folder, "verified": True, "shards": len(manifest.shards), "bytes": size})
+    elif not args.quiet:
+        console.say(f"{len(manifest.shards)} shards, {size / 1e9:.3f} GB: as written")
+    return 0
