@@ -41,8 +41,10 @@ MARKS = (
 FIGURES = """marks => [...document.querySelectorAll('[data-fig]')].map(place => {
     const svg = place.querySelector('svg.main-svg');
     const box = svg ? svg.getBoundingClientRect() : {width: 0, height: 0};
+    const floats = packed => new Float32Array(Uint8Array.from(atob(packed), byte => byte.charCodeAt(0)).buffer);
     const finite = value => Array.isArray(value) || ArrayBuffer.isView(value)
-        ? [...value].some(finite) : Number.isFinite(value) || typeof value === 'string';
+        ? [...value].some(finite) : value && value.bdata ? finite(floats(value.bdata))
+        : Number.isFinite(value) || typeof value === 'string';
     const axes = Object.entries(place.layout || {}).filter(([name, axis]) => /^[xy]axis/.test(name) && axis.ticktext);
     return {
         id: place.dataset.fig,

@@ -33,6 +33,12 @@ def test_a_page_without_figures_is_right(tmp_path, browser):
     check_page(write(samples.page(Section("s", "Only words", "A claim.", (Note("Text."),))), tmp_path), browser=browser)
 
 
+def test_points_that_travel_packed_are_seen(tmp_path, browser):
+    many = np.random.default_rng(0).normal(size=(2, 3000))
+    drawn = figures.scatter("cloud", *many, caption="Noise.", alt="A cloud of points.")
+    check_page(write(samples.page(Section("s", "Cloud", "A claim.", (drawn,))), tmp_path), browser=browser, axe=False)
+
+
 def test_the_index_is_right(tmp_path, page_check):
     write(samples.page(Section("s", "S", "C.", ())), tmp_path / "a b" / "c#1")
     write(samples.hostile(), tmp_path / "hostile")
