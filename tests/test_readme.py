@@ -21,11 +21,13 @@ TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 def test_the_python_example_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     exec(code, {})
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith("8.76235371444")
     assert first[:13] in code
     assert float(first.split()[1]) < 1e-14  # float64 rounds at 2e-16; the sum has 301 terms
     assert second.startswith("(('L29H0', -3.1198")
+    assert third == "L23H4@of <- MLP0@iffel <- embed@iffel  +0.6530"
+    assert third in code
 
 
 def test_the_command_example_parses() -> None:
