@@ -34,8 +34,8 @@ def scores(frozen: Frozen, layer: int, head: int, query: int, key: int) -> Score
         CheckFailedError: the pairs miss the model's score by more than `frozen.tolerance`.
     """
     query, key = _checked(frozen, layer, head, query, key)
-    held = _softcap_ratio(frozen, layer, head, query, key) * frozen.model.spec.attention_scale[layer]
-    pairs = held * (written(frozen, layer, head, query, "query") @ written(frozen, layer, head, key, "key").T)
+    pairs = written(frozen, layer, head, query, "query") @ written(frozen, layer, head, key, "key").T
+    pairs *= _held(frozen, layer, pairs.sum())
     array = pairs.flatten().cpu().numpy()
     value = float(frozen.blocks[layer].scores[head, query, key])
     name = score_name(frozen, layer, head, query, key)
@@ -66,8 +66,8 @@ def linear_parts(frozen: Frozen, target: ScoreTarget) -> tuple[Float[Tensor, " d
     side = _side_of(target)
     query, key = (position, target.other) if target.side == "query" else (target.other, position)
     held = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(frozen.writes)
-    scale = _softcap_ratio(frozen, target.layer, target.head, query, key)
-    scale = scale * frozen.model.spec.attention_scale[target.layer]
+    own = written(frozen, target.layer, target.head, position, side).sum(0).to(frozen.writes)
+    scale = _held(frozen, target.layer, own @ held)
     # The transpose of a rotation by p is the rotation by -p; the rotary factor, if any, multiplies both.
     back = _rotated(frozen, (held * scale)[None], -position)[0]
     W, b, gain, divisor = _side(frozen, target.layer, target.head, position, side)
@@ -132,14 +132,12 @@ def _rotated(frozen: Frozen, x: Float[Tensor, "n d_head"], position: int) -> Flo
     return rotate(x, cos, sin)
 
 
-def _softcap_ratio(frozen: Frozen, layer: int, head: int, query: int, key: int) -> float:
-    """Score after the softcap over score before it; 1 without a softcap."""
-    cap = frozen.model.spec.attention_softcap
-    if cap is None:
-        return 1.0
-    capped = frozen.blocks[layer].scores[head, query, key].double() / cap
-    raw = torch.atanh(capped)
-    return float(capped / raw) if raw != 0 else 1.0
+def _held(frozen: Frozen, layer: int, product: Tensor) -> float:
+    """What q · k is multiplied by: the layer's scale and, with a softcap, capped score over score, 1 at 0."""
+    spec = frozen.model.spec
+    raw = product.double() * spec.attention_scale[layer]
+    ratio = softcap(raw, spec.attention_softcap) / raw if raw != 0 else 1.0
+    return float(ratio * spec.attention_scale[layer])
 
 
 def _checked(frozen: Frozen, layer: int, head: int, query: int, key: int) -> tuple[int, int]:

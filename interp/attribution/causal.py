@@ -46,22 +46,25 @@ def verify(
     Args:
         model: the model the tree was grown on.
         tree: the path tree.
-        k: how many paths. Those that begin at a bias are passed over: a bias has no baseline but itself.
+        k: how many paths. Those that begin at a bias, or at a write that the baseline does not change, are passed over.
         baseline: what replaces a write: its mean over the prompt's positions, nothing at all, or what the component
             writes at the same position of another prompt (token ids) of the same length.
         frozen: the frozen input the tree was grown on, if still at hand; it is made again otherwise.
         seed: for the shuffles that say which rank correlation chance alone would reach.
 
-    Raises `UsageError` for a tree of another model, a baseline prompt of another length, or no path to cut.
+    Raises `UsageError` for a tree of another model or prompt, a baseline prompt of another length, or no path to cut.
     """
     if Layout(model.spec).names != tree.components:
         raise UsageError("The path tree was grown on another model: its components are not this model's.")
     frozen = freeze(model, torch.from_numpy(tree.token_ids)[None]) if frozen is None else frozen
+    if not np.array_equal(frozen.tokens.cpu().numpy(), tree.token_ids):
+        raise UsageError("The frozen input is not the prompt the path tree was grown on.")
     change = _replacement(model, frozen, baseline)
-    rows = [row for row in tree.largest(len(tree.value)).tolist() if _can_be_cut(frozen, tree, row)][:k]
+    rows = [row for row in tree.largest(len(tree.value)).tolist() if _can_be_cut(frozen, tree, row, change)][:k]
     if not rows:
-        raise UsageError("The tree holds no complete path that begins at an embedding: expand it further.")
-    predicted = np.array([_predicted(frozen, tree, row, change) for row in rows])
+        raise UsageError("The tree holds no complete path that begins where the baseline differs: expand it further.")
+    _check_values(frozen, tree, rows)
+    predicted = np.array([_carried(frozen, tree, row, change) for row in rows])
     actual = np.array([_actual(frozen, tree, row, change) for row in rows])
     return Verification(
         target=tree.target,
@@ -72,7 +75,7 @@ def verify(
         actual=actual,
         baseline=baseline if isinstance(baseline, str) else "another prompt",
         correlation=rank_correlation(predicted, actual),
-        by_chance=_chance(len(rows), seed),
+        by_chance=_chance(predicted, actual, seed),
     )
 
 
@@ -80,15 +83,27 @@ def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, "
     """Spearman's rank correlation, from -1 to 1; NaN for fewer than two values or when either does not vary."""
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
-    ranks = np.stack([np.argsort(np.argsort(values)) for values in (first, second)])
-    return float(np.corrcoef(ranks)[0, 1])
+    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
 
 
-def _chance(n: int, seed: int) -> float:
-    """What the absolute rank correlation of n unrelated pairs stays below 95 times in 100."""
+def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Ranks, equal values sharing the mean of theirs: two lists must not agree because both have many zeros."""
+    _, which, count = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[which]
+
+
+def _chance(predicted: Float[np.ndarray, " n"], actual: Float[np.ndarray, " n"], seed: int) -> float:
+    """What the absolute rank correlation stays below 95 times in 100 when the pairs are shuffled."""
     generator = np.random.default_rng(seed)
-    values = [abs(rank_correlation(np.arange(n), generator.permutation(n))) for _ in range(SHUFFLES)]
-    return float(np.quantile(values, 0.95))
+    found = [abs(rank_correlation(predicted, generator.permutation(actual))) for _ in range(SHUFFLES)]
+    return float(np.quantile(found, 0.95))
+
+
+def _check_values(frozen: Frozen, tree: PathTree, rows: list[int]) -> None:
+    """A path's value is its covector times its first write; another model's tree would show here."""
+    values = np.array([_carried(frozen, tree, row, frozen.writes) for row in rows])
+    if not np.abs(values - tree.value[rows]).max() <= frozen.tolerance * tree.mass:
+        raise UsageError("The path tree was grown on another model: its paths have other values here.")
 
 
 def _replacement(model: Model, frozen: Frozen, baseline: str | Tensor) -> Float[Tensor, "n_component n_token d_model"]:
@@ -107,9 +122,11 @@ def _replacement(model: Model, frozen: Frozen, baseline: str | Tensor) -> Float[
     raise UsageError(f'The baseline must be "mean", "zero" or token ids, not "{baseline}".')
 
 
-def _can_be_cut(frozen: Frozen, tree: PathTree, row: int) -> bool:
-    component = int(tree.component[row])
-    return component >= 0 and frozen.layout.components[component].kind in ("embed", "pos_embed")
+def _can_be_cut(frozen: Frozen, tree: PathTree, row: int, change: Tensor) -> bool:
+    component, position = int(tree.component[row]), int(tree.position[row])
+    if component < 0 or frozen.layout.components[component].kind not in ("embed", "pos_embed"):
+        return False
+    return bool((change[component] if position < 0 else change[component, position]).any())
 
 
 def _steps(frozen: Frozen, tree: PathTree, row: int) -> list[tuple[Component, int]]:
@@ -127,8 +144,8 @@ def _at(field: Delta, position: int) -> Delta:
     return alone
 
 
-def _predicted(frozen: Frozen, tree: PathTree, row: int, change: Tensor) -> float:
-    """The path's covector times what its first component would write differently."""
+def _carried(frozen: Frozen, tree: PathTree, row: int, writes: Tensor) -> float:
+    """The path's covector times what its first component writes: its value, or how a change of that would change it."""
     pull, covectors = Pull(frozen), start_of(frozen, resolve(frozen, tree.definition))
     for component, position in _steps(frozen, tree, row)[:-1]:
         here = _at(covectors, position)
@@ -137,7 +154,7 @@ def _predicted(frozen: Frozen, tree: PathTree, row: int, change: Tensor) -> floa
         else:
             covectors, _ = pull.mlp(component.layer, here)
     first = int(tree.component[row])
-    return float((_at(covectors, int(tree.position[row])) * change[first]).sum())
+    return float((_at(covectors, int(tree.position[row])) * writes[first]).sum())
 
 
 def _actual(frozen: Frozen, tree: PathTree, row: int, change: Tensor) -> float:

@@ -28,7 +28,7 @@ WHOLE = -1
 """The position of a node that is a component at all positions."""
 
 LOT_NODES, LOT_VALUES = 64, 2**24
-"""Nodes taken back at once: enough for a matrix product to run at speed, and bounded in the memory of their children."""
+"""Nodes taken back at once: enough for a matrix product to run at speed; values of their children: bounds memory."""
 
 
 @dataclass(frozen=True)

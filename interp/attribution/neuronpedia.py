@@ -20,8 +20,11 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
         max_nodes: keep the graph's nodes with the largest flow, a node being the sum of its tree nodes.
 
     Returns a dictionary for `json.dumps`: metadata, qParams, nodes and links. A link's weight is the sum of the values
-    of all tree edges between the two nodes, in the tree's unit. Raises `UsageError` for a tree of whole components.
+    of all tree edges between the two nodes, in the tree's unit. Raises `UsageError` for a tree of whole components,
+    or a graph without nodes.
     """
+    if max_nodes < 1:
+        raise UsageError(f"max_nodes must be at least 1, not {max_nodes}.")
     if tree.nodes != "position":
         raise UsageError('A graph needs nodes at positions: grow the tree with nodes="position".')
     keys = [_key(tree, row) for row in range(len(tree.value))]
@@ -32,7 +35,9 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
         if row:
             link = (key, keys[int(tree.parent[row])])
             weights[link] = weights.get(link, 0.0) + float(tree.value[row])
-    kept = set(sorted(flow, key=lambda key: -abs(flow[key]))[:max_nodes]) | {keys[0]}
+    largest = sorted(flow, key=lambda key: (key != keys[0], -abs(flow[key])))[:max_nodes]
+    kept, influence = set(largest), _influence([abs(flow[key]) for key in largest])
+    shares = dict(zip(largest, influence, strict=True))
     first_row = {key: row for row, key in reversed(list(enumerate(keys)))}
     ordered = sorted(kept, key=lambda key: first_row[key])
     return {
@@ -47,7 +52,7 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
             },
         },
         "qParams": {"linkType": "both", "pinnedIds": [], "clickedId": keys[0], "supernodes": [], "sg_pos": ""},
-        "nodes": [_node(tree, first_row[key], key, flow[key]) for key in ordered],
+        "nodes": [_node(tree, first_row[key], key, flow[key], shares[key]) for key in ordered],
         "links": [
             {"source": source, "target": target, "weight": weight}
             for (source, target), weight in weights.items()
@@ -66,7 +71,13 @@ def _key(tree: PathTree, row: int) -> str:
     return f"{_layer(tree, component)}_{component}_{position}"
 
 
-def _node(tree: PathTree, row: int, key: str, flow: float) -> dict[str, Any]:
+def _influence(sizes: list[float]) -> list[float]:
+    """The share of all flow that a node and the larger ones carry: the viewer's slider shows nodes up to a share."""
+    total, running = sum(sizes) or 1.0, 0.0
+    return [min(1.0, (running := running + size) / total) for size in sizes]
+
+
+def _node(tree: PathTree, row: int, key: str, flow: float, influence: float) -> dict[str, Any]:
     component = int(tree.component[row])
     layer = str(_n_layer(tree)) if component == TARGET else key.split("_", maxsplit=1)[0]
     return {
@@ -77,7 +88,7 @@ def _node(tree: PathTree, row: int, key: str, flow: float) -> dict[str, Any]:
         "feature_type": _kind(tree, component),
         "jsNodeId": f"{key}-0",
         "clerp": tree.name(row),
-        "influence": abs(flow),
+        "influence": influence,
         "activation": flow,
     }
 

@@ -61,7 +61,7 @@ def orders(
         count: "all" counts heads and MLPs, "heads" lets MLPs pass uncounted.
         max_order: gather this order and all above in one last entry, which is cheaper; exact all the same.
 
-    Raises `UsageError` for an unknown `count` or a negative `max_order`, `CheckFailedError` as in `direct`.
+    Raises `UsageError` for an unknown `count` or a `max_order` below 1, `CheckFailedError` as in `direct`.
     """
     if count not in ("all", "heads"):
         raise UsageError(f'count must be "all" or "heads", not "{count}".')
@@ -156,8 +156,9 @@ def _edges(frozen: Frozen, linear: Linear, readers: tuple[str, ...], flow: np.nd
     total = float(flow[-1].sum() + own[-1])
     error = conserved(total, linear.value, float(np.abs(flow[-1]).max()), frozen.tolerance, linear.name)
     out = dict(zip(writers, flow.sum(0), strict=True))
-    gap = max((abs(out[r] - flow[i].sum() - own[i]) for i, r in enumerate(readers[:-1])), default=0.0)
-    error = max(error, gap / max(abs(linear.value), float(np.abs(flow).max())))
+    gaps = [0.0, *(abs(out[r] - flow[i].sum() - own[i]) for i, r in enumerate(readers[:-1]))]
+    scale = np.max([abs(linear.value), np.abs(flow).max(), np.finfo(float).tiny])
+    error = float(np.max([error, np.max(gaps) / scale]))
     if not error <= frozen.tolerance:
         raise CheckFailedError(f"The flow to the {linear.name} is not conserved: relative error {error:.2e}.")
     labels = tuple(f"{writer} → {reader}" for reader in readers for writer in writers)
