@@ -8,12 +8,20 @@ import numpy as np
 
 from analyses.circuits.graph import graph
 from interp.report import Download, Figure, How, Note, Page, Section, Table
-from interp.report.figures import bars, heatmap, lines, scatter
+from interp.report.figures import bars, heatmap, lines
 
 if TYPE_CHECKING:
     from analyses.circuits.result import Circuits, HeadView
 
 MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
+MAPS = (
+    ("induction", "repeated"),
+    ("previous", "natural"),
+    ("duplicate", "repeated"),
+    ("positional", "repeated"),
+)
+"""The scores drawn, each on the text that tells most; the download has every score on every text."""
+LISTED = 12
 LIMITATIONS = (
     "Scores say where heads look on these texts. The ablation is the only number here that says what the model loses "
     "without them, and only on repeated text.",
@@ -79,7 +87,19 @@ def _status(result: Circuits) -> tuple[tuple[str, str], ...]:
 
 def _scores(result: Circuits) -> Section:
     scores = result.scores
-    maps = [scores.figure(name, text) for text in scores.texts for name in scores.names]
+    maps = [scores.figure(name, text) for name, text in MAPS if text in scores.texts]
+    rows = [
+        (head, name, text, *numbers)
+        for name, text in MAPS
+        if text in scores.texts
+        for head, *numbers in scores.named(name, text)[:LISTED]
+    ]
+    table = Table(
+        ("head", "score", "text", "mean", "low", "high"),
+        tuple(rows),
+        f"Heads whose whole 95 % interval lies above 0.3, at most {LISTED} of each score, strongest first.",
+        dict.fromkeys(("mean", "low", "high"), ".3f"),
+    )
     copying = heatmap(
         "copying",
         scores.copying,
@@ -104,7 +124,7 @@ def _scores(result: Circuits) -> Section:
         "positional = 2⟨P−U, P'−U⟩ / (‖P−U‖² + ‖P'−U‖²), U spread evenly",
         "Olsson et al., In-context learning and induction heads (2022), arXiv 2209.11895",
     )
-    return Section("scores", "What heads look at", claim, (*maps, copying, scores.table()), how)
+    return Section("scores", "What heads look at", claim, (table, *maps, copying), how)
 
 
 def _ablation(result: Circuits) -> Section:
@@ -139,7 +159,7 @@ def _spectra(result: Circuits) -> Section:
         "twice the head's size. Random weights of the same shape stand beside them.",
         "S = (M + Mᵀ)/2;  fraction = ‖S‖² / ‖M‖²;  share = Σ λ⁺ / Σ |λ|",
     )
-    return Section("spectra", "Is attention a likeness?", claim, (found.figure(), found.table()), how)
+    return Section("spectra", "Is attention a likeness?", claim, (found.figure(),), how)
 
 
 def _wiring(result: Circuits) -> Section:
@@ -147,16 +167,6 @@ def _wiring(result: Circuits) -> Section:
     for found in result.compositions:
         mean, spread = found.baseline
         blocks.append(graph(found, result.scores.copying.shape))
-        blocks.append(
-            heatmap(
-                f"layers-{found.kind.lower()}",
-                found.layers - mean,
-                caption=f"Strongest {found.kind}-composition from any head of one layer to any head of a later one, "
-                f"less the mean {mean:.4f} of random weights ({found.offset}).",
-                alt="Writing layers by reading layers, above the diagonal.",
-                axes=("writing layer", "reading layer", "excess"),
-            )
-        )
         blocks.append(
             Table(
                 ("writer", "reader", "score", "z"),
@@ -166,6 +176,7 @@ def _wiring(result: Circuits) -> Section:
                 {"score": ".4f", "z": "+.1f"},
             )
         )
+    blocks.insert(0, _spread(result))
     best = max((pair for found in result.compositions for pair in found.pairs), key=lambda pair: pair[2])
     claim = f"The strongest pair of all is {best[0]} → {best[1]} with {best[2]:.3f}."
     how = How(
@@ -175,6 +186,20 @@ def _wiring(result: Circuits) -> Section:
         "Elhage et al., A Mathematical Framework for Transformer Circuits (2021)",
     )
     return Section("wiring", "Who reads whom", claim, tuple(blocks), how)
+
+
+def _spread(result: Circuits) -> Figure:
+    mean, spread = result.compositions[0].baseline
+    return lines(
+        "composition-quantiles",
+        np.arange(101),
+        {found.kind: found.quantiles for found in result.compositions},
+        caption="Composition scores of all pairs with the writer in an earlier layer, n = "
+        f"{result.compositions[0].n_possible} of each kind: the score that so many per cent of pairs lie below. Random "
+        f"weights of the same shapes score {mean:.4f} ± {spread:.4f} (standard deviation).",
+        alt="Three rising lines, most of them above what random weights score.",
+        axes=("pairs below (%)", "score"),
+    )
 
 
 def _ends(result: Circuits) -> Section:
@@ -216,25 +241,10 @@ def _one_head(view: HeadView) -> Section:
         alt="A line that falls from positive to negative.",
         axes=("rank", "eigenvalue"),
     )
-    moved = scatter(
-        f"{name}-eigenvalues",
-        view.eigenvalues[0],
-        view.eigenvalues[1],
-        caption=f"Eigenvalues of the output-value map in the complex plane, n = {view.eigenvalues.shape[1]}; those to "
-        "the right keep what they read, those to the left turn it around.",
-        alt="Points of the complex plane.",
-        axes=("real part", "imaginary part"),
+    claim = (
+        f"{view.name}: {view.shown_for}. Copying score {view.copying:+.2f}, stable rank {view.stable_rank:.1f} and "
+        f"participation rank {view.participation_rank:.1f} of {len(view.singular_values)}."
     )
-    singular = lines(
-        f"{name}-singular",
-        np.arange(len(view.singular_values)),
-        {"singular value": view.singular_values},
-        caption=f"Singular values of the output-value map; stable rank {view.stable_rank:.1f}, participation rank "
-        f"{view.participation_rank:.1f}.",
-        alt="A falling line.",
-        axes=("rank", "singular value"),
-    )
-    claim = f"{view.name}: {view.shown_for}. Copying score {view.copying:+.2f}."
     note = Note("The sign of a singular direction is arbitrary: promoted and suppressed may change places together.")
-    blocks = (pattern, profile, spectrum, moved, singular, *(tokens.table() for tokens in view.tokens), note)
+    blocks = (pattern, profile, spectrum, *(tokens.table() for tokens in view.tokens), note)
     return Section(f"head-{name}", f"Head {view.name}", claim, blocks)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Config(Result):
     """What is studied.
 
-    `heads` ("L5H2", …) get a section each; by default the strongest of every score and the extremes of copying.
+    `heads` ("L5H2", …) get a section each; by default the strongest induction and previous-token heads
+    and the extremes of copying.
     `texts` and `length` are of the repeated random text, `ablated` and `controls` the heads removed at a time and the
     random sets they are held against.
     """
@@ -35,16 +36,16 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Reading(Result):
-    """Composition of one kind, as far as a page shows it: the strongest pairs, and the strongest between layers.
+    """Composition of one kind, as far as a page shows it: the strongest pairs, and how the scores are spread.
 
-    `layers` (n_layer, n_layer) is the largest score from any head of the writing layer to any of the reading one, NaN
-    where the first is not the earlier. `pairs` are (writer, reader, score), strongest first.
+    `pairs` are (writer, reader, score), strongest first; `quantiles` (101,) are those of all `n_possible` pairs with
+    the writer in an earlier layer, from the smallest to the largest.
     """
 
     kind: str
     offset: str
     pairs: tuple[tuple[str, str, float], ...]
-    layers: np.ndarray
+    quantiles: np.ndarray
     baseline: tuple[float, float]
     n_possible: int
 
@@ -53,15 +54,14 @@ class Reading(Result):
 class HeadView(Result):
     """One head: what it is shown for, its spectra, where it looks, what distance does to it and which tokens it moves.
 
-    `spectrum` are the eigenvalues of the symmetric part of the query-key map, `eigenvalues` (2, d_head) real and
-    imaginary part of those of the output-value map, `pattern` its attention on one repeated text, `profile` the mean
-    score by offset over prose. `tokens` are the singular directions of the output-value map read as tokens.
+    `spectrum` are the eigenvalues of the symmetric part of the query-key map, `singular_values` and the ranks those of
+    the output-value map, `pattern` its attention on one repeated text, `profile` the mean score by offset over prose.
+    `tokens` are the singular directions of the output-value map read as tokens.
     """
 
     name: str
     shown_for: str
     spectrum: np.ndarray
-    eigenvalues: np.ndarray
     singular_values: np.ndarray
     stable_rank: float
     participation_rank: float

@@ -30,8 +30,10 @@ STEPS = (
     "single heads",
     "done",
 )
-PAIRS = 60
+PAIRS = 40
 N_OFFSET = 65
+SHOWN = 10
+"""Tokens in each half of the repeated text whose pattern is drawn."""
 
 
 def run(
@@ -68,7 +70,7 @@ def run(
     comparison, collapse = embedding.compare(model, seed=seed, neighbours=_neighbours(model)), embedding.collapse(model)
     step(6)
     shown = {head: "asked for" for head in wanted} or _remarkable(scores)
-    heads = _views(model, shown, repeated(model, 2, config.length, seed))
+    heads = _views(model, shown, repeated(model, 2, min(SHOWN, config.length), seed))
     step(7)
     return Circuits(
         config=config,
@@ -85,16 +87,15 @@ def run(
 
 
 def _reading(found: Composition) -> Reading:
-    n = found.n_head
-    between = np.where(found.possible, found.array, np.nan).reshape(len(found.array) // n, n, -1, n)
-    layers = np.where(np.isnan(between).all((1, 3)), np.nan, np.nan_to_num(between, nan=-1.0).max((1, 3)))
-    return Reading(found.kind, found.offset, found.top(PAIRS), layers, found.baseline, int(found.possible.sum()))
+    scores = found.array[found.possible]
+    quantiles = np.quantile(scores, np.linspace(0, 1, 101)).astype(np.float32)
+    return Reading(found.kind, found.offset, found.top(PAIRS), quantiles, found.baseline, len(scores))
 
 
 def _remarkable(scores: HeadScores) -> dict[tuple[int, int], str]:
-    """The strongest head of each score, and the extremes of copying."""
+    """The strongest induction and previous-token heads, and the extremes of copying."""
     found: dict[tuple[int, int], list[str]] = {}
-    for name in ("induction", "previous", "duplicate", "first"):
+    for name in ("induction", "previous"):
         found.setdefault(_at(scores.of(name), 1), []).append(f"strongest {name} score")
     found.setdefault(_at(scores.copying, 1), []).append("strongest copying")
     found.setdefault(_at(scores.copying, -1), []).append("strongest anti-copying")
@@ -121,21 +122,19 @@ def _views(model: Model, shown: dict[tuple[int, int], str], tokens: torch.Tensor
 def _view(model: Model, layer: int, head: int, why: str, stream: torch.Tensor, pattern: torch.Tensor) -> HeadView:
     looks, moves = circuits.qk(model, layer, head), circuits.ov(model, layer, head)
     directions = moves.svd()
-    values = moves.eigenvalues
     offsets = torch.arange(min(N_OFFSET, model.spec.n_ctx), dtype=stream.dtype, device=stream.device)
     tokens = [moves.top_tokens(direction=i, k=8) for i in range(min(3, len(directions.values)))]
     return HeadView(
         name=head_name(layer, head),
         shown_for=why,
-        spectrum=looks.spectrum.cpu().numpy(),
-        eigenvalues=torch.stack([values.real, values.imag]).cpu().numpy(),
-        singular_values=directions.values,
+        spectrum=looks.spectrum.float().cpu().numpy(),
+        singular_values=directions.values.astype(np.float32),
         stable_rank=directions.stable_rank,
         participation_rank=directions.participation_rank,
         copying=moves.copying_score,
-        pattern=pattern.float().cpu().numpy(),
+        pattern=pattern.float().cpu().numpy().round(4),
         offsets=offsets.cpu().numpy(),
-        profile=circuits.positional_profile(looks, stream, offsets).cpu().numpy(),
+        profile=circuits.positional_profile(looks, stream, offsets).float().cpu().numpy(),
         tokens=tuple(tokens),
     )
 

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp.circuits.factors import one_thread
 from interp.circuits.observing import observed
 from interp.circuits.output_value import copying_score, ov, token_transfer
 from interp.circuits.results import HeadScores
@@ -54,9 +55,9 @@ def head_scores(model: Model, *, n_text: int = 16, length: int = 25, seed: int =
     return HeadScores(
         names=NAMES,
         texts=tuple(measured),
-        scores=np.array([[bound[0] for bound in row] for row in bounds]),
-        low=np.array([[bound[1] for bound in row] for row in bounds]),
-        high=np.array([[bound[2] for bound in row] for row in bounds]),
+        scores=np.array([[bound[0] for bound in row] for row in bounds], np.float32),
+        low=np.array([[bound[1] for bound in row] for row in bounds], np.float32),
+        high=np.array([[bound[2] for bound in row] for row in bounds], np.float32),
         chance=np.array([found.chance for found in measured.values()]),
         copying=_copying(model),
         n_text=tuple(found.n_text for found in measured.values()),
@@ -140,6 +141,7 @@ def _interval(samples: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, n
     return samples.mean(0), low, high
 
 
+@one_thread()
 def _copying(model: Model) -> np.ndarray:
     transfer = token_transfer(model)
     found = np.zeros((model.spec.n_layer, model.spec.n_head))

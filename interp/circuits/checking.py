@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interp.circuits.factors import one_thread
 from interp.circuits.observing import observed
 from interp.circuits.output_value import ov
 from interp.circuits.query_key import QueryKey, qk, require_positions
@@ -60,6 +61,7 @@ def _hooks(model: Model) -> list[str]:
     return [f"blocks.{layer}.{part}" for layer in range(model.spec.n_layer) for part in parts]
 
 
+@one_thread()
 def _layer_errors(model: Model, layer: int, cache: Cache, scores: Tensor, pattern: Tensor) -> tuple[np.ndarray, float]:
     """((quantity, head) errors, error of the sum of all writes) of one layer."""
     x, z, out = (cache[f"blocks.{layer}.{part}"] for part in ("hook_resid_pre", "attn.hook_z", "hook_attn_out"))

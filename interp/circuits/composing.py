@@ -33,7 +33,7 @@ def composition(
     kind: str,
     *,
     offset: int | Literal["average"] = 0,
-    draws: int = 32,
+    draws: int = 16,
     seed: int = 0,
 ) -> Composition:
     """Composition scores of all pairs of heads, (writer heads, reader heads), with random weights beside them.

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from interp.circuits.factors import LowRank, positive_share, signature
+from interp.circuits.factors import LowRank, one_thread, positive_share, signature
 from interp.circuits.query_key import QueryKey, qk, require_positions
 from interp.circuits.results import Definiteness
 from interp.model import Model
 
 
+@one_thread()
 def definiteness(model: Model, *, draws: int = 50, seed: int = 0) -> Definiteness:
     """Signature, symmetric fraction and positive share of every head's W_Q W_Kᵀ, and of random weights.
 
     The symmetric part of a generic matrix of rank d_head has signature (d_head, d_head) while 2·d_head ≤ d_model, so a
     head is never semidefinite but by construction; how far the two shares lie from a half is what tells heads apart.
-    Rotation is left out and gains are folded. A quarter of a minute for 270 heads on two cores.
+    Rotation is left out and gains are folded.
     """
     require_positions(model.spec)
     shape = (model.spec.n_layer, model.spec.n_head)
@@ -29,8 +30,8 @@ def definiteness(model: Model, *, draws: int = 50, seed: int = 0) -> Definitenes
     return Definiteness(
         positive=counts[0],
         negative=counts[1],
-        symmetric_fraction=shares[0],
-        positive_share=shares[1],
+        symmetric_fraction=shares[0].astype(np.float32),
+        positive_share=shares[1].astype(np.float32),
         null_fraction=(float(fraction.mean()), float(fraction.std(ddof=1))),
         null_share=(float(share.mean()), float(share.std(ddof=1))),
         null_signature=nulls[0][0],

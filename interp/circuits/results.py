@@ -114,8 +114,8 @@ class Definiteness(Shown, Result):
         labels = [head_name(*at) for at in np.ndindex(self.positive.shape)] + ["random weights"]
         return scatter(
             "definiteness",
-            [*self.symmetric_fraction.ravel().tolist(), self.null_fraction[0]],
-            [*self.positive_share.ravel().tolist(), self.null_share[0]],
+            np.append(self.symmetric_fraction, np.float32(self.null_fraction[0])),
+            np.append(self.positive_share, np.float32(self.null_share[0])),
             caption=f"The query-key map of each of {n} heads: share of its squared norm in the symmetric part, and of "
             f"positive eigenvalues in that part. {self.caption}; ± is one standard deviation of {self.draws} draws.",
             alt=f"{n} heads scattered about the point of random weights, most of them close to a half on both axes.",

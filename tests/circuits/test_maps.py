@@ -200,7 +200,7 @@ def test_a_head_that_is_not_the_models_fails_the_check(monkeypatch) -> None:
     model = models.load("llama")
     original = circuits.QueryKey.turn
     monkeypatch.setattr(circuits.QueryKey, "turn", lambda self, rows, offset: original(self, rows, 0))
-    with pytest.raises(CheckFailedError, match="The circuits of .* do not reproduce its heads: error"):
+    with pytest.raises(CheckFailedError, match=r"The circuits of .* do not reproduce its heads: error"):
         circuits.check(model)
 
 
@@ -224,7 +224,10 @@ def test_a_nan_fails_the_check() -> None:
         (lambda m: circuits.ov(m, 0, 0).top_tokens(64), "Token 64 does not exist: the vocabulary has ids 0 to 63"),
         (lambda m: circuits.ov(m, 0, 0).top_tokens(1, k=65), "k=65 tokens were asked for; there are 1 to 64"),
         (lambda m: circuits.composition(m, "k"), 'There is no "k"-composition; .*kinds are Q, K and V'),
-        (lambda m: circuits.composition(m, "K", offset="mean"), 'offset is a number of tokens or "average", not "mean"'),
+        (
+            lambda m: circuits.composition(m, "K", offset="mean"),
+            'offset is a number of tokens or "average", not "mean"',
+        ),
         (lambda m: circuits.head_scores(m, n_text=5), "intervals need an even number of texts"),
         (lambda m: circuits.head_scores(m, length=30), "between 2 and 20 tokens a half"),
     ],

@@ -1,0 +1,90 @@
+"""Composition against the dense formula, the average over offsets against its definition, and the baseline."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from interp import circuits, results
+from tests import models
+
+
+def dense(model, kind: str, offset: int) -> np.ndarray:
+    """The definition, with every matrix formed."""
+    heads = [divmod(i, model.spec.n_head) for i in range(model.spec.n_layer * model.spec.n_head)]
+    writes = [circuits.ov(model, *head).matrix for head in heads]
+    forms = [circuits.qk(model, *head).matrix(offset) for head in heads]
+    reads = {"Q": forms, "K": [form.T for form in forms], "V": writes}[kind]
+    return np.array([[float((w @ r).norm() / w.norm() / r.norm()) for r in reads] for w in writes])
+
+
+@pytest.mark.parametrize("kind", ["Q", "K", "V"])
+@pytest.mark.parametrize("name", models.NAMES)
+def test_it_is_the_dense_formula(name: str, kind: str) -> None:
+    model = models.load(name)
+    for offset in (0, 3):
+        found = circuits.composition(model, kind, offset=offset, draws=4)
+        # float32 weights, everything after them in float64.
+        assert np.abs(found.array - dense(model, kind, offset)).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["llama", "neox"])
+def test_the_average_over_offsets_is_the_mean_of_squares_over_independent_turns(name: str) -> None:
+    model = models.load(name, torch.float64)
+    head, writer, d_head = circuits.qk(model, 2, 1), circuits.ov(model, 0, 3).matrix, model.spec.d_head
+    left, right = head.factors().left, head.factors().right
+    half, generator = model.spec.rotary.dim // 2, torch.Generator().manual_seed(0)
+    squares, norms = [], []
+    for _ in range(4000):
+        angles = torch.rand(half, generator=generator, dtype=torch.float64) * 2 * torch.pi
+        turn = torch.eye(d_head, dtype=torch.float64)
+        i = torch.arange(half)
+        turn[i, i] = turn[i + half, i + half] = angles.cos()
+        turn[i, i + half], turn[i + half, i] = -angles.sin(), angles.sin()
+        form = left @ turn @ right.T
+        squares.append(float((writer @ form).square().sum()))
+        norms.append(float(form.square().sum()))
+    expected = (np.mean(squares) / np.mean(norms)) ** 0.5 / float(writer.norm())
+    spread = np.std(squares) / np.mean(squares) / 2 / len(squares) ** 0.5
+    found = circuits.composition(model, "Q", offset="average")
+    assert found.array[3, 2 * 4 + 1] == pytest.approx(expected, rel=5 * spread)
+    assert found.offset == "root mean square over all offsets"
+
+
+def test_random_pairs_have_a_mean_square_of_one_over_d_model() -> None:
+    found = circuits.composition(models.load("gpt2"), "V", draws=40)
+    mean, spread = found.baseline
+    # 1600 pairs of 80 independent heads; a fifth of the spread is far more than their mean can be off.
+    assert (mean**2 + spread**2) == pytest.approx(1 / 24, rel=0.1)
+    assert np.allclose(found.excess, found.array - mean)
+
+
+def test_without_rotation_the_offset_changes_nothing() -> None:
+    model = models.load("gpt2")
+    same, other = (circuits.composition(model, "K", offset=offset) for offset in (0, 7))
+    assert np.array_equal(same.array, other.array)
+    assert same.offset == other.offset == "no rotation"
+
+
+def test_a_head_that_is_zero_composes_with_nothing() -> None:
+    hf = models.build("gpt2")
+    with torch.no_grad():
+        hf.transformer.h[0].attn.c_proj.weight[:6] = 0
+    import interp
+
+    found = circuits.composition(interp.load(hf), "V")
+    assert not found.array[0].any()
+    assert not found.array[:, 0].any()
+    assert np.isfinite(found.array).all()
+
+
+def test_only_earlier_layers_write_to_later_ones(tmp_path) -> None:
+    found = circuits.composition(models.load("llama"), "K", seed=3)
+    assert found.array.shape == found.values.shape == np.asarray(found).shape == (12, 12)
+    assert found.possible.sum() == 3 * 16
+    assert len(found.top(1000)) == 48
+    for writer, reader, _ in found.top(1000):
+        assert int(writer[1]) < int(reader[1])
+    assert results.load(found.save(tmp_path)) == found
+    assert "composition-k" in found._repr_html_()
