@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.explain.path_sections import path_sections, quoted
-from interp.report import Download, Figure, How, Note, Page, Section, Table, Tokens, visible
+from analyses.explain.path_sections import LONG, path_sections, quoted
+from interp.report import Download, How, Note, Page, Section, Table, Tokens, visible
+from interp.report.blocks import Block
 from interp.report.figures import bars, heatmap, lines
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
 HEADS_DRAWN = 4
-"""Attention patterns drawn as figures; the table has every head looked at."""
+"""Heads drawn one by one; the table has every head looked at. Of a long prompt, whose tokens fill the page, one."""
 
 
 def page(result: Explanation) -> Page:
@@ -103,9 +104,8 @@ def _prediction(result: Explanation) -> Section:
 
 def _layers(result: Explanation) -> Section:
     lens = result.lens
-    at = result.position
     rows = np.arange(len(lens.labels)) - 1
-    series = {quoted(token): lens.logits[:, at, i] for i, token in enumerate(lens.tracked)}
+    series = {quoted(token): lens.logits[:, 0, i] for i, token in enumerate(lens.tracked)}
     drawn = lines(
         "lens",
         rows,
@@ -115,7 +115,7 @@ def _layers(result: Explanation) -> Section:
         alt=f"Logits by layer for {', '.join(series)}; they separate in the last layers.",
         axes=("layer", "logit"),
     )
-    first = int(np.argmax(lens.ranks[:, at, 0] == 0)) if (lens.ranks[:, at, 0] == 0).any() else None
+    first = int(np.argmax(lens.ranks[:, 0, 0] == 0)) if (lens.ranks[:, 0, 0] == 0).any() else None
     target = quoted(lens.tracked[0])
     claim = (
         f"{target} becomes the likeliest token after {lens.labels[first]}."
@@ -128,7 +128,7 @@ def _layers(result: Explanation) -> Section:
         "logits(l) = norm(x_l) W_U",
         "nostalgebraist, interpreting GPT: the logit lens (2020)",
     )
-    return Section("layers", "How it builds up", claim, (drawn, lens.table(at)), how)
+    return Section("layers", "How it builds up", claim, (drawn, lens.table(0)), how)
 
 
 def _components(result: Explanation) -> Section:
@@ -176,8 +176,8 @@ def _heads(result: Explanation) -> Section:
     views = result.heads
     rows = []
     for view in views:
-        looks, takes = int(view.pattern[result.position].argmax()), int(np.abs(view.by_source.array).argmax())
-        looked = f"{visible(result.tokens[looks])} ({view.pattern[result.position, looks]:.0%})"
+        looks, takes = int(view.attention.argmax()), int(np.abs(view.by_source.array).argmax())
+        looked = f"{visible(result.tokens[looks])} ({view.attention[looks]:.0%})"
         taken = f"{visible(result.tokens[takes])} ({view.by_source.array[takes]:+.2f})"
         rows.append((view.name, view.contribution, looked, taken))
     table = Table(
@@ -187,8 +187,8 @@ def _heads(result: Explanation) -> Section:
         "of attention) and which position their contribution comes from (logits).",
         {"contribution": "+.3f"},
     )
-    drawn: list[Figure | Tokens] = []
-    for view in views[:HEADS_DRAWN]:
+    drawn: list[Block] = []
+    for view in views[: HEADS_DRAWN if len(result.tokens) <= LONG else 1]:
         drawn += _one_head(result, view)
     most = f"{views[0].name} contributes most, {views[0].contribution:+.2f} logits"
     claim = f"{most}, and takes most of it from {rows[0][3]}."
@@ -198,23 +198,33 @@ def _heads(result: Explanation) -> Section:
         "without taking anything. The contributions of all positions sum to the head's own.",
         "taken(s) = pattern[t, s] · (x_s W_V + b_V) W_O · direction",
     )
-    note = Note("The patterns drawn are those of the strongest heads; the table and the download hold all of them.")
+    note = Note("Drawn are the strongest heads; the table and the download hold all of them.")
     return Section("heads", "Where the strongest heads look", claim, (table, *drawn, note), how)
 
 
-def _one_head(result: Explanation, view: HeadView) -> tuple[Figure, Tokens]:
+def _one_head(result: Explanation, view: HeadView) -> tuple[Block, Tokens]:
     labels = [visible(token) for token in result.tokens]
     identity = view.name.lower()
-    pattern = heatmap(
-        f"pattern-{identity}",
-        view.pattern,
-        caption=f"Attention of {view.name}: each row is a query and sums to 1 (fractions).",
-        alt=f"Attention pattern of {view.name} over {len(labels)} tokens.",
-        rows=labels,
-        columns=labels,
-        axes=("query", "key", "attention"),
-        signed=False,
-    )
+    if view.pattern is None:
+        pattern: Block = Tokens(
+            f"pattern-{identity}",
+            result.tokens,
+            tuple(view.attention.tolist()),
+            f"Where {view.name} looks from position {result.position}; fractions of its attention, summing to 1.",
+            unit="fraction",
+            label="attention",
+        )
+    else:
+        pattern = heatmap(
+            f"pattern-{identity}",
+            view.pattern,
+            caption=f"Attention of {view.name}: each row is a query and sums to 1 (fractions).",
+            alt=f"Attention pattern of {view.name} over {len(labels)} tokens.",
+            rows=labels,
+            columns=labels,
+            axes=("query", "key", "attention"),
+            signed=False,
+        )
     taken = Tokens(
         f"taken-{identity}",
         result.tokens,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from analyses.explain.result import Explanation, Hop
 
 HOPS_DRAWN = 4
+LONG = 64
+"""Tokens beyond which a prompt is drawn once for each section only, to keep the page readable and small."""
 FROZEN = (
     "Attention patterns, norm scales and MLP gates are held at their values on this prompt. What is left of the model "
     "is exactly linear in the token embeddings"
@@ -110,7 +112,7 @@ def _hops(result: Explanation) -> Section:
         tokens=("from", "to"),
     )
     blocks: list[Block] = [table]
-    for number, hop in enumerate(hops[:HOPS_DRAWN]):
+    for number, hop in enumerate(hops[: HOPS_DRAWN if len(result.tokens) <= LONG else 1]):
         blocks += _one_hop(result, hop, number)
     first = hops[0]
     claim = (

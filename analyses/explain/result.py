@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 GROUPS = ("path", "token", "component")
+PATTERN_TOKENS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +41,16 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class HeadView(Result):
-    """One head: where it looks (`pattern`, query by key, fractions) and what it takes from each position."""
+    """One head: where it looks and what it takes from each position.
+
+    `attention` is the row of its pattern at the explained position (fractions); `pattern` the whole, query by key,
+    or None for a prompt of more than `PATTERN_TOKENS`, whose picture no page could hold.
+    """
 
     name: str
     contribution: float
-    pattern: np.ndarray
+    attention: np.ndarray
+    pattern: np.ndarray | None
     by_source: Attribution
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from analyses.explain.result import GROUPS, Config, Explanation, HeadView, Hop
+from analyses.explain.result import GROUPS, PATTERN_TOKENS, Config, Explanation, HeadView, Hop
 from interp import attribution
 from interp.attribution.frozen import Frozen
 from interp.attribution.paths import PathTree
@@ -77,7 +77,7 @@ def run(
         next_probabilities=next_probabilities,
         logit_error=frozen.error,
         direct=direct,
-        lens=lens,
+        lens=lens.at(position),
         heads=heads,
         sources=sources,
         orders=orders,
@@ -107,7 +107,8 @@ def _heads(frozen: Frozen, target: LogitTarget, direct: Direct, top: int) -> tup
     for layer, head in (divmod(index, contributions.shape[1]) for index in order):
         split = attribution.by_source(frozen, target, layer, head)
         pattern = frozen.blocks[layer].pattern[head].cpu().numpy()
-        found.append(HeadView(f"L{layer}H{head}", float(contributions[layer, head]), pattern, split))
+        row, whole = pattern[frozen.position(target.position)], pattern if len(pattern) <= PATTERN_TOKENS else None
+        found.append(HeadView(f"L{layer}H{head}", float(contributions[layer, head]), row, whole, split))
     return tuple(found)
 
 

@@ -5,7 +5,7 @@ Nothing here imports torch, so that a saved attribution loads and draws itself w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -277,6 +277,17 @@ class LogitLens(Shown, Result):
         """The name of each row."""
         return ("embed", *(f"layer {i}" for i in range(len(self.top_tokens) - 1)))
 
+    def at(self, position: int) -> LogitLens:
+        """The lens at one position alone."""
+        return replace(
+            self,
+            tokens=(self.tokens[position],),
+            top_tokens=tuple((row[position],) for row in self.top_tokens),
+            top_probabilities=self.top_probabilities[:, [position]],
+            logits=self.logits[:, [position]],
+            ranks=self.ranks[:, [position]],
+        )
+
     def table(self, position: int = -1) -> Table:
         """Likeliest token by layer at one position, with the tracked tokens' logits and ranks."""
         columns = ["after", "likeliest", "probability"]
@@ -290,7 +301,7 @@ class LogitLens(Shown, Result):
                 row += [float(self.logits[i, position, j]), int(self.ranks[i, position, j])]
             rows.append(tuple(row))
         formats = {name: "+.2f" for name in columns if name.startswith("logit")} | {"probability": ".1%"}
-        return Table(tuple(columns), tuple(rows), f"Logit lens at position {position}", formats)
+        return Table(tuple(columns), tuple(rows), f"Logit lens after {self.tokens[position]!r}", formats)
 
 
 def conserved(total: float, value: float, largest: float, tolerance: float, what: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,7 @@ def test_heads_are_the_strongest_and_split_over_their_sources(explanation):
     for view in explanation.heads:
         assert view.by_source.total == pytest.approx(view.contribution, rel=1e-4, abs=1e-5)
         np.testing.assert_allclose(view.pattern.sum(-1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(view.attention, view.pattern[explanation.position])
 
 
 def test_without_a_rival_the_logit_itself_is_explained(model):
@@ -63,6 +65,16 @@ def test_without_a_rival_the_logit_itself_is_explained(model):
     logits = model(model.to_tokens("the tower is in"))[0, -1]
     assert found.total == pytest.approx(float(logits[model.to_single_token(" Paris")]), rel=1e-4)
     assert "rather than" not in found.page().title
+
+
+def test_a_long_prompt_is_drawn_once_for_each_section(model, explanation, monkeypatch):
+    monkeypatch.setattr("analyses.explain.study.PATTERN_TOKENS", 2)
+    monkeypatch.setattr("analyses.explain.page.LONG", 2)
+    long = run(model, explanation.config, seed=0)
+    assert [view.pattern for view in long.heads] == [None] * len(explanation.heads)
+    drawn, drawn_before = (re.findall(r'<figure id="pattern-\w+"', render(of.page())) for of in (long, explanation))
+    assert len(drawn) == 1
+    assert len(drawn_before) == len(explanation.heads)
 
 
 def test_another_position_sees_nothing_behind_it(model):
