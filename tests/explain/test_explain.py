@@ -72,9 +72,9 @@ def test_a_long_prompt_is_drawn_once_for_each_section(model, explanation, monkey
     monkeypatch.setattr("analyses.explain.page.LONG", 2)
     long = run(model, explanation.config, seed=0)
     assert [view.pattern for view in long.heads] == [None] * len(explanation.heads)
-    drawn, drawn_before = (re.findall(r'<figure id="pattern-\w+"', render(of.page())) for of in (long, explanation))
-    assert len(drawn) == 1
-    assert len(drawn_before) == len(explanation.heads)
+    assert len(re.findall(r'<figure id="pattern-\w+"', render(long.page()))) == 1
+    monkeypatch.undo()
+    assert len(re.findall(r'<figure id="pattern-\w+"', render(explanation.page()))) == len(explanation.heads)
 
 
 def test_another_position_sees_nothing_behind_it(model):
