@@ -31,7 +31,9 @@ def test_no_query_key_map_is_semidefinite(smollm2) -> None:
 
 def test_the_induction_heads_are_found(smollm2) -> None:
     found = circuits.head_scores(smollm2, n_text=8)
-    assert [head[0] for head in found.named("induction")][:4] == ["L18H6", "L17H4", "L17H3", "L17H5"]
+    named = [head[0] for head in found.named("induction")]
+    assert named[0] == "L18H6"
+    assert set(named[1:4]) == {"L17H3", "L17H4", "L17H5"}  # their intervals overlap
     assert found.error < 1e-5
     (name, *_), *_ = found.named("previous", "natural")
     assert name == "L16H0"
