@@ -1,6 +1,6 @@
 """Path attribution of SmolLM2: how fast, against what, and where the time goes.
 
-    python benchmarks/paths.py [--tokens 10 64 256] [--expansions 1000] [--threads 2]
+    python benchmarks/paths.py [--tokens 10 64 256] [--expansions 2000] [--threads 2]
 
 The plain loop expands one node at a time: the folded weights (made beforehand, outside the clock) take its covector
 back, a dot product is taken with every visible write at every position, the largest are kept and go on a heap. It is
@@ -11,15 +11,18 @@ Wall clock and processor time are both given: on a loaded machine only the secon
 from __future__ import annotations
 
 import argparse
+import cProfile
 import heapq
+import os
 import platform
+import pstats
 import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,8 +68,8 @@ class Folded:
 
 
 @torch.no_grad()
-def plain_loop(frozen: Frozen, folded: Folded, target: Any, expansions: int) -> list[tuple[float, tuple[str, ...]]]:
-    """The complete paths found, as (value, names), largest first, after that many expansions, one node at a time."""
+def plain_loop(frozen: Frozen, folded: Folded, target: Any, expansions: int) -> list[tuple[float, tuple[int, ...]]]:
+    """The complete paths as (value, components + n · positions), largest first, after that many expansions."""
     linear, layout, n_component = resolve(frozen, target), frozen.layout, len(frozen.layout.components)
     writes = frozen.writes.transpose(0, 1).contiguous()
     heap: list[tuple[float, int, int, tuple[int, ...], Tensor]] = []
@@ -104,3 +107,116 @@ def plain_loop(frozen: Frozen, folded: Folded, target: Any, expansions: int) -> 
             back = mlp.W_in @ (block.multiplier[position] * (mlp.W_out @ covector)) / block.mlp_scale[position]
             keep((writes[position, :seen] @ back)[None], position, seen, chain, back, torch.ones(1))
     return sorted(complete, key=lambda item: -abs(item[0]))
+
+
+def prompt(model: interp.Model, n_token: int) -> Tensor:
+    """The Eiffel prompt, random tokens before it to make up the length."""
+    base = model.to_tokens(PROMPT)
+    generator = torch.Generator().manual_seed(0)
+    filler = torch.randint(0, model.spec.d_vocab, (1, n_token - base.shape[1]), generator=generator)
+    return torch.cat([filler, base], dim=1)
+
+
+def flops(frozen: Frozen, tree: attribution.PathTree) -> float:
+    """Multiplications and additions the tree's expansions cannot do without, each node taken back by itself."""
+    spec, total = frozen.model.spec, 0
+    for row in np.flatnonzero(tree.expanded)[1:]:
+        component = frozen.layout.components[tree.component[row]]
+        places = tree.position[row] + 1 if component.kind == "head" else 1
+        inner = spec.d_head if component.kind == "head" else spec.d_mlp
+        total += 2 * spec.d_model * (2 * inner + places * frozen.layout.visible(component))
+    return float(total)
+
+
+def machine_rates() -> tuple[float, float]:
+    """(floating-point operations, bytes read) per second of wall clock: a large product and a large sum, at best."""
+    matrix, vector = torch.randn(2048, 2048), torch.ones(64_000_000)
+    product, total = timed(lambda: matrix @ matrix, 5), timed(vector.sum, 5)
+    return 2 * 2048**3 / product.wall, 4 * len(vector) / total.wall
+
+
+def shares(call: Callable[[], Any]) -> str:
+    """Where the processor time of a tree goes, in per cent."""
+    profile = cProfile.Profile(time.process_time)
+    profile.runcall(call)
+    stats: Any = pstats.Stats(profile)
+    seconds: dict[str, float] = {}
+    for (_, _, name), (_, _, _, cumulative, _) in stats.stats.items():
+        if name in PARTS:
+            seconds[PARTS[name]] = seconds.get(PARTS[name], 0.0) + cumulative
+    total = stats.total_tt
+    told = [f"{title} {seconds.get(title, 0) / total:.0%}" for title in PARTS.values()]
+    return ", ".join([*told, f"the rest {1 - sum(seconds.values()) / total:.0%}"])
+
+
+PARTS = {
+    "mlp_at": "MLP weights",
+    "heads_at": "head weights",
+    "<built-in method torch.bmm>": "products with writes",
+    "add": "keeping children",
+    "next_round": "choosing",
+}
+
+
+def agreement(tree: attribution.PathTree, plain: list[tuple[float, tuple[int, ...]]], k: int = 20) -> int:
+    """How many of the k largest complete paths the two have in common, position by position in the list."""
+    n = len(tree.components)
+    mine = [[n * int(tree.position[r]) + int(tree.component[r]) for r in tree.rows_above(row)][::-1]
+            for row in tree.largest(k)]  # fmt: skip
+    return sum(list(chain) in mine for _, chain in plain[:k])
+
+
+def measure(model: interp.Model, folded: Folded, n_token: int, expansions: int) -> None:
+    """One prompt length: the tree against the plain loop, the floor, the sweeps and the memory."""
+    tokens = prompt(model, n_token)
+    forward, frozen = timed(lambda: model(tokens), 3), timed(lambda: attribution.freeze(model, tokens), 3)
+    target = attribution.logit_difference(model, " Paris", " London")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    tree = timed(lambda: attribution.path_tree(frozen.result, target, expansions), 3)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    plain = timed(lambda: plain_loop(frozen.result, folded, target, expansions))
+    rate, bandwidth = machine_rates()
+    arithmetic = flops(frozen.result, tree.result) / rate
+    weights = sum(w.numel() * w.element_size() for mlp in folded.mlps for w in (mlp.W_in, mlp.W_out))
+    reading = (weights + frozen.result.writes.numel() * frozen.result.writes.element_size()) / bandwidth
+    print(f"\nT = {n_token}, {expansions} expansions")
+    for name, found in (("path_tree", tree), ("plain loop", plain)):
+        print(f"  {name:10}  {expansions / found.wall:7.0f} /s wall  {expansions / found.cpu:7.0f} /s processor")
+    print(f"  ratio       {plain.wall / tree.wall:7.1f} wall     {plain.cpu / tree.cpu:7.1f} processor")
+    print(f"  top 20 paths in common: {agreement(tree.result, plain.result)}; error {tree.result.error:.1e}")
+    print(
+        f"  floor: {arithmetic:.2f} s of arithmetic at {rate / 1e9:.0f} GFLOP/s and {reading:.2f} s to read everything"
+    )
+    print(f"    once at {bandwidth / 1e9:.0f} GB/s; path_tree: {tree.wall / max(arithmetic, reading):.1f} × the larger")
+    print(f"  time: {shares(lambda: attribution.path_tree(frozen.result, target, expansions))}")
+    print(f"  peak memory {peak:.0f} MB, {peak - before:.0f} MB of it new to path_tree")
+    print(
+        f"  freeze {frozen.wall:.2f} s = {frozen.wall / forward.wall:.1f} forward passes ({forward.wall:.2f} s)", end=""
+    )
+    for sweep in (attribution.sources, attribution.orders, attribution.edges):
+        print(f"; {sweep.__name__} {timed(lambda call=sweep: call(frozen.result, target)).wall:.2f} s", end="")
+    print()
+
+
+def main() -> None:
+    """Read the options and measure every length."""
+    parser = argparse.ArgumentParser(description="Path attribution of SmolLM2 against a plain loop.")
+    parser.add_argument("--tokens", type=int, nargs="+", default=[10, 64, 256])
+    parser.add_argument("--expansions", type=int, default=2000)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    load = os.getloadavg()[0]
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load:.1f} before the run,",
+        end=" ",
+    )
+    print(f"torch {torch.__version__}, {options.threads} threads, float32")
+    model = interp.load("smollm2", dtype=torch.float32)
+    folded = Folded(model)
+    for n_token in options.tokens:
+        measure(model, folded, n_token, options.expansions)
+
+
+if __name__ == "__main__":
+    main()
