@@ -31,8 +31,8 @@ STEPS = (
     "done",
 )
 PAIRS = 40
-N_OFFSET = 65
-SHOWN = 10
+N_OFFSET = 49
+SHOWN = 8
 """Tokens in each half of the repeated text whose pattern is drawn."""
 
 
