@@ -29,11 +29,13 @@ def activations(
     batch: int = 16,
     dtype: str = "float32",
     exclude: tuple[str, ...] = EXCLUDED,
+    numbered_from: int = 0,
 ) -> Iterator[dict[str, Float[Tensor, "n_row d"]]]:
     """For each `batch` contexts, by hook name: the rows of all kept positions, in order, on the CPU.
 
     No attention mask is used or needed: padding is on the right, where a causal model's earlier positions do not see
     it. So a row depends on its context alone; how contexts are batched and padded changes it by float32 rounding only.
+    Messages count contexts from `numbered_from`.
 
     Raises:
         InterpError: an activation that is not finite, or that `dtype` cannot hold.
@@ -48,7 +50,7 @@ def activations(
         rows = {}
         for name in hooks:
             rows[name] = cache[name].flatten(2)[mask.to(model.device)].to("cpu", DTYPES[dtype])
-            _check_finite(name, rows[name], mask, start)
+            _check_finite(name, rows[name], mask, numbered_from + start)
         yield rows
 
 

@@ -156,7 +156,15 @@ def _computed(
     names = tuple(hook.name for hook in manifest.hooks)
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
     found: dict[str, Moments] = {}
-    batches = activations(model, contexts, names, batch=manifest.batch, dtype=manifest.dtype, exclude=manifest.exclude)
+    batches = activations(
+        model,
+        contexts,
+        names,
+        batch=manifest.batch,
+        dtype=manifest.dtype,
+        exclude=manifest.exclude,
+        numbered_from=manifest.bounds(index)[0],
+    )
     for at, rows in enumerate(batches):
         for name in names:
             parts[name].append(rows[name])

@@ -78,7 +78,7 @@ class Manifest:
     """Everything a reader needs to know. For the settings see `Config`.
 
     Attributes:
-        model: name, weights_sha256, tokenizer and the dtype the model computed in.
+        model: its name ("model"), "weights_sha256", "tokenizer" and the "dtype" it computed in.
         hooks: what is stored.
         dtype: of the stored numbers.
         context: positions a context.
@@ -166,7 +166,7 @@ class Manifest:
         ours = self.model
         if weights_sha256 != ours["weights_sha256"]:
             raise UsageError(
-                f"This store was harvested from {ours['name']} ({ours['dtype']}, weights "
+                f"This store was harvested from {ours['model']} ({ours['dtype']}, weights "
                 f"{ours['weights_sha256'][:12]}), but the model given is {name} ({dtype}, weights "
                 f"{weights_sha256[:12]}): load the one it was harvested from, in {ours['dtype']}."
             )

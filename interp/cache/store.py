@@ -126,14 +126,14 @@ class Store:
     def contexts(self, start: int = 0, stop: int | None = None) -> Contexts:
         """The token ids of contexts `start` to `stop` (all), as the model read them."""
         stop = self.manifest.contexts if stop is None else min(stop, self.manifest.contexts)
+        if not 0 <= start < stop:
+            raise UsageError(f"No contexts from {start} to {stop}: the store has {self.manifest.contexts}.")
         size, parts = self.manifest.shard_contexts, []
         for index in range(start // size, -(-stop // size)):
             at = index * size
             inside = slice(max(start - at, 0), stop - at)
             maps = shards.opened(self.folder, self.manifest.shards[index])
             parts.append((maps["tokens"].tensor(inside), maps["lengths"].tensor(inside)))
-        if not parts:
-            raise UsageError(f"No contexts from {start} to {stop}: the store has {self.manifest.contexts}.")
         tokens, lengths = (torch.cat(part) for part in zip(*parts, strict=True))
         return Contexts(tokens, lengths, self.manifest.prepend_bos, self.manifest.separator)
 
@@ -177,8 +177,8 @@ class Store:
         ends = np.cumsum([shard.rows for shard in self.manifest.shards])
         owner = np.searchsorted(ends, rows, side="right")
         order = np.lexsort((rows, owner))
-        owners, firsts = np.unique(owner[order], return_index=True)
-        for index, places in zip(owners.tolist(), np.split(order, firsts[1:]), strict=True):
+        for index in np.unique(owner).tolist():
+            places = order[slice(*np.searchsorted(owner[order], [index, index + 1]))]
             shard = self.manifest.shards[index]
             maps = shards.opened(self.folder, shard)
             if hook not in maps or maps[hook].array.shape != (shard.rows, width):
