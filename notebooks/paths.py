@@ -11,8 +11,8 @@
 #
 # A component's direct contribution says who speaks last, not where the word comes from. Hold attention patterns, norm
 # scales and MLP gates at one prompt, and the model is exactly linear in its embeddings: a logit is then a sum over
-# every chain of components from the prompt to the answer. This notebook walks from the frozen prompt to single paths, to the
-# attention score behind one of them, and to the question whether any of it is causal.
+# every chain of components from the prompt to the answer. This notebook walks from the frozen prompt to single paths,
+# to the attention score behind one of them, and to the question whether any of it is causal.
 
 # %%
 import numpy as np

@@ -129,7 +129,7 @@ REFUSED = {
     "two prompts": (lambda m: freeze(m, models.tokens(2)), "Freeze one prompt at a time: the tokens have 2 rows"),
     "too much memory": (
         lambda m: freeze(m, IDS, max_gigabytes=1e-6),
-        r"Freezing 9 tokens needs 0\.0 GB, more than max_gigabytes=1e-06: shorten the prompt or pass a larger max_gigabytes",
+        r"Freezing 9 tokens needs 0\.0 GB, more than max_gigabytes=1e-06: shorten the prompt or pass a larger",
     ),
     "beyond the context": (
         lambda m: freeze(m, models.tokens(1, 41)),
