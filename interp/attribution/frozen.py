@@ -114,14 +114,24 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
         blocks.append(_held(block))
         residual = block.resid_post
     ours, scale = forward.unembed(model.weights, residual, folded=False)
-    error = float((ours[0] - theirs).abs().max() / theirs.abs().max())
-    if not error <= TOLERANCE[model.dtype]:
-        raise CheckFailedError(
-            f"The frozen input does not reproduce the model's logits: relative error {error:.2e}, tolerance "
-            f"{TOLERANCE[model.dtype]:.0e}. Is there a NaN in the weights, or a hook on model.bridge?"
-        )
+    error = _error(ours[0], theirs, writes, residual[0])
     labels = tuple(model.to_str_tokens(tokens[0])) if model.has_tokenizer else tuple(map(str, tokens[0].tolist()))
     return Frozen(model, tokens[0], labels, layout, tuple(blocks), writes, residual[0], scale[0, :, 0], theirs, error)
+
+
+def _error(ours: Tensor, theirs: Tensor, writes: Tensor, residual: Tensor) -> float:
+    """The relative logit error, checked; checked too, that what the components write sums to the residual stream."""
+    tolerance = TOLERANCE[theirs.dtype]
+    error = float((ours - theirs).abs().max() / theirs.abs().max())
+    if not error <= tolerance:
+        raise CheckFailedError(
+            f"The frozen input does not reproduce the model's logits: relative error {error:.2e}, tolerance "
+            f"{tolerance:.0e}. Is there a NaN in the weights, or a hook on model.bridge?"
+        )
+    missed = float(((writes.sum(0) - residual).norm(dim=-1) / residual.norm(dim=-1)).max())
+    if not missed <= tolerance:
+        raise CheckFailedError(f"The components' writes miss the residual stream by {missed:.2e} of its length.")
+    return error
 
 
 def _one_prompt(model: Model, tokens: Tensor, max_gigabytes: float) -> Tensor:
