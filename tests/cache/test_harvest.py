@@ -253,6 +253,20 @@ def test_a_disk_that_fills_up_loses_nothing(after, model, tmp_path, monkeypatch)
     assert contents(tmp_path / "full") == contents(whole)
 
 
+def test_an_interrupt_loses_nothing_written(model, tmp_path):
+    def interrupt(done, total, what):
+        if done == 150:
+            raise KeyboardInterrupt
+
+    whole = cache.harvest(model, IDS, CONFIG, tmp_path / "whole").folder
+    with pytest.raises(KeyboardInterrupt):
+        cache.harvest(model, IDS, CONFIG, tmp_path / "stopped", progress=interrupt)
+    left = contents(tmp_path / "stopped")
+    assert left.keys() == {"manifest.json", "shard-00000.safetensors", "shard-00001.safetensors"}
+    cache.harvest(model, IDS, CONFIG, tmp_path / "stopped", resume=True)
+    assert contents(tmp_path / "stopped") == contents(whole)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_an_activation_that_is_not_finite_stops_the_harvest(value, tmp_path):
     model = models.load("llama")
