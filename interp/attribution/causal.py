@@ -22,10 +22,9 @@ from interp.attribution.frozen import Frozen, freeze
 from interp.attribution.paths import PathTree
 from interp.attribution.pull import Pull, start_of
 from interp.attribution.results import DirectionTarget, LogitTarget, Target, Verification
-from interp.attribution.targets import resolve
+from interp.attribution.targets import measure, resolve
 from interp.errors import UsageError
 from interp.model import Model, trace
-from interp.model.arithmetic import norm_scale, softcap
 
 Delta = Float[Tensor, "n_token d_model"]
 SHUFFLES = 2000
@@ -187,11 +186,8 @@ def _write_change(frozen: Frozen, component: Component, delta: Delta) -> Delta:
 
 def _measure(frozen: Frozen, target: Target, x: Float[Tensor, " d_model"]) -> float:
     """The target as the model really computes it from the residual stream at its position."""
-    weights, spec = frozen.model.weights, frozen.model.spec
     if isinstance(target, DirectionTarget):
         return float(x @ torch.from_numpy(target.vector).to(x))
     if isinstance(target, LogitTarget):
-        columns, bias = weights.unembed(torch.tensor(target.tokens, device=x.device))
-        logits = softcap(x / norm_scale(x, spec.norm, spec.norm_eps) @ columns + bias, spec.logit_softcap)
-        return float(logits @ torch.tensor(target.weights).to(logits))
+        return float(measure(frozen.model, target, x))
     return bilinear.measure(frozen, target, x)

@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.circuits.factors import one_thread
 from interp.circuits.observing import observed
 from interp.circuits.output_value import copying_score, ov, token_transfer
 from interp.circuits.results import HeadScores
@@ -25,6 +24,7 @@ from interp.circuits.texts import natural, repeated
 from interp.errors import CheckFailedError, UsageError
 from interp.model import Model
 from interp.model.arithmetic import visible
+from interp.threads import one_thread
 
 RULES = ("previous", "duplicate", "induction", "first")
 NAMES = (*RULES, "positional")

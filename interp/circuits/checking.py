@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.circuits.factors import one_thread
 from interp.circuits.observing import observed
 from interp.circuits.output_value import ov
 from interp.circuits.query_key import QueryKey, qk, require_positions
@@ -14,6 +13,7 @@ from interp.circuits.results import QUANTITIES, CircuitCheck
 from interp.errors import CheckFailedError, UsageError
 from interp.model import Cache, Model
 from interp.model.arithmetic import norm_scale, softcap, visible
+from interp.threads import one_thread
 
 TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
 """Largest error that is rounding: rotation angles are float32 in every model, also in float64."""

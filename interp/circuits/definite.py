@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from interp.circuits.factors import LowRank, one_thread, positive_share, signature
+from interp.circuits.factors import LowRank, positive_share, signature
 from interp.circuits.query_key import QueryKey, qk, require_positions
 from interp.circuits.results import Definiteness
 from interp.model import Model
+from interp.threads import one_thread
 
 
 @one_thread()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -79,17 +77,6 @@ def signature(eigenvalues: Float[Tensor, " n"]) -> tuple[int, int]:
 def positive_share(eigenvalues: Float[Tensor, " n"]) -> float:
     """The sum of the positive ones over the sum of magnitudes; NaN where all are zero."""
     return float(eigenvalues.clamp_min(0).sum() / eigenvalues.abs().sum())
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Linear algebra on hundreds of matrices of a head's size: several threads only wait for one another there."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def working(tensor: Tensor) -> Tensor:

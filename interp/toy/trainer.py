@@ -7,8 +7,7 @@ otherwise so small that Adam's epsilon, not the loss, sets the step.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from interp.errors import CheckFailedError
 from interp.provenance import Stopwatch
+from interp.threads import one_thread
 from interp.toy.config import Config
 from interp.toy.data import sample
 from interp.toy.loss import EXACT_UP_TO, exact_loss, sampled_loss
@@ -96,17 +96,6 @@ def optimise(
 def learning_rate(schedule: str, step: int, steps: int) -> float:
     """The fraction of the learning rate in force: 1, or a half cosine down to 0."""
     return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One CPU thread inside: a threaded product may split one instance's sums differently than many instances'."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _adam(flat: Tensor, slope: Tensor, mean: Tensor, square: Tensor, *, step: int, rate: float, decay: float) -> None:
