@@ -1,0 +1,162 @@
+"""Which entities a statement is about: what a split must not tear apart.
+
+Rows of one city on both sides of a split let a probe score by remembering the city. Groups are taken from the file's
+`group` column, or from what the caller says; otherwise found by the first of these rules that fits every statement,
+and the rule is named in `Statements.grouped_by`:
+
+1. a column whose value stands in every statement (a number also when it is spelled out), with every later such column
+   that draws on the same values: `city`; `n1` and `n2`;
+2. the first quoted text: the Spanish word 'hola' …;
+3. the subject, which is what stands before the first word in lower case that is no preposition or article, where
+   few different words end the subjects: Meta Platforms has …;
+4. none: every statement is its own group.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from interp.errors import UsageError
+from probes.reading import listed
+
+Groups = tuple[tuple[str, ...], ...]
+KNOWN = ("statement", "label", "group", "polarity", "pair", "topic", "template")
+ITSELF = "every statement its own group"
+QUOTED = re.compile(r"(?<!\w)['\"‘“«](.+?)['\"’”»](?!\w)")
+DENIAL = re.compile(r"^(?:it is|it's|it’s) not (?:true|the case) that ", re.IGNORECASE)
+TWICE = re.compile(r"^(.+?) \1\b.*$")
+JOINING = frozenset(["of", "the", "and", "de", "du", "la", "le", "for", "in", "on", "an", "a"])
+VERBS_SHARE = 0.05
+"""At most so many different words, per statement, may follow the subjects: templates repeat their verbs."""
+SHARED = 0.5
+"""Columns draw on the same values when this fraction of all their values is common to both."""
+SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+)
+ONES = (*SMALL.split(), "eighteen", "nineteen")
+TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+
+
+def groups_of(
+    statements: Sequence[str], rows: Sequence[Mapping[str, Any]], group: str | Sequence[str] | None
+) -> tuple[Groups, str]:
+    """(the entities of each statement, the rule that found them in words).
+
+    Args:
+        statements: as read.
+        rows: their columns.
+        group: a column, several, or a regular expression whose groups (or whole match) are the entities; None finds
+            them.
+
+    Raises `UsageError` for a group that is neither a column nor an expression that matches every statement.
+    """
+    columns = tuple(rows[0])
+    if group is not None:
+        return _given(statements, rows, columns, group)
+    if "group" in columns:
+        return _from_columns(rows, ("group",)), "the column group"
+    if found := _in_statements(statements, rows, columns):
+        return _from_columns(rows, found), f"the column{'s' * (len(found) > 1)} {' and '.join(found)}"
+    quoted = [QUOTED.search(statement) for statement in statements]
+    if all(quoted):
+        return tuple((match[1],) for match in quoted if match), "the first quoted text"
+    subjects = [_subject(statement) for statement in statements]
+    verbs = {verb for _, verb in subjects}
+    few = len(verbs) <= max(2, VERBS_SHARE * len(statements))
+    if few and "" not in verbs:
+        return tuple((name,) for name, _ in subjects), "the subject, up to the first verb"
+    return tuple((statement,) for statement in statements), ITSELF
+
+
+def written(value: str) -> tuple[str, ...]:
+    """How a value may stand in a statement: as it is, and a whole number below 1,000 also in words.
+
+    >>> written("51")
+    ('51', 'fifty-one')
+    """
+    if not re.fullmatch(r"\d{1,3}", value):
+        return (value,)
+    return value, _spelled(int(value))
+
+
+def place(statement: str, value: str) -> tuple[int, int] | None:
+    """The first and the following character of the first mention of `value` as whole words, capital or not."""
+    for text in written(value):
+        found = re.search(rf"(?<!\w){re.escape(text)}(?!\w)(?!-\w)", statement, re.IGNORECASE)
+        if found:
+            return found.span()
+    return None
+
+
+def _given(
+    statements: Sequence[str], rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...], group: str | Sequence[str]
+) -> tuple[Groups, str]:
+    names = (group,) if isinstance(group, str) else tuple(group)
+    if names and all(name in columns for name in names):
+        return _from_columns(rows, names), f"the column{'s' * (len(names) > 1)} {' and '.join(names)}"
+    if not isinstance(group, str):
+        raise UsageError(f"Not all of {', '.join(names) or 'no columns'} are columns: {', '.join(columns)}.")
+    try:
+        matches = [re.search(group, statement) for statement in statements]
+    except re.error as error:
+        raise UsageError(f'"{group}" is neither a column nor a regular expression ({error}).') from error
+    missed = [i for i, match in enumerate(matches, 1) if match is None]
+    if missed:
+        raise UsageError(
+            f'group="{group}" is no column ({", ".join(columns)}), and as a regular expression it does not match '
+            f'{len(missed)} of {len(statements)} statements, such as "{statements[missed[0] - 1]}".'
+        )
+    found = tuple(tuple(g for g in match.groups() if g) or (match[0],) for match in matches if match)
+    return found, f"the expression {group}"
+
+
+def _from_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Groups:
+    empty = [i for i, row in enumerate(rows, 1) if any(_text(row, name) == "" for name in names)]
+    if empty:
+        raise UsageError(f"The group is empty in {listed(empty)}: fill the column {' and '.join(names)}.")
+    return tuple(tuple(dict.fromkeys(_text(row, name) for name in names)) for row in rows)
+
+
+def _in_statements(
+    statements: Sequence[str], rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The first column whose value stands in every statement, and the later ones that share its values."""
+    found: list[str] = []
+    values: list[set[str]] = []
+    for name in columns:
+        if name in KNOWN:
+            continue
+        cells = [_text(row, name) for row in rows]
+        if not all(cell and place(text, cell) for text, cell in zip(statements, cells, strict=True)):
+            continue
+        mine = set(cells)
+        if not found or len(mine & values[0]) >= SHARED * len(mine | values[0]):
+            found.append(name)
+            values.append(mine)
+    return tuple(found)
+
+
+def _subject(statement: str) -> tuple[str, str]:
+    """(what stands before the first verb, that verb); no verb where there is none."""
+    words = DENIAL.sub("", statement).split()
+    for i, word in enumerate(words):
+        if i and word[0].islower() and word.strip(",.").lower() not in JOINING:
+            return TWICE.sub(r"\1", " ".join(words[:i])), word
+    return statement, ""
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    return "" if value is None else str(value).strip()
+
+
+def _spelled(number: int) -> str:
+    if number < len(ONES):
+        return ONES[number]
+    if number < 100:
+        ten, one = divmod(number, 10)
+        return TENS[ten - 2] + (f"-{ONES[one]}" if one else "")
+    hundred, rest = divmod(number, 100)
+    return f"{ONES[hundred]} hundred" + (f" {_spelled(rest)}" if rest else "")
