@@ -1,0 +1,1 @@
+"""The probes, one a file. Import them from `probes`."""

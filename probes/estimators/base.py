@@ -1,0 +1,193 @@
+"""What all probes share: reading activations and labels, decisions, probabilities, and fitting many layers at once.
+
+A probe is a scikit-learn classifier of two classes. The greater label (1, of 0 and 1) is "true":
+`decision_function(X) > 0` says so. Activations may be numpy arrays or tensors; everything is computed in float64.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from torch import Tensor
+
+from interp.errors import UsageError
+from probes.estimators.saving import Saved
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A fitted linear probe of one layer: `score = x @ direction + bias` in raw activation space.
+
+    `logit_scale` turns a score into a log-odds (nats); 1 where the score is one already. `extra` holds whatever else
+    the estimator keeps, by attribute name.
+    """
+
+    direction: Float[Tensor, " d"]
+    bias: float
+    logit_scale: float = 1.0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Probe(Saved, ClassifierMixin, BaseEstimator):
+    """Base of the probes: binary, dense, float64."""
+
+    classes_: np.ndarray
+    n_features_in_: int
+
+    @abstractmethod
+    def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
+        """The signed score of each row: above 0 means true."""
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The label of each row: the greater class where the score is above 0."""
+        scores = self.decision_function(X)
+        return self.classes_[(scores > 0).astype(int)]
+
+    def predict_proba(self, X: Any) -> Float[np.ndarray, "n 2"]:
+        """The probability of each class; column 1 is "true"."""
+        true = 1 / (1 + np.exp(-np.clip(self._log_odds(X), -700, 700)))
+        return np.stack([1 - true, true], axis=1)
+
+    def _log_odds(self, X: Any) -> Float[np.ndarray, " n"]:
+        return self.decision_function(X)
+
+    def _read(self, X: Any, y: Any = None) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+        """Activations in float64 and labels as 0 or 1; sets `classes_` and `n_features_in_`."""
+        try:
+            if y is None:
+                X = validate_data(self, as_array(X), dtype=np.float64)
+                self.classes_ = np.array([0, 1])
+                return X, np.zeros(0, dtype=np.int64)
+            X, y = validate_data(self, as_array(X), as_array(y), dtype=np.float64)
+        except ValueError as error:
+            raise UsageError(one_sentence(error)) from error
+        self.classes_, labels = read_labels(y)
+        return X, labels
+
+    def _check(self, X: Any) -> Float[np.ndarray, "n d"]:
+        check_is_fitted(self)
+        try:
+            return validate_data(self, as_array(X), dtype=np.float64, reset=False)
+        except ValueError as error:
+            raise UsageError(one_sentence(error)) from error
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+
+class LinearProbe(Probe):
+    """A probe that is one direction: `decision_function(X) = X @ direction_ + bias_`.
+
+    Attributes:
+        direction_: (d,) float64, in raw activation space.
+        bias_: float.
+        logit_scale_: log-odds (nats) per unit of score, used by `predict_proba` only.
+        classes_: the two labels; `classes_[1]` is "true".
+    """
+
+    direction_: Float[np.ndarray, " d"]
+    bias_: float
+    logit_scale_: float
+
+    @abstractmethod
+    def _solve(self, X: Float[Tensor, "layer n d"], y: Int[Tensor, " n"]) -> list[Solution]:
+        """The solution of every layer. The rows may be float32; the arithmetic is float64."""
+
+    def fit(self, X: Float[Tensor, "n d"] | Any, y: Any) -> Self:
+        """Fit on activations `X` (n, d) and labels `y` (0 = false, 1 = true; any two labels do, the greater is true).
+
+        Raises `UsageError` for activations that are not finite numbers of one width, and for labels of other than
+        two classes.
+        """
+        X, labels = self._read(X, y)
+        return self._take(self._solve(torch.from_numpy(X)[None], torch.from_numpy(labels))[0])
+
+    def fit_layers(self, X: Float[Tensor, "layer n d"] | Any, y: Any) -> list[Self]:
+        """One fitted copy a layer, equal to `fit` on each; the layers are solved together."""
+        stack = read_stack(X)
+        classes, labels = read_labels(as_array(y))
+        if len(labels) != stack.shape[1]:
+            raise UsageError(f"There are {stack.shape[1]} rows of activations but {len(labels)} labels.")
+        solutions = self._solve(stack, torch.from_numpy(labels))
+        return [clone(self)._prepare(classes, stack.shape[2])._take(solution) for solution in solutions]
+
+    def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
+        """`X @ direction_ + bias_` for activations (n, d): above 0 means true."""
+        return self._check(X) @ self.direction_ + self.bias_
+
+    def _log_odds(self, X: Any) -> Float[np.ndarray, " n"]:
+        return self.logit_scale_ * self.decision_function(X)
+
+    def _prepare(self, classes: np.ndarray, width: int) -> Self:
+        self.classes_, self.n_features_in_ = classes, width
+        return self
+
+    def _take(self, solution: Solution) -> Self:
+        self.direction_ = solution.direction.cpu().numpy()
+        self.bias_ = float(solution.bias)
+        self.logit_scale_ = float(solution.logit_scale)
+        for name, value in solution.extra.items():
+            setattr(self, name, value)
+        return self
+
+
+def as_array(values: Any) -> Any:
+    """A tensor as a numpy array (bfloat16, which numpy lacks, as float32); anything else as it is."""
+    if not isinstance(values, Tensor):
+        return values
+    values = values.detach().cpu()
+    return values.float().numpy() if values.dtype in (torch.bfloat16, torch.float16) else values.numpy()
+
+
+def read_labels(y: Any) -> tuple[np.ndarray, Int[np.ndarray, " n"]]:
+    """The two classes in order, and each label as 0 or 1; raises `UsageError` unless there are exactly two."""
+    try:
+        check_classification_targets(y)
+    except ValueError as error:
+        raise UsageError(one_sentence(error)) from error
+    classes, labels = np.unique(y, return_inverse=True)
+    if len(classes) > 2:
+        raise UsageError(
+            f"Only binary classification is supported. The type of the target is {type_of_target(y)}: labels must be "
+            f"0 (false) and 1 (true), and here are {len(classes)} classes."
+        )
+    if len(classes) < 2:
+        raise UsageError(
+            f"The labels hold one class only ({classes[0]}): a probe is fitted on true and false statements."
+        )
+    return classes, labels.reshape(-1).astype(np.int64)
+
+
+def read_stack(X: Any) -> Float[Tensor, "layer n d"]:
+    """Activations of several layers as a finite tensor of float32 or float64."""
+    stack = X if isinstance(X, Tensor) else torch.from_numpy(np.asarray(X))
+    if stack.ndim != 3 or 0 in stack.shape:
+        raise UsageError(f"Activations of several layers are (layer, n, d), not {tuple(stack.shape)}.")
+    if stack.dtype != torch.float64:
+        stack = stack.float()
+    if not all(bool(torch.isfinite(layer).all()) for layer in stack):
+        raise UsageError("Input X contains NaN or infinity: collect the activations in a wider dtype.")
+    return stack.detach()
+
+
+def read_rows(values: Any, n: int, name: str) -> np.ndarray:
+    """One entry a row of X; raises `UsageError` if there are more or fewer."""
+    found = check_array(as_array(values), ensure_2d=False, dtype=None)
+    if found.shape != (n,):
+        raise UsageError(f"{name} must have one entry a row: {n} entries, not an array of shape {found.shape}.")
+    return found
+
+
+def one_sentence(error: Exception) -> str:
+    """The first line of scikit-learn's message; the rest is advice about estimators of another kind."""
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,35 @@
+"""Ridge regression of the labels -1 and +1."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from probes.batched.ridge import ridge_path
+from probes.estimators.base import LinearProbe, Solution
+from probes.estimators.massmean import gaussian_scale
+
+
+class Ridge(LinearProbe):
+    """Least squares on labels of -1 and +1 with an L2 penalty; equal to scikit-learn's `RidgeClassifier(alpha)`.
+
+    Minimises `sum_i (t_i - x_i · w - b)^2 + alpha |w|^2`, t = ±1, on raw activations. Adding noise of variance s to
+    every coordinate of n rows amounts to alpha = n s. For every alpha at once see `probes.batched.ridge_path`; for
+    more rows than memory holds, `probes.Statistics`.
+
+    `predict_proba` supposes equal Gaussians along the direction: log-odds = score · gap / variance.
+
+    Args:
+        alpha: strength of the penalty, in squared units of the activations.
+    """
+
+    def __init__(self, alpha: float = 1.0):
+        self.alpha = alpha
+
+    def _solve(self, X: Float[Tensor, "layer n d"], y: Int[Tensor, " n"]) -> list[Solution]:
+        path = ridge_path(X, y, [self.alpha])
+        y = y.to(X.device)
+        return [
+            Solution(direction, float(bias), gaussian_scale(layer.double() @ direction, y))
+            for layer, direction, bias in zip(X, path.directions[:, 0], path.biases[:, 0], strict=True)
+        ]

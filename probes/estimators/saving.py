@@ -1,0 +1,5 @@
+"""Saving probes: safetensors and JSON, never pickle."""
+
+
+class Saved:
+    """Placeholder."""
