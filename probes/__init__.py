@@ -13,8 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from probes import batched
     from probes.activations import Activations
     from probes.collecting import collect
+    from probes.estimators.lda import LDA
+    from probes.estimators.logistic import LogisticRegression
+    from probes.estimators.massmean import MassMean
+    from probes.estimators.ridge import Ridge
     from probes.statements import Statements, join, paired, read_statements
 
 __all__ = [
@@ -24,6 +29,11 @@ __all__ = [
     "paired",
     "Activations",
     "collect",
+    "LogisticRegression",
+    "MassMean",
+    "LDA",
+    "Ridge",
+    "batched",
 ]
 
 _MODULES = {
@@ -33,12 +43,18 @@ _MODULES = {
     "paired": "probes.statements",
     "Activations": "probes.activations",
     "collect": "probes.collecting",
+    "LogisticRegression": "probes.estimators.logistic",
+    "MassMean": "probes.estimators.massmean",
+    "LDA": "probes.estimators.lda",
+    "Ridge": "probes.estimators.ridge",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
+    if name in __all__:
+        return import_module(f"probes.{name}")
     raise AttributeError(f"module 'probes' has no attribute {name!r}")
 
 

@@ -14,7 +14,7 @@ eigenbasis of G. When there are fewer rows than dimensions the basis comes from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -165,7 +165,7 @@ class _Problem:
             direction = preconditioned + product / before.clamp_min(1e-37) * direction
         return found
 
-    def _preconditioner(self, curvature: Tensor):  # noqa: ANN202
+    def _preconditioner(self, curvature: Tensor) -> Callable[[Tensor], Tensor]:
         total = curvature.sum(0, keepdim=True)
         mean = total / (curvature > 0).sum(0, keepdim=True).clamp_min(1)
         share = (self.weights > 0).float().mean(0, keepdim=True)  # of the rows, that this fold sees
@@ -207,8 +207,8 @@ def _newton(problem: _Problem) -> tuple[Float[Tensor, "d_and_one k"], float]:
         if bool((left <= TOLERANCE).all()):
             return solution, float(left.max())
     raise CheckFailedError(
-        f"Logistic regression did not converge in {NEWTON_STEPS} Newton steps (gradient left: {float(left.max()):.1e}): "
-        "the activations may hold values too large for float64."
+        f"Logistic regression did not converge in {NEWTON_STEPS} Newton steps "
+        f"(gradient left: {float(left.max()):.1e}): the activations may hold values too large for float64."
     )
 
 
