@@ -1,0 +1,208 @@
+"""Collect the activations of statements: chosen tokens, all layers in one pass.
+
+Statements are read shortest first, so that a batch holds little padding, which is on the right: no position of a
+causal model sees what comes behind it. What a statement's row holds therefore depends on the statement alone; batch
+size and neighbours change it by float32 rounding only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.cache.config import Config
+from interp.cache.contexts import Contexts, padded, rows_of
+from interp.cache.harvesting import harvest
+from interp.cache.manifest import NAME, Manifest
+from interp.cache.store import Store
+from interp.errors import InterpError, UsageError
+from interp.model.capture import bridge_is_hooked
+from probes.activations import Activations, hook_of
+from probes.positions import spans_of
+from probes.statements import Statements
+
+if TYPE_CHECKING:
+    from interp.model import Model
+
+Progress = Callable[[int, int, str], None]
+"""Called with (statements done, statements in all, what is being done)."""
+
+
+def collect(  # noqa: PLR0913 (all but the first two are keyword-only)
+    model: Model,
+    data: Statements,
+    *,
+    layers: str | int | Sequence[int] = "all",
+    position: str | int | Sequence[str | int] = "last",
+    prepend_bos: bool | None = None,
+    batch: int = 32,
+    max_gigabytes: float = 8.0,
+    store: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Activations:
+    """The residual stream at chosen tokens of every statement, in one pass over all layers.
+
+    Args:
+        model: run as it is, no deeper than the last layer.
+        data: the statements.
+        layers: "all", a layer or several. 0 is what enters the first block, l what leaves block l, before the final
+            norm (the last entry of `transformers`' hidden states is behind it, and another thing).
+        position: one rule or several: "last", a number of tokens from the end (-1 is the last), "mean" over all tokens
+            but the first (where models park a vector of enormous norm), "entity" (the last token of the row's last
+            entity), "token:TEXT" (the last token of TEXT where it stands last), or "all" tokens.
+        prepend_bos: None keeps the tokenizer's habit. Kept with the activations.
+        batch: statements a forward pass.
+        max_gigabytes: (10^9 bytes) refuse activations that would take more memory.
+        store: a folder that keeps every token's activations; a later call with it, whatever its positions, runs no
+            model. It is refused if it is another model's, or of other statements.
+        progress: told after every batch.
+
+    Raises:
+        UsageError: a layer or position that is not there, a statement too short or too long for it, too much memory,
+            hooks on the model's bridge, or a store of something else.
+        InterpError: an activation that is not finite.
+    """
+    if bridge_is_hooked(model):
+        raise UsageError("model.bridge has hooks, whose activations are not the model's: remove them first.")
+    if batch < 1:
+        raise UsageError(f"batch must be at least 1, not {batch}.")
+    chosen = _layers(layers, model.spec.n_layer)
+    contexts = _contexts(model, data, prepend_bos)
+    spans = spans_of(model, data, contexts, position)
+    _check_memory(len(spans.names), len(chosen), len(data), model.spec.d_model, max_gigabytes)
+    order = torch.argsort(contexts.lengths, stable=True)
+    values = torch.empty(len(spans.names), len(chosen), len(data), model.spec.d_model)
+    read = _run if store is None else _stored(Path(store))
+    done = 0
+    for rows, streams in read(model, _taken(contexts, order), chosen, batch):
+        places = order[rows]
+        values[:, :, places] = _picked(streams, spans.at[:, places])
+        done += len(places)
+        if progress is not None:
+            progress(done, len(data), "reading statements")
+    _check_finite(values, chosen, data)
+    identity = model.identity() | {"prepend_bos": bool(contexts.prepend_bos)}
+    return Activations(data, chosen, spans.names, values, contexts.lengths, identity)
+
+
+Streams = list[Float[Tensor, "batch n_token d"]]
+"""The residual stream of a batch, by layer."""
+
+
+def _run(model: Model, contexts: Contexts, layers: tuple[int, ...], batch: int) -> Iterator[tuple[slice, Streams]]:
+    """Batches of rows with their residual streams, from the model."""
+    hooks = [hook_of(layer) for layer in layers]
+    for rows in _batches(len(contexts), batch):
+        width = int(contexts.lengths[rows].max())
+        _, cache = model.run_with_cache(contexts.tokens[rows, :width], hooks)
+        yield rows, [cache[hook] for hook in hooks]
+
+
+def _stored(
+    folder: Path,
+) -> Callable[[Model, Contexts, tuple[int, ...], int], Iterator[tuple[slice, Streams]]]:
+    """The same from a store in `folder`, which is filled first if it is not there."""
+
+    def read(model: Model, contexts: Contexts, layers: tuple[int, ...], batch: int) -> Iterator[tuple[slice, Streams]]:
+        hooks = tuple(hook_of(layer) for layer in layers)
+        store = _opened(model, contexts, hooks, folder, batch)
+        ends = contexts.lengths.cumsum(0).tolist()
+        for rows in _batches(len(contexts), batch):
+            lengths = contexts.lengths[rows]
+            present = torch.arange(int(lengths.max())) < lengths[:, None]
+            first, last = ends[rows.stop - 1] - int(lengths.sum()), ends[rows.stop - 1]
+            streams = []
+            for hook in hooks:
+                stream = torch.zeros(*present.shape, model.spec.d_model)
+                stream[present] = store.tensor(hook, first, last)
+                streams.append(stream)
+            yield rows, streams
+
+    return read
+
+
+def _opened(model: Model, contexts: Contexts, hooks: tuple[str, ...], folder: Path, batch: int) -> Store:
+    """The store of these very contexts; `UsageError` for one of another model, text or layers."""
+    if not (folder / NAME).exists() or not Manifest.load(folder).complete:
+        config = Config(hooks, context=contexts.tokens.shape[1], batch=batch, exclude=("padding",), pack=False)
+        return harvest(model, contexts, config, folder, resume=True)
+    store = Store.open(folder, model)
+    manifest = store.manifest
+    if manifest.token_sha256 != contexts.sha256():
+        raise UsageError(
+            f"The store in {folder} holds other text, or the same with another BOS habit: choose another folder for "
+            "these statements."
+        )
+    if manifest.exclude != ("padding",):
+        raise UsageError(f"The store in {folder} leaves out the first position: choose another folder.")
+    if missing := [hook for hook in hooks if hook not in store.hooks]:
+        raise UsageError(f"The store in {folder} has no {missing[0]}: collect into another folder.")
+    return store
+
+
+def _picked(streams: Streams, at: Int[Tensor, "position batch 2"]) -> Float[Tensor, "position layer batch d"]:
+    """The mean of each row over its span of tokens: exact for one token, zero for none."""
+    start, count = at[..., 0], at[..., 1] - at[..., 0]
+    out = torch.empty(len(at), len(streams), *at.shape[1:2], streams[0].shape[-1])
+    one = (count <= 1).all(1)
+    rows = torch.arange(at.shape[1])
+    for layer, stream in enumerate(streams):
+        if one.any():
+            there = stream[rows, start[one].clamp(max=stream.shape[1] - 1)]
+            out[one, layer] = torch.where((count[one] > 0)[..., None].to(there.device), there, 0).to("cpu", out.dtype)
+        if not one.all():
+            token = torch.arange(stream.shape[1])
+            inside = (token >= at[~one, :, :1]) & (token < at[~one, :, 1:])
+            weights = (inside / count[~one][..., None].clamp(min=1)).to(stream.device, torch.float32)
+            out[~one, layer] = torch.einsum("pbt,btd->pbd", weights, stream.float()).cpu()
+    return out
+
+
+def _layers(layers: str | int | Sequence[int], n_layer: int) -> tuple[int, ...]:
+    if layers == "all":
+        return tuple(range(n_layer + 1))
+    chosen = (layers,) if isinstance(layers, int) else layers
+    if isinstance(chosen, str) or not chosen or not all(isinstance(i, int) and 0 <= i <= n_layer for i in chosen):
+        raise UsageError(
+            f'layers={layers!r}: give "all", or layers from 0 (the embedding) to {n_layer} (after the last block).'
+        )
+    return tuple(dict.fromkeys(chosen))
+
+
+def _contexts(model: Model, data: Statements, prepend_bos: bool | None) -> Contexts:
+    rows, _, bos = rows_of(model, data.statements, length=model.spec.n_ctx, pack=False, prepend_bos=prepend_bos)
+    taken = list(rows)
+    tokens, lengths = padded(taken, max(map(len, taken)))
+    return Contexts(tokens, lengths, bos)
+
+
+def _taken(contexts: Contexts, order: Int[Tensor, " n"]) -> Contexts:
+    return Contexts(contexts.tokens[order], contexts.lengths[order], contexts.prepend_bos)
+
+
+def _batches(n: int, batch: int) -> Iterator[slice]:
+    return (slice(start, min(start + batch, n)) for start in range(0, n, batch))
+
+
+def _check_memory(n_position: int, n_layer: int, n: int, d: int, most: float) -> None:
+    needed = n_position * n_layer * n * d * 4 / 1e9
+    if needed > most:
+        raise UsageError(
+            f"{n_position} positions x {n_layer} layers x {n} statements would take {needed:.1f} GB, more than "
+            f"max_gigabytes={most:g}: choose fewer layers or positions, or raise it."
+        )
+
+
+def _check_finite(values: Float[Tensor, "position layer n d"], layers: tuple[int, ...], data: Statements) -> None:
+    if torch.isfinite(values.sum(dtype=torch.float64)):  # a finite sum proves every number finite
+        return
+    bad = (~torch.isfinite(values)).any(-1).nonzero()
+    if len(bad):
+        _, layer, row = bad[0].tolist()
+        raise InterpError(f'Layer {layers[layer]} is not finite for the statement "{data.statements[row]}".')

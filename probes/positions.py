@@ -1,0 +1,110 @@
+"""Which tokens of a statement are read: rules by name, turned into spans of positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from interp.cache.contexts import Contexts
+from interp.errors import UsageError
+from probes.activations import ALL_TOKENS
+from probes.grouping import place
+from probes.statements import Statements
+
+if TYPE_CHECKING:
+    from interp.model import Model
+
+TOKEN = "token:"
+RULES = '"last", a negative number from the end, "mean", "entity", "token:TEXT" or "all"'
+
+
+@dataclass(frozen=True)
+class Spans:
+    """The rules' names, and for each rule and statement the first position read and the one behind the last."""
+
+    names: tuple[str, ...]
+    at: Int[Tensor, "position n 2"]
+
+
+def spans_of(model: Model, data: Statements, contexts: Contexts, position: str | int | Sequence[str | int]) -> Spans:
+    """The spans of one rule or several; see `collect` for the rules.
+
+    Raises `UsageError` for an unknown rule, and for a statement that is too short for one or lacks the text it names.
+    """
+    rules = (position,) if isinstance(position, str | int) else tuple(position)
+    if not rules:
+        raise UsageError(f"No position given: choose {RULES}.")
+    if ALL_TOKENS in rules:
+        return _all(contexts.lengths, rules)
+    names = tuple(dict.fromkeys("last" if str(rule) == "-1" else str(rule) for rule in rules))
+    return Spans(names, torch.stack([_span(model, data, contexts, name) for name in names]))
+
+
+def _all(lengths: Int[Tensor, " n"], rules: tuple[str | int, ...]) -> Spans:
+    if len(rules) > 1:
+        raise UsageError('position="all" holds every token already: give it alone.')
+    token = torch.arange(int(lengths.max()))[:, None]
+    there = token < lengths
+    at = torch.stack([token * there, (token + 1) * there], dim=-1)
+    return Spans(tuple(map(str, range(len(token)))), at)
+
+
+def _span(model: Model, data: Statements, contexts: Contexts, name: str) -> Int[Tensor, "n 2"]:
+    lengths = contexts.lengths.long()
+    if name == "mean":
+        _check_long(data, lengths, 2, "its mean leaves out the first token")
+        return torch.stack([torch.ones_like(lengths), lengths], dim=-1)
+    if name == "last" or _is_offset(name):
+        back = 1 if name == "last" else -int(name)
+        _check_long(data, lengths, back, f"position {-back} does not exist in it")
+        return torch.stack([lengths - back, lengths - back + 1], dim=-1)
+    if name == "entity":
+        ends = [_end_of_entity(row, text) for row, text in zip(data.groups, data.statements, strict=True)]
+    elif name.startswith(TOKEN) and len(name) > len(TOKEN):
+        ends = [_end_of_text(name.removeprefix(TOKEN), text) for text in data.statements]
+    else:
+        raise UsageError(f'Unknown position "{name}": choose {RULES}.')
+    start = _tokens_at(model, data, ends) + int(bool(contexts.prepend_bos))
+    return torch.stack([start, start + 1], dim=-1)
+
+
+def _is_offset(name: str) -> bool:
+    return name.startswith("-") and name[1:].isdigit() and int(name) < 0
+
+
+def _check_long(data: Statements, lengths: Int[Tensor, " n"], least: int, why: str) -> None:
+    short = (lengths < least).nonzero().flatten().tolist()
+    if short:
+        raise UsageError(f'Row {short[0] + 1}, "{data.statements[short[0]]}", has {lengths[short[0]]} tokens: {why}.')
+
+
+def _end_of_entity(entities: tuple[str, ...], statement: str) -> int:
+    """The last character of the entity whose first mention ends last."""
+    ends = [found[1] for entity in entities if (found := place(statement, entity))]
+    if not ends:
+        raise UsageError(f'"{entities[-1]}" does not stand in "{statement}": position="entity" needs it there.')
+    return max(ends) - 1
+
+
+def _end_of_text(wanted: str, statement: str) -> int:
+    first = statement.rfind(wanted)
+    if first < 0:
+        raise UsageError(f'"{wanted}" does not stand in "{statement}": position="token:{wanted}" needs it there.')
+    return first + len(wanted) - 1
+
+
+def _tokens_at(model: Model, data: Statements, characters: list[int]) -> Int[Tensor, " n"]:
+    """The token that holds a character of each statement."""
+    if not model.tokenizer.is_fast:
+        raise UsageError("This tokenizer does not say where its tokens stand in a text: use another position.")
+    read = model.tokenizer(
+        list(data.statements), add_special_tokens=False, return_offsets_mapping=True, verbose=False
+    ).offset_mapping
+    pairs = zip(read, characters, strict=True)
+    # A character of several bytes may be several tokens that share its place: the last of them has read it whole.
+    return torch.tensor([max(i for i, (a, b) in enumerate(row) if a <= c < b) for row, c in pairs])
