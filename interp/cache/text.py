@@ -1,4 +1,4 @@
-"""Where text and tokens come from: files, folders, standard input and Hugging Face data sets, never read whole.
+"""Where text and tokens come from: files, folders, standard input, data sets, Python's own docs; never read whole.
 
 What is one document: a text file, or a piece of about 1 MiB of a longer one, cut behind a line end; the "text" of one
 line of a `.jsonl` file; one row of a data set; standard input as if it were a file.
@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from interp.cache import pythondocs
 from interp.errors import DamagedFileError, MissingInputError, UsageError
 
 TEXT_SUFFIXES = (".txt", ".md", ".rst", ".jsonl")
@@ -29,9 +30,9 @@ def documents(*sources: str | Path) -> Iterator[str]:
     """Every document of every source, in order, empty ones left out.
 
     Args:
-        sources: a file, a folder (searched downwards in the order of names), "-" for standard input, or
-            "hf:NAME[:SPLIT[:CONFIG]]" for a Hugging Face data set with a column "text", streamed (split "train" by
-            default).
+        sources: a file, a folder (searched downwards in the order of names), "-" for standard input, "python-docs" for
+            the documentation strings of the standard library, or "hf:NAME[:SPLIT[:CONFIG]]" for a Hugging Face data
+            set with a column "text", streamed (split "train" by default).
 
     Raises:
         MissingInputError: a source that is not there, a folder without text, or a data set that cannot be reached.
@@ -70,6 +71,8 @@ def is_token_file(source: str | Path) -> bool:
 def _documents(source: str | Path) -> Iterator[str]:
     if str(source) == "-":
         return _pieces(sys.stdin, "standard input")
+    if str(source) == pythondocs.NAME:
+        return pythondocs.python_docs()
     if str(source).startswith(DATASET):
         return _dataset(str(source)[len(DATASET) :])
     path = Path(source)
