@@ -1,0 +1,159 @@
+"""What other methods make of the same activations: principal components, a random dictionary, a learned one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.errors import UsageError
+from saes import coding
+from saes.evaluation.recovery import Firing, match
+from saes.evaluation.result import Baseline
+from saes.evaluation.rows import rebuilt
+from saes.evaluation.scores import Bootstrap, apart
+from saes.evaluation.tally import Tally
+from saes.evaluation.truth import Truth
+
+if TYPE_CHECKING:
+    from saes.autoencoder import SAE
+
+SAMPLE = 4096
+FLOPS = 1e11
+"""Of coding with one dictionary; fewer rows are judged where that would take more."""
+KSVD_LONGEST = 128
+"""Rows longer than this are learned by MOD: K-SVD decomposes a (d, d) matrix for every atom and iteration."""
+ATOMS, ITERATIONS = 512, 10
+
+
+@dataclass
+class Sample:
+    """A uniform sample of `size` rows of a stream of unknown length: those with the smallest of random keys."""
+
+    size: int
+    draw: np.random.Generator
+    keys: np.ndarray
+    number: Int[np.ndarray, " n"]
+    x: Tensor | None = None
+    y: Tensor | None = None
+
+    @classmethod
+    def of(cls, size: int, seed: int) -> Sample:
+        """An empty one."""
+        return cls(size, np.random.default_rng(apart(seed, "sample")), np.zeros(0), np.zeros(0, dtype=np.int64))
+
+    def add(self, first: int, x: Tensor, y: Tensor) -> None:
+        """One batch, whose first row is number `first`."""
+        keys = np.concatenate([self.keys, self.draw.random(len(x))])
+        number = np.concatenate([self.number, np.arange(first, first + len(x))])
+        kept = np.sort(np.argsort(keys, kind="stable")[: self.size])
+        same = y is x
+        x = x if self.x is None else torch.cat([self.x, x])
+        y = x if same else (y if self.y is None else torch.cat([self.y, y]))
+        self.keys, self.number, self.x = keys[kept], number[kept], x[torch.from_numpy(kept)]
+        self.y = self.x if same else y[torch.from_numpy(kept)]
+
+
+def baselines(sae: SAE, tally: Tally, sample: Sample, truth: Truth | None, seed: int) -> tuple[Baseline, ...]:
+    """The autoencoder on the sampled rows, then each method with as many directions a row as it uses on average."""
+    assert sample.x is not None and sample.y is not None
+    k = max(1, round(float(tally.column("l0").sum()) / tally.rows))
+    y = sample.y.flatten(1).double()
+    latents, out = rebuilt(sae, sample.x)
+    directions = None if truth is None else truth.directions
+    own = Baseline("this autoencoder", sae.width, 0, None, None)
+    if directions is not None:
+        decoder = sae.W_dec.detach().cpu().float().numpy()
+        own = replace(own, matched=float(match(directions, decoder)[2].sum() / len(directions)))
+    l0, error = float((latents != 0).sum(1).float().mean()), (y - out.flatten(1).cpu().double()).square().sum(1)
+    y = y - torch.from_numpy(tally.mean)
+    own = _judged(own, y, error, l0, seed)
+    if sae.variant == "transcoder":
+        note = "a transcoder does not rebuild what it reads, as these methods do"
+        return own, Baseline("components and dictionaries", 0, 0, None, None, note=note)
+    y, half = y.float(), len(y) // 2
+    random = coding.random_dictionary(
+        sae.width, y.shape[1], generator=torch.Generator().manual_seed(apart(seed, "dictionary"))
+    )
+    blank = Baseline("random dictionary, OMP", sae.width, 0, None, None)
+    drawn = _coded(blank, random, y[half:], k, seed, directions)
+    return own, _pca(tally, k), drawn, _learned(y[:half], y[half:], sae.width, k, seed, directions)
+
+
+def oracle(truth: Truth, sample: Sample) -> tuple[float | None, str]:
+    """Firing F1 of the true directions with `omp`, or None and why."""
+    if truth.coefficients is None:
+        return None, "it is not known in which rows a feature is active"
+    assert sample.y is not None
+    directions = torch.from_numpy(truth.directions).float()
+    k = max(1, round(float((truth.coefficients != 0).sum() / len(truth.coefficients))))
+    k = min(2 * k, *directions.shape)
+    count = _affordable(len(directions), directions.shape[1], k, len(sample.number))
+    y = sample.y[:count].flatten(1).float()
+    if y.shape[1] != directions.shape[1]:
+        return None, "the activations do not have the length of the known directions"
+    codes = coding.omp(y, directions, k, tolerance=0.1)
+    active = truth.coefficients[sample.number[:count]] != 0
+    counts = Firing.of(active, (codes != 0).numpy())
+    some = counts.active > 0
+    return (float(np.nan_to_num(counts.f1[some]).mean()), "") if some.any() else (None, "no feature is active")
+
+
+def _pca(tally: Tally, k: int) -> Baseline:
+    values = tally.eigenvalues
+    name = f"principal components, the first {k}"
+    if not len(values) or not values.sum():
+        why = "the rows are too long for their covariance" if not len(values) else "all rows are the same"
+        return Baseline(name, 0, 0, None, None, note=why)
+    note = "the best any k fixed directions can do on these very rows: fitted to all of them"
+    return Baseline(name, len(values), tally.rows, float(k), float(values[k:].sum() / values.sum()), note=note)
+
+
+def _learned(train: Tensor, test: Tensor, width: int, k: int, seed: int, directions: np.ndarray | None) -> Baseline:
+    """A dictionary learned from one half of the sample and judged on the other."""
+    d = train.shape[1]
+    name, learn = ("K-SVD, OMP", coding.ksvd) if d <= KSVD_LONGEST else ("MOD, OMP", coding.mod)
+    atoms = min(width, ATOMS, len(train) // 2)
+    if atoms < 1 or k > min(atoms, d):
+        return Baseline(
+            name, 0, 0, None, None, note=f"{len(train)} rows are too few to learn {k} directions a row from"
+        )
+    rows = train[: _affordable(atoms, d, k, len(train), FLOPS / 2)]
+    note = f"learned from {len(rows):,} other rows"
+    note += "" if atoms == width else f"; {atoms:,} atoms, not {width:,}, to keep it quick"
+    try:
+        found = learn(rows, atoms, k, iterations=ITERATIONS, generator=torch.Generator().manual_seed(seed)).dictionary
+    except (UsageError, RuntimeError) as error:  # torch's error of a decomposition that fails is a RuntimeError
+        return Baseline(name, 0, 0, None, None, note=f"it failed: {error}")
+    return _coded(Baseline(name, atoms, 0, None, None, note=note), found, test, k, seed, directions)
+
+
+def _coded(
+    blank: Baseline, atoms: Tensor, y: Float[Tensor, "n d"], k: int, seed: int, directions: np.ndarray | None
+) -> Baseline:
+    """`blank` with the figures of coding `y` by `omp` with these atoms."""
+    if k > min(atoms.shape):
+        return replace(blank, note=f"OMP cannot use {k} of {min(atoms.shape)} directions")
+    y = y[: _affordable(len(atoms), atoms.shape[1], k, len(y))]
+    codes = coding.omp(y, atoms, k)
+    if directions is not None:
+        blank = replace(blank, matched=float(match(directions, atoms.numpy())[2].sum() / len(directions)))
+    l0 = float((codes != 0).sum(1).float().mean())
+    return _judged(blank, y, (y - codes @ atoms).square().sum(1), l0, seed)
+
+
+def _judged(blank: Baseline, y: Float[Tensor, "n d"], error: Float[Tensor, " n"], l0: float, seed: int) -> Baseline:
+    variance = y.double().square().sum(1).numpy()
+    if not variance.sum():
+        return replace(blank, rows=len(y), l0=l0, note="every row is the same")
+    fvu, low, high = Bootstrap.of(len(y), seed).ratio(error.double().numpy(), variance)
+    return replace(blank, rows=len(y), l0=l0, fvu=fvu, low=low, high=high)
+
+
+def _affordable(atoms: int, d: int, k: int, rows: int, flops: float = FLOPS) -> int:
+    """Rows that `omp` codes within `flops`, 64 at least."""
+    return min(rows, max(64, int(flops / (2 * atoms * d * k))))

@@ -1,0 +1,162 @@
+"""`evaluate`: one pass over the activations, and then everything that can be said of an autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from interp.errors import UsageError
+from interp.provenance import Stopwatch
+from saes.evaluation import language, metrics
+from saes.evaluation import truth as planted
+from saes.evaluation.baselines import SAMPLE, Sample, oracle
+from saes.evaluation.baselines import baselines as compare
+from saes.evaluation.geometry import Geometry, geometry
+from saes.evaluation.probing import probing
+from saes.evaluation.recovery import Match
+from saes.evaluation.result import Evaluation, Latents
+from saes.evaluation.rows import Source, numbered, rebuilt
+from saes.evaluation.scores import Bootstrap, Score, unavailable
+from saes.evaluation.tally import Tally
+from saes.evaluation.truth import Truth, TruthTally
+
+if TYPE_CHECKING:
+    from interp.model import Model
+    from saes.autoencoder import SAE
+
+
+@torch.no_grad()
+def evaluate(  # noqa: PLR0913  one judgement, and everything it may be given
+    sae: SAE,
+    activations: Any,
+    *,
+    model: Model | None = None,
+    contexts: Any | None = None,
+    truth: Truth | None = None,
+    labels: Mapping[str, Any] | None = None,
+    groups: Any | None = None,
+    baselines: bool = True,
+    rows: int = 100_000,
+    seed: int = 0,
+    command: str | None = None,
+) -> Evaluation:
+    """Judge `sae` on `activations` that it should not have been trained on.
+
+    Memory does not grow with the number of rows. What cannot be computed says why in its score.
+
+    Args:
+        sae: the autoencoder, transcoder or crosscoder.
+        activations: a tensor (n, d_in), an `interp.cache` store, batches, or a function that gives batches; pairs
+            (input, output) for a transcoder; (n, layer, d_in) for a crosscoder.
+        model: the model the activations are from, to measure what it loses when it runs on reconstructions.
+        contexts: `interp.cache` contexts or token ids (n_context, n_token) for that; a store brings its own (32).
+        truth: the features that the activations were made of, where they are known.
+        labels: for k-sparse probing, by name: whether a concept holds, one value a row.
+        groups: the context of each row, for intervals that do not take neighbours for independent; a store knows it.
+        baselines: whether other methods are run on the same activations, which takes some seconds.
+        rows: activations read at most.
+        seed: of all draws.
+        command: for the provenance; this process's own by default.
+
+    Raises:
+        UsageError: a shape that does not fit, values that are not finite, a hook that cannot be replaced.
+    """
+    watch = Stopwatch()
+    source = Source(sae, activations, numbered(groups), rows)
+    dictionary = sae.W_dec.detach().float()
+    known = None if truth is None else _truth_tally(truth, dictionary.cpu().numpy())
+    tally, sample = _pass(source, known, seed)
+    count = len(tally.used)
+    on = f"{tally.rows:,} rows in {count:,} {source.cluster}"
+    bootstrap, shape = Bootstrap.of(count, seed), geometry(dictionary, seed=seed)
+    scores = [
+        *metrics.reconstruction(tally, bootstrap, on),
+        *metrics.sparsity(tally, bootstrap, on),
+        *metrics.coherence(shape, seed),
+        *_language(sae, model, _contexts(contexts, activations), tally, seed),
+    ]
+    if known is not None:
+        scores += planted.scores(known, seed, *oracle(known.truth, sample))
+    scores += probing(source, labels, seed) if labels else ()
+    return Evaluation(
+        _description(sae),
+        watch.provenance(command=command, seed=seed, **({} if model is None else model.identity())),
+        tally.rows,
+        count,
+        source.cluster,
+        tuple(scores),
+        _latents(tally, shape),
+        compare(sae, tally, sample, truth, seed) if baselines else (),
+        _pca(tally) if baselines else np.zeros(0),
+        None if known is None else planted.known(known),
+    )
+
+
+def _pass(source: Source, known: TruthTally | None, seed: int) -> tuple[Tally, Sample]:
+    sae = source.sae
+    tally, sample = Tally(sae.width, sae.d_out), Sample.of(SAMPLE, seed)
+    for batch in source.batches():
+        latents, out = rebuilt(sae, batch.x)
+        if not torch.isfinite(out.sum()):
+            raise UsageError(f"The autoencoder gives NaN or infinite values from row {batch.first} on.")
+        tally.add(batch, latents, out)
+        sample.add(batch.first, batch.x, batch.y)
+        if known is not None:
+            known.add(batch.first, (latents != 0).cpu().numpy())
+    return tally, sample
+
+
+def _truth_tally(truth: Truth, dictionary: np.ndarray) -> TruthTally:
+    if truth.directions.shape[1] != dictionary.shape[1]:
+        raise UsageError(
+            f"The known directions have {truth.directions.shape[1]} numbers each, the decoder's {dictionary.shape[1]}."
+        )
+    return TruthTally(truth, Match.of(truth.directions, dictionary))
+
+
+def _contexts(contexts: Any | None, activations: Any) -> Any | None:
+    if contexts is None and hasattr(activations, "contexts"):
+        return activations.contexts(0, 32)
+    return contexts
+
+
+def _language(sae: SAE, model: Model | None, contexts: Any | None, tally: Tally, seed: int) -> tuple[Score, ...]:
+    why = None
+    if model is None or contexts is None:
+        why = "it takes the model and contexts of token ids: evaluate(..., model=model, contexts=contexts)"
+    elif sae.variant == "crosscoder":
+        why = "a crosscoder reads several hooks at once, which a single splice cannot replace"
+    if why is not None or model is None:
+        return tuple(unavailable(name, language.GROUP, str(why)) for name in language.names())
+    found = language.losses(sae, model, contexts, torch.from_numpy(tally.mean))
+    return language.scores(found, seed)
+
+
+def _latents(tally: Tally, shape: Geometry) -> Latents:
+    fired = tally.fired.sum(0)
+    strength = tally.strength / np.maximum(fired, 1)
+    return Latents(fired / tally.rows, strength, shape.norm, shape.nearest, shape.cosine)
+
+
+def _pca(tally: Tally) -> np.ndarray:
+    values = tally.eigenvalues
+    if not len(values) or not values.sum():
+        return np.zeros(0)
+    return np.maximum(1 - np.cumsum(values) / values.sum(), 0)
+
+
+def _description(sae: SAE) -> dict[str, Any]:
+    """Plain values only: a result holds tuples, not lists."""
+    about = {name: getattr(sae, name) for name in ("architecture", "variant", "d_in", "d_out", "width")}
+    return about | {"settings": _plain(sae.settings), "metadata": _plain(sae.metadata)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

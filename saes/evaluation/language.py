@@ -1,0 +1,164 @@
+"""What the model loses when it runs on reconstructions: cross-entropy, loss recovered, divergence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.cache.config import EXCLUDED
+from interp.cache.contexts import kept
+from interp.errors import UsageError
+from saes.evaluation.rows import rebuilt
+from saes.evaluation.scores import Bootstrap, Score, unavailable
+from saes.evaluation.splice import Replace, spliced_logits
+
+if TYPE_CHECKING:
+    from interp.model import Model
+    from saes.autoencoder import SAE
+
+GROUP = "language model"
+RUNS = ("clean", "spliced", "zero", "mean")
+LOGITS = 2**25
+"""Logits held at once for each run."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Per context: predictions judged, Σ cross-entropy (nats) of each of `RUNS`, Σ KL(clean ‖ spliced)."""
+
+    count: Float[np.ndarray, " context"]
+    loss: Float[np.ndarray, "context run"]
+    divergence: Float[np.ndarray, " context"]
+
+
+@torch.no_grad()
+def losses(
+    sae: SAE, model: Model, contexts: Any, mean: Float[Tensor, " d"], *, exclude: tuple[str, ...] = EXCLUDED
+) -> Losses:
+    """The four runs over `contexts`: as it is, with reconstructions, with zeros, with `mean`.
+
+    Only positions that a harvest keeps are replaced: not position 0 (with `exclude` as it is by default) and no
+    padding. Only the predictions made there, of tokens that follow, are judged.
+
+    Raises `UsageError` for a hook that cannot be replaced or is not named in the autoencoder's metadata.
+    """
+    tokens, lengths = _tokens(contexts)
+    hooks = _hooks(sae)
+    size = max(1, LOGITS // (tokens.shape[1] * model.spec.d_vocab))
+    parts = []
+    for start in range(0, len(tokens), size):
+        ids, length = tokens[start : start + size], lengths[start : start + size]
+        mask = kept(length, ids.shape[1], exclude)
+        rows = slice(None, int(length.max()))
+        parts.append(_batch(sae, model, ids[:, rows], mask[:, rows], length, hooks, mean))
+    return Losses(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _batch(
+    sae: SAE, model: Model, ids: Tensor, mask: Tensor, length: Tensor, hooks: tuple[str, str], mean: Tensor
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts, losses and divergences of a few contexts."""
+    ids, (reads, writes) = ids.to(model.device), hooks
+    inputs = None if reads == writes else model.run_with_cache(ids, reads)[1][reads].flatten(2)
+
+    def with_sae(value: Tensor) -> Tensor:
+        return rebuilt(sae, value if inputs is None else inputs)[1]
+
+    replace: dict[str, Replace] = {
+        "spliced": with_sae,
+        "zero": torch.zeros_like,
+        "mean": lambda value: mean.to(value).expand_as(value),
+    }
+    judged = (mask & (torch.arange(ids.shape[1]) < length[:, None] - 1))[:, :-1].to(model.device)
+    clean = _log_probabilities(model(ids))
+    loss, divergence = [_cross_entropy(clean, ids, judged)], None
+    for name in RUNS[1:]:
+        found = _log_probabilities(spliced_logits(model, ids, writes, _where(mask.to(model.device), replace[name])))
+        loss.append(_cross_entropy(found, ids, judged))
+        if name == "spliced":
+            divergence = _sum(
+                torch.nn.functional.kl_div(found, clean, log_target=True, reduction="none").sum(2), judged
+            )
+    assert divergence is not None
+    return judged.sum(1).cpu().double().numpy(), np.stack(loss, 1), divergence
+
+
+def _where(mask: Bool[Tensor, "batch n_token"], replace: Replace) -> Replace:
+    return lambda value: torch.where(mask[..., None], replace(value).to(value), value)
+
+
+def _log_probabilities(logits: Tensor) -> Float[Tensor, "batch predicted d_vocab"]:
+    kept = logits[:, :-1]
+    return (kept if kept.dtype == torch.float64 else kept.float()).log_softmax(-1)
+
+
+def _cross_entropy(log_p: Tensor, ids: Int[Tensor, "batch n_token"], judged: Tensor) -> Float[np.ndarray, " batch"]:
+    return _sum(-log_p.gather(2, ids[:, 1:, None])[..., 0], judged)
+
+
+def _sum(value: Tensor, judged: Tensor) -> Float[np.ndarray, " batch"]:
+    return (value * judged).sum(1, dtype=torch.float64).cpu().numpy()
+
+
+def scores(found: Losses, seed: int, excluded: tuple[str, ...] = EXCLUDED) -> tuple[Score, ...]:
+    """Losses in nats a token, the fraction recovered (ablated − spliced) / (ablated − clean), and the divergence."""
+    bootstrap = Bootstrap.of(len(found.count), seed)
+    on = f"{int(found.count.sum()):,} predictions in {len(found.count):,} contexts"
+    if not found.count.sum():
+        return tuple(unavailable(name, GROUP, "no context has a prediction to judge") for name in names())
+    note = "position 0 is left as it is" if "first" in excluded else ""
+    means = [
+        Score(f"loss, {name}", GROUP, *bootstrap.ratio(found.loss[:, i], found.count), "nats", on, "lower", note)
+        for i, name in enumerate(("original", "reconstruction", "zero ablation", "mean ablation"))
+    ]
+    recovered = [_recovered(found, name, bootstrap, on) for name in ("zero", "mean")]
+    divergence = bootstrap.ratio(found.divergence, found.count)
+    return (
+        *means,
+        *recovered,
+        Score("KL divergence", GROUP, *divergence, "nats", on, "lower", "KL(original ‖ spliced)"),
+    )
+
+
+def names() -> tuple[str, ...]:
+    """Of what `scores` gives."""
+    means = tuple(f"loss, {name}" for name in ("original", "reconstruction", "zero ablation", "mean ablation"))
+    return (*means, "loss recovered (zero)", "loss recovered (mean)", "KL divergence")
+
+
+def _recovered(found: Losses, ablation: str, bootstrap: Bootstrap, on: str) -> Score:
+    clean, spliced, ablated = found.loss[:, 0], found.loss[:, 1], found.loss[:, RUNS.index(ablation)]
+    name, harm = f"loss recovered ({ablation})", ablated - clean
+    per_token = harm.sum() / found.count.sum()
+    if per_token <= 1e-3:
+        why = f"{ablation} ablation raises the loss by {per_token:.1e} nats a token: there is nothing to recover"
+        return unavailable(name, GROUP, why)
+    value = bootstrap.ratio(ablated - spliced, harm)
+    return Score(name, GROUP, *value, "fraction", on, "higher", f"1 is the model's own loss, 0 {ablation} ablation")
+
+
+def _tokens(contexts: Any) -> tuple[Int[Tensor, "n_context n_token"], Int[Tensor, " n_context"]]:
+    """Ids and lengths of `Contexts`, or of a plain tensor of full contexts."""
+    if hasattr(contexts, "lengths"):
+        return contexts.tokens.long(), contexts.lengths.long()
+    tokens = torch.as_tensor(contexts)
+    if tokens.ndim != 2 or tokens.is_floating_point() or tokens.shape[1] < 2 or len(tokens) == 0:
+        raise UsageError(
+            f"Contexts are token ids (n_context, n_token) with two tokens or more, not {tuple(tokens.shape)}."
+        )
+    return tokens.long(), torch.full((len(tokens),), tokens.shape[1])
+
+
+def _hooks(sae: SAE) -> tuple[str, str]:
+    """(read, replaced)."""
+    reads = sae.metadata.get("hook_name")
+    writes = sae.metadata.get("hook_name_out") if sae.variant == "transcoder" else reads
+    if not reads or not writes:
+        missing = "hook_name" if not reads else "hook_name_out"
+        raise UsageError(f"The autoencoder's metadata do not say where it belongs: set sae.metadata[{missing!r}].")
+    return str(reads), str(writes)

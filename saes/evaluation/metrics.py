@@ -1,0 +1,91 @@
+"""From the sums of one pass to scores: reconstruction, sparsity, geometry."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from saes.evaluation.geometry import Geometry
+from saes.evaluation.result import DENSE
+from saes.evaluation.scores import Bootstrap, Score, jackknife, unavailable
+from saes.evaluation.tally import Tally
+
+RATIOS = (
+    # name, numerator, denominator, unit, better, what must be known to read it
+    ("cosine", "cosine", "directed", "cosine", "higher", "mean over rows of cos(x, x̂), the mean of x not subtracted"),
+    ("norm ratio", "ratio", "directed", "ratio", "", "mean over rows of |x̂|/|x|: below 1 is shrinkage"),
+    ("relative bias", "out", "dot", "ratio", "", "Σ|x̂|²/Σ x̂·x: 1 is unbiased, below 1 shrunk (arXiv 2404.16014)"),
+)
+
+
+def reconstruction(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[Score, ...]:
+    """Fraction of variance unexplained Σ|x − x̂|² / Σ|x − mean|², explained variance, cosine, shrinkage, bias."""
+    group, error, variance = "reconstruction", tally.column("error"), tally.variance
+    scores = []
+    if variance.sum() > 1e-12 * tally.column("square").sum() and variance.sum() > 0:
+        value, low, high = bootstrap.ratio(error, variance)
+        scores.append(Score("FVU", group, value, low, high, "fraction", judged_on, "lower"))
+        ends = (None, None) if low is None or high is None else (1 - high, 1 - low)
+        scores.append(Score("explained variance", group, 1 - value, *ends, "fraction", judged_on, "higher"))
+    else:
+        why = "every row is the same, so there is no variance to explain"
+        scores += [unavailable("FVU", group, why), unavailable("explained variance", group, why)]
+    for name, top, bottom, unit, better, why in RATIOS:
+        if not tally.column(bottom).sum():
+            scores.append(unavailable(name, group, "every reconstruction is zero, or every row is"))
+            continue
+        found = bootstrap.ratio(tally.column(top), tally.column(bottom))
+        scores.append(Score(name, group, *found, unit, judged_on, better, why))
+    return tuple(scores)
+
+
+def sparsity(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[Score, ...]:
+    """Latents on for a row; fractions of latents that never fire, and that fire on more than `DENSE` of the rows.
+
+    "Dead" is functional: not one of the rows judged on made it fire. The intervals of the two fractions are
+    jackknife ones over groups of contexts.
+    """
+    group, rows = "sparsity", tally.rows
+    l0 = bootstrap.ratio(tally.column("l0"), tally.column("rows"))
+    bound = f"on no row; with 95 % confidence such a latent fires on fewer than {3 / rows:.1e} of rows"
+    # The rule of three assumes independent rows, which neighbours are not: it is the best one can say of zero counts.
+    return (
+        Score("L0", group, *l0, "latents", judged_on),
+        _fraction("dead latents", tally, judged_on, bound, dense=False),
+        _fraction("dense latents", tally, judged_on, f"fire on more than {DENSE:.0%} of rows", dense=True),
+    )
+
+
+def _fraction(name: str, tally: Tally, judged_on: str, why: str, *, dense: bool) -> Score:
+    used = np.flatnonzero(tally.part_rows)
+    fired, rows = tally.fired.sum(0), tally.rows
+
+    def fraction(fired: np.ndarray, rows: int) -> float:
+        return float((fired > DENSE * rows).mean() if dense else (fired == 0).mean())
+
+    value = fraction(fired, rows)
+    without = [fraction(fired - tally.fired[p], rows - tally.part_rows[p]) for p in used] if len(used) > 1 else []
+    return Score(name, "sparsity", value, *jackknife(value, np.array(without)), "fraction", judged_on, "lower", why)
+
+
+def coherence(found: Geometry, seed: int) -> tuple[Score, ...]:
+    """How near the nearest other decoder row is, on average and at most."""
+    cosine = np.abs(found.cosine)
+    if len(cosine) < 2:
+        return (unavailable("decoder coherence, mean", "geometry", "one latent has no other"),)
+    draws = cosine[np.random.default_rng(seed).integers(len(cosine), size=(200, len(cosine)))].mean(1)
+    low, high = np.percentile(draws, (2.5, 97.5))
+    on, chance = f"{len(cosine):,} latents", f"random directions: {found.chance:.3f}"
+    mean = Score(
+        "decoder coherence, mean",
+        "geometry",
+        float(cosine.mean()),
+        float(low),
+        float(high),
+        "cosine",
+        on,
+        "lower",
+        f"mean over latents of |cos| with the nearest other; {chance}",
+    )
+    return mean, Score(
+        "decoder coherence, largest", "geometry", float(cosine.max()), None, None, "cosine", on, "lower", chance
+    )

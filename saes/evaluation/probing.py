@@ -1,0 +1,185 @@
+"""k-sparse probing: how well a few latents tell a concept, beside what all of the activation tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from interp.errors import UsageError
+from saes.evaluation.rows import Source, rebuilt
+from saes.evaluation.scores import Bootstrap, Score, interval, unavailable
+
+GROUP = "k-sparse probing"
+KS = (1, 4, 16)
+ROWS = 20_000
+"""Rows used at most: the dense probe holds them in memory."""
+LEAST = 5
+"""Rows of either class that the training and the test rows must each have."""
+DRAWS = 200
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows by whole contexts: none is in both parts."""
+
+    train: Bool[np.ndarray, " n"]
+    cluster: Int[np.ndarray, " n"]
+
+    @classmethod
+    def of(cls, cluster: Int[np.ndarray, " n"], seed: int) -> Split:
+        """About 70 % of the contexts for training."""
+        names = np.unique(cluster)
+        chosen = np.random.default_rng(seed).permutation(names)[: round(0.7 * len(names))]
+        return cls(np.isin(cluster, chosen), cluster)
+
+
+@torch.no_grad()
+def probing(source: Source, labels: Mapping[str, Any], seed: int) -> tuple[Score, ...]:
+    """For every label the area under the ROC curve, on contexts not trained on.
+
+    Of probes on the k latents whose means differ most between the classes on the training rows (in standard
+    deviations; Gurnee et al. 2023, arXiv 2305.01610), of the same with the training labels shuffled (chance, 0.5),
+    and of a dense probe on the activation itself (the ceiling). All are logistic regressions.
+    """
+    if not source.again:
+        why = "the activations can be read only once: give a tensor, a store or a function that gives batches"
+        return tuple(unavailable(f"{name}, {k} latents", GROUP, why) for name in labels for k in KS)
+    dense, cluster = _dense(source)
+    wanted = {name: _label(name, value, len(dense)) for name, value in labels.items()}
+    split, draw = Split.of(cluster, seed), np.random.default_rng(seed)
+    shuffled = {name: draw.permutation(value) for name, value in wanted.items()}
+    usable = {name for name, value in wanted.items() if _enough(value, split)}
+    if not usable:
+        return tuple(_too_few(name) for name in wanted)
+    best = _best(source, split, [*(wanted[n] for n in wanted), *(shuffled[n] for n in wanted)])
+    columns = np.unique(np.concatenate(best))
+    values = _columns(source, columns, len(dense))
+    found = []
+    for index, (name, label) in enumerate(wanted.items()):
+        if name not in usable:
+            found.append(_too_few(name))
+            continue
+        chosen = [values[:, np.searchsorted(columns, one)] for one in (best[index], best[index + len(wanted)])]
+        found += _scores(name, label, shuffled[name], chosen, dense, split, seed=seed)
+    return tuple(found)
+
+
+def _scores(
+    name: str,
+    label: np.ndarray,
+    shuffled: np.ndarray,
+    chosen: list[np.ndarray],
+    dense: np.ndarray,
+    split: Split,
+    *,
+    seed: int,
+) -> list[Score]:
+    test = ~split.train
+    on = f"{int(test.sum()):,} rows in {len(np.unique(split.cluster[test]))} contexts held out"
+    found = []
+    for k in (k for k in KS if k <= chosen[0].shape[1]):
+        chance = _auc(chosen[1][:, :k], shuffled, label, split, seed)[0]
+        value = _auc(chosen[0][:, :k], label, label, split, seed)
+        note = f"with shuffled labels {chance:.3f}"
+        found.append(Score(f"{name}, {k} latents", GROUP, *value, "AUC", on, "higher", note))
+    ceiling = _auc(dense, label, label, split, seed)
+    return [*found, Score(f"{name}, whole activation", GROUP, *ceiling, "AUC", on, "higher", "the ceiling")]
+
+
+def _auc(
+    x: Float[np.ndarray, "n k"], fit: np.ndarray, label: np.ndarray, split: Split, seed: int
+) -> tuple[float, float | None, float | None]:
+    """Trained on `fit`, judged on `label` of the held-out rows; the interval draws whole contexts."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x[split.train], fit[split.train])
+    test = ~split.train
+    score, true = model.decision_function(x[test]), label[test]
+    members = np.unique(split.cluster[test], return_inverse=True)[1].ravel()
+    value = float(area(score, true, np.ones((1, len(true))))[0])
+    if members.max() == 0:
+        return value, None, None
+    draws = area(score, true, Bootstrap.of(int(members.max()) + 1, seed).weights[:DRAWS, members])
+    return value, *interval(draws[~np.isnan(draws)])
+
+
+def area(
+    score: Float[np.ndarray, " n"], true: Bool[np.ndarray, " n"], weights: Float[np.ndarray, "draw n"]
+) -> Float[np.ndarray, " draw"]:
+    """Area under the ROC curve for several weightings of the rows; ties count half, NaN where a class has no weight.
+
+    The weighted fraction of (positive, negative) pairs whose positive has the larger score.
+    """
+    order = np.argsort(score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
+    positive, negative = (np.add.reduceat(weights[:, order] * side[order], starts, axis=1) for side in (true, ~true))
+    below = np.cumsum(negative, 1) - negative / 2
+    with np.errstate(invalid="ignore"):
+        return (positive * below).sum(1) / (positive.sum(1) * negative.sum(1))
+
+
+def _best(source: Source, split: Split, labels: list[np.ndarray]) -> list[Int[np.ndarray, " k"]]:
+    """For each labelling the latents with the largest |difference of class means| / standard deviation."""
+    width = source.sae.width
+    sums, square, count = np.zeros((len(labels), width)), np.zeros(width), 0
+    whole = np.zeros(width)
+    for first, latents in _latents(source, len(split.train)):
+        train = split.train[first : first + len(latents)]
+        f = latents[torch.from_numpy(train)].double()
+        whole += f.sum(0).numpy()
+        square += f.square().sum(0).numpy()
+        for index, label in enumerate(labels):
+            sums[index] += f[torch.from_numpy(label[first : first + len(latents)][train])].sum(0).numpy()
+        count += int(train.sum())
+    deviation = np.sqrt(np.maximum(square / count - (whole / count) ** 2, 0))
+    positives = np.array([label[split.train].sum() for label in labels], dtype=float)[:, None]
+    difference = sums / np.maximum(positives, 1) - (whole - sums) / np.maximum(count - positives, 1)
+    score = np.abs(difference) / np.where(deviation > 0, deviation, np.inf)
+    return list(np.argsort(-score, axis=1, kind="stable")[:, : max(KS)])
+
+
+def _columns(source: Source, columns: Int[np.ndarray, " c"], rows: int) -> Float[np.ndarray, "n c"]:
+    return np.concatenate([f[:, torch.from_numpy(columns)].numpy() for _, f in _latents(source, rows)])
+
+
+def _latents(source: Source, rows: int) -> Any:
+    """(number of the first row, latents) of the first `rows` rows."""
+    for batch in source.batches():
+        count = min(len(batch.x), rows - batch.first)
+        if count <= 0:
+            return
+        yield batch.first, rebuilt(source.sae, batch.x[:count])[0].cpu()
+
+
+def _dense(source: Source) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+    rows, clusters = [], []
+    for batch in source.batches():
+        rows.append(batch.x[: ROWS - batch.first].flatten(1).float())
+        clusters.append(batch.cluster[: ROWS - batch.first])
+        if batch.first + len(batch.x) >= ROWS:
+            break
+    return torch.cat(rows).numpy(), np.concatenate(clusters)
+
+
+def _label(name: str, value: Any, rows: int) -> Bool[np.ndarray, " n"]:
+    value = np.asarray(value)
+    if value.ndim != 1 or len(value) < rows or not np.isin(value, (0, 1)).all():
+        raise UsageError(f'The label "{name}" must be true or false for each of the {rows:,} rows, not {value.shape}.')
+    return value[:rows].astype(bool)
+
+
+def _enough(label: np.ndarray, split: Split) -> bool:
+    parts = (label[split.train], label[~split.train])
+    return all(LEAST <= part.sum() <= len(part) - LEAST for part in parts)
+
+
+def _too_few(name: str) -> Score:
+    why = f"the training or the test contexts have fewer than {LEAST} rows of one class"
+    return unavailable(f"{name}, {KS[0]} latents", GROUP, why)

@@ -1,0 +1,127 @@
+"""Everything that one pass over the activations adds up, per context, in memory that does not grow with the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saes.evaluation.rows import CLUSTERS, Rows
+
+PARTS = 32
+"""Groups of contexts for which firings are counted apart, to see how far the dead and the dense depend on the rows."""
+COVARIANCE = 4096
+"""Longest rows whose covariance is kept (for PCA)."""
+SUMS = ("rows", "directed", "error", "l0", "cosine", "ratio", "dot", "out", "square")
+
+
+@dataclass
+class Tally:
+    """Sums of one pass. Moments are taken about the first batch's mean, so that no digits are lost to a large mean.
+
+    Attributes:
+        width: latents.
+        size: numbers of one row of the output.
+        sums: (cluster, name): rows, rows that are not zero and, summed over them, squared error, latents on, cosine,
+            |x̂|/|x|, x̂·x, |x̂|² and |x − centre|².
+        vectors: (cluster, size): Σ (x − centre).
+        fired: (part, width): rows each latent fires on.
+        strength: (width,): the sum of its values there.
+        part_rows: rows of each part.
+        covariance: (size, size): Σ (x − centre)(x − centre)ᵀ, None for very long rows.
+    """
+
+    width: int
+    size: int
+    sums: np.ndarray = field(init=False)
+    vectors: np.ndarray = field(init=False)
+    fired: np.ndarray = field(init=False)
+    strength: np.ndarray = field(init=False)
+    part_rows: np.ndarray = field(init=False)
+    covariance: np.ndarray | None = field(init=False)
+    centre: Tensor | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.sums = np.zeros((CLUSTERS, len(SUMS)))
+        self.vectors = np.zeros((CLUSTERS, self.size))
+        self.fired = np.zeros((PARTS, self.width), dtype=np.int64)
+        self.strength = np.zeros(self.width)
+        self.part_rows = np.zeros(PARTS, dtype=np.int64)
+        self.covariance = np.zeros((self.size, self.size)) if self.size <= COVARIANCE else None
+
+    def add(self, rows: Rows, latents: Float[Tensor, "n width"], rebuilt: Float[Tensor, n * d_out]) -> None:
+        """One batch."""
+        y = rows.y.flatten(1).double()
+        out = rebuilt.flatten(1).to("cpu", torch.float64)
+        if self.centre is None:
+            self.centre = y.mean(0)
+        on, shifted = latents != 0, y - self.centre
+        length, dot = y.norm(dim=1), (y * out).sum(1)
+        directed = length > 0
+        columns = (
+            torch.ones(len(y), dtype=torch.float64),
+            directed.double(),
+            (y - out).square().sum(1),
+            on.sum(1).double().cpu(),
+            dot / (length * out.norm(dim=1)).clamp_min(1e-30),
+            directed * out.norm(dim=1) / length.clamp_min(1e-30),
+            dot,
+            out.square().sum(1),
+            shifted.square().sum(1),
+        )
+        cluster = torch.from_numpy(rows.cluster)
+        torch.from_numpy(self.sums).index_add_(0, cluster, torch.stack(columns, 1))
+        torch.from_numpy(self.vectors).index_add_(0, cluster, shifted)
+        self._count(on.cpu(), rows.cluster % PARTS)
+        self.strength += latents.sum(0, dtype=torch.float64).cpu().numpy()
+        if self.covariance is not None:
+            self.covariance += (shifted.T @ shifted).numpy()
+
+    def _count(self, on: Tensor, part: np.ndarray) -> None:
+        for index in np.unique(part):
+            inside = torch.from_numpy(part == index)
+            self.fired[index] += on[inside].sum(0).numpy()
+            self.part_rows[index] += int(inside.sum())
+
+    def column(self, name: str) -> Float[np.ndarray, " cluster"]:
+        """One of `SUMS`, of the clusters that have rows."""
+        return self.sums[self.used, SUMS.index(name)]
+
+    @property
+    def used(self) -> np.ndarray:
+        """The clusters that have rows."""
+        return np.flatnonzero(self.sums[:, 0])
+
+    @property
+    def rows(self) -> int:
+        """Rows in all."""
+        return int(self.sums[:, 0].sum())
+
+    @property
+    def shift(self) -> Float[np.ndarray, " size"]:
+        """The mean row minus the centre."""
+        return self.vectors.sum(0) / self.rows
+
+    @property
+    def mean(self) -> Float[np.ndarray, " size"]:
+        """The mean row."""
+        assert self.centre is not None
+        return self.centre.numpy() + self.shift
+
+    @property
+    def variance(self) -> Float[np.ndarray, " cluster"]:
+        """Σ |x − mean|² of each cluster's rows: |x − c|² − 2 (x − c)·s + |s|² with s the shift of the mean."""
+        s, used = self.shift, self.used
+        found = self.column("square") - 2 * self.vectors[used] @ s + self.column("rows") * (s @ s)
+        return np.maximum(found, 0)
+
+    @property
+    def eigenvalues(self) -> Float[np.ndarray, " size"]:
+        """Of the covariance times the number of rows, largest first; empty if it was not kept."""
+        if self.covariance is None:
+            return np.zeros(0)
+        s = self.shift
+        return np.maximum(np.linalg.eigvalsh(self.covariance - self.rows * np.outer(s, s))[::-1], 0)
