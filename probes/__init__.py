@@ -16,10 +16,17 @@ if TYPE_CHECKING:
     from probes import batched
     from probes.activations import Activations
     from probes.collecting import collect
+    from probes.estimators.attention import AttentionPooled
+    from probes.estimators.ccs import CCS
+    from probes.estimators.crc import CRC
     from probes.estimators.lda import LDA
     from probes.estimators.logistic import LogisticRegression
     from probes.estimators.massmean import MassMean
     from probes.estimators.ridge import Ridge
+    from probes.estimators.saplma import SAPLMA
+    from probes.estimators.saving import load
+    from probes.estimators.ttpd import TTPD
+    from probes.intervening import Intervention, Question, as_target, intervene
     from probes.statements import Statements, join, paired, read_statements
 
 __all__ = [
@@ -29,10 +36,20 @@ __all__ = [
     "paired",
     "Activations",
     "collect",
+    "intervene",
+    "Intervention",
+    "Question",
+    "as_target",
     "LogisticRegression",
     "MassMean",
     "LDA",
     "Ridge",
+    "CCS",
+    "CRC",
+    "TTPD",
+    "SAPLMA",
+    "AttentionPooled",
+    "load",
     "batched",
 ]
 
@@ -43,10 +60,20 @@ _MODULES = {
     "paired": "probes.statements",
     "Activations": "probes.activations",
     "collect": "probes.collecting",
+    "intervene": "probes.intervening",
+    "Intervention": "probes.intervening",
+    "Question": "probes.intervening",
+    "as_target": "probes.intervening",
     "LogisticRegression": "probes.estimators.logistic",
     "MassMean": "probes.estimators.massmean",
     "LDA": "probes.estimators.lda",
     "Ridge": "probes.estimators.ridge",
+    "CCS": "probes.estimators.ccs",
+    "CRC": "probes.estimators.crc",
+    "TTPD": "probes.estimators.ttpd",
+    "SAPLMA": "probes.estimators.saplma",
+    "AttentionPooled": "probes.estimators.attention",
+    "load": "probes.estimators.saving",
 }
 
 

@@ -1,0 +1,225 @@
+"""What intervening found. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.provenance import Provenance
+from interp.report import Figure, Shown, Table
+from interp.results import Result
+
+MODES = ("add", "remove")
+N_BOOT = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention(Shown, Result):
+    """The model's answers while a direction, and beside it random ones of the same length, are added or removed.
+
+    Attributes:
+        direction: its name.
+        mode: "add" or "remove"; see `probes.intervene`.
+        layers: where it was changed.
+        positions: at which tokens, counted from the end of the statement, or "all".
+        strengths: ascending, 0 among them.
+        steps: (layer,) the length of strength 1.
+        prompt: the question, few-shot examples included.
+        answers: what stands for true and for false.
+        read: "total" or "first"; see `Question`.
+        data: name of the statements.
+        labels: (n,) 1 for true.
+        entities: (n,) the first entity of each row: what is resampled for intervals.
+        log_probabilities: (direction, strength, n, answer) in nats; direction 0 is the one given, the rest are random.
+        provenance: of the run.
+    """
+
+    direction: str
+    mode: str
+    layers: tuple[int, ...]
+    positions: tuple[str, ...]
+    strengths: tuple[float, ...]
+    steps: np.ndarray
+    prompt: str
+    answers: tuple[str, str]
+    read: str
+    data: str
+    labels: np.ndarray
+    entities: tuple[str, ...]
+    log_probabilities: np.ndarray
+    provenance: Provenance
+
+    @property
+    def n_random(self) -> int:
+        """Random directions."""
+        return len(self.log_probabilities) - 1
+
+    @property
+    def difference(self) -> Float[np.ndarray, "direction strength n"]:
+        """P(answer for true) − P(answer for false)."""
+        p = np.exp(self.log_probabilities)
+        return p[..., 0] - p[..., 1]
+
+    @property
+    def mass(self) -> Float[np.ndarray, "direction strength n"]:
+        """P(answer for true) + P(answer for false): how much of what the model might say is either."""
+        return np.exp(self.log_probabilities).sum(-1)
+
+    @property
+    def denominator(self) -> tuple[float, float, float]:
+        """PD₊ − PD₋ of the unchanged model, with its 95 % interval: how far apart it holds true and false statements.
+
+        PD is the mean of `difference`, over true (+) or false (−) statements.
+        """
+        clean = self.difference[0, self._clean]
+        low, high = self._interval(lambda rows: _gap(clean[rows], self.labels[rows]))
+        return _gap(clean, self.labels), low, high
+
+    @property
+    def refusal(self) -> str:
+        """Why no normalised effect is given; empty where one is."""
+        value, low, high = self.denominator
+        if low > 0:
+            return ""
+        return (
+            f"The unchanged model's answers hardly tell true from false statements: PD₊ − PD₋ = {value:+.3f}, 95 % "
+            f"interval [{low:+.3f}, {high:+.3f}]. It is not above its noise, so no effect is normalised by it."
+        )
+
+    def effects(self, label: int) -> Float[np.ndarray, "direction strength"]:
+        """PD* − PD of the statements with this label: what the change does to the mean answer."""
+        rows = self.difference[..., self.labels == label].mean(-1)
+        return rows - rows[:, [self._clean]]
+
+    def normalised(self, label: int) -> Float[np.ndarray, "direction strength"] | None:
+        """Normalised indirect effect, or None where `refusal` says why.
+
+        False statements (label 0): (PD*₋ − PD₋) / (PD₊ − PD₋), 1 where they are answered as true ones are. True
+        statements: (PD₊ − PD*₊) / (PD₊ − PD₋). Marks & Tegmark 2023, arXiv 2310.06824.
+        """
+        if self.refusal:
+            return None
+        return self.effects(label) * (1 if label == 0 else -1) / self.denominator[0]
+
+    def share_beyond(self, label: int, strength: float) -> float:
+        """Share of directions, random ones and the given one, whose effect is at least as far in its direction."""
+        effects = self.effects(label)[:, self.strengths.index(strength)]
+        sign = np.sign(effects[0])
+        return float((effects * sign >= effects[0] * sign).mean())
+
+    def sentences(self) -> tuple[str, ...]:
+        """What was found, with its denominator and its control."""
+        value, low, high = self.denominator
+        said = [
+            f"Unchanged, the model's answer difference P({self.answers[0].strip()}) − P({self.answers[1].strip()}) is "
+            f"{value:+.3f} higher for true than for false statements (95 % interval [{low:+.3f}, {high:+.3f}]); "
+            f"the two answers hold {self.mass[0, self._clean].mean():.0%} of the probability."
+        ]
+        said += [self.refusal] if self.refusal else []
+        for label, strength in self._extremes():
+            said.append(self._sentence(label, strength))
+        return tuple(said)
+
+    def table(self) -> Table:
+        """Each strength: the mean answer to true and false statements, the effect, and the random directions' range."""
+        columns = ("strength", "statements", "PD", "effect", "random low", "random high", "p", "NIE", "mass")
+        rows = []
+        for i, strength in enumerate(self.strengths):
+            for label, word in ((1, "true"), (0, "false")):
+                mine = self.labels == label
+                effects, nie = self.effects(label)[:, i], self.normalised(label)
+                low, high = np.percentile(effects[1:], [2.5, 97.5])
+                rows.append(
+                    (
+                        strength,
+                        word,
+                        float(self.difference[0, i, mine].mean()),
+                        float(effects[0]),
+                        float(low),
+                        float(high),
+                        None if strength == 0 else self.share_beyond(label, strength),
+                        None if nie is None or strength == 0 else float(nie[0, i]),
+                        float(self.mass[0, i, mine].mean()),
+                    )
+                )
+        signed = dict.fromkeys(("PD", "effect", "random low", "random high", "NIE"), "+.3f")
+        return Table(columns, tuple(rows), self._caption(), signed | {"strength": "+g", "p": ".3f", "mass": ".2f"})
+
+    def figure(self) -> Figure:
+        """The effect on true and false statements against the strength, with the range of random directions."""
+        from interp.report.figures import lines
+
+        series, bands = {}, {}
+        for label, word in ((1, "true statements"), (0, "false statements")):
+            effects = self.effects(label)
+            series[word] = effects[0]
+            low, high = np.percentile(effects[1:], [2.5, 97.5], axis=0)
+            series[f"random, {word}"] = effects[1:].mean(0)
+            bands[f"random, {word}"] = (low, high)
+        last = {word: float(series[word][-1]) for word in ("true statements", "false statements")}
+        return lines(
+            "intervention",
+            list(self.strengths),
+            series,
+            caption=self._caption(),
+            alt="Change of the answer difference against strength; at the largest strength "
+            + " and ".join(f"{value:+.3f} for {word}" for word, value in last.items())
+            + ".",
+            axes=("strength", "change of P(true) − P(false)"),
+            bands=bands,
+        )
+
+    @property
+    def _clean(self) -> int:
+        return self.strengths.index(0.0)
+
+    def _caption(self) -> str:
+        layers = ", ".join(map(str, self.layers))
+        done = "added to" if self.mode == "add" else "removed from"
+        return (
+            f"{self.direction} {done} the residual stream of {self.data} at layers {layers}, statement tokens "
+            f"{', '.join(self.positions)}. PD: mean of P({self.answers[0].strip()}) − P({self.answers[1].strip()}), "
+            f"{'whole answers' if self.read == 'total' else 'first differing token'}; effect: its change; random: 95 % "
+            f"of {self.n_random} directions of the same length; p: share of directions with an effect as large; NIE: "
+            "effect over PD₊ − PD₋, empty where that is within noise of 0."
+        )
+
+    def _extremes(self) -> list[tuple[int, float]]:
+        """The label and strength of each claim: towards true for false statements, towards false for true ones."""
+        if self.mode == "remove":
+            return [(label, self.strengths[-1]) for label in (0, 1) if self.strengths[-1] > 0]
+        found = [(0, self.strengths[-1])] if self.strengths[-1] > 0 else []
+        return found + ([(1, self.strengths[0])] if self.strengths[0] < 0 else [])
+
+    def _sentence(self, label: int, strength: float) -> str:
+        at, nie = self.strengths.index(strength), self.normalised(label)
+        effects = self.effects(label)[:, at]
+        low, high = np.percentile(effects[1:], [2.5, 97.5])
+        beyond = self.share_beyond(label, strength)
+        outside = "more than" if not low <= effects[0] <= high else "within what"
+        verdict = f"{outside} 95 % of {self.n_random} random directions of the same length do"
+        normal = "" if nie is None else f", {nie[0, at]:+.2f} of that difference"
+        return (
+            f"Strength {strength:+g} moves the mean answer to {'true' if label else 'false'} statements by "
+            f"{effects[0]:+.3f}{normal}: {verdict} ([{low:+.3f}, {high:+.3f}]; p = {beyond:.3f})."
+        )
+
+    def _interval(self, statistic: Callable[[np.ndarray], float]) -> tuple[float, float]:
+        """95 % percentile interval, whole entities resampled."""
+        rng = np.random.default_rng(0)
+        names, owner = np.unique(self.entities, return_inverse=True)
+        rows_of = [np.flatnonzero(owner == i) for i in range(len(names))]
+        drawn = []
+        for _ in range(N_BOOT):
+            rows = np.concatenate([rows_of[i] for i in rng.integers(len(names), size=len(names))])
+            if 0 < self.labels[rows].sum() < len(rows):
+                drawn.append(statistic(rows))
+        low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (-np.inf, np.inf)
+        return float(low), float(high)
+
+
+def _gap(values: np.ndarray, labels: np.ndarray) -> float:
+    return float(values[labels == 1].mean() - values[labels == 0].mean())

@@ -1,0 +1,250 @@
+"""Add a direction to the residual stream of statements, or take it out, and read what the model then answers.
+
+The rest of the network runs as it would: norms, attention patterns and gates react. Every run starts from the kept
+residual stream at the first layer that is changed, as in `interp.patching`, so that blocks before it run once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import InterpError, UsageError
+from interp.model import trace
+from interp.model.capture import bridge_is_hooked
+from interp.provenance import Stopwatch
+from probes.intervening.prompts import Prompts, prompts_of
+from probes.intervening.question import Question
+from probes.intervening.results import MODES, Intervention
+from probes.statements import Statements
+
+if TYPE_CHECKING:
+    from interp.model import Model
+
+Progress = Callable[[int, int, str], None]
+"""Called with (directions done, directions in all, what is being done)."""
+
+
+@torch.no_grad()
+def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
+    model: Model,
+    direction: Any,
+    data: Statements,
+    *,
+    layers: int | Sequence[int],
+    positions: Sequence[int] | str = (-2, -1),
+    mode: str = "add",
+    strengths: Sequence[float] = (-1.0, 1.0),
+    step: float | None = None,
+    question: Question | None = None,
+    n_random: int = 20,
+    seed: int = 0,
+    prepend_bos: bool | None = None,
+    batch: int = 32,
+    progress: Progress | None = None,
+) -> Intervention:
+    """What the model answers about statements while a direction w is changed in its residual stream.
+
+    With ŵ = w / |w|, at each layer and position chosen, and for each strength s,
+
+        "add":     x ← x + s · step · ŵ
+        "remove":  x ← x − s · (x · ŵ − c) ŵ       c the mean of x · ŵ over these statements; s = 1 takes it out
+
+    and, beside it, the same for `n_random` directions drawn uniformly, with the same step. Strength 0 always runs.
+
+    Args:
+        model: in which the direction lives.
+        direction: a fitted linear probe, or a vector (d_model,) that points towards "true".
+        data: the statements asked about; both classes.
+        layers: 0 is the embedding, l the residual stream after block l, as in `collect`.
+        positions: tokens counted from the end of the statement (-1 is its last), or "all" of its tokens.
+        mode: "add" or "remove".
+        strengths: multiples of the step.
+        step: length of strength 1 in units of the residual stream. None: at each layer, the distance along ŵ between
+            the means of the true and the false statements, |(μ₊ − μ₋) · ŵ|, at these positions.
+        question: how the model is asked; see `Question`.
+        n_random: random directions.
+        seed: of the random directions.
+        prepend_bos: None keeps the tokenizer's habit.
+        batch: prompts a forward pass.
+        progress: told after every direction.
+
+    Raises:
+        UsageError: a direction of the wrong length or zero, a layer or position that does not exist, one class only.
+        InterpError: an answer whose probability is not a number.
+    """
+    watch = Stopwatch()
+    chosen = _layers(layers, model.spec.n_layer)
+    _check(model, data, mode, n_random, strengths)
+    unit, name = _unit(direction, model)
+    question = question or Question()
+    prompts = prompts_of(model, data, question, positions, prepend_bos)
+    doses = tuple(sorted({0.0, *map(float, strengths)}))
+    runs = [_Run.of(model, prompts, rows, chosen) for rows in prompts.batches(batch)]
+    steps = _steps(runs, unit, data.labels, chosen) if step is None else dict.fromkeys(chosen, float(step))
+    directions = [unit, *_random(len(unit), n_random, seed)]
+    answers = []
+    for done, one in enumerate(directions, 1):
+        edit = _Edit(mode, one.to(model.device, model.dtype), steps, _means(runs, one, chosen))
+        clean = answers[0][doses.index(0.0)] if answers else None  # strength 0 is the same for every direction
+        answers.append(np.stack([_answers(runs, edit, dose, clean) for dose in doses]))
+        if progress is not None:
+            progress(done, len(directions), "changing directions")
+    return Intervention(
+        direction=name,
+        mode=mode,
+        layers=chosen,
+        positions=(positions,) if isinstance(positions, str) else tuple(map(str, positions)),
+        strengths=doses,
+        steps=np.array([steps[layer] for layer in chosen]),
+        prompt=question.ask("{statement}")[0],
+        answers=question.answers,
+        read=question.read,
+        data=data.name,
+        labels=data.labels,
+        entities=tuple(row[0] for row in data.groups),
+        log_probabilities=np.stack(answers),
+        provenance=watch.provenance(seed=seed, **model.identity()),
+    )
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """What is done at a layer and position: `unit` is of length 1, `means` the c of each layer."""
+
+    mode: str
+    unit: Float[Tensor, " d"]
+    steps: dict[int, float]
+    means: dict[int, float]
+
+    def __call__(self, x: Float[Tensor, "n d"], layer: int, strength: float) -> Float[Tensor, "n d"]:
+        if self.mode == "add":
+            return x + strength * self.steps[layer] * self.unit
+        return x - strength * ((x @ self.unit) - self.means[layer])[:, None] * self.unit
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A batch of prompts: its stream at the first layer that is changed, and what the clean run holds where it is."""
+
+    model: Model
+    prompts: Prompts
+    entered: Float[Tensor, "row n_token d"]
+    rows: Tensor
+    columns: Tensor
+    held: dict[int, Float[Tensor, "place d"]]
+
+    @classmethod
+    def of(cls, model: Model, prompts: Prompts, rows: slice, layers: tuple[int, ...]) -> _Run:
+        numbers = range(len(prompts.tokens))[rows]
+        width = max(int(prompts.ends[i]) for i in numbers) + max(map(len, prompts.reading.tails))
+        mine = replace(
+            prompts, tokens=prompts.tokens[rows, :width], places=prompts.places[rows], ends=prompts.ends[rows]
+        )
+        pairs = [(i, at) for i, places in enumerate(mine.places) for at in places]
+        row, column = torch.tensor(pairs, device=model.device).T
+        x, held, entered = trace.embed(model.weights, mine.tokens), {}, None
+        for layer in range(layers[-1] + 1):
+            x = x if layer == 0 else trace.run_block(model.weights, layer - 1, x, folded=False).resid_post
+            if layer in layers:
+                entered = x if entered is None else entered
+                held[layer] = x[row, column]
+        assert entered is not None
+        return cls(model, mine, entered, row, column, held)
+
+    def answers(self, edit: _Edit, strength: float) -> Float[Tensor, "statement answer"]:
+        """Log-probability of each answer, the edit done at every chosen layer."""
+        x, layers = self.entered, sorted(self.held)
+        for layer in range(layers[0], self.model.spec.n_layer + 1):
+            x = x if layer == layers[0] else trace.run_block(self.model.weights, layer - 1, x, folded=False).resid_post
+            if layer in self.held:
+                x = x.clone()
+                x[self.rows, self.columns] = edit(x[self.rows, self.columns], layer, strength)
+        return self._read(x)
+
+    def _read(self, x: Float[Tensor, "row n_token d"]) -> Float[Tensor, "statement answer"]:
+        how = self.prompts.reading
+        n_tail, columns = len(how.tails), []
+        for run, tokens in zip(how.run, how.tokens, strict=True):
+            rows = torch.arange(run, len(x), n_tail, device=x.device)
+            starts = self.prompts.ends[run::n_tail].to(x.device) - 1 + how.skipped
+            total = torch.zeros(len(rows), dtype=torch.float64, device=x.device)
+            for i, token in enumerate(tokens):
+                logits, _ = trace.unembed(self.model.weights, x[rows, starts + i][:, None], folded=False)
+                total += logits[:, 0].double().log_softmax(-1)[:, token]
+            columns.append(total)
+        return torch.stack(columns, dim=1)
+
+
+def _answers(runs: list[_Run], edit: _Edit, strength: float, clean: np.ndarray | None) -> np.ndarray:
+    if strength == 0 and clean is not None:
+        return clean
+    found = torch.cat([run.answers(edit, strength) for run in runs])
+    if not torch.isfinite(found).all():
+        raise InterpError(f"An answer's probability is not a number at strength {strength:g}: take smaller strengths.")
+    return found.cpu().numpy()
+
+
+def _means(runs: list[_Run], unit: Float[Tensor, " d"], layers: tuple[int, ...]) -> dict[int, float]:
+    return {layer: float(_projections(runs, unit, layer).mean()) for layer in layers}
+
+
+def _steps(
+    runs: list[_Run], unit: Float[Tensor, " d"], labels: np.ndarray, layers: tuple[int, ...]
+) -> dict[int, float]:
+    """The distance between the two classes' mean projections, at each layer."""
+    n_tail = len(runs[0].prompts.reading.tails)
+    places = [places for run in runs for places in run.prompts.places]
+    true = torch.from_numpy(np.repeat(np.repeat(labels, n_tail), [len(p) for p in places]) == 1)
+    found = {}
+    for layer in layers:
+        projections = _projections(runs, unit, layer)
+        found[layer] = abs(float(projections[true].mean() - projections[~true].mean()))
+    return found
+
+
+def _projections(runs: list[_Run], unit: Float[Tensor, " d"], layer: int) -> Float[Tensor, " place"]:
+    return torch.cat([run.held[layer].cpu().double() @ unit for run in runs])
+
+
+def _random(d: int, n: int, seed: int) -> list[Float[Tensor, " d"]]:
+    drawn = torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return list(drawn / drawn.norm(dim=1, keepdim=True))
+
+
+def _unit(direction: Any, model: Model) -> tuple[Float[Tensor, " d"], str]:
+    """(the direction in length 1, float64, its name)."""
+    name = type(direction).__name__ if hasattr(direction, "direction_") else "direction"
+    vector = torch.as_tensor(getattr(direction, "direction_", direction), dtype=torch.float64).cpu().flatten()
+    if vector.shape != (model.spec.d_model,):
+        raise UsageError(f"The direction has {len(vector)} numbers, but the residual stream {model.spec.d_model}.")
+    norm = float(vector.norm())
+    if not np.isfinite(norm) or norm == 0:
+        raise UsageError("The direction is zero or holds a NaN: it points nowhere.")
+    return vector / norm, name
+
+
+def _layers(layers: int | Sequence[int], n_layer: int) -> tuple[int, ...]:
+    chosen = (layers,) if isinstance(layers, int) else tuple(layers)
+    if not chosen or not all(isinstance(layer, int) and 0 <= layer <= n_layer for layer in chosen):
+        raise UsageError(f"layers={layers!r}: give one or several from 0 (the embedding) to {n_layer}.")
+    return tuple(sorted(set(chosen)))
+
+
+def _check(model: Model, data: Statements, mode: str, n_random: int, strengths: Sequence[float]) -> None:
+    if mode not in MODES:
+        raise UsageError(f'mode="{mode}" is unknown: choose "add" or "remove".')
+    if n_random < 1:
+        raise UsageError(f"n_random={n_random}: an effect means nothing without random directions beside it.")
+    if len(set(data.labels.tolist())) < 2:
+        raise UsageError(f"{data.name} holds one class only: the answers to true and false statements are compared.")
+    if not len(strengths) or not np.isfinite(np.asarray(strengths, float)).all():
+        raise UsageError(f"strengths={strengths!r}: give at least one finite number.")
+    if bridge_is_hooked(model):
+        raise UsageError("model.bridge has hooks, which an intervention would not see: remove them first.")
