@@ -28,8 +28,8 @@ NUMBERS = 2**24
 class Rows:
     """`x` is what the autoencoder reads, `y` what it should give (the same tensor but for a transcoder)."""
 
-    x: Float[Tensor, n * d_in]
-    y: Float[Tensor, n * d_out]
+    x: Float[Tensor, "n ..."]
+    y: Float[Tensor, "n ..."]
     first: int
     cluster: Int[np.ndarray, " n"]
 
@@ -128,7 +128,7 @@ def numbered(groups: Any | None) -> np.ndarray | None:
     return np.unique(np.asarray(groups), return_inverse=True)[1].ravel() % CLUSTERS
 
 
-def rebuilt(sae: SAE, x: Float[Tensor, n * d_in]) -> tuple[Float[Tensor, "n width"], Float[Tensor, n * d_out]]:
+def rebuilt(sae: SAE, x: Float[Tensor, "n ..."]) -> tuple[Float[Tensor, "n width"], Float[Tensor, "n ..."]]:
     """(latents, reconstruction) on the autoencoder's device and in its dtype, a skip path included."""
     x = x.to(sae.W_dec.device, sae.W_dec.dtype)
     latents = sae.encode(x)

@@ -52,7 +52,7 @@ class Tally:
         self.part_rows = np.zeros(PARTS, dtype=np.int64)
         self.covariance = np.zeros((self.size, self.size)) if self.size <= COVARIANCE else None
 
-    def add(self, rows: Rows, latents: Float[Tensor, "n width"], rebuilt: Float[Tensor, n * d_out]) -> None:
+    def add(self, rows: Rows, latents: Float[Tensor, "n width"], rebuilt: Float[Tensor, "n ..."]) -> None:
         """One batch."""
         y = rows.y.flatten(1).double()
         out = rebuilt.flatten(1).to("cpu", torch.float64)
