@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from interp.errors import UsageError
@@ -59,13 +59,11 @@ class Probe(Saved, ClassifierMixin, BaseEstimator):
     def _log_odds(self, X: Any) -> Float[np.ndarray, " n"]:
         return self.decision_function(X)
 
-    def _read(self, X: Any, y: Any = None) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
+    def _read(self, X: Any, y: Any) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
         """Activations in float64 and labels as 0 or 1; sets `classes_` and `n_features_in_`."""
+        if y is None:
+            raise UsageError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         try:
-            if y is None:
-                X = validate_data(self, as_array(X), dtype=np.float64)
-                self.classes_ = np.array([0, 1])
-                return X, np.zeros(0, dtype=np.int64)
             X, y = validate_data(self, as_array(X), as_array(y), dtype=np.float64)
         except ValueError as error:
             raise UsageError(one_sentence(error)) from error
@@ -75,7 +73,7 @@ class Probe(Saved, ClassifierMixin, BaseEstimator):
     def _check(self, X: Any) -> Float[np.ndarray, "n d"]:
         check_is_fitted(self)
         try:
-            return validate_data(self, as_array(X), dtype=np.float64, reset=False)
+            return cast(np.ndarray, validate_data(self, as_array(X), dtype=np.float64, reset=False))
         except ValueError as error:
             raise UsageError(one_sentence(error)) from error
 
@@ -99,34 +97,12 @@ class LinearProbe(Probe):
     bias_: float
     logit_scale_: float
 
-    @abstractmethod
-    def _solve(self, X: Float[Tensor, "layer n d"], y: Int[Tensor, " n"]) -> list[Solution]:
-        """The solution of every layer. The rows may be float32; the arithmetic is float64."""
-
-    def fit(self, X: Float[Tensor, "n d"] | Any, y: Any) -> Self:
-        """Fit on activations `X` (n, d) and labels `y` (0 = false, 1 = true; any two labels do, the greater is true).
-
-        Raises `UsageError` for activations that are not finite numbers of one width, and for labels of other than
-        two classes.
-        """
-        X, labels = self._read(X, y)
-        return self._take(self._solve(torch.from_numpy(X)[None], torch.from_numpy(labels))[0])
-
-    def fit_layers(self, X: Float[Tensor, "layer n d"] | Any, y: Any) -> list[Self]:
-        """One fitted copy a layer, equal to `fit` on each; the layers are solved together."""
-        stack = read_stack(X)
-        classes, labels = read_labels(as_array(y))
-        if len(labels) != stack.shape[1]:
-            raise UsageError(f"There are {stack.shape[1]} rows of activations but {len(labels)} labels.")
-        solutions = self._solve(stack, torch.from_numpy(labels))
-        return [clone(self)._prepare(classes, stack.shape[2])._take(solution) for solution in solutions]
-
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
         """`X @ direction_ + bias_` for activations (n, d): above 0 means true."""
         return self._check(X) @ self.direction_ + self.bias_
 
     def _log_odds(self, X: Any) -> Float[np.ndarray, " n"]:
-        return self.logit_scale_ * self.decision_function(X)
+        return self.decision_function(X) * self.logit_scale_
 
     def _prepare(self, classes: np.ndarray, width: int) -> Self:
         self.classes_, self.n_features_in_ = classes, width
@@ -141,12 +117,43 @@ class LinearProbe(Probe):
         return self
 
 
+class LabelProbe(LinearProbe):
+    """A linear probe fitted on activations and labels alone."""
+
+    @abstractmethod
+    def _solve(self, X: Float[Tensor, "layer n d"], y: Int[Tensor, " n"]) -> list[Solution]:
+        """The solution of every layer. The rows may be float32; the arithmetic is float64."""
+
+    def fit(self, X: Float[Tensor, "n d"] | Any, y: Any) -> Self:
+        """Fit on activations `X` (n, d) and labels `y` (0 = false, 1 = true; any two labels do, the greater is true).
+
+        Raises `UsageError` for activations that are not finite numbers of one width, and for labels of other than
+        two classes.
+        """
+        X, labels = self._read(X, y)
+        return self._take(self._solve(as_tensor(X)[None], as_tensor(labels))[0])
+
+    def fit_layers(self, X: Float[Tensor, "layer n d"] | Any, y: Any) -> list[Self]:
+        """One fitted copy a layer, equal to `fit` on each; the layers are solved together."""
+        stack = read_stack(X)
+        classes, labels = read_labels(as_array(y))
+        if len(labels) != stack.shape[1]:
+            raise UsageError(f"There are {stack.shape[1]} rows of activations but {len(labels)} labels.")
+        solutions = self._solve(stack, as_tensor(labels))
+        return [cast(Self, clone(self))._prepare(classes, stack.shape[2])._take(solution) for solution in solutions]
+
+
 def as_array(values: Any) -> Any:
     """A tensor as a numpy array (bfloat16, which numpy lacks, as float32); anything else as it is."""
     if not isinstance(values, Tensor):
         return values
     values = values.detach().cpu()
     return values.float().numpy() if values.dtype in (torch.bfloat16, torch.float16) else values.numpy()
+
+
+def as_tensor(values: np.ndarray) -> Tensor:
+    """The array as a tensor over the same memory; a read-only array is copied, which torch asks for."""
+    return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
 def read_labels(y: Any) -> tuple[np.ndarray, Int[np.ndarray, " n"]]:
@@ -182,7 +189,7 @@ def read_stack(X: Any) -> Float[Tensor, "layer n d"]:
 
 def read_rows(values: Any, n: int, name: str) -> np.ndarray:
     """One entry a row of X; raises `UsageError` if there are more or fewer."""
-    found = check_array(as_array(values), ensure_2d=False, dtype=None)
+    found = np.asarray(as_array(values))
     if found.shape != (n,):
         raise UsageError(f"{name} must have one entry a row: {n} entries, not an array of shape {found.shape}.")
     return found
@@ -190,4 +197,7 @@ def read_rows(values: Any, n: int, name: str) -> np.ndarray:
 
 def one_sentence(error: Exception) -> str:
     """The first line of scikit-learn's message; the rest is advice about estimators of another kind."""
-    return str(error).strip().splitlines()[0]
+    text = str(error).strip().splitlines()[0]
+    if "1D array" in text:
+        return "Expected 2D array, got 1D array instead. Reshape your data to (rows, width of the activations)."
+    return text

@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.batched.covariance import Shrinkage, solve_symmetric, within_covariance
-from probes.estimators.base import LinearProbe, Solution
+from probes.estimators.base import LabelProbe, Solution
 
 
-class LDA(LinearProbe):
+class LDA(LabelProbe):
     """Linear discriminant: `direction_ = S^-1 (mean(true) - mean(false))`, S the shrunk covariance within the classes.
 
     `bias_ = -direction_ · (mean(true) + mean(false)) / 2 + log(n_true / n_false)`. Equal to scikit-learn's

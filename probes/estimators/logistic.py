@@ -6,10 +6,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.batched.logistic import logistic_path
-from probes.estimators.base import LinearProbe, Solution
+from probes.estimators.base import LabelProbe, Solution
 
 
-class LogisticRegression(LinearProbe):
+class LogisticRegression(LabelProbe):
     """L2-regularised logistic regression on standardised activations, converged to rounding.
 
     Minimises `sum_i log(1 + exp(-(2 y_i - 1) s_i)) + |w|^2 / (2 C)` with `s = ((x - mean) / std) · w + b`, mean and

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from probes.batched.covariance import solve_symmetric, within_covariance
-from probes.estimators.base import LinearProbe, Solution
+from probes.estimators.base import LabelProbe, Solution
 
 
-class MassMean(LinearProbe):
+class MassMean(LabelProbe):
     """Difference of the class means, with the threshold midway between them (arXiv 2310.06824).
 
     `direction_ = mean(true) - mean(false)` and `bias_ = -direction_ · (mean(true) + mean(false)) / 2`. The published

@@ -6,11 +6,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.batched.ridge import ridge_path
-from probes.estimators.base import LinearProbe, Solution
+from probes.estimators.base import LabelProbe, Solution
 from probes.estimators.massmean import gaussian_scale
 
 
-class Ridge(LinearProbe):
+class Ridge(LabelProbe):
     """Least squares on labels of -1 and +1 with an L2 penalty; equal to scikit-learn's `RidgeClassifier(alpha)`.
 
     Minimises `sum_i (t_i - x_i · w - b)^2 + alpha |w|^2`, t = ±1, on raw activations. Adding noise of variance s to
