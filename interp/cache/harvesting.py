@@ -3,7 +3,8 @@
 The order of events for each shard: compute it, write it under another name, rename it, rewrite the manifest under
 another name, rename that. Killed between any two, the folder holds a store that is whole up to its manifest, and
 `resume=True` goes on from there. Batches never span shards and the manifest keeps the running statistics exactly, so
-on the same machine, with as many threads, the end is byte for byte that of a harvest that was never stopped.
+on the same machine, with as many threads, the end is byte for byte that of a harvest that was never stopped. Several
+processes (`group`) write one shard each at a time and leave the manifest to the first: the same bytes again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +40,24 @@ SPARE = 50_000_000
 """Bytes of disk left free beyond what the store takes: a machine with none left fails in stranger ways."""
 
 
+class Group(Protocol):
+    """Processes that harvest together into one folder that all of them see."""
+
+    @property
+    def rank(self) -> int:
+        """Of this process, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many they are."""
+        ...
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of every process, in the order of ranks."""
+        ...
+
+
 def harvest(
     model: Model,
     source: Any,
@@ -47,6 +66,7 @@ def harvest(
     *,
     resume: bool = False,
     progress: Progress | None = None,
+    group: Group | None = None,
 ) -> Store:
     """Write the activations of `config.hooks` over `source` into `folder` and return the opened store.
 
@@ -60,6 +80,7 @@ def harvest(
             through, the others are checked for their size, and those that are missing or damaged are made again. In a
             folder without a store it starts one.
         progress: told after every batch.
+        group: the processes that share the work, each with the same arguments; None for this one alone.
 
     Raises:
         UsageError: whatever `plan` refuses, too little free disk, a disk that fills up, a folder that holds a store
@@ -74,14 +95,25 @@ def harvest(
     todo = [i for i in range(manifest.n_shard) if not _is_done(target, manifest, i)]
     _check_disk(planned, target, todo)
     told = _Told(progress, sum(_tokens(planned.contexts, manifest, i) for i in todo))
+    size = 1 if group is None else group.size
     try:
-        manifest.save(target)
-        for index in todo:
-            manifest = _advance(model, planned, manifest, target, index, told)
+        if _writes(group):
+            manifest.save(target)
+        for at in range(0, len(todo), size):
+            manifest = _advance(model, planned, manifest, target, todo[at : at + size], told, group)
     except InterpError as error:
         whole = f"{len(manifest.shards)} of {manifest.n_shard} shards are whole"
         raise type(error)(f"{error} In {target}, {whole}; resume goes on from there.") from error
+    if group is not None:
+        group.gather(None)  # the first process has written the last manifest
     return Store.open(target)
+
+
+def _writes(group: Group | None) -> bool:
+    """Whether this process writes the manifest; none goes on before all have read the folder as it was."""
+    if group is not None:
+        group.gather(None)
+    return group is None or group.rank == 0
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:
@@ -136,16 +168,52 @@ def _check_disk(planned: Plan, folder: Path, todo: list[int]) -> None:
         )
 
 
-def _advance(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: int, told: _Told) -> Manifest:
-    """Make one shard. A new one is listed; one that is made again must be what the manifest says it was."""
+Made = tuple[Shard, dict[str, Statistics]] | InterpError | None
+"""What became of a shard: itself and the statistics of its rows, why there is none, or nothing asked."""
+
+
+def _advance(
+    model: Model,
+    planned: Plan,
+    manifest: Manifest,
+    folder: Path,
+    indices: list[int],
+    told: _Told,
+    group: Group | None,
+) -> Manifest:
+    """Make one shard in each process. A new one is listed; one that is made again must be what the manifest says."""
+    if group is None:
+        every: list[Made] = [_made(model, planned, manifest, folder, indices[0], told)]
+    else:
+        mine = indices[group.rank : group.rank + 1]
+        every = group.gather(_tried(model, planned, manifest, folder, mine[0], told) if mine else None)
+        told.add(sum(_tokens(planned.contexts, manifest, i) for i in indices if i not in mine))
+    for index, made in zip(indices, every, strict=False):
+        if isinstance(made, InterpError):
+            raise made
+        assert made is not None
+        shard, found = made
+        if index < len(manifest.shards):
+            _check_same(shard, manifest.shards[index])
+        else:
+            manifest = manifest.with_shard(shard, _merged(manifest.statistics, found))
+    if group is None or group.rank == 0:
+        manifest.save(folder)
+    return manifest
+
+
+def _tried(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: int, told: _Told) -> Made:
+    """A shard, or the error that all processes must hear of."""
+    try:
+        return _made(model, planned, manifest, folder, index, told)
+    except InterpError as error:
+        return error
+
+
+def _made(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: int, told: _Told) -> Made:
     tensors, found = _computed(model, planned, manifest, index, told)
     shard = shards.write(folder, index, tensors, rows=len(tensors[manifest.hooks[0].name]))
-    if index < len(manifest.shards):
-        _check_same(shard, manifest.shards[index])
-        return manifest
-    manifest = manifest.with_shard(shard, _merged(manifest.statistics, found))
-    manifest.save(folder)
-    return manifest
+    return shard, {name: moments.saved() for name, moments in found.items()}
 
 
 def _computed(
@@ -186,10 +254,10 @@ def _tokens(contexts: Contexts, manifest: Manifest, index: int) -> int:
     return int(contexts.lengths[start:stop].sum())
 
 
-def _merged(before: dict[str, Statistics], found: dict[str, Moments]) -> dict[str, Statistics]:
+def _merged(before: dict[str, Statistics], found: dict[str, Statistics]) -> dict[str, Statistics]:
     merged = dict(before)
-    for name, moments in found.items():
-        merged[name] = (Moments.read(before[name]).merge(moments) if name in before else moments).saved()
+    for name, one in found.items():
+        merged[name] = Moments.read(before[name]).merge(Moments.read(one)).saved() if name in before else one
     return merged
 
 
