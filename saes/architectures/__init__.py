@@ -1,0 +1,26 @@
+"""The six ways to decide which latents fire; one small file each."""
+
+from __future__ import annotations
+
+from saes.architectures.base import Architecture
+from saes.architectures.batchtopk import BatchTopK
+from saes.architectures.gated import Gated
+from saes.architectures.jumprelu import JumpReLU
+from saes.architectures.matryoshka import Matryoshka
+from saes.architectures.standard import Standard
+from saes.architectures.topk import TopK
+
+__all__ = ["Architecture", "architecture"]
+
+
+def architecture(name: str) -> Architecture:
+    """The architecture of that name (one of `saes.config.ARCHITECTURES`)."""
+    known: dict[str, type[Architecture]] = {
+        "standard": Standard,
+        "gated": Gated,
+        "topk": TopK,
+        "batchtopk": BatchTopK,
+        "jumprelu": JumpReLU,
+        "matryoshka": Matryoshka,
+    }
+    return known[name]()

@@ -1,0 +1,56 @@
+"""Gated (arXiv 2404.16014): one path decides which latents fire, another how strongly.
+
+π = x·encoder + b_gate,  m = exp(r_mag) x·encoder + b_mag,  f = [π > 0] relu(m)
+loss: |x̂(f) − y|² + λ Σ relu(π) + |x̂(relu(π)) − y|², the last with decoder and biases of the output held fixed
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saes.architectures.base import Architecture, Batch, Found, Weights
+
+
+class Gated(Architecture):
+    """See the module."""
+
+    latents = ("b_gate", "b_mag", "r_mag")
+    sparse = True
+
+    def activate(self, z: Tensor, sae: Weights, settings: dict[str, object]) -> Tensor:
+        """[z + b_gate > 0] relu(exp(r_mag) z + b_mag)."""
+        return torch.relu(z * sae["r_mag"].exp() + sae["b_mag"]) * (z + sae["b_gate"] > 0)
+
+    def start(self, quantile: Tensor) -> Weights:
+        """Both paths alike, firing on `start_density` of the inputs."""
+        return {"b_gate": -quantile, "b_mag": -quantile, "r_mag": torch.zeros_like(quantile)}
+
+    def step(self, batch: Batch) -> Found:
+        """Forward and backward pass."""
+        weights, decoder = batch.weights, batch.weights["decoder"]
+        support, z = batch.active(weights["b_gate"])
+        gate = torch.relu(z + support.of_latents(weights["b_gate"]))
+        scaled = z * support.of_latents(weights["r_mag"].exp())
+        f = torch.relu(scaled + support.of_latents(weights["b_mag"])) * (gate > 0)
+        residual = batch.reconstruct(support, f) - batch.y
+        by_gate = batch.reconstruct(support, gate) - batch.y
+        outer = residual * (2 * batch.unit)
+        d_f = support.at(outer, decoder)
+        d_mag = d_f * (f > 0)
+        d_gate = (support.at(by_gate * (2 * batch.unit), decoder) + batch.sparsity * batch.unit) * (gate > 0)
+        d_pre = d_gate + d_mag * support.of_latents(weights["r_mag"].exp())
+        gradients = batch.gradients(support, f, outer, d_pre)
+        gradients["b_gate"] = support.sum_inputs(d_gate)
+        gradients["b_mag"] = support.sum_inputs(d_mag)
+        gradients["r_mag"] = support.sum_inputs(d_mag * scaled)
+        return Found(
+            gradients,
+            parallel=support.sum_inputs(f * d_f),
+            fired=support.sum_inputs((f > 0).to(f.dtype)),
+            residual=residual,
+            losses={
+                "sparsity": batch.sparsity * batch.unit * gate.sum(),
+                "auxiliary": batch.unit * by_gate.square().sum(),
+            },
+        )

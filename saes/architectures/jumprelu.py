@@ -1,0 +1,87 @@
+"""JumpReLU (arXiv 2407.14435): a learned threshold per latent, and a penalty on the number of active latents.
+
+    f = pre [pre > θ],  pre = x·encoder + b_enc        loss: |x̂ − y|² + λ Σ_j [pre_j > θ_j] + dead-latent loss
+
+The step function has no useful derivative; its straight-through estimate in θ is −1/ε inside the window |pre − θ| < ε/2
+(and −θ/ε for f). Dead latents feel c Σ_j relu(θ_j − pre_j) |decoder_j| (Anthropic, January 2025), which draws their
+pre-activations up. As its gradient is the same for all inputs on which the latent is silent, it costs one row sum.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saes.architectures.base import Architecture, Batch, Found, Weights
+from saes.kernels.support import Support
+
+
+def jump(pre: Tensor, threshold: Tensor) -> Tensor:
+    """relu(pre) where pre exceeds the threshold."""
+    return torch.relu(pre) * (pre > threshold)
+
+
+class JumpReLU(Architecture):
+    """See the module."""
+
+    latents = ("b_enc", "threshold")
+    sparse = True
+
+    def activate(self, z: Tensor, sae: Weights, settings: dict[str, object]) -> Tensor:
+        """z + b_enc where it exceeds the threshold."""
+        return jump(z + sae["b_enc"], sae["threshold"])
+
+    def start(self, quantile: Tensor) -> Weights:
+        """Thresholds that `start_density` of the inputs exceed."""
+        return {"b_enc": torch.zeros_like(quantile), "threshold": quantile.clamp(min=0.0)}
+
+    def step(self, batch: Batch) -> Found:
+        """Forward and backward pass."""
+        weights, width = batch.weights, batch.config.bandwidth
+        threshold = weights["threshold"]
+        support, z = batch.active(weights["b_enc"] - threshold + width / 2)
+        pre, theta = z + support.of_latents(weights["b_enc"]), support.of_latents(threshold)
+        fires = pre > theta
+        f = torch.relu(pre) * fires
+        residual = batch.reconstruct(support, f) - batch.y
+        outer = residual * (2 * batch.unit)
+        d_f = support.at(outer, weights["decoder"])
+        window = ((pre - theta).abs() < width / 2).to(f.dtype)
+        penalty = batch.sparsity * batch.unit
+        d_pre = d_f * (f > 0)
+        pull = _pull(batch, support, pre, theta)
+        gradients = batch.gradients(support, f, outer, d_pre if pull is None else d_pre + pull[0])
+        gradients["b_enc"] = support.sum_inputs(d_pre)
+        gradients["threshold"] = -support.sum_inputs(window * (theta * d_f + penalty)) / width
+        fired = support.sum_inputs(fires.to(f.dtype))
+        losses = {"sparsity": penalty * fired.sum()}
+        if pull is not None:
+            losses["auxiliary"] = _apply(pull, batch, support, gradients)
+        return Found(gradients, support.sum_inputs(f * d_f), fired, residual, losses)
+
+
+def _pull(batch: Batch, support: Support, pre: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    """The dead-latent loss: (gradient in pre of the pairs that are not silent, weight a latent, which pairs).
+
+    The gradient is −weight where the latent is silent. It is written as −weight everywhere (`_apply`) plus weight at
+    the pairs where it is not silent, which all are in the support.
+    """
+    if batch.dead is None or batch.config.pre_act == 0:
+        return None
+    norms = torch.linalg.vector_norm(batch.weights["decoder"], dim=1)
+    weight = batch.config.pre_act * batch.unit * norms * batch.dead
+    loud = support.of_latents(weight) * (pre >= theta)
+    return loud, weight, loud * (pre - theta)
+
+
+def _apply(pull: tuple[Tensor, Tensor, Tensor], batch: Batch, support: Support, gradients: dict[str, Tensor]) -> Tensor:
+    """Add the dead-latent loss on all inputs to `gradients`; returns the loss."""
+    loud, weight, excess = pull
+    n, sum_x, weights = len(batch.x), batch.x.sum(0), batch.weights
+    net = support.sum_inputs(loud) - n * weight
+    rows = weight.nonzero().squeeze(1)
+    gradients["encoder"].index_add_(0, rows, -weight[rows, None] * sum_x)
+    gradients["b_enc"] += net
+    gradients["threshold"] -= net
+    silent = n * (weights["threshold"] - weights["b_enc"])[rows] - weights["encoder"][rows] @ sum_x
+    return (weight[rows] * silent).sum() + support.sum_inputs(excess).sum()

@@ -1,0 +1,51 @@
+"""Standard: ReLU and an L1 penalty weighted by decoder norms (Anthropic, April 2024 update; arXiv 2309.08600).
+
+    f = relu(x·encoder + b_enc)        loss: |x̂ − y|² + λ Σ_j f_j |decoder_j|
+
+The decoder is free; its norms are folded into the encoder at the end, which changes no reconstruction.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saes.architectures.base import Architecture, Batch, Found, Weights
+
+
+class Standard(Architecture):
+    """See the module."""
+
+    unit_decoder = False
+    sparse = True
+
+    def activate(self, z: Tensor, sae: Weights, settings: dict[str, object]) -> Tensor:
+        """relu(z + b_enc)."""
+        return torch.relu(z + sae["b_enc"])
+
+    def start(self, quantile: Tensor) -> Weights:
+        """Biases at which each latent fires on `start_density` of the inputs."""
+        return {"b_enc": -quantile}
+
+    def step(self, batch: Batch) -> Found:
+        """Forward and backward pass."""
+        weights = batch.weights
+        support, z = batch.active(weights["b_enc"])
+        f = torch.relu(z + support.of_latents(weights["b_enc"]))
+        residual = batch.reconstruct(support, f) - batch.y
+        outer = residual * (2 * batch.unit)
+        norms = torch.linalg.vector_norm(weights["decoder"], dim=1)
+        penalty = batch.sparsity * batch.unit
+        d_f = support.at(outer, weights["decoder"])
+        d_pre = (d_f + support.of_latents(norms * penalty)) * (f > 0)
+        gradients = batch.gradients(support, f, outer, d_pre)
+        total = support.sum_inputs(f)
+        gradients["decoder"].addcmul_(weights["decoder"], (penalty * total / norms).unsqueeze(1))
+        gradients["b_enc"] = support.sum_inputs(d_pre)
+        return Found(
+            gradients,
+            parallel=support.sum_inputs(f * d_f) + penalty * total * norms,
+            fired=support.sum_inputs((f > 0).to(f.dtype)),
+            residual=residual,
+            losses={"sparsity": penalty * (total * norms).sum()},
+        )

@@ -1,0 +1,54 @@
+"""TopK (arXiv 2406.04093): the k largest pre-activations of each input fire.
+
+f = relu(x·encoder + b_enc) at the k largest, 0 elsewhere;  loss: |x̂ − y|² + AuxK (`auxiliary`)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saes.architectures.auxiliary import revive
+from saes.architectures.base import Architecture, Batch, Found, Weights
+from saes.kernels.select import rows_of, topk_rows
+from saes.kernels.support import Sparse
+
+
+class TopK(Architecture):
+    """See the module."""
+
+    def activate(self, z: Tensor, sae: Weights, settings: dict[str, object]) -> Tensor:
+        """relu of the k largest of z + b_enc, times decoder norms if they count in the choice."""
+        pre = z + sae["b_enc"]
+        if settings.get("rescale_acts_by_decoder_norm"):
+            pre = pre * torch.linalg.vector_norm(sae["W_dec"], dim=1)
+        k = settings["k"]
+        assert isinstance(k, int)
+        values, indices = pre.topk(k, dim=-1, sorted=False)
+        return torch.zeros_like(pre).scatter_(-1, indices, torch.relu(values))
+
+    def choose(self, batch: Batch) -> Sparse:
+        """The pairs that may fire."""
+        pre = batch.pre(batch.weights["b_enc"])
+        return rows_of(topk_rows(pre, batch.config.k), pre.shape[1])
+
+    def step(self, batch: Batch) -> Found:
+        """Forward and backward pass."""
+        weights, support = batch.weights, self.choose(batch)
+        pre = support.at(batch.x, weights["encoder"]) + support.of_latents(weights["b_enc"])
+        f = torch.relu(pre)
+        residual = batch.reconstruct(support, f) - batch.y
+        outer = residual * (2 * batch.unit)
+        d_f = support.at(outer, weights["decoder"])
+        d_pre = d_f * (f > 0)
+        gradients = batch.gradients(support, f, outer, d_pre)
+        gradients["b_enc"] = support.sum_inputs(d_pre)
+        found = Found(
+            gradients,
+            parallel=support.sum_inputs(f * d_f),
+            fired=support.sum_inputs((f > 0).to(f.dtype)),
+            residual=residual,
+            losses={},
+        )
+        revive(batch, found)
+        return found

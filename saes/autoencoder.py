@@ -1,0 +1,174 @@
+"""A sparse autoencoder as it is used: final weights, encode, decode."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from interp.errors import UsageError, nearest
+from saes.architectures import architecture as _architecture
+from saes.config import ARCHITECTURES, VARIANTS
+
+SETTINGS = ("k", "apply_b_dec_to_input", "rescale_acts_by_decoder_norm", "groups", "layers")
+"""What inference may need beside the tensors."""
+
+
+class SAE(nn.Module):
+    """f = activate((x − b_dec) W_enc + b_enc), x̂ = f W_dec + b_dec (+ x W_skipᵀ). Made by `build`, `train` or `load`.
+
+    Attributes:
+        architecture: standard, gated, topk, batchtopk, jumprelu or matryoshka.
+        variant: autoencoder, transcoder (W_dec writes another space) or crosscoder (inputs are (..., layer, d)).
+        settings: what inference needs beside the tensors:
+            k: of topk.
+            apply_b_dec_to_input: b_dec is subtracted from the input.
+            rescale_acts_by_decoder_norm: topk chooses by activation times decoder norm.
+            groups: widths of the nested prefixes of a matryoshka.
+            layers: number of layers of a crosscoder; d_in = d_out = layers · d.
+        metadata: where it comes from: model_name, hook_name, ... and the training configuration.
+        history: training metrics by name, an array each; empty if loaded.
+        W_enc, W_dec, b_dec: (d_in, width), (width, d_out), (d_out). What the architecture adds is a parameter too:
+            b_enc, and threshold; or b_gate, b_mag, r_mag: (width). W_skip (d_out, d_in).
+    """
+
+    W_enc: nn.Parameter
+    W_dec: nn.Parameter
+    b_dec: nn.Parameter
+
+    def __init__(
+        self,
+        architecture: str,
+        variant: str,
+        tensors: dict[str, Tensor],
+        settings: dict[str, Any],
+        metadata: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.architecture, self.variant = architecture, variant
+        self.settings, self.metadata = settings, metadata
+        self.history: dict[str, np.ndarray] = {}
+        self._rule = _architecture(architecture)
+        for name, tensor in tensors.items():
+            self.register_parameter(name, nn.Parameter(tensor.detach(), requires_grad=False))
+        self.d_in, self.width = self.W_enc.shape
+        self.d_out = self.W_dec.shape[1]
+
+    def encode(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... width"]:
+        """The code of x; a crosscoder takes (..., layer, d)."""
+        flat = self._flat(x)
+        if self.settings["apply_b_dec_to_input"]:
+            flat = flat - self.b_dec
+        return self._rule.activate(flat @ self.W_enc, dict(self.named_parameters()), self.settings)
+
+    def encode_sparse(
+        self, x: Float[Tensor, "n d_in"]
+    ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]] | Float[Tensor, "n width"]:
+        """The code without its zeros: (values, latents) for topk, else a matrix in compressed rows.
+
+        Where fewer than k latents of a row are above zero, values of 0 fill it.
+        """
+        code = self.encode(x)
+        if code.ndim != 2:
+            raise UsageError(f"encode_sparse takes a matrix of inputs, not the shape {tuple(x.shape)}: flatten it.")
+        if self.architecture != "topk":
+            return code.to_sparse_csr()
+        values, latents = code.topk(self.settings["k"], dim=1)
+        return values, latents
+
+    def decode(self, code: Float[Tensor, "... width"]) -> Float[Tensor, "... d_out"]:
+        """The reconstruction of a code, without a transcoder's skip path; a crosscoder gives (..., layer, d)."""
+        if code.shape[-1] != self.width:
+            raise UsageError(f"A code of shape {tuple(code.shape)} does not fit {self.width} latents.")
+        if self.settings.get("rescale_acts_by_decoder_norm"):
+            code = code / torch.linalg.vector_norm(self.W_dec, dim=1)
+        out = code @ self.W_dec + self.b_dec
+        layers = self.settings.get("layers")
+        return out.unflatten(-1, (layers, -1)) if layers else out
+
+    def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
+        """decode(encode(x)), with a transcoder's skip path."""
+        out = self.decode(self.encode(x))
+        return out + x @ self.W_skip.T if "W_skip" in self._parameters else out
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the folder that SAELens and `saes.load` read, and return it."""
+        from saes.interop import saelens
+
+        return saelens.write(self, folder)
+
+    def _flat(self, x: Tensor) -> Tensor:
+        layers = self.settings.get("layers")
+        wanted = (layers, self.d_in // layers) if layers else (self.d_in,)
+        if tuple(x.shape[-len(wanted) :]) != wanted:
+            shape = ", ".join(["...", *map(str, wanted)])
+            raise UsageError(f"Inputs of shape {tuple(x.shape)} do not fit this {self.variant}: expected ({shape}).")
+        return x.flatten(-2) if layers else x
+
+
+def build(
+    architecture: str,
+    variant: str,
+    tensors: dict[str, Tensor],
+    settings: dict[str, Any],
+    metadata: dict[str, Any] | None = None,
+) -> SAE:
+    """An SAE of these weights, after checking names and shapes.
+
+    Raises:
+        UsageError: an unknown architecture, variant or setting; a missing, unknown or misshapen tensor.
+    """
+    for what, value, known in (("architecture", architecture, ARCHITECTURES), ("variant", variant, VARIANTS)):
+        if value not in known:
+            hint = nearest(value, known)
+            raise UsageError(f'{what} "{value}" is not known{hint}: choose one of {", ".join(known)}.')
+    settings = _checked(architecture, variant, settings)
+    _check_tensors(architecture, variant, tensors)
+    width = tensors["W_enc"].shape[1]
+    if architecture == "topk" and not 1 <= settings["k"] <= width:
+        raise UsageError(f"k={settings['k']} must be from 1 to the width of {width} latents.")
+    if variant == "crosscoder" and tensors["W_enc"].shape[0] % settings["layers"]:
+        raise UsageError(f"d_in={tensors['W_enc'].shape[0]} is not a multiple of the {settings['layers']} layers.")
+    return SAE(architecture, variant, tensors, settings, dict(metadata or {}))
+
+
+def _checked(architecture: str, variant: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with their defaults; `UsageError` for one that is unknown or missing."""
+    for name in settings:
+        if name not in SETTINGS:
+            raise UsageError(f'setting "{name}" is not known{nearest(name, SETTINGS)}.')
+    needed = [name for name, needs in (("k", architecture == "topk"), ("layers", variant == "crosscoder")) if needs]
+    for name in needed:
+        if name not in settings:
+            raise UsageError(f'A {architecture} {variant} needs the setting "{name}".')
+    given = {"apply_b_dec_to_input": variant != "transcoder", **settings}
+    if given["apply_b_dec_to_input"] and variant == "transcoder":
+        raise UsageError("apply_b_dec_to_input is for inputs and outputs in one space, not for a transcoder.")
+    return given
+
+
+def _check_tensors(architecture: str, variant: str, tensors: dict[str, Tensor]) -> None:
+    """`UsageError` unless names and shapes are those of the architecture."""
+    latents = _architecture(architecture).latents
+    needed = ("W_enc", "W_dec", "b_dec", *latents)
+    known = (*needed, "W_skip") if variant == "transcoder" else needed
+    missing = [name for name in needed if name not in tensors]
+    unknown = [name for name in tensors if name not in known]
+    if missing or unknown:
+        found = ", ".join(tensors)
+        raise UsageError(f"A {architecture} {variant} has the tensors {', '.join(known)}; given were {found}.")
+    if tensors["W_enc"].ndim != 2 or tensors["W_dec"].ndim != 2:
+        raise UsageError("W_enc must be (d_in, width) and W_dec (width, d_out).")
+    (d_in, width), d_out = tensors["W_enc"].shape, tensors["W_dec"].shape[1]
+    wanted = {"W_dec": (width, d_out), "b_dec": (d_out,), "W_skip": (d_out, d_in)} | {n: (width,) for n in latents}
+    for name, tensor in tensors.items():
+        shape = wanted.get(name, tuple(tensor.shape))
+        if tuple(tensor.shape) != shape:
+            raise UsageError(f"{name} is {tuple(tensor.shape)}; beside W_enc {(d_in, width)} it must be {shape}.")
+    if variant != "transcoder" and d_in != d_out:
+        raise UsageError(f"An {variant} reads and writes one space, but d_in={d_in} and d_out={d_out}.")

@@ -1,0 +1,127 @@
+"""What is trained and how. Plain values: no torch. The keys of a configuration file are these field names."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from interp.errors import UsageError, nearest
+
+ARCHITECTURES = ("standard", "gated", "topk", "batchtopk", "jumprelu", "matryoshka")
+VARIANTS = ("autoencoder", "transcoder", "crosscoder")
+CHOICES = {
+    "architecture": ARCHITECTURES,
+    "variant": VARIANTS,
+    "bias": ("geometric_median", "mean", "zero"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+SPARSITY = {"standard": 2.0, "gated": 2.0, "jumprelu": 1.0}
+"""Default weight of the sparsity loss, per active latent, for inputs of mean norm sqrt(d); tune it for the L0 wanted."""
+FRACTIONS = ("lr_warmup", "lr_decay", "sparsity_warmup", "average", "start_density")
+WHOLE = ("width", "k", "steps", "batch_size", "seed", "dead_after", "auxiliary_k")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A training run.
+
+    Attributes:
+        architecture: standard (ReLU, L1), gated, topk, batchtopk, jumprelu or matryoshka (nested, over batchtopk).
+        width: number of latents.
+        k: latents active per input, for topk; on average over a batch for batchtopk and matryoshka.
+        steps: batches trained on.
+        batch_size: activations a batch.
+        lr: peak learning rate of Adam (betas 0.9 and 0.999).
+        seed: of the initial weights and of the order of the data.
+        variant: autoencoder (x to x), transcoder (x to y) or crosscoder (several layers at once).
+        skip: transcoder only: add a linear path W_skip x from input to output.
+        groups: matryoshka only: widths of the nested prefixes, rising; the last is `width`. Empty: width/16, /4, /1.
+        sparsity: weight of the sparsity loss of standard, gated (per unit of activation) and jumprelu (per active
+            latent), for activations of mean norm sqrt(d). None: see `SPARSITY`.
+        sparsity_warmup: fraction of the steps over which `sparsity` rises from 0.
+        bandwidth: jumprelu only: width of the window of the straight-through estimator, in normalised activations.
+        pre_act: jumprelu only: weight of the pre-activation loss that revives dead latents.
+        start_density: standard, gated and jumprelu: fraction of inputs that each latent fires on at the start (set by
+            its bias); sparse from the start is both quicker and closer to the end.
+        auxiliary: weight of the loss by which dead latents reconstruct the residual (AuxK; topk, batchtopk,
+            matryoshka). 0 turns it off.
+        auxiliary_k: dead latents used per input in that loss. None: d_in / 2.
+        dead_after: a latent that has not fired for this many steps is dead.
+        normalise: train on activations scaled to mean norm sqrt(d); the scale is folded into the final weights.
+        bias: where the decoder bias starts: geometric_median or mean of the data, or zero (which kills features when
+            the data has an offset).
+        clip: largest norm of the whole gradient. 0 turns clipping off.
+        lr_warmup: fraction of the steps over which the learning rate rises from 0.
+        lr_decay: fraction of the steps, at the end, over which it falls linearly to 0.
+        average: decay per step of a running average of the weights, which then are the final ones. 0: no average.
+        precision: bfloat16 finds the active latents with a bfloat16 product; their values are float32 all the same.
+            auto: bfloat16 where the processor has it.
+    """
+
+    architecture: str = "topk"
+    width: int = 4608
+    k: int = 32
+    steps: int = 1000
+    batch_size: int = 2048
+    lr: float = 3e-4
+    seed: int = 0
+    variant: str = "autoencoder"
+    skip: bool = False
+    groups: tuple[int, ...] = ()
+    sparsity: float | None = None
+    sparsity_warmup: float = 0.1
+    bandwidth: float = 0.1
+    pre_act: float = 3e-6
+    start_density: float = 0.02
+    auxiliary: float = 1 / 32
+    auxiliary_k: int | None = None
+    dead_after: int = 200
+    normalise: bool = True
+    bias: str = "geometric_median"
+    clip: float = 1.0
+    lr_warmup: float = 0.05
+    lr_decay: float = 0.2
+    average: float = 0.0
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            value = getattr(self, name)
+            if value not in known:
+                hint = nearest(str(value), known)
+                raise UsageError(f'{name} "{value}" is not known{hint}: choose one of {", ".join(known)}.')
+        for field in fields(self):
+            self._check_number(field.name, getattr(self, field.name))
+        if self.k > self.width:
+            raise UsageError(f"k={self.k} is larger than the width of {self.width} latents: make k smaller.")
+        if self.skip and self.variant != "transcoder":
+            raise UsageError(f'skip=True is for variant="transcoder", not "{self.variant}".')
+        object.__setattr__(self, "groups", self._nested())
+        if self.sparsity is None:
+            object.__setattr__(self, "sparsity", SPARSITY.get(self.architecture, 0.0))
+
+    def _check_number(self, name: str, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return
+        if not math.isfinite(value) or value < 0:
+            raise UsageError(f"{name}={value} must be a finite number that is not negative.")
+        if name in WHOLE and (not isinstance(value, int) or (value < 1 and name != "seed")):
+            raise UsageError(f"{name}={value} must be a whole number of at least 1.")
+        if name in FRACTIONS and value > 1 or name in ("average", "start_density") and value == 1:
+            raise UsageError(f"{name}={value} is a fraction: give a number from 0 to 1.")
+        if name in ("lr", "bandwidth", "start_density") and value == 0:
+            raise UsageError(f"{name}={value} must be above zero.")
+
+    def _nested(self) -> tuple[int, ...]:
+        """The widths of the prefixes; empty unless this is a matryoshka."""
+        if self.architecture != "matryoshka":
+            if self.groups:
+                raise UsageError(f'groups is for architecture="matryoshka", not "{self.architecture}".')
+            return ()
+        groups = tuple(self.groups) or tuple(sorted({max(self.width // 16, 1), max(self.width // 4, 1), self.width}))
+        rising = all(isinstance(w, int) for w in groups) and all(
+            a < b for a, b in zip((0, *groups), groups, strict=False)
+        )
+        if not rising or groups[-1] != self.width:
+            raise UsageError(f"groups={groups} must rise from at least 1 to the width of {self.width}.")
+        return groups

@@ -1,0 +1,75 @@
+"""From training weights to final ones: scaling and centre folded in, so that the SAE takes activations as they are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from saes.architectures.base import Weights
+from saes.training.initial import Scaling
+
+
+def fold(weights: Weights, scaling: Scaling, *, shared_bias: bool, unit: bool) -> Weights:
+    """The tensors of an SAE whose reconstruction of x is that of training, in the units of the data.
+
+    Training computes pre = (x s_in − c)·encoder + b and y s_out = f decoder + b_dec. All codes are divided by one
+    number, the mean output scale, so that decoder rows keep their lengths where all dimensions are scaled alike:
+    every architecture commutes with one positive factor on its code.
+
+    Args:
+        weights: of training.
+        scaling: of training.
+        shared_bias: the SAE subtracts b_dec from its input.
+        unit: scale every latent to a decoder row of length 1; not for topk, which compares latents.
+    """
+    common = (
+        scaling.scale_out.log().mean().exp()
+        if (scaling.scale_out != scaling.scale_out[0]).any()
+        else scaling.scale_out[0]
+    )
+    encoder, decoder = weights["encoder"], weights["decoder"]
+    tensors: Weights = {
+        "b_dec": weights["b_dec"] / scaling.scale_out,
+        "W_dec": decoder * (common / scaling.scale_out),
+        "W_enc": encoder * (scaling.scale_in / common),
+    }
+    shift = -encoder @ scaling.centre
+    if shared_bias:
+        shift = encoder @ (tensors["b_dec"] * scaling.scale_in - scaling.centre)
+    for name in weights.keys() - {"encoder", "decoder", "b_dec", "W_skip"}:
+        tensors[name] = weights[name].clone() if name == "r_mag" else weights[name] / common
+    for name in ("b_enc", "b_gate", "b_mag"):
+        if name in tensors:
+            gain = weights["r_mag"].exp() if name == "b_mag" else 1.0
+            tensors[name] += shift * gain / common
+    if "W_skip" in weights:
+        tensors["W_skip"] = weights["W_skip"] * scaling.scale_in / scaling.scale_out[:, None]
+        tensors["b_dec"] -= weights["W_skip"] @ scaling.centre / scaling.scale_out
+    if unit:
+        _unit_decoder(tensors)
+    tensors["W_enc"] = tensors["W_enc"].T.contiguous()
+    return tensors
+
+
+def _unit_decoder(tensors: Weights) -> None:
+    """Move the length of each decoder row into its latent; a row of zeros is left."""
+    norm = torch.linalg.vector_norm(tensors["W_dec"], dim=1)
+    norm = torch.where(norm > 0, norm, torch.ones_like(norm))
+    tensors["W_dec"] /= norm[:, None]
+    tensors["W_enc"] *= norm[:, None]
+    for name in ("b_enc", "b_gate", "b_mag", "threshold"):
+        if name in tensors:
+            tensors[name] = tensors[name] * norm
+
+
+def threshold_for(pre: list[Tensor], k: int) -> Tensor:
+    """The value that k of a row's entries exceed on average: above it lie k n of the n rows' values.
+
+    Args:
+        pre: (n, m) pieces, each with the largest values of its rows.
+        k: mean number of values above.
+    """
+    values = torch.cat([part.reshape(-1) for part in pre])
+    wanted = k * sum(len(part) for part in pre)
+    best = values.topk(min(wanted + 1, len(values))).values
+    return best[-2:].mean().clamp(min=0.0)

@@ -1,0 +1,113 @@
+"""What training starts from: the scale and centre of the data, and the first weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UsageError
+from saes.architectures import Architecture
+from saes.architectures.base import Weights
+from saes.config import Config
+from saes.training.data import Pair
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Training sees x · scale_in − centre and y · scale_out.
+
+    Attributes:
+        scale_in: (d_in) sqrt(d) / mean norm, one value a layer.
+        scale_out: (d_out) likewise.
+        centre: (d_in) in scaled units.
+        variance: of the scaled targets, the mean of |y − mean|²: the denominator of the FVU.
+    """
+
+    scale_in: Float[Tensor, " d_in"]
+    scale_out: Float[Tensor, " d_out"]
+    centre: Float[Tensor, " d_in"]
+    variance: Float[Tensor, ""]
+
+    def apply(self, pair: Pair) -> Pair:
+        """Batches as training sees them, in float32."""
+        x, y = pair
+        scale = self.scale_in
+        inputs = torch.addcmul(-self.centre, x.to(scale), scale)
+        return inputs, y.to(scale) * self.scale_out
+
+
+def measure(config: Config, sample: list[Pair], layers: int, device: torch.device) -> tuple[Scaling, Tensor]:
+    """The scaling, and the decoder bias to start from (in scaled units), of the first batches.
+
+    Raises:
+        UsageError: NaN, infinite or constant activations.
+    """
+    x, y = (torch.cat([pair[i] for pair in sample]).to(device, torch.float32) for i in (0, 1))
+    for name, part in (("inputs", x), ("outputs", y)):
+        check_finite(part, name, 0)
+        if not (part - part[0]).any():
+            raise UsageError(f"All {name} are the same vector: there is nothing to learn from them.")
+    scale_in, scale_out = (_scale(config, part, layers) for part in (x, y))
+    x, y = x * scale_in, y * scale_out
+    variance = (y - y.mean(0)).square().sum(1).mean()
+    return Scaling(scale_in, scale_out, _middle(config.bias, x), variance), _middle(config.bias, y)
+
+
+def check_finite(part: Tensor, name: str, step: int) -> None:
+    """`UsageError` if a batch holds NaN or infinite values. One pass: a sum of finite float32 values is finite here."""
+    if not torch.isfinite(part.sum(dtype=torch.float32)):
+        bad = (~torch.isfinite(part)).any(1).nonzero().squeeze(1)
+        shown = ", ".join(map(str, bad[:3].tolist()))
+        raise UsageError(
+            f"The {name} of batch {step} hold NaN or infinite values in {len(bad)} of {len(part)} rows (row {shown}"
+            f"{', ...' if len(bad) > 3 else ''} of the batch): remove these rows or harvest them again."
+        )
+
+
+def first_weights(config: Config, rule: Architecture, scaling: Scaling, bias: Tensor, sample: list[Pair]) -> Weights:
+    """Random unit decoder rows, the encoder equal to them, and the architecture's own parameters.
+
+    Drawn on the CPU from `config.seed`, the same on every device. A transcoder's encoder is drawn on its own.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    device, d_in, d_out = bias.device, len(scaling.scale_in), len(bias)
+    decoder = _unit_rows(config.width, d_out, generator).to(device)
+    encoder = (
+        _unit_rows(config.width, d_in, generator).to(device) if config.variant == "transcoder" else decoder.clone()
+    )
+    x = scaling.apply((sample[0][0].to(device), sample[0][1].to(device)))[0]
+    rank = max(round(config.start_density * len(x)), 1)
+    quantile = torch.cat([(part @ x.T).topk(rank, dim=1).values[:, -1] for part in encoder.split(1024)])
+    weights = {"encoder": encoder, "decoder": decoder, "b_dec": bias.clone(), **rule.start(quantile)}
+    if config.skip:
+        weights["W_skip"] = torch.zeros(d_out, d_in, device=device)
+    return weights
+
+
+def _unit_rows(count: int, d: int, generator: torch.Generator) -> Float[Tensor, "count d"]:
+    rows = torch.randn(count, d, generator=generator)
+    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+
+
+def _scale(config: Config, x: Tensor, layers: int) -> Float[Tensor, " d"]:
+    """sqrt(d) / mean norm of each layer, repeated over its dimensions; 1 if not asked for."""
+    if not config.normalise:
+        return torch.ones_like(x[0])
+    parts = x.unflatten(1, (layers, -1))
+    norms = torch.linalg.vector_norm(parts, dim=2).mean(0).clamp(min=torch.finfo(x.dtype).tiny)
+    return (math.sqrt(parts.shape[2]) / norms).repeat_interleave(parts.shape[2])
+
+
+def _middle(how: str, x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
+    """The mean, the geometric median (Weiszfeld's iteration, from the mean), or zero."""
+    if how == "zero":
+        return torch.zeros_like(x[0])
+    middle = x.mean(0)
+    for _ in range(20 if how == "geometric_median" else 0):
+        weight = 1 / torch.linalg.vector_norm(x - middle, dim=1).clamp(min=1e-6)
+        middle = weight @ x / weight.sum()
+    return middle

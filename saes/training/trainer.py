@@ -1,0 +1,272 @@
+"""The training loop, one for every architecture.
+
+    trainer = Trainer(config, activations)
+    while trainer.step_number < config.steps:
+        trainer.step()
+    sae = trainer.finish()
+
+A step: a batch, scaled; the architecture's forward and backward pass; the part of the decoder gradient that would only
+change lengths is taken out; clipping; one fused pass of Adam; decoder rows back to length 1.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interp.errors import UsageError
+from saes.architectures import architecture
+from saes.architectures.base import Batch, Found, Memory, Weights
+from saes.autoencoder import SAE, build
+from saes.config import Config
+from saes.kernels.encode import Scratch, half_is_quicker
+from saes.training import schedule
+from saes.training.data import Activations, Source, open_source
+from saes.training.fold import fold, threshold_for
+from saes.training.initial import Scaling, check_finite, first_weights, measure
+
+METRICS = ("step", "loss", "fvu", "l0", "dead", "lr", "sparsity", "norm", "seconds")
+"""Of a step: its number from 1, the loss, the fraction of variance unexplained, active latents an input, dead latents,
+learning rate, weight of the sparsity loss, gradient norm before clipping, seconds of training so far."""
+EPSILON = 1e-10
+"""Adam's: rare latents have gradients of 1e-8 when the loss is of order one."""
+
+
+class Group(Protocol):
+    """Processes that train one SAE together, each on its part of every batch."""
+
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its mean over the processes."""
+        ...
+
+
+class Trainer:
+    """A run in progress. Everything it knows is in `state()`: a run that goes on from there ends bit for bit the same.
+
+    Attributes:
+        config: of the run.
+        weights: by name, in the layout of training (see `saes.architectures.base`).
+        step_number: batches trained on.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        source: Activations,
+        *,
+        device: str | torch.device = "cpu",
+        metadata: dict[str, Any] | None = None,
+        group: Group | None = None,
+    ) -> None:
+        self.config, self.device, self.group = config, torch.device(device), group
+        self._metadata = dict(metadata or {})
+        self._rule = architecture(config.architecture)
+        self._half = half_is_quicker(config.precision, self.device)
+        self._source: Source = open_source(config, source)
+        sample = self._source.recent(0)
+        self._scaling, bias = measure(config, sample, self._source.layers, self.device)
+        self.weights: Weights = first_weights(config, self._rule, self._scaling, bias, sample)
+        self._average = {name: weight.clone() for name, weight in self.weights.items()} if config.average else None
+        self._adam = torch.optim.Adam(list(self.weights.values()), lr=config.lr, eps=EPSILON, fused=True)
+        self._silent = torch.zeros(config.width, dtype=torch.long, device=self.device)
+        self._memory, self._scratch = Memory(), Scratch()
+        self.step_number, self._seconds = 0, 0.0
+        self._history: list[list[float]] = []
+        self._batches = None
+
+    def step(self) -> dict[str, float]:
+        """Train on one batch and return its metrics (`METRICS`).
+
+        Raises:
+            UsageError: NaN or infinite activations, or an iterable that ended; no weight has changed then.
+        """
+        begun = time.perf_counter()
+        batch = self._next()
+        found = self._rule.step(batch)
+        if self.group is not None:
+            self.group.average([*found.gradients.values(), found.parallel, found.fired])
+        norm = self._update(found)
+        self._silent += 1
+        self._silent[found.fired > 0] = 0
+        active = float(found.fired.sum()) / len(batch.x)
+        self._memory.density = active / self.config.width
+        self.step_number += 1
+        self._seconds += time.perf_counter() - begun
+        squares = found.residual.square().sum()
+        loss = squares * batch.unit + sum(found.losses.values())
+        fvu = squares / len(batch.x) / self._scaling.variance
+        dead = (self._silent >= self.config.dead_after).sum()
+        row = [float(v) for v in (loss, fvu, active, dead)]
+        row = [self.step_number, *row, self._adam.param_groups[0]["lr"], batch.sparsity, float(norm), self._seconds]
+        self._history.append(row)
+        return dict(zip(METRICS, row, strict=True))
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """(tensors, plain values): all it takes to go on exactly from here."""
+        tensors = {f"weights.{name}": weight for name, weight in self.weights.items()}
+        for name, weight in self.weights.items():
+            moments = self._adam.state.get(weight, {})
+            tensors |= {f"adam.{name}.{kind}": moments[kind] for kind in ("exp_avg", "exp_avg_sq") if kind in moments}
+        tensors |= {f"average.{name}": weight for name, weight in (self._average or {}).items()}
+        tensors |= {f"scaling.{name}": value for name, value in vars(self._scaling).items()}
+        tensors["silent"] = self._silent
+        tensors["history"] = torch.tensor(self._history, dtype=torch.float64).reshape(-1, len(METRICS))
+        plain = {"step": self.step_number, "seconds": self._seconds, **asdict(self._memory)}
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}, plain
+
+    def load_state(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+        """Go on from a `state()` of a run with the same configuration and data."""
+        mine = {f"weights.{name}": weight for name, weight in self.weights.items()}
+        for name, weight in mine.items():
+            if name not in tensors or tensors[name].shape != weight.shape:
+                raise UsageError(f"The saved state does not fit this configuration: {name} is missing or misshapen.")
+            weight.copy_(tensors[name])
+        self.step_number, self._seconds = int(plain["step"]), float(plain["seconds"])
+        for name, weight in self.weights.items():
+            if self.step_number:
+                self._adam.state[weight] = {
+                    "step": torch.tensor(float(self.step_number), device=self.device),
+                    **{kind: tensors[f"adam.{name}.{kind}"].to(weight).clone() for kind in ("exp_avg", "exp_avg_sq")},
+                }
+            if self._average is not None:
+                self._average[name].copy_(tensors[f"average.{name}"])
+        scaling = {name: tensors[f"scaling.{name}"].to(self.device) for name in vars(self._scaling)}
+        self._scaling = Scaling(**scaling)
+        self._silent.copy_(tensors["silent"])
+        self._memory = Memory(guess=float(plain["guess"]), density=float(plain["density"]))
+        self._history = tensors["history"].tolist()
+        self._batches = None
+
+    def finish(self) -> SAE:
+        """The SAE of the weights as they are (of their running average, if there is one): final, in units of the data."""
+        config = self.config
+        weights = dict(self._average or self.weights)
+        if self._rule.unit_decoder:
+            length = torch.linalg.vector_norm(weights["decoder"], dim=1, keepdim=True)
+            weights["decoder"] = weights["decoder"] / length
+        if config.architecture in ("batchtopk", "matryoshka"):
+            weights["threshold"] = self._threshold(weights).expand(config.width).clone()
+        shared = config.variant != "transcoder"
+        tensors = fold(weights, self._scaling, shared_bias=shared, unit=config.architecture != "topk")
+        settings: dict[str, Any] = {"apply_b_dec_to_input": shared}
+        if config.architecture == "topk":
+            settings["k"] = config.k
+        if config.groups:
+            settings["groups"] = list(config.groups)
+        if config.variant == "crosscoder":
+            settings["layers"] = self._source.layers
+        training = {**asdict(config), "groups": list(config.groups)}
+        sae = build(config.architecture, config.variant, tensors, settings, {**self._metadata, "training": training})
+        sae.history = self.history
+        return sae
+
+    @property
+    def history(self) -> dict[str, np.ndarray]:
+        """Metrics of every step by name."""
+        table = np.array(self._history, dtype=np.float64).reshape(-1, len(METRICS))
+        return {name: table[:, i] for i, name in enumerate(METRICS)}
+
+    def _next(self) -> Batch:
+        """The next batch, checked and scaled."""
+        if self._batches is None:
+            self._batches = self._source.batches(self.step_number)
+        pair = next(self._batches)
+        x, y = pair[0].to(self.device, non_blocking=True), pair[1].to(self.device, non_blocking=True)
+        check_finite(x, "inputs", self.step_number + 1)
+        if y is not x:
+            check_finite(y, "outputs", self.step_number + 1)
+        if x.shape[1] != len(self._scaling.scale_in) or y.shape[1] != len(self._scaling.scale_out):
+            raise UsageError(
+                f"Batch {self.step_number + 1} has rows of {x.shape[1]} and {y.shape[1]} values; those before had "
+                f"{len(self._scaling.scale_in)} and {len(self._scaling.scale_out)}."
+            )
+        x, y = self._scaling.apply((x, y))
+        dead = self._silent >= self.config.dead_after
+        return Batch(
+            x=x,
+            y=y,
+            weights=self.weights,
+            config=self.config,
+            sparsity=schedule.sparsity(self.config, self.step_number),
+            dead=dead if bool(dead.any()) else None,
+            half=self._half,
+            scratch=self._scratch,
+            memory=self._memory,
+        )
+
+    def _update(self, found: Found) -> Tensor:
+        """One step of Adam; returns the norm of the gradient before clipping."""
+        decoder, gradients = self.weights["decoder"], found.gradients
+        if self._rule.unit_decoder:
+            gradients["decoder"].addcmul_(decoder, -found.parallel.unsqueeze(1))
+        norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients.values()]).norm()
+        if not torch.isfinite(norm):
+            raise UsageError(f"The gradient of step {self.step_number + 1} is not finite: lower lr={self.config.lr}.")
+        self._adam.param_groups[0]["lr"] = schedule.lr(self.config, self.step_number)
+        if self.config.clip:  # Adam divides by this while it reads the gradient, as it does for torch.amp's scaler
+            self._adam.grad_scale = (norm / self.config.clip).clamp(min=1.0)  # pyright: ignore[reportAttributeAccessIssue]
+            self._adam.found_inf = torch.zeros_like(norm)  # pyright: ignore[reportAttributeAccessIssue]
+        for name, weight in self.weights.items():
+            weight.grad = gradients[name]
+        self._adam.step()
+        if self._rule.unit_decoder:
+            decoder.div_(torch.linalg.vector_norm(decoder, dim=1, keepdim=True))
+        if "threshold" in self.weights:
+            self.weights["threshold"].clamp_(min=0.0)
+        if self._average is not None:
+            for name, mean in self._average.items():
+                mean.lerp_(self.weights[name], 1 - self.config.average)
+        return norm
+
+    def _threshold(self, weights: Weights) -> Tensor:
+        """The threshold above which k latents fire on average, on the last batches."""
+        k, kept = self.config.k, []
+        for pair in self._source.recent(self.step_number):
+            x, _ = self._scaling.apply((pair[0].to(self.device), pair[1].to(self.device)))
+            pre = torch.addmm(weights["b_enc"], x, weights["encoder"].T)
+            kept.append(pre.topk(min(8 * k, self.config.width), dim=1, sorted=False).values)
+        return threshold_for(kept, k)
+
+
+def train(
+    config: Config,
+    activations: Activations,
+    *,
+    device: str | torch.device = "cpu",
+    metadata: dict[str, Any] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: Callable[[dict[str, float]], None] | None = None,
+) -> SAE:
+    """Train a sparse autoencoder.
+
+    Args:
+        config: what to train and how.
+        activations: a tensor (n, d_in) (a crosscoder's: (n, layer, d); a transcoder's: a pair), a store, or an
+            iterable of batches (or of pairs), or a callable that gives an iterator of them.
+        device: where to train.
+        metadata: kept in the SAE: model_name, hook_name, ...
+        folder: keep checkpoints and metrics there; see `saes.training.runs`.
+        resume: go on from the checkpoint in `folder`.
+        progress: called with the metrics of every step.
+
+    Raises:
+        UsageError: activations that are empty, misshapen, NaN or infinite, or end too early.
+    """
+    if folder is not None or resume:
+        from saes.training import runs
+
+        return runs.train(config, activations, device, metadata, folder, resume, progress)
+    trainer = Trainer(config, activations, device=device, metadata=metadata)
+    while trainer.step_number < config.steps:
+        metrics = trainer.step()
+        if progress is not None:
+            progress(metrics)
+    return trainer.finish()
