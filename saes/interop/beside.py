@@ -1,0 +1,99 @@
+"""Our own file beside the two of SAELens: what those cannot hold, so that `saes.load` restores everything.
+
+`interp.json` has the architecture as trained ("batchtopk", which SAELens knows as "jumprelu"), settings and metadata
+with the training configuration, and a digest of the two files it stands beside; `history.safetensors` the training
+metrics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp.errors import DamagedFileError, UsageError
+from saes.interop.files import need, read_json
+
+if TYPE_CHECKING:
+    from saes.autoencoder import SAE
+
+NAME = "interp.json"
+HISTORY = "history.safetensors"
+KIND, FORMAT = "interp autoencoder", 1
+
+
+def files(sae: SAE, others: dict[str, bytes]) -> dict[str, bytes]:
+    """The files to write beside `others`."""
+    from safetensors.numpy import save
+
+    about = {name: getattr(sae, name) for name in ("architecture", "variant", "settings", "metadata")}
+    document = {"kind": KIND, "format": FORMAT, "files": {name: _digest(content) for name, content in others.items()}}
+    found = {NAME: json.dumps(document | _encode(about, "the autoencoder"), indent=1).encode()}
+    return found | ({HISTORY: save(dict(sae.history))} if sae.history else {})
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Architecture, variant, settings, metadata and history; None where the folder is another program's.
+
+    Raises `DamagedFileError` when the other files are not those that this one was written with.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    document = read_json(path)
+    if document.get("kind") != KIND or document.get("format") != FORMAT:
+        kind, version = document.get("kind"), document.get("format")
+        raise DamagedFileError(f"{path} is a {kind!r} of format {version}; this version reads {KIND!r} {FORMAT}.")
+    for name, digest in need(document, "files", path).items():
+        if not (folder / name).is_file() or _digest((folder / name).read_bytes()) != digest:
+            raise DamagedFileError(
+                f"{folder / name} is not the file that {NAME} was written with: restore it, or delete {NAME} to read "
+                f"the folder as SAELens does."
+            )
+    about = {name: _decode(need(document, name, path)) for name in ("architecture", "variant", "settings", "metadata")}
+    return about | {"history": _history(folder / HISTORY)}
+
+
+def _history(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return load_file(path) if path.is_file() else {}
+    except (SafetensorError, OSError) as error:
+        raise DamagedFileError(f"{path} is damaged or truncated ({error}).") from error
+
+
+def plain(value: Any, name: str) -> Any:
+    """`value` as JSON has it, tuples as lists; `UsageError` for what it cannot hold."""
+    if isinstance(value, dict):
+        return {str(key): plain(item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, name) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise UsageError(f"{name} is a {type(value).__name__}, which a settings file cannot hold: make it a plain value.")
+
+
+def _encode(value: Any, name: str) -> Any:
+    """As `plain`, but a tuple comes back as one."""
+    if isinstance(value, dict):
+        return {str(key): _encode(item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, tuple):
+        return {"$tuple": [_encode(item, name) for item in value]}
+    return [_encode(item, name) for item in value] if isinstance(value, list) else plain(value, name)
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"$tuple"}:
+        return tuple(_decode(item) for item in value["$tuple"])
+    return {key: _decode(item) for key, item in value.items()}
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

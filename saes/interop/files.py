@@ -1,0 +1,87 @@
+"""Reading what others wrote: JSON, tensors, and the sentences for what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.errors import DamagedFileError, MissingInputError, UsageError, nearest
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; `MissingInputError` or `DamagedFileError` otherwise."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path.parent} has no {path.name}: it is not a whole autoencoder folder.") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DamagedFileError(f"{path} is damaged: it is not JSON ({error}).") from error
+    if not isinstance(found, dict):
+        raise DamagedFileError(f"{path} holds a {type(found).__name__}, not the settings of an autoencoder.")
+    return found
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file, on the CPU."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path.parent} has no {path.name}: it is not a whole autoencoder folder.") from error
+    except (SafetensorError, OSError) as error:
+        raise DamagedFileError(f"{path} is damaged or truncated ({error}).") from error
+
+
+def need(config: dict[str, Any], name: str, path: Path) -> Any:
+    """A key that must be there."""
+    if name not in config:
+        raise DamagedFileError(f'{path} has no "{name}": it does not say what the weights mean.')
+    return config[name]
+
+
+def count(config: dict[str, Any], name: str, path: Path) -> int:
+    """A whole number of at least 1."""
+    found = need(config, name, path)
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise DamagedFileError(f"{path} has {name} = {found!r}: expected a whole number of at least 1.")
+    return found
+
+
+def dtype_of(name: Any, path: Path) -> torch.dtype:
+    """A number format by name, with or without "torch."."""
+    short = str(name).removeprefix("torch.")
+    if short not in DTYPES:
+        raise UsageError(f'{path} says dtype "{name}"{nearest(short, DTYPES)}: known are {", ".join(DTYPES)}.')
+    return DTYPES[short]
+
+
+def check_tensors(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], path: Path) -> None:
+    """`DamagedFileError` unless the file holds exactly these tensors, of these shapes, all finite."""
+    missing, unknown = [n for n in shapes if n not in tensors], [n for n in tensors if n not in shapes]
+    if missing:
+        raise DamagedFileError(
+            f"{path} has no {', '.join(missing)}; it holds {', '.join(sorted(tensors)) or 'nothing'}."
+        )
+    if unknown:
+        hint = nearest(unknown[0], shapes)
+        raise DamagedFileError(f'{path} holds "{unknown[0]}", which is not known{hint}: leaving it out could be wrong.')
+    for name, shape in shapes.items():
+        if tuple(tensors[name].shape) != shape:
+            raise DamagedFileError(f"{path}: {name} is {tuple(tensors[name].shape)}, but its settings say {shape}.")
+        if not torch.isfinite(tensors[name].float().sum()) and not torch.isfinite(tensors[name]).all():
+            raise DamagedFileError(f"{path}: {name} holds NaN or infinite values.")
+
+
+def check_known(config: dict[str, Any], known: set[str], path: Path) -> None:
+    """`UsageError` for a key whose meaning is not known: leaving it out could change what the weights mean."""
+    for name in config:
+        if name not in known:
+            raise UsageError(f'{path} has the key "{name}", whose meaning is not known here{nearest(name, known)}.')

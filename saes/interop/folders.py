@@ -1,0 +1,61 @@
+"""`load`: whichever format a folder has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from interp.errors import MissingInputError
+from saes.interop import gemma_scope, saelens, sparsify
+from saes.interop.files import dtype_of
+
+if TYPE_CHECKING:
+    from saes.autoencoder import SAE
+
+EXPECTED = (
+    f"{saelens.CONFIG} and {saelens.WEIGHTS} (SAELens, and what sae.save writes), "
+    f"{sparsify.CONFIG} and {sparsify.WEIGHTS} (sparsify), or {gemma_scope.NAME} (Gemma Scope)"
+)
+
+
+def load(
+    folder: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype | str | None = None
+) -> SAE:
+    """The autoencoder in `folder`: one that `sae.save` wrote, SAELens's, sparsify's or Gemma Scope's.
+
+    Its latents and reconstructions are those of the library that wrote it. Nothing is downloaded and nothing stored
+    is run.
+
+    Args:
+        folder: holds one autoencoder; a `params.npz` may be given itself.
+        device: where the weights go.
+        dtype: of the weights; None keeps what they were saved in.
+
+    Raises:
+        MissingInputError: no autoencoder there.
+        DamagedFileError: a missing, unknown, misshapen, truncated or altered tensor, or one that is not finite.
+        UsageError: an architecture, a normalisation or a setting that has no equal here; it is named.
+    """
+    path = Path(folder)
+    chosen = dtype_of(dtype, path) if isinstance(dtype, str) else dtype
+    if path.name.endswith(".npz") and path.is_file():
+        return gemma_scope.read(path, chosen).to(device)
+    if (path / saelens.WEIGHTS).is_file():
+        return saelens.read(path, chosen).to(device)
+    if (path / sparsify.WEIGHTS).is_file():
+        return sparsify.read(path, chosen).to(device)
+    if (path / gemma_scope.NAME).is_file():
+        return gemma_scope.read(path / gemma_scope.NAME, chosen).to(device)
+    raise MissingInputError(f"No autoencoder in {path}: expected {EXPECTED}.{_inside(path)}")
+
+
+def _inside(path: Path) -> str:
+    """The folders one level further down that do hold one."""
+    if not path.is_dir():
+        return " There is no such folder."
+    names = (saelens.WEIGHTS, sparsify.WEIGHTS, gemma_scope.NAME)
+    found = sorted(p.name for p in path.iterdir() if p.is_dir() and any((p / name).is_file() for name in names))
+    return f" It holds folders that have one: {', '.join(found[:5])}." if found else ""

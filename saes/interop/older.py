@@ -1,0 +1,40 @@
+"""SAELens settings from before version 6: one flat list of settings of the whole training run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+RENAMED = {"hook_point": "hook_name", "hook_point_head_index": "hook_head_index", "activation_fn_str": "activation_fn"}
+OF_THE_WEIGHTS = {
+    *("architecture", "d_in", "d_sae", "dtype", "device", "apply_b_dec_to_input", "normalize_activations", "k"),
+    *("reshape_activations", "finetuning_scaling_factor"),
+}
+NOT_KEPT = {"activation_fn", "activation_fn_kwargs"}
+
+
+def is_before_6(config: dict[str, Any]) -> bool:
+    """Whether these are such settings: no nested metadata, and no version of 6 or later.
+
+    (SAELens drops nested metadata that come without a version; here they are read.)
+    """
+    if "metadata" in config:
+        return False
+    major = str(config.get("sae_lens_version") or "0").split(".")[0]
+    return not (major.isdigit() and int(major) >= 6)
+
+
+def from_before_6(config: dict[str, Any]) -> dict[str, Any]:
+    """The same settings as version 6 has them; those of the training run go into the metadata, none is lost."""
+    flat = {RENAMED.get(name, name): value for name, value in config.items()}
+    found = {name: value for name, value in flat.items() if name in OF_THE_WEIGHTS}
+    found.setdefault("architecture", "standard")
+    arguments = flat.get("activation_fn_kwargs") or {}
+    if flat.get("activation_fn") == "topk" and arguments.get("k") is not None:
+        # Read as "standard", these would be a ReLU autoencoder with most of its latents on.
+        found |= {"architecture": "topk", "k": arguments["k"]}
+    found.setdefault("reshape_activations", "hook_z" if "hook_z" in str(flat.get("hook_name", "")) else "none")
+    normalise = found.get("normalize_activations")
+    if isinstance(normalise, bool) or normalise is None:
+        found["normalize_activations"] = "expected_average_only_in" if normalise else "none"
+    rest = {name: value for name, value in flat.items() if name not in OF_THE_WEIGHTS | NOT_KEPT}
+    return found | {"metadata": {"prepend_bos": True} | rest}

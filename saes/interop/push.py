@@ -1,0 +1,81 @@
+"""Publishing: the card is written into the folder first; files leave the machine only when that is asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interp.errors import InterpError, UsageError
+from interp.results import write_atomic
+from saes.interop import beside, saelens
+from saes.interop.card import card
+from saes.interop.folders import load
+
+if TYPE_CHECKING:
+    from saes.evaluation.result import Evaluation
+
+CARD = "README.md"
+FILES = (CARD, saelens.CONFIG, saelens.WEIGHTS, beside.NAME, beside.HISTORY)
+"""Nothing else in the folder is ever sent."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What is, or would be, in the repository: (name, bytes) of each file."""
+
+    folder: Path
+    repo: str
+    files: tuple[tuple[str, int], ...]
+    uploaded: bool
+
+    def __str__(self) -> str:
+        size = sum(count for _, count in self.files)
+        names = ", ".join(name for name, _ in self.files)
+        verb = "Uploaded" if self.uploaded else "Nothing was uploaded; with upload=True these go"
+        return f"{verb} to {self.repo}: {names} ({size / 1e6:.1f} MB)"
+
+
+def push(
+    folder: str | os.PathLike[str],
+    repo: str,
+    *,
+    upload: bool = False,
+    evaluation: Evaluation | None = None,
+    private: bool = True,
+) -> Upload:
+    """Write the model card into `folder` and, only with `upload=True`, send card and autoencoder to Hugging Face.
+
+    Args:
+        folder: one that `sae.save` wrote.
+        repo: "owner/name"; made if it does not exist.
+        upload: send the files. Needs a token that `huggingface_hub` finds (HF_TOKEN, or `hf auth login`).
+        evaluation: goes into the card.
+        private: whether a repository that is made now can be seen by its owner only.
+
+    Raises:
+        UsageError: a name that is no repository's.
+        MissingInputError: no autoencoder in the folder; see `saes.load` for one that is damaged.
+        InterpError: the upload failed; the folder is as it was, with its card.
+    """
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
+        raise UsageError(f'"{repo}" is no repository: give "owner/name".')
+    path = Path(folder)
+    write_atomic(path / CARD, card(load(path), evaluation, repo).encode())
+    files = tuple((name, (path / name).stat().st_size) for name in FILES if (path / name).is_file())
+    if upload:
+        _upload(path, repo, [name for name, _ in files], private)
+    return Upload(path, repo, files, upload)
+
+
+def _upload(path: Path, repo: str, names: list[str], private: bool) -> None:
+    from huggingface_hub import HfApi
+
+    try:
+        api = HfApi()
+        api.create_repo(repo, private=private, exist_ok=True)
+        api.upload_folder(folder_path=path, repo_id=repo, allow_patterns=names, commit_message="Autoencoder and card")
+    except Exception as error:  # a network has many ways to fail, and each library version its own classes for them
+        raise InterpError(f"Could not upload to {repo}: {error}. The folder {path} is complete: try again.") from error

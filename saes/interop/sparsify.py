@@ -1,0 +1,77 @@
+"""sparsify folders (`eai-sparsify`): `cfg.json` and `sae.safetensors` of TopK autoencoders and transcoders."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from interp.errors import UsageError
+from saes.interop.files import check_known, check_tensors, count, read_json, read_tensors
+
+if TYPE_CHECKING:
+    from saes.autoencoder import SAE
+
+CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
+KNOWN = {
+    *("activation", "expansion_factor", "normalize_decoder", "num_latents", "k", "multi_topk", "skip_connection"),
+    *("transcode", "d_in", "signed", "embed_skip", "gram_lookup", "lookup_max_order", "gram_table_hash"),
+}
+REFUSED = {
+    "signed": "latents with signs",
+    "embed_skip": "a path from the embeddings",
+    "gram_lookup": "a table of n-grams",
+}
+
+
+def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
+    """The coder of one hook. Encoding is top k of relu((x − b_dec) Wᵀ + b); a transcoder does not subtract b_dec.
+
+    Where an autoencoder has a skip path, it becomes a transcoder of its own space and the subtraction is folded into
+    the encoder's bias. Raises as `saes.load`.
+    """
+    from saes.autoencoder import build
+
+    path = folder / CONFIG
+    config, tensors = read_json(path), read_tensors(folder / WEIGHTS)
+    check_known(config, KNOWN, path)
+    for name, what in REFUSED.items():
+        if config.get(name):
+            raise UsageError(f"{path} has {name}: {what} cannot be loaded.")
+    if config.get("activation", "topk") != "topk":
+        raise UsageError(f'{path} has the activation "{config["activation"]}": only topk can be loaded.')
+    d_in = count(config, "d_in", path)
+    width = (
+        count(config, "num_latents", path)
+        if config.get("num_latents")
+        else d_in * count(config, "expansion_factor", path)
+    )
+    skip, transcoder = bool(config.get("skip_connection")), bool(config.get("transcode"))
+    shapes = {"encoder.weight": (width, d_in), "encoder.bias": (width,), "W_dec": (width, d_in), "b_dec": (d_in,)}
+    check_tensors(tensors, shapes | ({"W_skip": (d_in, d_in)} if skip else {}), folder / WEIGHTS)
+    found = _ours(tensors, subtract=skip and not transcoder)
+    settings = {"k": count(config, "k", path), "apply_b_dec_to_input": not (transcoder or skip)}
+    variant = "transcoder" if transcoder or skip else "autoencoder"
+    chosen = dtype or tensors["encoder.weight"].dtype
+    metadata = {"sparsify": config} | _hook(folder.name)
+    return build("topk", variant, {n: t.to(chosen) for n, t in found.items()}, settings, metadata)
+
+
+def _ours(tensors: dict[str, Tensor], *, subtract: bool) -> dict[str, Tensor]:
+    b_enc = tensors["encoder.bias"]
+    if subtract:
+        b_enc = b_enc - tensors["encoder.weight"] @ tensors["b_dec"]
+    found = {"W_enc": tensors["encoder.weight"].T.contiguous(), "b_enc": b_enc}
+    return found | {name: tensors[name] for name in ("W_dec", "b_dec", "W_skip") if name in tensors}
+
+
+def _hook(name: str) -> dict[str, Any]:
+    """The hook that the folder is named after; none if it is not of a layer's output."""
+    layer = re.fullmatch(r"layers[._](\d+)", name)
+    if layer:
+        return {"hook_name": f"blocks.{layer[1]}.hook_resid_post"}
+    mlp = re.fullmatch(r"layers[._](\d+)[._]mlp", name)
+    return {"hook_name": f"blocks.{mlp[1]}.hook_mlp_out"} if mlp else {}
