@@ -16,7 +16,7 @@ import saes
 from interp.errors import DamagedFileError, MissingInputError, UsageError
 from saes.interop import saelens
 from tests.saes.interop import planted
-from tests.saes.interop.planted import D_IN, D_OUT, K, WIDTH
+from tests.saes.interop.planted import D_IN, D_OUT, WIDTH, K
 
 # Two float32 evaluations of the same sums of 40 products of size 1 to 10, in another order.
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -236,7 +236,7 @@ def test_a_scale_that_is_nowhere_is_not_taken_for_one(lens, tmp_path):
     there = trainer(lens, "standard")
     there.cfg.normalize_activations = "expected_average_only_in"
     there.save_model(tmp_path)
-    with pytest.raises(UsageError, match="no activation_scaler.json beside it says by how much"):
+    with pytest.raises(UsageError, match=r"no activation_scaler.json beside it says by how much"):
         saes.load(tmp_path)
 
 
@@ -250,7 +250,7 @@ def test_a_normalisation_no_weights_can_hold_is_refused(lens, tmp_path, kind):
 def test_signed_and_looping_autoencoders_are_refused_by_name(lens, tmp_path):
     there = randomised(lens.AbsTopKSAE(lens.AbsTopKSAEConfig(d_in=D_IN, d_sae=WIDTH, k=K)))
     there.save_model(tmp_path)
-    with pytest.raises(UsageError, match='"abstopk" autoencoder.*its latents have signs'):
+    with pytest.raises(UsageError, match=r'"abstopk" autoencoder.*its latents have signs'):
         saes.load(tmp_path)
 
 
@@ -348,16 +348,16 @@ def test_damage(folder, tmp_path):
     with pytest.raises(DamagedFileError, match="it is not JSON"):
         saes.load(folder)
     (folder / "cfg.json").unlink()
-    with pytest.raises(MissingInputError, match="has no cfg.json"):
+    with pytest.raises(MissingInputError, match=r"has no cfg.json"):
         saes.load(folder)
-    with pytest.raises(MissingInputError, match="No autoencoder in .*expected cfg.json"):
+    with pytest.raises(MissingInputError, match=r"No autoencoder in .*expected cfg.json"):
         saes.load(tmp_path / "nowhere")
 
 
 def test_weights_changed_after_saving_are_not_passed_off_as_ours(tmp_path):
     folder = planted.sae("topk").save(tmp_path)
     retensored(folder, lambda t: t["W_enc"].mul_(1.001))
-    with pytest.raises(DamagedFileError, match="is not the file that interp.json was written with"):
+    with pytest.raises(DamagedFileError, match=r"is not the file that interp.json was written with"):
         saes.load(folder)
     (folder / "interp.json").unlink()
     assert saes.load(folder).architecture == "topk"  # as SAELens reads it
