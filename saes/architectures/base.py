@@ -88,24 +88,26 @@ class Batch:
         return out.addmm_(self.x, self.weights["W_skip"].T) if "W_skip" in self.weights else out
 
     def gradients(
-        self, support: Support, values: Values, outer: Float[Tensor, "n d_out"], d_pre: Values
+        self, support: Support, d_pre: Values, code: Support, values: Values, outer: Float[Tensor, "rows d_out"]
     ) -> dict[str, Tensor]:
         """Of encoder, decoder, b_dec and W_skip.
 
         Args:
-            support: the pairs.
-            values: (pairs) the code.
-            outer: (n, d_out) the gradient of the loss in the reconstruction.
-            d_pre: (pairs) its gradient in x·encoder.
+            support: pairs of `d_pre`.
+            d_pre: the gradient of the loss in x·encoder.
+            code: pairs of `values`, in the same order; with several rows an input for nested prefixes.
+            values: the code.
+            outer: the gradient in what each row of the code is decoded to; an input's first row counts for b_dec.
         """
         encoder, decoder = self.weights["encoder"], self.weights["decoder"]
+        whole = outer.view(len(self.x), -1, outer.shape[1])[:, 0]
         found = {
             "encoder": support.spread(d_pre, self.x, self.scratch.get("d_encoder", tuple(encoder.shape), encoder)),
-            "decoder": support.spread(values, outer, self.scratch.get("d_decoder", tuple(decoder.shape), decoder)),
-            "b_dec": outer.sum(0),
+            "decoder": code.spread(values, outer, self.scratch.get("d_decoder", tuple(decoder.shape), decoder)),
+            "b_dec": whole.sum(0),
         }
         if "W_skip" in self.weights:
-            found["W_skip"] = outer.T @ self.x
+            found["W_skip"] = whole.T @ self.x
         return found
 
 

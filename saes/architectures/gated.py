@@ -40,7 +40,7 @@ class Gated(Architecture):
         d_mag = d_f * (f > 0)
         d_gate = (support.at(by_gate * (2 * batch.unit), decoder) + batch.sparsity * batch.unit) * (gate > 0)
         d_pre = d_gate + d_mag * support.of_latents(weights["r_mag"].exp())
-        gradients = batch.gradients(support, f, outer, d_pre)
+        gradients = batch.gradients(support, d_pre, support, f, outer)
         gradients["b_gate"] = support.sum_inputs(d_gate)
         gradients["b_mag"] = support.sum_inputs(d_mag)
         gradients["r_mag"] = support.sum_inputs(d_mag * scaled)

@@ -50,7 +50,7 @@ class JumpReLU(Architecture):
         penalty = batch.sparsity * batch.unit
         d_pre = d_f * (f > 0)
         pull = _pull(batch, support, pre, theta)
-        gradients = batch.gradients(support, f, outer, d_pre if pull is None else d_pre + pull[0])
+        gradients = batch.gradients(support, d_pre if pull is None else d_pre + pull[0], support, f, outer)
         gradients["b_enc"] = support.sum_inputs(d_pre)
         gradients["threshold"] = -support.sum_inputs(window * (theta * d_f + penalty)) / width
         fired = support.sum_inputs(fires.to(f.dtype))

@@ -44,8 +44,7 @@ class Matryoshka(BatchTopK):
         flat = outer.reshape(nested.n, -1)
         d_f = nested.at(flat, weights["decoder"])
         d_pre = d_f * (f > 0)
-        gradients = batch.gradients(support, f, outer[:, 0], d_pre)
-        gradients["decoder"] = nested.spread(f, flat, out=gradients["decoder"])
+        gradients = batch.gradients(support, d_pre, nested, f, flat)
         gradients["b_enc"] = support.sum_inputs(d_pre)
         inner = residuals[:, :-1].square().sum() - (residuals.shape[1] - 1) * residuals[:, -1].square().sum()
         found = Found(

@@ -38,7 +38,7 @@ class Standard(Architecture):
         penalty = batch.sparsity * batch.unit
         d_f = support.at(outer, weights["decoder"])
         d_pre = (d_f + support.of_latents(norms * penalty)) * (f > 0)
-        gradients = batch.gradients(support, f, outer, d_pre)
+        gradients = batch.gradients(support, d_pre, support, f, outer)
         total = support.sum_inputs(f)
         gradients["decoder"].addcmul_(weights["decoder"], (penalty * total / norms).unsqueeze(1))
         gradients["b_enc"] = support.sum_inputs(d_pre)

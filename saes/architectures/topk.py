@@ -41,7 +41,7 @@ class TopK(Architecture):
         outer = residual * (2 * batch.unit)
         d_f = support.at(outer, weights["decoder"])
         d_pre = d_f * (f > 0)
-        gradients = batch.gradients(support, f, outer, d_pre)
+        gradients = batch.gradients(support, d_pre, support, f, outer)
         gradients["b_enc"] = support.sum_inputs(d_pre)
         found = Found(
             gradients,

@@ -17,8 +17,9 @@ reference of `Sparse`, and what is quicker when many latents fire. `Sparse` hold
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TypeAlias
 
 import torch
@@ -131,4 +132,13 @@ Support: TypeAlias = Dense | Sparse
 
 def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
     """A compressed-row matrix of indices that are known to be right."""
+    _beta_warning_spent()
     return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)
+
+
+@cache
+def _beta_warning_spent() -> None:
+    """torch warns once a process that compressed rows are in beta: here, where nobody has to read it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.eye(1).to_sparse_csr()
