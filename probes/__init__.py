@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from probes.estimators.saplma import SAPLMA
     from probes.estimators.saving import load
     from probes.estimators.ttpd import TTPD
+    from probes.erasing import Eraser, Leace
+    from probes.erasure import ErasureReport, erasure_report
     from probes.intervening import Intervention, Question, as_target, intervene
+    from probes.protocol.baselines import log_probs
+    from probes.protocol.leaving import leave_one_out
+    from probes.protocol.results import LeftOut, Sweep, Transfer
+    from probes.protocol.splits import Split, own_split, split
+    from probes.protocol.sweeping import sweep
+    from probes.protocol.transferring import transfer
     from probes.statements import Statements, join, paired, read_statements
 
 __all__ = [
@@ -40,6 +48,10 @@ __all__ = [
     "Intervention",
     "Question",
     "as_target",
+    "Leace",
+    "Eraser",
+    "erasure_report",
+    "ErasureReport",
     "LogisticRegression",
     "MassMean",
     "LDA",
@@ -50,6 +62,16 @@ __all__ = [
     "SAPLMA",
     "AttentionPooled",
     "load",
+    "split",
+    "own_split",
+    "Split",
+    "sweep",
+    "Sweep",
+    "transfer",
+    "Transfer",
+    "leave_one_out",
+    "LeftOut",
+    "log_probs",
     "batched",
 ]
 
@@ -64,6 +86,10 @@ _MODULES = {
     "Intervention": "probes.intervening",
     "Question": "probes.intervening",
     "as_target": "probes.intervening",
+    "Leace": "probes.erasing",
+    "Eraser": "probes.erasing",
+    "erasure_report": "probes.erasure",
+    "ErasureReport": "probes.erasure",
     "LogisticRegression": "probes.estimators.logistic",
     "MassMean": "probes.estimators.massmean",
     "LDA": "probes.estimators.lda",
@@ -74,6 +100,16 @@ _MODULES = {
     "SAPLMA": "probes.estimators.saplma",
     "AttentionPooled": "probes.estimators.attention",
     "load": "probes.estimators.saving",
+    "split": "probes.protocol.splits",
+    "own_split": "probes.protocol.splits",
+    "Split": "probes.protocol.splits",
+    "sweep": "probes.protocol.sweeping",
+    "Sweep": "probes.protocol.results",
+    "transfer": "probes.protocol.transferring",
+    "Transfer": "probes.protocol.results",
+    "leave_one_out": "probes.protocol.leaving",
+    "LeftOut": "probes.protocol.results",
+    "log_probs": "probes.protocol.baselines",
 }
 
 

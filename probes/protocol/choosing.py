@@ -1,7 +1,7 @@
 """Layer and strength, chosen on the train side alone by cross-validation over entities.
 
-The measure is the AUC within each validation fold, averaged over folds: it needs no threshold, and scores of different
-folds are never compared. The test side takes no part.
+The measure is the balanced accuracy over all rows, each judged by the fold it was held out from: what the report then
+states of the test side. The test side takes no part.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from probes import batched
-from probes.protocol.metrics import auc
-from probes.protocol.splits import folds, indexed
+from probes.protocol.metrics import balanced_accuracy
+from probes.protocol.splits import folds
 from probes.statements import Statements
 
 FOLDS = 4
 STRENGTHS: dict[str, tuple[str, tuple[float, ...]]] = {
-    "LogisticRegression": ("C", (1e-4, 1e-3, 1e-2, 1e-1, 1.0)),
+    "LogisticRegression": ("C", (1e-4, 1e-3, 1e-2, 1e-1)),
     "Ridge": ("alpha", (1.0, 10.0, 100.0, 1e3, 1e4)),
 }
 """The probes whose strength is chosen: the parameter and its candidates. Others are used as they are given."""
@@ -36,23 +36,28 @@ class Choice:
 
     Attributes:
         strengths: the candidates; (nan,) for a probe without any.
-        auc: (layer, strength) mean AUC over validation folds.
+        accuracy: (layer, strength) balanced accuracy on held-out rows.
         scores: (layer, strength, n) score of each row where it was validated, NaN where it never was.
     """
 
     strengths: tuple[float, ...]
-    auc: np.ndarray
+    accuracy: np.ndarray
     scores: np.ndarray
 
     @property
     def best_strength(self) -> np.ndarray:
         """(layer,) number of the best candidate at each layer; the first, which is the most cautious, on a tie."""
-        return self.auc.argmax(1)
+        return self.accuracy.argmax(1)
 
     @property
-    def best_auc(self) -> np.ndarray:
-        """(layer,) the AUC it has."""
-        return self.auc.max(1)
+    def chosen(self) -> np.ndarray:
+        """(layer,) its strength."""
+        return np.array(self.strengths)[self.best_strength]
+
+    @property
+    def best_accuracy(self) -> np.ndarray:
+        """(layer,) what it reaches."""
+        return self.accuracy.max(1)
 
 
 def candidates(probe: Any, strengths: Sequence[float] | None) -> tuple[float, ...]:
@@ -83,10 +88,9 @@ def cross_validate(
     scores = np.full((len(X), len(strengths), len(data)), np.nan)
     for fold, fitted in enumerate(_fold_scores(probe, X, data, strengths, train, inside)):
         scores[:, :, inside[fold]] = fitted
-    each = [
-        [[float(auc(row[mask], data.labels[mask])[0]) for mask in inside] for row in layer] for layer in scores
-    ]
-    return Choice(strengths, np.array(each).mean(-1), scores)
+    seen = inside.any(0)
+    each = [[balanced_accuracy(row[seen], data.labels[seen]) for row in layer] for layer in scores]
+    return Choice(strengths, np.array(each), scores)
 
 
 def fit_each_layer(
@@ -94,8 +98,8 @@ def fit_each_layer(
 ) -> list[Any]:
     """One probe a layer, each with its own strength."""
     found: list[Any] = [None] * len(X)
-    for strength in dict.fromkeys(strengths.tolist()):
-        layers = [i for i, s in enumerate(strengths.tolist()) if s == strength or np.isnan(strength)]
+    for strength in np.unique(strengths):  # NaN is one value here
+        layers = np.flatnonzero((strengths == strength) | np.isnan(strengths)).tolist()
         fitted = batched.fit_layers(with_strength(probe, strength), X[layers], data.labels, **extras(data))
         for layer, one in zip(layers, fitted, strict=True):
             found[layer] = one
@@ -105,7 +109,7 @@ def fit_each_layer(
 def extras(data: Statements) -> dict[str, Any]:
     """What some probes want besides activations and labels; `batched.fit_layers` gives it to those alone."""
     pairs = None if data.pair is None else np.unique(data.pair, return_inverse=True)[1]
-    return {"pairs": pairs, "polarity": data.polarity, "groups": indexed(data.groups)[1][:, 0]}
+    return {"pairs": pairs, "polarity": data.polarity, "topics": data.topic}
 
 
 def _fold_scores(  # noqa: PLR0913

@@ -1,0 +1,149 @@
+"""The protocol's results as tables and figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.report.figures import heatmap, lines
+from interp.report.table import Cell, Table
+
+if TYPE_CHECKING:
+    from interp.report.blocks import Figure
+    from probes.protocol.results import Controls, LeftOut, Sweep, Transfer
+
+FORMATS = {"accuracy": ".3f", "low": ".3f", "high": ".3f", "AUC": ".3f", "AUC low": ".3f", "AUC high": ".3f"}
+
+
+def sweep_table(found: Sweep) -> Table:
+    """One layer and position a row; the chosen one is marked."""
+    columns = ("layer", "position", "strength", "CV accuracy (train)", *FORMATS, "chosen")
+    rows: list[tuple[Cell, ...]] = []
+    for p, position in enumerate(found.positions):
+        for i, layer in enumerate(found.layers):
+            strength = float(found.strengths[p, i])
+            chosen = "chosen" if (layer, position) == (found.best.layer, found.best.position) else ""
+            numbers = (*map(float, found.accuracy[p, i]), *map(float, found.auc[p, i]))
+            rows.append(
+                (layer, position, None if np.isnan(strength) else strength, float(found.cv_accuracy[p, i]), *numbers, chosen)
+            )
+    caption = (
+        f"{found.probe} on {found.name}: test accuracy and AUC with 95 % intervals over {found.groups_test} test "
+        "groups. Layer and strength were chosen by the cross-validated accuracy of the train side."
+    )
+    return Table(columns, tuple(rows), caption, {**FORMATS, "strength": ".0e", "CV accuracy (train)": ".3f"})
+
+
+def layer_curve(found: Sweep, position: str | None = None) -> Figure:
+    """Test accuracy over layers with its interval, and what it is held against."""
+    position = found.best.position if position is None else position
+    p, n = found.positions.index(position), len(found.layers)
+    series = {found.probe: found.accuracy[p, :, 0]}
+    for baseline in found.controls.baselines if found.controls else ():
+        if np.isfinite(baseline.accuracy[0]):
+            series[baseline.name] = np.full(n, baseline.accuracy[0])
+    return lines(
+        f"layers-{_id(found.name)}-{_id(position)}",
+        np.array(found.layers),
+        series,
+        caption=f"{found.name}, position {position}: accuracy (fraction) on {found.n_test} test statements of "
+        f"{found.groups_test} groups, layer by layer; band: 95 % over groups, of each layer by itself. The baselines see "
+        f"no layer. The train side chose layer {found.best.layer}, position {found.best.position}.",
+        alt=f"Accuracy of {found.probe} over the layers, {found.accuracy[p, :, 0].min():.2f} to "
+        f"{found.accuracy[p, :, 0].max():.2f}.",
+        axes=("layer", "accuracy (fraction)"),
+        bands={found.probe: (found.accuracy[p, :, 1], found.accuracy[p, :, 2])},
+    )
+
+
+def controls_table(found: Controls) -> Table:
+    """One control a row."""
+    some = found.selectivity
+    rows: list[tuple[Cell, ...]] = [
+        ("truth, one row a group learnt", _cell(some.truth), None, None, some.note),
+        ("control labels, the same rows", _cell(float(some.control.mean())) if len(some.control) else None)
+        + (None, None, f"{len(some.control)} random labelings of {some.groups} groups"),
+        ("selectivity (truth less control)", _cell(some.value), None, None, some.note),
+    ]
+    kind = "train labels shuffled within groups, refitted" if found.null.refitted else "test labels shuffled"
+    mean, low, high = found.null.interval
+    rows.append(("null AUC", mean, low, high, f"{kind}, {len(found.null.auc)} times; p = {found.null.p:.3g}"))
+    for name, values in (("accuracy", found.embedding_accuracy), ("AUC", found.embedding_auc)):
+        cells = (None, None, None) if values is None else values
+        rows.append((f"embedding layer, {name}", *cells, "" if values else "layer 0 was not collected"))
+    for baseline in found.baselines:
+        rows.append((f"{baseline.name}, accuracy", *map(_cell, baseline.accuracy), baseline.note))
+        rows.append((f"{baseline.name}, AUC", *map(_cell, baseline.auc), baseline.note))
+    caption = "What the probe's number is held against; intervals are 95 %, of the null its middle 95 %."
+    formats = dict.fromkeys(("value", "low", "high"), ".3f")
+    return Table(("control", "value", "low", "high", "note"), tuple(rows), caption, formats)
+
+
+def transfer_table(found: Transfer) -> Table:
+    """One pair of sets a row, then the probe trained on all together."""
+    columns = ("trained on", "tested on", "AUC", "AUC low", "AUC high", "accuracy", "low", "high", "accuracy, centred")
+    rows: list[tuple[Cell, ...]] = []
+    for i, source in enumerate(found.names):
+        for j, target in enumerate(found.names):
+            numbers = (found.auc[i, j], *found.auc_interval[i, j], found.accuracy[i, j], *found.accuracy_interval[i, j])
+            rows.append((source, target, *map(float, numbers), float(found.accuracy_centred[i, j])))
+    for j, target in enumerate(found.names):
+        rows.append(("all together", target, *map(float, (*found.joint_auc[j], *found.joint_accuracy[j])), None))
+    caption = (
+        f"{found.probe} at layer {found.layer}, position {found.position}; test entities are the same side in every set. "
+        "Centred: each set less the mean of its own train side, which uses unlabelled rows of the target (transductive)."
+    )
+    return Table(columns, tuple(rows), caption, dict.fromkeys(columns[2:], ".3f"))
+
+
+def transfer_matrix(found: Transfer, what: str) -> Figure:
+    """A matrix of train sets by test sets: `what` is "auc", "accuracy" or "accuracy_centred"."""
+    words = {
+        "auc": "AUC",
+        "accuracy": "accuracy with the threshold of the train set",
+        "accuracy_centred": "accuracy after centring each set on its own train side (transductive)",
+    }[what]
+    values = getattr(found, what) - 0.5
+    return heatmap(
+        f"transfer-{what.replace('_', '-')}",
+        values,
+        caption=f"{words[0].upper()}{words[1:]}, less 0.5, at layer {found.layer} of {found.probe} trained on the set of "
+        "the row and tested on the set of the column. Blue: the probe carries over; white: chance; red: it is wrong more "
+        "often than right, that is inverted. Intervals are in the table of pairs.",
+        alt=f"From {values.min() + 0.5:.2f} to {values.max() + 0.5:.2f}.",
+        rows=list(found.names),
+        columns=list(found.names),
+        axes=("trained on", "tested on", "less 0.5"),
+    )
+
+
+def left_out_table(found: LeftOut) -> Table:
+    """One left out a row."""
+    columns = ("left out", "layer", *FORMATS, "centred accuracy", "train rows", "test rows", "test groups")
+    rows = tuple(
+        (
+            name,
+            int(found.layers[i]),
+            *map(float, found.accuracy[i]),
+            *map(float, found.auc[i]),
+            float(found.accuracy_centred[i, 0]),
+            int(found.n_train[i]),
+            int(found.n_test[i]),
+            int(found.groups_test[i]),
+        )
+        for i, name in enumerate(found.names)
+    )
+    caption = (
+        f"{found.probe} trained on every other {found.by} and tested on new entities of the one left out; the layer was "
+        f"chosen without it. Centred: each {found.by} less the mean of its own train side (transductive)."
+    )
+    return Table(columns, rows, caption, {**FORMATS, "centred accuracy": ".3f"})
+
+
+def _cell(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _id(name: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name)

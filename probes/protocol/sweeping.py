@@ -1,0 +1,237 @@
+"""One probe on every layer and position of one set of statements, with everything its number is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UsageError
+from probes import batched
+from probes.activations import Activations
+from probes.estimators.logistic import LogisticRegression
+from probes.protocol import controls as control
+from probes.protocol.baselines import baselines, interval
+from probes.protocol.choosing import Choice, candidates, cross_validate, extras, fit_each_layer, with_strength
+from probes.protocol.intervals import Measured, measured
+from probes.protocol.metrics import (
+    balanced_accuracy,
+    expected_calibration_error,
+    recall_at,
+    rescaling,
+    sigmoid,
+)
+from probes.protocol.results import Controls, Predictions, Score, Sweep
+from probes.protocol.splits import Split, own_split, split
+from probes.statements import Statements
+
+Progress = Callable[[int, int, str], None]
+MOSTLY = 0.8
+"""A set is affirmative or negated when the mean of its polarities is beyond this."""
+
+
+def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
+    acts: Activations,
+    *,
+    probe: Any = None,
+    controls: bool = True,
+    seed: int = 0,
+    sides: Split | None = None,
+    strengths: Sequence[float] | None = None,
+    log_probs: Float[np.ndarray, "n 2"] | None = None,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Fit on the train side, choose layer, position and strength there, measure on the test side, hold against controls.
+
+    Layer, position and strength maximise the balanced accuracy of a 4-fold cross-validation over train entities; the test side is
+    measured at every layer, and picks nothing. Intervals are 95 % cluster bootstraps over test entities.
+
+    Args:
+        acts: of one set of statements.
+        probe: an unfitted probe; logistic regression by default, whose strength is chosen whatever it is set to.
+        controls: selectivity, null, embedding layer and baselines, all at the chosen layer.
+        seed: of the split ("v1" for 0), folds, resamples and controls.
+        sides: a split of one's own, such as `probes.own_split(data, train, test)`.
+        strengths: candidates in place of the probe's own list (C of logistic regression, alpha of ridge).
+        log_probs: (n, 2) from `probes.log_probs(model, data)`, for the baseline that knows only how likely a statement
+            is.
+        progress: told after every step.
+
+    Raises:
+        UsageError: too few groups, one class on a side or in a fold, a group on both sides, or every token collected.
+    """
+    probe = LogisticRegression() if probe is None else probe
+    data = acts.data
+    check(acts, probe)
+    sides = split(data, seed) if sides is None else own_split(data, sides.train, sides.test)
+    tried: list[_Tried] = []
+    for i, position in enumerate(acts.positions):
+        _tell(progress, i, len(acts.positions) + 1, f"{type(probe).__name__} on every layer")
+        tried.append(_try(probe, layers_of(acts, position), data, sides, candidates(probe, strengths), seed))
+    cv = np.stack([one.choice.best_accuracy for one in tried])
+    accuracies = np.stack([one.found.accuracy for one in tried])
+    p, layer = _place(cv)
+    predictions = _predictions(tried[p], layer, acts.positions[p], acts, sides)
+    _tell(progress, len(acts.positions), len(acts.positions) + 1, "controls")
+    held = _controls(probe, tried[p], layer, acts.positions[p], acts, sides, log_probs, seed) if controls else None
+    other, elsewhere = _place(accuracies[..., 0])
+    return Sweep(
+        name=data.name,
+        probe=type(probe).__name__,
+        settings=probe.get_params(deep=False),
+        layers=acts.layers,
+        positions=acts.positions,
+        strengths=np.stack([one.choice.chosen for one in tried]),
+        cv_accuracy=cv,
+        accuracy=accuracies,
+        auc=np.stack([one.found.auc for one in tried]),
+        best=_score(tried[p], layer, acts.positions[p], acts, predictions),
+        oracle=_score(
+            tried[other],
+            elsewhere,
+            acts.positions[other],
+            acts,
+            _predictions(tried[other], elsewhere, acts.positions[other], acts, sides),
+        ),
+        predictions=predictions,
+        direction=np.asarray(getattr(tried[p].fitted[layer], "direction_", np.zeros(0)), np.float64),
+        controls=held,
+        n_train=int(sides.train.sum()),
+        n_test=int(sides.test.sum()),
+        dropped=sides.dropped,
+        groups_train=sides.groups_train,
+        groups_test=sides.groups_test,
+        grouped_by=data.grouped_by,
+        polarity=polarity_of(data),
+        seed=seed,
+    )
+
+
+def refit(found: Sweep, acts: Activations) -> Any:
+    """The probe a sweep chose, fitted on the train side of the same activations."""
+    if found.name != acts.data.name or len(acts) != found.n_train + found.n_test + found.dropped:
+        raise UsageError(f"The sweep is of {found.name}, not of these {len(acts)} rows of {acts.data.name}.")
+    import probes
+
+    sides = split(acts.data, found.seed)
+    probe = with_strength(getattr(probes, found.probe)(**found.settings), found.best.strength)
+    rows = acts.at(found.best.layer, found.best.position)[rows_of(sides.train)]
+    return batched.fit_layers(probe, rows[None], acts.data.labels[sides.train], **extras(acts.data.take(sides.train)))[0]
+
+
+def check(acts: Activations, probe: Any) -> None:
+    """`UsageError` for activations or probes that a protocol of vectors cannot use."""
+    if acts.whole:
+        raise UsageError('These are activations of every token: collect position="last", or another rule, to sweep.')
+    if type(probe).__name__ == "AttentionPooled":
+        raise UsageError("AttentionPooled reads all tokens of a statement, a sweep one vector of it: fit it by itself.")
+    if not hasattr(probe, "decision_function"):
+        raise UsageError(f"{probe!r} is no probe: give one such as probes.LogisticRegression().")
+
+
+def layers_of(acts: Activations, position: str) -> Float[Tensor, "layer n d"]:
+    """All layers at one position."""
+    return acts.values[acts.positions.index(position)]
+
+
+def rows_of(mask: np.ndarray) -> Tensor:
+    """A numpy mask as a torch one."""
+    return torch.from_numpy(np.ascontiguousarray(mask))
+
+
+def polarity_of(data: Statements) -> int:
+    """+1 or -1 where at least nine in ten statements agree, else 0; 0 where the set does not say."""
+    if data.polarity is None:
+        return 0
+    mean = float(data.polarity.mean())
+    return int(np.sign(mean)) if abs(mean) >= MOSTLY else 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """All layers at one position: what was chosen, the fitted probes, and what they say on the test side."""
+
+    choice: Choice
+    fitted: list[Any]
+    scores: Float[np.ndarray, "layer m"]
+    found: Measured
+
+
+def _try(  # noqa: PLR0913
+    probe: Any, X: Float[Tensor, "layer n d"], data: Statements, sides: Split, strengths: tuple[float, ...], seed: int
+) -> _Tried:
+    train, test = data.take(sides.train), data.take(sides.test)
+    known, new = X[:, rows_of(sides.train)], X[:, rows_of(sides.test)]
+    choice = cross_validate(probe, known, train, strengths=strengths, seed=seed)
+    fitted = fit_each_layer(probe, known, train, choice.chosen)
+    scores = np.stack([one.decision_function(x) for one, x in zip(fitted, new, strict=True)])
+    return _Tried(choice, fitted, scores, measured(scores, test.labels, test.groups, seed=seed))
+
+
+def _place(values: Float[np.ndarray, "position layer"]) -> tuple[int, int]:
+    """Where the greatest value stands; the earliest on a tie."""
+    position, layer = np.unravel_index(int(values.argmax()), values.shape)
+    return int(position), int(layer)
+
+
+def _predictions(tried: _Tried, layer: int, position: str, acts: Activations, sides: Split) -> Predictions:
+    rows = np.flatnonzero(sides.test)
+    activations = acts.at(acts.layers[layer], position)[rows_of(sides.test)]
+    held_out = tried.choice.scores[layer, int(tried.choice.best_strength[layer])]
+    seen = np.isfinite(held_out)
+    slope, offset = rescaling(held_out[seen], acts.data.labels[sides.train][seen])
+    return Predictions(
+        rows=rows,
+        labels=acts.data.labels[rows],
+        scores=tried.scores[layer],
+        probabilities=tried.fitted[layer].predict_proba(activations)[:, 1],
+        rescaled=sigmoid(slope * tried.scores[layer] + offset),
+        statements=tuple(acts.data.statements[i] for i in rows),
+    )
+
+
+def _score(tried: _Tried, layer: int, position: str, acts: Activations, said: Predictions) -> Score:
+    return Score(
+        layer=acts.layers[layer],
+        position=position,
+        strength=float(tried.choice.chosen[layer]),
+        cv_accuracy=float(tried.choice.best_accuracy[layer]),
+        accuracy=interval(tried.found.accuracy[layer]),
+        auc=interval(tried.found.auc[layer]),
+        balanced_accuracy=balanced_accuracy(said.scores, said.labels),
+        ece=expected_calibration_error(said.probabilities, said.labels),
+        ece_rescaled=expected_calibration_error(said.rescaled, said.labels),
+        recall=recall_at(said.scores, said.labels),
+    )
+
+
+def _controls(  # noqa: PLR0913
+    probe: Any,
+    tried: _Tried,
+    layer: int,
+    position: str,
+    acts: Activations,
+    sides: Split,
+    log_probs: np.ndarray | None,
+    seed: int,
+) -> Controls:
+    chosen = with_strength(probe, float(tried.choice.chosen[layer]))
+    X = acts.at(acts.layers[layer], position).cpu().numpy()
+    first = acts.layers.index(0) if 0 in acts.layers else None
+    return Controls(
+        selectivity=control.selectivity(chosen, X, acts.data, seed=seed),
+        null=control.null(chosen, X, acts.data, sides, tried.scores[layer], seed=seed),
+        embedding_accuracy=None if first is None else interval(tried.found.accuracy[first]),
+        embedding_auc=None if first is None else interval(tried.found.auc[first]),
+        baselines=baselines(acts.data, sides, seed=seed, log_probs=log_probs),
+    )
+
+
+def _tell(progress: Progress | None, done: int, total: int, what: str) -> None:
+    if progress is not None:
+        progress(done, total, what)

@@ -1,0 +1,158 @@
+"""Trained on one set of statements, tested on another: what a probe reads that is not its own set's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UsageError
+from probes import batched
+from probes.activations import Activations
+from probes.estimators.logistic import LogisticRegression
+from probes.protocol.choosing import candidates, cross_validate, extras, with_strength
+from probes.protocol.intervals import measured
+from probes.protocol.metrics import accuracy
+from probes.protocol.results import Transfer
+from probes.protocol.splits import Split, split
+from probes.protocol.sweeping import check, polarity_of, rows_of
+from probes.statements import Statements, join
+
+
+def transfer(
+    acts: Sequence[Activations],
+    *,
+    probe: Any = None,
+    layer: int | None = None,
+    position: str | None = None,
+    strengths: Sequence[float] | None = None,
+    seed: int = 0,
+) -> Transfer:
+    """Train on each set's train side, test on every set's test side; entities keep their side in all sets.
+
+    Args:
+        acts: of two sets or more, from the same weights, number format and BOS habit.
+        probe: an unfitted probe; logistic regression by default. Its strength is chosen on each train side.
+        layer: where; by default the layer whose cross-validated accuracy on the train sides is best on average.
+        position: which token, if several were collected.
+        strengths: candidates in place of the probe's own list.
+        seed: of the split ("v1" for 0), folds and resamples.
+
+    Raises:
+        UsageError: fewer than two sets, two of one name, different models or layers, or sides that lack a class.
+    """
+    probe = LogisticRegression() if probe is None else probe
+    acts = comparable(acts, probe)
+    position = acts[0].positions[0] if position is None and len(acts[0].positions) == 1 else position
+    sides = [split(one.data, seed) for one in acts]
+    tried = candidates(probe, strengths)
+    layer = best_layer(acts, sides, probe, tried, position, seed) if layer is None else layer
+    sets = [part_of(one, side, layer, position) for one, side in zip(acts, sides, strict=True)]
+    n = len(sets)
+    raw, centred, auc = np.zeros((n, n, 3)), np.zeros((n, n)), np.zeros((n, n, 3))
+    for i, source in enumerate(sets):
+        fitted = fit_chosen(probe, source.X, source.train, tried, seed)
+        apart = fit_chosen(probe, source.X - source.mean, source.train, tried, seed)
+        for j, target in enumerate(sets):
+            found = measured(fitted.decision_function(target.X_test), target.test.labels, target.test.groups, seed=seed)
+            raw[i, j], auc[i, j] = found.accuracy, found.auc
+            centred[i, j] = accuracy(apart.decision_function(target.X_test - target.mean), target.test.labels)[0]
+    joint = _jointly(probe, sets, tried, seed)
+    return Transfer(
+        names=tuple(one.data.name for one in acts),
+        probe=type(probe).__name__,
+        settings=probe.get_params(deep=False),
+        layer=layer,
+        position=str(position),
+        accuracy=raw[..., 0],
+        accuracy_centred=centred,
+        auc=auc[..., 0],
+        auc_interval=auc[..., 1:],
+        accuracy_interval=raw[..., 1:],
+        joint_accuracy=joint[0],
+        joint_auc=joint[1],
+        polarities=np.array([polarity_of(one.data) for one in acts]),
+        n_test=np.array([int(side.test.sum()) for side in sides]),
+        groups_test=np.array([side.groups_test for side in sides]),
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One set at one layer: activations of both sides, and the mean of the train side."""
+
+    train: Statements
+    test: Statements
+    X: Float[Tensor, "n d"]
+    X_test: Float[Tensor, "m d"]
+    mean: Float[Tensor, " d"]
+
+
+def part_of(acts: Activations, side: Split, layer: int, position: str | None) -> Part:
+    """The two sides of a set at one layer."""
+    X = acts.at(layer, position)
+    known = X[rows_of(side.train)]
+    mean = known.double().mean(0).to(known.dtype)
+    return Part(acts.data.take(side.train), acts.data.take(side.test), known, X[rows_of(side.test)], mean)
+
+
+def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ...]:
+    """`acts` as a tuple; `UsageError` unless they are several sets read in one way."""
+    acts = tuple(acts) if not isinstance(acts, Activations) else (acts,)
+    if len(acts) < 2:
+        raise UsageError(f"Transfer needs two sets of activations or more, not {len(acts)}.")
+    names = [one.data.name for one in acts]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f'Two sets are called "{sorted(twice)[0]}": give each a name of its own (name=).')
+    for one in acts:
+        check(one, probe)
+        acts[0].check_same_model(one)
+        if (one.layers, one.positions) != (acts[0].layers, acts[0].positions):
+            raise UsageError(f"{one.data.name} has other layers or positions than {names[0]}: collect the same of both.")
+    return acts
+
+
+def best_layer(  # noqa: PLR0913
+    acts: Sequence[Activations],
+    sides: Sequence[Split],
+    probe: Any,
+    strengths: tuple[float, ...],
+    position: str | None,
+    seed: int,
+) -> int:
+    """The layer with the best cross-validated accuracy on the train sides, on average over the sets."""
+    middle = strengths[len(strengths) // 2 : len(strengths) // 2 + 1]  # one strength is enough to compare layers
+    curves = []
+    for one, side in zip(acts, sides, strict=True):
+        X = torch.stack([one.at(layer, position)[rows_of(side.train)] for layer in one.layers])
+        choice = cross_validate(probe, X, one.data.take(side.train), strengths=middle, seed=seed)
+        curves.append(choice.best_accuracy)
+    return acts[0].layers[int(np.mean(curves, axis=0).argmax())]
+
+
+def fit_chosen(
+    probe: Any, X: Float[Tensor, "n d"], train: Statements, strengths: tuple[float, ...], seed: int
+) -> Any:
+    """The probe with the strength that cross-validation on these rows prefers, fitted on all of them."""
+    strength = strengths[0]
+    if len(strengths) > 1:
+        strength = float(cross_validate(probe, X[None], train, strengths=strengths, seed=seed).chosen[0])
+    return batched.fit_layers(with_strength(probe, strength), X[None], train.labels, **extras(train))[0]
+
+
+def _jointly(
+    probe: Any, sets: Sequence[Part], strengths: tuple[float, ...], seed: int
+) -> tuple[Float[np.ndarray, "set 3"], Float[np.ndarray, "set 3"]]:
+    """(accuracy, AUC) on each set of one probe trained on the train sides of all, raw."""
+    together = join([one.train for one in sets])
+    fitted = fit_chosen(probe, torch.cat([one.X for one in sets]), together, strengths, seed)
+    found = [
+        measured(fitted.decision_function(one.X_test), one.test.labels, one.test.groups, seed=seed) for one in sets
+    ]
+    return np.stack([m.accuracy for m in found]), np.stack([m.auc for m in found])

@@ -1,0 +1,148 @@
+"""Sentences about what a result shows and does not show, each computed from its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from probes.protocol.results import Controls, Interval, Sweep, Transfer
+from probes.protocol.splits import FEW_GROUPS
+
+Kind = Literal[
+    "reads", "nothing", "leak", "surface", "entities", "no-control", "null", "few-groups", "inverted", "oracle", "shared"
+]
+LITTLE = 0.05
+"""Selectivity below this is called near zero (fraction)."""
+ASSOCIATION = (
+    "What it reads turns round when the statement is denied: an association between the words, or how likely the "
+    "statement is, not its truth."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence; `warning` when it limits what the probe's accuracy may be taken to mean."""
+
+    kind: Kind
+    text: str
+    warning: bool = True
+
+
+def inverts(auc_interval: np.ndarray | tuple[float, ...]) -> bool:
+    """Whether an AUC is below chance with its whole 95 % interval (estimate, lower, upper)."""
+    return float(auc_interval[0]) < 0.5 and float(auc_interval[-1]) < 0.5
+
+
+def of_sweep(found: Sweep) -> tuple[Verdict, ...]:
+    """Verdicts on one set."""
+    verdicts = [_reads(found)]
+    if found.controls is not None:
+        verdicts += _held_against(found, found.controls)
+    if found.groups_test < FEW_GROUPS:
+        verdicts.append(
+            Verdict(
+                "few-groups",
+                f"{found.name}: only {found.groups_test} test groups, so the interval itself is uncertain; "
+                f"{found.dropped} rows about groups of both sides were left out.",
+            )
+        )
+    return tuple(verdicts)
+
+
+def of_transfer(found: Transfer) -> tuple[Verdict, ...]:
+    """Verdicts on pairs of sets: where the probe inverts, and whether one probe serves all."""
+    verdicts = []
+    for i, source in enumerate(found.names):
+        for j, target in enumerate(found.names):
+            auc = (found.auc[i, j], *found.auc_interval[i, j])
+            if i == j or not inverts(auc):
+                continue
+            denied = found.polarities[i] * found.polarities[j] == -1
+            why = f"inverts under negation. {ASSOCIATION}" if denied else "is inverted: it ranks false above true."
+            verdicts.append(
+                Verdict("inverted", f"Trained on {source} and read on {target} (AUC {_shown(auc)}) the probe {why}")
+            )
+    if len(found.names) > 1 and (found.joint_auc[:, 1] > 0.5).all():
+        each = ", ".join(
+            f"{name} {accuracy:.2f}" for name, accuracy in zip(found.names, found.joint_accuracy[:, 0], strict=True)
+        )
+        verdicts.append(
+            Verdict("shared", f"One probe trained on all sets together reads each above chance (accuracy {each}).", False)
+        )
+    return tuple(verdicts)
+
+
+def _reads(found: Sweep) -> Verdict:
+    best, at = found.best, f"layer {found.best.layer}, position {found.best.position}"
+    if inverts(best.auc):
+        text = f"{found.name}: the probe is inverted on new groups (AUC {_shown(best.auc)}, {at})."
+        return Verdict("inverted", text)
+    if best.auc[1] <= 0.5:
+        text = f"{found.name}: the probe finds nothing that holds for new groups (AUC {_shown(best.auc)}, {at})."
+        return Verdict("nothing", text)
+    return Verdict(
+        "reads",
+        f"{found.name}: {found.probe} tells true from false statements about groups it has not seen (accuracy "
+        f"{_shown(best.accuracy)}, AUC {_shown(best.auc)}, {at}).",
+        False,
+    )
+
+
+def _held_against(found: Sweep, held: Controls) -> list[Verdict]:
+    return [v for v in (_leak(found, held), *_surface(found, held), _entities(found, held), _null(found, held)) if v]
+
+
+def _leak(found: Sweep, held: Controls) -> Verdict | None:
+    bounds = [b for b in (held.embedding_accuracy, held.embedding_auc) if b is not None]
+    if found.best.layer == 0 or not any(b[1] > 0.5 for b in bounds):
+        return None
+    return Verdict(
+        "leak",
+        f"{found.name}: the embedding layer is not at chance (AUC {_shown(bounds[-1])}), before the model has done "
+        "anything: the token itself gives the label away.",
+    )
+
+
+def _surface(found: Sweep, held: Controls) -> list[Verdict]:
+    """Baselines that do as well: their interval reaches the probe's estimate, and they are above chance themselves."""
+    same = [b for b in held.baselines if b.auc[1] > 0.5 and b.auc[2] >= found.best.auc[0]]
+    return [
+        Verdict(
+            "surface",
+            f"{found.name}: {b.name} alone does about as well (AUC {_shown(b.auc)}) as the probe "
+            f"({found.best.auc[0]:.2f}): the accuracy is no evidence for more than that.",
+        )
+        for b in same
+    ]
+
+
+def _entities(found: Sweep, held: Controls) -> Verdict | None:
+    some = held.selectivity
+    if not np.isfinite(some.value):
+        return Verdict("no-control", f"{found.name}: no control task could be made: {some.note}.")
+    if some.value >= LITTLE:
+        return None
+    return Verdict(
+        "entities",
+        f"{found.name}: selectivity is {some.value:+.2f}, near zero or below: from one statement a group the probe "
+        f"learns random labels of the groups ({some.control.mean():.2f}) about as well as truth ({some.truth:.2f}), so "
+        "its accuracy may rest on recognising them.",
+    )
+
+
+def _null(found: Sweep, held: Controls) -> Verdict | None:
+    if held.null.p <= 0.05:
+        return None
+    low, high = held.null.interval[1:]
+    return Verdict(
+        "null",
+        f"{found.name}: shuffled labels do as well in {held.null.p:.0%} of draws (middle 95 % of their AUC: {low:.2f} to "
+        f"{high:.2f}): the result cannot be told from chance.",
+    )
+
+
+def _shown(values: Interval | tuple[float, ...]) -> str:
+    estimate, low, high = values
+    return f"{estimate:.2f}, 95 % {low:.2f} to {high:.2f}"
