@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,6 @@ from interp.report import Figure, Shown, Table
 from interp.results import Result
 
 MODES = ("add", "remove")
-N_BOOT = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +30,7 @@ class Intervention(Shown, Result):
         read: "total" or "first"; see `Question`.
         data: name of the statements.
         labels: (n,) 1 for true.
-        entities: (n,) the first entity of each row: what is resampled for intervals.
+        groups: the entities of each row: what is resampled for intervals.
         log_probabilities: (direction, strength, n, answer) in nats; direction 0 is the one given, the rest are random.
         provenance: of the run.
     """
@@ -48,7 +46,7 @@ class Intervention(Shown, Result):
     read: str
     data: str
     labels: np.ndarray
-    entities: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
     log_probabilities: np.ndarray
     provenance: Provenance
 
@@ -74,9 +72,15 @@ class Intervention(Shown, Result):
 
         PD is the mean of `difference`, over true (+) or false (−) statements.
         """
-        clean = self.difference[0, self._clean]
-        low, high = self._interval(lambda rows: _gap(clean[rows], self.labels[rows]))
-        return _gap(clean, self.labels), low, high
+        from probes.protocol.intervals import resampled
+
+        clean, true = self.difference[0, self._clean], self.labels == 1
+        drawn = []
+        for weights in resampled(self.groups, seed=0):
+            for row in weights[(weights[:, true].sum(1) > 0) & (weights[:, ~true].sum(1) > 0)]:
+                drawn.append(np.average(clean[true], weights=row[true]) - np.average(clean[~true], weights=row[~true]))
+        low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (-np.inf, np.inf)
+        return _gap(clean, self.labels), float(low), float(high)
 
     @property
     def refusal(self) -> str:
@@ -84,9 +88,12 @@ class Intervention(Shown, Result):
         value, low, high = self.denominator
         if low > 0:
             return ""
+        found = f"PD₊ − PD₋ = {value:+.3f}, 95 % interval [{low:+.3f}, {high:+.3f}]"
+        if high < 0:
+            return f"The unchanged model's answers hold the false statements for the truer ones ({found}): no effect is normalised."
         return (
-            f"The unchanged model's answers hardly tell true from false statements: PD₊ − PD₋ = {value:+.3f}, 95 % "
-            f"interval [{low:+.3f}, {high:+.3f}]. It is not above its noise, so no effect is normalised by it."
+            f"The unchanged model's answers do not tell true from false statements ({found}, within noise of 0): no "
+            "effect is normalised by that."
         )
 
     def effects(self, label: int) -> Float[np.ndarray, "direction strength"]:
@@ -206,19 +213,6 @@ class Intervention(Shown, Result):
             f"Strength {strength:+g} moves the mean answer to {'true' if label else 'false'} statements by "
             f"{effects[0]:+.3f}{normal}: {verdict} ([{low:+.3f}, {high:+.3f}]; p = {beyond:.3f})."
         )
-
-    def _interval(self, statistic: Callable[[np.ndarray], float]) -> tuple[float, float]:
-        """95 % percentile interval, whole entities resampled."""
-        rng = np.random.default_rng(0)
-        names, owner = np.unique(self.entities, return_inverse=True)
-        rows_of = [np.flatnonzero(owner == i) for i in range(len(names))]
-        drawn = []
-        for _ in range(N_BOOT):
-            rows = np.concatenate([rows_of[i] for i in rng.integers(len(names), size=len(names))])
-            if 0 < self.labels[rows].sum() < len(rows):
-                drawn.append(statistic(rows))
-        low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (-np.inf, np.inf)
-        return float(low), float(high)
 
 
 def _gap(values: np.ndarray, labels: np.ndarray) -> float:

@@ -108,7 +108,7 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
         read=question.read,
         data=data.name,
         labels=data.labels,
-        entities=tuple(row[0] for row in data.groups),
+        groups=data.groups,
         log_probabilities=np.stack(answers),
         provenance=watch.provenance(seed=seed, **model.identity()),
     )
