@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from analyses.superposition.base import Check, Progress, Study, trained
-from analyses.superposition.recovery import METRICS, judge
 from interp import toy
 from interp.provenance import Stopwatch
 from interp.results import Result
+from saes.evaluation.recovery import METRICS, judge
 
 if TYPE_CHECKING:
     import torch
