@@ -138,12 +138,9 @@ def _tell_plan(plan: Any, model: Any, args: Namespace) -> None:
     console.say(f"disk    {table['disk_bytes'] / 1e9:.3f} GB in {table['shards']} shards")
     console.say(f"memory  about {table['memory_bytes'] / 1e9:.2f} GB at its peak, beside the libraries")
     rate = table["flops"] / table["seconds"] / 1e9
-    console.say(f"time    about {_duration(table['seconds'])}: {table['flops']:.3g} FLOPs at {rate:,.0f} GFLOP/s")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+    console.say(
+        f"time    about {console.duration(table['seconds'])}: {table['flops']:.3g} FLOPs at {rate:,.0f} GFLOP/s"
+    )
 
 
 def _size(text: str) -> float:

@@ -90,6 +90,14 @@ def _logging(*, quiet: bool, verbose: bool) -> Iterator[None]:
         root.setLevel(level)
 
 
+def duration(seconds: float) -> str:
+    """A time as people say it: 40 s, 3 min 20 s, 2 h 5 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Progress | None]:
     """A bar on stderr for long work; None when quiet or when nobody is watching."""

@@ -23,6 +23,7 @@ COMMANDS = {
     "explain": "interp.cli.explain",
     "circuits": "interp.cli.circuits",
     "toy": "interp.cli.toy",
+    "sae train": "interp.cli.sae_train",
     "cache run": "interp.cli.cache",
     "cache info": "interp.cli.cache_info",
     "cache verify": "interp.cli.cache_verify",

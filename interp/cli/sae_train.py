@@ -1,0 +1,205 @@
+"""`interp sae train`: a sparse autoencoder from a TOML file, from flags, or from both."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from interp.cli import console, options
+from interp.cli.console import duration
+from interp.cli.deliver import output_folder
+from interp.cli.lazy import use
+from interp.cli.main import INTERRUPTED
+from interp.errors import InterpError
+
+HELP = "train a sparse autoencoder, resumable, into a folder that SAELens reads"
+EXAMPLE = (
+    "interp sae train --text python-docs --hook blocks.10.hook_resid_post --max-tokens 200000 --width 2304 --out runs/x"
+)
+
+SHORT = {
+    "architecture": ("sae", "NAME", "standard, gated, topk, batchtopk, jumprelu or matryoshka"),
+    "width": ("sae", "N", "latents"),
+    "k": ("sae", "N", "active latents an input"),
+    "steps": ("sae", "N", "batches trained on"),
+    "batch_size": ("sae", "N", "activations a batch"),
+    "lr": ("sae", "X", "peak learning rate"),
+    "seed": ("sae", "N", "seed of everything random"),
+    "store": ("data", "DIR", "train on this finished harvest (interp cache run)"),
+    "model": ("data", "NAME", "reads the text: a Hugging Face name, a local folder, or smollm2"),
+    "target": ("data", "NAME", "hook of a transcoder's outputs"),
+    "context": ("data", "N", "tokens a context"),
+    "max_tokens": ("data", "N", "read no more tokens than this"),
+    "device": ("run", "NAME", 'where it runs, such as "cpu" or "cuda:0"'),
+    "wandb": ("run", "PROJECT", "send metrics to Weights & Biases too (needs its package)"),
+}
+"""Flags that stand for --set TABLE.KEY=VALUE: table, what the value is called, help."""
+LISTS = {
+    "text": ("data", "TEXT", "harvest this: a file, a folder, python-docs, - or hf:NAME; may be given again"),
+    "hook": ("data", "NAME", "what is read, such as blocks.10.hook_resid_post; several for a crosscoder"),
+}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The file, the values over it, and where the run goes."""
+    text = "tables [sae], [data] and [run]; flags win over it (default: with --resume, the run's own config.toml)"
+    parser.add_argument("config", metavar="RUN.toml", nargs="?", help=text)
+    text = "any key of the three tables, such as sae.dead_after=500 or data.stream=true; may be given again"
+    parser.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], dest="assigned", help=text)
+    for name, (table, metavar, text) in SHORT.items():
+        _add(parser, name, metavar, f"{text} ({table}.{name})")
+    for name, (table, metavar, text) in LISTS.items():
+        _add(parser, name, metavar, f"{text} ({table}.{name})", action="append")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    text = "print shapes, tokens, arithmetic, disk, memory and time, and write nothing"
+    parser.add_argument("--dry-run", action="store_true", help=text)
+    options.add_out(parser, "out/sae", "folder of the run, where the SAE is saved")
+
+
+def _add(parser: ArgumentParser, name: str, metavar: str, text: str, action: str = "store") -> None:
+    parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, dest=name, action=action, help=text)
+
+
+def run(args: Namespace) -> int:
+    """Plan, or train and tell how it went."""
+    settings = _settings(args)
+    if args.dry_run:
+        _tell_plan(use("saes.running.planning").plan(settings), settings, args)
+        return 0
+    processes = use("saes.running.processes")
+    if not processes.started():
+        return _train(settings, args, None)
+    with processes.joined(settings.run.device) as group:
+        if group.rank:
+            args.quiet = True
+        try:
+            return _train(settings, args, group)
+        except InterpError as error:
+            if group.claim():  # one of them speaks for all
+                raise
+            return error.exit_code
+
+
+def _settings(args: Namespace) -> Any:
+    """The file's tables, then the flags over them; with --resume and no file, those of the run."""
+    found = use("saes.running.settings")
+    kept = Path(args.out) / found.NAME
+    file = args.config or (str(kept) if args.resume and kept.is_file() else None)
+    tables = [found.read(file)] if file else []
+    pairs = [(f"--{name.replace('_', '-')}", f"{table}.{name}={value}") for name, table, value in _given(args)]
+    pairs += [("--set", text) for text in args.assigned]
+    for flag, text in pairs:
+        table, key, value = found.assignment(text, flag)
+        tables.append({table: {key: value}})
+    tables += [{table: {name: tuple(value)}} for name, (table, *_) in LISTS.items() if (value := getattr(args, name))]
+    return found.complete(found.merged(tables), file or "")
+
+
+def _given(args: Namespace) -> Iterator[tuple[str, str, str]]:
+    for name, (table, *_) in SHORT.items():
+        if getattr(args, name) is not None:
+            yield name, table, getattr(args, name)
+
+
+def _train(settings: Any, args: Namespace, group: Any) -> int:
+    begin, loop = use("saes.running.start"), use("saes.running.loop")
+    place = loop.Place(Path(args.out), args.resume, group)
+    with contextlib.ExitStack() as stack:
+        if place.writes:
+            stack.enter_context(output_folder(args.out))
+        shown = stack.enter_context(console.progress(quiet=args.quiet))
+        sent = begin.tracker(settings, Path(args.out)) if place.writes else None
+        try:
+            outcome = begin.start(settings, place, harvested=shown, progress=_told(settings, shown, sent))
+        except KeyboardInterrupt as stopped:
+            if place.writes:
+                stack.close()
+                how = f"interp sae train --resume --out {shlex.quote(args.out)}"
+                console.complain(f"{str(stopped) or 'interrupted'}; go on with: {how}")
+            return INTERRUPTED
+    if place.writes:
+        _tell(outcome, settings, args)
+    return 0
+
+
+def _told(settings: Any, shown: console.Progress | None, sent: Any) -> Callable[[dict[str, float]], None] | None:
+    """Metrics of a step as progress with its rate and the time left, and to the tracker."""
+    if shown is None and sent is None:
+        return None
+    begun: list[tuple[float, float]] = []
+    total = settings.sae.steps
+
+    def tell(metrics: dict[str, float]) -> None:
+        if sent is not None:
+            sent(metrics)
+        if shown is None:
+            return
+        now, step = time.perf_counter(), metrics["step"]
+        begun[:] = begun or [(now, step)]
+        rate = (step - begun[0][1]) / max(now - begun[0][0], 1e-9)
+        told = f"fvu {metrics['fvu']:.3f}, l0 {metrics['l0']:.1f}"
+        if rate:
+            told += f", {rate * settings.sae.batch_size:,.0f} activations/s, {duration((total - step) / rate)} left"
+        shown(int(step), total, told)
+
+    return tell
+
+
+def _tell(outcome: Any, settings: Any, args: Namespace) -> None:
+    """What was trained, on stdout."""
+    metrics, sae, config = outcome.metrics, outcome.sae, settings.sae
+    rate = config.batch_size * config.steps / metrics["seconds"] if metrics.get("seconds") else None
+    if args.json:
+        body = {"sae": args.out, "already_finished": outcome.already, "architecture": sae.architecture}
+        body |= {"variant": sae.variant, "d_in": sae.d_in, "d_out": sae.d_out, "width": sae.width}
+        console.say_json({**body, "activations_per_second": rate, "metrics": metrics})
+        return
+    if not args.quiet:
+        for line in _lines(outcome, config, rate):
+            console.say(line)
+    console.say(args.out)
+
+
+def _lines(outcome: Any, config: Any, rate: float | None) -> Iterator[str]:
+    metrics, sae = outcome.metrics, outcome.sae
+    if outcome.already:
+        yield f"this run was finished before ({config.steps:,} steps): nothing to do"
+    kind = sae.architecture if sae.variant == "autoencoder" else f"{sae.architecture} {sae.variant}"
+    ends = f"{sae.d_in:,}" if sae.d_in == sae.d_out else f"{sae.d_in:,} to {sae.d_out:,}"
+    yield f"{kind} of {ends} values and {sae.width:,} latents"
+    if metrics:
+        yield (
+            f"last batch: fvu {metrics['fvu']:.4f} (fraction of variance unexplained), {metrics['l0']:.1f} latents "
+            f"active an input, {metrics['dead']:,} of {sae.width:,} dead"
+        )
+    if rate:
+        total = config.steps * config.batch_size
+        yield f"trained on {total:,} activations in {duration(metrics['seconds'])}, {rate:,.0f} a second"
+
+
+def _tell_plan(plan: Any, settings: Any, args: Namespace) -> None:
+    table = plan.table()
+    if args.json:
+        console.say_json(table)
+        return
+    config = settings.sae
+    console.say(
+        f"shapes  {plan.d_in:,} values to {plan.width:,} latents to {plan.d_out:,}: {plan.parameters:,} parameters"
+    )
+    if plan.tokens:
+        console.say(f"text    {plan.tokens:,} tokens, {plan.rows:,} activations")
+    seen = f" ({plan.epochs:.2f} times each of {plan.rows:,})" if plan.rows else ""
+    console.say(f"data    {plan.activations:,} activations: {config.steps:,} steps of {config.batch_size:,}{seen}")
+    console.say(f"work    {plan.flops:.3g} FLOPs of training")
+    kept = f"{plan.harvest_bytes / 1e9:.3f} GB of activations and " if plan.harvest_bytes else ""
+    console.say(f"disk    {kept}up to {plan.run_bytes / 1e9:.3f} GB of checkpoints and weights")
+    console.say(f"memory  about {plan.memory_bytes / 1e9:.2f} GB at its peak, beside the libraries")
+    harvest = f"{duration(plan.harvest_seconds)} of harvest, " if plan.harvest_seconds else ""
+    console.say(
+        f"time    about {harvest}{duration(plan.train_seconds)} of training, from a few real steps on random data"
+    )

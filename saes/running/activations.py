@@ -1,0 +1,201 @@
+"""What is trained on: a store that is there, text harvested into the run's folder, or text streamed with no disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp import cache
+from interp.cache import Store
+from interp.cache.manifest import NAME as MANIFEST
+from interp.cache.manifest import Manifest
+from interp.errors import UsageError
+from saes.config import Config
+from saes.running.settings import SMOLLM2, Data
+
+FOLDER = "activations"
+"""Of a run's folder: where its text is harvested to."""
+LOOKED_AT = 8192
+"""Rows read at a time in search of one that is not finite."""
+Told = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Some hooks of a store, in an order of their own, read as the store itself is."""
+
+    store: Store
+    hooks: tuple[str, ...]
+
+    @property
+    def manifest(self) -> Manifest:
+        """The store's."""
+        return self.store.manifest
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def batches(self, batch_size: int, *, seed: int | None, hook: str, start: int = 0) -> Iterator[Tensor]:
+        """See `Store.batches`."""
+        return self.store.batches(batch_size, seed=seed, hook=hook, start=start)
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Called, it gives batches computed from text as they are asked for, the same ones each time."""
+
+    model: Any
+    source: Any
+    data: Data
+    config: Config
+
+    def __call__(self) -> Iterator[Tensor]:
+        """Batches of `config.batch_size`, without the last one if it is smaller."""
+        size, data = self.config.batch_size, self.data
+        found = cache.stream(
+            self.model,
+            self.source(),
+            data.hook[0],
+            seed=self.config.seed,
+            buffer=max(65_536, 4 * size),
+            batch_size=size,
+            context=data.context,
+        )
+        return (batch for batch in found if len(batch) == size)
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must have in common with this one."""
+        data = self.data
+        return {
+            "kind": "stream",
+            "weights_sha256": self.model.weights_sha256,
+            "hooks": list(data.hooks),
+            "text": list(data.text),
+            "context": data.context,
+            "max_tokens": data.max_tokens,
+        }
+
+
+def open_activations(
+    data: Data, config: Config, folder: Path, *, device: str = "cpu", progress: Told | None = None, group: Any = None
+) -> tuple[Any, dict[str, Any]]:
+    """(what `saes.train` takes, the metadata it gives the SAE).
+
+    Text is harvested into `folder`/activations; a harvest that was stopped there goes on, and a finished one is opened
+    without loading the model.
+
+    Raises:
+        MissingInputError: no store, text or model of that name.
+        DamagedFileError: a truncated shard or an altered manifest.
+        UsageError: an unknown hook, a model that is not the store's, text too short, too little disk.
+    """
+    if data.store:
+        store = Store.open(data.store, load_model(data, device) if data.model else None)
+        return _chosen(store, data)
+    if data.stream:
+        return _streamed(data, config, device)
+    target = folder / FOLDER
+    if not ((target / MANIFEST).is_file() and Manifest.load(target).complete):
+        model = load_model(data, device)
+        source = cache.documents(*data.text)
+        cache.harvest(model, source, harvest_config(data), target, resume=True, progress=progress, group=group)
+    return _chosen(Store.open(target), data)
+
+
+def harvest_config(data: Data) -> cache.Config:
+    """How text is harvested."""
+    return cache.Config(
+        hooks=data.hooks,
+        context=data.context,
+        dtype=data.store_dtype,
+        max_tokens=data.max_tokens,
+        max_gigabytes=1e6,  # the free disk is the limit
+    )
+
+
+def load_model(data: Data, device: str) -> Any:
+    """The model the text is read by."""
+    import interp
+
+    return interp.load(data.model or SMOLLM2, dtype=data.model_dtype, device=device)
+
+
+def whereabouts(activations: Any, error: Exception) -> str:
+    """Where in a store the values are that are not finite, if that is what `error` is about; else nothing."""
+    if "NaN" not in str(error) or not hasattr(activations, "manifest"):
+        return ""
+    store = getattr(activations, "store", activations)
+    found = next((place for hook in activations.hooks if (place := _first_bad(store, hook)) is not None), None)
+    return "" if found is None else f" {found}"
+
+
+def _first_bad(store: Store, hook: str) -> str | None:
+    first = 0
+    for shard in store.manifest.shards:
+        for start in range(first, first + shard.rows, LOOKED_AT):
+            rows = store.tensor(hook, start, min(start + LOOKED_AT, first + shard.rows))
+            bad = (~torch.isfinite(rows)).any(1).nonzero()
+            if len(bad):
+                row = start + int(bad[0])
+                context, position = store.places(row, row + 1)[0].tolist()
+                return (
+                    f"The first is row {row - first:,} of {store.folder / shard.file}, {hook}: context {context:,}, "
+                    f"position {position}; check the store with interp cache verify."
+                )
+        first += shard.rows
+    return None
+
+
+def _chosen(store: Store, data: Data) -> tuple[Chosen, dict[str, Any]]:
+    hooks = data.hooks or store.hooks
+    for hook in hooks:
+        store.manifest.hook(hook)  # an unknown one is refused, with the nearest
+    model, manifest = store.manifest.model, store.manifest
+    return Chosen(store, hooks), {
+        "model_name": model["model"],
+        "model_weights_sha256": model["weights_sha256"],
+        "model_dtype": model["dtype"],
+        **_named(hooks, data),
+        "context_size": manifest.context,
+        "prepend_bos": bool(manifest.prepend_bos),
+        "excluded_positions": list(manifest.exclude),
+        "token_sha256": manifest.token_sha256,
+        **({"dataset_path": ", ".join(data.text)} if data.text else {}),
+    }
+
+
+def _streamed(data: Data, config: Config, device: str) -> tuple[Stream, dict[str, Any]]:
+    if "-" in data.text:
+        raise UsageError("data.stream reads its text again every epoch, which standard input cannot give: name a file.")
+    model = load_model(data, device)
+    if data.max_tokens is None:
+        source: Callable[[], Any] = lambda: cache.documents(*data.text)  # noqa: E731
+    else:
+        from interp.cache.contexts import contexts_of
+
+        texts = cache.documents(*data.text)
+        contexts = contexts_of(model, texts, length=data.context, max_tokens=data.max_tokens)
+        source = lambda: contexts  # noqa: E731
+    identity = model.identity()
+    return Stream(model, source, data, config), {
+        "model_name": identity["model"],
+        "model_weights_sha256": identity["weights_sha256"],
+        "model_dtype": identity["dtype"],
+        **_named(data.hooks, data),
+        "context_size": data.context,
+        "prepend_bos": bool(model.spec.prepends_bos),
+        "excluded_positions": list(cache.EXCLUDED),
+        "dataset_path": ", ".join(data.text),
+    }
+
+
+def _named(hooks: tuple[str, ...], data: Data) -> dict[str, Any]:
+    """The hooks as metadata: SAELens knows hook_name and, of a transcoder, hook_name_out."""
+    if data.target or len(hooks) == 1:
+        return {"hook_name": hooks[0], **({"hook_name_out": data.target} if data.target else {})}
+    return {"hook_name": hooks[0], "hook_names": list(hooks)}

@@ -1,0 +1,180 @@
+"""A training run in a folder: whatever kills it, what was done up to the last checkpoint is there, and it goes on.
+
+The folder gets, in this order, `run.json` (what the run is), `metrics.jsonl`, every so many steps
+`checkpoint.safetensors`, and at the end the SAE (`cfg.json`, `sae_weights.safetensors`). A step is never repeated in
+part: a run that goes on from a checkpoint draws the same batches, and ends, on a CPU, with the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp.errors import InterpError, MissingInputError, UsageError
+from interp.provenance import Stopwatch
+from interp.results import writable_folder
+from saes.config import Config
+from saes.running import checkpoint
+from saes.running.activations import whereabouts
+from saes.running.metrics import Log
+from saes.running.record import Record
+from saes.running.settings import Run
+from saes.running.stopping import Stopped, wished
+from saes.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from saes.autoencoder import SAE
+    from saes.running.processes import Processes
+
+Progress = Callable[[dict[str, float]], None]
+SPARE = 50_000_000
+"""Bytes of disk left free beyond what the run takes."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is trained.
+
+    Attributes:
+        folder: made if missing.
+        resume: go on from the checkpoint in it; from the start where there is none. A finished run is loaded.
+        processes: that share every batch; all must see the same folder, and the first one writes.
+    """
+
+    folder: str | os.PathLike[str]
+    resume: bool = False
+    processes: Processes | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes into the folder."""
+        return self.processes is None or self.processes.rank == 0
+
+
+def train(
+    config: Config,
+    activations: Any,
+    place: Place,
+    *,
+    run: Run | None = None,
+    metadata: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> SAE:
+    """Train in a folder, or go on there, and return the SAE that is then saved in it.
+
+    Args:
+        config: what to train and how.
+        activations: see `saes.train`.
+        place: the folder, and who works there.
+        run: device, and how often to save and log.
+        metadata: kept in the SAE.
+        progress: called with the metrics of every step.
+
+    Raises:
+        UsageError: a folder that holds a run already (without `resume`) or another one; too little free disk; a disk
+            that fills up; whatever `Trainer` refuses.
+        DamagedFileError: a checkpoint that is not what was written.
+        Stopped: by Ctrl-C or SIGTERM, after a checkpoint.
+    """
+    watch, run, target, processes = Stopwatch(), run or Run(), Path(place.folder), place.processes
+    record = _begin(target, Record.of(config, activations, metadata or {}), resume=place.resume)
+    if record.finished:
+        return _load(target)
+    trainer = Trainer(config, activations, device=run.device, metadata=metadata, group=processes)
+    _go_on(trainer, target)
+    log = Log(writable_folder(target), run.log_every, config.steps)
+    if place.writes:
+        _check_disk(trainer, target)
+        for file in checkpoint.stray(target):
+            file.unlink(missing_ok=True)
+        record.save(target)
+        log.begin(trainer.history)
+    if processes is not None:
+        processes.gather(None)  # all have read the checkpoint before the first process replaces it
+    with wished() as asked:
+        try:
+            _steps(trainer, target, run, log if place.writes else None, progress, _agreed(asked, processes))
+        except InterpError as error:
+            raise type(error)(f"{error}{whereabouts(activations, error)} {_kept(target)}") from error
+    return _finish(trainer, target, record, watch) if place.writes else trainer.finish()
+
+
+def _begin(folder: Path, fresh: Record, *, resume: bool) -> Record:
+    """The run to go on with: `fresh`, or the one in the folder, which must be the same."""
+    found = Record.load(folder)
+    if found is None:
+        if (folder / checkpoint.NAME).exists():
+            raise MissingInputError(
+                f"{folder} holds a checkpoint but no run.json: restore it, or choose another folder."
+            )
+        return fresh
+    if not resume:
+        state = "a finished run" if found.finished else "a run that was stopped"
+        raise UsageError(f"{folder} holds {state} already: go on with it (--resume), or choose another folder.")
+    found.check_same(fresh, folder)
+    return found
+
+
+def _go_on(trainer: Trainer, folder: Path) -> None:
+    state = checkpoint.load(folder)
+    if state is not None:
+        trainer.load_state(*state)
+
+
+def _steps(
+    trainer: Trainer, folder: Path, run: Run, log: Log | None, progress: Progress | None, asked: Callable[[], bool]
+) -> None:
+    """Every step that is left, with a checkpoint every so often, at the end, and before stopping."""
+    last = trainer.config.steps
+    while trainer.step_number < last:
+        metrics = trainer.step()
+        if log is not None:
+            log.add(metrics)
+        if progress is not None:
+            progress(metrics)
+        stop, step = asked(), trainer.step_number
+        if log is not None and (stop or step == last or step % run.checkpoint_every == 0):
+            checkpoint.save(folder, trainer.state())
+        if stop and step < last:
+            raise Stopped(f"interrupted at step {step:,} of {last:,}; {folder} holds its checkpoint")
+
+
+def _agreed(asked: Callable[[], bool], processes: Processes | None) -> Callable[[], bool]:
+    """Whether any process was asked to stop: they must all stop behind the same step."""
+    return asked if processes is None else lambda: processes.any(asked())
+
+
+def _finish(trainer: Trainer, folder: Path, record: Record, watch: Stopwatch) -> SAE:
+    sae = trainer.finish()
+    sae.save(folder)
+    record.done(asdict(watch.provenance(seed=trainer.config.seed, device=str(trainer.device)))).save(folder)
+    return sae
+
+
+def _load(folder: Path) -> SAE:
+    import saes
+
+    return saes.load(folder)
+
+
+def _check_disk(trainer: Trainer, folder: Path) -> None:
+    """Two checkpoints are on disk while one replaces the other, then one and the final weights."""
+    weights = sum(weight.nbytes for weight in trainer.weights.values())
+    needed = 2 * 3 * weights + weights + SPARE  # a checkpoint holds them and Adam's two moments
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UsageError(
+            f"The run needs {needed / 1e9:.2f} GB for its checkpoints, but {folder} has {free / 1e9:.2f} GB free: "
+            "make room, or choose another folder."
+        )
+
+
+def _kept(folder: Path) -> str:
+    """What a run that failed can go on from."""
+    if not (folder / checkpoint.NAME).is_file():
+        return f"There is no checkpoint in {folder} yet."
+    return f"The last checkpoint in {folder} is whole: go on from it with --resume."

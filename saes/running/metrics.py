@@ -1,0 +1,62 @@
+"""metrics.jsonl: one JSON object per logged step. Only "seconds", the training time so far, depends on the clock.
+
+Every metric is in the checkpoint as well, so that the log of a run that goes on is written anew up to there, and ends
+as that of a run that was never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interp.errors import UsageError
+from interp.results import write_atomic
+
+NAME = "metrics.jsonl"
+WHOLE = ("step", "dead")
+
+
+class Log:
+    """The log of a run, appended to while it trains."""
+
+    def __init__(self, folder: Path, every: int, last: int) -> None:
+        self._file, self._every, self._last = folder / NAME, every, last
+
+    def begin(self, history: dict[str, np.ndarray]) -> None:
+        """Write it as of the steps done so far; `history` has an array for each metric."""
+        names = list(history)
+        rows = zip(*(history[name].tolist() for name in names), strict=True)
+        lines = [self._line(dict(zip(names, row, strict=True))) for row in rows]
+        write_atomic(self._file, "".join(line for line in lines if line).encode())
+
+    def add(self, metrics: dict[str, float]) -> None:
+        """Append the metrics of a step, if it is one that is logged."""
+        line = self._line(metrics)
+        if not line:
+            return
+        try:
+            with self._file.open("a", encoding="utf-8") as stream:
+                stream.write(line)
+        except OSError as error:
+            raise UsageError(f"Cannot write {self._file}: {error.strerror or error}. Free some space.") from error
+
+    def _line(self, metrics: dict[str, float]) -> str:
+        step = int(metrics["step"])
+        if step % self._every and step != self._last:
+            return ""
+        return json.dumps({name: _plain(name, value) for name, value in metrics.items()}, allow_nan=False) + "\n"
+
+
+def last(folder: Path) -> dict[str, float]:
+    """The metrics of the last logged step in a run's folder; empty if there is none or it cannot be read."""
+    try:
+        return json.loads((folder / NAME).read_text(encoding="utf-8").splitlines()[-1])
+    except (OSError, ValueError, IndexError):
+        return {}
+
+
+def _plain(name: str, value: float) -> Any:
+    return int(value) if name in WHOLE else float(value)

@@ -1,0 +1,155 @@
+"""What a run will take, known before it starts: sizes from the settings, time from a few steps on random data."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from interp import cache
+from interp.cache.planning import seconds as harvest_seconds
+from saes.config import Config
+from saes.running.activations import harvest_config, load_model, open_activations
+from saes.running.settings import Settings
+from saes.training.trainer import Trainer
+
+STEPS = 5
+"""Run on random data to measure the time of a step; the first is not counted."""
+POOL = 16_384
+"""Rows a store mixes at a time, in memory."""
+BY_K = ("topk", "batchtopk", "matryoshka")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that has not begun.
+
+    Attributes:
+        d_in: values an input.
+        d_out: values an output.
+        width: latents.
+        parameters: of the SAE.
+        tokens: that the model will read; 0 with a store.
+        rows: different activations there are; 0 if that is not known (a stream without a limit).
+        activations: trained on, steps times batch_size.
+        epochs: times each row is seen; 0 if that is not known.
+        flops: of training, see `flops`.
+        harvest_bytes: of disk for activations.
+        run_bytes: of disk for checkpoints and weights, at its most.
+        memory_bytes: estimate of the peak of training, beside the libraries.
+        harvest_seconds: the second forward pass over one batch, times the batches; 0 with a store.
+        train_seconds: the median of `STEPS - 1` steps on random data, times the steps. The model's passes of a
+            stream are added.
+    """
+
+    d_in: int
+    d_out: int
+    width: int
+    parameters: int
+    tokens: int
+    rows: int
+    activations: int
+    epochs: float
+    flops: float
+    harvest_bytes: int
+    run_bytes: int
+    memory_bytes: int
+    harvest_seconds: float
+    train_seconds: float
+
+    def table(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def plan(settings: Settings) -> Plan:
+    """What `start` with these settings will do. Reads text and model, writes nothing.
+
+    Raises what `start` raises before it begins: no store, an unknown hook, too little text.
+    """
+    config = settings.sae
+    shapes, facts = _of_store(settings) if settings.data.store else _of_text(settings)
+    d_in, d_out, layers = _dimensions(config, shapes)
+    per_step, parameters = _step_seconds(config, d_in, d_out, layers, settings.run.device)
+    activations = config.steps * config.batch_size
+    streamed = 0.0
+    if settings.data.stream:  # the model runs while training, once for every row that is used
+        streamed = facts["harvest_seconds"] * activations / max(facts["rows"], 1)
+        facts |= {"harvest_seconds": 0.0, "harvest_bytes": 0}
+    return Plan(
+        d_in=d_in,
+        d_out=d_out,
+        width=config.width,
+        parameters=parameters,
+        activations=activations,
+        epochs=activations / facts["rows"] if facts["rows"] else 0.0,
+        flops=flops(config, d_in, d_out),
+        run_bytes=4 * parameters * (2 * 3 + 1),
+        memory_bytes=_memory(config, parameters, d_in, d_out, facts.pop("model_bytes")),
+        train_seconds=per_step * config.steps + streamed,
+        **facts,
+    )
+
+
+def flops(config: Config, d_in: int, d_out: int) -> float:
+    """2 · activations · (d_in · width + active · (2 d_in + 3 d_out)): the encoder's product, and the sparse rest.
+
+    `active` is k, or at the start's density where no k is set; there a run that is less sparse takes more.
+    """
+    active = config.k if config.architecture in BY_K else config.start_density * config.width
+    rows = float(config.steps) * config.batch_size
+    return 2 * rows * (d_in * config.width + active * (2 * d_in + 3 * d_out))
+
+
+def _of_store(settings: Settings) -> tuple[list[int], dict[str, Any]]:
+    store, _ = open_activations(settings.data, settings.sae, Path(), device=settings.run.device)
+    widths = [store.manifest.hook(hook).width for hook in store.hooks]
+    return widths, {"tokens": 0, "rows": len(store), "harvest_bytes": 0, "harvest_seconds": 0.0, "model_bytes": 0}
+
+
+def _of_text(settings: Settings) -> tuple[list[int], dict[str, Any]]:
+    data = settings.data
+    model = load_model(data, settings.run.device)
+    planned = cache.plan(model, cache.documents(*data.text), harvest_config(data))
+    return [hook.width for hook in planned.manifest.hooks], {
+        "tokens": planned.manifest.tokens,
+        "rows": planned.manifest.rows,
+        "harvest_bytes": planned.disk_bytes,
+        "harvest_seconds": harvest_seconds(model, planned),
+        "model_bytes": planned.memory_bytes,
+    }
+
+
+def _dimensions(config: Config, widths: list[int]) -> tuple[int, int, int]:
+    """(d_in, d_out, layers)."""
+    if config.variant == "transcoder":
+        return widths[0], widths[-1], 1
+    if config.variant == "crosscoder":
+        return sum(widths), sum(widths), len(widths)
+    return widths[0], widths[0], 1
+
+
+def _step_seconds(config: Config, d_in: int, d_out: int, layers: int, device: str) -> tuple[float, int]:
+    """(seconds a step, parameters), from real steps on random rows."""
+    generator = torch.Generator().manual_seed(config.seed)
+    x = torch.randn(2 * config.batch_size, d_in, generator=generator)
+    x = x.unflatten(1, (layers, -1)) if config.variant == "crosscoder" else x
+    y = torch.randn(len(x), d_out, generator=generator)
+    trainer = Trainer(config, (x, y) if config.variant == "transcoder" else x, device=device)
+    times = []
+    for _ in range(min(STEPS, config.steps)):
+        begun = time.perf_counter()
+        trainer.step()
+        times.append(time.perf_counter() - begun)
+    later = sorted(times[1:] or times)
+    return later[len(later) // 2], sum(weight.numel() for weight in trainer.weights.values())
+
+
+def _memory(config: Config, parameters: int, d_in: int, d_out: int, model_bytes: int) -> int:
+    """Weights, gradients and two moments, a checkpoint of three parts twice, a batch of codes, rows being mixed."""
+    state = parameters * (4 + (1 if config.average else 0) + 2 * 3)
+    batch = config.batch_size * (config.width + 6 * (d_in + d_out))
+    return 4 * (state + batch + 2 * POOL * (d_in + d_out)) + model_bytes

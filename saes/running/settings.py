@@ -1,0 +1,268 @@
+"""What a run is: the tables [sae], [data] and [run] of a TOML file, or the same keys as flags. Plain values: no torch.
+
+    [sae]                            # the fields of saes.Config
+    architecture = "topk"
+    width = 4608
+
+    [data]                           # the fields of Data
+    text = "corpus/"
+    hook = "blocks.10.hook_resid_post"
+
+    [run]                            # the fields of Run
+    checkpoint_every = 200
+
+Paths are relative to the folder the command is started in.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from interp.errors import MissingInputError, UsageError, nearest
+from saes.config import Config
+
+NAME = "config.toml"
+SMOLLM2 = "smollm2"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the activations come from: a store on disk, or text that is harvested first (or streamed).
+
+    Attributes:
+        store: folder of a finished harvest (`interp cache run`). Then only `hook` and `target` are read besides, which
+            choose among the store's hooks, and `model`, which is checked against it.
+        text: files, folders, "python-docs", "-" or "hf:NAME", harvested into `activations/` of the run's folder.
+        model: a Hugging Face name or a local folder. Empty: smollm2 for text, unchecked for a store.
+        model_dtype: the number format the model computes in: float32, bfloat16 or float64.
+        hook: what is read; several for a crosscoder.
+        target: transcoder only: the hook of the outputs.
+        context: tokens a context.
+        max_tokens: read no more than this. None: all of the text.
+        store_dtype: of the numbers on disk: float32, bfloat16 or float16.
+        stream: compute activations while training, with none on disk. Every epoch runs the model again, and resuming
+            runs it over what was seen already.
+    """
+
+    store: str = ""
+    text: tuple[str, ...] = ()
+    model: str = ""
+    model_dtype: str = "float32"
+    hook: tuple[str, ...] = ()
+    target: str = ""
+    context: int = 128
+    max_tokens: int | None = None
+    store_dtype: str = "float32"
+    stream: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.store) == bool(self.text):
+            given = "both were given" if self.store else "neither was given"
+            raise UsageError(f"activations come from data.store or from data.text, one of the two; {given}.")
+        if self.text and not self.hook:
+            raise UsageError('data.text needs data.hook: what to harvest, such as "blocks.10.hook_resid_post".')
+        if self.stream and not self.text:
+            raise UsageError("data.stream computes activations from data.text; a store is read as it is.")
+        if self.stream and (self.target or len(self.hook) > 1):
+            raise UsageError("data.stream gives one hook: harvest to disk for a transcoder or a crosscoder.")
+        for name in ("context", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"data.{name}={value} must be a whole number of at least 1.")
+
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """All that is read, a transcoder's target last."""
+        return (*self.hook, self.target) if self.target else self.hook
+
+
+@dataclass(frozen=True)
+class Run:
+    """How it is run. Nothing here changes what comes out, but for rounding on another device.
+
+    Attributes:
+        device: such as "cpu" or "cuda:0".
+        checkpoint_every: steps between two checkpoints; the work a kill can cost.
+        log_every: steps between two lines of metrics.jsonl.
+        wandb: project that metrics are sent to as well; empty for none.
+    """
+
+    device: str = "cpu"
+    checkpoint_every: int = 500
+    log_every: int = 10
+    wandb: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"run.{name}={getattr(self, name)} must be a whole number of at least 1.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A run, complete."""
+
+    sae: Config
+    data: Data
+    run: Run = field(default_factory=Run)
+
+    def __post_init__(self) -> None:
+        variant, hooks = self.sae.variant, self.data.hook
+        if bool(self.data.target) != (variant == "transcoder") and (self.data.text or self.data.hook):
+            raise UsageError(
+                f'data.target names the outputs of sae.variant="transcoder"; this is "{variant}"'
+                f"{'' if self.data.target else ', without a target'}."
+            )
+        if len(hooks) > 1 and variant != "crosscoder":
+            raise UsageError(f'data.hook names {len(hooks)} hooks, which is for sae.variant="crosscoder": "{variant}".')
+
+
+TABLES: dict[str, type] = {"sae": Config, "data": Data, "run": Run}
+Table = dict[str, dict[str, Any]]
+"""Values by table and key, not yet checked together."""
+
+
+def read(file: str | Path) -> Table:
+    """The tables of a TOML file, every key and type checked.
+
+    Raises:
+        MissingInputError: there is no such file.
+        UsageError: it is not TOML, or has an unknown table or key or a value of another type; the file is named.
+    """
+    path = Path(file)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInputError(f'There is no configuration file "{path}".') from error
+    except OSError as error:
+        raise MissingInputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}.") from error
+    found: Table = {}
+    for table, keys in document.items():
+        if table not in TABLES:
+            raise UsageError(f'{path} has an unknown table or key "{table}"{_hint(table)}.')
+        if not isinstance(keys, dict):
+            raise UsageError(f"{path}: {table} must be a table, written [{table}], not {_shown(keys)}.")
+        found[table] = {key: _checked(table, key, value, str(path)) for key, value in keys.items()}
+    return found
+
+
+def assignment(text: str, source: str = "--set") -> tuple[str, str, Any]:
+    """(table, key, value) of "sae.k=32"; a value that is not TOML is text. `UsageError` as `read` raises it."""
+    name, equals, value = text.partition("=")
+    table, _, key = name.strip().partition(".")
+    if not equals or not key:
+        raise UsageError(f'"{source} {text}" is not of the form TABLE.KEY=VALUE, such as sae.k=32.')
+    if table not in TABLES:
+        raise UsageError(f'{source}: unknown table "{table}"{_hint(table)}; the tables are {", ".join(TABLES)}.')
+    return table, key, _checked(table, key, _value(value, get_type_hints(TABLES[table]).get(key)), source)
+
+
+def merged(tables: Iterable[Table]) -> Table:
+    """Later values over earlier ones."""
+    out: Table = {name: {} for name in TABLES}
+    for one in tables:
+        for table, keys in one.items():
+            out[table] |= keys
+    return out
+
+
+def complete(values: Table, source: str = "") -> Settings:
+    """The settings; every message of a refused value begins with `source`."""
+    try:
+        return Settings(**{name: kind(**values.get(name, {})) for name, kind in TABLES.items()})
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}" if source else str(error)) from error
+
+
+def to_toml(settings: Settings) -> str:
+    """As `read` reads it back; keys without a value are left out."""
+    lines = []
+    for name in TABLES:
+        lines.append(f"[{name}]")
+        values = asdict(getattr(settings, name))
+        lines += [f"{key} = {_toml(value)}" for key, value in values.items() if value not in (None, "", ())]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def complete_table(settings: Settings) -> dict[str, Any]:
+    """Every value by "table.key"."""
+    return {f"{name}.{key}": value for name in TABLES for key, value in asdict(getattr(settings, name)).items()}
+
+
+def _checked(table: str, key: str, value: Any, source: str) -> Any:
+    """The value in the field's own type."""
+    kinds = get_type_hints(TABLES[table])
+    if key not in kinds:
+        elsewhere = [f"{other}.{key}" for other, kind in TABLES.items() if key in {f.name for f in fields(kind)}]
+        hint = f'; it belongs into "{elsewhere[0]}"' if elsewhere else nearest(key, kinds)
+        raise UsageError(f'{source}: unknown key "{table}.{key}"{hint}.')
+    fitted = _fitted(value, kinds[key])
+    if fitted is None:
+        raise UsageError(f"{source}: {table}.{key} must be {_wanted(kinds[key])}, not {_shown(value)}.")
+    return fitted
+
+
+def _value(text: str, kind: Any) -> Any:
+    """A value written on the command line: TOML, or text as it is."""
+    try:
+        plain = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()
+    return text.strip() if kind in (str, tuple[str, ...]) and not isinstance(plain, str | list) else plain
+
+
+def _fitted(value: Any, kind: Any) -> Any:
+    """`value` as `kind`; None if it is of another type. A single text or number stands for a list of one."""
+    if isinstance(kind, UnionType):
+        return _fitted(value, get_args(kind)[0])
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)[0]
+        items = [_fitted(item, inner) for item in (value if isinstance(value, list) else [value])]
+        return None if None in items else tuple(items)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if math.isfinite(value) else None
+    return value if type(value) is kind else None
+
+
+def _wanted(kind: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
+    if isinstance(kind, UnionType):
+        return names[get_args(kind)[0]]
+    if get_origin(kind) is tuple:
+        return f"{names[get_args(kind)[0]]} or a list of such"
+    return names[kind]
+
+
+def _shown(value: Any) -> str:
+    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _hint(table: str) -> str:
+    owners = [name for name, kind in TABLES.items() if table in {f.name for f in fields(kind)}]
+    return f"; it belongs below [{owners[0]}]" if owners else nearest(table, TABLES)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + "".join(_escaped(c) for c in value) + '"'
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return repr(value)
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    return character if character.isprintable() else f"\\U{ord(character):08x}"

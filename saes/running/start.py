@@ -1,0 +1,120 @@
+"""A run from its settings: the folder's config.toml, the activations, then training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp.errors import UsageError
+from interp.results import writable_folder, write_atomic
+from saes.running import activations, metrics, settings
+from saes.running.loop import Place, Progress, train
+from saes.running.record import NAME as RECORD
+from saes.running.record import Record
+from saes.running.settings import Settings
+
+if TYPE_CHECKING:
+    from saes.autoencoder import SAE
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        sae: the trained SAE, as it is saved in the folder.
+        metrics: of the last step.
+        already: the run was finished before; nothing was done.
+    """
+
+    sae: SAE
+    metrics: dict[str, float]
+    already: bool
+
+
+def start(
+    chosen: Settings, place: Place, *, harvested: activations.Told | None = None, progress: Progress | None = None
+) -> Outcome:
+    """Harvest if need be, train, and save everything in the folder; with `place.resume` go on there.
+
+    Args:
+        chosen: the settings.
+        place: the folder, and who works there.
+        harvested: called with the progress of a harvest.
+        progress: called with the metrics of every step.
+
+    Raises:
+        InterpError: see `saes.running.activations.open_activations` and `saes.running.loop.train`.
+    """
+    folder, group = Path(place.folder), place.processes
+    if group is not None:
+        group.check(chosen.sae.batch_size)
+        if chosen.data.stream:
+            raise UsageError("data.stream is for one process: harvest to disk to train with several.")
+    _check_settings(chosen, folder, resume=place.resume)
+    before = Record.load(folder)
+    if group is not None:
+        group.gather(None)  # all have seen the folder as it was
+    if place.writes:
+        writable_folder(folder)
+        if not (folder / settings.NAME).exists():
+            write_atomic(folder / settings.NAME, settings.to_toml(chosen).encode())
+    try:
+        found, metadata = activations.open_activations(
+            chosen.data, chosen.sae, folder, device=chosen.run.device, progress=harvested, group=group
+        )
+        sae = train(chosen.sae, found, place, run=chosen.run, metadata=metadata, progress=progress)
+    except BaseException:
+        if place.writes:
+            _leave_nothing(folder)
+        raise
+    return Outcome(sae, metrics.last(folder), already=before is not None and before.finished)
+
+
+def _check_settings(chosen: Settings, folder: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds a run, or with `resume` another run."""
+    file = folder / settings.NAME
+    if not file.exists():
+        return
+    if not resume:
+        raise UsageError(f"{folder} holds a run already: go on with it (--resume), or choose another folder.")
+    theirs = settings.complete(settings.read(file), str(file))
+    for table in ("sae", "data"):  # what is in [run] may change
+        for field in fields(getattr(chosen, table)):
+            was, now = (getattr(getattr(one, table), field.name) for one in (theirs, chosen))
+            if was != now:
+                raise UsageError(
+                    f"The run in {folder} was begun with {table}.{field.name} = {was}, but this one has {now}: "
+                    "resume with what it was begun with, or choose another folder."
+                )
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Take config.toml away again if neither a harvest nor a training has begun."""
+    harvest = folder / activations.FOLDER
+    if not (folder / RECORD).exists() and not (harvest / activations.MANIFEST).exists():
+        (folder / settings.NAME).unlink(missing_ok=True)
+
+
+def tracker(chosen: Settings, folder: Path) -> Callable[[dict[str, float]], Any] | None:
+    """What sends logged metrics to the tracker of [run] wandb; None if none is named.
+
+    Raises `UsageError` if the package is not installed.
+    """
+    if not chosen.run.wandb:
+        return None
+    try:
+        import wandb
+    except ImportError as error:
+        raise UsageError(
+            'wandb is not installed: pip install "interp[wandb]", or leave out --wandb; metrics.jsonl has all of it.'
+        ) from error
+    kept = wandb.init(project=chosen.run.wandb, dir=str(folder), config=settings.complete_table(chosen))
+
+    def send(found: dict[str, float]) -> None:
+        if int(found["step"]) % chosen.run.log_every == 0:
+            kept.log(found, step=int(found["step"]))
+
+    return send
