@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from saes.autoencoder import SAE, build
     from saes.config import Config
-    from saes.evaluation import evaluate
+    from saes.evaluation import Evaluation, Truth, evaluate
     from saes.interop import load
+    from saes.interop.card import card
+    from saes.interop.push import push
     from saes.training.trainer import Trainer, train
 
-__all__ = ["Config", "train", "Trainer", "SAE", "build", "load", "evaluate"]
+__all__ = ["Config", "train", "Trainer", "SAE", "build", "load", "evaluate", "Evaluation", "Truth", "card", "push"]
 
 _MODULES = {
     "Config": "saes.config",
@@ -30,6 +32,10 @@ _MODULES = {
     "build": "saes.autoencoder",
     "load": "saes.interop",
     "evaluate": "saes.evaluation",
+    "Evaluation": "saes.evaluation",
+    "Truth": "saes.evaluation",
+    "card": "saes.interop.card",
+    "push": "saes.interop.push",
 }
 
 
