@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from probes.estimators.ttpd import TTPD
     from probes.erasing import Eraser, Leace
     from probes.erasure import ErasureReport, erasure_report
+    from probes.generated import GENERATED, generate
     from probes.intervening import Intervention, Question, as_target, intervene
     from probes.protocol.baselines import log_probs
     from probes.protocol.leaving import leave_one_out
@@ -42,6 +43,8 @@ __all__ = [
     "read_statements",
     "join",
     "paired",
+    "generate",
+    "GENERATED",
     "Activations",
     "collect",
     "intervene",
@@ -80,6 +83,8 @@ _MODULES = {
     "read_statements": "probes.statements",
     "join": "probes.statements",
     "paired": "probes.statements",
+    "generate": "probes.generated",
+    "GENERATED": "probes.generated",
     "Activations": "probes.activations",
     "collect": "probes.collecting",
     "intervene": "probes.intervening",

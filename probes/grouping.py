@@ -78,7 +78,7 @@ def written(value: str) -> tuple[str, ...]:
     """
     if not re.fullmatch(r"\d{1,3}", value):
         return (value,)
-    return value, _spelled(int(value))
+    return value, spelled(int(value))
 
 
 def place(statement: str, value: str) -> tuple[int, int] | None:
@@ -152,11 +152,12 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _spelled(number: int) -> str:
+def spelled(number: int) -> str:
+    """A whole number below 1,000 in words."""
     if number < len(ONES):
         return ONES[number]
     if number < 100:
         ten, one = divmod(number, 10)
         return TENS[ten - 2] + (f"-{ONES[one]}" if one else "")
     hundred, rest = divmod(number, 100)
-    return f"{ONES[hundred]} hundred" + (f" {_spelled(rest)}" if rest else "")
+    return f"{ONES[hundred]} hundred" + (f" {spelled(rest)}" if rest else "")

@@ -90,7 +90,7 @@ class Intervention(Shown, Result):
             return ""
         found = f"PD₊ − PD₋ = {value:+.3f}, 95 % interval [{low:+.3f}, {high:+.3f}]"
         if high < 0:
-            return f"The unchanged model's answers hold the false statements for the truer ones ({found}): no effect is normalised."
+            return f"The unchanged model's answers hold false statements for truer ({found}): nothing is normalised."
         return (
             f"The unchanged model's answers do not tell true from false statements ({found}, within noise of 0): no "
             "effect is normalised by that."

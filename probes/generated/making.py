@@ -1,0 +1,195 @@
+"""Make sets of true and false statements from tables of facts.
+
+A false statement takes the value of another fact of the same set. Which one is drawn so that every value stands in as
+many false statements as true ones, as does every subject: neither alone, nor a bag of words, says which are true.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+
+from interp.errors import UsageError, nearest
+from probes.generated import wording
+from probes.generated.wording import BOTH, Wording
+from probes.grouping import spelled
+from probes.statements import Statements
+
+NUMBERS = range(21, 100)
+FURTHEST = 8
+"""Numbers that are compared differ by at most so much: sizes alone then say nothing, but at the ends of the range."""
+DISTANCES = 4
+"""At how many distances each number is compared."""
+TRIES = 100
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One statement to be worded: its truth is given, `entities` are what a split keeps together."""
+
+    subject: str
+    value: str
+    true: bool
+    topic: str
+    entities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Table:
+    file: str
+    subject: str
+    value: str
+    topic: str
+
+
+_TABLES = {
+    "cities": (_Table("cities", "city", "country", "cities"),),
+    "capitals": (_Table("capitals", "capital", "country", "capitals"),),
+    "elements": (_Table("elements", "element", "symbol", "elements"),),
+    "translations": (
+        _Table("translations", "spanish", "english", "Spanish"),
+        _Table("translations", "french", "english", "French"),
+    ),
+}
+_WORDINGS = {
+    "cities": wording.CITIES,
+    "capitals": wording.CAPITALS,
+    "elements": wording.ELEMENTS,
+    "numbers": wording.NUMBERS,
+    "translations": wording.TRANSLATIONS,
+}
+GENERATED = tuple(_WORDINGS)
+"""The sets that can be made."""
+
+
+def generate(
+    name: str, *, negated: bool = False, conjunctions: bool = False, templates: int = 1, seed: int = 0
+) -> Statements:
+    """A set of statements, half of them true, made from facts that come with the toolkit (`probes/generated`).
+
+    Args:
+        name: one of `GENERATED`: "cities" (in which country), "capitals", "elements" (their symbols), "numbers"
+            (which is larger), "translations" (Spanish and French words, told apart by topic).
+        negated: deny every statement. Rows are those of the set that is not negated, in the same order and with the
+            opposite label: `probes.paired(generate(x), generate(x, negated=True))` is a set of contrast pairs.
+        conjunctions: two statements in one, half of them true: both parts are; in a false one, one part is false,
+            the first as often as the second. A row has the entities of both parts.
+        templates: how many wordings (1 to 4), each applied to every fact.
+        seed: of the draws: which false value, which facts are joined. Facts and wordings are always the same.
+
+    Raises `UsageError` for an unknown name or a number of wordings that is not there.
+    """
+    if name not in GENERATED:
+        raise UsageError(f'There is no generated set "{name}"{nearest(name, GENERATED)}: {", ".join(GENERATED)}.')
+    known = _WORDINGS[name]
+    if not 1 <= templates <= len(known):
+        raise UsageError(f"templates={templates}: {name} has 1 to {len(known)} wordings.")
+    rng = np.random.default_rng(seed)
+    rows = [(i, fact) for i in range(templates) for fact in _facts(name, rng)]
+    parts = [_joined([fact for at, fact in rows if at == i], rng) for i in range(templates)] if conjunctions else None
+    if parts is None:
+        worded = [(i, (fact,), _worded(known[i], fact, denied=negated)) for i, fact in rows]
+    else:
+        worded = [(i, pair, _both(known[i], pair, negated)) for i, pairs in enumerate(parts) for pair in pairs]
+    full = f"{'neg_' * negated}{name}{'_conj' * conjunctions}"
+    return _statements(full, worded, negated)
+
+
+def _statements(name: str, worded: list[tuple[int, tuple[Fact, ...], str]], negated: bool) -> Statements:
+    true = np.array([all(fact.true for fact in facts) for _, facts, _ in worded])
+    return Statements(
+        name=name,
+        statements=tuple(f"{text[0].upper()}{text[1:]}." for *_, text in worded),
+        labels=(true ^ negated).astype(np.int8),
+        groups=tuple(tuple(dict.fromkeys(e for fact in facts for e in fact.entities)) for _, facts, _ in worded),
+        grouped_by="the subjects of the facts",
+        polarity=np.full(len(worded), -1 if negated else 1, np.int8),
+        pair=tuple(f"{i}: {' + '.join(f'{f.subject} {f.value}' for f in facts)}" for i, facts, _ in worded),
+        topic=tuple(facts[0].topic for _, facts, _ in worded),
+        template=tuple(f"wording {i + 1}" for i, *_ in worded),
+        polarity_by="the generator",
+    )
+
+
+def _facts(name: str, rng: np.random.Generator) -> list[Fact]:
+    return _comparisons(rng) if name == "numbers" else [f for table in _TABLES[name] for f in _of_table(table, rng)]
+
+
+def _of_table(table: _Table, rng: np.random.Generator) -> list[Fact]:
+    """Every row of the table as a true statement, followed by a false one with another row's value."""
+    rows = _read(table.file)
+    values = [row[table.value] for row in rows]
+    facts = []
+    for row, wrong in zip(rows, _deranged(values, rng), strict=True):
+        subject = row[table.subject]
+        facts.append(Fact(subject, row[table.value], True, table.topic, (subject,)))
+        facts.append(Fact(subject, wrong, False, table.topic, (subject,)))
+    return facts
+
+
+def _comparisons(rng: np.random.Generator) -> list[Fact]:
+    """Every number against some above and as many below it, equally far."""
+    facts = []
+    for number in NUMBERS:
+        for away in sorted(rng.choice(range(1, FURTHEST + 1), DISTANCES, replace=False).tolist()):
+            for other in (number - away, number + away):
+                pair = (str(number), str(other))
+                facts.append(Fact(spelled(number), spelled(other), number > other, "numbers", pair))
+    return facts
+
+
+def _deranged(values: list[str], rng: np.random.Generator) -> list[str]:
+    """The values in another order, none of them where it was: a random permutation, its clashes swapped away."""
+    n = len(values)
+    for _ in range(TRIES):
+        order = rng.permutation(n)
+        for i in range(n):
+            if values[order[i]] == values[i]:
+                free = [j for j in range(n) if values[order[j]] != values[i] and values[order[i]] != values[j]]
+                if not free:
+                    break
+                j = int(rng.choice(free))
+                order[i], order[j] = order[j], order[i]
+        found = [values[k] for k in order]
+        if all(a != b for a, b in zip(found, values, strict=True)):
+            return found
+    raise UsageError("One value belongs to more than half of the facts: no wrong values can be drawn.")
+
+
+def _joined(facts: list[Fact], rng: np.random.Generator) -> list[tuple[Fact, Fact]]:
+    """Pairs of facts about different things: half of them of two true ones, a quarter each with one false part."""
+    true = [f for f in facts if f.true]
+    false = [f for f in facts if not f.true]
+    n = len(true) // 2
+    kinds = [(true, true)] * n + [(true, false)] * (n // 2) + [(false, true)] * (n - n // 2)
+    pairs = []
+    for first, second in kinds:
+        a = first[rng.integers(len(first))]
+        others = [f for f in second if not set(f.entities) & set(a.entities)]
+        pairs.append((a, others[rng.integers(len(others))]))
+    return [pairs[i] for i in rng.permutation(len(pairs))]
+
+
+def _worded(words: Wording, fact: Fact, *, denied: bool) -> str:
+    form = words.denied if denied else words.affirmed
+    return form.format(subject=fact.subject, value=fact.value, topic=fact.topic)
+
+
+def _both(words: Wording, pair: tuple[Fact, ...], denied: bool) -> str:
+    first, second = (_lowered(_worded(words, fact, denied=False), fact) for fact in pair)
+    return (BOTH.denied if denied else BOTH.affirmed).format(first=first, second=second)
+
+
+def _lowered(text: str, fact: Fact) -> str:
+    """The clause as it stands inside a sentence: a name keeps its capital."""
+    return text if text.startswith(fact.subject) else text[0].lower() + text[1:]
+
+
+def _read(table: str) -> list[dict[str, str]]:
+    text = files("probes.generated").joinpath(f"{table}.csv").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return list(csv.DictReader(io.StringIO("\n".join(lines))))
