@@ -16,7 +16,7 @@ from probes.protocol.intervals import measured
 from probes.protocol.results import LeftOut
 from probes.protocol.splits import Split, split
 from probes.protocol.sweeping import check, rows_of
-from probes.protocol.transferring import best_layer, comparable, fit_chosen
+from probes.protocol.transferring import comparable, fit_chosen, layer_curve
 from probes.statements import Statements, join
 
 By = Literal["topic", "template", "set"]
@@ -33,8 +33,8 @@ def leave_one_out(
 ) -> LeftOut:
     """Train on the train sides of all topics (templates, sets) but one, test on the test side of that one.
 
-    What is tested is new in two ways: its topic and its entities. The layer is chosen by cross-validation on what is
-    trained on. Accuracy is given raw and after centring each topic on its own train side, which uses unlabelled rows
+    What is tested is new in two ways: its topic and its entities. The layer is the one whose cross-validated accuracy on
+    the train side of the others is best on average. Accuracy is given raw and after centring each topic on its own train side, which uses unlabelled rows
     of the one left out (transductive); the AUC is of the centred scores.
 
     Args:
@@ -55,7 +55,11 @@ def leave_one_out(
         raise UsageError(f"All statements have one {by} ({names[0]}): leaving it out leaves nothing to train on.")
     position = whole.positions[0] if position is None and len(whole.positions) == 1 else position
     side, kind = split(whole.data, seed), np.array(kinds)
-    rows = [_one(whole, side, kind == name, kind, probe, layer, position, seed) for name in names]
+    for name in names:
+        _check_classes(whole.data, side, kind == name, name)
+    curves = [layer_curve(whole, side.train & (kind == name), probe, position, seed) for name in names if layer is None]
+    at = [_best_of_others(whole, curves, i) if layer is None else layer for i in range(len(names))]
+    rows = [_one(whole, side, kind == name, kind, probe, at[i], position, seed) for i, name in enumerate(names)]
     counts = [np.array([side.train[kind != name].sum() for name in names]), np.array([m for *_, m, _ in rows])]
     return LeftOut(
         by=by,
@@ -79,18 +83,14 @@ def _one(  # noqa: PLR0913
     out: np.ndarray,
     kind: np.ndarray,
     probe: Any,
-    layer: int | None,
+    layer: int,
     position: str | None,
     seed: int,
 ) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, int, int]:
     """(layer, accuracy, centred accuracy, AUC, test rows, test groups) with the rows of `out` left out."""
     known, new = side.train & ~out, side.test & out
-    _check_classes(acts.data, known, new, str(kind[out][0]))
     tried = candidates(probe, None)
     train, test = acts.data.take(known), acts.data.take(new)
-    if layer is None:
-        own = Split(known, new, 0, 0, 0, side.salt)
-        layer = best_layer([acts], [own], probe, tried, position, seed)
     X = acts.at(layer, position)
     apart = X.clone()
     for name in dict.fromkeys(kind):
@@ -133,9 +133,14 @@ def _together(acts: Activations | Sequence[Activations], probe: Any, by: By) -> 
     return whole, tuple(value for one in several for value in getattr(one.data, by))
 
 
-def _check_classes(data: Statements, known: np.ndarray, new: np.ndarray, name: str) -> None:
-    for words, mask in ((f'without "{name}" the train side', known), (f'the test side of "{name}"', new)):
+def _best_of_others(acts: Activations, curves: list[np.ndarray], out: int) -> int:
+    return acts.layers[int(np.mean([curve for i, curve in enumerate(curves) if i != out], axis=0).argmax())]
+
+
+def _check_classes(data: Statements, side: Split, kind: np.ndarray, name: str) -> None:
+    for words, mask in (("train", side.train & kind), ("test", side.test & kind)):
         if len(set(data.labels[mask].tolist())) < 2:
             raise UsageError(
-                f"{data.name}: {words} has {int(mask.sum())} rows, not both true and false ones; give more statements."
+                f'{data.name}: "{name}" has {int(mask.sum())} rows on the {words} side, not both true and false ones; '
+                "give more statements of it."
             )

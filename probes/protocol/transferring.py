@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.errors import UsageError
@@ -51,7 +51,9 @@ def transfer(
     position = acts[0].positions[0] if position is None and len(acts[0].positions) == 1 else position
     sides = [split(one.data, seed) for one in acts]
     tried = candidates(probe, strengths)
-    layer = best_layer(acts, sides, probe, tried, position, seed) if layer is None else layer
+    if layer is None:
+        curves = [layer_curve(one, side.train, probe, position, seed) for one, side in zip(acts, sides, strict=True)]
+        layer = acts[0].layers[int(np.mean(curves, axis=0).argmax())]
     sets = [part_of(one, side, layer, position) for one, side in zip(acts, sides, strict=True)]
     n = len(sets)
     raw, centred, auc = np.zeros((n, n, 3)), np.zeros((n, n)), np.zeros((n, n, 3))
@@ -118,22 +120,14 @@ def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ..
     return acts
 
 
-def best_layer(  # noqa: PLR0913
-    acts: Sequence[Activations],
-    sides: Sequence[Split],
-    probe: Any,
-    strengths: tuple[float, ...],
-    position: str | None,
-    seed: int,
-) -> int:
-    """The layer with the best cross-validated accuracy on the train sides, on average over the sets."""
-    middle = strengths[len(strengths) // 2 : len(strengths) // 2 + 1]  # one strength is enough to compare layers
-    curves = []
-    for one, side in zip(acts, sides, strict=True):
-        X = torch.stack([one.at(layer, position)[rows_of(side.train)] for layer in one.layers])
-        choice = cross_validate(probe, X, one.data.take(side.train), strengths=middle, seed=seed)
-        curves.append(choice.best_accuracy)
-    return acts[0].layers[int(np.mean(curves, axis=0).argmax())]
+def layer_curve(
+    acts: Activations, train: Bool[np.ndarray, " n"], probe: Any, position: str | None, seed: int
+) -> Float[np.ndarray, " layer"]:
+    """Cross-validated accuracy of every layer on these train rows; one strength is enough to compare layers."""
+    tried = candidates(probe, None)
+    X = torch.stack([acts.at(layer, position)[rows_of(train)] for layer in acts.layers])
+    middle = tried[len(tried) // 2 : len(tried) // 2 + 1]
+    return cross_validate(probe, X, acts.data.take(train), strengths=middle, seed=seed).best_accuracy
 
 
 def fit_chosen(

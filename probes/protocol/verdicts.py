@@ -64,14 +64,19 @@ def of_transfer(found: Transfer) -> tuple[Verdict, ...]:
             verdicts.append(
                 Verdict("inverted", f"Trained on {source} and read on {target} (AUC {_shown(auc)}) the probe {why}")
             )
-    if len(found.names) > 1 and (found.joint_auc[:, 1] > 0.5).all():
-        each = ", ".join(
-            f"{name} {accuracy:.2f}" for name, accuracy in zip(found.names, found.joint_accuracy[:, 0], strict=True)
-        )
-        verdicts.append(
-            Verdict("shared", f"One probe trained on all sets together reads each above chance (accuracy {each}).", False)
-        )
-    return tuple(verdicts)
+    return (*verdicts, *_jointly(found))
+
+
+def _jointly(found: Transfer) -> tuple[Verdict, ...]:
+    """What one probe trained on all sets can do; where its direction serves and its one threshold does not, both."""
+    if not (found.joint_auc[:, 1] > 0.5).all():
+        return ()
+    pairs = zip(found.names, found.joint_auc[:, 0], found.joint_accuracy[:, 0], strict=True)
+    each = ", ".join(f"{name} AUC {auc:.2f} and accuracy {accuracy:.2f}" for name, auc, accuracy in pairs)
+    text = f"Trained on all sets together the probe ranks true above false in each ({each})."
+    if (found.joint_accuracy[:, 1] > 0.5).all():
+        return (Verdict("shared", text, False),)
+    return (Verdict("shared", f"{text} Its direction serves all sets; its single threshold does not."),)
 
 
 def _reads(found: Sweep) -> Verdict:
