@@ -20,6 +20,7 @@ from saes.config import Config
 from saes.kernels.encode import Scratch, preactivations
 from saes.kernels.select import above
 from saes.kernels.support import Dense, Support, Values
+from saes.kernels.together import Group
 
 Weights = dict[str, Tensor]
 DENSE_FROM = 0.1
@@ -53,6 +54,7 @@ class Batch:
         half: find active latents in bfloat16.
         scratch: buffers.
         memory: see `Memory`.
+        group: the processes that share the batch, of which x and y are this one's part; None for this one alone.
     """
 
     x: Float[Tensor, "n d_in"]
@@ -64,6 +66,7 @@ class Batch:
     half: bool
     scratch: Scratch
     memory: Memory = field(default_factory=Memory)
+    group: Group | None = None
 
     @property
     def unit(self) -> float:

@@ -12,6 +12,7 @@ from saes.architectures.jumprelu import jump
 from saes.architectures.topk import TopK
 from saes.kernels.select import top_batch
 from saes.kernels.support import Sparse
+from saes.kernels.together import top_together
 
 
 class BatchTopK(TopK):
@@ -27,6 +28,9 @@ class BatchTopK(TopK):
         """The pairs that fire."""
         pre, memory = batch.pre(batch.weights["b_enc"]), batch.memory
         guess = memory.guess * 0.98 if memory.guess > 0 else None
+        if batch.group is not None:
+            support, memory.guess = top_together(pre, batch.config.k * len(pre) * batch.group.size, guess, batch.group)
+            return support
         support = top_batch(pre, batch.config.k * len(pre), guess)
         if len(support.columns):
             memory.guess = float(support.of_pairs(pre).min())

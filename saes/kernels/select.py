@@ -50,12 +50,12 @@ def above(pre: Float[Tensor, "n width"], threshold: float) -> Sparse:
     members = torch.arange(0, width, count, device=pre.device)
     candidates = (row * width + group)[:, None] + members
     flat = candidates[pre.view(-1)[candidates] > threshold]
-    return _compressed(flat, n, width)
+    return compressed(flat, n, width)
 
 
 def above_reference(pre: Float[Tensor, "n width"], threshold: float) -> Sparse:
     """`above` by torch.nonzero."""
-    return _compressed((pre.reshape(-1) > threshold).nonzero().view(-1), *pre.shape)
+    return compressed((pre.reshape(-1) > threshold).nonzero().view(-1), *pre.shape)
 
 
 def top_batch(pre: Float[Tensor, "n width"], count: int, guess: float | None = None) -> Sparse:
@@ -67,7 +67,7 @@ def top_batch(pre: Float[Tensor, "n width"], count: int, guess: float | None = N
         guess: a value that about `count` values exceed: last step's smallest chosen one. It saves time, never
             changes the answer.
     """
-    low = guess if guess is not None else _guess(pre, count)
+    low = guess if guess is not None else first_guess(pre, count)
     found = above(pre, max(low, 0.0))
     while len(found.columns) < count and low > 0:
         low = low * 0.9 if low > 1e-6 else 0.0
@@ -75,13 +75,13 @@ def top_batch(pre: Float[Tensor, "n width"], count: int, guess: float | None = N
     if len(found.columns) <= count:
         return found
     kept = found.of_pairs(pre).topk(count, sorted=False).indices
-    return _compressed(found.rows[kept] * found.width + found.columns[kept], *pre.shape)
+    return compressed(found.rows[kept] * found.width + found.columns[kept], *pre.shape)
 
 
 def top_batch_reference(pre: Float[Tensor, "n width"], count: int) -> Sparse:
     """`top_batch` by torch.topk."""
     values, flat = pre.reshape(-1).topk(count, sorted=False)
-    return _compressed(flat[values > 0], *pre.shape)
+    return compressed(flat[values > 0], *pre.shape)
 
 
 def rows_of(columns: Int[Tensor, "n k"], width: int) -> Sparse:
@@ -91,14 +91,14 @@ def rows_of(columns: Int[Tensor, "n k"], width: int) -> Sparse:
     return Sparse(starts, columns.sort(1).values.reshape(-1), width)
 
 
-def _guess(pre: Float[Tensor, "n width"], count: int) -> float:
+def first_guess(pre: Float[Tensor, "n width"], count: int) -> float:
     """A value that a little more than `count` values should exceed, from every 16th row."""
     some = pre[::16]
     wanted = min(int(1.2 * count * len(some) / len(pre)) + 1, some.numel())
     return float(some.float().reshape(-1).topk(wanted, sorted=False).values.min())
 
 
-def _compressed(flat: Int[Tensor, " pairs"], n: int, width: int) -> Sparse:
+def compressed(flat: Int[Tensor, " pairs"], n: int, width: int) -> Sparse:
     """Compressed rows of flat indices in any order."""
     flat = flat.sort().values
     row = torch.div(flat, width, rounding_mode="floor")

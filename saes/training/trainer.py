@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from saes.architectures.base import Batch, Found, Memory, Weights
 from saes.autoencoder import SAE, build
 from saes.config import Config
 from saes.kernels.encode import Scratch, half_is_quicker
+from saes.kernels.together import Group
 from saes.training import schedule
 from saes.training.data import Activations, Source, open_source
 from saes.training.fold import fold, threshold_for
@@ -37,14 +38,6 @@ METRICS = ("step", "loss", "fvu", "l0", "dead", "lr", "sparsity", "norm", "secon
 learning rate, weight of the sparsity loss, gradient norm before clipping, seconds of training so far."""
 EPSILON = 1e-10
 """Adam's: rare latents have gradients of 1e-8 when the loss is of order one."""
-
-
-class Group(Protocol):
-    """Processes that train one SAE together, each on its part of every batch."""
-
-    def average(self, tensors: list[Tensor]) -> None:
-        """Replace each tensor by its mean over the processes."""
-        ...
 
 
 class Trainer:
@@ -99,8 +92,10 @@ class Trainer:
         self._memory.density = active / self.config.width
         self.step_number += 1
         self._seconds += time.perf_counter() - begun
-        squares = found.residual.square().sum()
-        loss = squares * batch.unit + sum(found.losses.values())
+        squares, added = found.residual.square().sum(), sum(found.losses.values(), found.residual.new_zeros(()))
+        if self.group is not None:
+            self.group.average([squares, added])
+        loss = squares * batch.unit + added
         fvu = squares / len(batch.x) / self._scaling.variance
         dead = (self._silent >= self.config.dead_after).sum()
         row = [float(v) for v in (loss, fvu, active, dead)]
@@ -188,6 +183,8 @@ class Trainer:
                 f"{len(self._scaling.scale_in)} and {len(self._scaling.scale_out)}."
             )
         x, y = self._scaling.apply((x, y))
+        if self.group is not None:
+            x, y = self.group.part(x), self.group.part(y)
         dead = self._silent >= self.config.dead_after
         return Batch(
             x=x,
@@ -199,6 +196,7 @@ class Trainer:
             half=self._half,
             scratch=self._scratch,
             memory=self._memory,
+            group=self.group,
         )
 
     def _update(self, found: Found) -> Tensor:
