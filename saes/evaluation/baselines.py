@@ -96,6 +96,8 @@ def oracle(truth: Truth, sample: Sample) -> tuple[float | None, str]:
     y = sample.y[:count].flatten(1).float()
     if y.shape[1] != directions.shape[1]:
         return None, "the activations do not have the length of the known directions"
+    if truth.offset is not None:
+        y = y - torch.from_numpy(truth.offset).float()
     codes = coding.omp(y, directions, k, tolerance=0.1)
     active = truth.coefficients[sample.number[:count]] != 0
     counts = Firing.of(active, (codes != 0).numpy())

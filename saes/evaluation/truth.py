@@ -25,11 +25,13 @@ class Truth:
         directions: (features, d), one a row; a tensor or an array. Sign and length do not count.
         coefficients: (rows, features), not 0 where a feature is active in a row; None where that is not known.
         pairs: (parent, child) features for the absorption gap: the child is active only with its parent.
+        offset: (d,) what every row has beside its features; None for nothing.
     """
 
     directions: Any
     coefficients: Any | None = None
     pairs: tuple[tuple[int, int], ...] = ()
+    offset: Any | None = None
 
     def __post_init__(self) -> None:
         directions = _array(self.directions)
@@ -42,6 +44,10 @@ class Truth:
                 expected = f"(rows, {len(directions)})"
                 raise UsageError(f"Coefficients are {expected} for these directions, not {coefficients.shape}.")
             object.__setattr__(self, "coefficients", coefficients)
+        if self.offset is not None:
+            object.__setattr__(self, "offset", _array(self.offset))
+            if self.offset.shape != directions.shape[1:]:
+                raise UsageError(f"The offset has shape {self.offset.shape}, but directions {directions.shape}.")
         for pair in self.pairs:
             if len(pair) != 2 or not all(0 <= feature < len(directions) for feature in pair):
                 raise UsageError(f"The pair {pair} names features that do not exist: there are {len(directions)}.")

@@ -1,0 +1,393 @@
+"""What `saes.evaluate` says of autoencoders whose every measure is known beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import interp
+import saes
+from interp.errors import UsageError
+from saes import Truth
+from saes.evaluation.geometry import geometry
+from saes.evaluation.rows import CLUSTERS
+from saes.evaluation.scores import Bootstrap
+
+N, D, FEATURES = 3000, 24, 16
+DRAW = torch.Generator().manual_seed(21)
+DIRECTIONS = torch.linalg.qr(torch.randn(D, D, generator=DRAW))[0][:FEATURES]  # orthonormal: exactly decodable
+ACTIVE = torch.rand(N, FEATURES, generator=DRAW) < torch.linspace(0.02, 0.3, FEATURES)
+COEFFICIENTS = ACTIVE * (0.5 + torch.rand(N, FEATURES, generator=DRAW))
+X = COEFFICIENTS @ DIRECTIONS + 0.3
+OFFSET = torch.full((D,), 0.3)
+
+
+def relu(encoder, decoder, bias=-0.25, b_dec=OFFSET, **metadata):
+    """A standard autoencoder; its bias makes latents fire on coefficients above a quarter."""
+    width = len(decoder)
+    tensors = {"W_enc": encoder.T.contiguous(), "W_dec": decoder.clone(), "b_dec": b_dec.clone()}
+    return saes.build("standard", "autoencoder", tensors | {"b_enc": torch.full((width,), bias)}, {}, metadata)
+
+
+def perfect(order=None, **options):
+    directions = DIRECTIONS if order is None else DIRECTIONS[order]
+    return relu(directions, directions, **options)
+
+
+def value(found, name):
+    score = found.score(name)
+    assert score.value is not None, score.why
+    assert math.isfinite(score.value)
+    return score.value
+
+
+def judged(sae, activations=X, **options):
+    return saes.evaluate(sae, activations, baselines=False, **options)
+
+
+def test_every_measure_equals_its_formula():
+    sae = perfect()
+    found, f, out = judged(sae), sae.encode(X).double(), sae(X).double()
+    x = X.double()
+    variance, error = (x - x.mean(0)).square().sum(), (x - out).square().sum()
+    wanted = {
+        "FVU": error / variance,
+        "explained variance": 1 - error / variance,
+        "cosine": torch.cosine_similarity(x, out, dim=1).mean(),
+        "norm ratio": (out.norm(dim=1) / x.norm(dim=1)).mean(),
+        "relative bias": out.square().sum() / (out * x).sum(),
+        "L0": (f != 0).sum(1).double().mean(),
+        "dead latents": (f == 0).all(0).double().mean(),
+        "dense latents": ((f != 0).double().mean(0) > 0.1).double().mean(),
+    }
+    for name, direct in wanted.items():
+        assert value(found, name) == pytest.approx(float(direct), rel=1e-9, abs=1e-12), name
+        score = found.score(name)
+        assert score.low <= score.value <= score.high
+    np.testing.assert_allclose(found.latents.frequency, (f != 0).double().mean(0))
+    np.testing.assert_allclose(found.latents.strength, f.sum(0) / (f != 0).sum(0), rtol=1e-6)
+    assert value(found, "norm ratio") < 1  # a quarter is taken off every coefficient
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e4])
+def test_a_large_mean_costs_no_digits_and_units_do_not_matter(scale):
+    """float32 rows a thousand times further from 0 than they vary: the moments are taken about a row of the data."""
+    x = X[:500] * scale
+    shifted, mean = x + 1000 * scale, OFFSET * scale + 1000 * scale
+    sae = relu(DIRECTIONS / scale, DIRECTIONS * scale, b_dec=mean)
+    direct = (shifted.double() - sae(shifted).double()).square().sum()
+    direct /= (shifted.double() - shifted.double().mean(0)).square().sum()
+    assert value(judged(sae, shifted), "FVU") == pytest.approx(float(direct), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [17, 70, 999, N])
+def test_batches_do_not_matter(size):
+    """But for the rounding of float32 products of other shapes."""
+    whole, parts = judged(perfect()), judged(perfect(), lambda: iter(X.split(size)))
+    assert (parts.rows, whole.rows) == (N, N)
+    for score in whole.scores:
+        if score.value is not None:
+            assert value(parts, score.name) == pytest.approx(score.value, rel=1e-7), score.name
+    assert np.array_equal(parts.latents.frequency, whole.latents.frequency)
+
+
+def test_memory_is_bounded_by_the_batch():
+    """A wide autoencoder is read in small batches."""
+    seen = []
+    sae = perfect()
+    sae.width = 2**20  # only the size of a batch is derived from it here
+    source = saes.evaluation.judging.Source(sae, X, None, N)
+    seen = [len(batch.x) for batch in source.batches()]
+    assert max(seen) == 64
+    assert sum(seen) == N
+
+
+def test_the_limit_on_rows_is_kept():
+    assert judged(perfect(), rows=100).rows == 100
+    assert judged(perfect(), iter(X.split(64)), rows=100).rows == 100
+
+
+def test_reconstructions_of_zero_the_mean_and_itself():
+    nothing = relu(torch.zeros(4, D), torch.ones(4, D), b_dec=torch.zeros(D))
+    found = judged(nothing)
+    assert value(found, "dead latents") == 1
+    assert value(found, "L0") == 0
+    assert value(found, "FVU") > 1  # zero is worse than the mean
+    assert found.score("relative bias").value is None
+    assert "every reconstruction is zero" in found.score("relative bias").why
+    mean = relu(torch.zeros(4, D), torch.ones(4, D), b_dec=X.mean(0))
+    assert value(judged(mean), "FVU") == pytest.approx(1, abs=1e-6)  # float32 mean
+    eye = torch.eye(D)
+    itself = judged(relu(torch.cat([eye, -eye]), torch.cat([eye, -eye]), bias=0.0))
+    assert value(itself, "FVU") < 1e-12
+    assert value(itself, "norm ratio") == pytest.approx(1, abs=1e-6)
+
+
+def test_rows_that_are_all_alike_have_no_variance_to_explain():
+    found = judged(perfect(), torch.ones(50, D))
+    for name in ("FVU", "explained variance"):
+        assert found.score(name).value is None
+        assert "there is no variance to explain" in found.score(name).why
+
+
+def test_intervals_come_from_contexts_not_from_rows():
+    """Every context repeats one row 50 times: there are 60 independent rows, not 3,000."""
+    rows = torch.randn(60, D, generator=DRAW) @ torch.diag(torch.linspace(0.1, 3, D))
+    repeated, context = rows.repeat_interleave(50, 0), np.repeat(np.arange(60), 50)
+    sae = perfect()
+    by_context, alone = judged(sae, repeated, groups=context).score("FVU"), judged(sae, rows).score("FVU")
+    blind = judged(sae, repeated[torch.randperm(3000, generator=DRAW)], groups=np.arange(3000)).score("FVU")
+    width = {name: s.high - s.low for name, s in (("by context", by_context), ("alone", alone), ("blind", blind))}
+    assert width["by context"] == pytest.approx(width["alone"], rel=0.15)  # 1,000 draws: a few per cent each
+    assert width["blind"] < 0.3 * width["alone"]  # 1/sqrt(50) = 0.14
+
+
+def test_intervals_cover_as_often_as_they_say():
+    """95 % intervals of a ratio whose true value is 1/2, from 40 clusters, 200 times."""
+    draw, covered = np.random.default_rng(1), 0
+    for seed in range(200):
+        top, bottom = draw.gamma(2.0, size=40), draw.gamma(4.0, size=40)
+        _, low, high = Bootstrap.of(40, seed).ratio(top, bottom)
+        covered += low <= 0.5 <= high
+    assert covered > 175  # 190 expected, standard deviation 3; percentile intervals of 40 clusters run a little short
+
+
+def test_the_histogram_counts_every_latent():
+    width = 40
+    decoder = torch.randn(width, D, generator=DRAW)
+    found = judged(relu(decoder, decoder, bias=-6.0))
+    counts, edges, never = found.latents.histogram()
+    assert counts.sum() + never == width
+    assert 0 < never < width
+    assert never == round(value(found, "dead latents") * width)
+    assert len(edges) == len(counts) + 1
+
+
+def test_many_contexts_share_clusters():
+    groups = np.arange(N) // 1
+    assert judged(perfect(), groups=groups).clusters == min(N, CLUSTERS)
+
+
+# Known features
+
+
+def test_a_permuted_copy_of_the_truth_is_perfect():
+    order = torch.randperm(FEATURES, generator=DRAW)
+    found = judged(perfect(order), truth=Truth(DIRECTIONS, COEFFICIENTS, offset=OFFSET))
+    for name in ("feature to latent", "latent to feature", "one to one"):
+        assert value(found, f"matched cosine, {name}") == pytest.approx(1, abs=1e-5)
+    for name in ("coverage", "uniqueness", "recovered above 0.99", "firing recall", "firing precision", "firing F1"):
+        assert value(found, name) == pytest.approx(1, abs=1e-9), name
+    assert (found.known.latent[order] == np.arange(FEATURES)).all()
+    assert found.known.deciles[:, 2].sum() == FEATURES
+    np.testing.assert_allclose(found.known.frequency, ACTIVE.float().mean(0), rtol=1e-6)
+    assert value(found, "firing F1, true dictionary with OMP") > 0.9
+
+
+def test_a_random_dictionary_is_at_the_chance_that_is_stated():
+    random = torch.randn(FEATURES, D, generator=torch.Generator().manual_seed(99))
+    found = judged(relu(random, random), truth=Truth(DIRECTIONS, COEFFICIENTS))
+    score = found.score("matched cosine, feature to latent")
+    stated = float(score.why.rsplit(" ", 1)[1])
+    # Both are means over 16 features of maxima with a deviation of about 0.1.
+    assert score.value == pytest.approx(stated, abs=4 * 0.1 / math.sqrt(FEATURES))
+    assert score.value < 0.7
+    assert value(found, "recovered above 0.9") == 0
+
+
+def test_half_the_features_are_half_covered():
+    found = judged(perfect(torch.arange(FEATURES // 2)), truth=Truth(DIRECTIONS, COEFFICIENTS))
+    assert value(found, "coverage") == 0.5
+    assert value(found, "matched cosine, one to one") == pytest.approx(0.5, abs=1e-5)
+    assert value(found, "firing recall") == pytest.approx(0.5, abs=1e-6)
+    assert value(found, "firing precision") == pytest.approx(1)
+
+
+def test_copies_are_counted():
+    copies = perfect(torch.zeros(FEATURES, dtype=torch.long))
+    found = judged(copies, truth=Truth(DIRECTIONS))
+    assert value(found, "uniqueness") == pytest.approx(1 / FEATURES)
+    assert value(found, "decoder coherence, largest") == pytest.approx(1, abs=1e-5)
+    assert "it is not known in which rows" in found.score("firing F1").why
+    assert value(judged(perfect()), "decoder coherence, largest") == pytest.approx(0, abs=1e-5)
+
+
+def test_absorption_is_found_where_it_was_planted():
+    parent = torch.rand(N, generator=DRAW) < 0.5
+    child = parent & (torch.rand(N, generator=DRAW) < 0.4)
+    active = torch.stack([parent, child], 1).float()
+    directions = DIRECTIONS[:2]
+    x, truth = active @ directions, Truth(directions, active, pairs=((0, 1),))
+    zero = torch.zeros(D)
+    clean = judged(relu(directions, directions, b_dec=zero), x, truth=truth)
+    assert value(clean, "absorption gap") == 0
+    # The parent's latent is held down by the child, whose latent writes both.
+    encoder = torch.stack([directions[0] - directions[1], directions[1]])
+    decoder = torch.stack([directions[0], directions[0] * 0.7 + directions[1]])
+    found = judged(relu(encoder, decoder, b_dec=zero), x, truth=truth)
+    assert value(found, "absorption gap") == 1
+    counts = found.known.absorption[0]
+    assert list(counts) == [0, 1, int((parent & ~child).sum()), int((parent & ~child).sum()), int(child.sum()), 0]
+    never = judged(perfect(), truth=Truth(DIRECTIONS, torch.zeros(N, FEATURES), pairs=((0, 1),)))
+    assert "no parent is active both alone and with its child (features 0 and 1: 0 alone, 0 together)" in (
+        never.score("absorption gap").why
+    )
+
+
+# Probing
+
+
+def test_probing_finds_the_latent_of_a_concept_and_nothing_in_shuffled_labels():
+    concept = ACTIVE[:, 12].numpy()
+    found = judged(perfect(), labels={"concept": concept, "chance": np.random.default_rng(0).random(N) < 0.3})
+    assert value(found, "concept, 1 latents") > 0.99
+    assert value(found, "concept, whole activation") > 0.99
+    shuffled = float(found.score("concept, 1 latents").why.rsplit(" ", 1)[1])
+    # 900 test rows, 210 positive: the area of a random score has a standard deviation of 0.022
+    assert shuffled == pytest.approx(0.5, abs=0.09)
+    assert value(found, "chance, 1 latents") == pytest.approx(0.5, abs=0.09)
+    rare = judged(perfect(), labels={"rare": np.arange(N) == 3})
+    assert "fewer than 5 rows of one class" in rare.score("rare, 1 latents").why
+    once = judged(perfect(), iter(X.split(500)), labels={"concept": concept})
+    assert "can be read only once" in once.score("concept, 1 latents").why
+
+
+def test_weighted_area_agrees_with_scikit_learn():
+    from sklearn.metrics import roc_auc_score
+
+    from saes.evaluation.probing import area
+
+    draw = np.random.default_rng(3)
+    score, true = draw.integers(0, 9, 200).astype(float), draw.random(200) < 0.4
+    weights = draw.integers(0, 4, (5, 200)).astype(float)
+    direct = [roc_auc_score(true, score, sample_weight=w) for w in weights]
+    np.testing.assert_allclose(area(score, true, weights), direct, rtol=1e-12)
+
+
+# Baselines
+
+
+def test_baselines_stand_beside_the_autoencoder():
+    found = saes.evaluate(perfect(), X, truth=Truth(DIRECTIONS, COEFFICIENTS))
+    by_name = {b.name.split(",")[0]: b for b in found.baselines}
+    own, pca = by_name["this autoencoder"], by_name["principal components"]
+    assert own.matched == pytest.approx(1, abs=1e-5)
+    assert own.fvu == pytest.approx(value(found, "FVU"), rel=1e-6)  # 3,000 rows fit into the sample: all were taken
+    random, learned = by_name["random dictionary"], by_name["K-SVD"]
+    assert own.fvu < random.fvu
+    assert learned.fvu < random.fvu
+    assert random.matched < learned.matched < own.matched
+    values = np.linalg.eigvalsh(np.cov(X.double().numpy().T))[::-1]
+    k = round(pca.l0)
+    assert pca.fvu == pytest.approx(values[k:].sum() / values.sum(), rel=1e-6)
+    np.testing.assert_allclose(found.pca, np.maximum(1 - np.cumsum(values) / values.sum(), 0), atol=1e-9)
+    assert found.pca[k - 1] == pytest.approx(pca.fvu, abs=1e-9)
+
+
+def test_a_baseline_that_cannot_be_run_says_why():
+    found = saes.evaluate(perfect(bias=1.0), X[:20])  # all latents on: more directions a row than rows to learn from
+    learned = found.baselines[-1]
+    assert learned.fvu is None
+    assert "too few to learn" in learned.note
+
+
+def test_nearest_latents_and_their_chance():
+    found = geometry(torch.cat([DIRECTIONS, -DIRECTIONS[:1] * 3, torch.zeros(1, D)]), seed=0, block=5)
+    assert found.nearest[0] == FEATURES
+    assert found.cosine[0] == pytest.approx(-1, abs=1e-5)
+    assert found.cosine[-1] == 0
+    assert found.norm[FEATURES] == pytest.approx(3, abs=1e-5)
+    # 64 random directions in 32 dimensions: largest |cos| with 63 others about 0.43 (0.44 with 64 independent ones)
+    assert geometry(torch.randn(64, 32, generator=DRAW), seed=0).chance == pytest.approx(0.436, abs=0.03)
+
+
+# Saving, transcoders, crosscoders, refusals
+
+
+def test_a_judgement_saves_and_loads_without_torch(tmp_path):
+    found = saes.evaluate(perfect(hook_name="blocks.0.hook_resid_pre"), X, truth=Truth(DIRECTIONS, COEFFICIENTS))
+    assert interp.results.load(found.save(tmp_path)) == found
+    assert saes.Evaluation.load(tmp_path).summary() == found.summary()
+    assert len(found.table().rows) == len(found.scores)
+    code = (
+        "import sys, interp.results; r = interp.results.load(sys.argv[1]); r.table(); r.baseline_table(); "
+        "assert 'torch' not in sys.modules; print(r.score('FVU').value)"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert float(run.stdout) == found.score("FVU").value, run.stderr
+
+
+def test_a_transcoder_is_judged_on_pairs():
+    y = X @ torch.randn(D, 5, generator=DRAW)
+    solved = torch.linalg.lstsq(X, y).solution
+    tensors = {"W_enc": torch.eye(D), "W_dec": solved, "b_enc": torch.full((D,), 9.0), "b_dec": -9 * solved.sum(0)}
+    sae = saes.build("standard", "transcoder", tensors, {}, {})
+    found = saes.evaluate(sae, (X, y))
+    assert value(found, "FVU") < 1e-6
+    assert found.baselines[-1].note.startswith("a transcoder does not rebuild")
+    skip = saes.build("standard", "transcoder", tensors | {"W_skip": torch.ones(5, D)}, {}, {})
+    assert value(judged(skip, (X, y)), "FVU") > 1e-2  # the skip path is part of the reconstruction
+    with pytest.raises(UsageError, match=r"output activations have shape .* takes \(n, 5\)"):
+        judged(sae, X)
+
+
+def test_a_crosscoder_is_judged_on_layers():
+    layers = torch.stack([X, 2 * X], 1)
+    eye = torch.eye(2 * D)
+    tensors = {"W_enc": eye, "W_dec": eye, "b_enc": torch.full((2 * D,), 9.0), "b_dec": torch.full((2 * D,), -9.0)}
+    sae = saes.build("standard", "crosscoder", tensors, {"layers": 2, "apply_b_dec_to_input": False}, {})
+    assert value(judged(sae, layers), "FVU") < 1e-9
+    with pytest.raises(UsageError, match=r"this crosscoder takes \(n, 2, 24\)"):
+        judged(sae, X)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_raise(bad):
+    x = X.clone()
+    x[1234, 5] = bad
+    with pytest.raises(UsageError, match="NaN or infinite values in row 1234"):
+        judged(perfect(), x)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(activations=X[:, :5]), r"input activations have shape \(3000, 5\); this autoencoder takes \(n, 24\)"),
+        (dict(activations=X[:0]), "There are no activations"),
+        (dict(activations=3), "not int"),
+        (dict(truth=Truth(torch.eye(3))), "directions have 3 numbers each, the decoder's 24"),
+        (dict(truth=Truth(DIRECTIONS, COEFFICIENTS[:10])), "The coefficients have no row 10"),
+        (dict(groups=np.zeros(10)), "There are 10 groups but more rows"),
+        (dict(labels={"a": np.arange(N)}), 'The label "a" must be true or false'),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(change, message):
+    with pytest.raises(UsageError, match=message):
+        judged(perfect(), **change)
+
+
+def test_truth_is_checked():
+    with pytest.raises(UsageError, match="finite and not zero"):
+        Truth(torch.zeros(2, 3))
+    with pytest.raises(UsageError, match=r"Coefficients are \(rows, 16\)"):
+        Truth(DIRECTIONS, torch.zeros(5, 3))
+    with pytest.raises(UsageError, match="The offset has shape"):
+        Truth(DIRECTIONS, offset=torch.zeros(3))
+    with pytest.raises(UsageError, match="names features that do not exist"):
+        Truth(DIRECTIONS, pairs=((0, 99),))
+
+
+def test_an_unknown_score_names_the_nearest():
+    with pytest.raises(UsageError, match='no score "L1"; the nearest is "L0"'):
+        judged(perfect()).score("L1")
+
+
+def test_the_same_seed_gives_the_same_judgement():
+    first, second = (judged(perfect(), truth=Truth(DIRECTIONS, COEFFICIENTS)) for _ in range(2))
+    assert dataclasses.replace(first, provenance=second.provenance) == second
