@@ -74,7 +74,7 @@ def test_what_is_refused(tmp_path):
         read("c.csv", HEADER)
     with pytest.raises(UsageError, match="all 2 statements are false; a probe needs both classes"):
         read("d.csv", HEADER + "A.,0,x\nB.,0,y\n")
-    with pytest.raises(UsageError, match="neither .csv, .tsv nor .jsonl"):
+    with pytest.raises(UsageError, match=r"neither \.csv, \.tsv nor \.jsonl"):
         read("e.txt", HEADER)
     with pytest.raises(DamagedFileError, match="is not CSV"):
         read("f.csv", HEADER + '"never closed,1,x\n')

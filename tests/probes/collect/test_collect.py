@@ -1,0 +1,259 @@
+"""Collected activations: those of the model itself, whatever the batch, with their positions and their habits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import interp
+import probes
+from interp.errors import DamagedFileError, InterpError, MissingInputError, UsageError
+from interp.model import trace
+from tests import models
+
+TEXTS = (
+    "the tower is in Paris",
+    "the tower",
+    "a tower is in the London",
+    "London",
+    "the tower is in a London is in Paris",
+    "b is a",
+)
+ROUNDING = 1e-5
+"""Relative, float32: matrix products of other shapes sum in another order."""
+
+
+@pytest.fixture(scope="module")
+def data() -> probes.Statements:
+    rows = [{"statement": text, "label": i % 2, "group": text.split()[-1]} for i, text in enumerate(TEXTS)]
+    return probes.read_statements(rows, name="towers")
+
+
+@pytest.fixture(scope="module")
+def llama() -> interp.Model:
+    return models.load("llama", text=True)
+
+
+def long(data: probes.Statements) -> probes.Statements:
+    """Those of two tokens and more."""
+    return data.take([i for i, text in enumerate(data.statements) if " " in text])
+
+
+def reference(model: interp.Model, text: str) -> list[torch.Tensor]:
+    """`transformers`' own hidden states of one statement, unpadded: (n_token, d) a layer; the last is normed."""
+    with torch.no_grad():
+        out = model.hf(input_ids=model.to_tokens(text), output_hidden_states=True)
+    return [h[0] for h in out.hidden_states]
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    return bool((ours - theirs).abs().max() <= ROUNDING * theirs.abs().max())
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_equals_transformers_but_for_its_normed_last(name, data):
+    model = models.load(name, text=True)
+    acts = probes.collect(model, data, batch=4)
+    n_layer = model.spec.n_layer
+    assert acts.layers == tuple(range(n_layer + 1)) and acts.values.dtype == torch.float32
+    for i, text in enumerate(data.statements):
+        states = reference(model, text)
+        for layer in range(n_layer):
+            assert close(acts.at(layer)[i], states[layer][-1])
+        assert not close(acts.at(n_layer)[i], states[n_layer][-1])  # theirs is behind the final norm
+        with torch.no_grad():  # and ours is what the final norm reads
+            logits, _ = trace.unembed(model.weights, acts.at(n_layer)[i][None, None], folded=False)
+            assert close(logits[0, 0], model.hf(input_ids=model.to_tokens(text)).logits[0, -1])
+
+
+def test_batch_and_company_change_rounding_only(llama, data):
+    one = probes.collect(llama, data, batch=1, position=("last", "mean"), prepend_bos=True)
+    for batch in (2, 5, 64):
+        assert close(
+            probes.collect(llama, data, batch=batch, position=("last", "mean"), prepend_bos=True).values, one.values
+        )
+    order = [5, 0, 3, 1, 4, 2]
+    shuffled = probes.collect(llama, data.take(order), position=("last", "mean"), prepend_bos=True)
+    assert close(shuffled.values, one.values[:, :, order])
+
+
+def test_positions_are_the_tokens_they_name(llama, data):
+    data = long(data)
+    rules = ("last", -2, "mean", "entity", "token: is")
+    some = data.take([i for i, text in enumerate(data.statements) if " is" in text])
+    acts = probes.collect(llama, some, position=rules)
+    assert acts.positions == ("last", "-2", "mean", "entity", "token: is")
+    for i, text in enumerate(some.statements):
+        words, states = text.split(" "), reference(llama, text)
+        last_is = max(k for k, word in enumerate(words) if word == "is")
+        first_entity = words.index(some.groups[i][0])
+        for layer in range(llama.spec.n_layer):
+            stream = states[layer]
+            assert close(acts.at(layer, "last")[i], stream[-1])
+            assert close(acts.at(layer, -2)[i], stream[-2])
+            assert close(acts.at(layer, "mean")[i], stream[1:].mean(0))
+            assert close(acts.at(layer, "entity")[i], stream[first_entity])
+            assert close(acts.at(layer, "token: is")[i], stream[last_is])
+
+
+def test_all_tokens(llama, data):
+    acts, last = probes.collect(llama, data, position="all"), probes.collect(llama, data)
+    values, there = acts.tokens(2)
+    assert acts.whole and values.shape == (6, 9, 24) and there.sum(1).tolist() == acts.lengths.tolist()
+    assert (values[~there] == 0).all()
+    rows = torch.arange(6)
+    assert torch.equal(values[rows, acts.lengths.long() - 1], last.at(2))
+    assert torch.equal(acts.at(2, 0), values[:, 0])
+    with pytest.raises(UsageError, match="1 of 6 statements have no token 1"):
+        acts.at(2, 1)
+    with pytest.raises(UsageError, match='collect position="all"'):
+        last.tokens(2)
+
+
+def test_layers_and_names(llama, data):
+    acts = probes.collect(llama, data, layers=[0, 2])
+    assert acts.hook(0) == "blocks.0.hook_resid_pre" and acts.hook(2) == "blocks.1.hook_resid_post"
+    whole = probes.collect(llama, data)
+    assert torch.equal(acts.at(2), whole.at(2)) and torch.equal(acts.at(0), whole.at(0))
+    with pytest.raises(UsageError, match="Layer 1 was not collected; these were: 0, 2"):
+        acts.at(1)
+    with pytest.raises(UsageError, match='Position "mean" was not collected'):
+        acts.at(0, "mean")
+    many = probes.collect(llama, long(data), layers=1, position=("last", "mean"))
+    with pytest.raises(UsageError, match="2 positions were collected, say which one"):
+        many.at(1)
+
+
+def test_bos_is_kept_and_checked(data):
+    model = interp.load(models.build("llama"), tokenizer=models.tokenizer(bos=True))
+    habit, plain = probes.collect(model, data), probes.collect(model, data, prepend_bos=False)
+    assert habit.identity["prepend_bos"] is True and plain.identity["prepend_bos"] is False
+    assert (habit.lengths == plain.lengths + 1).all()
+    assert not close(habit.at(3), plain.at(3))
+    with pytest.raises(UsageError, match="differ in BOS habit: with BOS against without BOS"):
+        habit.check_same_model(plain)
+    habit.check_same_model(habit)
+    with_bos = probes.collect(model, data, position=("mean", "entity"))  # the mean now leaves out BOS alone
+    for i, text in enumerate(data.statements):
+        with torch.no_grad():
+            stream = model.hf(input_ids=model.to_tokens(text), output_hidden_states=True).hidden_states[1][0]
+        assert close(with_bos.at(1, "mean")[i], stream[1:].mean(0))
+        assert close(with_bos.at(1, "entity")[i], stream[1 + text.split().index(data.groups[i][0])])
+
+
+def test_other_weights_are_another_model(llama, data):
+    other = models.load("llama", text=True, seed=1)
+    with pytest.raises(UsageError, match="differ in weights"):
+        probes.collect(llama, data).check_same_model(probes.collect(other, data))
+
+
+def test_save_and_load(llama, data, tmp_path):
+    acts = probes.collect(llama, long(data), position=("last", "mean"))
+    acts.save(tmp_path / "a")
+    found = probes.Activations.load(tmp_path / "a")
+    assert torch.equal(found.values, acts.values) and torch.equal(found.lengths, acts.lengths)
+    assert found.data == acts.data and found.identity == acts.identity
+    assert (found.layers, found.positions) == (acts.layers, acts.positions)
+    file = tmp_path / "a" / "activations.safetensors"
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(DamagedFileError, match="collect the activations again"):
+        probes.Activations.load(tmp_path / "a")
+    acts.save(tmp_path / "b")
+    data.save(tmp_path / "b")  # other statements beside them
+    with pytest.raises(DamagedFileError, match="not those beside it"):
+        probes.Activations.load(tmp_path / "b")
+    with pytest.raises(MissingInputError, match="No activations in"):
+        probes.Activations.load(tmp_path / "c")
+
+
+def test_take(llama, data):
+    acts = probes.collect(llama, data)
+    mask = np.array([True, False, True, True, False, False])
+    some = acts.take(mask)
+    assert some.data == data.take(mask) and torch.equal(some.at(1), acts.at(1)[torch.from_numpy(mask)])
+
+
+class TestStore:
+    """A folder that keeps every token's activations."""
+
+    def test_a_second_call_runs_no_model(self, llama, data, tmp_path, monkeypatch):
+        first = probes.collect(llama, data, store=tmp_path / "s", batch=2)
+        monkeypatch.setattr(type(llama), "run_with_cache", None)
+        again = probes.collect(llama, data, store=tmp_path / "s", position="all", batch=5)
+        values, _ = again.tokens(2)
+        assert torch.equal(values[torch.arange(6), again.lengths.long() - 1], first.at(2))
+        part = probes.collect(llama, data, store=tmp_path / "s", layers=[1])
+        assert torch.equal(part.at(1), first.at(1))
+
+    def test_equals_no_store(self, llama, data, tmp_path):
+        data = long(data)
+        rules = ("last", "mean")
+        stored = probes.collect(llama, data, store=tmp_path / "s", position=rules)
+        assert close(stored.values, probes.collect(llama, data, position=rules).values)
+
+    def test_of_something_else_is_refused(self, llama, data, tmp_path):
+        probes.collect(llama, data, store=tmp_path / "s", layers=[1])
+        with pytest.raises(UsageError, match="holds other text"):
+            probes.collect(llama, long(data), store=tmp_path / "s", layers=[1])
+        with pytest.raises(UsageError, match="or the same with another BOS habit"):
+            probes.collect(llama, data, store=tmp_path / "s", layers=[1], prepend_bos=True)
+        with pytest.raises(UsageError, match=r"has no blocks\.1\.hook_resid_post"):
+            probes.collect(llama, data, store=tmp_path / "s", layers=[2])
+        with pytest.raises(UsageError, match="harvested from"):
+            probes.collect(models.load("llama", text=True, seed=1), data, store=tmp_path / "s", layers=[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(position="first"), 'Unknown position "first"'),
+        (dict(position="0"), 'Unknown position "0"'),
+        (dict(position=()), "No position given"),
+        (dict(position=("all", "last")), "give it alone"),
+        (dict(position="mean"), r'Row 4, "London", has 1 tokens: its mean leaves out the first token'),
+        (dict(position=-3), r"has 2 tokens: position -3 does not exist"),
+        (dict(position="token:Rome"), '"Rome" does not stand in "the tower is in Paris"'),
+        (dict(layers=4), r"layers=4: give \"all\", or layers from 0"),
+        (dict(layers=[]), "layers=\\[\\]"),
+        (dict(batch=0), "batch must be at least 1"),
+        (dict(max_gigabytes=1e-9), "choose fewer layers or positions"),
+    ],
+)
+def test_refused(llama, data, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        probes.collect(llama, data, **arguments)
+
+
+def test_an_entity_that_is_not_there(llama, data):
+    odd = probes.read_statements([{"statement": "the tower", "label": i, "group": "Rome"} for i in (0, 1)])
+    with pytest.raises(UsageError, match='"Rome" does not stand in "the tower"'):
+        probes.collect(llama, odd, position="entity")
+
+
+def test_nan_never_passes(data):
+    model = models.load("gpt2", text=True)
+    with torch.no_grad():
+        model.hf.transformer.h[1].mlp.c_proj.bias[3] = torch.nan
+    with pytest.raises(InterpError, match='Layer 2 is not finite for the statement "'):
+        probes.collect(model, data)
+    assert torch.isfinite(probes.collect(model, data, layers=[0, 1]).values).all()  # the layers before it are sound
+
+
+@pytest.mark.real
+def test_the_real_model(smollm2):
+    """Against transformers' own hidden states, unpadded; statements of 7 to 14 tokens, padded in batches."""
+    data = probes.generate("cities").take(range(0, 408, 40))
+    acts = probes.collect(smollm2, data, position=("last", "mean", "entity"), batch=4)
+    assert acts.identity["prepend_bos"] is False and acts.values.shape[1] == 31
+    for i, text in enumerate(data.statements):
+        states = reference(smollm2, text)
+        for layer in (0, 1, 13, 29):
+            assert close(acts.at(layer, "last")[i], states[layer][-1])
+        # 1e-3: the mean is taken where position 0, which it leaves out, is a hundred times larger.
+        assert (acts.at(13, "mean")[i] - states[13][1:].mean(0)).abs().max() < 1e-3
+        assert not close(acts.at(30, "last")[i], states[30][-1])
+        mentioned = smollm2.to_str_tokens(text)[
+            : int((states[13] - acts.at(13, "entity")[i]).abs().sum(1).argmin()) + 1
+        ]
+        assert "".join(mentioned).endswith(data.groups[i][0])
