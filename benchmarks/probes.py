@@ -1,0 +1,148 @@
+"""What probes cost: the sweep of logistic regressions beside a loop over scikit-learn, all probes, and a long stream.
+
+    python -m benchmarks.probes [--parts sweep probes stream] [--acts FOLDER] [--layers 31] [--rows 1000000]
+
+1. sweep: every layer × 4 folds × 5 strengths on 970 rows of 576 dimensions, here and by scikit-learn, layer by layer in
+   turn so that both meet the same load. Each scikit-learn solver runs at a tolerance at which its solutions agree
+   with ours to 1e-6, and at its own default, to show what that default gives. Target: 5 times faster than the
+   fastest that agrees. Floor: two passes over the rows in float64 (a gradient) for every Newton step.
+2. probes: every probe on every layer of 1,500 rows. Target: 60 s together.
+3. stream: random activations of 4,096 dimensions through mass-mean, LDA and ridge in a process of its own.
+   Target: 4 GB for 1,000,000 rows.
+
+Without `--acts` (a folder that `probes.Activations.save` wrote) the rows are random, of the shape of real ones: a few
+large coordinates, a spectrum that falls off, labels that one direction half explains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+import probes
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 0.1, 1.0)
+SOLVERS = {
+    "lbfgs": {"solver": "lbfgs", "tol": 1e-9, "max_iter": 100_000},
+    "newton-cholesky": {"solver": "newton-cholesky", "tol": 1e-7, "max_iter": 1000},
+    "lbfgs, default tolerance": {"solver": "lbfgs", "max_iter": 1000},
+}
+
+
+def sweep(X: Tensor, y: Tensor) -> None:
+    """Part 1."""
+    folds = torch.arange(len(y)) // 2 % 4  # the two rows of an entity stay together
+    masks = torch.stack([folds != k for k in range(4)]).double()
+    ours, theirs = 0.0, dict.fromkeys(SOLVERS, 0.0)
+    gaps = dict.fromkeys(SOLVERS, 0.0)
+    probes.batched.logistic_path(X[:1], y, STRENGTHS, masks)  # the first call loads the libraries
+    for layer in X:
+        seconds, path = timed(lambda layer=layer: probes.batched.logistic_path(layer[None], y, STRENGTHS, masks))
+        ours += seconds
+        for name, options in SOLVERS.items():
+            seconds, found = timed(lambda layer=layer, o=options: loop(layer.double().numpy(), y.numpy(), masks.numpy(), o))
+            theirs[name] += seconds
+            gap = np.abs(found - path.directions[:, 0].numpy()).max(-1) / np.abs(found).max(-1).clip(1e-12)
+            gaps[name] = max(gaps[name], float(gap.max()))
+    fits = len(X) * len(masks) * len(STRENGTHS)
+    print(f"sweep: {fits} fits of {X.shape[1]} rows × {X.shape[2]}, {torch.get_num_threads()} threads")
+    print(f"  interp                    {ours:7.2f} s   gradient left {path.gradient:.0e}")
+    for name in SOLVERS:
+        ratio = theirs[name] / ours
+        print(f"  {name:25s} {theirs[name]:7.2f} s   {ratio:5.1f} times ours, solutions within {gaps[name]:.0e}")
+    print(f"  one gradient of each fit  {gradient_floor(X, len(masks)) * len(STRENGTHS):7.2f} s")
+
+
+def loop(X: np.ndarray, y: np.ndarray, masks: np.ndarray, options: dict) -> np.ndarray:
+    """scikit-learn's directions (fold, strength, d) in raw space; each fold is standardised once."""
+    found = []
+    for mask in masks > 0:
+        scaler = StandardScaler().fit(X[mask])
+        rows = scaler.transform(X[mask])
+        for strength in STRENGTHS:
+            fit = LogisticRegression(C=strength, **options).fit(rows, y[mask])
+            found.append(fit.coef_[0] / scaler.scale_)
+    return np.array(found).reshape(len(masks), len(STRENGTHS), -1)
+
+
+def gradient_floor(X: Tensor, folds: int) -> float:
+    """Seconds of both products of one gradient for every layer and fold, the best of three."""
+    rows = X.double()
+    weights = torch.randn(folds, X.shape[2], dtype=torch.float64)
+    return min(timed(lambda: [(weights @ layer.T) @ layer for layer in rows])[0] for _ in range(3))
+
+
+def every_probe(X: Tensor, y: Tensor) -> None:
+    """Part 2."""
+    polarity = torch.where(torch.arange(len(y)) % 2 == 0, 1, -1)
+    pairs = [str(i // 2) for i in range(len(y))]
+    together = 0.0
+    print(f"probes: {len(X)} layers of {X.shape[1]} rows × {X.shape[2]}")
+    for probe in (
+        probes.LogisticRegression(),
+        probes.MassMean(),
+        probes.MassMean(covariance="shrunk"),
+        probes.LDA(),
+        probes.Ridge(),
+        probes.CCS(),
+        probes.CRC(),
+        probes.TTPD(),
+        probes.SAPLMA(),
+    ):
+        seconds, _ = timed(
+            lambda probe=probe: probes.batched.fit_layers(probe, X, y, pairs=pairs, polarity=polarity)
+        )
+        together += seconds
+        print(f"  {probe!s:32s} {seconds:7.2f} s")
+    print(f"  together                         {together:7.2f} s")
+
+
+def timed(run: Callable[[], object]) -> tuple[float, object]:
+    """(seconds, what it returned)."""
+    start = time.perf_counter()
+    found = run()
+    return time.perf_counter() - start, found
+
+
+def random_rows(layers: int, n: int, d: int) -> tuple[Tensor, Tensor]:
+    """Activations of the shape of real ones, and labels."""
+    generator = torch.Generator().manual_seed(0)
+    y = (torch.rand(n, generator=generator) > 0.5).long()
+    spectrum = torch.arange(1, d + 1) ** -0.5
+    X = torch.randn(layers, n, d, generator=generator) * spectrum @ torch.randn(d, d, generator=generator) / d**0.5
+    X += 0.3 * (2 * y - 1)[:, None] * torch.randn(layers, 1, d, generator=generator) * X.std()
+    X[..., :3] += torch.tensor([3000.0, -500.0, 100.0])
+    return X, y
+
+
+def main() -> None:
+    """Run the parts asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", default=["sweep", "probes"], choices=["sweep", "probes", "stream"])
+    parser.add_argument("--acts", help="a folder that Activations.save wrote")
+    parser.add_argument("--layers", type=int, default=31)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the stream")
+    options = parser.parse_args()
+    if options.acts:
+        acts = probes.Activations.load(options.acts)
+        X, y = acts.values[0], torch.as_tensor(acts.data.labels).long()
+    else:
+        X, y = random_rows(31, 1500, 576)
+    X = X[torch.linspace(0, len(X) - 1, options.layers).long()]
+    if "sweep" in options.parts:
+        sweep(X[:, :970].contiguous(), y[:970])
+    if "probes" in options.parts:
+        every_probe(X[:, :1500].contiguous(), y[:1500])
+    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+
+
+if __name__ == "__main__":
+    main()
