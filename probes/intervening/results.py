@@ -75,11 +75,10 @@ class Intervention(Shown, Result):
         from probes.protocol.intervals import resampled
 
         clean, true = self.difference[0, self._clean], self.labels == 1
-        drawn = []
-        for weights in resampled(self.groups, seed=0):
-            for row in weights[(weights[:, true].sum(1) > 0) & (weights[:, ~true].sum(1) > 0)]:
-                drawn.append(np.average(clean[true], weights=row[true]) - np.average(clean[~true], weights=row[~true]))
-        low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (-np.inf, np.inf)
+        weights = np.concatenate(list(resampled(self.groups, seed=0)))
+        weights = weights[(weights[:, true].sum(1) > 0) & (weights[:, ~true].sum(1) > 0)]
+        sides = [weights[:, side] @ clean[side] / weights[:, side].sum(1) for side in (true, ~true)]
+        low, high = np.percentile(sides[0] - sides[1], [2.5, 97.5]) if len(weights) else (-np.inf, np.inf)
         return _gap(clean, self.labels), float(low), float(high)
 
     @property
