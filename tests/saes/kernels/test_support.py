@@ -1,0 +1,164 @@
+"""Sparse products against dense ones, and the choice of latents against torch's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from saes.kernels.encode import Scratch, half_is_quicker, preactivations
+from saes.kernels.select import (
+    above,
+    above_reference,
+    rows_of,
+    top_batch,
+    top_batch_reference,
+    topk_rows,
+    topk_rows_reference,
+)
+from saes.kernels.support import Dense, Sparse
+
+N, D, WIDTH = 30, 7, 48
+
+
+def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def uneven() -> tuple[Sparse, Tensor]:
+    """A support with rows of every length, some empty, and the mask of the same pairs."""
+    mask = torch.rand(N, WIDTH, generator=torch.Generator().manual_seed(1)) < torch.linspace(0, 0.6, N)[:, None]
+    mask[5] = False
+    return above_reference(mask.double(), 0.5), mask
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sparse_products_are_the_dense_ones_on_their_pairs(dtype: torch.dtype) -> None:
+    support, mask = uneven()
+    dense = Dense(N, WIDTH)
+    x, weight, values = normal(N, D, dtype=dtype), normal(WIDTH, D, seed=2, dtype=dtype), normal(N, WIDTH, seed=3, dtype=dtype)
+    kept, pairs = values * mask, values[mask]
+    assert torch.equal(support.of_pairs(values), pairs)  # the order of pairs is that of a mask: rows, then columns
+    for found, expected in (
+        (support.at(x, weight), dense.at(x, weight)[mask]),
+        (support.combine(pairs, weight), dense.combine(kept, weight)),
+        (support.spread(pairs, x), dense.spread(kept, x)),
+        (support.sum_inputs(pairs), dense.sum_inputs(kept)),
+        (support.of_latents(x[:, 0].repeat(2)[:WIDTH]), x[:, 0].repeat(2)[:WIDTH].expand(N, -1)[mask]),
+    ):
+        torch.testing.assert_close(found, expected)  # the default tolerance of the number format
+
+
+def test_spread_writes_every_row_of_the_buffer_it_is_given() -> None:
+    """Latents that never fire get a gradient of zero, whatever the buffer held."""
+    support, mask = uneven()
+    x, values = normal(N, D), normal(N, WIDTH)
+    silent = ~mask.any(0)
+    assert support.width == WIDTH
+    for kind, given in ((support, values[mask]), (Dense(N, WIDTH), values * mask)):
+        buffer = torch.full((WIDTH, D), torch.nan, dtype=x.dtype)
+        found = kind.spread(given, x, out=buffer)
+        assert found.data_ptr() == buffer.data_ptr()
+        assert torch.isfinite(found).all() and not found[silent].any()
+
+
+def test_an_empty_support_gives_zeros() -> None:
+    support = above(torch.zeros(N, WIDTH), 0.0)
+    assert len(support.columns) == 0 and support.n == N
+    nothing = torch.zeros(0)
+    assert not support.combine(nothing, torch.ones(WIDTH, D)).any()
+    assert not support.spread(nothing, torch.ones(N, D)).any()
+    assert support.at(torch.ones(N, D), torch.ones(WIDTH, D)).shape == (0,)
+
+
+WIDTHS = [WIDTH, 96, 97, 31, 1024]  # grouped by 8 and by 16, prime, odd, grouped by 32
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("k", [1, 5, 20])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_grouped_topk_chooses_the_values_torch_does(width: int, k: int, dtype: torch.dtype) -> None:
+    pre = normal(N, width, dtype=dtype)
+    found = topk_rows(pre, k)
+    assert all(len(set(row)) == k for row in found.tolist())
+    expected = pre.gather(1, topk_rows_reference(pre, k))
+    assert torch.equal(pre.gather(1, found).sort(1).values, expected.sort(1).values)
+
+
+def test_grouped_topk_finds_neighbours_in_one_group() -> None:
+    """All the largest values in one group: looking at one value a group would miss them."""
+    width, k = 64, 4
+    pre = torch.zeros(1, width)
+    pre[0, torch.arange(3, width, width // 8)[:k]] = torch.tensor([9.0, 8.0, 7.0, 6.0])
+    assert sorted(topk_rows(pre, k)[0].tolist()) == [3, 11, 19, 27]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("threshold", [-9.0, 0.0, 1.5, 9.0])
+def test_grouped_threshold_finds_the_pairs_nonzero_does(width: int, threshold: float) -> None:
+    pre = normal(N, width, dtype=torch.float32)
+    same(above(pre, threshold), above_reference(pre, threshold))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("guess", [None, 1e-9, 0.3, 50.0])
+def test_the_largest_of_a_batch_do_not_depend_on_the_guess(width: int, guess: float | None) -> None:
+    pre = normal(N, width, dtype=torch.float32)
+    count = N * 5
+    found = top_batch(pre, count, guess)
+    same(found, top_batch_reference(pre, count))
+    assert len(found.columns) == count and len(set(found.starts.diff().tolist())) > 1  # rows differ in length
+
+
+def test_only_positive_values_are_chosen() -> None:
+    pre = -normal(N, WIDTH, dtype=torch.float32).abs()
+    pre[3, 4] = 1.0
+    found = top_batch(pre, 100)
+    assert (found.rows.tolist(), found.columns.tolist()) == ([3], [4])
+
+
+def same(found: Sparse, expected: Sparse) -> None:
+    assert torch.equal(found.starts, expected.starts) and torch.equal(found.columns, expected.columns)
+
+
+def test_rows_of_is_the_support_of_fixed_k() -> None:
+    columns = torch.tensor([[3, 1], [0, 2]])
+    support = rows_of(columns, 5)
+    assert support.starts.tolist() == [0, 2, 4] and support.columns.tolist() == [1, 3, 0, 2]
+    assert support.rows.tolist() == [0, 0, 1, 1]
+
+
+def test_preactivations_reuse_their_buffer() -> None:
+    x, weight, bias = normal(N, D, dtype=torch.float32), normal(WIDTH, D, dtype=torch.float32), torch.ones(WIDTH)
+    scratch = Scratch()
+    first = preactivations(x, weight, bias, scratch)
+    torch.testing.assert_close(first, x @ weight.T + 1)
+    assert preactivations(2 * x, weight, bias, scratch).data_ptr() == first.data_ptr()
+    assert preactivations(x[:5], weight, bias, scratch).shape == (5, WIDTH)  # a batch of another size
+
+
+def test_half_precision_only_ranks() -> None:
+    """bfloat16 has 8 bits: its product is within 1 % of the exact one, whose scale is sqrt(D)."""
+    x, weight, bias = normal(N, D, dtype=torch.float32), normal(WIDTH, D, dtype=torch.float32), torch.zeros(WIDTH)
+    rough = preactivations(x, weight, bias, Scratch(), half=True)
+    assert rough.dtype == torch.bfloat16
+    error = (rough.float() - x @ weight.T).abs().max()
+    assert 0 < error < 0.01 * D**0.5 * x.abs().max() * weight.abs().max()
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("float32", False), ("bfloat16", True)])
+def test_precision_is_as_asked(asked: str, expected: bool) -> None:
+    assert half_is_quicker(asked, torch.device("cpu")) is expected
+
+
+def test_auto_precision_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(value: bool) -> Callable[[], bool]:
+        return lambda: value
+
+    for native in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", answer(native), raising=False)
+        assert half_is_quicker("auto", torch.device("cpu")) is native
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    assert not half_is_quicker("auto", torch.device("cpu"))
