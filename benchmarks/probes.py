@@ -17,9 +17,11 @@ large coordinates, a spectrum that falls off, labels that one direction half exp
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import resource
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +50,8 @@ def sweep(X: Tensor, y: Tensor) -> None:
         seconds, path = timed(lambda layer=layer: probes.batched.logistic_path(layer[None], y, STRENGTHS, masks))
         ours += seconds
         for name, options in SOLVERS.items():
-            seconds, found = timed(lambda layer=layer, o=options: loop(layer.double().numpy(), y.numpy(), masks.numpy(), o))
+            rows = layer.double().numpy()
+            seconds, found = timed(lambda rows=rows, o=options: loop(rows, y.numpy(), masks.numpy(), o))
             theirs[name] += seconds
             gap = np.abs(found - path.directions[:, 0].numpy()).max(-1) / np.abs(found).max(-1).clip(1e-12)
             gaps[name] = max(gaps[name], float(gap.max()))
@@ -97,15 +100,47 @@ def every_probe(X: Tensor, y: Tensor) -> None:
         probes.TTPD(),
         probes.SAPLMA(),
     ):
-        seconds, _ = timed(
-            lambda probe=probe: probes.batched.fit_layers(probe, X, y, pairs=pairs, polarity=polarity)
-        )
+        seconds, _ = timed(lambda probe=probe: probes.batched.fit_layers(probe, X, y, pairs=pairs, polarity=polarity))
         together += seconds
         print(f"  {probe!s:32s} {seconds:7.2f} s")
     print(f"  together                         {together:7.2f} s")
 
 
-def timed(run: Callable[[], object]) -> tuple[float, object]:
+def stream(rows: int, width: int = 4096, chunk: int = 4096) -> None:
+    """Part 3, in a process of its own, so that its peak memory is its own."""
+    process = multiprocessing.get_context("spawn").Process(target=_stream, args=(rows, width, chunk))
+    process.start()
+    process.join()
+
+
+def _stream(rows: int, width: int, chunk: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    planted = torch.randn(width, generator=generator)
+    statistics = probes.Statistics(width)
+    drawing, start = 0.0, time.perf_counter()
+    for first in range(0, rows, chunk):
+        before = time.perf_counter()
+        y = torch.rand(min(chunk, rows - first), generator=generator) > 0.5
+        X = torch.randn(len(y), width, generator=generator)
+        X += 0.02 * (2 * y.float() - 1)[:, None] * planted
+        X[:, 0] += 3000
+        drawing += time.perf_counter() - before
+        statistics.update(X, y)
+    taking = time.perf_counter() - start - drawing
+    print(f"stream: {rows:,} rows × {width}, {torch.get_num_threads()} threads")
+    print(
+        f"  taken in                  {taking:7.1f} s   ({rows / taking:,.0f} rows/s; drawing them took {drawing:.1f} s)"
+    )
+    for probe in (probes.MassMean(), probes.LDA(shrinkage="oas"), probes.Ridge(alpha=100.0)):
+        seconds, fitted = timed(lambda probe=probe: probes.streaming.fit(probe, statistics))
+        found = torch.from_numpy(fitted.direction_).float()
+        cosine = torch.cosine_similarity(found[1:], planted[1:], dim=0)
+        print(f"  {probe!s:25s} {seconds:7.1f} s   cosine with the planted direction {cosine:.4f}")
+    print(f"  variance of the coordinate of mean 3,000: {float(statistics.covariance()[0, 0]):.6f}")
+    print(f"  peak memory               {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:7.2f} GB")
+
+
+def timed(run: Callable[[], Any]) -> tuple[float, Any]:
     """(seconds, what it returned)."""
     start = time.perf_counter()
     found = run()
@@ -131,6 +166,10 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=31)
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the stream")
     options = parser.parse_args()
+    if "stream" in options.parts:
+        stream(options.rows)
+    if options.parts == ["stream"]:
+        return
     if options.acts:
         acts = probes.Activations.load(options.acts)
         X, y = acts.values[0], torch.as_tensor(acts.data.labels).long()

@@ -13,9 +13,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probes import batched
+    from probes import batched, streaming
     from probes.activations import Activations
     from probes.collecting import collect
+    from probes.erasing import Eraser, Leace
+    from probes.erasure import ErasureReport, erasure_report
     from probes.estimators.attention import AttentionPooled
     from probes.estimators.ccs import CCS
     from probes.estimators.crc import CRC
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from probes.estimators.saplma import SAPLMA
     from probes.estimators.saving import load
     from probes.estimators.ttpd import TTPD
-    from probes.erasing import Eraser, Leace
-    from probes.erasure import ErasureReport, erasure_report
     from probes.generated import GENERATED, generate
     from probes.intervening import Intervention, Question, as_target, intervene
     from probes.protocol.baselines import log_probs
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from probes.protocol.sweeping import sweep
     from probes.protocol.transferring import transfer
     from probes.statements import Statements, join, paired, read_statements
+    from probes.streaming.statistics import Statistics
 
 __all__ = [
     "Statements",
@@ -65,6 +66,7 @@ __all__ = [
     "SAPLMA",
     "AttentionPooled",
     "load",
+    "Statistics",
     "split",
     "own_split",
     "Split",
@@ -76,6 +78,7 @@ __all__ = [
     "LeftOut",
     "log_probs",
     "batched",
+    "streaming",
 ]
 
 _MODULES = {
@@ -105,6 +108,7 @@ _MODULES = {
     "SAPLMA": "probes.estimators.saplma",
     "AttentionPooled": "probes.estimators.attention",
     "load": "probes.estimators.saving",
+    "Statistics": "probes.streaming.statistics",
     "split": "probes.protocol.splits",
     "own_split": "probes.protocol.splits",
     "Split": "probes.protocol.splits",

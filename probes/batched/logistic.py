@@ -109,7 +109,7 @@ def _fit_layer(
 class _Problem:
     """One layer's folds; the last entry of a solution is the bias, and `rows` has a column of ones for it.
 
-    Folds come first in every matrix: with few of them, `(fold, d) @ (d, n)` is six times faster than `(n, d) @ (d, fold)`.
+    Folds come first in every matrix: with few of them `(fold, d) @ (d, n)` is six times faster than the other way.
     """
 
     rows: Float[Tensor, "n d_and_one"]
@@ -146,7 +146,7 @@ def _newton(
     solution, logits = start, start @ problem.rows.T
     gradient = problem.gradient(logits, solution, penalty)
     first = problem.gradient(torch.zeros_like(logits), torch.zeros_like(start), penalty).abs().amax(1)
-    steps = 0
+    left, steps = gradient.new_ones(len(gradient)), 0
     for _ in range(NEWTON_STEPS):
         left = gradient.abs().amax(1) / first.clamp_min(1e-300)
         if bool((left <= TOLERANCE).all()):
@@ -154,7 +154,9 @@ def _newton(
         curvature = problem.curvature(logits)
         if precondition is None or steps > STALE:
             precondition = _Preconditioner.build(problem.single[:, :-1], curvature, penalty)
-        size = gradient.norm(dim=1, keepdim=True).clamp_min(1e-300)  # the system is scaled to 1, so that float32 suffices
+        size = gradient.norm(dim=1, keepdim=True).clamp_min(
+            1e-300
+        )  # the system is scaled to 1, so that float32 suffices
         accuracy = left.sqrt().clamp(1e-3, 0.1).float()  # a rough step far away, a fine one at the end
         step, steps = _conjugate_gradients(
             problem, curvature, penalty, (-gradient / size).float(), precondition, accuracy
@@ -170,7 +172,7 @@ def _newton(
     )
 
 
-def _conjugate_gradients(  # noqa: PLR0913
+def _conjugate_gradients(
     problem: _Problem,
     curvature: Float[Tensor, "fold n"],
     penalty: float,
@@ -178,7 +180,7 @@ def _conjugate_gradients(  # noqa: PLR0913
     precondition: _Preconditioner,
     accuracy: Float[Tensor, " fold"],
 ) -> tuple[Float[Tensor, "fold d_and_one"], int]:
-    """Solve (rowsᵀ curvature rows + penalty) step = target, |target| = 1, to a residual of `accuracy`; and how soon."""
+    """Solve (rowsᵀ curvature rows + penalty) step = target, |target| = 1, to `accuracy`; also the steps it took."""
     metric = penalty * problem.metric.float()
     found, residual = torch.zeros_like(target), target
     direction = preconditioned = precondition(residual)
@@ -249,7 +251,9 @@ def _step_length(
     start = problem.loss(logits[0], solution[0], penalty)
     length = torch.ones_like(start)
     for _ in range(30):
-        loss = problem.loss(logits[0] + length[:, None] * logits[1], solution[0] + length[:, None] * solution[1], penalty)
+        loss = problem.loss(
+            logits[0] + length[:, None] * logits[1], solution[0] + length[:, None] * solution[1], penalty
+        )
         high = loss > start + 0.1 * length * slope + 1e-12 * start.abs()
         if not bool(high.any()):
             break

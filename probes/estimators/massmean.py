@@ -46,14 +46,16 @@ class MassMean(LabelProbe):
 
 
 def gaussian_scale(scores: Float[Tensor, " n"], y: Int[Tensor, " n"]) -> float:
+    """`log_odds_scale` of these scores."""
+    false, true = scores[y == 0], scores[y == 1]
+    variance = torch.cat([false - false.mean(), true - true.mean()]).square().mean()
+    return log_odds_scale(float(true.mean() - false.mean()), float(variance))
+
+
+def log_odds_scale(gap: float, variance: float) -> float:
     """Log-odds per unit of score, were the classes Gaussians of one variance: gap of the means / variance within.
 
     0 when the scores of the classes do not differ: such a probe knows nothing. Classes without any spread are
     separated without doubt, which is written as a large finite number.
     """
-    false, true = scores[y == 0], scores[y == 1]
-    gap = float(true.mean() - false.mean())
-    variance = float(torch.cat([false - false.mean(), true - true.mean()]).square().mean())
-    if gap <= 0:
-        return 0.0
-    return gap / max(variance, 1e-12 * gap**2)
+    return 0.0 if gap <= 0 else gap / max(variance, 1e-12 * gap**2)

@@ -1,0 +1,90 @@
+"""Probes fitted from statistics, equal to fits on all the rows at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.base import clone
+from torch import Tensor
+
+from interp.errors import UsageError
+from probes.batched.covariance import check_shrinkage, shrink, solve_symmetric
+from probes.batched.ridge import RidgePath, positive_alphas, solve_ridge
+from probes.estimators.base import LinearProbe, Solution
+from probes.estimators.lda import LDA
+from probes.estimators.massmean import MassMean, log_odds_scale
+from probes.estimators.ridge import Ridge
+from probes.streaming.statistics import Statistics
+
+Streamed = TypeVar("Streamed", bound=LinearProbe)
+
+
+def fit(probe: Streamed, statistics: Statistics, label: int = 0) -> Streamed:
+    """A fitted copy of `probe`, from the statistics of its rows and label vector `label`.
+
+    `MassMean()`, `Ridge(alpha)` and `LDA(shrinkage="oas")` or with a number. Raises `UsageError` for another probe, for
+    Ledoit-Wolf shrinkage (it needs fourth moments, hence the rows), and for a label vector with one class only.
+    """
+    solve = {MassMean: _mass_mean, LDA: _lda, Ridge: _ridge}.get(type(probe))
+    if solve is None:
+        raise UsageError(f"{type(probe).__name__} cannot be fitted from statistics: MassMean, LDA and Ridge can.")
+    solution = solve(probe, statistics, label)
+    fitted: Any = clone(probe)
+    return fitted._prepare(np.array([0, 1]), statistics.width)._take(solution)
+
+
+def ridge_path(statistics: Statistics, alphas: Sequence[float], label: int = 0) -> RidgePath:
+    """Ridge for every λ through one eigendecomposition; (layer 1, alpha, d), see `probes.batched.ridge_path`."""
+    alphas = positive_alphas(alphas)
+    true, false = statistics.counts(label)
+    low, high = statistics.class_means(label)
+    target = (2 * true * false / statistics.n) * (high - low)  # sum of centred rows times labels of -1 and +1
+    directions = solve_ridge(statistics.scatter, target[:, None], alphas)[..., 0]
+    biases = (true - false) / statistics.n - directions @ statistics.mean
+    return RidgePath(alphas, directions[None], biases[None])
+
+
+def principal_components(statistics: Statistics, k: int) -> tuple[Float[Tensor, " k"], Float[Tensor, "k d"]]:
+    """(variances, unit vectors) of the k directions along which all rows vary most, the greatest first.
+
+    Raises `UsageError` unless k is from 1 to d.
+    """
+    if not 1 <= k <= statistics.width:
+        raise UsageError(f"k must be from 1 to {statistics.width}, the width of the activations, not {k}.")
+    variances, vectors = torch.linalg.eigh(statistics.covariance())
+    return variances[-k:].flip(0), vectors[:, -k:].T.flip(0)
+
+
+def _mass_mean(probe: MassMean, statistics: Statistics, label: int) -> Solution:
+    if probe.covariance != "none":
+        raise UsageError('Only MassMean(covariance="none") is fitted from statistics; LDA(shrinkage="oas") whitens.')
+    low, high = statistics.class_means(label)
+    direction = high - low
+    return _solution(statistics, label, direction, -float(direction @ (high + low)) / 2)
+
+
+def _lda(probe: LDA, statistics: Statistics, label: int) -> Solution:
+    check_shrinkage(probe.shrinkage)
+    if probe.shrinkage == "auto":
+        raise UsageError('Ledoit-Wolf shrinkage needs the rows themselves: use LDA(shrinkage="oas") or a number.')
+    low, high = statistics.class_means(label)
+    true, false = statistics.counts(label)
+    covariance = shrink(statistics.within_covariance(label), statistics.n, probe.shrinkage)
+    direction = solve_symmetric(covariance, high - low)
+    return Solution(direction, math.log(true / false) - float(direction @ (high + low)) / 2)
+
+
+def _ridge(probe: Ridge, statistics: Statistics, label: int) -> Solution:
+    path = ridge_path(statistics, [probe.alpha], label)
+    return _solution(statistics, label, path.directions[0, 0], float(path.biases[0, 0]))
+
+
+def _solution(statistics: Statistics, label: int, direction: Tensor, bias: float) -> Solution:
+    low, high = statistics.class_means(label)
+    variance = float(direction @ statistics.within_covariance(label) @ direction)
+    return Solution(direction, bias, log_odds_scale(float(direction @ (high - low)), variance))

@@ -1,0 +1,94 @@
+"""A ridge regression that is up to date after every batch, by the Woodbury identity."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UsageError
+from probes.estimators.base import Solution, as_array
+from probes.estimators.massmean import log_odds_scale
+from probes.estimators.ridge import Ridge
+
+
+class LiveRidge:
+    """Ridge on labels of -1 and +1, refitted after each batch of k rows in O(k d²) instead of O(d³).
+
+    Keeps P = (XᵀX + α)^-1 of all rows so far, about the mean of the first batch, and takes in k more by Woodbury,
+
+        P  ←  P - P Xᵀ (1 + X P Xᵀ)^-1 X P,
+
+    which for one row is the Sherman-Morrison formula. The free bias is what centring does: one more such step of rank
+    1, with the mean of all rows and a minus sign. Rounding adds up slowly: 1e-11 of the weights after 1,000 rows in
+    float64. For a single answer at the end `Statistics` is both faster and more exact.
+
+    Args:
+        width: d, the width of the activations.
+        alpha: strength of the penalty, as in `Ridge`.
+    """
+
+    def __init__(self, width: int, alpha: float = 1.0):
+        if width < 1 or not 0 < alpha < float("inf"):
+            raise UsageError(f"width must be at least 1 and alpha positive, not {width} and {alpha}.")
+        self.width, self.alpha = width, float(alpha)
+        self.n = 0
+        self.inverse: Float[Tensor, "d d"] = torch.eye(width, dtype=torch.float64) / alpha
+        self._shift = torch.zeros(width, dtype=torch.float64)
+        self._sum = torch.zeros(width, dtype=torch.float64)  # of the shifted rows
+        self._moment = torch.zeros(width, dtype=torch.float64)  # of the shifted rows times their label
+        self._balance = 0.0  # the sum of the labels
+
+    def update(self, X: Any, y: Any) -> Self:
+        """Take in rows `X` (k, d) with labels `y` (k,) of 0 and 1; a few hundred rows at a time are cheapest.
+
+        Raises `UsageError` for another width, values that are not finite or other labels; then nothing was taken in.
+        """
+        rows = torch.tensor(np.asarray(as_array(X), dtype=np.float64))
+        labels = torch.tensor(np.asarray(as_array(y), dtype=np.float64))
+        if rows.ndim != 2 or rows.shape[1] != self.width or labels.shape != rows.shape[:1]:
+            raise UsageError(
+                f"Rows (k, {self.width}) and labels (k,) were expected, "
+                f"not {tuple(rows.shape)} and {tuple(labels.shape)}."
+            )
+        if not bool(torch.isfinite(rows).all()) or not bool(((labels == 0) | (labels == 1)).all()):
+            raise UsageError("Rows must be finite and labels 0 (false) or 1 (true).")
+        if not len(rows):
+            return self
+        if not self.n:
+            self._shift = rows.mean(0)
+        self._take(rows - self._shift, 2 * labels - 1)
+        return self
+
+    def probe(self) -> Ridge:
+        """The fitted `Ridge` of all rows so far; raises `UsageError` before both classes were seen."""
+        if abs(self._balance) == self.n:
+            raise UsageError(f"{self.n} rows of one class were seen: a probe needs true and false statements.")
+        mean, middle = self._sum / self.n, self._balance / self.n
+        target = self._moment - middle * self._sum
+        plain, pulled = self.inverse @ target, self.inverse @ mean
+        weights = plain + pulled * (self.n * (mean @ plain) / (1 - self.n * (mean @ pulled)))
+        bias = middle - float(weights @ (mean + self._shift))
+        return Ridge(self.alpha)._prepare(np.array([0, 1]), self.width)._take(self._solution(weights, target, bias))
+
+    def _take(self, rows: Float[Tensor, "k d"], labels: Float[Tensor, " k"]) -> None:
+        reach = rows @ self.inverse
+        inner = torch.eye(len(rows), dtype=torch.float64) + reach @ rows.T
+        factor = torch.linalg.cholesky((inner + inner.T) / 2)
+        half = torch.linalg.solve_triangular(factor, reach, upper=False)
+        self.inverse -= half.T @ half  # symmetric by construction, however long it goes on
+        self._sum += rows.sum(0)
+        self._moment += rows.T @ labels
+        self._balance += float(labels.sum())
+        self.n += len(rows)
+
+    def _solution(self, weights: Tensor, target: Tensor, bias: float) -> Solution:
+        """With the log-odds scale of equal Gaussians, from what is kept: w·S w = w·target - α w·w, S the scatter."""
+        true = (self.n + self._balance) / 2
+        false = self.n - true
+        gap = float(weights @ target) * self.n / (2 * true * false)
+        scatter = float(weights @ target) - self.alpha * float(weights @ weights)
+        return Solution(weights, bias, log_odds_scale(gap, (scatter - true * false / self.n * gap**2) / self.n))
