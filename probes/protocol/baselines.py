@@ -77,8 +77,9 @@ def log_probs(
         lengths = torch.tensor([len(rows[i]) for i in chosen])
         tokens = torch.nn.utils.rnn.pad_sequence([rows[i] for i in chosen], batch_first=True)  # behind: never read
         with torch.no_grad():
-            logits = model(tokens)[:, :-1].float().log_softmax(-1)
-        each = logits.gather(-1, tokens[:, 1:, None].to(logits.device))[..., 0].cpu()
+            logits = model(tokens)[:, :-1].float()
+            chosen_logits = logits.gather(-1, tokens[:, 1:, None].to(logits.device))[..., 0]
+            each = (chosen_logits - logits.logsumexp(-1)).cpu()
         each = each * (torch.arange(each.shape[1]) < lengths[:, None] - 1)
         total = each.sum(1).double()
         found[chosen] = torch.stack([total, total / (lengths - 1).clamp_min(1)], dim=1).numpy()

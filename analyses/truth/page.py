@@ -1,0 +1,232 @@
+"""The page of a truth study: the number with its controls, where it comes from, what it carries over to, its mistakes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyses.truth.set_sections import set_sections
+from interp.report import Download, How, Note, Page, Section, Table
+from interp.report.table import Cell
+from probes.protocol.drawing import transfer_matrix
+
+if TYPE_CHECKING:
+    from analyses.truth.result import TruthStudy
+    from probes.protocol.results import Sweep, Transfer
+
+MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
+CARRIED = 160_000
+"""Bytes of result files that the page carries to be downloaded."""
+LIMITATIONS = (
+    "A probe shows that something can be read from the activations. It does not show that the model uses it: that takes "
+    "an intervention.",
+    "What is read may be any property that goes with truth in these statements: how likely they are, how familiar. "
+    "Negations, other topics and the baselines narrow this down; they do not settle it.",
+    "Intervals are over the entities of these sets and hold for entities drawn as these were, in these wordings.",
+    "The layer was chosen on the train side, but every layer's test curve was looked at when it was drawn. A layer picked "
+    "from that curve would look better than it is.",
+    "Results are of one split by entity. Another seed gives another split.",
+)
+
+
+def page(result: TruthStudy) -> Page:
+    """The whole report."""
+    return Page(
+        title=f"Truth probes of {result.provenance.model}",
+        finding=finding(result),
+        status=_status(result),
+        sections=tuple(section for section in _sections(result) if section is not None),
+        limitations=LIMITATIONS,
+        provenance=result.provenance,
+        downloads=_downloads(result),
+        kind="truth",
+    )
+
+
+def _downloads(result: TruthStudy) -> tuple[Download, ...]:
+    """The result's files, while they are small enough for a page; they lie beside it in any case."""
+    files = sorted(result.files().items(), reverse=True)
+    if sum(len(content) for _, content in files) > CARRIED:
+        return ()
+    return tuple(Download(name, content, MIME["." + name.rpartition(".")[2]]) for name, content in files)
+
+
+def finding(result: TruthStudy) -> str:
+    """One sentence: the first set's accuracy on new entities with its interval, and the worst that limits it."""
+    sweep = result.sweeps[0]
+    best = sweep.best
+    text = (
+        f"On {sweep.name} {_named(sweep)} at layer {best.layer} tells true from false statements about "
+        f"{sweep.groups_test} unseen groups with accuracy {_interval(best.accuracy)}"
+    )
+    inverted = [v for v in result.verdicts if v.kind == "inverted"]
+    held = {v.kind for v in sweep.verdicts if v.warning} & {"leak", "surface", "entities", "null", "nothing"}
+    if inverted:
+        denied = " under negation" if any("negation" in v.text for v in inverted) else " on another set"
+        text += f"; but the probe is inverted{denied}, so what it reads is not truth"
+    elif held:
+        text += "; but a control accounts for it: see what it shows"
+    elif sweep.controls is None:
+        text += "; no control was run"
+    return f"{text}."
+
+
+def _status(result: TruthStudy) -> tuple[tuple[str, str], ...]:
+    warnings = sum(v.warning for v in result.verdicts)
+    return (
+        ("sets", ", ".join(one.name for one in result.sets)),
+        ("probe", result.sweeps[0].probe),
+        ("controls", "run" if result.config.controls else "turned off"),
+        ("warnings", str(warnings)),
+    )
+
+
+def _sections(result: TruthStudy) -> tuple[Section | None, ...]:
+    n = len(result.sweeps)
+    return (
+        _headline(result),
+        _shows(result),
+        *(part for sweep in result.sweeps for part in set_sections(sweep, result.planes.get(sweep.name), n)),
+        _transfer(result.transfer) if result.transfer else None,
+        _left_out(result),
+        _erasure(result),
+        _intervention(result),
+        _data(result),
+    )
+
+
+def _headline(result: TruthStudy) -> Section:
+    columns = ("set", "layer", "accuracy", "low", "high", "AUC", "AUC low", "AUC high", "test rows", "test groups")
+    columns += ("chance", "words", "log-prob", "embedding", "selectivity", "null AUC, 97.5 %", "p", "best layer's")
+    rows = tuple(_headline_row(sweep) for sweep in result.sweeps)
+    caption = (
+        "Accuracy (fraction) and AUC at the layer and position that the train side chose, with 95 % intervals over test "
+        "groups. Chance, words (TF-IDF), log-prob and embedding (layer 0) are accuracies on the same test rows. Best "
+        "layer's: the highest test accuracy of any layer, which no honest procedure could have picked."
+    )
+    formats = dict.fromkeys((*columns[2:8], *columns[10:14], *columns[15:]), ".3f") | {"selectivity": "+.3f"}
+    table = Table(columns, rows, caption, formats)
+    how = How(
+        "Entities are split by a hash of their name, the same side in every set; layer, position and strength are chosen "
+        "by 4-fold cross-validation over entities of the train side; intervals resample test entities 1,000 times.",
+        "test if sha256(salt|entity) / 2^256 ≥ 0.65;  selectivity = accuracy(truth) − accuracy(random label per entity)",
+        "Hewitt and Liang 2019, arXiv 1909.03368; Marks and Tegmark 2023, arXiv 2310.06824",
+    )
+    claims = "; ".join(f"{s.name} {_interval(s.best.accuracy)} at layer {s.best.layer}" for s in result.sweeps)
+    return Section("headline", "The number and what it is held against", f"Accuracy: {claims}.", (table,), how)
+
+
+def _headline_row(sweep: Sweep) -> tuple[Cell, ...]:
+    best, held = sweep.best, sweep.controls
+    start = (sweep.name, best.layer, *best.accuracy, *best.auc, sweep.n_test, sweep.groups_test)
+    if held is None:
+        return (*start, *[None] * 7, sweep.oracle.accuracy[0])
+    base = [_cell(b.accuracy[0]) for b in held.baselines]
+    embedding = held.embedding_accuracy[0] if held.embedding_accuracy else None
+    null = (_cell(held.selectivity.value), held.null.interval[2], held.null.p)
+    return (*start, *base, embedding, *null, sweep.oracle.accuracy[0])
+
+
+def _shows(result: TruthStudy) -> Section:
+    found = result.verdicts
+    warnings = [v for v in found if v.warning]
+    notes = [Note(v.text, "warning" if v.warning else "info") for v in found]
+    if not result.config.controls:
+        notes.append(Note("Controls were turned off: nothing here says what the accuracy is worth.", "warning"))
+    notes += [Note(f"Not done: {why}", "warning") for why in result.skipped]
+    claim = (
+        f"{len(warnings)} findings limit what the accuracy may be taken to mean."
+        if warnings
+        else "No control contradicts the probe; the limits are at the end of the page."
+    )
+    return Section("shows", "What this shows and what it does not", claim, tuple(notes))
+
+
+def _transfer(found: Transfer) -> Section:
+    off = ~np.eye(len(found.names), dtype=bool)
+    worst = np.where(off, found.auc, 1.0)
+    i, j = np.unravel_index(int(worst.argmin()), worst.shape)
+    low, high = found.auc_interval[i, j]
+    claim = (
+        f"Off the diagonal the AUC goes from {found.auc[off].min():.2f} to {found.auc[off].max():.2f}; lowest from "
+        f"{found.names[i]} to {found.names[j]} ({found.auc[i, j]:.2f}, 95 % {low:.2f} to {high:.2f})."
+    )
+    notes = tuple(Note(v.text, "warning" if v.warning else "info") for v in found.verdicts if v.kind == "shared")
+    how = How(
+        "One layer for all: the best mean cross-validated accuracy over the train sides. A low accuracy with a high AUC "
+        "means the direction carries over and its threshold does not; an AUC below 0.5 that the direction is reversed. "
+        "No sign is ever turned on test rows.",
+        "AUC = P(score of a true statement > score of a false one)",
+    )
+    figures = tuple(transfer_matrix(found, what) for what in ("auc", "accuracy", "accuracy_centred"))
+    return Section("transfer", "What carries over", claim, (*figures, found.table(), *notes), how)
+
+
+def _left_out(result: TruthStudy) -> Section | None:
+    if not result.left_out:
+        return None
+    tables = tuple(found.table() for found in result.left_out)
+    lowest = min(
+        ((f.names[i], tuple(map(float, f.auc[i]))) for f in result.left_out for i in range(len(f.names))),
+        key=lambda found: found[1][0],
+    )
+    claim = f"Trained on everything else, the lowest AUC is on {lowest[0]}: {_interval(lowest[1])}."
+    how = How("Tested on the test entities of the one left out, so that both it and they are new to the probe.")
+    return Section("left-out", "One left out", claim, tables, how)
+
+
+def _erasure(result: TruthStudy) -> Section | None:
+    if not result.erasures:
+        return None
+    blocks: list[Note | Table] = []
+    for name, found in result.erasures.items():
+        prefix = f"{name}: " if len(result.erasures) > 1 else ""
+        blocks.append(found.table())
+        blocks += [Note(f"{prefix}{sentence}") for sentence in found.sentences()]
+    name, first = next(iter(result.erasures.items()))
+    last = first.methods[-1]
+    claim = (
+        f"On {name}, after LEACE a linear probe fitted again has {last.linear_test:.2f} on test rows and a perceptron "
+        f"{last.nonlinear_test:.2f}: guarded against linear probes, not gone."
+    )
+    how = How(
+        "LEACE removes the smallest affine part of the activations that makes the classes' means equal.",
+        "",
+        "Belrose et al. 2023, arXiv 2306.03819",
+    )
+    return Section("erasure", "What erasing it leaves", claim, tuple(blocks), how)
+
+
+def _intervention(result: TruthStudy) -> Section | None:
+    found = result.intervention
+    if found is None:
+        return None
+    sentences = found.sentences()
+    blocks = (found.figure(), found.table(), *(Note(sentence) for sentence in sentences[1:]))
+    return Section("intervention", "Whether the model uses it", sentences[0], blocks)
+
+
+def _data(result: TruthStudy) -> Section:
+    columns = ("set", "statements", "true", "entities", "entities found by", "polarity by", "sha256")
+    rows = tuple(
+        (s.name, s.n, s.n_true, s.entities, s.grouped_by, s.polarity_by, s.sha256[:12]) for s in result.sets
+    )
+    notes = tuple(Note(f"{s.name}: {problem}.", "warning") for s in result.sets for problem in s.problems)
+    odd = sum(len(s.problems) for s in result.sets)
+    claim = f"{sum(s.n for s in result.sets)} statements in {len(result.sets)} sets; {odd} oddities found."
+    return Section("data", "The statements", claim, (Table(columns, rows), *notes))
+
+
+def _named(sweep: Sweep) -> str:
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", sweep.probe)
+    return f"a {words} probe" if words.isupper() else f"a {words.lower()} probe"
+
+
+def _interval(values: tuple[float, ...]) -> str:
+    return f"{values[0]:.2f} (95 % {values[1]:.2f} to {values[2]:.2f})"
+
+
+def _cell(value: float) -> float | None:
+    return value if np.isfinite(value) else None

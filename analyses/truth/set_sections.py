@@ -1,0 +1,116 @@
+"""The sections of one set: its layers and controls, its calibration, its plane and its worst mistakes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.report import Figure, How, Note, Section, Table
+from interp.report.figures import lines, scatter
+from probes.protocol.drawing import layer_curve
+from probes.protocol.metrics import BINS, calibration
+
+if TYPE_CHECKING:
+    from analyses.truth.result import Plane
+    from probes.protocol.results import Sweep
+
+MISTAKES = 10
+POINTS = 800
+"""Drawn in all planes of a page together, so that many sets keep to its budget."""
+
+
+def set_sections(sweep: Sweep, plane: Plane | None, n_sets: int) -> tuple[Section, ...]:
+    """Two sections: what each layer holds, and what the chosen probe says of single statements."""
+    return _layers(sweep, n_sets > 1), _answers(sweep, plane, n_sets)
+
+
+def _layers(sweep: Sweep, several: bool) -> Section:
+    best, oracle = sweep.best, sweep.oracle
+    claim = (
+        f"The train side chose layer {best.layer} (cross-validated {best.cv_accuracy:.2f}); on the test side it has "
+        f"{best.accuracy[0]:.2f}, the best of all layers (layer {oracle.layer}) {oracle.accuracy[0]:.2f}."
+    )
+    curves = tuple(layer_curve(sweep, position) for position in sweep.positions)
+    controls = (sweep.controls.table(),) if sweep.controls else (Note("Controls were turned off.", "warning"),)
+    how = How(
+        "Each layer's probe is fitted on the train side with a strength chosen there. Layer 0 is the embedding, layer l "
+        "the residual stream after block l, before any final norm.",
+    )
+    title = f"Layers of {sweep.name}" if several else "Layers"
+    return Section(f"layers-of-{_id(sweep.name)}", title, claim, (*curves, *controls), how)
+
+
+def _answers(sweep: Sweep, plane: Plane | None, n_sets: int) -> Section:
+    said = sweep.predictions
+    wrong = np.flatnonzero((said.scores > 0) != (said.labels == 1))
+    claim = (
+        f"{len(wrong)} of {len(said.scores)} test statements are on the wrong side. Its probabilities are off by "
+        f"{sweep.best.ece:.3f} on average, {sweep.best.ece_rescaled:.3f} after rescaling on the train side."
+    )
+    blocks: list[Figure | Table] = [_calibration(sweep)]
+    if plane is not None:
+        blocks.append(_scatter(sweep, plane, POINTS // n_sets))
+    if len(wrong):
+        blocks.append(_mistakes(sweep, wrong))
+    how = How(
+        "Expected calibration error: over tenths of the probability, the distance between the fraction of true "
+        "statements and the mean probability. It is above 0 by chance alone. Rescaling fits one slope and one offset to "
+        "scores of held-out train entities.",
+        "p = 1 / (1 + exp(−(a · score + b)))",
+        "Platt scaling; Guo et al. 2017, arXiv 1706.04599",
+    )
+    title = f"Answers on {sweep.name}" if n_sets > 1 else "Answers"
+    return Section(f"answers-on-{_id(sweep.name)}", title, claim, tuple(blocks), how)
+
+
+def _calibration(sweep: Sweep) -> Figure:
+    said = sweep.predictions
+    own, rescaled = (calibration(p, said.labels)[1] for p in (said.probabilities, said.rescaled))
+    centres = (np.arange(BINS) + 0.5) / BINS
+    counts = calibration(said.probabilities, said.labels)[2]
+    return lines(
+        f"calibration-{_id(sweep.name)}",
+        centres,
+        {"the probe's own": own, "rescaled on the train side": rescaled, "perfect": centres},
+        caption=f"{sweep.name}, layer {sweep.best.layer}: of the test statements in each tenth of probability, the "
+        f"fraction that is true; n = {len(said.labels)}, between {counts.min()} and {counts.max()} a tenth, no error bars. "
+        "Above the diagonal the probe is too doubtful of truth, below it too sure.",
+        alt="Fraction true against probability, beside the diagonal.",
+        axes=("probability of true", "fraction true"),
+    )
+
+
+def _scatter(sweep: Sweep, plane: Plane, most: int) -> Figure:
+    said, n = sweep.predictions, len(plane.x)
+    drawn = np.arange(n)[:: -(-n // most)]
+    left_out = f" Drawn: {len(drawn)}, evenly spaced in their order." if len(drawn) < n else ""
+    along, across = plane.shares
+    return scatter(
+        f"plane-{_id(sweep.name)}",
+        plane.x[drawn],
+        plane.y[drawn],
+        caption=f"Test statements of {sweep.name} (n = {n}) at layer {sweep.best.layer}: across, the distance "
+        f"from the probe's threshold along its direction (right: read as true; {along:.1%} of the train side's variance); "
+        f"up, the first principal component of what is left ({across:.1%}). Units of the residual stream.{left_out}",
+        alt=f"{(said.labels == 1).sum()} true and {(said.labels == 0).sum()} false statements in a plane.",
+        axes=("along the probe direction", "first component orthogonal to it"),
+        groups=["true" if said.labels[i] else "false" for i in drawn],
+        labels=[said.statements[i] for i in drawn],
+    )
+
+
+def _mistakes(sweep: Sweep, wrong: np.ndarray) -> Table:
+    said = sweep.predictions
+    worst = wrong[np.argsort(-np.abs(said.scores[wrong]), kind="stable")][:MISTAKES]
+    rows = tuple(
+        (said.statements[i], "true" if said.labels[i] else "false", float(said.scores[i]), float(said.rescaled[i]))
+        for i in worst
+    )
+    caption = f"The {len(rows)} mistakes the probe is surest of, of {len(wrong)}: statements on the wrong side by most."
+    formats = {"score": "+.2f", "probability of true": ".3f"}
+    return Table(("statement", "label", "score", "probability of true"), rows, caption, formats)
+
+
+def _id(name: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name)

@@ -1,0 +1,239 @@
+"""The study itself: collect each set once, sweep it, then ask what carries over to the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import probes
+from analyses.truth.result import Config, Plane, SetOf, TruthStudy
+from interp.errors import MissingInputError, UsageError, nearest
+from interp.model import Model
+from interp.provenance import Stopwatch
+from probes import Activations, LeftOut, Statements, Sweep, Transfer
+from probes.erasure import ErasureReport
+from probes.intervening.results import Intervention
+
+Progress = Callable[[int, int, str], None]
+PROBES = {
+    "logistic": "LogisticRegression",
+    "mass-mean": "MassMean",
+    "lda": "LDA",
+    "ridge": "Ridge",
+    "ccs": "CCS",
+    "crc": "CRC",
+    "ttpd": "TTPD",
+    "saplma": "SAPLMA",
+}
+ASKED = 40
+"""Test statements of the first set that the model is asked about while the direction is changed."""
+ONE_SIDE = 0.2
+"""A set of both polarities, each at least this fraction, is also tested from one polarity to the other."""
+
+
+def run(  # noqa: PLR0913 (all but the first two are keyword-only)
+    model: Model,
+    config: Config | None = None,
+    *,
+    data: Sequence[Statements] = (),
+    probes_to: str | os.PathLike[str] | None = None,
+    command: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> TruthStudy:
+    """Probe a model for truth on one set of statements or several.
+
+    Args:
+        model: whose residual stream is read.
+        config: what is studied.
+        data: statements already read, in place of those the configuration names.
+        probes_to: a folder that receives the chosen probe of each set.
+        command: what reproduces this, for the record.
+        seed: of splits, folds, resamples, controls and generated sets.
+        progress: told after every step.
+
+    Raises:
+        MissingInputError: a file that is not there.
+        UsageError: a set that cannot be split or probed; each says why.
+    """
+    config = Config() if config is None else config
+    watch = Stopwatch()
+    probe = probe_of(config.probe)
+    sets = tuple(data) or read_all(config, seed)
+    total, acts, sweeps = 2 * len(sets) + 2, [], []
+    for i, one in enumerate(sets):
+        _tell(progress, 2 * i, total, f"reading {one.name}")
+        acts.append(probes.collect(model, one, layers=config.layers or "all", position=config.position))
+        likely = probes.log_probs(model, one) if config.controls else None
+        _tell(progress, 2 * i + 1, total, f"probing {one.name}")
+        sweeps.append(probes.sweep(acts[-1], probe=probe, controls=config.controls, seed=seed, log_probs=likely))
+    _tell(progress, total - 2, total, "what carries over")
+    skipped: list[str] = []
+    transfer, left_out = _across(acts, probe, sweeps, seed, skipped)
+    _tell(progress, total - 1, total, "planes, erasure, interventions")
+    found = TruthStudy(
+        config=config,
+        provenance=watch.provenance(command=command, seed=seed, **model.identity()),
+        sets=tuple(_set(one) for one in sets),
+        sweeps=tuple(sweeps),
+        transfer=transfer,
+        left_out=left_out,
+        planes={s.name: _plane(s, a) for s, a in zip(sweeps, acts, strict=True) if len(s.direction)},
+        erasures={s.name: _erasure(s, a) for s, a in zip(sweeps, acts, strict=True)} if config.controls else {},
+        intervention=_intervention(model, sweeps[0], acts[0], seed) if config.causal else None,
+        skipped=tuple(skipped),
+    )
+    if probes_to is not None:
+        _save_probes(Path(probes_to), sweeps, acts)
+    _tell(progress, total, total, "done")
+    return replace(found, provenance=watch.provenance(command=command, seed=seed, **model.identity()))
+
+
+def read_all(config: Config, seed: int = 0) -> tuple[Statements, ...]:
+    """The statements a configuration names, and its probe checked, before any model is loaded."""
+    probe_of(config.probe)
+    if not config.data:
+        raise UsageError('No statements: give files or names of generated sets, such as data=("cities",).')
+    return tuple(statements_of(name, config.group, seed) for name in config.data)
+
+
+def probe_of(name: str) -> Any:
+    """The unfitted probe of a name; `UsageError` for an unknown one."""
+    if name not in PROBES:
+        raise UsageError(f'unknown probe "{name}"{nearest(name, PROBES)}: choose one of {", ".join(PROBES)}.')
+    return getattr(probes, PROBES[name])()
+
+
+def statements_of(name: str, group: str | None, seed: int) -> Statements:
+    """The statements of a file, or a generated set: "capitals", denied as "neg_capitals", in 3 wordings "capitals:3"."""
+    if Path(name).is_file() or name.startswith("hf:"):
+        return probes.read_statements(name, group=group)
+    base, _, wordings = name.removeprefix("neg_").partition(":")
+    if base in probes.GENERATED and (not wordings or wordings.isdecimal()):
+        return probes.generate(base, negated=name.startswith("neg_"), templates=int(wordings or 1), seed=seed)
+    raise MissingInputError(
+        f'There is no file "{name}", and no generated set of that name{nearest(name, probes.GENERATED)} (generated: '
+        f"{', '.join(probes.GENERATED)}; neg_NAME denies them, NAME:3 words them in 3 ways)."
+    )
+
+
+def _across(
+    acts: Sequence[Activations], probe: Any, sweeps: Sequence[Sweep], seed: int, skipped: list[str]
+) -> tuple[Transfer | None, tuple[LeftOut, ...]]:
+    """Transfer between sets, or between the polarities of one; and every kind of leaving out the statements allow."""
+    parts = [part for one in acts for part in (_polarities(one) if len(acts) == 1 else [one])]
+    transfer = None
+    if len(parts) > 1:
+        transfer = _or_skipped(lambda: probes.transfer(parts, probe=probe, seed=seed), "transfer", skipped)
+    kinds = [("set", acts)] if len(acts) > 2 else []
+    kinds += [(by, [one]) for one in acts for by in ("topic", "template") if _several(getattr(one.data, by))]
+    found = [
+        _or_skipped(
+            lambda by=by, some=some: probes.leave_one_out(some, probe=probe, by=by, seed=seed),
+            f"leaving out one {by} of {', '.join(one.data.name for one in some)}",
+            skipped,
+        )
+        for by, some in kinds
+    ]
+    return transfer, tuple(one for one in found if one is not None)
+
+
+def _or_skipped(work: Callable[[], Any], what: str, skipped: list[str]) -> Any:
+    """The result, or None with the reason noted: a set too small for one question still answers the others."""
+    try:
+        return work()
+    except UsageError as error:
+        skipped.append(f"{what}: {error}")
+        return None
+
+
+def _polarities(acts: Activations) -> list[Activations]:
+    """The affirmative and the negated rows as two sets, where there are enough of both; else the set alone."""
+    signs = acts.data.polarity
+    if signs is None or min((signs == 1).mean(), (signs == -1).mean()) < ONE_SIDE:
+        return [acts]
+    parts = []
+    for sign, word in ((1, "affirmative"), (-1, "negated")):
+        part = acts.take(signs == sign)
+        parts.append(replace(part, data=replace(part.data, name=f"{acts.data.name}, {word}")))
+    return parts
+
+
+def _several(values: tuple[str, ...] | None) -> bool:
+    return values is not None and len(set(values)) > 1
+
+
+def _set(data: Statements) -> SetOf:
+    entities = len({entity for row in data.groups for entity in row})
+    return SetOf(
+        name=data.name,
+        n=len(data),
+        n_true=int(data.labels.sum()),
+        entities=entities,
+        grouped_by=data.grouped_by,
+        polarity_by=data.polarity_by,
+        sha256=data.sha256(),
+        problems=data.problems,
+    )
+
+
+def _plane(sweep: Sweep, acts: Activations) -> Plane:
+    """Test rows along the probe direction and the first principal component orthogonal to it."""
+    X = acts.at(sweep.best.layer, sweep.best.position).double()
+    sides = probes.split(acts.data, sweep.seed)
+    direction = torch.from_numpy(sweep.direction)
+    length = float(direction.norm()) or 1.0
+    unit = direction / length
+    known = X[torch.from_numpy(sides.train)]
+    mean = known.mean(0)
+    rest = known - mean
+    along = rest @ unit
+    rest = rest - along[:, None] * unit
+    _, values, axes = torch.linalg.svd(rest, full_matrices=False)
+    new = X[torch.from_numpy(sides.test)] - mean
+    across = (new - (new @ unit)[:, None] * unit) @ axes[0]
+    whole = float(along.square().sum() + values.square().sum()) or 1.0
+    return Plane(
+        x=(sweep.predictions.scores / length).astype(np.float32),
+        y=across.numpy().astype(np.float32),
+        shares=(float(along.square().sum()) / whole, float(values[0] ** 2) / whole),
+    )
+
+
+def _erasure(sweep: Sweep, acts: Activations) -> ErasureReport:
+    sides = probes.split(acts.data, sweep.seed)
+    rows = sides.train | sides.test
+    part = acts.data.take(rows)
+    X = acts.at(sweep.best.layer, sweep.best.position)[torch.from_numpy(rows)]
+    return probes.erasure_report(X, part.labels, part.groups, test=sides.test[rows], seed=sweep.seed)
+
+
+def _intervention(model: Model, sweep: Sweep, acts: Activations, seed: int) -> Intervention:
+    """Add the direction at the chosen layer to test statements of the set, half true and half false."""
+    if not len(sweep.direction):
+        raise UsageError(f"{sweep.probe} is no single direction, so nothing can be added: choose a linear probe.")
+    test = np.flatnonzero(probes.split(acts.data, sweep.seed).test)
+    labels = acts.data.labels[test]
+    rows = np.sort(np.concatenate([test[labels == label][: ASKED // 2] for label in (0, 1)]))
+    return probes.intervene(
+        model, sweep.direction, acts.data.take(rows), layers=sweep.best.layer, strengths=(-1.0, 1.0), seed=seed
+    )
+
+
+def _save_probes(folder: Path, sweeps: Sequence[Sweep], acts: Sequence[Activations]) -> None:
+    for sweep, one in zip(sweeps, acts, strict=True):
+        salt = f"v{sweep.seed + 1}"
+        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in sweep.name)
+        best = sweep.best
+        sweep.refit(one).save(folder / name, acts=one, layer=best.layer, position=best.position, split=salt)
+
+
+def _tell(progress: Progress | None, done: int, total: int, what: str) -> None:
+    if progress is not None:
+        progress(done, total, what)

@@ -1,0 +1,76 @@
+"""`interp probe`: is truth a direction in this model, and does the number survive its controls?"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+
+from interp.cli import console, options
+from interp.cli.deliver import deliver, output_folder
+from interp.cli.lazy import use
+
+HELP = "linear probes of true and false statements, with controls, baselines and intervals"
+EXAMPLE = "interp probe cities capitals --probe mass-mean --out out/probe"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The statements, the probe, where it reads, and where the report goes."""
+    text = "a CSV or JSONL file with the columns statement and label, or the name of a generated set, such as capitals"
+    parser.add_argument("data", metavar="DATA", nargs="+", help=text)
+    text = "logistic, mass-mean, lda, ridge, ccs, crc, ttpd or saplma (default: logistic)"
+    parser.add_argument("--probe", metavar="NAME", default="logistic", help=text)
+    text = "the token read: last, -2, mean, entity, token:TEXT (default: last)"
+    parser.add_argument("--position", metavar="RULE", default="last", help=text)
+    text = "layers such as 10,12 or 8-20; 0 is the embedding (default: all)"
+    parser.add_argument("--layers", metavar="LIST", type=_layers, default=(), help=text)
+    text = "column, or regular expression over the statement, of the entities that a split keeps together"
+    parser.add_argument("--group", metavar="NAME", help=text)
+    text = "leave out selectivity, the null, baselines and erasure; the report says that they are missing"
+    parser.add_argument("--no-controls", action="store_true", help=text)
+    text = "also add the direction while the model answers, beside random ones (a minute or more)"
+    parser.add_argument("--causal", action="store_true", help=text)
+    text = "folder for result.json, arrays.safetensors, report.html, index.html and the probes"
+    options.add_out(parser, "out/probe", text)
+    options.add_seed(parser)
+    options.add_model(parser)
+
+
+def run(args: Namespace) -> int:
+    """Probe, save, report."""
+    with output_folder(args.out) as folder:
+        truth = use("analyses.truth")
+        config = truth.Config(
+            data=tuple(args.data),
+            probe=args.probe,
+            position=args.position,
+            layers=args.layers,
+            group=args.group,
+            controls=not args.no_controls,
+            causal=args.causal,
+        )
+        sets = use("analyses.truth.study").read_all(config, args.seed)  # before the model: mistakes show at once
+        model = use("interp.model").load(args.model, dtype=args.dtype, device=args.device)
+        with console.progress(quiet=args.quiet) as progress:
+            result = truth.run(
+                model,
+                config,
+                data=sets,
+                probes_to=folder / "probes",
+                command=args.command,
+                seed=args.seed,
+                progress=progress,
+            )
+        deliver(result, folder, args)
+    return 0
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    """An argparse type: "all", or numbers and ranges such as 0,8-12."""
+    if text == "all":
+        return ()
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()):
+            raise ArgumentTypeError(f'"{text}" is not a list of layers: write 0,12 or 8-20 or all')
+        found += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(found))
