@@ -1,11 +1,12 @@
 """Reports: results as pages a person can read, trust and take away. numpy and plotly, never torch.
 
-A `Page` is built of frozen values (`Section`, `Figure`, `Table`, `Tokens`, `Note`, `How`) and rendered to one
+A `Page` is built of frozen values (`Section`, `Figure`, `Table`, `Tokens`, `Cards`, `Note`, `How`) and rendered to one
 self-contained file. Importing this package does not import plotly.
 """
 
 from interp.report import figures
 from interp.report.blocks import Download, Figure, How, Note, Page, Section, Tokens
+from interp.report.cards import Card, Cards
 from interp.report.index import write_index
 from interp.report.page import render, write
 from interp.report.shown import Shown
@@ -13,6 +14,8 @@ from interp.report.table import Table
 from interp.report.text import visible
 
 __all__ = [
+    "Card",
+    "Cards",
     "Download",
     "Figure",
     "How",

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from interp.errors import UsageError
 from interp.provenance import Provenance
+from interp.report.cards import Cards
 from interp.report.table import Table
+from interp.report.text import check_id
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-_ID = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Figure:
     table: Table
 
     def __post_init__(self) -> None:
-        _check_id(self.id, "figure")
+        check_id(self.id, "figure")
         for name in ("caption", "alt"):
             if not getattr(self, name).strip():
                 raise UsageError(f'The figure "{self.id}" has no {name}: write one, a reader may not see the figure.')
@@ -63,7 +63,7 @@ class Tokens:
     label: str = ""
 
     def __post_init__(self) -> None:
-        _check_id(self.id, "token line")
+        check_id(self.id, "token line")
         if not self.tokens:
             raise UsageError(f'The token line "{self.id}" has no tokens.')
         if not self.caption.strip():
@@ -110,7 +110,7 @@ class How:
     reference: str = ""
 
 
-Block = Figure | Table | Tokens | Note
+Block = Figure | Table | Tokens | Cards | Note
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Section:
     how: How | None = None
 
     def __post_init__(self) -> None:
-        _check_id(self.id, "section")
+        check_id(self.id, "section")
         for name in ("title", "claim"):
             if not getattr(self, name).strip():
                 raise UsageError(f'The section "{self.id}" has no {name}: say in a sentence what it shows.')
@@ -177,9 +177,4 @@ class Page:
 
 
 def _ids(section: Section) -> list[str]:
-    return [section.id, *(block.id for block in section.blocks if isinstance(block, Figure | Tokens))]
-
-
-def _check_id(value: str, what: str) -> None:
-    if not _ID.fullmatch(value):
-        raise UsageError(f'"{value}" cannot be the id of a {what}: use letters, digits and "-", a letter first.')
+    return [section.id, *(block.id for block in section.blocks if isinstance(block, Figure | Tokens | Cards))]

@@ -12,16 +12,18 @@ from typing import Any
 from interp.provenance import Provenance
 from interp.report import drawing
 from interp.report.blocks import Block, Download, Figure, How, Note, Page, Section, Tokens
+from interp.report.cards import Cards
 from interp.report.table import Table
 from interp.report.text import escaped, visible
 
 
 @dataclass
 class Payload:
-    """What the script of a page reads: the figures by id and the files, filled while the HTML is written."""
+    """What the script of a page reads: the figures and decks by id and the files, filled while the HTML is written."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     files: list[dict[str, str]] = field(default_factory=list)
+    decks: dict[str, str] = field(default_factory=dict)
 
     def offer(self, name: str, content: bytes, mime: str, words: str) -> str:
         """A button that saves `content`, which travels compressed; equal content gives equal bytes."""
@@ -59,6 +61,8 @@ def block_html(block: Block, payload: Payload, name: str) -> str:
         return _figure(block, payload)
     if isinstance(block, Tokens):
         return _tokens(block, payload)
+    if isinstance(block, Cards):
+        return _cards(block, payload)
     if isinstance(block, Table):
         return (
             f'<div class="table">{_scroll(block, f"Table {name}: {block.caption}")}{_csv(block, name, payload)}</div>'
@@ -114,6 +118,22 @@ def _token(line: Tokens, position: int, token: str, value: float | None) -> str:
     return (
         f'<span class="token {sign}" tabindex="{stop}" style="--strength:{strength:.3f}" title="{title}">{shown}'
         f'<span class="hidden"> {escaped(number)} </span></span>'
+    )
+
+
+def _cards(deck: Cards, payload: Payload) -> str:
+    """The place of a deck, and what it needs before its script fills it."""
+    payload.decks[deck.id] = deck.packed()
+    what = escaped(deck.what)
+    return (
+        f'<figure id="{deck.id}" class="deck" data-deck="{deck.id}" data-cards="{len(deck.cards)}">'
+        f'<div class="seek" role="search" aria-label="Search {what}"><label>Search <input type="search" '
+        f'placeholder="a token or a number" autocomplete="off" spellcheck="false"></label>'
+        f'<label>Order <select></select></label></div><p class="found" role="status"></p><ol></ol>'
+        f'<div class="turn" role="group" aria-label="Pages of {what}"><button type="button" data-turn="-1">Previous'
+        f'</button><button type="button" data-turn="1">Next</button></div>'
+        f"<noscript><p>The cards need JavaScript.</p></noscript>"
+        f"<figcaption>{escaped(deck.caption)}</figcaption></figure>"
     )
 
 

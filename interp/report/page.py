@@ -70,7 +70,8 @@ def document(
     script, scripts, allowed = _asset("page.js"), "", ["'none'"]
     if payload is not None:
         library, allowed = _library_script(plotlyjs) if payload.figures else ("", [])
-        data = {"dark": DARK, "figures": payload.figures, "files": payload.files}
+        data = {"dark": DARK, "decks": payload.decks, "figures": payload.figures, "files": payload.files}
+        script = _asset("cards.js") + script if payload.decks else script
         scripts = (
             f'<script type="application/json" id="interp-data">{_json(data)}</script>{library}<script>{script}</script>'
         )

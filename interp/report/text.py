@@ -10,6 +10,9 @@ import html
 import re
 import unicodedata
 
+from interp.errors import UsageError
+
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _NAMED = {" ": "·", "\n": "↵", "\t": "⇥", "\ufffd": "⟨?⟩"}
 _BYTES = re.compile("([\udc80-\udcff]+)")
 _INVISIBLE = {"Cf", "Cs", "Co", "Zs", "Zl", "Zp"}
@@ -46,6 +49,12 @@ def escaped(text: object) -> str:
 def plotly_text(text: object) -> str:
     """`plain`, escaped for plotly, which reads tick labels, names and hover text as a small HTML of its own."""
     return plain(str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def check_id(value: str, what: str) -> None:
+    """`UsageError` unless `value` can be an id on a page."""
+    if not _ID.fullmatch(value):
+        raise UsageError(f'"{value}" cannot be the id of a {what}: use letters, digits and "-", a letter first.')
 
 
 def shortened(text: str, length: int = 28) -> str:

@@ -159,7 +159,12 @@
   });
   document.querySelectorAll(".tokens").forEach(tokenLine);
   followReading();
-  drawAll().then(
+  const decks = async () => {
+    for (const [id, packed] of Object.entries(payload.decks)) {
+      drawDeck(document.getElementById(id), JSON.parse(new TextDecoder().decode(await unpacked(packed))));
+    }
+  };
+  Promise.all([drawAll(), decks()]).then(
     () => (root.dataset.ready = "1"),
     (error) => {
       failed(error);

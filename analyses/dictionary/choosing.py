@@ -1,0 +1,92 @@
+"""From what a pass has kept to what is shown: distinct texts among the strongest, one example of each quarter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from analyses.dictionary.collecting import Collected
+from analyses.dictionary.result import QUARTERS, Config
+
+if TYPE_CHECKING:
+    from interp.model import Model
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Examples of every latent, the strongest first, then one of each quarter. See `Features` for the fields."""
+
+    tokens: Int[np.ndarray, "width example window"]
+    values: Float[np.ndarray, "width example window"]
+    band: Int[np.ndarray, "width example"]
+    where: Int[np.ndarray, "width example 2"]
+
+
+def choose(found: Collected, config: Config) -> Chosen:
+    """Of the strongest firings those whose text differs, and of the drawn ones the middle of each quarter.
+
+    The same sentence stands in many places of a text; shown once, it leaves room for what else a latent fires on.
+    """
+    width, shown = found.top.width, config.top + len(QUARTERS) - 1
+    window = found.top.window.length
+    chosen = Chosen(
+        np.full((width, shown, window), -1, np.int32),
+        np.full((width, shown, window), np.nan, np.float32),
+        np.full((width, shown), -1, np.int8),
+        np.full((width, shown, 2), -1, np.int32),
+    )
+    best = _arrays(found.top)
+    drawn = _arrays(found.drawn)
+    for latent in np.flatnonzero(found.fired.cpu().numpy()).tolist():
+        texts_seen: set[bytes] = set()
+        number = 0
+        for at in np.flatnonzero(best.where[latent, :, 0] >= 0).tolist():
+            text = best.tokens[latent, at].tobytes()
+            if text not in texts_seen and number < config.top:
+                texts_seen.add(text)
+                _take(chosen, best, latent, at, number, 0)
+                number += 1
+        for quarter, at in _quarters(drawn, latent, config.before):
+            if drawn.tokens[latent, at].tobytes() not in texts_seen:
+                _take(chosen, drawn, latent, at, config.top + quarter - 1, quarter)
+    return chosen
+
+
+def texts(
+    model: Model | None, *ids: Int[np.ndarray, " ..."]
+) -> tuple[tuple[str, ...], tuple[Int[np.ndarray, " ..."], ...]]:
+    """The tokens that occur, and each array with their numbers among them in place of ids; -1 stays -1."""
+    known = np.unique(np.concatenate([array.ravel() for array in ids]))
+    known = known[known >= 0]
+    if model is not None and model.has_tokenizer:
+        words = tuple(model.to_str_tokens(torch.from_numpy(known)))
+    else:
+        words = tuple(f"#{token}" for token in known)
+    numbers = [np.where(array < 0, -1, np.searchsorted(known, array)).astype(np.int32) for array in ids]
+    return words, tuple(numbers)
+
+
+def _quarters(drawn: Chosen, latent: int, before: int) -> list[tuple[int, int]]:
+    """(quarter from 1, the drawn firing in its middle), of a latent with at least one firing for each quarter."""
+    there = np.flatnonzero(drawn.where[latent, :, 0] >= 0)
+    order = there[np.argsort(drawn.values[latent, there, before], kind="stable")]
+    if len(order) < len(QUARTERS) - 1:
+        return []
+    parts = np.array_split(order, len(QUARTERS) - 1)
+    return [(quarter, int(part[len(part) // 2])) for quarter, part in enumerate(parts, 1)]
+
+
+def _take(chosen: Chosen, source: Chosen, latent: int, at: int, place: int, band: int) -> None:
+    chosen.tokens[latent, place] = source.tokens[latent, at]
+    chosen.values[latent, place] = source.values[latent, at]
+    chosen.where[latent, place] = source.where[latent, at]
+    chosen.band[latent, place] = band
+
+
+def _arrays(kept: object) -> Chosen:
+    tokens, values, where = (getattr(kept, name).cpu().numpy() for name in ("tokens", "values", "where"))
+    return Chosen(tokens, values, np.zeros(0), where)

@@ -1,0 +1,115 @@
+"""One pass over the text: what every latent fires on, how strongly, how often, and with whom.
+
+Memory does not grow with the text. Nothing depends on how the text is cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from analyses.dictionary.keeping import Entries, Kept, Window, uniform
+from analyses.dictionary.passages import Corpus, Passage
+from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE
+from interp.errors import UsageError
+
+if TYPE_CHECKING:
+    from saes.autoencoder import SAE
+
+Progress = Callable[[int, int, str], None]
+CODES = 2**24
+"""Latent values held at once."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What the pass has added up. See `Features` for the fields that it shares with it.
+
+    Attributes:
+        rows: activations read.
+        total: Σ value.
+        squares: Σ value².
+        top: the strongest firings.
+        drawn: firings drawn at random.
+        together: rows on which a latent and each of its rivals both fire.
+    """
+
+    rows: int
+    fired: Int[Tensor, " width"]
+    total: Float[Tensor, " width"]
+    squares: Float[Tensor, " width"]
+    histogram: Int[Tensor, "width bin"]
+    top: Kept
+    drawn: Kept
+    together: Int[Tensor, "width rival"]
+
+
+@torch.no_grad()
+def collect(  # noqa: PLR0913
+    sae: SAE,
+    corpus: Corpus,
+    *,
+    rivals: Int[Tensor, "width rival"],
+    window: Window,
+    top: int,
+    drawn: int,
+    seed: int = 0,
+    rows: int | None = None,
+    progress: Progress | None = None,
+) -> Collected:
+    """Encode the corpus once and keep what `Collected` lists.
+
+    Args:
+        sae: the autoencoder.
+        corpus: contexts with activations.
+        rivals: for each latent those whose firing together with it is counted.
+        window: what is kept around an example.
+        top: strongest firings kept of each latent.
+        drawn: firings drawn at random from each latent.
+        seed: of the drawing.
+        rows: activations encoded at a time; changes no result.
+        progress: called with (contexts done, contexts in all, what is done).
+
+    Raises:
+        UsageError: activations that are not finite.
+    """
+    device, width = sae.W_dec.device, sae.width
+    size = max(1, CODES // width) if rows is None else rows
+    best, sample = (Kept(width, count, window, device) for count in (top, drawn))
+    fired, count = torch.zeros(width, dtype=torch.long, device=device), 0
+    total, squares = (torch.zeros(width, dtype=torch.float64, device=device) for _ in range(2))
+    histogram = torch.zeros(width * BINS, dtype=torch.long, device=device)
+    together = torch.zeros_like(rivals)
+    for passage in (_moved(piece, device) for piece in corpus.passages(size)):
+        codes = sae.encode(passage.x.to(sae.W_dec.dtype)).float()
+        if not torch.isfinite(codes.sum()):
+            raise UsageError(f"Codes of contexts from {passage.first} on are NaN or infinite: check the activations.")
+        row, latent = codes.nonzero(as_tuple=True)
+        value = codes[row, latent]
+        at = (passage.row >= 0).nonzero()[row]
+        fired += latent.bincount(minlength=width)
+        total += latent.bincount(value.double(), minlength=width)
+        squares += latent.bincount(value.double().square(), minlength=width)
+        histogram += (latent * BINS + _bin(value)).bincount(minlength=width * BINS)
+        best.offer(Entries(latent, value.double(), at), passage, codes)
+        place = (at[:, 0] + passage.first) * corpus.length + at[:, 1]
+        sample.offer(Entries(latent, uniform(latent, place, seed), at), passage, codes)
+        together.index_add_(0, latent, (codes > 0)[row[:, None], rivals[latent]].long())
+        count += len(codes)
+        if progress is not None:
+            progress(passage.first + len(passage.tokens), corpus.contexts, "reading what latents fire on")
+    return Collected(count, fired, total, squares, histogram.view(width, BINS), best, sample, together)
+
+
+def _bin(value: Float[Tensor, " e"]) -> Int[Tensor, " e"]:
+    """The number of the histogram bin: `PER_OCTAVE` for each factor of two, from 2 ** LOWEST up."""
+    return ((value.double().log2() - LOWEST) * PER_OCTAVE).floor().long().clamp(0, BINS - 1)
+
+
+def _moved(passage: Passage, device: torch.device) -> Passage:
+    return Passage(passage.first, passage.tokens.to(device), passage.row.to(device), passage.x.to(device))

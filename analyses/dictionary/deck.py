@@ -1,0 +1,127 @@
+"""The cards of the page: one a latent."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE, QUARTERS, RARE
+from interp.report.cards import Card, Cards, Histogram, Links, Ranking, Strip
+from saes.evaluation.result import DENSE
+
+if TYPE_CHECKING:
+    from analyses.dictionary.result import Features
+
+ROOM = 300_000
+"""Characters of a page that the cards may take."""
+MOST = 1000
+"""Cards with examples at most: there is never room for more."""
+COLUMNS = ("fires %", "largest", "mean", "variance %")
+INHIBITORS = 3
+CAPTION = (
+    "One card a latent. The title has the tokens it fires most strongly on, how often it fires, its largest value, its "
+    "mean value where it fires, and its share of the variance that all latents carry. In the examples the underlined "
+    "token is the one in question and the depth of blue is the latent's value there, relative to the largest of the "
+    "line; hatched tokens are those whose activation was not kept. Blanks are shown as · and line ends as ↵. Search "
+    "finds tokens in titles, examples and raised tokens, and latents by number. Keys: / to search, "
+    "arrows between cards."
+)
+
+
+def deck(features: Features, asked: tuple[int, ...] = ()) -> Cards:
+    """The latents asked for, or all in the order of interest: with their examples as far as the page has room."""
+    share = 100 * features.energy / max(float(features.energy.sum()), 1e-30)
+    shown = asked or features.ranked().tolist()
+    cards = tuple(_card(features, i, float(share[i]), full=n < MOST) for n, i in enumerate(shown))
+    return Cards(
+        id="cards",
+        cards=cards,
+        columns=COLUMNS,
+        caption=CAPTION,
+        order="as asked" if asked else "interest",
+        elsewhere="This page has no room for the examples of this latent. They are in features.jsonl beside the page, "
+        "and interp sae features with --latent draws a page of the latents asked for.",
+        what="latents",
+        room=ROOM,
+    )
+
+
+def _card(features: Features, latent: int, share: float, *, full: bool) -> Card:
+    fired, rows = int(features.fired[latent]), features.rows
+    values = (100 * fired / rows, float(features.maximum[latent]), float(features.strength[latent]), share)
+    name = f"latent {latent}"
+    if not fired:
+        bound = f"with 95 % confidence it fires on fewer than {300 / rows:.2g} % of such rows"
+        return Card(name, (), values, (f"Dead: it fired on none of {rows:,} rows; {bound}.",))
+    if not full:
+        return Card(name, features.words(latent), values)
+    return Card(
+        name=name,
+        words=features.words(latent),
+        values=values,
+        notes=_notes(fired, rows),
+        strips=_strips(features, latent),
+        rankings=_rankings(features, latent),
+        links=_links(features, latent),
+        histogram=_histogram(features, latent),
+    )
+
+
+def _notes(fired: int, rows: int) -> tuple[str, ...]:
+    often = f"Fired on {fired:,} of {rows:,} rows."
+    if fired > DENSE * rows:
+        return (f"{often} Dense: on more than {DENSE:.0%} of them, so its examples hardly say what it stands for.",)
+    if fired < RARE:
+        return (f"{often} So few examples say little.",)
+    return (often,)
+
+
+def _strips(features: Features, latent: int) -> tuple[Strip, ...]:
+    found = []
+    for i in np.flatnonzero(features.band[latent] >= 0):
+        there = features.tokens[latent, i] >= 0
+        tokens = tuple(features.vocabulary[token] for token in features.tokens[latent, i, there])
+        label = QUARTERS[features.band[latent, i]]
+        label = f"Drawn from the {label} of its firings" if label else "Strongest examples"
+        values = tuple(features.values[latent, i, there].tolist())
+        found.append(Strip(label, tokens, values, int(there[: features.before].sum())))
+    return tuple(sorted(found, key=lambda strip: (strip.label != "Strongest examples",)))
+
+
+def _rankings(features: Features, latent: int) -> tuple[Ranking, ...]:
+    if features.no_logits:
+        return ()
+    mean = float(features.strength[latent])
+    sides = (("Raises (logits at its mean)", 0), ("Lowers (logits at its mean)", 1))
+    found = []
+    for label, side in sides:
+        tokens, values = zip(*features.promoted(latent, side), strict=True)
+        found.append(Ranking(label, tokens, tuple(mean * value for value in values)))
+    return tuple(found)
+
+
+def _links(features: Features, latent: int) -> tuple[Links, ...]:
+    near = tuple(
+        (f"latent {other}", f"cosine {cosine:.2f}")
+        for other, cosine in zip(
+            features.nearest[latent].tolist(), features.nearest_cosine[latent].tolist(), strict=True
+        )
+    )
+    found = [Links(f"Nearest decoder rows (chance {features.chance_cosine:.2f})", near)] if near else []
+    if features.rivals.shape[1]:
+        pushed = tuple(
+            (f"latent {other}", f"{weight:+.2f}, {both} of {expected:.0f}".replace("-", "−"))
+            for other, weight, both, expected in features.inhibitors(latent)[:INHIBITORS]
+        )
+        found += [Links("Inhibited by (weight, shared rows of expected)", pushed)] if pushed else []
+    return tuple(found)
+
+
+def _histogram(features: Features, latent: int) -> Histogram:
+    """Counts a quarter of an octave wide, from the first that is not empty to the last."""
+    counts = features.histogram[latent]
+    low, high = np.flatnonzero(counts)[[0, -1]]
+    edges = tuple(math.ldexp(1.0, LOWEST) * 2 ** (i / PER_OCTAVE) for i in (low, min(high + 1, BINS)))
+    return Histogram("Its values (log scale), rows", edges, tuple(counts[low : high + 1].tolist()))

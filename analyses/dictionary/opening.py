@@ -1,0 +1,129 @@
+"""What a study needs, from folders: autoencoders, the store they are read on, text they have not seen, the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+import interp
+import saes
+from analyses.dictionary.passages import hooks_read
+from interp import cache
+from interp.cache import Store
+from interp.cache.contexts import rows_of
+from interp.cache.manifest import NAME as MANIFEST
+from interp.errors import MissingInputError, UsageError
+from interp.model import Model
+from saes.autoencoder import SAE
+
+OWN = "activations"
+"""Where a training run keeps what it harvested, in its folder."""
+NO_MODEL = "none"
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An autoencoder with its folder, the store its run harvested (None if it is not there), and the model."""
+
+    folder: Path
+    sae: SAE
+    own: Store | None
+    model: Model | None
+
+
+def opened(folder: str | os.PathLike[str], store: Store | None, model: str | None, device: str = "cpu") -> Opened:
+    """Open an autoencoder and the model its activations are of.
+
+    Args:
+        folder: of the autoencoder, in any format that `saes.load` reads.
+        store: what it will be read on, if that is given.
+        model: a name, "none", or None for the one that the store or the autoencoder names.
+        device: where they run.
+
+    Raises:
+        MissingInputError: no autoencoder there, or a model that is neither here nor reachable.
+        UsageError: a model or a hook that is not the store's.
+    """
+    path = Path(folder)
+    sae = saes.load(path, device=device)
+    own = Store.open(path / OWN) if (path / OWN / MANIFEST).is_file() else None
+    source = store or own
+    if source is not None:
+        hooks_read(sae, source)
+    known = source.manifest.model if source is not None else _named(sae)
+    found = None
+    if model != NO_MODEL:
+        found = _load(model or known.get("model", ""), known.get("dtype", "float32"), device)
+        for one in (store, own):
+            if one is not None:
+                one.check_model(found)
+    return Opened(path, sae, own, found)
+
+
+def fresh(
+    found: Opened, text: tuple[str, ...], tokens: int, folder: Path, *, progress: Progress | None = None
+) -> Store:
+    """A store of text that the autoencoder was not trained on, harvested into `folder`/heldout.
+
+    Contexts that its own store holds are left out, so `text` may be what it was trained on, as far as that goes on
+    beyond what was used: by default it is that. Repeated passages of a text can still be alike.
+
+    Raises `UsageError` if there is no model to run, no text is known, or nothing is left of it.
+    """
+    sae, model, own = found.sae, found.model, found.own
+    if model is None:
+        raise UsageError("Fresh text takes the model: leave out --model none, or give --store.")
+    names = text or tuple(part for part in str(sae.metadata.get("dataset_path") or "").split(", ") if part)
+    if not names:
+        raise UsageError("It is not recorded what text the autoencoder was trained on: give --store or --text.")
+    length = int(sae.metadata.get("context_size") or 128)
+    seen = set() if own is None else {row.tobytes() for row in own.contexts().tokens.int().numpy()}
+    rows, _, _ = rows_of(model, cache.documents(*names), length=length, prepend_bos=_bos(sae))
+    new = islice((row for row in rows if row.astype(np.int32).tobytes() not in seen), max(1, tokens // length))
+    first = next(new, None)
+    if first is None:
+        raise UsageError(f"{', '.join(names)} has no context that it was not trained on: give other text with --text.")
+    config = cache.Config(hooks=_hooks(sae), context=length)
+    target = folder / "heldout"
+    _clear(target)
+    return cache.harvest(model, list(chain([first], new)), config, target, progress=progress)
+
+
+def _hooks(sae: SAE) -> tuple[str, ...]:
+    about = sae.metadata
+    several = about.get("hook_names")
+    names = several or [name for name in (about.get("hook_name"), about.get("hook_name_out")) if name]
+    if not names:
+        raise UsageError("The autoencoder does not say which hook it reads: give a store of it with --store.")
+    return tuple(names)
+
+
+def _bos(sae: SAE) -> bool | None:
+    found = sae.metadata.get("prepend_bos")
+    return None if found is None else bool(found)
+
+
+def _named(sae: SAE) -> dict[str, str]:
+    about = sae.metadata
+    return {"model": str(about.get("model_name") or ""), "dtype": str(about.get("model_dtype") or "float32")}
+
+
+def _load(name: str, dtype: str, device: str) -> Model:
+    if not name:
+        raise UsageError("Neither the store nor the autoencoder names its model: give --model NAME, or --model none.")
+    try:
+        return interp.load(name, dtype=dtype, device=device)
+    except MissingInputError as error:
+        raise MissingInputError(f"{error} Or judge without it: --model none.") from error
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier harvest of our own, which may be of other text."""
+    for file in [folder / MANIFEST, *folder.glob("shard-*.safetensors")]:
+        file.unlink(missing_ok=True)

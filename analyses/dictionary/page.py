@@ -1,0 +1,162 @@
+"""The page of a dictionary: what was trained, how it went, how good it is beside what, and what its latents are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyses.dictionary import sections, words
+from interp.report import Download, Note, Page, Section, Table
+from interp.report.figures import lines
+
+if TYPE_CHECKING:
+    from analyses.dictionary.result import DictionaryStudy
+
+DRAWN = 200
+"""Points of a training curve."""
+CURVES = (
+    ("fvu", "FVU", "fraction of variance unexplained on the batch trained on"),
+    ("l0", "L0", "latents on for an input"),
+    ("dead", "dead latents", "latents that have been silent for long"),
+    ("lr", "learning rate", "learning rate"),
+)
+MEANING = {
+    "architecture": "how it is decided which latents are on",
+    "width": "latents: directions it may use",
+    "k": "latents on for each activation",
+    "steps": "batches it was trained on",
+    "batch_size": "activations a batch",
+    "lr": "peak learning rate of Adam",
+    "sparsity": "weight of the sparsity loss",
+    "seed": "of its first weights and the order of the data",
+}
+
+
+def page(study: DictionaryStudy) -> Page:
+    """The whole report."""
+    parts = [_made(study)]
+    parts += [_training(study)] if len(study.history.get("step", ())) > 1 else []
+    if study.evaluation is not None:
+        parts += [sections.quality(study.evaluation), sections.trade(study, study.evaluation)]
+    parts += [sections.frequency(study)] if study.features is not None or study.evaluation is not None else []
+    parts += [sections.features(study.features, study.config.asked)] if study.features is not None else []
+    return Page(
+        title=f"A dictionary for {words.place(study.sae)}",
+        finding=words.finding(study),
+        status=_status(study),
+        sections=tuple(parts),
+        limitations=_limitations(study),
+        provenance=study.provenance,
+        downloads=_downloads(study),
+        kind="dictionary",
+    )
+
+
+def _status(study: DictionaryStudy) -> tuple[tuple[str, str], ...]:
+    found = [("architecture", words.architecture(study.sae))]
+    found += [("latents", f"{study.sae['width']:,}")]
+    if study.evaluation is not None:
+        found += [("activations judged on", f"{study.evaluation.rows:,}")]
+    if study.features is not None:
+        found += [("activations read", f"{study.features.rows:,}")]
+    return tuple(found)
+
+
+def _made(study: DictionaryStudy) -> Section:
+    about, training = study.sae["metadata"], study.sae["metadata"].get("training") or {}
+    rows = [
+        ("reads", words.place(study.sae), "the model, and where in it"),
+        ("numbers an activation", study.sae["d_in"], "the size of what it reads"),
+    ]
+    rows += [(name, training[name], why) for name, why in MEANING.items() if training.get(name) not in (None, 0.0, "")]
+    if training.get("steps") and training.get("batch_size"):
+        rows.append(("activations seen", training["steps"] * training["batch_size"], "in all, repeats counted"))
+    if not training:
+        rows += [(name, study.sae[name], MEANING[name]) for name in ("architecture", "width")]
+        rows += [(name, value, "") for name, value in study.sae["settings"].items() if not isinstance(value, tuple)]
+    known = {key: about[key] for key in ("dataset_path", "dataset", "text", "context_size") if about.get(key)}
+    rows += [
+        (key.replace("_", " "), value if isinstance(value, int) else str(value), "") for key, value in known.items()
+    ]
+    idea = Note(
+        "An autoencoder of this kind rewrites each activation of the model as a sum of a few directions out of many. "
+        "The directions are called latents; the hope is that each stands for one thing that a person can name. Whether "
+        "that is so has to be judged, on two counts: how much of the activation the sum gets right, and whether the "
+        "places where a latent is on have something in common."
+    )
+    table = Table(("setting", "value", "what it is"), tuple(rows))
+    claim = f"{study.name}: a {words.kind(study.sae)}, for {words.place(study.sae)}."
+    told = tuple(Note(_sentence(part), "warning" if _in_doubt(part) else "info") for part in study.source)
+    return Section("made", "What was trained", claim, (idea, table, *told))
+
+
+def _in_doubt(sentence: str) -> bool:
+    """Whether it says that the measures may be those of training text."""
+    return sentence.startswith("judged") and "which are not" not in sentence
+
+
+def _training(study: DictionaryStudy) -> Section:
+    steps = np.asarray(study.history["step"])
+    chosen = np.unique(np.linspace(0, len(steps) - 1, min(DRAWN, len(steps))).round().astype(int))
+    thinned = f" {len(chosen)} of {len(steps)} steps are drawn." if len(chosen) < len(steps) else ""
+    blocks = [
+        lines(
+            f"curve-{key}",
+            steps[chosen],
+            {name: np.asarray(study.history[key])[chosen]},
+            caption=f"{name}: {what}, by training step.{thinned}",
+            alt=f"{name} over {len(steps)} steps, from {study.history[key][0]:.3g} to {study.history[key][-1]:.3g}.",
+            axes=("step", name),
+        )
+        for key, name, what in CURVES
+        if key in study.history and len(study.history[key]) == len(steps) and not _constant(study.history[key])
+    ]
+    fvu = study.history.get("fvu")
+    claim = f"It was trained for {int(steps[-1]):,} steps."
+    if fvu is not None:
+        claim = f"Over {int(steps[-1]):,} steps the unexplained variance fell from {fvu[0]:.3g} to {fvu[-1]:.3g}."
+    still = [
+        Note(f"{name} was {study.history[key][0]:.4g} at every step.")
+        for key, name, _ in CURVES
+        if key in study.history and _constant(study.history[key])
+    ]
+    return Section("training", "How training went", claim, (*blocks, *still))
+
+
+def _constant(values: np.ndarray) -> bool:
+    return bool(np.ptp(values) == 0)
+
+
+def _limitations(study: DictionaryStudy) -> tuple[str, ...]:
+    found = [
+        "Examples show when a latent is on in this text. They do not show what it does: that takes an intervention.",
+        "A latent that looks like one thing in its strongest examples may be many things in its weak ones; that is "
+        "why weaker examples are shown too.",
+        "What the sum of latents leaves out is part of the model's computation too, and may be the part that matters.",
+    ]
+    seen = study.sae["metadata"].get("training") or {}
+    count = (seen.get("steps") or 0) * (seen.get("batch_size") or 0)
+    if 0 < count < 1e8:
+        found.insert(
+            0,
+            f"It was trained on {count:,} activations, repeats counted. Published dictionaries are trained on 10⁸ to "
+            "10¹⁰: with so few, directions for all but the commonest things are rough.",
+        )
+    if study.features is not None and study.features.rows < 1e7:
+        found.append(
+            f"Latents were read on {study.features.rows:,} activations of one collection of text; on other text their "
+            "strongest examples would be others."
+        )
+    return tuple(found)
+
+
+def _downloads(study: DictionaryStudy) -> tuple[Download, ...]:
+    """The judgement; the latents are too large for a page and lie beside it."""
+    if study.evaluation is None:
+        return ()
+    return (Download("scores.csv", study.evaluation.table().to_csv().encode(), "text/csv"),)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

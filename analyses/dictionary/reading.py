@@ -1,0 +1,111 @@
+"""Reading every latent: one pass over the text, and what the weights say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from analyses.dictionary import weights
+from analyses.dictionary.choosing import choose, texts
+from analyses.dictionary.collecting import Collected, collect
+from analyses.dictionary.keeping import Window
+from analyses.dictionary.passages import Corpus
+from analyses.dictionary.result import Config, Features
+
+if TYPE_CHECKING:
+    from interp.model import Model
+    from saes.autoencoder import SAE
+
+Progress = Callable[[int, int, str], None]
+CONTROLS = 4
+"""Latents drawn at random for each, to see how often two fire together seldom for no reason of weights."""
+SCALED_ON = 8
+"""Contexts on which the final norm's typical scale is measured."""
+REPEATS = 4
+"""So many times the examples shown are kept, because the same text may stand in many places."""
+
+
+@torch.no_grad()
+def read(
+    sae: SAE, corpus: Corpus, model: Model | None, config: Config, *, seed: int = 0, progress: Progress | None = None
+) -> Features:
+    """What every latent fires on, raises, resembles and is inhibited by; see `Features`.
+
+    Raises `UsageError` for activations that are not finite.
+    """
+    linked = sae.variant == "autoencoder" and sae.width > 1
+    rivals = weights.rivals(sae, config.rivals) if linked else weights.nobody(sae)
+    control = weights.strangers(sae, CONTROLS if linked else 0, seed)
+    found = collect(
+        sae,
+        corpus,
+        rivals=torch.cat([rivals.index, control], 1),
+        window=Window(config.before, config.after),
+        top=REPEATS * config.top,
+        drawn=config.drawn,
+        seed=seed,
+        progress=progress,
+    )
+    if progress is not None:
+        progress(1, 1, "what directions say")
+    chosen, near = choose(found, config), weights.neighbours(sae, 3)
+    why = weights.why_no_logits(sae, model)
+    raised, logits = _spoken(sae, model, corpus, config) if model is not None and not why else _silent()
+    vocabulary, (tokens, raised) = texts(model, chosen.tokens, raised)
+    fired, (strength, energy), together = _array(found.fired), _means(sae, found), _array(found.together)
+    return Features(
+        rows=found.rows,
+        contexts=corpus.contexts,
+        before=config.before,
+        vocabulary=vocabulary,
+        fired=fired,
+        strength=strength,
+        energy=energy,
+        histogram=_array(found.histogram).astype(np.int32),
+        tokens=tokens,
+        values=chosen.values,
+        band=chosen.band,
+        where=chosen.where,
+        logit_tokens=raised,
+        logit_values=logits,
+        no_logits=why,
+        nearest=_array(near.index).astype(np.int32),
+        nearest_cosine=_array(near.value).astype(np.float32),
+        chance_cosine=weights.chance_cosine(sae, seed),
+        rivals=_array(rivals.index).astype(np.int32),
+        rival_weight=_array(rivals.value).astype(np.float32),
+        together=together[:, : rivals.index.shape[1]],
+        strangers=_array(control).astype(np.int32),
+        strangers_together=together[:, rivals.index.shape[1] :],
+    )
+
+
+def _spoken(
+    sae: SAE, model: Model, corpus: Corpus, config: Config
+) -> tuple[Int[np.ndarray, "width 2 token"], Float[np.ndarray, "width 2 token"]]:
+    """Tokens raised and lowered, and by how many logits."""
+    passage = corpus.read(0, min(SCALED_ON, corpus.contexts))
+    scale = weights.final_scale(model, passage.tokens.clamp_min(0))
+    up, down = weights.logits(sae, model, scale, min(config.tokens, model.spec.d_vocab))
+    tokens, values = torch.stack([up.index, down.index], 1), torch.stack([up.value, down.value], 1)
+    return _array(tokens).astype(np.int32), _array(values).astype(np.float32)
+
+
+def _silent() -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((0, 2, 0), np.int32), np.zeros((0, 2, 0), np.float32)
+
+
+def _means(sae: SAE, found: Collected) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, " width"]]:
+    """Mean value where a latent fires, and the variance it carries."""
+    strength = found.total / found.fired.clamp_min(1)
+    energy = found.squares / found.rows * sae.W_dec.detach().double().square().sum(1)
+    return _array(strength).astype(np.float32), _array(energy).astype(np.float32)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()

@@ -1,0 +1,245 @@
+"""What a study of a dictionary holds. No torch here: a saved one is read and drawn without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from interp.errors import UsageError
+from interp.provenance import Provenance
+from interp.results import Result
+from saes.evaluation.result import DENSE, Evaluation
+
+if TYPE_CHECKING:
+    from interp.report import Page
+
+LOWEST, PER_OCTAVE, BINS = -12, 4, 128
+"""Histograms of activations: from 2^-12 up in steps of a quarter of an octave; the last bin has all that is larger."""
+RARE = 10
+"""A latent that fired fewer times than this is shown last: so few firings say little."""
+QUARTERS = ("", "lowest quarter", "second quarter", "third quarter", "highest quarter")
+"""What `Features.band` means above 0: which quarter of a latent's firings the example was drawn from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """What is collected of every latent.
+
+    Attributes:
+        top: strongest examples shown, each text once.
+        drawn: firings drawn at random, from which one of each quarter of strength is shown.
+        before: tokens shown before the one a latent fires on.
+        after: tokens shown after it.
+        tokens: tokens listed that a latent raises, and that it lowers.
+        rivals: latents considered as inhibitors of each.
+        asked: latents that have a card; none for all of them.
+    """
+
+    top: int = 6
+    drawn: int = 24
+    before: int = 14
+    after: int = 6
+    tokens: int = 8
+    rivals: int = 16
+    asked: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("top", "drawn", "tokens", "rivals"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)} must be at least 1.")
+        if self.before < 0 or self.after < 0:
+            raise UsageError("before and after are numbers of tokens and cannot be negative.")
+
+
+@dataclass(frozen=True, eq=False)
+class Features(Result):
+    """Of every latent: what it fires on and what its directions say.
+
+    Attributes:
+        rows: activations read.
+        contexts: contexts they are of.
+        before: position of the token that counts within an example.
+        vocabulary: the tokens that `tokens` and `logit_tokens` number.
+        fired: rows it fires on.
+        strength: mean value where it fires; 0 for one that never does.
+        energy: mean over rows of value² · |decoder row|²: the variance it carries.
+        histogram: firings by strength, see `BINS`.
+        tokens: the examples' tokens, -1 where there is none.
+        values: its value at each of them; NaN where the activation was not kept (position 0).
+        band: of an example: 0 among the strongest, 1 to 4 drawn from that quarter of its firings, -1 none.
+        where: context and position of an example, -1 where there is none.
+        logit_tokens: the tokens it raises most [0] and lowers most [1] through the direct path.
+        logit_values: by how much for a unit of it, in logits.
+        no_logits: why there are none; then both have no latents.
+        nearest: latents of most similar decoder row.
+        nearest_cosine: how similar.
+        chance_cosine: the mean nearest cosine in a random dictionary of the same size.
+        rivals: latents of most negative virtual weight onto this one.
+        rival_weight: that weight.
+        together: rows on which both fire.
+        strangers: latents drawn at random, the control of the rivals.
+        strangers_together: rows on which both fire.
+    """
+
+    rows: int
+    contexts: int
+    before: int
+    vocabulary: tuple[str, ...]
+    fired: Int[np.ndarray, " width"]
+    strength: Float[np.ndarray, " width"]
+    energy: Float[np.ndarray, " width"]
+    histogram: Int[np.ndarray, "width bin"]
+    tokens: Int[np.ndarray, "width example window"]
+    values: Float[np.ndarray, "width example window"]
+    band: Int[np.ndarray, "width example"]
+    where: Int[np.ndarray, "width example 2"]
+    logit_tokens: Int[np.ndarray, "width 2 token"]
+    logit_values: Float[np.ndarray, "width 2 token"]
+    no_logits: str
+    nearest: Int[np.ndarray, "width neighbour"]
+    nearest_cosine: Float[np.ndarray, "width neighbour"]
+    chance_cosine: float
+    rivals: Int[np.ndarray, "width rival"]
+    rival_weight: Float[np.ndarray, "width rival"]
+    together: Int[np.ndarray, "width rival"]
+    strangers: Int[np.ndarray, "width control"]
+    strangers_together: Int[np.ndarray, "width control"]
+
+    @property
+    def width(self) -> int:
+        """Latents."""
+        return len(self.fired)
+
+    @property
+    def maximum(self) -> Float[np.ndarray, " width"]:
+        """The largest value, 0 for a latent that never fires."""
+        peak = self.values[:, 0, self.before]
+        return np.where(self.fired > 0, np.nan_to_num(peak), 0)
+
+    def ranked(self) -> Int[np.ndarray, " width"]:
+        """Latents in the order of interest: by the variance they carry, the dense, the rare and the dead last.
+
+        Dense latents fire on more than a tenth of the rows and carry much variance, yet seldom have one meaning.
+        """
+        rank = np.select([self.fired == 0, self.fired < RARE, self.fired > DENSE * self.rows], [3, 2, 1], 0)
+        return np.lexsort((np.arange(self.width), -self.energy, rank))
+
+    def words(self, latent: int, count: int = 3) -> tuple[str, ...]:
+        """The tokens of its strongest examples, by the sum of its values there."""
+        strongest = self.band[latent] == 0
+        tokens = self.tokens[latent, strongest, self.before]
+        values = self.values[latent, strongest, self.before]
+        sums: dict[int, float] = {}
+        for token, value in zip(tokens.tolist(), values.tolist(), strict=True):
+            sums[token] = sums.get(token, 0.0) + value
+        return tuple(self.vocabulary[token] for token in sorted(sums, key=lambda token: -sums[token])[:count])
+
+    def promoted(self, latent: int, side: int = 0) -> tuple[tuple[str, float], ...]:
+        """(token, logits a unit) raised most (`side` 0) or lowered most (1); empty if not computed."""
+        if self.no_logits:
+            return ()
+        pairs = zip(self.logit_tokens[latent, side].tolist(), self.logit_values[latent, side].tolist(), strict=True)
+        return tuple((self.vocabulary[token], value) for token, value in pairs)
+
+    def inhibitors(self, latent: int) -> tuple[tuple[int, float, int, float], ...]:
+        """(other, virtual weight, rows both fire on, rows expected) of the latents that inhibit this one.
+
+        Both signs must be there: a negative virtual weight, and fewer common firings than independent latents would
+        have (`seldom`). Strongest first: weight times the other's mean value.
+        """
+        others, weight, both = self.rivals[latent], self.rival_weight[latent], self.together[latent]
+        expected = self.fired[others] * self.fired[latent] / self.rows
+        chosen = np.flatnonzero((weight < 0) & self.seldom[latent])
+        chosen = chosen[np.argsort(weight[chosen] * self.strength[others[chosen]], kind="stable")]
+        return tuple((int(others[i]), float(weight[i]), int(both[i]), float(expected[i])) for i in chosen)
+
+    @cached_property
+    def seldom(self) -> Bool[np.ndarray, "width rival"]:
+        """Whether a latent and its rival fire together more seldom than chance."""
+        return self._seldom(self.rivals, self.together)
+
+    @property
+    def seldom_by_chance(self) -> float | None:
+        """The fraction of random pairs of latents of which that is true; None if no pair was counted."""
+        found = self._seldom(self.strangers, self.strangers_together)
+        return float(found.mean()) if found.size else None
+
+    def _seldom(self, others: np.ndarray, both: np.ndarray) -> np.ndarray:
+        """P(so few common firings | independent, Poisson) below 0.001 / rivals looked at of one latent."""
+        from scipy.stats import poisson
+
+        expected = self.fired[others] * (self.fired[:, None] / self.rows)
+        return poisson.cdf(both, expected) < 1e-3 / max(1, self.rivals.shape[1])
+
+    def search(self, word: str) -> tuple[int, ...]:
+        """Latents with `word` in a token they fire most strongly on or raise, in the order of interest; any case."""
+        wanted = word.casefold()
+
+        def has(latent: int) -> bool:
+            tokens = (*self.words(latent, 99), *(token for token, _ in self.promoted(latent)))
+            return any(wanted in token.casefold() for token in tokens)
+
+        return tuple(int(latent) for latent in self.ranked() if has(int(latent)))
+
+    def check(self, latents: tuple[int, ...]) -> None:
+        """`UsageError` for a latent that does not exist."""
+        for latent in latents:
+            if not 0 <= latent < self.width:
+                raise UsageError(f"There is no latent {latent}: this dictionary has latents 0 to {self.width - 1}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Other(Result):
+    """Another autoencoder, judged on the same rows, for the plane of L0 and FVU."""
+
+    name: str
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class DictionaryStudy(Result):
+    """Everything the report says about an autoencoder.
+
+    Attributes:
+        config: what was collected of every latent.
+        provenance: of this study.
+        name: what the autoencoder is called on the page, such as its folder.
+        sae: architecture, variant, sizes, settings and metadata.
+        source: the activations: text, rows and what they have in common with the training's, in sentences.
+        history: training metrics by name; empty where they are not known.
+        evaluation: the judgement; None if it was not asked for.
+        others: further autoencoders on the same rows.
+        features: of every latent; None if they were not asked for.
+    """
+
+    config: Config
+    provenance: Provenance
+    name: str
+    sae: dict[str, Any]
+    source: tuple[str, ...]
+    history: dict[str, np.ndarray]
+    evaluation: Evaluation | None
+    others: tuple[Other, ...]
+    features: Features | None
+
+    def summary(self) -> str:
+        """The finding and the judged measures as text."""
+        from analyses.dictionary.words import finding, judged
+
+        return "\n".join((finding(self), *judged(self)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        from analyses.dictionary.words import as_values
+
+        return as_values(self)
+
+    def page(self) -> Page:
+        """The report."""
+        from analyses.dictionary.page import page
+
+        return page(self)

@@ -1,0 +1,210 @@
+"""The sections that judge and read a dictionary: quality, trade-off, frequency, latents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyses.dictionary import words
+from analyses.dictionary.deck import deck
+from interp.report import Figure, How, Note, Section, Table
+from interp.report.figures import bars, histogram, lines, scatter
+from saes.evaluation.result import BINS, DENSE
+
+if TYPE_CHECKING:
+    from analyses.dictionary.result import DictionaryStudy, Features
+    from saes.evaluation.result import Evaluation
+
+
+def quality(found: Evaluation) -> Section:
+    """What is rebuilt, beside other methods."""
+    fvu = found.score("FVU")
+    blocks: list[Figure | Table | Note] = []
+    beside = [b for b in found.baselines if b.fvu is not None]
+    left = [float(b.fvu or 0) for b in beside]
+    if len(beside) > 1:
+        blocks.append(
+            bars(
+                "baselines",
+                [f"{b.name} ({b.atoms} directions)" for b in beside],
+                left,
+                caption="Fraction of variance unexplained, smaller is better: the autoencoder and other ways to write "
+                "the same activations with about as many directions at a time. Error bars: 95 % intervals over "
+                f"{found.cluster}, where there is one. A random dictionary is what chance gives.",
+                alt=f"It leaves {left[0]:.3g}, the others from {min(left[1:]):.3g} to {max(left[1:]):.3g}.",
+                axes=("method", "FVU (fraction)"),
+                errors=[(_gap(b.fvu, b.low), _gap(b.high, b.fvu)) for b in beside],
+            )
+        )
+    if found.baselines:
+        blocks.append(found.baseline_table())
+    blocks.append(found.table())
+    how = How(
+        "FVU is the squared error of the reconstruction over the variance of the activations: 0 is perfect, 1 is no "
+        "better than the mean. Loss recovered compares the model's loss when the activations are replaced by their "
+        "reconstructions with its own loss and with that under ablation. Dead latents fired on none of the rows, dense "
+        f"ones on more than {DENSE:.0%}. Intervals draw whole contexts, because neighbouring tokens are not "
+        "independent.",
+        "FVU = Σ |x − x̂|² / Σ |x − mean|²;  loss recovered = (ablated − spliced) / (ablated − original)",
+        "Gao et al., Scaling and evaluating sparse autoencoders (arXiv 2406.04093)",
+    )
+    claim = f"It leaves {words.number(fvu)} of the variance unexplained; {_verdict(found)}"
+    return Section("quality", "How good it is", claim, tuple(blocks), how)
+
+
+def _verdict(found: Evaluation) -> str:
+    """How that compares, in words."""
+    own = found.score("FVU").value
+    rest = [b for b in found.baselines[1:] if b.fvu is not None]
+    if own is None or not rest:
+        return "nothing was set beside it."
+    better = [b.name for b in rest if own < float(b.fvu or 0)]
+    worse = [f"{b.name} ({b.fvu:.3g})" for b in rest if own >= float(b.fvu or 0)]
+    said = f"better than {len(better)} of {len(rest)} simpler methods with as many directions at a time"
+    return f"{said}." if not worse else f"{said}, but {' and '.join(worse)} is as good or better."
+
+
+def _gap(high: float | None, low: float | None) -> float:
+    return 0.0 if high is None or low is None else max(0.0, high - low)
+
+
+def trade(study: DictionaryStudy, found: Evaluation) -> Section:
+    """Every autoencoder, and the baselines, by how many latents they use and what they leave."""
+    entries = [(study.name, found)] + [(other.name, other.evaluation) for other in study.others]
+    points = [
+        (name, float(l0), float(fvu))
+        for name, one in entries
+        if (l0 := one.score("L0").value) is not None and (fvu := one.score("FVU").value) is not None
+    ]
+    best = pareto([(l0, fvu) for _, l0, fvu in points])
+    groups = ["not dominated" if good else "dominated" for good in best]
+    points += [
+        (b.name, float(b.l0), float(b.fvu)) for b in found.baselines[1:] if b.fvu is not None and b.l0 is not None
+    ]
+    groups += ["other methods"] * (len(points) - len(groups))
+    drawn = scatter(
+        "pareto",
+        [point[1] for point in points],
+        [point[2] for point in points],
+        caption="Latents on at a time (L0) against the fraction of variance unexplained (FVU), both on the same rows; "
+        "down and to the left is better. An autoencoder is dominated if another has neither more L0 nor more FVU and "
+        "less of one. No error bars: the intervals are in the tables.",
+        alt=f"{len(entries)} autoencoders, {sum(best)} of them not dominated.",
+        axes=("L0 (latents)", "FVU (fraction)"),
+        groups=groups,
+        labels=[point[0] for point in points],
+    )
+    blocks: list[Figure | Table] = [drawn]
+    if len(found.pca) > 1:
+        blocks.append(
+            lines(
+                "components",
+                np.arange(1, len(found.pca) + 1),
+                {"principal components": found.pca},
+                caption="What fixed directions would take: FVU of the first principal components, by their number. "
+                "The autoencoder may choose other directions for every activation, components may not.",
+                alt=f"A falling line that is at {found.pca[min(31, len(found.pca) - 1)]:.3g} with 32 components.",
+                axes=("components", "FVU (fraction)"),
+            )
+        )
+    if study.others:
+        blocks.append(_others(study))
+        claim = f"Of {len(entries)} autoencoders on the same rows, {sum(best)} are not dominated."
+    else:
+        claim = "One autoencoder is one point: what it leaves for what it uses, beside other methods."
+    return Section("trade", "Sparsity against fidelity", claim, tuple(blocks))
+
+
+def pareto(points: list[tuple[float, float]]) -> list[bool]:
+    """For each (L0, FVU), whether no other point is at most as large in both and smaller in one.
+
+    >>> pareto([(32, 0.2), (64, 0.1), (64, 0.3), (32, 0.2)])
+    [True, True, False, True]
+    """
+    return [not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points) for x, y in points]
+
+
+def _others(study: DictionaryStudy) -> Table:
+    rows = []
+    entries = [(study.name, study.evaluation)] + [(other.name, other.evaluation) for other in study.others]
+    for name, one in entries:
+        if one is not None:
+            l0, fvu, dead = (one.score(key) for key in ("L0", "FVU", "dead latents"))
+            about = one.sae
+            rows.append(
+                (name, about["architecture"], about["width"], l0.value, fvu.value, fvu.low, fvu.high, dead.value)
+            )
+    columns = ("autoencoder", "architecture", "latents", "L0", "FVU", "low", "high", "dead")
+    formats = dict.fromkeys(("FVU", "low", "high", "dead"), ".4f") | {"L0": ".1f"}
+    return Table(columns, tuple(rows), "Low and high: 95 % interval of the FVU.", formats)
+
+
+def frequency(study: DictionaryStudy) -> Section:
+    """The histogram of firing frequencies."""
+    if study.features is not None:
+        frequency, rows = study.features.fired / study.features.rows, study.features.rows
+    else:
+        assert study.evaluation is not None
+        frequency, rows = study.evaluation.latents.frequency, study.evaluation.rows
+    dead, dense = int((frequency == 0).sum()), int((frequency > DENSE).sum())
+    fired = np.log10(np.maximum(frequency[frequency > 0], 10 ** BINS[0]))
+    blocks: list[Figure | Note] = []
+    if len(fired):
+        groups = {"latents": fired[fired <= np.log10(DENSE)], "dense latents": fired[fired > np.log10(DENSE)]}
+        blocks.append(
+            histogram(
+                "frequencies",
+                {name: values for name, values in groups.items() if len(values)},
+                caption=f"How many latents fire on which fraction of {rows:,} rows (log10: −2 is one in 100). Dense "
+                f"ones fire on more than {DENSE:.0%}; {dead:,} dead ones fired on none and have no place here.",
+                alt=f"{len(fired)} latents; half fire on fewer than {10 ** float(np.median(fired)):.2%} of rows.",
+                axes=("log10 of the fraction of rows", "latents"),
+            )
+        )
+    width = len(frequency)
+    claim = f"{dead:,} of {width:,} latents are dead and {dense:,} dense; the others fire on few tokens each."
+    blocks.append(
+        Note(
+            f"A latent that fired on none of {rows:,} rows fires on fewer than {3 / rows:.1e} of such rows "
+            "(95 % confidence, if rows were independent)."
+        )
+    )
+    return Section("frequency", "How often latents fire", claim, tuple(blocks))
+
+
+def features(found: Features, asked: tuple[int, ...]) -> Section:
+    """The cards."""
+    drawn = deck(found, asked)
+    alive = int((found.fired > 0).sum())
+    claim = f"{alive:,} of {found.width:,} latents fire somewhere in the text. "
+    if asked:
+        claim += f"This page has the {len(asked):,} that were asked for."
+    else:
+        claim += "This page has the examples of those of most interest, and title and numbers of all."
+    said = [Note(f"Raised and lowered tokens are not shown: {found.no_logits}.")] if found.no_logits else []
+    chance = found.seldom_by_chance
+    if chance is not None:
+        said.append(
+            Note(
+                f"Of pairs of latents drawn at random, {chance:.0%} also fire together more seldom than independent "
+                "ones would: seldom firing together is no evidence by itself. That is why an inhibitor must have a "
+                "negative virtual weight too."
+            )
+        )
+    how = How(
+        "Order: by the variance a latent carries, that is mean(value²)·|decoder row|²; dense latents after all the "
+        "others, then those that fired fewer than 10 times, then the dead. Examples with the same text are shown once. "
+        "Besides the strongest, one firing is shown from each quarter of its strength, drawn at random: what a latent "
+        "does most of the time is often not what its strongest examples show.\n\n"
+        "Raised and lowered tokens are the direct path alone: the decoder row through the final norm's gain and the "
+        "unembedding, divided by what that norm typically divides by, the mean over the vocabulary taken off. What "
+        "later blocks make of the direction is left out, and at a middle layer that is most of what happens.\n\n"
+        "A latent is said to be inhibited by another if the other's decoder row lowers its pre-activation (the virtual "
+        "weight is negative) and both fire on the same row less often than independent latents would "
+        "(Poisson, p < 0.001 for each latent). This is a correlation with a mechanism that could explain it, not an "
+        "intervention.",
+        "logits(i) = d_i W_U / s − mean;  virtual weight(i → j) = dec_i · enc_j;  expected = n_i n_j / rows",
+        "Bricken et al., Towards Monosemanticity (2023); Dunefsky et al., Transcoders (arXiv 2406.11944)",
+    )
+    return Section("features", "What latents stand for", claim, (*said, drawn), how)

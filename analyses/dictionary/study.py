@@ -1,0 +1,127 @@
+"""The study itself: judge the autoencoder, set others beside it, and read every latent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import saes
+from analyses.dictionary.passages import Corpus, hooks_read
+from analyses.dictionary.reading import Progress, read
+from analyses.dictionary.result import Config, DictionaryStudy, Other
+from interp.errors import UsageError
+from interp.provenance import Stopwatch
+
+if TYPE_CHECKING:
+    from interp.cache import Store
+    from interp.model import Model
+    from saes.autoencoder import SAE
+
+
+def run(  # noqa: PLR0913
+    sae: SAE,
+    activations: Store | Corpus,
+    *,
+    text: Store | None = None,
+    model: Model | None = None,
+    config: Config | None = None,
+    name: str = "dictionary",
+    others: Mapping[str, SAE] | None = None,
+    judge: bool = True,
+    features: bool = True,
+    history: Mapping[str, np.ndarray] | None = None,
+    seed: int = 0,
+    command: str | None = None,
+    progress: Progress | None = None,
+) -> DictionaryStudy:
+    """Judge `sae`, and read its latents.
+
+    Args:
+        sae: what the report is about.
+        activations: a store of the hook it reads, best of text it was not trained on; or a corpus in memory, which can
+            be read but not judged.
+        text: the store its latents are read on, if that is another one: what is read may be what it was trained on.
+        model: the one the activations are of: for what the model loses, the text of tokens and the logits of latents.
+        config: what is collected of every latent.
+        name: what the page calls the autoencoder.
+        others: further autoencoders of the same hook, judged on the same rows, by name.
+        judge: whether it is judged (`saes.evaluate`), with baselines.
+        features: whether its latents are read.
+        history: training metrics by name; by default those the autoencoder brings.
+        seed: of everything drawn.
+        command: for the provenance; this process's own by default.
+        progress: called with (steps done, steps in all, what is done).
+
+    Raises:
+        UsageError: an autoencoder, a store and a model that do not belong together, values that are not finite.
+    """
+    config, watch = Config() if config is None else config, Stopwatch()
+    if isinstance(activations, Corpus) and judge:
+        raise UsageError("A corpus in memory can be read (judge=False) but not judged: give a store.")
+    source = activations if text is None else text
+    for one in (sae, *(others or {}).values()):
+        _check(one, activations, model)
+    _check(sae, source, model)
+    if progress is not None:
+        progress(0, 1, "judging")
+    found = saes.evaluate(sae, activations, model=model, seed=seed, command=command) if judge else None
+    beside = tuple(
+        Other(key, saes.evaluate(one, activations, baselines=False, seed=seed, command=command))
+        for key, one in (others or {}).items()
+    )
+    corpus = source if isinstance(source, Corpus) else Corpus.of_store(source, sae)
+    latents = read(sae, corpus, model, config, seed=seed, progress=progress) if features else None
+    identity = {} if model is None else model.identity()
+    return DictionaryStudy(
+        config=config,
+        provenance=watch.provenance(command=command, seed=seed, **identity),
+        name=name,
+        sae=_description(sae),
+        source=_sources(sae, activations if judge else None, source if features else None),
+        history={key: np.asarray(value) for key, value in (history or sae.history).items()},
+        evaluation=found,
+        others=beside,
+        features=latents,
+    )
+
+
+def _check(sae: SAE, activations: Store | Corpus, model: Model | None) -> None:
+    if isinstance(activations, Corpus):
+        return
+    hooks_read(sae, activations)
+    if model is not None:
+        activations.check_model(model)
+
+
+def _description(sae: SAE) -> dict[str, Any]:
+    about = {name: getattr(sae, name) for name in ("architecture", "variant", "d_in", "d_out", "width")}
+    return {**about, "settings": _plain(sae.settings), "metadata": _plain(sae.metadata)}
+
+
+def _plain(value: Any) -> Any:
+    """Values that a result can hold: tuples for lists, text for what is none of the plain kinds."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _sources(sae: SAE, judged: Store | Corpus | None, read: Store | Corpus | None) -> tuple[str, ...]:
+    """Sentences on the activations: what they are, and whether the autoencoder was trained on the same text."""
+    found = [("judged", judged), ("read", read)] if judged is not read else [("judged and read", judged)]
+    return tuple(_source(sae, verb, store) for verb, store in found if store is not None)
+
+
+def _source(sae: SAE, verb: str, store: Store | Corpus) -> str:
+    if isinstance(store, Corpus):
+        return f"{verb} on {store.contexts:,} contexts of {store.length} tokens held in memory"
+    about, trained = store.manifest, sae.metadata.get("token_sha256")
+    what = f"{verb} on {about.rows:,} activations, from {about.contexts:,} contexts of {about.context} tokens"
+    if not trained:
+        return f"{what}; whether it was trained on these is not recorded"
+    if trained == about.token_sha256:
+        return f"{what}, which are those it was trained on"
+    return f"{what}, which are not the text it was trained on"

@@ -1,0 +1,124 @@
+"""What the weights alone say of latents: the tokens they speak for, their neighbours, whom they push down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.model.arithmetic import norm_scale
+from saes.coding import random_dictionary
+
+if TYPE_CHECKING:
+    from interp.model import Model
+    from saes.autoencoder import SAE
+
+RESIDUAL = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
+"""Ends of the names of hooks whose vectors are added to the residual stream, or are it."""
+NUMBERS = 2**24
+"""Numbers of one block of a product held at once."""
+SAMPLED = 512
+"""Random directions from which chance is estimated."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """For each latent a few others (latents or tokens) and a number for each."""
+
+    index: Int[Tensor, "width n"]
+    value: Float[Tensor, "width n"]
+
+
+def logits(sae: SAE, model: Model, scale: float, count: int) -> tuple[Ranked, Ranked]:
+    """The tokens a unit of each latent raises and lowers most through the direct path, in logits.
+
+    d · W_U / s − its mean over the vocabulary, d the decoder row, the final norm's gain (and centring) inside W_U
+    and s = `scale`, what that norm typically divides by. What later blocks make of the direction is left out.
+    """
+    W_U = model.weights.W_U.to(sae.W_dec.device, torch.float32)
+    parts = []
+    for rows in _blocks(sae.W_dec.detach().float(), W_U.shape[1]):
+        effect = rows @ W_U / scale
+        effect -= effect.mean(1, keepdim=True)
+        parts.append((*effect.topk(count, 1), *effect.topk(count, 1, largest=False)))
+    up, up_at, down, down_at = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Ranked(up_at, up), Ranked(down_at, down)
+
+
+@torch.no_grad()
+def final_scale(model: Model, tokens: Int[Tensor, "context position"]) -> float:
+    """What the final norm divides by at these tokens, position 0 left out: the harmonic mean, as logits want it."""
+    name = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
+    stream = model.run_with_cache(tokens.to(model.device), [name])[1][name][:, 1:].float()
+    return float(1 / norm_scale(stream, model.spec.norm, model.spec.norm_eps).reciprocal().mean())
+
+
+def hook_written(sae: SAE) -> str:
+    """The hook whose vectors the decoder writes; empty if it is not known."""
+    name = "hook_name_out" if sae.variant == "transcoder" else "hook_name"
+    return str(sae.metadata.get(name) or "")
+
+
+def why_no_logits(sae: SAE, model: Model | None) -> str:
+    """Why decoder rows cannot be read as logits; empty if they can."""
+    if model is None:
+        return "the model was not given"
+    hook = hook_written(sae)
+    if sae.variant == "crosscoder" or not hook.endswith(RESIDUAL) or sae.d_out != model.spec.d_model:
+        return f"the decoder does not write into the residual stream (it writes {hook or 'several hooks'})"
+    return ""
+
+
+def neighbours(sae: SAE, count: int) -> Ranked:
+    """The latents whose decoder rows have the largest cosine with each one's own."""
+    unit = torch.nn.functional.normalize(sae.W_dec.detach().float(), dim=1)
+    return _largest(unit, unit, min(count, sae.width - 1))
+
+
+def chance_cosine(sae: SAE, seed: int) -> float:
+    """The mean over random directions of the largest cosine with the others, of a dictionary of this size."""
+    unit = random_dictionary(sae.width, sae.d_out, generator=torch.Generator().manual_seed(seed))
+    return float(_largest(unit[:SAMPLED], unit, 1).value.mean()) if sae.width > 1 else 0.0
+
+
+def rivals(sae: SAE, count: int) -> Ranked:
+    """For each latent j the latents i of most negative virtual weight dec_i · enc_j: firing, they push j down.
+
+    The value is the change of j's pre-activation for a unit of i, if i's decoder row is part of what is read.
+    """
+    reads = sae.W_enc.detach().float().T
+    found = _largest(-reads, sae.W_dec.detach().float(), min(count, sae.width - 1))
+    return Ranked(found.index, -found.value)
+
+
+def nobody(sae: SAE) -> Ranked:
+    """No rivals: the decoder does not write into what the encoder reads."""
+    empty = torch.zeros(sae.width, 0, device=sae.W_dec.device)
+    return Ranked(empty.long(), empty)
+
+
+def strangers(sae: SAE, count: int, seed: int) -> Int[Tensor, "width count"]:
+    """Other latents drawn at random for each."""
+    step = torch.randint(1, max(2, sae.width), (sae.width, count), generator=torch.Generator().manual_seed(seed))
+    return ((torch.arange(sae.width)[:, None] + step) % sae.width).to(sae.W_dec.device)
+
+
+def _largest(rows: Tensor, others: Tensor, count: int) -> Ranked:
+    """For each row, the others of largest product, itself (the other of the same number) left out."""
+    parts, start = [], 0
+    for block in _blocks(rows, len(others)):
+        product = block @ others.T
+        own = torch.arange(len(block), device=product.device)
+        product[own, own + start] = -torch.inf
+        parts.append(product.topk(count, 1))
+        start += len(block)
+    value, index = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Ranked(index, value)
+
+
+def _blocks(rows: Tensor, columns: int) -> Iterator[Any]:
+    return iter(rows.split(max(1, NUMBERS // columns)))

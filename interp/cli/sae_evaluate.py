@@ -1,0 +1,68 @@
+"""`interp sae evaluate`: how good an autoencoder is, beside what, and what its latents are."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from interp.cli import console, options
+from interp.cli.deliver import deliver, output_folder
+from interp.cli.lazy import use
+
+HELP = "judge a sparse autoencoder on text it was not trained on, beside baselines and others"
+EXAMPLE = "interp sae evaluate runs/x --tokens 50000 --out out/dictionary"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The autoencoders, what they are judged on, and where the report goes."""
+    text = "folder of an autoencoder; further ones are judged on the same text and stand beside it"
+    parser.add_argument("folder", metavar="FOLDER", nargs="+", help=text)
+    add_sources(parser)
+    text = "judge on this text, harvested now, contexts it was trained on left out (default: go on in its own text)"
+    parser.add_argument("--text", metavar="TEXT", action="append", default=[], help=text)
+    text = "tokens of such text (default: 20000)"
+    parser.add_argument("--tokens", type=options.positive, metavar="N", default=20_000, help=text)
+    parser.add_argument("--no-features", action="store_true", help="judge only: no cards of latents")
+    options.add_out(parser, "out/dictionary", "folder for result.json, arrays.safetensors, report.html and index.html")
+    options.add_seed(parser)
+
+
+def add_sources(parser: ArgumentParser) -> None:
+    """What both commands on finished autoencoders ask."""
+    text = "a store of the hook it reads (interp cache run)"
+    parser.add_argument("--store", metavar="DIR", help=text)
+    text = 'the model its activations are of, or "none" to do without (default: the one the store names)'
+    parser.add_argument("--model", metavar="NAME", help=text)
+    parser.add_argument("--device", default="cpu", help='where it runs, such as "cpu" or "cuda:0" (default: cpu)')
+
+
+def run(args: Namespace) -> int:
+    """Open, judge, read, save, report."""
+    with output_folder(args.out) as folder:
+        dictionary, opening, cache = use("analyses.dictionary"), use("analyses.dictionary.opening"), use("interp.cache")
+        store = cache.Store.open(args.store) if args.store else None
+        found = opening.opened(args.folder[0], store, args.model, args.device)
+        others = {path: use("saes").load(path, device=args.device) for path in args.folder[1:]}
+        with console.progress(quiet=args.quiet) as progress:
+            judged = store or opening.fresh(found, tuple(args.text), args.tokens, folder, progress=progress)
+            study = dictionary.run(
+                found.sae,
+                judged,
+                text=found.own if store is None else None,
+                model=found.model,
+                name=args.folder[0],
+                others=others,
+                features=not args.no_features,
+                seed=args.seed,
+                command=args.command,
+                progress=progress,
+            )
+        deliver(study, folder, args, beside=latents(study))
+    return 0
+
+
+def latents(study: Any) -> dict[str, bytes]:
+    """All latents as JSON lines, for the folder: the page has room for some of them only."""
+    if study.features is None:
+        return {}
+    return {"features.jsonl": use("analyses.dictionary.words").jsonl(study.features)}

@@ -1,0 +1,90 @@
+"""`interp sae features`: what the latents of an autoencoder fire on, raise and are inhibited by."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+from typing import Any
+
+from interp.cli import console, options
+from interp.cli.deliver import output_folder, write_report
+from interp.cli.lazy import use
+from interp.cli.sae_evaluate import add_sources, latents
+from interp.errors import MissingInputError
+
+HELP = "what latents fire on, raise and are inhibited by: all of them, some, or those found by a word"
+EXAMPLE = "interp sae features runs/x --search import --out out/features"
+
+TOLD = 5
+"""Cards printed when no latent is asked for."""
+FOUND = 200
+"""Latents shown of those a word finds."""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The autoencoder, the text, the latents, and where the page goes."""
+    parser.add_argument("folder", metavar="FOLDER", help="folder of the autoencoder")
+    add_sources(parser)
+    text = "this latent; may be given again (default: all)"
+    parser.add_argument("--latent", type=options.natural, metavar="N", action="append", default=[], help=text)
+    text = "latents that fire on, or raise, a token with this in it (upper or lower case)"
+    parser.add_argument("--search", metavar="WORD", help=text)
+    options.add_out(parser, "out/features", "folder for result.json, features.jsonl, report.html and index.html")
+    options.add_seed(parser)
+
+
+def run(args: Namespace) -> int:
+    """Open, read, choose, save, report."""
+    from interp.results import write_atomic
+
+    with output_folder(args.out) as folder:
+        dictionary, opening, cache = use("analyses.dictionary"), use("analyses.dictionary.opening"), use("interp.cache")
+        store = cache.Store.open(args.store) if args.store else None
+        found = opening.opened(args.folder, store, args.model, args.device)
+        source = store or found.own
+        if source is None:
+            raise MissingInputError(f"{args.folder} has no activations of its own: give a store with --store.")
+        with console.progress(quiet=args.quiet) as progress:
+            study = dictionary.run(
+                found.sae,
+                source,
+                model=found.model,
+                name=args.folder,
+                judge=False,
+                seed=args.seed,
+                command=args.command,
+                progress=progress,
+            )
+        study = replace(study, config=replace(study.config, asked=_asked(study.features, args)))
+        study.save(folder)
+        for name, content in latents(study).items():
+            write_atomic(folder / name, content)
+        _tell(study, str(folder), str(write_report(study, folder)), args)
+    return 0
+
+
+def _asked(features: Any, args: Namespace) -> tuple[int, ...]:
+    """The latents named, then those the word finds; `MissingInputError` if it finds none."""
+    named = tuple(dict.fromkeys(args.latent))
+    features.check(named)
+    if args.search is None:
+        return named
+    hits = features.search(args.search)[:FOUND]
+    if not hits and not named:
+        raise MissingInputError(f'No latent fires on or raises a token with "{args.search}" in it: try a shorter word.')
+    return tuple(dict.fromkeys((*named, *hits)))
+
+
+def _tell(study: Any, folder: str, report: str, args: Namespace) -> None:
+    """The cards asked for, else the first few, on stdout."""
+    words, asked = use("analyses.dictionary.words"), study.config.asked
+    shown = asked or tuple(int(latent) for latent in study.features.ranked()[:TOLD])
+    if args.json:
+        cards = [words.card_values(study.features, latent) for latent in shown]
+        console.say_json({"report": report, "result": folder, **study.to_dict(), "cards": cards})
+        return
+    if not args.quiet:
+        console.say(words.finding(study))
+        for latent in shown:
+            console.say(words.card_lines(study.features, latent))
+    console.say(report)

@@ -1,0 +1,206 @@
+"use strict";
+// Draws a deck of cards: search, order, pages; a card's contents when it is opened. Text only ever becomes text.
+function drawDeck(place, deck) {
+  const PER_PAGE = 20;
+  const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  const [input, select, found, list] = ["input", "select", ".found", "ol"].map((what) => place.querySelector(what));
+  const turns = [...place.querySelectorAll("[data-turn]")];
+  const number = new Map(deck.cards.map((card, i) => [card[0], i]));
+  const haystacks = deck.cards.map(haystack);
+  const full = deck.cards.filter((card) => card.length > 3).length;
+  const said = full < deck.cards.length ? `, ${full} of them with contents on this page` : "";
+  const state = { shown: [...deck.cards.keys()], page: 0 };
+
+  function make(tag, className, text) {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  }
+
+  function written(value) {
+    if (value === null) return "—";
+    const size = Math.abs(value);
+    const text = size && (size < 1e-3 || size >= 1e6) ? value.toExponential(1) : String(+value.toPrecision(3));
+    return text.replace(/-/g, "−");
+  }
+
+  // What is searched: the name, the words, the tokens that examples are about, and the first ranking.
+  function haystack(card) {
+    const [name, words, , , strips = [], rankings = []] = card;
+    const focused = strips.map((strip) => strip[1][strip[4]]);
+    const first = rankings.length ? rankings[0][1] : [];
+    return [name, ...[...words, ...focused, ...first].map((i) => deck.words[i])].join("\n").toLowerCase();
+  }
+
+  function matches(i, wanted) {
+    return haystacks[i].includes(wanted) || deck.cards[i][0].split(" ").pop() === wanted;
+  }
+
+  function choose() {
+    const wanted = input.value.toLowerCase().replace(/ /g, "·");
+    const exact = /^\d+$/.test(wanted);
+    const all = [...deck.cards.keys()];
+    state.shown = exact ? all.filter((i) => deck.cards[i][0].split(" ").pop() === wanted) : [];
+    if (!state.shown.length) state.shown = wanted ? all.filter((i) => matches(i, wanted)) : all;
+    const column = select.selectedIndex - 1;
+    const value = (i) => deck.cards[i][2][column] ?? -Infinity;
+    if (column >= 0) state.shown.sort((a, b) => value(b) - value(a) || a - b);
+    state.page = 0;
+    show();
+  }
+
+  function show() {
+    const pages = Math.max(1, Math.ceil(state.shown.length / PER_PAGE));
+    const from = state.page * PER_PAGE;
+    const part = state.shown.slice(from, from + PER_PAGE);
+    const of = state.shown.length === deck.cards.length ? said : ` of ${deck.cards.length}`;
+    found.textContent = part.length
+      ? `${state.shown.length} ${deck.what}${of}; shown: ${from + 1} to ${from + part.length} on page ${state.page + 1} of ${pages}`
+      : `No ${deck.what} match.`;
+    turns.forEach((button) => (button.disabled = state.page + +button.dataset.turn < 0 || state.page + +button.dataset.turn >= pages));
+    list.start = from + 1;
+    list.replaceChildren(...part.map(item));
+  }
+
+  function item(i) {
+    const card = deck.cards[i];
+    const details = make("details", "card");
+    const summary = make("summary");
+    const facts = deck.columns.map((name, c) => `${name} ${written(card[2][c])}`).join(" · ");
+    summary.append(make("span", "name", card[0]), ...card[1].map((w) => make("span", "token", deck.words[w])));
+    summary.append(make("span", "facts", facts));
+    details.append(summary);
+    details.addEventListener("toggle", () => details.open && details.children.length === 1 && details.append(body(card)));
+    const entry = make("li");
+    entry.append(details);
+    return entry;
+  }
+
+  function body(card) {
+    const [, , , notes = [], strips = [], rankings = [], links = [], histogram = 0] = card;
+    const box = make("div", "inside");
+    box.append(...notes.map((note) => make("p", "said", note)));
+    if (card.length < 4) box.append(make("p", "said", deck.elsewhere));
+    const aside = make("div", "beside");
+    if (histogram) aside.append(bars(...histogram));
+    aside.append(...rankings.map((ranking) => ranked(...ranking)), ...links.map((link) => linked(...link)));
+    box.append(...groups(strips));
+    if (aside.children.length) box.append(aside);
+    return box;
+  }
+
+  function groups(strips) {
+    const byLabel = new Map();
+    for (const strip of strips) byLabel.set(strip[0], [...(byLabel.get(strip[0]) || []), strip]);
+    return [...byLabel].flatMap(([label, some]) => [make("h3", "", label), ...some.map(line)]);
+  }
+
+  function line([, tokens, digits, limit, focus]) {
+    const row = make("p", "strip");
+    tokens.forEach((word, i) => {
+      const share = digits[i] === "-" ? null : DIGITS.indexOf(digits[i]) / 60;
+      const token = make("span", `token${share === null ? " undefined" : share > 0 ? " positive" : ""}`, deck.words[word]);
+      token.classList.toggle("focus", i === focus);
+      token.style.setProperty("--strength", (share || 0).toFixed(3));
+      token.title = share === null ? "value not kept" : written(+(share * limit).toPrecision(2));
+      if (i === focus) token.append(make("span", "hidden", ` (${token.title}) `));
+      row.append(token);
+    });
+    return row;
+  }
+
+  function ranked(label, tokens, values) {
+    const box = make("div", "ranking");
+    const items = make("ul");
+    tokens.forEach((word, i) => {
+      const entry = make("li");
+      const value = (values[i] > 0 ? "+" : "") + written(values[i]);
+      entry.append(make("span", "token", deck.words[word]), make("span", "value", value));
+      items.append(entry);
+    });
+    box.append(make("h3", "", label), items);
+    return box;
+  }
+
+  function linked(label, pairs) {
+    const box = make("div", "ranking");
+    const items = make("ul");
+    for (const [name, text] of pairs) {
+      const entry = make("li");
+      const button = make("button", "", name);
+      button.type = "button";
+      button.addEventListener("click", () => go(name));
+      entry.append(number.has(name) ? button : make("span", "", name), make("span", "value", text));
+      items.append(entry);
+    }
+    box.append(make("h3", "", label), items);
+    return box;
+  }
+
+  function bars(label, edges, counts) {
+    const box = make("div", "ranking");
+    const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const most = Math.max(...counts, 1);
+    drawing.setAttribute("viewBox", `0 0 ${counts.length} 10`);
+    drawing.setAttribute("preserveAspectRatio", "none");
+    drawing.setAttribute("role", "img");
+    const ends = `from ${written(edges[0])} to ${written(edges[edges.length - 1])}`;
+    drawing.setAttribute("aria-label", `${label}: ${counts.join(", ")} ${ends}`);
+    counts.forEach((count, i) => {
+      const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+      const at = { x: i + 0.06, y: 10 - (10 * count) / most, width: 0.88, height: (10 * count) / most };
+      for (const [name, value] of Object.entries(at)) bar.setAttribute(name, value);
+      drawing.append(bar);
+    });
+    const scale = make("p", "ends");
+    scale.append(make("span", "", written(edges[0])), make("span", "", written(edges[edges.length - 1])));
+    box.append(make("h3", "", label), drawing, scale);
+    return box;
+  }
+
+  // Shows one card by its name, opened, wherever the search and the order have put it.
+  function go(name) {
+    if (!state.shown.includes(number.get(name))) {
+      input.value = "";
+      choose();
+    }
+    const at = state.shown.indexOf(number.get(name));
+    state.page = Math.floor(at / PER_PAGE);
+    show();
+    const details = list.children[at % PER_PAGE].firstChild;
+    details.open = true;
+    details.firstChild.focus();
+    details.scrollIntoView({ block: "center" });
+  }
+
+  for (const name of [deck.order, ...deck.columns]) select.append(make("option", "", name));
+  input.addEventListener("input", choose);
+  select.addEventListener("change", choose);
+  turns.forEach((button) =>
+    button.addEventListener("click", () => {
+      state.page += +button.dataset.turn;
+      show();
+      place.scrollIntoView();
+    }),
+  );
+  // "/" goes to the search, Enter from there to the first card, the arrow keys from card to card.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.target.closest("input, textarea, select")) return;
+    event.preventDefault();
+    input.focus();
+  });
+  place.addEventListener("keydown", (event) => {
+    const titles = [...list.querySelectorAll("summary")];
+    const at = titles.indexOf(document.activeElement);
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.key === "Enter" && event.target === input && titles.length) {
+      event.preventDefault();
+      titles[0].focus();
+    }
+    if (!step || at < 0 || !titles[at + step]) return;
+    event.preventDefault();
+    titles[at + step].focus();
+  });
+  show();
+}
