@@ -4,8 +4,9 @@
 
 `probes.collect` of generated statements, the last token of all 31 layers, against the inner `transformers` model
 (no unembedding) over the same token rows in the same batches, made beforehand. Collecting also tokenises, sorts,
-picks, checks, and takes the digest of the weights, whose seconds do not grow with the rows. Interleaved pairs on one thread, medians of their ratios; processor time is not lengthened by other
-work on the machine. Target: at most 1.05. The second line is the same out of a store, where no model runs.
+picks, checks, and takes the digest of the weights, whose seconds do not grow with the rows. Interleaved pairs on one
+thread, medians of their ratios; processor time is not lengthened by other work on the machine. Target: at most 1.05.
+The last line is the same out of a store, where no model runs.
 """
 
 from __future__ import annotations
