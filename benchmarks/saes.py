@@ -20,6 +20,7 @@ import gc
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,6 +37,7 @@ from saes.training import trainer as training
 
 D, BATCH, K, FEATURES, ACTIVE = 576, 2048, 32, 4096, 24
 TRUTH_SEED, INIT_SEED = 982_451_653, 17
+QUICK = 1152
 RATES = (3e-4, 1e-3, 3e-3)
 BASE = "sae-lens topk"
 
@@ -67,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--quality", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="one width, few steps: does it run?")
+    parser.add_argument("--quick", action="store_true", help="one small width, few steps: does it run?")
     parser.add_argument("--widths", type=int, nargs="+", default=[4608, 18432])
     parser.add_argument("--steps", type=int, default=200, help="of each quality run")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -79,10 +81,10 @@ def main() -> None:
     truth = Truth()
     batches = [truth.batch() for _ in range(8 if args.quick else 24)]
     if args.speed or not args.quality:
-        for width in args.widths[:1] if args.quick else args.widths:
+        for width in (QUICK,) if args.quick else args.widths:
             speed(width, batches, precisions, quick=args.quick)
     if args.quality:
-        quality(args.widths[0], truth, precisions, 12 if args.quick else args.steps)
+        quality(QUICK if args.quick else args.widths[0], truth, precisions, 12 if args.quick else args.steps)
 
 
 def speed(width: int, batches: list[Tensor], precisions: tuple[str, ...], quick: bool) -> None:
@@ -92,11 +94,12 @@ def speed(width: int, batches: list[Tensor], precisions: tuple[str, ...], quick:
     print("\n".join(missing))
     times: dict[str, float] = {}
     dead: dict[str, float] = {}
-    for order in (list(makers), list(makers)[::-1]):
+    for order in (list(makers),) if quick else (list(makers), list(makers)[::-1]):
         for name in order:
-            found, share = timed(makers[name], width, batches, warm=5, steps=2 if quick else 5)
+            found, share = timed(makers[name], width, batches, warm=4, steps=2 if quick else 4)
             times[name] = min(found, times.get(name, found))
             dead[name] = share
+            print(f"{name}: {1e3 * found:.0f} ms", file=sys.stderr, flush=True)
     base = times.get(BASE)
     print(f"\n| width {width} | ms a step | activations/s | × {BASE} | × sae-lens, same kind | dead % |")
     print("|---|---|---|---|---|---|")
@@ -111,7 +114,7 @@ def speed(width: int, batches: list[Tensor], precisions: tuple[str, ...], quick:
 
 def timed(make: Make, width: int, batches: list[Tensor], warm: int, steps: int) -> tuple[float, float]:
     """Median seconds of a step after `warm` of them, and the fraction of dead latents then."""
-    trainer = make(Task(D, width, K, 1000, 1e-3, window=3, seed=INIT_SEED, first=batches[0]))
+    trainer = make(Task(D, width, K, 1000, 1e-3, window=1, seed=INIT_SEED, first=batches[0]))
     found = []
     for number in range(warm + steps):
         begun = time.perf_counter()
@@ -126,12 +129,16 @@ def timed(make: Make, width: int, batches: list[Tensor], warm: int, steps: int) 
 def floor(width: int, precision: str) -> tuple[float, float]:
     """Seconds of the encoder's product and of one pass of fused Adam: the best of five."""
     dtype = getattr(torch, precision)
-    x, encoder, out = torch.randn(BATCH, D).to(dtype), torch.randn(width, D).to(dtype), torch.empty(BATCH, width, dtype=dtype)
+    x, encoder, out = (
+        torch.randn(BATCH, D).to(dtype),
+        torch.randn(width, D).to(dtype),
+        torch.empty(BATCH, width, dtype=dtype),
+    )
     weights = [torch.nn.Parameter(torch.randn(width, D)) for _ in range(2)]
     for weight in weights:
         weight.grad = torch.randn(width, D)
     adam = torch.optim.Adam(weights, fused=True)
-    return best(lambda: torch.mm(x, encoder.T, out=out)), best(lambda: adam.step())
+    return best(lambda: torch.mm(x, encoder.T, out=out)), best(adam.step)
 
 
 def best(call: Callable[[], Any], rounds: int = 5) -> float:
@@ -147,7 +154,7 @@ def best(call: Callable[[], Any], rounds: int = 5) -> float:
 def phases(width: int, batches: list[Tensor], precision: str, steps: int = 6) -> None:
     """Where a topk step's time goes, by wrapping the kernels while it runs."""
     spent: dict[str, float] = {}
-    task = Task(D, width, K, 1000, 1e-3, window=3, seed=INIT_SEED, first=batches[0])
+    task = Task(D, width, K, 1000, 1e-3, window=1, seed=INIT_SEED, first=batches[0])
     ours = Ours(task, "topk", precision)
     for batch in batches[:4]:
         ours.step(batch)
@@ -198,7 +205,9 @@ def quality(width: int, truth: Truth, precisions: tuple[str, ...], steps: int) -
     makers, missing = methods(("topk", "batchtopk"), precisions)
     print("\n".join(missing))
     often = truth.probability.topk(1024).indices
-    print(f"\nwidth {width}, {steps} steps = {steps * BATCH:,} activations ({len(batches)} batches used again), window 20")
+    print(
+        f"\nwidth {width}, {steps} steps = {steps * BATCH:,} activations ({len(batches)} batches used again), window 20"
+    )
     print("| method | best lr | FVU | L0 | dead % | cosine at init | cosine | of the 1,024 most frequent | FVU by lr |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, make in makers.items():
@@ -208,7 +217,9 @@ def quality(width: int, truth: Truth, precisions: tuple[str, ...], steps: int) -
             runs.append((*_run(make(task), batches, steps, truth, held), lr))
         fvu, l0, dead, start, cosine, lr = min(runs, key=lambda run: run[0])
         by_lr = ", ".join(f"{run[0]:.3f}" for run in runs)
-        shown = f"{fvu:.3f} | {l0:.1f} | {100 * dead:.1f} | {start:.3f} | {cosine.mean():.3f} | {cosine[often].mean():.3f}"
+        shown = (
+            f"{fvu:.3f} | {l0:.1f} | {100 * dead:.1f} | {start:.3f} | {cosine.mean():.3f} | {cosine[often].mean():.3f}"
+        )
         print(f"| {name} | {lr:g} | {shown} | {by_lr} |", flush=True)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from interp.errors import UsageError, nearest
 from saes.architectures import architecture as _architecture
+from saes.architectures.base import Final
 from saes.config import ARCHITECTURES, VARIANTS
 
 SETTINGS = ("k", "apply_b_dec_to_input", "rescale_acts_by_decoder_norm", "groups", "layers")
@@ -40,6 +41,7 @@ class SAE(nn.Module):
     W_enc: nn.Parameter
     W_dec: nn.Parameter
     b_dec: nn.Parameter
+    W_skip: nn.Parameter
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class SAE(nn.Module):
         flat = self._flat(x)
         if self.settings["apply_b_dec_to_input"]:
             flat = flat - self.b_dec
-        return self._rule.activate(flat @ self.W_enc, dict(self.named_parameters()), self.settings)
+        return self._rule.activate(flat @ self.W_enc, Final(dict(self.named_parameters()), self.settings))
 
     def encode_sparse(
         self, x: Float[Tensor, "n d_in"]

@@ -16,7 +16,7 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
 }
 SPARSITY = {"standard": 2.0, "gated": 2.0, "jumprelu": 1.0}
-"""Default weight of the sparsity loss, per active latent, for inputs of mean norm sqrt(d); tune it for the L0 wanted."""
+"""Default weight of the sparsity loss for inputs of mean norm sqrt(d); tune it for the L0 you want."""
 FRACTIONS = ("lr_warmup", "lr_decay", "sparsity_warmup", "average", "start_density")
 WHOLE = ("width", "k", "steps", "batch_size", "seed", "dead_after", "auxiliary_k")
 
@@ -70,7 +70,7 @@ class Config:
     groups: tuple[int, ...] = ()
     sparsity: float | None = None
     sparsity_warmup: float = 0.1
-    bandwidth: float = 0.1
+    bandwidth: float = 0.5
     pre_act: float = 3e-6
     start_density: float = 0.02
     auxiliary: float = 1 / 32
@@ -107,7 +107,7 @@ class Config:
             raise UsageError(f"{name}={value} must be a finite number that is not negative.")
         if name in WHOLE and (not isinstance(value, int) or (value < 1 and name != "seed")):
             raise UsageError(f"{name}={value} must be a whole number of at least 1.")
-        if name in FRACTIONS and value > 1 or name in ("average", "start_density") and value == 1:
+        if (name in FRACTIONS and value > 1) or (name in ("average", "start_density") and value == 1):
             raise UsageError(f"{name}={value} is a fraction: give a number from 0 to 1.")
         if name in ("lr", "bandwidth", "start_density") and value == 0:
             raise UsageError(f"{name}={value} must be above zero.")

@@ -10,7 +10,6 @@ n / 16 × dead products instead of n × width ones. The loss is multiplied by 16
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from saes.architectures.base import Batch, Found
 

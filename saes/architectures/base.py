@@ -1,7 +1,7 @@
 """What the six architectures share: one step's view of the data and weights, and the gradients they hand back.
 
-In training every weight with a row a latent is held as (width, d), so that a sparse code touches whole rows:
-`encoder` (width, d_in), `decoder` (width, d_out), `b_dec` (d_out) and what the architecture adds. The loss of a batch is
+Weights with a row a latent are held as (width, d) in training, so that a sparse code touches whole rows:
+`encoder` (width, d_in), `decoder` (width, d_out), `b_dec` (d_out) and what the architecture adds. A batch's loss is
 
     (Σ_i |x̂_i − y_i|² + sparsity + auxiliary) / (n d_out)
 
@@ -11,6 +11,7 @@ with x centred and scaled; dividing by d_out keeps gradients of order one, so th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -74,7 +75,7 @@ class Batch:
         return 1.0 / self.y.numel()
 
     def pre(self, bias: Float[Tensor, " width"], exact: bool = False) -> Float[Tensor, "n width"]:
-        """x encoderᵀ + bias in a buffer; see `preactivations`."""
+        """The pre-activations x encoderᵀ + bias, in a buffer."""
         return preactivations(self.x, self.weights["encoder"], bias, self.scratch, half=self.half and not exact)
 
     def active(self, bias: Float[Tensor, " width"]) -> tuple[Support, Values]:
@@ -133,6 +134,14 @@ class Found:
     losses: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Final:
+    """What inference has: `tensors` by name (W_dec and those in `Architecture.latents`) and `settings` (of an SAE)."""
+
+    tensors: Weights
+    settings: dict[str, Any]
+
+
 class Architecture:
     """One way to decide which latents fire, and how that is trained. Stateless.
 
@@ -146,8 +155,8 @@ class Architecture:
     unit_decoder: bool = True
     sparse: bool = False
 
-    def activate(self, z: Float[Tensor, "... width"], sae: Weights, settings: dict[str, object]) -> Tensor:
-        """The code of z = x W_enc in inference; `sae` has the tensors named in `latents`."""
+    def activate(self, z: Float[Tensor, "... width"], final: Final) -> Float[Tensor, "... width"]:
+        """The code of z = x W_enc in inference."""
         raise NotImplementedError
 
     def start(self, quantile: Float[Tensor, " width"]) -> Weights:

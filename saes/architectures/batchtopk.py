@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from saes.architectures.base import Batch, Weights
+from saes.architectures.base import Batch, Final
 from saes.architectures.jumprelu import jump
 from saes.architectures.topk import TopK
 from saes.kernels.select import top_batch
@@ -20,9 +20,9 @@ class BatchTopK(TopK):
 
     latents = ("b_enc", "threshold")
 
-    def activate(self, z: Tensor, sae: Weights, settings: dict[str, object]) -> Tensor:
-        """z + b_enc where it exceeds the threshold."""
-        return jump(z + sae["b_enc"], sae["threshold"])
+    def activate(self, z: Tensor, final: Final) -> Tensor:
+        """Keeps z + b_enc where it exceeds the threshold."""
+        return jump(z + final.tensors["b_enc"], final.tensors["threshold"])
 
     def choose(self, batch: Batch) -> Sparse:
         """The pairs that fire."""

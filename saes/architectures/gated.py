@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saes.architectures.base import Architecture, Batch, Found, Weights
+from saes.architectures.base import Architecture, Batch, Final, Found, Weights
 
 
 class Gated(Architecture):
@@ -18,9 +18,9 @@ class Gated(Architecture):
     latents = ("b_gate", "b_mag", "r_mag")
     sparse = True
 
-    def activate(self, z: Tensor, sae: Weights, settings: dict[str, object]) -> Tensor:
+    def activate(self, z: Tensor, final: Final) -> Tensor:
         """[z + b_gate > 0] relu(exp(r_mag) z + b_mag)."""
-        return torch.relu(z * sae["r_mag"].exp() + sae["b_mag"]) * (z + sae["b_gate"] > 0)
+        return torch.relu(z * final.tensors["r_mag"].exp() + final.tensors["b_mag"]) * (z + final.tensors["b_gate"] > 0)
 
     def start(self, quantile: Tensor) -> Weights:
         """Both paths alike, firing on `start_density` of the inputs."""

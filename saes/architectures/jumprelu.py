@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saes.architectures.base import Architecture, Batch, Found, Weights
+from saes.architectures.base import Architecture, Batch, Final, Found, Weights
 from saes.kernels.support import Support
 
 
@@ -27,9 +27,9 @@ class JumpReLU(Architecture):
     latents = ("b_enc", "threshold")
     sparse = True
 
-    def activate(self, z: Tensor, sae: Weights, settings: dict[str, object]) -> Tensor:
-        """z + b_enc where it exceeds the threshold."""
-        return jump(z + sae["b_enc"], sae["threshold"])
+    def activate(self, z: Tensor, final: Final) -> Tensor:
+        """Keeps z + b_enc where it exceeds the threshold."""
+        return jump(z + final.tensors["b_enc"], final.tensors["threshold"])
 
     def start(self, quantile: Tensor) -> Weights:
         """Thresholds that `start_density` of the inputs exceed."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saes.architectures.base import Architecture, Batch, Found, Weights
+from saes.architectures.base import Architecture, Batch, Final, Found, Weights
 
 
 class Standard(Architecture):
@@ -19,9 +19,9 @@ class Standard(Architecture):
     unit_decoder = False
     sparse = True
 
-    def activate(self, z: Tensor, sae: Weights, settings: dict[str, object]) -> Tensor:
+    def activate(self, z: Tensor, final: Final) -> Tensor:
         """relu(z + b_enc)."""
-        return torch.relu(z + sae["b_enc"])
+        return torch.relu(z + final.tensors["b_enc"])
 
     def start(self, quantile: Tensor) -> Weights:
         """Biases at which each latent fires on `start_density` of the inputs."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from saes.architectures.auxiliary import revive
-from saes.architectures.base import Architecture, Batch, Found, Weights
+from saes.architectures.base import Architecture, Batch, Final, Found
 from saes.kernels.select import rows_of, topk_rows
 from saes.kernels.support import Sparse
 
@@ -17,14 +17,12 @@ from saes.kernels.support import Sparse
 class TopK(Architecture):
     """See the module."""
 
-    def activate(self, z: Tensor, sae: Weights, settings: dict[str, object]) -> Tensor:
-        """relu of the k largest of z + b_enc, times decoder norms if they count in the choice."""
-        pre = z + sae["b_enc"]
-        if settings.get("rescale_acts_by_decoder_norm"):
-            pre = pre * torch.linalg.vector_norm(sae["W_dec"], dim=1)
-        k = settings["k"]
-        assert isinstance(k, int)
-        values, indices = pre.topk(k, dim=-1, sorted=False)
+    def activate(self, z: Tensor, final: Final) -> Tensor:
+        """The k largest of z + b_enc, if positive; times decoder norms if they count in the choice."""
+        pre = z + final.tensors["b_enc"]
+        if final.settings.get("rescale_acts_by_decoder_norm"):
+            pre = pre * torch.linalg.vector_norm(final.tensors["W_dec"], dim=1)
+        values, indices = pre.topk(final.settings["k"], dim=-1, sorted=False)
         return torch.zeros_like(pre).scatter_(-1, indices, torch.relu(values))
 
     def choose(self, batch: Batch) -> Sparse:

@@ -14,7 +14,7 @@ class Scratch:
         self._held: dict[str, Tensor] = {}
 
     def get(self, name: str, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """A buffer of that name and shape, whatever it holds, on `like`'s device and (or else `dtype`) number format."""
+        """A buffer of that name and shape, holding anything, on the device of `like` and in its number format."""
         dtype = dtype or like.dtype
         held = self._held.get(name)
         if held is None or held.shape != shape or held.dtype != dtype or held.device != like.device:
@@ -29,7 +29,7 @@ def preactivations(
     scratch: Scratch,
     half: bool = False,
 ) -> Float[Tensor, "n width"]:
-    """x encoderᵀ + bias; in bfloat16 if `half`, which is good enough to find which latents fire, not for their values."""
+    """Of every latent, x encoderᵀ + bias; in bfloat16 if `half`: enough to find which latents fire, not for values."""
     dtype = torch.bfloat16 if half else x.dtype
     out = scratch.get("pre", (len(x), len(encoder)), x, dtype)
     if half:
@@ -39,7 +39,7 @@ def preactivations(
 
 
 def half_is_quicker(precision: str, device: torch.device) -> bool:
-    """Whether a step finds its latents in bfloat16: as asked, or ("auto") where the hardware multiplies it natively."""
+    """Whether a step finds its latents in bfloat16: as asked, or ("auto") where the hardware multiplies it itself."""
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":

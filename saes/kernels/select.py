@@ -13,8 +13,8 @@ from torch import Tensor
 
 from saes.kernels.support import Sparse
 
-SIZES = (32, 16, 8, 4, 2)
-"""Group sizes tried; one that divides the width."""
+SIZES = (8, 4, 2)
+"""Group sizes; the first that divides the width is taken. 8 was the quickest of 8, 16 and 32 at 0.2 to 2 % active."""
 
 
 def topk_rows(pre: Float[Tensor, "n width"], k: int) -> Int[Tensor, "n k"]:
@@ -23,7 +23,7 @@ def topk_rows(pre: Float[Tensor, "n width"], k: int) -> Int[Tensor, "n k"]:
     Exact: a value among the k largest lies in a group whose maximum is among the k largest maxima.
     """
     n, width = pre.shape
-    size = next((s for s in (8, 4, 2) if width % s == 0 and width // s >= 2 * k), 1)
+    size = next((s for s in SIZES if width % s == 0 and width // s >= 2 * k), 1)
     if size == 1:
         return topk_rows_reference(pre, k)
     count = width // size

@@ -138,7 +138,7 @@ def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]
 
 @cache
 def _beta_warning_spent() -> None:
-    """torch warns once a process that compressed rows are in beta: here, where nobody has to read it."""
+    """PyTorch warns once a process that compressed rows are in beta: here, where nobody has to read it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.eye(1).to_sparse_csr()

@@ -20,8 +20,8 @@ from saes.config import Config
 Pair: TypeAlias = tuple[Tensor, Tensor]
 Activations: TypeAlias = Any
 """A tensor (n, d_in), a pair of them, an `interp.cache.Store`, an iterable of batches or a callable that gives one."""
-SAMPLE = 8
-"""Batches from which the mean, the scale and an inference threshold are measured."""
+SAMPLE = 16_384
+"""Rows from which the mean, the scale and an inference threshold are measured (rounded up to batches)."""
 
 
 class Source(Protocol):
@@ -38,7 +38,7 @@ class Source(Protocol):
         ...
 
     def recent(self, step: int) -> list[Pair]:
-        """The `SAMPLE` batches before number `step`; at step 0 the first ones."""
+        """Batches with `SAMPLE` rows that come before number `step`; at step 0 the first ones."""
         ...
 
 
@@ -57,7 +57,7 @@ def open_source(config: Config, activations: Activations) -> Source:
 
 
 class Tensors:
-    """Rows of tensors in memory, in a new order every epoch; what does not fill a last batch waits for the next epoch."""
+    """Rows of tensors in memory, in a new order every epoch; rows that do not fill a last batch are left out of it."""
 
     def __init__(self, config: Config, pair: Pair) -> None:
         self.x, self.y = (_matrix(config, part) for part in pair)
@@ -84,18 +84,18 @@ class Tensors:
 
     def recent(self, step: int) -> list[Pair]:
         """See `Source`."""
-        return list(islice(self.batches(max(step - SAMPLE, 0)), SAMPLE))
+        count = min(-(-SAMPLE // self.size), len(self.x) // self.size)
+        return list(islice(self.batches(max(step - count, 0)), count))
 
 
 class Stored:
-    """A store on disk, in a new order every epoch: its one hook; input and output of a transcoder; all, of a crosscoder."""
+    """A store, in a new order every epoch: one hook; input and output of a transcoder; all layers of a crosscoder."""
 
     def __init__(self, config: Config, store: Any) -> None:
         wanted = {"autoencoder": 1, "transcoder": 2}.get(config.variant, len(store.hooks))
         if len(store.hooks) != wanted:
-            raise UsageError(
-                f"The store holds {len(store.hooks)} hooks ({', '.join(store.hooks)}); an {config.variant} needs {wanted}."
-            )
+            found = f"{len(store.hooks)} hooks ({', '.join(store.hooks)})"
+            raise UsageError(f"The store holds {found}; {config.variant} training needs {wanted}.")
         if not len(store):
             raise UsageError("There are no activations to train on: the store is empty.")
         self.store, self.config = store, config
@@ -119,7 +119,8 @@ class Stored:
 
     def recent(self, step: int) -> list[Pair]:
         """See `Source`."""
-        return list(islice(self.batches(max(step - SAMPLE, 0)), SAMPLE))
+        count = min(-(-SAMPLE // self.size), len(self.store) // self.size)
+        return list(islice(self.batches(max(step - count, 0)), count))
 
     def _pair(self, found: tuple[Tensor, ...]) -> Pair:
         if self.config.variant == "transcoder":
@@ -131,13 +132,14 @@ class Stored:
 class Streamed:
     """Batches as they come. An iterator can be read once only; a callable or a collection starts again at its end."""
 
-    def __init__(self, config: Config, batches: Callable[[], Iterator[Any]] | Iterable[Any]) -> None:
+    def __init__(self, config: Config, batches: Callable[..., Any] | Iterable[Any]) -> None:
         self.config = config
         self._give = batches if callable(batches) else lambda: iter(batches)
         self._repeats = not isinstance(batches, Iterator)
         self._read = self._endless()
         self._ahead: list[Pair] = []
-        self._kept: deque[Pair] = deque(maxlen=SAMPLE)
+        self._count = -(-SAMPLE // config.batch_size)
+        self._kept: deque[Pair] = deque(maxlen=self._count)
         self._position = 0
         self.layers = 1
 
@@ -161,7 +163,7 @@ class Streamed:
         """See `Source`."""
         if step == 0 and not self._kept:
             if not self._ahead:
-                self._ahead = list(islice(self._read, SAMPLE))
+                self._ahead = list(islice(self._read, self._count))
             if not self._ahead:
                 raise UsageError("There are no activations to train on: the iterable is empty.")
             return list(self._ahead)
@@ -196,5 +198,5 @@ def _matrix(config: Config, value: Tensor) -> Tensor:
     if not isinstance(value, Tensor) or value.ndim != wanted or not value.is_floating_point():
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         form = "(n, layer, d)" if wanted == 3 else "(n, d)"
-        raise UsageError(f"Activations of an {config.variant} are floating-point tensors {form}; given was {shape}.")
+        raise UsageError(f"Activations of a {config.variant} are floating-point tensors {form}; given was {shape}.")
     return value.flatten(1) if wanted == 3 else value

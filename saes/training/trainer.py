@@ -140,7 +140,7 @@ class Trainer:
         self._batches = None
 
     def finish(self) -> SAE:
-        """The SAE of the weights as they are (of their running average, if there is one): final, in units of the data."""
+        """The SAE of the weights (or of their running average, if there is one), final, in units of the data."""
         config = self.config
         weights = dict(self._average or self.weights)
         if self._rule.unit_decoder:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from saes.architectures import architecture
-from saes.architectures.base import Batch, Memory
+from saes.architectures.base import Batch, Final, Memory
 from saes.config import ARCHITECTURES, Config
 from saes.kernels.encode import Scratch
 from tests.saes.architectures import plain
@@ -86,5 +86,5 @@ def test_fired_counts_active_inputs(name: str) -> None:
         z = batch.x @ batch.weights["encoder"].T
         if name in ("batchtopk", "matryoshka"):
             batch.weights["threshold"] = torch.full((WIDTH,), batch.memory.guess - 1e-12)
-        code = rule.activate(z, batch.weights, {"k": 5})
+        code = rule.activate(z, Final(batch.weights, {"k": 5}))
     torch.testing.assert_close(found.fired, (code > 0).sum(0).to(torch.float64))

@@ -38,7 +38,11 @@ def uneven() -> tuple[Sparse, Tensor]:
 def test_sparse_products_are_the_dense_ones_on_their_pairs(dtype: torch.dtype) -> None:
     support, mask = uneven()
     dense = Dense(N, WIDTH)
-    x, weight, values = normal(N, D, dtype=dtype), normal(WIDTH, D, seed=2, dtype=dtype), normal(N, WIDTH, seed=3, dtype=dtype)
+    x, weight, values = (
+        normal(N, D, dtype=dtype),
+        normal(WIDTH, D, seed=2, dtype=dtype),
+        normal(N, WIDTH, seed=3, dtype=dtype),
+    )
     kept, pairs = values * mask, values[mask]
     assert torch.equal(support.of_pairs(values), pairs)  # the order of pairs is that of a mask: rows, then columns
     for found, expected in (

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from saes.config import Config
-from saes.training.data import SAMPLE, open_source
+from saes.training import data
+from saes.training.data import open_source
 
 ROWS = torch.arange(50.0).unsqueeze(1) * torch.ones(50, 3)
 SMALL = Config(width=8, k=2, batch_size=8, steps=20)
@@ -60,13 +61,14 @@ def test_each_row_comes_once_an_epoch_in_an_order_of_the_seed(given: Any) -> Non
     assert numbers(list(islice(open_source(other, given).batches(0), epoch))) != found[:epoch]
 
 
-def test_a_stream_loses_no_batch_to_the_first_look() -> None:
+def test_a_stream_loses_no_batch_to_the_first_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "SAMPLE", 32)
     source = open_source(SMALL, iter(ROWS.split(5)))
     first = numbers(source.recent(0))
-    assert len(first) == SAMPLE and numbers(source.recent(0)) == first
+    assert len(first) == 4 and numbers(source.recent(0)) == first
     found = numbers(list(islice(source.batches(0), 10)))
     assert found == [part[:, 0].tolist() for part in ROWS.split(5)]
-    assert numbers(source.recent(10)) == found[-SAMPLE:]
+    assert numbers(source.recent(10)) == found[-4:]
 
 
 def test_a_stream_that_ends_says_when() -> None:
@@ -102,7 +104,7 @@ def test_stores_of_several_hooks_stay_aligned() -> None:
         (torch.zeros(4, 3), "crosscoder", r"tensors \(n, layer, d\); given was \(4, 3\)"),
         (torch.zeros(4, 3, dtype=torch.long), "autoencoder", "floating-point"),
         ((torch.zeros(4, 3), torch.zeros(5, 3)), "transcoder", "4 inputs and 5 outputs"),
-        (Store(2), "autoencoder", "holds 2 hooks .hook0, hook1.; an autoencoder needs 1"),
+        (Store(2), "autoencoder", "holds 2 hooks .hook0, hook1.; autoencoder training needs 1"),
         (Store(1), "transcoder", "needs 2"),
         (SimpleNamespace(), "autoencoder", "Cannot train on a SimpleNamespace"),
     ],

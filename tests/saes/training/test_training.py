@@ -1,0 +1,174 @@
+"""Training finds planted features and nothing in noise, is reproducible, and goes on where it stopped, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+import saes
+from interp.errors import UsageError
+from interp.threads import one_thread
+from saes.config import ARCHITECTURES
+from tests.saes.training.planted import D, activations, cosines, fvu
+
+SMALL = saes.Config(width=24, k=4, steps=14, batch_size=64, lr=3e-3, dead_after=3, average=0.9)
+
+
+@pytest.fixture(autouse=True)
+def single_thread() -> Iterator[None]:
+    """Bit for bit holds for one number of threads: more of them may split a sum differently."""
+    with one_thread():
+        yield
+
+
+def noise(n: int, seed: int) -> Tensor:
+    """Isotropic Gaussian activations: no direction is special."""
+    return torch.randn(n, D, generator=torch.Generator().manual_seed(seed))
+
+
+FINDS = {
+    "topk": {},
+    "batchtopk": {},
+    "matryoshka": {"groups": (72, 96)},
+    "standard": {"sparsity": 0.6},
+    "gated": {"sparsity": 0.7},
+    "jumprelu": {"sparsity": 0.4},
+}
+
+
+def recovering(name: str) -> saes.Config:
+    """A run that is long enough for 64 features in 32 dimensions."""
+    return saes.Config(name, width=96, k=4, steps=800, batch_size=256, lr=3e-3, dead_after=50, **FINDS[name])
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_planted_features_are_found_and_held_out_data_explained(name: str) -> None:
+    sae = saes.train(recovering(name), activations(20_000))
+    found, held = cosines(sae.W_dec), activations(2000, seed=2)
+    assert found.mean() > 0.95
+    assert fvu(sae, held) < 0.25
+    length = sae.W_dec.norm(dim=1)
+    torch.testing.assert_close(length, torch.ones_like(length))
+    start = saes.Trainer(recovering(name), activations(4096)).weights["decoder"]
+    assert cosines(start).mean() < 0.6  # an untrained dictionary is at chance: nothing leaks from the truth
+
+
+@pytest.mark.parametrize("name", ["topk", "batchtopk"])
+def test_in_noise_nothing_is_claimed(name: str) -> None:
+    """Cosines with the planted features stay at chance, and two seeds' dictionaries do not agree."""
+    config = replace(recovering(name), steps=300)
+    first, second = (saes.train(replace(config, seed=seed), noise(20_000, 5)) for seed in (0, 1))
+    chance = cosines(noise(96, 9)).mean()
+    assert abs(cosines(first.W_dec).mean() - chance) < 0.05  # 64 cosines of standard deviation 0.07
+    agreement = (first.W_dec @ second.W_dec.T).max(1).values.mean()
+    random = torch.nn.functional.normalize(noise(96, 9)) @ second.W_dec.T
+    assert abs(agreement - random.max(1).values.mean()) < 0.1
+    planted = [saes.train(replace(recovering(name), seed=seed), activations(20_000)) for seed in (0, 1)]
+    assert (planted[0].W_dec @ planted[1].W_dec.T).max(1).values.mean() > agreement + 0.2
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_run_that_goes_on_ends_bit_for_bit_as_one_that_never_stopped(name: str) -> None:
+    config, x = replace(SMALL, architecture=name, groups=()), activations(500)
+    whole = saes.Trainer(config, x)
+    for _ in range(config.steps):
+        whole.step()
+    stopped = saes.Trainer(config, x)
+    for _ in range(9):  # past an epoch of 7 batches, and past the first dead latents
+        stopped.step()
+    resumed = saes.Trainer(config, x)
+    resumed.load_state(*stopped.state())
+    while resumed.step_number < config.steps:
+        resumed.step()
+    expected, _ = whole.state()
+    found, _ = resumed.state()
+    assert found.keys() == expected.keys()
+    del found["history"], expected["history"]  # holds clock time
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    sae, other = whole.finish(), resumed.finish()
+    assert all(torch.equal(a, b) for a, b in zip(sae.parameters(), other.parameters(), strict=True))
+    assert other.history["loss"].tolist() == sae.history["loss"].tolist()
+
+
+def test_a_state_is_a_copy() -> None:
+    trainer = saes.Trainer(SMALL, activations(500))
+    trainer.step()
+    tensors, _ = trainer.state()
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    trainer.step()
+    assert all(torch.equal(tensors[name], before[name]) for name in before)
+    assert not torch.equal(trainer.state()[0]["weights.encoder"], before["weights.encoder"])
+
+
+def test_a_state_of_another_shape_is_refused() -> None:
+    state = saes.Trainer(SMALL, activations(500)).state()
+    with pytest.raises(UsageError, match=r"does not fit this configuration: weights\.encoder"):
+        saes.Trainer(replace(SMALL, width=25), activations(500)).load_state(*state)
+
+
+def test_the_seed_decides_everything() -> None:
+    x = activations(500)
+    first, again = saes.train(SMALL, x), saes.train(SMALL, x)
+    other = saes.train(replace(SMALL, seed=1), x)
+    assert torch.equal(first.W_enc, again.W_enc) and not torch.equal(first.W_enc, other.W_enc)
+
+
+def test_tensor_store_and_stream_of_the_same_batches_train_alike() -> None:
+    x = activations(448)
+    direct = saes.Trainer(SMALL, x)
+    order = list(direct._source.batches(0).__next__() for _ in range(1))
+    assert len(order) == 1
+    batches = [pair[0] for _, pair in zip(range(14), direct._source.batches(0), strict=False)]
+    streamed = saes.train(SMALL, batches)
+    assert torch.equal(streamed.W_dec, saes.train(SMALL, x).W_dec)
+
+
+@pytest.mark.parametrize("name", ["batchtopk", "matryoshka"])
+def test_the_threshold_keeps_k_active_on_held_out_data(name: str) -> None:
+    config = replace(recovering(name), steps=100)
+    sae = saes.train(config, activations(20_000))
+    active = (sae.encode(activations(5000, seed=3)) > 0).sum(1).float()
+    assert abs(float(active.mean()) - config.k) < 0.15  # 16,384 values chosen: its own error is 1 %
+    assert active.std() > 0.5  # not the same number for every input
+    assert len(set(sae.threshold.tolist())) == 1
+
+
+def test_topk_has_at_most_k_active_and_the_sparse_code_is_the_dense_one() -> None:
+    sae, x = saes.train(SMALL, activations(500)), activations(50, seed=3)
+    code = sae.encode(x)
+    assert int((code > 0).sum(1).max()) <= SMALL.k
+    values, latents = sae.encode_sparse(x)
+    assert torch.equal(torch.zeros_like(code).scatter_(1, latents, values), code)
+    other = saes.train(replace(SMALL, architecture="standard"), activations(500))
+    assert torch.equal(other.encode_sparse(x).to_dense(), other.encode(x))
+
+
+def test_revival_keeps_latents_alive() -> None:
+    """Without the auxiliary loss many latents die on data with few features; with it fewer do."""
+    config = saes.Config(width=256, k=2, steps=400, batch_size=128, lr=1e-2, dead_after=20, auxiliary_k=64)
+    x = activations(5000)
+    with_it = saes.train(config, x).history["dead"][-1]
+    without = saes.train(replace(config, auxiliary=0.0), x).history["dead"][-1]
+    assert without > 20 and with_it < without / 2
+
+
+def test_an_offset_kills_features_unless_the_bias_starts_at_it() -> None:
+    x = noise(4000, 1) + 20 * torch.ones(D)
+    config = saes.Config(width=128, k=4, steps=60, batch_size=256, lr=1e-3, dead_after=30, auxiliary=0.0)
+    dead = {
+        how: saes.train(replace(config, bias=how), x).history["dead"][-1]
+        for how in ("zero", "mean", "geometric_median")
+    }
+    assert dead["zero"] > 40 and dead["mean"] < 10 and dead["geometric_median"] < 10
+
+
+def test_float32_and_bfloat16_selection_agree() -> None:
+    """Values are float32 either way, so training ends at the same quality."""
+    x, held = activations(20_000), activations(2000, seed=2)
+    config = replace(recovering("topk"), steps=200)
+    fine, rough = (fvu(saes.train(replace(config, precision=p), x), held) for p in ("float32", "bfloat16"))
+    assert fine != rough and abs(fine - rough) < 0.02
