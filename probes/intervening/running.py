@@ -1,7 +1,8 @@
 """Add a direction to the residual stream of statements, or take it out, and read what the model then answers.
 
-The rest of the network runs as it would: norms, attention patterns and gates react. Every run starts from the kept
-residual stream at the first layer that is changed, as in `interp.patching`, so that blocks before it run once.
+The rest of the network runs as it would: norms, attention patterns and gates react. As in `interp.patching`, a run
+starts from the kept residual stream at the first layer that is changed, and as no position sees those behind it, from
+the first position that is changed: long prompts with examples cost little more than short ones.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from interp.provenance import Stopwatch
 from probes.intervening.prompts import Prompts, prompts_of
 from probes.intervening.question import Question
 from probes.intervening.results import MODES, Intervention
+from probes.intervening.suffix import KeysValues, run_block
 from probes.statements import Statements
 
 if TYPE_CHECKING:
@@ -131,11 +133,23 @@ class _Edit:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """A batch of prompts: its stream at the first layer that is changed, and what the clean run holds where it is."""
+    """A batch of prompts from the first position that is changed on, with what of its clean run is used again.
+
+    Attributes:
+        model: the model.
+        prompts: the batch.
+        start: the first position changed in any row; those before it are the same in every run.
+        entered: the stream from `start` on, at the first layer that is changed.
+        past: keys and values before `start`, of each block behind it.
+        rows, columns: where the changed tokens are in `entered`.
+        held: what is there in the clean run, by layer.
+    """
 
     model: Model
     prompts: Prompts
-    entered: Float[Tensor, "row n_token d"]
+    start: int
+    entered: Float[Tensor, "row n_end d"]
+    past: dict[int, KeysValues]
     rows: Tensor
     columns: Tensor
     held: dict[int, Float[Tensor, "place d"]]
@@ -149,20 +163,25 @@ class _Run:
         )
         pairs = [(i, at) for i, places in enumerate(mine.places) for at in places]
         row, column = torch.tensor(pairs, device=model.device).T
-        x, held, entered = trace.embed(model.weights, mine.tokens), {}, None
-        for layer in range(layers[-1] + 1):
-            x = x if layer == 0 else trace.run_block(model.weights, layer - 1, x, folded=False).resid_post
+        start = int(column.min())
+        streams, past = {}, {}
+        x = trace.embed(model.weights, mine.tokens)
+        for layer in range(model.spec.n_layer + 1):
             if layer in layers:
-                entered = x if entered is None else entered
-                held[layer] = x[row, column]
-        assert entered is not None
-        return cls(model, mine, entered, row, column, held)
+                streams[layer] = x
+            if layer < model.spec.n_layer:
+                x, (key, value) = run_block(model.weights, layer, x)
+                if layer >= layers[0]:  # copies, so that the rest is freed
+                    past[layer] = (key[:, :, :start].clone(), value[:, :, :start].clone())
+        held = {layer: stream[row, column] for layer, stream in streams.items()}
+        return cls(model, mine, start, streams[layers[0]][:, start:], past, row, column - start, held)
 
     def answers(self, edit: _Edit, strength: float) -> Float[Tensor, "statement answer"]:
         """Log-probability of each answer, the edit done at every chosen layer."""
-        x, layers = self.entered, sorted(self.held)
-        for layer in range(layers[0], self.model.spec.n_layer + 1):
-            x = x if layer == layers[0] else trace.run_block(self.model.weights, layer - 1, x, folded=False).resid_post
+        x, first = self.entered, min(self.held)
+        for layer in range(first, self.model.spec.n_layer + 1):
+            if layer > first:
+                x, _ = run_block(self.model.weights, layer - 1, x, self.past[layer - 1])
             if layer in self.held:
                 x = x.clone()
                 x[self.rows, self.columns] = edit(x[self.rows, self.columns], layer, strength)
@@ -173,7 +192,7 @@ class _Run:
         n_tail, columns = len(how.tails), []
         for run, tokens in zip(how.run, how.tokens, strict=True):
             rows = torch.arange(run, len(x), n_tail, device=x.device)
-            starts = self.prompts.ends[run::n_tail].to(x.device) - 1 + how.skipped
+            starts = self.prompts.ends[run::n_tail].to(x.device) - 1 + how.skipped - self.start
             total = torch.zeros(len(rows), dtype=torch.float64, device=x.device)
             for i, token in enumerate(tokens):
                 logits, _ = trace.unembed(self.model.weights, x[rows, starts + i][:, None], folded=False)
