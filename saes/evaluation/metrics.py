@@ -86,6 +86,6 @@ def coherence(found: Geometry, seed: int) -> tuple[Score, ...]:
         "lower",
         f"mean over latents of |cos| with the nearest other; {chance}",
     )
-    return mean, Score(
-        "decoder coherence, largest", "geometry", float(cosine.max()), None, None, "cosine", on, "lower", chance
-    )
+    largest = float(cosine.max())
+    note = "|cos| of the two latents most alike"
+    return mean, Score("decoder coherence, largest", "geometry", largest, None, None, "cosine", on, "lower", note)

@@ -101,7 +101,7 @@ def _origin(about: dict[str, Any], evaluation: Evaluation | None) -> str:
         return text
     origin = evaluation.provenance
     versions = ", ".join(f"{name} {version}" for name, version in origin.versions.items())
-    return f"{text}\nJudged with seed {origin.seed} on {origin.host} ({versions}).\n"
+    return f"{text}\nJudged by `{origin.command}` with seed {origin.seed} on {origin.host} ({versions}).\n"
 
 
 def _number(value: float | None) -> str:

@@ -120,6 +120,24 @@ def test_a_crosscoder_comes_back(tmp_path):
     assert torch.equal(again(x), ours(x))
 
 
+@pytest.mark.parametrize("architecture", planted.ARCHITECTURES)
+def test_what_we_train_means_the_same_there(lens, tmp_path, architecture):
+    """Trained on scaled activations with an offset: what training did with both is in the weights."""
+    config = saes.Config(architecture=architecture, width=WIDTH, k=K, steps=30, batch_size=64, lr=1e-2, seed=3)
+    x = planted.inputs(512) * 7 + 3
+    ours = saes.train(config, x, metadata={"model_name": "smollm2", "hook_name": "blocks.2.hook_mlp_out"})
+    folder = ours.save(tmp_path)
+    theirs, again = lens.SAE.load_from_disk(folder), saes.load(folder)
+    assert (ours.encode(x) != 0).any()
+    torch.testing.assert_close(theirs.encode(x), ours.encode(x), rtol=1e-5, atol=1e-4)  # values of size 10 to 100
+    torch.testing.assert_close(theirs(x), ours(x), rtol=1e-5, atol=1e-4)
+    assert torch.equal(again(x), ours(x))
+    assert again.metadata == ours.metadata
+    assert again.history.keys() == ours.history.keys() != set()
+    assert theirs.cfg.metadata.hook_name == "blocks.2.hook_mlp_out"
+    assert theirs.cfg.metadata.training["lr"] == 1e-2
+
+
 # SAELens's own folders
 
 
@@ -206,6 +224,30 @@ CHECKPOINTS = [
     *((name, {}) for name in planted.ARCHITECTURES),
     *((name, {"rescale_acts_by_decoder_norm": False}) for name in ("topk", "batchtopk")),
 ]
+
+
+@pytest.mark.parametrize("architecture", ["topk", "batchtopk", "jumprelu"])
+def test_what_they_train_means_the_same_here(lens, tmp_path, architecture):
+    """Their own trainer with their own scaling, from the first step to the folder they call final."""
+    from sae_lens.config import SAETrainerConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    there = trainer(lens, architecture)
+    there.cfg.normalize_activations = "expected_average_only_in"
+    x = planted.inputs(640) * 7
+    config = SAETrainerConfig(640 * 4, 64, lr=1e-3, lr_end=1e-4, n_batches_for_norm_estimate=5)
+    batches = (batch for _ in range(100) for batch in x.split(64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        there = SAETrainer(config, there, batches).fit()
+    assert there.cfg.normalize_activations == "none"
+    there.save_inference_model(tmp_path)
+    end, here = lens.SAE.load_from_disk(tmp_path), saes.load(tmp_path)
+    assert 0 < (end.encode(x) != 0).float().mean() < 1
+    torch.testing.assert_close(here.encode(x), end.encode(x), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(here(x), end(x), rtol=1e-5, atol=1e-4)
+    assert here.metadata == end.cfg.metadata.to_dict()
+    assert here.metadata["training_architecture"] == architecture
 
 
 @pytest.mark.parametrize("scale", [None, 0.37])
