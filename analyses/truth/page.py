@@ -1,4 +1,4 @@
-"""The page of a truth study: the number with its controls, where it comes from, what it carries over to, its mistakes."""
+"""The page of a truth study: the number with its controls, its layers, its mistakes and what it carries over to."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
 CARRIED = 160_000
 """Bytes of result files that the page carries to be downloaded."""
 LIMITATIONS = (
-    "A probe shows that something can be read from the activations. It does not show that the model uses it: that takes "
+    "A probe shows that something can be read from the activations. It does not show that the model uses it: that "
+    "takes "
     "an intervention.",
     "What is read may be any property that goes with truth in these statements: how likely they are, how familiar. "
     "Negations, other topics and the baselines narrow this down; they do not settle it.",
     "Intervals are over the entities of these sets and hold for entities drawn as these were, in these wordings.",
-    "The layer was chosen on the train side, but every layer's test curve was looked at when it was drawn. A layer picked "
+    "The layer was chosen on the train side, but every layer's test curve was looked at when it was drawn. A layer "
+    "picked "
     "from that curve would look better than it is.",
     "Results are of one split by entity. Another seed gives another split.",
 )
@@ -98,35 +100,62 @@ def _sections(result: TruthStudy) -> tuple[Section | None, ...]:
 
 
 def _headline(result: TruthStudy) -> Section:
-    columns = ("set", "layer", "accuracy", "low", "high", "AUC", "AUC low", "AUC high", "test rows", "test groups")
-    columns += ("chance", "words", "log-prob", "embedding", "selectivity", "null AUC, 97.5 %", "p", "best layer's")
-    rows = tuple(_headline_row(sweep) for sweep in result.sweeps)
+    columns = tuple(_headline_column(sweep) for sweep in result.sweeps)
+    rows = tuple((name, *(column[name] for column in columns)) for name in columns[0])
     caption = (
-        "Accuracy (fraction) and AUC at the layer and position that the train side chose, with 95 % intervals over test "
-        "groups. Chance, words (TF-IDF), log-prob and embedding (layer 0) are accuracies on the same test rows. Best "
-        "layer's: the highest test accuracy of any layer, which no honest procedure could have picked."
+        "Fractions, with 95 % intervals over test groups in brackets; the null's bracket is the middle 95 % of its "
+        "draws. "
+        "Layer and position are the train side's choice; the best layer on test is one no honest procedure could pick."
     )
-    formats = dict.fromkeys((*columns[2:8], *columns[10:14], *columns[15:]), ".3f") | {"selectivity": "+.3f"}
-    table = Table(columns, rows, caption, formats)
+    table = Table(("", *(sweep.name for sweep in result.sweeps)), rows, caption)
     how = How(
-        "Entities are split by a hash of their name, the same side in every set; layer, position and strength are chosen "
-        "by 4-fold cross-validation over entities of the train side; intervals resample test entities 1,000 times.",
-        "test if sha256(salt|entity) / 2^256 ≥ 0.65;  selectivity = accuracy(truth) − accuracy(random label per entity)",
+        "Entities are split by a hash of their name, the same side in every set; layer, position and strength are "
+        "chosen "
+        "by 4-fold cross-validation over entities of the train side; intervals resample test entities 1,000 times. In "
+        "the control task every entity gets a random label, is learnt from one row and read on its others.",
+        "test if sha256(salt|entity) / 2^256 ≥ 0.65;  selectivity = accuracy(truth) − accuracy(random label per "
+        "entity)",
         "Hewitt and Liang 2019, arXiv 1909.03368; Marks and Tegmark 2023, arXiv 2310.06824",
     )
     claims = "; ".join(f"{s.name} {_interval(s.best.accuracy)} at layer {s.best.layer}" for s in result.sweeps)
     return Section("headline", "The number and what it is held against", f"Accuracy: {claims}.", (table,), how)
 
 
-def _headline_row(sweep: Sweep) -> tuple[Cell, ...]:
+def _headline_column(sweep: Sweep) -> dict[str, Cell]:
+    """What the headline says of one set, by row."""
     best, held = sweep.best, sweep.controls
-    start = (sweep.name, best.layer, *best.accuracy, *best.auc, sweep.n_test, sweep.groups_test)
+    said: dict[str, Cell] = {
+        "layer, position": f"{best.layer}, {best.position}",
+        "accuracy": _bracketed(best.accuracy),
+        "AUC": _bracketed(best.auc),
+        "test statements (groups)": f"{sweep.n_test} ({sweep.groups_test})",
+    }
     if held is None:
-        return (*start, *[None] * 7, sweep.oracle.accuracy[0])
-    base = [_cell(b.accuracy[0]) for b in held.baselines]
-    embedding = held.embedding_accuracy[0] if held.embedding_accuracy else None
-    null = (_cell(held.selectivity.value), held.null.interval[2], held.null.p)
-    return (*start, *base, embedding, *null, sweep.oracle.accuracy[0])
+        return said | {"controls": "turned off"} | _further(sweep)
+    some = held.selectivity
+    said["selectivity"] = f"{some.value:+.3f}" if np.isfinite(some.value) else some.note
+    for baseline in held.baselines:
+        said[f"{baseline.name}, accuracy"] = _bracketed(baseline.accuracy)
+    said["embedding layer, accuracy"] = _bracketed(held.embedding_accuracy) if held.embedding_accuracy else None
+    said["truth / control labels, one row a group learnt"] = (
+        f"{some.truth:.3f} / {some.control.mean():.3f}" if len(some.control) else None
+    )
+    said["null AUC (p)"] = f"{_bracketed(held.null.interval)}, p = {held.null.p:.3f}"
+    return said | _further(sweep)
+
+
+def _further(sweep: Sweep) -> dict[str, Cell]:
+    best = sweep.best
+    return {
+        "balanced accuracy": f"{best.balanced_accuracy:.3f}",
+        "recall at 1 % false positives": f"{best.recall:.3f}",
+        "calibration error, own / rescaled": f"{best.ece:.3f} / {best.ece_rescaled:.3f}",
+        "best layer on test, accuracy": f"{sweep.oracle.accuracy[0]:.3f} (layer {sweep.oracle.layer})",
+    }
+
+
+def _bracketed(values: tuple[float, ...]) -> str | None:
+    return f"{values[0]:.3f} [{values[1]:.3f}, {values[2]:.3f}]" if np.isfinite(values[0]) else None
 
 
 def _shows(result: TruthStudy) -> Section:
@@ -155,7 +184,8 @@ def _transfer(found: Transfer) -> Section:
     )
     notes = tuple(Note(v.text, "warning" if v.warning else "info") for v in found.verdicts if v.kind == "shared")
     how = How(
-        "One layer for all: the best mean cross-validated accuracy over the train sides. A low accuracy with a high AUC "
+        "One layer for all: the best mean cross-validated accuracy over the train sides. A low accuracy with a high "
+        "AUC "
         "means the direction carries over and its threshold does not; an AUC below 0.5 that the direction is reversed. "
         "No sign is ever turned on test rows.",
         "AUC = P(score of a true statement > score of a false one)",
@@ -210,9 +240,7 @@ def _intervention(result: TruthStudy) -> Section | None:
 
 def _data(result: TruthStudy) -> Section:
     columns = ("set", "statements", "true", "entities", "entities found by", "polarity by", "sha256")
-    rows = tuple(
-        (s.name, s.n, s.n_true, s.entities, s.grouped_by, s.polarity_by, s.sha256[:12]) for s in result.sets
-    )
+    rows = tuple((s.name, s.n, s.n_true, s.entities, s.grouped_by, s.polarity_by, s.sha256[:12]) for s in result.sets)
     notes = tuple(Note(f"{s.name}: {problem}.", "warning") for s in result.sets for problem in s.problems)
     odd = sum(len(s.problems) for s in result.sets)
     claim = f"{sum(s.n for s in result.sets)} statements in {len(result.sets)} sets; {odd} oddities found."
@@ -226,7 +254,3 @@ def _named(sweep: Sweep) -> str:
 
 def _interval(values: tuple[float, ...]) -> str:
     return f"{values[0]:.2f} (95 % {values[1]:.2f} to {values[2]:.2f})"
-
-
-def _cell(value: float) -> float | None:
-    return value if np.isfinite(value) else None

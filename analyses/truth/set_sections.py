@@ -34,7 +34,8 @@ def _layers(sweep: Sweep, several: bool) -> Section:
     curves = tuple(layer_curve(sweep, position) for position in sweep.positions)
     controls = (sweep.controls.table(),) if sweep.controls else (Note("Controls were turned off.", "warning"),)
     how = How(
-        "Each layer's probe is fitted on the train side with a strength chosen there. Layer 0 is the embedding, layer l "
+        "Each layer's probe is fitted on the train side with a strength chosen there. Layer 0 is the embedding, layer "
+        "l "
         "the residual stream after block l, before any final norm.",
     )
     title = f"Layers of {sweep.name}" if several else "Layers"
@@ -55,7 +56,8 @@ def _answers(sweep: Sweep, plane: Plane | None, n_sets: int) -> Section:
         blocks.append(_mistakes(sweep, wrong))
     how = How(
         "Expected calibration error: over tenths of the probability, the distance between the fraction of true "
-        "statements and the mean probability. It is above 0 by chance alone. Rescaling fits one slope and one offset to "
+        "statements and the mean probability. It is above 0 by chance alone. Rescaling fits one slope and one offset "
+        "to "
         "scores of held-out train entities.",
         "p = 1 / (1 + exp(−(a · score + b)))",
         "Platt scaling; Guo et al. 2017, arXiv 1706.04599",
@@ -74,7 +76,8 @@ def _calibration(sweep: Sweep) -> Figure:
         centres,
         {"the probe's own": own, "rescaled on the train side": rescaled, "perfect": centres},
         caption=f"{sweep.name}, layer {sweep.best.layer}: of the test statements in each tenth of probability, the "
-        f"fraction that is true; n = {len(said.labels)}, between {counts.min()} and {counts.max()} a tenth, no error bars. "
+        f"fraction that is true; n = {len(said.labels)}, between {counts.min()} and {counts.max()} a tenth, no error "
+        "bars. "
         "Above the diagonal the probe is too doubtful of truth, below it too sure.",
         alt="Fraction true against probability, beside the diagonal.",
         axes=("probability of true", "fraction true"),
@@ -83,7 +86,7 @@ def _calibration(sweep: Sweep) -> Figure:
 
 def _scatter(sweep: Sweep, plane: Plane, most: int) -> Figure:
     said, n = sweep.predictions, len(plane.x)
-    drawn = np.arange(n)[:: -(-n // most)]
+    drawn = _spread(said.labels, most)
     left_out = f" Drawn: {len(drawn)}, evenly spaced in their order." if len(drawn) < n else ""
     along, across = plane.shares
     return scatter(
@@ -91,13 +94,24 @@ def _scatter(sweep: Sweep, plane: Plane, most: int) -> Figure:
         plane.x[drawn],
         plane.y[drawn],
         caption=f"Test statements of {sweep.name} (n = {n}) at layer {sweep.best.layer}: across, the distance "
-        f"from the probe's threshold along its direction (right: read as true; {along:.1%} of the train side's variance); "
+        f"from the probe's threshold along its direction (right: read as true; {along:.1%} of the train side's "
+        "variance); "
         f"up, the first principal component of what is left ({across:.1%}). Units of the residual stream.{left_out}",
         alt=f"{(said.labels == 1).sum()} true and {(said.labels == 0).sum()} false statements in a plane.",
         axes=("along the probe direction", "first component orthogonal to it"),
         groups=["true" if said.labels[i] else "false" for i in drawn],
         labels=[said.statements[i] for i in drawn],
     )
+
+
+def _spread(labels: np.ndarray, most: int) -> np.ndarray:
+    """Row numbers, evenly spaced within each label, `most` of them or all."""
+    share = min(1.0, most / len(labels))
+    chosen = []
+    for label in (0, 1):
+        rows = np.flatnonzero(labels == label)
+        chosen.append(rows[np.linspace(0, len(rows) - 1, max(1, int(share * len(rows)))).astype(int)])
+    return np.sort(np.concatenate(chosen))
 
 
 def _mistakes(sweep: Sweep, wrong: np.ndarray) -> Table:

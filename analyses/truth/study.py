@@ -19,6 +19,7 @@ from interp.provenance import Stopwatch
 from probes import Activations, LeftOut, Statements, Sweep, Transfer
 from probes.erasure import ErasureReport
 from probes.intervening.results import Intervention
+from probes.protocol.leaving import By
 
 Progress = Callable[[int, int, str], None]
 PROBES = {
@@ -37,7 +38,7 @@ ONE_SIDE = 0.2
 """A set of both polarities, each at least this fraction, is also tested from one polarity to the other."""
 
 
-def run(  # noqa: PLR0913 (all but the first two are keyword-only)
+def run(
     model: Model,
     config: Config | None = None,
     *,
@@ -75,7 +76,7 @@ def run(  # noqa: PLR0913 (all but the first two are keyword-only)
         sweeps.append(probes.sweep(acts[-1], probe=probe, controls=config.controls, seed=seed, log_probs=likely))
     _tell(progress, total - 2, total, "what carries over")
     skipped: list[str] = []
-    transfer, left_out = _across(acts, probe, sweeps, seed, skipped)
+    transfer, left_out = _across(acts, probe, seed, skipped)
     _tell(progress, total - 1, total, "planes, erasure, interventions")
     found = TruthStudy(
         config=config,
@@ -111,7 +112,7 @@ def probe_of(name: str) -> Any:
 
 
 def statements_of(name: str, group: str | None, seed: int) -> Statements:
-    """The statements of a file, or a generated set: "capitals", denied as "neg_capitals", in 3 wordings "capitals:3"."""
+    """The statements of a file, or of a generated set: "capitals", "neg_capitals" (denied), "capitals:3" (wordings)."""
     if Path(name).is_file() or name.startswith("hf:"):
         return probes.read_statements(name, group=group)
     base, _, wordings = name.removeprefix("neg_").partition(":")
@@ -124,15 +125,16 @@ def statements_of(name: str, group: str | None, seed: int) -> Statements:
 
 
 def _across(
-    acts: Sequence[Activations], probe: Any, sweeps: Sequence[Sweep], seed: int, skipped: list[str]
+    acts: Sequence[Activations], probe: Any, seed: int, skipped: list[str]
 ) -> tuple[Transfer | None, tuple[LeftOut, ...]]:
     """Transfer between sets, or between the polarities of one; and every kind of leaving out the statements allow."""
     parts = [part for one in acts for part in (_polarities(one) if len(acts) == 1 else [one])]
     transfer = None
     if len(parts) > 1:
         transfer = _or_skipped(lambda: probes.transfer(parts, probe=probe, seed=seed), "transfer", skipped)
-    kinds = [("set", acts)] if len(acts) > 2 else []
-    kinds += [(by, [one]) for one in acts for by in ("topic", "template") if _several(getattr(one.data, by))]
+    kinds: list[tuple[By, Sequence[Activations]]] = [("set", acts)] if len(acts) > 2 else []
+    kinds.extend(("topic", [one]) for one in acts if _several(one.data.topic))
+    kinds.extend(("template", [one]) for one in acts if _several(one.data.template))
     found = [
         _or_skipped(
             lambda by=by, some=some: probes.leave_one_out(some, probe=probe, by=by, seed=seed),

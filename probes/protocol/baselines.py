@@ -16,7 +16,7 @@ from probes.statements import Statements
 if TYPE_CHECKING:
     from interp.model import Model
 
-UNKNOWN = (float("nan"),) * 3
+UNKNOWN = (float("nan"), float("nan"), float("nan"))
 
 
 def baselines(

@@ -75,8 +75,8 @@ def candidates(probe: Any, strengths: Sequence[float] | None) -> tuple[float, ..
 
 def with_strength(probe: Any, strength: float) -> Any:
     """An unfitted copy of `probe` with this strength; NaN leaves it as it is."""
-    name = type(probe).__name__
-    return clone(probe) if np.isnan(strength) else clone(probe).set_params(**{STRENGTHS[name][0]: float(strength)})
+    copy: Any = clone(probe)
+    return copy if np.isnan(strength) else copy.set_params(**{STRENGTHS[type(probe).__name__][0]: float(strength)})
 
 
 def cross_validate(
@@ -112,7 +112,7 @@ def extras(data: Statements) -> dict[str, Any]:
     return {"pairs": pairs, "polarity": data.polarity, "topics": data.topic}
 
 
-def _fold_scores(  # noqa: PLR0913
+def _fold_scores(
     probe: Any,
     X: Float[Tensor, "layer n d"],
     data: Statements,
@@ -135,13 +135,15 @@ def _fold_scores(  # noqa: PLR0913
             found.append(_linear(rows, ridge.directions, ridge.biases))
         else:
             part = data.take(mask)
-            fitted = batched.fit_layers(clone(probe), X[:, kept], part.labels, **extras(part))
+            fitted: list[Any] = batched.fit_layers(clone(probe), X[:, kept], part.labels, **extras(part))
             found.append(np.stack([one.decision_function(x) for one, x in zip(fitted, rows, strict=True)])[:, None])
     return found
 
 
 def _linear(
-    X: Float[Tensor, "layer n d"], directions: Float[Tensor, "layer strength d"], biases: Float[Tensor, "layer strength"]
+    X: Float[Tensor, "layer n d"],
+    directions: Float[Tensor, "layer strength d"],
+    biases: Float[Tensor, "layer strength"],
 ) -> Float[np.ndarray, "layer strength n"]:
     return (directions @ X.double().transpose(1, 2) + biases[..., None]).cpu().numpy()
 

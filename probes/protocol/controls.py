@@ -1,4 +1,4 @@
-"""Controls of a probe at the layer that was chosen: does it remember entities, does it find truth in shuffled labels?"""
+"""Controls at the layer that was chosen: does the probe remember entities, does it find truth in shuffled labels?"""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def selectivity(probe: Any, X: Float[np.ndarray, "n d"], data: Statements, *, se
     return Selectivity(float(truth.mean()), control, len(several))
 
 
-def null(  # noqa: PLR0913
+def null(
     probe: Any,
     X: Float[np.ndarray, "n d"],
     data: Statements,

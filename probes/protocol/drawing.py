@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,10 +24,17 @@ def sweep_table(found: Sweep) -> Table:
     for p, position in enumerate(found.positions):
         for i, layer in enumerate(found.layers):
             strength = float(found.strengths[p, i])
-            chosen = "chosen" if (layer, position) == (found.best.layer, found.best.position) else ""
+            chosen = "chosen" if (layer, position) == (found.best.layer, found.best.position) else None
             numbers = (*map(float, found.accuracy[p, i]), *map(float, found.auc[p, i]))
             rows.append(
-                (layer, position, None if np.isnan(strength) else strength, float(found.cv_accuracy[p, i]), *numbers, chosen)
+                (
+                    layer,
+                    position,
+                    None if np.isnan(strength) else strength,
+                    float(found.cv_accuracy[p, i]),
+                    *numbers,
+                    chosen,
+                )
             )
     caption = (
         f"{found.probe} on {found.name}: test accuracy and AUC with 95 % intervals over {found.groups_test} test "
@@ -48,7 +56,8 @@ def layer_curve(found: Sweep, position: str | None = None) -> Figure:
         np.array(found.layers),
         series,
         caption=f"{found.name}, position {position}: accuracy (fraction) on {found.n_test} test statements of "
-        f"{found.groups_test} groups, layer by layer; band: 95 % over groups, of each layer by itself. The baselines see "
+        f"{found.groups_test} groups, layer by layer; band: 95 % over groups, of each layer by itself. The baselines "
+        "see "
         f"no layer. The train side chose layer {found.best.layer}, position {found.best.position}.",
         alt=f"Accuracy of {found.probe} over the layers, {found.accuracy[p, :, 0].min():.2f} to "
         f"{found.accuracy[p, :, 0].max():.2f}.",
@@ -61,22 +70,21 @@ def controls_table(found: Controls) -> Table:
     """One control a row."""
     some = found.selectivity
     rows: list[tuple[Cell, ...]] = [
-        ("truth, one row a group learnt", _cell(some.truth), None, None, some.note),
-        ("control labels, the same rows", _cell(float(some.control.mean())) if len(some.control) else None)
-        + (None, None, f"{len(some.control)} random labelings of {some.groups} groups"),
-        ("selectivity (truth less control)", _cell(some.value), None, None, some.note),
+        ("truth, one row a group learnt", _cell(some.truth), None, None, some.note or None),
+        ("control labels, the same rows", _mean(some.control), None, None, f"{len(some.control)} random labelings"),
+        ("selectivity (truth less control)", _cell(some.value), None, None, some.note or None),
     ]
     kind = "train labels shuffled within groups, refitted" if found.null.refitted else "test labels shuffled"
     mean, low, high = found.null.interval
     rows.append(("null AUC", mean, low, high, f"{kind}, {len(found.null.auc)} times; p = {found.null.p:.3g}"))
     for name, values in (("accuracy", found.embedding_accuracy), ("AUC", found.embedding_auc)):
         cells = (None, None, None) if values is None else values
-        rows.append((f"embedding layer, {name}", *cells, "" if values else "layer 0 was not collected"))
+        rows.append((f"embedding layer, {name}", *cells, None if values else "layer 0 was not collected"))
     for baseline in found.baselines:
-        rows.append((f"{baseline.name}, accuracy", *map(_cell, baseline.accuracy), baseline.note))
-        rows.append((f"{baseline.name}, AUC", *map(_cell, baseline.auc), baseline.note))
+        rows.append((f"{baseline.name}, accuracy", *map(_cell, baseline.accuracy), baseline.note or None))
+        rows.append((f"{baseline.name}, AUC", *map(_cell, baseline.auc), baseline.note or None))
     caption = "What the probe's number is held against; intervals are 95 %, of the null its middle 95 %."
-    formats = dict.fromkeys(("value", "low", "high"), ".3f")
+    formats = {"value": ".3f", "low": ".3f", "high": ".3f"}
     return Table(("control", "value", "low", "high", "note"), tuple(rows), caption, formats)
 
 
@@ -91,8 +99,10 @@ def transfer_table(found: Transfer) -> Table:
     for j, target in enumerate(found.names):
         rows.append(("all together", target, *map(float, (*found.joint_auc[j], *found.joint_accuracy[j])), None))
     caption = (
-        f"{found.probe} at layer {found.layer}, position {found.position}; test entities are the same side in every set. "
-        "Centred: each set less the mean of its own train side, which uses unlabelled rows of the target (transductive)."
+        f"{found.probe} at layer {found.layer}, position {found.position}; test entities are the same side in every "
+        "set. "
+        "Centred: each set less the mean of its own train side, which uses unlabelled rows of the target "
+        "(transductive)."
     )
     return Table(columns, tuple(rows), caption, dict.fromkeys(columns[2:], ".3f"))
 
@@ -101,21 +111,36 @@ def transfer_matrix(found: Transfer, what: str) -> Figure:
     """A matrix of train sets by test sets: `what` is "auc", "accuracy" or "accuracy_centred"."""
     words = {
         "auc": "AUC",
-        "accuracy": "accuracy with the threshold of the train set",
-        "accuracy_centred": "accuracy after centring each set on its own train side (transductive)",
+        "accuracy": "Accuracy with the threshold of the train set",
+        "accuracy_centred": "Accuracy after centring each set on its own train side (transductive)",
     }[what]
-    values = getattr(found, what) - 0.5
-    return heatmap(
+    values = getattr(found, what)
+    names = list(found.names)
+    drawn = heatmap(
         f"transfer-{what.replace('_', '-')}",
-        values,
-        caption=f"{words[0].upper()}{words[1:]}, less 0.5, at layer {found.layer} of {found.probe} trained on the set of "
-        "the row and tested on the set of the column. Blue: the probe carries over; white: chance; red: it is wrong more "
-        "often than right, that is inverted. Intervals are in the table of pairs.",
-        alt=f"From {values.min() + 0.5:.2f} to {values.max() + 0.5:.2f}.",
-        rows=list(found.names),
-        columns=list(found.names),
-        axes=("trained on", "tested on", "less 0.5"),
+        values - 0.5,
+        caption=f"{words} at layer {found.layer}, {found.probe} trained on the set of the row and tested on that of "
+        "the column. Blue: it carries over; the page's own ground, 0.5: chance; red: more often wrong than right. "
+        "Intervals are in the table of pairs.",
+        alt=f"From {values.min():.2f} to {values.max():.2f}.",
+        rows=names,
+        columns=names,
+        axes=("trained on", "tested on", words),
     )
+    ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
+    drawn.plotly.update_traces(
+        zmin=-0.5,
+        zmax=0.5,
+        text=[[f"{value:.2f}" for value in row] for row in values],
+        texttemplate="%{text}",
+        hovertemplate="trained on %{y}<br>tested on %{x}<br>%{text}<extra></extra>",
+        colorbar={"title": {"text": "AUC" if what == "auc" else "accuracy"}},
+        colorbar_tickvals=[tick - 0.5 for tick in ticks],
+        colorbar_ticktext=[f"{tick:g}" for tick in ticks],
+        selector={"type": "heatmap"},
+    )
+    rows = tuple((name, *map(float, row)) for name, row in zip(names, values, strict=True))
+    return replace(drawn, table=Table(("trained on", *names), rows, formats=dict.fromkeys(names, ".3f")))
 
 
 def left_out_table(found: LeftOut) -> Table:
@@ -135,10 +160,15 @@ def left_out_table(found: LeftOut) -> Table:
         for i, name in enumerate(found.names)
     )
     caption = (
-        f"{found.probe} trained on every other {found.by} and tested on new entities of the one left out; the layer was "
+        f"{found.probe} trained on every other {found.by} and tested on new entities of the one left out; the layer "
+        "was "
         f"chosen without it. Centred: each {found.by} less the mean of its own train side (transductive)."
     )
     return Table(columns, rows, caption, {**FORMATS, "centred accuracy": ".3f"})
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
 
 
 def _cell(value: float) -> float | None:

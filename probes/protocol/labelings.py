@@ -79,7 +79,8 @@ def scores_by_labels(
     from probes.protocol.choosing import extras
 
     stack = torch.from_numpy(np.ascontiguousarray(X))[None]
-    fitted = (batched.fit_layers(clone(probe), stack, row, **extras(data))[0] for row in labels)
+    fresh: Any = clone(probe)
+    fitted = (batched.fit_layers(fresh, stack, row, **extras(data))[0] for row in labels)
     return np.stack([one.decision_function(X_test) for one in fitted])
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from interp.errors import UsageError
 from probes.activations import Activations
 from probes.estimators.logistic import LogisticRegression
 from probes.protocol.choosing import candidates
-from probes.protocol.intervals import measured
+from probes.protocol.intervals import Measured, measured
 from probes.protocol.results import LeftOut
-from probes.protocol.splits import Split, split
+from probes.protocol.splits import Split, indexed, split
 from probes.protocol.sweeping import check, rows_of
 from probes.protocol.transferring import comparable, fit_chosen, layer_curve
 from probes.statements import Statements, join
@@ -33,9 +36,9 @@ def leave_one_out(
 ) -> LeftOut:
     """Train on the train sides of all topics (templates, sets) but one, test on the test side of that one.
 
-    What is tested is new in two ways: its topic and its entities. The layer is the one whose cross-validated accuracy on
-    the train side of the others is best on average. Accuracy is given raw and after centring each topic on its own train side, which uses unlabelled rows
-    of the one left out (transductive); the AUC is of the centred scores.
+    What is tested is new in two ways: its topic and its entities. The layer is the one whose cross-validated accuracy
+    on the train side of the others is best on average. Accuracy is given raw and after centring each topic on its own
+    train side, which uses unlabelled rows of the one left out (transductive); the AUC is of the centred scores.
 
     Args:
         acts: of one set, or several.
@@ -52,71 +55,70 @@ def leave_one_out(
     whole, kinds = _together(acts, probe, by)
     names = tuple(dict.fromkeys(kinds))
     if len(names) < 2:
-        raise UsageError(f"All statements have one {by} ({names[0]}): leaving it out leaves nothing to train on.")
+        raise UsageError(f"All statements have one {by} ({kinds[0]}): leaving it out leaves nothing to train on.")
     position = whole.positions[0] if position is None and len(whole.positions) == 1 else position
     side, kind = split(whole.data, seed), np.array(kinds)
     for name in names:
         _check_classes(whole.data, side, kind == name, name)
     curves = [layer_curve(whole, side.train & (kind == name), probe, position, seed) for name in names if layer is None]
-    at = [_best_of_others(whole, curves, i) if layer is None else layer for i in range(len(names))]
-    rows = [_one(whole, side, kind == name, kind, probe, at[i], position, seed) for i, name in enumerate(names)]
-    counts = [np.array([side.train[kind != name].sum() for name in names]), np.array([m for *_, m, _ in rows])]
+    layers = [_best_of_others(whole, curves, i) if layer is None else layer for i in range(len(names))]
+    found = [
+        _one(whole.data, whole.at(at, position), side, kind, name, probe, seed)
+        for at, name in zip(layers, names, strict=True)
+    ]
+    tested = [
+        [row for row, new in zip(whole.data.groups, side.test & (kind == name), strict=True) if new] for name in names
+    ]
     return LeftOut(
         by=by,
         names=names,
         probe=type(probe).__name__,
-        layers=np.array([row[0] for row in rows]),
+        layers=np.array(layers),
         position=str(position),
-        accuracy=np.stack([row[1] for row in rows]),
-        accuracy_centred=np.stack([row[2] for row in rows]),
-        auc=np.stack([row[3] for row in rows]),
-        n_train=counts[0],
-        n_test=counts[1],
-        groups_test=np.array([row[-1] for row in rows]),
+        accuracy=np.stack([raw.accuracy for raw, _ in found]),
+        accuracy_centred=np.stack([centred.accuracy for _, centred in found]),
+        auc=np.stack([centred.auc for _, centred in found]),
+        n_train=np.array([int(side.train[kind != name].sum()) for name in names]),
+        n_test=np.array([len(rows) for rows in tested]),
+        groups_test=np.array([len(indexed(rows)[0]) for rows in tested]),
         seed=seed,
     )
 
 
-def _one(  # noqa: PLR0913
-    acts: Activations,
+def _one(
+    data: Statements,
+    X: Float[Tensor, "n d"],
     side: Split,
-    out: np.ndarray,
     kind: np.ndarray,
+    name: str,
     probe: Any,
-    layer: int,
-    position: str | None,
     seed: int,
-) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, int, int]:
-    """(layer, accuracy, centred accuracy, AUC, test rows, test groups) with the rows of `out` left out."""
-    known, new = side.train & ~out, side.test & out
-    tried = candidates(probe, None)
-    train, test = acts.data.take(known), acts.data.take(new)
-    X = acts.at(layer, position)
+) -> tuple[Measured, Measured]:
+    """What is measured on `name` after training on the others: raw, and after centring each on its own train side."""
+    known, new = side.train & (kind != name), side.test & (kind == name)
+    train, test = data.take(known), data.take(new)
     apart = X.clone()
-    for name in dict.fromkeys(kind):
-        apart[rows_of(kind == name)] -= X[rows_of((kind == name) & side.train)].double().mean(0).to(X.dtype)
+    for one in dict.fromkeys(kind):
+        apart[rows_of(kind == one)] -= X[rows_of((kind == one) & side.train)].double().mean(0).to(X.dtype)
     raw, centred = (
-        measured(
-            fit_chosen(probe, rows[rows_of(known)], train, tried, seed).decision_function(rows[rows_of(new)]),
-            test.labels,
-            test.groups,
-            seed=seed,
+        fit_chosen(probe, rows[rows_of(known)], train, candidates(probe, None), seed).decision_function(
+            rows[rows_of(new)]
         )
         for rows in (X, apart)
     )
-    groups = len({entity for row in test.groups for entity in row})
-    return layer, raw.accuracy, centred.accuracy, centred.auc, len(test), groups
+    judge = partial(measured, labels=test.labels, groups=test.groups, seed=seed)
+    return judge(raw), judge(centred)
 
 
 def _together(acts: Activations | Sequence[Activations], probe: Any, by: By) -> tuple[Activations, tuple[str, ...]]:
     """All rows as one set of activations, and what each row is: its topic, template or set."""
     if by not in ("topic", "template", "set"):
         raise UsageError(f'by="{by}" is not "topic", "template" or "set".')
-    several = (acts,) if isinstance(acts, Activations) else tuple(acts)
-    if len(several) > 1 or by == "set":
-        several = comparable(several, probe)
-    check(several[0], probe)
-    first = several[0]
+    several = [acts] if isinstance(acts, Activations) else list(acts)
+    if len(several) != 1 or by == "set":
+        several = list(comparable(several, probe))
+    first, *_ = several
+    check(first, probe)
     whole = Activations(
         join([one.data for one in several]),
         first.layers,

@@ -49,7 +49,7 @@ class Selectivity(Result):
 
     @property
     def value(self) -> float:
-        """truth - mean(control): near 0 or below, the probe remembers entities as well as it reads truth."""
+        """Truth - mean(control): near 0 or below, the probe remembers entities as well as it reads truth."""
         return self.truth - float(self.control.mean()) if len(self.control) else float("nan")
 
 
@@ -70,7 +70,8 @@ class Null(Result):
     @property
     def interval(self) -> Interval:
         """Mean and the middle 95 % of the draws."""
-        return (float(self.auc.mean()), *(float(q) for q in np.quantile(self.auc, [0.025, 0.975])))
+        low, high = np.quantile(self.auc, [0.025, 0.975])
+        return float(self.auc.mean()), float(low), float(high)
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,7 +84,9 @@ def own_split(data: Statements, train: Bool[np.ndarray, " n"], test: Bool[np.nda
     """A split of one's own making, checked: `UsageError` if an entity, or a row, stands on both sides."""
     train, test = np.asarray(train, bool), np.asarray(test, bool)
     if train.shape != (len(data),) or test.shape != (len(data),):
-        raise UsageError(f"A split of {data.name} needs two masks of {len(data)} rows, not {train.shape}, {test.shape}.")
+        raise UsageError(
+            f"A split of {data.name} needs two masks of {len(data)} rows, not {train.shape}, {test.shape}."
+        )
     return _checked(data, train, test, "")
 
 
@@ -93,8 +95,8 @@ def _checked(data: Statements, train: np.ndarray, test: np.ndarray, salt: str) -
     if both := sorted(sides[0] & sides[1]):
         more = f" and {len(both) - 1} more" if len(both) > 1 else ""
         raise UsageError(
-            f'{data.name}: the group "{both[0]}"{more} has rows on both sides of the split, so the probe could remember '
-            "it; put all rows of a group on one side."
+            f'{data.name}: the group "{both[0]}"{more} has rows on both sides of the split, so the probe could '
+            "remember it; put all rows of a group on one side."
         )
     for name, mask in (("train", train), ("test", test)):
         if len(set(data.labels[mask].tolist())) < 2:
@@ -116,7 +118,7 @@ def folds(groups: Groups, n_fold: int, seed: int) -> tuple[Bool[np.ndarray, "fol
     """
     names = sorted({entity for row in groups for entity in row}, key=lambda e: (position_of(e, salt_of(seed)), e))
     if len(names) < n_fold:
-        raise UsageError(f"{len(names)} train groups cannot make {n_fold} folds: give more groups or choose the layer.")
+        raise UsageError(f"{len(names)} train groups cannot make {n_fold} folds: give statements about more entities.")
     fold_of = {entity: i % n_fold for i, entity in enumerate(names)}
     inside = np.array([[all(fold_of[e] == k for e in row) for row in groups] for k in range(n_fold)])
     touched = np.array([[any(fold_of[e] == k for e in row) for row in groups] for k in range(n_fold)])

@@ -46,10 +46,10 @@ def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
     log_probs: Float[np.ndarray, "n 2"] | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
-    """Fit on the train side, choose layer, position and strength there, measure on the test side, hold against controls.
+    """Fit and choose on the train side, measure on the test side, hold against controls.
 
-    Layer, position and strength maximise the balanced accuracy of a 4-fold cross-validation over train entities; the test side is
-    measured at every layer, and picks nothing. Intervals are 95 % cluster bootstraps over test entities.
+    Layer, position and strength maximise the balanced accuracy of a 4-fold cross-validation over train entities; the
+    test side is measured at every layer, and picks nothing. Intervals are 95 % cluster bootstraps over test entities.
 
     Args:
         acts: of one set of statements.
@@ -72,13 +72,13 @@ def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
     tried: list[_Tried] = []
     for i, position in enumerate(acts.positions):
         _tell(progress, i, len(acts.positions) + 1, f"{type(probe).__name__} on every layer")
-        tried.append(_try(probe, layers_of(acts, position), data, sides, candidates(probe, strengths), seed))
+        tried.append(_try(probe, acts, position, sides, candidates(probe, strengths), seed))
     cv = np.stack([one.choice.best_accuracy for one in tried])
     accuracies = np.stack([one.found.accuracy for one in tried])
     p, layer = _place(cv)
-    predictions = _predictions(tried[p], layer, acts.positions[p], acts, sides)
+    predictions = _predictions(tried[p], layer, acts, sides)
     _tell(progress, len(acts.positions), len(acts.positions) + 1, "controls")
-    held = _controls(probe, tried[p], layer, acts.positions[p], acts, sides, log_probs, seed) if controls else None
+    held = _controls(probe, tried[p], layer, acts, sides, log_probs, seed) if controls else None
     other, elsewhere = _place(accuracies[..., 0])
     return Sweep(
         name=data.name,
@@ -90,14 +90,8 @@ def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
         cv_accuracy=cv,
         accuracy=accuracies,
         auc=np.stack([one.found.auc for one in tried]),
-        best=_score(tried[p], layer, acts.positions[p], acts, predictions),
-        oracle=_score(
-            tried[other],
-            elsewhere,
-            acts.positions[other],
-            acts,
-            _predictions(tried[other], elsewhere, acts.positions[other], acts, sides),
-        ),
+        best=_score(tried[p], layer, acts, predictions),
+        oracle=_score(tried[other], elsewhere, acts, _predictions(tried[other], elsewhere, acts, sides)),
         predictions=predictions,
         direction=np.asarray(getattr(tried[p].fitted[layer], "direction_", np.zeros(0)), np.float64),
         controls=held,
@@ -121,7 +115,9 @@ def refit(found: Sweep, acts: Activations) -> Any:
     sides = split(acts.data, found.seed)
     probe = with_strength(getattr(probes, found.probe)(**found.settings), found.best.strength)
     rows = acts.at(found.best.layer, found.best.position)[rows_of(sides.train)]
-    return batched.fit_layers(probe, rows[None], acts.data.labels[sides.train], **extras(acts.data.take(sides.train)))[0]
+    return batched.fit_layers(probe, rows[None], acts.data.labels[sides.train], **extras(acts.data.take(sides.train)))[
+        0
+    ]
 
 
 def check(acts: Activations, probe: Any) -> None:
@@ -156,21 +152,20 @@ def polarity_of(data: Statements) -> int:
 class _Tried:
     """All layers at one position: what was chosen, the fitted probes, and what they say on the test side."""
 
+    position: str
     choice: Choice
     fitted: list[Any]
     scores: Float[np.ndarray, "layer m"]
     found: Measured
 
 
-def _try(  # noqa: PLR0913
-    probe: Any, X: Float[Tensor, "layer n d"], data: Statements, sides: Split, strengths: tuple[float, ...], seed: int
-) -> _Tried:
-    train, test = data.take(sides.train), data.take(sides.test)
+def _try(probe: Any, acts: Activations, position: str, sides: Split, strengths: tuple[float, ...], seed: int) -> _Tried:
+    train, test, X = acts.data.take(sides.train), acts.data.take(sides.test), layers_of(acts, position)
     known, new = X[:, rows_of(sides.train)], X[:, rows_of(sides.test)]
     choice = cross_validate(probe, known, train, strengths=strengths, seed=seed)
     fitted = fit_each_layer(probe, known, train, choice.chosen)
     scores = np.stack([one.decision_function(x) for one, x in zip(fitted, new, strict=True)])
-    return _Tried(choice, fitted, scores, measured(scores, test.labels, test.groups, seed=seed))
+    return _Tried(position, choice, fitted, scores, measured(scores, test.labels, test.groups, seed=seed))
 
 
 def _place(values: Float[np.ndarray, "position layer"]) -> tuple[int, int]:
@@ -179,9 +174,9 @@ def _place(values: Float[np.ndarray, "position layer"]) -> tuple[int, int]:
     return int(position), int(layer)
 
 
-def _predictions(tried: _Tried, layer: int, position: str, acts: Activations, sides: Split) -> Predictions:
+def _predictions(tried: _Tried, layer: int, acts: Activations, sides: Split) -> Predictions:
     rows = np.flatnonzero(sides.test)
-    activations = acts.at(acts.layers[layer], position)[rows_of(sides.test)]
+    activations = acts.at(acts.layers[layer], tried.position)[rows_of(sides.test)]
     held_out = tried.choice.scores[layer, int(tried.choice.best_strength[layer])]
     seen = np.isfinite(held_out)
     slope, offset = rescaling(held_out[seen], acts.data.labels[sides.train][seen])
@@ -195,10 +190,10 @@ def _predictions(tried: _Tried, layer: int, position: str, acts: Activations, si
     )
 
 
-def _score(tried: _Tried, layer: int, position: str, acts: Activations, said: Predictions) -> Score:
+def _score(tried: _Tried, layer: int, acts: Activations, said: Predictions) -> Score:
     return Score(
         layer=acts.layers[layer],
-        position=position,
+        position=tried.position,
         strength=float(tried.choice.chosen[layer]),
         cv_accuracy=float(tried.choice.best_accuracy[layer]),
         accuracy=interval(tried.found.accuracy[layer]),
@@ -210,18 +205,17 @@ def _score(tried: _Tried, layer: int, position: str, acts: Activations, said: Pr
     )
 
 
-def _controls(  # noqa: PLR0913
+def _controls(
     probe: Any,
     tried: _Tried,
     layer: int,
-    position: str,
     acts: Activations,
     sides: Split,
     log_probs: np.ndarray | None,
     seed: int,
 ) -> Controls:
     chosen = with_strength(probe, float(tried.choice.chosen[layer]))
-    X = acts.at(acts.layers[layer], position).cpu().numpy()
+    X = acts.at(acts.layers[layer], tried.position).cpu().numpy()
     first = acts.layers.index(0) if 0 in acts.layers else None
     return Controls(
         selectivity=control.selectivity(chosen, X, acts.data, seed=seed),

@@ -116,7 +116,9 @@ def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ..
         check(one, probe)
         acts[0].check_same_model(one)
         if (one.layers, one.positions) != (acts[0].layers, acts[0].positions):
-            raise UsageError(f"{one.data.name} has other layers or positions than {names[0]}: collect the same of both.")
+            raise UsageError(
+                f"{one.data.name} has other layers or positions than {names[0]}: collect the same of both."
+            )
     return acts
 
 
@@ -130,9 +132,7 @@ def layer_curve(
     return cross_validate(probe, X, acts.data.take(train), strengths=middle, seed=seed).best_accuracy
 
 
-def fit_chosen(
-    probe: Any, X: Float[Tensor, "n d"], train: Statements, strengths: tuple[float, ...], seed: int
-) -> Any:
+def fit_chosen(probe: Any, X: Float[Tensor, "n d"], train: Statements, strengths: tuple[float, ...], seed: int) -> Any:
     """The probe with the strength that cross-validation on these rows prefers, fitted on all of them."""
     strength = strengths[0]
     if len(strengths) > 1:

@@ -11,7 +11,17 @@ from probes.protocol.results import Controls, Interval, Sweep, Transfer
 from probes.protocol.splits import FEW_GROUPS
 
 Kind = Literal[
-    "reads", "nothing", "leak", "surface", "entities", "no-control", "null", "few-groups", "inverted", "oracle", "shared"
+    "reads",
+    "nothing",
+    "leak",
+    "surface",
+    "entities",
+    "no-control",
+    "null",
+    "few-groups",
+    "inverted",
+    "oracle",
+    "shared",
 ]
 LITTLE = 0.05
 """Selectivity below this is called near zero (fraction)."""
@@ -143,7 +153,8 @@ def _null(found: Sweep, held: Controls) -> Verdict | None:
     low, high = held.null.interval[1:]
     return Verdict(
         "null",
-        f"{found.name}: shuffled labels do as well in {held.null.p:.0%} of draws (middle 95 % of their AUC: {low:.2f} to "
+        f"{found.name}: shuffled labels do as well in {held.null.p:.0%} of draws (middle 95 % of their AUC: {low:.2f} "
+        "to "
         f"{high:.2f}): the result cannot be told from chance.",
     )
 
