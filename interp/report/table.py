@@ -15,9 +15,11 @@ Cell = str | int | float | bool | None
 CELLS_SHOWN = 2000
 """A page shows the first rows of a table up to about this many cells; the CSV has them all."""
 COLUMNS_SHOWN = 24
+ROWS_PRINTED = 60
+"""Rows of a table written as plain text; a longer one says how many follow."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """Rows under named columns.
 
@@ -67,6 +69,23 @@ class Table:
         caption = f"<caption>{caption}</caption>" if caption else ""
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
+    def to_text(self, rows: int = ROWS_PRINTED) -> str:
+        """The first rows in aligned columns, as a terminal shows them: `print(table)`."""
+        shown = [
+            [self._plain(cell, name) for cell, name in zip(row, self.columns, strict=True)] for row in self.rows[:rows]
+        ]
+        widths = [max(map(len, column)) for column in zip(self.columns, *shown, strict=True)]
+        right = [self._is_numeric(index) for index in range(len(widths))]
+        lines = [
+            "  ".join(cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(line, widths, right, strict=True))
+            for line in [list(self.columns), *shown]
+        ]
+        more = [f"... and {len(self.rows) - rows} more rows"] if len(self.rows) > rows else []
+        return "\n".join(line.rstrip() for line in [*([self.caption] if self.caption else []), *lines, *more])
+
+    def __repr__(self) -> str:
+        return self.to_text()
+
     def _repr_html_(self) -> str:
         return self.to_html()
 
@@ -77,12 +96,15 @@ class Table:
         return first + "".join(f"<td{_class(number)}>{cell}</td>" for cell, number in rest)
 
     def _text(self, cell: Cell, column: str) -> str:
+        """A cell in HTML."""
+        shown = escaped(self._plain(cell, column))
+        return f"<code>{shown}</code>" if isinstance(cell, str) and column in self.tokens else shown
+
+    def _plain(self, cell: Cell, column: str) -> str:
         if cell is None:
             return "—"
         if isinstance(cell, str):
-            if column in self.tokens:
-                return f"<code>{escaped(visible(cell))}</code>"
-            return escaped(cell) if cell.strip() else escaped(visible(cell))
+            return cell if cell.strip() and column not in self.tokens else visible(cell)
         if isinstance(cell, bool):
             return "yes" if cell else "no"
         if isinstance(cell, float) and not math.isfinite(cell):

@@ -76,3 +76,13 @@ def test_a_table_that_does_not_fit_is_refused(make, message):
     with pytest.raises(UsageError) as caught:
         make()
     assert str(caught.value) == message
+
+
+def test_a_printed_table_lines_up_and_says_what_it_leaves_out():
+    table = Table(
+        ("token", "value"), ((" a", 1.5), ("longer", -20.25), ("x", None)), "Three", {"value": "+.1f"}, ("token",)
+    )
+    assert str(table).splitlines() == ["Three", "token   value", "·a       +1.5", "longer  −20.2", "x           —"]
+    assert repr(table) == str(table)
+    assert table.to_text(2).splitlines()[-1] == "... and 1 more rows"
+    assert "more rows" not in table.to_text(3)
