@@ -42,7 +42,8 @@ class Config:
         bandwidth: jumprelu only: width of the window of the straight-through estimator, in normalised activations.
         pre_act: jumprelu only: weight of the pre-activation loss that revives dead latents.
         start_density: standard, gated and jumprelu: fraction of inputs that each latent fires on at the start (set by
-            its bias); sparse from the start is both quicker and closer to the end.
+            its bias or threshold); sparse from the start is quicker and closer to the end. None: 0.05, or that of 256
+            latents an input if less.
         auxiliary: weight of the loss by which dead latents reconstruct the residual (AuxK; topk, batchtopk,
             matryoshka). 0 turns it off.
         auxiliary_k: dead latents used per input in that loss. None: d_in / 2.
@@ -72,7 +73,7 @@ class Config:
     sparsity_warmup: float = 0.1
     bandwidth: float = 0.5
     pre_act: float = 3e-6
-    start_density: float = 0.02
+    start_density: float | None = None
     auxiliary: float = 1 / 32
     auxiliary_k: int | None = None
     dead_after: int = 200
@@ -99,6 +100,8 @@ class Config:
         object.__setattr__(self, "groups", self._nested())
         if self.sparsity is None:
             object.__setattr__(self, "sparsity", SPARSITY.get(self.architecture, 0.0))
+        if self.start_density is None:
+            object.__setattr__(self, "start_density", min(0.05, 256 / self.width))
 
     def _check_number(self, name: str, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float):

@@ -3,8 +3,8 @@
     z = relu of the k_aux largest pre-activations among dead latents,   loss: α |Σ_j z_j decoder_j − (y − x̂)|²
 
 It acts on dead latents only, so Adam, which divides by the gradient's own size, makes their step nearly independent
-of α and of the number of inputs it is measured on: every 16th input is enough, and the cost is that of
-n / 16 × dead products instead of n × width ones. The loss is multiplied by 16 in turn: its expectation is that of all.
+of α and of the number of inputs it is measured on: about 256 of them are enough, and the cost is that of 256 × dead
+products instead of n × width ones. The loss is multiplied by n / 256 in turn: its expectation is that of all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 
 from saes.architectures.base import Batch, Found
 
-EVERY = 16
+INPUTS = 256
+"""Inputs of a batch that the loss is measured on."""
 
 
 def revive(batch: Batch, found: Found) -> None:
@@ -21,7 +22,8 @@ def revive(batch: Batch, found: Found) -> None:
     if batch.dead is None or batch.config.auxiliary == 0:
         return
     weights, rows = batch.weights, batch.dead.nonzero().squeeze(1)
-    x, left = batch.x[::EVERY], -found.residual[::EVERY]
+    every = max(len(batch.x) // INPUTS, 1)
+    x, left = batch.x[::every], -found.residual[::every]
     encoder, decoder = weights["encoder"][rows], weights["decoder"][rows]
     z = torch.relu_(torch.addmm(weights["b_enc"][rows], x, encoder.T))
     k = batch.config.auxiliary_k or max(batch.y.shape[1] // 2, 1)

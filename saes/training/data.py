@@ -65,6 +65,8 @@ class Tensors:
             raise UsageError(f"{len(self.x)} inputs and {len(self.y)} outputs: a transcoder needs one for each.")
         if not len(self.x):
             raise UsageError("There are no activations to train on: the tensor is empty.")
+        check_finite(self.x, "inputs")
+        check_finite(self.y, "outputs")
         self.size = min(config.batch_size, len(self.x))
         self.seed = config.seed
         self.same = pair[0] is pair[1]
@@ -167,6 +169,8 @@ class Streamed:
             if not self._ahead:
                 raise UsageError("There are no activations to train on: the iterable is empty.")
             return list(self._ahead)
+        if self._position < step:  # a run that goes on behind its last step has read nothing yet
+            next(self.batches(step - 1))
         return list(self._kept)
 
     def _taken(self) -> Iterator[Pair]:
@@ -186,6 +190,17 @@ class Streamed:
         x, y = item if isinstance(item, tuple | list) else (item, item)
         self.layers = _layers(x)
         return _matrix(self.config, x), _matrix(self.config, y)
+
+
+def check_finite(part: Tensor, name: str) -> None:
+    """`UsageError` if a tensor holds NaN or infinite values; one pass over it, as its sum then is not finite."""
+    if not torch.isfinite(part.sum(dtype=torch.float32)):
+        bad = (~torch.isfinite(part)).any(1).nonzero().squeeze(1)
+        shown = ", ".join(map(str, bad[:3].tolist())) + (", ..." if len(bad) > 3 else "")
+        raise UsageError(
+            f"The {name} hold NaN or infinite values in {len(bad)} of {len(part)} rows (row {shown}): remove "
+            "these rows or harvest them again."
+        )
 
 
 def _layers(x: Tensor) -> int:

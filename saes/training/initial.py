@@ -13,7 +13,7 @@ from interp.errors import UsageError
 from saes.architectures import Architecture
 from saes.architectures.base import Weights
 from saes.config import Config
-from saes.training.data import Pair
+from saes.training.data import Pair, check_finite
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def measure(config: Config, sample: list[Pair], layers: int, device: torch.devic
     """
     x, y = (torch.cat([pair[i] for pair in sample]).to(device, torch.float32) for i in (0, 1))
     for name, part in (("inputs", x), ("outputs", y)):
-        check_finite(part, name, 0)
+        check_finite(part, f"{name} of the first batches")
         if not (part - part[0]).any():
             raise UsageError(f"All {name} are the same vector: there is nothing to learn from them.")
     scale_in, scale_out = (_scale(config, part, layers) for part in (x, y))
@@ -57,21 +57,11 @@ def measure(config: Config, sample: list[Pair], layers: int, device: torch.devic
     return Scaling(scale_in, scale_out, _middle(config.bias, x), variance), _middle(config.bias, y)
 
 
-def check_finite(part: Tensor, name: str, step: int) -> None:
-    """`UsageError` if a batch holds NaN or infinite values. One pass: a sum of finite float32 values is finite here."""
-    if not torch.isfinite(part.sum(dtype=torch.float32)):
-        bad = (~torch.isfinite(part)).any(1).nonzero().squeeze(1)
-        shown = ", ".join(map(str, bad[:3].tolist()))
-        raise UsageError(
-            f"The {name} of batch {step} hold NaN or infinite values in {len(bad)} of {len(part)} rows (row {shown}"
-            f"{', ...' if len(bad) > 3 else ''} of the batch): remove these rows or harvest them again."
-        )
-
-
 def first_weights(config: Config, rule: Architecture, scaling: Scaling, bias: Tensor, sample: list[Pair]) -> Weights:
     """Random unit decoder rows, the encoder equal to them, and the architecture's own parameters.
 
-    Drawn on the CPU from `config.seed`, the same on every device. A transcoder's encoder is drawn on its own.
+    Drawn on the CPU from `config.seed`, the same on every device. A transcoder's inputs and outputs are different
+    spaces: its encoder is drawn on its own, and a decoder row starts along the mean output where its latent fires.
     """
     generator = torch.Generator().manual_seed(config.seed)
     device, d_in, d_out = bias.device, len(scaling.scale_in), len(bias)
@@ -79,13 +69,26 @@ def first_weights(config: Config, rule: Architecture, scaling: Scaling, bias: Te
     encoder = (
         _unit_rows(config.width, d_in, generator).to(device) if config.variant == "transcoder" else decoder.clone()
     )
-    x = scaling.apply((sample[0][0].to(device), sample[0][1].to(device)))[0]
+    x, y = scaling.apply((sample[0][0].to(device), sample[0][1].to(device)))
+    assert config.start_density is not None
     rank = max(round(config.start_density * len(x)), 1)
     quantile = torch.cat([(part @ x.T).topk(rank, dim=1).values[:, -1] for part in encoder.split(1024)])
+    if config.variant == "transcoder":
+        decoder = _mean_outputs(x, y - bias, encoder, quantile, decoder)
     weights = {"encoder": encoder, "decoder": decoder, "b_dec": bias.clone(), **rule.start(quantile)}
     if config.skip:
         weights["W_skip"] = torch.zeros(d_out, d_in, device=device)
     return weights
+
+
+def _mean_outputs(
+    x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"], encoder: Tensor, quantile: Tensor, otherwise: Tensor
+) -> Float[Tensor, "width d_out"]:
+    """Unit rows along Σ_i relu(x_i·encoder − quantile) y_i; those of `otherwise` where that is zero."""
+    parts = zip(encoder.split(1024), quantile.split(1024), strict=True)
+    rows = torch.cat([torch.relu(part @ x.T - least[:, None]) @ y for part, least in parts])
+    length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return torch.where(length > 0, rows / length, otherwise)
 
 
 def _unit_rows(count: int, d: int, generator: torch.Generator) -> Float[Tensor, "count d"]:

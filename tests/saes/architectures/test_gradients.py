@@ -8,13 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from saes.architectures import architecture
+from saes.architectures import architecture, auxiliary
 from saes.architectures.base import Batch, Final, Memory
 from saes.config import ARCHITECTURES, Config
 from saes.kernels.encode import Scratch
 from tests.saes.architectures import plain
 
 N, D, WIDTH = 64, 12, 40
+
+
+@pytest.fixture(autouse=True)
+def auxiliary_on_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The auxiliary loss is measured on every second input, as `plain` does."""
+    monkeypatch.setattr(auxiliary, "INPUTS", N // 2)
+
+
 NEARLY = {"rtol": 1e-9, "atol": 1e-13}  # the same sums in float64, in another order; the loss is of order 1
 
 
