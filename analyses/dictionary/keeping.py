@@ -119,7 +119,8 @@ def uniform(latent: Int[Tensor, " e"], place: Int[Tensor, " e"], seed: int) -> F
 
     Keeping the largest of them is drawing without replacement, whatever the batches are (splitmix64).
     """
-    x = place * 1_000_003 + latent * 7_919 + (seed + 1) * -7_046_029_254_386_353_131
+    start = (seed + 1) * 0x9E37_79B9_7F4A_7C15 % 2**64
+    x = place * 1_000_003 + latent * 7_919 + (start - 2**64 if start >= 2**63 else start)
     for shift, factor in ((30, -4_658_895_280_553_007_687), (27, -7_723_592_293_110_705_685)):
         x = (x ^ _shifted(x, shift)) * factor
     return _shifted(x ^ _shifted(x, 31), 11).double() * 2.0**-53

@@ -79,7 +79,7 @@ class Features(Result):
         nearest_cosine: how similar.
         chance_cosine: the mean nearest cosine in a random dictionary of the same size.
         rivals: latents of most negative virtual weight onto this one.
-        rival_weight: that weight.
+        rival_weight: that weight, 0 where the directions are no more opposed than random ones.
         together: rows on which both fire.
         strangers: latents drawn at random, the control of the rivals.
         strangers_together: rows on which both fire.

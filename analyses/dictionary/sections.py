@@ -27,7 +27,7 @@ def quality(found: Evaluation) -> Section:
         blocks.append(
             bars(
                 "baselines",
-                [f"{b.name} ({b.atoms} directions)" for b in beside],
+                [b.name for b in beside],
                 left,
                 caption="Fraction of variance unexplained, smaller is better: the autoencoder and other ways to write "
                 "the same activations with about as many directions at a time. Error bars: 95 % intervals over "
@@ -38,8 +38,8 @@ def quality(found: Evaluation) -> Section:
             )
         )
     if found.baselines:
-        blocks.append(found.baseline_table())
-    blocks.append(found.table())
+        blocks.append(_baselines(found))
+    blocks.append(_scores(found))
     how = How(
         "FVU is the squared error of the reconstruction over the variance of the activations: 0 is perfect, 1 is no "
         "better than the mean. Loss recovered compares the model's loss when the activations are replaced by their "
@@ -51,6 +51,23 @@ def quality(found: Evaluation) -> Section:
     )
     claim = f"It leaves {words.number(fvu)} of the variance unexplained; {_verdict(found)}"
     return Section("quality", "How good it is", claim, tuple(blocks), how)
+
+
+def _scores(found: Evaluation) -> Table:
+    """Every measure; where there is no value the last column says why."""
+    columns = ("measure", "value", "low", "high", "unit", "better", "what must be known")
+    rows = tuple((s.name, s.value, s.low, s.high, s.unit, s.better or None, s.why or None) for s in found.scores)
+    caption = f"Judged on {found.rows:,} rows in {found.clusters:,} {found.cluster}. Low and high: 95 % interval."
+    return Table(columns, rows, caption, dict.fromkeys(("value", "low", "high"), ".4g"))
+
+
+def _baselines(found: Evaluation) -> Table:
+    columns = ("method", "directions", "rows", "L0", "FVU", "low", "high", "what must be known")
+    rows = tuple(
+        (b.name, b.atoms or None, b.rows or None, b.l0, b.fvu, b.low, b.high, b.note or None) for b in found.baselines
+    )
+    formats = dict.fromkeys(("FVU", "low", "high"), ".4f") | {"L0": ".1f"}
+    return Table(columns, rows, "Other ways to write the same activations. Low and high: 95 % interval.", formats)
 
 
 def _verdict(found: Evaluation) -> str:

@@ -88,11 +88,13 @@ def chance_cosine(sae: SAE, seed: int) -> float:
 def rivals(sae: SAE, count: int) -> Ranked:
     """For each latent j the latents i of most negative virtual weight dec_i · enc_j: firing, they push j down.
 
-    The value is the change of j's pre-activation for a unit of i, if i's decoder row is part of what is read.
+    The value is the change of j's pre-activation for a unit of i, as far as i's decoder row is part of what is read. It
+    is 0 where the two directions are no more opposed than random ones: cosine above −2 / √d.
     """
-    reads = sae.W_enc.detach().float().T
-    found = _largest(-reads, sae.W_dec.detach().float(), min(count, sae.width - 1))
-    return Ranked(found.index, -found.value)
+    reads, writes = sae.W_enc.detach().float().T, sae.W_dec.detach().float()
+    found = _largest(-reads, writes, min(count, sae.width - 1))
+    cosine = -found.value / (reads.norm(dim=1)[:, None] * writes.norm(dim=1)[found.index]).clamp_min(1e-30)
+    return Ranked(found.index, torch.where(cosine < -2 / sae.d_in**0.5, -found.value, 0.0))
 
 
 def nobody(sae: SAE) -> Ranked:

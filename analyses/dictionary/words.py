@@ -51,8 +51,14 @@ def finding(study: DictionaryStudy) -> str:
     if found is None:
         return _read_only(study)
     fvu, l0 = found.score("FVU"), found.score("L0")
-    head = f"The {kind(study.sae)} leaves {number(fvu)} of the variance of {place(study.sae)} unexplained"
-    return f"{head}, with {_plain(l0.value)} latents on at a time{_compared(found)}; {_lost(found)}."
+    if fvu.value is None or l0.value is None:
+        return f"The {kind(study.sae)} of {place(study.sae)} could not be judged: {fvu.why or l0.why}."
+    interval = "" if fvu.low is None or fvu.high is None else f" ({1 - fvu.high:.1%} to {1 - fvu.low:.1%})"
+    return (
+        f"With {l0.value:.3g} of {study.sae['width']:,} latents on at a time, the {architecture(study.sae)} "
+        f"{study.sae['variant']} rebuilds {1 - fvu.value:.1%}{interval} of the variance of {place(study.sae)}"
+        f"{_compared(found)}; {_lost(found)}."
+    )
 
 
 def _read_only(study: DictionaryStudy) -> str:
@@ -66,9 +72,9 @@ def _read_only(study: DictionaryStudy) -> str:
 
 
 def _compared(found: Evaluation) -> str:
-    """What baselines leave, in brackets."""
-    parts = [f"{_plain(b.fvu)} for {b.name}" for b in found.baselines[1:] if b.fvu is not None]
-    return f" ({', '.join(parts)})" if parts else ""
+    """What other methods rebuild."""
+    parts = [f"{1 - b.fvu:.0%} by {b.name}" for b in found.baselines[1:] if b.fvu is not None]
+    return f", against {', '.join(parts)}" if parts else ""
 
 
 def _lost(found: Evaluation) -> str:
@@ -77,7 +83,7 @@ def _lost(found: Evaluation) -> str:
     clean, spliced = found.score("loss, original").value, found.score("loss, reconstruction").value
     if clean is None or spliced is None:
         return fate
-    return f"run on what it rebuilds, the model loses {spliced - clean:+.3f} nats a token, and {fate}"
+    return f"run on that, the model's loss goes from {clean:.3f} to {spliced:.3f} nats a token, and {fate}"
 
 
 def judged(study: DictionaryStudy) -> tuple[str, ...]:
@@ -87,13 +93,12 @@ def judged(study: DictionaryStudy) -> tuple[str, ...]:
         return (
             tuple(card_lines(study.features, int(i), 2) for i in study.features.ranked()[:5]) if study.features else ()
         )
-    lines = [f"  {score.name:<24}{number(score)}" for name in TOLD for score in (found.score(name),)]
-    lines += [
-        f"  FVU of {b.name:<34}{_plain(b.fvu)} with L0 {_plain(b.l0)}" for b in found.baselines[1:] if b.fvu is not None
-    ]
+    lines = [f"  {score.name:<36} {number(score)}" for name in TOLD for score in (found.score(name),)]
+    beside = [(f"FVU, {b.name}", b) for b in found.baselines[1:] if b.fvu is not None]
+    lines += [f"  {name:<36} {_plain(b.fvu)} with L0 {_plain(b.l0)}" for name, b in beside]
     for other in study.others:
         fvu, l0 = other.evaluation.score("FVU"), other.evaluation.score("L0")
-        lines.append(f"  {other.name:<24}FVU {number(fvu)} with L0 {_plain(l0.value)}")
+        lines.append(f"  {other.name:<36} FVU {number(fvu)} with L0 {_plain(l0.value)}")
     lines += [f"  note: {sentence}" for sentence in study.source]
     return tuple(lines)
 

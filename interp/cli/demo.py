@@ -15,8 +15,21 @@ from interp.cli.main import execute
 HELP = "run every study on a small real model and write one folder of reports"
 EXAMPLE = "interp demo --out out"
 
-STEPS = (("explain", "The Eiffel Tower is located in the city of", "--target", " Paris", "--versus", " London"),)
-"""Each step is a command as a person would type it; it writes into the folder of its own name under --out."""
+STEPS = (
+    ("explain", ("explain", "The Eiffel Tower is located in the city of", "--target", " Paris", "--versus", " London")),
+    (
+        "sae",
+        tuple(
+            "sae train --resume --text python-docs --max-tokens 100000 --hook blocks.10.hook_resid_post "
+            "--width 2304 --k 32 --steps 600 --batch-size 1024 --lr 0.001".split()
+        ),
+    ),
+    ("dictionary", ("sae", "evaluate", "{out}/sae", "--tokens", "10000")),
+)
+"""Each step is a command as a person would type it, and the folder under --out it writes into; {out} is --out itself.
+
+Training resumes, so that a second demo does not train again what is there.
+"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Run the steps in order, then write the page that lists them."""
     with output_folder(args.out) as folder:
-        told = [_step(words, folder, args) for words in STEPS]
+        told = [_step(name, words, folder, args) for name, words in STEPS]
         from interp import report
 
         index = Path(report.write_index(folder))
@@ -38,9 +51,9 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _step(words: tuple[str, ...], folder: Path, args: Namespace) -> dict[str, object]:
+def _step(name: str, words: tuple[str, ...], folder: Path, args: Namespace) -> dict[str, object]:
     """Run one command; what it told as JSON is returned, its text goes to stdout unless only the index is wanted."""
-    line = [*words, "--out", str(folder / words[0])]
+    line = [*(word.replace("{out}", str(folder)) for word in words), "--out", str(folder / name)]
     if args.quiet:
         line.append("--quiet")
     if not (args.json or args.quiet):

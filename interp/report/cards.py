@@ -144,12 +144,13 @@ class Cards:
 
         Where there is `room` for less than all of it, the first cards are full, as many as fit, and the rest folded.
         """
-        whole = self._packed(min(len(self.cards), SAMPLED))
-        if self.room is None or (len(self.cards) <= SAMPLED and len(whole) <= self.room):
-            return whole if len(self.cards) <= SAMPLED else self._packed(len(self.cards))
+        total = len(self.cards)
+        if self.room is None:
+            return self._packed(total)
+        some = min(total, SAMPLED)
         bare = len(self._packed(0))
-        each = max(1.0, (len(whole) - bare) / min(len(self.cards), SAMPLED))
-        count = min(len(self.cards), max(0, int((self.room - bare) / each)))
+        each = max(1.0, (len(self._packed(some)) - bare) / some)
+        count = min(total, max(0, int(1.1 * (self.room - bare) / each)))
         while len(packed := self._packed(count)) > self.room and count:
             count = int(0.95 * count)
         return packed

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from interp import results
-from interp.cli import explain
+from interp.cli import demo, explain
 from interp.cli.main import main
 from tests.cli.fakes import Analysis
 
@@ -49,5 +49,6 @@ def analysis(monkeypatch: pytest.MonkeyPatch) -> Analysis:
     """What `interp explain` finds under the names of the model and the analysis."""
     fake = Analysis()
     monkeypatch.setattr(explain, "use", fake.use)
+    monkeypatch.setattr(demo, "STEPS", demo.STEPS[:1])
     monkeypatch.setattr(results, "PACKAGES", (*results.PACKAGES, "tests"))
     return fake
