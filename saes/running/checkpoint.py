@@ -52,11 +52,6 @@ def load(folder: Path) -> State | None:
     return tensors, json.loads(header["plain"])
 
 
-def stray(folder: Path) -> list[Path]:
-    """What a killed process left half written."""
-    return list(folder.glob(f".{NAME}.*"))
-
-
 def _digest(tensors: dict[str, Tensor], plain: str) -> str:
     digest = hashlib.sha256(plain.encode())
     for name in sorted(tensors):

@@ -8,6 +8,7 @@ part: a run that goes on from a checkpoint draws the same batches, and ends, on 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from saes.running.processes import Processes
 
 Progress = Callable[[dict[str, float]], None]
+HALF_WRITTEN = re.compile(r"\..+\.(toml|json|jsonl|safetensors)\.\w{8}")
 SPARE = 50_000_000
 """Bytes of disk left free beyond what the run takes."""
 
@@ -89,8 +91,7 @@ def train(
     log = Log(writable_folder(target), run.log_every, config.steps)
     if place.writes:
         _check_disk(trainer, target)
-        for file in checkpoint.stray(target):
-            file.unlink(missing_ok=True)
+        _clear(target)
         record.save(target)
         log.begin(trainer.history)
     if processes is not None:
@@ -117,6 +118,13 @@ def _begin(folder: Path, fresh: Record, *, resume: bool) -> Record:
         raise UsageError(f"{folder} holds {state} already: go on with it (--resume), or choose another folder.")
     found.check_same(fresh, folder)
     return found
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a killed process left half written: see `interp.results.write_all` for the names."""
+    for file in folder.glob(".*"):
+        if HALF_WRITTEN.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def _go_on(trainer: Trainer, folder: Path) -> None:

@@ -1,0 +1,174 @@
+"""`saes.train` with a folder: what is kept, what is refused, and that an interrupted run ends as one that was not."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+import saes
+from interp.errors import DamagedFileError, InterpError, UsageError
+from saes.running import checkpoint
+from saes.running.loop import Place, train
+from saes.running.settings import Run
+from saes.running.stopping import Stopped
+
+CONFIG = saes.Config(width=32, k=4, steps=20, batch_size=16, lr=3e-3, dead_after=5)
+OFTEN = Run(checkpoint_every=6, log_every=4)
+
+
+def rows(seed=0, n=300):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, 12, generator=generator) @ torch.randn(12, 12, generator=generator)
+
+
+def go(folder, resume=False, progress=None, config=CONFIG, activations=None):
+    data = rows() if activations is None else activations
+    return train(config, data, Place(folder, resume), run=OFTEN, progress=progress)
+
+
+def at(step, action):
+    def told(metrics):
+        if metrics["step"] == step:
+            action()
+
+    return told
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def log(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def test_the_folder_holds_the_sae_its_log_and_what_it_is(tmp_path):
+    told = []
+    sae = saes.train(CONFIG, rows(), folder=tmp_path / "run", progress=lambda metrics: told.append(metrics["step"]))
+    assert told == list(range(1, 21))
+    again = saes.load(tmp_path / "run")
+    assert torch.equal(again.W_enc, sae.W_enc) and torch.equal(again.encode(rows()), sae.encode(rows()))
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["finished"] and record["provenance"]["seed"] == 0 and record["sae"]["k"] == 4
+    assert [line["step"] for line in log(tmp_path / "run")] == [10, 20]
+
+
+def test_without_a_folder_the_result_is_the_same(tmp_path):
+    assert torch.equal(saes.train(CONFIG, rows()).W_enc, go(tmp_path).W_enc)
+    with pytest.raises(UsageError, match="resume=True needs the folder"):
+        saes.train(CONFIG, rows(), resume=True)
+
+
+@pytest.mark.parametrize("architecture", ["batchtopk", "gated", "jumprelu", "standard", "matryoshka"])
+def test_interrupted_and_resumed_it_ends_with_the_same_bytes(tmp_path, architecture):
+    config = saes.Config(architecture=architecture, width=32, k=4, steps=20, batch_size=16, lr=3e-3, average=0.9)
+    go(tmp_path / "whole", config=config)
+    with pytest.raises(Stopped, match="interrupted at step 9 of 20"):
+        go(tmp_path / "cut", progress=at(9, kill), config=config)
+    state = checkpoint.load(tmp_path / "cut")
+    assert state is not None and state[1]["step"] == 9
+    go(tmp_path / "cut", resume=True, config=config)
+    for name in ("sae_weights.safetensors",):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert log(tmp_path / "cut") == log(tmp_path / "whole")
+
+
+def test_a_stream_that_is_cut_short_before_its_last_save_is_resumed(tmp_path, monkeypatch):
+    """The last checkpoint is there but not the SAE: batchtopk's threshold is measured again on the last batches."""
+    config = saes.Config(architecture="batchtopk", width=32, k=4, steps=20, batch_size=16, lr=3e-3)
+    batches = lambda: iter(rows().split(16)[:-1])  # noqa: E731
+    whole = go(tmp_path / "whole", config=config, activations=batches)
+    with monkeypatch.context() as patched:
+        patched.setattr("saes.autoencoder.SAE.save", lambda *_: kill() or pytest.fail("must not be saved"))
+        with pytest.raises(KeyboardInterrupt):
+            go(tmp_path / "cut", config=config, activations=batches)
+    again = go(tmp_path / "cut", resume=True, config=config, activations=batches)
+    assert torch.equal(again.threshold, whole.threshold) and torch.equal(again.W_dec, whole.W_dec)
+
+
+def test_a_finished_run_is_loaded_and_another_is_refused(tmp_path):
+    first = go(tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert torch.equal(go(tmp_path, resume=True).W_enc, first.W_enc)
+    with pytest.raises(UsageError, match="holds a finished run already"):
+        go(tmp_path)
+    with pytest.raises(UsageError, match=r"begun with sae\.k = 4, but this one has 5"):
+        go(tmp_path, resume=True, config=saes.Config(**(vars(CONFIG) | {"k": 5})))
+    with pytest.raises(UsageError, match=r"begun with data\.sha256"):
+        go(tmp_path, resume=True, activations=rows(seed=1))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_nan_keeps_the_last_checkpoint_and_says_where(tmp_path):
+    data = rows(n=20 * 1024)  # more than what the scale is measured on, which is checked before the first step
+    data[18 * 1024 + 7, 3] = float("nan")
+    config = saes.Config(**(vars(CONFIG) | {"batch_size": 1024}))
+    with pytest.raises(UsageError) as raised:
+        go(tmp_path, config=config, activations=lambda: iter(data.split(1024)))
+    assert "batch 19 hold NaN or infinite values in 1 of 1024 rows (row 7" in str(raised.value)
+    assert "is whole: go on from it with --resume" in str(raised.value)
+    state = checkpoint.load(tmp_path)
+    assert state is not None and state[1]["step"] == 18
+    assert all(torch.isfinite(tensor).all() for tensor in state[0].values() if tensor.is_floating_point())
+
+
+def test_an_altered_or_truncated_checkpoint_is_refused(tmp_path):
+    with pytest.raises(Stopped):
+        go(tmp_path, progress=at(9, kill))
+    file = tmp_path / checkpoint.NAME
+    whole = file.read_bytes()
+    for damaged, told in ((whole[:-9], "damaged or truncated"), (whole[:-1] + bytes([whole[-1] ^ 1]), "was altered")):
+        file.write_bytes(damaged)
+        with pytest.raises(DamagedFileError, match=told):
+            go(tmp_path, resume=True)
+    file.write_bytes(whole)
+    go(tmp_path, resume=True)
+
+
+def test_a_disk_that_fills_up_costs_no_more_than_since_the_last_checkpoint(tmp_path, monkeypatch):
+    """Simulated: from step 15 on, fsync reports that no space is left."""
+    fsync = os.fsync
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(UsageError, match="No space left on device") as raised:
+        go(tmp_path / "cut", progress=at(15, lambda: monkeypatch.setattr(os, "fsync", full)))
+    assert "is whole: go on from it with --resume" in str(raised.value)
+    monkeypatch.setattr(os, "fsync", fsync)
+    state = checkpoint.load(tmp_path / "cut")
+    assert state is not None and state[1]["step"] == 12
+    assert not list((tmp_path / "cut").glob(".*"))
+    go(tmp_path / "cut", resume=True)
+    go(tmp_path / "whole")
+    name = "sae_weights.safetensors"
+    assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_too_little_disk_is_said_before_anything_is_computed(tmp_path, monkeypatch):
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr("saes.running.loop.shutil.disk_usage", lambda _: usage(1000))
+    with pytest.raises(UsageError, match=r"needs 0\.05 GB for its checkpoints"):
+        go(tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+    def twice():
+        kill()
+        kill()
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        go(tmp_path, progress=at(8, twice))
+    assert not isinstance(raised.value, Stopped)
+    assert issubclass(Stopped, KeyboardInterrupt) and not issubclass(Stopped, InterpError)
+    state = checkpoint.load(tmp_path)
+    assert state is not None and state[1]["step"] == 6
