@@ -49,7 +49,12 @@ def positive_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
 def solve_ridge(
     gram: Float[Tensor, "m m"], target: Float[Tensor, "m k"], alphas: Sequence[float]
 ) -> Float[Tensor, "alpha m k"]:
-    """(gram + λ)^-1 target for every λ, through one eigendecomposition."""
+    """(gram + λ)^-1 target for every λ: by Cholesky if it is one, else through one eigendecomposition."""
+    if len(alphas) == 1:
+        lifted = gram + alphas[0] * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        factor, failed = torch.linalg.cholesky_ex(lifted)
+        if int(failed) == 0:
+            return torch.cholesky_solve(target, factor)[None]
     spectrum, basis = torch.linalg.eigh(gram)
     coordinates = basis.T @ target
     # Eigenvalues of a Gram matrix are not negative; rounding makes them so, and λ may be small.

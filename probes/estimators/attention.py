@@ -38,7 +38,7 @@ class AttentionPooled(LinearProbe):
 
     query_: Float[np.ndarray, " d"]
 
-    def __init__(self, steps: int = 200, weight_decay: float = 1e-3):
+    def __init__(self, steps: int = 200, weight_decay: float = 1e-2):
         self.steps = steps
         self.weight_decay = weight_decay
 

@@ -12,8 +12,8 @@ from probes.estimators.base import Solution
 from probes.estimators.pairs import Labelled, Normaliser, PairProbe
 
 LEARNING_RATE = 0.01
-DEGENERATE_LOSS = 0.2
-"""p = 1/2 everywhere has loss 1/4; a fit that ends this near to it has found nothing."""
+DEGENERATE_LOSS = 0.19
+"""One answer for every row has a loss of 1/4 at p = 1/2 and 1/5 at best (p = 2/5): that near to it nothing is found."""
 DEGENERATE_SPREAD = 0.1
 """So has one whose pairs all get the same answer: the standard deviation of p(affirmed) - p(denied) below this."""
 
@@ -31,7 +31,7 @@ class CCS(PairProbe):
     Attributes, beside those of `LinearProbe` and `PairProbe`:
         losses_: (restart,) final loss of every beginning.
         accuracies_: (restart,) accuracy of each on the labelled training rows, its sign set by them (NaN without).
-        degenerate_: (restart,) whether it ended with one answer for all pairs, or at p = 1/2.
+        degenerate_: (restart,) whether it ended with one answer for all rows or all pairs.
         chosen_: which beginning was kept.
 
     Args:
@@ -61,9 +61,10 @@ class CCS(PairProbe):
         rows = normaliser.apply(affirmative, negated)
         weights, biases = self._descend(torch.from_numpy(rows).float())
         scores = rows @ weights + biases
+        losses = _loss(torch.from_numpy(scores)).numpy()  # of p as it was trained: min(p, p) is not that of 1 - p
+        degenerate = _degenerate(scores, losses)
         signs = sides.sign(scores)
         scores, weights, biases = scores * signs, weights * signs, biases * signs
-        losses = _loss(torch.from_numpy(scores)).numpy()
         chosen = int(losses.argmin())
         direction, above, below = normaliser.raw(weights[:, chosen], float(biases[chosen]))
         extra = {
@@ -71,7 +72,7 @@ class CCS(PairProbe):
             "sign_": sides.state,
             "losses_": losses,
             "accuracies_": sides.accuracy(scores),
-            "degenerate_": _degenerate(scores, losses),
+            "degenerate_": degenerate,
             "chosen_": chosen,
         }
         return Solution(torch.from_numpy(direction), (above + below) / 2, extra=extra)
