@@ -25,7 +25,7 @@ class Question:
             " FALSE" are several tokens for many tokenizers, and their last ones say nothing.
     """
 
-    prompt: str = "{statement} This statement is"
+    prompt: str = "{statement} True or false? The statement is"
     answers: tuple[str, str] = (" true", " false")
     shots: Statements | None = None
     read: str = "total"

@@ -152,7 +152,8 @@ class Intervention(Shown, Result):
                     )
                 )
         signed = dict.fromkeys(("PD", "effect", "random low", "random high", "NIE"), "+.3f")
-        return Table(columns, tuple(rows), self._caption(), signed | {"strength": "+g", "p": ".3f", "mass": ".2f"})
+        caption = f"{self._setting()} {self._legend()}"
+        return Table(columns, tuple(rows), caption, signed | {"strength": "g", "p": ".3f", "mass": ".2f"})
 
     def figure(self) -> Figure:
         """The effect on true and false statements against the strength, with the range of random directions."""
@@ -170,7 +171,8 @@ class Intervention(Shown, Result):
             "intervention",
             list(self.strengths),
             series,
-            caption=self._caption(),
+            caption=f"{self._setting()} Change of the mean answer to true and to false statements; bands: 95 % of "
+            f"{self.n_random} random directions of the same length.",
             alt="Change of the answer difference against strength; at the largest strength "
             + " and ".join(f"{value:+.3f} for {word}" for word, value in last.items())
             + ".",
@@ -182,15 +184,20 @@ class Intervention(Shown, Result):
     def _clean(self) -> int:
         return self.strengths.index(0.0)
 
-    def _caption(self) -> str:
-        layers = ", ".join(map(str, self.layers))
+    def _setting(self) -> str:
+        layers = f"layer{'s' * (len(self.layers) > 1)} {', '.join(map(str, self.layers))}"
         done = "added to" if self.mode == "add" else "removed from"
         return (
-            f"{self.direction} {done} the residual stream of {self.data} at layers {layers}, statement tokens "
-            f"{', '.join(self.positions)}. PD: mean of P({self.answers[0].strip()}) − P({self.answers[1].strip()}), "
+            f"{self.direction} {done} the residual stream of {self.data} at {layers}, statement tokens "
+            f"{', '.join(self.positions)}."
+        )
+
+    def _legend(self) -> str:
+        return (
+            f"PD: mean of P({self.answers[0].strip()}) − P({self.answers[1].strip()}), "
             f"{'whole answers' if self.read == 'total' else 'first differing token'}; effect: its change; random: 95 % "
-            f"of {self.n_random} directions of the same length; p: share of directions with an effect as large; NIE: "
-            "effect over PD₊ − PD₋, empty where that is within noise of 0."
+            f"of {self.n_random} directions of the same length; p: share of all directions with an effect at least as "
+            "large; NIE: effect over PD₊ − PD₋, empty where that is within noise of 0."
         )
 
     def _extremes(self) -> list[tuple[int, float]]:
