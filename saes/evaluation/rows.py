@@ -69,7 +69,8 @@ class Source:
         """
         size, first = max(64, min(4096, NUMBERS // self.sae.width)), 0
         for inputs, outputs in _resized(self._pairs(size), size):
-            x, y = inputs[: self.limit - first], outputs[: self.limit - first]
+            x = inputs[: self.limit - first].cpu()
+            y = outputs[: self.limit - first].cpu() if self.sae.variant == "transcoder" else x
             self._check(x, y, first)
             yield Rows(x, y, first, self._clusters(first, len(x)))
             first += len(x)
@@ -82,12 +83,9 @@ class Source:
         given, variant = self.activations, self.sae.variant
         if _is_store(given):
             yield from _from_store(self.sae, given, size)
-        elif isinstance(given, Tensor | np.ndarray) or (variant == "transcoder" and _is_pair(given)):
-            whole = given if _is_pair(given) else (given, given)
-            x, y = (torch.as_tensor(part) for part in whole)
-            yield from zip(x.split(size), y.split(size), strict=True)
         else:
-            for part in _iterated(given):
+            whole = isinstance(given, Tensor | np.ndarray) or (variant == "transcoder" and _is_pair(given))
+            for part in (given,) if whole else _iterated(given):
                 x, y = part if _is_pair(part) else (part, part)
                 yield torch.as_tensor(x), torch.as_tensor(y)
 

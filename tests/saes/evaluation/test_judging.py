@@ -333,6 +333,8 @@ def test_a_transcoder_is_judged_on_pairs():
     assert found.baselines[-1].note.startswith("a transcoder does not rebuild")
     skip = saes.build("standard", "transcoder", tensors | {"W_skip": torch.ones(5, D)}, {}, {})
     assert value(judged(skip, (X, y)), "FVU") > 1e-2  # the skip path is part of the reconstruction
+    with pytest.raises(UsageError, match="Inputs and outputs must have as many rows: these have 3000 and 10"):
+        judged(sae, (X, y[:10]))
     with pytest.raises(UsageError, match=r"output activations have shape .* takes \(n, 5\)"):
         judged(sae, X)
 
