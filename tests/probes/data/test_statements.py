@@ -229,3 +229,33 @@ def test_cities_deny_each_other_row_by_row(test_data):
     assert len(probes.paired(yes, no)) == 2992
     copies = probes.read_statements(test_data / "truth" / "neg_companies_true_false.csv")
     assert copies.problems[0].startswith("100 repeated statements")
+
+
+class TestHuggingFace:
+    """A data set by name, with the client replaced: no test asks the network."""
+
+    def test_rows_become_statements(self, monkeypatch):
+        import datasets
+
+        asked = []
+
+        def load_dataset(name, split):
+            asked.append((name, split))
+            return datasets.Dataset.from_list(
+                [{"claim": "A is b.", "truth": True}, {"claim": "A is c.", "truth": False}]
+            )
+
+        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        data = probes.read_statements("hf:someone/claims", statement="claim", label="truth", split="test")
+        assert asked == [("someone/claims", "test")]
+        assert data.name == "claims" and data.labels.tolist() == [1, 0]
+
+    def test_one_error_for_whatever_the_client_raises(self, monkeypatch):
+        import datasets
+
+        def load_dataset(name, split):
+            raise ConnectionError("offline\nand a long trace")
+
+        monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+        with pytest.raises(MissingInputError, match=r'No split "train" of the data set "x/y" could be had: offline$'):
+            probes.read_statements("hf:x/y")
