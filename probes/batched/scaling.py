@@ -18,10 +18,12 @@ def standardisation(
     share (the embedding of one closing token) are not blown up into noise.
     """
     total = weights.sum(1, keepdim=True)
-    shift = X.mean(0)  # massive activations: the squares are of what is left of the mean
+    seen = weights.amax(0)
+    shift = seen @ X / seen.sum()  # massive activations: the squares are of what is left of the mean
     rows = X - shift
     mean = weights @ rows / total
-    variance = (weights @ rows**2 / total - mean**2).clamp_min(0)
-    floor = len(X) * EPSILON * variance + (len(X) * (mean + shift) * EPSILON) ** 2
+    square = weights @ rows**2 / total
+    variance = (square - mean**2).clamp_min(0)
+    floor = len(X) * EPSILON * square + (len(X) * (mean + shift) * EPSILON) ** 2
     scale = torch.where(variance <= floor, 1.0, variance.sqrt())
     return mean + shift, scale

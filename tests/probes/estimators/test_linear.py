@@ -230,7 +230,7 @@ def test_what_cannot_be_fitted(probe: Any, X: np.ndarray, y: list[float], messag
 @names
 def test_wrong_width(probe: Any) -> None:
     X, y, _ = planted()
-    with pytest.raises(UsageError, match="X has 29 features, but .* is expecting 30 features"):
+    with pytest.raises(UsageError, match=r"X has 29 features, but .* is expecting 30 features"):
         clone(probe).fit(X, y).decision_function(X[:, 1:])
 
 
