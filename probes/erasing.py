@@ -25,10 +25,11 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from interp.results import Result
-from probes.batched.covariance import ledoit_wolf, solve_symmetric
+from probes.batched.covariance import ledoit_wolf, shrink, solve_symmetric
 from probes.estimators.base import as_array, as_tensor, read_labels
+from probes.streaming.statistics import Statistics
 
-SHRINKAGES = ("ledoit-wolf", None)
+SHRINKAGES = ("ledoit-wolf", "oas", None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,24 +78,44 @@ class Leace:
     """LEACE for two classes; see the module.
 
     Args:
-        shrinkage: "ledoit-wolf", or None for the plain covariance, which overfits when rows are few.
+        shrinkage: "ledoit-wolf"; "oas", which needs no rows and so serves streamed statistics (arXiv 0907.4698); or
+            None for the plain covariance, which overfits when rows are few.
     """
 
     shrinkage: str | None = "ledoit-wolf"
 
     def __post_init__(self) -> None:
         if self.shrinkage not in SHRINKAGES:
-            raise UsageError(f'shrinkage={self.shrinkage!r} is unknown: choose "ledoit-wolf" or None.')
+            raise UsageError(f'shrinkage={self.shrinkage!r} is unknown: choose "ledoit-wolf", "oas" or None.')
 
     def fit(self, X: Any, y: Any) -> Eraser:
         """The eraser of activations `X` (n, d) with labels `y`, float64.
 
         Raises `UsageError` for one class only, rows that are not finite, or classes with the same mean.
         """
-        rows, _, write = _means(X, y)
-        covariance = ledoit_wolf(rows) if self.shrinkage else torch.cov(rows.T, correction=0)
-        how = "LEACE, Ledoit-Wolf" if self.shrinkage else "LEACE, no shrinkage"
-        return eraser(rows.mean(0), write, covariance, rows, method=how)
+        rows, write = _means(X, y)
+        spread = torch.cov(rows.T, correction=0)
+        metric = ledoit_wolf(rows) if self.shrinkage == "ledoit-wolf" else self._shrunk(spread, len(rows))
+        return _eraser(rows.mean(0), write, spread, metric, len(rows), self._method())
+
+    def from_statistics(self, statistics: Statistics, label: int = 0) -> Eraser:
+        """The eraser of streamed `probes.Statistics`, equal to `fit` on their rows.
+
+        Raises `UsageError` for Ledoit and Wolf's shrinkage, which needs the rows, and as `fit` does.
+        """
+        if self.shrinkage == "ledoit-wolf":
+            raise UsageError('Ledoit and Wolf\'s shrinkage needs the rows themselves: use Leace(shrinkage="oas").')
+        false, true = statistics.class_means(label)
+        spread = statistics.covariance()
+        metric = self._shrunk(spread, statistics.n)
+        return _eraser(statistics.mean, true - false, spread, metric, statistics.n, self._method())
+
+    def _shrunk(self, spread: Float[Tensor, "d d"], n: int) -> Float[Tensor, "d d"]:
+        return spread if self.shrinkage is None else shrink(spread, n, "oas")
+
+    def _method(self) -> str:
+        names = {"ledoit-wolf": "Ledoit-Wolf", "oas": "oracle approximating shrinkage", None: "no shrinkage"}
+        return f"LEACE, {names[self.shrinkage]}"
 
 
 @dataclass(frozen=True)
@@ -103,30 +124,31 @@ class MeanProjection:
 
     def fit(self, X: Any, y: Any) -> Eraser:
         """The eraser of activations `X` (n, d) with labels `y`; raises `UsageError` as `Leace.fit` does."""
-        rows, _, write = _means(X, y)
-        return eraser(rows.mean(0), write, None, rows, method="projection along the mean difference")
+        rows, write = _means(X, y)
+        spread = torch.cov(rows.T, correction=0)
+        return _eraser(rows.mean(0), write, spread, None, len(rows), "projection along the mean difference")
 
 
-def eraser(
+def _eraser(
     mean: Float[Tensor, " d"],
-    difference: Float[Tensor, " d"],
-    covariance: Float[Tensor, "d d"] | None,
-    rows: Float[Tensor, "n d"],
-    *,
-    method: str = "LEACE",
+    write: Float[Tensor, " d"],
+    spread: Float[Tensor, "d d"],
+    metric: Float[Tensor, "d d"] | None,
+    n: int,
+    method: str,
 ) -> Eraser:
-    """The eraser of known statistics, such as streamed ones; None for Σ stands for the identity.
+    """The eraser for the metric Σ (None: the identity); `spread`, the plain covariance, gives the rows' change."""
+    if float(write.norm()) == 0:
+        raise UsageError("Both classes have the same mean: there is nothing for a linear probe to read, nor to erase.")
+    solved = write if metric is None else solve_symmetric(metric, write)
+    read = solved / (solved @ write)
+    change = (read @ spread @ read).clamp_min(0).sqrt() * write.norm() / spread.trace().sqrt()
+    arrays = (array.cpu().numpy().copy() for array in (mean, write, read))
+    return Eraser(*arrays, n=n, method=method, change=float(change))
 
-    `rows` are those whose change is measured.
-    """
-    solved = difference if covariance is None else solve_symmetric(covariance, difference)
-    read = solved / (solved @ difference)
-    mine = Eraser(mean.numpy(), difference.numpy(), read.numpy(), len(rows), method, 0.0)
-    return Eraser(mine.mean, mine.write, mine.read, mine.n, method, mine.changed(rows))
 
-
-def _means(X: Any, y: Any) -> tuple[Float[Tensor, "n d"], np.ndarray, Float[Tensor, " d"]]:
-    """(rows in float64, labels as 0 and 1, the mean of class 1 less that of class 0)."""
+def _means(X: Any, y: Any) -> tuple[Float[Tensor, "n d"], Float[Tensor, " d"]]:
+    """(rows in float64, the mean of class 1 less that of class 0)."""
     array = as_array(X)
     if array.ndim != 2:
         raise UsageError(f"Activations to erase are (n, d), not {array.shape}.")
@@ -137,10 +159,7 @@ def _means(X: Any, y: Any) -> tuple[Float[Tensor, "n d"], np.ndarray, Float[Tens
     if not torch.isfinite(rows).all():
         raise UsageError("The activations hold a NaN or an infinity.")
     true = torch.from_numpy(labels == 1)
-    write = rows[true].mean(0) - rows[~true].mean(0)
-    if float(write.norm()) == 0:
-        raise UsageError("Both classes have the same mean: there is nothing for a linear probe to read, nor to erase.")
-    return rows, labels, write
+    return rows, rows[true].mean(0) - rows[~true].mean(0)
 
 
 def _check_width(rows: Tensor | np.ndarray, mean: np.ndarray) -> None:

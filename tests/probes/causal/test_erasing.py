@@ -30,7 +30,7 @@ def gap(X: np.ndarray, y: np.ndarray) -> np.ndarray:
     return X[y == 1].mean(0) - X[y == 0].mean(0)
 
 
-ERASERS = (probes.Leace(), probes.Leace(shrinkage=None), MeanProjection())
+ERASERS = (probes.Leace(), probes.Leace(shrinkage="oas"), probes.Leace(shrinkage=None), MeanProjection())
 
 
 @pytest.mark.parametrize("method", ERASERS, ids=lambda m: f"{m}")
@@ -103,6 +103,21 @@ def test_without_shrinkage_new_rows_are_thrown_off():
     assert plain.change < shrunk.change
     assert shrunk.changed(X_new) < 1.5 * shrunk.change
     assert plain.changed(X_new) > 2 * plain.change and plain.changed(X_new) > 1.5 * shrunk.changed(X_new)
+
+
+@pytest.mark.parametrize("shrinkage", ["oas", None])
+def test_from_streamed_statistics(shrinkage):
+    """In three chunks, merged from two shards: the eraser of all rows at once."""
+    X, y = planted(300, 0)
+    shards = [probes.Statistics(D), probes.Statistics(D)]
+    shards[0].update(X[:100], y[:100]).update(X[100:130], y[100:130])
+    shards[1].update(X[130:], y[130:])
+    leace = probes.Leace(shrinkage=shrinkage)
+    streamed, batch = leace.from_statistics(shards[0].merge(shards[1])), leace.fit(X, y)
+    assert np.allclose(streamed.apply(X), batch.apply(X), atol=1e-8)
+    assert streamed.change == pytest.approx(batch.change) and streamed.n == 300
+    with pytest.raises(UsageError, match="needs the rows themselves"):
+        probes.Leace().from_statistics(shards[0])
 
 
 def test_more_dimensions_than_rows():
@@ -184,7 +199,7 @@ def test_refused():
         probes.Leace().fit(X, y[:-1])
     with pytest.raises(UsageError, match="the same mean"):
         probes.Leace().fit(np.ones((20, 4)), y)
-    with pytest.raises(UsageError, match="shrinkage='oas' is unknown"):
-        probes.Leace(shrinkage="oas")
+    with pytest.raises(UsageError, match=r"shrinkage=0\.1 is unknown"):
+        probes.Leace(shrinkage=0.1)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"takes rows of 40 numbers, not \(20, 39\)"):
         probes.Leace().fit(X, y).apply(X[:, 1:])
