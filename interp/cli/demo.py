@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -16,17 +17,15 @@ HELP = "run every study on a small real model and write one folder of reports"
 EXAMPLE = "interp demo --out out"
 
 STEPS = (
-    ("explain", ("explain", "The Eiffel Tower is located in the city of", "--target", " Paris", "--versus", " London")),
+    ("explain", "explain 'The Eiffel Tower is located in the city of' --target ' Paris' --versus ' London'"),
     (
         "sae",
-        tuple(
-            "sae train --resume --text python-docs --max-tokens 100000 --hook blocks.10.hook_resid_post "
-            "--width 2304 --k 32 --steps 600 --batch-size 1024 --lr 0.001".split()
-        ),
+        "sae train --resume --text python-docs --max-tokens 100000 --hook blocks.10.hook_resid_post --width 2304 "
+        "--steps 600 --batch-size 1024 --lr 0.001",
     ),
-    ("dictionary", ("sae", "evaluate", "{out}/sae", "--tokens", "10000")),
+    ("dictionary", "sae evaluate {out}/sae --tokens 10000"),
 )
-"""Each step is a command as a person would type it, and the folder under --out it writes into; {out} is --out itself.
+"""Each step is the folder under --out it writes into, and a command as a person would type it; {out} is --out itself.
 
 Training resumes, so that a second demo does not train again what is there.
 """
@@ -40,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Run the steps in order, then write the page that lists them."""
     with output_folder(args.out) as folder:
-        told = [_step(name, words, folder, args) for name, words in STEPS]
+        told = [_step(name, line, folder, args) for name, line in STEPS]
         from interp import report
 
         index = Path(report.write_index(folder))
@@ -51,9 +50,9 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _step(name: str, words: tuple[str, ...], folder: Path, args: Namespace) -> dict[str, object]:
+def _step(name: str, command: str, folder: Path, args: Namespace) -> dict[str, object]:
     """Run one command; what it told as JSON is returned, its text goes to stdout unless only the index is wanted."""
-    line = [*(word.replace("{out}", str(folder)) for word in words), "--out", str(folder / name)]
+    line = [*(word.replace("{out}", str(folder)) for word in shlex.split(command)), "--out", str(folder / name)]
     if args.quiet:
         line.append("--quiet")
     if not (args.json or args.quiet):
