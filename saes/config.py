@@ -97,11 +97,25 @@ class Config:
             raise UsageError(f"k={self.k} is larger than the width of {self.width} latents: make k smaller.")
         if self.skip and self.variant != "transcoder":
             raise UsageError(f'skip=True is for variant="transcoder", not "{self.variant}".')
-        object.__setattr__(self, "groups", self._nested())
-        if self.sparsity is None:
-            object.__setattr__(self, "sparsity", SPARSITY.get(self.architecture, 0.0))
-        if self.start_density is None:
-            object.__setattr__(self, "start_density", min(0.05, 256 / self.width))
+        object.__setattr__(self, "groups", tuple(self.groups))
+        self._check_groups()
+
+    @property
+    def sparsity_weight(self) -> float:
+        """`sparsity`, or its default for the architecture; 0 where k fixes the sparsity."""
+        return SPARSITY.get(self.architecture, 0.0) if self.sparsity is None else self.sparsity
+
+    @property
+    def first_density(self) -> float:
+        """`start_density`, or its default for the width."""
+        return min(0.05, 256 / self.width) if self.start_density is None else self.start_density
+
+    @property
+    def prefixes(self) -> tuple[int, ...]:
+        """`groups`, or their default for the width; empty unless this is a matryoshka."""
+        if self.architecture != "matryoshka":
+            return ()
+        return self.groups or tuple(sorted({max(self.width // 16, 1), max(self.width // 4, 1), self.width}))
 
     def _check_number(self, name: str, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -115,16 +129,12 @@ class Config:
         if name in ("lr", "bandwidth", "start_density") and value == 0:
             raise UsageError(f"{name}={value} must be above zero.")
 
-    def _nested(self) -> tuple[int, ...]:
-        """The widths of the prefixes; empty unless this is a matryoshka."""
+    def _check_groups(self) -> None:
+        if not self.groups:
+            return
         if self.architecture != "matryoshka":
-            if self.groups:
-                raise UsageError(f'groups is for architecture="matryoshka", not "{self.architecture}".')
-            return ()
-        groups = tuple(self.groups) or tuple(sorted({max(self.width // 16, 1), max(self.width // 4, 1), self.width}))
-        rising = all(isinstance(w, int) for w in groups) and all(
-            a < b for a, b in zip((0, *groups), groups, strict=False)
-        )
-        if not rising or groups[-1] != self.width:
-            raise UsageError(f"groups={groups} must rise from at least 1 to the width of {self.width}.")
-        return groups
+            raise UsageError(f'groups is for architecture="matryoshka", not "{self.architecture}".')
+        whole = all(isinstance(width, int) for width in self.groups)
+        rising = whole and all(a < b for a, b in zip((0, *self.groups), self.groups, strict=False))
+        if not rising or self.groups[-1] != self.width:
+            raise UsageError(f"groups={self.groups} must rise from at least 1 to the width of {self.width}.")

@@ -35,11 +35,11 @@ class Matryoshka(BatchTopK):
     def step(self, batch: Batch) -> Found:
         """Forward and backward pass."""
         weights, support = batch.weights, self.choose(batch)
-        nested = by_group(support, batch.config.groups)
+        nested = by_group(support, batch.config.prefixes)
         pre = support.at(batch.x, weights["encoder"]) + support.of_latents(weights["b_enc"])
         f = torch.relu(pre)
         residuals = self._residuals(batch, nested, f)
-        outer = residuals * (2 * batch.unit / len(batch.config.groups))
+        outer = residuals * (2 * batch.unit / len(batch.config.prefixes))
         outer = outer.flip(1).cumsum(1).flip(1)
         flat = outer.reshape(nested.n, -1)
         d_f = nested.at(flat, weights["decoder"])

@@ -99,7 +99,7 @@ def flops(config: Config, d_in: int, d_out: int) -> float:
 
     `active` is k, or at the start's density where no k is set; there a run that is less sparse takes more.
     """
-    active = config.k if config.architecture in BY_K else config.start_density * config.width
+    active = config.k if config.architecture in BY_K else config.first_density * config.width
     rows = float(config.steps) * config.batch_size
     return 2 * rows * (d_in * config.width + active * (2 * d_in + 3 * d_out))
 

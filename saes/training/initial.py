@@ -70,8 +70,7 @@ def first_weights(config: Config, rule: Architecture, scaling: Scaling, bias: Te
         _unit_rows(config.width, d_in, generator).to(device) if config.variant == "transcoder" else decoder.clone()
     )
     x, y = scaling.apply((sample[0][0].to(device), sample[0][1].to(device)))
-    assert config.start_density is not None
-    rank = max(round(config.start_density * len(x)), 1)
+    rank = max(round(config.first_density * len(x)), 1)
     quantile = torch.cat([(part @ x.T).topk(rank, dim=1).values[:, -1] for part in encoder.split(1024)])
     if config.variant == "transcoder":
         decoder = _mean_outputs(x, y - bias, encoder, quantile, decoder)

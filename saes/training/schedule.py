@@ -14,5 +14,4 @@ def lr(config: Config, step: int) -> float:
 
 def sparsity(config: Config, step: int) -> float:
     """Linear rise over the first `sparsity_warmup` of the steps, then constant."""
-    assert config.sparsity is not None
-    return config.sparsity * min((step + 1) / max(config.sparsity_warmup * config.steps, 1), 1.0)
+    return config.sparsity_weight * min((step + 1) / max(config.sparsity_warmup * config.steps, 1), 1.0)

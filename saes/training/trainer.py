@@ -86,8 +86,7 @@ class Trainer:
         if self.group is not None:
             self.group.average([*found.gradients.values(), found.parallel, found.fired])
         norm = self._update(found)
-        self._silent += 1
-        self._silent[found.fired > 0] = 0
+        self._silent = torch.where(found.fired > 0, 0, self._silent + 1)
         active = float(found.fired.sum()) / len(batch.x)
         self._memory.density = active / self.config.width
         self.step_number += 1
@@ -153,8 +152,8 @@ class Trainer:
         settings: dict[str, Any] = {"apply_b_dec_to_input": shared}
         if config.architecture == "topk":
             settings["k"] = config.k
-        if config.groups:
-            settings["groups"] = list(config.groups)
+        if config.prefixes:
+            settings["groups"] = list(config.prefixes)
         if config.variant == "crosscoder":
             settings["layers"] = self._source.layers
         training = {**asdict(config), "groups": list(config.groups)}

@@ -94,7 +94,7 @@ def _largest(batch: Batch, pre: Tensor) -> Tensor:
         smallest = pre.reshape(-1).topk(config.k * len(pre)).values[-1]
         chosen = (pre >= smallest).to(pre)
     f = torch.relu(pre) * chosen
-    prefixes = config.groups or (config.width,)
+    prefixes = config.prefixes or (config.width,)
     inside = torch.arange(config.width)
     total = sum(squares(decoded(batch, f * (inside < m)) - batch.y) for m in prefixes) / len(prefixes)
     assert isinstance(total, Tensor)

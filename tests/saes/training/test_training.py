@@ -238,5 +238,11 @@ def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, Any], s
 
 
 def test_defaults_depend_on_the_architecture() -> None:
-    assert saes.Config("matryoshka", width=64, k=4).groups == (4, 16, 64)
-    assert saes.Config("standard").sparsity == 2.0 and saes.Config("topk").sparsity == 0.0
+    """They are worked out when asked for, so that a configuration can be changed with `replace`."""
+    config = saes.Config("topk", width=64, k=4)
+    assert (config.sparsity_weight, config.prefixes, config.first_density) == (0.0, (), 0.05)
+    assert replace(config, architecture="standard").sparsity_weight == 2.0
+    assert replace(config, architecture="standard", sparsity=0.3).sparsity_weight == 0.3
+    nested = replace(config, architecture="matryoshka")
+    assert nested.prefixes == (4, 16, 64) and replace(nested, groups=[8, 64]).prefixes == (8, 64)
+    assert replace(config, width=51_200).first_density == 0.005
