@@ -43,11 +43,11 @@ class Processes:
     store: Any = field(repr=False, compare=False)
 
     def check(self, batch_size: int) -> None:
-        """`UsageError` for a batch without equal parts: dead latents learn from every 16th row, the same ones then."""
-        if batch_size % (self.size * EVERY):
+        """`UsageError` for a batch without equal parts: dead latents learn from every so many rows, the same ones."""
+        step = self.size * EVERY
+        if batch_size % step:
             raise UsageError(
-                f"sae.batch_size={batch_size} cannot be shared by {self.size} processes: "
-                f"make it a multiple of {self.size * EVERY}."
+                f"sae.batch_size={batch_size} cannot be shared by {self.size} processes: make it a multiple of {step}."
             )
 
     def part(self, rows: Tensor) -> Tensor:
