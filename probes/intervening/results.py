@@ -119,10 +119,11 @@ class Intervention(Shown, Result):
     def sentences(self) -> tuple[str, ...]:
         """What was found, with its denominator and its control."""
         value, low, high = self.denominator
+        true, false = (answer.strip() for answer in self.answers)
         said = [
-            f"Unchanged, the model's answer difference P({self.answers[0].strip()}) − P({self.answers[1].strip()}) is "
-            f"{value:+.3f} higher for true than for false statements (95 % interval [{low:+.3f}, {high:+.3f}]); "
-            f"the two answers hold {self.mass[0, self._clean].mean():.0%} of the probability."
+            f"In the unchanged model the mean P({true}) − P({false}) over true statements exceeds that over false ones "
+            f"by {value:+.3f} (95 % interval [{low:+.3f}, {high:+.3f}]); the two answers hold "
+            f"{self.mass[0, self._clean].mean():.0%} of the probability."
         ]
         said += [self.refusal] if self.refusal else []
         for label, strength in self._extremes():
@@ -217,7 +218,7 @@ class Intervention(Shown, Result):
         normal = "" if nie is None else f", {nie[0, at]:+.2f} of that difference"
         return (
             f"Strength {strength:+g} moves the mean answer to {'true' if label else 'false'} statements by "
-            f"{effects[0]:+.3f}{normal}: {verdict} ([{low:+.3f}, {high:+.3f}]; p = {beyond:.3f})."
+            f"{effects[0]:+.2g}{normal}: {verdict} ([{low:+.2g}, {high:+.2g}]; p = {beyond:.3f})."
         )
 
 
