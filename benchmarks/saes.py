@@ -38,7 +38,7 @@ from saes.training import trainer as training
 D, BATCH, K, FEATURES, ACTIVE = 576, 2048, 32, 4096, 24
 TRUTH_SEED, INIT_SEED = 982_451_653, 17
 QUICK = 1152
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (1e-3, 3e-3, 1e-2)
 BASE = "sae-lens topk"
 
 

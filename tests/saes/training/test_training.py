@@ -167,12 +167,13 @@ def test_an_offset_kills_features_unless_the_bias_starts_at_it() -> None:
     assert dead["zero"] > 40 and dead["mean"] < 10 and dead["geometric_median"] < 10
 
 
-def test_float32_and_bfloat16_selection_agree() -> None:
+@pytest.mark.parametrize("name", ["topk", "batchtopk", "jumprelu"])
+def test_float32_and_bfloat16_selection_agree(name: str) -> None:
     """Values are float32 either way, so training ends at the same quality."""
     x, held = activations(20_000), activations(2000, seed=2)
-    config = replace(recovering("topk"), steps=200)
+    config = replace(recovering(name), steps=150)
     fine, rough = (fvu(saes.train(replace(config, precision=p), x), held) for p in ("float32", "bfloat16"))
-    assert fine != rough and abs(fine - rough) < 0.02
+    assert fine != rough and abs(fine - rough) < 0.03
 
 
 # What cannot be trained on, or with. Nothing is changed by a batch that is refused.

@@ -1,0 +1,136 @@
+"""What an SAE computes in inference, and what `build` refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import saes
+from interp.errors import UsageError
+from saes.architectures import architecture
+from saes.config import ARCHITECTURES
+
+D_IN, WIDTH = 6, 10
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def tensors(name: str, d_out: int = D_IN) -> dict[str, Tensor]:
+    """Random weights with every latent parameter away from zero."""
+    found = {"W_enc": normal(D_IN, WIDTH), "W_dec": normal(WIDTH, d_out, seed=1), "b_dec": normal(d_out, seed=2)}
+    latents = {latent: normal(WIDTH, seed=i + 3) / 2 for i, latent in enumerate(architecture(name).latents)}
+    if "threshold" in latents:
+        latents["threshold"] = latents["threshold"].abs()
+    return found | latents
+
+
+def settings(name: str, **more: Any) -> dict[str, Any]:
+    return ({"k": 3} if name == "topk" else {}) | more
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("centred", [True, False])
+def test_encode_is_the_formula_of_its_architecture(name: str, centred: bool) -> None:
+    w, x = tensors(name), normal(4, 5, D_IN, seed=9)  # leading axes of any number
+    sae = saes.build(name, "autoencoder", w, settings(name, apply_b_dec_to_input=centred))
+    z = (x - w["b_dec"] if centred else x) @ w["W_enc"]
+    if name == "gated":
+        magnitude = torch.relu(w["r_mag"].exp() * z + w["b_mag"])
+        expected = torch.where(z + w["b_gate"] > 0, magnitude, torch.zeros_like(z))
+    elif name == "topk":
+        pre = z + w["b_enc"]
+        least = pre.sort(-1, descending=True).values[..., 2:3]
+        expected = torch.where(pre >= least, torch.relu(pre), torch.zeros_like(pre))
+    else:
+        pre = z + w["b_enc"]
+        expected = torch.where(pre > w.get("threshold", torch.zeros(WIDTH)), torch.relu(pre), torch.zeros_like(pre))
+    code = sae.encode(x)
+    torch.testing.assert_close(code, expected)
+    assert 0 < (code > 0).double().mean() < 1
+    torch.testing.assert_close(sae(x), expected @ w["W_dec"] + w["b_dec"])
+    assert (sae.d_in, sae.d_out, sae.width, sae.architecture) == (D_IN, D_IN, WIDTH, name)
+
+
+def test_topk_can_choose_by_the_length_of_what_is_written() -> None:
+    w, x = tensors("topk"), normal(20, D_IN, seed=9)
+    plain = saes.build("topk", "autoencoder", w, {"k": 3})
+    rescaled = saes.build("topk", "autoencoder", w, {"k": 3, "rescale_acts_by_decoder_norm": True})
+    norms = w["W_dec"].norm(dim=1)
+    folded = w | {"W_enc": w["W_enc"] * norms, "b_enc": w["b_enc"] * norms, "W_dec": w["W_dec"] / norms[:, None]}
+    expected = saes.build("topk", "autoencoder", folded, {"k": 3})
+    torch.testing.assert_close(rescaled.encode(x), expected.encode(x))
+    torch.testing.assert_close(rescaled(x), expected(x))
+    assert not torch.allclose(plain(x), rescaled(x))
+
+
+def test_a_transcoder_writes_another_space_and_may_skip() -> None:
+    w, skip, x = tensors("standard", d_out=4), normal(4, D_IN, seed=8), normal(7, D_IN, seed=9)
+    without = saes.build("standard", "transcoder", w, {})
+    with_skip = saes.build("standard", "transcoder", w | {"W_skip": skip}, {})
+    torch.testing.assert_close(without.encode(x), torch.relu(x @ w["W_enc"] + w["b_enc"]))  # b_dec is of the output
+    torch.testing.assert_close(with_skip(x), without(x) + x @ skip.T)
+    assert without(x).shape == (7, 4)
+
+
+def test_a_crosscoder_reads_and_writes_layers() -> None:
+    w, x = tensors("standard"), normal(7, 2, 3, seed=9)
+    sae = saes.build("standard", "crosscoder", w, {"layers": 2})
+    flat = saes.build("standard", "autoencoder", w, {})
+    assert torch.equal(sae(x), flat(x.flatten(1)).unflatten(1, (2, 3)))
+
+
+REFUSED: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
+    ("topkk", "autoencoder", {}, {}, 'architecture "topkk" is not known; the nearest is "topk"'),
+    ("topk", "transcode", {}, {"k": 3}, 'variant "transcode" is not known; the nearest is "transcoder"'),
+    ("topk", "autoencoder", {}, {}, 'needs the setting "k"'),
+    ("topk", "autoencoder", {}, {"k": 11}, "k=11 must be from 1 to the width of 10"),
+    ("topk", "autoencoder", {}, {"k": 3, "layer": 2}, 'setting "layer" is not known; the nearest is "layers"'),
+    ("topk", "crosscoder", {}, {"k": 3}, 'needs the setting "layers"'),
+    ("topk", "crosscoder", {}, {"k": 3, "layers": 4}, "d_in=6 is not a multiple of the 4 layers"),
+    ("standard", "transcoder", {}, {"apply_b_dec_to_input": True}, "not for a transcoder"),
+    ("standard", "autoencoder", {"threshold": normal(WIDTH)}, {}, "has the tensors W_enc, W_dec, b_dec, b_enc; given"),
+    ("standard", "autoencoder", {"b_enc": None}, {}, "has the tensors"),
+    (
+        "standard",
+        "autoencoder",
+        {"b_enc": normal(9)},
+        {},
+        r"b_enc is \(9,\); beside W_enc \(6, 10\) it must be \(10,\)",
+    ),
+    ("standard", "autoencoder", {"W_dec": normal(9, 6)}, {}, r"W_dec is \(9, 6\)"),
+    ("standard", "autoencoder", {"W_enc": normal(6)}, {}, r"W_enc must be \(d_in, width\)"),
+    ("standard", "autoencoder", {"W_dec": normal(10, 4), "b_dec": normal(4)}, {}, "d_in=6 and d_out=4"),
+    ("standard", "autoencoder", {"W_skip": normal(6, 6)}, {}, "has the tensors"),
+]
+
+
+@pytest.mark.parametrize(("name", "variant", "changed", "given", "says"), REFUSED)
+def test_weights_that_do_not_fit_are_refused(
+    name: str, variant: str, changed: dict[str, Any], given: dict[str, Any], says: str
+) -> None:
+    w = tensors(name if name in ARCHITECTURES else "topk") | changed
+    with pytest.raises(UsageError, match=says):
+        saes.build(name, variant, {key: tensor for key, tensor in w.items() if tensor is not None}, given)
+
+
+def test_inputs_and_codes_of_another_size_are_refused() -> None:
+    sae = saes.build("standard", "autoencoder", tensors("standard"), {})
+    with pytest.raises(UsageError, match=r"shape \(2, 5\) do not fit this autoencoder: expected \(\.\.\., 6\)"):
+        sae.encode(normal(2, 5))
+    with pytest.raises(UsageError, match=r"shape \(2, 9\) does not fit 10 latents"):
+        sae.decode(normal(2, 9))
+    with pytest.raises(UsageError, match="takes a matrix"):
+        sae.encode_sparse(normal(2, 3, 6))
+
+
+def test_configurations_need_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, saes; saes.Config(); assert 'torch' not in sys.modules; assert 'train' in dir(saes)"
+    subprocess.run([sys.executable, "-c", code], check=True)
