@@ -80,18 +80,19 @@ class CCS(PairProbe):
     def _descend(self, rows: Float[Tensor, "two_pairs d"]) -> tuple[np.ndarray, np.ndarray]:
         """Weights (d, restart) and biases (restart,) at the end of every descent, on the normalised scale."""
         generator = torch.Generator().manual_seed(self.seed)
-        weights = torch.randn(rows.shape[1], self.restarts, generator=generator)
-        weights = (weights / weights.norm(dim=0)).requires_grad_()
+        # (restart, d) @ (d, n): several times faster than (n, d) @ (d, restart) when there are few beginnings.
+        weights = torch.randn(self.restarts, rows.shape[1], generator=generator)
+        weights = (weights / weights.norm(dim=1, keepdim=True)).requires_grad_()
         biases = torch.zeros(self.restarts, requires_grad=True)
-        descent = torch.optim.Adam([weights, biases], lr=LEARNING_RATE)
+        descent = torch.optim.Adam([weights, biases], lr=LEARNING_RATE, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, self.steps)
         for _ in range(self.steps):
             descent.zero_grad()
-            loss = _loss(rows @ weights + biases) + self.weight_decay * (weights**2).sum(0)
+            loss = _loss((weights @ rows.T).T + biases) + self.weight_decay * (weights**2).sum(1)
             loss.sum().backward()  # each beginning has its own weights: the sum trains them side by side
             descent.step()
             schedule.step()
-        return weights.detach().double().numpy(), biases.detach().double().numpy()
+        return weights.detach().T.double().numpy(), biases.detach().double().numpy()
 
 
 def _loss(scores: Float[Tensor, "two_pairs restart"]) -> Float[Tensor, " restart"]:

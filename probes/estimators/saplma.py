@@ -84,7 +84,7 @@ def _train(
 ) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     layers = _initial((rows.shape[1], *HIDDEN, 1), generator, rows.device)
-    descent = torch.optim.Adam([part for layer in layers for part in layer], lr=LEARNING_RATE)
+    descent = torch.optim.Adam([part for layer in layers for part in layer], lr=LEARNING_RATE, fused=True)
     for _ in range(epochs):
         order = torch.randperm(len(rows), generator=generator).to(rows.device)
         for batch in order.split(BATCH):
