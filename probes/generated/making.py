@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -44,12 +45,14 @@ class _Table:
     subject: str
     value: str
     topic: str
+    by_initial: bool = False
+    """Wrong values begin with the same letter where there is one: a symbol would otherwise be told by its letters."""
 
 
 _TABLES = {
     "cities": (_Table("cities", "city", "country", "cities"),),
     "capitals": (_Table("capitals", "capital", "country", "capitals"),),
-    "elements": (_Table("elements", "element", "symbol", "elements"),),
+    "elements": (_Table("elements", "element", "symbol", "elements", by_initial=True),),
     "translations": (
         _Table("translations", "spanish", "english", "Spanish"),
         _Table("translations", "french", "english", "French"),
@@ -124,7 +127,8 @@ def _of_table(table: _Table, rng: np.random.Generator) -> list[Fact]:
     rows = _read(table.file)
     values = [row[table.value] for row in rows]
     facts = []
-    for row, wrong in zip(rows, _deranged(values, rng), strict=True):
+    wrongs = _by_initial(values, rng) if table.by_initial else _deranged(values, rng)
+    for row, wrong in zip(rows, wrongs, strict=True):
         subject = row[table.subject]
         facts.append(Fact(subject, row[table.value], True, table.topic, (subject,)))
         facts.append(Fact(subject, wrong, False, table.topic, (subject,)))
@@ -158,6 +162,18 @@ def _deranged(values: list[str], rng: np.random.Generator) -> list[str]:
         if all(a != b for a, b in zip(found, values, strict=True)):
             return found
     raise UsageError("One value belongs to more than half of the facts: no wrong values can be drawn.")
+
+
+def _by_initial(values: list[str], rng: np.random.Generator) -> list[str]:
+    """Deranged among values of one initial; those whose initial is their own, among themselves."""
+    shared = Counter(value[0] for value in values)
+    kinds = [value[0] if shared[value[0]] > 1 else "" for value in values]
+    found = list(values)
+    for kind in dict.fromkeys(kinds):
+        places = [i for i, other in enumerate(kinds) if other == kind]
+        for i, wrong in zip(places, _deranged([values[i] for i in places], rng), strict=True):
+            found[i] = wrong
+    return found
 
 
 def _joined(facts: list[Fact], rng: np.random.Generator) -> list[tuple[Fact, Fact]]:

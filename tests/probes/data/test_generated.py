@@ -37,6 +37,15 @@ def test_every_word_stands_in_as_many_true_as_false_statements(name):
     assert words[0] == words[1]
 
 
+def test_wrong_symbols_begin_like_the_right_ones():
+    """An element's symbol mostly shares its first letter, and so does the wrong one: five initials have no peer."""
+    data = probes.generate("elements")
+    symbols = [statement.rstrip(".").split()[-1] for statement in data.statements]
+    pairs = list(zip(symbols[::2], symbols[1::2], strict=True))
+    assert all(right != wrong for right, wrong in pairs)
+    assert {right for right, wrong in pairs if right[0] != wrong[0]} == {"V", "Xe", "Dy", "W", "U"}
+
+
 def test_no_size_gives_a_comparison_away():
     """Each first number stands in as many true as false statements, and only the outermost second ones do not."""
     data = probes.generate("numbers")
