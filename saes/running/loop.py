@@ -159,7 +159,10 @@ def _agreed(asked: Callable[[], bool], processes: Processes | None) -> Callable[
 def _finish(trainer: Trainer, folder: Path, record: Record, watch: Stopwatch) -> SAE:
     sae = trainer.finish()
     sae.save(folder)
-    record.done(asdict(watch.provenance(seed=trainer.config.seed, device=str(trainer.device)))).save(folder)
+    names = {"model": "model_name", "weights_sha256": "model_weights_sha256", "dtype": "model_dtype"}
+    model = {ours: str(record.metadata.get(theirs, "")) for ours, theirs in names.items()}
+    done = watch.provenance(seed=trainer.config.seed, device=str(trainer.device), **model)
+    record.done(asdict(done)).save(folder)
     return sae
 
 
