@@ -7,7 +7,7 @@ d_in 576, batch 2048, k 32. Activations are made: sums of features whose frequen
 24 fire on average, plus a common offset. Truth and initial weights have seeds far apart, and the matched cosine before
 training is printed: it must be that of a random dictionary. Every method is given the same batches in the same order,
 the same warm-up, a decoder bias of the data's mean (its own habit if it has one), and a dead window short enough that
-its auxiliary loss acts. Peers are optional; `benchmarks/saes_peers.py` says how to install them.
+its auxiliary loss acts. Peers are optional; `benchmarks/_saes_peers.py` says how to install them.
 
 The floor is what no trainer with an exact selection can go below: the encoder's product and one pass of fused Adam.
 """
@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.saes_peers import Make, Ours, Task, Trainer, methods
+from benchmarks._saes_peers import Make, Ours, Task, Trainer, methods
 from saes.architectures import topk
 from saes.config import ARCHITECTURES
 from saes.kernels.encode import half_is_quicker
