@@ -90,7 +90,7 @@ def _sections(result: TruthStudy) -> tuple[Section | None, ...]:
     return (
         _headline(result),
         _shows(result),
-        *(part for sweep in result.sweeps for part in set_sections(sweep, result.planes.get(sweep.name), n)),
+        *(p for i, s in enumerate(result.sweeps) for p in set_sections(s, result.planes.get(s.name), i, n)),
         _transfer(result.transfer) if result.transfer else None,
         _left_out(result),
         _erasure(result),
@@ -107,7 +107,7 @@ def _headline(result: TruthStudy) -> Section:
         "draws. "
         "Layer and position are the train side's choice; the best layer on test is one no honest procedure could pick."
     )
-    table = Table(("", *(sweep.name for sweep in result.sweeps)), rows, caption)
+    table = Table(("measure", *(sweep.name for sweep in result.sweeps)), rows, caption)
     how = How(
         "Entities are split by a hash of their name, the same side in every set; layer, position and strength are "
         "chosen "
@@ -235,7 +235,7 @@ def _intervention(result: TruthStudy) -> Section | None:
         return None
     sentences = found.sentences()
     blocks = (found.figure(), found.table(), *(Note(sentence) for sentence in sentences[1:]))
-    return Section("intervention", "Whether the model uses it", sentences[0], blocks)
+    return Section("use", "Whether the model uses it", sentences[0], blocks)
 
 
 def _data(result: TruthStudy) -> Section:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interp.report import Figure, How, Note, Section, Table
-from interp.report.figures import lines, scatter
+from interp.report.figures import scatter
 from probes.protocol.drawing import layer_curve
 from probes.protocol.metrics import BINS, calibration
 
@@ -20,38 +21,43 @@ POINTS = 800
 """Drawn in all planes of a page together, so that many sets keep to its budget."""
 
 
-def set_sections(sweep: Sweep, plane: Plane | None, n_sets: int) -> tuple[Section, ...]:
-    """Two sections: what each layer holds, and what the chosen probe says of single statements."""
-    return _layers(sweep, n_sets > 1), _answers(sweep, plane, n_sets)
+def set_sections(sweep: Sweep, plane: Plane | None, number: int, n_sets: int) -> tuple[Section, ...]:
+    """Two sections: what each layer holds, and what the chosen probe says of single statements.
+
+    `number` counts the sets of the page from 0: ids are made of it, since names may be anything.
+    """
+    return _layers(sweep, number, n_sets), _answers(sweep, plane, number, n_sets)
 
 
-def _layers(sweep: Sweep, several: bool) -> Section:
+def _layers(sweep: Sweep, number: int, n_sets: int) -> Section:
     best, oracle = sweep.best, sweep.oracle
     claim = (
         f"The train side chose layer {best.layer} (cross-validated {best.cv_accuracy:.2f}); on the test side it has "
         f"{best.accuracy[0]:.2f}, the best of all layers (layer {oracle.layer}) {oracle.accuracy[0]:.2f}."
     )
-    curves = tuple(layer_curve(sweep, position) for position in sweep.positions)
+    curves = tuple(
+        replace(layer_curve(sweep, position), id=f"curve-{number}-{i}") for i, position in enumerate(sweep.positions)
+    )
     controls = (sweep.controls.table(),) if sweep.controls else (Note("Controls were turned off.", "warning"),)
     how = How(
         "Each layer's probe is fitted on the train side with a strength chosen there. Layer 0 is the embedding, layer "
         "l "
         "the residual stream after block l, before any final norm.",
     )
-    title = f"Layers of {sweep.name}" if several else "Layers"
-    return Section(f"layers-of-{_id(sweep.name)}", title, claim, (*curves, *controls), how)
+    title = f"Layers of {sweep.name}" if n_sets > 1 else "Layers"
+    return Section(f"layers-{number}", title, claim, (*curves, *controls), how)
 
 
-def _answers(sweep: Sweep, plane: Plane | None, n_sets: int) -> Section:
+def _answers(sweep: Sweep, plane: Plane | None, number: int, n_sets: int) -> Section:
     said = sweep.predictions
     wrong = np.flatnonzero((said.scores > 0) != (said.labels == 1))
     claim = (
         f"{len(wrong)} of {len(said.scores)} test statements are on the wrong side. Its probabilities are off by "
         f"{sweep.best.ece:.3f} on average, {sweep.best.ece_rescaled:.3f} after rescaling on the train side."
     )
-    blocks: list[Figure | Table] = [_calibration(sweep)]
+    blocks: list[Figure | Table] = [_calibration(sweep, number)]
     if plane is not None:
-        blocks.append(_scatter(sweep, plane, POINTS // n_sets))
+        blocks.append(_scatter(sweep, plane, number, POINTS // n_sets))
     if len(wrong):
         blocks.append(_mistakes(sweep, wrong))
     how = How(
@@ -63,34 +69,41 @@ def _answers(sweep: Sweep, plane: Plane | None, n_sets: int) -> Section:
         "Platt scaling; Guo et al. 2017, arXiv 1706.04599",
     )
     title = f"Answers on {sweep.name}" if n_sets > 1 else "Answers"
-    return Section(f"answers-on-{_id(sweep.name)}", title, claim, tuple(blocks), how)
+    return Section(f"answers-{number}", title, claim, tuple(blocks), how)
 
 
-def _calibration(sweep: Sweep) -> Figure:
+def _calibration(sweep: Sweep, number: int) -> Figure:
     said = sweep.predictions
-    own, rescaled = (calibration(p, said.labels)[1] for p in (said.probabilities, said.rescaled))
-    centres = (np.arange(BINS) + 0.5) / BINS
-    counts = calibration(said.probabilities, said.labels)[2]
-    return lines(
-        f"calibration-{_id(sweep.name)}",
-        centres,
-        {"the probe's own": own, "rescaled on the train side": rescaled, "perfect": centres},
-        caption=f"{sweep.name}, layer {sweep.best.layer}: of the test statements in each tenth of probability, the "
-        f"fraction that is true; n = {len(said.labels)}, between {counts.min()} and {counts.max()} a tenth, no error "
-        "bars. "
-        "Above the diagonal the probe is too doubtful of truth, below it too sure.",
+    perfect = (np.arange(BINS) + 0.5) / BINS
+    points: list[tuple[str, float, float, str]] = [("perfect", at, at, "") for at in perfect.tolist()]
+    for name, probabilities in (("the probe's own", said.probabilities), ("rescaled", said.rescaled)):
+        mean, true, count = calibration(probabilities, said.labels)
+        points += [
+            (name, float(mean[i]), float(true[i]), f"{count[i]} statements") for i in np.flatnonzero(count).tolist()
+        ]
+    names, x, y, labels = zip(*points, strict=True)
+    return scatter(
+        f"calibration-{number}",
+        x,
+        y,
+        caption=f"{sweep.name}, layer {sweep.best.layer}: the {len(said.labels)} test statements by tenths of "
+        "probability, at their mean probability and the fraction of them that is true; no error bars. Above the diagonal the probe "
+        "is "
+        "too doubtful of truth, below it too sure. Rescaled: by one slope and offset from the train side.",
         alt="Fraction true against probability, beside the diagonal.",
         axes=("probability of true", "fraction true"),
+        groups=names,
+        labels=labels,
     )
 
 
-def _scatter(sweep: Sweep, plane: Plane, most: int) -> Figure:
+def _scatter(sweep: Sweep, plane: Plane, number: int, most: int) -> Figure:
     said, n = sweep.predictions, len(plane.x)
     drawn = _spread(said.labels, most)
     left_out = f" Drawn: {len(drawn)}, evenly spaced in their order." if len(drawn) < n else ""
     along, across = plane.shares
     return scatter(
-        f"plane-{_id(sweep.name)}",
+        f"plane-{number}",
         plane.x[drawn],
         plane.y[drawn],
         caption=f"Test statements of {sweep.name} (n = {n}) at layer {sweep.best.layer}: across, the distance "
@@ -124,7 +137,3 @@ def _mistakes(sweep: Sweep, wrong: np.ndarray) -> Table:
     caption = f"The {len(rows)} mistakes the probe is surest of, of {len(wrong)}: statements on the wrong side by most."
     formats = {"score": "+.2f", "probability of true": ".3f"}
     return Table(("statement", "label", "score", "probability of true"), rows, caption, formats)
-
-
-def _id(name: str) -> str:
-    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,9 @@ def run(
     skipped: list[str] = []
     transfer, left_out = _across(acts, probe, seed, skipped)
     _tell(progress, total - 1, total, "planes, erasure, interventions")
+    changed = partial(_intervention, model, sweeps[0], acts[0], seed)
+    caused = _or_skipped(changed, "intervention", skipped) if config.causal else None
+    erasures = _erasures(sweeps, acts, skipped) if config.controls else {}
     found = TruthStudy(
         config=config,
         provenance=watch.provenance(command=command, seed=seed, **model.identity()),
@@ -86,8 +90,8 @@ def run(
         transfer=transfer,
         left_out=left_out,
         planes={s.name: _plane(s, a) for s, a in zip(sweeps, acts, strict=True) if len(s.direction)},
-        erasures={s.name: _erasure(s, a) for s, a in zip(sweeps, acts, strict=True)} if config.controls else {},
-        intervention=_intervention(model, sweeps[0], acts[0], seed) if config.causal else None,
+        erasures=erasures,
+        intervention=caused,
         skipped=tuple(skipped),
     )
     if probes_to is not None:
@@ -131,13 +135,13 @@ def _across(
     parts = [part for one in acts for part in (_polarities(one) if len(acts) == 1 else [one])]
     transfer = None
     if len(parts) > 1:
-        transfer = _or_skipped(lambda: probes.transfer(parts, probe=probe, seed=seed), "transfer", skipped)
+        transfer = _or_skipped(partial(probes.transfer, parts, probe=probe, seed=seed), "transfer", skipped)
     kinds: list[tuple[By, Sequence[Activations]]] = [("set", acts)] if len(acts) > 2 else []
     kinds.extend(("topic", [one]) for one in acts if _several(one.data.topic))
     kinds.extend(("template", [one]) for one in acts if _several(one.data.template))
     found = [
         _or_skipped(
-            lambda by=by, some=some: probes.leave_one_out(some, probe=probe, by=by, seed=seed),
+            partial(probes.leave_one_out, some, probe=probe, by=by, seed=seed),
             f"leaving out one {by} of {', '.join(one.data.name for one in some)}",
             skipped,
         )
@@ -206,6 +210,12 @@ def _plane(sweep: Sweep, acts: Activations) -> Plane:
         y=across.numpy().astype(np.float32),
         shares=(float(along.square().sum()) / whole, float(values[0] ** 2) / whole),
     )
+
+
+def _erasures(sweeps: Sequence[Sweep], acts: Sequence[Activations], skipped: list[str]) -> dict[str, ErasureReport]:
+    pairs = zip(sweeps, acts, strict=True)
+    found = {s.name: _or_skipped(partial(_erasure, s, a), f"erasure on {s.name}", skipped) for s, a in pairs}
+    return {name: report for name, report in found.items() if report is not None}
 
 
 def _erasure(sweep: Sweep, acts: Activations) -> ErasureReport:

@@ -85,7 +85,7 @@ def own_split(data: Statements, train: Bool[np.ndarray, " n"], test: Bool[np.nda
     train, test = np.asarray(train, bool), np.asarray(test, bool)
     if train.shape != (len(data),) or test.shape != (len(data),):
         raise UsageError(
-            f"A split of {data.name} needs two masks of {len(data)} rows, not {train.shape}, {test.shape}."
+            f"A split of {data.name} needs two masks of {len(data)} rows, not of {train.shape} and {test.shape}."
         )
     return _checked(data, train, test, "")
 

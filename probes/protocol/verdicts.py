@@ -111,7 +111,7 @@ def _held_against(found: Sweep, held: Controls) -> list[Verdict]:
 
 def _leak(found: Sweep, held: Controls) -> Verdict | None:
     bounds = [b for b in (held.embedding_accuracy, held.embedding_auc) if b is not None]
-    if found.best.layer == 0 or not any(b[1] > 0.5 for b in bounds):
+    if not any(b[1] > 0.5 for b in bounds):
         return None
     return Verdict(
         "leak",

@@ -1,0 +1,216 @@
+"""A planted direction is found where it is, shuffled labels find nothing, and controls say what they should."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import probes
+from interp import results
+from interp.errors import UsageError
+from probes.protocol.controls import null, selectivity
+from probes.protocol.labelings import per_group, rows_by_group, scores_by_labels, shuffled
+from probes.protocol.verdicts import inverts
+from tests.probes.protocol.planted import activations, statements
+
+
+@pytest.fixture(scope="module")
+def found():
+    return probes.sweep(activations(statements()), probe=probes.LogisticRegression())
+
+
+def kinds(found) -> set[str]:
+    return {verdict.kind for verdict in found.verdicts}
+
+
+def test_the_planted_layer_and_direction_are_found(found):
+    assert found.best.layer in (2, 3)
+    assert found.best.accuracy[1] > 0.75
+    assert abs(found.direction[0]) / np.linalg.norm(found.direction) > 0.8
+    np.testing.assert_array_equal(found.accuracy[0, 0], [0.5, 0.5, 0.5])  # the embedding is the same for all
+    # Layer 1 holds noise and entities: chance is within its interval.
+    assert found.accuracy[0, 1, 1] <= 0.5 <= found.accuracy[0, 1, 2]
+    assert kinds(found) == {"reads"}
+
+
+def test_layer_and_strength_do_not_depend_on_the_test_side(found):
+    acts = activations(statements())
+    test = torch.from_numpy(probes.split(acts.data).test)
+    changed = acts.values.clone()
+    changed[:, :, test] = changed[:, :, test].flip(0, 1) * -3
+    other = probes.sweep(replace(acts, values=changed), controls=False)
+    assert (other.best.layer, other.best.strength) == (found.best.layer, found.best.strength)
+    np.testing.assert_array_equal(other.cv_accuracy, found.cv_accuracy)
+    np.testing.assert_allclose(other.direction, found.direction)
+    assert other.best.accuracy[0] != found.best.accuracy[0]
+
+
+def test_shuffled_labels_find_nothing():
+    data = statements(150)
+    labels = shuffled(data.labels, data.groups, n=1, seed=3)[0].astype(np.int8)
+    nothing = probes.sweep(activations(replace(data, labels=labels), strength=0.0))
+    assert nothing.best.auc[1] <= 0.5 <= nothing.best.auc[2]
+    assert {"nothing", "null"} <= kinds(nothing)
+    assert nothing.controls.null.p > 0.05
+
+
+def test_an_inverted_test_side_is_reported_as_such():
+    acts = activations(statements())
+    test = torch.from_numpy(probes.split(acts.data).test)
+    values = acts.values.clone()
+    values[:, :, test, 0] *= -1
+    turned = probes.sweep(replace(acts, values=values), controls=False)
+    assert inverts(turned.best.auc)
+    assert turned.best.accuracy[0] < 0.3
+    assert kinds(turned) == {"inverted"}
+    assert not inverts((0.45, 0.38, 0.52))
+
+
+def test_the_same_sweep_twice_is_equal_and_saves(found, tmp_path):
+    again = probes.sweep(activations(statements()), probe=probes.LogisticRegression())
+    assert again == found
+    found.save(tmp_path)
+    assert results.load(tmp_path) == found
+    assert len(found.table().rows) == 4
+    assert [row[-1] for row in found.table().rows].count("chosen") == 1
+    assert len(found.figure().table.rows) == 4
+
+
+def test_refit_is_the_probe_that_was_chosen(found):
+    acts = activations(statements())
+    probe = found.refit(acts)
+    np.testing.assert_allclose(probe.direction_, found.direction, rtol=1e-6)
+    rows = acts.at(found.best.layer)[torch.from_numpy(found.predictions.rows)]
+    np.testing.assert_allclose(probe.decision_function(rows), found.predictions.scores, rtol=1e-6, atol=1e-9)
+    with pytest.raises(UsageError, match="The sweep is of planted, not of these"):
+        found.refit(activations(statements(30)))
+
+
+@pytest.mark.parametrize("name", ["MassMean", "LDA", "Ridge", "LogisticRegression"])
+def test_every_probe_reads_the_planted_direction(name):
+    swept = probes.sweep(activations(statements()), probe=getattr(probes, name)())
+    assert swept.best.layer in (2, 3)
+    assert swept.best.accuracy[1] > 0.7
+    assert swept.controls.null.refitted
+    assert swept.controls.null.p == pytest.approx(1 / 201)
+
+
+def test_a_slow_probe_is_held_against_shuffled_test_labels():
+    swept = probes.sweep(activations(statements(60)), probe=probes.SAPLMA(epochs=2))
+    assert not swept.controls.null.refitted
+    assert not len(swept.direction)
+
+
+def test_memory_of_entities_is_told_from_truth():
+    data = statements(150, rows=4)
+    remembers = activations(data, strength=0.3, entity=4.0, d=64)
+    probe = probes.LogisticRegression(C=1.0)
+    some = selectivity(probe, remembers.at(2).numpy(), data, seed=0)
+    assert some.value < 0.05
+    swept = probes.sweep(remembers, probe=probes.LDA())
+    assert "entities" in kinds(swept)
+    assert "near zero or below" in next(v.text for v in swept.verdicts if v.kind == "entities")
+    reads = activations(data, strength=2.0, entity=0.0)
+    assert selectivity(probe, reads.at(2).numpy(), data, seed=0).value > 0.3
+
+
+def test_too_few_groups_of_two_rows_make_no_control_task():
+    swept = probes.sweep(activations(statements(200, rows=1)))
+    some = swept.controls.selectivity
+    assert np.isnan(some.value)
+    assert some.note == "only 0 groups have two statements or more; a control task needs 30"
+    assert "no-control" in kinds(swept)
+
+
+def test_few_test_groups_are_said():
+    assert "few-groups" in kinds(probes.sweep(activations(statements(40, rows=6)), controls=False))
+
+
+def test_a_leak_in_the_embedding_is_seen():
+    acts = activations(statements())
+    values = acts.values.clone()
+    values[:, 0, :, 1] += torch.from_numpy(acts.data.labels).float()
+    assert "leak" in kinds(probes.sweep(replace(acts, values=values)))
+
+
+def test_a_surface_baseline_as_good_as_the_probe_is_seen():
+    data = statements()
+    told = tuple(f"{s} {'Indeed' if y else 'Hardly'}." for s, y in zip(data.statements, data.labels, strict=True))
+    assert "surface" in kinds(probes.sweep(activations(replace(data, statements=told))))
+    likely = np.stack([data.labels * 10.0, data.labels * 1.0], axis=1)
+    swept = probes.sweep(activations(data), log_probs=likely)
+    assert "log-probability alone does about as well" in " ".join(v.text for v in swept.verdicts)
+    with pytest.raises(UsageError, match=r"log_probs must be \(total, mean\) of 240 statements"):
+        probes.sweep(activations(data), log_probs=likely[:5])
+
+
+def test_controls_can_be_turned_off():
+    assert probes.sweep(activations(statements()), controls=False).controls is None
+
+
+def test_a_split_of_ones_own_is_used_and_checked():
+    acts = activations(statements())
+    first = np.arange(len(acts)) < 160
+    swept = probes.sweep(acts, sides=probes.own_split(acts.data, first, ~first), controls=False)
+    assert (swept.n_train, swept.n_test) == (160, 80)
+    torn = probes.Split(first ^ (np.arange(len(acts)) == 159), ~first, 0, 0, 0, "")
+    assert probes.sweep(acts, sides=torn, controls=False).n_train == 159
+    with pytest.raises(UsageError, match="has rows on both sides"):
+        probes.sweep(acts, sides=probes.Split(first, ~first | (np.arange(len(acts)) == 0), 0, 0, 0, ""))
+
+
+def test_what_cannot_be_swept_is_refused():
+    acts = activations(statements())
+    with pytest.raises(UsageError, match="is no probe"):
+        probes.sweep(acts, probe="logistic")
+    with pytest.raises(UsageError, match="MassMean has no strength to choose"):
+        probes.sweep(acts, probe=probes.MassMean(), strengths=[1.0])
+    with pytest.raises(UsageError, match="activations of every token"):
+        probes.sweep(replace(acts, positions=("0",)))
+    with pytest.raises(UsageError, match="AttentionPooled reads all tokens"):
+        probes.sweep(acts, probe=probes.AttentionPooled())
+
+
+def test_shuffling_keeps_what_it_should():
+    data = statements(40, rows=4)
+    drawn = shuffled(data.labels, data.groups, n=50, seed=0)
+    for rows in rows_by_group(data.groups).values():
+        np.testing.assert_array_equal(drawn[:, rows].sum(1), data.labels[rows].sum())
+    assert 0.4 < (drawn == data.labels).mean() < 0.6
+    # Groups of one label: the label moves with the whole group.
+    pure = np.repeat(np.arange(40) % 2, 4)
+    moved = shuffled(pure, data.groups, n=50, seed=0)
+    assert (moved.reshape(50, 40, 4).std(2) == 0).all()
+    np.testing.assert_array_equal(moved.sum(1), pure.sum())
+    assert (moved != pure).any()
+
+
+def test_control_labels_are_one_a_group_and_balanced():
+    data = statements(51, rows=3)
+    tasks = per_group(data.groups, n=4, seed=0)
+    assert (tasks.reshape(4, 51, 3).std(2) == 0).all()
+    assert set(tasks.reshape(4, 51, 3)[..., 0].sum(1).tolist()) == {25}
+
+
+@pytest.mark.parametrize("probe", [probes.LogisticRegression(C=0.1), probes.MassMean(), probes.LDA()])
+def test_many_labelings_at_once_are_fitted_as_one_by_one(probe):
+    data = statements(40)
+    X = activations(data).at(2).numpy()
+    labels = shuffled(data.labels, data.groups, n=3, seed=0)
+    together = scores_by_labels(probe, X, labels, X[:10], data)
+    alone = [type(probe)(**probe.get_params()).fit(X, row).decision_function(X[:10]) for row in labels]
+    # Both are converged to a relative gradient of 1e-9; X is float32 in one and float64 in the other.
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_the_null_is_centred_on_chance_and_knows_a_real_effect():
+    acts = activations(statements(150))
+    sides = probes.split(acts.data)
+    scores = acts.at(2)[torch.from_numpy(sides.test)][:, 0].numpy()
+    found = null(probes.MassMean(), acts.at(2).numpy(), acts.data, sides, scores, seed=0)
+    # 200 draws, each with a standard deviation of at most 0.25: four standard errors are 0.07.
+    assert abs(found.auc.mean() - 0.5) < 0.07
+    assert found.p == pytest.approx(1 / 201)

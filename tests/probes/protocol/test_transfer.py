@@ -1,0 +1,127 @@
+"""What carries over from set to set, and what turns round."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import probes
+from interp import results
+from interp.errors import UsageError
+from tests.probes.protocol.planted import activations, renamed, statements
+
+
+@pytest.fixture(scope="module")
+def three():
+    plain = activations(statements(name="plain"))
+    other = activations(statements(name="other"), seed=1)
+    denied = activations(statements(name="denied", polarity=-1), sign=-1, seed=2)
+    moved = other.values.clone()
+    moved[..., 0] += 8.0
+    return [plain, replace(other, values=moved), denied]
+
+
+@pytest.fixture(scope="module")
+def found(three):
+    return probes.transfer(three, probe=probes.MassMean())
+
+
+def test_a_shared_direction_carries_over_and_its_threshold_only_when_centred(found):
+    assert found.names == ("plain", "other", "denied")
+    assert found.layer in (2, 3)
+    assert found.auc[0, 1] > 0.85
+    assert found.accuracy[0, 1] == pytest.approx(0.5, abs=0.1)  # everything is moved to one side of the threshold
+    assert found.accuracy_centred[0, 1] > 0.75
+    assert (np.diag(found.auc) > 0.85).all()
+
+
+def test_negation_that_turns_it_round_is_said_and_not_mended(found):
+    assert found.auc[0, 2] < 0.15
+    assert found.accuracy_centred[0, 2] < 0.25
+    said = [v.text for v in found.verdicts if v.kind == "inverted"]
+    assert any(text.startswith("Trained on plain and read on denied") for text in said)
+    assert all("inverts under negation" in text for text in said)
+    assert len(said) == 4
+
+
+def test_without_an_inversion_none_is_said(three):
+    good = probes.transfer(three[:2], probe=probes.MassMean())
+    assert not [v for v in good.verdicts if v.kind == "inverted"]
+    shared = next(v for v in good.verdicts if v.kind == "shared")
+    assert good.joint_auc[:, 0].min() > 0.8
+    assert "ranks true above false in each" in shared.text
+
+
+def test_entities_are_disjoint_across_sets(three):
+    sides = probes.split([one.data for one in three])
+    trained = {
+        e for one, s in zip(three, sides, strict=True) for i in np.flatnonzero(s.train) for e in one.data.groups[i]
+    }
+    tested = {
+        e for one, s in zip(three, sides, strict=True) for i in np.flatnonzero(s.test) for e in one.data.groups[i]
+    }
+    assert not trained & tested
+
+
+def test_it_saves_and_draws(found, tmp_path):
+    found.save(tmp_path)
+    assert results.load(tmp_path) == found
+    assert len(found.table().rows) == 9 + 3
+    drawn = found.figure()
+    assert drawn.table.rows[0][1] == pytest.approx(found.auc[0, 0])
+    assert drawn.plotly.data[0].text[0][2] == f"{found.auc[0, 2]:.2f}"
+
+
+def test_sets_that_cannot_be_compared_are_refused(three):
+    with pytest.raises(UsageError, match="needs two sets of activations or more, not 1"):
+        probes.transfer(three[:1])
+    with pytest.raises(UsageError, match='Two sets are called "plain"'):
+        probes.transfer([three[0], three[0]])
+    alien = replace(three[1], identity=three[1].identity | {"prepend_bos": True})
+    with pytest.raises(UsageError, match="differ in BOS habit"):
+        probes.transfer([three[0], alien])
+    short = replace(three[1], layers=(0, 1), values=three[1].values[:, :2])
+    with pytest.raises(UsageError, match="has other layers or positions than plain"):
+        probes.transfer([three[0], short])
+
+
+def test_leaving_a_set_out_tests_new_entities_of_a_new_set(three):
+    left = probes.leave_one_out([*three[:2], renamed_acts(three[0], "third", 5)], probe=probes.MassMean(), layer=2)
+    assert left.names == ("plain", "other", "third")
+    assert (left.auc[:, 0] > 0.85).all()
+    assert (left.n_train == 2 * probes.split(three[0].data).train.sum()).all()
+    assert left.accuracy_centred[1, 0] > left.accuracy[1, 0]
+
+
+def test_a_denied_set_left_out_is_read_the_wrong_way_round(three):
+    left = probes.leave_one_out(three, probe=probes.MassMean())
+    assert left.auc[2, 0] < 0.15
+    assert len(left.table().rows) == 3
+
+
+def test_topics_and_templates_of_one_set_are_left_out():
+    data = statements(160)
+    topics = tuple("ab"[i // 2 % 2] for i in range(len(data)))
+    acts = activations(replace(data, topic=topics, template=topics))
+    for by in ("topic", "template"):
+        left = probes.leave_one_out(acts, by=by, probe=probes.MassMean())
+        assert left.names == ("a", "b")
+        assert (left.auc[:, 0] > 0.85).all()
+
+
+def test_what_cannot_be_left_out_is_refused(three):
+    with pytest.raises(UsageError, match="plain names no topic of its statements"):
+        probes.leave_one_out(three[0], by="topic")
+    with pytest.raises(UsageError, match=r"All statements have one topic \(a\)"):
+        probes.leave_one_out(replace(three[0], data=replace(three[0].data, topic=("a",) * 240)), by="topic")
+    with pytest.raises(UsageError, match='by="colour" is not'):
+        probes.leave_one_out(three, by="colour")  # pyright: ignore[reportArgumentType]
+    rare = replace(three[0].data, topic=("a",) * 238 + ("b",) * 2)
+    with pytest.raises(UsageError, match=r'"b" has [02] rows on the (train|test) side'):
+        probes.leave_one_out(replace(three[0], data=rare), by="topic")
+
+
+def renamed_acts(acts, name: str, seed: int):
+    return activations(renamed(acts.data, name), seed=seed)

@@ -1,0 +1,211 @@
+"""The truth study: its page, its files, its command, and what it says of a real model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import probes
+from analyses import truth
+from analyses.truth.page import finding
+from analyses.truth.study import probe_of, statements_of
+from interp import results
+from interp.cli.main import main
+from interp.errors import MissingInputError, UsageError
+from interp.report import render, write
+from probes.intervening import Question
+from tests import models
+from tests.probes.protocol.planted import statements
+from tests.report import browser as checks
+
+HOSTILE = "<b>set</b>"
+WORDS = ("tower", "is", "in", "Paris", "London", "a", "b")
+
+
+def spoken(data):
+    """The statements in words that the small tokenizer knows: three name the entity, one is drawn."""
+    rng = np.random.default_rng(0)
+    number = [int(row[0].split()[1]) for row in data.groups]
+    texts = [
+        f"the {WORDS[n % 7]} {WORDS[n // 7 % 7]} {WORDS[n // 49 % 7]} is {WORDS[rng.integers(7)]} in Paris"
+        for n in number
+    ]
+    return replace(data, statements=tuple(texts))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.load("llama", text=True)
+
+
+@pytest.fixture(scope="module")
+def study(model, tmp_path_factory):
+    topics = tuple("ab"[i // 2 % 2] for i in range(160))
+    plain = replace(statements(80), name=HOSTILE, topic=topics)
+    sets = [spoken(plain), spoken(statements(80, name="denied", polarity=-1))]
+    folder = tmp_path_factory.mktemp("probes")
+    found = truth.run(
+        model, truth.Config(layers=(1, 2, 3), causal=True), data=sets, probes_to=folder, command="interp probe", seed=0
+    )
+    asked = probes.intervene(
+        model,
+        found.sweeps[0].direction,
+        sets[0],
+        layers=2,
+        question=Question("{statement} is", (" a", " b")),
+        n_random=4,
+    )
+    return replace(found, intervention=asked), folder
+
+
+def test_it_holds_every_part(study):
+    found, _ = study
+    assert [sweep.name for sweep in found.sweeps] == [HOSTILE, "denied"]
+    assert found.transfer.names == (HOSTILE, "denied")
+    assert [(left.by, left.names) for left in found.left_out] == [("topic", ("a", "b"))]
+    assert set(found.planes) == set(found.erasures) == {HOSTILE, "denied"}
+    assert found.intervention.data == HOSTILE
+    (why,) = found.skipped  # the study asks for " true" or " false", words that the small tokenizer lacks
+    assert why.startswith("intervention: The answers ' true' and ' false' are one text")
+
+
+def test_a_plane_is_the_probes_own_and_an_orthogonal_direction(study):
+    found, _ = study
+    for sweep in found.sweeps:
+        plane = found.planes[sweep.name]
+        length = np.linalg.norm(sweep.direction)
+        np.testing.assert_allclose(plane.x, sweep.predictions.scores / length, rtol=1e-5, atol=1e-6)
+        assert 0 < plane.shares[0] < 1
+        assert 0 < plane.shares[1] < 1
+
+
+def test_it_loads_back_equal_and_draws_the_same_page(study, tmp_path):
+    found, _ = study
+    found.save(tmp_path)
+    again = results.load(tmp_path)
+    assert again == found
+    assert render(again.page()) == render(found.page())
+
+
+def test_the_saved_page_is_drawn_without_torch(study, tmp_path):
+    study[0].save(tmp_path)
+    code = (
+        "import sys; from interp import results; from interp.report import render\n"
+        f"page = render(results.load({str(tmp_path)!r}).page()); assert len(page) > 1e5\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_the_probes_lie_beside_and_know_where_they_belong(study, model):
+    found, folder = study
+    for sweep, name in zip(found.sweeps, ("-b-set--b-", "denied"), strict=True):
+        probe = probes.load(folder / name)
+        np.testing.assert_allclose(probe.direction_, sweep.direction, rtol=1e-6, atol=1e-9)
+        assert (probe.origin.layer, probe.origin.split) == (sweep.best.layer, "v1")
+
+
+def test_a_random_model_is_not_said_to_know_truth(study):
+    """Its labels are drawn by turns: whatever a probe finds is chance, and the page says so."""
+    found, _ = study
+    for sweep in found.sweeps:
+        assert {"nothing", "null", "entities", "no-control", "surface", "inverted"} & {v.kind for v in sweep.verdicts}
+        assert sweep.best.auc[1] < 0.65
+    assert "but a control accounts for it" in finding(found) or "is inverted" in finding(found)
+
+
+def test_without_controls_it_says_that_they_are_missing(model):
+    bare = truth.run(model, truth.Config(controls=False), data=[spoken(statements(60))], seed=0)
+    assert not bare.erasures
+    text = render(bare.page())
+    assert "Controls were turned off: nothing here says what the accuracy is worth." in text
+    assert bare.to_dict()["sets"][0]["selectivity"] is None
+    json.dumps(bare.to_dict(), allow_nan=False)
+
+
+def test_one_set_of_both_polarities_is_tested_across_them(model):
+    both = probes.join([spoken(statements(60, polarity=sign, name=str(sign))) for sign in (1, -1)], "both")
+    found = truth.run(model, truth.Config(controls=False), data=[both], seed=0)
+    assert found.transfer.names == ("both, affirmative", "both, negated")
+    assert list(found.transfer.polarities) == [1, -1]
+
+
+def test_a_question_that_a_set_is_too_small_for_is_noted_and_the_rest_answered(model):
+    rare = replace(spoken(statements(60)), topic=("a",) * 118 + ("b",) * 2)
+    found = truth.run(model, truth.Config(controls=False), data=[rare], seed=0)
+    assert found.left_out == ()
+    assert "leaving out one topic of planted" in found.skipped[0]
+    assert "Not done: leaving out one topic" in render(found.page())
+
+
+def test_statements_are_a_file_or_a_generated_set(tmp_path):
+    assert statements_of("neg_capitals", None, 0).name == "neg_capitals"
+    assert len(set(statements_of("capitals:2", None, 0).template)) == 2
+    with pytest.raises(
+        MissingInputError, match='no file "captials", and no generated set of that name; the nearest is'
+    ):
+        statements_of("captials", None, 0)
+    with pytest.raises(UsageError, match='unknown probe "ldaa"; the nearest is "lda"'):
+        probe_of("ldaa")
+    with pytest.raises(UsageError, match="No statements"):
+        truth.run(None, truth.Config())  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["nosuch.csv"], 3, 'no file "nosuch.csv"'),
+        (["capitals", "--probe", "magic"], 2, 'unknown probe "magic"'),
+        (["capitals", "--layers", "x"], 2, "is not a list of layers"),
+        ([], 2, "DATA"),
+    ],
+)
+def test_mistakes_are_told_before_a_model_is_loaded(words, code, message, tmp_path, capsys):
+    assert main(["probe", *words, "--out", str(tmp_path / "out")]) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_writes_a_report_and_the_probes(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("interp.model.load", lambda *_, **__: model)
+    code = main(["probe", "capitals", "--layers", "0,2-3", "--no-controls", "--json", "--out", str(tmp_path)])
+    body = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert body["sets"][0]["name"] == "capitals"
+    assert body["sets"][0]["accuracy"][1] <= body["sets"][0]["accuracy"][0] <= body["sets"][0]["accuracy"][2]
+    assert {"report.html", "result.json", "arrays.safetensors"} <= {path.name for path in tmp_path.iterdir()}
+    assert probes.load(tmp_path / "probes" / "capitals").origin.layer in (0, 2, 3)
+    assert results.load(tmp_path).config.layers == (0, 2, 3)
+
+
+@pytest.mark.browser
+def test_the_page_is_whole_in_a_browser(study, tmp_path):
+    path = write(study[0].page(), tmp_path)
+    with checks.launched() as chromium:
+        for scheme in ("light", "dark"):
+            checks.check_page(path, scheme, browser=chromium)
+        checks.check_page(path, browser=chromium, width=400, axe=False)
+
+
+@pytest.mark.real
+def test_smollm2_reads_an_association_that_turns_round_under_negation(smollm2, test_data):
+    """The first 100 cities, so that it is cheap; the bounds leave room for that."""
+    sets = []
+    for name in ("cities", "neg_cities"):
+        whole = probes.read_statements(test_data / "truth" / f"{name}.csv")
+        sets.append(whole.take(np.arange(200)))
+    acts = [probes.collect(smollm2, one, layers=(0, 14, 20)) for one in sets]
+    swept = probes.sweep(acts[0])
+    assert swept.best.layer in (14, 20)
+    assert swept.best.accuracy[0] > 0.7
+    assert swept.controls.embedding_accuracy == (0.5, 0.5, 0.5)
+    assert swept.controls.selectivity.value > 0.1
+    found = probes.transfer(acts, layer=14)
+    assert found.auc[0, 1] < 0.2
+    assert [v.kind for v in found.verdicts].count("inverted") == 2
