@@ -15,7 +15,6 @@ from torch import Tensor
 import probes
 from interp.errors import DamagedFileError, MissingInputError, UsageError
 from probes import streaming
-from probes.erasing import eraser
 from tests.probes.planted import planted
 
 STREAMED = [probes.MassMean(), probes.LDA(shrinkage="oas"), probes.LDA(shrinkage=0.1), probes.Ridge(alpha=3.0)]
@@ -121,7 +120,7 @@ def test_leace_from_streamed_statistics() -> None:
     X, y = data(500)
     statistics = streamed(X, y)
     low, high = statistics.class_means()
-    stream = eraser(statistics.mean, high - low, statistics.covariance(), X)
+    stream = probes.Leace(shrinkage=None).from_statistics(statistics)
     batch = probes.Leace(shrinkage=None).fit(X, y)
     np.testing.assert_allclose(stream.apply(X), batch.apply(X), rtol=1e-8, atol=1e-8)
     erased = np.asarray(stream.apply(X))
