@@ -87,9 +87,9 @@ def _calibration(sweep: Sweep, number: int) -> Figure:
         x,
         y,
         caption=f"{sweep.name}, layer {sweep.best.layer}: the {len(said.labels)} test statements by tenths of "
-        "probability, at their mean probability and the fraction of them that is true; no error bars. Above the diagonal the probe "
-        "is "
-        "too doubtful of truth, below it too sure. Rescaled: by one slope and offset from the train side.",
+        "probability, at their mean probability and the fraction of them that is true; no error bars. Above the "
+        "diagonal the probe is too doubtful of truth, below it too sure. Rescaled: by one slope and offset from the "
+        "train side.",
         alt="Fraction true against probability, beside the diagonal.",
         axes=("probability of true", "fraction true"),
         groups=names,
