@@ -86,7 +86,10 @@ def train(
     record = _begin(target, Record.of(config, activations, metadata or {}), resume=place.resume)
     if record.finished:
         return _load(target)
-    trainer = Trainer(config, activations, device=run.device, metadata=metadata, group=processes)
+    try:
+        trainer = Trainer(config, activations, device=run.device, metadata=metadata, group=processes)
+    except InterpError as error:
+        raise type(error)(f"{error}{whereabouts(activations, error)}") from error
     _go_on(trainer, target)
     log = Log(writable_folder(target), run.log_every, config.steps)
     if place.writes:

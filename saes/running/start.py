@@ -101,7 +101,7 @@ def _leave_nothing(folder: Path) -> None:
 def tracker(chosen: Settings, folder: Path) -> Callable[[dict[str, float]], Any] | None:
     """What sends logged metrics to the tracker of [run] wandb; None if none is named.
 
-    Raises `UsageError` if the package is not installed.
+    Raises `UsageError` if the package is not installed or cannot start.
     """
     if not chosen.run.wandb:
         return None
@@ -111,7 +111,10 @@ def tracker(chosen: Settings, folder: Path) -> Callable[[dict[str, float]], Any]
         raise UsageError(
             'wandb is not installed: pip install "interp[wandb]", or leave out --wandb; metrics.jsonl has all of it.'
         ) from error
-    kept = wandb.init(project=chosen.run.wandb, dir=str(folder), config=settings.complete_table(chosen))
+    try:
+        kept = wandb.init(project=chosen.run.wandb, dir=str(folder), config=settings.complete_table(chosen))
+    except Exception as error:  # its own kinds, of its login and its network
+        raise UsageError(f"wandb could not start ({error}): mend that, or leave out --wandb.") from error
 
     def send(found: dict[str, float]) -> None:
         if int(found["step"]) % chosen.run.log_every == 0:
