@@ -42,7 +42,7 @@ class Config:
         bandwidth: jumprelu only: width of the window of the straight-through estimator, in normalised activations.
         pre_act: jumprelu only: weight of the pre-activation loss that revives dead latents.
         start_density: standard, gated and jumprelu: fraction of inputs that each latent fires on at the start (set by
-            its bias or threshold); sparse from the start is quicker and closer to the end. None: 0.05, or that of 256
+            its bias or threshold); sparse from the start is quicker and closer to the end. None: 0.05, or that of 128
             latents an input if less.
         auxiliary: weight of the loss by which dead latents reconstruct the residual (AuxK; topk, batchtopk,
             matryoshka). 0 turns it off.
@@ -108,7 +108,7 @@ class Config:
     @property
     def first_density(self) -> float:
         """`start_density`, or its default for the width."""
-        return min(0.05, 256 / self.width) if self.start_density is None else self.start_density
+        return min(0.05, 128 / self.width) if self.start_density is None else self.start_density
 
     @property
     def prefixes(self) -> tuple[int, ...]:

@@ -77,7 +77,7 @@ def test_an_empty_support_gives_zeros() -> None:
     assert support.at(torch.ones(N, D), torch.ones(WIDTH, D)).shape == (0,)
 
 
-WIDTHS = [WIDTH, 96, 97, 31, 1024]  # grouped by 8 and by 16, prime, odd, grouped by 32
+WIDTHS = [WIDTH, 100, 97, 31, 1024, 9216]  # grouped by 8 and by 4, prime, odd, grouped by 8 once and twice
 
 
 @pytest.mark.parametrize("width", WIDTHS)

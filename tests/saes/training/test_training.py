@@ -246,4 +246,4 @@ def test_defaults_depend_on_the_architecture() -> None:
     assert replace(config, architecture="standard", sparsity=0.3).sparsity_weight == 0.3
     nested = replace(config, architecture="matryoshka")
     assert nested.prefixes == (4, 16, 64) and replace(nested, groups=[8, 64]).prefixes == (8, 64)
-    assert replace(config, width=51_200).first_density == 0.005
+    assert replace(config, width=51_200).first_density == 0.0025
