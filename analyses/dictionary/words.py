@@ -192,9 +192,9 @@ def card_lines(features: Features, latent: int, examples: int = 6) -> str:
     for name in ("raises", "lowers"):
         if card[name]:
             lines.append(f"  {name:<9} {' '.join(visible(token) for token, _ in card[name])}")
-    if card["inhibited_by"]:
-        names = ", ".join(f"{r['latent']} ({r['together']} of {r['expected']:g})" for r in card["inhibited_by"][:3])
-        lines.append(f"  inhibited by {names} common firings expected")
+    for rival in card["inhibited_by"][:3]:
+        counts = f"together on {rival['together']} rows, {rival['expected']:.0f} expected"
+        lines.append(f"  inhibited by latent {rival['latent']}: weight {rival['weight']:g}, {counts}")
     return "\n".join(lines)
 
 

@@ -159,6 +159,23 @@ def test_without_a_model_tokens_are_numbers_and_raised_tokens_are_explained(mode
     assert other.features.no_logits == ""
 
 
+@pytest.mark.parametrize("variant", ["transcoder", "crosscoder"])
+def test_transcoders_and_crosscoders_are_judged_and_read(model, store, variant):
+    d, width, layers = model.spec.d_model, 32, 2 if variant == "crosscoder" else 1
+    draw = torch.Generator().manual_seed(0)
+    W_dec = torch.randn(width, layers * d, generator=draw)
+    tensors = {"W_enc": W_dec.T.clone(), "W_dec": W_dec, "b_enc": torch.zeros(width), "b_dec": torch.zeros(layers * d)}
+    settings = {"k": 4, "layers": 2} if layers > 1 else {"k": 4}
+    hooks = {"hook_name": HOOK, "hook_name_out": "blocks.0.hook_resid_post"}
+    about = {"hook_name": HOOK, "hook_names": list(store.hooks)} if layers > 1 else hooks
+    study = run(build("topk", variant, tensors, settings, about), store, model=model, config=CONFIG)
+    assert study.features.fired.sum() == 4 * study.features.rows
+    assert (study.features.no_logits != "") == (layers > 1)
+    assert study.features.rivals.shape == (width, 0)  # what it writes is not what it reads
+    assert study.features.inhibitors(0) == ()
+    assert report.render(page(study))
+
+
 @pytest.mark.browser
 def test_the_page_is_right_in_the_browser(study, tmp_path: Path, browser):
     path = report.write(page(study), tmp_path)
