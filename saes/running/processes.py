@@ -2,8 +2,9 @@
 
 Started by `torchrun`, which tells each process its rank by environment variables. A batch of n rows is cut into equal
 parts; with losses that are means over rows, the mean of the parts' gradients is the gradient of the batch, but for the
-order in which float32 numbers are added. Weights, moments, dead counters and the position in the data are the same in
-every process, so a checkpoint is that of any number of them.
+order in which float32 numbers are added (where latents are found in bfloat16, see `Config.precision`, that order can
+also change which of two nearly equal latents is the k-th). Weights, moments, dead counters and the position in the
+data are the same in every process, so a checkpoint is that of any number of them.
 """
 
 from __future__ import annotations
