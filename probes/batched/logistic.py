@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,8 @@ from probes.batched.scaling import standardisation
 
 TOLERANCE = 1e-10
 """Largest gradient component left, as a fraction of the largest at w = 0."""
+ROUNDING = 1e-4
+"""A gradient at w = 0 smaller than this, as a fraction of Σ weights |x|, is measured against that sum instead."""
 NEWTON_STEPS = 100
 CG_STEPS = 60
 STALE = 25
@@ -125,6 +128,11 @@ class _Problem:
         rows = torch.cat([rows, torch.ones_like(y)[:, None]], dim=1)
         return cls(rows, rows.float(), y, weights, metric)
 
+    @cached_property
+    def size(self) -> Float[Tensor, " fold"]:
+        """What a gradient at w = 0 could be at most: half of Σ weights |x|, of the largest coordinate."""
+        return (self.weights @ self.rows.abs()).amax(1) / 2
+
     def loss(self, logits: Tensor, solution: Tensor, penalty: float) -> Float[Tensor, " fold"]:
         signed = (1 - 2 * self.labels) * logits
         return (self.weights * softplus(signed)).sum(1) + penalty / 2 * (self.metric * solution**2).sum(1)
@@ -146,6 +154,7 @@ def _newton(
     solution, logits = start, start @ problem.rows.T
     gradient = problem.gradient(logits, solution, penalty)
     first = problem.gradient(torch.zeros_like(logits), torch.zeros_like(start), penalty).abs().amax(1)
+    first = first.maximum(ROUNDING * problem.size)  # w = 0 is the optimum itself where the class means are equal
     left, steps = gradient.new_ones(len(gradient)), 0
     for _ in range(NEWTON_STEPS):
         left = gradient.abs().amax(1) / first.clamp_min(1e-300)

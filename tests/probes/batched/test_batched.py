@@ -173,3 +173,18 @@ def test_layers_that_cannot_be_fitted(X: Tensor, y: list[int], message: str) -> 
     for probe in (probes.LDA(), probes.LogisticRegression()):
         with pytest.raises(UsageError, match=message):
             fit_layers(probe, X, y)
+
+
+def test_equal_class_means_are_solved_by_nothing():
+    """After linear erasure w = 0 is the optimum and the first gradient is rounding: that must count as converged."""
+    generator = torch.Generator().manual_seed(3)
+    y = torch.arange(200) % 2
+    X = 50 * torch.randn(1, 200, 30, generator=generator, dtype=torch.float64) + 300
+    for label in (0, 1):
+        X[:, y == label] -= X[:, y == label].mean(1, keepdim=True)
+    path = logistic_path(X + 300, y, (0.01, 1.0))
+    # a direction of 1e-9 moves a logit of these rows by less than 1e-6
+    assert path.directions.abs().max() < 1e-9
+    # the control: a gap between the means of a thousandth of the spread is found
+    X[:, y == 1] += 0.05
+    assert logistic_path(X + 300, y, (1.0,)).directions.abs().max() > 1e-6
