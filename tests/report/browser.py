@@ -171,10 +171,11 @@ def check_page(
     with opened(browser, path, colour_scheme, width) as (page, faults):
         if screenshot:
             page.screenshot(path=screenshot, full_page=True)
-        faults.extend(_size(Path(path)) + _figures(page) + _safety(page))
+        faults.extend(_size(Path(path)) + _figures(page) + _decks(page) + _safety(page))
         # One of each kind: axe takes seconds for every large table, and they are all made by one function.
         page.evaluate(
-            "['how', 'data'].forEach(kind => document.querySelector('details.' + kind)?.setAttribute('open', ''))"
+            "['how', 'data', 'card'].forEach(kind => "
+            "document.querySelector('details.' + kind)?.setAttribute('open', ''))"
         )
         faults.extend((_accessibility(page) if axe else []) + _downloads(page) + _overflow(page))
     assert not faults, f"{path} ({colour_scheme}, {width} px):\n- " + "\n- ".join(dict.fromkeys(faults))
@@ -214,6 +215,15 @@ def _figures(page: Any) -> list[str]:
             if [html.unescape(text) for text in expected] != shown:
                 faults.append(f"{name} shows the ticks {shown}, not {expected}")
     return faults
+
+
+def _decks(page: Any) -> list[str]:
+    """Decks that do not show the cards of their first page."""
+    shown = page.evaluate(
+        "[...document.querySelectorAll('[data-deck]')].map(deck => [deck.id, deck.querySelectorAll('.card').length, "
+        "Math.min(20, deck.dataset.cards)])"
+    )
+    return [f'deck "{name}" shows {drawn} cards, not {wanted}' for name, drawn, wanted in shown if drawn != wanted]
 
 
 def _safety(page: Any) -> list[str]:

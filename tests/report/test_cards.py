@@ -152,3 +152,12 @@ def test_cards_are_searched_ordered_turned_and_linked_by_keyboard(tmp_path, brow
         page.select_option(".seek select", label="often")
         assert page.evaluate(names)[:2] == ["latent 6", "latent 13"]
         assert not faults
+
+
+@pytest.mark.browser
+def test_a_deck_that_lost_a_card_is_found(tmp_path, browser):
+    path = write(page_of(deck()), tmp_path)
+    check_page(path, browser=browser, axe=False)
+    path.write_text(path.read_text().replace('data-cards="3"', 'data-cards="4"'))
+    with pytest.raises(AssertionError, match='deck "deck" shows 3 cards, not 4'):
+        check_page(path, browser=browser, axe=False)
