@@ -83,8 +83,15 @@ class Batch:
         if self.memory.density > DENSE_FROM:
             support = Dense(len(self.x), len(bias))
             return support, self.pre(torch.zeros_like(bias), exact=True)
-        support = above(self.pre(bias), 0.0)
-        return support, support.at(self.x, self.weights["encoder"])
+        rough = self.pre(bias)
+        support = above(rough, 0.0)
+        return support, self.exact(support, rough, bias) - support.of_latents(bias)
+
+    def exact(self, support: Support, pre: Float[Tensor, "n width"], bias: Float[Tensor, " width"]) -> Values:
+        """The pre-activations of the pairs: read from `pre`, or computed anew if that is only bfloat16."""
+        if pre.dtype == self.x.dtype:
+            return support.of_pairs(pre)
+        return support.at(self.x, self.weights["encoder"]) + support.of_latents(bias)
 
     def reconstruct(self, support: Support, values: Values) -> Float[Tensor, "n d_out"]:
         """Σ_j v_ij decoder_j + b_dec (+ W_skip x)."""

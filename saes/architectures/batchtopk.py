@@ -11,7 +11,7 @@ from saes.architectures.base import Batch, Final
 from saes.architectures.jumprelu import jump
 from saes.architectures.topk import TopK
 from saes.kernels.select import top_batch
-from saes.kernels.support import Sparse
+from saes.kernels.support import Sparse, Values
 from saes.kernels.together import top_together
 
 
@@ -24,14 +24,13 @@ class BatchTopK(TopK):
         """Keeps z + b_enc where it exceeds the threshold."""
         return jump(z + final.tensors["b_enc"], final.tensors["threshold"])
 
-    def choose(self, batch: Batch) -> Sparse:
-        """The pairs that fire."""
-        pre, memory = batch.pre(batch.weights["b_enc"]), batch.memory
+    def choose(self, batch: Batch) -> tuple[Sparse, Values]:
+        """The pairs that fire, and their pre-activations."""
+        pre, memory, group = batch.pre(batch.weights["b_enc"]), batch.memory, batch.group
         guess = memory.guess * 0.98 if memory.guess > 0 else None
-        if batch.group is not None:
-            support, memory.guess = top_together(pre, batch.config.k * len(pre) * batch.group.size, guess, batch.group)
-            return support
-        support = top_batch(pre, batch.config.k * len(pre), guess)
-        if len(support.columns):
-            memory.guess = float(support.of_pairs(pre).min())
-        return support
+        if group is not None:
+            support, memory.guess = top_together(pre, batch.config.k * len(pre) * group.size, guess, group)
+        else:
+            support = top_batch(pre, batch.config.k * len(pre), guess)
+            memory.guess = float(support.of_pairs(pre).min()) if len(support.columns) else memory.guess
+        return support, batch.exact(support, pre, batch.weights["b_enc"])

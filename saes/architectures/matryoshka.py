@@ -34,9 +34,8 @@ class Matryoshka(BatchTopK):
 
     def step(self, batch: Batch) -> Found:
         """Forward and backward pass."""
-        weights, support = batch.weights, self.choose(batch)
+        weights, (support, pre) = batch.weights, self.choose(batch)
         nested = by_group(support, batch.config.prefixes)
-        pre = support.at(batch.x, weights["encoder"]) + support.of_latents(weights["b_enc"])
         f = torch.relu(pre)
         residuals = self._residuals(batch, nested, f)
         outer = residuals * (2 * batch.unit / len(batch.config.prefixes))

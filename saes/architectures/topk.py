@@ -11,7 +11,7 @@ from torch import Tensor
 from saes.architectures.auxiliary import revive
 from saes.architectures.base import Architecture, Batch, Final, Found
 from saes.kernels.select import rows_of, topk_rows
-from saes.kernels.support import Sparse
+from saes.kernels.support import Sparse, Values
 
 
 class TopK(Architecture):
@@ -25,15 +25,15 @@ class TopK(Architecture):
         values, indices = pre.topk(final.settings["k"], dim=-1, sorted=False)
         return torch.zeros_like(pre).scatter_(-1, indices, torch.relu(values))
 
-    def choose(self, batch: Batch) -> Sparse:
-        """The pairs that may fire."""
+    def choose(self, batch: Batch) -> tuple[Sparse, Values]:
+        """The pairs that may fire, and their pre-activations."""
         pre = batch.pre(batch.weights["b_enc"])
-        return rows_of(topk_rows(pre, batch.config.k), pre.shape[1])
+        support = rows_of(topk_rows(pre, batch.config.k), pre.shape[1])
+        return support, batch.exact(support, pre, batch.weights["b_enc"])
 
     def step(self, batch: Batch) -> Found:
         """Forward and backward pass."""
-        weights, support = batch.weights, self.choose(batch)
-        pre = support.at(batch.x, weights["encoder"]) + support.of_latents(weights["b_enc"])
+        weights, (support, pre) = batch.weights, self.choose(batch)
         f = torch.relu(pre)
         residual = batch.reconstruct(support, f) - batch.y
         outer = residual * (2 * batch.unit)
