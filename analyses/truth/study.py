@@ -68,13 +68,8 @@ def run(
     watch = Stopwatch()
     probe = probe_of(config.probe)
     sets = tuple(data) or read_all(config, seed)
-    total, acts, sweeps = 2 * len(sets) + 2, [], []
-    for i, one in enumerate(sets):
-        _tell(progress, 2 * i, total, f"reading {one.name}")
-        acts.append(probes.collect(model, one, layers=config.layers or "all", position=config.position))
-        likely = probes.log_probs(model, one) if config.controls else None
-        _tell(progress, 2 * i + 1, total, f"probing {one.name}")
-        sweeps.append(probes.sweep(acts[-1], probe=probe, controls=config.controls, seed=seed, log_probs=likely))
+    total = 2 * len(sets) + 2
+    acts, sweeps = _each(model, sets, config, seed, progress)
     _tell(progress, total - 2, total, "what carries over")
     skipped: list[str] = []
     transfer, left_out = _across(acts, probe, seed, skipped)
@@ -98,6 +93,21 @@ def run(
         _save_probes(Path(probes_to), sweeps, acts)
     _tell(progress, total, total, "done")
     return replace(found, provenance=watch.provenance(command=command, seed=seed, **model.identity()))
+
+
+def _each(
+    model: Model, sets: Sequence[Statements], config: Config, seed: int, progress: Progress | None
+) -> tuple[list[Activations], list[Sweep]]:
+    """Every set collected and swept by itself."""
+    acts, sweeps = [], []
+    for i, one in enumerate(sets):
+        _tell(progress, 2 * i, 2 * len(sets) + 2, f"reading {one.name}")
+        acts.append(probes.collect(model, one, layers=config.layers or "all", position=config.position))
+        likely = probes.log_probs(model, one) if config.controls else None
+        _tell(progress, 2 * i + 1, 2 * len(sets) + 2, f"probing {one.name}")
+        probe = probe_of(config.probe)
+        sweeps.append(probes.sweep(acts[-1], probe=probe, controls=config.controls, seed=seed, log_probs=likely))
+    return acts, sweeps
 
 
 def read_all(config: Config, seed: int = 0) -> tuple[Statements, ...]:

@@ -66,9 +66,7 @@ def leave_one_out(
         _one(whole.data, whole.at(at, position), side, kind, name, probe, seed)
         for at, name in zip(layers, names, strict=True)
     ]
-    tested = [
-        [row for row, new in zip(whole.data.groups, side.test & (kind == name), strict=True) if new] for name in names
-    ]
+    tested = [whole.data.take(side.test & (kind == name)).groups for name in names]
     return LeftOut(
         by=by,
         names=names,

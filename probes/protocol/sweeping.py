@@ -69,15 +69,16 @@ def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
     data = acts.data
     check(acts, probe)
     sides = split(data, seed) if sides is None else own_split(data, sides.train, sides.test)
+    steps = len(acts.positions) + 1
     tried: list[_Tried] = []
     for i, position in enumerate(acts.positions):
-        _tell(progress, i, len(acts.positions) + 1, f"{type(probe).__name__} on every layer")
+        _tell(progress, i, steps, f"{type(probe).__name__} on every layer")
         tried.append(_try(probe, acts, position, sides, candidates(probe, strengths), seed))
     cv = np.stack([one.choice.best_accuracy for one in tried])
     accuracies = np.stack([one.found.accuracy for one in tried])
     p, layer = _place(cv)
     predictions = _predictions(tried[p], layer, acts, sides)
-    _tell(progress, len(acts.positions), len(acts.positions) + 1, "controls")
+    _tell(progress, steps - 1, steps, "controls")
     held = _controls(probe, tried[p], layer, acts, sides, log_probs, seed) if controls else None
     other, elsewhere = _place(accuracies[..., 0])
     return Sweep(
@@ -95,15 +96,22 @@ def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
         predictions=predictions,
         direction=np.asarray(getattr(tried[p].fitted[layer], "direction_", np.zeros(0)), np.float64),
         controls=held,
-        n_train=int(sides.train.sum()),
-        n_test=int(sides.test.sum()),
-        dropped=sides.dropped,
-        groups_train=sides.groups_train,
-        groups_test=sides.groups_test,
-        grouped_by=data.grouped_by,
-        polarity=polarity_of(data),
         seed=seed,
+        **_counts(data, sides),
     )
+
+
+def _counts(data: Statements, sides: Split) -> dict[str, Any]:
+    """What a sweep tells of its rows."""
+    return {
+        "n_train": int(sides.train.sum()),
+        "n_test": int(sides.test.sum()),
+        "dropped": sides.dropped,
+        "groups_train": sides.groups_train,
+        "groups_test": sides.groups_test,
+        "grouped_by": data.grouped_by,
+        "polarity": polarity_of(data),
+    }
 
 
 def refit(found: Sweep, acts: Activations) -> Any:

@@ -55,15 +55,7 @@ def transfer(
         curves = [layer_curve(one, side.train, probe, position, seed) for one, side in zip(acts, sides, strict=True)]
         layer = acts[0].layers[int(np.mean(curves, axis=0).argmax())]
     sets = [part_of(one, side, layer, position) for one, side in zip(acts, sides, strict=True)]
-    n = len(sets)
-    raw, centred, auc = np.zeros((n, n, 3)), np.zeros((n, n)), np.zeros((n, n, 3))
-    for i, source in enumerate(sets):
-        fitted = fit_chosen(probe, source.X, source.train, tried, seed)
-        apart = fit_chosen(probe, source.X - source.mean, source.train, tried, seed)
-        for j, target in enumerate(sets):
-            found = measured(fitted.decision_function(target.X_test), target.test.labels, target.test.groups, seed=seed)
-            raw[i, j], auc[i, j] = found.accuracy, found.auc
-            centred[i, j] = accuracy(apart.decision_function(target.X_test - target.mean), target.test.labels)[0]
+    raw, centred, auc = _matrices(probe, sets, tried, seed)
     joint = _jointly(probe, sets, tried, seed)
     return Transfer(
         names=tuple(one.data.name for one in acts),
@@ -138,6 +130,22 @@ def fit_chosen(probe: Any, X: Float[Tensor, "n d"], train: Statements, strengths
     if len(strengths) > 1:
         strength = float(cross_validate(probe, X[None], train, strengths=strengths, seed=seed).chosen[0])
     return batched.fit_layers(with_strength(probe, strength), X[None], train.labels, **extras(train))[0]
+
+
+def _matrices(
+    probe: Any, sets: Sequence[Part], strengths: tuple[float, ...], seed: int
+) -> tuple[Float[np.ndarray, "train test 3"], Float[np.ndarray, "train test"], Float[np.ndarray, "train test 3"]]:
+    """(accuracy, centred accuracy, AUC) of every pair of sets."""
+    n = len(sets)
+    raw, centred, auc = np.zeros((n, n, 3)), np.zeros((n, n)), np.zeros((n, n, 3))
+    for i, source in enumerate(sets):
+        fitted = fit_chosen(probe, source.X, source.train, strengths, seed)
+        apart = fit_chosen(probe, source.X - source.mean, source.train, strengths, seed)
+        for j, target in enumerate(sets):
+            found = measured(fitted.decision_function(target.X_test), target.test.labels, target.test.groups, seed=seed)
+            raw[i, j], auc[i, j] = found.accuracy, found.auc
+            centred[i, j] = accuracy(apart.decision_function(target.X_test - target.mean), target.test.labels)[0]
+    return raw, centred, auc
 
 
 def _jointly(
