@@ -14,8 +14,10 @@ from saes.evaluation.result import DENSE
 if TYPE_CHECKING:
     from analyses.dictionary.result import Features
 
-ROOM = 300_000
+ROOM = 280_000
 """Characters of a page that the cards may take."""
+LISTED = 6000
+"""Latents on a page at most, those of most interest: the names of more would leave no room for examples."""
 MOST = 1000
 """Cards with examples at most: there is never room for more."""
 COLUMNS = ("fires %", "largest", "mean", "variance %")
@@ -33,7 +35,7 @@ CAPTION = (
 def deck(features: Features, asked: tuple[int, ...] = ()) -> Cards:
     """The latents asked for, or all in the order of interest: with their examples as far as the page has room."""
     share = 100 * features.energy / max(float(features.energy.sum()), 1e-30)
-    shown = asked or features.ranked().tolist()
+    shown = asked or features.ranked()[:LISTED].tolist()
     cards = tuple(_card(features, i, float(share[i]), full=n < MOST) for n, i in enumerate(shown))
     return Cards(
         id="cards",

@@ -197,6 +197,11 @@ def features(found: Features, asked: tuple[int, ...]) -> Section:
     claim = f"{alive:,} of {found.width:,} latents fire somewhere in the text. "
     if asked:
         claim += f"This page has the {len(asked):,} that were asked for."
+    elif len(drawn.cards) < found.width:
+        claim += (
+            f"This page has the {len(drawn.cards):,} of most interest, the first of them with examples; the others "
+        )
+        claim += "are in features.jsonl beside it."
     else:
         claim += "This page has the examples of those of most interest, and title and numbers of all."
     said = [Note(f"Raised and lowered tokens are not shown: {found.no_logits}.")] if found.no_logits else []

@@ -8,9 +8,11 @@ import torch
 from scipy.stats import kstest
 
 from analyses.dictionary import Config, Corpus, collect, run
+from analyses.dictionary import deck as decks
 from analyses.dictionary.deck import deck
 from analyses.dictionary.keeping import Window, uniform
 from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE
+from analyses.dictionary.sections import features
 from analyses.dictionary.weights import rivals
 from analyses.dictionary.words import card_lines, card_values
 from interp.errors import UsageError
@@ -145,6 +147,15 @@ def test_latents_that_fire_together_are_no_inhibitors_whatever_the_weights(corpu
     with torch.no_grad():
         sae.W_enc[:, 0] -= 2 * planted.directions()[2]  # 2 never fires: nothing is expected, nothing is missing
     assert run(sae, corpus, judge=False).features.inhibitors(0) == ()
+
+
+def test_a_wide_dictionary_lists_those_of_most_interest(study, monkeypatch):
+    monkeypatch.setattr(decks, "LISTED", 3)
+    names = [card.name for card in deck(study.features).cards]
+    assert names == [f"latent {latent}" for latent in study.features.ranked()[:3]]
+    section = features(study.features, ())
+    assert "the 3 of most interest" in section.claim
+    assert [card.name for card in deck(study.features, (5, 7)).cards] == ["latent 5", "latent 7"]
 
 
 def test_search_finds_what_fires_and_nothing_else(study):
