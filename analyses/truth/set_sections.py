@@ -118,13 +118,13 @@ def _scatter(sweep: Sweep, plane: Plane, number: int, most: int) -> Figure:
 
 
 def _spread(labels: np.ndarray, most: int) -> np.ndarray:
-    """Row numbers, evenly spaced within each label, `most` of them or all."""
+    """Row numbers, false ones first, evenly spaced within each label, `most` of them or all."""
     share = min(1.0, most / len(labels))
     chosen = []
     for label in (0, 1):
         rows = np.flatnonzero(labels == label)
         chosen.append(rows[np.linspace(0, len(rows) - 1, max(1, int(share * len(rows)))).astype(int)])
-    return np.sort(np.concatenate(chosen))
+    return np.concatenate(chosen)
 
 
 def _mistakes(sweep: Sweep, wrong: np.ndarray) -> Table:
