@@ -12,6 +12,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from interp.errors import DamagedFileError, UsageError
 from saes.interop.files import need, read_json
 
@@ -30,7 +32,9 @@ def files(sae: SAE, others: dict[str, bytes]) -> dict[str, bytes]:
     about = {name: getattr(sae, name) for name in ("architecture", "variant", "settings", "metadata")}
     document = {"kind": KIND, "format": FORMAT, "files": {name: _digest(content) for name, content in others.items()}}
     found = {NAME: json.dumps(document | _encode(about, "the autoencoder"), indent=1).encode()}
-    return found | ({HISTORY: save(dict(sae.history))} if sae.history else {})
+    # safetensors writes the bytes of a strided array, such as the column of a table, as if they lay side by side
+    history = {name: np.ascontiguousarray(values) for name, values in sae.history.items()}
+    return found | ({HISTORY: save(history)} if history else {})
 
 
 def read(folder: Path) -> dict[str, Any] | None:

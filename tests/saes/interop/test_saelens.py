@@ -134,6 +134,7 @@ def test_what_we_train_means_the_same_there(lens, tmp_path, architecture):
     assert torch.equal(again(x), ours(x))
     assert again.metadata == ours.metadata
     assert again.history.keys() == ours.history.keys() != set()
+    assert {k: v.tolist() for k, v in again.history.items()} == {k: v.tolist() for k, v in ours.history.items()}
     assert theirs.cfg.metadata.hook_name == "blocks.2.hook_mlp_out"
     assert theirs.cfg.metadata.training["lr"] == 1e-2
 
