@@ -75,10 +75,19 @@ class ErasureReport(Shown, Result):
         return (
             f"After {leace.method} the label is linearly guarded on the rows of the fit: logistic regression fitted "
             f"again has {leace.linear_train:.3f} there and {leace.linear_test:.3f} on the test rows{inside}.",
-            f"The information is not gone: a perceptron still has {leace.nonlinear_test:.3f} on the test rows, against "
-            f"{self.methods[0].nonlinear_test:.3f} before.",
+            self._nonlinear(leace.nonlinear_test),
             f"Test rows moved by {leace.change_test:.2f} of their spread ({leace.change_train:.2f} on the rows of the "
             f"fit); without shrinkage by {plain.change_test:.2f}.",
+        )
+
+    def _nonlinear(self, left: float) -> str:
+        """What the perceptron's accuracy after the erasure says; within two standard errors of chance, nothing."""
+        before = f"on the test rows, against {self.methods[0].nonlinear_test:.3f} before"
+        if left > self.chance + (1 / self.n_test) ** 0.5:  # a fraction's standard error is at most 1 / (2 sqrt(n))
+            return f"The information is not gone: a perceptron still has {left:.3f} {before}."
+        return (
+            f"A perceptron fitted again has {left:.3f} {before}: within two standard errors of {self.chance:.3f}, which "
+            f"does not show that {self.n_test} rows hold nothing for another probe."
         )
 
 

@@ -167,6 +167,8 @@ class TestReport:
     def test_where_there_is_nothing_else_to_read_it_does_not(self, plain):
         for erased in plain.methods[1:]:
             assert abs(erased.nonlinear_test - 0.5) < 0.1  # 300 test rows: three standard errors
+        said = " ".join(plain.sentences())
+        assert "not gone" not in said and "does not show that 300 rows hold nothing" in said
 
     def test_shown_saved_and_loaded(self, plain, tmp_path):
         found = plain
