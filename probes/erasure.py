@@ -86,8 +86,8 @@ class ErasureReport(Shown, Result):
         if left > self.chance + (1 / self.n_test) ** 0.5:  # a fraction's standard error is at most 1 / (2 sqrt(n))
             return f"The information is not gone: a perceptron still has {left:.3f} {before}."
         return (
-            f"A perceptron fitted again has {left:.3f} {before}: within two standard errors of {self.chance:.3f}, which "
-            f"does not show that {self.n_test} rows hold nothing for another probe."
+            f"A perceptron fitted again has {left:.3f} {before}: within two standard errors of {self.chance:.3f}, "
+            f"which does not show that {self.n_test} rows hold nothing for another probe."
         )
 
 
