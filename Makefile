@@ -11,7 +11,7 @@ BENCHMARKS := $(patsubst benchmarks/%.py,benchmarks.%,$(wildcard benchmarks/[!_]
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo       explain a real model's answer; open out/index.html afterwards"
+	@echo "make demo       explain a real model's answer, train and judge a dictionary of it; then open out/index.html"
 	@echo "make test       lint, tests and notebooks"
 	@echo "make lint       ruff, pyright and the import contract"
 	@echo "make toys       every toy-model study at the paper's size, and docs/toys.md from their results"
