@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from interp.errors import CheckFailedError, UsageError
+from interp.threads import on_a_thread_each
 from probes.batched.scaling import standardisation
 
 TOLERANCE = 1e-10
@@ -68,7 +69,8 @@ def logistic_path(
         raise UsageError(f"Strengths must be positive numbers (scikit-learn's C), not {strengths}.")
     y = torch.as_tensor(y, device=X.device).double()
     weights = _fold_weights(weights, y)
-    fits = [_fit_layer(layer.double(), y, weights, [1 / c for c in strengths]) for layer in X]
+    penalties = [1 / c for c in strengths]
+    fits = on_a_thread_each(lambda layer: _fit_layer(layer.double(), y, weights, penalties), list(X))
     return LogisticPath(
         strengths,
         torch.stack([directions for directions, _, _ in fits], dim=1),
