@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one small width, few steps: does it run?")
     parser.add_argument("--widths", type=int, nargs="+", default=[4608, 18432])
     parser.add_argument("--steps", type=int, default=200, help="of each quality run")
+    text = "what the quality runs train"
+    parser.add_argument("--kinds", nargs="+", default=["topk", "batchtopk"], choices=["topk", "batchtopk"], help=text)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -84,7 +86,8 @@ def main() -> None:
         for width in (QUICK,) if args.quick else args.widths:
             speed(width, batches, precisions, quick=args.quick)
     if args.quality:
-        quality(QUICK if args.quick else args.widths[0], truth, precisions, 12 if args.quick else args.steps)
+        width, steps = (QUICK, 12) if args.quick else (args.widths[0], args.steps)
+        quality(width, truth, methods(tuple(args.kinds), precisions), steps)
 
 
 def speed(width: int, batches: list[Tensor], precisions: tuple[str, ...], quick: bool) -> None:
@@ -198,11 +201,11 @@ def _clocked(call: Callable[..., Any], label: str, spent: dict[str, float]) -> C
     return clocked
 
 
-def quality(width: int, truth: Truth, precisions: tuple[str, ...], steps: int) -> None:
+def quality(width: int, truth: Truth, compared: tuple[dict[str, Make], list[str]], steps: int) -> None:
     """Held-out FVU and matched cosine of each method at its best learning rate of three."""
     batches = [truth.batch() for _ in range(min(steps, 100))]
     held = torch.cat([truth.batch() for _ in range(4)])
-    makers, missing = methods(("topk", "batchtopk"), precisions)
+    makers, missing = compared
     print("\n".join(missing))
     often = truth.probability.topk(1024).indices
     print(
