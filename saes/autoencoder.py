@@ -62,7 +62,7 @@ class SAE(nn.Module):
         self.d_out = self.W_dec.shape[1]
 
     def encode(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... width"]:
-        """The code of x; a crosscoder takes (..., layer, d)."""
+        """The code of x, in the dtype of the weights; a crosscoder takes (..., layer, d)."""
         flat = self._flat(x)
         if self.settings["apply_b_dec_to_input"]:
             flat = flat - self.b_dec
@@ -85,18 +85,18 @@ class SAE(nn.Module):
 
     def decode(self, code: Float[Tensor, "... width"]) -> Float[Tensor, "... d_out"]:
         """The reconstruction of a code, without a transcoder's skip path; a crosscoder gives (..., layer, d)."""
-        if code.shape[-1] != self.width:
+        if code.shape[-1:] != (self.width,):
             raise UsageError(f"A code of shape {tuple(code.shape)} does not fit {self.width} latents.")
         if self.settings.get("rescale_acts_by_decoder_norm"):
             code = code / torch.linalg.vector_norm(self.W_dec, dim=1)
-        out = code @ self.W_dec + self.b_dec
+        out = code.to(self.W_dec.dtype) @ self.W_dec + self.b_dec
         layers = self.settings.get("layers")
         return out.unflatten(-1, (layers, -1)) if layers else out
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
         """decode(encode(x)), with a transcoder's skip path."""
         out = self.decode(self.encode(x))
-        return out + x @ self.W_skip.T if "W_skip" in self._parameters else out
+        return out + x.to(out.dtype) @ self.W_skip.T if "W_skip" in self._parameters else out
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the folder that SAELens and `saes.load` read, and return it."""
@@ -105,12 +105,25 @@ class SAE(nn.Module):
         return saelens.write(self, folder)
 
     def _flat(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor):
+            raise UsageError(f"Inputs are a tensor, not a {type(x).__name__}: torch.as_tensor makes it one.")
         layers = self.settings.get("layers")
         wanted = (layers, self.d_in // layers) if layers else (self.d_in,)
         if tuple(x.shape[-len(wanted) :]) != wanted:
             shape = ", ".join(["...", *map(str, wanted)])
             raise UsageError(f"Inputs of shape {tuple(x.shape)} do not fit this {self.variant}: expected ({shape}).")
+        x = x.to(self.W_enc.dtype)
         return x.flatten(-2) if layers else x
+
+
+def available(device: str | torch.device) -> torch.device:
+    """The device of that name; `UsageError` where this machine has none."""
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f'The device "{device}" is not available here; "cpu" always is.') from error
+    return place
 
 
 def build(

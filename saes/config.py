@@ -15,6 +15,8 @@ CHOICES = {
     "bias": ("geometric_median", "mean", "zero"),
     "precision": ("auto", "float32", "bfloat16"),
 }
+BY_K = ("topk", "batchtopk", "matryoshka")
+"""Architectures whose sparsity is k; the others do not look at it."""
 SPARSITY = {"standard": 2.0, "gated": 2.0, "jumprelu": 1.0}
 """Default weight of the sparsity loss for inputs of mean norm sqrt(d); tune it for the L0 you want."""
 FRACTIONS = ("lr_warmup", "lr_decay", "sparsity_warmup", "average", "start_density")
@@ -92,12 +94,12 @@ class Config:
                 hint = nearest(str(value), known)
                 raise UsageError(f'{name} "{value}" is not known{hint}: choose one of {", ".join(known)}.')
         for field in fields(self):
+            self._check_type(field.name, str(field.type))
             self._check_number(field.name, getattr(self, field.name))
-        if self.k > self.width:
+        if self.architecture in BY_K and self.k > self.width:
             raise UsageError(f"k={self.k} is larger than the width of {self.width} latents: make k smaller.")
         if self.skip and self.variant != "transcoder":
             raise UsageError(f'skip=True is for variant="transcoder", not "{self.variant}".')
-        object.__setattr__(self, "groups", tuple(self.groups))
         self._check_groups()
 
     @property
@@ -116,6 +118,25 @@ class Config:
         if self.architecture != "matryoshka":
             return ()
         return self.groups or tuple(sorted({max(self.width // 16, 1), max(self.width // 4, 1), self.width}))
+
+    def _check_type(self, name: str, kind: str) -> None:
+        """`UsageError` for a value of another type than the field's; numpy's numbers become plain ones."""
+        value = getattr(self, name)
+        if name == "groups" and isinstance(value, list | tuple):
+            object.__setattr__(self, name, tuple(value))
+            return
+        if type(value).__module__ == "numpy" and hasattr(value, "item"):
+            value = value.item()
+            object.__setattr__(self, name, value)
+        kinds = {"int": int, "float": int | float, "bool": bool, "str": str}
+        words = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a text"}
+        wanted = kind.removesuffix(" | None")
+        fits = wanted in kinds and isinstance(value, kinds[wanted]) and isinstance(value, bool) == (wanted == "bool")
+        if fits or (value is None and kind != wanted):
+            return
+        whole = wanted == "int" and isinstance(value, float)  # `_check_number` says it better
+        if not whole:
+            raise UsageError(f"{name}={value!r} must be {words.get(wanted, 'whole numbers, such as (64, 256)')}.")
 
     def _check_number(self, name: str, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float):

@@ -64,6 +64,10 @@ def evaluate(  # noqa: PLR0913  one judgement, and everything it may be given
     Raises:
         UsageError: a shape that does not fit, values that are not finite, a hook that cannot be replaced.
     """
+    if rows < 1:
+        raise UsageError(f"rows={rows} must be at least 1.")
+    if truth is not None and not isinstance(truth, Truth):
+        raise UsageError(f"truth is a saes.Truth(directions, coefficients), not a {type(truth).__name__}.")
     watch = Stopwatch()
     source = Source(sae, activations, numbered(groups), rows)
     dictionary = sae.W_dec.detach().float()

@@ -37,18 +37,21 @@ def load(
     Raises:
         MissingInputError: no autoencoder there.
         DamagedFileError: a missing, unknown, misshapen, truncated or altered tensor, or one that is not finite.
-        UsageError: an architecture, a normalisation or a setting that has no equal here; it is named.
+        UsageError: an architecture, a normalisation or a setting that has no equal here, which is named;
+            a device that is not there.
     """
-    path = Path(folder)
+    from saes.autoencoder import available
+
+    path, place = Path(folder), available(device)
     chosen = dtype_of(dtype, path) if isinstance(dtype, str) else dtype
     if path.name.endswith(".npz") and path.is_file():
-        return gemma_scope.read(path, chosen).to(device)
+        return gemma_scope.read(path, chosen).to(place)
     if (path / saelens.WEIGHTS).is_file():
-        return saelens.read(path, chosen).to(device)
+        return saelens.read(path, chosen).to(place)
     if (path / sparsify.WEIGHTS).is_file():
-        return sparsify.read(path, chosen).to(device)
+        return sparsify.read(path, chosen).to(place)
     if (path / gemma_scope.NAME).is_file():
-        return gemma_scope.read(path / gemma_scope.NAME, chosen).to(device)
+        return gemma_scope.read(path / gemma_scope.NAME, chosen).to(place)
     raise MissingInputError(f"No autoencoder in {path}: expected {EXPECTED}.{_inside(path)}")
 
 

@@ -11,7 +11,7 @@ import torch
 
 from interp import cache
 from interp.cache.planning import seconds as harvest_seconds
-from saes.config import Config
+from saes.config import BY_K, Config
 from saes.running.activations import harvest_config, load_model, open_activations
 from saes.running.settings import Settings
 from saes.training.trainer import Trainer
@@ -20,7 +20,6 @@ STEPS = 5
 """Run on random data to measure the time of a step; the first is not counted."""
 POOL = 16_384
 """Rows a store mixes at a time, in memory."""
-BY_K = ("topk", "batchtopk", "matryoshka")
 
 
 @dataclass(frozen=True)

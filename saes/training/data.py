@@ -45,9 +45,9 @@ class Source(Protocol):
 def open_source(config: Config, activations: Activations) -> Source:
     """The source for what `train` was given; `UsageError` for what cannot be one."""
     if isinstance(activations, Tensor):
-        return Tensors(config, (activations, activations))
+        return Tensors(config, _pair(config, activations))
     if isinstance(activations, tuple) and len(activations) == 2 and all(isinstance(a, Tensor) for a in activations):
-        return Tensors(config, activations)
+        return Tensors(config, _pair(config, activations))
     if hasattr(activations, "batches") and hasattr(activations, "hooks"):
         return Stored(config, activations)
     if callable(activations) or isinstance(activations, Iterable):
@@ -187,9 +187,13 @@ class Streamed:
                 return
 
     def _pair(self, item: Any) -> Pair:
-        x, y = item if isinstance(item, tuple | list) else (item, item)
-        self.layers = _layers(x)
-        return _matrix(self.config, x), _matrix(self.config, y)
+        x, y = (_matrix(self.config, part) for part in _pair(self.config, item))
+        if not len(x) or len(x) != len(y):
+            raise UsageError(
+                f"A batch has {len(x)} inputs and {len(y)} outputs: it needs as many of both, one at least."
+            )
+        self.layers = _layers(item[0] if isinstance(item, tuple | list) else item)
+        return x, y
 
 
 def check_finite(part: Tensor, name: str) -> None:
@@ -203,6 +207,19 @@ def check_finite(part: Tensor, name: str) -> None:
         )
 
 
+def _pair(config: Config, item: Any) -> Pair:
+    """Input and output: two tensors of a transcoder, else one tensor (which may come in a tuple) that is both."""
+    parts = tuple(item) if isinstance(item, tuple | list) else (item,)
+    if config.variant == "transcoder" and len(parts) != 2:
+        raise UsageError("A transcoder is trained on pairs (inputs, outputs); given was one tensor.")
+    if config.variant != "transcoder" and len(parts) != 1:
+        raise UsageError(
+            f'{len(parts)} tensors in a tuple or list are inputs and outputs of variant="transcoder"; this is '
+            f'"{config.variant}".'
+        )
+    return parts[0], parts[-1]
+
+
 def _layers(x: Tensor) -> int:
     return x.shape[1] if x.ndim == 3 else 1
 
@@ -213,5 +230,6 @@ def _matrix(config: Config, value: Tensor) -> Tensor:
     if not isinstance(value, Tensor) or value.ndim != wanted or not value.is_floating_point():
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         form = "(n, layer, d)" if wanted == 3 else "(n, d)"
-        raise UsageError(f"Activations of a {config.variant} are floating-point tensors {form}; given was {shape}.")
+        raise UsageError(f"To train, the {config.variant} takes floating-point tensors {form}; given was {shape}.")
+    value = value.detach()
     return value.flatten(1) if wanted == 3 else value

@@ -46,6 +46,9 @@ def measure(config: Config, sample: list[Pair], layers: int, device: torch.devic
     Raises:
         UsageError: NaN, infinite or constant activations.
     """
+    widths = {(pair[0].shape[1], pair[1].shape[1]) for pair in sample}
+    if len(widths) > 1:
+        raise UsageError(f"The first batches have rows of different lengths: {sorted(widths)} (inputs, outputs).")
     x, y = (torch.cat([pair[i] for pair in sample]).to(device, torch.float32) for i in (0, 1))
     for name, part in (("inputs", x), ("outputs", y)):
         check_finite(part, f"{name} of the first batches")
@@ -54,6 +57,8 @@ def measure(config: Config, sample: list[Pair], layers: int, device: torch.devic
     scale_in, scale_out = (_scale(config, part, layers) for part in (x, y))
     x, y = x * scale_in, y * scale_out
     variance = (y - y.mean(0)).square().sum(1).mean()
+    if not (torch.isfinite(x).all() and torch.isfinite(variance) and variance > 0):
+        raise UsageError("The activations are too large or too small for float32 arithmetic: scale them first.")
     return Scaling(scale_in, scale_out, _middle(config.bias, x), variance), _middle(config.bias, y)
 
 

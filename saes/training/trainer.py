@@ -24,7 +24,7 @@ from torch import Tensor
 from interp.errors import UsageError
 from saes.architectures import architecture
 from saes.architectures.base import Batch, Found, Memory, Weights
-from saes.autoencoder import SAE, build
+from saes.autoencoder import SAE, available, build
 from saes.config import Config
 from saes.kernels.encode import Scratch, half_is_quicker
 from saes.kernels.together import Group
@@ -58,7 +58,7 @@ class Trainer:
         metadata: dict[str, Any] | None = None,
         group: Group | None = None,
     ) -> None:
-        self.config, self.device, self.group = config, torch.device(device), group
+        self.config, self.device, self.group = config, available(device), group
         self._metadata = dict(metadata or {})
         self._rule = architecture(config.architecture)
         self._half = half_is_quicker(config.precision, self.device)

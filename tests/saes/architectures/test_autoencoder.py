@@ -128,6 +128,20 @@ def test_inputs_and_codes_of_another_size_are_refused() -> None:
         sae.encode_sparse(normal(2, 3, 6))
 
 
+def test_inputs_and_codes_of_any_dtype_are_taken_in_that_of_the_weights() -> None:
+    w, skip = {name: tensor.float() for name, tensor in tensors("standard").items()}, normal(6, 6, seed=8).float()
+    x = normal(4, 6, seed=9).to(torch.bfloat16)  # exact in every wider dtype
+    for variant, more in (("autoencoder", {}), ("transcoder", {"W_skip": skip})):
+        sae = saes.build("standard", variant, w | more, {})
+        expected = sae(x.float())
+        for dtype in (torch.bfloat16, torch.float32, torch.float64):
+            found = sae(x.to(dtype))
+            assert found.dtype == torch.float32 and torch.equal(found, expected)
+        assert torch.equal(sae.decode(sae.encode(x).double()), sae.decode(sae.encode(x)))
+    with pytest.raises(UsageError, match="Inputs are a tensor, not a list"):
+        sae.encode([1.0])  # pyright: ignore[reportArgumentType]
+
+
 def test_configurations_need_no_torch() -> None:
     import subprocess
     import sys

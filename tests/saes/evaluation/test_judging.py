@@ -363,6 +363,8 @@ def test_values_that_are_not_finite_raise(bad):
         (dict(activations=X[:, :5]), r"input activations have shape \(3000, 5\); this autoencoder takes \(n, 24\)"),
         (dict(activations=X[:0]), "There are no activations"),
         (dict(activations=3), "not int"),
+        (dict(rows=0), "rows=0 must be at least 1"),
+        (dict(truth=torch.eye(24)), "truth is a saes.Truth.*, not a Tensor"),
         (dict(truth=Truth(torch.eye(3))), "directions have 3 numbers each, the decoder's 24"),
         (dict(truth=Truth(DIRECTIONS, COEFFICIENTS[:10])), "The coefficients have no row 10"),
         (dict(groups=np.zeros(10)), "There are 10 groups but more rows"),

@@ -106,12 +106,33 @@ def test_stores_of_several_hooks_stay_aligned() -> None:
         ((torch.zeros(4, 3), torch.zeros(5, 3)), "transcoder", "4 inputs and 5 outputs"),
         (Store(2), "autoencoder", "holds 2 hooks .hook0, hook1.; autoencoder training needs 1"),
         (Store(1), "transcoder", "needs 2"),
+        ((torch.zeros(4, 3), torch.zeros(4, 3)), "autoencoder", '2 tensors in a tuple .* variant="transcoder"'),
+        (torch.zeros(4, 3), "transcoder", "trained on pairs"),
         (SimpleNamespace(), "autoencoder", "Cannot train on a SimpleNamespace"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(given: Any, variant: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         open_source(Config(width=8, k=2, variant=variant), given)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([torch.zeros(0, 3)], "A batch has 0 inputs"),
+        ({"x": torch.zeros(4, 3)}, "given was str"),
+        ([(torch.zeros(4, 3), torch.zeros(4, 3))], "2 tensors in a tuple"),
+    ],
+)
+def test_batches_that_cannot_be_trained_on_are_refused(given: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        open_source(SMALL, given).recent(0)
+
+
+def test_batches_may_come_in_tuples_and_from_a_graph() -> None:
+    """As a DataLoader of a TensorDataset gives them, and as a model does that was not run under no_grad."""
+    x, y = open_source(SMALL, [(ROWS.clone().requires_grad_(),)]).recent(0)[0]
+    assert torch.equal(x, ROWS) and not x.requires_grad and not y.requires_grad
 
 
 def test_an_empty_stream_is_refused() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -210,7 +211,21 @@ def test_constant_activations_are_refused() -> None:
         saes.Trainer(SMALL, torch.ones(100, 5))
 
 
+def test_activations_beyond_float32_arithmetic_are_refused() -> None:
+    with pytest.raises(UsageError, match="too large or too small for float32"):
+        saes.Trainer(SMALL, activations(100) * 1e30)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match='device "cuda:99" is not available here'):
+        saes.Trainer(SMALL, activations(100), device="cuda:99")
+    with pytest.raises(UsageError, match='device "gpu" is not available here'):
+        saes.train(SMALL, activations(100), device="gpu")
+
+
 def test_batches_of_another_width_are_refused() -> None:
+    with pytest.raises(UsageError, match="first batches have rows of different lengths"):
+        saes.Trainer(SMALL, [activations(64), torch.ones(64, 5)])
     trainer = saes.Trainer(SMALL, lambda: iter([activations(64)] * 256 + [torch.ones(64, 5)]))
     with pytest.raises(UsageError, match=r"has rows of 5 and 5 values; those before had 32 and 32"):
         for _ in range(300):
@@ -231,11 +246,31 @@ def test_batches_of_another_width_are_refused() -> None:
         ({"architecture": "matryoshka", "groups": (12, 4, 24)}, r"groups=\(12, 4, 24\) must rise"),
         ({"architecture": "matryoshka", "groups": (12, 20)}, "must rise from at least 1 to the width of 24"),
         ({"skip": True}, 'skip=True is for variant="transcoder"'),
+        ({"skip": "yes"}, "skip='yes' must be True or False"),
+        ({"k": "4"}, "k='4' must be a whole number"),
+        ({"k": True}, "k=True must be a whole number"),
+        ({"lr": None}, "lr=None must be a number"),
+        ({"groups": 3}, "groups=3 must be whole numbers"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         replace(SMALL, **wrong)
+
+
+def test_k_binds_only_where_it_is_looked_at() -> None:
+    """The default k of 32 is no reason to refuse a small dictionary whose sparsity is not fixed by k."""
+    for name in ("standard", "gated", "jumprelu"):
+        sae = saes.train(saes.Config(name, width=8, steps=2, batch_size=16), activations(64))
+        assert torch.isfinite(sae(activations(4))).all()
+    with pytest.raises(UsageError, match="k=32 is larger than the width of 8"):
+        saes.Config("batchtopk", width=8)
+
+
+def test_numbers_of_numpy_become_plain_ones() -> None:
+    config = saes.Config(width=np.int64(64), k=np.int32(4), lr=np.float32(0.5))  # pyright: ignore[reportArgumentType]
+    assert config == saes.Config(width=64, k=4, lr=0.5)
+    assert [type(v) for v in (config.width, config.k, config.lr)] == [int, int, float]
 
 
 def test_defaults_depend_on_the_architecture() -> None:
