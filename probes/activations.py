@@ -50,6 +50,11 @@ class Activations:
     def __len__(self) -> int:
         return len(self.data)
 
+    def __repr__(self) -> str:
+        positions = "every token" if self.whole else ", ".join(self.positions)
+        shape = f"{len(self)} statements, {len(self.layers)} layers, {positions}, d {self.values.shape[-1]}"
+        return f"Activations({self.data.name}: {shape})"
+
     @property
     def whole(self) -> bool:
         """Whether every token is here (`position="all"`)."""

@@ -96,6 +96,9 @@ class Statements(Result):
         told = f"left out: {len(self) - len(kept)} rows that repeat a statement or contradict one"
         return replace(self.take(kept), problems=(told, *(p for p in self.problems if p.startswith("left out"))))
 
+    def __repr__(self) -> str:
+        return f"Statements({self.name}: {len(self)} statements, {int(self.labels.sum())} true)"
+
     def _repr_html_(self) -> str:
         return f"<pre>{self}</pre>"
 

@@ -52,8 +52,11 @@ def likelihood(data: Statements, split: Split, log_probs: Float[np.ndarray, "n 2
     name = "log-probability"
     if log_probs is None:
         return Baseline(name, UNKNOWN, UNKNOWN, "not measured: give log_probs=probes.log_probs(model, data)")
+    log_probs = np.asarray(log_probs, float)
     if log_probs.shape != (len(data), 2):
         raise UsageError(f"log_probs must be (total, mean) of {len(data)} statements, not shaped {log_probs.shape}.")
+    if not np.isfinite(log_probs).all():
+        raise UsageError(f"log_probs of {data.name} hold NaN or infinity: measure them with probes.log_probs.")
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -70,6 +70,8 @@ def candidates(probe: Any, strengths: Sequence[float] | None) -> tuple[float, ..
         return STRENGTHS[name][1] if name in STRENGTHS else (float("nan"),)
     if name not in STRENGTHS:
         raise UsageError(f"{name} has no strength to choose: leave strengths out (only {', '.join(STRENGTHS)} have).")
+    if not len(strengths):
+        raise UsageError(f"strengths is empty: give {name} one candidate or more, or leave strengths out.")
     return tuple(float(s) for s in strengths)
 
 

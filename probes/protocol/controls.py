@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from probes.estimators.pairs import PairProbe
 from probes.protocol.labelings import per_group, rows_by_group, scores_by_labels, shuffled
 from probes.protocol.metrics import accuracy, auc
 from probes.protocol.results import Null, Selectivity
@@ -23,8 +24,12 @@ def selectivity(probe: Any, X: Float[np.ndarray, "n d"], data: Statements, *, se
     """Truth minus control accuracy: fit on one row of each entity, read on its other rows.
 
     A control task gives every entity a random label. Only entities of two rows or more can take part; with fewer than
-    30 of them there is nothing to say and no number is given.
+    30 of them there is nothing to say and no number is given; nor is there for a probe that learns from pairs, whose
+    two rows say the opposite and cannot share a label.
     """
+    if isinstance(probe, PairProbe):
+        note = f"{type(probe).__name__} learns from pairs, and labels at random have none"
+        return Selectivity(float("nan"), np.zeros(0), 0, note)
     several = [rows for rows in rows_by_group(data.groups).values() if len(rows) > 1]
     if len(several) < FEW_GROUPS:
         note = f"only {len(several)} groups have two statements or more; a control task needs {FEW_GROUPS}"

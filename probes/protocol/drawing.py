@@ -82,7 +82,10 @@ def controls_table(found: Controls) -> Table:
         rows.append((f"embedding layer, {name}", *cells, None if values else "layer 0 was not collected"))
     for baseline in found.baselines:
         rows.append((f"{baseline.name}, accuracy", *map(_cell, baseline.accuracy), baseline.note or None))
-        rows.append((f"{baseline.name}, AUC", *map(_cell, baseline.auc), baseline.note or None))
+        note = baseline.note or (
+            "below chance, as in balanced sets: compare with 0.5" if baseline.auc[2] < 0.5 else None
+        )
+        rows.append((f"{baseline.name}, AUC", *map(_cell, baseline.auc), note))
     caption = "What the probe's number is held against; intervals are 95 %, of the null its middle 95 %."
     formats = {"value": ".3f", "low": ".3f", "high": ".3f"}
     return Table(("control", "value", "low", "high", "note"), tuple(rows), caption, formats)

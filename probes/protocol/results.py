@@ -15,10 +15,17 @@ from probes.protocol import drawing
 if TYPE_CHECKING:
     from interp.report.blocks import Figure
     from probes.activations import Activations
+    from probes.protocol.splits import Split
     from probes.protocol.verdicts import Verdict
 
 Interval = tuple[float, float, float]
 """Estimate, lower and upper bound of the 95 % interval over entities."""
+
+
+def shown(values: Interval | np.ndarray) -> str:
+    """An interval in a line of text."""
+    estimate, low, high = values
+    return f"{estimate:.3f} [{low:.3f}, {high:.3f}]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +36,11 @@ class Baseline(Result):
     accuracy: Interval
     auc: Interval
     note: str = ""
+
+    def __repr__(self) -> str:
+        if not np.isfinite(self.accuracy[0]):
+            return f"Baseline({self.name}: {self.note})"
+        return f"Baseline({self.name}: accuracy {shown(self.accuracy)}, AUC {shown(self.auc)})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +64,12 @@ class Selectivity(Result):
         """Truth - mean(control): near 0 or below, the probe remembers entities as well as it reads truth."""
         return self.truth - float(self.control.mean()) if len(self.control) else float("nan")
 
+    def __repr__(self) -> str:
+        if not len(self.control):
+            return f"Selectivity(none: {self.note})"
+        parts = f"truth {self.truth:.3f}, control labels {self.control.mean():.3f}"
+        return f"Selectivity({self.value:+.3f}: {parts}; {self.groups} groups)"
+
 
 @dataclass(frozen=True, eq=False)
 class Null(Result):
@@ -73,9 +91,12 @@ class Null(Result):
         low, high = np.quantile(self.auc, [0.025, 0.975])
         return float(self.auc.mean()), float(low), float(high)
 
+    def __repr__(self) -> str:
+        return f"Null(AUC {shown(self.interval)} in {len(self.auc)} draws, p = {self.p:.3g})"
+
 
 @dataclass(frozen=True, eq=False)
-class Controls(Result):
+class Controls(Result, Shown):
     """What the probe's number is held against.
 
     `embedding_accuracy` and `embedding_auc` are of the same probe on layer 0, None if that was not collected.
@@ -90,6 +111,12 @@ class Controls(Result):
     def table(self) -> Table:
         """One control a row."""
         return drawing.controls_table(self)
+
+    def __repr__(self) -> str:
+        return f"Controls({self.selectivity!r}, {self.null!r}, and more in .table())"
+
+    def __str__(self) -> str:
+        return str(self.table())
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +147,10 @@ class Score(Result):
     ece_rescaled: float
     recall: float
 
+    def __repr__(self) -> str:
+        numbers = f"accuracy {shown(self.accuracy)}, AUC {shown(self.auc)}"
+        return f"Score(layer {self.layer}, position {self.position}: {numbers})"
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions(Result):
@@ -135,6 +166,10 @@ class Predictions(Result):
     probabilities: np.ndarray
     rescaled: np.ndarray
     statements: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        right = int(((self.scores > 0) == (self.labels == 1)).sum())
+        return f"Predictions({right} of {len(self.rows)} test statements right)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,11 +239,15 @@ class Sweep(Result, Shown):
         """Accuracy over layers with intervals, and what it is held against."""
         return drawing.layer_curve(self)
 
-    def refit(self, acts: Activations) -> Any:
-        """The chosen probe, fitted again on the train side of `acts`, ready to be saved."""
+    def refit(self, acts: Activations, sides: Split | None = None) -> Any:
+        """The chosen probe, fitted again on the train side of `acts`, to be saved; `sides` as given to `sweep`."""
         from probes.protocol.sweeping import refit
 
-        return refit(self, acts)
+        return refit(self, acts, sides)
+
+    def __repr__(self) -> str:
+        sides = f"{self.n_train} train and {self.n_test} test rows"
+        return f"Sweep({self.probe} on {self.name}, {len(self.layers)} layers, {sides}, best {self.best!r})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,6 +306,12 @@ class Transfer(Result, Shown):
         """The matrix of AUCs."""
         return drawing.transfer_matrix(self, "auc")
 
+    def __repr__(self) -> str:
+        return f"Transfer({self.probe} at layer {self.layer} between {', '.join(self.names)})"
+
+    def __str__(self) -> str:
+        return str(self.table())
+
 
 @dataclass(frozen=True, eq=False)
 class LeftOut(Result, Shown):
@@ -303,3 +348,9 @@ class LeftOut(Result, Shown):
     def table(self) -> Table:
         """One left out a row."""
         return drawing.left_out_table(self)
+
+    def __repr__(self) -> str:
+        return f"LeftOut({self.probe}, one {self.by} of {', '.join(self.names)} at a time)"
+
+    def __str__(self) -> str:
+        return str(self.table())

@@ -44,6 +44,11 @@ class Split(Result):
     groups_test: int
     salt: str
 
+    def __repr__(self) -> str:
+        train, test = int(self.train.sum()), int(self.test.sum())
+        sides = f"train {train} rows of {self.groups_train} groups, test {test} of {self.groups_test}"
+        return f"Split({sides}, {self.dropped} dropped)"
+
 
 def salt_of(seed: int) -> str:
     """The salt of a seed: "v1" for seed 0."""

@@ -15,6 +15,7 @@ from interp.errors import UsageError
 from probes import batched
 from probes.activations import Activations
 from probes.estimators.logistic import LogisticRegression
+from probes.estimators.pairs import PairProbe
 from probes.protocol import controls as control
 from probes.protocol.baselines import baselines, interval
 from probes.protocol.choosing import Choice, candidates, cross_validate, extras, fit_each_layer, with_strength
@@ -66,8 +67,8 @@ def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
         UsageError: too few groups, one class on a side or in a fold, a group on both sides, or every token collected.
     """
     probe = LogisticRegression() if probe is None else probe
-    data = acts.data
     check(acts, probe)
+    data = acts.data
     sides = split(data, seed) if sides is None else own_split(data, sides.train, sides.test)
     steps = len(acts.positions) + 1
     tried: list[_Tried] = []
@@ -114,13 +115,18 @@ def _counts(data: Statements, sides: Split) -> dict[str, Any]:
     }
 
 
-def refit(found: Sweep, acts: Activations) -> Any:
-    """The probe a sweep chose, fitted on the train side of the same activations."""
+def refit(found: Sweep, acts: Activations, sides: Split | None = None) -> Any:
+    """The probe a sweep chose, fitted on the train side of the same activations and the same split.
+
+    Raises `UsageError` for other statements, and where the test side is not the sweep's.
+    """
     if found.name != acts.data.name or len(acts) != found.n_train + found.n_test + found.dropped:
         raise UsageError(f"The sweep is of {found.name}, not of these {len(acts)} rows of {acts.data.name}.")
     import probes
 
-    sides = split(acts.data, found.seed)
+    sides = split(acts.data, found.seed) if sides is None else own_split(acts.data, sides.train, sides.test)
+    if not np.array_equal(np.flatnonzero(sides.test), found.predictions.rows):
+        raise UsageError("The sweep was made with another split: give refit the same sides= as sweep.")
     probe = with_strength(getattr(probes, found.probe)(**found.settings), found.best.strength)
     rows = acts.at(found.best.layer, found.best.position)[rows_of(sides.train)]
     return batched.fit_layers(probe, rows[None], acts.data.labels[sides.train], **extras(acts.data.take(sides.train)))[
@@ -130,12 +136,32 @@ def refit(found: Sweep, acts: Activations) -> Any:
 
 def check(acts: Activations, probe: Any) -> None:
     """`UsageError` for activations or probes that a protocol of vectors cannot use."""
+    if not isinstance(acts, Activations):
+        raise UsageError(f"One set of activations was expected (see probes.collect), not a {type(acts).__name__}.")
+    if isinstance(probe, type):
+        raise UsageError(f"{probe.__name__} is a class: give a probe made of it, {probe.__name__}().")
     if acts.whole:
         raise UsageError('These are activations of every token: collect position="last", or another rule, to sweep.')
     if type(probe).__name__ == "AttentionPooled":
         raise UsageError("AttentionPooled reads all tokens of a statement, a sweep one vector of it: fit it by itself.")
     if not hasattr(probe, "decision_function"):
         raise UsageError(f"{probe!r} is no probe: give one such as probes.LogisticRegression().")
+    check_pairs(acts.data, probe)
+    if acts.values.dtype not in (torch.float16, torch.float32, torch.float64):
+        raise UsageError(f"Activations must be float32 numbers, not {acts.values.dtype}: convert them by .float().")
+    if not all(bool(torch.isfinite(layers).all()) for layers in acts.values):
+        raise UsageError(f"The activations of {acts.data.name} hold NaN or infinity: collect them in a wider dtype.")
+
+
+def check_pairs(data: Statements, probe: Any) -> None:
+    """`UsageError` for a probe that learns from pairs where the statements name none, or all have one polarity."""
+    if not isinstance(probe, PairProbe):
+        return
+    if data.pair is None or data.polarity is None or len(set(data.polarity.tolist())) < 2:
+        raise UsageError(
+            f"{type(probe).__name__} learns from statements beside their denials, and {data.name} does not hold "
+            'both: give a file with the columns "pair" and "polarity", or join two sets by probes.paired.'
+        )
 
 
 def layers_of(acts: Activations, position: str) -> Float[Tensor, "layer n d"]:

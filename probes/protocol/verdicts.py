@@ -15,6 +15,7 @@ Kind = Literal[
     "nothing",
     "leak",
     "surface",
+    "balanced",
     "entities",
     "no-control",
     "null",
@@ -106,16 +107,26 @@ def _reads(found: Sweep) -> Verdict:
 
 
 def _held_against(found: Sweep, held: Controls) -> list[Verdict]:
-    return [v for v in (_leak(found, held), *_surface(found, held), _entities(found, held), _null(found, held)) if v]
+    return [
+        v
+        for v in (
+            _leak(found, held),
+            *_surface(found, held),
+            *_against(found, held),
+            _entities(found, held),
+            _null(found, held),
+        )
+        if v
+    ]
 
 
 def _leak(found: Sweep, held: Controls) -> Verdict | None:
-    bounds = [b for b in (held.embedding_accuracy, held.embedding_auc) if b is not None]
-    if not any(b[1] > 0.5 for b in bounds):
+    auc = held.embedding_auc  # not the accuracy: where most statements are true, a constant answer has more than 0.5
+    if auc is None or auc[1] <= 0.5:
         return None
     return Verdict(
         "leak",
-        f"{found.name}: the embedding layer is not at chance (AUC {_shown(bounds[-1])}), before the model has done "
+        f"{found.name}: the embedding layer is not at chance (AUC {_shown(auc)}), before the model has done "
         "anything: the token itself gives the label away.",
     )
 
@@ -130,6 +141,21 @@ def _surface(found: Sweep, held: Controls) -> list[Verdict]:
             f"({found.best.auc[0]:.2f}): the accuracy is no evidence for more than that.",
         )
         for b in same
+    ]
+
+
+def _against(found: Sweep, held: Controls) -> list[Verdict]:
+    """Baselines below chance: what a balanced set does to them, and no evidence for the probe."""
+    return [
+        Verdict(
+            "balanced",
+            f"{found.name}: {b.name} alone is below chance (AUC {_shown(b.auc)}). Where every answer is as often true "
+            "as false, what went with true in the train groups goes with false in the others: 0.5, not this, is what "
+            "the probe is to be compared with.",
+            False,
+        )
+        for b in held.baselines
+        if inverts(b.auc)
     ]
 
 

@@ -136,6 +136,56 @@ def test_a_leak_in_the_embedding_is_seen():
     assert "leak" in kinds(probes.sweep(replace(acts, values=values)))
 
 
+def test_a_majority_is_no_leak():
+    """Where seven in ten statements are true, a constant embedding answers with accuracy above 0.5 and AUC 0.5."""
+    data = statements()
+    labels = (np.arange(len(data)) % 10 < 7).astype(np.int8)
+    swept = probes.sweep(activations(replace(data, labels=labels)))
+    assert swept.controls.embedding_accuracy[1] > 0.5
+    assert swept.controls.embedding_auc == (0.5, 0.5, 0.5)
+    assert "leak" not in kinds(swept)
+
+
+def test_words_below_chance_are_said_to_come_of_balance():
+    """Each answer is once true and once false, so what the train side says of it is wrong on the test side."""
+    data = statements()
+    kind = np.arange(len(data)) % 40
+    rng = np.random.default_rng(0)
+    sides = probes.split(data)
+    labels = np.where(sides.train == (kind < 20), 1, 0).astype(np.int8)
+    texts = tuple(f"Thing is of kind {k} {rng.integers(9)}." for k in kind)
+    turned = replace(data, labels=labels, statements=texts)
+    swept = probes.sweep(activations(turned))
+    (said,) = [v for v in swept.verdicts if v.kind == "balanced"]
+    assert "words (TF-IDF) alone is below chance" in said.text
+    assert not said.warning
+    assert "below chance, as in balanced sets" in str(swept.controls)
+
+
+def test_a_probe_of_pairs_is_swept_with_controls_and_asks_for_pairs():
+    both = [statements(60, name=str(sign), polarity=sign) for sign in (1, -1)]
+    both[1] = replace(both[1], labels=1 - both[0].labels)
+    pair = tuple(str(i) for i in range(120))
+    data = replace(probes.join(both, "both"), pair=(*pair, *pair))
+    swept = probes.sweep(activations(data, strength=2.5), probe=probes.CCS())
+    assert swept.best.auc[1] > 0.7
+    assert swept.controls.selectivity.note == "CCS learns from pairs, and labels at random have none"
+    assert "no-control" in kinds(swept)
+    with pytest.raises(UsageError, match=r"CCS learns from statements beside their denials.*does not hold both"):
+        probes.sweep(activations(statements()), probe=probes.CCS())
+
+
+def test_results_print_in_short(found):
+    shown = [found, found.best, found.predictions, found.controls, found.controls.null, found.controls.selectivity]
+    acts = activations(statements())
+    shown += [*found.controls.baselines, acts, acts.data, probes.split(acts.data)]
+    for one in shown:
+        assert len(repr(one)) < 260
+        assert "array" not in repr(one)
+    assert str(found.controls) == str(found.controls.table())
+    assert f"layer {found.best.layer}, position last: accuracy {found.best.accuracy[0]:.3f}" in repr(found.best)
+
+
 def test_a_surface_baseline_as_good_as_the_probe_is_seen():
     data = statements()
     told = tuple(f"{s} {'Indeed' if y else 'Hardly'}." for s, y in zip(data.statements, data.labels, strict=True))
@@ -156,6 +206,10 @@ def test_a_split_of_ones_own_is_used_and_checked():
     first = np.arange(len(acts)) < 160
     swept = probes.sweep(acts, sides=probes.own_split(acts.data, first, ~first), controls=False)
     assert (swept.n_train, swept.n_test) == (160, 80)
+    own = probes.own_split(acts.data, first, ~first)
+    np.testing.assert_allclose(swept.refit(acts, own).direction_, swept.direction, rtol=1e-6)
+    with pytest.raises(UsageError, match="made with another split"):
+        swept.refit(acts)
     torn = probes.Split(first ^ (np.arange(len(acts)) == 159), ~first, 0, 0, 0, "")
     assert probes.sweep(acts, sides=torn, controls=False).n_train == 159
     with pytest.raises(UsageError, match="has rows on both sides"):
@@ -172,6 +226,18 @@ def test_what_cannot_be_swept_is_refused():
         probes.sweep(replace(acts, positions=("0",)))
     with pytest.raises(UsageError, match="AttentionPooled reads all tokens"):
         probes.sweep(acts, probe=probes.AttentionPooled())
+    with pytest.raises(UsageError, match=r"MassMean is a class: give a probe made of it, MassMean\(\)"):
+        probes.sweep(acts, probe=probes.MassMean)
+    with pytest.raises(UsageError, match=r"One set of activations was expected .* not a list"):
+        probes.sweep([acts])
+    with pytest.raises(UsageError, match="strengths is empty"):
+        probes.sweep(acts, strengths=[])
+    with pytest.raises(UsageError, match="hold NaN or infinity"):
+        probes.sweep(replace(acts, values=acts.values * float("nan")))
+    with pytest.raises(UsageError, match=r"must be float32 numbers, not torch\.bfloat16"):
+        probes.sweep(replace(acts, values=acts.values.bfloat16()))
+    with pytest.raises(UsageError, match="log_probs of planted hold NaN"):
+        probes.sweep(acts, log_probs=np.full((len(acts), 2), np.nan))
 
 
 def test_shuffling_keeps_what_it_should():
