@@ -59,17 +59,20 @@ def finding(result: TruthStudy) -> str:
     """One sentence: the first set's accuracy on new entities with its interval, and the worst that limits it."""
     sweep = result.sweeps[0]
     best = sweep.best
+    kinds = {v.kind for v in sweep.verdicts}
+    tells = "tells" if "reads" in kinds else "does not tell"
     text = (
-        f"On {sweep.name} {_named(sweep)} at layer {best.layer} tells true from false statements about "
+        f"On {sweep.name} {_named(sweep)} at layer {best.layer} {tells} true from false statements about "
         f"{sweep.groups_test} unseen groups with accuracy {_interval(best.accuracy)}"
     )
     inverted = [v for v in result.verdicts if v.kind == "inverted"]
-    held = {v.kind for v in sweep.verdicts if v.warning} & {"leak", "surface", "entities", "null", "nothing"}
-    if inverted:
+    if "reads" not in kinds:
+        text += "; its answers are inverted" if "inverted" in kinds else "; its AUC is not above chance"
+    elif inverted:
         denied = " under negation" if any("negation" in v.text for v in inverted) else " on another set"
         text += f"; but the probe is inverted{denied}, so what it reads is not truth"
-    elif held:
-        text += "; but a control accounts for it: see what it shows"
+    elif kinds & {"leak", "surface", "entities", "null"}:
+        text += "; but a control may account for it: see what it shows"
     elif sweep.controls is None:
         text += "; no control was run"
     return f"{text}."

@@ -69,6 +69,9 @@ class Plane(Result):
     y: np.ndarray
     shares: tuple[float, float]
 
+    def __repr__(self) -> str:
+        return f"Plane({len(self.x)} statements)"
+
 
 @dataclass(frozen=True, eq=False)
 class TruthStudy(Result):
@@ -97,6 +100,9 @@ class TruthStudy(Result):
         from analyses.truth.page import finding
 
         return finding(self)
+
+    def __repr__(self) -> str:
+        return f"TruthStudy({self.finding()})"
 
     def summary(self) -> str:
         """The finding and the verdicts in a few lines of text."""

@@ -21,6 +21,7 @@ from probes import Activations, LeftOut, Statements, Sweep, Transfer
 from probes.erasure import ErasureReport
 from probes.intervening.results import Intervention
 from probes.protocol.leaving import By
+from probes.protocol.sweeping import check_pairs
 
 Progress = Callable[[int, int, str], None]
 PROBES = {
@@ -112,10 +113,13 @@ def _each(
 
 def read_all(config: Config, seed: int = 0) -> tuple[Statements, ...]:
     """The statements a configuration names, and its probe checked, before any model is loaded."""
-    probe_of(config.probe)
+    probe = probe_of(config.probe)
     if not config.data:
         raise UsageError('No statements: give files or names of generated sets, such as data=("cities",).')
-    return tuple(statements_of(name, config.group, seed) for name in config.data)
+    sets = tuple(statements_of(name, config.group, seed) for name in config.data)
+    for one in sets:
+        check_pairs(one, probe)
+    return sets
 
 
 def probe_of(name: str) -> Any:

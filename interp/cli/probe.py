@@ -69,8 +69,8 @@ def _layers(text: str) -> tuple[int, ...]:
         return ()
     found: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not (last.isdecimal() and int(first) <= int(last))):
             raise ArgumentTypeError(f'"{text}" is not a list of layers: write 0,12 or 8-20 or all')
         found += range(int(first), int(last or first) + 1)
     return tuple(dict.fromkeys(found))
