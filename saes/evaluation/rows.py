@@ -164,9 +164,10 @@ def _from_store(sae: SAE, store: Any, size: int) -> Iterator[tuple[Tensor, Tenso
             stacked = torch.stack(layers, 1)
             yield stacked, stacked
         return
-    single = store.hooks[0] if len(store.hooks) == 1 else None
-    first = store.batches(size, seed=None, hook=single or names[0])
+    first = store.batches(size, seed=None, hook=names[0])
     if sae.variant == "transcoder":
+        if names[1] is None:
+            raise UsageError("The transcoder does not say what it writes: set sae.metadata['hook_name_out'].")
         yield from zip(first, store.batches(size, seed=None, hook=names[1]), strict=True)
         return
     for batch in first:

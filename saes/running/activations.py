@@ -17,6 +17,7 @@ from interp.cache.manifest import Manifest
 from interp.errors import UsageError
 from saes.config import Config
 from saes.running.settings import SMOLLM2, Data
+from saes.training.data import origin
 
 FOLDER = "activations"
 """Of a run's folder: where its text is harvested to."""
@@ -96,7 +97,7 @@ def open_activations(
     """
     if data.store:
         store = Store.open(data.store, load_model(data, device) if data.model else None)
-        return _chosen(store, data)
+        return _chosen(store, data, config)
     if data.stream:
         return _streamed(data, config, device)
     target = folder / FOLDER
@@ -104,7 +105,7 @@ def open_activations(
         model = load_model(data, device)
         source = cache.documents(*data.text)
         cache.harvest(model, source, harvest_config(data), target, resume=True, progress=progress, group=group)
-    return _chosen(Store.open(target), data)
+    return _chosen(Store.open(target), data, config)
 
 
 def harvest_config(data: Data) -> cache.Config:
@@ -151,22 +152,12 @@ def _first_bad(store: Store, hook: str) -> str | None:
     return None
 
 
-def _chosen(store: Store, data: Data) -> tuple[Chosen, dict[str, Any]]:
+def _chosen(store: Store, data: Data, config: Config) -> tuple[Chosen, dict[str, Any]]:
     hooks = data.hooks or store.hooks
     for hook in hooks:
         store.manifest.hook(hook)  # an unknown one is refused, with the nearest
-    model, manifest = store.manifest.model, store.manifest
-    return Chosen(store, hooks), {
-        "model_name": model["model"],
-        "model_weights_sha256": model["weights_sha256"],
-        "model_dtype": model["dtype"],
-        **_named(hooks, data),
-        "context_size": manifest.context,
-        "prepend_bos": bool(manifest.prepend_bos),
-        "excluded_positions": list(manifest.exclude),
-        "token_sha256": manifest.token_sha256,
-        **({"dataset_path": ", ".join(data.text)} if data.text else {}),
-    }
+    text = {"dataset_path": ", ".join(data.text)} if data.text else {}
+    return Chosen(store, hooks), origin(store.manifest, hooks, config.variant) | text
 
 
 def _streamed(data: Data, config: Config, device: str) -> tuple[Stream, dict[str, Any]]:
@@ -186,16 +177,9 @@ def _streamed(data: Data, config: Config, device: str) -> tuple[Stream, dict[str
         "model_name": identity["model"],
         "model_weights_sha256": identity["weights_sha256"],
         "model_dtype": identity["dtype"],
-        **_named(data.hooks, data),
+        "hook_name": data.hook[0],
         "context_size": data.context,
         "prepend_bos": bool(model.spec.prepends_bos),
         "excluded_positions": list(cache.EXCLUDED),
         "dataset_path": ", ".join(data.text),
     }
-
-
-def _named(hooks: tuple[str, ...], data: Data) -> dict[str, Any]:
-    """The hooks as metadata: SAELens knows hook_name and, of a transcoder, hook_name_out."""
-    if data.target or len(hooks) == 1:
-        return {"hook_name": hooks[0], **({"hook_name_out": data.target} if data.target else {})}
-    return {"hook_name": hooks[0], "hook_names": list(hooks)}

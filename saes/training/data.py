@@ -29,9 +29,11 @@ class Source(Protocol):
 
     Attributes:
         layers: of a crosscoder, from its activations; else 1.
+        metadata: what the activations themselves say of where they come from.
     """
 
     layers: int
+    metadata: dict[str, Any]
 
     def batches(self, start: int) -> Iterator[Pair]:
         """Batches from number `start` on, without end if they can be repeated."""
@@ -70,7 +72,7 @@ class Tensors:
         self.size = min(config.batch_size, len(self.x))
         self.seed = config.seed
         self.same = pair[0] is pair[1]
-        self.layers = _layers(pair[0])
+        self.layers, self.metadata = _layers(pair[0]), {}
 
     def batches(self, start: int) -> Iterator[Pair]:
         """See `Source`."""
@@ -103,6 +105,8 @@ class Stored:
         self.store, self.config = store, config
         self.size = min(config.batch_size, len(store))
         self.layers = wanted if config.variant == "crosscoder" else 1
+        told = getattr(store, "manifest", None)
+        self.metadata = origin(told, tuple(store.hooks), config.variant) if told is not None else {}
 
     def batches(self, start: int) -> Iterator[Pair]:
         """See `Source`."""
@@ -143,7 +147,7 @@ class Streamed:
         self._count = -(-SAMPLE // config.batch_size)
         self._kept: deque[Pair] = deque(maxlen=self._count)
         self._position = 0
-        self.layers = 1
+        self.layers, self.metadata = 1, {}
 
     def batches(self, start: int) -> Iterator[Pair]:
         """See `Source`; a stream goes only forward."""
@@ -194,6 +198,25 @@ class Streamed:
             )
         self.layers = _layers(item[0] if isinstance(item, tuple | list) else item)
         return x, y
+
+
+def origin(manifest: Any, hooks: tuple[str, ...], variant: str) -> dict[str, Any]:
+    """The metadata of an SAE that was trained on these hooks of a store, under the names that SAELens knows."""
+    named: dict[str, Any] = {"hook_name": hooks[0]}
+    if variant == "transcoder":
+        named["hook_name_out"] = hooks[-1]
+    elif variant == "crosscoder":
+        named["hook_names"] = list(hooks)
+    return {
+        "model_name": manifest.model["model"],
+        "model_weights_sha256": manifest.model["weights_sha256"],
+        "model_dtype": manifest.model["dtype"],
+        **named,
+        "context_size": manifest.context,
+        "prepend_bos": bool(manifest.prepend_bos),
+        "excluded_positions": list(manifest.exclude),
+        "token_sha256": manifest.token_sha256,
+    }
 
 
 def check_finite(part: Tensor, name: str) -> None:

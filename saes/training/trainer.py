@@ -59,10 +59,10 @@ class Trainer:
         group: Group | None = None,
     ) -> None:
         self.config, self.device, self.group = config, available(device), group
-        self._metadata = dict(metadata or {})
         self._rule = architecture(config.architecture)
         self._half = half_is_quicker(config.precision, self.device)
         self._source: Source = open_source(config, source)
+        self._metadata = self._source.metadata | (metadata or {})
         sample = self._source.recent(0)
         self._scaling, bias = measure(config, sample, self._source.layers, self.device)
         self.weights: Weights = first_weights(config, self._rule, self._scaling, bias, sample)
@@ -249,7 +249,7 @@ def train(
         activations: a tensor (n, d_in) (a crosscoder's: (n, layer, d); a transcoder's: a pair), a store, or an
             iterable of batches (or of pairs), or a callable that gives an iterator of them.
         device: where to train.
-        metadata: kept in the SAE: model_name, hook_name, ...
+        metadata: kept in the SAE: model_name, hook_name, ...; a store brings these itself.
         folder: keep checkpoints and metrics there; see `saes.training.runs`.
         resume: go on from the checkpoint in `folder`.
         progress: called with the metrics of every step.

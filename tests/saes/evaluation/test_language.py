@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -188,6 +190,29 @@ def test_a_store_brings_its_contexts(tmp_path):
     assert found.score("FVU").value < 1e-10
     with_latents = found.score("KL divergence")
     assert with_latents.value == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_trained_on_a_store_knows_where_it_belongs(tmp_path):
+    """Of one hook and of two: judged in the model without a word on hooks; another hook's store is refused."""
+    model, hooks = models.load("llama"), ("blocks.0.hook_mlp_out", HOOK)
+    contexts = models.tokens(30, 12)
+    one, two, other = (
+        cache.harvest(model, contexts, cache.Config(hooks=names, context=12), tmp_path / str(index))
+        for index, names in enumerate([hooks[1:], hooks, hooks[:1]])
+    )
+    config = saes.Config(width=16, k=2, steps=3, batch_size=32)
+    sae = saes.train(config, one, metadata={"note": "mine"})
+    assert (sae.metadata["hook_name"], sae.metadata["note"]) == (HOOK, "mine")
+    assert sae.metadata["model_weights_sha256"] == model.weights_sha256
+    assert saes.evaluate(sae, one, model=model, baselines=False).score("KL divergence").value is not None
+    with pytest.raises(UsageError, match=f'no hook "{HOOK}"'):
+        saes.evaluate(sae, other, baselines=False)
+    transcoder = saes.train(replace(config, variant="transcoder"), two)
+    assert (transcoder.metadata["hook_name"], transcoder.metadata["hook_name_out"]) == hooks
+    assert saes.evaluate(transcoder, two, model=model, baselines=False).score("KL divergence").value is not None
+    crosscoder = saes.train(replace(config, variant="crosscoder"), two)
+    assert crosscoder.metadata["hook_names"] == list(hooks)
+    assert saes.evaluate(crosscoder, two, baselines=False).score("FVU").value is not None
 
 
 @pytest.mark.parametrize(
