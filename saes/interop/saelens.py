@@ -157,8 +157,8 @@ def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
         return sae
     if is_before_6(config):
         config = from_before_6(config)
-    check_known(config, COMMON | INFERENCE | TRAINING, path)
     architecture, variant = _architecture(str(need(config, "architecture", path)), path)
+    check_known(config, COMMON | INFERENCE | TRAINING, path)
     tensors = _renamed(tensors)
     check_tensors(tensors, _shapes(config, architecture, path), folder / WEIGHTS)
     settings = _settings(config, architecture, variant, path)

@@ -295,6 +295,10 @@ def test_signed_and_looping_autoencoders_are_refused_by_name(lens, tmp_path):
     there.save_model(tmp_path)
     with pytest.raises(UsageError, match=r'"abstopk" autoencoder.*its latents have signs'):
         saes.load(tmp_path)
+    looping = lens.MatchingPursuitSAE(lens.MatchingPursuitSAEConfig(d_in=D_IN, d_sae=WIDTH))
+    looping.save_model(tmp_path / "loop")  # its own keys are not what is wrong with it
+    with pytest.raises(UsageError, match=r'"matching_pursuit" autoencoder.*it codes by a loop'):
+        saes.load(tmp_path / "loop")
 
 
 def test_hook_z_is_kept(lens, tmp_path):
