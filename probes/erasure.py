@@ -80,13 +80,22 @@ class ErasureReport(Shown, Result):
             f"fit); without shrinkage by {plain.change_test:.2f}.",
         )
 
+    def reads_on(self, accuracy: float) -> bool:
+        """Whether an accuracy on the test rows is above chance by two standard errors, at most 1 / (2 sqrt(n)) each."""
+        return accuracy > self.chance + (1 / self.n_test) ** 0.5
+
+    def __repr__(self) -> str:
+        last = self.methods[-1]
+        left = f"linear {last.linear_test:.3f}, perceptron {last.nonlinear_test:.3f}"
+        return f"ErasureReport(after {last.method}: {left} on {self.n_test} test rows, chance {self.chance:.3f})"
+
     def _nonlinear(self, left: float) -> str:
-        """What the perceptron's accuracy after the erasure says; within two standard errors of chance, nothing."""
+        """What the perceptron's accuracy after the erasure says; not two standard errors above chance, nothing."""
         before = f"on the test rows, against {self.methods[0].nonlinear_test:.3f} before"
-        if left > self.chance + (1 / self.n_test) ** 0.5:  # a fraction's standard error is at most 1 / (2 sqrt(n))
+        if self.reads_on(left):
             return f"The information is not gone: a perceptron still has {left:.3f} {before}."
         return (
-            f"A perceptron fitted again has {left:.3f} {before}: within two standard errors of {self.chance:.3f}, "
+            f"A perceptron fitted again has {left:.3f} {before}: not two standard errors above {self.chance:.3f}, "
             f"which does not show that {self.n_test} rows hold nothing for another probe."
         )
 

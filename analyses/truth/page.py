@@ -220,9 +220,10 @@ def _erasure(result: TruthStudy) -> Section | None:
         blocks += [Note(f"{prefix}{sentence}") for sentence in found.sentences()]
     name, first = next(iter(result.erasures.items()))
     last = first.methods[-1]
+    gone = ": guarded against linear probes, not gone" if first.reads_on(last.nonlinear_test) else ""
     claim = (
         f"On {name}, after LEACE a linear probe fitted again has {last.linear_test:.2f} on test rows and a perceptron "
-        f"{last.nonlinear_test:.2f}: guarded against linear probes, not gone."
+        f"{last.nonlinear_test:.2f}{gone}."
     )
     how = How(
         "LEACE removes the smallest affine part of the activations that makes the classes' means equal.",

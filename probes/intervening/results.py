@@ -50,6 +50,10 @@ class Intervention(Shown, Result):
     log_probabilities: np.ndarray
     provenance: Provenance
 
+    def __repr__(self) -> str:
+        where = f"layers {', '.join(map(str, self.layers))}, strengths {', '.join(f'{s:g}' for s in self.strengths)}"
+        return f"Intervention({self.mode} {self.direction} on {len(self.labels)} of {self.data}: {where})"
+
     @property
     def n_random(self) -> int:
         """Random directions."""

@@ -128,6 +128,16 @@ def test_a_random_model_is_not_said_to_know_truth(study):
         assert "does not tell true from false" in finding(found)
 
 
+def test_erased_is_said_not_to_be_gone_only_where_something_still_reads_it(study):
+    found, _ = study
+    report = found.erasures[HOSTILE]
+    for left, said in ((0.9, True), (0.5, False)):
+        last = replace(report.methods[-1], nonlinear_test=left)
+        changed = replace(report, methods=(*report.methods[:-1], last))
+        text = render(replace(found, erasures={HOSTILE: changed}).page())
+        assert ("guarded against linear probes, not gone" in text) is said
+
+
 def test_without_controls_it_says_that_they_are_missing(model):
     bare = truth.run(model, truth.Config(controls=False), data=[spoken(statements(60))], seed=0)
     assert not bare.erasures

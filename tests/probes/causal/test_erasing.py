@@ -167,6 +167,8 @@ class TestReport:
     def test_where_there_is_nothing_else_to_read_it_does_not(self, plain):
         for erased in plain.methods[1:]:
             assert abs(erased.nonlinear_test - 0.5) < 0.1  # 300 test rows: three standard errors
+        assert not plain.reads_on(plain.methods[-1].nonlinear_test)
+        assert plain.reads_on(0.6) and not plain.reads_on(0.2)
         said = " ".join(plain.sentences())
         assert "not gone" not in said and "does not show that 300 rows hold nothing" in said
 
@@ -174,6 +176,7 @@ class TestReport:
         found = plain
         assert isinstance(found.table(), report.Table) and len(found.table().rows) == 4
         assert found.n_train == 600 and found.n_test == 300
+        assert len(repr(found)) < 150
         found.save(tmp_path)
         assert load(tmp_path) == found
 
