@@ -151,6 +151,7 @@ class Features(Result):
         Both signs must be there: a negative virtual weight, and fewer common firings than independent latents would
         have (`seldom`). Strongest first: weight times the other's mean value.
         """
+        self.check((latent,))
         others, weight, both = self.rivals[latent], self.rival_weight[latent], self.together[latent]
         expected = self.fired[others] * self.fired[latent] / self.rows
         chosen = np.flatnonzero((weight < 0) & self.seldom[latent])

@@ -58,6 +58,9 @@ def run(  # noqa: PLR0913
         UsageError: an autoencoder, a store and a model that do not belong together, values that are not finite.
     """
     config, watch = Config() if config is None else config, Stopwatch()
+    for given in (activations, text):
+        if given is not None and not isinstance(given, Corpus) and not hasattr(given, "manifest"):
+            raise UsageError(f"Latents are read on a store of interp.cache, not on a {type(given).__name__}.")
     if isinstance(activations, Corpus) and judge:
         raise UsageError("A corpus in memory can be read (judge=False) but not judged: give a store.")
     source = activations if text is None else text

@@ -15,7 +15,7 @@ from interp.cli.console import duration
 from interp.cli.deliver import output_folder
 from interp.cli.lazy import use
 from interp.cli.main import INTERRUPTED
-from interp.errors import InterpError
+from interp.errors import InterpError, MissingInputError
 
 HELP = "train a sparse autoencoder, resumable, into a folder that SAELens reads"
 EXAMPLE = (
@@ -97,7 +97,10 @@ def _settings(args: Namespace) -> Any:
         table, key, value = found.assignment(text, flag)
         tables.append({table: {key: value}})
     tables += [{table: {name: tuple(value)}} for name, (table, *_) in LISTS.items() if (value := getattr(args, name))]
-    return found.complete(found.merged(tables), file or "")
+    merged = found.merged(tables)
+    if args.resume and not file and not merged["data"]:
+        raise MissingInputError(f"There is no run in {args.out} to go on with: it has no {found.NAME}.")
+    return found.complete(merged, file or "")
 
 
 def _given(args: Namespace) -> Iterator[tuple[str, str, str]]:

@@ -184,3 +184,7 @@ def test_what_cannot_be_read_is_refused():
         Config(top=0)
     with pytest.raises(UsageError, match="no latent 8: this dictionary has latents 0 to 7"):
         run(planted.sae(), planted.corpus(), judge=False).features.check((8,))
+    with pytest.raises(UsageError, match="no latent -1"):
+        run(planted.sae(), planted.corpus(), judge=False).features.inhibitors(-1)
+    with pytest.raises(UsageError, match=r"a store of interp.cache, not on a Tensor"):
+        run(planted.sae(), x)  # pyright: ignore[reportArgumentType]
