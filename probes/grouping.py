@@ -140,9 +140,11 @@ def _in_statements(
 
 def _subject(statement: str) -> tuple[str, str]:
     """(what stands before the first verb, that verb); no verb where there is none."""
-    words = DENIAL.sub("", statement).split()
+    plain = DENIAL.sub("", statement)
+    words = (plain[:1].upper() + plain[1:]).split()  # "It is not the case that the city of …" is of The city of …
     for i, word in enumerate(words):
-        if i and word[0].islower() and word.strip(",.").lower() not in JOINING:
+        named = [w.lower() for w in words[:i]] not in ([], ["the"])  # "The city of …": an article alone is no subject
+        if named and word[0].islower() and word.strip(",.").lower() not in JOINING:
             return TWICE.sub(r"\1", " ".join(words[:i])), word
     return statement, ""
 

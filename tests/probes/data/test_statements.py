@@ -146,6 +146,9 @@ class TestGroups:
         named = probes.read_statements(rows(*firms))
         assert named.groups == (("Bank of America",), ("Bank of America",), ("Eni",))
         assert named.grouped_by == "the subject, up to the first verb"
+        towns = [("The city of Lodz is in Poland.", 1), ("It is not the case that the city of Lodz is in Peru.", 1)]
+        named = probes.read_statements(rows(*towns, ("The city of Baku is in Peru.", 0)))
+        assert named.groups == (("The city of Lodz",), ("The city of Lodz",), ("The city of Baku",))
         loose = probes.read_statements(rows(*((f"Thing {i} really{i} is.", i % 2) for i in range(60))))
         assert loose.grouped_by == "every statement its own group" and len(set(loose.groups)) == 60
 
