@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,28 @@ def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ..
             raise UsageError(
                 f"{one.data.name} has other layers or positions than {names[0]}: collect the same of both."
             )
+    for one, other in permutations(acts, 2):
+        _check_names(one.data, other.data)
     return acts
+
+
+def _check_names(data: Statements, other: Statements) -> None:
+    """`UsageError` where most entities of one set are those of the other under longer names."""
+    known, mine = ({entity for row in one.groups for entity in row} for one in (other, data))
+    longer = [(name, part) for name in sorted(mine - known) for part in _parts(name) if part in known]
+    if len({name for name, _ in longer}) > len(mine) / 2:
+        name, part = longer[0]
+        raise UsageError(
+            f'{data.name} calls "{name}" what {other.name} calls "{part}", so that an entity could be learnt from one '
+            "set and tested in the other: name the entities alike, by a column (group=)."
+        )
+
+
+def _parts(name: str) -> list[str]:
+    """Every run of words in a name, but all of them."""
+    words = name.split()
+    runs = [(i, j) for i in range(len(words)) for j in range(i + 1, len(words) + 1)]
+    return [" ".join(words[i:j]) for i, j in runs if j - i < len(words)]
 
 
 def layer_curve(

@@ -125,3 +125,11 @@ def test_what_cannot_be_left_out_is_refused(three):
 
 def renamed_acts(acts, name: str, seed: int):
     return activations(renamed(acts.data, name), seed=seed)
+
+
+def test_entities_under_other_names_are_refused():
+    """Their sides would be drawn apart: a thing learnt in one set would be tested in the other."""
+    first, second = statements(), renamed(statements(), "long")
+    long = replace(second, groups=tuple((f"The {row[0]}",) for row in second.groups))
+    with pytest.raises(UsageError, match='long calls "The thing 0" what planted calls "thing 0"'):
+        probes.transfer([activations(first), activations(long)], probe=probes.MassMean())
