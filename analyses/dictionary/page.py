@@ -21,6 +21,12 @@ CURVES = (
     ("dead", "dead latents", "latents that have been silent for long"),
     ("lr", "learning rate", "learning rate"),
 )
+ORIGIN = {
+    "dataset_path": "the text that was read",
+    "dataset": "the text that was read",
+    "text": "the text that was read",
+    "context_size": "tokens the model read at a time",
+}
 MEANING = {
     "architecture": "how it is decided which latents are on",
     "width": "latents: directions it may use",
@@ -74,11 +80,8 @@ def _made(study: DictionaryStudy) -> Section:
         rows.append(("activations seen", training["steps"] * training["batch_size"], "in all, repeats counted"))
     if not training:
         rows += [(name, study.sae[name], MEANING[name]) for name in ("architecture", "width")]
-        rows += [(name, value, "") for name, value in study.sae["settings"].items() if not isinstance(value, tuple)]
-    known = {key: about[key] for key in ("dataset_path", "dataset", "text", "context_size") if about.get(key)}
-    rows += [
-        (key.replace("_", " "), value if isinstance(value, int) else str(value), "") for key, value in known.items()
-    ]
+        rows += [(name, value, None) for name, value in study.sae["settings"].items() if not isinstance(value, tuple)]
+    rows += [(key.replace("_", " "), about[key], why) for key, why in ORIGIN.items() if about.get(key)]
     idea = Note(
         "An autoencoder of this kind rewrites each activation of the model as a sum of a few directions out of many. "
         "The directions are called latents; the hope is that each stands for one thing that a person can name. Whether "
