@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from analyses.dictionary.reading import Progress, read
 from analyses.dictionary.result import Config, DictionaryStudy, Other
 from interp.errors import UsageError
 from interp.provenance import Stopwatch
+from saes.evaluation.judging import description
 
 if TYPE_CHECKING:
     from interp.cache import Store
@@ -81,7 +82,7 @@ def run(  # noqa: PLR0913
         config=config,
         provenance=watch.provenance(command=command, seed=seed, **identity),
         name=name,
-        sae=_description(sae),
+        sae=description(sae),
         source=_sources(sae, activations if judge else None, source if features else None),
         history={key: np.asarray(value) for key, value in (history or sae.history).items()},
         evaluation=found,
@@ -96,20 +97,6 @@ def _check(sae: SAE, activations: Store | Corpus, model: Model | None) -> None:
     hooks_read(sae, activations)
     if model is not None:
         activations.check_model(model)
-
-
-def _description(sae: SAE) -> dict[str, Any]:
-    about = {name: getattr(sae, name) for name in ("architecture", "variant", "d_in", "d_out", "width")}
-    return {**about, "settings": _plain(sae.settings), "metadata": _plain(sae.metadata)}
-
-
-def _plain(value: Any) -> Any:
-    """Values that a result can hold: tuples for lists, text for what is none of the plain kinds."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return tuple(_plain(item) for item in value)
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _sources(sae: SAE, judged: Store | Corpus | None, read: Store | Corpus | None) -> tuple[str, ...]:

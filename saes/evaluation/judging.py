@@ -86,7 +86,7 @@ def evaluate(  # noqa: PLR0913  one judgement, and everything it may be given
         scores += planted.scores(known, seed, *oracle(known.truth, sample))
     scores += probing(source, labels, seed) if labels else ()
     return Evaluation(
-        _description(sae),
+        description(sae),
         watch.provenance(command=command, seed=seed, **({} if model is None else model.identity())),
         tally.rows,
         count,
@@ -133,6 +133,8 @@ def _language(sae: SAE, model: Model | None, contexts: Any | None, tally: Tally,
         why = "it takes the model and contexts of token ids: evaluate(..., model=model, contexts=contexts)"
     elif sae.variant == "crosscoder":
         why = "a crosscoder reads several hooks at once, which a single splice cannot replace"
+    elif not sae.metadata.get("hook_name"):
+        why = 'the autoencoder does not say where it belongs: set sae.metadata["hook_name"]'
     if why is not None or model is None:
         return tuple(unavailable(name, language.GROUP, str(why)) for name in language.names())
     found = language.losses(sae, model, contexts, torch.from_numpy(tally.mean))
@@ -152,8 +154,8 @@ def _pca(tally: Tally) -> np.ndarray:
     return np.maximum(1 - np.cumsum(values) / values.sum(), 0)
 
 
-def _description(sae: SAE) -> dict[str, Any]:
-    """Plain values only: a result holds tuples, not lists."""
+def description(sae: SAE) -> dict[str, Any]:
+    """What an SAE is, as a result can hold it: tuples for lists, text for what is none of the plain kinds."""
     about = {name: getattr(sae, name) for name in ("architecture", "variant", "d_in", "d_out", "width")}
     return about | {"settings": _plain(sae.settings), "metadata": _plain(sae.metadata)}
 

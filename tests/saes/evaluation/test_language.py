@@ -228,6 +228,15 @@ def test_what_cannot_be_spliced_is_said(llama, hook, message):
         losses(identity(llama.spec.d_model, hook=hook), llama, TOKENS, torch.zeros(llama.spec.d_model))
 
 
+def test_an_sae_without_a_place_is_judged_on_all_but_the_model(llama):
+    sae = identity(llama.spec.d_model, hook=None)
+    rows = torch.randn(64, llama.spec.d_model, generator=torch.Generator().manual_seed(0))
+    found = saes.evaluate(sae, rows, model=llama, contexts=TOKENS, baselines=False)
+    told = found.score("KL divergence")
+    assert told.value is None and "does not say where it belongs" in str(told)
+    assert found.score("FVU").value == pytest.approx(0, abs=1e-6)
+
+
 def test_a_hooked_bridge_is_refused():
     model = models.load("llama")
     model.bridge.add_hook("blocks.0.hook_resid_pre", lambda value, hook: value * 2)
