@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from saes import coding, evaluation
     from saes.autoencoder import SAE, build
     from saes.config import Config
     from saes.evaluation import Evaluation, Truth, evaluate
@@ -22,7 +23,21 @@ if TYPE_CHECKING:
     from saes.interop.push import push
     from saes.training.trainer import Trainer, train
 
-__all__ = ["Config", "train", "Trainer", "SAE", "build", "load", "evaluate", "Evaluation", "Truth", "card", "push"]
+__all__ = [
+    "Config",
+    "train",
+    "Trainer",
+    "SAE",
+    "build",
+    "load",
+    "evaluate",
+    "Evaluation",
+    "Truth",
+    "card",
+    "push",
+    "coding",
+    "evaluation",
+]
 
 _MODULES = {
     "Config": "saes.config",
@@ -42,6 +57,8 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
+    if name in ("coding", "evaluation"):
+        return import_module(f"saes.{name}")
     raise AttributeError(f"module 'saes' has no attribute {name!r}")
 
 

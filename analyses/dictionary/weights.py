@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.coding import random_dictionary
 from interp.model.arithmetic import norm_scale
-from saes.coding import random_dictionary
 
 if TYPE_CHECKING:
     from interp.model import Model

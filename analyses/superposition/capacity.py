@@ -162,7 +162,7 @@ def _packings(config: Config, device: str) -> tuple[np.ndarray, np.ndarray, np.n
     """Coherence of random and of spread directions, and Welch's bound."""
     import torch
 
-    from saes import coding
+    from interp import coding
 
     generator = torch.Generator(device).manual_seed(config.seed)
     random, packed, welch = [], [], []

@@ -151,7 +151,7 @@ def _packed(config: Config) -> Tensor:
     """(seeds, features, hidden): directions of length 1 near Welch's bound."""
     import torch
 
-    from saes import coding
+    from interp import coding
 
     generators = [torch.Generator().manual_seed((config.seed << 20) + s) for s in range(config.seeds)]
     found = [coding.packed_dictionary(config.features, config.hidden, generator=g) for g in generators]
@@ -180,7 +180,7 @@ def _problem(config: Config, dictionaries: Tensor) -> tuple[np.ndarray, np.ndarr
     import torch
 
     from analyses.superposition.autoencoders import fit
-    from saes import coding
+    from interp import coding
 
     stream = torch.Generator().manual_seed((config.seed << 20) + 777)
 
@@ -211,7 +211,7 @@ def _problem(config: Config, dictionaries: Tensor) -> tuple[np.ndarray, np.ndarr
 
 def _classical(config: Config, true: Tensor, train: Tensor, generator: torch.Generator) -> list[Tensor]:
     """The true dictionary, what K-SVD and MOD learn from `train`, and a random one."""
-    from saes import coding
+    from interp import coding
 
     learners: tuple[Callable[..., coding.Learned], ...] = (coding.ksvd, coding.mod)
     learned = [learn(train, config.features, config.k, generator=generator).dictionary for learn in learners]

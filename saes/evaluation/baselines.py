@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp import coding
 from interp.errors import UsageError
-from saes import coding
 from saes.evaluation.recovery import Firing, match
 from saes.evaluation.result import Baseline
 from saes.evaluation.rows import rebuilt

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saes.coding import random_dictionary
+from interp.coding import random_dictionary
 from saes.evaluation.scores import apart
 
 SAMPLED = 512

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from interp import coding
+from interp.coding.ksvd import _refit_at_once, _refit_atom_by_atom
 from interp.errors import UsageError
-from saes import coding
-from saes.coding.ksvd import _refit_at_once, _refit_atom_by_atom
 
 
 def matched_cosine(true, found):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from interp import coding
 from interp.errors import UsageError
-from saes import coding
 
 L1, L2 = 0.3, 0.2
 

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
+from interp import coding
 from interp.errors import UsageError
-from saes import coding
 
 
 def planted(k, count=2000, seed=0):
@@ -123,3 +123,28 @@ def test_iht_keeps_k_atoms_recovers_planted_ones_and_never_gets_worse():
 def test_what_cannot_be_coded_is_refused_in_one_sentence(signals, dictionary, k, said):
     with pytest.raises(UsageError, match=said):
         coding.omp(signals, dictionary, k)
+
+
+def test_the_steps_of_a_pursuit_are_its_code_and_what_each_leaves() -> None:
+    draw = torch.Generator().manual_seed(5)
+    atoms, signals = torch.randn(30, 12, generator=draw).double(), torch.randn(7, 12, generator=draw).double()
+    found = coding.pursue(signals, atoms, 4)
+    codes = coding.omp(signals, atoms, 4)
+    assert torch.equal(torch.zeros(7, 30).double().scatter(1, found.support, found.values), codes)
+    for k in (1, 2, 3):  # the first k steps of four are those of a pursuit of k
+        residual = signals - coding.omp(signals, atoms, k) @ atoms
+        left = residual.square().sum(1) / signals.square().sum(1)
+        assert torch.allclose(found.left[:, k - 1], left, atol=1e-12)  # rounding of float64
+    assert (found.left.diff(dim=1) < 0).all()
+
+
+def test_exact_recovery_says_when_pursuit_must_succeed() -> None:
+    draw = torch.Generator().manual_seed(6)
+    atoms = coding.packed_dictionary(24, 16, generator=draw, dtype=torch.float64)
+    coherence, number = coding.exact_recovery(atoms, torch.tensor([3, 11]))
+    assert coherence <= coding.coherence(atoms) + 1e-12
+    assert number < 1
+    mixed = atoms[3] - 2 * atoms[11]
+    assert coding.omp(mixed[None], atoms, 2)[0].nonzero().squeeze(1).tolist() == [3, 11]
+    twin = torch.cat([atoms, (atoms[3] + atoms[11])[None]])  # an atom made of the two is no longer told from them
+    assert coding.exact_recovery(twin, torch.tensor([3, 11]))[1] > 1

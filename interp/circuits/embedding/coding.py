@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from interp import coding
 from interp.circuits.embedding.results import SparseCode
 from interp.circuits.factors import working
 from interp.circuits.vocabulary import names
@@ -43,23 +44,13 @@ def sparse_code(
         )
     if not 1 <= k <= min(rows.shape):
         raise UsageError(f"k={k} tokens were asked for; there can be 1 to {min(rows.shape)}.")
-    vector = vector.to(rows)
-    chosen: list[int] = []
-    left, residual, coefficients = [], vector, vector[:0]
-    for _ in range(k):
-        likeness = (rows @ residual).abs()
-        likeness[chosen] = -1.0
-        chosen.append(int(likeness.argmax()))
-        support = rows[chosen]
-        coefficients = torch.linalg.lstsq(support.T, vector[:, None]).solution[:, 0]
-        residual = vector - coefficients @ support
-        left.append(float(residual.square().sum() / vector.square().sum()))
-    coherence, recovery = _certainty(rows, torch.tensor(chosen, device=rows.device))
+    found = coding.pursue(vector.to(rows)[None], rows, k)
+    coherence, recovery = coding.exact_recovery(rows, found.support[0])
     return SparseCode(
         dictionary=dictionary,
-        tokens=names(model, chosen),
-        coefficients=coefficients.cpu().numpy(),
-        left=torch.tensor(left, dtype=torch.float64).numpy(),
+        tokens=names(model, found.support[0].tolist()),
+        coefficients=found.values[0].cpu().numpy(),
+        left=found.left[0].double().cpu().numpy(),
         coherence=coherence,
         recovery=recovery,
     )
@@ -71,14 +62,3 @@ def _rows(model: Model, dictionary: str) -> Float[Tensor, "d_vocab d_model"]:
     if dictionary == "unembedding":
         return working(model.weights.W_U).T
     raise UsageError(f'There is no dictionary "{dictionary}": choose "unembedding" or "embedding".')
-
-
-def _certainty(rows: Float[Tensor, "n d"], chosen: Int[Tensor, " k"]) -> tuple[float, float]:
-    """(largest |cosine| of a chosen row with another, largest ‖pinv(chosen) row‖₁ over the rows not chosen)."""
-    support = rows[chosen]
-    cosines = support @ rows.T
-    cosines[torch.arange(len(chosen)), chosen] = 0.0
-    solved = torch.linalg.pinv(support.T) @ rows.T
-    sums = solved.abs().sum(0)
-    sums[chosen] = 0.0
-    return float(cosines.abs().max()), float(sums.max())

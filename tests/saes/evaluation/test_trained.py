@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import saes
+from interp.coding import packed_dictionary
 from saes import Truth
-from saes.coding import packed_dictionary
 
 D, FEATURES, ROWS, HELD_OUT = 24, 32, 16_384, 4096
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saes.coding.shapes import check, check_k, unit
+from interp.coding.shapes import check, check_k, unit
 
 
 def matching_pursuit(

@@ -12,25 +12,25 @@ def check(signals: Tensor, dictionary: Tensor) -> None:
     """Raise `UsageError` unless these are (n, d) signals and (atoms, d) atoms of one kind, finite, no atom 0."""
     if signals.ndim != 2 or dictionary.ndim != 2 or signals.shape[1] != dictionary.shape[1]:
         raise UsageError(
-            f"signals are {tuple(signals.shape)} and the dictionary {tuple(dictionary.shape)}; expected (n, d) and "
-            "(atoms, d) with one d: an atom is a row (transpose the unembedding)"
+            f"Signals are {tuple(signals.shape)} and the dictionary {tuple(dictionary.shape)}; expected (n, d) and "
+            "(atoms, d) with one d: an atom is a row (transpose the unembedding)."
         )
     if signals.dtype != dictionary.dtype or signals.device != dictionary.device:
         raise UsageError(
-            f"signals are {signals.dtype} on {signals.device}, the dictionary {dictionary.dtype} on "
-            f"{dictionary.device}; convert one to the other"
+            f"Signals are {signals.dtype} on {signals.device}, the dictionary {dictionary.dtype} on "
+            f"{dictionary.device}; convert one to the other."
         )
     if not torch.isfinite(signals).all() or not torch.isfinite(dictionary).all():
-        raise UsageError("signals or dictionary hold NaN or infinite values; remove them first")
+        raise UsageError("Signals or dictionary hold NaN or infinite values; remove them first.")
     if len(dictionary) == 0 or not dictionary.norm(dim=1).all():
-        raise UsageError("the dictionary has no atoms, or one that is zero and has no direction; remove it first")
+        raise UsageError("The dictionary has no atoms, or one that is zero and has no direction; remove it first.")
 
 
 def check_k(k: int, dictionary: Tensor, *, most: int | None = None) -> None:
     """Raise `UsageError` unless 1 <= k <= `most` (the number of atoms by default)."""
     most = len(dictionary) if most is None else most
     if not 1 <= k <= most:
-        raise UsageError(f"k is {k}; with a dictionary of shape {tuple(dictionary.shape)} it must be from 1 to {most}")
+        raise UsageError(f"k is {k}; with a dictionary of shape {tuple(dictionary.shape)} it must be from 1 to {most}.")
 
 
 def unit(dictionary: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.coding.omp import omp
+from interp.coding.shapes import check, check_k, unit
 from interp.errors import UsageError
-from saes.coding.omp import omp
-from saes.coding.shapes import check, check_k, unit
 
 Refit = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(signals, codes, dictionary) -> new dictionary of atoms of length 1; updates the codes in place to go with it."""
@@ -74,7 +74,7 @@ def _learn(signals: Tensor, atoms: int, k: int, iterations: int, generator: torc
 def _from_signals(signals: Tensor, atoms: int, generator: torch.Generator) -> Tensor:
     usable = signals[signals.norm(dim=1) > 0]
     if len(usable) < atoms:
-        raise UsageError(f"{len(usable)} signals that are not zero cannot start {atoms} atoms; give at least as many")
+        raise UsageError(f"{len(usable)} signals that are not zero cannot start {atoms} atoms; give at least as many.")
     order = torch.randperm(len(usable), generator=generator, device=generator.device)[:atoms].to(signals.device)
     return unit(usable[order])[0]
 

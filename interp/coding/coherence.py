@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.coding.shapes import unit
 from interp.errors import UsageError
-from saes.coding.shapes import unit
 
 
 def coherence(dictionary: Float[Tensor, "atoms d"]) -> float:
     """μ = max_{i≠j} |cos(d_i, d_j)|; 0 for orthogonal atoms. Raises `UsageError` for a single atom."""
     if dictionary.ndim != 2 or len(dictionary) < 2:
-        raise UsageError(f"the dictionary has shape {tuple(dictionary.shape)}; a coherence needs two atoms or more")
+        raise UsageError(f"The dictionary has shape {tuple(dictionary.shape)}; a coherence needs two atoms or more.")
     atoms, _ = unit(dictionary)
     largest = 0.0
     for start in range(0, len(atoms), 4096):
@@ -36,10 +36,25 @@ def support_bound(mu: float) -> float:
     return math.inf if mu == 0 else (1 + 1 / mu) / 2
 
 
+def exact_recovery(dictionary: Float[Tensor, "atoms d"], support: Int[Tensor, " k"]) -> tuple[float, float]:
+    """Return what guarantees that `omp` finds exactly these atoms in a sum of them.
+
+    (max |cos| of an atom of the support with any other, max over the other atoms of ‖pinv(support) atom‖₁). A second
+    number below 1 is the guarantee (Tropp 2004, the exact recovery condition).
+    """
+    atoms, _ = unit(dictionary)
+    chosen = atoms[support]
+    cosines = chosen @ atoms.T
+    cosines[torch.arange(len(support)), support] = 0.0
+    sums = (torch.linalg.pinv(chosen.T) @ atoms.T).abs().sum(0)
+    sums[support] = 0.0
+    return float(cosines.abs().max()), float(sums.max())
+
+
 def hadamard(size: int, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "size size"]:
     """The orthonormal Hadamard matrix of a power of two. [I | H] has coherence 1/sqrt(size)."""
     if size < 1 or size & (size - 1):
-        raise UsageError(f"a Hadamard matrix is made here for a power of two, not for {size}")
+        raise UsageError(f"A Hadamard matrix is made here for a power of two, not for {size}.")
     matrix = torch.ones(1, 1, dtype=dtype)
     while len(matrix) < size:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)]) / math.sqrt(2)

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from saes.coding.shapes import check, check_k, unit
+from interp.coding.shapes import check, check_k, unit
 
 CORRELATIONS_AT_ONCE = 2**24
 """Signals are coded in blocks so that (block, atoms) stays under this many numbers."""
+
+
+@dataclass(frozen=True)
+class Pursuit:
+    """The steps of orthogonal matching pursuit for each signal.
+
+    Attributes:
+        support: the atoms in the order they were taken.
+        values: their final coefficients; 0 for a step after the pursuit had stopped.
+        left: |residual|² / |signal|² after each step.
+    """
+
+    support: Int[Tensor, "n k"]
+    values: Float[Tensor, "n k"]
+    left: Float[Tensor, "n k"]
 
 
 def omp(
@@ -24,15 +41,24 @@ def omp(
 
     Raises `UsageError` for shapes that do not fit, k outside 1..min(atoms, d), or values that are not finite.
     """
+    found = pursue(signals, dictionary, k, tolerance=tolerance)
+    return signals.new_zeros(len(signals), len(dictionary)).scatter_(1, found.support, found.values)
+
+
+def pursue(
+    signals: Float[Tensor, "n d"], dictionary: Float[Tensor, "atoms d"], k: int, *, tolerance: float = 1e-12
+) -> Pursuit:
+    """Run `omp` and return its steps: the atoms in order, their coefficients, and what each step leaves."""
     check(signals, dictionary)
     check_k(k, dictionary, most=min(dictionary.shape))
     atoms, length = unit(dictionary)
     block = max(1, CORRELATIONS_AT_ONCE // len(atoms))
-    codes = [_omp(part, atoms, k, tolerance) for part in signals.split(block)]
-    return torch.cat(codes) / length.T if codes else signals.new_zeros(0, len(atoms))
+    parts = [_pursue(part, atoms, k, tolerance) for part in signals.split(block)]
+    support, values, left = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Pursuit(support, values / length[:, 0][support], left)
 
 
-def _omp(y: Tensor, atoms: Tensor, k: int, tolerance: float) -> Tensor:
+def _pursue(y: Tensor, atoms: Tensor, k: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
     count = len(y)
     rows = torch.arange(count, device=y.device)
     basis, triangle = (
@@ -42,7 +68,8 @@ def _omp(y: Tensor, atoms: Tensor, k: int, tolerance: float) -> Tensor:
     support = torch.zeros(count, k, dtype=torch.long, device=y.device)
     taken = torch.zeros(count, len(atoms), dtype=torch.bool, device=y.device)
     residual, floor = y.clone(), tolerance * y.norm(dim=1)
-    going = residual.norm(dim=1) > floor
+    going, left = residual.norm(dim=1) > floor, y.new_zeros(count, k)
+    energy = y.square().sum(1).clamp_min(torch.finfo(y.dtype).tiny)
     for step in range(k):
         choice = (residual @ atoms.T).abs().masked_fill_(taken, -1).argmax(dim=1)
         fresh, along = _orthogonal(atoms[choice], basis[:, :step])
@@ -57,8 +84,9 @@ def _omp(y: Tensor, atoms: Tensor, k: int, tolerance: float) -> Tensor:
         for _ in range(2):
             residual = residual - (residual * direction).sum(1, keepdim=True) * direction
         going = going & (residual.norm(dim=1) > floor)
+        left[:, step] = residual.square().sum(1) / energy
     values = torch.linalg.solve_triangular(triangle, basis @ y.unsqueeze(2), upper=True).squeeze(2)
-    return y.new_zeros(count, len(atoms)).scatter_(1, support, values)
+    return support, values, left
 
 
 def _orthogonal(fresh: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:

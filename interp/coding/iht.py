@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saes.coding.shapes import check, check_k
+from interp.coding.shapes import check, check_k
 
 
 def iht(

@@ -4,15 +4,25 @@ A dictionary is (atoms, d), one atom a row, as an SAE's `W_dec` is; signals are 
 signals ≈ codes @ dictionary. These are the classical methods that say whether an SAE failed or the problem is hard.
 """
 
-from saes.coding.coherence import coherence, hadamard, packed_dictionary, random_dictionary, support_bound, welch_bound
-from saes.coding.iht import iht
-from saes.coding.ista import fista, ista, kkt_violation, objective
-from saes.coding.ksvd import Learned, ksvd, mod
-from saes.coding.matching_pursuit import matching_pursuit
-from saes.coding.omp import omp
+from interp.coding.coherence import (
+    coherence,
+    exact_recovery,
+    hadamard,
+    packed_dictionary,
+    random_dictionary,
+    support_bound,
+    welch_bound,
+)
+from interp.coding.iht import iht
+from interp.coding.ista import fista, ista, kkt_violation, objective
+from interp.coding.ksvd import Learned, ksvd, mod
+from interp.coding.matching_pursuit import matching_pursuit
+from interp.coding.omp import Pursuit, omp, pursue
 
 __all__ = [
     "omp",
+    "pursue",
+    "Pursuit",
     "matching_pursuit",
     "ista",
     "fista",
@@ -25,6 +35,7 @@ __all__ = [
     "coherence",
     "welch_bound",
     "support_bound",
+    "exact_recovery",
     "hadamard",
     "random_dictionary",
     "packed_dictionary",

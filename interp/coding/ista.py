@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.coding.shapes import check
 from interp.errors import UsageError
-from saes.coding.shapes import check
 
 
 def ista(
@@ -113,4 +113,4 @@ def _rate(dictionary: Tensor, l2: float) -> float:
 def _check(signals: Tensor, dictionary: Tensor, l1: float, l2: float) -> None:
     check(signals, dictionary)
     if not (l1 >= 0 and l2 >= 0):
-        raise UsageError(f"l1 is {l1} and l2 {l2}; a penalty must be 0 or more")
+        raise UsageError(f"l1 is {l1} and l2 {l2}; a penalty must be 0 or more.")
