@@ -1,1 +1,18 @@
 """Finished studies: each a configuration, a run, a result and its report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
+
+if TYPE_CHECKING:
+    from analyses import (
+        circuits as circuits,
+        dictionary as dictionary,
+        explain as explain,
+        superposition as superposition,
+        truth as truth,
+    )
+
+attach(__name__)

@@ -5,37 +5,26 @@ Importing this package loads no torch: names are fetched when they are first use
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from interp import attribution, cache, circuits, errors, patching, report, results, toy
-    from interp.model import Model, check, load
+    from interp import (
+        attribution as attribution,
+        cache as cache,
+        circuits as circuits,
+        coding as coding,
+        errors as errors,
+        model as model,
+        patching as patching,
+        provenance as provenance,
+        report as report,
+        results as results,
+        toy as toy,
+    )
+    from interp.model import Model as Model, check as check, load as load
 
-__all__ = [
-    "Model",
-    "attribution",
-    "cache",
-    "check",
-    "circuits",
-    "errors",
-    "load",
-    "patching",
-    "report",
-    "results",
-    "toy",
-]
+__version__ = "0.1.0"
 
-_FROM = {"Model": "interp.model", "check": "interp.model", "load": "interp.model"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _FROM:
-        return getattr(import_module(_FROM[name]), name)
-    if name in __all__:
-        return import_module(f"interp.{name}")
-    raise AttributeError(f"module 'interp' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+attach(__name__)

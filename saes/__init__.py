@@ -10,57 +10,18 @@ Names are fetched when first used; `saes.Config` needs no torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from saes import coding, evaluation
-    from saes.autoencoder import SAE, build
-    from saes.config import Config
-    from saes.evaluation import Evaluation, Truth, evaluate
-    from saes.interop import load
-    from saes.interop.card import card
-    from saes.interop.push import push
-    from saes.training.trainer import Trainer, train
+    from saes import coding as coding, evaluation as evaluation, interop as interop
+    from saes.autoencoder import SAE as SAE, build as build
+    from saes.config import Config as Config
+    from saes.evaluation import Evaluation as Evaluation, Truth as Truth, evaluate as evaluate
+    from saes.interop import load as load
+    from saes.interop.card import card as card
+    from saes.interop.push import push as push
+    from saes.training.trainer import Trainer as Trainer, train as train
 
-__all__ = [
-    "Config",
-    "train",
-    "Trainer",
-    "SAE",
-    "build",
-    "load",
-    "evaluate",
-    "Evaluation",
-    "Truth",
-    "card",
-    "push",
-    "coding",
-    "evaluation",
-]
-
-_MODULES = {
-    "Config": "saes.config",
-    "train": "saes.training.trainer",
-    "Trainer": "saes.training.trainer",
-    "SAE": "saes.autoencoder",
-    "build": "saes.autoencoder",
-    "load": "saes.interop",
-    "evaluate": "saes.evaluation",
-    "Evaluation": "saes.evaluation",
-    "Truth": "saes.evaluation",
-    "card": "saes.interop.card",
-    "push": "saes.interop.push",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    if name in ("coding", "evaluation"):
-        return import_module(f"saes.{name}")
-    raise AttributeError(f"module 'saes' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+attach(__name__)

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import interp
 from interp.cli.software import SMOLLM2
+from interp.lazy import LazyPackage
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("interp", "probes", "saes", "analyses")
@@ -58,6 +60,28 @@ def test_public_names_are_there_and_an_unknown_one_is_refused() -> None:
         assert getattr(interp, name).__name__ == f"interp.{name}"
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = interp.lod  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["interp.model", "interp.provenance", "saes.coding", "saes.evaluation", "probes.protocol", "analyses.explain"],
+)
+def test_every_room_is_reached_from_its_package_alone(name: str) -> None:
+    package = name.split(".", maxsplit=1)[0]
+    ended = run(sys.executable, "-c", f"import {package}; print({name}.__name__)")
+    assert (ended.stdout.strip(), ended.stderr) == (name, "")
+
+
+def test_every_public_name_of_a_lazy_package_leads_somewhere() -> None:
+    lazy = [module for module in map(importlib.import_module, modules()) if isinstance(module, LazyPackage)]
+    assert len(lazy) > len(PACKAGES)
+    for package in lazy:
+        assert dir(package) == sorted(package.__all__)
+        assert all(getattr(package, name) is not None for name in package.__all__)
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert version("interp") == interp.__version__
 
 
 @pytest.fixture(scope="module")

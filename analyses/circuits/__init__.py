@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from analyses.circuits.result import Circuits, Config
-    from analyses.circuits.study import run
+    from analyses.circuits.result import Circuits as Circuits, Config as Config
+    from analyses.circuits.study import run as run
 
-__all__ = ["Circuits", "Config", "run"]
-
-_MODULES = {"Config": "result", "Circuits": "result", "run": "study"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'analyses.circuits' has no attribute {name!r}")
-    return getattr(import_module(f"analyses.circuits.{_MODULES[name]}"), name)
+attach(__name__)

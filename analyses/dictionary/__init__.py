@@ -6,29 +6,19 @@ study.save("out/dictionary"); study.page()
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from analyses.dictionary.collecting import collect
-    from analyses.dictionary.passages import Corpus
-    from analyses.dictionary.result import Config, DictionaryStudy, Features, Other
-    from analyses.dictionary.study import run
+    from analyses.dictionary.collecting import collect as collect
+    from analyses.dictionary.passages import Corpus as Corpus
+    from analyses.dictionary.result import (
+        Config as Config,
+        DictionaryStudy as DictionaryStudy,
+        Features as Features,
+        Other as Other,
+    )
+    from analyses.dictionary.study import run as run
 
-__all__ = ["run", "collect", "Config", "Corpus", "DictionaryStudy", "Features", "Other"]
-
-_MODULES = {
-    "run": "study",
-    "collect": "collecting",
-    "Config": "result",
-    "Corpus": "passages",
-    "DictionaryStudy": "result",
-    "Features": "result",
-    "Other": "result",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'analyses.dictionary' has no attribute {name!r}")
-    return getattr(import_module(f"analyses.dictionary.{_MODULES[name]}"), name)
+attach(__name__)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from analyses.truth.result import Config, Plane, SetOf, TruthStudy
-    from analyses.truth.study import run
+    from analyses.truth.result import Config as Config, Plane as Plane, SetOf as SetOf, TruthStudy as TruthStudy
+    from analyses.truth.study import run as run
 
-__all__ = ["Config", "Plane", "SetOf", "TruthStudy", "run"]
-
-_MODULES = {"Config": "result", "Plane": "result", "SetOf": "result", "TruthStudy": "result", "run": "study"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'analyses.truth' has no attribute {name!r}")
-    return getattr(import_module(f"analyses.truth.{_MODULES[name]}"), name)
+attach(__name__)

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from interp.attribution.components import Layout
 from interp.errors import CheckFailedError, UsageError
-from interp.model import Model
-from interp.model import trace as forward
+from interp.model import Model, trace as forward
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 """Largest relative logit error of a frozen input, by dtype."""

@@ -13,8 +13,7 @@ from torch import Tensor
 from interp.attribution.results import LogitLens
 from interp.attribution.targets import logit
 from interp.errors import CheckFailedError, UsageError
-from interp.model import Model
-from interp.model import trace as forward
+from interp.model import Model, trace as forward
 from interp.model.check import TOLERANCE
 
 

@@ -15,65 +15,20 @@ needs no torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from interp.cache.config import EXCLUDED, Config
-    from interp.cache.contexts import Contexts
-    from interp.cache.forward import activations
-    from interp.cache.harvesting import harvest
-    from interp.cache.manifest import Manifest, Statistics
-    from interp.cache.planning import Plan, plan
-    from interp.cache.store import Store, verify
-    from interp.cache.streaming import stream
-    from interp.cache.text import documents, token_rows
-    from interp.model.capture import Cache, run_with_cache
+    from interp.cache.config import EXCLUDED as EXCLUDED, Config as Config
+    from interp.cache.contexts import Contexts as Contexts
+    from interp.cache.forward import activations as activations
+    from interp.cache.harvesting import harvest as harvest
+    from interp.cache.manifest import Manifest as Manifest, Statistics as Statistics
+    from interp.cache.planning import Plan as Plan, plan as plan
+    from interp.cache.store import Store as Store, verify as verify
+    from interp.cache.streaming import stream as stream
+    from interp.cache.text import documents as documents, token_rows as token_rows
+    from interp.model.capture import Cache as Cache, run_with_cache as run_with_cache
 
-__all__ = [
-    "Cache",
-    "run_with_cache",
-    "Config",
-    "EXCLUDED",
-    "documents",
-    "token_rows",
-    "Contexts",
-    "plan",
-    "Plan",
-    "harvest",
-    "Store",
-    "Manifest",
-    "Statistics",
-    "verify",
-    "activations",
-    "stream",
-]
-
-_MODULES = {
-    "Cache": "interp.model.capture",
-    "run_with_cache": "interp.model.capture",
-    "Config": "interp.cache.config",
-    "EXCLUDED": "interp.cache.config",
-    "documents": "interp.cache.text",
-    "token_rows": "interp.cache.text",
-    "Contexts": "interp.cache.contexts",
-    "plan": "interp.cache.planning",
-    "Plan": "interp.cache.planning",
-    "harvest": "interp.cache.harvesting",
-    "Store": "interp.cache.store",
-    "verify": "interp.cache.store",
-    "Manifest": "interp.cache.manifest",
-    "Statistics": "interp.cache.manifest",
-    "activations": "interp.cache.forward",
-    "stream": "interp.cache.streaming",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'interp.cache' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+attach(__name__)

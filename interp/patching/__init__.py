@@ -5,23 +5,12 @@ Names are fetched when first used, so that a saved result loads without torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from interp.patching.results import Patched
-    from interp.patching.swap import patch_heads, patch_residual
+    from interp.patching.results import Patched as Patched
+    from interp.patching.swap import patch_heads as patch_heads, patch_residual as patch_residual
 
-__all__ = ["Patched", "patch_heads", "patch_residual"]
-
-_MODULES = {"Patched": "results", "patch_heads": "swap", "patch_residual": "swap"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'interp.patching' has no attribute {name!r}")
-    return getattr(import_module(f"interp.patching.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+attach(__name__)

@@ -10,69 +10,27 @@ the theory and the results need numpy only.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from interp.toy.config import Config
-    from interp.toy.data import sample, zipf
+    from interp.toy.config import Config as Config
+    from interp.toy.data import sample as sample, zipf as zipf
     from interp.toy.geometry import (
-        Factor,
-        canonical,
-        dimensionality,
-        frobenius,
-        gaps,
-        interference,
-        monosemantic_fraction,
-        represented,
-        tegum_factors,
+        Factor as Factor,
+        canonical as canonical,
+        dimensionality as dimensionality,
+        frobenius as frobenius,
+        gaps as gaps,
+        interference as interference,
+        monosemantic_fraction as monosemantic_fraction,
+        represented as represented,
+        tegum_factors as tegum_factors,
     )
-    from interp.toy.loss import exact_loss, sampled_loss
-    from interp.toy.theory import boundary, candidates, theory_loss
-    from interp.toy.trained import Trained
-    from interp.toy.trainer import train
+    from interp.toy.loss import exact_loss as exact_loss, sampled_loss as sampled_loss
+    from interp.toy.theory import boundary as boundary, candidates as candidates, theory_loss as theory_loss
+    from interp.toy.trained import Trained as Trained
+    from interp.toy.trainer import train as train
 
-__all__ = [
-    "Config",
-    "train",
-    "Trained",
-    "sample",
-    "zipf",
-    "exact_loss",
-    "sampled_loss",
-    "dimensionality",
-    "frobenius",
-    "represented",
-    "interference",
-    "gaps",
-    "Factor",
-    "tegum_factors",
-    "canonical",
-    "monosemantic_fraction",
-    "candidates",
-    "theory_loss",
-    "boundary",
-]
-
-_FROM = {
-    "Config": "config",
-    "train": "trainer",
-    "Trained": "trained",
-    "sample": "data",
-    "zipf": "data",
-    "exact_loss": "loss",
-    "sampled_loss": "loss",
-    "candidates": "theory",
-    "theory_loss": "theory",
-    "boundary": "theory",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module(f"interp.toy.{_FROM.get(name, 'geometry')}"), name)
-    raise AttributeError(f"module 'interp.toy' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+attach(__name__)

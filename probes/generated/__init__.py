@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from probes.generated.making import GENERATED, generate
+    from probes.generated.making import GENERATED as GENERATED, generate as generate
 
-__all__ = ["GENERATED", "generate"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module("probes.generated.making"), name)
-    raise AttributeError(f"module 'probes.generated' has no attribute {name!r}")
+attach(__name__)

@@ -10,10 +10,8 @@ import torch
 
 from interp.errors import UsageError
 from interp.provenance import Stopwatch
-from saes.evaluation import language, metrics
-from saes.evaluation import truth as planted
-from saes.evaluation.baselines import SAMPLE, Sample, oracle
-from saes.evaluation.baselines import baselines as compare
+from saes.evaluation import language, metrics, truth as planted
+from saes.evaluation.baselines import SAMPLE, Sample, baselines as compare, oracle
 from saes.evaluation.geometry import Geometry, geometry
 from saes.evaluation.probing import probing
 from saes.evaluation.recovery import Match

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from saes.interop.folders import load
+    from saes.interop.folders import load as load
 
-__all__ = ["load"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "load":
-        return import_module("saes.interop.folders").load
-    raise AttributeError(f"module 'saes.interop' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+attach(__name__)

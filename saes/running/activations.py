@@ -12,8 +12,7 @@ from torch import Tensor
 
 from interp import cache
 from interp.cache import Store
-from interp.cache.manifest import NAME as MANIFEST
-from interp.cache.manifest import Manifest
+from interp.cache.manifest import NAME as MANIFEST, Manifest
 from interp.errors import UsageError
 from saes.config import Config
 from saes.running.settings import SMOLLM2, Data

@@ -11,8 +11,7 @@ from interp.errors import UsageError
 from interp.results import writable_folder, write_atomic
 from saes.running import activations, metrics, settings
 from saes.running.loop import Place, Progress, train
-from saes.running.record import NAME as RECORD
-from saes.running.record import Record
+from saes.running.record import NAME as RECORD, Record
 from saes.running.settings import Settings
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import torch
 
 from interp.errors import UsageError
 from saes.config import Config
-from saes.running.loop import Place
-from saes.running.loop import train as _train
+from saes.running.loop import Place, train as _train
 from saes.running.settings import Run
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from safetensors.torch import load_file
 
 import interp
 from interp import cache
-from interp.cache import Store
-from interp.cache import store as reading
+from interp.cache import Store, store as reading
 from interp.errors import CheckFailedError, DamagedFileError, MissingInputError, UsageError
 from tests import models
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from analyses.dictionary import Config, Corpus, collect, run
-from analyses.dictionary import deck as decks
+from analyses.dictionary import Config, Corpus, collect, deck as decks, run
 from analyses.dictionary.deck import deck
 from analyses.dictionary.keeping import Window, uniform
 from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE

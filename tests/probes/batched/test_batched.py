@@ -14,8 +14,7 @@ from torch import Tensor
 
 import probes
 from interp.errors import CheckFailedError, UsageError
-from probes.batched import fit_layers, logistic_path, ridge_path
-from probes.batched import logistic as logistic_module
+from probes.batched import fit_layers, logistic as logistic_module, logistic_path, ridge_path
 from probes.batched.scaling import standardisation
 from tests.probes.planted import planted, planted_pairs
 

@@ -1,0 +1,82 @@
+"""Packages whose names are imported when they are first used, so that importing the package itself loads nothing.
+
+A package declares its public names once, as imports that type checkers and editors follow:
+
+    from interp.lazy import attach
+
+    if TYPE_CHECKING:
+        from interp.attribution.frozen import Frozen as Frozen, freeze as freeze
+
+    attach(__name__)
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+
+class LazyPackage(ModuleType):
+    """A package that imports each of its public names on first use; `__exports__` maps a name to its module."""
+
+    __exports__: dict[str, str]
+
+    def __getattr__(self, name: str) -> Any:
+        module = self.__exports__.get(name)
+        if module is None:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if module == self.__name__:
+            return import_module(f"{module}.{name}")
+        return getattr(import_module(module), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Importing a submodule binds it in its package. Where a public name is also that of the module which defines
+        # it (`attribution.contrast` in contrast.py), the public name must go on meaning what was declared.
+        if isinstance(value, ModuleType) and self.__exports__.get(name, self.__name__) != self.__name__:
+            return
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted(self.__exports__)
+
+
+def attach(package: str) -> None:
+    """Make the names that `package` imports under `if TYPE_CHECKING:` importable, each on first use.
+
+    Only names written as re-exports, `from module import name as name`, become public; `__all__` and `dir()` list
+    them. A name imported from the package itself is a subpackage or a module of it. Call it last in `__init__.py`.
+
+    Raises:
+        ImportError: the package comes without its source, so that its declaration cannot be read.
+    """
+    module = sys.modules[package]
+    exports = _declared(_source(module.__spec__))
+    module.__dict__.update(__exports__=exports, __all__=[*exports])
+    module.__class__ = LazyPackage
+
+
+def _declared(source: str) -> dict[str, str]:
+    """Return the module of every re-exported name of an `__init__.py`."""
+    blocks = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    statements = [
+        statement for block in blocks if ast.unparse(block.test) == "TYPE_CHECKING" for statement in block.body
+    ]
+    return {
+        alias.name: statement.module
+        for statement in statements
+        if isinstance(statement, ast.ImportFrom) and statement.module
+        for alias in statement.names
+        if alias.asname == alias.name
+    }
+
+
+def _source(spec: ModuleSpec | None) -> str:
+    read = getattr(spec.loader, "get_source", None) if spec else None
+    source = read(spec.name) if read and spec else None
+    if source is None:
+        raise ImportError(f"{spec.name if spec else 'a package'} cannot be imported without its source file.")
+    return source
