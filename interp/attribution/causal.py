@@ -25,6 +25,7 @@ from interp.attribution.results import DirectionTarget, LogitTarget, Target, Ver
 from interp.attribution.targets import measure, resolve
 from interp.errors import UsageError
 from interp.model import Model, trace
+from interp.statistics import permutation_null, rank_correlation
 
 Delta = Float[Tensor, "n_token d_model"]
 SHUFFLES = 2000
@@ -65,6 +66,7 @@ def verify(
     _check_values(frozen, tree, rows)
     predicted = np.array([_carried(frozen, tree, row, change) for row in rows])
     actual = np.array([_actual(frozen, tree, row, change) for row in rows])
+    null = permutation_null(lambda shuffled: rank_correlation(predicted, shuffled), actual, seed=seed, draws=SHUFFLES)
     return Verification(
         target=tree.target,
         unit=tree.unit,
@@ -74,28 +76,8 @@ def verify(
         actual=actual,
         baseline=baseline if isinstance(baseline, str) else "another prompt",
         correlation=rank_correlation(predicted, actual),
-        by_chance=_chance(predicted, actual, seed),
+        by_chance=float(np.quantile(np.abs(null), 0.95)),
     )
-
-
-def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:
-    """Spearman's rank correlation, from -1 to 1; NaN for fewer than two values or when either does not vary."""
-    if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
-        return float("nan")
-    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
-
-
-def _ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Ranks, equal values sharing the mean of theirs: two lists must not agree because both have many zeros."""
-    _, which, count = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[which]
-
-
-def _chance(predicted: Float[np.ndarray, " n"], actual: Float[np.ndarray, " n"], seed: int) -> float:
-    """What the absolute rank correlation stays below 95 times in 100 when the pairs are shuffled."""
-    generator = np.random.default_rng(seed)
-    found = [abs(rank_correlation(predicted, generator.permutation(actual))) for _ in range(SHUFFLES)]
-    return float(np.quantile(found, 0.95))
 
 
 def _check_values(frozen: Frozen, tree: PathTree, rows: list[int]) -> None:

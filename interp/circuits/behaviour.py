@@ -24,11 +24,11 @@ from interp.circuits.texts import natural, repeated
 from interp.errors import CheckFailedError, UsageError
 from interp.model import Model
 from interp.model.arithmetic import visible
+from interp.statistics import mean_interval
 from interp.threads import one_thread
 
 RULES = ("previous", "duplicate", "induction", "first")
 NAMES = (*RULES, "positional")
-DRAWS = 1000
 
 
 def head_scores(model: Model, *, n_text: int = 16, length: int = 25, seed: int = 0) -> HeadScores:
@@ -51,7 +51,7 @@ def head_scores(model: Model, *, n_text: int = 16, length: int = 25, seed: int =
         raise UsageError(f"n_text={n_text}, but intervals need an even number of texts, from 4 up.")
     texts = {"repeated": repeated(model, n_text, length, seed), "natural": natural(model)}
     measured = {kind: _measure(model, tokens) for kind, tokens in texts.items() if tokens is not None}
-    bounds = [[_interval(samples, seed) for samples in found.samples] for found in measured.values()]
+    bounds = [[mean_interval(samples, seed=seed) for samples in found.samples] for found in measured.values()]
     return HeadScores(
         names=NAMES,
         texts=tuple(measured),
@@ -131,14 +131,6 @@ def _likeness(excess: Float[Tensor, "batch n_head query key"]) -> Float[Tensor, 
     one, other = excess[0::2], excess[1::2]
     size = one.square().sum((-1, -2)) + other.square().sum((-1, -2))
     return 2 * (one * other).sum((-1, -2)) / size.clamp_min(torch.finfo(size.dtype).tiny)
-
-
-def _interval(samples: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(mean, lower, upper) over the first axis; the bounds are the 95 % percentile bootstrap of the mean."""
-    n = len(samples)
-    weights = np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=DRAWS) / n
-    low, high = np.percentile(np.tensordot(weights, samples, 1), [2.5, 97.5], axis=0)
-    return samples.mean(0), low, high
 
 
 @one_thread()

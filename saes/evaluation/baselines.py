@@ -12,10 +12,11 @@ from torch import Tensor
 
 from interp import coding
 from interp.errors import UsageError
+from interp.statistics import Bootstrap
 from saes.evaluation.recovery import Firing, match
 from saes.evaluation.result import Baseline
 from saes.evaluation.rows import rebuilt
-from saes.evaluation.scores import Bootstrap, apart
+from saes.evaluation.scores import apart
 from saes.evaluation.tally import Tally
 from saes.evaluation.truth import Truth
 

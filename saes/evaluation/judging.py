@@ -10,6 +10,7 @@ import torch
 
 from interp.errors import UsageError
 from interp.provenance import Stopwatch
+from interp.statistics import Bootstrap
 from saes.evaluation import language, metrics, truth as planted
 from saes.evaluation.baselines import SAMPLE, Sample, baselines as compare, oracle
 from saes.evaluation.geometry import Geometry, geometry
@@ -17,7 +18,7 @@ from saes.evaluation.probing import probing
 from saes.evaluation.recovery import Match
 from saes.evaluation.result import Evaluation, Latents
 from saes.evaluation.rows import Source, numbered, rebuilt
-from saes.evaluation.scores import Bootstrap, Score, unavailable
+from saes.evaluation.scores import Score, unavailable
 from saes.evaluation.tally import Tally
 from saes.evaluation.truth import Truth, TruthTally
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from interp.cache.config import EXCLUDED
 from interp.cache.contexts import kept
 from interp.errors import UsageError
+from interp.statistics import Bootstrap
 from saes.evaluation.rows import rebuilt
-from saes.evaluation.scores import Bootstrap, Score, unavailable
+from saes.evaluation.scores import Score, unavailable
 from saes.evaluation.splice import Replace, spliced_logits
 
 if TYPE_CHECKING:

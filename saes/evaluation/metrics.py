@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from interp.statistics import Bootstrap, jackknife, percentile_interval
 from saes.evaluation.geometry import Geometry
 from saes.evaluation.result import DENSE
-from saes.evaluation.scores import Bootstrap, Score, jackknife, unavailable
+from saes.evaluation.scores import Score, unavailable
 from saes.evaluation.tally import Tally
 
 RATIOS = (
@@ -73,7 +74,7 @@ def coherence(found: Geometry, seed: int) -> tuple[Score, ...]:
     if len(cosine) < 2:
         return (unavailable("decoder coherence, mean", "geometry", "one latent has no other"),)
     draws = cosine[np.random.default_rng(seed).integers(len(cosine), size=(200, len(cosine)))].mean(1)
-    low, high = np.percentile(draws, (2.5, 97.5))
+    low, high = percentile_interval(draws)
     on, chance = f"{len(cosine):,} latents", f"random directions: {found.chance:.3f}"
     mean = Score(
         "decoder coherence, mean",

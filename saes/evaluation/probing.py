@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from interp.errors import UsageError
+from interp.statistics import auc, bootstrap
 from saes.evaluation.rows import Source, rebuilt
-from saes.evaluation.scores import Bootstrap, Score, interval, unavailable
+from saes.evaluation.scores import Score, unavailable
 
 GROUP = "k-sparse probing"
 KS = (1, 4, 16)
@@ -103,26 +104,8 @@ def _auc(
     test = ~split.train
     score, true = model.decision_function(x[test]), label[test]
     members = np.unique(split.cluster[test], return_inverse=True)[1].ravel()
-    value = float(area(score, true, np.ones((1, len(true))))[0])
-    if members.max() == 0:
-        return value, None, None
-    draws = area(score, true, Bootstrap.of(int(members.max()) + 1, seed).weights[:DRAWS, members])
-    return value, *interval(draws[~np.isnan(draws)])
-
-
-def area(
-    score: Float[np.ndarray, " n"], true: Bool[np.ndarray, " n"], weights: Float[np.ndarray, "draw n"]
-) -> Float[np.ndarray, " draw"]:
-    """Area under the ROC curve for several weightings of the rows; ties count half, NaN where a class has no weight.
-
-    The weighted fraction of (positive, negative) pairs whose positive has the larger score.
-    """
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
-    positive, negative = (np.add.reduceat(weights[:, order] * side[order], starts, axis=1) for side in (true, ~true))
-    below = np.cumsum(negative, 1) - negative / 2
-    with np.errstate(invalid="ignore"):
-        return (positive * below).sum(1) / (positive.sum(1) * negative.sum(1))
+    value, low, high = bootstrap(lambda weights: auc(score, true, weights), members, seed=seed, draws=DRAWS)
+    return (value, None, None) if np.isnan(low) else (value, low, high)
 
 
 def _best(source: Source, split: Split, labels: list[np.ndarray]) -> list[Int[np.ndarray, " k"]]:

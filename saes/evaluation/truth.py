@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from interp.errors import UsageError
+from interp.statistics import DRAWS, percentile_interval
 from saes.evaluation.recovery import Absorption, Firing, Match, absorption, by_decile, chance
 from saes.evaluation.result import Known
-from saes.evaluation.scores import DRAWS, Score, interval, unavailable
+from saes.evaluation.scores import Score, unavailable
 
 GROUP = "known features"
 FOUND = (0.9, 0.99)
@@ -197,7 +198,7 @@ def _mean(name: str, value: Float[np.ndarray, " n"], judged_on: str, unit: str, 
     value = np.asarray(value, dtype=float)
     draw = np.random.default_rng(seed)
     means = [value[draw.integers(len(value), size=len(value))].mean() for _ in range(DRAWS // 5)]
-    low, high = interval(np.array(means)) if len(value) > 1 else (None, None)
+    low, high = map(float, percentile_interval(np.array(means))) if len(value) > 1 else (None, None)
     return Score(name, GROUP, float(value.mean()), low, high, unit, judged_on, "higher", why)
 
 

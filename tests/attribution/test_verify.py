@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from interp.attribution import direction, freeze, logit, logit_difference, path_tree, score, verify
-from interp.attribution.causal import rank_correlation
 from interp.attribution.results import Verification
 from interp.errors import UsageError
+from interp.statistics import rank_correlation
 from tests import models
 from tests.attribution import planted
 from tests.attribution.test_paths import EIFFEL

@@ -14,10 +14,10 @@ import torch
 import interp
 import saes
 from interp.errors import UsageError
+from interp.statistics import Bootstrap
 from saes import Truth
 from saes.evaluation.geometry import geometry
 from saes.evaluation.rows import CLUSTERS
-from saes.evaluation.scores import Bootstrap
 
 N, D, FEATURES = 3000, 24, 16
 DRAW = torch.Generator().manual_seed(21)
@@ -256,18 +256,6 @@ def test_probing_finds_the_latent_of_a_concept_and_nothing_in_shuffled_labels():
     assert "fewer than 5 rows of one class" in rare.score("rare, 1 latents").why
     once = judged(perfect(), iter(X.split(500)), labels={"concept": concept})
     assert "can be read only once" in once.score("concept, 1 latents").why
-
-
-def test_weighted_area_agrees_with_scikit_learn():
-    from sklearn.metrics import roc_auc_score
-
-    from saes.evaluation.probing import area
-
-    draw = np.random.default_rng(3)
-    score, true = draw.integers(0, 9, 200).astype(float), draw.random(200) < 0.4
-    weights = draw.integers(0, 4, (5, 200)).astype(float)
-    direct = [roc_auc_score(true, score, sample_weight=w) for w in weights]
-    np.testing.assert_allclose(area(score, true, weights), direct, rtol=1e-12)
 
 
 # Baselines
