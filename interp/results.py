@@ -19,7 +19,7 @@ import os
 import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -44,7 +44,17 @@ class Result:
 
     Two results are equal when they are of one class and every field is: arrays by dtype, shape and value, NaN
     equal to NaN.
+
+    A class whose fields change their meaning raises `layout` by one and converts the fields of older files in
+    `upgrade`.
     """
+
+    layout: ClassVar[int] = 1
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:  # noqa: ARG003
+        """Return the fields of a file of an older layout as they are today; raises `ValueError` where none can be."""
+        raise ValueError(f"{cls.__name__} has layout {layout}, and this version reads layout {cls.layout}")
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the result into `folder` (made if missing) and return it; `UsageError` if it cannot be written."""
@@ -164,7 +174,8 @@ def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, Result | Provenance):
         kind = f"{type(value).__module__}:{type(value).__qualname__}"
         body = {f.name: _encode(getattr(value, f.name), f"{name}.{f.name}".lstrip("."), arrays) for f in fields(value)}
-        return {"$type": kind, **body}
+        layout = getattr(value, "layout", 1)
+        return {"$type": kind, **({"$layout": layout} if layout != 1 else {}), **body}
     raise TypeError(f"a result field may not hold {_kind(value)} ({name}): see interp/results.py for what it may")
 
 
@@ -181,11 +192,16 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return float(value["$float"])
     if "$array" in value:
         return arrays[value["$array"]]
-    items = {key: _decode(item, arrays) for key, item in value.items() if key != "$type"}
-    return _class(value["$type"])(**items) if "$type" in value else items
+    items = {key: _decode(item, arrays) for key, item in value.items() if not key.startswith("$")}
+    if "$type" not in value:
+        return items
+    kind, layout = _class(value["$type"]), value.get("$layout", 1)
+    if layout != getattr(kind, "layout", 1):
+        items = kind.upgrade(items, layout)
+    return kind(**items)
 
 
-def _class(kind: str) -> type:
+def _class(kind: str) -> Any:
     """The dataclass a file names, if it is one of ours; importing it is all that happens."""
     module, _, name = kind.partition(":")
     if module.split(".")[0] not in PACKAGES:

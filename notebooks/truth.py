@@ -27,11 +27,11 @@ print(plain, plain.statements[0], plain.statements[1], denied.statements[0], sep
 # %% [markdown]
 # ## Collect and split
 #
-# One vector a statement and layer: the residual stream at the last token. Layer 0 is the embedding. A city is on one
-# side of the split in both sets, decided by a hash of its name.
+# One vector a statement and layer: the residual stream at the last token. Layer l is the output of block
+# l, and layer -1 the embedding. A city is on one side of the split in both sets, decided by a hash of its name.
 
 # %%
-layers = (0, 6, 10, 12, 14, 16, 20, 24)
+layers = (-1, 5, 9, 11, 13, 15, 19, 23)
 acts = [probes.collect(model, data, layers=layers) for data in (plain, denied)]
 sides = probes.split([plain, denied])
 [(side.train.sum(), side.test.sum(), side.groups_test) for side in sides]

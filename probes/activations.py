@@ -15,16 +15,13 @@ from torch import Tensor
 
 from interp.errors import DamagedFileError, MissingInputError, UsageError
 from interp.results import writable_folder, write_atomic
+from probes.layers import EMBED, EMBEDDING, hook_of
 from probes.statements import Statements
 
 FILE = "activations.safetensors"
-FORMAT = 1
+FORMAT = 2
+"""In format 1 layer 0 was the embedding and layer l the output of block l - 1."""
 ALL_TOKENS = "all"
-
-
-def hook_of(layer: int) -> str:
-    """The hook of a layer: 0 is what enters the first block, l what leaves block l (before any final norm)."""
-    return f"blocks.{layer - 1}.hook_resid_post" if layer else "blocks.0.hook_resid_pre"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +30,7 @@ class Activations:
 
     Attributes:
         data: the statements.
-        layers: 0 is the embedding, l the residual stream after block l, before the final norm.
+        layers: l is the residual stream after block l, before the final norm; -1 is the embedding.
         positions: the rules by which tokens were chosen, such as "last"; for "all", one for each token: "0", "1", …
         values: (position, layer, n, d) float32; for "all", zero behind the end of a statement.
         lengths: (n,) tokens of each statement, BOS included where there is one.
@@ -60,8 +57,10 @@ class Activations:
         """Whether every token is here (`position="all"`)."""
         return all(name.isdigit() for name in self.positions)
 
-    def at(self, layer: int, position: str | int | None = None) -> Float[Tensor, "n d"]:
-        """The activations of one layer and position rule, float32; the rule may be left out if there is only one.
+    def at(self, layer: int | str, position: str | int | None = None) -> Float[Tensor, "n d"]:
+        """Return the activations of one layer and position rule, float32; one rule need not be named.
+
+        The embedding is layer -1, or "embed".
 
         Raises `UsageError` for a layer or position that was not collected, or a token that some statements lack.
         """
@@ -73,7 +72,7 @@ class Activations:
             )
         return self.values[index, self._layer(layer)]
 
-    def tokens(self, layer: int) -> tuple[Float[Tensor, "n token d"], Bool[Tensor, "n token"]]:
+    def tokens(self, layer: int | str) -> tuple[Float[Tensor, "n token d"], Bool[Tensor, "n token"]]:
         """(every token's activation of one layer, zero behind the end; which tokens there are): for `position="all"`.
 
         Raises `UsageError` if other positions were collected.
@@ -83,7 +82,7 @@ class Activations:
         values = self.values[:, self._layer(layer)].transpose(0, 1)
         return values, torch.arange(values.shape[1]) < self.lengths[:, None]
 
-    def hook(self, layer: int) -> str:
+    def hook(self, layer: int | str) -> str:
         """The transformer_lens name of a layer's hook."""
         return hook_of(self.layers[self._layer(layer)])
 
@@ -133,14 +132,17 @@ class Activations:
             with safe_open(file, framework="pt") as opened:
                 about = json.loads((opened.metadata() or {})["probes.activations"])
                 values, lengths = opened.get_tensor("values"), opened.get_tensor("lengths")
-            same = about["format"] == FORMAT and about["data_sha256"] == data.sha256()
-            if not same:
+            if about["format"] not in (1, FORMAT):
+                raise ValueError(f"format {about['format']} is unknown to this version")
+            if about["data_sha256"] != data.sha256():
                 raise ValueError("its statements are not those beside it")
-            return cls(data, tuple(about["layers"]), tuple(about["positions"]), values, lengths, about["identity"])
+            layers = tuple(layer - (about["format"] == 1) for layer in about["layers"])
+            return cls(data, layers, tuple(about["positions"]), values, lengths, about["identity"])
         except (SafetensorError, OSError, KeyError, ValueError) as error:
             raise DamagedFileError(f"{file} is damaged ({error}): collect the activations again.") from error
 
-    def _layer(self, layer: int) -> int:
+    def _layer(self, layer: int | str) -> int:
+        layer = EMBEDDING if layer == EMBED else layer
         if layer not in self.layers:
             raise UsageError(f"Layer {layer} was not collected; these were: {', '.join(map(str, self.layers))}.")
         return self.layers.index(layer)

@@ -23,7 +23,8 @@ from interp.cache.manifest import NAME, Manifest
 from interp.cache.store import Store
 from interp.errors import InterpError, UsageError
 from interp.model.capture import bridge_is_hooked
-from probes.activations import Activations, hook_of
+from probes.activations import Activations
+from probes.layers import hook_of, read_layers
 from probes.positions import spans_of
 from probes.statements import Statements
 
@@ -38,7 +39,7 @@ def collect(  # noqa: PLR0913 (all but the first two are keyword-only)
     model: Model,
     data: Statements,
     *,
-    layers: str | int | Sequence[int] = "all",
+    layers: str | int | Sequence[int | str] = "all",
     position: str | int | Sequence[str | int] = "last",
     prepend_bos: bool | None = None,
     batch: int = 32,
@@ -51,8 +52,8 @@ def collect(  # noqa: PLR0913 (all but the first two are keyword-only)
     Args:
         model: run as it is, no deeper than the last layer.
         data: the statements.
-        layers: "all", a layer or several. 0 is what enters the first block, l what leaves block l, before the final
-            norm (the last entry of `transformers`' hidden states is behind it, and another thing).
+        layers: "all", a layer or several. Layer l is the output of block l, before the final norm (the last entry of
+            `transformers`' hidden states is after it); layer -1, or "embed", is the embedding.
         position: one rule or several: "last", a number of tokens from the end (-1 is the last), "mean" over all tokens
             but the first (where models park a vector of enormous norm), "entity" (the last token of the row's last
             entity), "token:TEXT" (the last token of TEXT where it stands last), or "all" tokens.
@@ -72,7 +73,7 @@ def collect(  # noqa: PLR0913 (all but the first two are keyword-only)
         raise UsageError("model.bridge has hooks, whose activations are not the model's: remove them first.")
     if batch < 1:
         raise UsageError(f"batch must be at least 1, not {batch}.")
-    chosen = _layers(layers, model.spec.n_layer)
+    chosen = read_layers(layers, model.spec.n_layer)
     contexts = _contexts(model, data, prepend_bos)
     spans = spans_of(model, data, contexts, position)
     _check_memory(len(spans.names), len(chosen), len(data), model.spec.d_model, max_gigabytes)
@@ -162,17 +163,6 @@ def _picked(streams: Streams, at: Int[Tensor, "position batch 2"]) -> Float[Tens
             weights = (inside / count[~one][..., None].clamp(min=1)).to(stream.device, torch.float32)
             out[~one, layer] = torch.einsum("pbt,btd->pbd", weights, stream.float()).cpu()
     return out
-
-
-def _layers(layers: str | int | Sequence[int], n_layer: int) -> tuple[int, ...]:
-    if layers == "all":
-        return tuple(range(n_layer + 1))
-    chosen = (layers,) if isinstance(layers, int) else layers
-    if isinstance(chosen, str) or not chosen or not all(isinstance(i, int) and 0 <= i <= n_layer for i in chosen):
-        raise UsageError(
-            f'layers={layers!r}: give "all", or layers from 0 (the embedding) to {n_layer} (after the last block).'
-        )
-    return tuple(dict.fromkeys(chosen))
 
 
 def _contexts(model: Model, data: Statements, prepend_bos: bool | None) -> Contexts:

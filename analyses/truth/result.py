@@ -11,6 +11,7 @@ from interp.provenance import Provenance
 from interp.results import Result
 from probes.erasure import ErasureReport
 from probes.intervening.results import Intervention
+from probes.layers import Layered
 from probes.protocol.results import LeftOut, Sweep, Transfer
 
 if TYPE_CHECKING:
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Config(Result):
+class Config(Layered):
     """What is studied.
 
     Attributes:
         data: CSV or JSONL files, or names of generated sets.
         probe: "logistic", "mass-mean", "lda", "ridge", "ccs", "crc", "ttpd" or "saplma".
         position: which token of a statement is read.
-        layers: 0 is the embedding; empty for all.
+        layers: l is the output of block l, -1 the embedding; empty for all.
         group: column or regular expression of the entities; None finds them.
         controls: selectivity, null, embedding, baselines and erasure.
         causal: also add the direction while the model answers whether statements are true.

@@ -40,9 +40,8 @@ def _layers(sweep: Sweep, number: int, n_sets: int) -> Section:
     )
     controls = (sweep.controls.table(),) if sweep.controls else (Note("Controls were turned off.", "warning"),)
     how = How(
-        "Each layer's probe is fitted on the train side with a strength chosen there. Layer 0 is the embedding, layer "
-        "l "
-        "the residual stream after block l, before any final norm.",
+        "Each layer's probe is fitted on the train side with a strength chosen there. Layer l is the residual "
+        "stream after block l, before any final norm; layer -1 is the embedding.",
     )
     title = f"Layers of {sweep.name}" if n_sets > 1 else "Layers"
     return Section(f"layers-{number}", title, claim, (*curves, *controls), how)

@@ -9,6 +9,7 @@ from interp.cli.deliver import deliver, output_folder
 from interp.cli.lazy import use
 
 HELP = "linear probes of true and false statements, with controls, baselines and intervals"
+MOST_LAYERS = 10_000
 EXAMPLE = "interp probe cities capitals --probe mass-mean --out out/probe"
 
 
@@ -20,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--probe", metavar="NAME", default="logistic", help=text)
     text = "the token read: last, -2, mean, entity, token:TEXT (default: last)"
     parser.add_argument("--position", metavar="RULE", default="last", help=text)
-    text = "layers such as 10,12 or 8-20; 0 is the embedding (default: all)"
+    text = "layers such as 10,12 or 8-20; embed is the embedding, which is layer -1 (default: all)"
     parser.add_argument("--layers", metavar="LIST", type=_layers, default=(), help=text)
     text = "column, or regular expression over the statement, of the entities that a split keeps together"
     parser.add_argument("--group", metavar="NAME", help=text)
@@ -69,8 +70,13 @@ def _layers(text: str) -> tuple[int, ...]:
         return ()
     found: list[int] = []
     for part in text.split(","):
+        if part in ("embed", "-1"):
+            found.append(-1)
+            continue
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not (last.isdecimal() and int(first) <= int(last))):
-            raise ArgumentTypeError(f'"{text}" is not a list of layers: write 0,12 or 8-20 or all')
+            raise ArgumentTypeError(f'"{text}" is not a list of layers: write 0,12 or 8-20 or embed,0-5 or all')
+        if int(last or first) - int(first) >= MOST_LAYERS:
+            raise ArgumentTypeError(f"{part} is more than {MOST_LAYERS} layers: no model has as many")
         found += range(int(first), int(last or first) + 1)
     return tuple(dict.fromkeys(found))

@@ -16,6 +16,7 @@ import numpy as np
 from interp.errors import DamagedFileError, UsageError
 from interp.provenance import Provenance, Stopwatch
 from interp.results import Result
+from probes.layers import EMBEDDING, Layered
 
 if TYPE_CHECKING:
     from probes.activations import Activations
@@ -25,7 +26,7 @@ KINDS = ("LogisticRegression", "MassMean", "LDA", "Ridge", "CCS", "CRC", "TTPD",
 
 
 @dataclass(frozen=True, eq=False)
-class Origin(Result):
+class Origin(Layered):
     """The activations a probe was fitted on.
 
     `identity` holds the model's name, the sha256 of its weights, its number format and its BOS habit ("model",
@@ -109,7 +110,7 @@ class Saved:
 
         Raises `UsageError` where `check` does, and for a layer that was not collected.
         """
-        layer = -1 if self.origin is None else self.origin.layer
+        layer = EMBEDDING if self.origin is None else self.origin.layer
         position = self.origin.position if self.origin and self.origin.position in acts.positions else None
         self.check(acts, layer, position)
         return self._score(acts, layer, position)

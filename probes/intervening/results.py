@@ -9,13 +9,13 @@ from jaxtyping import Float
 
 from interp.provenance import Provenance
 from interp.report import Figure, Shown, Table
-from interp.results import Result
+from probes.layers import Layered
 
 MODES = ("add", "remove")
 
 
 @dataclass(frozen=True, eq=False)
-class Intervention(Shown, Result):
+class Intervention(Shown, Layered):
     """The model's answers while a direction, and beside it random ones of the same length, are added or removed.
 
     Attributes:

@@ -24,6 +24,7 @@ from probes.intervening.prompts import Prompts, prompts_of
 from probes.intervening.question import Question
 from probes.intervening.results import MODES, Intervention
 from probes.intervening.suffix import KeysValues, run_block
+from probes.layers import EMBEDDING, read_layers
 from probes.statements import Statements
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
     direction: Any,
     data: Statements,
     *,
-    layers: int | Sequence[int],
+    layers: int | str | Sequence[int | str],
     positions: Sequence[int] | str = (-2, -1),
     mode: str = "add",
     strengths: Sequence[float] = (-1.0, 1.0),
@@ -64,7 +65,7 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
         model: in which the direction lives.
         direction: a fitted linear probe, or a vector (d_model,) that points towards "true".
         data: the statements asked about; both classes.
-        layers: 0 is the embedding, l the residual stream after block l, as in `collect`.
+        layers: l is the residual stream after block l; -1, or "embed", the embedding, as in `collect`.
         positions: tokens counted from the end of the statement (-1 is its last), or "all" of its tokens.
         mode: "add" or "remove".
         strengths: multiples of the step.
@@ -82,7 +83,7 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
         InterpError: an answer whose probability is not a number.
     """
     watch = Stopwatch()
-    chosen = _layers(layers, model.spec.n_layer)
+    chosen = tuple(sorted(read_layers(layers, model.spec.n_layer)))
     _check(model, data, mode, n_random, strengths)
     unit, name = _unit(direction, model)
     question = question or Question()
@@ -166,22 +167,22 @@ class _Run:
         start = int(column.min())
         streams, past = {}, {}
         x = trace.embed(model.weights, mine.tokens)
-        for layer in range(model.spec.n_layer + 1):
+        for layer in range(EMBEDDING, model.spec.n_layer):
+            if layer != EMBEDDING:
+                x, (key, value) = run_block(model.weights, layer, x)
+                if layer > layers[0]:  # copies, so that the rest is freed
+                    past[layer] = (key[:, :, :start].clone(), value[:, :, :start].clone())
             if layer in layers:
                 streams[layer] = x
-            if layer < model.spec.n_layer:
-                x, (key, value) = run_block(model.weights, layer, x)
-                if layer >= layers[0]:  # copies, so that the rest is freed
-                    past[layer] = (key[:, :, :start].clone(), value[:, :, :start].clone())
         held = {layer: stream[row, column] for layer, stream in streams.items()}
         return cls(model, mine, start, streams[layers[0]][:, start:], past, row, column - start, held)
 
     def answers(self, edit: _Edit, strength: float) -> Float[Tensor, "statement answer"]:
         """Log-probability of each answer, the edit done at every chosen layer."""
         x, first = self.entered, min(self.held)
-        for layer in range(first, self.model.spec.n_layer + 1):
+        for layer in range(first, self.model.spec.n_layer):
             if layer > first:
-                x, _ = run_block(self.model.weights, layer - 1, x, self.past[layer - 1])
+                x, _ = run_block(self.model.weights, layer, x, self.past[layer])
             if layer in self.held:
                 x = x.clone()
                 x[self.rows, self.columns] = edit(x[self.rows, self.columns], layer, strength)
@@ -247,13 +248,6 @@ def _unit(direction: Any, model: Model) -> tuple[Float[Tensor, " d"], str]:
     if not np.isfinite(norm) or norm == 0:
         raise UsageError("The direction is zero or holds a NaN: it points nowhere.")
     return vector / norm, name
-
-
-def _layers(layers: int | Sequence[int], n_layer: int) -> tuple[int, ...]:
-    chosen = (layers,) if isinstance(layers, int) else tuple(layers)
-    if not chosen or not all(isinstance(layer, int) and 0 <= layer <= n_layer for layer in chosen):
-        raise UsageError(f"layers={layers!r}: give one or several from 0 (the embedding) to {n_layer}.")
-    return tuple(sorted(set(chosen)))
 
 
 def _check(model: Model, data: Statements, mode: str, n_random: int, strengths: Sequence[float]) -> None:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from interp import attribution
 from interp.attribution.results import DirectionTarget
 from interp.errors import UsageError
+from probes.layers import EMBEDDING, read_layer
 
 if TYPE_CHECKING:
     from interp.model import Model
 
 
-def as_target(model: Model, probe: Any, layer: int, position: int = -1) -> DirectionTarget:
+def as_target(model: Model, probe: Any, layer: int | str, position: int = -1) -> DirectionTarget:
     """The product x · direction_ of a linear probe at one layer and position, for `attribution.path_tree` and the like.
 
     The residual stream is a sum of writes, so the target is exactly linear in them: no norm stands between. What the
@@ -21,20 +22,19 @@ def as_target(model: Model, probe: Any, layer: int, position: int = -1) -> Direc
     Args:
         model: the model.
         probe: a fitted linear probe, in raw activation space.
-        layer: as in `collect`: 0 is the embedding, l the residual stream after block l.
+        layer: as in `collect`: l is the residual stream after block l; -1, or "embed", the embedding.
         position: of the token in the prompt.
 
     Raises `UsageError` for a probe without a direction or not fitted, or a layer that does not exist.
     """
     if not hasattr(probe, "direction_"):
         raise UsageError(f"{type(probe).__name__} has no direction_: only a fitted linear probe can be a target.")
-    if not 0 <= layer <= model.spec.n_layer:
-        raise UsageError(f"Layer {layer} does not exist: the model has layers 0 (embedding) to {model.spec.n_layer}.")
+    layer = read_layer(layer, model.spec.n_layer)
     return attribution.direction(
         model,
         probe.direction_,
-        max(layer - 1, 0),
+        max(layer, 0),
         position,
-        stage="resid_post" if layer else "resid_pre",
+        stage="resid_pre" if layer == EMBEDDING else "resid_post",
         name=f"{type(probe).__name__} score at layer {layer}, less its bias of {float(probe.bias_):+.3f}",
     )

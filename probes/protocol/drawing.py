@@ -38,7 +38,8 @@ def sweep_table(found: Sweep) -> Table:
             )
     caption = (
         f"{found.probe} on {found.name}: test accuracy and AUC with 95 % intervals over {found.groups_test} test "
-        "groups. Layer and strength were chosen by the cross-validated accuracy of the train side."
+        "groups. Layer l is the output of block l, layer -1 the embedding. Layer and strength were chosen by the "
+        "cross-validated accuracy of the train side."
     )
     return Table(columns, tuple(rows), caption, {**FORMATS, "strength": ".0e", "CV accuracy (train)": ".3f"})
 
@@ -79,7 +80,7 @@ def controls_table(found: Controls) -> Table:
     rows.append(("null AUC", mean, low, high, f"{kind}, {len(found.null.auc)} times; p = {found.null.p:.3g}"))
     for name, values in (("accuracy", found.embedding_accuracy), ("AUC", found.embedding_auc)):
         cells = (None, None, None) if values is None else values
-        rows.append((f"embedding layer, {name}", *cells, None if values else "layer 0 was not collected"))
+        rows.append((f"embedding layer, {name}", *cells, None if values else "layer -1 was not collected"))
     for baseline in found.baselines:
         rows.append((f"{baseline.name}, accuracy", *map(_cell, baseline.accuracy), baseline.note or None))
         note = baseline.note or (

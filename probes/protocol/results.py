@@ -10,6 +10,7 @@ import numpy as np
 from interp.report.shown import Shown
 from interp.report.table import Table
 from interp.results import Result
+from probes.layers import Layered
 from probes.protocol import drawing
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Null(Result):
 class Controls(Result, Shown):
     """What the probe's number is held against.
 
-    `embedding_accuracy` and `embedding_auc` are of the same probe on layer 0, None if that was not collected.
+    `embedding_accuracy` and `embedding_auc` are of the same probe on layer -1, None if that was not collected.
     """
 
     selectivity: Selectivity
@@ -120,11 +121,11 @@ class Controls(Result, Shown):
 
 
 @dataclass(frozen=True, eq=False)
-class Score(Result):
+class Score(Layered):
     """One layer and position on the test side.
 
     Attributes:
-        layer: 0 is the embedding.
+        layer: l is the output of block l, -1 the embedding.
         position: which token.
         strength: chosen for this layer on the train side; NaN for probes without one.
         cv_accuracy: balanced accuracy of the cross-validation on the train side that chose it.
@@ -173,14 +174,14 @@ class Predictions(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep(Result, Shown):
+class Sweep(Layered, Shown):
     """One probe on every layer and position of one set. Made by `sweep`.
 
     Attributes:
         name: of the set.
         probe: the estimator's name.
         settings: its parameters as given.
-        layers: 0 is the embedding.
+        layers: l is the output of block l, -1 the embedding.
         positions: which tokens.
         strengths: (position, layer) chosen on the train side.
         cv_accuracy: (position, layer) what chose them.
@@ -251,7 +252,7 @@ class Sweep(Result, Shown):
 
 
 @dataclass(frozen=True, eq=False)
-class Transfer(Result, Shown):
+class Transfer(Layered, Shown):
     """Trained on each set, tested on every set. Made by `transfer`.
 
     Attributes:
@@ -314,7 +315,7 @@ class Transfer(Result, Shown):
 
 
 @dataclass(frozen=True, eq=False)
-class LeftOut(Result, Shown):
+class LeftOut(Layered, Shown):
     """Trained on all but one topic, template or set, tested on that one. Made by `leave_one_out`.
 
     Attributes:

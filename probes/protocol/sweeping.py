@@ -16,6 +16,7 @@ from probes import batched
 from probes.activations import Activations
 from probes.estimators.logistic import LogisticRegression
 from probes.estimators.pairs import PairProbe
+from probes.layers import EMBEDDING
 from probes.protocol import controls as control
 from probes.protocol.baselines import baselines, interval
 from probes.protocol.choosing import Choice, candidates, cross_validate, extras, fit_each_layer, with_strength
@@ -250,7 +251,7 @@ def _controls(
 ) -> Controls:
     chosen = with_strength(probe, float(tried.choice.chosen[layer]))
     X = acts.at(acts.layers[layer], tried.position).cpu().numpy()
-    first = acts.layers.index(0) if 0 in acts.layers else None
+    first = acts.layers.index(EMBEDDING) if EMBEDDING in acts.layers else None
     return Controls(
         selectivity=control.selectivity(chosen, X, acts.data, seed=seed),
         null=control.null(chosen, X, acts.data, sides, tried.scores[layer], seed=seed),

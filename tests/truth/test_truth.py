@@ -51,13 +51,13 @@ def study(model, tmp_path_factory):
     sets = [spoken(plain), spoken(statements(80, name="denied", polarity=-1))]
     folder = tmp_path_factory.mktemp("probes")
     found = truth.run(
-        model, truth.Config(layers=(1, 2, 3), causal=True), data=sets, probes_to=folder, command="interp probe", seed=0
+        model, truth.Config(layers=(0, 1, 2), causal=True), data=sets, probes_to=folder, command="interp probe", seed=0
     )
     asked = probes.intervene(
         model,
         found.sweeps[0].direction,
         sets[0],
-        layers=2,
+        layers=1,
         question=Question("{statement} is", (" a", " b")),
         n_random=4,
     )
@@ -195,14 +195,14 @@ def test_mistakes_are_told_before_a_model_is_loaded(words, code, message, tmp_pa
 
 def test_the_command_writes_a_report_and_the_probes(model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("interp.model.load", lambda *_, **__: model)
-    code = main(["probe", "capitals", "--layers", "0,2-3", "--no-controls", "--json", "--out", str(tmp_path)])
+    code = main(["probe", "capitals", "--layers", "embed,1-2", "--no-controls", "--json", "--out", str(tmp_path)])
     body = json.loads(capsys.readouterr().out)
     assert code == 0
     assert body["sets"][0]["name"] == "capitals"
     assert body["sets"][0]["accuracy"][1] <= body["sets"][0]["accuracy"][0] <= body["sets"][0]["accuracy"][2]
     assert {"report.html", "result.json", "arrays.safetensors"} <= {path.name for path in tmp_path.iterdir()}
-    assert probes.load(tmp_path / "probes" / "capitals").origin.layer in (0, 2, 3)
-    assert results.load(tmp_path).config.layers == (0, 2, 3)
+    assert probes.load(tmp_path / "probes" / "capitals").origin.layer in (-1, 1, 2)
+    assert results.load(tmp_path).config.layers == (-1, 1, 2)
 
 
 @pytest.mark.browser
@@ -221,13 +221,13 @@ def test_smollm2_reads_an_association_that_turns_round_under_negation(smollm2, t
     for name in ("cities", "neg_cities"):
         whole = probes.read_statements(test_data / "truth" / f"{name}.csv")
         sets.append(whole.take(np.arange(200)))
-    acts = [probes.collect(smollm2, one, layers=(0, 14, 20)) for one in sets]
+    acts = [probes.collect(smollm2, one, layers=(-1, 13, 19)) for one in sets]
     swept = probes.sweep(acts[0])
-    assert swept.best.layer in (14, 20)
+    assert swept.best.layer in (13, 19)
     assert swept.best.accuracy[0] > 0.7
     assert swept.controls.embedding_accuracy == (0.5, 0.5, 0.5)
     # From one row of each of 100 cities a probe of 576 dimensions also learns the cities; of all 748 it is +0.22.
     assert swept.controls.selectivity.value > 0
-    found = probes.transfer(acts, layer=14)
+    found = probes.transfer(acts, layer=13)
     assert found.auc[0, 1] < 0.2
     assert [v.kind for v in found.verdicts].count("inverted") == 2

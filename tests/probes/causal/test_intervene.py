@@ -62,7 +62,7 @@ def by_transformers(model, prompt, answer, edits=None):
         return hook
 
     for layer, (positions, vector) in (edits or {}).items():
-        handles.append(model.parts.blocks[layer - 1].register_forward_hook(add(positions, vector.to(model.dtype))))
+        handles.append(model.parts.blocks[layer].register_forward_hook(add(positions, vector.to(model.dtype))))
     try:
         with torch.no_grad():
             logits = model.hf(input_ids=torch.tensor([ids + tail])).logits[0].double().log_softmax(-1)
@@ -81,7 +81,7 @@ def test_agrees_with_hooks_on_transformers(name, data):
         model,
         w,
         data,
-        layers=[1, 2],
+        layers=[0, 1],
         positions=(-2, -1),
         strengths=(2.0,),
         step=1.5,
@@ -95,14 +95,14 @@ def test_agrees_with_hooks_on_transformers(name, data):
         change = ([last - 1, last], 2.0 * 1.5 * w / w.norm())
         for a, answer in enumerate(asked.answers):
             clean = by_transformers(model, f"a {text} is", answer)
-            edited = by_transformers(model, f"a {text} is", answer, {1: change, 2: change})
+            edited = by_transformers(model, f"a {text} is", answer, {0: change, 1: change})
             assert found.log_probabilities[0, 0, i, a] == pytest.approx(clean, abs=10 * ROUNDING)
             assert found.log_probabilities[0, 1, i, a] == pytest.approx(edited, abs=10 * ROUNDING)
             assert abs(clean - edited) > 1e-3  # the edit does something: ten times the tolerance
 
 
 def test_strength_zero_and_batches(llama, data):
-    settings = dict(layers=1, question=ASKED, n_random=2, strengths=(-1.0, 1.0))
+    settings = dict(layers=0, question=ASKED, n_random=2, strengths=(-1.0, 1.0))
     found = probes.intervene(llama, direction(), data, **settings)
     clean = found.strengths.index(0.0)
     assert (found.log_probabilities[:, clean] == found.log_probabilities[0, clean]).all()
@@ -118,7 +118,7 @@ def test_strength_zero_and_batches(llama, data):
 
 
 def test_the_length_of_the_direction_does_not_matter_and_its_sign_does(llama, data):
-    settings = dict(layers=1, question=ASKED, n_random=1)
+    settings = dict(layers=0, question=ASKED, n_random=1)
     found, longer, opposite = (
         probes.intervene(llama, factor * direction(), data, **settings) for factor in (1.0, 7.0, -1.0)
     )
@@ -152,7 +152,7 @@ def planted(llama, data):
     written = (columns[:, 0] - columns[:, 1]).double()
     asked, strengths = replace(ASKED, prompt="{statement}"), (-2.0, -1.0, 1.0, 2.0)
     return probes.intervene(
-        llama, written, data, layers=3, positions=(-1,), strengths=strengths, step=3.0, question=asked, n_random=40
+        llama, written, data, layers=2, positions=(-1,), strengths=strengths, step=3.0, question=asked, n_random=40
     )
 
 
@@ -170,7 +170,7 @@ class TestPlanted:
     def test_a_random_direction_does_not_stand_out(self, llama, data):
         asked = replace(ASKED, prompt="{statement}")
         null = probes.intervene(
-            llama, direction(seed=11), data, layers=3, positions=(-1,), step=3.0, question=asked, n_random=40
+            llama, direction(seed=11), data, layers=2, positions=(-1,), step=3.0, question=asked, n_random=40
         )
         assert null.share_beyond(0, 1.0) > 0.05 and "within what 95 %" in null.sentences()[-1]
 
@@ -206,16 +206,16 @@ sys.exit('torch' in sys.modules)"""
 
 
 def test_removing(llama, data):
-    found = probes.intervene(llama, direction(), data, layers=[1, 2], mode="remove", question=ASKED, n_random=3)
+    found = probes.intervene(llama, direction(), data, layers=[0, 1], mode="remove", question=ASKED, n_random=3)
     assert found.strengths == (-1.0, 0.0, 1.0) and len(found.sentences()) >= 3
     assert "removed from" in found.table().caption
 
 
 def test_the_step_is_the_distance_of_the_means(llama, data):
     """Against `collect`: without a prompt, what is held of the statement is the statement's own."""
-    acts, w = probes.collect(llama, data, layers=[1, 2]), direction()
+    acts, w = probes.collect(llama, data, layers=[0, 1]), direction()
     found = probes.intervene(
-        llama, w, data, layers=[2, 1], positions=(-1,), question=replace(ASKED, prompt="{statement} is"), n_random=1
+        llama, w, data, layers=[1, 0], positions=(-1,), question=replace(ASKED, prompt="{statement} is"), n_random=1
     )
     for layer, step in zip(found.layers, found.steps, strict=True):
         x = acts.at(layer).double() @ (w / w.norm())
@@ -241,7 +241,7 @@ class TestQuestion:
 
     def test_first_differing_token_is_read_behind_what_is_shared(self, llama, data):
         asked = probes.Question(prompt="a {statement} is", answers=(" in Paris", " in London a"), read="first")
-        found = probes.intervene(llama, direction(), data, layers=1, question=asked, n_random=1)
+        found = probes.intervene(llama, direction(), data, layers=0, question=asked, n_random=1)
         for i, text in enumerate(data.statements):
             for a, word in enumerate((" Paris", " London")):
                 expected = by_transformers(llama, f"a {text} is in", word)
@@ -250,12 +250,12 @@ class TestQuestion:
     def test_shots(self, llama, data):
         asked = probes.Question(prompt="{statement} is", answers=(" Paris", " London"), shots=data.take([0, 1]))
         assert asked.ask("b")[0] == "the tower is in Paris is London\n\na tower is in London is Paris\n\nb is"
-        found = probes.intervene(llama, direction(), data.take([2, 3]), layers=1, question=asked, n_random=1)
+        found = probes.intervene(llama, direction(), data.take([2, 3]), layers=0, question=asked, n_random=1)
         for i, text in enumerate(TEXTS[2:4]):
             expected = by_transformers(llama, asked.ask(text)[0], " Paris")
             assert found.log_probabilities[0, 1, i, 0] == pytest.approx(expected, abs=10 * ROUNDING)
         with pytest.raises(UsageError, match="is shown with its answer and asked about"):
-            probes.intervene(llama, direction(), data, layers=1, question=asked, n_random=1)
+            probes.intervene(llama, direction(), data, layers=0, question=asked, n_random=1)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -271,13 +271,15 @@ class TestQuestion:
     @pytest.mark.parametrize("answers", [(" Paris", " Paris"), (" Paris", " Paris London")])
     def test_answers_that_cannot_be_told_apart(self, llama, data, answers):
         with pytest.raises(UsageError, match="are one text, or one's start"):
-            probes.intervene(llama, direction(), data, layers=1, question=replace(ASKED, answers=answers), n_random=1)
+            probes.intervene(llama, direction(), data, layers=0, question=replace(ASKED, answers=answers), n_random=1)
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (dict(layers=4), "layers=4: give one or several from 0"),
+        (dict(layers=3), "Layer 3 does not exist: layers are numbered from 0 to 2"),
+        (dict(layers=-2), "Layer -2 does not exist"),
+        (dict(layers=[]), "layers=[] names no layer"),
         (dict(mode="erase"), 'mode="erase" is unknown'),
         (dict(n_random=0), "means nothing without random directions"),
         (dict(strengths=()), "give at least one finite number"),
@@ -292,16 +294,16 @@ class TestQuestion:
 def test_refused(llama, data, changed, message):
     w = changed.pop("direction", direction())
     with pytest.raises(UsageError, match=re.escape(message)):
-        probes.intervene(llama, w, data, **{"layers": 1, "question": ASKED, "n_random": 1} | changed)
+        probes.intervene(llama, w, data, **{"layers": 0, "question": ASKED, "n_random": 1} | changed)
 
 
 def test_one_class_is_refused(llama, data):
     with pytest.raises(UsageError, match="holds one class only"):
-        probes.intervene(llama, direction(), data.take([0, 2]), layers=1, question=ASKED)
+        probes.intervene(llama, direction(), data.take([0, 2]), layers=0, question=ASKED)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "neox"])
-@pytest.mark.parametrize("layer", [0, 2, 3])
+@pytest.mark.parametrize("layer", [-1, 1, 2])
 def test_a_probe_as_a_target(name, layer, data):
     """What components write along a probe's direction sums to its score less its bias, and so does the path tree."""
     model = models.load(name, dtype=torch.float64, text=True)
@@ -315,14 +317,14 @@ def test_a_probe_as_a_target(name, layer, data):
     direct = attribution.direct(frozen, target)
     size = float(direct.values.abs().sum())
     assert direct.total == pytest.approx(score, abs=1e-6 * size)  # collected in float32
-    if layer:
+    if layer >= 0:
         tree = attribution.path_tree(frozen, target, max_expansions=20)
         assert tree.total == pytest.approx(score, abs=1e-6 * size) and tree.error < 1e-10
 
 
 def test_what_cannot_be_a_target(llama, data):
     with pytest.raises(UsageError, match="has no direction_: only a fitted linear probe"):
-        probes.as_target(llama, probes.MassMean(), 1)
-    fitted = probes.MassMean().fit(probes.collect(llama, data).at(1), data.labels)
-    with pytest.raises(UsageError, match="Layer 4 does not exist"):
-        probes.as_target(llama, fitted, 4)
+        probes.as_target(llama, probes.MassMean(), 0)
+    fitted = probes.MassMean().fit(probes.collect(llama, data).at(0), data.labels)
+    with pytest.raises(UsageError, match="Layer 3 does not exist"):
+        probes.as_target(llama, fitted, 3)

@@ -56,14 +56,14 @@ def test_equals_transformers_but_for_its_normed_last(name, data):
     model = models.load(name, text=True)
     acts = probes.collect(model, data, batch=4)
     n_layer = model.spec.n_layer
-    assert acts.layers == tuple(range(n_layer + 1)) and acts.values.dtype == torch.float32
+    assert acts.layers == tuple(range(-1, n_layer)) and acts.values.dtype == torch.float32
     for i, text in enumerate(data.statements):
         states = reference(model, text)
-        for layer in range(n_layer):
-            assert close(acts.at(layer)[i], states[layer][-1])
-        assert not close(acts.at(n_layer)[i], states[n_layer][-1])  # theirs is behind the final norm
+        for layer in range(-1, n_layer - 1):
+            assert close(acts.at(layer)[i], states[layer + 1][-1])
+        assert not close(acts.at(n_layer - 1)[i], states[n_layer][-1])  # theirs is behind the final norm
         with torch.no_grad():  # and ours is what the final norm reads
-            logits, _ = trace.unembed(model.weights, acts.at(n_layer)[i][None, None], folded=False)
+            logits, _ = trace.unembed(model.weights, acts.at(n_layer - 1)[i][None, None], folded=False)
             assert close(logits[0, 0], model.hf(input_ids=model.to_tokens(text)).logits[0, -1])
 
 
@@ -88,8 +88,8 @@ def test_positions_are_the_tokens_they_name(llama, data):
         words, states = text.split(" "), reference(llama, text)
         last_is = max(k for k, word in enumerate(words) if word == "is")
         first_entity = words.index(some.groups[i][0])
-        for layer in range(llama.spec.n_layer):
-            stream = states[layer]
+        for layer in range(-1, llama.spec.n_layer - 1):
+            stream = states[layer + 1]
             assert close(acts.at(layer, "last")[i], stream[-1])
             assert close(acts.at(layer, -2)[i], stream[-2])
             assert close(acts.at(layer, "mean")[i], stream[1:].mean(0))
@@ -99,30 +99,32 @@ def test_positions_are_the_tokens_they_name(llama, data):
 
 def test_all_tokens(llama, data):
     acts, last = probes.collect(llama, data, position="all"), probes.collect(llama, data)
-    values, there = acts.tokens(2)
+    values, there = acts.tokens(1)
     assert acts.whole and values.shape == (6, 9, 24) and there.sum(1).tolist() == acts.lengths.tolist()
     assert (values[~there] == 0).all()
     rows = torch.arange(6)
-    assert torch.equal(values[rows, acts.lengths.long() - 1], last.at(2))
-    assert torch.equal(acts.at(2, 0), values[:, 0])
+    assert torch.equal(values[rows, acts.lengths.long() - 1], last.at(1))
+    assert torch.equal(acts.at(1, 0), values[:, 0])
     with pytest.raises(UsageError, match="1 of 6 statements have no token 1"):
-        acts.at(2, 1)
+        acts.at(1, 1)
     with pytest.raises(UsageError, match='collect position="all"'):
-        last.tokens(2)
+        last.tokens(1)
 
 
 def test_layers_and_names(llama, data):
-    acts = probes.collect(llama, data, layers=[0, 2])
-    assert acts.hook(0) == "blocks.0.hook_resid_pre" and acts.hook(2) == "blocks.1.hook_resid_post"
+    acts = probes.collect(llama, data, layers=["embed", 1])
+    assert acts.layers == (-1, 1)
+    assert acts.hook(-1) == acts.hook("embed") == "blocks.0.hook_resid_pre"
+    assert acts.hook(1) == "blocks.1.hook_resid_post"
     whole = probes.collect(llama, data)
-    assert torch.equal(acts.at(2), whole.at(2)) and torch.equal(acts.at(0), whole.at(0))
-    with pytest.raises(UsageError, match="Layer 1 was not collected; these were: 0, 2"):
-        acts.at(1)
+    assert torch.equal(acts.at(1), whole.at(1)) and torch.equal(acts.at("embed"), whole.at(-1))
+    with pytest.raises(UsageError, match="Layer 0 was not collected; these were: -1, 1"):
+        acts.at(0)
     with pytest.raises(UsageError, match='Position "mean" was not collected'):
-        acts.at(0, "mean")
-    many = probes.collect(llama, long(data), layers=1, position=("last", "mean"))
+        acts.at(1, "mean")
+    many = probes.collect(llama, long(data), layers=0, position=("last", "mean"))
     with pytest.raises(UsageError, match="2 positions were collected, say which one"):
-        many.at(1)
+        many.at(0)
 
 
 def test_bos_is_kept_and_checked(data):
@@ -130,7 +132,7 @@ def test_bos_is_kept_and_checked(data):
     habit, plain = probes.collect(model, data), probes.collect(model, data, prepend_bos=False)
     assert habit.identity["prepend_bos"] is True and plain.identity["prepend_bos"] is False
     assert (habit.lengths == plain.lengths + 1).all()
-    assert not close(habit.at(3), plain.at(3))
+    assert not close(habit.at(2), plain.at(2))
     with pytest.raises(UsageError, match="differ in BOS habit: with BOS against without BOS"):
         habit.check_same_model(plain)
     habit.check_same_model(habit)
@@ -138,8 +140,8 @@ def test_bos_is_kept_and_checked(data):
     for i, text in enumerate(data.statements):
         with torch.no_grad():
             stream = model.hf(input_ids=model.to_tokens(text), output_hidden_states=True).hidden_states[1][0]
-        assert close(with_bos.at(1, "mean")[i], stream[1:].mean(0))
-        assert close(with_bos.at(1, "entity")[i], stream[1 + text.split().index(data.groups[i][0])])
+        assert close(with_bos.at(0, "mean")[i], stream[1:].mean(0))
+        assert close(with_bos.at(0, "entity")[i], stream[1 + text.split().index(data.groups[i][0])])
 
 
 def test_other_weights_are_another_model(llama, data):
@@ -171,7 +173,7 @@ def test_take(llama, data):
     acts = probes.collect(llama, data)
     mask = np.array([True, False, True, True, False, False])
     some = acts.take(mask)
-    assert some.data == data.take(mask) and torch.equal(some.at(1), acts.at(1)[torch.from_numpy(mask)])
+    assert some.data == data.take(mask) and torch.equal(some.at(0), acts.at(0)[torch.from_numpy(mask)])
 
 
 class TestStore:
@@ -181,10 +183,10 @@ class TestStore:
         first = probes.collect(llama, data, store=tmp_path / "s", batch=2)
         monkeypatch.setattr(type(llama), "run_with_cache", None)
         again = probes.collect(llama, data, store=tmp_path / "s", position="all", batch=5)
-        values, _ = again.tokens(2)
-        assert torch.equal(values[torch.arange(6), again.lengths.long() - 1], first.at(2))
-        part = probes.collect(llama, data, store=tmp_path / "s", layers=[1])
-        assert torch.equal(part.at(1), first.at(1))
+        values, _ = again.tokens(1)
+        assert torch.equal(values[torch.arange(6), again.lengths.long() - 1], first.at(1))
+        part = probes.collect(llama, data, store=tmp_path / "s", layers=[0])
+        assert torch.equal(part.at(0), first.at(0))
 
     def test_equals_no_store(self, llama, data, tmp_path):
         data = long(data)
@@ -193,15 +195,15 @@ class TestStore:
         assert close(stored.values, probes.collect(llama, data, position=rules).values)
 
     def test_of_something_else_is_refused(self, llama, data, tmp_path):
-        probes.collect(llama, data, store=tmp_path / "s", layers=[1])
+        probes.collect(llama, data, store=tmp_path / "s", layers=[0])
         with pytest.raises(UsageError, match="holds other text"):
-            probes.collect(llama, long(data), store=tmp_path / "s", layers=[1])
+            probes.collect(llama, long(data), store=tmp_path / "s", layers=[0])
         with pytest.raises(UsageError, match="or the same with another BOS habit"):
-            probes.collect(llama, data, store=tmp_path / "s", layers=[1], prepend_bos=True)
+            probes.collect(llama, data, store=tmp_path / "s", layers=[0], prepend_bos=True)
         with pytest.raises(UsageError, match=r"has no blocks\.1\.hook_resid_post"):
-            probes.collect(llama, data, store=tmp_path / "s", layers=[2])
+            probes.collect(llama, data, store=tmp_path / "s", layers=[1])
         with pytest.raises(UsageError, match="harvested from"):
-            probes.collect(models.load("llama", text=True, seed=1), data, store=tmp_path / "s", layers=[1])
+            probes.collect(models.load("llama", text=True, seed=1), data, store=tmp_path / "s", layers=[0])
 
 
 @pytest.mark.parametrize(
@@ -214,8 +216,12 @@ class TestStore:
         (dict(position="mean"), r'Row 4, "London", has 1 tokens: its mean leaves out the first token'),
         (dict(position=-3), r"has 2 tokens: position -3 does not exist"),
         (dict(position="token:Rome"), '"Rome" does not stand in "the tower is in Paris"'),
-        (dict(layers=4), r"layers=4: give \"all\", or layers from 0"),
-        (dict(layers=[]), "layers=\\[\\]"),
+        (dict(layers=3), r"Layer 3 does not exist: layers are numbered from 0 to 2, .* and the embedding is -1"),
+        (dict(layers=-2), "Layer -2 does not exist"),
+        (dict(layers=1.0), r"Layer 1\.0 does not exist"),
+        (dict(layers=None), "Layer None does not exist"),
+        (dict(layers="first"), "Layer 'first' does not exist"),
+        (dict(layers=[]), "layers=\\[\\] names no layer"),
         (dict(batch=0), "batch must be at least 1"),
         (dict(max_gigabytes=1e-9), "choose fewer layers or positions"),
     ],
@@ -235,9 +241,9 @@ def test_nan_never_passes(data):
     model = models.load("gpt2", text=True)
     with torch.no_grad():
         model.hf.transformer.h[1].mlp.c_proj.bias[3] = torch.nan
-    with pytest.raises(InterpError, match='Layer 2 is not finite for the statement "'):
+    with pytest.raises(InterpError, match='Layer 1 is not finite for the statement "'):
         probes.collect(model, data)
-    assert torch.isfinite(probes.collect(model, data, layers=[0, 1]).values).all()  # the layers before it are sound
+    assert torch.isfinite(probes.collect(model, data, layers=[-1, 0]).values).all()  # the layers before it are sound
 
 
 @pytest.mark.real
@@ -248,12 +254,12 @@ def test_the_real_model(smollm2):
     assert acts.identity["prepend_bos"] is False and acts.values.shape[1] == 31
     for i, text in enumerate(data.statements):
         states = reference(smollm2, text)
-        for layer in (0, 1, 13, 29):
-            assert close(acts.at(layer, "last")[i], states[layer][-1])
+        for layer in (-1, 0, 12, 28):
+            assert close(acts.at(layer, "last")[i], states[layer + 1][-1])
         # 1e-3: the mean is taken where position 0, which it leaves out, is a hundred times larger.
-        assert (acts.at(13, "mean")[i] - states[13][1:].mean(0)).abs().max() < 1e-3
-        assert not close(acts.at(30, "last")[i], states[30][-1])
+        assert (acts.at(12, "mean")[i] - states[13][1:].mean(0)).abs().max() < 1e-3
+        assert not close(acts.at(29, "last")[i], states[30][-1])
         mentioned = smollm2.to_str_tokens(text)[
-            : int((states[13] - acts.at(13, "entity")[i]).abs().sum(1).argmin()) + 1
+            : int((states[13] - acts.at(12, "entity")[i]).abs().sum(1).argmin()) + 1
         ]
         assert "".join(mentioned).endswith(data.groups[i][0])

@@ -62,7 +62,7 @@ def test_origin_travels_with_the_probe(acts: probes.Activations, tmp_path: Path)
     probe = probes.MassMean().fit(acts.at(1), acts.data.labels)
     loaded = probes.load(probe.save(tmp_path, acts=acts, layer=1, split="v1"))
     origin = loaded.origin
-    assert (origin.layer, origin.hook, origin.position) == (1, "blocks.0.hook_resid_post", "last")
+    assert (origin.layer, origin.hook, origin.position) == (1, "blocks.1.hook_resid_post", "last")
     assert origin.identity == IDENTITY and origin.split == "v1"
     assert (origin.data, origin.data_sha256) == (acts.data.name, acts.data.sha256())
     np.testing.assert_array_equal(loaded.apply(acts), probe.decision_function(acts.at(1)))
@@ -75,7 +75,7 @@ def test_origin_travels_with_the_probe(acts: probes.Activations, tmp_path: Path)
 def test_a_probe_is_refused_where_it_does_not_belong(acts: probes.Activations, tmp_path: Path) -> None:
     probe = probes.load(probes.LDA().fit(acts.at(1), acts.data.labels).save(tmp_path, acts=acts, layer=1))
     probe.check(acts, 1)
-    with pytest.raises(UsageError, match=r"fitted at layer 1 \(blocks.0.*not at layer 2 .*apply it to layer 1"):
+    with pytest.raises(UsageError, match=r"fitted at layer 1 \(blocks.1.*not at layer 2 .*apply it to layer 1"):
         probe.check(acts, 2)
     for change, message in [
         ({"prepend_bos": True}, "differ in BOS habit: without BOS against with BOS"),

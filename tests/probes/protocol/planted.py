@@ -10,7 +10,7 @@ import torch
 from probes import Activations, Statements
 
 D = 16
-LAYERS = (0, 1, 2, 3)
+LAYERS = (-1, 0, 1, 2)
 IDENTITY = {
     "model": "planted",
     "weights_sha256": "0" * 64,
@@ -38,9 +38,9 @@ def statements(n_entity: int = 120, rows: int = 2, name: str = "planted", polari
 def activations(
     data: Statements, *, strength: float = 1.6, entity: float = 1.0, sign: int = 1, seed: int = 0, d: int = D
 ) -> Activations:
-    """Noise, a vector of length `entity` * sqrt(d) for each entity, and from layer 2 on ±`strength` along axis 0.
+    """Noise, a vector of length `entity` * sqrt(d) for each entity, and from layer 1 on ±`strength` along axis 0.
 
-    The embedding (layer 0) is one vector for all; `sign` -1 plants the direction the wrong way round.
+    The embedding (layer -1) is one vector for all; `sign` -1 plants the direction the wrong way round.
     """
     rng = np.random.default_rng(seed)
     names = sorted({e for row in data.groups for e in row})

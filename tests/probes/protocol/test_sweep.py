@@ -27,11 +27,11 @@ def kinds(found) -> set[str]:
 
 
 def test_the_planted_layer_and_direction_are_found(found):
-    assert found.best.layer in (2, 3)
+    assert found.best.layer in (1, 2)
     assert found.best.accuracy[1] > 0.75
     assert abs(found.direction[0]) / np.linalg.norm(found.direction) > 0.8
     np.testing.assert_array_equal(found.accuracy[0, 0], [0.5, 0.5, 0.5])  # the embedding is the same for all
-    # Layer 1 holds noise and entities: chance is within its interval.
+    # Layer 0 holds noise and entities: chance is within its interval.
     assert found.accuracy[0, 1, 1] <= 0.5 <= found.accuracy[0, 1, 2]
     assert kinds(found) == {"reads"}
 
@@ -92,7 +92,7 @@ def test_refit_is_the_probe_that_was_chosen(found):
 @pytest.mark.parametrize("name", ["MassMean", "LDA", "Ridge", "LogisticRegression"])
 def test_every_probe_reads_the_planted_direction(name):
     swept = probes.sweep(activations(statements()), probe=getattr(probes, name)())
-    assert swept.best.layer in (2, 3)
+    assert swept.best.layer in (1, 2)
     assert swept.best.accuracy[1] > 0.7
     assert swept.controls.null.refitted
     assert swept.controls.null.p == pytest.approx(1 / 201)
@@ -108,13 +108,13 @@ def test_memory_of_entities_is_told_from_truth():
     data = statements(150, rows=4)
     remembers = activations(data, strength=0.3, entity=4.0, d=64)
     probe = probes.LogisticRegression(C=1.0)
-    some = selectivity(probe, remembers.at(2).numpy(), data, seed=0)
+    some = selectivity(probe, remembers.at(1).numpy(), data, seed=0)
     assert some.value < 0.05
     swept = probes.sweep(remembers, probe=probes.LDA())
     assert "entities" in kinds(swept)
     assert "near zero or below" in next(v.text for v in swept.verdicts if v.kind == "entities")
     reads = activations(data, strength=2.0, entity=0.0)
-    assert selectivity(probe, reads.at(2).numpy(), data, seed=0).value > 0.3
+    assert selectivity(probe, reads.at(1).numpy(), data, seed=0).value > 0.3
 
 
 def test_too_few_groups_of_two_rows_make_no_control_task():
@@ -264,7 +264,7 @@ def test_control_labels_are_one_a_group_and_balanced():
 @pytest.mark.parametrize("probe", [probes.LogisticRegression(C=0.1), probes.MassMean(), probes.LDA()])
 def test_many_labelings_at_once_are_fitted_as_one_by_one(probe):
     data = statements(40)
-    X = activations(data).at(2).numpy()
+    X = activations(data).at(1).numpy()
     labels = shuffled(data.labels, data.groups, n=3, seed=0)
     together = scores_by_labels(probe, X, labels, X[:10], data)
     alone = [type(probe)(**probe.get_params()).fit(X, row).decision_function(X[:10]) for row in labels]
@@ -275,8 +275,8 @@ def test_many_labelings_at_once_are_fitted_as_one_by_one(probe):
 def test_the_null_is_centred_on_chance_and_knows_a_real_effect():
     acts = activations(statements(150))
     sides = probes.split(acts.data)
-    scores = acts.at(2)[torch.from_numpy(sides.test)][:, 0].numpy()
-    found = null(probes.MassMean(), acts.at(2).numpy(), acts.data, sides, scores, seed=0)
+    scores = acts.at(1)[torch.from_numpy(sides.test)][:, 0].numpy()
+    found = null(probes.MassMean(), acts.at(1).numpy(), acts.data, sides, scores, seed=0)
     # 200 draws, each with a standard deviation of at most 0.25: four standard errors are 0.07.
     assert abs(found.auc.mean() - 0.5) < 0.07
     assert found.p == pytest.approx(1 / 201)
