@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         circuits as circuits,
         coding as coding,
         errors as errors,
+        masks as masks,
         model as model,
         patching as patching,
         provenance as provenance,

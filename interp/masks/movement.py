@@ -1,0 +1,38 @@
+"""Movement pruning: weights that training moves away from zero are kept, large or small (arXiv 2005.07683)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from interp.masks.pruning import Density, keep
+from interp.masks.training import Loss, Weights, train
+
+SCORE = "score of "
+LIGHTER = 0.7
+"""The density falls over this share of the steps, and is constant after it."""
+
+
+def movement(
+    weights: Weights, loss: Loss, *, density: Density, steps: int, lr: float, scope: str = "all"
+) -> tuple[Weights, Weights]:
+    """Return the weights trained while being pruned, and their masks.
+
+    The score S of a weight accumulates −θ ∂L/∂θ. The loss sees θ ⊙ top(S), with the gradient passed straight through
+    the selection; the density falls as ρ^(t / 0.7) over the share t of the steps, down to ρ.
+    """
+    both = {**weights, **{SCORE + name: torch.zeros_like(tensor) for name, tensor in weights.items()}}
+
+    def masks(state: Weights, step: int) -> Weights:
+        wanted = density ** min(1.0, (step + 1) / (LIGHTER * steps))
+        return keep({name: state[SCORE + name].detach() for name in weights}, wanted, scope=scope)
+
+    def through(state: Weights, step: int) -> Tensor:
+        kept = masks(state, step)
+        scores = {name: state[SCORE + name] for name in weights}
+        masked = {name: state[name] * (kept[name] + (scores[name] - scores[name].detach())) for name in weights}
+        return loss(masked, step)
+
+    state = train(both, through, steps=steps, lr=lr)
+    kept = masks(state, steps)
+    return {name: state[name] * kept[name] for name in weights}, kept

@@ -1,0 +1,102 @@
+"""From scores to masks: the best weights of every network are kept, in one round or in several of one schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interp.errors import UsageError, nearest
+from interp.masks.training import Weights
+
+SCOPES = ("all", "tensor")
+"""Weights compete with all others of their network, or with those of their own tensor."""
+
+Density = float | Float[Tensor, " instances"]
+
+
+def schedule(density: Density, rounds: int) -> list[Density]:
+    """Return the density after each round, ρ^(k / rounds): every round removes the same share of what is left."""
+    if rounds < 1:
+        raise UsageError(f"rounds is {rounds}; it must be 1 or more")
+    return [density ** (k / rounds) for k in range(1, rounds + 1)]
+
+
+def keep(scores: Weights, density: Density, *, among: Weights | None = None, scope: str = "all") -> Weights:
+    """Return masks that keep the highest scores of every network.
+
+    Args:
+        scores: Tensors of shape (instances, ...).
+        density: Share of the weights to keep, rounded up to a whole number: one for all networks, or one for each.
+        among: Masks of the weights that may be kept; the others stay out whatever their score.
+        scope: "all": one ranking a network. "tensor": one for each of its tensors.
+
+    Raises:
+        UsageError: A density is outside [0, 1], a score is NaN, or `scope` is unknown.
+    """
+    if scope not in SCOPES:
+        raise UsageError(f'scope is "{scope}"; it must be one of {", ".join(SCOPES)}{nearest(scope, SCOPES)}')
+    if scope == "tensor":
+        parts = [{name: score} for name, score in scores.items()]
+        return {name: mask for part in parts for name, mask in keep(part, density, among=among).items()}
+    flat = torch.cat([score.flatten(1).double() for score in scores.values()], dim=1)
+    if torch.isnan(flat).any():
+        raise UsageError("a score is NaN: the loss or its gradient is not finite at these weights")
+    if among is not None:
+        allowed = torch.cat([among[name].flatten(1) for name in scores], dim=1)
+        flat = flat.masked_fill(allowed == 0, -torch.inf)
+    kept = (_rank(flat) < _count(density, flat)) & (flat > -torch.inf)
+    sizes = [score[0].numel() for score in scores.values()]
+    split = zip(scores.items(), kept.split(sizes, dim=1), strict=True)
+    return {name: part.view(score.shape).to(score.dtype) for (name, score), part in split}
+
+
+def prune(
+    weights: Weights,
+    score: Callable[[Weights], Weights],
+    *,
+    density: Density,
+    rounds: int = 1,
+    scope: str = "all",
+    among: Weights | None = None,
+) -> Weights:
+    """Return masks at `density`, scoring what is left anew in every round of the `schedule`.
+
+    `score` maps weights to scores of the same shapes, as `masks.magnitude` does. See `keep` for the rest.
+    """
+    masks = among or {name: torch.ones_like(tensor) for name, tensor in weights.items()}
+    for wanted in schedule(density, rounds):
+        masks = keep(score(apply(weights, masks)), wanted, among=masks, scope=scope)
+        masks = {name: mask.to(weights[name].dtype) for name, mask in masks.items()}
+    return masks
+
+
+def apply(weights: Weights, masks: Weights) -> Weights:
+    """Return the weights times their masks; a tensor without a mask is returned as it is."""
+    return {name: tensor * masks[name] if name in masks else tensor for name, tensor in weights.items()}
+
+
+def density_of(masks: Weights) -> Float[Tensor, " instances"]:
+    """Return the share of weights that are kept, for every network."""
+    return torch.cat([mask.flatten(1).double() for mask in masks.values()], dim=1).mean(1)
+
+
+def empty_tensors(masks: Weights) -> Bool[Tensor, "instances tensors"]:
+    """Return which tensors have no weight left: one empty layer cuts the network in two (layer collapse)."""
+    return torch.stack([mask.flatten(1).sum(1) == 0 for mask in masks.values()], dim=1)
+
+
+def _rank(flat: Float[Tensor, "instances weights"]) -> Tensor:
+    """Rank of every number in its row, 0 for the highest; equal numbers in the order they come."""
+    order = flat.argsort(dim=1, descending=True, stable=True)
+    return torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
+
+
+def _count(density: Density, flat: Tensor) -> Tensor:
+    share = torch.as_tensor(density, dtype=torch.float64, device=flat.device)
+    if not ((share >= 0) & (share <= 1)).all():
+        raise UsageError(f"a density is {float(share.flatten()[0]):g}; it must be between 0 and 1")
+    # A product such as 0.1 · 30 is 3.0000000000000004 in floating point, and is to be 3.
+    return (share * flat.shape[1] - 1e-6).ceil().long().view(-1, 1)

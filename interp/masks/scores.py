@@ -1,0 +1,58 @@
+"""What each weight is worth to a network: one score per weight, and those of the lowest scores are pruned first."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.masks.training import Objective, Weights, gradients
+
+
+def magnitude(weights: Weights) -> Weights:
+    """Return |θ|."""
+    return {name: tensor.abs() for name, tensor in weights.items()}
+
+
+def random(weights: Weights, *, seed: int = 0) -> Weights:
+    """Return uniform scores in [0, 1): the control every other score is to beat."""
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.rand(w.shape, generator=generator).to(w) for name, w in weights.items()}
+
+
+def snip(weights: Weights, loss: Objective) -> Weights:
+    """Return |θ ∂L/∂θ|: the first-order change of the loss when the weight is removed (SNIP, arXiv 1810.02340)."""
+    slopes = gradients(weights, loss)
+    return {name: (weights[name] * slopes[name]).abs() for name in weights}
+
+
+def grasp(weights: Weights, loss: Objective) -> Weights:
+    """Return θ ⊙ H g: the loss of gradient norm when the weight is removed (GraSP, arXiv 2002.07376).
+
+    Removing θ changes ‖g‖² by −2 θ (H g) to first order, with g the gradient and H the Hessian of the loss.
+    """
+    leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
+    first = torch.autograd.grad(loss(leaves).sum(), list(leaves.values()), create_graph=True, allow_unused=True)
+    norm = sum((slope.square().sum() for slope in first if slope is not None), torch.zeros(()))
+    second = torch.autograd.grad(norm / 2, list(leaves.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(leaf) if curve is None else (leaf * curve).detach()
+        for (name, leaf), curve in zip(leaves.items(), second, strict=True)
+    }
+
+
+def synflow(weights: Weights, flow: Objective) -> Weights:
+    """Return |θ| ∂R/∂|θ| with R the flow at the weights' magnitudes (SynFlow, arXiv 2006.05467); uses no data.
+
+    `flow` maps weights to the summed output for an input of ones, as the sum over all paths of the products of their
+    weights. Conservation: without biases every layer's scores sum to R, and the scores into a hidden neuron sum to
+    the scores out of it. Prune in many rounds (100 in the paper): then no layer is lost before the others.
+    """
+    size = {name: tensor.abs().double() for name, tensor in weights.items()}
+    slopes = gradients(size, flow)
+    return {name: size[name] * slopes[name] for name in weights}
+
+
+def flow_by_tensor(scores: Weights) -> dict[str, Float[Tensor, " instances"]]:
+    """Return the sum of every tensor's scores: equal for all layers of a network without biases under `synflow`."""
+    return {name: score.flatten(1).sum(1) for name, score in scores.items()}

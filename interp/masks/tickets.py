@@ -1,0 +1,61 @@
+"""Lottery tickets: sparse networks that train well from where the whole network started (arXiv 1803.03635)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from interp.masks.pruning import Density, keep, schedule
+from interp.masks.scores import magnitude
+from interp.masks.training import Loss, Weights, train
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What one round leaves: the masks, and the masked network trained from its start."""
+
+    masks: Weights
+    start: Weights
+    """The weights every round starts from, before masking."""
+    trained: Weights
+
+
+def lottery(  # noqa: PLR0913 (what follows the loss is keyword-only)
+    weights: Weights,
+    loss: Loss,
+    *,
+    density: Density,
+    rounds: int,
+    steps: int,
+    lr: float,
+    rewind: int = 0,
+    scope: str = "tensor",
+    prunable: tuple[str, ...] | None = None,
+) -> list[Ticket]:
+    """Return the ticket of every round: train, prune the smallest weights, rewind the rest, and again.
+
+    Args:
+        weights: Initial weights.
+        loss: Loss of every network on the batch of a step.
+        density: Share of the prunable weights left after the last round; the rounds follow `masks.schedule`.
+        rounds: How often to prune. The first ticket in the answer is the whole network.
+        steps: Steps of every training.
+        lr: Peak learning rate of every training.
+        rewind: Step of the first training whose weights are rewound to; 0: the initial weights.
+        scope: See `masks.keep`.
+        prunable: Names of the tensors to prune; None: all with two axes or more beside the instances'.
+    """
+    names = prunable or tuple(name for name, tensor in weights.items() if tensor.ndim > 2)
+    start = dict(weights)
+
+    def remember(moving: Weights, step: int) -> None:
+        if step == rewind:
+            start.update({name: tensor.clone() for name, tensor in moving.items()})
+
+    trained = train(weights, loss, steps=steps, lr=lr, after=remember)
+    tickets = [Ticket({}, start, trained)]
+    masks = None
+    for wanted in schedule(density, rounds):
+        masks = keep({name: magnitude(trained)[name] for name in names}, wanted, among=masks, scope=scope)
+        trained = train(start, loss, steps=steps - rewind, lr=lr, mask=masks, first_step=rewind)
+        tickets.append(Ticket(masks, start, trained))
+    return tickets

@@ -1,0 +1,38 @@
+"""Masks over neurons and heads: weights that are kept or removed together."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.masks.training import Weights
+
+Units = dict[str, tuple[tuple[str, int], ...]]
+"""Kind of unit -> the tensors that belong to it, each with the axis that counts the units.
+
+The hidden neurons of a perceptron: `{"hidden": (("0.weight", 1), ("0.bias", 1), ("1.weight", 2))}`.
+"""
+
+
+def unit_scores(scores: Weights, units: Units) -> dict[str, Float[Tensor, "instances units"]]:
+    """Return the sum of the scores of every unit's weights; `keep` takes the result as it takes weights' scores."""
+    return {
+        kind: torch.stack([_rest(scores[name], axis).sum(2) for name, axis in members]).sum(0)
+        for kind, members in units.items()
+    }
+
+
+def spread(unit_masks: Weights, units: Units, weights: Weights) -> Weights:
+    """Return the masks of weights that belong to masks of units; a weight of two units is kept if both are."""
+    masks = {name: torch.ones_like(tensor) for name, tensor in weights.items()}
+    for kind, members in units.items():
+        for name, axis in members:
+            shape = [1] * weights[name].ndim
+            shape[0], shape[axis] = unit_masks[kind].shape
+            masks[name] = masks[name] * unit_masks[kind].view(shape)
+    return masks
+
+
+def _rest(score: Tensor, axis: int) -> Float[Tensor, "instances units rest"]:
+    return score.movedim(axis, 1).flatten(2) if score.ndim > 2 else score.unsqueeze(2)

@@ -1,0 +1,81 @@
+"""Tasks whose computation has known parts: formulas of independent, shared and nested terms, and two moons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.errors import UsageError, nearest
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Task:
+    """Inputs, targets, and how they split."""
+
+    name: str
+    formula: str
+    x: Float[Array, "points inputs"]
+    y: Float[Array, "points outputs"]
+    parts: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    """The independent parts: their inputs and their outputs. One part where everything depends on everything."""
+
+
+def _independent(x: Array) -> list[Array]:
+    return [(x[0] + x[2]) ** 3, x[1] ** 2 + np.sin(np.pi * x[3])]
+
+
+def _shared(x: Array) -> list[Array]:
+    return [x[0] ** 2, x[0] ** 2 + x[1] ** 2, x[0] ** 2 + x[1] ** 2 + x[2] ** 2]
+
+
+def _nested(x: Array) -> list[Array]:
+    return [np.sqrt((x[0] - x[1]) ** 2 + (x[2] - x[3]) ** 2)]
+
+
+Formula = tuple[str, int, Callable[[Array], list[Array]], tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]]
+FORMULAS: dict[str, Formula] = {
+    "independent": (
+        "(x₁ + x₃)³ and x₂² + sin πx₄",
+        4,
+        _independent,
+        (((0, 2), (0,)), ((1, 3), (1,))),
+    ),
+    "shared": ("x₁², x₁² + x₂² and x₁² + x₂² + x₃²", 3, _shared, (((0, 1, 2), (0, 1, 2)),)),
+    "nested": ("√((x₁ − x₂)² + (x₃ − x₄)²)", 4, _nested, (((0, 1, 2, 3), (0,)),)),
+}
+MOONS = "two moons"
+NAMES = (*FORMULAS, MOONS)
+
+
+def task(name: str, *, points: int = 1000, seed: int = 0) -> Task:
+    """Return the task of that name with inputs drawn from `seed`; those of formulas are uniform in [−1, 1].
+
+    The formulas are those of Liu, Gan and Tegmark (arXiv 2305.08746), and each output is divided by its standard
+    deviation, so that a loss is a share of the variance. Two moons have ±1 targets.
+
+    Raises `UsageError` for an unknown name.
+    """
+    if name not in NAMES:
+        raise UsageError(f'there is no task "{name}"{nearest(name, NAMES)} (tasks: {", ".join(NAMES)})')
+    generator = np.random.default_rng(seed)
+    if name == MOONS:
+        return _moons(points, generator)
+    text, inputs, formula, parts = FORMULAS[name]
+    x = generator.uniform(-1, 1, (points, inputs))
+    y = np.stack(formula(x.T), axis=1)
+    return Task(name, text, x, (y - y.mean(0)) / y.std(0), parts)
+
+
+def _moons(points: int, generator: np.random.Generator) -> Task:
+    """Two half circles of radius 1 that reach into each other, with noise of deviation 0.1."""
+    upper = np.arange(points) % 2 == 0
+    angle = generator.uniform(0, np.pi, points)
+    x = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    x = np.where(upper[:, None], x, np.array([1.0, 0.5]) - x) + generator.normal(0, 0.1, (points, 2))
+    y = np.where(upper, 1.0, -1.0)[:, None]
+    return Task(MOONS, "which of two half moons", x, y, (((0, 1), (0,)),))

@@ -1,0 +1,100 @@
+"""Neurons with places: what their wires cost, and the arrangement of a layer that makes them shortest.
+
+Brain-inspired modular training, Liu, Gan and Tegmark 2023 (arXiv 2305.08746).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+Weights = dict[str, Tensor]
+Places = dict[str, Float[Tensor, "instances neurons"]]
+"""Layer -> where its neurons are along it, between 0 and 1."""
+
+GAP = 0.5
+"""Distance of neighbouring layers: the price of a wire that goes straight up."""
+
+
+@dataclass(frozen=True)
+class Wires:
+    """A weight tensor (instances, target neurons, source neurons) and the layers it joins."""
+
+    name: str
+    source: str
+    target: str
+
+
+def perceptron_wires(layers: int) -> tuple[Wires, ...]:
+    """Return the wires of a perceptron of `layers` matrices; layer "0" is the input."""
+    return tuple(Wires(f"{k}.weight", str(k), str(k + 1)) for k in range(layers))
+
+
+def even_places(weights: Weights, wires: Sequence[Wires]) -> Places:
+    """Return evenly spaced places (k + 1/2) / n for every layer, in the order the neurons are stored in."""
+    sizes: dict[str, int] = {}
+    count = 0
+    for wire in wires:
+        count, sizes[wire.target], sizes[wire.source] = weights[wire.name].shape
+    return {layer: ((torch.arange(n) + 0.5) / n).repeat(count, 1) for layer, n in sizes.items()}
+
+
+def lengths(places: Places, wires: Sequence[Wires], locality: float | Tensor) -> Weights:
+    """Return d = locality · |p_target − p_source| + 1/2 of every wire: its length, for one locality or one a network.
+
+    A locality of 0 makes all wires alike: their cost is then the L1 norm.
+    """
+    locality = torch.as_tensor(locality, dtype=torch.float32).reshape(-1, 1, 1)
+    return {
+        wire.name: locality * (places[wire.target].unsqueeze(2) - places[wire.source].unsqueeze(1)).abs() + GAP
+        for wire in wires
+    }
+
+
+def wiring_cost(weights: Weights, length: Weights) -> Float[Tensor, " instances"]:
+    """Return Σ over matrices of the mean of |w| · d (arXiv 2305.08746, with means in place of sums as in its code)."""
+    return torch.stack([(weights[name].abs() * d).flatten(1).mean(1) for name, d in length.items()]).sum(0)
+
+
+def rearrange(weights: Weights, places: Places, wires: Sequence[Wires]) -> Places:
+    """Return places exchanged among the neurons of each layer in turn so that the wiring is cheapest.
+
+    Neurons of one layer have no wires between them, so the best exchange is a linear assignment of neurons to places,
+    with cost C[a, s] = Σ_b |w_ab| |s − p_b|, and the cost never rises. (The paper tries swaps of pairs: a permutation
+    is a product of swaps, and this one is the best.) Networks compute what they computed: only places change.
+    """
+    arranged = {layer: place.clone() for layer, place in places.items()}
+    for layer, place in arranged.items():
+        cost = _cost_of_places(weights, arranged, wires, layer)
+        for instance, table in enumerate(cost.numpy()):
+            neurons, slots = linear_sum_assignment(table)
+            # Rounding, and neurons without wires, leave equally good answers: what does not gain does not move.
+            gain = np.trace(table) - table[neurons, slots].sum()
+            if gain > 1e-9 * max(1.0, float(np.trace(table))):
+                place[instance] = place[instance][torch.from_numpy(slots)]
+    return arranged
+
+
+def _cost_of_places(
+    weights: Weights, places: Places, wires: Sequence[Wires], layer: str
+) -> Float[Tensor, "instances neurons places"]:
+    """What neuron a would cost at the place that neuron s of its layer has now."""
+    total = torch.zeros(())
+    for wire in wires:
+        size = weights[wire.name].detach().abs().double()
+        size = size / size[0].numel()
+        if wire.target == layer:
+            total = total + torch.bmm(size, _gaps(places[wire.source], places[layer]))
+        if wire.source == layer:
+            total = total + torch.bmm(size.transpose(1, 2), _gaps(places[wire.target], places[layer]))
+    return total
+
+
+def _gaps(others: Tensor, own: Tensor) -> Float[Tensor, "instances others own"]:
+    return (others.unsqueeze(2) - own.unsqueeze(1)).abs().double()
