@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         keep as keep,
         prune as prune,
         schedule as schedule,
+        smallest as smallest,
     )
     from interp.masks.scores import (
         flow_by_tensor as flow_by_tensor,

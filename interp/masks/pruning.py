@@ -73,6 +73,34 @@ def prune(
     return masks
 
 
+def smallest(
+    scores: Weights,
+    loss: Callable[[Weights], Float[Tensor, " instances"]],
+    allowed: Density,
+    *,
+    halvings: int = 12,
+) -> Weights:
+    """Return the masks of fewest weights, taken in the order of their scores, whose loss is at most `allowed`.
+
+    Found by bisection of the density, for every network by itself: with a loss that does not fall steadily as weights
+    are added, it is one of the points where the loss crosses `allowed`. All weights where none does.
+
+    Args:
+        scores: Tensors of shape (instances, ...).
+        loss: Loss of every network given its masks.
+        allowed: Largest loss, one for all networks or one for each.
+        halvings: Steps of the bisection: the density is found to 2^-halvings.
+    """
+    count = len(next(iter(scores.values())))
+    low, high = torch.zeros(count, dtype=torch.float64), torch.ones(count, dtype=torch.float64)
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        with torch.no_grad():
+            fine = loss(keep(scores, middle)) <= allowed
+        low, high = torch.where(fine, low, middle), torch.where(fine, middle, high)
+    return keep(scores, high)
+
+
 def apply(weights: Weights, masks: Weights) -> Weights:
     """Return the weights times their masks; a tensor without a mask is returned as it is."""
     return {name: tensor * masks[name] if name in masks else tensor for name, tensor in weights.items()}

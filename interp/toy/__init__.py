@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from interp.lazy import attach
 
 if TYPE_CHECKING:
+    from interp.toy import modular as modular
     from interp.toy.config import Config as Config
     from interp.toy.data import sample as sample, zipf as zipf
     from interp.toy.geometry import (

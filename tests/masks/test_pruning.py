@@ -112,3 +112,14 @@ def test_training_leaves_masked_weights_at_zero_and_lowers_the_loss_of_the_rest(
         mask={n: m[1:] for n, m in mask.items()},
     )
     assert all(torch.allclose(alone[name][0], trained[name][1], atol=1e-5) for name in alone)
+
+
+def test_the_smallest_mask_reaches_the_loss_and_one_weight_less_does_not():
+    scores = {"w": torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0))}
+
+    def loss(mask):
+        return 1 - mask["w"].flatten(1).mean(1)
+
+    kept = masks.smallest(scores, loss, torch.tensor([0.0, 0.5, 1.0]))
+    # Of 35 weights: all, half rounded up, and the one that the smallest density above 0 keeps.
+    assert kept["w"].flatten(1).sum(1).tolist() == [35, 18, 1]

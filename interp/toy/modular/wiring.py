@@ -41,7 +41,8 @@ def even_places(weights: Weights, wires: Sequence[Wires]) -> Places:
     sizes: dict[str, int] = {}
     count = 0
     for wire in wires:
-        count, sizes[wire.target], sizes[wire.source] = weights[wire.name].shape
+        count, targets, sources = weights[wire.name].shape
+        sizes |= {wire.source: sources, wire.target: targets}
     return {layer: ((torch.arange(n) + 0.5) / n).repeat(count, 1) for layer, n in sizes.items()}
 
 

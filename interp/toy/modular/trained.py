@@ -1,0 +1,102 @@
+"""Perceptrons trained under several prices on wires: settings, weights, places and what pruning leaves. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from interp.errors import UsageError, nearest
+from interp.provenance import Provenance
+from interp.results import Result
+from interp.toy.modular.structure import Part, modularity, splits
+from interp.toy.modular.tasks import NAMES
+
+SETTINGS = ("wiring", "local", "l1", "none")
+"""The whole method; wires that cost their length, but no exchange of places; the same price for all wires; none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """One task, several settings, and as many seeds for each. Raises `UsageError` for what cannot be used."""
+
+    task: str = "independent"
+    settings: tuple[str, ...] = SETTINGS
+    strength: float = 0.01
+    """λ, the weight of the wiring cost."""
+    locality: float = 4.0
+    """How much longer a wire along a whole layer is than the gap between layers would make it."""
+    width: int = 20
+    hidden: int = 2
+    """Hidden layers."""
+    seeds: int = 10
+    steps: int = 4000
+    lr: float = 0.005
+    points: int = 256
+    allowed: float = 0.05
+    """Mean squared error, as a share of the targets' variance, up to which a trained network is pruned."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _known("task", self.task, NAMES)
+        for setting in self.settings:
+            _known("settings", setting, SETTINGS)
+        for name in ("width", "hidden", "seeds", "points"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if self.strength < 0 or self.locality < 0 or not self.allowed > 0:
+            raise UsageError(
+                f"strength is {self.strength:g}, locality {self.locality:g} and allowed {self.allowed:g}; "
+                "the first two must be 0 or more and the last above 0"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Trained(Result):
+    """All networks, setting by seed. Matrices are (settings, seeds, out, in), one a layer."""
+
+    config: Config
+    parts: tuple[Part, ...]
+    """What should be independent: inputs and outputs of each part."""
+    start: tuple[np.ndarray, ...]
+    """Matrices before training."""
+    matrices: tuple[np.ndarray, ...]
+    kept: tuple[np.ndarray, ...]
+    """1 for the largest weights that keep the error at or below the one allowed."""
+    places: tuple[np.ndarray, ...]
+    """(settings, seeds, neurons) for each layer, from the inputs on."""
+    error: Float[np.ndarray, "settings seeds"]
+    """Mean squared error over the variance of the targets, on inputs that were not trained on."""
+    pruned_error: Float[np.ndarray, "settings seeds"]
+    cost: Float[np.ndarray, "settings seeds"]
+    """Wiring cost at the configured locality, of all settings alike."""
+    provenance: Provenance
+
+    def network(self, setting: int, seed: int, *, pruned: bool = True) -> list[np.ndarray]:
+        """Return the matrices of one network."""
+        kept = self.kept if pruned else tuple(np.ones_like(k) for k in self.kept)
+        return [w[setting, seed] * k[setting, seed] for w, k in zip(self.matrices, kept, strict=True)]
+
+    def split(self) -> Bool[np.ndarray, "settings seeds"]:
+        """Return whether each pruned network has the right parts at the error allowed; one above it has not."""
+        right = self._each(lambda matrices: splits(matrices, self.parts)).astype(bool)
+        return right & (self.pruned_error <= self.config.allowed)
+
+    def modularity(self) -> Float[np.ndarray, "settings seeds"]:
+        """Return Newman's modularity of each pruned network."""
+        return self._each(modularity)
+
+    def wires(self) -> Int[np.ndarray, "settings seeds"]:
+        """Return how many weights are left in each pruned network."""
+        return np.sum([kept.sum((2, 3)) for kept in self.kept], axis=0).astype(int)
+
+    def _each(self, measure: Callable[[Sequence[np.ndarray]], float]) -> np.ndarray:
+        settings, seeds = self.error.shape
+        return np.array([[measure(self.network(i, j)) for j in range(seeds)] for i in range(settings)])
+
+
+def _known(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f'{name} has "{value}"; it must be one of {", ".join(known)}{nearest(value, known)}')

@@ -1,0 +1,78 @@
+"""Training with a price on wires: any network whose weights are matrices between layers of neurons with places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interp.errors import UsageError
+from interp.masks.training import Loss, train
+from interp.toy.modular.wiring import GAP, Places, Weights, Wires, even_places, lengths, rearrange, wiring_cost
+
+LIGHT = 0.1
+"""Share of the price that is asked in the first and in the last quarter of the steps."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """What wires cost, one number for each network, so that settings are trained side by side."""
+
+    strength: Float[Tensor, " instances"]
+    """λ, the weight of the wiring cost in the loss."""
+    locality: Float[Tensor, " instances"]
+    """How much longer a wire is that runs along the whole layer. 0: all wires cost alike, an L1 norm."""
+    moves: Bool[Tensor, " instances"]
+    """Whether neurons exchange places during training."""
+
+
+def train_wired(
+    weights: Weights,
+    wires: Sequence[Wires],
+    loss: Loss,
+    price: Price,
+    *,
+    steps: int,
+    lr: float,
+    every: int = 200,
+) -> tuple[Weights, Places]:
+    """Return the weights trained on loss + λ · wiring cost, and where the neurons have come to be.
+
+    The price is λ / 10 in the first quarter of the steps, λ in the middle half and λ / 10 in the last quarter, as in
+    arXiv 2305.08746; tensors that are no wires (biases) cost half their mean magnitude. Every `every` steps of the
+    first nine tenths the neurons of each layer are rearranged (see `rearrange`).
+
+    Raises `UsageError` if a wire names a tensor that is not there.
+    """
+    missing = [wire.name for wire in wires if wire.name not in weights]
+    if missing:
+        raise UsageError(f'the wires name "{missing[0]}", which is not among the weights ({", ".join(weights)})')
+    places = even_places(weights, wires)
+    length = lengths(places, wires, price.locality)
+
+    def total(moving: Weights, step: int) -> Tensor:
+        asked = price.strength * share(step, steps)
+        return loss(moving, step) + asked * (wiring_cost(moving, length) + _loose(moving, length))
+
+    def settle(moving: Weights, step: int) -> None:
+        if step % every == 0 and step <= 0.9 * steps and price.moves.any():
+            better = rearrange(moving, places, wires)
+            for layer, place in better.items():
+                places[layer] = torch.where(price.moves.unsqueeze(1), place, places[layer])
+            length.update(lengths(places, wires, price.locality))
+
+    return train(weights, total, steps=steps, lr=lr, after=settle), places
+
+
+def share(step: int, steps: int) -> float:
+    """Return the fraction of λ in force at a step."""
+    return 1.0 if steps / 4 <= step < 3 * steps / 4 else LIGHT
+
+
+def _loose(weights: Weights, length: Weights) -> Tensor:
+    """The price of what is not a wire."""
+    loose = [tensor.abs().flatten(1).mean(1) for name, tensor in weights.items() if name not in length]
+    return GAP * torch.stack(loose).sum(0) if loose else torch.zeros(())
