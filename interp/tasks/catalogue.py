@@ -1,0 +1,108 @@
+"""The tasks by name. Each takes a model, the number of pairs and a seed, and returns a `Task`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from interp.errors import UsageError, nearest
+from interp.model import Model
+from interp.tasks import drawing
+from interp.tasks.encoding import Draw, assemble
+from interp.tasks.repeats import induction
+from interp.tasks.task import Task
+
+
+def ioi(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str = "flip") -> Task:
+    """Indirect object identification: "When Mary and John went to the store, John gave a drink to" → " Mary".
+
+    The wrong answer is the subject, " John". Positions: IO, S1, S2, place, object, end (arXiv 2211.00593).
+
+    Args:
+        model: gives the tokenizer; names count as right by their first token.
+        n: pairs.
+        seed: of the words.
+        counterfactual: "flip" replaces the second John by Mary, which flips the answer; "swap" exchanges the names
+            everywhere; "third" replaces the second John by a third name; "new" all names by three new ones.
+
+    Raises `UsageError` for an unknown counterfactual, or a tokenizer with too few pairs of equal length.
+    """
+    return assemble("ioi", model, drawing.ioi(counterfactual), n, seed)
+
+
+def greater_than(model: Model, n: int = 64, seed: int = 0) -> Task:
+    """Years: "The war lasted from the year 1732 to the year 17" → 33 … 99 (arXiv 2305.00586).
+
+    Right and wrong are sets of tokens: two digits where the tokenizer has them, else the next digit. The counterfactual
+    begins in year 01. Positions: event, century, year, end.
+    """
+    return assemble("greater_than", model, drawing.greater_than, n, seed)
+
+
+def gendered_pronoun(model: Model, n: int = 64, seed: int = 0) -> Task:
+    """Pronouns: "So Mary is such a good friend, isn't" → " she"; the counterfactual has a man's name, or a woman's."""
+    return assemble("gendered_pronoun", model, drawing.gendered_pronoun, n, seed)
+
+
+def subject_verb(model: Model, n: int = 64, seed: int = 0) -> Task:
+    """Agreement: "The key near the cars" → " is", " was", " has"; the counterfactual's subject has the other number.
+
+    Between subject and verb stands a noun of the other number. Positions: noun, distractor, end.
+    """
+    return assemble("subject_verb", model, drawing.subject_verb, n, seed)
+
+
+def country_capital(model: Model, n: int = 64, seed: int = 0) -> Task:
+    """Facts: "The capital of France is the city of" → " Paris"; the counterfactual asks of another country."""
+    return assemble("country_capital", model, drawing.country_capital, n, seed)
+
+
+def successor(model: Model, n: int = 64, seed: int = 0) -> Task:
+    """Series: "Monday, Tuesday, Wednesday," → " Thursday"; days, months, number words or numbers.
+
+    The counterfactual is the series from another start, and the wrong answer what follows there.
+    """
+    return assemble("successor", model, drawing.successor, n, seed)
+
+
+def docstring(model: Model, n: int = 64, seed: int = 0) -> Task:
+    """Arguments: a signature of three, a docstring that describes two, and ":param" → the third (arXiv 2304.14997).
+
+    The counterfactual's signature has another third argument. Positions: arg1, arg2, arg3, doc1, doc2, end.
+    """
+    return assemble("docstring", model, drawing.docstring, n, seed)
+
+
+def key_value(model: Model, n: int = 64, seed: int = 0) -> Task:
+    """Retrieval: "The cat is red. The dog is blue. … The dog is" → " blue"; the counterfactual asks for another key."""
+    return assemble("key_value", model, drawing.key_value, n, seed)
+
+
+_TASKS: dict[str, Callable[..., Task]] = {
+    task.__name__: task
+    for task in (
+        *(ioi, greater_than, gendered_pronoun, subject_verb, country_capital),
+        *(successor, induction, docstring, key_value),
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the tasks that `make` knows."""
+    return tuple(_TASKS)
+
+
+def make(name: str, model: Model, n: int = 64, seed: int = 0, **options: Any) -> Task:
+    """Make a task by name: `make("ioi", model, n=64, seed=0, counterfactual="third")`.
+
+    Raises `UsageError` for an unknown name or option.
+    """
+    if name not in _TASKS:
+        raise UsageError(f'Unknown task "{name}"{nearest(name, _TASKS)}; known: {", ".join(_TASKS)}.')
+    try:
+        return _TASKS[name](model, n, seed, **options)
+    except TypeError as error:
+        raise UsageError(f"The task {name} does not take {', '.join(options)}: {error}.") from error
+
+
+__all__ = [*_TASKS, "Draw", "make", "names"]
