@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         provenance as provenance,
         report as report,
         results as results,
+        tasks as tasks,
         toy as toy,
     )
     from interp.model import Model as Model, check as check, load as load

@@ -1,68 +1,32 @@
 """Tasks: pairs of a clean and a counterfactual prompt with right and wrong answers, generated from a seed.
 
 `tasks.ioi(model, n=64, seed=0)` or `tasks.make("ioi", model, ...)` makes one for any tokenizer; `tasks.read` reads a
-user's own pairs. Names are fetched when first used, so that a saved score loads without torch.
+user's own pairs. Names are imported when first used, so that a saved score loads without torch.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
 
 if TYPE_CHECKING:
     from interp.tasks.catalogue import (
-        country_capital,
-        docstring,
-        gendered_pronoun,
-        greater_than,
-        induction,
-        ioi,
-        key_value,
-        make,
-        names,
-        subject_verb,
-        successor,
+        country_capital as country_capital,
+        docstring as docstring,
+        gendered_pronoun as gendered_pronoun,
+        greater_than as greater_than,
+        ioi as ioi,
+        key_value as key_value,
+        make as make,
+        names as names,
+        subject_verb as subject_verb,
+        successor as successor,
     )
-    from interp.tasks.encoding import Pair, Pairs
-    from interp.tasks.reading import read
-    from interp.tasks.score import TaskScore
-    from interp.tasks.task import Task, log_odds
+    from interp.tasks.encoding import Pair as Pair, Pairs as Pairs
+    from interp.tasks.reading import read as read
+    from interp.tasks.repeats import induction as induction
+    from interp.tasks.score import TaskScore as TaskScore
+    from interp.tasks.task import Task as Task, log_odds as log_odds
 
-__all__ = [
-    "names",
-    "make",
-    "read",
-    "ioi",
-    "greater_than",
-    "gendered_pronoun",
-    "subject_verb",
-    "country_capital",
-    "successor",
-    "induction",
-    "docstring",
-    "key_value",
-    "log_odds",
-    "Pair",
-    "Pairs",
-    "Task",
-    "TaskScore",
-]
-
-_MODULES = {
-    "read": "reading",
-    "log_odds": "task",
-    "Task": "task",
-    "TaskScore": "score",
-    "Pair": "encoding",
-    "Pairs": "encoding",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'interp.tasks' has no attribute {name!r}")
-    return getattr(import_module(f"interp.tasks.{_MODULES.get(name, 'catalogue')}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+attach(__name__)

@@ -8,7 +8,7 @@ from typing import Any
 from interp.errors import UsageError, nearest
 from interp.model import Model
 from interp.tasks import drawing
-from interp.tasks.encoding import Draw, assemble
+from interp.tasks.encoding import assemble
 from interp.tasks.repeats import induction
 from interp.tasks.task import Task
 
@@ -103,6 +103,3 @@ def make(name: str, model: Model, n: int = 64, seed: int = 0, **options: Any) ->
         return _TASKS[name](model, n, seed, **options)
     except TypeError as error:
         raise UsageError(f"The task {name} does not take {', '.join(options)}: {error}.") from error
-
-
-__all__ = [*_TASKS, "Draw", "make", "names"]

@@ -36,8 +36,8 @@ def induction(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str =
     usable = np.array([i for i in range(model.spec.d_vocab) if i not in special])
     if n < 1 or length < 4 or len(usable) < length or model.spec.n_ctx < 2 * length:
         raise UsageError(
-            f"n={n}, length={length}: induction needs at least one pair, 4 tokens, a vocabulary of {length} and a "
-            f"context of {2 * length}; {model.name} has {len(usable)} usable tokens and a context of {model.spec.n_ctx}."
+            f"n={n}, length={length}: induction needs at least one pair, a length of 4, and a vocabulary and context "
+            f"of {length} and {2 * length} tokens; {model.name} has {len(usable)} and {model.spec.n_ctx}."
         )
     rng = np.random.default_rng(seed)
     start = [model.tokenizer.bos_token_id] if model.spec.prepends_bos else []

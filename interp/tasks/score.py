@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
 
 from interp.report import Shown, Table
 from interp.results import Result
+from interp.statistics import mean_interval
 
 ABLE = 0.75
 """Accuracy from which a model counts as able to do a task: the bound of the MIB benchmark (arXiv 2504.13151)."""
-DRAWS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,8 @@ class TaskScore(Shown, Result):
     @property
     def mean_interval(self) -> tuple[float, float]:
         """95 % interval of `mean`."""
-        return interval(self.clean, self.seed)
+        _, low, high = mean_interval(self.clean, seed=self.seed)
+        return float(low), float(high)
 
     @property
     def able(self) -> bool:
@@ -77,21 +77,13 @@ class TaskScore(Shown, Result):
         n = len(self.clean)
         rows = (
             *((name, float(hit.mean()), *proportion_interval(int(hit.sum()), n)) for name, hit in fractions),
-            *((name, float(values.mean()), *interval(values, self.seed)) for name, values in means),
+            *((name, *map(float, mean_interval(values, seed=self.seed))) for name, values in means),
         )
         caption = f"{self.task} on {self.model}: {n} pairs; 95 % intervals over pairs."
         return Table(("measure", "mean", "low", "high"), rows, caption, dict.fromkeys(("mean", "low", "high"), ".3f"))
 
     def __repr__(self) -> str:
         return self.summary()
-
-
-def interval(values: Float[np.ndarray, " n"], seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of the mean."""
-    n = len(values)
-    weights = np.random.default_rng(seed).multinomial(n, [1 / n] * n, size=DRAWS) / n
-    low, high = np.percentile(weights @ np.asarray(values, float), [2.5, 97.5])
-    return float(low), float(high)
 
 
 def proportion_interval(hits: int, n: int) -> tuple[float, float]:

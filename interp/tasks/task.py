@@ -42,8 +42,8 @@ class Task:
     name: str
     clean: Int[Tensor, "n n_token"]
     counterfactual: Int[Tensor, "n n_token"]
-    right: Int[Tensor, "n *answer"]
-    wrong: Int[Tensor, "n *answer"]
+    right: Int[Tensor, "n ..."]
+    wrong: Int[Tensor, "n ..."]
     positions: Mapping[str, Int[Tensor, " n"]]
     templates: tuple[str, ...]
     labels: tuple[str, ...]
@@ -162,7 +162,7 @@ class Task:
 
 
 def log_odds(
-    logits: Float[Tensor, "n d_vocab"], right: Int[Tensor, "n *answer"], wrong: Int[Tensor, "n *answer"]
+    logits: Float[Tensor, "n d_vocab"], right: Int[Tensor, "n ..."], wrong: Int[Tensor, "n ..."]
 ) -> Float[Tensor, " n"]:
     """Return log Σ p(right) − log Σ p(wrong), in nats: for single tokens the difference of their logits.
 
