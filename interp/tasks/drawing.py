@@ -85,7 +85,7 @@ def ioi(counterfactual: str = "flip") -> Draw:
             "new": {"IO": third, "S1": fourth, "S2": fifth},
         }[counterfactual]
         clean = {"IO": one, "S1": other, "S2": other}
-        return _pair(_one(rng, IOI), clean | rest, changed | rest, (f" {one}",), (f" {other}",))
+        return _pair(_one(rng, IOI), (clean | rest, changed | rest), (f" {one}",), (f" {other}",))
 
     return draw
 
@@ -96,7 +96,7 @@ def gendered_pronoun(rng: np.random.Generator) -> Pair:
     (names, right), (others, wrong) = kinds if rng.random() < 0.5 else kinds[::-1]
     rest = {"noun": _one(rng, ("friend", "student", "leader", "teacher", "doctor", "player", "person", "writer"))}
     clean, changed = {"name": _one(rng, names)} | rest, {"name": _one(rng, others)} | rest
-    return _pair(_one(rng, PRONOUN), clean, changed, right, wrong)
+    return _pair(_one(rng, PRONOUN), (clean, changed), right, wrong)
 
 
 def subject_verb(rng: np.random.Generator) -> Pair:
@@ -105,28 +105,30 @@ def subject_verb(rng: np.random.Generator) -> Pair:
     template = _one(rng, VERB)
     one, many = (" is", " was", " has"), (" are", " were", " have")
     if rng.random() < 0.5:
-        return _pair(template, *({"noun": n, "distractor": f"{distractor}s"} for n in (noun, f"{noun}s")), one, many)
-    return _pair(template, *({"noun": n, "distractor": distractor} for n in (f"{noun}s", noun)), many, one)
+        prompts = tuple({"noun": n, "distractor": f"{distractor}s"} for n in (noun, f"{noun}s"))
+        return _pair(template, prompts, one, many)
+    prompts = tuple({"noun": n, "distractor": distractor} for n in (f"{noun}s", noun))
+    return _pair(template, prompts, many, one)
 
 
 def country_capital(rng: np.random.Generator) -> Pair:
     """Another country asks for another capital."""
     one, other = _choose(rng, tuple(words.CAPITALS), 2)
-    answers = ((f" {words.CAPITALS[country]}",) for country in (one, other))
-    return _pair(_one(rng, CAPITAL), {"country": one}, {"country": other}, *answers)
+    right, wrong = ((f" {words.CAPITALS[country]}",) for country in (one, other))
+    return _pair(_one(rng, CAPITAL), ({"country": one}, {"country": other}), right, wrong)
 
 
 def successor(rng: np.random.Generator) -> Pair:
     """Three steps of days, months, number words or numbers; the counterfactual's series stands elsewhere."""
-    kind = ("days", "months", "number words", "numbers")[int(rng.integers(4))]
+    kind = _one(rng, ("days", "months", "number words", "numbers"))
     digits = tuple(map(str, range(1, 10)))
     series = {"days": words.DAYS, "months": words.MONTHS, "number words": words.NUMBERS, "numbers": digits}[kind]
     cyclic = kind in ("days", "months")
     starts = rng.choice(len(series) if cyclic else len(series) - 3, 2, replace=False)
     one, other = ([series[(int(start) + step) % len(series)] for step in range(4)] for start in starts)
     names = ("first", "second", "third")
-    fields = ({name: word for name, word in zip(names, run, strict=False)} for run in (one, other))
-    pair = _pair("{first}, {second}, {third},", *fields, (f" {one[3]}",), (f" {other[3]}",))
+    prompts = tuple({name: word for name, word in zip(names, run, strict=False)} for run in (one, other))
+    pair = _pair("{first}, {second}, {third},", prompts, (f" {one[3]}",), (f" {other[3]}",))
     return Pair(**{**pair.__dict__, "template": kind})
 
 
@@ -140,7 +142,7 @@ def greater_than(rng: np.random.Generator) -> Pair:
     fields = {"event": _one(rng, words.EVENTS), "century": str(century)}
     right = tuple(f"{late:02d}" for late in range(year + 1, 100))
     wrong = tuple(f"{early:02d}" for early in range(0, year + 1))
-    return _pair(_one(rng, YEARS), fields | {"year": f"{year:02d}"}, fields | {"year": "01"}, right, wrong)
+    return _pair(_one(rng, YEARS), (fields | {"year": f"{year:02d}"}, fields | {"year": "01"}), right, wrong)
 
 
 def docstring(rng: np.random.Generator) -> Pair:
@@ -152,7 +154,7 @@ def docstring(rng: np.random.Generator) -> Pair:
         '    """{about} it.\n\n    :param {doc1}: the {arg1}\n    :param {doc2}: the {arg2}\n    :param'
     )
     fields = {"function": function, "about": about, "arg1": first, "arg2": second, "doc1": first, "doc2": second}
-    pair = _pair(body, fields | {"arg3": third}, fields | {"arg3": other}, (f" {third}",), (f" {other}",))
+    pair = _pair(body, (fields | {"arg3": third}, fields | {"arg3": other}), (f" {third}",), (f" {other}",))
     return Pair(**{**pair.__dict__, "template": f"def {function}"})
 
 
@@ -161,15 +163,14 @@ def key_value(rng: np.random.Generator) -> Pair:
     keys, values = _choose(rng, words.KEYS, 3), _choose(rng, words.VALUES, 3)
     asked, other = rng.choice(3, 2, replace=False)
     fields = {f"key{i + 1}": key for i, key in enumerate(keys)} | {f"value{i + 1}": v for i, v in enumerate(values)}
-    queries = (fields | {"query": keys[i]} for i in (asked, other))
-    return _pair(_one(rng, KEY_VALUE), *queries, (f" {values[asked]}",), (f" {values[other]}",))
+    prompts = tuple(fields | {"query": keys[i]} for i in (asked, other))
+    return _pair(_one(rng, KEY_VALUE), prompts, (f" {values[asked]}",), (f" {values[other]}",))
 
 
-def _pair(
-    template: str, clean: dict[str, str], changed: dict[str, str], right: tuple[str, ...], wrong: tuple[str, ...]
-) -> Pair:
-    text, ends = _fill(template, clean)
-    return Pair(text, _fill(template, changed)[0], right, wrong, template, ends)
+def _pair(template: str, prompts: Sequence[dict[str, str]], right: tuple[str, ...], wrong: tuple[str, ...]) -> Pair:
+    """The template filled with the words of the clean and of the counterfactual prompt."""
+    (clean, ends), (changed, _) = (_fill(template, fields) for fields in prompts)
+    return Pair(clean, changed, right, wrong, template, ends)
 
 
 def _fill(template: str, fields: dict[str, str]) -> tuple[str, dict[str, int]]:
@@ -183,9 +184,9 @@ def _fill(template: str, fields: dict[str, str]) -> tuple[str, dict[str, int]]:
     return text, ends
 
 
-def _choose(rng: np.random.Generator, options: Sequence[str], k: int) -> list[str]:
+def _choose(rng: np.random.Generator, options: tuple[str, ...], k: int) -> list[str]:
     return [options[i] for i in rng.choice(len(options), k, replace=False)]
 
 
-def _one(rng: np.random.Generator, options: Sequence[str]) -> str:
+def _one(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))]

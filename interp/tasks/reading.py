@@ -83,14 +83,12 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _pair(row: dict[str, Any], number: int, path: Path) -> Pair:
-    prompts = []
     for name in ("clean", "counterfactual"):
         if not isinstance(row.get(name), str) or not row[name]:
             raise DamagedFileError(f'Line {number} of {path} has no text under "{name}".')
-        prompts.append(row[name])
-    answers = [_answers(row.get(name), name, number, path) for name in ("right", "wrong")]
+    right, wrong = (_answers(row.get(name), name, number, path) for name in ("right", "wrong"))
     template = row.get("template")
-    return Pair(*prompts, *answers, template if isinstance(template, str) else "")
+    return Pair(row["clean"], row["counterfactual"], right, wrong, template if isinstance(template, str) else "")
 
 
 def _answers(value: Any, name: str, number: int, path: Path) -> tuple[str, ...]:
