@@ -11,26 +11,42 @@ keys, numpy arrays, `Provenance` and other `Result`s. A list in the JSON is a tu
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import math
 import os
-import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from interp.errors import DamagedFileError, MissingInputError, UsageError
+from interp.errors import DamagedFileError, MissingInputError, UsageError, nearest
+from interp.fields import check_fields
+from interp.files import digest, digest_arrays, parse_json, read_text, short, writable_folder, write_all, write_atomic
 from interp.provenance import Provenance
+
+__all__ = ["ARRAYS_NAME", "JSON_NAME", "Result", "load", "writable_folder", "write_all", "write_atomic"]
 
 JSON_NAME = "result.json"
 ARRAYS_NAME = "arrays.safetensors"
 FORMAT = 1
-PACKAGES = ("interp", "probes", "saes", "analyses")
-"""The only packages whose classes a result file may name."""
+MODULES = (
+    *("interp.attribution.paths", "interp.attribution.results", "interp.patching.results", "interp.toy.trained"),
+    *("interp.circuits.embedding.results", "interp.circuits.readings", "interp.circuits.results"),
+    *("probes.erasing", "probes.erasure", "probes.estimators.saving", "probes.intervening.results", "probes.layers"),
+    *("probes.protocol.results", "probes.protocol.splits", "probes.statements", "probes.streaming.statistics"),
+    *("saes.evaluation.result", "saes.evaluation.scores"),
+    *("analyses.circuits.result", "analyses.dictionary.result", "analyses.explain.result", "analyses.truth.result"),
+    *(
+        f"analyses.superposition.{name}"
+        for name in (
+            *("adversarial", "base", "capacity", "closedforms", "collapse", "computation", "correlation"),
+            *("dimensions", "dynamics", "geometry", "ladder", "memorisation", "perturbation", "phases"),
+        )
+    ),
+)
+"""The modules that define the toolkit's results: the only ones that loading a file imports."""
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64"),
@@ -41,6 +57,8 @@ DTYPES = (
 @dataclass(frozen=True, eq=False)
 class Result:
     """Base of every result. Subclasses are declared with `@dataclass(frozen=True, eq=False)`.
+
+    A saved result is loaded as one of the classes of `MODULES`, or of those defined in the running process.
 
     Two results are equal when they are of one class and every field is: arrays by dtype, shape and value, NaN
     equal to NaN.
@@ -56,6 +74,10 @@ class Result:
         """Return the fields of a file of an older layout as they are today; raises `ValueError` where none can be."""
         raise ValueError(f"{cls.__name__} has layout {layout}, and this version reads layout {cls.layout}")
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        _CLASSES[_name_of(cls)] = cls
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the result into `folder` (made if missing) and return it; `UsageError` if it cannot be written."""
         files = self.files()
@@ -69,7 +91,7 @@ class Result:
 
         arrays: dict[str, np.ndarray] = {}
         body = _encode(self, "", arrays)
-        document = {"format": FORMAT, "arrays": _digest(arrays), "result": body}
+        document = {"format": FORMAT, "arrays": digest_arrays(arrays), "result": body}
         text = json.dumps({"checksum": _checksum(document), **document}, indent=1)
         return {ARRAYS_NAME: save(arrays, metadata={"interp.result": text}), JSON_NAME: text.encode()}
 
@@ -92,69 +114,28 @@ class Result:
 def load(folder: str | os.PathLike[str]) -> Result:
     """Load whatever result is saved in `folder` (or the `result.json` itself). Reads no torch, runs no stored code.
 
-    Raises `MissingInputError` if there is none, `DamagedFileError` if it is not what was written.
+    Raises `MissingInputError` if there is none, `DamagedFileError` if it is not what was written; the message names
+    the field that is wrong.
     """
     path = Path(folder)
     path = path.parent if path.name == JSON_NAME else path
-    _check_readable_copy(path)
-    arrays, text = _read_arrays(path)
-    document = _parse(text, path / ARRAYS_NAME)
-    if document.get("arrays") != _digest(arrays):
-        raise DamagedFileError(
-            f"{path / ARRAYS_NAME} is damaged: its arrays do not match their checksum. Run the analysis again."
-        )
     try:
-        found = _decode(document["result"], arrays)
-    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
-        raise DamagedFileError(f"{path / JSON_NAME} does not describe a result of this version: {error}.") from error
+        return _load(path)
+    except RecursionError as error:
+        raise DamagedFileError(f"{path / ARRAYS_NAME} is damaged: it is nested too deeply.") from error
+
+
+def _load(path: Path) -> Result:
+    _check_readable_copy(path)
+    file = path / ARRAYS_NAME
+    arrays, text = _read_arrays(path)
+    document = _parse(text, file)
+    if document.get("arrays") != digest_arrays(arrays):
+        raise DamagedFileError(f"{file} is damaged: its arrays do not match their checksum. Run the analysis again.")
+    found = _decode(document["result"], arrays, path / JSON_NAME, "")
     if not isinstance(found, Result):
         raise DamagedFileError(f"{path / JSON_NAME} holds no result.")
     return found
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` beside `path` and rename it into place, so that `path` is whole or untouched.
-
-    Raises `UsageError` when the folder cannot be written to (permissions, full disk).
-    """
-    write_all({path: content})
-
-
-def write_all(contents: dict[Path, bytes]) -> None:
-    """`write_atomic` for several files: all are written before the first is renamed, in the order given."""
-    written: dict[Path, Path] = {}
-    path = Path()
-    try:
-        for path, content in contents.items():
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            written[path] = Path(temporary)
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, temporary in written.items():
-            temporary.chmod(0o644)
-            os.replace(temporary, path)
-    except OSError as error:
-        raise UsageError(
-            f"Cannot write {path}: {error.strerror or error}. Choose another folder or free some space."
-        ) from error
-    finally:
-        for temporary in written.values():
-            temporary.unlink(missing_ok=True)
-
-
-def writable_folder(folder: str | os.PathLike[str]) -> Path:
-    """`folder`, made if missing; raises `UsageError` if it is a file or may not be written to."""
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
-    except OSError as error:
-        raise UsageError(
-            f"Cannot write into the folder {path}: {error.strerror or error}. Choose another with --out."
-        ) from error
 
 
 def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -172,7 +153,7 @@ def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, dict) and all(isinstance(key, str) and not key.startswith("$") for key in value):
         return {key: _encode(item, f"{name}.{key}", arrays) for key, item in value.items()}
     if isinstance(value, Result | Provenance):
-        kind = f"{type(value).__module__}:{type(value).__qualname__}"
+        kind = _name_of(type(value))
         body = {f.name: _encode(getattr(value, f.name), f"{name}.{f.name}".lstrip("."), arrays) for f in fields(value)}
         layout = getattr(value, "layout", 1)
         return {"$type": kind, **({"$layout": layout} if layout != 1 else {}), **body}
@@ -183,56 +164,81 @@ def _kind(value: Any) -> str:
     return f"an array of {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
-def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+def _decode(value: Any, arrays: dict[str, np.ndarray], file: Path, at: str) -> Any:
+    """The value that JSON stands for; `at` is its field path, for the message if it is not of the declared kind."""
     if isinstance(value, list):
-        return tuple(_decode(item, arrays) for item in value)
+        return tuple(_decode(item, arrays, file, f"{at}.{i}".lstrip(".")) for i, item in enumerate(value))
     if not isinstance(value, dict):
         return value
-    if "$float" in value:
-        return float(value["$float"])
-    if "$array" in value:
-        return arrays[value["$array"]]
-    items = {key: _decode(item, arrays) for key, item in value.items() if not key.startswith("$")}
+    if value.keys() & {"$float", "$array"}:
+        return _special(value, arrays, file, at)
+    items = {
+        key: _decode(item, arrays, file, f"{at}.{key}".lstrip("."))
+        for key, item in value.items()
+        if not key.startswith("$")
+    }
     if "$type" not in value:
         return items
-    kind, layout = _class(value["$type"]), value.get("$layout", 1)
-    if layout != getattr(kind, "layout", 1):
-        items = kind.upgrade(items, layout)
-    return kind(**items)
+    return _built(_class(value["$type"], file), items, value.get("$layout", 1), file, at)
 
 
-def _class(kind: str) -> Any:
-    """The dataclass a file names, if it is one of ours; importing it is all that happens."""
-    module, _, name = kind.partition(":")
-    if module.split(".")[0] not in PACKAGES:
-        raise ValueError(f"{kind} is not a class of this toolkit")
-    found = getattr(importlib.import_module(module), name)
-    if not (isinstance(found, type) and (issubclass(found, Result) or found is Provenance)):
-        raise ValueError(f"{kind} is not a result")
-    return found
+def _built(kind: Any, items: dict[str, Any], layout: Any, file: Path, at: str) -> Any:
+    """The object of class `kind` with these fields, converted from an older layout and checked."""
+    try:
+        if layout != getattr(kind, "layout", 1):
+            items = kind.upgrade(items, layout)
+        return kind(**check_fields(kind, items, file, at))
+    except DamagedFileError:
+        raise
+    except Exception as error:  # what a result makes of its fields may fail in any way on fields nobody computed
+        raise DamagedFileError(f"{file} is damaged: {at or kind.__name__} does not hold together ({error}).") from error
+
+
+def _special(value: dict[str, Any], arrays: dict[str, np.ndarray], file: Path, at: str) -> float | np.ndarray:
+    """A float that JSON has no word for, or an array."""
+    try:
+        return float(value["$float"]) if "$float" in value else arrays[value["$array"]]
+    except (KeyError, TypeError, ValueError) as error:
+        what = "a number" if "$float" in value else "an array of this result"
+        raise DamagedFileError(f"{file} is damaged: {at} does not name {what}.") from error
+
+
+def _name_of(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+_CLASSES: dict[str, type] = {_name_of(Provenance): Provenance}
+"""Every class that a file may name, filled as the classes are defined."""
+
+
+def _class(name: Any, file: Path) -> type:
+    """The class that a file names, if it is one of `_CLASSES`; no module but those of `MODULES` is imported."""
+    module = str(name).partition(":")[0]
+    if module in MODULES:
+        importlib.import_module(module)
+    if name not in _CLASSES:
+        hint = nearest(str(name), _CLASSES) if module in MODULES else ""
+        raise DamagedFileError(f'{file} names "{name}", which is not a class of results of this version{hint}.')
+    return _CLASSES[name]
 
 
 def _check_readable_copy(path: Path) -> None:
     """Refuse a `result.json` that nobody saved as it is; one that is missing was not yet renamed into place."""
     file = path / JSON_NAME
-    if file.is_file():
-        try:
-            _parse(file.read_text(encoding="utf-8"), file)
-        except (OSError, UnicodeDecodeError) as error:
-            raise DamagedFileError(f"{file} cannot be read: {error}.") from error
-    elif not (path / ARRAYS_NAME).is_file():
+    try:
+        there, whole = file.is_file(), (path / ARRAYS_NAME).is_file()
+    except OSError:  # a name that is too long
+        there = whole = False
+    if there:
+        _parse(read_text(file), file)
+    elif not whole:
         raise MissingInputError(
-            f"No result in {path}: it has no {JSON_NAME}. Give the folder an analysis wrote with --out."
+            f"No result in {short(path, 120)}: it has no {JSON_NAME}. Give the folder that an analysis was saved in."
         )
 
 
 def _parse(text: str, file: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DamagedFileError(
-            f"{file} is damaged: it is not JSON (line {error.lineno}). Run the analysis again."
-        ) from error
+    document = parse_json(text, file)
     if not isinstance(document, dict) or "result" not in document:
         raise DamagedFileError(f"{file} is not a result file of this toolkit.")
     if document.get("format") != FORMAT:
@@ -255,20 +261,12 @@ def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str]:
         raise DamagedFileError(
             f"{path} has {JSON_NAME} but no {ARRAYS_NAME}: copy both, or run the analysis again."
         ) from error
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"{file} is damaged or truncated ({error}). Run the analysis again.") from error
 
 
 def _checksum(document: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape};".encode())
-        digest.update(arrays[name].tobytes())
-    return digest.hexdigest()
+    return digest(json.dumps(document, sort_keys=True))
 
 
 def _same(left: Any, right: Any) -> bool:

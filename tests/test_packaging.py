@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import interp
+from interp import results
 from interp.cli.software import SMOLLM2
 from interp.lazy import LazyPackage
 
@@ -78,6 +79,13 @@ def test_every_public_name_of_a_lazy_package_leads_somewhere() -> None:
     for package in lazy:
         assert dir(package) == sorted(package.__all__)
         assert all(getattr(package, name) is not None for name in package.__all__)
+
+
+def test_every_result_of_the_toolkit_can_be_loaded() -> None:
+    for name in modules():
+        importlib.import_module(name)
+    defined = {name.partition(":")[0] for name in results._CLASSES if name.split(".")[0] in PACKAGES}
+    assert defined == {*results.MODULES, "interp.provenance"}
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from jaxtyping import Float
 from safetensors.numpy import save_file
 
 from interp import results
@@ -35,10 +36,19 @@ class Other(Result):
     value: Any
 
 
-@pytest.fixture(autouse=True)
-def our_classes(monkeypatch):
-    """A file may name the classes of this module too."""
-    monkeypatch.setattr(results, "PACKAGES", (*results.PACKAGES, __name__.split(".")[0]))
+@dataclass(frozen=True, eq=False)
+class Typed(Result):
+    """A result whose fields say what they are."""
+
+    name: str
+    count: int
+    share: float
+    sizes: tuple[int, ...]
+    pair: tuple[str, float]
+    grid: Float[np.ndarray, "row column"]
+    note: str | None
+    table: dict[str, float]
+    inner: Other
 
 
 VALUES = {
@@ -87,7 +97,7 @@ plain = st.recursive(
 def test_any_plain_value_survives_its_files(value):
     files = Held(value).files()
     text = json.loads(files[JSON_NAME])
-    assert results._same(results._decode(text["result"], {}).value, value)
+    assert results._same(results._decode(text["result"], {}, Path("x"), "").value, value)
 
 
 def test_equality_sees_dtype_shape_value_class_and_type():
@@ -138,7 +148,7 @@ def test_the_class_asked_for_is_checked(tmp_path):
 def test_loading_needs_no_torch(tmp_path):
     Held(np.ones(2)).save(tmp_path)
     code = (
-        "import sys; from interp import results; results.PACKAGES += ('tests',); "
+        "import sys, tests.test_results; from interp import results; "
         f"print(results.load({str(tmp_path)!r}).value.sum()); assert 'torch' not in sys.modules"
     )
     root = Path(__file__).parents[1]
@@ -182,7 +192,7 @@ DAMAGE = {
         "arrays.safetensors is damaged: it is not JSON",
     ),
     "JSON truncated": (lambda f: os.truncate(f / JSON_NAME, 60), "result.json is damaged: it is not JSON"),
-    "JSON not text": (lambda f: (f / JSON_NAME).write_bytes(b"\xff\xfe\x00"), "cannot be read"),
+    "JSON not text": (lambda f: (f / JSON_NAME).write_bytes(b"\xff\xfe\x00"), "is not UTF-8 text"),
     "JSON of another program": (lambda f: (f / JSON_NAME).write_text("[1]"), "is not a result file of this toolkit"),
     "a number altered": (
         lambda f: _rewritten(f, lambda d: d["result"].update(value=7)),
@@ -195,23 +205,30 @@ DAMAGE = {
     ),
     "a class of another package": (
         lambda f: _reseal(f, lambda d: d["result"].update({"$type": "os:system"})),
-        "os:system is not a class of this toolkit",
+        '"os:system", which is not a class of results',
     ),
     "a class that is no result": (
         lambda f: _reseal(f, lambda d: d["result"].update({"$type": "interp.results:Path"})),
-        "interp.results:Path is not a result",
+        '"interp.results:Path", which is not a class of results',
     ),
     "a class that is gone": (
         lambda f: _reseal(f, lambda d: d["result"].update({"$type": "interp.results:Gone"})),
-        "does not describe a result of this version",
+        '"interp.results:Gone", which is not a class of results',
     ),
     "a module that is gone": (
         lambda f: _reseal(f, lambda d: d["result"].update({"$type": "interp.gone:Gone"})),
-        "does not describe a result of this version",
+        '"interp.gone:Gone", which is not a class of results',
     ),
     "a field too many": (
         lambda f: _reseal(f, lambda d: d["result"].update(extra=1)),
-        "does not describe a result of this version",
+        "extra is not a field of Held",
+    ),
+    "nested too deeply": (lambda f: (f / JSON_NAME).write_text("[" * 100_000), "is nested too deeply"),
+    "a number of 5,000 digits": (lambda f: (f / JSON_NAME).write_text("9" * 5000), "result.json is damaged"),
+    "not a number": (lambda f: (f / JSON_NAME).write_text('{"result": NaN}'), "NaN is not a number in JSON"),
+    "an array that is not there": (
+        lambda f: _reseal(f, lambda d: d["result"]["value"].update({"$array": "gone"})),
+        "value does not name an array of this result",
     ),
     "no class at all": (lambda f: _reseal(f, lambda d: d.update(result={"a": 1})), "holds no result"),
 }
@@ -228,6 +245,49 @@ def test_damage_is_one_clear_error(name, tmp_path):
         results.load(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+SWAPS = {
+    "name": (7, "name is 7, but text is expected"),
+    "count": ("7", 'count is the text "7", but a whole number'),
+    "share": (True, "share is True, but a number is expected"),
+    "sizes": ([1, "2"], r'sizes\.1 is the text "2", but a whole number'),
+    "pair": (["a"], "pair is a list of 1, but a list of 2"),
+    "grid": (3.0, "grid is 3.0, but"),
+    "note": (4, "note is 4, but text or nothing"),
+    "table": ({"a": None}, r"table\.a is nothing, but a number"),
+    "inner": ("x", 'inner is the text "x", but the fields of Other'),
+}
+
+
+@pytest.mark.parametrize("name", SWAPS)
+def test_a_field_of_another_kind_is_named(name, tmp_path):
+    saved = Typed("a", 1, 0.5, (1, 2), ("a", 1), np.zeros((3, 3)), None, {"a": 1.0}, Other(1))
+    saved.save(tmp_path)
+    assert results.load(tmp_path) == saved
+    value, text = SWAPS[name]
+    arrays = {"grid": np.zeros((3, 3))}
+    document = json.loads((tmp_path / JSON_NAME).read_text())
+    document.pop("checksum")
+    document["result"][name] = value
+    sealed = json.dumps({"checksum": results._checksum(document), **document})
+    (tmp_path / JSON_NAME).write_text(sealed)
+    save_file(arrays, tmp_path / ARRAYS_NAME, metadata={"interp.result": sealed})
+    with pytest.raises(DamagedFileError, match=text) as caught:
+        results.load(tmp_path)
+    assert str(tmp_path / JSON_NAME) in str(caught.value)
+
+
+def test_loading_imports_no_module_that_a_file_names(tmp_path, monkeypatch):
+    """`interp.__main__` would run the command line; a module nobody vouches for would run whatever it holds."""
+    (tmp_path / "planted.py").write_text("raise SystemExit('ran')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("interp.__main__:main", "planted:Held", "probes.planted:Held"):
+        folder = tmp_path / name.partition(":")[0]
+        Held(np.arange(9.0)).save(folder)
+        _reseal(folder, lambda d, name=name: d["result"].update({"$type": name}))
+        with pytest.raises(DamagedFileError, match="which is not a class of results"):
+            results.load(folder)
 
 
 def test_every_altered_byte_is_noticed(tmp_path):
@@ -318,7 +378,7 @@ def test_an_interrupt_leaves_no_temporary_file(tmp_path, monkeypatch):
 
 def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "taken").write_text("mine")
-    with pytest.raises(UsageError, match=r"Cannot write into the folder .*taken: .* Choose another with --out"):
+    with pytest.raises(UsageError, match=r"Cannot write into the folder .*taken: .* Choose another folder"):
         Held(1).save(tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == "mine"
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from interp import results
 from interp.cli import demo, explain
 from interp.cli.main import main
 from tests.cli.fakes import Analysis
@@ -50,5 +49,4 @@ def analysis(monkeypatch: pytest.MonkeyPatch) -> Analysis:
     fake = Analysis()
     monkeypatch.setattr(explain, "use", fake.use)
     monkeypatch.setattr(demo, "STEPS", demo.STEPS[:1])
-    monkeypatch.setattr(results, "PACKAGES", (*results.PACKAGES, "tests"))
     return fake

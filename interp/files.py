@@ -1,0 +1,175 @@
+"""Files: written whole or not at all, and read with a sentence for whatever is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from interp.errors import DamagedFileError, MissingInputError, UsageError
+
+SPARE = 50_000_000
+"""Bytes that must stay free on a disk beside what a run is known to write."""
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write `content` beside `path` and rename it into place, so that `path` is whole or untouched.
+
+    Raises `UsageError` when the folder cannot be written to (permissions, full disk).
+    """
+    write_all({path: content})
+
+
+def write_all(contents: dict[Path, bytes]) -> None:
+    """`write_atomic` for several files: all are written before the first is renamed, in the order given.
+
+    Raises `UsageError`, with every file as it was, when one cannot be written or its name is that of a folder, a pipe
+    or a device.
+    """
+    written: dict[Path, Path] = {}
+    path = Path()
+    try:
+        for path in contents:
+            _check_replaceable(path)
+        for path, content in contents.items():
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+            written[path] = Path(temporary)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in written.items():
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write {short(path, 120)}: {error.strerror or error}. Choose another folder or free some space."
+        ) from error
+    finally:
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise `UsageError` unless `path` is a regular file or not there."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise UsageError(f"Cannot write {path}: it is {kind}, not a file. Remove it, or choose another folder.")
+
+
+def writable_folder(folder: str | os.PathLike[str]) -> Path:
+    """`folder`, made if missing; raises `UsageError` if it is a file or may not be written to."""
+    if not os.fspath(folder):
+        raise UsageError("The folder to write into has no name: give one, or . for the current folder.")
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except (OSError, ValueError) as error:  # a name may not hold a null character
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"Cannot write into the folder {short(path, 120)}: {why}. Choose another folder.") from error
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Raise `UsageError` unless `folder` has room for `needed` bytes and `SPARE`; `what` is the sentence's subject."""
+    free = shutil.disk_usage(folder).free
+    if needed and needed + SPARE > free:
+        raise UsageError(
+            f"{what} needs {(needed + SPARE) / 1e9:.2f} GB, but {folder} has {free / 1e9:.2f} GB free: make room, or "
+            "choose another folder."
+        )
+
+
+def short(value: Any, length: int = 60) -> str:
+    """Return a value as a message shows it: text in quotes, a path as it is, cut to `length` characters.
+
+    >>> short("abc"), short(None), short("x" * 99, 8)
+    ('"abc"', 'nothing', '"xxxx...')
+    """
+    text = "nothing" if value is None else f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def digest(*parts: bytes | str) -> str:
+    """Return the SHA-256 of the parts one after the other, as hexadecimal text."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.encode() if isinstance(part, str) else part)
+    return found.hexdigest()
+
+
+def digest_arrays(arrays: dict[str, np.ndarray]) -> str:
+    """Return the SHA-256 of named arrays: names, dtypes, shapes and values, in the order of the names."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        found.update(f"{name} {arrays[name].dtype} {arrays[name].shape};".encode())
+        found.update(arrays[name].tobytes())
+    return found.hexdigest()
+
+
+def read_text(file: Path, missing: str = "") -> str:
+    """Return the text of a UTF-8 file.
+
+    Raises `MissingInputError`, with the sentence `missing` if given, where there is none; `DamagedFileError` where it
+    is not a regular file, not UTF-8 or cannot be read.
+    """
+    try:
+        if file.exists() and not file.is_file():  # opening a pipe would wait for somebody to write into it
+            raise DamagedFileError(f"{file} is not a file.")
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise MissingInputError(missing or f"There is no file {short(file, 120)}.") from error
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(f"{file} is damaged: it is not UTF-8 text (byte {error.start:,}).") from error
+    except (OSError, ValueError) as error:
+        raise DamagedFileError(f"{short(file, 120)} cannot be read: {getattr(error, 'strerror', error)}.") from error
+
+
+def read_json(file: Path, missing: str = "") -> Any:
+    """Return the content of a JSON file; errors as `read_text`, and `DamagedFileError` where it is not JSON."""
+    return parse_json(read_text(file, missing), file)
+
+
+def parse_json(text: str, file: Path) -> Any:
+    """Return what JSON text says; `file` is where it is from. Raises `DamagedFileError` where it is not JSON.
+
+    NaN and infinities are not JSON. Nesting deeper than Python's own limit and numbers of thousands of digits are
+    refused in the same way.
+    """
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not a number in JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise DamagedFileError(f"{file} is damaged: it is not JSON (line {error.lineno}).") from error
+    except RecursionError as error:
+        raise DamagedFileError(f"{file} is damaged: it is nested too deeply.") from error
+    except ValueError as error:
+        raise DamagedFileError(f"{file} is damaged: {error}.") from error
+
+
+def read_toml(file: Path, missing: str = "") -> dict[str, Any]:
+    """Return the tables of a TOML file; errors as `read_text`, and `UsageError` where it is not TOML."""
+    try:
+        return tomllib.loads(read_text(file, missing))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file} is not TOML: {error}.") from error
+    except RecursionError as error:
+        raise UsageError(f"{file} is not usable TOML: it is nested too deeply.") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise UsageError(f"{file} is not usable TOML: {error}.") from error
