@@ -23,6 +23,7 @@ from interp.cache.manifest import NAME, Manifest
 from interp.cache.store import Store
 from interp.errors import InterpError, UsageError
 from interp.model.capture import bridge_is_hooked
+from interp.progress import Progress
 from probes.activations import Activations
 from probes.layers import hook_of, read_layers
 from probes.positions import spans_of
@@ -30,9 +31,6 @@ from probes.statements import Statements
 
 if TYPE_CHECKING:
     from interp.model import Model
-
-Progress = Callable[[int, int, str], None]
-"""Called with (statements done, statements in all, what is being done)."""
 
 
 def collect(  # noqa: PLR0913 (all but the first two are keyword-only)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,9 +16,9 @@ from interp.circuits.results import Composition, HeadScores, head_name
 from interp.circuits.texts import repeated
 from interp.errors import UsageError
 from interp.model import Model
+from interp.progress import Progress, stages
 from interp.provenance import Stopwatch
 
-Progress = Callable[[int, int, str], None]
 STEPS = (
     "the check",
     "head scores",
@@ -52,7 +51,7 @@ def run(
         CheckFailedError: heads rebuilt from their factors that are not the model's own.
     """
     config = Config() if config is None else config
-    watch, step = Stopwatch(), _steps(progress)
+    watch, step = Stopwatch(), stages(progress, STEPS)
     wanted = [_head(model, name) for name in config.heads]
     step(0)
     check = circuits.check(model)
@@ -150,11 +149,3 @@ def _head(model: Model, name: str) -> tuple[int, int]:
 
 def _neighbours(model: Model) -> int:
     return min(10, model.spec.d_vocab - 1)
-
-
-def _steps(progress: Progress | None) -> Callable[[int], None]:
-    def step(done: int) -> None:
-        if progress is not None:
-            progress(done, len(STEPS) - 1, STEPS[done])
-
-    return step

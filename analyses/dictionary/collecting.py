@@ -5,7 +5,6 @@ Memory does not grow with the text. Nothing depends on how the text is cut into 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,11 +16,11 @@ from analyses.dictionary.keeping import Entries, Kept, Window, uniform
 from analyses.dictionary.passages import Corpus, Passage
 from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE
 from interp.errors import UsageError
+from interp.progress import Progress
 
 if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
-Progress = Callable[[int, int, str], None]
 CODES = 2**24
 """Latent values held at once."""
 

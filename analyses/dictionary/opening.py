@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -19,12 +18,12 @@ from interp.cache.contexts import rows_of
 from interp.cache.manifest import NAME as MANIFEST
 from interp.errors import MissingInputError, UsageError
 from interp.model import Model
+from interp.progress import Progress
 from saes.autoencoder import SAE
 
 OWN = "activations"
 """Where a training run keeps what it harvested, in its folder."""
 NO_MODEL = "none"
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)

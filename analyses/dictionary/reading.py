@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +15,12 @@ from analyses.dictionary.collecting import Collected, collect
 from analyses.dictionary.keeping import Window
 from analyses.dictionary.passages import Corpus
 from analyses.dictionary.result import Config, Features
+from interp.progress import Progress
 
 if TYPE_CHECKING:
     from interp.model import Model
     from saes.autoencoder import SAE
 
-Progress = Callable[[int, int, str], None]
 CONTROLS = 4
 """Latents drawn at random for each, to see how often two fire together seldom for no reason of weights."""
 SCALED_ON = 8

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
@@ -15,9 +13,9 @@ from interp.attribution.results import Direct, Verification
 from interp.attribution.targets import LogitTarget
 from interp.errors import UsageError
 from interp.model import Model
+from interp.progress import Progress, stages
 from interp.provenance import Stopwatch
 
-Progress = Callable[[int, int, str], None]
 MAX_ORDER = 12
 """Paths through more components than this are gathered in one entry of `orders`."""
 STEPS = (
@@ -48,7 +46,7 @@ def run(
     """
     if config.group not in GROUPS:
         raise UsageError(f'group must be one of {", ".join(GROUPS)}, not "{config.group}".')
-    watch, step = Stopwatch(), _steps(progress)
+    watch, step = Stopwatch(), stages(progress, STEPS)
     target = _target(model, config)
     tokens = _tokens(model, config)
     step(0)
@@ -149,11 +147,3 @@ def _hop(frozen: Frozen, component: int, query: int, key: int, pairs: int = 8) -
 def _continuations(frozen: Frozen, position: int, k: int = 10) -> tuple[tuple[str, ...], tuple[float, ...]]:
     probabilities, ids = frozen.logits[position].softmax(-1).topk(k)
     return tuple(frozen.model.to_str_tokens(ids)), tuple(probabilities.tolist())
-
-
-def _steps(progress: Progress | None) -> Callable[[int], None]:
-    def step(done: int) -> None:
-        if progress is not None:
-            progress(done, len(STEPS) - 1, STEPS[done])
-
-    return step

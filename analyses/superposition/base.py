@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Provenance
 from interp.results import Result
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from interp.report import Page, Section, Table
 
 PAPER = "Elhage et al. 2022, Toy Models of Superposition, arXiv 2209.10652"
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, eq=False)

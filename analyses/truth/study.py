@@ -16,6 +16,7 @@ import probes
 from analyses.truth.result import Config, Plane, SetOf, TruthStudy
 from interp.errors import MissingInputError, UsageError, nearest
 from interp.model import Model
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from probes import Activations, LeftOut, Statements, Sweep, Transfer
 from probes.erasure import ErasureReport
@@ -23,7 +24,6 @@ from probes.intervening.results import Intervention
 from probes.protocol.leaving import By
 from probes.protocol.sweeping import check_pairs
 
-Progress = Callable[[int, int, str], None]
 PROBES = {
     "logistic": "LogisticRegression",
     "mass-mean": "MassMean",

@@ -22,8 +22,8 @@ from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
 from interp.attribution.results import Target
 from interp.attribution.targets import Linear, resolve
 from interp.errors import CheckFailedError, UsageError
+from interp.progress import Progress
 
-Progress = Callable[[int, int, str], None]
 EXPANDERS: dict[str, Callable[[Frozen, Linear], Expander]] = {"position": ByPosition, "component": ByComponent}
 
 

@@ -10,9 +10,6 @@ processes (`group`) write one shard each at a time and leave the manifest to the
 from __future__ import annotations
 
 import os
-import shutil
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,14 +26,12 @@ from interp.cache.moments import Moments
 from interp.cache.planning import Plan, plan
 from interp.cache.store import Store
 from interp.errors import CheckFailedError, InterpError, UsageError
-from interp.results import writable_folder
+from interp.files import check_space, short, writable_folder
+from interp.progress import Progress, Rate
 
 if TYPE_CHECKING:
     from interp.model import Model
 
-Progress = Callable[[int, int, str], None]
-"""Called with (tokens done, tokens in all, rate and time left)."""
-SPARE = 50_000_000
 """Bytes of disk left free beyond what the store takes: a machine with none left fails in stranger ways."""
 
 
@@ -94,13 +89,13 @@ def harvest(
     manifest = _begin(planned.manifest, target)
     todo = [i for i in range(manifest.n_shard) if not _is_done(target, manifest, i)]
     _check_disk(planned, target, todo)
-    told = _Told(progress, sum(_tokens(planned.contexts, manifest, i) for i in todo))
+    rate = Rate(progress, sum(_tokens(planned.contexts, manifest, i) for i in todo), "tokens")
     size = 1 if group is None else group.size
     try:
         if _writes(group):
             manifest.save(target)
         for at in range(0, len(todo), size):
-            manifest = _advance(model, planned, manifest, target, todo[at : at + size], told, group)
+            manifest = _advance(model, planned, manifest, target, todo[at : at + size], rate, group)
     except InterpError as error:
         whole = f"{len(manifest.shards)} of {manifest.n_shard} shards are whole"
         raise type(error)(f"{error} In {target}, {whole}; resume goes on from there.") from error
@@ -140,8 +135,8 @@ def _begin(fresh: Manifest, folder: Path) -> Manifest:
     for name, value in ours.items():
         if theirs[name] != value:
             raise UsageError(
-                f"The store in {folder} was begun with {name} = {_short(theirs[name])}, but this harvest has "
-                f"{_short(value)}: resume with the same model, text and settings, or choose another folder."
+                f"The store in {folder} was begun with {name} = {short(theirs[name])}, but this harvest has "
+                f"{short(value)}: resume with the same model, text and settings, or choose another folder."
             )
     return found
 
@@ -158,14 +153,7 @@ def _is_done(folder: Path, manifest: Manifest, index: int) -> bool:
 
 
 def _check_disk(planned: Plan, folder: Path, todo: list[int]) -> None:
-    share = len(todo) / planned.manifest.n_shard
-    needed = int(planned.disk_bytes * share) + (SPARE if todo else 0)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UsageError(
-            f"The store needs {needed / 1e9:.2f} GB more, but {folder} has {free / 1e9:.2f} GB free: "
-            "make room, choose another folder, or set max_tokens."
-        )
+    check_space(folder, int(planned.disk_bytes * len(todo) / planned.manifest.n_shard), "What is left of the store")
 
 
 Made = tuple[Shard, dict[str, Statistics]] | InterpError | None
@@ -178,16 +166,16 @@ def _advance(
     manifest: Manifest,
     folder: Path,
     indices: list[int],
-    told: _Told,
+    rate: Rate,
     group: Group | None,
 ) -> Manifest:
     """Make one shard in each process. A new one is listed; one that is made again must be what the manifest says."""
     if group is None:
-        every: list[Made] = [_made(model, planned, manifest, folder, indices[0], told)]
+        every: list[Made] = [_made(model, planned, manifest, folder, indices[0], rate)]
     else:
         mine = indices[group.rank : group.rank + 1]
-        every = group.gather(_tried(model, planned, manifest, folder, mine[0], told) if mine else None)
-        told.add(sum(_tokens(planned.contexts, manifest, i) for i in indices if i not in mine))
+        every = group.gather(_tried(model, planned, manifest, folder, mine[0], rate) if mine else None)
+        rate.add(sum(_tokens(planned.contexts, manifest, i) for i in indices if i not in mine))
     for index, made in zip(indices, every, strict=False):
         if isinstance(made, InterpError):
             raise made
@@ -202,22 +190,22 @@ def _advance(
     return manifest
 
 
-def _tried(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: int, told: _Told) -> Made:
+def _tried(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: int, rate: Rate) -> Made:
     """A shard, or the error that all processes must hear of."""
     try:
-        return _made(model, planned, manifest, folder, index, told)
+        return _made(model, planned, manifest, folder, index, rate)
     except InterpError as error:
         return error
 
 
-def _made(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: int, told: _Told) -> Made:
-    tensors, found = _computed(model, planned, manifest, index, told)
+def _made(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: int, rate: Rate) -> Made:
+    tensors, found = _computed(model, planned, manifest, index, rate)
     shard = shards.write(folder, index, tensors, rows=len(tensors[manifest.hooks[0].name]))
     return shard, {name: moments.saved() for name, moments in found.items()}
 
 
 def _computed(
-    model: Model, planned: Plan, manifest: Manifest, index: int, told: _Told
+    model: Model, planned: Plan, manifest: Manifest, index: int, rate: Rate
 ) -> tuple[dict[str, Tensor], dict[str, Moments]]:
     """A shard's tensors, and the moments of each hook's rows."""
     contexts = _contexts(planned.contexts, manifest, index)
@@ -239,7 +227,7 @@ def _computed(
             if len(rows[name]):
                 moments = Moments.of(rows[name])
                 found[name] = found[name].merge(moments) if name in found else moments
-        told.add(int(contexts.lengths[at * manifest.batch : (at + 1) * manifest.batch].sum()))
+        rate.add(int(contexts.lengths[at * manifest.batch : (at + 1) * manifest.batch].sum()))
     tensors = {name: torch.cat(parts.pop(name)) for name in names}
     return tensors | {"tokens": contexts.tokens, "lengths": contexts.lengths}, found
 
@@ -267,24 +255,3 @@ def _check_same(made: Shard, listed: Shard) -> None:
             f"{made.file} was damaged and made again, but came out different from what the manifest lists: another "
             "machine, version or number of threads rounds differently. Harvest again into another folder."
         )
-
-
-def _short(value: Any) -> str:
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-class _Told:
-    """Progress with its rate and the time left."""
-
-    def __init__(self, progress: Progress | None, total: int):
-        self._progress, self._total, self._done, self._begun = progress, total, 0, time.perf_counter()
-
-    def add(self, tokens: int) -> None:
-        """So many more tokens are done."""
-        self._done += tokens
-        if self._progress is not None:
-            rate = self._done / max(time.perf_counter() - self._begun, 1e-9)
-            left = round((self._total - self._done) / rate)
-            minutes, rest = divmod(left, 60)
-            self._progress(self._done, self._total, f"{rate:,.0f} tokens/s, {minutes}:{rest:02d} left")

@@ -9,6 +9,7 @@ from interp.cli import console, options
 from interp.cli.deliver import output_folder
 from interp.cli.lazy import use
 from interp.errors import UsageError
+from interp.progress import duration
 
 HELP = "harvest activations over text into a store on disk, resumable"
 EXAMPLE = "interp cache run corpus/ --hook blocks.10.hook_resid_post --max-tokens 1000000 --out out/acts"
@@ -138,9 +139,7 @@ def _tell_plan(plan: Any, model: Any, args: Namespace) -> None:
     console.say(f"disk    {table['disk_bytes'] / 1e9:.3f} GB in {table['shards']} shards")
     console.say(f"memory  about {table['memory_bytes'] / 1e9:.2f} GB at its peak, beside the libraries")
     rate = table["flops"] / table["seconds"] / 1e9
-    console.say(
-        f"time    about {console.duration(table['seconds'])}: {table['flops']:.3g} FLOPs at {rate:,.0f} GFLOP/s"
-    )
+    console.say(f"time    about {duration(table['seconds'])}: {table['flops']:.3g} FLOPs at {rate:,.0f} GFLOP/s")
 
 
 def _size(text: str) -> float:

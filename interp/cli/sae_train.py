@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from interp.cli import console, options
-from interp.cli.console import duration
 from interp.cli.deliver import output_folder
 from interp.cli.lazy import use
 from interp.cli.main import INTERRUPTED
 from interp.errors import InterpError, MissingInputError
+from interp.progress import duration
 
 HELP = "train a sparse autoencoder, resumable, into a folder that SAELens reads"
 EXAMPLE = (

@@ -7,7 +7,7 @@ the first position that is changed: long prompts with examples cost little more 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from interp.errors import InterpError, UsageError
 from interp.model import trace
 from interp.model.capture import bridge_is_hooked
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from probes.intervening.prompts import Prompts, prompts_of
 from probes.intervening.question import Question
@@ -29,9 +30,6 @@ from probes.statements import Statements
 
 if TYPE_CHECKING:
     from interp.model import Model
-
-Progress = Callable[[int, int, str], None]
-"""Called with (directions done, directions in all, what is being done)."""
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import UsageError
+from interp.progress import Progress
 from probes import batched
 from probes.activations import Activations
 from probes.estimators.logistic import LogisticRegression
@@ -32,7 +33,6 @@ from probes.protocol.results import Controls, Predictions, Score, Sweep
 from probes.protocol.splits import Split, own_split, split
 from probes.statements import Statements
 
-Progress = Callable[[int, int, str], None]
 MOSTLY = 0.8
 """A set is affirmative or negated when the mean of its polarities is beyond this."""
 

@@ -14,6 +14,7 @@ from interp import cache
 from interp.cache import Store
 from interp.cache.manifest import NAME as MANIFEST, Manifest
 from interp.errors import UsageError
+from interp.progress import Progress
 from saes.config import Config
 from saes.running.settings import SMOLLM2, Data
 from saes.training.data import origin
@@ -22,7 +23,6 @@ FOLDER = "activations"
 """Of a run's folder: where its text is harvested to."""
 LOOKED_AT = 8192
 """Rows read at a time in search of one that is not finite."""
-Told = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,13 @@ class Stream:
 
 
 def open_activations(
-    data: Data, config: Config, folder: Path, *, device: str = "cpu", progress: Told | None = None, group: Any = None
+    data: Data,
+    config: Config,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    group: Any = None,
 ) -> tuple[Any, dict[str, Any]]:
     """(what `saes.train` takes, the metadata it gives the SAE).
 

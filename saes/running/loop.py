@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp.errors import InterpError, MissingInputError, UsageError
+from interp.files import check_space, writable_folder
 from interp.provenance import Stopwatch
-from interp.results import writable_folder
 from saes.config import Config
 from saes.running import checkpoint
 from saes.running.activations import whereabouts
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[dict[str, float]], None]
 HALF_WRITTEN = re.compile(r"\..+\.(toml|json|jsonl|safetensors)\.\w{8}")
-SPARE = 50_000_000
 """Bytes of disk left free beyond what the run takes."""
 
 
@@ -178,13 +176,8 @@ def _load(folder: Path) -> SAE:
 def _check_disk(trainer: Trainer, folder: Path) -> None:
     """Two checkpoints are on disk while one replaces the other, then one and the final weights."""
     weights = sum(weight.nbytes for weight in trainer.weights.values())
-    needed = 2 * 3 * weights + weights + SPARE  # a checkpoint holds them and Adam's two moments
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UsageError(
-            f"The run needs {needed / 1e9:.2f} GB for its checkpoints, but {folder} has {free / 1e9:.2f} GB free: "
-            "make room, or choose another folder."
-        )
+    needed = 2 * 3 * weights + weights  # a checkpoint holds them and Adam's two moments
+    check_space(folder, needed, "The run, with its checkpoints,")
 
 
 def _kept(folder: Path) -> str:

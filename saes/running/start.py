@@ -34,7 +34,11 @@ class Outcome:
 
 
 def start(
-    chosen: Settings, place: Place, *, harvested: activations.Told | None = None, progress: Progress | None = None
+    chosen: Settings,
+    place: Place,
+    *,
+    harvested: activations.Progress | None = None,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Harvest if need be, train, and save everything in the folder; with `place.resume` go on there.
 
