@@ -72,18 +72,21 @@ def _paths(result: Explanation) -> Section:
     claim = "The tree is too small to hold a complete path."
     for first in tree.paths(1):
         claim = (
-            f"The largest complete path is {' <- '.join(map(visible, first.components))}, {first.value:+.3f} "
+            f"The largest complete path found is {' <- '.join(map(visible, first.components))}, {first.value:+.3f} "
             f"{tree.unit}. The {top} largest carry {tree.coverage(top):.1%} of the tree's absolute mass of "
             f"{tree.mass:.0f}: the prediction is the small difference of very many paths."
         )
     note = Note(
-        f"{int(tree.expanded.sum()) - 1} nodes were expanded. Each equals the sum of its children and its remainder; "
-        f"the worst deviation is {tree.error:.0e} of the absolute mass."
+        f"{tree.certified(top)} of the {len(tree.largest(top))} paths shown are certain to be the largest there are; "
+        f"{tree.standing(top)}. {int(tree.expanded.sum()) - 1} nodes were expanded. Each equals the sum of its "
+        f"children and its remainder; the worst deviation is {tree.error:.0e} of the absolute mass."
     )
     how = How(
         f"{FROZEN}. A path is a chain of components; its value is a number. The tree starts at the target and always "
         "expands its largest node into everything that wrote what it read; what is not listed is carried as an exact "
-        "remainder, so that every level sums to the target.",
+        "remainder, so that every level sums to the target. No path below a node exceeds the root of the sum of "
+        "squares of all paths below it, which needs no list of them: with --certify, nodes are expanded until none can "
+        "hold a path larger than those shown.",
         "head at t:  child (c, s) = pattern[t, s] · write(c)_s W_V' W_O u / s_norm(s)\n"
         "MLP at t:   child (c, t) = write(c)_t W_in' (multiplier ⊙ W_out u) / s_norm(t)",
     )

@@ -26,8 +26,9 @@ class Config(Result):
 
     `target` and `versus` are texts of exactly one token; without `versus` the logit of `target` itself is explained.
     `position` is where the prediction is read, negative from the end; `top` how many components, paths and cuts are
-    shown one by one; `max_expansions` bounds the path tree. `group` says how its paths are listed: one by one ("path"),
-    summed by the token they begin at ("token"), or by their components whatever the positions ("component").
+    shown one by one; `max_expansions` bounds the path tree (300 nodes by default, 20,000 with `certify`, which goes on
+    until the paths shown are certain to be the largest there are). `group` says how its paths are listed: one by one
+    ("path"), summed by the token they begin at ("token"), or by their components whatever the positions ("component").
     """
 
     prompt: str
@@ -35,7 +36,8 @@ class Config(Result):
     versus: str | None = None
     position: int = -1
     top: int = 10
-    max_expansions: int = 300
+    max_expansions: int | None = None
+    certify: bool = False
     group: str = "path"
 
 
@@ -118,7 +120,7 @@ class Explanation(Result):
             f"{finding(self)}\n"
             f"Largest direct contributions, in logits:\n{largest}\n"
             f"{sums}, the model's own {self.direct.value:+.6f}, relative error {self.direct.error:.1e}\n"
-            f"Largest complete paths, in logits:\n{paths}"
+            f"Largest complete paths found, in logits ({self.tree.standing(self.config.top)}):\n{paths}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -132,6 +134,7 @@ class Explanation(Result):
             "model_value": self.direct.value,
             "error": self.error,
             "contributions": dict(self.direct.top(self.config.top)),
+            "certified_paths": self.tree.certified(self.config.top),
             "paths": {" <- ".join(path.components): path.value for path in self.tree.paths(self.config.top)},
         }
 

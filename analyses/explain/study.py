@@ -16,6 +16,8 @@ from interp.model import Model
 from interp.progress import Progress, stages
 from interp.provenance import Stopwatch
 
+EXPANSIONS = 300
+"""Nodes of the path tree expanded where its paths are not to be certified."""
 MAX_ORDER = 12
 """Paths through more components than this are gathered in one entry of `orders`."""
 STEPS = (
@@ -61,7 +63,7 @@ def run(
     step(4)
     sources, orders = attribution.sources(frozen, target), attribution.orders(frozen, target, max_order=MAX_ORDER)
     step(5)
-    tree = attribution.path_tree(frozen, target, config.max_expansions)
+    tree = _tree(frozen, target, config)
     step(6)
     verification = _verification(model, tree, frozen, config.top, seed or 0)
     next_tokens, next_probabilities = _continuations(frozen, position)
@@ -95,6 +97,12 @@ def _tokens(model: Model, config: Config) -> torch.Tensor:
     if not config.prompt:
         raise UsageError("The prompt is empty: give the text whose continuation is to be explained.")
     return model.check_tokens(model.to_tokens(config.prompt))
+
+
+def _tree(frozen: Frozen, target: LogitTarget, config: Config) -> PathTree:
+    if config.certify:
+        return attribution.path_tree(frozen, target, config.max_expansions, top=config.top)
+    return attribution.path_tree(frozen, target, config.max_expansions or EXPANSIONS)
 
 
 def _heads(frozen: Frozen, target: LogitTarget, direct: Direct, top: int) -> tuple[HeadView, ...]:

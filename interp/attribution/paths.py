@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from interp.attribution.results import Target
+from interp.errors import UsageError
 from interp.report import Figure, Shown, Table
 from interp.report.figures import icicle
 from interp.results import Result
@@ -38,7 +39,8 @@ class PathTree(Shown, Result):
     `parent` is the row of the parent, -1 for the target in row 0; `component` an index into `components`, or `TARGET`,
     `OWN_BIAS`; `position` is -1 for a whole component; `remainder`, for expanded nodes, is the sum of the children
     that were not kept, NaN for the others. For every expanded node, value = Σ children + remainder; `error` is the
-    worst deviation, relative to the tree's absolute mass.
+    worst deviation, relative to the tree's absolute mass. `unlisted` is the largest absolute value that a complete path
+    outside the tree can have, infinite for a tree grown without `top`.
     """
 
     target: str
@@ -54,6 +56,7 @@ class PathTree(Shown, Result):
     value: np.ndarray
     remainder: np.ndarray
     error: float
+    unlisted: float = float("inf")
 
     @property
     def total(self) -> float:
@@ -81,15 +84,33 @@ class PathTree(Shown, Result):
         return float(np.abs(self.value[~self.expanded]).sum() + np.abs(self.remainder[self.expanded]).sum())
 
     def paths(self, k: int) -> tuple[Path, ...]:
-        """The k largest complete paths by absolute value, largest first."""
+        """Return the k largest complete paths found, by absolute value, largest first.
+
+        `certified(k)` says how many of them are the largest there are. Raises `UsageError` for a negative k.
+        """
         return tuple(Path(self.chain(row), float(self.value[row])) for row in self.largest(k))
+
+    def certified(self, k: int) -> int:
+        """Count those of the k largest complete paths found that no other path can exceed; 0 without `top`."""
+        return int((np.abs(self.value[self.largest(k)]) >= self.unlisted).sum())
+
+    def standing(self, k: int) -> str:
+        """Say how certain it is that the k largest complete paths found are the largest there are."""
+        shown, certain = len(self.largest(k)), self.certified(k)
+        if not np.isfinite(self.unlisted):
+            return "larger ones may not have been found"
+        if certain == shown:
+            return "no other path is larger"
+        return f"the first {certain} are certain to be the largest, of the others larger ones may not have been found"
 
     def coverage(self, k: int) -> float:
         """The share of absolute mass that the k largest complete paths carry: how much the list leaves unseen."""
         return float(np.abs(self.value[self.largest(k)]).sum()) / self.mass if self.mass else 0.0
 
     def largest(self, k: int) -> np.ndarray:
-        """Rows of the k largest complete paths."""
+        """Rows of the k largest complete paths found."""
+        if k < 0:
+            raise UsageError(f"k={k} paths were asked for; give a number from 0 up.")
         rows = np.flatnonzero(self.complete)
         return rows[np.argsort(-np.abs(self.value[rows]), kind="stable")][:k]
 
@@ -146,8 +167,9 @@ class PathTree(Shown, Result):
         """The k largest complete paths."""
         rows = tuple((i + 1, " <- ".join(path.components), path.value) for i, path in enumerate(self.paths(k)))
         caption = (
-            f"The {len(rows)} largest complete paths to the {self.target}, in {self.unit}. They carry "
-            f"{self.coverage(k):.1%} of the tree's absolute mass of {self.mass:.1f}, which sums to {self.total:+.4f}."
+            f"The {len(rows)} largest complete paths found to the {self.target}, in {self.unit}; {self.standing(k)}. "
+            f"They carry {self.coverage(k):.1%} of the tree's absolute mass of {self.mass:.1f}, which sums to "
+            f"{self.total:+.4f}."
         )
         return Table(("rank", "path", self.unit), rows, caption, {self.unit: "+.4f"})
 

@@ -10,12 +10,15 @@ as an exact remainder.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from interp.attribution.bounds import path_bounds
+from interp.attribution.certificate import Certificate
 from interp.attribution.expand import ByComponent, ByPosition, Children, Expander, Nodes
 from interp.attribution.frozen import Frozen
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
@@ -24,6 +27,8 @@ from interp.attribution.targets import Linear, resolve
 from interp.errors import CheckFailedError, UsageError
 from interp.progress import Progress
 
+EXPANSIONS, CERTIFYING = 500, 20_000
+"""Nodes expanded by default, without and with `top`; with it the first `EXPANSIONS` are chosen by their value."""
 EXPANDERS: dict[str, Callable[[Frozen, Linear], Expander]] = {"position": ByPosition, "component": ByComponent}
 
 
@@ -31,26 +36,35 @@ EXPANDERS: dict[str, Callable[[Frozen, Linear], Expander]] = {"position": ByPosi
 def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     frozen: Frozen,
     target: Target,
-    max_expansions: int = 500,
+    max_expansions: int | None = None,
     *,
+    top: int = 0,
     nodes: Literal["position", "component"] = "position",
     min_value: float = 0.0,
     min_share: float = 0.0,
     batch: int = 512,
+    max_gigabytes: float = 8.0,
     progress: Progress | None = None,
 ) -> PathTree:
     """Expand the largest nodes, best first, until a bound is reached.
 
+    With `top=k`, go on by branch and bound (Land & Doig 1960) until the k largest complete paths found are certain to
+    be the k largest there are, or `max_expansions` is reached: expand the nodes below which a larger path than the
+    k-th found is still possible. No path below a node is larger than the root of the sum of squares of all paths below
+    it, which `interp.attribution.bounds` computes exactly. `PathTree.certified` says for how many paths it was enough.
+
     Args:
         frozen: the frozen input.
         target: what is attributed.
-        max_expansions: how many nodes to expand, the target not counted.
+        max_expansions: how many nodes to expand, the target not counted; 500 by default, 20,000 with `top`.
+        top: how many of the largest complete paths to certify; needs nodes at positions.
         nodes: "position": a node is a component at one position. "component": at all positions at once, which gives
             shorter lists and costs n_token times as much to take back through an MLP.
         min_value: do not expand nodes whose absolute value is below this, in the target's unit.
         min_share: nor below this share of the target's absolute value.
         batch: how many nodes are expanded together at most; 1 is strictly best-first. More is faster, and as a round
             takes only nodes close in value to the largest one, hardly any node is expanded that 1 would not expand.
+        max_gigabytes: refuse a `top` whose bounds need more memory than this: 80 MB a token for SmolLM2 in float32.
         progress: called with (expansions done, expansions allowed, what is being done).
 
     Memory: for each expanded node one vector (d_model numbers; n_token · d_model for whole components), and for a lot
@@ -62,30 +76,44 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
         CheckFailedError: a node that misses the sum of its children and remainder by more than `frozen.tolerance`
             of the tree's absolute mass.
     """
-    _check_bounds(max_expansions, batch, min_value, min_share)
-    if nodes not in EXPANDERS:
-        raise UsageError(f'nodes must be "position" or "component", not "{nodes}".')
+    if max_expansions is None:
+        max_expansions = CERTIFYING if top else EXPANSIONS
+    _check_bounds(max_expansions, batch, min_value, min_share, top, nodes)
     linear = resolve(frozen, target)
-    expander, growing = EXPANDERS[nodes](frozen, linear), _Growing(frozen, linear, max_expansions)
+    expander = EXPANDERS[nodes](frozen, linear)
+    growing = Growing(frozen, linear, min(EXPANSIONS, max_expansions) if top else max_expansions, top)
+
+    def report() -> None:
+        if progress is not None:
+            progress(growing.done, max_expansions, "expanding paths")
+
     growing.add(expander.target())
     threshold = max(min_value, min_share * abs(linear.value))
     while len((chosen := growing.next_round(batch, threshold)).rows):
         for children in expander.round(chosen):
             growing.add(children)
-        if progress is not None:
-            progress(max_expansions - growing.left, max_expansions, "expanding paths")
-    return growing.finish(target, nodes)
+        report()
+    if not top:
+        return growing.finish(target, nodes)
+    certificate = Certificate(growing, path_bounds(frozen, max_gigabytes), top, max_expansions)
+    certificate.grow(expander, batch, report)
+    return growing.finish(target, nodes, certificate.unlisted())
 
 
-class _Growing:
-    """The tree while it grows: columns of numbers with one row for each node kept, row 0 being the target."""
+class Growing:
+    """The tree while it grows: columns of numbers with one row for each node kept, row 0 being the target.
 
-    def __init__(self, frozen: Frozen, linear: Linear, max_expansions: int):
-        self.frozen, self.linear, self.keep, self.left = frozen, linear, max_expansions, max_expansions
+    `lots` holds the rounds' children without their values, for what is to be known of them later.
+    """
+
+    def __init__(self, frozen: Frozen, linear: Linear, max_expansions: int, top: int = 0):
+        self.frozen, self.linear, self.left, self.done = frozen, linear, max_expansions, 0
+        self.keep = max(max_expansions, top)
         self.parent, self.component = _Column(np.int64, -1), _Column(np.int64, TARGET)
         self.position, self.value = _Column(np.int64, linear.position), _Column(np.float64, linear.value)
         self.factor, self.remainder = _Column(np.float64, 1.0), _Column(np.float64, np.nan)
         self.vectors: dict[int, Tensor] = {}
+        self.lots: list[Children] = []
         self.gap = self.smallest = 0.0
         self.frontier, self.waiting = np.empty(0, np.int64), np.empty(0)
         self.reads = np.array([component.reads for component in frozen.layout.components])
@@ -112,6 +140,22 @@ class _Growing:
             constants[own],
             np.ones(len(own)),
         )
+        self.lots.append(replace(children, values=values.new_empty(0)))
+
+    def hold(self, children: Children, place: np.ndarray, parent: np.ndarray, component: np.ndarray) -> None:
+        """Make nodes of children that so far belong to their parents' remainders; `parent` counts within the lot."""
+        rows, positions = children.parents[parent], children.positions[place, parent]
+        at = torch.from_numpy(parent), torch.from_numpy(component), torch.from_numpy(positions)
+        factors = children.factors[torch.from_numpy(place), at[0]]
+        values = (self.frozen.writes[at[1], at[2]] * children.vectors[at[0]]).sum(-1) * factors
+        values = values.double().cpu().numpy()
+        np.subtract.at(self.remainder.room, rows, values)
+        self._append(rows, component, positions, values, factors.double().cpu().numpy())
+
+    def complete_values(self) -> np.ndarray:
+        """Values of all complete paths so far."""
+        component = self.component.all()
+        return self.value.all()[(component == OWN_BIAS) | ((component >= 0) & ~self.reads[np.maximum(component, 0)])]
 
     def _kept(self, values: Tensor) -> Tensor:
         """Flat indices of the children to keep: what may yet be expanded, and the largest of what ends a path."""
@@ -139,13 +183,17 @@ class _Growing:
         close = int((waiting >= waiting[:1] / 4).sum())
         n = min(batch, max(32, min(close, self.left // 2)), int((waiting >= threshold).sum()))
         self.frontier, self.waiting, rows = rows[n:], waiting[n:], rows[:n]
-        self.left -= n
+        self.left, self.done = self.left - n, self.done + n
+        return self.nodes(rows)
+
+    def nodes(self, rows: np.ndarray) -> Nodes:
+        """Rows of the tree with their covectors, ready to be expanded."""
         shared = [self.vectors[parent] for parent in self.parent[rows].tolist()]
         covectors = torch.stack(shared) if shared else self.linear.covector[:0]
         factors = torch.from_numpy(self.factor[rows]).to(covectors).reshape(-1, *[1] * (covectors.ndim - 1))
         return Nodes(rows, self.component[rows], self.position[rows], covectors * factors)
 
-    def finish(self, target: Target, nodes: str) -> PathTree:
+    def finish(self, target: Target, nodes: str, unlisted: float = np.inf) -> PathTree:
         """The tree as a result, its conservation checked against its absolute mass."""
         value, parent, remainder = self.value.all(), self.parent.all(), self.remainder.all()
         expanded = np.isfinite(remainder)
@@ -170,6 +218,7 @@ class _Growing:
             value=value,
             remainder=remainder,
             error=error,
+            unlisted=unlisted,
         )
 
     def _append(
@@ -191,27 +240,27 @@ class _Column:
     """A numpy array that grows, its room doubled when it is full."""
 
     def __init__(self, dtype: type, first: float):
-        self._room = np.array([first], dtype)
+        self.room = np.array([first], dtype)
         self._length = 1
 
     def extend(self, values: np.ndarray) -> None:
         needed = self._length + len(values)
-        if needed > len(self._room):
-            self._room = np.concatenate([self._room, np.empty(needed, self._room.dtype)])
-        self._room[self._length : needed] = values
+        if needed > len(self.room):
+            self.room = np.concatenate([self.room, np.empty(needed, self.room.dtype)])
+        self.room[self._length : needed] = values
         self._length = needed
 
     def all(self) -> np.ndarray:
-        return self._room[: self._length].copy()
+        return self.room[: self._length].copy()
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return self._room[rows]
+        return self.room[rows]
 
     def __setitem__(self, rows: np.ndarray, values: np.ndarray) -> None:
-        self._room[rows] = values
+        self.room[rows] = values
 
 
 def _largest(size: Tensor, n: int) -> Tensor:
@@ -219,7 +268,13 @@ def _largest(size: Tensor, n: int) -> Tensor:
     return size.topk(min(n, len(size))).indices
 
 
-def _check_bounds(max_expansions: int, batch: int, min_value: float, min_share: float) -> None:
+def _check_bounds(max_expansions: int, batch: int, min_value: float, min_share: float, top: int, nodes: str) -> None:
+    if nodes not in EXPANDERS:
+        raise UsageError(f'nodes must be "position" or "component", not "{nodes}".')
+    if top < 0 or (top and nodes != "position"):
+        raise UsageError(
+            f'top={top} with nodes="{nodes}": paths are certified with nodes="position" and top from 1 up.'
+        )
     if max_expansions < 1 or batch < 1:
         raise UsageError(f"max_expansions and batch must be at least 1, not {max_expansions} and {batch}.")
     if not (min_value >= 0 and min_share >= 0):

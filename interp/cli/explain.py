@@ -27,8 +27,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--position", type=int, default=-1, metavar="N", help=text)
     text = "how many components the report shows one by one (default: 10)"
     parser.add_argument("--top", type=options.positive, default=10, metavar="N", help=text)
-    text = "how far the tree of paths is grown (default: 300)"
-    parser.add_argument("--max-expansions", type=options.positive, default=300, metavar="N", help=text)
+    text = "how many nodes of the tree of paths are expanded at most (default: 300, with --certify 20,000)"
+    parser.add_argument("--max-expansions", type=options.positive, metavar="N", help=text)
+    text = "expand until the paths shown are certain to be the largest there are (slow; 80 MB a token for SmolLM2)"
+    parser.add_argument("--certify", action="store_true", help=text)
     text = "list paths one by one, or summed by first token or by components (default: path)"
     parser.add_argument("--group", choices=("path", "token", "component"), default="path", help=text)
     text = "folder for result.json, arrays.safetensors, report.html, graph.json and index.html"
@@ -48,6 +50,7 @@ def run(args: Namespace) -> int:
             position=args.position,
             top=args.top,
             max_expansions=args.max_expansions,
+            certify=args.certify,
             group=args.group,
         )
         model = use("interp.model").load(args.model, dtype=args.dtype, device=args.device)

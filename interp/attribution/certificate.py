@@ -1,0 +1,77 @@
+"""Branch and bound on a path tree: expand until no path that is not listed can be among the k largest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.attribution.bounds import PathBounds
+from interp.attribution.expand import Children, Expander
+
+if TYPE_CHECKING:
+    from interp.attribution.tree import Growing
+
+
+class Certificate:
+    """What is still possible below the nodes of a growing tree; `bound[row]` is 0 where nothing is that matters."""
+
+    def __init__(self, growing: Growing, bounds: PathBounds, top: int, max_expansions: int):
+        self.growing, self.bounds, self.top, self.max_expansions = growing, bounds, top, max_expansions
+        self.bound = np.zeros(0)
+        known = self._codes(growing.parent.all(), growing.component.all(), growing.position.all())
+        rows = dict(zip(known.tolist(), range(len(known)), strict=True))
+        for children in growing.lots:
+            self._admit(children, rows)
+        growing.lots.clear()
+
+    def grow(self, expander: Expander, batch: int, report: Callable[[], None]) -> None:
+        """Expand nodes, those with the largest bound first, until the list is certain or the expansions are used up."""
+        while len(chosen := self._next(batch)):
+            for children in expander.round(self.growing.nodes(chosen)):
+                self.growing.add(children)
+                self._admit(children, {})
+            self.growing.lots.clear()
+            self.growing.done += len(chosen)
+            report()
+
+    def unlisted(self) -> float:
+        """The largest absolute value that a complete path can have that the tree does not hold."""
+        return max([self._least(), *self.bound[self._open()]])
+
+    def _admit(self, children: Children, rows: dict[int, int]) -> None:
+        """Note the bounds of a lot's children; those the tree does not hold yet (see `rows`) become nodes of it."""
+        growing, layout = self.growing, self.growing.frozen.layout
+        parents = growing.component[children.parents]
+        seen = np.array([layout.visible(layout.components[c]) if c >= 0 else growing.linear.visible for c in parents])
+        (place, parent, component), bound = self.bounds.children(children, seen, self._least())
+        position = children.positions[place, parent]
+        codes = self._codes(children.parents[parent], component, position)
+        held = np.array([rows.get(code, -1) for code in codes.tolist()], np.int64)
+        new = held < 0
+        first = len(growing.value)
+        growing.hold(children, place[new], parent[new], component[new])
+        held[new] = np.arange(first, len(growing.value))
+        self.bound = np.concatenate([self.bound, np.zeros(len(growing.value) - len(self.bound))])
+        self.bound[held] = bound
+
+    def _next(self, batch: int) -> np.ndarray:
+        """Rows to expand: below each, a path larger than the k-th found is possible."""
+        rows = self._open()
+        rows = rows[self.bound[rows] > self._least()]
+        size = min(batch, self.max_expansions - self.growing.done)
+        return rows[np.argsort(-self.bound[rows], kind="stable")[:size]]
+
+    def _open(self) -> np.ndarray:
+        return np.flatnonzero((self.bound > 0) & ~np.isfinite(self.growing.remainder.all()))
+
+    def _least(self) -> float:
+        """The k-th largest absolute value of a complete path in the tree; 0 where it holds fewer."""
+        sizes = np.abs(self.growing.complete_values())
+        return float(np.partition(sizes, -self.top)[-self.top]) if len(sizes) >= self.top else 0.0
+
+    def _codes(self, parents: np.ndarray, components: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """One number for each (parent, component, position); components count from `OWN_BIAS` = -2."""
+        frozen = self.growing.frozen
+        return (parents * (len(frozen.layout.components) + 2) + components + 2) * frozen.n_token + positions
