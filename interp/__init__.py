@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         cache as cache,
         circuits as circuits,
         coding as coding,
+        edit as edit,
         errors as errors,
         masks as masks,
         model as model,

@@ -159,10 +159,9 @@ def _write_change(frozen: Frozen, component: Component, delta: Delta) -> Delta:
         write = trace.run_mlp(weights, layer, before_and_after, folded=False).write
         return write[1] - write[0]
     attention = trace.run_attention(weights, layer, before_and_after, folded=False)
-    w = weights.attention(layer, folded=False)
     only_this = attention.z[:1].repeat(2, 1, 1, 1)
     only_this[1, component.head] = attention.z[1, component.head]
-    write, _ = trace.post_norm(weights.spec, torch.einsum("bhtd,hdm->btm", only_this, w.W_O) + w.b_O, w.post_gain)
+    write, _ = trace.attention_write(weights, layer, only_this)
     return write[1] - write[0]
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp import edit
 from interp.circuits.results import Ablation, HeadScores, head_name
 from interp.circuits.texts import repeated
 from interp.errors import UsageError
@@ -51,10 +50,7 @@ def ablate_induction(
     sets = [[rest[i] for i in generator.choice(len(rest), k, replace=False)] for _ in range(n_control)]
     means = _means(model, tokens) if method == "mean" else None
     baseline = _loss(model, tokens)
-    losses = []
-    for heads in [chosen, *sets]:
-        with without(model, heads, means):
-            losses.append(_loss(model, tokens))
+    losses = [_loss(without(model, heads, means), tokens) for heads in [chosen, *sets]]
     return Ablation(
         method=method,
         heads=tuple(head_name(*head) for head in chosen),
@@ -66,27 +62,13 @@ def ablate_induction(
     )
 
 
-@contextmanager
-def without(model: Model, heads: Heads, means: Float[Tensor, "n_layer n_head d_head"] | None = None) -> Iterator[None]:
-    """Within it the model runs with the values after attention of some heads at zero, or at `means`."""
-
-    def remove(layer: int) -> Any:
-        mine = [head for at, head in heads if at == layer]
-
-        def hook(_: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            z = args[0].unflatten(-1, (model.spec.n_head, -1)).clone()
-            z[..., mine, :] = 0.0 if means is None else means[layer, mine]
-            return (z.flatten(-2), *args[1:])
-
-        return hook
-
-    places = sorted({layer for layer, _ in heads})
-    handles = [model.parts.attn_output[layer].register_forward_pre_hook(remove(layer)) for layer in places]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def without(model: Model, heads: Heads, means: Float[Tensor, "n_layer n_head d_head"] | None = None) -> Model:
+    """Return the model with the values after attention of some heads at zero, or at `means`."""
+    edits = []
+    for layer in sorted({layer for layer, _ in heads}):
+        hook, chosen = f"blocks.{layer}.attn.hook_z", [head for at, head in heads if at == layer]
+        edits.append(edit.zero(hook, head=chosen) if means is None else edit.replace(hook, means[layer], head=chosen))
+    return model.edited(*edits)
 
 
 def _loss(model: Model, tokens: Tensor) -> float:

@@ -1,43 +1,22 @@
 """Attention as the model itself computes it: what goes into its softmax and what comes out, layer by layer.
 
-Nothing is recomputed: the model runs as it is, its attention in the form that holds the scores ("eager"), and every
-softmax is seen as it is called. Only this module knows how.
+Nothing is recomputed: the model runs as it is, and every softmax is seen as it is called (`interp.model.hooks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from interp.errors import CheckFailedError
 from interp.model import Model
+from interp.model.hooks import Hooked, hooked
 
 Keep = Callable[[int, Tensor, Tensor], None]
 """Called with (layer, masked scores, pattern), each (batch, n_head, query, key)."""
-
-HOLD_SCORES = ("eager", "interp_float64")
-"""Forms of attention that form their scores and call softmax on them; fused ones do neither."""
-SOFTMAX = (torch.softmax, torch.Tensor.softmax, torch.nn.functional.softmax)
-
-
-class _Watch(TorchFunctionMode):
-    def __init__(self, keep: Keep):
-        super().__init__()
-        self.keep = keep
-        self.seen = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        if func in SOFTMAX:
-            self.keep(self.seen, args[0], found)
-            self.seen += 1
-        return found
 
 
 @contextmanager
@@ -46,27 +25,18 @@ def observed(model: Model, keep: Keep) -> Iterator[None]:
 
     Raises `CheckFailedError` if the run did not have one softmax a layer; nothing it gave may then be used.
     """
-    with _eager(model), _Watch(keep) as watch, torch.no_grad():
-        yield
-    if watch.seen != model.spec.n_layer:
-        raise CheckFailedError(
-            f"{model.name} called {watch.seen} softmaxes in {model.spec.n_layer} layers: its attention cannot be read. "
-            "Remove the hooks on model.bridge, if there are any."
-        )
+    scores: dict[int, Tensor] = {}
 
+    def functions(layer: int) -> list[Hooked]:
+        prefix = f"blocks.{layer}.attn.hook_"
+        return [
+            (model.places[f"{prefix}attn_scores"], lambda value: scores.update({layer: value})),
+            (model.places[f"{prefix}pattern"], lambda value: keep(layer, scores.pop(layer), value)),
+        ]
 
-@contextmanager
-def _eager(model: Model) -> Iterator[None]:
-    """The model's attention in the form that computes scores, restored afterwards."""
-    before = model.hf.config._attn_implementation
-    if before in HOLD_SCORES:
+    both = [function for layer in range(model.spec.n_layer) for function in functions(layer)]
+    with model.lock, torch.no_grad(), hooked(model, both):
         yield
-        return
-    model.hf.set_attn_implementation("eager")
-    try:
-        yield
-    finally:
-        model.hf.set_attn_implementation(before)
 
 
 def stacked_patterns(model: Model, tokens: Tensor) -> Float[Tensor, "n_layer batch n_head query key"]:

@@ -8,16 +8,17 @@ because an intervention added there must take part.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from interp.errors import UsageError, nearest
+from interp.model import edits
+from interp.model.hooks import Hooked, Place, hooked, nearest_hook
 from interp.model.pending import pending
 
 if TYPE_CHECKING:
@@ -33,41 +34,17 @@ class Cache(dict[str, Tensor]):
         )
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a hook reads: the input or the output of a module; `heads` splits the last axis into that many."""
-
-    module: nn.Module
-    side: Literal["input", "output"]
-    heads: int | None = None
-
-
 class _Stop(Exception):
     """Everything asked for has been seen. Not an error: it unwinds the forward pass."""
 
 
-def places(model: Model) -> dict[str, Place]:
-    """Every hook that is read from the plain modules."""
-    parts = model.parts
-    found = {"hook_embed": Place(parts.embed, "output")}
-    for layer, block in enumerate(parts.blocks):
-        prefix = f"blocks.{layer}."
-        found[f"{prefix}hook_resid_pre"] = Place(block, "input")
-        found[f"{prefix}attn.hook_z"] = Place(parts.attn_output[layer], "input", model.spec.n_head)
-        found[f"{prefix}hook_attn_out"] = Place(parts.attn_write[layer], "output")
-        if not model.spec.parallel:
-            found[f"{prefix}hook_resid_mid"] = Place(parts.mlp_norm[layer], "input")
-        found[f"{prefix}hook_mlp_out"] = Place(parts.mlp_write[layer], "output")
-        found[f"{prefix}hook_resid_post"] = Place(block, "output")
-    return found
-
-
 @torch.no_grad()
 def logits(model: Model, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-    """Logits of every position."""
-    if bridge_is_hooked(model):
-        return model.bridge(tokens, attention_mask=attention_mask)
-    return _forward(model, tokens, attention_mask)
+    """Logits of every position, the model's edits made."""
+    with model.lock:
+        if bridge_is_hooked(model):
+            return model.bridge(tokens, attention_mask=attention_mask)
+        return _forward(model, tokens, attention_mask)
 
 
 @torch.no_grad()
@@ -93,16 +70,20 @@ def run_with_cache(
     Raises:
         UsageError: an unknown name (with the nearest right one), or one that lies beyond `stop_at_layer`.
     """
-    known = places(model)
+    known = model.places
     stop = _stop_layer(model, stop_at_layer)
     _check_layers(model, names, stop)
     residual = None if stop is None else f"blocks.{stop - 1}.hook_resid_post" if stop else "blocks.0.hook_resid_pre"
     asked = names if residual is None else (*names, residual)
-    if bridge_is_hooked(model) or any(name not in known for name in names):
-        logits, cache = _through_bridge(model, tokens, asked, stop, attention_mask)
-    else:
-        cache = _capture(model, tokens, {name: known[name] for name in asked}, attention_mask)
-        logits = pending_logits(model, tokens, attention_mask)
+    beyond = [name for name in names if name not in known]
+    if beyond and model.edits:
+        raise UsageError(f'"{beyond[0]}" cannot be read while a model is edited{nearest_hook(beyond[0], list(known))}.')
+    with model.lock:
+        if beyond or bridge_is_hooked(model):
+            logits, cache = _through_bridge(model, tokens, asked, stop, attention_mask)
+        else:
+            cache = _capture(model, tokens, {name: known[name] for name in asked}, attention_mask)
+            logits = pending_logits(model, tokens, attention_mask)
     return (logits if residual is None else cache[residual]), Cache({name: cache[name] for name in names})
 
 
@@ -111,7 +92,8 @@ def pending_logits(model: Model, tokens: Tensor, attention_mask: Tensor | None) 
 
     @torch.no_grad()
     def compute() -> Tensor:
-        return _forward(model, tokens, attention_mask)
+        with model.lock:
+            return _forward(model, tokens, attention_mask)
 
     shape = (*tokens.shape, model.spec.d_vocab)
     return pending(compute, shape=shape, dtype=model.dtype, device=model.device)
@@ -125,43 +107,24 @@ def bridge_is_hooked(model: Model) -> bool:
 
 
 def _capture(model: Model, tokens: Tensor, wanted: dict[str, Place], attention_mask: Tensor | None) -> Cache:
+    """The values at `wanted`; the run stops when it holds them all."""
     cache = Cache()
-    with suppress(_Stop), _listening(wanted, cache):
-        _forward(model, tokens, attention_mask)
-    return Cache({name: cache[name] for name in wanted})
 
-
-@contextmanager
-def _listening(wanted: dict[str, Place], cache: Cache) -> Iterator[None]:
-    """Hooks that fill `cache` and stop the run when it holds everything wanted."""
-
-    def keep(name: str, place: Place, value: Any) -> None:
-        tensor = value[0] if isinstance(value, tuple) else value
-        cache[name] = tensor.unflatten(-1, (place.heads, -1)) if place.heads else tensor
+    def keep(name: str, value: Tensor) -> None:
+        cache[name] = value
         if len(cache) == len(wanted):
             raise _Stop
 
-    def before(name: str, place: Place) -> Callable[..., None]:
-        return lambda _, args, kwargs: keep(name, place, args[0] if args else kwargs["hidden_states"])
-
-    def after(name: str, place: Place) -> Callable[..., None]:
-        return lambda _, __, output: keep(name, place, output)
-
-    handles = []
-    try:
-        for name, place in wanted.items():
-            if place.side == "input":
-                handles.append(place.module.register_forward_pre_hook(before(name, place), with_kwargs=True))
-            else:
-                handles.append(place.module.register_forward_hook(after(name, place)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    with suppress(_Stop):
+        _forward(model, tokens, attention_mask, [(place, partial(keep, name)) for name, place in wanted.items()])
+    return Cache({name: cache[name] for name in wanted})
 
 
-def _forward(model: Model, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
-    return model.hf(input_ids=tokens, attention_mask=attention_mask, use_cache=False).logits
+def _forward(model: Model, tokens: Tensor, attention_mask: Tensor | None, reading: Sequence[Hooked] = ()) -> Tensor:
+    """The plain modules' run with the model's edits, then `reading`, at the hooks."""
+    changing = edits.functions(model.edits, edits.Step.of(tokens, attention_mask))
+    with hooked(model, [*changing, *reading]):
+        return model.hf(input_ids=tokens, attention_mask=attention_mask, use_cache=False).logits
 
 
 def _through_bridge(
@@ -199,23 +162,13 @@ def _hook_point(model: Model, name: str) -> str:
         for part in name.split("."):
             point = getattr(point, part, None)
         if getattr(point, "name", None) not in bridge.hook_dict:
-            raise UsageError(f'The model has no hook "{name}"{_nearest_hook(name, model)}.')
+            raise UsageError(f'The model has no hook "{name}"{nearest_hook(name, [*model.places, *bridge.hook_dict])}.')
         name = point.name
     try:
         bridge.check_hooks_to_add(name)
     except ValueError as error:
         raise UsageError(f'The hook "{name}" is switched off: {error} (on model.bridge)') from error
     return name
-
-
-def _nearest_hook(name: str, model: Model) -> str:
-    """The hook of the same layer whose own name is most alike, since the prefix is shared by hundreds."""
-    head, _, tail = name.rpartition(".")
-    known = [*places(model), *model.bridge.hook_dict]
-    layer = ".".join(head.split(".")[:2])
-    siblings = {hook.rpartition(".")[2]: hook for hook in reversed(known) if hook.startswith(layer)}
-    alike = get_close_matches(tail, list(siblings), n=1)
-    return f'; the nearest is "{siblings[alike[0]]}"' if alike else nearest(name, known)
 
 
 def _last_layer(points: Iterable[str], n_layer: int) -> int:

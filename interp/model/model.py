@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import threading
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,8 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from interp.model import capture
+from interp.model.edits import Bound, Edit, bind
+from interp.model.hooks import Place, places
 from interp.model.spec import Spec
 from interp.model.tokens import Tokens
 from interp.model.weights import Weights
@@ -35,6 +39,9 @@ class Model:
         self.hf = hf
         self.spec = spec
         self.name = name
+        self.edits: tuple[Bound, ...] = ()
+        self.lock = threading.RLock()
+        """Held during a run: hooks belong to the modules, so two threads take turns."""
         self.weights = Weights(hf, family, spec)
         self.parts = family.parts(hf)
         self._tokens = tokens
@@ -58,6 +65,37 @@ class Model:
         tokens = self.check_tokens(tokens)
         names = (names,) if isinstance(names, str) else tuple(names)
         return capture.run_with_cache(self, tokens, names, stop_at_layer, _checked_mask(tokens, attention_mask))
+
+    def edited(self, *edits: Edit) -> Model:
+        """This model with edits made in every run, after those it already has; this object stays as it is.
+
+        The edited model shares the parameters, runs, caches and generates; its hooks are in place during a run only.
+
+        >>> model.edited(edit.zero("blocks.5.hook_mlp_out"))(tokens)               # doctest: +SKIP
+        >>> model.edited(edit.add("blocks.12.hook_resid_post", vector, scale=4.0)) # doctest: +SKIP
+
+        Raises:
+            UsageError: an unknown hook (with the nearest right one), values that do not fit its shape, or hooks on the
+                bridge, which an edited run would not see.
+        """
+        if capture.bridge_is_hooked(self):
+            raise UsageError("The model's bridge has hooks of its own: remove them first (model.bridge.reset_hooks()).")
+        made = copy.copy(self)
+        vars(made).pop("bridge", None)
+        made.edits = (*self.edits, *bind(self, edits))
+        return made
+
+    def hooks(self) -> dict[str, tuple[str | int, ...]]:
+        """Hook points that can be read fast and edited, with the shape of their values, in the order of a run.
+
+        Any other hook of `model.bridge` can be read by `run_with_cache`, but not edited.
+        """
+        return {name: place.axes for name, place in self.places.items()}
+
+    @cached_property
+    def places(self) -> dict[str, Place]:
+        """Where each hook point is; see `interp.model.hooks`."""
+        return places(self)
 
     def to_tokens(self, text: str | list[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch n_token"]:
         """Token ids of a text, or of several (padded on the right), on the model's device. See `Tokens.encode`."""
@@ -90,6 +128,8 @@ class Model:
         """
         from interp.model.bridge import boot
 
+        if self.edits:
+            raise UsageError("An edited model has no bridge: its edits would not reach it.")
         return boot(self.hf, None if self._tokens is None else self._tokens.tokenizer, self.name)
 
     @property
@@ -115,7 +155,7 @@ class Model:
         """What a `Provenance` records of the model."""
         tokenizer = "" if self._tokens is None else type(self._tokens.tokenizer).__name__
         return {
-            "model": self.name,
+            "model": " | ".join((self.name, *(one.edit.text for one in self.edits))),
             "weights_sha256": self.weights_sha256,
             "tokenizer": tokenizer,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -151,7 +191,8 @@ class Model:
         spec = self.spec
         heads = f"{spec.n_head} heads" + (f" ({spec.n_kv_head} key-value)" if spec.kv_group > 1 else "")
         size = f"{spec.n_layer} layers, {heads}, d_model {spec.d_model}"
-        return f"Model({self.name}: {spec.family}, {size}, {self.dtype}, {self.device})"
+        edits = f", edits: {', '.join(one.edit.text for one in self.edits)}" if self.edits else ""
+        return f"Model({self.name}: {spec.family}, {size}, {self.dtype}, {self.device}{edits})"
 
 
 def _checked_mask(tokens: Tensor, mask: Tensor | None) -> Tensor | None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -27,17 +28,26 @@ from interp.model.arithmetic import apply_norm, gate, norm_scale, rotary_table, 
 from interp.model.spec import Spec
 from interp.model.weights import Attention, Mlp, Weights
 
+KeysValues: TypeAlias = tuple[
+    Float[Tensor, "batch n_kv_head n_token d_head"], Float[Tensor, "batch n_kv_head n_token d_head"]
+]
+"""Keys (rotated) and values of some positions."""
+
 
 @dataclass(frozen=True)
 class AttentionTrace:
     """What attention did in one layer: `z` are the heads' values after the pattern, `write` what reached the residual.
 
-    `query_scale` and `key_scale` are those of query/key norms, None without; `write_scale` that of the post-norm.
+    `key` (rotated) and `value` are those of every position, the given beginning included: what a run on later positions
+    needs of these. `query_scale` and `key_scale` are those of query/key norms, None without; `write_scale` that of the
+    post-norm.
     """
 
     scale: Float[Tensor, "batch n_token 1"]
     query_scale: Float[Tensor, "batch n_head n_token 1"] | None
     key_scale: Float[Tensor, "batch n_kv_head n_token 1"] | None
+    key: Float[Tensor, "batch n_kv_head n_key d_head"]
+    value: Float[Tensor, "batch n_kv_head n_key d_head"]
     scores: Float[Tensor, "batch n_head query key"]
     pattern: Float[Tensor, "batch n_head query key"]
     z: Float[Tensor, "batch n_head n_token d_head"]
@@ -85,10 +95,24 @@ def blocks(weights: Weights, tokens: Int[Tensor, "batch n_token"], folded: bool 
 
 @torch.no_grad()
 def run_block(
-    weights: Weights, layer: int, x: Float[Tensor, "batch n_token d_model"], folded: bool = True
+    weights: Weights,
+    layer: int,
+    x: Float[Tensor, "batch n_token d_model"],
+    folded: bool = True,
+    past: KeysValues | None = None,
 ) -> BlockTrace:
-    """One block on a residual stream of any origin."""
-    attention = run_attention(weights, layer, x, folded)
+    """Run one block on a residual stream of any origin.
+
+    Args:
+        weights: of the model.
+        layer: the block.
+        x: the stream before it, at the last n_token positions.
+        folded: whether norms are folded into the weights.
+        past: keys (rotated) and values of the positions before those, of one row for all or of each; None if `x` begins
+            at position 0. No position depends on those behind it, so a run that changes only the end of a text can
+            start there.
+    """
+    attention = run_attention(weights, layer, x, folded, past)
     middle = x if weights.spec.parallel else x + attention.write
     mlp = run_mlp(weights, layer, middle, folded)
     return BlockTrace(layer, x, attention, mlp, x + attention.write + mlp.write)
@@ -105,20 +129,38 @@ def unembed(
     return softcap(x @ W_U + b_U, weights.spec.logit_softcap), scale
 
 
-def run_attention(weights: Weights, layer: int, x: Tensor, folded: bool = True) -> AttentionTrace:
-    """The attention of one block on the residual stream it reads."""
+def run_attention(
+    weights: Weights, layer: int, x: Tensor, folded: bool = True, past: KeysValues | None = None
+) -> AttentionTrace:
+    """Run the attention of one block on the residual stream it reads; for `past` see `run_block`."""
     spec, w = weights.spec, weights.attention(layer, folded)
+    start = 0 if past is None else past[0].shape[2]
     scale = norm_scale(x, spec.norm, spec.norm_eps)
     query, key, value = project(w, x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln1))
     query, query_scale = _normalise(weights, query, w.query_gain)
     key, key_scale = _normalise(weights, key, w.key_gain)
-    scores = attention_scores(weights, layer, query, key)
-    mask = visible(x.shape[1], spec.windows[layer], x.device)
+    query, key = _rotated(weights, query, key, start)
+    if past is not None:
+        key = torch.cat([past[0].expand(len(x), -1, -1, -1), key], 2)
+        value = torch.cat([past[1].expand(len(x), -1, -1, -1), value], 2)
+    scores = _scores(weights, layer, query, key)
+    mask = visible(start + x.shape[1], spec.windows[layer], x.device)[start:]
     pattern = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
     z = pattern @ value.repeat_interleave(spec.kv_group, dim=1)
-    write = torch.einsum("bhtd,hdm->btm", z, w.W_O) + w.b_O
-    write, write_scale = post_norm(spec, write, w.post_gain)
-    return AttentionTrace(scale, query_scale, key_scale, scores, pattern, z, write_scale, write)
+    write, write_scale = attention_write(weights, layer, z)
+    return AttentionTrace(scale, query_scale, key_scale, key, value, scores, pattern, z, write_scale, write)
+
+
+def attention_write(
+    weights: Weights, layer: int, z: Float[Tensor, "batch n_head n_token d_head"]
+) -> tuple[Float[Tensor, "batch n_token d_model"], Float[Tensor, "batch n_token 1"] | None]:
+    """Return (what attention adds to the residual stream, its post-norm's scale) for given values of its heads.
+
+    Computes Σ_heads z W_O + b_O, normalised in the families that do so.
+    """
+    raw = weights.raw(layer)
+    write = torch.einsum("bhtd,hdm->btm", z, raw.W_O.detach()) + weights.b_O(layer)
+    return post_norm(weights.spec, write, None if raw.attn_post is None else raw.attn_post.gain.detach())
 
 
 def project(w: Attention, x: Float[Tensor, "batch n_token d_model"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,17 +170,22 @@ def project(w: Attention, x: Float[Tensor, "batch n_token d_model"]) -> tuple[Te
     return query, key, value
 
 
-def attention_scores(
+def _rotated(weights: Weights, query: Tensor, key: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    """Queries and keys of the positions from `start` on, turned by their positions where the family does that."""
+    if weights.spec.rotary is None:
+        return query, key
+    cos, sin = rotary_table(weights.spec.rotary, torch.arange(start, start + query.shape[2]), query)
+    return rotate(query, cos, sin), rotate(key, cos, sin)
+
+
+def _scores(
     weights: Weights,
     layer: int,
-    query: Float[Tensor, "batch n_head n_token d_head"],
-    key: Float[Tensor, "batch n_kv_head n_token d_head"],
+    query: Float[Tensor, "batch n_head query d_head"],
+    key: Float[Tensor, "batch n_kv_head key d_head"],
 ) -> Float[Tensor, "batch n_head query key"]:
-    """Pre-softmax scores, rotation, scale and softcap included, causal mask not."""
+    """Pre-softmax scores of rotated queries and keys, scale and softcap included, causal mask not."""
     spec = weights.spec
-    if spec.rotary is not None:
-        cos, sin = rotary_table(spec.rotary, torch.arange(query.shape[2]), query)
-        query, key = rotate(query, cos, sin), rotate(key, cos, sin)
     key = key.repeat_interleave(spec.kv_group, dim=1)
     return softcap(query @ key.transpose(-1, -2) * spec.attention_scale[layer], spec.attention_softcap)
 

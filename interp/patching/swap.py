@@ -117,8 +117,7 @@ def _finish(model: Model, layer: int, residual: Tensor) -> Tensor:
 def _block_with(model: Model, layer: int, entered: Tensor, z: Tensor) -> Tensor:
     """One block whose heads are given: attention's output is made of `z`, the MLP runs on what comes of it."""
     weights, spec = model.weights, model.spec
-    w = weights.attention(layer, folded=False)
-    write, _ = trace.post_norm(spec, torch.einsum("bhtd,hdm->btm", z, w.W_O) + w.b_O, w.post_gain)
+    write, _ = trace.attention_write(weights, layer, z)
     middle = entered + write
     read = entered.expand_as(middle) if spec.parallel else middle
     return middle + trace.run_mlp(weights, layer, read, folded=False).write

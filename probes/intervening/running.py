@@ -24,7 +24,6 @@ from interp.provenance import Stopwatch
 from probes.intervening.prompts import Prompts, prompts_of
 from probes.intervening.question import Question
 from probes.intervening.results import MODES, Intervention
-from probes.intervening.suffix import KeysValues, run_block
 from probes.layers import EMBEDDING, read_layers
 from probes.statements import Statements
 
@@ -148,7 +147,7 @@ class _Run:
     prompts: Prompts
     start: int
     entered: Float[Tensor, "row n_end d"]
-    past: dict[int, KeysValues]
+    past: dict[int, trace.KeysValues]
     rows: Tensor
     columns: Tensor
     held: dict[int, Float[Tensor, "place d"]]
@@ -167,7 +166,8 @@ class _Run:
         x = trace.embed(model.weights, mine.tokens)
         for layer in range(EMBEDDING, model.spec.n_layer):
             if layer != EMBEDDING:
-                x, (key, value) = run_block(model.weights, layer, x)
+                block = trace.run_block(model.weights, layer, x, folded=False)
+                x, key, value = block.resid_post, block.attention.key, block.attention.value
                 if layer > layers[0]:  # copies, so that the rest is freed
                     past[layer] = (key[:, :, :start].clone(), value[:, :, :start].clone())
             if layer in layers:
@@ -180,7 +180,8 @@ class _Run:
         x, first = self.entered, min(self.held)
         for layer in range(first, self.model.spec.n_layer):
             if layer > first:
-                x, _ = run_block(self.model.weights, layer, x, self.past[layer])
+                block = trace.run_block(self.model.weights, layer, x, folded=False, past=self.past[layer])
+                x = block.resid_post
             if layer in self.held:
                 x = x.clone()
                 x[self.rows, self.columns] = edit(x[self.rows, self.columns], layer, strength)

@@ -42,7 +42,7 @@ def blocks_run():
 @pytest.mark.parametrize("name", models.NAMES)
 def test_every_hook_read_from_the_plain_modules_is_the_bridges(name, loaded):
     model = loaded[name]
-    known = tuple(capture.places(model))
+    known = tuple(model.hooks())
     _, ours = model.run_with_cache(IDS, known)
     _, theirs = capture._through_bridge(model, IDS, known, None, None)
     for hook in known:
@@ -56,7 +56,7 @@ def test_every_hook_read_from_the_plain_modules_is_the_bridges(name, loaded):
 def test_the_residual_stream_is_what_components_add(name, loaded):
     """Post-norms, parallel blocks and biases included: hook_attn_out and hook_mlp_out are what is added."""
     model = loaded[name]
-    _, cache = model.run_with_cache(IDS, list(capture.places(model)))
+    _, cache = model.run_with_cache(IDS, list(model.hooks()))
     for layer in range(model.spec.n_layer):
         at = f"blocks.{layer}.hook_"
         middle = cache[f"{at}resid_pre"] + cache[f"{at}attn_out"]
@@ -65,7 +65,7 @@ def test_the_residual_stream_is_what_components_add(name, loaded):
             torch.testing.assert_close(middle, cache[f"{at}resid_mid"], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("hook", ["blocks.1.attn.hook_pattern", "blocks.1.attn.hook_q", "blocks.2.ln1.hook_scale"])
+@pytest.mark.parametrize("hook", ["blocks.1.attn.hook_rot_q", "blocks.2.ln1.hook_scale"])
 def test_other_hooks_come_from_the_bridge(hook, loaded):
     model = loaded["llama"]
     _, cache = model.run_with_cache(IDS, ["blocks.1.hook_resid_pre", hook])
@@ -113,7 +113,7 @@ def test_stopping_at_a_layer_returns_the_stream_that_enters_it(name, stop, extra
     model = loaded[name]
     if stop % 3 == 0 and stop < 1:
         extra = ("hook_embed",)
-    _, whole = model.run_with_cache(IDS, list(capture.places(model)))
+    _, whole = model.run_with_cache(IDS, list(model.hooks()))
     entering = "blocks.2.hook_resid_post" if stop == 3 else f"blocks.{stop % 3}.hook_resid_pre"
     names = ("hook_embed", *extra)
     residual, cache = model.run_with_cache(IDS, names, stop_at_layer=stop)
@@ -269,7 +269,7 @@ def _hooks(model):
 def test_no_hook_outlives_its_run(loaded, monkeypatch):
     model = loaded["mistral"]
     before = _hooks(model)
-    model.run_with_cache(IDS, list(capture.places(model)))
+    model.run_with_cache(IDS, list(model.hooks()))
     model.run_with_cache(IDS, "blocks.1.hook_resid_mid")
     assert _hooks(model) == before
     clean = model(IDS)

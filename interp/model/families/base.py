@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,18 +66,32 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Projection:
+    """A module that computes queries, keys or values; `view` finds them (..., heads, d_head) in its output."""
+
+    module: nn.Module
+    view: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Parts:
     """Modules whose inputs and outputs the hooks read, per block where tuples, and the outer weights as stored.
 
     `attn_write` and `mlp_write` are the modules whose output is added to the residual stream (the post-norm where
-    there is one); `attn_output` is the output projection, whose input is the concatenated heads.
+    there is one); `attn_output` is the output projection, whose input is the concatenated heads, and `projections` are
+    those of queries, keys and values. The output of `mlp_pre` goes through the activation, that of `mlp_linear`
+    multiplies it (the same module without a gate), and the input of `mlp_output` is the neurons' activations.
     """
 
     embed: nn.Module
     blocks: tuple[nn.Module, ...]
+    projections: tuple[tuple[Projection, Projection, Projection], ...]
     attn_output: tuple[nn.Module, ...]
     attn_write: tuple[nn.Module, ...]
     mlp_norm: tuple[nn.Module, ...]
+    mlp_pre: tuple[nn.Module, ...]
+    mlp_linear: tuple[nn.Module, ...]
+    mlp_output: tuple[nn.Module, ...]
     mlp_write: tuple[nn.Module, ...]
     final_norm: nn.Module
     rms_norms: tuple[nn.Module, ...]
@@ -85,6 +100,11 @@ class Parts:
     W_U: Float[Tensor, "d_vocab d_model"]
     b_U: Float[Tensor, " d_vocab"] | None
     ln_final: RawNorm
+
+
+def split_heads(n: int) -> Callable[[Tensor], Tensor]:
+    """The view (..., n, d_head) of a tensor (..., n · d_head)."""
+    return lambda tensor: tensor.unflatten(-1, (n, -1))
 
 
 def heads(weight: Float[Tensor, "n_times_d_head d_model"], n: int) -> Float[Tensor, "n d_model d_head"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from interp.errors import UnsupportedModelError
-from interp.model.families.base import Layer, Parts, RawNorm, activation, bias_heads
+from interp.model.families.base import Layer, Parts, Projection, RawNorm, activation, bias_heads
 from interp.model.spec import Spec
 
 MODEL_TYPES = ("gpt2",)
@@ -50,9 +50,13 @@ def parts(hf: Any) -> Parts:
     return Parts(
         embed=inner.wte,
         blocks=blocks,
+        projections=tuple(_projections(block.attn.c_attn, hf.config.n_head) for block in blocks),
         attn_output=tuple(block.attn.c_proj for block in blocks),
         attn_write=tuple(block.attn for block in blocks),
         mlp_norm=tuple(block.ln_2 for block in blocks),
+        mlp_pre=tuple(block.mlp.c_fc for block in blocks),
+        mlp_linear=tuple(block.mlp.c_fc for block in blocks),
+        mlp_output=tuple(block.mlp.c_proj for block in blocks),
         mlp_write=tuple(block.mlp for block in blocks),
         final_norm=inner.ln_f,
         rms_norms=(),
@@ -87,6 +91,15 @@ def layer(hf: Any, index: int) -> Layer:
         W_out=block.mlp.c_proj.weight,
         b_out=block.mlp.c_proj.bias,
     )
+
+
+def _projections(fused: Any, n: int) -> tuple[Projection, Projection, Projection]:
+    """Queries, keys and values are the three thirds of one projection's output."""
+    query, key, value = (
+        Projection(fused, lambda tensor, third=third: tensor.chunk(3, dim=-1)[third].unflatten(-1, (n, -1)))
+        for third in range(3)
+    )
+    return query, key, value
 
 
 def _norm(module: Any) -> RawNorm:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from interp.model.families.base import Layer, Parts, RawNorm, activation, rotary
+from interp.model.families.base import Layer, Parts, Projection, RawNorm, activation, rotary
 from interp.model.spec import Spec
 
 MODEL_TYPES = ("gpt_neox",)
@@ -48,9 +48,15 @@ def parts(hf: Any) -> Parts:
     return Parts(
         embed=inner.embed_in,
         blocks=blocks,
+        projections=tuple(
+            _projections(block.attention.query_key_value, hf.config.num_attention_heads) for block in blocks
+        ),
         attn_output=tuple(block.attention.dense for block in blocks),
         attn_write=tuple(block.attention for block in blocks),
         mlp_norm=tuple(block.post_attention_layernorm for block in blocks),
+        mlp_pre=tuple(block.mlp.dense_h_to_4h for block in blocks),
+        mlp_linear=tuple(block.mlp.dense_h_to_4h for block in blocks),
+        mlp_output=tuple(block.mlp.dense_4h_to_h for block in blocks),
         mlp_write=tuple(block.mlp for block in blocks),
         final_norm=inner.final_layer_norm,
         rms_norms=(),
@@ -86,6 +92,14 @@ def layer(hf: Any, index: int) -> Layer:
         W_out=block.mlp.dense_4h_to_h.weight.T,
         b_out=block.mlp.dense_4h_to_h.bias,
     )
+
+
+def _projections(fused: Any, n: int) -> tuple[Projection, Projection, Projection]:
+    """Each head's query, key and value lie side by side in one projection's output."""
+    query, key, value = (
+        Projection(fused, lambda tensor, part=part: tensor.unflatten(-1, (n, 3, -1))[..., part, :]) for part in range(3)
+    )
+    return query, key, value
 
 
 def _norm(module: Any) -> RawNorm:

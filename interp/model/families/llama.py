@@ -7,7 +7,17 @@ from typing import Any
 from torch import nn
 
 from interp.errors import UnsupportedModelError
-from interp.model.families.base import Layer, Parts, RawNorm, activation, bias_heads, heads, rotary
+from interp.model.families.base import (
+    Layer,
+    Parts,
+    Projection,
+    RawNorm,
+    activation,
+    bias_heads,
+    heads,
+    rotary,
+    split_heads,
+)
 from interp.model.spec import Spec
 
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2")
@@ -58,9 +68,13 @@ def parts(hf: Any) -> Parts:
     return Parts(
         embed=hf.model.embed_tokens,
         blocks=blocks,
+        projections=tuple(_projections(block.self_attn, hf.config) for block in blocks),
         attn_output=tuple(block.self_attn.o_proj for block in blocks),
         attn_write=tuple(block.post_attention_layernorm if post else block.self_attn for block in blocks),
         mlp_norm=tuple(block.pre_feedforward_layernorm if post else block.post_attention_layernorm for block in blocks),
+        mlp_pre=tuple(block.mlp.gate_proj for block in blocks),
+        mlp_linear=tuple(block.mlp.up_proj for block in blocks),
+        mlp_output=tuple(block.mlp.down_proj for block in blocks),
         mlp_write=tuple(block.post_feedforward_layernorm if post else block.mlp for block in blocks),
         final_norm=hf.model.norm,
         rms_norms=tuple(module for module in hf.modules() if type(module).__name__.endswith("RMSNorm")),
@@ -99,6 +113,15 @@ def layer(hf: Any, index: int) -> Layer:
         key_gain=_norm(attention.k_norm).gain if hasattr(attention, "k_norm") else None,
         attn_post=_norm(block.post_attention_layernorm) if post else None,
         mlp_post=_norm(block.post_feedforward_layernorm) if post else None,
+    )
+
+
+def _projections(attention: Any, config: Any) -> tuple[Projection, Projection, Projection]:
+    query, keys = split_heads(config.num_attention_heads), split_heads(config.num_key_value_heads)
+    return (
+        Projection(attention.q_proj, query),
+        Projection(attention.k_proj, keys),
+        Projection(attention.v_proj, keys),
     )
 
 

@@ -12,7 +12,6 @@ import saes
 from interp import cache
 from interp.cache import Contexts
 from interp.errors import UsageError
-from interp.model.capture import places
 from saes.evaluation.language import losses
 from saes.evaluation.splice import spliced_logits
 from tests import models
@@ -112,8 +111,7 @@ def test_loss_recovered_is_one_and_zero_where_ablation_hurts(llama):
 def test_a_splice_of_the_value_itself_changes_nothing_and_of_another_does(name):
     model = models.load(name, dtype=torch.float64)
     wanted = model(TOKENS)
-    hooks = [hook for hook in places(model) if not hook.endswith("hook_resid_mid")]
-    assert len(hooks) == 1 + 5 * model.spec.n_layer
+    hooks = [hook for hook in model.hooks() if ".attn.hook_attn" not in hook and "pattern" not in hook]
     for hook in hooks:
         same = spliced_logits(model, TOKENS, hook, lambda value: value.clone())
         torch.testing.assert_close(same, wanted, rtol=0, atol=0)
@@ -218,7 +216,7 @@ def test_what_is_trained_on_a_store_knows_where_it_belongs(tmp_path):
 @pytest.mark.parametrize(
     ("hook", "message"),
     [
-        ("blocks.1.hook_resid_mid", "cannot be replaced"),
+        ("blocks.1.hook_scale", "cannot be replaced"),
         ("blocks.1.hook_resid_pos", 'cannot be replaced; the nearest is "blocks.1.hook_resid_post"'),
         (None, "do not say where it belongs"),
     ],

@@ -1,0 +1,206 @@
+"""Hook points of the plain `transformers` modules: where each is, and one way to read and to change what passes there.
+
+A hook point has the name transformer_lens gives it. Reading and editing are the same mechanism: a function is called
+with the value and may return another, which the rest of the run then uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from interp.errors import CheckFailedError, nearest
+
+if TYPE_CHECKING:
+    from interp.model.model import Model
+
+View = Callable[[Tensor], Tensor]
+"""Part of a module's tensor, as a view of it."""
+
+HOLDS_SCORES = ("eager", "interp_float64")
+"""Forms of attention that form their scores and call softmax on them; fused ones do neither."""
+SOFTMAX = (torch.softmax, torch.Tensor.softmax, torch.nn.functional.softmax)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a hook point is: the input or output of a module, or the argument or result of a layer's softmax.
+
+    `view` gives the hook's value as a view of the module's tensor, None for the whole. `axes` name the value's shape:
+    strings for what depends on the run, numbers for what does not.
+    """
+
+    module: nn.Module
+    side: Literal["input", "output", "scores", "pattern"]
+    axes: tuple[str | int, ...]
+    layer: int = -1
+    view: View | None = None
+    in_place: bool = False
+    """The module's input is read elsewhere too, as the same tensor, which must therefore change where it is."""
+
+    @property
+    def head_axis(self) -> int | None:
+        """The axis of attention heads; None for a value that has none."""
+        if self.side in ("scores", "pattern"):
+            return 1
+        return 2 if len(self.axes) == 4 else None
+
+    @property
+    def position_axis(self) -> int:
+        """The axis of positions: of queries, for scores and patterns."""
+        return 2 if self.side in ("scores", "pattern") else 1
+
+
+Hooked = tuple[Place, Callable[[Tensor], Tensor | None]]
+"""A function called with the value at a place; what it returns, unless None, is used instead."""
+
+
+def places(model: Model) -> dict[str, Place]:
+    """Every hook point of the plain modules, in the order in which a run passes them."""
+    parts, spec = model.parts, model.spec
+    stream = ("batch", "n_token", spec.d_model)
+    hidden = ("batch", "n_token", spec.d_mlp)
+    queries, keys = (("batch", "n_token", n, spec.d_head) for n in (spec.n_head, spec.n_kv_head))
+    square = ("batch", spec.n_head, "query", "key")
+    found = {"hook_embed": Place(parts.embed, "output", stream)}
+
+    def split_heads(tensor: Tensor) -> Tensor:
+        return tensor.unflatten(-1, (spec.n_head, -1))
+
+    for layer, block in enumerate(parts.blocks):
+        prefix = f"blocks.{layer}."
+        found[f"{prefix}hook_resid_pre"] = Place(block, "input", stream, layer)
+        for name, part, axes in zip("qkv", parts.projections[layer], (queries, keys, keys), strict=True):
+            found[f"{prefix}attn.hook_{name}"] = Place(part.module, "output", axes, layer, part.view)
+        found[f"{prefix}attn.hook_attn_scores"] = Place(block, "scores", square, layer)
+        found[f"{prefix}attn.hook_pattern"] = Place(block, "pattern", square, layer)
+        found[f"{prefix}attn.hook_z"] = Place(parts.attn_output[layer], "input", queries, layer, split_heads)
+        found[f"{prefix}hook_attn_out"] = Place(parts.attn_write[layer], "output", stream, layer)
+        if not spec.parallel:
+            found[f"{prefix}hook_resid_mid"] = Place(parts.mlp_norm[layer], "input", stream, layer, in_place=True)
+        found[f"{prefix}mlp.hook_pre"] = Place(parts.mlp_pre[layer], "output", hidden, layer)
+        if spec.gated:
+            found[f"{prefix}mlp.hook_pre_linear"] = Place(parts.mlp_linear[layer], "output", hidden, layer)
+        found[f"{prefix}mlp.hook_post"] = Place(parts.mlp_output[layer], "input", hidden, layer)
+        found[f"{prefix}hook_mlp_out"] = Place(parts.mlp_write[layer], "output", stream, layer)
+        found[f"{prefix}hook_resid_post"] = Place(block, "output", stream, layer)
+    return found
+
+
+def nearest_hook(name: str, known: Sequence[str]) -> str:
+    """The hint for an unknown hook: the one of the same layer whose own name is most alike, if there is one."""
+    head, _, tail = name.rpartition(".")
+    layer = ".".join(head.split(".")[:2])
+    siblings = {hook.rpartition(".")[2]: hook for hook in reversed(known) if hook.startswith(layer)}
+    alike = get_close_matches(tail, list(siblings), n=1)
+    return f'; the nearest is "{siblings[alike[0]]}"' if alike else nearest(name, known)
+
+
+@contextmanager
+def hooked(model: Model, functions: Sequence[Hooked]) -> Iterator[None]:
+    """While open, each function sees, and may replace, the value at its place; several at one place act in order.
+
+    The hooks are gone afterwards, however the run ends. For one run at a time: see `Model.lock`.
+    """
+    at_softmax = [(place, function) for place, function in functions if place.side in ("scores", "pattern")]
+    with ExitStack() as stack:
+        for place, function in functions:
+            if place.side == "input":
+                handle = place.module.register_forward_pre_hook(_before(place, function), with_kwargs=True)
+            elif place.side == "output":
+                handle = place.module.register_forward_hook(_after(place, function))
+            else:
+                continue
+            stack.callback(handle.remove)
+        if at_softmax:
+            stack.enter_context(_eager(model))
+            stack.enter_context(_Softmaxes(model, at_softmax))
+        yield
+
+
+def _before(place: Place, function: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:
+    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        tensor = args[0] if args else kwargs["hidden_states"]
+        changed = _changed(place, function, tensor)
+        if changed is None:
+            return None
+        if place.in_place:
+            tensor.copy_(changed)
+            return None
+        return ((changed, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": changed})
+
+    return hook
+
+
+def _after(place: Place, function: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:
+    def hook(_: Any, __: Any, output: Any) -> Any:
+        whole = isinstance(output, tuple)
+        changed = _changed(place, function, output[0] if whole else output)
+        return (changed, *output[1:]) if whole and changed is not None else changed
+
+    return hook
+
+
+def _changed(place: Place, function: Callable[[Tensor], Tensor | None], tensor: Tensor) -> Tensor | None:
+    """The module's tensor with the hook's part of it replaced; None if the function left it alone."""
+    if place.view is None:
+        return function(tensor)
+    part = function(place.view(tensor))
+    if part is None:
+        return None
+    tensor = tensor.clone()
+    place.view(tensor).copy_(part)
+    return tensor
+
+
+class _Softmaxes(TorchFunctionMode):
+    """Calls the functions of each layer's scores and pattern as its softmax is computed, layer after layer."""
+
+    def __init__(self, model: Model, functions: Sequence[Hooked]):
+        super().__init__()
+        self.model = model
+        self.functions = functions
+        self.seen = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in SOFTMAX:
+            return func(*args, **(kwargs or {}))
+        layer, self.seen = self.seen % self.model.spec.n_layer, self.seen + 1
+        scores = self._passed("scores", layer, args[0])
+        return self._passed("pattern", layer, func(scores, *args[1:], **(kwargs or {})))
+
+    def _passed(self, side: str, layer: int, value: Tensor) -> Tensor:
+        for place, function in self.functions:
+            if place.side == side and place.layer == layer:
+                changed = function(value)
+                value = value if changed is None else changed
+        return value
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        super().__exit__(kind, value, traceback)
+        if kind is None and (self.seen == 0 or self.seen % self.model.spec.n_layer):
+            raise CheckFailedError(
+                f"{self.model.name} called {self.seen} softmaxes in {self.model.spec.n_layer} layers: its attention "
+                "scores and patterns cannot be read or edited."
+            )
+
+
+@contextmanager
+def _eager(model: Model) -> Iterator[None]:
+    """The model's attention in the form that computes scores, restored afterwards."""
+    before = model.hf.config._attn_implementation
+    if before in HOLDS_SCORES:
+        yield
+        return
+    model.hf.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.hf.set_attn_implementation(before)
