@@ -22,6 +22,10 @@ class UsageError(InterpError):
     exit_code = 2
 
 
+class NotFiniteError(UsageError):
+    """Values that are NaN or infinite where numbers are needed."""
+
+
 class UnsupportedModelError(UsageError):
     """A model family, or a feature of one, whose arithmetic is not implemented; it is refused by name."""
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from interp.cache.tensors import check_finite
 from interp.errors import UsageError, nearest
 from saes.architectures import architecture as _architecture
 from saes.architectures.base import Final
@@ -61,12 +62,24 @@ class SAE(nn.Module):
         self.d_in, self.width = self.W_enc.shape
         self.d_out = self.W_dec.shape[1]
 
+    def extra_repr(self) -> str:
+        """What it is, in a few words."""
+        ends = f"{self.d_in}" if self.d_in == self.d_out else f"{self.d_in} to {self.d_out}"
+        hook = self.metadata.get("hook_name")
+        return f"{self.architecture} {self.variant}, {self.width} latents of {ends}" + (f", {hook}" if hook else "")
+
     def encode(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... width"]:
-        """The code of x, in the dtype of the weights; a crosscoder takes (..., layer, d)."""
+        """The code of x, in the dtype of the weights; a crosscoder takes (..., layer, d).
+
+        Raises `NotFiniteError` for inputs that are NaN or infinite, or too large for the number format.
+        """
         flat = self._flat(x)
+        _check_finite(flat, "inputs", "give finite activations")
         if self.settings["apply_b_dec_to_input"]:
             flat = flat - self.b_dec
-        return self._rule.activate(flat @ self.W_enc, Final(dict(self.named_parameters()), self.settings))
+        pre = flat @ self.W_enc
+        _check_finite(pre, "pre-activations", f"they overflow {_format(pre)}, load the autoencoder in a wider format")
+        return self._rule.activate(pre, Final(dict(self.named_parameters()), self.settings))
 
     def encode_sparse(
         self, x: Float[Tensor, "n d_in"]
@@ -84,19 +97,31 @@ class SAE(nn.Module):
         return values, latents
 
     def decode(self, code: Float[Tensor, "... width"]) -> Float[Tensor, "... d_out"]:
-        """The reconstruction of a code, without a transcoder's skip path; a crosscoder gives (..., layer, d)."""
+        """The reconstruction of a code, without a transcoder's skip path; a crosscoder gives (..., layer, d).
+
+        Raises `NotFiniteError` where it is NaN or infinite.
+        """
         if code.shape[-1:] != (self.width,):
             raise UsageError(f"A code of shape {tuple(code.shape)} does not fit {self.width} latents.")
         if self.settings.get("rescale_acts_by_decoder_norm"):
             code = code / torch.linalg.vector_norm(self.W_dec, dim=1)
-        out = code.to(self.W_dec.dtype) @ self.W_dec + self.b_dec
+        out = code.to(self.W_dec) @ self.W_dec + self.b_dec
+        _check_finite(out, "reconstructions", f"the codes are not finite or overflow {_format(out)}")
         layers = self.settings.get("layers")
         return out.unflatten(-1, (layers, -1)) if layers else out
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
         """decode(encode(x)), with a transcoder's skip path."""
-        out = self.decode(self.encode(x))
-        return out + x.to(out.dtype) @ self.W_skip.T if "W_skip" in self._parameters else out
+        return self.run(x)[1]
+
+    def run(self, x: Float[Tensor, "... d_in"]) -> tuple[Float[Tensor, "... width"], Float[Tensor, "... d_out"]]:
+        """(code, reconstruction) of x on the weights' device and in their dtype, with a transcoder's skip path."""
+        code = self.encode(x)
+        out = self.decode(code)
+        if "W_skip" in self._parameters:
+            out = out + x.to(out) @ self.W_skip.T
+            _check_finite(out, "reconstructions", f"the skip path overflows {_format(out)}")
+        return code, out
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the folder that SAELens and `saes.load` read, and return it."""
@@ -112,8 +137,17 @@ class SAE(nn.Module):
         if tuple(x.shape[-len(wanted) :]) != wanted:
             shape = ", ".join(["...", *map(str, wanted)])
             raise UsageError(f"Inputs of shape {tuple(x.shape)} do not fit this {self.variant}: expected ({shape}).")
-        x = x.to(self.W_enc.dtype)
+        x = x.to(self.W_enc)
         return x.flatten(-2) if layers else x
+
+
+def _check_finite(values: Tensor, what: str, fix: str) -> None:
+    """`NotFiniteError` naming the rows, counted over all leading axes."""
+    check_finite(values.reshape(-1, values.shape[-1]), what, fix=fix)
+
+
+def _format(values: Tensor) -> str:
+    return str(values.dtype).removeprefix("torch.")
 
 
 def available(device: str | torch.device) -> torch.device:

@@ -15,7 +15,7 @@ from torch import Tensor
 from analyses.dictionary.keeping import Entries, Kept, Window, uniform
 from analyses.dictionary.passages import Corpus, Passage
 from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE
-from interp.errors import UsageError
+from interp.cache.tensors import check_finite
 from interp.progress import Progress
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def collect(  # noqa: PLR0913
         progress: called with (contexts done, contexts in all, what is done).
 
     Raises:
-        UsageError: activations that are not finite.
+        NotFiniteError: activations that are not finite.
     """
     device, width = sae.W_dec.device, sae.width
     size = max(1, CODES // width) if rows is None else rows
@@ -85,9 +85,8 @@ def collect(  # noqa: PLR0913
     histogram = torch.zeros(width * BINS, dtype=torch.long, device=device)
     together = torch.zeros_like(rivals)
     for passage in (_moved(piece, device) for piece in corpus.passages(size)):
-        codes = sae.encode(passage.x.to(sae.W_dec.dtype)).float()
-        if not torch.isfinite(codes.sum()):
-            raise UsageError(f"Codes of contexts from {passage.first} on are NaN or infinite: check the activations.")
+        check_finite(passage.x, f"activations of contexts from {passage.first} on")
+        codes = sae.encode(passage.x).float()
         row, latent = codes.nonzero(as_tuple=True)
         value = codes[row, latent]
         at = (passage.row >= 0).nonzero()[row]

@@ -11,12 +11,12 @@ import saes
 from analyses.dictionary.passages import Corpus, hooks_read
 from analyses.dictionary.reading import Progress, read
 from analyses.dictionary.result import Config, DictionaryStudy, Other
+from interp.cache import Store
 from interp.errors import UsageError
 from interp.provenance import Stopwatch
 from saes.evaluation.judging import description
 
 if TYPE_CHECKING:
-    from interp.cache import Store
     from interp.model import Model
     from saes.autoencoder import SAE
 
@@ -60,7 +60,7 @@ def run(  # noqa: PLR0913
     """
     config, watch = Config() if config is None else config, Stopwatch()
     for given in (activations, text):
-        if given is not None and not isinstance(given, Corpus) and not hasattr(given, "manifest"):
+        if given is not None and not isinstance(given, Corpus | Store):
             raise UsageError(f"Latents are read on a store of interp.cache, not on a {type(given).__name__}.")
     if isinstance(activations, Corpus) and judge:
         raise UsageError("A corpus in memory can be read (judge=False) but not judged: give a store.")

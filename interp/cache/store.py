@@ -12,11 +12,12 @@ read in runs. A store of no more rows than that is mixed completely.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from torch import Tensor
 from interp.cache import shards
 from interp.cache.contexts import Contexts, kept
 from interp.cache.forward import DTYPES
-from interp.cache.manifest import Manifest, Statistics
+from interp.cache.manifest import Hook, Manifest, Statistics
 from interp.errors import CheckFailedError, DamagedFileError, MissingInputError, UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Store:
 
     folder: Path
     manifest: Manifest
+    selected: tuple[str, ...] | None = None
+    """The hooks that are read, in this order; None for all."""
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], model: Model | None = None) -> Self:
@@ -66,6 +69,9 @@ class Store:
             store.check_model(model)
         return store
 
+    def __repr__(self) -> str:
+        return f"Store({str(self.folder)!r}: {len(self):,} rows of {', '.join(self.hooks)})"
+
     def __len__(self) -> int:
         """Rows of each hook."""
         return self.manifest.rows
@@ -73,7 +79,25 @@ class Store:
     @property
     def hooks(self) -> tuple[str, ...]:
         """The names of what is stored."""
-        return tuple(hook.name for hook in self.manifest.hooks)
+        return tuple(hook.name for hook in self.manifest.hooks) if self.selected is None else self.selected
+
+    def select(self, hooks: Iterable[str]) -> Self:
+        """Return the same store with only these hooks, in this order; `UsageError` for one that it does not hold."""
+        return replace(self, selected=tuple(self.manifest.hook(name).name for name in hooks))
+
+    def identity(self) -> dict[str, Any]:
+        """Return what identifies its rows, wherever they lie: settings, and one digest of every shard's checksum."""
+        settings = self.manifest.settings()
+        digest = hashlib.sha256("".join(shard.sha256 for shard in self.manifest.shards).encode())
+        recorded = ("dtype", "context", "exclude", "rows", "token_sha256")
+        return {
+            "kind": "store",
+            "model": settings["model"]["model"],
+            "weights_sha256": settings["model"]["weights_sha256"],
+            "hooks": list(self.hooks),
+            **{name: settings[name] for name in recorded},
+            "sha256": digest.hexdigest(),
+        }
 
     @property
     def mean(self) -> Float[Tensor, " d"]:
@@ -87,7 +111,7 @@ class Store:
 
     def statistics(self, hook: str | None = None) -> Statistics:
         """Count, mean, squared deviations and mean norm of a hook; it may be left out if there is only one."""
-        return self.manifest.statistics[self.manifest.hook(hook).name]
+        return self.manifest.statistics[self._hook(hook).name]
 
     def tensor(self, hook: str, start: int, stop: int) -> Float[Tensor, "n d"]:
         """Rows `start` to `stop` of a hook in the order of the text and in the stored number format."""
@@ -118,7 +142,7 @@ class Store:
             start: rows of the sequence to skip.
             dtype: what the stored numbers are converted to.
         """
-        name = self.manifest.hook(hook).name
+        name = self._hook(hook).name
         if batch_size < 1 or not 0 <= start <= len(self):
             raise UsageError(f"batch_size={batch_size}, start={start}: expected at least 1, and 0 to {len(self)} rows.")
         return rebatched((self._gather(name, rows).to(dtype) for rows in self._order(seed, start)), batch_size)
@@ -149,6 +173,10 @@ class Store:
                 found.append(inside + torch.tensor([self.manifest.bounds(index)[0], 0]))
             first += shard.rows
         return torch.cat(found) if found else torch.zeros(0, 2, dtype=torch.long)
+
+    def _hook(self, name: str | None) -> Hook:
+        """The hook by name, or the only one that is read."""
+        return self.manifest.hook(self.hooks[0] if name is None and len(self.hooks) == 1 else name)
 
     def check_model(self, model: Model) -> None:
         """`UsageError` unless this store was harvested from `model`, same weights and number format."""

@@ -15,7 +15,6 @@ from interp.errors import UsageError
 from interp.statistics import Bootstrap
 from saes.evaluation.recovery import Firing, match
 from saes.evaluation.result import Baseline
-from saes.evaluation.rows import rebuilt
 from saes.evaluation.scores import apart
 from saes.evaluation.tally import Tally
 from saes.evaluation.truth import Truth
@@ -67,7 +66,7 @@ def baselines(sae: SAE, tally: Tally, sample: Sample, truth: Truth | None, seed:
     assert sample.x is not None and sample.y is not None
     k = max(1, round(float(tally.column("l0").sum()) / tally.rows))
     y = sample.y.flatten(1).double()
-    latents, out = rebuilt(sae, sample.x)
+    latents, out = sae.run(sample.x)
     directions = None if truth is None else truth.directions
     own = Baseline("this autoencoder", sae.width, 0, None, None)
     if directions is not None:

@@ -17,7 +17,7 @@ from saes.evaluation.geometry import Geometry, geometry
 from saes.evaluation.probing import probing
 from saes.evaluation.recovery import Match
 from saes.evaluation.result import Evaluation, Latents
-from saes.evaluation.rows import Source, numbered, rebuilt
+from saes.evaluation.rows import Source
 from saes.evaluation.scores import Score, unavailable
 from saes.evaluation.tally import Tally
 from saes.evaluation.truth import Truth, TruthTally
@@ -25,6 +25,9 @@ from saes.evaluation.truth import Truth, TruthTally
 if TYPE_CHECKING:
     from interp.model import Model
     from saes.autoencoder import SAE
+
+CONTEXTS = 32
+"""Contexts of a store on which the model's losses are measured."""
 
 
 @torch.no_grad()
@@ -68,7 +71,7 @@ def evaluate(  # noqa: PLR0913  one judgement, and everything it may be given
     if truth is not None and not isinstance(truth, Truth):
         raise UsageError(f"truth is a saes.Truth(directions, coefficients), not a {type(truth).__name__}.")
     watch = Stopwatch()
-    source = Source(sae, activations, numbered(groups), rows)
+    source = Source.of(sae, activations, groups, rows)
     dictionary = sae.W_dec.detach().float()
     known = None if truth is None else _truth_tally(truth, dictionary.cpu().numpy())
     tally, sample = _pass(source, known, seed)
@@ -79,7 +82,7 @@ def evaluate(  # noqa: PLR0913  one judgement, and everything it may be given
         *metrics.reconstruction(tally, bootstrap, on),
         *metrics.sparsity(tally, bootstrap, on),
         *metrics.coherence(shape, seed),
-        *_language(sae, model, _contexts(contexts, activations), tally, seed),
+        *_language(sae, model, _contexts(contexts, source), tally, seed),
     ]
     if known is not None:
         scores += planted.scores(known, seed, *oracle(known.truth, sample))
@@ -102,9 +105,7 @@ def _pass(source: Source, known: TruthTally | None, seed: int) -> tuple[Tally, S
     sae = source.sae
     tally, sample = Tally(sae.width, sae.d_out), Sample.of(SAMPLE, seed)
     for batch in source.batches():
-        latents, out = rebuilt(sae, batch.x)
-        if not torch.isfinite(out.sum()):
-            raise UsageError(f"The autoencoder gives NaN or infinite values from row {batch.first} on.")
+        latents, out = sae.run(batch.x)
         tally.add(batch, latents, out)
         sample.add(batch.first, batch.x, batch.y)
         if known is not None:
@@ -120,10 +121,10 @@ def _truth_tally(truth: Truth, dictionary: np.ndarray) -> TruthTally:
     return TruthTally(truth, Match.of(truth.directions, dictionary))
 
 
-def _contexts(contexts: Any | None, activations: Any) -> Any | None:
-    if contexts is None and hasattr(activations, "contexts"):
-        return activations.contexts(0, 32)
-    return contexts
+def _contexts(contexts: Any | None, source: Source) -> Any | None:
+    """The contexts given, or the first ones of the store that is read."""
+    store = source.given.store
+    return store.contexts(0, CONTEXTS) if contexts is None and store is not None else contexts
 
 
 def _language(sae: SAE, model: Model | None, contexts: Any | None, tally: Tally, seed: int) -> tuple[Score, ...]:

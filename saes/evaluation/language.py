@@ -14,7 +14,6 @@ from interp.cache.config import EXCLUDED
 from interp.cache.contexts import kept
 from interp.errors import UsageError
 from interp.statistics import Bootstrap
-from saes.evaluation.rows import rebuilt
 from saes.evaluation.scores import Score, unavailable
 from saes.evaluation.splice import Replace, spliced_logits
 
@@ -68,7 +67,7 @@ def _batch(
     inputs = None if reads == writes else model.run_with_cache(ids, reads)[1][reads].flatten(2)
 
     def with_sae(value: Tensor) -> Tensor:
-        return rebuilt(sae, value if inputs is None else inputs)[1]
+        return sae.run(value if inputs is None else inputs)[1]
 
     replace: dict[str, Replace] = {
         "spliced": with_sae,

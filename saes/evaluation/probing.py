@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from interp.errors import UsageError
 from interp.statistics import auc, bootstrap
-from saes.evaluation.rows import Source, rebuilt
+from saes.evaluation.rows import Source
 from saes.evaluation.scores import Score, unavailable
 
 GROUP = "k-sparse probing"
@@ -138,7 +138,7 @@ def _latents(source: Source, rows: int) -> Any:
         count = min(len(batch.x), rows - batch.first)
         if count <= 0:
             return
-        yield batch.first, rebuilt(source.sae, batch.x[:count])[0].cpu()
+        yield batch.first, source.sae.run(batch.x[:count])[0].cpu()
 
 
 def _dense(source: Source) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:

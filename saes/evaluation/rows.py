@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.cache import source as sources
+from interp.cache.tensors import check_finite
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,31 +38,39 @@ class Rows:
 
 @dataclass(frozen=True)
 class Source:
-    """Activations that are read in batches.
+    """Activations that are read in batches, in order.
 
     Attributes:
-        sae: what will read them; gives the shapes, the device and, for a store, the hooks.
-        activations: as `saes.evaluate` takes them.
+        sae: what will read them; gives the shapes and the device.
+        given: the activations, of a store those hooks that the autoencoder reads and writes.
         groups: the context of each row, if known.
         limit: rows read at most.
     """
 
     sae: SAE
-    activations: Any
+    given: sources.Source
     groups: np.ndarray | None
     limit: int
+
+    @classmethod
+    def of(cls, sae: SAE, activations: Any, groups: Any | None, limit: int) -> Source:
+        """The source of what `saes.evaluate` was given; `groups` are labels of any kind, one a row."""
+        given = sources.open_source(activations)
+        if given.store is not None:
+            given = sources.open_source(activations, _hooks(sae, given.hooks))
+        numbers = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].ravel() % CLUSTERS
+        return cls(sae, given, numbers, limit)
 
     @property
     def again(self) -> bool:
         """Whether the rows can be read more than once."""
-        return not isinstance(self.activations, Iterator)
+        return self.given.again
 
     @property
     def cluster(self) -> str:
         """What rows are drawn together for intervals."""
-        if self.groups is not None:
-            return "contexts"
-        return "contexts" if _is_store(self.activations) else f"blocks of {self._block} neighbouring rows"
+        known = self.groups is not None or self.given.store is not None
+        return "contexts" if known else f"blocks of {self._block} neighbouring rows"
 
     def batches(self) -> Iterator[Rows]:
         """All rows, in order.
@@ -80,14 +90,16 @@ class Source:
             raise UsageError("There are no activations to judge on: give at least one row.")
 
     def _pairs(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        given, variant = self.activations, self.sae.variant
-        if _is_store(given):
-            yield from _from_store(self.sae, given, size)
-        else:
-            whole = isinstance(given, Tensor | np.ndarray) or (variant == "transcoder" and _is_pair(given))
-            for part in (given,) if whole else _iterated(given):
-                x, y = part if _is_pair(part) else (part, part)
-                yield torch.as_tensor(x), torch.as_tensor(y)
+        """(input, output) of every batch as it comes."""
+        variant, stored = self.sae.variant, self.given.store is not None
+        for given in self.given.batches(size):
+            parts = (torch.stack(given, 1),) if stored and variant == "crosscoder" else given
+            wanted = 2 if variant == "transcoder" else 1
+            if len(parts) != wanted:
+                raise UsageError(
+                    f"This {variant} is judged on {wanted} tensor{'s' * (wanted > 1)} a batch; given were {len(parts)}."
+                )
+            yield torch.as_tensor(parts[0]), torch.as_tensor(parts[-1])
 
     def _check(self, x: Tensor, y: Tensor, first: int) -> None:
         for name, value, expected in (("input", x, _shape(self.sae, "in")), ("output", y, _shape(self.sae, "out"))):
@@ -96,17 +108,12 @@ class Source:
                     f"The {name} activations have shape {tuple(value.shape)}; this {self.sae.variant} takes "
                     f"(n, {', '.join(map(str, expected))})."
                 )
-            if not torch.isfinite(value.sum(dtype=torch.float64)):
-                bad = (~torch.isfinite(value.flatten(1))).any(1).nonzero()
-                where = f" in row {first + int(bad[0, 0])}" if len(bad) else ""
-                raise UsageError(f"The {name} activations hold NaN or infinite values{where}: remove them first.")
+            check_finite(value, f"{name} activations", first=first)
 
     @property
     def _block(self) -> int:
-        given = self.activations[0] if _is_pair(self.activations) else self.activations
-        if isinstance(given, Tensor | np.ndarray):
-            return max(1, min(BLOCK, min(len(given), self.limit) // 32))
-        return BLOCK
+        rows = self.given.rows
+        return BLOCK if rows is None else max(1, min(BLOCK, min(rows, self.limit) // 32))
 
     def _clusters(self, first: int, count: int) -> np.ndarray:
         if self.groups is not None:
@@ -114,33 +121,9 @@ class Source:
             if len(found) != count:
                 raise UsageError(f"There are {len(self.groups)} groups but more rows than that: give one a row.")
             return found
-        if _is_store(self.activations):
-            return self.activations.places(first, first + count)[:, 0].numpy() % CLUSTERS
+        if self.given.store is not None:
+            return self.given.store.places(first, first + count)[:, 0].numpy() % CLUSTERS
         return np.arange(first, first + count) // self._block % CLUSTERS
-
-
-def numbered(groups: Any | None) -> np.ndarray | None:
-    """`groups` (labels of any kind, one a row) as numbers below `CLUSTERS`."""
-    if groups is None:
-        return None
-    return np.unique(np.asarray(groups), return_inverse=True)[1].ravel() % CLUSTERS
-
-
-def rebuilt(sae: SAE, x: Float[Tensor, "n ..."]) -> tuple[Float[Tensor, "n width"], Float[Tensor, "n ..."]]:
-    """(latents, reconstruction) on the autoencoder's device and in its dtype, a skip path included."""
-    x = x.to(sae.W_dec.device, sae.W_dec.dtype)
-    latents = sae.encode(x)
-    skip = getattr(sae, "W_skip", None)
-    out = sae.decode(latents)
-    return latents, out if skip is None else out + x @ skip.T
-
-
-def _is_store(given: Any) -> bool:
-    return hasattr(given, "manifest") and hasattr(given, "places")
-
-
-def _is_pair(given: Any) -> bool:
-    return isinstance(given, tuple | list) and len(given) == 2 and all(hasattr(part, "shape") for part in given)
 
 
 def _shape(sae: SAE, side: str) -> tuple[int, ...]:
@@ -149,29 +132,20 @@ def _shape(sae: SAE, side: str) -> tuple[int, ...]:
     return (layers, width // layers) if layers else (width,)
 
 
-def _iterated(given: Any) -> Iterator[Any]:
-    given = given() if isinstance(given, Callable) else given
-    if not isinstance(given, Iterable):
-        raise UsageError(f"Activations are a tensor, a store or batches, not {type(given).__name__}.")
-    return iter(given)
-
-
-def _from_store(sae: SAE, store: Any, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    names = [sae.metadata.get("hook_name"), sae.metadata.get("hook_name_out")]
+def _hooks(sae: SAE, stored: Sequence[str]) -> tuple[str, ...]:
+    """The hooks of a store that `sae` is judged on."""
+    reads, writes = sae.metadata.get("hook_name"), sae.metadata.get("hook_name_out")
     if sae.variant == "crosscoder":
-        parts = [store.batches(size, seed=None, hook=hook) for hook in sae.metadata.get("hook_names") or store.hooks]
-        for layers in zip(*parts, strict=True):
-            stacked = torch.stack(layers, 1)
-            yield stacked, stacked
-        return
-    first = store.batches(size, seed=None, hook=names[0])
-    if sae.variant == "transcoder":
-        if names[1] is None:
-            raise UsageError("The transcoder does not say what it writes: set sae.metadata['hook_name_out'].")
-        yield from zip(first, store.batches(size, seed=None, hook=names[1]), strict=True)
-        return
-    for batch in first:
-        yield batch, batch
+        return tuple(sae.metadata.get("hook_names") or stored)
+    if reads is None and len(stored) > 1:
+        raise UsageError(
+            f"The autoencoder does not say which hook it reads, and the store holds {', '.join(stored)}: set "
+            "sae.metadata['hook_name']."
+        )
+    if sae.variant == "transcoder" and writes is None:
+        raise UsageError("The transcoder does not say what it writes: set sae.metadata['hook_name_out'].")
+    first = str(reads) if reads is not None else stored[0]
+    return (first, str(writes)) if sae.variant == "transcoder" else (first,)
 
 
 def _resized(pairs: Iterator[tuple[Tensor, Tensor]], size: int) -> Iterator[tuple[Tensor, Tensor]]:

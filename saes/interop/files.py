@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interp.cache.tensors import all_finite
 from interp.errors import DamagedFileError, MissingInputError, UsageError, nearest
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -76,7 +77,7 @@ def check_tensors(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != shape:
             raise DamagedFileError(f"{path}: {name} is {tuple(tensors[name].shape)}, but its settings say {shape}.")
-        if not torch.isfinite(tensors[name].float().sum()) and not torch.isfinite(tensors[name]).all():
+        if not all_finite(tensors[name]):
             raise DamagedFileError(f"{path}: {name} holds NaN or infinite values.")
 
 

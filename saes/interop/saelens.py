@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from interp.cache.tensors import all_finite
 from interp.errors import DamagedFileError, UsageError, nearest
 from interp.results import writable_folder, write_all
 from saes.interop import beside
@@ -170,7 +171,7 @@ def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
 
 def _check_own(tensors: dict[str, Tensor], path: Path) -> None:
     for name, value in tensors.items():
-        if not torch.isfinite(value).all():
+        if not all_finite(value):
             raise DamagedFileError(f"{path}: {name} holds NaN or infinite values.")
 
 

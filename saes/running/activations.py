@@ -13,7 +13,7 @@ from torch import Tensor
 from interp import cache
 from interp.cache import Store
 from interp.cache.manifest import NAME as MANIFEST, Manifest
-from interp.errors import UsageError
+from interp.errors import NotFiniteError, UsageError
 from interp.progress import Progress
 from saes.config import Config
 from saes.running.settings import SMOLLM2, Data
@@ -23,26 +23,6 @@ FOLDER = "activations"
 """Of a run's folder: where its text is harvested to."""
 LOOKED_AT = 8192
 """Rows read at a time in search of one that is not finite."""
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """Some hooks of a store, in an order of their own, read as the store itself is."""
-
-    store: Store
-    hooks: tuple[str, ...]
-
-    @property
-    def manifest(self) -> Manifest:
-        """The store's."""
-        return self.store.manifest
-
-    def __len__(self) -> int:
-        return len(self.store)
-
-    def batches(self, batch_size: int, *, seed: int | None, hook: str, start: int = 0) -> Iterator[Tensor]:
-        """See `Store.batches`."""
-        return self.store.batches(batch_size, seed=seed, hook=hook, start=start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,10 +113,9 @@ def load_model(data: Data, device: str) -> Any:
 
 def whereabouts(activations: Any, error: Exception) -> str:
     """Where in a store the values are that are not finite, if that is what `error` is about; else nothing."""
-    if "NaN" not in str(error) or not hasattr(activations, "manifest"):
+    if not isinstance(error, NotFiniteError) or not isinstance(activations, Store):
         return ""
-    store = getattr(activations, "store", activations)
-    found = next((place for hook in activations.hooks if (place := _first_bad(store, hook)) is not None), None)
+    found = next((place for hook in activations.hooks if (place := _first_bad(activations, hook)) is not None), None)
     return "" if found is None else f" {found}"
 
 
@@ -157,12 +136,10 @@ def _first_bad(store: Store, hook: str) -> str | None:
     return None
 
 
-def _chosen(store: Store, data: Data, config: Config) -> tuple[Chosen, dict[str, Any]]:
+def _chosen(store: Store, data: Data, config: Config) -> tuple[Store, dict[str, Any]]:
     hooks = data.hooks or store.hooks
-    for hook in hooks:
-        store.manifest.hook(hook)  # an unknown one is refused, with the nearest
     text = {"dataset_path": ", ".join(data.text)} if data.text else {}
-    return Chosen(store, hooks), origin(store.manifest, hooks, config.variant) | text
+    return store.select(hooks), origin(store.manifest, hooks, config.variant) | text
 
 
 def _streamed(data: Data, config: Config, device: str) -> tuple[Stream, dict[str, Any]]:

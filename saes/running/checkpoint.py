@@ -6,14 +6,13 @@ written beside the last and renamed over it, so that at any moment one of the tw
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from interp.cache.tensors import sha256
 from interp.errors import DamagedFileError
 from interp.results import write_all
 
@@ -53,12 +52,8 @@ def load(folder: Path) -> State | None:
 
 
 def _digest(tensors: dict[str, Tensor], plain: str) -> str:
-    digest = hashlib.sha256(plain.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    named = ((f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)};", tensors[name]) for name in sorted(tensors))
+    return sha256(named, plain)
 
 
 def _mend(folder: Path) -> str:

@@ -6,15 +6,12 @@ where all three are the same. Rewritten once, at the end, with the provenance.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-from torch import Tensor
-
+from interp.cache.source import open_source
 from interp.errors import DamagedFileError, UsageError
 from interp.results import write_atomic
 from saes.config import Config
@@ -29,7 +26,7 @@ class Record:
 
     Attributes:
         sae: the fields of its `Config`.
-        data: what identifies the activations; see `identity`.
+        data: what identifies the activations; see `interp.cache.source.Source.identity`.
         metadata: of the SAE.
         finished: whether the final weights are in the folder.
         provenance: of the process that finished it; empty before.
@@ -44,7 +41,9 @@ class Record:
     @classmethod
     def of(cls, config: Config, activations: Any, metadata: dict[str, Any]) -> Self:
         """Of a run that has not begun."""
-        return cls(*(json.loads(json.dumps(part)) for part in (asdict(config), identity(activations), metadata)))
+        return cls(
+            *(json.loads(json.dumps(part)) for part in (asdict(config), open_source(activations).identity(), metadata))
+        )
 
     def check_same(self, fresh: Record, folder: Path) -> None:
         """`UsageError` with the first difference, unless `fresh` is the run in `folder`."""
@@ -78,45 +77,6 @@ class Record:
             return cls(**document)
         except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(f"{file} is damaged or not of this version ({error}): restore it.") from error
-
-
-def identity(activations: Any) -> dict[str, Any]:
-    """What identifies activations: a store's manifest, a tensor's shape and SHA-256, or that they are streamed.
-
-    An object may name itself by a method `identity()`, as `saes.running.activations.Stream` does.
-    """
-    if hasattr(activations, "identity"):
-        return activations.identity()
-    if hasattr(activations, "manifest"):
-        return of_store(activations)
-    tensors = activations if isinstance(activations, tuple) else (activations,)
-    if all(isinstance(part, Tensor) for part in tensors):
-        return {"kind": "tensor", "shape": [list(part.shape) for part in tensors], "sha256": _digest(tensors)}
-    return {"kind": "iterable"}
-
-
-def of_store(store: Any) -> dict[str, Any]:
-    """Of an `interp.cache.Store`: its settings, and one digest of the checksums of all shards."""
-    settings = store.manifest.settings()
-    digest = hashlib.sha256("".join(shard.sha256 for shard in store.manifest.shards).encode())
-    kept = ("dtype", "context", "exclude", "rows", "token_sha256")
-    return {
-        "kind": "store",
-        "model": settings["model"]["model"],
-        "weights_sha256": settings["model"]["weights_sha256"],
-        "hooks": list(store.hooks),
-        **{name: settings[name] for name in kept},
-        "sha256": digest.hexdigest(),
-    }
-
-
-def _digest(tensors: tuple[Tensor, ...]) -> str:
-    digest = hashlib.sha256()
-    for part in tensors:
-        digest.update(f"{part.dtype};".encode())
-        for rows in part.detach().cpu().split(65_536):
-            digest.update(rows.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Where batches come from: a tensor, a pair of tensors, a store of activations, or an iterable of batches.
+"""Batches for training, from activations in any form (see `interp.cache.source`).
 
 Every source gives (x, y) matrices, y being x itself except for a transcoder, and can start at any batch, so that a run
 that stopped goes on where it was. A crosscoder's (n, layer, d) is flattened.
@@ -7,13 +7,15 @@ that stopped goes on where it was. A crosscoder's (n, layer, d) is flattened.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
+from interp.cache import source as sources
+from interp.cache.tensors import check_finite
 from interp.errors import UsageError
 from saes.config import Config
 
@@ -22,6 +24,7 @@ Activations: TypeAlias = Any
 """A tensor (n, d_in), a pair of them, an `interp.cache.Store`, an iterable of batches or a callable that gives one."""
 SAMPLE = 16_384
 """Rows from which the mean, the scale and an inference threshold are measured (rounded up to batches)."""
+FIX = "remove these rows or harvest them again"
 
 
 class Source(Protocol):
@@ -45,103 +48,76 @@ class Source(Protocol):
 
 
 def open_source(config: Config, activations: Activations) -> Source:
-    """The source for what `train` was given; `UsageError` for what cannot be one."""
-    if isinstance(activations, Tensor):
-        return Tensors(config, _pair(config, activations))
-    if isinstance(activations, tuple) and len(activations) == 2 and all(isinstance(a, Tensor) for a in activations):
-        return Tensors(config, _pair(config, activations))
-    if hasattr(activations, "batches") and hasattr(activations, "hooks"):
-        return Stored(config, activations)
-    if callable(activations) or isinstance(activations, Iterable):
-        return Streamed(config, activations)
-    kind = type(activations).__name__
-    raise UsageError(f"Cannot train on a {kind}: give a tensor, a store, or an iterable of batches.")
+    """Return the source for what `train` was given; raise `UsageError` for what cannot be one."""
+    given = sources.open_source(activations)
+    return Streamed(config, given) if given.rows is None else Epochs(config, given, given.rows)
 
 
-class Tensors:
-    """Rows of tensors in memory, in a new order every epoch; rows that do not fill a last batch are left out of it."""
+class Epochs:
+    """Tensors or a store, in a new order every epoch; rows that do not fill a last batch are left out of it."""
 
-    def __init__(self, config: Config, pair: Pair) -> None:
-        self.x, self.y = (_matrix(config, part) for part in pair)
-        if len(self.x) != len(self.y):
-            raise UsageError(f"{len(self.x)} inputs and {len(self.y)} outputs: a transcoder needs one for each.")
-        if not len(self.x):
-            raise UsageError("There are no activations to train on: the tensor is empty.")
-        check_finite(self.x, "inputs")
-        check_finite(self.y, "outputs")
-        self.size = min(config.batch_size, len(self.x))
-        self.seed = config.seed
-        self.same = pair[0] is pair[1]
-        self.layers, self.metadata = _layers(pair[0]), {}
+    def __init__(self, config: Config, given: sources.Source, rows: int) -> None:
+        if not rows:
+            raise UsageError("There are no activations to train on: the tensor or store is empty.")
+        self.config, self.given, self.rows = config, given, rows
+        self.size = min(config.batch_size, rows)
+        self.layers = 1
+        if isinstance(given, sources.InMemory):
+            self._check(given)
+        else:
+            self._check_hooks(given.hooks)
+        store = given.store
+        self.metadata = {} if store is None else origin(store.manifest, given.hooks, config.variant)
 
-    def batches(self, start: int) -> Iterator[Pair]:
-        """See `Source`."""
-        epoch, first = divmod(start, len(self.x) // self.size)
-        while True:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = torch.randperm(len(self.x), generator=generator)
-            whole = len(order) - len(order) % self.size
-            for rows in order[first * self.size : whole].split(self.size):
-                x = self.x[rows.to(self.x.device)]
-                yield x, x if self.same else self.y[rows.to(self.y.device)]
-            epoch, first = epoch + 1, 0
+    def _check(self, given: sources.InMemory) -> None:
+        """`UsageError` unless the tensors have the variant's shape and hold finite values."""
+        pair = _pair(self.config, given.tensors)
+        self.layers = _layers(pair[0])
+        for name, part in zip(("inputs", "outputs"), given.tensors, strict=False):
+            check_finite(_matrix(self.config, part), name, fix=FIX)
 
-    def recent(self, step: int) -> list[Pair]:
-        """See `Source`."""
-        count = min(-(-SAMPLE // self.size), len(self.x) // self.size)
-        return list(islice(self.batches(max(step - count, 0)), count))
-
-
-class Stored:
-    """A store, in a new order every epoch: one hook; input and output of a transcoder; all layers of a crosscoder."""
-
-    def __init__(self, config: Config, store: Any) -> None:
-        wanted = {"autoencoder": 1, "transcoder": 2}.get(config.variant, len(store.hooks))
-        if len(store.hooks) != wanted:
-            found = f"{len(store.hooks)} hooks ({', '.join(store.hooks)})"
-            raise UsageError(f"The store holds {found}; {config.variant} training needs {wanted}.")
-        if not len(store):
-            raise UsageError("There are no activations to train on: the store is empty.")
-        self.store, self.config = store, config
-        self.size = min(config.batch_size, len(store))
-        self.layers = wanted if config.variant == "crosscoder" else 1
-        told = getattr(store, "manifest", None)
-        self.metadata = origin(told, tuple(store.hooks), config.variant) if told is not None else {}
+    def _check_hooks(self, hooks: tuple[str, ...]) -> None:
+        variant = self.config.variant
+        wanted = {"autoencoder": 1, "transcoder": 2}.get(variant, len(hooks))
+        if len(hooks) != wanted:
+            raise UsageError(
+                f"The store holds {len(hooks)} hooks ({', '.join(hooks)}); {variant} training needs {wanted}."
+            )
+        self.layers = wanted if variant == "crosscoder" else 1
 
     def batches(self, start: int) -> Iterator[Pair]:
         """See `Source`."""
-        epoch, first = divmod(start, len(self.store) // self.size)
+        epoch, first = divmod(start, self.rows // self.size)
         while True:
             seed = self.config.seed * 1_000_003 + epoch
-            parts = [
-                self.store.batches(self.size, seed=seed, hook=hook, start=first * self.size)
-                for hook in self.store.hooks
-            ]
-            for found in zip(*parts, strict=True):
-                if len(found[0]) < self.size:
+            for parts in self.given.batches(self.size, seed=seed, start=first * self.size):
+                if len(parts[0]) < self.size:
                     break
-                yield self._pair(found)
+                yield self._read(parts)
             epoch, first = epoch + 1, 0
 
     def recent(self, step: int) -> list[Pair]:
         """See `Source`."""
-        count = min(-(-SAMPLE // self.size), len(self.store) // self.size)
+        count = min(-(-SAMPLE // self.size), self.rows // self.size)
         return list(islice(self.batches(max(step - count, 0)), count))
 
-    def _pair(self, found: tuple[Tensor, ...]) -> Pair:
+    def _read(self, parts: tuple[Tensor, ...]) -> Pair:
+        """(x, y) of one batch; the hooks of a crosscoder side by side."""
+        if isinstance(self.given, sources.InMemory):
+            x, y = _pair(self.config, parts)
+            x_read = _matrix(self.config, x)
+            return x_read, x_read if y is x else _matrix(self.config, y)
         if self.config.variant == "transcoder":
-            return found[0], found[1]
-        joined = found[0] if len(found) == 1 else torch.cat(found, dim=1)
+            return parts[0], parts[1]
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return joined, joined
 
 
 class Streamed:
     """Batches as they come. An iterator can be read once only; a callable or a collection starts again at its end."""
 
-    def __init__(self, config: Config, batches: Callable[..., Any] | Iterable[Any]) -> None:
-        self.config = config
-        self._give = batches if callable(batches) else lambda: iter(batches)
-        self._repeats = not isinstance(batches, Iterator)
+    def __init__(self, config: Config, given: sources.Source) -> None:
+        self.config, self.given = config, given
         self._read = self._endless()
         self._ahead: list[Pair] = []
         self._count = -(-SAMPLE // config.batch_size)
@@ -184,19 +160,19 @@ class Streamed:
     def _endless(self) -> Iterator[Pair]:
         while True:
             count = 0
-            for item in self._give():
+            for item in self.given.batches(self.config.batch_size):
                 count += 1
                 yield self._pair(item)
-            if not count or not self._repeats:
+            if not count or not self.given.again:
                 return
 
-    def _pair(self, item: Any) -> Pair:
+    def _pair(self, item: tuple[Any, ...]) -> Pair:
         x, y = (_matrix(self.config, part) for part in _pair(self.config, item))
         if not len(x) or len(x) != len(y):
             raise UsageError(
                 f"A batch has {len(x)} inputs and {len(y)} outputs: it needs as many of both, one at least."
             )
-        self.layers = _layers(item[0] if isinstance(item, tuple | list) else item)
+        self.layers = _layers(item[0])
         return x, y
 
 
@@ -219,20 +195,8 @@ def origin(manifest: Any, hooks: tuple[str, ...], variant: str) -> dict[str, Any
     }
 
 
-def check_finite(part: Tensor, name: str) -> None:
-    """`UsageError` if a tensor holds NaN or infinite values; one pass over it, as its sum then is not finite."""
-    if not torch.isfinite(part.sum(dtype=torch.float32)):
-        bad = (~torch.isfinite(part)).any(1).nonzero().squeeze(1)
-        shown = ", ".join(map(str, bad[:3].tolist())) + (", ..." if len(bad) > 3 else "")
-        raise UsageError(
-            f"The {name} hold NaN or infinite values in {len(bad)} of {len(part)} rows (row {shown}): remove "
-            "these rows or harvest them again."
-        )
-
-
-def _pair(config: Config, item: Any) -> Pair:
-    """Input and output: two tensors of a transcoder, else one tensor (which may come in a tuple) that is both."""
-    parts = tuple(item) if isinstance(item, tuple | list) else (item,)
+def _pair(config: Config, parts: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Input and output: the two tensors of a transcoder, else one tensor that is both."""
     if config.variant == "transcoder" and len(parts) != 2:
         raise UsageError("A transcoder is trained on pairs (inputs, outputs); given was one tensor.")
     if config.variant != "transcoder" and len(parts) != 1:
@@ -247,7 +211,7 @@ def _layers(x: Tensor) -> int:
     return x.shape[1] if x.ndim == 3 else 1
 
 
-def _matrix(config: Config, value: Tensor) -> Tensor:
+def _matrix(config: Config, value: Any) -> Tensor:
     """(n, d), of a crosscoder's (n, layer, d) too."""
     wanted = 3 if config.variant == "crosscoder" else 2
     if not isinstance(value, Tensor) or value.ndim != wanted or not value.is_floating_point():

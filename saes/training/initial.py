@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.cache.tensors import check_finite
 from interp.errors import UsageError
 from saes.architectures import Architecture
 from saes.architectures.base import Weights
 from saes.config import Config
-from saes.training.data import Pair, check_finite
+from saes.training.data import FIX, Pair
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def measure(config: Config, sample: list[Pair], layers: int, device: torch.devic
         raise UsageError(f"The first batches have rows of different lengths: {sorted(widths)} (inputs, outputs).")
     x, y = (torch.cat([pair[i] for pair in sample]).to(device, torch.float32) for i in (0, 1))
     for name, part in (("inputs", x), ("outputs", y)):
-        check_finite(part, f"{name} of the first batches")
+        check_finite(part, f"{name} of the first batches", fix=FIX)
         if not (part - part[0]).any():
             raise UsageError(f"All {name} are the same vector: there is nothing to learn from them.")
     scale_in, scale_out = (_scale(config, part, layers) for part in (x, y))

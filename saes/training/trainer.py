@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interp.cache.tensors import check_finite
 from interp.errors import UsageError
 from saes.architectures import architecture
 from saes.architectures.base import Batch, Found, Memory, Weights
@@ -29,7 +30,7 @@ from saes.config import Config
 from saes.kernels.encode import Scratch, half_is_quicker
 from saes.kernels.together import Group
 from saes.training import schedule
-from saes.training.data import Activations, Source, check_finite, open_source
+from saes.training.data import FIX, Activations, Source, open_source
 from saes.training.fold import fold, threshold_for
 from saes.training.initial import Scaling, first_weights, measure
 
@@ -173,9 +174,9 @@ class Trainer:
             self._batches = self._source.batches(self.step_number)
         pair = next(self._batches)
         x, y = pair[0].to(self.device, non_blocking=True), pair[1].to(self.device, non_blocking=True)
-        check_finite(x, f"inputs of batch {self.step_number + 1}")
+        check_finite(x, f"inputs of batch {self.step_number + 1}", fix=FIX)
         if y is not x:
-            check_finite(y, f"outputs of batch {self.step_number + 1}")
+            check_finite(y, f"outputs of batch {self.step_number + 1}", fix=FIX)
         if x.shape[1] != len(self._scaling.scale_in) or y.shape[1] != len(self._scaling.scale_out):
             raise UsageError(
                 f"Batch {self.step_number + 1} has rows of {x.shape[1]} and {y.shape[1]} values; those before had "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import saes
-from interp.errors import UsageError
+from interp.errors import NotFiniteError, UsageError
 from saes.architectures import architecture
 from saes.config import ARCHITECTURES
 
@@ -148,3 +148,26 @@ def test_configurations_need_no_torch() -> None:
 
     code = "import sys, saes; saes.Config(); assert 'torch' not in sys.modules; assert 'train' in dir(saes)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_inputs_that_are_not_finite_are_refused_and_named(name: str, value: float) -> None:
+    sae = saes.build(name, "autoencoder", tensors(name), settings(name))
+    x = normal(7, D_IN, seed=9)
+    sae(x)  # finite ones pass
+    x[4, 2] = value
+    for call in (sae.encode, sae, sae.run):
+        with pytest.raises(NotFiniteError, match=r"inputs hold NaN or infinite values in 1 of 7 rows \(row 4\)"):
+            call(x)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_overflow_is_not_silent(name: str) -> None:
+    half = {key: value.half() for key, value in tensors(name).items()}
+    sae = saes.build(name, "autoencoder", half, settings(name))
+    with pytest.raises(NotFiniteError, match=r"pre-activations hold .* they overflow float16"):
+        sae.encode(torch.full((2, D_IN), 6e4).half() * torch.sign(half["W_enc"][:, 0]))
+    code = torch.full((1, WIDTH), 6e4).half() * torch.sign(half["W_dec"][:, 0])
+    with pytest.raises(NotFiniteError, match="reconstructions hold"):
+        sae.decode(code)

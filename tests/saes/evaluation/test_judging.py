@@ -102,7 +102,7 @@ def test_memory_is_bounded_by_the_batch():
     seen = []
     sae = perfect()
     sae.width = 2**20  # only the size of a batch is derived from it here
-    source = saes.evaluation.judging.Source(sae, X, None, N)
+    source = saes.evaluation.judging.Source.of(sae, X, None, N)
     seen = [len(batch.x) for batch in source.batches()]
     assert max(seen) == 64
     assert sum(seen) == N
@@ -321,9 +321,9 @@ def test_a_transcoder_is_judged_on_pairs():
     assert found.baselines[-1].note.startswith("a transcoder does not rebuild")
     skip = saes.build("standard", "transcoder", tensors | {"W_skip": torch.ones(5, D)}, {}, {})
     assert value(judged(skip, (X, y)), "FVU") > 1e-2  # the skip path is part of the reconstruction
-    with pytest.raises(UsageError, match="Inputs and outputs must have as many rows: these have 3000 and 10"):
+    with pytest.raises(UsageError, match="There are 3000 inputs and 10 outputs"):
         judged(sae, (X, y[:10]))
-    with pytest.raises(UsageError, match=r"output activations have shape .* takes \(n, 5\)"):
+    with pytest.raises(UsageError, match="transcoder is judged on 2 tensors a batch; given were 1"):
         judged(sae, X)
 
 
@@ -341,7 +341,7 @@ def test_a_crosscoder_is_judged_on_layers():
 def test_values_that_are_not_finite_raise(bad):
     x = X.clone()
     x[1234, 5] = bad
-    with pytest.raises(UsageError, match="NaN or infinite values in row 1234"):
+    with pytest.raises(UsageError, match=r"input activations hold NaN .* in 1 of 3000 rows \(row 1234\)"):
         judged(perfect(), x)
 
 

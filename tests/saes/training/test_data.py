@@ -98,8 +98,8 @@ def test_stores_of_several_hooks_stay_aligned() -> None:
 @pytest.mark.parametrize(
     ("given", "variant", "says"),
     [
-        (torch.zeros(0, 3), "autoencoder", "the tensor is empty"),
-        (Store(rows=0), "autoencoder", "the store is empty"),
+        (torch.zeros(0, 3), "autoencoder", "the tensor or store is empty"),
+        (Store(rows=0), "autoencoder", "the tensor or store is empty"),
         (torch.zeros(4, 2, 3), "autoencoder", r"tensors \(n, d\); given was \(4, 2, 3\)"),
         (torch.zeros(4, 3), "crosscoder", r"tensors \(n, layer, d\); given was \(4, 3\)"),
         (torch.zeros(4, 3, dtype=torch.long), "autoencoder", "floating-point"),
@@ -108,7 +108,7 @@ def test_stores_of_several_hooks_stay_aligned() -> None:
         (Store(1), "transcoder", "needs 2"),
         ((torch.zeros(4, 3), torch.zeros(4, 3)), "autoencoder", '2 tensors in a tuple .* variant="transcoder"'),
         (torch.zeros(4, 3), "transcoder", "trained on pairs"),
-        (SimpleNamespace(), "autoencoder", "Cannot train on a SimpleNamespace"),
+        (SimpleNamespace(), "autoencoder", "batches of tensors, not SimpleNamespace"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(given: Any, variant: str, says: str) -> None:
