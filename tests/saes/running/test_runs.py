@@ -155,8 +155,8 @@ def test_too_little_disk_is_said_before_anything_is_computed(tmp_path, monkeypat
     from collections import namedtuple
 
     usage = namedtuple("usage", "free")
-    monkeypatch.setattr("saes.running.loop.shutil.disk_usage", lambda _: usage(1000))
-    with pytest.raises(UsageError, match=r"needs 0\.05 GB for its checkpoints"):
+    monkeypatch.setattr("interp.files.shutil.disk_usage", lambda _: usage(1000))
+    with pytest.raises(UsageError, match=r"needs 0\.05 GB"):
         go(tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
 
