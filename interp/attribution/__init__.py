@@ -12,6 +12,7 @@ from interp.lazy import attach
 if TYPE_CHECKING:
     from interp.attribution.bilinear import score as score, scores as scores
     from interp.attribution.causal import verify as verify
+    from interp.attribution.contrast import Contrast as Contrast, contrast as contrast
     from interp.attribution.contributions import by_source as by_source, direct as direct
     from interp.attribution.frozen import Frozen as Frozen, freeze as freeze
     from interp.attribution.lens import logit_lens as logit_lens

@@ -10,17 +10,20 @@ held too.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.attribution.frozen import Frozen
 from interp.attribution.results import Scores, ScoreTarget, conserved
 from interp.errors import UsageError
+from interp.model import Spec
 from interp.model.arithmetic import norm_scale, rotary_table, rotate, softcap
+
+if TYPE_CHECKING:
+    from interp.attribution.frozen import Frozen
 
 Side = Literal["query", "key"]
 
@@ -69,7 +72,7 @@ def linear_parts(frozen: Frozen, target: ScoreTarget) -> tuple[Float[Tensor, " d
     own = written(frozen, target.layer, target.head, position, side).sum(0).to(frozen.writes)
     scale = _held(frozen, target.layer, own @ held)
     # The transpose of a rotation by p is the rotation by -p; the rotary factor, if any, multiplies both.
-    back = _rotated(frozen, (held * scale)[None], -position)[0]
+    back = rotated(frozen.model.spec, (held * scale)[None], -position)[0]
     W, b, gain, divisor = _side(frozen, target.layer, target.head, position, side)
     back = back * gain
     value = float(frozen.blocks[target.layer].scores[target.head, query, key])
@@ -88,7 +91,7 @@ def measure(frozen: Frozen, target: ScoreTarget, x: Float[Tensor, " d_model"]) -
     if gain is not None:
         own = own / norm_scale(own, "rms", spec.norm_eps) * gain.detach()
     held = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(x)
-    product = _rotated(frozen, own[None], position)[0] @ held * spec.attention_scale[target.layer]
+    product = rotated(frozen.model.spec, own[None], position)[0] @ held * spec.attention_scale[target.layer]
     return float(softcap(product, spec.attention_softcap))
 
 
@@ -99,7 +102,7 @@ def written(frozen: Frozen, layer: int, head: int, position: int, side: Side) ->
     """
     W, b, gain, divisor = (part.double() for part in _side(frozen, layer, head, position, side))
     rows = frozen.writes[: frozen.layout.start(layer), position].double() @ W / divisor
-    return _rotated(frozen, torch.cat([rows, b[None]]) * gain, position)
+    return rotated(frozen.model.spec, torch.cat([rows, b[None]]) * gain, position)
 
 
 def _side(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -124,11 +127,11 @@ def _other(side: Side) -> Side:
     return "key" if side == "query" else "query"
 
 
-def _rotated(frozen: Frozen, x: Float[Tensor, "n d_head"], position: int) -> Float[Tensor, "n d_head"]:
-    rotary = frozen.model.spec.rotary
-    if rotary is None:
+def rotated(spec: Spec, x: Float[Tensor, "n d_head"], position: int) -> Float[Tensor, "n d_head"]:
+    """Queries or keys turned by a position, which may be negative: R(−p) = R(p)ᵀ."""
+    if spec.rotary is None:
         return x
-    cos, sin = rotary_table(rotary, torch.tensor([position]), x)
+    cos, sin = rotary_table(spec.rotary, torch.tensor([position]), x)
     return rotate(x, cos, sin)
 
 

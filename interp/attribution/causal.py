@@ -19,10 +19,10 @@ from torch import Tensor
 from interp.attribution import bilinear
 from interp.attribution.components import Component, Layout
 from interp.attribution.frozen import Frozen, freeze
+from interp.attribution.linearised import start_of
 from interp.attribution.paths import PathTree
-from interp.attribution.pull import Pull, start_of
 from interp.attribution.results import DirectionTarget, LogitTarget, Target, Verification
-from interp.attribution.targets import measure, resolve
+from interp.attribution.targets import measure
 from interp.errors import UsageError
 from interp.model import Model, trace
 from interp.statistics import permutation_null, rank_correlation
@@ -127,7 +127,7 @@ def _at(field: Delta, position: int) -> Delta:
 
 def _carried(frozen: Frozen, tree: PathTree, row: int, writes: Tensor) -> float:
     """The path's covector times what its first component writes: its value, or how a change of that would change it."""
-    pull, covectors = Pull(frozen), start_of(frozen, resolve(frozen, tree.definition))
+    pull, covectors = frozen.pull, start_of(frozen, frozen.linear(tree.definition))
     for component, position in _steps(frozen, tree, row)[:-1]:
         here = _at(covectors, position)
         if component.kind == "head":
@@ -145,7 +145,7 @@ def _actual(frozen: Frozen, tree: PathTree, row: int, change: Tensor) -> float:
     for component, at in reversed(readers):
         delta = _at(_write_change(frozen, component, delta), at)
     place = frozen.position(tree.definition.position)
-    linear = resolve(frozen, tree.definition)
+    linear = frozen.linear(tree.definition)
     x = frozen.writes[: linear.visible, place].sum(0)
     return _measure(frozen, tree.definition, x + delta[place]) - _measure(frozen, tree.definition, x)
 

@@ -6,14 +6,13 @@ import numpy as np
 import torch
 
 from interp.attribution.frozen import Frozen
-from interp.attribution.pull import Pull
-from interp.attribution.results import Attribution, Direct, conserved
-from interp.attribution.targets import Target, resolve
+from interp.attribution.linearised import Linearised, Targets, straight
+from interp.attribution.results import Attribution, Direct, Target, conserved
 from interp.errors import UsageError
 
 
 @torch.no_grad()
-def direct(frozen: Frozen, target: Target) -> Direct:
+def direct(linearised: Linearised, target: Targets) -> Direct:
     """What each component writes at the target's position, read through the target's direction.
 
     contribution(c) = write(c) · covector: for a logit, write(c) · W_U[:, token] / s, with the final norm's scale s held
@@ -22,11 +21,11 @@ def direct(frozen: Frozen, target: Target) -> Direct:
 
     Raises:
         UsageError: a position outside the prompt.
-        CheckFailedError: the sum misses the model's own value by more than `frozen.tolerance`.
+        CheckFailedError: the sum misses the model's own value by more than the input's tolerance.
     """
-    linear = resolve(frozen, target)
-    components = frozen.layout.components[: linear.visible]
-    values = (frozen.writes[: linear.visible, linear.position] @ linear.covector).cpu().numpy()
+    linear = linearised.linear(target)
+    components = linearised.layout.components[: linear.visible]
+    values = straight(linearised, linear).cpu().numpy()
     labels = [component.name for component in components]
     kinds: list[str] = [component.kind for component in components]
     layers, heads = [component.layer for component in components], [component.head for component in components]
@@ -34,7 +33,8 @@ def direct(frozen: Frozen, target: Target) -> Direct:
         values = np.append(values, np.asarray(linear.constant, values.dtype))
         labels, kinds, layers, heads = [*labels, "b_U"], [*kinds, "constant"], [*layers, -1], [*heads, -1]
     total = float(values.sum(dtype=np.float64))
-    error = conserved(total, linear.value, float(np.abs(values).max()), frozen.tolerance, linear.name)
+    largest = max(float(np.abs(values).max()), linear.scale)
+    error = conserved(total, linear.value, largest, linearised.tolerance, linear.name)
     return Direct(
         target=linear.name,
         unit=linear.unit,
@@ -59,13 +59,13 @@ def by_source(frozen: Frozen, target: Target, layer: int, head: int) -> Attribut
     Raises `UsageError` for a head that does not exist or does not write before the target.
     """
     frozen.model.weights.W_O(layer, head)  # refuses a layer or head that is not there
-    linear = resolve(frozen, target)
+    linear = frozen.linear(target)
     block, start = frozen.blocks[layer], frozen.layout.start(layer)
     index = start + head
     if index >= linear.visible:
         raise UsageError(f"L{layer}H{head} writes after the {linear.name} is read: it contributes nothing.")
     at, position = torch.tensor([head]), torch.tensor([linear.position])
-    back, constant = Pull(frozen).heads_at(layer, at, position, linear.covector[None])
+    back, constant = frozen.pull.heads_at(layer, at, position, linear.covector[None])
     read = frozen.writes[:start].sum(0) @ back[0] / block.attn_scale + constant
     array = (block.pattern[head, linear.position] * read).cpu().numpy()
     total, value = float(array.sum(dtype=np.float64)), float(frozen.writes[index, linear.position] @ linear.covector)

@@ -21,8 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.frozen import Frozen
-from interp.attribution.pull import Pull, start_of
-from interp.attribution.targets import Linear
+from interp.attribution.linearised import Linear, start_of
 
 WHOLE = -1
 """The position of a node that is a component at all positions."""
@@ -81,7 +80,7 @@ class ByPosition:
     """A node is a component at one position."""
 
     def __init__(self, frozen: Frozen, linear: Linear):
-        self.frozen, self.linear, self.pull = frozen, linear, Pull(frozen)
+        self.frozen, self.linear, self.pull = frozen, linear, frozen.pull
         self.writes = frozen.writes.transpose(0, 1)
         self.heads = np.array([component.head for component in frozen.layout.components])
 
@@ -149,7 +148,7 @@ class ByComponent:
     """A node is a component at all positions: its covector is one for each."""
 
     def __init__(self, frozen: Frozen, linear: Linear):
-        self.frozen, self.linear, self.pull = frozen, linear, Pull(frozen)
+        self.frozen, self.linear, self.pull = frozen, linear, frozen.pull
 
     def target(self) -> Children:
         """Everything that writes before the target reads, at whatever position."""

@@ -7,6 +7,7 @@ direction on that output is pulled back, through the component alone, to directi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.components import Layout
+from interp.attribution.linearised import Linear, Targets, checked_position
+from interp.attribution.pull import FrozenPull
+from interp.attribution.targets import resolve
 from interp.errors import CheckFailedError, UsageError
 from interp.model import Model, trace as forward
 
@@ -69,9 +73,18 @@ class Frozen:
 
     def position(self, position: int) -> int:
         """`position` counted from the start; `UsageError` if the input does not have it."""
-        if not -self.n_token <= position < self.n_token:
-            raise UsageError(f"Position {position} is outside the prompt, which has {self.n_token} tokens.")
-        return position % self.n_token
+        return checked_position(position, self.n_token)
+
+    @property
+    def pull(self) -> FrozenPull:
+        """The transposes of every component."""
+        return FrozenPull(self)
+
+    def linear(self, target: Targets) -> Linear:
+        """The target as a linear function of the residual stream at its position."""
+        if isinstance(target, Sequence):
+            raise UsageError(f"A frozen input is one prompt: give one target, not {len(target)}.")
+        return resolve(self, target)
 
 
 def bytes_needed(model: Model, n_token: int) -> int:

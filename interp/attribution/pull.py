@@ -13,22 +13,22 @@ here: the matrices stay views of the model's, and gain and centring are applied 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.attribution.frozen import Frozen
-from interp.attribution.targets import Linear
 from interp.model.families import Layer, RawNorm
+
+if TYPE_CHECKING:
+    from interp.attribution.frozen import Frozen
 
 
 @dataclass(frozen=True)
-class Pull:
+class FrozenPull:
     """The transposes of every component of one frozen input."""
 
     frozen: Frozen
@@ -50,20 +50,27 @@ class Pull:
             found.append(bias.detach().repeat_interleave(self.frozen.model.spec.kv_group, dim=0))
         return tuple(found)
 
-    def heads(
-        self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
-    ) -> tuple[Float[Tensor, "*batch n_token n_head d_model"], Float[Tensor, "*batch n_head"]]:
-        """Each head apart, for covectors on what it writes at every position: (covectors on x, constant)."""
+    def readers(
+        self,
+        layer: int,
+        covectors: Float[Tensor, "*batch n_token d_model"],
+        grouped: bool = False,  # noqa: ARG002
+    ) -> tuple[list[str], Float[Tensor, "*batch n_token n_head d_model"], Float[Tensor, "*batch n_head"]]:
+        """Each head apart, for covectors on what it writes at every position: (names, covectors on x, constants).
+
+        `grouped` changes nothing: heads read through values alone, each with its own covector.
+        """
         mixed, constant = self._values(layer, covectors)
         every = range(self.frozen.model.spec.n_head)
         back = torch.stack([mixed[..., h, :] @ self._value_weights(layer, h).T for h in every], dim=-2)
         back = _through_norm(self.layers[layer].ln1, back)
-        return back / self.frozen.blocks[layer].attn_scale[:, None, None], constant.sum(-2)
+        names = [f"L{layer}H{head}" for head in every]
+        return names, back / self.frozen.blocks[layer].attn_scale[:, None, None], constant.sum(-2)
 
     def attention(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
-        """All heads of a layer together: the sum of `heads` over heads, in the time of one."""
+        """All heads of a layer together: the sum of `readers`, in the time of one."""
         mixed, constant = self._values(layer, covectors)
         grouped = mixed.unflatten(-2, (-1, self.frozen.model.spec.kv_group)).sum(-2)
         flat = self.layers[layer].W_V.detach().transpose(1, 2).flatten(0, 1)
@@ -142,40 +149,3 @@ def _through_norm(norm: RawNorm, back: Tensor) -> Tensor:
     """Apply the transpose of gain and, for LayerNorm, centring; dividing by the scale is left to the caller."""
     back = back * norm.gain.detach()
     return back if norm.bias is None else back - back.mean(dim=-1, keepdim=True)
-
-
-Part = Literal["attention", "mlp"]
-
-
-def sweep(frozen: Frozen, linear: Linear, start: Tensor, step: Callable[[Part, int, Tensor], Tensor]) -> Tensor:
-    """Carry covectors on the residual stream from the target back to the embeddings.
-
-    `step(part, layer, covectors)` is called for the attention and the MLP of every block the target can see, last
-    first, with the covectors on what that part writes; what it returns is added for the stream the part reads. The
-    result belongs to the stream before the first block.
-    """
-    parallel, layout = frozen.model.spec.parallel, frozen.layout
-    covectors = start
-    for layer in reversed(range(frozen.model.spec.n_layer)):
-        after_block = covectors
-        if layout.mlp(layer) < linear.visible:
-            covectors = covectors + step("mlp", layer, after_block)
-        if layout.start(layer) < linear.visible:
-            covectors = covectors + step("attention", layer, after_block if parallel else covectors)
-    return covectors
-
-
-def start_of(frozen: Frozen, linear: Linear) -> Float[Tensor, "n_token d_model"]:
-    """The target's covector at its position, zero elsewhere."""
-    start = torch.zeros_like(frozen.residual)
-    start[linear.position] = linear.covector
-    return start
-
-
-def bias_write(frozen: Frozen, part: Part, layer: int) -> tuple[str, Float[Tensor, "n_token d_model"]] | None:
-    """Name and write of the bias a part adds whatever its input; None for a model without."""
-    spec, layout = frozen.model.spec, frozen.layout
-    if not (spec.output_bias if part == "attention" else spec.mlp_bias):
-        return None
-    index = (layout.mlp(layer) - 1) if part == "attention" else (layout.mlp(layer) + 1)
-    return layout.names[index], frozen.writes[index]

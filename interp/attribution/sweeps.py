@@ -1,54 +1,60 @@
-"""What one backward sweep over a frozen input tells: contributions by input token, by number of components, by edge."""
+"""Attributions from one backward sweep: by input token, by number of components traversed, by edge."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from interp.attribution.frozen import Frozen
-from interp.attribution.pull import Part, Pull, bias_write, start_of, sweep
-from interp.attribution.results import Edges, Orders, Sources, Target, conserved
-from interp.attribution.targets import Linear, resolve
+from interp.attribution.linearised import Linear, Linearised, Part, Targets, bias_write, start_of, straight, sweep
+from interp.attribution.results import Edges, Orders, Sources, conserved
 from interp.errors import CheckFailedError, UsageError
 
 
 @torch.no_grad()
-def sources(frozen: Frozen, target: Target) -> Sources:
+def sources(linearised: Linearised, target: Targets) -> Sources:
     """The target by where it comes from: every input token, position embedding and bias, over all paths at once.
 
-    contribution(t) = embedding_t · g_t, with g the target's covector carried back through every frozen component:
-    gradient times input of the frozen map, which is linear, so that the contributions sum to the target exactly.
+    contribution(t) = embedding_t · g_t, with g the target's covector carried back through every component:
+    gradient times input of a map that is linear, so that the contributions sum to the target exactly. Of a contrast,
+    what enters is the difference of two tokens, and they sum to the difference of the target.
 
     Raises `UsageError` for a position outside the prompt, `CheckFailedError` if the sum misses the model's value.
     """
-    linear, pull = resolve(frozen, target), Pull(frozen)
+    linear, pull = linearised.linear(target), linearised.pull
     biases: dict[str, float] = {}
 
     def step(part: Part, layer: int, covectors: Tensor) -> Tensor:
         back, constant = pull.attention(layer, covectors) if part == "attention" else pull.mlp(layer, covectors)
-        biases[f"L{layer}.b_V" if part == "attention" else f"MLP{layer}.b_in"] = float(constant)
-        written = bias_write(frozen, part, layer)
+        biases[f"L{layer}.b_V" if part == "attention" else f"MLP{layer}.b_in"] = float(constant.sum())
+        written = bias_write(linearised, part, layer)
         if written is not None:
             biases[written[0]] = float((covectors * written[1]).sum())
         return back
 
-    covectors = sweep(frozen, linear, start_of(frozen, linear), step)
-    embedded = (covectors * frozen.writes[: frozen.layout.n_embed]).sum(-1).cpu().numpy()
+    covectors = sweep(linearised, linear, start_of(linearised, linear), step)
+    embedded = torch.einsum("...tm,c...tm->ct", covectors, linearised.writes[: linearised.layout.n_embed]).cpu().numpy()
     biases["b_U"] = linear.constant
     used = {name: value for name, value in biases.items() if value != 0}
-    labels = [f"{name}@{t}" for name in ("embed", "pos_embed")[: len(embedded)] for t in range(frozen.n_token)]
+    labels = [f"{name}@{t}" for name in ("embed", "pos_embed")[: len(embedded)] for t in range(linearised.n_token)]
     array = np.concatenate([embedded.flatten(), np.array(list(used.values()), embedded.dtype)])
     total = float(array.sum(dtype=np.float64))
-    error = conserved(total, linear.value, float(np.abs(array).max()), frozen.tolerance, linear.name)
-    return Sources(linear.name, linear.unit, array, (*labels, *used), total, linear.value, error, tokens=frozen.labels)
+    error = conserved(
+        total, linear.value, max(float(np.abs(array).max()), linear.scale), linearised.tolerance, linear.name
+    )
+    return Sources(
+        linear.name, linear.unit, array, (*labels, *used), total, linear.value, error, tokens=linearised.labels
+    )
 
 
 @torch.no_grad()
 def orders(
-    frozen: Frozen, target: Target, *, count: Literal["all", "heads"] = "all", max_order: int | None = None
+    linearised: Linearised, target: Targets, *, count: Literal["all", "heads"] = "all", max_order: int | None = None
 ) -> Orders:
     """The target by how many components its paths traverse, all orders at once.
 
@@ -56,7 +62,7 @@ def orders(
     components. One sweep carries a covector for each order: g_n ← g_n + pull(g_{n−1}).
 
     Args:
-        frozen: the frozen input.
+        linearised: a frozen input, or a contrast.
         target: what is attributed.
         count: "all" counts heads and MLPs, "heads" lets MLPs pass uncounted.
         max_order: gather this order and all above in one last entry, which is cheaper; exact all the same.
@@ -67,8 +73,8 @@ def orders(
         raise UsageError(f'count must be "all" or "heads", not "{count}".')
     if max_order is not None and max_order < 1:
         raise UsageError(f"max_order must be at least 1, not {max_order}.")
-    linear, pull = resolve(frozen, target), Pull(frozen)
-    longest = frozen.model.spec.n_layer * (2 if count == "all" else 1)
+    linear, pull = linearised.linear(target), linearised.pull
+    longest = linearised.model.spec.n_layer * (2 if count == "all" else 1)
     n = min(longest, max_order or longest) + 1
     constants = torch.zeros(n, dtype=torch.float64)
     constants[0] = linear.constant
@@ -80,24 +86,27 @@ def orders(
         back, constant = pull.attention(layer, live) if part == "attention" else pull.mlp(layer, live)
         counts = part == "attention" or count == "all"
         reached = min(reached + counts, n - 1)
-        constants.add_(_shifted(constant.double().cpu(), n, counts))
-        written = bias_write(frozen, part, layer)
+        constants.add_(_shifted(constant.reshape(len(live), -1).sum(1).double().cpu(), n, counts))
+        written = bias_write(linearised, part, layer)
         if written is not None:
-            constants[: len(live)] += (live * written[1]).sum((-1, -2)).double().cpu()
+            constants[: len(live)] += (live * written[1]).flatten(1).sum(1).double().cpu()
         return _shifted(back, n, counts)
 
-    start = start_of(frozen, linear)
+    start = start_of(linearised, linear)
     start = torch.cat([start[None], start.new_zeros(n - 1, *start.shape)])
-    covectors = sweep(frozen, linear, start, step)
-    by_token = (covectors[:, None] * frozen.writes[: frozen.layout.n_embed]).sum((1, -1)).cpu().numpy()
+    covectors = sweep(linearised, linear, start, step)
+    embedded = linearised.writes[: linearised.layout.n_embed]
+    by_token = torch.einsum("o...tm,c...tm->ot", covectors, embedded).cpu().numpy()
     array = by_token.sum(-1) + constants.numpy().astype(by_token.dtype)
     labels = [str(order) for order in range(n)]
     if n - 1 < longest:
         labels[-1] += " and more"
     total = float(array.sum(dtype=np.float64))
-    error = conserved(total, linear.value, float(np.abs(array).max()), frozen.tolerance, linear.name)
+    error = conserved(
+        total, linear.value, max(float(np.abs(array).max()), linear.scale), linearised.tolerance, linear.name
+    )
     return Orders(
-        linear.name, linear.unit, array, tuple(labels), total, linear.value, error, by_token, frozen.labels, count
+        linear.name, linear.unit, array, tuple(labels), total, linear.value, error, by_token, linearised.labels, count
     )
 
 
@@ -115,51 +124,98 @@ def _shifted(values: Tensor, n: int, by_one: bool) -> Tensor:
 
 
 @torch.no_grad()
-def edges(frozen: Frozen, target: Target) -> Edges:
+def edges(linearised: Linearised, target: Targets) -> Edges:
     """The flow between components: for every writer and reader, the sum of all paths that use the edge between them.
 
     flow(w → r) = Σ_t write(w)_t · (target's covector carried back to what r reads)_t, through r alone on the last step.
-    What flows out of a component to all its readers is what flowed into it from all its writers and its own bias.
+    What flows out of a component to all its readers is what flowed into it from all its writers and its own bias. A
+    contrast's heads read through query, key and value apart ("L5H2.q"), and the three sum to what the head passes on.
 
     Raises `CheckFailedError` if what reaches the target misses its value, or a component does not conserve the flow.
     """
-    linear, pull, layout = resolve(frozen, target), Pull(frozen), frozen.layout
-    rows: dict[str, np.ndarray] = {}
-    own: dict[str, float] = {}
+    linear = linearised.linear(target)
+    rows = {linear.name: straight(linearised, linear).double().cpu().numpy()}
+    own = {linear.name: linear.constant}
 
-    def record(names: list[str], visible: int, back: Tensor, constants: Tensor) -> None:
-        flow = torch.einsum("ctm,trm->rc", frozen.writes[:visible], back).double().cpu().numpy()
-        for name, row, constant in zip(names, flow, constants.tolist(), strict=True):
-            rows[name] = np.pad(row, (0, linear.visible - visible))
+    def record(readers: Readers) -> None:
+        flow = readers.flow(linearised).double().cpu().numpy()
+        constants = readers.constants.reshape(-1, len(readers.names)).sum(0).tolist()
+        for name, row, constant in zip(readers.names, flow, constants, strict=True):
+            rows[name] = np.pad(row, (0, linear.visible - readers.visible))
             own[name] = constant
+
+    visit_readers(linearised, linear, record)
+    names = tuple(reversed(rows))
+    return _edges(linearised, linear, names, np.stack([rows[r] for r in names]), np.array([own[r] for r in names]))
+
+
+@dataclass(frozen=True)
+class Readers:
+    """Some readers that see the same writers, with the target's covectors carried back to what each reads.
+
+    `visible` is how many components write before them; `constants` are what their own biases add.
+    """
+
+    names: tuple[str, ...]
+    visible: int
+    covectors: Float[Tensor, "*pair n_token n_reader d_model"]
+    constants: Float[Tensor, "*pair n_reader"]
+
+    def flow(self, linearised: Linearised) -> Float[Tensor, "n_reader n_visible"]:
+        """Σ_t write(w)_t · covector(r)_t for every reader and writer; of a batch of pairs the mean."""
+        return torch.einsum("c...tm,...trm->rc", linearised.writes[: self.visible], self.covectors)
+
+
+def visit_readers(
+    linearised: Linearised, linear: Linear, visit: Callable[[Readers], None], *, grouped: bool = False
+) -> None:
+    """Show `visit` every reader but the target: MLP and attention of each block, last block first.
+
+    One block's covectors are held at a time: n_pair · T · n_reader · d_model numbers. What flows straight into the
+    target is `straight(linearised, linear)`.
+
+    Args:
+        linearised: a frozen input, or a contrast.
+        linear: the target, as `linearised.linear(target)` gives it.
+        visit: called with the readers of each part.
+        grouped: for a contrast, keys and values that several query heads share are one reader ("L5KV0.k"), which is
+            all a model with grouped queries has; otherwise each query head reads its key and value ("L5H2.k").
+
+    >>> linear = pair.linear(target)
+    >>> visit_readers(pair, linear, lambda readers: print(readers.names, readers.flow(pair).shape), grouped=True)
+    """
+    layout, pull = linearised.layout, linearised.pull
 
     def step(part: Part, layer: int, covectors: Tensor) -> Tensor:
         if part == "mlp":
             back, constant = pull.mlp(layer, covectors)
-            visible = layout.start(layer) if frozen.model.spec.parallel else layout.mlp(layer)
-            record([f"MLP{layer}"], visible, back[:, None], constant[None])
+            visible = layout.start(layer) if linearised.model.spec.parallel else layout.mlp(layer)
+            visit(Readers((f"MLP{layer}",), visible, back[..., None, :], constant[..., None]))
             return back
-        apart, constants = pull.heads(layer, covectors)
-        names = [f"L{layer}H{head}" for head in range(frozen.model.spec.n_head)]
-        record(names, layout.start(layer), apart, constants)
+        names, apart, constants = pull.readers(layer, covectors, grouped)
+        visit(Readers(tuple(names), layout.start(layer), apart, constants))
         return apart.sum(-2)
 
-    to_target = frozen.writes[: linear.visible, linear.position] @ linear.covector
-    rows[linear.name], own[linear.name] = to_target.double().cpu().numpy(), linear.constant
-    sweep(frozen, linear, start_of(frozen, linear), step)
-    names = tuple(reversed(rows))
-    return _edges(frozen, linear, names, np.stack([rows[r] for r in names]), np.array([own[r] for r in names]))
+    sweep(linearised, linear, start_of(linearised, linear), step)
 
 
-def _edges(frozen: Frozen, linear: Linear, readers: tuple[str, ...], flow: np.ndarray, own: np.ndarray) -> Edges:
-    writers = frozen.layout.names[: linear.visible]
+def _edges(
+    linearised: Linearised, linear: Linear, readers: tuple[str, ...], flow: np.ndarray, own: np.ndarray
+) -> Edges:
+    writers = linearised.layout.names[: linear.visible]
     total = float(flow[-1].sum() + own[-1])
-    error = conserved(total, linear.value, float(np.abs(flow[-1]).max()), frozen.tolerance, linear.name)
+    error = conserved(
+        total, linear.value, max(float(np.abs(flow[-1]).max()), linear.scale), linearised.tolerance, linear.name
+    )
     out = dict(zip(writers, flow.sum(0), strict=True))
-    gaps = [0.0, *(abs(out[r] - flow[i].sum() - own[i]) for i, r in enumerate(readers[:-1]))]
-    scale = np.max([abs(linear.value), np.abs(flow).max(), np.finfo(float).tiny])
+    inflow: dict[str, float] = {}
+    for reader, row, constant in zip(readers[:-1], flow, own, strict=False):
+        component = reader.partition(".")[0]
+        inflow[component] = inflow.get(component, 0.0) + float(row.sum() + constant)
+    gaps = [0.0, *(abs(out[component] - value) for component, value in inflow.items())]
+    scale = np.max([abs(linear.value), np.abs(flow).max(), linear.scale, np.finfo(float).tiny])
     error = float(np.max([error, np.max(gaps) / scale]))
-    if not error <= frozen.tolerance:
+    if not error <= linearised.tolerance:
         raise CheckFailedError(f"The flow to the {linear.name} is not conserved: relative error {error:.2e}.")
     labels = tuple(f"{writer} → {reader}" for reader in readers for writer in writers)
     array = flow.flatten()

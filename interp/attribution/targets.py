@@ -6,34 +6,22 @@ final softcap's ratio) are held: value = x · covector + constant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from interp.attribution.bilinear import linear_parts
-from interp.attribution.frozen import Frozen
+from interp.attribution.components import Layout
+from interp.attribution.linearised import Linear
 from interp.attribution.results import STAGES, DirectionTarget, LogitTarget, ScoreTarget, Stage, Target
 from interp.errors import UsageError
 from interp.model import Model
 from interp.model.arithmetic import norm_scale, softcap
 
-
-@dataclass(frozen=True)
-class Linear:
-    """A target at one frozen input: value = x[position] · covector + constant, `value` being the model's own.
-
-    `visible` is how many components have written to x, in the order of `Layout`.
-    """
-
-    name: str
-    unit: str
-    position: int
-    visible: int
-    covector: Float[Tensor, " d_model"]
-    constant: float
-    value: float
+if TYPE_CHECKING:
+    from interp.attribution.frozen import Frozen
 
 
 def logit(model: Model, token: str | int, position: int = -1) -> LogitTarget:
@@ -96,7 +84,7 @@ def resolve(frozen: Frozen, target: Target) -> Linear:
         visible = frozen.layout.start(target.layer)
         return Linear(target.name, target.unit, position, visible, covector, constant, value)
     if isinstance(target, DirectionTarget):
-        visible = _visible(frozen, target)
+        visible = visible_to(frozen.layout, target)
         vector = torch.from_numpy(target.vector).to(frozen.writes)
         value = float(_stream(frozen, target)[position] @ vector)
         return Linear(target.name, target.unit, position, visible, vector, 0.0, value)
@@ -136,8 +124,8 @@ def _stream(frozen: Frozen, target: DirectionTarget) -> Float[Tensor, "n_token d
     return cache[hook][0]
 
 
-def _visible(frozen: Frozen, target: DirectionTarget) -> int:
-    layout = frozen.layout
+def visible_to(layout: Layout, target: DirectionTarget) -> int:
+    """How many components have written to the stream that a direction is read from."""
     match target.stage:
         case "resid_pre":
             return layout.start(target.layer)

@@ -21,9 +21,9 @@ from interp.attribution.bounds import path_bounds
 from interp.attribution.certificate import Certificate
 from interp.attribution.expand import ByComponent, ByPosition, Children, Expander, Nodes
 from interp.attribution.frozen import Frozen
+from interp.attribution.linearised import Linear
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
 from interp.attribution.results import Target
-from interp.attribution.targets import Linear, resolve
 from interp.errors import CheckFailedError, UsageError
 from interp.progress import Progress
 
@@ -79,7 +79,7 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     if max_expansions is None:
         max_expansions = CERTIFYING if top else EXPANSIONS
     _check_bounds(max_expansions, batch, min_value, min_share, top, nodes)
-    linear = resolve(frozen, target)
+    linear = frozen.linear(target)
     expander = EXPANDERS[nodes](frozen, linear)
     growing = Growing(frozen, linear, min(EXPANSIONS, max_expansions) if top else max_expansions, top)
 

@@ -39,13 +39,14 @@ class AttentionTrace:
     """What attention did in one layer: `z` are the heads' values after the pattern, `write` what reached the residual.
 
     `key` (rotated) and `value` are those of every position, the given beginning included: what a run on later positions
-    needs of these. `query_scale` and `key_scale` are those of query/key norms, None without; `write_scale` that of the
-    post-norm.
+    needs of these; `query` is rotated too. `query_scale` and `key_scale` are those of query/key norms, None without;
+    `write_scale` that of the post-norm.
     """
 
     scale: Float[Tensor, "batch n_token 1"]
     query_scale: Float[Tensor, "batch n_head n_token 1"] | None
     key_scale: Float[Tensor, "batch n_kv_head n_token 1"] | None
+    query: Float[Tensor, "batch n_head n_token d_head"]
     key: Float[Tensor, "batch n_kv_head n_key d_head"]
     value: Float[Tensor, "batch n_kv_head n_key d_head"]
     scores: Float[Tensor, "batch n_head query key"]
@@ -57,10 +58,14 @@ class AttentionTrace:
 
 @dataclass(frozen=True)
 class MlpTrace:
-    """What the MLP did in one layer: its hidden units are `pre` · `multiplier`."""
+    """What the MLP did in one layer: its hidden units are `pre` · `multiplier`.
+
+    `gate` is what the activation is applied to where it is not `pre`, None without a gate.
+    """
 
     scale: Float[Tensor, "batch n_token 1"]
     pre: Float[Tensor, "batch n_token d_mlp"]
+    gate: Float[Tensor, "batch n_token d_mlp"] | None
     multiplier: Float[Tensor, "batch n_token d_mlp"]
     write_scale: Float[Tensor, "batch n_token 1"] | None
     write: Float[Tensor, "batch n_token d_model"]
@@ -148,7 +153,7 @@ def run_attention(
     pattern = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
     z = pattern @ value.repeat_interleave(spec.kv_group, dim=1)
     write, write_scale = attention_write(weights, layer, z)
-    return AttentionTrace(scale, query_scale, key_scale, key, value, scores, pattern, z, write_scale, write)
+    return AttentionTrace(scale, query_scale, key_scale, query, key, value, scores, pattern, z, write_scale, write)
 
 
 def attention_write(
@@ -202,20 +207,22 @@ def run_mlp(weights: Weights, layer: int, x: Tensor, folded: bool = True) -> Mlp
     spec, w = weights.spec, weights.mlp(layer, folded)
     scale = norm_scale(x, spec.norm, spec.norm_eps)
     x = x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln2)
-    pre, multiplier = mlp_hidden(w, x, spec.activation)
+    pre, gated, multiplier = mlp_hidden(w, x, spec.activation)
     write = (pre * multiplier) @ w.W_out + w.b_out
     write, write_scale = post_norm(spec, write, w.post_gain)
-    return MlpTrace(scale, pre, multiplier, write_scale, write)
+    return MlpTrace(scale, pre, gated, multiplier, write_scale, write)
 
 
-def mlp_hidden(w: Mlp, x: Float[Tensor, "batch n_token d_model"], activation: str) -> tuple[Tensor, Tensor]:
-    """(pre, multiplier) of a normalised input: the hidden units are their product."""
+def mlp_hidden(
+    w: Mlp, x: Float[Tensor, "batch n_token d_model"], activation: str
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """(pre, gate, multiplier) of a normalised input: the hidden units are pre · multiplier."""
     pre = x @ w.W_in + w.b_in
     if w.W_gate is None:
-        return pre, gate(pre, activation)
+        return pre, None, gate(pre, activation)
     gated = x @ w.W_gate
     gated = gated if w.b_gate is None else gated + w.b_gate
-    return pre, gated * gate(gated, activation)
+    return pre, gated, gated * gate(gated, activation)
 
 
 def post_norm(spec: Spec, write: Tensor, gain: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -1,0 +1,242 @@
+"""Two inputs as an exactly linear map of their difference: every operation replaced by its secant between the runs.
+
+`freeze` holds patterns, norms and gates at one input; here they move, from a counterfactual run (0) to the clean one
+(1), and what each contributes to the difference is exact. With bars for means of the two runs, Δ for clean −
+counterfactual:
+
+    products       Δ(a b) = b̄ Δa + ā Δb                        query · key, pattern · value, gate · up
+    elementwise    Δf(x) = f's chord · Δx                      activations, softcaps
+    norms          product rule, the scale's change exact      `secants.NormSecant`
+    softmax        logarithmic means of the probabilities      `secants.SoftmaxSecant`
+
+Everything else is linear already, and biases cancel: every path starts at a token that differs. Chords of elementwise
+functions are DeepLIFT's rescale rule (arXiv 1704.02685); integrated gradients (1703.01365) and Aumann–Shapley values
+also sum to the difference, but only over the inputs, through many gradients; AttnLRP (2402.05602) and RelP
+(2508.21258) carry one run's relevance back by rules that split a product in half and hold the softmax or expand it
+about one point; contextual decomposition (2407.00886) splits activations, not differences. Here the two runs fix every
+coefficient, and the sum is conserved at every component, through queries and keys too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.attribution.components import Layout
+from interp.attribution.frozen import TOLERANCE
+from interp.attribution.linearised import Linear, Targets, checked_position
+from interp.attribution.secant_blocks import SecantBlock, change, runs, secant_block
+from interp.attribution.secant_pull import SecantPull
+from interp.attribution.secant_targets import linear_of
+from interp.attribution.secants import NormSecant, chord, norm_secant
+from interp.errors import CheckFailedError, UsageError
+from interp.model import Model, trace as forward
+from interp.model.arithmetic import apply_norm, norm_scale, softcap
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A model between two runs, linear in their difference. Made by `contrast`.
+
+    `tokens` are the clean run's and the counterfactual's. `writes[c, t]` is by how much what component c (in the order
+    of `layout`) adds at position t differs, clean − counterfactual: zero for every bias. With a post-norm it is the
+    norm's secant of the component's own difference. They sum to the difference of the residual streams. `logits` are
+    the model's own in the two runs; `error` is the largest difference between theirs and those of the written-out
+    runs, or between their change and that of the secant map, relative to the largest logit, over every position.
+
+    A batch of pairs has a pair axis before the token axis; attributions of it are means over the pairs, and `pair[i]`
+    is one of them.
+    """
+
+    model: Model
+    tokens: Int[Tensor, "run *pair n_token"]
+    labels: tuple[str, ...]
+    layout: Layout
+    blocks: tuple[SecantBlock, ...]
+    writes: Float[Tensor, "n_component *pair n_token d_model"]
+    residual: Float[Tensor, "run *pair n_token d_model"]
+    final: NormSecant
+    logits: Float[Tensor, "run *pair n_token d_vocab"]
+    error: float
+
+    @property
+    def n_token(self) -> int:
+        """Number of positions."""
+        return self.tokens.shape[-1]
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error above which a decomposition of this difference raises."""
+        return TOLERANCE[self.writes.dtype]
+
+    @property
+    def pull(self) -> SecantPull:
+        """The transposes of every component's secant map."""
+        return SecantPull(self)
+
+    def position(self, position: int) -> int:
+        """`position` counted from the start; `UsageError` if the input does not have it."""
+        return checked_position(position, self.n_token)
+
+    def linear(self, target: Targets) -> Linear:
+        """The target's change as a linear function of the stream's change at its position."""
+        return linear_of(self, target)
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return self.tokens[0].shape[:-1].numel()
+
+    def __getitem__(self, pair: int) -> Contrast:
+        """One pair of a batch, as views."""
+        if self.tokens.ndim == 2:
+            raise UsageError("This contrast is one pair, not a batch: there is nothing to index.")
+        tokens = self.tokens[:, pair]
+        return replace(
+            self,
+            tokens=tokens,
+            labels=_labels(self.model, tokens),
+            blocks=tuple(block.at(pair) for block in self.blocks),
+            writes=self.writes[:, pair],
+            residual=self.residual[:, pair],
+            final=self.final.map(lambda x: x[pair]),
+            logits=self.logits[:, pair],
+        )
+
+
+@torch.no_grad()
+def contrast(
+    model: Model,
+    clean: Int[Tensor, "pair n_token"],
+    counterfactual: Int[Tensor, "pair n_token"],
+    *,
+    max_gigabytes: float = 8.0,
+) -> Contrast:
+    """Make a model between two runs exactly linear, so that attributions sum to the difference of its answers.
+
+    Runs the model once and the written-out forward pass once, on both prompts together. Needs `bytes_needed`.
+
+    Args:
+        model: in float32 or float64.
+        clean: the prompt to explain, (1, n_token) or (n_token,), or a batch of prompts of one length.
+        counterfactual: as many prompts of the same length to compare with.
+        max_gigabytes: refuse, before computing anything, an input that needs more memory than this.
+
+    Raises:
+        UsageError: prompts of different length (both tokenisations are shown), another dtype, or more memory than
+            allowed.
+        CheckFailedError: the map misses the difference of the model's logits by more than 1e-4 (float32) or 1e-9
+            (float64), relative to the largest logit, or there is a NaN.
+
+    >>> pair = contrast(model, model.to_tokens("The cat sat"), model.to_tokens("The dog sat"))
+    >>> sources(pair, logit_difference(model, " on", " in")).by_token()
+    """
+    tokens = _checked(model, clean, counterfactual, max_gigabytes)
+    n_pair, n_token = tokens.shape[1:]
+    both = tokens.flatten(0, 1)
+    theirs = model(both)
+    layout = Layout(model.spec)
+    by_position = theirs.new_zeros(n_pair, n_token, len(layout.components), model.spec.d_model)
+    writes = by_position.movedim(2, 0)
+    residual = forward.embed(model.weights, both)
+    writes[0], blocks = change(residual), []
+    moved = (tokens[0] != tokens[1]).cumsum(dim=1) > 0
+    for block in forward.blocks(model.weights, both, folded=False):
+        secants = secant_block(model, block, moved)
+        _write_block(model, layout, block, secants, writes)
+        blocks.append(secants)
+        residual = block.resid_post
+    writes *= moved[..., None]
+    final = norm_secant(*runs(residual), model.weights.ln_final, model.spec.norm, model.spec.norm_eps)
+    error = _error(model, theirs, residual, final, writes)
+    logits, residual = (x.unflatten(0, (2, n_pair)) for x in (theirs, residual))
+    made = Contrast(model, tokens, (), layout, tuple(blocks), writes, residual, final, logits, error)
+    return made[0] if n_pair == 1 else replace(made, labels=_labels(model, tokens))
+
+
+def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, secants: SecantBlock, writes: Tensor) -> None:
+    """By how much what each component of one block adds differs between the runs."""
+    index, mlp = layout.start(block.layer), layout.mlp(block.layer)
+    written = change(block.attention.z) @ model.weights.raw(block.layer).W_O.detach()
+    if secants.attn_post is not None:
+        written = secants.attn_post.map(lambda x: x[:, None]).push(written)
+    writes[index : index + model.spec.n_head] = written.transpose(0, 1)
+    writes[mlp] = change(block.mlp.write)
+
+
+def _error(model: Model, theirs: Tensor, residual: Tensor, final: NormSecant, writes: Tensor) -> float:
+    """The relative error of the written-out runs' logits, and of the secant map's change of them, checked."""
+    norm, cap = model.weights.ln_final, model.spec.logit_softcap
+    W_U, b_U = model.weights.unfolded_unembedding
+    raw = apply_norm(residual, norm_scale(residual, model.spec.norm, model.spec.norm_eps), norm) @ W_U + b_U
+    ours, moved = softcap(raw, cap), final.push(writes.sum(0)) @ W_U
+    if cap is not None:
+        moved = moved * chord(lambda x: softcap(x, cap), *runs(raw))
+    missed = torch.stack([(ours - theirs).abs().max(), (moved - change(theirs)).abs().max()])
+    error = float((missed / theirs.abs().max()).max())
+    if not error <= TOLERANCE[theirs.dtype]:
+        raise CheckFailedError(
+            f"The contrast does not reproduce the model's logits in the two runs, or their difference: relative error "
+            f"{error:.2e}, tolerance {TOLERANCE[theirs.dtype]:.0e}. Is there a NaN in the weights, or a hook on "
+            "model.bridge?"
+        )
+    return error
+
+
+def bytes_needed(model: Model, n_pair: int, n_token: int) -> int:
+    """Memory of a contrast: writes, secants of every block, and the logits and streams of both runs.
+
+    n_pair · T · (n_component·d_model + n_layer·(5·n_head·T + 2·d_mlp + 8·d_model) + 5·d_vocab) numbers at most. SmolLM2
+    in float32: about 2.5 MB a token and 6 kB a pair of tokens, so 40 MB for a pair of 14 tokens.
+    """
+    spec = model.spec
+    block = 5 * spec.n_head * n_token + 2 * spec.d_mlp + 8 * spec.d_model
+    each = len(Layout(spec).components) * spec.d_model + spec.n_layer * block + 5 * spec.d_vocab
+    return n_pair * n_token * each * model.parts.W_U.element_size()
+
+
+def _checked(
+    model: Model, clean: Tensor, counterfactual: Tensor, max_gigabytes: float
+) -> Int[Tensor, "2 pair n_token"]:
+    """Both sides as (clean or counterfactual, pair, n_token)."""
+    clean, counterfactual = model.check_tokens(clean), model.check_tokens(counterfactual)
+    if clean.shape[1] != counterfactual.shape[1]:
+        raise UsageError(unequal(model, clean[0], counterfactual[0]))
+    if len(clean) != len(counterfactual):
+        raise UsageError(
+            f"There are {len(clean)} clean prompts and {len(counterfactual)} counterfactual ones: pair them."
+        )
+    if model.dtype not in TOLERANCE:
+        raise UsageError(f"A decomposition in {model.dtype} would mean nothing: load the model in float32 or float64.")
+    needed = bytes_needed(model, *clean.shape) / 1e9
+    if needed > max_gigabytes:
+        raise UsageError(
+            f"A contrast of {len(clean)} pairs of {clean.shape[1]} tokens needs {needed:.1f} GB, more than "
+            f"max_gigabytes={max_gigabytes:g}: take fewer or shorter pairs at a time, or pass a larger max_gigabytes."
+        )
+    return torch.stack([clean, counterfactual])
+
+
+def unequal(model: Model, clean: Int[Tensor, " n"], counterfactual: Int[Tensor, " m"]) -> str:
+    """The message for two prompts of different length: both tokenisations, and where they part."""
+    shown = [" | ".join(_texts(model, tokens)) for tokens in (clean, counterfactual)]
+    return (
+        f"The clean prompt has {len(clean)} tokens and the counterfactual {len(counterfactual)}; positions can only be "
+        f"compared where both have as many.\n  clean:          {shown[0]}\n  counterfactual: {shown[1]}\n"
+        "Swap words for ones of as many tokens."
+    )
+
+
+def _texts(model: Model, tokens: Int[Tensor, " n_token"]) -> list[str]:
+    return model.to_str_tokens(tokens) if model.has_tokenizer else list(map(str, tokens.tolist()))
+
+
+def _labels(model: Model, tokens: Int[Tensor, "run *pair n_token"]) -> tuple[str, ...]:
+    """A position's token, "clean|counterfactual" where they differ, its number where those of a batch do."""
+    columns = tokens.flatten(0, -2).unflatten(0, (2, -1))
+    same = (columns == columns[:, :1]).all(dim=1).all(dim=0).tolist()
+    names = zip(*(_texts(model, run) for run in columns[:, 0]), strict=True)
+    joined = [first if first == second else f"{first}|{second.strip()}" for first, second in names]
+    return tuple(name if alike else str(i) for i, (name, alike) in enumerate(zip(joined, same, strict=True)))

@@ -1,0 +1,172 @@
+"""What an attribution needs of an input made linear: what was written, and how directions are carried back.
+
+`Frozen` (one run) and `Contrast` (the difference of two) are such inputs, and every attribution takes either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.attribution.components import Layout
+from interp.attribution.results import Target
+from interp.errors import UsageError
+from interp.model import Model
+
+Part = Literal["attention", "mlp"]
+Targets = Target | Sequence[Target]
+"""One target; of a batch of pairs also one for each pair, whose mean is attributed."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A target of one input: value = x[position] · covector + constant, `value` being the model's own.
+
+    `visible` is how many components have written to x, in the order of `Layout`. Of a batch of pairs there is a
+    covector for each pair, divided by their number, so that sums over pairs are means. Errors are relative to `scale`
+    at least: a difference of two numbers is known no better than the numbers.
+    """
+
+    name: str
+    unit: str
+    position: int
+    visible: int
+    covector: Float[Tensor, "*pair d_model"]
+    constant: float
+    value: float
+    scale: float = 0.0
+
+
+class Pull(Protocol):
+    """The transposes of an input's components: covectors on what they write, carried to the streams they read.
+
+    Each returns a constant beside: the component's own biases, as they reach the target.
+    """
+
+    def attention(self, layer: int, covectors: Tensor) -> tuple[Tensor, Tensor]:
+        """All heads of a layer together, covectors (…, n_token, d_model) at every position."""
+        ...
+
+    def mlp(self, layer: int, covectors: Tensor) -> tuple[Tensor, Tensor]:
+        """The MLP of a layer."""
+        ...
+
+    def readers(self, layer: int, covectors: Tensor, grouped: bool = False) -> tuple[list[str], Tensor, Tensor]:
+        """What reads for a layer's attention, apart: names, covectors (…, n_token, n_reader, d_model), constants.
+
+        A name is that of a head, or of a head and a branch of it such as "L5H2.q"; with `grouped`, branches that
+        several heads share are one reader.
+        """
+        ...
+
+
+class Linearised(Protocol):
+    """An input made linear.
+
+    `writes` are what components write at each position; attributions are products of writes and covectors. A batch
+    of inputs has a pair axis before the token axis.
+    """
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        ...
+
+    @property
+    def tokens(self) -> Int[Tensor, "*run n_token"]:
+        """Its token ids."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name for each position."""
+        ...
+
+    @property
+    def layout(self) -> Layout:
+        """Its components."""
+        ...
+
+    @property
+    def writes(self) -> Float[Tensor, "n_component *pair n_token d_model"]:
+        """What each component writes, or by how much that differs."""
+        ...
+
+    @property
+    def n_token(self) -> int:
+        """Number of positions."""
+        ...
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error above which a decomposition raises."""
+        ...
+
+    @property
+    def pull(self) -> Pull:
+        """The components' transposes."""
+        ...
+
+    def position(self, position: int) -> int:
+        """`position` counted from the start."""
+        ...
+
+    def linear(self, target: Targets) -> Linear:
+        """The target as a linear function of the stream at its position."""
+        ...
+
+
+def checked_position(position: int, n_token: int) -> int:
+    """`position` counted from the start; `UsageError` if the input does not have it."""
+    if not -n_token <= position < n_token:
+        raise UsageError(f"Position {position} is outside the prompt, which has {n_token} tokens.")
+    return position % n_token
+
+
+def sweep(
+    linearised: Linearised, linear: Linear, start: Tensor, step: Callable[[Part, int, Tensor], Tensor]
+) -> Float[Tensor, "*batch n_token d_model"]:
+    """Carry covectors on the residual stream from the target back to the embeddings.
+
+    `step(part, layer, covectors)` is called for the attention and the MLP of every block the target can see, last
+    first, with the covectors on what that part writes; what it returns is added for the stream the part reads. The
+    result belongs to the stream before the first block.
+    """
+    parallel, layout = linearised.model.spec.parallel, linearised.layout
+    covectors = start
+    for layer in reversed(range(linearised.model.spec.n_layer)):
+        after_block = covectors
+        if layout.mlp(layer) < linear.visible:
+            covectors = covectors + step("mlp", layer, after_block)
+        if layout.start(layer) < linear.visible:
+            covectors = covectors + step("attention", layer, after_block if parallel else covectors)
+    return covectors
+
+
+def start_of(linearised: Linearised, linear: Linear) -> Float[Tensor, "*pair n_token d_model"]:
+    """The target's covector at its position, zero elsewhere."""
+    start = torch.zeros_like(linearised.writes[0])
+    start[..., linear.position, :] = linear.covector
+    return start
+
+
+def straight(linearised: Linearised, linear: Linear) -> Float[Tensor, " n_visible"]:
+    """What each component the target sees writes into it with nothing in between."""
+    writes = linearised.writes[: linear.visible, ..., linear.position, :]
+    return torch.einsum("c...m,...m->c", writes, linear.covector)
+
+
+def bias_write(
+    linearised: Linearised, part: Part, layer: int
+) -> tuple[str, Float[Tensor, "*pair n_token d_model"]] | None:
+    """Name and write of the bias a part adds whatever its input; None for a model without."""
+    spec, layout = linearised.model.spec, linearised.layout
+    if not (spec.output_bias if part == "attention" else spec.mlp_bias):
+        return None
+    index = (layout.mlp(layer) - 1) if part == "attention" else (layout.mlp(layer) + 1)
+    return layout.names[index], linearised.writes[index]

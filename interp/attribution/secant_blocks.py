@@ -1,0 +1,137 @@
+"""The secants of one block of a model between two runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interp.attribution.secants import NormSecant, SoftmaxSecant, chord, norm_secant, softmax_secant
+from interp.model import Model, trace as forward
+from interp.model.arithmetic import apply_norm, gate, softcap, visible
+from interp.model.families.base import RawNorm
+
+
+@dataclass(frozen=True)
+class SecantBlock:
+    """The secants of one block. Tensors of a batch of pairs have a leading pair axis.
+
+    `query`, `key`, `value` and `pattern` are means of the two runs, queries and keys normed and rotated; those that
+    begin with `delta` are differences, clean − counterfactual.
+    `slope` turns a change of query · key into one of the score: the layer's scale and, with a softcap, the chord.
+    `gated` and `up` turn changes of what the activation is applied to, and of what it multiplies (None without a
+    gate), into changes of the MLP's hidden units.
+    """
+
+    ln1: NormSecant
+    query: Float[Tensor, "*pair n_head n_token d_head"]
+    key: Float[Tensor, "*pair n_kv_head n_token d_head"]
+    value: Float[Tensor, "*pair n_kv_head n_token d_head"]
+    delta_query: Float[Tensor, "*pair n_head n_token d_head"]
+    delta_key: Float[Tensor, "*pair n_kv_head n_token d_head"]
+    delta_value: Float[Tensor, "*pair n_kv_head n_token d_head"]
+    query_norm: NormSecant | None
+    key_norm: NormSecant | None
+    delta_scores: Float[Tensor, "*pair n_head query key"]
+    slope: Float[Tensor, "*pair n_head query key"]
+    softmax: SoftmaxSecant
+    pattern: Float[Tensor, "*pair n_head query key"]
+    attn_post: NormSecant | None
+    ln2: NormSecant
+    up: Float[Tensor, "*pair n_token d_mlp"] | None
+    gated: Float[Tensor, "*pair n_token d_mlp"]
+    mlp_post: NormSecant | None
+
+    def at(self, pair: int) -> SecantBlock:
+        """One pair of a batch, as views."""
+        return SecantBlock(**{field.name: _at(getattr(self, field.name), pair) for field in fields(self)})
+
+
+def secant_block(model: Model, block: forward.BlockTrace, moved: Bool[Tensor, "pair n_token"]) -> SecantBlock:
+    """The secants of a block traced on a batch whose first half are the clean inputs, the second the counterfactual.
+
+    `moved` are the positions that a differing token can reach; at the others differences are set to what they are
+    but for rounding, zero.
+    """
+    return SecantBlock(**_norms(model, block), **_attention(model, block, moved), **_mlp(model, block))
+
+
+def _norms(model: Model, block: forward.BlockTrace) -> dict[str, Any]:
+    spec, raw = model.spec, model.weights.raw(block.layer)
+    w, x = model.weights.attention(block.layer, folded=False), block.resid_pre
+
+    def secant(x: Tensor, norm: RawNorm) -> NormSecant:
+        return norm_secant(*runs(x), norm, spec.norm, spec.norm_eps)
+
+    found: dict[str, Any] = dict.fromkeys(("query_norm", "key_norm", "attn_post", "mlp_post"))
+    found["ln1"] = secant(x, raw.ln1)
+    found["ln2"] = secant(x if spec.parallel else x + block.attention.write, raw.ln2)
+    if raw.query_gain is not None and raw.key_gain is not None:
+        query, key, _ = forward.project(w, apply_norm(x, block.attention.scale, raw.ln1))
+        for name, projected, gain in (("query_norm", query, raw.query_gain), ("key_norm", key, raw.key_gain)):
+            found[name] = norm_secant(*runs(projected), RawNorm(gain), "rms", spec.norm_eps)
+    if raw.attn_post is not None and raw.mlp_post is not None:
+        mlp = model.weights.mlp(block.layer, folded=False)
+        attended = torch.einsum("bhtd,hdm->btm", block.attention.z, w.W_O) + w.b_O
+        found["attn_post"] = secant(attended, raw.attn_post)
+        found["mlp_post"] = secant((block.mlp.pre * block.mlp.multiplier) @ mlp.W_out + mlp.b_out, raw.mlp_post)
+    return found
+
+
+def _attention(model: Model, block: forward.BlockTrace, moved: Tensor) -> dict[str, Any]:
+    spec, attention = model.spec, block.attention
+    found = {}
+    for name, x in (("query", attention.query), ("key", attention.key), ("value", attention.value)):
+        found |= {name: mean(x), f"delta_{name}": change(x) * moved[:, None, :, None]}
+    mask = visible(moved.shape[1], spec.windows[block.layer], moved.device)
+    scale, cap = spec.attention_scale[block.layer], spec.attention_softcap
+    slope = torch.full_like(change(attention.scores), scale)
+    if cap is not None:
+        products = attention.query @ attention.key.repeat_interleave(spec.kv_group, dim=1).mT * scale
+        slope = slope * chord(lambda x: softcap(x, cap), *runs(products))
+    return found | {
+        "slope": slope,
+        "delta_scores": change(attention.scores) * moved[:, None, :, None],
+        "softmax": softmax_secant(*runs(attention.scores.masked_fill(~mask, -torch.inf))),
+        "pattern": mean(attention.pattern),
+    }
+
+
+def _mlp(model: Model, block: forward.BlockTrace) -> dict[str, Any]:
+    mlp, activation = block.mlp, model.spec.activation
+
+    def act(z: Tensor) -> Tensor:
+        return z * gate(z, activation)
+
+    if mlp.gate is None:
+        return {"up": None, "gated": chord(act, *runs(mlp.pre))}
+    return {"up": mean(mlp.multiplier), "gated": mean(mlp.pre) * chord(act, *runs(mlp.gate))}
+
+
+def runs(x: Float[Tensor, "*runs"]) -> tuple[Tensor, Tensor]:
+    """(clean, counterfactual) halves of a batch."""
+    first, second = x.chunk(2)
+    return first, second
+
+
+def mean(x: Float[Tensor, "*runs"]) -> Float[Tensor, "*pairs"]:
+    """The mean of the two runs."""
+    first, second = runs(x)
+    return (first + second) / 2
+
+
+def change(x: Float[Tensor, "*runs"]) -> Float[Tensor, "*pairs"]:
+    """Clean − counterfactual."""
+    first, second = runs(x)
+    return first - second
+
+
+def _at(value: Any, pair: int) -> Any:
+    if isinstance(value, NormSecant):
+        return value.map(lambda x: x[pair])
+    if isinstance(value, SoftmaxSecant):
+        return SoftmaxSecant(value.weight[pair])
+    return value if value is None else value[pair]

@@ -1,0 +1,119 @@
+"""Targets of a contrast: by how much a logit, a direction or a score differs between the runs, as a linear map.
+
+Final norm and softcap are secants too, so that the covector times the difference of the streams is the difference of
+the target, whatever moved it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.attribution.bilinear import rotated
+from interp.attribution.linearised import Linear
+from interp.attribution.results import DirectionTarget, LogitTarget, ScoreTarget, Target
+from interp.attribution.secants import chord
+from interp.attribution.targets import visible_to
+from interp.errors import UsageError
+from interp.model.arithmetic import norm_scale, softcap
+
+if TYPE_CHECKING:
+    from interp.attribution.contrast import Contrast
+
+ROUNDINGS = 100
+"""By how many roundings of the two runs' values a sum of contributions may miss their difference, however small."""
+
+
+def linear_of(contrast: Contrast, target: Target | Sequence[Target]) -> Linear:
+    """The target of one pair; of a batch, the mean over its pairs of one target, or of one for each."""
+    if contrast.tokens.ndim == 2:
+        if isinstance(target, Sequence):
+            raise UsageError(f"This contrast is one pair: give one target, not {len(target)}.")
+        return _of_pair(contrast, target)
+    targets = list(target) if isinstance(target, Sequence) else [target] * len(contrast)
+    if len(targets) != len(contrast):
+        raise UsageError(
+            f"There are {len(targets)} targets for {len(contrast)} pairs: give one for each, or one for all."
+        )
+    found = [_of_pair(contrast[i], each) for i, each in enumerate(targets)]
+    first = found[0]
+    if len({(each.position, each.visible, each.unit) for each in found}) > 1:
+        raise UsageError("The targets of a batch must be read at one position and layer, in one unit.")
+    return Linear(
+        name=first.name if len({each.name for each in found}) == 1 else f"mean of {len(found)} targets",
+        unit=first.unit,
+        position=first.position,
+        visible=first.visible,
+        covector=torch.stack([each.covector for each in found]) / len(found),
+        constant=0.0,
+        value=sum(each.value for each in found) / len(found),
+        scale=max(each.scale for each in found),
+    )
+
+
+def _of_pair(contrast: Contrast, target: Target) -> Linear:
+    position = contrast.position(target.position)
+    if isinstance(target, LogitTarget):
+        visible = len(contrast.layout.components)
+        covector, value, size = _logits(contrast, target, position)
+    elif isinstance(target, DirectionTarget):
+        visible = visible_to(contrast.layout, target)
+        covector, value, size = _direction(contrast, target, position)
+    else:
+        visible = contrast.layout.start(target.layer)
+        covector, value, size = _score(contrast, target, position)
+    scale = ROUNDINGS * torch.finfo(covector.dtype).eps / contrast.tolerance * size
+    return Linear(f"change of the {target.name}", target.unit, position, visible, covector, 0.0, value, scale)
+
+
+Found = tuple[Float[Tensor, " d_model"], float, float]
+"""A target's covector, its change, and the size of the numbers whose difference the change is."""
+
+
+def _logits(contrast: Contrast, target: LogitTarget, position: int) -> Found:
+    """The final norm's secant of Σ weight · chord · W_U[:, token], the chord being that of the softcap."""
+    tokens = torch.tensor(target.tokens, device=contrast.tokens.device)
+    weights, spec = contrast.model.weights, contrast.model.spec
+    theirs = contrast.logits[:, position, tokens]
+    scaled = torch.tensor(target.weights, dtype=theirs.dtype, device=theirs.device)
+    value = float(scaled @ (theirs[0] - theirs[1]))
+    cap = spec.logit_softcap
+    if cap is not None:
+        columns, bias = weights.unembed(tokens)
+        x = contrast.residual[:, position]
+        raw = x / norm_scale(x, spec.norm, spec.norm_eps) @ columns + bias
+        scaled = scaled * chord(lambda x: softcap(x, cap), raw[0], raw[1])
+    W_U, _ = weights.unfolded_unembedding
+    covector = contrast.final.map(lambda x: x[position]).pull(W_U[:, tokens] @ scaled)
+    return covector, value, float(contrast.logits[:, position].abs().max())
+
+
+def _direction(contrast: Contrast, target: DirectionTarget, position: int) -> Found:
+    """The direction itself, on the residual streams of both runs as the model computes them."""
+    hook = f"blocks.{target.layer}.hook_{target.stage}"
+    _, cache = contrast.model.run_with_cache(contrast.tokens, hook)
+    clean, counterfactual = cache[hook][:, position]
+    covector = torch.from_numpy(target.vector).to(contrast.writes)
+    return covector, float((clean - counterfactual) @ covector), float(clean.abs() @ covector.abs())
+
+
+def _score(contrast: Contrast, target: ScoreTarget, position: int) -> Found:
+    """What a score changes through its query, slope · Δq · k̄, or its key, slope · q̄ · Δk; both sum to the change."""
+    block, raw, spec = contrast.blocks[target.layer], contrast.model.weights.raw(target.layer), contrast.model.spec
+    head, group = target.head, target.head // spec.kv_group
+    if target.side == "query":
+        slope, own, other = block.slope[head, position, target.other], block.query, block.key[group, target.other]
+        delta, norm, weight, index = block.delta_query, block.query_norm, raw.W_Q, head
+    else:
+        slope, own, other = block.slope[head, target.other, position], block.key, block.query[head, target.other]
+        delta, norm, weight, index = block.delta_key, block.key_norm, raw.W_K, group
+    covector = rotated(spec, (slope * other)[None], -position)[0]
+    if norm is not None:
+        covector = norm.map(lambda x: x[index, position]).pull(covector)
+    back = block.ln1.map(lambda x: x[position]).pull(weight[index].detach() @ covector)
+    change, size = slope * (delta[index, position] @ other), slope * (own[index, position].abs() @ other.abs())
+    return back, float(change), float(size)
