@@ -126,22 +126,25 @@ def path_bounds(frozen: Frozen, max_gigabytes: float) -> PathBounds:
             f"Bounds on the paths of {frozen.n_token} tokens need {needed:.1f} GB, more than "
             f"max_gigabytes={max_gigabytes:g}: shorten the prompt, pass a larger max_gigabytes, or leave out top."
         )
-    stream = sum(_outer(frozen.writes[index]) for index in range(layout.n_embed))
-    assert isinstance(stream, Tensor)
-    streams, mlps, heads, outs = [], [], [], []
-    for layer in range(model.spec.n_layer):
-        streams.append(stream)
+    spec, n = model.spec, frozen.n_token
+    square = n, spec.n_layer, spec.d_model, spec.d_model
+    streams, mlps = frozen.writes.new_empty(square), frozen.writes.new_empty(square)
+    heads = frozen.writes.new_empty(n, spec.n_layer, spec.n_head, spec.d_head, spec.d_head)
+    outs = frozen.writes.new_empty(spec.n_layer, spec.n_head, spec.d_head, spec.d_model)
+    stream = _outer(frozen.writes[: layout.n_embed]).sum(0)
+    for layer in range(spec.n_layer):
         attention, mlp = model.weights.attention(layer), model.weights.mlp(layer)
-        outs.append(_gained(attention.W_O, attention.post_gain))
-        heads.append(_heads(frozen, layer, attention, stream))
-        after = outs[-1].flatten(0, 1).T @ (heads[-1] @ outs[-1]).flatten(1, 2) + stream
-        if model.spec.output_bias:
-            after = after + _outer(frozen.writes[layout.mlp(layer) - 1])
-        mlps.append(_mlp(frozen, layer, mlp, stream if model.spec.parallel else after))
-        stream = after + mlps[-1]
-        if model.spec.mlp_bias:
-            stream = stream + _outer(frozen.writes[layout.mlp(layer) + 1])
-    return PathBounds(frozen, torch.stack(streams, 1), torch.stack(mlps, 1), torch.stack(heads, 1), torch.stack(outs))
+        streams[:, layer] = stream
+        outs[layer] = _gained(attention.W_O, attention.post_gain)
+        heads[:, layer] = _heads(frozen, layer, attention, stream)
+        after = stream + outs[layer].flatten(0, 1).T @ (heads[:, layer] @ outs[layer]).flatten(1, 2)
+        if spec.output_bias:
+            after += _outer(frozen.writes[layout.mlp(layer) - 1])
+        mlps[:, layer] = _mlp(frozen, layer, mlp, stream if spec.parallel else after)
+        stream = after + mlps[:, layer]
+        if spec.mlp_bias:
+            stream += _outer(frozen.writes[layout.mlp(layer) + 1])
+    return PathBounds(frozen, streams, mlps, heads, outs)
 
 
 def _heads(frozen: Frozen, layer: int, attention: Attention, stream: Tensor) -> Float[Tensor, "n_token n_head k k"]:

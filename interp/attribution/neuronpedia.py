@@ -1,4 +1,9 @@
-"""A path tree as an attribution graph in the JSON form that Neuronpedia and circuit-tracer's viewer read."""
+"""A path tree as an attribution graph in the JSON form that Neuronpedia and circuit-tracer's viewer read.
+
+Both viewers expect more than the published schema says, and `neuronpedia_graph` keeps to it: they read a logit's
+probability from the text "(p=...)" in its label, know a closed list of node types, tell nodes apart by their ids alone,
+and look for a layer above 0 among the nodes that are not logits.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +14,26 @@ from typing import Any
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
 from interp.errors import UsageError
 
+KINDS = {"head": "lorsa error", "mlp": "mlp reconstruction error", "embed": "embedding", "bias": "bias"}
+"""The viewers' node types. A head or MLP that no dictionary takes apart is to them what a dictionary leaves over."""
+
 
 def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 500) -> dict[str, Any]:
     """The tree as a graph: equal (component, position) nodes merged, links weighted by the flow between them.
 
     Args:
         tree: a tree grown with `nodes="position"`.
-        slug: the graph's name on the site.
-        scan: the model's name there.
+        slug: the graph's name on the site; characters other than letters, digits, "_", "." and "-" become "-".
+        scan: the model's name there, likewise.
         max_nodes: keep the graph's nodes with the largest flow, a node being the sum of its tree nodes.
 
-    Returns a dictionary for `json.dumps`: metadata, qParams, nodes and links. A link's weight is the sum of the values
-    of all tree edges between the two nodes, in the tree's unit. Raises `UsageError` for a tree of whole components,
-    or a graph without nodes.
+    Returns:
+        A dictionary for `json.dumps`: metadata, qParams, nodes and links. A link's weight is the sum of the values of
+        all tree edges between the two nodes, in the tree's unit. The target is the one logit node, labelled with the
+        probability of its tokens (1 for a target that is not made of tokens).
+
+    Raises:
+        UsageError: a tree of whole components, or a `max_nodes` that leaves no head or MLP to show.
     """
     if max_nodes < 1:
         raise UsageError(f"max_nodes must be at least 1, not {max_nodes}.")
@@ -40,10 +52,11 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
     shares = dict(zip(largest, influence, strict=True))
     first_row = {key: row for row, key in reversed(list(enumerate(keys)))}
     ordered = sorted(kept, key=lambda key: first_row[key])
+    nodes = _numbered([_node(tree, first_row[key], key, flow[key], shares[key]) for key in ordered])
     return {
         "metadata": {
-            "slug": slug,
-            "scan": scan,
+            "slug": re.sub(r"[^A-Za-z0-9_.-]", "-", slug),
+            "scan": re.sub(r"[^A-Za-z0-9_.-]", "-", scan),
             "prompt_tokens": list(tree.tokens),
             "prompt": "".join(tree.tokens),
             "info": {
@@ -52,7 +65,7 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
             },
         },
         "qParams": {"linkType": "both", "pinnedIds": [], "clickedId": keys[0], "supernodes": [], "sg_pos": ""},
-        "nodes": [_node(tree, first_row[key], key, flow[key], shares[key]) for key in ordered],
+        "nodes": nodes,
         "links": [
             {"source": source, "target": target, "weight": weight}
             for (source, target), weight in weights.items()
@@ -65,10 +78,10 @@ def _key(tree: PathTree, row: int) -> str:
     """layer_feature_position; biases belong to the node whose bias they are."""
     component, position = int(tree.component[row]), int(tree.position[row])
     if component == TARGET:
-        return f"{_n_layer(tree)}_0_{position}"
+        return f"{_n_layer(tree) + 1}_0_{position}"
     if component == OWN_BIAS:
         return f"{_key(tree, int(tree.parent[row]))}_bias"
-    return f"{_layer(tree, component)}_{component}_{position}"
+    return f"{_layer(tree, row)}_{component}_{position}"
 
 
 def _influence(sizes: list[float]) -> list[float]:
@@ -77,33 +90,51 @@ def _influence(sizes: list[float]) -> list[float]:
     return [min(1.0, (running := running + size) / total) for size in sizes]
 
 
+def _numbered(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Count layers from 1 where all nodes but the target are in layer 0, in which the viewers find none."""
+    layers = [int(node["layer"]) for node in nodes if node["feature_type"] != "logit" and node["layer"] != "E"]
+    if not layers:
+        raise UsageError("No head or MLP is among the graph's nodes: give a larger max_nodes or grow the tree further.")
+    if max(layers) == 0:
+        for node in nodes:
+            node["layer"] = node["layer"] if node["layer"] == "E" else str(int(node["layer"]) + 1)
+    return nodes
+
+
 def _node(tree: PathTree, row: int, key: str, flow: float, influence: float) -> dict[str, Any]:
     component = int(tree.component[row])
-    layer = str(_n_layer(tree)) if component == TARGET else key.split("_", maxsplit=1)[0]
+    target = component == TARGET
+    weight = 1.0 if tree.probability is None else tree.probability
     return {
         "node_id": key,
         "feature": component if component >= 0 else None,
-        "layer": layer,
+        "layer": _layer(tree, row),
         "ctx_idx": int(tree.position[row]),
-        "feature_type": _kind(tree, component),
+        "feature_type": "logit" if target else KINDS[_kind(tree, component)],
         "jsNodeId": f"{key}-0",
-        "clerp": tree.name(row),
+        "clerp": f'Output "{tree.target}" (p={weight:.3f})' if target else tree.name(row),
         "influence": influence,
         "activation": flow,
+        "token_prob": weight if target else 0.0,
+        "is_target_logit": target,
     }
 
 
 def _kind(tree: PathTree, component: int) -> str:
-    if component == TARGET:
-        return "logit"
     if component == OWN_BIAS or "." in tree.components[component]:
         return "bias"
     name = tree.components[component]
-    return "embedding" if name.endswith("embed") else "mlp" if name.startswith("MLP") else "attention head"
+    return "embed" if name.endswith("embed") else "mlp" if name.startswith("MLP") else "head"
 
 
-def _layer(tree: PathTree, component: int) -> str:
-    """The viewer's row: "E" for embeddings, the layer's number otherwise."""
+def _layer(tree: PathTree, row: int) -> str:
+    """The viewer's row: "E" for embeddings, the layer's number otherwise, the target's above all of them."""
+    component = int(tree.component[row])
+    if component == TARGET:
+        return str(_n_layer(tree) + 1)
+    if component == OWN_BIAS:
+        parent = int(tree.parent[row])
+        return _layer(tree, parent) if parent else str(_n_layer(tree))
     found = re.match(r"(?:L|MLP)(\d+)", tree.components[component])
     return found.group(1) if found else "E"
 

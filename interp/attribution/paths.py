@@ -40,7 +40,8 @@ class PathTree(Shown, Result):
     `OWN_BIAS`; `position` is -1 for a whole component; `remainder`, for expanded nodes, is the sum of the children
     that were not kept, NaN for the others. For every expanded node, value = Σ children + remainder; `error` is the
     worst deviation, relative to the tree's absolute mass. `unlisted` is the largest absolute value that a complete path
-    outside the tree can have, infinite for a tree grown without `top`.
+    outside the tree can have, infinite for a tree grown without `top`; `probability` the model's for the target's
+    tokens of positive weight, None where the target is not made of tokens.
     """
 
     target: str
@@ -57,6 +58,7 @@ class PathTree(Shown, Result):
     remainder: np.ndarray
     error: float
     unlisted: float = float("inf")
+    probability: float | None = None
 
     @property
     def total(self) -> float:

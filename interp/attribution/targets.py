@@ -76,6 +76,14 @@ def measure(model: Model, target: LogitTarget, x: Float[Tensor, "*batch d_model"
     return logits @ torch.tensor(target.weights).to(logits)
 
 
+def probability(frozen: Frozen, target: Target) -> float | None:
+    """Return the model's probability of a logit target's tokens of positive weight; None for other targets."""
+    if not isinstance(target, LogitTarget) or frozen.logits.ndim != 2:
+        return None
+    chances = frozen.logits[frozen.position(target.position)].double().softmax(-1)
+    return float(sum(chances[token] for token, weight in zip(target.tokens, target.weights, strict=True) if weight > 0))
+
+
 def resolve(frozen: Frozen, target: Target) -> Linear:
     """The target as a linear function of the residual stream of one frozen input."""
     position = frozen.position(target.position)

@@ -24,6 +24,7 @@ from interp.attribution.frozen import Frozen
 from interp.attribution.linearised import Linear
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
 from interp.attribution.results import Target
+from interp.attribution.targets import probability
 from interp.errors import CheckFailedError, UsageError
 from interp.progress import Progress
 
@@ -219,6 +220,7 @@ class Growing:
             remainder=remainder,
             error=error,
             unlisted=unlisted,
+            probability=probability(self.frozen, target),
         )
 
     def _append(
