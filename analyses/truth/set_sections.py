@@ -76,6 +76,8 @@ def _calibration(sweep: Sweep, number: int) -> Figure:
     perfect = (np.arange(BINS) + 0.5) / BINS
     points: list[tuple[str, float, float, str]] = [("perfect", at, at, "") for at in perfect.tolist()]
     for name, probabilities in (("the probe's own", said.probabilities), ("rescaled", said.rescaled)):
+        if not len(probabilities):  # a classifier without probabilities
+            continue
         mean, true, count = calibration(probabilities, said.labels)
         points += [
             (name, float(mean[i]), float(true[i]), f"{count[i]} statements") for i in np.flatnonzero(count).tolist()

@@ -21,8 +21,8 @@ from interp.provenance import Stopwatch
 from probes import Activations, LeftOut, Statements, Sweep, Transfer
 from probes.erasure import ErasureReport
 from probes.intervening.results import Intervention
+from probes.protocol.checks import check_pairs
 from probes.protocol.leaving import By
-from probes.protocol.sweeping import check_pairs
 
 PROBES = {
     "logistic": "LogisticRegression",

@@ -7,8 +7,8 @@ path = batched.ridge_path(X, y, alphas=(1.0, 10.0))
 
 from __future__ import annotations
 
-from probes.batched.fitting import fit_layers
+from probes.batched.fitting import fit_layers, scores_of
 from probes.batched.logistic import LogisticPath, logistic_path
 from probes.batched.ridge import RidgePath, ridge_path
 
-__all__ = ["fit_layers", "logistic_path", "LogisticPath", "ridge_path", "RidgePath"]
+__all__ = ["fit_layers", "scores_of", "logistic_path", "LogisticPath", "ridge_path", "RidgePath"]

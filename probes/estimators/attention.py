@@ -37,6 +37,7 @@ class AttentionPooled(LinearProbe):
     """
 
     query_: Float[np.ndarray, " d"]
+    reads_tokens = True
 
     def __init__(self, steps: int = 200, weight_decay: float = 1e-2):
         self.steps = steps

@@ -104,9 +104,11 @@ class LinearProbe(Probe):
     def _log_odds(self, X: Any) -> Float[np.ndarray, " n"]:
         return self.decision_function(X) * self.logit_scale_
 
-    def _prepare(self, classes: np.ndarray, width: int) -> Self:
-        self.classes_, self.n_features_in_ = classes, width
-        return self
+    def with_solution(self, solution: Solution, classes: np.ndarray) -> Self:
+        """Return a fitted copy that holds this solution, for labels of these two classes."""
+        fitted = cast(Self, clone(self))
+        fitted.classes_, fitted.n_features_in_ = classes, len(solution.direction)
+        return fitted._take(solution)
 
     def _take(self, solution: Solution) -> Self:
         self.direction_ = solution.direction.cpu().numpy()
@@ -140,7 +142,7 @@ class LabelProbe(LinearProbe):
         if len(labels) != stack.shape[1]:
             raise UsageError(f"There are {stack.shape[1]} rows of activations but {len(labels)} labels.")
         solutions = self._solve(stack, as_tensor(labels))
-        return [cast(Self, clone(self))._prepare(classes, stack.shape[2])._take(solution) for solution in solutions]
+        return [self.with_solution(solution, classes) for solution in solutions]
 
 
 def as_array(values: Any) -> Any:

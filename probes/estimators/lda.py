@@ -23,6 +23,8 @@ class LDA(LabelProbe):
             statistics can compute too, or a number from 0 (no shrinkage) to 1.
     """
 
+    closed_form = True
+
     def __init__(self, shrinkage: Shrinkage = "auto"):
         self.shrinkage = shrinkage
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.batched.logistic import logistic_path
 from probes.estimators.base import LabelProbe, Solution
+from probes.estimators.capabilities import Linear
 
 
 class LogisticRegression(LabelProbe):
@@ -21,8 +25,28 @@ class LogisticRegression(LabelProbe):
             dimensions than rows, 0.01 is a sound beginning.
     """
 
+    strength = ("C", (1e-4, 1e-3, 1e-2, 1e-1))
+    closed_form = True  # not quite, but all labelings are one path
+
     def __init__(self, C: float = 0.01):
         self.C = C
+
+    def fit_path(
+        self, X: Float[Tensor, "layer n d"], y: Tensor, strengths: Sequence[float], weights: Float[Tensor, "fold n"]
+    ) -> Linear:
+        """Fit every fold (row weights), layer and strength together; (fold, layer, strength)."""
+        path = logistic_path(X, y, strengths, weights)
+        return Linear(path.directions, path.biases)
+
+    def fit_labelings(self, X: Float[Tensor, "n d"], labels: Int[Tensor, "draw n"]) -> Linear:
+        """Fit every labeling of the same rows together.
+
+        Every row stands twice, once as true and once as false: a labeling is then a set of row weights of one path.
+        """
+        both = torch.arange(2, device=X.device).flip(0).repeat_interleave(len(X))
+        weights = torch.cat([labels, 1 - labels], dim=1)
+        path = logistic_path(torch.cat([X, X])[None], both, [self.C], weights)
+        return Linear(path.directions[:, 0, 0], path.biases[:, 0, 0])
 
     def _solve(self, X: Float[Tensor, "layer n d"], y: Int[Tensor, " n"]) -> list[Solution]:
         path = logistic_path(X, y, [self.C])

@@ -11,6 +11,7 @@ from torch import Tensor
 from interp.errors import UsageError
 from probes.batched.covariance import solve_symmetric, within_covariance
 from probes.estimators.base import LabelProbe, Solution
+from probes.estimators.capabilities import Linear
 
 
 class MassMean(LabelProbe):
@@ -28,8 +29,20 @@ class MassMean(LabelProbe):
             shrinkage it collapses when there are not many more rows than dimensions.
     """
 
+    closed_form = True
+
     def __init__(self, covariance: Literal["none", "shrunk"] = "none"):
         self.covariance = covariance
+
+    def fit_labelings(self, X: Float[Tensor, "n d"], labels: Int[Tensor, "draw n"]) -> Linear | None:
+        """Fit every labeling of the same rows in two products; None where the covariance is of the labels too."""
+        if self.covariance != "none":
+            return None
+        weights = labels.double()
+        shares = [side / side.sum(1, keepdim=True) for side in (weights, 1 - weights)]
+        true, false = (share @ X.double() for share in shares)
+        directions = true - false
+        return Linear(directions, -((true + false) * directions).sum(1) / 2)
 
     def _solve(self, X: Float[Tensor, "layer n d"], y: Int[Tensor, " n"]) -> list[Solution]:
         if self.covariance not in ("none", "shrunk"):

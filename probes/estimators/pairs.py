@@ -8,7 +8,6 @@ from typing import Any, Self, cast
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
 from interp.errors import UsageError
@@ -175,7 +174,7 @@ class PairProbe(LinearProbe):
         """One fitted copy a layer, equal to `fit` on each."""
         stack = as_array(read_stack(X))
         solutions = self._solutions(stack, y, pairs, polarity)
-        return [cast(Self, clone(self))._prepare(CLASSES, stack.shape[2])._take(solution) for solution in solutions]
+        return [self.with_solution(solution, CLASSES) for solution in solutions]
 
     def decision_function(self, X: Any, polarity: Any = None) -> Float[np.ndarray, " n"]:
         """The score of each row; with `polarity`, by the threshold of the side it belongs to."""

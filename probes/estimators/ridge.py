@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.batched.ridge import ridge_path
 from probes.estimators.base import LabelProbe, Solution
+from probes.estimators.capabilities import Linear
 from probes.estimators.massmean import gaussian_scale
 
 
@@ -23,8 +27,18 @@ class Ridge(LabelProbe):
         alpha: strength of the penalty, in squared units of the activations.
     """
 
+    strength = ("alpha", (1.0, 10.0, 100.0, 1e3, 1e4))
+    closed_form = True
+
     def __init__(self, alpha: float = 1.0):
         self.alpha = alpha
+
+    def fit_path(
+        self, X: Float[Tensor, "layer n d"], y: Tensor, strengths: Sequence[float], weights: Float[Tensor, "fold n"]
+    ) -> Linear:
+        """Fit every fold (rows of weight 1), layer and strength, each fold by one decomposition a layer."""
+        paths = [ridge_path(X[:, mask], y[mask], strengths) for mask in weights > 0]
+        return Linear(torch.stack([p.directions for p in paths]), torch.stack([p.biases for p in paths]))
 
     def _solve(self, X: Float[Tensor, "layer n d"], y: Int[Tensor, " n"]) -> list[Solution]:
         path = ridge_path(X, y, [self.alpha])

@@ -75,6 +75,11 @@ class Saved:
         from sklearn.utils.validation import check_is_fitted
 
         check_is_fitted(self)
+        if not _is_ours(self):
+            raise UsageError(
+                f"{type(self).__module__}.{type(self).__name__} is not a class of probes, so that it could not be "
+                "loaded again: save it as your own class is saved."
+            )
         origin = self.origin if acts is None else _origin(acts, layer, position, split)
         parameters = {name: _plain(value) for name, value in self.get_params(deep=False).items()}  # pyright: ignore
         fitted = {k: _plain(v) for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")}
@@ -135,6 +140,13 @@ def load(folder: str | os.PathLike[str]) -> Any:
     if saved.origin is not None:
         probe.origin = saved.origin
     return probe
+
+
+def _is_ours(probe: Any) -> bool:
+    import probes
+
+    name = type(probe).__name__
+    return name in KINDS and getattr(probes, name) is type(probe)
 
 
 def _origin(acts: Activations, layer: int | None, position: str | None, split: str) -> Origin:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from sklearn.base import clone
 from torch import Tensor
 
 from interp.errors import UsageError
@@ -62,7 +61,7 @@ class TTPD(LinearProbe):
         stack = read_stack(X)
         classes, labels = read_labels(as_array(y))
         solutions = self._solutions(stack, labels, polarity, topics)
-        return [cast(Self, clone(self))._prepare(classes, stack.shape[2])._take(solution) for solution in solutions]
+        return [self.with_solution(solution, classes) for solution in solutions]
 
     def _solutions(
         self, X: Float[Tensor, "layer n d"], labels: np.ndarray, polarity: Any, topics: Any

@@ -18,16 +18,12 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from probes import batched
+from probes.estimators.capabilities import capability, strength_of
 from probes.protocol.metrics import balanced_accuracy
 from probes.protocol.splits import folds
 from probes.statements import Statements
 
 FOLDS = 4
-STRENGTHS: dict[str, tuple[str, tuple[float, ...]]] = {
-    "LogisticRegression": ("C", (1e-4, 1e-3, 1e-2, 1e-1)),
-    "Ridge": ("alpha", (1.0, 10.0, 100.0, 1e3, 1e4)),
-}
-"""The probes whose strength is chosen: the parameter and its candidates. Others are used as they are given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,24 +57,31 @@ class Choice:
 
 
 def candidates(probe: Any, strengths: Sequence[float] | None) -> tuple[float, ...]:
-    """The strengths to choose from: those given, else the probe's own list, else none, which is (nan,).
+    """Return the strengths to choose from: those given, else the probe's own list, else none, which is (nan,).
 
-    Raises `UsageError` for strengths given to a probe that has none.
+    Raises `UsageError` for strengths that are not numbers, or given to a probe that has none.
     """
-    name = type(probe).__name__
+    name, own = type(probe).__name__, strength_of(probe)
     if strengths is None:
-        return STRENGTHS[name][1] if name in STRENGTHS else (float("nan"),)
-    if name not in STRENGTHS:
-        raise UsageError(f"{name} has no strength to choose: leave strengths out (only {', '.join(STRENGTHS)} have).")
-    if not len(strengths):
+        return (float("nan"),) if own is None else own[1]
+    if own is None:
+        raise UsageError(
+            f"{name} has no strength to choose, as probes.LogisticRegression and probes.Ridge have: leave strengths "
+            "out, and give the probe the setting it is to have."
+        )
+    given = np.atleast_1d(np.asarray(strengths, object))
+    if not len(given):
         raise UsageError(f"strengths is empty: give {name} one candidate or more, or leave strengths out.")
-    return tuple(float(s) for s in strengths)
+    if not all(isinstance(s, int | float | np.number) and s > 0 for s in given.tolist()):
+        raise UsageError(f"strengths={strengths!r}: give positive numbers, candidates for {own[0]} of {name}.")
+    return tuple(float(s) for s in given)
 
 
 def with_strength(probe: Any, strength: float) -> Any:
     """An unfitted copy of `probe` with this strength; NaN leaves it as it is."""
     copy: Any = clone(probe)
-    return copy if np.isnan(strength) else copy.set_params(**{STRENGTHS[type(probe).__name__][0]: float(strength)})
+    own = strength_of(probe)
+    return copy if own is None or np.isnan(strength) else copy.set_params(**{own[0]: float(strength)})
 
 
 def cross_validate(
@@ -122,24 +125,25 @@ def _fold_scores(
     train: Bool[np.ndarray, "fold n"],
     inside: Bool[np.ndarray, "fold n"],
 ) -> list[Float[np.ndarray, "layer strength m"]]:
-    """Scores of each fold's validation rows; the batched paths where a probe has one."""
-    kind = type(probe).__name__
-    held = [X[:, torch.from_numpy(mask)] for mask in inside]
-    labels = torch.from_numpy(data.labels)
-    if kind == "LogisticRegression":
-        path = batched.logistic_path(X, labels, strengths, torch.from_numpy(train))
-        return [_linear(rows, w, b) for rows, w, b in zip(held, path.directions, path.biases, strict=True)]
-    found = []
-    for mask, rows in zip(train, held, strict=True):
-        kept = torch.from_numpy(mask)
-        if kind == "Ridge":
-            ridge = batched.ridge_path(X[:, kept], labels[kept], strengths)
-            found.append(_linear(rows, ridge.directions, ridge.biases))
-        else:
-            part = data.take(mask)
-            fitted: list[Any] = batched.fit_layers(clone(probe), X[:, kept], part.labels, **extras(part))
-            found.append(np.stack([one.decision_function(x) for one, x in zip(fitted, rows, strict=True)])[:, None])
-    return found
+    """Return the scores of each fold's validation rows: all folds and strengths together, or in a loop."""
+    held_out = [X[:, torch.from_numpy(mask)] for mask in inside]
+    fit_path = None if np.isnan(strengths).any() else capability(probe, "fit_path")
+    if fit_path is not None:
+        path = fit_path(X, torch.from_numpy(data.labels), strengths, torch.from_numpy(train))
+        return [_linear(rows, w, b) for rows, w, b in zip(held_out, path.directions, path.biases, strict=True)]
+    return [
+        np.stack([_layer_scores(with_strength(probe, s), X, data, mask, rows) for s in strengths], axis=1)
+        for mask, rows in zip(train, held_out, strict=True)
+    ]
+
+
+def _layer_scores(
+    probe: Any, X: Float[Tensor, "layer n d"], data: Statements, train: np.ndarray, new: Float[Tensor, "layer m d"]
+) -> Float[np.ndarray, "layer m"]:
+    """Return what the probe says of `new` after a fit on the train rows of each layer."""
+    part = data.take(train)
+    fitted = batched.fit_layers(probe, X[:, torch.from_numpy(train)], part.labels, **extras(part))
+    return np.stack([batched.scores_of(one, rows) for one, rows in zip(fitted, new, strict=True)])
 
 
 def _linear(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from probes.estimators.capabilities import closed_form
 from probes.estimators.pairs import PairProbe
 from probes.protocol.labelings import per_group, rows_by_group, scores_by_labels, shuffled
 from probes.protocol.metrics import accuracy, auc
@@ -16,8 +17,6 @@ from probes.statements import Statements
 
 TASKS = 5
 DRAWS = 200
-CLOSED_FORM = ("LogisticRegression", "MassMean", "LDA", "Ridge")
-"""The probes that are fitted again on every shuffling; the others learn too slowly for 200 times."""
 
 
 def selectivity(probe: Any, X: Float[np.ndarray, "n d"], data: Statements, *, seed: int) -> Selectivity:
@@ -59,7 +58,7 @@ def null(
 ) -> Null:
     """The AUC on the test side of probes fitted on shuffled train labels; for slow probes, of shuffled test labels."""
     train, test = data.take(split.train), data.take(split.test)
-    refitted = type(probe).__name__ in CLOSED_FORM
+    refitted = closed_form(probe)
     if refitted:
         labels = shuffled(train.labels, train.groups, n=DRAWS, seed=seed)
         drawn = scores_by_labels(probe, X[split.train], labels, X[split.test], train)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from sklearn.base import clone
 
 from probes import batched
+from probes.estimators.capabilities import capability
+from probes.protocol.choosing import extras
 from probes.protocol.splits import Groups
 from probes.statements import Statements
 
@@ -66,29 +67,12 @@ def scores_by_labels(
 ) -> Float[np.ndarray, "draw m"]:
     """What the probe says of `X_test` after it was fitted on `X` with each of the labelings; `data` are X's rows.
 
-    Logistic regression and mass-mean fit all labelings in one product, with the same solutions as one by one.
+    A probe that offers `fit_labelings` fits all of them together, with the same solutions as one by one.
     """
-    kind = type(probe).__name__
-    if kind == "LogisticRegression":
-        return _logistic(probe.C, X, labels, X_test)
-    if kind == "MassMean" and probe.covariance == "none":
-        share = labels / labels.sum(1, keepdims=True), (1 - labels) / (1 - labels).sum(1, keepdims=True)
-        true, false = (s @ X.astype(float) for s in share)
-        direction = true - false
-        return direction @ X_test.T - ((true + false) * direction).sum(1, keepdims=True) / 2
-    from probes.protocol.choosing import extras
-
-    stack = torch.from_numpy(np.ascontiguousarray(X))[None]
-    fresh: Any = clone(probe)
-    fitted = (batched.fit_layers(fresh, stack, row, **extras(data))[0] for row in labels)
-    return np.stack([one.decision_function(X_test) for one in fitted])
-
-
-def _logistic(strength: float, X: np.ndarray, labels: np.ndarray, X_test: np.ndarray) -> np.ndarray:
-    """Every row twice, once as true and once as false: a labeling is then a set of row weights of one path."""
-    twice = torch.from_numpy(np.concatenate([X, X]))[None]
-    both = torch.from_numpy(np.repeat([1, 0], len(X)))
-    weights = torch.from_numpy(np.concatenate([labels, 1 - labels], axis=1))
-    path = batched.logistic_path(twice, both, [strength], weights)
-    directions, biases = path.directions[:, 0, 0].numpy(), path.biases[:, 0, 0].numpy()
-    return directions @ X_test.T.astype(float) + biases[:, None]
+    rows = torch.from_numpy(np.ascontiguousarray(X))
+    together = capability(probe, "fit_labelings")
+    linear = None if together is None else together(rows, torch.from_numpy(labels))
+    if linear is not None:
+        return linear.directions.numpy() @ X_test.T.astype(float) + linear.biases.numpy()[:, None]
+    fitted = (batched.fit_layers(probe, rows[None], row, **extras(data))[0] for row in labels)
+    return np.stack([batched.scores_of(one, X_test) for one in fitted])

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from probes.activations import Activations
+from probes.batched import scores_of
 from probes.estimators.logistic import LogisticRegression
+from probes.protocol.checks import as_torch, check
 from probes.protocol.choosing import candidates
 from probes.protocol.intervals import Measured, measured
 from probes.protocol.results import LeftOut
 from probes.protocol.splits import Split, indexed, split
-from probes.protocol.sweeping import check, rows_of
 from probes.protocol.transferring import comparable, fit_chosen, layer_curve
 from probes.statements import Statements, join
 
@@ -97,11 +98,9 @@ def _one(
     train, test = data.take(known), data.take(new)
     apart = X.clone()
     for one in dict.fromkeys(kind):
-        apart[rows_of(kind == one)] -= X[rows_of((kind == one) & side.train)].double().mean(0).to(X.dtype)
+        apart[as_torch(kind == one)] -= X[as_torch((kind == one) & side.train)].double().mean(0).to(X.dtype)
     raw, centred = (
-        fit_chosen(probe, rows[rows_of(known)], train, candidates(probe, None), seed).decision_function(
-            rows[rows_of(new)]
-        )
+        scores_of(fit_chosen(probe, rows[as_torch(known)], train, candidates(probe, None), seed), rows[as_torch(new)])
         for rows in (X, apart)
     )
     judge = partial(measured, labels=test.labels, groups=test.groups, seed=seed)

@@ -12,12 +12,12 @@ from interp.report.table import Table
 from interp.results import Result
 from probes.layers import Layered
 from probes.protocol import drawing
+from probes.protocol.verdicts import Verdict, of_sweep, of_transfer
 
 if TYPE_CHECKING:
     from interp.report.blocks import Figure
     from probes.activations import Activations
     from probes.protocol.splits import Split
-    from probes.protocol.verdicts import Verdict
 
 Interval = tuple[float, float, float]
 """Estimate, lower and upper bound of the 95 % interval over entities."""
@@ -132,7 +132,7 @@ class Score(Layered):
         accuracy: with its interval.
         auc: with its interval.
         balanced_accuracy: mean of the two classes' accuracies.
-        ece: expected calibration error of the probe's own probabilities.
+        ece: expected calibration error of the probe's own probabilities; NaN if it gives none.
         ece_rescaled: the same after Platt scaling on scores of the train side's cross-validation.
         recall: fraction of true statements found at 1 % false positives.
     """
@@ -158,7 +158,7 @@ class Predictions(Result):
     """The chosen probe's answers on the test side.
 
     `rows` number the statements in their set; `scores` are signed, above 0 for "true"; `probabilities` the probe's own
-    and `rescaled` those after Platt scaling.
+    (empty if it gives none) and `rescaled` those after Platt scaling.
     """
 
     rows: np.ndarray
@@ -179,8 +179,9 @@ class Sweep(Layered, Shown):
 
     Attributes:
         name: of the set.
-        probe: the estimator's name.
-        settings: its parameters as given.
+        probe: the name of the estimator's class.
+        module: where that class is defined.
+        settings: its parameters as given; {"repr": text} for one that is not a plain value.
         layers: l is the output of block l, -1 the embedding.
         positions: which tokens.
         strengths: (position, layer) chosen on the train side.
@@ -204,6 +205,7 @@ class Sweep(Layered, Shown):
 
     name: str
     probe: str
+    module: str
     settings: dict[str, Any]
     layers: tuple[int, ...]
     positions: tuple[str, ...]
@@ -225,11 +227,14 @@ class Sweep(Layered, Shown):
     polarity: int
     seed: int
 
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
+        """Return the fields of an older file, which names one of the estimators of `probes`."""
+        return {"module": "probes", **super().upgrade(values, layout)}
+
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """What the numbers show and do not show, in sentences."""
-        from probes.protocol.verdicts import of_sweep
-
+        """Return what the numbers show and do not show, in sentences."""
         return of_sweep(self)
 
     def table(self) -> Table:
@@ -240,11 +245,14 @@ class Sweep(Layered, Shown):
         """Accuracy over layers with intervals, and what it is held against."""
         return drawing.layer_curve(self)
 
-    def refit(self, acts: Activations, sides: Split | None = None) -> Any:
-        """The chosen probe, fitted again on the train side of `acts`, to be saved; `sides` as given to `sweep`."""
-        from probes.protocol.sweeping import refit
+    def refit(self, acts: Activations, sides: Split | None = None, *, probe: Any = None) -> Any:
+        """Return the chosen probe, fitted again on the train side of `acts`, to be saved; `sides` as given to `sweep`.
 
-        return refit(self, acts, sides)
+        `probe`: an unfitted one of the class that was swept, where that is not one of `probes`.
+        """
+        from probes.protocol.refitting import refit
+
+        return refit(self, acts, sides, probe)
 
     def __repr__(self) -> str:
         sides = f"{self.n_train} train and {self.n_test} test rows"
@@ -295,8 +303,6 @@ class Transfer(Layered, Shown):
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """What the numbers show and do not show, in sentences: above all where a probe inverts."""
-        from probes.protocol.verdicts import of_transfer
-
         return of_transfer(self)
 
     def table(self) -> Table:

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.errors import UsageError
 from interp.progress import Progress
-from probes import batched
 from probes.activations import Activations
+from probes.batched import scores_of
+from probes.estimators.base import as_array
+from probes.estimators.capabilities import plain_settings
 from probes.estimators.logistic import LogisticRegression
-from probes.estimators.pairs import PairProbe
 from probes.layers import EMBEDDING
 from probes.protocol import controls as control
 from probes.protocol.baselines import baselines, interval
-from probes.protocol.choosing import Choice, candidates, cross_validate, extras, fit_each_layer, with_strength
+from probes.protocol.checks import as_torch, check, polarity_of
+from probes.protocol.choosing import Choice, candidates, cross_validate, fit_each_layer, with_strength
 from probes.protocol.intervals import Measured, measured
 from probes.protocol.metrics import (
     balanced_accuracy,
@@ -32,9 +32,6 @@ from probes.protocol.metrics import (
 from probes.protocol.results import Controls, Predictions, Score, Sweep
 from probes.protocol.splits import Split, own_split, split
 from probes.statements import Statements
-
-MOSTLY = 0.8
-"""A set is affirmative or negated when the mean of its polarities is beyond this."""
 
 
 def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
@@ -86,7 +83,8 @@ def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
     return Sweep(
         name=data.name,
         probe=type(probe).__name__,
-        settings=probe.get_params(deep=False),
+        module=type(probe).__module__,
+        settings=plain_settings(probe),
         layers=acts.layers,
         positions=acts.positions,
         strengths=np.stack([one.choice.chosen for one in tried]),
@@ -116,71 +114,9 @@ def _counts(data: Statements, sides: Split) -> dict[str, Any]:
     }
 
 
-def refit(found: Sweep, acts: Activations, sides: Split | None = None) -> Any:
-    """The probe a sweep chose, fitted on the train side of the same activations and the same split.
-
-    Raises `UsageError` for other statements, and where the test side is not the sweep's.
-    """
-    if found.name != acts.data.name or len(acts) != found.n_train + found.n_test + found.dropped:
-        raise UsageError(f"The sweep is of {found.name}, not of these {len(acts)} rows of {acts.data.name}.")
-    import probes
-
-    sides = split(acts.data, found.seed) if sides is None else own_split(acts.data, sides.train, sides.test)
-    if not np.array_equal(np.flatnonzero(sides.test), found.predictions.rows):
-        raise UsageError("The sweep was made with another split: give refit the same sides= as sweep.")
-    probe = with_strength(getattr(probes, found.probe)(**found.settings), found.best.strength)
-    rows = acts.at(found.best.layer, found.best.position)[rows_of(sides.train)]
-    return batched.fit_layers(probe, rows[None], acts.data.labels[sides.train], **extras(acts.data.take(sides.train)))[
-        0
-    ]
-
-
-def check(acts: Activations, probe: Any) -> None:
-    """`UsageError` for activations or probes that a protocol of vectors cannot use."""
-    if not isinstance(acts, Activations):
-        raise UsageError(f"One set of activations was expected (see probes.collect), not a {type(acts).__name__}.")
-    if isinstance(probe, type):
-        raise UsageError(f"{probe.__name__} is a class: give a probe made of it, {probe.__name__}().")
-    if acts.whole:
-        raise UsageError('These are activations of every token: collect position="last", or another rule, to sweep.')
-    if type(probe).__name__ == "AttentionPooled":
-        raise UsageError("AttentionPooled reads all tokens of a statement, a sweep one vector of it: fit it by itself.")
-    if not hasattr(probe, "decision_function"):
-        raise UsageError(f"{probe!r} is no probe: give one such as probes.LogisticRegression().")
-    check_pairs(acts.data, probe)
-    if acts.values.dtype not in (torch.float16, torch.float32, torch.float64):
-        raise UsageError(f"Activations must be float32 numbers, not {acts.values.dtype}: convert them by .float().")
-    if not all(bool(torch.isfinite(layers).all()) for layers in acts.values):
-        raise UsageError(f"The activations of {acts.data.name} hold NaN or infinity: collect them in a wider dtype.")
-
-
-def check_pairs(data: Statements, probe: Any) -> None:
-    """`UsageError` for a probe that learns from pairs where the statements name none, or all have one polarity."""
-    if not isinstance(probe, PairProbe):
-        return
-    if data.pair is None or data.polarity is None or len(set(data.polarity.tolist())) < 2:
-        raise UsageError(
-            f"{type(probe).__name__} learns from statements beside their denials, and {data.name} does not hold "
-            'both: give a file with the columns "pair" and "polarity", or join two sets by probes.paired.'
-        )
-
-
 def layers_of(acts: Activations, position: str) -> Float[Tensor, "layer n d"]:
     """All layers at one position."""
     return acts.values[acts.positions.index(position)]
-
-
-def rows_of(mask: np.ndarray) -> Tensor:
-    """A numpy mask as a torch one."""
-    return torch.from_numpy(np.ascontiguousarray(mask))
-
-
-def polarity_of(data: Statements) -> int:
-    """+1 or -1 where at least nine in ten statements agree, else 0; 0 where the set does not say."""
-    if data.polarity is None:
-        return 0
-    mean = float(data.polarity.mean())
-    return int(np.sign(mean)) if abs(mean) >= MOSTLY else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,10 +132,10 @@ class _Tried:
 
 def _try(probe: Any, acts: Activations, position: str, sides: Split, strengths: tuple[float, ...], seed: int) -> _Tried:
     train, test, X = acts.data.take(sides.train), acts.data.take(sides.test), layers_of(acts, position)
-    known, new = X[:, rows_of(sides.train)], X[:, rows_of(sides.test)]
+    known, new = X[:, as_torch(sides.train)], X[:, as_torch(sides.test)]
     choice = cross_validate(probe, known, train, strengths=strengths, seed=seed)
     fitted = fit_each_layer(probe, known, train, choice.chosen)
-    scores = np.stack([one.decision_function(x) for one, x in zip(fitted, new, strict=True)])
+    scores = np.stack([scores_of(one, rows) for one, rows in zip(fitted, new, strict=True)])
     return _Tried(position, choice, fitted, scores, measured(scores, test.labels, test.groups, seed=seed))
 
 
@@ -211,7 +147,7 @@ def _place(values: Float[np.ndarray, "position layer"]) -> tuple[int, int]:
 
 def _predictions(tried: _Tried, layer: int, acts: Activations, sides: Split) -> Predictions:
     rows = np.flatnonzero(sides.test)
-    activations = acts.at(acts.layers[layer], tried.position)[rows_of(sides.test)]
+    activations = acts.at(acts.layers[layer], tried.position)[as_torch(sides.test)]
     held_out = tried.choice.scores[layer, int(tried.choice.best_strength[layer])]
     seen = np.isfinite(held_out)
     slope, offset = rescaling(held_out[seen], acts.data.labels[sides.train][seen])
@@ -219,10 +155,15 @@ def _predictions(tried: _Tried, layer: int, acts: Activations, sides: Split) -> 
         rows=rows,
         labels=acts.data.labels[rows],
         scores=tried.scores[layer],
-        probabilities=tried.fitted[layer].predict_proba(activations)[:, 1],
+        probabilities=_probabilities(tried.fitted[layer], activations),
         rescaled=sigmoid(slope * tried.scores[layer] + offset),
         statements=tuple(acts.data.statements[i] for i in rows),
     )
+
+
+def _probabilities(fitted: Any, X: Float[Tensor, "n d"]) -> Float[np.ndarray, " n"]:
+    """Return the classifier's own probability of "true" for each row; empty if it gives none."""
+    return fitted.predict_proba(as_array(X))[:, 1] if hasattr(fitted, "predict_proba") else np.zeros(0)
 
 
 def _score(tried: _Tried, layer: int, acts: Activations, said: Predictions) -> Score:
@@ -234,7 +175,7 @@ def _score(tried: _Tried, layer: int, acts: Activations, said: Predictions) -> S
         accuracy=interval(tried.found.accuracy[layer]),
         auc=interval(tried.found.auc[layer]),
         balanced_accuracy=balanced_accuracy(said.scores, said.labels),
-        ece=expected_calibration_error(said.probabilities, said.labels),
+        ece=expected_calibration_error(said.probabilities, said.labels) if len(said.probabilities) else float("nan"),
         ece_rescaled=expected_calibration_error(said.rescaled, said.labels),
         recall=recall_at(said.scores, said.labels),
     )

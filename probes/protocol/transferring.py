@@ -15,13 +15,15 @@ from torch import Tensor
 from interp.errors import UsageError
 from probes import batched
 from probes.activations import Activations
+from probes.batched import scores_of
+from probes.estimators.capabilities import plain_settings
 from probes.estimators.logistic import LogisticRegression
+from probes.protocol.checks import as_torch, check, polarity_of
 from probes.protocol.choosing import candidates, cross_validate, extras, with_strength
 from probes.protocol.intervals import measured
 from probes.protocol.metrics import accuracy
 from probes.protocol.results import Transfer
 from probes.protocol.splits import Split, split
-from probes.protocol.sweeping import check, polarity_of, rows_of
 from probes.statements import Statements, join
 
 
@@ -61,7 +63,7 @@ def transfer(
     return Transfer(
         names=tuple(one.data.name for one in acts),
         probe=type(probe).__name__,
-        settings=probe.get_params(deep=False),
+        settings=plain_settings(probe),
         layer=layer,
         position=str(position),
         accuracy=raw[..., 0],
@@ -92,9 +94,9 @@ class Part:
 def part_of(acts: Activations, side: Split, layer: int, position: str | None) -> Part:
     """The two sides of a set at one layer."""
     X = acts.at(layer, position)
-    known = X[rows_of(side.train)]
+    known = X[as_torch(side.train)]
     mean = known.double().mean(0).to(known.dtype)
-    return Part(acts.data.take(side.train), acts.data.take(side.test), known, X[rows_of(side.test)], mean)
+    return Part(acts.data.take(side.train), acts.data.take(side.test), known, X[as_torch(side.test)], mean)
 
 
 def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ...]:
@@ -141,7 +143,7 @@ def layer_curve(
 ) -> Float[np.ndarray, " layer"]:
     """Cross-validated accuracy of every layer on these train rows; one strength is enough to compare layers."""
     tried = candidates(probe, None)
-    X = torch.stack([acts.at(layer, position)[rows_of(train)] for layer in acts.layers])
+    X = torch.stack([acts.at(layer, position)[as_torch(train)] for layer in acts.layers])
     middle = tried[len(tried) // 2 : len(tried) // 2 + 1]
     return cross_validate(probe, X, acts.data.take(train), strengths=middle, seed=seed).best_accuracy
 
@@ -164,9 +166,9 @@ def _matrices(
         fitted = fit_chosen(probe, source.X, source.train, strengths, seed)
         apart = fit_chosen(probe, source.X - source.mean, source.train, strengths, seed)
         for j, target in enumerate(sets):
-            found = measured(fitted.decision_function(target.X_test), target.test.labels, target.test.groups, seed=seed)
+            found = measured(scores_of(fitted, target.X_test), target.test.labels, target.test.groups, seed=seed)
             raw[i, j], auc[i, j] = found.accuracy, found.auc
-            centred[i, j] = accuracy(apart.decision_function(target.X_test - target.mean), target.test.labels)[0]
+            centred[i, j] = accuracy(scores_of(apart, target.X_test - target.mean), target.test.labels)[0]
     return raw, centred, auc
 
 
@@ -176,7 +178,5 @@ def _jointly(
     """(accuracy, AUC) on each set of one probe trained on the train sides of all, raw."""
     together = join([one.train for one in sets])
     fitted = fit_chosen(probe, torch.cat([one.X for one in sets]), together, strengths, seed)
-    found = [
-        measured(fitted.decision_function(one.X_test), one.test.labels, one.test.groups, seed=seed) for one in sets
-    ]
+    found = [measured(scores_of(fitted, one.X_test), one.test.labels, one.test.groups, seed=seed) for one in sets]
     return np.stack([m.accuracy for m in found]), np.stack([m.auc for m in found])

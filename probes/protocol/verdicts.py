@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from probes.protocol.results import Controls, Interval, Sweep, Transfer
 from probes.protocol.splits import FEW_GROUPS
+
+if TYPE_CHECKING:
+    from probes.protocol.results import Controls, Interval, Sweep, Transfer
 
 Kind = Literal[
     "reads",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.base import clone
 from torch import Tensor
 
 from interp.errors import UsageError
@@ -33,9 +32,7 @@ def fit(probe: Streamed, statistics: Statistics, label: int = 0) -> Streamed:
     solve = {MassMean: _mass_mean, LDA: _lda, Ridge: _ridge}.get(type(probe))
     if solve is None:
         raise UsageError(f"{type(probe).__name__} cannot be fitted from statistics: MassMean, LDA and Ridge can.")
-    solution = solve(probe, statistics, label)
-    fitted: Any = clone(probe)
-    return fitted._prepare(np.array([0, 1]), statistics.width)._take(solution)
+    return probe.with_solution(solve(probe, statistics, label), np.array([0, 1]))
 
 
 def ridge_path(statistics: Statistics, alphas: Sequence[float], label: int = 0) -> RidgePath:

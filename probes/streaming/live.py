@@ -72,7 +72,7 @@ class LiveRidge:
         plain, pulled = self.inverse @ target, self.inverse @ mean
         weights = plain + pulled * (self.n * (mean @ plain) / (1 - self.n * (mean @ pulled)))
         bias = middle - float(weights @ (mean + self._shift))
-        return Ridge(self.alpha)._prepare(np.array([0, 1]), self.width)._take(self._solution(weights, target, bias))
+        return Ridge(self.alpha).with_solution(self._solution(weights, target, bias), np.array([0, 1]))
 
     def _take(self, rows: Float[Tensor, "k d"], labels: Float[Tensor, " k"]) -> None:
         reach = rows @ self.inverse

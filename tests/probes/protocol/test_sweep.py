@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression as TheirLogistic
 
 import probes
 from interp import results
@@ -218,7 +219,7 @@ def test_a_split_of_ones_own_is_used_and_checked():
 
 def test_what_cannot_be_swept_is_refused():
     acts = activations(statements())
-    with pytest.raises(UsageError, match="is no probe"):
+    with pytest.raises(UsageError, match="is not a probe: give probes"):
         probes.sweep(acts, probe="logistic")
     with pytest.raises(UsageError, match="MassMean has no strength to choose"):
         probes.sweep(acts, probe=probes.MassMean(), strengths=[1.0])
@@ -261,7 +262,7 @@ def test_control_labels_are_one_a_group_and_balanced():
     assert set(tasks.reshape(4, 51, 3)[..., 0].sum(1).tolist()) == {25}
 
 
-@pytest.mark.parametrize("probe", [probes.LogisticRegression(C=0.1), probes.MassMean(), probes.LDA()])
+@pytest.mark.parametrize("probe", [probes.LogisticRegression(C=0.1), probes.MassMean(), probes.LDA(), TheirLogistic()])
 def test_many_labelings_at_once_are_fitted_as_one_by_one(probe):
     data = statements(40)
     X = activations(data).at(1).numpy()
