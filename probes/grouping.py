@@ -9,23 +9,35 @@ and the rule is named in `Statements.grouped_by`:
 2. the first quoted text: the Spanish word 'hola' …;
 3. the subject, which is what stands before the first word in lower case that is no preposition or article, where
    few different words end the subjects: Meta Platforms has …;
-4. none: every statement is its own group.
+4. the column `pair`, which ties a statement to its denial;
+5. none: every fact is its own group, whether it is stated or denied (`probes.facts`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from interp.errors import UsageError
+from probes.facts import DENIAL, fact_of
 from probes.reading import listed
 
 Groups = tuple[tuple[str, ...], ...]
+
+
+class Grouping(NamedTuple):
+    """The entities of each statement, and how they were found: as a kind and in words."""
+
+    groups: Groups
+    kind: Kind
+    rule: str
+
+
 KNOWN = ("statement", "label", "group", "polarity", "pair", "topic", "template")
-ITSELF = "every statement its own group"
+Kind = Literal["column", "expression", "quoted", "subject", "pair", "fact"]
+"""How groups were found. Of "quoted" only the first text is an entity, and of "fact" none is known."""
 QUOTED = re.compile(r"(?<!\w)['\"‘“«](.+?)['\"’”»](?!\w)")
-DENIAL = re.compile(r"^(?:it is|it's|it’s) not (?:true|the case) that ", re.IGNORECASE)
 TWICE = re.compile(r"^(.+?) \1\b.*$")
 JOINING = frozenset(["of", "the", "and", "de", "du", "la", "le", "for", "in", "on", "an", "a"])
 VERBS_SHARE = 0.05
@@ -41,8 +53,8 @@ TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "nin
 
 def groups_of(
     statements: Sequence[str], rows: Sequence[Mapping[str, Any]], group: str | Sequence[str] | None
-) -> tuple[Groups, str]:
-    """(the entities of each statement, the rule that found them in words).
+) -> Grouping:
+    """Return the entities of each statement and the rule that found them.
 
     Args:
         statements: as read.
@@ -56,18 +68,15 @@ def groups_of(
     if group is not None:
         return _given(statements, rows, columns, group)
     if "group" in columns:
-        return _from_columns(rows, ("group",)), "the column group"
+        return _columns(rows, ("group",))
     if found := _in_statements(statements, rows, columns):
-        return _from_columns(rows, found), f"the column{'s' * (len(found) > 1)} {' and '.join(found)}"
-    quoted = [QUOTED.search(statement) for statement in statements]
-    if all(quoted):
-        return tuple((match[1],) for match in quoted if match), "the first quoted text"
-    subjects = [_subject(statement) for statement in statements]
-    verbs = {verb for _, verb in subjects}
-    few = len(verbs) <= max(2, VERBS_SHARE * len(statements))
-    if few and "" not in verbs:
-        return tuple((name,) for name, _ in subjects), "the subject, up to the first verb"
-    return tuple((statement,) for statement in statements), ITSELF
+        return _columns(rows, found)
+    return _by_words(statements) or _by_facts(statements, rows)
+
+
+def quoted_in(statement: str) -> tuple[str, ...]:
+    """Return every quoted text of a statement, without capitals."""
+    return tuple(match[1].lower() for match in QUOTED.finditer(statement))
 
 
 def written(value: str) -> tuple[str, ...]:
@@ -90,12 +99,37 @@ def place(statement: str, value: str) -> tuple[int, int] | None:
     return None
 
 
+def _by_words(statements: Sequence[str]) -> Grouping | None:
+    """Return the first quoted texts or the subjects, where every statement has one."""
+    quoted = [QUOTED.search(statement) for statement in statements]
+    if all(quoted):
+        return Grouping(tuple((match[1],) for match in quoted if match), "quoted", "the first quoted text")
+    subjects = [_subject(statement) for statement in statements]
+    verbs = {verb for _, verb in subjects}
+    if "" in verbs or len(verbs) > max(2, VERBS_SHARE * len(statements)):
+        return None
+    return Grouping(tuple((name,) for name, _ in subjects), "subject", "the subject, up to the first verb")
+
+
+def _by_facts(statements: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Grouping:
+    """Return the pairs that a column names, and elsewhere the fact that a statement states or denies."""
+    pairs = [_text(row, "pair") for row in rows]
+    groups = tuple((pair or fact_of(text),) for pair, text in zip(pairs, statements, strict=True))
+    if any(pairs):
+        return Grouping(groups, "pair", "the column pair")
+    return Grouping(groups, "fact", "every fact its own group, stated or denied")
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Grouping:
+    return Grouping(_from_columns(rows, names), "column", f"the column{'s' * (len(names) > 1)} {' and '.join(names)}")
+
+
 def _given(
     statements: Sequence[str], rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...], group: str | Sequence[str]
-) -> tuple[Groups, str]:
+) -> Grouping:
     names = (group,) if isinstance(group, str) else tuple(group)
     if names and all(name in columns for name in names):
-        return _from_columns(rows, names), f"the column{'s' * (len(names) > 1)} {' and '.join(names)}"
+        return _columns(rows, names)
     if not isinstance(group, str):
         raise UsageError(f"Not all of {', '.join(names) or 'no columns'} are columns: {', '.join(columns)}.")
     try:
@@ -109,7 +143,7 @@ def _given(
             f'{len(missed)} of {len(statements)} statements, such as "{statements[missed[0] - 1]}".'
         )
     found = tuple(tuple(g for g in match.groups() if g) or (match[0],) for match in matches if match)
-    return found, f"the expression {group}"
+    return Grouping(found, "expression", f"the expression {group}")
 
 
 def _from_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Groups:

@@ -64,6 +64,8 @@ def _span(model: Model, data: Statements, contexts: Contexts, name: str) -> Int[
         _check_long(data, lengths, back, f"position {-back} does not exist in it")
         return torch.stack([lengths - back, lengths - back + 1], dim=-1)
     if name == "entity":
+        if data.group_kind in ("fact", "pair"):
+            raise UsageError(f'{data.name} names no entities: give them as a column (group=) for position="entity".')
         ends = [_end_of_entity(row, text) for row, text in zip(data.groups, data.statements, strict=True)]
     elif name.startswith(TOKEN) and len(name) > len(TOKEN):
         ends = [_end_of_text(name.removeprefix(TOKEN), text) for text in data.statements]

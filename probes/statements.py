@@ -16,13 +16,15 @@ from jaxtyping import Bool, Int, Int8
 
 from interp.errors import UsageError
 from interp.results import Result
-from probes.grouping import Groups, groups_of
+from probes.grouping import Groups, Kind, groups_of
 from probes.reading import Rows, check_columns, label_of, listed, rows_of
 
 NEGATION = re.compile(r"\bnot\b|n['’]t\b", re.IGNORECASE)
 POLARITIES = {"1": 1, "+1": 1, "1.0": 1, "affirmative": 1, "-1": -1, "-1.0": -1, "negated": -1}
 BALANCED = (0.4, 0.6)
 """The fraction of true statements outside which a set is called unbalanced."""
+LOOSE: tuple[Kind, ...] = ("fact", "pair", "quoted")
+"""Groups that do not hold everything that two statements may share."""
 PER_ROW = ("pair", "topic", "template")
 
 
@@ -42,6 +44,7 @@ class Statements(Result):
         template: the wording of each row, or None.
         polarity_by: how the polarity was found, in words.
         problems: what is odd about the set, in words with row numbers (from 1). Nothing was dropped but what it says.
+        group_kind: how groups were found, as a kind: see `probes.grouping`.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Statements(Result):
     template: tuple[str, ...] | None = None
     polarity_by: str = ""
     problems: tuple[str, ...] = ()
+    group_kind: Kind = "column"
 
     def __post_init__(self) -> None:
         for name in ("labels", "groups", "polarity", *PER_ROW):
@@ -147,14 +151,15 @@ def read_statements(
     numbers, rows, problems = _complete(found, statement, label)
     labels = _labels(found.name, numbers, rows, label)
     texts = tuple(str(row[statement]).strip() for row in rows)
-    groups, grouped_by = groups_of(texts, rows, group)
+    grouping = groups_of(texts, rows, group)
     polarity, polarity_by = _polarity(texts, numbers, rows)
     return Statements(
         name=name or found.name,
         statements=texts,
         labels=labels,
-        groups=groups,
-        grouped_by=grouped_by,
+        groups=grouping.groups,
+        grouped_by=grouping.rule,
+        group_kind=grouping.kind,
         polarity=polarity,
         **{key: _column(rows, key) for key in PER_ROW},
         polarity_by=polarity_by,
@@ -168,12 +173,14 @@ def join(sets: Sequence[Statements], name: str | None = None) -> Statements:
         raise UsageError("Nothing to join: give at least one set of statements.")
     polarity = [s.polarity for s in sets]
     whole = all(p is not None for p in polarity)
+    kinds: list[Kind] = [s.group_kind for s in sets]
     return Statements(
         name=name or "+".join(s.name for s in sets),
         statements=tuple(text for s in sets for text in s.statements),
         labels=np.concatenate([s.labels for s in sets]),
         groups=tuple(row for s in sets for row in s.groups),
         grouped_by="; ".join(dict.fromkeys(s.grouped_by for s in sets)),
+        group_kind=min(kinds, key=lambda kind: kind not in LOOSE),
         polarity=np.concatenate([p for p in polarity if p is not None]) if whole else None,
         pair=_joined(sets, "pair"),
         topic=tuple(topic for s in sets for topic in (s.topic or (s.name,) * len(s))),

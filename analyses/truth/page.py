@@ -69,7 +69,7 @@ def finding(result: TruthStudy) -> str:
     if "reads" not in kinds:
         text += "; its answers are inverted" if "inverted" in kinds else "; its AUC is not above chance"
     elif inverted:
-        denied = " under negation" if any("negation" in v.text for v in inverted) else " on another set"
+        denied = " under negation" if any(v.negation for v in inverted) else " on another set"
         text += f"; but the probe is inverted{denied}, so what it reads is not truth"
     elif kinds & {"leak", "surface", "entities", "null"}:
         text += "; but a control may account for it: see what it shows"

@@ -12,6 +12,7 @@ from interp.report.table import Table
 from interp.results import Result
 from probes.layers import Layered
 from probes.protocol import drawing
+from probes.protocol.resemblance import Resemblance
 from probes.protocol.verdicts import Verdict, of_sweep, of_transfer
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ class Sweep(Layered, Shown):
         grouped_by: how entities were found.
         polarity: +1 if all statements are affirmative, -1 if all are negated, 0 if mixed or unknown.
         seed: of split, folds, resamples and controls.
+        resemblance: test statements like a train statement of another group; None where groups hold all entities.
     """
 
     name: str
@@ -226,6 +228,7 @@ class Sweep(Layered, Shown):
     grouped_by: str
     polarity: int
     seed: int
+    resemblance: Resemblance | None = None
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
@@ -281,6 +284,8 @@ class Transfer(Layered, Shown):
         n_test: (set,) rows.
         groups_test: (set,) entities.
         seed: of split, folds and resamples.
+        resemblances: test statements of a set like a train statement of another group, for pairs of sets whose groups
+            do not hold all entities.
     """
 
     names: tuple[str, ...]
@@ -299,6 +304,7 @@ class Transfer(Layered, Shown):
     n_test: np.ndarray
     groups_test: np.ndarray
     seed: int
+    resemblances: tuple[Resemblance, ...] = ()
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:

@@ -29,6 +29,7 @@ from probes.protocol.metrics import (
     rescaling,
     sigmoid,
 )
+from probes.protocol.resemblance import resemblance
 from probes.protocol.results import Controls, Predictions, Score, Sweep
 from probes.protocol.splits import Split, own_split, split
 from probes.statements import Statements
@@ -97,6 +98,7 @@ def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
         direction=np.asarray(getattr(tried[p].fitted[layer], "direction_", np.zeros(0)), np.float64),
         controls=held,
         seed=seed,
+        resemblance=resemblance(data.take(sides.train), data.take(sides.test)),
         **_counts(data, sides),
     )
 

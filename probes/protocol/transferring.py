@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,12 @@ from probes.activations import Activations
 from probes.batched import scores_of
 from probes.estimators.capabilities import plain_settings
 from probes.estimators.logistic import LogisticRegression
+from probes.facts import fact_of
 from probes.protocol.checks import as_torch, check, polarity_of
 from probes.protocol.choosing import candidates, cross_validate, extras, with_strength
 from probes.protocol.intervals import measured
 from probes.protocol.metrics import accuracy
+from probes.protocol.resemblance import resemblance
 from probes.protocol.results import Transfer
 from probes.protocol.splits import Split, split
 from probes.statements import Statements, join
@@ -77,6 +79,9 @@ def transfer(
         n_test=np.array([int(side.test.sum()) for side in sides]),
         groups_test=np.array([side.groups_test for side in sides]),
         seed=seed,
+        resemblances=tuple(
+            found for a, b in product(sets, repeat=2) if (found := resemblance(a.train, b.test)) is not None
+        ),
     )
 
 
@@ -121,10 +126,10 @@ def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ..
 
 def _check_names(data: Statements, other: Statements) -> None:
     """`UsageError` where most entities of one set are those of the other under longer names."""
-    known, mine = ({entity for row in one.groups for entity in row} for one in (other, data))
-    longer = [(name, part) for name in sorted(mine - known) for part in _parts(name) if part in known]
+    known, mine = ({fact_of(entity): entity for row in one.groups for entity in row} for one in (other, data))
+    longer = [(name, part) for name in sorted(mine.keys() - known.keys()) for part in _parts(name) if part in known]
     if len({name for name, _ in longer}) > len(mine) / 2:
-        name, part = longer[0]
+        name, part = mine[longer[0][0]], known[longer[0][1]]
         raise UsageError(
             f'{data.name} calls "{name}" what {other.name} calls "{part}", so that an entity could be learnt from one '
             "set and tested in the other: name the entities alike, by a column (group=)."

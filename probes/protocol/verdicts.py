@@ -10,6 +10,7 @@ import numpy as np
 from probes.protocol.splits import FEW_GROUPS
 
 if TYPE_CHECKING:
+    from probes.protocol.resemblance import Resemblance
     from probes.protocol.results import Controls, Interval, Sweep, Transfer
 
 Kind = Literal[
@@ -25,6 +26,7 @@ Kind = Literal[
     "inverted",
     "oracle",
     "shared",
+    "resembles",
 ]
 LITTLE = 0.05
 """Selectivity below this is called near zero (fraction)."""
@@ -36,11 +38,15 @@ ASSOCIATION = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence; `warning` when it limits what the probe's accuracy may be taken to mean."""
+    """One sentence; `warning` when it limits what the probe's accuracy may be taken to mean.
+
+    `negation`: of an inverted probe, whether the two sets are of opposite polarity.
+    """
 
     kind: Kind
     text: str
     warning: bool = True
+    negation: bool = False
 
 
 def inverts(auc_interval: np.ndarray | tuple[float, ...]) -> bool:
@@ -53,6 +59,8 @@ def of_sweep(found: Sweep) -> tuple[Verdict, ...]:
     verdicts = [_reads(found)]
     if found.controls is not None:
         verdicts += _held_against(found, found.controls)
+    if found.resemblance is not None and found.resemblance.rows:
+        verdicts.append(_resembles(found.resemblance))
     if found.groups_test < FEW_GROUPS:
         verdicts.append(
             Verdict(
@@ -74,10 +82,30 @@ def of_transfer(found: Transfer) -> tuple[Verdict, ...]:
                 continue
             denied = found.polarities[i] * found.polarities[j] == -1
             why = f"inverts under negation. {ASSOCIATION}" if denied else "is inverted: it ranks false above true."
-            verdicts.append(
-                Verdict("inverted", f"Trained on {source} and read on {target} (AUC {_shown(auc)}) the probe {why}")
-            )
+            text = f"Trained on {source} and read on {target} (AUC {_shown(auc)}) the probe {why}"
+            verdicts.append(Verdict("inverted", text, negation=bool(denied)))
+    alike = [one for one in found.resemblances if one.rows]
+    if alike:
+        verdicts.append(_resembles(max(alike, key=lambda one: (one.train != one.test, one.rows / one.n_test))))
     return (*verdicts, *_jointly(found))
+
+
+def _resembles(found: Resemblance) -> Verdict:
+    """Return how many test rows are like a train row, and how to keep them apart."""
+    count = f"{found.rows} of {found.n_test} test statements of {found.test}"
+    if found.by == "quotes":
+        text = (
+            f"Groups are the first quoted text alone: {count} share another quoted text with a train statement of "
+            f'{found.train}, such as "{found.example}" Name both as groups to keep them apart (group=, an expression '
+            "with two brackets)."
+        )
+    else:
+        text = (
+            f"No entities are known, each fact is its own group: {count} are nearly the same as a train statement of "
+            f'{found.train}, such as "{found.example}" What holds for facts unlike those it was trained on may be '
+            "less. Name what the statements are about in a column (group=) to keep them apart."
+        )
+    return Verdict("resembles", text)
 
 
 def _jointly(found: Transfer) -> tuple[Verdict, ...]:
@@ -100,9 +128,11 @@ def _reads(found: Sweep) -> Verdict:
     if best.auc[1] <= 0.5:
         text = f"{found.name}: the probe finds nothing that holds for new groups (AUC {_shown(best.auc)}, {at})."
         return Verdict("nothing", text)
+    facts = found.resemblance is not None and found.resemblance.by == "words"
+    unseen = "facts it was not trained on" if facts else "groups it has not seen"
     return Verdict(
         "reads",
-        f"{found.name}: {found.probe} tells true from false statements about groups it has not seen (accuracy "
+        f"{found.name}: {found.probe} tells true from false statements about {unseen} (accuracy "
         f"{_shown(best.accuracy)}, AUC {_shown(best.auc)}, {at}).",
         False,
     )

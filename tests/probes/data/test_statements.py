@@ -150,7 +150,7 @@ class TestGroups:
         named = probes.read_statements(rows(*towns, ("The city of Baku is in Peru.", 0)))
         assert named.groups == (("The city of Lodz",), ("The city of Lodz",), ("The city of Baku",))
         loose = probes.read_statements(rows(*((f"Thing {i} really{i} is.", i % 2) for i in range(60))))
-        assert loose.grouped_by == "every statement its own group" and len(set(loose.groups)) == 60
+        assert loose.grouped_by == "every fact its own group, stated or denied" and len(set(loose.groups)) == 60
 
     def test_given(self):
         by_column = probes.read_statements(rows(("A.", 1), ("B.", 0), key=["x", "y"], more=["p", "q"]), group="key")
@@ -218,7 +218,7 @@ def test_reads_without_torch():
         ("sp_en_trans", 354, 344, "the first quoted text"),
         ("larger_than", 1980, 45, "the columns n1 and n2"),
         ("companies_true_false", 1200, 200, "the subject, up to the first verb"),
-        ("common_claim_small", 1000, 1000, "every statement its own group"),
+        ("common_claim_small", 1000, 1000, "every fact its own group, stated or denied"),
     ],
 )
 def test_the_public_sets(test_data, file, n, entities, rule):

@@ -1,0 +1,96 @@
+"""Which fact a statement is about, and which statements are nearly the same: free text, without named entities.
+
+"Whales can fly.", "Whales cannot fly." and "It is not true that whales can fly." state or deny one fact. A split that
+separates them lets a probe read in the test what it was told in training, with the other label.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+DENIAL = re.compile(
+    r"^(?:it(?: is|['’]s) (?:not (?:true|the case|correct)|false|untrue|wrong|incorrect)"
+    r"|it is(?:n['’]t| not) (?:true|the case|correct)|the statement is false) that ",
+    re.IGNORECASE,
+)
+WORD = re.compile(r"\w+(?:['’]\w+)*")
+CONTRACTED = (("can't", "can not"), ("cannot", "can not"), ("won't", "will not"), ("n't", " not"))
+UNSAID = frozenset(["not", "no", "never", "do", "does", "did"])
+"""Words that come and go with a denial."""
+BE = ("was", "were", "are", "be")
+FORMS: dict[str, str] = {
+    "goes": "go",
+    "has": "have",
+    "had": "have",
+    "an": "a",
+    "any": "a",
+    **{form: "is" for form in BE},
+}
+FIRST_WORDS = 4
+ALIKE = 2 / 3
+"""Statements are nearly the same when this fraction of the words of both is common to both."""
+PORTION = 500
+
+
+def fact_of(statement: str) -> str:
+    """Return the fact a statement states or denies: its words without denial, capitals, punctuation and inflection.
+
+    >>> fact_of("Whales cannot fly.") == fact_of("It is not true that whales can fly") == "whal can fly"
+    True
+    """
+    return " ".join(fact_words(statement)) or statement
+
+
+def fact_words(statement: str) -> list[str]:
+    """Return the words of `fact_of`, in order."""
+    text = unicodedata.normalize("NFKC", DENIAL.sub("", statement.strip())).lower().replace("’", "'")
+    for short, long in CONTRACTED:
+        text = text.replace(short, long)
+    return [_stem(FORMS.get(word, word)) for word in WORD.findall(text) if word not in UNSAID]
+
+
+def near(statements: Sequence[str], others: Sequence[str]) -> Int[np.ndarray, " m"]:
+    """Return the numbers of the statements that are nearly one of `others`.
+
+    Nearly: the same first four words, or two thirds of the words of both in common, denial and inflection apart.
+    """
+    if not statements or not others:
+        return np.zeros(0, np.int64)
+    ours, theirs = ([fact_words(text) for text in texts] for texts in (statements, others))
+    starts = {tuple(words[:FIRST_WORDS]) for words in theirs if len(words) >= FIRST_WORDS}
+    begins = np.array([tuple(words[:FIRST_WORDS]) in starts for words in ours])
+    return np.flatnonzero(begins | (_largest_overlap(ours, theirs) >= ALIKE))
+
+
+def _largest_overlap(ours: Sequence[list[str]], theirs: Sequence[list[str]]) -> np.ndarray:
+    """Return, for each list of words, its largest |A ∩ B| / |A ∪ B| with one of the other lists."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    counter = CountVectorizer(analyzer=list, binary=True)  # pyright: ignore[reportArgumentType]
+    counter.fit([*ours, *theirs])
+    left, right = counter.transform(ours), counter.transform(theirs)
+    sizes, best = np.asarray(right.sum(1)).ravel(), []
+    for start in range(0, len(ours), PORTION):  # a table of all pairs may not fit into memory
+        part = left[start : start + PORTION]
+        common = (part @ right.T).toarray()
+        best.append((common / np.maximum(sizes + np.asarray(part.sum(1)) - common, 1)).max(1))
+    return np.concatenate(best)
+
+
+def _stem(word: str) -> str:
+    """Return a word without the ending of a plural, a third person or a regular past."""
+    if len(word) > 3 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if len(word) > 4 and word.endswith("ied"):
+        return word[:-3] + "y"
+    if len(word) > 3 and word.endswith("s") and not word.endswith("ss"):
+        word = word[:-1]
+    if len(word) > 4 and word.endswith("ed"):
+        word = word[:-2]
+        word = word[:-1] if word[-1] == word[-2] and word[-1] not in "lsz" else word
+    return word.rstrip("e") if len(word) > 3 else word
