@@ -35,7 +35,8 @@ MODULES = (
     *("interp.attribution.paths", "interp.attribution.results", "interp.patching.results", "interp.toy.trained"),
     *("interp.circuits.embedding.results", "interp.circuits.readings", "interp.circuits.results"),
     *("probes.erasing", "probes.erasure", "probes.estimators.saving", "probes.intervening.results", "probes.layers"),
-    *("probes.protocol.results", "probes.protocol.splits", "probes.statements", "probes.streaming.statistics"),
+    *("probes.protocol.resemblance", "probes.protocol.results", "probes.protocol.splits", "probes.statements"),
+    "probes.streaming.statistics",
     *("saes.evaluation.result", "saes.evaluation.scores"),
     *("analyses.circuits.result", "analyses.dictionary.result", "analyses.explain.result", "analyses.truth.result"),
     *(

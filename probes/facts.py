@@ -51,7 +51,8 @@ def fact_words(statement: str) -> list[str]:
     text = unicodedata.normalize("NFKC", DENIAL.sub("", statement.strip())).lower().replace("’", "'")
     for short, long in CONTRACTED:
         text = text.replace(short, long)
-    return [_stem(FORMS.get(word, word)) for word in WORD.findall(text) if word not in UNSAID]
+    words: list[str] = WORD.findall(text)
+    return [_stem(FORMS.get(word, word)) for word in words if word not in UNSAID]
 
 
 def near(statements: Sequence[str], others: Sequence[str]) -> Int[np.ndarray, " m"]:
