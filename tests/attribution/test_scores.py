@@ -100,9 +100,9 @@ def test_rotation_is_part_of_it(frozen):
     pairs = written(frozen, 1, 0, 4, "query") @ written(frozen, 1, 0, 2, "key").T
     scale = frozen.model.spec.attention_scale[1]
     assert float(pairs.sum() * scale) == pytest.approx(float(frozen.blocks[1].scores[0, 4, 2]), abs=1e-12)
-    from interp.attribution.bilinear import _rotated
+    from interp.attribution.bilinear import rotated
 
-    unturned = _rotated(frozen, written(frozen, 1, 0, 2, "key"), -2)
+    unturned = rotated(frozen.model.spec, written(frozen, 1, 0, 2, "key"), -2)
     wrong = float((written(frozen, 1, 0, 4, "query") @ unturned.T).sum() * scale)
     assert abs(wrong - float(frozen.blocks[1].scores[0, 4, 2])) > 1e-2
 
