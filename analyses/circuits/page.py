@@ -141,9 +141,12 @@ def _ablation(result: Circuits) -> Section:
     )
     claim = (
         f"Without {', '.join(cut.heads)} the loss changes by {cut.effect:+.2f} nats, {cut.ratio:.1f} times the median "
-        f"magnitude of {len(cut.control)} random sets."
+        f"magnitude of {len(cut.control)} random sets of other heads of the same layers."
     )
-    how = How("The heads' values after attention are set to zero in the running model; the texts are new ones.")
+    how = How(
+        "The heads' values after attention are set to zero in the running model; the texts are new ones. A random set "
+        "has as many heads in each layer as the chosen one."
+    )
     return Section("ablation", "What they are worth", claim, (drawn, cut.table()), how)
 
 
@@ -170,9 +173,9 @@ def _wiring(result: Circuits) -> Section:
         blocks.append(
             Table(
                 ("writer", "reader", "score", "z"),
-                tuple((w, r, score, (score - mean) / spread) for w, r, score in found.pairs),
-                f"{found.kind}-composition: the {len(found.pairs)} strongest of {found.n_possible} pairs; random "
-                f"weights {mean:.4f} ± {spread:.4f} (standard deviation).",
+                tuple((*pair, z) for pair, z in zip(found.pairs, found.z, strict=True)),
+                f"{found.kind}-composition: the {len(found.pairs)} strongest of {found.n_possible} pairs; under random "
+                f"rotations {mean:.4f} ± {spread:.4f}. z is of the squared score, against rotations of this writer.",
                 {"score": ".4f", "z": "+.1f"},
             )
         )
@@ -181,8 +184,10 @@ def _wiring(result: Circuits) -> Section:
     claim = f"The strongest pair of all is {best[0]} → {best[1]} with {best[2]:.3f}."
     how = How(
         "How much of what the writer can write falls on what the reader's query (Q), key (K) or value (V) reads, as a "
-        "share of the two norms; 1/√d_model for random weights.",
-        "score = ‖W_V W_O M‖ / (‖W_V W_O‖ ‖M‖)",
+        "share of the two norms. The null turns the writer's output space by a random rotation, which keeps the "
+        "spectra of both maps: how strongly two such maps compose by their shape alone. Real heads share directions of "
+        "the residual stream, so many pairs lie far above or below it: it is their order that tells them apart.",
+        "score = ‖W_V W_O M‖ / (‖W_V W_O‖ ‖M‖);  random rotations: mean square 1/d_model",
         "Elhage et al., A Mathematical Framework for Transformer Circuits (2021)",
     )
     return Section("wiring", "Who reads whom", claim, tuple(blocks), how)
@@ -195,9 +200,9 @@ def _spread(result: Circuits) -> Figure:
         np.arange(101),
         {found.kind: found.quantiles for found in result.compositions},
         caption="Composition scores of all pairs with the writer in an earlier layer, n = "
-        f"{result.compositions[0].n_possible} of each kind: the score that so many per cent of pairs lie below. Random "
-        f"weights of the same shapes score {mean:.4f} ± {spread:.4f} (standard deviation).",
-        alt="Three rising lines, most of them above what random weights score.",
+        f"{result.compositions[0].n_possible} of each kind: the score that so many per cent of pairs lie below. "
+        f"Randomly rotated, the same heads score {mean:.4f} ± {spread:.4f} (Q; standard deviation).",
+        alt="Three rising lines of scores over the share of pairs.",
         axes=("pairs below (%)", "score"),
     )
 

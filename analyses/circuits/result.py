@@ -39,12 +39,14 @@ class Reading(Result):
     """Composition of one kind, as far as a page shows it: the strongest pairs, and how the scores are spread.
 
     `pairs` are (writer, reader, score), strongest first; `quantiles` (101,) are those of all `n_possible` pairs with
-    the writer in an earlier layer, from the smallest to the largest.
+    the writer in an earlier layer, from the smallest to the largest. `z` are the pairs' distances from the null of
+    random rotations (`Composition.z`), `baseline` its root mean square and typical standard deviation.
     """
 
     kind: str
     offset: str
     pairs: tuple[tuple[str, str, float], ...]
+    z: tuple[float, ...]
     quantiles: np.ndarray
     baseline: tuple[float, float]
     n_possible: int

@@ -64,7 +64,7 @@ def run(
     step(3)
     definiteness = circuits.definiteness(model, seed=seed)
     step(4)
-    compositions = tuple(_reading(circuits.composition(model, kind, seed=seed)) for kind in ("Q", "K", "V"))
+    compositions = tuple(_reading(circuits.composition(model, kind)) for kind in ("Q", "K", "V"))
     step(5)
     comparison, collapse = embedding.compare(model, seed=seed, neighbours=_neighbours(model)), embedding.collapse(model)
     step(6)
@@ -88,7 +88,8 @@ def run(
 def _reading(found: Composition) -> Reading:
     scores = found.array[found.possible]
     quantiles = np.quantile(scores, np.linspace(0, 1, 101)).astype(np.float32)
-    return Reading(found.kind, found.offset, found.top(PAIRS), quantiles, found.baseline, len(scores))
+    z = tuple(row[3] for row in found.table(PAIRS).rows)
+    return Reading(found.kind, found.offset, found.top(PAIRS), z, quantiles, found.baseline, len(scores))
 
 
 def _remarkable(scores: HeadScores) -> dict[tuple[int, int], str]:

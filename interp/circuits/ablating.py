@@ -32,11 +32,13 @@ def ablate_induction(
     length: int = 25,
     seed: int = 1,
 ) -> Ablation:
-    """Remove the k heads with the highest induction score, then `n_control` random sets of k other heads.
+    """Remove the k heads with the highest induction score, then `n_control` random sets of other heads of their layers.
 
     The loss is that of the second half of repeated random text, whose every token the first half gives away, in nats a
     token. "zero" sets a head's values after attention to zero; "mean" to their mean over all positions of these texts.
-    The texts are not those the scores were measured on, unless `seed` is the same.
+    The texts are not those the scores were measured on, unless `seed` is the same. A random set has as many heads in
+    each layer as the chosen one (in the nearest layers where too few are left): heads of other layers matter more or
+    less whatever they do.
 
     Raises `UsageError` for an unknown method, more heads than there are, or while `model.bridge` has hooks.
     """
@@ -47,7 +49,7 @@ def ablate_induction(
     chosen = [(int(i) // shape[1], int(i) % shape[1]) for i in order[:k]]
     rest = [(int(i) // shape[1], int(i) % shape[1]) for i in order[k:]]
     generator = np.random.default_rng(seed)
-    sets = [[rest[i] for i in generator.choice(len(rest), k, replace=False)] for _ in range(n_control)]
+    sets = [_matched(chosen, rest, generator) for _ in range(n_control)]
     means = _means(model, tokens) if method == "mean" else None
     baseline = _loss(model, tokens)
     losses = [_loss(without(model, heads, means), tokens) for heads in [chosen, *sets]]
@@ -60,6 +62,17 @@ def ablate_induction(
         control_heads=tuple(tuple(head_name(*head) for head in sorted(heads)) for heads in sets),
         seed=seed,
     )
+
+
+def _matched(chosen: Heads, rest: Heads, generator: np.random.Generator) -> list[tuple[int, int]]:
+    """Draw for each chosen head one of the rest in its layer, or in the nearest layer that has one left."""
+    left, drawn = list(rest), []
+    for layer, _ in chosen:
+        nearest = min(abs(other - layer) for other, _ in left)
+        pool = [head for head in left if abs(head[0] - layer) == nearest]
+        drawn.append(pool[generator.integers(len(pool))])
+        left.remove(drawn[-1])
+    return drawn
 
 
 def without(model: Model, heads: Heads, means: Float[Tensor, "n_layer n_head d_head"] | None = None) -> Model:

@@ -7,6 +7,14 @@ With a writer W_V W_O and a reader M that takes the residual stream on its left,
 A squared norm of a product is the inner product of two Gram matrices, ‖X M‖² = ⟨XᵀX, M Mᵀ⟩, and each of those is known
 by a (d_model, d_head) factor and a (d_head, d_head) core. So all pairs together are one matrix product over the
 d_model² entries, taken a block of rows at a time, in float64 because a score near zero is the root of a difference.
+
+Two maps may share much by their spectra alone, so the null keeps them: the writer's output space is turned by a random
+rotation U (uniform over O(d), d = d_model). With A = XᵀX, B = M Mᵀ and p = ‖·‖² / tr(·)² of each (the inverse of how
+many directions it fills), the squared score ⟨U A Uᵀ, B⟩ / (tr A tr B) then has, in closed form,
+
+    mean 1/d,    variance 2 (p_A − 1/d) (p_B − 1/d) / ((d − 1)(d + 2)),
+
+because A − (tr A / d) I lies in an irreducible representation of dimension (d − 1)(d + 2)/2 (Schur's lemma).
 """
 
 from __future__ import annotations
@@ -33,10 +41,8 @@ def composition(
     kind: str,
     *,
     offset: int | Literal["average"] = 0,
-    draws: int = 16,
-    seed: int = 0,
 ) -> Composition:
-    """Composition scores of all pairs of heads, (writer heads, reader heads), with random weights beside them.
+    """Compute the composition scores of all pairs of heads, (writer heads, reader heads), and their null.
 
     Args:
         model: the model.
@@ -44,8 +50,6 @@ def composition(
         offset: how many tokens before the query the key stands, for Q and K of rotary models. 0, the default, leaves
             the rotation out; "average" is the root mean square over all offsets, each pair of coordinates turning
             independently (exact, in closed form).
-        draws: random writers and random readers behind the baseline; its squared score is 1/d_model in the mean.
-        seed: of the random heads.
 
     Raises:
         UsageError: an unknown kind or offset.
@@ -65,9 +69,8 @@ def composition(
         offset=_said(rotates, offset),
         array=_scores(writers, readers).cpu().numpy(),
         n_head=model.spec.n_head,
-        baseline=_baseline(model, draws, seed),
-        draws=draws,
-        seed=seed,
+        d_model=model.spec.d_model,
+        spread=_spread(writers, readers).cpu().numpy(),
     )
 
 
@@ -120,14 +123,16 @@ def _scores(writers: _Gram, readers: _Gram, block: int = 64) -> Float[Tensor, "w
     return (total.clamp_min(0) / size.masked_fill(size == 0, 1.0)).sqrt()
 
 
-def _baseline(model: Model, draws: int, seed: int) -> tuple[float, float]:
-    """(mean, standard deviation) over `draws` writers and as many readers of Gaussian factors of the model's shapes."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (2, draws, model.spec.d_model, model.spec.d_head)
-    outer, inner = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
-    cores = inner.mT @ inner
-    found = _scores(_Gram(outer[0], cores[0]), _Gram(outer[1], cores[1]))
-    return float(found.mean()), float(found.std())
+def _spread(writers: _Gram, readers: _Gram) -> Float[Tensor, "writer reader"]:
+    """Standard deviation of the squared score over random rotations of the writer, for every pair."""
+    d = writers.outer.shape[1]
+    concentration = []
+    for gram in (writers, readers):
+        inner = gram.outer.mT @ gram.outer @ gram.core  # tr (outer core outerᵀ)ᵏ = tr inner ᵏ
+        trace = inner.diagonal(dim1=1, dim2=2).sum(-1)
+        square = (inner * inner.mT).sum((1, 2))
+        concentration.append((square / trace.square().masked_fill(trace == 0, 1.0) - 1 / d).clamp_min(0))
+    return (2 * concentration[0][:, None] * concentration[1] / ((d - 1) * (d + 2))).sqrt()
 
 
 def _inner(factor: Float[Tensor, "d_model rank"]) -> Float[Tensor, "rank rank"]:

@@ -131,18 +131,29 @@ class Composition(Shown, Result):
 
     Heads are counted through the layers: head h of layer l is l·n_head + h. A score is
     ‖writer · reader‖ / (‖writer‖ ‖reader‖), a fraction of 1. Only pairs with the writer in an earlier layer compose in
-    the model (`possible`); the others are there for comparison. `baseline` is (mean, standard deviation) of the scores
-    of `draws` writers with as many readers of Gaussian weights of the same shapes. `offset` says which rotation stands
-    between query and key.
+    the model (`possible`); the others are there for comparison. `offset` says which rotation stands between query and
+    key. The null turns the writer's output by a random rotation and so keeps both spectra: squared scores then have
+    mean 1/`d_model` and standard deviation `spread[w, r]`.
     """
 
     kind: str
     offset: str
     array: np.ndarray
     n_head: int
-    baseline: tuple[float, float]
-    draws: int
-    seed: int
+    d_model: int
+    spread: np.ndarray
+
+    @property
+    def baseline(self) -> tuple[float, float]:
+        """(root mean square score, typical standard deviation of scores) of possible pairs under the null."""
+        mean = self.d_model**-0.5
+        return mean, float(np.median(self.spread[self.possible])) / (2 * mean) if self.possible.any() else 0.0
+
+    @property
+    def z(self) -> np.ndarray:
+        """(squared score − 1/d_model) / its standard deviation under the null; 0 where that is 0."""
+        excess = self.array**2 - 1 / self.d_model
+        return np.divide(excess, self.spread, out=np.zeros_like(excess), where=self.spread > 0)
 
     @property
     def values(self) -> Tensor:
@@ -156,7 +167,7 @@ class Composition(Shown, Result):
 
     @property
     def excess(self) -> np.ndarray:
-        """Scores with the mean of random weights subtracted."""
+        """Scores less the root mean square under the null."""
         return self.array - self.baseline[0]
 
     @property
@@ -178,24 +189,25 @@ class Composition(Shown, Result):
         return tuple((self.labels[w], self.labels[r], float(scores[w, r])) for w, r in pairs)
 
     def table(self, k: int = 50) -> Table:
-        """The strongest pairs, with their distance from the baseline in its standard deviations."""
+        """The strongest pairs, with the distance of their squared score from the null in its standard deviations."""
         mean, spread = self.baseline
-        rows = tuple((w, r, score, (score - mean) / spread) for w, r, score in self.top(k))
+        place = {name: i for i, name in enumerate(self.labels)}
+        rows = tuple((w, r, score, float(self.z[place[w], place[r]])) for w, r, score in self.top(k))
         caption = (
             f"{self.kind}-composition, {self.offset}: {len(rows)} strongest of {int(self.possible.sum())} possible "
-            f"pairs; random weights {mean:.4f} ± {spread:.4f}"
+            f"pairs; under random rotations of the writer, which keep both spectra, {mean:.4f} ± {spread:.4f}"
         )
         return Table(("writer", "reader", "score", "z"), rows, caption, {"score": ".4f", "z": "+.1f"})
 
     def figure(self) -> Figure:
-        """Excess over random weights, writers by readers."""
+        """Excess over the null, writers by readers."""
         from interp.report.figures import heatmap
 
         return heatmap(
             f"composition-{self.kind.lower()}",
             np.where(self.possible, self.excess, 0.0),
-            caption=f"{self.kind}-composition of every pair of heads, {self.offset}, less its mean of "
-            f"{self.baseline[0]:.4f} for random weights; zero where the writer is not in an earlier layer.",
+            caption=f"{self.kind}-composition of every pair of heads, {self.offset}, less {self.baseline[0]:.4f}, the "
+            "root mean square under random rotations; zero where the writer is not in an earlier layer.",
             alt="Matrix of writer heads by reader heads; the strongest pairs stand out against a pale ground.",
             rows=list(self.labels),
             columns=list(self.labels),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import interp
 from interp import circuits, results
 from tests import models
 
@@ -24,7 +25,7 @@ def dense(model, kind: str, offset: int) -> np.ndarray:
 def test_it_is_the_dense_formula(name: str, kind: str) -> None:
     model = models.load(name)
     for offset in (0, 3):
-        found = circuits.composition(model, kind, offset=offset, draws=4)
+        found = circuits.composition(model, kind, offset=offset)
         # float32 weights, everything after them in float64.
         assert np.abs(found.array - dense(model, kind, offset)).max() < 1e-6
 
@@ -52,12 +53,41 @@ def test_the_average_over_offsets_is_the_mean_of_squares_over_independent_turns(
     assert found.offset == "root mean square over all offsets"
 
 
-def test_random_pairs_have_a_mean_square_of_one_over_d_model() -> None:
-    found = circuits.composition(models.load("gpt2"), "V", draws=40)
-    mean, spread = found.baseline
-    # 1600 pairs of 80 independent heads; a fifth of the spread is far more than their mean can be off.
-    assert (mean**2 + spread**2) == pytest.approx(1 / 24, rel=0.1)
-    assert np.allclose(found.excess, found.array - mean)
+@pytest.mark.parametrize("kind", ["Q", "V"])
+def test_the_null_is_that_of_random_rotations_of_the_writer(kind: str) -> None:
+    """4,000 rotations of one writer: mean and deviation of the squared score, each within five standard errors."""
+    model = models.load("gpt2", torch.float64)
+    writer = circuits.ov(model, 0, 1).matrix
+    reader = circuits.qk(model, 2, 3).matrix() if kind == "Q" else circuits.ov(model, 2, 3).matrix
+    generator = torch.Generator().manual_seed(0)
+    squares = []
+    for _ in range(4000):
+        q, r = torch.linalg.qr(torch.randn(24, 24, generator=generator, dtype=torch.float64))
+        turned = writer @ (q * r.diagonal().sign())  # uniform over O(24)
+        squares.append(float((turned @ reader).square().sum() / writer.square().sum() / reader.square().sum()))
+    found = circuits.composition(model, kind)
+    spread = found.spread[1, 2 * 4 + 3]
+    assert np.mean(squares) == pytest.approx(1 / 24, abs=5 * spread / 4000**0.5)
+    assert np.std(squares) == pytest.approx(spread, rel=5 / (2 * 4000) ** 0.5)
+    assert found.z[1, 11] == pytest.approx((found.array[1, 11] ** 2 - 1 / 24) / spread)
+    assert np.allclose(found.excess, found.array - 24**-0.5)
+
+
+def test_random_heads_do_not_stand_out_and_a_planted_wire_does() -> None:
+    """Random weights: z about 0 with deviation about 1 over 48 pairs. A reader of what a head writes: far beyond."""
+    hf = models.build("gpt2")
+    free = circuits.composition(interp.load(hf), "V")
+    z = free.z[free.possible]
+    assert abs(z.mean()) < 1
+    assert 0.5 < z.std() < 2
+    block, later = hf.transformer.h[0].attn, hf.transformer.h[2]
+    with torch.no_grad():
+        later.ln_1.weight.fill_(1.0)
+        values = later.attn.c_attn.weight[:, 48 + 6 * 3 : 48 + 6 * 4]
+        values.copy_(block.c_proj.weight[6:12].T)
+    wired = circuits.composition(interp.load(hf), "V")
+    assert wired.z[1, 11] == wired.z[wired.possible].max()
+    assert wired.z[1, 11] > 2 * np.abs(z).max()
 
 
 def test_without_rotation_the_offset_changes_nothing() -> None:
@@ -71,8 +101,6 @@ def test_a_head_that_is_zero_composes_with_nothing() -> None:
     hf = models.build("gpt2")
     with torch.no_grad():
         hf.transformer.h[0].attn.c_proj.weight[:6] = 0
-    import interp
-
     found = circuits.composition(interp.load(hf), "V")
     assert not found.array[0].any()
     assert not found.array[:, 0].any()
@@ -80,7 +108,7 @@ def test_a_head_that_is_zero_composes_with_nothing() -> None:
 
 
 def test_only_earlier_layers_write_to_later_ones(tmp_path) -> None:
-    found = circuits.composition(models.load("llama"), "K", seed=3)
+    found = circuits.composition(models.load("llama"), "K")
     assert found.array.shape == found.values.shape == np.asarray(found).shape == (12, 12)
     assert found.possible.sum() == 3 * 16
     assert len(found.top(1000)) == 48

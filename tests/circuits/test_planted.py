@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -113,6 +115,36 @@ def test_ablating_the_induction_head_is_measured_in_the_running_model(model, sco
     # Nothing is written by it, so the loss does not move: a score is not an effect.
     assert found.heads == ("L1H0",)
     assert found.effect == pytest.approx(0, abs=1e-12)
+
+
+def test_random_heads_are_of_the_layers_of_the_chosen_ones() -> None:
+    """Two of four heads chosen in the last layer, one in the first: every random set has two and one, none of them."""
+    model = models.load("llama")
+    scores = circuits.head_scores(model, n_text=4, length=8)
+    index = scores.names.index("induction")
+    induction = np.zeros((3, 4), np.float32)
+    induction[0, 2], induction[2, 1], induction[2, 3] = 0.7, 0.9, 0.8
+    planted_scores = scores.scores.copy()
+    planted_scores[:, index] = induction
+    ranked = dataclasses.replace(scores, scores=planted_scores)
+    found = circuits.ablate_induction(model, ranked, k=3, n_control=12, length=8)
+    assert found.heads == ("L2H1", "L2H3", "L0H2")
+    for heads in found.control_heads:
+        assert sorted(head[:2] for head in heads) == ["L0", "L2", "L2"]
+        assert not set(heads) & set(found.heads)
+    assert len(set(found.control_heads)) > 1
+
+
+def test_where_a_layer_has_too_few_heads_left_the_nearest_layers_give_theirs() -> None:
+    from interp.circuits.ablating import _matched
+
+    chosen = [(1, 0), (1, 1), (1, 2)]
+    rest = [(layer, head) for layer in range(4) for head in range(4) if (layer, head) not in chosen]
+    for seed in range(10):
+        drawn = _matched(chosen, rest, np.random.default_rng(seed))
+        assert len(set(drawn)) == 3
+        assert (1, 3) in drawn
+        assert {layer for layer, _ in drawn} <= {0, 1, 2}
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])

@@ -47,5 +47,6 @@ def test_composition_is_the_dense_formula_on_a_sample_of_pairs(smollm2) -> None:
         form = circuits.qk(smollm2, *divmod(reader, 9)).matrix().double()
         expected = float((moves @ form.T).norm() / moves.norm() / form.norm())
         assert found.array[writer, reader] == pytest.approx(expected, abs=1e-6)
-    # The null: weights turned at random have root mean square 1/√d_model.
-    assert found.baseline[0] == pytest.approx(576**-0.5, rel=0.01)
+    # Half of the pairs lie within a few standard deviations of heads rotated at random, the strongest far outside.
+    assert abs(np.median(found.z[found.possible])) < 10
+    assert found.table(1).rows[0][3] > 100

@@ -32,7 +32,7 @@ def test_its_numbers_are_those_of_the_functions(model, study: Circuits) -> None:
     assert study.scores == circuits.head_scores(model, n_text=4, length=8, seed=0)
     assert study.check.worst == study.error < 1e-4
     assert study.definiteness == circuits.definiteness(model, seed=0)
-    whole = circuits.composition(model, "K", seed=0)
+    whole = circuits.composition(model, "K")
     reading = study.compositions[1]
     assert reading.pairs == whole.top(40)
     above = whole.array[whole.possible]
