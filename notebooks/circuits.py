@@ -66,7 +66,7 @@ looks.signature, round(looks.symmetric_fraction, 3), round(looks.positive_share,
 # %% [markdown]
 # ## Who writes what it reads?
 #
-# K-composition with every earlier head, against random weights of the same shape. Second is L16H0, the strongest
+# K-composition with every earlier head, against the same heads rotated at random. Second is L16H0, the strongest
 # previous-token head of the model: the other half of the induction circuit, found in the weights alone.
 
 # %%
@@ -81,7 +81,8 @@ writers, keys.baseline, previous
 # ## What does it do with what it finds?
 #
 # Its copying score is positive: attending to a token tends to raise that token. And it matters: without the five
-# strongest induction heads the loss on repeated text rises by nats, without five random heads it hardly moves.
+# strongest induction heads the loss on repeated text rises by nats, without five others of the same layers by a
+# fraction of one.
 
 # %%
 moves = circuits.ov(model, layer, head)
@@ -101,7 +102,7 @@ assert error < 1e-5
 # Its query-key map is as far from a metric as a map can be in signature.
 assert looks.signature == (64, 64)
 
-# The strongest previous-token head is among the two it reads most, three times what random weights would give.
+# The strongest previous-token head is among the two it reads most, three times what random rotations would give.
 assert previous in {name for name, _ in writers[:2]}
 assert writers[1][1] > 3 * keys.baseline[0]
 

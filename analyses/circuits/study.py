@@ -88,7 +88,8 @@ def run(
 def _reading(found: Composition) -> Reading:
     scores = found.array[found.possible]
     quantiles = np.quantile(scores, np.linspace(0, 1, 101)).astype(np.float32)
-    z = tuple(row[3] for row in found.table(PAIRS).rows)
+    places = {name: i for i, name in enumerate(found.labels)}
+    z = tuple(float(found.z[places[writer], places[reader]]) for writer, reader, _ in found.top(PAIRS))
     return Reading(found.kind, found.offset, found.top(PAIRS), z, quantiles, found.baseline, len(scores))
 
 
