@@ -10,11 +10,12 @@ import stat
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any, NoReturn
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from interp.errors import DamagedFileError, MissingInputError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SPARE = 50_000_000
 """Bytes that must stay free on a disk beside what a run is known to write."""

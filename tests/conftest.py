@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 # Two workers on two cores: more threads than cores make both slow. Set before anything imports torch.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# On a busy machine a draw may take seconds, and that says nothing about the code.
+hypothesis.settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("steady")
 os.environ["HF_HUB_OFFLINE"] = "1"  # a test that would fetch something fails at once instead of waiting
 
 

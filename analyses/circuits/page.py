@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyses.circuits.graph import graph
-from interp.report import Download, Figure, How, Note, Page, Section, Table
+from interp.report import Figure, How, Note, Page, Section, Table
 from interp.report.figures import bars, heatmap, lines
 
 if TYPE_CHECKING:
     from analyses.circuits.result import Circuits, HeadView
 
-MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
 MAPS = (
     ("induction", "repeated"),
     ("previous", "natural"),
@@ -37,7 +36,7 @@ def page(result: Circuits) -> Page:
     """The whole report."""
     return Page(
         title=f"The heads of {result.provenance.model}",
-        finding=finding(result),
+        finding=result.finding(),
         status=_status(result),
         sections=(
             _scores(result),
@@ -49,30 +48,8 @@ def page(result: Circuits) -> Page:
         ),
         limitations=LIMITATIONS,
         provenance=result.provenance,
-        downloads=tuple(
-            Download(name, content, MIME["." + name.rpartition(".")[2]])
-            for name, content in sorted(result.files().items(), reverse=True)
-        ),
+        downloads=result.downloads(),
         kind="circuits",
-    )
-
-
-def finding(result: Circuits) -> str:
-    """One sentence: the induction heads, what they are worth, and how well the factors reproduce the model."""
-    named, cut = result.scores.named("induction"), result.ablation
-    n = result.scores.copying.size
-    if named:
-        name, score, low, high = named[0]
-        found = (
-            f"{len(named)} of {n} heads are induction heads, first {name} with {score:.2f} of its attention "
-            f"({low:.2f} to {high:.2f})"
-        )
-    else:
-        found = f"None of {n} heads is an induction head (attention above 0.3 with its whole interval)"
-    return (
-        f"{found}; removing the {len(cut.heads)} strongest changes the loss on repeated text by {cut.effect:+.2f} "
-        f"nats, {cut.ratio:.0f} times the median of {len(cut.control)} random sets. Every head rebuilt from its "
-        f"factors agrees with the model's own to {result.check.worst:.0e}."
     )
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from analyses.study import Study
 from interp.circuits.embedding.results import Collapse, Comparison
 from interp.circuits.readings import TopTokens
 from interp.circuits.results import Ablation, CircuitCheck, Definiteness, HeadScores
 from interp.provenance import Provenance
 from interp.results import Result
-
-if TYPE_CHECKING:
-    from interp.report import Page
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +73,7 @@ class HeadView(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Circuits(Result):
+class Circuits(Study):
     """Everything the report says about a model's heads."""
 
     config: Config
@@ -94,32 +92,40 @@ class Circuits(Result):
         """The largest error of any head rebuilt from its factors."""
         return self.check.worst
 
-    def summary(self) -> str:
-        """The finding in a few lines of text."""
-        from analyses.circuits.page import finding
+    def finding(self) -> str:
+        """Return one sentence: the induction heads, what removing them costs, and how well the factors agree."""
+        named, cut = self.scores.named("induction"), self.ablation
+        n = self.scores.copying.size
+        if named:
+            name, score, low, high = named[0]
+            found = (
+                f"{len(named)} of {n} heads are induction heads, first {name} with {score:.2f} of its attention "
+                f"({low:.2f} to {high:.2f})"
+            )
+        else:
+            found = f"None of {n} heads is an induction head (attention above 0.3 with its whole interval)"
+        return (
+            f"{found}; removing the {len(cut.heads)} strongest changes the loss on repeated text by {cut.effect:+.2f} "
+            f"nats, {cut.ratio:.0f} times the median of {len(cut.control)} random sets. Every head rebuilt from its "
+            f"factors agrees with the model's own to {self.check.worst:.0e}."
+        )
 
+    def summary(self) -> str:
+        """Return the finding in a few lines of text."""
         named = self.scores.named("induction")
         lines = "\n".join(f"  {name:<8} {score:.3f} ({low:.3f} to {high:.3f})" for name, score, low, high in named)
-        return f"{finding(self)}\nInduction heads, attention and 95 % interval:\n{lines or '  none'}"
+        return f"{self.finding()}\nInduction heads, attention and 95 % interval:\n{lines or '  none'}"
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as plain values, for `--json`."""
-        from analyses.circuits.page import finding
-
         return {
-            "finding": finding(self),
+            "finding": self.finding(),
             "check": self.check.worst,
             "induction_heads": [list(head) for head in self.scores.named("induction")],
             "ablation": {"rise": self.ablation.effect, "times_the_median_control": self.ablation.ratio},
             "symmetric_fraction": _range(self.definiteness.symmetric_fraction),
             "positive_share": _range(self.definiteness.positive_share),
         }
-
-    def page(self) -> Page:
-        """The report."""
-        from analyses.circuits.page import page
-
-        return page(self)
 
 
 def _range(values: np.ndarray) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE, QUARTERS, RARE
+from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE, RARE
 from interp.report.cards import Card, Cards, Histogram, Links, Ranking, Strip
 from saes.evaluation.result import DENSE
 
@@ -82,14 +82,15 @@ def _notes(fired: int, rows: int) -> tuple[str, ...]:
 
 def _strips(features: Features, latent: int) -> tuple[Strip, ...]:
     found = []
-    for i in np.flatnonzero(features.band[latent] >= 0):
+    strongest_first = sorted(np.flatnonzero(features.band[latent] >= 0), key=lambda i: features.band[latent, i] > 0)
+    for i in strongest_first:
         there = features.tokens[latent, i] >= 0
         tokens = tuple(features.vocabulary[token] for token in features.tokens[latent, i, there])
-        label = QUARTERS[features.band[latent, i]]
+        label = features.quarter(latent, i)
         label = f"Drawn from the {label} of its firings" if label else "Strongest examples"
         values = tuple(features.values[latent, i, there].tolist())
         found.append(Strip(label, tokens, values, int(there[: features.before].sum())))
-    return tuple(sorted(found, key=lambda strip: (strip.label != "Strongest examples",)))
+    return tuple(found)
 
 
 def _rankings(features: Features, latent: int) -> tuple[Ranking, ...]:

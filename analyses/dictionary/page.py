@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyses.dictionary import sections, words
-from interp.report import Download, Note, Page, Section, Table
+from interp.report import Note, Page, Section, Table
 from interp.report.figures import lines
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ def page(study: DictionaryStudy) -> Page:
     parts += [sections.features(study.features, study.config.asked)] if study.features is not None else []
     return Page(
         title=f"A dictionary for {words.place(study.sae)}",
-        finding=words.finding(study),
+        finding=study.finding(),
         status=_status(study),
         sections=tuple(parts),
         limitations=_limitations(study),
         provenance=study.provenance,
-        downloads=_downloads(study),
+        downloads=study.downloads(),
         kind="dictionary",
     )
 
@@ -152,13 +152,6 @@ def _limitations(study: DictionaryStudy) -> tuple[str, ...]:
             "strongest examples would be others."
         )
     return tuple(found)
-
-
-def _downloads(study: DictionaryStudy) -> tuple[Download, ...]:
-    """The judgement; the latents are too large for a page and lie beside it."""
-    if study.evaluation is None:
-        return ()
-    return (Download("scores.csv", study.evaluation.table().to_csv().encode(), "text/csv"),)
 
 
 def _sentence(text: str) -> str:

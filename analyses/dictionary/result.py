@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from analyses.dictionary.listing import card_lines, jsonl
+from analyses.dictionary.words import architecture, kind, number, place, plain
+from analyses.study import Study
 from interp.errors import UsageError
 from interp.provenance import Provenance
 from interp.results import Result
 from saes.evaluation.result import DENSE, Evaluation
 
 if TYPE_CHECKING:
-    from interp.report import Page
+    from interp.report import Download
+
 
 LOWEST, PER_OCTAVE, BINS = -12, 4, 128
 """Histograms of activations: from 2^-12 up in steps of a quarter of an octave; the last bin has all that is larger."""
@@ -23,6 +27,8 @@ RARE = 10
 """A latent that fired fewer times than this is shown last: so few firings say little."""
 QUARTERS = ("", "lowest quarter", "second quarter", "third quarter", "highest quarter")
 """What `Features.band` means above 0: which quarter of a latent's firings the example was drawn from."""
+TOLD = ("FVU", "L0", "dead latents", "dense latents", "loss, original", "loss, reconstruction", "loss recovered (mean)")
+"""What the terminal is told of a judgement; the page has all of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +134,10 @@ class Features(Result):
         rank = np.select([self.fired == 0, self.fired < RARE, self.fired > DENSE * self.rows], [3, 2, 1], 0)
         return np.lexsort((np.arange(self.width), -self.energy, rank))
 
+    def quarter(self, latent: int, example: int | np.integer) -> str:
+        """Return which quarter of the latent's firings an example was drawn from; empty for a strongest one."""
+        return QUARTERS[self.band[latent, example]]
+
     def words(self, latent: int, count: int = 3) -> tuple[str, ...]:
         """The tokens of its strongest examples, by the sum of its values there."""
         strongest = self.band[latent] == 0
@@ -202,7 +212,7 @@ class Other(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class DictionaryStudy(Result):
+class DictionaryStudy(Study):
     """Everything the report says about an autoencoder.
 
     Attributes:
@@ -227,20 +237,90 @@ class DictionaryStudy(Result):
     others: tuple[Other, ...]
     features: Features | None
 
-    def summary(self) -> str:
-        """The finding and the judged measures as text."""
-        from analyses.dictionary.words import finding, judged
+    def finding(self) -> str:
+        """Return one sentence: how much is rebuilt from how little, and what the model loses."""
+        found = self.evaluation
+        if found is None:
+            return self._read_only()
+        fvu, l0 = found.score("FVU"), found.score("L0")
+        if fvu.value is None or l0.value is None:
+            return f"The {kind(self.sae)} of {place(self.sae)} could not be judged: {fvu.why or l0.why}."
+        interval = "" if fvu.low is None or fvu.high is None else f" ({1 - fvu.high:.1%} to {1 - fvu.low:.1%})"
+        return (
+            f"With {l0.value:.3g} of {self.sae['width']:,} latents on at a time, the {architecture(self.sae)} "
+            f"{self.sae['variant']} rebuilds {1 - fvu.value:.1%}{interval} of the variance of {place(self.sae)}"
+            f"{_compared(found)}; {_lost(found)}."
+        )
 
-        return "\n".join((finding(self), *judged(self)))
+    def _read_only(self) -> str:
+        if self.features is None:
+            return f"The {kind(self.sae)} of {place(self.sae)} was neither judged nor read."
+        alive = int((self.features.fired > 0).sum())
+        return (
+            f"Of the {kind(self.sae)} of {place(self.sae)}, {alive:,} fire somewhere in {self.features.rows:,} "
+            f"activations ({self.features.contexts:,} contexts)."
+        )
+
+    def summary(self) -> str:
+        """Return the finding and the judged measures as text."""
+        return "\n".join((self.finding(), *self._measures()))
+
+    def _measures(self) -> tuple[str, ...]:
+        """The main measures as lines, then the other methods and the other autoencoders."""
+        found = self.evaluation
+        if found is None:
+            return (
+                tuple(card_lines(self.features, int(i), 2) for i in self.features.ranked()[:5]) if self.features else ()
+            )
+        lines = [f"  {score.name:<36} {number(score)}" for name in TOLD for score in (found.score(name),)]
+        beside = [(f"FVU, {b.name}", b) for b in found.baselines[1:] if b.fvu is not None]
+        lines += [f"  {name:<36} {plain(b.fvu)} with L0 {plain(b.l0)}" for name, b in beside]
+        for other in self.others:
+            fvu, l0 = other.evaluation.score("FVU"), other.evaluation.score("L0")
+            lines.append(f"  {other.name:<36} FVU {number(fvu)} with L0 {plain(l0.value)}")
+        lines += [f"  note: {sentence}" for sentence in self.source]
+        return tuple(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for `--json`."""
-        from analyses.dictionary.words import as_values
+        """Return plain values, for `--json`."""
+        body: dict[str, Any] = {"finding": self.finding(), "sae": self.name, "source": list(self.source)}
+        if self.evaluation is not None:
+            body["scores"] = {
+                s.name: {"value": s.value, "low": s.low, "high": s.high, "unit": s.unit, "why": s.why}
+                for s in self.evaluation.scores
+            }
+            body["baselines"] = [
+                {"name": b.name, "l0": b.l0, "fvu": b.fvu, "note": b.note} for b in self.evaluation.baselines
+            ]
+            body["others"] = {o.name: {n: o.evaluation.score(n).value for n in ("FVU", "L0")} for o in self.others}
+        if self.features is not None:
+            body["latents"] = self.features.width
+            body["alive"] = int((self.features.fired > 0).sum())
+        return body
 
-        return as_values(self)
+    def downloads(self) -> tuple[Download, ...]:
+        """Return the judgement; the latents are too large for a page and lie beside it."""
+        from interp.report import Download
 
-    def page(self) -> Page:
-        """The report."""
-        from analyses.dictionary.page import page
+        if self.evaluation is None:
+            return ()
+        return (Download("scores.csv", self.evaluation.table().to_csv().encode(), "text/csv"),)
 
-        return page(self)
+    def beside(self) -> dict[str, bytes]:
+        """Return every latent as a line of JSON: the page has room for some of them only."""
+        return {} if self.features is None else {"features.jsonl": jsonl(self.features)}
+
+
+def _compared(found: Evaluation) -> str:
+    """What other methods rebuild."""
+    parts = [f"{1 - b.fvu:.0%} by {b.name}" for b in found.baselines[1:] if b.fvu is not None]
+    return f", against {', '.join(parts)}" if parts else ""
+
+
+def _lost(found: Evaluation) -> str:
+    dead = found.score("dead latents").value
+    fate = f"{dead:.0%} of its latents never fire" if dead is not None else "which latents never fire is not known"
+    clean, spliced = found.score("loss, original").value, found.score("loss, reconstruction").value
+    if clean is None or spliced is None:
+        return fate
+    return f"run on that, the model's loss goes from {clean:.3f} to {spliced:.3f} nats a token, and {fate}"

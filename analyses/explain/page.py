@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.explain.path_sections import LONG, path_sections, quoted
-from interp.report import Download, How, Note, Page, Section, Table, Tokens, visible
+from analyses.explain.path_sections import LONG, path_sections
+from interp.report import How, Note, Page, Section, Table, Tokens, visible
 from interp.report.blocks import Block
 from interp.report.figures import bars, heatmap, lines
+from interp.report.text import quoted
 
 if TYPE_CHECKING:
     from analyses.explain.result import Explanation, HeadView
 
-MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
 HEADS_DRAWN = 4
 """Heads drawn one by one; the table has every head looked at. Of a long prompt, whose tokens fill the page, one."""
 
@@ -26,15 +25,12 @@ def page(result: Explanation) -> Page:
     against = f" rather than {quoted(config.versus)}" if config.versus else ""
     return Page(
         title=f"Why {quoted(config.target)}{against}?",
-        finding=finding(result),
+        finding=result.finding(),
         status=_status(result),
         sections=sections(result),
         limitations=LIMITATIONS,
         provenance=result.provenance,
-        downloads=tuple(
-            Download(name, content, MIME["." + name.rpartition(".")[2]])
-            for name, content in sorted(result.files().items(), reverse=True)
-        ),
+        downloads=result.downloads(),
         kind="explain",
     )
 
@@ -54,23 +50,6 @@ LIMITATIONS = (
 def sections(result: Explanation) -> tuple[Section, ...]:
     """The sections in reading order."""
     return (_prediction(result), _layers(result), _components(result), _heads(result), *path_sections(result))
-
-
-def finding(result: Explanation) -> str:
-    """One sentence: the prediction, its size, and where most of it is written."""
-    config, total = result.config, result.direct.value
-    (first, most), (second, next_most) = result.direct.top(2)
-    if config.versus:
-        preferred, other = (config.target, config.versus) if total >= 0 else (config.versus, config.target)
-        odds = f"{math.exp(abs(total)):,.0f}" if abs(total) < 50 else f"10^{abs(total) / math.log(10):.0f}"
-        claim = f"prefers {quoted(preferred)} to {quoted(other)} by {abs(total):.2f} logits ({odds} to 1)"
-    else:
-        claim = f"gives {quoted(config.target)} a logit of {total:.2f}"
-    return (
-        f"After this prompt {result.provenance.model} {claim}; the largest direct contributions are "
-        f"{first} ({most:+.2f}) and {second} ({next_most:+.2f}), and all {len(result.direct.labels)} sum to "
-        f"{result.total:+.4f} with a relative error of {result.direct.error:.0e}."
-    )
 
 
 def _status(result: Explanation) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ import numpy as np
 from interp.report import How, Note, Section, Table, Tokens, visible
 from interp.report.blocks import Block
 from interp.report.figures import bars
+from interp.report.text import quoted
 
 if TYPE_CHECKING:
     from analyses.explain.result import Explanation, Hop
@@ -97,10 +98,8 @@ def _listed(result: Explanation) -> Table:
     tree, group = result.tree, result.config.group
     if group == "path":
         return tree.table(result.config.top)
-    rows = tree.grouped("token" if group == "token" else "component")
-    shown = (*rows[: result.config.top], rows[-1])
     caption = f"Complete paths of the tree summed by {group}, in {tree.unit}; the last row is all that is not listed."
-    return Table((group, tree.unit), shown, caption, {tree.unit: "+.4f"})
+    return Table((group, tree.unit), result.listed(), caption, {tree.unit: "+.4f"})
 
 
 def _hops(result: Explanation) -> Section:
@@ -188,8 +187,3 @@ def _verification(result: Explanation) -> Section:
         "path patching: Goldowsky-Dill et al., arXiv 2304.05969",
     )
     return Section("causal", "Is it causal?", claim, (note, found.figure(), found.table()), how)
-
-
-def quoted(token: str | None) -> str:
-    """A token in quotation marks, its blanks visible."""
-    return f"“{visible(token or '')}”"

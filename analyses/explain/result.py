@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from analyses.study import Study
 from interp.attribution.paths import PathTree
 from interp.attribution.results import Attribution, Direct, LogitLens, Orders, Sources, Verification
 from interp.provenance import Provenance
+from interp.report.text import quoted
 from interp.results import Result
-
-if TYPE_CHECKING:
-    from interp.report import Page
-
 
 GROUPS = ("path", "token", "component")
 PATTERN_TOKENS = 64
@@ -74,7 +74,7 @@ class Hop(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation(Result):
+class Explanation(Study):
     """Everything the report says about one prediction.
 
     `next_tokens` and `next_probabilities` are the likeliest continuations at `position` (counted from the start);
@@ -109,37 +109,80 @@ class Explanation(Result):
         parts = (*(head.by_source.error for head in self.heads), *(hop.error for hop in self.hops))
         return max(*whole, self.tree.error, *parts)
 
-    def summary(self) -> str:
-        """The finding in a few lines of text."""
-        from analyses.explain.page import finding
+    def finding(self) -> str:
+        """Return one sentence: the prediction and its size, the layer that writes most of it, and what that reads.
 
+        Components are named by the sum of their layer: two heads of one layer may be large and cancel.
+        """
+        config, total = self.config, self.direct.value
+        if config.versus:
+            preferred, other = (config.target, config.versus) if total >= 0 else (config.versus, config.target)
+            odds = f"{math.exp(abs(total)):,.0f}" if abs(total) < 50 else f"10^{abs(total) / math.log(10):.0f}"
+            claim = f"prefers {quoted(preferred)} to {quoted(other)} by {abs(total):.2f} logits ({odds} to 1)"
+        else:
+            claim = f"gives {quoted(config.target)} a logit of {total:.2f}"
+        return (
+            f"After this prompt {self.provenance.model} {claim}. {self._main_part()}; all {len(self.direct.labels)} "
+            f"contributions sum to {self.total:+.4f}, with a relative error of {self.direct.error:.0e}."
+        )
+
+    def _main_part(self) -> str:
+        """The layer that writes most of the prediction; of attention, its strongest head and what that one takes."""
+        names, values = self.direct.by_layer()
+        most = int(np.argmax(np.sign(self.direct.value) * values))
+        kind, _, layer = names[most].partition(" ")
+        text = f"Most is written by the {kind} of block {layer} ({values[most]:+.2f})" if layer else names[most]
+        heads = [view for view in self.heads if view.name.startswith(f"L{layer}H") and kind == "attention"]
+        if not heads:
+            return text
+        head = max(heads, key=lambda view: np.sign(self.direct.value) * view.contribution)
+        taken = int(np.argmax(np.sign(self.direct.value) * head.by_source.array))
+        return f"{text}, above all by {head.name} ({head.contribution:+.2f}), from {quoted(self.tokens[taken])}"
+
+    def summary(self) -> str:
+        """Return the finding in a few lines of text."""
         largest = "\n".join(f"  {name:<8} {value:+.3f}" for name, value in self.direct.top(self.config.top))
         sums = f"sum of all {len(self.direct.labels)} direct contributions {self.total:+.6f}"
-        paths = "\n".join(f"  {path}" for path in self.tree.paths(self.config.top))
+        listed = {
+            "path": f"Largest complete paths found ({self.tree.standing(self.config.top)})",
+            "token": "Paths by first token",
+            "component": "Paths by components",
+        }[self.config.group]
+        paths = "\n".join(f"  {value:+.4f}  {name}" for name, value in self.listed())
         return (
-            f"{finding(self)}\n"
+            f"{self.finding()}\n"
             f"Largest direct contributions, in logits:\n{largest}\n"
             f"{sums}, the model's own {self.direct.value:+.6f}, relative error {self.direct.error:.1e}\n"
-            f"Largest complete paths found, in logits ({self.tree.standing(self.config.top)}):\n{paths}"
+            f"{listed}, in logits:\n{paths}"
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as plain values, for `--json`."""
-        from analyses.explain.page import finding
-
         return {
-            "finding": finding(self),
+            "finding": self.finding(),
             "target": self.direct.target,
             "total": self.total,
             "model_value": self.direct.value,
             "error": self.error,
             "contributions": dict(self.direct.top(self.config.top)),
             "certified_paths": self.tree.certified(self.config.top),
-            "paths": {" <- ".join(path.components): path.value for path in self.tree.paths(self.config.top)},
+            "paths": dict(self.listed()),
         }
 
-    def page(self) -> Page:
-        """The report."""
-        from analyses.explain.page import page
+    def listed(self) -> tuple[tuple[str, float], ...]:
+        """Return paths as the configuration groups them, (name, value), the largest first.
 
-        return page(self)
+        Sums by token or by components end in the remainder, so that they add up to the tree's total.
+        """
+        if self.config.group == "path":
+            return tuple((" <- ".join(path.components), path.value) for path in self.tree.paths(self.config.top))
+        rows = self.tree.grouped("token" if self.config.group == "token" else "component")[:-1][: self.config.top]
+        return (*rows, ("not listed", self.tree.total - sum(value for _, value in rows)))
+
+    def beside(self) -> dict[str, bytes]:
+        """Return the path tree in the form that attribution-graph viewers read."""
+        from interp.attribution.neuronpedia import neuronpedia_graph
+
+        model = self.provenance.model
+        graph = neuronpedia_graph(self.tree, slug=f"interp-{model.rpartition('/')[2]}", scan=model)
+        return {"graph.json": json.dumps(graph, ensure_ascii=False, allow_nan=False).encode()}

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from analyses.superposition import dimensions
-from analyses.superposition.base import PAPER, Check, Progress, Study, extreme
+from analyses.superposition.base import PAPER, Check, ToyStudy, extreme
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 
@@ -32,7 +33,7 @@ class Config(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Adversarial(Study):
+class Adversarial(ToyStudy):
     """`vulnerability` beside features per dimension at each sparsity."""
 
     title = "Adversarial examples and superposition"

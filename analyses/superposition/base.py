@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
+from analyses.study import Study
 from interp import toy
 from interp.progress import Progress
 from interp.provenance import Provenance
@@ -47,7 +48,7 @@ def extreme(
 
 
 @dataclass(frozen=True, eq=False)
-class Study(Result):
+class ToyStudy(Study):
     """Base of the studies' results. A subclass adds its arrays, and says what they show in `finding` and `sections`."""
 
     title: ClassVar[str]
@@ -55,10 +56,6 @@ class Study(Result):
 
     checks: tuple[Check, ...]
     provenance: Provenance
-
-    def finding(self) -> str:
-        """One sentence."""
-        raise NotImplementedError
 
     def sections(self) -> tuple[Section, ...]:
         """Claims and their figures."""

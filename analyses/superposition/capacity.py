@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from analyses.superposition.base import PAPER, Check, Progress, Study
+from analyses.superposition.base import PAPER, Check, ToyStudy
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 
@@ -29,7 +30,7 @@ class Config(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Capacity(Study):
+class Capacity(ToyStudy):
     """Polytopes, random matrices, packings."""
 
     title = "Capacity: a theorem, polytopes and packings"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.superposition.base import Check, Progress, Study
+from analyses.superposition.base import Check, ToyStudy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 
@@ -27,7 +28,7 @@ class Config(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class ClosedForms(Study):
+class ClosedForms(ToyStudy):
     """Only checks: the numbers are differences that should vanish."""
 
     title = "Closed forms of linear models"

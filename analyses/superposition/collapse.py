@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from analyses.superposition.base import PAPER, Check, Progress, Study, trained
+from analyses.superposition.base import PAPER, Check, ToyStudy, trained
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 from interp.toy.geometry import cosines
@@ -32,7 +33,7 @@ class Config(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Collapse(Study):
+class Collapse(ToyStudy):
     """The best model at each density."""
 
     title = "From superposition to principal components"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.superposition.base import PAPER, Check, Progress, Study, extreme, trained
+from analyses.superposition.base import PAPER, Check, ToyStudy, extreme, trained
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 from interp.toy.geometry import features_per_neuron
@@ -31,7 +32,7 @@ class Config(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Computation(Study):
+class Computation(ToyStudy):
     """`exact`: three features, six neurons, all starts. `models`: the crowded ones, by density."""
 
     title = "Computation in superposition"

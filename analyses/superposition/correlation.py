@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from analyses.superposition.base import PAPER, Check, Progress, Study, trained
+from analyses.superposition.base import PAPER, Check, ToyStudy, trained
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 from interp.toy.geometry import cosines
@@ -30,7 +31,7 @@ class Config(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Correlation(Study):
+class Correlation(ToyStudy):
     """Two correlated pairs, two anticorrelated pairs, three correlated pairs; all in two dimensions."""
 
     title = "Correlated and anticorrelated features"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.superposition.base import PAPER, Check, Progress, Study, extreme, trained
+from analyses.superposition.base import PAPER, Check, ToyStudy, extreme, trained
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 
@@ -46,7 +47,7 @@ FULL = Config(
 
 
 @dataclass(frozen=True, eq=False)
-class Dimensions(Study):
+class Dimensions(ToyStudy):
     """One model per sparsity."""
 
     title = "Dimensions per feature"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from analyses.superposition.base import PAPER, Check, Progress, Study, trained
+from analyses.superposition.base import PAPER, Check, ToyStudy, trained
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 
@@ -33,7 +34,7 @@ class Config(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Dynamics(Study):
+class Dynamics(ToyStudy):
     """The history of one model."""
 
     title = "Features taking their places"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.superposition.base import PAPER, Check, Progress, Study, trained
+from analyses.superposition.base import PAPER, Check, ToyStudy, trained
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 
@@ -27,7 +28,7 @@ class Config(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Geometry(Study):
+class Geometry(ToyStudy):
     """The best models of equal features, and one dense model whose features differ in importance."""
 
     title = "Five features in two dimensions"

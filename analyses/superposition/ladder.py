@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from analyses.superposition.base import Check, Progress, Study, trained
+from analyses.superposition.base import Check, ToyStudy, trained
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 from saes.evaluation.recovery import METRICS, judge
@@ -44,7 +45,7 @@ class Config(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Ladder(Study):
+class Ladder(ToyStudy):
     """Every metric of every method."""
 
     title = "Can a dictionary be found?"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from analyses.superposition.base import Check, Progress, Study, extreme
+from analyses.superposition.base import Check, ToyStudy, extreme
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 
@@ -37,7 +38,7 @@ class Config(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Memorisation(Study):
+class Memorisation(ToyStudy):
     """The start of lowest training loss at each size."""
 
     title = "Memorisation and double descent"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from analyses.superposition.base import PAPER, Check, Progress, Study, extreme, trained
+from analyses.superposition.base import PAPER, Check, ToyStudy, extreme, trained
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 
@@ -29,7 +30,7 @@ class Config(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Perturbation(Study):
+class Perturbation(ToyStudy):
     """All starts; each is a pentagon or a pair of digons."""
 
     title = "The pentagon breaks into two pairs"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from analyses.superposition.base import PAPER, Check, Progress, Study, trained
+from analyses.superposition.base import PAPER, Check, ToyStudy, trained
 from interp import toy
+from interp.progress import Progress
 from interp.provenance import Stopwatch
 from interp.results import Result
 from interp.toy.theory import Arrangement, arrangement_loss, read_arrangement
@@ -48,7 +49,7 @@ class Diagram(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Phases(Study):
+class Phases(ToyStudy):
     """Two features in one dimension, and three in two."""
 
     title = "When superposition pays: phase diagrams"

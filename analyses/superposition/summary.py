@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from analyses.superposition import STUDIES
-from analyses.superposition.base import Check, Study
+from analyses.superposition.base import Check, ToyStudy
 from interp import results
 from interp.errors import MissingInputError
 from interp.results import write_atomic
@@ -26,7 +26,7 @@ def summary(folder: Path) -> str:
     parts = [HEAD]
     for name in STUDIES:
         found = results.load(folder / name)
-        if not isinstance(found, Study):
+        if not isinstance(found, ToyStudy):
             raise MissingInputError(f"{folder / name} holds no study: run interp toy all --out {folder}")
         rows = "\n".join(_row(check) for check in found.checks)
         parts.append(

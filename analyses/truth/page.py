@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyses.truth.result import interval_words
 from analyses.truth.set_sections import set_sections
-from interp.report import Download, How, Note, Page, Section, Table
+from interp.report import How, Note, Page, Section, Table
 from interp.report.table import Cell
 from probes.protocol.drawing import transfer_matrix
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from analyses.truth.result import TruthStudy
     from probes.protocol.results import Sweep, Transfer
 
-MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
-CARRIED = 160_000
-"""Bytes of result files that the page carries to be downloaded."""
 LIMITATIONS = (
     "A probe shows that something can be read from the activations. It does not show that the model uses it: that "
     "takes "
@@ -37,45 +34,14 @@ def page(result: TruthStudy) -> Page:
     """The whole report."""
     return Page(
         title=f"Truth probes of {result.provenance.model}",
-        finding=finding(result),
+        finding=result.finding(),
         status=_status(result),
         sections=tuple(section for section in _sections(result) if section is not None),
         limitations=LIMITATIONS,
         provenance=result.provenance,
-        downloads=_downloads(result),
+        downloads=result.downloads(),
         kind="truth",
     )
-
-
-def _downloads(result: TruthStudy) -> tuple[Download, ...]:
-    """The result's files, while they are small enough for a page; they lie beside it in any case."""
-    files = sorted(result.files().items(), reverse=True)
-    if sum(len(content) for _, content in files) > CARRIED:
-        return ()
-    return tuple(Download(name, content, MIME["." + name.rpartition(".")[2]]) for name, content in files)
-
-
-def finding(result: TruthStudy) -> str:
-    """One sentence: the first set's accuracy on new entities with its interval, and the worst that limits it."""
-    sweep = result.sweeps[0]
-    best = sweep.best
-    kinds = {v.kind for v in sweep.verdicts}
-    tells = "tells" if "reads" in kinds else "does not tell"
-    text = (
-        f"On {sweep.name} {_named(sweep)} at layer {best.layer} {tells} true from false statements about "
-        f"{sweep.groups_test} unseen groups with accuracy {_interval(best.accuracy)}"
-    )
-    inverted = [v for v in result.verdicts if v.kind == "inverted"]
-    if "reads" not in kinds:
-        text += "; its answers are inverted" if "inverted" in kinds else "; its AUC is not above chance"
-    elif inverted:
-        denied = " under negation" if any(v.negation for v in inverted) else " on another set"
-        text += f"; but the probe is inverted{denied}, so what it reads is not truth"
-    elif kinds & {"leak", "surface", "entities", "null"}:
-        text += "; but a control may account for it: see what it shows"
-    elif sweep.controls is None:
-        text += "; no control was run"
-    return f"{text}."
 
 
 def _status(result: TruthStudy) -> tuple[tuple[str, str], ...]:
@@ -120,7 +86,7 @@ def _headline(result: TruthStudy) -> Section:
         "entity)",
         "Hewitt and Liang 2019, arXiv 1909.03368; Marks and Tegmark 2023, arXiv 2310.06824",
     )
-    claims = "; ".join(f"{s.name} {_interval(s.best.accuracy)} at layer {s.best.layer}" for s in result.sweeps)
+    claims = "; ".join(f"{s.name} {interval_words(s.best.accuracy)} at layer {s.best.layer}" for s in result.sweeps)
     return Section("headline", "The number and what it is held against", f"Accuracy: {claims}.", (table,), how)
 
 
@@ -205,7 +171,7 @@ def _left_out(result: TruthStudy) -> Section | None:
         ((f.names[i], tuple(map(float, f.auc[i]))) for f in result.left_out for i in range(len(f.names))),
         key=lambda found: found[1][0],
     )
-    claim = f"Trained on everything else, the lowest AUC is on {lowest[0]}: {_interval(lowest[1])}."
+    claim = f"Trained on everything else, the lowest AUC is on {lowest[0]}: {interval_words(lowest[1])}."
     how = How("Tested on the test entities of the one left out, so that both it and they are new to the probe.")
     return Section("left-out", "One left out", claim, tables, how)
 
@@ -249,12 +215,3 @@ def _data(result: TruthStudy) -> Section:
     odd = sum(len(s.problems) for s in result.sets)
     claim = f"{sum(s.n for s in result.sets)} statements in {len(result.sets)} sets; {odd} oddities found."
     return Section("data", "The statements", claim, (Table(columns, rows), *notes))
-
-
-def _named(sweep: Sweep) -> str:
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", sweep.probe)
-    return f"a {words} probe" if words.isupper() else f"a {words.lower()} probe"
-
-
-def _interval(values: tuple[float, ...]) -> str:
-    return f"{values[0]:.2f} (95 % {values[1]:.2f} to {values[2]:.2f})"

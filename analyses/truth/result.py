@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analyses.study import Study
 from interp.provenance import Provenance
 from interp.results import Result
 from probes.erasure import ErasureReport
@@ -15,7 +17,6 @@ from probes.layers import Layered
 from probes.protocol.results import LeftOut, Sweep, Transfer
 
 if TYPE_CHECKING:
-    from interp.report import Page
     from probes.protocol.verdicts import Verdict
 
 
@@ -75,7 +76,7 @@ class Plane(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class TruthStudy(Result):
+class TruthStudy(Study):
     """Everything the report says. `planes`, `erasures` and `skipped` are by set name."""
 
     config: Config
@@ -97,13 +98,26 @@ class TruthStudy(Result):
         return tuple(sorted(found, key=lambda v: (v.kind != "inverted", not v.warning)))
 
     def finding(self) -> str:
-        """One sentence: how well, with its interval, and whether it inverts."""
-        from analyses.truth.page import finding
-
-        return finding(self)
-
-    def __repr__(self) -> str:
-        return f"TruthStudy({self.finding()})"
+        """Return one sentence: the first set's accuracy on new entities, and the worst that limits it."""
+        sweep = self.sweeps[0]
+        best = sweep.best
+        kinds = {v.kind for v in sweep.verdicts}
+        tells = "tells" if "reads" in kinds else "does not tell"
+        text = (
+            f"On {sweep.name} {probe_words(sweep)} at layer {best.layer} {tells} true from false statements about "
+            f"{sweep.groups_test} unseen groups with accuracy {interval_words(best.accuracy)}"
+        )
+        inverted = [v for v in self.verdicts if v.kind == "inverted"]
+        if "reads" not in kinds:
+            text += "; its answers are inverted" if "inverted" in kinds else "; its AUC is not above chance"
+        elif inverted:
+            denied = " under negation" if any(v.negation for v in inverted) else " on another set"
+            text += f"; but the probe is inverted{denied}, so what it reads is not truth"
+        elif kinds & {"leak", "surface", "entities", "null"}:
+            text += "; but a control may account for it: see what it shows"
+        elif sweep.controls is None:
+            text += "; no control was run"
+        return f"{text}."
 
     def summary(self) -> str:
         """The finding and the verdicts in a few lines of text."""
@@ -117,12 +131,6 @@ class TruthStudy(Result):
             "verdicts": [{"kind": v.kind, "warning": v.warning, "text": v.text} for v in self.verdicts],
         } | ({"transfer_auc": self.transfer.auc.tolist()} if self.transfer else {})
 
-    def page(self) -> Page:
-        """The report."""
-        from analyses.truth.page import page
-
-        return page(self)
-
 
 def _summary(sweep: Sweep) -> dict[str, Any]:
     held = sweep.controls
@@ -135,3 +143,14 @@ def _summary(sweep: Sweep) -> dict[str, Any]:
         "test_groups": sweep.groups_test,
         "selectivity": selectivity if np.isfinite(selectivity) else None,
     }
+
+
+def probe_words(sweep: Sweep) -> str:
+    """Return the kind of a sweep's probe as words, such as "a mass mean probe"."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", sweep.probe)
+    return f"a {words} probe" if words.isupper() else f"a {words.lower()} probe"
+
+
+def interval_words(values: tuple[float, ...]) -> str:
+    """Return an estimate with its 95 % interval."""
+    return f"{values[0]:.2f} (95 % {values[1]:.2f} to {values[2]:.2f})"

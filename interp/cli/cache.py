@@ -7,7 +7,6 @@ from typing import Any
 
 from interp.cli import console, options
 from interp.cli.deliver import output_folder
-from interp.cli.lazy import use
 from interp.errors import UsageError
 from interp.progress import duration
 
@@ -45,7 +44,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Harvest and tell where it is, or only plan."""
-    cache = use("interp.cache")
+    from interp import cache
+
     config = cache.Config(
         hooks=tuple(args.hook),
         context=args.context,
@@ -59,11 +59,11 @@ def run(args: Namespace) -> int:
     )
     source = _source(args, cache)
     if args.dry_run:
-        model = use("interp.model").load(args.model, dtype=args.dtype, device=args.device)
+        model = options.load_model(args)
         _tell_plan(cache.plan(model, source, config), model, args)
         return 0
     with output_folder(args.out) as folder:
-        model = use("interp.model").load(args.model, dtype=args.dtype, device=args.device)
+        model = options.load_model(args)
         with console.progress(quiet=args.quiet) as progress:
             store = cache.harvest(model, source, config, folder, resume=args.resume, progress=progress)
         tell(store.manifest, folder, args)
@@ -123,7 +123,8 @@ def _hook(manifest: Any, hook: Any) -> dict[str, Any]:
 
 
 def _source(args: Namespace, cache: Any) -> Any:
-    text = use("interp.cache.text")
+    from interp.cache import text
+
     kinds = {text.is_token_file(source) for source in args.text}
     if kinds == {True, False}:
         raise UsageError("text and files of token ids cannot be harvested together: give one or the other")
@@ -131,7 +132,9 @@ def _source(args: Namespace, cache: Any) -> Any:
 
 
 def _tell_plan(plan: Any, model: Any, args: Namespace) -> None:
-    table = {**plan.table(), "seconds": use("interp.cache.planning").seconds(model, plan)}
+    from interp.cache.planning import seconds
+
+    table = {**plan.table(), "seconds": seconds(model, plan)}
     if args.json:
         console.say_json(table)
         return

@@ -6,7 +6,6 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from interp.cli.cache import tell
-from interp.cli.lazy import use
 
 HELP = "what a store of activations holds"
 EXAMPLE = "interp cache info out/acts"
@@ -19,5 +18,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Read the manifest and tell."""
-    tell(use("interp.cache.manifest").Manifest.load(args.folder), Path(args.folder), args)
+    from interp.cache import Manifest
+
+    tell(Manifest.load(args.folder), Path(args.folder), args)
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from interp.cli import console
-from interp.cli.lazy import use
 
 HELP = "read every byte of a store and compare it with its checksums"
 EXAMPLE = "interp cache verify out/acts"
@@ -18,7 +17,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Verify; exit code 4 names what differs."""
-    manifest = use("interp.cache").verify(args.folder)
+    from interp import cache
+
+    manifest = cache.verify(args.folder)
     size = sum(shard.bytes for shard in manifest.shards)
     if args.json:
         console.say_json({"store": args.folder, "verified": True, "shards": len(manifest.shards), "bytes": size})

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
-from interp.cli.lazy import use
+from interp.errors import UsageError
 
 HELP = "what every attention head looks for, moves and reads, checked against the model"
 EXAMPLE = "interp circuits smollm2 --head L18H6 --out out/circuits"
@@ -22,15 +22,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--controls", type=options.positive, default=20, metavar="N", help=text)
     options.add_out(parser, "out/circuits", "folder for result.json, arrays.safetensors, report.html and index.html")
     options.add_seed(parser)
-    options.add_model(parser)
+    options.add_model(parser, default=None)
 
 
 def run(args: Namespace) -> int:
     """Study, save, report."""
+    from analyses import circuits
+
+    if args.name and args.model not in (None, args.name):
+        raise UsageError(f'two models are named, "{args.name}" and --model "{args.model}": give one of them')
+    args.model = args.name or args.model or options.MODEL
     with output_folder(args.out) as folder:
-        circuits = use("analyses.circuits")
         config = circuits.Config(heads=tuple(args.heads), controls=args.controls)
-        model = use("interp.model").load(args.name or args.model, dtype=args.dtype, device=args.device)
+        model = options.load_model(args)
         with console.progress(quiet=args.quiet) as progress:
             result = circuits.run(model, config, command=args.command, seed=args.seed, progress=progress)
         deliver(result, folder, args)

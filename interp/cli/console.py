@@ -5,30 +5,83 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
 from typing import Any
 
+from interp.errors import InterpError
 from interp.progress import Progress
 
 PACKAGES = ("interp", "probes", "saes", "analyses")
 
 
 def say(text: str) -> None:
-    """One piece of the result, on stdout."""
-    print(text, file=sys.stdout)
+    """Print one piece of the result on stdout; raises `InterpError` where stdout cannot be written to."""
+    with _writable():
+        print(text, file=sys.stdout)
+
+
+def flush() -> None:
+    """Write out what `say` has printed; errors as there."""
+    with _writable():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _writable() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # such as a full disk behind a redirection
+        drop_output()
+        why = error.strerror or error
+        raise InterpError(f"standard output cannot be written to ({why}); files that were saved are whole") from error
+
+
+def drop_output() -> None:
+    """Send what is printed from here on nowhere, so that the end of the process does not fail on it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def open_streams() -> Iterator[None]:
+    """Give the process the standard streams it was started without: print into nothing, read nothing."""
+    missing = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    with ExitStack() as stack:
+        for name in missing:
+            stream = stack.enter_context(open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))
+            setattr(sys, name, stream)
+        yield
+        for name in missing:
+            setattr(sys, name, None)
+
+
+@contextmanager
+def terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM raise `KeyboardInterrupt`, in the main thread, where alone signals arrive."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def say_json(body: dict[str, Any]) -> None:
-    """The result as one JSON object on stdout. Raises `ValueError` on NaN, which JSON cannot hold."""
+    """Print the result as one JSON object on stdout. Raises `ValueError` on NaN, which JSON cannot hold."""
     say(json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1))
 
 
 def complain(text: str) -> None:
-    """One `error:` line on stderr; line breaks and control characters of the data are made visible."""
+    """Print one `error:` line on stderr; line breaks and control characters of the data are made visible."""
     line = " ".join(text.split())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     print(f"error: {shown}", file=sys.stderr)
@@ -44,6 +97,8 @@ def manners(*, quiet: bool, verbose: bool) -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")
     with _environment(quiet=quiet, verbose=verbose), _logging(quiet=quiet, verbose=verbose), warnings.catch_warnings():
         if not verbose:
             warnings.simplefilter("ignore")

@@ -1,72 +1,95 @@
-"""From a result to its folder: saved, drawn, listed, and told on stdout."""
+"""From a result to its folder: saved, drawn, listed, and shown on stdout."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from interp.cli import console
-from interp.errors import UsageError
+from interp.errors import DamagedFileError, InterpError, UsageError
+from interp.files import writable_folder, write_all
+
+if TYPE_CHECKING:
+    from analyses.study import Study
+    from interp.results import Result
 
 
 @contextmanager
 def output_folder(path: str | Path) -> Iterator[Path]:
-    """`path` as a folder that can be written to, found out before any work is done.
+    """`path` as a folder that can be written to, checked before any work is done.
 
     Raises `UsageError` if it cannot. Should the work fail, the folders made here are removed again while empty.
     """
-    from interp.results import writable_folder
-
     folder = Path(path)
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    made: list[Path] = []
     try:
-        yield writable_folder(folder)
+        with suppress(OSError):  # a name that is too long
+            made += [place for place in (folder, *folder.parents) if not place.exists()]
+        writable_folder(path)
+    except UsageError as error:
+        _remove_empty(made)
+        raise UsageError(f"--out: {error}") from error
+    try:
+        yield folder
     except BaseException:
-        for place in made:
-            with suppress(OSError):
-                place.rmdir()
+        _remove_empty(made)
         raise
 
 
-def page_of(result: Any) -> Any:
-    """The page a result draws of itself; raises `UsageError` if it is of a kind that has none."""
-    if not hasattr(result, "page"):
+def _remove_empty(folders: list[Path]) -> None:
+    for place in folders:
+        with suppress(OSError):
+            place.rmdir()
+
+
+def study_of(result: Result) -> Study:
+    """`result`, if it is one that draws a page of itself; raises `UsageError` otherwise."""
+    from analyses.study import Study
+
+    if not isinstance(result, Study):
         raise UsageError(f"a {type(result).__name__} has no page of its own: give a result that an analysis wrote")
-    return result.page()
+    return result
 
 
-def write_report(result: Any, folder: Path) -> Path:
-    """Draw `result` into `folder` and list it in the folder's index; returns the page's path."""
+def deliver(study: Study, folder: Path, args: Namespace) -> None:
+    """Save `study` with its page and what belongs beside it, list it, and show where it is.
+
+    Every file is written before the first is renamed: a folder holds the old result with its page or the new one.
+    """
+    show(study, folder, save(study, folder, result=True), args)
+
+
+def save(study: Study, folder: Path, *, result: bool) -> Path:
+    """Write the page of `study` into `folder`, and the result itself if asked; return the page's path.
+
+    Raises `DamagedFileError` where the values of a loaded result do not fit together, so that no page can be drawn.
+    """
     from interp import report
 
-    path = report.write(page_of(result), folder)
+    page = folder / report.NAME
+    try:
+        drawn = report.render(study.page()).encode()
+    except InterpError:
+        raise
+    except Exception as error:
+        if result:
+            raise
+        what = f"{type(error).__name__}: {error}"
+        raise DamagedFileError(f"this result cannot be drawn, its values do not fit together ({what})") from error
+    files = {**study.files(), **study.beside()} if result else {}
+    write_all({**{folder / name: content for name, content in files.items()}, page: drawn})
     report.write_index(folder)
-    return Path(path)
+    return page
 
 
-def deliver(result: Any, folder: Path, args: Namespace, beside: Mapping[str, bytes] | None = None) -> None:
-    """Save `result`, draw its report and tell where it is: text, or one JSON object with `--json`.
-
-    `beside` are further files for the folder, by name.
-    """
-    from interp.results import write_atomic
-
-    page_of(result)  # a result that cannot be drawn leaves nothing behind
-    result.save(folder)
-    for name, content in (beside or {}).items():
-        write_atomic(folder / name, content)
-    tell(result, folder, write_report(result, folder), args)
-
-
-def tell(result: Any, folder: Path, report: Path, args: Namespace) -> None:
-    """The finding and the report's path on stdout."""
+def show(study: Study, folder: Path, page: Path, args: Namespace) -> None:
+    """Print the finding and the page's path: text, or one JSON object with `--json`."""
     if args.json:
-        body = result.to_dict() if hasattr(result, "to_dict") else {}
-        console.say_json({"report": str(report), "result": str(folder), **body})
+        console.say_json({"report": str(page), "result": str(folder), **study.to_dict()})
         return
-    if not args.quiet and hasattr(result, "summary"):
-        console.say(result.summary())
-    console.say(str(report))
+    if not args.quiet:
+        console.say(study.summary())
+    console.say(str(page))

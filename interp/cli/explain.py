@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
-from typing import Any
 
 from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
-from interp.cli.lazy import use
 
 HELP = "why the model says one next token rather than another"
 EXAMPLE = (
@@ -24,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     text = "explain the logit of the target minus that of this token (default: the target's logit alone)"
     parser.add_argument("--versus", metavar="TOKEN", help=text)
     text = "the token the prediction is read at; negative counts from the end (default: -1, the last)"
-    parser.add_argument("--position", type=int, default=-1, metavar="N", help=text)
+    parser.add_argument("--position", type=options.integer, default=-1, metavar="N", help=text)
     text = "how many components the report shows one by one (default: 10)"
     parser.add_argument("--top", type=options.positive, default=10, metavar="N", help=text)
     text = "how many nodes of the tree of paths are expanded at most (default: 300, with --certify 20,000)"
@@ -41,8 +38,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Explain, save, report."""
+    from analyses import explain
+
     with output_folder(args.out) as folder:
-        explain = use("analyses.explain")
         config = explain.Config(
             prompt=args.prompt,
             target=args.target,
@@ -53,16 +51,8 @@ def run(args: Namespace) -> int:
             certify=args.certify,
             group=args.group,
         )
-        model = use("interp.model").load(args.model, dtype=args.dtype, device=args.device)
+        model = options.load_model(args)
         with console.progress(quiet=args.quiet) as progress:
             result = explain.run(model, config, command=args.command, seed=args.seed, progress=progress)
-        deliver(result, folder, args, {"graph.json": _graph(result)})
+        deliver(result, folder, args)
     return 0
-
-
-def _graph(result: Any) -> bytes:
-    """The path tree in the form that attribution-graph viewers read."""
-    model = result.provenance.model
-    slug = f"interp-{model.rpartition('/')[2]}"
-    graph = use("interp.attribution").neuronpedia_graph(result.tree, slug=slug, scan=model)
-    return json.dumps(graph, ensure_ascii=False, allow_nan=False).encode()

@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 3 missing input 
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import traceback
@@ -39,16 +38,28 @@ INTERRUPTED = 130
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one command line and return its exit code; never raises, prints at most one `error:` line."""
+    """Run one command line and return its exit code; never raises, prints at most one `error:` line.
+
+    SIGTERM ends a command as Ctrl-C does: with one sentence, and nothing half made.
+    """
     words = sys.argv[1:] if words is None else words
     verbose = "-v" in words or "--verbose" in words
     try:
-        code = _execute_or_leave(words)
-        sys.stdout.flush()
+        with console.open_streams(), console.terminated_like_interrupted():
+            return _ended(words, verbose)
     except BrokenPipeError:
-        # The reader, such as `head`, has what it wanted, and files are written before anything is told.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader, such as `head`, has what it wanted, and files are written before anything is printed.
+        console.drop_output()
         return 0
+
+
+def _ended(words: list[str], verbose: bool) -> int:
+    """Run one command line and return its exit code; raises only `BrokenPipeError`."""
+    try:
+        code = _execute_or_leave(words)
+        console.flush()
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         console.complain("interrupted; what was saved before is whole")
         return INTERRUPTED

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from interp.errors import UsageError, nearest
+from interp.files import short
+
+if TYPE_CHECKING:
+    from interp.model import Model
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,16 +46,27 @@ class Parser(argparse.ArgumentParser):
 
 def positive(text: str) -> int:
     """An argparse type: a whole number above zero."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number above zero')
-    return int(text)
+    return _whole(text, 1, "a whole number above zero")
 
 
 def natural(text: str) -> int:
     """An argparse type: a whole number from zero up."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number from zero up')
-    return int(text)
+    return _whole(text, 0, "a whole number from zero up")
+
+
+def integer(text: str) -> int:
+    """An argparse type: a whole number."""
+    return _whole(text, -(2**63), "a whole number")
+
+
+def _whole(text: str, least: int, wanted: str) -> int:
+    digits = text.removeprefix("-")
+    if digits.isdecimal() and len(digits) <= 19:
+        number = int(text)
+        if least <= number < 2**63:
+            return number
+    beyond = " of at most 64 bits" if digits.isdecimal() and len(digits) >= 19 else ""
+    raise argparse.ArgumentTypeError(f"{short(text)} is not {wanted}{beyond}")
 
 
 def add_out(parser: argparse.ArgumentParser, default: str | None, text: str) -> None:
@@ -60,14 +75,24 @@ def add_out(parser: argparse.ArgumentParser, default: str | None, text: str) -> 
     parser.add_argument("--out", metavar="DIR", default=default, help=text + shown)
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+MODEL = "smollm2"
+
+
+def add_model(parser: argparse.ArgumentParser, default: str | None = MODEL) -> None:
     """`--model`, `--dtype` and `--device`: what every command that loads a model asks."""
     group = parser.add_argument_group("model")
     text = 'a Hugging Face name, a local folder, or "smollm2", which needs no network (default: smollm2)'
-    group.add_argument("--model", metavar="NAME", default="smollm2", help=text)
+    group.add_argument("--model", metavar="NAME", default=default, help=text)
     kinds = ("float32", "float64", "bfloat16")
     group.add_argument("--dtype", choices=kinds, default="float32", help="number format (default: float32)")
     group.add_argument("--device", default="cpu", help='where it runs, such as "cpu" or "cuda:0" (default: cpu)')
+
+
+def load_model(args: argparse.Namespace) -> Model:
+    """The model that `add_model`'s options name."""
+    from interp.model import load
+
+    return load(args.model, dtype=args.dtype, device=args.device)
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:

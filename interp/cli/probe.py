@@ -6,7 +6,6 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
-from interp.cli.lazy import use
 
 HELP = "linear probes of true and false statements, with controls, baselines and intervals"
 MOST_LAYERS = 10_000
@@ -37,8 +36,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Probe, save, report."""
+    from analyses import truth
+    from analyses.truth.study import read_all
+
     with output_folder(args.out) as folder:
-        truth = use("analyses.truth")
         config = truth.Config(
             data=tuple(args.data),
             probe=args.probe,
@@ -48,8 +49,8 @@ def run(args: Namespace) -> int:
             controls=not args.no_controls,
             causal=args.causal,
         )
-        sets = use("analyses.truth.study").read_all(config, args.seed)  # before the model: mistakes show at once
-        model = use("interp.model").load(args.model, dtype=args.dtype, device=args.device)
+        sets = read_all(config, args.seed)  # before the model: mistakes show at once
+        model = options.load_model(args)
         with console.progress(quiet=args.quiet) as progress:
             result = truth.run(
                 model,

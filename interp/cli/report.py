@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from interp.cli import options
-from interp.cli.deliver import output_folder, page_of, tell, write_report
+from interp.cli.deliver import output_folder, save, show, study_of
 
 HELP = "draw the report of a saved result again, without the model"
 EXAMPLE = "interp report out/explain"
@@ -22,10 +22,9 @@ def run(args: Namespace) -> int:
     """Load, draw, list."""
     from interp import results
 
-    result = results.load(args.result)
-    page_of(result)
+    study = study_of(results.load(args.result))
     given = Path(args.result)
     source = given.parent if given.is_file() else given
-    with output_folder(args.out or source) as folder:
-        tell(result, source, write_report(result, folder), args)
+    with output_folder(source if args.out is None else args.out) as folder:
+        show(study, source, save(study, folder, result=False), args)
     return 0

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from typing import Any
 
 from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
-from interp.cli.lazy import use
 
 HELP = "judge a sparse autoencoder on text it was not trained on, beside baselines and others"
 EXAMPLE = "interp sae evaluate runs/x --tokens 50000 --out out/dictionary"
@@ -38,11 +36,15 @@ def add_sources(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Open, judge, read, save, report."""
+    import saes
+    from analyses import dictionary
+    from analyses.dictionary import opening
+    from interp import cache
+
     with output_folder(args.out) as folder:
-        dictionary, opening, cache = use("analyses.dictionary"), use("analyses.dictionary.opening"), use("interp.cache")
         store = cache.Store.open(args.store) if args.store else None
         found = opening.opened(args.folder[0], store, args.model, args.device)
-        others = {path: use("saes").load(path, device=args.device) for path in args.folder[1:]}
+        others = {path: saes.load(path, device=args.device) for path in args.folder[1:]}
         with console.progress(quiet=args.quiet) as progress:
             judged = store or opening.fresh(found, tuple(args.text), args.tokens, folder, progress=progress)
             study = dictionary.run(
@@ -57,12 +59,5 @@ def run(args: Namespace) -> int:
                 command=args.command,
                 progress=progress,
             )
-        deliver(study, folder, args, beside=latents(study))
+        deliver(study, folder, args)
     return 0
-
-
-def latents(study: Any) -> dict[str, bytes]:
-    """All latents as JSON lines, for the folder: the page has room for some of them only."""
-    if study.features is None:
-        return {}
-    return {"features.jsonl": use("analyses.dictionary.words").jsonl(study.features)}

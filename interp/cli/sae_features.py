@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from interp.cli import console, options
-from interp.cli.deliver import output_folder, write_report
-from interp.cli.lazy import use
-from interp.cli.sae_evaluate import add_sources, latents
+from interp.cli.deliver import output_folder, save
+from interp.cli.sae_evaluate import add_sources
 from interp.errors import MissingInputError
 
 HELP = "what latents fire on, raise and are inhibited by: all of them, some, or those found by a word"
@@ -35,10 +34,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Open, read, choose, save, report."""
-    from interp.results import write_atomic
+    from analyses import dictionary
+    from analyses.dictionary import opening
+    from interp import cache
 
     with output_folder(args.out) as folder:
-        dictionary, opening, cache = use("analyses.dictionary"), use("analyses.dictionary.opening"), use("interp.cache")
         store = cache.Store.open(args.store) if args.store else None
         found = opening.opened(args.folder, store, args.model, args.device)
         source = store or found.own
@@ -56,10 +56,7 @@ def run(args: Namespace) -> int:
                 progress=progress,
             )
         study = replace(study, config=replace(study.config, asked=_asked(study.features, args)))
-        study.save(folder)
-        for name, content in latents(study).items():
-            write_atomic(folder / name, content)
-        _tell(study, str(folder), str(write_report(study, folder)), args)
+        _tell(study, str(folder), str(save(study, folder, result=True)), args)
     return 0
 
 
@@ -77,14 +74,15 @@ def _asked(features: Any, args: Namespace) -> tuple[int, ...]:
 
 def _tell(study: Any, folder: str, report: str, args: Namespace) -> None:
     """The cards asked for, else the first few, on stdout."""
-    words, asked = use("analyses.dictionary.words"), study.config.asked
-    shown = asked or tuple(int(latent) for latent in study.features.ranked()[:TOLD])
+    from analyses.dictionary import listing
+
+    shown = study.config.asked or tuple(int(latent) for latent in study.features.ranked()[:TOLD])
     if args.json:
-        cards = [words.card_values(study.features, latent) for latent in shown]
+        cards = [listing.card_values(study.features, latent) for latent in shown]
         console.say_json({"report": report, "result": folder, **study.to_dict(), "cards": cards})
         return
     if not args.quiet:
-        console.say(words.finding(study))
+        console.say(study.finding())
         for latent in shown:
-            console.say(words.card_lines(study.features, latent))
+            console.say(listing.card_lines(study.features, latent))
     console.say(report)

@@ -12,7 +12,6 @@ from typing import Any
 
 from interp.cli import console, options
 from interp.cli.deliver import output_folder
-from interp.cli.lazy import use
 from interp.cli.main import INTERRUPTED
 from interp.errors import InterpError, MissingInputError
 from interp.progress import duration
@@ -67,11 +66,12 @@ def _add(parser: ArgumentParser, name: str, metavar: str, text: str, action: str
 
 def run(args: Namespace) -> int:
     """Plan, or train and tell how it went."""
+    from saes.running import planning, processes
+
     settings = _settings(args)
     if args.dry_run:
-        _tell_plan(use("saes.running.planning").plan(settings), settings, args)
+        _tell_plan(planning.plan(settings), settings, args)
         return 0
-    processes = use("saes.running.processes")
     if not processes.started():
         return _train(settings, args, None)
     with processes.joined(settings.run.device) as group:
@@ -87,7 +87,8 @@ def run(args: Namespace) -> int:
 
 def _settings(args: Namespace) -> Any:
     """The file's tables, then the flags over them; with --resume and no file, those of the run."""
-    found = use("saes.running.settings")
+    from saes.running import settings as found
+
     kept = Path(args.out) / found.NAME
     file = args.config or (str(kept) if args.resume and kept.is_file() else None)
     tables = [found.read(file)] if file else []
@@ -110,7 +111,8 @@ def _given(args: Namespace) -> Iterator[tuple[str, str, str]]:
 
 
 def _train(settings: Any, args: Namespace, group: Any) -> int:
-    begin, loop = use("saes.running.start"), use("saes.running.loop")
+    from saes.running import loop, start as begin
+
     place = loop.Place(Path(args.out), args.resume, group)
     with contextlib.ExitStack() as stack:
         if place.writes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distributions, requires, version
@@ -34,8 +35,11 @@ def software_checks() -> Iterator[Check]:
 
 def packages() -> Iterator[Check]:
     """The toolkit itself and each package it cannot do without, held against the versions it asks for."""
-    from packaging.requirements import Requirement
-
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        yield from _without_packaging()
+        return
     own = _version("interp")
     if not own:
         yield Check("interp", "broken", "runs from a folder, not installed", "pip install -c constraints.txt -e .")
@@ -53,6 +57,18 @@ def packages() -> Iterator[Check]:
             yield Check(wanted.name, "broken", f"{found}, but {wanted.specifier} needed", remedy)
         else:
             yield Check(wanted.name, "ok", found)
+
+
+def _without_packaging() -> Iterator[Check]:
+    """Presence alone, by name: the package that compares versions is itself missing."""
+    yield Check("packaging", "broken", "not installed, so that no version can be checked", "pip install packaging")
+    for line in requires("interp") or () if _version("interp") else ():
+        name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
+        if "extra ==" in line or name == "packaging":
+            continue
+        found = _version(name)
+        state = Check(name, "ok", found) if found else Check(name, "broken", "not installed", f"pip install {name}")
+        yield state
 
 
 def torch_build() -> Check:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+from analyses import superposition
+from interp import settings
 from interp.cli import console, options
-from interp.cli.deliver import deliver, output_folder, write_report
-from interp.cli.lazy import use
+from interp.cli.deliver import deliver, output_folder, save
 from interp.errors import CheckFailedError, UsageError, nearest
+from interp.files import writable_folder
+
+if TYPE_CHECKING:
+    from analyses.superposition.base import ToyStudy
 
 HELP = "superposition toy models: one of the paper's figures, or all, with pass or fail for each number"
 EXAMPLE = "interp toy geometry --out out/toy"
@@ -20,8 +25,8 @@ ALL = "all"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The study, its size, and where the report goes."""
-    studies = use("analyses.superposition").STUDIES
-    parser.add_argument("study", metavar="STUDY", help=f"{', '.join(studies)}; or {ALL}")
+    names = ", ".join(superposition.STUDIES)
+    parser.add_argument("study", metavar="STUDY", help=f"{names}; or {ALL}")
     text = "change one setting of the study, such as density=0.5,0.1 or steps=2000; may be given again"
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=text)
     parser.add_argument("--full", action="store_true", help="the paper's size where the usual one is smaller (minutes)")
@@ -32,7 +37,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Run, save, report; exit code 4 if a number lies outside its band (the report is written all the same)."""
-    superposition = use("analyses.superposition")
     if args.study == ALL:
         return _run_all(args, tuple(superposition.STUDIES))
     module = superposition.study(args.study)
@@ -45,19 +49,20 @@ def run(args: Namespace) -> int:
 
 def _run_all(args: Namespace, names: tuple[str, ...]) -> int:
     """Every study into a folder of its own name, and one index."""
+    from interp import report
+
     if args.set:
         raise UsageError("--set changes one study's settings; name that study instead of all")
-    results, superposition = [], use("analyses.superposition")
+    results: list[tuple[str, ToyStudy]] = []
     with output_folder(args.out) as folder:
         for name in names:
             module = superposition.study(name)
             result = _run(module, _config(module, args), args)
-            result.save(folder / name)
-            write_report(result, folder / name)
+            save(result, writable_folder(folder / name), result=True)
             results.append((name, result))
             if not (args.json or args.quiet):
                 console.say(f"{name}: {result.summary()}")
-        index = Path(use("interp.report").write_index(folder))
+        index = report.write_index(folder)
     if args.json:
         console.say_json({"index": str(index), "studies": {name: result.to_dict() for name, result in results}})
     else:
@@ -65,12 +70,12 @@ def _run_all(args: Namespace, names: tuple[str, ...]) -> int:
     return _verdict(results)
 
 
-def _run(module: Any, config: Any, args: Namespace) -> Any:
+def _run(module: ModuleType, config: Any, args: Namespace) -> ToyStudy:
     with console.progress(quiet=args.quiet) as progress:
         return module.run(config, device=args.device, command=args.command, progress=progress)
 
 
-def _verdict(results: list[tuple[str, Any]]) -> int:
+def _verdict(results: list[tuple[str, ToyStudy]]) -> int:
     """0, or 4 with the failures on stderr."""
     failed = [f"{name}: {result.failures()}" for name, result in results if not result.passed]
     for line in failed:
@@ -78,26 +83,15 @@ def _verdict(results: list[tuple[str, Any]]) -> int:
     return CheckFailedError.exit_code if failed else 0
 
 
-def _config(module: Any, args: Namespace) -> Any:
+def _config(module: ModuleType, args: Namespace) -> Any:
     """The study's configuration with --full, --seed and every --set applied."""
     base = module.FULL if args.full and hasattr(module, "FULL") else module.Config()
     changes: dict[str, Any] = {"seed": args.seed}
+    known = [field.name for field in dataclasses.fields(base) if field.name != "seed"]
     for setting in args.set:
         name, equals, text = setting.partition("=")
-        known = [field.name for field in dataclasses.fields(base) if field.name != "seed"]
         if not equals or name not in known:
             hint = nearest(name, known)
             raise UsageError(f'--set "{setting}" names no setting of {args.study}{hint} (settings: {", ".join(known)})')
-        changes[name] = _read(text, getattr(base, name), name)
+        changes[name] = settings.assigned(type(base), name, text, f"--set {name}")
     return dataclasses.replace(base, **changes)
-
-
-def _read(text: str, like: Any, name: str) -> Any:
-    """`text` as a value of the kind that `like` is: a whole number, a number, or numbers with commas between."""
-    if isinstance(like, tuple):
-        return tuple(_read(part, like[0], name) for part in text.split(","))
-    try:
-        return type(like)(text)
-    except ValueError as error:
-        kind = "a whole number" if isinstance(like, int) else "a number"
-        raise UsageError(f'--set {name}: "{text}" is not {kind}') from error

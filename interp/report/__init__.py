@@ -8,7 +8,7 @@ from interp.report import figures
 from interp.report.blocks import Download, Figure, How, Note, Page, Section, Tokens
 from interp.report.cards import Card, Cards
 from interp.report.index import write_index
-from interp.report.page import render, write
+from interp.report.page import NAME, render, write
 from interp.report.shown import Shown
 from interp.report.table import Table
 from interp.report.text import visible
@@ -19,6 +19,7 @@ __all__ = [
     "Download",
     "Figure",
     "How",
+    "NAME",
     "Note",
     "Page",
     "Section",

@@ -28,6 +28,8 @@ from interp.results import writable_folder, write_atomic
 
 PlotlyJS = Literal["inline", "beside"]
 LIBRARY = "plotly.min.js"
+NAME = "report.html"
+"""What a page is called in the folder of its result."""
 
 
 def render(page: Page, *, plotlyjs: PlotlyJS = "inline") -> str:
@@ -46,7 +48,7 @@ def render(page: Page, *, plotlyjs: PlotlyJS = "inline") -> str:
     return document(page.title, body, payload, meta=_meta(page), plotlyjs=plotlyjs)
 
 
-def write(page: Page, folder: str | os.PathLike[str], name: str = "report.html", plotlyjs: PlotlyJS = "inline") -> Path:
+def write(page: Page, folder: str | os.PathLike[str], name: str = NAME, plotlyjs: PlotlyJS = "inline") -> Path:
     """Write the page into `folder` (made if missing) and return its path; the file is whole or not there.
 
     Raises `UsageError` when the folder cannot be written to, or the page cannot be rendered.

@@ -36,6 +36,11 @@ def visible(token: str) -> str:
     return base + shown or "⟨empty⟩"
 
 
+def quoted(token: str | None) -> str:
+    """Return a token in quotation marks, its blanks visible."""
+    return f"“{visible(token or '')}”"
+
+
 def plain(text: str) -> str:
     """`text` as prose: blanks and newlines stay, every other invisible character is made visible."""
     return "".join(c if c in "\n\t" or unicodedata.category(c) == "Zs" else _visible_character(c) for c in text)

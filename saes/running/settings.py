@@ -16,15 +16,14 @@ Paths are relative to the folder the command is started in.
 
 from __future__ import annotations
 
-import math
-import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
-from interp.errors import MissingInputError, UsageError, nearest
+from interp import settings
+from interp.errors import UsageError, nearest
+from interp.files import read_toml, short
 from saes.config import Config
 
 NAME = "config.toml"
@@ -136,20 +135,13 @@ def read(file: str | Path) -> Table:
         UsageError: it is not TOML, or has an unknown table or key or a value of another type; the file is named.
     """
     path = Path(file)
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingInputError(f'There is no configuration file "{path}".') from error
-    except OSError as error:
-        raise MissingInputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}.") from error
+    document = read_toml(path, f'There is no configuration file "{path}".')
     found: Table = {}
     for table, keys in document.items():
         if table not in TABLES:
             raise UsageError(f'{path} has an unknown table or key "{table}"{_hint(table)}.')
         if not isinstance(keys, dict):
-            raise UsageError(f"{path}: {table} must be a table, written [{table}], not {_shown(keys)}.")
+            raise UsageError(f"{path}: {table} must be a table, written [{table}], not {short(keys)}.")
         found[table] = {key: _checked(table, key, value, str(path)) for key, value in keys.items()}
     return found
 
@@ -162,7 +154,8 @@ def assignment(text: str, source: str = "--set") -> tuple[str, str, Any]:
         raise UsageError(f'"{source} {text}" is not of the form TABLE.KEY=VALUE, such as sae.k=32.')
     if table not in TABLES:
         raise UsageError(f'{source}: unknown table "{table}"{_hint(table)}; the tables are {", ".join(TABLES)}.')
-    return table, key, _checked(table, key, _value(value, get_type_hints(TABLES[table]).get(key)), source)
+    _check_key(table, key, source)
+    return table, key, settings.assigned(TABLES[table], key, value, f"{source}: {table}.{key}")
 
 
 def merged(tables: Iterable[Table]) -> Table:
@@ -182,69 +175,34 @@ def complete(values: Table, source: str = "") -> Settings:
         raise UsageError(f"{source}: {error}" if source else str(error)) from error
 
 
-def to_toml(settings: Settings) -> str:
+def to_toml(chosen: Settings) -> str:
     """As `read` reads it back; keys without a value are left out."""
     lines = []
     for name in TABLES:
         lines.append(f"[{name}]")
-        values = asdict(getattr(settings, name))
+        values = asdict(getattr(chosen, name))
         lines += [f"{key} = {_toml(value)}" for key, value in values.items() if value not in (None, "", ())]
         lines.append("")
     return "\n".join(lines)
 
 
-def complete_table(settings: Settings) -> dict[str, Any]:
+def complete_table(chosen: Settings) -> dict[str, Any]:
     """Every value by "table.key"."""
-    return {f"{name}.{key}": value for name in TABLES for key, value in asdict(getattr(settings, name)).items()}
+    return {f"{name}.{key}": value for name in TABLES for key, value in asdict(getattr(chosen, name)).items()}
 
 
 def _checked(table: str, key: str, value: Any, source: str) -> Any:
     """The value in the field's own type."""
-    kinds = get_type_hints(TABLES[table])
-    if key not in kinds:
-        elsewhere = [f"{other}.{key}" for other, kind in TABLES.items() if key in {f.name for f in fields(kind)}]
-        hint = f'; it belongs into "{elsewhere[0]}"' if elsewhere else nearest(key, kinds)
+    _check_key(table, key, source)
+    return settings.checked(TABLES[table], key, value, f"{source}: {table}.{key}")
+
+
+def _check_key(table: str, key: str, source: str) -> None:
+    known = settings.kinds(TABLES[table])
+    if key not in known:
+        elsewhere = [f"{other}.{key}" for other, kind in TABLES.items() if key in settings.kinds(kind)]
+        hint = f'; it belongs into "{elsewhere[0]}"' if elsewhere else nearest(key, known)
         raise UsageError(f'{source}: unknown key "{table}.{key}"{hint}.')
-    fitted = _fitted(value, kinds[key])
-    if fitted is None:
-        raise UsageError(f"{source}: {table}.{key} must be {_wanted(kinds[key])}, not {_shown(value)}.")
-    return fitted
-
-
-def _value(text: str, kind: Any) -> Any:
-    """A value written on the command line: TOML, or text as it is."""
-    try:
-        plain = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text.strip()
-    return text.strip() if kind in (str, tuple[str, ...]) and not isinstance(plain, str | list) else plain
-
-
-def _fitted(value: Any, kind: Any) -> Any:
-    """`value` as `kind`; None if it is of another type. A single text or number stands for a list of one."""
-    if isinstance(kind, UnionType):
-        return _fitted(value, get_args(kind)[0])
-    if get_origin(kind) is tuple:
-        inner = get_args(kind)[0]
-        items = [_fitted(item, inner) for item in (value if isinstance(value, list) else [value])]
-        return None if None in items else tuple(items)
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if math.isfinite(value) else None
-    return value if type(value) is kind else None
-
-
-def _wanted(kind: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "a text in quotes", bool: "true or false"}
-    if isinstance(kind, UnionType):
-        return names[get_args(kind)[0]]
-    if get_origin(kind) is tuple:
-        return f"{names[get_args(kind)[0]]} or a list of such"
-    return names[kind]
-
-
-def _shown(value: Any) -> str:
-    text = f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _hint(table: str) -> str:

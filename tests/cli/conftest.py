@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from interp.cli import demo, explain
+from analyses.explain import study
+from interp import model
+from interp.cli import demo
 from interp.cli.main import main
 from tests.cli.fakes import Analysis
 
@@ -47,6 +49,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 def analysis(monkeypatch: pytest.MonkeyPatch) -> Analysis:
     """What `interp explain` finds under the names of the model and the analysis."""
     fake = Analysis()
-    monkeypatch.setattr(explain, "use", fake.use)
+    monkeypatch.setattr(model, "load", fake.load)
+    monkeypatch.setattr(study, "run", fake.run)
     monkeypatch.setattr(demo, "STEPS", demo.STEPS[:1])
     return fake

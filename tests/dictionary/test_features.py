@@ -10,10 +10,10 @@ from scipy.stats import kstest
 from analyses.dictionary import Config, Corpus, collect, deck as decks, run
 from analyses.dictionary.deck import deck
 from analyses.dictionary.keeping import Window, uniform
+from analyses.dictionary.listing import card_lines, card_values
 from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE
 from analyses.dictionary.sections import features
 from analyses.dictionary.weights import rivals
-from analyses.dictionary.words import card_lines, card_values
 from interp.errors import UsageError
 from tests.dictionary import planted
 

@@ -13,7 +13,6 @@ import pytest
 
 import probes
 from analyses import truth
-from analyses.truth.page import finding
 from analyses.truth.study import probe_of, statements_of
 from interp import results
 from interp.cli.main import main
@@ -123,9 +122,9 @@ def test_a_random_model_is_not_said_to_know_truth(study):
         "its answers are inverted",
         "its AUC is not above chance",
     )
-    assert any(words in finding(found) for words in said)
+    assert any(words in found.finding() for words in said)
     if "reads" not in {v.kind for v in found.sweeps[0].verdicts}:
-        assert "does not tell true from false" in finding(found)
+        assert "does not tell true from false" in found.finding()
 
 
 def test_erased_is_said_not_to_be_gone_only_where_something_still_reads_it(study):

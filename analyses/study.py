@@ -1,0 +1,57 @@
+"""The base of every study's result: its finding, as text, as values and as a page. Loads no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from interp.results import Result
+
+if TYPE_CHECKING:
+    from interp.report import Download, Page
+
+MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
+CARRIED = 160_000
+"""Bytes of result files that a page carries to be downloaded; larger ones lie beside it only."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study(Result):
+    """Everything a report says about one question: `run(...)` of each study returns a subclass of this."""
+
+    def finding(self) -> str:
+        """Return the answer in one sentence, with its size and its check or interval."""
+        raise NotImplementedError
+
+    def page(self) -> Page:
+        """Return the report, which the function `page` of the module `page` beside this class draws.
+
+        The module is looked up by name: a page imports its result, so a result cannot import its page.
+        """
+        folder = type(self).__module__.rpartition(".")[0]
+        return import_module(f"{folder}.page").page(self)
+
+    def summary(self) -> str:
+        """Return the finding and what supports it as a few lines of text, for the terminal."""
+        return self.finding()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as plain values, for `--json`."""
+        return {"finding": self.finding()}
+
+    def downloads(self) -> tuple[Download, ...]:
+        """Return the files of the result for its page to carry; none where they are larger than `CARRIED`."""
+        from interp.report import Download
+
+        files = sorted(self.files().items(), reverse=True)
+        if sum(len(content) for _, content in files) > CARRIED:
+            return ()
+        return tuple(Download(name, content, MIME["." + name.rpartition(".")[2]]) for name, content in files)
+
+    def beside(self) -> dict[str, bytes]:
+        """Return further files for the folder of the result, by name."""
+        return {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.finding()})"
