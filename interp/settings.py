@@ -76,4 +76,4 @@ def _wanted(kind: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return short(str(value).lower() if isinstance(value, bool) else value)
+    return str(value).lower() if isinstance(value, bool) else short(value)
