@@ -166,8 +166,9 @@ def parse_json(text: str, file: Path) -> Any:
 
 def read_toml(file: Path, missing: str = "") -> dict[str, Any]:
     """Return the tables of a TOML file; errors as `read_text`, and `UsageError` where it is not TOML."""
+    text = read_text(file, missing)
     try:
-        return tomllib.loads(read_text(file, missing))
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file} is not TOML: {error}.") from error
     except RecursionError as error:

@@ -86,6 +86,7 @@ def _scores(result: Circuits) -> Section:
         rows=[str(i) for i in range(scores.copying.shape[0])],
         columns=[str(i) for i in range(scores.copying.shape[1])],
         axes=("layer", "head", "score"),
+        limits=(-1.0, 1.0),
     )
     named = scores.named("induction")
     claim = (
@@ -205,6 +206,7 @@ def _one_head(view: HeadView) -> Section:
         alt="Query positions by key positions.",
         axes=("query", "key", "attention"),
         signed=False,
+        limits=(0.0, 1.0),
     )
     profile = lines(
         f"{name}-profile",

@@ -192,6 +192,7 @@ def _one_head(result: Explanation, view: HeadView) -> tuple[Block, Tokens]:
             f"Where {view.name} looks from position {result.position}; fractions of its attention, summing to 1.",
             unit="fraction",
             label="attention",
+            fraction=True,
         )
     else:
         pattern = heatmap(
@@ -203,6 +204,7 @@ def _one_head(result: Explanation, view: HeadView) -> tuple[Block, Tokens]:
             columns=labels,
             axes=("query", "key", "attention"),
             signed=False,
+            limits=(0.0, 1.0),
         )
     taken = Tokens(
         f"taken-{identity}",

@@ -153,6 +153,7 @@ def _one_hop(result: Explanation, hop: Hop, number: int) -> tuple[Tokens, Table]
         f"Where {words} (position {hop.query}) looks; fractions of its attention, summing to 1.",
         unit="fraction",
         label="attention",
+        fraction=True,
     )
     table = Table(
         ("query side", "key side", "term"),

@@ -74,8 +74,8 @@ class Adversarial(ToyStudy):
             caption="Vulnerability over that of the dense model, and ‖W‖²_F/m, against 1/(1 − S).",
             alt="Both curves rise together once superposition begins.",
             axes=("1/(1 − S)", "ratio"),
+            log="x",
         )
-        curves.plotly.update_xaxes(type="log")
         against = figures.scatter(
             "against",
             self.per_dimension,

@@ -81,8 +81,8 @@ class Capacity(ToyStudy):
             caption=f"Largest |cosine| between any two of n directions in {self.config.width} dimensions.",
             alt="Coherence grows slowly with the number of directions and stays above Welch's bound.",
             axes=("directions n", "coherence"),
+            log="x",
         )
-        packing.plotly.update_xaxes(type="log")
         proof = How(
             "With M = W Wᵀ and P the projector onto its range, Cauchy-Schwarz in the metric of M gives M_ii² ≤ "
             "(M²)_ii P_ii. "

@@ -70,8 +70,8 @@ class Collapse(ToyStudy):
             caption="Pairs whose two features have a cosine above 0.95, of three, in the best start by exact loss.",
             alt="The number of collapsed pairs climbs from none to three.",
             axes=("density of a pair", "collapsed pairs"),
+            log="x",
         )
-        counts.plotly.update_xaxes(type="log")
         panels = zip(density, self.models.best().features, strict=True)
         arrangement = stars(
             "arrangement",

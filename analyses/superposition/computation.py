@@ -97,8 +97,8 @@ class Computation(ToyStudy):
             "move one, against density. Neurons are rescaled to a largest input weight of 1 first.",
             alt="The monosemantic fraction falls from about one to zero as features get sparser.",
             axes=("density 1 − S", "fraction"),
+            log="x",
         )
-        change.plotly.update_xaxes(type="log")
         how = How("y = |x| for x in U[−1, 1].", "h = ReLU(W₁ x),  y = ReLU(W₂ h + b)", PAPER)
         crowd = f"Neurons turn from one feature each to {self.crowding()[-1]:.1f} as features get sparser."
         return (

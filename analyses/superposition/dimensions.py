@@ -98,8 +98,8 @@ class Dimensions(ToyStudy):
             caption="Hidden dimensions over ‖W‖²_F against 1/(1 − S).",
             alt="The curve falls from 1, rests at one half, and falls again.",
             axes=("1/(1 − S)", "dimensions per feature"),
+            log="x",
         )
-        curve.plotly.update_xaxes(type="log")
         cell, feature = np.nonzero(np.linalg.norm(w, axis=2) > 0.5)
         if len(cell) == 0:
             cell, feature = np.nonzero(np.ones(w.shape[:2]))
@@ -112,8 +112,8 @@ class Dimensions(ToyStudy):
             "pentagons 2/5, square antiprisms 3/8.",
             alt="Points gather on horizontal levels, most of all at one half.",
             axes=("1/(1 − S)", "D_i"),
+            log="x",
         )
-        levels.plotly.update_xaxes(type="log")
         rows = tuple(_row(s, x, self.config.hidden) for s, x in zip(sparsity, w, strict=True))
         columns = ("sparsity", "represented", "Σ D / m", *(f"at {name}" for name in LEVELS), "tegum factors")
         how = How("Weights of lowest loss over starts; the loss is the mean over 8192 inputs.", _FORMULA, PAPER)

@@ -81,8 +81,8 @@ class Geometry(ToyStudy):
             "where features are sparse: lengths exceed 1 to make up for negative biases.",
             alt="Represented features rise from 2 to 5; the squared norm rises beyond.",
             axes=("1/(1 − S)", "features or dimensions"),
+            log="x",
         )
-        lengths.plotly.update_xaxes(type="log")
         how = How(
             "Tied models trained by Adam on common random numbers; the start of lowest exact loss is kept. "
             "The loss sums over all 2^5 activity patterns, each integrated over Sobol points.",

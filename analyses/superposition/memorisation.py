@@ -80,6 +80,7 @@ class Memorisation(ToyStudy):
             caption="Mean Σ (x − x')² over inputs of unit length, against the number of training points T.",
             alt="The test loss rises to a peak at intermediate sizes and falls again.",
             axes=("training points T", "loss"),
+            log="x",
         )
         shares = figures.lines(
             "shares",
@@ -90,9 +91,8 @@ class Memorisation(ToyStudy):
             "plane has 2 to share.",
             alt="Few points share the plane; many leave it to features.",
             axes=("training points T", "Σ D"),
+            log="x",
         )
-        for figure in (losses, shares):
-            figure.plotly.update_xaxes(type="log")
         how = How(
             "Full-batch Adam with decoupled weight decay 0.01 on T fixed points; the start of lowest training loss.",
             "x' = ReLU(WᵀWx + b);  D of hidden vectors h_t = W x_t as of features",

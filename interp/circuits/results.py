@@ -300,6 +300,7 @@ class HeadScores(Shown, Result):
             columns=[str(i) for i in range(values.shape[1])],
             axes=("layer", "head", "score"),
             signed=name == "positional",
+            limits=(-1.0, 1.0) if name == "positional" else (0.0, 1.0),
         )
 
     def _at(self, name: str, text: str) -> tuple[int, int]:

@@ -58,4 +58,5 @@ class Patched(Shown, Result):
             rows=self.rows,
             columns=[visible(name) for name in self.columns],
             axes=(*self.axes, "recovered"),
+            limits=(-1.0, 1.0),
         )

@@ -51,6 +51,7 @@ class Figure:
 class Tokens:
     """A line of tokens, each coloured by its value on a scale symmetric about zero (red negative, blue positive).
 
+    With `fraction` the scale goes from 0 to 1, and equal colours mean equal values on every line.
     `tokens` are raw; they are shown through `visible`. `values` is None for an uncoloured line. `label` names the
     value in the read-out and the table ("attribution"), `unit` its unit ("logits").
     """
@@ -61,6 +62,7 @@ class Tokens:
     caption: str
     unit: str = ""
     label: str = ""
+    fraction: bool = False
 
     def __post_init__(self) -> None:
         check_id(self.id, "token line")
@@ -75,7 +77,9 @@ class Tokens:
 
     @property
     def limit(self) -> float:
-        """The value of the deepest colour: the largest finite magnitude, or 1 where every value is zero."""
+        """The value of the deepest colour: the largest finite magnitude, or 1 for fractions and where all are zero."""
+        if self.fraction:
+            return 1.0
         return max((abs(value) for value in self.values or () if math.isfinite(value)), default=0.0) or 1.0
 
     @property

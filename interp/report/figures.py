@@ -90,12 +90,16 @@ def heatmap(
     columns: Sequence[str] | None = None,
     axes: tuple[str, str, str] = ("row", "column", "value"),
     signed: bool = True,
+    limits: tuple[float, float] | None = None,
+    centre: float = 0.0,
+    cell_text: bool = False,
 ) -> Figure:
-    """A matrix as colours: diverging about zero when `signed`, cividis when not.
+    """A matrix as colours: diverging about `centre` when `signed`, cividis when not.
 
-    Colours end at three standard deviations (about zero when signed, else about the mean) if values lie beyond; a
-    matrix with more than 256 rows or columns is reduced to the entry of largest magnitude of each block; NaN and
-    infinities are mauve. The caption says each of these where it applies.
+    With `limits`, the natural range of the values, figures share their colours and none is cut off. Without, colours
+    end at three standard deviations (about zero when signed, else about the mean) if values lie beyond. A matrix with
+    more than 256 rows or columns is reduced to the entry of largest magnitude of each block; NaN and infinities are
+    mauve. The caption says each of these where it applies.
 
     Args:
         id: The figure's id on the page.
@@ -106,6 +110,9 @@ def heatmap(
         columns: A label for each column.
         axes: Names of rows, columns and values, the last with its unit.
         signed: Whether the sign of a value means something.
+        limits: Ends of the colour scale, such as (0, 1) for attention; a value beyond them moves the ends out.
+        centre: The value of the middle colour of a signed scale, such as 0.5 for chance.
+        cell_text: Whether every cell has its value written in it.
 
     Raises:
         UsageError: Not a matrix, empty, a wrong number of labels, or caption or alt empty.
@@ -116,7 +123,7 @@ def heatmap(
     names = [parts.names(id, rows, whole.shape[0]), parts.names(id, columns, whole.shape[1])]
     matrix, steps = parts.reduced(whole)
     names = [name[::step] for name, step in zip(names, steps, strict=True)]
-    ends = parts.limits(matrix, signed)
+    ends = parts.limits(matrix, signed, limits, centre)
     hover = "".join(f"{plotly_text(axis)} %{{{letter}}}<br>" for axis, letter in zip(axes, "yx", strict=False))
     trace = {
         "type": "heatmap",
@@ -125,8 +132,9 @@ def heatmap(
         "zmax": ends[1],
         "colorscale": [list(stop) for stop in DIVERGING] if signed else MAGNITUDE,
         "colorbar": parts.colorbar(axes[2]),
-        "hovertemplate": f"{hover}%{{z:{'+' if signed else ''}.4g}}<extra></extra>",
+        "hovertemplate": f"{hover}%{{z:{'+' if signed and not centre else ''}.4g}}<extra></extra>",
         "hoverongaps": False,
+        **({"texttemplate": "%{z:.2f}"} if cell_text else {}),
     }
     height = int(np.clip(110 + matrix.shape[0] * min(26, 620 / matrix.shape[1]), 220, 680))
     layout = {
@@ -151,6 +159,7 @@ def lines(
     alt: str,
     axes: tuple[str, str] = ("x", "value"),
     bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+    log: str = "",
 ) -> Figure:
     """Several series over one axis, told apart by colour, dash and marker.
 
@@ -162,6 +171,7 @@ def lines(
         alt: One sentence saying what is to be seen.
         axes: Names of both axes with units.
         bands: Name of a series -> its (lower, upper) bounds, each (n,), drawn as a tinted band.
+        log: The axes with a logarithmic scale: "x", "y" or "xy".
 
     Raises:
         UsageError: Lengths differ, there is no series, a band belongs to none, or caption or alt are empty.
@@ -190,6 +200,7 @@ def lines(
         "hovermode": "x",
         "showlegend": len(series) > 1,
     }
+    parts.set_scales(id, layout, log)
     table = Table(tuple(columns), tuple(zip(*cells, strict=True)))
     return Figure(
         id, parts.plot(data, layout), caption + parts.undefined(np.concatenate(list(values.values()))), alt, table
@@ -206,6 +217,7 @@ def scatter(
     axes: tuple[str, str] = ("x", "y"),
     groups: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
+    log: str = "",
 ) -> Figure:
     """Points, by group in colour and marker. Beyond 5000, evenly spaced points of each group are drawn, and said so.
 
@@ -218,6 +230,7 @@ def scatter(
         axes: Names of both axes with units.
         groups: The group of each point.
         labels: What the point is, read on hovering and in the table.
+        log: The axes with a logarithmic scale: "x", "y" or "xy".
 
     Raises:
         UsageError: Lengths differ, there is no point, or caption or alt are empty.
@@ -242,6 +255,7 @@ def scatter(
         "showlegend": groups is not None,
         "height": 440,
     }
+    parts.set_scales(id, layout, log)
     table = Table(("point", "group", *axes), tuple(shown))
     return Figure(
         id, parts.plot(data, layout), parts.joined(caption, said + parts.undefined(np.r_[across, up])), alt, table

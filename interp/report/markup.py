@@ -90,7 +90,9 @@ def _tokens(line: Tokens, payload: Payload) -> str:
     )
     what = f"{line.label or 'value'}{f' ({line.unit})' if line.unit else ''}"
     scale = (
-        f'<p class="scale" aria-hidden="true"><span>−{line.limit:.3g}</span><i></i><span>+{line.limit:.3g}</span> '
+        f'<p class="scale{" fraction" if line.fraction else ""}" aria-hidden="true">'
+        f"<span>{'0' if line.fraction else f'−{line.limit:.3g}'}</span><i></i>"
+        f"<span>{'1' if line.fraction else f'+{line.limit:.3g}'}</span> "
         f"<span>{escaped(what)}</span></p>"
         if line.values is not None
         else ""

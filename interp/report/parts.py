@@ -86,6 +86,14 @@ def ticks(labels: Sequence[str]) -> dict[str, Any]:
     return {"tickmode": "array", "tickvals": at, "ticktext": [plotly_text(shortened(labels[i])) for i in at]}
 
 
+def set_scales(id: str, layout: dict[str, Any], log: str) -> None:
+    """Give the axes named in `log` a logarithmic scale; `UsageError` for anything but "", "x", "y" and "xy"."""
+    if log not in ("", "x", "y", "xy"):
+        raise UsageError(f'The figure "{id}" was given log="{log}"; expected "x", "y" or "xy".')
+    for axis in log:
+        layout[f"{axis}axis"]["type"] = "log"
+
+
 def axis_title(text: str) -> dict[str, str]:
     """The title of an axis."""
     return {"text": plotly_text(text)}
@@ -150,8 +158,21 @@ def undefined(values: np.ndarray) -> str:
     return f" Not drawn as numbers: {' and '.join(parts)} of {values.size} values." if parts else ""
 
 
-def limits(matrix: np.ndarray, is_signed: bool) -> tuple[float, float, int]:
-    """Ends of the colour scale and how many cells lie beyond: three standard deviations, or the extremes if nearer."""
+def limits(
+    matrix: np.ndarray, is_signed: bool, natural: tuple[float, float] | None = None, centre: float = 0.0
+) -> tuple[float, float, int]:
+    """Ends of the colour scale and how many cells lie beyond.
+
+    The natural range, moved out where values lie beyond it; else three standard deviations, or the extremes if nearer.
+    A signed scale is symmetric about `centre`.
+    """
+    if natural is not None:
+        finite = matrix[np.isfinite(matrix)].astype(float)
+        low, high = (min([natural[0], *finite]), max([natural[1], *finite])) if finite.size else natural
+        if is_signed:
+            reach = max(centre - low, high - centre)
+            return centre - reach, centre + reach, 0
+        return float(low), float(high), 0
     finite = matrix[np.isfinite(matrix)].astype(float)
     if not finite.size:
         return (-1.0, 1.0, 0) if is_signed else (0.0, 1.0, 0)

@@ -206,3 +206,39 @@ def test_what_cannot_be_drawn_is_refused_in_a_sentence(make, message):
 def test_every_category_has_a_dark_partner_and_none_is_shared():
     assert len({DARK[colour] for colour in CATEGORIES}) == len(CATEGORIES)
     assert not set(DARK) & set(DARK.values())
+
+
+def test_a_natural_range_is_the_same_for_every_figure_and_cuts_nothing_off():
+    low, high = np.full((3, 3), 0.1), np.full((3, 3), 0.1)
+    high[0, 0] = 1.0
+    ends = [(f.plotly.data[0].zmin, f.plotly.data[0].zmax) for f in (drawn(low), drawn(high))]
+    assert ends == [(0.0, 1.0)] * 2
+    assert "three standard deviations" not in drawn(high).caption
+    assert "three standard deviations" in drawn(np.eye(9), limits=None).caption  # what happened to attention before
+    beyond = drawn(np.array([[1.5, 0.2]]))
+    assert (beyond.plotly.data[0].zmin, beyond.plotly.data[0].zmax) == (0.0, 1.5)
+
+
+def drawn(values, limits=(0.0, 1.0), **more):
+    return figures.heatmap("map", values, caption="Cells.", alt="Cells.", signed=False, limits=limits, **more)
+
+
+def test_a_signed_scale_is_symmetric_about_its_centre():
+    values = np.array([[0.2, 0.9]])
+    found = figures.heatmap("map", values, caption="AUC.", alt="AUC.", limits=(0, 1), centre=0.5, cell_text=True)
+    trace = found.plotly.data[0]
+    assert (trace.zmin, trace.zmax, trace.texttemplate) == (0.0, 1.0, "%{z:.2f}")
+
+
+@pytest.mark.parametrize("kind", ["lines", "scatter"])
+def test_logarithmic_axes_are_asked_for_by_name(kind):
+    def figure(log):
+        if kind == "lines":
+            return figures.lines("id", [1, 10], {"a": [1, 2]}, caption="A.", alt="A.", log=log)
+        return figures.scatter("id", [1, 10], [1, 2], caption="A.", alt="A.", log=log)
+
+    assert figure("x").plotly.layout.xaxis.type == "log"
+    assert figure("x").plotly.layout.yaxis.type is None
+    assert figure("xy").plotly.layout.yaxis.type == "log"
+    with pytest.raises(UsageError, match='was given log="z"'):
+        figure("z")
