@@ -30,8 +30,9 @@ PACKAGES = (
 class Provenance:
     """What it takes to reproduce a result. Plain strings and numbers, so that it is read without any package.
 
-    `model`, `weights_sha256`, `tokenizer`, `dtype` and `device` are empty where no model took part; `seed` is None
-    where nothing was drawn at random; `dirty` is None outside a git checkout; `duration` is in seconds.
+    `model`, `weights_sha256`, `tokenizer`, `dtype` and `device` are empty where no model took part, and `weights`
+    (their kind, such as 4-bit) where the model's name says enough; `seed` is None where nothing was drawn at random;
+    `dirty` is None outside a git checkout; `duration` is in seconds.
     """
 
     command: str
@@ -40,6 +41,7 @@ class Provenance:
     versions: dict[str, str] = field(default_factory=dict)
     model: str = ""
     weights_sha256: str = ""
+    weights: str = ""
     tokenizer: str = ""
     dtype: str = ""
     device: str = ""

@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from interp.errors import UsageError, nearest
+from interp.errors import InterpError, UsageError, nearest
 from interp.model import edits
 from interp.model.hooks import Hooked, Place, hooked, nearest_hook
 from interp.model.pending import pending
 
 if TYPE_CHECKING:
     from interp.model.model import Model
+
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 class Cache(dict[str, Tensor]):
@@ -63,8 +66,8 @@ def run_with_cache(
         names: transformer_lens hook names, such as "blocks.10.hook_resid_post".
         stop_at_layer: None returns logits. They are not computed by this run but when first used, by a second one
             with the weights as they then are; ask for the hook "unembed.hook_out" to have both in one. While the
-            bridge has hooks of its own, the run goes on to the logits. A number k returns the residual stream that
-            enters block k instead (n_layer: leaves the last) and computes no further.
+            bridge has hooks of its own, the run goes on to the logits. A number k from 0 returns the residual stream
+            that enters block k instead (n_layer: leaves the last) and computes no further.
         attention_mask: (batch, n_token), 0 on padding, which must be on the right.
 
     Raises:
@@ -111,6 +114,7 @@ def _capture(model: Model, tokens: Tensor, wanted: dict[str, Place], attention_m
     cache = Cache()
 
     def keep(name: str, value: Tensor) -> None:
+        _check_finite(model, name, value)
         cache[name] = value
         if len(cache) == len(wanted):
             raise _Stop
@@ -118,6 +122,18 @@ def _capture(model: Model, tokens: Tensor, wanted: dict[str, Place], attention_m
     with suppress(_Stop):
         _forward(model, tokens, attention_mask, [(place, partial(keep, name)) for name, place in wanted.items()])
     return Cache({name: cache[name] for name in wanted})
+
+
+def _check_finite(model: Model, name: str, value: Tensor) -> None:
+    """`InterpError` for an activation that half precision cannot hold; float32 and float64 are left to the caller."""
+    if model.dtype not in HALF or torch.isfinite(value.sum(dtype=torch.float64)):  # a finite sum proves each finite
+        return
+    row, position = (~torch.isfinite(value)).nonzero()[0, :2].tolist()
+    hint = " float16 ends at 65,504:" if model.dtype == torch.float16 else ""
+    raise InterpError(
+        f"{name} is not finite in row {row} at position {position}, in a model of {model.dtype}.{hint} load it in "
+        "float32, or in bfloat16, which has the same range."
+    )
 
 
 def _forward(model: Model, tokens: Tensor, attention_mask: Tensor | None, reading: Sequence[Hooked] = ()) -> Tensor:
@@ -186,9 +202,12 @@ def _stop_layer(model: Model, stop_at_layer: int | None) -> int | None:
     if stop_at_layer is None:
         return None
     n_layer = model.spec.n_layer
-    if not -n_layer <= stop_at_layer <= n_layer:
-        raise UsageError(f"stop_at_layer={stop_at_layer} does not exist: the model has {n_layer} layers.")
-    return stop_at_layer + n_layer if stop_at_layer < 0 else stop_at_layer
+    if isinstance(stop_at_layer, bool) or not isinstance(stop_at_layer, int) or not 0 <= stop_at_layer <= n_layer:
+        raise UsageError(
+            f"stop_at_layer={stop_at_layer!r} does not exist: give a block from 0 to {n_layer - 1} before which to stop, "
+            f"or {n_layer} to stop behind the last."
+        )
+    return stop_at_layer
 
 
 def _check_layers(model: Model, names: tuple[str, ...], stop: int | None) -> None:

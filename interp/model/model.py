@@ -9,6 +9,7 @@ from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -35,10 +36,12 @@ class Model:
     every run of this object.
     """
 
-    def __init__(self, hf: Any, family: ModuleType, spec: Spec, tokens: Tokens | None, name: str):
+    def __init__(self, hf: Any, family: ModuleType, spec: Spec, tokens: Tokens | None, name: str, origin: str = ""):
         self.hf = hf
         self.spec = spec
         self.name = name
+        self.origin = origin
+        """What kind of weights these are, where the name alone does not say it."""
         self.edits: tuple[Bound, ...] = ()
         self.lock = threading.RLock()
         """Held during a run: hooks belong to the modules, so two threads take turns."""
@@ -63,8 +66,10 @@ class Model:
     ) -> tuple[Tensor, capture.Cache]:
         """(logits, cache) with the named activations and nothing else; see `interp.cache`."""
         tokens = self.check_tokens(tokens)
-        names = (names,) if isinstance(names, str) else tuple(names)
-        return capture.run_with_cache(self, tokens, names, stop_at_layer, _checked_mask(tokens, attention_mask))
+        names = (names,) if isinstance(names, str) else names
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise UsageError(f"Hooks are named by a string, or a list of several, not by {_kind(names)}.")
+        return capture.run_with_cache(self, tokens, tuple(names), stop_at_layer, _checked_mask(tokens, attention_mask))
 
     def edited(self, *edits: Edit) -> Model:
         """This model with edits made in every run, after those it already has; this object stays as it is.
@@ -103,12 +108,38 @@ class Model:
 
     def to_str_tokens(self, text: str | Tensor, prepend_bos: bool | None = None) -> list[str]:
         """The text of each token, blanks and line breaks as they are, of one text or one row of token ids."""
-        ids = self.to_tokens(text, prepend_bos)[0] if isinstance(text, str) else text
+        if isinstance(text, str):
+            return self._tokenizer.texts(self.to_tokens(text, prepend_bos)[0])
+        ids = torch.as_tensor(text) if isinstance(text, Tensor | np.ndarray) else text
+        if not isinstance(ids, Tensor) or ids.dtype not in ID_TYPES:
+            raise UsageError(f"Give a text, or one row of token ids in a tensor, not {_kind(ids)}.")
+        self._check_vocabulary(ids)
         return self._tokenizer.texts(ids)
 
     def to_single_token(self, text: str) -> int:
         """The id of a text that is exactly one token; `UsageError` with its pieces otherwise."""
         return self._tokenizer.single(text)
+
+    def token_id(self, token: str | int) -> int:
+        """Return the id of a token given by its text or its id.
+
+        Raises `UsageError` for a text that is not one token, or one that the vocabulary lacks, and for anything that is
+        not an id from 0 to d_vocab − 1.
+        """
+        if isinstance(token, str):
+            return self.to_single_token(token)
+        single = isinstance(token, np.generic) or (isinstance(token, Tensor) and token.numel() == 1)
+        index = token.item() if single else token
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise UsageError(f"A token is given by its text or its id, not by {_kind(token)}.")
+        if not 0 <= index < self.spec.d_vocab:
+            raise UsageError(f"Token id {index} does not exist: ids run from 0 to {self.spec.d_vocab - 1}.")
+        return index
+
+    def labels(self, tokens: Tensor) -> tuple[str, ...]:
+        """Return the text of each token, or its id where there is no tokenizer; of one row of ids (n_token,)."""
+        ids = torch.as_tensor(tokens).flatten()
+        return tuple(self.to_str_tokens(ids)) if self.has_tokenizer else tuple(map(str, ids.tolist()))
 
     @property
     def has_tokenizer(self) -> bool:
@@ -160,6 +191,7 @@ class Model:
             "tokenizer": tokenizer,
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": str(self.device),
+            **({"weights": self.origin} if self.origin else {}),
         }
 
     def check_tokens(self, tokens: Tensor) -> Int[Tensor, "batch n_token"]:
@@ -176,10 +208,13 @@ class Model:
             raise UsageError(
                 f"The input has {tokens.shape[1]} tokens, but {self.name} reads at most {self.spec.n_ctx}: shorten it."
             )
-        low, high = int(tokens.min()), int(tokens.max())
+        self._check_vocabulary(tokens)
+        return tokens.to(self.device, torch.long)
+
+    def _check_vocabulary(self, ids: Tensor) -> None:
+        low, high = (int(ids.min()), int(ids.max())) if ids.numel() else (0, 0)
         if low < 0 or high >= self.spec.d_vocab:
             raise UsageError(f"Token ids must lie in 0..{self.spec.d_vocab - 1}, but these run from {low} to {high}.")
-        return tokens.to(self.device, torch.long)
 
     @property
     def _tokenizer(self) -> Tokens:
@@ -199,6 +234,8 @@ def _checked_mask(tokens: Tensor, mask: Tensor | None) -> Tensor | None:
     """The mask on the tokens' device; `UsageError` for another shape, or padding that is not on the right."""
     if mask is None:
         return None
+    if not isinstance(mask, Tensor):
+        raise UsageError(f"The attention mask must be a tensor of zeros and ones, not {_kind(mask)}.")
     if mask.shape != tokens.shape:
         raise UsageError(f"The attention mask is {tuple(mask.shape)}, but the tokens are {tuple(tokens.shape)}.")
     mask = (mask != 0).to(tokens.device, torch.long)

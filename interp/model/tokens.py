@@ -34,7 +34,9 @@ class Tokens:
         Texts of different lengths are padded on the right with the pad token, which later positions of a causal
         model never influence. Raises `UsageError` for an empty text, or for True without a BOS token.
         """
-        texts = [text] if isinstance(text, str) else list(text)
+        texts = [text] if isinstance(text, str) else text
+        if not isinstance(texts, list | tuple) or not all(isinstance(one, str) for one in texts):
+            raise UsageError(f"A text is a string, or a list of several, not {_kind(text)}.")
         rows = [self._row(one, prepend_bos) for one in texts]
         if not rows or min(map(len, rows)) == 0:
             raise UsageError("The text is empty: give at least one token.")
@@ -47,8 +49,15 @@ class Tokens:
         return [self._text(int(i)) for i in ids.flatten()]
 
     def single(self, text: str) -> int:
-        """The id of a text that is one token; `UsageError` naming the pieces if it is none or several."""
+        """Return the id of a text that is one token.
+
+        Raises `UsageError` naming the pieces of a text that is none or several, or for one that the vocabulary lacks.
+        """
+        if not isinstance(text, str):
+            raise UsageError(f"A token is given by its text or its id, not by {_kind(text)}.")
         ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        if len(ids) == 1 and ids[0] == self.tokenizer.unk_token_id and text != self.tokenizer.unk_token:
+            raise UsageError(f"{text!r} is not in the vocabulary: it becomes {self.tokenizer.unk_token}.")
         if len(ids) == 1:
             return ids[0]
         pieces = ", ".join(repr(self._text(i)) for i in ids) or "nothing"
@@ -79,3 +88,10 @@ class Tokens:
         raw = self.tokenizer.convert_ids_to_tokens(token)
         dropped = isinstance(raw, str) and raw.startswith(BLANK_MARK) and not text.startswith(" ")
         return f" {text}" if dropped else text
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, list | tuple):
+        other = next((one for one in value if not isinstance(one, str)), None)
+        return f"a {type(value).__name__} with {type(other).__name__}"
+    return type(value).__name__

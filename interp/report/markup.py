@@ -214,6 +214,7 @@ def _provenance(record: Provenance) -> str:
     dirty = {True: " with uncommitted changes", False: "", None: ""}[record.dirty]
     facts = (
         ("Model", record.model),
+        ("Weights", record.weights),
         ("Weights (sha256)", record.weights_sha256),
         ("Tokenizer", record.tokenizer),
         ("Number format", record.dtype),
