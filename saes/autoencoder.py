@@ -150,16 +150,6 @@ def _format(values: Tensor) -> str:
     return str(values.dtype).removeprefix("torch.")
 
 
-def available(device: str | torch.device) -> torch.device:
-    """The device of that name; `UsageError` where this machine has none."""
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f'The device "{device}" is not available here; "cpu" always is.') from error
-    return place
-
-
 def build(
     architecture: str,
     variant: str,

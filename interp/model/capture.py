@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from interp.errors import InterpError, UsageError, nearest
+from interp.errors import NotFiniteError, UsageError, nearest
 from interp.model import edits
 from interp.model.hooks import Hooked, Place, hooked, nearest_hook
 from interp.model.pending import pending
@@ -125,12 +125,12 @@ def _capture(model: Model, tokens: Tensor, wanted: dict[str, Place], attention_m
 
 
 def _check_finite(model: Model, name: str, value: Tensor) -> None:
-    """`InterpError` for an activation that half precision cannot hold; float32 and float64 are left to the caller."""
+    """Raise `NotFiniteError` for an activation that half precision cannot hold."""
     if model.dtype not in HALF or torch.isfinite(value.sum(dtype=torch.float64)):  # a finite sum proves each finite
         return
     row, position = (~torch.isfinite(value)).nonzero()[0, :2].tolist()
     hint = " float16 ends at 65,504:" if model.dtype == torch.float16 else ""
-    raise InterpError(
+    raise NotFiniteError(
         f"{name} is not finite in row {row} at position {position}, in a model of {model.dtype}.{hint} load it in "
         "float32, or in bfloat16, which has the same range."
     )
@@ -204,8 +204,8 @@ def _stop_layer(model: Model, stop_at_layer: int | None) -> int | None:
     n_layer = model.spec.n_layer
     if isinstance(stop_at_layer, bool) or not isinstance(stop_at_layer, int) or not 0 <= stop_at_layer <= n_layer:
         raise UsageError(
-            f"stop_at_layer={stop_at_layer!r} does not exist: give a block from 0 to {n_layer - 1} before which to stop, "
-            f"or {n_layer} to stop behind the last."
+            f"stop_at_layer={stop_at_layer!r} does not exist: the model has {n_layer} layers. Give the block before "
+            f"which to stop, from 0, or {n_layer} to stop behind the last."
         )
     return stop_at_layer
 

@@ -128,8 +128,9 @@ class Model:
         """
         if isinstance(token, str):
             return self.to_single_token(token)
-        single = isinstance(token, np.generic) or (isinstance(token, Tensor) and token.numel() == 1)
-        index = token.item() if single else token
+        index: Any = token
+        if isinstance(token, np.generic) or (isinstance(token, Tensor) and token.numel() == 1):
+            index = token.item()
         if isinstance(index, bool) or not isinstance(index, int):
             raise UsageError(f"A token is given by its text or its id, not by {_kind(token)}.")
         if not 0 <= index < self.spec.d_vocab:

@@ -40,7 +40,7 @@ def load(
         UsageError: an architecture, a normalisation or a setting that has no equal here, which is named;
             a device that is not there.
     """
-    from saes.autoencoder import available
+    from interp.model.devices import available
 
     path, place = Path(folder), available(device)
     chosen = dtype_of(dtype, path) if isinstance(dtype, str) else dtype

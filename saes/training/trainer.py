@@ -23,9 +23,10 @@ from torch import Tensor
 
 from interp.cache.tensors import check_finite
 from interp.errors import UsageError
+from interp.model.devices import available
 from saes.architectures import architecture
 from saes.architectures.base import Batch, Found, Memory, Weights
-from saes.autoencoder import SAE, available, build
+from saes.autoencoder import SAE, build
 from saes.config import Config
 from saes.kernels.encode import Scratch, half_is_quicker
 from saes.kernels.together import Group

