@@ -7,6 +7,7 @@ from interp import errors
 KINDS = {
     errors.InterpError: 1,
     errors.UsageError: 2,
+    errors.NotFiniteError: 2,
     errors.UnsupportedModelError: 2,
     errors.MissingInputError: 3,
     errors.DamagedFileError: 3,
