@@ -22,7 +22,7 @@ demo: $(READY)
 	$(BIN)/interp demo --out out
 
 test: lint $(NOTEBOOKS)
-	$(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=600 tests $(NOTEBOOKS)
+	$(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=600 tests interp probes saes analyses $(NOTEBOOKS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

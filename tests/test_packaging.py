@@ -92,6 +92,16 @@ def test_the_version_is_that_of_the_distribution() -> None:
     assert version("interp") == interp.__version__
 
 
+def test_the_source_distribution_can_run_its_own_tests() -> None:
+    include = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["sdist"][
+        "include"
+    ]
+    assert {"tests", "conftest.py", "Makefile", "constraints.txt", "CONTRIBUTING.md", "benchmarks", "docs"} <= set(
+        include
+    )
+    assert all((ROOT / name).exists() for name in include)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     folder = tmp_path_factory.mktemp("wheel")

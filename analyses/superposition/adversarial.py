@@ -39,8 +39,7 @@ class Adversarial(ToyStudy):
     title = "Adversarial examples and superposition"
     limitations = (
         "The attack is one direction for all inputs, computed from the weights; per-input attacks are stronger but "
-        "rank "
-        "the models alike.",
+        "rank the models alike.",
     )
 
     config: Config

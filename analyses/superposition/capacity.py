@@ -49,8 +49,7 @@ class Capacity(ToyStudy):
         """The theorem's slack."""
         return (
             f"Over {len(self.rank)} random matrices the dimensionalities sum to at most "
-            f"{(self.total / self.rank).max():.4f} "
-            "of the rank, and known polytopes have their exact values."
+            f"{(self.total / self.rank).max():.4f} of the rank, and known polytopes have their exact values."
         )
 
     def sections(self) -> tuple[Section, ...]:
@@ -85,8 +84,7 @@ class Capacity(ToyStudy):
         )
         proof = How(
             "With M = W Wᵀ and P the projector onto its range, Cauchy-Schwarz in the metric of M gives M_ii² ≤ "
-            "(M²)_ii P_ii. "
-            "Equality for tight frames.",
+            "(M²)_ii P_ii. Equality for tight frames.",
             "D_i = M_ii² / (M²)_ii ≤ P_ii,   Σ D_i ≤ tr P = rank W",
             PAPER,
         )

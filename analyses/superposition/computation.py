@@ -38,8 +38,7 @@ class Computation(ToyStudy):
     title = "Computation in superposition"
     limitations = (
         "A neuron counts as moved by a feature whose weight is over a quarter of its largest: the threshold decides "
-        "how "
-        "many are called monosemantic between the two ends.",
+        "how many are called monosemantic between the two ends.",
     )
 
     config: Config
@@ -82,9 +81,8 @@ class Computation(ToyStudy):
             rows=[f"feature {i}" for i in range(features)],
             columns=[f"neuron {j}" for j in range(neurons)],
             axes=("feature", "neuron", "W₁ W₂"),
-            caption="Input weight times output weight in the best start. Each feature has one neuron for its "
-            "positive and "
-            "one for its negative side, with products +1 and −1 (the latter: negative in, positive out).",
+            caption="Input weight times output weight in the best start. Each feature has one neuron for its positive "
+            "and one for its negative side, with products +1 and −1 (the latter: negative in, positive out).",
             alt="Two cells a row are plus and minus one, all others zero.",
         )
         density = np.array(self.config.density)
@@ -93,8 +91,7 @@ class Computation(ToyStudy):
             density,
             {"monosemantic fraction": self.monosemantic(), "features per neuron / 10": self.crowding() / 10},
             caption="Fraction of live neurons moved by a single feature, and a tenth of the mean number of features "
-            "that "
-            "move one, against density. Neurons are rescaled to a largest input weight of 1 first.",
+            "that move one, against density. Neurons are rescaled to a largest input weight of 1 first.",
             alt="The monosemantic fraction falls from about one to zero as features get sparser.",
             axes=("density 1 − S", "fraction"),
             log="x",

@@ -50,8 +50,7 @@ class Correlation(ToyStudy):
         return (
             f"In the best of {self.config.starts} starts, two features that always occur together have a cosine of "
             f"{_within(self.together).max():.2f}, two that never do {_within(self.apart).max():.2f}, and three "
-            f"correlated "
-            f"pairs in two dimensions lie side by side at {_within(self.three).mean():.2f}."
+            f"correlated pairs in two dimensions lie side by side at {_within(self.three).mean():.2f}."
         )
 
     def sections(self) -> tuple[Section, ...]:

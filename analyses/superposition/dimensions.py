@@ -76,8 +76,8 @@ class Dimensions(ToyStudy):
         if not on.any():
             return (
                 f"{self.config.features} features in {self.config.hidden} dimensions take "
-                f"{self.per_feature().max():.2f} to "
-                f"{self.per_feature().min():.2f} dimensions each, from the densest data to the sparsest."
+                f"{self.per_feature().max():.2f} to {self.per_feature().min():.2f} dimensions each, from the densest "
+                "data to the sparsest."
             )
         low, high = self.per_feature()[on].min(), self.per_feature()[on].max()
         return (

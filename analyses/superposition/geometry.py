@@ -46,9 +46,8 @@ class Geometry(ToyStudy):
         best = self.models.best().features
         return (
             f"Equal features go from {int(toy.represented(best[self.row(0.5)]))} in two antipodal pairs at sparsity "
-            f"0.5 "
-            f"to a pentagon of {int(toy.represented(best[self.row(0.05)]))} at 0.95 "
-            f"(best of {self.config.starts} starts by exact loss)."
+            f"0.5 to a pentagon of {int(toy.represented(best[self.row(0.05)]))} at 0.95 (best of {self.config.starts} "
+            "starts by exact loss)."
         )
 
     def row(self, density: float) -> int:

@@ -69,8 +69,7 @@ class Ladder(ToyStudy):
         ksvd, topk, l1, chance = (self.score(PROBLEMS[0], METHODS[i], "matched cosine").mean() for i in (1, 3, 4, 5))
         return (
             f"{self.config.features} directions in {self.config.hidden} dimensions: K-SVD finds them with a matched "
-            f"cosine "
-            f"of {ksvd:.3f}, autoencoders with {topk:.2f} (TopK) and {l1:.2f} (L1), chance is {chance:.2f} "
+            f"cosine of {ksvd:.3f}, autoencoders with {topk:.2f} (TopK) and {l1:.2f} (L1), chance is {chance:.2f} "
             f"({self.config.seeds} seeds)."
         )
 
@@ -99,9 +98,8 @@ class Ladder(ToyStudy):
                 formats={c: ".3f" for c in columns[1:]},
             )
             claim = (
-                f"Coherence {self.coherence[index].mean():.2f}. Knowing the dictionary, signed OMP reaches a "
-                f"firing F1 of "
-                f"{mean[0, 2]:.2f}; a random dictionary, chance, has a matched cosine of {mean[-1, 0]:.2f}."
+                f"Coherence {self.coherence[index].mean():.2f}. Knowing the dictionary, signed OMP reaches a firing "
+                f"F1 of {mean[0, 2]:.2f}; a random dictionary, chance, has a matched cosine of {mean[-1, 0]:.2f}."
             )
             sections.append(Section(f"problem-{index}", problem.capitalize(), claim, (self._bars(index), table), how))
         return tuple(sections)
@@ -115,8 +113,7 @@ class Ladder(ToyStudy):
             self.scores[index, :, :, 0].mean(1),
             errors=self.scores[index, :, :, 0].std(1),
             caption=f"Matched cosine, mean over {self.config.seeds} seeds; error bars are standard deviations. The "
-            f"last bar "
-            "is chance.",
+            "last bar is chance.",
             alt="K-SVD is near one, autoencoders below it, a random dictionary near 0.4.",
             axes=("method", "matched cosine"),
         )

@@ -65,8 +65,7 @@ class Memorisation(ToyStudy):
         return (
             f"The test loss peaks at {self.config.points[self.peak()]} training points, "
             f"{self.test_loss.max() / max(self.test_loss[0], self.test_loss[-1]):.1f} times either end; up to 5 "
-            f"points are "
-            "stored as vertices of a polygon."
+            "points are stored as vertices of a polygon."
         )
 
     def sections(self) -> tuple[Section, ...]:
@@ -86,9 +85,8 @@ class Memorisation(ToyStudy):
             "shares",
             self.config.points,
             {"points": self.data_dimensions, "features": self.feature_dimensions},
-            caption="Sum of dimensionalities of the training points' hidden vectors, and of the features' "
-            "directions; the "
-            "plane has 2 to share.",
+            caption="Sum of dimensionalities of the training points' hidden vectors, and of the features' directions; "
+            "the plane has 2 to share.",
             alt="Few points share the plane; many leave it to features.",
             axes=("training points T", "Σ D"),
             log="x",

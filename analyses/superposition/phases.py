@@ -55,8 +55,7 @@ class Phases(ToyStudy):
     title = "When superposition pays: phase diagrams"
     limitations = (
         "On the boundary several arrangements cost the same, and trained models mix them: they reach losses some "
-        "percent "
-        "below the theory's, which knows arrangements but no intermediate lengths.",
+        "percent below the theory's, which knows arrangements but no intermediate lengths.",
         "At density 1 equally important features are exchangeable (principal components), so any mixture is best and "
         "the label is arbitrary.",
     )
@@ -69,8 +68,7 @@ class Phases(ToyStudy):
         """Agreement of both diagrams."""
         return (
             f"Training agrees with closed-form theory in {self.line.agrees.mean():.0%} of cells for two features in "
-            f"one "
-            f"dimension and {self.plane.agrees.mean():.0%} for three in two."
+            f"one dimension and {self.plane.agrees.mean():.0%} for three in two."
         )
 
     def sections(self) -> tuple[Section, ...]:
@@ -78,10 +76,9 @@ class Phases(ToyStudy):
         from interp.report import How, Section
 
         how = How(
-            "Best of several starts in every cell by exact loss. Label: left out if ‖W_i‖ ≤ 1/2; sharing if a "
-            "cosine is "
-            "under −1/2. Theory: the cheapest of all arrangements of single features and antipodal pairs. The loss of "
-            "either is continuous across the boundary while its slope in the density jumps: a first-order change.",
+            "Best of several starts in every cell by exact loss. Label: left out if ‖W_i‖ ≤ 1/2; sharing if a cosine "
+            "is under −1/2. Theory: the cheapest of all arrangements of single features and antipodal pairs. The loss "
+            "of either is continuous across the boundary while its slope in the density jumps: a first-order change.",
             "left out: I(p/3 − p²/4);  pair: (I_i + I_j)p²/6;  boundary p* = 4r/(2 + 5r), r = min(I, 1/I)",
             PAPER,
         )
@@ -127,8 +124,7 @@ def _figures(name: str, d: Diagram) -> tuple:
         columns=columns,
         axes=(*axes[:2], "trained / theory − 1"),
         caption="Trained loss over the theory's, minus 1. Below 0 the model found lengths or biases better than any "
-        "plain "
-        "arrangement; above 0 training fell short.",
+        "plain arrangement; above 0 training fell short.",
         alt="Ratios near zero, slightly negative near the boundary.",
     )
     return (*maps, ratio)

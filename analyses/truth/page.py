@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 
 LIMITATIONS = (
     "A probe shows that something can be read from the activations. It does not show that the model uses it: that "
-    "takes "
-    "an intervention.",
+    "takes an intervention.",
     "What is read may be any property that goes with truth in these statements: how likely they are, how familiar. "
     "Negations, other topics and the baselines narrow this down; they do not settle it.",
     "Intervals are over the entities of these sets and hold for entities drawn as these were, in these wordings.",
     "The layer was chosen on the train side, but every layer's test curve was looked at when it was drawn. A layer "
-    "picked "
-    "from that curve would look better than it is.",
+    "picked from that curve would look better than it is.",
     "Results are of one split by entity. Another seed gives another split.",
 )
 
@@ -73,15 +71,14 @@ def _headline(result: TruthStudy) -> Section:
     rows = tuple((name, *(column[name] for column in columns)) for name in columns[0])
     caption = (
         "Fractions, with 95 % intervals over test groups in brackets; the null's bracket is the middle 95 % of its "
-        "draws. "
-        "Layer and position are the train side's choice; the best layer on test is one no honest procedure could pick."
+        "draws. Layer and position are the train side's choice; the best layer on test is one no honest procedure "
+        "could pick."
     )
     table = Table(("measure", *(sweep.name for sweep in result.sweeps)), rows, caption)
     how = How(
         "Entities are split by a hash of their name, the same side in every set; layer, position and strength are "
-        "chosen "
-        "by 4-fold cross-validation over entities of the train side; intervals resample test entities 1,000 times. In "
-        "the control task every entity gets a random label, is learnt from one row and read on its others.",
+        "chosen by 4-fold cross-validation over entities of the train side; intervals resample test entities 1,000 "
+        "times. In the control task every entity gets a random label, is learnt from one row and read on its others.",
         "test if sha256(salt|entity) / 2^256 ≥ 0.65;  selectivity = accuracy(truth) − accuracy(random label per "
         "entity)",
         "Hewitt and Liang 2019, arXiv 1909.03368; Marks and Tegmark 2023, arXiv 2310.06824",
@@ -154,9 +151,8 @@ def _transfer(found: Transfer) -> Section:
     notes = tuple(Note(v.text, "warning" if v.warning else "info") for v in found.verdicts if v.kind == "shared")
     how = How(
         "One layer for all: the best mean cross-validated accuracy over the train sides. A low accuracy with a high "
-        "AUC "
-        "means the direction carries over and its threshold does not; an AUC below 0.5 that the direction is reversed. "
-        "No sign is ever turned on test rows.",
+        "AUC means the direction carries over and its threshold does not; an AUC below 0.5 that the direction is "
+        "reversed. No sign is ever turned on test rows.",
         "AUC = P(score of a true statement > score of a false one)",
     )
     figures = tuple(transfer_matrix(found, what) for what in ("auc", "accuracy", "accuracy_centred"))

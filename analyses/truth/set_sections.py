@@ -62,8 +62,7 @@ def _answers(sweep: Sweep, plane: Plane | None, number: int, n_sets: int) -> Sec
     how = How(
         "Expected calibration error: over tenths of the probability, the distance between the fraction of true "
         "statements and the mean probability. It is above 0 by chance alone. Rescaling fits one slope and one offset "
-        "to "
-        "scores of held-out train entities.",
+        "to scores of held-out train entities.",
         "p = 1 / (1 + exp(−(a · score + b)))",
         "Platt scaling; Guo et al. 2017, arXiv 1706.04599",
     )
@@ -107,9 +106,8 @@ def _scatter(sweep: Sweep, plane: Plane, number: int, most: int) -> Figure:
         f"plane-{number}",
         plane.x[drawn],
         plane.y[drawn],
-        caption=f"Test statements of {sweep.name} (n = {n}) at layer {sweep.best.layer}: across, the distance "
-        f"from the probe's threshold along its direction (right: read as true; {along:.1%} of the train side's "
-        "variance); "
+        caption=f"Test statements of {sweep.name} (n = {n}) at layer {sweep.best.layer}: across, the distance from "
+        f"the probe's threshold along its direction (right: read as true; {along:.1%} of the train side's variance); "
         f"up, the first principal component of what is left ({across:.1%}). Units of the residual stream.{left_out}",
         alt=f"{(said.labels == 1).sum()} true and {(said.labels == 0).sum()} false statements in a plane.",
         axes=("along the probe direction", "first component orthogonal to it"),

@@ -130,8 +130,11 @@ def contrast(
         CheckFailedError: the map misses the difference of the model's logits by more than 1e-4 (float32) or 1e-9
             (float64), relative to the largest logit, or there is a NaN.
 
+    >>> from interp import attribution
     >>> pair = contrast(model, model.to_tokens("The cat sat"), model.to_tokens("The dog sat"))
-    >>> sources(pair, logit_difference(model, " on", " in")).by_token()
+    >>> found = attribution.sources(pair, attribution.logit_difference(model, "a", "b"))
+    >>> found.error < 1e-4
+    True
     """
     tokens = _checked(model, clean, counterfactual, max_gigabytes)
     n_pair, n_token = tokens.shape[1:]

@@ -181,8 +181,13 @@ def visit_readers(
         grouped: for a contrast, keys and values that several query heads share are one reader ("L5KV0.k"), which is
             all a model with grouped queries has; otherwise each query head reads its key and value ("L5H2.k").
 
-    >>> linear = pair.linear(target)
-    >>> visit_readers(pair, linear, lambda readers: print(readers.names, readers.flow(pair).shape), grouped=True)
+    >>> from interp import attribution
+    >>> frozen = attribution.freeze(model, model.to_tokens("The cat"))
+    >>> linear = frozen.linear(attribution.logit(model, "a"))
+    >>> names = []
+    >>> visit_readers(frozen, linear, lambda readers: names.extend(readers.names))
+    >>> names[:3]
+    ['MLP2', 'L2H0', 'L2H1']
     """
     layout, pull = linearised.layout, linearised.pull
 

@@ -48,7 +48,7 @@ def direction(
     stage: Stage = "resid_post",
     name: str = "direction",
 ) -> DirectionTarget:
-    """X · vector with x the residual stream of block `layer`: before it, between attention and MLP, or after it.
+    """Return x · vector, with x the residual stream of block `layer`: before, inside or after it, as `stage` says.
 
     Raises `UsageError` for a vector of the wrong length, one with a NaN, or a layer that does not exist.
     """

@@ -25,7 +25,7 @@ class LowRank:
         return self.left @ self.right.T
 
     def form(self, x: Float[Tensor, "*batch rows"], y: Float[Tensor, "*batch columns"]) -> Float[Tensor, "*batch"]:
-        """X M yᵀ, row by row; the batches broadcast."""
+        """Return x M yᵀ, row by row; the batches broadcast."""
         return ((x @ self.left) * (y @ self.right)).sum(-1)
 
     def energy(self) -> float:

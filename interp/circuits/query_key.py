@@ -121,7 +121,7 @@ class QueryKey:
         return self.attention_scores(x).masked_fill(~mask, -torch.inf).softmax(-1)
 
     def normalised(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """X divided by the scale of the norm before the head, as `W_Q` and `W_K` read it."""
+        """Return x divided by the scale of the norm before the head, as `W_Q` and `W_K` read it."""
         if x.shape[-1] != self.spec.d_model:
             raise UsageError(
                 f"Residual streams have {self.spec.d_model} coordinates, these have {x.shape[-1]}: "

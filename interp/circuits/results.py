@@ -102,8 +102,8 @@ class Definiteness(Shown, Result):
         return (
             f"Symmetric fraction {fraction.min():.3f} to {fraction.max():.3f}, median {np.median(fraction):.3f} "
             f"(random weights {self.null_fraction[0]:.3f} ± {self.null_fraction[1]:.3f}); positive share "
-            f"{share.min():.3f} to {share.max():.3f} "
-            f"(random weights {self.null_share[0]:.3f} ± {self.null_share[1]:.3f})"
+            f"{share.min():.3f} to {share.max():.3f} (random weights {self.null_share[0]:.3f} ± "
+            f"{self.null_share[1]:.3f})"
         )
 
     def figure(self) -> Figure:

@@ -98,7 +98,7 @@ def kkt_violation(
 def _proximal_step(
     x: Tensor, y: Tensor, dictionary: Tensor, l1: float, l2: float, *, rate: float, nonnegative: bool
 ) -> Tensor:
-    """X − rate ∇(smooth part), then the soft threshold at rate · l1."""
+    """Return x − rate ∇(smooth part) after the soft threshold at rate · l1."""
     moved = x + rate * ((y - x @ dictionary) @ dictionary.T - l2 * x)
     if nonnegative:
         return (moved - rate * l1).clamp_min_(0)

@@ -49,7 +49,7 @@ class Trained(Result):
     provenance: Provenance
 
     def best(self) -> Best:
-        """The lowest-loss start of each cell. (Single starts get stuck: the paper keeps the best of 10 as well.)."""
+        """The lowest-loss start of each cell. Single starts get stuck: the paper keeps the best of 10 as well."""
         start = self.loss.argmin(axis=1)
         cell = np.arange(len(start))
         return Best(

@@ -214,7 +214,7 @@ def test_a_natural_range_is_the_same_for_every_figure_and_cuts_nothing_off():
     ends = [(f.plotly.data[0].zmin, f.plotly.data[0].zmax) for f in (drawn(low), drawn(high))]
     assert ends == [(0.0, 1.0)] * 2
     assert "three standard deviations" not in drawn(high).caption
-    assert "three standard deviations" in drawn(np.eye(9), limits=None).caption  # what happened to attention before
+    assert "three standard deviations" in drawn(np.eye(30), limits=None).caption  # what happened to attention before
     beyond = drawn(np.array([[1.5, 0.2]]))
     assert (beyond.plotly.data[0].zmin, beyond.plotly.data[0].zmax) == (0.0, 1.5)
 
