@@ -23,7 +23,7 @@ from tests import models
 from tests.report import browser as checks
 
 HOSTILE = "the </script><b> \n naïve 🗼 is in"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

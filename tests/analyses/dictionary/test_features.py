@@ -15,7 +15,7 @@ from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE
 from analyses.dictionary.sections import features
 from analyses.dictionary.weights import rivals
 from interp.errors import UsageError
-from tests.dictionary import planted
+from tests.analyses.dictionary import planted
 
 WINDOW = Window(3, 2)
 

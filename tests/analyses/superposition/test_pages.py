@@ -7,8 +7,8 @@ import pytest
 
 from analyses.superposition import STUDIES
 from interp import report, results
+from tests.analyses.superposition import tiny
 from tests.report.conftest import browser, page_check  # noqa: F401  (fixtures)
-from tests.superposition import tiny
 
 DRAW = """
 import sys

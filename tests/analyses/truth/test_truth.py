@@ -99,7 +99,7 @@ def test_the_saved_page_is_drawn_without_torch(study, tmp_path):
         f"page = render(results.load({str(tmp_path)!r}).page()); assert len(page) > 1e5\n"
         "assert 'torch' not in sys.modules, 'torch was imported'"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_the_probes_lie_beside_and_know_where_they_belong(study, model):

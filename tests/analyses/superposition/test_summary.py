@@ -7,9 +7,9 @@ import pytest
 from analyses.superposition import STUDIES
 from analyses.superposition.summary import summary
 from interp.errors import MissingInputError
-from tests.superposition import tiny
+from tests.analyses.superposition import tiny
 
-TABLE = Path(__file__).parents[2] / "docs" / "toys.md"
+TABLE = Path(__file__).parents[3] / "docs" / "toys.md"
 
 
 def test_the_table_says_what_the_results_say(tmp_path, monkeypatch):
