@@ -78,6 +78,8 @@ class Result:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        if "__repr__" not in cls.__dict__:  # or the dataclass would write one that shows every array
+            cls.__repr__ = cls.__repr__
         _CLASSES[_name_of(cls)] = cls
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
@@ -103,6 +105,12 @@ class Result:
         return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
 
     __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        """Return one short line: arrays by shape, long values cut."""
+        parts = ", ".join(f"{f.name}={_brief(getattr(self, f.name))}" for f in fields(self))
+        text = f"{type(self).__name__}({parts})"
+        return text if len(text) <= 120 else f"{text[:116]}...)"
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
@@ -160,6 +168,18 @@ def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
         layout = getattr(value, "layout", 1)
         return {"$type": kind, **({"$layout": layout} if layout != 1 else {}), **body}
     raise TypeError(f"a result field may not hold {_kind(value)} ({name}): see interp/results.py for what it may")
+
+
+def _brief(value: Any) -> str:
+    """A field's value as `repr` shows it."""
+    if isinstance(value, np.ndarray):
+        return f"array{value.shape}"
+    if isinstance(value, Provenance | Result):
+        return f"{type(value).__name__}(...)"
+    if isinstance(value, tuple | dict) and len(value) > 3:
+        return f"{len(value)} items"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _kind(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from interp.errors import UsageError
 from interp.provenance import Provenance
@@ -40,6 +40,14 @@ class Figure:
             raise UsageError(
                 f'The figure "{self.id}" has no table: give the numbers it draws as an interp.report.Table.'
             )
+
+    def __repr__(self) -> str:
+        return f"Figure({self.id}: {self.alt})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        from interp.report.notebook import bundle
+
+        return bundle(self, repr(self))
 
     def _repr_html_(self) -> str:
         from interp.report.page import frame

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp.report.blocks import Figure
@@ -19,6 +19,14 @@ class Shown:
     def figure(self) -> Figure | None:
         """The result as a figure, where it has one."""
         return None
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002
+        figure = self.figure()
+        if figure is None:
+            return {"text/html": self.table()._repr_html_(), "text/plain": repr(self)}
+        from interp.report.notebook import bundle
+
+        return bundle(figure, repr(self))
 
     def _repr_html_(self) -> str:
         figure = self.figure()
