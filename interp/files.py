@@ -6,9 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import stat
 import tempfile
 import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -104,6 +108,85 @@ def short(value: Any, length: int = 60) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
+def check_same(begun: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Raise `UsageError` naming the first setting, at any depth, in which two tables of settings differ.
+
+    `begun` is the subject of the sentence, such as "The run in out/sae"; `theirs` are its settings, `ours` those now
+    given. Values too long to show are shown from where they begin to differ.
+    """
+    found = _difference(theirs, ours, "")
+    if found is None:
+        return
+    name, was, now = found
+    was, now = (short(value, 10**6) for value in (was, now))
+    if max(len(was), len(now)) > 60:
+        common = takewhile(lambda pair: pair[0] == pair[1], zip(was, now, strict=False))
+        same = max(len(list(common)) - 20, 0)
+        was, now = (f"{'...' if same else ''}{_cut(value[same:])}" for value in (was, now))
+    raise UsageError(
+        f"{begun} was begun with {name} = {was}, but this one has {now}: resume with what it was begun with, or choose "
+        "another folder."
+    )
+
+
+def _cut(text: str, length: int = 60) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def _difference(theirs: Any, ours: Any, at: str) -> tuple[str, Any, Any] | None:
+    """(path, their value, our value) of the first difference."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        for name in [*ours, *(name for name in theirs if name not in ours)]:
+            found = _difference(theirs.get(name), ours.get(name), f"{at}.{name}" if at else str(name))
+            if found is not None:
+                return found
+        return None
+    return None if theirs == ours else (at, theirs, ours)
+
+
+LOCK = ".interp.lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the one lock of a folder that is worked in; raise `UsageError` that says who holds it.
+
+    The lock is the operating system's: it ends with the process, however that ends. Where there are no such locks
+    (Windows), nothing is locked.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    file = writable_folder(folder) / LOCK
+    handle = _open_lock(file, fcntl)
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _open_lock(file: Path, fcntl: Any) -> int:
+    """A locked handle of the file that bears the name now, not of one that its holder has just removed."""
+    while True:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(handle, 200).decode(errors="replace") or "another process"
+            os.close(handle)
+            raise UsageError(
+                f"{file.parent} is in use by {holder}: wait until it has ended, or choose another folder."
+            ) from error
+        if file.exists() and os.fstat(handle).st_ino == file.stat().st_ino:
+            return handle
+        os.close(handle)
+
+
 def digest(*parts: bytes | str) -> str:
     """Return the SHA-256 of the parts one after the other, as hexadecimal text."""
     found = hashlib.sha256()
@@ -131,6 +214,8 @@ def read_text(file: Path, missing: str = "") -> str:
         if file.exists() and not file.is_file():  # opening a pipe would wait for somebody to write into it
             raise DamagedFileError(f"{file} is not a file.")
         return file.read_text(encoding="utf-8")
+    except DamagedFileError:
+        raise
     except FileNotFoundError as error:
         raise MissingInputError(missing or f"There is no file {short(file, 120)}.") from error
     except UnicodeDecodeError as error:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from saes.interop import load as load
     from saes.interop.card import card as card
     from saes.interop.push import push as push
-    from saes.training.trainer import Trainer as Trainer, train as train
+    from saes.running.entry import train as train
+    from saes.training.trainer import Trainer as Trainer
 
 attach(__name__)

@@ -17,8 +17,14 @@ from saes.architectures import architecture as _architecture
 from saes.architectures.base import Final
 from saes.config import ARCHITECTURES, VARIANTS
 
-SETTINGS = ("k", "apply_b_dec_to_input", "rescale_acts_by_decoder_norm", "groups", "layers")
-"""What inference may need beside the tensors."""
+SETTINGS: dict[str, tuple[Any, str]] = {
+    "k": (int, "a whole number of at least 1"),
+    "apply_b_dec_to_input": (bool, "True or False"),
+    "rescale_acts_by_decoder_norm": (bool, "True or False"),
+    "groups": (list | tuple, "whole numbers"),
+    "layers": (int, "a whole number of at least 1"),
+}
+"""What inference may need beside the tensors: its kind, and that in words."""
 
 
 class SAE(nn.Module):
@@ -185,6 +191,11 @@ def _checked(architecture: str, variant: str, settings: dict[str, Any]) -> dict[
     for name in needed:
         if name not in settings:
             raise UsageError(f'A {architecture} {variant} needs the setting "{name}".')
+    for name, value in settings.items():
+        kind, words = SETTINGS[name]
+        fits = isinstance(value, kind) and (kind is not int or (not isinstance(value, bool) and value >= 1))
+        if value is not None and not fits:
+            raise UsageError(f"The setting {name}={value!r} must be {words}.")
     given = {"apply_b_dec_to_input": variant != "transcoder", **settings}
     if given["apply_b_dec_to_input"] and variant == "transcoder":
         raise UsageError("apply_b_dec_to_input is for inputs and outputs in one space, not for a transcoder.")
@@ -201,6 +212,12 @@ def _check_tensors(architecture: str, variant: str, tensors: dict[str, Tensor]) 
     if missing or unknown:
         found = ", ".join(tensors)
         raise UsageError(f"A {architecture} {variant} has the tensors {', '.join(known)}; given were {found}.")
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            kind = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise UsageError(f"{name} is {kind}; weights are tensors of floating-point numbers.")
+        if (tensor.dtype, tensor.device) != (tensors["W_enc"].dtype, tensors["W_enc"].device):
+            raise UsageError(f"{name} is {tensor.dtype} on {tensor.device}, unlike W_enc: convert one to the other.")
     if tensors["W_enc"].ndim != 2 or tensors["W_dec"].ndim != 2:
         raise UsageError("W_enc must be (d_in, width) and W_dec (width, d_out).")
     (d_in, width), d_out = tensors["W_enc"].shape, tensors["W_dec"].shape[1]

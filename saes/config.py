@@ -22,6 +22,10 @@ SPARSITY = {"standard": 2.0, "gated": 2.0, "jumprelu": 1.0}
 FRACTIONS = ("lr_warmup", "lr_decay", "sparsity_warmup", "average", "start_density")
 WHOLE = ("width", "k", "steps", "batch_size", "seed", "dead_after", "auxiliary_k")
 
+METRICS = ("step", "loss", "fvu", "l0", "dead", "lr", "sparsity", "norm", "seconds")
+"""Of a step: its number from 1, the loss, the fraction of variance unexplained, active latents an input, dead latents,
+learning rate, weight of the sparsity loss, gradient norm before clipping, seconds of training so far."""
+
 
 @dataclass(frozen=True)
 class Config:

@@ -89,9 +89,11 @@ def contexts_of(
         max_tokens: bound of what is read, and so of the memory.
 
     Raises:
-        UsageError: no tokens, fewer than one context, a row or an unpacked document longer than a context.
+        UsageError: no tokens, fewer than one context, a row or an unpacked document longer than a context, an id that
+            is not in the vocabulary.
     """
     if isinstance(source, Contexts):
+        _check_ids(_array(source.tokens), "A context of the source", model.spec.d_vocab)
         return _limited(source, length, max_tokens)
     rows, separator, bos = rows_of(model, source, length=length, pack=pack, prepend_bos=prepend_bos)
     taken = list(_until(rows, max_tokens))
@@ -116,6 +118,7 @@ def rows_of(
 ) -> tuple[Iterator[Int[np.ndarray, " n_token"]], int | None, bool | None]:
     """(contexts one by one, separator, whether they begin with BOS), read only as far as they are taken."""
     if isinstance(source, Contexts):
+        _check_ids(_array(source.tokens), "A context of the source", model.spec.d_vocab)
         pairs = zip(source.tokens.numpy(), source.lengths.tolist(), strict=True)
         return (row[:count] for row, count in pairs), source.separator, source.prepend_bos
     if isinstance(source, str | bytes):
@@ -126,7 +129,7 @@ def rows_of(
         raise UsageError("No text or tokens given: the source is empty.")
     items = chain([first], items)
     if not isinstance(first, str):
-        return _token_contexts(items, length), None, None
+        return _token_contexts(items, length, model.spec.d_vocab), None, None
     bos = model.spec.prepends_bos if prepend_bos is None else prepend_bos
     start = _bos_id(model) if bos else None
     ids = _tokenized(model, items)
@@ -168,12 +171,20 @@ def _long_row(tokens: Tensor | np.ndarray, length: int) -> Iterator[np.ndarray]:
     return cut(_array(tokens), length)
 
 
-def _token_contexts(items: Iterable[Any], length: int) -> Iterator[Int[np.ndarray, " n_token"]]:
+def _token_contexts(items: Iterable[Any], length: int, d_vocab: int) -> Iterator[Int[np.ndarray, " n_token"]]:
     for i, item in enumerate(items):
         row = _array(item)
         if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
             raise UsageError(f"Item {i} of the source is {type(item).__name__}, not a row of integer token ids.")
+        _check_ids(row, f"Row {i} of the source", d_vocab)
         yield _checked(row.astype(np.int32), i, length)
+
+
+def _check_ids(ids: np.ndarray, what: str, d_vocab: int) -> None:
+    """`UsageError` for an id outside the vocabulary, which a narrower integer would turn into another one."""
+    outside = ids[(ids < 0) | (ids >= d_vocab)] if ids.size else ids
+    if outside.size:
+        raise UsageError(f"{what} has the token id {outside.flat[0]}; this model's are 0 to {d_vocab - 1:,}.")
 
 
 def _array(item: Any) -> np.ndarray:
@@ -215,7 +226,8 @@ def _limited(contexts: Contexts, length: int, max_tokens: int) -> Contexts:
     if contexts.tokens.shape[1] != length:
         raise UsageError(f"The contexts have {contexts.tokens.shape[1]} tokens, but the configuration says {length}.")
     count = max(int((contexts.lengths.long().cumsum(0) <= max_tokens).sum()), 1)
-    return Contexts(contexts.tokens[:count], contexts.lengths[:count], contexts.prepend_bos, contexts.separator)
+    tokens, lengths = contexts.tokens[:count].int(), contexts.lengths[:count].int()
+    return Contexts(tokens, lengths, contexts.prepend_bos, contexts.separator)
 
 
 def _begin_with_bos(model: Model, tokens: Int[Tensor, "n_context context"]) -> bool | None:

@@ -10,6 +10,7 @@ processes (`group`) write one shard each at a time and leave the manifest to the
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,13 +27,11 @@ from interp.cache.moments import Moments
 from interp.cache.planning import Plan, plan
 from interp.cache.store import Store
 from interp.errors import CheckFailedError, InterpError, UsageError
-from interp.files import check_space, short, writable_folder
+from interp.files import check_same, check_space, locked, writable_folder
 from interp.progress import Progress, Rate
 
 if TYPE_CHECKING:
     from interp.model import Model
-
-"""Bytes of disk left free beyond what the store takes: a machine with none left fails in stranger ways."""
 
 
 class Group(Protocol):
@@ -86,6 +85,13 @@ def harvest(
     _check_folder(Path(folder), resume=resume)
     planned = plan(model, source, config)
     target = writable_folder(folder)
+    with locked(target) if _writes(group) else nullcontext():
+        return _harvest(model, planned, target, progress, group)
+
+
+def _harvest(model: Model, planned: Plan, target: Path, progress: Progress | None, group: Group | None) -> Store:
+    """Make the shards that are missing; what fails before the first one leaves no manifest."""
+    begun = (target / NAME).exists()
     manifest = _begin(planned.manifest, target)
     todo = [i for i in range(manifest.n_shard) if not _is_done(target, manifest, i)]
     _check_disk(planned, target, todo)
@@ -97,6 +103,9 @@ def harvest(
         for at in range(0, len(todo), size):
             manifest = _advance(model, planned, manifest, target, todo[at : at + size], rate, group)
     except InterpError as error:
+        if not begun and next(target.glob("shard-*.safetensors"), None) is None:
+            (target / NAME).unlink(missing_ok=True)
+            raise
         whole = f"{len(manifest.shards)} of {manifest.n_shard} shards are whole"
         raise type(error)(f"{error} In {target}, {whole}; resume goes on from there.") from error
     if group is not None:
@@ -131,13 +140,7 @@ def _begin(fresh: Manifest, folder: Path) -> Manifest:
     if not (folder / NAME).exists():
         return fresh
     found = Manifest.load(folder)
-    ours, theirs = fresh.settings(), found.settings()
-    for name, value in ours.items():
-        if theirs[name] != value:
-            raise UsageError(
-                f"The store in {folder} was begun with {name} = {short(theirs[name])}, but this harvest has "
-                f"{short(value)}: resume with the same model, text and settings, or choose another folder."
-            )
+    check_same(f"The store in {folder}", found.origin(), fresh.origin())
     return found
 
 

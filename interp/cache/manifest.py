@@ -6,16 +6,17 @@ clock time, so that a harvest that was killed and resumed ends with the bytes of
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from interp.cache.config import ITEM_BYTES
+from interp.cache.config import EXCLUDED, ITEM_BYTES
 from interp.errors import DamagedFileError, MissingInputError, UsageError, nearest
-from interp.results import write_atomic
+from interp.fields import read_fields
+from interp.files import digest, read_json, write_atomic
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -157,6 +158,11 @@ class Manifest:
             del body[name]
         return body
 
+    def origin(self) -> dict[str, Any]:
+        """`settings` without the name of the model, whose weights say what it is wherever they lie."""
+        body = self.settings()
+        return body | {"model": {key: value for key, value in self.model.items() if key != "model"}}
+
     def with_shard(self, shard: Shard, statistics: dict[str, Statistics]) -> Manifest:
         """The manifest after one more shard."""
         return replace(self, shards=(*self.shards, shard), statistics=statistics)
@@ -186,30 +192,55 @@ class Manifest:
             raise MissingInputError(
                 f"No store in {folder}: it has no {NAME}. Give the folder that `interp cache run` wrote."
             )
-        try:
-            document = json.loads(file.read_text(encoding="utf-8"))
-            if document["kind"] != KIND or document["format"] != FORMAT:
-                raise ValueError(f"kind {document['kind']!r}, format {document['format']}")
-            if document.pop("checksum") != _checksum(document):
-                raise ValueError("it does not match its checksum")
-            return _from_json(document)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        document = read_json(file)
+        if not isinstance(document, dict) or document.get("kind") != KIND or document.get("format") != FORMAT:
+            raise DamagedFileError(f"{file} is not the manifest of a store of this version (format {FORMAT}).")
+        if document.pop("checksum", None) != _checksum(document):
             raise DamagedFileError(
-                f"{file} is damaged or not of this version ({error}). Restore it, or harvest again into another folder."
-            ) from error
+                f"{file} is damaged: it does not match its checksum. Restore it, or harvest again into another folder."
+            )
+        body = {key: value for key, value in document.items() if key not in {"kind", "format", "complete"}}
+        manifest = read_fields(cls, body, file)
+        _check_sound(manifest, file)
+        return manifest
 
 
-def _from_json(document: dict[str, Any]) -> Manifest:
-    body = {key: value for key, value in document.items() if key not in {"kind", "format", "complete"}}
-    body["hooks"] = tuple(Hook(hook["name"], tuple(hook["shape"])) for hook in body["hooks"])
-    body["exclude"] = tuple(body["exclude"])
-    body["shards"] = tuple(Shard(**shard) for shard in body["shards"])
-    body["statistics"] = {
-        name: Statistics(one["count"], tuple(one["mean"]), tuple(one["squares"]), one["norm"])
-        for name, one in body["statistics"].items()
-    }
-    return Manifest(**body)
+def name_of(index: int) -> str:
+    """Return the name of the file of a shard."""
+    return f"shard-{index:05d}.safetensors"
+
+
+def _check_sound(manifest: Manifest, file: Path) -> None:
+    """`DamagedFileError` unless numbers, names and lengths fit one another; every name stays inside the folder."""
+    wrong = next(_faults(manifest), None)
+    if wrong is not None:
+        raise DamagedFileError(f"{file} is damaged: its {wrong} do not fit the rest. Restore it, or harvest again.")
+
+
+def _faults(manifest: Manifest) -> Iterator[str]:
+    """The fields that cannot be what was written."""
+    widths = {hook.name: hook.width for hook in manifest.hooks}
+    if not {"model", "weights_sha256", "dtype"} <= manifest.model.keys():
+        yield "model"
+    if not widths or len(widths) < len(manifest.hooks) or min(widths.values()) < 1:
+        yield "hooks"
+    if manifest.dtype not in ITEM_BYTES or any(word not in EXCLUDED for word in manifest.exclude):
+        yield "dtype and exclude"
+    if min(manifest.context, manifest.batch, manifest.contexts, manifest.shard_contexts) < 1:
+        yield "sizes"
+    bounds = (manifest.bounds(index) for index in range(len(manifest.shards)))
+    named = [(name_of(index), stop - start) for index, (start, stop) in enumerate(bounds)]
+    if [(shard.file, shard.contexts) for shard in manifest.shards] != named or len(named) > manifest.n_shard:
+        yield "shards"
+    rows = sum(shard.rows for shard in manifest.shards)
+    if any(shard.rows < 0 for shard in manifest.shards) or (manifest.complete and rows != manifest.rows):
+        yield "rows"
+    lengths = {name: {len(one.mean), len(one.squares)} for name, one in manifest.statistics.items()}
+    counts = {one.count for one in manifest.statistics.values()}
+    of_rows = counts == {rows} or not manifest.complete
+    if rows and not (of_rows and lengths == {name: {width} for name, width in widths.items()}):
+        yield "statistics"
 
 
 def _checksum(document: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    return digest(json.dumps(document, sort_keys=True))

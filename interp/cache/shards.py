@@ -10,6 +10,7 @@ import hashlib
 import json
 import mmap
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.cache.manifest import Manifest, Shard
+from interp.cache.manifest import Manifest, Shard, name_of
 from interp.errors import DamagedFileError, MissingInputError
-from interp.results import write_atomic
+from interp.files import write_atomic
 
 NUMPY = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "I32": np.dtype("<i4")}
 """How safetensors' formats are mapped; numpy has no bfloat16, whose bits are carried as integers."""
@@ -39,11 +40,6 @@ class Mapped:
         return copied.view(torch.bfloat16) if self.bfloat16 else copied
 
 
-def name_of(index: int) -> str:
-    """The file of a shard."""
-    return f"shard-{index:05d}.safetensors"
-
-
 def write(folder: Path, index: int, tensors: dict[str, Tensor], *, rows: int) -> Shard:
     """Write a shard beside its place and rename it; `UsageError` if the disk is full or not writable."""
     from safetensors.torch import save
@@ -55,9 +51,13 @@ def write(folder: Path, index: int, tensors: dict[str, Tensor], *, rows: int) ->
 
 
 def opened(folder: Path, shard: Shard) -> dict[str, Mapped]:
-    """Every tensor of a shard as a memory map; `DamagedFileError` if it is not as long as when it was written."""
+    """Every tensor of a shard as a memory map; `DamagedFileError` if it is not what was written.
+
+    A process reads a shard through once, before its first use, and again only if the file has changed since.
+    """
     check_size(folder, shard)
     file = folder / shard.file
+    _check_bytes(file.absolute(), file.stat().st_mtime_ns, shard)
     try:
         with file.open("rb") as stream:
             data = np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
@@ -66,6 +66,13 @@ def opened(folder: Path, shard: Shard) -> dict[str, Mapped]:
         return {name: _mapped(data[start:], entry) for name, entry in header.items() if name != "__metadata__"}
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(f"{file} was altered: its header cannot be read ({error}). {_mend()}") from error
+
+
+@cache
+def _check_bytes(file: Path, modified: int, shard: Shard) -> None:  # noqa: ARG001  a changed file is read again
+    """`DamagedFileError` unless every byte is what was written; a call that passed is remembered."""
+    if fault(file.parent, shard) is not None:
+        raise DamagedFileError(f"{file} was altered: its bytes are not those that were written. {_mend()}")
 
 
 def _mapped(data: np.ndarray, entry: dict[str, Any]) -> Mapped:

@@ -52,16 +52,15 @@ class Store:
 
         Raises:
             MissingInputError: no manifest, a harvest that was stopped before its end, or a missing shard.
-            DamagedFileError: an altered manifest or a truncated shard. Altered bytes are what `verify` finds.
+            DamagedFileError: an altered manifest or a truncated shard. Altered bytes are found when a shard is first
+                read, or by `verify`.
             UsageError: a model with other weights.
         """
         path = Path(folder)
         manifest = Manifest.load(path)
         if not manifest.complete:
             done = f"{len(manifest.shards)} of {manifest.n_shard} shards"
-            raise MissingInputError(
-                f"The harvest in {path} was stopped ({done}): resume it (--resume) to use the store."
-            )
+            raise MissingInputError(f"The harvest in {path} was stopped ({done}): resume it to use the store.")
         for shard in manifest.shards:
             shards.check_size(path, shard)
         store = cls(path, manifest)
@@ -249,5 +248,5 @@ def verify(folder: str | os.PathLike[str]) -> Manifest:
         )
     if not manifest.complete:
         done = f"{len(manifest.shards)} of {manifest.n_shard} shards"
-        raise MissingInputError(f"The harvest in {path} was stopped ({done}, all whole): resume it (--resume).")
+        raise MissingInputError(f"The harvest in {path} was stopped ({done}, all whole): resume it.")
     return manifest

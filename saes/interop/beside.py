@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from interp.errors import DamagedFileError, UsageError
-from saes.interop.files import need, read_json
+from interp.fields import read_fields
+from saes.interop.files import read_settings
 
 if TYPE_CHECKING:
     from saes.autoencoder import SAE
@@ -23,6 +25,19 @@ if TYPE_CHECKING:
 NAME = "interp.json"
 HISTORY = "history.safetensors"
 KIND, FORMAT = "interp autoencoder", 1
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """The fields of `interp.json`."""
+
+    kind: str
+    format: int
+    files: dict[str, str]
+    architecture: str
+    variant: str
+    settings: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def files(sae: SAE, others: dict[str, bytes]) -> dict[str, bytes]:
@@ -45,17 +60,19 @@ def read(folder: Path) -> dict[str, Any] | None:
     path = folder / NAME
     if not path.is_file():
         return None
-    document = read_json(path)
+    document = read_settings(path)
     if document.get("kind") != KIND or document.get("format") != FORMAT:
         kind, version = document.get("kind"), document.get("format")
         raise DamagedFileError(f"{path} is a {kind!r} of format {version}; this version reads {KIND!r} {FORMAT}.")
-    for name, digest in need(document, "files", path).items():
-        if not (folder / name).is_file() or _digest((folder / name).read_bytes()) != digest:
+    beside = read_fields(_Beside, document, path)
+    for name, digest in beside.files.items():
+        file = folder / name
+        if Path(name).name != name or not file.is_file() or _digest(file.read_bytes()) != digest:
             raise DamagedFileError(
-                f"{folder / name} is not the file that {NAME} was written with: restore it, or delete {NAME} to read "
+                f"{file} is not the file that {NAME} was written with: restore it, or delete {NAME} to read "
                 f"the folder as SAELens does."
             )
-    about = {name: _decode(need(document, name, path)) for name in ("architecture", "variant", "settings", "metadata")}
+    about = {name: _decode(getattr(beside, name)) for name in ("architecture", "variant", "settings", "metadata")}
     return about | {"history": _history(folder / HISTORY)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,24 @@ from torch import Tensor
 
 from interp.cache.tensors import all_finite
 from interp.errors import DamagedFileError, MissingInputError, UsageError, nearest
+from interp.fields import check_fields
+from interp.files import read_json
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; `MissingInputError` or `DamagedFileError` otherwise."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingInputError(f"{path.parent} has no {path.name}: it is not a whole autoencoder folder.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DamagedFileError(f"{path} is damaged: it is not JSON ({error}).") from error
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; raise `MissingInputError` or `DamagedFileError` otherwise."""
+    found = read_json(path, f"{path.parent} has no {path.name}: it is not a whole autoencoder folder.")
     if not isinstance(found, dict):
         raise DamagedFileError(f"{path} holds a {type(found).__name__}, not the settings of an autoencoder.")
     return found
+
+
+def check_kinds(kind: type, config: dict[str, Any], path: Path) -> None:
+    """Raise `DamagedFileError` for a setting that is not of the kind that the dataclass `kind` declares for it."""
+    declared = {field.name for field in fields(kind)}
+    check_fields(kind, {name: value for name, value in config.items() if name in declared}, path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -77,6 +80,8 @@ def check_tensors(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != shape:
             raise DamagedFileError(f"{path}: {name} is {tuple(tensors[name].shape)}, but its settings say {shape}.")
+        if not tensors[name].is_floating_point():
+            raise DamagedFileError(f"{path}: {name} holds {tensors[name].dtype} numbers, which are not weights.")
         if not all_finite(tensors[name]):
             raise DamagedFileError(f"{path}: {name} holds NaN or infinite values.")
 

@@ -28,7 +28,8 @@ def from_before_6(config: dict[str, Any]) -> dict[str, Any]:
     flat = {RENAMED.get(name, name): value for name, value in config.items()}
     found = {name: value for name, value in flat.items() if name in OF_THE_WEIGHTS}
     found.setdefault("architecture", "standard")
-    arguments = flat.get("activation_fn_kwargs") or {}
+    given = flat.get("activation_fn_kwargs")
+    arguments = given if isinstance(given, dict) else {}
     if flat.get("activation_fn") == "topk" and arguments.get("k") is not None:
         # Read as "standard", these would be a ReLU autoencoder with most of its latents on.
         found |= {"architecture": "topk", "k": arguments["k"]}

@@ -14,17 +14,26 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from interp.cache.tensors import all_finite
-from interp.errors import DamagedFileError, UsageError, nearest
+from interp.errors import UsageError, nearest
 from interp.results import writable_folder, write_all
 from saes.interop import beside
-from saes.interop.files import check_known, check_tensors, count, dtype_of, need, read_json, read_tensors
+from saes.interop.files import (
+    check_kinds,
+    check_known,
+    check_tensors,
+    count,
+    dtype_of,
+    need,
+    read_settings,
+    read_tensors,
+)
 from saes.interop.folding import fold_decoder_norm, fold_scale
 from saes.interop.older import from_before_6, is_before_6
 
@@ -65,6 +74,22 @@ NORMALISED = {
     "constant_norm_rescale": "every input is rescaled by itself, which no weights can express",
     "covariance_whitening": "fold the whitening in SAELens first (sae.fold_activation_whitening) and save again",
 }
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    """What the settings of SAELens are, where they are given."""
+
+    architecture: str = ""
+    dtype: str = ""
+    apply_b_dec_to_input: bool | None = None
+    normalize_activations: str | None = None
+    reshape_activations: str | None = None
+    metadata: dict[str, Any] | None = None
+    rescale_acts_by_decoder_norm: bool | None = None
+    finetuning_scaling_factor: bool | None = None
+    matryoshka_widths: tuple[int, ...] | None = None
+    training_architecture_details: dict[str, Any] | None = None
 
 
 def write(sae: SAE, folder: str | os.PathLike[str]) -> Path:
@@ -148,16 +173,17 @@ def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
 
     own = beside.read(folder)
     path = folder / CONFIG
-    config, tensors = read_json(path), read_tensors(folder / WEIGHTS)
+    config, tensors = read_settings(path), read_tensors(folder / WEIGHTS)
     if own is not None:
         chosen = dtype or dtype_of(need(config, "dtype", path), path)
-        _check_own(tensors, folder / WEIGHTS)
+        check_tensors(tensors, {name: tuple(value.shape) for name, value in tensors.items()}, folder / WEIGHTS)
         tensors = {name: value.to(chosen) for name, value in tensors.items()}
         sae = build(own["architecture"], own["variant"], tensors, own["settings"], own["metadata"])
         sae.history = own["history"]
         return sae
     if is_before_6(config):
         config = from_before_6(config)
+    check_kinds(_Kinds, config, path)
     architecture, variant = _architecture(str(need(config, "architecture", path)), path)
     check_known(config, COMMON | INFERENCE | TRAINING, path)
     tensors = _renamed(tensors)
@@ -167,12 +193,6 @@ def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
     chosen = dtype or dtype_of(need(config, "dtype", path), path)
     tensors = {name: value.to(chosen) for name, value in tensors.items()}
     return build(architecture, variant, tensors, settings, _metadata(config))
-
-
-def _check_own(tensors: dict[str, Tensor], path: Path) -> None:
-    for name, value in tensors.items():
-        if not all_finite(value):
-            raise DamagedFileError(f"{path}: {name} holds NaN or infinite values.")
 
 
 def _architecture(name: str, path: Path) -> tuple[str, str]:
@@ -249,8 +269,8 @@ def _scale(config: dict[str, Any], folder: Path) -> float:
     if kind != "expected_average_only_in":
         raise UsageError(f'{folder / CONFIG} has normalize_activations "{kind}", whose meaning is not known here.')
     path = folder / SCALER
-    factor = read_json(path).get("scaling_factor") if path.is_file() else None
-    if not isinstance(factor, int | float) or not 0 < factor < float("inf"):
+    factor = read_settings(path).get("scaling_factor") if path.is_file() else None
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < float("inf"):
         raise UsageError(
             f"{folder / CONFIG} says that inputs are scaled (expected_average_only_in), but no {SCALER} beside it says "
             f"by how much: copy that file from the checkpoint, or save the finished autoencoder from SAELens."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import UsageError
-from saes.interop.files import check_known, check_tensors, count, read_json, read_tensors
+from saes.interop.files import check_kinds, check_known, check_tensors, count, read_settings, read_tensors
 
 if TYPE_CHECKING:
     from saes.autoencoder import SAE
@@ -27,6 +28,20 @@ REFUSED = {
 }
 
 
+@dataclass(frozen=True)
+class _Kinds:
+    """What the settings of sparsify are, where they are given."""
+
+    activation: str = ""
+    normalize_decoder: bool | None = None
+    multi_topk: bool | None = None
+    skip_connection: bool | None = None
+    transcode: bool | None = None
+    signed: bool | None = None
+    embed_skip: bool | None = None
+    gram_lookup: bool | None = None
+
+
 def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
     """The coder of one hook. Encoding is top k of relu((x − b_dec) Wᵀ + b); a transcoder does not subtract b_dec.
 
@@ -36,8 +51,9 @@ def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
     from saes.autoencoder import build
 
     path = folder / CONFIG
-    config, tensors = read_json(path), read_tensors(folder / WEIGHTS)
+    config, tensors = read_settings(path), read_tensors(folder / WEIGHTS)
     check_known(config, KNOWN, path)
+    check_kinds(_Kinds, config, path)
     for name, what in REFUSED.items():
         if config.get(name):
             raise UsageError(f"{path} has {name}: {what} cannot be loaded.")

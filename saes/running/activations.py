@@ -69,11 +69,12 @@ def open_activations(
     device: str = "cpu",
     progress: Progress | None = None,
     group: Any = None,
+    check: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
     """(what `saes.train` takes, the metadata it gives the SAE).
 
     Text is harvested into `folder`/activations; a harvest that was stopped there goes on, and a finished one is opened
-    without loading the model.
+    without loading the model, unless `check` asks whether its weights are those of the harvest.
 
     Raises:
         MissingInputError: no store, text or model of that name.
@@ -90,7 +91,8 @@ def open_activations(
         model = load_model(data, device)
         source = cache.documents(*data.text)
         cache.harvest(model, source, harvest_config(data), target, resume=True, progress=progress, group=group)
-    return _chosen(Store.open(target), data, config)
+        check = False
+    return _chosen(Store.open(target, load_model(data, device) if check else None), data, config)
 
 
 def harvest_config(data: Data) -> cache.Config:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp.errors import InterpError, MissingInputError, UsageError
-from interp.files import check_space, writable_folder
+from interp.files import check_space, locked, writable_folder
 from interp.provenance import Stopwatch
 from saes.config import Config
 from saes.running import checkpoint
@@ -54,6 +55,10 @@ class Place:
         """Whether this process writes into the folder."""
         return self.processes is None or self.processes.rank == 0
 
+    def locked(self) -> AbstractContextManager[None]:
+        """The lock of the folder, which the process that writes holds; `UsageError` if another run holds it."""
+        return locked(Path(self.folder)) if self.writes else nullcontext()
+
 
 def train(
     config: Config,
@@ -75,11 +80,25 @@ def train(
         progress: called with the metrics of every step.
 
     Raises:
-        UsageError: a folder that holds a run already (without `resume`) or another one; too little free disk; a disk
-            that fills up; whatever `Trainer` refuses.
+        UsageError: a folder that holds a run already (without `resume`) or another one, or in which another process
+            trains; too little free disk; a disk that fills up; whatever `Trainer` refuses.
         DamagedFileError: a checkpoint that is not what was written.
         Stopped: by Ctrl-C or SIGTERM, after a checkpoint.
     """
+    with place.locked():
+        return train_locked(config, activations, place, run=run, metadata=metadata, progress=progress)
+
+
+def train_locked(
+    config: Config,
+    activations: Any,
+    place: Place,
+    *,
+    run: Run | None = None,
+    metadata: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> SAE:
+    """`train` for a caller that has locked the folder."""
     watch, run, target, processes = Stopwatch(), run or Run(), Path(place.folder), place.processes
     record = _begin(target, Record.of(config, activations, metadata or {}), resume=place.resume)
     if record.finished:
@@ -116,7 +135,7 @@ def _begin(folder: Path, fresh: Record, *, resume: bool) -> Record:
         return fresh
     if not resume:
         state = "a finished run" if found.finished else "a run that was stopped"
-        raise UsageError(f"{folder} holds {state} already: go on with it (--resume), or choose another folder.")
+        raise UsageError(f"{folder} holds {state} already: resume it, or choose another folder.")
     found.check_same(fresh, folder)
     return found
 
@@ -184,4 +203,4 @@ def _kept(folder: Path) -> str:
     """What a run that failed can go on from."""
     if not (folder / checkpoint.NAME).is_file():
         return f"There is no checkpoint in {folder} yet."
-    return f"The last checkpoint in {folder} is whole: go on from it with --resume."
+    return f"The last checkpoint in {folder} is whole: resume from it."

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from interp.errors import UsageError
-from interp.results import write_atomic
+from interp.errors import InterpError, UsageError
+from interp.files import parse_json, read_text, write_atomic
+from saes.config import METRICS
 
 NAME = "metrics.jsonl"
 WHOLE = ("step", "dead")
@@ -53,9 +54,11 @@ class Log:
 def last(folder: Path) -> dict[str, float]:
     """The metrics of the last logged step in a run's folder; empty if there is none or it cannot be read."""
     try:
-        return json.loads((folder / NAME).read_text(encoding="utf-8").splitlines()[-1])
-    except (OSError, ValueError, IndexError):
+        found = parse_json(read_text(folder / NAME).splitlines()[-1], folder / NAME)
+    except (InterpError, IndexError):
         return {}
+    numbers = isinstance(found, dict) and all(type(value) in (int, float) for value in found.values())
+    return found if numbers and found.keys() >= set(METRICS) else {}
 
 
 def _plain(name: str, value: float) -> Any:

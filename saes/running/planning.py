@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from saes.training.trainer import Trainer
 
 STEPS = 5
 """Run on random data to measure the time of a step; the first is not counted."""
+MEASURED = 8192
+"""Largest batch of which a step is measured; the time of a larger one is taken as proportional to its rows."""
 POOL = 16_384
 """Rows a store mixes at a time, in memory."""
 
@@ -133,18 +135,20 @@ def _dimensions(config: Config, widths: list[int]) -> tuple[int, int, int]:
 
 def _step_seconds(config: Config, d_in: int, d_out: int, layers: int, device: str) -> tuple[float, int]:
     """(seconds a step, parameters), from real steps on random rows."""
+    measured = replace(config, batch_size=min(config.batch_size, MEASURED))
     generator = torch.Generator().manual_seed(config.seed)
-    x = torch.randn(2 * config.batch_size, d_in, generator=generator)
+    x = torch.randn(2 * measured.batch_size, d_in, generator=generator)
     x = x.unflatten(1, (layers, -1)) if config.variant == "crosscoder" else x
     y = torch.randn(len(x), d_out, generator=generator)
-    trainer = Trainer(config, (x, y) if config.variant == "transcoder" else x, device=device)
+    trainer = Trainer(measured, (x, y) if config.variant == "transcoder" else x, device=device)
     times = []
     for _ in range(min(STEPS, config.steps)):
         begun = time.perf_counter()
         trainer.step()
         times.append(time.perf_counter() - begun)
     later = sorted(times[1:] or times)
-    return later[len(later) // 2], sum(weight.numel() for weight in trainer.weights.values())
+    per_row = later[len(later) // 2] / measured.batch_size
+    return per_row * config.batch_size, sum(weight.numel() for weight in trainer.weights.values())
 
 
 def _memory(config: Config, parameters: int, d_in: int, d_out: int, model_bytes: int) -> int:

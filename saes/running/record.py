@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from interp.cache.source import open_source
-from interp.errors import DamagedFileError, UsageError
-from interp.results import write_atomic
+from interp.errors import DamagedFileError
+from interp.fields import read_fields
+from interp.files import check_same, read_json, write_atomic
 from saes.config import Config
 
 NAME = "run.json"
@@ -47,14 +48,16 @@ class Record:
 
     def check_same(self, fresh: Record, folder: Path) -> None:
         """`UsageError` with the first difference, unless `fresh` is the run in `folder`."""
-        for part in ("sae", "data", "metadata"):
-            ours, theirs = getattr(fresh, part), getattr(self, part)
-            for key in [*ours, *(key for key in theirs if key not in ours)]:
-                if ours.get(key) != theirs.get(key):
-                    raise UsageError(
-                        f"The run in {folder} was begun with {part}.{key} = {_short(theirs.get(key))}, but this one "
-                        f"has {_short(ours.get(key))}: resume with what it was begun with, or choose another folder."
-                    )
+        check_same(f"The run in {folder}", self._compared(), fresh._compared())
+
+    def _compared(self) -> dict[str, Any]:
+        """What must be the same; weights say what a model is, wherever it lies, so that its name does not count."""
+        data, metadata = dict(self.data), dict(self.metadata)
+        if data.get("weights_sha256"):
+            data.pop("model", None)
+        if metadata.get("model_weights_sha256"):
+            metadata.pop("model_name", None)
+        return {"sae": self.sae, "data": data, "metadata": metadata}
 
     def done(self, provenance: dict[str, Any]) -> Record:
         """The record of the finished run."""
@@ -70,15 +73,7 @@ class Record:
         file = folder / NAME
         if not file.is_file():
             return None
-        try:
-            document = json.loads(file.read_text(encoding="utf-8"))
-            if document.pop("kind") != KIND or document.pop("format") != 1:
-                raise ValueError("another kind of file")
-            return cls(**document)
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise DamagedFileError(f"{file} is damaged or not of this version ({error}): restore it.") from error
-
-
-def _short(value: Any) -> str:
-    text = "nothing" if value is None else f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        document = read_json(file)
+        if not isinstance(document, dict) or document.pop("kind", None) != KIND or document.pop("format", None) != 1:
+            raise DamagedFileError(f"{file} is not the record of a run of this version: restore it.")
+        return read_fields(cls, document, file)

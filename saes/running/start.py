@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp.errors import UsageError
-from interp.results import writable_folder, write_atomic
+from interp.files import check_same, writable_folder, write_atomic
 from saes.running import activations, metrics, settings
-from saes.running.loop import Place, Progress, train
+from saes.running.loop import Place, Progress, train_locked
 from saes.running.record import NAME as RECORD, Record
 from saes.running.settings import Settings
 
@@ -51,12 +51,19 @@ def start(
     Raises:
         InterpError: see `saes.running.activations.open_activations` and `saes.running.loop.train`.
     """
-    folder, group = Path(place.folder), place.processes
-    if group is not None:
-        group.check(chosen.sae.batch_size)
+    if place.processes is not None:
+        place.processes.check(chosen.sae.batch_size)
         if chosen.data.stream:
             raise UsageError("data.stream is for one process: harvest to disk to train with several.")
-    _check_settings(chosen, folder, resume=place.resume)
+    with place.locked():
+        return _start(chosen, place, harvested, progress)
+
+
+def _start(
+    chosen: Settings, place: Place, harvested: activations.Progress | None, progress: Progress | None
+) -> Outcome:
+    folder, group = Path(place.folder), place.processes
+    renamed = _check_settings(chosen, folder, resume=place.resume)
     before = Record.load(folder)
     if group is not None:
         group.gather(None)  # all have seen the folder as it was
@@ -66,9 +73,9 @@ def start(
             write_atomic(folder / settings.NAME, settings.to_toml(chosen).encode())
     try:
         found, metadata = activations.open_activations(
-            chosen.data, chosen.sae, folder, device=chosen.run.device, progress=harvested, group=group
+            chosen.data, chosen.sae, folder, device=chosen.run.device, progress=harvested, group=group, check=renamed
         )
-        sae = train(chosen.sae, found, place, run=chosen.run, metadata=metadata, progress=progress)
+        sae = train_locked(chosen.sae, found, place, run=chosen.run, metadata=metadata, progress=progress)
     except BaseException:
         if place.writes:
             _leave_nothing(folder)
@@ -76,22 +83,24 @@ def start(
     return Outcome(sae, metrics.last(folder), already=before is not None and before.finished)
 
 
-def _check_settings(chosen: Settings, folder: Path, *, resume: bool) -> None:
-    """Refuse a folder that holds a run, or with `resume` another run."""
+def _check_settings(chosen: Settings, folder: Path, *, resume: bool) -> bool:
+    """Refuse a folder that holds a run, or with `resume` another run; return whether the model has another name.
+
+    What is in [run] may change, and so may the places of the model and the store: what they hold is compared.
+    """
     file = folder / settings.NAME
     if not file.exists():
-        return
+        return False
     if not resume:
-        raise UsageError(f"{folder} holds a run already: go on with it (--resume), or choose another folder.")
+        raise UsageError(f"{folder} holds a run already: resume it, or choose another folder.")
     theirs = settings.complete(settings.read(file), str(file))
-    for table in ("sae", "data"):  # what is in [run] may change
-        for field in fields(getattr(chosen, table)):
-            was, now = (getattr(getattr(one, table), field.name) for one in (theirs, chosen))
-            if was != now:
-                raise UsageError(
-                    f"The run in {folder} was begun with {table}.{field.name} = {was}, but this one has {now}: "
-                    "resume with what it was begun with, or choose another folder."
-                )
+    check_same(f"The run in {folder}", _fixed(theirs), _fixed(chosen))
+    return chosen.data.model != theirs.data.model
+
+
+def _fixed(chosen: Settings) -> dict[str, Any]:
+    data = {name: value for name, value in asdict(chosen.data).items() if name not in ("model", "store")}
+    return {"sae": asdict(chosen.sae), "data": data | {"store": bool(chosen.data.store)}}
 
 
 def _leave_nothing(folder: Path) -> None:

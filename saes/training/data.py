@@ -59,13 +59,17 @@ class Epochs:
     def __init__(self, config: Config, given: sources.Source, rows: int) -> None:
         if not rows:
             raise UsageError("There are no activations to train on: the tensor or store is empty.")
-        self.config, self.given, self.rows = config, given, rows
-        self.size = min(config.batch_size, rows)
+        self.config, self.given, self.rows, self.size = config, given, rows, config.batch_size
         self.layers = 1
         if isinstance(given, sources.InMemory):
             self._check(given)
         else:
             self._check_hooks(given.hooks)
+        if config.batch_size > rows:
+            raise UsageError(
+                f"batch_size={config.batch_size:,} is larger than the {rows:,} activations there are: make it smaller, "
+                "or give more."
+            )
         store = given.store
         self.metadata = {} if store is None else origin(store.manifest, given.hooks, config.variant)
 

@@ -11,9 +11,7 @@ change lengths is taken out; clipping; one fused pass of Adam; decoder rows back
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -27,7 +25,7 @@ from interp.model.devices import available
 from saes.architectures import architecture
 from saes.architectures.base import Batch, Found, Memory, Weights
 from saes.autoencoder import SAE, build
-from saes.config import Config
+from saes.config import METRICS, Config
 from saes.kernels.encode import Scratch, half_is_quicker
 from saes.kernels.together import Group
 from saes.training import schedule
@@ -35,9 +33,6 @@ from saes.training.data import FIX, Activations, Source, open_source
 from saes.training.fold import fold, threshold_for
 from saes.training.initial import Scaling, first_weights, measure
 
-METRICS = ("step", "loss", "fvu", "l0", "dead", "lr", "sparsity", "norm", "seconds")
-"""Of a step: its number from 1, the loss, the fraction of variance unexplained, active latents an input, dead latents,
-learning rate, weight of the sparsity loss, gradient norm before clipping, seconds of training so far."""
 EPSILON = 1e-10
 """Adam's: rare latents have gradients of 1e-8 when the loss is of order one."""
 
@@ -232,40 +227,3 @@ class Trainer:
             pre = torch.addmm(weights["b_enc"], x, weights["encoder"].T)
             kept.append(pre.topk(min(8 * k, self.config.width), dim=1, sorted=False).values)
         return threshold_for(kept, k)
-
-
-def train(
-    config: Config,
-    activations: Activations,
-    *,
-    device: str | torch.device = "cpu",
-    metadata: dict[str, Any] | None = None,
-    folder: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    progress: Callable[[dict[str, float]], None] | None = None,
-) -> SAE:
-    """Train a sparse autoencoder.
-
-    Args:
-        config: what to train and how.
-        activations: a tensor (n, d_in) (a crosscoder's: (n, layer, d); a transcoder's: a pair), a store, or an
-            iterable of batches (or of pairs), or a callable that gives an iterator of them.
-        device: where to train.
-        metadata: kept in the SAE: model_name, hook_name, ...; a store brings these itself.
-        folder: keep checkpoints and metrics there; see `saes.training.runs`.
-        resume: go on from the checkpoint in `folder`.
-        progress: called with the metrics of every step.
-
-    Raises:
-        UsageError: activations that are empty, misshapen, NaN or infinite, or end too early.
-    """
-    if folder is not None or resume:
-        from saes.training import runs
-
-        return runs.train(config, activations, device, metadata, folder, resume, progress)
-    trainer = Trainer(config, activations, device=device, metadata=metadata)
-    while trainer.step_number < config.steps:
-        metrics = trainer.step()
-        if progress is not None:
-            progress(metrics)
-    return trainer.finish()

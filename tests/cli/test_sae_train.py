@@ -224,7 +224,7 @@ def test_a_disk_that_fills_up_while_training(run, store, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "step", filling)
     words = ("--store", store, *SMALL, "--set", "run.checkpoint_every=4")
-    one_error(run(*words, "--out", out), 2, "No space left on device", "is whole: go on from it with --resume")
+    one_error(run(*words, "--out", out), 2, "No space left on device", "is whole: resume from it")
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Trainer, "step", step)
     assert run("--resume", "--out", out, "-q")[0] == 0

@@ -112,7 +112,7 @@ def test_nan_keeps_the_last_checkpoint_and_says_where(tmp_path):
     with pytest.raises(UsageError) as raised:
         go(tmp_path, config=config, activations=lambda: iter(data.split(1024)))
     assert "batch 19 hold NaN or infinite values in 1 of 1024 rows (row 7" in str(raised.value)
-    assert "is whole: go on from it with --resume" in str(raised.value)
+    assert "is whole: resume from it" in str(raised.value)
     state = checkpoint.load(tmp_path)
     assert state is not None and state[1]["step"] == 18
     assert all(torch.isfinite(tensor).all() for tensor in state[0].values() if tensor.is_floating_point())
@@ -140,7 +140,7 @@ def test_a_disk_that_fills_up_costs_no_more_than_since_the_last_checkpoint(tmp_p
 
     with pytest.raises(UsageError, match="No space left on device") as raised:
         go(tmp_path / "cut", progress=at(15, lambda: monkeypatch.setattr(os, "fsync", full)))
-    assert "is whole: go on from it with --resume" in str(raised.value)
+    assert "is whole: resume from it" in str(raised.value)
     monkeypatch.setattr(os, "fsync", fsync)
     state = checkpoint.load(tmp_path / "cut")
     assert state is not None and state[1]["step"] == 12
@@ -172,3 +172,51 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
     assert issubclass(Stopped, KeyboardInterrupt) and not issubclass(Stopped, InterpError)
     state = checkpoint.load(tmp_path)
     assert state is not None and state[1]["step"] == 6
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    def second():
+        before = log(tmp_path)
+        with pytest.raises(UsageError, match=f"is in use by process {os.getpid()}"):
+            go(tmp_path, resume=True)
+        assert log(tmp_path) == before
+
+    go(tmp_path, progress=at(9, second))
+    assert [line["step"] for line in log(tmp_path)] == [4, 8, 12, 16, 20]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_batch_larger_than_all_activations_is_refused(tmp_path):
+    config = saes.Config(**(vars(CONFIG) | {"batch_size": 301}))
+    with pytest.raises(UsageError, match="batch_size=301 is larger than the 300 activations"):
+        go(tmp_path / "run", config=config)
+    assert not list((tmp_path / "run").iterdir())
+    go(tmp_path / "run", config=saes.Config(**(vars(CONFIG) | {"batch_size": 300})))
+
+
+@pytest.mark.parametrize("part", ["sae", "data", "metadata", "finished", "provenance"])
+@pytest.mark.parametrize("value", ["text", [1], 3])
+def test_a_record_of_another_kind_is_one_sentence(tmp_path, part, value):
+    go(tmp_path)
+    record = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps(record | {part: value}))
+    with pytest.raises(DamagedFileError, match=rf"run\.json is damaged or not of this version: {part} is "):
+        go(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", '{"step": "x"}', "null", "[" * 100_000, "1" * 10_000])
+def test_a_log_of_another_kind_is_no_metrics(tmp_path, line):
+    from saes.running import metrics
+
+    go(tmp_path)
+    assert metrics.last(tmp_path)["step"] == 20
+    (tmp_path / "metrics.jsonl").write_text(line)
+    assert metrics.last(tmp_path) == {}
+
+
+def test_the_time_of_a_huge_batch_is_planned_from_a_smaller_one():
+    from saes.running.planning import MEASURED, _step_seconds
+
+    config = saes.Config(width=16, k=2, steps=2, batch_size=10**12)
+    seconds, parameters = _step_seconds(config, 4, 4, 1, "cpu")
+    assert seconds > 1e12 / MEASURED * 1e-6 and parameters == 16 * 8 + 4 + 16  # no memory for 10^12 rows was asked

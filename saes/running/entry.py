@@ -1,0 +1,59 @@
+"""`saes.train`: train in memory, or in a folder that survives a kill."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from interp.errors import UsageError
+from saes.config import Config
+from saes.running import loop
+from saes.running.settings import Run
+from saes.training.data import Activations
+from saes.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from saes.autoencoder import SAE
+
+
+def train(
+    config: Config,
+    activations: Activations,
+    *,
+    device: str | torch.device = "cpu",
+    metadata: dict[str, Any] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: Callable[[dict[str, float]], None] | None = None,
+) -> SAE:
+    """Train a sparse autoencoder.
+
+    Args:
+        config: what to train and how.
+        activations: a tensor (n, d_in) (a crosscoder's: (n, layer, d); a transcoder's: a pair), a store, or an
+            iterable of batches (or of pairs), or a callable that gives an iterator of them.
+        device: where to train.
+        metadata: written into the SAE: model_name, hook_name, ...; a store brings these itself.
+        folder: where checkpoints, metrics and the SAE are written; see `saes.running.loop`. None trains in memory.
+        resume: go on from the checkpoint in `folder`.
+        progress: called with the metrics of every step.
+
+    Raises:
+        UsageError: activations that are empty, misshapen, NaN or infinite, or end too early; a batch larger than all
+            of them; a folder that holds another run or is in use.
+    """
+    if folder is not None:
+        run = Run(device=str(device))
+        place = loop.Place(folder, resume)
+        return loop.train(config, activations, place, run=run, metadata=metadata, progress=progress)
+    if resume:
+        raise UsageError("resume=True needs the folder of the run: folder=...")
+    trainer = Trainer(config, activations, device=device, metadata=metadata)
+    while trainer.step_number < config.steps:
+        metrics = trainer.step()
+        if progress is not None:
+            progress(metrics)
+    return trainer.finish()
