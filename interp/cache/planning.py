@@ -63,12 +63,12 @@ def plan(model: Model, source: Any, config: Config) -> Plan:
     Reads the source, computes no more than a few tokens, writes nothing. Raises what `harvest` raises before it
     starts: `UsageError` for an unknown hook, too little text, or a store beyond `config.max_gigabytes`.
     """
+    hooks = shapes(model, config.hooks)
     if config.context > model.spec.n_ctx:
         raise UsageError(
             f"context={config.context} is longer than the {model.spec.n_ctx} tokens that {model.name} reads at most: "
             "make it shorter."
         )
-    hooks = shapes(model, config.hooks)
     allowed = _allowed_tokens(hooks, config)
     limit = allowed + config.context if config.max_tokens is None else config.max_tokens
     contexts = contexts_of(

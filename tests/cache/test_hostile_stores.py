@@ -150,16 +150,14 @@ def test_a_difference_is_shown_where_it_begins():
     same = {"data": {"text": "x" * 200 + "one", "k": 3}}
     check_same("The run", same, same)
     other = {"data": {"text": "x" * 200 + "another", "k": 3}}
-    with pytest.raises(
-        UsageError, match=r'begun with data\.text = \.\.\.x{19,20}one", but this one has \.\.\.x+another"'
-    ):
+    with pytest.raises(UsageError, match=r'begun with data\.text = \.\.\.x{19,20}one", but .* \.\.\.x+another"'):
         check_same("The run", same, other)
 
 
 def test_a_folder_has_one_lock_and_the_second_is_told_who_has_it(tmp_path):
-    with locked(tmp_path / "run"):
-        with pytest.raises(UsageError, match=rf"is in use by process {os.getpid()} on "), locked(tmp_path / "run"):
-            pass
+    refused = pytest.raises(UsageError, match=rf"is in use by process {os.getpid()} on ")
+    with locked(tmp_path / "run"), refused, locked(tmp_path / "run"):
+        pass
     with locked(tmp_path / "run"):
         assert [file.name for file in (tmp_path / "run").iterdir()] == [".interp.lock"]
     assert not list((tmp_path / "run").iterdir())

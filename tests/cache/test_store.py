@@ -212,11 +212,9 @@ def test_a_missing_or_altered_manifest(damaged, tmp_path):
         text.replace('"format": 1', '"format": 9'),
     ):
         file.write_text(changed)
-        with pytest.raises(
-            DamagedFileError, match=r"manifest\.json is damaged: it (does not match its checksum|is not JSON)"
-        ):
+        with pytest.raises(DamagedFileError, match=r"manifest\.json is (damaged|not the manifest)"):
             Store.open(damaged)
-        with pytest.raises(CheckFailedError, match=r"manifest\.json is damaged"):
+        with pytest.raises(CheckFailedError, match=r"manifest\.json is (damaged|not the manifest)"):
             cache.verify(damaged)
 
 

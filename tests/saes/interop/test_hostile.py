@@ -75,5 +75,5 @@ def test_our_own_file_is_read_by_its_fields(tmp_path, name, value):
 @pytest.mark.parametrize("settings", [{"k": "2"}, {"k": True}, {"k": 2.5}, {"k": 2, "apply_b_dec_to_input": "no"}])
 def test_settings_of_another_kind_are_refused(settings):
     tensors = {name: value.detach() for name, value in sae().named_parameters()}
-    with pytest.raises(UsageError, match="The setting .* must be"):
+    with pytest.raises(UsageError, match=r"The setting .* must be"):
         saes.build("topk", "autoencoder", tensors, settings)
