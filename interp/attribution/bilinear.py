@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.attribution.linearised import Linearised
 from interp.attribution.results import Scores, ScoreTarget, conserved
 from interp.errors import UsageError
 from interp.model import Spec
@@ -29,36 +30,47 @@ Side = Literal["query", "key"]
 
 
 @torch.no_grad()
-def scores(frozen: Frozen, layer: int, head: int, query: int, key: int) -> Scores:
+def scores(linearised: Linearised, layer: int, head: int, query: int, key: int) -> Scores:
     """One pre-softmax attention score as a sum over pairs of what wrote the query and what wrote the key.
+
+    Of a contrast it is the change of the score: a pair's part is Δq_a · k̄_b + q̄_a · Δk_b, with q_a and k_b what writers
+    a and b put into query and key, bars for means of the two runs, and the softcap's chord in front.
 
     Raises:
         UsageError: a layer, head or position that does not exist, or a key behind its query.
-        CheckFailedError: the pairs miss the model's score by more than `frozen.tolerance`.
+        CheckFailedError: the pairs miss the model's score by more than the input's tolerance.
     """
-    query, key = _checked(frozen, layer, head, query, key)
-    pairs = written(frozen, layer, head, query, "query") @ written(frozen, layer, head, key, "key").T
-    pairs *= _held(frozen, layer, pairs.sum())
+    query, key = checked(linearised, layer, head, query, key)
+    pairs, value, scale = linearised.score_pairs(layer, head, query, key)
     array = pairs.flatten().cpu().numpy()
-    value = float(frozen.blocks[layer].scores[head, query, key])
-    name = score_name(frozen, layer, head, query, key)
+    name = score_name(linearised, layer, head, query, key)
     total = float(array.sum(dtype=np.float64))
-    error = conserved(total, value, float(np.abs(array).max()), frozen.tolerance, name)
-    writers = (*frozen.layout.names[: frozen.layout.start(layer)], "bias")
+    error = conserved(total, value, max(float(np.abs(array).max()), scale), linearised.tolerance, name)
+    writers = (*linearised.layout.names[: linearised.layout.start(layer)], "bias")
     labels = tuple(f"{first} · {second}" for first in writers for second in writers)
     return Scores(name, "score", array, labels, total, value, error, writers)
 
 
-def score(frozen: Frozen, layer: int, head: int, query: int, key: int, *, side: Side = "key") -> ScoreTarget:
+def score_pairs(
+    frozen: Frozen, layer: int, head: int, query: int, key: int
+) -> tuple[Float[Tensor, "n_writer n_writer"], float, float]:
+    """(each pair's part of a score, the model's score, 0), writers of the query and of the key, biases last."""
+    pairs = written(frozen, layer, head, query, "query") @ written(frozen, layer, head, key, "key").T
+    pairs *= _held(frozen, layer, pairs.sum())
+    return pairs, float(frozen.blocks[layer].scores[head, query, key]), 0.0
+
+
+@torch.no_grad()
+def score(linearised: Linearised, layer: int, head: int, query: int, key: int, *, side: Side = "key") -> ScoreTarget:
     """The score as a target: linear in the stream at the `side`'s position, the other side held. For `path_tree`.
 
     Raises `UsageError` as `scores` does.
     """
-    query, key = _checked(frozen, layer, head, query, key)
+    query, key = checked(linearised, layer, head, query, key)
     if side not in ("query", "key"):
         raise UsageError(f'side must be "query" or "key", not "{side}".')
     at, other = (query, key) if side == "query" else (key, query)
-    name = f"{score_name(frozen, layer, head, query, key)} through its {side}"
+    name = f"{score_name(linearised, layer, head, query, key)} through its {side}"
     return ScoreTarget(name, "score", at, other, layer, head, side)
 
 
@@ -143,7 +155,8 @@ def _held(frozen: Frozen, layer: int, product: Tensor) -> float:
     return float(ratio * spec.attention_scale[layer])
 
 
-def _checked(frozen: Frozen, layer: int, head: int, query: int, key: int) -> tuple[int, int]:
+def checked(frozen: Linearised, layer: int, head: int, query: int, key: int) -> tuple[int, int]:
+    """(query, key) counted from the start; `UsageError` for a layer, head or position that is not there."""
     frozen.model.weights.b_Q(layer, head)
     query, key = frozen.position(query), frozen.position(key)
     window = frozen.model.spec.windows[layer]
@@ -152,6 +165,6 @@ def _checked(frozen: Frozen, layer: int, head: int, query: int, key: int) -> tup
     return query, key
 
 
-def score_name(frozen: Frozen, layer: int, head: int, query: int, key: int) -> str:
+def score_name(frozen: Linearised, layer: int, head: int, query: int, key: int) -> str:
     """Such as "score of L23H4 from ' of' to 'iffel'"."""
     return f"score of L{layer}H{head} from {frozen.labels[query]!r} to {frozen.labels[key]!r}"

@@ -42,7 +42,7 @@ class Certificate:
 
     def _admit(self, children: Children, rows: dict[int, int]) -> None:
         """Note the bounds of a lot's children; those the tree does not hold yet (see `rows`) become nodes of it."""
-        growing, layout = self.growing, self.growing.frozen.layout
+        growing, layout = self.growing, self.growing.linearised.layout
         parents = growing.component[children.parents]
         seen = np.array([layout.visible(layout.components[c]) if c >= 0 else growing.linear.visible for c in parents])
         (place, parent, component), bound = self.bounds.children(children, seen, self._least())
@@ -73,5 +73,5 @@ class Certificate:
 
     def _codes(self, parents: np.ndarray, components: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """One number for each (parent, component, position); components count from `OWN_BIAS` = -2."""
-        frozen = self.growing.frozen
+        frozen = self.growing.linearised
         return (parents * (len(frozen.layout.components) + 2) + components + 2) * frozen.n_token + positions

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Bool
+
 from interp.model import Spec
 
 Kind = Literal["embed", "pos_embed", "head", "attn_bias", "mlp", "mlp_bias"]
@@ -62,6 +65,11 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         """Every component's name."""
         return tuple(component.name for component in self.components)
+
+    @cached_property
+    def reads(self) -> Bool[np.ndarray, " n_component"]:
+        """Which components read the residual stream."""
+        return np.array([component.reads for component in self.components])
 
     @cached_property
     def n_embed(self) -> int:

@@ -20,17 +20,20 @@ coefficient, and the sum is conserved at every component, through queries and ke
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.components import Layout
-from interp.attribution.frozen import TOLERANCE
-from interp.attribution.linearised import Linear, Targets, checked_position
+from interp.attribution.expand import Expander
+from interp.attribution.expand_contrast import SecantsByComponent, SecantsByPosition
+from interp.attribution.frozen import TOLERANCE, Frozen, freeze
+from interp.attribution.linearised import Linear, NodeKind, Targets, checked_position
 from interp.attribution.secant_blocks import SecantBlock, change, runs, secant_block
 from interp.attribution.secant_pull import SecantPull
-from interp.attribution.secant_targets import linear_of
+from interp.attribution.secant_targets import linear_of, score_pairs
 from interp.attribution.secants import NormSecant, chord, norm_secant
 from interp.errors import CheckFailedError, UsageError
 from interp.model import Model, trace as forward
@@ -84,6 +87,26 @@ class Contrast:
     def linear(self, target: Targets) -> Linear:
         """The target's change as a linear function of the stream's change at its position."""
         return linear_of(self, target)
+
+    def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
+        """(the part of an attention score's change for each pair of writers, the change, the least scale of errors)."""
+        return score_pairs(self._one("Scores are"), layer, head, query, key)
+
+    @cached_property
+    def ends(self) -> tuple[Frozen, Frozen]:
+        """Each of the two runs frozen, clean first: two more runs of the model, made when first needed."""
+        self._one("Frozen inputs are")
+        return freeze(self.model, self.tokens[:1]), freeze(self.model, self.tokens[1:])
+
+    def _one(self, what: str) -> Contrast:
+        if self.tokens.ndim != 2:
+            raise UsageError(f"{what} of one pair: pass one of the {len(self)} pairs, as pair[0].")
+        return self
+
+    def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
+        """How the nodes of a path tree are taken back; `UsageError` for a batch of pairs."""
+        one = self._one("A path tree is")
+        return SecantsByPosition(one, linear) if nodes == "position" else SecantsByComponent(one, linear)
 
     def __len__(self) -> int:
         """Number of pairs."""

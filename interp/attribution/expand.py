@@ -13,15 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.attribution.frozen import Frozen
 from interp.attribution.linearised import Linear, start_of
+
+if TYPE_CHECKING:
+    from interp.attribution.frozen import Frozen
 
 WHOLE = -1
 """The position of a node that is a component at all positions."""
@@ -50,10 +52,10 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Children:
-    """The children of some nodes, one for each place (a position) and each of the first n_seen components.
+    """The children of some nodes, one for each place (a position) and each of n_seen components.
 
-    `vectors` are what the children share: a child's covector is its factor times its parent's vector. `constants` are
-    the parents' own biases.
+    These are the first ones, or those from `first` on, which is given for each parent. `vectors` are what the children
+    share, from which `Expander.carry` makes their covectors. `constants` are the parents' own biases.
     """
 
     parents: Int[np.ndarray, " n"]
@@ -62,10 +64,14 @@ class Children:
     positions: Int[np.ndarray, "place n"]
     vectors: Tensor
     constants: Float[Tensor, " n"]
+    first: Int[np.ndarray, " n"] | None = None
 
 
 class Expander(Protocol):
-    """How nodes are taken back."""
+    """How nodes are taken back; `names` are those of the tree's components, `reads` whether each can be expanded."""
+
+    names: tuple[str, ...]
+    reads: Bool[np.ndarray, " n_component"]
 
     def target(self) -> Children:
         """The children of the target, whose row is 0."""
@@ -75,12 +81,22 @@ class Expander(Protocol):
         """The children of some nodes, in lots of which each fits in memory."""
         ...
 
+    def carry(self, nodes: Nodes, parents: Nodes) -> Tensor:
+        """Covectors on what nodes write, from their factors (`nodes.covectors`) and their parents' vectors."""
+        ...
+
+
+def scaled(nodes: Nodes, parents: Nodes) -> Tensor:
+    """Each parent's vector times its child's factor."""
+    return parents.covectors * nodes.covectors.reshape(-1, *[1] * (parents.covectors.ndim - 1))
+
 
 class ByPosition:
     """A node is a component at one position."""
 
     def __init__(self, frozen: Frozen, linear: Linear):
         self.frozen, self.linear, self.pull = frozen, linear, frozen.pull
+        self.names, self.reads = frozen.layout.names, frozen.layout.reads
         self.writes = frozen.writes.transpose(0, 1)
         self.heads = np.array([component.head for component in frozen.layout.components])
 
@@ -97,13 +113,15 @@ class ByPosition:
             constants=values.new_tensor([linear.constant]),
         )
 
+    carry = staticmethod(scaled)
+
     def round(self, nodes: Nodes) -> Iterator[Children]:
         """Heads reach every position before theirs, MLPs only their own."""
         is_head = self.heads[nodes.components] >= 0
         room = LOT_VALUES // (self.frozen.n_token * len(self.frozen.layout.components))
-        for lot in _lots(nodes, is_head, min(LOT_NODES, max(1, room))):
+        for lot in lots(nodes, is_head, min(LOT_NODES, max(1, room))):
             yield self._heads(lot)
-        for lot in _lots(nodes, ~is_head, len(is_head)):
+        for lot in lots(nodes, ~is_head, len(is_head)):
             yield self._mlps(lot)
 
     def _heads(self, nodes: Nodes) -> Children:
@@ -122,7 +140,7 @@ class ByPosition:
         values *= factors.T[:, :, None]
         return Children(
             parents=nodes.rows,
-            values=_hide(values, runs),
+            values=hide(values, runs),
             factors=factors.T,
             positions=np.broadcast_to(np.arange(last)[:, None], factors.T.shape),
             vectors=vectors,
@@ -141,7 +159,7 @@ class ByPosition:
         for position in np.unique(nodes.positions):
             rows = torch.from_numpy(np.flatnonzero(nodes.positions == position))
             values[0, rows] = vectors[rows] @ self.writes[position, :seen].T
-        return _on_the_spot(nodes.rows, _hide(values, runs), nodes.positions, vectors, constants)
+        return on_the_spot(nodes.rows, hide(values, runs), nodes.positions, vectors, constants)
 
 
 class ByComponent:
@@ -149,17 +167,20 @@ class ByComponent:
 
     def __init__(self, frozen: Frozen, linear: Linear):
         self.frozen, self.linear, self.pull = frozen, linear, frozen.pull
+        self.names, self.reads = frozen.layout.names, frozen.layout.reads
 
     def target(self) -> Children:
         """Everything that writes before the target reads, at whatever position."""
         start = start_of(self.frozen, self.linear)[None]
         constants = start.new_tensor([self.linear.constant])
         values = self._values(start, self.linear.visible)
-        return _on_the_spot(np.array([0]), values, np.array([WHOLE]), start, constants)
+        return on_the_spot(np.array([0]), values, np.array([WHOLE]), start, constants)
+
+    carry = staticmethod(scaled)
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
         """One component after another; their writers together."""
-        for lot in _lots(nodes, np.ones(len(nodes.rows), bool), LOT_NODES):
+        for lot in lots(nodes, np.ones(len(nodes.rows), bool), LOT_NODES):
             vectors = torch.empty_like(lot.covectors)
             constants = vectors.new_empty(len(vectors))
             for i, index in enumerate(lot.components):
@@ -170,15 +191,15 @@ class ByComponent:
                     found = self.pull.mlp(component.layer, lot.covectors[i])
                 vectors[i], constants[i] = found
             runs = list(_runs(self.frozen, lot))
-            values = _hide(self._values(vectors, runs[0][2]), runs)
-            yield _on_the_spot(lot.rows, values, lot.positions, vectors, constants)
+            values = hide(self._values(vectors, runs[0][2]), runs)
+            yield on_the_spot(lot.rows, values, lot.positions, vectors, constants)
 
     def _values(self, vectors: Tensor, seen: int) -> Float[Tensor, "1 n n_seen"]:
         writes = self.frozen.writes[:seen].permute(1, 2, 0)
         return torch.bmm(vectors.transpose(0, 1), writes).sum(0, keepdim=True)
 
 
-def _lots(nodes: Nodes, chosen: np.ndarray, size: int) -> Iterator[Nodes]:
+def lots(nodes: Nodes, chosen: np.ndarray, size: int) -> Iterator[Nodes]:
     """The chosen nodes, those that see most first, `size` at a time."""
     rows = np.flatnonzero(chosen)
     rows = rows[np.argsort(-nodes.components[rows], kind="stable")]
@@ -195,15 +216,21 @@ def _runs(frozen: Frozen, nodes: Nodes) -> Iterator[tuple[int, slice, int]]:
         yield components[start].layer, slice(int(start), int(end)), int(seen[start])
 
 
-def _hide(values: Tensor, runs: list[tuple[int, slice, int]]) -> Tensor:
+def hide(values: Tensor, runs: list[tuple[int, slice, int]]) -> Tensor:
     """Set to 0, in place, what a node cannot see."""
     for _, rows, seen in runs:
         values[:, rows, seen:] = 0
     return values
 
 
-def _on_the_spot(
-    rows: np.ndarray, values: Tensor, positions: np.ndarray, vectors: Tensor, constants: Tensor
+def on_the_spot(
+    rows: np.ndarray,
+    values: Tensor,
+    positions: np.ndarray,
+    vectors: Tensor,
+    constants: Tensor | None = None,
+    first: np.ndarray | None = None,
 ) -> Children:
     """Children where their parents are."""
-    return Children(rows, values, values.new_ones(values.shape[:2]), positions[None], vectors, constants)
+    constants = values.new_zeros(len(rows)) if constants is None else constants
+    return Children(rows, values, values.new_ones(values.shape[:2]), positions[None], vectors, constants, first)

@@ -14,8 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.attribution.bilinear import score_pairs
 from interp.attribution.components import Layout
-from interp.attribution.linearised import Linear, Targets, checked_position
+from interp.attribution.expand import ByComponent, ByPosition, Expander
+from interp.attribution.linearised import Linear, NodeKind, Targets, checked_position
 from interp.attribution.pull import FrozenPull
 from interp.attribution.targets import resolve
 from interp.errors import CheckFailedError, UsageError
@@ -85,6 +87,14 @@ class Frozen:
         if isinstance(target, Sequence):
             raise UsageError(f"A frozen input is one prompt: give one target, not {len(target)}.")
         return resolve(self, target)
+
+    def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
+        """(an attention score's part for each pair of writers, the score, the least scale of its error)."""
+        return score_pairs(self, layer, head, query, key)
+
+    def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
+        """How the nodes of a path tree are taken back."""
+        return ByPosition(self, linear) if nodes == "position" else ByComponent(self, linear)
 
 
 def bytes_needed(model: Model, n_token: int) -> int:

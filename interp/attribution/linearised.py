@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +18,11 @@ from interp.attribution.results import Target
 from interp.errors import UsageError
 from interp.model import Model
 
+if TYPE_CHECKING:
+    from interp.attribution.expand import Expander
+
 Part = Literal["attention", "mlp"]
+NodeKind = Literal["position", "component"]
 Targets = Target | Sequence[Target]
 """One target; of a batch of pairs also one for each pair, whose mean is attributed."""
 
@@ -98,6 +102,11 @@ class Linearised(Protocol):
         ...
 
     @property
+    def logits(self) -> Float[Tensor, "*run n_token d_vocab"]:
+        """The model's own logits."""
+        ...
+
+    @property
     def n_token(self) -> int:
         """Number of positions."""
         ...
@@ -118,6 +127,14 @@ class Linearised(Protocol):
 
     def linear(self, target: Targets) -> Linear:
         """The target as a linear function of the stream at its position."""
+        ...
+
+    def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
+        """(an attention score's part for each pair of writers, the score, the least scale of its error)."""
+        ...
+
+    def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
+        """How the nodes of a path tree are taken back."""
         ...
 
 

@@ -74,7 +74,7 @@ class PathTree(Shown, Result):
     @property
     def complete(self) -> np.ndarray:
         """(n_node,) whether a node ends a path: an embedding or a bias."""
-        reads = np.array([name.startswith(("L", "MLP")) and "." not in name for name in self.components])
+        reads = np.array([name.startswith(("L", "MLP")) and ".b_" not in name for name in self.components])
         return (self.component == OWN_BIAS) | ((self.component >= 0) & ~reads[np.maximum(self.component, 0)])
 
     @property
@@ -117,8 +117,18 @@ class PathTree(Shown, Result):
         return rows[np.argsort(-np.abs(self.value[rows]), kind="stable")][:k]
 
     def chain(self, row: int | np.integer) -> tuple[str, ...]:
-        """The names of a node's ancestors below the target, nearest the target first, and its own."""
-        return tuple(reversed([self.name(at) for at in self.rows_above(row)]))
+        """The names of a node's ancestors below the target, nearest the target first, and its own.
+
+        A contrast's head that is followed by a branch of it, "L5H2.q@of", is named by the branch alone.
+        """
+        rows = self.rows_above(row)
+        split = [False, *(self.is_branch(at) for at in rows)]
+        return tuple(reversed([self.name(at) for at, below in zip(rows, split, strict=False) if not below]))
+
+    def is_branch(self, row: int) -> bool:
+        """Whether a node is a head's query, key or value, which names the head above it too."""
+        component = int(self.component[row])
+        return component >= 0 and self.components[component].endswith((".q", ".k", ".v"))
 
     def rows_above(self, row: int | np.integer) -> list[int]:
         """A node's row, its parent's, and so on, without the target's."""

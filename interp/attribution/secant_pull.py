@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.attribution.secants import NormSecant
+from interp.attribution.secants import NormSecant, SoftmaxSecant
 from interp.model import Spec
 from interp.model.arithmetic import rotary_table, rotate
 from interp.model.families import Layer
@@ -34,9 +34,8 @@ Branch = Literal["q", "k", "v"]
 BRANCHES: tuple[Branch, ...] = ("q", "k", "v")
 
 
-@dataclass(frozen=True)
-class Heads:
-    """Covectors on every query head's query, key and value, as projected: (…, n_head, n_token, d_head).
+class Heads(NamedTuple):
+    """Covectors on query heads' queries, keys and values: (…, n_head, n_token, d_head).
 
     Query heads that share a key-value head each have their own covector on it.
     """
@@ -71,28 +70,54 @@ class SecantPull:
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
         """The MLP of a layer, position by position."""
-        raw, block = self.layers[layer], self.contrast.blocks[layer]
-        hidden = _through(block.mlp_post, covectors) @ raw.W_out.detach().T
-        if block.up is None or raw.W_gate is None:
-            back = (hidden * block.gated) @ raw.W_in.detach().T
-        else:
-            back = (hidden * block.up) @ raw.W_in.detach().T + (hidden * block.gated) @ raw.W_gate.detach().T
-        return block.ln2.pull(back), _nothing(covectors)
+        return self.mlp_at(layer, slice(None), covectors), _nothing(covectors)
 
-    def heads(self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]) -> Heads:
-        """Covectors on what attention writes, carried to every head's query, key and value as projected."""
-        raw, block, spec = self.layers[layer], self.contrast.blocks[layer], self.contrast.model.spec
-        covectors = _through(block.attn_post, covectors)
-        on_z = (covectors @ raw.W_O.detach().flatten(0, 1).T).unflatten(-1, raw.W_O.shape[:2]).transpose(-2, -3)
-        key, value = (self._spread(x) for x in (block.key, block.value))
-        on_scores = block.softmax.pull(on_z @ value.transpose(-1, -2)) * block.slope
-        on_query, on_key = on_scores @ key, on_scores.transpose(-1, -2) @ block.query
+    def mlp_at(
+        self, layer: int, positions: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
+    ) -> Float[Tensor, "*batch n d_model"]:
+        """The MLP of a layer at given positions, one covector each."""
+        raw, block, at = self.layers[layer], self.contrast.blocks[layer], (..., positions, slice(None))
+        hidden = through(block.mlp_post, covectors, at) @ raw.W_out.detach().T
+        if block.up is None or raw.W_gate is None:
+            back = (hidden * block.gated[at]) @ raw.W_in.detach().T
+        else:
+            back = (hidden * block.up[at]) @ raw.W_in.detach().T + (hidden * block.gated[at]) @ raw.W_gate.detach().T
+        return through(block.ln2, back, at)
+
+    def placed(
+        self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"], heads: slice = slice(None)
+    ) -> Heads:
+        """Covectors on what attention writes, carried to queries, keys and values as scores and z read them."""
+        raw, block = self.layers[layer], self.contrast.blocks[layer]
+        W_O, at = raw.W_O.detach()[heads], (..., heads, slice(None), slice(None))
+        on_z = through(block.attn_post, covectors) @ W_O.flatten(0, 1).T
+        on_z = on_z.unflatten(-1, W_O.shape[:2]).transpose(-2, -3)
+        key, value = (self._spread(x)[at] for x in (block.key, block.value))
+        softmax = SoftmaxSecant(block.softmax.weight[at])
+        on_scores = softmax.pull(on_z @ value.mT) * block.slope[at]
+        return Heads(on_scores @ key, on_scores.mT @ block.query[at], block.pattern[at].mT @ on_z)
+
+    def heads(
+        self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"], heads: slice = slice(None)
+    ) -> Heads:
+        """Covectors on what attention writes, carried to the heads' queries, keys and values as projected."""
+        block, spec = self.contrast.blocks[layer], self.contrast.model.spec
+        found, at = self.placed(layer, covectors, heads), (..., heads, slice(None), slice(None))
         key_norm = None if block.key_norm is None else block.key_norm.map(self._spread)
         return Heads(
-            q=_through(block.query_norm, turned_back(spec, on_query)),
-            k=_through(key_norm, turned_back(spec, on_key)),
-            v=block.pattern.transpose(-1, -2) @ on_z,
+            q=through(block.query_norm, turned_back(spec, found.q), at),
+            k=through(key_norm, turned_back(spec, found.k), at),
+            v=found.v,
         )
+
+    def branch(
+        self, layer: int, head: int, branch: Branch, covectors: Float[Tensor, "n_token d_model"]
+    ) -> Float[Tensor, "n_token d_model"]:
+        """One branch of one head, covectors on what the head writes at every position."""
+        raw, group = self.layers[layer], head // self.contrast.model.spec.kv_group
+        x = getattr(self.heads(layer, covectors, slice(head, head + 1)), branch)[0]
+        weight = {"q": (raw.W_Q, head), "k": (raw.W_K, group), "v": (raw.W_V, group)}[branch]
+        return self.contrast.blocks[layer].ln1.pull(x @ weight[0][weight[1]].detach().T)
 
     def readers(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"], grouped: bool = False
@@ -136,8 +161,9 @@ def _project(
     return heads.transpose(-2, -3).flatten(-2) @ weight.detach().transpose(1, 2).flatten(0, 1)
 
 
-def _through(norm: NormSecant | None, covectors: Tensor) -> Tensor:
-    return covectors if norm is None else norm.pull(covectors)
+def through(norm: NormSecant | None, covectors: Tensor, at: Any = ...) -> Tensor:
+    """Covectors carried back through a norm at some places, if there is one."""
+    return covectors if norm is None else norm.map(lambda x: x[at]).pull(covectors)
 
 
 def turned_back(spec: Spec, x: Float[Tensor, "*batch n_token d_head"]) -> Float[Tensor, "*batch n_token d_head"]:

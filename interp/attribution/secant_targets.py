@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.attribution.bilinear import rotated
+from interp.attribution.bilinear import Side, rotated, written
 from interp.attribution.linearised import Linear
 from interp.attribution.results import DirectionTarget, LogitTarget, ScoreTarget, Target
 from interp.attribution.secants import chord
@@ -99,6 +99,40 @@ def _direction(contrast: Contrast, target: DirectionTarget, position: int) -> Fo
     clean, counterfactual = cache[hook][:, position]
     covector = torch.from_numpy(target.vector).to(contrast.writes)
     return covector, float((clean - counterfactual) @ covector), float(clean.abs() @ covector.abs())
+
+
+def score_pairs(
+    contrast: Contrast, layer: int, head: int, query: int, key: int
+) -> tuple[Float[Tensor, "n_writer n_writer"], float, float]:
+    """(each pair's part of a score's change, the change, the least scale of its error); biases last, in float64."""
+    block = contrast.blocks[layer]
+    sides: list[tuple[Tensor, Tensor]] = []
+    places: tuple[tuple[Side, int], ...] = (("query", query), ("key", key))
+    for side, position in places:
+        change = _changes(contrast, layer, head, position, side)
+        first, second = (written(end, layer, head, position, side) for end in contrast.ends)
+        sides.append((change, (first + second) / 2))
+    (d_query, query_mean), (d_key, key_mean) = sides
+    slope = block.slope[head, query, key].double()
+    pairs = slope * (d_query @ key_mean.T + query_mean @ d_key.T)
+    size = float(slope * (query_mean.sum(0).abs() @ key_mean.sum(0).abs()))
+    scale = ROUNDINGS * torch.finfo(contrast.writes.dtype).eps / contrast.tolerance * size
+    return pairs, float(block.delta_scores[head, query, key]), scale
+
+
+def _changes(contrast: Contrast, layer: int, head: int, position: int, side: Side) -> Float[Tensor, "n_writer d_head"]:
+    """How much of a query's or key's change each component brings, by the secants of its norms; none of it the bias."""
+    raw, block, spec = contrast.model.weights.raw(layer), contrast.blocks[layer], contrast.model.spec
+    if side == "query":
+        weight, norm, index = raw.W_Q, block.query_norm, head
+    else:
+        weight, norm, index = raw.W_K, block.key_norm, head // spec.kv_group
+    writes = contrast.writes[: contrast.layout.start(layer), position]
+    rows = block.ln1.map(lambda x: x[position]).push(writes) @ weight[index].detach()
+    if norm is not None:
+        rows = norm.map(lambda x: x[index, position]).push(rows)
+    rows = rotated(spec, rows, position)
+    return torch.cat([rows, rows.new_zeros(1, rows.shape[1])]).double()
 
 
 def _score(contrast: Contrast, target: ScoreTarget, position: int) -> Found:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from interp.attribution.bilinear import linear_parts
 from interp.attribution.components import Layout
-from interp.attribution.linearised import Linear
+from interp.attribution.linearised import Linear, Linearised
 from interp.attribution.results import STAGES, DirectionTarget, LogitTarget, ScoreTarget, Stage, Target
 from interp.errors import UsageError
 from interp.model import Model
@@ -76,7 +76,7 @@ def measure(model: Model, target: LogitTarget, x: Float[Tensor, "*batch d_model"
     return logits @ torch.tensor(target.weights).to(logits)
 
 
-def probability(frozen: Frozen, target: Target) -> float | None:
+def probability(frozen: Linearised, target: Target) -> float | None:
     """Return the model's probability of a logit target's tokens of positive weight; None for other targets."""
     if not isinstance(target, LogitTarget) or frozen.logits.ndim != 2:
         return None

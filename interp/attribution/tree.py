@@ -9,9 +9,8 @@ as an exact remainder.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import torch
@@ -19,9 +18,9 @@ from torch import Tensor
 
 from interp.attribution.bounds import path_bounds
 from interp.attribution.certificate import Certificate
-from interp.attribution.expand import ByComponent, ByPosition, Children, Expander, Nodes
+from interp.attribution.expand import Children, Expander, Nodes
 from interp.attribution.frozen import Frozen
-from interp.attribution.linearised import Linear
+from interp.attribution.linearised import Linear, Linearised, NodeKind
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
 from interp.attribution.results import Target
 from interp.attribution.targets import probability
@@ -30,17 +29,16 @@ from interp.progress import Progress
 
 EXPANSIONS, CERTIFYING = 500, 20_000
 """Nodes expanded by default, without and with `top`; with it the first `EXPANSIONS` are chosen by their value."""
-EXPANDERS: dict[str, Callable[[Frozen, Linear], Expander]] = {"position": ByPosition, "component": ByComponent}
 
 
 @torch.no_grad()
 def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
-    frozen: Frozen,
+    linearised: Linearised,
     target: Target,
     max_expansions: int | None = None,
     *,
     top: int = 0,
-    nodes: Literal["position", "component"] = "position",
+    nodes: NodeKind = "position",
     min_value: float = 0.0,
     min_share: float = 0.0,
     batch: int = 512,
@@ -55,7 +53,7 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     it, which `interp.attribution.bounds` computes exactly. `PathTree.certified` says for how many paths it was enough.
 
     Args:
-        frozen: the frozen input.
+        linearised: a frozen input, or the contrast of one pair, whose heads split into query, key and value.
         target: what is attributed.
         max_expansions: how many nodes to expand, the target not counted; 500 by default, 20,000 with `top`.
         top: how many of the largest complete paths to certify; needs nodes at positions.
@@ -74,15 +72,16 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
 
     Raises:
         UsageError: a bound that makes no sense, or a position outside the prompt.
-        CheckFailedError: a node that misses the sum of its children and remainder by more than `frozen.tolerance`
+        CheckFailedError: a node that misses the sum of its children and remainder by more than the input's tolerance
             of the tree's absolute mass.
     """
     if max_expansions is None:
         max_expansions = CERTIFYING if top else EXPANSIONS
     _check_bounds(max_expansions, batch, min_value, min_share, top, nodes)
-    linear = frozen.linear(target)
-    expander = EXPANDERS[nodes](frozen, linear)
-    growing = Growing(frozen, linear, min(EXPANSIONS, max_expansions) if top else max_expansions, top)
+    linear = linearised.linear(target)
+    expander = linearised.expander(nodes, linear)
+    first = min(EXPANSIONS, max_expansions) if top else max_expansions
+    growing = Growing(linearised, linear, expander, first, top)
 
     def report() -> None:
         if progress is not None:
@@ -96,7 +95,9 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
         report()
     if not top:
         return growing.finish(target, nodes)
-    certificate = Certificate(growing, path_bounds(frozen, max_gigabytes), top, max_expansions)
+    if not isinstance(linearised, Frozen):
+        raise UsageError("The largest paths of a contrast cannot be certified: leave out top.")
+    certificate = Certificate(growing, path_bounds(linearised, max_gigabytes), top, max_expansions)
     certificate.grow(expander, batch, report)
     return growing.finish(target, nodes, certificate.unlisted())
 
@@ -107,8 +108,9 @@ class Growing:
     `lots` holds the rounds' children without their values, for what is to be known of them later.
     """
 
-    def __init__(self, frozen: Frozen, linear: Linear, max_expansions: int, top: int = 0):
-        self.frozen, self.linear, self.left, self.done = frozen, linear, max_expansions, 0
+    def __init__(self, linearised: Linearised, linear: Linear, expander: Expander, max_expansions: int, top: int = 0):
+        self.linearised, self.linear, self.expander = linearised, linear, expander
+        self.left, self.done = max_expansions, 0
         self.keep = max(max_expansions, top)
         self.parent, self.component = _Column(np.int64, -1), _Column(np.int64, TARGET)
         self.position, self.value = _Column(np.int64, linear.position), _Column(np.float64, linear.value)
@@ -117,16 +119,17 @@ class Growing:
         self.lots: list[Children] = []
         self.gap = self.smallest = 0.0
         self.frontier, self.waiting = np.empty(0, np.int64), np.empty(0)
-        self.reads = np.array([component.reads for component in frozen.layout.components])
-        self.ends = torch.from_numpy(np.flatnonzero(~self.reads)).to(frozen.writes.device)
+        self.reads = expander.reads
+        self.ends = torch.from_numpy(np.flatnonzero(~self.reads)).to(linearised.writes.device)
 
     def add(self, children: Children) -> None:
         """Keep a round's largest children as nodes, and put what is left of each parent into its remainder."""
         values, parents = children.values, children.parents
         constants = children.constants.double().cpu().numpy()
-        kept = self._kept(values)
+        kept = self._kept(values, self.ends if children.first is None else self.ends[:0])
         kept_values = values.flatten()[kept].double().cpu().numpy()
         place, row, component = np.unravel_index(kept.cpu().numpy(), values.shape)
+        component = component if children.first is None else component + children.first[row]
         sums = values.sum(2).double().sum(0).cpu().numpy()
         self.gap = float(np.maximum(self.gap, np.abs(self.value[parents] - sums - constants).max()))
         self.remainder[parents] = sums - np.bincount(row, kept_values, len(parents))
@@ -148,7 +151,7 @@ class Growing:
         rows, positions = children.parents[parent], children.positions[place, parent]
         at = torch.from_numpy(parent), torch.from_numpy(component), torch.from_numpy(positions)
         factors = children.factors[torch.from_numpy(place), at[0]]
-        values = (self.frozen.writes[at[1], at[2]] * children.vectors[at[0]]).sum(-1) * factors
+        values = (self.linearised.writes[at[1], at[2]] * children.vectors[at[0]]).sum(-1) * factors
         values = values.double().cpu().numpy()
         np.subtract.at(self.remainder.room, rows, values)
         self._append(rows, component, positions, values, factors.double().cpu().numpy())
@@ -158,12 +161,13 @@ class Growing:
         component = self.component.all()
         return self.value.all()[(component == OWN_BIAS) | ((component >= 0) & ~self.reads[np.maximum(component, 0)])]
 
-    def _kept(self, values: Tensor) -> Tensor:
+    def _kept(self, values: Tensor, ends: Tensor) -> Tensor:
         """Flat indices of the children to keep: what may yet be expanded, and the largest of what ends a path."""
         size = values.abs()
-        ends = self.ends[self.ends < size.shape[-1]]
+        ends = ends[ends < size.shape[-1]]
         end = _largest(size[..., ends].flatten(), self.keep)
-        end = end // len(ends) * size.shape[-1] + ends[end % len(ends)]
+        if len(ends):
+            end = end // len(ends) * size.shape[-1] + ends[end % len(ends)]
         size[..., ends] = -1
         size = size.flatten()
         large = (size >= self.smallest).nonzero()[:, 0]
@@ -189,30 +193,34 @@ class Growing:
 
     def nodes(self, rows: np.ndarray) -> Nodes:
         """Rows of the tree with their covectors, ready to be expanded."""
-        shared = [self.vectors[parent] for parent in self.parent[rows].tolist()]
-        covectors = torch.stack(shared) if shared else self.linear.covector[:0]
-        factors = torch.from_numpy(self.factor[rows]).to(covectors).reshape(-1, *[1] * (covectors.ndim - 1))
-        return Nodes(rows, self.component[rows], self.position[rows], covectors * factors)
+        above = self.parent[rows]
+        shared = [self.vectors[parent] for parent in above.tolist()]
+        vectors = torch.stack(shared) if shared else self.linear.covector[:0]
+        parents = Nodes(above, self.component[above], self.position[above], vectors)
+        factors = torch.from_numpy(self.factor[rows]).to(vectors)
+        nodes = Nodes(rows, self.component[rows], self.position[rows], factors)
+        return replace(nodes, covectors=self.expander.carry(nodes, parents))
 
     def finish(self, target: Target, nodes: str, unlisted: float = np.inf) -> PathTree:
         """The tree as a result, its conservation checked against its absolute mass."""
         value, parent, remainder = self.value.all(), self.parent.all(), self.remainder.all()
         expanded = np.isfinite(remainder)
         mass = float(np.abs(value[~expanded]).sum() + np.abs(remainder[expanded]).sum())
-        error = self.gap / mass if mass else self.gap
-        if not error <= self.frozen.tolerance:
+        scale = max(mass, self.linear.scale)
+        error = self.gap / scale if scale else self.gap
+        if not error <= self.linearised.tolerance:
             raise CheckFailedError(
                 f"A node of the path tree misses the sum of its children by {self.gap:.2e}, {error:.1e} of the tree's "
-                f"absolute mass; tolerance {self.frozen.tolerance:.0e}."
+                f"absolute mass; tolerance {self.linearised.tolerance:.0e}."
             )
         return PathTree(
             target=self.linear.name,
             unit=self.linear.unit,
             definition=target,
             nodes=nodes,
-            tokens=self.frozen.labels,
-            token_ids=self.frozen.tokens.cpu().numpy(),
-            components=self.frozen.layout.names,
+            tokens=self.linearised.labels,
+            token_ids=self.linearised.tokens.cpu().numpy(),
+            components=self.expander.names,
             parent=parent,
             component=self.component.all(),
             position=self.position.all(),
@@ -220,7 +228,7 @@ class Growing:
             remainder=remainder,
             error=error,
             unlisted=unlisted,
-            probability=probability(self.frozen, target),
+            probability=probability(self.linearised, target),
         )
 
     def _append(
@@ -271,7 +279,7 @@ def _largest(size: Tensor, n: int) -> Tensor:
 
 
 def _check_bounds(max_expansions: int, batch: int, min_value: float, min_share: float, top: int, nodes: str) -> None:
-    if nodes not in EXPANDERS:
+    if nodes not in get_args(NodeKind):
         raise UsageError(f'nodes must be "position" or "component", not "{nodes}".')
     if top < 0 or (top and nodes != "position"):
         raise UsageError(

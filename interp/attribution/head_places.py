@@ -1,0 +1,83 @@
+"""Heads of a contrast at single positions: many (head, position) pairs of one layer taken back at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.attribution.secant_pull import through
+from interp.attribution.secants import SoftmaxSecant
+from interp.model.arithmetic import rotary_table, rotate
+
+if TYPE_CHECKING:
+    from interp.attribution.contrast import Contrast
+
+
+class HeadPlaces:
+    """Secant maps of heads, one (head, position) a row; for the equations see `secant_pull` and `expand_contrast`."""
+
+    def __init__(self, contrast: Contrast):
+        self.contrast, self.layers, self.spec = contrast, contrast.pull.layers, contrast.model.spec
+
+    def z(
+        self, layer: int, heads: Int[Tensor, " n"], at: Int[Tensor, " n"], covectors: Float[Tensor, "n d_model"]
+    ) -> Float[Tensor, "n d_head"]:
+        """Covectors on what the heads write carried to their values after the pattern."""
+        covectors = through(self.contrast.blocks[layer].attn_post, covectors, at)
+        W_O = self.layers[layer].W_O.detach()
+        return (covectors @ W_O.flatten(0, 1).T).unflatten(-1, W_O.shape[:2])[torch.arange(len(heads)), heads]
+
+    def on_scores(
+        self, layer: int, heads: Int[Tensor, " n"], at: Int[Tensor, " n"], z: Float[Tensor, "n d_head"]
+    ) -> Float[Tensor, "n n_token"]:
+        """Covectors on the scores of the heads' queries with every key, before scale and softcap."""
+        block = self.contrast.blocks[layer]
+        on_pattern = torch.einsum("nd,nsd->ns", z, block.value[heads // self.spec.kv_group])
+        return SoftmaxSecant(block.softmax.weight[heads, at]).pull(on_pattern) * block.slope[heads, at]
+
+    def split(
+        self, layer: int, heads: Int[Tensor, " n"], at: Int[Tensor, " n"], covectors: Float[Tensor, "n d_model"]
+    ) -> Float[Tensor, "n branch"]:
+        """What the heads pass on through query, key and value; the three sum to covector · write."""
+        block, groups = self.contrast.blocks[layer], heads // self.spec.kv_group
+        z = self.z(layer, heads, at, covectors)
+        on_scores = self.on_scores(layer, heads, at, z)
+        query = torch.einsum("ns,nsd,nd->n", on_scores, block.key[groups], block.delta_query[heads, at])
+        key = torch.einsum("ns,nsd,nd->n", on_scores, block.delta_key[groups], block.query[heads, at])
+        value = torch.einsum("ns,nsd,nd->n", block.pattern[heads, at], block.delta_value[groups], z)
+        return torch.stack([query, key, value], dim=-1)
+
+    def query(
+        self, layer: int, heads: Int[Tensor, " n"], at: Int[Tensor, " n"], covectors: Float[Tensor, "n d_model"]
+    ) -> Float[Tensor, "n d_model"]:
+        """Covectors on the stream at the heads' own positions, through their queries."""
+        block = self.contrast.blocks[layer]
+        on_scores = self.on_scores(layer, heads, at, self.z(layer, heads, at, covectors))
+        on_query = torch.einsum("ns,nsd->nd", on_scores, block.key[heads // self.spec.kv_group])
+        on_query = through(block.query_norm, self._turned_back(on_query, at), (heads, at))
+        back = torch.einsum("nd,nmd->nm", on_query, self.layers[layer].W_Q.detach()[heads])
+        return through(block.ln1, back, at)
+
+    def key(
+        self, layer: int, heads: Int[Tensor, " n"], at: Int[Tensor, " n"], places: Int[Tensor, "*places"]
+    ) -> Float[Tensor, "*places d_model"]:
+        """Covectors on the stream at some places, through the keys there, for a covector of 1 on the score."""
+        block, groups = self.contrast.blocks[layer], heads // self.spec.kv_group
+        places = places.expand(-1, len(heads))
+        on_key = self._turned_back(block.query[heads, at].expand(len(places), -1, -1), places)
+        on_key = through(block.key_norm, on_key, (groups, places))
+        back = torch.einsum("pnd,nmd->pnm", on_key, self.layers[layer].W_K.detach()[groups])
+        return through(block.ln1, back, places)
+
+    def value(self, layer: int, heads: Int[Tensor, " n"], z: Float[Tensor, "n d_head"]) -> Float[Tensor, "n d_model"]:
+        """Covectors on the normalised stream, through the values, for a pattern of 1."""
+        return torch.einsum("nd,nmd->nm", z, self.layers[layer].W_V.detach()[heads // self.spec.kv_group])
+
+    def _turned_back(self, x: Float[Tensor, "*batch d_head"], positions: Int[Tensor, " *batch"]) -> Tensor:
+        if self.spec.rotary is None:
+            return x
+        tables = rotary_table(self.spec.rotary, -positions.flatten(), x)
+        return rotate(x, *(table.unflatten(0, positions.shape) for table in tables))
