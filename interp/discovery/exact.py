@@ -1,0 +1,164 @@
+"""Every edge run for real: x_v ← x_v + a'_u − a_u in the clean run, and the measure at the end.
+
+All edges into one part are rows of batches that begin where the part reads, with the keys and values of earlier
+positions shared, so that an edge costs the blocks after it on the positions after the first difference, and no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.discovery.graph import Graph
+from interp.discovery.pairs import LIMIT, PairRuns, numbers
+from interp.errors import DamagedFileError
+from interp.model import Model
+from interp.results import write_atomic, writable_folder
+from interp.tasks.task import Task, log_odds
+
+Progress = Callable[[int, int, str], None]
+ROW_COPIES = 24
+"""Streams that a row holds at its largest, most of them the MLP's hidden units: bounds the rows run at once."""
+
+
+@torch.no_grad()
+def exact_edges(
+    model: Model,
+    graph: Graph,
+    task: Task,
+    *,
+    folder: str | Path | None = None,
+    limit: int = LIMIT,
+    progress: Progress | None = None,
+) -> Float[np.ndarray, "n_pair n_edge"]:
+    """Return the measured change of every edge of every pair.
+
+    With `folder`, each part of each pair is written there when it is done, and a run that was stopped goes on after the
+    last one. Raises `DamagedFileError` for a file that is not of this run.
+    """
+    store = _Store(folder, model, graph, task)
+    total, done = len(task) * (2 * graph.n_layer + 1), 0
+    found = np.zeros((len(task), graph.n_edge))
+    for number, pair in enumerate(task):
+        runs: PairRuns | None = None
+        for readers in _parts(graph):
+            start, stop = int(graph.offsets[readers.start]), int(graph.offsets[readers.stop])
+            values = store.read(number, readers, stop - start)
+            if values is None:
+                runs = PairRuns(model, graph, pair) if runs is None else runs
+                values = numbers(_Rows(runs, limit).part(readers))
+                store.write(number, readers, values)
+            found[number, start:stop] = values
+            done += 1
+            if progress is not None:
+                progress(done, total, f"pair {number + 1}, {graph.readers[readers.start]}")
+    return found
+
+
+class _Rows:
+    """The edges of one pair, part by part."""
+
+    def __init__(self, runs: PairRuns, limit: int):
+        self.runs, self.graph, self.forward = runs, runs.graph, runs.forward
+        self.n_token, width = runs.embedded.shape[2:]
+        wide = max(width * ROW_COPIES, 4 * runs.model.spec.d_mlp)
+        self.lot = max(1, limit // (self.n_token * wide * runs.embedded.element_size()))
+
+    def part(self, readers: slice) -> Float[Tensor, " n_edge"]:
+        """The change of the measure by each edge into some readers, in the order of the graph."""
+        graph = self.graph
+        changes = self.runs.difference[0, : int(graph.visible[readers.start])]
+        if readers == graph.logits:
+            return self._measured(self.stream(graph.n_layer) + changes)
+        layer = readers.start // graph.per_layer
+        rows = self._mlp(layer, changes) if readers == graph.mlp(layer) else self._attention(layer, changes)
+        return torch.cat([self._measured(self.forward.run(lot, layer=layer + 1)) for lot in rows])
+
+    def stream(self, layer: int) -> Float[Tensor, "1 n_token d_model"]:
+        """The clean stream that enters a block; after the last one for `n_layer`."""
+        stop = self.graph.heads(layer).start if layer < self.graph.n_layer else len(self.graph.writers)
+        return self.runs.clean.writes[:, :stop].sum(1)
+
+    def _mlp(self, layer: int, changes: Tensor) -> Iterator[Float[Tensor, "row n_token d_model"]]:
+        """Streams after the block when its MLP's input is changed."""
+        middle = self.runs.clean.writes[:, : self.graph.heads(layer).stop].sum(1)
+        read = self.stream(layer) if self.graph.parallel else middle
+        return (middle + self.forward.mlp(layer, read + lot) for lot in changes.split(self.lot))
+
+    def _attention(self, layer: int, changes: Tensor) -> Iterator[Float[Tensor, "row n_token d_model"]]:
+        """Streams after the block when one input of its attention is changed, all inputs in turn."""
+        stream = self.stream(layer)
+        waiting: list[Tensor] = []
+        for at in range(self.graph.per_layer - 1):
+            waiting += [self._heads(layer, at, stream, lot) for lot in changes.split(self.lot)]
+            if sum(map(len, waiting)) >= self.lot or at == self.graph.per_layer - 2:
+                middle = stream + torch.cat(waiting)
+                for rows in middle.split(self.lot):
+                    yield rows + self.forward.mlp(layer, stream if self.graph.parallel else rows)
+                waiting.clear()
+
+    def _heads(self, layer: int, at: int, stream: Tensor, changes: Tensor) -> Float[Tensor, "row n_token d_model"]:
+        """What attention writes when one of its inputs is changed: only the heads that read it change."""
+        graph, forward = self.graph, self.forward
+        group, index = divmod(at - graph.n_head, graph.n_key)
+        branch, index = ("q", at) if at < graph.n_head else ("kv"[group], index)
+        key = index // graph.share if branch == "q" else index
+        mine = slice(index, index + 1) if branch == "q" else slice(key * graph.share, (key + 1) * graph.share)
+        kv = slice(key, key + 1)
+        query, keys, values = forward.project(layer, stream[:, None])
+        parts = {"q": query[:, mine], "k": keys[:, kv], "v": values[:, kv]}
+        parts[branch] = forward.project_head(layer, branch, index, stream + changes)
+        z = forward.mix(layer, query, keys, values).repeat(len(changes), 1, 1, 1)
+        z[:, mine] = forward.mix(layer, parts["q"], parts["k"], parts["v"], kv)
+        return forward.written(layer, z).sum(1)
+
+    def _measured(self, rows: Float[Tensor, "row n_token d_model"]) -> Float[Tensor, " row"]:
+        """How far the measure of final streams lies from the clean one."""
+        runs = self.runs
+        logits = self.forward.final(rows[:, int(runs.end[0])], runs.answers.columns, runs.answers.bias)
+        right, wrong = (x.expand(len(rows), *x.shape[1:]) for x in (runs.answers.right, runs.answers.wrong))
+        return log_odds(logits, right, wrong) - runs.clean.measure
+
+
+class _Store:
+    """Finished parts on disk: one file for each part of each pair, in a folder that names the run."""
+
+    def __init__(self, folder: str | Path | None, model: Model, graph: Graph, task: Task):
+        self.folder = None if folder is None else writable_folder(folder)
+        if self.folder is not None:
+            digest = hashlib.sha256(f"{model.weights_sha256} {graph.grouped}".encode())
+            for tokens in (task.clean, task.counterfactual, task.right, task.wrong, task.end):
+                digest.update(f"{tuple(tokens.shape)} {tokens.tolist()};".encode())
+            self.name = digest.hexdigest()[:16]
+
+    def read(self, pair: int, readers: slice, size: int) -> np.ndarray | None:
+        """The values of a part that is done, else None."""
+        path = self._path(pair, readers)
+        if path is None or not path.is_file():
+            return None
+        values = np.frombuffer(path.read_bytes(), np.float64)
+        if len(values) != size:
+            raise DamagedFileError(f"{path} has {len(values)} values, not {size}: remove it and run again.")
+        return values
+
+    def write(self, pair: int, readers: slice, values: np.ndarray) -> None:
+        """Write a finished part, whole or not at all."""
+        path = self._path(pair, readers)
+        if path is not None:
+            write_atomic(path, np.ascontiguousarray(values, np.float64).tobytes())
+
+    def _path(self, pair: int, readers: slice) -> Path | None:
+        return None if self.folder is None else self.folder / f"exact-{self.name}-{pair}-{readers.start}.f64"
+
+
+def _parts(graph: Graph) -> Iterator[slice]:
+    for layer in range(graph.n_layer):
+        yield graph.attention(layer)
+        yield graph.mlp(layer)
+    yield graph.logits

@@ -1,0 +1,229 @@
+"""The forward pass in which every reader has an input of its own, so that one edge can be changed and no other.
+
+The stream that enters a part is the sum of what was written before it. Here it is handed to each reader separately:
+`read(readers, x)` returns what they read instead of x, and `wrote(writers, writes)` sees, and may replace, what was
+written. With neither, this is the model's own forward pass. Prompts of a pair agree up to their first difference, so
+those positions are run once and enter only as keys and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.discovery.graph import Graph
+from interp.model import Model, trace
+from interp.model.arithmetic import apply_norm, gate, norm_scale, rotary_table, rotate, softcap, visible
+from interp.model.families import RawNorm
+
+Read = Callable[[slice, Tensor], Tensor]
+Wrote = Callable[[slice, Tensor], Tensor]
+ALL = slice(None)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which factors gradients pass by as constants: none for the model's own gradient.
+
+    `attention`, `norms` and `gates` hold patterns, norm scales and act(z)/z; `halves` shares the gradient of a product
+    of gate and input equally between them instead of giving it to the input alone (RelP, arXiv 2508.21258).
+    """
+
+    attention: bool = False
+    norms: bool = False
+    gates: bool = False
+    halves: bool = False
+
+
+def plain(_: slice, x: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, "batch 1 n_token d_model"]:
+    """Every reader reads the stream."""
+    return x[:, None]
+
+
+def unchanged(_: slice, writes: Tensor) -> Tensor:
+    """What was written stands."""
+    return writes
+
+
+@dataclass(frozen=True)
+class Forward:
+    """One model on the positions from `start` on; `past` are each layer's keys and values of those before.
+
+    With a `past` of one row, any number of rows may be run.
+    """
+
+    model: Model
+    graph: Graph
+    start: int = 0
+    past: tuple[tuple[Tensor, Tensor], ...] = ()
+    rules: Rules = field(default_factory=Rules)
+
+    @classmethod
+    @torch.no_grad()
+    def after(cls, model: Model, graph: Graph, shared: Int[Tensor, "batch n_shared"], rules: Rules) -> Forward:
+        """Run the positions that all prompts share."""
+        bare = cls(model, graph, rules=rules)
+        if shared.shape[1] == 0:
+            return bare
+        past: list[tuple[Tensor, Tensor]] = []
+        bare.run(trace.embed(model.weights, shared), past=past)
+        return cls(model, graph, shared.shape[1], tuple(past), rules)
+
+    def of_pair(self, pair: int) -> Forward:
+        """The same on one row of a batch."""
+        past = tuple((key[pair : pair + 1], value[pair : pair + 1]) for key, value in self.past)
+        return replace(self, past=past)
+
+    def run(
+        self,
+        x: Float[Tensor, "batch n_token d_model"],
+        read: Read = plain,
+        wrote: Wrote = unchanged,
+        layer: int = 0,
+        past: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> Float[Tensor, "batch n_token d_model"]:
+        """The stream that the logits read, from the stream `x` that enters block `layer`; the embedding if that is 0.
+
+        `past` collects each layer's keys and values.
+        """
+        graph = self.graph
+        if layer == 0:
+            x = wrote(slice(0, 1), x[:, None])[:, 0]
+        for at in range(layer, graph.n_layer):
+            heads, cached = self.attention(at, read(graph.attention(at), x))
+            if past is not None:
+                past.append(cached)
+            middle = x + wrote(graph.heads(at), heads).sum(1)
+            mlp = self.mlp(at, read(graph.mlp(at), x if graph.parallel else middle)[:, 0])
+            x = middle + wrote(graph.mlps(at), mlp[:, None])[:, 0]
+        return read(graph.logits, x)[:, 0]
+
+    def attention(
+        self, layer: int, inputs: Float[Tensor, "batch n_reader n_token d_model"]
+    ) -> tuple[Float[Tensor, "batch n_head n_token d_model"], tuple[Tensor, Tensor]]:
+        """What every head writes, and the keys and values. The input is one for all readers, or one for each."""
+        query, key, value = self.project(layer, inputs)
+        z = self.mix(layer, query, key, value)
+        return self.written(layer, z), (key, value)
+
+    def project(self, layer: int, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (batch, heads, n_token, d_head) as they meet: normalised and rotated."""
+        weights, graph = self.model.weights, self.graph
+        w = weights.attention(layer, folded=False)
+        x = self._norm(inputs, weights.raw(layer).ln1)
+        if x.shape[1] == 1:
+            query, key, value = trace.project(w, x[:, 0])
+            repeats = graph.n_key // graph.n_kv_head
+            key, value = (y.repeat_interleave(repeats, dim=1) for y in (key, value))
+        else:
+            parts = x.split([graph.n_head, graph.n_key, graph.n_key], dim=1)
+            pairs = ((w.W_Q, w.b_Q), (w.W_K, w.b_K), (w.W_V, w.b_V))
+            query, key, value = (
+                self._each(part, weight, bias) for part, (weight, bias) in zip(parts, pairs, strict=True)
+            )
+        return self.turned(self._head_norm(query, w.query_gain)), self.turned(self._head_norm(key, w.key_gain)), value
+
+    def project_head(self, layer: int, branch: str, index: int, x: Tensor) -> Float[Tensor, "batch 1 n_token d_head"]:
+        """Project one input of one head: its query ("q"), or the key ("k") or value ("v") of that index."""
+        w = self.model.weights.attention(layer, folded=False)
+        weight, bias = {"q": (w.W_Q, w.b_Q), "k": (w.W_K, w.b_K), "v": (w.W_V, w.b_V)}[branch]
+        at = index if branch == "q" else index * self.graph.n_kv_head // self.graph.n_key
+        found = (self._norm(x, self.model.weights.raw(layer).ln1) @ weight[at] + bias[at])[:, None]
+        if branch == "v":
+            return found
+        return self.turned(self._head_norm(found, w.query_gain if branch == "q" else w.key_gain))
+
+    def mix(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, kv: slice = ALL
+    ) -> Float[Tensor, "batch n_head n_token d_head"]:
+        """The heads' values after attention over the positions before and these; `kv` are the key inputs given."""
+        value = self._with_past(layer, 1, value, kv)
+        return self.pattern(layer, query, key, kv) @ value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
+
+    def pattern(
+        self, layer: int, query: Tensor, key: Tensor, kv: slice = ALL
+    ) -> Float[Tensor, "batch n_head query key"]:
+        """Attention of these positions' queries on all keys."""
+        spec = self.model.spec
+        key = self._with_past(layer, 0, key, kv).repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+        scores = softcap(query @ key.transpose(-1, -2) * spec.attention_scale[layer], spec.attention_softcap)
+        seen = visible(key.shape[2], spec.windows[layer], key.device)[self.start :]
+        pattern = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1)
+        return pattern.detach() if self.rules.attention else pattern
+
+    def written(self, layer: int, z: Tensor) -> Float[Tensor, "batch n_head n_token d_model"]:
+        """What each head adds to the stream; they share the output bias equally and the post-norm's scale."""
+        w = self.model.weights.attention(layer, folded=False)
+        heads = z @ w.W_O + w.b_O / self.graph.n_head
+        if w.post_gain is None:
+            return heads
+        scale = self._scale(heads.sum(1, keepdim=True))
+        return heads / scale * w.post_gain
+
+    def mlp(self, layer: int, x: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, "batch n_token d_model"]:
+        """What the MLP adds to the stream."""
+        weights, activation = self.model.weights, self.model.spec.activation
+        w = weights.mlp(layer, folded=False)
+        x = self._norm(x, weights.raw(layer).ln2)
+        pre = x @ w.W_in + w.b_in
+        gated = pre if w.W_gate is None else x @ w.W_gate + (0.0 if w.b_gate is None else w.b_gate)
+        slope = gate(gated, activation)
+        if self.rules.gates:
+            slope = slope.detach()
+        factor = slope if w.W_gate is None else gated * slope
+        hidden = self._product(pre, factor) if w.W_gate is not None else pre * factor
+        write = hidden @ w.W_out + w.b_out
+        return write if w.post_gain is None else write / self._scale(write) * w.post_gain
+
+    def turned(self, x: Float[Tensor, "batch n n_token d_head"]) -> Float[Tensor, "batch n n_token d_head"]:
+        """Queries or keys rotated by their positions."""
+        rotary = self.model.spec.rotary
+        if rotary is None:
+            return x
+        positions = torch.arange(self.start, self.start + x.shape[2])
+        return rotate(x, *rotary_table(rotary, positions, x))
+
+    def final(self, x: Float[Tensor, "batch d_model"], columns: Tensor, bias: Tensor) -> Float[Tensor, "batch n_answer"]:
+        """Logits of some tokens, whose folded unembedding `columns` and `bias` are."""
+        raw = x / self._scale(x) @ columns + bias
+        capped = softcap(raw, self.model.spec.logit_softcap)
+        return raw * (capped / raw).detach() if self.rules.gates and capped is not raw else capped
+
+    def _product(self, pre: Tensor, factor: Tensor) -> Tensor:
+        if self.rules.halves:
+            return (pre * factor.detach() + pre.detach() * factor) / 2
+        return pre * (factor.detach() if self.rules.gates else factor)
+
+    def _each(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Each head's projection of its own input."""
+        repeats = x.shape[1] // len(weight)
+        weight, bias = weight.repeat_interleave(repeats, dim=0), bias.repeat_interleave(repeats, dim=0)
+        return x @ weight + bias[:, None]
+
+    def _with_past(self, layer: int, which: int, new: Tensor, kv: slice) -> Tensor:
+        if not self.past:
+            return new
+        old = self.past[layer][which][:, kv]
+        return torch.cat([old.expand(len(new), -1, -1, -1), new], dim=2)
+
+    def _norm(self, x: Tensor, norm: RawNorm) -> Tensor:
+        return apply_norm(x, self._scale(x), RawNorm(norm.gain.detach(), _detached(norm.bias)))
+
+    def _scale(self, x: Tensor) -> Tensor:
+        spec = self.model.spec
+        scale = norm_scale(x, spec.norm, spec.norm_eps)
+        return scale.detach() if self.rules.norms else scale
+
+    def _head_norm(self, x: Tensor, gain: Tensor | None) -> Tensor:
+        if gain is None:
+            return x
+        scale = norm_scale(x, "rms", self.model.spec.norm_eps)
+        return x / (scale.detach() if self.rules.norms else scale) * gain
+
+
+def _detached(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.detach()

@@ -1,0 +1,197 @@
+"""The graph of a model: writers, readers, and an edge from every writer to every reader that comes after it. No torch.
+
+Writers are the embedding, every head and every MLP, in the order they write: a reader sees a prefix of them. Readers
+are the query, key and value inputs of heads, the input of every MLP, and the logits. With grouped queries several heads
+share one key and one value input, and `grouped` counts these once, as the model has them: SmolLM2 has 70,651 edges so,
+and 123,211 where every query head gets a key and value input of its own, as the MIB benchmark counts (2504.13151).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from interp.errors import UsageError, nearest
+from interp.results import Result
+
+if TYPE_CHECKING:
+    from interp.model import Spec
+
+ARROW = " → "
+BRANCHES = ("q", "k", "v")
+
+
+@dataclass(frozen=True, eq=False)
+class Graph(Result):
+    """Nodes and edges of one architecture. Edges lie reader by reader, each reader's writers in order."""
+
+    n_layer: int
+    n_head: int
+    n_kv_head: int
+    parallel: bool
+    grouped: bool = True
+
+    @classmethod
+    def of(cls, spec: Spec, *, grouped: bool = True) -> Graph:
+        """The graph of a model with these facts."""
+        return cls(spec.n_layer, spec.n_head, spec.n_kv_head, spec.parallel, grouped)
+
+    @property
+    def n_key(self) -> int:
+        """Key inputs in a layer, and as many value inputs."""
+        return self.n_kv_head if self.grouped else self.n_head
+
+    @property
+    def share(self) -> int:
+        """Query heads that read one key input."""
+        return self.n_head // self.n_key
+
+    @cached_property
+    def writers(self) -> tuple[str, ...]:
+        """Names of the writers, such as "embed", "L5H2", "MLP5"."""
+        layers = range(self.n_layer)
+        return ("embed", *(n for at in layers for n in (*(f"L{at}H{h}" for h in range(self.n_head)), f"MLP{at}")))
+
+    @cached_property
+    def readers(self) -> tuple[str, ...]:
+        """Names of the readers, such as "L5H2.q", "L5KV0.k" (shared by heads) or "L5H2.k", "MLP5", "logits"."""
+        key = "KV" if self.share > 1 else "H"
+        found = []
+        for at in range(self.n_layer):
+            found += [f"L{at}H{head}.q" for head in range(self.n_head)]
+            found += [f"L{at}{key}{head}.{branch}" for branch in "kv" for head in range(self.n_key)]
+            found.append(f"MLP{at}")
+        return (*found, "logits")
+
+    @property
+    def per_layer(self) -> int:
+        """Readers in a layer."""
+        return self.n_head + 2 * self.n_key + 1
+
+    def attention(self, layer: int) -> slice:
+        """The readers of a layer's attention: queries, then keys, then values."""
+        return slice(layer * self.per_layer, (layer + 1) * self.per_layer - 1)
+
+    def mlp(self, layer: int) -> slice:
+        """The reader of a layer's MLP."""
+        at = (layer + 1) * self.per_layer - 1
+        return slice(at, at + 1)
+
+    @property
+    def logits(self) -> slice:
+        """The last reader."""
+        return slice(self.n_layer * self.per_layer, self.n_layer * self.per_layer + 1)
+
+    def heads(self, layer: int) -> slice:
+        """The writers of a layer's attention."""
+        start = 1 + layer * (self.n_head + 1)
+        return slice(start, start + self.n_head)
+
+    def mlps(self, layer: int) -> slice:
+        """The writer of a layer's MLP."""
+        end = 1 + (layer + 1) * (self.n_head + 1)
+        return slice(end - 1, end)
+
+    @cached_property
+    def visible(self) -> Int[np.ndarray, " n_reader"]:
+        """How many writers each reader sees."""
+        found = []
+        for layer in range(self.n_layer):
+            before, with_heads = self.heads(layer).start, self.heads(layer).stop
+            found += [before] * (self.per_layer - 1) + [before if self.parallel else with_heads]
+        return np.array([*found, len(self.writers)])
+
+    @cached_property
+    def offsets(self) -> Int[np.ndarray, " n_reader_and_end"]:
+        """Where each reader's edges begin, and the number of edges."""
+        return np.concatenate([[0], np.cumsum(self.visible)])
+
+    @property
+    def n_edge(self) -> int:
+        """Number of edges."""
+        return int(self.offsets[-1])
+
+    @cached_property
+    def reader(self) -> Int[np.ndarray, " n_edge"]:
+        """The reader of every edge."""
+        return np.repeat(np.arange(len(self.visible)), self.visible)
+
+    @cached_property
+    def writer(self) -> Int[np.ndarray, " n_edge"]:
+        """The writer of every edge."""
+        return np.arange(self.n_edge) - self.offsets[self.reader]
+
+    @cached_property
+    def weight(self) -> Int[np.ndarray, " n_edge"]:
+        """How many edges each stands for where every query head has its own keys and values."""
+        shared = np.array([name.endswith((".k", ".v")) for name in self.readers])
+        return np.where(shared, self.n_head // self.n_key if self.grouped else 1, 1)[self.reader]
+
+    @cached_property
+    def edges(self) -> tuple[str, ...]:
+        """Names of the edges, such as "L3H1 → L5H2.q"."""
+        ends = zip(self.writer.tolist(), self.reader.tolist(), strict=True)
+        return tuple(f"{self.writers[writer]}{ARROW}{self.readers[reader]}" for writer, reader in ends)
+
+    @cached_property
+    def owners(self) -> tuple[tuple[int, ...], ...]:
+        """The writers that each reader is the input of: one head, all heads that share a key, an MLP; none of logits."""
+        found: list[tuple[int, ...]] = []
+        for layer in range(self.n_layer):
+            first = self.heads(layer).start
+            groups = [tuple(first + k * self.share + i for i in range(self.share)) for k in range(self.n_key)]
+            found += [(first + head,) for head in range(self.n_head)] + groups + groups
+            found.append((self.mlps(layer).start,))
+        return (*found, ())
+
+    def index(self, edge: str) -> int:
+        """The place of an edge by name. Raises `UsageError` for one that does not exist."""
+        writer, _, reader = edge.partition(ARROW)
+        for name, known in ((writer, self.writers), (reader, self.readers)):
+            if name not in known:
+                raise UsageError(f'The graph has no edge "{edge}": "{name}" is unknown{nearest(name, known)}.')
+        at, by = self.readers.index(reader), self.writers.index(writer)
+        if by >= self.visible[at]:
+            raise UsageError(f'The graph has no edge "{edge}": {writer} writes after {reader} reads.')
+        return int(self.offsets[at]) + by
+
+    def of_reader(self, reader: int) -> slice:
+        """The edges of one reader."""
+        return slice(int(self.offsets[reader]), int(self.offsets[reader + 1]))
+
+    def matrix(self, values: np.ndarray, readers: slice) -> np.ndarray:
+        """Values of edges as (n_reader, n_visible, ...) for readers that see the same writers."""
+        start, stop = self.offsets[readers.start], self.offsets[readers.stop]
+        return values[start:stop].reshape(readers.stop - readers.start, -1, *values.shape[1:])
+
+    def connected(self, edges: Bool[np.ndarray, " n_edge"]) -> Bool[np.ndarray, " n_edge"]:
+        """The edges that lie on a path from the embedding to the logits within the set.
+
+        A head that reads through any of its inputs counts as reached; an input shared by heads leads to all of them.
+        """
+        kept = edges.copy()
+        while True:
+            reached = self._reached(kept)
+            used = self._used(kept)
+            left = kept & reached[self.writer] & used[self.reader]
+            if (left == kept).all():
+                return kept
+            kept = left
+
+    def _reached(self, edges: np.ndarray) -> np.ndarray:
+        """Which writers something flows into; the embedding always."""
+        reached = np.zeros(len(self.writers), bool)
+        reached[0] = True
+        for reader in np.unique(self.reader[edges]):
+            reached[list(self.owners[reader])] = True
+        return reached
+
+    def _used(self, edges: np.ndarray) -> np.ndarray:
+        """Which readers lead somewhere; the logits always."""
+        writes = np.zeros(len(self.writers), bool)
+        writes[self.writer[edges]] = True
+        return np.array([not owners or bool(writes[list(owners)].any()) for owners in self.owners])

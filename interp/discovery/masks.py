@@ -1,0 +1,115 @@
+"""Any set of edges corrupted in one forward pass.
+
+    x_v ← x_v + Σ_u mask[u, v] (a'_u − a_u)
+
+with a' what writer u wrote in the counterfactual run and a what it writes in this one, which feels what was corrupted
+before it (the mask of auto-circuit, UFO-101). All zeros is the clean run, all ones the counterfactual run; the gradient
+with respect to the mask at zero is edge attribution patching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.discovery.graph import Graph
+from interp.discovery.pairs import LIMIT, PairRuns, batches, numbers
+from interp.errors import UsageError
+from interp.model import Model
+from interp.tasks.task import Task
+
+Outside = Literal["counterfactual", "mean", "zero"]
+OUTSIDE = ("counterfactual", "mean", "zero")
+
+
+def masked_run(
+    runs: PairRuns,
+    mask: Float[Tensor, "n_edge ..."],
+    replacement: Float[Tensor, "batch n_writer n_token d_model"] | None = None,
+) -> Float[Tensor, " batch"]:
+    """Return each pair's measure with the edges corrupted as `mask` says: (n_edge,), or (n_edge, n_token).
+
+    `replacement` stands for what is written in the counterfactual run. Differentiable in the mask.
+    """
+    graph, other = runs.graph, runs.other.writes if replacement is None else replacement
+    changes: list[Tensor] = []
+
+    def wrote(writers: slice, values: Tensor) -> Tensor:
+        changes.append(other[:, writers] - values)
+        return values
+
+    def read(readers: slice, x: Tensor) -> Tensor:
+        start, stop = int(graph.offsets[readers.start]), int(graph.offsets[readers.stop])
+        rows = mask[start:stop].unflatten(0, (readers.stop - readers.start, -1))
+        if rows.ndim == 2 and not rows.requires_grad and not rows.any():
+            return x[:, None]
+        return x[:, None] + _mixed(rows, torch.cat(changes, dim=1)[:, : rows.shape[1]])
+
+    return runs.measure(runs.forward.run(runs.embedded[0], read, wrote))
+
+
+@torch.no_grad()
+def evaluate(
+    model: Model,
+    graph: Graph,
+    task: Task,
+    corrupted: Sequence[np.ndarray],
+    *,
+    outside: Outside = "counterfactual",
+    limit: int = LIMIT,
+) -> Float[np.ndarray, "n_mask n_pair"]:
+    """Return the measure of every pair under every mask, streaming pairs; masks are (n_edge,) or (n_edge, T).
+
+    Args:
+        model: the model.
+        graph: of the masks' edges.
+        task: the pairs.
+        corrupted: for each evaluation, how far each edge is corrupted: 1 (or true) wholly, 0 not at all.
+        outside: what a corrupted edge carries: what the counterfactual run wrote, the mean over the task of what both
+            runs wrote at that position, or zero.
+        limit: bytes of writes in memory.
+    """
+    if outside not in OUTSIDE:
+        raise UsageError(f'outside="{outside}": choose {", ".join(OUTSIDE)}.')
+    start = None if outside == "counterfactual" else 0
+    mean = _mean_writes(model, graph, task, limit) if outside == "mean" else None
+    found = []
+    for runs in batches(model, graph, task, start=start, copies=3, limit=limit):
+        replacement = _replacement(runs, outside, mean)
+        masks = (torch.from_numpy(np.asarray(mask, float)).to(runs.embedded) for mask in corrupted)
+        cut = (mask if mask.ndim == 1 else mask[:, runs.start : runs.start + runs.embedded.shape[2]] for mask in masks)
+        found.append(torch.stack([masked_run(runs, mask, replacement) for mask in cut]))
+    return numbers(torch.cat(found, dim=1))
+
+
+def _mixed(rows: Tensor, changes: Float[Tensor, "batch n_writer n_token d_model"]) -> Tensor:
+    if rows.ndim == 3:
+        return torch.einsum("rut,butm->brtm", rows, changes)
+    return (rows @ changes.flatten(2)).unflatten(2, changes.shape[2:])
+
+
+def _replacement(runs: PairRuns, outside: Outside, mean: Tensor | None) -> Tensor | None:
+    if outside == "counterfactual":
+        return None
+    if mean is None:
+        return torch.zeros_like(runs.clean.writes)
+    return mean[:, : runs.embedded.shape[2]].expand(len(runs), -1, -1, -1)
+
+
+def _mean_writes(model: Model, graph: Graph, task: Task, limit: int) -> Float[Tensor, "n_writer n_token d_model"]:
+    """The mean of what is written over both runs of all pairs that have the position."""
+    shape = (len(graph.writers), task.clean.shape[1], model.spec.d_model)
+    total = torch.zeros(shape, dtype=model.dtype, device=model.device)
+    count = torch.zeros(shape[1], dtype=model.dtype, device=model.device)
+    for runs in batches(model, graph, task, start=0, limit=limit):
+        n_token = runs.embedded.shape[2]
+        alive = (torch.arange(n_token, device=model.device) <= runs.end[:, None]).to(model.dtype)
+        both = runs.clean.writes + runs.other.writes
+        total[:, :n_token] += torch.einsum("butm,bt->utm", both, alive)
+        count[:n_token] += 2 * alive.sum(0)
+    return total / count.clamp_min(1)[:, None]

@@ -1,0 +1,154 @@
+"""Both runs of a batch of pairs: what everything wrote in each, and the measure at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.discovery.forward import Forward, Rules, plain
+from interp.discovery.graph import Graph
+from interp.errors import UsageError
+from interp.model import Model, trace
+from interp.tasks.encoding import Pairs
+from interp.tasks.task import NO_TOKEN, Task, log_odds
+
+LIMIT = 2**28
+"""Bytes that the writes of a batch of pairs may take, (n_writer, batch, T, d_model); pairs are streamed within it."""
+DTYPES = (torch.float32, torch.float64)
+
+
+class PairRuns:
+    """The clean and the counterfactual run of a few pairs, from the first position at which any of them differ."""
+
+    def __init__(self, model: Model, graph: Graph, task: Task, rules: Rules | None = None, start: int | None = None):
+        self.model, self.graph, self.task = model, graph, task
+        self.clean_tokens, self.other_tokens = (
+            model.check_tokens(tokens) for tokens in (task.clean, task.counterfactual)
+        )
+        first = int(task.differs.any(0).int().argmax()) if task.differs.any() else 0
+        self.start = first if start is None else start
+        self.rules = Rules() if rules is None else rules
+        self.forward = Forward.after(model, graph, self.clean_tokens[:, : self.start], self.rules)
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    @cached_property
+    def embedded(self) -> Float[Tensor, "run batch n_token d_model"]:
+        """The clean and the counterfactual embedding."""
+        both = (self.clean_tokens, self.other_tokens)
+        return torch.stack([trace.embed(self.model.weights, tokens)[:, self.start :] for tokens in both])
+
+    @cached_property
+    @torch.no_grad()
+    def clean(self) -> Written:
+        """What was written in the clean run."""
+        return written(self, self.embedded[0])
+
+    @cached_property
+    @torch.no_grad()
+    def other(self) -> Written:
+        """What was written in the counterfactual run."""
+        return written(self, self.embedded[1])
+
+    @cached_property
+    def difference(self) -> Float[Tensor, "batch n_writer n_token d_model"]:
+        """What corrupting a writer adds: counterfactual − clean."""
+        return self.other.writes - self.clean.writes
+
+    @cached_property
+    def end(self) -> Int[Tensor, " batch"]:
+        """Where the answer is read, counted from `start`."""
+        return (self.task.end - self.start).to(self.model.device)
+
+    @cached_property
+    def answers(self) -> Answers:
+        """The tokens that are right or wrong in any of the pairs."""
+        return Answers.of(self.model, self.task)
+
+    def measure(self, x: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, " batch"]:
+        """The log odds of the right answers, from the stream that the logits read."""
+        at_end = x[torch.arange(len(x), device=x.device), self.end]
+        logits = self.forward.final(at_end, self.answers.columns, self.answers.bias)
+        return log_odds(logits, self.answers.right, self.answers.wrong)
+
+
+@dataclass(frozen=True)
+class Written:
+    """One run: what every writer wrote at every position, and the measure."""
+
+    writes: Float[Tensor, "batch n_writer n_token d_model"]
+    measure: Float[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The unembedding of the answers alone: folded `columns` and `bias`, and the answers as places among them."""
+
+    columns: Float[Tensor, "d_model n_answer"]
+    bias: Float[Tensor, " n_answer"]
+    right: Int[Tensor, "batch ..."]
+    wrong: Int[Tensor, "batch ..."]
+
+    @classmethod
+    def of(cls, model: Model, task: Task) -> Answers:
+        """Gather the answers of every pair."""
+        ids = torch.cat([task.right.flatten(), task.wrong.flatten()]).to(model.device)
+        tokens = ids[ids != NO_TOKEN].unique()
+        columns, bias = model.weights.unembed(tokens)
+        right, wrong = (_places(tokens, answers.to(model.device)) for answers in (task.right, task.wrong))
+        return cls(columns.detach(), bias.detach(), right, wrong)
+
+
+def written(runs: PairRuns, embedded: Tensor) -> Written:
+    """Run one side and collect what is written."""
+    batch, n_token, width = embedded.shape
+    writes = embedded.new_empty(batch, len(runs.graph.writers), n_token, width)
+
+    def keep(writers: slice, values: Tensor) -> Tensor:
+        writes[:, writers] = values
+        return values
+
+    return Written(writes, runs.measure(runs.forward.run(embedded, plain, keep)))
+
+
+def batches(
+    model: Model,
+    graph: Graph,
+    task: Task,
+    rules: Rules | None = None,
+    *,
+    start: int | None = None,
+    copies: int = 2,
+    limit: int = LIMIT,
+) -> Iterator[PairRuns]:
+    """The pairs, as many at a time as `copies` of their writes fit into `limit` bytes."""
+    bytes_each = copies * len(graph.writers) * task.clean.shape[1] * model.spec.d_model * model.parts.W_U.element_size()
+    for part in task.batches(max(1, limit // bytes_each)):
+        yield PairRuns(model, graph, part, rules, start)
+
+
+def checked(model: Model, task: Task | Pairs) -> Task:
+    """A task on the model's device. Raises `UsageError` for a dtype in which differences mean nothing."""
+    if model.dtype not in DTYPES:
+        raise UsageError(f"Differences of runs in {model.dtype} mean little: load the model in float32 or float64.")
+    task = task.encode(model) if isinstance(task, Pairs) else task
+    if not isinstance(task, Task):
+        raise UsageError(f"Give a task, such as interp.tasks.ioi(model), not {type(task).__name__}.")
+    return task
+
+
+def numbers(values: Tensor) -> np.ndarray:
+    """A tensor as float64 numbers."""
+    return values.detach().double().cpu().numpy()
+
+
+def _places(tokens: Tensor, answers: Tensor) -> Tensor:
+    found = torch.searchsorted(tokens, answers.clamp_min(0))
+    return torch.where(answers == NO_TOKEN, NO_TOKEN, found)
