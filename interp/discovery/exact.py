@@ -7,7 +7,7 @@ positions shared, so that an edge costs the blocks after it on the positions aft
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,10 @@ from interp.discovery.graph import Graph
 from interp.discovery.pairs import LIMIT, PairRuns, numbers
 from interp.errors import DamagedFileError
 from interp.model import Model
-from interp.results import write_atomic, writable_folder
+from interp.progress import Progress, advance
+from interp.files import writable_folder, write_atomic
 from interp.tasks.task import Task, log_odds
 
-Progress = Callable[[int, int, str], None]
 ROW_COPIES = 24
 """Streams that a row holds at its largest, most of them the MLP's hidden units: bounds the rows run at once."""
 
@@ -56,8 +56,7 @@ def exact_edges(
                 store.write(number, readers, values)
             found[number, start:stop] = values
             done += 1
-            if progress is not None:
-                progress(done, total, f"pair {number + 1}, {graph.readers[readers.start]}")
+            advance(progress, done, total, f"pair {number + 1}, {graph.readers[readers.start]}")
     return found
 
 
@@ -116,7 +115,7 @@ class _Rows:
         parts[branch] = forward.project_head(layer, branch, index, stream + changes)
         z = forward.mix(layer, query, keys, values).repeat(len(changes), 1, 1, 1)
         z[:, mine] = forward.mix(layer, parts["q"], parts["k"], parts["v"], kv)
-        return forward.written(layer, z).sum(1)
+        return forward.total(layer, z)
 
     def _measured(self, rows: Float[Tensor, "row n_token d_model"]) -> Float[Tensor, " row"]:
         """How far the measure of final streams lies from the clean one."""

@@ -94,24 +94,22 @@ class Forward:
         if layer == 0:
             x = wrote(slice(0, 1), x[:, None])[:, 0]
         for at in range(layer, graph.n_layer):
-            heads, cached = self.attention(at, read(graph.attention(at), x))
+            query, key, value = self.project(at, read(graph.attention(at), x))
             if past is not None:
-                past.append(cached)
-            middle = x + wrote(graph.heads(at), heads).sum(1)
+                past.append((key, value))
+            z = self.mix(at, query, key, value)
+            middle = x + (self.total(at, z) if wrote is unchanged else wrote(graph.heads(at), self.written(at, z)).sum(1))
             mlp = self.mlp(at, read(graph.mlp(at), x if graph.parallel else middle)[:, 0])
             x = middle + wrote(graph.mlps(at), mlp[:, None])[:, 0]
         return read(graph.logits, x)[:, 0]
 
-    def attention(
+    def project(
         self, layer: int, inputs: Float[Tensor, "batch n_reader n_token d_model"]
-    ) -> tuple[Float[Tensor, "batch n_head n_token d_model"], tuple[Tensor, Tensor]]:
-        """What every head writes, and the keys and values. The input is one for all readers, or one for each."""
-        query, key, value = self.project(layer, inputs)
-        z = self.mix(layer, query, key, value)
-        return self.written(layer, z), (key, value)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (batch, heads, n_token, d_head) as they meet: normalised and rotated.
 
-    def project(self, layer: int, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (batch, heads, n_token, d_head) as they meet: normalised and rotated."""
+        The input is one for all readers, or one for each.
+        """
         weights, graph = self.model.weights, self.graph
         w = weights.attention(layer, folded=False)
         x = self._norm(inputs, weights.raw(layer).ln1)
@@ -158,11 +156,17 @@ class Forward:
     def written(self, layer: int, z: Tensor) -> Float[Tensor, "batch n_head n_token d_model"]:
         """What each head adds to the stream; they share the output bias equally and the post-norm's scale."""
         w = self.model.weights.attention(layer, folded=False)
-        heads = z @ w.W_O + w.b_O / self.graph.n_head
+        heads = torch.einsum("bhtd,hdm->bhtm", z, w.W_O) + w.b_O / self.graph.n_head
         if w.post_gain is None:
             return heads
         scale = self._scale(heads.sum(1, keepdim=True))
         return heads / scale * w.post_gain
+
+    def total(self, layer: int, z: Tensor) -> Float[Tensor, "batch n_token d_model"]:
+        """What the layer's heads add together: the sum of `written`, in one product."""
+        w = self.model.weights.attention(layer, folded=False)
+        write = z.transpose(1, 2).flatten(2) @ w.W_O.flatten(0, 1) + w.b_O
+        return write if w.post_gain is None else write / self._scale(write) * w.post_gain
 
     def mlp(self, layer: int, x: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, "batch n_token d_model"]:
         """What the MLP adds to the stream."""
@@ -202,7 +206,7 @@ class Forward:
         """Each head's projection of its own input."""
         repeats = x.shape[1] // len(weight)
         weight, bias = weight.repeat_interleave(repeats, dim=0), bias.repeat_interleave(repeats, dim=0)
-        return x @ weight + bias[:, None]
+        return torch.einsum("bhtm,hmd->bhtd", x, weight) + bias[:, None]
 
     def _with_past(self, layer: int, which: int, new: Tensor, kv: slice) -> Tensor:
         if not self.past:

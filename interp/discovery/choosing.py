@@ -1,0 +1,129 @@
+"""From scores to a circuit: which edges are in it?"""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from interp.discovery.circuit import Circuit
+from interp.discovery.graph import Graph
+from interp.discovery.scores import EdgeScores
+from interp.errors import UsageError
+
+if TYPE_CHECKING:
+    from interp.model import Model
+    from interp.tasks import Pairs, Task
+
+Rule = Literal["signed", "absolute", "greedy", "acdc"]
+RULES = ("signed", "absolute", "greedy", "acdc")
+
+
+def circuit(
+    scores: EdgeScores,
+    share: float = 0.01,
+    by: Rule = "signed",
+    *,
+    n: int | None = None,
+    threshold: float = 0.01,
+    model: Model | None = None,
+    task: Task | Pairs | None = None,
+) -> Circuit:
+    """Choose a circuit of `share` of the edges, and drop those that are cut off from the embedding or the logits.
+
+    Args:
+        scores: of the edges.
+        share: fraction of all edges to choose; `n` gives their number instead.
+        by: "signed" takes the edges that change the measure most as the whole counterfactual does; "absolute" the
+            largest; "greedy" grows from the logits, always by the largest edge into what is there already; "acdc" goes
+            from the logits to the embedding through the largest `share` of the edges (1 for all of them) and removes
+            each whose corruption, on top of what was removed, changes the mean measure by less than `threshold`
+            (arXiv 2304.14997; one run of the pairs for each edge).
+        n: number of edges.
+        threshold: of acdc, as a fraction of m(clean) − m(counterfactual).
+        model: of acdc.
+        task: of acdc, the pairs it is run on.
+
+    Raises `UsageError` for an unknown rule, a share outside (0, 1], or acdc without a model and a task.
+
+    >>> found = discovery.circuit(scores, share=0.01, by="signed")
+    >>> found.run(model, task)
+    """
+    graph = scores.graph
+    if by not in RULES:
+        raise UsageError(f'by="{by}": choose {", ".join(RULES)}.')
+    if not 0 < share <= 1 or (n is not None and not 1 <= n <= graph.n_edge):
+        raise UsageError(f"share={share}, n={n}: choose a share in (0, 1], or from 1 to {graph.n_edge} edges.")
+    size = max(1, round(share * graph.n_edge)) if n is None else n
+    if by == "acdc":
+        if model is None or task is None:
+            raise UsageError('by="acdc" runs the model for every edge: give model= and task=.')
+        chosen = _acdc(model, task, graph, top(scores, size, "absolute"), threshold)
+    elif by == "greedy":
+        chosen = _greedy(graph, np.abs(scores.array), size)
+    else:
+        chosen = top(scores, size, by)
+    how = {"method": scores.method, "by": by, "task": scores.task, **({"threshold": threshold} if by == "acdc" else {})}
+    return Circuit(graph, graph.connected(chosen), scores.array, size, how)
+
+
+def top(scores: EdgeScores, size: int, by: Literal["signed", "absolute"]) -> Bool[np.ndarray, " n_edge"]:
+    """The `size` most important edges."""
+    chosen = np.zeros(scores.graph.n_edge, bool)
+    chosen[scores.ranking(by)[:size]] = True
+    return chosen
+
+
+def _greedy(graph: Graph, values: Float[np.ndarray, " n_edge"], size: int) -> Bool[np.ndarray, " n_edge"]:
+    """Grow from the logits: the largest edge whose reader is there brings its writer's own readers in."""
+    chosen, open_readers = np.zeros(graph.n_edge, bool), set()
+    reads: dict[int, list[int]] = {}
+    for reader, owners in enumerate(graph.owners):
+        for owner in owners:
+            reads.setdefault(owner, []).append(reader)
+    waiting: list[tuple[float, int]] = []
+
+    def add(reader: int) -> None:
+        if reader not in open_readers:
+            open_readers.add(reader)
+            edges = graph.of_reader(reader)
+            for i in range(edges.start, edges.stop):
+                heapq.heappush(waiting, (-float(values[i]), i))
+
+    add(len(graph.readers) - 1)
+    for _ in range(size):
+        if not waiting:
+            break
+        _, edge = heapq.heappop(waiting)
+        chosen[edge] = True
+        for reader in reads.get(int(graph.writer[edge]), []):
+            add(reader)
+    return chosen
+
+
+def _acdc(
+    model: Model, task: Task | Pairs, graph: Graph, candidates: Bool[np.ndarray, " n_edge"], threshold: float
+) -> Bool[np.ndarray, " n_edge"]:
+    from interp.discovery.masks import evaluate
+    from interp.discovery.pairs import checked
+
+    pairs = checked(model, task)
+
+    def measured(edges: np.ndarray) -> float:
+        return float(evaluate(model, graph, pairs, [~edges])[0].mean())
+
+    every, none = np.ones(graph.n_edge, bool), np.zeros(graph.n_edge, bool)
+    least = threshold * abs(measured(every) - measured(none))
+    left = graph.connected(candidates)
+    now = measured(left)
+    for edge in np.flatnonzero(candidates)[::-1]:
+        if not left[edge]:
+            continue
+        without = left.copy()
+        without[edge] = False
+        value = measured(without)
+        if abs(value - now) < least:
+            left, now = graph.connected(without), value
+    return left

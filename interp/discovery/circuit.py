@@ -1,0 +1,166 @@
+"""A circuit: some of a graph's edges, chosen by scores, and what the model computes with these alone. No torch here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from interp.discovery.graph import ARROW, Graph
+from interp.errors import DamagedFileError, UsageError
+from interp.files import read_text
+from interp.report import Shown, Table
+from interp.results import Result
+
+if TYPE_CHECKING:
+    from interp.model import Model
+    from interp.tasks import Pairs, Task
+
+CIRCUIT_JSON = "circuit.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Circuit(Shown, Result):
+    """Edges that are in a circuit: `included` (n_edge,), with the `scores` (n_edge,) they were chosen by.
+
+    `asked` is how many edges were to be chosen; those without a path from the embedding or to the logits were dropped,
+    so `size` may be smaller. `how` says which method and rule chose them.
+    """
+
+    graph: Graph
+    included: np.ndarray
+    scores: np.ndarray
+    asked: int
+    how: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def edges(self) -> tuple[str, ...]:
+        """Names of the edges, the largest scores first."""
+        places = np.flatnonzero(self.included)
+        order = places[np.argsort(-np.abs(self.scores[places]), kind="stable")]
+        return tuple(self.graph.edges[i] for i in order.tolist())
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of the writers that have an edge in the circuit, in the order they write."""
+        used = np.unique(self.graph.writer[self.included])
+        return tuple(self.graph.writers[i] for i in used.tolist())
+
+    @property
+    def size(self) -> int:
+        """Number of edges."""
+        return int(self.included.sum())
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of edges with grouped keys and values counted once, and counted for every query head as MIB does."""
+        return {"edges": self.size, "ungrouped": int(self.graph.weight[self.included].sum())}
+
+    @property
+    def complement(self) -> Circuit:
+        """Every edge that is not in the circuit."""
+        rest = ~self.included
+        return Circuit(self.graph, rest, self.scores, int(rest.sum()), {**self.how, "complement": True})
+
+    def run(
+        self, model: Model, task: Task | Pairs, *, outside: Any = "counterfactual"
+    ) -> Float[np.ndarray, " n_pair"]:
+        """Return each pair's measure, in nats, when only the circuit's edges carry what the clean run gives them.
+
+        All other edges carry what the counterfactual run writes; `outside` may be "mean" (over the task) or "zero".
+        Raises `UsageError` for a model of another architecture.
+        """
+        from interp.discovery.masks import evaluate
+        from interp.discovery.pairs import checked
+
+        task = checked(model, task)
+        if Graph.of(model.spec, grouped=self.graph.grouped) != self.graph:
+            raise UsageError(f"The circuit is of another architecture than {model.name}.")
+        return evaluate(model, self.graph, task, [~self.included], outside=outside)[0]
+
+    def table(self) -> Table:
+        """Every edge with its score."""
+        rows = tuple((*edge.split(ARROW), float(self.scores[self.graph.index(edge)])) for edge in self.edges)
+        caption = f"{self.size:,} of {self.graph.n_edge:,} edges; score: change of the log odds when corrupted (nats)."
+        return Table(("from", "to", "score"), rows, caption, {"score": "+.4f"})
+
+    def files(self) -> dict[str, bytes]:
+        """What `save` writes: the result, and `circuit.json` in the form of the MIB benchmark for other programs."""
+        return {**super().files(), CIRCUIT_JSON: json.dumps(self.to_dict()).encode()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The circuit as MIB writes it: {cfg, nodes: {name: {in_graph}}, edges: {"a0.h1->a3.h2<q>": {score, in_graph}}}.
+
+        Edges of the circuit alone are listed; an edge into keys that heads share stands once for each head.
+        """
+        graph = self.graph
+        names = _mib_names(graph)
+        edges = {}
+        for i in np.flatnonzero(self.included).tolist():
+            for reader in _mib_readers(graph, int(graph.reader[i])):
+                score = {"score": float(self.scores[i]), "in_graph": True}
+                edges[f"{names[graph.writer[i]]}->{reader}"] = score
+        used = {edge.partition("->")[0] for edge in edges}
+        nodes = {name: {"in_graph": name in used} for name in names} | {"logits": {"in_graph": bool(edges)}}
+        facts = {"n_layers": graph.n_layer, "n_heads": graph.n_head, "parallel_attn_mlp": graph.parallel}
+        ours = {"n_key_value_heads": graph.n_kv_head, "grouped": graph.grouped, "asked": self.asked, "how": self.how}
+        return {"cfg": facts | ours, "nodes": nodes, "edges": edges}
+
+    @classmethod
+    def read(cls, path: str | Path) -> Circuit:
+        """Read `circuit.json`, this toolkit's or one of the MIB benchmark's with the same facts.
+
+        Raises `DamagedFileError` for a file that is not a circuit, `UsageError` for an edge that the graph lacks or a
+        shared key that only some of its heads have.
+        """
+        path = Path(path)
+        path = path / CIRCUIT_JSON if path.is_dir() else path
+        try:
+            body = json.loads(read_text(path))
+            facts, edges = body["cfg"], body["edges"]
+            heads, keys = facts["n_heads"], facts.get("n_key_value_heads", facts["n_heads"])
+            parallel, grouped = facts.get("parallel_attn_mlp", False), facts.get("grouped", False)
+            graph = Graph(facts["n_layers"], heads, keys, parallel, grouped)
+            listed = {name: float(edge.get("score") or 0.0) for name, edge in edges.items() if edge.get("in_graph")}
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DamagedFileError(f"{path} is not a circuit in JSON: {error}.") from error
+        included, scores = _from_mib(graph, listed, path)
+        return cls(graph, included, scores, int(facts.get("asked", included.sum())), dict(facts.get("how", {})))
+
+    def __repr__(self) -> str:
+        return f"Circuit({self.size:,} of {self.graph.n_edge:,} edges, {len(self.nodes)} nodes, {self.how})"
+
+
+def _mib_names(graph: Graph) -> tuple[str, ...]:
+    """Writers as MIB calls them: "input", "a5.h2", "m5"."""
+    found = ["input"]
+    for layer in range(graph.n_layer):
+        found += [*(f"a{layer}.h{head}" for head in range(graph.n_head)), f"m{layer}"]
+    return tuple(found)
+
+
+def _mib_readers(graph: Graph, reader: int) -> list[str]:
+    """A reader as MIB calls it: one name for each head that reads."""
+    names, branch = _mib_names(graph), graph.readers[reader].partition(".")[2]
+    return [names[owner] + (f"<{branch}>" if branch else "") for owner in graph.owners[reader]] or ["logits"]
+
+
+def _from_mib(graph: Graph, listed: dict[str, float], path: Path) -> tuple[Bool[np.ndarray, " n_edge"], np.ndarray]:
+    included, scores = np.zeros(graph.n_edge, bool), np.zeros(graph.n_edge)
+    names, left = _mib_names(graph), dict(listed)
+    by_reader = [_mib_readers(graph, reader) for reader in range(len(graph.readers))]
+    place = {name: at for at, group in enumerate(by_reader) for name in group}
+    for edge, value in listed.items():
+        writer, _, reader = edge.partition("->")
+        if writer not in names or reader not in place:
+            raise UsageError(f'{path} has an edge "{edge}" that its graph lacks.')
+        group, by = place[reader], names.index(writer)
+        if by >= graph.visible[group] or any(f"{writer}->{other}" not in left for other in by_reader[group]):
+            raise UsageError(f'{path} has an edge "{edge}" that stands alone, or against the order of the layers.')
+        at = int(graph.offsets[group]) + by
+        included[at], scores[at] = True, value
+    return included, scores

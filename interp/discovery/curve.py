@@ -1,0 +1,176 @@
+"""Faithfulness by size: how much of the model's measure do the k best edges carry? No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from interp.report import Figure, Shown, Table
+from interp.results import Result
+from interp.statistics import Bootstrap
+
+SIZES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Fractions of all edges at which the MIB benchmark evaluates (2504.13151)."""
+
+Interval = tuple[float, float, float]
+"""Estimate, lower and upper bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve(Shown, Result):
+    """The measure of circuits of growing size, pair by pair, and what it comes to.
+
+        f(C) = (m(C) − m(∅)) / (m(N) − m(∅))
+
+    with means over pairs, N the whole model (`clean`) and ∅ every edge corrupted (`corrupted`). `signed` (n_size, n_pair)
+    are the measures of circuits ranked by signed score, `absolute` by magnitude, `control` at random. `counts` (n_size,
+    3, 2) are the edges left of each ranking after those that are cut off were dropped: as the graph counts them, and with
+    every query head's own keys and values. Intervals are 95 % bootstraps over pairs.
+    """
+
+    method: str
+    task: str
+    sizes: tuple[float, ...]
+    counts: np.ndarray
+    signed: np.ndarray
+    absolute: np.ndarray
+    control: np.ndarray
+    clean: np.ndarray
+    corrupted: np.ndarray
+    n_edge: int
+    outside: str = "counterfactual"
+    seed: int = 0
+
+    @property
+    def f(self) -> Float[np.ndarray, " n_size"]:
+        """Faithfulness of circuits ranked by signed score."""
+        return self._faithfulness(self.signed)
+
+    @property
+    def f_absolute(self) -> Float[np.ndarray, " n_size"]:
+        """Faithfulness of circuits ranked by magnitude."""
+        return self._faithfulness(self.absolute)
+
+    @property
+    def random(self) -> Float[np.ndarray, " n_size"]:
+        """Faithfulness of circuits ranked at random: the control."""
+        return self._faithfulness(self.control)
+
+    @property
+    def f_interval(self) -> tuple[Float[np.ndarray, " n_size"], Float[np.ndarray, " n_size"]]:
+        """95 % interval of `f`."""
+        low, high = np.percentile(self._resampled(self.signed), [2.5, 97.5], axis=0)
+        return low, high
+
+    @property
+    def weights(self) -> Float[np.ndarray, " n_size"]:
+        """How much each size counts in CPR and CMD: the trapezoid over nominal sizes, 85 % of it from 20 % up."""
+        return trapezoid(np.array(self.sizes))
+
+    @property
+    def cpr(self) -> float:
+        """Circuit performance ratio: the area under f by signed score; higher is better, and may exceed 1."""
+        return float(self.f @ self.weights)
+
+    @property
+    def cmd(self) -> float:
+        """Circuit-model distance: the area under |1 − f| by magnitude; 0 is best."""
+        return float(np.abs(1 - self.f_absolute) @ self.weights)
+
+    @property
+    def cpr_interval(self) -> Interval:
+        """CPR with its interval."""
+        return self._interval(self.cpr, self._resampled(self.signed) @ self.weights)
+
+    @property
+    def cmd_interval(self) -> Interval:
+        """CMD with its interval."""
+        return self._interval(self.cmd, np.abs(1 - self._resampled(self.absolute)) @ self.weights)
+
+    @property
+    def log_area(self) -> dict[str, float]:
+        """Both areas over the logarithm of the size, from the smallest to the whole: every decade counts alike."""
+        weights = trapezoid(np.log10(self.sizes))
+        weights = weights / weights.sum()
+        return {"cpr": float(self.f @ weights), "cmd": float(np.abs(1 - self.f_absolute) @ weights)}
+
+    @property
+    def random_areas(self) -> dict[str, float]:
+        """CPR and CMD of the random ranking."""
+        return {"cpr": float(self.random @ self.weights), "cmd": float(np.abs(1 - self.random) @ self.weights)}
+
+    def summary(self) -> str:
+        """The areas beside those of random edges, in a line."""
+        (cpr, low, high), (cmd, below, above), chance = self.cpr_interval, self.cmd_interval, self.random_areas
+        return (
+            f"{self.method} on {self.task}: CPR {cpr:.2f} ({low:.2f} to {high:.2f}; random {chance['cpr']:.2f}), "
+            f"CMD {cmd:.3f} ({below:.3f} to {above:.3f}; random {chance['cmd']:.2f}), {len(self.clean)} pairs"
+        )
+
+    def table(self) -> Table:
+        """Every size: what was asked for and what was left, f by each ranking, and how much the size counts."""
+        low, high = self.f_interval
+        columns = ("share", "edges", "ungrouped", "f, signed", "low", "high", "f, absolute", "f, random", "weight")
+        rows = tuple(
+            (
+                size,
+                *map(int, self.counts[i, 0]),
+                *map(float, (self.f[i], low[i], high[i], self.f_absolute[i], self.random[i], self.weights[i])),
+            )
+            for i, size in enumerate(self.sizes)
+        )
+        caption = (
+            f"{self.summary()}. Edges: what is left of the signed ranking after edges that are cut off were dropped, of "
+            f"{self.n_edge:,}; ungrouped: counted for every query head. Weight: of the size in CPR and CMD."
+        )
+        formats = {name: ".3f" for name in columns[3:]} | {"share": ".1%", "weight": ".4f"}
+        return Table(columns, rows, caption, formats)
+
+    def figure(self) -> Figure:
+        """F by size beside the random ranking."""
+        from interp.report.figures import lines
+
+        series = {"signed": self.f, "absolute": self.f_absolute, "random": self.random}
+        return lines(
+            "faithfulness",
+            np.log10(np.array(self.sizes) * 100),
+            series,
+            caption=f"Faithfulness of circuits of {self.method} by size, log10 of per cent of {self.n_edge:,} edges; "
+            f"1 is the whole model, 0 the counterfactual run. {len(self.clean)} pairs; the band is the 95 % bootstrap "
+            "interval over pairs.",
+            alt=f"Faithfulness rises with size; at 1 % of the edges it is {self.f[list(self.sizes).index(0.01)]:.2f} by "
+            "signed score."
+            if 0.01 in self.sizes
+            else "Faithfulness by size.",
+            axes=("size (log10 %)", "f"),
+            bands={"signed": self.f_interval},
+        )
+
+    def __repr__(self) -> str:
+        return f"Curve({self.summary()})"
+
+    def _faithfulness(self, measures: np.ndarray) -> np.ndarray:
+        floor = self.corrupted.mean()
+        return (measures.mean(1) - floor) / (self.clean.mean() - floor)
+
+    @cached_property
+    def _draws(self) -> np.ndarray:
+        return Bootstrap.of(len(self.clean), self.seed).weights / len(self.clean)
+
+    def _resampled(self, measures: np.ndarray) -> Float[np.ndarray, "draw n_size"]:
+        floor = self._draws @ self.corrupted
+        return (self._draws @ measures.T - floor[:, None]) / (self._draws @ self.clean - floor)[:, None]
+
+    @staticmethod
+    def _interval(value: float, draws: np.ndarray) -> Interval:
+        low, high = np.percentile(draws, [2.5, 97.5])
+        return value, float(low), float(high)
+
+
+def trapezoid(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Return the weight of each point in the trapezoidal rule over x: Σ w f = ∫ f."""
+    gaps = np.diff(x)
+    return (np.append(gaps, 0.0) + np.insert(gaps, 0, 0.0)) / 2

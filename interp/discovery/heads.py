@@ -1,0 +1,157 @@
+"""Whole heads corrupted, singly and together: the fewest that suffice, pairs that interact, and backups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from interp.discovery.graph import Graph
+from interp.discovery.headsets import Backups, HeadEffects, HeadSet
+from interp.discovery.masks import Outside, evaluate
+from interp.discovery.pairs import checked
+from interp.errors import UsageError, nearest
+from interp.model import Model
+from interp.tasks.encoding import Pairs
+from interp.tasks.task import Task
+
+
+def head_effects(model: Model, task: Task | Pairs, *, outside: Outside = "counterfactual") -> HeadEffects:
+    """Corrupt each head alone: the change of every pair's measure, and how heads' effects correlate over pairs.
+
+    One run of the pairs for each head.
+    """
+    bench = _Bench(model, task, outside)
+    found = bench.measure([[head] for head in bench.heads])
+    return HeadEffects(bench.task.name, bench.names, found - bench.clean, float((bench.floor - bench.clean).mean()))
+
+
+def minimal_heads(
+    model: Model,
+    task: Task | Pairs,
+    share: float = 0.9,
+    *,
+    outside: Outside = "counterfactual",
+    n_random: int = 20,
+    seed: int = 0,
+) -> HeadSet:
+    """Find a small set of heads that keeps `share` of the measure while all other heads are corrupted.
+
+    Embedding and MLPs run for real. f = (m(set) − m(no head)) / (m(all) − m(no head)). Heads are added by their single
+    effect until f reaches the share; then each is left out again if the rest still reaches it, weakest first. The result
+    is minimal in that no single head can be left out; a smaller set of other heads may exist.
+
+    Raises `UsageError` for a share outside (0, 1], or heads that all together do nothing.
+    """
+    if not 0 < share <= 1:
+        raise UsageError(f"share={share}: choose a fraction in (0, 1].")
+    bench = _Bench(model, task, outside)
+    effects = (bench.measure([[head] for head in bench.heads]) - bench.clean).mean(1)
+    order = np.argsort(effects * np.sign((bench.clean - bench.no_head).mean()), kind="stable").tolist()
+    by_size = bench.faithfulness([order[: k + 1] for k in range(len(order))])
+    size = int(np.argmax(by_size >= share)) + 1
+    chosen = order[:size]
+    for head in reversed(order[:size]):
+        rest = [other for other in chosen if other != head]
+        if rest and bench.faithfulness([rest])[0] >= share:
+            chosen = rest
+    rng = np.random.default_rng(seed)
+    random = [rng.choice(len(order), len(chosen), replace=False).tolist() for _ in range(n_random)]
+    return HeadSet(
+        task=bench.task.name,
+        share=share,
+        heads=tuple(bench.names[i] for i in chosen),
+        f=float(bench.faithfulness([chosen])[0]),
+        f_by_size=by_size,
+        control=bench.faithfulness(random),
+        n_head=len(order),
+    )
+
+
+def synergy(
+    model: Model, task: Task | Pairs, heads: Sequence[str], *, outside: Outside = "counterfactual"
+) -> np.ndarray:
+    """Return S_ij = D_ij − D_i − D_j for every two of the heads: D is the mean change when they are corrupted.
+
+    Of heads that support the answer, those that stand in for each other have S < 0: losing both costs more than the sum.
+    """
+    bench = _Bench(model, task, outside)
+    index = [bench.index(head) for head in heads]
+    pairs = [(i, j) for i in range(len(index)) for j in range(i)]
+    single = bench.change([[bench.heads[i]] for i in index])
+    both = bench.change([[bench.heads[index[i]], bench.heads[index[j]]] for i, j in pairs])
+    found = np.zeros((len(index), len(index)))
+    for (i, j), value in zip(pairs, both, strict=True):
+        found[i, j] = found[j, i] = value - single[i] - single[j]
+    return found
+
+
+def backups(
+    model: Model, task: Task | Pairs, primaries: Sequence[str], *, k: int = 8, outside: Outside = "counterfactual"
+) -> Backups:
+    """Find heads that take over when `primaries` are gone, by conditional ablation (CoAx, arXiv 2607.01940).
+
+        compensation(u) = [m(N \\ u) − m(N)] − [m(N \\ S ∪ u) − m(N \\ S)]
+
+    with S the primaries. Two runs of the pairs for each head. `k` backups are lost together with the primaries to
+    compare their joint loss with the sum. Raises `UsageError` for a head that does not exist.
+    """
+    bench = _Bench(model, task, outside)
+    gone = [bench.heads[bench.index(head)] for head in primaries]
+    if not gone:
+        raise UsageError("Name at least one primary head, such as L18H6.")
+    alone = bench.change([[head] for head in bench.heads])
+    without = bench.change([gone])[0]
+    given = bench.change([[*gone, head] for head in bench.heads]) - without
+    given[[bench.heads.index(head) for head in gone]] = alone[[bench.heads.index(head) for head in gone]]
+    best = [bench.heads[i] for i in np.argsort(given - alone, kind="stable")[:k].tolist() if bench.heads[i] not in gone]
+    together, apart = bench.change([[*gone, *best], best])
+    return Backups(
+        task=bench.task.name,
+        heads=bench.names,
+        primaries=tuple(primaries),
+        alone=alone,
+        given=given,
+        together=float(together),
+        apart=float(apart + without),
+    )
+
+
+class _Bench:
+    """A task on which sets of heads are corrupted; heads are numbers of writers."""
+
+    def __init__(self, model: Model, task: Task | Pairs, outside: Outside):
+        self.model, self.task, self.outside = model, checked(model, task), outside
+        self.graph = Graph.of(model.spec)
+        writers = range(self.graph.n_layer)
+        self.heads = [i for layer in writers for i in range(*self.graph.heads(layer).indices(len(self.graph.writers)))]
+        self.names = tuple(self.graph.writers[i] for i in self.heads)
+        every = np.ones(self.graph.n_edge)
+        self.clean, self.no_head, self.floor = self._evaluate([0 * every, self._mask(self.heads), every])
+        if not abs((self.clean - self.no_head).mean()) > 0:
+            raise UsageError(f"Corrupting every head does not change {self.task.name}: there is nothing to attribute.")
+
+    def index(self, name: str) -> int:
+        """Place of a head by name."""
+        if name not in self.names:
+            raise UsageError(f'The model has no head "{name}"{nearest(name, self.names)}.')
+        return self.names.index(name)
+
+    def measure(self, sets: Sequence[Sequence[int]]) -> np.ndarray:
+        """The measure (n_set, n_pair) with each set of heads corrupted."""
+        return self._evaluate([self._mask(heads) for heads in sets])
+
+    def change(self, sets: Sequence[Sequence[int]]) -> np.ndarray:
+        """Mean change of the measure (n_set,)."""
+        return (self.measure(sets) - self.clean).mean(1)
+
+    def faithfulness(self, kept: Sequence[Sequence[int]]) -> np.ndarray:
+        """F of sets of heads (places in `heads`) while all others are corrupted."""
+        lost = [[head for i, head in enumerate(self.heads) if i not in set(keep)] for keep in kept]
+        return (self.measure(lost) - self.no_head).mean(1) / (self.clean - self.no_head).mean()
+
+    def _mask(self, heads: Sequence[int]) -> np.ndarray:
+        return np.isin(self.graph.writer, list(heads)).astype(float)
+
+    def _evaluate(self, masks: list[np.ndarray]) -> np.ndarray:
+        return evaluate(self.model, self.graph, self.task, masks, outside=self.outside)

@@ -1,0 +1,132 @@
+"""Heads that together do a task: the fewest that suffice, which stand in for which, and which only wake when needed. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from interp.report import Figure, Shown, Table
+from interp.results import Result
+
+
+@dataclass(frozen=True, eq=False)
+class HeadSet(Shown, Result):
+    """The fewest heads found that keep a share of the measure when all other heads are corrupted.
+
+    `heads` are their names, the most important first, `f` their faithfulness, `control` (n_random,) that of random sets
+    of as many heads; `f_by_size` (n_head,) is f of the k heads of largest single effect.
+    """
+
+    task: str
+    share: float
+    heads: tuple[str, ...]
+    f: float
+    f_by_size: np.ndarray
+    control: np.ndarray
+    n_head: int
+
+    def summary(self) -> str:
+        """One sentence."""
+        return (
+            f"{len(self.heads)} of {self.n_head} heads keep {self.f:.0%} of {self.task} ({self.share:.0%} asked for); "
+            f"random sets of as many at most {float(self.control.max()):.0%}."
+        )
+
+    def table(self) -> Table:
+        """The heads."""
+        return Table(("rank", "head"), tuple(enumerate(self.heads, 1)), self.summary())
+
+
+@dataclass(frozen=True, eq=False)
+class HeadEffects(Shown, Result):
+    """The effect of corrupting each head: `values` (n_head, n_pair) are changes of the measure, in nats."""
+
+    task: str
+    heads: tuple[str, ...]
+    values: np.ndarray
+    total: float
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """Correlation of heads' effects over pairs (n_head, n_head); NaN for a head whose effect does not vary.
+
+        Heads that do the same thing on the same prompts correlate; heads of which one is strong where the other is weak
+        have a negative correlation.
+        """
+        centred = self.values - self.values.mean(1, keepdims=True)
+        size = np.sqrt((centred**2).sum(1))
+        size[size < 1e-9 * max(1.0, float(size.max()))] = np.nan
+        return centred @ centred.T / np.outer(size, size)
+
+    def top(self, k: int) -> tuple[tuple[str, float], ...]:
+        """The k heads of largest mean effect."""
+        means = self.values.mean(1)
+        return tuple((self.heads[i], float(means[i])) for i in np.argsort(-np.abs(means), kind="stable")[:k].tolist())
+
+    def table(self) -> Table:
+        """The strongest heads."""
+        caption = f"Change of the log odds of {self.task}, in nats, when a head alone is corrupted; all: {self.total:+.3f}."
+        return Table(("head", "effect"), self.top(30), caption, {"effect": "+.4f"})
+
+    def figure(self) -> Figure:
+        """Correlations among the strongest heads."""
+        from interp.report.figures import heatmap
+
+        names = [name for name, _ in self.top(12)]
+        rows = [self.heads.index(name) for name in names]
+        return heatmap(
+            "head-correlation",
+            self.correlation[np.ix_(rows, rows)],
+            caption=f"Correlation over {self.values.shape[1]} pairs of the effects of corrupting two heads, each alone. "
+            "Blue: they matter on the same prompts; red: one matters where the other does not.",
+            alt=f"Correlations among the {len(names)} strongest heads.",
+            rows=names,
+            columns=names,
+            axes=("head", "head", "correlation"),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Backups(Shown, Result):
+    """Heads that take over when others are gone.
+
+    For each head, `alone` (n_head,) is the change of the measure when it is corrupted, `given` when it is corrupted on
+    top of the `primaries`; `compensation` = alone − given is positive for a head that supports the answer more once the
+    primaries are gone. `synergy` compares the loss of primaries and of the k best backups together with the sum of both.
+    """
+
+    task: str
+    heads: tuple[str, ...]
+    primaries: tuple[str, ...]
+    alone: np.ndarray
+    given: np.ndarray
+    together: float
+    apart: float
+
+    @property
+    def compensation(self) -> np.ndarray:
+        """By how much more each head supports the answer once the primaries are gone, in nats."""
+        return self.alone - self.given
+
+    @property
+    def synergy(self) -> float:
+        """Loss of primaries and best backups together over the sum of their losses apart; 1 without interaction."""
+        return self.together / self.apart if self.apart else float("nan")
+
+    def top(self, k: int) -> tuple[tuple[str, float], ...]:
+        """The k heads that compensate most."""
+        order = np.argsort(-self.compensation, kind="stable")
+        return tuple((self.heads[i], float(self.compensation[i])) for i in order[:k].tolist())
+
+    def table(self) -> Table:
+        """The heads that compensate most."""
+        index = {name: i for i, name in enumerate(self.heads)}
+        rows = tuple((n, float(self.alone[index[n]]), float(self.given[index[n]]), v) for n, v in self.top(20))
+        caption = (
+            f"Change of the log odds of {self.task}, in nats, when a head is corrupted: alone, and on top of "
+            f"{', '.join(self.primaries)}. Losing these and the best backups together costs {self.synergy:.2f} times the "
+            "sum of both apart."
+        )
+        columns = ("head", "alone", "given", "compensation")
+        return Table(columns, rows, caption, dict.fromkeys(columns[1:], "+.4f"))

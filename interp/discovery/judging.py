@@ -1,0 +1,193 @@
+"""Judge scores and circuits on a task: faithfulness by size, the smallest that suffices, and every test of one circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from interp.discovery.choosing import circuit as choose, top
+from interp.discovery.circuit import Circuit
+from interp.discovery.curve import SIZES, Curve
+from interp.discovery.graph import Graph
+from interp.discovery.masks import Outside, evaluate
+from interp.discovery.pairs import LIMIT, checked
+from interp.discovery.scores import EdgeScores
+from interp.discovery.verdict import FAITHFUL, Verdict
+from interp.errors import UsageError
+from interp.model import Model
+from interp.progress import Progress, advance
+from interp.tasks.encoding import Pairs
+from interp.tasks.task import Task
+
+
+def faithfulness(
+    model: Model,
+    task: Task | Pairs,
+    scores: EdgeScores,
+    *,
+    sizes: Sequence[float] = SIZES,
+    outside: Outside = "counterfactual",
+    seed: int = 0,
+    limit: int = LIMIT,
+) -> Curve:
+    """Measure f of circuits of the published sizes: by signed score, by magnitude, and of random edges.
+
+    Of the k best edges those that are cut off from the embedding or the logits are dropped; the rest carries what the
+    clean run gives it, and everything outside what `outside` says. Give a task that the scores were not made on.
+
+    Args:
+        model: the model the scores are of.
+        task: pairs to judge on.
+        scores: of the edges.
+        sizes: fractions of the edges, ascending; the last is usually 1, the whole model.
+        outside: "counterfactual", "mean" (over the task) or "zero".
+        seed: of the random ranking and the bootstrap.
+        limit: bytes of writes in memory.
+
+    Returns a `Curve` with `.f`, `.cpr`, `.cmd`, their intervals and `.random`; three runs of the pairs for each size.
+    Raises `UsageError` for sizes outside (0, 1] or another model's scores.
+
+    >>> first, second = task.split()
+    >>> discovery.faithfulness(model, second, discovery.score(model, first)).cpr
+    """
+    task, graph = checked(model, task), scores.graph
+    _check_graph(model, graph)
+    if not sizes or not all(0 < size <= 1 for size in sizes) or list(sizes) != sorted(sizes):
+        raise UsageError(f"sizes={tuple(sizes)}: fractions of the edges in (0, 1], ascending.")
+    order = np.random.default_rng(seed).permutation(graph.n_edge)
+    rankings = (scores.ranking("signed"), scores.ranking("absolute"), order)
+    chosen = [[_first(graph, ranking, size) for size in sizes] for ranking in rankings]
+    masks = [~edges for row in chosen for edges in row]
+    every = [np.zeros(graph.n_edge), np.ones(graph.n_edge)]
+    measured = evaluate(model, graph, task, [*every, *masks], outside=outside, limit=limit)
+    signed, absolute, control = measured[2:].reshape(3, len(sizes), -1)
+    counts = np.array([[(edges.sum(), graph.weight[edges].sum()) for edges in row] for row in chosen])
+    return Curve(
+        method=scores.method,
+        task=task.name,
+        sizes=tuple(map(float, sizes)),
+        counts=counts.transpose(1, 0, 2),
+        signed=signed,
+        absolute=absolute,
+        control=control,
+        clean=measured[0],
+        corrupted=measured[1],
+        n_edge=graph.n_edge,
+        outside=outside,
+        seed=seed,
+    )
+
+
+def smallest(
+    model: Model, task: Task | Pairs, scores: EdgeScores, faithful: float = FAITHFUL, *, by: str = "signed"
+) -> Circuit:
+    """Return the smallest circuit with f of at least `faithful`, by bisection over sizes: about 17 runs of the pairs.
+
+    The size is one at which f passes the bound; where f is not monotone a smaller one may exist (Cho, CVPR 2026, does
+    the same with thresholds). Raises `UsageError` when not even all edges reach it.
+    """
+    if by not in ("signed", "absolute"):
+        raise UsageError(f'by="{by}": choose "signed" or "absolute".')
+    task, graph = checked(model, task), scores.graph
+    _check_graph(model, graph)
+    clean, floor = evaluate(model, graph, task, [np.zeros(graph.n_edge), np.ones(graph.n_edge)]).mean(1)
+    low, high = 0, graph.n_edge
+    if not faithful <= 1:
+        raise UsageError(f"faithful={faithful}: all edges together have f = 1, and no bound above can be asked for.")
+    while high - low > max(1, high // 200):
+        middle = (low + high) // 2
+        edges = graph.connected(top(scores, middle, by))  # type: ignore[arg-type]
+        value = evaluate(model, graph, task, [~edges])[0].mean()
+        low, high = (low, middle) if (value - floor) / (clean - floor) >= faithful else (middle, high)
+    return choose(scores, by=by, n=high)  # type: ignore[arg-type]
+
+
+def judge(
+    model: Model,
+    task: Task | Pairs,
+    found: Circuit,
+    *,
+    scores: EdgeScores | None = None,
+    n_random: int = 100,
+    n_dropped: int = 50,
+    seed: int = 0,
+    outside: Outside = "counterfactual",
+    progress: Progress | None = None,
+) -> Verdict:
+    """Put a circuit to every test, on pairs it was not chosen on.
+
+    Faithfulness, pair by pair and template by template; completeness: f of everything else alone; minimality: how far f
+    falls when an edge is left out; `n_random` random circuits that end with as many edges; with `scores`, the overlap
+    of circuits chosen from resampled pairs.
+
+    Args:
+        model: the model.
+        task: pairs that were not used to choose the circuit.
+        found: the circuit.
+        scores: what it was chosen by.
+        n_random: random circuits.
+        n_dropped: edges left out one by one, chosen at random where the circuit has more.
+        seed: of random circuits and edges, and of the bootstrap.
+        outside: what edges outside carry.
+        progress: called with (done, total, what).
+    """
+    task, graph, rng = checked(model, task), found.graph, np.random.default_rng(seed)
+    _check_graph(model, graph)
+    members = np.flatnonzero(found.included)
+    drop = np.sort(rng.choice(members, min(n_dropped, len(members)), replace=False))
+    drops = [found.included & (np.arange(graph.n_edge) != edge) for edge in drop]
+    randoms = [_random(graph, found.size, rng) for _ in range(n_random)]
+    every, none = np.ones(graph.n_edge, bool), np.zeros(graph.n_edge, bool)
+    wanted = [every, none, found.included, ~found.included, *drops, *randoms]
+    measured = []
+    for number, part in enumerate(task.batches(8)):
+        advance(progress, number * 8, len(task), "pairs judged")
+        measured.append(evaluate(model, graph, part, [~edges for edges in wanted], outside=outside))
+    clean, corrupted, alone, rest, *others = np.concatenate(measured, axis=1)
+    scale = (clean - corrupted).mean()
+    f = np.array([(values - corrupted).mean() / scale for values in (alone, *others)])
+    stable = None if scores is None else scores.stability(found.asked / graph.n_edge, seed=seed)
+    return Verdict(
+        how={key: str(value) for key, value in found.how.items()},
+        task=task.name,
+        size=found.size,
+        n_edge=graph.n_edge,
+        circuit=alone,
+        complement=rest,
+        clean=clean,
+        corrupted=corrupted,
+        control=f[1 + len(drops) :],
+        dropped=f[0] - f[1 : 1 + len(drops)],
+        dropped_edges=tuple(graph.edges[i] for i in drop.tolist()),
+        templates=task.templates,
+        stability=float("nan") if stable is None else stable.mean,
+        warning="" if stable is None else stable.warning,
+        seed=seed,
+    )
+
+
+def _first(graph: Graph, ranking: np.ndarray, share: float) -> np.ndarray:
+    """The best edges of a ranking, as far as they are connected."""
+    edges = np.zeros(graph.n_edge, bool)
+    edges[ranking[: max(1, round(share * graph.n_edge))]] = True
+    return graph.connected(edges)
+
+
+def _random(graph: Graph, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random connected set of about `size` edges: the shortest prefix of a random order that has as many left."""
+    order = rng.permutation(graph.n_edge)
+    low, high = size, graph.n_edge
+    while low < high:
+        middle = (low + high) // 2
+        edges = np.zeros(graph.n_edge, bool)
+        edges[order[:middle]] = True
+        low, high = (middle + 1, high) if graph.connected(edges).sum() < size else (low, middle)
+    edges = np.zeros(graph.n_edge, bool)
+    edges[order[:low]] = True
+    return graph.connected(edges)
+
+
+def _check_graph(model: Model, graph: Graph) -> None:
+    if Graph.of(model.spec, grouped=graph.grouped) != graph:
+        raise UsageError(f"The scores or the circuit are of another architecture than {model.name}.")
