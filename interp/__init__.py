@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         cache as cache,
         circuits as circuits,
         coding as coding,
+        discovery as discovery,
         edit as edit,
         errors as errors,
         masks as masks,

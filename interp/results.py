@@ -34,6 +34,8 @@ FORMAT = 1
 MODULES = (
     *("interp.attribution.paths", "interp.attribution.results", "interp.patching.results", "interp.toy.trained"),
     *("interp.tasks.score", "interp.toy.modular.trained", "analyses.study"),
+    *("interp.discovery.graph", "interp.discovery.scores", "interp.discovery.circuit"),
+    *("interp.discovery.curve", "interp.discovery.verdict", "interp.discovery.headsets"),
     *("interp.circuits.embedding.results", "interp.circuits.readings", "interp.circuits.results"),
     *("probes.erasing", "probes.erasure", "probes.estimators.saving", "probes.intervening.results", "probes.layers"),
     *("probes.protocol.resemblance", "probes.protocol.results", "probes.protocol.splits", "probes.statements"),

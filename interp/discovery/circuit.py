@@ -66,9 +66,7 @@ class Circuit(Shown, Result):
         rest = ~self.included
         return Circuit(self.graph, rest, self.scores, int(rest.sum()), {**self.how, "complement": True})
 
-    def run(
-        self, model: Model, task: Task | Pairs, *, outside: Any = "counterfactual"
-    ) -> Float[np.ndarray, " n_pair"]:
+    def run(self, model: Model, task: Task | Pairs, *, outside: Any = "counterfactual") -> Float[np.ndarray, " n_pair"]:
         """Return each pair's measure, in nats, when only the circuit's edges carry what the clean run gives them.
 
         All other edges carry what the counterfactual run writes; `outside` may be "mean" (over the task) or "zero".
@@ -93,9 +91,10 @@ class Circuit(Shown, Result):
         return {**super().files(), CIRCUIT_JSON: json.dumps(self.to_dict()).encode()}
 
     def to_dict(self) -> dict[str, Any]:
-        """The circuit as MIB writes it: {cfg, nodes: {name: {in_graph}}, edges: {"a0.h1->a3.h2<q>": {score, in_graph}}}.
+        """The circuit as MIB writes it, with heads and layers numbered from 0.
 
-        Edges of the circuit alone are listed; an edge into keys that heads share stands once for each head.
+        {cfg: {...}, nodes: {name: {in_graph}}, edges: {"a0.h1->a3.h2<q>": {score, in_graph}}}. Edges of the circuit
+        alone are listed; an edge into keys that heads share stands once for each head.
         """
         graph = self.graph
         names = _mib_names(graph)

@@ -25,10 +25,10 @@ class Curve(Shown, Result):
 
         f(C) = (m(C) − m(∅)) / (m(N) − m(∅))
 
-    with means over pairs, N the whole model (`clean`) and ∅ every edge corrupted (`corrupted`). `signed` (n_size, n_pair)
-    are the measures of circuits ranked by signed score, `absolute` by magnitude, `control` at random. `counts` (n_size,
-    3, 2) are the edges left of each ranking after those that are cut off were dropped: as the graph counts them, and with
-    every query head's own keys and values. Intervals are 95 % bootstraps over pairs.
+    with means over pairs, N the whole model (`clean`) and ∅ every edge corrupted (`corrupted`). `signed` (n_size,
+    n_pair) are the measures of circuits ranked by signed score, `absolute` by magnitude, `control` at random. `counts`
+    (n_size, 3, 2) are the edges left of each ranking after those that are cut off were dropped: as the graph counts
+    them, and with every query head's own keys and values. Intervals are 95 % bootstraps over pairs.
     """
 
     method: str
@@ -123,8 +123,8 @@ class Curve(Shown, Result):
             for i, size in enumerate(self.sizes)
         )
         caption = (
-            f"{self.summary()}. Edges: what is left of the signed ranking after edges that are cut off were dropped, of "
-            f"{self.n_edge:,}; ungrouped: counted for every query head. Weight: of the size in CPR and CMD."
+            f"{self.summary()}. Edges: what is left of the signed ranking after edges that are cut off were dropped, "
+            f"of {self.n_edge:,}; ungrouped: counted for every query head. Weight: of the size in CPR and CMD."
         )
         formats = {name: ".3f" for name in columns[3:]} | {"share": ".1%", "weight": ".4f"}
         return Table(columns, rows, caption, formats)
@@ -141,10 +141,7 @@ class Curve(Shown, Result):
             caption=f"Faithfulness of circuits of {self.method} by size, log10 of per cent of {self.n_edge:,} edges; "
             f"1 is the whole model, 0 the counterfactual run. {len(self.clean)} pairs; the band is the 95 % bootstrap "
             "interval over pairs.",
-            alt=f"Faithfulness rises with size; at 1 % of the edges it is {self.f[list(self.sizes).index(0.01)]:.2f} by "
-            "signed score."
-            if 0.01 in self.sizes
-            else "Faithfulness by size.",
+            alt=f"Faithfulness by size; the smallest circuits, {self.sizes[0]:.1%} of the edges, have {self.f[0]:.2f}.",
             axes=("size (log10 %)", "f"),
             bands={"signed": self.f_interval},
         )

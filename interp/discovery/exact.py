@@ -18,9 +18,9 @@ from torch import Tensor
 from interp.discovery.graph import Graph
 from interp.discovery.pairs import LIMIT, PairRuns, numbers
 from interp.errors import DamagedFileError
+from interp.files import writable_folder, write_atomic
 from interp.model import Model
 from interp.progress import Progress, advance
-from interp.files import writable_folder, write_atomic
 from interp.tasks.task import Task, log_odds
 
 ROW_COPIES = 24

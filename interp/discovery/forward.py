@@ -98,7 +98,9 @@ class Forward:
             if past is not None:
                 past.append((key, value))
             z = self.mix(at, query, key, value)
-            middle = x + (self.total(at, z) if wrote is unchanged else wrote(graph.heads(at), self.written(at, z)).sum(1))
+            middle = x + (
+                self.total(at, z) if wrote is unchanged else wrote(graph.heads(at), self.written(at, z)).sum(1)
+            )
             mlp = self.mlp(at, read(graph.mlp(at), x if graph.parallel else middle)[:, 0])
             x = middle + wrote(graph.mlps(at), mlp[:, None])[:, 0]
         return read(graph.logits, x)[:, 0]
@@ -191,7 +193,9 @@ class Forward:
         positions = torch.arange(self.start, self.start + x.shape[2])
         return rotate(x, *rotary_table(rotary, positions, x))
 
-    def final(self, x: Float[Tensor, "batch d_model"], columns: Tensor, bias: Tensor) -> Float[Tensor, "batch n_answer"]:
+    def final(
+        self, x: Float[Tensor, "batch d_model"], columns: Tensor, bias: Tensor
+    ) -> Float[Tensor, "batch n_answer"]:
         """Logits of some tokens, whose folded unembedding `columns` and `bias` are."""
         raw = x / self._scale(x) @ columns + bias
         capped = softcap(raw, self.model.spec.logit_softcap)

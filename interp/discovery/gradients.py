@@ -31,9 +31,7 @@ class ReaderGradients:
     values: Tensor
 
 
-def reader_gradients(
-    runs: PairRuns, x: Tensor, change: Change = unchanged, layer: int = 0
-) -> list[ReaderGradients]:
+def reader_gradients(runs: PairRuns, x: Tensor, change: Change = unchanged, layer: int = 0) -> list[ReaderGradients]:
     """Run from the stream `x` that enters block `layer` and take the gradient at every reader's input.
 
     `change` may replace what is written.

@@ -139,7 +139,7 @@ class Graph(Result):
 
     @cached_property
     def owners(self) -> tuple[tuple[int, ...], ...]:
-        """The writers that each reader is the input of: one head, all heads that share a key, an MLP; none of logits."""
+        """The writers that each reader is the input of: a head, all heads that share a key, an MLP; none of logits."""
         found: list[tuple[int, ...]] = []
         for layer in range(self.n_layer):
             first = self.heads(layer).start

@@ -38,8 +38,8 @@ def minimal_heads(
     """Find a small set of heads that keeps `share` of the measure while all other heads are corrupted.
 
     Embedding and MLPs run for real. f = (m(set) − m(no head)) / (m(all) − m(no head)). Heads are added by their single
-    effect until f reaches the share; then each is left out again if the rest still reaches it, weakest first. The result
-    is minimal in that no single head can be left out; a smaller set of other heads may exist.
+    effect until f reaches the share; then each is left out again if the rest still reaches it, weakest first. The
+    result is minimal in that no single head can be left out; a smaller set of other heads may exist.
 
     Raises `UsageError` for a share outside (0, 1], or heads that all together do nothing.
     """
@@ -73,7 +73,7 @@ def synergy(
 ) -> np.ndarray:
     """Return S_ij = D_ij − D_i − D_j for every two of the heads: D is the mean change when they are corrupted.
 
-    Of heads that support the answer, those that stand in for each other have S < 0: losing both costs more than the sum.
+    Heads that support the answer and stand in for each other have S < 0: losing both costs more than the sum.
     """
     bench = _Bench(model, task, outside)
     index = [bench.index(head) for head in heads]
@@ -89,9 +89,9 @@ def synergy(
 def backups(
     model: Model, task: Task | Pairs, primaries: Sequence[str], *, k: int = 8, outside: Outside = "counterfactual"
 ) -> Backups:
-    """Find heads that take over when `primaries` are gone, by conditional ablation (CoAx, arXiv 2607.01940).
+    r"""Find heads that take over when `primaries` are gone, by conditional ablation (CoAx, arXiv 2607.01940).
 
-        compensation(u) = [m(N \\ u) − m(N)] − [m(N \\ S ∪ u) − m(N \\ S)]
+        compensation(u) = [m(N \ u) − m(N)] − [m(N \ (S ∪ u)) − m(N \ S)]
 
     with S the primaries. Two runs of the pairs for each head. `k` backups are lost together with the primaries to
     compare their joint loss with the sum. Raises `UsageError` for a head that does not exist.
@@ -121,7 +121,8 @@ class _Bench:
     """A task on which sets of heads are corrupted; heads are numbers of writers."""
 
     def __init__(self, model: Model, task: Task | Pairs, outside: Outside):
-        self.model, self.task, self.outside = model, checked(model, task), outside
+        self.model, self.task = model, checked(model, task)
+        self.outside: Outside = outside
         self.graph = Graph.of(model.spec)
         writers = range(self.graph.n_layer)
         self.heads = [i for layer in writers for i in range(*self.graph.heads(layer).indices(len(self.graph.writers)))]

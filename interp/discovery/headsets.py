@@ -1,4 +1,4 @@
-"""Heads that together do a task: the fewest that suffice, which stand in for which, and which only wake when needed. No torch."""
+"""Heads that together do a task: the fewest that suffice, and which take over from which. No torch."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ class HeadEffects(Shown, Result):
 
     def table(self) -> Table:
         """The strongest heads."""
-        caption = f"Change of the log odds of {self.task}, in nats, when a head alone is corrupted; all: {self.total:+.3f}."
+        caption = (
+            f"Change of the log odds of {self.task}, in nats, when a head alone is corrupted; all: {self.total:+.3f}."
+        )
         return Table(("head", "effect"), self.top(30), caption, {"effect": "+.4f"})
 
     def figure(self) -> Figure:
@@ -78,8 +80,8 @@ class HeadEffects(Shown, Result):
         return heatmap(
             "head-correlation",
             self.correlation[np.ix_(rows, rows)],
-            caption=f"Correlation over {self.values.shape[1]} pairs of the effects of corrupting two heads, each alone. "
-            "Blue: they matter on the same prompts; red: one matters where the other does not.",
+            caption=f"Correlation over {self.values.shape[1]} pairs of the effects of corrupting two heads, each "
+            "alone. Blue: they matter on the same prompts; red: one matters where the other does not.",
             alt=f"Correlations among the {len(names)} strongest heads.",
             rows=names,
             columns=names,
@@ -92,8 +94,8 @@ class Backups(Shown, Result):
     """Heads that take over when others are gone.
 
     For each head, `alone` (n_head,) is the change of the measure when it is corrupted, `given` when it is corrupted on
-    top of the `primaries`; `compensation` = alone − given is positive for a head that supports the answer more once the
-    primaries are gone. `synergy` compares the loss of primaries and of the k best backups together with the sum of both.
+    top of the `primaries`; `compensation` = alone − given is positive for a head that supports the answer more once
+    the primaries are gone. `together` is the change by primaries and the k best backups, `apart` the sum of both.
     """
 
     task: str
@@ -125,8 +127,8 @@ class Backups(Shown, Result):
         rows = tuple((n, float(self.alone[index[n]]), float(self.given[index[n]]), v) for n, v in self.top(20))
         caption = (
             f"Change of the log odds of {self.task}, in nats, when a head is corrupted: alone, and on top of "
-            f"{', '.join(self.primaries)}. Losing these and the best backups together costs {self.synergy:.2f} times the "
-            "sum of both apart."
+            f"{', '.join(self.primaries)}. Losing these and the best backups together costs {self.synergy:.2f} times "
+            "the sum of both apart."
         )
         columns = ("head", "alone", "given", "compensation")
         return Table(columns, rows, caption, dict.fromkeys(columns[1:], "+.4f"))

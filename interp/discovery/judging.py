@@ -1,4 +1,4 @@
-"""Judge scores and circuits on a task: faithfulness by size, the smallest that suffices, and every test of one circuit."""
+"""Judge scores and circuits on a task: faithfulness by size, the smallest circuit that suffices, every test of one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from interp.model import Model
 from interp.progress import Progress, advance
 from interp.tasks.encoding import Pairs
 from interp.tasks.task import Task
+
+N_DROPPED = 50
+"""Edges that are left out one by one."""
 
 
 def faithfulness(
@@ -58,10 +61,11 @@ def faithfulness(
     order = np.random.default_rng(seed).permutation(graph.n_edge)
     rankings = (scores.ranking("signed"), scores.ranking("absolute"), order)
     chosen = [[_first(graph, ranking, size) for size in sizes] for ranking in rankings]
-    masks = [~edges for row in chosen for edges in row]
+    masks = {edges.tobytes(): ~edges for row in chosen for edges in row if not edges.all()}
     every = [np.zeros(graph.n_edge), np.ones(graph.n_edge)]
-    measured = evaluate(model, graph, task, [*every, *masks], outside=outside, limit=limit)
-    signed, absolute, control = measured[2:].reshape(3, len(sizes), -1)
+    measured = evaluate(model, graph, task, [*every, *masks.values()], outside=outside, limit=limit)
+    place = {key: at + 2 for at, key in enumerate(masks)}  # a circuit of every edge is the clean run
+    signed, absolute, control = (measured[[place.get(edges.tobytes(), 0) for edges in row]] for row in chosen)
     counts = np.array([[(edges.sum(), graph.weight[edges].sum()) for edges in row] for row in chosen])
     return Curve(
         method=scores.method,
@@ -97,10 +101,10 @@ def smallest(
         raise UsageError(f"faithful={faithful}: all edges together have f = 1, and no bound above can be asked for.")
     while high - low > max(1, high // 200):
         middle = (low + high) // 2
-        edges = graph.connected(top(scores, middle, by))  # type: ignore[arg-type]
+        edges = graph.connected(top(scores, middle, by))
         value = evaluate(model, graph, task, [~edges])[0].mean()
         low, high = (low, middle) if (value - floor) / (clean - floor) >= faithful else (middle, high)
-    return choose(scores, by=by, n=high)  # type: ignore[arg-type]
+    return choose(scores, by=by, n=high)
 
 
 def judge(
@@ -110,9 +114,7 @@ def judge(
     *,
     scores: EdgeScores | None = None,
     n_random: int = 100,
-    n_dropped: int = 50,
     seed: int = 0,
-    outside: Outside = "counterfactual",
     progress: Progress | None = None,
 ) -> Verdict:
     """Put a circuit to every test, on pairs it was not chosen on.
@@ -127,15 +129,13 @@ def judge(
         found: the circuit.
         scores: what it was chosen by.
         n_random: random circuits.
-        n_dropped: edges left out one by one, chosen at random where the circuit has more.
-        seed: of random circuits and edges, and of the bootstrap.
-        outside: what edges outside carry.
+        seed: of random circuits, of the bootstrap, and of which edges are left out where there are more than 50.
         progress: called with (done, total, what).
     """
     task, graph, rng = checked(model, task), found.graph, np.random.default_rng(seed)
     _check_graph(model, graph)
     members = np.flatnonzero(found.included)
-    drop = np.sort(rng.choice(members, min(n_dropped, len(members)), replace=False))
+    drop = np.sort(rng.choice(members, min(N_DROPPED, len(members)), replace=False))
     drops = [found.included & (np.arange(graph.n_edge) != edge) for edge in drop]
     randoms = [_random(graph, found.size, rng) for _ in range(n_random)]
     every, none = np.ones(graph.n_edge, bool), np.zeros(graph.n_edge, bool)
@@ -143,7 +143,7 @@ def judge(
     measured = []
     for number, part in enumerate(task.batches(8)):
         advance(progress, number * 8, len(task), "pairs judged")
-        measured.append(evaluate(model, graph, part, [~edges for edges in wanted], outside=outside))
+        measured.append(evaluate(model, graph, part, [~edges for edges in wanted]))
     clean, corrupted, alone, rest, *others = np.concatenate(measured, axis=1)
     scale = (clean - corrupted).mean()
     f = np.array([(values - corrupted).mean() / scale for values in (alone, *others)])

@@ -37,10 +37,10 @@ def masked_run(
     `replacement` stands for what is written in the counterfactual run. Differentiable in the mask.
     """
     graph, other = runs.graph, runs.other.writes if replacement is None else replacement
-    changes: list[Tensor] = []
+    changes = _Changes(other, mask.requires_grad)
 
     def wrote(writers: slice, values: Tensor) -> Tensor:
-        changes.append(other[:, writers] - values)
+        changes.add(writers, other[:, writers] - values)
         return values
 
     def read(readers: slice, x: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ def masked_run(
         rows = mask[start:stop].unflatten(0, (readers.stop - readers.start, -1))
         if rows.ndim == 2 and not rows.requires_grad and not rows.any():
             return x[:, None]
-        return x[:, None] + _mixed(rows, torch.cat(changes, dim=1)[:, : rows.shape[1]])
+        return x[:, None] + _mixed(rows, changes.first(rows.shape[1]))
 
     return runs.measure(runs.forward.run(runs.embedded[0], read, wrote))
 
@@ -85,6 +85,23 @@ def evaluate(
         cut = (mask if mask.ndim == 1 else mask[:, runs.start : runs.start + runs.embedded.shape[2]] for mask in masks)
         found.append(torch.stack([masked_run(runs, mask, replacement) for mask in cut]))
     return numbers(torch.cat(found, dim=1))
+
+
+class _Changes:
+    """What corrupting each writer would add, as far as they have written: one tensor, or parts that keep gradients."""
+
+    def __init__(self, like: Tensor, differentiable: bool):
+        self.parts: list[Tensor] = []
+        self.whole = None if differentiable else torch.empty_like(like)
+
+    def add(self, writers: slice, values: Tensor) -> None:
+        if self.whole is None:
+            self.parts.append(values)
+        else:
+            self.whole[:, writers] = values
+
+    def first(self, n: int) -> Tensor:
+        return (torch.cat(self.parts, dim=1) if self.whole is None else self.whole)[:, :n]
 
 
 def _mixed(rows: Tensor, changes: Float[Tensor, "batch n_writer n_token d_model"]) -> Tensor:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from interp.discovery import gradients
@@ -18,45 +20,58 @@ from interp.discovery.graph import Graph
 from interp.discovery.masks import evaluate
 from interp.discovery.pairs import LIMIT, PairRuns, batches, checked, numbers
 from interp.discovery.scores import EdgeScores
-from interp.errors import UsageError, nearest
+from interp.discovery.secant import secant_edges
+from interp.errors import CheckFailedError, UsageError, nearest
 from interp.model import Model
 from interp.progress import Progress, advance
 from interp.tasks.encoding import Pairs
 from interp.tasks.task import Task
 
 COPIES = 16
-"""How many times its writes a pair takes in memory while gradients are taken: readers' inputs and what autograd holds."""
+"""How many times its writes a pair takes in memory with gradients: readers' inputs, and what autograd holds."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What methods that have settings need."""
+    """Settings of single methods, and of the run; `score` describes them."""
 
+    direction: str = "noise"
     steps: int = 5
     rule: str = "left"
     grad_drop: bool = False
+    seed: int = 0
+    folder: str | Path | None = None
+    limit: int = LIMIT
+
+    def used(self, method: str) -> dict[str, str | int | bool]:
+        """The settings that a method looks at."""
+        if method.startswith("eap-ig"):
+            return {"steps": self.steps, "rule": self.rule}
+        names = {"exact": "direction", "atp": "grad_drop", "random": "seed"}
+        return {names[method]: getattr(self, names[method])} if method in names else {}
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a method scores a batch of pairs: (batch, n_edge), or (batch, n_edge, n_token) by position."""
+    """How a method scores a batch of pairs: (batch, n_edge), or (batch, n_edge, n_token) by position.
+
+    `rules` are what its gradients hold constant; with `whole` it runs all positions, not only those that differ.
+    """
 
     run: Callable[[PairRuns, Options, bool], Tensor]
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
     whole: bool = False
 
 
-_HELD = Rules(attention=True, norms=True, gates=True)
+_HELD, _RELP = (Rules(attention=True, norms=True, gates=True, halves=halves) for halves in (False, True))
 GRADIENTS = {
-    "secant": Method(lambda runs, options, by: secant_edges(runs, by), whole=True),
-    "eap": Method(lambda runs, options, by: gradients.attribution(runs, by)),
+    "secant": Method(lambda runs, _, by: secant_edges(runs, by), whole=True),
+    "eap": Method(lambda runs, _, by: gradients.attribution(runs, by)),
     "eap-ig-inputs": Method(lambda runs, o, by: gradients.integrated_inputs(runs, o.steps, o.rule, by)),
     "eap-ig-activations": Method(lambda runs, o, by: gradients.integrated_activations(runs, o.steps, o.rule, by)),
     "atp": Method(lambda runs, o, by: gradients.attribution_star(runs, o.grad_drop, by)),
-    "relp": Method(
-        lambda runs, o, by: gradients.attribution(runs, by), Rules(attention=True, norms=True, gates=True, halves=True)
-    ),
-    "frozen": Method(lambda runs, o, by: gradients.frozen_flow(runs, by), _HELD, whole=True),
+    "relp": Method(lambda runs, _, by: gradients.attribution(runs, by), _RELP),
+    "frozen": Method(lambda runs, _, by: gradients.frozen_flow(runs, by), _HELD, whole=True),
 }
 METHODS = ("exact", *GRADIENTS, "random")
 DIRECTIONS = ("noise", "denoise", "both")
@@ -69,14 +84,8 @@ def score(
     *,
     grouped: bool = True,
     by_position: bool = False,
-    direction: str = "noise",
-    steps: int = 5,
-    rule: str = "left",
-    grad_drop: bool = False,
-    seed: int = 0,
-    folder: str | Path | None = None,
-    limit: int = LIMIT,
     progress: Progress | None = None,
+    **options: Any,
 ) -> EdgeScores:
     """Score every edge: by how much, in nats, would the measure change if the edge alone were corrupted?
 
@@ -100,16 +109,14 @@ def score(
         grouped: keys and values shared by query heads are one reader, as the model has them; False gives every query
             head its own, as the MIB benchmark does.
         by_position: keep the mean score of each edge at each position too.
-        direction: of the method exact. "noise" corrupts an edge of the clean run; "denoise" restores it in the
-            counterfactual run, with the sign of corrupting it, and finds edges of which any one suffices; "both" is the
-            mean of the two.
-        steps: gradients that an integrated method averages.
-        rule: where these are taken: "left" (from the counterfactual on, as the published code), "middle" or "right".
-        grad_drop: of the method atp; magnitudes averaged over passes with a layer's gradient dropped.
-        seed: of the method random.
-        folder: of the method exact; finished parts are written there, and a stopped run goes on from them.
-        limit: bytes of writes in memory; pairs are streamed within it.
         progress: called with (done, total, what).
+        options: direction of the method exact: "noise" (the default) corrupts an edge of the clean run; "denoise"
+            restores it in the counterfactual run, with the sign of corrupting it, and finds edges of which any one
+            suffices; "both" is the mean of the two. folder: there the method exact writes finished parts, and a stopped
+            run goes on from them. steps and rule: how many gradients an integrated method averages (5), taken "left"
+            (from the counterfactual on, as the published code; the default), "middle" or "right". grad_drop: with True,
+            magnitudes of the method atp are means over passes with one layer's gradient dropped. seed: of the method
+            random. limit: bytes of writes in memory, within which pairs are streamed.
 
     Raises:
         UsageError: an unknown method or setting, or a dtype in which differences mean nothing.
@@ -118,47 +125,47 @@ def score(
     >>> scores = discovery.score(model, tasks.ioi(model, n=10), method="secant")
     >>> scores.top(3)
     """
-    if method not in METHODS:
-        raise UsageError(f'Unknown method "{method}"{nearest(method, METHODS)}; known: {", ".join(METHODS)}.')
-    if direction not in DIRECTIONS:
-        raise UsageError(f'direction="{direction}": choose {", ".join(DIRECTIONS)}.')
+    settings = _checked_options(method, options)
     task, graph, clock = checked(model, task), Graph.of(model.spec, grouped=grouped), time.perf_counter()
     where, nodes = None, None
-    ends = evaluate(model, graph, task, [np.zeros(graph.n_edge), np.ones(graph.n_edge)], limit=limit)
+    ends = evaluate(model, graph, task, [np.zeros(graph.n_edge), np.ones(graph.n_edge)], limit=settings.limit)
     if method == "random":
-        values = np.random.default_rng(seed).standard_normal((1, graph.n_edge))
+        values = np.random.default_rng(settings.seed).standard_normal((1, graph.n_edge))
     elif method == "exact":
-        values = _exact(model, graph, task, direction, folder, limit, progress)
-        nodes = (evaluate(model, graph, task, _nodes(graph), limit=limit) - ends[0]).mean(1)
+        values = _exact(model, graph, task, settings, progress)
+        nodes = (evaluate(model, graph, task, _nodes(graph), limit=settings.limit) - ends[0]).mean(1)
     else:
-        options = Options(steps, rule, grad_drop)
-        values, where = _streamed(model, graph, task, GRADIENTS[method], options, by_position, limit, progress)
-    _check(values, method)
+        values, where = _streamed(model, graph, task, GRADIENTS[method], settings, by_position, progress)
+    if not np.isfinite(values).all():
+        raise CheckFailedError(f"The method {method} gave scores that are not numbers: is there a NaN in the weights?")
     return EdgeScores(
         method=method,
         task=task.name,
         model=model.name,
         graph=graph,
         values=values.astype(np.float32 if model.dtype == torch.float32 else np.float64),
-        node_values=_summed(graph, values.mean(0)) if nodes is None else nodes,
+        node_values=np.bincount(graph.writer, values.mean(0), len(graph.writers)) if nodes is None else nodes,
         clean=ends[0],
         corrupted=ends[1],
         templates=task.templates,
         places=task.places,
         by_position=where,
-        settings=_settings(method, direction, steps, rule, grad_drop, seed),
+        settings=settings.used(method),
         seconds=round(time.perf_counter() - clock, 3),
     )
 
 
-def _settings(method: str, direction: str, steps: int, rule: str, drop: bool, seed: int) -> dict[str, str | int | bool]:
-    """The settings that the method used."""
-    used: dict[str, dict[str, str | int | bool]] = {
-        "exact": {"direction": direction},
-        "atp": {"grad_drop": drop},
-        "random": {"seed": seed},
-    }
-    return {"steps": steps, "rule": rule} if method.startswith("eap-ig") else used.get(method, {})
+def _checked_options(method: str, options: dict[str, Any]) -> Options:
+    if method not in METHODS:
+        raise UsageError(f'Unknown method "{method}"{nearest(method, METHODS)}; known: {", ".join(METHODS)}.')
+    known = [part.name for part in fields(Options)]
+    for name in options:
+        if name not in known:
+            raise UsageError(f'score has no option "{name}"{nearest(name, known)}; known: {", ".join(known)}.')
+    found = Options(**options)
+    if found.direction not in DIRECTIONS:
+        raise UsageError(f'direction="{found.direction}": choose {", ".join(DIRECTIONS)}.')
+    return found
 
 
 def _streamed(
@@ -168,13 +175,12 @@ def _streamed(
     method: Method,
     options: Options,
     by_position: bool,
-    limit: int,
     progress: Progress | None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Scores of all pairs, a batch at a time, and their mean by position."""
     found, where = [], np.zeros((graph.n_edge, task.clean.shape[1]))
     start = 0 if method.whole else None
-    for runs in batches(model, graph, task, method.rules, start=start, copies=COPIES, limit=limit):
+    for runs in batches(model, graph, task, method.rules, start=start, copies=COPIES, limit=options.limit):
         scores = method.run(runs, options, by_position)
         if by_position:
             where[:, runs.start : runs.start + scores.shape[2]] += numbers(scores.sum(0)) / len(task)
@@ -185,38 +191,18 @@ def _streamed(
 
 
 def _exact(
-    model: Model,
-    graph: Graph,
-    task: Task,
-    direction: str,
-    folder: str | Path | None,
-    limit: int,
-    progress: Progress | None,
-) -> np.ndarray:
-    one_way = {"noise": [(task, 1.0)], "denoise": [(task.flipped(), -1.0)]}
-    runs = one_way["noise"] + one_way["denoise"] if direction == "both" else one_way[direction]
+    model: Model, graph: Graph, task: Task, options: Options, progress: Progress | None
+) -> Float[np.ndarray, "n_pair n_edge"]:
+    """Every edge in one direction, or the mean of both."""
+    ways = {"noise": [(task, 1.0)], "denoise": [(task.flipped(), -1.0)]}
+    chosen = ways["noise"] + ways["denoise"] if options.direction == "both" else ways[options.direction]
     found = [
-        sign * exact_edges(model, graph, way, folder=folder, limit=limit, progress=progress) for way, sign in runs
+        sign * exact_edges(model, graph, way, folder=options.folder, limit=options.limit, progress=progress)
+        for way, sign in chosen
     ]
     return np.mean(found, axis=0)
-
-
-def secant_edges(runs: PairRuns, by_position: bool = False) -> Tensor:
-    """Edges by the exact secant of the measure between the two runs; see `interp.attribution.contrast`."""
-    raise NotImplementedError
 
 
 def _nodes(graph: Graph) -> list[np.ndarray]:
     """For each writer the mask that corrupts all its edges."""
     return [(graph.writer == writer).astype(float) for writer in range(len(graph.writers))]
-
-
-def _summed(graph: Graph, values: np.ndarray) -> np.ndarray:
-    return np.bincount(graph.writer, values, len(graph.writers))
-
-
-def _check(values: np.ndarray, method: str) -> None:
-    from interp.errors import CheckFailedError
-
-    if not np.isfinite(values).all():
-        raise CheckFailedError(f"The method {method} gave scores that are not numbers: is there a NaN in the weights?")

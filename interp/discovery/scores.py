@@ -71,8 +71,8 @@ class EdgeScores(Shown, Result):
     def ranking(self, by: By = "signed", rows: np.ndarray | None = None) -> Int[np.ndarray, " n_edge"]:
         """Return the edges from the most to the least important.
 
-        "signed" begins with those that change the measure as the whole counterfactual does and ends with those that work
-        against it; "absolute" goes by magnitude. `rows` weighs the pairs.
+        "signed" begins with those that change the measure as the whole counterfactual does and ends with those that
+        work against it; "absolute" goes by magnitude. `rows` weighs the pairs.
         """
         if by not in ("signed", "absolute"):
             raise UsageError(f'by="{by}": a ranking is "signed" or "absolute".')

@@ -26,7 +26,7 @@ def induction(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str =
         n: pairs.
         seed: of the tokens.
         counterfactual: "keys" or "query".
-        length: tokens in the part that is repeated, 4 or more.
+        length: tokens in the part that is repeated, 6 or more.
 
     Raises `UsageError` for a vocabulary or context that is too small.
     """
@@ -34,9 +34,9 @@ def induction(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str =
         raise UsageError(f'Unknown counterfactual "{counterfactual}"; known: {", ".join(COUNTERFACTUALS)}.')
     special = set(model.tokenizer.all_special_ids) if model.has_tokenizer else set()
     usable = np.array([i for i in range(model.spec.d_vocab) if i not in special])
-    if n < 1 or length < 4 or len(usable) < length or model.spec.n_ctx < 2 * length:
+    if n < 1 or length < 6 or len(usable) < length or model.spec.n_ctx < 2 * length:
         raise UsageError(
-            f"n={n}, length={length}: induction needs at least one pair, a length of 4, and a vocabulary and context "
+            f"n={n}, length={length}: induction needs at least one pair, a length of 6, and a vocabulary and context "
             f"of {length} and {2 * length} tokens; {model.name} has {len(usable)} and {model.spec.n_ctx}."
         )
     rng = np.random.default_rng(seed)

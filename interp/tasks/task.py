@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -119,7 +119,7 @@ class Task:
 
     def flipped(self) -> Task:
         """The same pairs with clean and counterfactual prompts exchanged; the answers stay those of the clean one."""
-        return Task(**{**self.__dict__, "clean": self.counterfactual, "counterfactual": self.clean})
+        return replace(self, clean=self.counterfactual, counterfactual=self.clean)
 
     def measure(self, logits: Float[Tensor, "n *n_token d_vocab"]) -> Float[Tensor, " n"]:
         """Return the log odds of the right against the wrong answers at each pair's end, in nats.

@@ -1,0 +1,113 @@
+"""What circuit discovery is worth and costs on SmolLM2: the tables of docs/discovery.md.
+
+    python -m benchmarks.discovery [--parts ioi exact tasks memory] [--seeds 5] [--pairs 12]
+
+1. ioi: f, CPR and CMD of every method on indirect objects. For each seed pairs are drawn, edges scored on the templates
+   of one half and circuits judged on those of the other; means over seeds with their smallest and largest value.
+2. exact: every edge of one pair run for real, and 200 of them again by a plain loop. Target: 10 minutes on two cores,
+   equal to 1e-5.
+3. tasks: whether the model can do each task.
+4. memory: the peak while 256 pairs are scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+import interp
+from interp import discovery, tasks
+
+PARTS = ("ioi", "exact", "tasks", "memory")
+METHODS = ("secant", "eap-ig-inputs", "eap", "relp", "atp", "frozen", "random")
+
+
+def ioi(seeds: int, pairs: int) -> None:
+    """CPR and CMD of every method, chosen on one half and judged on the other."""
+    model = interp.load("smollm2")
+    found: dict[str, list[discovery.Curve]] = {method: [] for method in METHODS}
+    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
+    for seed in range(seeds):
+        first, second = tasks.ioi(model, n=pairs, seed=seed).split(seed=seed)
+        for method in METHODS:
+            clock = time.process_time()
+            scores = discovery.score(model, first, method, seed=seed)
+            seconds[method].append(time.process_time() - clock)
+            found[method].append(discovery.faithfulness(model, second, scores, seed=seed))
+            print(f"seed {seed}: {found[method][-1].summary()}", flush=True)
+        _table(found, seconds, pairs)
+
+
+def _table(found: dict[str, list[discovery.Curve]], seconds: dict[str, list[float]], pairs: int) -> None:
+    """Means over the seeds so far, with the smallest and the largest."""
+    some = next(iter(found.values()))
+    print(f"\n{pairs} pairs, one half to score and one to judge, {len(some)} seeds: mean (smallest to largest)")
+    shares = " | ".join(f"f {size:.1%}" for size in some[0].sizes[:-1])
+    print(f"| method | CPR | CMD | log CPR | log CMD | {shares} | CPU s |")
+    print("|---|" + "---|" * (len(some[0].sizes) + 4))
+    for method, curves in found.items():
+        areas = [[c.cpr for c in curves], [c.cmd for c in curves]]
+        areas += [[c.log_area["cpr"] for c in curves], [c.log_area["cmd"] for c in curves]]
+        f = np.mean([c.f for c in curves], 0)[:-1]
+        cells = [f"{np.mean(a):.3f} ({min(a):.3f} to {max(a):.3f})" for a in areas] + [f"{value:.2f}" for value in f]
+        print(f"| {method} | " + " | ".join(cells) + f" | {np.mean(seconds[method]):.1f} |", flush=True)
+
+
+def exact() -> None:
+    """All edges of one pair for real; a random 200 of them by a plain loop."""
+    model = interp.load("smollm2")
+    task = tasks.ioi(model, n=1, seed=0)
+    clock, processor = time.perf_counter(), time.process_time()
+    scores = discovery.score(model, task, "exact")
+    took = time.perf_counter() - clock, time.process_time() - processor
+    graph = scores.graph
+    chosen = np.random.default_rng(0).choice(graph.n_edge, 200, replace=False)
+    loop = np.concatenate([discovery.evaluate(model, graph, task, [np.eye(1, graph.n_edge, i)[0]])[0] for i in chosen])
+    error = np.abs(loop - scores.clean - scores.array[chosen]).max()
+    print(f"{graph.n_edge:,} edges, {task.clean.shape[1]} tokens: {took[0]:.0f} s, {took[1]:.0f} s of processor")
+    print(f"largest difference to a plain loop over 200 of them: {error:.1e} of {np.abs(scores.array).max():.2f} nats")
+
+
+def every_task(pairs: int) -> None:
+    """Can the model do it?"""
+    model = interp.load("smollm2")
+    for name in tasks.names():
+        print(tasks.make(name, model, n=pairs, seed=0).score(model).summary())
+
+
+def memory() -> None:
+    """Peak memory while 256 pairs are scored and judged at one size."""
+    model = interp.load("smollm2")
+    task = tasks.ioi(model, n=256, seed=0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    scores = discovery.score(model, task, "eap")
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(
+        f"256 pairs of {task.clean.shape[1]} tokens: peak {before:.2f} GB with the model, {after:.2f} GB after scoring"
+    )
+    print(scores.stability().mean, scores.stability().warning)
+
+
+def main() -> None:
+    """Run the parts asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=12)
+    args = parser.parse_args()
+    runs: dict[str, Callable[[], None]] = {
+        "ioi": lambda: ioi(args.seeds, args.pairs),
+        "exact": exact,
+        "tasks": lambda: every_task(args.pairs),
+        "memory": memory,
+    }
+    for name in args.parts:
+        runs[name]()
+
+
+if __name__ == "__main__":
+    main()

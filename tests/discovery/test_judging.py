@@ -1,0 +1,153 @@
+"""Choosing and judging: what a circuit is worth, with its controls, and that everything saves and loads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from interp import discovery, results, tasks
+from interp.discovery.curve import SIZES, trapezoid
+from interp.discovery.graph import Graph
+from interp.errors import DamagedFileError, UsageError
+from tests import models
+from tests.discovery import planted
+
+
+@pytest.fixture(scope="module")
+def random_model():
+    return models.load("llama", dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def pairs(random_model):
+    return tasks.induction(random_model, n=8, seed=0, length=6)
+
+
+@pytest.fixture(scope="module")
+def scores(random_model, pairs):
+    return discovery.score(random_model, pairs, "secant")
+
+
+def test_the_weights_of_the_published_sizes():
+    """85 % of both areas sits at sizes from 20 % up; a ranking that carries nothing scores .25 and .75."""
+    weights = trapezoid(np.array(SIZES))
+    assert weights[-3:].sum() == pytest.approx(0.85, abs=1e-3)
+    assert np.allclose(weights[-4:], [0.075, 0.2, 0.4, 0.25])
+    nothing = np.zeros((10, 3))
+    nothing[-1] = 1.0
+    curve = discovery.Curve(
+        "none", "none", SIZES, np.zeros((10, 3, 2), int), nothing, nothing, nothing, np.ones(3), np.zeros(3), 1000
+    )
+    assert curve.cpr == pytest.approx(0.25, abs=1e-3) and curve.cmd == pytest.approx(0.75, abs=2e-3)
+    assert curve.log_area["cpr"] < 0.1
+
+
+def test_all_edges_are_the_model_and_none_the_counterfactual(random_model, pairs, scores):
+    every = discovery.circuit(scores, share=1.0)
+    assert every.size == scores.graph.n_edge
+    score = pairs.score(random_model)
+    for outside in ("counterfactual", "mean", "zero"):
+        assert np.allclose(every.run(random_model, pairs, outside=outside), score.clean, atol=1e-9)
+    assert np.allclose(every.complement.run(random_model, pairs), score.counterfactual, atol=1e-9)
+    zero = every.complement.run(random_model, pairs, outside="zero")
+    assert np.allclose(zero, zero[0]) or len(set(map(tuple, pairs.right[:, None].tolist()))) > 1
+    mean = every.complement.run(random_model, pairs, outside="mean")
+    assert not np.allclose(mean, score.counterfactual, atol=1e-3)
+
+
+def test_dangling_edges_are_dropped_without_a_change(random_model, pairs, scores):
+    chosen = np.zeros(scores.graph.n_edge, bool)
+    chosen[np.random.default_rng(0).choice(scores.graph.n_edge, 60, replace=False)] = True
+    kept = scores.graph.connected(chosen)
+    assert 0 < kept.sum() < 60
+    both = discovery.evaluate(random_model, scores.graph, pairs, [~chosen, ~kept])
+    assert np.allclose(both[0], both[1], atol=1e-9)
+
+
+def test_a_curve_beside_its_control_saves_and_draws(tmp_path, random_model, pairs, scores):
+    first, second = pairs.split(by="pair")
+    curve = discovery.faithfulness(random_model, second, discovery.score(random_model, first, "exact"))
+    assert curve.f[-1] == pytest.approx(1.0) and curve.random[-1] == pytest.approx(1.0)
+    low, high = curve.f_interval
+    assert (low <= curve.f + 1e-9).all() and (curve.f <= high + 1e-9).all()
+    assert curve.counts[-1, 0].tolist() == [scores.graph.n_edge, int(scores.graph.weight.sum())]
+    assert discovery.Curve.load(curve.save(tmp_path / "curve")) == curve
+    assert "random" in curve.table().caption and curve.figure().alt
+    with pytest.raises(UsageError, match="ascending"):
+        discovery.faithfulness(random_model, second, scores, sizes=(0.5, 0.1))
+    with pytest.raises(UsageError, match="another architecture"):
+        discovery.faithfulness(models.load("neox"), second, scores)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_circuit_json_loads_back(tmp_path, random_model, pairs, grouped):
+    scores = discovery.score(random_model, pairs, "eap", grouped=grouped)
+    found = discovery.circuit(scores, 0.3, by="greedy")
+    folder = found.save(tmp_path / "circuit")
+    assert results.load(folder) == found
+    again = discovery.Circuit.read(folder / "circuit.json")
+    assert np.array_equal(again.included, found.included) and set(again.edges) == set(found.edges)
+    assert np.allclose(again.scores[again.included], found.scores[found.included])
+    assert np.array_equal(again.run(random_model, pairs), found.run(random_model, pairs))
+    body = json.loads((folder / "circuit.json").read_text())
+    assert len(body["edges"]) == found.counts["ungrouped" if grouped else "edges"]
+    body["edges"]["a2.h0->a1.h0<q>"] = {"in_graph": True}
+    (folder / "circuit.json").write_text(json.dumps(body))
+    with pytest.raises(UsageError, match="against the order"):
+        discovery.Circuit.read(folder)
+    (folder / "circuit.json").write_text("{}")
+    with pytest.raises(DamagedFileError, match="not a circuit"):
+        discovery.Circuit.read(folder)
+
+
+def test_the_smallest_circuit_of_a_planted_model_is_its_wiring_and_passes_every_test(tmp_path):
+    case = planted.induction()
+    scores = discovery.score(case.model, case.task, "exact")
+    found = discovery.smallest(case.model, case.task, scores)
+    assert set(found.edges) == case.wiring
+    verdict = discovery.judge(case.model, case.task, found, scores=scores, n_random=30)
+    assert verdict.f == pytest.approx(1.0, abs=0.02) and verdict.f_complement == pytest.approx(0.0, abs=0.02)
+    assert (verdict.dropped > 0.9).all() and verdict.superfluous == 0
+    assert np.median(verdict.control) < 0.2
+    assert verdict.stability == 1.0 and "3 pairs are fewer" in verdict.warning
+    assert "carry" in verdict.summary() and "do not" not in verdict.summary()
+    assert discovery.Verdict.load(verdict.save(tmp_path / "verdict")) == verdict
+    worse = discovery.circuit(scores, n=1)
+    assert worse.size == 0 and "do not carry" in discovery.judge(case.model, case.task, worse, n_random=5).summary()
+
+
+def test_unstable_scores_are_said_to_be(random_model, pairs, scores):
+    rng = np.random.default_rng(0)
+    noisy = replace(scores, values=rng.standard_normal((150, scores.graph.n_edge)))
+    assert noisy.stability(0.1).mean < 0.5 and "overlap" in noisy.stability(0.1).warning
+    steady = replace(scores, values=np.repeat(scores.values[:1], 150, 0))
+    assert steady.stability(0.1).mean == 1.0 and not steady.stability(0.1).warning
+
+
+def test_scores_save_and_rank(tmp_path, scores):
+    assert discovery.EdgeScores.load(scores.save(tmp_path)) == scores
+    (edge, value), *_ = scores.top(3)
+    assert scores.edges[edge] == value == scores.array[scores.graph.index(edge)]
+    assert abs(value) == np.abs(scores.array).max()
+    signed = scores.array[scores.ranking("signed")] * np.sign(scores.total)
+    assert (np.diff(signed) <= 1e-12).all()
+    assert sum(scores.nodes.values()) == pytest.approx(scores.array.sum())
+    with pytest.raises(UsageError, match="unknown"):
+        scores.graph.index("L0H9 → logits")
+    with pytest.raises(UsageError, match="after"):
+        scores.graph.index("L2H0 → L1H0.q")
+    with pytest.raises(UsageError, match="share"):
+        discovery.circuit(scores, share=0.0)
+    with pytest.raises(UsageError, match="give model"):
+        discovery.circuit(scores, by="acdc")
+
+
+def test_a_parallel_model_has_no_edge_from_its_heads_to_its_mlp():
+    graph = Graph(2, 2, 2, parallel=True)
+    with pytest.raises(UsageError, match="after"):
+        graph.index("L0H0 → MLP0")
+    assert Graph(2, 2, 2, parallel=False).index("L0H0 → MLP0") >= 0
