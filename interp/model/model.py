@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UsageError
-from interp.model import capture
+from interp.model import capture, generation
 from interp.model.edits import Bound, Edit, bind
 from interp.model.hooks import Place, places
 from interp.model.spec import Spec
@@ -49,9 +50,12 @@ class Model:
         self.parts = family.parts(hf)
         self._tokens = tokens
 
-    def __call__(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Float[Tensor, "batch n_token d_vocab"]:
-        """Logits of every position of `tokens` (batch, n_token), without gradients. For errors see `check_tokens`.
+    def __call__(
+        self, tokens: Tensor | str | list[str], attention_mask: Tensor | None = None
+    ) -> Float[Tensor, "batch n_token d_vocab"]:
+        """Logits of every position of `tokens` (batch, n_token), or of a text, without gradients.
 
+        For errors see `check_tokens`. Texts of different lengths are padded on the right (see `to_tokens`).
         `attention_mask` is 0 on padding, which must be on the right: positions are counted from the first column.
         """
         tokens = self.check_tokens(tokens)
@@ -59,7 +63,7 @@ class Model:
 
     def run_with_cache(
         self,
-        tokens: Tensor,
+        tokens: Tensor | str | list[str],
         names: str | list[str] | tuple[str, ...],
         stop_at_layer: int | None = None,
         attention_mask: Tensor | None = None,
@@ -89,6 +93,63 @@ class Model:
         vars(made).pop("bridge", None)
         made.edits = (*self.edits, *bind(self, edits))
         return made
+
+    def generate(
+        self,
+        prompt: str | Tensor | Sequence[Mapping[str, str]],
+        max_tokens: int = 50,
+        *,
+        edits: Sequence[Edit] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+        chat: bool = False,
+        use_cache: bool = True,
+    ) -> str:
+        """Return how the model continues a prompt: the new text alone.
+
+        Args:
+            prompt: a text, token ids (1, n_token), or with `chat` a question or a list of messages.
+            max_tokens: most tokens to add; fewer if the text ends before.
+            edits: made while generating, after those of the model; see `edited`.
+            temperature: 0 takes the likeliest token each time, above that one is drawn from softmax(logits / T).
+            seed: of the draws.
+            chat: put the prompt into the chat template that an instruct model was trained on.
+            use_cache: keep keys and values of earlier positions. The text is the same without, only slower; under edits
+                that look at several positions at once (`edit.function`) it is generated without in any case.
+
+        >>> model.generate("The Eiffel Tower is located in the city of", max_tokens=1)     # doctest: +SKIP
+        ' Paris'
+
+        Raises:
+            UsageError: more tokens than the context holds, a chat without a template, or a wrong kind of argument.
+            NotFiniteError: logits that are not finite.
+        """
+        return "".join(
+            self.stream(
+                prompt, max_tokens, edits=edits, temperature=temperature, seed=seed, chat=chat, use_cache=use_cache
+            )
+        )
+
+    def stream(
+        self,
+        prompt: str | Tensor | Sequence[Mapping[str, str]],
+        max_tokens: int = 50,
+        *,
+        edits: Sequence[Edit] = (),
+        chat: bool = False,
+        **options: Any,
+    ) -> Iterator[str]:
+        """Yield the text of `generate`, which has the same arguments, token by token."""
+        model = self.edited(*edits) if edits else self
+        ids = generation.generated_ids(model, generation.prompt_ids(model, prompt, chat), max_tokens, **options)
+        return generation.pieces(model, ids)
+
+    def generate_tokens(
+        self, tokens: Int[Tensor, "1 n_token"], max_tokens: int = 50, **options: Any
+    ) -> Int[Tensor, " n_new"]:
+        """Return the ids that `generate` would add to those of one prompt; for models without a tokenizer too."""
+        ids = list(generation.generated_ids(self, tokens, max_tokens, **options))
+        return torch.tensor(ids, dtype=torch.long, device=self.device)
 
     def hooks(self) -> dict[str, tuple[str | int, ...]]:
         """Hook points that can be read fast and edited, with the shape of their values, in the order of a run.
@@ -195,11 +256,13 @@ class Model:
             **({"weights": self.origin} if self.origin else {}),
         }
 
-    def check_tokens(self, tokens: Tensor) -> Int[Tensor, "batch n_token"]:
-        """`tokens` on the model's device; a single row may come without its batch axis.
+    def check_tokens(self, tokens: Tensor | str | list[str]) -> Int[Tensor, "batch n_token"]:
+        """`tokens` on the model's device; a single row may come without its batch axis, and text is tokenized.
 
         Raises `UsageError` for an empty input, one beyond the context, or ids outside the vocabulary.
         """
+        if isinstance(tokens, str) or (isinstance(tokens, list) and tokens and isinstance(tokens[0], str)):
+            tokens = self.to_tokens(tokens)
         if not isinstance(tokens, Tensor) or tokens.dtype not in ID_TYPES:
             raise UsageError(f"Tokens must be a tensor of integer ids, not {_kind(tokens)}: use model.to_tokens(text).")
         tokens = tokens[None] if tokens.ndim == 1 else tokens
