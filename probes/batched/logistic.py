@@ -10,6 +10,9 @@ matrix: they share the rows, standardised once, and the penalty takes up what th
 smallest C to the largest, each begun where the one before ended, Newton's method runs with exact float64 gradients;
 its step is found by conjugate gradients in float32, preconditioned by one Cholesky factor of the folds' mean Hessian
 (of the n × n kernel when there are fewer rows than dimensions), renewed only when it has grown stale.
+
+Where folds differ too much for that (a layer of a few distinct rows, one of which a fold lacks), each fold is fitted
+alone, on its own rows and scale; and where that stalls too, by a dense Hessian in float64.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from torch.nn.functional import softplus
 
 from interp.errors import CheckFailedError, UsageError
 from interp.threads import on_a_thread_each
+from probes.batched.covariance import solve_symmetric
 from probes.batched.scaling import standardisation
 
 TOLERANCE = 1e-10
@@ -32,6 +36,8 @@ TOLERANCE = 1e-10
 ROUNDING = 1e-4
 """A gradient at w = 0 smaller than this, as a fraction of Σ weights |x|, is measured against that sum instead."""
 NEWTON_STEPS = 100
+PATIENCE = 15
+"""Newton steps without the gradient halved, after which a fit has stalled."""
 CG_STEPS = 60
 STALE = 25
 """More conjugate-gradient steps than this, and the preconditioner is worth building anew."""
@@ -62,7 +68,7 @@ def logistic_path(
     `strengths` are scikit-learn's C, on inputs standardised per fold and layer. `weights` are the row weights of each
     fold: 0 leaves a row out, so the masks of a cross-validation fit in one call; by default there is one fold with
     every row. Raises `UsageError` for a strength that is not positive or a fold without both classes, and
-    `CheckFailedError` if a fit does not converge, which a convex problem on finite data should never do.
+    `CheckFailedError` with the gradient that is left if a fit does not converge.
     """
     strengths = tuple(float(c) for c in strengths)
     if not strengths or not all(0 < c < float("inf") for c in strengths):
@@ -94,15 +100,53 @@ def _fold_weights(weights: Tensor | None, y: Tensor) -> Float[Tensor, "fold n"]:
     return weights
 
 
+class _StalledError(Exception):
+    """The gradient of a fit no longer falls; `left` of it is left."""
+
+    def __init__(self, left: float):
+        super().__init__(left)
+        self.left = left
+
+
+Fits = tuple[Float[Tensor, "fold strength d"], Float[Tensor, "fold strength"], float]
+"""Directions, biases and the largest gradient left."""
+
+
 def _fit_layer(
     X: Float[Tensor, "n d"], y: Tensor, weights: Float[Tensor, "fold n"], penalties: Sequence[float]
-) -> tuple[Float[Tensor, "fold strength d"], Float[Tensor, "fold strength"], float]:
+) -> Fits:
+    """Fit all folds together; where that stalls one by one, and at last with a dense Hessian."""
+    try:
+        return _fit_folds(X, y, weights, penalties)
+    except _StalledError:
+        if len(weights) > 1:
+            alone = [_fit_layer(X[row > 0], y[row > 0], row[row > 0][None], penalties) for row in weights]
+            directions, biases, gradients = zip(*alone, strict=True)
+            return torch.cat(directions), torch.cat(biases), max(gradients)
+    try:
+        return _fit_folds(X, y, weights, penalties, dense=True)
+    except _StalledError as stalled:
+        raise CheckFailedError(
+            f"Logistic regression did not converge: {stalled.left:.1e} of the gradient is left, {TOLERANCE:.0e} is "
+            f"allowed ({X.shape[0]} rows of {X.shape[1]} dimensions, C from {1 / max(penalties):g} to "
+            f"{1 / min(penalties):g}). Try a smaller C."
+        ) from stalled
+
+
+def _fit_folds(
+    X: Float[Tensor, "n d"],
+    y: Tensor,
+    weights: Float[Tensor, "fold n"],
+    penalties: Sequence[float],
+    *,
+    dense: bool = False,
+) -> Fits:
     mean, scale = (found[0] for found in standardisation(X, weights.amax(0)[None]))
     problem = _Problem.build((X - mean) / scale, y, weights)
     solution = torch.zeros(len(weights), X.shape[1] + 1, dtype=X.dtype, device=X.device)
     solutions, gradients, precondition = {}, [], None
     for penalty in sorted(set(penalties), reverse=True):
-        solution, gradient, precondition = _newton(problem, penalty, solution, precondition)
+        solution, gradient, precondition = _newton(problem, penalty, solution, precondition, dense=dense)
         solutions[penalty] = solution
         gradients.append(gradient)
     found = torch.stack([solutions[penalty] for penalty in penalties], dim=1)  # (fold, strength, d and the bias)
@@ -149,38 +193,68 @@ class _Problem:
 
 
 def _newton(
-    problem: _Problem, penalty: float, start: Tensor, precondition: _Preconditioner | None
+    problem: _Problem, penalty: float, start: Tensor, precondition: _Preconditioner | None, *, dense: bool
 ) -> tuple[Float[Tensor, "fold d_and_one"], float, _Preconditioner | None]:
-    """Newton's method for every fold, each with its own step length; also the gradient left, as a fraction."""
+    """Run Newton's method for every fold, each with its own step length; also return the gradient left, as a fraction.
+
+    Raises `_StalledError` when the gradient no longer falls.
+    """
     precondition = precondition and precondition.at(penalty)
     solution, logits = start, start @ problem.rows.T
     gradient = problem.gradient(logits, solution, penalty)
     first = problem.gradient(torch.zeros_like(logits), torch.zeros_like(start), penalty).abs().amax(1)
     first = first.maximum(ROUNDING * problem.size)  # w = 0 is the optimum itself where the class means are equal
-    left, steps = gradient.new_ones(len(gradient)), 0
+    steps, lowest, since = 0, float("inf"), 0
     for _ in range(NEWTON_STEPS):
         left = gradient.abs().amax(1) / first.clamp_min(1e-300)
         if bool((left <= TOLERANCE).all()):
             return solution, float(left.max()), precondition
-        curvature = problem.curvature(logits)
-        if precondition is None or steps > STALE:
-            precondition = _Preconditioner.build(problem.single[:, :-1], curvature, penalty)
-        size = gradient.norm(dim=1, keepdim=True).clamp_min(
-            1e-300
-        )  # the system is scaled to 1, so that float32 suffices
-        accuracy = left.sqrt().clamp(1e-3, 0.1).float()  # a rough step far away, a fine one at the end
-        step, steps = _conjugate_gradients(
-            problem, curvature, penalty, (-gradient / size).float(), precondition, accuracy
-        )
-        step = step.double() * size * (left > TOLERANCE)[:, None]
+        lowest, since = (float(left.max()), 0) if float(left.max()) < lowest / 2 else (lowest, since + 1)
+        if since > PATIENCE:
+            break
+        if dense:
+            step = _dense_step(problem, logits, penalty, gradient)
+        else:
+            curvature = problem.curvature(logits)
+            if precondition is None or steps > STALE:
+                precondition = _Preconditioner.build(problem.single[:, :-1], curvature, penalty)
+            step, steps = _conjugate_step(problem, curvature, penalty, gradient, precondition, left)
+        step = step * (left > TOLERANCE)[:, None]
         change = step @ problem.rows.T
         length = _step_length(problem, penalty, (logits, change), (solution, step), (gradient * step).sum(1))[:, None]
         solution, logits = solution + length * step, logits + length * change
         gradient = problem.gradient(logits, solution, penalty)
-    raise CheckFailedError(
-        f"Logistic regression did not converge in {NEWTON_STEPS} Newton steps "
-        f"(gradient left: {float(left.max()):.1e}): the activations may hold values too large for float64."
-    )
+    raise _StalledError(lowest)
+
+
+def _dense_step(
+    problem: _Problem, logits: Float[Tensor, "fold n"], penalty: float, gradient: Float[Tensor, "fold d_and_one"]
+) -> Float[Tensor, "fold d_and_one"]:
+    """Return -Hessian^-1 gradient of each fold, in float64."""
+    curvature = problem.weights * torch.sigmoid(logits) * torch.sigmoid(-logits)
+    steps = []
+    for d, metric, g in zip(curvature, problem.metric, gradient, strict=True):
+        hessian = (problem.rows * d[:, None]).T @ problem.rows + torch.diag(penalty * metric)
+        steps.append(-solve_symmetric(hessian, g))
+    return torch.stack(steps)
+
+
+def _conjugate_step(
+    problem: _Problem,
+    curvature: Float[Tensor, "fold n"],
+    penalty: float,
+    gradient: Float[Tensor, "fold d_and_one"],
+    precondition: _Preconditioner,
+    left: Float[Tensor, " fold"],
+) -> tuple[Float[Tensor, "fold d_and_one"], int]:
+    """Return -Hessian^-1 gradient of each fold by conjugate gradients, and how many it took.
+
+    The system is scaled to 1, so that float32 suffices; the step is rough far away and fine at the end.
+    """
+    size = gradient.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    accuracy = left.sqrt().clamp(1e-3, 0.1).float()
+    step, steps = _conjugate_gradients(problem, curvature, penalty, (-gradient / size).float(), precondition, accuracy)
+    return step.double() * size, steps
 
 
 def _conjugate_gradients(
