@@ -153,7 +153,7 @@ class Activations:
         known = ", ".join(self.positions)
         if position is None:
             raise UsageError(f"{len(self.positions)} positions were collected, say which one: {known}.")
-        if str(position) not in self.positions:
+        if isinstance(position, float) or str(position) not in self.positions:
             raise UsageError(f'Position "{position}" was not collected; these were: {known}.')
         return self.positions.index(str(position))
 

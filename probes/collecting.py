@@ -25,6 +25,7 @@ from interp.errors import InterpError, UsageError
 from interp.model.capture import bridge_is_hooked
 from interp.progress import Progress
 from probes.activations import Activations
+from probes.inputs import check_kind, check_number, check_whole
 from probes.layers import hook_of, read_layers
 from probes.positions import spans_of
 from probes.statements import Statements
@@ -67,10 +68,11 @@ def collect(  # noqa: PLR0913 (all but the first two are keyword-only)
             hooks on the model's bridge, or a store of something else.
         InterpError: an activation that is not finite.
     """
+    check_kind(data, Statements, "data", "probes.read_statements")
     if bridge_is_hooked(model):
         raise UsageError("model.bridge has hooks, whose activations are not the model's: remove them first.")
-    if batch < 1:
-        raise UsageError(f"batch must be at least 1, not {batch}.")
+    check_whole(batch, "batch", 1)
+    check_number(max_gigabytes, "max_gigabytes")
     chosen = read_layers(layers, model.spec.n_layer)
     contexts = _contexts(model, data, prepend_bos)
     spans = spans_of(model, data, contexts, position)

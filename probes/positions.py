@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Int
@@ -36,7 +36,9 @@ def spans_of(model: Model, data: Statements, contexts: Contexts, position: str |
 
     Raises `UsageError` for an unknown rule, and for a statement that is too short for one or lacks the text it names.
     """
-    rules = (position,) if isinstance(position, str | int) else tuple(position)
+    rules: tuple[Any, ...] = tuple(position) if isinstance(position, list | tuple) else (position,)
+    if wrong := [rule for rule in rules if isinstance(rule, bool) or not isinstance(rule, str | int)]:
+        raise UsageError(f"A position is {RULES}, not {wrong[0]!r}.")
     if not rules:
         raise UsageError(f"No position given: choose {RULES}.")
     if ALL_TOKENS in rules:

@@ -92,6 +92,8 @@ def _csv(path: Path, text: str, delimiter: str = ",") -> Rows:
     rows, short = [], []
     try:
         header = [name.strip() for name in next(reader)]
+        if twice := sorted({name for name in header if header.count(name) > 1}):
+            raise UsageError(f'{path} names the column "{twice[0]}" twice: give each column a name of its own.')
         for number, fields in enumerate((fields for fields in reader if fields), 1):
             if len(fields) == len(header):
                 rows.append((number, dict(zip(header, fields, strict=True))))

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Int, Int8
 from interp.errors import UsageError
 from interp.results import Result
 from probes.grouping import Groups, Kind, groups_of
+from probes.inputs import check_kinds
 from probes.reading import Rows, check_columns, label_of, listed, rows_of
 
 NEGATION = re.compile(r"\bnot\b|n['’]t\b", re.IGNORECASE)
@@ -169,6 +170,7 @@ def read_statements(
 
 def join(sets: Sequence[Statements], name: str | None = None) -> Statements:
     """Several sets as one. A row's topic is its set's name where it had none; pairs are kept apart by set."""
+    check_kinds(sets, Statements, "sets", "probes.read_statements")
     if not sets:
         raise UsageError("Nothing to join: give at least one set of statements.")
     polarity = [s.polarity for s in sets]
@@ -195,6 +197,7 @@ def paired(affirmative: Statements, negated: Statements) -> Statements:
 
     Raises `UsageError` unless they have as many rows, about the same entities and with opposite labels.
     """
+    check_kinds((affirmative, negated), Statements, "the two sets", "probes.read_statements")
     if len(affirmative) != len(negated):
         raise UsageError(
             f"{affirmative.name} has {len(affirmative)} rows and {negated.name} {len(negated)}: pairs need as many."

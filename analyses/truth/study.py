@@ -117,6 +117,9 @@ def read_all(config: Config, seed: int = 0) -> tuple[Statements, ...]:
     if not config.data:
         raise UsageError('No statements: give files or names of generated sets, such as data=("cities",).')
     sets = tuple(statements_of(name, config.group, seed) for name in config.data)
+    names = [one.name for one in sets]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f'The set "{twice[0]}" is given twice: give each set once, or files of other names.')
     for one in sets:
         check_pairs(one, probe)
     return sets

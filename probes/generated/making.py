@@ -18,6 +18,7 @@ from interp.errors import UsageError, nearest
 from probes.generated import wording
 from probes.generated.wording import BOTH, Wording
 from probes.grouping import spelled
+from probes.inputs import check_whole
 from probes.statements import Statements
 
 NUMBERS = range(21, 100)
@@ -86,9 +87,11 @@ def generate(
 
     Raises `UsageError` for an unknown name or a number of wordings that is not there.
     """
-    if name not in GENERATED:
-        raise UsageError(f'There is no generated set "{name}"{nearest(name, GENERATED)}: {", ".join(GENERATED)}.')
+    if not isinstance(name, str) or name not in GENERATED:
+        raise UsageError(f'There is no generated set "{name}"{nearest(str(name), GENERATED)}: {", ".join(GENERATED)}.')
     known = _WORDINGS[name]
+    check_whole(templates, "templates")
+    check_whole(seed, "seed")
     if not 1 <= templates <= len(known):
         raise UsageError(f"templates={templates}: {name} has 1 to {len(known)} wordings.")
     rng = np.random.default_rng(seed)

@@ -94,7 +94,7 @@ def _inside(offsets: Sequence[tuple[int, int]], first: int, last: int, shift: in
 def _chosen(inside: list[int], positions: Sequence[int] | str, statement: str) -> tuple[int, ...]:
     if positions == "all":
         return tuple(inside)
-    numbers = [] if isinstance(positions, str) else list(positions)
+    numbers = list(positions) if isinstance(positions, Sequence) and not isinstance(positions, str) else []
     if not numbers or not all(isinstance(p, int) and p < 0 for p in numbers):
         raise UsageError(
             f'positions={positions!r}: give negative numbers, counted from the end of the statement, or "all".'

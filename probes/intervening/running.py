@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from interp.model import trace
 from interp.model.capture import bridge_is_hooked
 from interp.progress import Progress
 from interp.provenance import Stopwatch
+from probes.inputs import check_kind, check_number, check_whole
 from probes.intervening.prompts import Prompts, prompts_of
 from probes.intervening.question import Question
 from probes.intervening.results import MODES, Intervention
@@ -80,6 +82,11 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
         InterpError: an answer whose probability is not a number.
     """
     watch = Stopwatch()
+    check_kind(data, Statements, "data", "probes.read_statements")
+    check_whole(seed, "seed")
+    check_whole(batch, "batch", 1)
+    if step is not None:
+        check_number(step, "step")
     chosen = tuple(sorted(read_layers(layers, model.spec.n_layer)))
     _check(model, data, mode, n_random, strengths)
     unit, name = _unit(direction, model)
@@ -240,7 +247,13 @@ def _random(d: int, n: int, seed: int) -> list[Float[Tensor, " d"]]:
 def _unit(direction: Any, model: Model) -> tuple[Float[Tensor, " d"], str]:
     """(the direction in length 1, float64, its name)."""
     name = type(direction).__name__ if hasattr(direction, "direction_") else "direction"
-    vector = torch.as_tensor(getattr(direction, "direction_", direction), dtype=torch.float64).cpu().flatten()
+    try:
+        vector = torch.as_tensor(getattr(direction, "direction_", direction), dtype=torch.float64).cpu().flatten()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"The direction is a {type(direction).__name__}: give a fitted linear probe, or a vector of "
+            f"{model.spec.d_model} numbers."
+        ) from error
     if vector.shape != (model.spec.d_model,):
         raise UsageError(f"The direction has {len(vector)} numbers, but the residual stream {model.spec.d_model}.")
     norm = float(vector.norm())
@@ -252,11 +265,13 @@ def _unit(direction: Any, model: Model) -> tuple[Float[Tensor, " d"], str]:
 def _check(model: Model, data: Statements, mode: str, n_random: int, strengths: Sequence[float]) -> None:
     if mode not in MODES:
         raise UsageError(f'mode="{mode}" is unknown: choose "add" or "remove".')
+    check_whole(n_random, "n_random")
     if n_random < 1:
         raise UsageError(f"n_random={n_random}: an effect means nothing without random directions beside it.")
     if len(set(data.labels.tolist())) < 2:
         raise UsageError(f"{data.name} holds one class only: the answers to true and false statements are compared.")
-    if not len(strengths) or not np.isfinite(np.asarray(strengths, float)).all():
+    doses = strengths if isinstance(strengths, Sequence | np.ndarray) and not isinstance(strengths, str) else (None,)
+    if not len(doses) or not all(isinstance(dose, Real) and np.isfinite(float(dose)) for dose in doses):
         raise UsageError(f"strengths={strengths!r}: give at least one finite number.")
     if bridge_is_hooked(model):
         raise UsageError("model.bridge has hooks, which an intervention would not see: remove them first.")

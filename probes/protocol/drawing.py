@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from interp.report.blocks import Figure
     from probes.protocol.results import Controls, LeftOut, Sweep, Transfer
 
+NOT_CHANCE = 0.03
+"""A null whose mean AUC is farther than this from 0.5 is said not to be chance."""
 FORMATS = {"accuracy": ".3f", "low": ".3f", "high": ".3f", "AUC": ".3f", "AUC low": ".3f", "AUC high": ".3f"}
 
 
@@ -58,8 +60,7 @@ def layer_curve(found: Sweep, position: str | None = None) -> Figure:
         series,
         caption=f"{found.name}, position {position}: accuracy (fraction) on {found.n_test} test statements of "
         f"{found.groups_test} groups, layer by layer; band: 95 % over groups, of each layer by itself. The baselines "
-        "see "
-        f"no layer. The train side chose layer {found.best.layer}, position {found.best.position}.",
+        f"see no layer. The train side chose layer {found.best.layer}, position {found.best.position}.",
         alt=f"Accuracy of {found.probe} over the layers, {found.accuracy[p, :, 0].min():.2f} to "
         f"{found.accuracy[p, :, 0].max():.2f}.",
         axes=("layer", "accuracy (fraction)"),
@@ -75,9 +76,8 @@ def controls_table(found: Controls) -> Table:
         ("control labels, the same rows", _mean(some.control), None, None, f"{len(some.control)} random labelings"),
         ("selectivity (truth less control)", _cell(some.value), None, None, some.note or None),
     ]
-    kind = "train labels shuffled within groups, refitted" if found.null.refitted else "test labels shuffled"
     mean, low, high = found.null.interval
-    rows.append(("null AUC", mean, low, high, f"{kind}, {len(found.null.auc)} times; p = {found.null.p:.3g}"))
+    rows.append(("null AUC", mean, low, high, _null_note(found)))
     for name, values in (("accuracy", found.embedding_accuracy), ("AUC", found.embedding_auc)):
         cells = (None, None, None) if values is None else values
         rows.append((f"embedding layer, {name}", *cells, None if values else "layer -1 was not collected"))
@@ -92,6 +92,17 @@ def controls_table(found: Controls) -> Table:
     return Table(("control", "value", "low", "high", "note"), tuple(rows), caption, formats)
 
 
+def _null_note(found: Controls) -> str:
+    """Return how labels were shuffled, and that the draws are not chance where their mean is far from 0.5."""
+    side = "train labels" if found.null.refitted else "test labels"
+    done = "shuffled between and within groups" + ", refitted" * found.null.refitted
+    note = f"{side} {done}, {len(found.null.auc)} times; p = {found.null.p:.3g}"
+    mean = found.null.interval[0]
+    if abs(mean - 0.5) <= NOT_CHANCE:
+        return note
+    return f"{note}; a mean of {mean:.2f} is not chance: groups whose size no other has keep their share of true rows"
+
+
 def transfer_table(found: Transfer) -> Table:
     """One pair of sets a row, then the probe trained on all together."""
     columns = ("trained on", "tested on", "AUC", "AUC low", "AUC high", "accuracy", "low", "high", "accuracy, centred")
@@ -104,8 +115,7 @@ def transfer_table(found: Transfer) -> Table:
         rows.append(("all together", target, *map(float, (*found.joint_auc[j], *found.joint_accuracy[j])), None))
     caption = (
         f"{found.probe} at layer {found.layer}, position {found.position}; test entities are the same side in every "
-        "set. "
-        "Centred: each set less the mean of its own train side, which uses unlabelled rows of the target "
+        "set. Centred: each set less the mean of its own train side, which uses unlabelled rows of the target "
         "(transductive)."
     )
     return Table(columns, tuple(rows), caption, dict.fromkeys(columns[2:], ".3f"))
@@ -165,8 +175,7 @@ def left_out_table(found: LeftOut) -> Table:
     )
     caption = (
         f"{found.probe} trained on every other {found.by} and tested on new entities of the one left out; the layer "
-        "was "
-        f"chosen without it. Centred: each {found.by} less the mean of its own train side (transductive)."
+        f"was chosen without it. Centred: each {found.by} less the mean of its own train side (transductive)."
     )
     return Table(columns, rows, caption, {**FORMATS, "centred accuracy": ".3f"})
 

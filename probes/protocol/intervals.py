@@ -13,13 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from probes.protocol.metrics import accuracy, auc
+from interp.statistics import DRAWS, LEVEL, auc, percentile_interval, row_draws
+from probes.protocol.metrics import accuracy
 from probes.protocol.splits import Groups, indexed
-
-DRAWS = 1000
-LEVEL = 0.95
-CELLS = 20_000_000
-"""Weights held at once: 160 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +50,8 @@ def measured(
 
 
 def resampled(groups: Groups, *, seed: int, draws: int = DRAWS) -> Iterator[Float[np.ndarray, "draw n"]]:
-    """Row weights of `draws` resamples, in portions."""
-    names, index = indexed(groups)
-    rng = np.random.default_rng(seed)
-    portion = max(1, CELLS // max(1, len(groups)))
-    for start in range(0, draws, portion):
-        size = min(portion, draws - start)
-        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size)
-        counts = np.concatenate([counts, np.ones((size, 1), counts.dtype)], axis=1)  # the -1 of `indexed`: no entity
-        weights = counts[:, index[:, 0]].astype(float)
-        for column in index.T[1:]:
-            weights *= counts[:, column]
-        yield weights
+    """Yield row weights of `draws` resamples of entities, in portions."""
+    return row_draws(indexed(groups)[1], seed=seed, draws=draws)
 
 
 def _interval(values: Float[np.ndarray, " draws_and_one"], n_groups: int) -> tuple[float, float, float]:
@@ -74,7 +60,7 @@ def _interval(values: Float[np.ndarray, " draws_and_one"], n_groups: int) -> tup
     tail = (1 - LEVEL) / 2
     if not len(resamples):
         return estimate, 0.0, 1.0
-    low, high = np.quantile(resamples, [tail, 1 - tail])
+    low, high = map(float, percentile_interval(resamples))
     exact = tail ** (1 / n_groups)
     if estimate == 1:
         low = min(low, exact)

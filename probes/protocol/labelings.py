@@ -1,4 +1,4 @@
-"""Other labels for the same rows: shuffled within the groups (the null) or one for each entity (the control task)."""
+"""Other labels for the same rows: shuffled between and within groups (the null), or one an entity (control task)."""
 
 from __future__ import annotations
 
@@ -17,24 +17,21 @@ from probes.statements import Statements
 
 
 def shuffled(labels: Int[np.ndarray, " n"], groups: Groups, *, n: int, seed: int) -> Int[np.ndarray, "draw n"]:
-    """`n` shufflings that keep the group structure.
+    """Return `n` shufflings that keep the group structure and nothing that groups or rows say of truth.
 
-    Within a group (all rows about the same entities) that holds both labels, its labels change places; groups of one
-    label swap it whole with other such groups of their size. Every draw keeps the number of true rows, and the labels
-    within a group as alike as they were.
+    Groups (all rows about the same entities) of one size exchange their labels as a whole; then the labels within each
+    group change places. Every draw keeps the number of true rows, and the labels within a group as alike as they were.
+    A group whose size no other has keeps its own share of true rows: where many are such, the draws are not chance.
     """
     rng = np.random.default_rng(seed)
     drawn = np.tile(labels, (n, 1))
-    pure: dict[int, list[np.ndarray]] = defaultdict(list)
+    sizes: dict[int, list[np.ndarray]] = defaultdict(list)
     for rows in rows_by_group(groups).values():
-        if len(set(labels[rows].tolist())) > 1:
-            drawn[:, rows] = rng.permuted(drawn[:, rows], axis=1)
-        else:
-            pure[len(rows)].append(rows)
-    for blocks in pure.values():
-        index = np.stack(blocks)  # (block, size), each of one label
-        swapped = rng.permuted(np.tile(labels[index[:, 0]], (n, 1)), axis=1)
-        drawn[:, index] = swapped[:, :, None]
+        sizes[len(rows)].append(rows)
+    for blocks in sizes.values():
+        index = np.stack(blocks)  # (group, size)
+        order = rng.permuted(np.tile(np.arange(len(index)), (n, 1)), axis=1)
+        drawn[:, index] = rng.permuted(labels[index][order], axis=2)
     return drawn
 
 

@@ -15,6 +15,7 @@ from interp.errors import UsageError
 from probes.activations import Activations
 from probes.batched import scores_of
 from probes.estimators.logistic import LogisticRegression
+from probes.inputs import check_kinds, check_whole
 from probes.protocol.checks import as_torch, check
 from probes.protocol.choosing import candidates
 from probes.protocol.intervals import Measured, measured
@@ -52,6 +53,7 @@ def leave_one_out(
     Raises:
         UsageError: statements without topics or templates, fewer than two of them, or a side that lacks a class.
     """
+    check_whole(seed, "seed")
     probe = LogisticRegression() if probe is None else probe
     whole, kinds = _together(acts, probe, by)
     names = tuple(dict.fromkeys(kinds))
@@ -111,7 +113,9 @@ def _together(acts: Activations | Sequence[Activations], probe: Any, by: By) -> 
     """All rows as one set of activations, and what each row is: its topic, template or set."""
     if by not in ("topic", "template", "set"):
         raise UsageError(f'by="{by}" is not "topic", "template" or "set".')
-    several = [acts] if isinstance(acts, Activations) else list(acts)
+    several = (acts,) if isinstance(acts, Activations) else acts
+    check_kinds(several, Activations, "acts", "probes.collect")
+    several = list(several)
     if len(several) != 1 or by == "set":
         several = list(comparable(several, probe))
     first, *_ = several

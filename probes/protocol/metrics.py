@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from interp.errors import UsageError
+from interp.statistics import weighted_mean
 
 BINS = 10
 
@@ -17,34 +18,13 @@ def accuracy(
     scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], weights: Float[np.ndarray, "draw n"] | None = None
 ) -> Float[np.ndarray, " draw"]:
     """Fraction of rows whose score is above 0 exactly where the label is 1; one for each set of weights."""
-    return _mean((_finite(scores) > 0) == (labels == 1), _weights(weights, labels))
+    return weighted_mean((_finite(scores) > 0) == (labels == 1), weights)
 
 
 def balanced_accuracy(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> float:
     """Mean of the accuracies on true and on false rows."""
     right = (_finite(scores) > 0) == (labels == 1)
     return float((right[labels == 1].mean() + right[labels == 0].mean()) / 2)
-
-
-def auc(
-    scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], weights: Float[np.ndarray, "draw n"] | None = None
-) -> Float[np.ndarray, " draw"]:
-    """Probability that a true row scores above a false one, a tie counting half: P(s+ > s-) + P(s+ = s-) / 2.
-
-    With weights, rows are drawn in proportion to them. NaN for a draw in which one class has no weight.
-    """
-    weights = _weights(weights, labels)
-    _, place = np.unique(_finite(scores), return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(place[order]) > 0])
-    positive = labels[order] == 1
-    sorted_weights = weights[:, order]
-    pos = np.add.reduceat(sorted_weights * positive, starts, axis=1)
-    neg = np.add.reduceat(sorted_weights * ~positive, starts, axis=1)
-    below = np.cumsum(neg, axis=1) - neg
-    pairs = pos.sum(1) * neg.sum(1)
-    won = (pos * (below + neg / 2)).sum(1)
-    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
 
 
 def calibration(
@@ -90,15 +70,6 @@ def rescaling(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) ->
 def sigmoid(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """1 / (1 + exp(-x))."""
     return 1 / (1 + np.exp(-np.clip(x, -700, 700)))
-
-
-def _weights(weights: np.ndarray | None, labels: np.ndarray) -> Float[np.ndarray, "draw n"]:
-    return np.ones((1, len(labels))) if weights is None else weights
-
-
-def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    total = weights.sum(1)
-    return np.divide(weights @ values, total, out=np.full(len(weights), np.nan), where=total > 0)
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

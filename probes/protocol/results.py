@@ -75,7 +75,7 @@ class Selectivity(Result):
 
 @dataclass(frozen=True, eq=False)
 class Null(Result):
-    """What the same procedure finds in labels shuffled within the groups.
+    """What the same procedure finds in labels shuffled between and within groups.
 
     Attributes:
         auc: (draw,) AUC on the test side.

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Int
 
 from interp.errors import UsageError
 from interp.results import Result
+from probes.inputs import check_kind, check_kinds, check_number, check_whole
 from probes.statements import Statements
 
 Groups = Sequence[Sequence[str]]
@@ -74,9 +75,12 @@ def split(data: Statements | Sequence[Statements], seed: int = 0, test: float = 
     Raises:
         UsageError: `test` not between 0 and 1, or a side without true or without false statements.
     """
+    check_whole(seed, "seed")
+    check_number(test, "test")
     if not 0 < test < 1:
         raise UsageError(f"test={test} is not a fraction between 0 and 1: 0.35 tests about a third of the entities.")
     if not isinstance(data, Statements):
+        check_kinds(data, Statements, "data", "probes.read_statements")
         return tuple(split(one, seed, test) for one in data)
     salt = salt_of(seed)
     entities = {entity for row in data.groups for entity in row}
@@ -87,6 +91,7 @@ def split(data: Statements | Sequence[Statements], seed: int = 0, test: float = 
 
 def own_split(data: Statements, train: Bool[np.ndarray, " n"], test: Bool[np.ndarray, " n"]) -> Split:
     """A split of one's own making, checked: `UsageError` if an entity, or a row, stands on both sides."""
+    check_kind(data, Statements, "data", "probes.read_statements")
     train, test = np.asarray(train, bool), np.asarray(test, bool)
     if train.shape != (len(data),) or test.shape != (len(data),):
         raise UsageError(

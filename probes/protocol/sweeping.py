@@ -16,6 +16,7 @@ from probes.batched import scores_of
 from probes.estimators.base import as_array
 from probes.estimators.capabilities import plain_settings
 from probes.estimators.logistic import LogisticRegression
+from probes.inputs import check_kind, check_whole
 from probes.layers import EMBEDDING
 from probes.protocol import controls as control
 from probes.protocol.baselines import baselines, interval
@@ -67,8 +68,9 @@ def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
     """
     probe = LogisticRegression() if probe is None else probe
     check(acts, probe)
+    check_whole(seed, "seed")
     data = acts.data
-    sides = split(data, seed) if sides is None else own_split(data, sides.train, sides.test)
+    sides = split(data, seed) if sides is None else _checked(data, sides)
     steps = len(acts.positions) + 1
     tried: list[_Tried] = []
     for i, position in enumerate(acts.positions):
@@ -101,6 +103,11 @@ def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
         resemblance=resemblance(data.take(sides.train), data.take(sides.test)),
         **_counts(data, sides),
     )
+
+
+def _checked(data: Statements, sides: Any) -> Split:
+    check_kind(sides, Split, "sides", "probes.own_split")
+    return own_split(data, sides.train, sides.test)
 
 
 def _counts(data: Statements, sides: Split) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from probes.batched import scores_of
 from probes.estimators.capabilities import plain_settings
 from probes.estimators.logistic import LogisticRegression
 from probes.facts import fact_of
+from probes.inputs import check_kinds, check_whole
 from probes.protocol.checks import as_torch, check, polarity_of
 from probes.protocol.choosing import candidates, cross_validate, extras, with_strength
 from probes.protocol.intervals import measured
@@ -51,6 +52,7 @@ def transfer(
     Raises:
         UsageError: fewer than two sets, two of one name, different models or layers, or sides that lack a class.
     """
+    check_whole(seed, "seed")
     probe = LogisticRegression() if probe is None else probe
     acts = comparable(acts, probe)
     position = acts[0].positions[0] if position is None and len(acts[0].positions) == 1 else position
@@ -106,7 +108,9 @@ def part_of(acts: Activations, side: Split, layer: int, position: str | None) ->
 
 def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ...]:
     """`acts` as a tuple; `UsageError` unless they are several sets read in one way."""
-    acts = tuple(acts) if not isinstance(acts, Activations) else (acts,)
+    acts = (acts,) if isinstance(acts, Activations) else acts
+    check_kinds(acts, Activations, "acts", "probes.collect")
+    acts = tuple(acts)
     if len(acts) < 2:
         raise UsageError(f"Transfer needs two sets of activations or more, not {len(acts)}.")
     names = [one.data.name for one in acts]

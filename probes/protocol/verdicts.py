@@ -212,8 +212,7 @@ def _null(found: Sweep, held: Controls) -> Verdict | None:
     return Verdict(
         "null",
         f"{found.name}: shuffled labels do as well in {held.null.p:.0%} of draws (middle 95 % of their AUC: {low:.2f} "
-        "to "
-        f"{high:.2f}): the result cannot be told from chance.",
+        f"to {high:.2f}): the result cannot be told from chance.",
     )
 
 

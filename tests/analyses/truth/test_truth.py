@@ -178,6 +178,8 @@ def test_statements_are_a_file_or_a_generated_set(tmp_path):
     ("words", "code", "message"),
     [
         (["nosuch.csv"], 3, 'no file "nosuch.csv"'),
+        (["capitals", "capitals"], 2, 'The set "capitals" is given twice'),
+        (["capitals", "--layers", "0-999999999"], 2, "is more than 10000 layers"),
         (["capitals", "--probe", "magic"], 2, 'unknown probe "magic"'),
         (["capitals", "--layers", "x"], 2, "is not a list of layers"),
         (["capitals", "--layers", "20-8"], 2, "is not a list of layers"),

@@ -222,7 +222,7 @@ class TestStore:
         (dict(layers=None), "Layer None does not exist"),
         (dict(layers="first"), "Layer 'first' does not exist"),
         (dict(layers=[]), "layers=\\[\\] names no layer"),
-        (dict(batch=0), "batch must be at least 1"),
+        (dict(batch=0), "batch must be a whole number of at least 1"),
         (dict(max_gigabytes=1e-9), "choose fewer layers or positions"),
     ],
 )

@@ -247,6 +247,11 @@ def test_shuffling_keeps_what_it_should():
     for rows in rows_by_group(data.groups).values():
         np.testing.assert_array_equal(drawn[:, rows].sum(1), data.labels[rows].sum())
     assert 0.4 < (drawn == data.labels).mean() < 0.6
+    # Groups of other shares of true rows exchange them, and every share occurs as often as it did.
+    mixed = np.concatenate([[0, 0, 0, 1] if i % 3 else [1, 1, 0, 1] for i in range(40)])
+    moved = shuffled(mixed, data.groups, n=50, seed=0).reshape(50, 40, 4).sum(2)
+    np.testing.assert_array_equal(np.sort(moved, axis=1), np.tile(np.sort(mixed.reshape(40, 4).sum(1)), (50, 1)))
+    assert (moved != mixed.reshape(40, 4).sum(1)).any()
     # Groups of one label: the label moves with the whole group.
     pure = np.repeat(np.arange(40) % 2, 4)
     moved = shuffled(pure, data.groups, n=50, seed=0)
@@ -280,4 +285,27 @@ def test_the_null_is_centred_on_chance_and_knows_a_real_effect():
     found = null(probes.MassMean(), acts.at(1).numpy(), acts.data, sides, scores, seed=0)
     # 200 draws, each with a standard deviation of at most 0.25: four standard errors are 0.07.
     assert abs(found.auc.mean() - 0.5) < 0.07
+    assert found.p < 0.02  # three draws of 200 at most reach it
+
+
+def test_the_null_is_chance_where_groups_are_nearly_pure():
+    """Groups of one kind are nearly all true, of the other nearly all false, and the activations say which kind."""
+    data = statements(160, rows=5)
+    kind = np.repeat(np.arange(160) % 2, 5)
+    labels = np.where(np.arange(800) % 5 == 0, 1 - kind, kind).astype(np.int8)
+    acts = activations(replace(data, labels=labels), strength=0.0, entity=0.0)
+    X = acts.at(1).numpy()
+    X[:, 0] += 2 * kind
+    sides = probes.split(acts.data)
+    found = null(probes.MassMean(), X, acts.data, sides, X[sides.test, 0], seed=0)
+    # Shuffled within groups alone the kind stays in the labels: a mean of 0.75. 200 draws: four errors are 0.07.
+    assert abs(found.auc.mean() - 0.5) < 0.07
     assert found.p == pytest.approx(1 / 201)
+
+
+def test_a_null_that_is_not_chance_is_said_in_the_table(found):
+    held = found.controls
+    assert "shuffled between and within groups" in str(held.table())
+    assert "is not chance" not in str(held.table())
+    far = replace(held, null=replace(held.null, auc=held.null.auc + 0.1))
+    assert "is not chance: groups whose size no other has keep their share of true rows" in str(far.table())

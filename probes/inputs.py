@@ -1,0 +1,35 @@
+"""One sentence for an argument of another kind than expected: None, numbers, text or fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+from interp.errors import UsageError
+
+
+def check_whole(value: Any, name: str, least: int = 0) -> None:
+    """Raise `UsageError` unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise UsageError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+
+
+def check_number(value: Any, name: str) -> None:
+    """Raise `UsageError` unless `value` is a number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UsageError(f"{name} must be a number, not {value!r}.")
+
+
+def check_kind(value: Any, kind: type, name: str, source: str) -> None:
+    """Raise `UsageError` unless `value` is a `kind`; `source` says where one comes from."""
+    if not isinstance(value, kind):
+        raise UsageError(f"{name} must be {kind.__name__} (see {source}), not {type(value).__name__}.")
+
+
+def check_kinds(values: Any, kind: type, name: str, source: str) -> None:
+    """Raise `UsageError` unless `values` are several of a `kind`."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise UsageError(f"{name} must be several {kind.__name__} (see {source}), not {type(values).__name__}.")
+    for value in values:
+        check_kind(value, kind, f"Each of {name}", source)
