@@ -16,18 +16,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.attribution import bilinear
 from interp.attribution.components import Component, Layout
 from interp.attribution.frozen import Frozen, freeze
 from interp.attribution.linearised import start_of
+from interp.attribution.one_path import at_position, measured, write_change
 from interp.attribution.paths import PathTree
-from interp.attribution.results import DirectionTarget, LogitTarget, Target, Verification
-from interp.attribution.targets import measure
+from interp.attribution.results import Verification
 from interp.errors import UsageError
-from interp.model import Model, trace
+from interp.model import Model
 from interp.statistics import permutation_null, rank_correlation
 
-Delta = Float[Tensor, "n_token d_model"]
 SHUFFLES = 2000
 
 
@@ -45,15 +43,21 @@ def verify(
 
     Args:
         model: the model the tree was grown on.
-        tree: the path tree.
+        tree: the path tree, of a frozen input or of a contrast.
         k: how many paths. Those that begin at a bias, or at a write that the baseline does not change, are passed over.
         baseline: what replaces a write: its mean over the prompt's positions, nothing at all, or what the component
-            writes at the same position of another prompt (token ids) of the same length.
+            writes at the same position of another prompt (token ids) of the same length. A contrast's paths are cut
+            by its counterfactual, whatever is said here: in the clean run the path alone is corrupted, in the
+            counterfactual run it alone is restored, and the mean of both is the actual change.
         frozen: the frozen input the tree was grown on, if still at hand; it is made again otherwise.
         seed: for the shuffles that say which rank correlation chance alone would reach.
 
     Raises `UsageError` for a tree of another model or prompt, a baseline prompt of another length, or no path to cut.
     """
+    if tree.of_contrast:
+        from interp.attribution.causal_contrast import cut_both_ways
+
+        return cut_both_ways(model, tree, k, baseline, seed)
     if Layout(model.spec).names != tree.components:
         raise UsageError("The path tree was grown on another model: its components are not this model's.")
     frozen = freeze(model, torch.from_numpy(tree.token_ids)[None]) if frozen is None else frozen
@@ -66,6 +70,13 @@ def verify(
     _check_values(frozen, tree, rows)
     predicted = np.array([_carried(frozen, tree, row, change) for row in rows])
     actual = np.array([_actual(frozen, tree, row, change) for row in rows])
+    return compared(tree, rows, predicted, actual, baseline if isinstance(baseline, str) else "another prompt", seed)
+
+
+def compared(
+    tree: PathTree, rows: list[int], predicted: np.ndarray, actual: np.ndarray, baseline: str, seed: int
+) -> Verification:
+    """The comparison as a result, with the rank correlation that chance alone would reach."""
     null = permutation_null(lambda shuffled: rank_correlation(predicted, shuffled), actual, seed=seed, draws=SHUFFLES)
     return Verification(
         target=tree.target,
@@ -74,7 +85,7 @@ def verify(
         values=tree.value[rows],
         predicted=predicted,
         actual=actual,
-        baseline=baseline if isinstance(baseline, str) else "another prompt",
+        baseline=baseline,
         correlation=rank_correlation(predicted, actual),
         by_chance=float(np.quantile(np.abs(null), 0.95)),
     )
@@ -116,59 +127,26 @@ def _steps(frozen: Frozen, tree: PathTree, row: int) -> list[tuple[Component, in
     return [(frozen.layout.components[int(tree.component[at])], int(tree.position[at])) for at in rows]
 
 
-def _at(field: Delta, position: int) -> Delta:
-    """A change at one position only; at all of them for a whole component."""
-    if position < 0:
-        return field
-    alone = torch.zeros_like(field)
-    alone[position] = field[position]
-    return alone
-
-
 def _carried(frozen: Frozen, tree: PathTree, row: int, writes: Tensor) -> float:
     """The path's covector times what its first component writes: its value, or how a change of that would change it."""
     pull, covectors = frozen.pull, start_of(frozen, frozen.linear(tree.definition))
     for component, position in _steps(frozen, tree, row)[:-1]:
-        here = _at(covectors, position)
+        here = at_position(covectors, position)
         if component.kind == "head":
             covectors, _ = pull.head(component.layer, component.head, here)
         else:
             covectors, _ = pull.mlp(component.layer, here)
     first = int(tree.component[row])
-    return float((_at(covectors, int(tree.position[row])) * writes[first]).sum())
+    return float((at_position(covectors, int(tree.position[row])) * writes[first]).sum())
 
 
 def _actual(frozen: Frozen, tree: PathTree, row: int, change: Tensor) -> float:
     """The target's change when the path's first write is replaced in its reader, and every step runs for real."""
     *readers, (_, position) = _steps(frozen, tree, row)
-    delta = _at(change[int(tree.component[row])], position)
+    delta = at_position(change[int(tree.component[row])], position)
     for component, at in reversed(readers):
-        delta = _at(_write_change(frozen, component, delta), at)
+        delta = at_position(write_change(frozen, component, delta), at)
     place = frozen.position(tree.definition.position)
     linear = frozen.linear(tree.definition)
     x = frozen.writes[: linear.visible, place].sum(0)
-    return _measure(frozen, tree.definition, x + delta[place]) - _measure(frozen, tree.definition, x)
-
-
-def _write_change(frozen: Frozen, component: Component, delta: Delta) -> Delta:
-    """How a component's write changes when what it reads changes by `delta`."""
-    weights, layer = frozen.model.weights, component.layer
-    x = frozen.writes[: frozen.layout.visible(component)].sum(0)
-    before_and_after = torch.stack([x, x + delta])
-    if component.kind == "mlp":
-        write = trace.run_mlp(weights, layer, before_and_after, folded=False).write
-        return write[1] - write[0]
-    attention = trace.run_attention(weights, layer, before_and_after, folded=False)
-    only_this = attention.z[:1].repeat(2, 1, 1, 1)
-    only_this[1, component.head] = attention.z[1, component.head]
-    write, _ = trace.attention_write(weights, layer, only_this)
-    return write[1] - write[0]
-
-
-def _measure(frozen: Frozen, target: Target, x: Float[Tensor, " d_model"]) -> float:
-    """The target as the model really computes it from the residual stream at its position."""
-    if isinstance(target, DirectionTarget):
-        return float(x @ torch.from_numpy(target.vector).to(x))
-    if isinstance(target, LogitTarget):
-        return float(measure(frozen.model, target, x))
-    return bilinear.measure(frozen, target, x)
+    return measured(frozen, tree.definition, x + delta[place]) - measured(frozen, tree.definition, x)

@@ -67,6 +67,11 @@ class PathTree(Shown, Result):
         return float(self.value[~self.expanded].sum()) + outside
 
     @property
+    def of_contrast(self) -> bool:
+        """Whether the tree is of the difference of two prompts, whose ids `token_ids` then holds, clean first."""
+        return self.token_ids.ndim == 2
+
+    @property
     def expanded(self) -> np.ndarray:
         """(n_node,) whether a node has been expanded; row 0, the target, always is."""
         return np.isfinite(self.remainder)

@@ -67,7 +67,8 @@ def _of_pair(contrast: Contrast, target: Target) -> Linear:
         visible = contrast.layout.start(target.layer)
         covector, value, size = _score(contrast, target, position)
     scale = ROUNDINGS * torch.finfo(covector.dtype).eps / contrast.tolerance * size
-    return Linear(f"change of the {target.name}", target.unit, position, visible, covector, 0.0, value, scale)
+    name = f"{target.name}, clean − counterfactual"
+    return Linear(name, target.unit, position, visible, covector, 0.0, value, scale)
 
 
 Found = tuple[Float[Tensor, " d_model"], float, float]

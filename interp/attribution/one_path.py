@@ -1,0 +1,67 @@
+"""One step of a path run for real: how a component's write changes when what it alone reads changes."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.attribution import bilinear
+from interp.attribution.components import Component
+from interp.attribution.frozen import Frozen
+from interp.attribution.results import DirectionTarget, LogitTarget, Target
+from interp.attribution.targets import measure
+from interp.model import trace
+from interp.model.arithmetic import softcap, visible
+
+Delta = Float[Tensor, "n_token d_model"]
+
+
+def at_position(field: Delta, position: int) -> Delta:
+    """A change at one position only; at all of them for a whole component."""
+    if position < 0:
+        return field
+    alone = torch.zeros_like(field)
+    alone[position] = field[position]
+    return alone
+
+
+def write_change(frozen: Frozen, component: Component, delta: Delta, branch: str = "qkv") -> Delta:
+    """How a component's write changes when what it reads changes by `delta`.
+
+    `branch` says through which of a head's query, key and value the change is read; the others stay.
+    """
+    weights, layer = frozen.model.weights, component.layer
+    x = frozen.writes[: frozen.layout.visible(component)].sum(0)
+    before_and_after = torch.stack([x, x + delta])
+    if component.kind == "mlp":
+        write = trace.run_mlp(weights, layer, before_and_after, folded=False).write
+        return write[1] - write[0]
+    attention = trace.run_attention(weights, layer, before_and_after, folded=False)
+    only_this = attention.z[:1].repeat(2, 1, 1, 1)
+    only_this[1, component.head] = _values(frozen, attention, component, branch)
+    write, _ = trace.attention_write(weights, layer, only_this)
+    return write[1] - write[0]
+
+
+def _values(
+    frozen: Frozen, attention: trace.AttentionTrace, component: Component, branch: str
+) -> Float[Tensor, "n_token d_head"]:
+    """A head's values after the pattern, computed from changed and unchanged queries, keys and values."""
+    if branch == "qkv":
+        return attention.z[1, component.head]
+    spec, group = frozen.model.spec, component.head // frozen.model.spec.kv_group
+    query = attention.query[int("q" in branch), component.head]
+    key, value = attention.key[int("k" in branch), group], attention.value[int("v" in branch), group]
+    scores = softcap(query @ key.T * spec.attention_scale[component.layer], spec.attention_softcap)
+    mask = visible(len(query), spec.windows[component.layer], query.device)
+    return scores.masked_fill(~mask, -torch.inf).softmax(-1) @ value
+
+
+def measured(frozen: Frozen, target: Target, x: Float[Tensor, " d_model"]) -> float:
+    """The target as the model really computes it from the residual stream at its position."""
+    if isinstance(target, DirectionTarget):
+        return float(x @ torch.from_numpy(target.vector).to(x))
+    if isinstance(target, LogitTarget):
+        return float(measure(frozen.model, target, x))
+    return bilinear.measure(frozen, target, x)
