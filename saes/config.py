@@ -55,6 +55,8 @@ class Config:
         auxiliary_k: dead latents used per input in that loss. None: d_in / 2.
         dead_after: a latent that has not fired for this many steps is dead.
         normalise: train on activations scaled to mean norm sqrt(d); the scale is folded into the final weights.
+        max_norm: leave out of training every activation whose norm is more than this many times the median (attention
+            sinks). None trains on all; scale, centre and FVU leave out those beyond 10 times the median all the same.
         bias: where the decoder bias starts: geometric_median or mean of the data, or zero (which kills features when
             the data has an offset).
         clip: largest norm of the whole gradient. 0 turns clipping off.
@@ -84,6 +86,7 @@ class Config:
     auxiliary_k: int | None = None
     dead_after: int = 200
     normalise: bool = True
+    max_norm: float | None = None
     bias: str = "geometric_median"
     clip: float = 1.0
     lr_warmup: float = 0.05
@@ -151,7 +154,7 @@ class Config:
             raise UsageError(f"{name}={value} must be a whole number of at least 1.")
         if (name in FRACTIONS and value > 1) or (name in ("average", "start_density") and value == 1):
             raise UsageError(f"{name}={value} is a fraction: give a number from 0 to 1.")
-        if name in ("lr", "bandwidth", "start_density") and value == 0:
+        if name in ("lr", "bandwidth", "start_density", "max_norm") and value == 0:
             raise UsageError(f"{name}={value} must be above zero.")
 
     def _check_groups(self) -> None:

@@ -84,6 +84,8 @@ def execute(words: list[str]) -> int:
         return _overview(words)
     if words[0] == "--version":
         return _version()
+    if len(words) == 2 and words[1] in {"-h", "--help"} and _below(words[0]):
+        return _overview_of(words[0])
     name, rest = _split(words)
     module = import_module(COMMANDS[name])
     parser = Parser(f"interp {name}", description=module.HELP, example=module.EXAMPLE)
@@ -111,10 +113,24 @@ def _split(words: list[str]) -> tuple[str, list[str]]:
     first = words[0]
     if first.startswith("-"):
         raise UsageError(f"options come after the command: interp COMMAND {first} (see: interp --help)")
-    below = [name for name in COMMANDS if name.startswith(f"{first} ")]
-    if below:
-        raise UsageError(f'"{first}" needs one more word: {", ".join(below)}')
+    if below := _below(first):
+        raise UsageError(f'"{first}" needs one more word: {", ".join(below)} (see: interp {first} --help)')
     raise UsageError(f'unknown command "{first}"{nearest(first, COMMANDS)} (see: interp --help)')
+
+
+def _below(group: str) -> list[str]:
+    """The commands of two words that begin with `group`."""
+    return [name for name in COMMANDS if name.startswith(f"{group} ")]
+
+
+def _overview_of(group: str) -> int:
+    """Print every command of a group in a line, with one example."""
+    modules: dict[str, ModuleType] = {name: import_module(COMMANDS[name]) for name in _below(group)}
+    console.say(f"usage: interp {group} COMMAND [options]\n")
+    for name, module in modules.items():
+        console.say(f"  {name:<14}{module.HELP}")
+    console.say(f"\nEach has --help. For example:\n  {next(iter(modules.values())).EXAMPLE}")
+    return 0
 
 
 def _overview(words: list[str]) -> int:

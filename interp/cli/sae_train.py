@@ -28,6 +28,7 @@ SHORT = {
     "steps": ("sae", "N", "batches trained on"),
     "batch_size": ("sae", "N", "activations a batch"),
     "lr": ("sae", "X", "peak learning rate"),
+    "max_norm": ("sae", "X", "leave out activations of more than this many times the median norm"),
     "seed": ("sae", "N", "seed of everything random"),
     "store": ("data", "DIR", "train on this finished harvest (interp cache run)"),
     "model": ("data", "NAME", "reads the text: a Hugging Face name, a local folder, or smollm2"),

@@ -49,10 +49,10 @@ class Sample:
         """An empty one."""
         return cls(size, np.random.default_rng(apart(seed, "sample")), np.zeros(0), np.zeros(0, dtype=np.int64))
 
-    def add(self, first: int, x: Tensor, y: Tensor) -> None:
-        """One batch, whose first row is number `first`."""
+    def add(self, numbers: Int[np.ndarray, " n"], x: Tensor, y: Tensor) -> None:
+        """One batch, with the numbers of its rows."""
         keys = np.concatenate([self.keys, self.draw.random(len(x))])
-        number = np.concatenate([self.number, np.arange(first, first + len(x))])
+        number = np.concatenate([self.number, numbers])
         kept = np.sort(np.argsort(keys, kind="stable")[: self.size])
         same = y is x
         x = x if self.x is None else torch.cat([self.x, x])

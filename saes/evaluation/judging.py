@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from interp.cache import sinks
 from interp.errors import UsageError
 from interp.provenance import Stopwatch
 from interp.statistics import Bootstrap
@@ -74,12 +75,13 @@ def evaluate(  # noqa: PLR0913  one judgement, and everything it may be given
     source = Source.of(sae, activations, groups, rows)
     dictionary = sae.W_dec.detach().float()
     known = None if truth is None else _truth_tally(truth, dictionary.cpu().numpy())
-    tally, sample = _pass(source, known, seed)
+    tally, extreme, sample = _pass(source, known, seed)
     count = len(tally.used)
     on = f"{tally.rows:,} rows in {count:,} {source.cluster}"
     bootstrap, shape = Bootstrap.of(count, seed), geometry(dictionary, seed=seed)
     scores = [
         *metrics.reconstruction(tally, bootstrap, on),
+        *metrics.with_sinks(tally, extreme, seed),
         *metrics.sparsity(tally, bootstrap, on),
         *metrics.coherence(shape, seed),
         *_language(sae, model, _contexts(contexts, source), tally, seed),
@@ -101,16 +103,24 @@ def evaluate(  # noqa: PLR0913  one judgement, and everything it may be given
     )
 
 
-def _pass(source: Source, known: TruthTally | None, seed: int) -> tuple[Tally, Sample]:
+def _pass(source: Source, known: TruthTally | None, seed: int) -> tuple[Tally, Tally, Sample]:
+    """(sums over the usual rows, over the attention sinks, a sample of the usual rows)."""
     sae = source.sae
-    tally, sample = Tally(sae.width, sae.d_out), Sample.of(SAMPLE, seed)
+    tally, extreme = Tally(sae.width, sae.d_out), Tally(sae.width, sae.d_out, moments=False)
+    sample, most = Sample.of(SAMPLE, seed), None
     for batch in source.batches():
+        most = sinks.limit(batch.y) if most is None else most
         latents, out = sae.run(batch.x)
-        tally.add(batch, latents, out)
-        sample.add(batch.first, batch.x, batch.y)
+        usual = sinks.usual(batch.y, most)
+        rows = batch if bool(usual.all()) else batch.where(usual)
+        tally.add(rows, latents[usual], out[usual])
+        sample.add(rows.number, rows.x, rows.y)
+        if not bool(usual.all()):
+            extreme.centre = tally.centre
+            extreme.add(batch.where(~usual), latents[~usual], out[~usual])
         if known is not None:
             known.add(batch.first, (latents != 0).cpu().numpy())
-    return tally, sample
+    return tally, extreme, sample
 
 
 def _truth_tally(truth: Truth, dictionary: np.ndarray) -> TruthTally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from interp.cache.sinks import TIMES
 from interp.statistics import Bootstrap, jackknife, percentile_interval
 from saes.evaluation.geometry import Geometry
 from saes.evaluation.result import DENSE
@@ -37,6 +38,24 @@ def reconstruction(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[
         found = bootstrap.ratio(tally.column(top), tally.column(bottom))
         scores.append(Score(name, group, *found, unit, judged_on, better, why))
     return tuple(scores)
+
+
+def with_sinks(tally: Tally, extreme: Tally, seed: int) -> tuple[Score, ...]:
+    """The fraction of rows that are attention sinks, which every other measure leaves out, and the FVU with them.
+
+    A sink's norm is more than `interp.cache.sinks.TIMES` times the median of the first rows read.
+    """
+    group, rows = "reconstruction", tally.rows + extreme.rows
+    note = f"{extreme.rows:,} of {rows:,} rows have a norm above {TIMES:.0f} times the median"
+    note += "; other measures leave them out"
+    both = tally.merged(extreme)
+    counted = Score("sink rows", group, extreme.rows / rows, None, None, "fraction", f"{rows:,} rows", "", note)
+    if not both.variance.sum():
+        return counted, unavailable("FVU, sink rows included", group, "every row is the same")
+    value = Bootstrap.of(len(both.used), seed).ratio(both.column("error"), both.variance)
+    share = 1 - tally.variance.sum() / both.variance.sum()
+    why = f"the sinks add {max(share, 0):.0%} of the variance" if extreme.rows else "there are none"
+    return counted, Score("FVU, sink rows included", group, *value, "fraction", f"{rows:,} rows", "lower", why)
 
 
 def sparsity(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[Score, ...]:

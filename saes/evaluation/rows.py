@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.cache import source as sources
@@ -28,12 +28,23 @@ NUMBERS = 2**24
 
 @dataclass(frozen=True)
 class Rows:
-    """`x` is what the autoencoder reads, `y` what it should give (the same tensor but for a transcoder)."""
+    """`x` is what the autoencoder reads, `y` what it should give (the same tensor but for a transcoder).
+
+    `number` counts rows from the start of the activations; `first` is that of the batch.
+    """
 
     x: Float[Tensor, "n ..."]
     y: Float[Tensor, "n ..."]
     first: int
     cluster: Int[np.ndarray, " n"]
+    number: Int[np.ndarray, " n"]
+
+    def where(self, chosen: Bool[Tensor, " n"]) -> Rows:
+        """The chosen rows."""
+        x = self.x[chosen]
+        y = x if self.y is self.x else self.y[chosen]
+        mask = chosen.numpy()
+        return Rows(x, y, self.first, self.cluster[mask], self.number[mask])
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,7 @@ class Source:
             x = inputs[: self.limit - first].cpu()
             y = outputs[: self.limit - first].cpu() if self.sae.variant == "transcoder" else x
             self._check(x, y, first)
-            yield Rows(x, y, first, self._clusters(first, len(x)))
+            yield Rows(x, y, first, self._clusters(first, len(x)), np.arange(first, first + len(x)))
             first += len(x)
             if first >= self.limit:
                 return

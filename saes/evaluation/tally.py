@@ -43,6 +43,8 @@ class Tally:
     part_rows: np.ndarray = field(init=False)
     covariance: np.ndarray | None = field(init=False)
     centre: Tensor | None = field(default=None, init=False)
+    moments: bool = True
+    """Whether the covariance is added up."""
 
     def __post_init__(self) -> None:
         self.sums = np.zeros((CLUSTERS, len(SUMS)))
@@ -50,7 +52,7 @@ class Tally:
         self.fired = np.zeros((PARTS, self.width), dtype=np.int64)
         self.strength = np.zeros(self.width)
         self.part_rows = np.zeros(PARTS, dtype=np.int64)
-        self.covariance = np.zeros((self.size, self.size)) if self.size <= COVARIANCE else None
+        self.covariance = np.zeros((self.size, self.size)) if self.moments and self.size <= COVARIANCE else None
 
     def add(self, rows: Rows, latents: Float[Tensor, "n width"], rebuilt: Float[Tensor, "n ..."]) -> None:
         """One batch."""
@@ -79,6 +81,14 @@ class Tally:
         self.strength += latents.sum(0, dtype=torch.float64).cpu().numpy()
         if self.covariance is not None:
             self.covariance += (shifted.T @ shifted).numpy()
+
+    def merged(self, other: Tally) -> Tally:
+        """The sums of the rows of both, without the covariance; `other` has the same centre or no rows."""
+        both = Tally(self.width, self.size, moments=False)
+        both.centre = self.centre
+        for name in ("sums", "vectors", "fired", "strength", "part_rows"):
+            setattr(both, name, getattr(self, name) + getattr(other, name))
+        return both
 
     def _count(self, on: Tensor, part: np.ndarray) -> None:
         for index in np.unique(part):

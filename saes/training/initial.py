@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp.cache import sinks
 from interp.cache.tensors import check_finite
 from interp.errors import UsageError
 from saes.architectures import Architecture
@@ -26,12 +27,22 @@ class Scaling:
         scale_out: (d_out) likewise.
         centre: (d_in) in scaled units.
         variance: of the scaled targets, the mean of |y − mean|²: the denominator of the FVU.
+        limit_in: the norm of unscaled inputs above which a row is an attention sink (see `interp.cache.sinks`).
+        limit_out: likewise of targets. Scale, centre, variance and the FVU of training leave such rows out.
     """
 
     scale_in: Float[Tensor, " d_in"]
     scale_out: Float[Tensor, " d_out"]
     centre: Float[Tensor, " d_in"]
     variance: Float[Tensor, ""]
+    limit_in: Float[Tensor, ""]
+    limit_out: Float[Tensor, ""]
+
+    def usual(self, pair: Pair) -> Bool[Tensor, " n"]:
+        """Which rows of a batch are no sinks."""
+        x, y = pair
+        found = sinks.usual(x, self.limit_in)
+        return found if y is x else found & sinks.usual(y, self.limit_out)
 
     def apply(self, pair: Pair) -> Pair:
         """Batches as training sees them, in float32."""
@@ -55,12 +66,18 @@ def measure(config: Config, sample: list[Pair], layers: int, device: torch.devic
         check_finite(part, f"{name} of the first batches", fix=FIX)
         if not (part - part[0]).any():
             raise UsageError(f"All {name} are the same vector: there is nothing to learn from them.")
+    same = all(pair[0] is pair[1] for pair in sample)
+    limits = [sinks.limit(part, config.max_norm or sinks.TIMES) for part in (x, y)]
+    kept = sinks.usual(x, limits[0]) & sinks.usual(y, limits[1])
+    x, y = (x[kept], x[kept]) if same else (x[kept], y[kept])
     scale_in, scale_out = (_scale(config, part, layers) for part in (x, y))
     x, y = x * scale_in, y * scale_out
     variance = (y - y.mean(0)).square().sum(1).mean()
     if not (torch.isfinite(x).all() and torch.isfinite(variance) and variance > 0):
         raise UsageError("The activations are too large or too small for float32 arithmetic: scale them first.")
-    return Scaling(scale_in, scale_out, _middle(config.bias, x), variance), _middle(config.bias, y)
+    limit_in, limit_out = (torch.tensor(value, device=device) for value in limits)
+    scaling = Scaling(scale_in, scale_out, _middle(config.bias, x), variance, limit_in, limit_out)
+    return scaling, _middle(config.bias, y)
 
 
 def first_weights(config: Config, rule: Architecture, scaling: Scaling, bias: Tensor, sample: list[Pair]) -> Weights:

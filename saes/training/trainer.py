@@ -70,6 +70,7 @@ class Trainer:
         self.step_number, self._seconds = 0, 0.0
         self._history: list[list[float]] = []
         self._batches = None
+        self._usual = torch.ones(0)
 
     def step(self) -> dict[str, float]:
         """Train on one batch and return its metrics (`METRICS`).
@@ -88,11 +89,12 @@ class Trainer:
         self._memory.density = active / self.config.width
         self.step_number += 1
         self._seconds += time.perf_counter() - begun
-        squares, added = found.residual.square().sum(), sum(found.losses.values(), found.residual.new_zeros(()))
+        by_row, added = found.residual.square().sum(1), sum(found.losses.values(), found.residual.new_zeros(()))
+        squares, usual_squares, usual = by_row.sum(), (by_row * self._usual).sum(), self._usual.sum()
         if self.group is not None:
-            self.group.average([squares, added])
+            self.group.average([squares, added, usual_squares, usual])
         loss = squares * batch.unit + added
-        fvu = squares / len(batch.x) / self._scaling.variance
+        fvu = usual_squares / usual.clamp(min=1) / self._scaling.variance
         dead = (self._silent >= self.config.dead_after).sum()
         row = [float(v) for v in (loss, fvu, active, dead)]
         row = [self.step_number, *row, self._adam.param_groups[0]["lr"], batch.sparsity, float(norm), self._seconds]
@@ -128,7 +130,8 @@ class Trainer:
                 }
             if self._average is not None:
                 self._average[name].copy_(tensors[f"average.{name}"])
-        scaling = {name: tensors[f"scaling.{name}"].to(self.device) for name in vars(self._scaling)}
+        endless = torch.tensor(torch.inf)  # of a state saved before sinks were told apart
+        scaling = {name: tensors.get(f"scaling.{name}", endless).to(self.device) for name in vars(self._scaling)}
         self._scaling = Scaling(**scaling)
         self._silent.copy_(tensors["silent"])
         self._memory = Memory(guess=float(plain["guess"]), density=float(plain["density"]))
@@ -178,9 +181,13 @@ class Trainer:
                 f"Batch {self.step_number + 1} has rows of {x.shape[1]} and {y.shape[1]} values; those before had "
                 f"{len(self._scaling.scale_in)} and {len(self._scaling.scale_out)}."
             )
+        usual = self._scaling.usual((x, y))
+        if self.config.max_norm is not None:
+            x, y, usual = self._without_sinks(x, y, usual)
         x, y = self._scaling.apply((x, y))
         if self.group is not None:
-            x, y = self.group.part(x), self.group.part(y)
+            x, y, usual = (self.group.part(rows) for rows in (x, y, usual))
+        self._usual = usual.to(x)
         dead = self._silent >= self.config.dead_after
         return Batch(
             x=x,
@@ -194,6 +201,17 @@ class Trainer:
             memory=self._memory,
             group=self.group,
         )
+
+    def _without_sinks(self, x: Tensor, y: Tensor, usual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The rows that are no sinks; `UsageError` if a batch has no other."""
+        if bool(usual.all()):
+            return x, y, usual
+        if not bool(usual.any()):
+            raise UsageError(
+                f"Batch {self.step_number + 1} has no row below max_norm={self.config.max_norm}: raise it."
+            )
+        kept = x[usual]
+        return kept, kept if y is x else y[usual], usual[usual]
 
     def _update(self, found: Found) -> Tensor:
         """One step of Adam; returns the norm of the gradient before clipping."""
@@ -223,7 +241,10 @@ class Trainer:
         """The threshold above which k latents fire on average, on the last batches."""
         k, kept = self.config.k, []
         for pair in self._source.recent(self.step_number):
-            x, _ = self._scaling.apply((pair[0].to(self.device), pair[1].to(self.device)))
+            x, y = pair[0].to(self.device), pair[1].to(self.device)
+            if self.config.max_norm is not None:
+                x, y, _ = self._without_sinks(x, y, self._scaling.usual((x, y)))
+            x, _ = self._scaling.apply((x, y))
             pre = torch.addmm(weights["b_enc"], x, weights["encoder"].T)
             kept.append(pre.topk(min(8 * k, self.config.width), dim=1, sorted=False).values)
         return threshold_for(kept, k)

@@ -12,7 +12,7 @@ from importlib import import_module
 
 import pytest
 
-from interp.cli.main import COMMANDS
+from interp.cli.main import COMMANDS, main
 from tests.cli.conftest import Run
 
 HEAVY = ("torch", "numpy", "plotly", "transformers", "transformer_lens", "sae_lens", "tqdm")
@@ -103,7 +103,7 @@ def test_usage_errors_are_one_sentence(run: Run, words: list[str], message: str)
 def test_a_two_word_command_is_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COMMANDS, "sae train", "interp.cli.doctor")
     assert run("sae", "train", "--help").code == 0
-    assert run("sae").err == 'error: "sae" needs one more word: sae train, sae evaluate, sae features\n'
+    assert run("sae").err == 'error: "sae" needs one more word: sae train, sae evaluate, sae features (see: interp sae --help)\n'
     assert run("sae", "trian").code == 2
 
 
@@ -155,3 +155,13 @@ def test_our_warnings_are_told_others_only_when_asked(
     assert all(words in lines for words in ("INFO interp.saes: detail", "mind this", "WARNING hub: retrying"))
     assert "old name" in warned
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("group", ["sae", "cache"])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_a_group_of_commands_has_help(capsys, group, flag):
+    assert main([group, flag]) == 0
+    out, err = capsys.readouterr()
+    names = [name for name in COMMANDS if name.startswith(f"{group} ")]
+    assert not err and all(name in out for name in names) and "toy" not in out
+    assert main([group]) == 2

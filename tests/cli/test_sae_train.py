@@ -85,7 +85,7 @@ def test_from_text_with_a_file_and_flags_to_a_folder_that_loads(run, text, tmp_p
     code, told, error = run("--resume", "--out", out)
     assert code == 0 and error == "" and "finished before (12 steps): nothing to do" in told
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    one_error(run(file, "--hook", HOOK, "--out", out), 2, "holds a run already", "--resume")
+    one_error(run(file, "--hook", HOOK, "--out", out), 2, "holds a run already: resume it")
     one_error(run("--resume", "--k", 5, "--out", out), 2, "begun with sae.k = 4, but this one has 5")
 
 
