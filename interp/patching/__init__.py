@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from interp.patching.results import Patched as Patched
+    from interp.patching.patch import patch as patch
+    from interp.patching.results import Patched as Patched, Patching as Patching
     from interp.patching.swap import patch_heads as patch_heads, patch_residual as patch_residual
 
 attach(__name__)

@@ -6,8 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from interp.provenance import Provenance
 from interp.report import Figure, Shown, Table
 from interp.results import Result
+from interp.statistics import cluster_draws, weighted_mean
+
+COLOURS = (0.0, 1.0)
+"""Ends of the colours of every heat map of fractions, so that two maps can be compared by eye."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +39,7 @@ class Patched(Shown, Result):
 
     def top(self, k: int) -> tuple[tuple[str, str, float], ...]:
         """The k patches that move the target most: (row, column, recovered fraction)."""
-        order = np.argsort(-np.abs(self.recovered), axis=None, kind="stable")[:k]
-        places = [np.unravel_index(i, self.array.shape) for i in order]
-        return tuple((self.rows[i], self.columns[j], float(self.recovered[i, j])) for i, j in places)
+        return _top(self.recovered, self.rows, self.columns, k)
 
     def table(self) -> Table:
         """Every patch, the strongest first."""
@@ -44,19 +47,123 @@ class Patched(Shown, Result):
         return Table((*self.axes, "recovered"), self.top(self.array.size), caption, {"recovered": "+.3f"})
 
     def figure(self) -> Figure:
-        """A heat map of the recovered fractions."""
-        from interp.report import visible
-        from interp.report.figures import heatmap
-
-        row, column, most = self.top(1)[0]
-        return heatmap(
-            "patched",
-            self.recovered,
-            caption=f"{self.what}. Fraction of the {self.target} recovered: 0 is the corrupted run "
-            f"({self.corrupted:+.3f} {self.unit}), 1 the clean one ({self.clean:+.3f}).",
-            alt=f"Heat map of recovered fractions; the strongest is {row}, {visible(column)} with {most:+.2f}.",
-            rows=self.rows,
-            columns=[visible(name) for name in self.columns],
-            axes=(*self.axes, "recovered"),
-            limits=(-1.0, 1.0),
+        """A heat map of the recovered fractions, its colours from 0 to 1."""
+        caption = (
+            f"{self.what}. Fraction of the {self.target} recovered: 0 is the corrupted run "
+            f"({self.corrupted:+.3f} {self.unit}), 1 the clean one ({self.clean:+.3f})."
         )
+        return _map("patched", self.recovered, self.rows, self.columns, self.axes, "recovered", caption)
+
+
+@dataclass(frozen=True, eq=False)
+class Patching(Shown, Result):
+    """The metric of every pair of a task after each patch, and the share of the two runs' difference each makes.
+
+    Attributes:
+        task: the task.
+        what: what was patched, such as "attn_out".
+        direction: "denoise" puts the clean run's values into the counterfactual run, "noise" the reverse.
+        source: where the values that are put in come from.
+        metric: what is measured of the patched run.
+        values: (n_pair, n_row, n_column) the metric of each pair after each patch.
+        clean, counterfactual: (n_pair,) the metric of the two runs.
+        rows, columns: what was patched in each; axes names the two.
+    """
+
+    task: str
+    what: str
+    direction: str
+    source: str
+    metric: str
+    values: np.ndarray
+    clean: np.ndarray
+    counterfactual: np.ndarray
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    axes: tuple[str, str]
+    provenance: Provenance | None = None
+
+    @property
+    def effect(self) -> np.ndarray:
+        """(n_row, n_column): share of the mean difference that a patch makes.
+
+        Denoising: (patched − counterfactual) / (clean − counterfactual), 1 where a patch restores the clean run.
+        Noising: (clean − patched) / (clean − counterfactual), 1 where a patch destroys all of it. 0 changes nothing.
+        """
+        return self._share(self.values.mean(0), self.clean.mean(), self.counterfactual.mean())
+
+    def interval(self, draws: int = 1000, seed: int = 0) -> np.ndarray:
+        """(2, n_row, n_column): 95 % percentile interval of `effect`, a bootstrap over pairs."""
+        drawn = []
+        for weights in cluster_draws(len(self.clean), seed=seed, draws=draws, cells=self.values[0].size):
+            values, clean, other = (
+                np.asarray(weighted_mean(array, weights)) for array in (self.values, self.clean, self.counterfactual)
+            )
+            drawn.append(self._share(values, clean[:, None, None], other[:, None, None]))
+        return np.quantile(np.concatenate(drawn), (0.025, 0.975), axis=0)
+
+    def top(self, k: int) -> tuple[tuple[str, str, float], ...]:
+        """The k patches of largest effect: (row, column, share)."""
+        return _top(self.effect, self.rows, self.columns, k)
+
+    def table(self) -> Table:
+        """Every patch, the strongest first."""
+        return Table((*self.axes, self._word), self.top(self.effect.size), self._caption, {self._word: "+.3f"})
+
+    def figure(self) -> Figure:
+        """A heat map of the shares, its colours from 0 to 1."""
+        return _map("patching", self.effect, self.rows, self.columns, self.axes, self._word, self._caption)
+
+    @property
+    def _word(self) -> str:
+        return "restored" if self.direction == "denoise" else "destroyed"
+
+    @property
+    def _caption(self) -> str:
+        into = {"denoise": "the clean run's into the counterfactual run", "noise": f"{self.source} into the clean run"}
+        return (
+            f"Patching {self.what} of the task {self.task}, {into[self.direction]}: share of the difference in "
+            f"{self.metric} {self._word}, from {self.counterfactual.mean():+.3f} (counterfactual) to "
+            f"{self.clean.mean():+.3f} (clean), mean over {len(self.clean)} pairs."
+        )
+
+    def _share(self, values: np.ndarray, clean: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return (values - other if self.direction == "denoise" else clean - values) / (clean - other)
+
+
+def _top(
+    effect: np.ndarray, rows: tuple[str, ...], columns: tuple[str, ...], k: int
+) -> tuple[tuple[str, str, float], ...]:
+    order = np.argsort(-np.abs(effect), axis=None, kind="stable")[:k]
+    places = [np.unravel_index(i, effect.shape) for i in order]
+    return tuple((rows[i], columns[j], float(effect[i, j])) for i, j in places)
+
+
+def _map(
+    name: str,
+    effect: np.ndarray,
+    rows: tuple[str, ...],
+    columns: tuple[str, ...],
+    axes: tuple[str, str],
+    word: str,
+    caption: str,
+) -> Figure:
+    from interp.report import visible
+    from interp.report.figures import heatmap
+
+    row, column, most = _top(effect, rows, columns, 1)[0]
+    beyond = int(((effect < COLOURS[0]) | (effect > COLOURS[1])).sum())
+    said = f" {beyond} shares beyond 0 to 1 have the colour of the nearer end; the result's table has them." * (
+        beyond > 0
+    )
+    return heatmap(
+        name,
+        effect.clip(*COLOURS),
+        caption=caption + said,
+        alt=f"Heat map of shares {word}; the strongest is {row}, {visible(column)} with {most:+.2f}.",
+        rows=rows,
+        columns=[visible(label) for label in columns],
+        axes=(*axes, word),
+        signed=False,
+        limits=COLOURS,
+    )

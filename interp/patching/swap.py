@@ -1,11 +1,14 @@
-"""Swap part of a corrupted run for the clean run's, and see how much of the prediction comes back.
+"""Swap part of a corrupted run for the clean run's, and see how much of the prediction comes back: one pair of prompts.
 
-The rest of the network runs as it would: norms, attention patterns and gates react. All patches of a layer are rows
-of one batch that starts at that layer, so a sweep costs about n_layer / 2 forward passes of a batch.
+The rest of the network runs as it would: norms, attention patterns and gates react. Nothing before the first position
+that differs, or behind the target's, can matter: the first keep their keys and values, the second are not computed. All
+patches of earlier layers go through a block together. For sets of pairs and every other kind of patch see
+`interp.patching.patch`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +17,14 @@ from torch import Tensor
 
 from interp.attribution.results import LogitTarget
 from interp.attribution.targets import measure
-from interp.errors import UsageError
+from interp.errors import CheckFailedError, UsageError
 from interp.model import Model, trace
 from interp.patching.results import Patched
+
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
+"""Largest relative error of the written-out pass against the model's own logits, by dtype."""
+AT_ONCE = 4096
+"""Positions that go through a block together: more only costs memory."""
 
 
 @torch.no_grad()
@@ -26,20 +34,32 @@ def patch_residual(
     """Replace the residual stream of the corrupted run by the clean one, one layer and position at a time.
 
     Row l is the stream that enters block l, the last row the one that leaves the last block (causal tracing,
-    arXiv 2202.05262). Raises `UsageError` for prompts of different lengths, or when both give the same target.
+    arXiv 2202.05262).
+
+    Raises:
+        UsageError: prompts of different lengths, the same target value in both, a target that is not one of logits, or
+            a model in half precision.
+        CheckFailedError: the model does not compute what its weights say (a hook, an adapter), or a value is a NaN.
     """
     runs = _Runs.of(model, clean, corrupted, target)
-    n_token = runs.clean[0].shape[1]
-    rows = []
-    for layer in range(model.spec.n_layer + 1):
-        patched = runs.corrupted[layer].repeat(n_token, 1, 1)
-        places = torch.arange(n_token)
-        patched[places, places] = runs.clean[layer][0]
-        rows.append(runs.value(_finish(model, layer, patched)))
+    array = torch.full((model.spec.n_layer + 1, runs.n_token), runs.value_of(runs.corrupted), dtype=torch.float64)
+    for position in range(runs.first, runs.position + 1):
+        array[:, position] = runs.measured(_residual_patches(runs, position))
     names = (*(f"before block {layer}" for layer in range(model.spec.n_layer)), "after the last")
-    labels = _labels(model, clean)
     what = "Residual stream replaced by the clean run's at one layer and position"
-    return runs.result(what, torch.stack(rows), names, labels, ("stream", "position"))
+    return runs.result(what, array, names, _numbered(model.labels(clean)), ("stream", "position"))
+
+
+def _residual_patches(runs: _Runs, position: int) -> Tensor:
+    """The final streams, from `position` on, of patches there before every block and after the last."""
+    x = runs.corrupted.streams[0].new_empty(0)
+    for layer in range(runs.model.spec.n_layer + 1):
+        patched = runs.corrupted.streams[layer][:, position : runs.position + 1].clone()
+        patched[0, 0] = runs.clean.streams[layer][0, position]
+        x = torch.cat([x, patched]) if layer else patched
+        if layer < runs.model.spec.n_layer:
+            x = runs.through(layer, x, position)
+    return x
 
 
 @torch.no_grad()
@@ -48,32 +68,56 @@ def patch_heads(
 ) -> Patched:
     """Replace what one head computes (its z, at every position) in the corrupted run by the clean run's.
 
-    Raises `UsageError` for prompts of different lengths, or when both give the same target.
+    Raises the errors of `patch_residual`.
     """
     runs, spec = _Runs.of(model, clean, corrupted, target), model.spec
-    rows = []
+    kept = slice(runs.first, runs.position + 1)
+    x: Tensor | None = None
     for layer in range(spec.n_layer):
-        entered = runs.corrupted[layer]
-        z, kept = (trace.run_attention(model.weights, layer, x, folded=False).z for x in (runs.clean[layer], entered))
-        mixed = kept.repeat(spec.n_head, 1, 1, 1)
+        z = runs.corrupted.z[layer][:, :, kept].repeat(spec.n_head, 1, 1, 1)
         heads = torch.arange(spec.n_head)
-        mixed[heads, heads] = z[0]
-        rows.append(runs.value(_finish(model, layer + 1, _block_with(model, layer, entered, mixed))))
+        z[heads, heads] = runs.clean.z[layer][0, :, kept]
+        patched = _block_with(model, layer, runs.corrupted.streams[layer][:, kept], z)
+        x = patched if x is None else torch.cat([runs.through(layer, x, runs.first), patched])
+    assert x is not None
     names = tuple(f"layer {layer}" for layer in range(spec.n_layer))
     columns = tuple(f"head {head}" for head in range(spec.n_head))
     what = "Output of one head, at every position, replaced by the clean run's"
-    return runs.result(what, torch.stack(rows), names, columns, ("layer", "head"))
+    array = runs.measured(x).unflatten(0, (spec.n_layer, spec.n_head))
+    return runs.result(what, array, names, columns, ("layer", "head"))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run: the stream before each block and after the last, and each block's z, keys and values."""
+
+    streams: list[Float[Tensor, "1 n_token d_model"]]
+    z: list[Float[Tensor, "1 n_head n_token d_head"]]
+    past: list[trace.KeysValues]
+
+    @classmethod
+    def of(cls, model: Model, tokens: Tensor) -> _Run:
+        blocks = list(trace.blocks(model.weights, tokens, folded=False))
+        streams = [blocks[0].resid_pre, *(block.resid_post for block in blocks)]
+        run = cls(
+            streams,
+            [block.attention.z for block in blocks],
+            [(block.attention.key, block.attention.value) for block in blocks],
+        )
+        _check_logits(model, tokens, streams[-1])
+        return run
 
 
 @dataclass(frozen=True)
 class _Runs:
-    """Both runs: the stream before each block and after the last, (1, n_token, d_model) each."""
+    """Both runs, the target's position, and the first position at which they differ."""
 
     model: Model
     target: LogitTarget
     position: int
-    clean: list[Tensor]
-    corrupted: list[Tensor]
+    first: int
+    clean: _Run
+    corrupted: _Run
 
     @classmethod
     def of(cls, model: Model, clean: Tensor, corrupted: Tensor, target: LogitTarget) -> _Runs:
@@ -81,48 +125,73 @@ class _Runs:
         if clean.shape != corrupted.shape or len(clean) != 1:
             shapes = f"{tuple(clean.shape)} and {tuple(corrupted.shape)}"
             raise UsageError(f"Patching needs two prompts of the same length, (1, n_token) each, not {shapes}.")
+        if not isinstance(target, LogitTarget):
+            raise UsageError(f"Patching measures attribution.logit or logit_difference, not {type(target).__name__}.")
+        if model.dtype not in TOLERANCE:
+            raise UsageError(f"A patch in {model.dtype} would be rounding: load the model in float32 or float64.")
         n_token = clean.shape[1]
         if not -n_token <= target.position < n_token:
             raise UsageError(f"Position {target.position} is outside the prompts, which have {n_token} tokens.")
-        streams = [_streams(model, tokens) for tokens in (clean, corrupted)]
-        return cls(model, target, target.position % n_token, *streams)
+        runs = [_Run.of(model, tokens) for tokens in (clean, corrupted)]
+        differing = (clean != corrupted)[0].nonzero()
+        first = int(differing[0]) if len(differing) else 0
+        position = target.position % n_token
+        return cls(model, target, position, min(first, position), *runs)
 
-    def value(self, residual: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, " batch"]:
-        """The target of each row of a batch of final streams."""
-        return measure(self.model, self.target, residual[:, self.position])
+    @property
+    def n_token(self) -> int:
+        return self.clean.streams[0].shape[1]
+
+    def through(self, layer: int, x: Float[Tensor, "row n_end d_model"], start: int) -> Tensor:
+        """Rows through one block, as the corrupted run's positions from `start` on."""
+        key, value = self.corrupted.past[layer]
+        past = key[:, :, :start], value[:, :, :start]
+        parts = x.split(max(1, AT_ONCE // x.shape[1]))
+        weights = self.model.weights
+        return torch.cat([trace.run_block(weights, layer, part, folded=False, past=past).resid_post for part in parts])
+
+    def measured(self, x: Float[Tensor, "row n_end d_model"]) -> Float[Tensor, " row"]:
+        """The target of final streams that end at its position."""
+        return measure(self.model, self.target, x[:, -1]).double().cpu()
+
+    def value_of(self, run: _Run) -> float:
+        return float(measure(self.model, self.target, run.streams[-1][0, self.position]))
 
     def result(
         self, what: str, array: Tensor, rows: tuple[str, ...], columns: tuple[str, ...], axes: tuple[str, str]
     ) -> Patched:
-        clean, corrupted = (float(self.value(run[-1])) for run in (self.clean, self.corrupted))
+        clean, corrupted = self.value_of(self.clean), self.value_of(self.corrupted)
         if clean == corrupted:
             raise UsageError("Both prompts give the target the same value: there is nothing to recover.")
         target = self.target
-        return Patched(target.name, target.unit, what, array.cpu().numpy(), rows, columns, axes, clean, corrupted)
+        return Patched(target.name, target.unit, what, array.numpy(), rows, columns, axes, clean, corrupted)
 
 
-def _streams(model: Model, tokens: Tensor) -> list[Tensor]:
-    streams = [trace.embed(model.weights, tokens)]
-    streams += [block.resid_post for block in trace.blocks(model.weights, tokens, folded=False)]
-    return streams
-
-
-def _finish(model: Model, layer: int, residual: Tensor) -> Tensor:
-    """Run the blocks from `layer` on."""
-    for index in range(layer, model.spec.n_layer):
-        residual = trace.run_block(model.weights, index, residual, folded=False).resid_post
-    return residual
+def _check_logits(model: Model, tokens: Tensor, residual: Tensor) -> None:
+    """`CheckFailedError` unless the written-out pass gives the model's own logits."""
+    theirs = model(tokens)
+    ours, _ = trace.unembed(model.weights, residual, folded=False)
+    error = float((ours - theirs).abs().max() / theirs.abs().max())
+    if not error <= TOLERANCE[model.dtype]:
+        raise CheckFailedError(
+            f"{model.name} does not compute what its weights say: relative error {error:.2e} of its logits. Is there a "
+            "hook or an adapter on it, an edit, or a NaN in its weights? interp.patching.patch runs the model as it is."
+        )
 
 
 def _block_with(model: Model, layer: int, entered: Tensor, z: Tensor) -> Tensor:
     """One block whose heads are given: attention's output is made of `z`, the MLP runs on what comes of it."""
-    weights, spec = model.weights, model.spec
-    write, _ = trace.attention_write(weights, layer, z)
+    write, _ = trace.attention_write(model.weights, layer, z)
     middle = entered + write
-    read = entered.expand_as(middle) if spec.parallel else middle
-    return middle + trace.run_mlp(weights, layer, read, folded=False).write
+    read = entered.expand_as(middle) if model.spec.parallel else middle
+    return middle + trace.run_mlp(model.weights, layer, read, folded=False).write
 
 
-def _labels(model: Model, tokens: Tensor) -> tuple[str, ...]:
-    tokens = tokens.flatten()
-    return tuple(model.to_str_tokens(tokens)) if model.has_tokenizer else tuple(map(str, tokens.tolist()))
+def _numbered(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Labels told apart: those that occur several times are numbered in the order of the prompt."""
+    return tuple(_each_numbered(labels))
+
+
+def _each_numbered(labels: tuple[str, ...]) -> Iterator[str]:
+    for index, label in enumerate(labels):
+        yield f"{label} ({labels[: index + 1].count(label)})" if labels.count(label) > 1 else label

@@ -1,0 +1,178 @@
+"""Patching over tasks: what must come back does, transformer_lens agrees, and a model runs as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from interp import edit, patching
+from interp.errors import NotFiniteError, UsageError
+from interp.results import load
+from interp.tasks import Task
+from tests import models
+
+N, T = 4, 6
+
+
+def _task(n: int = N, n_token: int = T) -> Task:
+    """Random pairs that differ in their third token."""
+    clean = models.tokens(n, n_token, seed=3)
+    other = clean.clone()
+    other[:, 2] = (clean[:, 2] + 7) % models.D_VOCAB
+    right = torch.arange(n) + 5
+    return Task(
+        name="random pairs",
+        clean=clean,
+        counterfactual=other,
+        right=right,
+        wrong=right + 20,
+        positions={"end": torch.full((n,), n_token - 1), "change": torch.full((n,), 2)},
+        templates=("one",) * n,
+        labels=tuple(f"pair {i}" for i in range(n)),
+    )
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def model(request):
+    return models.load(request.param)
+
+
+def test_the_residual_stream_carries_everything(model):
+    found = patching.patch(model, _task(), "resid_pre")
+    assert found.values.shape == (N, 3, T)
+    # The difference enters at position 2 and must pass there; rounding of float32 logits, relative to their difference.
+    np.testing.assert_allclose(found.effect[0, 2], 1, atol=1e-4)
+    np.testing.assert_allclose(found.effect[:, :2], 0, atol=1e-4)
+    np.testing.assert_allclose(found.effect[0, 3:], 0, atol=1e-4)
+    last = patching.patch(model, _task(), "resid_post", layers=[2])
+    np.testing.assert_allclose(last.effect[0], [0] * (T - 1) + [1], atol=1e-4)
+
+
+TRANSFORMER_LENS = {
+    "resid_pre": ("get_act_patch_resid_pre", ("layer", "position")),
+    "attn_out": ("get_act_patch_attn_out", ("layer", "position")),
+    "mlp_out": ("get_act_patch_mlp_out", ("layer", "position")),
+    "z": ("get_act_patch_attn_head_out_all_pos", ("layer", "head")),
+    "q": ("get_act_patch_attn_head_q_all_pos", ("layer", "head")),
+    "pattern": ("get_act_patch_attn_head_pattern_all_pos", ("layer", "head")),
+}
+
+
+@pytest.mark.parametrize("what", TRANSFORMER_LENS)
+def test_transformer_lens_agrees(model, what):
+    from transformer_lens import patching as theirs
+
+    task, (name, by) = _task(), TRANSFORMER_LENS[what]
+    model.bridge.reset_hooks()
+    _, cache = model.bridge.run_with_cache(task.clean)
+    wanted = getattr(theirs, name)(model.bridge, task.counterfactual, cache, lambda logits: task.measure(logits).mean())
+    found = patching.patch(model, task, what, by)
+    np.testing.assert_allclose(found.values.mean(0), wanted.detach().numpy(), rtol=0, atol=1e-4)
+    assert found.values.std() > 1e-3
+
+
+def test_noising_everything_is_the_counterfactual_run_and_zero_is_zero_ablation(model):
+    task = _task()
+    both = patching.patch(model, task, "resid_pre", ("layer",), direction="noise")
+    np.testing.assert_allclose(both.effect[0, 0], 1, atol=1e-4)
+    zeroed = patching.patch(model, task, "mlp_out", ("layer",), direction="noise", source="zero")
+    for layer in range(3):
+        wanted = task.measure(model.edited(edit.zero(f"blocks.{layer}.hook_mlp_out"))(task.clean))
+        np.testing.assert_allclose(zeroed.values[:, layer, 0], wanted.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("source", ["mean", "other"])
+def test_other_sources(model, source):
+    task, hook = _task(), "blocks.1.hook_mlp_out"
+    found = patching.patch(model, task, "mlp_out", ("layer",), direction="noise", source=source, layers=[1], batch=3)
+    _, cache = model.run_with_cache(task.clean, hook)
+    new = cache[hook].mean(0) if source == "mean" else cache[hook].roll(-1, 0)
+    wanted = task.measure(model.edited(edit.replace(hook, new))(task.clean))
+    np.testing.assert_allclose(found.values[:, 0, 0], wanted.numpy(), atol=1e-4)
+
+
+class _Latents:
+    """Every coordinate of the stream as two latents: nothing is left unreconstructed."""
+
+    def __init__(self, d: int, hook: str):
+        self.W = torch.cat([torch.eye(d), -torch.eye(d)])
+        self.metadata = {"hook_name": hook}
+
+    def encode(self, x):
+        return (x @ self.W.T).relu()
+
+    def decode(self, codes):
+        return codes @ self.W
+
+
+def test_neurons_latents_and_places(model):
+    task = _task()
+    neurons = patching.patch(model, task, "neuron", ("layer", "neuron"), indices=[1, 7])
+    assert neurons.columns == ("neuron 1", "neuron 7")
+    places = patching.patch(model, task, "resid_pre", ("layer", "place"))
+    assert places.columns == ("end", "change")
+    np.testing.assert_allclose(places.effect[0], [0, 1], atol=1e-4)
+    sae = _Latents(model.spec.d_model, "blocks.0.hook_resid_pre")
+    latents = patching.patch(model, task, "latent", ("latent",), sae=sae, indices=[0, 3])
+    assert latents.values.shape == (N, 2, 1)
+    whole = patching.patch(model, task, "latent", ("position",), sae=sae)
+    np.testing.assert_allclose(whole.effect[2], 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["log odds", "probability", "kl", lambda logits, task: logits[:, -1, 3]])
+def test_metrics(model, metric):
+    found = patching.patch(model, _task(), "resid_pre", ("layer",), metric=metric, layers=[0])
+    np.testing.assert_allclose(found.effect[0, 0], 1, atol=1e-3)
+
+
+def test_batches_do_not_matter_and_the_interval_holds_the_effect(model):
+    one, several = (patching.patch(model, _task(), "attn_out", batch=batch) for batch in (32, 3))
+    np.testing.assert_allclose(one.values, several.values, atol=1e-4)
+    low, high = one.interval()
+    assert ((low <= one.effect + 1e-9) & (one.effect <= high + 1e-9)).mean() > 0.9
+
+
+def test_saved_and_drawn_on_a_fixed_scale(model, tmp_path):
+    found = patching.patch(model, _task(), "attn_out")
+    found.save(tmp_path)
+    assert load(tmp_path) == found
+    assert "restored" in found.table().to_html()
+    assert found.figure().caption
+
+
+def test_a_model_with_a_hook_is_patched_as_it_runs():
+    """What the written-out pass cannot know: a hook on a module."""
+    hf = models.build("gpt2")
+    model, task = models.load("gpt2"), _task()
+    assert hf is not model.hf
+    model.hf.transformer.h[1].mlp.register_forward_hook(lambda *args: args[2] * 2)
+    found = patching.patch(model, task, "resid_pre", layers=[0])
+    np.testing.assert_allclose(found.clean, task.measure(model(task.clean)).numpy(), atol=1e-5)
+    np.testing.assert_allclose(found.effect[0, 2], 1, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"what": "attn_ou"}, 'Unknown what "attn_ou"; the nearest is "attn_out"'),
+        ({"by": ("layer", "head")}, '"attn_out" has no heads'),
+        ({"by": ("layer", "token")}, "give one or two of layer, position"),
+        ({"direction": "both"}, 'Unknown direction "both"'),
+        ({"source": "zero"}, "another source is for direction='noise'"),
+        ({"metric": "logits"}, 'Unknown metric "logits"'),
+        ({"what": "neuron", "by": ("neuron",)}, "indices="),
+        ({"what": "latent"}, "pass the autoencoder"),
+        ({"layers": [3]}, "give some from 0 to 2"),
+    ],
+)
+def test_what_cannot_be_patched_is_said(model, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        patching.patch(model, _task(), **arguments)
+
+
+def test_a_metric_that_is_not_finite_is_said():
+    model = models.load("gpt2")
+    model.hf.transformer.h[1].mlp.c_fc.weight.data[0, 0] = torch.nan
+    with pytest.raises(NotFiniteError, match="log odds of a run is not finite"):
+        patching.patch(model, _task(), layers=[0])
