@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from analyses import (
         circuits as circuits,
         dictionary as dictionary,
+        discovery as discovery,
         explain as explain,
         superposition as superposition,
         truth as truth,

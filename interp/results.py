@@ -41,7 +41,13 @@ MODULES = (
     *("probes.protocol.resemblance", "probes.protocol.results", "probes.protocol.splits", "probes.statements"),
     "probes.streaming.statistics",
     *("saes.evaluation.result", "saes.evaluation.scores"),
-    *("analyses.circuits.result", "analyses.dictionary.result", "analyses.explain.result", "analyses.truth.result"),
+    *(
+        "analyses.circuits.result",
+        "analyses.dictionary.result",
+        "analyses.discovery.result",
+        "analyses.explain.result",
+        "analyses.truth.result",
+    ),
     *(
         f"analyses.superposition.{name}"
         for name in (

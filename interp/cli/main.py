@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "interp.cli.demo",
     "explain": "interp.cli.explain",
     "circuits": "interp.cli.circuits",
+    "discover": "interp.cli.discover",
     "probe": "interp.cli.probe",
     "toy": "interp.cli.toy",
     "sae train": "interp.cli.sae_train",

@@ -1,0 +1,13 @@
+"""A task's circuit found, drawn and judged on pairs that were not seen: `run(model, Config("ioi"))`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
+
+if TYPE_CHECKING:
+    from analyses.discovery.result import Config as Config, Discovery as Discovery
+    from analyses.discovery.study import run as run
+
+attach(__name__)

@@ -1,0 +1,93 @@
+"""What a study of one task holds. No torch here: a saved one is read and drawn without it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analyses.study import Study
+from interp.discovery.circuit import CIRCUIT_JSON, Circuit
+from interp.discovery.curve import Curve
+from interp.discovery.verdict import Verdict
+from interp.provenance import Provenance
+from interp.results import Result
+from interp.tasks.score import TaskScore
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """What is studied.
+
+    `task` is a name of `interp.tasks` or a file of pairs; `pairs` are drawn, one half to score and one to judge.
+    `methods` score the edges, and the first chooses the circuit: `share` of the edges, or with 0 the fewest that reach
+    f = 0.95 on the half it was scored on. `controls` are the random circuits it is held against.
+    """
+
+    task: str = "ioi"
+    pairs: int = 20
+    methods: tuple[str, ...] = ("secant", "eap-ig-inputs", "eap")
+    share: float = 0.0
+    controls: int = 20
+
+
+@dataclass(frozen=True, eq=False)
+class HeadView(Result):
+    """Where a head of the circuit looks from the answer's position: mean `attention` (T,) over the judged pairs."""
+
+    name: str
+    score: float
+    attention: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Discovery(Study):
+    """Everything the report says about one task on one model.
+
+    `by_position` (n_chosen, T) are the scores of the circuit's edges, in the order of the graph, at each position, of
+    which `places` (T,) are the names; `example` is one pair in words.
+    """
+
+    config: Config
+    provenance: Provenance
+    ability: TaskScore
+    curves: tuple[Curve, ...]
+    circuit: Circuit
+    by_position: np.ndarray
+    places: tuple[str, ...]
+    heads: tuple[HeadView, ...]
+    verdict: Verdict
+    example: str
+
+    def finding(self) -> str:
+        """Return the verdict in one sentence, after whether the model can do the task at all."""
+        if not self.ability.able:
+            return f"{self.ability.summary()} What follows explains no ability. {self.verdict.summary()}"
+        return f"{self.provenance.model}: {self.verdict.summary()}"
+
+    def summary(self) -> str:
+        """Return the verdict, the model's ability and each method's areas."""
+        lines = "\n".join(f"  {curve.summary()}" for curve in self.curves)
+        warning = f"\n{self.verdict.warning}" if self.verdict.warning else ""
+        return f"{self.finding()}\n{self.ability.summary()}\n{lines}{warning}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as plain values, for `--json`."""
+        return {
+            "finding": self.finding(),
+            "able": self.ability.able,
+            "accuracy": self.ability.accuracy,
+            "edges": self.circuit.size,
+            "edges_ungrouped": self.circuit.counts["ungrouped"],
+            "f": self.verdict.f,
+            "f_interval": [None if np.isnan(bound) else bound for bound in self.verdict.f_interval],
+            "f_complement": self.verdict.f_complement,
+            "stability": None if np.isnan(self.verdict.stability) else self.verdict.stability,
+            "methods": {curve.method: {"cpr": curve.cpr, "cmd": curve.cmd} for curve in self.curves},
+        }
+
+    def beside(self) -> dict[str, bytes]:
+        """Return `circuit.json`, the circuit for other programs."""
+        return {CIRCUIT_JSON: json.dumps(self.circuit.to_dict()).encode()}

@@ -1,0 +1,100 @@
+"""The study itself: can the model do it, score the edges, choose a circuit, judge it on pairs that were not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from analyses.discovery.result import Config, Discovery, HeadView
+from interp import discovery, tasks
+from interp.discovery.circuit import Circuit
+from interp.discovery.graph import Graph
+from interp.discovery.pairs import PairRuns
+from interp.discovery.scores import EdgeScores
+from interp.model import Model
+from interp.progress import Progress, stages
+from interp.provenance import Stopwatch
+from interp.tasks import Task
+
+STEPS = ("can the model do it?", "scoring edges", "faithfulness by size", "choosing", "judging", "done")
+HEADS = 6
+"""Heads whose attention is drawn."""
+SUFFIXES = (".csv", ".jsonl")
+
+
+def run(
+    model: Model,
+    config: Config | None = None,
+    *,
+    command: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Discovery:
+    """Find and judge the circuit of a task.
+
+    Raises `UsageError` for an unknown task or method, or pairs that cannot be split.
+    """
+    config = Config() if config is None else config
+    watch, step = Stopwatch(), stages(progress, STEPS)
+    step(0)
+    task = _task(model, config, seed)
+    ability = task.score(model, seed=seed)
+    first, second = task.split(seed=seed)
+    step(1)
+    scores = [
+        discovery.score(model, first, method, by_position=i == 0, progress=progress)
+        for i, method in enumerate(config.methods)
+    ]
+    step(2)
+    curves = tuple(discovery.faithfulness(model, second, each, seed=seed) for each in scores)
+    step(3)
+    chosen = _chosen(model, first, scores[0], config.share)
+    step(4)
+    verdict = discovery.judge(model, second, chosen, scores=scores[0], n_random=config.controls, seed=seed)
+    heads = _heads(model, second, chosen)
+    step(5)
+    where = scores[0].by_position
+    return Discovery(
+        config=config,
+        provenance=watch.provenance(command=command, seed=seed, **model.identity()),
+        ability=ability,
+        curves=curves,
+        circuit=chosen,
+        by_position=np.zeros((chosen.size, 0)) if where is None else where[chosen.included].astype(np.float32),
+        places=scores[0].places,
+        heads=heads,
+        verdict=verdict,
+        example=task.labels[0],
+    )
+
+
+def _task(model: Model, config: Config, seed: int) -> Task:
+    """A task by name, or the user's own pairs from a file."""
+    if Path(config.task).suffix in SUFFIXES:
+        return tasks.read(config.task, model)
+    return tasks.make(config.task, model, n=config.pairs, seed=seed)
+
+
+def _chosen(model: Model, task: Task, scores: EdgeScores, share: float) -> Circuit:
+    return discovery.circuit(scores, share) if share else discovery.smallest(model, task, scores)
+
+
+@torch.no_grad()
+def _heads(model: Model, task: Task, chosen: Circuit) -> tuple[HeadView, ...]:
+    """Where the circuit's strongest heads look from the end, on average over the pairs."""
+    graph = chosen.graph
+    strength = np.bincount(graph.writer, np.where(chosen.included, chosen.scores, 0.0), len(graph.writers))
+    order = [i for i in np.argsort(-np.abs(strength), kind="stable").tolist() if "H" in graph.writers[i]][:HEADS]
+    runs = PairRuns(model, Graph.of(model.spec), task, start=0)
+    found = []
+    for writer in order:
+        if strength[writer] == 0:
+            continue
+        layer, head = (int(part) for part in graph.writers[writer][1:].split("H"))
+        stream = runs.clean.writes[:, : graph.heads(layer).start].sum(1)
+        query, key, _ = runs.forward.project(layer, stream[:, None])
+        pattern = runs.forward.pattern(layer, query, key)[torch.arange(len(task)), head, runs.end].mean(0)
+        found.append(HeadView(graph.writers[writer], float(strength[writer]), pattern.float().cpu().numpy()))
+    return tuple(found)

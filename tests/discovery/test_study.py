@@ -1,0 +1,84 @@
+"""The study of a task, its page, and the command: on a planted model whose circuit is known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from analyses import discovery as study
+from analyses.discovery.drawing import lines_of
+from interp import discovery, report, results
+from interp.cli import options
+from interp.cli.main import main
+from interp.errors import UsageError
+from tests import models
+from tests.discovery import planted
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Induction on a planted model, whose task replaces the random tokens of the catalogue."""
+    case = planted.induction()
+    patch = pytest.MonkeyPatch()
+    patch.setattr("analyses.discovery.study._task", lambda *_: case.task)
+    try:
+        return case, study.run(case.model, study.Config("induction", methods=("secant", "eap"), controls=5))
+    finally:
+        patch.undo()
+
+
+def test_the_study_finds_the_planted_circuit_and_saves(tmp_path, found):
+    case, result = found
+    assert set(result.circuit.edges) == case.wiring
+    assert result.ability.able and "carry" in result.finding()
+    assert {view.name for view in result.heads} == {"L0H0", "L1H0"}
+    looks = next(view for view in result.heads if view.name == "L1H0").attention
+    assert looks[:2].sum() == pytest.approx(1.0, abs=1e-4) and looks[1] > 0.4  # the first token has no previous one
+    assert np.allclose(result.by_position.sum(1), result.circuit.scores[result.circuit.included], atol=1e-5)
+    again = results.load(result.save(tmp_path))
+    assert again == result
+    again.page()
+
+
+def test_a_line_into_a_key_stands_where_the_key_is(found):
+    _, result = found
+    lines = {line.name: line for line in lines_of(result)}
+    into_key = lines["L0H0 → L1H0.k"]
+    # of the two keys that are exchanged, either may matter more
+    assert into_key.start in (("L0H0", 1), ("L0H0", 3)) and into_key.stop == ("L1H0", 5)
+    assert lines["L1H0 → logits"].start == ("L1H0", 5)
+
+
+def test_the_page_says_what_was_found(found):
+    _, result = found
+    text = report.render(result.page())
+    for words in ("Can the model do it?", "How many edges does it take?", "Is it a circuit?", "L0H0 → L1H0.k", "CPR"):
+        assert words in text
+    assert "pairs are fewer than 100" in text
+
+
+def test_a_model_that_cannot_do_the_task_is_said_to_be_unable(tmp_path, monkeypatch, capsys):
+    model = models.load("qwen2", dtype=torch.float64)
+    monkeypatch.setattr(options, "load_model", lambda _: model)
+    folder = tmp_path / "out"
+    words = ["discover", "induction", "--pairs", "6", "--method", "secant", "--controls", "3", "--out", str(folder)]
+    assert main([*words, "--json", "-q"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert not told["able"] and "cannot do" in told["finding"]
+    read = discovery.Circuit.read(folder / "circuit.json")
+    assert read.size == told["edges"] and (folder / "report.html").is_file()
+    assert main(["report", str(folder)]) == 0
+
+
+def test_wrong_requests_are_usage_errors(tmp_path, monkeypatch):
+    model = models.load("qwen2")
+    with pytest.raises(UsageError, match="Unknown task"):
+        study.run(model, study.Config("indction"))
+    with pytest.raises(UsageError, match="Unknown method"):
+        study.run(model, study.Config("induction", pairs=4, methods=("best",)))
+    monkeypatch.setattr(options, "load_model", lambda _: model)
+    assert main(["discover", "induction", "--share", "2", "--out", str(tmp_path / "no")]) == 2
+    assert not (tmp_path / "no").exists()
