@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import SupportsIndex
 
 
 class InterpError(ValueError):
@@ -44,6 +45,22 @@ class CheckFailedError(InterpError):
     """A number that must agree with another does not; nothing was returned or written on the strength of it."""
 
     exit_code = 4
+
+
+def whole(value: object, name: str, least: int | None = None) -> int:
+    """Return an argument that must be a whole number, of any integer type.
+
+    Raises `UsageError` for anything else (a float, a text, None, True), or a number below `least`.
+
+    >>> whole(3, "k", 1)
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise UsageError(f"{name} must be a whole number, not {value!r}.")
+    number = int(value.__index__())
+    if least is not None and number < least:
+        raise UsageError(f"{name}={number}, but it must be at least {least}.")
+    return number
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

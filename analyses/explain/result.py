@@ -24,7 +24,8 @@ PATTERN_TOKENS = 64
 class Config(Result):
     """What is explained.
 
-    `target` and `versus` are texts of exactly one token; without `versus` the logit of `target` itself is explained.
+    `target` and `versus` are texts of exactly one token; without `target` the model's likeliest token is explained,
+    without `versus` the logit of `target` itself.
     `position` is where the prediction is read, negative from the end; `top` how many components, paths and cuts are
     shown one by one; `max_expansions` bounds the path tree (300 nodes by default, 20,000 with `certify`, which goes on
     until the paths shown are certain to be the largest there are). `group` says how its paths are listed: one by one
@@ -32,7 +33,7 @@ class Config(Result):
     """
 
     prompt: str
-    target: str
+    target: str | None = None
     versus: str | None = None
     position: int = -1
     top: int = 10

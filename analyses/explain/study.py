@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -49,15 +51,17 @@ def run(
     if config.group not in GROUPS:
         raise UsageError(f'group must be one of {", ".join(GROUPS)}, not "{config.group}".')
     watch, step = Stopwatch(), stages(progress, STEPS)
-    target = _target(model, config)
     tokens = _tokens(model, config)
+    given = None if config.target is None else _target(model, config, config.target)
     step(0)
     frozen = attribution.freeze(model, tokens)
     position = frozen.position(config.position)
+    target = given or _target(model, config, int(frozen.logits[position].argmax()))
+    config = replace(config, target=model.labels(torch.tensor(target.tokens[:1]))[0])
     step(1)
     direct = attribution.direct(frozen, target)
     step(2)
-    lens = attribution.logit_lens(model, tokens, [token for token in (config.target, config.versus) if token])
+    lens = attribution.logit_lens(model, tokens, target.tokens)
     step(3)
     heads = _heads(frozen, target, direct, config.top)
     step(4)
@@ -87,10 +91,10 @@ def run(
     )
 
 
-def _target(model: Model, config: Config) -> LogitTarget:
+def _target(model: Model, config: Config, token: str | int) -> LogitTarget:
     if config.versus is None:
-        return attribution.logit(model, config.target, config.position)
-    return attribution.logit_difference(model, config.target, config.versus, config.position)
+        return attribution.logit(model, token, config.position)
+    return attribution.logit_difference(model, token, config.versus, config.position)
 
 
 def _tokens(model: Model, config: Config) -> torch.Tensor:
@@ -121,7 +125,9 @@ def _heads(frozen: Frozen, target: LogitTarget, direct: Direct, top: int) -> tup
 def _verification(model: Model, tree: PathTree, frozen: Frozen, top: int, seed: int) -> Verification | None:
     """The largest paths cut; None where the tree is too small to hold one that begins at an embedding."""
     begins = any(tree.components[c].endswith("embed") for c in tree.component.tolist() if c >= 0)
-    return attribution.verify(model, tree, top, frozen=frozen, seed=seed) if begins else None
+    # The mean over the positions of one token is what it writes: replacing it by that would change nothing.
+    baseline = "mean" if frozen.n_token > 1 else "zero"
+    return attribution.verify(model, tree, top, baseline=baseline, frozen=frozen, seed=seed) if begins else None
 
 
 def _hops(frozen: Frozen, tree: PathTree, top: int) -> tuple[Hop, ...]:

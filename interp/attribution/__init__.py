@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from interp.attribution.causal import verify as verify
     from interp.attribution.contrast import Contrast as Contrast, contrast as contrast
     from interp.attribution.contributions import by_source as by_source, direct as direct
+    from interp.attribution.difference import TreeDifference as TreeDifference
     from interp.attribution.frozen import Frozen as Frozen, freeze as freeze
     from interp.attribution.lens import logit_lens as logit_lens
     from interp.attribution.neuronpedia import neuronpedia_graph as neuronpedia_graph

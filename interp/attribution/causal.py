@@ -22,7 +22,7 @@ from interp.attribution.linearised import start_of
 from interp.attribution.one_path import at_position, measured, write_change
 from interp.attribution.paths import PathTree
 from interp.attribution.results import Verification
-from interp.errors import UsageError
+from interp.errors import UsageError, whole
 from interp.model import Model
 from interp.statistics import permutation_null, rank_correlation
 
@@ -54,6 +54,7 @@ def verify(
 
     Raises `UsageError` for a tree of another model or prompt, a baseline prompt of another length, or no path to cut.
     """
+    k = whole(k, "k", 1)
     if tree.of_contrast:
         from interp.attribution.causal_contrast import cut_both_ways
 

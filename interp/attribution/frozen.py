@@ -137,7 +137,7 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
         residual = block.resid_post
     ours, scale = forward.unembed(model.weights, residual, folded=False)
     error = _error(ours[0], theirs, writes, residual[0])
-    labels = tuple(model.to_str_tokens(tokens[0])) if model.has_tokenizer else tuple(map(str, tokens[0].tolist()))
+    labels = model.labels(tokens[0])
     return Frozen(model, tokens[0], labels, layout, tuple(blocks), writes, residual[0], scale[0, :, 0], theirs, error)
 
 

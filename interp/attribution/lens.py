@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interp.attribution.results import LogitLens
 from interp.attribution.targets import logit
-from interp.errors import CheckFailedError, UsageError
+from interp.errors import CheckFailedError, UsageError, whole
 from interp.model import Model, trace as forward
 from interp.model.check import TOLERANCE
 
@@ -39,6 +39,7 @@ def logit_lens(
     tokens = model.check_tokens(tokens)
     if tokens.shape[0] != 1:
         raise UsageError(f"A logit lens reads one prompt at a time: the tokens have {tokens.shape[0]} rows.")
+    k = whole(k, "k")
     if not 1 <= k <= model.spec.d_vocab:
         raise UsageError(f"k={k}: the vocabulary has {model.spec.d_vocab} tokens to choose the likeliest from.")
     ids = [logit(model, token).tokens[0] for token in tracked]
@@ -54,11 +55,13 @@ def logit_lens(
             f"The last row of the lens does not reproduce the model's logits: relative error {error:.2e}. "
             "Is there a NaN in the weights, or a hook on model.bridge?"
         )
-    texts = _Texts(model)
+    shown = [tokens.flatten(), torch.tensor(ids, device=tokens.device), *(row.top_ids.flatten() for row in rows)]
+    seen = torch.cat([each.long() for each in shown]).unique()
+    texts = dict(zip(seen.tolist(), model.labels(seen), strict=True))
     return LogitLens(
-        tokens=tuple(texts(i) for i in tokens[0].tolist()),
-        tracked=tuple(texts(i) for i in ids),
-        top_tokens=tuple(tuple(tuple(map(texts, top)) for top in row.top_ids.tolist()) for row in rows),
+        tokens=tuple(texts[i] for i in tokens[0].tolist()),
+        tracked=tuple(texts[i] for i in ids),
+        top_tokens=tuple(tuple(tuple(texts[i] for i in top) for top in row.top_ids.tolist()) for row in rows),
         top_probabilities=np.stack([row.top_probabilities.float().cpu().numpy() for row in rows]),
         logits=np.stack([row.tracked.float().cpu().numpy() for row in rows]),
         ranks=np.stack([row.ranks.cpu().numpy() for row in rows]),
@@ -83,17 +86,3 @@ def _read(logits: Tensor, ids: list[int], k: int) -> _Row:
     tracked = logits[:, ids]
     ranks = torch.stack([(logits > value[:, None]).sum(-1) for value in tracked.unbind(1)], dim=1) if ids else tracked
     return _Row(top, probabilities, tracked, ranks)
-
-
-class _Texts:
-    """Token id -> text, asked of the tokenizer once each."""
-
-    def __init__(self, model: Model):
-        self._model = model
-        self._known: dict[int, str] = {}
-
-    def __call__(self, token: int) -> str:
-        if token not in self._known:
-            has = self._model.has_tokenizer
-            self._known[token] = self._model.to_str_tokens(torch.tensor([token]))[0] if has else str(token)
-        return self._known[token]

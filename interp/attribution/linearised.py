@@ -15,7 +15,7 @@ from torch import Tensor
 
 from interp.attribution.components import Layout
 from interp.attribution.results import Target
-from interp.errors import UsageError
+from interp.errors import UsageError, whole
 from interp.model import Model
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ class Linearised(Protocol):
 
 def checked_position(position: int, n_token: int) -> int:
     """`position` counted from the start; `UsageError` if the input does not have it."""
+    position = whole(position, "A position")
     if not -n_token <= position < n_token:
         raise UsageError(f"Position {position} is outside the prompt, which has {n_token} tokens.")
     return position % n_token

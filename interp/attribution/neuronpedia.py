@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
-from interp.errors import UsageError
+from interp.errors import UsageError, whole
 
 KINDS = {"head": "lorsa error", "mlp": "mlp reconstruction error", "embed": "embedding", "bias": "bias"}
 """The viewers' node types. A head or MLP that no dictionary takes apart is to them what a dictionary leaves over."""
@@ -35,8 +35,7 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
     Raises:
         UsageError: a tree of whole components, or a `max_nodes` that leaves no head or MLP to show.
     """
-    if max_nodes < 1:
-        raise UsageError(f"max_nodes must be at least 1, not {max_nodes}.")
+    max_nodes = whole(max_nodes, "max_nodes", 1)
     if tree.nodes != "position":
         raise UsageError('A graph needs nodes at positions: grow the tree with nodes="position".')
     keys = [_key(tree, row) for row in range(len(tree.value))]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from interp.attribution.results import Target
-from interp.errors import UsageError
+from interp.errors import UsageError, whole
 from interp.report import Figure, Shown, Table
 from interp.report.figures import icicle
 from interp.results import Result
+
+if TYPE_CHECKING:
+    from interp.attribution.difference import TreeDifference
 
 TARGET, OWN_BIAS = -1, -2
 """Values of `PathTree.component` that are no component: the root, and the bias a node adds whatever it reads."""
@@ -90,6 +93,12 @@ class PathTree(Shown, Result):
         """
         return float(np.abs(self.value[~self.expanded]).sum() + np.abs(self.remainder[self.expanded]).sum())
 
+    def __sub__(self, other: PathTree) -> TreeDifference:
+        """Return what the complete paths of two trees differ by, matched by components and positions."""
+        from interp.attribution.difference import subtract_trees
+
+        return subtract_trees(self, other)
+
     def paths(self, k: int) -> tuple[Path, ...]:
         """Return the k largest complete paths found, by absolute value, largest first.
 
@@ -116,9 +125,7 @@ class PathTree(Shown, Result):
 
     def largest(self, k: int) -> np.ndarray:
         """Rows of the k largest complete paths found."""
-        if k < 0:
-            raise UsageError(f"k={k} paths were asked for; give a number from 0 up.")
-        rows = np.flatnonzero(self.complete)
+        k, rows = whole(k, "k", 0), np.flatnonzero(self.complete)
         return rows[np.argsort(-np.abs(self.value[rows]), kind="stable")][:k]
 
     def chain(self, row: int | np.integer) -> tuple[str, ...]:
@@ -164,6 +171,8 @@ class PathTree(Shown, Result):
 
         Largest first; the last entry, "not listed", is everything the tree has not resolved into complete paths.
         """
+        if by not in ("token", "component"):
+            raise UsageError(f'by must be "token" or "component", not "{by}".')
         sums: dict[str, float] = {}
         for row in np.flatnonzero(self.complete):
             if by == "token":

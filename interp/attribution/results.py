@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from interp.errors import CheckFailedError
+from interp.errors import CheckFailedError, whole
 from interp.report import Figure, Shown, Table
 from interp.results import Result
 
@@ -89,8 +89,15 @@ class Attribution(Shown, Result):
 
         return torch.from_numpy(self.array)
 
+    def __sub__(self, other: Attribution) -> Attribution:
+        """Return the difference, label by label, of two attributions of one kind; see `difference.subtract`."""
+        from interp.attribution.difference import subtract
+
+        return subtract(self, other)
+
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
-        """The k largest contributions by absolute value, largest first."""
+        """Return the k largest contributions by absolute value, largest first; `UsageError` for a k below 0."""
+        k = whole(k, "k", 0)
         summed = self.array.reshape(-1, self.array.shape[-1]).sum(0)
         order = np.argsort(-np.abs(summed), kind="stable")[:k]
         return tuple((self.labels[i], float(summed[i])) for i in order)

@@ -17,7 +17,7 @@ from interp.attribution.bilinear import Side, rotated, written
 from interp.attribution.linearised import Linear
 from interp.attribution.results import DirectionTarget, LogitTarget, ScoreTarget, Target
 from interp.attribution.secants import chord
-from interp.attribution.targets import visible_to
+from interp.attribution.targets import check_target, visible_to
 from interp.errors import UsageError
 from interp.model.arithmetic import norm_scale, softcap
 
@@ -56,6 +56,7 @@ def linear_of(contrast: Contrast, target: Target | Sequence[Target]) -> Linear:
 
 
 def _of_pair(contrast: Contrast, target: Target) -> Linear:
+    check_target(target)
     position = contrast.position(target.position)
     if isinstance(target, LogitTarget):
         visible = len(contrast.layout.components)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interp.attribution.linearised import Linear, Linearised, Part, Targets, bias_write, start_of, straight, sweep
 from interp.attribution.results import Edges, Orders, Sources, conserved
-from interp.errors import CheckFailedError, UsageError
+from interp.errors import CheckFailedError, UsageError, whole
 
 
 @torch.no_grad()
@@ -71,8 +71,8 @@ def orders(
     """
     if count not in ("all", "heads"):
         raise UsageError(f'count must be "all" or "heads", not "{count}".')
-    if max_order is not None and max_order < 1:
-        raise UsageError(f"max_order must be at least 1, not {max_order}.")
+    if max_order is not None:
+        max_order = whole(max_order, "max_order", 1)
     linear, pull = linearised.linear(target), linearised.pull
     longest = linearised.model.spec.n_layer * (2 if count == "all" else 1)
     n = min(longest, max_order or longest) + 1

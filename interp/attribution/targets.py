@@ -6,6 +6,7 @@ final softcap's ratio) are held: value = x · covector + constant.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,27 +17,50 @@ from interp.attribution.bilinear import linear_parts
 from interp.attribution.components import Layout
 from interp.attribution.linearised import Linear, Linearised
 from interp.attribution.results import STAGES, DirectionTarget, LogitTarget, ScoreTarget, Stage, Target
-from interp.errors import UsageError
+from interp.errors import UsageError, whole
 from interp.model import Model
 from interp.model.arithmetic import norm_scale, softcap
 
 if TYPE_CHECKING:
     from interp.attribution.frozen import Frozen
 
-
-def logit(model: Model, token: str | int, position: int = -1) -> LogitTarget:
-    """The logit of one token. Raises `UsageError` for a text that is not exactly one token."""
-    index = _token(model, token)
-    return LogitTarget(f"logit of {_shown(model, index)}", "logits", position, (index,), (1.0,))
+Tokens = str | int | Sequence[str | int]
+"""One token, or a set of them."""
 
 
-def logit_difference(model: Model, token: str | int, versus: str | int, position: int = -1) -> LogitTarget:
-    """logit(token) − logit(versus): log odds between the two, in nats, since the softmax's normaliser cancels."""
-    first, second = _token(model, token), _token(model, versus)
-    if first == second:
-        raise UsageError(f"The two tokens of a logit difference are the same: {_shown(model, first)}.")
-    name = f"logit of {_shown(model, first)} − {_shown(model, second)}"
-    return LogitTarget(name, "logits", position, (first, second), (1.0, -1.0))
+def logit(model: Model, token: Tokens, position: int = -1) -> LogitTarget:
+    """Return the logit of one token as a target, or the mean logit of several.
+
+    Args:
+        model: the model.
+        token: a text of exactly one token or its id; or a list of them, whose mean logit is attributed.
+        position: where the logit is read, negative from the end.
+
+    Raises:
+        UsageError: a text that is not exactly one token, an id that does not exist, an empty or repeated list.
+    """
+    ids = _ids(model, token)
+    return LogitTarget(f"logit of {_said(model, ids)}", "logits", whole(position, "A position"), ids, _shares(ids, 1.0))
+
+
+def logit_difference(model: Model, token: Tokens, versus: Tokens, position: int = -1) -> LogitTarget:
+    """Return logit(token) − logit(versus) as a target: log odds, in nats, since the softmax's normaliser cancels.
+
+    Each side is one token or a list of tokens, whose mean logit it then is: a linear function of the residual stream,
+    which the log of their summed probability is not.
+
+        >>> attribution.logit_difference(model, [" Paris", " paris"], [" London", " Rome"])  # doctest: +SKIP
+
+    Raises:
+        UsageError: as `logit`, or a token on both sides.
+    """
+    right, wrong = _ids(model, token), _ids(model, versus)
+    both = [index for index in right if index in wrong]
+    if both:
+        raise UsageError(f"The two tokens of a logit difference are the same: {_said(model, tuple(both))}.")
+    name = f"logit of {_said(model, right)} − {_said(model, wrong)}"
+    weights = (*_shares(right, 1.0), *_shares(wrong, -1.0))
+    return LogitTarget(name, "logits", whole(position, "A position"), (*right, *wrong), weights)
 
 
 def direction(
@@ -52,7 +76,11 @@ def direction(
 
     Raises `UsageError` for a vector of the wrong length, one with a NaN, or a layer that does not exist.
     """
-    vector = torch.as_tensor(vector, dtype=model.dtype, device=model.device).detach()
+    layer, position = whole(layer, "A layer"), whole(position, "A position")
+    try:
+        vector = torch.as_tensor(vector, dtype=model.dtype, device=model.device).detach()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"The direction must be a tensor of numbers, not {type(vector).__name__}.") from error
     if vector.shape != (model.spec.d_model,):
         raise UsageError(
             f"The direction has shape {tuple(vector.shape)}, but the residual stream ({model.spec.d_model},)."
@@ -86,6 +114,7 @@ def probability(frozen: Linearised, target: Target) -> float | None:
 
 def resolve(frozen: Frozen, target: Target) -> Linear:
     """The target as a linear function of the residual stream of one frozen input."""
+    check_target(target)
     position = frozen.position(target.position)
     if isinstance(target, ScoreTarget):
         covector, constant, value = linear_parts(frozen, target)
@@ -142,13 +171,29 @@ def visible_to(layout: Layout, target: DirectionTarget) -> int:
     return layout.start(target.layer + 1)
 
 
-def _token(model: Model, token: str | int) -> int:
-    if isinstance(token, str):
-        return model.to_single_token(token)
-    if not 0 <= token < model.spec.d_vocab:
-        raise UsageError(f"Token id {token} does not exist: ids run from 0 to {model.spec.d_vocab - 1}.")
-    return token
+def check_target(target: object) -> None:
+    """Raise `UsageError` for what is not a target."""
+    if not isinstance(target, LogitTarget | DirectionTarget | ScoreTarget):
+        raise UsageError(
+            f"A target is made by logit, logit_difference, direction or score, not {type(target).__name__}."
+        )
 
 
-def _shown(model: Model, token: int) -> str:
-    return repr(model.to_str_tokens(torch.tensor([token]))[0]) if model.has_tokenizer else f"token {token}"
+def _ids(model: Model, tokens: Tokens) -> tuple[int, ...]:
+    """The ids of one token or of a list of different ones."""
+    several = isinstance(tokens, Sequence) and not isinstance(tokens, str)
+    ids = tuple(model.token_id(token) for token in (tokens if several else [tokens]))  # type: ignore[arg-type]
+    if not ids or len(set(ids)) < len(ids):
+        raise UsageError(f"A set of target tokens must hold different tokens, at least one; {tokens!r} does not.")
+    return ids
+
+
+def _shares(ids: tuple[int, ...], weight: float) -> tuple[float, ...]:
+    return (weight / len(ids),) * len(ids)
+
+
+def _said(model: Model, ids: tuple[int, ...]) -> str:
+    """The texts of up to three tokens, and how many more there are."""
+    shown = [repr(text) if model.has_tokenizer else f"token {text}" for text in model.labels(torch.tensor(ids[:3]))]
+    rest = [f"{len(ids) - 3} more"] if len(ids) > 3 else []
+    return shown[0] if len(ids) == 1 else f"mean of {', '.join([*shown, *rest])}"

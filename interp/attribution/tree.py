@@ -24,7 +24,7 @@ from interp.attribution.linearised import Linear, Linearised, NodeKind
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
 from interp.attribution.results import Target
 from interp.attribution.targets import probability
-from interp.errors import CheckFailedError, UsageError
+from interp.errors import CheckFailedError, UsageError, whole
 from interp.progress import Progress
 
 EXPANSIONS, CERTIFYING = 500, 20_000
@@ -77,6 +77,8 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     """
     if max_expansions is None:
         max_expansions = CERTIFYING if top else EXPANSIONS
+    max_expansions, batch = whole(max_expansions, "max_expansions"), whole(batch, "batch")
+    top = whole(top, "top")
     _check_bounds(max_expansions, batch, min_value, min_share, top, nodes)
     linear = linearised.linear(target)
     expander = linearised.expander(nodes, linear)

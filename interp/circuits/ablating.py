@@ -12,7 +12,7 @@ from torch import Tensor
 from interp import edit
 from interp.circuits.results import Ablation, HeadScores, head_name
 from interp.circuits.texts import repeated
-from interp.errors import UsageError
+from interp.errors import UsageError, whole
 from interp.model import Model
 from interp.model.capture import bridge_is_hooked
 
@@ -42,6 +42,7 @@ def ablate_induction(
 
     Raises `UsageError` for an unknown method, more heads than there are, or while `model.bridge` has hooks.
     """
+    k, n_control, seed = whole(k, "k"), whole(n_control, "n_control"), whole(seed, "seed", 0)
     _check(model, method, k, n_control)
     tokens = repeated(model, N_TEXT, length, seed)
     shape = scores.induction.shape

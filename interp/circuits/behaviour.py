@@ -21,7 +21,7 @@ from interp.circuits.observing import observed
 from interp.circuits.output_value import copying_score, ov, token_transfer
 from interp.circuits.results import HeadScores
 from interp.circuits.texts import natural, repeated
-from interp.errors import CheckFailedError, UsageError
+from interp.errors import CheckFailedError, UsageError, whole
 from interp.model import Model
 from interp.model.arithmetic import visible
 from interp.statistics import mean_interval
@@ -47,6 +47,7 @@ def head_scores(model: Model, *, n_text: int = 16, length: int = 25, seed: int =
         UsageError: `n_text` or `length` that cannot be.
         CheckFailedError: a pattern whose rows do not sum to 1, or attention that could not be read.
     """
+    n_text, length, seed = whole(n_text, "n_text"), whole(length, "length"), whole(seed, "seed", 0)
     if n_text < 4 or n_text % 2:
         raise UsageError(f"n_text={n_text}, but intervals need an even number of texts, from 4 up.")
     texts = {"repeated": repeated(model, n_text, length, seed), "natural": natural(model)}

@@ -30,7 +30,7 @@ from interp.circuits.factors import LowRank
 from interp.circuits.output_value import ov
 from interp.circuits.query_key import qk, require_positions
 from interp.circuits.results import Composition
-from interp.errors import UsageError, nearest
+from interp.errors import UsageError, nearest, whole
 from interp.model import Model
 
 KINDS = ("Q", "K", "V")
@@ -59,6 +59,7 @@ def composition(
         raise UsageError(f'There is no "{kind}"-composition{nearest(str(kind), KINDS)}; kinds are Q, K and V.')
     if isinstance(offset, str) and offset != "average":
         raise UsageError(f'offset is a number of tokens or "average", not "{offset}".')
+    offset = offset if isinstance(offset, str) else whole(offset, "offset")
     require_positions(model.spec)
     rotates = kind != "V" and model.spec.rotary is not None
     heads = [(layer, head) for layer in range(model.spec.n_layer) for head in range(model.spec.n_head)]

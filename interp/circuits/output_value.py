@@ -17,7 +17,7 @@ from torch import Tensor
 from interp.circuits.factors import LowRank, top_entries, working
 from interp.circuits.readings import Directions, FullCircuit, TopTokens
 from interp.circuits.results import head_name
-from interp.circuits.vocabulary import names, token_id, top_tokens
+from interp.circuits.vocabulary import top_tokens
 from interp.errors import UsageError
 from interp.model import Model
 from interp.model.arithmetic import norm_scale
@@ -119,11 +119,14 @@ class OutputValue:
             written = torch.from_numpy(self.svd(direction + 1).writes[direction])
             source = f"{head_name(self.layer, self.head)} direction {direction}"
             return top_tokens(self.model, written, source, k)
-        index = token_id(self.model, token)
+        index = self.model.token_id(token)
         x = working(self.model.weights.W_E[index])
         written = self.values(x) @ self.W_O
         return top_tokens(
-            self.model, written, f"{head_name(self.layer, self.head)} ← {names(self.model, [index])[0]!r}", k
+            self.model,
+            written,
+            f"{head_name(self.layer, self.head)} ← {self.model.labels(torch.tensor([index]))[0]!r}",
+            k,
         )
 
     def full_circuit(self, k: int = 50, block: int = 512) -> FullCircuit:
@@ -137,8 +140,8 @@ class OutputValue:
         own = torch.arange(len(left), device=left.device)
         return FullCircuit(
             name=f"{head_name(self.layer, self.head)} output-value",
-            sources=names(self.model, found.rows.tolist()),
-            targets=names(self.model, found.columns.tolist()),
+            sources=self.model.labels(found.rows),
+            targets=self.model.labels(found.columns),
             values=found.values.cpu().numpy(),
             copied=float((found.best_column == own).double().mean()),
             n_source=len(left),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interp.errors import UsageError
+from interp.errors import UsageError, whole
 from interp.report import Figure, Shown, Table
 from interp.results import Result
 
@@ -182,7 +182,8 @@ class Composition(Shown, Result):
         return layer[:, None] < layer[None, :]
 
     def top(self, k: int) -> tuple[tuple[str, str, float], ...]:
-        """The k strongest possible pairs as (writer, reader, score)."""
+        """Return the k strongest possible pairs as (writer, reader, score); `UsageError` for a k below 0."""
+        k = whole(k, "k", 0)
         scores = np.where(self.possible, self.array, -np.inf)
         order = np.argsort(-scores, axis=None, kind="stable")[: min(k, int(self.possible.sum()))]
         pairs = (np.unravel_index(i, scores.shape) for i in order)

@@ -16,8 +16,8 @@ EXAMPLE = (
 def add_arguments(parser: ArgumentParser) -> None:
     """The prompt, what is explained about it, the model, and where the report goes."""
     parser.add_argument("prompt", metavar="PROMPT", help="the text the model reads")
-    text = "the next token to explain; mind its leading blank"
-    parser.add_argument("--target", metavar="TOKEN", required=True, help=text)
+    text = "the next token to explain, with its leading blank (default: the model's likeliest)"
+    parser.add_argument("--target", metavar="TOKEN", help=text)
     text = "explain the logit of the target minus that of this token (default: the target's logit alone)"
     parser.add_argument("--versus", metavar="TOKEN", help=text)
     text = "the token the prediction is read at; negative counts from the end (default: -1, the last)"

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.errors import UsageError
+from interp.errors import UsageError, whole
 from interp.model.families.base import Layer, RawNorm
 from interp.model.spec import Spec
 
@@ -179,11 +179,13 @@ class Weights:
 
     def raw(self, index: int) -> Layer:
         """One block's parameters as stored, heads apart; `UsageError` for a layer that does not exist."""
+        index = whole(index, "A layer")
         if not 0 <= index < self.spec.n_layer:
             raise UsageError(f"Layer {index} does not exist: the model has layers 0 to {self.spec.n_layer - 1}.")
         return self._family.layer(self._hf, index)
 
     def _known_head(self, head: int) -> int:
+        head = whole(head, "A head")
         if not 0 <= head < self.spec.n_head:
             raise UsageError(f"Head {head} does not exist: each layer has heads 0 to {self.spec.n_head - 1}.")
         return head

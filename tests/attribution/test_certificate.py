@@ -153,5 +153,5 @@ def test_refusals(options, text):
 def test_a_negative_number_of_paths_is_refused():
     tree = path_tree(frozen("llama"), logit(models.load("llama", torch.float64), 3), 20)
     assert tree.paths(0) == ()
-    with pytest.raises(UsageError, match="k=-1 paths were asked for"):
+    with pytest.raises(UsageError, match="k=-1, but it must be at least 0"):
         tree.paths(-1)

@@ -169,7 +169,7 @@ def test_the_largest_nodes_are_kept_and_shown_first():
 def test_refusals():
     with pytest.raises(UsageError, match='grow the tree with nodes="position"'):
         neuronpedia_graph(grown(n=5, nodes="component"), slug="s", scan="m")
-    with pytest.raises(UsageError, match="max_nodes must be at least 1, not 0"):
+    with pytest.raises(UsageError, match="max_nodes=0, but it must be at least 1"):
         neuronpedia_graph(grown(n=5), slug="s", scan="m", max_nodes=0)
     with pytest.raises(UsageError, match="No head or MLP is among the graph's nodes"):
         neuronpedia_graph(grown(n=5), slug="s", scan="m", max_nodes=1)

@@ -155,7 +155,7 @@ def test_a_flow_that_is_not_conserved_raises(value, frozen):
     ("call", "text"),
     [
         (lambda f: orders(f, logit(f.model, 1), count="mlps"), 'count must be "all" or "heads", not "mlps".'),
-        (lambda f: orders(f, logit(f.model, 1), max_order=0), "max_order must be at least 1, not 0."),
+        (lambda f: orders(f, logit(f.model, 1), max_order=0), "max_order=0, but it must be at least 1."),
         (lambda f: sources(f, logit(f.model, 1, -7)), "Position -7 is outside the prompt, which has 6 tokens."),
         (lambda f: edges(f, logit(f.model, 1, 6)), "Position 6 is outside the prompt, which has 6 tokens."),
     ],

@@ -221,7 +221,7 @@ def test_a_nan_fails_the_check() -> None:
         (lambda m: circuits.ov(m, 0, 9), "Head 9 does not exist"),
         (lambda m: circuits.qk(m, 0, 0).scores(torch.ones(3), torch.ones(3), 0), "have 24 coordinates, these have 3"),
         (lambda m: circuits.ov(m, 0, 0).svd(99), "k=99 singular directions were asked for; the head has 1 to 8"),
-        (lambda m: circuits.ov(m, 0, 0).top_tokens(64), "Token 64 does not exist: the vocabulary has ids 0 to 63"),
+        (lambda m: circuits.ov(m, 0, 0).top_tokens(64), "Token id 64 does not exist: ids run from 0 to 63"),
         (lambda m: circuits.ov(m, 0, 0).top_tokens(1, k=65), "k=65 tokens were asked for; there are 1 to 64"),
         (lambda m: circuits.composition(m, "k"), 'There is no "k"-composition; .*kinds are Q, K and V'),
         (

@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 from interp import coding
 from interp.circuits.embedding.results import SparseCode
 from interp.circuits.factors import working
-from interp.circuits.vocabulary import names
 from interp.errors import UsageError
 from interp.model import Model
 
@@ -48,7 +47,7 @@ def sparse_code(
     coherence, recovery = coding.exact_recovery(rows, found.support[0])
     return SparseCode(
         dictionary=dictionary,
-        tokens=names(model, found.support[0].tolist()),
+        tokens=model.labels(found.support[0]),
         coefficients=found.values[0].cpu().numpy(),
         left=found.left[0].double().cpu().numpy(),
         coherence=coherence,

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from interp.circuits.embedding.results import Comparison
 from interp.circuits.embedding.streams import streams, texts
 from interp.circuits.factors import working
-from interp.errors import UsageError
+from interp.errors import UsageError, whole
 from interp.model import Model
 
 
@@ -31,6 +31,7 @@ def compare(
         UsageError: fewer than two tokens for every neighbour asked for, or texts the model cannot read.
     """
     W_E, W_U = (normalize(working(w), dim=-1) for w in (model.weights.W_E, model.weights.unfolded_unembedding[0].T))
+    neighbours = whole(neighbours, "neighbours")
     if not 1 <= neighbours < len(W_E):
         raise UsageError(f"neighbours={neighbours}: the vocabulary has {len(W_E)} tokens.")
     generator = torch.Generator().manual_seed(seed)

@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 
 from interp.circuits.embedding.results import Analogy
 from interp.circuits.factors import working
-from interp.circuits.vocabulary import names, token_id
 from interp.errors import UsageError
 from interp.model import Model
 
@@ -35,7 +34,7 @@ def analogy(
     Raises:
         UsageError: fewer than three pairs, a word that is not one token, or a word used twice.
     """
-    ids = torch.tensor([[token_id(model, word) for word in pair] for pair in pairs])
+    ids = torch.tensor([[model.token_id(word) for word in pair] for pair in pairs])
     if len(ids) < 3 or len(ids.unique()) < ids.numel():
         raise UsageError(f"An analogy needs at least three pairs of different words, not {len(ids)} with repetitions.")
     rows = normalize(working(model.weights.W_E), dim=-1)
@@ -43,7 +42,7 @@ def analogy(
     shuffles = [_derangement(len(ids), generator) for _ in range(n_shuffle)]
     shuffled = [torch.stack([ids[:, 0], ids[order, 1]], dim=1) for order in shuffles]
     return Analogy(
-        pairs=tuple((a, b) for a, b in (names(model, pair) for pair in ids.tolist())),
+        pairs=tuple((a, b) for a, b in map(model.labels, ids)),
         parallelism=_parallelism(rows, ids),
         ranks=tuple(_ranks(rows, ids).tolist()),
         null_parallelism=np.array([_parallelism(rows, one) for one in shuffled]),

@@ -153,3 +153,19 @@ def chromium() -> Iterator[Any]:
 def test_the_page_of_a_hostile_prompt_in_a_browser(explanation, tmp_path, chromium, scheme):
     path = write(explanation.page(), tmp_path)
     checks.check_page(path, scheme, browser=chromium)
+
+
+def test_without_a_target_the_likeliest_token_is_explained():
+    found = run(models.load("llama", text=True), Config("the tower is in", top=2, max_expansions=5))
+    assert found.config.target == found.next_tokens[0]
+    assert found.direct.target == f"logit of {found.next_tokens[0]!r}"
+
+
+def test_a_prompt_of_one_token_is_explained_and_its_paths_certified():
+    config = Config("the", " Paris", top=2, max_expansions=20, certify=True)
+    found = run(models.load("llama", text=True), config)
+    assert found.tokens == ("the",)
+    assert found.tree.certified(2) == 2
+    assert found.verification is not None
+    assert found.verification.baseline == "zero"
+    assert "no other path is larger" in found.summary()

@@ -1,0 +1,126 @@
+"""What two attributions, or two path trees, differ by. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.attribution.results import Attribution, Direct, Edges
+from interp.errors import UsageError, whole
+from interp.report import Shown, Table
+from interp.results import Result
+
+if TYPE_CHECKING:
+    from interp.attribution.paths import PathTree
+
+
+def subtract(first: Attribution, second: Attribution) -> Attribution:
+    """Return first − second, label by label; a label that one of them lacks counts 0 there.
+
+    The difference sums to the difference of the two totals, and its error is relative to the larger of that and the
+    largest difference. Two `Direct`, or two `Edges`, of the same labels give one again, anything else an
+    `Attribution`. Labels of positions ("embed@3") are matched by position.
+
+    Raises `UsageError` for attributions in different units, or of different kinds.
+    """
+    if not isinstance(second, Attribution) or type(first) is not type(second):
+        raise UsageError(
+            f"A {type(first).__name__} can be subtracted from another one only, not a {type(second).__name__}."
+        )
+    if first.unit != second.unit:
+        raise UsageError(f"The attributions are in {first.unit} and {second.unit}: their difference has no unit.")
+    labels = tuple(dict.fromkeys((*first.labels, *second.labels)))
+    array = _values(first, labels) - _values(second, labels)
+    total, value = first.total - second.total, first.value - second.value
+    scale = max(abs(value), float(np.abs(array).max(initial=0.0)))
+    error = abs(total - value) / scale if scale else abs(total - value)
+    same = first.target == second.target
+    name = f"{first.target}, first less second" if same else f"{first.target} less {second.target}"
+    shared = {"target": name, "array": array, "total": total, "value": value, "error": error}
+    if labels == first.labels == second.labels:
+        if isinstance(first, Direct):
+            return replace(first, **shared)
+        if isinstance(first, Edges) and isinstance(second, Edges):
+            return replace(first, **shared, own=first.own - second.own)
+    return Attribution(unit=first.unit, labels=labels, **shared)
+
+
+def _values(one: Attribution, labels: tuple[str, ...]) -> np.ndarray:
+    summed = one.array.reshape(-1, one.array.shape[-1]).sum(0)
+    if one.labels == labels:
+        return summed
+    known = dict(zip(one.labels, summed.tolist(), strict=True))
+    return np.array([known.get(label, 0.0) for label in labels])
+
+
+@dataclass(frozen=True, eq=False)
+class TreeDifference(Shown, Result):
+    """Complete paths that two trees hold, and by how much they differ.
+
+    `first` and `second` (n_path,) are the values of each path, matched by its components and positions; a path that a
+    tree does not hold is not 0 but unknown there, NaN. `total` is the difference of the trees' totals, of which
+    `listed` is what the paths known in both explain.
+    """
+
+    target: str
+    unit: str
+    paths: tuple[str, ...]
+    first: np.ndarray
+    second: np.ndarray
+    total: float
+
+    @property
+    def values(self) -> np.ndarray:
+        """(n_path,) first − second, NaN where one of them is unknown."""
+        return self.first - self.second
+
+    @property
+    def listed(self) -> float:
+        """Sum of the differences of all paths known in both trees."""
+        return float(np.nansum(self.values))
+
+    def table(self, k: int = 20) -> Table:
+        """The k paths that differ most, then as many of those known in one tree only, largest first."""
+        k = whole(k, "k", 0)
+        known = np.isfinite(self.values)
+        size = np.where(known, np.abs(self.values), np.fmax(np.abs(self.first), np.abs(self.second)))
+        order = np.argsort(-size, kind="stable")
+        chosen = [*order[known[order]][:k], *order[~known[order]][:k]]
+        columns = tuple(
+            tuple(None if np.isnan(x) else float(x) for x in each[chosen])
+            for each in (self.first, self.second, self.values)
+        )
+        rows = tuple(zip((self.paths[i] for i in chosen), *columns, strict=True))
+        caption = (
+            f"Complete paths of two trees of the {self.target}, in {self.unit}. The totals differ by "
+            f"{self.total:+.4f}; the {int(known.sum())} paths in both explain {self.listed:+.4f}. A blank is not 0: "
+            "the tree does not hold that path."
+        )
+        formats = {"first": "+.4f", "second": "+.4f", "difference": "+.4f"}
+        return Table(("path", "first", "second", "difference"), rows, caption, formats)
+
+
+def subtract_trees(first: PathTree, second: PathTree) -> TreeDifference:
+    """Return what two trees of one model differ by; `UsageError` for other components, units or kinds of nodes."""
+    if (first.components, first.unit, first.nodes) != (second.components, second.unit, second.nodes):
+        raise UsageError("The two trees have other components, units or nodes: grow both on one model in one way.")
+    found = [
+        {_key(tree, int(row)): (float(tree.value[row]), " <- ".join(tree.chain(row))) for row in tree.largest(_MANY)}
+        for tree in (first, second)
+    ]
+    keys = list(dict.fromkeys((*found[0], *found[1])))
+    values = [np.array([each.get(key, (np.nan, ""))[0] for key in keys]) for each in found]
+    names = tuple((found[0].get(key) or found[1][key])[1] for key in keys)
+    same = first.target == second.target
+    target = first.target if same else f"{first.target} and the {second.target}"
+    return TreeDifference(target, first.unit, names, values[0], values[1], first.total - second.total)
+
+
+_MANY = 10**9
+
+
+def _key(tree: PathTree, row: int) -> tuple[tuple[int, int], ...]:
+    """The components and positions of a path."""
+    return tuple((int(tree.component[at]), int(tree.position[at])) for at in tree.rows_above(row))
