@@ -29,9 +29,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from forward import truncated
 
 import interp
+from benchmarks.forward import truncated
 from interp import cache
 
 CONTEXT, BATCH = 128, 16

@@ -36,7 +36,13 @@ class Opened:
     model: Model | None
 
 
-def opened(folder: str | os.PathLike[str], store: Store | None, model: str | None, device: str = "cpu") -> Opened:
+def opened(
+    folder: str | os.PathLike[str],
+    store: Store | None,
+    model: str | None,
+    device: str = "cpu",
+    hook: str | None = None,
+) -> Opened:
     """Open an autoencoder and the model its activations are of.
 
     Args:
@@ -44,13 +50,14 @@ def opened(folder: str | os.PathLike[str], store: Store | None, model: str | Non
         store: what it will be read on, if that is given.
         model: a name, "none", or None for the one that the store or the autoencoder names.
         device: where they run.
+        hook: what an autoencoder reads whose folder does not say so.
 
     Raises:
         MissingInputError: no autoencoder there, or a model that is neither here nor reachable.
         UsageError: a model or a hook that is not the store's.
     """
     path = Path(folder)
-    sae = saes.load(path, device=device)
+    sae = placed(saes.load(path, device=device), hook, store)
     own = Store.open(path / OWN) if (path / OWN / MANIFEST).is_file() else None
     source = store or own
     if source is not None:
@@ -63,6 +70,23 @@ def opened(folder: str | os.PathLike[str], store: Store | None, model: str | Non
             if one is not None:
                 one.check_model(found)
     return Opened(path, sae, own, found)
+
+
+def placed(sae: SAE, hook: str | None, store: Store | None) -> SAE:
+    """Return `sae` with the hook it reads in its metadata: its own, `hook`, or the only one of the store.
+
+    Raises `UsageError` where there is none of these, or where `hook` is not its own.
+    """
+    own = sae.metadata.get("hook_name") or (sae.metadata.get("hook_names") or [None])[0]
+    if own and hook and hook != own:
+        raise UsageError(f"The autoencoder reads {own}, not {hook}: leave out the hook.")
+    only = store.hooks[0] if store is not None and len(store.hooks) == 1 else None
+    if not (own or hook or only):
+        held = f", and the store holds {', '.join(store.hooks)}" if store is not None else ""
+        raise UsageError(f"The autoencoder does not say which hook it reads{held}: name it (--hook).")
+    if not own:
+        sae.metadata["hook_name"] = hook or only
+    return sae
 
 
 def fresh(

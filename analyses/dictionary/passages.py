@@ -90,7 +90,8 @@ def hooks_read(sae: SAE, store: Store) -> tuple[str, ...]:
     """
     about, names = sae.metadata, store.hooks
     model, harvested = about.get("model_name"), store.manifest.model["model"]
-    if model and model != harvested:
+    weights, theirs = about.get("model_weights_sha256"), store.manifest.model["weights_sha256"]
+    if (weights and weights != theirs) or (not weights and model and model != harvested):
         raise UsageError(f"The autoencoder is of {model}, but the store was harvested from {harvested}: give its own.")
     wanted = about.get("hook_names") if sae.variant == "crosscoder" else [about.get("hook_name")]
     wanted = tuple(name for name in wanted or () if name) or (names if len(names) == 1 else ())

@@ -31,6 +31,8 @@ def add_sources(parser: ArgumentParser) -> None:
     parser.add_argument("--store", metavar="DIR", help=text)
     text = 'the model its activations are of, or "none" to do without (default: the one the store names)'
     parser.add_argument("--model", metavar="NAME", help=text)
+    text = "what it reads, where its folder does not say so, such as blocks.10.hook_resid_post"
+    parser.add_argument("--hook", metavar="NAME", help=text)
     parser.add_argument("--device", default="cpu", help='where it runs, such as "cpu" or "cuda:0" (default: cpu)')
 
 
@@ -43,8 +45,10 @@ def run(args: Namespace) -> int:
 
     with output_folder(args.out) as folder:
         store = cache.Store.open(args.store) if args.store else None
-        found = opening.opened(args.folder[0], store, args.model, args.device)
-        others = {path: saes.load(path, device=args.device) for path in args.folder[1:]}
+        found = opening.opened(args.folder[0], store, args.model, args.device, args.hook)
+        others = {
+            path: opening.placed(saes.load(path, device=args.device), args.hook, store) for path in args.folder[1:]
+        }
         with console.progress(quiet=args.quiet) as progress:
             judged = store or opening.fresh(found, tuple(args.text), args.tokens, folder, progress=progress)
             study = dictionary.run(

@@ -40,7 +40,7 @@ def run(args: Namespace) -> int:
 
     with output_folder(args.out) as folder:
         store = cache.Store.open(args.store) if args.store else None
-        found = opening.opened(args.folder, store, args.model, args.device)
+        found = opening.opened(args.folder, store, args.model, args.device, args.hook)
         source = store or found.own
         if source is None:
             raise MissingInputError(f"{args.folder} has no activations of its own: give a store with --store.")

@@ -131,3 +131,35 @@ def test_what_cannot_be_done_is_one_error_and_leaves_nothing(
     assert message in ended.err
     assert ended.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_an_outside_folder_is_judged_at_the_hook_that_is_named(
+    run: Run, model: Any, rows: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its settings name no hook: the option does, or a store with a single one; without either nothing is computed."""
+    outside = str(save(model, tmp_path / "outside", hook_name=""))
+    two = cache.Config(hooks=(HOOK, "blocks.0.hook_mlp_out"), context=10)
+    cache.harvest(model, rows[40:], two, tmp_path / "acts")
+    common = ("--store", str(tmp_path / "acts"), "--no-features")
+    with monkeypatch.context() as patched:
+        patched.setattr("saes.evaluate", lambda *_, **__: pytest.fail("must be refused before it is judged"))
+        told = run("sae", "evaluate", outside, *common, "--out", str(tmp_path / "no"))
+        assert told.code == 2 and "does not say which hook it reads" in told.err and "--hook" in told.err
+        told = run("sae", "evaluate", str(save(model, tmp_path / "ours")), *common, "--hook", "blocks.0.hook_mlp_out")
+        assert told.code == 2 and f"reads {HOOK}, not blocks.0.hook_mlp_out" in told.err
+    told = run("sae", "evaluate", outside, *common, "--hook", HOOK, "--out", str(tmp_path / "out"), "--json")
+    assert told.code == 0, told.err
+    assert json.loads(told.out)["scores"]["FVU"]["value"] > 0
+    assert json.loads(told.out)["scores"]["loss, reconstruction"]["value"] is not None
+
+
+def test_the_same_weights_under_another_name_are_accepted_and_others_are_not(
+    run: Run, model: Any, rows: torch.Tensor, tmp_path: Path
+) -> None:
+    cache.harvest(model, rows[40:], CONFIG, tmp_path / "acts")
+    common = ("--store", str(tmp_path / "acts"), "--no-features", "--out", str(tmp_path / "out"), "-q")
+    same = save(model, tmp_path / "same", model_name="elsewhere", model_weights_sha256=model.weights_sha256)
+    assert run("sae", "evaluate", str(same), *common).code == 0
+    other = save(model, tmp_path / "other", model_name=model.name, model_weights_sha256="0" * 64)
+    told = run("sae", "evaluate", str(other), *common)
+    assert told.code == 2 and "but the store was harvested from" in told.err
