@@ -14,7 +14,7 @@ help:
 	@echo "make demo       explain a real model's answer, train and judge a dictionary of it; then open out/index.html"
 	@echo "make test       lint, tests and notebooks"
 	@echo "make lint       ruff, pyright and the import contract"
-	@echo "make toys       every toy-model study at the paper's size, and docs/toys.md from their results"
+	@echo "make toys       every toy-model study at the paper's size, and docs/toys.md and docs/bydesign.md from the results"
 	@echo "make benchmark  time and memory of the main operations"
 	@echo "make clean      remove what the targets built, the environment included"
 
@@ -33,6 +33,7 @@ lint: $(READY)
 toys: $(READY)
 	$(BIN)/interp toy all --full --out out/toys
 	$(BIN)/python -m analyses.superposition.summary out/toys docs/toys.md
+	$(BIN)/python -m analyses.bydesign.summary out/toys docs/bydesign.md
 
 benchmark: $(READY)
 	@for module in $(BENCHMARKS); do echo "== $$module"; $(BIN)/python -m $$module || exit 1; done

@@ -8,6 +8,7 @@ from interp.lazy import attach
 
 if TYPE_CHECKING:
     from analyses import (
+        bydesign as bydesign,
         circuits as circuits,
         dictionary as dictionary,
         discovery as discovery,

@@ -19,12 +19,17 @@ The paper is Elhage et al. 2022, *Toy Models of Superposition*, arXiv 2209.10652
 
 
 def summary(folder: Path) -> str:
-    """Markdown: for each study its finding and a table of checks.
+    """Return the tables of every study of superposition. See `tables`."""
+    return tables(folder, tuple(STUDIES), HEAD)
+
+
+def tables(folder: Path, names: tuple[str, ...], head: str) -> str:
+    """Return Markdown: for each study its finding and a table of checks, below a head.
 
     Raises `MissingInputError` if a study's result is not in the folder of its name.
     """
-    parts = [HEAD]
-    for name in STUDIES:
+    parts = [head]
+    for name in names:
         found = results.load(folder / name)
         if not isinstance(found, ToyStudy):
             raise MissingInputError(f"{folder / name} holds no study: run interp toy all --out {folder}")

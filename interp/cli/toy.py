@@ -1,4 +1,4 @@
-"""`interp toy`: a study of superposition toy models, checked against theory and the paper."""
+"""`interp toy`: a study of toy models, of superposition or made to be read, checked against theory and papers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from analyses import superposition
+from analyses import bydesign, superposition
 from interp import settings
 from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder, save
@@ -17,15 +17,17 @@ from interp.files import writable_folder
 if TYPE_CHECKING:
     from analyses.superposition.base import ToyStudy
 
-HELP = "superposition toy models: one of the paper's figures, or all, with pass or fail for each number"
+HELP = "toy models of superposition, modular, pruned and sparse networks: a study with pass or fail for each number"
 EXAMPLE = "interp toy geometry --out out/toy"
 
 ALL = "all"
+PACKAGES = (superposition, bydesign)
+"""Where studies are; no two have the same name."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The study, its size, and where the report goes."""
-    names = ", ".join(superposition.STUDIES)
+    names = ", ".join(_packages())
     parser.add_argument("study", metavar="STUDY", help=f"{names}; or {ALL}")
     text = "change one setting of the study, such as density=0.5,0.1 or steps=2000; may be given again"
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=text)
@@ -38,8 +40,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Run, save, report; exit code 4 if a number lies outside its band (the report is written all the same)."""
     if args.study == ALL:
-        return _run_all(args, tuple(superposition.STUDIES))
-    module = superposition.study(args.study)
+        return _run_all(args, tuple(_packages()))
+    module = _study(args.study)
     config = _config(module, args)
     with output_folder(args.out) as folder:
         result = _run(module, config, args)
@@ -56,7 +58,7 @@ def _run_all(args: Namespace, names: tuple[str, ...]) -> int:
     results: list[tuple[str, ToyStudy]] = []
     with output_folder(args.out) as folder:
         for name in names:
-            module = superposition.study(name)
+            module = _study(name)
             result = _run(module, _config(module, args), args)
             save(result, writable_folder(folder / name), result=True)
             results.append((name, result))
@@ -68,6 +70,18 @@ def _run_all(args: Namespace, names: tuple[str, ...]) -> int:
     else:
         console.say(str(index))
     return _verdict(results)
+
+
+def _packages() -> dict[str, ModuleType]:
+    """Every study's name, and the package it is in."""
+    return {name: package for package in PACKAGES for name in package.STUDIES}
+
+
+def _study(name: str) -> ModuleType:
+    packages = _packages()
+    if name not in packages:
+        raise UsageError(f'there is no study "{name}"{nearest(name, packages)} (studies: {", ".join(packages)})')
+    return packages[name].study(name)
 
 
 def _run(module: ModuleType, config: Any, args: Namespace) -> ToyStudy:

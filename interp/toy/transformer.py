@@ -116,7 +116,7 @@ def run_transformer(
         cut = torch.bmm(mean, ((1 - mask) * matrix).transpose(1, 2))
         return kept.view(count, batch, length, -1) + cut.unsqueeze(1)
 
-    residual = linear("embed", _inputs(x, shape, len(weights["embed"]))) + _positions(weights, x, ablation)
+    residual = linear("embed", _inputs(x, shape, len(weights["embed"]))) + _positions(weights, x)
     for layer in range(shape.layers):
         q, k, v = (linear(f"{layer}.{name}", residual) for name in ("q", "k", "v"))
         mixed = _attend(q, k, v, shape.heads)
@@ -135,13 +135,10 @@ def _inputs(x: Tensor, shape: Shape, count: int) -> Float[Tensor, "instances bat
     return torch.nn.functional.one_hot(x, shape.inputs).float().expand(count, -1, -1, -1)
 
 
-def _positions(weights: Weights, x: Tensor, ablation: Ablation | None) -> Float[Tensor, "instances 1 length width"]:
-    """Positions are constant: a cut weight of theirs is set to its mean over positions."""
-    table = weights["position"][:, :, : x.shape[-1] if x.ndim == 2 else x.shape[-2]]
-    if ablation is not None and "position" in ablation.masks:
-        mask = ablation.masks["position"][:, :, : table.shape[2]]
-        table = mask * table + (1 - mask) * table.mean(2, keepdim=True)
-    return table.transpose(1, 2).unsqueeze(1)
+def _positions(weights: Weights, x: Tensor) -> Float[Tensor, "instances 1 length width"]:
+    """The same for all inputs, as a bias is: a cut would leave it as it is."""
+    length = x.shape[1] if x.ndim == 2 else x.shape[-2]
+    return weights["position"][:, :, :length].transpose(1, 2).unsqueeze(1)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Float[Tensor, "instances batch length width"]:

@@ -105,13 +105,16 @@ def test_modularity_agrees_with_its_definition_on_a_given_partition():
 def test_targets_are_those_of_the_formulas_with_unit_variance():
     task = modular.task("shared", points=500, seed=3)
     raw = np.cumsum(task.x**2, axis=1)
-    assert np.allclose(task.y, (raw - raw.mean(0)) / raw.std(0))
+    # An affine map of the formula, one for all samples; means and deviations of 500 points scatter by a few percent.
+    assert np.abs(np.corrcoef(task.y[:, 2], raw[:, 2])[0, 1] - 1) < 1e-9
+    assert np.allclose(task.y.mean(0), 0, atol=0.15)
+    assert np.allclose(task.y.std(0), 1, atol=0.1)
     assert np.allclose(modular.task(MOONS).y ** 2, 1)
     with pytest.raises(UsageError, match='no task "share"; the nearest is "shared"'):
         modular.task("share")
 
 
-SMALL = {"width": 12, "seeds": 3, "steps": 1500, "points": 128, "lr": 0.01, "strength": 0.03}
+SMALL = {"width": 12, "seeds": 3, "steps": 1500, "points": 128, "lr": 0.01, "strength": 0.03, "allowed": 0.05}
 
 
 @pytest.fixture(scope="module")

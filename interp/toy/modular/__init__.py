@@ -16,6 +16,7 @@ from interp.lazy import attach
 
 if TYPE_CHECKING:
     from interp.toy.modular.formulas import train as train
+    from interp.toy.modular.operands import Learned as Learned, learn_table as learn_table
     from interp.toy.modular.structure import (
         adjacency as adjacency,
         components as components,
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
         modularity as modularity,
         parts as parts,
         splits as splits,
+    )
+    from interp.toy.modular.tables import (
+        IRREPS as IRREPS,
+        addition_table as addition_table,
+        fourier_energy as fourier_energy,
+        irrep_energy as irrep_energy,
+        irrep_projectors as irrep_projectors,
+        keys as keys,
+        permutation_table as permutation_table,
     )
     from interp.toy.modular.tasks import NAMES as NAMES, Task as Task, task as task
     from interp.toy.modular.trained import Config as Config, Trained as Trained

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
@@ -11,6 +12,8 @@ from jaxtyping import Float
 from interp.errors import UsageError, nearest
 
 Array = np.ndarray
+MANY = 100_000
+"""Points behind the outputs' means and deviations."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,16 @@ def task(name: str, *, points: int = 1000, seed: int = 0) -> Task:
         return _moons(points, generator)
     text, inputs, formula, parts = FORMULAS[name]
     x = generator.uniform(-1, 1, (points, inputs))
-    y = np.stack(formula(x.T), axis=1)
-    return Task(name, text, x, (y - y.mean(0)) / y.std(0), parts)
+    mean, deviation = _moments(name)
+    return Task(name, text, x, (np.stack(formula(x.T), axis=1) - mean) / deviation, parts)
+
+
+@cache
+def _moments(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each output, over one large sample: the same for inputs to train and to test on."""
+    _, inputs, formula, _ = FORMULAS[name]
+    y = np.stack(formula(np.random.default_rng(0).uniform(-1, 1, (inputs, MANY))), axis=1)
+    return y.mean(0), y.std(0)
 
 
 def _moons(points: int, generator: np.random.Generator) -> Task:

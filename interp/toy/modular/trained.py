@@ -35,7 +35,7 @@ class Config(Result):
     steps: int = 4000
     lr: float = 0.005
     points: int = 256
-    allowed: float = 0.05
+    allowed: float = 0.02
     """Mean squared error, as a share of the targets' variance, up to which a trained network is pruned."""
     seed: int = 0
 

@@ -1,0 +1,32 @@
+"""Networks that can be read by design or by pruning, as studies: each number with its band, beside a control.
+
+study = analyses.bydesign.study("modular")           # a module with Config, run(config) and a Result
+result = study.run(study.Config(seed=0))
+result.checks                                        # the paper's number, ours, the band, pass or fail
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from interp.errors import UsageError, nearest
+
+__all__ = ["STUDIES", "study"]
+
+STUDIES = {
+    "modular": "wires that cost their length split a network into the parts of its formula",
+    "addition": "modular addition with priced wires: few frequencies, and the same for permutations",
+    "masks": "pruning at the start: which scores keep every layer alive, and what each costs in loss",
+    "tickets": "lottery tickets against the same masks with new weights",
+    "sparse": "transformers of few weights: how many edges a faithful circuit needs, against dense ones",
+    "heads": "heads trained together, one after the other or apart: what each adds, and how many a task needs",
+}
+"""Name -> what it shows. Each is the module of that name."""
+
+
+def study(name: str) -> ModuleType:
+    """Return the module of a study. Raises `UsageError` for an unknown name."""
+    if name not in STUDIES:
+        raise UsageError(f'there is no study "{name}"{nearest(name, STUDIES)} (studies: {", ".join(STUDIES)})')
+    return import_module(f"analyses.bydesign.{name}")

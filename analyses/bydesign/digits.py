@@ -1,0 +1,55 @@
+"""Handwritten digits of 8 by 8 pixels, the 1,797 of scikit-learn, and how well perceptrons read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.toy.networks import Weights, run_perceptron
+
+PIXELS, CLASSES = 64, 10
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Pixels with mean 0 and deviation 1 over the whole set, and labels."""
+
+    x: Float[Tensor, "1 images pixels"]
+    y: Int[Tensor, " images"]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def digits(*, test_share: float = 0.3, seed: int = 0) -> tuple[Digits, Digits]:
+    """Return images to train on and images to test on."""
+    from sklearn.datasets import load_digits
+
+    pixels, label = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
+    pixels = ((pixels - pixels.mean()) / pixels.std()).float()
+    order = torch.randperm(len(label), generator=torch.Generator().manual_seed(seed))
+    cut = int(test_share * len(label))
+    test, train = order[:cut], order[cut:]
+    return Digits(pixels[train][None], label[train].long()), Digits(pixels[test][None], label[test].long())
+
+
+def batch(data: Digits, step: int, size: int, seed: int = 0) -> Digits:
+    """Return the batch of a step: a pure function of the seed and the step."""
+    generator = torch.Generator().manual_seed((seed << 31) + step)
+    rows = torch.randint(len(data), (size,), generator=generator)
+    return Digits(data.x[:, rows], data.y[rows])
+
+
+def cross_entropy(weights: Weights, data: Digits) -> Float[Tensor, " instances"]:
+    """Return the mean negative log-likelihood of every network, nats."""
+    logits = run_perceptron(weights, data.x, activation="relu")
+    label = data.y.expand(len(logits), -1)
+    return torch.nn.functional.cross_entropy(logits.transpose(1, 2), label, reduction="none").mean(1)
+
+
+def accuracy(weights: Weights, data: Digits) -> Float[Tensor, " instances"]:
+    """Return the share of images every network has right."""
+    return (run_perceptron(weights, data.x, activation="relu").argmax(2) == data.y).float().mean(1)

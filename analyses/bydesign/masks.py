@@ -1,0 +1,179 @@
+"""Pruning before training: which scores keep every layer alive, and what loss each reaches at each sparsity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from analyses.superposition.base import Check, ToyStudy
+from interp.progress import Progress
+from interp.provenance import Stopwatch
+from interp.results import Result
+from interp.statistics import mean_interval
+
+if TYPE_CHECKING:
+    from interp.report import Figure, Section, Table
+
+PAPER = "Tanaka et al. 2020, SynFlow, arXiv 2006.05467"
+METHODS = ("random", "magnitude", "SNIP", "GraSP", "SynFlow")
+ROUNDS = {"SynFlow": 100}
+"""Rounds of pruning; one for the others, as their papers have it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """A perceptron 64 → width (four times) → 10 on digits, pruned at the start and then trained."""
+
+    width: int = 128
+    depth: int = 4
+    """Hidden layers."""
+    seeds: int = 5
+    densities: tuple[float, ...] = (0.1, 0.01, 0.001)
+    steps: int = 150
+    batch: int = 64
+    lr: float = 0.005
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Masks(ToyStudy):
+    """Arrays are (methods, densities, seeds, ...)."""
+
+    title = "Pruning before training"
+    limitations = (
+        "One small perceptron on images of 8 by 8 pixels: which score is best depends on network and task.",
+        "Magnitude, SNIP and GraSP prune in one round, as published; in many rounds SNIP too keeps its layers.",
+    )
+
+    config: Config
+    left: Int[np.ndarray, "methods densities seeds tensors"]
+    """Weights left in every layer."""
+    loss: Float[np.ndarray, "methods densities seeds"]
+    """Cross-entropy on new images after training, nats."""
+    accuracy: Float[np.ndarray, "methods densities seeds"]
+    dense_loss: Float[np.ndarray, " seeds"]
+    """Of the whole network after the same training."""
+    conservation: Float[np.ndarray, " seeds"]
+    """Largest relative deviation of a layer's summed SynFlow score from the flow through the network."""
+    neuron_conservation: Float[np.ndarray, " seeds"]
+    """The same for what enters and what leaves a hidden neuron."""
+    snip_conservation: Float[np.ndarray, " seeds"]
+    """The control: SNIP's scores, layer sums against their mean."""
+
+    def collapsed(self) -> Bool[np.ndarray, "methods densities seeds"]:
+        """Return which networks have lost all weights of a layer."""
+        return (self.left == 0).any(-1)
+
+    def finding(self) -> str:
+        """Who loses a layer at the highest sparsity."""
+        lost = dict(zip(METHODS, self.collapsed()[:, -1].sum(1), strict=True))
+        words = ", ".join(f"{name} {lost[name]}" for name in ("magnitude", "SNIP", "GraSP"))
+        return (
+            f"At a sparsity of {1 - self.config.densities[-1]:.1%} SynFlow loses a layer in {lost['SynFlow']} of "
+            f"{self.config.seeds} networks; {words}."
+        )
+
+    def sections(self) -> tuple[Section, ...]:
+        """Layers left, loss against sparsity, and the conservation law."""
+        from interp.report import How, Section
+
+        scores = How(
+            "Scores of the untrained network; the highest of the whole network are kept. SynFlow is taken again in "
+            "each of 100 rounds that remove the same share of what is left.",
+            "magnitude |θ|;  SNIP |θ ∂L/∂θ|;  GraSP θ Hg;  SynFlow θ ∂R/∂θ at |θ|, R = 1ᵀ ∏|W| 1",
+            f"{PAPER}; SNIP 1810.02340; GraSP 2002.07376",
+        )
+        return (
+            Section("surviving", "Layers that survive", self.finding(), (self._layers(),), scores),
+            Section(
+                "loss",
+                "Sparsity against loss",
+                "A network that has lost a layer learns nothing; with all layers the loss grows as weights go.",
+                (self._curves(), self._losses()),
+                scores,
+            ),
+        )
+
+    def _layers(self) -> Figure:
+        from interp.report import figures
+
+        kept = self.left[:, -1].mean(1)
+        return figures.heatmap(
+            "layers",
+            kept,
+            rows=list(METHODS),
+            columns=[f"layer {k + 1}" for k in range(kept.shape[1])],
+            axes=("score", "layer", "weights left"),
+            signed=False,
+            caption=f"Weights left in each layer at a sparsity of {1 - self.config.densities[-1]:.1%}, mean of "
+            f"{self.config.seeds} networks.",
+            alt="All scores but random ones and SynFlow leave the first or the last layers empty.",
+        )
+
+    def _curves(self) -> Figure:
+        from interp.report import figures
+
+        density = np.array(self.config.densities)
+        curves, bands = {}, {}
+        for k, name in enumerate(METHODS):
+            mean, low, high = mean_interval(self.loss[k].T, seed=self.config.seed)
+            curves[name], bands[name] = mean, (low, high)
+        return figures.lines(
+            "curves",
+            density,
+            curves,
+            bands=bands,
+            caption=f"Cross-entropy on new images after {self.config.steps} steps against the share of weights kept; "
+            f"bands are 95 % bootstrap intervals over {self.config.seeds} seeds. The whole network has "
+            f"{self.dense_loss.mean():.3f}; chance is {np.log(10):.3f}.",
+            alt="Losses rise as weights go, to chance for scores that lose a layer.",
+            axes=("share of weights kept", "cross-entropy (nats)"),
+            log="x",
+        )
+
+    def _losses(self) -> Table:
+        from interp.report import Table
+
+        rows = []
+        for k, name in enumerate(METHODS):
+            for d, density in enumerate(self.config.densities):
+                mean, low, high = mean_interval(self.loss[k, d], seed=self.config.seed)
+                lost = f"{int(self.collapsed()[k, d].sum())} of {self.config.seeds}"
+                rows.append(
+                    (name, density, float(mean), float(low), float(high), float(self.accuracy[k, d].mean()), lost)
+                )
+        columns = ("score", "kept", "loss (nats)", "from", "to", "accuracy", "networks with an empty layer")
+        formats = {"kept": "g", "loss (nats)": ".3f", "from": ".3f", "to": ".3f", "accuracy": ".3f"}
+        return Table(columns, tuple(rows), formats=formats)
+
+
+def run(config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None) -> Masks:
+    """Score, prune and train every method, density and seed."""
+    from analyses.bydesign.masks_run import compute
+
+    del device
+    watch = Stopwatch()
+    arrays: dict[str, Any] = compute(config, METHODS, ROUNDS, progress)
+    provenance = watch.provenance(command=command, seed=config.seed, device="cpu")
+    result = Masks((), provenance, config, **arrays)
+    return replace(result, checks=_checks(result))
+
+
+def _checks(result: Masks) -> tuple[Check, ...]:
+    lost = dict(zip(METHODS, result.collapsed()[:, -1].mean(1), strict=True))
+    synflow, random = METHODS.index("SynFlow"), METHODS.index("random")
+    gain = result.loss[random, -1] - result.loss[synflow, -1]
+    low = mean_interval(gain, seed=result.config.seed)[1]
+    at = f"at {1 - result.config.densities[-1]:.1%}"
+    return (
+        Check(f"networks that lose a layer {at}: SynFlow", "none", float(lost["SynFlow"]), 0, 0),
+        Check(f"networks that lose a layer {at}: magnitude", "all", float(lost["magnitude"]), 1, 1),
+        Check(f"networks that lose a layer {at}: SNIP", "all", float(lost["SNIP"]), 0.8, 1),
+        Check("SynFlow: layer sums off the flow, largest", "0 (theorem)", float(result.conservation.max()), 0, 1e-9),
+        Check("SynFlow: into a neuron off out of it", "0 (theorem)", float(result.neuron_conservation.max()), 0, 1e-9),
+        Check("SNIP: the same for layers", "not conserved", float(result.snip_conservation.min()), 0.1, np.inf),
+        Check(f"loss of random masks minus SynFlow's {at}, lower bound", "above 0", float(low), 0, np.inf),
+    )

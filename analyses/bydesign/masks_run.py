@@ -1,0 +1,99 @@
+"""The work of the study of masks: every method, density and seed scored, pruned and trained in one batch each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analyses.bydesign.digits import CLASSES, PIXELS, Digits, accuracy, batch, cross_entropy, digits
+from interp import masks
+from interp.threads import one_thread
+from interp.toy.networks import Weights, flow, perceptron
+
+if TYPE_CHECKING:
+    from analyses.bydesign.masks import Config
+    from interp.progress import Progress
+
+
+def compute(
+    config: Config, methods: tuple[str, ...], rounds: dict[str, int], progress: Progress | None
+) -> dict[str, Any]:
+    """Return the arrays of the result by name."""
+    sizes = (PIXELS, *[config.width] * config.depth, CLASSES)
+    seeds = [config.seed * 1000 + s for s in range(config.seeds)]
+    start = perceptron(sizes, seeds, bias=False, gain=2.0)
+    known, new = digits(seed=config.seed)
+    with one_thread():
+        kept = _masks(config, methods, rounds, start, known)
+        grid = (len(methods), len(config.densities), config.seeds)
+        repeated = {name: tensor.repeat(grid[0] * grid[1], 1, 1) for name, tensor in start.items()}
+        trained = _train(config, repeated, known, kept, progress)
+        dense = _train(config, start, known, None, progress)
+        left = torch.stack([mask.sum((1, 2)) for mask in kept.values()], dim=1)
+        layers, neurons, snip = _conservation(start, known)
+        return {
+            "left": left.long().reshape(*grid, -1).numpy(),
+            "loss": cross_entropy(trained, new).reshape(grid).numpy(),
+            "accuracy": accuracy(trained, new).reshape(grid).numpy(),
+            "dense_loss": cross_entropy(dense, new).numpy(),
+            "conservation": layers,
+            "neuron_conservation": neurons,
+            "snip_conservation": snip,
+        }
+
+
+def scorers(data: Digits) -> dict[str, Callable[[Weights], Weights]]:
+    """Return every score as a function of weights; those of a loss take it on `data`."""
+
+    def loss(weights: Weights) -> Tensor:
+        return cross_entropy(weights, data)
+
+    return {
+        "random": masks.random,
+        "magnitude": masks.magnitude,
+        "SNIP": lambda weights: masks.snip(weights, loss),
+        "GraSP": lambda weights: masks.grasp(weights, loss),
+        "SynFlow": lambda weights: masks.synflow(weights, flow),
+    }
+
+
+def _masks(config: Config, methods: tuple[str, ...], rounds: dict[str, int], start: Weights, known: Digits) -> Weights:
+    """Masks of every method, density and seed, in that order along the first axis."""
+    score = scorers(batch(known, 0, 256, config.seed))
+    found = [
+        masks.prune(start, score[name], density=density, rounds=rounds.get(name, 1))
+        for name in methods
+        for density in config.densities
+    ]
+    return {name: torch.cat([mask[name] for mask in found]) for name in start}
+
+
+def _train(config: Config, start: Weights, known: Digits, kept: Weights | None, progress: Progress | None) -> Weights:
+    def loss(weights: Weights, step: int) -> Tensor:
+        if progress and step % 10 == 0:
+            progress(step, config.steps, f"{len(start['0.weight'])} networks")
+        return cross_entropy(weights, batch(known, step, config.batch, config.seed))
+
+    return masks.train(start, loss, steps=config.steps, lr=config.lr, mask=kept)
+
+
+def _conservation(start: Weights, known: Digits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Largest relative deviations: SynFlow's layers from the flow, its neurons' in from out, SNIP's layers."""
+    scores = masks.synflow(start, flow)
+    total = flow({name: w.abs().double() for name, w in start.items()})
+    layers = torch.stack([(s / total - 1).abs() for s in masks.flow_by_tensor(scores).values()]).amax(0)
+    ordered = list(scores.values())
+    neurons = torch.stack(
+        [
+            ((below.sum(2) - above.sum(1)).abs() / below.sum(2).clamp(min=1e-12)).amax(1)
+            for below, above in itertools.pairwise(ordered)
+        ]
+    ).amax(0)
+    snip = torch.stack(list(masks.flow_by_tensor(scorers(batch(known, 0, 256))["SNIP"](start)).values()))
+    uneven = (snip / snip.mean(0) - 1).abs().amax(0)
+    return layers.numpy(), neurons.numpy(), uneven.numpy()

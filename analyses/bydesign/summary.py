@@ -1,0 +1,20 @@
+"""The committed table of these studies, from saved results: `python -m analyses.bydesign.summary DIR FILE`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from analyses.bydesign import STUDIES
+from analyses.superposition.summary import tables
+from interp.results import write_atomic
+
+HEAD = """# Interpretable by design and by pruning: every number, its band, and whether it holds
+
+Made by `make toys`, which runs `interp toy all --full` and writes this table from the saved results; do not edit it.
+Modular networks are those of Liu, Gan and Tegmark 2023 (arXiv 2305.08746); the other papers are named with their
+studies' pages.
+"""
+
+if __name__ == "__main__":
+    write_atomic(Path(sys.argv[2]), tables(Path(sys.argv[1]), tuple(STUDIES), HEAD).encode())

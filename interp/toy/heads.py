@@ -1,0 +1,157 @@
+"""Attention heads trained together, one after the other or apart, on a task of several independent look-backs.
+
+A sequence of random tokens; at the last position the tokens of the `wanted` positions before it are asked for, each
+in outputs of its own. A head has one pattern and one output map for all it attends to, so that one head cannot bring
+all tokens. Embedding, positions and unembedding are random and fixed: only heads are trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UsageError
+from interp.masks.training import train
+from interp.toy.networks import Weights
+from interp.toy.transformer import Shape, run_transformer, transformer
+
+MAPS = {"0.q": 1, "0.k": 1, "0.v": 1, "0.o": 2}
+"""A block's maps, and the axis along which each is divided among heads."""
+EVALUATED = 1024
+
+
+@dataclass(frozen=True)
+class Task:
+    """`wanted` tokens of `tokens` kinds are to be brought to the last of `length` positions."""
+
+    wanted: int = 4
+    tokens: int = 4
+    length: int = 6
+    slots: int = 8
+    """Heads there is room for."""
+    head_width: int = 4
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.wanted < self.length:
+            raise UsageError(
+                f"wanted is {self.wanted}; it must be between 1 and {self.length - 1}, the length less one"
+            )
+
+    @property
+    def shape(self) -> Shape:
+        """The transformer's."""
+        width = self.slots * self.head_width
+        return Shape(self.tokens, self.wanted * self.tokens, self.length, width=width, heads=self.slots, mlp=0)
+
+    def draw(self, count: int, step: int) -> Tensor:
+        """Return the sequences of a step, (count, length)."""
+        return torch.randint(self.tokens, (count, self.length), generator=torch.Generator().manual_seed(step))
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Networks of as many heads as each uses."""
+
+    weights: Weights
+    loss: Float[Tensor, " networks"]
+    """Mean cross-entropy of the wanted tokens on new sequences, nats; ln(tokens) for none known."""
+    writes: Float[Tensor, "networks sequences heads width"]
+    """What each head writes at the last position."""
+
+
+def together(task: Task, used: Sequence[int], seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> Heads:
+    """Return networks whose first `used` heads were trained at the same time, one network for each seed given."""
+    mask = _first(task, used)
+    start = _start(task, seeds)
+    moving = train({name: start[name] for name in MAPS}, _loss(task, start), steps=steps, lr=lr, mask=mask)
+    return _judged(task, start | moving)
+
+
+def in_turn(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> list[Heads]:
+    """Return networks of 1, 2, … `most` heads, each head trained while those before it are frozen."""
+    start = _start(task, seeds)
+    done = {name: torch.zeros_like(start[name]) for name in MAPS}
+    found = []
+    for count in range(1, most + 1):
+        own = _only(task, count - 1, len(seeds))
+        loss = _loss(task, start, added=done)
+        fresh = train({name: start[name] for name in MAPS}, loss, steps=steps, lr=lr, mask=own)
+        done = {name: done[name] + fresh[name] for name in MAPS}
+        found.append(_judged(task, start | done))
+    return found
+
+
+def apart(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> list[Heads]:
+    """Return networks of 1, 2, … `most` heads, each of which was trained as if it were the only one."""
+    start = _start(task, [seed for seed in seeds for _ in range(most)])
+    # Network k trains head k mod `most`, so that the heads fit side by side.
+    own = {
+        name: torch.cat([_only(task, head, 1)[name] for head in range(most)]).repeat(len(seeds), 1, 1) for name in MAPS
+    }
+    alone = train({name: start[name] for name in MAPS}, _loss(task, start), steps=steps, lr=lr, mask=own)
+    fixed = {name: tensor[::most] for name, tensor in start.items()}
+    found = []
+    for count in range(1, most + 1):
+        summed = {name: w.view(len(seeds), most, *w.shape[1:])[:, :count].sum(1) for name, w in alone.items()}
+        found.append(_judged(task, fixed | summed))
+    return found
+
+
+def similarity(writes: Float[Tensor, "sequences heads width"]) -> Float[np.ndarray, "heads heads"]:
+    """Return how alike what any two heads write is: ‖C_ab‖² / (‖C_aa‖ ‖C_bb‖), C their covariances over sequences.
+
+    1 for the same up to rotation and scale, 0 for unrelated and for a head that writes nothing (linear CKA, Kornblith
+    et al. 2019, arXiv 1905.00414).
+    """
+    centred = (writes - writes.mean(0)).double()
+    crossed = torch.einsum("nap,nbq->abpq", centred, centred).square().sum((2, 3))
+    own = crossed.diagonal().sqrt()
+    return (crossed / (own[:, None] * own[None]).clamp(min=1e-12)).numpy()
+
+
+def _start(task: Task, seeds: Sequence[int]) -> Weights:
+    return transformer(task.shape, seeds)
+
+
+def _loss(task: Task, start: Weights, added: Weights | None = None) -> Callable[[Weights, int], Tensor]:
+    def loss(moving: Weights, step: int) -> Tensor:
+        heads = {name: w + added[name] for name, w in moving.items()} if added else moving
+        return _cross_entropy(task, start | heads, task.draw(64, step + 1))
+
+    return loss
+
+
+def _cross_entropy(task: Task, weights: Weights, tokens: Tensor) -> Float[Tensor, " networks"]:
+    logits = run_transformer(weights, tokens, task.shape)[:, :, -1]
+    logits = logits.view(len(logits), len(tokens), task.wanted, task.tokens)
+    label = tokens[:, -1 - task.wanted : -1].expand(len(logits), -1, -1)
+    return torch.nn.functional.cross_entropy(logits.movedim(3, 1), label, reduction="none").mean((1, 2))
+
+
+def _judged(task: Task, weights: Weights) -> Heads:
+    tokens = task.draw(EVALUATED, 1 << 40)
+    writes: dict[str, Tensor] = {}
+    with torch.no_grad():
+        run_transformer(weights, tokens, task.shape, writes=writes)
+        return Heads(weights, _cross_entropy(task, weights, tokens), writes["0.heads"][:, :, -1])
+
+
+def _first(task: Task, used: Sequence[int]) -> Weights:
+    """Masks of the first so many heads of every network."""
+    parts = [[_only(task, head, 1) for head in range(count)] for count in used]
+    return {name: torch.cat([torch.stack([p[name] for p in part]).sum(0) for part in parts]) for name in MAPS}
+
+
+def _only(task: Task, head: int, networks: int) -> Weights:
+    """Masks of one head."""
+    width, masks = task.slots * task.head_width, {}
+    for name, axis in MAPS.items():
+        mask = torch.zeros(networks, width, width)
+        mask.narrow(axis, head * task.head_width, task.head_width).fill_(1)
+        masks[name] = mask
+    return masks

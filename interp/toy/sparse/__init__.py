@@ -1,0 +1,20 @@
+"""Transformers with nearly all weights zero, and how many edges a circuit of one needs (arXiv 2511.13653).
+
+task = sparse.sequences("lookup")
+few = sparse.train(task, density=0.05, seeds=range(5), steps=1000)
+many = sparse.train(task, density=1.0, seeds=range(5), steps=1000, until=few.loss)      # dense, of equal loss
+sparse.circuit(few, task).edges                     # edges for nine tenths of what the whole network does
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interp.lazy import attach
+
+if TYPE_CHECKING:
+    from interp.toy.sparse.circuits import Circuit as Circuit, circuit as circuit, faithfulness as faithfulness
+    from interp.toy.sparse.tasks import NAMES as NAMES, Sequences as Sequences, sequences as sequences
+    from interp.toy.sparse.training import Networks as Networks, train as train
+
+attach(__name__)

@@ -1,0 +1,88 @@
+"""Studies save, load and draw themselves without torch; untrained networks fail the checks; pages are right."""
+
+import subprocess
+import sys
+
+import pytest
+
+from analyses.bydesign import STUDIES, study
+from analyses.bydesign.summary import HEAD
+from analyses.superposition import STUDIES as OTHERS
+from analyses.superposition.summary import tables
+from interp import report, results
+from interp.cli.main import main
+from interp.errors import UsageError
+from tests.bydesign import tiny
+from tests.report.conftest import browser, page_check  # noqa: F401  (fixtures)
+
+DRAW = """
+import sys
+from interp import report, results
+for folder in sys.argv[1:]:
+    report.render(results.load(folder).page(), plotlyjs="beside")
+sys.exit("torch" in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """All studies' results, saved in folders of their names."""
+    folder = tmp_path_factory.mktemp("studies")
+    found = {name: tiny.run(name) for name in STUDIES}
+    for name, result in found.items():
+        result.save(folder / name)
+    return folder, found
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_a_study_loads_equal_and_an_untrained_one_fails_its_checks(made, name):
+    folder, found = made
+    result = found[name]
+    assert results.load(folder / name) == result
+    assert not result.passed
+    assert result.to_dict()["finding"] == result.finding()
+    page = report.render(result.page(), plotlyjs="beside")
+    assert all(check.claim in result.summary() for check in result.checks)
+    assert result.title in page
+
+
+def test_results_are_drawn_without_torch(made):
+    folders = [str(made[0] / name) for name in STUDIES]
+    assert subprocess.run([sys.executable, "-c", DRAW, *folders], timeout=120, check=False).returncode == 0
+
+
+def test_the_committed_table_has_every_check(made):
+    folder, found = made
+    text = tables(folder, tuple(STUDIES), HEAD)
+    for name, result in found.items():
+        assert f"## {name}\n" in text
+        assert text.count("**FAIL**") >= 1
+        assert all(check.claim.replace("|", "\\|") in text for check in result.checks)
+
+
+def test_conservation_and_equal_starts_hold_at_any_size(made):
+    """What is a theorem, or true by construction, is so in untrained networks too."""
+    _, found = made
+    assert found["masks"].conservation.max() < 1e-9
+    assert found["masks"].neuron_conservation.max() < 1e-9
+    assert found["masks"].snip_conservation.min() > 0.01
+    tickets = found["tickets"].loss
+    assert (tickets[:, 0] == tickets[0, 0]).all()
+    assert found["addition"].fourier.sum(-1) == pytest.approx(1)
+
+
+def test_the_command_finds_studies_of_both_packages_and_their_names_differ(tmp_path, capsys):
+    assert not set(STUDIES) & set(OTHERS)
+    small = [word for key in ("seeds=2", "rounds=1", "width=16", "steps=5") for word in ("--set", key)]
+    assert main(["toy", "tickets", *small, "--out", str(tmp_path / "out"), "--quiet"]) == 4
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert main(["toy", "ticket", "--out", str(tmp_path / "none")]) == 2
+    assert 'nearest is "tickets"' in capsys.readouterr().err
+    with pytest.raises(UsageError, match='nearest is "modular"'):
+        study("modulr")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["modular", "sparse"])
+def test_a_page_is_right_in_light_in_dark_and_narrow(name, made, tmp_path, page_check):  # noqa: F811
+    page_check(report.write(made[1][name].page(), tmp_path))

@@ -1,0 +1,47 @@
+"""Heads together, in turn and apart: frozen heads stay, slots do not mix, planted copies are found."""
+
+import pytest
+import torch
+
+from interp.errors import UsageError
+from interp.toy import heads
+
+TASK = heads.Task(wanted=2, tokens=3, length=4, slots=3, head_width=4)
+
+
+def test_similarity_of_copies_is_one_and_of_independent_writes_none():
+    generator = torch.Generator().manual_seed(0)
+    first, other = torch.randn(4000, 5, generator=generator), torch.randn(4000, 5, generator=generator)
+    turned = 3 * first @ torch.linalg.qr(torch.randn(5, 5, generator=generator))[0]
+    found = heads.similarity(torch.stack([first, turned, other, torch.zeros(4000, 5)], dim=1))
+    assert found[0, 1] == pytest.approx(1, abs=1e-4)
+    # 25 squared correlations of 4,000 independent pairs, each 1/4000 in the mean, over 5.
+    assert found[0, 2] < 0.01
+    assert found[3, 3] == 0
+
+
+def test_heads_in_turn_keep_those_before_and_lower_the_loss():
+    found = heads.in_turn(TASK, 2, (0, 1), steps=80)
+    assert torch.equal(found[1].weights["0.q"][:, :4], found[0].weights["0.q"][:, :4])
+    assert (found[0].weights["0.o"][:, :, 4:] == 0).all()
+    assert (found[1].weights["0.o"][:, :, 8:] == 0).all()
+    assert (found[1].loss < found[0].loss).all()
+
+
+def test_heads_apart_fill_their_own_slots_and_the_first_is_the_same_as_alone():
+    found = heads.apart(TASK, 2, (0, 1), steps=40)
+    alone = heads.in_turn(TASK, 1, (0, 1), steps=40)
+    assert torch.allclose(found[0].loss, alone[0].loss, atol=1e-3)
+    assert (found[1].weights["0.v"][:, 4:8] != 0).any()
+    assert (found[1].weights["0.v"][:, 8:] == 0).all()
+    assert (found[0].writes[:, :, 1] == 0).all()
+
+
+def test_two_heads_together_do_what_one_cannot():
+    found = heads.together(TASK, (1, 2), (0, 0), steps=150)
+    assert found.loss[1] < 0.1 < found.loss[0]
+
+
+def test_more_tokens_than_there_are_is_refused():
+    with pytest.raises(UsageError, match="wanted is 4"):
+        heads.Task(wanted=4, length=4)
