@@ -55,6 +55,7 @@ MODULES = (
             *("dimensions", "dynamics", "geometry", "ladder", "memorisation", "perturbation", "phases"),
         )
     ),
+    *(f"analyses.bydesign.{name}" for name in ("addition", "heads", "masks", "modular", "sparse", "tickets")),
 )
 """The modules that define the toolkit's results: the only ones that loading a file imports."""
 DTYPES = (

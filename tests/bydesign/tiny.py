@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from analyses.bydesign import study
 
@@ -17,6 +18,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def run(name: str) -> Any:
-    """The result of a study at its tiny size."""
+    """The result of a study at its tiny size; masks over edges are learned for five steps."""
     module = study(name)
-    return module.run(module.Config(**SETTINGS[name]))
+    with mock.patch("interp.toy.sparse.circuits.STEPS", 5):
+        return module.run(module.Config(**SETTINGS[name]))
