@@ -25,14 +25,13 @@ ROUNDS = {"SynFlow": 100}
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """A perceptron 64 → width (four times) → 10 on digits, pruned at the start and then trained."""
+    """A perceptron 64 → widths → 10 on digits, pruned at the start and then trained."""
 
-    width: int = 128
-    depth: int = 4
-    """Hidden layers."""
+    widths: tuple[int, ...] = (32, 32, 512, 32, 32)
+    """Hidden layers, one of them wide: its weights are many and score low one by one, so that it goes first."""
     seeds: int = 5
     densities: tuple[float, ...] = (0.1, 0.01, 0.001)
-    steps: int = 150
+    steps: int = 100
     batch: int = 64
     lr: float = 0.005
     seed: int = 0
@@ -45,7 +44,8 @@ class Masks(ToyStudy):
     title = "Pruning before training"
     limitations = (
         "One small perceptron on images of 8 by 8 pixels: which score is best depends on network and task.",
-        "Magnitude, SNIP and GraSP prune in one round, as published; in many rounds SNIP too keeps its layers.",
+        "Magnitude, SNIP and GraSP prune in one round, as published. Where all hidden layers have 128 neurons SNIP keeps "
+        "every layer on these images; with one wide layer it loses one in some networks, not in all.",
     )
 
     config: Config
@@ -110,7 +110,7 @@ class Masks(ToyStudy):
             signed=False,
             caption=f"Weights left in each layer at a sparsity of {1 - self.config.densities[-1]:.1%}, mean of "
             f"{self.config.seeds} networks.",
-            alt="All scores but random ones and SynFlow leave the first or the last layers empty.",
+            alt="Magnitude leaves whole layers empty, SNIP nearly so, SynFlow keeps some weights in each.",
         )
 
     def _curves(self) -> Figure:
@@ -171,7 +171,7 @@ def _checks(result: Masks) -> tuple[Check, ...]:
     return (
         Check(f"networks that lose a layer {at}: SynFlow", "none", float(lost["SynFlow"]), 0, 0),
         Check(f"networks that lose a layer {at}: magnitude", "all", float(lost["magnitude"]), 1, 1),
-        Check(f"networks that lose a layer {at}: SNIP", "all", float(lost["SNIP"]), 0.8, 1),
+        Check(f"networks that lose a layer {at}: SNIP", "some", float(lost["SNIP"]), 0.2, 1),
         Check("SynFlow: layer sums off the flow, largest", "0 (theorem)", float(result.conservation.max()), 0, 1e-9),
         Check("SynFlow: into a neuron off out of it", "0 (theorem)", float(result.neuron_conservation.max()), 0, 1e-9),
         Check("SNIP: the same for layers", "not conserved", float(result.snip_conservation.min()), 0.1, np.inf),

@@ -24,7 +24,7 @@ def compute(
     config: Config, methods: tuple[str, ...], rounds: dict[str, int], progress: Progress | None
 ) -> dict[str, Any]:
     """Return the arrays of the result by name."""
-    sizes = (PIXELS, *[config.width] * config.depth, CLASSES)
+    sizes = (PIXELS, *config.widths, CLASSES)
     seeds = [config.seed * 1000 + s for s in range(config.seeds)]
     start = perceptron(sizes, seeds, bias=False, gain=2.0)
     known, new = digits(seed=config.seed)
