@@ -44,8 +44,8 @@ class Masks(ToyStudy):
     title = "Pruning before training"
     limitations = (
         "One small perceptron on images of 8 by 8 pixels: which score is best depends on network and task.",
-        "Magnitude, SNIP and GraSP prune in one round, as published. Where all hidden layers have 128 neurons SNIP keeps "
-        "every layer on these images; with one wide layer it loses one in some networks, not in all.",
+        "Magnitude, SNIP and GraSP prune in one round, as published. Where all hidden layers have 128 neurons SNIP "
+        "keeps every layer on these images; with one wide layer it loses one in some networks, not in all.",
     )
 
     config: Config
