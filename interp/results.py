@@ -43,6 +43,7 @@ MODULES = (
     *("saes.evaluation.result", "saes.evaluation.scores"),
     *(
         "analyses.circuits.result",
+        "analyses.completions.result",
         "analyses.dictionary.result",
         "analyses.discovery.result",
         "analyses.explain.result",

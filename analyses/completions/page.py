@@ -1,0 +1,66 @@
+"""The page of completions side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interp.report import How, Page, Section, Table
+
+if TYPE_CHECKING:
+    from analyses.completions.result import Completions
+
+LIMITATIONS = (
+    "A few texts show what an edit can do, not how often it does: measure a behaviour over many prompts to claim it.",
+    "One differing token changes everything behind it, so texts that differ may still mean the same.",
+)
+
+
+def page(result: Completions) -> Page:
+    """The whole report."""
+    how = "greedily" if result.temperature == 0 else f"at temperature {result.temperature:g}, seed {result.seed}"
+    return Page(
+        title=f"Completions by {result.provenance.model} with and without edits",
+        finding=result.finding(),
+        status=(("prompts", str(len(result.prompts))), ("text", f"at most {result.max_tokens} tokens, {how}")),
+        sections=(_edits(result), *(_prompt(result, index) for index in range(len(result.prompts)))),
+        limitations=LIMITATIONS,
+        provenance=result.provenance,
+        downloads=result.downloads(),
+        kind="completions",
+    )
+
+
+def _edits(result: Completions) -> Section:
+    rows = tuple(
+        (name, "; ".join(edits), result.changed(name))
+        for name, edits in zip(result.conditions[1:], result.edits[1:], strict=True)
+    )
+    return Section(
+        id="edits",
+        title="Edits",
+        claim=result.finding(),
+        blocks=(Table(("name", "edits, in order", "texts changed"), rows),),
+        how=How("Each edit changes the value at one hook point in every forward pass; all else is computed from it."),
+    )
+
+
+def _prompt(result: Completions, index: int) -> Section:
+    rows = tuple(
+        (name, text, share)
+        for name, text, share in zip(result.conditions, result.texts[index], result.agreement[index], strict=True)
+    )
+    changed = sum(text != result.texts[index][0] for text in result.texts[index][1:])
+    prompt = result.prompts[index]
+    return Section(
+        id=f"prompt-{index + 1}",
+        title=prompt if len(prompt) <= 60 else f"{prompt[:59]}…",
+        claim=f"{changed} of {len(rows) - 1} sets of edits change this text.",
+        blocks=(
+            Table(
+                ("condition", "added text", "same as unedited up to"),
+                rows,
+                "The last column is the fraction of the unedited text before the first token that differs.",
+                {"same as unedited up to": ".0%"},
+            ),
+        ),
+    )

@@ -1,0 +1,61 @@
+"""Completions of prompts with and without edits. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from analyses.study import Study
+from interp.provenance import Provenance
+from interp.report import Table
+
+UNEDITED = "unedited"
+
+
+@dataclass(frozen=True, eq=False)
+class Completions(Study):
+    """What a model adds to each prompt, unedited and under each set of edits.
+
+    Attributes:
+        prompts: the prompts.
+        conditions: "unedited", then the name of each set of edits.
+        edits: each condition's edits in words, in order; none for the first.
+        texts: the added text, of each prompt under each condition.
+        agreement: fraction of the unedited text's tokens, from the first on, that the condition's text begins with.
+        max_tokens, temperature, seed: how the text was generated.
+        provenance: the model, and the run.
+    """
+
+    prompts: tuple[str, ...]
+    conditions: tuple[str, ...]
+    edits: tuple[tuple[str, ...], ...]
+    texts: tuple[tuple[str, ...], ...]
+    agreement: tuple[tuple[float, ...], ...]
+    max_tokens: int
+    temperature: float
+    seed: int
+    provenance: Provenance
+
+    def changed(self, condition: str) -> int:
+        """Return the number of prompts whose text differs from the unedited one."""
+        column = self.conditions.index(condition)
+        return sum(row[column] != row[0] for row in self.texts)
+
+    def finding(self) -> str:
+        """Return how many texts each set of edits changes."""
+        counts = [f'"{name}" changes {self.changed(name)}' for name in self.conditions[1:]]
+        n = len(self.prompts)
+        return f"Of {n} completion{'s' * (n > 1)} by {self.provenance.model}, {', '.join(counts)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding and every text."""
+        texts = [dict(zip(self.conditions, row, strict=True)) for row in self.texts]
+        return {"finding": self.finding(), "prompts": list(self.prompts), "texts": texts}
+
+    def table(self) -> Table:
+        """Return the texts side by side, a row for each prompt."""
+        rows = tuple((prompt, *row) for prompt, row in zip(self.prompts, self.texts, strict=True))
+        return Table(("prompt", *self.conditions), rows, "What the model adds to each prompt.")
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()

@@ -1,0 +1,81 @@
+"""Generate from the same prompts with and without edits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from analyses.completions.result import UNEDITED, Completions
+from interp.errors import UsageError
+from interp.provenance import Stopwatch
+
+if TYPE_CHECKING:
+    from interp.edit import Edit
+    from interp.model import Model
+
+Progress = Callable[[int, int, str], None]
+
+
+def run(  # noqa: PLR0913 (all but the first three are keyword-only)
+    model: Model,
+    prompts: Sequence[str],
+    edits: Mapping[str, Sequence[Edit]],
+    *,
+    max_tokens: int = 30,
+    temperature: float = 0.0,
+    seed: int = 0,
+    chat: bool = False,
+    progress: Progress | None = None,
+) -> Completions:
+    """Complete every prompt unedited and under each set of edits; see `Model.generate` for how.
+
+    Args:
+        model: with a tokenizer.
+        prompts: texts; questions where `chat` is set.
+        edits: name -> edits made together.
+        max_tokens: most tokens added.
+        temperature: 0 for the likeliest token each time; else the draws of all conditions begin with the same seed.
+        seed: of the draws.
+        chat: put each prompt into the model's chat template.
+        progress: called with (texts done, texts in all, what is being done).
+
+    >>> steer = edit.add("blocks.12.hook_resid_post", vector, scale=4.0)           # doctest: +SKIP
+    >>> completions.run(model, ["Once upon a time"], {"steered": [steer]}).save("out/completions")  # doctest: +SKIP
+
+    Raises `UsageError` for no prompt, no edit, or a set named "unedited", and whatever `Model.edited` raises.
+    """
+    if isinstance(prompts, str) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
+        raise UsageError("Give the prompts as a list of at least one text.")
+    if not edits or UNEDITED in edits or not all(edits.values()):
+        raise UsageError(f'Give at least one named set of edits, none of them empty or named "{UNEDITED}".')
+    watch = Stopwatch()
+    models = [model, *(model.edited(*some) for some in edits.values())]
+    texts, agreement = [], []
+    for done, prompt in enumerate(prompts):
+        row = []
+        for one in models:
+            row.append(one.generate(prompt, max_tokens, temperature=temperature, seed=seed, chat=chat))
+            if progress is not None:
+                progress(done * len(models) + len(row), len(prompts) * len(models), "completing prompts")
+        texts.append(tuple(row))
+        agreement.append(tuple(_agreement(model, row[0], text) for text in row))
+    return Completions(
+        prompts=tuple(prompts),
+        conditions=(UNEDITED, *edits),
+        edits=((), *(tuple(one.text for one in some) for some in edits.values())),
+        texts=tuple(texts),
+        agreement=tuple(agreement),
+        max_tokens=max_tokens,
+        temperature=float(temperature),
+        seed=seed,
+        provenance=watch.provenance(seed=seed, **model.identity()),
+    )
+
+
+def _agreement(model: Model, unedited: str, text: str) -> float:
+    """The fraction of the unedited text's tokens before the first at which the other text differs."""
+    first, second = (model.to_str_tokens(one, prepend_bos=False) if one else [] for one in (unedited, text))
+    same = 0
+    while same < min(len(first), len(second)) and first[same] == second[same]:
+        same += 1
+    return same / len(first) if first else float(not second)

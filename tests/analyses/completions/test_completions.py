@@ -1,0 +1,44 @@
+"""Completions side by side: an edit that does nothing changes nothing, and one that does is shown."""
+
+from __future__ import annotations
+
+import pytest
+
+from analyses import completions
+from interp import edit, report
+from interp.errors import UsageError
+from interp.results import load
+from tests import models
+
+
+@pytest.fixture(scope="module")
+def found():
+    model = models.load("gpt2", text=True)
+    sets = {
+        "nothing": [edit.add("blocks.1.hook_resid_post", [0.0] * 24)],
+        "cut": [edit.zero("blocks.1.hook_resid_post")],
+    }
+    return completions.run(model, ["the tower is", "Paris </script><b>"], sets, max_tokens=6)
+
+
+def test_an_edit_of_nothing_changes_nothing_and_another_does(found):
+    assert (found.changed("nothing"), found.changed("cut")) == (0, 2)
+    assert found.finding() == 'Of 2 completions by gpt2 object, "nothing" changes 0, "cut" changes 2.'
+    assert found.agreement[0][:2] == (1.0, 1.0) and found.agreement[0][2] < 1
+    model = models.load("gpt2", text=True)
+    assert found.texts[0][0] == model.generate("the tower is", 6)
+
+
+def test_saved_and_drawn(found, tmp_path):
+    found.save(tmp_path)
+    assert load(tmp_path) == found
+    text = report.render(found.page())
+    assert "texts changed" in text and "<b>" not in text.split("<main")[1].split("</main")[0].replace("<b>Finding", "")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "edits"), [([], {"a": [1]}), ("text", {"a": [1]}), (["a"], {}), (["a"], {"unedited": [1]})]
+)
+def test_what_cannot_be_compared_is_said(prompts, edits):
+    with pytest.raises(UsageError, match=r"^Give "):
+        completions.run(models.load("gpt2", text=True), prompts, edits)
