@@ -1,4 +1,4 @@
-"""The logit lens: the residual stream after every block, read as if it were the last."""
+"""The logit lens: the residual stream after every block, read as if it were the last or through a tuned lens."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from interp.attribution.results import LogitLens
 from interp.attribution.targets import logit
+from interp.attribution.tuned_lens import TunedLens
 from interp.errors import CheckFailedError, UsageError, whole
 from interp.model import Model, trace as forward
 from interp.model.check import TOLERANCE
@@ -19,7 +20,12 @@ from interp.model.check import TOLERANCE
 
 @torch.no_grad()
 def logit_lens(
-    model: Model, tokens: Int[Tensor, "1 n_token"], tracked: Sequence[str | int] = (), *, k: int = 5
+    model: Model,
+    tokens: Int[Tensor, "1 n_token"],
+    tracked: Sequence[str | int] = (),
+    *,
+    k: int = 5,
+    lens: TunedLens | None = None,
 ) -> LogitLens:
     """Unembed the residual stream after every block, through the final norm with its own scale (nostalgebraist, 2020).
 
@@ -28,11 +34,13 @@ def logit_lens(
         tokens: one prompt.
         tracked: tokens whose logit and rank are wanted at every layer.
         k: how many of the likeliest tokens to keep.
+        lens: a `TunedLens` fitted to this model, whose translation is read instead of the stream itself.
 
     A lens is a reading, not a decomposition: an intermediate stream is not what the unembedding was trained on.
 
     Raises:
-        UsageError: more than one prompt, a tracked token that is not one, or a k beyond the vocabulary.
+        UsageError: a lens of another unembedding, more than one prompt, a tracked token that is not one, or a k beyond
+            the vocabulary.
         CheckFailedError: the last row misses the model's own logits by more than ten times the tolerance of
             `interp.check`, or there is a NaN.
     """
@@ -43,10 +51,16 @@ def logit_lens(
     if not 1 <= k <= model.spec.d_vocab:
         raise UsageError(f"k={k}: the vocabulary has {model.spec.d_vocab} tokens to choose the likeliest from.")
     ids = [logit(model, token).tokens[0] for token in tracked]
-    logits = _unembed(model, forward.embed(model.weights, tokens))
-    rows = [_read(logits, ids, k)]
+    if lens is not None:
+        lens.check_model(model)
+
+    def read(row: int, residual: Tensor) -> Tensor:
+        return _unembed(model, residual if lens is None else lens.translate(row, residual))
+
+    rows = [_read(read(0, forward.embed(model.weights, tokens)), ids, k)]
+    logits = torch.empty(0)
     for block in forward.blocks(model.weights, tokens, folded=False):
-        logits = _unembed(model, block.resid_post)
+        logits = read(block.layer + 1, block.resid_post)
         rows.append(_read(logits, ids, k))
     theirs = model(tokens)[0]
     error = float((logits - theirs).abs().max() / theirs.abs().max())
@@ -66,6 +80,7 @@ def logit_lens(
         logits=np.stack([row.tracked.float().cpu().numpy() for row in rows]),
         ranks=np.stack([row.ranks.cpu().numpy() for row in rows]),
         error=error,
+        lens="logit" if lens is None else lens.kind,
     )
 
 

@@ -268,7 +268,7 @@ class LogitLens(Shown, Result):
     Row 0 is the embedding, row i + 1 the stream after block i. `top_tokens[row][position]` are the k likeliest tokens
     and `top_probabilities` (n_layer + 1, n_token, k) their probabilities; `logits` (n_layer + 1, n_token, n_tracked)
     and `ranks` (0 is the likeliest) belong to the `tracked` tokens. `error` is the last row's distance from the
-    model's own logits, relative to the largest.
+    model's own logits, relative to the largest. `lens` is "logit" or the kind of tuned lens that was read through.
     """
 
     tokens: tuple[str, ...]
@@ -278,6 +278,16 @@ class LogitLens(Shown, Result):
     logits: np.ndarray
     ranks: np.ndarray
     error: float
+    lens: str = "logit"
+
+    @property
+    def depth(self) -> tuple[int, ...]:
+        """Prediction depth of each position: the layer after which the likeliest token is the model's own for good.
+
+        −1 is the embedding (Baldock et al. 2021, arXiv 2106.09647, for a lens instead of nearest neighbours).
+        """
+        likeliest = [[row[position][0] for row in self.top_tokens] for position in range(len(self.tokens))]
+        return tuple(max((i for i, text in enumerate(texts) if text != texts[-1]), default=-1) for texts in likeliest)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -308,7 +318,9 @@ class LogitLens(Shown, Result):
                 row += [float(self.logits[i, position, j]), int(self.ranks[i, position, j])]
             rows.append(tuple(row))
         formats = {name: "+.2f" for name in columns if name.startswith("logit")} | {"probability": ".1%"}
-        return Table(tuple(columns), tuple(rows), f"Logit lens after {self.tokens[position]!r}", formats)
+        return Table(
+            tuple(columns), tuple(rows), f"{self.lens.capitalize()} lens after {self.tokens[position]!r}", formats
+        )
 
 
 def conserved(total: float, value: float, largest: float, tolerance: float, what: str) -> float:

@@ -1,0 +1,146 @@
+"""The tuned lens: an affine map for each layer, so that an intermediate stream is read in the basis of the last one.
+
+The logit lens reads every residual stream with the unembedding of the last. A tuned lens (Belrose et al. 2023, arXiv
+2303.08112) first translates it,
+
+    h ↦ h + h A_l + b_l,        probabilities = softmax(unembed(norm(h + h A_l + b_l))),
+
+with A_l and b_l chosen so that the probabilities are near the model's own (in KL divergence), on text. It says what a
+layer's stream holds of the prediction for a linear reader; not that the model reads it so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import DamagedFileError, UsageError
+from interp.files import write_atomic
+from interp.model import Model
+
+Kind = Literal["tuned", "linear", "bias"]
+KINDS = ("tuned", "linear", "bias")
+
+
+@dataclass(frozen=True, eq=False)
+class TunedLens:
+    """A translator for the embedding (row 0) and for the stream after each block but the last (row i + 1).
+
+    `weights[row]` and `biases[row]` are A and b. `kind` is "tuned" (trained), "linear" (the least-squares map alone) or
+    "bias" (b trained, A = 0: the control). `unembedding` is the digest of the unembedding and final norm it was made
+    for; `history` the validation KL of every row (nats) at each stage of training, from the untranslated stream on.
+    """
+
+    kind: str
+    model: str
+    unembedding: str
+    weights: Float[Tensor, "row d_model d_model"]
+    biases: Float[Tensor, "row d_model"]
+    history: Float[Tensor, "stage row"]
+
+    @classmethod
+    def fit(  # noqa: PLR0913 (keyword-only)
+        cls,
+        model: Model,
+        source: Any,
+        *,
+        kind: Kind = "tuned",
+        steps: int = 100,
+        batch_size: int = 512,
+        lr: float = 1e-3,
+        seed: int = 0,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> TunedLens:
+        """Fit a lens on text, streamed: nothing of it is held but the batch at hand and a validation batch.
+
+        Starts at the least-squares map from each stream to the last (both divided by the last one's norm scale, ridge
+        by a hundredth of the mean variance), then takes Adam steps on the KL divergence, over a sample of the
+        vocabulary that is drawn again in each step. Each row keeps its best parameters on the validation batch, which
+        is not trained on, and stops early: it is never worse there than where it started.
+
+        Args:
+            model: in float32 or float64.
+            source: token ids (batch, n_token), or a `Store` with the hooks of `hooks(model)`.
+            kind: "tuned"; "linear" without the steps; "bias" for the control without A.
+            steps: Adam steps at most.
+            batch_size: positions a step.
+            lr: learning rate, falling linearly to 0.
+            seed: of the order of the text and of the sampled vocabulary.
+            progress: called with (steps done, steps, what is being done).
+
+        Raises:
+            UsageError: an unknown kind, too little text, a store that lacks a layer, or another dtype.
+        """
+        from interp.attribution.lens_training import train
+
+        if kind not in KINDS:
+            raise UsageError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
+        return train(model, source, kind=kind, steps=steps, batch_size=batch_size, lr=lr, seed=seed, progress=progress)
+
+    def translate(self, row: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """Translate the stream of one row into the basis of the last; the last row is left as it is."""
+        if row >= len(self.biases):
+            return x
+        return x + x @ self.weights[row].to(x) + self.biases[row].to(x)
+
+    def check_model(self, model: Model) -> None:
+        """Raise `UsageError` where the lens was made for another unembedding or size."""
+        if self.biases.shape != (model.spec.n_layer, model.spec.d_model) or self.unembedding != digest(model):
+            raise UsageError(
+                f"The lens was fitted to {self.model}, whose unembedding is not that of {model.name}: fit one to it."
+            )
+
+    def save(self, file: str | os.PathLike[str]) -> Path:
+        """Write the lens as one safetensors file, replacing an earlier one only when it is whole."""
+        from safetensors.torch import save
+
+        path = Path(file)
+        tensors = {"weights": self.weights, "biases": self.biases, "history": self.history}
+        about = {"kind": self.kind, "model": self.model, "unembedding": self.unembedding}
+        content = save({name: value.cpu().contiguous() for name, value in tensors.items()}, {"lens": json.dumps(about)})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, content)
+        return path
+
+    @classmethod
+    def load(cls, file: str | os.PathLike[str], model: Model | None = None) -> TunedLens:
+        """Read a saved lens; with `model`, refuse one that was fitted to another unembedding.
+
+        Raises `DamagedFileError` for what is not a lens, `UsageError` for a lens of another model.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(file), framework="pt") as opened:
+                about = json.loads((opened.metadata() or {})["lens"])
+                tensors = {name: opened.get_tensor(name) for name in ("weights", "biases", "history")}
+            lens = cls(**{name: about[name] for name in ("kind", "model", "unembedding")}, **tensors)
+        except (SafetensorError, KeyError, OSError, ValueError, TypeError) as error:
+            raise DamagedFileError(f"{file} is not a saved lens: {error}.") from error
+        if model is not None:
+            lens.check_model(model)
+        return lens
+
+
+def hooks(model: Model) -> tuple[str, ...]:
+    """Return the hooks a store must hold for a lens: what enters the first block and leaves each block."""
+    return "blocks.0.hook_resid_pre", *(f"blocks.{i}.hook_resid_post" for i in range(model.spec.n_layer))
+
+
+def digest(model: Model) -> str:
+    """Return the digest of the unembedding and the final norm, which a lens is fitted to."""
+    found = hashlib.sha256()
+    norm = model.weights.ln_final
+    for tensor in (model.parts.W_U, norm.gain, norm.bias):
+        if tensor is not None:
+            # Float32 of any dtype: a lens of a float32 model is that of its float64 copy too.
+            found.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
