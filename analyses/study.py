@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from interp.report import Download, Page
 
 MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
-CARRIED = 160_000
-"""Bytes of result files that a page carries to be downloaded; larger ones lie beside it only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +39,10 @@ class Study(Result):
         return {"finding": self.finding()}
 
     def downloads(self) -> tuple[Download, ...]:
-        """Return the files of the result for its page to carry; none where they are larger than `CARRIED`."""
+        """Return the files of the result, for its page to carry."""
         from interp.report import Download
 
         files = sorted(self.files().items(), reverse=True)
-        if sum(len(content) for _, content in files) > CARRIED:
-            return ()
         return tuple(Download(name, content, MIME["." + name.rpartition(".")[2]]) for name, content in files)
 
     def beside(self) -> dict[str, bytes]:

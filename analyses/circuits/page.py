@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,19 +33,29 @@ LIMITATIONS = (
 )
 
 
+LEAD = ("induction", "repeated")
+"""The score whose map stands above all sections, and its text."""
+SHOWN = {"scores": 1, "ablation": 1}
+"""Blocks that stand open, by section; all others are one click away."""
+
+
 def page(result: Circuits) -> Page:
     """The whole report."""
     return Page(
         title=f"The heads of {result.provenance.model}",
         finding=result.finding(),
         status=_status(result),
-        sections=(
-            _scores(result),
-            _ablation(result),
-            _spectra(result),
-            _wiring(result),
-            _ends(result),
-            *_heads(result),
+        lead=(result.scores.figure(*LEAD),),
+        sections=tuple(
+            replace(section, shown=SHOWN.get(section.id, 0))
+            for section in (
+                _scores(result),
+                _ablation(result),
+                _spectra(result),
+                _wiring(result),
+                _ends(result),
+                *_heads(result),
+            )
         ),
         limitations=LIMITATIONS,
         provenance=result.provenance,
@@ -64,7 +75,7 @@ def _status(result: Circuits) -> tuple[tuple[str, str], ...]:
 
 def _scores(result: Circuits) -> Section:
     scores = result.scores
-    maps = [scores.figure(name, text) for name, text in MAPS if text in scores.texts]
+    maps = [scores.figure(name, text) for name, text in MAPS if text in scores.texts and (name, text) != LEAD]
     rows = [
         (head, name, text, *numbers)
         for name, text in MAPS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,19 +40,23 @@ MEANING = {
 }
 
 
+SHOWN = {"features": 99, "quality": 1, "made": 1}
+"""Blocks that stand open, by section; all others are one click away."""
+
+
 def page(study: DictionaryStudy) -> Page:
     """The whole report."""
-    parts = [_made(study)]
-    parts += [_training(study)] if len(study.history.get("step", ())) > 1 else []
+    parts = [sections.features(study.features, study.config.asked)] if study.features is not None else []
     if study.evaluation is not None:
         parts += [sections.quality(study.evaluation), sections.trade(study, study.evaluation)]
     parts += [sections.frequency(study)] if study.features is not None or study.evaluation is not None else []
-    parts += [sections.features(study.features, study.config.asked)] if study.features is not None else []
+    parts += [_training(study)] if len(study.history.get("step", ())) > 1 else []
+    parts += [_made(study)]
     return Page(
         title=f"A dictionary for {words.place(study.sae)}",
         finding=study.finding(),
         status=_status(study),
-        sections=tuple(parts),
+        sections=tuple(replace(part, shown=SHOWN.get(part.id, 0)) for part in parts),
         limitations=_limitations(study),
         provenance=study.provenance,
         downloads=study.downloads(),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyses.explain.path_sections import LONG, path_sections
 from interp.report import How, Note, Page, Section, Table, Tokens, visible
-from interp.report.blocks import Block
-from interp.report.figures import bars, heatmap, lines
+from interp.report.blocks import Block, Figure
+from interp.report.figures import grouped_bars, heatmap, lines
 from interp.report.text import quoted
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def page(result: Explanation) -> Page:
         title=f"Why {quoted(config.target)}{against}?",
         finding=result.finding(),
         status=_status(result),
+        lead=_lead(result),
         sections=sections(result),
         limitations=LIMITATIONS,
         provenance=result.provenance,
@@ -47,29 +49,61 @@ LIMITATIONS = (
 )
 
 
+SHOWN = {"layers": 1, "paths": 1}
+"""Blocks that stand open, by section; all others are one click away."""
+
+
 def sections(result: Explanation) -> tuple[Section, ...]:
     """The sections in reading order."""
-    return (_prediction(result), _layers(result), _components(result), _heads(result), *path_sections(result))
+    found = (_prediction(result), _layers(result), _components(result), _heads(result), *path_sections(result))
+    return tuple(replace(section, shown=SHOWN.get(section.id, 0)) for section in found)
+
+
+def _lead(result: Explanation) -> tuple[Block, ...]:
+    """The prompt, with what the head that matters most takes from each token, and who writes the prediction."""
+    view = result.main_head()
+    words = f"The prompt as the model reads it; the prediction is read after token {result.position}."
+    if view is None:
+        strip = Tokens("prompt", result.tokens, None, words)
+    else:
+        values = tuple(float(value) for value in view.by_source.array)
+        words += (
+            f" Colours: what {view.name} takes from each token, in logits; they sum to {view.by_source.total:+.2f}."
+        )
+        strip = Tokens("prompt", result.tokens, values, words, unit="logits", label=f"taken by {view.name}")
+    return (strip, _by_layer(result))
+
+
+def _by_layer(result: Explanation) -> Figure:
+    """Attention and MLP of every block side by side, each bar with its block's number."""
+    direct = result.direct
+    names, values = direct.by_layer()
+    by_name = dict(zip(names, map(float, values), strict=True))
+    blocks = sorted({int(name.rpartition(" ")[2]) for name in names if name.rpartition(" ")[2].isdecimal()})
+    series = {kind: [by_name.get(f"{kind} {block}", 0.0) for block in blocks] for kind in ("attention", "MLP")}
+    rest = sum(by_name.values()) - sum(map(sum, series.values()))
+    return grouped_bars(
+        "by-layer",
+        [str(block) for block in blocks],
+        series,
+        caption="Direct contribution of the attention and the MLP of each block, biases included, in logits. With "
+        f"{rest:+.4f} from the embedding and the last bias they sum to {direct.total:+.4f}.",
+        alt="Bars by block; the last blocks contribute most." if _late(values) else "Bars by block.",
+        axes=("block", "contribution (logits)"),
+    )
 
 
 def _status(result: Explanation) -> tuple[tuple[str, str], ...]:
     return (
-        ("tokens", str(len(result.tokens))),
-        ("logits from frozen weights", f"relative error {result.logit_error:.1e}"),
-        ("sum of direct contributions", f"relative error {result.direct.error:.1e}"),
+        ("likeliest token", f"{visible(result.next_tokens[0])} ({result.next_probabilities[0]:.0%})"),
+        ("✓ logits rebuilt", f"relative error {result.logit_error:.0e}"),
+        ("✓ contributions sum", f"relative error {result.direct.error:.0e}"),
         ("precision", result.provenance.dtype),
     )
 
 
 def _prediction(result: Explanation) -> Section:
     likeliest, probability = result.next_tokens[0], result.next_probabilities[0]
-    strip = Tokens(
-        "prompt",
-        result.tokens,
-        None,
-        f"The prompt as the model reads it: {len(result.tokens)} tokens. The prediction is read after token "
-        f"{result.position}.",
-    )
     table = Table(
         ("token", "probability"),
         tuple(zip(result.next_tokens, result.next_probabilities, strict=True)),
@@ -78,7 +112,7 @@ def _prediction(result: Explanation) -> Section:
         tokens=("token",),
     )
     claim = f"The likeliest next token is {quoted(likeliest)}, with probability {probability:.1%}."
-    return Section("prediction", "What the model says", claim, (strip, table))
+    return Section("prediction", "What the model says", claim, (table,))
 
 
 def _layers(result: Explanation) -> Section:
@@ -112,17 +146,6 @@ def _layers(result: Explanation) -> Section:
 
 def _components(result: Explanation) -> Section:
     direct = result.direct
-    names, by_layer = direct.by_layer()
-    layers = bars(
-        "by-layer",
-        names,
-        by_layer,
-        caption=f"Direct contribution of each layer's attention and MLP, biases included, in logits; they sum to "
-        f"{direct.total:+.4f}. Blue raises the target, red lowers it.",
-        alt="Bars by layer; the last layers contribute most." if _late(by_layer) else "Bars by layer.",
-        axes=("component", "contribution (logits)"),
-        vertical=True,
-    )
     heads = heatmap(
         "by-head",
         direct.by_head(),
@@ -146,9 +169,7 @@ def _components(result: Explanation) -> Section:
         "contribution(c) = write(c) · (W_U[:, target] − W_U[:, versus]) / s",
         "Elhage et al., A Mathematical Framework for Transformer Circuits (2021)",
     )
-    return Section(
-        "components", "Which components say it", claim, (direct.figure(), layers, heads, direct.table()), how
-    )
+    return Section("components", "Which components say it", claim, (direct.figure(), heads, direct.table()), how)
 
 
 def _heads(result: Explanation) -> Section:

@@ -127,18 +127,29 @@ class Explanation(Study):
             f"contributions sum to {self.total:+.4f}, with a relative error of {self.direct.error:.0e}."
         )
 
-    def _main_part(self) -> str:
-        """The layer that writes most of the prediction; of attention, its strongest head and what that one takes."""
+    def _main_layer(self) -> tuple[str, float]:
+        """The attention or MLP of a block, or the embedding, that contributes most in the direction of the total."""
         names, values = self.direct.by_layer()
         most = int(np.argmax(np.sign(self.direct.value) * values))
-        kind, _, layer = names[most].partition(" ")
-        text = f"Most is written by the {kind} of block {layer} ({values[most]:+.2f})" if layer else names[most]
+        return names[most], float(values[most])
+
+    def main_head(self) -> HeadView | None:
+        """Return the strongest head of the attention that contributes most; None where an MLP contributes more."""
+        kind, _, layer = self._main_layer()[0].partition(" ")
         heads = [view for view in self.heads if view.name.startswith(f"L{layer}H") and kind == "attention"]
-        if not heads:
-            return text
-        head = max(heads, key=lambda view: np.sign(self.direct.value) * view.contribution)
+        return max(heads, key=lambda view: np.sign(self.direct.value) * view.contribution, default=None)
+
+    def _main_part(self) -> str:
+        """Who writes most of the prediction, and of attention what its strongest head takes."""
+        name, value = self._main_layer()
+        kind, _, layer = name.partition(" ")
+        text = f"Most is written by the {kind} of block {layer}" if layer else f"Most is written by the {kind}"
+        head = self.main_head()
+        if head is None:
+            return f"{text} ({value:+.2f})"
         taken = int(np.argmax(np.sign(self.direct.value) * head.by_source.array))
-        return f"{text}, above all by {head.name} ({head.contribution:+.2f}), from {quoted(self.tokens[taken])}"
+        source = quoted(self.tokens[taken])
+        return f"{text} ({value:+.2f}), above all by {head.name} ({head.contribution:+.2f}), from {source}"
 
     def summary(self) -> str:
         """Return the finding in a few lines of text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,13 +29,19 @@ LIMITATIONS = (
 )
 
 
+SHOWN = {"headline": 1, "shows": 6, "layers-0": 1, "transfer": 1}
+"""Blocks that stand open, by section; all others are one click away."""
+
+
 def page(result: TruthStudy) -> Page:
     """The whole report."""
     return Page(
         title=f"Truth probes of {result.provenance.model}",
         finding=result.finding(),
         status=_status(result),
-        sections=tuple(section for section in _sections(result) if section is not None),
+        sections=tuple(
+            replace(section, shown=SHOWN.get(section.id, 0)) for section in _sections(result) if section is not None
+        ),
         limitations=LIMITATIONS,
         provenance=result.provenance,
         downloads=result.downloads(),

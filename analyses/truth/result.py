@@ -17,7 +17,12 @@ from probes.layers import Layered
 from probes.protocol.results import LeftOut, Sweep, Transfer
 
 if TYPE_CHECKING:
+    from interp.report import Download
     from probes.protocol.verdicts import Verdict
+
+
+CARRIED = 160_000
+"""Bytes of result files that the page carries to be downloaded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +123,11 @@ class TruthStudy(Study):
         elif sweep.controls is None:
             text += "; no control was run"
         return f"{text}."
+
+    def downloads(self) -> tuple[Download, ...]:
+        """Return the result's files, while they are small enough for a page; they lie beside it in any case."""
+        found = super().downloads()
+        return found if sum(len(file.content) for file in found) <= CARRIED else ()
 
     def summary(self) -> str:
         """The finding and the verdicts in a few lines of text."""

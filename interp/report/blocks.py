@@ -127,16 +127,22 @@ Block = Figure | Table | Tokens | Cards | Note
 
 @dataclass(frozen=True)
 class Section:
-    """A claim and what supports it, in the order of reading: claim, blocks, how computed."""
+    """A claim and what supports it, in the order of reading: claim, blocks, how computed.
+
+    `shown` is how many blocks stand open; the others, and how they were computed, are one click away. None shows all.
+    """
 
     id: str
     title: str
     claim: str
     blocks: tuple[Block, ...]
     how: How | None = None
+    shown: int | None = None
 
     def __post_init__(self) -> None:
         check_id(self.id, "section")
+        if self.shown is not None and self.shown < 0:
+            raise UsageError(f'The section "{self.id}" shows {self.shown} blocks: give a number from zero up.')
         for name in ("title", "claim"):
             if not getattr(self, name).strip():
                 raise UsageError(f'The section "{self.id}" has no {name}: say in a sentence what it shows.')
@@ -159,7 +165,10 @@ class Download:
 
 @dataclass(frozen=True)
 class Page:
-    """One report. `finding` is one sentence with its uncertainty; `status` are short (name, value) pairs beneath it."""
+    """One report. `finding` is one sentence with its uncertainty; `status` are short (name, value) pairs beneath it.
+
+    `lead` is what carries the finding at first sight: a line of tokens or a figure, drawn above all sections.
+    """
 
     title: str
     finding: str
@@ -169,13 +178,14 @@ class Page:
     provenance: Provenance
     downloads: tuple[Download, ...] = ()
     kind: str = "explain"
+    lead: tuple[Block, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("title", "finding"):
             if not getattr(self, name).strip():
                 raise UsageError(f"A page has no {name}: give one sentence.")
-        seen: set[str] = {"main", "limitations", "downloads", "provenance"}
-        for name in (identifier for section in self.sections for identifier in _ids(section)):
+        seen: set[str] = {"main", "limitations", "downloads", "provenance", "lead"}
+        for name in (*_ids(self.lead), *(name for one in self.sections for name in (one.id, *_ids(one.blocks)))):
             if name in seen:
                 raise UsageError(
                     f'The id "{name}" is used twice on the page "{self.title}", or is reserved: rename one.'
@@ -188,5 +198,5 @@ class Page:
         return frame(self)
 
 
-def _ids(section: Section) -> list[str]:
-    return [section.id, *(block.id for block in section.blocks if isinstance(block, Figure | Tokens | Cards))]
+def _ids(blocks: tuple[Block, ...]) -> list[str]:
+    return [block.id for block in blocks if isinstance(block, Figure | Tokens | Cards)]

@@ -80,6 +80,60 @@ def bars(
     )
 
 
+def grouped_bars(
+    id: str,
+    labels: Sequence[str],
+    series: Mapping[str, ArrayLike],
+    *,
+    caption: str,
+    alt: str,
+    axes: tuple[str, str] = ("group", "value"),
+) -> Figure:
+    """Upright bars side by side: for each label one bar of every series, in its colour.
+
+    Args:
+        id: The figure's id on the page.
+        labels: One a group; they may repeat.
+        series: Name -> (n,) values; a NaN has no bar and is counted in the caption.
+        caption: What the bars are.
+        alt: One sentence saying what is to be seen.
+        axes: Names of the label and the value axis, the latter with its unit.
+
+    Raises:
+        UsageError: Lengths differ, there is no bar, or caption or alt are empty.
+    """
+    if not series or not labels:
+        raise UsageError(f'The bars "{id}" have nothing to draw: give labels and at least one series.')
+    values = {name: parts.vector(id, numbers, len(labels)) for name, numbers in series.items()}
+    data = [
+        {
+            "type": "bar",
+            "name": plotly_text(name),
+            "x": list(range(len(labels))),
+            "y": np.where(np.isfinite(numbers), numbers, np.nan),
+            "marker": {"color": CATEGORIES[index % len(CATEGORIES)], "pattern": parts.pattern(index)},
+            "hovertext": [
+                f"{plotly_text(name)} {plotly_text(label)}<br>{parts.signed(x)}"
+                for label, x in zip(labels, numbers, strict=True)
+            ],
+            "hovertemplate": "%{hovertext}<extra></extra>",
+        }
+        for index, (name, numbers) in enumerate(values.items())
+    ]
+    layout = {
+        "xaxis": {**parts.ticks(labels), "title": parts.axis_title(axes[0]), "showgrid": False, "zeroline": False},
+        "yaxis": {"title": parts.axis_title(axes[1])},
+        "bargap": 0.25,
+        "barmode": "group",
+        "height": 340,
+        "showlegend": len(series) > 1,
+    }
+    columns = [[parts.number(x) for x in parts.flat(numbers)] for numbers in series.values()]
+    table = Table((axes[0], *series), tuple(zip(map(str, labels), *columns, strict=True)))
+    said = parts.undefined(np.concatenate(list(values.values())))
+    return Figure(id, parts.plot(data, layout), parts.joined(caption, said), alt, table)
+
+
 def heatmap(
     id: str,
     values: ArrayLike,

@@ -37,7 +37,7 @@ def page_body(page: Page, payload: Payload) -> str:
     sections = "".join(section_html(section, payload) for section in page.sections)
     ends = "".join((_limitations(page.limitations), _downloads(page.downloads, payload), _provenance(page.provenance)))
     return (
-        f'<a class="skip" href="#main">Skip to content</a>{_header(page)}'
+        f'<a class="skip" href="#main">Skip to content</a>{_header(page, payload)}'
         f'<div class="columns">{_nav(page)}<main id="main" tabindex="-1">{sections}{ends}</main></div>'
         f"<footer><p>Made by interp from saved results; the file needs no network.</p></footer>"
     )
@@ -45,14 +45,25 @@ def page_body(page: Page, payload: Payload) -> str:
 
 def section_html(section: Section, payload: Payload) -> str:
     """Claim, blocks, how computed."""
-    blocks = "".join(
-        block_html(block, payload, f"{section.id}-table-{number}") for number, block in enumerate(section.blocks, 1)
-    )
+    blocks = [block_html(block, payload, f"{section.id}-table-{i}") for i, block in enumerate(section.blocks, 1)]
+    shown = len(blocks) if section.shown is None else section.shown
+    rest = "".join(blocks[shown:]) + _how(section.how)
+    if shown < len(blocks):
+        rest = f'<details class="more"><summary>{_named(section.blocks[shown:])}</summary>{rest}</details>'
     return (
         f'<section id="{section.id}" aria-labelledby="{section.id}-title"><h2 id="{section.id}-title">'
-        f'{escaped(section.title)}</h2><p class="claim">{escaped(section.claim)}</p>{blocks}'
-        f"{_how(section.how)}</section>"
+        f'{escaped(section.title)}</h2><p class="claim">{escaped(section.claim)}</p>'
+        f"{''.join(blocks[:shown])}{rest}</section>"
     )
+
+
+def _named(blocks: tuple[Block, ...]) -> str:
+    """What a fold holds, such as "Show 2 figures and a table"."""
+    figures = sum(isinstance(block, Figure | Tokens | Cards) for block in blocks)
+    tables = sum(isinstance(block, Table) for block in blocks)
+    counts = [(figures, "a figure", "figures"), (tables, "a table", "tables")]
+    parts = [one if count == 1 else f"{count} {many}" for count, one, many in counts if count]
+    return f"Show {' and '.join(parts) or 'more'}"
 
 
 def block_html(block: Block, payload: Payload, name: str) -> str:
@@ -165,12 +176,14 @@ def _how(how: How | None) -> str:
     return f'<details class="how"><summary>How computed</summary>{text}{equation}{reference}</details>'
 
 
-def _header(page: Page) -> str:
+def _header(page: Page, payload: Payload) -> str:
+    lead = "".join(block_html(block, payload, f"lead-table-{i}") for i, block in enumerate(page.lead, 1))
+    lead = f'<div id="lead">{lead}</div>' if lead else ""
     status = "".join(f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>" for name, value in page.status)
     status = f'<dl class="status">{status}</dl>' if status else ""
     return (
         f'<header><p class="kind">interp · {escaped(page.kind)}</p><h1>{escaped(page.title)}</h1>'
-        f'<p class="finding">{escaped(page.finding)}</p>{status}</header>'
+        f'<p class="finding">{escaped(page.finding)}</p>{lead}{status}</header>'
     )
 
 
@@ -231,5 +244,6 @@ def _provenance(record: Provenance) -> str:
         '<section id="provenance" aria-labelledby="provenance-title"><h2 id="provenance-title">Provenance</h2>'
         '<h3>Command to reproduce</h3><div class="command"><pre id="command" tabindex="0"><code>'
         f'{escaped(record.command)}</code></pre><button type="button" data-copy="command">Copy</button></div>'
-        f'<h3>Record</h3><table class="facts"><tbody>{rows}</tbody></table></section>'
+        f'<details class="more"><summary>Show the record</summary><table class="facts"><tbody>{rows}</tbody></table>'
+        "</details></section>"
     )

@@ -171,6 +171,7 @@ def check_page(
     with opened(browser, path, colour_scheme, width) as (page, faults):
         if screenshot:
             page.screenshot(path=screenshot, full_page=True)
+        faults.extend(_unfolded(page))
         faults.extend(_size(Path(path)) + _figures(page) + _decks(page) + _safety(page))
         # One of each kind: axe takes seconds for every large table, and they are all made by one function.
         page.evaluate(
@@ -188,6 +189,13 @@ def until(page: Any, expression: str, seconds: float = 60) -> bool:
             return True
         page.wait_for_timeout(100)
     return False
+
+
+def _unfolded(page: Any) -> list[str]:
+    """Open every fold, whose figures are drawn then; the fault where one is not."""
+    page.evaluate("document.querySelectorAll('details.more').forEach(fold => (fold.open = true))")
+    drawn = "[...document.querySelectorAll('[data-fig]')].every(place => place.querySelector('svg.main-svg'))"
+    return [] if until(page, drawn) else ["a figure in a fold was not drawn when it was opened"]
 
 
 def _leaving(url: str) -> list[str]:

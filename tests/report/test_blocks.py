@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 import pytest
 
 from interp.errors import UsageError
-from interp.report import Download, Figure, Section, Shown, Table, Tokens
+from interp.report import Download, Figure, How, Note, Section, Shown, Table, Tokens
+from interp.report.markup import Payload, section_html
 from tests.report import samples
 
 TABLE = Table(("x",), ((1,),))
@@ -74,3 +75,19 @@ def test_a_notebook_shows_the_figure_where_there_is_one_and_else_the_table():
     assert _Drawn()._repr_html_().startswith("<iframe")
     assert "<iframe" in Tokens("t", ("a",), None, "c")._repr_html_()
     assert "<iframe" in samples.page()._repr_html_()
+
+
+def test_a_section_shows_as_many_blocks_as_it_says_and_folds_the_rest() -> None:
+    def drawn(shown: int | None) -> str:
+        blocks = (Note("first"), Note("second"), TABLE)
+        return section_html(Section("s", "Title", "Claim.", blocks, How("how"), shown), Payload())
+
+    assert '<details class="more"' not in drawn(None)
+    assert '<details class="more"' not in drawn(3)
+    visible, folded = drawn(1).split('<details class="more">')
+    assert "first" in visible
+    assert "second" in folded
+    assert "How computed" in folded
+    assert folded.startswith("<summary>Show a table</summary>")
+    with pytest.raises(UsageError, match="shows -1 blocks"):
+        drawn(-1)

@@ -75,15 +75,31 @@
     return Plotly.react(place, figure.data, figure.layout, config);
   }
 
+  // A figure inside a closed fold has no size: it is drawn when the fold is opened.
   async function drawAll() {
     const places = [...document.querySelectorAll("[data-fig]")];
     if (places.length === 0) return;
     await loadLibrary();
-    await Promise.all(places.map((place) => draw(place, prefersDark.matches)));
-    const again = (dark) => places.forEach((place) => draw(place, dark));
-    prefersDark.addEventListener("change", () => again(prefersDark.matches));
-    addEventListener("beforeprint", () => again(false));
-    addEventListener("afterprint", () => again(prefersDark.matches));
+    const drawn = new Set();
+    const drawOpen = (dark, again) => Promise.all(places.map((place) => {
+      if (place.closest("details:not([open])") || (drawn.has(place) && !again)) return null;
+      drawn.add(place);
+      return draw(place, dark);
+    }));
+    await drawOpen(prefersDark.matches, true);
+    document.addEventListener("toggle", () => drawOpen(prefersDark.matches, false), true);
+    prefersDark.addEventListener("change", () => drawOpen(prefersDark.matches, true));
+    addEventListener("beforeprint", () => {
+      document.querySelectorAll("details.more").forEach((fold) => (fold.open = true));
+      drawOpen(false, true);
+    });
+    addEventListener("afterprint", () => drawOpen(prefersDark.matches, true));
+  }
+
+  // A section reached by its link shows all it has.
+  function unfold() {
+    const section = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    if (section) section.querySelectorAll("details.more").forEach((fold) => (fold.open = true));
   }
 
   function failed(error) {
@@ -159,6 +175,8 @@
   });
   document.querySelectorAll(".tokens").forEach(tokenLine);
   followReading();
+  addEventListener("hashchange", unfold);
+  unfold();
   const decks = async () => {
     for (const [id, packed] of Object.entries(payload.decks)) {
       drawDeck(document.getElementById(id), JSON.parse(new TextDecoder().decode(await unpacked(packed))));
