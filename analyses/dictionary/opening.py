@@ -101,17 +101,17 @@ def fresh(
     """
     sae, model, own = found.sae, found.model, found.own
     if model is None:
-        raise UsageError("Fresh text takes the model: leave out --model none, or give --store.")
+        raise UsageError("Fresh text takes the model: name it with model=, or give store=.")
     names = text or tuple(part for part in str(sae.metadata.get("dataset_path") or "").split(", ") if part)
     if not names:
-        raise UsageError("It is not recorded what text the autoencoder was trained on: give --store or --text.")
+        raise UsageError("It is not recorded what text the autoencoder was trained on: give store= or text=.")
     length = int(sae.metadata.get("context_size") or 128)
     seen = set() if own is None else {row.tobytes() for row in own.contexts().tokens.int().numpy()}
     rows, _, _ = rows_of(model, cache.documents(*names), length=length, prepend_bos=_bos(sae))
     new = islice((row for row in rows if row.astype(np.int32).tobytes() not in seen), max(1, tokens // length))
     first = next(new, None)
     if first is None:
-        raise UsageError(f"{', '.join(names)} has no context that it was not trained on: give other text with --text.")
+        raise UsageError(f"{', '.join(names)} has no context that it was not trained on: give other text= instead.")
     config = cache.Config(hooks=_hooks(sae), context=length)
     target = folder / "heldout"
     _clear(target)
@@ -123,7 +123,7 @@ def _hooks(sae: SAE) -> tuple[str, ...]:
     several = about.get("hook_names")
     names = several or [name for name in (about.get("hook_name"), about.get("hook_name_out")) if name]
     if not names:
-        raise UsageError("The autoencoder does not say which hook it reads: give a store of it with --store.")
+        raise UsageError("The autoencoder does not say which hook it reads: give a store of it as store=.")
     return tuple(names)
 
 
@@ -139,11 +139,13 @@ def _named(sae: SAE) -> dict[str, str]:
 
 def _load(name: str, dtype: str, device: str) -> Model:
     if not name:
-        raise UsageError("Neither the store nor the autoencoder names its model: give --model NAME, or --model none.")
+        raise UsageError(
+            "Neither the store nor the autoencoder names its model: give model=, or do without by model= none."
+        )
     try:
         return interp.load(name, dtype=dtype, device=device)
     except MissingInputError as error:
-        raise MissingInputError(f"{error} Or judge without it: --model none.") from error
+        raise MissingInputError(f"{error} Or judge without it: model= none.") from error
 
 
 def _clear(folder: Path) -> None:

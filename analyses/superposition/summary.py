@@ -32,7 +32,7 @@ def tables(folder: Path, names: tuple[str, ...], head: str) -> str:
     for name in names:
         found = results.load(folder / name)
         if not isinstance(found, ToyStudy):
-            raise MissingInputError(f"{folder / name} holds no study: run interp toy all --out {folder}")
+            raise MissingInputError(f"{folder / name} holds no study: run them all into {folder} first")
         rows = "\n".join(_row(check) for check in found.checks)
         parts.append(
             f"## {name}\n\n{found.finding()}\n\nReproduce: `interp toy {name} --full --seed "

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 3 missing input 
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import traceback
@@ -94,7 +95,20 @@ def execute(words: list[str]) -> int:
     add_common(parser)
     args = parser.read(rest, Namespace(command=shlex.join(["interp", *words])))
     with console.manners(quiet=args.quiet, verbose=args.verbose):
-        return module.run(args)
+        try:
+            return module.run(args)
+        except InterpError as error:
+            error.args = (_with_options(str(error), args),)
+            raise
+
+
+def _with_options(message: str, args: Namespace) -> str:
+    """A message of the library, which names its arguments ("give store="), with the options that set them."""
+
+    def option(found: re.Match[str]) -> str:
+        return f"--{found[1].replace('_', '-')}" if hasattr(args, found[1]) else found[0]
+
+    return re.sub(r"\b([a-z_]+)=(?=[\s.,;:)]|$)", option, message)
 
 
 def _execute_or_leave(words: list[str]) -> int:

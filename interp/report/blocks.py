@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from interp.errors import UsageError
 from interp.provenance import Provenance
 from interp.report.cards import Cards
+from interp.report.shown import Framed
 from interp.report.table import Table
 from interp.report.text import check_id
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Figure(Framed):
     """A plotly figure with what makes it readable without seeing it.
 
     `caption` says axes, units, number of observations, kind of error bar and sign convention; `alt` says in one
@@ -49,14 +50,9 @@ class Figure:
 
         return bundle(self, repr(self))
 
-    def _repr_html_(self) -> str:
-        from interp.report.page import frame
-
-        return frame(self)
-
 
 @dataclass(frozen=True)
-class Tokens:
+class Tokens(Framed):
     """A line of tokens, each coloured by its value on a scale symmetric about zero (red negative, blue positive).
 
     With `fraction` the scale goes from 0 to 1, and equal colours mean equal values on every line.
@@ -98,11 +94,6 @@ class Tokens:
             return Table(("position", "token"), tuple(enumerate(self.tokens)), tokens=("token",))
         rows = tuple((i, t, float(v)) for i, (t, v) in enumerate(zip(self.tokens, self.values, strict=True)))
         return Table(("position", "token", label), rows, formats={label: "+.4f"}, tokens=("token",))
-
-    def _repr_html_(self) -> str:
-        from interp.report.page import frame
-
-        return frame(self)
 
 
 @dataclass(frozen=True)
@@ -164,7 +155,7 @@ class Download:
 
 
 @dataclass(frozen=True)
-class Page:
+class Page(Framed):
     """One report. `finding` is one sentence with its uncertainty; `status` are short (name, value) pairs beneath it.
 
     `lead` is what carries the finding at first sight: a line of tokens or a figure, drawn above all sections.
@@ -191,11 +182,6 @@ class Page:
                     f'The id "{name}" is used twice on the page "{self.title}", or is reserved: rename one.'
                 )
             seen.add(name)
-
-    def _repr_html_(self) -> str:
-        from interp.report.page import frame
-
-        return frame(self)
 
 
 def _ids(blocks: tuple[Block, ...]) -> list[str]:

@@ -36,7 +36,7 @@ def write_index(folder: str | os.PathLike[str]) -> Path:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise MissingInputError(f"There is no folder {root} to index: give the folder an analysis wrote with --out.")
+        raise MissingInputError(f"There is no folder {root} to index: give a folder that an analysis wrote into.")
     entries = [_Entry(path.relative_to(root).as_posix(), _facts(path)) for path in sorted(root.rglob("report.html"))]
     entries = [entry for entry in entries if "title" in entry.facts]
     entries.sort(key=lambda entry: entry.facts.get("date", ""), reverse=True)

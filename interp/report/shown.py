@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp.report.blocks import Figure
     from interp.report.table import Table
+
+
+class Framed:
+    """Mixin for what a notebook shows in a frame of its own: a page, a figure, a line of tokens."""
+
+    def _repr_html_(self) -> str:
+        # By name: the page imports the blocks it draws, so a block cannot import the page.
+        return import_module("interp.report.page").frame(self)
 
 
 class Shown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from interp import results
 from interp.cli import software
+from interp.errors import UsageError
 from tests.cli.conftest import Run
 from tests.cli.fakes import Analysis, Finding
 
@@ -146,3 +148,21 @@ def test_the_doctor_survives_without_the_package_that_compares_versions(
     assert found["torch"]["state"] == "ok"
     assert {"numpy", "plotly", "einops"} <= found.keys()
     assert not {"ruff", "playwright==1"} & found.keys()
+
+
+def test_the_library_names_arguments_and_the_command_line_its_options(
+    run: Run, analysis: Analysis, tmp_path: Path
+) -> None:
+    analysis.failure = UsageError("Too many: lower max_expansions= or top=, not nothing= or C=0.1.")
+    ended = run(*WORDS, "--out", str(tmp_path))
+    assert ended.err == "error: Too many: lower --max-expansions or --top, not nothing= or C=0.1.\n"
+
+
+def test_no_message_outside_the_command_line_names_an_option() -> None:
+    said = re.compile(r"""["'][^"'\n]*\s--(out|resume|store|text|model|hook|head)\b""")
+    places = [path for package in ("interp", "probes", "saes", "analyses") for path in (ROOT / package).rglob("*.py")]
+    sources = {path: path.read_text() for path in places if "cli" not in path.parts}
+    raised = {path: re.findall(r"raise \w+\((?:[^()]|\([^()]*\))*\)", text) for path, text in sources.items()}
+    assert {
+        str(path.relative_to(ROOT)): found for path, many in raised.items() for found in many if said.search(found)
+    } == {}
