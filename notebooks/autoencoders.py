@@ -84,7 +84,7 @@ torch.equal(again(rows), sae(rows))
 # so little text most are rough. `study.page()` is the whole report.
 
 # %%
-study = dictionary.run(again, unseen, text=seen, model=model, name="notebook", judge=False)
+study = dictionary.run(again, unseen, text=seen, model=model, config=dictionary.Config(name="notebook", judge=False))
 latents = study.features.ranked()[:8].tolist()
 for latent in latents:
     raised = [token for token, _ in study.features.promoted(latent)[:4]]

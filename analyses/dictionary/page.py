@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,13 +96,11 @@ def _made(study: DictionaryStudy) -> Section:
     )
     table = Table(("setting", "value", "what it is"), tuple(rows))
     claim = f"{study.name}: a {words.kind(study.sae)}, for {words.place(study.sae)}."
-    told = tuple(Note(_sentence(part), "warning" if _in_doubt(part) else "info") for part in study.source)
+    told = tuple(
+        Note(_sentence(part), "warning" if doubt else "info")
+        for part, doubt in zip_longest(study.source, study.in_doubt, fillvalue=False)
+    )
     return Section("made", "What was trained", claim, (idea, table, *told))
-
-
-def _in_doubt(sentence: str) -> bool:
-    """Whether it says that the measures may be those of training text."""
-    return sentence.startswith("judged") and "which are not" not in sentence
 
 
 def _training(study: DictionaryStudy) -> Section:

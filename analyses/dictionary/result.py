@@ -33,7 +33,7 @@ TOLD = ("FVU", "L0", "dead latents", "dense latents", "loss, original", "loss, r
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """What is collected of every latent.
+    """What is done, and what is collected of every latent.
 
     Attributes:
         top: strongest examples shown, each text once.
@@ -43,6 +43,9 @@ class Config(Result):
         tokens: tokens listed that a latent raises, and that it lowers.
         rivals: latents considered as inhibitors of each.
         asked: latents that have a card; none for all of them.
+        name: what the page calls the autoencoder.
+        judge: whether it is judged (`saes.evaluate`), with baselines.
+        features: whether its latents are read.
     """
 
     top: int = 6
@@ -52,6 +55,9 @@ class Config(Result):
     tokens: int = 8
     rivals: int = 16
     asked: tuple[int, ...] = ()
+    name: str = "dictionary"
+    judge: bool = True
+    features: bool = True
 
     def __post_init__(self) -> None:
         for name in ("top", "drawn", "tokens", "rivals"):
@@ -225,6 +231,7 @@ class DictionaryStudy(Study):
         evaluation: the judgement; None if it was not asked for.
         others: further autoencoders on the same rows.
         features: of every latent; None if they were not asked for.
+        in_doubt: for each sentence of `source`, whether the measures may be those of the text trained on.
     """
 
     config: Config
@@ -236,6 +243,7 @@ class DictionaryStudy(Study):
     evaluation: Evaluation | None
     others: tuple[Other, ...]
     features: Features | None
+    in_doubt: tuple[bool, ...] = ()
 
     def finding(self) -> str:
         """Return one sentence: how much is rebuilt from how little, and what the model loses."""

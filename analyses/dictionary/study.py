@@ -21,18 +21,14 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 
-def run(  # noqa: PLR0913
+def run(
     sae: SAE,
     activations: Store | Corpus,
     *,
     text: Store | None = None,
     model: Model | None = None,
     config: Config | None = None,
-    name: str = "dictionary",
     others: Mapping[str, SAE] | None = None,
-    judge: bool = True,
-    features: bool = True,
-    history: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
     command: str | None = None,
     progress: Progress | None = None,
@@ -45,12 +41,8 @@ def run(  # noqa: PLR0913
             be read but not judged.
         text: the store its latents are read on, if that is another one: what is read may be what it was trained on.
         model: the one the activations are of: for what the model loses, the text of tokens and the logits of latents.
-        config: what is collected of every latent.
-        name: what the page calls the autoencoder.
+        config: what is done, and what is collected of every latent.
         others: further autoencoders of the same hook, judged on the same rows, by name.
-        judge: whether it is judged (`saes.evaluate`), with baselines.
-        features: whether its latents are read.
-        history: training metrics by name; by default those the autoencoder brings.
         seed: of everything drawn.
         command: for the provenance; this process's own by default.
         progress: called with (steps done, steps in all, what is done).
@@ -62,29 +54,31 @@ def run(  # noqa: PLR0913
     for given in (activations, text):
         if given is not None and not isinstance(given, Corpus | Store):
             raise UsageError(f"Latents are read on a store of interp.cache, not on a {type(given).__name__}.")
-    if isinstance(activations, Corpus) and judge:
-        raise UsageError("A corpus in memory can be read (judge=False) but not judged: give a store.")
+    if isinstance(activations, Corpus) and config.judge:
+        raise UsageError("A corpus in memory can be read (Config(judge=False)) but not judged: give a store.")
     source = activations if text is None else text
     for one in (sae, *(others or {}).values()):
         _check(one, activations, model)
     _check(sae, source, model)
     if progress is not None:
         progress(0, 1, "judging")
-    found = saes.evaluate(sae, activations, model=model, seed=seed, command=command) if judge else None
+    found = saes.evaluate(sae, activations, model=model, seed=seed, command=command) if config.judge else None
     beside = tuple(
         Other(key, saes.evaluate(one, activations, baselines=False, seed=seed, command=command))
         for key, one in (others or {}).items()
     )
     corpus = source if isinstance(source, Corpus) else Corpus.of_store(source, sae)
-    latents = read(sae, corpus, model, config, seed=seed, progress=progress) if features else None
+    latents = read(sae, corpus, model, config, seed=seed, progress=progress) if config.features else None
+    sources = _sources(sae, activations if config.judge else None, source if config.features else None)
     identity = {} if model is None else model.identity()
     return DictionaryStudy(
         config=config,
         provenance=watch.provenance(command=command, seed=seed, **identity),
-        name=name,
+        name=config.name,
         sae=description(sae),
-        source=_sources(sae, activations if judge else None, source if features else None),
-        history={key: np.asarray(value) for key, value in (history or sae.history).items()},
+        source=tuple(sentence for sentence, _ in sources),
+        in_doubt=tuple(doubt for _, doubt in sources),
+        history={key: np.asarray(value) for key, value in sae.history.items()},
         evaluation=found,
         others=beside,
         features=latents,
@@ -99,10 +93,20 @@ def _check(sae: SAE, activations: Store | Corpus, model: Model | None) -> None:
         activations.check_model(model)
 
 
-def _sources(sae: SAE, judged: Store | Corpus | None, read: Store | Corpus | None) -> tuple[str, ...]:
-    """Sentences on the activations: what they are, and whether the autoencoder was trained on the same text."""
+def _sources(sae: SAE, judged: Store | Corpus | None, read: Store | Corpus | None) -> tuple[tuple[str, bool], ...]:
+    """Sentences on the activations, and whether the measures of each may be those of the text trained on."""
     found = [("judged", judged), ("read", read)] if judged is not read else [("judged and read", judged)]
-    return tuple(_source(sae, verb, store) for verb, store in found if store is not None)
+    return tuple(
+        (_source(sae, verb, store), store is judged and not _is_fresh(sae, store))
+        for verb, store in found
+        if store is not None
+    )
+
+
+def _is_fresh(sae: SAE, store: Store | Corpus) -> bool:
+    """Whether the text is known not to be what the autoencoder was trained on."""
+    trained = sae.metadata.get("token_sha256")
+    return isinstance(store, Store) and bool(trained) and trained != store.manifest.token_sha256
 
 
 def _source(sae: SAE, verb: str, store: Store | Corpus) -> str:

@@ -34,7 +34,7 @@ def codes(corpus):
 
 @pytest.fixture(scope="module")
 def study(corpus):
-    return run(planted.sae(), corpus, config=Config(before=3, after=2), judge=False)
+    return run(planted.sae(), corpus, config=Config(before=3, after=2, judge=False))
 
 
 def collected(corpus, **changes):
@@ -145,7 +145,7 @@ def test_latents_that_fire_together_are_no_inhibitors_whatever_the_weights(corpu
     sae = planted.sae()
     with torch.no_grad():
         sae.W_enc[:, 0] -= 2 * planted.directions()[2]  # 2 never fires: nothing is expected, nothing is missing
-    assert run(sae, corpus, judge=False).features.inhibitors(0) == ()
+    assert run(sae, corpus, config=Config(judge=False)).features.inhibitors(0) == ()
 
 
 def test_a_wide_dictionary_lists_those_of_most_interest(study, monkeypatch):
@@ -182,8 +182,8 @@ def test_what_cannot_be_read_is_refused():
     with pytest.raises(UsageError, match="top=0 must be at least 1"):
         Config(top=0)
     with pytest.raises(UsageError, match="no latent 8: this dictionary has latents 0 to 7"):
-        run(planted.sae(), planted.corpus(), judge=False).features.check((8,))
+        run(planted.sae(), planted.corpus(), config=Config(judge=False)).features.check((8,))
     with pytest.raises(UsageError, match="no latent -1"):
-        run(planted.sae(), planted.corpus(), judge=False).features.inhibitors(-1)
+        run(planted.sae(), planted.corpus(), config=Config(judge=False)).features.inhibitors(-1)
     with pytest.raises(UsageError, match=r"a store of interp.cache, not on a Tensor"):
         run(planted.sae(), x)  # pyright: ignore[reportArgumentType]

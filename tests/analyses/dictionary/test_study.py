@@ -125,7 +125,7 @@ def test_the_page_says_what_it_was_judged_on_and_names_every_part(study):
     values = study.to_dict()
     assert json.loads(json.dumps(values)) == values
     assert set(values["others"]) == {"wider"}
-    read = run(autoencoder(models.load("llama", text=True)), planted_corpus(), judge=False)
+    read = run(autoencoder(models.load("llama", text=True)), planted_corpus(), config=Config(judge=False))
     assert [section.id for section in page(read).sections] == ["made", "frequency", "features"]
 
 
@@ -152,10 +152,10 @@ def test_what_does_not_belong_together_is_refused(model, store):
 
 
 def test_without_a_model_tokens_are_numbers_and_raised_tokens_are_explained(model, store):
-    found = run(autoencoder(model), store, config=CONFIG, judge=False)
+    found = run(autoencoder(model), store, config=replace(CONFIG, judge=False))
     assert found.features.vocabulary[0].startswith("#")
     assert "the model was not given" in report.render(page(found))
-    other = run(autoencoder(model, hook=HOOK), store, model=model, config=CONFIG, judge=False)
+    other = run(autoencoder(model, hook=HOOK), store, model=model, config=replace(CONFIG, judge=False))
     assert other.features.no_logits == ""
 
 
