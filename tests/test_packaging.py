@@ -160,3 +160,8 @@ def test_every_make_target_is_there(target: str) -> None:
 def test_the_makefile_and_the_doctor_name_one_model_wheel() -> None:
     version = SMOLLM2.split()[-1]
     assert f"SMOLLM2 := {version}\n" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py")))
+def test_every_benchmark_is_imported_as_make_runs_it(name: str) -> None:
+    assert importlib.import_module(f"benchmarks.{name}").main

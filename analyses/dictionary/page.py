@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,7 +97,7 @@ def _made(study: DictionaryStudy) -> Section:
     claim = f"{study.name}: a {words.kind(study.sae)}, for {words.place(study.sae)}."
     told = tuple(
         Note(_sentence(part), "warning" if doubt else "info")
-        for part, doubt in zip_longest(study.source, study.in_doubt, fillvalue=False)
+        for part, doubt in zip(study.source, study.in_doubt or (False,) * len(study.source), strict=True)
     )
     return Section("made", "What was trained", claim, (idea, table, *told))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 
-def run(
+def run(  # noqa: PLR0913
     sae: SAE,
     activations: Store | Corpus,
     *,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,13 +51,13 @@ def autoencoder(model, *, hook: str = HOOK, k: int = 4, seed: int = 0, **metadat
 def study(model, store):
     sae = autoencoder(model, token_sha256=store.manifest.token_sha256, training={"steps": 10, "batch_size": 4})
     history = {"step": range(1, 11), "fvu": [1 / step for step in range(1, 11)], "l0": [4.0] * 10}
+    sae.history = {name: np.asarray(values) for name, values in history.items()}
     return run(
         sae,
         store,
         model=model,
         config=CONFIG,
         others={"wider": autoencoder(model, k=8, seed=1)},
-        history=history,
         command="interp sae evaluate runs/x",
     )
 
@@ -107,6 +109,13 @@ def test_examples_hold_the_text_of_the_store(model, study, store):
             assert position > 0  # position 0 is in no store
             own = model.to_str_tokens(tokens[context, position : position + 1])
             assert words[study.features.tokens[latent, example, CONFIG.before]] == own[0]
+
+
+def test_measures_on_the_text_trained_on_are_in_doubt_and_on_other_text_not(study, model, store):
+    assert study.in_doubt == (True,)
+    fresh = run(autoencoder(model, token_sha256="other"), store, config=replace(CONFIG, features=False))
+    assert fresh.in_doubt == (False,)
+    assert fresh.features is None
 
 
 def test_the_page_says_what_it_was_judged_on_and_names_every_part(study):
