@@ -121,12 +121,12 @@ def test_measures_on_the_text_trained_on_are_in_doubt_and_on_other_text_not(stud
 def test_the_page_says_what_it_was_judged_on_and_names_every_part(study):
     found = page(study)
     assert [section.id for section in found.sections] == [
-        "made",
-        "training",
+        "features",
         "quality",
         "trade",
         "frequency",
-        "features",
+        "training",
+        "made",
     ]
     text = report.render(found)
     assert "which are those it was trained on" in text
@@ -135,7 +135,7 @@ def test_the_page_says_what_it_was_judged_on_and_names_every_part(study):
     assert json.loads(json.dumps(values)) == values
     assert set(values["others"]) == {"wider"}
     read = run(autoencoder(models.load("llama", text=True)), planted_corpus(), config=Config(judge=False))
-    assert [section.id for section in page(read).sections] == ["made", "frequency", "features"]
+    assert [section.id for section in page(read).sections] == ["features", "frequency", "made"]
 
 
 def planted_corpus():
