@@ -1,4 +1,4 @@
-"""`interp.discovery.score`: every edge of a model scored on a task by one of ten methods."""
+"""`interp.discovery.score`: every edge of a model scored on a task by one of nine methods."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def score(
         method: one of `METHODS`.
         grouped: keys and values shared by query heads are one reader, as the model has them; False gives every query
             head its own, as the MIB benchmark does.
-        by_position: keep the mean score of each edge at each position too.
+        by_position: keep the mean score of each edge at each position too, except of the methods exact and random.
         progress: called with (done, total, what).
         options: direction of the method exact: "noise" (the default) corrupts an edge of the clean run; "denoise"
             restores it in the counterfactual run, with the sign of corrupting it, and finds edges of which any one
