@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EDGES = 300
 """Lines drawn; the table has every edge."""
+SPREAD = 0.32
+"""How far heads lie from the middle of their position's column."""
 LISTED = 5
 """Edges in and out that a node's label lists."""
 
@@ -36,8 +38,9 @@ def figure(result: Discovery) -> Figure:
     """Layers upwards, positions from left to right; blue lines support the answer, red ones work against it."""
     found = lines_of(result)
     nodes = sorted({end for line in found for end in (line.start, line.stop)})
-    n_layer = result.circuit.graph.n_layer
-    spot = {node: _spot(node, nodes, n_layer) for node in nodes}
+    n_layer, n_head = result.circuit.graph.n_layer, result.circuit.graph.n_head
+    columns = sorted({position for _, position in nodes})
+    spot = {node: _spot(node, columns, n_layer, n_head) for node in nodes}
     traces = [
         _edges([line for line in found if (line.score < 0) == supports], spot, supports) for supports in (True, False)
     ]
@@ -45,9 +48,9 @@ def figure(result: Discovery) -> Figure:
     layout = {
         "xaxis": {
             "title": axis_title("position"),
-            "tickvals": list(range(len(result.places))),
-            "ticktext": [plotly_text(visible(place)) for place in result.places],
-            "range": [-0.6, len(result.places) - 0.4],
+            "tickvals": list(range(len(columns))),
+            "ticktext": [plotly_text(f"{at} {visible(result.places[at])}") for at in columns],
+            "range": [-0.6, max(1, len(columns)) - 0.4],
             "showgrid": False,
             "zeroline": False,
         },
@@ -59,8 +62,9 @@ def figure(result: Discovery) -> Figure:
     rows = tuple((line.name, result.places[line.start[1]], line.score) for line in found)
     caption = (
         f"The {len(found)} strongest of the circuit's {result.circuit.size:,} edges, each at the position where it "
-        "matters most; the embedding stands at layer −1, the logits on top. A line into a key or value ends at the "
-        "position where that head's output matters most. Scores are changes of the log odds in nats when an edge alone "
+        "matters most; positions without any are left out. The embedding stands at layer −1, the logits on top; in each "
+        "column an MLP stands left of the heads, and heads in the order of their numbers. A line into a key or value ends "
+        "at the position where that head's output matters most. Scores are changes of the log odds in nats when an edge alone "
         "is corrupted: blue edges support the answer, red ones work against it. A node's label lists what flows in and "
         "out."
     )
@@ -95,17 +99,16 @@ def lines_of(result: Discovery) -> list[Line]:
     return found
 
 
-def _spot(node: tuple[str, int], nodes: list[tuple[str, int]], n_layer: int) -> tuple[float, float]:
-    """Heads of one layer and position stand side by side, MLPs a little above them."""
+def _spot(node: tuple[str, int], columns: list[int], n_layer: int, n_head: int) -> tuple[float, float]:
+    """A node's place: in each position's column heads lie in the order of their numbers, MLPs left of them."""
     name, position = node
+    column = float(columns.index(position))
     if name in ("embed", "logits"):
-        return float(position), -1.0 if name == "embed" else float(n_layer)
-    layer = _layer(name)
+        return column, -1.0 if name == "embed" else float(n_layer)
     if name.startswith("MLP"):
-        return float(position), layer + 0.5
-    beside = [other for other, at in nodes if at == position and "H" in other and _layer(other) == layer]
-    width = min(0.16, 0.8 / len(beside))
-    return position + width * (beside.index(name) - (len(beside) - 1) / 2), float(layer)
+        return column - SPREAD - 0.08, _layer(name) + 0.5
+    head = int(name.split("H")[1])
+    return column + SPREAD * (2 * head / max(1, n_head - 1) - 1), float(_layer(name))
 
 
 def _layer(name: str) -> int:
