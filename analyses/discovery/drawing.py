@@ -62,11 +62,10 @@ def figure(result: Discovery) -> Figure:
     rows = tuple((line.name, result.places[line.start[1]], line.score) for line in found)
     caption = (
         f"The {len(found)} strongest of the circuit's {result.circuit.size:,} edges, each at the position where it "
-        "matters most; positions without any are left out. The embedding stands at layer −1, the logits on top; in each "
-        "column an MLP stands left of the heads, and heads in the order of their numbers. A line into a key or value ends "
-        "at the position where that head's output matters most. Scores are changes of the log odds in nats when an edge alone "
-        "is corrupted: blue edges support the answer, red ones work against it. A node's label lists what flows in and "
-        "out."
+        "matters most; positions without any are left out. The embedding stands at layer −1, the logits on top. In a "
+        "column an MLP stands left of the heads, and heads in the order of their numbers. A line into a key or value "
+        "ends where that head's output matters most. Scores are changes of the log odds in nats when an edge alone is "
+        "corrupted: blue edges support the answer, red ones work against it. A node's label lists what flows in and out."
     )
     alt = (
         f"Graph of {len(nodes)} nodes; the strongest edge is {found[0].name}." if found else "A circuit without edges."
