@@ -65,7 +65,7 @@ def figure(result: Discovery) -> Figure:
         "matters most; positions without any are left out. The embedding stands at layer −1, the logits on top. In a "
         "column an MLP stands left of the heads, and heads in the order of their numbers. A line into a key or value "
         "ends where that head's output matters most. Scores are changes of the log odds in nats when an edge alone is "
-        "corrupted: blue edges support the answer, red ones work against it. A node's label lists what flows in and out."
+        "corrupted: blue edges support the answer, red ones work against it. A node's label lists its edges in and out."
     )
     alt = (
         f"Graph of {len(nodes)} nodes; the strongest edge is {found[0].name}." if found else "A circuit without edges."
