@@ -190,7 +190,7 @@ def _checks(result: HeadsAlone) -> tuple[Check, ...]:
     most = result.config.most
     return (
         Check(
-            "heads needed, trained together, most over seeds", "as many as tokens", float(needed[0].max()), 2, at + 1
+            "heads needed, trained together, most over seeds", "at most one a token", float(needed[0].max()), 2, at + 1
         ),
         Check("heads needed, one after the other, most over seeds", "one or two more", float(needed[1].max()), 2, most),
         Check(f"{at + 1} heads apart: loss beyond joint training, lower bound", "above 0", float(apart), 1e-9, np.inf),
