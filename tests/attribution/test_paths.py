@@ -69,14 +69,15 @@ def test_nodes_are_what_a_slow_reference_says(name, frozen):
     target = logit_difference(frozen.model, 3, 5, position=-2)
     tree, linear = path_tree(frozen, target, 40), resolve(frozen, target)
     covectors = {0: linear.covector}
-    every = {(c, linear.position): float(frozen.writes[c, linear.position] @ linear.covector)
-             for c in range(linear.visible)}  # fmt: skip
+    straight = frozen.writes[: linear.visible, linear.position] @ linear.covector
+    every = {(c, linear.position): value for c, value in enumerate(straight.tolist())}
     for row in np.flatnonzero(tree.expanded):
         constant = linear.constant
         if row:
             at = int(tree.component[row]), int(tree.position[row])
-            read, _ = reference.back_through(frozen, *_node(tree, tree.parent[row]), covectors[int(tree.parent[row])]) \
-                if tree.parent[row] else ({linear.position: linear.covector}, 0.0)  # fmt: skip
+            parent, read = int(tree.parent[row]), {linear.position: linear.covector}
+            if parent:
+                read, _ = reference.back_through(frozen, *_node(tree, parent), covectors[parent])
             covectors[int(row)] = read[at[1]]
             every, constant = reference.children(frozen, *at, covectors[int(row)])
         kept = np.flatnonzero(tree.parent == row)
@@ -217,8 +218,8 @@ def test_even_a_small_tree_keeps_the_largest_complete_paths(frozen):
     frozen = frozen("gpt2")
     target = logit(frozen.model, 7)
     small = path_tree(frozen, target, 2)
-    ends = {n: float(w @ resolve(frozen, target).covector) for n, w in zip(frozen.layout.names, frozen.writes[:, -1],
-            strict=True) if not n.startswith(("L", "MLP")) or "." in n}  # fmt: skip
+    straight = dict(zip(frozen.layout.names, frozen.writes[:, -1] @ resolve(frozen, target).covector, strict=True))
+    ends = {name: float(value) for name, value in straight.items() if not name.startswith(("L", "MLP")) or "." in name}
     listed = {chain[0].partition("@")[0] for chain in chains(small) if len(chain) == 1}
     assert {max(ends, key=lambda n: abs(ends[n]))} <= listed
 
@@ -269,9 +270,7 @@ def test_saved_is_loaded(frozen, tmp_path):
     frozen = frozen("gemma2")
     tree = path_tree(frozen, direction(frozen.model, torch.ones(24), 2, name="ones"), 50)
     tree.save(tmp_path / "tree")
-    loaded = (
-        interp.load_result(tmp_path / "tree") if hasattr(interp, "load_result") else PathTree.load(tmp_path / "tree")
-    )
+    loaded = PathTree.load(tmp_path / "tree")
     for field in dataclasses.fields(tree):
         if field.name != "definition":
             np.testing.assert_array_equal(getattr(tree, field.name), getattr(loaded, field.name))
