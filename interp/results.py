@@ -47,7 +47,9 @@ MODULES = (
         "analyses.completions.result",
         "analyses.dictionary.result",
         "analyses.discovery.result",
+        "analyses.explain.contrasted",
         "analyses.explain.result",
+        "analyses.faithful.result",
         "analyses.truth.result",
     ),
     *(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyses.explain.contrast_sections import contrast_sections
 from analyses.explain.path_sections import LONG, path_sections
 from interp.report import How, Note, Page, Section, Table, Tokens, visible
 from interp.report.blocks import Block, Figure
@@ -49,13 +50,14 @@ LIMITATIONS = (
 )
 
 
-SHOWN = {"layers": 1, "paths": 1}
+SHOWN = {"layers": 1, "paths": 1, "contrast": 3, "contrast-change": 2, "contrast-paths": 1, "contrast-cuts": 2}
 """Blocks that stand open, by section; all others are one click away."""
 
 
 def sections(result: Explanation) -> tuple[Section, ...]:
     """The sections in reading order."""
-    found = (_prediction(result), _layers(result), _components(result), _heads(result), *path_sections(result))
+    own = (_prediction(result), _layers(result), _components(result), _heads(result))
+    found = (*own, *_against(result), *path_sections(result))
     return tuple(replace(section, shown=SHOWN.get(section.id, 0)) for section in found)
 
 
@@ -91,6 +93,10 @@ def _by_layer(result: Explanation) -> Figure:
         alt="Bars by block; the last blocks contribute most." if _late(values) else "Bars by block.",
         axes=("block", "contribution (logits)"),
     )
+
+
+def _against(result: Explanation) -> tuple[Section, ...]:
+    return () if result.contrasted is None else contrast_sections(result.contrasted)
 
 
 def _status(result: Explanation) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from analyses.explain.contrasted import Contrasted
 from analyses.study import Study
 from interp.attribution.paths import PathTree
 from interp.attribution.results import Attribution, Direct, LogitLens, Orders, Sources, Verification
@@ -28,7 +29,8 @@ class Config(Result):
     without `versus` the logit of `target` itself.
     `position` is where the prediction is read, negative from the end; `top` how many components, paths and cuts are
     shown one by one; `max_expansions` bounds the path tree (300 nodes by default, 20,000 with `certify`, which goes on
-    until the paths shown are certain to be the largest there are). `group` says how its paths are listed: one by one
+    until the paths shown are certain to be the largest there are). `counterfactual` is a prompt of as many tokens whose
+    difference is explained too. `group` says how its paths are listed: one by one
     ("path"), summed by the token they begin at ("token"), or by their components whatever the positions ("component").
     """
 
@@ -40,6 +42,7 @@ class Config(Result):
     max_expansions: int | None = None
     certify: bool = False
     group: str = "path"
+    counterfactual: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,7 @@ class Explanation(Study):
     tree: PathTree
     hops: tuple[Hop, ...]
     verification: Verification | None
+    contrasted: Contrasted | None = None
 
     @property
     def total(self) -> float:
@@ -108,7 +112,8 @@ class Explanation(Study):
         """The largest relative error of any decomposition in this explanation."""
         whole = (self.logit_error, self.direct.error, self.lens.error, self.sources.error, self.orders.error)
         parts = (*(head.by_source.error for head in self.heads), *(hop.error for hop in self.hops))
-        return max(*whole, self.tree.error, *parts)
+        contrasts = () if self.contrasted is None else (self.contrasted.largest_error,)
+        return max(*whole, self.tree.error, *parts, *contrasts)
 
     def finding(self) -> str:
         """Return one sentence: the prediction and its size, the layer that writes most of it, and what that reads.
@@ -161,11 +166,18 @@ class Explanation(Study):
             "component": "Paths by components",
         }[self.config.group]
         paths = "\n".join(f"  {value:+.4f}  {name}" for name, value in self.listed())
+        change = ""
+        if self.contrasted is not None:
+            lines = "\n".join(
+                f"  {path.value:+.4f}  {' <- '.join(path.components)}"
+                for path in self.contrasted.tree.paths(self.config.top)
+            )
+            change = f"\nAgainst the counterfactual: {self.contrasted.sources.value:+.4f} logits, by paths:\n{lines}"
         return (
             f"{self.finding()}\n"
             f"Largest direct contributions, in logits:\n{largest}\n"
             f"{sums}, the model's own {self.direct.value:+.6f}, relative error {self.direct.error:.1e}\n"
-            f"{listed}, in logits:\n{paths}"
+            f"{listed}, in logits:\n{paths}{change}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,6 +191,20 @@ class Explanation(Study):
             "contributions": dict(self.direct.top(self.config.top)),
             "certified_paths": self.tree.certified(self.config.top),
             "paths": dict(self.listed()),
+            **self._contrasted(),
+        }
+
+    def _contrasted(self) -> dict[str, Any]:
+        """The change against the counterfactual, for `--json`; nothing without one."""
+        if self.contrasted is None:
+            return {}
+        paths = {" <- ".join(path.components): path.value for path in self.contrasted.tree.paths(self.config.top)}
+        return {
+            "contrast": {
+                "change": self.contrasted.sources.value,
+                "total": self.contrasted.sources.total,
+                "paths": paths,
+            }
         }
 
     def listed(self) -> tuple[tuple[str, float], ...]:

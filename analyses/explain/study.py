@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from analyses.explain.contrasting import contrasted
 from analyses.explain.result import GROUPS, PATTERN_TOKENS, Config, Explanation, HeadView, Hop
 from interp import attribution
 from interp.attribution.frozen import Frozen
@@ -30,6 +31,7 @@ STEPS = (
     "sweeps",
     "paths",
     "cutting paths",
+    "the counterfactual",
     "done",
 )
 
@@ -72,6 +74,10 @@ def run(
     verification = _verification(model, tree, frozen, config.top, seed or 0)
     next_tokens, next_probabilities = _continuations(frozen, position)
     step(7)
+    contrast = None
+    if config.counterfactual is not None:
+        contrast = contrasted(model, tokens, config.counterfactual, target, tree, config.top, seed or 0)
+    step(8)
     return Explanation(
         config=config,
         provenance=watch.provenance(command=command, seed=seed, **model.identity()),
@@ -88,6 +94,7 @@ def run(
         tree=tree,
         hops=_hops(frozen, tree, config.top),
         verification=verification,
+        contrasted=contrast,
     )
 
 

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from interp.attribution.causal import verify as verify
     from interp.attribution.contrast import Contrast as Contrast, contrast as contrast
     from interp.attribution.contributions import by_source as by_source, direct as direct
+    from interp.attribution.counterfactuals import (
+        Counterfactual as Counterfactual,
+        from_task as from_task,
+        paired as paired,
+        shuffled_names as shuffled_names,
+        swapped as swapped,
+    )
     from interp.attribution.difference import TreeDifference as TreeDifference
     from interp.attribution.frozen import Frozen as Frozen, freeze as freeze
     from interp.attribution.lens import logit_lens as logit_lens

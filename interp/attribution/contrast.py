@@ -232,7 +232,7 @@ def _checked(
         raise UsageError(unequal(model, clean[0], counterfactual[0]))
     if len(clean) != len(counterfactual):
         raise UsageError(
-            f"There are {len(clean)} clean prompts and {len(counterfactual)} counterfactual ones: pair them."
+            f"There are {len(clean)} clean prompts but {len(counterfactual)} counterfactual ones: give as many of both."
         )
     if model.dtype not in TOLERANCE:
         raise UsageError(f"A decomposition in {model.dtype} would mean nothing: load the model in float32 or float64.")

@@ -22,6 +22,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--versus", metavar="TOKEN", help=text)
     text = "the token the prediction is read at; negative counts from the end (default: -1, the last)"
     parser.add_argument("--position", type=options.integer, default=-1, metavar="N", help=text)
+    text = "a prompt of as many tokens: explain the difference between the two answers too"
+    parser.add_argument("--counterfactual", metavar="PROMPT", help=text)
     text = "how many components the report shows one by one (default: 10)"
     parser.add_argument("--top", type=options.positive, default=10, metavar="N", help=text)
     text = "how many nodes of the tree of paths are expanded at most (default: 300, with --certify 20,000)"
@@ -50,6 +52,7 @@ def run(args: Namespace) -> int:
             max_expansions=args.max_expansions,
             certify=args.certify,
             group=args.group,
+            counterfactual=args.counterfactual,
         )
         model = options.load_model(args)
         with console.progress(quiet=args.quiet) as progress:

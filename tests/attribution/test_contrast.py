@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from interp.attribution import contrast, direct, direction, edges, freeze, logit_difference, orders, score, sources
+from interp.attribution.contrast import bytes_needed
 from tests import models
 
 CLEAN = models.tokens(1, 9)
@@ -84,3 +85,39 @@ def test_only_tokens_that_differ_contribute_and_nothing_before_them_moves():
     assert pair.writes[:, :3].abs().max() < 1e-14 < pair.writes[:, 3:].abs().max()
     assert pair.labels[3] == f"{int(CLEAN[0, 3])}|{int(one_token_changed(3)[0, 3])}"
     assert pair.labels[2] == str(int(CLEAN[0, 2]))
+
+
+def test_a_batch_gives_the_mean_over_its_pairs():
+    model = models.load("gemma2", torch.float64)
+    clean, other = models.tokens(3, 7), models.tokens(3, 7, 5)
+    wanted = [logit_difference(model, 3, 5), logit_difference(model, 4, 5), logit_difference(model, 9, 2)]
+    pairs, singles = contrast(model, clean, other), [contrast(model, clean[i], other[i]) for i in range(3)]
+    for sweep in SWEEPS:
+        found = sweep(pairs, wanted)
+        alone = [sweep(one, target).array for one, target in zip(singles, wanted, strict=True)]
+        np.testing.assert_allclose(found.array, np.mean(alone, axis=0), atol=1e-12)
+    assert len(pairs) == 3 and pairs[1].labels == singles[1].labels
+
+
+def test_memory_is_counted_before_it_is_needed():
+    model = models.load("gpt2")
+    pair = contrast(model, *PAIRS[0])
+    held = [pair.writes, pair.residual, pair.logits]
+    for block in pair.blocks:
+        held += [block.query, block.key, block.value, block.delta_query, block.delta_key, block.delta_value]
+        held += [block.pattern, block.slope, block.softmax.weight, block.delta_scores, block.gated]
+        held += [block.ln1.mean, block.ln2.mean]
+    kept = sum(x.numel() * x.element_size() for x in held)
+    assert kept <= bytes_needed(model, 1, 9) < 3 * kept
+
+
+@pytest.mark.real
+def test_smollm2(smollm2):
+    """Pairs of random tokens, the worst of inputs: differences everywhere, in float32."""
+    generator = torch.Generator().manual_seed(0)
+    clean, other = (torch.randint(0, 49152, (4, 10), generator=generator) for _ in range(2))
+    pairs = contrast(smollm2, clean, other)
+    target = logit_difference(smollm2, " the", " a")
+    found = sources(pairs, target)
+    assert pairs.error < 1e-4 and found.error < 1e-4 and edges(pairs, target).error < 1e-4
+    assert abs(found.value) > 0.1

@@ -1,0 +1,139 @@
+"""The sections on the difference from a counterfactual prompt: what changed, by which tokens, branches and paths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from analyses.explain.contrasted import Contrasted
+from interp.report import How, Note, Section, Table, Tokens, visible
+from interp.report.blocks import Block
+from interp.report.figures import bars, heatmap
+from interp.report.text import quoted
+
+SHOWN = 20
+KIN = (
+    "Every operation is replaced by its exact secant between its two values: products by the means of the two runs, "
+    "activations and softcaps by the slope of the chord, norms by the product rule, the softmax by logarithmic means "
+    "of its probabilities. Biases cancel. What is left is linear in the difference of the token embeddings, so every "
+    "path begins at a token that differs, and queries, keys and values each carry their own part."
+)
+
+
+def contrast_sections(view: Contrasted) -> tuple[Section, ...]:
+    """The sections in reading order."""
+    found = [_runs(view), _change(view), _paths(view)]
+    if view.verification is not None:
+        found.append(_cuts(view))
+    return tuple(found)
+
+
+def _runs(view: Contrasted) -> Section:
+    differing, by_token = view.differing(), view.sources.by_token()
+    strips = [
+        Tokens(
+            f"contrast-{name}",
+            tokens,
+            None,
+            f"The {name} prompt; {len(differing)} of its {len(tokens)} tokens differ.",
+        )
+        for name, tokens in (("clean", view.clean), ("counterfactual", view.counterfactual))
+    ]
+    both = zip(view.next_clean, view.next_counterfactual, strict=True)
+    rows = tuple((*first, *second) for first, second in both)
+    columns = ("clean", "probability", "counterfactual", "its probability")
+    table = Table(
+        columns,
+        rows,
+        "Likeliest continuations.",
+        {"probability": ".1%", "its probability": ".1%"},
+        tokens=("clean", "counterfactual"),
+    )
+    drawn = bars(
+        "contrast-sources",
+        [view.sources.tokens[i] for i in differing],
+        [float(by_token[i]) for i in differing],
+        caption=f"What each differing token contributes to the {view.sources.target}, over all paths; the bars sum to "
+        f"{view.sources.total:+.4f} {view.sources.unit}, measured {view.sources.value:+.4f}.",
+        alt="Bars of the differing tokens' contributions.",
+        axes=("token, clean|counterfactual", f"contribution ({view.sources.unit})"),
+    )
+    if not differing:
+        claim = "The two prompts are the same: nothing differs."
+    else:
+        first, other = view.next_clean[0], view.next_counterfactual[0]
+        claim = (
+            f"Against the counterfactual the target changes by {view.sources.value:+.3f} {view.sources.unit}. The "
+            f"likeliest next token is {quoted(first[0])} ({first[1]:.1%}) after the prompt, {quoted(other[0])} "
+            f"({other[1]:.1%}) after the other."
+        )
+    return Section(
+        "contrast",
+        "Against the counterfactual",
+        claim,
+        (*strips, *([drawn] if differing else []), table),
+        How(KIN, "Δ(ab) = b̄ Δa + ā Δb,  Δf = f's chord · Δx", "1704.02685"),
+    )
+
+
+def _change(view: Contrasted) -> Section:
+    changed = view.change
+    layer, place = np.unravel_index(int(changed.argmax()), changed.shape)
+    map_ = heatmap(
+        "contrast-map",
+        changed,
+        caption="Length of the residual stream's difference between the two runs, relative to the mean length of the "
+        "streams, before each block; the last row is what leaves the last block.",
+        alt="A map of positions by layers; differences begin at the tokens that differ and move to the last position.",
+        rows=[*(f"before {i}" for i in range(len(changed) - 1)), "after the last"],
+        columns=[f"{visible(token)} ({i})" for i, token in enumerate(view.sources.tokens)],
+        axes=("block", "position", "relative change"),
+        signed=False,
+    )
+    drawn = bars(
+        "contrast-readers",
+        [name for name, _ in view.readers],
+        [value for _, value in view.readers],
+        caption=f"What reaches the target through each head's query (q), key (k) and value (v) and through each MLP, "
+        f"over all paths, in {view.direct.unit}; the {len(view.readers)} largest. A path goes through several, so the "
+        "bars do not sum to the change.",
+        alt="Bars of the branches that pass most on.",
+        axes=("reader", f"flow ({view.direct.unit})"),
+    )
+    claim = f"The two runs differ most at {quoted(view.sources.tokens[place])}"
+    claim += f" before block {layer}." if layer < len(changed) - 1 else " after the last block."
+    if view.readers:
+        name, value = view.readers[0]
+        claim += f" Most of the change of the answer passes through {name} ({value:+.2f})."
+    return Section("contrast-change", "What changed where", claim, (map_, drawn))
+
+
+def _paths(view: Contrasted) -> Section:
+    tree, blocks = view.tree, []
+    claim = "The tree holds no complete path."
+    for first in tree.paths(1):
+        claim = (
+            f"The largest path found is {' <- '.join(map(visible, first.components))}, {first.value:+.3f} "
+            f"{tree.unit}. The tree's absolute mass is {tree.mass:.1f}, {tree.mass / max(abs(tree.total), 1e-12):.1f} "
+            f"times the change; that of the prompt's own tree, patterns and gates frozen, is {view.frozen_mass:.1f}."
+        )
+    blocks: list[Block] = [tree.table(SHOWN)]
+    if len(tree.value) > 1:
+        blocks.append(replace(tree.figure(), id="contrast-path-tree"))
+    return Section("contrast-paths", "By which paths", claim, tuple(blocks))
+
+
+def _cuts(view: Contrasted) -> Section:
+    found = view.verification
+    assert found is not None
+    claim = (
+        f"Cut for real, the listed paths rank as predicted with a correlation of {found.correlation:+.2f}; chance "
+        f"stays below {found.by_chance:.2f}."
+    )
+    note = Note(
+        "Each path alone is corrupted in the clean run and restored in the counterfactual run, every step through the "
+        "branch it names; the actual change is the mean of the two."
+    )
+    drawn = replace(found.figure(), id="contrast-cuts-drawn")
+    return Section("contrast-cuts", "Are these paths causal?", claim, (note, found.table(), drawn))

@@ -1,0 +1,40 @@
+"""The study from a terminal: `python -m analyses.faithful --out out/faithful --docs docs/contrast.md`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+START, END = "<!-- faithfulness: begin -->", "<!-- faithfulness: end -->"
+
+
+def main() -> None:
+    """Run, save, print, and write the table between the marks of a documentation page."""
+    import interp
+    from analyses.faithful import Config, run
+    from interp.cli import console
+
+    parser = argparse.ArgumentParser(description="Secant attribution against its peers on held-out pairs.")
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--tasks", nargs="+", default=list(Config().tasks))
+    parser.add_argument("--methods", nargs="+", default=list(Config().methods))
+    parser.add_argument("--nodes", nargs="*", default=list(Config().nodes))
+    parser.add_argument("--pairs", type=int, default=Config().pairs)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("out/faithful"))
+    parser.add_argument("--docs", type=Path)
+    args = parser.parse_args()
+    config = Config(tuple(args.tasks), tuple(args.methods), args.pairs, tuple(args.nodes))
+    command = f"python -m analyses.faithful --pairs {args.pairs} --seed {args.seed}"
+    with console.progress(quiet=False) as progress:
+        result = run(interp.load(args.model), config, command=command, seed=args.seed, progress=progress)
+    result.save(args.out)
+    console.say(result.summary())
+    if args.docs:
+        text = args.docs.read_text()
+        before, after = text.split(START)[0], text.split(END)[1]
+        args.docs.write_text(f"{before}{START}\n{result.markdown()}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The study itself: score edges on half of each task's pairs, judge the rankings on the other half."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyses.faithful.result import Config, Faithfulness, Row
+from interp import discovery, tasks
+from interp.discovery.graph import Graph
+from interp.errors import UsageError, nearest
+from interp.model import Model
+from interp.progress import Progress, advance
+from interp.provenance import Stopwatch
+from interp.statistics import Interval
+from interp.tasks.task import Task
+
+
+def run(
+    model: Model,
+    config: Config,
+    *,
+    command: str | None = None,
+    seed: int | None = 0,
+    progress: Progress | None = None,
+) -> Faithfulness:
+    """Compare scores of edges and nodes by what they find on pairs they were not made on.
+
+    Raises `UsageError` for a task or method that does not exist, or fewer than four pairs.
+    """
+    _check(config)
+    watch, rows = Stopwatch(), []
+    n = len(config.tasks) * len(config.methods)
+    for name in config.tasks:
+        fit, judge = tasks.make(name, model, n=config.pairs, seed=seed or 0).split(0.5, seed=seed or 0, by="pair")
+        exact = _node_effects(model, fit) if name in config.nodes else None
+        for method in config.methods:
+            rows.append(_row(model, fit, judge, method, config, exact))
+            advance(progress, len(rows), n, f"{name}: {method}")
+    provenance = watch.provenance(command=command, seed=seed, **model.identity())
+    return Faithfulness(config=config, provenance=provenance, rows=tuple(rows))
+
+
+def _row(model: Model, fit: Task, judge: Task, method: str, config: Config, exact: np.ndarray | None) -> Row:
+    scores = discovery.score(model, fit, method, steps=config.steps)
+    curve = discovery.faithfulness(model, judge, scores)
+    random = curve.random_areas
+    found = None if exact is None else float(np.corrcoef(exact, np.array(list(scores.nodes.values())))[0, 1])
+    return Row(
+        task=fit.name,
+        method=method,
+        cpr=_triple(curve.cpr_interval),
+        cmd=_triple(curve.cmd_interval),
+        random=(random["cpr"], random["cmd"]),
+        seconds=scores.seconds,
+        pearson=found,
+    )
+
+
+def _triple(interval: Interval) -> tuple[float, float, float]:
+    value, low, high = interval
+    return value, low, high
+
+
+def _node_effects(model: Model, task: Task) -> np.ndarray:
+    """What corrupting each node alone does, the mean of doing it in the clean run and undoing it in the other."""
+    graph = Graph.of(model.spec)
+    masks = [(graph.writer == writer).astype(float) for writer in range(len(graph.writers))]
+    none, every = np.zeros(graph.n_edge), np.ones(graph.n_edge)
+    clean, corrupted = discovery.evaluate(model, graph, task, [none, every]).mean(1)
+    noise = discovery.evaluate(model, graph, task, masks).mean(1) - clean
+    restored = discovery.evaluate(model, graph, task.flipped(), masks).mean(1) - corrupted
+    return (noise - restored) / 2
+
+
+def _check(config: Config) -> None:
+    for kind, given, known in (("task", config.tasks, tasks.names()), ("method", config.methods, discovery.METHODS)):
+        for name in given:
+            if name not in known:
+                raise UsageError(f'Unknown {kind} "{name}"{nearest(name, known)}; known: {", ".join(known)}.')
+    if config.pairs < 4:
+        raise UsageError(f"pairs={config.pairs}: give at least 4, half to score and half to judge.")

@@ -1,0 +1,116 @@
+"""Counterfactual prompts for those who have none: the same prompt with a word, or its names, exchanged.
+
+A contrast compares positions, so that a counterfactual must have as many tokens as the prompt; each helper says which
+of them differ, and an error shows both tokenisations.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jaxtyping import Int
+from torch import Tensor
+
+from interp.attribution.contrast import Contrast, contrast, unequal
+from interp.errors import UsageError
+from interp.model import Model
+from interp.report import Table
+
+if TYPE_CHECKING:
+    from interp.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """A prompt and its counterfactual, as (1, n_token) ids, with the text of each token."""
+
+    clean: Int[Tensor, "1 n_token"]
+    counterfactual: Int[Tensor, "1 n_token"]
+    texts: tuple[tuple[str, str], ...]
+
+    @property
+    def differs(self) -> tuple[int, ...]:
+        """The positions at which the two differ."""
+        return tuple((self.clean != self.counterfactual)[0].nonzero()[:, 0].tolist())
+
+    def contrast(self, model: Model) -> Contrast:
+        """The model between the two; see `attribution.contrast`."""
+        return contrast(model, self.clean, self.counterfactual)
+
+    def table(self) -> Table:
+        """The tokens that differ."""
+        rows = tuple((i, *self.texts[i]) for i in self.differs)
+        caption = f"{len(rows)} of {len(self.texts)} tokens differ."
+        return Table(("position", "clean", "counterfactual"), rows, caption, tokens=("clean", "counterfactual"))
+
+    def __repr__(self) -> str:
+        changed = ", ".join(f"{first!r} → {second!r} at {i}" for i, first, second in self.table().rows)
+        return f"Counterfactual({len(self.differs)} of {len(self.texts)} tokens differ: {changed or 'none'})"
+
+
+def swapped(model: Model, prompt: str, old: str, new: str, *, occurrence: int | None = None) -> Counterfactual:
+    """Exchange a piece of the prompt for another of as many tokens.
+
+    Args:
+        model: whose tokenizer decides what a token is.
+        prompt: the clean prompt.
+        old: the text to exchange, such as " John"; mind its leading blank.
+        new: what stands there instead.
+        occurrence: which occurrence of `old`, counted from 0 or, negative, from the end; None for all.
+
+    Raises `UsageError` where `old` does not occur, or the prompts have different numbers of tokens (both are shown).
+
+    >>> swapped(model, "When Mary and John went out, John spoke to", " John", " Mary", occurrence=-1)
+    """
+    pieces = prompt.split(old) if old else [prompt]
+    n = len(pieces) - 1
+    if n == 0:
+        raise UsageError(f"{old!r} does not occur in the prompt {prompt!r}.")
+    if occurrence is not None and not -n <= occurrence < n:
+        raise UsageError(f"{old!r} occurs {n} times in the prompt: there is no occurrence {occurrence}.")
+    chosen = range(n) if occurrence is None else [occurrence % n]
+    joints = [new if i in chosen else old for i in range(n)]
+    return paired(model, prompt, "".join(map("".join, zip(pieces, [*joints, ""], strict=True))))
+
+
+def shuffled_names(model: Model, prompt: str, names: Sequence[str], seed: int = 0) -> Counterfactual:
+    """Exchange every name of a list for another of the list, each for the same one everywhere.
+
+    Raises `UsageError` for fewer than two names in the prompt, or names of different numbers of tokens.
+
+    >>> shuffled_names(model, "When Mary and John went out, John spoke to", [" Mary", " John"])
+    """
+    found = [name for name in dict.fromkeys(names) if name and name in prompt]
+    if len(found) < 2:
+        raise UsageError(
+            f"Of the names {list(names)!r} fewer than two occur in the prompt: there is nothing to exchange."
+        )
+    order = random.Random(seed).sample(found, len(found))
+    turned = dict(zip(order, [*order[1:], order[0]], strict=True))
+    rest, text = prompt, ""
+    while rest:
+        name = next((name for name in sorted(found, key=len, reverse=True) if rest.startswith(name)), None)
+        text, rest = text + (rest[0] if name is None else turned[name]), rest[1 if name is None else len(name) :]
+    return paired(model, prompt, text)
+
+
+def from_task(model: Model, task: Task, index: int) -> Counterfactual:
+    """Take one pair of a task, as `interp.tasks` makes it, up to where its answer is read."""
+    one = task[index]
+    return _of_tokens(model, one.clean, one.counterfactual)
+
+
+def paired(model: Model, clean: str, counterfactual: str) -> Counterfactual:
+    """Pair two texts; `UsageError` with both tokenisations where they have different numbers of tokens."""
+    first, second = (model.check_tokens(model.to_tokens(text)) for text in (clean, counterfactual))
+    if first.shape != second.shape:
+        raise UsageError(unequal(model, first[0], second[0]))
+    return _of_tokens(model, first, second)
+
+
+def _of_tokens(model: Model, clean: Tensor, counterfactual: Tensor) -> Counterfactual:
+    texts = zip(model.to_str_tokens(clean[0]), model.to_str_tokens(counterfactual[0]), strict=True)
+    return Counterfactual(clean, counterfactual, tuple(texts))
