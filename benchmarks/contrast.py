@@ -57,10 +57,8 @@ def main() -> None:
         )
     print(f"contrast over frozen, per expansion: {ratio:.2f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
     held = bytes_needed(model, 1, clean.shape[1]) / 1e6
     print(f"a contrast holds {held:.0f} MB at most; peak of the process {peak:.0f} MB")
-    )
 
 
 if __name__ == "__main__":
