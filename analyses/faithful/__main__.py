@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 START, END = "<!-- faithfulness: begin -->", "<!-- faithfulness: end -->"
@@ -12,7 +13,6 @@ def main() -> None:
     """Run, save, print, and write the table between the marks of a documentation page."""
     import interp
     from analyses.faithful import Config, run
-    from interp.cli import console
 
     parser = argparse.ArgumentParser(description="Secant attribution against its peers on held-out pairs.")
     parser.add_argument("--model", default="smollm2")
@@ -26,14 +26,17 @@ def main() -> None:
     args = parser.parse_args()
     config = Config(tuple(args.tasks), tuple(args.methods), args.pairs, tuple(args.nodes))
     command = f"python -m analyses.faithful --pairs {args.pairs} --seed {args.seed}"
-    with console.progress(quiet=False) as progress:
-        result = run(interp.load(args.model), config, command=command, seed=args.seed, progress=progress)
+    result = run(interp.load(args.model), config, command=command, seed=args.seed, progress=_report)
     result.save(args.out)
-    console.say(result.summary())
+    sys.stdout.write(result.summary() + "\n")
     if args.docs:
         text = args.docs.read_text()
         before, after = text.split(START)[0], text.split(END)[1]
         args.docs.write_text(f"{before}{START}\n{result.markdown()}\n{END}{after}")
+
+
+def _report(done: int, total: int, what: str) -> None:
+    sys.stderr.write(f"{done} of {total}: {what}\n")
 
 
 if __name__ == "__main__":
