@@ -76,8 +76,7 @@ def test_python_m_interp_is_interp(run: Run) -> None:
             'unknown option "--targte"; the nearest is "--target" (see: interp explain --help)',
         ),
         (["explain", "hi", "--xyzzy=3"], 'unknown option "--xyzzy" (see: interp explain --help)'),
-        (["explain", "hi"], "the following arguments are required: --target (see: interp explain --help)"),
-        (["explain"], "the following arguments are required: PROMPT, --target (see: interp explain --help)"),
+        (["explain"], "the following arguments are required: PROMPT (see: interp explain --help)"),
         (["doctor", "more"], "unrecognized arguments: more (see: interp doctor --help)"),
         (
             ["explain", "hi", "--target", "x", "--top", "0"],
