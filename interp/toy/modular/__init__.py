@@ -17,6 +17,7 @@ from interp.lazy import attach
 if TYPE_CHECKING:
     from interp.toy.modular.formulas import train as train
     from interp.toy.modular.operands import Learned as Learned, learn_table as learn_table
+    from interp.toy.modular.regression import InContext as InContext, learn_in_context as learn_in_context
     from interp.toy.modular.structure import (
         adjacency as adjacency,
         components as components,
