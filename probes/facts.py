@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -44,6 +44,18 @@ def fact_of(statement: str) -> str:
     True
     """
     return " ".join(fact_words(statement)) or statement
+
+
+def first_stated(texts: Iterable[str], known: dict[str, str] | None = None) -> tuple[str, ...]:
+    """Return, for each text, the first of the texts that states or denies the same fact.
+
+    `known` holds the first text of each fact seen so far, and is filled.
+
+    >>> first_stated(["Stones sink.", "Stones do not sink.", "Lamps glow."])
+    ('Stones sink.', 'Stones sink.', 'Lamps glow.')
+    """
+    known = {} if known is None else known
+    return tuple(known.setdefault(fact_of(text), text) for text in texts)
 
 
 def fact_words(statement: str) -> list[str]:

@@ -10,7 +10,8 @@ and the rule is named in `Statements.grouped_by`:
 3. the subject, which is what stands before the first word in lower case that is no preposition or article, where
    few different words end the subjects: Meta Platforms has …;
 4. the column `pair`, which ties a statement to its denial;
-5. none: every fact is its own group, whether it is stated or denied (`probes.facts`).
+5. none: every fact is its own group, whether it is stated or denied (`probes.facts`); the group's name is the first
+   statement of the fact. Sets that are split together share these names (`probes.statements.sharing_facts`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from interp.errors import UsageError
-from probes.facts import DENIAL, fact_of
+from probes.facts import DENIAL, first_stated
 from probes.reading import listed
 
 Groups = tuple[tuple[str, ...], ...]
@@ -114,7 +115,7 @@ def _by_words(statements: Sequence[str]) -> Grouping | None:
 def _by_facts(statements: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Grouping:
     """Return the pairs that a column names, and elsewhere the fact that a statement states or denies."""
     pairs = [_text(row, "pair") for row in rows]
-    groups = tuple((pair or fact_of(text),) for pair, text in zip(pairs, statements, strict=True))
+    groups = tuple((pair or first,) for pair, first in zip(pairs, first_stated(statements), strict=True))
     if any(pairs):
         return Grouping(groups, "pair", "the column pair")
     return Grouping(groups, "fact", "every fact its own group, stated or denied")

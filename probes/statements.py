@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int, Int8
 
 from interp.errors import UsageError
 from interp.results import Result
+from probes.facts import first_stated
 from probes.grouping import Groups, Kind, groups_of
 from probes.inputs import check_kinds
 from probes.reading import Rows, check_columns, label_of, listed, rows_of
@@ -168,11 +169,32 @@ def read_statements(
     )
 
 
+def sharing_facts(sets: Sequence[Statements]) -> tuple[Statements, ...]:
+    """Return the sets with one group for each fact of free text, in whichever sets it is stated or denied.
+
+    The group is named by the first statement of the fact, in the order of the sets: a set that shares no fact with
+    those before it keeps its groups. Entities, and pairs that a column names, stay as they are.
+    """
+    known: dict[str, str] = {}
+    return tuple(_named_by_fact(one, known) if one.group_kind in ("fact", "pair") else one for one in sets)
+
+
+def _named_by_fact(data: Statements, known: dict[str, str]) -> Statements:
+    pairs = data.pair or ("",) * len(data)
+    names = [name for row, pair in zip(data.groups, pairs, strict=True) for name in row if name != pair]
+    first = dict(zip(names, first_stated(names, known), strict=True))
+    return replace(data, groups=tuple(tuple(first.get(name, name) for name in row) for row in data.groups))
+
+
 def join(sets: Sequence[Statements], name: str | None = None) -> Statements:
-    """Several sets as one. A row's topic is its set's name where it had none; pairs are kept apart by set."""
+    """Several sets as one. A row's topic is its set's name where it had none; pairs are kept apart by set.
+
+    Statements of one fact are of one group: see `sharing_facts`.
+    """
     check_kinds(sets, Statements, "sets", "probes.read_statements")
     if not sets:
         raise UsageError("Nothing to join: give at least one set of statements.")
+    sets = sharing_facts(sets)
     polarity = [s.polarity for s in sets]
     whole = all(p is not None for p in polarity)
     kinds: list[Kind] = [s.group_kind for s in sets]
@@ -202,6 +224,7 @@ def paired(affirmative: Statements, negated: Statements) -> Statements:
         raise UsageError(
             f"{affirmative.name} has {len(affirmative)} rows and {negated.name} {len(negated)}: pairs need as many."
         )
+    affirmative, negated = sharing_facts((affirmative, negated))
     same = np.array([a == b for a, b in zip(affirmative.groups, negated.groups, strict=True)])
     odd = np.flatnonzero(~same | (affirmative.labels == negated.labels)) + 1
     if len(odd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -122,7 +123,7 @@ def _further(sweep: Sweep) -> dict[str, Cell]:
     return {
         "balanced accuracy": f"{best.balanced_accuracy:.3f}",
         "recall at 1 % false positives": f"{best.recall:.3f}",
-        "calibration error, own / rescaled": f"{best.ece:.3f} / {best.ece_rescaled:.3f}",
+        "calibration error, own / rescaled": f"{_or_none(best.ece)} / {best.ece_rescaled:.3f}",
         "best layer on test, accuracy": f"{sweep.oracle.accuracy[0]:.3f} (layer {sweep.oracle.layer})",
     }
 
@@ -218,3 +219,8 @@ def _data(result: TruthStudy) -> Section:
     odd = sum(len(s.problems) for s in result.sets)
     claim = f"{sum(s.n for s in result.sets)} statements in {len(result.sets)} sets; {odd} oddities found."
     return Section("data", "The statements", claim, (Table(columns, rows), *notes))
+
+
+def _or_none(value: float) -> str:
+    """A calibration error, or that there is none: the classifier gives no probabilities."""
+    return "none" if math.isnan(value) else f"{value:.3f}"

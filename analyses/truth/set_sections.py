@@ -50,10 +50,13 @@ def _layers(sweep: Sweep, number: int, n_sets: int) -> Section:
 def _answers(sweep: Sweep, plane: Plane | None, number: int, n_sets: int) -> Section:
     said = sweep.predictions
     wrong = np.flatnonzero((said.scores > 0) != (said.labels == 1))
-    claim = (
-        f"{len(wrong)} of {len(said.scores)} test statements are on the wrong side. Its probabilities are off by "
-        f"{sweep.best.ece:.3f} on average, {sweep.best.ece_rescaled:.3f} after rescaling on the train side."
+    rescaled = f"{sweep.best.ece_rescaled:.3f} after rescaling on the train side"
+    own = (
+        f"Its probabilities are off by {sweep.best.ece:.3f} on average, {rescaled}."
+        if len(said.probabilities)
+        else f"It gives no probabilities; its scores are off by {rescaled}, on average."
     )
+    claim = f"{len(wrong)} of {len(said.scores)} test statements are on the wrong side. {own}"
     blocks: list[Figure | Table] = [_calibration(sweep, number)]
     if plane is not None:
         blocks.append(_scatter(sweep, plane, number, POINTS // n_sets))

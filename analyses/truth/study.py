@@ -23,6 +23,7 @@ from probes.erasure import ErasureReport
 from probes.intervening.results import Intervention
 from probes.protocol.checks import check_pairs
 from probes.protocol.leaving import By
+from probes.statements import sharing_facts
 
 PROBES = {
     "logistic": "LogisticRegression",
@@ -68,7 +69,7 @@ def run(
     config = Config() if config is None else config
     watch = Stopwatch()
     probe = probe_of(config.probe)
-    sets = tuple(data) or read_all(config, seed)
+    sets = sharing_facts(tuple(data) or read_all(config, seed))  # a fact's side is one in every sweep and transfer
     total = 2 * len(sets) + 2
     acts, sweeps = _each(model, sets, config, seed, progress)
     _tell(progress, total - 2, total, "what carries over")

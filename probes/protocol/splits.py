@@ -18,7 +18,7 @@ from jaxtyping import Bool, Int
 from interp.errors import UsageError
 from interp.results import Result
 from probes.inputs import check_kind, check_kinds, check_number, check_whole
-from probes.statements import Statements
+from probes.statements import Statements, sharing_facts
 
 Groups = Sequence[Sequence[str]]
 FEW_GROUPS = 30
@@ -69,6 +69,8 @@ def split(data: Sequence[Statements], seed: int = 0, test: float = 0.35) -> tupl
 def split(data: Statements | Sequence[Statements], seed: int = 0, test: float = 0.35) -> Split | tuple[Split, ...]:
     """The sides of one set's rows, or of several sets' rows: an entity is on one side everywhere.
 
+    So is a fact of free text, stated or denied, in sets that are split together: see `probes.statements.sharing_facts`.
+
     An entity is tested when `position_of(entity, salt) >= 1 - test`; the salt is "v1" for seed 0. `test` is the
     fraction of entities, not of rows.
 
@@ -81,7 +83,7 @@ def split(data: Statements | Sequence[Statements], seed: int = 0, test: float = 
         raise UsageError(f"test={test} is not a fraction between 0 and 1: 0.35 tests about a third of the entities.")
     if not isinstance(data, Statements):
         check_kinds(data, Statements, "data", "probes.read_statements")
-        return tuple(split(one, seed, test) for one in data)
+        return tuple(split(one, seed, test) for one in sharing_facts(data))
     salt = salt_of(seed)
     entities = {entity for row in data.groups for entity in row}
     tested = {entity for entity in entities if position_of(entity, salt) >= 1 - test}

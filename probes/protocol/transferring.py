@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations, product
 from typing import Any
 
@@ -27,7 +27,7 @@ from probes.protocol.metrics import accuracy
 from probes.protocol.resemblance import resemblance
 from probes.protocol.results import Transfer
 from probes.protocol.splits import Split, split
-from probes.statements import Statements, join
+from probes.statements import Statements, join, sharing_facts
 
 
 def transfer(
@@ -107,7 +107,7 @@ def part_of(acts: Activations, side: Split, layer: int, position: str | None) ->
 
 
 def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ...]:
-    """`acts` as a tuple; `UsageError` unless they are several sets read in one way."""
+    """`acts` as a tuple, their facts grouped jointly; `UsageError` unless they are several sets read in one way."""
     acts = (acts,) if isinstance(acts, Activations) else acts
     check_kinds(acts, Activations, "acts", "probes.collect")
     acts = tuple(acts)
@@ -125,7 +125,8 @@ def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ..
             )
     for one, other in permutations(acts, 2):
         _check_names(one.data, other.data)
-    return acts
+    shared = sharing_facts([one.data for one in acts])
+    return tuple(replace(one, data=data) for one, data in zip(acts, shared, strict=True))
 
 
 def _check_names(data: Statements, other: Statements) -> None:

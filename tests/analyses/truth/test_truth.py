@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.svm import LinearSVC
 
 import probes
 from analyses import truth
+from analyses.truth.set_sections import set_sections
 from analyses.truth.study import probe_of, statements_of
 from interp import results
 from interp.cli.main import main
@@ -20,7 +22,7 @@ from interp.errors import MissingInputError, UsageError
 from interp.report import render, write
 from probes.intervening import Question
 from tests import models
-from tests.probes.protocol.planted import statements
+from tests.probes.protocol.planted import activations, statements
 from tests.report import browser as checks
 
 HOSTILE = "<b>set</b>"
@@ -144,6 +146,30 @@ def test_without_controls_it_says_that_they_are_missing(model):
     assert "Controls were turned off: nothing here says what the accuracy is worth." in text
     assert bare.to_dict()["sets"][0]["selectivity"] is None
     json.dumps(bare.to_dict(), allow_nan=False)
+
+
+def test_a_fact_is_on_one_side_in_every_part_of_a_study(model):
+    """The first set names a fact that both state, so that sweeps and transfer split alike."""
+    plain = replace(spoken(statements(60)), group_kind="fact")
+    facts = {row: f"fact {row[0].split()[1]} holds" for row in plain.groups}
+    sets = [
+        replace(plain, name=name, groups=tuple((text.format(facts[row]),) for row in plain.groups))
+        for name, text in (("plain", "{}"), ("denied", "It is false that {}"))
+    ]
+    assert (probes.split(sets[0]).test != probes.split(sets[1]).test).any()
+    found = truth.run(model, truth.Config(controls=False, layers=(1,)), data=sets, seed=0)
+    assert found.sweeps[0].n_test == found.sweeps[1].n_test == found.transfer.n_test[1]
+
+
+def test_a_classifier_without_probabilities_has_its_own_curve_left_out():
+    """Its calibration is of the rescaled scores alone, and nothing breaks."""
+    acts = activations(statements(80))
+    for probe, named in ((probes.MassMean(), {"perfect", "the probe's own", "rescaled"}), (LinearSVC(), None)):
+        swept = probes.sweep(acts, probe=probe, controls=False)
+        section = set_sections(swept, None, 0, 1)[1]
+        assert {trace.name for trace in section.blocks[0].plotly.data} == (named or {"perfect", "rescaled"})
+        assert "nan" not in section.claim
+        assert ("It gives no probabilities" in section.claim) is (named is None)
 
 
 def test_one_set_of_both_polarities_is_tested_across_them(model):

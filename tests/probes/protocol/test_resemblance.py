@@ -13,6 +13,7 @@ from interp import results
 from interp.errors import UsageError
 from probes.facts import fact_of, near
 from probes.protocol.resemblance import resemblance
+from probes.statements import sharing_facts
 from tests.probes.protocol.planted import activations
 
 WORDS = ("whales", "stones", "poets", "rivers", "engines", "lamps", "kings", "seeds", "clouds", "horses")
@@ -66,6 +67,32 @@ def test_a_fact_is_on_one_side_in_both_sets(sets):
     assert sets[0].grouped_by == "every fact its own group, stated or denied"
 
 
+def test_a_fact_is_named_by_the_first_statement_of_it(sets):
+    """Of its set alone, as a hash of the statement splits it; of all sets where several are split together."""
+    plain, denied = sets
+    assert plain.groups == tuple((text,) for text in plain.statements)
+    assert denied.groups == tuple((text,) for text in denied.statements)
+    both = read(["Stones sink.", "Lamps glow.", "Stones do not sink."], [1, 1, 0], "both")
+    assert both.groups == (("Stones sink.",), ("Lamps glow.",), ("Stones sink.",))
+    shared = sharing_facts(sets)
+    assert shared[0] == plain and shared[1].groups == plain.groups
+    assert sharing_facts(sets[::-1])[1].groups == denied.groups
+    alone, together = probes.split(denied), probes.split(list(sets))[1]
+    assert (alone.test != together.test).any()  # or this test could not tell the two
+    np.testing.assert_array_equal(probes.split(probes.join(sets)).test, np.tile(together.test, 2))
+    pairs = probes.paired(plain, denied)
+    assert pairs.groups == plain.groups * 2
+
+
+def test_leaving_a_set_out_keeps_a_fact_on_one_side(sets):
+    """Activations that name the fact and nothing else, as below: whoever learns a fact inverts its denial."""
+    vectors = 3.0 * torch.randn(140, 64, generator=torch.Generator().manual_seed(0))
+    acts = [activations(data, strength=0.0, entity=0.0, d=64) for data in sets]
+    acts = [replace(one, values=one.values + vectors) for one in acts]
+    found = probes.leave_one_out(acts, probe=probes.LDA(), layer=1)
+    assert (found.auc[:, 1] < 0.5).all() and (found.auc[:, 2] > 0.5).all()
+
+
 def test_what_is_remembered_of_a_fact_does_not_count_as_transfer(sets):
     """Activations that name the fact and nothing else: with twins apart nothing carries over, and nothing inverts.
 
@@ -77,9 +104,11 @@ def test_what_is_remembered_of_a_fact_does_not_count_as_transfer(sets):
     found = probes.transfer(acts, probe=probes.LDA(), layer=1)
     assert found.auc_interval[0, 1, 0] < 0.5 < found.auc_interval[0, 1, 1]
     assert "inverted" not in {v.kind for v in found.verdicts}
-    apart = [
-        replace(one, data=replace(one.data, groups=tuple((text,) for text in one.data.statements))) for one in acts
-    ]
+    apart = []
+    for one in acts:  # as a column would say that names each statement a pair of its own
+        texts = one.data.statements
+        groups = tuple((text,) for text in texts)
+        apart.append(replace(one, data=replace(one.data, groups=groups, group_kind="pair", pair=texts)))
     leaking = probes.transfer(apart, probe=probes.LDA(), layer=1)
     assert leaking.auc[0, 1] < 0.35
     assert next(v for v in leaking.verdicts if v.kind == "resembles").warning
@@ -94,7 +123,12 @@ def test_a_pair_column_ties_a_statement_to_its_denial():
     data = read(both, [0, 1] * 20, "both", pair=pairs)
     assert data.group_kind == "pair"
     assert data.groups[1] == data.groups[21] == ("p1",)
-    assert data.groups[0] == (fact_of(texts[0]),)
+    assert data.groups[0] == (texts[0],)
+    denials = [f"It is false that {text}." for text in texts]
+    other = read(denials, [1, 0] * 10, "other", pair=["", *(f"P{i}" for i in range(1, 20))])
+    shared = sharing_facts([data, other])
+    assert shared[0] == data
+    assert shared[1].groups[:2] == ((texts[0],), ("P1",))  # a fact is shared, and what a column names stays
 
 
 def test_near_statements_are_counted_and_said():

@@ -108,6 +108,5 @@ def test_indexed_numbers_entities_and_pads():
     [("cities", 970, 526, 263), ("sp_en_trans", 226, 128, 124), ("common_claim_small", 670, 330, 330)],
 )
 def test_seed_0_gives_the_published_reference_split(test_data, name, train, test, groups):
-    group = "^.*$" if name == "common_claim_small" else None  # the reference has each statement a group of its own
-    sides = probes.split(probes.read_statements(test_data / "truth" / f"{name}.csv", group=group))
+    sides = probes.split(probes.read_statements(test_data / "truth" / f"{name}.csv"))
     assert (sides.train.sum(), sides.test.sum(), sides.groups_test) == (train, test, groups)
