@@ -39,6 +39,7 @@ MODULES = (
     *("interp.discovery.curve", "interp.discovery.verdict", "interp.discovery.headsets"),
     *("interp.circuits.embedding.results", "interp.circuits.readings", "interp.circuits.results"),
     *("probes.erasing", "probes.erasure", "probes.estimators.saving", "probes.intervening.results", "probes.layers"),
+    "probes.reading",
     *("probes.protocol.resemblance", "probes.protocol.results", "probes.protocol.splits", "probes.statements"),
     "probes.streaming.statistics",
     *("saes.evaluation.result", "saes.evaluation.scores"),

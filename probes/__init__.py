@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from probes.generated import GENERATED as GENERATED, generate as generate
     from probes.intervening import (
         Intervention as Intervention,
+        InterventionConfig as InterventionConfig,
         Question as Question,
         as_target as as_target,
         intervene as intervene,

@@ -11,9 +11,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from interp.errors import DamagedFileError, MissingInputError, UsageError, nearest
+from interp.results import Result
 
 HUGGING_FACE = "hf:"
 WORDS = {"true": 1, "false": 0, "1": 1, "0": 0, "1.0": 1, "0.0": 0}
@@ -21,14 +22,31 @@ SHOWN = 3
 """Rows named in a message; the rest are counted."""
 
 
+@dataclass(frozen=True, eq=False)
+class Problem(Result):
+    """What is odd about a set of statements, as a kind and in words.
+
+    Attributes:
+        kind: "left-out": rows that are not in the set. The others are in it: "repeated" statements, "contradicted"
+            ones with both labels, an "unbalanced" set.
+        text: what it is, with row numbers (from 1).
+    """
+
+    kind: Literal["left-out", "repeated", "contradicted", "unbalanced"]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True)
 class Rows:
-    """What a source held: `rows` by column name, each with its number, and what was left out, in words."""
+    """What a source held: `rows` by column name, each with its number, and what was left out."""
 
     name: str
     rows: tuple[tuple[int, Mapping[str, Any]], ...]
     columns: tuple[str, ...]
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 def rows_of(source: Any, split: str) -> Rows:
@@ -70,6 +88,11 @@ def listed(rows: Iterable[int]) -> str:
     return f"row{'s' * (len(numbers) > 1)} {shown}{more}"
 
 
+def left_out(what: str) -> tuple[Problem]:
+    """Return the problem that some rows are not in the set."""
+    return (Problem("left-out", f"left out: {what}"),)
+
+
 def _file(path: Path) -> Rows:
     readers = {".csv": _csv, ".tsv": _tsv, ".jsonl": _jsonl, ".ndjson": _jsonl}
     if path.suffix.lower() not in readers:
@@ -101,7 +124,7 @@ def _csv(path: Path, text: str, delimiter: str = ",") -> Rows:
                 short.append(number)
     except csv.Error as error:
         raise DamagedFileError(f"{path}, line {reader.line_num}, is not CSV: {error}.") from error
-    problems = (f"left out: {listed(short)} without the header's {len(header)} fields",) if short else ()
+    problems = left_out(f"{listed(short)} without the header's {len(header)} fields") if short else ()
     return Rows(path.stem, tuple(rows), tuple(header), problems)
 
 
@@ -120,7 +143,7 @@ def _jsonl(path: Path, text: str) -> Rows:
             rows.append((number, row))
         else:
             bad.append(number)
-    problems = (f"left out: {listed(bad)}, which hold no JSON object",) if bad else ()
+    problems = left_out(f"{listed(bad)}, which hold no JSON object") if bad else ()
     return _numbered(path.stem, rows, problems)
 
 
@@ -135,7 +158,7 @@ def _hugging_face(name: str, split: str) -> Rows:
     return _numbered(name.rpartition("/")[2], enumerate((dict(row) for row in found), 1))
 
 
-def _numbered(name: str, rows: Iterable[tuple[int, Mapping[str, Any]]], problems: tuple[str, ...] = ()) -> Rows:
+def _numbered(name: str, rows: Iterable[tuple[int, Mapping[str, Any]]], problems: tuple[Problem, ...] = ()) -> Rows:
     taken = tuple(rows)
     columns = dict.fromkeys(key for _, row in taken for key in row)
     return Rows(name, taken, tuple(columns), problems)

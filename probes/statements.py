@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Int, Int8
@@ -19,7 +19,7 @@ from interp.results import Result
 from probes.facts import first_stated
 from probes.grouping import Groups, Kind, groups_of
 from probes.inputs import check_kinds
-from probes.reading import Rows, check_columns, label_of, listed, rows_of
+from probes.reading import Problem, Rows, check_columns, label_of, left_out, listed, rows_of
 
 NEGATION = re.compile(r"\bnot\b|n['’]t\b", re.IGNORECASE)
 POLARITIES = {"1": 1, "+1": 1, "1.0": 1, "affirmative": 1, "-1": -1, "-1.0": -1, "negated": -1}
@@ -45,7 +45,7 @@ class Statements(Result):
         topic: of each row, or None.
         template: the wording of each row, or None.
         polarity_by: how the polarity was found, in words.
-        problems: what is odd about the set, in words with row numbers (from 1). Nothing was dropped but what it says.
+        problems: what is odd about the set. Nothing was dropped but what they say.
         group_kind: how groups were found, as a kind: see `probes.grouping`.
     """
 
@@ -59,8 +59,17 @@ class Statements(Result):
     topic: tuple[str, ...] | None = None
     template: tuple[str, ...] | None = None
     polarity_by: str = ""
-    problems: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     group_kind: Kind = "column"
+
+    layout: ClassVar[int] = 2
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
+        """Return the fields of a file of layout 1, whose problems were sentences without a kind, as they are today."""
+        if layout != 1:
+            return super().upgrade(values, layout)
+        return values | {"problems": tuple(_of_layout_1(text) for text in values["problems"])}
 
     def __post_init__(self) -> None:
         for name in ("labels", "groups", "polarity", *PER_ROW):
@@ -99,8 +108,8 @@ class Statements(Result):
         kept = [i for statement, i in first.items() if statement not in both]
         if not kept:
             raise UsageError(f"{self.name}: every statement carries both labels, so none is left.")
-        told = f"left out: {len(self) - len(kept)} rows that repeat a statement or contradict one"
-        return replace(self.take(kept), problems=(told, *(p for p in self.problems if p.startswith("left out"))))
+        told = left_out(f"{len(self) - len(kept)} rows that repeat a statement or contradict one")
+        return replace(self.take(kept), problems=(*told, *(p for p in self.problems if p.kind == "left-out")))
 
     def __repr__(self) -> str:
         return f"Statements({self.name}: {len(self)} statements, {int(self.labels.sum())} true)"
@@ -210,7 +219,7 @@ def join(sets: Sequence[Statements], name: str | None = None) -> Statements:
         topic=tuple(topic for s in sets for topic in (s.topic or (s.name,) * len(s))),
         template=_joined(sets, "template"),
         polarity_by="; ".join(dict.fromkeys(s.polarity_by for s in sets)) if whole else "",
-        problems=tuple(f"{s.name}: {problem}" for s in sets for problem in s.problems),
+        problems=tuple(replace(problem, text=f"{s.name}: {problem}") for s in sets for problem in s.problems),
     )
 
 
@@ -238,18 +247,18 @@ def paired(affirmative: Statements, negated: Statements) -> Statements:
     return replace(both, polarity=signs, polarity_by="row by row", pair=pair + pair)
 
 
-def _complete(found: Rows, statement: str, label: str) -> tuple[list[int], list[Mapping[str, Any]], list[str]]:
+def _complete(found: Rows, statement: str, label: str) -> tuple[list[int], list[Mapping[str, Any]], list[Problem]]:
     """The rows that have a statement and a label, their numbers, and what is told of the others."""
-    problems = []
+    problems: list[Problem] = []
     missing = {
         "statement": [i for i, row in found.rows if _blank(row.get(statement))],
         "label": [i for i, row in found.rows if _blank(row.get(label)) and not _blank(row.get(statement))],
     }
     for what, numbers in missing.items():
         if numbers:
-            problems.append(f"left out: {listed(numbers)} without a {what}")
-    left_out = {i for numbers in missing.values() for i in numbers}
-    kept = [(i, row) for i, row in found.rows if i not in left_out]
+            problems += left_out(f"{listed(numbers)} without a {what}")
+    incomplete = {i for numbers in missing.values() for i in numbers}
+    kept = [(i, row) for i, row in found.rows if i not in incomplete]
     if not kept:
         raise UsageError(f"{found.name} holds no row with a statement and a label.")
     return [i for i, _ in kept], [row for _, row in kept], problems
@@ -286,20 +295,27 @@ def _column(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[str, ...] | No
     return tuple(str(row.get(key, "")).strip() for row in rows) if key in rows[0] else None
 
 
-def _oddities(texts: Sequence[str], labels: np.ndarray, numbers: Sequence[int]) -> list[str]:
+def _oddities(texts: Sequence[str], labels: np.ndarray, numbers: Sequence[int]) -> list[Problem]:
     seen: dict[str, list[int]] = defaultdict(list)
     for text, number in zip(texts, numbers, strict=True):
         seen[text].append(number)
-    found = []
+    found: list[Problem] = []
     if repeats := [number for rows in seen.values() for number in rows[1:]]:
-        found.append(f"{len(repeats)} repeated statements: {listed(sorted(repeats))}")
+        found.append(Problem("repeated", f"{len(repeats)} repeated statements: {listed(sorted(repeats))}"))
     if both := _conflicting(texts, labels):
         where = listed(sorted(number for text in both for number in seen[text]))
-        found.append(f"{len(both)} statements carry both labels: {where}")
+        found.append(Problem("contradicted", f"{len(both)} statements carry both labels: {where}"))
     true = float(labels.mean())
     if not BALANCED[0] <= true <= BALANCED[1]:
-        found.append(f"unbalanced: {true:.0%} of the statements are true, so that accuracy alone misleads")
+        text = f"unbalanced: {true:.0%} of the statements are true, so that accuracy alone misleads"
+        found.append(Problem("unbalanced", text))
     return found
+
+
+def _of_layout_1(text: str) -> Problem:
+    """The kind of a sentence as layout 1 worded it; that of a joined set follows the name of its part."""
+    words: dict[str, Any] = {"left out: ": "left-out", " repeated ": "repeated", "carry both": "contradicted"}
+    return Problem(next((kind for word, kind in words.items() if word in text), "unbalanced"), text)
 
 
 def _conflicting(texts: Sequence[str], labels: np.ndarray) -> list[str]:

@@ -203,7 +203,7 @@ def _set(data: Statements) -> SetOf:
         grouped_by=data.grouped_by,
         polarity_by=data.polarity_by,
         sha256=data.sha256(),
-        problems=data.problems,
+        problems=tuple(map(str, data.problems)),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from interp.lazy import attach
 
 if TYPE_CHECKING:
+    from probes.intervening.config import InterventionConfig as InterventionConfig
     from probes.intervening.question import Question as Question
     from probes.intervening.results import Intervention as Intervention
     from probes.intervening.running import intervene as intervene

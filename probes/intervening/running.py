@@ -22,9 +22,9 @@ from interp.model import trace
 from interp.model.capture import bridge_is_hooked
 from interp.progress import Progress
 from interp.provenance import Stopwatch
-from probes.inputs import check_kind, check_number, check_whole
+from probes.inputs import check_kind, check_whole
+from probes.intervening.config import InterventionConfig
 from probes.intervening.prompts import Prompts, prompts_of
-from probes.intervening.question import Question
 from probes.intervening.results import MODES, Intervention
 from probes.layers import EMBEDDING, read_layers
 from probes.statements import Statements
@@ -40,41 +40,31 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
     data: Statements,
     *,
     layers: int | str | Sequence[int | str],
-    positions: Sequence[int] | str = (-2, -1),
     mode: str = "add",
     strengths: Sequence[float] = (-1.0, 1.0),
-    step: float | None = None,
-    question: Question | None = None,
-    n_random: int = 20,
+    config: InterventionConfig | None = None,
     seed: int = 0,
-    prepend_bos: bool | None = None,
-    batch: int = 32,
     progress: Progress | None = None,
 ) -> Intervention:
-    """What the model answers about statements while a direction w is changed in its residual stream.
+    """Return what the model answers about statements while a direction w is changed in its residual stream.
 
     With ŵ = w / |w|, at each layer and position chosen, and for each strength s,
 
         "add":     x ← x + s · step · ŵ
         "remove":  x ← x − s · (x · ŵ − c) ŵ       c the mean of x · ŵ over these statements; s = 1 takes it out
 
-    and, beside it, the same for `n_random` directions drawn uniformly, with the same step. Strength 0 always runs.
+    and, beside it, the same for `config.n_random` directions drawn uniformly, with the same step. Strength 0 always
+    runs.
 
     Args:
         model: in which the direction lives.
         direction: a fitted linear probe, or a vector (d_model,) that points towards "true".
         data: the statements asked about; both classes.
         layers: l is the residual stream after block l; -1, or "embed", the embedding, as in `collect`.
-        positions: tokens counted from the end of the statement (-1 is its last), or "all" of its tokens.
         mode: "add" or "remove".
         strengths: multiples of the step.
-        step: length of strength 1 in units of the residual stream. None: at each layer, the distance along ŵ between
-            the means of the true and the false statements, |(μ₊ − μ₋) · ŵ|, at these positions.
-        question: how the model is asked; see `Question`.
-        n_random: random directions.
+        config: which tokens are changed, the step, the question, how many random directions; see `InterventionConfig`.
         seed: of the random directions.
-        prepend_bos: None keeps the tokenizer's habit.
-        batch: prompts a forward pass.
         progress: told after every direction.
 
     Raises:
@@ -82,20 +72,21 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
         InterpError: an answer whose probability is not a number.
     """
     watch = Stopwatch()
+    config = InterventionConfig() if config is None else config
     check_kind(data, Statements, "data", "probes.read_statements")
+    check_kind(config, InterventionConfig, "config", "probes.InterventionConfig")
     check_whole(seed, "seed")
-    check_whole(batch, "batch", 1)
-    if step is not None:
-        check_number(step, "step")
     chosen = tuple(sorted(read_layers(layers, model.spec.n_layer)))
-    _check(model, data, mode, n_random, strengths)
+    _check(model, data, mode, strengths)
     unit, name = _unit(direction, model)
-    question = question or Question()
-    prompts = prompts_of(model, data, question, positions, prepend_bos)
+    question, positions = config.question, config.positions
+    prompts = prompts_of(model, data, question, positions, config.prepend_bos)
     doses = tuple(sorted({0.0, *map(float, strengths)}))
-    runs = [_Run.of(model, prompts, rows, chosen) for rows in prompts.batches(batch)]
-    steps = _steps(runs, unit, data.labels, chosen) if step is None else dict.fromkeys(chosen, float(step))
-    directions = [unit, *_random(len(unit), n_random, seed)]
+    runs = [_Run.of(model, prompts, rows, chosen) for rows in prompts.batches(config.batch)]
+    steps = _steps(runs, unit, data.labels, chosen)
+    if config.step is not None:
+        steps = dict.fromkeys(chosen, float(config.step))
+    directions = [unit, *_random(len(unit), config.n_random, seed)]
     answers = []
     for done, one in enumerate(directions, 1):
         edit = _Edit(mode, one.to(model.device, model.dtype), steps, _means(runs, one, chosen))
@@ -262,12 +253,9 @@ def _unit(direction: Any, model: Model) -> tuple[Float[Tensor, " d"], str]:
     return vector / norm, name
 
 
-def _check(model: Model, data: Statements, mode: str, n_random: int, strengths: Sequence[float]) -> None:
+def _check(model: Model, data: Statements, mode: str, strengths: Sequence[float]) -> None:
     if mode not in MODES:
         raise UsageError(f'mode="{mode}" is unknown: choose "add" or "remove".')
-    check_whole(n_random, "n_random")
-    if n_random < 1:
-        raise UsageError(f"n_random={n_random}: an effect means nothing without random directions beside it.")
     if len(set(data.labels.tolist())) < 2:
         raise UsageError(f"{data.name} holds one class only: the answers to true and false statements are compared.")
     doses = strengths if isinstance(strengths, Sequence | np.ndarray) and not isinstance(strengths, str) else (None,)

@@ -25,6 +25,12 @@ def data():
 
 ACTS = activations(statements(60))
 W = np.ones(24)
+
+
+def intervene(model, data, **settings):
+    return probes.intervene(model, W, data, layers=0, config=probes.InterventionConfig(**settings))
+
+
 CALLS = {
     "collect data": lambda m, d, wrong: probes.collect(m, wrong),
     "collect layers": lambda m, d, wrong: probes.collect(m, d, layers=wrong),
@@ -55,11 +61,19 @@ CALLS = {
     "intervene direction": lambda m, d, wrong: probes.intervene(m, wrong, d, layers=0),
     "intervene data": lambda m, d, wrong: probes.intervene(m, W, wrong, layers=0),
     "intervene layers": lambda m, d, wrong: probes.intervene(m, W, d, layers=wrong),
-    "intervene positions": lambda m, d, wrong: probes.intervene(m, W, d, layers=0, positions=wrong),
+    "intervene positions": lambda m, d, wrong: probes.intervene(
+        m, W, d, layers=0, config=probes.InterventionConfig(positions=wrong)
+    ),
     "intervene strengths": lambda m, d, wrong: probes.intervene(m, W, d, layers=0, strengths=wrong),
-    "intervene random": lambda m, d, wrong: probes.intervene(m, W, d, layers=0, n_random=wrong),
+    "intervene random": lambda m, d, wrong: probes.intervene(
+        m, W, d, layers=0, config=probes.InterventionConfig(n_random=wrong)
+    ),
     "intervene seed": lambda m, d, wrong: probes.intervene(m, W, d, layers=0, seed=wrong),
-    "intervene batch": lambda m, d, wrong: probes.intervene(m, W, d, layers=0, batch=wrong),
+    "intervene batch": lambda m, d, wrong: probes.intervene(
+        m, W, d, layers=0, config=probes.InterventionConfig(batch=wrong)
+    ),
+    "intervene question": lambda m, d, wrong: probes.InterventionConfig(question=wrong),
+    "intervene config": lambda m, d, wrong: probes.intervene(m, W, d, layers=0, config=wrong or 5),
     "target layer": lambda m, d, wrong: probes.as_target(m, probes.MassMean().fit(np.eye(24)[:2], [0, 1]), wrong),
     "target probe": lambda m, d, wrong: probes.as_target(m, wrong, 0),
 }

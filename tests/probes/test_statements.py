@@ -90,28 +90,32 @@ def test_what_cannot_be_read_is_told(tmp_path):
     file.write_text("statement,label\nA is b.,1\nA is c.,0\n,1\nA is d.,\nA is e.,1,2\n\nA is f.,0\nA is g.,1\n")
     data = probes.read_statements(file)
     assert data.statements == ("A is b.", "A is c.", "A is f.", "A is g.")
-    assert data.problems == (
+    assert tuple(map(str, data.problems)) == (
         "left out: row 5 without the header's 2 fields",
         "left out: row 3 without a statement",
         "left out: row 4 without a label",
     )
     (tmp_path / "odd.jsonl").write_text('{"statement": "A is b.", "label": 1}\nnot json\n[1]\n' + json.dumps(BOTH[1]))
-    assert probes.read_statements(tmp_path / "odd.jsonl").problems == (
-        "left out: rows 2, 3, which hold no JSON object",
-    )
+    (problem,) = probes.read_statements(tmp_path / "odd.jsonl").problems
+    assert (problem.kind, str(problem)) == ("left-out", "left out: rows 2, 3, which hold no JSON object")
 
 
 def test_oddities_are_told_and_kept():
     data = probes.read_statements(rows(("A is b.", 1), ("A is b.", 1), ("A is c.", 1), ("A is c.", 0), ("A is d.", 1)))
     assert len(data) == 5
-    assert data.problems == (
+    assert tuple(map(str, data.problems)) == (
         "2 repeated statements: rows 2, 4",
         "1 statements carry both labels: rows 3, 4",
         "unbalanced: 80% of the statements are true, so that accuracy alone misleads",
     )
     clean = data.deduplicated()
     assert clean.statements == ("A is b.", "A is d.")
-    assert clean.problems == ("left out: 3 rows that repeat a statement or contradict one",)
+    assert [p.kind for p in data.problems] == ["repeated", "contradicted", "unbalanced"]
+    assert list(map(str, clean.problems)) == ["left out: 3 rows that repeat a statement or contradict one"]
+    # What was left out before stays told, however it is worded: of a joined set, each part's name goes before it.
+    again = probes.join([clean, probes.read_statements(BOTH, name="both")]).deduplicated()
+    assert [p.kind for p in again.problems] == ["left-out", "left-out"]
+    assert str(again.problems[1]) == f"{clean.name}: {clean.problems[0]}"
     assert probes.read_statements(BOTH).problems == ()  # and nothing is told of a sound set
 
 
@@ -203,6 +207,12 @@ def test_take_save_and_load(tmp_path):
     assert data.take(mask).topic == ("x", "z") and data.take(mask).sha256() != data.sha256()
     data.save(tmp_path / "set")
     assert load(tmp_path / "set") == data
+    older = ("left out: row 3 without a label", "1 repeated statements: row 2", "unbalanced: 80% of them are true")
+    older += ("both: left out: row 1 without a label", "1 statements carry both labels: row 1")
+    upgraded = probes.Statements.upgrade({"name": "set", "problems": older}, 1)
+    kinds = ["left-out", "repeated", "unbalanced", "left-out", "contradicted"]
+    assert [p.kind for p in upgraded["problems"]] == kinds
+    assert tuple(map(str, upgraded["problems"])) == older
 
 
 def test_reads_without_torch():
@@ -231,7 +241,7 @@ def test_cities_deny_each_other_row_by_row(test_data):
     yes, no = (probes.read_statements(test_data / "truth" / f"{name}.csv") for name in ("cities", "neg_cities"))
     assert len(probes.paired(yes, no)) == 2992
     copies = probes.read_statements(test_data / "truth" / "neg_companies_true_false.csv")
-    assert copies.problems[0].startswith("100 repeated statements")
+    assert copies.problems[0].text.startswith("100 repeated statements")
 
 
 class TestHuggingFace:

@@ -59,8 +59,7 @@ def study(model, tmp_path_factory):
         found.sweeps[0].direction,
         sets[0],
         layers=1,
-        question=Question("{statement} is", (" a", " b")),
-        n_random=4,
+        config=probes.InterventionConfig(question=Question("{statement} is", (" a", " b")), n_random=4),
     )
     return replace(found, intervention=asked), folder
 

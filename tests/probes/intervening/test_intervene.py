@@ -44,6 +44,12 @@ def data() -> probes.Statements:
     return probes.read_statements(rows, name="towers")
 
 
+def intervene(model, w, data, **settings):
+    """`probes.intervene` with what is changed as its arguments, and the rest as its configuration."""
+    own = {name: settings.pop(name) for name in ("layers", "mode", "strengths", "seed") if name in settings}
+    return probes.intervene(model, w, data, config=probes.InterventionConfig(**settings), **own)
+
+
 def direction(d: int = 24, seed: int = 3) -> torch.Tensor:
     return torch.randn(d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
@@ -77,7 +83,7 @@ def test_agrees_with_hooks_on_transformers(name, data):
     """Clean and edited, at two layers and two positions, answers of one and of several tokens."""
     model, w = models.load(name, text=True), direction()
     asked = probes.Question(prompt="a {statement} is", answers=(" a Paris", " in the London"))
-    found = probes.intervene(
+    found = intervene(
         model,
         w,
         data,
@@ -103,25 +109,23 @@ def test_agrees_with_hooks_on_transformers(name, data):
 
 def test_strength_zero_and_batches(llama, data):
     settings = dict(layers=0, question=ASKED, n_random=2, strengths=(-1.0, 1.0))
-    found = probes.intervene(llama, direction(), data, **settings)
+    found = intervene(llama, direction(), data, **settings)
     clean = found.strengths.index(0.0)
     assert (found.log_probabilities[:, clean] == found.log_probabilities[0, clean]).all()
     assert (found.effects(0)[:, clean] == 0).all()
     for batch in (1, 3):
-        other = probes.intervene(llama, direction(), data, batch=batch, **settings)
+        other = intervene(llama, direction(), data, batch=batch, **settings)
         assert np.abs(other.log_probabilities - found.log_probabilities).max() < 10 * ROUNDING
-    again = probes.intervene(llama, direction(), data, **settings)
+    again = intervene(llama, direction(), data, **settings)
     assert np.array_equal(again.log_probabilities, found.log_probabilities)
-    other_seed = probes.intervene(llama, direction(), data, seed=1, **settings)
+    other_seed = intervene(llama, direction(), data, seed=1, **settings)
     assert np.array_equal(other_seed.log_probabilities[0], found.log_probabilities[0])
     assert not np.array_equal(other_seed.log_probabilities[1], found.log_probabilities[1])
 
 
 def test_the_length_of_the_direction_does_not_matter_and_its_sign_does(llama, data):
     settings = dict(layers=0, question=ASKED, n_random=1)
-    found, longer, opposite = (
-        probes.intervene(llama, factor * direction(), data, **settings) for factor in (1.0, 7.0, -1.0)
-    )
+    found, longer, opposite = (intervene(llama, factor * direction(), data, **settings) for factor in (1.0, 7.0, -1.0))
     assert np.allclose(found.log_probabilities[0], longer.log_probabilities[0], atol=10 * ROUNDING)
     assert np.allclose(found.log_probabilities[0], opposite.log_probabilities[0, ::-1], atol=10 * ROUNDING)
 
@@ -151,7 +155,7 @@ def planted(llama, data):
     columns, _ = llama.weights.unembed(torch.tensor([a, b]))
     written = (columns[:, 0] - columns[:, 1]).double()
     asked, strengths = replace(ASKED, prompt="{statement}"), (-2.0, -1.0, 1.0, 2.0)
-    return probes.intervene(
+    return intervene(
         llama, written, data, layers=2, positions=(-1,), strengths=strengths, step=3.0, question=asked, n_random=40
     )
 
@@ -169,7 +173,7 @@ class TestPlanted:
 
     def test_a_random_direction_does_not_stand_out(self, llama, data):
         asked = replace(ASKED, prompt="{statement}")
-        null = probes.intervene(
+        null = intervene(
             llama, direction(seed=11), data, layers=2, positions=(-1,), step=3.0, question=asked, n_random=40
         )
         assert null.share_beyond(0, 1.0) > 0.05 and "within what 95 %" in null.sentences()[-1]
@@ -206,7 +210,7 @@ sys.exit('torch' in sys.modules)"""
 
 
 def test_removing(llama, data):
-    found = probes.intervene(llama, direction(), data, layers=[0, 1], mode="remove", question=ASKED, n_random=3)
+    found = intervene(llama, direction(), data, layers=[0, 1], mode="remove", question=ASKED, n_random=3)
     assert found.strengths == (-1.0, 0.0, 1.0) and len(found.sentences()) >= 3
     assert "removed from" in found.table().caption
 
@@ -214,7 +218,7 @@ def test_removing(llama, data):
 def test_the_step_is_the_distance_of_the_means(llama, data):
     """Against `collect`: without a prompt, what is held of the statement is the statement's own."""
     acts, w = probes.collect(llama, data, layers=[0, 1]), direction()
-    found = probes.intervene(
+    found = intervene(
         llama, w, data, layers=[1, 0], positions=(-1,), question=replace(ASKED, prompt="{statement} is"), n_random=1
     )
     for layer, step in zip(found.layers, found.steps, strict=True):
@@ -241,7 +245,7 @@ class TestQuestion:
 
     def test_first_differing_token_is_read_behind_what_is_shared(self, llama, data):
         asked = probes.Question(prompt="a {statement} is", answers=(" in Paris", " in London a"), read="first")
-        found = probes.intervene(llama, direction(), data, layers=0, question=asked, n_random=1)
+        found = intervene(llama, direction(), data, layers=0, question=asked, n_random=1)
         for i, text in enumerate(data.statements):
             for a, word in enumerate((" Paris", " London")):
                 expected = by_transformers(llama, f"a {text} is in", word)
@@ -250,12 +254,12 @@ class TestQuestion:
     def test_shots(self, llama, data):
         asked = probes.Question(prompt="{statement} is", answers=(" Paris", " London"), shots=data.take([0, 1]))
         assert asked.ask("b")[0] == "the tower is in Paris is London\n\na tower is in London is Paris\n\nb is"
-        found = probes.intervene(llama, direction(), data.take([2, 3]), layers=0, question=asked, n_random=1)
+        found = intervene(llama, direction(), data.take([2, 3]), layers=0, question=asked, n_random=1)
         for i, text in enumerate(TEXTS[2:4]):
             expected = by_transformers(llama, asked.ask(text)[0], " Paris")
             assert found.log_probabilities[0, 1, i, 0] == pytest.approx(expected, abs=10 * ROUNDING)
         with pytest.raises(UsageError, match="is shown with its answer and asked about"):
-            probes.intervene(llama, direction(), data, layers=0, question=asked, n_random=1)
+            intervene(llama, direction(), data, layers=0, question=asked, n_random=1)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -271,7 +275,7 @@ class TestQuestion:
     @pytest.mark.parametrize("answers", [(" Paris", " Paris"), (" Paris", " Paris London")])
     def test_answers_that_cannot_be_told_apart(self, llama, data, answers):
         with pytest.raises(UsageError, match="are one text, or one's start"):
-            probes.intervene(llama, direction(), data, layers=0, question=replace(ASKED, answers=answers), n_random=1)
+            intervene(llama, direction(), data, layers=0, question=replace(ASKED, answers=answers), n_random=1)
 
 
 @pytest.mark.parametrize(
@@ -294,12 +298,22 @@ class TestQuestion:
 def test_refused(llama, data, changed, message):
     w = changed.pop("direction", direction())
     with pytest.raises(UsageError, match=re.escape(message)):
-        probes.intervene(llama, w, data, **{"layers": 0, "question": ASKED, "n_random": 1} | changed)
+        intervene(llama, w, data, **{"layers": 0, "question": ASKED, "n_random": 1} | changed)
+
+
+def test_the_configuration_has_defaults_and_is_checked(llama, data):
+    """Twenty random directions at the last two tokens, unless the configuration says otherwise."""
+    with pytest.raises(UsageError, match="are one text"):  # the default question, in words this tokenizer lacks
+        probes.intervene(llama, direction(), data, layers=0)
+    found = intervene(llama, direction(), data, layers=0, question=ASKED)
+    assert found.log_probabilities.shape == (21, 3, 6, 2) and found.positions == ("-2", "-1")
+    with pytest.raises(UsageError, match="config"):
+        probes.intervene(llama, direction(), data, layers=0, config={"n_random": 3})  # type: ignore[arg-type]
 
 
 def test_one_class_is_refused(llama, data):
     with pytest.raises(UsageError, match="holds one class only"):
-        probes.intervene(llama, direction(), data.take([0, 2]), layers=0, question=ASKED)
+        intervene(llama, direction(), data.take([0, 2]), layers=0, question=ASKED)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "neox"])
