@@ -70,6 +70,7 @@ def _batches(model: Model, source: Any, size: int, seed: int) -> Iterator[Stream
     """Residual streams of `size` positions at a time, the text's order drawn with `seed`, over and over."""
     if isinstance(source, Store):
         yield from _stored(model, source, size, seed)
+        return
     tokens = model.check_tokens(source)
     per_batch = max(1, size // tokens.shape[1])
     if len(tokens) < 3 * per_batch:
