@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from interp import edit
+from interp import cache, edit
 from interp.errors import UsageError
 from tests import models
 
@@ -271,3 +272,21 @@ def test_a_hooked_bridge_is_refused_and_an_edited_model_has_none():
     model.bridge.add_hook("blocks.0.hook_resid_pre", lambda value, hook: value * 2)
     with pytest.raises(UsageError, match="bridge has hooks of its own"):
         model.edited(edit.zero("hook_embed"))
+
+
+def test_a_mean_is_taken_over_a_store_a_task_tokens_or_texts(tmp_path):
+    """One mean for all four where they hold the same activations; per position it is another."""
+    model, hook = models.load("gpt2", text=True), "blocks.1.hook_mlp_out"
+    texts = ["the tower is in Paris", "the tower is in London"]
+    tokens = model.to_tokens(texts)
+    config = cache.Config(hooks=(hook,), context=tokens.shape[1], batch=2, exclude=())
+    store = cache.harvest(model, tokens, config, tmp_path)
+    _, found = model.run_with_cache(tokens, hook)
+    wanted = found[hook].mean((0, 1)).expand_as(found[hook])
+    for source in (store, SimpleNamespace(clean=tokens), tokens, texts):
+        _, after = model.edited(edit.mean(hook, source)).run_with_cache(tokens, hook)
+        torch.testing.assert_close(after[hook], wanted, rtol=1e-4, atol=1e-5)
+    _, after = model.edited(edit.mean(hook, tokens, per_position=True)).run_with_cache(tokens, hook)
+    torch.testing.assert_close(after[hook], found[hook].mean(0).expand_as(found[hook]), rtol=1e-4, atol=1e-5)
+    with pytest.raises(UsageError, match="A store knows the mean over all positions only"):
+        model.edited(edit.mean(hook, store, per_position=True))
