@@ -25,7 +25,8 @@ def main() -> None:
     parser.add_argument("--docs", type=Path)
     args = parser.parse_args()
     config = Config(tuple(args.tasks), tuple(args.methods), args.pairs, tuple(args.nodes))
-    command = f"python -m analyses.faithful --pairs {args.pairs} --seed {args.seed}"
+    command = f"python -m analyses.faithful --pairs {args.pairs} --seed {args.seed} --tasks {' '.join(args.tasks)}"
+    command += f" --methods {' '.join(args.methods)} --nodes {' '.join(args.nodes)}".removesuffix(" --nodes ")
     result = run(interp.load(args.model), config, command=command, seed=args.seed, progress=_report)
     result.save(args.out)
     sys.stdout.write(result.summary() + "\n")

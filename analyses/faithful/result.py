@@ -9,7 +9,9 @@ from interp.provenance import Provenance
 from interp.report import Table
 from interp.results import Result
 
-METHODS = ("secant", "eap", "eap-ig-inputs", "frozen")
+OTHER = "eap-ig-inputs"
+"""The method that the finding compares the secant with."""
+METHODS = ("secant", "eap", OTHER, "frozen")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +50,19 @@ class Row(Result):
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness(Study):
-    """All methods on all tasks, and the relative size of the largest part of the difference that the secant misses."""
+    """All methods on all tasks."""
 
     config: Config
     provenance: Provenance
     rows: tuple[Row, ...]
 
     def finding(self) -> str:
-        """Return on how many tasks the secant is level with or better than the best other method."""
+        """Return on how many tasks the secant is level with or better than integrated gradients, or that one is absent.
+
+        Level is a CPR at least as large and a CMD at most as large, means over the pairs that judge.
+        """
+        if not {"secant", OTHER} <= set(self.config.methods):
+            return f"{len(self.config.methods)} methods were compared on {len(self.config.tasks)} tasks."
         level = [task for task in self.config.tasks if self._level(task)]
         return (
             f"On {len(level)} of {len(self.config.tasks)} tasks secant attribution is at least level with integrated "
@@ -64,8 +71,13 @@ class Faithfulness(Study):
 
     def _level(self, task: str) -> bool:
         found = {row.method: row for row in self.rows if row.task == task}
-        secant, other = found.get("secant"), found.get("eap-ig-inputs")
-        return bool(secant and other and secant.cpr[0] >= other.cpr[0] and secant.cmd[0] <= other.cmd[0])
+        secant, other = found["secant"], found[OTHER]
+        return secant.cpr[0] >= other.cpr[0] and secant.cmd[0] <= other.cmd[0]
+
+    def losses(self) -> tuple[Row, ...]:
+        """Return the rows of other methods that have a larger CPR than the secant on their task."""
+        secant = {row.task: row.cpr[0] for row in self.rows if row.method == "secant"}
+        return tuple(row for row in self.rows if row.task in secant and row.cpr[0] > secant[row.task])
 
     def table(self) -> Table:
         """Every task and method."""
@@ -86,9 +98,15 @@ class Faithfulness(Study):
         return Table(columns, rows, caption, {"seconds": ".1f"})
 
     def markdown(self) -> str:
-        """Return the table for a documentation page."""
-        table = self.table()
-        lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+        """Return the command, the seed, the pairs and the table for a documentation page."""
+        table, provenance, half = self.table(), self.provenance, self.config.pairs // 2
+        lines = [
+            f"`{provenance.command}` on {provenance.model}, {provenance.dtype}, seed {provenance.seed}: {half} pairs "
+            f"of each task score edges, {self.config.pairs - half} others judge them. Intervals are 95 % bootstrap "
+            "intervals over the pairs that judge.",
+            "",
+        ]
+        lines += ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
         lines += [
             "| " + " | ".join(f"{x:.1f}" if isinstance(x, float) else str(x) for x in row) + " |" for row in table.rows
         ]

@@ -1,0 +1,70 @@
+"""The page of the study: one table, and how far the secant is from the other methods on each task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interp.report import How, Note, Page, Section
+from interp.report.figures import bars
+
+if TYPE_CHECKING:
+    from analyses.faithful.result import Faithfulness
+    from interp.report import Figure
+
+LIMITATIONS = (
+    "Areas are those of edge circuits against one counterfactual for each pair; another counterfactual may rank the "
+    "methods otherwise.",
+    "An interval is over the pairs that judge, with the scores as they are: it says nothing about other pairs to score "
+    "on, nor about another model.",
+    "Seconds are of one run on a machine that may have been busy; only their ratios mean something.",
+)
+
+
+def page(result: Faithfulness) -> Page:
+    """Return the whole report."""
+    config = result.config
+    half = config.pairs // 2
+    return Page(
+        title="Do exact attributions find the edges that matter?",
+        finding=result.finding(),
+        status=(
+            ("tasks", str(len(config.tasks))),
+            ("pairs of each", f"{half} to score, {config.pairs - half} to judge"),
+            ("integrated gradients", f"{config.steps} steps"),
+            ("precision", result.provenance.dtype),
+        ),
+        sections=(_areas(result),),
+        limitations=LIMITATIONS,
+        provenance=result.provenance,
+        downloads=result.downloads(),
+        kind="faithfulness",
+    )
+
+
+def _areas(result: Faithfulness) -> Section:
+    how = How(
+        "Edges are scored on one half of the pairs. Of the other half the k best edges carry the clean run, all others "
+        "the counterfactual; f is the fraction of the measure's change that they restore. CPR is the area under f over "
+        "sizes for circuits of the largest signed scores, CMD the area under |1 − f| for those of the largest "
+        "magnitudes.",
+        "f(C) = (m(C) − m(∅)) / (m(N) − m(∅))",
+        "Mueller et al., MIB (arXiv 2504.13151)",
+    )
+    worse = [f"{row.task} (against {row.method})" for row in result.losses()]
+    note = Note("The secant has the smaller CPR on " + ", ".join(worse) + ".", "warning") if worse else None
+    blocks = (*([note] if note else []), _figure(result), result.table())
+    return Section("areas", "Held-out faithfulness of edge rankings", result.finding(), blocks, how)
+
+
+def _figure(result: Faithfulness) -> Figure:
+    """Bars of the signed area, one for each task and method."""
+    return bars(
+        "cpr",
+        [f"{row.task}: {row.method}" for row in result.rows],
+        [row.cpr[0] for row in result.rows],
+        errors=[(row.cpr[0] - row.cpr[1], row.cpr[2] - row.cpr[0]) for row in result.rows],
+        caption="CPR of every method on every task; larger is better. Error bars: 95 % bootstrap intervals over the "
+        "pairs that judge.",
+        alt="Bars of the area under the faithfulness curve, one for each task and method.",
+        axes=("task and method", "CPR"),
+    )

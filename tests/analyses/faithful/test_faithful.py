@@ -1,0 +1,66 @@
+"""The study of faithfulness: a planted circuit is ranked first, its page says what won, and where the secant lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from analyses import faithful
+from interp import report
+from interp.errors import UsageError
+from interp.results import load
+from tests.discovery import planted
+
+
+@pytest.fixture(scope="module")
+def found():
+    """Induction on a planted model, whose task replaces that of the catalogue."""
+    case = planted.induction()
+    patch = pytest.MonkeyPatch()
+    patch.setattr("analyses.faithful.study.tasks.make", lambda *_, **__: case.task)
+    config = faithful.Config(("induction",), ("secant", "eap-ig-inputs", "random"), 8, ("induction",))
+    try:
+        return faithful.run(case.model, config, command="python -m analyses.faithful")
+    finally:
+        patch.undo()
+
+
+def test_the_secant_ranks_planted_edges_and_nodes_and_random_scores_do_not(found):
+    secant, _, random = found.rows
+    # The planted circuit has fewer edges than the smallest sizes of the curve, so that f is 1 at nearly all of them.
+    assert secant.cmd[0] < 0.1 < random.cmd[0]
+    assert secant.pearson > 0.9 > random.pearson
+    assert secant.cpr[1] <= secant.cpr[0] <= secant.cpr[2]
+
+
+def test_saved_and_drawn(found, tmp_path):
+    found.save(tmp_path)
+    assert load(tmp_path) == found
+    text = report.render(found.page())
+    assert found.finding() in text and "induction: eap-ig-inputs" in text
+    assert "python -m analyses.faithful" in found.markdown() and found.markdown().count("\n| ") == 1 + len(found.rows)
+
+
+def test_where_the_secant_loses_the_page_says_so(found):
+    secant, other, random = found.rows
+    worse = replace(found, rows=(replace(secant, cpr=(-1.0, -1.1, -0.9)), other, random))
+    assert worse.losses()[0] == other and worse.finding().startswith("On 0 of 1 tasks")
+    assert "The secant has the smaller CPR on induction (against eap-ig-inputs)" in report.render(worse.page()).replace(
+        "\n", " "
+    )
+    better = replace(found, rows=(replace(secant, cpr=(99.0, 98.0, 100.0)), other, random))
+    assert not better.losses() and "has the smaller CPR" not in report.render(better.page())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tasks": ("inductoin",)}, 'Unknown task "inductoin"'),
+        ({"methods": ("secnt",)}, "Unknown method"),
+        ({"pairs": 3}, "at least 4"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(change, message):
+    with pytest.raises(UsageError, match=message):
+        faithful.run(planted.induction().model, replace(faithful.Config(), **change))
