@@ -16,17 +16,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.attribution.causal_contrast import cut_both_ways
 from interp.attribution.components import Component, Layout
 from interp.attribution.frozen import Frozen, freeze
 from interp.attribution.linearised import start_of
-from interp.attribution.one_path import at_position, measured, write_change
+from interp.attribution.one_path import at_position, compared, measured, write_change
 from interp.attribution.paths import PathTree
 from interp.attribution.results import Verification
 from interp.errors import UsageError, whole
 from interp.model import Model
-from interp.statistics import permutation_null, rank_correlation
-
-SHUFFLES = 2000
 
 
 @torch.no_grad()
@@ -56,8 +54,6 @@ def verify(
     """
     k = whole(k, "k", 1)
     if tree.of_contrast:
-        from interp.attribution.causal_contrast import cut_both_ways
-
         return cut_both_ways(model, tree, k, baseline, seed)
     if Layout(model.spec).names != tree.components:
         raise UsageError("The path tree was grown on another model: its components are not this model's.")
@@ -72,24 +68,6 @@ def verify(
     predicted = np.array([_carried(frozen, tree, row, change) for row in rows])
     actual = np.array([_actual(frozen, tree, row, change) for row in rows])
     return compared(tree, rows, predicted, actual, baseline if isinstance(baseline, str) else "another prompt", seed)
-
-
-def compared(
-    tree: PathTree, rows: list[int], predicted: np.ndarray, actual: np.ndarray, baseline: str, seed: int
-) -> Verification:
-    """The comparison as a result, with the rank correlation that chance alone would reach."""
-    null = permutation_null(lambda shuffled: rank_correlation(predicted, shuffled), actual, seed=seed, draws=SHUFFLES)
-    return Verification(
-        target=tree.target,
-        unit=tree.unit,
-        paths=tuple(" <- ".join(tree.chain(row)) for row in rows),
-        values=tree.value[rows],
-        predicted=predicted,
-        actual=actual,
-        baseline=baseline,
-        correlation=rank_correlation(predicted, actual),
-        by_chance=float(np.quantile(np.abs(null), 0.95)),
-    )
 
 
 def _check_values(frozen: Frozen, tree: PathTree, rows: list[int]) -> None:

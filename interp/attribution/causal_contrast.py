@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from interp.attribution.causal import compared
 from interp.attribution.components import Component
 from interp.attribution.contrast import Contrast, contrast
 from interp.attribution.expand_contrast import BranchTable
 from interp.attribution.frozen import Frozen
-from interp.attribution.one_path import at_position, measured, write_change
+from interp.attribution.one_path import at_position, compared, measured, write_change
 from interp.attribution.paths import PathTree
 from interp.attribution.results import ScoreTarget, Verification
 from interp.errors import UsageError

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.attribution.tuned_lens import TunedLens, digest, hooks
 from interp.cache.store import Store
 from interp.errors import UsageError, whole
 from interp.model import Model
@@ -38,8 +37,8 @@ def train(  # noqa: PLR0913 (keyword-only)
     lr: float,
     seed: int,
     progress: Callable[[int, int, str], None] | None,
-) -> TunedLens:
-    """Fit a lens; see `TunedLens.fit`."""
+) -> tuple[Float[Tensor, "row d_model d_model"], Float[Tensor, "row d_model"], Float[Tensor, "check row"]]:
+    """Return a fitted lens as (weights, biases, validation losses); for arguments see `TunedLens.fit`."""
     steps, batch_size = whole(steps, "steps", 0), whole(batch_size, "batch_size", 2)
     if model.dtype not in (torch.float32, torch.float64):
         raise UsageError(f"A lens is fitted in float32 or float64, not in {model.dtype}: load the model so.")
@@ -63,7 +62,12 @@ def train(  # noqa: PLR0913 (keyword-only)
         if progress is not None:
             progress(step + 1, steps, "fitting the lens")
     weights, biases = lens.best
-    return TunedLens(kind, model.name, digest(model), weights, biases, torch.stack(history))
+    return weights, biases, torch.stack(history)
+
+
+def hooks(model: Model) -> tuple[str, ...]:
+    """Return the hooks a store must hold for a lens: what enters the first block and leaves each block."""
+    return "blocks.0.hook_resid_pre", *(f"blocks.{i}.hook_resid_post" for i in range(model.spec.n_layer))
 
 
 def _batches(model: Model, source: Any, size: int, seed: int) -> Iterator[Streams]:

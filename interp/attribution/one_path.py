@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,10 +10,15 @@ from torch import Tensor
 from interp.attribution import bilinear
 from interp.attribution.components import Component
 from interp.attribution.frozen import Frozen
-from interp.attribution.results import DirectionTarget, LogitTarget, Target
+from interp.attribution.paths import PathTree
+from interp.attribution.results import DirectionTarget, LogitTarget, Target, Verification
 from interp.attribution.targets import measure
 from interp.model import trace
 from interp.model.arithmetic import softcap, visible
+from interp.statistics import permutation_null, rank_correlation
+
+SHUFFLES = 2000
+"""Permutations that say which rank correlation chance alone would reach."""
 
 Delta = Float[Tensor, "n_token d_model"]
 
@@ -65,3 +71,21 @@ def measured(frozen: Frozen, target: Target, x: Float[Tensor, " d_model"]) -> fl
     if isinstance(target, LogitTarget):
         return float(measure(frozen.model, target, x))
     return bilinear.measure(frozen, target, x)
+
+
+def compared(
+    tree: PathTree, rows: list[int], predicted: np.ndarray, actual: np.ndarray, baseline: str, seed: int
+) -> Verification:
+    """Return predicted beside actual changes, with the rank correlation that chance alone would reach."""
+    null = permutation_null(lambda shuffled: rank_correlation(predicted, shuffled), actual, seed=seed, draws=SHUFFLES)
+    return Verification(
+        target=tree.target,
+        unit=tree.unit,
+        paths=tuple(" <- ".join(tree.chain(row)) for row in rows),
+        values=tree.value[rows],
+        predicted=predicted,
+        actual=actual,
+        baseline=baseline,
+        correlation=rank_correlation(predicted, actual),
+        by_chance=float(np.quantile(np.abs(null), 0.95)),
+    )

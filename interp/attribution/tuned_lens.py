@@ -22,6 +22,7 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.attribution.lens_training import train
 from interp.errors import DamagedFileError, UsageError
 from interp.files import write_atomic
 from interp.model import Model
@@ -79,11 +80,12 @@ class TunedLens:
         Raises:
             UsageError: an unknown kind, too little text, a store that lacks a layer, or another dtype.
         """
-        from interp.attribution.lens_training import train
-
         if kind not in KINDS:
             raise UsageError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
-        return train(model, source, kind=kind, steps=steps, batch_size=batch_size, lr=lr, seed=seed, progress=progress)
+        fitted = train(
+            model, source, kind=kind, steps=steps, batch_size=batch_size, lr=lr, seed=seed, progress=progress
+        )
+        return cls(kind, model.name, digest(model), *fitted)
 
     def translate(self, row: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Translate the stream of one row into the basis of the last; the last row is left as it is."""
@@ -128,11 +130,6 @@ class TunedLens:
         if model is not None:
             lens.check_model(model)
         return lens
-
-
-def hooks(model: Model) -> tuple[str, ...]:
-    """Return the hooks a store must hold for a lens: what enters the first block and leaves each block."""
-    return "blocks.0.hook_resid_pre", *(f"blocks.{i}.hook_resid_post" for i in range(model.spec.n_layer))
 
 
 def digest(model: Model) -> str:
