@@ -94,11 +94,11 @@ for latent in latents:
 # ## What this notebook claims
 
 # %%
-fvu = found.score("FVU")
+fvu = found.score("fvu")
 others = {baseline.name: baseline.fvu for baseline in found.baselines[1:]}
 assert fvu.high is not None
 assert all(fvu.high < value for name, value in others.items() if name.startswith(("random", "principal")))
-assert found.score("loss, reconstruction").value < found.score("loss, mean ablation").value
+assert found.score("loss_reconstruction").value < found.score("loss_mean").value
 assert torch.equal(again(rows), sae(rows))
 assert again.metadata["hook_name"] == hook
 fired = study.features.fired[latents]

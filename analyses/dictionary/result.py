@@ -27,7 +27,7 @@ RARE = 10
 """A latent that fired fewer times than this is shown last: so few firings say little."""
 QUARTERS = ("", "lowest quarter", "second quarter", "third quarter", "highest quarter")
 """What `Features.band` means above 0: which quarter of a latent's firings the example was drawn from."""
-TOLD = ("FVU", "L0", "dead latents", "dense latents", "loss, original", "loss, reconstruction", "loss recovered (mean)")
+TOLD = ("fvu", "l0", "dead_latents", "dense_latents", "loss_original", "loss_reconstruction", "loss_recovered_mean")
 """What the terminal is told of a judgement; the page has all of it."""
 
 
@@ -250,7 +250,7 @@ class DictionaryStudy(Study):
         found = self.evaluation
         if found is None:
             return self._read_only()
-        fvu, l0 = found.score("FVU"), found.score("L0")
+        fvu, l0 = found.score("fvu"), found.score("l0")
         if fvu.value is None or l0.value is None:
             return f"The {kind(self.sae)} of {place(self.sae)} could not be judged: {fvu.why or l0.why}."
         interval = "" if fvu.low is None or fvu.high is None else f" ({1 - fvu.high:.1%} to {1 - fvu.low:.1%})"
@@ -280,11 +280,11 @@ class DictionaryStudy(Study):
             return (
                 tuple(card_lines(self.features, int(i), 2) for i in self.features.ranked()[:5]) if self.features else ()
             )
-        lines = [f"  {score.name:<36} {number(score)}" for name in TOLD for score in (found.score(name),)]
+        lines = [f"  {score.name:<36} {number(score)}" for score in map(found.score, TOLD)]
         beside = [(f"FVU, {b.name}", b) for b in found.baselines[1:] if b.fvu is not None]
         lines += [f"  {name:<36} {plain(b.fvu)} with L0 {plain(b.l0)}" for name, b in beside]
         for other in self.others:
-            fvu, l0 = other.evaluation.score("FVU"), other.evaluation.score("L0")
+            fvu, l0 = other.evaluation.score("fvu"), other.evaluation.score("l0")
             lines.append(f"  {other.name:<36} FVU {number(fvu)} with L0 {plain(l0.value)}")
         lines += [f"  note: {sentence}" for sentence in self.source]
         return tuple(lines)
@@ -294,13 +294,15 @@ class DictionaryStudy(Study):
         body: dict[str, Any] = {"finding": self.finding(), "sae": self.name, "source": list(self.source)}
         if self.evaluation is not None:
             body["scores"] = {
-                s.name: {"value": s.value, "low": s.low, "high": s.high, "unit": s.unit, "why": s.why}
+                s.name: {"key": s.key, "value": s.value, "low": s.low, "high": s.high, "unit": s.unit, "why": s.why}
                 for s in self.evaluation.scores
             }
             body["baselines"] = [
                 {"name": b.name, "l0": b.l0, "fvu": b.fvu, "note": b.note} for b in self.evaluation.baselines
             ]
-            body["others"] = {o.name: {n: o.evaluation.score(n).value for n in ("FVU", "L0")} for o in self.others}
+            body["others"] = {
+                o.name: {s.name: s.value for s in map(o.evaluation.score, ("fvu", "l0"))} for o in self.others
+            }
         if self.features is not None:
             body["latents"] = self.features.width
             body["alive"] = int((self.features.fired > 0).sum())
@@ -326,9 +328,9 @@ def _compared(found: Evaluation) -> str:
 
 
 def _lost(found: Evaluation) -> str:
-    dead = found.score("dead latents").value
+    dead = found.score("dead_latents").value
     fate = f"{dead:.0%} of its latents never fire" if dead is not None else "which latents never fire is not known"
-    clean, spliced = found.score("loss, original").value, found.score("loss, reconstruction").value
+    clean, spliced = found.score("loss_original").value, found.score("loss_reconstruction").value
     if clean is None or spliced is None:
         return fate
     return f"run on that, the model's loss goes from {clean:.3f} to {spliced:.3f} nats a token, and {fate}"

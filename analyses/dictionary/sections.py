@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def quality(found: Evaluation) -> Section:
     """What is rebuilt, beside other methods."""
-    fvu = found.score("FVU")
+    fvu = found.score("fvu")
     blocks: list[Figure | Table | Note] = []
     beside = [b for b in found.baselines if b.fvu is not None]
     left = [float(b.fvu or 0) for b in beside]
@@ -72,7 +72,7 @@ def _baselines(found: Evaluation) -> Table:
 
 def _verdict(found: Evaluation) -> str:
     """How that compares, in words."""
-    own = found.score("FVU").value
+    own = found.score("fvu").value
     rest = [b for b in found.baselines[1:] if b.fvu is not None]
     if own is None or not rest:
         return "nothing was set beside it."
@@ -92,7 +92,7 @@ def trade(study: DictionaryStudy, found: Evaluation) -> Section:
     points = [
         (name, float(l0), float(fvu))
         for name, one in entries
-        if (l0 := one.score("L0").value) is not None and (fvu := one.score("FVU").value) is not None
+        if (l0 := one.score("l0").value) is not None and (fvu := one.score("fvu").value) is not None
     ]
     best = pareto([(l0, fvu) for _, l0, fvu in points])
     groups = ["not dominated" if good else "dominated" for good in best]
@@ -147,7 +147,7 @@ def _others(study: DictionaryStudy) -> Table:
     entries = [(study.name, study.evaluation)] + [(other.name, other.evaluation) for other in study.others]
     for name, one in entries:
         if one is not None:
-            l0, fvu, dead = (one.score(key) for key in ("L0", "FVU", "dead latents"))
+            l0, fvu, dead = (one.score(key) for key in ("l0", "fvu", "dead_latents"))
             about = one.sae
             rows.append(
                 (name, about["architecture"], about["width"], l0.value, fvu.value, fvu.low, fvu.high, dead.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,9 +63,10 @@ def run(  # noqa: PLR0913
     _check(sae, source, model)
     if progress is not None:
         progress(0, 1, "judging")
-    found = saes.evaluate(sae, activations, model=model, seed=seed, command=command) if config.judge else None
+    judged = saes.evaluation.Config(seed=seed)
+    found = saes.evaluate(sae, activations, model=model, config=judged, command=command) if config.judge else None
     beside = tuple(
-        Other(key, saes.evaluate(one, activations, baselines=False, seed=seed, command=command))
+        Other(key, saes.evaluate(one, activations, config=replace(judged, baselines=False), command=command))
         for key, one in (others or {}).items()
     )
     corpus = source if isinstance(source, Corpus) else Corpus.of_store(source, sae)

@@ -1,7 +1,8 @@
 """Judging an autoencoder: what it rebuilds, what that does to the model, and how much of a known truth it found.
 
     found = saes.evaluate(sae, activations, model=model, contexts=contexts, truth=Truth(directions, coefficients))
-    print(found.summary()); found.score("FVU").value; found.save("out/judged")
+    quick = saes.evaluate(sae, activations, config=saes.evaluation.Config(baselines=False))
+    print(found.summary()); found.score("fvu").value; found.save("out/judged")
 
 Names are fetched when first used: a saved judgement loads without torch.
 """
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 from interp.lazy import attach
 
 if TYPE_CHECKING:
+    from saes.evaluation.config import Config as Config
     from saes.evaluation.judging import evaluate as evaluate
+    from saes.evaluation.language import spliced as spliced, spliced_logits as spliced_logits
     from saes.evaluation.recovery import Absorption as Absorption, Firing as Firing, Match as Match, match as match
     from saes.evaluation.result import (
         Baseline as Baseline,
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
         Latents as Latents,
     )
     from saes.evaluation.scores import Score as Score
-    from saes.evaluation.splice import spliced as spliced, spliced_logits as spliced_logits
     from saes.evaluation.truth import Truth as Truth
 
 attach(__name__)

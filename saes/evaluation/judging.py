@@ -14,6 +14,7 @@ from interp.provenance import Stopwatch
 from interp.statistics import Bootstrap
 from saes.evaluation import language, metrics, truth as planted
 from saes.evaluation.baselines import SAMPLE, Sample, baselines as compare, oracle
+from saes.evaluation.config import Config
 from saes.evaluation.geometry import Geometry, geometry
 from saes.evaluation.probing import probing
 from saes.evaluation.recovery import Match
@@ -32,7 +33,7 @@ CONTEXTS = 32
 
 
 @torch.no_grad()
-def evaluate(  # noqa: PLR0913  one judgement, and everything it may be given
+def evaluate(  # noqa: PLR0913  what is judged, and all that may be known of it
     sae: SAE,
     activations: Any,
     *,
@@ -41,9 +42,7 @@ def evaluate(  # noqa: PLR0913  one judgement, and everything it may be given
     truth: Truth | None = None,
     labels: Mapping[str, Any] | None = None,
     groups: Any | None = None,
-    baselines: bool = True,
-    rows: int = 100_000,
-    seed: int = 0,
+    config: Config | None = None,
     command: str | None = None,
 ) -> Evaluation:
     """Judge `sae` on `activations` that it should not have been trained on.
@@ -59,20 +58,16 @@ def evaluate(  # noqa: PLR0913  one judgement, and everything it may be given
         truth: the features that the activations were made of, where they are known.
         labels: for k-sparse probing, by name: whether a concept holds, one value a row.
         groups: the context of each row, for intervals that do not take neighbours for independent; a store knows it.
-        baselines: whether other methods are run on the same activations, which takes some seconds.
-        rows: activations read at most.
-        seed: of all draws.
+        config: rows read, baselines and seed; `Config()` if it is not given.
         command: for the provenance; this process's own by default.
 
     Raises:
         UsageError: a shape that does not fit, values that are not finite, a hook that cannot be replaced.
     """
-    if rows < 1:
-        raise UsageError(f"rows={rows} must be at least 1.")
     if truth is not None and not isinstance(truth, Truth):
         raise UsageError(f"truth is a saes.Truth(directions, coefficients), not a {type(truth).__name__}.")
-    watch = Stopwatch()
-    source = Source.of(sae, activations, groups, rows)
+    config, watch = Config() if config is None else config, Stopwatch()
+    seed, source = config.seed, Source.of(sae, activations, groups, config.rows)
     dictionary = sae.W_dec.detach().float()
     known = None if truth is None else _truth_tally(truth, dictionary.cpu().numpy())
     tally, extreme, sample = _pass(source, known, seed)
@@ -97,8 +92,8 @@ def evaluate(  # noqa: PLR0913  one judgement, and everything it may be given
         source.cluster,
         tuple(scores),
         _latents(tally, shape),
-        compare(sae, tally, sample, truth, seed) if baselines else (),
-        _pca(tally) if baselines else np.zeros(0),
+        compare(sae, tally, sample, truth, seed) if config.baselines else (),
+        _pca(tally) if config.baselines else np.zeros(0),
         None if known is None else planted.known(known),
     )
 
@@ -146,7 +141,7 @@ def _language(sae: SAE, model: Model | None, contexts: Any | None, tally: Tally,
     elif not sae.metadata.get("hook_name"):
         why = 'the autoencoder does not say where it belongs: set sae.metadata["hook_name"]'
     if why is not None or model is None:
-        return tuple(unavailable(name, language.GROUP, str(why)) for name in language.names())
+        return tuple(unavailable(key, language.GROUP, str(why)) for key in language.KEYS)
     found = language.losses(sae, model, contexts, torch.from_numpy(tally.mean))
     return language.scores(found, seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +11,43 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from interp import edit
 from interp.cache.config import EXCLUDED
 from interp.cache.contexts import kept
 from interp.errors import UsageError
 from interp.statistics import Bootstrap
 from saes.evaluation.scores import Score, unavailable
-from saes.evaluation.splice import Replace, spliced_logits
 
 if TYPE_CHECKING:
     from interp.model import Model
     from saes.autoencoder import SAE
 
+Replace = Callable[[Float[Tensor, "batch n_token d"]], Float[Tensor, "batch n_token d"]]
+
 GROUP = "language model"
 RUNS = ("clean", "spliced", "zero", "mean")
+LOSSES = ("loss_original", "loss_reconstruction", "loss_zero", "loss_mean")
+"""Keys of the scores of `RUNS`, in that order."""
+KEYS = (*LOSSES, "loss_recovered_zero", "loss_recovered_mean", "kl_divergence")
+"""Keys of all that `scores` gives."""
 LOGITS = 2**25
 """Logits held at once for each run."""
+
+
+def spliced(model: Model, hook: str, replace: Replace) -> Model:
+    """Return `model` with the value at `hook` replaced by `replace(value)`.
+
+    This is `interp.edit.function` on the value as an autoencoder reads it: heads are flattened into the last axis.
+    Raises `UsageError` for a hook that cannot be replaced.
+    """
+    return model.edited(edit.function(hook, lambda value: replace(value.flatten(2)).reshape(value.shape)))
+
+
+def spliced_logits(
+    model: Model, tokens: Int[Tensor, "batch n_token"], hook: str, replace: Replace
+) -> Float[Tensor, "batch n_token d_vocab"]:
+    """Return the logits of a run of the spliced model; see `spliced`."""
+    return spliced(model, hook, replace)(tokens)
 
 
 @dataclass(frozen=True)
@@ -110,36 +133,30 @@ def scores(found: Losses, seed: int, excluded: tuple[str, ...] = EXCLUDED) -> tu
     bootstrap = Bootstrap.of(len(found.count), seed)
     on = f"{int(found.count.sum()):,} predictions in {len(found.count):,} contexts"
     if not found.count.sum():
-        return tuple(unavailable(name, GROUP, "no context has a prediction to judge") for name in names())
+        return tuple(unavailable(key, GROUP, "no context has a prediction to judge") for key in KEYS)
     note = "position 0 is left as it is" if "first" in excluded else ""
     means = [
-        Score(f"loss, {name}", GROUP, *bootstrap.ratio(found.loss[:, i], found.count), "nats", on, "lower", note)
-        for i, name in enumerate(("original", "reconstruction", "zero ablation", "mean ablation"))
+        Score(key, GROUP, *bootstrap.ratio(found.loss[:, i], found.count), "nats", on, "lower", note)
+        for i, key in enumerate(LOSSES)
     ]
-    recovered = [_recovered(found, name, bootstrap, on) for name in ("zero", "mean")]
+    recovered = [_recovered(found, ablation, bootstrap, on) for ablation in ("zero", "mean")]
     divergence = bootstrap.ratio(found.divergence, found.count)
     return (
         *means,
         *recovered,
-        Score("KL divergence", GROUP, *divergence, "nats", on, "lower", "KL(original ‖ spliced)"),
+        Score("kl_divergence", GROUP, *divergence, "nats", on, "lower", "KL(original ‖ spliced)"),
     )
-
-
-def names() -> tuple[str, ...]:
-    """Of what `scores` gives."""
-    means = tuple(f"loss, {name}" for name in ("original", "reconstruction", "zero ablation", "mean ablation"))
-    return (*means, "loss recovered (zero)", "loss recovered (mean)", "KL divergence")
 
 
 def _recovered(found: Losses, ablation: str, bootstrap: Bootstrap, on: str) -> Score:
     clean, spliced, ablated = found.loss[:, 0], found.loss[:, 1], found.loss[:, RUNS.index(ablation)]
-    name, harm = f"loss recovered ({ablation})", ablated - clean
+    key, harm = f"loss_recovered_{ablation}", ablated - clean
     per_token = harm.sum() / found.count.sum()
     if per_token <= 1e-3:
         why = f"{ablation} ablation raises the loss by {per_token:.1e} nats a token: there is nothing to recover"
-        return unavailable(name, GROUP, why)
+        return unavailable(key, GROUP, why)
     value = bootstrap.ratio(ablated - spliced, harm)
-    return Score(name, GROUP, *value, "fraction", on, "higher", f"1 is the model's own loss, 0 {ablation} ablation")
+    return Score(key, GROUP, *value, "fraction", on, "higher", f"1 is the model's own loss, 0 {ablation} ablation")
 
 
 def _tokens(contexts: Any) -> tuple[Int[Tensor, "n_context n_token"], Int[Tensor, " n_context"]]:

@@ -12,10 +12,10 @@ from saes.evaluation.scores import Score, unavailable
 from saes.evaluation.tally import Tally
 
 RATIOS = (
-    # name, numerator, denominator, unit, better, what must be known to read it
+    # key, numerator, denominator, unit, better, what must be known to read it
     ("cosine", "cosine", "directed", "cosine", "higher", "mean over rows of cos(x, x̂), the mean of x not subtracted"),
-    ("norm ratio", "ratio", "directed", "ratio", "", "mean over rows of |x̂|/|x|: below 1 is shrinkage"),
-    ("relative bias", "out", "dot", "ratio", "", "Σ|x̂|²/Σ x̂·x: 1 is unbiased, below 1 shrunk (arXiv 2404.16014)"),
+    ("norm_ratio", "ratio", "directed", "ratio", "", "mean over rows of |x̂|/|x|: below 1 is shrinkage"),
+    ("relative_bias", "out", "dot", "ratio", "", "Σ|x̂|²/Σ x̂·x: 1 is unbiased, below 1 shrunk (arXiv 2404.16014)"),
 )
 
 
@@ -25,18 +25,18 @@ def reconstruction(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[
     scores = []
     if variance.sum() > 1e-12 * tally.column("square").sum() and variance.sum() > 0:
         value, low, high = bootstrap.ratio(error, variance)
-        scores.append(Score("FVU", group, value, low, high, "fraction", judged_on, "lower"))
+        scores.append(Score("fvu", group, value, low, high, "fraction", judged_on, "lower"))
         ends = (None, None) if low is None or high is None else (1 - high, 1 - low)
-        scores.append(Score("explained variance", group, 1 - value, *ends, "fraction", judged_on, "higher"))
+        scores.append(Score("explained_variance", group, 1 - value, *ends, "fraction", judged_on, "higher"))
     else:
         why = "every row is the same, so there is no variance to explain"
-        scores += [unavailable("FVU", group, why), unavailable("explained variance", group, why)]
-    for name, top, bottom, unit, better, why in RATIOS:
+        scores += [unavailable("fvu", group, why), unavailable("explained_variance", group, why)]
+    for key, top, bottom, unit, better, why in RATIOS:
         if not tally.column(bottom).sum():
-            scores.append(unavailable(name, group, "every reconstruction is zero, or every row is"))
+            scores.append(unavailable(key, group, "every reconstruction is zero, or every row is"))
             continue
         found = bootstrap.ratio(tally.column(top), tally.column(bottom))
-        scores.append(Score(name, group, *found, unit, judged_on, better, why))
+        scores.append(Score(key, group, *found, unit, judged_on, better, why))
     return tuple(scores)
 
 
@@ -49,13 +49,13 @@ def with_sinks(tally: Tally, extreme: Tally, seed: int) -> tuple[Score, ...]:
     note = f"{extreme.rows:,} of {rows:,} rows have a norm above {TIMES:.0f} times the median"
     note += "; other measures leave them out"
     both = tally.merged(extreme)
-    counted = Score("sink rows", group, extreme.rows / rows, None, None, "fraction", f"{rows:,} rows", "", note)
+    counted = Score("sink_rows", group, extreme.rows / rows, None, None, "fraction", f"{rows:,} rows", "", note)
     if not both.variance.sum():
-        return counted, unavailable("FVU, sink rows included", group, "every row is the same")
+        return counted, unavailable("fvu_with_sinks", group, "every row is the same")
     value = Bootstrap.of(len(both.used), seed).ratio(both.column("error"), both.variance)
     share = 1 - tally.variance.sum() / both.variance.sum()
     why = f"the sinks add {max(share, 0):.0%} of the variance" if extreme.rows else "there are none"
-    return counted, Score("FVU, sink rows included", group, *value, "fraction", f"{rows:,} rows", "lower", why)
+    return counted, Score("fvu_with_sinks", group, *value, "fraction", f"{rows:,} rows", "lower", why)
 
 
 def sparsity(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[Score, ...]:
@@ -69,13 +69,13 @@ def sparsity(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[Score,
     bound = f"on no row; with 95 % confidence such a latent fires on fewer than {3 / rows:.1e} of rows"
     # The rule of three assumes independent rows, which neighbours are not: it is the best one can say of zero counts.
     return (
-        Score("L0", group, *l0, "latents", judged_on),
-        _fraction("dead latents", tally, judged_on, bound, dense=False),
-        _fraction("dense latents", tally, judged_on, f"fire on more than {DENSE:.0%} of rows", dense=True),
+        Score("l0", group, *l0, "latents", judged_on),
+        _fraction("dead_latents", tally, judged_on, bound, dense=False),
+        _fraction("dense_latents", tally, judged_on, f"fire on more than {DENSE:.0%} of rows", dense=True),
     )
 
 
-def _fraction(name: str, tally: Tally, judged_on: str, why: str, *, dense: bool) -> Score:
+def _fraction(key: str, tally: Tally, judged_on: str, why: str, *, dense: bool) -> Score:
     used = np.flatnonzero(tally.part_rows)
     fired, rows = tally.fired.sum(0), tally.rows
 
@@ -84,19 +84,19 @@ def _fraction(name: str, tally: Tally, judged_on: str, why: str, *, dense: bool)
 
     value = fraction(fired, rows)
     without = [fraction(fired - tally.fired[p], rows - tally.part_rows[p]) for p in used] if len(used) > 1 else []
-    return Score(name, "sparsity", value, *jackknife(value, np.array(without)), "fraction", judged_on, "lower", why)
+    return Score(key, "sparsity", value, *jackknife(value, np.array(without)), "fraction", judged_on, "lower", why)
 
 
 def coherence(found: Geometry, seed: int) -> tuple[Score, ...]:
     """How near the nearest other decoder row is, on average and at most."""
     cosine = np.abs(found.cosine)
     if len(cosine) < 2:
-        return (unavailable("decoder coherence, mean", "geometry", "one latent has no other"),)
+        return (unavailable("coherence_mean", "geometry", "one latent has no other"),)
     draws = cosine[np.random.default_rng(seed).integers(len(cosine), size=(200, len(cosine)))].mean(1)
     low, high = percentile_interval(draws)
     on, chance = f"{len(cosine):,} latents", f"random directions: {found.chance:.3f}"
     mean = Score(
-        "decoder coherence, mean",
+        "coherence_mean",
         "geometry",
         float(cosine.mean()),
         float(low),
@@ -108,4 +108,4 @@ def coherence(found: Geometry, seed: int) -> tuple[Score, ...]:
     )
     largest = float(cosine.max())
     note = "|cos| of the two latents most alike"
-    return mean, Score("decoder coherence, largest", "geometry", largest, None, None, "cosine", on, "lower", note)
+    return mean, Score("coherence_largest", "geometry", largest, None, None, "cosine", on, "lower", note)

@@ -130,12 +130,16 @@ class Evaluation(Shown, Result):
     pca: Float[np.ndarray, " d"]
     known: Known | None
 
-    def score(self, name: str) -> Score:
-        """The measure of that name; `UsageError` with the nearest name if there is none."""
+    def score(self, key: str) -> Score:
+        """Return the measure with that key, such as "fvu", or that display name, such as "FVU".
+
+        Raises `UsageError` with the nearest name if there is none.
+        """
+        for score in self.scores:
+            if key in (score.key, score.name):
+                return score
         names = [score.name for score in self.scores]
-        if name not in names:
-            raise UsageError(f'There is no score "{name}"{nearest(name, names)}. There are: {", ".join(names)}.')
-        return self.scores[names.index(name)]
+        raise UsageError(f'There is no score "{key}"{nearest(key, names)}. There are: {", ".join(names)}.')
 
     def table(self) -> Table:
         """Every measure; an empty value is explained in the last column."""

@@ -125,16 +125,16 @@ def _directions(truth: Truth, match: Match, seed: int) -> tuple[Score, ...]:
     features, latents = len(match.matched), len(match.per_atom)
     random = chance(truth.directions, latents, seed=seed)
     named = (
-        ("matched cosine, feature to latent", match.per_feature, "per feature", f"{features:,} features"),
-        ("matched cosine, latent to feature", match.per_atom, "per latent", f"{latents:,} latents"),
-        ("matched cosine, one to one", match.matched, "one to one", f"{features:,} features"),
+        ("cosine_feature_to_latent", match.per_feature, "per feature", f"{features:,} features"),
+        ("cosine_latent_to_feature", match.per_atom, "per latent", f"{latents:,} latents"),
+        ("cosine_one_to_one", match.matched, "one to one", f"{features:,} features"),
     )
     found = [
-        _mean(name, value, on, "cosine", seed, f"a random dictionary of this size: {random[key][0]:.3f}")
-        for name, value, key, on in named
+        _mean(key, value, on, "cosine", seed, f"a random dictionary of this size: {random[drawn][0]:.3f}")
+        for key, value, drawn, on in named
     ]
     found += [
-        _mean(f"recovered above {level}", match.matched > level, f"{features:,} features", "fraction", seed, "")
+        _mean(f"recovered_above_{level}", match.matched > level, f"{features:,} features", "fraction", seed, "")
         for level in FOUND
     ]
     size = f"{latents:,} latents for {features:,} features"
@@ -148,13 +148,13 @@ def _directions(truth: Truth, match: Match, seed: int) -> tuple[Score, ...]:
 
 def _firing(tally: TruthTally, seed: int, oracle: float | None, no_oracle: str) -> tuple[Score, ...]:
     firing = tally.firing
-    wanted = ("firing precision", "firing recall", "firing F1", "firing F1, true dictionary with OMP")
+    wanted = ("firing_precision", "firing_recall", "firing_f1", "firing_f1_oracle")
     if firing is None:
         why = "it is not known in which rows a feature is active: give Truth(coefficients=...)"
-        return tuple(unavailable(name, GROUP, why) for name in wanted)
+        return tuple(unavailable(key, GROUP, why) for key in wanted)
     active = firing.active > 0
     if not active.any():
-        return tuple(unavailable(name, GROUP, "no known feature is active in these rows") for name in wanted)
+        return tuple(unavailable(key, GROUP, "no known feature is active in these rows") for key in wanted)
     on = f"{int(active.sum()):,} features active in {firing.rows:,} rows"
     luck = float(np.nan_to_num(firing.chance[active]).mean())
     fired = active & (firing.fired > 0)
@@ -177,29 +177,29 @@ def _firing(tally: TruthTally, seed: int, oracle: float | None, no_oracle: str) 
 
 
 def _absorbed(tally: TruthTally) -> tuple[Score, ...]:
-    name = "absorption gap"
+    key = "absorption_gap"
     if not tally.truth.pairs or not tally.rows:
         why = "no pairs of parent and child were given" if tally.rows else "it is not known where features are active"
-        return (unavailable(name, GROUP, why),)
+        return (unavailable(key, GROUP, why),)
     gaps = [(one, one.gap) for one in tally.absorption]
     values = [gap for _, gap in gaps if gap is not None]
     if not values:
         counts = "; ".join(f"{o.parent} and {o.child}: {o.alone} alone, {o.together} together" for o, _ in gaps[:3])
         why = f"no parent is active both alone and with its child (features {counts})"
-        return (unavailable(name, GROUP, why),)
+        return (unavailable(key, GROUP, why),)
     alone, together = (sum(getattr(o, side) for o, g in gaps if g is not None) for side in ("alone", "together"))
     on = f"{len(values)} of {len(gaps)} pairs, {alone:,} rows with the parent alone, {together:,} with both"
     note = "P(parent's latent on | parent alone) - P(on | with child): 0 is none"
-    return (Score(name, GROUP, float(np.mean(values)), unit="fraction", judged_on=on, better="lower", why=note),)
+    return (Score(key, GROUP, float(np.mean(values)), unit="fraction", judged_on=on, better="lower", why=note),)
 
 
-def _mean(name: str, value: Float[np.ndarray, " n"], judged_on: str, unit: str, seed: int, why: str = "") -> Score:
+def _mean(key: str, value: Float[np.ndarray, " n"], judged_on: str, unit: str, seed: int, why: str = "") -> Score:
     """The mean over features (or latents), which are what is drawn again for its interval."""
     value = np.asarray(value, dtype=float)
     draw = np.random.default_rng(seed)
     means = [value[draw.integers(len(value), size=len(value))].mean() for _ in range(DRAWS // 5)]
     low, high = map(float, percentile_interval(np.array(means))) if len(value) > 1 else (None, None)
-    return Score(name, GROUP, float(value.mean()), low, high, unit, judged_on, "higher", why)
+    return Score(key, GROUP, float(value.mean()), low, high, unit, judged_on, "higher", why)
 
 
 def _array(value: Any) -> np.ndarray:

@@ -13,11 +13,13 @@ import torch
 
 import interp
 import saes
+from interp import results
 from interp.errors import UsageError
 from interp.statistics import Bootstrap
 from saes import Truth
 from saes.evaluation.geometry import geometry
 from saes.evaluation.rows import CLUSTERS
+from saes.evaluation.scores import NAMES, Score
 
 N, D, FEATURES = 3000, 24, 16
 DRAW = torch.Generator().manual_seed(21)
@@ -47,8 +49,9 @@ def value(found, name):
     return score.value
 
 
-def judged(sae, activations=X, **options):
-    return saes.evaluate(sae, activations, baselines=False, **options)
+def judged(sae, activations=X, rows=100_000, **options):
+    config = saes.evaluation.Config(baselines=False, rows=rows)
+    return saes.evaluate(sae, activations, config=config, **options)
 
 
 def test_every_measure_equals_its_formula():
@@ -378,6 +381,24 @@ def test_truth_is_checked():
 def test_an_unknown_score_names_the_nearest():
     with pytest.raises(UsageError, match='no score "L1"; the nearest is "L0"'):
         judged(perfect()).score("L1")
+
+
+def test_a_judgement_saved_before_measures_had_keys_loads_with_them(tmp_path, monkeypatch):
+    found = judged(perfect(), labels={"concept": np.arange(N) % 3 == 0})
+    with monkeypatch.context() as old:
+        old.setattr(Score, "layout", 1)
+        old.setattr(results, "fields", lambda kind: tuple(f for f in dataclasses.fields(kind) if f.name != "key"))
+        found.save(tmp_path)
+    assert '"key"' not in (tmp_path / results.JSON_NAME).read_text()
+    loaded = results.load(tmp_path)
+    assert loaded == found
+    assert loaded.score("dead_latents") == loaded.score("dead latents") == found.score("dead_latents")
+
+
+def test_every_measure_has_a_key_and_a_name_of_its_own():
+    found = judged(perfect(), truth=Truth(DIRECTIONS, COEFFICIENTS, pairs=((0, 1),)))
+    assert {score.key for score in found.scores} == set(NAMES)
+    assert len(set(NAMES.values())) == len(NAMES)
 
 
 def test_the_same_seed_gives_the_same_judgement():

@@ -12,10 +12,10 @@ import saes
 from interp import cache
 from interp.cache import Contexts
 from interp.errors import UsageError
-from saes.evaluation.language import losses
-from saes.evaluation.splice import spliced_logits
+from saes.evaluation.language import losses, spliced_logits
 from tests import models
 
+QUICK = saes.evaluation.Config(baselines=False)
 HOOK = "blocks.1.hook_resid_post"
 TOKENS = models.tokens(6, 20)
 
@@ -60,7 +60,7 @@ def own_loss(model, contexts=TOKENS):
 
 
 def judged(sae, model, contexts=TOKENS, hook=HOOK):
-    found = saes.evaluate(sae, rows(model, hook, contexts), model=model, contexts=contexts, baselines=False)
+    found = saes.evaluate(sae, rows(model, hook, contexts), model=model, contexts=contexts, config=QUICK)
     return found, {s.name: s.value for s in found.scores if s.group == "language model"}
 
 
@@ -165,7 +165,7 @@ def test_a_transcoder_is_spliced_where_it_writes(llama):
     sae = standard(
         torch.cat([eye, -eye], 1), torch.cat([solved, -solved]), torch.zeros(d).double(), hook=read, hook_out=write
     )
-    found = saes.evaluate(sae, (x, y), model=llama, contexts=TOKENS, baselines=False)
+    found = saes.evaluate(sae, (x, y), model=llama, contexts=TOKENS, config=QUICK)
     mapped = x @ solved
 
     def linear(value):
@@ -180,7 +180,7 @@ def test_a_store_brings_its_contexts(tmp_path):
     model = models.load("llama")
     config = cache.Config(hooks=(HOOK,), context=10, batch=4)
     store = cache.harvest(model, models.tokens(12, 10), config, tmp_path)
-    found = saes.evaluate(identity(model.spec.d_model).float(), store, model=model, baselines=False)
+    found = saes.evaluate(identity(model.spec.d_model).float(), store, model=model, config=QUICK)
     assert found.rows == len(store) == 12 * 9
     assert found.cluster == "contexts"
     assert found.clusters == 12
@@ -202,15 +202,15 @@ def test_what_is_trained_on_a_store_knows_where_it_belongs(tmp_path):
     sae = saes.train(config, one, metadata={"note": "mine"})
     assert (sae.metadata["hook_name"], sae.metadata["note"]) == (HOOK, "mine")
     assert sae.metadata["model_weights_sha256"] == model.weights_sha256
-    assert saes.evaluate(sae, one, model=model, baselines=False).score("KL divergence").value is not None
+    assert saes.evaluate(sae, one, model=model, config=QUICK).score("KL divergence").value is not None
     with pytest.raises(UsageError, match=f'no hook "{HOOK}"'):
-        saes.evaluate(sae, other, baselines=False)
+        saes.evaluate(sae, other, config=QUICK)
     transcoder = saes.train(replace(config, variant="transcoder"), two)
     assert (transcoder.metadata["hook_name"], transcoder.metadata["hook_name_out"]) == hooks
-    assert saes.evaluate(transcoder, two, model=model, baselines=False).score("KL divergence").value is not None
+    assert saes.evaluate(transcoder, two, model=model, config=QUICK).score("KL divergence").value is not None
     crosscoder = saes.train(replace(config, variant="crosscoder"), two)
     assert crosscoder.metadata["hook_names"] == list(hooks)
-    assert saes.evaluate(crosscoder, two, baselines=False).score("FVU").value is not None
+    assert saes.evaluate(crosscoder, two, config=QUICK).score("FVU").value is not None
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_what_cannot_be_spliced_is_said(llama, hook, message):
 def test_an_sae_without_a_place_is_judged_on_all_but_the_model(llama):
     sae = identity(llama.spec.d_model, hook=None)
     rows = torch.randn(64, llama.spec.d_model, generator=torch.Generator().manual_seed(0))
-    found = saes.evaluate(sae, rows, model=llama, contexts=TOKENS, baselines=False)
+    found = saes.evaluate(sae, rows, model=llama, contexts=TOKENS, config=QUICK)
     told = found.score("KL divergence")
     assert told.value is None and "does not say where it belongs" in str(told)
     assert found.score("FVU").value == pytest.approx(0, abs=1e-6)
@@ -258,7 +258,7 @@ def test_the_real_model_keeps_its_own_loss(smollm2):
     x = smollm2.run_with_cache(tokens, hook)[1][hook][0, 1:]
     log_p = smollm2(tokens).log_softmax(-1)
     own = float(-log_p[0, 1:-1].gather(1, tokens[0, 2:, None]).mean())
-    found = saes.evaluate(identity(d, hook=hook).float(), x, model=smollm2, contexts=tokens, baselines=False)
+    found = saes.evaluate(identity(d, hook=hook).float(), x, model=smollm2, contexts=tokens, config=QUICK)
     assert found.score("loss, reconstruction").value == pytest.approx(own, abs=1e-5)
     assert found.score("loss recovered (zero)").value == pytest.approx(1, abs=1e-5)
     assert found.score("loss recovered (mean)").value == pytest.approx(1, abs=1e-5)

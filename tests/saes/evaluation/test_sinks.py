@@ -11,6 +11,7 @@ from interp.errors import UsageError
 from saes.training.data import open_source
 from saes.training.initial import measure
 
+QUICK = saes.evaluation.Config(baselines=False)
 DRAW = torch.Generator().manual_seed(4)
 D, N = 12, 2000
 USUAL = torch.randn(N, 5, generator=DRAW) @ torch.randn(5, D, generator=DRAW) + torch.randn(D, generator=DRAW)
@@ -54,7 +55,7 @@ def test_headline_figures_are_those_of_the_usual_rows_and_both_are_shown():
 
 
 def test_without_sinks_the_two_figures_are_one():
-    found = saes.evaluate(some(), USUAL, baselines=False)
+    found = saes.evaluate(some(), USUAL, config=QUICK)
     assert value(found, "sink rows") == 0 and found.rows == N
     assert value(found, "FVU, sink rows included") == pytest.approx(value(found, "FVU"), rel=1e-12)
 
@@ -78,9 +79,9 @@ def test_max_norm_drops_them_from_training_and_nothing_else():
     dropped = saes.train(config(max_norm=10.0), WITH)
     plain = saes.train(config(), USUAL)
     assert torch.equal(saes.train(config(max_norm=10.0), USUAL).W_dec, plain.W_dec)
-    ours, theirs = (saes.evaluate(sae, USUAL, baselines=False) for sae in (dropped, plain))
+    ours, theirs = (saes.evaluate(sae, USUAL, config=QUICK) for sae in (dropped, plain))
     assert value(ours, "FVU") == pytest.approx(value(theirs, "FVU"), rel=0.3)
-    ruled = saes.evaluate(saes.train(config(), WITH), USUAL, baselines=False)
+    ruled = saes.evaluate(saes.train(config(), WITH), USUAL, config=QUICK)
     assert value(ours, "FVU") < value(ruled, "FVU"), "trained on them, the rest is rebuilt worse"
     with pytest.raises(UsageError, match="max_norm=0 must be above zero"):
         config(max_norm=0)
@@ -89,4 +90,4 @@ def test_max_norm_drops_them_from_training_and_nothing_else():
 @pytest.mark.parametrize("architecture", ["batchtopk", "jumprelu"])
 def test_other_architectures_drop_them_too(architecture):
     sae = saes.train(config(architecture=architecture, max_norm=8.0), WITH)
-    assert torch.isfinite(sae.W_dec).all() and value(saes.evaluate(sae, WITH, baselines=False), "FVU") < 1
+    assert torch.isfinite(sae.W_dec).all() and value(saes.evaluate(sae, WITH, config=QUICK), "FVU") < 1

@@ -143,7 +143,7 @@ def test_saving_over_another_leaves_nothing_of_it(tmp_path):
 
 def test_the_card_says_what_is_known_and_what_is_not(tmp_path):
     sae = planted.sae("batchtopk")
-    found = saes.evaluate(sae, X, baselines=False)
+    found = saes.evaluate(sae, X, config=saes.evaluation.Config(baselines=False))
     text = card(sae, found, "me/there")
     header = yaml.safe_load(text.split("---")[1])
     assert header["library_name"] == "saelens"
