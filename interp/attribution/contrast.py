@@ -31,17 +31,17 @@ from interp.attribution.expand import Expander
 from interp.attribution.expand_contrast import SecantsByComponent, SecantsByPosition
 from interp.attribution.frozen import TOLERANCE, Frozen, freeze
 from interp.attribution.linearised import Linear, NodeKind, Targets, checked_position
-from interp.attribution.secant_blocks import SecantBlock, change, runs, secant_block
-from interp.attribution.secant_pull import SecantPull
+from interp.attribution.secant_blocks import change, runs
+from interp.attribution.secant_map import SecantMap, secant_map
 from interp.attribution.secant_targets import linear_of, score_pairs
-from interp.attribution.secants import NormSecant, chord, norm_secant
+from interp.attribution.secants import chord
 from interp.errors import CheckFailedError, UsageError
 from interp.model import Model, trace as forward
 from interp.model.arithmetic import apply_norm, norm_scale, softcap
 
 
-@dataclass(frozen=True)
-class Contrast:
+@dataclass(frozen=True, kw_only=True)
+class Contrast(SecantMap):
     """A model between two runs, linear in their difference. Made by `contrast`.
 
     `tokens` are the clean run's and the counterfactual's. `writes[c, t]` is by how much what component c (in the order
@@ -54,14 +54,8 @@ class Contrast:
     is one of them.
     """
 
-    model: Model
     tokens: Int[Tensor, "run *pair n_token"]
     labels: tuple[str, ...]
-    layout: Layout
-    blocks: tuple[SecantBlock, ...]
-    writes: Float[Tensor, "n_component *pair n_token d_model"]
-    residual: Float[Tensor, "run *pair n_token d_model"]
-    final: NormSecant
     logits: Float[Tensor, "run *pair n_token d_vocab"]
     error: float
 
@@ -74,11 +68,6 @@ class Contrast:
     def tolerance(self) -> float:
         """Relative error above which a decomposition of this difference raises."""
         return TOLERANCE[self.writes.dtype]
-
-    @property
-    def pull(self) -> SecantPull:
-        """The transposes of every component's secant map."""
-        return SecantPull(self)
 
     def position(self, position: int) -> int:
         """`position` counted from the start; `UsageError` if the input does not have it."""
@@ -160,44 +149,33 @@ def contrast(
     True
     """
     tokens = _checked(model, clean, counterfactual, max_gigabytes)
-    n_pair, n_token = tokens.shape[1:]
+    n_pair = tokens.shape[1]
     both = tokens.flatten(0, 1)
     theirs = model(both)
-    layout = Layout(model.spec)
-    by_position = theirs.new_zeros(n_pair, n_token, len(layout.components), model.spec.d_model)
-    writes = by_position.movedim(2, 0)
-    residual = forward.embed(model.weights, both)
-    writes[0], blocks = change(residual), []
     moved = (tokens[0] != tokens[1]).cumsum(dim=1) > 0
-    for block in forward.blocks(model.weights, both, folded=False):
-        secants = secant_block(model, block, moved)
-        _write_block(model, layout, block, secants, writes)
-        blocks.append(secants)
-        residual = block.resid_post
-    writes *= moved[..., None]
-    final = norm_secant(*runs(residual), model.weights.ln_final, model.spec.norm, model.spec.norm_eps)
-    error = _error(model, theirs, residual, final, writes)
-    logits, residual = (x.unflatten(0, (2, n_pair)) for x in (theirs, residual))
-    made = Contrast(model, tokens, (), layout, tuple(blocks), writes, residual, final, logits, error)
+    found = secant_map(model, forward.embed(model.weights, both).unflatten(0, (2, n_pair)), moved)
+    made = Contrast(
+        model=model,
+        tokens=tokens,
+        labels=(),
+        layout=found.layout,
+        blocks=found.blocks,
+        writes=found.writes,
+        residual=found.residual,
+        final=found.final,
+        logits=theirs.unflatten(0, (2, n_pair)),
+        error=_error(model, theirs, found),
+    )
     return made[0] if n_pair == 1 else replace(made, labels=_labels(model, tokens))
 
 
-def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, secants: SecantBlock, writes: Tensor) -> None:
-    """By how much what each component of one block adds differs between the runs."""
-    index, mlp = layout.start(block.layer), layout.mlp(block.layer)
-    written = change(block.attention.z) @ model.weights.raw(block.layer).W_O.detach()
-    if secants.attn_post is not None:
-        written = secants.attn_post.map(lambda x: x[:, None]).push(written)
-    writes[index : index + model.spec.n_head] = written.transpose(0, 1)
-    writes[mlp] = change(block.mlp.write)
-
-
-def _error(model: Model, theirs: Tensor, residual: Tensor, final: NormSecant, writes: Tensor) -> float:
+def _error(model: Model, theirs: Tensor, found: SecantMap) -> float:
     """The relative error of the written-out runs' logits, and of the secant map's change of them, checked."""
     norm, cap = model.weights.ln_final, model.spec.logit_softcap
     W_U, b_U = model.weights.unfolded_unembedding
+    residual = found.residual.flatten(0, 1)
     raw = apply_norm(residual, norm_scale(residual, model.spec.norm, model.spec.norm_eps), norm) @ W_U + b_U
-    ours, moved = softcap(raw, cap), final.push(writes.sum(0)) @ W_U
+    ours, moved = softcap(raw, cap), found.final.push(found.writes.sum(0)) @ W_U
     if cap is not None:
         moved = moved * chord(lambda x: softcap(x, cap), *runs(raw))
     missed = torch.stack([(ours - theirs).abs().max(), (moved - change(theirs)).abs().max()])

@@ -69,17 +69,26 @@ class Pull(Protocol):
         ...
 
 
-class Linearised(Protocol):
-    """An input made linear.
-
-    `writes` are what components write at each position; attributions are products of writes and covectors. A batch
-    of inputs has a pair axis before the token axis.
-    """
+class Layered(Protocol):
+    """What a sweep over the layers needs to know of an input."""
 
     @property
     def model(self) -> Model:
         """The model."""
         ...
+
+    @property
+    def layout(self) -> Layout:
+        """Its components."""
+        ...
+
+
+class Linearised(Layered, Protocol):
+    """An input made linear.
+
+    `writes` are what components write at each position; attributions are products of writes and covectors. A batch
+    of inputs has a pair axis before the token axis.
+    """
 
     @property
     def tokens(self) -> Int[Tensor, "*run n_token"]:
@@ -89,11 +98,6 @@ class Linearised(Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """A name for each position."""
-        ...
-
-    @property
-    def layout(self) -> Layout:
-        """Its components."""
         ...
 
     @property
@@ -147,21 +151,21 @@ def checked_position(position: int, n_token: int) -> int:
 
 
 def sweep(
-    linearised: Linearised, linear: Linear, start: Tensor, step: Callable[[Part, int, Tensor], Tensor]
+    layered: Layered, visible: int, start: Tensor, step: Callable[[Part, int, Tensor], Tensor]
 ) -> Float[Tensor, "*batch n_token d_model"]:
     """Carry covectors on the residual stream from the target back to the embeddings.
 
-    `step(part, layer, covectors)` is called for the attention and the MLP of every block the target can see, last
-    first, with the covectors on what that part writes; what it returns is added for the stream the part reads. The
-    result belongs to the stream before the first block.
+    `step(part, layer, covectors)` is called for the attention and the MLP of every block that is among the first
+    `visible` components, last first, with the covectors on what that part writes; what it returns is added for the
+    stream the part reads. The result belongs to the stream before the first block.
     """
-    parallel, layout = linearised.model.spec.parallel, linearised.layout
+    parallel, layout = layered.model.spec.parallel, layered.layout
     covectors = start
-    for layer in reversed(range(linearised.model.spec.n_layer)):
+    for layer in reversed(range(layered.model.spec.n_layer)):
         after_block = covectors
-        if layout.mlp(layer) < linear.visible:
+        if layout.mlp(layer) < visible:
             covectors = covectors + step("mlp", layer, after_block)
-        if layout.start(layer) < linear.visible:
+        if layout.start(layer) < visible:
             covectors = covectors + step("attention", layer, after_block if parallel else covectors)
     return covectors
 

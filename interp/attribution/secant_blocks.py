@@ -22,17 +22,18 @@ class SecantBlock:
     `query`, `key`, `value` and `pattern` are means of the two runs, queries and keys normed and rotated; those that
     begin with `delta` are differences, clean − counterfactual.
     `slope` turns a change of query · key into one of the score: the layer's scale and, with a softcap, the chord.
+    Keys and values may begin before the queries: what both runs share is looked at, and does not differ.
     `gated` and `up` turn changes of what the activation is applied to, and of what it multiplies (None without a
     gate), into changes of the MLP's hidden units.
     """
 
     ln1: NormSecant
     query: Float[Tensor, "*pair n_head n_token d_head"]
-    key: Float[Tensor, "*pair n_kv_head n_token d_head"]
-    value: Float[Tensor, "*pair n_kv_head n_token d_head"]
+    key: Float[Tensor, "*pair n_kv_head key d_head"]
+    value: Float[Tensor, "*pair n_kv_head key d_head"]
     delta_query: Float[Tensor, "*pair n_head n_token d_head"]
-    delta_key: Float[Tensor, "*pair n_kv_head n_token d_head"]
-    delta_value: Float[Tensor, "*pair n_kv_head n_token d_head"]
+    delta_key: Float[Tensor, "*pair n_kv_head key d_head"]
+    delta_value: Float[Tensor, "*pair n_kv_head key d_head"]
     query_norm: NormSecant | None
     key_norm: NormSecant | None
     delta_scores: Float[Tensor, "*pair n_head query key"]
@@ -44,6 +45,11 @@ class SecantBlock:
     up: Float[Tensor, "*pair n_token d_mlp"] | None
     gated: Float[Tensor, "*pair n_token d_mlp"]
     mlp_post: NormSecant | None
+
+    @property
+    def start(self) -> int:
+        """How many positions lie before the first query."""
+        return self.key.shape[-2] - self.query.shape[-2]
 
     def at(self, pair: int) -> SecantBlock:
         """One pair of a batch, as views."""
@@ -83,10 +89,11 @@ def _norms(model: Model, block: forward.BlockTrace) -> dict[str, Any]:
 
 def _attention(model: Model, block: forward.BlockTrace, moved: Tensor) -> dict[str, Any]:
     spec, attention = model.spec, block.attention
-    found = {}
+    found, n_token, n_key = {}, moved.shape[1], attention.key.shape[2]
+    reached = torch.nn.functional.pad(moved, (n_key - n_token, 0))[:, None, :, None]
     for name, x in (("query", attention.query), ("key", attention.key), ("value", attention.value)):
-        found |= {name: mean(x), f"delta_{name}": change(x) * moved[:, None, :, None]}
-    mask = visible(moved.shape[1], spec.windows[block.layer], moved.device)
+        found |= {name: mean(x), f"delta_{name}": change(x) * reached[:, :, -x.shape[2] :]}
+    mask = visible(n_key, spec.windows[block.layer], moved.device)[n_key - n_token :]
     scale, cap = spec.attention_scale[block.layer], spec.attention_softcap
     slope = torch.full_like(change(attention.scores), scale)
     if cap is not None:

@@ -28,7 +28,7 @@ from interp.model.arithmetic import rotary_table, rotate
 from interp.model.families import Layer
 
 if TYPE_CHECKING:
-    from interp.attribution.contrast import Contrast
+    from interp.attribution.secant_map import SecantMap
 
 Branch = Literal["q", "k", "v"]
 BRANCHES: tuple[Branch, ...] = ("q", "k", "v")
@@ -49,7 +49,7 @@ class Heads(NamedTuple):
 class SecantPull:
     """The transposes of every component's secant map; covectors have any axes before those of the pairs."""
 
-    contrast: Contrast
+    contrast: SecantMap
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -95,7 +95,8 @@ class SecantPull:
         key, value = (self._spread(x)[at] for x in (block.key, block.value))
         softmax = SoftmaxSecant(block.softmax.weight[at])
         on_scores = softmax.pull(on_z @ value.mT) * block.slope[at]
-        return Heads(on_scores @ key, on_scores.mT @ block.query[at], block.pattern[at].mT @ on_z)
+        own = slice(block.start, None)  # keys and values before are those of both runs
+        return Heads(on_scores @ key, on_scores[..., own].mT @ block.query[at], block.pattern[at][..., own].mT @ on_z)
 
     def heads(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"], heads: slice = slice(None)
@@ -105,8 +106,8 @@ class SecantPull:
         found, at = self.placed(layer, covectors, heads), (..., heads, slice(None), slice(None))
         key_norm = None if block.key_norm is None else block.key_norm.map(self._spread)
         return Heads(
-            q=through(block.query_norm, turned_back(spec, found.q), at),
-            k=through(key_norm, turned_back(spec, found.k), at),
+            q=through(block.query_norm, turned_back(spec, found.q, block.start), at),
+            k=through(key_norm, turned_back(spec, found.k, block.start), at),
             v=found.v,
         )
 
@@ -166,11 +167,13 @@ def through(norm: NormSecant | None, covectors: Tensor, at: Any = ...) -> Tensor
     return covectors if norm is None else norm.map(lambda x: x[at]).pull(covectors)
 
 
-def turned_back(spec: Spec, x: Float[Tensor, "*batch n_token d_head"]) -> Float[Tensor, "*batch n_token d_head"]:
-    """Covectors on rotated queries or keys, carried back through the rotation: R(p)ᵀ = R(−p)."""
+def turned_back(
+    spec: Spec, x: Float[Tensor, "*batch n_token d_head"], start: int = 0
+) -> Float[Tensor, "*batch n_token d_head"]:
+    """Covectors on queries or keys rotated from position `start` on, carried back: R(p)ᵀ = R(−p)."""
     if spec.rotary is None:
         return x
-    return rotate(x, *rotary_table(spec.rotary, -torch.arange(x.shape[-2], device=x.device), x))
+    return rotate(x, *rotary_table(spec.rotary, -torch.arange(start, start + x.shape[-2], device=x.device), x))
 
 
 def _nothing(covectors: Tensor) -> Tensor:

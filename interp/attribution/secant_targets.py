@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.bilinear import Side, rotated, written
 from interp.attribution.linearised import Linear
 from interp.attribution.results import DirectionTarget, LogitTarget, ScoreTarget, Target
-from interp.attribution.secants import chord
+from interp.attribution.secants import NormSecant, chord
 from interp.attribution.targets import check_target, visible_to
 from interp.errors import UsageError
+from interp.model import Model
 from interp.model.arithmetic import norm_scale, softcap
 
 if TYPE_CHECKING:
@@ -79,19 +80,35 @@ Found = tuple[Float[Tensor, " d_model"], float, float]
 def _logits(contrast: Contrast, target: LogitTarget, position: int) -> Found:
     """The final norm's secant of Σ weight · chord · W_U[:, token], the chord being that of the softcap."""
     tokens = torch.tensor(target.tokens, device=contrast.tokens.device)
-    weights, spec = contrast.model.weights, contrast.model.spec
     theirs = contrast.logits[:, position, tokens]
-    scaled = torch.tensor(target.weights, dtype=theirs.dtype, device=theirs.device)
-    value = float(scaled @ (theirs[0] - theirs[1]))
-    cap = spec.logit_softcap
+    weights = torch.tensor(target.weights, dtype=theirs.dtype, device=theirs.device)
+    x, final = contrast.residual[:, position], contrast.final.map(lambda x: x[position])
+    covector = logit_covector(contrast.model, final, x, tokens, weights)
+    return covector, float(weights @ (theirs[0] - theirs[1])), float(contrast.logits[:, position].abs().max())
+
+
+def logits_before_cap(
+    model: Model, x: Float[Tensor, "run d_model"], tokens: Int[Tensor, " n"]
+) -> Float[Tensor, "run n"]:
+    """Logits of some tokens from the streams after the last block, without a softcap."""
+    columns, bias = model.weights.unembed(tokens)
+    return x / norm_scale(x, model.spec.norm, model.spec.norm_eps) @ columns + bias
+
+
+def logit_covector(
+    model: Model,
+    final: NormSecant,
+    x: Float[Tensor, "run d_model"],
+    tokens: Int[Tensor, " n"],
+    weights: Float[Tensor, " n"],
+) -> Float[Tensor, " d_model"]:
+    """The covector of Σ weight · Δlogit on the difference of the streams `x`, whose norm has the secant `final`."""
+    cap = model.spec.logit_softcap
     if cap is not None:
-        columns, bias = weights.unembed(tokens)
-        x = contrast.residual[:, position]
-        raw = x / norm_scale(x, spec.norm, spec.norm_eps) @ columns + bias
-        scaled = scaled * chord(lambda x: softcap(x, cap), raw[0], raw[1])
-    W_U, _ = weights.unfolded_unembedding
-    covector = contrast.final.map(lambda x: x[position]).pull(W_U[:, tokens] @ scaled)
-    return covector, value, float(contrast.logits[:, position].abs().max())
+        raw = logits_before_cap(model, x, tokens)
+        weights = weights * chord(lambda x: softcap(x, cap), raw[0], raw[1])
+    W_U, _ = model.weights.unfolded_unembedding
+    return final.pull(W_U[:, tokens] @ weights)
 
 
 def _direction(contrast: Contrast, target: DirectionTarget, position: int) -> Found:

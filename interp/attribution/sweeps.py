@@ -37,7 +37,7 @@ def sources(linearised: Linearised, target: Targets) -> Sources:
             biases[written[0]] = float((covectors * written[1]).sum())
         return back
 
-    covectors = sweep(linearised, linear, start_of(linearised, linear), step)
+    covectors = sweep(linearised, linear.visible, start_of(linearised, linear), step)
     embedded = torch.einsum("...tm,c...tm->ct", covectors, linearised.writes[: linearised.layout.n_embed]).cpu().numpy()
     biases["b_U"] = linear.constant
     used = {name: value for name, value in biases.items() if value != 0}
@@ -94,7 +94,7 @@ def orders(
 
     start = start_of(linearised, linear)
     start = torch.cat([start[None], start.new_zeros(n - 1, *start.shape)])
-    covectors = sweep(linearised, linear, start, step)
+    covectors = sweep(linearised, linear.visible, start, step)
     embedded = linearised.writes[: linearised.layout.n_embed]
     by_token = torch.einsum("o...tm,c...tm->ot", covectors, embedded).cpu().numpy()
     array = by_token.sum(-1) + constants.numpy().astype(by_token.dtype)
@@ -201,7 +201,7 @@ def visit_readers(
         visit(Readers(tuple(names), layout.start(layer), apart, constants))
         return apart.sum(-2)
 
-    sweep(linearised, linear, start_of(linearised, linear), step)
+    sweep(linearised, linear.visible, start_of(linearised, linear), step)
 
 
 def _edges(

@@ -65,7 +65,7 @@ class Method:
 
 _HELD, _RELP = (Rules(attention=True, norms=True, gates=True, halves=halves) for halves in (False, True))
 GRADIENTS = {
-    "secant": Method(lambda runs, _, by: secant_edges(runs, by), whole=True),
+    "secant": Method(lambda runs, _, by: secant_edges(runs, by)),
     "eap": Method(lambda runs, _, by: gradients.attribution(runs, by)),
     "eap-ig-inputs": Method(lambda runs, o, by: gradients.integrated_inputs(runs, o.steps, o.rule, by)),
     "eap-ig-activations": Method(lambda runs, o, by: gradients.integrated_activations(runs, o.steps, o.rule, by)),

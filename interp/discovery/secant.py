@@ -15,13 +15,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.attribution.contrast import Contrast, contrast
-from interp.attribution.linearised import Linear, Part, sweep
-from interp.attribution.results import LogitTarget
+from interp.attribution.linearised import Part, sweep
+from interp.attribution.secant_map import SecantMap, secant_map
+from interp.attribution.secant_targets import logit_covector, logits_before_cap
 from interp.attribution.secants import softmax_secant
+from interp.discovery.gradients import ReaderGradients, contracted
 from interp.discovery.pairs import PairRuns
 from interp.errors import CheckFailedError
-from interp.tasks.task import NO_TOKEN, Task
+from interp.model.arithmetic import softcap
+from interp.tasks.task import NO_TOKEN
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 """Largest error of the sum of the edges out of the embedding, relative to the change of the measure or one nat."""
@@ -29,66 +31,66 @@ TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 
 @torch.no_grad()
 def secant_edges(runs: PairRuns, by_position: bool = False) -> Float[Tensor, "batch n_edge *n_token"]:
-    """Score every edge of a batch of pairs, which begins at position 0.
+    """Score every edge of a batch of pairs.
 
     Raises `CheckFailedError` when the edges out of the embedding do not sum to the change of the measure.
     """
-    graph, task = runs.graph, runs.task
-    pair = contrast(runs.model, task.clean, task.counterfactual, max_gigabytes=float("inf"))
-    lines = [_target(pair, task, i) for i in range(len(task))]
-    start = torch.zeros_like(pair.writes[0])
-    for i, line in enumerate(lines):
-        (start if start.ndim == 2 else start[i])[line.position] = line.covector
-    writes = -pair.writes[_writers(pair)]
-    scores = writes.new_zeros(len(task), graph.n_edge, *([writes.shape[-2]] if by_position else []))
-
-    def record(readers: slice, covectors: Float[Tensor, "*pair n_token n_reader d_model"]) -> None:
-        seen = writes[: int(graph.visible[readers.start])]
-        sums = "c...tm,...trm->...rct" if by_position else "c...tm,...trm->...rc"
-        found = torch.einsum(sums, seen, covectors)
-        found = found if pair.tokens.ndim == 3 else found[None]
-        scores[:, int(graph.offsets[readers.start]) : int(graph.offsets[readers.stop])] = found.flatten(1, 2)
+    graph, found = runs.graph, _between(runs)
+    start = torch.zeros_like(found.writes[0])
+    for i, end in enumerate(runs.end.tolist()):
+        start[i, end] = _covector(runs, found, i, end)
+    secants = [ReaderGradients(graph.logits, start[:, None])]
 
     def step(part: Part, layer: int, covectors: Tensor) -> Tensor:
         if part == "mlp":
-            back, _ = pair.pull.mlp(layer, covectors)
-            record(graph.mlp(layer), back[..., None, :])
+            back, _ = found.pull.mlp(layer, covectors)
+            secants.append(ReaderGradients(graph.mlp(layer), back[:, None]))
             return back
-        _, apart, _ = pair.pull.readers(layer, covectors, graph.grouped)
-        record(graph.attention(layer), apart)
+        _, apart, _ = found.pull.readers(layer, covectors, graph.grouped)
+        secants.append(ReaderGradients(graph.attention(layer), apart.transpose(1, 2)))
         return apart.sum(-2)
 
-    record(graph.logits, start[..., None, :])
-    sweep(pair, lines[0], start, step)
+    sweep(found, len(found.layout.components), start, step)
+    difference = -found.writes[_writers(found)].transpose(0, 1)
+    scores = contracted(runs, secants, difference.contiguous(), by_position)
     _check(runs, scores)
     return scores
 
 
-def _target(pair: Contrast, task: Task, i: int) -> Linear:
-    """The change of one pair's log odds as a weighted sum of changes of logits, exact for sets of answers too.
+def _between(runs: PairRuns) -> SecantMap:
+    """The secant map from the first position at which any of the pairs differ."""
+    moved = (runs.clean_tokens != runs.other_tokens).cumsum(dim=1)[:, runs.start :] > 0
+    copies = runs.graph.n_key // runs.graph.n_kv_head
+    past = [(key[:, ::copies], value[:, ::copies]) for key, value in runs.forward.past]
+    return secant_map(runs.model, runs.embedded, moved, past)
+
+
+def _covector(runs: PairRuns, found: SecantMap, i: int, end: int) -> Float[Tensor, " d_model"]:
+    """The change of one pair's log odds as a covector on the stream, exact for sets of answers too.
 
     The secant of log Σ exp over a set has the logarithmic means of the shares in the set as weights.
     """
-    one = pair if pair.tokens.ndim == 2 else pair[i]
-    tokens: list[int] = []
-    weights: list[float] = []
-    for answers, sign in ((task.right[i], 1.0), (task.wrong[i], -1.0)):
-        ids: Int[Tensor, " n"] = answers.reshape(-1)
-        ids = ids[ids != NO_TOKEN].to(one.logits.device)
-        clean, other = one.logits[:, int(task.end[i])][:, ids]
+    x, final = found.residual[:, i, end], found.final.map(lambda x: x[i, end])
+    tokens: list[Tensor] = []
+    weights: list[Tensor] = []
+    for answers, sign in ((runs.task.right[i], 1.0), (runs.task.wrong[i], -1.0)):
+        ids: Int[Tensor, " n"] = answers.reshape(-1).to(x.device)
+        ids = ids[ids != NO_TOKEN]
+        clean, other = softcap(logits_before_cap(runs.model, x, ids), runs.model.spec.logit_softcap)
         mean = softmax_secant(clean, other).weight.double()
-        tokens += ids.tolist()
-        weights += (sign * mean / mean.sum()).tolist()
-    return one.linear(LogitTarget(task.name, "nats", int(task.end[i]), tuple(tokens), tuple(weights)))
+        tokens.append(ids)
+        weights.append((sign * mean / mean.sum()).to(x))
+    return logit_covector(runs.model, final, x, torch.cat(tokens), torch.cat(weights))
 
 
-def _writers(pair: Contrast) -> list[int]:
+def _writers(found: SecantMap) -> list[int]:
     """The components that are writers of the graph; biases do not differ, and positions are in the embedding."""
-    return [i for i, part in enumerate(pair.layout.components) if part.kind in ("embed", "head", "mlp")]
+    return [i for i, part in enumerate(found.layout.components) if part.kind in ("embed", "head", "mlp")]
 
 
 def _check(runs: PairRuns, scores: Tensor) -> None:
-    change = runs.other.measure - runs.clean.measure
+    clean, other = (runs.measure(runs.forward.run(x)) for x in runs.embedded)
+    change = other - clean
     out = torch.from_numpy(runs.graph.writer == 0).to(scores.device)
     found = scores[:, out].flatten(1).sum(1)
     error = float(((found - change).abs() / change.abs().clamp_min(1.0)).max())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from interp import tasks
 from interp.attribution import contrast
-from interp.attribution.counterfactuals import paired, shuffled_names, swapped
+from interp.attribution.counterfactuals import from_task, paired, shuffled_names, swapped
 from interp.errors import UsageError
 from tests import models
 
@@ -63,3 +64,10 @@ def test_refusals(case, model):
     call, text = REFUSED[case]
     with pytest.raises(UsageError, match=text):
         call(model)
+
+
+def test_a_pair_of_a_task_differs_where_the_task_says(model):
+    task = tasks.induction(model, n=3, seed=0, length=6)
+    found = from_task(model, task, 1)
+    assert found.differs == tuple(task.differs[1].nonzero()[:, 0].tolist()) and found.differs
+    assert found.contrast(model).tokens[0].tolist() == task.clean[1].tolist()

@@ -12,6 +12,7 @@ from interp.discovery.gradients import attribution
 from interp.discovery.graph import Graph
 from interp.discovery.masks import evaluate, masked_run
 from interp.discovery.pairs import PairRuns
+from interp.discovery.secant import secant_edges
 from interp.errors import DamagedFileError, UsageError
 from tests import models
 
@@ -134,6 +135,21 @@ def test_streaming_in_small_batches_changes_nothing():
     for method in ("secant", "eap", "exact"):
         whole, parts = (discovery.score(model, task, method, limit=limit) for limit in (2**28, 2**20))
         assert np.allclose(whole.values, parts.values, atol=1e-9), method
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_the_secant_from_the_first_difference_is_that_of_all_positions(name):
+    """Edges out of the embedding sum to the change in both, which `secant_edges` checks to 1e-9."""
+    model = models.load(name, dtype=torch.float64)
+    task = tasks.induction(model, n=2, seed=0, length=6)
+    graph = Graph.of(model.spec, grouped=name != "llama3")
+    late, whole = PairRuns(model, graph, task), PairRuns(model, graph, task, start=0)
+    assert late.start > 0
+    found, expected = secant_edges(late, by_position=True), secant_edges(whole, by_position=True)
+    # float64 rounding through three layers
+    assert torch.allclose(found, expected[..., late.start :], atol=1e-10)
+    assert expected[..., : late.start].abs().max() < 1e-10
+    assert found.abs().max() > 1e-4
 
 
 @pytest.mark.parametrize(("model", "edges", "ungrouped"), [("smollm2", 70_651, 123_211)])

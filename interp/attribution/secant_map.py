@@ -1,0 +1,83 @@
+"""The exactly linear map between two runs that every contrast is made of, from a given position on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from interp.attribution.components import Layout
+from interp.attribution.secant_blocks import SecantBlock, change, runs, secant_block
+from interp.attribution.secant_pull import SecantPull
+from interp.attribution.secants import NormSecant, norm_secant
+from interp.model import Model, trace as forward
+
+
+@dataclass(frozen=True)
+class SecantMap:
+    """The secants of all blocks and of the final norm, and by how much each component's write differs.
+
+    `writes[c, t]` is clean − counterfactual, `residual` are the streams after the last block.
+    """
+
+    model: Model
+    layout: Layout
+    blocks: tuple[SecantBlock, ...]
+    writes: Float[Tensor, "n_component *pair n_token d_model"]
+    residual: Float[Tensor, "run *pair n_token d_model"]
+    final: NormSecant
+
+    @property
+    def pull(self) -> SecantPull:
+        """The transposes of every component's secant map."""
+        return SecantPull(self)
+
+
+@torch.no_grad()
+def secant_map(
+    model: Model,
+    embedded: Float[Tensor, "2 pair n_token d_model"],
+    moved: Bool[Tensor, "pair n_token"],
+    past: Sequence[forward.KeysValues] = (),
+) -> SecantMap:
+    """Compute the secants between two runs, clean first.
+
+    Differences before the first token that differs are zero, so the runs may begin there: attention then looks back at
+    `past`, and no attribution changes.
+
+    Args:
+        model: in float32 or float64.
+        embedded: the streams before the first block.
+        moved: the positions that a differing token can reach.
+        past: each layer's keys (rotated) and values of the positions before, of each pair; empty from position 0 on.
+    """
+    layout, residual = Layout(model.spec), embedded.flatten(0, 1)
+    n_pair, n_token = moved.shape
+    writes = residual.new_zeros(n_pair, n_token, len(layout.components), model.spec.d_model).movedim(2, 0)
+    writes[0], blocks = change(residual), []
+    for layer in range(model.spec.n_layer):
+        before = None
+        if past:
+            key, value = past[layer]
+            before = torch.cat([key, key]), torch.cat([value, value])
+        block = forward.run_block(model.weights, layer, residual, folded=False, past=before)
+        secants = secant_block(model, block, moved)
+        _write_block(model, layout, block, secants, writes)
+        blocks.append(secants)
+        residual = block.resid_post
+    writes *= moved[..., None]
+    final = norm_secant(*runs(residual), model.weights.ln_final, model.spec.norm, model.spec.norm_eps)
+    return SecantMap(model, layout, tuple(blocks), writes, residual.unflatten(0, (2, n_pair)), final)
+
+
+def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, secants: SecantBlock, writes: Tensor) -> None:
+    """By how much what each component of one block adds differs between the runs."""
+    index, mlp = layout.start(block.layer), layout.mlp(block.layer)
+    written = change(block.attention.z) @ model.weights.raw(block.layer).W_O.detach()
+    if secants.attn_post is not None:
+        written = secants.attn_post.map(lambda x: x[:, None]).push(written)
+    writes[index : index + model.spec.n_head] = written.transpose(0, 1)
+    writes[mlp] = change(block.mlp.write)
