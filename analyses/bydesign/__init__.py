@@ -3,6 +3,8 @@
 study = analyses.bydesign.study("modular")           # a module with Config, run(config) and a Result
 result = study.run(study.Config(seed=0))
 result.checks                                        # the paper's number, ours, the band, pass or fail
+
+Each study has one size: `--full` changes nothing. All run on the processor: their matrices have tens of rows.
 """
 
 from __future__ import annotations
@@ -12,15 +14,16 @@ from types import ModuleType
 
 from interp.errors import UsageError, nearest
 
-__all__ = ["STUDIES", "study"]
+__all__ = ["STUDIES", "require_cpu", "study"]
 
 STUDIES = {
     "modular": "wires that cost their length split a network into the parts of its formula",
     "addition": "modular addition with priced wires: few frequencies, and the same for permutations",
-    "masks": "pruning at the start: which scores keep every layer alive, and what each costs in loss",
+    "regression": "linear regression in context with priced wires: a small error with fewer and shorter wires",
+    "masks": "pruning before and after training: which scores keep every layer alive, and what each costs",
     "tickets": "lottery tickets against the same masks with new weights",
     "sparse": "transformers of few weights: how many edges a faithful circuit needs, against dense ones",
-    "heads": "heads trained together, one after the other or apart: what each adds, and how many a task needs",
+    "heads": "heads or layers trained together, in turn or apart: what each adds, and how many a task needs",
 }
 """Name -> what it shows. Each is the module of that name."""
 
@@ -30,3 +33,10 @@ def study(name: str) -> ModuleType:
     if name not in STUDIES:
         raise UsageError(f'there is no study "{name}"{nearest(name, STUDIES)} (studies: {", ".join(STUDIES)})')
     return import_module(f"analyses.bydesign.{name}")
+
+
+def require_cpu(device: str) -> None:
+    """Raise `UsageError` for a device other than "cpu", on which alone these studies run."""
+    if device != "cpu":
+        names = ", ".join(STUDIES)
+        raise UsageError(f'device is "{device}"; the studies {names} run on "cpu" only: leave --device out')

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from analyses.bydesign import require_cpu
 from analyses.superposition.base import Check, ToyStudy
 from interp.progress import Progress
 from interp.provenance import Stopwatch
@@ -151,7 +152,7 @@ def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Addition:
     """Train both groups under the three prices, and take the energies of their embeddings."""
-    del device
+    require_cpu(device)
     watch = Stopwatch()
     tables = (modular.addition_table(config.modulus), modular.permutation_table())
     names = ("addition", "permutations")

@@ -1,4 +1,4 @@
-"""Heads trained together, one after the other or apart: what joint training adds, and how many heads a task needs."""
+"""Heads or layers trained together, in turn or apart: what joint training adds, and how many a task needs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from analyses.bydesign import require_cpu
 from analyses.superposition.base import Check, ToyStudy
 from interp.progress import Progress, stages
 from interp.provenance import Stopwatch
@@ -16,6 +17,7 @@ from interp.statistics import mean_interval
 
 if TYPE_CHECKING:
     from interp.report import Figure, Section, Table
+    from interp.toy import heads
 
 WAYS = ("together", "one after the other", "apart")
 SOLVED = 0.05
@@ -28,9 +30,11 @@ class Config(Result):
 
     wanted: int = 4
     most: int = 6
+    layers: int = 4
+    """Up to how many layers of one head are tried."""
     seeds: int = 4
     steps: int = 250
-    """Of every training: of all heads together, or of one head."""
+    """Of every training: of all heads (or layers) together, or of one."""
     seed: int = 0
 
 
@@ -40,8 +44,9 @@ class HeadsAlone(ToyStudy):
 
     title = "Heads alone"
     limitations = (
-        "One attention layer without an MLP, on a task of look-backs: heads of a language model have more to share.",
-        "Heads one after the other get as many steps each as all heads together.",
+        "Attention without an MLP, on a task of look-backs: heads of a language model have more to share.",
+        "No layer needs what an earlier one writes: a task of two steps, such as induction, may need joint training.",
+        "Heads and layers one after the other get as many steps each as all together.",
     )
 
     config: Config
@@ -49,6 +54,8 @@ class HeadsAlone(ToyStudy):
     """Cross-entropy per wanted token by number of heads, nats."""
     similarity: Float[np.ndarray, "ways seeds heads heads"]
     """Between what the first `wanted` heads write."""
+    layer_loss: Float[np.ndarray, "ways counts seeds"]
+    """As `loss`, by number of layers of one head each."""
 
     def needed(self) -> np.ndarray:
         """Return how many heads solve the task, (ways, seeds); one more than were tried where none do."""
@@ -75,9 +82,10 @@ class HeadsAlone(ToyStudy):
         from interp.report import How, Section
 
         how = How(
-            "One attention layer; embeddings and unembedding are random and fixed. Together: all heads at once. One "
-            "after the other: each head on what those before it, frozen, leave. Apart: each as if it were the only "
-            "one, their writes then added.",
+            "Heads of one attention layer; embeddings and unembedding are random and fixed. Together: all heads at "
+            "once. One after the other: each head on what those before it, frozen, leave. Apart: each as if it were "
+            "the only one, their writes then added. Layers have one head each and are stacked: a later one reads "
+            "what an earlier one writes.",
             "s_ab = ‖C_ab‖² / (‖C_aa‖ ‖C_bb‖)",
             "Similarity: linear CKA, arXiv 1905.00414",
         )
@@ -86,24 +94,38 @@ class HeadsAlone(ToyStudy):
         return (
             Section("loss", "Loss by number of heads", self.finding(), (self._curves(), self._table()), how),
             Section("similarity", "What heads write", claim, (self._heatmap(),), how),
+            Section("layers", "Loss by number of layers", self._layers_claim(), (self._layer_curves(),), how),
         )
 
+    def _layers_claim(self) -> str:
+        loss = self.layer_loss[:, -1].mean(1)
+        words = ", ".join(f"{value:.2f} {way}" for value, way in zip(loss, WAYS, strict=True))
+        return f"The loss of {self.config.layers} layers is {words} (nats a token)."
+
     def _curves(self) -> Figure:
+        alt = "The loss falls to zero for heads trained together or in turn, and stays up for heads trained apart."
+        return self._loss_curves("curves", self.loss, "heads", alt)
+
+    def _layer_curves(self) -> Figure:
+        alt = "Loss by number of layers, for layers trained together, in turn and apart."
+        return self._loss_curves("layer-curves", self.layer_loss, "layers of one head", alt)
+
+    def _loss_curves(self, id: str, loss: np.ndarray, counted: str, alt: str) -> Figure:
         from interp.report import figures
 
         curves, bands = {}, {}
         for k, way in enumerate(WAYS):
-            mean, low, high = mean_interval(self.loss[k].T, seed=self.config.seed)
+            mean, low, high = mean_interval(loss[k].T, seed=self.config.seed)
             curves[way], bands[way] = mean, (low, high)
         return figures.lines(
-            "curves",
-            np.arange(1, self.config.most + 1),
+            id,
+            np.arange(1, loss.shape[1] + 1),
             curves,
             bands=bands,
             caption=f"Cross-entropy per wanted token on new sequences; bands are 95 % bootstrap intervals over "
             f"{self.config.seeds} seeds. Chance is {np.log(4):.2f} nats.",
-            alt="The loss falls to zero for heads trained together or in turn, and stays up for heads trained apart.",
-            axes=("heads", "loss (nats)"),
+            alt=alt,
+            axes=(counted, "loss (nats)"),
         )
 
     def _heatmap(self) -> Figure:
@@ -143,7 +165,7 @@ def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> HeadsAlone:
     """Train all numbers of heads in the three ways, all seeds together."""
-    del device
+    require_cpu(device)
     watch = Stopwatch()
     arrays = _compute(config, progress)
     provenance = watch.provenance(command=command, seed=config.seed, device="cpu")
@@ -155,31 +177,38 @@ def _compute(config: Config, progress: Progress | None) -> dict[str, Any]:
     from interp.threads import one_thread
     from interp.toy import heads
 
-    task, seeds = heads.Task(wanted=config.wanted), [config.seed * 1000 + s for s in range(config.seeds)]
-    counts = range(1, config.most + 1)
-
-    step = stages(progress, (*WAYS, "done"))
+    step = stages(progress, ("heads", "layers", "done"))
     with one_thread():
         step(0)
-        joint = heads.together(
-            task, [count for count in counts for _ in seeds], seeds * config.most, steps=config.steps
-        )
+        found = _ways(config, heads.Task(wanted=config.wanted), config.most)
         step(1)
-        turns = heads.in_turn(task, config.most, seeds, steps=config.steps)
-        step(2)
-        alone = heads.apart(task, config.most, seeds, steps=config.steps)
-    first = (config.wanted - 1) * config.seeds
-    writes = (
-        joint.writes[first : first + config.seeds],
-        turns[config.wanted - 1].writes,
-        alone[config.wanted - 1].writes,
-    )
-    losses = [joint.loss.view(config.most, config.seeds).numpy()]
-    losses += [np.stack([networks.loss.numpy() for networks in way]) for way in (turns, alone)]
+        stacked = heads.Task(wanted=config.wanted, slots=config.layers, head_width=8, layered=True)
+        layers = _ways(config, stacked, config.layers)
     return {
-        "loss": np.stack(losses),
-        "similarity": np.stack([[heads.similarity(w[:, : config.wanted]) for w in way] for way in writes]),
+        "loss": _losses(found),
+        "similarity": np.stack(
+            [[heads.similarity(w[:, : config.wanted]) for w in way[config.wanted - 1].writes] for way in found]
+        ),
+        "layer_loss": _losses(layers),
     }
+
+
+def _ways(config: Config, task: heads.Task, most: int) -> list[list[heads.Heads]]:
+    """Networks of 1 to `most` heads or layers, trained in each of the `WAYS`."""
+    from interp.toy import heads
+
+    seeds = [config.seed * 1000 + s for s in range(config.seeds)]
+    counts = [count for count in range(1, most + 1) for _ in seeds]
+    joint = heads.together(task, counts, seeds * most, steps=config.steps)
+    return [
+        joint.split(config.seeds),
+        heads.in_turn(task, most, seeds, steps=config.steps),
+        heads.apart(task, most, seeds, steps=config.steps),
+    ]
+
+
+def _losses(ways: list[list[heads.Heads]]) -> Float[np.ndarray, "ways counts seeds"]:
+    return np.stack([[networks.loss.numpy() for networks in way] for way in ways])
 
 
 def _checks(result: HeadsAlone) -> tuple[Check, ...]:
@@ -187,7 +216,9 @@ def _checks(result: HeadsAlone) -> tuple[Check, ...]:
     apart = mean_interval(result.loss[2, at] - result.loss[0, at], seed=seed)[1]
     turn = mean_interval(result.loss[1, 1] - result.loss[0, 1], seed=seed)[1]
     more = mean_interval(alike[2] - alike[0], seed=seed)[1]
-    most = result.config.most
+    most, layers, stacked = result.config.most, result.config.layers, result.layer_loss
+    deeper = mean_interval(stacked[1, 0] - stacked[1, -1], seed=seed)[1]
+    split = mean_interval(stacked[2, -1] - stacked[0, -1], seed=seed)[1]
     return (
         Check(
             "heads needed, trained together, most over seeds", "at most one a token", float(needed[0].max()), 2, at + 1
@@ -197,4 +228,7 @@ def _checks(result: HeadsAlone) -> tuple[Check, ...]:
         Check("2 heads in turn: loss beyond joint training, lower bound", "above 0", float(turn), 1e-9, np.inf),
         Check("similarity of heads apart beyond together, lower bound", "above 0", float(more), 1e-9, np.inf),
         Check("loss of one head", "not solved by one", float(result.loss[:, 0].min()), SOLVED, np.log(4)),
+        Check(f"{layers} layers together: mean loss", "solved", float(stacked[0, -1].mean()), 0, SOLVED),
+        Check(f"one layer's loss beyond {layers} in turn, lower bound", "above 0", float(deeper), 1e-9, np.inf),
+        Check(f"{layers} layers apart: loss beyond joint training, lower bound", "above 0", float(split), 1e-9, np.inf),
     )

@@ -21,19 +21,22 @@ if TYPE_CHECKING:
 
 
 def compute(
-    config: Config, methods: tuple[str, ...], rounds: dict[str, int], progress: Progress | None
+    config: Config, methods: tuple[str, ...], rounds: dict[str, int], after: tuple[str, ...], progress: Progress | None
 ) -> dict[str, Any]:
-    """Return the arrays of the result by name."""
+    """Return the arrays of the result by name: the `methods` of the untrained network, then those `after` training."""
     sizes = (PIXELS, *config.widths, CLASSES)
     seeds = [config.seed * 1000 + s for s in range(config.seeds)]
     start = perceptron(sizes, seeds, bias=False, gain=2.0)
     known, new = digits(seed=config.seed)
     with one_thread():
         kept = _masks(config, methods, rounds, start, known)
-        grid = (len(methods), len(config.densities), config.seeds)
-        repeated = {name: tensor.repeat(grid[0] * grid[1], 1, 1) for name, tensor in start.items()}
+        grid = (len(methods) + len(after), len(config.densities), config.seeds)
+        repeated = {name: w.repeat(len(methods) * len(config.densities), 1, 1) for name, w in start.items()}
         trained = _train(config, repeated, known, kept, progress)
         dense = _train(config, start, known, None, progress)
+        later, later_kept = _after(config, dense, known, after, progress)
+        trained = {name: torch.cat([w, later[name]]) for name, w in trained.items()}
+        kept = {name: torch.cat([mask, later_kept[name]]) for name, mask in kept.items()}
         left = torch.stack([mask.sum((1, 2)) for mask in kept.values()], dim=1)
         layers, neurons, snip = _conservation(start, known)
         return {
@@ -73,11 +76,49 @@ def _masks(config: Config, methods: tuple[str, ...], rounds: dict[str, int], sta
     return {name: torch.cat([mask[name] for mask in found]) for name in start}
 
 
+def _after(
+    config: Config, dense: Weights, known: Digits, methods: tuple[str, ...], progress: Progress | None
+) -> tuple[Weights, Weights]:
+    """Weights and masks of the methods that start from the trained networks, at every density and seed."""
+    count = len(config.densities)
+    wanted = torch.tensor(config.densities, dtype=torch.float64).repeat_interleave(config.seeds)
+    repeated = {name: w.repeat(count, 1, 1) for name, w in dense.items()}
+    found = []
+    for method in methods:
+        if method == "movement":
+            found.append(
+                masks.movement(repeated, _loss(config, known), density=wanted, steps=config.steps, lr=config.lr)
+            )
+            continue
+        scores = masks.magnitude(dense) if method == "magnitude, trained" else _log_odds(config, dense, known)
+        kept = masks.keep({name: score.repeat(count, 1, 1) for name, score in scores.items()}, wanted)
+        found.append((_train(config, repeated, known, kept, progress), kept))
+    weights, kept = ({name: torch.cat([pair[k][name] for pair in found]) for name in dense} for k in (0, 1))
+    return weights, kept
+
+
+def _log_odds(config: Config, dense: Weights, known: Digits) -> Weights:
+    """Log-odds of hard-concrete gates learned on fixed weights."""
+    loss = _loss(config, known)
+    found = masks.learn(
+        dense,
+        lambda gates, step: loss(masks.apply(dense, gates), step),
+        price=config.price,
+        steps=config.steps,
+        seed=config.seed,
+    )
+    return found.log_odds
+
+
+def _loss(config: Config, known: Digits) -> Callable[[Weights, int], Tensor]:
+    return lambda weights, step: cross_entropy(weights, batch(known, step, config.batch, config.seed))
+
+
 def _train(config: Config, start: Weights, known: Digits, kept: Weights | None, progress: Progress | None) -> Weights:
     def loss(weights: Weights, step: int) -> Tensor:
         if progress and step % 10 == 0:
             progress(step, config.steps, f"{len(start['0.weight'])} networks")
-        return cross_entropy(weights, batch(known, step, config.batch, config.seed))
+        return _loss(config, known)(weights, step)
 
     return masks.train(start, loss, steps=config.steps, lr=config.lr, mask=kept)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyses.bydesign import require_cpu
 from analyses.superposition.base import Check, ToyStudy
 from interp.progress import Progress
 from interp.provenance import Stopwatch
@@ -172,7 +173,7 @@ def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Modular:
     """Train all tasks under all settings and count the networks with the right parts."""
-    del device  # matrices of twenty rows: an accelerator would only wait
+    require_cpu(device)
     watch = Stopwatch()
     first = modular.Config(
         settings=SETTINGS,

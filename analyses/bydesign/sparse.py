@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
+from analyses.bydesign import require_cpu
 from analyses.superposition.base import Check, ToyStudy
 from interp.progress import Progress
 from interp.provenance import Stopwatch
@@ -142,7 +143,7 @@ class Sparse(ToyStudy):
 
 def run(config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None) -> Sparse:
     """Train both kinds on every task, all seeds together, and find their circuits."""
-    del device
+    require_cpu(device)
     watch = Stopwatch()
     found = [_compare(config, name, progress) for name in TASKS]
     provenance = watch.provenance(command=command, seed=config.seed, device="cpu")

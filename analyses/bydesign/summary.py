@@ -13,7 +13,7 @@ HEAD = """# Interpretable by design and by pruning: every number, its band, and 
 
 Made by `make toys`, which runs `interp toy all --full` and writes this table from the saved results; do not edit it.
 Modular networks are those of Liu, Gan and Tegmark 2023 (arXiv 2305.08746); the other papers are named with their
-studies' pages.
+studies' pages. These studies have one size, so that `--full` changes nothing here, and run on the processor only.
 """
 
 if __name__ == "__main__":

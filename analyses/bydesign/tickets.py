@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from analyses.bydesign import require_cpu
 from analyses.superposition.base import Check, ToyStudy
 from interp.progress import Progress
 from interp.provenance import Stopwatch
@@ -116,7 +117,7 @@ def run(
     """Find the tickets of all seeds together, and train the controls of all rounds together."""
     from analyses.bydesign.tickets_run import compute
 
-    del device
+    require_cpu(device)
     watch = Stopwatch()
     kept, loss, accuracy = compute(config, progress)
     provenance = watch.provenance(command=command, seed=config.seed, device="cpu")

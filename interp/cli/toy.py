@@ -31,10 +31,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help=f"{names}; or {ALL}")
     text = "change one setting of the study, such as density=0.5,0.1 or steps=2000; may be given again"
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=text)
-    parser.add_argument("--full", action="store_true", help="the paper's size where the usual one is smaller (minutes)")
+    parser.add_argument(
+        "--full", action="store_true", help="the paper's size for dimensions (minutes); the others have one size"
+    )
     options.add_out(parser, "out/toy", "folder for result.json, arrays.safetensors, report.html and index.html")
     options.add_seed(parser)
-    parser.add_argument("--device", default="cpu", help='where models are trained, such as "cpu" or "cuda:0"')
+    parser.add_argument(
+        "--device", default="cpu", help='where models are trained, "cpu" or for studies of superposition "cuda:0"'
+    )
 
 
 def run(args: Namespace) -> int:
@@ -55,6 +59,7 @@ def _run_all(args: Namespace, names: tuple[str, ...]) -> int:
 
     if args.set:
         raise UsageError("--set changes one study's settings; name that study instead of all")
+    bydesign.require_cpu(args.device)
     results: list[tuple[str, ToyStudy]] = []
     with output_folder(args.out) as folder:
         for name in names:

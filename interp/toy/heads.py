@@ -1,8 +1,9 @@
-"""Attention heads trained together, one after the other or apart, on a task of several independent look-backs.
+"""Attention heads or layers trained together, one after the other or apart, on several independent look-backs.
 
 A sequence of random tokens; at the last position the tokens of the `wanted` positions before it are asked for, each
 in outputs of its own. A head has one pattern and one output map for all it attends to, so that one head cannot bring
-all tokens. Embedding, positions and unembedding are random and fixed: only heads are trained.
+all tokens. Embedding, positions and unembedding are random and fixed: only heads are trained. With `layered` the
+heads are stacked, one a layer: a later one reads what an earlier one writes.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from interp.masks.training import train
 from interp.toy.networks import Weights
 from interp.toy.transformer import Shape, run_transformer, transformer
 
-MAPS = {"0.q": 1, "0.k": 1, "0.v": 1, "0.o": 2}
+AXES = {"q": 1, "k": 1, "v": 1, "o": 2}
 """A block's maps, and the axis along which each is divided among heads."""
 EVALUATED = 1024
 
@@ -35,6 +36,8 @@ class Task:
     slots: int = 8
     """Heads there is room for."""
     head_width: int = 4
+    layered: bool = False
+    """Whether each head is the only one of a layer of its own."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.wanted < self.length:
@@ -46,7 +49,20 @@ class Task:
     def shape(self) -> Shape:
         """The transformer's."""
         width = self.slots * self.head_width
-        return Shape(self.tokens, self.wanted * self.tokens, self.length, width=width, heads=self.slots, mlp=0)
+        return Shape(
+            self.tokens,
+            self.wanted * self.tokens,
+            self.length,
+            width=width,
+            heads=self.slots,
+            mlp=0,
+            layers=self.slots if self.layered else 1,
+        )
+
+    @property
+    def maps(self) -> list[str]:
+        """Names of the weights that are trained."""
+        return [f"{layer}.{name}" for layer in range(self.shape.layers) for name in AXES]
 
     def draw(self, count: int, step: int) -> Tensor:
         """Return the sequences of a step, (count, length)."""
@@ -63,25 +79,33 @@ class Heads:
     writes: Float[Tensor, "networks sequences heads width"]
     """What each head writes at the last position."""
 
+    def split(self, count: int) -> list[Heads]:
+        """Return the networks in groups of `count`."""
+        pieces = {name: w.split(count) for name, w in self.weights.items()}
+        return [
+            Heads({name: piece[k] for name, piece in pieces.items()}, loss, writes)
+            for k, (loss, writes) in enumerate(zip(self.loss.split(count), self.writes.split(count), strict=True))
+        ]
+
 
 def together(task: Task, used: Sequence[int], seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> Heads:
     """Return networks whose first `used` heads were trained at the same time, one network for each seed given."""
     mask = _first(task, used)
     start = _start(task, seeds)
-    moving = train({name: start[name] for name in MAPS}, _loss(task, start), steps=steps, lr=lr, mask=mask)
+    moving = train({name: start[name] for name in task.maps}, _loss(task, start), steps=steps, lr=lr, mask=mask)
     return _judged(task, start | moving)
 
 
 def in_turn(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> list[Heads]:
     """Return networks of 1, 2, … `most` heads, each head trained while those before it are frozen."""
     start = _start(task, seeds)
-    done = {name: torch.zeros_like(start[name]) for name in MAPS}
+    done = {name: torch.zeros_like(start[name]) for name in task.maps}
     found = []
     for count in range(1, most + 1):
         own = _only(task, count - 1, len(seeds))
         loss = _loss(task, start, added=done)
-        fresh = train({name: start[name] for name in MAPS}, loss, steps=steps, lr=lr, mask=own)
-        done = {name: done[name] + fresh[name] for name in MAPS}
+        fresh = train({name: start[name] for name in task.maps}, loss, steps=steps, lr=lr, mask=own)
+        done = {name: done[name] + fresh[name] for name in task.maps}
         found.append(_judged(task, start | done))
     return found
 
@@ -91,9 +115,10 @@ def apart(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float 
     start = _start(task, [seed for seed in seeds for _ in range(most)])
     # Network k trains head k mod `most`, so that the heads fit side by side.
     own = {
-        name: torch.cat([_only(task, head, 1)[name] for head in range(most)]).repeat(len(seeds), 1, 1) for name in MAPS
+        name: torch.cat([_only(task, head, 1)[name] for head in range(most)]).repeat(len(seeds), 1, 1)
+        for name in task.maps
     }
-    alone = train({name: start[name] for name in MAPS}, _loss(task, start), steps=steps, lr=lr, mask=own)
+    alone = train({name: start[name] for name in task.maps}, _loss(task, start), steps=steps, lr=lr, mask=own)
     fixed = {name: tensor[::most] for name, tensor in start.items()}
     found = []
     for count in range(1, most + 1):
@@ -138,20 +163,21 @@ def _judged(task: Task, weights: Weights) -> Heads:
     writes: dict[str, Tensor] = {}
     with torch.no_grad():
         run_transformer(weights, tokens, task.shape, writes=writes)
-        return Heads(weights, _cross_entropy(task, weights, tokens), writes["0.heads"][:, :, -1])
+        loss = _cross_entropy(task, weights, tokens)
+    last = [writes[f"{layer}.heads"][:, :, -1] for layer in range(task.shape.layers)]
+    return Heads(weights, loss, torch.stack([w[:, :, 0] for w in last], dim=2) if task.layered else last[0])
 
 
 def _first(task: Task, used: Sequence[int]) -> Weights:
     """Masks of the first so many heads of every network."""
     parts = [[_only(task, head, 1) for head in range(count)] for count in used]
-    return {name: torch.cat([torch.stack([p[name] for p in part]).sum(0) for part in parts]) for name in MAPS}
+    return {name: torch.cat([torch.stack([p[name] for p in part]).sum(0) for part in parts]) for name in task.maps}
 
 
 def _only(task: Task, head: int, networks: int) -> Weights:
     """Masks of one head."""
-    width, masks = task.slots * task.head_width, {}
-    for name, axis in MAPS.items():
-        mask = torch.zeros(networks, width, width)
-        mask.narrow(axis, head * task.head_width, task.head_width).fill_(1)
-        masks[name] = mask
+    width, (layer, place) = task.shape.width, (head, 0) if task.layered else (0, head)
+    masks = {name: torch.zeros(networks, width, width) for name in task.maps}
+    for name, axis in AXES.items():
+        masks[f"{layer}.{name}"].narrow(axis, place * task.head_width, task.head_width).fill_(1)
     return masks

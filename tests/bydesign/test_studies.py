@@ -68,6 +68,9 @@ def test_conservation_and_equal_starts_hold_at_any_size(made):
     assert found["masks"].snip_conservation.min() > 0.01
     tickets = found["tickets"].loss
     assert (tickets[:, 0] == tickets[0, 0]).all()
+    # A method meets its density whether it prunes before, while or after training.
+    counts = found["masks"].left.sum(-1)
+    assert (counts == counts[:1, :, :1]).all()
     assert found["addition"].fourier.sum(-1) == pytest.approx(1)
 
 
@@ -80,6 +83,13 @@ def test_the_command_finds_studies_of_both_packages_and_their_names_differ(tmp_p
     assert 'nearest is "tickets"' in capsys.readouterr().err
     with pytest.raises(UsageError, match='nearest is "modular"'):
         study("modulr")
+
+
+@pytest.mark.parametrize("name", [*STUDIES, "all"])
+def test_a_device_other_than_the_processor_is_refused_before_anything_is_trained(name, tmp_path, capsys):
+    assert main(["toy", name, "--device", "cuda:0", "--out", str(tmp_path / "out")]) == 2
+    assert 'device is "cuda:0"' in capsys.readouterr().err
+    assert not (tmp_path / "out" / "result.json").exists()
 
 
 @pytest.mark.browser

@@ -45,3 +45,19 @@ def test_two_heads_together_do_what_one_cannot():
 def test_more_tokens_than_there_are_is_refused():
     with pytest.raises(UsageError, match="wanted is 4"):
         heads.Task(wanted=4, length=4)
+
+
+def test_layers_are_stacked_heads_a_later_one_reads_what_an_earlier_one_wrote():
+    task = heads.Task(wanted=2, tokens=3, length=4, slots=2, head_width=6, layered=True)
+    found = heads.in_turn(task, 2, (0, 1), steps=80)
+    assert torch.equal(found[1].weights["0.q"], found[0].weights["0.q"])
+    assert (found[0].weights["1.o"] == 0).all()
+    assert (found[1].weights["1.q"][:, 6:] == 0).all()
+    assert (found[1].loss < found[0].loss).all()
+    # What the second layer writes depends on the first: without the first it is another.
+    alone = {name: torch.zeros_like(w) if name[:2] == "0." else w for name, w in found[1].weights.items()}
+    assert not torch.allclose(heads._judged(task, alone).writes[:, :, 1], found[1].writes[:, :, 1], atol=0.01)
+    # The first layer of those trained apart is that of a network of one layer.
+    apart = heads.apart(task, 2, (0, 1), steps=80)
+    assert torch.allclose(apart[0].loss, found[0].loss, atol=1e-3)
+    assert (apart[1].weights["1.v"] != 0).any()

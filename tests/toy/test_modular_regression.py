@@ -20,6 +20,9 @@ def test_a_transformer_learns_in_context_with_and_without_a_price_which_shortens
     found = modular.learn_in_context(price, [0, 0], steps=400)
     # 1 is what a network has that answers 0.
     assert (found.error < 0.1).all()
+    # The answer comes from the pairs: with those of another w, of the same variance, the error is near 2.
+    assert ((found.foreign > 1.5) & (found.foreign < 2.5)).all()
+    assert (found.wires[0] < found.wires[1]).all()
     assert found.cost[0] < 0.8 * found.cost[1]
     for layer, places in found.places.items():
         even = (torch.arange(places.shape[1]) + 0.5) / places.shape[1]

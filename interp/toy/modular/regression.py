@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp import masks
 from interp.threads import one_thread
 from interp.toy.modular.training import Price, train_wired
 from interp.toy.modular.wiring import Places, Weights, lengths, wiring_cost
@@ -28,6 +29,10 @@ class InContext:
     """Mean squared error on new sequences, as a share of the answers' variance."""
     cost: Float[Tensor, " networks"]
     """Wiring cost at a locality of 1, whatever was paid."""
+    foreign: Float[Tensor, " networks"]
+    """The error when the pairs before the last come from another sequence: 2 for a network that trusts them."""
+    wires: Int[Tensor, " networks"]
+    """Largest weights that keep the error at or below the one allowed."""
 
 
 def draw(count: int, length: int, inputs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -44,7 +49,7 @@ def draw(count: int, length: int, inputs: int, generator: torch.Generator) -> tu
     return torch.cat([x, y.unsqueeze(2)], dim=2).unsqueeze(0), answer
 
 
-def learn_in_context(
+def learn_in_context(  # noqa: PLR0913 (what follows the seeds is keyword-only)
     price: Price,
     seeds: Sequence[int],
     *,
@@ -52,6 +57,7 @@ def learn_in_context(
     length: int = 8,
     layers: int = 2,
     steps: int = 2000,
+    allowed: float = 0.1,
     tick: Callable[[int], None] | None = None,
 ) -> InContext:
     """Train one transformer of `layers` blocks for each price on the squared error of the last answer.
@@ -63,6 +69,7 @@ def learn_in_context(
         length: Pairs in a sequence, the one that is asked for included.
         layers: Blocks of attention and MLP.
         steps: Steps, each on 64 new sequences.
+        allowed: Error, as a share of the answers' variance, up to which weights are cut from the smallest on.
         tick: Called with each step's number.
     """
     shape = Shape(inputs + 1, 1, length, width=16, heads=2, mlp=32, layers=layers, tokens=False)
@@ -80,6 +87,13 @@ def learn_in_context(
         weights, places = train_wired(transformer(shape, seeds), wires, loss, price, steps=steps, lr=0.005)
         with torch.no_grad():
             new = draw(EVALUATED, length, inputs, torch.Generator().manual_seed(1 << 40))
-            final = error(weights, new) / new[1].var()
+            foreign = torch.cat([new[0].roll(1, dims=1)[:, :, :-1], new[0][:, :, -1:]], dim=2)
             cost = wiring_cost(weights, lengths(places, wires, 1.0))
-    return InContext(shape, weights, places, final, cost)
+            kept = masks.smallest(
+                {wire.name: weights[wire.name].abs() for wire in wires},
+                lambda mask: error(masks.apply(weights, mask), new) / new[1].var(),
+                allowed,
+            )
+        left = torch.stack([mask.flatten(1).sum(1) for mask in kept.values()]).sum(0).long()
+        share, other = (error(weights, (x, new[1])) / new[1].var() for x in (new[0], foreign))
+    return InContext(shape, weights, places, share, cost, other, left)
