@@ -60,7 +60,10 @@ MODULES = (
             *("dimensions", "dynamics", "geometry", "ladder", "memorisation", "perturbation", "phases"),
         )
     ),
-    *(f"analyses.bydesign.{name}" for name in ("addition", "heads", "masks", "modular", "regression", "sparse", "tickets")),
+    *(
+        f"analyses.bydesign.{name}"
+        for name in ("addition", "heads", "masks", "modular", "regression", "sparse", "tickets")
+    ),
 )
 """The modules that define the toolkit's results: the only ones that loading a file imports."""
 DTYPES = (

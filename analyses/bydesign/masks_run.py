@@ -86,8 +86,11 @@ def _after(
     found = []
     for method in methods:
         if method == "movement":
+            # Within each tensor, as published: scores of all tensors grow alike, and one ranking empties the last.
             found.append(
-                masks.movement(repeated, _loss(config, known), density=wanted, steps=config.steps, lr=config.lr)
+                masks.movement(
+                    repeated, _loss(config, known), density=wanted, steps=config.steps, lr=config.lr, scope="tensor"
+                )
             )
             continue
         scores = masks.magnitude(dense) if method == "magnitude, trained" else _log_odds(config, dense, known)
