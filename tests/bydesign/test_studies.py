@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from analyses.bydesign import STUDIES, study
+from analyses.bydesign.masks import METHODS
 from analyses.bydesign.summary import HEAD
 from analyses.superposition import STUDIES as OTHERS
 from analyses.superposition.summary import tables
@@ -69,8 +71,10 @@ def test_conservation_and_equal_starts_hold_at_any_size(made):
     tickets = found["tickets"].loss
     assert (tickets[:, 0] == tickets[0, 0]).all()
     # A method meets its density whether it prunes before, while or after training.
-    counts = found["masks"].left.sum(-1)
-    assert (counts == counts[:1, :, :1]).all()
+    # Movement rounds up in each of the three layers, the others once.
+    more = found["masks"].left.sum(-1) - found["masks"].left.sum(-1)[:1, :, :1]
+    assert ((more >= 0) & (more <= 2)).all()
+    assert (np.delete(more, METHODS.index("movement"), axis=0) == 0).all()
     assert found["addition"].fourier.sum(-1) == pytest.approx(1)
 
 
