@@ -1,8 +1,12 @@
-"""Path trees of a contrast against those of a frozen input: seconds, memory, absolute mass.
+"""What a contrast misses and costs: path trees against frozen ones, sums in float64, seconds of edge scores.
 
     python -m benchmarks.contrast [--expansions 500]
+    python -m benchmarks.contrast --check [--pairs 20]
+    python -m benchmarks.contrast --speed [--pairs 6]
 
-Both trees are grown on the same prompt in the same process, so that their ratio holds on a loaded machine too.
+Both trees are grown on the same prompt in the same process, so that their ratio holds on a loaded machine too. With
+`--check`, random pairs of prompts in float64: by how much sums of attributions miss the observed difference, relative
+to it. With `--speed`, processor seconds of secant edge scores against those of integrated gradients in one run.
 """
 
 from __future__ import annotations
@@ -13,11 +17,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 import interp
-from interp import attribution
+from interp import attribution, discovery, tasks
 from interp.attribution.contrast import bytes_needed
+from interp.attribution.results import LogitTarget
 
 CLEAN = "When Mary and John went to the store, John gave a drink to"
 OTHER = "When Mary and John went to the store, Mary gave a drink to"
@@ -33,23 +39,83 @@ def timed(call: Callable[[], Any], repeats: int = 3) -> tuple[Any, float]:
     return result, best
 
 
+def check(n: int, seed: int = 0) -> None:
+    """Sums over sources, over edges into the target, and over a tree with its remainder, of random pairs of prompts."""
+    model = interp.load("smollm2", dtype=torch.float64)
+    target = attribution.logit_difference(model, " the", " a")
+    generator = torch.Generator().manual_seed(seed)
+    worst: dict[str, float] = {}
+    for _ in range(n):
+        n_token = int(torch.randint(8, 13, (), generator=generator))
+        clean, other = torch.randint(0, model.spec.d_vocab, (2, 1, n_token), generator=generator)
+        for name, error in missed(model, clean, other, target).items():
+            worst[name] = max(worst.get(name, 0.0), error)
+    print(
+        f"{n} random pairs of 8 to 12 tokens, float64, seed {seed}: largest error relative to the observed difference"
+    )
+    for name, error in worst.items():
+        print(f"{name:10} {error:.1e}")
+
+
+def missed(model: interp.Model, clean: torch.Tensor, other: torch.Tensor, target: LogitTarget) -> dict[str, float]:
+    """By how much each sum misses the difference of two forward passes, relative to it."""
+    first, second = (model(tokens)[0, -1, list(target.tokens)] for tokens in (clean, other))
+    observed = float((first - second) @ torch.tensor(target.weights, dtype=first.dtype))
+    pair = attribution.contrast(model, clean, other)
+    edges, tree = attribution.edges(pair, target), attribution.path_tree(pair, target, 30)
+    children = np.flatnonzero(tree.parent == 0)
+    sums = {
+        "sources": attribution.sources(pair, target).array.sum(),
+        "edges": edges.array.reshape(len(edges.readers), -1)[-1].sum(),
+        "tree": tree.value[children[children > 0]].sum() + tree.remainder[0],
+    }
+    return {name: abs(float(found) - observed) / abs(observed) for name, found in sums.items()}
+
+
+def speed(n: int, repeats: int = 3) -> None:
+    """Processor seconds of edge scores on indirect objects, the quickest of a few alternating runs."""
+    model = interp.load("smollm2", dtype=torch.float32)
+    task = tasks.ioi(model, n=n, seed=0)
+    best = dict.fromkeys(("secant", "eap", "eap-ig-inputs"), float("inf"))
+    for _ in range(repeats):
+        for method in best:
+            _, seconds = timed(lambda method=method: discovery.score(model, task, method), 1)
+            best[method] = min(best[method], seconds)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, {n} pairs of indirect objects")
+    for method, seconds in best.items():
+        print(f"{method:14} {seconds:.2f} s, {seconds / best['eap-ig-inputs']:.0%} of eap-ig-inputs with 5 steps")
+
+
 def main() -> None:
     """Read the options, measure, print."""
-    parser = argparse.ArgumentParser(description="Path trees of a contrast against frozen ones.")
+    parser = argparse.ArgumentParser(description="What a contrast misses, and what it costs.")
     parser.add_argument("--expansions", type=int, default=500)
-    n = parser.parse_args().expansions
+    parser.add_argument("--check", action="store_true", help="sums against the observed difference in float64")
+    parser.add_argument("--speed", action="store_true", help="seconds of edge scores against integrated gradients")
+    parser.add_argument("--pairs", type=int, help="pairs of --check (20) or --speed (6)")
+    args = parser.parse_args()
+    if args.check:
+        check(args.pairs or 20)
+    elif args.speed:
+        speed(args.pairs or 6)
+    else:
+        trees(args.expansions)
+
+
+def trees(n: int) -> None:
+    """Seconds, absolute mass and memory of a contrast's path tree and of a frozen one."""
     model = interp.load("smollm2", dtype=torch.float32)
     clean, other = model.to_tokens(CLEAN), model.to_tokens(OTHER)
     target = attribution.logit_difference(model, " Mary", " John")
     frozen, freezing = timed(lambda: attribution.freeze(model, clean))
     pair, contrasting = timed(lambda: attribution.contrast(model, clean, other))
-    trees, seconds = {}, {}
+    grown, seconds = {}, {}
     for name, at in (("frozen", frozen), ("contrast", pair)):
-        trees[name], seconds[name] = timed(lambda at=at: attribution.path_tree(at, target, n))
+        grown[name], seconds[name] = timed(lambda at=at: attribution.path_tree(at, target, n))
     ratio = seconds["contrast"] / seconds["frozen"]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, {clean.shape[1]} tokens")
     print(f"freeze {freezing:.2f} s, contrast {contrasting:.2f} s of processor time")
-    for name, tree in trees.items():
+    for name, tree in grown.items():
         print(
             f"{name:9} {n} expansions {seconds[name]:.2f} s; total {tree.total:+.3f}, absolute mass {tree.mass:.1f}, "
             f"{tree.mass / abs(tree.total):.1f} times the total; 20 paths carry {tree.coverage(20):.1%}; "
