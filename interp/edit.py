@@ -13,13 +13,14 @@ Everything after an edited value is computed from it: norms, attention patterns 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.errors import UsageError
+from interp.errors import UsageError, require
 from interp.model.edits import Change, Edit, Positions, Selection, Step, check_indices
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def add(hook: str, vector: Tensor, scale: float = 1.0, positions: Positions = No
 
         return change
 
+    require(scale, Real, "scale")
     return Edit(hook, f"add({_said(hook, chosen)}, scale={scale:g})", bind)
 
 
@@ -225,6 +227,7 @@ def function(hook: str, change: Callable[[Tensor], Tensor]) -> Edit:
 
 
 def _said(hook: str, chosen: Selection) -> str:
+    require(hook, str, "hook")
     parts = (("head", chosen.head), ("position", chosen.position), ("neuron", chosen.neuron))
     return ", ".join((hook, *(f"{name}={value}" for name, value in parts if value is not None)))
 

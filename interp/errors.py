@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Real
 from typing import SupportsIndex
 
 
@@ -63,6 +64,18 @@ def whole(value: object, name: str, least: int | None = None) -> int:
     return number
 
 
+def require(value: object, kind: type | tuple[type, ...], name: str) -> None:
+    """Raise `UsageError` for an argument that is not of the kind a function takes.
+
+    >>> require(3, int, "k")
+    """
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        words = {Real: "number", type(None): "None"}
+        expected = " or ".join(words.get(one, one.__name__) for one in kinds)
+        raise UsageError(f"The argument {name} must be a {expected}, not {type(value).__name__}.")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The hint to add to a message about an unknown name.
 
@@ -71,5 +84,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("zzz", ["block", "mlp"])
     ''
     """
-    matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    matches = get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f'; the nearest is "{matches[0]}"' if matches else ""

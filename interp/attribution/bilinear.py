@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.attribution.linearised import Linearised
+from interp.attribution.linearised import Linearised, check_linearised
 from interp.attribution.results import Scores, ScoreTarget, conserved
 from interp.errors import UsageError
 from interp.model import Spec
@@ -157,6 +157,7 @@ def _held(frozen: Frozen, layer: int, product: Tensor) -> float:
 
 def checked(frozen: Linearised, layer: int, head: int, query: int, key: int) -> tuple[int, int]:
     """(query, key) counted from the start; `UsageError` for a layer, head or position that is not there."""
+    check_linearised(frozen)
     frozen.model.weights.b_Q(layer, head)
     query, key = frozen.position(query), frozen.position(key)
     window = frozen.model.spec.windows[layer]

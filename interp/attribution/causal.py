@@ -23,7 +23,7 @@ from interp.attribution.linearised import start_of
 from interp.attribution.one_path import at_position, compared, measured, write_change
 from interp.attribution.paths import PathTree
 from interp.attribution.results import Verification
-from interp.errors import UsageError, whole
+from interp.errors import UsageError, require, whole
 from interp.model import Model
 
 
@@ -52,7 +52,10 @@ def verify(
 
     Raises `UsageError` for a tree of another model or prompt, a baseline prompt of another length, or no path to cut.
     """
-    k = whole(k, "k", 1)
+    require(model, Model, "model")
+    require(tree, PathTree, "tree")
+    require(frozen, (Frozen, type(None)), "frozen")
+    k, seed = whole(k, "k", 1), whole(seed, "seed", 0)
     if tree.of_contrast:
         return cut_both_ways(model, tree, k, baseline, seed)
     if Layout(model.spec).names != tree.components:

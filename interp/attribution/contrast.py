@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Real
 
 import torch
 from jaxtyping import Float, Int
@@ -35,7 +36,7 @@ from interp.attribution.secant_blocks import change, runs
 from interp.attribution.secant_map import SecantMap, secant_map
 from interp.attribution.secant_targets import linear_of, score_pairs
 from interp.attribution.secants import chord
-from interp.errors import CheckFailedError, UsageError
+from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace as forward
 from interp.model.arithmetic import apply_norm, norm_scale, softcap
 
@@ -205,6 +206,8 @@ def _checked(
     model: Model, clean: Tensor, counterfactual: Tensor, max_gigabytes: float
 ) -> Int[Tensor, "2 pair n_token"]:
     """Both sides as (clean or counterfactual, pair, n_token)."""
+    require(model, Model, "model")
+    require(max_gigabytes, Real, "max_gigabytes")
     clean, counterfactual = model.check_tokens(clean), model.check_tokens(counterfactual)
     if clean.shape[1] != counterfactual.shape[1]:
         raise UsageError(unequal(model, clean[0], counterfactual[0]))

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from interp.attribution.frozen import Frozen
-from interp.attribution.linearised import Linearised, Targets, straight
+from interp.attribution.linearised import Linearised, Targets, check_linearised, straight
 from interp.attribution.results import Attribution, Direct, Target, conserved
-from interp.errors import UsageError
+from interp.errors import UsageError, require
 
 
 @torch.no_grad()
@@ -23,6 +23,7 @@ def direct(linearised: Linearised, target: Targets) -> Direct:
         UsageError: a position outside the prompt.
         CheckFailedError: the sum misses the model's own value by more than the input's tolerance.
     """
+    check_linearised(linearised)
     linear = linearised.linear(target)
     components = linearised.layout.components[: linear.visible]
     values = straight(linearised, linear).cpu().numpy()
@@ -58,6 +59,7 @@ def by_source(frozen: Frozen, target: Target, layer: int, head: int) -> Attribut
 
     Raises `UsageError` for a head that does not exist or does not write before the target.
     """
+    require(frozen, Frozen, "frozen")
     frozen.model.weights.W_O(layer, head)  # refuses a layer or head that is not there
     linear = frozen.linear(target)
     block, start = frozen.blocks[layer], frozen.layout.start(layer)

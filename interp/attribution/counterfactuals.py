@@ -9,18 +9,15 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from jaxtyping import Int
 from torch import Tensor
 
 from interp.attribution.contrast import Contrast, contrast, unequal
-from interp.errors import UsageError
+from interp.errors import UsageError, require, whole
 from interp.model import Model
 from interp.report import Table
-
-if TYPE_CHECKING:
-    from interp.tasks.task import Task
+from interp.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,9 @@ def swapped(model: Model, prompt: str, old: str, new: str, *, occurrence: int | 
 
     >>> swapped(model, "When Mary and John went out, John spoke to", " John", " Mary", occurrence=-1)
     """
+    require(model, Model, "model")
+    for name, text in (("prompt", prompt), ("old", old), ("new", new)):
+        require(text, str, name)
     pieces = prompt.split(old) if old else [prompt]
     n = len(pieces) - 1
     if n == 0:
@@ -83,6 +83,10 @@ def shuffled_names(model: Model, prompt: str, names: Sequence[str], seed: int = 
 
     >>> shuffled_names(model, "When Mary and John went out, John spoke to", [" Mary", " John"])
     """
+    require(model, Model, "model")
+    require(prompt, str, "prompt")
+    require(names, (list, tuple), "names")
+    seed = whole(seed, "seed", 0)
     found = [name for name in dict.fromkeys(names) if name and name in prompt]
     if len(found) < 2:
         raise UsageError(
@@ -99,12 +103,15 @@ def shuffled_names(model: Model, prompt: str, names: Sequence[str], seed: int = 
 
 def from_task(model: Model, task: Task, index: int) -> Counterfactual:
     """Take one pair of a task, as `interp.tasks` makes it, up to where its answer is read."""
-    one = task[index]
+    require(model, Model, "model")
+    require(task, Task, "task")
+    one = task[whole(index, "index")]
     return _of_tokens(model, one.clean, one.counterfactual)
 
 
 def paired(model: Model, clean: str, counterfactual: str) -> Counterfactual:
     """Pair two texts; `UsageError` with both tokenisations where they have different numbers of tokens."""
+    require(model, Model, "model")
     first, second = (model.check_tokens(model.to_tokens(text)) for text in (clean, counterfactual))
     if first.shape != second.shape:
         raise UsageError(unequal(model, first[0], second[0]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from jaxtyping import Float, Int
@@ -20,7 +21,7 @@ from interp.attribution.expand import ByComponent, ByPosition, Expander
 from interp.attribution.linearised import Linear, NodeKind, Targets, checked_position
 from interp.attribution.pull import FrozenPull
 from interp.attribution.targets import resolve
-from interp.errors import CheckFailedError, UsageError
+from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace as forward
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -157,6 +158,8 @@ def _error(ours: Tensor, theirs: Tensor, writes: Tensor, residual: Tensor) -> fl
 
 
 def _one_prompt(model: Model, tokens: Tensor, max_gigabytes: float) -> Tensor:
+    require(model, Model, "model")
+    require(max_gigabytes, Real, "max_gigabytes")
     tokens = model.check_tokens(tokens)
     if tokens.shape[0] != 1:
         raise UsageError(f"Freeze one prompt at a time: the tokens have {tokens.shape[0]} rows.")

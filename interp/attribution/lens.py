@@ -13,7 +13,7 @@ from torch import Tensor
 from interp.attribution.results import LogitLens
 from interp.attribution.targets import logit
 from interp.attribution.tuned_lens import TunedLens
-from interp.errors import CheckFailedError, UsageError, whole
+from interp.errors import CheckFailedError, UsageError, require, whole
 from interp.model import Model, trace as forward
 from interp.model.check import TOLERANCE
 
@@ -44,6 +44,9 @@ def logit_lens(
         CheckFailedError: the last row misses the model's own logits by more than ten times the tolerance of
             `interp.check`, or there is a NaN.
     """
+    require(model, Model, "model")
+    require(tracked, (list, tuple), "tracked")
+    require(lens, (TunedLens, type(None)), "lens")
     tokens = model.check_tokens(tokens)
     if tokens.shape[0] != 1:
         raise UsageError(f"A logit lens reads one prompt at a time: the tokens have {tokens.shape[0]} rows.")

@@ -192,3 +192,9 @@ def bias_write(
         return None
     index = (layout.mlp(layer) - 1) if part == "attention" else (layout.mlp(layer) + 1)
     return layout.names[index], linearised.writes[index]
+
+
+def check_linearised(value: object) -> None:
+    """Raise `UsageError` for what neither `freeze` nor `contrast` made."""
+    if not callable(getattr(value, "linear", None)):
+        raise UsageError(f"A linear input is made by freeze or contrast, not {type(value).__name__}.")

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
-from interp.errors import UsageError, whole
+from interp.errors import UsageError, require, whole
 
 KINDS = {"head": "lorsa error", "mlp": "mlp reconstruction error", "embed": "embedding", "bias": "bias"}
 """The viewers' node types. A head or MLP that no dictionary takes apart is to them what a dictionary leaves over."""
@@ -35,6 +35,9 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
     Raises:
         UsageError: a tree of whole components, or a `max_nodes` that leaves no head or MLP to show.
     """
+    require(tree, PathTree, "tree")
+    require(slug, str, "slug")
+    require(scan, str, "scan")
     max_nodes = whole(max_nodes, "max_nodes", 1)
     if tree.nodes != "position":
         raise UsageError('A graph needs nodes at positions: grow the tree with nodes="position".')

@@ -11,7 +11,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.attribution.linearised import Linear, Linearised, Part, Targets, bias_write, start_of, straight, sweep
+from interp.attribution.linearised import (
+    Linear,
+    Linearised,
+    Part,
+    Targets,
+    bias_write,
+    check_linearised,
+    start_of,
+    straight,
+    sweep,
+)
 from interp.attribution.results import Edges, Orders, Sources, conserved
 from interp.errors import CheckFailedError, UsageError, whole
 
@@ -26,6 +36,7 @@ def sources(linearised: Linearised, target: Targets) -> Sources:
 
     Raises `UsageError` for a position outside the prompt, `CheckFailedError` if the sum misses the model's value.
     """
+    check_linearised(linearised)
     linear, pull = linearised.linear(target), linearised.pull
     biases: dict[str, float] = {}
 
@@ -73,6 +84,7 @@ def orders(
         raise UsageError(f'count must be "all" or "heads", not "{count}".')
     if max_order is not None:
         max_order = whole(max_order, "max_order", 1)
+    check_linearised(linearised)
     linear, pull = linearised.linear(target), linearised.pull
     longest = linearised.model.spec.n_layer * (2 if count == "all" else 1)
     n = min(longest, max_order or longest) + 1
@@ -133,6 +145,7 @@ def edges(linearised: Linearised, target: Targets) -> Edges:
 
     Raises `CheckFailedError` if what reaches the target misses its value, or a component does not conserve the flow.
     """
+    check_linearised(linearised)
     linear = linearised.linear(target)
     rows = {linear.name: straight(linearised, linear).double().cpu().numpy()}
     own = {linear.name: linear.constant}

@@ -17,7 +17,7 @@ from interp.attribution.bilinear import linear_parts
 from interp.attribution.components import Layout
 from interp.attribution.linearised import Linear, Linearised
 from interp.attribution.results import STAGES, DirectionTarget, LogitTarget, ScoreTarget, Stage, Target
-from interp.errors import UsageError, whole
+from interp.errors import UsageError, require, whole
 from interp.model import Model
 from interp.model.arithmetic import norm_scale, softcap
 
@@ -76,6 +76,7 @@ def direction(
 
     Raises `UsageError` for a vector of the wrong length, one with a NaN, or a layer that does not exist.
     """
+    require(model, Model, "model")
     layer, position = whole(layer, "A layer"), whole(position, "A position")
     try:
         vector = torch.as_tensor(vector, dtype=model.dtype, device=model.device).detach()
@@ -181,6 +182,7 @@ def check_target(target: object) -> None:
 
 def _ids(model: Model, tokens: Tokens) -> tuple[int, ...]:
     """The ids of one token or of a list of different ones."""
+    require(model, Model, "model")
     several = isinstance(tokens, Sequence) and not isinstance(tokens, str)
     ids = tuple(model.token_id(token) for token in (tokens if several else [tokens]))  # type: ignore[arg-type]
     if not ids or len(set(ids)) < len(ids):

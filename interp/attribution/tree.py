@@ -10,6 +10,7 @@ as an exact remainder.
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Real
 from typing import get_args
 
 import numpy as np
@@ -20,11 +21,11 @@ from interp.attribution.bounds import path_bounds
 from interp.attribution.certificate import Certificate
 from interp.attribution.expand import Children, Expander, Nodes
 from interp.attribution.frozen import Frozen
-from interp.attribution.linearised import Linear, Linearised, NodeKind
+from interp.attribution.linearised import Linear, Linearised, NodeKind, check_linearised
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
 from interp.attribution.results import Target
 from interp.attribution.targets import probability
-from interp.errors import CheckFailedError, UsageError, whole
+from interp.errors import CheckFailedError, UsageError, require, whole
 from interp.progress import Progress
 
 EXPANSIONS, CERTIFYING = 500, 20_000
@@ -80,6 +81,7 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     max_expansions, batch = whole(max_expansions, "max_expansions"), whole(batch, "batch")
     top = whole(top, "top")
     _check_bounds(max_expansions, batch, min_value, min_share, top, nodes)
+    check_linearised(linearised)
     linear = linearised.linear(target)
     expander = linearised.expander(nodes, linear)
     first = min(EXPANSIONS, max_expansions) if top else max_expansions
@@ -281,6 +283,8 @@ def _largest(size: Tensor, n: int) -> Tensor:
 
 
 def _check_bounds(max_expansions: int, batch: int, min_value: float, min_share: float, top: int, nodes: str) -> None:
+    require(min_value, Real, "min_value")
+    require(min_share, Real, "min_share")
     if nodes not in get_args(NodeKind):
         raise UsageError(f'nodes must be "position" or "component", not "{nodes}".')
     if top < 0 or (top and nodes != "position"):

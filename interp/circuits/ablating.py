@@ -12,7 +12,7 @@ from torch import Tensor
 from interp import edit
 from interp.circuits.results import Ablation, HeadScores, head_name
 from interp.circuits.texts import repeated
-from interp.errors import UsageError, whole
+from interp.errors import UsageError, require, whole
 from interp.model import Model
 from interp.model.capture import bridge_is_hooked
 
@@ -99,6 +99,7 @@ def _means(model: Model, tokens: Tensor) -> Float[Tensor, "n_layer n_head d_head
 
 
 def _check(model: Model, method: str, k: int, n_control: int) -> None:
+    require(model, Model, "model")
     n_heads = model.spec.n_layer * model.spec.n_head
     if method not in METHODS:
         raise UsageError(f'There is no ablation method "{method}": choose "zero" or "mean".')

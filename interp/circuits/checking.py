@@ -10,7 +10,7 @@ from interp.circuits.observing import observed
 from interp.circuits.output_value import ov
 from interp.circuits.query_key import QueryKey, qk, require_positions
 from interp.circuits.results import QUANTITIES, CircuitCheck
-from interp.errors import CheckFailedError, UsageError
+from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Cache, Model
 from interp.model.arithmetic import norm_scale, softcap, visible
 from interp.threads import one_thread
@@ -36,6 +36,7 @@ def check(model: Model, tokens: Tensor | None = None) -> CircuitCheck:
         UnsupportedModelError: a feature of the family that the formulas do not cover, by name.
         UsageError: tokens the model cannot read, or another dtype.
     """
+    require(model, Model, "model")
     require_positions(model.spec)
     if model.dtype not in TOLERANCE:
         raise UsageError(f"An exact comparison needs float32 or float64, not {model.dtype}: load the model in either.")

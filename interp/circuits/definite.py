@@ -8,7 +8,7 @@ import torch
 from interp.circuits.factors import LowRank, positive_share, signature
 from interp.circuits.query_key import QueryKey, qk, require_positions
 from interp.circuits.results import Definiteness
-from interp.errors import whole
+from interp.errors import require, whole
 from interp.model import Model
 from interp.threads import one_thread
 
@@ -21,7 +21,8 @@ def definiteness(model: Model, *, draws: int = 50, seed: int = 0) -> Definitenes
     head is never semidefinite but by construction; how far the two shares lie from a half is what tells heads apart.
     Rotation is left out and gains are folded.
     """
-    draws = whole(draws, "draws", 2)
+    require(model, Model, "model")
+    draws, seed = whole(draws, "draws", 2), whole(seed, "seed", 0)
     require_positions(model.spec)
     shape = (model.spec.n_layer, model.spec.n_head)
     counts, shares = np.zeros((2, *shape), np.int64), np.zeros((2, *shape))

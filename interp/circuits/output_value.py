@@ -18,7 +18,7 @@ from interp.circuits.factors import LowRank, top_entries, working
 from interp.circuits.readings import Directions, FullCircuit, TopTokens
 from interp.circuits.results import head_name
 from interp.circuits.vocabulary import top_tokens
-from interp.errors import UsageError
+from interp.errors import UsageError, require, whole
 from interp.model import Model
 from interp.model.arithmetic import norm_scale
 
@@ -90,7 +90,7 @@ class OutputValue:
         Raises `UsageError` unless 1 ≤ k ≤ d_head.
         """
         limit = min(self.W_V.shape)
-        k = limit if k is None else k
+        k = limit if k is None else whole(k, "k")
         if not 1 <= k <= limit:
             raise UsageError(f"k={k} singular directions were asked for; the head has 1 to {limit}.")
         reads, values, writes = self.factors.svd()
@@ -150,6 +150,7 @@ class OutputValue:
 
 def ov(model: Model, layer: int, head: int) -> OutputValue:
     """The output-value map of one head; `UsageError` if the layer or head does not exist."""
+    require(model, Model, "model")
     w = model.weights
     W_O, post = w.W_O(layer, head), w.raw(layer).attn_post
     W_O = W_O if post is None else W_O * post.gain.detach()

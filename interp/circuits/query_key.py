@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.circuits.factors import LowRank, positive_share, signature, working
-from interp.errors import UnsupportedModelError, UsageError
+from interp.errors import UnsupportedModelError, UsageError, require
 from interp.model import Model
 from interp.model.arithmetic import norm_scale, rotary_table, rotate, softcap, visible
 from interp.model.spec import Spec
@@ -148,6 +148,7 @@ def qk(model: Model, layer: int, head: int) -> QueryKey:
         UsageError: the layer or head does not exist.
         UnsupportedModelError: positions enter the scores in a way that is not written out here.
     """
+    require(model, Model, "model")
     require_positions(model.spec)
     w = model.weights
     raw = w.raw(layer)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.circuits.query_key import QueryKey
-from interp.errors import UsageError
+from interp.errors import UsageError, require
 from interp.model.arithmetic import norm_scale
 from interp.model.spec import Rotary
 
@@ -24,6 +24,7 @@ def score_terms(
 
     Scales of query/key norms are held at their values. The four sum to the score.
     """
+    require(head, QueryKey, "head")
     queries = _content_and_bias(head, x_q, head.W_Q, head.b_Q, head.query_gain)
     keys = _content_and_bias(head, x_k, head.W_K, head.b_K, head.key_gain)
     turned = [head.turn(query, offset) for query in queries]
@@ -56,6 +57,7 @@ def frequency_terms(
 
     Raises `UsageError` for a model without rotary positions, whose scores do not depend on the offset.
     """
+    require(head, QueryKey, "head")
     return _frequency_terms(head, head.project(x_q)[0], head.project(x_k)[1])
 
 
@@ -67,6 +69,7 @@ def positional_profile(
     Being bilinear, it is the score of the mean query with the mean key: what the head prefers about distance whatever
     the tokens are. Without rotary positions it is constant.
     """
+    require(head, QueryKey, "head")
     query, key = (each.reshape(-1, each.shape[-1]).mean(0) for each in head.project(x))
     if head.spec.rotary is None:
         return ((query * key).sum() * head.scale).expand(len(offsets))
@@ -79,6 +82,7 @@ def frequency_energy(head: QueryKey) -> Float[Tensor, " n_pair"]:
     With a₁, a₂ and b₁, b₂ the pair's columns of the two factors it is (‖a₁‖² + ‖a₂‖²)(‖b₁‖² + ‖b₂‖²).
     Raises `UsageError` for a model without rotary positions.
     """
+    require(head, QueryKey, "head")
     rotary = _rotary(head)
     factors = head.factors()
     left, right = (

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.errors import UsageError
+from interp.errors import UsageError, require
 from interp.model import Model
 
 PROSE = (
@@ -37,6 +37,7 @@ def repeated(model: Model, n_text: int, length: int, seed: int) -> Int[Tensor, "
 
     Raises `UsageError` if the model's context or vocabulary is too small for it.
     """
+    require(model, Model, "model")
     spec = model.spec
     if not 2 <= length <= min(spec.n_ctx // 2, spec.d_vocab):
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from numbers import Real
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Float
 from interp.discovery.circuit import Circuit
 from interp.discovery.graph import Graph
 from interp.discovery.scores import EdgeScores
-from interp.errors import UsageError
+from interp.errors import UsageError, require
 
 if TYPE_CHECKING:
     from interp.model import Model
@@ -51,6 +52,8 @@ def circuit(
     >>> found = discovery.circuit(scores, share=0.01, by="signed")
     >>> found.run(model, task)
     """
+    require(scores, EdgeScores, "scores")
+    require(share, Real, "share")
     graph = scores.graph
     if by not in RULES:
         raise UsageError(f'by="{by}": choose {", ".join(RULES)}.')

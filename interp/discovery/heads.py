@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from interp.discovery.graph import Graph
 from interp.discovery.headsets import Backups, HeadEffects, HeadSet
 from interp.discovery.masks import Outside, evaluate
 from interp.discovery.pairs import checked
-from interp.errors import UsageError, nearest
+from interp.errors import UsageError, nearest, require
 from interp.model import Model
 from interp.tasks.encoding import Pairs
 from interp.tasks.task import Task
@@ -43,6 +44,7 @@ def minimal_heads(
 
     Raises `UsageError` for a share outside (0, 1], or heads that all together do nothing.
     """
+    require(share, Real, "share")
     if not 0 < share <= 1:
         raise UsageError(f"share={share}: choose a fraction in (0, 1].")
     bench = _Bench(model, task, outside)

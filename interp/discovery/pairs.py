@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interp.discovery.forward import Forward, Rules, plain
 from interp.discovery.graph import Graph
-from interp.errors import UsageError
+from interp.errors import UsageError, require
 from interp.model import Model, trace
 from interp.tasks.encoding import Pairs
 from interp.tasks.task import NO_TOKEN, Task, log_odds
@@ -129,6 +129,9 @@ def batches(
     limit: int = LIMIT,
 ) -> Iterator[PairRuns]:
     """The pairs, as many at a time as `copies` of their writes fit into `limit` bytes."""
+    require(model, Model, "model")
+    require(graph, Graph, "graph")
+    require(task, Task, "task")
     bytes_each = copies * len(graph.writers) * task.clean.shape[1] * model.spec.d_model * model.parts.W_U.element_size()
     for part in task.batches(max(1, limit // bytes_each)):
         yield PairRuns(model, graph, part, rules, start)
@@ -136,6 +139,7 @@ def batches(
 
 def checked(model: Model, task: Task | Pairs) -> Task:
     """A task on the model's device. Raises `UsageError` for a dtype in which differences mean nothing."""
+    require(model, Model, "model")
     if model.dtype not in DTYPES:
         raise UsageError(f"Differences of runs in {model.dtype} mean little: load the model in float32 or float64.")
     task = task.encode(model) if isinstance(task, Pairs) else task

@@ -21,7 +21,7 @@ from interp.discovery.masks import evaluate
 from interp.discovery.pairs import LIMIT, PairRuns, batches, checked, numbers
 from interp.discovery.scores import EdgeScores
 from interp.discovery.secant import secant_edges
-from interp.errors import CheckFailedError, UsageError, nearest
+from interp.errors import CheckFailedError, UsageError, nearest, require
 from interp.model import Model
 from interp.progress import Progress, advance
 from interp.tasks.encoding import Pairs
@@ -156,6 +156,7 @@ def score(
 
 
 def _checked_options(method: str, options: dict[str, Any]) -> Options:
+    require(method, str, "method")
     if method not in METHODS:
         raise UsageError(f'Unknown method "{method}"{nearest(method, METHODS)}; known: {", ".join(METHODS)}.')
     known = [part.name for part in fields(Options)]

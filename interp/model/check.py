@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from interp.errors import CheckFailedError
+from interp.errors import CheckFailedError, require
 from interp.model import trace
 from interp.model.model import Model
 
@@ -48,6 +48,8 @@ def check(model: Model, prompts: list[Tensor] | None = None) -> Check:
     Raises:
         CheckFailedError: an error above the dtype's `TOLERANCE`, or one that is not a number.
     """
+    require(model, Model, "model")
+    require(prompts, (list, tuple, type(None)), "prompts")
     prompts = _prompts(model) if prompts is None else [model.check_tokens(tokens) for tokens in prompts]
     errors = tuple(_relative_error(model, tokens) for tokens in prompts)
     found = Check(model.name, errors, TOLERANCE[model.dtype])

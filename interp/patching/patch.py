@@ -15,12 +15,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp import edit
-from interp.errors import NotFiniteError, UsageError, nearest
+from interp.errors import NotFiniteError, UsageError, nearest, require
+from interp.model import Model
 from interp.patching.results import Patching
 from interp.provenance import Stopwatch
 
 if TYPE_CHECKING:
-    from interp.model import Model
     from interp.tasks import Task
 
 HOOKS = {
@@ -286,6 +286,7 @@ def _check(
     indices: Sequence[int] | None,
     sae: Any,
 ) -> None:
+    require(model, Model, "model")
     for name, given, known in (("what", what, HOOKS), ("source", source, SOURCES)):
         if given not in known:
             raise UsageError(f'Unknown {name} "{given}"{nearest(str(given), known)}; known: {", ".join(known)}.')

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from interp.attribution.results import LogitTarget
 from interp.attribution.targets import measure
-from interp.errors import CheckFailedError, UsageError
+from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace
 from interp.patching.results import Patched
 
@@ -47,7 +47,7 @@ def patch_residual(
         array[:, position] = runs.measured(_residual_patches(runs, position))
     names = (*(f"before block {layer}" for layer in range(model.spec.n_layer)), "after the last")
     what = "Residual stream replaced by the clean run's at one layer and position"
-    return runs.result(what, array, names, _numbered(model.labels(clean)), ("stream", "position"))
+    return runs.result(what, array, names, _numbered(model.labels(model.check_tokens(clean))), ("stream", "position"))
 
 
 def _residual_patches(runs: _Runs, position: int) -> Tensor:
@@ -121,6 +121,7 @@ class _Runs:
 
     @classmethod
     def of(cls, model: Model, clean: Tensor, corrupted: Tensor, target: LogitTarget) -> _Runs:
+        require(model, Model, "model")
         clean, corrupted = model.check_tokens(clean), model.check_tokens(corrupted)
         if clean.shape != corrupted.shape or len(clean) != 1:
             shapes = f"{tuple(clean.shape)} and {tuple(corrupted.shape)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from interp.errors import UsageError, nearest
+from interp.errors import UsageError, nearest, require
 from interp.model import Model
 from interp.tasks import drawing
 from interp.tasks.encoding import assemble
@@ -97,6 +97,7 @@ def make(name: str, model: Model, n: int = 64, seed: int = 0, **options: Any) ->
 
     Raises `UsageError` for an unknown name or option.
     """
+    require(name, str, "name")
     if name not in _TASKS:
         raise UsageError(f'Unknown task "{name}"{nearest(name, _TASKS)}; known: {", ".join(_TASKS)}.')
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from interp.errors import UsageError
+from interp.errors import UsageError, require, whole
 from interp.model import Model
 from interp.tasks.task import NO_TOKEN, Task
 
@@ -104,6 +104,8 @@ def assemble(name: str, model: Model, draw: Draw, n: int, seed: int) -> Task:
 
     Raises `UsageError` when the tokenizer does not give as many, or the model has none.
     """
+    require(model, Model, "model")
+    n, seed = whole(n, "n"), whole(seed, "seed", 0)
     if n < 1:
         raise UsageError(f"n={n}: a task needs at least one pair.")
     _ = model.tokenizer

@@ -6,10 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from interp.errors import DamagedFileError, MissingInputError, UsageError
+from interp.errors import DamagedFileError, MissingInputError, UsageError, require
 from interp.tasks.encoding import Pair, Pairs
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def read(path: str | Path, model: Model | None = None) -> Pairs | Task:
         DamagedFileError: a missing column or cell, or a line that is not JSON, by its number.
         UsageError: another suffix; a pair whose prompts differ in length, by its number.
     """
+    require(path, (str, PathLike), "path")
     path = Path(path)
     if path.suffix not in (".csv", ".jsonl"):
         raise UsageError(f'Pairs are read from .csv or .jsonl files, not from "{path.name}".')

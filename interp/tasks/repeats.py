@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from interp.errors import UsageError
+from interp.errors import UsageError, require, whole
 from interp.model import Model
 from interp.tasks.encoding import Encoded, stack
 from interp.tasks.task import Task
@@ -32,6 +32,8 @@ def induction(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str =
     """
     if counterfactual not in COUNTERFACTUALS:
         raise UsageError(f'Unknown counterfactual "{counterfactual}"; known: {", ".join(COUNTERFACTUALS)}.')
+    require(model, Model, "model")
+    n, seed, length = whole(n, "n"), whole(seed, "seed", 0), whole(length, "length")
     special = set(model.tokenizer.all_special_ids) if model.has_tokenizer else set()
     usable = np.array([i for i in range(model.spec.d_vocab) if i not in special])
     if n < 1 or length < 6 or len(usable) < length or model.spec.n_ctx < 2 * length:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from interp.errors import UsageError
+from interp.errors import UsageError, require
 from interp.tasks.score import TaskScore
 
 if TYPE_CHECKING:
@@ -171,6 +171,8 @@ def log_odds(
         right: (n,) or (n, k) token ids, -1 for none.
         wrong: the same of the wrong answers.
     """
+    for name, tensor in (("logits", logits), ("right", right), ("wrong", wrong)):
+        require(tensor, Tensor, name)
     return _mass(logits, right) - _mass(logits, wrong)
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from interp import coding
 from interp.circuits.embedding.results import SparseCode
 from interp.circuits.factors import working
-from interp.errors import UsageError
+from interp.errors import UsageError, require, whole
 from interp.model import Model
 
 
@@ -36,6 +36,9 @@ def sparse_code(
     Raises:
         UsageError: another dictionary, a vector of the wrong size or all zeros, or k outside 1 to d_model.
     """
+    require(model, Model, "model")
+    require(vector, Tensor, "vector")
+    k = whole(k, "k")
     rows = normalize(_rows(model, dictionary), dim=-1)
     if tuple(vector.shape) != (model.spec.d_model,) or not bool(vector.any()):
         raise UsageError(

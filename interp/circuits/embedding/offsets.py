@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from interp.circuits.embedding.results import Analogy
 from interp.circuits.factors import working
-from interp.errors import UsageError
+from interp.errors import UsageError, require
 from interp.model import Model
 
 
@@ -34,6 +34,12 @@ def analogy(
     Raises:
         UsageError: fewer than three pairs, a word that is not one token, or a word used twice.
     """
+    require(model, Model, "model")
+    require(pairs, (list, tuple), "pairs")
+    for pair in pairs:
+        require(pair, (list, tuple), "pairs (each of them)")
+        if len(pair) != 2:
+            raise UsageError(f"A pair of an analogy has two words; {pair!r} has {len(pair)}.")
     ids = torch.tensor([[model.token_id(word) for word in pair] for pair in pairs])
     if len(ids) < 3 or len(ids.unique()) < ids.numel():
         raise UsageError(f"An analogy needs at least three pairs of different words, not {len(ids)} with repetitions.")
