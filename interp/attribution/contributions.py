@@ -57,7 +57,7 @@ def by_source(frozen: Frozen, target: Target, layer: int, head: int) -> Attribut
     contribution(s) = pattern[t, s] · (x_s W_V / s_norm + b_V) W_O · covector, t the target's position: what the head
     takes from position s, which is not how much it looks there.
 
-    Raises `UsageError` for a head that does not exist or does not write before the target.
+    Raises `UsageError` for a contrast, or for a head that does not exist or does not write before the target.
     """
     require(frozen, Frozen, "frozen")
     frozen.model.weights.W_O(layer, head)  # refuses a layer or head that is not there

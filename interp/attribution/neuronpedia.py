@@ -33,7 +33,7 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
         probability of its tokens (1 for a target that is not made of tokens).
 
     Raises:
-        UsageError: a tree of whole components, or a `max_nodes` that leaves no head or MLP to show.
+        UsageError: a tree of whole components or of a contrast, or a `max_nodes` that leaves no head or MLP to show.
     """
     require(tree, PathTree, "tree")
     require(slug, str, "slug")
@@ -41,6 +41,8 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
     max_nodes = whole(max_nodes, "max_nodes", 1)
     if tree.nodes != "position":
         raise UsageError('A graph needs nodes at positions: grow the tree with nodes="position".')
+    if tree.of_contrast:
+        raise UsageError("The viewers show one prompt, and this tree is of two: export the tree of a frozen input.")
     keys = [_key(tree, row) for row in range(len(tree.value))]
     flow: dict[str, float] = {}
     weights: dict[tuple[str, str], float] = {}

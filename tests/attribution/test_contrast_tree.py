@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from interp.attribution import contrast, edges, logit, logit_difference, path_tree, score, scores, sources
+from interp.attribution import (
+    by_source,
+    contrast,
+    edges,
+    logit,
+    logit_difference,
+    neuronpedia_graph,
+    path_tree,
+    score,
+    scores,
+    sources,
+)
 from interp.errors import UsageError
 from interp.model import trace
 from tests import models
@@ -136,3 +147,12 @@ def test_what_a_tree_cannot_do(pairs):
     assert path_tree(both[1], logit(pair.model, 3), 20).total == pytest.approx(
         sources(pair, logit(pair.model, 3)).total
     )
+
+
+def test_what_takes_one_prompt_alone_refuses_a_contrast(pairs):
+    pair = pairs("llama")
+    target = logit_difference(pair.model, 3, 5)
+    with pytest.raises(UsageError, match="frozen"):
+        by_source(pair, target, 0, 0)
+    with pytest.raises(UsageError, match="this tree is of two"):
+        neuronpedia_graph(path_tree(pair, target, 20), slug="s", scan="m")
