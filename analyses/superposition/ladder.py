@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
+import saes
 from analyses.superposition.base import Check, ToyStudy, trained
 from interp import toy
 from interp.progress import Progress
@@ -30,15 +31,18 @@ METHODS = ("true dictionary, OMP", "K-SVD", "MOD", "TopK autoencoder", "L1 autoe
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """Features active with probability `density` and values of 0.5 to 1.5; coders with `k` atoms per signal."""
+    """Features active with probability `density` and values of 0.5 to 1.5; coders with `k` atoms per signal.
+
+    `l1` is the `sparsity` of the L1 autoencoder (see `saes.Config`).
+    """
 
     features: int = 64
     hidden: int = 32
     density: float = 0.05
     k: int = 4
-    l1: float = 0.3
+    l1: float = 1.0
     signals: int = 4000
-    sae_steps: int = 2000
+    sae_steps: int = 1000
     toy_steps: int = 3000
     seeds: int = 3
     seed: int = 0
@@ -50,7 +54,7 @@ class Ladder(ToyStudy):
 
     title = "Can a dictionary be found?"
     limitations = (
-        "The autoencoders are the plainest of their kind, with one setting each; they see fresh data at every step, "
+        "The autoencoders are those of `saes`, with one setting each; they see fresh data at every step, "
         "the classical methods a fixed set.",
         "Autoencoder codes are non-negative, those of OMP and K-SVD signed. A trained toy model puts features into "
         "antipodal pairs, and to a signed code a pair is one atom: there K-SVD finds the lines but not their two ends.",
@@ -177,34 +181,42 @@ def _problem(config: Config, dictionaries: Tensor) -> tuple[np.ndarray, np.ndarr
     """(methods, seeds, metrics), and the coherence of every seed's dictionary."""
     import torch
 
-    from analyses.superposition.autoencoders import fit
     from interp import coding
 
     stream = torch.Generator().manual_seed((config.seed << 20) + 777)
-
-    def draw(count: int) -> Tensor:
-        """(seeds, count, features) coefficients."""
-        shape = (config.seeds, count, config.features)
-        active = torch.rand(shape, generator=stream) < config.density
-        return active * (torch.rand(shape, generator=stream) + 0.5)
-
-    def batches() -> Tensor:
-        return draw(512) @ dictionaries
-
-    train, test = draw(config.signals) @ dictionaries, draw(config.signals)
-    settings: tuple[dict[str, Any], ...] = ({"k": config.k}, {"k": None, "l1": config.l1})
-    models = [fit(batches, config.features, steps=config.sae_steps, generator=stream, **s) for s in settings]
     by_seed = []
-    for s in range(config.seeds):
-        h = test[s] @ dictionaries[s]
-        learned = _classical(config, dictionaries[s], train[s], stream)
+    for seed, true in enumerate(dictionaries, config.seed << 20):
+        train, test = _active(config, config.signals, stream) @ true, _active(config, config.signals, stream)
+        h, learned = test @ true, _classical(config, true, train, stream)
         # Enough atoms for nearly every signal; the coder stops by itself when nothing is left to explain.
         codes = [(d, coding.omp(h, d, 2 * config.k, tolerance=TOLERANCE)) for d in learned]
         codes = [(d, f, f @ d) for d, f in codes]
-        latents = [(m, m.encode(h.expand(config.seeds, -1, -1))) for m in models]
-        codes[3:3] = [(m.decoder[s], f[s], m.decode(f)[s]) for m, f in latents]
-        by_seed.append([_judge(dictionaries[s], test[s], h, *each) for each in codes])
+        found = _autoencoders(config, true, seed, stream)
+        with torch.no_grad():
+            codes[3:3] = [(sae.W_dec, *sae.run(h)) for sae in found]
+        by_seed.append([_judge(true, test, h, *each) for each in codes])
     return np.swapaxes(np.array(by_seed), 0, 1), np.array([coding.coherence(d) for d in dictionaries])
+
+
+def _active(config: Config, count: int, generator: torch.Generator) -> Tensor:
+    """(count, features) coefficients."""
+    import torch
+
+    shape = (count, config.features)
+    active = torch.rand(shape, generator=generator) < config.density
+    return active * (torch.rand(shape, generator=generator) + 0.5)
+
+
+def _autoencoders(config: Config, true: Tensor, seed: int, generator: torch.Generator) -> list[saes.SAE]:
+    """A TopK and an L1 autoencoder, each trained on new signals at every step."""
+
+    def signals() -> Iterator[Tensor]:
+        while True:
+            yield _active(config, 512, generator) @ true
+
+    shared = saes.Config(width=config.features, k=config.k, steps=config.sae_steps, batch_size=512, lr=3e-3, seed=seed)
+    kinds = (shared, replace(shared, architecture="standard", sparsity=config.l1))
+    return [saes.train(kind, signals) for kind in kinds]
 
 
 def _classical(config: Config, true: Tensor, train: Tensor, generator: torch.Generator) -> list[Tensor]:
@@ -218,4 +230,4 @@ def _classical(config: Config, true: Tensor, train: Tensor, generator: torch.Gen
 
 def _judge(true: Tensor, active: Tensor, h: Tensor, found: Tensor, codes: Tensor, rebuilt: Tensor) -> np.ndarray:
     unexplained = float((h - rebuilt).square().sum() / (h - h.mean(0)).square().sum())
-    return judge(true.numpy(), active.numpy(), found.numpy(), codes.numpy(), unexplained)
+    return judge(true.numpy(), active.numpy(), found.detach().numpy(), codes.numpy(), unexplained)
