@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -179,13 +181,19 @@ def test_a_truncated_shard_is_named_and_the_store_is_left_as_it_is(run, store, t
 
 
 def test_nan_in_a_store_is_found_by_shard_row_and_place(run, store, tmp_path):
-    """Planted in a shard of the right length, as a fault of memory or disk would leave it."""
+    """Planted in a shard and its checksum, as a fault of memory before the shard was written would leave it."""
     from safetensors.torch import load_file, save
+
+    from interp.cache.manifest import Manifest
 
     shard = store / "shard-00000.safetensors"
     tensors = load_file(shard)
     tensors[HOOK][47, 5] = float("nan")
     shard.write_bytes(save(tensors))
+    one_error(run("--store", store, *SMALL, "--out", tmp_path / "run"), 3, f"{shard} was altered")
+    manifest = Manifest.load(store)
+    first = replace(manifest.shards[0], sha256=hashlib.sha256(shard.read_bytes()).hexdigest())
+    replace(manifest, shards=(first, *manifest.shards[1:])).save(store)
     told = run("--store", store, *SMALL, "--out", tmp_path / "run")
     one_error(told, 2, "NaN or infinite values", f"row 47 of {shard}", "context 3, position 3", "interp cache verify")
 

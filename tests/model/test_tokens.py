@@ -87,7 +87,7 @@ def test_a_tokenizer_without_bos_or_padding():
     (torch.ones(1, 3), r"Tokens must be a tensor of integer ids, not torch\.float32: use model\.to_tokens"),
     (torch.ones(1, 3, dtype=torch.bool), "not torch.bool"),
     ([1, 2], "not list"),
-    ("the tower", "not str"),
+    ({"the": "tower"}, "not dict"),
     (torch.zeros(1, 0, dtype=torch.long), r"at least one token, not \(1, 0\)"),
     (torch.zeros(1, 1, 1, dtype=torch.long), r"not \(1, 1, 1\)"),
     (torch.zeros(1, 41, dtype=torch.long), "has 41 tokens, but llama object reads at most 40: shorten it"),
