@@ -108,9 +108,9 @@ class HeadsAlone(ToyStudy):
 
     def _layer_curves(self) -> Figure:
         alt = "Loss by number of layers, for layers trained together, in turn and apart."
-        return self._loss_curves("layer-curves", self.layer_loss, "layers of one head", alt)
+        return self._loss_curves("layer-curves", self.layer_loss, "layers of one head", alt, log="y")
 
-    def _loss_curves(self, id: str, loss: np.ndarray, counted: str, alt: str) -> Figure:
+    def _loss_curves(self, id: str, loss: np.ndarray, counted: str, alt: str, log: str = "") -> Figure:
         from interp.report import figures
 
         curves, bands = {}, {}
@@ -126,6 +126,7 @@ class HeadsAlone(ToyStudy):
             f"{self.config.seeds} seeds. Chance is {np.log(4):.2f} nats.",
             alt=alt,
             axes=(counted, "loss (nats)"),
+            log=log,
         )
 
     def _heatmap(self) -> Figure:
