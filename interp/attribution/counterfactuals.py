@@ -60,7 +60,8 @@ def swapped(model: Model, prompt: str, old: str, new: str, *, occurrence: int | 
 
     Raises `UsageError` where `old` does not occur, or the prompts have different numbers of tokens (both are shown).
 
-    >>> swapped(model, "When Mary and John went out, John spoke to", " John", " Mary", occurrence=-1)
+    >>> swapped(model, "the tower is in Paris", " Paris", " London")
+    Counterfactual(1 of 5 tokens differ: ' Paris' → ' London' at 4)
     """
     require(model, Model, "model")
     for name, text in (("prompt", prompt), ("old", old), ("new", new)):
@@ -81,7 +82,8 @@ def shuffled_names(model: Model, prompt: str, names: Sequence[str], seed: int = 
 
     Raises `UsageError` for fewer than two names in the prompt, or names of different numbers of tokens.
 
-    >>> shuffled_names(model, "When Mary and John went out, John spoke to", [" Mary", " John"])
+    >>> shuffled_names(model, "the tower is in Paris a London", [" Paris", " London"])
+    Counterfactual(2 of 7 tokens differ: ' Paris' → ' London' at 4, ' London' → ' Paris' at 6)
     """
     require(model, Model, "model")
     require(prompt, str, "prompt")

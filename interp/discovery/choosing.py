@@ -49,8 +49,9 @@ def circuit(
 
     Raises `UsageError` for an unknown rule, a share outside (0, 1], or acdc without a model and a task.
 
-    >>> found = discovery.circuit(scores, share=0.01, by="signed")
-    >>> found.run(model, task)
+    Example:
+        circuit = discovery.circuit(scores, share=0.01, by="signed")
+        circuit.run(model, task)
     """
     require(scores, EdgeScores, "scores")
     require(share, Real, "share")

@@ -51,8 +51,9 @@ def faithfulness(
     Returns a `Curve` with `.f`, `.cpr`, `.cmd`, their intervals and `.random`; three runs of the pairs for each size.
     Raises `UsageError` for sizes outside (0, 1] or another model's scores.
 
-    >>> first, second = task.split()
-    >>> discovery.faithfulness(model, second, discovery.score(model, first)).cpr
+    Example:
+        first, second = task.split()
+        discovery.faithfulness(model, second, discovery.score(model, first)).cpr
     """
     task, graph = checked(model, task), scores.graph
     _check_graph(model, graph)

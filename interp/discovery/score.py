@@ -122,8 +122,9 @@ def score(
         UsageError: an unknown method or setting, or a dtype in which differences mean nothing.
         CheckFailedError: a score that is not a number.
 
-    >>> scores = discovery.score(model, tasks.ioi(model, n=10), method="secant")
-    >>> scores.top(3)
+    Example:
+        scores = discovery.score(model, tasks.ioi(model, n=10), method="secant")
+        scores.top(3)
     """
     settings = _checked_options(method, options)
     task, graph, clock = checked(model, task), Graph.of(model.spec, grouped=grouped), time.perf_counter()
