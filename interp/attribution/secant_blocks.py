@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.attribution.secants import NormSecant, SoftmaxSecant, chord, norm_secant, softmax_secant
-from interp.model import Model, trace as forward
+from interp.model import Spec, trace as forward
 from interp.model.arithmetic import apply_norm, gate, softcap, visible
 from interp.model.families.base import RawNorm
+from interp.model.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,18 @@ class SecantBlock:
         return SecantBlock(**{field.name: _at(getattr(self, field.name), pair) for field in fields(self)})
 
 
-def secant_block(model: Model, block: forward.BlockTrace, moved: Bool[Tensor, "pair n_token"]) -> SecantBlock:
+def secant_block(weights: Weights, block: forward.BlockTrace, moved: Bool[Tensor, "pair n_token"]) -> SecantBlock:
     """The secants of a block traced on a batch whose first half are the clean inputs, the second the counterfactual.
 
     `moved` are the positions that a differing token can reach; at the others differences are set to what they are
     but for rounding, zero.
     """
-    return SecantBlock(**_norms(model, block), **_attention(model, block, moved), **_mlp(model, block))
+    return SecantBlock(**_norms(weights, block), **_attention(weights.spec, block, moved), **_mlp(weights.spec, block))
 
 
-def _norms(model: Model, block: forward.BlockTrace) -> dict[str, Any]:
-    spec, raw = model.spec, model.weights.raw(block.layer)
-    w, x = model.weights.attention(block.layer, folded=False), block.resid_pre
+def _norms(weights: Weights, block: forward.BlockTrace) -> dict[str, Any]:
+    spec, raw = weights.spec, weights.raw(block.layer)
+    w, x = weights.attention(block.layer, folded=False), block.resid_pre
 
     def secant(x: Tensor, norm: RawNorm) -> NormSecant:
         return norm_secant(*runs(x), norm, spec.norm, spec.norm_eps)
@@ -80,15 +81,15 @@ def _norms(model: Model, block: forward.BlockTrace) -> dict[str, Any]:
         for name, projected, gain in (("query_norm", query, raw.query_gain), ("key_norm", key, raw.key_gain)):
             found[name] = norm_secant(*runs(projected), RawNorm(gain), "rms", spec.norm_eps)
     if raw.attn_post is not None and raw.mlp_post is not None:
-        mlp = model.weights.mlp(block.layer, folded=False)
+        mlp = weights.mlp(block.layer, folded=False)
         attended = torch.einsum("bhtd,hdm->btm", block.attention.z, w.W_O) + w.b_O
         found["attn_post"] = secant(attended, raw.attn_post)
         found["mlp_post"] = secant((block.mlp.pre * block.mlp.multiplier) @ mlp.W_out + mlp.b_out, raw.mlp_post)
     return found
 
 
-def _attention(model: Model, block: forward.BlockTrace, moved: Tensor) -> dict[str, Any]:
-    spec, attention = model.spec, block.attention
+def _attention(spec: Spec, block: forward.BlockTrace, moved: Tensor) -> dict[str, Any]:
+    attention = block.attention
     found, n_token, n_key = {}, moved.shape[1], attention.key.shape[2]
     reached = torch.nn.functional.pad(moved, (n_key - n_token, 0))[:, None, :, None]
     for name, x in (("query", attention.query), ("key", attention.key), ("value", attention.value)):
@@ -107,8 +108,8 @@ def _attention(model: Model, block: forward.BlockTrace, moved: Tensor) -> dict[s
     }
 
 
-def _mlp(model: Model, block: forward.BlockTrace) -> dict[str, Any]:
-    mlp, activation = block.mlp, model.spec.activation
+def _mlp(spec: Spec, block: forward.BlockTrace) -> dict[str, Any]:
+    mlp, activation = block.mlp, spec.activation
 
     def act(z: Tensor) -> Tensor:
         return z * gate(z, activation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +15,7 @@ from interp.attribution.secant_blocks import SecantBlock, change, runs, secant_b
 from interp.attribution.secant_pull import SecantPull
 from interp.attribution.secants import NormSecant, norm_secant
 from interp.model import Model, trace as forward
+from interp.model.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class SecantMap:
     residual: Float[Tensor, "run *pair n_token d_model"]
     final: NormSecant
 
-    @property
+    @cached_property
     def pull(self) -> SecantPull:
         """The transposes of every component's secant map."""
         return SecantPull(self)
@@ -54,7 +56,7 @@ def secant_map(
         moved: the positions that a differing token can reach.
         past: each layer's keys (rotated) and values of the positions before, of each pair; empty from position 0 on.
     """
-    layout, residual = Layout(model.spec), embedded.flatten(0, 1)
+    layout, residual, weights = Layout(model.spec), embedded.flatten(0, 1), model.weights.kept()
     n_pair, n_token = moved.shape
     writes = residual.new_zeros(n_pair, n_token, len(layout.components), model.spec.d_model).movedim(2, 0)
     writes[0], blocks = change(residual), []
@@ -63,9 +65,9 @@ def secant_map(
         if past:
             key, value = past[layer]
             before = torch.cat([key, key]), torch.cat([value, value])
-        block = forward.run_block(model.weights, layer, residual, folded=False, past=before)
-        secants = secant_block(model, block, moved)
-        _write_block(model, layout, block, secants, writes)
+        block = forward.run_block(weights, layer, residual, folded=False, past=before)
+        secants = secant_block(weights, block, moved)
+        _write_block(weights, layout, block, secants, writes)
         blocks.append(secants)
         residual = block.resid_post
     writes *= moved[..., None]
@@ -73,11 +75,13 @@ def secant_map(
     return SecantMap(model, layout, tuple(blocks), writes, residual.unflatten(0, (2, n_pair)), final)
 
 
-def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, secants: SecantBlock, writes: Tensor) -> None:
+def _write_block(
+    weights: Weights, layout: Layout, block: forward.BlockTrace, secants: SecantBlock, writes: Tensor
+) -> None:
     """By how much what each component of one block adds differs between the runs."""
     index, mlp = layout.start(block.layer), layout.mlp(block.layer)
-    written = change(block.attention.z) @ model.weights.raw(block.layer).W_O.detach()
+    written = change(block.attention.z) @ weights.raw(block.layer).W_O.detach()
     if secants.attn_post is not None:
         written = secants.attn_post.map(lambda x: x[:, None]).push(written)
-    writes[index : index + model.spec.n_head] = written.transpose(0, 1)
+    writes[index : index + weights.spec.n_head] = written.transpose(0, 1)
     writes[mlp] = change(block.mlp.write)

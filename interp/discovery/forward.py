@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ from interp.discovery.graph import Graph
 from interp.model import Model, trace
 from interp.model.arithmetic import apply_norm, gate, norm_scale, rotary_table, rotate, softcap, visible
 from interp.model.families import RawNorm
+from interp.model.weights import Weights
 
 Read = Callable[[slice, Tensor], Tensor]
 Wrote = Callable[[slice, Tensor], Tensor]
@@ -61,6 +63,11 @@ class Forward:
     start: int = 0
     past: tuple[tuple[Tensor, Tensor], ...] = ()
     rules: Rules = field(default_factory=Rules)
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The model's weights, each block's read once."""
+        return self.model.weights.kept()
 
     @classmethod
     @torch.no_grad()
@@ -112,7 +119,7 @@ class Forward:
 
         The input is one for all readers, or one for each.
         """
-        weights, graph = self.model.weights, self.graph
+        weights, graph = self.weights, self.graph
         w = weights.attention(layer, folded=False)
         x = self._norm(inputs, weights.raw(layer).ln1)
         if x.shape[1] == 1:
@@ -129,10 +136,10 @@ class Forward:
 
     def project_head(self, layer: int, branch: str, index: int, x: Tensor) -> Float[Tensor, "batch 1 n_token d_head"]:
         """Project one input of one head: its query ("q"), or the key ("k") or value ("v") of that index."""
-        w = self.model.weights.attention(layer, folded=False)
+        w = self.weights.attention(layer, folded=False)
         weight, bias = {"q": (w.W_Q, w.b_Q), "k": (w.W_K, w.b_K), "v": (w.W_V, w.b_V)}[branch]
         at = index if branch == "q" else index * self.graph.n_kv_head // self.graph.n_key
-        found = (self._norm(x, self.model.weights.raw(layer).ln1) @ weight[at] + bias[at])[:, None]
+        found = (self._norm(x, self.weights.raw(layer).ln1) @ weight[at] + bias[at])[:, None]
         if branch == "v":
             return found
         return self.turned(self._head_norm(found, w.query_gain if branch == "q" else w.key_gain))
@@ -157,7 +164,7 @@ class Forward:
 
     def written(self, layer: int, z: Tensor) -> Float[Tensor, "batch n_head n_token d_model"]:
         """What each head adds to the stream; they share the output bias equally and the post-norm's scale."""
-        w = self.model.weights.attention(layer, folded=False)
+        w = self.weights.attention(layer, folded=False)
         heads = torch.einsum("bhtd,hdm->bhtm", z, w.W_O) + w.b_O / self.graph.n_head
         if w.post_gain is None:
             return heads
@@ -166,13 +173,13 @@ class Forward:
 
     def total(self, layer: int, z: Tensor) -> Float[Tensor, "batch n_token d_model"]:
         """What the layer's heads add together: the sum of `written`, in one product."""
-        w = self.model.weights.attention(layer, folded=False)
+        w = self.weights.attention(layer, folded=False)
         write = z.transpose(1, 2).flatten(2) @ w.W_O.flatten(0, 1) + w.b_O
         return write if w.post_gain is None else write / self._scale(write) * w.post_gain
 
     def mlp(self, layer: int, x: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, "batch n_token d_model"]:
         """What the MLP adds to the stream."""
-        weights, activation = self.model.weights, self.model.spec.activation
+        weights, activation = self.weights, self.model.spec.activation
         w = weights.mlp(layer, folded=False)
         x = self._norm(x, weights.raw(layer).ln2)
         pre = x @ w.W_in + w.b_in

@@ -192,7 +192,7 @@ def _through_softmax(
     changed = stream + seen
     query, key, value = forward.project(layer, stream[None, None])
     queries, keys, _ = forward.project(layer, changed[:, None])
-    w = runs.model.weights.attention(layer, folded=False)
+    w = forward.weights.attention(layer, folded=False)
     on_z = on_heads @ w.W_O.transpose(1, 2)
     clean = forward.mix(layer, query, key, value)
     sums = (-1,) if by_position else (-1, -2)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.attribution.secant_map import SecantMap, secant_map
 from interp.discovery.forward import Forward, Rules, plain
 from interp.discovery.graph import Graph
 from interp.errors import UsageError, require
@@ -31,8 +32,7 @@ class PairRuns:
         self.clean_tokens, self.other_tokens = (
             model.check_tokens(tokens) for tokens in (task.clean, task.counterfactual)
         )
-        first = int(task.differs.any(0).int().argmax()) if task.differs.any() else 0
-        self.start = first if start is None else start
+        self.start = first_difference(task) if start is None else start
         self.rules = Rules() if rules is None else rules
         self.forward = Forward.after(model, graph, self.clean_tokens[:, : self.start], self.rules)
 
@@ -61,6 +61,20 @@ class PairRuns:
     def difference(self) -> Float[Tensor, "batch n_writer n_token d_model"]:
         """What corrupting a writer adds: counterfactual − clean."""
         return self.other.writes - self.clean.writes
+
+    @cached_property
+    @torch.no_grad()
+    def secants(self) -> SecantMap:
+        """The secant map between the two runs."""
+        moved = (self.clean_tokens != self.other_tokens).cumsum(dim=1)[:, self.start :] > 0
+        copies = self.graph.n_key // self.graph.n_kv_head
+        past = [(key[:, ::copies], value[:, ::copies]) for key, value in self.forward.past]
+        return secant_map(self.model, self.embedded, moved, past)
+
+    @property
+    def ends(self) -> Float[Tensor, "run batch"]:
+        """The measure in the clean and in the counterfactual run."""
+        return torch.stack([self.clean.measure, self.other.measure])
 
     @cached_property
     def end(self) -> Int[Tensor, " batch"]:
@@ -132,9 +146,15 @@ def batches(
     require(model, Model, "model")
     require(graph, Graph, "graph")
     require(task, Task, "task")
-    bytes_each = copies * len(graph.writers) * task.clean.shape[1] * model.spec.d_model * model.parts.W_U.element_size()
+    n_token = task.clean.shape[1] - (first_difference(task) if start is None else start)
+    bytes_each = copies * len(graph.writers) * n_token * model.spec.d_model * model.parts.W_U.element_size()
     for part in task.batches(max(1, limit // bytes_each)):
         yield PairRuns(model, graph, part, rules, start)
+
+
+def first_difference(task: Task) -> int:
+    """The first position at which any pair's prompts differ; 0 if none does."""
+    return int(task.differs.any(0).int().argmax())
 
 
 def checked(model: Model, task: Task | Pairs) -> Task:

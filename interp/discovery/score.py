@@ -20,15 +20,16 @@ from interp.discovery.graph import Graph
 from interp.discovery.masks import evaluate
 from interp.discovery.pairs import LIMIT, PairRuns, batches, checked, numbers
 from interp.discovery.scores import EdgeScores
-from interp.discovery.secant import secant_edges
+from interp.discovery.secant import secant_edges, secant_ends
 from interp.errors import CheckFailedError, UsageError, nearest, require
 from interp.model import Model
 from interp.progress import Progress, advance
 from interp.tasks.encoding import Pairs
 from interp.tasks.task import Task
 
-COPIES = 16
-"""How many times its writes a pair takes in memory with gradients: readers' inputs, and what autograd holds."""
+COPIES, SECANT_COPIES = 16, 6
+"""How many times its writes a pair takes in memory: with gradients, readers' inputs and what autograd holds; with
+secants, these, covectors of all readers and the differences of writes."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +56,26 @@ class Options:
 class Method:
     """How a method scores a batch of pairs: (batch, n_edge), or (batch, n_edge, n_token) by position.
 
-    `rules` are what its gradients hold constant; with `whole` it runs all positions, not only those that differ.
+    `ends` gives the measure in both runs from what the method has run. `rules` are what its gradients hold constant;
+    with `whole` it runs all positions, not only those that differ. `copies` is its memory, in times a pair's writes.
     """
 
     run: Callable[[PairRuns, Options, bool], Tensor]
+    ends: Callable[[PairRuns], Tensor] = lambda runs: runs.ends
     rules: Rules = field(default_factory=Rules)
     whole: bool = False
+    copies: int = COPIES
 
 
 _HELD, _RELP = (Rules(attention=True, norms=True, gates=True, halves=halves) for halves in (False, True))
 GRADIENTS = {
-    "secant": Method(lambda runs, _, by: secant_edges(runs, by)),
+    "secant": Method(lambda runs, _, by: secant_edges(runs, by), secant_ends, copies=SECANT_COPIES),
     "eap": Method(lambda runs, _, by: gradients.attribution(runs, by)),
     "eap-ig-inputs": Method(lambda runs, o, by: gradients.integrated_inputs(runs, o.steps, o.rule, by)),
     "eap-ig-activations": Method(lambda runs, o, by: gradients.integrated_activations(runs, o.steps, o.rule, by)),
     "atp": Method(lambda runs, o, by: gradients.attribution_star(runs, o.grad_drop, by)),
-    "relp": Method(lambda runs, _, by: gradients.attribution(runs, by), _RELP),
-    "frozen": Method(lambda runs, _, by: gradients.frozen_flow(runs, by), _HELD, whole=True),
+    "relp": Method(lambda runs, _, by: gradients.attribution(runs, by), rules=_RELP),
+    "frozen": Method(lambda runs, _, by: gradients.frozen_flow(runs, by), rules=_HELD, whole=True),
 }
 METHODS = ("exact", *GRADIENTS, "random")
 DIRECTIONS = ("noise", "denoise", "both")
@@ -129,14 +133,14 @@ def score(
     settings = _checked_options(method, options)
     task, graph, clock = checked(model, task), Graph.of(model.spec, grouped=grouped), time.perf_counter()
     where, nodes = None, None
-    ends = evaluate(model, graph, task, [np.zeros(graph.n_edge), np.ones(graph.n_edge)], limit=settings.limit)
-    if method == "random":
+    if method in GRADIENTS:
+        values, ends, where = _streamed(model, graph, task, GRADIENTS[method], settings, by_position, progress)
+    else:
+        ends = evaluate(model, graph, task, [np.zeros(graph.n_edge), np.ones(graph.n_edge)], limit=settings.limit)
         values = np.random.default_rng(settings.seed).standard_normal((1, graph.n_edge))
-    elif method == "exact":
+    if method == "exact":
         values = _exact(model, graph, task, settings, progress)
         nodes = (evaluate(model, graph, task, _nodes(graph), limit=settings.limit) - ends[0]).mean(1)
-    else:
-        values, where = _streamed(model, graph, task, GRADIENTS[method], settings, by_position, progress)
     if not np.isfinite(values).all():
         raise CheckFailedError(f"The method {method} gave scores that are not numbers: is there a NaN in the weights?")
     return EdgeScores(
@@ -178,18 +182,19 @@ def _streamed(
     options: Options,
     by_position: bool,
     progress: Progress | None,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Scores of all pairs, a batch at a time, and their mean by position."""
-    found, where = [], np.zeros((graph.n_edge, task.clean.shape[1]))
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Scores of all pairs, a batch at a time; the measure in both runs; and the mean of scores by position."""
+    found, ends, where = [], [], np.zeros((graph.n_edge, task.clean.shape[1]))
     start = 0 if method.whole else None
-    for runs in batches(model, graph, task, method.rules, start=start, copies=COPIES, limit=options.limit):
+    for runs in batches(model, graph, task, method.rules, start=start, copies=method.copies, limit=options.limit):
         scores = method.run(runs, options, by_position)
+        ends.append(numbers(method.ends(runs)))
         if by_position:
             where[:, runs.start : runs.start + scores.shape[2]] += numbers(scores.sum(0)) / len(task)
             scores = scores.sum(-1)
         found.append(numbers(scores))
         advance(progress, sum(map(len, found)), len(task), "pairs")
-    return np.concatenate(found), where if by_position else None
+    return np.concatenate(found), np.concatenate(ends, axis=1), where if by_position else None
 
 
 def _exact(

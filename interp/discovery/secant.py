@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.linearised import Part, sweep
-from interp.attribution.secant_map import SecantMap, secant_map
+from interp.attribution.secant_map import SecantMap
 from interp.attribution.secant_targets import logit_covector, logits_before_cap
 from interp.attribution.secants import softmax_secant
 from interp.discovery.gradients import ReaderGradients, contracted
@@ -35,7 +35,7 @@ def secant_edges(runs: PairRuns, by_position: bool = False) -> Float[Tensor, "ba
 
     Raises `CheckFailedError` when the edges out of the embedding do not sum to the change of the measure.
     """
-    graph, found = runs.graph, _between(runs)
+    graph, found = runs.graph, runs.secants
     start = torch.zeros_like(found.writes[0])
     for i, end in enumerate(runs.end.tolist()):
         start[i, end] = _covector(runs, found, i, end)
@@ -55,14 +55,6 @@ def secant_edges(runs: PairRuns, by_position: bool = False) -> Float[Tensor, "ba
     scores = contracted(runs, secants, difference.contiguous(), by_position)
     _check(runs, scores)
     return scores
-
-
-def _between(runs: PairRuns) -> SecantMap:
-    """The secant map from the first position at which any of the pairs differ."""
-    moved = (runs.clean_tokens != runs.other_tokens).cumsum(dim=1)[:, runs.start :] > 0
-    copies = runs.graph.n_key // runs.graph.n_kv_head
-    past = [(key[:, ::copies], value[:, ::copies]) for key, value in runs.forward.past]
-    return secant_map(runs.model, runs.embedded, moved, past)
 
 
 def _covector(runs: PairRuns, found: SecantMap, i: int, end: int) -> Float[Tensor, " d_model"]:
@@ -88,8 +80,13 @@ def _writers(found: SecantMap) -> list[int]:
     return [i for i, part in enumerate(found.layout.components) if part.kind in ("embed", "head", "mlp")]
 
 
+def secant_ends(runs: PairRuns) -> Float[Tensor, "run batch"]:
+    """The measure in the two runs, which the secant map was made of."""
+    return torch.stack([runs.measure(x) for x in runs.secants.residual])
+
+
 def _check(runs: PairRuns, scores: Tensor) -> None:
-    clean, other = (runs.measure(runs.forward.run(x)) for x in runs.embedded)
+    clean, other = secant_ends(runs)
     change = other - clean
     out = torch.from_numpy(runs.graph.writer == 0).to(scores.device)
     found = scores[:, out].flatten(1).sum(1)

@@ -13,7 +13,9 @@ the norm of what a component writes (`post_gain`: it writes (z W_O + b_O) · pos
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -184,11 +186,45 @@ class Weights:
             raise UsageError(f"Layer {index} does not exist: the model has layers 0 to {self.spec.n_layer - 1}.")
         return self._family.layer(self._hf, index)
 
+    def kept(self) -> KeptWeights:
+        """The same weights, each block's parameters read once."""
+        return KeptWeights(self)
+
     def _known_head(self, head: int) -> int:
         head = whole(head, "A head")
         if not 0 <= head < self.spec.n_head:
             raise UsageError(f"Head {head} does not exist: each layer has heads 0 to {self.spec.n_head - 1}.")
         return head
+
+
+class KeptWeights(Weights):
+    """Weights that read every block's parameters once, for a computation during which nothing is trained or replaced.
+
+    Reading a block makes some forty views, which takes longer than a short prompt's products.
+    """
+
+    def __init__(self, weights: Weights):
+        super().__init__(weights._hf, weights._family, weights.spec)
+        self._kept: dict[tuple[str, int], Any] = {}
+
+    def raw(self, index: int) -> Layer:
+        """One block's parameters as stored; see `Weights.raw`."""
+        return self._once("raw", index, super().raw)
+
+    def attention(self, layer: int, folded: bool = True) -> Attention:
+        """All heads of one layer; folded ones, which are copies, are not kept."""
+        read = partial(super().attention, folded=False)
+        return super().attention(layer) if folded else self._once("attention", layer, read)
+
+    def mlp(self, layer: int, folded: bool = True) -> Mlp:
+        """The MLP of one layer; a folded one, which is a copy, is not kept."""
+        read = partial(super().mlp, folded=False)
+        return super().mlp(layer) if folded else self._once("mlp", layer, read)
+
+    def _once(self, what: str, layer: int, read: Callable[[int], Any]) -> Any:
+        if (what, layer) not in self._kept:
+            self._kept[what, layer] = read(layer)
+        return self._kept[what, layer]
 
 
 def _plain(_: RawNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
