@@ -4,6 +4,7 @@
     sae = saes.train(config, activations)        # a tensor (n, d_in), a store, or an iterable of batches
     codes = sae.encode(x)                        # (n, width); sae.decode(codes), sae(x)
     sae.save("out/sae")                          # a folder that SAELens reads; saes.load reads it back
+    dictionaries = saes.DictionarySet.load("out/transcoders")      # {hook: SAE or transcoder} of a whole model
 
 Names are fetched when first used; `saes.Config` needs no torch.
 """
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from saes.interop.card import card as card
     from saes.interop.push import push as push
     from saes.running.entry import train as train
+    from saes.sets.dictionaries import DictionarySet as DictionarySet
     from saes.training.trainer import Trainer as Trainer
 
 attach(__name__)

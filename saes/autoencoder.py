@@ -68,6 +68,17 @@ class SAE(nn.Module):
         self.d_in, self.width = self.W_enc.shape
         self.d_out = self.W_dec.shape[1]
 
+    @property
+    def reads(self) -> str | None:
+        """The hook whose value it encodes, from the metadata; None where they do not say it."""
+        return self.metadata.get("hook_name")
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The hooks whose values it reconstructs: the one it reads, or those a transcoder writes; () if not known."""
+        named = self.metadata.get("hook_name_out") if self.variant == "transcoder" else self.reads
+        return () if named is None else (named,)
+
     def extra_repr(self) -> str:
         """What it is, in a few words."""
         ends = f"{self.d_in}" if self.d_in == self.d_out else f"{self.d_in} to {self.d_out}"

@@ -85,6 +85,7 @@ def places(model: Model) -> dict[str, Place]:
         found[f"{prefix}hook_attn_out"] = Place(parts.attn_write[layer], "output", stream, layer)
         if not spec.parallel:
             found[f"{prefix}hook_resid_mid"] = Place(parts.mlp_norm[layer], "input", stream, layer, in_place=True)
+        found[f"{prefix}mlp.hook_in"] = Place(parts.mlp_pre[layer], "input", stream, layer, in_place=True)
         found[f"{prefix}mlp.hook_pre"] = Place(parts.mlp_pre[layer], "output", hidden, layer)
         if spec.gated:
             found[f"{prefix}mlp.hook_pre_linear"] = Place(parts.mlp_linear[layer], "output", hidden, layer)

@@ -17,7 +17,7 @@ PARTS = (
     ("hook_embed",),
     ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out"),
     ("attn.hook_q", "attn.hook_k", "attn.hook_v", "attn.hook_attn_scores", "attn.hook_pattern", "attn.hook_z"),
-    ("mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post"),
+    ("mlp.hook_in", "mlp.hook_pre", "mlp.hook_pre_linear", "mlp.hook_post"),
 )
 # Fused attention and attention that forms its scores round differently; float32 logits are about 1.
 ROUNDING = 2e-5
@@ -91,6 +91,15 @@ def _by_module_hook(model, module, side, change):
         logits = model.hf(input_ids=IDS).logits
     handle.remove()
     return logits
+
+
+def test_an_edited_input_of_an_mlp_reaches_its_gate_and_its_linear_part(model):
+    """mlp.hook_in is read by one module of an MLP but edited for all of it, as a hook on the whole MLP does."""
+    mlp = model.parts.blocks[1].mlp
+    wanted = _by_module_hook(model, mlp, "input", lambda value: value * 1.5)
+    ours = model.edited(edit.function("blocks.1.mlp.hook_in", lambda value: value * 1.5))(IDS)
+    torch.testing.assert_close(ours, wanted, rtol=0, atol=ROUNDING)
+    assert (wanted - model(IDS)).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("method", ["zero", "mean", "resample"])
