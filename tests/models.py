@@ -78,6 +78,21 @@ def _gemma2() -> Any:
     return transformers.Gemma2ForCausalLM(config)
 
 
+def _gemma3() -> Any:
+    """Two rotary bases, one of them rescaled, and a window shorter than the prompts."""
+    full = dict(rope_type="linear", rope_theta=1e5, factor=4.0)
+    config = transformers.Gemma3TextConfig(
+        **_SHAPE | {"tie_word_embeddings": True},
+        head_dim=8,
+        sliding_window=3,
+        query_pre_attn_scalar=12,
+        attention_bias=True,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters=dict(full_attention=full, sliding_attention=dict(rope_type="default", rope_theta=1e3)),
+    )
+    return transformers.Gemma3ForCausalLM(config)
+
+
 def _gpt2() -> Any:
     config = transformers.GPT2Config(
         bos_token_id=1,
@@ -118,6 +133,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "qwen3": _qwen3,
     "gemma": _gemma,
     "gemma2": _gemma2,
+    "gemma3": _gemma3,
     "gpt2": _gpt2,
     "neox": lambda: _neox(parallel=True),
     "neox-sequential": lambda: _neox(parallel=False),

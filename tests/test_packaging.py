@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 import interp
-from interp import results
-from interp.cli.software import SMOLLM2
+from interp import results, wheels
 from interp.lazy import LazyPackage
 
 ROOT = Path(__file__).parents[1]
@@ -158,8 +157,11 @@ def test_every_make_target_is_there(target: str) -> None:
 
 
 def test_the_makefile_and_the_doctor_name_one_model_wheel() -> None:
-    version = SMOLLM2.split()[-1]
+    version = wheels.SMOLLM2.install.split()[-1]
     assert f"SMOLLM2 := {version}\n" in (ROOT / "Makefile").read_text()
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["gemma"]
+    assert extra == wheels.GEMMA3.install.split()[-1:]
+    assert f"{extra[0]}\n" in (ROOT / "constraints.txt").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py")))

@@ -20,8 +20,7 @@ from torch import Tensor
 from interp.attribution.linearised import Linearised, check_linearised
 from interp.attribution.results import Scores, ScoreTarget, conserved
 from interp.errors import UsageError
-from interp.model import Spec
-from interp.model.arithmetic import norm_scale, rotary_table, rotate, softcap
+from interp.model.arithmetic import norm_scale, rotate, softcap
 
 if TYPE_CHECKING:
     from interp.attribution.frozen import Frozen
@@ -84,7 +83,7 @@ def linear_parts(frozen: Frozen, target: ScoreTarget) -> tuple[Float[Tensor, " d
     own = written(frozen, target.layer, target.head, position, side).sum(0).to(frozen.writes)
     scale = _held(frozen, target.layer, own @ held)
     # The transpose of a rotation by p is the rotation by -p; the rotary factor, if any, multiplies both.
-    back = rotated(frozen.model.spec, (held * scale)[None], -position)[0]
+    back = rotate(held * scale, frozen.model.spec.rotaries[target.layer], -position)
     W, b, gain, divisor = _side(frozen, target.layer, target.head, position, side)
     back = back * gain
     value = float(frozen.blocks[target.layer].scores[target.head, query, key])
@@ -103,7 +102,7 @@ def measure(frozen: Frozen, target: ScoreTarget, x: Float[Tensor, " d_model"]) -
     if gain is not None:
         own = own / norm_scale(own, "rms", spec.norm_eps) * gain.detach()
     held = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(x)
-    product = rotated(frozen.model.spec, own[None], position)[0] @ held * spec.attention_scale[target.layer]
+    product = rotate(own, spec.rotaries[target.layer], position) @ held * spec.attention_scale[target.layer]
     return float(softcap(product, spec.attention_softcap))
 
 
@@ -114,7 +113,7 @@ def written(frozen: Frozen, layer: int, head: int, position: int, side: Side) ->
     """
     W, b, gain, divisor = (part.double() for part in _side(frozen, layer, head, position, side))
     rows = frozen.writes[: frozen.layout.start(layer), position].double() @ W / divisor
-    return rotated(frozen.model.spec, torch.cat([rows, b[None]]) * gain, position)
+    return rotate(torch.cat([rows, b[None]]) * gain, frozen.model.spec.rotaries[layer], position)
 
 
 def _side(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -137,14 +136,6 @@ def _side_of(target: ScoreTarget) -> Side:
 
 def _other(side: Side) -> Side:
     return "key" if side == "query" else "query"
-
-
-def rotated(spec: Spec, x: Float[Tensor, "n d_head"], position: int) -> Float[Tensor, "n d_head"]:
-    """Queries or keys turned by a position, which may be negative: R(−p) = R(p)ᵀ."""
-    if spec.rotary is None:
-        return x
-    cos, sin = rotary_table(spec.rotary, torch.tensor([position]), x)
-    return rotate(x, cos, sin)
 
 
 def _held(frozen: Frozen, layer: int, product: Tensor) -> float:

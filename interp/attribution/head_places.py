@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.attribution.secant_pull import through
 from interp.attribution.secants import SoftmaxSecant
-from interp.model.arithmetic import rotary_table, rotate
+from interp.model.arithmetic import rotate
 
 if TYPE_CHECKING:
     from interp.attribution.contrast import Contrast
@@ -57,7 +57,7 @@ class HeadPlaces:
         block = self.contrast.blocks[layer]
         on_scores = self.on_scores(layer, heads, at, self.z(layer, heads, at, covectors))
         on_query = torch.einsum("ns,nsd->nd", on_scores, block.key[heads // self.spec.kv_group])
-        on_query = through(block.query_norm, self._turned_back(on_query, at), (heads, at))
+        on_query = through(block.query_norm, rotate(on_query, self.spec.rotaries[layer], -at), (heads, at))
         back = torch.einsum("nd,nmd->nm", on_query, self.layers[layer].W_Q.detach()[heads])
         return through(block.ln1, back, at)
 
@@ -67,7 +67,7 @@ class HeadPlaces:
         """Covectors on the stream at some places, through the keys there, for a covector of 1 on the score."""
         block, groups = self.contrast.blocks[layer], heads // self.spec.kv_group
         places = places.expand(-1, len(heads))
-        on_key = self._turned_back(block.query[heads, at].expand(len(places), -1, -1), places)
+        on_key = rotate(block.query[heads, at].expand(len(places), -1, -1), self.spec.rotaries[layer], -places)
         on_key = through(block.key_norm, on_key, (groups, places))
         back = torch.einsum("pnd,nmd->pnm", on_key, self.layers[layer].W_K.detach()[groups])
         return through(block.ln1, back, places)
@@ -75,9 +75,3 @@ class HeadPlaces:
     def value(self, layer: int, heads: Int[Tensor, " n"], z: Float[Tensor, "n d_head"]) -> Float[Tensor, "n d_model"]:
         """Covectors on the normalised stream, through the values, for a pattern of 1."""
         return torch.einsum("nd,nmd->nm", z, self.layers[layer].W_V.detach()[heads // self.spec.kv_group])
-
-    def _turned_back(self, x: Float[Tensor, "*batch d_head"], positions: Int[Tensor, " *batch"]) -> Tensor:
-        if self.spec.rotary is None:
-            return x
-        tables = rotary_table(self.spec.rotary, -positions.flatten(), x)
-        return rotate(x, *(table.unflatten(0, positions.shape) for table in tables))

@@ -23,8 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.attribution.secants import NormSecant, SoftmaxSecant
-from interp.model import Spec
-from interp.model.arithmetic import rotary_table, rotate
+from interp.model import Rotary
+from interp.model.arithmetic import rotate
 from interp.model.families import Layer
 
 if TYPE_CHECKING:
@@ -102,12 +102,12 @@ class SecantPull:
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"], heads: slice = slice(None)
     ) -> Heads:
         """Covectors on what attention writes, carried to the heads' queries, keys and values as projected."""
-        block, spec = self.contrast.blocks[layer], self.contrast.model.spec
+        block, rotary = self.contrast.blocks[layer], self.contrast.model.spec.rotaries[layer]
         found, at = self.placed(layer, covectors, heads), (..., heads, slice(None), slice(None))
         key_norm = None if block.key_norm is None else block.key_norm.map(self._spread)
         return Heads(
-            q=through(block.query_norm, turned_back(spec, found.q, block.start), at),
-            k=through(key_norm, turned_back(spec, found.k, block.start), at),
+            q=through(block.query_norm, turned_back(rotary, found.q, block.start), at),
+            k=through(key_norm, turned_back(rotary, found.k, block.start), at),
             v=found.v,
         )
 
@@ -168,12 +168,10 @@ def through(norm: NormSecant | None, covectors: Tensor, at: Any = ...) -> Tensor
 
 
 def turned_back(
-    spec: Spec, x: Float[Tensor, "*batch n_token d_head"], start: int = 0
+    rotary: Rotary | None, x: Float[Tensor, "*batch n_token d_head"], start: int = 0
 ) -> Float[Tensor, "*batch n_token d_head"]:
     """Covectors on queries or keys rotated from position `start` on, carried back: R(p)ᵀ = R(−p)."""
-    if spec.rotary is None:
-        return x
-    return rotate(x, *rotary_table(spec.rotary, -torch.arange(start, start + x.shape[-2], device=x.device), x))
+    return rotate(x, rotary, -torch.arange(start, start + x.shape[-2], device=x.device))
 
 
 def _nothing(covectors: Tensor) -> Tensor:

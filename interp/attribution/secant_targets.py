@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.attribution.bilinear import Side, rotated, written
+from interp.attribution.bilinear import Side, written
 from interp.attribution.linearised import Linear
 from interp.attribution.results import DirectionTarget, LogitTarget, ScoreTarget, Target
 from interp.attribution.secants import NormSecant, chord
 from interp.attribution.targets import check_target, visible_to
 from interp.errors import UsageError
 from interp.model import Model
-from interp.model.arithmetic import norm_scale, softcap
+from interp.model.arithmetic import norm_scale, rotate, softcap
 
 if TYPE_CHECKING:
     from interp.attribution.contrast import Contrast
@@ -150,7 +150,7 @@ def _changes(contrast: Contrast, layer: int, head: int, position: int, side: Sid
     rows = block.ln1.map(lambda x: x[position]).push(writes) @ weight[index].detach()
     if norm is not None:
         rows = norm.map(lambda x: x[index, position]).push(rows)
-    rows = rotated(spec, rows, position)
+    rows = rotate(rows, spec.rotaries[layer], position)
     return torch.cat([rows, rows.new_zeros(1, rows.shape[1])]).double()
 
 

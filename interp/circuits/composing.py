@@ -31,7 +31,8 @@ from interp.circuits.output_value import ov
 from interp.circuits.query_key import qk, require_positions
 from interp.circuits.results import Composition
 from interp.errors import UsageError, nearest, whole
-from interp.model import Model
+from interp.model import Model, Rotary
+from interp.model.arithmetic import pairs
 
 KINDS = ("Q", "K", "V")
 
@@ -96,18 +97,21 @@ def _read(model: Model, layer: int, head: int, kind: str, offset: int | str) -> 
     factors = qk(model, layer, head).factors(0 if isinstance(offset, str) else offset)
     reads, other = (factors.right, factors.left) if kind == "K" else (factors.left, factors.right)
     core = _inner(other)
-    if offset == "average" and model.spec.rotary is not None:
-        core = _averaged(core, model.spec.rotary.dim)
+    rotary = model.spec.rotaries[layer]
+    if offset == "average" and rotary is not None:
+        core = _averaged(core, rotary)
     return _Gram(reads.double(), core)
 
 
-def _averaged(gram: Float[Tensor, "d_head d_head"], rotating: int) -> Float[Tensor, "d_head d_head"]:
-    """The mean of R G Rᵀ over independent rotations of every pair of the first `rotating` coordinates.
+def _averaged(gram: Float[Tensor, "d_head d_head"], rotary: Rotary) -> Float[Tensor, "d_head d_head"]:
+    """The mean of R G Rᵀ over independent rotations of every pair of coordinates that turns.
 
     Of a pair only (G₁₁ + G₂₂)/2 on the diagonal is left, of the coordinates that do not rotate all of G.
     """
-    energy = gram.diagonal()[:rotating].unflatten(0, (2, -1)).mean(0)
-    return torch.block_diag(torch.diag(energy.repeat(2)), gram[rotating:, rotating:])
+    first, second = pairs(gram.diagonal(), rotary)
+    mean = (first + second) / 2
+    energy = mean.repeat_interleave(2) if rotary.adjacent else mean.repeat(2)
+    return torch.block_diag(torch.diag(energy), gram[rotary.dim :, rotary.dim :])
 
 
 def _scores(writers: _Gram, readers: _Gram, block: int = 64) -> Float[Tensor, "writer reader"]:

@@ -20,8 +20,8 @@ from torch import Tensor
 from interp.circuits.factors import LowRank, positive_share, signature, working
 from interp.errors import UnsupportedModelError, UsageError, require
 from interp.model import Model
-from interp.model.arithmetic import norm_scale, rotary_table, rotate, softcap, visible
-from interp.model.spec import Spec
+from interp.model.arithmetic import norm_scale, rotate, softcap, visible
+from interp.model.spec import Rotary, Spec
 
 POSITIONS = ("rotary", "learned", "none")
 """Position schemes whose scores are written out here. Learned positions are in the residual stream."""
@@ -43,6 +43,11 @@ class QueryKey:
     b_K: Float[Tensor, " d_head"]
     query_gain: Float[Tensor, " d_head"] | None
     key_gain: Float[Tensor, " d_head"] | None
+
+    @property
+    def rotary(self) -> Rotary | None:
+        """How the head's queries and keys turn; None where its layer does not rotate."""
+        return self.spec.rotaries[self.layer]
 
     @property
     def scale(self) -> float:
@@ -110,9 +115,8 @@ class QueryKey:
         Softcap included, causal mask not: entries with key > query are what the model would compute and then hides.
         """
         query, key = self.project(x)
-        if self.spec.rotary is not None:
-            table = rotary_table(self.spec.rotary, torch.arange(x.shape[-2]), query)
-            query, key = rotate(query, *table), rotate(key, *table)
+        positions = torch.arange(x.shape[-2], device=x.device)
+        query, key = rotate(query, self.rotary, positions), rotate(key, self.rotary, positions)
         return softcap(query @ key.transpose(-1, -2) * self.scale, self.spec.attention_softcap)
 
     def pattern(self, x: Float[Tensor, "*batch n_token d_model"]) -> Float[Tensor, "*batch query key"]:
@@ -135,10 +139,7 @@ class QueryKey:
 
         Angles are formed in float32, as the model forms them, which limits agreement to about 1e-7 in float64 too.
         """
-        if self.spec.rotary is None:
-            return rows
-        cos, sin = rotary_table(self.spec.rotary, torch.tensor([offset]), rows)
-        return rotate(rows, cos[0], sin[0])
+        return rotate(rows, self.rotary, offset)
 
 
 def qk(model: Model, layer: int, head: int) -> QueryKey:

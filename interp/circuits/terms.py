@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.circuits.query_key import QueryKey
 from interp.errors import UsageError, require
-from interp.model.arithmetic import norm_scale
+from interp.model.arithmetic import norm_scale, pairs
 from interp.model.spec import Rotary
 
 TERMS = ("content-content", "content-bias", "bias-content", "bias-bias")
@@ -71,7 +71,7 @@ def positional_profile(
     """
     require(head, QueryKey, "head")
     query, key = (each.reshape(-1, each.shape[-1]).mean(0) for each in head.project(x))
-    if head.spec.rotary is None:
+    if head.rotary is None:
         return ((query * key).sum() * head.scale).expand(len(offsets))
     return _frequency_terms(head, query, key).at(offsets)
 
@@ -85,21 +85,20 @@ def frequency_energy(head: QueryKey) -> Float[Tensor, " n_pair"]:
     require(head, QueryKey, "head")
     rotary = _rotary(head)
     factors = head.factors()
-    left, right = (
-        each[:, : rotary.dim].square().sum(0).unflatten(0, (2, -1)).sum(0) for each in (factors.left, factors.right)
-    )
-    return left * right
+    (a1, a2), (b1, b2) = (pairs(each.square().sum(0), rotary) for each in (factors.left, factors.right))
+    return (a1 + a2) * (b1 + b2)
 
 
 def _rotary(head: QueryKey) -> Rotary:
-    if head.spec.rotary is None:
-        raise UsageError(f"{head.spec.family} has no rotary positions: its scores have no frequencies.")
-    return head.spec.rotary
+    if head.rotary is None:
+        layer = "" if head.spec.rotary is None else f" in layer {head.layer}"
+        raise UsageError(f"{head.spec.family} has no rotary positions{layer}: its scores have no frequencies.")
+    return head.rotary
 
 
 def _frequency_terms(head: QueryKey, query: Tensor, key: Tensor) -> FrequencyTerms:
     rotary = _rotary(head)
-    (q1, q2), (k1, k2) = (each[..., : rotary.dim].chunk(2, dim=-1) for each in (query, key))
+    (q1, q2), (k1, k2) = (pairs(each, rotary) for each in (query, key))
     kept = (query[..., rotary.dim :] * key[..., rotary.dim :]).sum(-1)
     weight = head.scale * rotary.factor**2
     frequencies = torch.tensor(rotary.frequencies, dtype=query.dtype, device=query.device)

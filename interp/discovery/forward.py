@@ -18,7 +18,7 @@ from torch import Tensor
 
 from interp.discovery.graph import Graph
 from interp.model import Model, trace
-from interp.model.arithmetic import apply_norm, gate, norm_scale, rotary_table, rotate, softcap, visible
+from interp.model.arithmetic import apply_norm, gate, norm_scale, rotate, softcap, visible
 from interp.model.families import RawNorm
 from interp.model.weights import Weights
 
@@ -132,7 +132,8 @@ class Forward:
             query, key, value = (
                 self._each(part, weight, bias) for part, (weight, bias) in zip(parts, pairs, strict=True)
             )
-        return self.turned(self._head_norm(query, w.query_gain)), self.turned(self._head_norm(key, w.key_gain)), value
+        query, key = self._head_norm(query, w.query_gain), self._head_norm(key, w.key_gain)
+        return self.turned(layer, query), self.turned(layer, key), value
 
     def project_head(self, layer: int, branch: str, index: int, x: Tensor) -> Float[Tensor, "batch 1 n_token d_head"]:
         """Project one input of one head: its query ("q"), or the key ("k") or value ("v") of that index."""
@@ -142,7 +143,7 @@ class Forward:
         found = (self._norm(x, self.weights.raw(layer).ln1) @ weight[at] + bias[at])[:, None]
         if branch == "v":
             return found
-        return self.turned(self._head_norm(found, w.query_gain if branch == "q" else w.key_gain))
+        return self.turned(layer, self._head_norm(found, w.query_gain if branch == "q" else w.key_gain))
 
     def mix(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, kv: slice = ALL
@@ -192,13 +193,10 @@ class Forward:
         write = hidden @ w.W_out + w.b_out
         return write if w.post_gain is None else write / self._scale(write) * w.post_gain
 
-    def turned(self, x: Float[Tensor, "batch n n_token d_head"]) -> Float[Tensor, "batch n n_token d_head"]:
+    def turned(self, layer: int, x: Float[Tensor, "batch n n_token d_head"]) -> Float[Tensor, "batch n n_token d_head"]:
         """Queries or keys rotated by their positions."""
-        rotary = self.model.spec.rotary
-        if rotary is None:
-            return x
-        positions = torch.arange(self.start, self.start + x.shape[2])
-        return rotate(x, *rotary_table(rotary, positions, x))
+        positions = torch.arange(self.start, self.start + x.shape[2], device=x.device)
+        return rotate(x, self.model.spec.rotaries[layer], positions)
 
     def final(
         self, x: Float[Tensor, "batch d_model"], columns: Tensor, bias: Tensor

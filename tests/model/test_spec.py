@@ -22,10 +22,11 @@ FACTS = {
         windows=(3, None, 3),
         attention_scale=(pytest.approx(12**-0.5),) * 3,
     ),
+    "gemma3": dict(post_norms=True, query_key_norm=True, windows=(3, None, 3), attention_bias=True),
     "gpt2": dict(
         norm="layer",
         positional="learned",
-        rotary=None,
+        rotaries=(None,) * 3,
         gated=False,
         parallel=False,
         attention_scale=tuple(pytest.approx(6**-0.5 / layer) for layer in (1, 2, 3)),

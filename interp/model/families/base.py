@@ -126,18 +126,29 @@ def activation(config: Any, name: str) -> str:
     return ACTIVATIONS[name]
 
 
-def rotary(config: Any, module: Any, d_head: int) -> Rotary:
-    """The rotary facts from the model's own frequency table.
+def rotaries(config: Any, module: Any, d_head: int) -> tuple[Rotary | None, ...]:
+    """The rotation of each layer, where full and windowed layers may have different bases (Gemma-3)."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds is None or not hasattr(module, f"{kinds[0]}_inv_freq"):
+        return (rotary(config, module, d_head),) * config.num_hidden_layers
+    by_kind = {kind: rotary(config, module, d_head, kind) for kind in set(kinds)}
+    return tuple(by_kind[kind] for kind in kinds)
+
+
+def rotary(config: Any, module: Any, d_head: int, layer_type: str | None = None) -> Rotary:
+    """The rotary facts from the model's own frequency table, of the layers of one type where there are several.
 
     Raises `UnsupportedModelError` for scalings that change with the length of the input.
     """
-    parameters = config.rope_parameters
+    parameters, prefix = config.rope_parameters, ""
+    if layer_type is not None:
+        parameters, prefix = parameters[layer_type], f"{layer_type}_"
     kind = parameters.get("rope_type", "default")
     if kind not in ROPE_TYPES:
         raise UnsupportedModelError(
             f'{config.model_type}: rotary scaling "{kind}" changes with the input; supported: {", ".join(ROPE_TYPES)}.'
         )
-    frequencies = tuple(module.inv_freq.float().tolist())
+    frequencies = tuple(getattr(module, f"{prefix}inv_freq").float().tolist())
     dim = 2 * len(frequencies)
     return Rotary(
         base=float(parameters["rope_theta"]),
@@ -145,5 +156,5 @@ def rotary(config: Any, module: Any, d_head: int) -> Rotary:
         fraction=dim / d_head,
         scaling=kind,
         frequencies=frequencies,
-        factor=float(module.attention_scaling),
+        factor=float(getattr(module, f"{prefix}attention_scaling")),
     )

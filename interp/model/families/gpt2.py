@@ -30,7 +30,7 @@ def spec(hf: Any) -> Spec:
         norm="layer",
         norm_eps=config.layer_norm_epsilon,
         positional="learned",
-        rotary=None,
+        rotaries=(None,) * config.n_layer,
         attention_scale=tuple(float(block.attn.scaling) for block in hf.transformer.h),
         windows=(None,) * config.n_layer,
         activation=activation(config, config.activation_function),

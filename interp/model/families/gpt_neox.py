@@ -29,7 +29,7 @@ def spec(hf: Any) -> Spec:
         norm="layer",
         norm_eps=config.layer_norm_eps,
         positional="rotary",
-        rotary=rotary(config, inner.rotary_emb, attention.head_size),
+        rotaries=(rotary(config, inner.rotary_emb, attention.head_size),) * config.num_hidden_layers,
         attention_scale=tuple(float(block.attention.scaling) for block in inner.layers),
         windows=(None,) * config.num_hidden_layers,
         activation=activation(config, config.hidden_act),

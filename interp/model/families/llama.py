@@ -1,4 +1,4 @@
-"""Llama and the families built on its layout: Mistral, Qwen2, Qwen3, Gemma, Gemma-2."""
+"""Llama and the families built on its layout: Mistral, Qwen2, Qwen3, Gemma, Gemma-2, Gemma-3."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from interp.model.families.base import (
     activation,
     bias_heads,
     heads,
-    rotary,
+    rotaries,
     split_heads,
 )
 from interp.model.spec import Spec
 
-MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2")
+MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
 
 
 def spec(hf: Any) -> Spec:
@@ -43,10 +43,10 @@ def spec(hf: Any) -> Spec:
         norm="rms",
         norm_eps=config.rms_norm_eps,
         positional="rotary",
-        rotary=rotary(config, hf.model.rotary_emb, attention.head_dim),
+        rotaries=rotaries(config, hf.model.rotary_emb, attention.head_dim),
         attention_scale=tuple(float(block.self_attn.scaling) for block in hf.model.layers),
         windows=tuple(_window(config, block) for block in hf.model.layers),
-        activation=activation(config, config.hidden_activation if config.model_type == "gemma2" else config.hidden_act),
+        activation=activation(config, getattr(config, "hidden_activation", None) or config.hidden_act),
         gated=True,
         parallel=False,
         tied=hf.lm_head.weight is hf.model.embed_tokens.weight,

