@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         provenance as provenance,
         report as report,
         results as results,
+        steering as steering,
         tasks as tasks,
         toy as toy,
     )

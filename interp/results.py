@@ -37,6 +37,7 @@ MODULES = (
     *("interp.tasks.score", "interp.toy.modular.trained", "analyses.study"),
     *("interp.discovery.graph", "interp.discovery.scores", "interp.discovery.circuit"),
     *("interp.discovery.curve", "interp.discovery.verdict", "interp.discovery.headsets"),
+    *("interp.steering.behaviours", "interp.steering.response", "interp.steering.vectors"),
     *("interp.circuits.embedding.results", "interp.circuits.readings", "interp.circuits.results"),
     *("probes.erasing", "probes.erasure", "probes.estimators.saving", "probes.intervening.results", "probes.layers"),
     "probes.reading",
@@ -51,6 +52,7 @@ MODULES = (
         "analyses.explain.contrasted",
         "analyses.explain.result",
         "analyses.faithful.result",
+        "analyses.steering.result",
         "analyses.truth.result",
     ),
     *(

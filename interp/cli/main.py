@@ -23,6 +23,7 @@ COMMANDS = {
     "explain": "interp.cli.explain",
     "circuits": "interp.cli.circuits",
     "discover": "interp.cli.discover",
+    "steer": "interp.cli.steer",
     "probe": "interp.cli.probe",
     "toy": "interp.cli.toy",
     "sae train": "interp.cli.sae_train",

@@ -25,6 +25,9 @@ UNFINISHED = "\ufffd"
 """What decoding gives for the first bytes of a character whose last are in a later token."""
 
 
+NOT_FINITE = "The logits of the next token are not finite: is an edit too strong, or a weight a NaN?"
+
+
 def generated_ids(
     model: Model,
     tokens: Int[Tensor, "1 n_token"],
@@ -51,11 +54,35 @@ def generated_ids(
         start = 0 if past is None else tokens.shape[1] - 1
         step = edits.Step(tokens.shape[1] - start, n_prompt, start, generating=True)
         logits, past = _last_logits(model, tokens[:, start:], step, past, keep)
-        chosen = _choose(logits, temperature, generator)
+        chosen = _choose(logits[0], temperature, generator)
         if chosen in ends:
             return
         yield chosen
         tokens = torch.cat([tokens, tokens.new_tensor([[chosen]])], dim=1)
+
+
+def batch_ids(model: Model, tokens: Int[Tensor, "batch n_token"], max_tokens: int) -> Int[Tensor, "batch n_new"]:
+    """Return the likeliest continuation of several prompts of one length, all rows in one run per token.
+
+    Rows that end before are filled with the token that ended them; the batch stops when all have ended. For errors see
+    `generated_ids`.
+    """
+    tokens = model.check_tokens(tokens)
+    _check(model, tokens[:1], max_tokens, 0.0)
+    ends, keep = torch.tensor(sorted(_end_ids(model)), device=model.device), _can_keep(model)
+    n_prompt, past, done = tokens.shape[1], None, torch.zeros(len(tokens), dtype=torch.bool, device=model.device)
+    for _ in range(max_tokens):
+        start = 0 if past is None else tokens.shape[1] - 1
+        step = edits.Step(tokens.shape[1] - start, n_prompt, start, generating=True)
+        logits, past = _last_logits(model, tokens[:, start:], step, past, keep)
+        if not torch.isfinite(logits).all():
+            raise NotFiniteError(NOT_FINITE)
+        chosen = torch.where(done, tokens[:, -1], logits.argmax(-1))
+        tokens = torch.cat([tokens, chosen[:, None]], dim=1)
+        done |= torch.isin(chosen, ends)
+        if done.all():
+            break
+    return tokens[:, n_prompt:]
 
 
 def pieces(model: Model, ids: Iterable[int]) -> Iterator[str]:
@@ -95,20 +122,20 @@ def prompt_ids(
 @torch.no_grad()
 def _last_logits(
     model: Model, tokens: Tensor, step: edits.Step, past: Any, keep: bool
-) -> tuple[Float[Tensor, " d_vocab"], Any]:
+) -> tuple[Float[Tensor, "batch d_vocab"], Any]:
     """(logits of the last position, what is kept of the run)."""
     with model.lock:
         if capture.bridge_is_hooked(model):
-            return model.bridge(tokens)[0, -1], None
+            return model.bridge(tokens)[:, -1], None
         with hooked(model, edits.functions(model.edits, step)):
             output = model.hf(input_ids=tokens, past_key_values=past, use_cache=keep, logits_to_keep=1)
-    return output.logits[0, -1], output.past_key_values if keep else None
+    return output.logits[:, -1], output.past_key_values if keep else None
 
 
 def _choose(logits: Float[Tensor, " d_vocab"], temperature: float, generator: torch.Generator) -> int:
     logits = logits.double().cpu()
     if not torch.isfinite(logits).all():
-        raise NotFiniteError("The logits of the next token are not finite: is an edit too strong, or a weight a NaN?")
+        raise NotFiniteError(NOT_FINITE)
     if temperature == 0:
         return int(logits.argmax())
     return int(torch.multinomial((logits / temperature).softmax(0), 1, generator=generator))

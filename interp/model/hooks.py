@@ -105,10 +105,11 @@ def nearest_hook(name: str, known: Sequence[str]) -> str:
 
 
 @contextmanager
-def hooked(model: Model, functions: Sequence[Hooked]) -> Iterator[None]:
+def hooked(model: Model, functions: Sequence[Hooked], first: int = 0) -> Iterator[None]:
     """While open, each function sees, and may replace, the value at its place; several at one place act in order.
 
-    The hooks are gone afterwards, however the run ends. For one run at a time: see `Model.lock`.
+    `first` is the block from which on the run computes anything. The hooks are gone afterwards, however the run ends.
+    For one run at a time: see `Model.lock`.
     """
     at_softmax = [(place, function) for place, function in functions if place.side in ("scores", "pattern")]
     with ExitStack() as stack:
@@ -122,7 +123,7 @@ def hooked(model: Model, functions: Sequence[Hooked]) -> Iterator[None]:
             stack.callback(handle.remove)
         if at_softmax:
             stack.enter_context(_eager(model))
-            stack.enter_context(_Softmaxes(model, at_softmax))
+            stack.enter_context(_Softmaxes(model, at_softmax, first))
         yield
 
 
@@ -164,11 +165,11 @@ def _changed(place: Place, function: Callable[[Tensor], Tensor | None], tensor: 
 class _Softmaxes(TorchFunctionMode):
     """Calls the functions of each layer's scores and pattern as its softmax is computed, layer after layer."""
 
-    def __init__(self, model: Model, functions: Sequence[Hooked]):
+    def __init__(self, model: Model, functions: Sequence[Hooked], first: int):
         super().__init__()
         self.model = model
         self.functions = functions
-        self.seen = 0
+        self.first = self.seen = first
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func not in SOFTMAX:
@@ -186,10 +187,11 @@ class _Softmaxes(TorchFunctionMode):
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
         super().__exit__(kind, value, traceback)
-        if kind is None and (self.seen == 0 or self.seen % self.model.spec.n_layer):
+        n_layer = self.model.spec.n_layer
+        if kind is None and (self.seen == self.first or self.seen % n_layer):
             raise CheckFailedError(
-                f"{self.model.name} called {self.seen} softmaxes in {self.model.spec.n_layer} layers: its attention "
-                "scores and patterns cannot be read or edited."
+                f"{self.model.name} called {self.seen - self.first} softmaxes in {n_layer - self.first} layers: its "
+                "attention scores and patterns cannot be read or edited."
             )
 
 

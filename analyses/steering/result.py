@@ -1,0 +1,71 @@
+"""What a study of steering one behaviour holds. No torch here: a saved one is read and drawn without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analyses.study import Study
+from interp.provenance import Provenance
+from interp.results import Result
+from interp.steering.behaviours import Behaviour
+from interp.steering.neutral import NEUTRAL
+from interp.steering.response import DoseResponse
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """What is studied.
+
+    `behaviour` is a name of `interp.steering.names()` or a JSON file with the fields of a `Behaviour`. `layers` are the
+    blocks steered, by default five spread over the model. `off_target` are behaviours of the catalogue that should stay
+    as they are, by default all others of it; `neutral` are texts on which the cost is measured.
+    """
+
+    behaviour: str = "sentiment"
+    method: str = "difference"
+    layers: tuple[int, ...] = ()
+    strengths: tuple[float, ...] = (-0.6, -0.3, -0.1, 0.1, 0.3, 0.6)
+    n_random: int = 100
+    off_target: tuple[str, ...] | None = None
+    neutral: tuple[str, ...] = NEUTRAL
+
+
+@dataclass(frozen=True, eq=False)
+class Steering(Study):
+    """Everything the report says about steering one behaviour of one model."""
+
+    config: Config
+    provenance: Provenance
+    behaviour: Behaviour
+    response: DoseResponse
+
+    def finding(self) -> str:
+        """Return the verdict in one sentence."""
+        return f"{self.provenance.model}, {self.behaviour.name}: {self.response.verdict()}"
+
+    def summary(self) -> str:
+        """Return the verdict and the mean slope of every layer."""
+        means = self.response.slopes.mean(1)
+        lines = "\n".join(
+            f"  layer {layer:>2}  slope {slope:+.2f}  agreement of the pairs {vector.agreement:.2f}"
+            for layer, slope, vector in zip(self.response.layers, means, self.response.vectors, strict=True)
+        )
+        return f"{self.finding()}\nmean slope over all prompts:\n{lines}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as plain values, for `--json`."""
+        response = self.response
+        slope, *interval = response.slope
+        return {
+            "finding": self.finding(),
+            "steers": response.steers,
+            "layer": response.layers[response.best],
+            "slope": slope,
+            "slope_interval": [None if np.isnan(end) else end for end in interval],
+            "p_random": response.p_random,
+            "wrong_way": response.wrong_way[0],
+            "kl": dict(zip(map(str, response.strengths), response.kl[response.best].mean(1).tolist(), strict=True)),
+        }

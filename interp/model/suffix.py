@@ -1,0 +1,99 @@
+"""The blocks above a layer, run from given residual streams: what lies below them is computed once, not for each.
+
+    suffix = Suffix.of(model, tokens, layer=12)
+    stream = suffix.final(suffix.stream + vector)        # (batch, n_token, d_model), leaving the last block
+
+The blocks themselves run as they are, with the model's edits above the layer, so that every family is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.errors import UsageError
+from interp.model import capture, edits
+from interp.model.hooks import hooked
+
+if TYPE_CHECKING:
+    from interp.model.model import Model
+
+
+@dataclass(frozen=True)
+class Suffix:
+    """The blocks above `layer`, and the stream (batch, n_token, d_model) that leaves it for `tokens`.
+
+    `attention_mask` is that of padded rows, None where none is.
+    """
+
+    model: Model
+    layer: int
+    tokens: Int[Tensor, "batch n_token"]
+    attention_mask: Int[Tensor, "batch n_token"] | None
+    stream: Float[Tensor, "batch n_token d_model"]
+    in_tuple: bool
+    """Whether the family's blocks return the stream in a tuple."""
+
+    @classmethod
+    def of(cls, model: Model, tokens: Tensor, layer: int, attention_mask: Tensor | None = None) -> Suffix:
+        """Run the model up to a layer, its edits made.
+
+        Raises `UsageError` for a layer that does not exist, or hooks on the bridge, which the run would not see.
+        """
+        if not isinstance(layer, int) or not 0 <= layer < model.spec.n_layer:
+            raise UsageError(f"Layer {layer!r} does not exist: give one from 0 to {model.spec.n_layer - 1}.")
+        if capture.bridge_is_hooked(model):
+            raise UsageError("The model's bridge has hooks of its own: remove them first (model.bridge.reset_hooks()).")
+        seen: list[bool] = []
+        handle = model.parts.blocks[layer].register_forward_hook(
+            lambda _, __, output: seen.append(isinstance(output, tuple))
+        )
+        name = f"blocks.{layer}.hook_resid_post"
+        tokens = model.check_tokens(tokens)
+        try:
+            _, cache = model.run_with_cache(tokens, name, attention_mask=attention_mask)
+        finally:
+            handle.remove()
+        return cls(model, layer, tokens, attention_mask, cache[name], seen[0])
+
+    @torch.no_grad()
+    def final(self, stream: Float[Tensor, "rows n_token d_model"]) -> Float[Tensor, "rows n_token d_model"]:
+        """Return the stream that leaves the last block, given the one that leaves `layer`.
+
+        `stream` has the rows of `tokens`, or several times as many, one copy of the batch after the other.
+        """
+        model, last = self.model, f"blocks.{self.model.spec.n_layer - 1}.hook_resid_post"
+        copies, rest = divmod(len(stream), len(self.tokens))
+        if rest or not copies:
+            raise UsageError(f"The stream has {len(stream)} rows: give a multiple of the {len(self.tokens)} prompts.")
+        tokens = self.tokens.repeat(copies, 1)
+        mask = None if self.attention_mask is None else self.attention_mask.repeat(copies, 1)
+        above = [bound for bound in model.edits if bound.place.layer > self.layer]
+        found: list[Tensor] = []
+        reading = [(model.places[last], found.append)]
+        changing = edits.functions(above, edits.Step.of(tokens, mask))
+        with model.lock, self._skipped(stream), hooked(model, [*changing, *reading], self.layer + 1):
+            model.hf(input_ids=tokens, attention_mask=mask, use_cache=False, logits_to_keep=1)
+        return found[-1]
+
+    @contextmanager
+    def _skipped(self, stream: Tensor) -> Iterator[None]:
+        """While open, every block up to the layer returns the given stream instead of computing anything."""
+
+        def given(*_: Any, **__: Any) -> Any:
+            return (stream,) if self.in_tuple else stream
+
+        blocks = list(self.model.parts.blocks[: self.layer + 1])
+        try:
+            for block in blocks:
+                block.forward = given
+            yield
+        finally:
+            for block in blocks:
+                vars(block).pop("forward", None)
