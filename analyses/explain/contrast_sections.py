@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from analyses.explain.contrasted import Contrasted
+from interp.attribution.tree_explorer import tree_explorer
 from interp.report import How, Note, Section, Table, Tokens, visible
 from interp.report.blocks import Block
 from interp.report.figures import bars, heatmap
@@ -120,7 +121,7 @@ def _paths(view: Contrasted) -> Section:
         )
     blocks: list[Block] = [tree.table(SHOWN)]
     if len(tree.value) > 1:
-        blocks.append(replace(tree.figure(), id="contrast-path-tree"))
+        blocks.insert(0, tree_explorer(tree, name="contrast-path-explorer"))
     return Section("contrast-paths", "By which paths", claim, tuple(blocks))
 
 

@@ -50,14 +50,15 @@ LIMITATIONS = (
 )
 
 
-SHOWN = {"layers": 1, "paths": 1, "contrast": 3, "contrast-change": 2, "contrast-paths": 1, "contrast-cuts": 2}
+SHOWN = {"paths": 1, "contrast": 3, "contrast-change": 0, "contrast-paths": 1}
 """Blocks that stand open, by section; all others are one click away."""
 
 
 def sections(result: Explanation) -> tuple[Section, ...]:
     """The sections in reading order."""
+    paths, *rest = path_sections(result)
     own = (_prediction(result), _layers(result), _components(result), _heads(result))
-    found = (*own, *_against(result), *path_sections(result))
+    found = (paths, *_against(result), *own, *rest)
     return tuple(replace(section, shown=SHOWN.get(section.id, 0)) for section in found)
 
 

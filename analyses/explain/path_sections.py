@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from interp.attribution.tree_explorer import tree_explorer
 from interp.report import How, Note, Section, Table, Tokens, visible
 from interp.report.blocks import Block
 from interp.report.figures import bars
@@ -25,7 +26,7 @@ FROZEN = (
 
 def path_sections(result: Explanation) -> tuple[Section, ...]:
     """The sections in reading order."""
-    found = [_sources(result), _paths(result)]
+    found = [_paths(result), _sources(result)]
     if result.hops:
         found.append(_hops(result))
     if result.verification is not None:
@@ -91,7 +92,7 @@ def _paths(result: Explanation) -> Section:
         "head at t:  child (c, s) = pattern[t, s] · write(c)_s W_V' W_O u / s_norm(s)\n"
         "MLP at t:   child (c, t) = write(c)_t W_in' (multiplier ⊙ W_out u) / s_norm(t)",
     )
-    return Section("paths", "By which paths", claim, (tree.figure(), _listed(result), note), how)
+    return Section("paths", "By which paths", claim, (tree_explorer(tree), _listed(result), note), how)
 
 
 def _listed(result: Explanation) -> Table:

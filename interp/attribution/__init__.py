@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from interp.attribution.sweeps import edges as edges, orders as orders, sources as sources
     from interp.attribution.targets import direction as direction, logit as logit, logit_difference as logit_difference
     from interp.attribution.tree import path_tree as path_tree
+    from interp.attribution.tree_explorer import tree_explorer as tree_explorer
     from interp.attribution.tuned_lens import TunedLens as TunedLens
 
 attach(__name__)

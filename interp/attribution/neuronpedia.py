@@ -114,7 +114,7 @@ def _node(tree: PathTree, row: int, key: str, flow: float, influence: float) -> 
         "feature": component if component >= 0 else None,
         "layer": _layer(tree, row),
         "ctx_idx": int(tree.position[row]),
-        "feature_type": "logit" if target else KINDS[_kind(tree, component)],
+        "feature_type": "logit" if target else KINDS[tree.kind(row)],
         "jsNodeId": f"{key}-0",
         "clerp": f'Output "{tree.target}" (p={weight:.3f})' if target else tree.name(row),
         "influence": influence,
@@ -122,13 +122,6 @@ def _node(tree: PathTree, row: int, key: str, flow: float, influence: float) -> 
         "token_prob": weight if target else 0.0,
         "is_target_logit": target,
     }
-
-
-def _kind(tree: PathTree, component: int) -> str:
-    if component == OWN_BIAS or "." in tree.components[component]:
-        return "bias"
-    name = tree.components[component]
-    return "embed" if name.endswith("embed") else "mlp" if name.startswith("MLP") else "head"
 
 
 def _layer(tree: PathTree, row: int) -> str:

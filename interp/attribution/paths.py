@@ -142,6 +142,16 @@ class PathTree(Shown, Result):
         component = int(self.component[row])
         return component >= 0 and self.components[component].endswith((".q", ".k", ".v"))
 
+    def kind(self, row: int) -> str:
+        """Return what a node is: "target", "head", "mlp", "embed" or "bias"."""
+        component = int(self.component[row])
+        if component == TARGET:
+            return "target"
+        name = self.components[component]
+        if component == OWN_BIAS or ("." in name and not self.is_branch(row)):
+            return "bias"
+        return "embed" if name.endswith("embed") else "mlp" if name.startswith("MLP") else "head"
+
     def rows_above(self, row: int | np.integer) -> list[int]:
         """A node's row, its parent's, and so on, without the target's."""
         rows = []
@@ -201,7 +211,7 @@ class PathTree(Shown, Result):
 
     def figure(self, k: int = 60) -> Figure:
         """The k nodes with the largest values as an icicle, the target on top."""
-        shown = self._heaviest(k)
+        shown = self.heaviest(k)
         index = {row: i for i, row in enumerate(shown)}
         return icicle(
             "path-tree",
@@ -215,7 +225,7 @@ class PathTree(Shown, Result):
             unit=self.unit,
         )
 
-    def _heaviest(self, k: int) -> list[int]:
+    def heaviest(self, k: int) -> list[int]:
         """Rows of the k largest nodes whose ancestors are among them, parents before children."""
         order = np.argsort(-np.abs(self.value), kind="stable")
         shown = {0}

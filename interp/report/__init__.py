@@ -1,12 +1,13 @@
 """Reports: results as pages a person can read, trust and take away. numpy and plotly, never torch.
 
-A `Page` is built of frozen values (`Section`, `Figure`, `Table`, `Tokens`, `Cards`, `Note`, `How`) and rendered to one
+A `Page` is built of frozen values (`Section`, `Figure`, `Table`, `Tokens`, `Cards`, `Explorer`, `Note`, `How`) and rendered to one
 self-contained file. Importing this package does not import plotly.
 """
 
 from interp.report import figures
 from interp.report.blocks import Download, Figure, How, Note, Page, Section, Tokens
 from interp.report.cards import Card, Cards
+from interp.report.explorer import Edge, Explorer, Group, Node
 from interp.report.index import write_index
 from interp.report.page import NAME, render, write
 from interp.report.shown import Shown
@@ -17,9 +18,13 @@ __all__ = [
     "Card",
     "Cards",
     "Download",
+    "Edge",
+    "Explorer",
     "Figure",
+    "Group",
     "How",
     "NAME",
+    "Node",
     "Note",
     "Page",
     "Section",

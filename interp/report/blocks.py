@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from interp.errors import UsageError
 from interp.provenance import Provenance
 from interp.report.cards import Cards
+from interp.report.explorer import Explorer
 from interp.report.shown import Framed
 from interp.report.table import Table
 from interp.report.text import check_id
@@ -113,7 +114,7 @@ class How:
     reference: str = ""
 
 
-Block = Figure | Table | Tokens | Cards | Note
+Block = Figure | Table | Tokens | Cards | Explorer | Note
 
 
 @dataclass(frozen=True)
@@ -185,4 +186,4 @@ class Page(Framed):
 
 
 def _ids(blocks: tuple[Block, ...]) -> list[str]:
-    return [block.id for block in blocks if isinstance(block, Figure | Tokens | Cards)]
+    return [block.id for block in blocks if isinstance(block, Figure | Tokens | Cards | Explorer)]

@@ -172,33 +172,33 @@ class Cards:
 
 def _card(card: Card, words: dict[str, int]) -> list[Any]:
     """[name, words, values] and, of a full card, [notes, strips, rankings, links, histogram]."""
-    head = [plain(card.name), _numbers(card.words, words), [_short(value, 4) for value in card.values]]
+    head = [plain(card.name), _numbers(card.words, words), [short(value, 4) for value in card.values]]
     if not (card.notes or card.strips or card.rankings or card.links or card.histogram):
         return head
     return [
         *head,
         [plain(note) for note in card.notes],
-        [_strip(strip, words) for strip in card.strips],
-        [[plain(r.label), _numbers(r.tokens, words), [_short(v, 3) for v in r.values]] for r in card.rankings],
+        [packed_strip(strip, words) for strip in card.strips],
+        [[plain(r.label), _numbers(r.tokens, words), [short(v, 3) for v in r.values]] for r in card.rankings],
         [[plain(link.label), [[plain(name), plain(text)] for name, text in link.items]] for link in card.links],
         _histogram(card.histogram),
     ]
 
 
-def _strip(strip: Strip, words: dict[str, int]) -> list[Any]:
-    """[label, tokens, a digit for each value, the largest value, focus]."""
+def packed_strip(strip: Strip, words: dict[str, int]) -> list[Any]:
+    """Return a strip as [label, tokens, a digit for each value, the largest value, focus]."""
     limit = max((value for value in strip.values if math.isfinite(value)), default=0.0)
     digits = "".join(
         _DIGITS[round((STEPS - 1) * max(value, 0) / limit)] if limit and math.isfinite(value) else _UNKNOWN
         for value in strip.values
     )
-    return [plain(strip.label), _numbers(strip.tokens, words), digits, _short(limit, 4), strip.focus]
+    return [plain(strip.label), _numbers(strip.tokens, words), digits, short(limit, 4), strip.focus]
 
 
 def _histogram(given: Histogram | None) -> list[Any] | int:
     if given is None:
         return 0
-    return [plain(given.label), [_short(edge, 3) for edge in given.edges], list(given.counts)]
+    return [plain(given.label), [short(edge, 3) for edge in given.edges], list(given.counts)]
 
 
 def _numbers(tokens: Sequence[str], words: dict[str, int]) -> list[int]:
@@ -206,8 +206,8 @@ def _numbers(tokens: Sequence[str], words: dict[str, int]) -> list[int]:
     return [words.setdefault(token, len(words)) for token in tokens]
 
 
-def _short(value: float, digits: int) -> float | int | None:
-    """A few significant digits; None for what is no number."""
+def short(value: float, digits: int) -> float | int | None:
+    """Return a number with a few significant digits; None for what is not finite."""
     if not math.isfinite(value):
         return None
     short = float(f"{value:.{digits}g}")

@@ -13,17 +13,19 @@ from interp.provenance import Provenance
 from interp.report import drawing
 from interp.report.blocks import Block, Download, Figure, How, Note, Page, Section, Tokens
 from interp.report.cards import Cards
+from interp.report.explorer import Explorer
 from interp.report.table import Table
 from interp.report.text import escaped, visible
 
 
 @dataclass
 class Payload:
-    """What the script of a page reads: the figures and decks by id and the files, filled while the HTML is written."""
+    """What the script of a page reads: figures, decks and explorers by id and files, filled as the HTML is written."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     files: list[dict[str, str]] = field(default_factory=list)
     decks: dict[str, str] = field(default_factory=dict)
+    explorers: dict[str, str] = field(default_factory=dict)
 
     def offer(self, name: str, content: bytes, mime: str, words: str) -> str:
         """A button that saves `content`, which travels compressed; equal content gives equal bytes."""
@@ -59,7 +61,7 @@ def section_html(section: Section, payload: Payload) -> str:
 
 def _named(blocks: tuple[Block, ...]) -> str:
     """What a fold holds, such as "Show 2 figures and a table"."""
-    figures = sum(isinstance(block, Figure | Tokens | Cards) for block in blocks)
+    figures = sum(isinstance(block, Figure | Tokens | Cards | Explorer) for block in blocks)
     tables = sum(isinstance(block, Table) for block in blocks)
     counts = [(figures, "a figure", "figures"), (tables, "a table", "tables")]
     parts = [one if count == 1 else f"{count} {many}" for count, one, many in counts if count]
@@ -74,6 +76,8 @@ def block_html(block: Block, payload: Payload, name: str) -> str:
         return _tokens(block, payload)
     if isinstance(block, Cards):
         return _cards(block, payload)
+    if isinstance(block, Explorer):
+        return _explorer(block, payload)
     if isinstance(block, Table):
         return (
             f'<div class="table">{_scroll(block, f"Table {name}: {block.caption}")}{_csv(block, name, payload)}</div>'
@@ -150,10 +154,65 @@ def _cards(deck: Cards, payload: Payload) -> str:
     )
 
 
-def _twin(table: Table, name: str, payload: Payload) -> str:
+_TOOLS = (
+    ("path", "Strongest path", "Strongest path: follow it"),
+    ("back", "Back", "Back one step"),
+    ("group", "Group pinned", "Group pinned nodes"),
+    ("fit", "Fit", "Fit all that is shown"),
+    ("out", "−", "Zoom out"),
+    ("in", "+", "Zoom in"),
+    ("svg", "Save SVG", "Save SVG of the drawing"),
+)
+"""Buttons: what each does, its text, and what it is called."""
+_KEYS = (
+    "Arrow keys go up to what a node feeds, down to what feeds it, and sideways; Enter shows its inputs, Space pins it, "
+    "Escape goes back, p follows the strongest path, g groups pinned nodes, plus and minus zoom, slash searches."
+)
+
+
+def _explorer(explorer: Explorer, payload: Payload) -> str:
+    """The place of an explorer with its controls; its script draws it and fills the panel."""
+    payload.explorers[explorer.id] = explorer.packed()
+    name = explorer.id
+    buttons = "".join(
+        f'<button type="button" data-do="{act}" title="{what}" aria-label="{what}">{text}</button>'
+        for act, text, what in _TOOLS
+    )
+    return (
+        f'<figure id="{name}" class="explorer" data-explorer="{name}"><div class="tools">'
+        f'<label>Search <input type="search" data-ask="search" autocomplete="off" spellcheck="false"></label>'
+        f'<label>Collapse by <select data-ask="how"></select></label>'
+        f'<label>Show <input type="range" data-ask="amount"><span class="count"></span></label>'
+        f'<div class="buttons">{buttons}</div></div><div class="walk">'
+        f'<canvas tabindex="0" role="application" aria-label="{escaped(explorer.alt)}" aria-describedby="{name}-keys">'
+        f'</canvas><div class="panel" role="region" tabindex="0" aria-label="The selected node of {name}"></div></div>'
+        f'<p class="said hidden" role="status"></p><p class="hidden" id="{name}-keys">{_KEYS}</p>'
+        "<noscript><p>The drawing needs JavaScript; the tables below hold its numbers.</p></noscript>"
+        f"{_explorer_legend(explorer)}<figcaption>{escaped(explorer.caption)}</figcaption>"
+        f"{_twin(explorer.table, name, payload, _edges_file(explorer, payload))}</figure>"
+    )
+
+
+def _explorer_legend(explorer: Explorer) -> str:
+    """What sizes, shapes and colours mean, of the kinds that are there."""
+    shapes = {"head": "● head", "mlp": "■ MLP", "embed": "▲ embedding", "bias": "▲ bias", "target": "◆ target"}
+    shapes |= {"feature": "● feature", "error": "◆ error"}
+    kinds = [shapes.get(kind, f"● {kind}") for kind in dict.fromkeys(node.kind for node in explorer.nodes)]
+    opened = " · ○ not resolved further" if any(node.open for node in explorer.nodes) else ""
+    return (
+        f'<p class="legend">{escaped(" · ".join(kinds))}{opened} · size: |value| · <span class="positive">positive</span> '
+        '· <span class="negative">negative</span> · drag to move, Ctrl and wheel to zoom</p>'
+    )
+
+
+def _edges_file(explorer: Explorer, payload: Payload) -> str:
+    return _csv(explorer.links, f"{explorer.id}-edges", payload) if explorer.edges else ""
+
+
+def _twin(table: Table, name: str, payload: Payload, more: str = "") -> str:
     return (
         f'<details class="data"><summary>Data table</summary>{_scroll(table, f"Data of {name}")}'
-        f"{_csv(table, name, payload)}</details>"
+        f"{_csv(table, name, payload)}{more}</details>"
     )
 
 

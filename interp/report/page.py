@@ -21,6 +21,7 @@ from typing import Literal
 
 from interp.errors import UsageError
 from interp.report.blocks import Figure, Page, Tokens
+from interp.report.explorer import Explorer
 from interp.report.markup import Payload, block_html, page_body
 from interp.report.text import escaped
 from interp.report.theme import DARK, css
@@ -69,14 +70,21 @@ def document(
     """A whole HTML document around `body`, with the library only where there is a figure to draw."""
     if plotlyjs not in ("inline", "beside"):
         raise UsageError(f'plotlyjs is "{plotlyjs}"; it must be "inline" or "beside".')
-    script, scripts, allowed = _asset("page.js"), "", ["'none'"]
+    script, style, scripts, allowed = _asset("page.js"), _asset("page.css"), "", ["'none'"]
     if payload is not None:
         library, allowed = _library_script(plotlyjs) if payload.figures else ("", [])
-        data = {"dark": DARK, "decks": payload.decks, "figures": payload.figures, "files": payload.files}
-        script = _asset("cards.js") + script if payload.decks else script
+        data = {
+            "dark": DARK,
+            "decks": payload.decks,
+            "explorers": payload.explorers,
+            "figures": payload.figures,
+            "files": payload.files,
+        }
+        script = "".join(map(_asset, _scripts(payload))) + script
         scripts = (
             f'<script type="application/json" id="interp-data">{_json(data)}</script>{library}<script>{script}</script>'
         )
+        style += _asset("explorer.css") if payload.explorers else ""
         allowed = [_sha256(script.encode()), *allowed]
     policy = (
         f"default-src 'none'; script-src {' '.join(allowed)}; style-src 'unsafe-inline'; "
@@ -88,18 +96,22 @@ def document(
         f'<meta http-equiv="Content-Security-Policy" content="{escape(policy, quote=False)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><title>{escaped(title)}</title>{metas}'
-        f"<style>{css()}{_asset('page.css')}</style></head><body>{body}{scripts}</body></html>\n"
+        f"<style>{css()}{style}</style></head><body>{body}{scripts}</body></html>\n"
     )
 
 
-def frame(shown: Page | Figure | Tokens) -> str:
+_HEIGHTS: dict[type, int] = {Figure: 620, Explorer: 860}
+"""Pixels of a frame in a notebook; 320 for a line of tokens."""
+
+
+def frame(shown: Page | Figure | Tokens | Explorer) -> str:
     """`shown` for a notebook: a page of its own inside a frame, so that neither can disturb the other."""
     if isinstance(shown, Page):
         text, height = render(shown), 720
     else:
         payload = Payload()
         body = f'<main class="alone">{block_html(shown, payload, shown.id)}</main>'
-        text, height = document(shown.id, body, payload, meta={}), 620 if isinstance(shown, Figure) else 320
+        text, height = document(shown.id, body, payload, meta={}), _HEIGHTS.get(type(shown), 320)
     return (
         f'<iframe title="{escaped(shown.title if isinstance(shown, Page) else shown.caption)}" '
         f'sandbox="allow-scripts allow-downloads" style="width:100%;height:{height}px;border:0" '
@@ -111,6 +123,13 @@ def _meta(page: Page) -> dict[str, str]:
     record = page.provenance
     found = {"title": page.title, "finding": page.finding, "kind": page.kind, "model": record.model}
     return {**found, "date": record.started}
+
+
+def _scripts(payload: Payload) -> tuple[str, ...]:
+    """The scripts of the elements that a page has."""
+    decks = ("cards.js",) if payload.decks else ()
+    explorers = ("explorer-graph.js", "explorer-drawing.js", "explorer.js") if payload.explorers else ()
+    return ("shared.js", *decks, *explorers) if decks or explorers else ()
 
 
 def _library_script(plotlyjs: PlotlyJS) -> tuple[str, list[str]]:

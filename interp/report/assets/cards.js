@@ -2,7 +2,6 @@
 // Draws a deck of cards: search, order, pages; a card's contents when it is opened. Text only ever becomes text.
 function drawDeck(place, deck) {
   const PER_PAGE = 20;
-  const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
   const [input, select, found, list] = ["input", "select", ".found", "ol"].map((what) => place.querySelector(what));
   const turns = [...place.querySelectorAll("[data-turn]")];
   const number = new Map(deck.cards.map((card, i) => [card[0], i]));
@@ -11,24 +10,10 @@ function drawDeck(place, deck) {
   const said = full < deck.cards.length ? `, ${full} of them with contents on this page` : "";
   const state = { shown: [...deck.cards.keys()], page: 0 };
 
-  function make(tag, className, text) {
-    const element = document.createElement(tag);
-    if (className) element.className = className;
-    if (text !== undefined) element.textContent = text;
-    return element;
-  }
-
-  function written(value) {
-    if (value === null) return "—";
-    const size = Math.abs(value);
-    const text = size && (size < 1e-3 || size >= 1e6) ? value.toExponential(1) : String(+value.toPrecision(3));
-    return text.replace(/-/g, "−");
-  }
-
   // What is searched: the name, the words, the tokens that examples are about, and the first ranking.
   function haystack(card) {
-    const [name, words, , , strips = [], rankings = []] = card;
-    const focused = strips.map((strip) => strip[1][strip[4]]);
+    const [name, words, , , examples = [], rankings = []] = card;
+    const focused = examples.map((one) => one[1][one[4]]);
     const first = rankings.length ? rankings[0][1] : [];
     return [name, ...[...words, ...focused, ...first].map((i) => deck.words[i])].join("\n").toLowerCase();
   }
@@ -78,36 +63,16 @@ function drawDeck(place, deck) {
   }
 
   function body(card) {
-    const [, , , notes = [], strips = [], rankings = [], links = [], histogram = 0] = card;
+    const [, , , notes = [], examples = [], rankings = [], links = [], histogram = 0] = card;
     const box = make("div", "inside");
     box.append(...notes.map((note) => make("p", "said", note)));
     if (card.length < 4) box.append(make("p", "said", deck.elsewhere));
     const aside = make("div", "beside");
     if (histogram) aside.append(bars(...histogram));
     aside.append(...rankings.map((ranking) => ranked(...ranking)), ...links.map((link) => linked(...link)));
-    box.append(...groups(strips));
+    box.append(...strips(deck.words, examples));
     if (aside.children.length) box.append(aside);
     return box;
-  }
-
-  function groups(strips) {
-    const byLabel = new Map();
-    for (const strip of strips) byLabel.set(strip[0], [...(byLabel.get(strip[0]) || []), strip]);
-    return [...byLabel].flatMap(([label, some]) => [make("h3", "", label), ...some.map(line)]);
-  }
-
-  function line([, tokens, digits, limit, focus]) {
-    const row = make("p", "strip");
-    tokens.forEach((word, i) => {
-      const share = digits[i] === "-" ? null : DIGITS.indexOf(digits[i]) / 60;
-      const token = make("span", `token${share === null ? " undefined" : share > 0 ? " positive" : ""}`, deck.words[word]);
-      token.classList.toggle("focus", i === focus);
-      token.style.setProperty("--strength", (share || 0).toFixed(3));
-      token.title = share === null ? "value not kept" : written(+(share * limit).toPrecision(2));
-      if (i === focus) token.append(make("span", "hidden", ` (${token.title}) `));
-      row.append(token);
-    });
-    return row;
   }
 
   function ranked(label, tokens, values) {

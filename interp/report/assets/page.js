@@ -177,12 +177,14 @@
   followReading();
   addEventListener("hashchange", unfold);
   unfold();
-  const decks = async () => {
-    for (const [id, packed] of Object.entries(payload.decks)) {
-      drawDeck(document.getElementById(id), JSON.parse(new TextDecoder().decode(await unpacked(packed))));
+  const filled = async (packed, drawInto) => {
+    for (const [id, content] of Object.entries(packed)) {
+      drawInto(document.getElementById(id), JSON.parse(new TextDecoder().decode(await unpacked(content))));
     }
   };
-  Promise.all([drawAll(), decks()]).then(
+  const decks = filled(payload.decks, (place, data) => drawDeck(place, data));
+  const explorers = filled(payload.explorers, (place, data) => drawExplorer(place, data));
+  Promise.all([drawAll(), decks, explorers]).then(
     () => (root.dataset.ready = "1"),
     (error) => {
       failed(error);

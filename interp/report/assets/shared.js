@@ -1,0 +1,38 @@
+"use strict";
+// What decks of cards and explorers share: elements from text, numbers in words, strips of tokens.
+const STRIP_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+function make(tag, className, text) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+function written(value, digits = 3) {
+  if (value === null) return "—";
+  const size = Math.abs(value);
+  const text = size && (size < 1e-3 || size >= 1e6) ? value.toExponential(digits > 3 ? 3 : 1) : String(+value.toPrecision(digits));
+  return text.replace(/-/g, "−");
+}
+
+function strip(words, [, tokens, digits, limit, focus]) {
+  const row = make("p", "strip");
+  tokens.forEach((word, i) => {
+    const share = digits[i] === "-" ? null : STRIP_DIGITS.indexOf(digits[i]) / 60;
+    const token = make("span", `token${share === null ? " undefined" : share > 0 ? " positive" : ""}`, words[word]);
+    token.classList.toggle("focus", i === focus);
+    token.style.setProperty("--strength", (share || 0).toFixed(3));
+    token.title = share === null ? "value not kept" : written(+(share * limit).toPrecision(2));
+    if (i === focus) token.append(make("span", "hidden", ` (${token.title}) `));
+    row.append(token);
+  });
+  return row;
+}
+
+// Strips under one heading for each label.
+function strips(words, given) {
+  const byLabel = new Map();
+  for (const one of given) byLabel.set(one[0], [...(byLabel.get(one[0]) || []), one]);
+  return [...byLabel].flatMap(([label, some]) => [make("h3", "", label), ...some.map((one) => strip(words, one))]);
+}
