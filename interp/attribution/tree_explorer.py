@@ -29,14 +29,13 @@ def tree_explorer(tree: PathTree, max_nodes: int = 3000, name: str = "path-explo
     unresolved = ~tree.complete & ~tree.expanded
     nodes = tuple(_node(tree, row, bool(unresolved[row])) for row in shown)
     edges = tuple(Edge(str(row), str(_feeds(tree, row, split)), float(tree.value[row])) for row in shown if row)
-    left = (
-        f"the {len(shown):,} largest of its {len(tree.value):,} nodes are here" if len(shown) < len(tree.value) else ""
-    )
+    total = len(tree.value)
+    left = f"; the {len(rows):,} largest of its {total:,} nodes are here" if len(rows) < total else ""
     return Explorer(
         name,
         nodes,
         edges,
-        caption=f"The tree of paths to the {tree.target}, in {tree.unit}{'; ' if left else ''}{left}. A node is a "
+        caption=f"The tree of paths to the {tree.target}, in {tree.unit}{left}. A node is a "
         "component at a token, its value the sum of all paths through it that end at the target; what feeds it and the "
         "rest sum to it. Where the tree reaches a component by several ways, these are summed, and “each node” "
         "takes them apart.",

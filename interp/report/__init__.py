@@ -1,7 +1,7 @@
 """Reports: results as pages a person can read, trust and take away. numpy and plotly, never torch.
 
-A `Page` is built of frozen values (`Section`, `Figure`, `Table`, `Tokens`, `Cards`, `Explorer`, `Note`, `How`) and rendered to one
-self-contained file. Importing this package does not import plotly.
+A `Page` is built of frozen values (`Section`, `Figure`, `Table`, `Tokens`, `Cards`, `Explorer`, `Note`, `How`) and
+rendered to one self-contained file. Importing this package does not import plotly.
 """
 
 from interp.report import figures

@@ -165,8 +165,8 @@ _TOOLS = (
 )
 """Buttons: what each does, its text, and what it is called."""
 _KEYS = (
-    "Arrow keys go up to what a node feeds, down to what feeds it, and sideways; Enter shows its inputs, Space pins it, "
-    "Escape goes back, p follows the strongest path, g groups pinned nodes, plus and minus zoom, slash searches."
+    "Arrow keys go up to what a node feeds, down to what feeds it, and sideways; Enter shows its inputs, Space pins "
+    "it, Escape goes back, p follows the strongest path, g groups pinned nodes, plus and minus zoom, slash searches."
 )
 
 
@@ -199,9 +199,10 @@ def _explorer_legend(explorer: Explorer) -> str:
     shapes |= {"feature": "● feature", "error": "◆ error"}
     kinds = [shapes.get(kind, f"● {kind}") for kind in dict.fromkeys(node.kind for node in explorer.nodes)]
     opened = " · ○ not resolved further" if any(node.open for node in explorer.nodes) else ""
+    signs = '<span class="positive">positive</span> · <span class="negative">negative</span>'
     return (
-        f'<p class="legend">{escaped(" · ".join(kinds))}{opened} · size: |value| · <span class="positive">positive</span> '
-        '· <span class="negative">negative</span> · drag to move, Ctrl and wheel to zoom</p>'
+        f'<p class="legend">{escaped(" · ".join(kinds))}{opened} · size: |value| · {signs} · drag to move, Ctrl and '
+        "wheel to zoom</p>"
     )
 
 
