@@ -125,6 +125,30 @@ def _neox(parallel: bool) -> Any:
     return transformers.GPTNeoXForCausalLM(config)
 
 
+def _mixtral(**changed: Any) -> Any:
+    shape = _SHAPE | dict(num_local_experts=5, num_experts_per_tok=2, sliding_window=4) | changed
+    return transformers.MixtralForCausalLM(transformers.MixtralConfig(**shape))
+
+
+def _qwen3_moe(**changed: Any) -> Any:
+    """Shares of all experts, of which the others' part is dropped."""
+    experts = dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16, norm_topk_prob=False)
+    return transformers.Qwen3MoeForCausalLM(
+        transformers.Qwen3MoeConfig(**_SHAPE | experts | dict(head_dim=8, attention_bias=True) | changed)
+    )
+
+
+def _gpt_oss(**changed: Any) -> Any:
+    """A limit of 1.5 is reached by the activations of a small random model; the published one of 7 is not."""
+    experts = dict(num_local_experts=5, num_experts_per_tok=2, swiglu_limit=1.5)
+    rotary = dict(rope_type="yarn", rope_theta=1e4, factor=2.0, original_max_position_embeddings=20)
+    shape = _SHAPE | experts | dict(head_dim=8, sliding_window=3, rope_parameters=rotary) | changed
+    return transformers.GptOssForCausalLM(transformers.GptOssConfig(**shape))
+
+
+EXPERTS: dict[str, Callable[..., Any]] = {"mixtral": _mixtral, "qwen3_moe": _qwen3_moe, "gpt_oss": _gpt_oss}
+"""Mixtures of experts, apart from the other families: rooms that read one MLP in each layer refuse them."""
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "llama": _llama,
     "llama3": _llama3,
@@ -141,14 +165,17 @@ BUILDERS: dict[str, Callable[[], Any]] = {
 NAMES = tuple(BUILDERS)
 
 
-def build(name: str, seed: int = 0) -> Any:
-    """The `transformers` model in float32, every parameter random: gains about 1, biases about 0, logits about 1."""
-    hf = BUILDERS[name]().eval()
+def build(name: str, seed: int = 0, changed: dict[str, Any] | None = None) -> Any:
+    """The `transformers` model in float32, every parameter random: gains about 1, biases about 0, logits about 1.
+
+    `changed` replaces entries of its configuration, for a mixture of experts.
+    """
+    hf = (EXPERTS[name](**changed or {}) if name in EXPERTS else BUILDERS[name]()).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, value in hf.named_parameters():
             value.normal_(generator=generator)
-            if value.ndim == 2:
+            if value.ndim >= 2:
                 value.mul_(1.0 if "embed" in key or "wte" in key or "wpe" in key else 1.5 * value.shape[-1] ** -0.5)
             else:
                 stored_from_zero = name.startswith("gemma") or key.endswith("bias")

@@ -43,6 +43,34 @@ def gate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]
     raise AssertionError(f"no gate for {activation}: families.base.ACTIVATIONS must not name it")
 
 
+def activate(z: Float[Tensor, "*shape"], activation: str, limit: float | None) -> Float[Tensor, "*shape"]:
+    """act(z) = z·g(z), of min(z, limit) where a family limits it (gpt-oss)."""
+    z = z if limit is None else z.clamp(max=limit)
+    return z * gate(z, activation)
+
+
+def limited(pre: Float[Tensor, "*shape"], limit: float | None) -> Float[Tensor, "*shape"]:
+    """What a gate multiplies: `pre` itself, kept within `limit` of its bias of one where a family limits it."""
+    return pre if limit is None else pre.clamp(1 - limit, 1 + limit)
+
+
+def attention_pattern(
+    scores: Float[Tensor, "*batch n_head query key"],
+    mask: Bool[Tensor, "query key"],
+    sinks: Float[Tensor, " n_head"] | None,
+) -> Float[Tensor, "*batch n_head query key"]:
+    """The softmax over the keys a query may see and, where a family has sinks, over a sink that has no value."""
+    scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1) if sinks is None else with_sinks(scores, sinks).softmax(-1)[..., :-1]
+
+
+def with_sinks(
+    scores: Float[Tensor, "*batch n_head query key"], sinks: Float[Tensor, " n_head"]
+) -> Float[Tensor, "*batch n_head query key_and_sink"]:
+    """Scores with each head's sink behind the last key."""
+    return torch.cat([scores, sinks.detach()[:, None, None].expand_as(scores[..., :1])], dim=-1)
+
+
 def rotate(
     x: Float[Tensor, "*batch d_head"], rotary: Rotary | None, positions: Real[Tensor, " *batch"] | int
 ) -> Float[Tensor, "*batch d_head"]:

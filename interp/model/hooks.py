@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from interp.errors import CheckFailedError, nearest
+from interp.model.exact import ATTENTION, register_attention
 
 if TYPE_CHECKING:
     from interp.model.model import Model
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 View = Callable[[Tensor], Tensor]
 """Part of a module's tensor, as a view of it."""
 
-HOLDS_SCORES = ("eager", "interp_float64")
-"""Forms of attention that form their scores and call softmax on them; fused ones do neither."""
+SCORE_AXES = 4
+"""Axes of attention scores: batch, head, query, key."""
 SOFTMAX = (torch.softmax, torch.Tensor.softmax, torch.nn.functional.softmax)
 
 
@@ -85,11 +86,14 @@ def places(model: Model) -> dict[str, Place]:
         found[f"{prefix}hook_attn_out"] = Place(parts.attn_write[layer], "output", stream, layer)
         if not spec.parallel:
             found[f"{prefix}hook_resid_mid"] = Place(parts.mlp_norm[layer], "input", stream, layer, in_place=True)
-        found[f"{prefix}mlp.hook_in"] = Place(parts.mlp_pre[layer], "input", stream, layer, in_place=True)
-        found[f"{prefix}mlp.hook_pre"] = Place(parts.mlp_pre[layer], "output", hidden, layer)
-        if spec.gated:
-            found[f"{prefix}mlp.hook_pre_linear"] = Place(parts.mlp_linear[layer], "output", hidden, layer)
-        found[f"{prefix}mlp.hook_post"] = Place(parts.mlp_output[layer], "input", hidden, layer)
+        if spec.n_expert:  # experts are no modules of their own
+            found[f"{prefix}mlp.hook_in"] = Place(parts.mlp_write[layer], "input", stream, layer)
+        else:
+            found[f"{prefix}mlp.hook_in"] = Place(parts.mlp_pre[layer], "input", stream, layer, in_place=True)
+            found[f"{prefix}mlp.hook_pre"] = Place(parts.mlp_pre[layer], "output", hidden, layer)
+            if spec.gated:
+                found[f"{prefix}mlp.hook_pre_linear"] = Place(parts.mlp_linear[layer], "output", hidden, layer)
+            found[f"{prefix}mlp.hook_post"] = Place(parts.mlp_output[layer], "input", hidden, layer)
         found[f"{prefix}hook_mlp_out"] = Place(parts.mlp_write[layer], "output", stream, layer)
         found[f"{prefix}hook_resid_post"] = Place(block, "output", stream, layer)
     return found
@@ -172,18 +176,21 @@ class _Softmaxes(TorchFunctionMode):
         self.first = self.seen = first
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func not in SOFTMAX:
+        if func not in SOFTMAX or args[0].ndim != SCORE_AXES:  # a router's has positions and experts only
             return func(*args, **(kwargs or {}))
         layer, self.seen = self.seen % self.model.spec.n_layer, self.seen + 1
         scores = self._passed("scores", layer, args[0])
         return self._passed("pattern", layer, func(scores, *args[1:], **(kwargs or {})))
 
     def _passed(self, side: str, layer: int, value: Tensor) -> Tensor:
+        """The softmax's argument or result as the functions leave it; a sink's column is none of their business."""
+        n_key = value.shape[-1] - self.model.spec.attention_sinks
+        value, sinks = value[..., :n_key], value[..., n_key:]
         for place, function in self.functions:
             if place.side == side and place.layer == layer:
                 changed = function(value)
                 value = value if changed is None else changed
-        return value
+        return torch.cat([value, sinks], dim=-1) if sinks.shape[-1] else value
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
         super().__exit__(kind, value, traceback)
@@ -198,11 +205,13 @@ class _Softmaxes(TorchFunctionMode):
 @contextmanager
 def _eager(model: Model) -> Iterator[None]:
     """The model's attention in the form that computes scores, restored afterwards."""
-    before = model.hf.config._attn_implementation
-    if before in HOLDS_SCORES:
+    before, sinks = model.hf.config._attn_implementation, model.spec.attention_sinks
+    if before == ATTENTION or (before == "eager" and not sinks):
         yield
         return
-    model.hf.set_attn_implementation("eager")
+    if sinks:  # `transformers` shifts the scores of a family with sinks, which leaves the pattern alone but not them
+        register_attention()
+    model.hf.set_attn_implementation(ATTENTION if sinks else "eager")
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from typing import Literal
 
 Norm = Literal["rms", "layer"]
 Positional = Literal["rotary", "learned", "none"]
+Shares = Literal["chosen", "all"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,15 @@ class Spec:
     `attention_scale` multiplies the scores (usually 1/sqrt(d_head));
     `windows` is how many tokens a query sees (itself included), None for all before it. `post_norms`: what attention
     and MLP write is normalised before it is added (Gemma-2). `parallel`: both read the same residual (GPT-NeoX).
-    A softcap c replaces x by c·tanh(x/c). `embedding_scale` is already inside `weights.W_E`. `prepends_bos` is the
-    tokenizer's own habit, None when the model came without a tokenizer.
+    A softcap c replaces x by c·tanh(x/c). `attention_sinks`: each head's softmax has one more entry, a learned score
+    that has no value, so that its pattern sums to less than one (gpt-oss). `activation_limit` L clamps what a gated
+    activation is applied to at L, and what it multiplies to within L of its bias of one (gpt-oss). `embedding_scale` is
+    already inside `weights.W_E`. `prepends_bos` is the tokenizer's own habit, None when the model came without a
+    tokenizer.
+
+    A mixture of experts has `n_expert` MLPs of width `d_mlp` in each layer, of which a router chooses `n_expert_used`
+    at each position; their shares are the softmax of the router's scores over those "chosen", or over "all" (of which
+    the others' part is dropped). `n_expert` is 0 for a model without.
     """
 
     family: str
@@ -66,6 +74,11 @@ class Spec:
     mlp_bias: bool = False
     attention_softcap: float | None = None
     logit_softcap: float | None = None
+    attention_sinks: bool = False
+    activation_limit: float | None = None
+    n_expert: int = 0
+    n_expert_used: int = 0
+    expert_shares: Shares = "chosen"
     embedding_scale: float = 1.0
     prepends_bos: bool | None = None
 

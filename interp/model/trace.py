@@ -10,8 +10,9 @@ For one block, with x the residual entering it and s the norm scales:
     mlp          = ((pre · multiplier) W_out + b_out) · g_mlp / s_mlp
     multiplier   = g(gate)·gate with a gate, g(pre) without       (act(z) = z·g(z))
 
-so that, pattern, multiplier and every s held, the block is linear in x. With `folded=False` a norm's gain and bias are
-applied to x instead of being folded into the weights: the same numbers, without copying a single matrix.
+so that, pattern, multiplier and every s held, the block is linear in x; for experts instead of one MLP see `experts`.
+With `folded=False` a norm's gain and bias are applied to x instead of being folded into the weights: the same numbers,
+without copying a single matrix.
 """
 
 from __future__ import annotations
@@ -24,7 +25,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.model.arithmetic import apply_norm, gate, norm_scale, rotate, softcap, visible
+from interp.model.arithmetic import (
+    activate,
+    apply_norm,
+    attention_pattern,
+    gate,
+    limited,
+    norm_scale,
+    rotate,
+    softcap,
+    visible,
+)
+from interp.model.experts import Routing, route, rows_of
 from interp.model.spec import Spec
 from interp.model.weights import Attention, Mlp, Weights
 
@@ -60,15 +72,17 @@ class AttentionTrace:
 class MlpTrace:
     """What the MLP did in one layer: its hidden units are `pre` · `multiplier`.
 
-    `gate` is what the activation is applied to where it is not `pre`, None without a gate.
+    `gate` is what the activation is applied to where it is not `pre`, None without a gate. Of a mixture of experts
+    these have an axis more, for the experts chosen at a position, which `routing` names.
     """
 
     scale: Float[Tensor, "batch n_token 1"]
-    pre: Float[Tensor, "batch n_token d_mlp"]
-    gate: Float[Tensor, "batch n_token d_mlp"] | None
-    multiplier: Float[Tensor, "batch n_token d_mlp"]
+    pre: Float[Tensor, "batch n_token *n_used d_mlp"]
+    gate: Float[Tensor, "batch n_token *n_used d_mlp"] | None
+    multiplier: Float[Tensor, "batch n_token *n_used d_mlp"]
     write_scale: Float[Tensor, "batch n_token 1"] | None
     write: Float[Tensor, "batch n_token d_model"]
+    routing: Routing | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +165,7 @@ def run_attention(
         value = torch.cat([past[1].expand(len(x), -1, -1, -1), value], 2)
     scores = _scores(weights, layer, query, key)
     mask = visible(start + x.shape[1], spec.windows[layer], x.device)[start:]
-    pattern = scores.masked_fill(~mask, -torch.inf).softmax(dim=-1)
+    pattern = attention_pattern(scores, mask, weights.raw(layer).sinks)
     z = pattern @ value.repeat_interleave(spec.kv_group, dim=1)
     write, write_scale = attention_write(weights, layer, z)
     return AttentionTrace(scale, query_scale, key_scale, query, key, value, scores, pattern, z, write_scale, write)
@@ -196,26 +210,50 @@ def _normalise(weights: Weights, x: Tensor, gain: Tensor | None) -> tuple[Tensor
 
 
 def run_mlp(weights: Weights, layer: int, x: Tensor, folded: bool = True) -> MlpTrace:
-    """The MLP of one block on the residual stream it reads."""
-    spec, w = weights.spec, weights.mlp(layer, folded)
+    """The MLP of one block, or its experts, on the residual stream it reads."""
+    spec = weights.spec
     scale = norm_scale(x, spec.norm, spec.norm_eps)
     x = x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln2)
-    pre, gated, multiplier = mlp_hidden(w, x, spec.activation)
+    if spec.n_expert:
+        return _run_experts(weights, layer, x, scale, folded)
+    w = weights.mlp(layer, folded)
+    pre, gated, multiplier = mlp_hidden(w, x, spec)
     write = (pre * multiplier) @ w.W_out + w.b_out
     write, write_scale = post_norm(spec, write, w.post_gain)
     return MlpTrace(scale, pre, gated, multiplier, write_scale, write)
 
 
-def mlp_hidden(
-    w: Mlp, x: Float[Tensor, "batch n_token d_model"], activation: str
-) -> tuple[Tensor, Tensor | None, Tensor]:
+def _run_experts(weights: Weights, layer: int, x: Tensor, scale: Tensor, folded: bool) -> MlpTrace:
+    """The experts chosen at each position on the normalised stream, one expert after another."""
+    spec = weights.spec
+    W_R, b_R = weights.router(layer, folded)
+    scores = x @ W_R + b_R
+    chosen, shares = route(spec, scores)
+    pre = x.new_empty(chosen.numel(), spec.d_mlp)
+    gated, multiplier = torch.empty_like(pre), torch.empty_like(pre)
+    outputs, flat = x.new_empty(len(pre), spec.d_model), x.flatten(0, -2)
+    for expert, rows in rows_of(chosen.flatten()):
+        w = weights.mlp(layer, folded, expert)
+        here = mlp_hidden(w, flat[rows // spec.n_expert_used], spec)
+        pre[rows], gated[rows], multiplier[rows] = here[0], here[0] if here[1] is None else here[1], here[2]
+        outputs[rows] = (here[0] * here[2]) @ w.W_out + w.b_out
+    pre, gated, multiplier, outputs = (each.unflatten(0, chosen.shape) for each in (pre, gated, multiplier, outputs))
+    routing = Routing(scores, chosen, shares, outputs)
+    post = weights.raw(layer).mlp_post
+    write, write_scale = post_norm(spec, routing.write, None if post is None else post.gain.detach())
+    return MlpTrace(scale, pre, gated if spec.gated else None, multiplier, write_scale, write, routing)
+
+
+def mlp_hidden(w: Mlp, x: Float[Tensor, "*batch d_model"], spec: Spec) -> tuple[Tensor, Tensor | None, Tensor]:
     """(pre, gate, multiplier) of a normalised input: the hidden units are pre · multiplier."""
-    pre = x @ w.W_in + w.b_in
+    pre, limit = x @ w.W_in + w.b_in, spec.activation_limit
     if w.W_gate is None:
-        return pre, None, gate(pre, activation)
+        return pre, None, gate(pre, spec.activation)
     gated = x @ w.W_gate
     gated = gated if w.b_gate is None else gated + w.b_gate
-    return pre, gated, gated * gate(gated, activation)
+    multiplier = activate(gated, spec.activation, limit)
+    within = limited(pre, limit)
+    return pre, gated, multiplier if limit is None else multiplier * torch.where(within == pre, 1.0, within / pre)
 
 
 def post_norm(spec: Spec, write: Tensor, gain: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -47,7 +47,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class Mlp:
-    """One MLP, folded. Without a gate, `W_gate` and `b_gate` are None."""
+    """One MLP, or one expert, folded. Without a gate, `W_gate` and `b_gate` are None."""
 
     W_in: Float[Tensor, "d_model d_mlp"]
     b_in: Float[Tensor, " d_mlp"]
@@ -144,14 +144,41 @@ class Weights:
         gains = (_detached(raw.query_gain), _detached(raw.key_gain), _gain(raw.attn_post))
         return Attention(W_Q, W_K, W_V, raw.W_O.detach(), b_Q, b_K, b_V, self.b_O(layer), *gains)
 
-    def mlp(self, layer: int, folded: bool = True) -> Mlp:
-        """The MLP of one layer; `folded=False` leaves the norm out and copies nothing."""
+    def mlp(self, layer: int, folded: bool = True, expert: int | None = None) -> Mlp:
+        """The MLP of one layer, or one of its experts; `folded=False` leaves the norm out and copies nothing.
+
+        Raises `UsageError` if the layer is a mixture of experts and none is named, or the named one does not exist.
+        """
         raw = self.raw(layer)
+        own = self._experts(layer, expert)
         read = self._read if folded else _plain
-        W_in, b_in = read(raw.ln2, raw.W_in, raw.b_in)
-        W_gate, b_gate = (None, None) if raw.W_gate is None else read(raw.ln2, raw.W_gate, raw.b_gate)
-        b_out = _or_zeros(raw.b_out, raw.W_out, self.spec.d_model).detach()
-        return Mlp(W_in, b_in, W_gate, b_gate, raw.W_out.detach(), b_out, _gain(raw.mlp_post))
+        W_in, b_in = read(raw.ln2, own(raw.W_in), own(raw.b_in))
+        W_gate, b_gate = (None, None) if raw.W_gate is None else read(raw.ln2, own(raw.W_gate), own(raw.b_gate))
+        W_out = own(raw.W_out).detach()
+        b_out = _or_zeros(own(raw.b_out), W_out, self.spec.d_model).detach()
+        return Mlp(W_in, b_in, W_gate, b_gate, W_out, b_out, _gain(raw.mlp_post))
+
+    def router(self, layer: int, folded: bool = True) -> tuple[Float[Tensor, "d_model n_expert"], Tensor]:
+        """(weights, bias) of what scores a layer's experts; `UsageError` for a model without."""
+        raw = self.raw(layer)
+        if raw.router is None:
+            raise UsageError(f"{self.spec.family} has no router: its layers have one MLP each.")
+        return (self._read if folded else _plain)(raw.ln2, raw.router.W, raw.router.b)
+
+    def _experts(self, layer: int, expert: int | None) -> Callable[[Any], Any]:
+        """What takes one expert's part of a stored tensor; the whole of it where a layer has one MLP."""
+        n = self.spec.n_expert
+        if expert is None:
+            if n:
+                raise UsageError(
+                    f"Layer {layer} of {self.spec.family} is a mixture of {n} experts, not one MLP: name one of them, "
+                    f"as weights.mlp({layer}, expert=0)."
+                )
+            return lambda tensor: tensor
+        if not 0 <= whole(expert, "An expert") < n:
+            known = f"each layer has experts 0 to {n - 1}" if n else f"{self.spec.family} has one MLP in each layer"
+            raise UsageError(f"Expert {expert} does not exist: {known}.")
+        return lambda tensor: None if tensor is None else tensor[expert]
 
     def _head(self, layer: int, head: int, kind: str) -> tuple[Tensor, Tensor]:
         raw = self.raw(layer)
@@ -216,10 +243,10 @@ class KeptWeights(Weights):
         read = partial(super().attention, folded=False)
         return super().attention(layer) if folded else self._once("attention", layer, read)
 
-    def mlp(self, layer: int, folded: bool = True) -> Mlp:
-        """The MLP of one layer; a folded one, which is a copy, is not kept."""
-        read = partial(super().mlp, folded=False)
-        return super().mlp(layer) if folded else self._once("mlp", layer, read)
+    def mlp(self, layer: int, folded: bool = True, expert: int | None = None) -> Mlp:
+        """The MLP of one layer or one of its experts; a folded one, which is a copy, is not kept."""
+        read = partial(super().mlp, folded=False, expert=expert)
+        return super().mlp(layer, True, expert) if folded else self._once(f"mlp {expert}", layer, read)
 
     def _once(self, what: str, layer: int, read: Callable[[int], Any]) -> Any:
         if (what, layer) not in self._kept:

@@ -291,8 +291,8 @@ UNSUPPORTED = {
         transformers.T5Config(vocab_size=64, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     ),
     "phi": lambda: transformers.PhiForCausalLM(transformers.PhiConfig(**_TINY, intermediate_size=16)),
-    "mixtral": lambda: transformers.MixtralForCausalLM(
-        transformers.MixtralConfig(**_TINY, intermediate_size=16, num_key_value_heads=1, num_local_experts=2)
+    "phimoe": lambda: transformers.PhimoeForCausalLM(
+        transformers.PhimoeConfig(**_TINY, intermediate_size=16, num_key_value_heads=1, num_local_experts=2)
     ),
 }
 

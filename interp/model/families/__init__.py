@@ -9,13 +9,14 @@ from __future__ import annotations
 from types import ModuleType
 
 from interp.errors import UnsupportedModelError
-from interp.model.families import gpt2, gpt_neox, llama
+from interp.model.families import experts, gpt2, gpt_neox, llama
 from interp.model.families.base import Layer, Parts, RawNorm
 
 __all__ = ["SUPPORTED", "Layer", "Parts", "RawNorm", "of"]
 
 _FAMILIES: dict[str, ModuleType] = {
     **dict.fromkeys(llama.MODEL_TYPES, llama),
+    **dict.fromkeys(experts.MODEL_TYPES, experts),
     **dict.fromkeys(gpt2.MODEL_TYPES, gpt2),
     **dict.fromkeys(gpt_neox.MODEL_TYPES, gpt_neox),
 }

@@ -37,10 +37,19 @@ class RawNorm:
 
 
 @dataclass(frozen=True)
+class RawRouter:
+    """What scores the experts of a layer, and its bias where the family has one."""
+
+    W: Float[Tensor, "d_model n_expert"]
+    b: Float[Tensor, " n_expert"] | None = None
+
+
+@dataclass(frozen=True)
 class Layer:
     """One block's parameters as stored (nothing folded), heads apart; views of the model's own tensors where possible.
 
-    Keys and values have n_kv_head heads. Anything a family lacks is None.
+    Keys and values have n_kv_head heads. Anything a family lacks is None. With a `router`, the MLP's weights and biases
+    are those of every expert, along a first axis n_expert. `sinks` are the scores of `Spec.attention_sinks`.
     """
 
     ln1: RawNorm
@@ -63,6 +72,8 @@ class Layer:
     key_gain: Float[Tensor, " d_head"] | None = None
     attn_post: RawNorm | None = None
     mlp_post: RawNorm | None = None
+    router: RawRouter | None = None
+    sinks: Float[Tensor, " n_head"] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,8 @@ class Parts:
     `attn_write` and `mlp_write` are the modules whose output is added to the residual stream (the post-norm where
     there is one); `attn_output` is the output projection, whose input is the concatenated heads, and `projections` are
     those of queries, keys and values. The output of `mlp_pre` goes through the activation, that of `mlp_linear`
-    multiplies it (the same module without a gate), and the input of `mlp_output` is the neurons' activations.
+    multiplies it (the same module without a gate), and the input of `mlp_output` is the neurons' activations. Experts
+    have no such modules: a mixture of experts leaves the three empty.
     """
 
     embed: nn.Module

@@ -1,0 +1,80 @@
+"""A mixture of experts: which experts a router chooses at each position, with what share, and what each computes.
+
+With x the normalised stream, a position's scores are r = x W_R + b_R, and its `n_expert_used` best experts C are run:
+
+    share_e = exp(r_e) / Σ exp(r),      the sum over C, or over all experts where `Spec.expert_shares` says so
+    write   = Σ_{e in C} share_e · ((pre_e · multiplier_e) W_out,e + b_out,e)
+
+Only the chosen experts' weights are ever read, one expert at a time, so a run needs no more memory than one of them.
+Mixtral (arXiv 2401.04088), Qwen3 (2505.09388) and gpt-oss (2508.10925) compute this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.model.spec import Spec
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Which experts ran at each position, best first, with their shares and outputs (before the share).
+
+    `scores` are the router's, of every expert.
+    """
+
+    scores: Float[Tensor, "*batch n_token n_expert"]
+    chosen: Int[Tensor, "*batch n_token n_used"]
+    shares: Float[Tensor, "*batch n_token n_used"]
+    outputs: Float[Tensor, "*batch n_token n_used d_model"]
+
+    @property
+    def write(self) -> Float[Tensor, "*batch n_token d_model"]:
+        """What all of them add together."""
+        return (self.shares[..., None] * self.outputs).sum(-2)
+
+    def of_expert(self, expert: int) -> Float[Tensor, "*batch n_token d_model"]:
+        """What one expert adds: share times output where it was chosen, zero elsewhere."""
+        return ((self.shares * (self.chosen == expert))[..., None] * self.outputs).sum(-2)
+
+
+def route(
+    spec: Spec, scores: Float[Tensor, "*batch n_expert"]
+) -> tuple[Int[Tensor, "*batch n_used"], Float[Tensor, "*batch n_used"]]:
+    """(the best experts by score, their shares)."""
+    best, chosen = scores.topk(spec.n_expert_used, dim=-1)
+    if spec.expert_shares == "chosen":
+        return chosen, best.softmax(-1)
+    return chosen, scores.softmax(-1).gather(-1, chosen)
+
+
+def by_expert(
+    x: Float[Tensor, "*batch n_used d_in"],
+    weight: Float[Tensor, "n_expert d_in d_out"],
+    chosen: Int[Tensor, "*place n_used"],
+) -> Float[Tensor, "*batch n_used d_out"]:
+    """Multiply each row by the weight of the expert it belongs to, one expert after another.
+
+    `x` may have axes before those of `chosen`.
+    """
+    flat = x.reshape(*x.shape[: x.ndim - 1 - chosen.ndim], chosen.numel(), x.shape[-1])
+    found = flat.new_empty(*flat.shape[:-1], weight.shape[-1])
+    for expert, rows in rows_of(chosen.flatten()):
+        found[..., rows, :] = flat[..., rows, :] @ weight[expert].detach()
+    return found.reshape(*x.shape[:-1], weight.shape[-1])
+
+
+def rows_of(experts: Int[Tensor, " n"]) -> list[tuple[int, Int[Tensor, " m"]]]:
+    """(expert, the rows that belong to it) for each expert that any row belongs to."""
+    return [(int(expert), (experts == expert).nonzero()[:, 0]) for expert in experts.unique()]
+
+
+def spread(
+    slots: Float[Tensor, "*batch n_used width"], chosen: Int[Tensor, "*place n_used"], experts: Int[Tensor, " n"]
+) -> Float[Tensor, "*batch n width"]:
+    """The slots' values at the places of some experts, zero for those not chosen."""
+    here: Bool[Tensor, "*place n n_used"] = chosen[..., None, :] == experts[:, None]
+    return here.to(slots.dtype) @ slots
