@@ -6,6 +6,7 @@ import numpy as np
 
 from analyses.faithful.result import Config, Faithfulness, Row
 from interp import discovery, tasks
+from interp.discovery.exact import exact_nodes
 from interp.discovery.graph import Graph
 from interp.errors import UsageError, nearest
 from interp.model import Model
@@ -64,11 +65,7 @@ def _triple(interval: Interval) -> tuple[float, float, float]:
 def _node_effects(model: Model, task: Task) -> np.ndarray:
     """What corrupting each node alone does, the mean of doing it in the clean run and undoing it in the other."""
     graph = Graph.of(model.spec)
-    masks = [(graph.writer == writer).astype(float) for writer in range(len(graph.writers))]
-    none, every = np.zeros(graph.n_edge), np.ones(graph.n_edge)
-    clean, corrupted = discovery.evaluate(model, graph, task, [none, every]).mean(1)
-    noise = discovery.evaluate(model, graph, task, masks).mean(1) - clean
-    restored = discovery.evaluate(model, graph, task.flipped(), masks).mean(1) - corrupted
+    noise, restored = (exact_nodes(model, graph, way).mean(0) for way in (task, task.flipped()))
     return (noise - restored) / 2
 
 

@@ -60,8 +60,17 @@ def exact_edges(
     return found
 
 
+@torch.no_grad()
+def exact_nodes(model: Model, graph: Graph, task: Task, *, limit: int = LIMIT) -> Float[np.ndarray, "n_pair n_writer"]:
+    """Return the measured change of every pair when everything that one writer writes is corrupted (node patching).
+
+    The writers of a pair are rows of one batch, each of which begins after the part that writes.
+    """
+    return np.stack([numbers(_Rows(PairRuns(model, graph, pair), limit).nodes()) for pair in task])
+
+
 class _Rows:
-    """The edges of one pair, part by part."""
+    """The edges of one pair, part by part, and its nodes."""
 
     def __init__(self, runs: PairRuns, limit: int):
         self.runs, self.graph, self.forward = runs, runs.graph, runs.forward
@@ -78,6 +87,17 @@ class _Rows:
         layer = readers.start // graph.per_layer
         rows = self._mlp(layer, changes) if readers == graph.mlp(layer) else self._attention(layer, changes)
         return torch.cat([self._measured(self.forward.run(lot, layer=layer + 1)) for lot in rows])
+
+    def nodes(self) -> Float[Tensor, " n_writer"]:
+        """The change of the measure by each writer, in the order of the graph."""
+        graph, forward, writes, changes = self.graph, self.forward, self.runs.clean.writes, self.runs.difference[0]
+        x = self.stream(0) + changes[:1]
+        for layer in range(graph.n_layer):
+            earlier = [forward.block(layer, lot) for lot in x.split(self.lot)]
+            middle = writes[:, : graph.heads(layer).stop].sum(1) + changes[graph.heads(layer)]
+            heads = middle + forward.mlp(layer, self.stream(layer) if graph.parallel else middle)
+            x = torch.cat([*earlier, heads, self.stream(layer + 1) + changes[graph.mlps(layer)]])
+        return self._measured(x)
 
     def stream(self, layer: int) -> Float[Tensor, "1 n_token d_model"]:
         """The clean stream that enters a block; after the last one for `n_layer`."""

@@ -101,16 +101,29 @@ class Forward:
         if layer == 0:
             x = wrote(slice(0, 1), x[:, None])[:, 0]
         for at in range(layer, graph.n_layer):
-            query, key, value = self.project(at, read(graph.attention(at), x))
-            if past is not None:
-                past.append((key, value))
-            z = self.mix(at, query, key, value)
-            middle = x + (
-                self.total(at, z) if wrote is unchanged else wrote(graph.heads(at), self.written(at, z)).sum(1)
-            )
-            mlp = self.mlp(at, read(graph.mlp(at), x if graph.parallel else middle)[:, 0])
-            x = middle + wrote(graph.mlps(at), mlp[:, None])[:, 0]
+            x = self.block(at, x, read, wrote, past)
         return read(graph.logits, x)[:, 0]
+
+    def block(
+        self,
+        layer: int,
+        x: Float[Tensor, "batch n_token d_model"],
+        read: Read = plain,
+        wrote: Wrote = unchanged,
+        past: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> Float[Tensor, "batch n_token d_model"]:
+        """The stream after one block."""
+        graph = self.graph
+        query, key, value = self.project(layer, read(graph.attention(layer), x))
+        if past is not None:
+            past.append((key, value))
+        z = self.mix(layer, query, key, value)
+        attended = (
+            self.total(layer, z)[:, None] if wrote is unchanged else wrote(graph.heads(layer), self.written(layer, z))
+        )
+        middle = x + attended.sum(1)
+        mlp = self.mlp(layer, read(graph.mlp(layer), x if graph.parallel else middle)[:, 0])
+        return middle + wrote(graph.mlps(layer), mlp[:, None])[:, 0]
 
     def project(
         self, layer: int, inputs: Float[Tensor, "batch n_reader n_token d_model"]

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.discovery import gradients
-from interp.discovery.exact import exact_edges
+from interp.discovery.exact import exact_edges, exact_nodes
 from interp.discovery.forward import Rules
 from interp.discovery.graph import Graph
 from interp.discovery.masks import evaluate
@@ -140,7 +140,7 @@ def score(
         values = np.random.default_rng(settings.seed).standard_normal((1, graph.n_edge))
     if method == "exact":
         values = _exact(model, graph, task, settings, progress)
-        nodes = (evaluate(model, graph, task, _nodes(graph), limit=settings.limit) - ends[0]).mean(1)
+        nodes = exact_nodes(model, graph, task, limit=settings.limit).mean(0)
     if not np.isfinite(values).all():
         raise CheckFailedError(f"The method {method} gave scores that are not numbers: is there a NaN in the weights?")
     return EdgeScores(
@@ -208,8 +208,3 @@ def _exact(
         for way, sign in chosen
     ]
     return np.mean(found, axis=0)
-
-
-def _nodes(graph: Graph) -> list[np.ndarray]:
-    """For each writer the mask that corrupts all its edges."""
-    return [(graph.writer == writer).astype(float) for writer in range(len(graph.writers))]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from interp import discovery, tasks
-from interp.discovery.exact import exact_edges
+from interp.discovery.exact import exact_edges, exact_nodes
 from interp.discovery.gradients import attribution
 from interp.discovery.graph import Graph
 from interp.discovery.masks import evaluate, masked_run
@@ -31,6 +31,8 @@ def test_masks_exact_edges_and_gradients_agree_in_every_family(name):
     exact = exact_edges(model, graph, task)
     assert np.abs(single.T - exact[:, chosen]).max() < 1e-9
     assert np.abs(exact).max() > 1e-3
+    nodes = evaluate(model, graph, task, [(graph.writer == i) * 1.0 for i in range(len(graph.writers))]) - none
+    assert np.abs(nodes.T - exact_nodes(model, graph, task)).max() < 1e-9
     mask = torch.zeros(graph.n_edge, dtype=torch.float64, requires_grad=True)
     runs = PairRuns(model, graph, task)
     masked_run(runs, mask).sum().backward()
