@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -25,8 +26,7 @@ def main() -> None:
     parser.add_argument("--docs", type=Path)
     args = parser.parse_args()
     config = Config(tuple(args.tasks), tuple(args.methods), args.pairs, tuple(args.nodes))
-    command = f"python -m analyses.faithful --pairs {args.pairs} --seed {args.seed} --tasks {' '.join(args.tasks)}"
-    command += f" --methods {' '.join(args.methods)} --nodes {' '.join(args.nodes)}".removesuffix(" --nodes ")
+    command = "python -m analyses.faithful " + shlex.join(_shown(sys.argv[1:]))
     result = run(interp.load(args.model), config, command=command, seed=args.seed, progress=_report)
     result.save(args.out)
     sys.stdout.write(result.summary() + "\n")
@@ -34,6 +34,17 @@ def main() -> None:
         text = args.docs.read_text()
         before, after = text.split(START)[0], text.split(END)[1]
         args.docs.write_text(f"{before}{START}\n{result.markdown()}\n{END}{after}")
+
+
+def _shown(arguments: list[str]) -> list[str]:
+    """The arguments without where results are written."""
+    kept, skip = [], False
+    for argument in arguments:
+        written = argument in ("--out", "--docs")
+        if not (written or skip):
+            kept.append(argument)
+        skip = written
+    return kept
 
 
 def _report(done: int, total: int, what: str) -> None:

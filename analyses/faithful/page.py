@@ -16,7 +16,7 @@ LIMITATIONS = (
     "methods otherwise.",
     "An interval is over the pairs that judge, with the scores as they are: it says nothing about other pairs to score "
     "on, nor about another model.",
-    "Seconds are of one run on a machine that may have been busy; only their ratios mean something.",
+    "Seconds are of the processor, in one run, and include running both prompts; only their ratios mean something.",
 )
 
 
@@ -30,7 +30,6 @@ def page(result: Faithfulness) -> Page:
         status=(
             ("tasks", str(len(config.tasks))),
             ("pairs of each", f"{half} to score, {config.pairs - half} to judge"),
-            ("integrated gradients", f"{config.steps} steps"),
             ("precision", result.provenance.dtype),
         ),
         sections=(_areas(result),),

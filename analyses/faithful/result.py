@@ -11,32 +11,42 @@ from interp.results import Result
 
 OTHER = "eap-ig-inputs"
 """The method that the finding compares the secant with."""
-METHODS = ("secant", "eap", OTHER, "frozen")
+METHODS = (
+    "secant",
+    OTHER,
+    "eap-ig-inputs steps=20",
+    "eap",
+    "eap at=counterfactual",
+    "eap at=both",
+    "relp",
+    "frozen",
+    "random",
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
     """What is compared.
 
+    `methods` are names of `discovery.METHODS`, with settings after a blank: "eap at=both", "eap-ig-inputs steps=20".
     `pairs` of every task are drawn from `seed`; the first half scores edges, the second judges them. `nodes` are the
-    tasks whose node scores are held against exact node patching in both directions, which costs a run for each node.
-    `steps` are those of integrated gradients.
+    tasks whose node scores are held against exact node patching in both directions.
     """
 
     tasks: tuple[str, ...] = ("ioi", "subject_verb", "country_capital", "gendered_pronoun")
     methods: tuple[str, ...] = METHODS
     pairs: int = 24
     nodes: tuple[str, ...] = ("ioi",)
-    steps: int = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Row(Result):
-    """One method on one task: areas under held-out faithfulness curves with 95 % intervals, and the seconds to score.
+    """One method on one task: areas under held-out faithfulness curves with 95 % intervals, and processor seconds.
 
     `cpr` is the area of f for circuits ranked by signed score (larger is better), `cmd` that of |1 − f| for circuits
     ranked by magnitude (0 is best); `random` are the same of random edges. `pearson` is the correlation of node scores
-    with exact node patching, the mean of both directions; None where it was not computed.
+    with exact node patching, the mean of both directions; None where it was not computed. `accuracy` is the fraction of
+    the pairs that judge of which the model prefers the right answer.
     """
 
     task: str
@@ -46,6 +56,7 @@ class Row(Result):
     random: tuple[float, float]
     seconds: float
     pearson: float | None
+    accuracy: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +77,7 @@ class Faithfulness(Study):
         level = [task for task in self.config.tasks if self._level(task)]
         return (
             f"On {len(level)} of {len(self.config.tasks)} tasks secant attribution is at least level with integrated "
-            f"gradients of {self.config.steps} steps by both areas on held-out pairs."
+            "gradients of 5 steps by both areas on held-out pairs."
         )
 
     def _level(self, task: str) -> bool:
@@ -83,7 +94,7 @@ class Faithfulness(Study):
         """Every task and method."""
         rows = tuple(
             (
-                row.task,
+                f"{row.task}, right {row.accuracy:.0%}",
                 row.method,
                 _interval(row.cpr),
                 _interval(row.cmd),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 
 from analyses.faithful.result import Config, Faithfulness, Row
@@ -33,16 +36,19 @@ def run(
     n = len(config.tasks) * len(config.methods)
     for name in config.tasks:
         fit, judge = tasks.make(name, model, n=config.pairs, seed=seed or 0).split(0.5, seed=seed or 0, by="pair")
+        accuracy = judge.score(model).accuracy
         exact = _node_effects(model, fit) if name in config.nodes else None
         for method in config.methods:
-            rows.append(_row(model, fit, judge, method, config, exact))
+            rows.append(replace(_row(model, fit, judge, method, exact), accuracy=accuracy))
             advance(progress, len(rows), n, f"{name}: {method}")
     provenance = watch.provenance(command=command, seed=seed, **model.identity())
     return Faithfulness(config=config, provenance=provenance, rows=tuple(rows))
 
 
-def _row(model: Model, fit: Task, judge: Task, method: str, config: Config, exact: np.ndarray | None) -> Row:
-    scores = discovery.score(model, fit, method, steps=config.steps)
+def _row(model: Model, fit: Task, judge: Task, method: str, exact: np.ndarray | None) -> Row:
+    (name, settings), clock = parsed(method), time.process_time()
+    scores = discovery.score(model, fit, name, **settings)
+    seconds = time.process_time() - clock
     curve = discovery.faithfulness(model, judge, scores)
     random = curve.random_areas
     found = None if exact is None else float(np.corrcoef(exact, np.array(list(scores.nodes.values())))[0, 1])
@@ -52,9 +58,16 @@ def _row(model: Model, fit: Task, judge: Task, method: str, config: Config, exac
         cpr=_triple(curve.cpr_interval),
         cmd=_triple(curve.cmd_interval),
         random=(random["cpr"], random["cmd"]),
-        seconds=scores.seconds,
+        seconds=round(seconds, 2),
         pearson=found,
     )
+
+
+def parsed(method: str) -> tuple[str, dict[str, str | int]]:
+    """Return a method's name and its settings: ("eap-ig-inputs", {"steps": 20}) of "eap-ig-inputs steps=20"."""
+    name, *settings = method.split()
+    pairs = (setting.split("=", 1) for setting in settings if "=" in setting)
+    return name, {key: int(value) if value.isdigit() else value for key, value in pairs}
 
 
 def _triple(interval: Interval) -> tuple[float, float, float]:
@@ -70,7 +83,10 @@ def _node_effects(model: Model, task: Task) -> np.ndarray:
 
 
 def _check(config: Config) -> None:
-    for kind, given, known in (("task", config.tasks, tasks.names()), ("method", config.methods, discovery.METHODS)):
+    for kind, given, known in (
+        ("task", config.tasks, tasks.names()),
+        ("method", [parsed(method)[0] for method in config.methods], discovery.METHODS),
+    ):
         for name in given:
             if name not in known:
                 raise UsageError(f'Unknown {kind} "{name}"{nearest(name, known)}; known: {", ".join(known)}.')

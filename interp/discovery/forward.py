@@ -226,9 +226,8 @@ class Forward:
 
     def _each(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """Each head's projection of its own input."""
-        repeats = x.shape[1] // len(weight)
-        weight, bias = weight.repeat_interleave(repeats, dim=0), bias.repeat_interleave(repeats, dim=0)
-        return torch.einsum("bhtm,hmd->bhtd", x, weight) + bias[:, None]
+        found = torch.einsum("bkitm,kmd->bkitd", x.unflatten(1, (len(weight), -1)), weight)
+        return (found + bias[:, None, None]).flatten(1, 2)
 
     def _with_past(self, layer: int, which: int, new: Tensor, kv: slice) -> Tensor:
         if not self.past:

@@ -20,6 +20,7 @@ from interp.discovery.pairs import PairRuns
 from interp.errors import UnsupportedModelError, UsageError
 
 RULES = ("left", "middle", "right")
+ENDS = ("clean", "counterfactual", "both")
 Change = Callable[[slice, Tensor], Tensor]
 
 
@@ -72,9 +73,16 @@ def contracted(
     return scores
 
 
-def attribution(runs: PairRuns, by_position: bool = False) -> Tensor:
-    """Edge attribution patching: the gradient at the clean run (2310.10348); with rules, RelP (2508.21258)."""
-    return contracted(runs, reader_gradients(runs, runs.embedded[0]), runs.difference, by_position)
+def attribution(runs: PairRuns, by_position: bool = False, at: str = "clean") -> Tensor:
+    """Edge attribution patching (2310.10348), with the rules of a gradient RelP (2508.21258).
+
+    `at` says in which run the gradient is taken: the "clean" one, the "counterfactual", or "both", the mean of these.
+    """
+    if at not in ENDS:
+        raise UsageError(f'at="{at}": choose {", ".join(ENDS)}.')
+    inputs = {"clean": runs.embedded[:1], "counterfactual": runs.embedded[1:], "both": runs.embedded}[at]
+    found = [contracted(runs, reader_gradients(runs, x), runs.difference, by_position) for x in inputs]
+    return torch.stack(found).mean(0)
 
 
 def frozen_flow(runs: PairRuns, by_position: bool = False) -> Tensor:

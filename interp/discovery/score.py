@@ -37,6 +37,7 @@ class Options:
     """Settings of single methods, and of the run; `score` describes them."""
 
     direction: str = "noise"
+    at: str = "clean"
     steps: int = 5
     rule: str = "left"
     grad_drop: bool = False
@@ -48,7 +49,7 @@ class Options:
         """The settings that a method looks at."""
         if method.startswith("eap-ig"):
             return {"steps": self.steps, "rule": self.rule}
-        names = {"exact": "direction", "atp": "grad_drop", "random": "seed"}
+        names = {"exact": "direction", "eap": "at", "atp": "grad_drop", "random": "seed"}
         return {names[method]: getattr(self, names[method])} if method in names else {}
 
 
@@ -70,7 +71,7 @@ class Method:
 _HELD, _RELP = (Rules(attention=True, norms=True, gates=True, halves=halves) for halves in (False, True))
 GRADIENTS = {
     "secant": Method(lambda runs, _, by: secant_edges(runs, by), secant_ends, copies=SECANT_COPIES),
-    "eap": Method(lambda runs, _, by: gradients.attribution(runs, by)),
+    "eap": Method(lambda runs, o, by: gradients.attribution(runs, by, o.at)),
     "eap-ig-inputs": Method(lambda runs, o, by: gradients.integrated_inputs(runs, o.steps, o.rule, by)),
     "eap-ig-activations": Method(lambda runs, o, by: gradients.integrated_activations(runs, o.steps, o.rule, by)),
     "atp": Method(lambda runs, o, by: gradients.attribution_star(runs, o.grad_drop, by)),
@@ -117,10 +118,11 @@ def score(
         options: direction of the method exact: "noise" (the default) corrupts an edge of the clean run; "denoise"
             restores it in the counterfactual run, with the sign of corrupting it, and finds edges of which any one
             suffices; "both" is the mean of the two. folder: there the method exact writes finished parts, and a stopped
-            run goes on from them. steps and rule: how many gradients an integrated method averages (5), taken "left"
-            (from the counterfactual on, as the published code; the default), "middle" or "right". grad_drop: with True,
-            magnitudes of the method atp are means over passes with one layer's gradient dropped. seed: of the method
-            random. limit: bytes of writes in memory, within which pairs are streamed.
+            run goes on from them. at: where the method eap takes its gradient, in the "clean" run (the default), in the
+            "counterfactual", or the mean of "both". steps and rule: how many gradients an integrated method averages
+            (5), taken "left" (from the counterfactual on, as the published code; the default), "middle" or "right".
+            grad_drop: with True, magnitudes of the method atp are means over passes with one layer's gradient dropped.
+            seed: of the method random. limit: bytes of writes in memory, within which pairs are streamed.
 
     Raises:
         UsageError: an unknown method or setting, or a dtype in which differences mean nothing.
