@@ -1,13 +1,14 @@
 """What circuit discovery is worth and costs on SmolLM2: the tables of docs/discovery.md.
 
-    python -m benchmarks.discovery [--parts ioi exact tasks memory] [--seeds 5] [--pairs 12]
+    python -m benchmarks.discovery [--parts ioi scoring exact tasks memory] [--seeds 5] [--pairs 12]
 
 1. ioi: f, CPR and CMD of every method on indirect objects. For each seed pairs are drawn, edges scored on the templates
    of one half and circuits judged on those of the other; means over seeds with their smallest and largest value.
-2. exact: every edge of one pair run for real, and 200 of them again by a plain loop. Target: 10 minutes on two cores,
+2. scoring: CPR on the same twelve pairs by how many others scored the edges, and with every query head's own keys.
+3. exact: every edge of one pair run for real, and 200 of them again by a plain loop. Target: 10 minutes on two cores,
    equal to 1e-5.
-3. tasks: whether the model can do each task.
-4. memory: the peak while 256 pairs are scored.
+4. tasks: whether the model can do each task.
+5. memory: the peak while 256 pairs are scored.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 import interp
 from interp import discovery, tasks
 
-PARTS = ("ioi", "exact", "tasks", "memory")
+PARTS = ("ioi", "scoring", "exact", "tasks", "memory")
 METHODS = ("secant", "eap-ig-inputs", "eap", "relp", "atp", "frozen", "random")
 
 
@@ -55,6 +56,23 @@ def _table(found: dict[str, list[discovery.Curve]], seconds: dict[str, list[floa
         f = np.mean([c.f for c in curves], 0)[:-1]
         cells = [f"{np.mean(a):.3f} ({min(a):.3f} to {max(a):.3f})" for a in areas] + [f"{value:.2f}" for value in f]
         print(f"| {method} | " + " | ".join(cells) + f" | {np.mean(seconds[method]):.1f} |", flush=True)
+
+
+def scoring() -> None:
+    """CPR of the secant by how many pairs score the edges, all judged on the same twelve."""
+    model = interp.load("smollm2")
+    task = tasks.ioi(model, n=52, seed=0)
+    judge = task[40:]
+    print("| method | pairs that score | edges | CPR | f .5% | f 20% | CMD |\n|---|---|---|---|---|---|---|")
+    runs = [("secant", n, True) for n in (3, 6, 10, 20, 40)] + [("secant", 10, False), ("eap-ig-inputs", 10, True)]
+    for method, n, grouped in runs:
+        curve = discovery.faithfulness(model, judge, discovery.score(model, task[:n], method, grouped=grouped))
+        f = dict(zip(curve.sizes, curve.f.tolist(), strict=True))
+        print(
+            f"| {method} | {n} | {curve.n_edge:,} | {curve.cpr:.3f} | {f[0.005]:.2f} | {f[0.2]:.2f} | "
+            f"{curve.cmd:.3f} |",
+            flush=True,
+        )
 
 
 def exact() -> None:
@@ -101,6 +119,7 @@ def main() -> None:
     args = parser.parse_args()
     runs: dict[str, Callable[[], None]] = {
         "ioi": lambda: ioi(args.seeds, args.pairs),
+        "scoring": scoring,
         "exact": exact,
         "tasks": lambda: every_task(args.pairs),
         "memory": memory,
