@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import NotFiniteError, UsageError, nearest
@@ -42,12 +43,19 @@ class _Stop(Exception):
 
 
 @torch.no_grad()
-def logits(model: Model, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-    """Logits of every position, the model's edits made."""
+def logits(
+    model: Model, tokens: Tensor, attention_mask: Tensor | None = None, at: Int[Tensor, " batch"] | None = None
+) -> Float[Tensor, "batch *n_token d_vocab"]:
+    """Logits of every position, the model's edits made; with `at` those of one position of each row alone."""
     with model.lock:
         if bridge_is_hooked(model):
-            return model.bridge(tokens, attention_mask=attention_mask)
-        return _forward(model, tokens, attention_mask)
+            found, kept = model.bridge(tokens, attention_mask=attention_mask), torch.arange(tokens.shape[1])
+        else:
+            kept = None if at is None else at.to(tokens.device).unique()
+            found = _forward(model, tokens, attention_mask, kept=kept)
+    if at is None or kept is None:
+        return found
+    return found[torch.arange(len(found)), torch.searchsorted(kept, at.to(kept.device))]
 
 
 @torch.no_grad()
@@ -136,11 +144,18 @@ def _check_finite(model: Model, name: str, value: Tensor) -> None:
     )
 
 
-def _forward(model: Model, tokens: Tensor, attention_mask: Tensor | None, reading: Sequence[Hooked] = ()) -> Tensor:
-    """The plain modules' run with the model's edits, then `reading`, at the hooks."""
+def _forward(
+    model: Model,
+    tokens: Tensor,
+    attention_mask: Tensor | None,
+    reading: Sequence[Hooked] = (),
+    kept: Int[Tensor, " n"] | None = None,
+) -> Tensor:
+    """The plain modules' run with the model's edits, then `reading`, at the hooks; logits of all or `kept` places."""
     changing = edits.functions(model.edits, edits.Step.of(tokens, attention_mask))
-    with hooked(model, [*changing, *reading]):
-        return model.hf(input_ids=tokens, attention_mask=attention_mask, use_cache=False).logits
+    given = {} if kept is None else {"logits_to_keep": kept}
+    with hooked(model, [*changing, *reading], model.start):
+        return model.hf(input_ids=tokens, attention_mask=attention_mask, use_cache=False, **given).logits
 
 
 def _through_bridge(

@@ -112,11 +112,13 @@ def nearest_hook(name: str, known: Sequence[str]) -> str:
 def hooked(model: Model, functions: Sequence[Hooked], first: int = 0) -> Iterator[None]:
     """While open, each function sees, and may replace, the value at its place; several at one place act in order.
 
-    `first` is the block from which on the run computes anything. The hooks are gone afterwards, however the run ends.
-    For one run at a time: see `Model.lock`.
+    The blocks before `first` return what they are given, uncomputed. Everything is as before afterwards, however the
+    run ends. For one run at a time: see `Model.lock`.
     """
     at_softmax = [(place, function) for place, function in functions if place.side in ("scores", "pattern")]
     with ExitStack() as stack:
+        for block in model.parts.blocks[:first]:
+            stack.enter_context(_uncomputed(block))
         for place, function in functions:
             if place.side == "input":
                 handle = place.module.register_forward_pre_hook(_before(place, function), with_kwargs=True)
@@ -129,6 +131,24 @@ def hooked(model: Model, functions: Sequence[Hooked], first: int = 0) -> Iterato
             stack.enter_context(_eager(model))
             stack.enter_context(_Softmaxes(model, at_softmax, first))
         yield
+
+
+@contextmanager
+def _uncomputed(block: nn.Module) -> Iterator[None]:
+    """While open, the block returns the stream it is given; a `forward` of the object's own is put back afterwards."""
+
+    def passed_on(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        return hidden_states
+
+    own = vars(block).get("forward")
+    block.forward = passed_on
+    try:
+        yield
+    finally:
+        if own is None:
+            del block.forward
+        else:
+            block.forward = own
 
 
 def _before(place: Place, function: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:

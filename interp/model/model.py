@@ -44,6 +44,8 @@ class Model:
         self.origin = origin
         """What kind of weights these are, where the name alone does not say it."""
         self.edits: tuple[Bound, ...] = ()
+        self.start = 0
+        """The first block that is computed; see `resumed`."""
         self.lock = threading.RLock()
         """Held during a run: hooks belong to the modules, so two threads take turns."""
         self.weights = Weights(hf, family, spec)
@@ -92,6 +94,25 @@ class Model:
         made = copy.copy(self)
         vars(made).pop("bridge", None)
         made.edits = (*self.edits, *bind(self, edits))
+        return made
+
+    def resumed(self, layer: int, stream: Float[Tensor, "row n_token d_model"]) -> Model:
+        """This model with runs that begin at block `layer`, before which the residual stream is `stream`.
+
+        Earlier blocks are not computed. `stream` is that of the same prompts in a run of this model; tokens may hold
+        them several times over, one copy after the other, so that many changes of later blocks are rows of one run.
+
+        >>> _, cache = model.run_with_cache(tokens, "blocks.9.hook_resid_pre")              # doctest: +SKIP
+        >>> model.resumed(9, cache["blocks.9.hook_resid_pre"])(tokens)                      # doctest: +SKIP
+        """
+
+        def given(value: Tensor, _: Any) -> Tensor:
+            return stream.repeat(len(value) // len(stream), 1, 1)
+
+        if layer == 0:
+            return self
+        made = self.edited(Edit(f"blocks.{layer}.hook_resid_pre", f"resumed({layer})", lambda *_: given))
+        made.start = layer
         return made
 
     def generate(

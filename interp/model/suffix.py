@@ -8,10 +8,8 @@ The blocks themselves run as they are, with the model's edits above the layer, s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -37,8 +35,6 @@ class Suffix:
     tokens: Int[Tensor, "batch n_token"]
     attention_mask: Int[Tensor, "batch n_token"] | None
     stream: Float[Tensor, "batch n_token d_model"]
-    in_tuple: bool
-    """Whether the family's blocks return the stream in a tuple."""
 
     @classmethod
     def of(cls, model: Model, tokens: Tensor, layer: int, attention_mask: Tensor | None = None) -> Suffix:
@@ -50,17 +46,9 @@ class Suffix:
             raise UsageError(f"Layer {layer!r} does not exist: give one from 0 to {model.spec.n_layer - 1}.")
         if capture.bridge_is_hooked(model):
             raise UsageError("The model's bridge has hooks of its own: remove them first (model.bridge.reset_hooks()).")
-        seen: list[bool] = []
-        handle = model.parts.blocks[layer].register_forward_hook(
-            lambda _, __, output: seen.append(isinstance(output, tuple))
-        )
-        name = f"blocks.{layer}.hook_resid_post"
-        tokens = model.check_tokens(tokens)
-        try:
-            _, cache = model.run_with_cache(tokens, name, attention_mask=attention_mask)
-        finally:
-            handle.remove()
-        return cls(model, layer, tokens, attention_mask, cache[name], seen[0])
+        name, tokens = f"blocks.{layer}.hook_resid_post", model.check_tokens(tokens)
+        _, cache = model.run_with_cache(tokens, name, attention_mask=attention_mask)
+        return cls(model, layer, tokens, attention_mask, cache[name])
 
     @torch.no_grad()
     def final(self, stream: Float[Tensor, "rows n_token d_model"]) -> Float[Tensor, "rows n_token d_model"]:
@@ -76,24 +64,9 @@ class Suffix:
         mask = None if self.attention_mask is None else self.attention_mask.repeat(copies, 1)
         above = [bound for bound in model.edits if bound.place.layer > self.layer]
         found: list[Tensor] = []
-        reading = [(model.places[last], found.append)]
+        given = (model.places[f"blocks.{self.layer}.hook_resid_post"], lambda _: stream)
         changing = edits.functions(above, edits.Step.of(tokens, mask))
-        with model.lock, self._skipped(stream), hooked(model, [*changing, *reading], self.layer + 1):
+        functions = [given, *changing, (model.places[last], found.append)]
+        with model.lock, hooked(model, functions, self.layer + 1):
             model.hf(input_ids=tokens, attention_mask=mask, use_cache=False, logits_to_keep=1)
         return found[-1]
-
-    @contextmanager
-    def _skipped(self, stream: Tensor) -> Iterator[None]:
-        """While open, every block up to the layer returns the given stream instead of computing anything."""
-
-        def given(*_: Any, **__: Any) -> Any:
-            return (stream,) if self.in_tuple else stream
-
-        blocks = list(self.model.parts.blocks[: self.layer + 1])
-        try:
-            for block in blocks:
-                block.forward = given
-            yield
-        finally:
-            for block in blocks:
-                vars(block).pop("forward", None)

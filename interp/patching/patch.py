@@ -5,43 +5,26 @@ The model runs as it is, with the activations given by `interp.edit.replace`: ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from interp import edit
 from interp.errors import NotFiniteError, UsageError, nearest, require
 from interp.model import Model
+from interp.patching.metrics import Measure, Metric, measure
+from interp.patching.plan import HOOKS, Plan, Values
 from interp.patching.results import Patching
+from interp.progress import Progress, advance
 from interp.provenance import Stopwatch
 
 if TYPE_CHECKING:
     from interp.tasks import Task
 
-HOOKS = {
-    "resid_pre": "hook_resid_pre",
-    "resid_mid": "hook_resid_mid",
-    "resid_post": "hook_resid_post",
-    "attn_out": "hook_attn_out",
-    "mlp_out": "hook_mlp_out",
-    "z": "attn.hook_z",
-    "q": "attn.hook_q",
-    "k": "attn.hook_k",
-    "v": "attn.hook_v",
-    "pattern": "attn.hook_pattern",
-    "neuron": "mlp.hook_post",
-    "latent": "",
-}
-"""What can be patched, and the hook of each block where it is."""
 AXES = ("layer", "position", "place", "head", "neuron", "latent")
 SOURCES = ("counterfactual", "mean", "zero", "other")
-Metric = Callable[[Float[Tensor, "n n_token d_vocab"], "Task"], Float[Tensor, " n"]]
-Progress = Callable[[int, int, str], None]
 
 
 @torch.no_grad()
@@ -93,129 +76,35 @@ def patch(  # noqa: PLR0913 (all but the first four are keyword-only)
     watch = Stopwatch()
     by = (by,) if isinstance(by, str) else tuple(by)
     _check(model, what, by, direction, source, indices, sae)
-    plan = _Plan(
-        model, task, what, by, direction, source, _layers(model, layers, sae), tuple(indices or ()), sae, batch
-    )
-    measure = _measure(metric)
-    sites, values, clean, other = plan.sites(), [], [], []
+    plan = Plan(model, task, what, by, direction, source, _layers(model, layers, sae), tuple(indices or ()), sae, batch)
+    values, clean, other = [], [], []
     for start in range(0, len(task), batch):
-        part, found = task[start : start + batch], []
-        clean.append(measure(model(part.clean), part, model))
-        other.append(measure(model(part.counterfactual), part, model))
-        edited = plan.edited(start, part, sites)
-        for done, patched in enumerate(edited, 1 + len(sites) * (start // batch)):
-            found.append(measure(patched(plan.base(part)), part, model))
-            if progress is not None:
-                progress(done, len(sites) * -(-len(task) // batch), f"patching {what}")
-        values.append(torch.stack(found, 1))
+        part = task[start : start + batch]
+        of = measure(metric, model, part)
+        clean.append(of(model, part.clean)[0])
+        other.append(of(model, part.counterfactual)[0])
+        unpatched = other[-1] if direction == "denoise" else clean[-1]
+        values.append(_patched(plan, start, part, of, unpatched, progress))
     name = metric if isinstance(metric, str) else getattr(metric, "__name__", "metric")
     return _result(plan, name, [torch.cat(parts).double().cpu() for parts in (values, clean, other)], watch)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is patched in one call of `patch`, whose arguments these are."""
-
-    model: Model
-    task: Task
-    what: str
-    by: tuple[str, ...]
-    direction: str
-    source: str
-    layers: tuple[int, ...]
-    indices: tuple[int, ...]
-    sae: Any
-    batch: int
-
-    def entries(self, axis: str) -> tuple[Any, ...]:
-        """What an axis of the result runs over."""
-        spec = self.model.spec
-        return {
-            "layer": self.layers,
-            "position": tuple(range(self.task.clean.shape[1])),
-            "place": tuple(self.task.positions),
-            "head": tuple(range(spec.n_kv_head if self.what in ("k", "v") else spec.n_head)),
-        }.get(axis, self.indices)
-
-    def labels(self, axis: str) -> tuple[str, ...]:
-        """The entries of an axis in words."""
-        if axis == "place":
-            return self.entries(axis)
-        if axis == "position" and self.task.places:
-            return tuple(f"{at} {place}" for at, place in enumerate(self.task.places))
-        return tuple(f"{axis} {entry}" for entry in self.entries(axis))
-
-    def sites(self) -> list[dict[str, Any]]:
-        """Every patch: the entry of each axis."""
-        return [dict(zip(self.by, site, strict=True)) for site in product(*map(self.entries, self.by))]
-
-    def hook(self, layer: int) -> str:
-        return self.sae.metadata["hook_name"] if self.sae is not None else f"blocks.{layer}.{HOOKS[self.what]}"
-
-    def base(self, part: Task) -> Tensor:
-        return part.counterfactual if self.direction == "denoise" else part.clean
-
-    def edited(self, start: int, part: Task, sites: list[dict[str, Any]]) -> Iterator[Model]:
-        """The model with each patch made, for the pairs of the task from `start` on.
-
-        Holds the activations of a batch at the layers that are patched, of both runs.
-        """
-        held: dict[int, tuple[Tensor, Tensor]] = {}
-        for site in sites:
-            layers = [site["layer"]] if "layer" in site else self.layers
-            held |= {layer: self._values(layer, start, part) for layer in layers if layer not in held}
-            yield self.model.edited(*(self._edit(layer, site, part, *held[layer]) for layer in layers))
-
-    def _values(self, layer: int, start: int, part: Task) -> tuple[Tensor, Tensor]:
-        """(what the patched run has at the layer's hook, what is put in)."""
-        base = self._at(layer, self.base(part))
-        if self.direction == "denoise":
-            return base, self._at(layer, part.clean)
-        if self.source == "counterfactual":
-            return base, self._at(layer, part.counterfactual)
-        if self.source == "zero":
-            return base, torch.zeros_like(base)
-        width = part.clean.shape[1]
-        if self.source == "mean":
-            total = sum(self._at(layer, rows[:, :width]).sum(0) for rows in self.task.clean.split(self.batch))
-            return base, (torch.as_tensor(total) / len(self.task)).expand_as(base)
-        others = (torch.arange(start, start + len(part)) + 1) % len(self.task)
-        return base, self._at(layer, self.task.clean[others, :width])
-
-    def _at(self, layer: int, tokens: Tensor) -> Tensor:
-        return self.model.run_with_cache(tokens, self.hook(layer))[1][self.hook(layer)]
-
-    def _edit(self, layer: int, site: dict[str, Any], part: Task, base: Tensor, new: Tensor) -> edit.Edit:
-        if self.what == "latent":
-            shape, flat = base.shape, (base.flatten(2), new.flatten(2))
-            codes, others = (self.sae.encode(x) for x in flat)
-            mixed = torch.where(self._chosen(site, part, codes), others, codes)
-            change = self.sae.decode(mixed) - self.sae.decode(codes)
-            return edit.replace(self.hook(layer), base + change.to(base.dtype).reshape(shape))
-        return edit.replace(self.hook(layer), torch.where(self._chosen(site, part, base), new, base))
-
-    def _chosen(self, site: dict[str, Any], part: Task, value: Tensor) -> Bool[Tensor, ...]:
-        """Which entries of a value are patched at a site."""
-        square = self.what == "pattern"
-        positions = torch.arange(value.shape[2 if square else 1], device=value.device)[None]
-        chosen = torch.ones_like(positions, dtype=torch.bool)
-        if "position" in site:
-            chosen = positions == site["position"]
-        if "place" in site:
-            chosen = positions == part.positions[site["place"]].to(value.device)[:, None]
-        shape = [chosen.shape[0], *[1] * (value.ndim - 1)]
-        shape[2 if square else 1] = chosen.shape[1]
-        chosen = chosen.reshape(shape)
-        for name, axis in (("head", 1 if square else 2), ("neuron", value.ndim - 1), ("latent", value.ndim - 1)):
-            if name in site:
-                along = [1] * value.ndim
-                along[axis] = value.shape[axis]
-                numbers = torch.arange(value.shape[axis], device=value.device).reshape(along)
-                chosen = chosen & (numbers == site[name])
-        return chosen
+def _patched(
+    plan: Plan, start: int, part: Task, of: Measure, unpatched: Tensor, progress: Progress | None
+) -> Float[Tensor, "n n_site"]:
+    """The metric of some pairs after each patch; where a patch changes nothing, that of the run without."""
+    held, sites = Values(plan, start, part), plan.sites()
+    found = unpatched[:, None].repeat(1, len(sites))
+    changing = held.changing(sites)
+    done, total = len(sites) * (start // plan.batch), len(sites) * -(-len(plan.task) // plan.batch)
+    for lot in plan.lots(changing, part):
+        found[:, lot] = of(held.patched([sites[i] for i in lot]), plan.base(part), len(lot)).T
+        advance(progress, done + lot[-1] + 1, total, f"patching {plan.what}")
+    advance(progress, done + len(sites), total, f"patching {plan.what}")
+    return found
 
 
-def _result(plan: _Plan, name: str, arrays: list[Tensor], watch: Stopwatch) -> Patching:
+def _result(plan: Plan, name: str, arrays: list[Tensor], watch: Stopwatch) -> Patching:
     values, clean, other = arrays
     if not all(array.isfinite().all() for array in arrays):
         raise NotFiniteError(f"The {name} of a run is not finite: is there a NaN in the weights, or an overflow?")
@@ -248,33 +137,6 @@ def _layers(model: Model, layers: Sequence[int] | None, sae: Any) -> tuple[int, 
     if not chosen or not all(isinstance(layer, int) and 0 <= layer < model.spec.n_layer for layer in chosen):
         raise UsageError(f"layers={layers!r}: give some from 0 to {model.spec.n_layer - 1}.")
     return chosen
-
-
-def _measure(metric: str | Metric) -> Callable[[Tensor, Task, Model], Tensor]:
-    """The metric as a function of (logits, pairs, model)."""
-    if callable(metric):
-        return lambda logits, part, _: metric(logits, part)
-
-    def at_end(logits: Tensor, part: Task) -> Tensor:
-        return logits[torch.arange(len(part), device=logits.device), part.end.to(logits.device)].log_softmax(-1)
-
-    def probability(logits: Tensor, part: Task, _: Model) -> Tensor:
-        right = (part.right if part.right.ndim == 2 else part.right[:, None]).to(logits.device)
-        return at_end(logits, part).exp().gather(1, right.clamp_min(0)).masked_fill(right < 0, 0.0).sum(1)
-
-    def divergence(logits: Tensor, part: Task, model: Model) -> Tensor:
-        clean = at_end(model(part.clean), part)
-        return (clean.exp() * (clean - at_end(logits, part))).sum(1)
-
-    known: dict[str, Callable[[Tensor, Task, Model], Tensor]] = {
-        "log odds": lambda logits, part, _: part.measure(logits),
-        "probability": probability,
-        "kl": divergence,
-    }
-    if metric not in known:
-        hint = nearest(str(metric), known)
-        raise UsageError(f'Unknown metric "{metric}"{hint}; known: {", ".join(known)}, or a function.')
-    return known[metric]
 
 
 def _check(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ from interp.attribution.results import LogitTarget
 from interp.attribution.targets import measure
 from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace
+from interp.model.weights import Weights
 from interp.patching.results import Patched
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -77,7 +79,7 @@ def patch_heads(
         z = runs.corrupted.z[layer][:, :, kept].repeat(spec.n_head, 1, 1, 1)
         heads = torch.arange(spec.n_head)
         z[heads, heads] = runs.clean.z[layer][0, :, kept]
-        patched = _block_with(model, layer, runs.corrupted.streams[layer][:, kept], z)
+        patched = _block_with(runs.weights, layer, runs.corrupted.streams[layer][:, kept], z)
         x = patched if x is None else torch.cat([runs.through(layer, x, runs.first), patched])
     assert x is not None
     names = tuple(f"layer {layer}" for layer in range(spec.n_layer))
@@ -119,6 +121,10 @@ class _Runs:
     clean: _Run
     corrupted: _Run
 
+    @cached_property
+    def weights(self) -> Weights:
+        return self.model.weights.kept()
+
     @classmethod
     def of(cls, model: Model, clean: Tensor, corrupted: Tensor, target: LogitTarget) -> _Runs:
         require(model, Model, "model")
@@ -148,8 +154,8 @@ class _Runs:
         key, value = self.corrupted.past[layer]
         past = key[:, :, :start], value[:, :, :start]
         parts = x.split(max(1, AT_ONCE // x.shape[1]))
-        weights = self.model.weights
-        return torch.cat([trace.run_block(weights, layer, part, folded=False, past=past).resid_post for part in parts])
+        run = partial(trace.run_block, self.weights, layer, folded=False, past=past)
+        return torch.cat([run(part).resid_post for part in parts])
 
     def measured(self, x: Float[Tensor, "row n_end d_model"]) -> Float[Tensor, " row"]:
         """The target of final streams that end at its position."""
@@ -180,12 +186,12 @@ def _check_logits(model: Model, tokens: Tensor, residual: Tensor) -> None:
         )
 
 
-def _block_with(model: Model, layer: int, entered: Tensor, z: Tensor) -> Tensor:
+def _block_with(weights: Weights, layer: int, entered: Tensor, z: Tensor) -> Tensor:
     """One block whose heads are given: attention's output is made of `z`, the MLP runs on what comes of it."""
-    write, _ = trace.attention_write(model.weights, layer, z)
+    write, _ = trace.attention_write(weights, layer, z)
     middle = entered + write
-    read = entered.expand_as(middle) if model.spec.parallel else middle
-    return middle + trace.run_mlp(model.weights, layer, read, folded=False).write
+    read = entered.expand_as(middle) if weights.spec.parallel else middle
+    return middle + trace.run_mlp(weights, layer, read, folded=False).write
 
 
 def _numbered(labels: tuple[str, ...]) -> tuple[str, ...]:

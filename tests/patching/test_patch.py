@@ -72,6 +72,39 @@ def test_transformer_lens_agrees(model, what):
     assert found.values.std() > 1e-3
 
 
+@pytest.mark.parametrize(
+    ("what", "hook", "by"),
+    [
+        ("attn_out", "hook_attn_out", ("layer", "position")),
+        ("v", "attn.hook_v", ("head", "layer")),
+        ("z", "attn.hook_z", ("position",)),
+        ("pattern", "attn.hook_pattern", ("layer", "head")),
+        ("neuron", "mlp.hook_post", ("neuron", "layer")),
+    ],
+)
+@pytest.mark.parametrize("edited", [False, True])
+def test_rows_that_begin_at_the_patched_layer_equal_a_loop_over_whole_runs(model, what, hook, by, edited):
+    """Without a layer in `by` all layers are patched at once, and their other entries react."""
+    task = _task()
+    if edited:
+        model = model.edited(edit.add("blocks.0.hook_resid_post", torch.ones(model.spec.d_model), scale=0.5))
+    found = patching.patch(model, task, what, by, indices=[3, 8] if what == "neuron" else None)
+    hooks = [f"blocks.{layer}.{hook}" for layer in range(3)]
+    _, cache = model.run_with_cache(task.clean, hooks)
+    changed = 0
+    for i, j in np.ndindex(*found.values.shape[1:]):
+        site = dict(zip(by, (i, j), strict=False))
+        if "neuron" in site:
+            site["neuron"] = (3, 8)[site["neuron"]]
+        layer = site.pop("layer", None)
+        edits = [edit.replace(name, cache[name], **site) for at, name in enumerate(hooks) if layer in (None, at)]
+        wanted = task.measure(model.edited(*edits)(task.counterfactual))
+        # float32 logits of size 1, whose products are formed in batches of another size
+        np.testing.assert_allclose(found.values[:, i, j], wanted.numpy(), rtol=0, atol=1e-5)
+        changed += bool(np.abs(wanted.numpy() - found.counterfactual).max() > 1e-4)
+    assert changed > 0.3 * found.values[0].size
+
+
 def test_noising_everything_is_the_counterfactual_run_and_zero_is_zero_ablation(model):
     task = _task()
     both = patching.patch(model, task, "resid_pre", ("layer",), direction="noise")
