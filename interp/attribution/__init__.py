@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         shuffled_names as shuffled_names,
         swapped as swapped,
     )
+    from interp.attribution.dictionaries.features import Features as Features, features as features
     from interp.attribution.difference import TreeDifference as TreeDifference
     from interp.attribution.frozen import Frozen as Frozen, freeze as freeze
     from interp.attribution.lens import logit_lens as logit_lens

@@ -45,7 +45,7 @@ def scores(linearised: Linearised, layer: int, head: int, query: int, key: int) 
     name = score_name(linearised, layer, head, query, key)
     total = float(array.sum(dtype=np.float64))
     error = conserved(total, value, max(float(np.abs(array).max()), scale), linearised.tolerance, name)
-    writers = (*linearised.layout.names[: linearised.layout.start(layer)], "bias")
+    writers = (*linearised.score_writers(layer, query, key), "bias")
     labels = tuple(f"{first} · {second}" for first in writers for second in writers)
     return Scores(name, "score", array, labels, total, value, error, writers)
 
@@ -55,7 +55,7 @@ def score_pairs(
 ) -> tuple[Float[Tensor, "n_writer n_writer"], float, float]:
     """(each pair's part of a score, the model's score, 0), writers of the query and of the key, biases last."""
     pairs = written(frozen, layer, head, query, "query") @ written(frozen, layer, head, key, "key").T
-    pairs *= _held(frozen, layer, pairs.sum())
+    pairs *= score_scale(frozen, layer, pairs.sum())
     return pairs, float(frozen.blocks[layer].scores[head, query, key]), 0.0
 
 
@@ -81,7 +81,7 @@ def linear_parts(frozen: Frozen, target: ScoreTarget) -> tuple[Float[Tensor, " d
     query, key = (position, target.other) if target.side == "query" else (target.other, position)
     held = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(frozen.writes)
     own = written(frozen, target.layer, target.head, position, side).sum(0).to(frozen.writes)
-    scale = _held(frozen, target.layer, own @ held)
+    scale = score_scale(frozen, target.layer, own @ held)
     # The transpose of a rotation by p is the rotation by -p; the rotary factor, if any, multiplies both.
     back = rotate(held * scale, frozen.model.spec.rotaries[target.layer], -position)
     W, b, gain, divisor = _side(frozen, target.layer, target.head, position, side)
@@ -138,7 +138,7 @@ def _other(side: Side) -> Side:
     return "key" if side == "query" else "query"
 
 
-def _held(frozen: Frozen, layer: int, product: Tensor) -> float:
+def score_scale(frozen: Frozen, layer: int, product: Tensor) -> float:
     """What q · k is multiplied by: the layer's scale and, with a softcap, capped score over score, 1 at 0."""
     spec = frozen.model.spec
     raw = product.double() * spec.attention_scale[layer]

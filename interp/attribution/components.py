@@ -11,35 +11,42 @@ from jaxtyping import Bool
 
 from interp.model import Spec
 
-Kind = Literal["embed", "pos_embed", "head", "attn_bias", "mlp", "mlp_bias"]
+ModelKind = Literal["embed", "pos_embed", "head", "attn_bias", "mlp", "mlp_bias"]
+DictionaryKind = Literal["latent", "error", "skip", "dictionary_bias"]
+Kind = ModelKind | DictionaryKind
 
 
 @dataclass(frozen=True)
 class Component:
-    """One writer: `layer` is -1 for embeddings, `head` is -1 for everything but heads."""
+    """One writer: `layer` is -1 for embeddings, `head` is -1 for everything but heads.
+
+    Parts of a dictionary (`interp.attribution.dictionaries`) have a `site`, the name of what it takes apart, and a
+    latent its number `index`.
+    """
 
     kind: Kind
     layer: int = -1
     head: int = -1
+    site: str = ""
+    index: int = -1
 
     @property
     def name(self) -> str:
-        """Such as "embed", "L5H2", "MLP5", "L5.b_O", "MLP5.b_out"."""
-        match self.kind:
-            case "head":
-                return f"L{self.layer}H{self.head}"
-            case "mlp":
-                return f"MLP{self.layer}"
-            case "attn_bias":
-                return f"L{self.layer}.b_O"
-            case "mlp_bias":
-                return f"MLP{self.layer}.b_out"
-        return self.kind
+        """Such as "embed", "L5H2", "MLP5", "L5.b_O", "MLP5.b_out", "MLP5.f123", "MLP5.error"."""
+        names = {
+            "head": f"L{self.layer}H{self.head}",
+            "mlp": f"MLP{self.layer}",
+            "attn_bias": f"L{self.layer}.b_O",
+            "mlp_bias": f"MLP{self.layer}.b_out",
+            "latent": f"{self.site}.f{self.index}",
+            "dictionary_bias": f"{self.site}.b_dec",
+        }
+        return names.get(self.kind, f"{self.site}.{self.kind}" if self.site else self.kind)
 
     @property
     def reads(self) -> bool:
-        """Whether it computes its output from the residual stream; embeddings and biases do not."""
-        return self.kind in ("head", "mlp")
+        """Whether it computes its output from what others wrote; embeddings and biases do not."""
+        return self.kind in ("head", "mlp", "latent", "error", "skip")
 
 
 @dataclass(frozen=True)
@@ -94,3 +101,7 @@ class Layout:
         if component.kind == "mlp" and not self.spec.parallel:
             return self.mlp(component.layer)
         return self.start(component.layer)
+
+    def listed(self, visible: int, position: int) -> tuple[np.ndarray, tuple[Component, ...]]:  # noqa: ARG002
+        """Indices and components of what a reader at a position sees, `visible` components having written."""
+        return np.arange(visible), self.components[:visible]

@@ -93,6 +93,15 @@ class Contrast(SecantMap):
             raise UsageError(f"{what} of one pair: pass one of the {len(self)} pairs, as pair[0].")
         return self
 
+    def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:  # noqa: ARG002
+        """The names of what writes before a layer's scores, the same at every position."""
+        return self.layout.names[: self.layout.start(layer)]
+
+    @property
+    def base(self) -> Contrast:
+        """Itself: it has no dictionaries."""
+        return self
+
     def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
         """How the nodes of a path tree are taken back; `UsageError` for a batch of pairs."""
         one = self._one("A path tree is")

@@ -25,8 +25,8 @@ def direct(linearised: Linearised, target: Targets) -> Direct:
     """
     check_linearised(linearised)
     linear = linearised.linear(target)
-    components = linearised.layout.components[: linear.visible]
-    values = straight(linearised, linear).cpu().numpy()
+    seen, components = linearised.layout.listed(linear.visible, linear.position)
+    values = straight(linearised, linear).cpu().numpy()[seen]
     labels = [component.name for component in components]
     kinds: list[str] = [component.kind for component in components]
     layers, heads = [component.layer for component in components], [component.head for component in components]

@@ -85,10 +85,26 @@ class Expander(Protocol):
         """Covectors on what nodes write, from their factors (`nodes.covectors`) and their parents' vectors."""
         ...
 
+    def identify(self, components: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Indices into `names` of nodes' components, which may differ by position; negative ones stay."""
+        ...
+
 
 def scaled(nodes: Nodes, parents: Nodes) -> Tensor:
     """Each parent's vector times its child's factor."""
     return parents.covectors * nodes.covectors.reshape(-1, *[1] * (parents.covectors.ndim - 1))
+
+
+def unchanged(components: np.ndarray, positions: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    """Components that are the same at every position."""
+    return components
+
+
+def hide(values: Tensor, runs: list[tuple[int, slice, int]]) -> Tensor:
+    """Set to 0, in place, what a node cannot see."""
+    for _, rows, seen in runs:
+        values[:, rows, seen:] = 0
+    return values
 
 
 class ByPosition:
@@ -106,7 +122,7 @@ class ByPosition:
         values = self.writes[linear.position, : linear.visible] @ linear.covector
         return Children(
             parents=np.array([0]),
-            values=values[None, None],
+            values=self.hidden(values[None, None], [(0, slice(None), linear.visible)]),
             factors=values.new_ones(1, 1),
             positions=np.array([[linear.position]]),
             vectors=linear.covector[None],
@@ -114,6 +130,12 @@ class ByPosition:
         )
 
     carry = staticmethod(scaled)
+    identify = staticmethod(unchanged)
+    hidden = staticmethod(hide)
+
+    def here(self, layer: int, nodes: Nodes) -> tuple[Tensor, Tensor]:
+        """Nodes that read their own position alone, of one layer, taken back: (covectors, constants)."""
+        return self.pull.mlp_at(layer, torch.from_numpy(nodes.positions), nodes.covectors)
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
         """Heads reach every position before theirs, MLPs only their own."""
@@ -140,7 +162,7 @@ class ByPosition:
         values *= factors.T[:, :, None]
         return Children(
             parents=nodes.rows,
-            values=hide(values, runs),
+            values=self.hidden(values, runs),
             factors=factors.T,
             positions=np.broadcast_to(np.arange(last)[:, None], factors.T.shape),
             vectors=vectors,
@@ -150,16 +172,15 @@ class ByPosition:
     def _mlps(self, nodes: Nodes) -> Children:
         vectors = torch.empty_like(nodes.covectors)
         constants = vectors.new_empty(len(vectors))
-        positions = torch.from_numpy(nodes.positions)
         runs = list(_runs(self.frozen, nodes))
         for layer, rows, _ in runs:
-            vectors[rows], constants[rows] = self.pull.mlp_at(layer, positions[rows], nodes.covectors[rows])
-        seen = runs[0][2]
+            vectors[rows], constants[rows] = self.here(layer, nodes.take(np.arange(rows.start, rows.stop)))
+        seen = max(seen for _, _, seen in runs)
         values = vectors.new_empty(1, len(vectors), seen)
         for position in np.unique(nodes.positions):
             rows = torch.from_numpy(np.flatnonzero(nodes.positions == position))
             values[0, rows] = vectors[rows] @ self.writes[position, :seen].T
-        return on_the_spot(nodes.rows, hide(values, runs), nodes.positions, vectors, constants)
+        return on_the_spot(nodes.rows, self.hidden(values, runs), nodes.positions, vectors, constants)
 
 
 class ByComponent:
@@ -177,6 +198,7 @@ class ByComponent:
         return on_the_spot(np.array([0]), values, np.array([WHOLE]), start, constants)
 
     carry = staticmethod(scaled)
+    identify = staticmethod(unchanged)
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
         """One component after another; their writers together."""
@@ -214,13 +236,6 @@ def _runs(frozen: Frozen, nodes: Nodes) -> Iterator[tuple[int, slice, int]]:
     first = np.flatnonzero(np.diff(seen, prepend=-1))
     for start, end in zip(first, [*first[1:], len(seen)], strict=True):
         yield components[start].layer, slice(int(start), int(end)), int(seen[start])
-
-
-def hide(values: Tensor, runs: list[tuple[int, slice, int]]) -> Tensor:
-    """Set to 0, in place, what a node cannot see."""
-    for _, rows, seen in runs:
-        values[:, rows, seen:] = 0
-    return values
 
 
 def on_the_spot(

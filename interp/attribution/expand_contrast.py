@@ -21,7 +21,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.attribution.expand import LOT_NODES, LOT_VALUES, WHOLE, Children, Nodes, hide, lots, on_the_spot, scaled
+from interp.attribution.expand import (
+    LOT_NODES,
+    LOT_VALUES,
+    WHOLE,
+    Children,
+    Nodes,
+    hide,
+    lots,
+    on_the_spot,
+    scaled,
+    unchanged,
+)
 from interp.attribution.head_places import HeadPlaces
 from interp.attribution.linearised import Linear, start_of
 from interp.attribution.secant_pull import BRANCHES, through
@@ -76,11 +87,19 @@ class SecantsByPosition:
         self.writes = contrast.writes.transpose(0, 1)
         self.places = HeadPlaces(contrast)
 
+    identify = staticmethod(unchanged)
+    hidden = staticmethod(hide)
+
+    def here(self, layer: int, nodes: Nodes) -> Tensor:
+        """Nodes that read their own position alone and are no head, of one layer, taken back."""
+        return self.pull.mlp_at(layer, torch.from_numpy(nodes.positions), nodes.covectors)
+
     def target(self) -> Children:
         """What writes at the target's position, before the target reads."""
         linear = self.linear
         values = self.writes[linear.position, : linear.visible] @ linear.covector
-        return on_the_spot(np.array([0]), values[None, None], np.array([linear.position]), linear.covector[None])
+        values = self.hidden(values[None, None], [(0, slice(None), linear.visible)])
+        return on_the_spot(np.array([0]), values, np.array([linear.position]), linear.covector[None])
 
     def carry(self, nodes: Nodes, parents: Nodes) -> Tensor:
         """Children of a value or a key read through norms of their own positions, all others what their parent says."""
@@ -138,22 +157,22 @@ class SecantsByPosition:
         values = torch.bmm(back, self.writes[:last, : runs[0][2]].transpose(1, 2)) * factors.T[:, :, None]
         positions = np.broadcast_to(np.arange(last)[:, None], factors.T.shape)
         none = vectors.new_zeros(len(vectors))
-        return Children(nodes.rows, hide(values, runs), factors.T, positions, vectors, none)
+        return Children(nodes.rows, self.hidden(values, runs), factors.T, positions, vectors, none)
 
     def _here(self, nodes: Nodes) -> Children:
         vectors, runs = torch.empty_like(nodes.covectors), self.table.runs(nodes.components)
         for layer, rows, _ in runs:
             heads, at = self._where(nodes, rows)
             if int(heads[0]) < 0:
-                vectors[rows] = self.pull.mlp_at(layer, at, nodes.covectors[rows])
+                vectors[rows] = self.here(layer, nodes.take(np.arange(rows.start, rows.stop)))
             else:
                 vectors[rows] = self.places.query(layer, heads, at, nodes.covectors[rows])
-        seen = runs[0][2]
+        seen = max(seen for _, _, seen in runs)
         values = vectors.new_empty(1, len(vectors), seen)
         for position in np.unique(nodes.positions):
             index = torch.from_numpy(np.flatnonzero(nodes.positions == position))
             values[0, index] = vectors[index] @ self.writes[position, :seen].T
-        return on_the_spot(nodes.rows, hide(values, runs), nodes.positions, vectors)
+        return on_the_spot(nodes.rows, self.hidden(values, runs), nodes.positions, vectors)
 
     def _back(self, branch: int, layer: int, nodes: Nodes, places: Tensor) -> Float[Tensor, "*places d_model"]:
         """Covectors on the stream at some places, before the children's factors."""
@@ -176,6 +195,7 @@ class SecantsByComponent:
         self.names, self.reads = self.table.names, self.table.reads
 
     carry = staticmethod(scaled)
+    identify = staticmethod(unchanged)
 
     def target(self) -> Children:
         """Everything that writes before the target reads, at whatever position."""

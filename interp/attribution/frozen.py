@@ -93,6 +93,15 @@ class Frozen:
         """(an attention score's part for each pair of writers, the score, the least scale of its error)."""
         return score_pairs(self, layer, head, query, key)
 
+    def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:  # noqa: ARG002
+        """The names of what writes before a layer's scores, the same at every position."""
+        return self.layout.names[: self.layout.start(layer)]
+
+    @property
+    def base(self) -> Frozen:
+        """Itself: it has no dictionaries."""
+        return self
+
     def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
         """How the nodes of a path tree are taken back."""
         return ByPosition(self, linear) if nodes == "position" else ByComponent(self, linear)

@@ -1,6 +1,7 @@
 """What an attribution needs of an input made linear: what was written, and how directions are carried back.
 
-`Frozen` (one run) and `Contrast` (the difference of two) are such inputs, and every attribution takes either.
+`Frozen` (one run), `Contrast` (the difference of two) and `Features` (either, with dictionaries) are such inputs, and
+every attribution takes any of them.
 """
 
 from __future__ import annotations
@@ -125,6 +126,11 @@ class Linearised(Layered, Protocol):
         """The components' transposes."""
         ...
 
+    @property
+    def base(self) -> Linearised:
+        """The input without dictionaries, in which totals, sources and orders are the same; itself if it has none."""
+        ...
+
     def position(self, position: int) -> int:
         """`position` counted from the start."""
         ...
@@ -135,6 +141,10 @@ class Linearised(Layered, Protocol):
 
     def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
         """(an attention score's part for each pair of writers, the score, the least scale of its error)."""
+        ...
+
+    def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:
+        """The names of what writes before a score is computed, in the order of `score_pairs`, biases left out."""
         ...
 
     def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
@@ -195,6 +205,6 @@ def bias_write(
 
 
 def check_linearised(value: object) -> None:
-    """Raise `UsageError` for what neither `freeze` nor `contrast` made."""
+    """Raise `UsageError` for what neither `freeze` nor `contrast` nor `features` made."""
     if not callable(getattr(value, "linear", None)):
-        raise UsageError(f"A linear input is made by freeze or contrast, not {type(value).__name__}.")
+        raise UsageError(f"A linear input is made by freeze, contrast or features, not {type(value).__name__}.")

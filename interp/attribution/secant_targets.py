@@ -128,7 +128,7 @@ def score_pairs(
     sides: list[tuple[Tensor, Tensor]] = []
     places: tuple[tuple[Side, int], ...] = (("query", query), ("key", key))
     for side, position in places:
-        change = _changes(contrast, layer, head, position, side)
+        change = changes(contrast, layer, head, position, side)
         first, second = (written(end, layer, head, position, side) for end in contrast.ends)
         sides.append((change, (first + second) / 2))
     (d_query, query_mean), (d_key, key_mean) = sides
@@ -139,7 +139,7 @@ def score_pairs(
     return pairs, float(block.delta_scores[head, query, key]), scale
 
 
-def _changes(contrast: Contrast, layer: int, head: int, position: int, side: Side) -> Float[Tensor, "n_writer d_head"]:
+def changes(contrast: Contrast, layer: int, head: int, position: int, side: Side) -> Float[Tensor, "n_writer d_head"]:
     """How much of a query's or key's change each component brings, by the secants of its norms; none of it the bias."""
     raw, block, spec = contrast.model.weights.raw(layer), contrast.blocks[layer], contrast.model.spec
     if side == "query":

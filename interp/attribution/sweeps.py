@@ -37,6 +37,7 @@ def sources(linearised: Linearised, target: Targets) -> Sources:
     Raises `UsageError` for a position outside the prompt, `CheckFailedError` if the sum misses the model's value.
     """
     check_linearised(linearised)
+    linearised = linearised.base
     linear, pull = linearised.linear(target), linearised.pull
     biases: dict[str, float] = {}
 
@@ -85,6 +86,7 @@ def orders(
     if max_order is not None:
         max_order = whole(max_order, "max_order", 1)
     check_linearised(linearised)
+    linearised = linearised.base
     linear, pull = linearised.linear(target), linearised.pull
     longest = linearised.model.spec.n_layer * (2 if count == "all" else 1)
     n = min(longest, max_order or longest) + 1
@@ -147,6 +149,11 @@ def edges(linearised: Linearised, target: Targets) -> Edges:
     """
     check_linearised(linearised)
     linear = linearised.linear(target)
+    if linearised.base is not linearised:
+        from interp.attribution.dictionaries.edges import flows
+
+        names, writers, flow, own = flows(linearised, linear)  # type: ignore[arg-type]
+        return _edges(linearised, linear, writers, names, flow, own)
     rows = {linear.name: straight(linearised, linear).double().cpu().numpy()}
     own = {linear.name: linear.constant}
 
@@ -158,8 +165,9 @@ def edges(linearised: Linearised, target: Targets) -> Edges:
             own[name] = constant
 
     visit_readers(linearised, linear, record)
-    names = tuple(reversed(rows))
-    return _edges(linearised, linear, names, np.stack([rows[r] for r in names]), np.array([own[r] for r in names]))
+    names, writers = tuple(reversed(rows)), linearised.layout.names[: linear.visible]
+    flow = np.stack([rows[r] for r in names])
+    return _edges(linearised, linear, writers, names, flow, np.array([own[r] for r in names]))
 
 
 @dataclass(frozen=True)
@@ -218,9 +226,13 @@ def visit_readers(
 
 
 def _edges(
-    linearised: Linearised, linear: Linear, readers: tuple[str, ...], flow: np.ndarray, own: np.ndarray
+    linearised: Linearised,
+    linear: Linear,
+    writers: tuple[str, ...],
+    readers: tuple[str, ...],
+    flow: np.ndarray,
+    own: np.ndarray,
 ) -> Edges:
-    writers = linearised.layout.names[: linear.visible]
     total = float(flow[-1].sum() + own[-1])
     error = conserved(
         total, linear.value, max(float(np.abs(flow[-1]).max()), linear.scale), linearised.tolerance, linear.name
@@ -228,7 +240,7 @@ def _edges(
     out = dict(zip(writers, flow.sum(0), strict=True))
     inflow: dict[str, float] = {}
     for reader, row, constant in zip(readers[:-1], flow, own, strict=False):
-        component = reader.partition(".")[0]
+        component = reader if reader in out else reader.rpartition(".")[0]
         inflow[component] = inflow.get(component, 0.0) + float(row.sum() + constant)
     gaps = [0.0, *(abs(out[component] - value) for component, value in inflow.items())]
     scale = np.max([abs(linear.value), np.abs(flow).max(), linear.scale, np.finfo(float).tiny])

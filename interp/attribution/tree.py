@@ -100,7 +100,9 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     if not top:
         return growing.finish(target, nodes)
     if not isinstance(linearised, Frozen):
-        raise UsageError("The largest paths of a contrast cannot be certified: leave out top.")
+        raise UsageError(
+            "Only the largest paths of a frozen input without dictionaries can be certified: leave out top."
+        )
     certificate = Certificate(growing, path_bounds(linearised, max_gigabytes), top, max_expansions)
     certificate.grow(expander, batch, report)
     return growing.finish(target, nodes, certificate.unlisted())
@@ -226,7 +228,7 @@ class Growing:
             token_ids=self.linearised.tokens.cpu().numpy(),
             components=self.expander.names,
             parent=parent,
-            component=self.component.all(),
+            component=self.expander.identify(self.component.all(), self.position.all()),
             position=self.position.all(),
             value=value,
             remainder=remainder,

@@ -142,7 +142,7 @@ def test_what_a_tree_cannot_do(pairs):
     both = contrast(pair.model, CLEAN.repeat(2, 1), OTHER.repeat(2, 1))
     with pytest.raises(UsageError, match=r"A path tree is of one pair: pass one of the 2 pairs, as pair\[0\]"):
         path_tree(both, logit(pair.model, 3))
-    with pytest.raises(UsageError, match="largest paths of a contrast cannot be certified"):
+    with pytest.raises(UsageError, match="largest paths of a frozen input"):
         path_tree(pair, logit(pair.model, 3), 20, top=5)
     assert path_tree(both[1], logit(pair.model, 3), 20).total == pytest.approx(
         sources(pair, logit(pair.model, 3)).total

@@ -1,0 +1,283 @@
+"""`features(frozen_or_contrast, dictionaries)`: the linear map with sparse latents and their errors inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.attribution.contrast import Contrast
+from interp.attribution.dictionaries.layout import FeatureLayout
+from interp.attribution.dictionaries.neurons import neuron_site
+from interp.attribution.dictionaries.protocol import Dictionary, Place, affine, place_of
+from interp.attribution.dictionaries.site import Site, contrast_site, frozen_site
+from interp.attribution.frozen import Frozen
+from interp.attribution.linearised import Linear, NodeKind, Targets, check_linearised
+from interp.errors import UsageError, whole
+from interp.model import Model
+
+if TYPE_CHECKING:
+    from interp.attribution.expand import Expander
+
+
+@dataclass(frozen=True)
+class Features:
+    """A frozen input, or a contrast, whose MLPs, attention or residual streams are taken apart by dictionaries.
+
+    Attributes:
+        base: the input without dictionaries. Totals, and what enters by token or order, are the same.
+        dictionaries: those that were given.
+        layout: the components, among them latents, errors, biases and skip paths.
+        writes: what each writes at each position, or by how much that differs.
+        first: the dictionaries are used from this position on.
+    """
+
+    base: Frozen | Contrast
+    dictionaries: Mapping[str, Dictionary] | int
+    layout: FeatureLayout
+    writes: Float[Tensor, "n_component n_token d_model"]
+    first: int = 0
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The dictionaries at this input, in the order of a run."""
+        return self.layout.sites
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        return self.base.model
+
+    @property
+    def tokens(self) -> Int[Tensor, "*run n_token"]:
+        """The token ids."""
+        return self.base.tokens
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name for each position."""
+        return self.base.labels
+
+    @property
+    def logits(self) -> Float[Tensor, "*run n_token d_vocab"]:
+        """The model's own logits."""
+        return self.base.logits
+
+    @property
+    def n_token(self) -> int:
+        """Number of positions."""
+        return self.base.n_token
+
+    @property
+    def tolerance(self) -> float:
+        """Relative error above which a decomposition raises."""
+        return self.base.tolerance
+
+    @property
+    def blocks(self) -> Any:
+        """What is held of each block, or its secants."""
+        return self.base.blocks
+
+    @property
+    def pull(self) -> Any:
+        """The transposes of the model's own components."""
+        return self.base.pull
+
+    def position(self, position: int) -> int:
+        """`position` counted from the start; `UsageError` if the input does not have it."""
+        return self.base.position(position)
+
+    def linear(self, target: Targets) -> Linear:
+        """The target as a linear function of the stream at its position."""
+        found = self.base.linear(target)
+        return replace(found, visible=self.layout.block_part(found.visible))
+
+    def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
+        """(an attention score's part for each pair of writers, the score, the least scale of its error)."""
+        from interp.attribution.dictionaries.scores import score_pairs
+
+        return score_pairs(self, layer, head, query, key)
+
+    def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:
+        """The names of what is active at the query or the key before a layer."""
+        from interp.attribution.dictionaries.scores import score_writers
+
+        return score_writers(self, layer, query, key)
+
+    @cached_property
+    def ends(self) -> tuple[Features, ...]:
+        """The two runs of a contrast with the dictionaries, clean first; none of a frozen input."""
+        if isinstance(self.base, Frozen):
+            return ()
+        return tuple(features(end, self.dictionaries, first=self.first) for end in self.base.ends)
+
+    def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
+        """How the nodes of a path tree are taken back."""
+        from interp.attribution.dictionaries.expand import expander
+
+        return expander(self, nodes, linear)
+
+    def original(
+        self, site: Site, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
+    ) -> tuple[Tensor, Tensor]:
+        """What a site takes apart, as a map: (covectors on what it reads, constants); an autoencoder's is the identity.
+
+        An MLP's output bias counts as its constant.
+        """
+        if site.place.read == "write":
+            return covectors, covectors.new_zeros(covectors.shape[:-1])
+        layer = site.place.layer
+        if isinstance(self.base, Contrast):
+            return self.base.pull.mlp_at(layer, at, covectors), covectors.new_zeros(covectors.shape[:-1])
+        back, constant = self.base.pull.mlp_at(layer, at, covectors)
+        if self.model.spec.mlp_bias:
+            constant = constant + (covectors * self.base.writes[self.base.layout.mlp(layer) + 1, at]).sum(-1)
+        return back, constant
+
+    def error_back(
+        self, site: Site, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
+    ) -> tuple[Tensor, Tensor]:
+        """A site's error: the original's map less the dictionary's."""
+        whole_back, whole_constant = self.original(site, at, covectors)
+        back, constant = site.back(at, covectors)
+        return whole_back - back, whole_constant - constant
+
+    @cached_property
+    def shown(self) -> dict[int, Tensor]:
+        """By how many components have written before a reader, which of them it sees."""
+        found = {}
+        windows = {self.layout.window(c) for c in self.layout.components if c.reads}
+        for first, seen in (*windows, (0, len(self.layout.components))):
+            found[seen] = torch.from_numpy(self.layout.shown(first, seen)).to(self.writes.device)
+        return found
+
+
+@torch.no_grad()
+def features(
+    linearised: Frozen | Contrast,
+    dictionaries: Mapping[str, Dictionary] | int,
+    *,
+    first: int = 0,
+    max_gigabytes: float = 8.0,
+) -> Features:
+    """Put dictionaries into an exactly linear input, losing nothing: latents and errors become components.
+
+        write = Σ_j f_j d_j + b_dec + error
+
+    Active latents are linear in what they read, masks and norm scales held, and the error is the original's own linear
+    map less the dictionary's; both are taken back to the inputs, so that every attribution sums to the same total,
+    however good or bad a dictionary is, and whichever layers have one. In a contrast a latent's difference is taken
+    back by its secant (see `interp.attribution.dictionaries.site`). What the literature calls a local replacement
+    model (attribution graphs, Ameisen et al. 2025; transcoders, arXiv 2406.11944) ends at its errors; here they are
+    taken back too.
+
+    Args:
+        linearised: a frozen input, or the contrast of one pair.
+        dictionaries: {hook that is read: dictionary}, such as a `saes.DictionarySet`. Transcoders read an MLP's input
+            ("blocks.5.mlp.hook_in", "blocks.5.ln2.hook_normalized", "blocks.5.hook_resid_mid") and stand for the MLP;
+            autoencoders read and take apart hook_mlp_out, hook_attn_out or hook_resid_pre, _mid or _post. A number k
+            instead: no dictionary, the k neurons of each MLP that write most at each position, the others as error.
+        first: leave positions before this one to the errors: 1 where position 0 holds the beginning-of-text token,
+            whose activations are unlike all others and whose latents mean nothing.
+        max_gigabytes: refuse, before computing writes, an input that needs more memory than this.
+
+    Returns:
+        An input that `direct`, `sources`, `orders`, `edges`, `path_tree`, `scores` and `graph` take.
+
+    Raises:
+        UsageError: a hook that does not exist, two dictionaries of one place, weights that do not fit, latents that
+            are not linear while active, a batch of pairs, or more memory than allowed.
+
+    >>> from types import SimpleNamespace
+    >>> from interp import attribution
+    >>> frozen = attribution.freeze(model, model.to_tokens("The tower is in"))
+    >>> W_enc, b_dec = torch.randn(model.spec.d_model, 32), torch.zeros(model.spec.d_model)
+    >>> random = SimpleNamespace(W_enc=W_enc, W_dec=W_enc.T / 32, b_dec=b_dec, encode=lambda x: (x @ W_enc).relu())
+    >>> mixed = attribution.features(frozen, {"blocks.1.mlp.hook_in": random})
+    >>> tree = attribution.path_tree(mixed, attribution.logit(model, " Paris"), 50)
+    >>> tree.error < 1e-5
+    True
+    """
+    check_linearised(linearised)
+    if not isinstance(linearised, Frozen | Contrast):
+        raise UsageError(f"Dictionaries go into a frozen input or a contrast, not {type(linearised).__name__}.")
+    if isinstance(linearised, Contrast) and linearised.tokens.ndim != 2:
+        raise UsageError("Dictionaries go into a contrast of one pair: pass one of the pairs, as pair[0].")
+    first = whole(first, "first", 0)
+    if isinstance(dictionaries, int) and not isinstance(dictionaries, bool):
+        k, layers = whole(dictionaries, "dictionaries", 1), range(linearised.model.spec.n_layer)
+        sites = [neuron_site(linearised, layer, k, first) for layer in layers]
+    else:
+        sites = _sites(linearised, dictionaries, first)
+    layout = FeatureLayout(linearised.layout, tuple(sites))
+    return Features(linearised, dictionaries, layout, _writes(linearised, layout, max_gigabytes), first)
+
+
+def _sites(linearised: Frozen | Contrast, dictionaries: Mapping[str, Dictionary], first: int) -> list[Site]:
+    if not isinstance(dictionaries, Mapping) or not dictionaries:
+        raise UsageError(
+            "Give dictionaries as {hook that is read: dictionary}, such as a saes.DictionarySet, at least one; or a "
+            f"number of neurons. Given was {type(dictionaries).__name__}."
+        )
+    spec, made = linearised.model.spec, frozen_site if isinstance(linearised, Frozen) else contrast_site
+    placed: dict[Place, tuple[str, Dictionary]] = {}
+    taken: dict[tuple[int, str], str] = {}
+    for hook, dictionary in dictionaries.items():
+        place = place_of(hook, dictionary, spec)
+        if (place.layer, place.written) in taken:
+            other = taken[place.layer, place.written]
+            raise UsageError(f"{hook} and {other} both take {place.name} apart: leave one of them out.")
+        taken[place.layer, place.written] = hook
+        placed[place] = hook, dictionary
+    found = []
+    for place in sorted(placed, key=lambda place: place.order):
+        hook, dictionary = placed[place]
+        linear = affine(dictionary, hook, spec.d_model, linearised.writes)
+        found.append(made(linearised, place, dictionary, linear, first))  # type: ignore[arg-type]
+    return found
+
+
+def _writes(linearised: Frozen | Contrast, layout: FeatureLayout, max_gigabytes: float) -> Tensor:
+    """What every component writes; a position's writes lie together in memory."""
+    n, (n_token, d_model) = len(layout.components), linearised.writes.shape[1:]
+    needed = n * n_token * d_model * linearised.writes.element_size() / 1e9
+    if needed > max_gigabytes:
+        most = max(layout.sites, key=lambda site: site.n_slot)
+        raise UsageError(
+            f"The latents of {n_token} tokens need {needed:.1f} GB, more than max_gigabytes={max_gigabytes:g}: up to "
+            f"{most.n_slot} are active at one position in {most.place.name}. Shorten the prompt, leave layers out, or "
+            "pass a larger max_gigabytes."
+        )
+    by_position = linearised.writes.new_zeros(n_token, n, d_model)
+    writes = by_position.transpose(0, 1)
+    base = {component: i for i, component in enumerate(layout.base.components)}
+    for i, component in enumerate(layout.components):
+        if component in base:
+            writes[i] = linearised.writes[base[component]]
+    for site in layout.sites:
+        _write_site(linearised, layout, site, by_position)
+    return writes
+
+
+def _write_site(linearised: Frozen | Contrast, layout: FeatureLayout, site: Site, by_position: Tensor) -> None:
+    """Latents, skip path, error and bias; the error is what is taken apart less all others."""
+    slots, error = layout.slots(site), layout.error(site)
+    by_position[:, slots] = site.codes[..., None] * site.decoders
+    if site.skip is not None:
+        by_position[:, error - 1] = site.skip.write
+    by_position[:, error + 1] = site.bias
+    if site.place.read == "write":
+        first, last = layout.window(layout.components[error])
+        shown = torch.from_numpy(np.flatnonzero(layout.shown(first, last))).to(by_position.device)
+        whole_write = by_position[:, shown].sum(1)
+    else:
+        start = linearised.layout.mlp(site.place.layer)
+        whole_write = linearised.writes[start : linearised.layout.start(site.place.layer + 1)].sum(0)
+    rest = by_position[:, slots.start : error].sum(1) + by_position[:, error + 1]
+    by_position[:, error] = whole_write - rest

@@ -1,0 +1,221 @@
+"""The latents of one dictionary at one input: what each writes, and the covector with which it reads.
+
+While a latent is active it is linear in what the dictionary reads, so with masks and norm scales held
+
+    write = Σ_j f_j d_j + b + error,      f_j = a_j · x + c_j,
+
+x being the residual stream (or the write that an autoencoder takes apart) and a_j the encoder's column carried through
+the norm. The error is the original's own linear map less the dictionary's. In a contrast
+
+    Δwrite = Σ_j Δf_j d_j + Δerror,       Δf_j = a_j · Δx,
+
+a_j being the encoder's column carried through the secants, times the latent's slope Δf_j / Δ(pre-activation): 1 where
+it is active in both runs, a chord where one run switches it off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.attribution.components import Layout
+from interp.attribution.dictionaries.protocol import Affine, Dictionary, Place
+from interp.attribution.secant_pull import through
+from interp.attribution.secants import NormSecant
+
+if TYPE_CHECKING:
+    from interp.attribution.contrast import Contrast
+    from interp.attribution.frozen import Frozen
+
+FLAT = 1e-6
+"""Change of a pre-activation, relative to its size, below which a latent's slope is the mean of its two masks."""
+
+Back = Callable[[Tensor, "slice | Int[Tensor, ' n']"], Tensor]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One dictionary at one input; slot k at position t is latent `latents[t, k]`, −1 where fewer are active.
+
+    A latent's value (in a contrast its difference) is `codes`, what it writes codes · decoders, what it reads
+    encoders · x + constants. `bias` is what the dictionary writes whatever it reads, `skip` its linear path, if any.
+    """
+
+    place: Place
+    latents: Int[np.ndarray, "n_token slot"]
+    codes: Float[Tensor, "n_token slot"]
+    encoders: Float[Tensor, "n_token slot d_model"]
+    constants: Float[Tensor, "n_token slot"]
+    decoders: Float[Tensor, "n_token slot d_model"]
+    bias: Float[Tensor, "n_token d_model"]
+    skip: Skip | None = None
+
+    @property
+    def n_slot(self) -> int:
+        """The largest number of latents at one position."""
+        return self.latents.shape[1]
+
+    def back(self, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]) -> tuple[Tensor, Tensor]:
+        """All latents and the bias together: (covectors on what the dictionary reads, constants)."""
+        flow = torch.einsum("...nm,nkm->...nk", covectors, self.decoders[at])
+        back = torch.einsum("...nk,nkm->...nm", flow, self.encoders[at])
+        constant = (flow * self.constants[at]).sum(-1) + (covectors * self.bias[at]).sum(-1)
+        if self.skip is None:
+            return back, constant
+        more, own = self.skip.back(at, covectors)
+        return back + more, constant + own
+
+
+@dataclass(frozen=True)
+class Skip:
+    """The linear path of a transcoder from its input to what it writes."""
+
+    weight: Float[Tensor, "d_out d_in"]
+    reading: Reading
+    on: Float[Tensor, " n_token"]
+    write: Float[Tensor, "n_token d_model"]
+
+    def back(self, at: Tensor | slice, covectors: Tensor) -> tuple[Tensor, Tensor]:
+        """(covectors on the stream, constants)."""
+        covectors = covectors * self.on[at][:, None] @ self.weight
+        return self.reading.back(covectors, at), covectors @ self.reading.constant
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a dictionary's input depends on the stream: x = linear map of it + constant, at each position.
+
+    `back` is the transpose, `forward` gives x itself, or its change, from the stream or its change.
+    """
+
+    back: Back
+    forward: Callable[[Tensor], Tensor]
+    constant: Float[Tensor, " d_model"]
+
+
+def frozen_site(frozen: Frozen, place: Place, dictionary: Dictionary, linear: Affine, first: int) -> Site:
+    """The latents active at a frozen input, from position `first` on."""
+    reading = reading_of(frozen, place)
+    x = reading.forward(before(frozen.writes, frozen.layout, place))
+    values = linear.values(dictionary, x, place.name)
+    values[:first] = 0
+    rows, index, there = _slots(values != 0)
+    columns = linear.columns.T[index] * there[..., None]
+    constants = (linear.constants[index] + columns @ reading.constant) * there
+    on = (torch.arange(frozen.n_token, device=x.device) >= first).to(x)
+    return Site(
+        place=place,
+        latents=rows,
+        codes=values.gather(1, index) * there,
+        encoders=_each_slot(reading.back, columns),
+        constants=constants,
+        decoders=linear.directions[index] * there[..., None],
+        bias=on[:, None] * linear.bias,
+        skip=_skip(linear, reading, x, on),
+    )
+
+
+def contrast_site(contrast: Contrast, place: Place, dictionary: Dictionary, linear: Affine, first: int) -> Site:
+    """The latents active in either run of a contrast, with their differences by their secants."""
+    values, pre = [], []
+    for end in contrast.ends:
+        x = reading_of(end, place).forward(before(end.writes, end.layout, place))
+        values.append(linear.values(dictionary, x, place.name))
+        pre.append(x @ linear.columns + linear.constants)
+    for each in values:
+        each[:first] = 0
+    reading = secant_reading(contrast, place)
+    change = reading.forward(before(contrast.writes, contrast.layout, place))
+    moved = (change != 0).any(-1, keepdim=True)
+    rows, index, there = _slots(((values[0] != 0) | (values[1] != 0)) & moved)
+    columns = linear.columns.T[index] * there[..., None]
+    wanted = (values[0] - values[1]).gather(1, index)
+    along = torch.einsum("tkm,tm->tk", columns, change)
+    size = torch.maximum(*(each.gather(1, index).abs() for each in pre))
+    masks = sum((each.gather(1, index) != 0).to(along) for each in values) / 2
+    slope = torch.where(along.abs() > FLAT * size, wanted / along, masks) * there
+    on = (torch.arange(contrast.n_token, device=change.device) >= first).to(change)
+    return Site(
+        place=place,
+        latents=rows,
+        codes=slope * along,
+        encoders=_each_slot(reading.back, columns * slope[..., None]),
+        constants=torch.zeros_like(along),
+        decoders=linear.directions[index] * there[..., None],
+        bias=torch.zeros_like(change),
+        skip=_skip(linear, reading, change, on),
+    )
+
+
+def before(writes: Tensor, layout: Layout, place: Place) -> Float[Tensor, "n_token d_model"]:
+    """What stands where a dictionary reads: the stream before an MLP or at its place, or the write it takes apart."""
+    layer = place.layer
+    bounds = {
+        "resid_pre": (0, layout.start(layer)),
+        "attn_out": (layout.start(layer), layout.mlp(layer)),
+        "resid_mid": (0, layout.mlp(layer)),
+        "mlp_out": (layout.mlp(layer), layout.start(layer + 1)),
+        "resid_post": (0, layout.start(layer + 1)),
+    }
+    parallel = layout.spec.parallel
+    start, end = bounds[place.written if place.read == "write" else "resid_pre" if parallel else "resid_mid"]
+    return writes[start:end].sum(0)
+
+
+def reading_of(frozen: Frozen, place: Place) -> Reading:
+    """How a dictionary reads a frozen input."""
+    none = frozen.residual.new_zeros(frozen.residual.shape[-1])
+    if place.read in ("write", "stream"):
+        return Reading(lambda u, _: u, lambda x: x, none)
+    norm = frozen.model.weights.raw(place.layer).ln2
+    gain, bias = norm.gain.detach(), none if norm.bias is None else norm.bias.detach()
+    gain, bias = (gain, bias) if place.read == "gain" else (torch.ones_like(gain), none)
+    scale = frozen.blocks[place.layer].mlp_scale
+
+    def centred(x: Tensor) -> Tensor:
+        return x if norm.bias is None else x - x.mean(-1, keepdim=True)
+
+    return Reading(
+        back=lambda u, at: centred(u * gain) / scale[at][:, None],
+        forward=lambda x: centred(x) / scale[:, None] * gain + bias,
+        constant=bias,
+    )
+
+
+def secant_reading(contrast: Contrast, place: Place) -> Reading:
+    """How a dictionary's input changes between the runs of a contrast."""
+    none = contrast.residual.new_zeros(contrast.residual.shape[-1])
+    if place.read in ("write", "stream"):
+        return Reading(lambda u, _: u, lambda x: x, none)
+    norm: NormSecant = contrast.blocks[place.layer].ln2
+    if place.read == "norm":
+        norm = NormSecant(norm.mean, norm.inverse, norm.bend, torch.ones_like(norm.gain), norm.centred)
+    return Reading(lambda u, at: through(norm, u, at), norm.push, none)
+
+
+def _slots(active: Tensor) -> tuple[np.ndarray, Tensor, Tensor]:
+    """(latents (n_token, slot) with −1 for none, the same with 0 for none, which slots are filled)."""
+    most = max(1, int(active.sum(1).max()))
+    order = active.to(torch.int8).sort(dim=1, descending=True, stable=True)
+    index, there = order.indices[:, :most], order.values[:, :most] > 0
+    rows = torch.where(there, index, -1).cpu().numpy()
+    return rows, torch.where(there, index, 0), there
+
+
+def _each_slot(back: Back, columns: Float[Tensor, "n_token slot d_in"]) -> Float[Tensor, "n_token slot d_model"]:
+    """Covectors of every slot on what the dictionary reads, carried to the stream."""
+    n_token, n_slot = columns.shape[:2]
+    at = torch.arange(n_token, device=columns.device).repeat_interleave(n_slot)
+    return back(columns.flatten(0, 1), at).unflatten(0, (n_token, n_slot))
+
+
+def _skip(linear: Affine, reading: Reading, x: Tensor, on: Tensor) -> Skip | None:
+    if linear.skip is None:
+        return None
+    return Skip(linear.skip, reading, on, on[:, None] * (x @ linear.skip.T))

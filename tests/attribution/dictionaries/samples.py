@@ -1,0 +1,51 @@
+"""Dictionaries made at random, as plain objects: attribution needs no more of one than its weights and `encode`."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+
+from interp.model import Model
+
+
+def random_dictionary(d_model: int, width: int = 48, seed: int = 0, *, top: int = 0, threshold: float = 0.0):
+    """A dictionary whose latents are ReLU, JumpReLU (`threshold`) or TopK (`top`) of random directions."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator) * d_model**-0.5
+
+    W_enc, W_dec, b_enc, b_dec = draw(d_model, width), draw(width, d_model), draw(width), draw(d_model)
+
+    def encode(x: torch.Tensor) -> torch.Tensor:
+        pre = (x @ W_enc + b_enc).relu()
+        if top:
+            return torch.zeros_like(pre).scatter(1, (best := pre.topk(top, dim=1)).indices, best.values)
+        return pre * (pre > threshold)
+
+    return SimpleNamespace(W_enc=W_enc, W_dec=W_dec, b_enc=b_enc, b_dec=b_dec, encode=encode)
+
+
+def transcoders(model: Model, width: int = 48, **how):
+    """A random transcoder for every layer."""
+    return {
+        f"blocks.{layer}.mlp.hook_in": random_dictionary(model.spec.d_model, width, layer, **how)
+        for layer in range(model.spec.n_layer)
+    }
+
+
+def everywhere(model: Model):
+    """A random dictionary at every kind of place: transcoders, and autoencoders of writes and streams."""
+    hooks = ["blocks.0.mlp.hook_in", "blocks.1.ln2.hook_normalized", "blocks.2.hook_mlp_out", "blocks.1.hook_attn_out"]
+    hooks += ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"]
+    hooks += [] if model.spec.parallel else ["blocks.0.hook_resid_mid"]
+    kinds = ({}, {"top": 6}, {"threshold": 0.1})
+    found = {}
+    for i, hook in enumerate(hooks):
+        found[hook] = random_dictionary(model.spec.d_model, seed=i, **kinds[i % 3])
+    if "blocks.1.ln2.hook_normalized" in found:
+        generator = torch.Generator().manual_seed(77)
+        shape = model.spec.d_model, model.spec.d_model
+        found["blocks.1.ln2.hook_normalized"].W_skip = torch.randn(shape, generator=generator) / model.spec.d_model
+    return found
