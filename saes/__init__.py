@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from saes.interop.push import push as push
     from saes.running.entry import train as train
     from saes.sets.dictionaries import DictionarySet as DictionarySet
+    from saes.sets.training import train_set as train_set
     from saes.training.trainer import Trainer as Trainer
 
 attach(__name__)

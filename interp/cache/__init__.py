@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from interp.cache.manifest import Manifest as Manifest, Statistics as Statistics
     from interp.cache.planning import Plan as Plan, plan as plan
     from interp.cache.store import Store as Store, verify as verify
-    from interp.cache.streaming import stream as stream
+    from interp.cache.streaming import ModelStream as ModelStream, stream as stream
     from interp.cache.text import documents as documents, token_rows as token_rows
     from interp.model.capture import Cache as Cache, run_with_cache as run_with_cache
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.cache.config import EXCLUDED
 from interp.cache.contexts import Contexts, padded, rows_of
-from interp.cache.forward import activations, shapes
+from interp.cache.forward import DTYPES, activations, shapes
 from interp.cache.store import rebatched
 from interp.errors import UsageError
 
@@ -26,14 +28,14 @@ AT_ONCE = 16
 def stream(
     model: Model,
     tokens: Any,
-    hook: str,
+    hook: str | Sequence[str],
     *,
     seed: int,
     buffer: int = 65_536,
     batch_size: int = 2048,
     context: int = 128,
-) -> Iterator[Float[Tensor, "batch d"]]:
-    """Shuffled float32 batches of a hook's activations, computed as they are asked for; each row exactly once.
+) -> Iterator[Any]:
+    """Yield shuffled float32 batches of a hook's activations, computed as they are asked for; each row exactly once.
 
     The buffer is filled, mixed, and half of it is given out; the other half is mixed again with what refills it, so
     that neighbours in the text are seldom neighbours in training. Position 0 and padding are left out. At most about
@@ -43,7 +45,8 @@ def stream(
     Args:
         model: run no deeper than the hook.
         tokens: documents or rows of tokens, read only as far as needed, so they may be endless.
-        hook: one transformer_lens name.
+        hook: a transformer_lens name, for tensors (batch, d); or several, for tuples of such tensors whose rows belong
+            to the same tokens.
         seed: of the mixing.
         buffer: rows mixed at a time.
         batch_size: rows a batch, at most the buffer.
@@ -52,27 +55,104 @@ def stream(
     Raises:
         UsageError: an unknown hook, or a batch larger than the buffer.
     """
-    if not 1 <= batch_size <= buffer:
-        raise UsageError(f"batch_size={batch_size} must be between 1 and the buffer of {buffer} rows.")
-    width = shapes(model, (hook,))[0].width
-    rows, _, _ = rows_of(model, tokens, length=context)
-    mixed = _mixed(_activations(model, rows, hook, context), width, buffer, torch.Generator().manual_seed(seed))
-    return rebatched(mixed, batch_size)
+    hooks = (hook,) if isinstance(hook, str) else tuple(hook)
+    batches = _batches(model, tokens, hooks, _Mixing(seed, buffer, batch_size, context))
+    return (batch[0] for batch in batches) if isinstance(hook, str) else batches
+
+
+@dataclass(frozen=True)
+class _Mixing:
+    """How a stream is mixed: see `ModelStream`."""
+
+    seed: int
+    buffer: int
+    batch_size: int
+    context: int
+    dtype: str = "float32"
+
+
+def _batches(model: Model, tokens: Any, hooks: tuple[str, ...], how: _Mixing) -> Iterator[tuple[Tensor, ...]]:
+    """Batches of the hooks, computed as they are asked for; arguments are checked at once."""
+    if not 1 <= how.batch_size <= how.buffer:
+        raise UsageError(f"batch_size={how.batch_size} must be between 1 and the buffer of {how.buffer} rows.")
+    widths = [one.width for one in shapes(model, hooks)]
+    rows, _, _ = rows_of(model, tokens, length=how.context)
+    pool = torch.empty(how.buffer, sum(widths), dtype=DTYPES[how.dtype])
+    pieces = _activations(model, rows, hooks, how)
+    mixed = rebatched(_mixed(pieces, pool, torch.Generator().manual_seed(how.seed)), how.batch_size)
+    return (tuple(part.float().contiguous() for part in batch.split(widths, dim=1)) for batch in mixed)
+
+
+@dataclass(frozen=True, eq=False)
+class ModelStream:
+    """The activations of a model over text, computed when they are asked for. Called, it gives the same batches again.
+
+    Attributes:
+        model: run no deeper than the last hook.
+        text: gives documents or rows of tokens from their start; see `interp.cache.contexts.rows_of`.
+        hooks: that are read, in this order.
+        batch_size: rows a batch; a last smaller one is left out.
+        seed: of the mixing.
+        context: tokens a context.
+        buffer: rows mixed at a time; the order of the rows depends on it.
+        dtype: of the buffer.
+        about: what says which text it is, for `identity`.
+    """
+
+    model: Model
+    text: Callable[[], Any]
+    hooks: tuple[str, ...]
+    batch_size: int = 2048
+    seed: int = 0
+    context: int = 128
+    buffer: int = 65_536
+    dtype: str = "float32"
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self) -> Iterator[Any]:
+        """Yield batches: a tensor (batch, d) of one hook, a tuple of such tensors of several."""
+        how = _Mixing(self.seed, self.buffer, self.batch_size, self.context, self.dtype)
+        whole = (b for b in _batches(self.model, self.text(), self.hooks, how) if len(b[0]) == self.batch_size)
+        return (batch[0] for batch in whole) if len(self.hooks) == 1 else whole
+
+    def select(self, hooks: Sequence[str]) -> Self:
+        """Return the same rows in the same order, of these hooks only."""
+        return replace(self, hooks=tuple(hooks))
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a resumed run must have in common with this one."""
+        weights = self.model.weights_sha256
+        kept = {"hooks": list(self.hooks), "context": self.context, "buffer": self.buffer, "dtype": self.dtype}
+        return {"kind": "stream", "weights_sha256": weights, **kept, **self.about}
+
+    def origin(self) -> dict[str, Any]:
+        """Return where the activations come from, under the names that SAELens knows."""
+        identity = self.model.identity()
+        return {
+            "model_name": identity["model"],
+            "model_weights_sha256": identity["weights_sha256"],
+            "model_dtype": identity["dtype"],
+            "context_size": self.context,
+            "prepend_bos": bool(self.model.spec.prepends_bos),
+            "excluded_positions": list(EXCLUDED),
+        }
 
 
 def _activations(
-    model: Model, rows: Iterator[np.ndarray], hook: str, context: int
-) -> Iterator[Float[Tensor, "n_row d"]]:
+    model: Model, rows: Iterator[np.ndarray], hooks: tuple[str, ...], how: _Mixing
+) -> Iterator[Float[Tensor, "n_row d_all"]]:
+    """The rows of all hooks side by side."""
     while some := list(islice(rows, AT_ONCE)):
-        for found in activations(model, Contexts(*padded(some, context)), (hook,), batch=AT_ONCE):
-            yield found[hook]
+        contexts = Contexts(*padded(some, how.context))
+        for found in activations(model, contexts, hooks, batch=AT_ONCE, dtype=how.dtype):
+            yield found[hooks[0]] if len(hooks) == 1 else torch.cat([found[hook] for hook in hooks], dim=1)
 
 
 def _mixed(
-    pieces: Iterator[Float[Tensor, "n d"]], width: int, size: int, generator: torch.Generator
+    pieces: Iterator[Float[Tensor, "n d"]], pool: Float[Tensor, "size d"], generator: torch.Generator
 ) -> Iterator[Float[Tensor, "n d"]]:
     """Half the pool, freshly mixed, each time it is full; at the end all of it."""
-    pool, held, half = torch.empty(size, width), 0, size // 2
+    size, held, half = len(pool), 0, len(pool) // 2
     for piece in pieces:
         rest = piece
         while len(rest):

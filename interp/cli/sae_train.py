@@ -16,13 +16,15 @@ from interp.cli.main import INTERRUPTED
 from interp.errors import InterpError, MissingInputError
 from interp.progress import duration
 
-HELP = "train a sparse autoencoder, resumable, into a folder that SAELens reads"
+HELP = "train a sparse autoencoder, or one for every layer, resumable, into folders that SAELens reads"
 EXAMPLE = (
     "interp sae train --text python-docs --hook blocks.10.hook_resid_post --max-tokens 200000 --width 2304 --out runs/x"
+    "\n  interp sae train --text python-docs --hooks 'blocks.*.mlp' --variant transcoder --out runs/transcoders"
 )
 
 SHORT = {
     "architecture": ("sae", "NAME", "standard, gated, topk, batchtopk, jumprelu or matryoshka"),
+    "variant": ("sae", "NAME", "autoencoder, transcoder or crosscoder"),
     "width": ("sae", "N", "latents"),
     "k": ("sae", "N", "active latents an input"),
     "steps": ("sae", "N", "batches trained on"),
@@ -42,6 +44,7 @@ SHORT = {
 LISTS = {
     "text": ("data", "TEXT", "harvest this: a file, a folder, python-docs, - or hf:NAME; may be given again"),
     "hook": ("data", "NAME", "what is read, such as blocks.10.hook_resid_post; several for a crosscoder"),
+    "hooks": ("data", "PATTERN", "a set: one for every hook that fits, such as 'blocks.*.mlp'; may be given again"),
 }
 
 
@@ -133,24 +136,27 @@ def _train(settings: Any, args: Namespace, group: Any) -> int:
     return 0
 
 
-def _told(settings: Any, shown: console.Progress | None, sent: Any) -> Callable[[dict[str, float]], None] | None:
+def _told(settings: Any, shown: console.Progress | None, sent: Any) -> Callable[[str, dict[str, float]], None] | None:
     """Metrics of a step as progress with its rate and the time left, and to the tracker."""
     if shown is None and sent is None:
         return None
     begun: list[tuple[float, float]] = []
-    total = settings.sae.steps
+    total, done = settings.sae.steps, {}
 
-    def tell(metrics: dict[str, float]) -> None:
+    def tell(hook: str, metrics: dict[str, float]) -> None:
         if sent is not None:
-            sent(metrics)
+            sent({f"{hook}/{name}" if hook and name != "step" else name: value for name, value in metrics.items()})
         if shown is None:
             return
         now, step = time.perf_counter(), metrics["step"]
-        begun[:] = begun or [(now, step)]
-        rate = (step - begun[0][1]) / max(now - begun[0][0], 1e-9)
-        told = f"fvu {metrics['fvu']:.3f}, l0 {metrics['l0']:.1f}"
+        done[hook] = step
+        trained = sum(done.values())
+        begun[:] = begun or [(now, trained)]
+        rate = (trained - begun[0][1]) / max(now - begun[0][0], 1e-9)
+        told = f"{hook + ': ' if hook else ''}fvu {metrics['fvu']:.3f}, l0 {metrics['l0']:.1f}"
         if rate:
-            told += f", {rate * settings.sae.batch_size:,.0f} activations/s, {duration((total - step) / rate)} left"
+            told += f", {rate * settings.sae.batch_size:,.0f} activations/s"
+            told += "" if hook else f", {duration((total - step) / rate)} left"
         shown(int(step), total, told)
 
     return tell
@@ -158,23 +164,42 @@ def _told(settings: Any, shown: console.Progress | None, sent: Any) -> Callable[
 
 def _tell(outcome: Any, settings: Any, args: Namespace) -> None:
     """What was trained, on stdout."""
-    metrics, sae, config = outcome.metrics, outcome.sae, settings.sae
-    rate = config.batch_size * config.steps / metrics["seconds"] if metrics.get("seconds") else None
+    rates = {hook: _rate(settings.sae, metrics) for hook, metrics in outcome.metrics.items()}
     if args.json:
-        body = {"sae": args.out, "already_finished": outcome.already, "architecture": sae.architecture}
-        body |= {"variant": sae.variant, "d_in": sae.d_in, "d_out": sae.d_out, "width": sae.width}
-        console.say_json({**body, "activations_per_second": rate, "metrics": metrics})
+        one = _body(outcome.trained, outcome.metrics[""], rates[""]) if "" in rates else None
+        body = {"sae": args.out, "already_finished": outcome.already}
+        many = (
+            [_body(outcome.trained[hook], outcome.metrics[hook], rate) for hook, rate in rates.items()]
+            if not one
+            else []
+        )
+        console.say_json(body | (one or {"dictionaries": many}))
         return
     if not args.quiet:
-        for line in _lines(outcome, config, rate):
+        for line in _lines(outcome, settings.sae, rates):
             console.say(line)
     console.say(args.out)
 
 
-def _lines(outcome: Any, config: Any, rate: float | None) -> Iterator[str]:
-    metrics, sae = outcome.metrics, outcome.sae
+def _rate(config: Any, metrics: dict[str, float]) -> float | None:
+    """Activations a second."""
+    return config.batch_size * config.steps / metrics["seconds"] if metrics.get("seconds") else None
+
+
+def _body(sae: Any, metrics: dict[str, float], rate: float | None) -> dict[str, Any]:
+    """One dictionary, for programs."""
+    body = {"reads": sae.reads, "writes": list(sae.writes), "architecture": sae.architecture, "variant": sae.variant}
+    body |= {"d_in": sae.d_in, "d_out": sae.d_out, "width": sae.width}
+    return {**body, "activations_per_second": rate, "metrics": metrics}
+
+
+def _lines(outcome: Any, config: Any, rates: dict[str, float | None]) -> Iterator[str]:
     if outcome.already:
         yield f"this run was finished before ({config.steps:,} steps): nothing to do"
+    if "" not in rates:
+        yield from _set_lines(outcome, config)
+        return
+    sae, metrics, rate = outcome.trained, outcome.metrics[""], rates[""]
     kind = sae.architecture if sae.variant == "autoencoder" else f"{sae.architecture} {sae.variant}"
     ends = f"{sae.d_in:,}" if sae.d_in == sae.d_out else f"{sae.d_in:,} to {sae.d_out:,}"
     yield f"{kind} of {ends} values and {sae.width:,} latents"
@@ -188,15 +213,27 @@ def _lines(outcome: Any, config: Any, rate: float | None) -> Iterator[str]:
         yield f"trained on {total:,} activations in {duration(metrics['seconds'])}, {rate:,.0f} a second"
 
 
+def _set_lines(outcome: Any, config: Any) -> Iterator[str]:
+    """The set, then the last batch of every dictionary."""
+    yield repr(outcome.trained)
+    yield "last batch: fraction of variance unexplained, latents active an input, dead latents"
+    for hook, metrics in outcome.metrics.items():
+        if metrics:
+            yield f"  {hook:28} fvu {metrics['fvu']:.4f}   l0 {metrics['l0']:6.1f}   dead {metrics['dead']:,}"
+    seconds = sum(metrics.get("seconds", 0.0) for metrics in outcome.metrics.values())
+    total = config.steps * config.batch_size
+    yield f"each trained on {total:,} activations, all of them in {duration(seconds)}"
+
+
 def _tell_plan(plan: Any, settings: Any, args: Namespace) -> None:
     table = plan.table()
     if args.json:
         console.say_json(table)
         return
     config = settings.sae
-    console.say(
-        f"shapes  {plan.d_in:,} values to {plan.width:,} latents to {plan.d_out:,}: {plan.parameters:,} parameters"
-    )
+    many = f"{plan.dictionaries:,} dictionaries of " if plan.dictionaries > 1 else ""
+    shape = f"{plan.d_in:,} values to {plan.width:,} latents to {plan.d_out:,}"
+    console.say(f"shapes  {many}{shape}: {plan.parameters:,} parameters")
     if plan.tokens:
         console.say(f"text    {plan.tokens:,} tokens, {plan.rows:,} activations")
     seen = f" ({plan.epochs:.2f} times each of {plan.rows:,})" if plan.rows else ""

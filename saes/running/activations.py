@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from interp import cache
 from interp.cache import Store
@@ -17,48 +15,13 @@ from interp.errors import NotFiniteError, UsageError
 from interp.progress import Progress
 from saes.config import Config
 from saes.running.settings import SMOLLM2, Data
-from saes.training.data import origin
+from saes.sets.places import resolve
+from saes.training.data import hook_names, origin
 
 FOLDER = "activations"
 """Of a run's folder: where its text is harvested to."""
 LOOKED_AT = 8192
 """Rows read at a time in search of one that is not finite."""
-
-
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """Called, it gives batches computed from text as they are asked for, the same ones each time."""
-
-    model: Any
-    source: Any
-    data: Data
-    config: Config
-
-    def __call__(self) -> Iterator[Tensor]:
-        """Batches of `config.batch_size`, without the last one if it is smaller."""
-        size, data = self.config.batch_size, self.data
-        found = cache.stream(
-            self.model,
-            self.source(),
-            data.hook[0],
-            seed=self.config.seed,
-            buffer=max(65_536, 4 * size),
-            batch_size=size,
-            context=data.context,
-        )
-        return (batch for batch in found if len(batch) == size)
-
-    def identity(self) -> dict[str, Any]:
-        """What a resumed run must have in common with this one."""
-        data = self.data
-        return {
-            "kind": "stream",
-            "weights_sha256": self.model.weights_sha256,
-            "hooks": list(data.hooks),
-            "text": list(data.text),
-            "context": data.context,
-            "max_tokens": data.max_tokens,
-        }
 
 
 def open_activations(
@@ -71,7 +34,7 @@ def open_activations(
     group: Any = None,
     check: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
-    """(what `saes.train` takes, the metadata it gives the SAE).
+    """Return what `saes.train` (of a set, `saes.train_set`) takes, and the metadata it gives the SAE.
 
     Text is harvested into `folder`/activations; a harvest that was stopped there goes on, and a finished one is opened
     without loading the model, unless `check` asks whether its weights are those of the harvest.
@@ -89,16 +52,23 @@ def open_activations(
     target = folder / FOLDER
     if not ((target / MANIFEST).is_file() and Manifest.load(target).complete):
         model = load_model(data, device)
-        source = cache.documents(*data.text)
-        cache.harvest(model, source, harvest_config(data), target, resume=True, progress=progress, group=group)
+        how = harvest_config(data, hooks_read(data, config, tuple(model.hooks())))
+        cache.harvest(model, cache.documents(*data.text), how, target, resume=True, progress=progress, group=group)
         check = False
     return _chosen(Store.open(target, load_model(data, device) if check else None), data, config)
 
 
-def harvest_config(data: Data) -> cache.Config:
+def hooks_read(data: Data, config: Config, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the hooks of one dictionary, or of all those that the patterns of a set name among the `known` hooks."""
+    if not data.hooks:
+        return data.trained_on
+    return tuple(dict.fromkeys(hook for ends in resolve(data.hooks, known, config.variant) for hook in ends.hooks))
+
+
+def harvest_config(data: Data, hooks: tuple[str, ...]) -> cache.Config:
     """How text is harvested."""
     return cache.Config(
-        hooks=data.hooks,
+        hooks=hooks,
         context=data.context,
         dtype=data.store_dtype,
         max_tokens=data.max_tokens,
@@ -139,12 +109,13 @@ def _first_bad(store: Store, hook: str) -> str | None:
 
 
 def _chosen(store: Store, data: Data, config: Config) -> tuple[Store, dict[str, Any]]:
-    hooks = data.hooks or store.hooks
+    hooks = hooks_read(data, config, store.hooks) or store.hooks
     text = {"dataset_path": ", ".join(data.text)} if data.text else {}
-    return store.select(hooks), origin(store.manifest, hooks, config.variant) | text
+    of_one = {} if data.hooks else origin(store.manifest, hooks, config.variant)
+    return store.select(hooks), of_one | text
 
 
-def _streamed(data: Data, config: Config, device: str) -> tuple[Stream, dict[str, Any]]:
+def _streamed(data: Data, config: Config, device: str) -> tuple[cache.ModelStream, dict[str, Any]]:
     if "-" in data.text:
         raise UsageError("data.stream reads its text again every epoch, which standard input cannot give: name a file.")
     model = load_model(data, device)
@@ -156,14 +127,16 @@ def _streamed(data: Data, config: Config, device: str) -> tuple[Stream, dict[str
         texts = cache.documents(*data.text)
         contexts = contexts_of(model, texts, length=data.context, max_tokens=data.max_tokens)
         source = lambda: contexts  # noqa: E731
-    identity = model.identity()
-    return Stream(model, source, data, config), {
-        "model_name": identity["model"],
-        "model_weights_sha256": identity["weights_sha256"],
-        "model_dtype": identity["dtype"],
-        "hook_name": data.hook[0],
-        "context_size": data.context,
-        "prepend_bos": bool(model.spec.prepends_bos),
-        "excluded_positions": list(cache.EXCLUDED),
-        "dataset_path": ", ".join(data.text),
-    }
+    stream = cache.ModelStream(
+        model,
+        source,
+        hooks_read(data, config, tuple(model.hooks())),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        context=data.context,
+        buffer=max(data.buffer, 4 * config.batch_size),
+        dtype=data.store_dtype,
+        about={"text": list(data.text), "max_tokens": data.max_tokens},
+    )
+    of_one = {} if data.hooks else stream.origin() | hook_names(stream.hooks, config.variant)
+    return stream, of_one | {"dataset_path": ", ".join(data.text)}

@@ -7,6 +7,7 @@ written beside the last and renamed over it, so that at any moment one of the tw
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def load(folder: Path) -> State | None:
     if header.get("format") != FORMAT or header.get("sha256") != _digest(tensors, header.get("plain", "")):
         raise DamagedFileError(f"{file} was altered: it does not match its checksum. {_mend(folder)}")
     return tensors, json.loads(header["plain"])
+
+
+def remove(folder: str | os.PathLike[str]) -> None:
+    """Delete the checkpoint of a run that is finished."""
+    (Path(folder) / NAME).unlink(missing_ok=True)
 
 
 def _digest(tensors: dict[str, Tensor], plain: str) -> str:

@@ -51,9 +51,7 @@ def train(
         return loop.train(config, activations, place, run=run, metadata=metadata, progress=progress)
     if resume:
         raise UsageError("resume=True needs the folder of the run: folder=...")
-    trainer = Trainer(config, activations, device=device, metadata=metadata)
-    while trainer.step_number < config.steps:
-        metrics = trainer.step()
-        if progress is not None:
-            progress(metrics)
-    return trainer.finish()
+    unsaved = loop.Unsaved(Trainer(config, activations, device=device, metadata=metadata), progress)
+    while unsaved.trainer.step_number < config.steps:
+        unsaved.step()
+    return unsaved.finish()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,29 +99,124 @@ def train_locked(
     progress: Progress | None = None,
 ) -> SAE:
     """`train` for a caller that has locked the folder."""
-    watch, run, target, processes = Stopwatch(), run or Run(), Path(place.folder), place.processes
-    record = _begin(target, Record.of(config, activations, metadata or {}), resume=place.resume)
+    run, record = run or Run(), begun(config, activations, place, metadata)
     if record.finished:
-        return _load(target)
-    try:
-        trainer = Trainer(config, activations, device=run.device, metadata=metadata, group=processes)
-    except InterpError as error:
-        raise type(error)(f"{error}{whereabouts(activations, error)}") from error
-    _go_on(trainer, target)
-    log = Log(writable_folder(target), run.log_every, config.steps)
-    if place.writes:
-        _check_disk(trainer, target)
-        _clear(target)
-        record.save(target)
-        log.begin(trainer.history)
-    if processes is not None:
-        processes.gather(None)  # all have read the checkpoint before the first process replaces it
+        return _load(Path(place.folder))
+    with explained(activations):
+        trainer = Trainer(config, activations, device=run.device, metadata=metadata, group=place.processes)
+    session = Session(trainer, record, activations, place, run, progress)
     with wished() as asked:
-        try:
-            _steps(trainer, target, run, log if place.writes else None, progress, _agreed(asked, processes))
-        except InterpError as error:
-            raise type(error)(f"{error}{whereabouts(activations, error)} {_kept(target)}") from error
-    return _finish(trainer, target, record, watch) if place.writes else trainer.finish()
+        session.go(_agreed(asked, place.processes))
+    return session.finish()
+
+
+class Session:
+    """A run that is going on in a folder: one step at a time, with its log and its checkpoints.
+
+    Attributes:
+        trainer: of the run.
+    """
+
+    def __init__(
+        self, trainer: Trainer, record: Record, activations: Any, place: Place, run: Run, progress: Progress | None
+    ) -> None:
+        """Begin, or go on from the checkpoint in the folder; `record` is what `begun` returned."""
+        self.trainer, self._record, self._run, self._progress = trainer, record, run, progress
+        self._folder, self._place, self._activations = Path(place.folder), place, activations
+        self._watch = Stopwatch()
+        _go_on(trainer, self._folder)
+        self._log = Log(writable_folder(self._folder), run.log_every, trainer.config.steps)
+        if place.writes:
+            _check_disk(trainer, self._folder)
+            _clear(self._folder)
+            record.save(self._folder)
+            self._log.begin(trainer.history)
+        if place.processes is not None:
+            place.processes.gather(None)  # all have read the checkpoint before the first process replaces it
+
+    def go(self, asked: Callable[[], bool]) -> None:
+        """Train every step that is left, with a checkpoint every so often, at the end, and before stopping."""
+        while self.trainer.step_number < self.trainer.config.steps:
+            self.step()
+            stop = asked()
+            if stop or self.due:
+                self.save()
+            if stop:
+                self.stop()
+
+    def step(self) -> None:
+        """Train on one batch."""
+        with explained(self._activations, self._folder):
+            metrics = self.trainer.step()
+            if self._place.writes:
+                self._log.add(metrics)
+            if self._progress is not None:
+                self._progress(metrics)
+
+    @property
+    def due(self) -> bool:
+        """Whether a checkpoint is due behind this step."""
+        step = self.trainer.step_number
+        return step == self.trainer.config.steps or step % self._run.checkpoint_every == 0
+
+    def save(self) -> None:
+        """Replace the checkpoint."""
+        if self._place.writes:
+            with explained(self._activations, self._folder):
+                checkpoint.save(self._folder, self.trainer.state())
+
+    def stop(self) -> None:
+        """Raise `Stopped`, unless every step is done."""
+        step, last = self.trainer.step_number, self.trainer.config.steps
+        if step < last:
+            raise Stopped(f"interrupted at step {step:,} of {last:,}; {self._folder} holds its checkpoint")
+
+    def finish(self) -> SAE:
+        """Write the SAE and what finished it."""
+        if not self._place.writes:
+            return self.trainer.finish()
+        return _finish(self.trainer, self._folder, self._record, self._watch)
+
+
+@contextmanager
+def explained(activations: Any, folder: Path | None = None) -> Iterator[None]:
+    """Add to an error where in a store bad values are and, of a run that has begun in `folder`, where to go on from."""
+    try:
+        yield
+    except InterpError as error:
+        left = "" if folder is None else f" {_kept(folder)}"
+        raise type(error)(f"{error}{whereabouts(activations, error)}{left}") from error
+
+
+class Unsaved:
+    """A run in memory: the steps of a `Session`, with nothing written."""
+
+    due = False
+
+    def __init__(self, trainer: Trainer, progress: Progress | None = None) -> None:
+        self.trainer, self._progress = trainer, progress
+
+    def step(self) -> None:
+        """Train on one batch."""
+        metrics = self.trainer.step()
+        if self._progress is not None:
+            self._progress(metrics)
+
+    def save(self) -> None:
+        """Save nothing."""
+
+    def stop(self) -> None:
+        """Raise `Stopped`: what was done is lost."""
+        raise Stopped(f"interrupted at step {self.trainer.step_number:,} of {self.trainer.config.steps:,}")
+
+    def finish(self) -> SAE:
+        """Return the SAE."""
+        return self.trainer.finish()
+
+
+def begun(config: Config, activations: Any, place: Place, metadata: dict[str, Any] | None = None) -> Record:
+    """Return the record of the run to begin or go on with in a folder; `UsageError` where it holds another run."""
+    return _begin(Path(place.folder), Record.of(config, activations, metadata or {}), resume=place.resume)
 
 
 def _begin(folder: Path, fresh: Record, *, resume: bool) -> Record:
@@ -151,24 +246,6 @@ def _go_on(trainer: Trainer, folder: Path) -> None:
     state = checkpoint.load(folder)
     if state is not None:
         trainer.load_state(*state)
-
-
-def _steps(
-    trainer: Trainer, folder: Path, run: Run, log: Log | None, progress: Progress | None, asked: Callable[[], bool]
-) -> None:
-    """Every step that is left, with a checkpoint every so often, at the end, and before stopping."""
-    last = trainer.config.steps
-    while trainer.step_number < last:
-        metrics = trainer.step()
-        if log is not None:
-            log.add(metrics)
-        if progress is not None:
-            progress(metrics)
-        stop, step = asked(), trainer.step_number
-        if log is not None and (stop or step == last or step % run.checkpoint_every == 0):
-            checkpoint.save(folder, trainer.state())
-        if stop and step < last:
-            raise Stopped(f"interrupted at step {step:,} of {last:,}; {folder} holds its checkpoint")
 
 
 def _agreed(asked: Callable[[], bool], processes: Processes | None) -> Callable[[], bool]:

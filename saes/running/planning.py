@@ -10,10 +10,13 @@ from typing import Any
 import torch
 
 from interp import cache
+from interp.cache.config import ITEM_BYTES
 from interp.cache.planning import seconds as harvest_seconds
 from saes.config import BY_K, Config
-from saes.running.activations import harvest_config, load_model, open_activations
+from saes.running.activations import harvest_config, hooks_read, load_model, open_activations
 from saes.running.settings import Settings
+from saes.sets.places import resolve
+from saes.training.data import SAMPLE
 from saes.training.trainer import Trainer
 
 STEPS = 5
@@ -29,15 +32,16 @@ class Plan:
     """A run that has not begun.
 
     Attributes:
-        d_in: values an input.
-        d_out: values an output.
-        width: latents.
-        parameters: of the SAE.
+        dictionaries: how many are trained.
+        d_in: values an input, of the first of them.
+        d_out: values an output, likewise.
+        width: latents of each.
+        parameters: of all of them.
         tokens: that the model will read; 0 with a store.
         rows: different activations there are; 0 if that is not known (a stream without a limit).
-        activations: trained on, steps times batch_size.
+        activations: each is trained on, steps times batch_size.
         epochs: times each row is seen; 0 if that is not known.
-        flops: of training, see `flops`.
+        flops: of training, see `flops`, of all of them.
         harvest_bytes: of disk for activations.
         run_bytes: of disk for checkpoints and weights, at its most.
         memory_bytes: estimate of the peak of training, beside the libraries.
@@ -46,6 +50,7 @@ class Plan:
             stream are added.
     """
 
+    dictionaries: int
     d_in: int
     d_out: int
     width: int
@@ -72,25 +77,32 @@ def plan(settings: Settings) -> Plan:
     Raises what `start` raises before it begins: no store, an unknown hook, too little text.
     """
     config = settings.sae
-    shapes, facts = _of_store(settings) if settings.data.store else _of_text(settings)
-    d_in, d_out, layers = _dimensions(config, shapes)
-    per_step, parameters = _step_seconds(config, d_in, d_out, layers, settings.run.device)
+    widths, facts = _of_store(settings) if settings.data.store else _of_text(settings)
+    every = _dimensions(settings, widths)
+    measured = {size: _step_seconds(config, *size, settings.run.device) for size in dict.fromkeys(every)}
+    parameters = [measured[size][1] for size in every]
     activations = config.steps * config.batch_size
-    streamed = 0.0
+    streamed, memory = 0.0, facts.pop("model_bytes")
     if settings.data.stream:  # the model runs while training, once for every row that is used
         streamed = facts["harvest_seconds"] * activations / max(facts["rows"], 1)
         facts |= {"harvest_seconds": 0.0, "harvest_bytes": 0}
+        memory += sum(_trainer_bytes(config, count, *size[:2]) for count, size in zip(parameters, every, strict=True))
+        memory += _stream_bytes(settings, sum(widths.values()))
+    else:  # one after another
+        memory += max(_trainer_bytes(config, n, *size[:2]) for n, size in zip(parameters, every, strict=True))
+        memory += 4 * 2 * POOL * max(sum(size[:2]) for size in every)
     return Plan(
-        d_in=d_in,
-        d_out=d_out,
+        dictionaries=len(every),
+        d_in=every[0][0],
+        d_out=every[0][1],
         width=config.width,
-        parameters=parameters,
+        parameters=sum(parameters),
         activations=activations,
         epochs=activations / facts["rows"] if facts["rows"] else 0.0,
-        flops=flops(config, d_in, d_out),
-        run_bytes=4 * parameters * (2 * 3 + 1),
-        memory_bytes=_memory(config, parameters, d_in, d_out, facts.pop("model_bytes")),
-        train_seconds=per_step * config.steps + streamed,
+        flops=sum(flops(config, *size[:2]) for size in every),
+        run_bytes=_run_bytes(parameters, settings),
+        memory_bytes=memory,
+        train_seconds=sum(measured[size][0] for size in every) * config.steps + streamed,
         **facts,
     )
 
@@ -105,17 +117,18 @@ def flops(config: Config, d_in: int, d_out: int) -> float:
     return 2 * rows * (d_in * config.width + active * (2 * d_in + 3 * d_out))
 
 
-def _of_store(settings: Settings) -> tuple[list[int], dict[str, Any]]:
+def _of_store(settings: Settings) -> tuple[dict[str, int], dict[str, Any]]:
     store, _ = open_activations(settings.data, settings.sae, Path(), device=settings.run.device)
-    widths = [store.manifest.hook(hook).width for hook in store.hooks]
+    widths = {hook: store.manifest.hook(hook).width for hook in store.hooks}
     return widths, {"tokens": 0, "rows": len(store), "harvest_bytes": 0, "harvest_seconds": 0.0, "model_bytes": 0}
 
 
-def _of_text(settings: Settings) -> tuple[list[int], dict[str, Any]]:
+def _of_text(settings: Settings) -> tuple[dict[str, int], dict[str, Any]]:
     data = settings.data
     model = load_model(data, settings.run.device)
-    planned = cache.plan(model, cache.documents(*data.text), harvest_config(data))
-    return [hook.width for hook in planned.manifest.hooks], {
+    how = harvest_config(data, hooks_read(data, settings.sae, tuple(model.hooks())))
+    planned = cache.plan(model, cache.documents(*data.text), how)
+    return {hook.name: hook.width for hook in planned.manifest.hooks}, {
         "tokens": planned.manifest.tokens,
         "rows": planned.manifest.rows,
         "harvest_bytes": planned.disk_bytes,
@@ -124,13 +137,17 @@ def _of_text(settings: Settings) -> tuple[list[int], dict[str, Any]]:
     }
 
 
-def _dimensions(config: Config, widths: list[int]) -> tuple[int, int, int]:
-    """(d_in, d_out, layers)."""
+def _dimensions(settings: Settings, widths: dict[str, int]) -> list[tuple[int, int, int]]:
+    """(d_in, d_out, layers) of every dictionary."""
+    config, sizes = settings.sae, [*widths.values()]
+    if settings.data.hooks:
+        every = resolve(settings.data.hooks, tuple(widths), config.variant)
+        return [(widths[ends.reads], widths[ends.writes], 1) for ends in every]
     if config.variant == "transcoder":
-        return widths[0], widths[-1], 1
+        return [(sizes[0], sizes[-1], 1)]
     if config.variant == "crosscoder":
-        return sum(widths), sum(widths), len(widths)
-    return widths[0], widths[0], 1
+        return [(sum(sizes), sum(sizes), len(sizes))]
+    return [(sizes[0], sizes[0], 1)]
 
 
 def _step_seconds(config: Config, d_in: int, d_out: int, layers: int, device: str) -> tuple[float, int]:
@@ -151,8 +168,22 @@ def _step_seconds(config: Config, d_in: int, d_out: int, layers: int, device: st
     return per_row * config.batch_size, sum(weight.numel() for weight in trainer.weights.values())
 
 
-def _memory(config: Config, parameters: int, d_in: int, d_out: int, model_bytes: int) -> int:
-    """Weights, gradients and two moments, a checkpoint of three parts twice, a batch of codes, rows being mixed."""
+def _trainer_bytes(config: Config, parameters: int, d_in: int, d_out: int) -> int:
+    """Weights, gradients and two moments, a checkpoint of three parts twice, a batch of codes."""
     state = parameters * (4 + (1 if config.average else 0) + 2 * 3)
-    batch = config.batch_size * (config.width + 6 * (d_in + d_out))
-    return 4 * (state + batch + 2 * POOL * (d_in + d_out)) + model_bytes
+    return 4 * (state + config.batch_size * (config.width + 6 * (d_in + d_out)))
+
+
+def _stream_bytes(settings: Settings, width: int) -> int:
+    """The rows that are mixed, of which half are given out, and those of the first measurements in float32."""
+    rows = max(settings.data.buffer, 4 * settings.sae.batch_size)
+    return width * (2 * rows * ITEM_BYTES[settings.data.store_dtype] + 4 * (SAMPLE + 2 * settings.sae.batch_size))
+
+
+def _run_bytes(parameters: list[int], settings: Settings) -> int:
+    """A checkpoint (weights and two moments) twice while one replaces the other, and the final weights of all.
+
+    Side by side every dictionary has its checkpoint until the end; one after another, one at a time.
+    """
+    checkpoints = sum(parameters) + max(parameters) if settings.data.stream else 2 * max(parameters)
+    return 4 * (3 * checkpoints + sum(parameters))

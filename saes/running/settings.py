@@ -42,11 +42,14 @@ class Data:
         model_dtype: the number format the model computes in: float32, bfloat16 or float64.
         hook: what is read; several for a crosscoder.
         target: transcoder only: the hook of the outputs.
+        hooks: instead of these two, patterns such as "blocks.*.mlp": a dictionary for every hook that fits, trained
+            from one harvest (see `saes.train_set`).
         context: tokens a context.
         max_tokens: read no more than this. None: all of the text.
         store_dtype: of the numbers on disk: float32, bfloat16 or float16.
         stream: compute activations while training, with none on disk. Every epoch runs the model again, and resuming
             runs it over what was seen already.
+        buffer: rows that a stream mixes at a time, at least four batches. Memory grows with it, and with the hooks.
     """
 
     store: str = ""
@@ -55,29 +58,33 @@ class Data:
     model_dtype: str = "float32"
     hook: tuple[str, ...] = ()
     target: str = ""
+    hooks: tuple[str, ...] = ()
     context: int = 128
     max_tokens: int | None = None
     store_dtype: str = "float32"
     stream: bool = False
+    buffer: int = 65_536
 
     def __post_init__(self) -> None:
         if bool(self.store) == bool(self.text):
             given = "both were given" if self.store else "neither was given"
             raise UsageError(f"activations come from data.store or from data.text, one of the two; {given}.")
-        if self.text and not self.hook:
+        if self.hooks and (self.hook or self.target):
+            raise UsageError("data.hooks names a set of dictionaries, data.hook and data.target one: give either.")
+        if self.text and not self.hook and not self.hooks:
             raise UsageError('data.text needs data.hook: what to harvest, such as "blocks.10.hook_resid_post".')
         if self.stream and not self.text:
             raise UsageError("data.stream computes activations from data.text; a store is read as it is.")
-        if self.stream and (self.target or len(self.hook) > 1):
-            raise UsageError("data.stream gives one hook: harvest to disk for a transcoder or a crosscoder.")
-        for name in ("context", "max_tokens"):
+        if self.stream and len(self.hook) > 1:
+            raise UsageError("data.stream gives no hooks side by side: harvest to disk for a crosscoder.")
+        for name in ("context", "max_tokens", "buffer"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"data.{name}={value} must be a whole number of at least 1.")
 
     @property
-    def hooks(self) -> tuple[str, ...]:
-        """All that is read, a transcoder's target last."""
+    def trained_on(self) -> tuple[str, ...]:
+        """The hooks of one dictionary, a transcoder's target last."""
         return (*self.hook, self.target) if self.target else self.hook
 
 
@@ -113,7 +120,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         variant, hooks = self.sae.variant, self.data.hook
-        if bool(self.data.target) != (variant == "transcoder") and (self.data.text or self.data.hook):
+        one = not self.data.hooks and (self.data.text or self.data.hook)
+        if one and bool(self.data.target) != (variant == "transcoder"):
             raise UsageError(
                 f'data.target names the outputs of sae.variant="transcoder"; this is "{variant}"'
                 f"{'' if self.data.target else ', without a target'}."

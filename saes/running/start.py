@@ -1,21 +1,24 @@
-"""A run from its settings: the folder's config.toml, the activations, then training."""
+"""A run from its settings: the folder's config.toml, the activations, then training of one SAE or a set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from interp.errors import UsageError
 from interp.files import check_same, writable_folder, write_atomic
+from saes.autoencoder import SAE
 from saes.running import activations, metrics, settings
-from saes.running.loop import Place, Progress, train_locked
+from saes.running.loop import Place, train_locked
 from saes.running.record import NAME as RECORD, Record
 from saes.running.settings import Settings
-
-if TYPE_CHECKING:
-    from saes.autoencoder import SAE
+from saes.sets import training
+from saes.sets.dictionaries import DictionarySet
+from saes.sets.folders import NAME as INDEX
+from saes.sets.training import Progress as SetProgress
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +26,13 @@ class Outcome:
     """What a run came to.
 
     Attributes:
-        sae: the trained SAE, as it is saved in the folder.
-        metrics: of the last step.
+        trained: the SAE, or the set of them, as it is saved in the folder.
+        metrics: of the last step, by the hook that each SAE of a set reads; of one SAE under "".
         already: the run was finished before; nothing was done.
     """
 
-    sae: SAE
-    metrics: dict[str, float]
+    trained: SAE | DictionarySet
+    metrics: dict[str, dict[str, float]]
     already: bool
 
 
@@ -38,7 +41,7 @@ def start(
     place: Place,
     *,
     harvested: activations.Progress | None = None,
-    progress: Progress | None = None,
+    progress: SetProgress | None = None,
 ) -> Outcome:
     """Harvest if need be, train, and save everything in the folder; with `place.resume` go on there.
 
@@ -46,25 +49,26 @@ def start(
         chosen: the settings.
         place: the folder, and who works there.
         harvested: called with the progress of a harvest.
-        progress: called with the metrics of every step.
+        progress: called with the hook that is read ("" for one SAE) and the metrics of every step.
 
     Raises:
         InterpError: see `saes.running.activations.open_activations` and `saes.running.loop.train`.
     """
     if place.processes is not None:
         place.processes.check(chosen.sae.batch_size)
-        if chosen.data.stream:
-            raise UsageError("data.stream is for one process: harvest to disk to train with several.")
+        for asked, what in ((chosen.data.stream, "data.stream"), (bool(chosen.data.hooks), "data.hooks")):
+            if asked:
+                raise UsageError(f"{what} is for one process, not for several.")
     with place.locked():
         return _start(chosen, place, harvested, progress)
 
 
 def _start(
-    chosen: Settings, place: Place, harvested: activations.Progress | None, progress: Progress | None
+    chosen: Settings, place: Place, harvested: activations.Progress | None, progress: SetProgress | None
 ) -> Outcome:
     folder, group = Path(place.folder), place.processes
     renamed = _check_settings(chosen, folder, resume=place.resume)
-    before = Record.load(folder)
+    already = _finished(folder)
     if group is not None:
         group.gather(None)  # all have seen the folder as it was
     if place.writes:
@@ -75,12 +79,33 @@ def _start(
         found, metadata = activations.open_activations(
             chosen.data, chosen.sae, folder, device=chosen.run.device, progress=harvested, group=group, check=renamed
         )
-        sae = train_locked(chosen.sae, found, place, run=chosen.run, metadata=metadata, progress=progress)
+        trained = _trained(chosen, found, place, metadata, progress)
     except BaseException:
         if place.writes:
             _leave_nothing(folder)
         raise
-    return Outcome(sae, metrics.last(folder), already=before is not None and before.finished)
+    if isinstance(trained, SAE):
+        return Outcome(trained, {"": metrics.last(folder)}, already)
+    return Outcome(trained, {hook: metrics.last(folder / hook) for hook in trained}, already)
+
+
+def _trained(
+    chosen: Settings, found: Any, place: Place, metadata: dict[str, Any], progress: SetProgress | None
+) -> SAE | DictionarySet:
+    """One SAE, or a set of them if the settings name patterns of hooks."""
+    if chosen.data.hooks:
+        hooks = chosen.data.hooks
+        return training.train_locked(
+            chosen.sae, found, hooks, place, run=chosen.run, metadata=metadata, progress=progress
+        )
+    told = None if progress is None else partial(progress, "")
+    return train_locked(chosen.sae, found, place, run=chosen.run, metadata=metadata, progress=told)
+
+
+def _finished(folder: Path) -> bool:
+    """Whether the folder holds the final weights of a run, or of every run of a set."""
+    record = Record.load(folder)
+    return (folder / INDEX).exists() if record is None else record.finished
 
 
 def _check_settings(chosen: Settings, folder: Path, *, resume: bool) -> bool:
@@ -106,7 +131,8 @@ def _fixed(chosen: Settings) -> dict[str, Any]:
 def _leave_nothing(folder: Path) -> None:
     """Take config.toml away again if neither a harvest nor a training has begun."""
     harvest = folder / activations.FOLDER
-    if not (folder / RECORD).exists() and not (harvest / activations.MANIFEST).exists():
+    records = (folder / RECORD, *folder.glob(f"*/{RECORD}"))
+    if not any(file.exists() for file in records) and not (harvest / activations.MANIFEST).exists():
         (folder / settings.NAME).unlink(missing_ok=True)
 
 

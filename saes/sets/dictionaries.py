@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
@@ -45,15 +45,12 @@ class DictionarySet(Mapping[str, SAE]):
 
     def __init__(self, dictionaries: Iterable[SAE] | Mapping[str, SAE]) -> None:
         require(dictionaries, Iterable, "dictionaries")
-        named = dictionaries if isinstance(dictionaries, Mapping) else None
-        members = []
-        for sae in dictionaries if named is None else named.values():
-            require(sae, SAE, "each dictionary")
-            members.append(Member(Entry.of(sae), lambda sae=sae: sae))
-        self._fill(members)
-        odd = [hook for hook in named or () if hook not in self]
-        if named is not None and odd:
-            raise UsageError(f'The dictionary under "{odd[0]}" reads {named[odd[0]].reads}: name it by what it reads.')
+        named = dict(dictionaries) if isinstance(dictionaries, Mapping) else None
+        given: Iterable[Any] = dictionaries if named is None else named.values()
+        self._fill([_held(sae) for sae in given])
+        for hook in named or ():
+            if hook not in self:
+                raise UsageError(f'No dictionary given under "{hook}" reads that hook: name each by what it reads.')
 
     @classmethod
     def of(cls, members: Iterable[Member], missing: tuple[str, ...] = ()) -> Self:
@@ -167,6 +164,12 @@ class DictionarySet(Mapping[str, SAE]):
         self._members = {member.entry.reads: member for member in ordered}
         self._loaded: dict[str, SAE] = {}
         self._missing = missing
+
+
+def _held(sae: Any) -> Member:
+    """A dictionary that is in memory already."""
+    require(sae, SAE, "each dictionary")
+    return Member(Entry.of(sae), lambda: sae)
 
 
 def _spans(layers: tuple[int, ...]) -> str:

@@ -30,7 +30,7 @@ KIND, FORMAT = "interp dictionary set", 1
 
 
 @dataclass(frozen=True)
-class _Listed:
+class Listed:
     """A dictionary of the index: its folder, and what is known of it."""
 
     folder: str
@@ -43,7 +43,7 @@ class _Index:
 
     kind: str
     format: int
-    dictionaries: tuple[_Listed, ...]
+    dictionaries: tuple[Listed, ...]
 
 
 def save(members: Iterable[Member], folder: Path) -> Path:
@@ -54,20 +54,20 @@ def save(members: Iterable[Member], folder: Path) -> Path:
     for member in members:
         name = member.entry.reads
         member.load().save(target / name)
-        listed.append(_Listed(name, member.entry))
+        listed.append(Listed(name, member.entry))
     write_index(target, listed)
     return target
 
 
-def write_index(folder: Path, listed: Iterable[_Listed]) -> None:
+def write_index(folder: Path, listed: Iterable[Listed]) -> None:
     """Write the index of dictionaries that are in the folder."""
     index = _Index(KIND, FORMAT, tuple(listed))
     write_atomic(folder / NAME, json.dumps(asdict(index), indent=1).encode())
 
 
-def listed(folder: str, sae: SAE) -> _Listed:
+def listed(folder: str, sae: SAE) -> Listed:
     """Return the index's line for a dictionary in `folder`, a name inside the set's own."""
-    return _Listed(folder, Entry.of(sae))
+    return Listed(folder, Entry.of(sae))
 
 
 def load(

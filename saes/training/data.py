@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ SAMPLE = 16_384
 FIX = "remove these rows or harvest them again"
 
 
+@runtime_checkable
 class Source(Protocol):
     """What the trainer asks.
 
@@ -49,6 +50,8 @@ class Source(Protocol):
 
 def open_source(config: Config, activations: Activations) -> Source:
     """Return the source for what `train` was given; raise `UsageError` for what cannot be one."""
+    if isinstance(activations, Source):
+        return activations
     given = sources.open_source(activations)
     return Streamed(config, given) if given.rows is None else Epochs(config, given, given.rows)
 
@@ -181,22 +184,27 @@ class Streamed:
 
 
 def origin(manifest: Any, hooks: tuple[str, ...], variant: str) -> dict[str, Any]:
-    """The metadata of an SAE that was trained on these hooks of a store, under the names that SAELens knows."""
-    named: dict[str, Any] = {"hook_name": hooks[0]}
-    if variant == "transcoder":
-        named["hook_name_out"] = hooks[-1]
-    elif variant == "crosscoder":
-        named["hook_names"] = list(hooks)
+    """Return the metadata of an SAE that was trained on these hooks of a store, under the names that SAELens knows."""
     return {
         "model_name": manifest.model["model"],
         "model_weights_sha256": manifest.model["weights_sha256"],
         "model_dtype": manifest.model["dtype"],
-        **named,
+        **hook_names(hooks, variant),
         "context_size": manifest.context,
         "prepend_bos": bool(manifest.prepend_bos),
         "excluded_positions": list(manifest.exclude),
         "token_sha256": manifest.token_sha256,
     }
+
+
+def hook_names(hooks: tuple[str, ...], variant: str) -> dict[str, Any]:
+    """Return what the metadata of an SAE say of the hooks it was trained on."""
+    named: dict[str, Any] = {"hook_name": hooks[0]}
+    if variant == "transcoder":
+        named["hook_name_out"] = hooks[-1]
+    elif variant == "crosscoder":
+        named["hook_names"] = list(hooks)
+    return named
 
 
 def _pair(config: Config, parts: tuple[Any, ...]) -> tuple[Any, Any]:

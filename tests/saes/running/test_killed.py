@@ -46,7 +46,7 @@ def attempt(folder, during):
     child = os.fork()
     if child == 0:
         told = during(os.getpid())
-        start(settings, Place(folder, resume=True), harvested=lambda *_: told(), progress=lambda _: told())
+        start(settings, Place(folder, resume=True), harvested=lambda *_: told(), progress=lambda *_: told())
         os._exit(0)
     return child
 

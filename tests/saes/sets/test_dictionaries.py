@@ -109,7 +109,7 @@ def test_what_cannot_be_a_set_is_refused(mixed):
         saes.DictionarySet([planted.sae("topk", "transcoder")])
     with pytest.raises(UsageError, match="crosscoder reads several"):
         saes.DictionarySet([planted.sae("topk", "crosscoder")])
-    with pytest.raises(UsageError, match="name it by what it reads"):
+    with pytest.raises(UsageError, match="name each by what it reads"):
         saes.DictionarySet({"blocks.1.mlp.hook_in": transcoder(0)})
     with pytest.raises(UsageError, match="each dictionary must be a SAE"):
         saes.DictionarySet([torch.ones(3)])  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,186 @@
+"""`train_set`: a dictionary for each of several hooks, from one pass of the model.
+
+From a store, one dictionary after another is trained: the memory is that of one, and each is the very run that
+`saes.train` makes of its hooks. From a stream, all are trained side by side, batch by batch, so that the model runs
+once and nothing but the dictionaries is written; each gets the batches that it would get alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp.cache import ModelStream, Store
+from interp.errors import UsageError, require
+from saes.config import Config
+from saes.interop import load
+from saes.running import checkpoint
+from saes.running.entry import train as train_in_memory
+from saes.running.loop import Place, Session, Unsaved, begun, train
+from saes.running.record import Record
+from saes.running.settings import Run
+from saes.running.stopping import wished
+from saes.sets import folders
+from saes.sets.dictionaries import DictionarySet
+from saes.sets.feed import Feed, Window
+from saes.sets.places import Ends, resolve
+from saes.training.data import hook_names, origin
+from saes.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from saes.autoencoder import SAE
+
+Progress = Callable[[str, dict[str, float]], None]
+"""Called with the hook that a dictionary reads and the metrics of its step."""
+
+
+def train_set(
+    config: Config,
+    activations: Store | ModelStream,
+    hooks: str | tuple[str, ...] | list[str],
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    run: Run | None = None,
+    progress: Progress | None = None,
+) -> DictionarySet:
+    """Train one dictionary for each hook that the patterns name; each is the one `saes.train` gives for its hooks.
+
+    Args:
+        config: of every dictionary; `variant` says whether they are autoencoders or transcoders.
+        activations: a store that holds the hooks, or a stream (`interp.cache.ModelStream`), which needs no disk.
+        hooks: patterns such as "blocks.*.mlp" or "blocks.[0-9].hook_resid_post"; see `saes.sets.places.resolve`.
+        folder: where the set is written, one folder a dictionary; None trains in memory.
+        resume: go on in a folder where such a run was stopped; finished dictionaries are loaded.
+        run: device, and how often to save and log.
+        progress: called with the hook and the metrics of every step.
+
+    Raises:
+        UsageError: patterns that match no hook; whatever `saes.train` refuses.
+        Stopped: by Ctrl-C or SIGTERM, after a checkpoint.
+
+    Example:
+        `saes.train_set(saes.Config(variant="transcoder", width=2304), store, "blocks.*.mlp", folder="transcoders")`
+    """
+    if folder is None and resume:
+        raise UsageError("resume=True needs the folder of the run: folder=...")
+    place = None if folder is None else Place(folder, resume)
+    with nullcontext() if place is None else place.locked():
+        return train_locked(config, activations, hooks, place, run=run, progress=progress)
+
+
+def train_locked(
+    config: Config,
+    activations: Store | ModelStream,
+    hooks: str | tuple[str, ...] | list[str],
+    place: Place | None,
+    *,
+    run: Run | None = None,
+    metadata: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> DictionarySet:
+    """`train_set` for a caller that has locked the folder; `metadata` are written into every dictionary."""
+    require(config, Config, "config")
+    require(activations, (Store, ModelStream), "activations")
+    known = activations.hooks if isinstance(activations, Store) else tuple(activations.model.hooks())
+    chosen = resolve(hooks, known, config.variant)
+    job = _Job(config, chosen, place, run or Run(), metadata or {}, progress)
+    trained = job.one_by_one(activations) if isinstance(activations, Store) else job.side_by_side(activations)
+    if place is None:
+        return DictionarySet(trained)
+    folder = Path(place.folder)
+    listed = [folders.listed(ends.reads, sae) for ends, sae in zip(chosen, trained, strict=True)]
+    folders.write_index(folder, listed)
+    return DictionarySet.load(folder, job.run.device)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A set to train: the arguments of `train_set`, its patterns resolved."""
+
+    config: Config
+    chosen: tuple[Ends, ...]
+    place: Place | None
+    run: Run
+    metadata: dict[str, Any]
+    progress: Progress | None
+
+    def one_by_one(self, store: Store) -> Iterator[SAE]:
+        """Train each dictionary to its end before the next is begun."""
+        for ends in self.chosen:
+            alone, told = store.select(ends.hooks), self._told(ends)
+            about = origin(store.manifest, ends.hooks, self.config.variant) | self.metadata
+            place = self._place(ends)
+            if place is None:
+                yield train_in_memory(self.config, alone, device=self.run.device, metadata=about, progress=told)
+            else:
+                yield train(self.config, alone, place, run=self.run, metadata=about, progress=told)
+                checkpoint.remove(place.folder)
+
+    def side_by_side(self, stream: ModelStream) -> Iterator[SAE]:
+        """Train every dictionary on a batch before the next is computed."""
+        shared = stream.select(tuple(dict.fromkeys(hook for ends in self.chosen for hook in ends.hooks)))
+        with ExitStack() as stack:
+            records = {ends: self._record(ends, shared, stack) for ends in self.chosen}
+            runs: dict[Ends, Session | Unsaved] = {}
+            todo = [ends for ends, record in records.items() if record is None or not record.finished]
+            if todo:
+                window = Window(self.config, shared)
+                runs = {ends: self._opened(ends, records[ends], shared, window) for ends in todo}
+                window.begin()
+                self._steps(window, [*runs.values()])
+            for ends in self.chosen:
+                place = self._place(ends)
+                if ends in runs:
+                    yield runs[ends].finish()
+                elif place is not None:
+                    yield load(place.folder)
+                if place is not None:
+                    checkpoint.remove(place.folder)
+
+    def _steps(self, window: Window, runs: list[Session | Unsaved]) -> None:
+        """The steps that are left. Runs that were stopped between two checkpoints wait for the one furthest back."""
+        with wished() as asked:
+            for step in range(self.config.steps):
+                window.advance()
+                behind = [one for one in runs if one.trainer.step_number == step]
+                for one in behind:
+                    one.step()
+                stop = asked()
+                for one in behind:
+                    if stop or one.due:
+                        one.save()
+                if stop:
+                    runs[0].stop()
+
+    def _record(self, ends: Ends, shared: ModelStream, stack: ExitStack) -> Record | None:
+        """The run of one dictionary, its folder locked; None in memory."""
+        place = self._place(ends)
+        if place is None:
+            return None
+        stack.enter_context(place.locked())
+        return begun(self.config, shared.select(ends.hooks), place, self._about(ends, shared))
+
+    def _opened(self, ends: Ends, record: Record | None, shared: ModelStream, window: Window) -> Session | Unsaved:
+        """The run of one dictionary, fed by the window."""
+        place, told = self._place(ends), self._told(ends)
+        feed, about = Feed(window, shared, ends.hooks), self._about(ends, shared)
+        trainer = Trainer(self.config, feed, device=self.run.device, metadata=about)
+        if place is None or record is None:
+            return Unsaved(trainer, told)
+        return Session(trainer, record, shared.select(ends.hooks), place, self.run, told)
+
+    def _place(self, ends: Ends) -> Place | None:
+        """The folder of one dictionary."""
+        return None if self.place is None else Place(Path(self.place.folder) / ends.reads, self.place.resume)
+
+    def _about(self, ends: Ends, stream: ModelStream) -> dict[str, Any]:
+        return stream.origin() | hook_names(ends.hooks, self.config.variant) | self.metadata
+
+    def _told(self, ends: Ends) -> Callable[[dict[str, float]], None] | None:
+        return None if self.progress is None else partial(self.progress, ends.reads)
