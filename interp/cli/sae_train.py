@@ -76,6 +76,8 @@ def run(args: Namespace) -> int:
     if args.dry_run:
         _tell_plan(planning.plan(settings), settings, args)
         return 0
+    if settings.data.hooks and not (args.resume or args.quiet or args.json):
+        _tell_plan(planning.plan(settings), settings, args)  # a set can take hours: say so before it begins
     if not processes.started():
         return _train(settings, args, None)
     with processes.joined(settings.run.device) as group:
@@ -226,23 +228,26 @@ def _set_lines(outcome: Any, config: Any) -> Iterator[str]:
 
 
 def _tell_plan(plan: Any, settings: Any, args: Namespace) -> None:
-    table = plan.table()
     if args.json:
-        console.say_json(table)
+        console.say_json(plan.table())
         return
-    config = settings.sae
+    for line in _plan_lines(plan, settings.sae):
+        console.say(line)
+
+
+def _plan_lines(plan: Any, config: Any) -> Iterator[str]:
+    """What the run will take."""
     many = f"{plan.dictionaries:,} dictionaries of " if plan.dictionaries > 1 else ""
     shape = f"{plan.d_in:,} values to {plan.width:,} latents to {plan.d_out:,}"
-    console.say(f"shapes  {many}{shape}: {plan.parameters:,} parameters")
+    yield f"shapes  {many}{shape}: {plan.parameters:,} parameters"
     if plan.tokens:
-        console.say(f"text    {plan.tokens:,} tokens, {plan.rows:,} activations")
+        yield f"text    {plan.tokens:,} tokens, {plan.rows:,} activations"
     seen = f" ({plan.epochs:.2f} times each of {plan.rows:,})" if plan.rows else ""
-    console.say(f"data    {plan.activations:,} activations: {config.steps:,} steps of {config.batch_size:,}{seen}")
-    console.say(f"work    {plan.flops:.3g} FLOPs of training")
+    yield f"data    {plan.activations:,} activations: {config.steps:,} steps of {config.batch_size:,}{seen}"
+    yield f"work    {plan.flops:.3g} FLOPs of training"
     kept = f"{plan.harvest_bytes / 1e9:.3f} GB of activations and " if plan.harvest_bytes else ""
-    console.say(f"disk    {kept}up to {plan.run_bytes / 1e9:.3f} GB of checkpoints and weights")
-    console.say(f"memory  about {plan.memory_bytes / 1e9:.2f} GB at its peak, beside the libraries")
+    yield f"disk    {kept}up to {plan.run_bytes / 1e9:.3f} GB of checkpoints and weights"
+    yield f"memory  about {plan.memory_bytes / 1e9:.2f} GB at its peak, beside the libraries"
     harvest = f"{duration(plan.harvest_seconds)} of harvest, " if plan.harvest_seconds else ""
-    console.say(
-        f"time    about {harvest}{duration(plan.train_seconds)} of training, from a few real steps on random data"
-    )
+    training = f"{duration(plan.train_seconds)} of training, from a few real steps on random data"
+    yield f"time    about {harvest}{training}"

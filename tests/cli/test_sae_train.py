@@ -127,6 +127,45 @@ def test_transcoder_and_crosscoder(run, text, tmp_path):
     one_error(run(*words, "--hook", HOOK, "--out", tmp_path / "no"), 2, 'is for sae.variant="crosscoder"')
 
 
+def test_a_set_says_what_it_takes_trains_every_layer_and_goes_on(run, text, tmp_path, monkeypatch):
+    import saes
+    from saes.training.trainer import Trainer
+
+    words = ("--text", text, "--hooks", "blocks.*.mlp", "--variant", "transcoder", "--context", 16, *SMALL)
+    code, told, _ = run(*words, "--out", tmp_path / "whole")
+    assert code == 0 and told.endswith(f"{tmp_path / 'whole'}\n")
+    assert "shapes  3 dictionaries of 24 values to 32 latents to 24" in told and "time    about" in told
+    assert "DictionarySet(3 topk transcoders: layers 0 to 2, 32 latents)" in told
+    assert "blocks.2.mlp.hook_in         fvu 0." in told
+    whole = saes.DictionarySet.load(tmp_path / "whole")
+    assert whole["blocks.1.mlp.hook_in"].metadata["dataset_path"] == str(text)
+    step, steps = Trainer.step, []
+
+    def interrupted(self):
+        steps.append(self)
+        if len(steps) == 18:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    cut = tmp_path / "cut"
+    told = run(*words, "--out", cut, "-q")
+    one_error(told, 130, "interrupted at step 6 of 12", f"go on with: interp sae train --resume --out {cut}")
+    monkeypatch.setattr(Trainer, "step", step)
+    code, told, _ = run("--resume", "--out", cut, "--json")
+    assert code == 0 and [one["reads"] for one in json.loads(told)["dictionaries"]] == list(whole)
+    for hook in whole:
+        name = "sae_weights.safetensors"
+        assert (cut / hook / name).read_bytes() == (tmp_path / "whole" / hook / name).read_bytes()
+    code, told, _ = run("--resume", "--out", cut)
+    assert code == 0 and "this run was finished before" in told
+    assert run(*words, "--set", "data.stream=true", "--out", tmp_path / "stream", "-q")[0] == 0
+    assert not (tmp_path / "stream" / "activations").exists()
+    one_error(run(*words, "--hook", HOOK, "--out", tmp_path / "no"), 2, "data.hooks names a set")
+    one_error(run(*words, "--set", "sae.variant=crosscoder", "--out", tmp_path / "no"), 2, "not of a crosscoder")
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(run, text, store, tmp_path):
     out = tmp_path / "run"
     words = ("--text", text, "--hook", HOOK, "--context", 16, *SMALL, "--out", out, "--dry-run")

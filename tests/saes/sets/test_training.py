@@ -1,4 +1,4 @@
-"""Sets trained from one harvest or one stream: each dictionary is the one trained alone, whatever interrupts the set."""
+"""Sets trained from one harvest or stream: each dictionary is the one trained alone, whatever interrupts the set."""
 
 from __future__ import annotations
 
