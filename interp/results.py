@@ -33,7 +33,7 @@ ARRAYS_NAME = "arrays.safetensors"
 FORMAT = 1
 MODULES = (
     *("interp.attribution.paths", "interp.attribution.results", "interp.patching.results", "interp.toy.trained"),
-    "interp.attribution.difference",
+    *("interp.attribution.difference", "interp.attribution.lens_results"),
     *("interp.tasks.score", "interp.toy.modular.trained", "analyses.study"),
     *("interp.discovery.graph", "interp.discovery.scores", "interp.discovery.circuit"),
     *("interp.discovery.curve", "interp.discovery.verdict", "interp.discovery.headsets"),
@@ -52,6 +52,7 @@ MODULES = (
         "analyses.explain.contrasted",
         "analyses.explain.result",
         "analyses.faithful.result",
+        "analyses.lens.result",
         "analyses.steering.result",
         "analyses.truth.result",
     ),

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyses.explain.contrast_sections import contrast_sections
+from analyses.explain.lens_sections import layers_section
 from analyses.explain.path_sections import LONG, path_sections
 from interp.report import How, Note, Page, Section, Table, Tokens, visible
 from interp.report.blocks import Block, Figure
-from interp.report.figures import grouped_bars, heatmap, lines
+from interp.report.figures import grouped_bars, heatmap
 from interp.report.text import quoted
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ SHOWN = {"paths": 1, "contrast": 3, "contrast-change": 0, "contrast-paths": 1}
 def sections(result: Explanation) -> tuple[Section, ...]:
     """The sections in reading order."""
     paths, *rest = path_sections(result)
-    own = (_prediction(result), _layers(result), _components(result), _heads(result))
+    own = (_prediction(result), layers_section(result), _components(result), _heads(result))
     found = (paths, *_against(result), *own, *rest)
     return tuple(replace(section, shown=SHOWN.get(section.id, 0)) for section in found)
 
@@ -120,35 +121,6 @@ def _prediction(result: Explanation) -> Section:
     )
     claim = f"The likeliest next token is {quoted(likeliest)}, with probability {probability:.1%}."
     return Section("prediction", "What the model says", claim, (table,))
-
-
-def _layers(result: Explanation) -> Section:
-    lens = result.lens
-    rows = np.arange(len(lens.labels)) - 1
-    series = {quoted(token): lens.logits[:, 0, i] for i, token in enumerate(lens.tracked)}
-    drawn = lines(
-        "lens",
-        rows,
-        series,
-        caption="Logit of each token when the residual stream after a layer is unembedded (−1 is the embedding). "
-        "Logits, one prompt, no error bars: nothing is sampled.",
-        alt=f"Logits by layer for {', '.join(series)}; they separate in the last layers.",
-        axes=("layer", "logit"),
-    )
-    first = int(np.argmax(lens.ranks[:, 0, 0] == 0)) if (lens.ranks[:, 0, 0] == 0).any() else None
-    target = quoted(lens.tracked[0])
-    claim = (
-        f"{target} becomes the likeliest token after {lens.labels[first]}."
-        if first is not None
-        else f"{target} is the likeliest token after no layer."
-    )
-    how = How(
-        "The residual stream after each block is normalised with its own scale and multiplied by the unembedding. "
-        f"The last row is the model's own output, to a relative error of {lens.error:.1e}.",
-        "logits(l) = norm(x_l) W_U",
-        "nostalgebraist, interpreting GPT: the logit lens (2020)",
-    )
-    return Section("layers", "How it builds up", claim, (drawn, lens.table(0)), how)
 
 
 def _components(result: Explanation) -> Section:

@@ -11,6 +11,7 @@ import numpy as np
 
 from analyses.explain.contrasted import Contrasted
 from analyses.study import Study
+from interp.attribution.lens_results import Patchscope
 from interp.attribution.paths import PathTree
 from interp.attribution.results import Attribution, Direct, LogitLens, Orders, Sources, Verification
 from interp.provenance import Provenance
@@ -30,8 +31,9 @@ class Config(Result):
     `position` is where the prediction is read, negative from the end; `top` how many components, paths and cuts are
     shown one by one; `max_expansions` bounds the path tree (300 nodes by default, 20,000 with `certify`, which goes on
     until the paths shown are certain to be the largest there are). `counterfactual` is a prompt of as many tokens whose
-    difference is explained too. `group` says how its paths are listed: one by one
-    ("path"), summed by the token they begin at ("token"), or by their components whatever the positions ("component").
+    difference is explained too. `lens` is a tuned lens, as a file or the folder that `interp lens` wrote, through which
+    the layers are read as well. `group` says how its paths are listed: one by one ("path"), summed by the token they
+    begin at ("token"), or by their components whatever the positions ("component").
     """
 
     prompt: str
@@ -43,6 +45,7 @@ class Config(Result):
     certify: bool = False
     group: str = "path"
     counterfactual: str | None = None
+    lens: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +85,8 @@ class Explanation(Study):
     """Everything the report says about one prediction.
 
     `next_tokens` and `next_probabilities` are the likeliest continuations at `position` (counted from the start);
-    `logit_error` is how far the frozen map lies from the model's logits, relative to the largest.
+    `logit_error` is how far the frozen map lies from the model's logits, relative to the largest. `tuned` is the
+    reading through a tuned lens and `patchscope` that in another prompt; None unless a lens is given.
     """
 
     config: Config
@@ -101,6 +105,8 @@ class Explanation(Study):
     hops: tuple[Hop, ...]
     verification: Verification | None
     contrasted: Contrasted | None = None
+    tuned: LogitLens | None = None
+    patchscope: Patchscope | None = None
 
     @property
     def total(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from analyses.explain.contrasting import contrasted
 from analyses.explain.result import GROUPS, PATTERN_TOKENS, Config, Explanation, HeadView, Hop
 from interp import attribution
+from interp.attribution import TunedLens
 from interp.attribution.frozen import Frozen
 from interp.attribution.paths import PathTree
 from interp.attribution.results import Direct, Verification
@@ -23,6 +25,8 @@ EXPANSIONS = 300
 """Nodes of the path tree expanded where its paths are not to be certified."""
 MAX_ORDER = 12
 """Paths through more components than this are gathered in one entry of `orders`."""
+LENS = "lens.safetensors"
+"""The lens in a folder that `interp lens` wrote."""
 STEPS = (
     "freezing the prompt",
     "direct contributions",
@@ -64,6 +68,8 @@ def run(
     direct = attribution.direct(frozen, target)
     step(2)
     lens = attribution.logit_lens(model, tokens, target.tokens)
+    trained = _trained(model, config)
+    tuned = None if trained is None else attribution.logit_lens(model, tokens, target.tokens, lens=trained).at(position)
     step(3)
     heads = _heads(frozen, target, direct, config.top)
     step(4)
@@ -95,6 +101,8 @@ def run(
         hops=_hops(frozen, tree, config.top),
         verification=verification,
         contrasted=contrast,
+        tuned=tuned,
+        patchscope=None if trained is None else attribution.patchscope(model, tokens, position),
     )
 
 
@@ -102,6 +110,14 @@ def _target(model: Model, config: Config, token: str | int) -> LogitTarget:
     if config.versus is None:
         return attribution.logit(model, token, config.position)
     return attribution.logit_difference(model, token, config.versus, config.position)
+
+
+def _trained(model: Model, config: Config) -> TunedLens | None:
+    """The tuned lens of the file or folder that is given."""
+    if config.lens is None:
+        return None
+    place = Path(config.lens)
+    return TunedLens.load(place / LENS if place.is_dir() else place, model)
 
 
 def _tokens(model: Model, config: Config) -> torch.Tensor:

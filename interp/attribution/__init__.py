@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from interp.attribution.difference import TreeDifference as TreeDifference
     from interp.attribution.frozen import Frozen as Frozen, freeze as freeze
     from interp.attribution.lens import logit_lens as logit_lens
+    from interp.attribution.lens_comparison import compare_lenses as compare_lenses
+    from interp.attribution.lens_results import LensComparison as LensComparison, Patchscope as Patchscope
     from interp.attribution.neuronpedia import neuronpedia_graph as neuronpedia_graph
+    from interp.attribution.patchscopes import patchscope as patchscope
     from interp.attribution.paths import Path as Path, PathTree as PathTree
     from interp.attribution.results import (
         Attribution as Attribution,

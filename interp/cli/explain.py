@@ -24,6 +24,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--position", type=options.integer, default=-1, metavar="N", help=text)
     text = "a prompt of as many tokens: explain the difference between the two answers too"
     parser.add_argument("--counterfactual", metavar="PROMPT", help=text)
+    text = "a tuned lens, as a file or the folder that interp lens wrote: read the layers through it too"
+    parser.add_argument("--lens", metavar="FOLDER", help=text)
     text = "how many components the report shows one by one (default: 10)"
     parser.add_argument("--top", type=options.positive, default=10, metavar="N", help=text)
     text = "how many nodes of the tree of paths are expanded at most (default: 300, with --certify 20,000)"
@@ -53,6 +55,7 @@ def run(args: Namespace) -> int:
             certify=args.certify,
             group=args.group,
             counterfactual=args.counterfactual,
+            lens=args.lens,
         )
         model = options.load_model(args)
         with console.progress(quiet=args.quiet) as progress:

@@ -24,6 +24,7 @@ COMMANDS = {
     "circuits": "interp.cli.circuits",
     "discover": "interp.cli.discover",
     "steer": "interp.cli.steer",
+    "lens": "interp.cli.lens",
     "probe": "interp.cli.probe",
     "toy": "interp.cli.toy",
     "sae train": "interp.cli.sae_train",

@@ -1,0 +1,95 @@
+"""The page: lenses by layer on held-out text, their bias, and how early the model's prediction can be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from interp.report import How, Page, Section
+from interp.report.figures import histogram, lines
+
+if TYPE_CHECKING:
+    from analyses.lens.result import Lenses
+
+LIMITATIONS = (
+    "A lens says what a linear reader can take from a layer; not that the model reads it so.",
+    "A lens is fitted to text: on text of another kind it is worth less.",
+)
+
+
+def page(result: Lenses) -> Page:
+    """The whole report."""
+    comparison, config = result.comparison, result.config
+    return Page(
+        title="Lenses",
+        finding=result.finding(),
+        status=(
+            ("fitted on", f"{config.contexts} contexts of {config.context} tokens"),
+            ("compared on", f"{config.held_out} contexts of other documents"),
+            ("lenses", ", ".join(comparison.names)),
+            ("precision", result.provenance.dtype),
+        ),
+        lead=(comparison.figure(),),
+        sections=(_gains(result), _bias(result), _depth(result)),
+        limitations=LIMITATIONS,
+        provenance=result.provenance,
+        downloads=result.downloads(),
+        kind="lens",
+    )
+
+
+def _gains(result: Lenses) -> Section:
+    comparison = result.comparison
+    gains = {name: comparison.gain(name) for name in comparison.names[1:]}
+    drawn = lines(
+        "gain-by-layer",
+        np.arange(comparison.bias.shape[1]) - 1,
+        {name: gain for name, (gain, _, _) in gains.items()},
+        caption="By how much each lens lowers the logit lens's cross-entropy, nats per token (−1 is the embedding). "
+        "Bands: 95 % bootstrap intervals over texts.",
+        alt="Gain by layer of each lens; it is 0 at the last layer.",
+        axes=("layer", "gain (nats per token)"),
+        bands={name: (low, high) for name, (_, low, high) in gains.items()},
+    )
+    how = How(
+        "The stream after each block is translated by an affine map fitted to that layer, then normalised and "
+        "unembedded. The bias lens has no matrix, and is the control of what a shift alone gives; the linear lens is "
+        "least squares without training.",
+        "p_l = softmax(norm(h + h A_l + b_l) W_U)",
+        "Belrose et al. (arXiv 2303.08112)",
+    )
+    return Section("gains", "Which lens reads best?", comparison.summary(), (drawn, comparison.table()), how)
+
+
+def _bias(result: Lenses) -> Section:
+    comparison = result.comparison
+    drawn = lines(
+        "bias-by-layer",
+        np.arange(comparison.bias.shape[1]) - 1,
+        dict(zip(comparison.names, comparison.bias, strict=True)),
+        caption="KL divergence of the lens's mean prediction from the model's, in nats, over all held-out positions.",
+        alt="Bias by layer of each lens.",
+        axes=("layer", "bias (nats)"),
+    )
+    worst = dict(zip(comparison.names, comparison.bias.max(1), strict=True))
+    claim = f"At its most biased layer, {', '.join(f'the {name} lens is off by {x:.2f}' for name, x in worst.items())}."
+    return Section("bias", "Is a lens off on average?", f"{claim[:-1]} nats.", (drawn,))
+
+
+def _depth(result: Lenses) -> Section:
+    medians = {name: float(np.median(depths)) for name, depths in result.depths.items()}
+    n = len(next(iter(result.depths.values())))
+    drawn = histogram(
+        "depths",
+        {name: np.array(depths) for name, depths in result.depths.items()},
+        caption=f"Layer after which the likeliest token under the lens is the model's own for good, of {n} positions "
+        "(−1 is the embedding).",
+        alt="Histograms of prediction depth under each lens.",
+        axes=("prediction depth (layer)", "positions"),
+        bins=16,
+    )
+    said = ", ".join(f"{depth:.0f} ({name})" for name, depth in medians.items())
+    how = How("Prediction depth, with a lens in the place of nearest neighbours.", reference="arXiv 2106.09647")
+    claim = f"The median prediction depth is layer {said}."
+    return Section("depth", "When is the prediction made?", claim, (drawn,), how)

@@ -1,0 +1,57 @@
+"""What a study of lenses holds. No torch here: a saved one is read and drawn without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from analyses.study import Study
+from interp.attribution.lens_results import LensComparison
+from interp.provenance import Provenance
+from interp.results import Result
+
+FILE = "lens.safetensors"
+"""The tuned lens, beside the result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """What is fitted, and on how much text.
+
+    Every document gives at most `per_document` contexts of `context` tokens, and every tenth document is held out:
+    `contexts` are fitted on, `held_out` compared on. `kinds` are fitted beside the logit lens, in at most `steps` of
+    `batch_size` positions.
+    """
+
+    text: tuple[str, ...] = ("python-docs",)
+    contexts: int = 300
+    held_out: int = 16
+    context: int = 128
+    per_document: int = 8
+    kinds: tuple[str, ...] = ("tuned", "linear", "bias")
+    steps: int = 100
+    batch_size: int = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Lenses(Study):
+    """Lenses on held-out text; `depths` of each are the layers after which its prediction is the model's for good."""
+
+    config: Config
+    provenance: Provenance
+    comparison: LensComparison
+    depths: dict[str, tuple[int, ...]]
+
+    def finding(self) -> str:
+        """Return at how many layers each lens beats the logit lens."""
+        return f"{self.provenance.model}: {self.comparison.summary()}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding and every lens's mean cross-entropy by row, for `--json`."""
+        means = self.comparison.cross_entropy.mean(-1)
+        return {
+            "finding": self.finding(),
+            "rows": list(self.comparison.labels),
+            "cross_entropy": {name: means[i].tolist() for i, name in enumerate(self.comparison.names)},
+            "rows_better": {name: self.comparison.better(name) for name in self.comparison.names[1:]},
+        }

@@ -1,0 +1,90 @@
+"""The study itself: contexts of documents, lenses fitted on most of them, and compared on the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from analyses.lens.result import Config, Lenses
+from interp import attribution, cache
+from interp.attribution import TunedLens
+from interp.cache.contexts import rows_of
+from interp.errors import UsageError
+from interp.model import Model
+from interp.progress import Progress
+from interp.provenance import Stopwatch
+
+HELD_OUT = 10
+"""One document in so many is held out."""
+DEPTHS = 4
+"""Held-out contexts whose prediction depths are counted."""
+
+
+def fit(
+    model: Model, config: Config | None = None, *, seed: int = 0, progress: Progress | None = None
+) -> dict[str, TunedLens]:
+    """Fit every kind of lens on the contexts that are not held out."""
+    config = Config() if config is None else config
+    tokens, _ = contexts(model, config)
+    return {
+        kind: TunedLens.fit(
+            model,
+            tokens,
+            kind=kind,  # pyright: ignore[reportArgumentType]
+            steps=config.steps,
+            batch_size=config.batch_size,
+            seed=seed,
+            progress=progress,
+        )
+        for kind in config.kinds
+    }
+
+
+def run(
+    model: Model,
+    lenses: Mapping[str, TunedLens],
+    config: Config | None = None,
+    *,
+    command: str | None = None,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> Lenses:
+    """Compare lenses on held-out contexts. Raises `UsageError` for too little text, or lenses of another model."""
+    config, watch = Config() if config is None else config, Stopwatch()
+    _, held = contexts(model, config)
+    comparison = attribution.compare_lenses(model, held, lenses, progress=progress)
+    depths = {
+        name: tuple(
+            depth for row in held[:DEPTHS] for depth in attribution.logit_lens(model, row[None], k=1, lens=lens).depth
+        )
+        for name, lens in (("logit", None), *lenses.items())
+    }
+    return Lenses(
+        config=config,
+        provenance=watch.provenance(command=command, seed=seed, **model.identity()),
+        comparison=comparison,
+        depths=depths,
+    )
+
+
+def contexts(model: Model, config: Config) -> tuple[Tensor, Tensor]:
+    """(contexts to fit on, contexts held out), of different documents.
+
+    Raises `UsageError` where the text has too few.
+    """
+    fitted: list[Tensor] = []
+    held: list[Tensor] = []
+    for number, document in zip(count(), cache.documents(*config.text), strict=False):
+        side, wanted = (held, config.held_out) if number % HELD_OUT == 0 else (fitted, config.contexts)
+        rows, _, _ = rows_of(model, [document], length=config.context)
+        room = min(config.per_document, wanted - len(side))
+        side += [torch.from_numpy(row).long() for _, row in zip(range(room), rows, strict=False)]
+        if len(fitted) >= config.contexts and len(held) >= config.held_out:
+            return torch.stack(fitted), torch.stack(held)
+    raise UsageError(
+        f"The text gives {len(fitted)} contexts to fit on and {len(held)} to hold out, of {config.contexts} and "
+        f"{config.held_out} that are asked for: give more documents, or ask for fewer."
+    )

@@ -1,0 +1,89 @@
+"""Lenses side by side on held-out text: cross-entropy, divergence from the model, and bias of every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.attribution.lens_results import LOGIT, LensComparison
+from interp.attribution.lens_training import hooks
+from interp.attribution.tuned_lens import TunedLens
+from interp.errors import NotFiniteError, UsageError, require
+from interp.model import Model, trace
+from interp.progress import Progress, Rate
+from interp.provenance import Stopwatch
+
+
+@torch.no_grad()
+def compare_lenses(
+    model: Model,
+    tokens: Int[Tensor, "n n_token"],
+    lenses: Mapping[str, TunedLens],
+    *,
+    progress: Progress | None = None,
+) -> LensComparison:
+    """Measure the logit lens and others on text, which should be none that they were fitted on.
+
+    Args:
+        model: the model.
+        tokens: (n, n_token) texts of one length, without padding.
+        lenses: name → lens.
+        progress: called with (texts done, texts in all, what is being done).
+
+    Raises `UsageError` for a lens of another model, one named "logit", or texts of a single token.
+    """
+    watch = Stopwatch()
+    require(model, Model, "model")
+    tokens = model.check_tokens(tokens)
+    if tokens.shape[1] < 2:
+        raise UsageError("A lens is measured on texts of at least two tokens: the next one must be known.")
+    if LOGIT in lenses or not all(isinstance(lens, TunedLens) for lens in lenses.values()):
+        raise UsageError('Give lenses by name, such as {"tuned": lens}; "logit" is always among them.')
+    for lens in lenses.values():
+        lens.check_model(model)
+    every: dict[str, TunedLens | None] = {LOGIT: None, **lenses}
+    shape = (len(every), model.spec.n_layer + 1)
+    losses, kl = (np.zeros((*shape, len(tokens))) for _ in range(2))
+    means = torch.zeros(*shape, model.spec.d_vocab, dtype=torch.float32, device=model.device)
+    rate = Rate(progress, len(tokens), "texts")
+    for column, row in enumerate(tokens):
+        _, cache = model.run_with_cache(row[None], list(hooks(model)))
+        streams = [cache[name][0] for name in hooks(model)]
+        own = _log_probabilities(model, streams[-1])
+        for i, lens in enumerate(every.values()):
+            for layer, x in enumerate(streams):
+                found = own if layer == shape[1] - 1 else _log_probabilities(model, _translated(lens, layer, x))
+                losses[i, layer, column] = float(-found[:-1].gather(1, row[1:, None]).mean())
+                kl[i, layer, column] = float((own.exp() * (own - found)).sum(-1).mean())
+                means[i, layer] += found.exp().mean(0)
+        rate.add(1)
+    if not (np.isfinite(losses).all() and np.isfinite(kl).all()):
+        raise NotFiniteError("The prediction of a lens is not finite: is there a NaN in the weights?")
+    return LensComparison(
+        names=tuple(every),
+        cross_entropy=losses,
+        kl=kl,
+        bias=_bias(means),
+        n_token=tokens.shape[1],
+        provenance=watch.provenance(seed=None, **model.identity()),
+    )
+
+
+def _translated(lens: TunedLens | None, row: int, x: Tensor) -> Tensor:
+    return x if lens is None else lens.translate(row, x)
+
+
+def _log_probabilities(model: Model, x: Float[Tensor, "n_token d_model"]) -> Float[Tensor, "n_token d_vocab"]:
+    return trace.unembed(model.weights, x, folded=False)[0].log_softmax(-1)
+
+
+def _bias(means: Float[Tensor, "lens row d_vocab"]) -> np.ndarray:
+    """KL divergence of each mean prediction from the model's own, which is the last row's."""
+    means = means / means.sum(-1, keepdim=True)
+    tiny = torch.finfo(means.dtype).tiny
+    own = means[:, -1:]
+    return (own * (own.clamp_min(tiny).log() - means.clamp_min(tiny).log())).sum(-1).double().cpu().numpy()

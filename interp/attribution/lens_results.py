@@ -1,0 +1,146 @@
+"""What lenses are worth on text they were not fitted on, and what a model says of an activation. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from interp.provenance import Provenance
+from interp.report import Figure, Shown, Table
+from interp.results import Result
+from interp.statistics import mean_interval
+
+LOGIT = "logit"
+
+
+@dataclass(frozen=True, eq=False)
+class LensComparison(Shown, Result):
+    """Several lenses on the same held-out prompts, layer by layer.
+
+    Row 0 is the embedding, row i + 1 the stream after block i; the last is the model itself under every lens.
+
+    Attributes:
+        names: the lenses, "logit" first.
+        cross_entropy: (n_lens, n_row, n_prompt) mean −log p(next token), nats per token.
+        kl: (n_lens, n_row, n_prompt) mean KL divergence of the lens from the model's own prediction, nats per token.
+        bias: (n_lens, n_row) KL divergence of the lens's mean prediction from the model's mean prediction over all
+            positions, in nats: how far the lens is off on average (arXiv 2303.08112).
+        n_token: positions of each prompt.
+        provenance: the model, and the run.
+    """
+
+    names: tuple[str, ...]
+    cross_entropy: np.ndarray
+    kl: np.ndarray
+    bias: np.ndarray
+    n_token: int
+    provenance: Provenance
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each row."""
+        return ("embed", *(f"layer {i}" for i in range(self.bias.shape[1] - 1)))
+
+    def gain(self, name: str, versus: str = LOGIT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return by how much a lens lowers the cross-entropy of another, (n_row,), with 95 % bounds over prompts."""
+        first, second = (self.cross_entropy[self.names.index(one)] for one in (versus, name))
+        return mean_interval((first - second).T, seed=0)
+
+    def better(self, name: str, versus: str = LOGIT) -> int:
+        """Return the number of rows before the last at which the gain's interval lies above 0."""
+        return int((self.gain(name, versus)[1][:-1] > 0).sum())
+
+    def summary(self) -> str:
+        """Return in one sentence at how many layers each lens beats the logit lens, and by how much."""
+        parts, rows = [], self.bias.shape[1] - 1
+        for name in self.names[1:]:
+            gain = self.gain(name)[0][:-1]
+            parts.append(f"the {name} lens at {self.better(name)} (by {gain.min():.2f} to {gain.max():.2f} nats)")
+        n = self.cross_entropy.shape[2]
+        return (
+            f"Of {rows} rows before the last, the cross-entropy on {n} held-out texts is below the logit lens's with "
+            f"{'; '.join(parts)}."
+        )
+
+    def table(self) -> Table:
+        """Every row: cross-entropy, KL divergence and bias of every lens."""
+        measures = {"CE": self.cross_entropy.mean(-1), "KL": self.kl.mean(-1), "bias": self.bias}
+        columns = ["after", *(f"{what}, {name}" for what in measures for name in self.names)]
+        rows = tuple(
+            (label, *(float(values[i, row]) for values in measures.values() for i in range(len(self.names))))
+            for row, label in enumerate(self.labels)
+        )
+        caption = (
+            f"Cross-entropy of the next token (CE), KL divergence from the model's prediction and bias, nats, on "
+            f"{self.cross_entropy.shape[2]} held-out texts of {self.n_token} tokens."
+        )
+        return Table(tuple(columns), rows, caption, dict.fromkeys(columns[1:], ".3f"))
+
+    def figure(self) -> Figure:
+        """Cross-entropy by layer of every lens, with intervals over prompts."""
+        from interp.report.figures import lines
+
+        series, bands = {}, {}
+        for i, name in enumerate(self.names):
+            series[name], low, high = mean_interval(self.cross_entropy[i].T, seed=0)
+            bands[name] = (low, high)
+        return lines(
+            "lenses",
+            np.arange(self.bias.shape[1]) - 1,
+            series,
+            caption=f"Cross-entropy of the next token under each lens, mean over {self.cross_entropy.shape[2]} "
+            f"held-out texts of {self.n_token} tokens (−1 is the embedding). Bands: 95 % bootstrap intervals.",
+            alt="Cross-entropy by layer; all lenses meet at the last, where they are the model.",
+            axes=("layer", "cross-entropy (nats per token)"),
+            bands=bands,
+        )
+
+    def __repr__(self) -> str:
+        return f"LensComparison({self.summary()})"
+
+
+@dataclass(frozen=True, eq=False)
+class Patchscope(Shown, Result):
+    """What a model writes when the activation of one prompt stands in another, for each layer it is taken from.
+
+    Attributes:
+        source: the token whose activation was taken, and its prompt.
+        prompt: the prompt it was put into.
+        layers: the blocks after which it was taken and put in.
+        texts: (n_layer,) the greedy continuations.
+        top_tokens: (n_layer,) the likeliest next token.
+        probabilities: (n_layer,) its probability.
+        own: the token the model itself predicts at the source.
+        own_probabilities: (n_layer,) the probability of that token after the patched prompt.
+        unpatched: the continuation without a patch, the control; unpatched_probability that of `own` in it.
+    """
+
+    source: str
+    prompt: str
+    layers: tuple[int, ...]
+    texts: tuple[str, ...]
+    top_tokens: tuple[str, ...]
+    probabilities: np.ndarray
+    own: str
+    own_probabilities: np.ndarray
+    unpatched: str
+    unpatched_probability: float
+
+    def table(self) -> Table:
+        """What is written for each layer; the last row is the prompt without a patch."""
+        rows = tuple(
+            zip(
+                (f"layer {layer}" for layer in self.layers),
+                self.texts,
+                self.top_tokens,
+                map(float, self.probabilities),
+                map(float, self.own_probabilities),
+                strict=True,
+            )
+        )
+        own = f"p of {self.own!r}"
+        control = ("no patch", self.unpatched, "", None, self.unpatched_probability)
+        caption = f"{self.source}, put into {self.prompt!r}: what the model writes."
+        columns = ("after", "added text", "likeliest", "probability", own)
+        return Table(columns, (*rows, control), caption, {"probability": ".1%", own: ".1%"}, ("likeliest",))
