@@ -27,9 +27,9 @@ torch.set_num_threads(1)
 model, root = models.load("llama", text=True), Path(sys.argv[1])
 activations.load_model = lambda data, device: model
 harvest_config = activations.harvest_config
-def small_shards(data):
+def small_shards(*args):
     from dataclasses import replace
-    return replace(harvest_config(data), batch=2, shard_megabytes=0.01)
+    return replace(harvest_config(*args), batch=2, shard_megabytes=0.01)
 activations.harvest_config = small_shards
 draw = random.Random(0)
 text = root / "text.txt"
