@@ -11,6 +11,7 @@ from interp.lazy import attach
 
 if TYPE_CHECKING:
     from interp.patching.patch import patch as patch
+    from interp.patching.path import path as path
     from interp.patching.results import Patched as Patched, Patching as Patching
     from interp.patching.swap import patch_heads as patch_heads, patch_residual as patch_residual
 

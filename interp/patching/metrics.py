@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.errors import UsageError, nearest
+from interp.errors import NotFiniteError, UsageError, nearest
 from interp.model import Model, capture
+from interp.patching.results import Patching
 
 if TYPE_CHECKING:
     from interp.tasks import Task
@@ -46,6 +47,29 @@ def measure(metric: str | Metric, model: Model, part: Task) -> Measure:
         hint = nearest(str(metric), known)
         raise UsageError(f'Unknown metric "{metric}"{hint}; known: {", ".join(known)}, or a function.')
     return Measure(model, part, known[metric](model, part))
+
+
+def patching_of(
+    arrays: Sequence[Tensor], rows: tuple[str, ...], columns: tuple[str, ...], metric: str, **facts: Any
+) -> Patching:
+    """The result of (n, n_row · n_column) patched metrics and of the (n,) metrics of the two runs.
+
+    Raises `NotFiniteError` for a metric that is not finite, `UsageError` where the two runs have the same mean.
+    """
+    values, clean, other = arrays
+    if not all(array.isfinite().all() for array in arrays):
+        raise NotFiniteError(f"The {metric} of a run is not finite: is there a NaN in the weights, or an overflow?")
+    if float(clean.mean()) == float(other.mean()):
+        raise UsageError(f"Clean and counterfactual prompts give the same mean {metric}: there is nothing to patch.")
+    return Patching(
+        values=values.unflatten(1, (len(rows), len(columns))).numpy(),
+        clean=clean.numpy(),
+        counterfactual=other.numpy(),
+        rows=rows,
+        columns=columns,
+        metric=metric,
+        **facts,
+    )
 
 
 def _log_odds(_: Model, part: Task) -> Callable[[Tensor], Tensor]:

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.errors import NotFiniteError, UsageError, nearest, require
+from interp.errors import UsageError, nearest, require
 from interp.model import Model
-from interp.patching.metrics import Measure, Metric, measure
+from interp.patching.metrics import Measure, Metric, measure, patching_of
 from interp.patching.plan import HOOKS, Plan, Values
 from interp.patching.results import Patching
 from interp.progress import Progress, advance
@@ -86,7 +86,19 @@ def patch(  # noqa: PLR0913 (all but the first four are keyword-only)
         unpatched = other[-1] if direction == "denoise" else clean[-1]
         values.append(_patched(plan, start, part, of, unpatched, progress))
     name = metric if isinstance(metric, str) else getattr(metric, "__name__", "metric")
-    return _result(plan, name, [torch.cat(parts).double().cpu() for parts in (values, clean, other)], watch)
+    labels = [*(plan.labels(axis) for axis in by), *[("all",)] * (2 - len(by))]
+    return patching_of(
+        [torch.cat(parts).double().cpu() for parts in (values, clean, other)],
+        task=task.name,
+        what=what,
+        direction=direction,
+        source=source if direction == "noise" else "clean",
+        metric=name,
+        rows=labels[0],
+        columns=labels[1],
+        axes=(by[0], by[1] if len(by) > 1 else "all"),
+        provenance=watch.provenance(command=None, seed=None, **model.identity()),
+    )
 
 
 def _patched(
@@ -102,29 +114,6 @@ def _patched(
         advance(progress, done + lot[-1] + 1, total, f"patching {plan.what}")
     advance(progress, done + len(sites), total, f"patching {plan.what}")
     return found
-
-
-def _result(plan: Plan, name: str, arrays: list[Tensor], watch: Stopwatch) -> Patching:
-    values, clean, other = arrays
-    if not all(array.isfinite().all() for array in arrays):
-        raise NotFiniteError(f"The {name} of a run is not finite: is there a NaN in the weights, or an overflow?")
-    if float(clean.mean()) == float(other.mean()):
-        raise UsageError(f"Clean and counterfactual prompts give the same mean {name}: there is nothing to patch.")
-    labels = [*(plan.labels(axis) for axis in plan.by), *[("all",)] * (2 - len(plan.by))]
-    return Patching(
-        task=plan.task.name,
-        what=plan.what,
-        direction=plan.direction,
-        source=plan.source if plan.direction == "noise" else "clean",
-        metric=name,
-        values=values.unflatten(1, [len(label) for label in labels]).numpy(),
-        clean=clean.numpy(),
-        counterfactual=other.numpy(),
-        rows=labels[0],
-        columns=labels[1],
-        axes=(plan.by[0], plan.by[1] if len(plan.by) > 1 else "all"),
-        provenance=watch.provenance(command=None, seed=None, **plan.model.identity()),
-    )
 
 
 def _layers(model: Model, layers: Sequence[int] | None, sae: Any) -> tuple[int, ...]:
