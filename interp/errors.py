@@ -6,10 +6,10 @@ derives from `InterpError`; anything else that escapes is a defect of the toolki
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Real
-from typing import SupportsIndex
 
 
 class InterpError(ValueError):
@@ -56,9 +56,12 @@ def whole(value: object, name: str, least: int | None = None) -> int:
     >>> whole(3, "k", 1)
     3
     """
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # an array of several numbers has the method and not the value
+        number = None
+    if number is None or isinstance(value, bool):
         raise UsageError(f"{name} must be a whole number, not {value!r}.")
-    number = int(value.__index__())
     if least is not None and number < least:
         raise UsageError(f"{name}={number}, but it must be at least {least}.")
     return number

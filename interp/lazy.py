@@ -13,7 +13,9 @@ A package declares its public names once, as imports that type checkers and edit
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -59,19 +61,31 @@ def attach(package: str) -> None:
     module.__class__ = LazyPackage
 
 
+def type_checking_imports(module: ModuleType) -> dict[str, str]:
+    """Return where every name is from that `module` imports, without renaming it, under `if TYPE_CHECKING:`.
+
+    None are known of a module that comes without its source.
+    """
+    try:
+        source = inspect.getsource(module)
+    except (OSError, TypeError):
+        return {}
+    return {alias.name: source for source, alias in _imports(source) if alias.asname is None}
+
+
 def _declared(source: str) -> dict[str, str]:
     """Return the module of every re-exported name of an `__init__.py`."""
+    return {alias.name: module for module, alias in _imports(source) if alias.asname == alias.name}
+
+
+def _imports(source: str) -> Iterator[tuple[str, ast.alias]]:
+    """Yield the names that are imported from modules under `if TYPE_CHECKING:`, each with its module."""
     blocks = (node for node in ast.parse(source).body if isinstance(node, ast.If))
-    statements = [
-        statement for block in blocks if ast.unparse(block.test) == "TYPE_CHECKING" for statement in block.body
-    ]
-    return {
-        alias.name: statement.module
-        for statement in statements
-        if isinstance(statement, ast.ImportFrom) and statement.module
-        for alias in statement.names
-        if alias.asname == alias.name
-    }
+    for block in blocks:
+        if ast.unparse(block.test) == "TYPE_CHECKING":
+            for statement in block.body:
+                if isinstance(statement, ast.ImportFrom) and statement.module:
+                    yield from ((statement.module, alias) for alias in statement.names)
 
 
 def _source(spec: ModuleSpec | None) -> str:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.arguments import checked
 from interp.cache.config import Config
 from interp.cache.contexts import Contexts, padded, rows_of
 from interp.cache.harvesting import harvest
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from interp.model import Model
 
 
+@checked
 def collect(  # noqa: PLR0913 (all but the first two are keyword-only)
     model: Model,
     data: Statements,

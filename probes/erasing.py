@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.arguments import checked_fields
 from interp.errors import UsageError
 from interp.results import Result
 from probes.batched.covariance import ledoit_wolf, shrink, solve_symmetric
@@ -85,6 +86,7 @@ class Leace:
     shrinkage: str | None = "ledoit-wolf"
 
     def __post_init__(self) -> None:
+        checked_fields(self)
         if self.shrinkage not in SHRINKAGES:
             raise UsageError(f'shrinkage={self.shrinkage!r} is unknown: choose "ledoit-wolf", "oas" or None.')
 

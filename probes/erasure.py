@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from interp.arguments import checked
 from interp.errors import UsageError
 from interp.report import Shown, Table
 from interp.results import Result
@@ -100,6 +101,7 @@ class ErasureReport(Shown, Result):
         )
 
 
+@checked
 def erasure_report(
     X: Any, y: Any, groups: Sequence[Sequence[str]], *, test: Bool[np.ndarray, " n"], seed: int = 0
 ) -> ErasureReport:
@@ -117,7 +119,7 @@ def erasure_report(
     from probes.erasing import Leace, MeanProjection
     from probes.estimators.base import as_array, read_labels
 
-    rows, (_, labels) = as_array(X).astype(np.float64), read_labels(as_array(y))
+    rows, (_, labels) = np.asarray(as_array(X), np.float64), read_labels(as_array(y))
     test = np.asarray(test, bool)
     if not len(rows) == len(labels) == len(groups) == len(test):
         raise UsageError(f"{len(rows)} rows, {len(labels)} labels, {len(groups)} groups, a mask of {len(test)}.")

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Int, Int8
 
+from interp.arguments import checked
 from interp.errors import UsageError
 from interp.results import Result
 from probes.facts import first_stated
@@ -127,6 +128,7 @@ class Statements(Result):
         return "\n".join([*lines, *(f"  {problem}" for problem in self.problems)])
 
 
+@checked
 def read_statements(
     source: str | Path | Iterable[Mapping[str, Any]],
     *,

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from interp.arguments import checked
 from interp.cache.tensors import check_finite
 from interp.errors import UsageError, nearest
 from saes.architectures import architecture as _architecture
@@ -113,6 +114,7 @@ class SAE(nn.Module):
         values, latents = code.topk(self.settings["k"], dim=1)
         return values, latents
 
+    @checked
     def decode(self, code: Float[Tensor, "... width"]) -> Float[Tensor, "... d_out"]:
         """The reconstruction of a code, without a transcoder's skip path; a crosscoder gives (..., layer, d).
 
@@ -140,6 +142,7 @@ class SAE(nn.Module):
             _check_finite(out, "reconstructions", f"the skip path overflows {_format(out)}")
         return code, out
 
+    @checked
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write the folder that SAELens and `saes.load` read, and return it."""
         from saes.interop import saelens

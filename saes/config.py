@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
+import numpy as np
+
+from interp.arguments import checked_fields
 from interp.errors import UsageError, nearest
 
 ARCHITECTURES = ("standard", "gated", "topk", "batchtopk", "jumprelu", "matryoshka")
@@ -20,7 +24,7 @@ BY_K = ("topk", "batchtopk", "matryoshka")
 SPARSITY = {"standard": 2.0, "gated": 2.0, "jumprelu": 1.0}
 """Default weight of the sparsity loss for inputs of mean norm sqrt(d); tune it for the L0 you want."""
 FRACTIONS = ("lr_warmup", "lr_decay", "sparsity_warmup", "average", "start_density")
-WHOLE = ("width", "k", "steps", "batch_size", "seed", "dead_after", "auxiliary_k")
+POSITIVE = ("width", "k", "steps", "batch_size", "dead_after", "auxiliary_k")
 
 METRICS = ("step", "loss", "fvu", "l0", "dead", "lr", "sparsity", "norm", "seconds")
 """Of a step: its number from 1, the loss, the fraction of variance unexplained, active latents an input, dead latents,
@@ -95,13 +99,15 @@ class Config:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, _plain(getattr(self, field.name)))
+        checked_fields(self)
         for name, known in CHOICES.items():
             value = getattr(self, name)
             if value not in known:
-                hint = nearest(str(value), known)
+                hint = nearest(value, known)
                 raise UsageError(f'{name} "{value}" is not known{hint}: choose one of {", ".join(known)}.')
         for field in fields(self):
-            self._check_type(field.name, str(field.type))
             self._check_number(field.name, getattr(self, field.name))
         if self.architecture in BY_K and self.k > self.width:
             raise UsageError(f"k={self.k} is larger than the width of {self.width} latents: make k smaller.")
@@ -126,32 +132,13 @@ class Config:
             return ()
         return self.groups or tuple(sorted({max(self.width // 16, 1), max(self.width // 4, 1), self.width}))
 
-    def _check_type(self, name: str, kind: str) -> None:
-        """`UsageError` for a value of another type than the field's; numpy's numbers become plain ones."""
-        value = getattr(self, name)
-        if name == "groups" and isinstance(value, list | tuple):
-            object.__setattr__(self, name, tuple(value))
-            return
-        if type(value).__module__ == "numpy" and hasattr(value, "item"):
-            value = value.item()
-            object.__setattr__(self, name, value)
-        kinds = {"int": int, "float": int | float, "bool": bool, "str": str}
-        words = {"int": "a whole number", "float": "a number", "bool": "True or False", "str": "a text"}
-        wanted = kind.removesuffix(" | None")
-        fits = wanted in kinds and isinstance(value, kinds[wanted]) and isinstance(value, bool) == (wanted == "bool")
-        if fits or (value is None and kind != wanted):
-            return
-        whole = wanted == "int" and isinstance(value, float)  # `_check_number` says it better
-        if not whole:
-            raise UsageError(f"{name}={value!r} must be {words.get(wanted, 'whole numbers, such as (64, 256)')}.")
-
     def _check_number(self, name: str, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return
         if not math.isfinite(value) or value < 0:
             raise UsageError(f"{name}={value} must be a finite number that is not negative.")
-        if name in WHOLE and (not isinstance(value, int) or (value < 1 and name != "seed")):
-            raise UsageError(f"{name}={value} must be a whole number of at least 1.")
+        if name in POSITIVE and value < 1:
+            raise UsageError(f"{name}={value} must be at least 1.")
         if (name in FRACTIONS and value > 1) or (name in ("average", "start_density") and value == 1):
             raise UsageError(f"{name}={value} is a fraction: give a number from 0 to 1.")
         if name in ("lr", "bandwidth", "start_density", "max_norm") and value == 0:
@@ -162,7 +149,13 @@ class Config:
             return
         if self.architecture != "matryoshka":
             raise UsageError(f'groups is for architecture="matryoshka", not "{self.architecture}".')
-        whole = all(isinstance(width, int) for width in self.groups)
-        rising = whole and all(a < b for a, b in zip((0, *self.groups), self.groups, strict=False))
+        rising = all(a < b for a, b in zip((0, *self.groups), self.groups, strict=False))
         if not rising or self.groups[-1] != self.width:
             raise UsageError(f"groups={self.groups} must rise from at least 1 to the width of {self.width}.")
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as Python's, and a list as a tuple."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return tuple(value) if isinstance(value, list) else value

@@ -39,4 +39,4 @@ def require_cpu(device: str) -> None:
     """Raise `UsageError` for a device other than "cpu", on which alone these studies run."""
     if device != "cpu":
         names = ", ".join(STUDIES)
-        raise UsageError(f'device is "{device}"; the studies {names} run on "cpu" only: leave --device out')
+        raise UsageError(f'device is "{device}"; the studies {names} run on "cpu" only: leave out device=')

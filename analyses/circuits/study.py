@@ -9,6 +9,7 @@ import torch
 
 from analyses.circuits.result import Circuits, Config, HeadView, Reading
 from interp import circuits
+from interp.arguments import checked
 from interp.circuits import embedding
 from interp.circuits.embedding.streams import texts
 from interp.circuits.observing import stacked_patterns
@@ -35,6 +36,7 @@ SHOWN = 8
 """Tokens in each half of the repeated text whose pattern is drawn."""
 
 
+@checked
 def run(
     model: Model,
     config: Config | None = None,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from analyses.completions.result import UNEDITED, Completions
+from interp.arguments import checked
 from interp.errors import UsageError
 from interp.provenance import Stopwatch
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 
 
+@checked
 def run(  # noqa: PLR0913 (all but the first three are keyword-only)
     model: Model,
     prompts: Sequence[str],

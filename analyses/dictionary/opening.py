@@ -83,7 +83,7 @@ def placed(sae: SAE, hook: str | None, store: Store | None) -> SAE:
     only = store.hooks[0] if store is not None and len(store.hooks) == 1 else None
     if not (own or hook or only):
         held = f", and the store holds {', '.join(store.hooks)}" if store is not None else ""
-        raise UsageError(f"The autoencoder does not say which hook it reads{held}: name it (--hook).")
+        raise UsageError(f"The autoencoder does not say which hook it reads{held}: name it with hook=.")
     if not own:
         sae.metadata["hook_name"] = hook or only
     return sae

@@ -16,6 +16,7 @@ from analyses.dictionary.keeping import Window
 from analyses.dictionary.passages import Corpus
 from analyses.dictionary.result import Config, Features
 from interp.progress import Progress
+from saes.evaluation.geometry import chance_cosine
 
 if TYPE_CHECKING:
     from interp.model import Model
@@ -52,7 +53,7 @@ def read(
     )
     if progress is not None:
         progress(1, 1, "what directions say")
-    chosen, near = choose(found, config), weights.neighbours(sae, 3)
+    chosen, near = choose(found, config), weights.similar(sae, 3)
     why = weights.why_no_logits(sae, model)
     raised, logits = _spoken(sae, model, corpus, config) if model is not None and not why else _silent()
     vocabulary, (tokens, raised) = texts(model, chosen.tokens, raised)
@@ -75,7 +76,7 @@ def read(
         no_logits=why,
         nearest=_array(near.index).astype(np.int32),
         nearest_cosine=_array(near.value).astype(np.float32),
-        chance_cosine=weights.chance_cosine(sae, seed),
+        chance_cosine=chance_cosine(sae.width, sae.d_out, torch.Generator().manual_seed(seed), absolute=False),
         rivals=_array(rivals.index).astype(np.int32),
         rival_weight=_array(rivals.value).astype(np.float32),
         together=together[:, : rivals.index.shape[1]],

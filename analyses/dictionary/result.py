@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from analyses.dictionary.listing import card_lines, jsonl
 from analyses.dictionary.words import architecture, kind, number, place, plain
 from analyses.study import Study
+from interp.arguments import checked_fields
 from interp.errors import UsageError
 from interp.provenance import Provenance
 from interp.results import Result
@@ -60,6 +61,7 @@ class Config(Result):
     features: bool = True
 
     def __post_init__(self) -> None:
+        checked_fields(self)
         for name in ("top", "drawn", "tokens", "rivals"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be at least 1.")

@@ -12,6 +12,7 @@ import saes
 from analyses.dictionary.passages import Corpus, hooks_read
 from analyses.dictionary.reading import Progress, read
 from analyses.dictionary.result import Config, DictionaryStudy, Other
+from interp.arguments import checked
 from interp.cache import Store
 from interp.errors import UsageError
 from interp.provenance import Stopwatch
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 
+@checked
 def run(  # noqa: PLR0913
     sae: SAE,
     activations: Store | Corpus,
@@ -52,9 +54,6 @@ def run(  # noqa: PLR0913
         UsageError: an autoencoder, a store and a model that do not belong together, values that are not finite.
     """
     config, watch = Config() if config is None else config, Stopwatch()
-    for given in (activations, text):
-        if given is not None and not isinstance(given, Corpus | Store):
-            raise UsageError(f"Latents are read on a store of interp.cache, not on a {type(given).__name__}.")
     if isinstance(activations, Corpus) and config.judge:
         raise UsageError("A corpus in memory can be read (Config(judge=False)) but not judged: give a store.")
     source = activations if text is None else text

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from interp.coding import random_dictionary
+from interp.coding.neighbours import NUMBERS, Neighbours, nearest
 from interp.model.arithmetic import norm_scale
 
 if TYPE_CHECKING:
@@ -19,21 +17,9 @@ if TYPE_CHECKING:
 
 RESIDUAL = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
 """Ends of the names of hooks whose vectors are added to the residual stream, or are it."""
-NUMBERS = 2**24
-"""Numbers of one block of a product held at once."""
-SAMPLED = 512
-"""Random directions from which chance is estimated."""
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """For each latent a few others (latents or tokens) and a number for each."""
-
-    index: Int[Tensor, "width n"]
-    value: Float[Tensor, "width n"]
-
-
-def logits(sae: SAE, model: Model, scale: float, count: int) -> tuple[Ranked, Ranked]:
+def logits(sae: SAE, model: Model, scale: float, count: int) -> tuple[Neighbours, Neighbours]:
     """The tokens a unit of each latent raises and lowers most through the direct path, in logits.
 
     d · W_U / s − its mean over the vocabulary, d the decoder row, the final norm's gain (and centring) inside W_U
@@ -41,12 +27,12 @@ def logits(sae: SAE, model: Model, scale: float, count: int) -> tuple[Ranked, Ra
     """
     W_U = model.weights.W_U.to(sae.W_dec.device, torch.float32)
     parts = []
-    for rows in _blocks(sae.W_dec.detach().float(), W_U.shape[1]):
+    for rows in sae.W_dec.detach().float().split(max(1, NUMBERS // W_U.shape[1])):
         effect = rows @ W_U / scale
         effect -= effect.mean(1, keepdim=True)
         parts.append((*effect.topk(count, 1), *effect.topk(count, 1, largest=False)))
     up, up_at, down, down_at = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Ranked(up_at, up), Ranked(down_at, down)
+    return Neighbours(up, up_at), Neighbours(down, down_at)
 
 
 @torch.no_grad()
@@ -73,54 +59,31 @@ def why_no_logits(sae: SAE, model: Model | None) -> str:
     return ""
 
 
-def neighbours(sae: SAE, count: int) -> Ranked:
+def similar(sae: SAE, count: int) -> Neighbours:
     """The latents whose decoder rows have the largest cosine with each one's own."""
     unit = torch.nn.functional.normalize(sae.W_dec.detach().float(), dim=1)
-    return _largest(unit, unit, min(count, sae.width - 1))
+    return nearest(unit, unit, min(count, sae.width - 1))
 
 
-def chance_cosine(sae: SAE, seed: int) -> float:
-    """The mean over random directions of the largest cosine with the others, of a dictionary of this size."""
-    unit = random_dictionary(sae.width, sae.d_out, generator=torch.Generator().manual_seed(seed))
-    return float(_largest(unit[:SAMPLED], unit, 1).value.mean()) if sae.width > 1 else 0.0
-
-
-def rivals(sae: SAE, count: int) -> Ranked:
+def rivals(sae: SAE, count: int) -> Neighbours:
     """For each latent j the latents i of most negative virtual weight dec_i · enc_j: firing, they push j down.
 
     The value is the change of j's pre-activation for a unit of i, as far as i's decoder row is part of what is read. It
     is 0 where the two directions are no more opposed than random ones: cosine above −2 / √d.
     """
     reads, writes = sae.W_enc.detach().float().T, sae.W_dec.detach().float()
-    found = _largest(-reads, writes, min(count, sae.width - 1))
+    found = nearest(-reads, writes, min(count, sae.width - 1))
     cosine = -found.value / (reads.norm(dim=1)[:, None] * writes.norm(dim=1)[found.index]).clamp_min(1e-30)
-    return Ranked(found.index, torch.where(cosine < -2 / sae.d_in**0.5, -found.value, 0.0))
+    return Neighbours(torch.where(cosine < -2 / sae.d_in**0.5, -found.value, 0.0), found.index)
 
 
-def nobody(sae: SAE) -> Ranked:
+def nobody(sae: SAE) -> Neighbours:
     """No rivals: the decoder does not write into what the encoder reads."""
     empty = torch.zeros(sae.width, 0, device=sae.W_dec.device)
-    return Ranked(empty.long(), empty)
+    return Neighbours(empty, empty.long())
 
 
 def strangers(sae: SAE, count: int, seed: int) -> Int[Tensor, "width count"]:
     """Other latents drawn at random for each."""
     step = torch.randint(1, max(2, sae.width), (sae.width, count), generator=torch.Generator().manual_seed(seed))
     return ((torch.arange(sae.width)[:, None] + step) % sae.width).to(sae.W_dec.device)
-
-
-def _largest(rows: Tensor, others: Tensor, count: int) -> Ranked:
-    """For each row, the others of largest product, itself (the other of the same number) left out."""
-    parts, start = [], 0
-    for block in _blocks(rows, len(others)):
-        product = block @ others.T
-        own = torch.arange(len(block), device=product.device)
-        product[own, own + start] = -torch.inf
-        parts.append(product.topk(count, 1))
-        start += len(block)
-    value, index = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Ranked(index, value)
-
-
-def _blocks(rows: Tensor, columns: int) -> Iterator[Any]:
-    return iter(rows.split(max(1, NUMBERS // columns)))

@@ -9,6 +9,7 @@ import torch
 
 from analyses.discovery.result import Config, Discovery, HeadView
 from interp import discovery, tasks
+from interp.arguments import checked
 from interp.discovery.circuit import Circuit
 from interp.discovery.graph import Graph
 from interp.discovery.pairs import PairRuns
@@ -24,6 +25,7 @@ HEADS = 6
 SUFFIXES = (".csv", ".jsonl")
 
 
+@checked
 def run(
     model: Model,
     config: Config | None = None,

@@ -11,6 +11,7 @@ import torch
 from analyses.explain.contrasting import contrasted
 from analyses.explain.result import GROUPS, PATTERN_TOKENS, Config, Explanation, HeadView, Hop
 from interp import attribution
+from interp.arguments import checked
 from interp.attribution import TunedLens
 from interp.attribution.frozen import Frozen
 from interp.attribution.paths import PathTree
@@ -40,6 +41,7 @@ STEPS = (
 )
 
 
+@checked
 def run(
     model: Model,
     config: Config,

@@ -9,6 +9,7 @@ import numpy as np
 
 from analyses.faithful.result import Config, Faithfulness, Row
 from interp import discovery, tasks
+from interp.arguments import checked
 from interp.discovery.exact import exact_nodes
 from interp.discovery.graph import Graph
 from interp.errors import UsageError, nearest
@@ -19,6 +20,7 @@ from interp.statistics import Interval
 from interp.tasks.task import Task
 
 
+@checked
 def run(
     model: Model,
     config: Config,

@@ -14,6 +14,7 @@ import torch
 
 import probes
 from analyses.truth.result import Config, Plane, SetOf, TruthStudy
+from interp.arguments import checked
 from interp.errors import MissingInputError, UsageError, nearest
 from interp.model import Model
 from interp.progress import Progress
@@ -41,6 +42,7 @@ ONE_SIDE = 0.2
 """A set of both polarities, each at least this fraction, is also tested from one polarity to the other."""
 
 
+@checked
 def run(
     model: Model,
     config: Config | None = None,

@@ -10,13 +10,12 @@ as an exact remainder.
 from __future__ import annotations
 
 from dataclasses import replace
-from numbers import Real
-from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from interp.arguments import checked
 from interp.attribution.bounds import path_bounds
 from interp.attribution.certificate import Certificate
 from interp.attribution.expand import Children, Expander, Nodes
@@ -25,13 +24,14 @@ from interp.attribution.linearised import Linear, Linearised, NodeKind, check_li
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
 from interp.attribution.results import Target
 from interp.attribution.targets import probability
-from interp.errors import CheckFailedError, UsageError, require, whole
+from interp.errors import CheckFailedError, UsageError
 from interp.progress import Progress
 
 EXPANSIONS, CERTIFYING = 500, 20_000
 """Nodes expanded by default, without and with `top`; with it the first `EXPANSIONS` are chosen by their value."""
 
 
+@checked
 @torch.no_grad()
 def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     linearised: Linearised,
@@ -78,8 +78,6 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     """
     if max_expansions is None:
         max_expansions = CERTIFYING if top else EXPANSIONS
-    max_expansions, batch = whole(max_expansions, "max_expansions"), whole(batch, "batch")
-    top = whole(top, "top")
     _check_bounds(max_expansions, batch, min_value, min_share, top, nodes)
     check_linearised(linearised)
     linear = linearised.linear(target)
@@ -285,10 +283,6 @@ def _largest(size: Tensor, n: int) -> Tensor:
 
 
 def _check_bounds(max_expansions: int, batch: int, min_value: float, min_share: float, top: int, nodes: str) -> None:
-    require(min_value, Real, "min_value")
-    require(min_share, Real, "min_share")
-    if nodes not in get_args(NodeKind):
-        raise UsageError(f'nodes must be "position" or "component", not "{nodes}".')
     if top < 0 or (top and nodes != "position"):
         raise UsageError(
             f'top={top} with nodes="{nodes}": paths are certified with nodes="position" and top from 1 up.'

@@ -13,7 +13,7 @@ import os
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -28,28 +28,11 @@ from interp.cache.planning import Plan, plan
 from interp.cache.store import Store
 from interp.errors import CheckFailedError, InterpError, UsageError
 from interp.files import check_same, check_space, locked, writable_folder
+from interp.group import Group
 from interp.progress import Progress, Rate
 
 if TYPE_CHECKING:
     from interp.model import Model
-
-
-class Group(Protocol):
-    """Processes that harvest together into one folder that all of them see."""
-
-    @property
-    def rank(self) -> int:
-        """Of this process, from 0."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """How many they are."""
-        ...
-
-    def gather(self, value: Any) -> list[Any]:
-        """The value of every process, in the order of ranks."""
-        ...
 
 
 def harvest(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from interp.cache.store import Store
 from interp.cache.tensors import sha256
-from interp.errors import UsageError
+from interp.errors import UsageError, require
 
 Parts = tuple[Tensor, ...]
 
@@ -95,6 +95,13 @@ def open_source(activations: Any, hooks: tuple[str, ...] | None = None) -> Sourc
 def is_pair(value: Any) -> bool:
     """Return whether `value` is a tuple of two tensors or arrays."""
     return isinstance(value, tuple) and len(value) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in value)
+
+
+def _parts(item: Any) -> Parts:
+    parts = tuple(item) if isinstance(item, tuple | list) else (item,)
+    for part in parts:
+        require(part, (Tensor, np.ndarray), "activations (each batch)")
+    return tuple(map(torch.as_tensor, parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +183,7 @@ class Stream:
         items = self.given() if callable(self.given) else self.given
         if not isinstance(items, Iterable):
             raise UsageError(f"Activations come in batches of tensors, but the callable gave {type(items).__name__}.")
-        return (tuple(item) if isinstance(item, tuple | list) else (item,) for item in items)
+        return map(_parts, items)
 
     def identity(self) -> dict[str, Any]:
         """See `Source`. An object may name itself by its own method `identity()`."""

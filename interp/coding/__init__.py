@@ -17,6 +17,7 @@ from interp.coding.iht import iht
 from interp.coding.ista import fista, ista, kkt_violation, objective
 from interp.coding.ksvd import Learned, ksvd, mod
 from interp.coding.matching_pursuit import matching_pursuit
+from interp.coding.neighbours import Neighbours, nearest
 from interp.coding.omp import Pursuit, omp, pursue
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "ksvd",
     "mod",
     "Learned",
+    "nearest",
+    "Neighbours",
     "coherence",
     "welch_bound",
     "support_bound",

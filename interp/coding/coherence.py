@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.coding.neighbours import nearest
 from interp.coding.shapes import unit
 from interp.errors import UsageError
 
@@ -17,13 +18,7 @@ def coherence(dictionary: Float[Tensor, "atoms d"]) -> float:
     if dictionary.ndim != 2 or len(dictionary) < 2:
         raise UsageError(f"The dictionary has shape {tuple(dictionary.shape)}; a coherence needs two atoms or more.")
     atoms, _ = unit(dictionary)
-    largest = 0.0
-    for start in range(0, len(atoms), 4096):
-        block = (atoms[start : start + 4096] @ atoms.T).abs()
-        rows = torch.arange(len(block), device=block.device)
-        block[rows, rows + start] = 0
-        largest = max(largest, float(block.max()))
-    return largest
+    return float(nearest(atoms, atoms, 1, absolute=True).value.abs().max())
 
 
 def welch_bound(atoms: int, d: int) -> float:

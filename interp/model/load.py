@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from interp import wheels
+from interp.devices import available
 from interp.errors import UnsupportedModelError, UsageError, nearest
 from interp.model import families, packaged
 from interp.model.bridge import sharing_copy
-from interp.model.devices import available
 from interp.model.exact import make_double
 from interp.model.model import Model
 from interp.model.pretrained import pretrained, quiet

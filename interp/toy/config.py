@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from interp.arguments import checked_fields
 from interp.errors import UsageError, nearest
 
 MODELS = ("relu", "linear", "relu_hidden", "absolute")
@@ -55,6 +56,7 @@ class Config:
     """Of the data, shared by all instances, and, with the start's number, of each initialisation."""
 
     def __post_init__(self) -> None:
+        checked_fields(self)
         for name, known in (("model", MODELS), ("data", DATA), ("values", VALUES), ("schedule", SCHEDULES)):
             _known(name, getattr(self, name), known)
         for name in ("features", "hidden", "starts", "steps", "batch"):

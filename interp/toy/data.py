@@ -21,9 +21,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.errors import UsageError
+from interp.arguments import checked
+from interp.errors import UsageError, whole
 
 
+@checked
 def sample(
     kind: str,
     density: Float[Tensor, "cells features"],
@@ -37,7 +39,7 @@ def sample(
 
     Raises `UsageError` if `group` does not divide the features.
     """
-    features = density.shape[1]
+    features, count = density.shape[1], whole(count, "count", 1)
     if kind != "independent" and features % group:
         raise UsageError(f"group is {group}; it must divide the {features} features")
     device = generator.device
@@ -95,9 +97,10 @@ def patterns(
     return active, weight
 
 
+@checked
 def zipf(features: int, mean: float, exponent: float = 1.0) -> Float[np.ndarray, " features"]:
     """Densities proportional to 1 / rank^exponent whose mean is `mean`. Raises `UsageError` if the first exceeds 1."""
-    shape = np.arange(1, features + 1, dtype=np.float64) ** -exponent
+    shape = np.arange(1, whole(features, "features", 1) + 1, dtype=np.float64) ** -exponent
     density = mean * shape / shape.mean()
     if not 0 < density[0] <= 1:
         raise UsageError(

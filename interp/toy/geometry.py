@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from interp.arguments import checked
 from interp.errors import UsageError
 
 DEAD = 1e-6
@@ -19,6 +20,7 @@ PRESENT = 0.5
 """A feature with a longer direction than this counts as represented."""
 
 
+@checked
 def dimensionality(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray, "*grid features"]:
     """D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)²: the fraction of a dimension that feature i has for itself; 0 for a dead feature.
 
@@ -33,16 +35,19 @@ def dimensionality(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.nd
     return np.where(alive, norm**2 / np.where(alive, overlap, 1), 0.0)
 
 
+@checked
 def frobenius(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray, "*grid"]:
     """‖W‖²_F = Σ_i ‖W_i‖², the paper's count of features. Sparse features are longer than 1: see `represented`."""
     return np.square(np.asarray(w, dtype=np.float64)).sum((-1, -2))
 
 
+@checked
 def represented(w: Float[np.ndarray, "*grid features hidden"], *, above: float = PRESENT) -> Int[np.ndarray, "*grid"]:
     """How many features have a direction longer than `above`."""
     return (np.linalg.norm(w, axis=-1) > above).sum(-1)
 
 
+@checked
 def interference(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray, "*grid features"]:
     """Σ_{j≠i} (Ŵ_i · W_j)²: how much of the other features is read along feature i; 0 for a dead feature."""
     w = np.asarray(w, dtype=np.float64)
@@ -51,6 +56,7 @@ def interference(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndar
     return np.square(unit @ np.swapaxes(w, -1, -2)).sum(-1) - np.where(norm > DEAD, norm, 0) ** 2
 
 
+@checked
 def gaps(w: Float[np.ndarray, "features 2"], *, above: float = PRESENT) -> Float[np.ndarray, " represented"]:
     """Angles in degrees between neighbouring represented features, around the circle; they sum to 360.
 
@@ -63,6 +69,7 @@ def gaps(w: Float[np.ndarray, "features 2"], *, above: float = PRESENT) -> Float
     return np.diff(angle, append=angle[:1] + 360)
 
 
+@checked
 def cosines(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray, "*grid features features"]:
     """Cosines between directions; those of dead features are 0."""
     norm = np.linalg.norm(w, axis=-1, keepdims=True)
@@ -70,6 +77,7 @@ def cosines(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray, 
     return unit @ np.swapaxes(unit, -1, -2)
 
 
+@checked
 def canonical(w: Float[np.ndarray, "features hidden"]) -> Float[np.ndarray, "features hidden"]:
     """W rotated and reflected into a unique orientation.
 
@@ -103,6 +111,7 @@ class Factor:
         return self.rank / len(self.features)
 
 
+@checked
 def tegum_factors(
     w: Float[np.ndarray, "features hidden"], *, above: float = PRESENT, touching: float = 0.1
 ) -> tuple[Factor, ...]:
@@ -145,6 +154,7 @@ def polytope(count: int, rank: int) -> str:
     return f"{count} in {rank}"
 
 
+@checked
 def features_per_neuron(w: Float[np.ndarray, "*grid features neurons"]) -> Int[np.ndarray, "*grid neurons"]:
     """How many input features move a neuron by more than a quarter of its strongest; 0 for a dead neuron.
 
@@ -157,6 +167,7 @@ def features_per_neuron(w: Float[np.ndarray, "*grid features neurons"]) -> Int[n
     return ((size > 0.25 * largest) & alive).sum(axis=-2)
 
 
+@checked
 def monosemantic_fraction(w: Float[np.ndarray, "*grid features neurons"]) -> Float[np.ndarray, "*grid"]:
     """The fraction of live neurons moved by a single feature (`features_per_neuron`); NaN when every neuron is dead."""
     count = features_per_neuron(w)

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.errors import UsageError
+from interp.arguments import checked
+from interp.errors import UsageError, whole
 from interp.toy.data import magnitudes, patterns, sample
 from interp.toy.models import ARCHITECTURES, Weights, forward, target
 
@@ -24,6 +25,7 @@ EXACT_UP_TO = 10
 """Features for which the 2^features activity patterns are enumerated."""
 
 
+@checked
 def exact_loss(trained: Trained, *, points: int = 2048) -> Float[np.ndarray, "cells starts"]:
     """L = Σ_patterns P(pattern) Σ_i I_i E[(x_i − x'_i)² | pattern], for every instance, in float64.
 
@@ -39,7 +41,7 @@ def exact_loss(trained: Trained, *, points: int = 2048) -> Float[np.ndarray, "ce
     active, chances = patterns(config.data, trained.density, config.group)
     sobol = torch.quasirandom.SobolEngine(config.features, scramble=True, seed=0)
     # Scrambled points (always the same ones) have no systematic error along diagonals, where ReLUs have their kinks.
-    values = magnitudes(config.values, sobol.draw(points, dtype=torch.float64).T)
+    values = magnitudes(config.values, sobol.draw(whole(points, "points", 1), dtype=torch.float64).T)
     weights, total = _weights(trained, torch.float64), np.zeros_like(trained.loss)
     for pattern, chance in zip(active, chances.T, strict=True):
         x = values * torch.from_numpy(pattern).unsqueeze(1)
@@ -47,10 +49,11 @@ def exact_loss(trained: Trained, *, points: int = 2048) -> Float[np.ndarray, "ce
     return total
 
 
+@checked
 def sampled_loss(trained: Trained, *, count: int = 8192, seed: int = 1) -> Float[np.ndarray, "cells starts"]:
     """The mean loss over `count` inputs, the same draws for every instance. Relative error ~ 1/sqrt(count p)."""
     config, loss = trained.configuration(), np.zeros_like(trained.loss)
-    weights, block = _weights(trained, torch.float32), min(count, 1024)
+    weights, block = _weights(trained, torch.float32), min(whole(count, "count", 1), 1024)
     density = torch.from_numpy(trained.density).float().repeat_interleave(config.starts, 0)
     generator = torch.Generator().manual_seed(seed)
     blocks = -(-count // block)

@@ -14,6 +14,9 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float
 
+from interp.arguments import checked
+from interp.errors import UsageError
+
 Arrangement = tuple[tuple[tuple[int, int], ...], tuple[int, ...]]
 """The antipodal pairs, and the features left out; every other feature has a dimension of its own."""
 
@@ -27,21 +30,28 @@ def arrangement_loss(
     return float(paired + sum(importance[i] * (density[i] / 3 - density[i] ** 2 / 4) for i in dropped))
 
 
+@checked
 def candidates(features: int, hidden: int) -> tuple[Arrangement, ...]:
     """Every arrangement of features on axes that fills `hidden` dimensions with single features and antipodal pairs."""
+    if not 0 <= hidden <= features:
+        raise UsageError(f"hidden is {hidden}; it must be from 0 to the {features} features.")
     return tuple(_arrangements(tuple(range(features)), hidden))
 
 
+@checked
 def theory_loss(
     density: Float[np.ndarray, " features"], importance: Float[np.ndarray, " features"], hidden: int
 ) -> tuple[float, tuple[Arrangement, ...]]:
     """The lowest closed-form loss and the arrangements that reach it (several where they tie)."""
+    if len(density) != len(importance):
+        raise UsageError(f"There are {len(density)} densities and {len(importance)} importances: give one each.")
     known = candidates(len(density), hidden)
     losses = np.array([arrangement_loss(one, density, importance) for one in known])
     lowest = losses.min()
     return float(lowest), tuple(one for one, loss in zip(known, losses, strict=True) if loss <= lowest * (1 + 1e-9))
 
 
+@checked
 def read_arrangement(w: Float[np.ndarray, "features hidden"], *, above: float = 0.5) -> Arrangement:
     """The arrangement a trained W has: left out below the length `above`, paired where the cosine is under −1/2."""
     norm = np.linalg.norm(w, axis=1)
@@ -50,12 +60,14 @@ def read_arrangement(w: Float[np.ndarray, "features hidden"], *, above: float = 
     return pairs, tuple(i for i in range(len(w)) if norm[i] <= above)
 
 
-def boundary(ratio: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
+@checked
+def boundary(ratio: float | Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
     """The density under which two features share a dimension: p* = 4r/(2 + 5r), r = min(I₂/I₁, I₁/I₂); 4/7 at 1."""
     r = np.minimum(ratio, 1 / np.asarray(ratio, dtype=np.float64))
     return 4 * r / (2 + 5 * r)
 
 
+@checked
 def linear_loss(
     density: Float[np.ndarray, " features"], importance: Float[np.ndarray, " features"], hidden: int
 ) -> float:

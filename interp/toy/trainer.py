@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.arguments import checked
+from interp.devices import available
 from interp.errors import CheckFailedError
 from interp.provenance import Stopwatch
 from interp.threads import one_thread
@@ -37,13 +39,14 @@ class History:
     loss: list[np.ndarray]
 
 
+@checked
 def train(config: Config, *, device: str = "cpu", tick: Callable[[int], None] | None = None) -> Trained:
     """Train the grid and return all instances with their losses (exact up to 10 features, else on a fixed sample).
 
     L = Σ_i I_i E[(x_i − x'_i)²]. Instance (cell, start) is bit-identical whatever else is in the grid, on the CPU.
     `tick` is called with each step's number. Raises `CheckFailedError` if an instance's weights are not finite.
     """
-    watch = Stopwatch()
+    watch, device = Stopwatch(), str(available(device))
     architecture = ARCHITECTURES[config.model]
     density, importance = (torch.tensor(a, dtype=torch.float32, device=device) for a in config.cells())
     starts = range(config.first_start, config.first_start + config.starts)

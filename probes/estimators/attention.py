@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from interp.arguments import check
 from interp.errors import UsageError
 from probes.estimators.base import LinearProbe, Solution, as_array, as_tensor, read_labels
 
@@ -110,6 +111,7 @@ def _attend(queries: Float[Tensor, "n token"], mask: Bool[Tensor, "n token"]) ->
 
 def _read_tokens(X: Any, mask: Any) -> tuple[Float[Tensor, "n token d"], Bool[Tensor, "n token"]]:
     """Tokens that are masked out are set to 0, whatever they held, so that padding never leaks in."""
+    check({"X": Float[Tensor, "..."] | Float[np.ndarray, "..."]}, {"X": X})
     tokens = X.detach().cpu() if isinstance(X, Tensor) else torch.from_numpy(np.asarray(X))
     if tokens.ndim != 3 or 0 in tokens.shape:
         raise UsageError(f"Activations of tokens are (n, token, d), not {tuple(tokens.shape)}: see acts.tokens(layer).")

@@ -171,9 +171,8 @@ def read_labels(y: Any) -> tuple[np.ndarray, Int[np.ndarray, " n"]]:
             f"0 (false) and 1 (true), and here are {len(classes)} classes."
         )
     if len(classes) < 2:
-        raise UsageError(
-            f"The labels hold one class only ({classes[0]}): a probe is fitted on true and false statements."
-        )
+        there = f"hold one class only ({classes[0]})" if len(classes) else "are none"
+        raise UsageError(f"The labels {there}: a probe is fitted on true and false statements.")
     return classes, labels.reshape(-1).astype(np.int64)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from interp.arguments import checked
 from interp.errors import DamagedFileError, UsageError
 from interp.provenance import Provenance, Stopwatch
 from interp.results import Result
@@ -59,6 +60,7 @@ class Saved:
 
     origin: Origin | None = None
 
+    @checked
     def save(
         self,
         folder: str | os.PathLike[str],
@@ -86,6 +88,7 @@ class Saved:
         saved = SavedProbe(type(self).__name__, parameters, fitted, origin, Stopwatch().provenance())
         return saved.save(folder)
 
+    @checked
     def check(self, acts: Activations, layer: int, position: str | None = None) -> None:
         """Raise `UsageError` unless `acts` at `layer` and `position` are of the kind this probe was fitted on.
 
@@ -110,6 +113,7 @@ class Saved:
                 f'collect position="{self.origin.position}".'
             )
 
+    @checked
     def apply(self, acts: Activations) -> np.ndarray:
         """The scores of all statements in `acts`, at the layer and position the probe was fitted on.
 
@@ -124,6 +128,7 @@ class Saved:
         return self.decision_function(acts.at(layer, position))  # pyright: ignore
 
 
+@checked
 def load(folder: str | os.PathLike[str]) -> Any:
     """The probe saved in `folder`, fitted, its `.origin` set; it predicts exactly as the one that was saved.
 

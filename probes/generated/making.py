@@ -14,6 +14,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from interp.arguments import checked
 from interp.errors import UsageError, nearest
 from probes.generated import wording
 from probes.generated.wording import BOTH, Wording
@@ -70,6 +71,7 @@ GENERATED = tuple(_WORDINGS)
 """The sets that can be made."""
 
 
+@checked
 def generate(
     name: str, *, negated: bool = False, conjunctions: bool = False, templates: int = 1, seed: int = 0
 ) -> Statements:

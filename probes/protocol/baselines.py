@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from interp.arguments import checked
 from interp.errors import UsageError
 from probes.protocol.intervals import measured
 from probes.protocol.results import Baseline
@@ -66,6 +67,7 @@ def likelihood(data: Statements, split: Split, log_probs: Float[np.ndarray, "n 2
     return _judged(name, fit.decision_function(log_probs[split.test]), data, split, seed)
 
 
+@checked
 def log_probs(
     model: Model, data: Statements, *, prepend_bos: bool | None = None, batch: int = 16
 ) -> Float[np.ndarray, "n 2"]:

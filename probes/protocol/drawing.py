@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,32 +128,20 @@ def transfer_matrix(found: Transfer, what: str) -> Figure:
         "accuracy_centred": "Accuracy after centring each set on its own train side (transductive)",
     }[what]
     values = getattr(found, what)
-    names = list(found.names)
-    drawn = heatmap(
+    return heatmap(
         f"transfer-{what.replace('_', '-')}",
-        values - 0.5,
+        values,
         caption=f"{words} at layer {found.layer}, {found.probe} trained on the set of the row and tested on that of "
         "the column. Blue: it carries over; the page's own ground, 0.5: chance; red: more often wrong than right. "
         "Intervals are in the table of pairs.",
         alt=f"From {values.min():.2f} to {values.max():.2f}.",
-        rows=names,
-        columns=names,
-        axes=("trained on", "tested on", words),
+        rows=found.names,
+        columns=found.names,
+        axes=("trained on", "tested on", "AUC" if what == "auc" else "accuracy"),
+        limits=(0, 1),
+        centre=0.5,
+        cell_text=True,
     )
-    ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
-    drawn.plotly.update_traces(
-        zmin=-0.5,
-        zmax=0.5,
-        text=[[f"{value:.2f}" for value in row] for row in values],
-        texttemplate="%{text}",
-        hovertemplate="trained on %{y}<br>tested on %{x}<br>%{text}<extra></extra>",
-        colorbar={"title": {"text": "AUC" if what == "auc" else "accuracy"}},
-        colorbar_tickvals=[tick - 0.5 for tick in ticks],
-        colorbar_ticktext=[f"{tick:g}" for tick in ticks],
-        selector={"type": "heatmap"},
-    )
-    rows = tuple((name, *map(float, row)) for name, row in zip(names, values, strict=True))
-    return replace(drawn, table=Table(("trained on", *names), rows, formats=dict.fromkeys(names, ".3f")))
 
 
 def left_out_table(found: LeftOut) -> Table:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.arguments import checked
 from interp.errors import UsageError
 from probes.activations import Activations
 from probes.batched import scores_of
@@ -27,6 +28,7 @@ from probes.statements import Statements, join
 By = Literal["topic", "template", "set"]
 
 
+@checked
 def leave_one_out(
     acts: Activations | Sequence[Activations],
     *,

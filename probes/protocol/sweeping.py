@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.arguments import checked
 from interp.progress import Progress
 from probes.activations import Activations
 from probes.batched import scores_of
@@ -36,6 +37,7 @@ from probes.protocol.splits import Split, own_split, split
 from probes.statements import Statements
 
 
+@checked
 def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
     acts: Activations,
     *,

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp.arguments import checked
 from interp.errors import UsageError
 from probes import batched
 from probes.activations import Activations
@@ -30,6 +31,7 @@ from probes.protocol.splits import Split, split
 from probes.statements import Statements, join, sharing_facts
 
 
+@checked
 def transfer(
     acts: Sequence[Activations],
     *,

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.arguments import checked
 from interp.errors import UsageError
 from interp.results import Result
 
@@ -40,6 +41,7 @@ class Statistics:
         device: where the accumulators live.
     """
 
+    @checked
     def __init__(self, width: int, labels: int = 1, device: str | torch.device = "cpu"):
         if width < 1 or labels < 1:
             raise UsageError(f"width and labels must be at least 1, not {width} and {labels}.")

@@ -21,7 +21,7 @@ from saes.config import Config
 from saes.kernels.encode import Scratch, preactivations
 from saes.kernels.select import above
 from saes.kernels.support import Dense, Support, Values
-from saes.kernels.together import Group
+from saes.kernels.together import TrainingGroup
 
 Weights = dict[str, Tensor]
 DENSE_FROM = 0.1
@@ -67,7 +67,7 @@ class Batch:
     half: bool
     scratch: Scratch
     memory: Memory = field(default_factory=Memory)
-    group: Group | None = None
+    group: TrainingGroup | None = None
 
     @property
     def unit(self) -> float:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.coding import random_dictionary
+from interp.coding import nearest, random_dictionary
 from saes.evaluation.scores import apart
 
 SAMPLED = 512
@@ -26,25 +26,21 @@ class Geometry:
     chance: float
 
 
-def geometry(dictionary: Float[Tensor, "atoms d"], *, seed: int, block: int = 2048) -> Geometry:
+def geometry(dictionary: Float[Tensor, "atoms d"], *, seed: int) -> Geometry:
     """`Geometry` of the rows of `dictionary`; a row of zeros has cosine 0 with every other."""
     norm = dictionary.norm(dim=1)
     unit = dictionary / norm.clamp_min(1e-12)[:, None]
-    found = [_nearest(unit[start : start + block], unit, start) for start in range(0, len(unit), block)]
-    nearest, cosine = (torch.cat(part).cpu().numpy() for part in zip(*found, strict=True))
-    return Geometry(nearest, cosine, norm.cpu().numpy(), _chance(len(dictionary), dictionary.shape[1], seed))
-
-
-def _nearest(part: Tensor, unit: Tensor, start: int) -> tuple[Tensor, Tensor]:
-    cosine = part @ unit.T
-    rows = torch.arange(len(part), device=part.device)
-    cosine[rows, rows + start] = 0
-    nearest = cosine.abs().argmax(1)
-    return nearest, cosine[rows, nearest]
-
-
-def _chance(atoms: int, d: int, seed: int) -> float:
-    """The mean over random directions of the largest |cos| with the `atoms - 1` others."""
+    near = nearest(unit, unit, 1, absolute=True)
+    index, cosine = (part[:, 0].cpu().numpy() for part in (near.index, near.value))
     draw = torch.Generator().manual_seed(apart(seed, "coherence"))
+    chance = chance_cosine(len(dictionary), dictionary.shape[1], draw, absolute=True)
+    return Geometry(index, cosine, norm.cpu().numpy(), chance)
+
+
+def chance_cosine(atoms: int, d: int, draw: torch.Generator, *, absolute: bool) -> float:
+    """The mean, over random directions, of the largest cosine (or |cosine|) with the `atoms - 1` others."""
+    if atoms == 1:
+        return 0.0
     unit = random_dictionary(atoms, d, generator=draw)
-    return float(_nearest(unit[:SAMPLED], unit, 0)[1].abs().mean())
+    largest = nearest(unit[:SAMPLED], unit, 1, absolute=absolute).value
+    return float((largest.abs() if absolute else largest).mean())

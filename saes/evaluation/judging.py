@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from interp.arguments import checked
 from interp.cache import sinks
 from interp.errors import UsageError
 from interp.provenance import Stopwatch
@@ -32,6 +33,7 @@ CONTEXTS = 32
 """Contexts of a store on which the model's losses are measured."""
 
 
+@checked
 @torch.no_grad()
 def evaluate(  # noqa: PLR0913  what is judged, and all that may be known of it
     sae: SAE,
@@ -64,8 +66,6 @@ def evaluate(  # noqa: PLR0913  what is judged, and all that may be known of it
     Raises:
         UsageError: a shape that does not fit, values that are not finite, a hook that cannot be replaced.
     """
-    if truth is not None and not isinstance(truth, Truth):
-        raise UsageError(f"truth is a saes.Truth(directions, coefficients), not a {type(truth).__name__}.")
     config, watch = Config() if config is None else config, Stopwatch()
     seed, source = config.seed, Source.of(sae, activations, groups, config.rows)
     dictionary = sae.W_dec.detach().float()

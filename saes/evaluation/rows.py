@@ -110,7 +110,7 @@ class Source:
                 raise UsageError(
                     f"This {variant} is judged on {wanted} tensor{'s' * (wanted > 1)} a batch; given were {len(parts)}."
                 )
-            yield torch.as_tensor(parts[0]), torch.as_tensor(parts[-1])
+            yield parts[0], parts[-1]
 
     def _check(self, x: Tensor, y: Tensor, first: int) -> None:
         for name, value, expected in (("input", x, _shape(self.sae, "in")), ("output", y, _shape(self.sae, "out"))):

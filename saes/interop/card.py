@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from interp.arguments import checked
 from interp.errors import UsageError
 from saes.interop.saelens import architecture_there, known_there
 
@@ -21,6 +22,7 @@ LIMITS = (
 )
 
 
+@checked
 def card(sae: SAE, evaluation: Evaluation | None = None, name: str = "this repository") -> str:
     """Markdown with the header that Hugging Face reads. Says what was not measured as well as what was.
 

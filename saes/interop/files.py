@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +17,17 @@ from interp.fields import check_fields
 from interp.files import read_json
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Stored(NamedTuple):
+    """What a folder holds of an autoencoder, as `saes.build` takes it, and the history of its training."""
+
+    architecture: str
+    variant: str
+    tensors: dict[str, Tensor]
+    settings: dict[str, Any]
+    metadata: dict[str, Any]
+    history: Mapping[str, Any] = MappingProxyType({})
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from interp.arguments import checked
+from interp.devices import available
 from interp.errors import MissingInputError
+from saes.autoencoder import SAE, build
 from saes.interop import gemma_scope, saelens, sparsify
-from saes.interop.files import dtype_of
-
-if TYPE_CHECKING:
-    from saes.autoencoder import SAE
+from saes.interop.files import Stored, dtype_of
 
 EXPECTED = (
     f"{saelens.CONFIG} and {saelens.WEIGHTS} (SAELens, and what sae.save writes), "
@@ -21,6 +20,7 @@ EXPECTED = (
 )
 
 
+@checked
 def load(
     folder: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype | str | None = None
 ) -> SAE:
@@ -40,18 +40,23 @@ def load(
         UsageError: an architecture, a normalisation or a setting that has no equal here, which is named;
             a device that is not there.
     """
-    from interp.model.devices import available
-
     path, place = Path(folder), available(device)
-    chosen = dtype_of(dtype, path) if isinstance(dtype, str) else dtype
+    stored = _read(path, dtype_of(dtype, path) if isinstance(dtype, str) else dtype)
+    sae = build(stored.architecture, stored.variant, stored.tensors, stored.settings, stored.metadata)
+    sae.history = dict(stored.history)
+    return sae.to(place)
+
+
+def _read(path: Path, dtype: torch.dtype | None) -> Stored:
+    """What the folder or file holds, by whichever reader knows its format."""
     if path.name.endswith(".npz") and path.is_file():
-        return gemma_scope.read(path, chosen).to(place)
+        return gemma_scope.read(path, dtype)
     if (path / saelens.WEIGHTS).is_file():
-        return saelens.read(path, chosen).to(place)
+        return saelens.read(path, dtype)
     if (path / sparsify.WEIGHTS).is_file():
-        return sparsify.read(path, chosen).to(place)
+        return sparsify.read(path, dtype)
     if (path / gemma_scope.NAME).is_file():
-        return gemma_scope.read(path / gemma_scope.NAME, chosen).to(place)
+        return gemma_scope.read(path / gemma_scope.NAME, dtype)
     raise MissingInputError(f"No autoencoder in {path}: expected {EXPECTED}.{_inside(path)}")
 
 

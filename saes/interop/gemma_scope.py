@@ -5,28 +5,23 @@ from __future__ import annotations
 import re
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from interp.errors import DamagedFileError
-from saes.interop.files import check_tensors
-
-if TYPE_CHECKING:
-    from saes.autoencoder import SAE
+from saes.interop.files import Stored, check_tensors
 
 NAME = "params.npz"
 
 
-def read(file: Path, dtype: torch.dtype | None = None) -> SAE:
+def read(file: Path, dtype: torch.dtype | None = None) -> Stored:
     """JumpReLU: relu(x W_enc + b_enc) where it exceeds the threshold; b_dec is not subtracted from the input.
 
     The file names no hook. What folder names tell (layer, L0, whether it is a transcoder) goes into the metadata; the
     hook depends on the release, so set `metadata["hook_name"]` to splice it into a model. Raises as `saes.load`.
     """
-    from saes.autoencoder import build
-
     try:
         with np.load(file, allow_pickle=False) as opened:
             tensors = {name: torch.from_numpy(np.ascontiguousarray(opened[name])) for name in opened.files}
@@ -41,7 +36,7 @@ def read(file: Path, dtype: torch.dtype | None = None) -> SAE:
     check_tensors(tensors, shapes | {"threshold": (width,)}, file)
     variant = "transcoder" if d_in != d_out or "transcoder" in str(file.parent) else "autoencoder"
     chosen = {name: value.to(dtype or torch.float32) for name, value in tensors.items()}
-    return build("jumprelu", variant, chosen, {"apply_b_dec_to_input": False}, _metadata(file))
+    return Stored("jumprelu", variant, chosen, {"apply_b_dec_to_input": False}, _metadata(file))
 
 
 def _metadata(file: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from interp.arguments import checked
 from interp.errors import InterpError, UsageError
 from interp.results import write_atomic
 from saes.interop import beside, saelens
@@ -38,6 +39,7 @@ class Upload:
         return f"{verb} to {self.repo}: {names} ({size / 1e6:.1f} MB)"
 
 
+@checked
 def push(
     folder: str | os.PathLike[str],
     repo: str,

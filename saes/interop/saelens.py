@@ -25,6 +25,7 @@ from interp.errors import UsageError, nearest
 from interp.results import writable_folder, write_all
 from saes.interop import beside
 from saes.interop.files import (
+    Stored,
     check_kinds,
     check_known,
     check_tensors,
@@ -163,14 +164,12 @@ def _training(sae: SAE) -> tuple[str, dict[str, Any]]:
     return sae.architecture, {}
 
 
-def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
+def read(folder: Path, dtype: torch.dtype | None = None) -> Stored:
     """The autoencoder in a SAELens folder: an inference one, or a training checkpoint, whose scaling is folded in.
 
     What `fold_W_dec_norm`, the batchtopk threshold and `apply_b_dec_to_input` mean there, they mean here: the same
     latents and the same reconstructions. Raises as `saes.load`.
     """
-    from saes.autoencoder import build
-
     own = beside.read(folder)
     path = folder / CONFIG
     config, tensors = read_settings(path), read_tensors(folder / WEIGHTS)
@@ -178,9 +177,7 @@ def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
         chosen = dtype or dtype_of(need(config, "dtype", path), path)
         check_tensors(tensors, {name: tuple(value.shape) for name, value in tensors.items()}, folder / WEIGHTS)
         tensors = {name: value.to(chosen) for name, value in tensors.items()}
-        sae = build(own["architecture"], own["variant"], tensors, own["settings"], own["metadata"])
-        sae.history = own["history"]
-        return sae
+        return Stored(tensors=tensors, **own)
     if is_before_6(config):
         config = from_before_6(config)
     check_kinds(_Kinds, config, path)
@@ -192,7 +189,7 @@ def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
     tensors = _folded(config, architecture, tensors, folder)
     chosen = dtype or dtype_of(need(config, "dtype", path), path)
     tensors = {name: value.to(chosen) for name, value in tensors.items()}
-    return build(architecture, variant, tensors, settings, _metadata(config))
+    return Stored(architecture, variant, tensors, settings, _metadata(config))
 
 
 def _architecture(name: str, path: Path) -> tuple[str, str]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from interp.errors import UsageError
-from saes.interop.files import check_kinds, check_known, check_tensors, count, read_settings, read_tensors
-
-if TYPE_CHECKING:
-    from saes.autoencoder import SAE
+from saes.interop.files import Stored, check_kinds, check_known, check_tensors, count, read_settings, read_tensors
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 KNOWN = {
@@ -42,14 +39,12 @@ class _Kinds:
     gram_lookup: bool | None = None
 
 
-def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
+def read(folder: Path, dtype: torch.dtype | None = None) -> Stored:
     """The coder of one hook. Encoding is top k of relu((x − b_dec) Wᵀ + b); a transcoder does not subtract b_dec.
 
     Where an autoencoder has a skip path, it becomes a transcoder of its own space and the subtraction is folded into
     the encoder's bias. Raises as `saes.load`.
     """
-    from saes.autoencoder import build
-
     path = folder / CONFIG
     config, tensors = read_settings(path), read_tensors(folder / WEIGHTS)
     check_known(config, KNOWN, path)
@@ -73,7 +68,7 @@ def read(folder: Path, dtype: torch.dtype | None = None) -> SAE:
     variant = "transcoder" if transcoder or skip else "autoencoder"
     chosen = dtype or tensors["encoder.weight"].dtype
     metadata = {"sparsify": config} | _hook(folder.name)
-    return build("topk", variant, {n: t.to(chosen) for n, t in found.items()}, settings, metadata)
+    return Stored("topk", variant, {n: t.to(chosen) for n, t in found.items()}, settings, metadata)
 
 
 def _ours(tensors: dict[str, Tensor], *, subtract: bool) -> dict[str, Tensor]:

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.group import Group
 from saes.kernels.select import above, compressed, first_guess
 from saes.kernels.support import Sparse
 
 
-class Group(Protocol):
+@runtime_checkable
+class TrainingGroup(Group, Protocol):
     """Processes that train one SAE together, each on its part of every batch."""
-
-    @property
-    def rank(self) -> int:
-        """Of this process, from 0."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """How many they are."""
-        ...
 
     def part(self, rows: Tensor) -> Tensor:
         """This process's rows of a batch."""
@@ -36,16 +28,14 @@ class Group(Protocol):
         """The sum of a number over the processes."""
         ...
 
-    def gather(self, value: Any) -> list[Any]:
-        """A plain value of every process, in the order of ranks."""
-        ...
-
     def largest(self, values: Tensor, count: int) -> Tensor:
         """() the `count`-th largest of the values of all processes."""
         ...
 
 
-def top_together(pre: Float[Tensor, "n width"], count: int, guess: float | None, group: Group) -> tuple[Sparse, float]:
+def top_together(
+    pre: Float[Tensor, "n width"], count: int, guess: float | None, group: TrainingGroup
+) -> tuple[Sparse, float]:
     """(this process's pairs among the `count` largest positive values of all processes' rows, the smallest of these).
 
     The same pairs that `top_batch` chooses of the whole batch; of equal values at the edge, those of the first

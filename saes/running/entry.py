@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from interp.arguments import checked
 from interp.errors import UsageError
 from saes.config import Config
 from saes.running import loop
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 
+@checked
 def train(
     config: Config,
     activations: Activations,

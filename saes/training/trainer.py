@@ -19,15 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interp.arguments import checked
 from interp.cache.tensors import check_finite
+from interp.devices import available
 from interp.errors import UsageError
-from interp.model.devices import available
 from saes.architectures import architecture
 from saes.architectures.base import Batch, Found, Memory, Weights
 from saes.autoencoder import SAE, build
 from saes.config import METRICS, Config
 from saes.kernels.encode import Scratch, half_is_quicker
-from saes.kernels.together import Group
+from saes.kernels.together import TrainingGroup
 from saes.training import schedule
 from saes.training.data import FIX, Activations, Source, open_source
 from saes.training.fold import fold, threshold_for
@@ -46,6 +47,7 @@ class Trainer:
         step_number: batches trained on.
     """
 
+    @checked
     def __init__(
         self,
         config: Config,
@@ -53,7 +55,7 @@ class Trainer:
         *,
         device: str | torch.device = "cpu",
         metadata: dict[str, Any] | None = None,
-        group: Group | None = None,
+        group: TrainingGroup | None = None,
     ) -> None:
         self.config, self.device, self.group = config, available(device), group
         self._rule = architecture(config.architecture)

@@ -149,7 +149,7 @@ def test_a_diverging_run_is_an_error():
         ({"density": (1.5,)}, "above 0 and at most 1"),
         ({"density": (float("nan"),)}, "above 0 and at most 1"),
         ({"density": ((0.1, 0.2),)}, "2 numbers for 5 features"),
-        ({"density": 0.5}, "tuple"),
+        ({"density": 0.5}, "density must be a sequence"),
         ({"density": (0.5, 0.5, 0.5), "importance": (1.0, 2.0)}, "3 cells and importance 2"),
         ({"importance": (0.0,)}, "above 0 for one"),
         ({"importance": (-1.0,)}, "0 or more"),

@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 from interp.circuits.embedding.results import Comparison
 from interp.circuits.embedding.streams import streams, texts
 from interp.circuits.factors import working
+from interp.coding import nearest
 from interp.errors import UsageError, whole
 from interp.model import Model
 
@@ -36,7 +37,7 @@ def compare(
         raise UsageError(f"neighbours={neighbours}: the vocabulary has {len(W_E)} tokens.")
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randperm(len(W_E), generator=generator)[:n_token].to(W_E.device)
-    near = [_nearest(w, ids, neighbours) for w in (W_E, W_U)]
+    near = [nearest(w[ids], w, neighbours, own=ids).index for w in (W_E, W_U)]
     shared = (near[0][:, :, None] == near[1][:, None, :]).any(-1).double().mean()
     identity, prediction, n_position = _turn(model, texts(model, tokens), W_E)
     return Comparison(
@@ -50,12 +51,6 @@ def compare(
         prediction=prediction.cpu().numpy(),
         n_position=n_position,
     )
-
-
-def _nearest(rows: Float[Tensor, "d_vocab d_model"], ids: Tensor, k: int) -> Tensor:
-    likeness = rows[ids] @ rows.T
-    likeness[torch.arange(len(ids)), ids] = -torch.inf
-    return likeness.topk(k).indices
 
 
 def _aligned(one: Float[Tensor, "n d"], other: Float[Tensor, "n d"]) -> float:

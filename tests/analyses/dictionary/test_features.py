@@ -185,5 +185,5 @@ def test_what_cannot_be_read_is_refused():
         run(planted.sae(), planted.corpus(), config=Config(judge=False)).features.check((8,))
     with pytest.raises(UsageError, match="no latent -1"):
         run(planted.sae(), planted.corpus(), config=Config(judge=False)).features.inhibitors(-1)
-    with pytest.raises(UsageError, match=r"a store of interp.cache, not on a Tensor"):
+    with pytest.raises(UsageError, match=r"activations must be a Store or a Corpus, not Tensor"):
         run(planted.sae(), x)  # pyright: ignore[reportArgumentType]

@@ -289,7 +289,7 @@ def test_a_baseline_that_cannot_be_run_says_why():
 
 
 def test_nearest_latents_and_their_chance():
-    found = geometry(torch.cat([DIRECTIONS, -DIRECTIONS[:1] * 3, torch.zeros(1, D)]), seed=0, block=5)
+    found = geometry(torch.cat([DIRECTIONS, -DIRECTIONS[:1] * 3, torch.zeros(1, D)]), seed=0)
     assert found.nearest[0] == FEATURES
     assert found.cosine[0] == pytest.approx(-1, abs=1e-5)
     assert found.cosine[-1] == 0
@@ -355,7 +355,7 @@ def test_values_that_are_not_finite_raise(bad):
         (dict(activations=X[:0]), "There are no activations"),
         (dict(activations=3), "not int"),
         (dict(rows=0), "rows=0 must be at least 1"),
-        (dict(truth=torch.eye(24)), "truth is a saes.Truth.*, not a Tensor"),
+        (dict(truth=torch.eye(24)), "The argument truth must be a Truth or None, not Tensor"),
         (dict(truth=Truth(torch.eye(3))), "directions have 3 numbers each, the decoder's 24"),
         (dict(truth=Truth(DIRECTIONS, COEFFICIENTS[:10])), "The coefficients have no row 10"),
         (dict(groups=np.zeros(10)), "There are 10 groups but more rows"),

@@ -120,7 +120,7 @@ def test_what_cannot_be_trained_on_is_refused(given: Any, variant: str, says: st
     ("given", "says"),
     [
         ([torch.zeros(0, 3)], "A batch has 0 inputs"),
-        ({"x": torch.zeros(4, 3)}, "given was str"),
+        ({"x": torch.zeros(4, 3)}, "each batch. must be a Tensor or ndarray, not str"),
         ([(torch.zeros(4, 3), torch.zeros(4, 3))], "2 tensors in a tuple"),
     ],
 )

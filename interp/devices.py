@@ -1,4 +1,4 @@
-"""Where a model's parameters, or an autoencoder's, may be."""
+"""Where the parameters of a model or an autoencoder may be."""
 
 from __future__ import annotations
 
