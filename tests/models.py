@@ -149,6 +149,114 @@ def _gpt_oss(**changed: Any) -> Any:
 EXPERTS: dict[str, Callable[..., Any]] = {"mixtral": _mixtral, "qwen3_moe": _qwen3_moe, "gpt_oss": _gpt_oss}
 """Mixtures of experts, apart from the other families: rooms that read one MLP in each layer refuse them."""
 
+
+def _phi3() -> Any:
+    rope = dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5)
+    shape = _SHAPE | {"hidden_size": 32}
+    return transformers.Phi3ForCausalLM(
+        transformers.Phi3Config(**shape, sliding_window=3, rope_parameters=rope, pad_token_id=0)
+    )
+
+
+def _stablelm(parallel: bool) -> Any:
+    config = transformers.StableLmConfig(
+        **_SHAPE | {"hidden_size": 32}, use_qkv_bias=True, use_parallel_residual=parallel,
+        rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5),
+    )  # fmt: skip
+    return transformers.StableLmForCausalLM(config)
+
+
+def _smollm3() -> Any:
+    config = transformers.SmolLM3Config(**_SHAPE, no_rope_layers=[1, 0, 1], attention_bias=True, pad_token_id=0)
+    return transformers.SmolLM3ForCausalLM(config)
+
+
+def _cohere() -> Any:
+    config = transformers.CohereConfig(**_SHAPE, attention_bias=True, logit_scale=0.25)
+    return transformers.CohereForCausalLM(config)
+
+
+def _cohere2() -> Any:
+    """Two layers with a window, which rotate, and one without."""
+    config = transformers.Cohere2Config(
+        **_SHAPE,
+        logit_scale=0.25,
+        sliding_window=3,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    )
+    return transformers.Cohere2ForCausalLM(config)
+
+
+def _granite() -> Any:
+    config = transformers.GraniteConfig(
+        **_SHAPE,
+        attention_bias=True,
+        mlp_bias=True,
+        embedding_multiplier=3.0,
+        residual_multiplier=0.4,
+        attention_multiplier=0.3,
+        logits_scaling=2.0,
+    )
+    return transformers.GraniteForCausalLM(config)
+
+
+def _olmo2() -> Any:
+    return transformers.Olmo2ForCausalLM(transformers.Olmo2Config(**_SHAPE, attention_bias=True))
+
+
+def _olmo3() -> Any:
+    config = transformers.Olmo3Config(
+        **_SHAPE, sliding_window=3, layer_types=["sliding_attention", "full_attention", "sliding_attention"]
+    )
+    return transformers.Olmo3ForCausalLM(config)
+
+
+def _bloom() -> Any:
+    config = transformers.BloomConfig(vocab_size=D_VOCAB, hidden_size=24, n_layer=3, n_head=4, seq_length=N_CTX)
+    return transformers.BloomForCausalLM(config)
+
+
+def _falcon(**options: Any) -> Any:
+    config = transformers.FalconConfig(
+        vocab_size=D_VOCAB,
+        hidden_size=32,
+        ffn_hidden_size=40,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=N_CTX,
+        attn_implementation="eager",
+        bias=True,
+        **options,
+    )
+    return transformers.FalconForCausalLM(config)
+
+
+def _gptj() -> Any:
+    config = transformers.GPTJConfig(
+        vocab_size=D_VOCAB, n_embd=24, n_layer=3, n_head=4, n_positions=N_CTX, rotary_dim=4, n_inner=40,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    return transformers.GPTJForCausalLM(config)
+
+
+def _mpt() -> Any:
+    config = transformers.MptConfig(vocab_size=D_VOCAB, d_model=24, n_layers=3, n_heads=4, max_seq_len=N_CTX)
+    return transformers.MptForCausalLM(config)
+
+
+def _opt() -> Any:
+    config = transformers.OPTConfig(
+        vocab_size=D_VOCAB, hidden_size=24, ffn_dim=40, num_hidden_layers=3, num_attention_heads=4,
+        max_position_embeddings=N_CTX, word_embed_proj_dim=24, attn_implementation="eager",
+    )  # fmt: skip
+    return transformers.OPTForCausalLM(config)
+
+
+def _phi() -> Any:
+    rope = dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5)
+    return transformers.PhiForCausalLM(transformers.PhiConfig(**_SHAPE | {"hidden_size": 32}, rope_parameters=rope))
+
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "llama": _llama,
     "llama3": _llama3,
@@ -163,6 +271,27 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "neox-sequential": lambda: _neox(parallel=False),
 }
 NAMES = tuple(BUILDERS)
+"""Families on which the tests of every room run; those below are held to the same claims in one place each."""
+MORE: dict[str, Callable[[], Any]] = {
+    "phi3": _phi3,
+    "stablelm": lambda: _stablelm(parallel=False),
+    "stablelm-parallel": lambda: _stablelm(parallel=True),
+    "smollm3": _smollm3,
+    "cohere": _cohere,
+    "cohere2": _cohere2,
+    "granite": _granite,
+    "olmo2": _olmo2,
+    "olmo3": _olmo3,
+    "bloom": _bloom,
+    "falcon": lambda: _falcon(multi_query=True, parallel_attn=True, new_decoder_architecture=False),
+    "falcon-grouped": lambda: _falcon(new_decoder_architecture=True, num_kv_heads=2),
+    "falcon-sequential": lambda: _falcon(multi_query=False, parallel_attn=False, new_decoder_architecture=False),
+    "gptj": _gptj,
+    "mpt": _mpt,
+    "opt": _opt,
+    "phi": _phi,
+}
+MORE_NAMES = tuple(MORE)
 
 
 def build(name: str, seed: int = 0, changed: dict[str, Any] | None = None) -> Any:
@@ -170,7 +299,7 @@ def build(name: str, seed: int = 0, changed: dict[str, Any] | None = None) -> An
 
     `changed` replaces entries of its configuration, for a mixture of experts.
     """
-    hf = (EXPERTS[name](**changed or {}) if name in EXPERTS else BUILDERS[name]()).eval()
+    hf = (EXPERTS[name](**changed or {}) if name in EXPERTS else (BUILDERS | MORE)[name]()).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, value in hf.named_parameters():

@@ -20,7 +20,8 @@ from torch import Tensor
 from interp.attribution.linearised import Linearised, check_linearised
 from interp.attribution.results import Scores, ScoreTarget, conserved
 from interp.errors import UsageError
-from interp.model.arithmetic import norm_scale, rotate, softcap
+from interp.model.arithmetic import distance_bias, heads_scale, norm_scale, rotate, softcap
+from interp.model.families.base import head_gain
 
 if TYPE_CHECKING:
     from interp.attribution.frozen import Frozen
@@ -53,9 +54,13 @@ def scores(linearised: Linearised, layer: int, head: int, query: int, key: int) 
 def score_pairs(
     frozen: Frozen, layer: int, head: int, query: int, key: int
 ) -> tuple[Float[Tensor, "n_writer n_writer"], float, float]:
-    """(each pair's part of a score, the model's score, 0), writers of the query and of the key, biases last."""
+    """(each pair's part of a score, the model's score, 0), writers of the query and of the key, biases last.
+
+    What ALiBi adds belongs to the pair of biases.
+    """
     pairs = written(frozen, layer, head, query, "query") @ written(frozen, layer, head, key, "key").T
     pairs *= score_scale(frozen, layer, pairs.sum())
+    pairs[-1, -1] += _by_distance(frozen, head, query, key)
     return pairs, float(frozen.blocks[layer].scores[head, query, key]), 0.0
 
 
@@ -87,7 +92,8 @@ def linear_parts(frozen: Frozen, target: ScoreTarget) -> tuple[Float[Tensor, " d
     W, b, gain, divisor = _side(frozen, target.layer, target.head, position, side)
     back = back * gain
     value = float(frozen.blocks[target.layer].scores[target.head, query, key])
-    return W @ back / divisor, float(b @ back), value
+    constant = float(b @ back) + _by_distance(frozen, target.head, query, key)
+    return W @ back / divisor, constant, value
 
 
 @torch.no_grad()
@@ -96,14 +102,22 @@ def measure(frozen: Frozen, target: ScoreTarget, x: Float[Tensor, " d_model"]) -
     spec, side = frozen.model.spec, _side_of(target)
     position = frozen.position(target.position)
     W, b, *_ = _side(frozen, target.layer, target.head, position, side)
-    raw = frozen.model.weights.raw(target.layer)
+    weights = frozen.model.weights
+    raw = weights.raw(target.layer)
     gain = raw.query_gain if side == "query" else raw.key_gain
-    own = x / norm_scale(x, spec.norm, spec.norm_eps) @ W + b
+    own = x / norm_scale(x, spec.block_norm, spec.norm_eps) @ W + b
     if gain is not None:
-        own = own / norm_scale(own, "rms", spec.norm_eps) * gain.detach()
+        index = target.head if side == "query" else target.head // spec.kv_group
+        others = weights.attention(target.layer)
+        all_W, all_b = (others.W_Q, others.b_Q) if side == "query" else (others.W_K, others.b_K)
+        normalised = x / norm_scale(x, spec.block_norm, spec.norm_eps)
+        heads = torch.einsum("m,hmd->hd", normalised, all_W) + all_b
+        scale = heads_scale(heads[:, None], spec.norm_eps, spec.joint_query_key_norm)[index, 0]
+        own = own / scale * head_gain(gain, index)
     held = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(x)
     product = rotate(own, spec.rotaries[target.layer], position) @ held * spec.attention_scale[target.layer]
-    return float(softcap(product, spec.attention_softcap))
+    query, key = (position, target.other) if side == "query" else (target.other, position)
+    return float(softcap(product, spec.attention_softcap)) + _by_distance(frozen, target.head, query, key)
 
 
 def written(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> Float[Tensor, "n_writer d_head"]:
@@ -126,8 +140,14 @@ def _side(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> t
     else:
         W, b = weights.W_K(layer, head), weights.b_K(layer, head)
         gain, scales, index = raw.key_gain, block.key_scale, head // spec.kv_group
-    held = torch.ones_like(b) if gain is None or scales is None else gain.detach() / scales[index, position]
+    held = torch.ones_like(b) if gain is None or scales is None else head_gain(gain, index) / scales[index, position]
     return W, b, held, block.attn_scale[position]
+
+
+def _by_distance(frozen: Frozen, head: int, query: int, key: int) -> float:
+    """What ALiBi adds to one score; 0 without it."""
+    bias = distance_bias(frozen.model.spec.alibi, query + 1, query, frozen.writes)
+    return bias if isinstance(bias, float) else float(bias[head, 0, key])
 
 
 def _side_of(target: ScoreTarget) -> Side:

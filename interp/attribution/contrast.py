@@ -39,6 +39,7 @@ from interp.attribution.secants import chord
 from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace as forward
 from interp.model.arithmetic import apply_norm, norm_scale, softcap
+from interp.model.spec import require_separate_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +218,7 @@ def _checked(
     """Both sides as (clean or counterfactual, pair, n_token)."""
     require(model, Model, "model")
     require(max_gigabytes, Real, "max_gigabytes")
+    require_separate_heads(model.spec, "contrast")
     clean, counterfactual = model.check_tokens(clean), model.check_tokens(counterfactual)
     if clean.shape[1] != counterfactual.shape[1]:
         raise UsageError(unequal(model, clean[0], counterfactual[0]))

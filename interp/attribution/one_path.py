@@ -14,7 +14,7 @@ from interp.attribution.paths import PathTree
 from interp.attribution.results import DirectionTarget, LogitTarget, Target, Verification
 from interp.attribution.targets import measure
 from interp.model import trace
-from interp.model.arithmetic import softcap, visible
+from interp.model.arithmetic import distance_bias, softcap, visible
 from interp.statistics import permutation_null, rank_correlation
 
 SHUFFLES = 2000
@@ -60,6 +60,8 @@ def _values(
     query = attention.query[int("q" in branch), component.head]
     key, value = attention.key[int("k" in branch), group], attention.value[int("v" in branch), group]
     scores = softcap(query @ key.T * spec.attention_scale[component.layer], spec.attention_softcap)
+    bias = distance_bias(spec.alibi, len(key), 0, query)
+    scores = scores + (bias if isinstance(bias, float) else bias[component.head])
     mask = visible(len(query), spec.windows[component.layer], query.device)
     return scores.masked_fill(~mask, -torch.inf).softmax(-1) @ value
 

@@ -13,6 +13,7 @@ from interp.attribution.secants import NormSecant, SoftmaxSecant, chord, norm_se
 from interp.model import Spec, trace as forward
 from interp.model.arithmetic import apply_norm, gate, softcap, visible
 from interp.model.families.base import RawNorm
+from interp.model.spec import Norm
 from interp.model.weights import Weights
 
 
@@ -70,12 +71,12 @@ def _norms(weights: Weights, block: forward.BlockTrace) -> dict[str, Any]:
     spec, raw = weights.spec, weights.raw(block.layer)
     w, x = weights.attention(block.layer, folded=False), block.resid_pre
 
-    def secant(x: Tensor, norm: RawNorm) -> NormSecant:
-        return norm_secant(*runs(x), norm, spec.norm, spec.norm_eps)
+    def secant(x: Tensor, norm: RawNorm, kind: Norm = spec.norm) -> NormSecant:
+        return norm_secant(*runs(x), norm, kind, spec.norm_eps)
 
     found: dict[str, Any] = dict.fromkeys(("query_norm", "key_norm", "attn_post", "mlp_post"))
-    found["ln1"] = secant(x, raw.ln1)
-    found["ln2"] = secant(x if spec.parallel else x + block.attention.write, raw.ln2)
+    found["ln1"] = secant(x, raw.ln1, spec.block_norm)
+    found["ln2"] = secant(x if spec.parallel else x + block.attention.write, raw.ln2, spec.block_norm)
     if raw.query_gain is not None and raw.key_gain is not None:
         query, key, _ = forward.project(w, apply_norm(x, block.attention.scale, raw.ln1))
         for name, projected, gain in (("query_norm", query, raw.query_gain), ("key_norm", key, raw.key_gain)):

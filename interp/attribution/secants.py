@@ -77,12 +77,13 @@ class NormSecant:
 def norm_secant(
     first: Float[Tensor, "*batch width"], second: Float[Tensor, "*batch width"], norm: RawNorm, kind: Norm, eps: float
 ) -> NormSecant:
-    """The secant of a norm between its two inputs; the scales are computed here."""
+    """The secant of a norm between its two inputs; the scales are computed here. Of "none" it is the identity."""
     r1, r0 = (1 / norm_scale(x, kind, eps) for x in (first, second))
     mean = (first + second) / 2
     centred = kind == "layer"
     mean = mean - mean.mean(-1, keepdim=True) if centred else mean
     bend = -2 * r1.square() * r0.square() / (r1 + r0) / first.shape[-1]
+    bend = torch.zeros_like(bend) if kind == "none" else bend
     return NormSecant(mean, (r1 + r0) / 2, bend, norm.gain.detach(), centred)
 
 

@@ -69,6 +69,7 @@ def _layer_errors(model: Model, layer: int, cache: Cache, scores: Tensor, patter
     writes = _own_writes(model, layer, z)
     post = _write_scale(model, layer, z)
     mask = visible(x.shape[1], model.spec.windows[layer], x.device)
+    scores = _relative(model, scores)
     largest = [float(each.abs().max()) for each in (scores.masked_fill(~mask, 0), pattern, z, writes)]
     largest[1] = 1.0
     total = model.weights.b_O(layer) * _post_gain(model, layer) / post
@@ -96,7 +97,18 @@ def _pairwise(head: QueryKey, x: Tensor) -> Tensor:
     for offset in range(n):
         rows = torch.arange(offset, n, device=x.device)
         found[:, rows, rows - offset] = (head.turn(query[:, offset:], offset) * key[:, : n - offset]).sum(-1)
-    return softcap(found * head.scale, head.spec.attention_softcap)
+    return softcap(found * head.scale, head.spec.attention_softcap) + head.by_distance(n, x)
+
+
+def _relative(model: Model, scores: Tensor) -> Tensor:
+    """The model's scores without what its ALiBi adds to all keys of a query alike, which no softmax sees."""
+    alibi, n = model.spec.alibi, scores.shape[-1]
+    if alibi is None:
+        return scores
+    origin = n - 1 if alibi.from_last else 0
+    places = torch.arange(n, device=scores.device, dtype=torch.float32) - origin
+    shift = torch.tensor(alibi.slopes, device=scores.device)[:, None] * places
+    return scores - shift.to(scores)[:, :, None]
 
 
 def _own_writes(model: Model, layer: int, z: Tensor) -> Tensor:
@@ -105,14 +117,16 @@ def _own_writes(model: Model, layer: int, z: Tensor) -> Tensor:
     alone = torch.diag_embed(z.transpose(-1, -2)).transpose(-1, -2)  # (..., d_head, n_head, n_head), one head each
     flat = alone.permute(0, 1, 3, 4, 2).flatten(-2)
     bias = model.weights.b_O(layer)
-    return (projection(flat) - bias) * _post_gain(model, layer) / _write_scale(model, layer, z)[..., None, :]
+    written = projection(flat) * model.parts.write_scale - bias
+    return written * _post_gain(model, layer) / _write_scale(model, layer, z)[..., None, :]
 
 
 def _write_scale(model: Model, layer: int, z: Tensor) -> Tensor:
     """What the post-norm divides the layer's write by, (batch, n_token, 1); 1 without."""
     if model.weights.raw(layer).attn_post is None:
         return z.new_ones(*z.shape[:2], 1)
-    return norm_scale(model.parts.attn_output[layer](z.flatten(-2)), model.spec.norm, model.spec.norm_eps)
+    written = model.parts.attn_output[layer](z.flatten(-2)) * model.parts.write_scale
+    return norm_scale(written, model.spec.norm, model.spec.norm_eps)
 
 
 def _post_gain(model: Model, layer: int) -> Tensor | float:

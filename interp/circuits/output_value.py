@@ -76,7 +76,7 @@ class OutputValue:
         """The value vectors of residual streams, the norm applied."""
         x = x.to(self.W_V.dtype)
         spec = self.model.spec
-        return x / norm_scale(x, spec.norm, spec.norm_eps) @ self.W_V + self.b_V
+        return x / norm_scale(x, spec.block_norm, spec.norm_eps) @ self.W_V + self.b_V
 
     def write(
         self, x: Float[Tensor, "*batch key d_model"], pattern: Float[Tensor, "*batch query key"]

@@ -20,10 +20,12 @@ from torch import Tensor
 from interp.circuits.factors import LowRank, positive_share, signature, working
 from interp.errors import UnsupportedModelError, UsageError, require
 from interp.model import Model
-from interp.model.arithmetic import norm_scale, rotate, softcap, visible
+from interp.model.arithmetic import distance_bias, norm_scale, rotate, softcap, visible
+from interp.model.families.base import head_gain
 from interp.model.spec import Rotary, Spec
+from interp.model.weights import Attention
 
-POSITIONS = ("rotary", "learned", "none")
+POSITIONS = ("rotary", "learned", "alibi", "none")
 """Position schemes whose scores are written out here. Learned positions are in the residual stream."""
 
 
@@ -43,11 +45,18 @@ class QueryKey:
     b_K: Float[Tensor, " d_head"]
     query_gain: Float[Tensor, " d_head"] | None
     key_gain: Float[Tensor, " d_head"] | None
+    all_heads: Attention | None = None
+    """All heads of the layer, folded, where the norm of queries and keys is over all at once."""
 
     @property
     def rotary(self) -> Rotary | None:
         """How the head's queries and keys turn; None where its layer does not rotate."""
         return self.spec.rotaries[self.layer]
+
+    @property
+    def slope(self) -> float:
+        """How much the score falls for each token between query and key (ALiBi); 0 without."""
+        return 0.0 if self.spec.alibi is None else self.spec.alibi.slopes[self.head]
 
     @property
     def scale(self) -> float:
@@ -98,8 +107,30 @@ class QueryKey:
     ) -> tuple[Float[Tensor, "*batch d_head"], Float[Tensor, "*batch d_head"]]:
         """(queries, keys) of residual streams, every norm applied, not yet rotated."""
         x = self.normalised(x)
-        query = _normalise(x @ self.W_Q + self.b_Q, self.query_gain, self.spec.norm_eps)
-        return query, _normalise(x @ self.W_K + self.b_K, self.key_gain, self.spec.norm_eps)
+        found = []
+        for side, weight, bias, gain in (
+            ("query", self.W_Q, self.b_Q, self.query_gain),
+            ("key", self.W_K, self.b_K, self.key_gain),
+        ):
+            projected = x @ weight + bias
+            found.append(projected if gain is None else projected / self.norm_scale(side, x, projected) * gain)
+        return found[0], found[1]
+
+    def norm_scale(
+        self, side: str, x: Float[Tensor, "*batch d_model"], projected: Float[Tensor, "*batch d_head"]
+    ) -> Float[Tensor, "*batch 1"]:
+        """What the norm of queries ("query") or keys divides by, `projected` being this head's, of a normalised x."""
+        if self.all_heads is None:
+            return norm_scale(projected, "rms", self.spec.norm_eps)
+        w = self.all_heads
+        weight, bias = (w.W_Q, w.b_Q) if side == "query" else (w.W_K, w.b_K)
+        every = x @ weight.transpose(0, 1).flatten(1).to(x) + bias.flatten().to(x)
+        return norm_scale(every, "rms", self.spec.norm_eps)
+
+    def by_distance(self, n_token: int, like: Tensor) -> Float[Tensor, "query key"] | float:
+        """What ALiBi adds to the head's scores of a text; 0 without it."""
+        bias = distance_bias(self.spec.alibi, n_token, 0, like)
+        return bias if isinstance(bias, float) else bias[self.head]
 
     def scores(
         self, x_q: Float[Tensor, "*batch d_model"], x_k: Float[Tensor, "*batch d_model"], offset: int
@@ -107,7 +138,7 @@ class QueryKey:
         """The score of each pair of residual streams, the key `offset` tokens before the query, softcap included."""
         query, key = self.project(x_q)[0], self.project(x_k)[1]
         form = (self.turn(query, offset) * self.turn(key, 0)).sum(-1)
-        return softcap(form * self.scale, self.spec.attention_softcap)
+        return softcap(form * self.scale, self.spec.attention_softcap) - self.slope * offset
 
     def attention_scores(self, x: Float[Tensor, "*batch n_token d_model"]) -> Float[Tensor, "*batch query key"]:
         """Scores of every query with every key of a text whose residual stream enters the block as `x`.
@@ -117,7 +148,8 @@ class QueryKey:
         query, key = self.project(x)
         positions = torch.arange(x.shape[-2], device=x.device)
         query, key = rotate(query, self.rotary, positions), rotate(key, self.rotary, positions)
-        return softcap(query @ key.transpose(-1, -2) * self.scale, self.spec.attention_softcap)
+        scores = softcap(query @ key.transpose(-1, -2) * self.scale, self.spec.attention_softcap)
+        return scores + self.by_distance(x.shape[-2], x)
 
     def pattern(self, x: Float[Tensor, "*batch n_token d_model"]) -> Float[Tensor, "*batch query key"]:
         """The softmax of `attention_scores` over the keys each query may see (fractions)."""
@@ -132,7 +164,7 @@ class QueryKey:
                 f'give cache["blocks.{self.layer}.hook_resid_pre"].'
             )
         x = x.to(self.W_Q.dtype)
-        return x / norm_scale(x, self.spec.norm, self.spec.norm_eps)
+        return x / norm_scale(x, self.spec.block_norm, self.spec.norm_eps)
 
     def turn(self, rows: Float[Tensor, "*batch d_head"], offset: int) -> Float[Tensor, "*batch d_head"]:
         """R(offset) applied to the last axis; yarn's factor too, hence also for offset 0.
@@ -153,9 +185,11 @@ def qk(model: Model, layer: int, head: int) -> QueryKey:
     require_positions(model.spec)
     w = model.weights
     raw = w.raw(layer)
-    gains = (None if gain is None else working(gain.detach()) for gain in (raw.query_gain, raw.key_gain))
+    at = ((raw.query_gain, head), (raw.key_gain, head // model.spec.kv_group))
+    gains = (None if gain is None else working(head_gain(gain, index)) for gain, index in at)
     parts = (w.W_Q(layer, head), w.W_K(layer, head), w.b_Q(layer, head), w.b_K(layer, head))
-    return QueryKey(layer, head, model.spec, *map(working, parts), *gains)
+    every = w.attention(layer) if model.spec.joint_query_key_norm else None
+    return QueryKey(layer, head, model.spec, *map(working, parts), *gains, every)
 
 
 def require_positions(spec: Spec) -> None:
@@ -169,7 +203,3 @@ def require_positions(spec: Spec) -> None:
 
 def _gained(weight: Tensor, gain: Tensor | None) -> Tensor:
     return weight if gain is None else weight * gain
-
-
-def _normalise(x: Tensor, gain: Tensor | None, eps: float) -> Tensor:
-    return x if gain is None else x / norm_scale(x, "rms", eps) * gain

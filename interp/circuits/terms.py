@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.circuits.query_key import QueryKey
 from interp.errors import UsageError, require
-from interp.model.arithmetic import norm_scale, pairs
+from interp.model.arithmetic import pairs
 from interp.model.spec import Rotary
 
 TERMS = ("content-content", "content-bias", "bias-content", "bias-bias")
@@ -22,14 +22,17 @@ def score_terms(
 ) -> Float[Tensor, "*batch 4"]:
     """The score before the softcap as the four products of content and bias, in the order of `TERMS`.
 
-    Scales of query/key norms are held at their values. The four sum to the score.
+    Scales of query/key norms are held at their values. The four sum to the score; what ALiBi takes off for the
+    distance is in the last.
     """
     require(head, QueryKey, "head")
-    queries = _content_and_bias(head, x_q, head.W_Q, head.b_Q, head.query_gain)
-    keys = _content_and_bias(head, x_k, head.W_K, head.b_K, head.key_gain)
+    queries = _content_and_bias(head, "query", x_q, head.W_Q, head.b_Q, head.query_gain)
+    keys = _content_and_bias(head, "key", x_k, head.W_K, head.b_K, head.key_gain)
     turned = [head.turn(query, offset) for query in queries]
     still = [head.turn(key, 0) for key in keys]
-    return torch.stack([(query * key).sum(-1) for query in turned for key in still], dim=-1) * head.scale
+    terms = torch.stack([(query * key).sum(-1) for query in turned for key in still], dim=-1) * head.scale
+    terms[..., -1] -= head.slope * offset
+    return terms
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,12 @@ def positional_profile(
     """The mean score, before any softcap, over all n² pairs of the residual streams `x`, by the offset between them.
 
     Being bilinear, it is the score of the mean query with the mean key: what the head prefers about distance whatever
-    the tokens are. Without rotary positions it is constant.
+    the tokens are. Without rotary positions or ALiBi it is constant.
     """
     require(head, QueryKey, "head")
     query, key = (each.reshape(-1, each.shape[-1]).mean(0) for each in head.project(x))
     if head.rotary is None:
-        return ((query * key).sum() * head.scale).expand(len(offsets))
+        return (query * key).sum() * head.scale - head.slope * offsets.to(query)
     return _frequency_terms(head, query, key).at(offsets)
 
 
@@ -106,10 +109,11 @@ def _frequency_terms(head: QueryKey, query: Tensor, key: Tensor) -> FrequencyTer
 
 
 def _content_and_bias(
-    head: QueryKey, x: Tensor, weight: Tensor, bias: Tensor, gain: Tensor | None
+    head: QueryKey, side: str, x: Tensor, weight: Tensor, bias: Tensor, gain: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    content = head.normalised(x) @ weight
+    x = head.normalised(x)
+    content = x @ weight
     if gain is None:
         return content, bias.expand_as(content)
-    factor = gain / norm_scale(content + bias, "rms", head.spec.norm_eps)
+    factor = gain / head.norm_scale(side, x, content + bias)
     return content * factor, bias * factor

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from interp.discovery.graph import Graph
 from interp.model import Model, trace
-from interp.model.arithmetic import apply_norm, gate, norm_scale, rotate, softcap, visible
+from interp.model.arithmetic import apply_norm, distance_bias, gate, norm_scale, rotate, softcap, visible
 from interp.model.families import RawNorm
+from interp.model.spec import Norm
 from interp.model.weights import Weights
 
 Read = Callable[[slice, Tensor], Tensor]
@@ -172,6 +173,7 @@ class Forward:
         spec = self.model.spec
         key = self._with_past(layer, 0, key, kv).repeat_interleave(query.shape[1] // key.shape[1], dim=1)
         scores = softcap(query @ key.transpose(-1, -2) * spec.attention_scale[layer], spec.attention_softcap)
+        scores = scores + distance_bias(spec.alibi, key.shape[2], self.start, scores)
         seen = visible(key.shape[2], spec.windows[layer], key.device)[self.start :]
         pattern = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1)
         return pattern.detach() if self.rules.attention else pattern
@@ -236,11 +238,12 @@ class Forward:
         return torch.cat([old.expand(len(new), -1, -1, -1), new], dim=2)
 
     def _norm(self, x: Tensor, norm: RawNorm) -> Tensor:
-        return apply_norm(x, self._scale(x), RawNorm(norm.gain.detach(), _detached(norm.bias)))
+        scale = self._scale(x, self.model.spec.block_norm)
+        return apply_norm(x, scale, RawNorm(norm.gain.detach(), _detached(norm.bias)))
 
-    def _scale(self, x: Tensor) -> Tensor:
+    def _scale(self, x: Tensor, kind: Norm | None = None) -> Tensor:
         spec = self.model.spec
-        scale = norm_scale(x, spec.norm, spec.norm_eps)
+        scale = norm_scale(x, kind or spec.norm, spec.norm_eps)
         return scale.detach() if self.rules.norms else scale
 
     def _head_norm(self, x: Tensor, gain: Tensor | None) -> Tensor:

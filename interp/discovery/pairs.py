@@ -16,6 +16,7 @@ from interp.discovery.forward import Forward, Rules, plain
 from interp.discovery.graph import Graph
 from interp.errors import UsageError, require
 from interp.model import Model, trace
+from interp.model.spec import require_separate_heads
 from interp.tasks.encoding import Pairs
 from interp.tasks.task import NO_TOKEN, Task, log_odds
 
@@ -28,6 +29,7 @@ class PairRuns:
     """The clean and the counterfactual run of a few pairs, from the first position at which any of them differ."""
 
     def __init__(self, model: Model, graph: Graph, task: Task, rules: Rules | None = None, start: int | None = None):
+        require_separate_heads(model.spec, "discovery")
         self.model, self.graph, self.task = model, graph, task
         self.clean_tokens, self.other_tokens = (
             model.check_tokens(tokens) for tokens in (task.clean, task.counterfactual)

@@ -9,13 +9,28 @@ from jaxtyping import Bool, Float, Real
 from torch import Tensor
 
 from interp.model.families.base import RawNorm
-from interp.model.spec import Norm, Rotary
+from interp.model.spec import Alibi, Norm, Rotary
 
 
 def norm_scale(x: Float[Tensor, "*batch width"], kind: Norm, eps: float) -> Float[Tensor, "*batch 1"]:
-    """What a norm divides by: sqrt(mean(x²) + eps), of x − mean(x) for LayerNorm (arXiv 1607.06450, 1910.07467)."""
+    """What a norm divides by: sqrt(mean(x²) + eps), of x − mean(x) for LayerNorm (arXiv 1607.06450, 1910.07467).
+
+    1 for "none", where nothing is normalised.
+    """
+    if kind == "none":
+        return x.new_ones(*x.shape[:-1], 1)
     centred = x - x.mean(dim=-1, keepdim=True) if kind == "layer" else x
     return (centred.square().mean(dim=-1, keepdim=True) + eps).sqrt()
+
+
+def heads_scale(
+    x: Float[Tensor, "*batch n_head n_token d_head"], eps: float, joint: bool
+) -> Float[Tensor, "*batch n_head n_token 1"]:
+    """What a norm of queries or keys divides by: the RMS of each head, or, `joint`, of all heads at a position."""
+    if not joint:
+        return norm_scale(x, "rms", eps)
+    scale = norm_scale(x.transpose(-2, -3).flatten(-2), "rms", eps)
+    return scale.unsqueeze(-3).expand(*x.shape[:-1], 1)
 
 
 def apply_norm(
@@ -36,6 +51,8 @@ def gate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]
             return torch.sigmoid(1.702 * z)
         case "gelu":
             return 0.5 * (1 + torch.erf(z / math.sqrt(2)))
+        case "gelu_bloom":
+            return 0.5 * (1 + torch.tanh(0.79788456 * (z + 0.044715 * z**3)))
         case "gelu_tanh":
             return 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
         case "relu":
@@ -99,6 +116,21 @@ def pairs(
         return turning[..., ::2], turning[..., 1::2]
     first, second = turning.chunk(2, dim=-1)
     return first, second
+
+
+def distance_bias(
+    alibi: Alibi | None, n_key: int, start: int, like: Tensor
+) -> Float[Tensor, "n_head query key"] | float:
+    """What ALiBi adds to the scores of the queries from position `start` on: −slope · (query − key); 0 without it.
+
+    Slope · position is formed in float32 as `transformers` forms it, so that the differences are the model's own.
+    """
+    if alibi is None:
+        return 0.0
+    positions = torch.arange(n_key, device=like.device, dtype=torch.float32) - (n_key - 1 if alibi.from_last else 0)
+    by_key = torch.tensor(alibi.slopes, device=like.device)[:, None] * positions
+    by_key = by_key.to(like.dtype)
+    return by_key[:, None, :] - by_key[:, start:, None]
 
 
 def softcap(x: Float[Tensor, "*shape"], cap: float | None) -> Float[Tensor, "*shape"]:

@@ -1,8 +1,9 @@
 """Double precision throughout: `transformers` rounds norms and softmax through float32 even in a float64 model.
 
 In float64 a decomposition can be checked to 1e-12, but only against a model that is itself computed in float64.
-So `interp.load(..., dtype=torch.float64)` gives its private copy of the modules the pieces below. The rotary
-tables stay as `transformers` makes them, from float32 angles: they are constants of the model, not rounding.
+So `interp.load(..., dtype=torch.float64)` lets its private copy of the modules run with every cast of a float64 tensor
+to float32 left out. The rotary tables stay as `transformers` makes them, from float32 angles: they are constants of
+the model, not rounding, and nothing in float64 goes into them.
 """
 
 from __future__ import annotations
@@ -10,26 +11,49 @@ from __future__ import annotations
 from types import MethodType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from interp.model.arithmetic import norm_scale, softcap, with_sinks
+from interp.model.arithmetic import softcap, with_sinks
 
-ATTENTION = "interp_float64"
-ROUTERS = ("MixtralTopKRouter", "Qwen3MoeTopKRouter", "OlmoeTopKRouter")
-"""Routers that take their softmax in float32."""
+ATTENTION = "interp_scores"
+CASTS = (Tensor.float, Tensor.to, Tensor.type_as)
+SOFTMAX = (torch.softmax, Tensor.softmax, torch.nn.functional.softmax)
 
 
-def make_double(hf: Any, rms_norms: tuple[nn.Module, ...]) -> None:
-    """Let `hf` (already float64) normalise, attend and route in float64. Changes `hf`, a private copy."""
-    for norm in rms_norms:
-        norm.forward = MethodType(_gemma_norm if type(norm).__name__.startswith("Gemma") else _rms_norm, norm)
-    for module in hf.modules():
-        if type(module).__name__ in ROUTERS:
-            module.forward = MethodType(_router, module)
+def make_double(hf: Any) -> None:
+    """Let `hf` (already float64) compute in float64 throughout. Changes `hf`, which must be a private copy."""
     if getattr(hf.config, "_experts_implementation", None) is not None:
         hf.set_experts_implementation("eager")  # grouped products know no float64
-    register_attention()
-    hf.set_attn_implementation(ATTENTION)
+    if hf.config._attn_implementation != "eager":
+        hf.set_attn_implementation("eager")  # nor is fused attention bound to keep it
+    hf.forward = MethodType(_forward, hf)
+
+
+def _forward(hf: Any, *args: Any, **kwargs: Any) -> Any:
+    with _NoSingle():
+        return type(hf).forward(hf, *args, **kwargs)
+
+
+class _NoSingle(TorchFunctionMode):
+    """Leaves float64 tensors as they are where the code asks for float32."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in CASTS and args[0].dtype == torch.float64 and _single(func, args, kwargs):
+            return args[0]
+        if func in SOFTMAX and args[0].dtype == torch.float64 and kwargs.get("dtype") == torch.float32:
+            kwargs = kwargs | {"dtype": torch.float64}
+        return func(*args, **kwargs)
+
+
+def _single(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a cast asks for float32."""
+    if func is Tensor.float:
+        return True
+    asked = [*args[1:], kwargs.get("dtype"), kwargs.get("other")]
+    return any(one is torch.float32 or (isinstance(one, Tensor) and one.dtype == torch.float32) for one in asked)
 
 
 def register_attention() -> None:
@@ -39,23 +63,6 @@ def register_attention() -> None:
 
     AttentionInterface.register(ATTENTION, attention)
     AttentionMaskInterface.register(ATTENTION, eager_mask)
-
-
-def _rms_norm(module: Any, x: Tensor) -> Tensor:
-    return x / norm_scale(x, "rms", module.variance_epsilon) * module.weight
-
-
-def _gemma_norm(module: Any, x: Tensor) -> Tensor:
-    return x / norm_scale(x, "rms", module.eps) * (1 + module.weight)
-
-
-def _router(module: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, shares and choices of a router, called as `transformers` calls it."""
-    scores = x.reshape(-1, module.hidden_dim) @ module.weight.T
-    shares, chosen = scores.softmax(-1).topk(module.top_k, dim=-1)
-    if getattr(module, "norm_topk_prob", True):
-        shares = shares / shares.sum(-1, keepdim=True)
-    return scores, shares, chosen
 
 
 def attention(

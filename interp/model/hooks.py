@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -34,8 +35,9 @@ SOFTMAX = (torch.softmax, torch.Tensor.softmax, torch.nn.functional.softmax)
 class Place:
     """Where a hook point is: the input or output of a module, or the argument or result of a layer's softmax.
 
-    `view` gives the hook's value as a view of the module's tensor, None for the whole. `axes` name the value's shape:
-    strings for what depends on the run, numbers for what does not.
+    `view` gives the hook's value as part of the module's tensor, None for the whole, and `put` writes it back where
+    that part is a copy. `axes` name the value's shape: strings for what depends on the run, numbers for what does not.
+    The value is the module's times `scale`; with `flat` the module has rows and positions as one axis.
     """
 
     module: nn.Module
@@ -43,6 +45,9 @@ class Place:
     axes: tuple[str | int, ...]
     layer: int = -1
     view: View | None = None
+    put: Callable[[Tensor, Tensor], object] | None = None
+    scale: float = 1.0
+    flat: bool = False
     in_place: bool = False
     """The module's input is read elsewhere too, as the same tensor, which must therefore change where it is."""
 
@@ -70,7 +75,7 @@ def places(model: Model) -> dict[str, Place]:
     hidden = ("batch", "n_token", spec.d_mlp)
     queries, keys = (("batch", "n_token", n, spec.d_head) for n in (spec.n_head, spec.n_kv_head))
     square = ("batch", spec.n_head, "query", "key")
-    found = {"hook_embed": Place(parts.embed, "output", stream)}
+    found = {"hook_embed": Place(parts.embed, "output", stream, scale=parts.embed_scale)}
 
     def split_heads(tensor: Tensor) -> Tensor:
         return tensor.unflatten(-1, (spec.n_head, -1))
@@ -79,22 +84,31 @@ def places(model: Model) -> dict[str, Place]:
         prefix = f"blocks.{layer}."
         found[f"{prefix}hook_resid_pre"] = Place(block, "input", stream, layer)
         for name, part, axes in zip("qkv", parts.projections[layer], (queries, keys, keys), strict=True):
-            found[f"{prefix}attn.hook_{name}"] = Place(part.module, "output", axes, layer, part.view)
+            found[f"{prefix}attn.hook_{name}"] = Place(part.module, "output", axes, layer, part.view, part.put)
         found[f"{prefix}attn.hook_attn_scores"] = Place(block, "scores", square, layer)
         found[f"{prefix}attn.hook_pattern"] = Place(block, "pattern", square, layer)
         found[f"{prefix}attn.hook_z"] = Place(parts.attn_output[layer], "input", queries, layer, split_heads)
-        found[f"{prefix}hook_attn_out"] = Place(parts.attn_write[layer], "output", stream, layer)
+        attn_out, mlp_out = parts.attn_write[layer], parts.mlp_write[layer]
+        found[f"{prefix}hook_attn_out"] = Place(
+            attn_out.module, "output", stream, layer, attn_out.view, attn_out.put, parts.write_scale
+        )
+        before = Place(parts.mlp_norm[layer], "input", stream, layer, flat=parts.flat_mlp, in_place=True)
         if not spec.parallel:
-            found[f"{prefix}hook_resid_mid"] = Place(parts.mlp_norm[layer], "input", stream, layer, in_place=True)
+            found[f"{prefix}hook_resid_mid"] = before
         if spec.n_expert:  # experts are no modules of their own
-            found[f"{prefix}mlp.hook_in"] = Place(parts.mlp_write[layer], "input", stream, layer)
+            found[f"{prefix}mlp.hook_in"] = Place(mlp_out.module, "input", stream, layer)
         else:
-            found[f"{prefix}mlp.hook_in"] = Place(parts.mlp_pre[layer], "input", stream, layer, in_place=True)
-            found[f"{prefix}mlp.hook_pre"] = Place(parts.mlp_pre[layer], "output", hidden, layer)
+            pre, linear = parts.mlp_pre[layer], parts.mlp_linear[layer]
+            read = replace(before, module=pre.module) if spec.pre_norms else replace(before, in_place=False)
+            found[f"{prefix}mlp.hook_in"] = read
+            inner = partial(Place, axes=hidden, layer=layer, flat=parts.flat_mlp)
+            found[f"{prefix}mlp.hook_pre"] = inner(pre.module, "output", view=pre.view)
             if spec.gated:
-                found[f"{prefix}mlp.hook_pre_linear"] = Place(parts.mlp_linear[layer], "output", hidden, layer)
-            found[f"{prefix}mlp.hook_post"] = Place(parts.mlp_output[layer], "input", hidden, layer)
-        found[f"{prefix}hook_mlp_out"] = Place(parts.mlp_write[layer], "output", stream, layer)
+                found[f"{prefix}mlp.hook_pre_linear"] = inner(linear.module, "output", view=linear.view)
+            found[f"{prefix}mlp.hook_post"] = inner(parts.mlp_output[layer], "input")
+        found[f"{prefix}hook_mlp_out"] = Place(
+            mlp_out.module, "output", stream, layer, mlp_out.view, mlp_out.put, parts.write_scale, parts.flat_mlp
+        )
         found[f"{prefix}hook_resid_post"] = Place(block, "output", stream, layer)
     return found
 
@@ -116,14 +130,17 @@ def hooked(model: Model, functions: Sequence[Hooked], first: int = 0) -> Iterato
     run ends. For one run at a time: see `Model.lock`.
     """
     at_softmax = [(place, function) for place, function in functions if place.side in ("scores", "pattern")]
+    n_row = _Rows()
     with ExitStack() as stack:
         for block in model.parts.blocks[:first]:
             stack.enter_context(_uncomputed(block))
+        if any(place.flat for place, _ in functions):
+            stack.callback(model.hf.register_forward_pre_hook(n_row.read, with_kwargs=True).remove)
         for place, function in functions:
             if place.side == "input":
-                handle = place.module.register_forward_pre_hook(_before(place, function), with_kwargs=True)
+                handle = place.module.register_forward_pre_hook(_before(place, function, n_row), with_kwargs=True)
             elif place.side == "output":
-                handle = place.module.register_forward_hook(_after(place, function))
+                handle = place.module.register_forward_hook(_after(place, function, n_row))
             else:
                 continue
             stack.callback(handle.remove)
@@ -151,10 +168,19 @@ def _uncomputed(block: nn.Module) -> Iterator[None]:
             block.forward = own
 
 
-def _before(place: Place, function: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:
+class _Rows:
+    """How many texts the run reads, for modules that have rows and positions as one axis."""
+
+    number = 0
+
+    def read(self, _: Any, __: Any, kwargs: dict[str, Any]) -> None:
+        self.number = len(kwargs["input_ids"])
+
+
+def _before(place: Place, function: Callable[[Tensor], Tensor | None], n_row: _Rows) -> Callable[..., Any]:
     def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensor = args[0] if args else kwargs["hidden_states"]
-        changed = _changed(place, function, tensor)
+        changed = _changed(place, function, tensor, n_row)
         if changed is None:
             return None
         if place.in_place:
@@ -165,25 +191,31 @@ def _before(place: Place, function: Callable[[Tensor], Tensor | None]) -> Callab
     return hook
 
 
-def _after(place: Place, function: Callable[[Tensor], Tensor | None]) -> Callable[..., Any]:
+def _after(place: Place, function: Callable[[Tensor], Tensor | None], n_row: _Rows) -> Callable[..., Any]:
     def hook(_: Any, __: Any, output: Any) -> Any:
         whole = isinstance(output, tuple)
-        changed = _changed(place, function, output[0] if whole else output)
+        changed = _changed(place, function, output[0] if whole else output, n_row)
         return (changed, *output[1:]) if whole and changed is not None else changed
 
     return hook
 
 
-def _changed(place: Place, function: Callable[[Tensor], Tensor | None], tensor: Tensor) -> Tensor | None:
+def _changed(place: Place, function: Callable[[Tensor], Tensor | None], tensor: Tensor, n_row: _Rows) -> Tensor | None:
     """The module's tensor with the hook's part of it replaced; None if the function left it alone."""
-    if place.view is None:
-        return function(tensor)
-    part = function(place.view(tensor))
+    whole = tensor.unflatten(0, (n_row.number, -1)) if place.flat else tensor
+    value = whole if place.view is None else place.view(whole)
+    part = function(value if place.scale == 1.0 else value * place.scale)
     if part is None:
         return None
-    tensor = tensor.clone()
-    place.view(tensor).copy_(part)
-    return tensor
+    part = part if place.scale == 1.0 else part / place.scale
+    if place.view is None:
+        return part.reshape(tensor.shape) if place.flat else part
+    whole = whole.clone()
+    if place.put is None:
+        place.view(whole).copy_(part)
+    else:
+        place.put(whole, part)
+    return whole.reshape(tensor.shape)
 
 
 class _Softmaxes(TorchFunctionMode):

@@ -64,7 +64,7 @@ def load(
     _check_parts(family, hf)
     hf = _converted(hf, wanted, place, private=not isinstance(source, str | Path)).eval()
     if _parameter_dtype(hf) == torch.float64:
-        make_double(hf, family.parts(hf).rms_norms)
+        make_double(hf)
     tokens = None if tokenizer is None else Tokens(tokenizer)
     spec = replace(family.spec(hf), prepends_bos=None if tokens is None else tokens.prepends_bos)
     return Model(hf, family, spec, tokens, name, origin="" if wheel is None else wheel.origin)
@@ -95,8 +95,9 @@ def _causal(source: Any) -> Any:
 def _check_parts(family: ModuleType, hf: Any) -> None:
     """`UnsupportedModelError` for a model whose modules are not those of its family, such as a norm taken out."""
     try:
+        n_layer = family.spec(hf).n_layer  # first, for it refuses by name what the rest could not read
         family.parts(hf)
-        for index in range(family.spec(hf).n_layer):
+        for index in range(n_layer):
             family.layer(hf, index)
     except AttributeError as error:
         raise UnsupportedModelError(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Norm = Literal["rms", "layer"]
-Positional = Literal["rotary", "learned", "none"]
+from interp.errors import UnsupportedModelError
+
+Norm = Literal["rms", "layer", "none"]
+Positional = Literal["rotary", "learned", "alibi", "none"]
 Shares = Literal["chosen", "all"]
 
 
@@ -30,18 +32,30 @@ class Rotary:
 
 
 @dataclass(frozen=True)
+class Alibi:
+    """Attention with linear biases (arXiv 2108.12409): a score falls by slopes[head] for each token between the two.
+
+    The model adds slope · position of the key, counted from the first key or, `from_last`, the last. Scores here are
+    relative, − slope · (query − key): they differ from the model's by a constant of each query, which no softmax sees.
+    """
+
+    slopes: tuple[float, ...]
+    from_last: bool = False
+
+
+@dataclass(frozen=True)
 class Spec:
     """What a decoder-only transformer is made of.
 
     Per-layer facts are tuples of length n_layer. `rotaries` has None for a layer that does not rotate.
-    `attention_scale` multiplies the scores (usually 1/sqrt(d_head));
-    `windows` is how many tokens a query sees (itself included), None for all before it. `post_norms`: what attention
-    and MLP write is normalised before it is added (Gemma-2). `parallel`: both read the same residual (GPT-NeoX).
-    A softcap c replaces x by c·tanh(x/c). `attention_sinks`: each head's softmax has one more entry, a learned score
-    that has no value, so that its pattern sums to less than one (gpt-oss). `activation_limit` L clamps what a gated
-    activation is applied to at L, and what it multiplies to within L of its bias of one (gpt-oss). `embedding_scale` is
-    already inside `weights.W_E`. `prepends_bos` is the tokenizer's own habit, None when the model came without a
-    tokenizer.
+    `attention_scale` multiplies the scores (usually 1/sqrt(d_head)); `windows` is how many tokens a query sees (itself
+    included), None for all before it. `post_norms`: what attention and MLP write is normalised before it is added
+    (Gemma-2); without `pre_norms` they read the stream as it is (OLMo-2). `joint_query_key_norm`: the norm of queries,
+    and that of keys, is over all heads at once (OLMo-2). `parallel`: both read the same residual (GPT-NeoX). A softcap
+    c replaces x by c·tanh(x/c). `attention_sinks`: each head's softmax has one more entry, a learned score that has no
+    value, so that its pattern sums to less than one (gpt-oss). `activation_limit` L clamps what a gated activation is
+    applied to at L, and what it multiplies to within L of its bias of one (gpt-oss). `embedding_scale` is already
+    inside `weights.W_E`. `prepends_bos` is the tokenizer's own habit, None when the model came without a tokenizer.
 
     A mixture of experts has `n_expert` MLPs of width `d_mlp` in each layer, of which a router chooses `n_expert_used`
     at each position; their shares are the softmax of the router's scores over those "chosen", or over "all" (of which
@@ -68,6 +82,8 @@ class Spec:
     parallel: bool
     tied: bool
     query_key_norm: bool = False
+    joint_query_key_norm: bool = False
+    pre_norms: bool = True
     post_norms: bool = False
     attention_bias: bool = False
     output_bias: bool = False
@@ -80,7 +96,13 @@ class Spec:
     n_expert_used: int = 0
     expert_shares: Shares = "chosen"
     embedding_scale: float = 1.0
+    alibi: Alibi | None = None
     prepends_bos: bool | None = None
+
+    @property
+    def block_norm(self) -> Norm:
+        """The kind of the norms before attention and MLP; "none" where they read the stream as it is."""
+        return self.norm if self.pre_norms else "none"
 
     @property
     def rotary(self) -> Rotary | None:
@@ -91,3 +113,12 @@ class Spec:
     def kv_group(self) -> int:
         """How many query heads share one key-value head."""
         return self.n_head // self.n_kv_head
+
+
+def require_separate_heads(spec: Spec, what: str) -> None:
+    """Raise `UnsupportedModelError` for a model whose heads share one norm of queries and keys (OLMo-2)."""
+    if spec.joint_query_key_norm:
+        raise UnsupportedModelError(
+            f"{spec.family}: {what} needs the queries and keys of each head to depend on that head alone, but here one "
+            "norm is over all heads at once; freeze, path_tree and circuits work."
+        )

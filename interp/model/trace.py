@@ -3,7 +3,7 @@
 For one block, with x the residual entering it and s the norm scales:
 
     q, k, v      = x W_Q / s₁ + b_Q, …                    (normalised again with query/key norms; q, k rotated)
-    pattern      = softmax(softcap(scale · q kᵀ) + mask)
+    pattern      = softmax(softcap(scale · q kᵀ) + bias of distance + mask)
     attention    = (Σ_heads pattern v W_O + b_O) · g_attn / s_attn      (g and s are 1 without post-norms)
     y            = x + attention                          (x itself in a parallel block)
     pre          = y W_in / s₂ + b_in
@@ -29,7 +29,9 @@ from interp.model.arithmetic import (
     activate,
     apply_norm,
     attention_pattern,
+    distance_bias,
     gate,
+    heads_scale,
     limited,
     norm_scale,
     rotate,
@@ -154,7 +156,7 @@ def run_attention(
     """Run the attention of one block on the residual stream it reads; for `past` see `run_block`."""
     spec, w = weights.spec, weights.attention(layer, folded)
     start = 0 if past is None else past[0].shape[2]
-    scale = norm_scale(x, spec.norm, spec.norm_eps)
+    scale = norm_scale(x, spec.block_norm, spec.norm_eps)
     query, key, value = project(w, x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln1))
     query, query_scale = _normalise(weights, query, w.query_gain)
     key, key_scale = _normalise(weights, key, w.key_gain)
@@ -163,7 +165,7 @@ def run_attention(
     if past is not None:
         key = torch.cat([past[0].expand(len(x), -1, -1, -1), key], 2)
         value = torch.cat([past[1].expand(len(x), -1, -1, -1), value], 2)
-    scores = _scores(weights, layer, query, key)
+    scores = _scores(weights, layer, query, key) + distance_bias(spec.alibi, key.shape[2], start, query)
     mask = visible(start + x.shape[1], spec.windows[layer], x.device)[start:]
     pattern = attention_pattern(scores, mask, weights.raw(layer).sinks)
     z = pattern @ value.repeat_interleave(spec.kv_group, dim=1)
@@ -196,7 +198,7 @@ def _scores(
     query: Float[Tensor, "batch n_head query d_head"],
     key: Float[Tensor, "batch n_kv_head key d_head"],
 ) -> Float[Tensor, "batch n_head query key"]:
-    """Pre-softmax scores of rotated queries and keys, scale and softcap included, causal mask not."""
+    """Pre-softmax scores of rotated queries and keys, scale and softcap included, mask and ALiBi not."""
     spec = weights.spec
     key = key.repeat_interleave(spec.kv_group, dim=1)
     return softcap(query @ key.transpose(-1, -2) * spec.attention_scale[layer], spec.attention_softcap)
@@ -205,14 +207,14 @@ def _scores(
 def _normalise(weights: Weights, x: Tensor, gain: Tensor | None) -> tuple[Tensor, Tensor | None]:
     if gain is None:
         return x, None
-    scale = norm_scale(x, "rms", weights.spec.norm_eps)
+    scale = heads_scale(x, weights.spec.norm_eps, weights.spec.joint_query_key_norm)
     return x / scale * gain, scale
 
 
 def run_mlp(weights: Weights, layer: int, x: Tensor, folded: bool = True) -> MlpTrace:
     """The MLP of one block, or its experts, on the residual stream it reads."""
     spec = weights.spec
-    scale = norm_scale(x, spec.norm, spec.norm_eps)
+    scale = norm_scale(x, spec.block_norm, spec.norm_eps)
     x = x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln2)
     if spec.n_expert:
         return _run_experts(weights, layer, x, scale, folded)

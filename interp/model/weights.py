@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import UsageError, whole
+from interp.model.arithmetic import apply_norm, norm_scale
 from interp.model.families.base import Layer, RawNorm
 from interp.model.spec import Spec
 
@@ -40,8 +41,8 @@ class Attention:
     b_K: Float[Tensor, "n_kv_head d_head"]
     b_V: Float[Tensor, "n_kv_head d_head"]
     b_O: Float[Tensor, " d_model"]
-    query_gain: Float[Tensor, " d_head"] | None
-    key_gain: Float[Tensor, " d_head"] | None
+    query_gain: Float[Tensor, " d_head"] | Float[Tensor, "n_head 1 d_head"] | None
+    key_gain: Float[Tensor, " d_head"] | Float[Tensor, "n_kv_head 1 d_head"] | None
     post_gain: Float[Tensor, " d_model"] | None
 
 
@@ -73,12 +74,14 @@ class Weights:
 
     @property
     def W_E(self) -> Float[Tensor, "d_vocab d_model"]:
-        """Token embeddings, with `spec.embedding_scale` inside; a view where that is 1."""
+        """Token embeddings, with `spec.embedding_scale` or their norm inside; a view without either."""
         return self.embed(slice(None))
 
     def embed(self, tokens: Tensor | slice) -> Float[Tensor, "*tokens d_model"]:
         """The rows of `W_E` of some tokens, without computing the rest."""
-        rows = self._parts.W_E.detach()[tokens]
+        rows, norm = self._parts.W_E.detach()[tokens], self._parts.embed_norm
+        if norm is not None:
+            rows = apply_norm(rows, norm_scale(rows, self.spec.norm, self.spec.norm_eps), _detached_norm(norm))
         return rows if self.spec.embedding_scale == 1.0 else rows * self.spec.embedding_scale
 
     @property

@@ -190,9 +190,9 @@ def test_random_weights_have_the_null_of_a_half() -> None:
 
 def test_what_is_not_covered_is_refused_by_name() -> None:
     model = models.load("gpt2")
-    model.spec = dataclasses.replace(model.spec, positional="alibi")
+    model.spec = dataclasses.replace(model.spec, positional="relative")
     for ask in (circuits.check, circuits.definiteness, lambda m: circuits.composition(m, "K")):
-        with pytest.raises(UnsupportedModelError, match='positions of kind "alibi" are not in the query-key formula'):
+        with pytest.raises(UnsupportedModelError, match='kind "relative" are not in the query-key formula'):
             ask(model)
 
 

@@ -108,7 +108,7 @@ def test_ablation_of_heads_mlps_and_neurons_equals_hooks_on_the_modules(model, m
     spec, parts = model.spec, model.parts
     cases = (
         ("blocks.1.attn.hook_z", "head", 2, parts.attn_output[1], "input", slice(2 * spec.d_head, 3 * spec.d_head)),
-        ("blocks.2.hook_mlp_out", None, None, parts.mlp_write[2], "output", slice(None)),
+        ("blocks.2.hook_mlp_out", None, None, parts.mlp_write[2].module, "output", slice(None)),
         ("blocks.0.mlp.hook_post", "neuron", 7, parts.mlp_output[0], "input", slice(7, 8)),
     )
     for hook, axis, index, module, side, columns in cases:

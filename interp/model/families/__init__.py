@@ -9,16 +9,15 @@ from __future__ import annotations
 from types import ModuleType
 
 from interp.errors import UnsupportedModelError
-from interp.model.families import experts, gpt2, gpt_neox, llama
+from interp.model.families import cohere, experts, gpt2, gpt_neox, granite, llama, olmo, plain
 from interp.model.families.base import Layer, Parts, RawNorm
 
 __all__ = ["SUPPORTED", "Layer", "Parts", "RawNorm", "of"]
 
 _FAMILIES: dict[str, ModuleType] = {
-    **dict.fromkeys(llama.MODEL_TYPES, llama),
-    **dict.fromkeys(experts.MODEL_TYPES, experts),
-    **dict.fromkeys(gpt2.MODEL_TYPES, gpt2),
-    **dict.fromkeys(gpt_neox.MODEL_TYPES, gpt_neox),
+    model_type: family
+    for family in (llama, cohere, granite, olmo, experts, gpt2, gpt_neox, plain)
+    for model_type in family.MODEL_TYPES
 }
 SUPPORTED = tuple(sorted(_FAMILIES))
 

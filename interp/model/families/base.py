@@ -17,6 +17,7 @@ ACTIVATIONS = {
     "swish": "silu",
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
+    "gelu_bloom": "gelu_bloom",
     "gelu_fast": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "quick_gelu": "quick_gelu",
@@ -68,8 +69,8 @@ class Layer:
     b_out: Float[Tensor, " d_model"] | None
     W_gate: Float[Tensor, "d_model d_mlp"] | None = None
     b_gate: Float[Tensor, " d_mlp"] | None = None
-    query_gain: Float[Tensor, " d_head"] | None = None
-    key_gain: Float[Tensor, " d_head"] | None = None
+    query_gain: Float[Tensor, " d_head"] | Float[Tensor, "n_head 1 d_head"] | None = None
+    key_gain: Float[Tensor, " d_head"] | Float[Tensor, "n_kv_head 1 d_head"] | None = None
     attn_post: RawNorm | None = None
     mlp_post: RawNorm | None = None
     router: RawRouter | None = None
@@ -78,40 +79,49 @@ class Layer:
 
 @dataclass(frozen=True)
 class Projection:
-    """A module that computes queries, keys or values; `view` finds them (..., heads, d_head) in its output."""
+    """A module with part of its output: queries, keys or values (..., heads, d_head), or half of a gated MLP.
+
+    `view` finds the part, None being the whole; `put` writes it back where `view` makes a copy.
+    """
 
     module: nn.Module
-    view: Callable[[Tensor], Tensor]
+    view: Callable[[Tensor], Tensor] | None = None
+    put: Callable[[Tensor, Tensor], object] | None = None
 
 
 @dataclass(frozen=True)
 class Parts:
     """Modules whose inputs and outputs the hooks read, per block where tuples, and the outer weights as stored.
 
-    `attn_write` and `mlp_write` are the modules whose output is added to the residual stream (the post-norm where
-    there is one); `attn_output` is the output projection, whose input is the concatenated heads, and `projections` are
-    those of queries, keys and values. The output of `mlp_pre` goes through the activation, that of `mlp_linear`
-    multiplies it (the same module without a gate), and the input of `mlp_output` is the neurons' activations. Experts
-    have no such modules: a mixture of experts leaves the three empty.
+    `attn_write` and `mlp_write` are the modules whose output, times `write_scale`, is added to the residual stream (the
+    post-norm where there is one); `attn_output` is the output projection, whose input is the concatenated heads, and
+    `projections` are those of queries, keys and values. The output of `mlp_pre` goes through the activation, that of
+    `mlp_linear` multiplies it (the same module without a gate), and the input of `mlp_output` is the neurons'
+    activations; experts have no such modules: a mixture of experts leaves the three empty. `embed_norm` normalises the
+    token embeddings (BLOOM), `embed_scale` multiplies what `embed` puts out (Granite); with `flat_mlp` the MLP's
+    modules see rows and positions as one axis (OPT).
     """
 
     embed: nn.Module
     blocks: tuple[nn.Module, ...]
     projections: tuple[tuple[Projection, Projection, Projection], ...]
     attn_output: tuple[nn.Module, ...]
-    attn_write: tuple[nn.Module, ...]
+    attn_write: tuple[Projection, ...]
     mlp_norm: tuple[nn.Module, ...]
-    mlp_pre: tuple[nn.Module, ...]
-    mlp_linear: tuple[nn.Module, ...]
+    mlp_pre: tuple[Projection, ...]
+    mlp_linear: tuple[Projection, ...]
     mlp_output: tuple[nn.Module, ...]
-    mlp_write: tuple[nn.Module, ...]
+    mlp_write: tuple[Projection, ...]
     final_norm: nn.Module
-    rms_norms: tuple[nn.Module, ...]
     W_E: Float[Tensor, "d_vocab d_model"]
     W_pos: Float[Tensor, "n_ctx d_model"] | None
     W_U: Float[Tensor, "d_vocab d_model"]
     b_U: Float[Tensor, " d_vocab"] | None
     ln_final: RawNorm
+    embed_norm: RawNorm | None = None
+    embed_scale: float = 1.0
+    write_scale: float = 1.0
+    flat_mlp: bool = False
 
 
 def split_heads(n: int) -> Callable[[Tensor], Tensor]:
@@ -127,6 +137,16 @@ def heads(weight: Float[Tensor, "n_times_d_head d_model"], n: int) -> Float[Tens
 def bias_heads(bias: Float[Tensor, " n_times_d_head"] | None, n: int) -> Float[Tensor, "n d_head"] | None:
     """The heads of a bias, as a view."""
     return None if bias is None else bias.unflatten(0, (n, -1))
+
+
+def head_gain(gain: Tensor, index: int) -> Float[Tensor, " d_head"]:
+    """The gain of one head's query or key norm, which heads share unless each has its own."""
+    return (gain if gain.ndim == 1 else gain[index, 0]).detach()
+
+
+def joint_gain(norm: Any, n: int) -> Float[Tensor, "n 1 d_head"]:
+    """The heads' parts of the gain of a norm over all heads at once, as a view."""
+    return norm.weight.unflatten(0, (n, 1, -1))
 
 
 def activation(config: Any, name: str) -> str:
