@@ -9,17 +9,14 @@ import numpy as np
 
 from analyses.explain.contrast_sections import contrast_sections
 from analyses.explain.lens_sections import layers_section
-from analyses.explain.path_sections import LONG, path_sections
-from interp.report import How, Note, Page, Section, Table, Tokens, visible
+from analyses.explain.path_sections import path_sections
+from interp.report import Attention, AttentionText, HeadPattern, How, Page, Section, Table, Tokens, visible
 from interp.report.blocks import Block, Figure
 from interp.report.figures import grouped_bars, heatmap
 from interp.report.text import quoted
 
 if TYPE_CHECKING:
-    from analyses.explain.result import Explanation, HeadView
-
-HEADS_DRAWN = 4
-"""Heads drawn one by one; the table has every head looked at. Of a long prompt, whose tokens fill the page, one."""
+    from analyses.explain.result import Explanation
 
 
 def page(result: Explanation) -> Page:
@@ -51,7 +48,7 @@ LIMITATIONS = (
 )
 
 
-SHOWN = {"paths": 1, "contrast": 3, "contrast-change": 0, "contrast-paths": 1}
+SHOWN = {"paths": 1, "heads": 1, "contrast": 3, "contrast-change": 0, "contrast-paths": 1}
 """Blocks that stand open, by section; all others are one click away."""
 
 
@@ -166,55 +163,41 @@ def _heads(result: Explanation) -> Section:
         "of attention) and which position their contribution comes from (logits).",
         {"contribution": "+.3f"},
     )
-    drawn: list[Block] = []
-    for view in views[: HEADS_DRAWN if len(result.tokens) <= LONG else 1]:
-        drawn += _one_head(result, view)
-    most = f"{views[0].name} contributes most, {views[0].contribution:+.2f} logits"
-    claim = f"{most}, and takes most of it from {rows[0][3]}."
+    main = result.main_head() or views[0]
+    taken = int(np.abs(main.by_source.array).argmax())
+    claim = (
+        f"{main.name} contributes {main.contribution:+.2f} logits; it takes {main.by_source.array[taken]:+.2f} from "
+        f"{quoted(result.tokens[taken])}, on which {main.attention[taken]:.0%} of its attention lies."
+    )
     how = How(
         "Attention says where a head looks. What it takes is the value it finds there, through the head's output "
         "weights and into the target; the two can differ widely, most of all at the first token, where many heads rest "
         "without taking anything. The contributions of all positions sum to the head's own.",
         "taken(s) = pattern[t, s] · (x_s W_V + b_V) W_O · direction",
     )
-    note = Note("Drawn are the strongest heads; the table and the download hold all of them.")
-    return Section("heads", "Where the strongest heads look", claim, (table, *drawn, note), how)
+    return Section("heads", "Where the strongest heads look", claim, (_viewer(result), table), how)
 
 
-def _one_head(result: Explanation, view: HeadView) -> tuple[Block, Tokens]:
-    labels = [visible(token) for token in result.tokens]
-    identity = view.name.lower()
-    if view.pattern is None:
-        pattern: Block = Tokens(
-            f"pattern-{identity}",
-            result.tokens,
-            tuple(view.attention.tolist()),
-            f"Where {view.name} looks from position {result.position}; fractions of its attention, summing to 1.",
-            unit="fraction",
-            label="attention",
-            fraction=True,
+def _viewer(result: Explanation) -> Attention:
+    """The heads looked at, on the prompt: where they look and what they take, the head of the finding first."""
+    views = sorted(result.heads, key=lambda view: view is not result.main_head())
+    heads = tuple(
+        HeadPattern(
+            view.name,
+            view.attention[None] if view.pattern is None else view.pattern,
+            tuple(float(value) for value in view.by_source.array),
+            f"{view.contribution:+.2f} logits",
         )
-    else:
-        pattern = heatmap(
-            f"pattern-{identity}",
-            view.pattern,
-            caption=f"Attention of {view.name}: each row is a query and sums to 1 (fractions).",
-            alt=f"Attention pattern of {view.name} over {len(labels)} tokens.",
-            rows=labels,
-            columns=labels,
-            axes=("query", "key", "attention"),
-            signed=False,
-            limits=(0.0, 1.0),
-        )
-    taken = Tokens(
-        f"taken-{identity}",
-        result.tokens,
-        tuple(float(value) for value in view.by_source.array),
-        f"What {view.name} takes from each token; the sum is {view.by_source.total:+.4f} logits.",
-        unit="logits",
-        label="taken",
+        for view in views
     )
-    return pattern, taken
+    words = "" if views[0].pattern is not None else " Of a long prompt only the row of its last token is here."
+    return Attention(
+        "attention-heads",
+        (AttentionText(result.tokens, heads, result.position),),
+        f"Where the {len(heads)} heads with the largest direct contributions look, in shares of their attention from 0 "
+        f"to 1, and what they take into the prediction, in logits.{words}",
+        "logits",
+    )
 
 
 def _late(by_layer: np.ndarray) -> bool:

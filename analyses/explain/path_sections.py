@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interp.attribution.tree_explorer import tree_explorer
-from interp.report import How, Note, Section, Table, Tokens, visible
-from interp.report.blocks import Block
+from interp.report import Attention, AttentionText, HeadPattern, How, Note, Section, Table, Tokens, visible
 from interp.report.figures import bars
 from interp.report.text import quoted
 
 if TYPE_CHECKING:
     from analyses.explain.result import Explanation, Hop
 
-HOPS_DRAWN = 4
-LONG = 64
-"""Tokens beyond which a prompt is drawn once for each section only, to keep the page readable and small."""
 FROZEN = (
     "Attention patterns, norm scales and MLP gates are held at their values on this prompt. What is left of the model "
     "is exactly linear in the token embeddings"
@@ -114,9 +110,6 @@ def _hops(result: Explanation) -> Section:
         {"attention": ".1%", "score": "+.3f"},
         tokens=("from", "to"),
     )
-    blocks: list[Block] = [table]
-    for number, hop in enumerate(hops[: HOPS_DRAWN if len(result.tokens) <= LONG else 1]):
-        blocks += _one_hop(result, hop, number)
     first = hops[0]
     claim = (
         f"{first.head} looks from {quoted(result.tokens[first.query])} to {quoted(result.tokens[first.key])} with "
@@ -129,7 +122,8 @@ def _hops(result: Explanation) -> Section:
         f"scales included. The worst relative error of these sums is {max(hop.error for hop in hops):.1e}.",
         "score(t, s) = scale · R_t q_t · R_s k_s = Σ_c Σ_d (term of writer c in q) · (term of writer d in k)",
     )
-    return Section("attention", "Why the heads on these paths look there", claim, tuple(blocks), how)
+    blocks = (_viewer(result), table, _terms(result))
+    return Section("attention", "Why the heads on these paths look there", claim, blocks, how)
 
 
 def _hop_row(result: Explanation, hop: Hop) -> tuple[str, str, str, float, float, str]:
@@ -145,24 +139,35 @@ def _hop_row(result: Explanation, hop: Hop) -> tuple[str, str, str, float, float
     )
 
 
-def _one_hop(result: Explanation, hop: Hop, number: int) -> tuple[Tokens, Table]:
-    words = f"{hop.head} from {quoted(result.tokens[hop.query])}"
-    strip = Tokens(
-        f"attention-{number}",
-        result.tokens,
-        tuple(hop.attention.tolist()),
-        f"Where {words} (position {hop.query}) looks; fractions of its attention, summing to 1.",
-        unit="fraction",
-        label="attention",
-        fraction=True,
+def _viewer(result: Explanation) -> Attention:
+    """Where the heads on the listed paths look, a text for each token they look from."""
+    queries = tuple(dict.fromkeys(hop.query for hop in result.hops))
+    texts = tuple(
+        AttentionText(
+            result.tokens,
+            tuple({h.head: HeadPattern(h.head, h.attention[None]) for h in result.hops if h.query == query}.values()),
+            query,
+            f"from {visible(result.tokens[query])} ({query})",
+        )
+        for query in queries
     )
-    table = Table(
-        ("query side", "key side", "term"),
-        hop.top_pairs,
-        f"The largest terms of the score of {words} to {quoted(result.tokens[hop.key])}, {hop.score:+.3f} in all.",
+    words = "Where the heads on the listed paths look from there, in shares of their attention from 0 to 1."
+    return Attention("attention-paths", texts, words)
+
+
+def _terms(result: Explanation) -> Table:
+    rows = tuple(
+        (hop.head, result.tokens[hop.query], result.tokens[hop.key], *pair)
+        for hop in result.hops
+        for pair in hop.top_pairs
+    )
+    return Table(
+        ("head", "from", "to", "query side", "key side", "term"),
+        rows,
+        "The largest terms of these scores.",
         {"term": "+.4f"},
+        tokens=("from", "to"),
     )
-    return strip, table
 
 
 def _verification(result: Explanation) -> Section:

@@ -1,10 +1,11 @@
 """Reports: results as pages a person can read, trust and take away. numpy and plotly, never torch.
 
-A `Page` is built of frozen values (`Section`, `Figure`, `Table`, `Tokens`, `Cards`, `Explorer`, `Note`, `How`) and
-rendered to one self-contained file. Importing this package does not import plotly.
+A `Page` is built of frozen values (`Section`, `Figure`, `Table`, `Tokens`, `Cards`, `Explorer`, `Attention`,
+`Note`, `How`) and rendered to one self-contained file. Importing this package does not import plotly.
 """
 
 from interp.report import figures
+from interp.report.attention import Attention, AttentionText, HeadPattern
 from interp.report.blocks import Download, Figure, How, Note, Page, Section, Tokens
 from interp.report.cards import Card, Cards
 from interp.report.explorer import Edge, Explorer, Group, Node
@@ -15,6 +16,8 @@ from interp.report.table import Table
 from interp.report.text import visible
 
 __all__ = [
+    "Attention",
+    "AttentionText",
     "Card",
     "Cards",
     "Download",
@@ -22,6 +25,7 @@ __all__ = [
     "Explorer",
     "Figure",
     "Group",
+    "HeadPattern",
     "How",
     "NAME",
     "Node",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from interp.errors import UsageError
 from interp.provenance import Provenance
+from interp.report.attention import Attention
 from interp.report.cards import Cards
 from interp.report.explorer import Explorer
 from interp.report.shown import Framed
@@ -114,7 +115,7 @@ class How:
     reference: str = ""
 
 
-Block = Figure | Table | Tokens | Cards | Explorer | Note
+Block = Figure | Table | Tokens | Cards | Explorer | Attention | Note
 
 
 @dataclass(frozen=True)
@@ -186,4 +187,4 @@ class Page(Framed):
 
 
 def _ids(blocks: tuple[Block, ...]) -> list[str]:
-    return [block.id for block in blocks if isinstance(block, Figure | Tokens | Cards | Explorer)]
+    return [block.id for block in blocks if isinstance(block, Figure | Tokens | Cards | Explorer | Attention)]

@@ -5,27 +5,32 @@ from __future__ import annotations
 import base64
 import gzip
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
 from interp.provenance import Provenance
 from interp.report import drawing
+from interp.report.attention import Attention
 from interp.report.blocks import Block, Download, Figure, How, Note, Page, Section, Tokens
 from interp.report.cards import Cards
 from interp.report.explorer import Explorer
 from interp.report.table import Table
 from interp.report.text import escaped, visible
 
+LISTED = 60
+"""Nodes of an explorer in the table beneath it."""
+
 
 @dataclass
 class Payload:
-    """What the script of a page reads: figures, decks and explorers by id and files, filled as the HTML is written."""
+    """What the script of a page reads: its elements by kind and id, and files; filled as the HTML is written."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     files: list[dict[str, str]] = field(default_factory=list)
     decks: dict[str, str] = field(default_factory=dict)
     explorers: dict[str, str] = field(default_factory=dict)
+    attentions: dict[str, str] = field(default_factory=dict)
 
     def offer(self, name: str, content: bytes, mime: str, words: str) -> str:
         """A button that saves `content`, which travels compressed; equal content gives equal bytes."""
@@ -52,8 +57,9 @@ def section_html(section: Section, payload: Payload) -> str:
     rest = "".join(blocks[shown:]) + _how(section.how)
     if shown < len(blocks):
         rest = f'<details class="more"><summary>{_named(section.blocks[shown:])}</summary>{rest}</details>'
+    folded = ' class="folded"' if blocks and not shown else ""
     return (
-        f'<section id="{section.id}" aria-labelledby="{section.id}-title"><h2 id="{section.id}-title">'
+        f'<section id="{section.id}"{folded} aria-labelledby="{section.id}-title"><h2 id="{section.id}-title">'
         f'{escaped(section.title)}</h2><p class="claim">{escaped(section.claim)}</p>'
         f"{''.join(blocks[:shown])}{rest}</section>"
     )
@@ -61,7 +67,7 @@ def section_html(section: Section, payload: Payload) -> str:
 
 def _named(blocks: tuple[Block, ...]) -> str:
     """What a fold holds, such as "Show 2 figures and a table"."""
-    figures = sum(isinstance(block, Figure | Tokens | Cards | Explorer) for block in blocks)
+    figures = sum(isinstance(block, Figure | Tokens | Cards | Explorer | Attention) for block in blocks)
     tables = sum(isinstance(block, Table) for block in blocks)
     counts = [(figures, "a figure", "figures"), (tables, "a table", "tables")]
     parts = [one if count == 1 else f"{count} {many}" for count, one, many in counts if count]
@@ -70,21 +76,14 @@ def _named(blocks: tuple[Block, ...]) -> str:
 
 def block_html(block: Block, payload: Payload, name: str) -> str:
     """One block; `name` is the file name a table without an id of its own is saved under."""
-    if isinstance(block, Figure):
-        return _figure(block, payload)
-    if isinstance(block, Tokens):
-        return _tokens(block, payload)
-    if isinstance(block, Cards):
-        return _cards(block, payload)
-    if isinstance(block, Explorer):
-        return _explorer(block, payload)
     if isinstance(block, Table):
         return (
             f'<div class="table">{_scroll(block, f"Table {name}: {block.caption}")}{_csv(block, name, payload)}</div>'
         )
     if isinstance(block, Note):
         return f'<p class="note {escape(block.kind)}">{escaped(block.text)}</p>'
-    raise TypeError(f"{type(block).__name__} is no block of a page")
+    makers = {Figure: _figure, Tokens: _tokens, Cards: _cards, Explorer: _explorer, Attention: _attention}
+    return makers[type(block)](block, payload)
 
 
 def _figure(figure: Figure, payload: Payload) -> str:
@@ -189,7 +188,7 @@ def _explorer(explorer: Explorer, payload: Payload) -> str:
         f'<p class="said hidden" role="status"></p><p class="hidden" id="{name}-keys">{_KEYS}</p>'
         "<noscript><p>The drawing needs JavaScript; the tables below hold its numbers.</p></noscript>"
         f"{_explorer_legend(explorer)}<figcaption>{escaped(explorer.caption)}</figcaption>"
-        f"{_twin(explorer.table, name, payload, _edges_file(explorer, payload))}</figure>"
+        f"{_explorer_twin(explorer)}</figure>"
     )
 
 
@@ -206,14 +205,41 @@ def _explorer_legend(explorer: Explorer) -> str:
     )
 
 
-def _edges_file(explorer: Explorer, payload: Payload) -> str:
-    return _csv(explorer.links, f"{explorer.id}-edges", payload) if explorer.edges else ""
+def _explorer_twin(explorer: Explorer) -> str:
+    """The largest nodes as a table; the files of all nodes and edges are made of the data the page already has."""
+    table, name = explorer.table, explorer.id
+    caption = f"The {LISTED} largest of {len(table.rows):,} nodes." if len(table.rows) > LISTED else ""
+    listed = replace(table, rows=table.rows[:LISTED], caption=caption)
+    buttons = "".join(
+        f'<button type="button" data-do="{what}">Save {name}-{what}.csv</button> ' for what in ("nodes", "edges")
+    )
+    return (
+        f'<details class="data"><summary>Data table</summary>{_scroll(listed, f"Data of {name}")}'
+        f'<p class="save">{buttons}</p></details>'
+    )
 
 
-def _twin(table: Table, name: str, payload: Payload, more: str = "") -> str:
+def _attention(viewer: Attention, payload: Payload) -> str:
+    """The place of a viewer of attention; its script fills it."""
+    payload.attentions[viewer.id] = viewer.packed()
+    return (
+        f'<figure id="{viewer.id}" class="attention" data-attention="{viewer.id}"><div class="tools">'
+        '<div class="heads" role="group" aria-label="Heads"></div>'
+        '<label>Text <select data-ask="text"></select></label>'
+        '<label>Show <select data-ask="what"><option value="attention">attention</option>'
+        '<option value="taken">what it takes</option></select></label>'
+        '<label><input type="checkbox" data-ask="only"> only where it looks</label></div>'
+        '<p class="readout" role="status"></p><div class="lines"></div>'
+        "<noscript><p>The lines need JavaScript; the table below holds their numbers.</p></noscript>"
+        '<p class="scale fraction" aria-hidden="true"><span>0</span><i></i><span>1</span> <span>attention</span></p>'
+        f"<figcaption>{escaped(viewer.caption)}</figcaption>{_twin(viewer.table, viewer.id, payload)}</figure>"
+    )
+
+
+def _twin(table: Table, name: str, payload: Payload) -> str:
     return (
         f'<details class="data"><summary>Data table</summary>{_scroll(table, f"Data of {name}")}'
-        f"{_csv(table, name, payload)}{more}</details>"
+        f"{_csv(table, name, payload)}</details>"
     )
 
 

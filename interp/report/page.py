@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from interp.errors import UsageError
+from interp.report.attention import Attention
 from interp.report.blocks import Figure, Page, Tokens
 from interp.report.explorer import Explorer
 from interp.report.markup import Payload, block_html, page_body
@@ -74,17 +75,18 @@ def document(
     if payload is not None:
         library, allowed = _library_script(plotlyjs) if payload.figures else ("", [])
         data = {
+            "attentions": payload.attentions,
             "dark": DARK,
             "decks": payload.decks,
             "explorers": payload.explorers,
             "figures": payload.figures,
             "files": payload.files,
         }
-        script = "".join(map(_asset, _scripts(payload))) + script
+        script = "".join(map(_asset, _elements(payload, "js"))) + script
         scripts = (
             f'<script type="application/json" id="interp-data">{_json(data)}</script>{library}<script>{script}</script>'
         )
-        style += _asset("explorer.css") if payload.explorers else ""
+        style += "".join(map(_asset, _elements(payload, "css")))
         allowed = [_sha256(script.encode()), *allowed]
     policy = (
         f"default-src 'none'; script-src {' '.join(allowed)}; style-src 'unsafe-inline'; "
@@ -100,11 +102,11 @@ def document(
     )
 
 
-_HEIGHTS: dict[type, int] = {Figure: 620, Explorer: 860}
+_HEIGHTS: dict[type, int] = {Figure: 620, Explorer: 860, Attention: 460}
 """Pixels of a frame in a notebook; 320 for a line of tokens."""
 
 
-def frame(shown: Page | Figure | Tokens | Explorer) -> str:
+def frame(shown: Page | Figure | Tokens | Explorer | Attention) -> str:
     """`shown` for a notebook: a page of its own inside a frame, so that neither can disturb the other."""
     if isinstance(shown, Page):
         text, height = render(shown), 720
@@ -125,11 +127,13 @@ def _meta(page: Page) -> dict[str, str]:
     return {**found, "date": record.started}
 
 
-def _scripts(payload: Payload) -> tuple[str, ...]:
-    """The scripts of the elements that a page has."""
+def _elements(payload: Payload, kind: str) -> tuple[str, ...]:
+    """The scripts ("js") or styles ("css") of the elements that a page has."""
     decks = ("cards.js",) if payload.decks else ()
-    explorers = ("explorer-graph.js", "explorer-drawing.js", "explorer.js") if payload.explorers else ()
-    return ("shared.js", *decks, *explorers) if decks or explorers else ()
+    explorers = ("explorer.css", "explorer-graph.js", "explorer-drawing.js", "explorer.js") if payload.explorers else ()
+    attentions = ("attention.css", "attention.js") if payload.attentions else ()
+    own = (*decks, *explorers, *attentions)
+    return tuple(name for name in ("shared.js", *own) if own and name.endswith(kind))
 
 
 def _library_script(plotlyjs: PlotlyJS) -> tuple[str, list[str]]:

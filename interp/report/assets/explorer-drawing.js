@@ -189,13 +189,17 @@ const explorerDrawing = (() => {
     pen.textAlign = "center";
     pen.textBaseline = "top";
     for (const node of order) {
-      const [x, y] = spot(node, scene.view);
-      const text = short(node.label, node.kind === "target" ? 30 : 15);
-      const top = y + radius(node, scene) + 2;
+      const target = node.kind === "target";
+      const text = short(node.label, target ? 30 : 15);
       const half = (text.length * 6.2) / 2;
+      const [at, y] = spot(node, scene.view);
+      // The target's label stands beside it: beneath it stand what feeds it.
+      const aside = target ? (half + radius(node, scene) + 6) * (at + 2 * half + 20 < scene.width ? 1 : -1) : 0;
+      const x = at + aside;
+      const top = target ? y - 6 : y + radius(node, scene) + 2;
       const places = [];
-      for (let at = Math.floor((x - half) / 8); at <= (x + half) / 8; at++) {
-        for (let line = Math.floor(top / 6); line <= (top + 11) / 6; line++) places.push(at * 4096 + line);
+      for (let column = Math.floor((x - half) / 8); column <= (x + half) / 8; column++) {
+        for (let line = Math.floor(top / 6); line <= (top + 11) / 6; line++) places.push(column * 4096 + line);
       }
       if (places.some((one) => taken.has(one)) || top > scene.height - BOTTOM - 10) continue;
       places.forEach((one) => taken.add(one));

@@ -346,7 +346,7 @@ function drawExplorer(place, data) {
     "-": () => zoom(0.8),
     "/": () => search.focus(),
   };
-  const DO = { back, fit, path: follow, group, in: () => zoom(1.4), out: () => zoom(1 / 1.4), svg: save };
+  const DO = { back, fit, path: follow, group, in: () => zoom(1.4), out: () => zoom(1 / 1.4), svg: saveSvg, nodes: saveNodes, edges: saveEdges };
 
   function pressed(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -357,15 +357,20 @@ function drawExplorer(place, data) {
     act();
   }
 
-  function save() {
+  function saveSvg() {
     const svg = svgPen(scene.width, scene.height);
     draw(svg, scene);
-    const url = URL.createObjectURL(new Blob([new XMLSerializer().serializeToString(svg.root)], { type: "image/svg+xml" }));
-    const link = Object.assign(document.createElement("a"), { href: url, download: `${place.id}.svg` });
-    document.body.append(link);
-    link.click();
-    link.remove();
-    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    saveText(`${place.id}.svg`, "image/svg+xml", new XMLSerializer().serializeToString(svg.root));
+  }
+
+  function saveNodes() {
+    const rows = raw.nodes.map(({ label, kind, layer, position, value }) => [label, kind, layer, position < 0 ? null : position, data.tokens[position], value]);
+    saveText(`${place.id}-nodes.csv`, "text/csv", csv([["node", "kind", "layer", "position", "token", "value"], ...rows]));
+  }
+
+  function saveEdges() {
+    const rows = raw.edges.map((edge) => [nameOf(raw.nodes[edge.source]), nameOf(raw.nodes[edge.target]), edge.value]);
+    saveText(`${place.id}-edges.csv`, "text/csv", csv([["source", "target", "value"], ...rows]));
   }
 
   // --- the pointer -----------------------------------------------------------------------------------------------

@@ -184,7 +184,8 @@
   };
   const decks = filled(payload.decks, (place, data) => drawDeck(place, data));
   const explorers = filled(payload.explorers, (place, data) => drawExplorer(place, data));
-  Promise.all([drawAll(), decks, explorers]).then(
+  const attentions = filled(payload.attentions, (place, data) => drawAttention(place, data));
+  Promise.all([drawAll(), decks, explorers, attentions]).then(
     () => (root.dataset.ready = "1"),
     (error) => {
       failed(error);

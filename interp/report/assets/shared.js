@@ -36,3 +36,18 @@ function strips(words, given) {
   for (const one of given) byLabel.set(one[0], [...(byLabel.get(one[0]) || []), one]);
   return [...byLabel].flatMap(([label, some]) => [make("h3", "", label), ...some.map((one) => strip(words, one))]);
 }
+
+// Saves text as a file.
+function saveText(name, type, text) {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  const link = Object.assign(document.createElement("a"), { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+
+function csv(rows) {
+  const cell = (value) => (typeof value === "string" ? `"${value.replace(/"/g, '""')}"` : String(value ?? ""));
+  return rows.map((row) => row.map(cell).join(",") + "\n").join("");
+}

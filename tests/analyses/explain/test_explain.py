@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import pytest
 from analyses.explain import Config, Explanation, run
 from interp import results
 from interp.errors import UsageError
-from interp.report import render, write
+from interp.report import Attention, render, write
 from tests import models
 from tests.report import browser as checks
 
@@ -67,14 +66,17 @@ def test_without_a_rival_the_logit_itself_is_explained(model):
     assert "rather than" not in found.page().title
 
 
-def test_a_long_prompt_is_drawn_once_for_each_section(model, explanation, monkeypatch):
+def test_of_a_long_prompt_the_page_has_one_row_of_each_head(model, explanation, monkeypatch):
     monkeypatch.setattr("analyses.explain.study.PATTERN_TOKENS", 2)
-    monkeypatch.setattr("analyses.explain.page.LONG", 2)
     long = run(model, explanation.config, seed=0)
     assert [view.pattern for view in long.heads] == [None] * len(explanation.heads)
-    assert len(re.findall(r'<figure id="pattern-\w+"', render(long.page()))) == 1
-    monkeypatch.undo()
-    assert len(re.findall(r'<figure id="pattern-\w+"', render(explanation.page()))) == len(explanation.heads)
+    for result, rows in ((long, 1), (explanation, len(explanation.tokens))):
+        section = next(one for one in result.page().sections if one.id == "heads")
+        viewer = section.blocks[0]
+        assert isinstance(viewer, Attention)
+        assert [len(head.pattern) for head in viewer.texts[0].heads] == [rows] * len(explanation.heads)
+        drawn = {head.name: head.taken for head in viewer.texts[0].heads}
+        assert drawn == {view.name: tuple(view.by_source.array.tolist()) for view in result.heads}
 
 
 def test_another_position_sees_nothing_behind_it(model):
