@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from interp.attribution.counterfactuals import (
         Counterfactual as Counterfactual,
         from_task as from_task,
+        mean_embedding as mean_embedding,
         paired as paired,
         shuffled_names as shuffled_names,
         swapped as swapped,

@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp import edit
 from interp.attribution.components import Layout
 from interp.attribution.expand import Expander
 from interp.attribution.expand_contrast import SecantsByComponent, SecantsByPosition
@@ -53,13 +54,14 @@ class Contrast(SecantMap):
     runs, or between their change and that of the secant map, relative to the largest logit, over every position.
 
     A batch of pairs has a pair axis before the token axis; attributions of it are means over the pairs, and `pair[i]`
-    is one of them.
+    is one of them. `embeddings` are those of the counterfactual run where they are not those of its tokens.
     """
 
     tokens: Int[Tensor, "run *pair n_token"]
     labels: tuple[str, ...]
     logits: Float[Tensor, "run *pair n_token d_vocab"]
     error: float
+    embeddings: Float[Tensor, "*pair n_token d_model"] | None = None
 
     @property
     def n_token(self) -> int:
@@ -87,7 +89,17 @@ class Contrast(SecantMap):
     def ends(self) -> tuple[Frozen, Frozen]:
         """Each of the two runs frozen, clean first: two more runs of the model, made when first needed."""
         self._one("Frozen inputs are")
+        if self.embeddings is not None:
+            raise UsageError(
+                "The counterfactual run has embeddings of no token, and only runs of tokens can be frozen: for scores, "
+                "features and verify take a counterfactual prompt."
+            )
         return freeze(self.model, self.tokens[:1]), freeze(self.model, self.tokens[1:])
+
+    def values(self, hook: str) -> Float[Tensor, "run n_token d_model"]:
+        """The model's own values at a hook in the two runs of one pair."""
+        runs = ((self.model, self.tokens[:1]), (_with_embeddings(self.model, self.embeddings), self.tokens[1:]))
+        return torch.cat([model.run_with_cache(tokens, hook)[1][hook] for model, tokens in runs])
 
     def _one(self, what: str) -> Contrast:
         if self.tokens.ndim != 2:
@@ -126,6 +138,7 @@ class Contrast(SecantMap):
             residual=self.residual[:, pair],
             final=self.final.map(lambda x: x[pair]),
             logits=self.logits[:, pair],
+            embeddings=None if self.embeddings is None else self.embeddings[pair],
         )
 
 
@@ -135,6 +148,7 @@ def contrast(
     clean: Int[Tensor, "pair n_token"],
     counterfactual: Int[Tensor, "pair n_token"],
     *,
+    embeddings: Float[Tensor, "pair n_token d_model"] | None = None,
     max_gigabytes: float = 8.0,
 ) -> Contrast:
     """Make a model between two runs exactly linear, so that attributions sum to the difference of its answers.
@@ -145,6 +159,8 @@ def contrast(
         model: in float32 or float64.
         clean: the prompt to explain, (1, n_token) or (n_token,), or a batch of prompts of one length.
         counterfactual: as many prompts of the same length to compare with.
+        embeddings: the counterfactual run's token embeddings, where they are not those of its tokens, such as means
+            over the vocabulary; see `attribution.mean_embedding`.
         max_gigabytes: refuse, before computing anything, an input that needs more memory than this.
 
     Raises:
@@ -161,10 +177,13 @@ def contrast(
     """
     tokens = _checked(model, clean, counterfactual, max_gigabytes)
     n_pair = tokens.shape[1]
-    both = tokens.flatten(0, 1)
-    theirs = model(both)
-    moved = (tokens[0] != tokens[1]).cumsum(dim=1) > 0
-    found = secant_map(model, forward.embed(model.weights, both).unflatten(0, (2, n_pair)), moved)
+    theirs = _logits(model, tokens, embeddings)
+    streams = forward.embed(model.weights, tokens.flatten(0, 1)).unflatten(0, (2, n_pair))
+    differs = tokens[0] != tokens[1]
+    if embeddings is not None:
+        streams[1] += embeddings - model.weights.embed(tokens[1])
+        differs = (streams[0] != streams[1]).any(-1)
+    found = secant_map(model, streams, differs.cumsum(dim=1) > 0)
     made = Contrast(
         model=model,
         tokens=tokens,
@@ -176,8 +195,20 @@ def contrast(
         final=found.final,
         logits=theirs.unflatten(0, (2, n_pair)),
         error=_error(model, theirs, found),
+        embeddings=embeddings,
     )
     return made[0] if n_pair == 1 else replace(made, labels=_labels(model, tokens))
+
+
+def _logits(model: Model, tokens: Tensor, embeddings: Tensor | None) -> Float[Tensor, "run_pair n_token d_vocab"]:
+    """The model's own logits in the runs."""
+    if embeddings is None:
+        return model(tokens.flatten(0, 1))
+    return torch.cat([model(tokens[0]), _with_embeddings(model, embeddings)(tokens[1])])
+
+
+def _with_embeddings(model: Model, embeddings: Tensor | None) -> Model:
+    return model if embeddings is None else model.edited(edit.replace("hook_embed", embeddings))
 
 
 def _error(model: Model, theirs: Tensor, found: SecantMap) -> float:
@@ -239,7 +270,7 @@ def _checked(
 
 def unequal(model: Model, clean: Int[Tensor, " n"], counterfactual: Int[Tensor, " m"]) -> str:
     """The message for two prompts of different length: both tokenisations, and where they part."""
-    shown = [" | ".join(_texts(model, tokens)) for tokens in (clean, counterfactual)]
+    shown = [" | ".join(model.labels(tokens)) for tokens in (clean, counterfactual)]
     return (
         f"The clean prompt has {len(clean)} tokens and the counterfactual {len(counterfactual)}; positions can only be "
         f"compared where both have as many.\n  clean:          {shown[0]}\n  counterfactual: {shown[1]}\n"
@@ -247,14 +278,10 @@ def unequal(model: Model, clean: Int[Tensor, " n"], counterfactual: Int[Tensor, 
     )
 
 
-def _texts(model: Model, tokens: Int[Tensor, " n_token"]) -> list[str]:
-    return model.to_str_tokens(tokens) if model.has_tokenizer else list(map(str, tokens.tolist()))
-
-
 def _labels(model: Model, tokens: Int[Tensor, "run *pair n_token"]) -> tuple[str, ...]:
     """A position's token, "clean|counterfactual" where they differ, its number where those of a batch do."""
     columns = tokens.flatten(0, -2).unflatten(0, (2, -1))
     same = (columns == columns[:, :1]).all(dim=1).all(dim=0).tolist()
-    names = zip(*(_texts(model, run) for run in columns[:, 0]), strict=True)
+    names = zip(*(model.labels(run) for run in columns[:, 0]), strict=True)
     joined = [first if first == second else f"{first}|{second.strip()}" for first, second in names]
     return tuple(name if alike else str(i) for i, (name, alike) in enumerate(zip(joined, same, strict=True)))

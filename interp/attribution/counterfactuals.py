@@ -10,10 +10,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.contrast import Contrast, contrast, unequal
+from interp.attribution.linearised import checked_position
 from interp.errors import UsageError, require, whole
 from interp.model import Model
 from interp.report import Table
@@ -22,20 +23,26 @@ from interp.tasks.task import Task
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """A prompt and its counterfactual, as (1, n_token) ids, with the text of each token."""
+    """A prompt and its counterfactual, as (1, n_token) ids, with the text of each token.
+
+    `embeddings` (1, n_token, d_model) are those of the counterfactual where it has some of no token, at the positions
+    `averaged`.
+    """
 
     clean: Int[Tensor, "1 n_token"]
     counterfactual: Int[Tensor, "1 n_token"]
     texts: tuple[tuple[str, str], ...]
+    embeddings: Float[Tensor, "1 n_token d_model"] | None = None
+    averaged: tuple[int, ...] = ()
 
     @property
     def differs(self) -> tuple[int, ...]:
         """The positions at which the two differ."""
-        return tuple((self.clean != self.counterfactual)[0].nonzero()[:, 0].tolist())
+        return self.averaged or tuple((self.clean != self.counterfactual)[0].nonzero()[:, 0].tolist())
 
     def contrast(self, model: Model) -> Contrast:
         """The model between the two; see `attribution.contrast`."""
-        return contrast(model, self.clean, self.counterfactual)
+        return contrast(model, self.clean, self.counterfactual, embeddings=self.embeddings)
 
     def table(self) -> Table:
         """The tokens that differ."""
@@ -101,6 +108,35 @@ def shuffled_names(model: Model, prompt: str, names: Sequence[str], seed: int = 
         name = next((name for name in sorted(found, key=len, reverse=True) if rest.startswith(name)), None)
         text, rest = text + (rest[0] if name is None else turned[name]), rest[1 if name is None else len(name) :]
     return paired(model, prompt, text)
+
+
+def mean_embedding(model: Model, prompt: str, positions: int | Sequence[int]) -> Counterfactual:
+    """Give some positions the mean embedding of the vocabulary: what is lost when a token says nothing?
+
+    For words without a counterpart to exchange them for. The counterfactual is no prompt, so that `verify` and the
+    parts of scores, which run one, refuse it.
+
+    Args:
+        model: whose embeddings are averaged.
+        prompt: the clean prompt.
+        positions: one or several tokens, negative ones counted from the end.
+
+    Raises `UsageError` for a position that the prompt does not have.
+
+    >>> mean_embedding(model, "the tower is in Paris", -1)
+    Counterfactual(1 of 5 tokens differ: ' Paris' → 'mean embedding' at 4)
+    """
+    require(model, Model, "model")
+    require(prompt, str, "prompt")
+    tokens = model.check_tokens(model.to_tokens(prompt))
+    several = [positions] if isinstance(positions, int) else list(positions)
+    places = tuple(sorted({checked_position(position, tokens.shape[1]) for position in several}))
+    if not places:
+        raise UsageError("Name at least one position whose embedding becomes the mean.")
+    embeddings = model.weights.embed(tokens).clone()
+    embeddings[:, list(places)] = model.weights.W_E.mean(0)
+    texts = tuple((text, "mean embedding" if i in places else text) for i, text in enumerate(model.labels(tokens[0])))
+    return Counterfactual(tokens, tokens, texts, embeddings, places)
 
 
 def from_task(model: Model, task: Task, index: int) -> Counterfactual:

@@ -113,9 +113,7 @@ def logit_covector(
 
 def _direction(contrast: Contrast, target: DirectionTarget, position: int) -> Found:
     """The direction itself, on the residual streams of both runs as the model computes them."""
-    hook = f"blocks.{target.layer}.hook_{target.stage}"
-    _, cache = contrast.model.run_with_cache(contrast.tokens, hook)
-    clean, counterfactual = cache[hook][:, position]
+    clean, counterfactual = contrast.values(f"blocks.{target.layer}.hook_{target.stage}")[:, position]
     covector = torch.from_numpy(target.vector).to(contrast.writes)
     return covector, float((clean - counterfactual) @ covector), float(clean.abs() @ covector.abs())
 
@@ -164,7 +162,7 @@ def _score(contrast: Contrast, target: ScoreTarget, position: int) -> Found:
     else:
         slope, own, other = block.slope[head, target.other, position], block.key, block.query[head, target.other]
         delta, norm, weight, index = block.delta_key, block.key_norm, raw.W_K, group
-    covector = rotated(spec, (slope * other)[None], -position)[0]
+    covector = rotate((slope * other)[None], spec.rotaries[target.layer], -position)[0]
     if norm is not None:
         covector = norm.map(lambda x: x[index, position]).pull(covector)
     back = block.ln1.map(lambda x: x[position]).pull(weight[index].detach() @ covector)

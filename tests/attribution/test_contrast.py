@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from interp import edit
 from interp.attribution import contrast, direct, direction, edges, freeze, logit_difference, orders, score, sources
 from interp.attribution.contrast import bytes_needed
+from interp.errors import UsageError
 from tests import models
 
 CLEAN = models.tokens(1, 9)
@@ -54,6 +56,25 @@ def test_the_value_is_the_difference_of_two_forward_passes(name):
     logits = model(clean)[0, -1] - model(other)[0, -1]
     assert found.total == pytest.approx(float(logits[3] - logits[5]), rel=1e-10)
     assert abs(found.total) > 0.01
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_a_mean_embedding_is_a_counterfactual_too(name):
+    model = models.load(name, torch.float64)
+    mixed = model.weights.embed(CLEAN).clone()
+    mixed[:, 3] = model.weights.W_E.mean(0)
+    pair = contrast(model, CLEAN, CLEAN, embeddings=mixed)
+    run = model.edited(edit.replace("hook_embed", model.weights.W_E.mean(0), position=3))
+    for target in (logit_difference(model, 3, 5), direction(model, torch.ones(model.spec.d_model), 1, position=4)):
+        found = sources(pair, target)
+        assert found.error < 1e-10
+        nothing = np.delete(found.array.reshape(-1), np.abs(found.array.reshape(-1)).argmax())
+        assert np.abs(nothing).max() < 1e-12  # everything comes from the one embedding that differs
+    logits = model(CLEAN)[0, -1] - run(CLEAN)[0, -1]
+    total = sources(pair, logit_difference(model, 3, 5)).total
+    assert total == pytest.approx(float(logits[3] - logits[5]), rel=1e-9, abs=1e-12)
+    with pytest.raises(UsageError, match="embeddings of no token"):
+        _ = pair.ends
 
 
 @pytest.mark.parametrize("name", models.NAMES)

@@ -6,7 +6,7 @@ import pytest
 
 from interp import tasks
 from interp.attribution import contrast
-from interp.attribution.counterfactuals import from_task, paired, shuffled_names, swapped
+from interp.attribution.counterfactuals import from_task, mean_embedding, paired, shuffled_names, swapped
 from interp.errors import UsageError
 from tests import models
 
@@ -33,7 +33,16 @@ def test_shuffled_names_are_exchanged_everywhere(model):
     assert found.differs == (1, 4, 6)
 
 
+def test_a_mean_embedding_stands_where_it_is_asked_for(model):
+    found = mean_embedding(model, "the tower is in Paris", [1, -1])
+    assert found.differs == (1, 4) and found.texts[4] == (" Paris", "mean embedding")
+    assert "2 of 5 tokens differ" in repr(found) and len(found.table().rows) == 2
+    assert found.contrast(model).error < 1e-4
+
+
 REFUSED = {
+    "no position": (lambda m: mean_embedding(m, "the tower", 5), "Position 5 is outside the prompt"),
+    "no positions": (lambda m: mean_embedding(m, "the tower", []), "at least one position"),
     "absent": (lambda m: swapped(m, "the tower", " Paris", " London"), "' Paris' does not occur in the prompt"),
     "no such one": (
         lambda m: swapped(m, "the tower", " tower", " Paris", occurrence=1),
