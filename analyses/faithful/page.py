@@ -50,7 +50,16 @@ def _areas(result: Faithfulness) -> Section:
         "Mueller et al., MIB (arXiv 2504.13151)",
     )
     worse = [f"{row.task} (against {row.method})" for row in result.losses()]
-    note = Note("The secant has the smaller CPR on " + ", ".join(worse) + ".", "warning") if worse else None
+    note = (
+        Note(
+            "The secant has a smaller CPR, by more than the interval of the paired difference, on "
+            + ", ".join(worse)
+            + ".",
+            "warning",
+        )
+        if worse
+        else None
+    )
     blocks = (*([note] if note else []), _figure(result), result.table())
     return Section("areas", "Held-out faithfulness of edge rankings", result.finding(), blocks, how)
 

@@ -10,6 +10,7 @@ import numpy as np
 from analyses.faithful.result import Config, Faithfulness, Row
 from interp import discovery, tasks
 from interp.arguments import checked
+from interp.discovery.curve import Curve
 from interp.discovery.exact import exact_nodes
 from interp.discovery.graph import Graph
 from interp.errors import UsageError, nearest
@@ -40,21 +41,26 @@ def run(
         fit, judge = tasks.make(name, model, n=config.pairs, seed=seed or 0).split(0.5, seed=seed or 0, by="pair")
         accuracy = judge.score(model).accuracy
         exact = _node_effects(model, fit) if name in config.nodes else None
+        secant: Curve | None = None
         for method in config.methods:
-            rows.append(replace(_row(model, fit, judge, method, exact), accuracy=accuracy))
-            advance(progress, len(rows), n, f"{name}: {method}")
+            row, curve = _row(model, fit, judge, method, exact)
+            secant = curve if method == "secant" else secant
+            more = {} if secant is None or secant is curve else curve.less(secant)
+            row = replace(row, accuracy=accuracy, cpr_more=more.get("cpr"), cmd_more=more.get("cmd"))
+            rows.append(row)
+            advance(progress, len(rows), n, f"{name}: {method}: CPR {row.cpr[0]:.3f}, CMD {row.cmd[0]:.3f}")
     provenance = watch.provenance(command=command, seed=seed, **model.identity())
     return Faithfulness(config=config, provenance=provenance, rows=tuple(rows))
 
 
-def _row(model: Model, fit: Task, judge: Task, method: str, exact: np.ndarray | None) -> Row:
+def _row(model: Model, fit: Task, judge: Task, method: str, exact: np.ndarray | None) -> tuple[Row, Curve]:
     (name, settings), clock = parsed(method), time.process_time()
     scores = discovery.score(model, fit, name, **settings)
     seconds = time.process_time() - clock
     curve = discovery.faithfulness(model, judge, scores)
     random = curve.random_areas
     found = None if exact is None else float(np.corrcoef(exact, np.array(list(scores.nodes.values())))[0, 1])
-    return Row(
+    row = Row(
         task=fit.name,
         method=method,
         cpr=_triple(curve.cpr_interval),
@@ -62,7 +68,9 @@ def _row(model: Model, fit: Task, judge: Task, method: str, exact: np.ndarray | 
         random=(random["cpr"], random["cmd"]),
         seconds=round(seconds, 2),
         pearson=found,
+        accuracy=float("nan"),
     )
+    return row, curve
 
 
 def parsed(method: str) -> tuple[str, dict[str, str | int]]:

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from interp.errors import UsageError
 from interp.report import Figure, Shown, Table
 from interp.results import Result
 from interp.statistics import Bootstrap
@@ -83,12 +84,23 @@ class Curve(Shown, Result):
     @property
     def cpr_interval(self) -> Interval:
         """CPR with its interval."""
-        return self._interval(self.cpr, self._resampled(self.signed) @ self.weights)
+        return self._interval(self.cpr, self._area_draws["cpr"])
 
     @property
     def cmd_interval(self) -> Interval:
         """CMD with its interval."""
-        return self._interval(self.cmd, np.abs(1 - self._resampled(self.absolute)) @ self.weights)
+        return self._interval(self.cmd, self._area_draws["cmd"])
+
+    def less(self, other: Curve) -> dict[str, Interval]:
+        """Return {"cpr", "cmd"}: the areas less those of another curve on the same pairs, which are resampled together.
+
+        Raises `UsageError` for a curve of other pairs or sizes.
+        """
+        if self.sizes != other.sizes or not np.array_equal(self.clean, other.clean):
+            raise UsageError("Curves are compared pair by pair: judge both on the same task at the same sizes.")
+        mine, theirs = self._area_draws, other._area_draws
+        values = {"cpr": self.cpr - other.cpr, "cmd": self.cmd - other.cmd}
+        return {name: self._interval(value, mine[name] - theirs[name]) for name, value in values.items()}
 
     @property
     def log_area(self) -> dict[str, float]:
@@ -156,6 +168,14 @@ class Curve(Shown, Result):
     @cached_property
     def _draws(self) -> np.ndarray:
         return Bootstrap.of(len(self.clean), self.seed).weights / len(self.clean)
+
+    @cached_property
+    def _area_draws(self) -> dict[str, Float[np.ndarray, " draw"]]:
+        """Both areas in every resample of the pairs."""
+        return {
+            "cpr": self._resampled(self.signed) @ self.weights,
+            "cmd": np.abs(1 - self._resampled(self.absolute)) @ self.weights,
+        }
 
     def _resampled(self, measures: np.ndarray) -> Float[np.ndarray, "draw n_size"]:
         floor = self._draws @ self.corrupted

@@ -44,13 +44,16 @@ def test_saved_and_drawn(found, tmp_path):
 
 def test_where_the_secant_loses_the_page_says_so(found):
     secant, other, random = found.rows
-    worse = replace(found, rows=(replace(secant, cpr=(-1.0, -1.1, -0.9)), other, random))
-    assert worse.losses()[0] == other and worse.finding().startswith("On 0 of 1 tasks")
-    assert "The secant has the smaller CPR on induction (against eap-ig-inputs)" in report.render(worse.page()).replace(
-        "\n", " "
+    assert secant.cpr_more is None and other.cpr_more[1] <= other.cpr_more[0] <= other.cpr_more[2]
+    worse = replace(found, rows=(secant, replace(other, cpr_more=(2.0, 1.0, 3.0)), random))
+    assert worse.losses()[0].method == "eap-ig-inputs" and worse.finding().startswith("On 0 of 1 tasks")
+    assert (
+        "a smaller CPR" in (page := report.render(worse.page()).replace("\n", " "))
+        and "(against eap-ig-inputs)" in page
     )
-    better = replace(found, rows=(replace(secant, cpr=(99.0, 98.0, 100.0)), other, random))
-    assert not better.losses() and "has the smaller CPR" not in report.render(better.page())
+    better = replace(found, rows=(secant, replace(other, cpr_more=(2.0, -0.1, 3.0), cmd_more=None), random))
+    assert not better.losses() and "a smaller CPR" not in report.render(better.page())
+    assert better.finding().startswith("On 1 of 1 tasks")
 
 
 @pytest.mark.parametrize(
