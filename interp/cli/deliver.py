@@ -81,7 +81,7 @@ def save(study: Study, folder: Path, *, result: bool) -> Path:
         raise DamagedFileError(f"this result cannot be drawn, its values do not fit together ({what})") from error
     files = {**study.files(), **study.beside()} if result else {}
     write_all({**{folder / name: content for name, content in files.items()}, page: drawn})
-    report.write_index(folder)
+    report.write_index(report.home(folder))
     return page
 
 

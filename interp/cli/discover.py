@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     text = "random circuits it is held against (default: 20)"
     parser.add_argument("--controls", type=options.positive, default=20, metavar="N", help=text)
     options.add_out(
-        parser, "out/discovery", "folder for result.json, arrays.safetensors, circuit.json, report.html and index.html"
+        parser, "out/discovery", "folder for result.json, arrays.safetensors, circuit.json and report.html, listed in index.html"
     )
     options.add_seed(parser)
     options.add_model(parser)

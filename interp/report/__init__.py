@@ -9,7 +9,7 @@ from interp.report.attention import Attention, AttentionText, HeadPattern
 from interp.report.blocks import Download, Figure, How, Note, Page, Section, Tokens
 from interp.report.cards import Card, Cards
 from interp.report.explorer import Edge, Explorer, Group, Node
-from interp.report.index import write_index
+from interp.report.index import home, write_index
 from interp.report.page import NAME, render, write
 from interp.report.shown import Shown
 from interp.report.table import Table
@@ -36,6 +36,7 @@ __all__ = [
     "Table",
     "Tokens",
     "figures",
+    "home",
     "render",
     "visible",
     "write",

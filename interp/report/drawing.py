@@ -48,16 +48,16 @@ def _marks(trace: dict[str, Any]) -> int:
     if kind == "heatmap":
         return 1
     if kind == "icicle":
-        return len(_values(trace.get("labels", ())))
+        return len(values_of(trace.get("labels", ())))
     if kind == "bar":
         # A bar that is zero, or no number, still has its path.
-        return len(_values(trace["x" if trace.get("orientation") == "h" else "y"]))
+        return len(values_of(trace["x" if trace.get("orientation") == "h" else "y"]))
     return _scatter_marks(trace)
 
 
 def _scatter_marks(trace: dict[str, Any]) -> int:
-    y = _values(trace["y"])
-    drawn = _finite(y) & _finite(_values(trace["x"])) if "x" in trace else _finite(y)
+    y = values_of(trace["y"])
+    drawn = _finite(y) & _finite(values_of(trace["x"])) if "x" in trace else _finite(y)
     mode = trace.get("mode", "lines")
     pieces = int(drawn[0]) + int((drawn[1:] & ~drawn[:-1]).sum()) if len(drawn) else 0
     # A piece of one point alone is no line.
@@ -69,7 +69,8 @@ def _finite(values: Sequence[Any] | np.ndarray) -> np.ndarray:
     return np.array([value is not None and (isinstance(value, str) or math.isfinite(value)) for value in values], bool)
 
 
-def _values(value: Any) -> Sequence[Any] | np.ndarray:
+def values_of(value: Any) -> Sequence[Any] | np.ndarray:
+    """Return the numbers of a trace's field, packed or not."""
     return _array(value) if isinstance(value, dict) else value
 
 

@@ -1,4 +1,4 @@
-"""The index of a folder of reports: what was found, about which model, when."""
+"""The index of a folder of reports, its home: what was found, about which model, when, with a small picture of each."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ from urllib.parse import quote
 from interp.errors import MissingInputError
 from interp.report.page import document
 from interp.report.text import escaped
+from interp.report.thumbnail import CLASSES, svg
 from interp.results import writable_folder, write_atomic
 
 NAME = "index.html"
+INTRODUCTION = (
+    "Each page below answers one question about a language model; its finding is the sentence beside the picture.",
+    "A page opens with the figure that carries the finding; tables, equations and files are one click deeper.",
+    "Where there are nodes, heads or tokens to choose from, choose by pointer or with the arrow keys.",
+    "Blue is above zero and red below, on every page; shares run from 0 to 1.",
+    "Every page ends in the command that makes it again, and reads without a network.",
+)
 _HEAD = 65536
 """Characters of a page that hold its `<meta>` tags."""
 
@@ -27,8 +35,8 @@ class _Entry:
 def write_index(folder: str | os.PathLike[str]) -> Path:
     """Write `index.html` into `folder`, listing every `report.html` below it, the newest first; return its path.
 
-    Title, finding, kind, model and date come from the `<meta>` tags the pages carry; a `report.html` without them is
-    not one of ours and is left out. The index needs no script.
+    Title, finding, kind, model, date and picture come from the `<meta>` tags the pages carry; a `report.html` without
+    them is not one of ours and is left out. The index needs no script.
 
     Raises:
         MissingInputError: The folder is not there.
@@ -41,17 +49,37 @@ def write_index(folder: str | os.PathLike[str]) -> Path:
     entries = [entry for entry in entries if "title" in entry.facts]
     entries.sort(key=lambda entry: entry.facts.get("date", ""), reverse=True)
     body = _body(root.resolve().name, entries)
-    write_atomic(writable_folder(root) / NAME, document("Reports", body, meta={}).encode())
+    write_atomic(writable_folder(root) / NAME, document("Reports", body, meta={"kind": "index"}).encode())
     return root / NAME
+
+
+def home(folder: str | os.PathLike[str]) -> Path:
+    """Return the folder whose index lists a study: the one above, if it was made for studies, else the study's own.
+
+    The one above was made for them where `folder` is a relative path of two parts or more, such as "out/explain", or
+    where it has an index of ours already.
+    """
+    own = Path(folder)
+    above = own.parent
+    made = not own.is_absolute() and above != Path() and ".." not in own.parts
+    return above if made or _is_ours(above / NAME) else own
+
+
+def _is_ours(index: Path) -> bool:
+    return index.is_file() and "kind" in _facts(index) and _facts(index)["kind"] == "index"
 
 
 def _body(name: str, entries: list[_Entry]) -> str:
     count = f"{len(entries)} report{'' if len(entries) == 1 else 's'} in {name}, the newest first."
     items = "".join(map(_item, entries))
     listed = f'<ul class="reports">{items}</ul>' if entries else "<p>No report has been written here yet.</p>"
+    lines = "".join(f"<li>{escaped(line)}</li>" for line in INTRODUCTION)
+    first = sorted(entries, key=lambda entry: entry.facts.get("kind") != "explain")
+    drawn = next((picture for picture in map(_picture, first) if picture), "")
     return (
         '<a class="skip" href="#main">Skip to content</a>'
-        f'<header><p class="kind">interp</p><h1>Reports</h1><p class="finding">{escaped(count)}</p></header>'
+        f'<header class="home"><div><p class="kind">interp</p><h1>Reports</h1><p class="finding">{escaped(count)}</p>'
+        f'<ul class="introduction">{lines}</ul></div>{drawn}</header>'
         f'<main id="main" class="columns list" tabindex="-1">{listed}</main>'
     )
 
@@ -61,10 +89,16 @@ def _item(entry: _Entry) -> str:
     date = facts.get("date", "")[:16].replace("T", " ")
     line = " · ".join(escaped(part) for part in (facts.get("kind"), facts.get("model"), date and f"{date} UTC") if part)
     return (
-        f'<li><h2><a href="{escaped(quote(entry.link))}">{escaped(facts["title"])}</a></h2>'
+        f"<li>{_picture(entry) or '<span></span>'}<div>"
+        f'<h2><a href="{escaped(quote(entry.link))}">{escaped(facts["title"])}</a></h2>'
         f'<p>{escaped(facts.get("finding", ""))}</p><p class="facts-line">{line}</p>'
-        f'<p class="folder"><code>{escaped(entry.link)}</code></p></li>'
+        f'<p class="folder"><code>{escaped(entry.link)}</code></p></div></li>'
     )
+
+
+def _picture(entry: _Entry) -> str:
+    drawn = svg({name: entry.facts.get(f"drawn-{name}", "") for name in CLASSES})
+    return f'<div class="thumbnail">{drawn}</div>' if drawn else ""
 
 
 def _facts(path: Path) -> dict[str, str]:

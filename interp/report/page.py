@@ -26,6 +26,7 @@ from interp.report.explorer import Explorer
 from interp.report.markup import Payload, block_html, page_body
 from interp.report.text import escaped
 from interp.report.theme import DARK, css
+from interp.report.thumbnail import thumbnail
 from interp.results import writable_folder, write_atomic
 
 PlotlyJS = Literal["inline", "beside"]
@@ -124,7 +125,8 @@ def frame(shown: Page | Figure | Tokens | Explorer | Attention) -> str:
 def _meta(page: Page) -> dict[str, str]:
     record = page.provenance
     found = {"title": page.title, "finding": page.finding, "kind": page.kind, "model": record.model}
-    return {**found, "date": record.started}
+    drawn = {f"drawn-{name}": path for name, path in thumbnail(page).items() if path}
+    return {**found, "date": record.started, **drawn}
 
 
 def _elements(payload: Payload, kind: str) -> tuple[str, ...]:

@@ -9,13 +9,15 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 
 from interp.errors import MissingInputError, UsageError
-from interp.report import Figure, Section, figures, render, write, write_index
+from interp.report import Figure, Section, figures, home, render, write, write_index
+from interp.report.thumbnail import thumbnail
 from tests.report import samples
 from tests.report.browser import BUDGET
 
@@ -197,3 +199,37 @@ def test_the_index_lists_what_is_below_the_newest_first(tmp_path):
 
 def test_the_index_of_an_empty_folder_says_so(tmp_path):
     assert "No report has been written here yet." in write_index(tmp_path).read_text(encoding="utf-8")
+
+
+def test_the_index_shows_each_page_as_a_small_picture_and_takes_no_markup_for_one(tmp_path):
+    drawn = samples.page(Section("s", "S", "C.", (samples.bars(),)))
+    path = write(drawn, tmp_path / "a")
+    assert thumbnail(drawn).keys() == {"line", "curve", "positive", "negative"}
+    assert thumbnail(samples.page(Section("s", "S", "C.", ()))) == {}
+    text = write_index(tmp_path).read_text(encoding="utf-8")
+    assert f'<path class="positive" d="{thumbnail(drawn)["positive"]}"/>' in text
+    assert text.count("<svg") == 2  # in the list and above it
+    hostile = path.read_text(encoding="utf-8").replace(
+        '"interp-drawn-positive" content="M', '"interp-drawn-positive" content="M&quot;&gt;&lt;b&gt;'
+    )
+    path.write_text(hostile, encoding="utf-8")
+    text = write_index(tmp_path).read_text(encoding="utf-8")
+    assert "<b>" not in text
+    assert 'class="positive"' not in text
+
+
+def test_every_kind_of_block_that_draws_has_a_picture(tmp_path):
+    for block in samples.gallery().sections[1].blocks:
+        if isinstance(block, Figure) and block.id != "tree":
+            assert any(thumbnail(samples.page(Section("s", "S", "C.", (block,)))).values()), block.id
+
+
+def test_a_study_is_listed_in_the_folder_made_for_studies(tmp_path):
+    assert home("out/explain") == Path("out")
+    assert home("mine") == Path("mine")
+    assert home("../out/explain") == Path("../out/explain")
+    assert home(tmp_path / "a") == tmp_path / "a"
+    (tmp_path / "index.html").write_text("<title>a page of someone else</title>")
+    assert home(tmp_path / "a") == tmp_path / "a"
+    write_index(tmp_path)
+    assert home(tmp_path / "a") == tmp_path
