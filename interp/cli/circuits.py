@@ -20,7 +20,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--head", metavar="HEAD", dest="heads", action="append", default=[], help=text)
     text = "random sets of heads that the ablation is held against (default: 20)"
     parser.add_argument("--controls", type=options.positive, default=20, metavar="N", help=text)
-    options.add_out(parser, "out/circuits", "folder for result.json, arrays.safetensors and report.html, listed in index.html")
+    options.add_out(parser, "out/circuits", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
     options.add_model(parser, default=None)
 

@@ -27,9 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--share", type=float, default=0.0, metavar="X", help=text)
     text = "random circuits it is held against (default: 20)"
     parser.add_argument("--controls", type=options.positive, default=20, metavar="N", help=text)
-    options.add_out(
-        parser, "out/discovery", "folder for result.json, arrays.safetensors, circuit.json and report.html, listed in index.html"
-    )
+    options.add_out(parser, "out/discovery", "folder for result.json, arrays.safetensors, circuit.json and report.html")
     options.add_seed(parser)
     options.add_model(parser)
 

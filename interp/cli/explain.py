@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--certify", action="store_true", help=text)
     text = "list paths one by one, or summed by first token or by components (default: path)"
     parser.add_argument("--group", choices=("path", "token", "component"), default="path", help=text)
-    text = "folder for result.json, arrays.safetensors, report.html and graph.json, listed in index.html"
+    text = "folder for result.json, arrays.safetensors, report.html and graph.json"
     options.add_out(parser, "out/explain", text)
     options.add_seed(parser)
     options.add_model(parser)

@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=options.positive, default=512, metavar="N", help=text)
     text = "training steps at most (default: 100)"
     parser.add_argument("--steps", type=options.positive, default=100, metavar="N", help=text)
-    text = "folder for lens.safetensors, result.json, arrays.safetensors and report.html, listed in index.html"
+    text = "folder for lens.safetensors, result.json, arrays.safetensors and report.html"
     options.add_out(parser, "out/lens", text)
     options.add_seed(parser)
     options.add_model(parser)

@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--no-controls", action="store_true", help=text)
     text = "also add the direction while the model answers, beside random ones (a minute or more)"
     parser.add_argument("--causal", action="store_true", help=text)
-    text = "folder for result.json, arrays.safetensors, report.html and the probes, listed in index.html"
+    text = "folder for result.json, arrays.safetensors, report.html and the probes"
     options.add_out(parser, "out/probe", text)
     options.add_seed(parser)
     options.add_model(parser)

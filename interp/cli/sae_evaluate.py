@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     text = "tokens of such text (default: 20000)"
     parser.add_argument("--tokens", type=options.positive, metavar="N", default=20_000, help=text)
     parser.add_argument("--no-features", action="store_true", help="judge only: no cards of latents")
-    options.add_out(parser, "out/dictionary", "folder for result.json, arrays.safetensors and report.html, listed in index.html")
+    options.add_out(parser, "out/dictionary", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
 
 

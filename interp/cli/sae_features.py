@@ -28,7 +28,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--latent", type=options.natural, metavar="N", action="append", default=[], help=text)
     text = "latents that fire on, or raise, a token with this in it (upper or lower case)"
     parser.add_argument("--search", metavar="WORD", help=text)
-    options.add_out(parser, "out/features", "folder for result.json, features.jsonl and report.html, listed in index.html")
+    options.add_out(parser, "out/features", "folder for result.json, features.jsonl and report.html")
     options.add_seed(parser)
 
 

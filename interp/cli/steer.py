@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--random", type=options.natural, default=100, metavar="N", help=text)
     text = "a file of texts, one a line, on which the cost is measured (default: twelve built-in sentences)"
     parser.add_argument("--neutral", metavar="FILE", help=text)
-    options.add_out(parser, "out/steering", "folder for result.json, arrays.safetensors and report.html, listed in index.html")
+    options.add_out(parser, "out/steering", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
     options.add_model(parser)
 

@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--full", action="store_true", help="the paper's size for dimensions (minutes); the others have one size"
     )
-    options.add_out(parser, "out/toy", "folder for result.json, arrays.safetensors and report.html, listed in index.html")
+    options.add_out(parser, "out/toy", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
     parser.add_argument(
         "--device", default="cpu", help='where models are trained, "cpu" or for studies of superposition "cuda:0"'
