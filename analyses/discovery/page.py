@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.discovery.drawing import EDGES, figure
+from analyses.discovery.drawing import explorer
 from interp.report import How, Note, Page, Section, Table, Tokens
 from interp.report.figures import histogram, lines
 
@@ -34,12 +35,24 @@ def page(result: Discovery) -> Page:
             ("counted for every query head", f"{result.circuit.counts['ungrouped']:,}"),
             ("precision", result.provenance.dtype),
         ),
-        sections=(_ability(result), _curves(result), _circuit(result), _heads(result), _verdict(result)),
+        sections=(
+            _ability(result),
+            *(_marked(result, make(result)) for make in (_curves, _circuit, _checked, _heads, _verdict)),
+        ),
         limitations=LIMITATIONS,
         provenance=result.provenance,
         downloads=result.downloads(),
         kind="discovery",
     )
+
+
+def _marked(result: Discovery, section: Section) -> Section:
+    """The section, which says first that nothing in it explains an ability where the model has none."""
+    if result.ability.able:
+        return section
+    accuracy = f"right in {result.ability.accuracy:.0%} of the pairs"
+    note = Note(f"The model cannot do this task ({accuracy}): what follows explains no ability.", "warning")
+    return replace(section, blocks=(note, *section.blocks))
 
 
 def _ability(result: Discovery) -> Section:
@@ -100,11 +113,21 @@ def _curves(result: Discovery) -> Section:
 
 def _circuit(result: Discovery) -> Section:
     size = result.circuit.size
-    note = Note(f"Drawn are the {EDGES} strongest edges.") if size > EDGES else None
+    drawn = explorer(result)
     strongest = result.circuit.edges[0] if size else "none"
-    blocks = (figure(result), *([note] if note else []), result.circuit.table())
+    blocks = (*([] if drawn is None else [drawn]), result.circuit.table())
     claim = f"{size:,} edges between {len(result.circuit.nodes)} components; the strongest is {strongest}."
     return Section("circuit", "The circuit", claim, blocks)
+
+
+def _checked(result: Discovery) -> Section:
+    check = result.check
+    how = How(
+        f"Each of the {len(check.edges)} strongest edges is corrupted alone in the clean run, and restored alone in "
+        "the counterfactual run, on the pairs it was scored on. The secant lies between the two runs.",
+        "m(clean run with x_v + a'_u − a_u) − m(clean run)",
+    )
+    return Section("measured", "Are the strongest edges real?", check.summary(), (check.table(),), how)
 
 
 def _heads(result: Discovery) -> Section:

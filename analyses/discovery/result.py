@@ -13,6 +13,7 @@ from interp.discovery.circuit import CIRCUIT_JSON, Circuit
 from interp.discovery.curve import Curve
 from interp.discovery.verdict import Verdict
 from interp.provenance import Provenance
+from interp.report import Shown, Table
 from interp.results import Result
 from interp.tasks.score import TaskScore
 
@@ -43,11 +44,53 @@ class HeadView(Result):
 
 
 @dataclass(frozen=True, eq=False)
+class EdgeCheck(Shown, Result):
+    """The strongest edges run for real.
+
+    `score` (n,) is the method's, `noise` the measured change of the log odds when the edge alone is corrupted in the
+    clean run, `denoise` minus the change when it alone is restored in the counterfactual run; in nats.
+    """
+
+    method: str
+    edges: tuple[str, ...]
+    score: np.ndarray
+    noise: np.ndarray
+    denoise: np.ndarray
+
+    @property
+    def measured(self) -> np.ndarray:
+        """The mean of both directions."""
+        return (self.noise + self.denoise) / 2
+
+    @property
+    def pearson(self) -> float:
+        """Correlation of the scores with the mean of both directions."""
+        if min(self.score.std(), self.measured.std()) == 0:
+            return float("nan")
+        return float(np.corrcoef(self.score, self.measured)[0, 1])
+
+    def summary(self) -> str:
+        """How far scores and measurements agree."""
+        same = int((np.sign(self.score) == np.sign(self.measured)).sum())
+        return (
+            f"Of the {len(self.edges)} strongest edges of {self.method}, run for real, {same} have the sign of their "
+            f"score; scores and the mean of both directions correlate by {self.pearson:.3f}."
+        )
+
+    def table(self) -> Table:
+        """Every edge."""
+        columns = ("edge", "score", "corrupted", "restored", "mean of both")
+        values = (self.score, self.noise, self.denoise, self.measured)
+        rows = tuple(zip(self.edges, *(tuple(map(float, x)) for x in values), strict=True))
+        return Table(columns, rows, self.summary(), dict.fromkeys(columns[1:], "+.4f"))
+
+
+@dataclass(frozen=True, eq=False)
 class Discovery(Study):
     """Everything the report says about one task on one model.
 
     `by_position` (n_chosen, T) are the scores of the circuit's edges, in the order of the graph, at each position, of
-    which `places` (T,) are the names; `example` is one pair in words.
+    which `places` (T,) are the names; `check` has the strongest edges run for real; `example` is one pair in words.
     """
 
     config: Config
@@ -55,6 +98,7 @@ class Discovery(Study):
     ability: TaskScore
     curves: tuple[Curve, ...]
     circuit: Circuit
+    check: EdgeCheck
     by_position: np.ndarray
     places: tuple[str, ...]
     heads: tuple[HeadView, ...]
@@ -71,7 +115,7 @@ class Discovery(Study):
         """Return the verdict, the model's ability and each method's areas."""
         lines = "\n".join(f"  {curve.summary()}" for curve in self.curves)
         warning = f"\n{self.verdict.warning}" if self.verdict.warning else ""
-        return f"{self.finding()}\n{self.ability.summary()}\n{lines}{warning}"
+        return f"{self.finding()}\n{self.ability.summary()}\n{lines}\n{self.check.summary()}{warning}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as plain values, for `--json`."""
@@ -84,6 +128,7 @@ class Discovery(Study):
             "f": self.verdict.f,
             "f_interval": [None if np.isnan(bound) else bound for bound in self.verdict.f_interval],
             "f_complement": self.verdict.f_complement,
+            "checked_pearson": None if np.isnan(self.check.pearson) else self.check.pearson,
             "stability": None if np.isnan(self.verdict.stability) else self.verdict.stability,
             "methods": {curve.method: {"cpr": curve.cpr, "cmd": curve.cmd} for curve in self.curves},
         }

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from analyses.discovery.result import Config, Discovery, HeadView
+from analyses.discovery.result import Config, Discovery, EdgeCheck, HeadView
 from interp import discovery, tasks
 from interp.arguments import checked
 from interp.discovery.circuit import Circuit
 from interp.discovery.graph import Graph
+from interp.discovery.masks import evaluate
 from interp.discovery.pairs import PairRuns
 from interp.discovery.scores import EdgeScores
 from interp.model import Model
@@ -22,6 +23,8 @@ from interp.tasks import Task
 STEPS = ("can the model do it?", "scoring edges", "faithfulness by size", "choosing", "judging", "done")
 HEADS = 6
 """Heads whose attention is drawn."""
+CHECKED = 20
+"""Edges that are run for real."""
 SUFFIXES = (".csv", ".jsonl")
 
 
@@ -64,6 +67,7 @@ def run(
         ability=ability,
         curves=curves,
         circuit=chosen,
+        check=_check(model, first, scores[0]),
         by_position=np.zeros((chosen.size, 0)) if where is None else where[chosen.included].astype(np.float32),
         places=scores[0].places,
         heads=heads,
@@ -81,6 +85,15 @@ def _task(model: Model, config: Config, seed: int) -> Task:
 
 def _chosen(model: Model, task: Task, scores: EdgeScores, share: float) -> Circuit:
     return discovery.circuit(scores, share) if share else discovery.smallest(model, task, scores)
+
+
+def _check(model: Model, task: Task, scores: EdgeScores) -> EdgeCheck:
+    """The strongest edges run for real, in both directions."""
+    graph, best = scores.graph, scores.ranking("absolute")[:CHECKED]
+    alone = [np.zeros(graph.n_edge), *((np.arange(graph.n_edge) == edge).astype(float) for edge in best)]
+    noise, denoise = (evaluate(model, graph, way, alone).mean(1) for way in (task, task.flipped()))
+    names = tuple(graph.edges[edge] for edge in best.tolist())
+    return EdgeCheck(scores.method, names, scores.array[best], noise[1:] - noise[0], denoise[0] - denoise[1:])
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def _row(model: Model, fit: Task, judge: Task, method: str, exact: np.ndarray | 
     return row, curve
 
 
-def parsed(method: str) -> tuple[str, dict[str, str | int]]:
+def parsed(method: str) -> tuple[str, dict[str, Any]]:
     """Return a method's name and its settings: ("eap-ig-inputs", {"steps": 20}) of "eap-ig-inputs steps=20"."""
     name, *settings = method.split()
     pairs = (setting.split("=", 1) for setting in settings if "=" in setting)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from analyses import discovery as study
-from analyses.discovery.drawing import lines_of
+from analyses.discovery.drawing import explorer, lines_of
 from interp import discovery, report, results
 from interp.cli import options
 from interp.cli.main import main
@@ -45,7 +46,7 @@ def test_the_study_finds_the_planted_circuit_and_saves(tmp_path, found):
 
 def test_a_line_into_a_key_stands_where_the_key_is(found):
     _, result = found
-    lines = {line.name: line for line in lines_of(result)}
+    lines = {line.name: line for line in reversed(lines_of(result))}  # of each edge the position where it is strongest
     into_key = lines["L0H0 → L1H0.k"]
     # of the two keys that are exchanged, either may matter more
     assert into_key.start in (("L0H0", 1), ("L0H0", 3)) and into_key.stop == ("L1H0", 5)
@@ -57,7 +58,32 @@ def test_the_page_says_what_was_found(found):
     text = report.render(result.page())
     for words in ("Can the model do it?", "How many edges does it take?", "Is it a circuit?", "L0H0 → L1H0.k", "CPR"):
         assert words in text
-    assert "pairs are fewer than 100" in text
+    assert "pairs are fewer than 100" in text and "explains no ability" not in text
+
+
+def test_the_strongest_edges_are_run_for_real(found):
+    case, result = found
+    check = result.check
+    wired = [edge in case.wiring for edge in check.edges]
+    assert all(wired[: len(case.wiring)]) and not any(wired[len(case.wiring) :])
+    first, _ = case.task.split(seed=0)
+    for way, found_here in (("noise", check.noise), ("denoise", check.denoise)):
+        exact = discovery.score(case.model, first, "exact", direction=way).edges
+        np.testing.assert_allclose(found_here, [exact[edge] for edge in check.edges], atol=1e-4)  # float32 logits
+    assert check.pearson > 0.9
+    assert np.abs(check.measured[len(case.wiring) :]).max() < 1e-6  # edges that are not wired do nothing
+
+
+def test_the_explorer_leads_from_the_embedding_to_the_logits(found):
+    _, result = found
+    drawn = explorer(result)
+    ids = {node.id: node for node in drawn.nodes}
+    assert {node.kind for node in drawn.nodes} == {"embed", "head", "target"}
+    assert all(ids[edge.source].layer < ids[edge.target].layer for edge in drawn.edges)
+    into_logits = sum(edge.value for edge in drawn.edges if edge.target.startswith("logits"))
+    # what flows into the logits is the change of the measure, with the sign of support
+    assert into_logits == pytest.approx(-(result.curves[0].corrupted - result.curves[0].clean).mean(), rel=0.5)
+    assert explorer(replace(result, by_position=result.by_position[:, :0])) is None
 
 
 def test_a_model_that_cannot_do_the_task_is_said_to_be_unable(tmp_path, monkeypatch, capsys):
@@ -68,6 +94,8 @@ def test_a_model_that_cannot_do_the_task_is_said_to_be_unable(tmp_path, monkeypa
     assert main([*words, "--json", "-q"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert not told["able"] and "cannot do" in told["finding"]
+    page = (folder / "report.html").read_text()
+    assert page.count("explains no ability") >= 6  # the finding and every section after the first
     read = discovery.Circuit.read(folder / "circuit.json")
     assert read.size == told["edges"] and (folder / "report.html").is_file()
     assert main(["report", str(folder)]) == 0
