@@ -26,6 +26,12 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "layers": (int, "a whole number of at least 1"),
 }
 """What inference may need beside the tensors: its kind, and that in words."""
+KINDS = (*VARIANTS, "crosslayer")
+"""What an SAE may be; a crosslayer is read, and trained as part of a cross-layer transcoder."""
+ACROSS = ("transcoder", "crosslayer")
+"""Variants that write another space than they read."""
+BY_LAYER = ("crosscoder", "crosslayer")
+"""Variants whose reconstruction is of several layers."""
 
 
 class SAE(nn.Module):
@@ -33,13 +39,16 @@ class SAE(nn.Module):
 
     Attributes:
         architecture: standard, gated, topk, batchtopk, jumprelu or matryoshka.
-        variant: autoencoder, transcoder (W_dec writes another space) or crosscoder (inputs are (..., layer, d)).
+        variant: autoencoder, transcoder (W_dec writes another space), crosscoder (inputs are (..., layer, d)) or
+            crosslayer: one layer's part of a cross-layer transcoder, whose reconstruction is (..., layer, d) of the
+            layers from its own on.
         settings: what inference needs beside the tensors:
             k: of topk.
             apply_b_dec_to_input: b_dec is subtracted from the input.
             rescale_acts_by_decoder_norm: topk chooses by activation times decoder norm.
             groups: widths of the nested prefixes of a matryoshka.
-            layers: number of layers of a crosscoder; d_in = d_out = layers · d.
+            layers: number of layers of a crosscoder, where d_in = d_out = layers · d; or that a crosslayer writes,
+                where d_out = layers · d.
         metadata: where it comes from: model_name, hook_name, ... and the training configuration.
         history: training metrics by name, an array each; empty if loaded.
         W_enc, W_dec, b_dec: (d_in, width), (width, d_out), (d_out). What the architecture adds is a parameter too:
@@ -77,6 +86,8 @@ class SAE(nn.Module):
     @property
     def writes(self) -> tuple[str, ...]:
         """The hooks whose values it reconstructs: the one it reads, or those a transcoder writes; () if not known."""
+        if self.variant == "crosslayer":
+            return tuple(self.metadata.get("hook_names_out", ()))
         named = self.metadata.get("hook_name_out") if self.variant == "transcoder" else self.reads
         return () if named is None else (named,)
 
@@ -116,7 +127,7 @@ class SAE(nn.Module):
 
     @checked
     def decode(self, code: Float[Tensor, "... width"]) -> Float[Tensor, "... d_out"]:
-        """The reconstruction of a code, without a transcoder's skip path; a crosscoder gives (..., layer, d).
+        """The reconstruction of a code, without a transcoder's skip path; of several layers, (..., layer, d).
 
         Raises `NotFiniteError` where it is NaN or infinite.
         """
@@ -126,8 +137,7 @@ class SAE(nn.Module):
             code = code / torch.linalg.vector_norm(self.W_dec, dim=1)
         out = code.to(self.W_dec) @ self.W_dec + self.b_dec
         _check_finite(out, "reconstructions", f"the codes are not finite or overflow {_format(out)}")
-        layers = self.settings.get("layers")
-        return out.unflatten(-1, (layers, -1)) if layers else out
+        return self._by_layer(out)
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
         """decode(encode(x)), with a transcoder's skip path."""
@@ -138,7 +148,7 @@ class SAE(nn.Module):
         code = self.encode(x)
         out = self.decode(code)
         if "W_skip" in self._parameters:
-            out = out + x.to(out) @ self.W_skip.T
+            out = out + self._by_layer(x.to(out) @ self.W_skip.T)
             _check_finite(out, "reconstructions", f"the skip path overflows {_format(out)}")
         return code, out
 
@@ -149,10 +159,15 @@ class SAE(nn.Module):
 
         return saelens.write(self, folder)
 
+    def _by_layer(self, out: Tensor) -> Tensor:
+        """(..., layer, d) where several layers are written."""
+        layers = self.settings.get("layers")
+        return out.unflatten(-1, (layers, -1)) if layers else out
+
     def _flat(self, x: Tensor) -> Tensor:
         if not isinstance(x, Tensor):
             raise UsageError(f"Inputs are a tensor, not a {type(x).__name__}: torch.as_tensor makes it one.")
-        layers = self.settings.get("layers")
+        layers = self.settings.get("layers") if self.variant == "crosscoder" else None
         wanted = (layers, self.d_in // layers) if layers else (self.d_in,)
         if tuple(x.shape[-len(wanted) :]) != wanted:
             shape = ", ".join(["...", *map(str, wanted)])
@@ -182,7 +197,7 @@ def build(
     Raises:
         UsageError: an unknown architecture, variant or setting; a missing, unknown or misshapen tensor.
     """
-    for what, value, known in (("architecture", architecture, ARCHITECTURES), ("variant", variant, VARIANTS)):
+    for what, value, known in (("architecture", architecture, ARCHITECTURES), ("variant", variant, KINDS)):
         if value not in known:
             hint = nearest(value, known)
             raise UsageError(f'{what} "{value}" is not known{hint}: choose one of {", ".join(known)}.')
@@ -191,8 +206,8 @@ def build(
     width = tensors["W_enc"].shape[1]
     if architecture == "topk" and not 1 <= settings["k"] <= width:
         raise UsageError(f"k={settings['k']} must be from 1 to the width of {width} latents.")
-    if variant == "crosscoder" and tensors["W_enc"].shape[0] % settings["layers"]:
-        raise UsageError(f"d_in={tensors['W_enc'].shape[0]} is not a multiple of the {settings['layers']} layers.")
+    if variant in BY_LAYER and tensors["W_dec"].shape[1] % settings["layers"]:
+        raise UsageError(f"d_out={tensors['W_dec'].shape[1]} is not a multiple of the {settings['layers']} layers.")
     return SAE(architecture, variant, tensors, settings, dict(metadata or {}))
 
 
@@ -201,7 +216,7 @@ def _checked(architecture: str, variant: str, settings: dict[str, Any]) -> dict[
     for name in settings:
         if name not in SETTINGS:
             raise UsageError(f'setting "{name}" is not known{nearest(name, SETTINGS)}.')
-    needed = [name for name, needs in (("k", architecture == "topk"), ("layers", variant == "crosscoder")) if needs]
+    needed = [name for name, needs in (("k", architecture == "topk"), ("layers", variant in BY_LAYER)) if needs]
     for name in needed:
         if name not in settings:
             raise UsageError(f'A {architecture} {variant} needs the setting "{name}".')
@@ -210,8 +225,8 @@ def _checked(architecture: str, variant: str, settings: dict[str, Any]) -> dict[
         fits = isinstance(value, kind) and (kind is not int or (not isinstance(value, bool) and value >= 1))
         if value is not None and not fits:
             raise UsageError(f"The setting {name}={value!r} must be {words}.")
-    given = {"apply_b_dec_to_input": variant != "transcoder", **settings}
-    if given["apply_b_dec_to_input"] and variant == "transcoder":
+    given = {"apply_b_dec_to_input": variant not in ACROSS, **settings}
+    if given["apply_b_dec_to_input"] and variant in ACROSS:
         raise UsageError("apply_b_dec_to_input is for inputs and outputs in one space, not for a transcoder.")
     return given
 
@@ -220,7 +235,7 @@ def _check_tensors(architecture: str, variant: str, tensors: dict[str, Tensor]) 
     """`UsageError` unless names and shapes are those of the architecture."""
     latents = _architecture(architecture).latents
     needed = ("W_enc", "W_dec", "b_dec", *latents)
-    known = (*needed, "W_skip") if variant == "transcoder" else needed
+    known = (*needed, "W_skip") if variant in ACROSS else needed
     missing = [name for name in needed if name not in tensors]
     unknown = [name for name in tensors if name not in known]
     if missing or unknown:
@@ -240,5 +255,5 @@ def _check_tensors(architecture: str, variant: str, tensors: dict[str, Tensor]) 
         shape = wanted.get(name, tuple(tensor.shape))
         if tuple(tensor.shape) != shape:
             raise UsageError(f"{name} is {tuple(tensor.shape)}; beside W_enc {(d_in, width)} it must be {shape}.")
-    if variant != "transcoder" and d_in != d_out:
+    if variant not in ACROSS and d_in != d_out:
         raise UsageError(f"An {variant} reads and writes one space, but d_in={d_in} and d_out={d_out}.")

@@ -66,6 +66,10 @@ class Source:
     @classmethod
     def of(cls, sae: SAE, activations: Any, groups: Any | None, limit: int) -> Source:
         """The source of what `saes.evaluate` was given; `groups` are labels of any kind, one a row."""
+        if sae.variant == "crosslayer":
+            raise UsageError(
+                "One layer's part of a cross-layer transcoder rebuilds no hook alone: judge its whole set."
+            )
         given = sources.open_source(activations)
         if given.store is not None:
             given = sources.open_source(activations, _hooks(sae, given.hooks))
@@ -146,6 +150,10 @@ def _shape(sae: SAE, side: str) -> tuple[int, ...]:
 def _hooks(sae: SAE, stored: Sequence[str]) -> tuple[str, ...]:
     """The hooks of a store that `sae` is judged on."""
     reads, writes = sae.metadata.get("hook_name"), sae.metadata.get("hook_name_out")
+    if sae.variant == "crosslayer":
+        raise UsageError(
+            "One layer's part of a cross-layer transcoder rebuilds no hook alone, so it is not judged alone."
+        )
     if sae.variant == "crosscoder":
         return tuple(sae.metadata.get("hook_names") or stored)
     if reads is None and len(stored) > 1:

@@ -57,6 +57,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise DamagedFileError(f"{path} is damaged or truncated ({error}).") from error
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor of a safetensors file, from its header alone."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise MissingInputError(f"{path.parent} has no {path.name}: it is not a whole folder.") from error
+    except (SafetensorError, OSError) as error:
+        raise DamagedFileError(f"{path} is damaged or truncated ({error}).") from error
+
+
 def need(config: dict[str, Any], name: str, path: Path) -> Any:
     """A key that must be there."""
     if name not in config:

@@ -19,12 +19,12 @@ NAME = "params.npz"
 def read(file: Path, dtype: torch.dtype | None = None) -> Stored:
     """JumpReLU: relu(x W_enc + b_enc) where it exceeds the threshold; b_dec is not subtracted from the input.
 
-    The file names no hook. What folder names tell (layer, L0, whether it is a transcoder) goes into the metadata; the
-    hook depends on the release, so set `metadata["hook_name"]` to splice it into a model. Raises as `saes.load`.
+    The file names no hook: the release in the names of the folders says it ("gemma-scope-2b-pt-res/layer_5/..."). Where
+    they do not, set `metadata["hook_name"]` to splice the autoencoder into a model. Raises as `saes.load`.
     """
     try:
         with np.load(file, allow_pickle=False) as opened:
-            tensors = {name: torch.from_numpy(np.ascontiguousarray(opened[name])) for name in opened.files}
+            tensors = {_name(name): torch.from_numpy(np.ascontiguousarray(opened[name])) for name in opened.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DamagedFileError(f"{file} is damaged, or no archive of plain arrays ({error}).") from error
     if "W_enc" not in tensors or tensors["W_enc"].ndim != 2:
@@ -36,7 +36,15 @@ def read(file: Path, dtype: torch.dtype | None = None) -> Stored:
     check_tensors(tensors, shapes | {"threshold": (width,)}, file)
     variant = "transcoder" if d_in != d_out or "transcoder" in str(file.parent) else "autoencoder"
     chosen = {name: value.to(dtype or torch.float32) for name, value in tensors.items()}
-    return Stored("jumprelu", variant, chosen, {"apply_b_dec_to_input": False}, _metadata(file))
+    about = _metadata(file)
+    if about.get("hook_name") == "hook_embed":  # trained on embeddings that the model multiplies by sqrt(d)
+        chosen |= {"W_enc": chosen["W_enc"] / d_in**0.5, "W_dec": chosen["W_dec"] * d_in**0.5}
+    return Stored("jumprelu", variant, chosen, {"apply_b_dec_to_input": False}, about)
+
+
+def _name(name: str) -> str:
+    """A few files write w_enc for W_enc."""
+    return f"W_{name[2:]}" if name.startswith("w_") else name
 
 
 def _metadata(file: Path) -> dict[str, Any]:
@@ -45,4 +53,23 @@ def _metadata(file: Path) -> dict[str, Any]:
         told = re.search(pattern, found["gemma_scope"])
         if told:
             found[name] = int(told[1])
+    release = re.findall(r"gemma-scope-(\d+b)-(pt|it)-(res|mlp|att|transcoders)", str(file.parent))
+    if release:
+        size, kind, part = release[-1]
+        found |= {"model_name": f"gemma-2-{size}{'-it' if kind == 'it' else ''}"} | _hooks(part, found)
     return found | {"prepend_bos": True}
+
+
+def _hooks(part: str, about: dict[str, Any]) -> dict[str, Any]:
+    """What SAELens says of the hooks of a release."""
+    if part == "res" and "embedding" in about["gemma_scope"]:
+        return {"hook_name": "hook_embed"}
+    if "layer" not in about:
+        return {}
+    block = f"blocks.{about['layer']}"
+    return {
+        "res": {"hook_name": f"{block}.hook_resid_post"},
+        "mlp": {"hook_name": f"{block}.hook_mlp_out"},
+        "att": {"hook_name": f"{block}.attn.hook_z", "reshape_activations": "hook_z"},
+        "transcoders": {"hook_name": f"{block}.ln2.hook_normalized", "hook_name_out": f"{block}.hook_mlp_out"},
+    }[part]

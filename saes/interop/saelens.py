@@ -23,6 +23,7 @@ from torch import Tensor
 
 from interp.errors import UsageError, nearest
 from interp.results import writable_folder, write_all
+from saes.autoencoder import ACROSS
 from saes.interop import beside
 from saes.interop.files import (
     Stored,
@@ -138,7 +139,7 @@ def configuration(sae: SAE) -> dict[str, Any]:
     if sae.architecture == "topk":
         found["k"] = sae.settings["k"]
         found["rescale_acts_by_decoder_norm"] = bool(sae.settings.get("rescale_acts_by_decoder_norm", False))
-    return found | ({"d_out": sae.d_out} if sae.variant == "transcoder" else {})
+    return found | ({"d_out": sae.d_out} if sae.variant in ACROSS else {})
 
 
 def architecture_there(sae: SAE) -> str:

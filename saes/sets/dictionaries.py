@@ -27,6 +27,8 @@ class DictionarySet(Mapping[str, SAE]):
         transcoder    reads the input of the MLP, "blocks.5.mlp.hook_in" (after the norm and its gain), and writes
                       "blocks.5.hook_mlp_out"; some of other libraries read "blocks.5.ln2.hook_normalized" (before
                       the gain)
+        crosslayer    one layer's part of a cross-layer transcoder: reads the same, writes the MLP outputs of its own
+                      and of later layers; its reconstruction is (..., layer, d), in the order of `writes`
 
     No layer has to be there. Weights are read when a dictionary is first asked for; hooks, layers and sizes are known
     without them.
@@ -61,14 +63,25 @@ class DictionarySet(Mapping[str, SAE]):
 
     @classmethod
     def load(
-        cls, folder: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype | str | None = None
+        cls,
+        folder: str | os.PathLike[str],
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | str | None = None,
+        *,
+        only: str = "*",
     ) -> Self:
-        """Open the set in `folder`, as `save` writes it.
+        """Open the set in `folder`.
+
+        Read are what `save` and `saes.train_set` write; the sets of circuit-tracer (`config.yaml` and a file for each
+        layer), cross-layer transcoders included, those of Gemma Scope 2 too; and any folder below which there are
+        dictionaries that `saes.load` reads, each of which is read once to know its sizes.
 
         Args:
-            folder: with an index file, or with folders that each hold one dictionary.
+            folder: of the set.
             device: where weights go.
             dtype: of the weights; None keeps what they were saved in.
+            only: a pattern of the folders that are read, such as "*/width_16k/*", where several hold dictionaries of
+                the same hook.
 
         Raises:
             MissingInputError: no set there.
@@ -76,7 +89,7 @@ class DictionarySet(Mapping[str, SAE]):
         """
         from saes.sets import folders
 
-        return folders.load(cls, Path(folder), device, dtype)
+        return folders.load(cls, Path(folder), device, dtype, only)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write every dictionary into a folder of its own, then the index, and return `folder`.
@@ -160,7 +173,10 @@ class DictionarySet(Mapping[str, SAE]):
         ordered = sorted(members, key=lambda member: (member.entry.layer, member.entry.reads))
         twice = [hook for hook, n in Counter(member.entry.reads for member in ordered).items() if n > 1]
         if twice:
-            raise UsageError(f"Two dictionaries read {twice[0]}: a set has one for each hook.")
+            raise UsageError(
+                f"Two dictionaries read {twice[0]}: a set has one for each hook. When a folder is loaded, "
+                "only= chooses among its folders."
+            )
         self._members = {member.entry.reads: member for member in ordered}
         self._loaded: dict[str, SAE] = {}
         self._missing = missing

@@ -22,9 +22,9 @@ class Entry:
     Attributes:
         reads: the hook whose value it encodes.
         writes: the hooks whose values its reconstruction stands for: the one it reads for an autoencoder, another one
-            for a transcoder.
+            for a transcoder, those from its layer on for one part of a cross-layer transcoder.
         architecture: such as topk.
-        variant: autoencoder or transcoder.
+        variant: autoencoder, transcoder or crosslayer.
         width: number of latents.
         d_in: values an input.
         d_out: values an output.

@@ -7,8 +7,10 @@ weights; a listed folder that is gone is a missing layer, not an error.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +23,7 @@ from saes.sets.entry import Entry, Member
 
 if TYPE_CHECKING:
     from saes.autoencoder import SAE
+    from saes.interop.files import Stored
     from saes.sets.dictionaries import DictionarySet
 
     Kind = TypeVar("Kind", bound=DictionarySet)
@@ -71,20 +74,66 @@ def listed(folder: str, sae: SAE) -> Listed:
 
 
 def load(
-    kind: type[Kind], folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype | str | None = None
+    kind: type[Kind], folder: Path, device: str | torch.device, dtype: torch.dtype | str | None, only: str = "*"
 ) -> Kind:
     """Open a set; see `DictionarySet.load`."""
+    if not (folder / NAME).is_file():
+        return kind.of(_foreign(folder, device, dtype, only))
     found = _read_index(folder)
     members, missing = [], []
     for one in found.dictionaries:
         place = folder / one.folder
+        if not fnmatchcase(one.folder, only):
+            continue
         if place.is_dir():
-            members.append(Member(one.entry, lambda place=place: _read(place, device, dtype)))
+            members.append(Member(one.entry, partial(_read, place, device, dtype)))
         else:
             missing.append(one.entry.reads)
     if not members:
-        raise MissingInputError(f"{folder} lists {len(missing)} dictionaries, but none of their folders is there.")
+        gone = f", but none of their folders is there (only {only!r} is read)"
+        raise MissingInputError(f"{folder} lists {len(found.dictionaries)} dictionaries{gone}.")
     return kind.of(members, tuple(missing))
+
+
+def _foreign(folder: Path, device: str | torch.device, dtype: torch.dtype | str | None, only: str) -> list[Member]:
+    """The dictionaries of a folder of other libraries: of a layout of sets, or of folders that hold one each."""
+    from interp.devices import available
+    from saes.interop import circuit_tracer, gemma_scope_2
+    from saes.interop.files import dtype_of
+
+    place, chosen = available(device), dtype_of(dtype, folder) if isinstance(dtype, str) else dtype
+    for layout, fits in ((circuit_tracer, circuit_tracer.is_set), (gemma_scope_2, gemma_scope_2.is_cross_layer)):
+        if fits(folder):
+            return [Member(entry, partial(_moved, stored, place)) for entry, stored in layout.members(folder, chosen)]
+    found = [
+        Member(Entry.of(_read(path, "cpu", dtype)), partial(_read, path, device, dtype))
+        for path in sorted(_dictionaries(folder))
+        if fnmatchcase(path.relative_to(folder).as_posix(), only)
+    ]
+    if not found:
+        raise MissingInputError(
+            f"No set of dictionaries in {folder}: expected {NAME} (DictionarySet.save writes it), "
+            f"{circuit_tracer.NAME} with a file for each layer (circuit-tracer), or folders that saes.load reads."
+        )
+    return found
+
+
+def _moved(stored: Callable[[], Stored], device: torch.device) -> SAE:
+    from saes.interop.folders import made
+
+    return made(stored()).to(device)
+
+
+def _dictionaries(folder: Path) -> Iterator[Path]:
+    """The folders and files below `folder` that each hold one dictionary."""
+    from saes.interop.folders import FORMATS
+    from saes.interop.torch_files import SUFFIXES, WEIGHTS
+
+    for name, _, _ in FORMATS:
+        depth = len(Path(name).parts)
+        yield from (found.parents[depth - 1] for found in folder.rglob(str(name)) if found.parents[depth - 1] != folder)
+    for suffix in SUFFIXES:
+        yield from (found for found in folder.rglob(f"*{suffix}") if found.name != WEIGHTS)
 
 
 def _read(place: Path, device: str | torch.device, dtype: torch.dtype | str | None) -> SAE:
