@@ -34,6 +34,7 @@ FORMAT = 1
 MODULES = (
     *("interp.attribution.paths", "interp.attribution.results", "interp.patching.results", "interp.toy.trained"),
     *("interp.attribution.difference", "interp.attribution.lens_results"),
+    *("interp.attribution.graphs.result", "interp.attribution.graphs.checks"),
     *("interp.tasks.score", "interp.toy.modular.trained", "analyses.study"),
     *("interp.discovery.graph", "interp.discovery.scores", "interp.discovery.circuit"),
     *("interp.discovery.curve", "interp.discovery.verdict", "interp.discovery.headsets"),

@@ -23,8 +23,18 @@ if TYPE_CHECKING:
         swapped as swapped,
     )
     from interp.attribution.dictionaries.features import Features as Features, features as features
+    from interp.attribution.dictionaries.shares import error_share as error_share, error_shares as error_shares
     from interp.attribution.difference import TreeDifference as TreeDifference
     from interp.attribution.frozen import Frozen as Frozen, freeze as freeze
+    from interp.attribution.graphs.build import graph as graph
+    from interp.attribution.graphs.checks import Interventions as Interventions
+    from interp.attribution.graphs.interventions import intervene as intervene
+    from interp.attribution.graphs.parts import (
+        EdgeParts as EdgeParts,
+        edge_parts as edge_parts,
+        with_queries as with_queries,
+    )
+    from interp.attribution.graphs.result import Graph as Graph
     from interp.attribution.lens import logit_lens as logit_lens
     from interp.attribution.lens_comparison import compare_lenses as compare_lenses
     from interp.attribution.lens_results import LensComparison as LensComparison, Patchscope as Patchscope

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -127,7 +127,7 @@ class Linearised(Layered, Protocol):
         ...
 
     @property
-    def base(self) -> Linearised:
+    def base(self) -> Any:
         """The input without dictionaries, in which totals, sources and orders are the same; itself if it has none."""
         ...
 

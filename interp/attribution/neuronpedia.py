@@ -14,7 +14,13 @@ from typing import Any
 from interp.attribution.paths import OWN_BIAS, TARGET, PathTree
 from interp.errors import UsageError, require, whole
 
-KINDS = {"head": "lorsa error", "mlp": "mlp reconstruction error", "embed": "embedding", "bias": "bias"}
+KINDS = {
+    "head": "lorsa error",
+    "mlp": "mlp reconstruction error",
+    "latent": "cross layer transcoder",
+    "embed": "embedding",
+    "bias": "bias",
+}
 """The viewers' node types. A head or MLP that no dictionary takes apart is to them what a dictionary leaves over."""
 
 
@@ -59,13 +65,13 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
     nodes = _numbered([_node(tree, first_row[key], key, flow[key], shares[key]) for key in ordered])
     return {
         "metadata": {
-            "slug": re.sub(r"[^A-Za-z0-9_.-]", "-", slug),
-            "scan": re.sub(r"[^A-Za-z0-9_.-]", "-", scan),
+            "slug": safe_name(slug),
+            "scan": safe_name(scan),
             "prompt_tokens": list(tree.tokens),
             "prompt": "".join(tree.tokens),
             "info": {
                 "description": f"Exact frozen path attribution of the {tree.target}, in {tree.unit}.",
-                "generator": {"name": "interp", "version": importlib.metadata.version("interp")},
+                "generator": generator(),
             },
         },
         "qParams": {"linkType": "both", "pinnedIds": [], "clickedId": keys[0], "supernodes": [], "sg_pos": ""},
@@ -76,6 +82,16 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
             if source in kept and target in kept
         ],
     }
+
+
+def safe_name(text: str) -> str:
+    """The text with "-" for what the site does not accept in names."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", text)
+
+
+def generator() -> dict[str, str]:
+    """What made a file: this package and its version."""
+    return {"name": "interp", "version": importlib.metadata.version("interp")}
 
 
 def _key(tree: PathTree, row: int) -> str:
@@ -137,4 +153,5 @@ def _layer(tree: PathTree, row: int) -> str:
 
 
 def _n_layer(tree: PathTree) -> int:
-    return sum(name.startswith("MLP") and "." not in name for name in tree.components)
+    layers = (re.match(r"(?:L|MLP)(\d+)", name) for name in tree.components)
+    return 1 + max((int(found.group(1)) for found in layers if found), default=-1)

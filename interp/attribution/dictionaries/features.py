@@ -210,12 +210,12 @@ def features(
     if isinstance(linearised, Contrast) and linearised.tokens.ndim != 2:
         raise UsageError("Dictionaries go into a contrast of one pair: pass one of the pairs, as pair[0].")
     first = whole(first, "first", 0)
-    if isinstance(dictionaries, int) and not isinstance(dictionaries, bool):
+    if isinstance(dictionaries, int):
         k, layers = whole(dictionaries, "dictionaries", 1), range(linearised.model.spec.n_layer)
         sites = [neuron_site(linearised, layer, k, first) for layer in layers]
     else:
         sites = _sites(linearised, dictionaries, first)
-    layout = FeatureLayout(linearised.layout, tuple(sites))
+    layout = FeatureLayout(linearised.model.spec, linearised.layout, tuple(sites))
     return Features(linearised, dictionaries, layout, _writes(linearised, layout, max_gigabytes), first)
 
 

@@ -16,11 +16,10 @@ from jaxtyping import Bool, Int
 
 from interp.attribution.components import Component, Layout
 from interp.attribution.dictionaries.site import Site
-from interp.model import Spec
 
 
 @dataclass(frozen=True)
-class FeatureLayout:
+class FeatureLayout(Layout):
     """Components by slot: latent slots of a site hold different latents at different positions.
 
     `base` is the layout without dictionaries, `sites` the dictionaries in the order of a run. `index` of a latent
@@ -29,11 +28,6 @@ class FeatureLayout:
 
     base: Layout
     sites: tuple[Site, ...]
-
-    @property
-    def spec(self) -> Spec:
-        """The model's architecture."""
-        return self.base.spec
 
     @cached_property
     def components(self) -> tuple[Component, ...]:
@@ -50,7 +44,7 @@ class FeatureLayout:
         """Which components read."""
         return np.array([component.reads for component in self.components])
 
-    @property
+    @cached_property
     def n_embed(self) -> int:
         """How many components precede the first block."""
         return self.base.n_embed

@@ -80,5 +80,7 @@ def _written(linearised: Frozen | Contrast, layer: int, directions: Tensor, scal
         return directions
     if scale is not None:
         return directions * norm.gain.detach() / scale[..., None]
-    secant = linearised.blocks[layer].mlp_post  # type: ignore[union-attr]
+    assert not isinstance(linearised, Frozen)
+    secant = linearised.blocks[layer].mlp_post
+    assert secant is not None
     return secant.map(lambda x: x[:, None]).push(directions)

@@ -137,7 +137,7 @@ def affine(dictionary: Any, name: str, d_model: int, like: Tensor) -> Affine:
 
     Raises `UsageError` for weights that are missing or do not fit the model.
     """
-    weights = {key: getattr(dictionary, key, None) for key in ("W_enc", "W_dec", "b_dec")}
+    weights: dict[str, Any] = {key: getattr(dictionary, key, None) for key in ("W_enc", "W_dec", "b_dec")}
     lacking = [key for key, value in weights.items() if not isinstance(value, Tensor)]
     if lacking or not callable(getattr(dictionary, "encode", None)):
         raise UsageError(f"The dictionary of {name} needs W_enc, W_dec, b_dec and encode; {lacking or 'encode'} lacks.")

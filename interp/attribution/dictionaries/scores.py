@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float
@@ -31,21 +31,19 @@ def score_pairs(
 ) -> tuple[Float[Tensor, "n_writer n_writer"], float, float]:
     """(each pair's part of a score, or of its change, the score itself, the least scale of its error)."""
     writers = (*score_writers(features, layer, query, key), "")
+    at: tuple[tuple[bilinear.Side, int], ...] = (("query", query), ("key", key))
     if not isinstance(features.base, Contrast):
         first, second = (
-            _table(_rows(features, bilinear.written(features, layer, head, at, side), layer, at), writers)
-            for side, at in (("query", query), ("key", key))
+            _table(_rows(features, _written(features, layer, head, t, side), layer, t), writers) for side, t in at
         )
         pairs = first @ second.T
-        pairs = pairs * bilinear.score_scale(features, layer, pairs.sum())
+        pairs = pairs * bilinear.score_scale(cast(Any, features), layer, pairs.sum())
         return pairs, float(features.blocks[layer].scores[head, query, key]), 0.0
     block, sides = features.blocks[layer], []
-    for side, at in (("query", query), ("key", key)):
-        change = _table(_rows(features, changes(features, layer, head, at, side), layer, at), writers)
-        ends = [
-            _table(_rows(end, bilinear.written(end, layer, head, at, side), layer, at), writers)
-            for end in features.ends
-        ]
+    for side, t in at:
+        moved = changes(cast(Any, features), layer, head, t, side)
+        change = _table(_rows(features, moved, layer, t), writers)
+        ends = [_table(_rows(end, _written(end, layer, head, t, side), layer, t), writers) for end in features.ends]
         sides.append((change, (ends[0] + ends[1]) / 2))
     (d_query, query_mean), (d_key, key_mean) = sides
     slope = block.slope[head, query, key].double()
@@ -53,6 +51,11 @@ def score_pairs(
     size = float(slope * (query_mean.sum(0).abs() @ key_mean.sum(0).abs()))
     scale = ROUNDINGS * torch.finfo(features.writes.dtype).eps / features.tolerance * size
     return pairs, float(block.delta_scores[head, query, key]), scale
+
+
+def _written(features: Features, layer: int, head: int, at: int, side: bilinear.Side) -> Tensor:
+    """What each component puts into a query or key: what is asked of a frozen input, an input of features has too."""
+    return bilinear.written(cast(Any, features), layer, head, at, side)
 
 
 def _rows(features: Features, rows: Float[Tensor, "n_component d_head"], layer: int, at: int) -> Rows:

@@ -1,0 +1,257 @@
+"""A pruned attribution graph: what it holds and what can be read from it. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from interp.errors import UsageError, whole
+from interp.report import Edge as DrawnEdge, Explorer, Figure, Group, Node as DrawnNode, Shown, Table
+from interp.results import Result
+
+KINDS = ("latent", "error", "token", "target")
+DRAWN = {"latent": "feature", "error": "error", "token": "embed", "target": "target"}
+
+
+class Node(NamedTuple):
+    """One node of a graph.
+
+    `kind` is latent, error, token or target; `layer` −1 for tokens and n_layer for targets; `feature` a latent's
+    number, a token's or target's id, −1 for an error. `value` is a latent's activation, a target's value, or the norm
+    of an error. `influence` is the share of the targets' weight that paths carry from the node, `cumulative` that of
+    this node and all of larger influence. A latent's or target's value is the sum of its edges, `pruned` and `bias`.
+    """
+
+    id: str
+    kind: str
+    layer: int
+    position: int
+    feature: int
+    name: str
+    label: str
+    value: float
+    influence: float
+    cumulative: float
+    pruned: float
+    bias: float
+
+
+class Edge(NamedTuple):
+    """The direct effect of one node on another, in units of the other's value."""
+
+    source: str
+    target: str
+    weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class Graph(Shown, Result):
+    """Active latents, errors, tokens and targets, with direct effects between them, pruned by influence.
+
+    Nodes are columns, in the order latents, errors, tokens, targets: see `Node`. Edges run from `source` to `target`,
+    rows of the nodes, with `weight`. `probabilities` are the model's for the targets, the weights of their influence.
+    `replacement` and `completeness` are the scores of the whole graph, before pruning, and `error_share` how much of
+    what flows from the dictionaries' places to the targets is left to errors. `error` is the largest miss of a row's
+    sum, relative to the largest value. `n_active` latents were active, `n_rows` of them were traced before pruning.
+    """
+
+    model: str
+    tokens: tuple[str, ...]
+    token_ids: np.ndarray
+    n_layer: int
+    unit: str
+    kind: tuple[str, ...]
+    layer: np.ndarray
+    position: np.ndarray
+    feature: np.ndarray
+    name: tuple[str, ...]
+    label: tuple[str, ...]
+    value: np.ndarray
+    influence: np.ndarray
+    cumulative: np.ndarray
+    pruned: np.ndarray
+    bias: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    probabilities: tuple[float, ...]
+    replacement: float
+    completeness: float
+    error_share: float
+    node_share: float
+    edge_share: float
+    error: float
+    n_active: int
+    n_rows: int
+    supernodes: dict[str, tuple[str, ...]]
+    queries: dict[str, Any]
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """A name for each node that no other node has, such as "MLP5.f123@3" or "logit@9: ' Paris'"."""
+        found = []
+        for kind, name, feature, position in zip(
+            self.kind, self.name, self.feature.tolist(), self.position.tolist(), strict=True
+        ):
+            own = {"latent": f"{name}.f{feature}", "target": f"{name}#{feature}"}.get(kind, name)
+            found.append(f"{own}@{position}")
+        return tuple(found)
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node, in the order of the columns."""
+        columns = (self.layer, self.position, self.feature, self.value, self.influence, self.cumulative)
+        layer, position, feature, value, influence, cumulative = (column.tolist() for column in columns)
+        rest = zip(self.pruned.tolist(), self.bias.tolist(), strict=True)
+        return tuple(
+            Node(*each, *left)
+            for *each, left in zip(
+                *(self.ids, self.kind, layer, position, feature, self.name, self.label),
+                *(value, influence, cumulative),
+                rest,
+                strict=True,
+            )
+        )
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every edge, the largest first."""
+        order = np.argsort(-np.abs(self.weight), kind="stable")
+        ends = zip(self.source[order].tolist(), self.target[order].tolist(), self.weight[order].tolist(), strict=True)
+        return tuple(Edge(self.ids[a], self.ids[b], weight) for a, b, weight in ends)
+
+    def index(self, node: str | int) -> int:
+        """Return the row of a node by its id; `UsageError` if the graph does not have it."""
+        if isinstance(node, str):
+            if node not in self.ids:
+                raise UsageError(f'No node "{node}" is in this graph of {len(self.ids)} nodes: see graph.ids.')
+            return self.ids.index(node)
+        return whole(node, "A node", 0)
+
+    def inputs(self, node: str | int) -> tuple[Edge, ...]:
+        """Return the edges into a node, the largest first."""
+        return tuple(edge for edge in self.edges if edge.target == self.ids[self.index(node)])
+
+    def outputs(self, node: str | int) -> tuple[Edge, ...]:
+        """Return the edges out of a node, the largest first."""
+        return tuple(edge for edge in self.edges if edge.source == self.ids[self.index(node)])
+
+    def labelled(self, labels: Mapping[str, str] | Callable[[Node], str]) -> Graph:
+        """Return the graph with other labels of latents: {id: label}, or a function of the node.
+
+        No network is used unless the function uses one.
+        """
+        given = labels if callable(labels) else lambda node: labels.get(node.id, node.label)
+        return replace(
+            self,
+            label=tuple(
+                given(node) if node.kind == "latent" else old for node, old in zip(self.nodes, self.label, strict=True)
+            ),
+        )
+
+    def grouped(self, supernodes: Mapping[str, Sequence[str]]) -> Graph:
+        """Return the graph with supernodes: {name: ids of its nodes}.
+
+        Raises `UsageError` for a node that is not in the graph, or in two supernodes.
+        """
+        found = {name: tuple(self.ids[self.index(node)] for node in nodes) for name, nodes in supernodes.items()}
+        members = [node for nodes in found.values() for node in nodes]
+        twice = next((node for node in members if members.count(node) > 1), None)
+        if twice is not None:
+            raise UsageError(f'"{twice}" is in two supernodes: a node belongs to one at most.')
+        return replace(self, supernodes=found)
+
+    def collapsed(self) -> tuple[Edge, ...]:
+        """Return the edges between supernodes and the nodes in none, those inside left out, the largest first."""
+        home = {node: name for name, nodes in self.supernodes.items() for node in nodes}
+        sums: dict[tuple[str, str], float] = {}
+        for edge in self.edges:
+            ends = home.get(edge.source, edge.source), home.get(edge.target, edge.target)
+            if ends[0] != ends[1]:
+                sums[ends] = sums.get(ends, 0.0) + edge.weight
+        found = (Edge(*ends, weight) for ends, weight in sums.items())
+        return tuple(sorted(found, key=lambda edge: -abs(edge.weight)))
+
+    def summary(self) -> str:
+        """Return the graph's size and scores in one sentence."""
+        counts = {kind: self.kind.count(kind) for kind in KINDS}
+        return (
+            f"{counts['latent']} of {self.n_active:,} active latents and {counts['error']} errors hold "
+            f"{self.node_share:.0%} of the influence on {counts['target']} targets, with {len(self.weight):,} edges; "
+            f"replacement {self.replacement:.2f}, completeness {self.completeness:.2f}, error share "
+            f"{self.error_share:.2f}."
+        )
+
+    def table(self, k: int = 20) -> Table:
+        """The k latents and errors of most influence."""
+        order = [i for i in np.argsort(-self.influence, kind="stable") if self.kind[i] in ("latent", "error")]
+        rows = []
+        for i in order[: whole(k, "k", 0)]:
+            node = self.nodes[i]
+            token = self.tokens[node.position]
+            rows.append((node.id, token, node.label, node.value, node.influence, node.pruned + node.bias))
+        columns = ("node", "token", "label", "value", "influence", "not listed")
+        formats = {"value": "+.3f", "influence": ".4f", "not listed": "+.3f"}
+        return Table(columns, tuple(rows), self.summary(), formats, tokens=("token",))
+
+    def figure(self, k: int = 20) -> Figure:
+        """Return bars of the k latents and errors of most influence."""
+        from interp.report.figures import bars
+
+        order = [i for i in np.argsort(-self.influence, kind="stable") if self.kind[i] in ("latent", "error")]
+        order = order[: whole(k, "k", 1)]
+        return bars(
+            "influence",
+            [f"{self.ids[i]} {self.label[i]}".strip() for i in order],
+            [float(self.influence[i]) for i in order],
+            caption=f"The {len(order)} latents and errors of most influence on the targets. {self.summary()}",
+            alt=f"Bars of influence; the first is {self.ids[order[0]] if order else 'none'}.",
+            axes=("node", "influence (share of the targets' probability)"),
+        )
+
+    def explorer(self) -> Explorer:
+        """Return the graph as an element of a page in which one walks from node to node."""
+        drawn = [
+            DrawnNode(
+                node.id,
+                node.id.rpartition("@")[0] + (f" {node.label}" if node.label else ""),
+                node.influence if node.kind != "target" else 1.0,
+                layer=float(node.layer) + 0.5 * node.name.startswith("MLP"),
+                position=node.position,
+                kind=DRAWN[node.kind],
+                open=node.kind == "error",
+                details=(
+                    *((("label", node.label),) if node.label else ()),
+                    ("value", node.value),
+                    ("influence", node.influence),
+                    *((("inputs pruned", node.pruned), ("biases", node.bias)) if node.kind != "token" else ()),
+                ),
+            )
+            for node in self.nodes
+        ]
+        edges = tuple(DrawnEdge(edge.source, edge.target, edge.weight) for edge in self.edges)
+        groups = tuple(Group(name, nodes) for name, nodes in self.supernodes.items())
+        return Explorer(
+            "attribution-graph",
+            tuple(drawn),
+            edges,
+            caption=(
+                "Active latents, errors, tokens and targets. A node's size is its influence: the share of the "
+                "targets' probability that paths carry from it. An edge is a direct effect, in units of the value of "
+                "the node it enters; what is missing from the sum is given as pruned inputs and biases."
+            ),
+            alt=self.summary(),
+            tokens=self.tokens,
+            unit=self.unit,
+            groups=groups,
+        )
+
+    def to_neuronpedia(self, slug: str = "graph", scan: str | None = None) -> dict[str, Any]:
+        """Return the graph in the JSON form of Neuronpedia and circuit-tracer; `graphs.export` says how."""
+        from interp.attribution.graphs.export import to_neuronpedia
+
+        return to_neuronpedia(self, slug, scan or self.model)

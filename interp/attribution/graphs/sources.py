@@ -1,0 +1,131 @@
+"""The nodes of a graph before pruning, numbered: active latents, errors, tokens, then targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from interp.attribution.dictionaries.site import Site
+
+if TYPE_CHECKING:
+    from interp.attribution.dictionaries.features import Features
+
+Stage = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The active latents of one site: the i-th at position `at[i]` in slot `slot[i]`, numbered from `first` on."""
+
+    site: Site
+    first: int
+    at: Int[Tensor, " n"]
+    slot: Int[Tensor, " n"]
+    writes: Float[Tensor, "n d_model"]
+    encoders: Float[Tensor, "n d_model"]
+    constants: Float[Tensor, " n"]
+    values: Float[Tensor, " n"]
+
+
+class Sources:
+    """Every node that writes, in columns: latents by site and position, errors by stage and position, tokens.
+
+    `kind`, `layer`, `position`, `feature` and `name` are columns over the nodes; `value` is a latent's own value, the
+    norm of an error, and 1 for a token.
+    """
+
+    def __init__(self, features: Features):
+        self.features = features
+        self.latents: dict[Stage, Latents] = {}
+        self.errors: dict[Stage, tuple[int, Tensor]] = {}
+        kind: list[str] = []
+        layer: list[int] = []
+        position: list[int] = []
+        feature: list[int] = []
+        name: list[str] = []
+        for site in features.sites:
+            found = _latents(site, len(kind))
+            self.latents[site.place.layer, site.place.written] = found
+            n = len(found.at)
+            kind += ["latent"] * n
+            layer += [site.place.layer] * n
+            position += found.at.tolist()
+            feature += site.latents[found.at.numpy(), found.slot.numpy()].tolist()
+            name += [site.place.name] * n
+        self.n_latent = len(kind)
+        positions = list(range(features.first, features.n_token))
+        for stage, site_name, writes in _error_writes(features):
+            self.errors[stage] = len(kind), writes[features.first :]
+            kind += ["error"] * len(positions)
+            layer += [stage[0]] * len(positions)
+            position += positions
+            feature += [-1] * len(positions)
+            name += [site_name] * len(positions)
+        self.first_token = len(kind)
+        n_token = features.n_token
+        self.embedded = features.writes[: features.layout.n_embed].sum(0)
+        self.kind = np.array([*kind, *["token"] * n_token])
+        self.layer = np.array([*layer, *[-1] * n_token])
+        self.position = np.array([*position, *range(n_token)])
+        self.feature = np.array([*feature, *_token_ids(features)])
+        self.name = np.array([*name, *["embed"] * n_token])
+        self.value = self._values()
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def stage_of(self, column: int) -> Stage:
+        """Where a latent's column belongs."""
+        return next(
+            stage for stage, found in self.latents.items() if found.first <= column < found.first + len(found.at)
+        )
+
+    def _values(self) -> Float[np.ndarray, " n"]:
+        found = np.ones(len(self.kind))
+        for latents in self.latents.values():
+            found[latents.first : latents.first + len(latents.at)] = latents.values.double().cpu().numpy()
+        for first, writes in self.errors.values():
+            found[first : first + len(writes)] = writes.norm(dim=-1).double().cpu().numpy()
+        return found
+
+
+def _latents(site: Site, first: int) -> Latents:
+    filled: Bool[np.ndarray, "n_token slot"] = site.latents >= 0
+    at, slot = (torch.from_numpy(index) for index in np.nonzero(filled))
+    return Latents(
+        site=site,
+        first=first,
+        at=at,
+        slot=slot,
+        writes=site.codes[at, slot][:, None] * site.decoders[at, slot],
+        encoders=site.encoders[at, slot],
+        constants=site.constants[at, slot],
+        values=site.codes[at, slot],
+    )
+
+
+def _error_writes(features: Features) -> list[tuple[Stage, str, Tensor]]:
+    """(stage, name, write) of every site's error and of every MLP that no dictionary takes apart, in writing order."""
+    layout, found = features.layout, []
+    sites: dict[Stage, Site] = {(site.place.layer, site.place.written): site for site in features.sites}
+    for layer in range(features.model.spec.n_layer):
+        for written in ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"):
+            stage: Stage = (layer, written)
+            site = sites.get(stage)
+            if site is not None:
+                found.append((stage, f"{site.place.name}.error", features.writes[layout.error(site)]))
+            elif written == "mlp_out":
+                first = layout.mlp(layer)
+                write = features.writes[first : first + 1 + features.model.spec.mlp_bias].sum(0)
+                found.append((stage, f"MLP{layer}", write))
+    return found
+
+
+def _token_ids(features: Features) -> list[int]:
+    tokens = features.tokens
+    return (tokens if tokens.ndim == 1 else tokens[0]).tolist()

@@ -1,0 +1,336 @@
+"""Attribution graphs: effects by brute force, pruning and scores by their definitions, planted graphs found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from interp import attribution
+from interp.attribution import contrast, features, freeze, graph, logit, logit_difference
+from interp.attribution.graphs import influence
+from interp.attribution.graphs.build import adjacency
+from interp.errors import CheckFailedError, UsageError
+from interp.results import load
+from tests import models
+from tests.attribution.dictionaries.samples import everywhere, transcoders
+from tests.attribution.test_neuronpedia import refused
+
+IDS, OTHER = models.tokens(1, 6), models.tokens(1, 6, seed=7)
+
+
+def mixed_of(name: str = "llama", dictionaries=transcoders, dtype=torch.float64, first: int = 0):
+    frozen = freeze(models.load(name, dtype), IDS)
+    return features(frozen, dictionaries(frozen.model), first=first)
+
+
+def whole(mixed):
+    """The adjacency of everything, for one target."""
+    return adjacency(mixed, [logit(mixed.model, 3)], np.ones(1), 10**6)
+
+
+# The effects
+
+
+def direct_effects(mixed) -> np.ndarray:
+    """What circuit-tracer computes, by autograd: a forward pass with patterns and norm scales held, in which every
+    MLP's write is a constant, and each latent's pre-activation a function of them and of the embeddings."""
+    frozen, model = mixed.base, mixed.model
+    weights, spec = model.weights, model.spec
+    embedded = frozen.writes[: frozen.layout.n_embed].sum(0).clone().requires_grad_()
+    x, nodes, pre = embedded, [], []
+    for layer, site in enumerate(mixed.sites):
+        block, attention = frozen.blocks[layer], weights.attention(layer)
+        before = x / block.attn_scale[:, None]
+        for head in range(spec.n_head):
+            x = x + block.pattern[head] @ before @ weights.W_V(layer, head) @ attention.W_O[head]
+        gain, dictionary = weights.raw(layer).ln2.gain, mixed.dictionaries[f"blocks.{layer}.mlp.hook_in"]
+        columns = dictionary.W_enc.double() * gain[:, None]
+        at, slot = np.nonzero(site.latents >= 0)
+        for t, k in zip(at, slot, strict=True):
+            pre.append(x[t] / block.mlp_scale[t] @ columns[:, site.latents[t, k]])
+        error = mixed.writes[mixed.layout.error(site)].clone()
+        latents = (site.codes[..., None] * site.decoders)[at, slot].clone()
+        for each in (latents, error):
+            each.requires_grad_()
+        nodes.append((latents, error))
+        x = x + error + torch.zeros_like(x).index_add(0, torch.from_numpy(at), latents)
+    target = x[-1] @ mixed.linear(logit(model, 3)).covector
+    columns = [latents for latents, _ in nodes] + [error for _, error in nodes] + [embedded]
+    rows = []
+    for value in [*pre, target]:
+        grads = torch.autograd.grad(value, columns, retain_graph=True, allow_unused=True)
+        row = [
+            torch.zeros(len(column)) if grad is None else (grad * column.detach()).sum(-1)
+            for grad, column in zip(grads, columns, strict=True)
+        ]
+        rows.append(torch.cat(row).numpy())
+    return np.array(rows)
+
+
+def test_effects_are_those_of_autograd_through_the_replacement_model():
+    """The definition of circuit-tracer, written anew; benchmarks/graphs.py compares with the tool itself."""
+    mixed = mixed_of()
+    found, slow = whole(mixed), direct_effects(mixed)
+    n = found.sources.n_latent
+    ours = found.matrix[[*range(n), len(found.matrix) - 1], :-1]
+    np.testing.assert_allclose(ours, slow, rtol=1e-8, atol=1e-10 * np.abs(slow).max())
+    assert not found.matrix[n:-1].any()
+
+
+@pytest.mark.parametrize("kind", ["frozen", "contrast"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "neox"])
+def test_rows_sum_to_their_nodes_with_dictionaries_everywhere(name, kind):
+    """Bounded by the check inside: with the biases of every part on the way, to rounding in float64."""
+    model = models.load(name, torch.float64)
+    base = freeze(model, IDS) if kind == "frozen" else contrast(model, IDS, OTHER)
+    for dictionaries, first in ((everywhere, 0), (transcoders, 2)):
+        mixed = features(base, dictionaries(model), first=first)
+        found = graph(mixed, logit_difference(model, 3, 5), node_share=0.9)
+        assert found.error < 1e-11
+        sums = found.pruned + found.bias
+        np.add.at(sums, found.target, found.weight)
+        fed = np.isin(found.kind, ("latent", "target"))
+        np.testing.assert_allclose(sums[fed], found.value[fed], atol=1e-10 * np.abs(found.value[fed]).max())
+
+
+def test_a_row_that_does_not_sum_is_refused():
+    mixed = mixed_of()
+    (site, *others) = mixed.sites
+    wrong = dataclasses.replace(site, constants=site.constants + 0.01)
+    layout = dataclasses.replace(mixed.layout, sites=(wrong, *others))
+    with pytest.raises(CheckFailedError, match="misses its node's value"):
+        graph(dataclasses.replace(mixed, layout=layout), logit(mixed.model, 3))
+
+
+# Influence and pruning
+
+
+def test_influence_is_the_inverse():
+    """(I − A)⁻¹ − I, and chains by hand: an edge that half of a node's inputs come through carries half."""
+    found = whole(mixed_of())
+    shares = influence.normalised(found.matrix)
+    weights = np.zeros(len(shares))
+    weights[-1] = 0.7
+    exact = weights @ (np.linalg.inv(np.eye(len(shares)) - shares) - np.eye(len(shares)))
+    np.testing.assert_allclose(influence.influence(shares, weights), exact, atol=1e-12)
+    chain = np.array([[0, 0, 0.0], [2, 0, 0], [1, -3, 0]])
+    np.testing.assert_allclose(influence.influence(influence.normalised(chain), np.array([0, 0, 1.0])), [1, 0.75, 0])
+
+
+def slow_prune(A: np.ndarray, w: np.ndarray, fixed: np.ndarray, fed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same once more in loops: sort, take until .8 and .98, then drop what dangles."""
+
+    def taken(scores: np.ndarray, share: float) -> np.ndarray:
+        order, held, found = np.argsort(-scores.ravel(), kind="stable"), 0.0, np.zeros(scores.size, bool)
+        for i in order:
+            found[i] = True
+            held += scores.ravel()[i]
+            if held >= share * scores.sum():
+                break
+        return found.reshape(scores.shape)
+
+    def shares(A: np.ndarray) -> np.ndarray:
+        return np.array([np.abs(row) / (np.abs(row).sum() or 1.0) for row in A])
+
+    def total(S: np.ndarray) -> np.ndarray:
+        return w @ (np.linalg.inv(np.eye(len(S)) - S) - np.eye(len(S)))
+
+    nodes = taken(total(shares(A)), 0.8) | fixed
+    inner = np.array([[A[i, j] if nodes[i] and nodes[j] else 0.0 for j in range(len(A))] for i in range(len(A))])
+    S = shares(inner)
+    edges = taken(S * (total(S) + w)[:, None], 0.98) & (A != 0)
+    for _ in range(len(A)):
+        for i in range(len(A)):
+            if (not fixed[i] and not edges[:, i].any()) or (fed[i] and not edges[i].any()):
+                nodes[i], edges[i], edges[:, i] = False, False, False
+    return nodes, edges
+
+
+def test_the_same_nodes_and_edges_are_kept():
+    found = whole(mixed_of(first=1))
+    kinds, weights = found.kinds, np.zeros(len(found.matrix))
+    weights[-1] = 1.0
+    fixed, fed = np.isin(kinds, ("token", "target")), kinds == "latent"
+    kept = influence.prune(found.matrix, weights, fixed, fed, 0.8, 0.98)
+    nodes, edges = slow_prune(found.matrix, weights, fixed, fed)
+    assert (kept.nodes == nodes).all()
+    assert (kept.edges == edges).all()
+    assert 10 < kept.nodes.sum() < len(kinds)
+
+
+def test_few_rows_are_those_of_most_influence():
+    """Traced by influence, a tenth of the latents is the most influential tenth but for a few, and rows still sum."""
+    mixed, target = mixed_of(), None
+    full, few = graph(mixed, target, node_share=1.0), graph(mixed, target, max_latents=40, node_share=1.0)
+    assert few.n_rows == 40 < full.n_rows == full.n_active
+    order = [full.ids[i] for i in np.argsort(-full.influence) if full.kind[i] == "latent"]
+    kept = {node for node, kind in zip(few.ids, few.kind, strict=True) if kind == "latent"}
+    assert len(kept & set(order[:40])) > 25
+    sums = few.pruned + few.bias
+    np.add.at(sums, few.target, few.weight)
+    fed = np.isin(few.kind, ("latent", "target"))
+    np.testing.assert_allclose(sums[fed], few.value[fed], atol=1e-9)
+
+
+# What errors say
+
+
+def test_random_directions_leave_everything_to_the_error_and_all_neurons_nothing():
+    """Random encoders with small random directions explain nothing; an MLP's own neurons explain all of it.
+
+    In between, half the neurons' writes leave about half: 0.2 to 0.8 is far from both.
+    """
+    frozen = freeze(models.load("gpt2", torch.float64), models.tokens(1, 20))
+    target = logit_difference(frozen.model, 3, 5)
+
+    def small(model):
+        found = transcoders(model)
+        for dictionary in found.values():
+            dictionary.W_dec, dictionary.b_dec = dictionary.W_dec * 0.05, dictionary.b_dec * 0
+        return found
+
+    nothing = features(frozen, small(frozen.model))
+    assert 0.9 < attribution.error_share(nothing, target) < 1.1
+    everything, some = features(frozen, frozen.model.spec.d_mlp), features(frozen, 10)
+    bias = sum(frozen.writes[frozen.layout.mlp(layer) + 1].abs().sum() for layer in range(3))
+    assert bias > 0
+    assert attribution.error_share(everything, target) < attribution.error_share(some, target) < 1
+    shares = attribution.error_shares(nothing, target)
+    assert list(shares) == ["MLP0", "MLP1", "MLP2"]
+    good, bad = graph(everything, target), graph(nothing, target)
+    assert good.replacement > bad.replacement
+    assert good.completeness > bad.completeness
+
+
+# The result
+
+
+def test_it_saves_exports_and_groups(tmp_path):
+    model = models.load("llama", text=True)
+    mixed = features(freeze(model, model.to_tokens("the tower is in Paris a b")), transcoders(model))
+    found = graph(mixed)
+    assert load(found.save(tmp_path / "graph")) == found
+    latents = [node.id for node in found.nodes if node.kind == "latent"]
+    grouped = found.grouped({"two": latents[:2]})
+    assert load(grouped.save(tmp_path / "grouped")) == grouped
+    inside = {(e.source, e.target): e.weight for e in found.edges}
+    for edge in grouped.collapsed():
+        ends = [latents[:2] if name == "two" else [name] for name in edge[:2]]
+        assert edge.weight == pytest.approx(sum(inside.get((a, b), 0.0) for a in ends[0] for b in ends[1]))
+    written = json.loads(json.dumps(grouped.to_neuronpedia("a slug"), allow_nan=False))
+    assert refused(written) == []
+    assert written["metadata"]["slug"] == "a-slug"
+    ids = {node["node_id"] for node in written["nodes"]}
+    assert len(ids) == len(found.nodes)
+    assert len(written["links"]) == len(found.edges)
+    assert {link["source"] for link in written["links"]} <= ids
+    assert written["qParams"]["supernodes"][0][0] == "two"
+    hostile = "</script><b>" + "x" * 200
+    named = found.labelled({latents[0]: hostile})
+    assert named.nodes[found.ids.index(latents[0])].label == hostile
+    assert "</script><b>" not in named._repr_html_()
+    assert found.labelled(lambda node: node.id).label[found.ids.index(latents[0])] == latents[0]
+    assert "latent" in found.summary()
+    assert found.table(3).rows
+    with pytest.raises(UsageError, match="two supernodes"):
+        found.grouped({"a": latents[:1], "b": latents[:1]})
+    with pytest.raises(UsageError, match="No node"):
+        found.inputs("MLP9.f1@0")
+
+
+def test_refusals():
+    mixed = mixed_of()
+    for given, message in (
+        ({"node_share": 1.5}, "share from 0 to 1"),
+        ({"targets": []}, "at least one target"),
+        ({"targets": "Paris"}, "target"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            graph(mixed, **given)
+    with pytest.raises(UsageError, match="mixed"):
+        graph(mixed.base, None)
+
+
+# Interventions
+
+
+def test_with_everything_held_the_prediction_is_what_happens_but_for_the_final_norm():
+    """MLPs and patterns held, only norm scales move: the order of latents is kept, and their sizes within a quarter."""
+    mixed = mixed_of("llama", dtype=torch.float32)
+    target = logit_difference(mixed.model, 3, 5)
+    found = attribution.intervene(
+        mixed, graph(mixed, target), target, how="scale", amount=0.9, hold=range(3), hold_patterns=True
+    )
+    assert found.correlation[0] > 0.9
+    assert np.abs(found.actual - found.predicted).mean() < 0.25 * np.abs(found.predicted).mean()
+    assert np.abs(found.actual - found.predicted[::-1]).mean() > 0.5 * np.abs(found.predicted).mean()
+
+
+def test_interventions_of_the_graph_beside_random_latents(tmp_path):
+    mixed = mixed_of("llama", dtype=torch.float32)
+    target = logit_difference(mixed.model, 3, 5)
+    made = graph(mixed, target)
+    first = [node.id for node in made.nodes if node.kind == "latent"][:2]
+    found = attribution.intervene(mixed, made.grouped({"pair": first}), target, k=12)
+    assert found.nodes[0] == "pair"
+    assert len(found.nodes) == len(found.controls) == 13
+    assert found.sizes[0] > found.sizes[1]
+    assert load(found.save(tmp_path / "checked")) == found
+    assert "rank correlation" in found.summary()
+    assert len(found.table().rows) == 26
+    same = attribution.intervene(mixed, made, target, how="scale", amount=1.0, k=5)
+    assert np.abs(same.actual).max() < 1e-4  # nothing was changed
+    with pytest.raises(UsageError, match="how must be"):
+        attribution.intervene(mixed, made, target, how="burn")
+    with pytest.raises(UsageError, match="Layer 9"):
+        attribution.intervene(mixed, made, target, hold=[9])
+
+
+# Heads and attention scores
+
+
+@pytest.mark.parametrize("kind", ["frozen", "contrast"])
+@pytest.mark.parametrize("name", ["llama", "neox"])
+def test_the_parts_of_heads_sum_to_each_edge(name, kind):
+    """In float64 rounding alone is left. A contrast's heads carry by query, key and value."""
+    model = models.load(name, torch.float64)
+    mixed = features(freeze(model, IDS) if kind == "frozen" else contrast(model, IDS, OTHER), transcoders(model))
+    found = graph(mixed, logit_difference(model, 3, 5))
+    nodes = [node.id for node in found.nodes if node.kind == "latent" and node.layer == 2 and node.position == 5]
+    node = max(nodes, key=lambda node: len(found.inputs(node)))
+    parts = attribution.edge_parts(mixed, found, node)
+    weights = {edge.source: edge.weight for edge in found.inputs(node)}
+    np.testing.assert_allclose(parts.values.sum(1), [weights[source] for source in parts.sources], atol=1e-12)
+    branches = {reader.rpartition(".")[2] for reader in parts.readers[1:]}
+    assert branches == ({"q", "k", "v"} if kind == "contrast" else branches)
+    assert np.abs(parts.values[:, 1:]).max() > 1e-3 * np.abs(parts.values).max()
+    assert parts.table(3).rows
+    with pytest.raises(UsageError, match="is no latent"):
+        attribution.edge_parts(mixed, found, found.ids[-1])
+
+
+def test_scores_behind_latents_are_in_the_exports_own_field():
+    """Pairs that are listed and the rest sum to the model's score within 1e-6."""
+    mixed = mixed_of(first=0)
+    found = attribution.with_queries(mixed, graph(mixed, logit(mixed.model, 3)), 4)
+    written = found.to_neuronpedia()
+    filled = [node for node in written["nodes"] if "qk_tracing_results" in node]
+    assert len(filled) == len(found.queries) == 4
+    ids = {node["node_id"] for node in written["nodes"]}
+    for each, node in zip(found.queries.values(), filled, strict=True):
+        layer, head = map(int, each["head"][1:].split("H"))
+        score = float(mixed.base.blocks[layer].scores[head, each["query"], each["key"]])
+        assert abs(sum(value for *_, value in each["pairs"]) + each["rest"] - score) < 1e-6
+        assert node["qk_tracing_results"].keys() == {
+            "pair_wise_contributors",
+            "top_q_marginal_contributors",
+            "top_k_marginal_contributors",
+        }
+    named = {
+        name for node in filled for pair in node["qk_tracing_results"]["pair_wise_contributors"] for name in pair[:2]
+    }
+    assert named & ids
