@@ -49,7 +49,7 @@ def zero(hook: str, *, head: Indices = None, position: Positions = None, neuron:
         chosen.check(hook, place)
         return lambda value, step: chosen.keep(torch.zeros_like(value), value, place, step)
 
-    return Edit(hook, f"zero({_said(hook, chosen)})", bind)
+    return Edit(hook, f"zero({_said(hook, chosen)})", bind, affine=True)
 
 
 def mean(
@@ -80,7 +80,7 @@ def mean(
         values = _mean(model, hook, place, source, per_position or place.position_axis == 2)
         return lambda value, step: chosen.keep(_at_step(values, value, place, step, value), value, place, step)
 
-    return Edit(hook, f"mean({_said(hook, chosen)})", bind)
+    return Edit(hook, f"mean({_said(hook, chosen)})", bind, affine=True)
 
 
 def replace(
@@ -103,7 +103,7 @@ def replace(
         fitting = _fitting(hook, values, place, model)
         return lambda value, step: chosen.keep(_at_step(fitting, value, place, step, value), value, place, step)
 
-    return Edit(hook, f"replace({_said(hook, chosen)})", bind)
+    return Edit(hook, f"replace({_said(hook, chosen)})", bind, affine=True)
 
 
 def add(hook: str, vector: Tensor, scale: float = 1.0, positions: Positions = None, *, head: Indices = None) -> Edit:
@@ -129,7 +129,7 @@ def add(hook: str, vector: Tensor, scale: float = 1.0, positions: Positions = No
         return change
 
     require(scale, Real, "scale")
-    return Edit(hook, f"add({_said(hook, chosen)}, scale={scale:g})", bind)
+    return Edit(hook, f"add({_said(hook, chosen)}, scale={scale:g})", bind, affine=True)
 
 
 def project_out(
@@ -162,7 +162,7 @@ def project_out(
         basis = torch.linalg.qr(vectors.T).Q.to(model.device, model.dtype)
         return lambda value, step: chosen.keep(value - value @ basis @ basis.T, value, place, step)
 
-    return Edit(hook, f"project_out({_said(hook, chosen)})", bind)
+    return Edit(hook, f"project_out({_said(hook, chosen)})", bind, affine=True)
 
 
 def latent(

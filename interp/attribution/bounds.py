@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.attribution.edited_run import refuse_edits
 from interp.attribution.expand import Children
 from interp.attribution.frozen import Frozen
 from interp.errors import UsageError
@@ -120,6 +121,7 @@ def path_bounds(frozen: Frozen, max_gigabytes: float) -> PathBounds:
     Raises `UsageError` for an input that needs more than `max_gigabytes` (see `bytes_needed`).
     """
     model, layout = frozen.model, frozen.layout
+    refuse_edits(model, "Certifying the largest paths")
     needed = bytes_needed(model, frozen.n_token) / 1e9
     if needed > max_gigabytes:
         raise UsageError(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from interp.attribution.causal_contrast import cut_both_ways
 from interp.attribution.components import Component, Layout
+from interp.attribution.edited_run import refuse_edits
 from interp.attribution.frozen import Frozen, freeze
 from interp.attribution.linearised import start_of
 from interp.attribution.one_path import at_position, compared, measured, write_change
@@ -56,6 +57,7 @@ def verify(
     require(tree, PathTree, "tree")
     require(frozen, (Frozen, type(None)), "frozen")
     k, seed = whole(k, "k", 1), whole(seed, "seed", 0)
+    refuse_edits(model, "Cutting paths")
     if tree.of_contrast:
         return cut_both_ways(model, tree, k, baseline, seed)
     if Layout(model.spec).names != tree.components:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from interp import edit
 from interp.attribution.components import Layout
+from interp.attribution.edited_run import refuse_edits
 from interp.attribution.expand import Expander
 from interp.attribution.expand_contrast import SecantsByComponent, SecantsByPosition
 from interp.attribution.frozen import TOLERANCE, Frozen, freeze
@@ -250,6 +251,7 @@ def _checked(
     require(model, Model, "model")
     require(max_gigabytes, Real, "max_gigabytes")
     require_separate_heads(model.spec, "contrast")
+    refuse_edits(model, "A contrast")
     clean, counterfactual = model.check_tokens(clean), model.check_tokens(counterfactual)
     if clean.shape[1] != counterfactual.shape[1]:
         raise UsageError(unequal(model, clean[0], counterfactual[0]))

@@ -8,7 +8,7 @@ direction on that output is pulled back, through the component alone, to directi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from interp.attribution.bilinear import score_pairs
 from interp.attribution.components import Layout
+from interp.attribution.edited_run import Edits, affine_edits, edit_writes, edited_blocks, edited_layout, embedded
 from interp.attribution.expand import ByComponent, ByPosition, Expander
 from interp.attribution.linearised import Linear, NodeKind, Targets, checked_position
 from interp.attribution.pull import FrozenPull
@@ -50,7 +51,7 @@ class Frozen:
     `writes[c, t]` is what component c (in the order of `layout`) adds to the residual stream at position t; in memory a
     position's writes lie together. They sum to `residual`, the stream that leaves the last block. `logits` are the
     model's own; `error` is the largest difference between them and those of the frozen map, relative to the largest
-    logit, over every position.
+    logit, over every position. `edits` are those of an edited model (see `interp.attribution.edited_run`).
     """
 
     model: Model
@@ -63,6 +64,7 @@ class Frozen:
     final_scale: Float[Tensor, " n_token"]
     logits: Float[Tensor, "n_token d_vocab"]
     error: float
+    edits: Edits = field(default_factory=dict)
 
     @property
     def n_token(self) -> int:
@@ -124,31 +126,39 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
 
     Runs the model once and the written-out forward pass once. Needs `bytes_needed(model, n_token)`.
 
+    An edited model is frozen as it runs, its edits being part of the map: attributions sum to the edited run's value.
+    What an edit removes from the stream after a block is counted with that block's MLP, what it adds with the biases.
+
     Args:
-        model: in float32 or float64.
+        model: in float32 or float64, unedited or with edits that are affine: zero, mean, replace, add and project_out
+            at attn.hook_z, hook_attn_out, hook_mlp_out and the streams before and after a block.
         tokens: one prompt, (1, n_token) or (n_token,).
         max_gigabytes: refuse, before computing anything, an input that needs more memory than this.
 
     Raises:
-        UsageError: more than one prompt, another dtype, or more memory than allowed.
+        UsageError: more than one prompt, another dtype, an edit that is not affine, or more memory than allowed.
         CheckFailedError: the frozen map misses the model's logits by more than 1e-4 (float32) or 1e-9 (float64),
             relative to the largest, or there is a NaN.
     """
     tokens = _one_prompt(model, tokens, max_gigabytes)
     theirs = model(tokens)[0]
-    layout = Layout(model.spec)
+    edits = affine_edits(model, tokens.shape[1])
+    layout = edited_layout(model, edits)
     by_position = theirs.new_empty(tokens.shape[1], len(layout.components), model.spec.d_model)
     writes = by_position.transpose(0, 1)
-    _write_embeddings(model, tokens, writes)
-    blocks, residual = [], forward.embed(model.weights, tokens)
-    for block in forward.blocks(model.weights, tokens, folded=False):
+    _write_embeddings(model, tokens, writes, edits)
+    blocks, residual = [], embedded(model, tokens, edits)
+    for block in edited_blocks(model, tokens, edits):
         _write_block(model, layout, block, writes)
+        edit_writes(layout, block, edits, writes)
         blocks.append(_held(block))
         residual = block.resid_post
     ours, scale = forward.unembed(model.weights, residual, folded=False)
     error = _error(ours[0], theirs, writes, residual[0])
     labels = model.labels(tokens[0])
-    return Frozen(model, tokens[0], labels, layout, tuple(blocks), writes, residual[0], scale[0, :, 0], theirs, error)
+    return Frozen(
+        model, tokens[0], labels, layout, tuple(blocks), writes, residual[0], scale[0, :, 0], theirs, error, edits
+    )
 
 
 def _error(ours: Tensor, theirs: Tensor, writes: Tensor, residual: Tensor) -> float:
@@ -183,10 +193,14 @@ def _one_prompt(model: Model, tokens: Tensor, max_gigabytes: float) -> Tensor:
     return tokens
 
 
-def _write_embeddings(model: Model, tokens: Tensor, writes: Tensor) -> None:
+def _write_embeddings(model: Model, tokens: Tensor, writes: Tensor, edits: Edits) -> None:
     writes[0] = model.weights.embed(tokens[0])
     if model.weights.W_pos is not None:
         writes[1] = model.weights.W_pos[: tokens.shape[1]]
+    if (before := edits.get((-1, "hook_resid_post"))) is not None:
+        n_embed = 1 if model.weights.W_pos is None else 2
+        writes[:n_embed] = before.linear(writes[:n_embed])
+        writes[0] += before.constant
 
 
 def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, writes: Tensor) -> None:
@@ -196,11 +210,11 @@ def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, writes
     n_head = model.spec.n_head
     attn_gain = _write_gain(attention.post_gain, block.attention.write_scale)
     writes[index : index + n_head] = (block.attention.z[0] @ attention.W_O) * attn_gain
-    if model.spec.output_bias:
+    if layout.spec.output_bias:
         writes[index + n_head] = attention.b_O * attn_gain
     index = layout.mlp(block.layer)
     writes[index] = block.mlp.write[0]
-    if model.spec.mlp_bias:
+    if layout.spec.mlp_bias:
         writes[index + 1] = mlp.b_out * _write_gain(mlp.post_gain, block.mlp.write_scale)
         writes[index] -= writes[index + 1]
 

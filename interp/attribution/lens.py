@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from interp.attribution.lens_training import hooks
 from interp.attribution.results import LogitLens
 from interp.attribution.targets import logit
 from interp.attribution.tuned_lens import TunedLens
@@ -60,10 +61,10 @@ def logit_lens(
     def read(row: int, residual: Tensor) -> Tensor:
         return _unembed(model, residual if lens is None else lens.translate(row, residual))
 
-    rows = [_read(read(0, forward.embed(model.weights, tokens)), ids, k)]
-    logits = torch.empty(0)
-    for block in forward.blocks(model.weights, tokens, folded=False):
-        logits = read(block.layer + 1, block.resid_post)
+    _, streams = model.run_with_cache(tokens, list(hooks(model)))
+    rows, logits = [], torch.empty(0)
+    for row, stream in enumerate(streams.values()):
+        logits = read(row, stream)
         rows.append(_read(logits, ids, k))
     theirs = model(tokens)[0]
     error = float((logits - theirs).abs().max() / theirs.abs().max())

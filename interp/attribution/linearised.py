@@ -197,7 +197,7 @@ def bias_write(
     linearised: Linearised, part: Part, layer: int
 ) -> tuple[str, Float[Tensor, "*pair n_token d_model"]] | None:
     """Name and write of the bias a part adds whatever its input; None for a model without."""
-    spec, layout = linearised.model.spec, linearised.layout
+    spec, layout = linearised.layout.spec, linearised.layout
     if not (spec.output_bias if part == "attention" else spec.mlp_bias):
         return None
     index = (layout.mlp(layer) - 1) if part == "attention" else (layout.mlp(layer) + 1)

@@ -89,10 +89,12 @@ class FrozenPull:
     ) -> tuple[Float[Tensor, "n_token d_model"], Float[Tensor, ""]]:
         """One head, covectors on what it writes at every position."""
         raw, block = self.layers[layer], self.frozen.blocks[layer]
+        covectors = self._before_edit(layer, "hook_attn_out", covectors)
         covectors = _before_post(raw.attn_post, block.attn_write_scale, covectors)
-        values = covectors @ raw.W_O[head].detach().T
+        values = (covectors @ raw.W_O.detach().flatten(0, 1).T).unflatten(-1, raw.W_O.shape[:2])
+        values, own = (part[:, head] for part in self._before_z(layer, values))
         back = block.pattern[head].T @ values @ self._value_weights(layer, head).T
-        constant = (values @ self.value_biases[layer][head]).sum()
+        constant = (values @ self.value_biases[layer][head]).sum() + own.sum()
         return _through_norm(raw.ln1, back) / block.attn_scale[:, None], constant
 
     def heads_at(
@@ -104,19 +106,27 @@ class FrozenPull:
     ) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, " n"]]:
         """Some heads, one covector each on the write at one position: W_V' W_O u, before pattern and norm scale."""
         raw, block = self.layers[layer], self.frozen.blocks[layer]
+        covectors = self._before_edit(layer, "hook_attn_out", covectors, positions)
         covectors = _before_post(raw.attn_post, block.attn_write_scale[positions], covectors)
         every, group = torch.arange(len(covectors)), self.frozen.model.spec.kv_group
-        values = (covectors @ raw.W_O.detach().flatten(0, 1).T).unflatten(-1, raw.W_O.shape[:2])[every, heads]
+        values = (covectors @ raw.W_O.detach().flatten(0, 1).T).unflatten(-1, raw.W_O.shape[:2])
+        values, own = self._before_z(layer, values, positions)
+        values = values[every, heads]
         apart = values.new_zeros(len(values), raw.W_V.shape[0], raw.W_V.shape[2])
         apart[every, heads // group] = values
         back = apart.flatten(1) @ raw.W_V.detach().transpose(1, 2).flatten(0, 1)
-        return _through_norm(raw.ln1, back), (values * self.value_biases[layer][heads]).sum(-1)
+        return _through_norm(raw.ln1, back), (values * self.value_biases[layer][heads]).sum(-1) + own[every, heads]
 
     def mlp_at(
         self, layer: int, position: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> tuple[Float[Tensor, "*batch n d_model"], Float[Tensor, "*batch n"]]:
         """The MLP of a layer at given positions, one covector each."""
         raw, block = self.layers[layer], self.frozen.blocks[layer]
+        given = covectors
+        covectors = self._before_edit(layer, "hook_resid_post", covectors, position)
+        # An edit of the stream after the block is written by its MLP, which reads for it what passes by.
+        passing = covectors - given
+        covectors = self._before_edit(layer, "hook_mlp_out", covectors, position)
         covectors = _before_post(raw.mlp_post, block.mlp_write_scale[position], covectors)
         hidden = (covectors @ raw.W_out.detach().T) * block.multiplier[position]
         back = hidden @ raw.W_in.detach().T
@@ -125,16 +135,34 @@ class FrozenPull:
             constant = constant + hidden @ raw.b_in.detach()
         if raw.ln2.bias is not None:
             constant = constant + back @ raw.ln2.bias.detach()
-        return _through_norm(raw.ln2, back) / block.mlp_scale[position][..., None], constant
+        return _through_norm(raw.ln2, back) / block.mlp_scale[position][..., None] + passing, constant
+
+    def _before_edit(
+        self, layer: int, hook: str, covectors: Tensor, at: Tensor | slice = slice(None)
+    ) -> Float[Tensor, "*batch n *head d"]:
+        """Covectors on an edited value, carried to the value before."""
+        edit = self.frozen.edits.get((layer, hook))
+        return covectors if edit is None else edit.back(covectors, at)
 
     def _values(self, layer: int, covectors: Tensor) -> tuple[Tensor, Tensor]:
         """Covectors on every head's value vectors (…, source, head, d_head), and each (query, head)'s constant."""
         raw, block = self.layers[layer], self.frozen.blocks[layer]
+        covectors = self._before_edit(layer, "hook_attn_out", covectors)
         covectors = _before_post(raw.attn_post, block.attn_write_scale, covectors)
         flat = raw.W_O.detach().flatten(0, 1)
         per_head = (covectors @ flat.T).unflatten(-1, (raw.W_O.shape[0], -1))
+        per_head, own = self._before_z(layer, per_head)
         mixed = torch.einsum("hqk,...qhd->...khd", block.pattern, per_head)
-        return mixed, torch.einsum("...qhd,hd->...qh", per_head, self.value_biases[layer])
+        return mixed, torch.einsum("...qhd,hd->...qh", per_head, self.value_biases[layer]) + own
+
+    def _before_z(
+        self, layer: int, values: Tensor, at: Tensor | slice = slice(None)
+    ) -> tuple[Float[Tensor, "*batch n head d_head"], Float[Tensor, "*batch n head"]]:
+        """(covectors on the heads' values before an edit of them, what the edit's constant adds)."""
+        edit = self.frozen.edits.get((layer, "attn.hook_z"))
+        if edit is None:
+            return values, values.new_zeros(values.shape[:-1])
+        return edit.back(values, at), (values * edit.constant[at]).sum(-1)
 
     def _value_weights(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
         return self.layers[layer].W_V[head // self.frozen.model.spec.kv_group].detach()

@@ -79,13 +79,15 @@ class Edit:
     """A change of the value at one hook point, in words `text`.
 
     `bind` checks the edit against a model and gives the function that does it. `local`: the change of a position
-    depends on that position alone, so that text can be generated without computing earlier positions again.
+    depends on that position alone, so that text can be generated without computing earlier positions again. `affine`:
+    the new value is x A + c, with A and c that do not depend on x.
     """
 
     hook: str
     text: str
     bind: Callable[[Model, Place], Change]
     local: bool = True
+    affine: bool = False
 
     def __repr__(self) -> str:
         return self.text
