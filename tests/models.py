@@ -312,6 +312,24 @@ def build(name: str, seed: int = 0, changed: dict[str, Any] | None = None) -> An
     return hf
 
 
+def dense_twin(sparse: Any) -> Any:
+    """The Mistral whose MLPs are the only expert of each layer of a Mixtral."""
+    known = transformers.MistralConfig().to_dict()
+    shape = {key: value for key, value in sparse.config.to_dict().items() if key in known}
+    dense = transformers.MistralForCausalLM(transformers.MistralConfig(**shape | {"model_type": "mistral"}))
+    weights = dense.state_dict()
+    for key, value in sparse.state_dict().items():
+        if "experts.gate_up_proj" in key:
+            name = key.replace("experts.gate_up_proj", "{}.weight")
+            weights[name.format("gate_proj")], weights[name.format("up_proj")] = value[0].chunk(2)
+        elif "experts.down_proj" in key:
+            weights[key.replace("experts.down_proj", "down_proj.weight")] = value[0]
+        elif "mlp.gate" not in key:
+            weights[key] = value
+    dense.load_state_dict(weights)
+    return dense.eval()
+
+
 def load(name: str, dtype: torch.dtype = torch.float32, seed: int = 0, *, text: bool = False) -> Model:
     """The loaded model; `text` gives it the small tokenizer."""
     return interp.load(build(name, seed), tokenizer=tokenizer() if text else None, dtype=dtype)

@@ -118,10 +118,12 @@ class PathBounds:
 def path_bounds(frozen: Frozen, max_gigabytes: float) -> PathBounds:
     """Compute the second moments of all paths, layer by layer, in the model's dtype.
 
-    Raises `UsageError` for an input that needs more than `max_gigabytes` (see `bytes_needed`).
+    Raises `UsageError` for a mixture of experts, and for an input that needs more than `max_gigabytes`.
     """
     model, layout = frozen.model, frozen.layout
     refuse_edits(model, "Certifying the largest paths")
+    if model.spec.n_expert:
+        raise UsageError("The largest paths of a mixture of experts cannot be certified: leave out top.")
     needed = bytes_needed(model, frozen.n_token) / 1e9
     if needed > max_gigabytes:
         raise UsageError(
@@ -155,7 +157,8 @@ def _heads(frozen: Frozen, layer: int, attention: Attention, stream: Tensor) -> 
     values = attention.W_V.mT @ (stream[:, None] @ attention.W_V)
     values = (values / block.attn_scale[:, None, None, None].square()).repeat_interleave(group, dim=1)
     moments = torch.einsum("hts,shij->thij", block.pattern.square(), values)
-    moments = moments + _outer(attention.b_V).repeat_interleave(group, dim=0)
+    whole = block.pattern.sum(-1).T[..., None, None].square()
+    moments = moments + whole * _outer(attention.b_V).repeat_interleave(group, dim=0)
     return moments / block.attn_write_scale[:, None, None, None].square()
 
 

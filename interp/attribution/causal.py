@@ -116,10 +116,7 @@ def _carried(frozen: Frozen, tree: PathTree, row: int, writes: Tensor) -> float:
     pull, covectors = frozen.pull, start_of(frozen, frozen.linear(tree.definition))
     for component, position in _steps(frozen, tree, row)[:-1]:
         here = at_position(covectors, position)
-        if component.kind == "head":
-            covectors, _ = pull.head(component.layer, component.head, here)
-        else:
-            covectors, _ = pull.mlp(component.layer, here)
+        covectors, _ = pull.component(component, here)
     first = int(tree.component[row])
     return float((at_position(covectors, int(tree.position[row])) * writes[first]).sum())
 

@@ -11,14 +11,14 @@ from jaxtyping import Bool
 
 from interp.model import Spec
 
-ModelKind = Literal["embed", "pos_embed", "head", "attn_bias", "mlp", "mlp_bias"]
+ModelKind = Literal["embed", "pos_embed", "head", "attn_bias", "mlp", "expert", "mlp_bias"]
 DictionaryKind = Literal["latent", "error", "skip", "dictionary_bias"]
 Kind = ModelKind | DictionaryKind
 
 
 @dataclass(frozen=True)
 class Component:
-    """One writer: `layer` is -1 for embeddings, `head` is -1 for everything but heads.
+    """One writer: `layer` is -1 for embeddings, `head` for all but heads, `expert` for all but experts.
 
     Parts of a dictionary (`interp.attribution.dictionaries`) have a `site`, the name of what it takes apart, and a
     latent its number `index`.
@@ -29,13 +29,15 @@ class Component:
     head: int = -1
     site: str = ""
     index: int = -1
+    expert: int = -1
 
     @property
     def name(self) -> str:
-        """Such as "embed", "L5H2", "MLP5", "L5.b_O", "MLP5.b_out", "MLP5.f123", "MLP5.error"."""
+        """Such as "embed", "L5H2", "MLP5", "L5E12", "L5.b_O", "MLP5.b_out", "MLP5.f123", "MLP5.error"."""
         names = {
             "head": f"L{self.layer}H{self.head}",
             "mlp": f"MLP{self.layer}",
+            "expert": f"L{self.layer}E{self.expert}",
             "attn_bias": f"L{self.layer}.b_O",
             "mlp_bias": f"MLP{self.layer}.b_out",
             "latent": f"{self.site}.f{self.index}",
@@ -46,7 +48,7 @@ class Component:
     @property
     def reads(self) -> bool:
         """Whether it computes its output from what others wrote; embeddings and biases do not."""
-        return self.kind in ("head", "mlp", "latent", "error", "skip")
+        return self.kind in ("head", "mlp", "expert", "latent", "error", "skip")
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,15 @@ class Layout:
 
     @cached_property
     def components(self) -> tuple[Component, ...]:
-        """Embeddings, then per block its heads, attention bias, MLP and MLP bias; absent biases are left out."""
+        """Embeddings, then per block its heads, attention bias, MLP or experts, and MLP bias; absent ones left out."""
         found = [Component("embed")]
         if self.spec.positional == "learned":
             found.append(Component("pos_embed"))
         for layer in range(self.spec.n_layer):
             found += [Component("head", layer, head) for head in range(self.spec.n_head)]
             found += [Component("attn_bias", layer)] if self.spec.output_bias else []
-            found.append(Component("mlp", layer))
+            found += [Component("expert", layer, expert=expert) for expert in range(self.spec.n_expert)]
+            found += [] if self.spec.n_expert else [Component("mlp", layer)]
             found += [Component("mlp_bias", layer)] if self.spec.mlp_bias else []
         return tuple(found)
 
@@ -86,19 +89,28 @@ class Layout:
     @cached_property
     def per_block(self) -> int:
         """How many components a block has."""
-        return self.spec.n_head + 1 + self.spec.output_bias + self.spec.mlp_bias
+        return self.spec.n_head + self.n_mlp + self.spec.output_bias + self.spec.mlp_bias
+
+    @property
+    def n_mlp(self) -> int:
+        """How many components stand for a block's MLP: itself, or its experts."""
+        return max(1, self.spec.n_expert)
 
     def start(self, layer: int) -> int:
         """Index of the first component of block `layer`, which is also how many write before it."""
         return self.n_embed + layer * self.per_block
 
     def mlp(self, layer: int) -> int:
-        """Index of the MLP of block `layer`."""
+        """Index of the MLP of block `layer`, or of its first expert."""
         return self.start(layer) + self.spec.n_head + self.spec.output_bias
+
+    def bias(self, part: Literal["attention", "mlp"], layer: int) -> int:
+        """Index of the output bias of a block's attention or MLP, where the model has one."""
+        return self.mlp(layer) + (-1 if part == "attention" else self.n_mlp)
 
     def visible(self, component: Component) -> int:
         """How many components a reader can see: those before its block and, for a sequential MLP, its attention."""
-        if component.kind == "mlp" and not self.spec.parallel:
+        if component.kind in ("mlp", "expert") and not self.spec.parallel:
             return self.mlp(component.layer)
         return self.start(component.layer)
 

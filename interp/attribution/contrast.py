@@ -235,11 +235,13 @@ def _error(model: Model, theirs: Tensor, found: SecantMap) -> float:
 def bytes_needed(model: Model, n_pair: int, n_token: int) -> int:
     """Memory of a contrast: writes, secants of every block, and the logits and streams of both runs.
 
-    n_pair · T · (n_component·d_model + n_layer·(5·n_head·T + 2·d_mlp + 8·d_model) + 5·d_vocab) numbers at most. SmolLM2
+    n_pair · T · (n_component·d_model + n_layer·(5·n_head·T + 2·d_mlp + 8·d_model) + 5·d_vocab) numbers at most, each
+    expert being a component and each of those that run at a position having its d_mlp and d_model. SmolLM2
     in float32: about 2.5 MB a token and 6 kB a pair of tokens, so 40 MB for a pair of 14 tokens.
     """
     spec = model.spec
-    block = 5 * spec.n_head * n_token + 2 * spec.d_mlp + 8 * spec.d_model
+    n_ran = max(1, spec.n_expert_used)
+    block = 5 * spec.n_head * n_token + 2 * n_ran * spec.d_mlp + (7 + n_ran) * spec.d_model + 3 * spec.n_expert
     each = len(Layout(spec).components) * spec.d_model + spec.n_layer * block + 5 * spec.d_vocab
     return n_pair * n_token * each * model.parts.W_U.element_size()
 

@@ -68,7 +68,8 @@ def by_source(frozen: Frozen, target: Target, layer: int, head: int) -> Attribut
         raise UsageError(f"L{layer}H{head} writes after the {linear.name} is read: it contributes nothing.")
     at, position = torch.tensor([head]), torch.tensor([linear.position])
     back, constant = frozen.pull.heads_at(layer, at, position, linear.covector[None])
-    read = frozen.writes[:start].sum(0) @ back[0] / block.attn_scale + constant
+    whole = block.pattern[head, linear.position].sum()  # less than one with a sink, which has no value
+    read = frozen.writes[:start].sum(0) @ back[0] / block.attn_scale + constant / whole
     array = (block.pattern[head, linear.position] * read).cpu().numpy()
     total, value = float(array.sum(dtype=np.float64)), float(frozen.writes[index, linear.position] @ linear.covector)
     what = f"contribution of L{layer}H{head} to the {linear.name}"

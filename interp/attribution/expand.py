@@ -115,6 +115,7 @@ class ByPosition:
         self.names, self.reads = frozen.layout.names, frozen.layout.reads
         self.writes = frozen.writes.transpose(0, 1)
         self.heads = np.array([component.head for component in frozen.layout.components])
+        self.experts = np.array([component.expert for component in frozen.layout.components])
 
     def target(self) -> Children:
         """What writes at the target's position, before the target reads."""
@@ -135,7 +136,8 @@ class ByPosition:
 
     def here(self, layer: int, nodes: Nodes) -> tuple[Tensor, Tensor]:
         """Nodes that read their own position alone, of one layer, taken back: (covectors, constants)."""
-        return self.pull.mlp_at(layer, torch.from_numpy(nodes.positions), nodes.covectors)
+        experts, positions = (torch.from_numpy(x) for x in (self.experts[nodes.components], nodes.positions))
+        return self.pull.component_at(layer, experts, positions, nodes.covectors)
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
         """Heads reach every position before theirs, MLPs only their own."""
@@ -207,11 +209,7 @@ class ByComponent:
             constants = vectors.new_empty(len(vectors))
             for i, index in enumerate(lot.components):
                 component = self.frozen.layout.components[index]
-                if component.kind == "head":
-                    found = self.pull.head(component.layer, component.head, lot.covectors[i])
-                else:
-                    found = self.pull.mlp(component.layer, lot.covectors[i])
-                vectors[i], constants[i] = found
+                vectors[i], constants[i] = self.pull.component(component, lot.covectors[i])
             runs = list(_runs(self.frozen, lot))
             values = hide(self._values(vectors, runs[0][2]), runs)
             yield on_the_spot(lot.rows, values, lot.positions, vectors, constants)

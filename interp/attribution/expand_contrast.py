@@ -47,8 +47,8 @@ QUERY, KEY, VALUE = range(len(BRANCHES))
 class BranchTable:
     """The components of a contrast's tree: those of the layout, then each head's query, key and value.
 
-    `names`, `layers`, `heads` (−1 for what is no head), `branches` (−1 for what is no branch), `reads` and `seen`,
-    how many components write before each, are columns over all of them.
+    `names`, `layers`, `heads`, `experts` and `branches` (−1 for what is none), `reads` and `seen`, how many components
+    write before each, are columns over all of them.
     """
 
     def __init__(self, contrast: Contrast):
@@ -60,6 +60,7 @@ class BranchTable:
         self.names = (*layout.names, *split)
         self.layers = np.array([part.layer for part in parts])
         self.heads = np.array([part.head for part in parts])
+        self.experts = np.array([part.expert for part in parts])
         self.branches = np.array([-1] * self.n_layout + [*range(len(BRANCHES))] * len(heads))
         self.reads = np.array([part.reads for part in parts])
         self.seen = np.array([layout.visible(part) for part in parts])
@@ -161,9 +162,13 @@ class SecantsByPosition:
 
     def _here(self, nodes: Nodes) -> Children:
         vectors, runs = torch.empty_like(nodes.covectors), self.table.runs(nodes.components)
+        constants = vectors.new_zeros(len(vectors))
         for layer, rows, _ in runs:
             heads, at = self._where(nodes, rows)
-            if int(heads[0]) < 0:
+            experts = torch.from_numpy(self.table.experts[nodes.components[rows]])
+            if int(experts[0]) >= 0:
+                vectors[rows], constants[rows] = self.pull.expert_at(layer, experts, at, nodes.covectors[rows])
+            elif int(heads[0]) < 0:
                 vectors[rows] = self.here(layer, nodes.take(np.arange(rows.start, rows.stop)))
             else:
                 vectors[rows] = self.places.query(layer, heads, at, nodes.covectors[rows])
@@ -172,7 +177,7 @@ class SecantsByPosition:
         for position in np.unique(nodes.positions):
             index = torch.from_numpy(np.flatnonzero(nodes.positions == position))
             values[0, index] = vectors[index] @ self.writes[position, :seen].T
-        return on_the_spot(nodes.rows, self.hidden(values, runs), nodes.positions, vectors)
+        return on_the_spot(nodes.rows, self.hidden(values, runs), nodes.positions, vectors, constants)
 
     def _back(self, branch: int, layer: int, nodes: Nodes, places: Tensor) -> Float[Tensor, "*places d_model"]:
         """Covectors on the stream at some places, before the children's factors."""
@@ -211,10 +216,11 @@ class SecantsByComponent:
             yield on_the_spot(lot.rows, values[None], lot.positions, lot.covectors, first=first)
         for chosen in (branches >= 0, ~heads):
             for lot in lots(nodes, chosen, LOT_NODES):
-                vectors = torch.stack([self._back(*each) for each in zip(lot.components, lot.covectors, strict=True)])
+                found = [self._back(*each) for each in zip(lot.components, lot.covectors, strict=True)]
+                vectors, constants = (torch.stack(each) for each in zip(*found, strict=True))
                 runs = self.table.runs(lot.components)
                 values = hide(self._values(vectors, runs[0][2]), runs)
-                yield on_the_spot(lot.rows, values, lot.positions, vectors)
+                yield on_the_spot(lot.rows, values, lot.positions, vectors, constants)
 
     def _split(self, component: int, covectors: Tensor) -> Float[Tensor, " branch"]:
         """What a head passes on through its query, key and value."""
@@ -224,11 +230,16 @@ class SecantsByComponent:
         deltas = block.delta_query[head], block.delta_key[head // group], block.delta_value[head // group]
         return torch.stack([(x[0] * delta).sum() for x, delta in zip(found, deltas, strict=True)])
 
-    def _back(self, component: int, covectors: Tensor) -> Float[Tensor, "n_token d_model"]:
-        layer, head, branch = (int(x[component]) for x in (self.table.layers, self.table.heads, self.table.branches))
-        if branch < 0:
-            return self.pull.mlp(layer, covectors)[0]
-        return self.pull.branch(layer, head, BRANCHES[branch], covectors)
+    def _back(self, component: int, covectors: Tensor) -> tuple[Float[Tensor, "n_token d_model"], Float[Tensor, ""]]:
+        table = self.table
+        layer, head, branch = (int(x[component]) for x in (table.layers, table.heads, table.branches))
+        if branch >= 0:
+            return self.pull.branch(layer, head, BRANCHES[branch], covectors), covectors.new_zeros(())
+        expert, every = int(table.experts[component]), torch.arange(len(covectors))
+        if expert < 0:
+            return self.pull.mlp(layer, covectors)
+        back, constants = self.pull.expert_at(layer, every.new_full(every.shape, expert), every, covectors)
+        return back, constants.sum()
 
     def _values(self, vectors: Tensor, seen: int) -> Float[Tensor, "1 n n_seen"]:
         writes = self.contrast.writes[:seen].permute(1, 2, 0)

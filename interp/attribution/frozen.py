@@ -8,7 +8,7 @@ direction on that output is pulled back, through the component alone, to directi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 
 import torch
@@ -17,13 +17,22 @@ from torch import Tensor
 
 from interp.attribution.bilinear import score_pairs
 from interp.attribution.components import Layout
-from interp.attribution.edited_run import Edits, affine_edits, edit_writes, edited_blocks, edited_layout, embedded
+from interp.attribution.edited_run import (
+    Edits,
+    affine_edits,
+    edit_writes,
+    edited_blocks,
+    edited_layout,
+    embedded,
+    refuse_edits,
+)
 from interp.attribution.expand import ByComponent, ByPosition, Expander
 from interp.attribution.linearised import Linear, NodeKind, Targets, checked_position
 from interp.attribution.pull import FrozenPull
 from interp.attribution.targets import resolve
 from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace as forward
+from interp.model.experts import Routing
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 """Largest relative logit error of a frozen input, by dtype."""
@@ -31,7 +40,10 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 @dataclass(frozen=True)
 class FrozenBlock:
-    """What is held of one block. Scales are what a norm divides by; a write scale of 1 stands for no post-norm."""
+    """What is held of one block. Scales are what a norm divides by; a write scale of 1 stands for no post-norm.
+
+    Of a mixture of experts `chosen` are those that ran at each position, with their `shares`; multipliers are theirs.
+    """
 
     scores: Float[Tensor, "n_head query key"]
     pattern: Float[Tensor, "n_head query key"]
@@ -41,7 +53,9 @@ class FrozenBlock:
     key_scale: Float[Tensor, "n_kv_head n_token"] | None
     mlp_scale: Float[Tensor, " n_token"]
     mlp_write_scale: Float[Tensor, " n_token"]
-    multiplier: Float[Tensor, "n_token d_mlp"]
+    multiplier: Float[Tensor, "n_token *n_used d_mlp"]
+    chosen: Int[Tensor, "n_token n_used"] | None = None
+    shares: Float[Tensor, "n_token n_used"] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,11 +126,12 @@ class Frozen:
 def bytes_needed(model: Model, n_token: int) -> int:
     """Memory of a frozen input: n_component·T·d_model + n_layer·T·(2·n_head·T + d_mlp) + T·d_vocab numbers.
 
-    SmolLM2 in float32: 3 MB a token and 1 kB a pair of tokens, so 0.1 GB at 32 tokens, 0.3 GB at 256, 4 GB at 1,024.
+    Every expert is a component, and each of those that run at a position has its d_mlp. SmolLM2 in float32: 3 MB a
+    token and 1 kB a pair of tokens, so 0.1 GB at 32 tokens, 0.3 GB at 256, 4 GB at 1,024.
     """
     spec, layout = model.spec, Layout(model.spec)
     written = len(layout.components) * n_token * spec.d_model
-    held = spec.n_layer * n_token * (2 * spec.n_head * n_token + spec.d_mlp)
+    held = spec.n_layer * n_token * (2 * spec.n_head * n_token + max(1, spec.n_expert_used) * spec.d_mlp)
     return (written + held + n_token * spec.d_vocab) * model.parts.W_U.element_size()
 
 
@@ -142,6 +157,8 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
     """
     tokens = _one_prompt(model, tokens, max_gigabytes)
     theirs = model(tokens)[0]
+    if model.spec.n_expert:
+        refuse_edits(model, "Freezing a mixture of experts")
     edits = affine_edits(model, tokens.shape[1])
     layout = edited_layout(model, edits)
     by_position = theirs.new_empty(tokens.shape[1], len(layout.components), model.spec.d_model)
@@ -205,18 +222,36 @@ def _write_embeddings(model: Model, tokens: Tensor, writes: Tensor, edits: Edits
 
 def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, writes: Tensor) -> None:
     """What each component of one block adds; post-norm gains and scales included."""
-    attention, mlp = model.weights.attention(block.layer, False), model.weights.mlp(block.layer, False)
+    attention = model.weights.attention(block.layer, False)
     index = layout.start(block.layer)
     n_head = model.spec.n_head
     attn_gain = _write_gain(attention.post_gain, block.attention.write_scale)
     writes[index : index + n_head] = (block.attention.z[0] @ attention.W_O) * attn_gain
     if layout.spec.output_bias:
         writes[index + n_head] = attention.b_O * attn_gain
-    index = layout.mlp(block.layer)
+    if block.mlp.routing is not None:
+        _write_experts(model, layout, block, block.mlp.routing, writes)
+        return
+    index, mlp = layout.mlp(block.layer), model.weights.mlp(block.layer, False)
     writes[index] = block.mlp.write[0]
     if layout.spec.mlp_bias:
         writes[index + 1] = mlp.b_out * _write_gain(mlp.post_gain, block.mlp.write_scale)
         writes[index] -= writes[index + 1]
+
+
+def _write_experts(
+    model: Model, layout: Layout, block: forward.BlockTrace, routing: Routing, writes: Float[Tensor, "n_component n d"]
+) -> None:
+    """What each expert adds where it ran; their output biases, by their shares, are one component."""
+    raw, first = model.weights.raw(block.layer), layout.mlp(block.layer)
+    gain = _write_gain(None if raw.mlp_post is None else raw.mlp_post.gain.detach(), block.mlp.write_scale)
+    writes[first : first + layout.n_mlp] = 0
+    if raw.b_out is not None:
+        biases = raw.b_out.detach()[routing.chosen]
+        writes[layout.bias("mlp", block.layer)] = replace(routing, outputs=biases).write[0] * gain
+        routing = replace(routing, outputs=routing.outputs - biases)
+    for expert in routing.chosen.unique().tolist():
+        writes[first + expert] = routing.of_expert(expert)[0] * gain
 
 
 def _write_gain(gain: Tensor | None, scale: Tensor | None) -> Tensor | float:
@@ -224,7 +259,7 @@ def _write_gain(gain: Tensor | None, scale: Tensor | None) -> Tensor | float:
 
 
 def _held(block: forward.BlockTrace) -> FrozenBlock:
-    attention, mlp = block.attention, block.mlp
+    attention, mlp, routing = block.attention, block.mlp, block.mlp.routing
     return FrozenBlock(
         scores=attention.scores[0],
         pattern=attention.pattern[0],
@@ -235,6 +270,8 @@ def _held(block: forward.BlockTrace) -> FrozenBlock:
         mlp_scale=mlp.scale[0, :, 0],
         mlp_write_scale=_or_one(mlp.write_scale, mlp.scale),
         multiplier=mlp.multiplier[0],
+        chosen=None if routing is None else routing.chosen[0],
+        shares=None if routing is None else routing.shares[0],
     )
 
 

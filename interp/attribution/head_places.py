@@ -9,7 +9,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.secant_pull import through
-from interp.attribution.secants import SoftmaxSecant
 from interp.model.arithmetic import rotate
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class HeadPlaces:
         """Covectors on the scores of the heads' queries with every key, before scale and softcap."""
         block = self.contrast.blocks[layer]
         on_pattern = torch.einsum("nd,nsd->ns", z, block.value[heads // self.spec.kv_group])
-        return SoftmaxSecant(block.softmax.weight[heads, at]).pull(on_pattern) * block.slope[heads, at]
+        return block.softmax.map(lambda x: x[heads, at]).pull(on_pattern) * block.slope[heads, at]
 
     def split(
         self, layer: int, heads: Int[Tensor, " n"], at: Int[Tensor, " n"], covectors: Float[Tensor, "n d_model"]

@@ -58,7 +58,15 @@ class Pull(Protocol):
         ...
 
     def mlp(self, layer: int, covectors: Tensor) -> tuple[Tensor, Tensor]:
-        """The MLP of a layer."""
+        """The MLP of a layer, or all its experts together."""
+        ...
+
+    def experts(self, layer: int, covectors: Tensor) -> tuple[list[str], Tensor, Tensor]:
+        """The experts of a layer that ran at any position, apart: names, covectors, constants as of `readers`."""
+        ...
+
+    def constant_name(self, part: Part, layer: int) -> str:
+        """What a part's constant is."""
         ...
 
     def readers(self, layer: int, covectors: Tensor, grouped: bool = False) -> tuple[list[str], Tensor, Tensor]:
@@ -200,7 +208,7 @@ def bias_write(
     spec, layout = linearised.layout.spec, linearised.layout
     if not (spec.output_bias if part == "attention" else spec.mlp_bias):
         return None
-    index = (layout.mlp(layer) - 1) if part == "attention" else (layout.mlp(layer) + 1)
+    index = layout.bias(part, layer)
     return layout.names[index], linearised.writes[index]
 
 

@@ -14,7 +14,7 @@ from interp.attribution.paths import PathTree
 from interp.attribution.results import DirectionTarget, LogitTarget, Target, Verification
 from interp.attribution.targets import measure
 from interp.model import trace
-from interp.model.arithmetic import distance_bias, softcap, visible
+from interp.model.arithmetic import attention_pattern, distance_bias, softcap, visible
 from interp.statistics import permutation_null, rank_correlation
 
 SHUFFLES = 2000
@@ -40,8 +40,9 @@ def write_change(frozen: Frozen, component: Component, delta: Delta, branch: str
     weights, layer = frozen.model.weights, component.layer
     x = frozen.writes[: frozen.layout.visible(component)].sum(0)
     before_and_after = torch.stack([x, x + delta])
-    if component.kind == "mlp":
-        write = trace.run_mlp(weights, layer, before_and_after, folded=False).write
+    if component.kind in ("mlp", "expert"):
+        mlp = trace.run_mlp(weights, layer, before_and_after, folded=False)
+        write = mlp.write if mlp.routing is None else mlp.routing.of_expert(component.expert)
         return write[1] - write[0]
     attention = trace.run_attention(weights, layer, before_and_after, folded=False)
     only_this = attention.z[:1].repeat(2, 1, 1, 1)
@@ -56,14 +57,15 @@ def _values(
     """A head's values after the pattern, computed from changed and unchanged queries, keys and values."""
     if branch == "qkv":
         return attention.z[1, component.head]
-    spec, group = frozen.model.spec, component.head // frozen.model.spec.kv_group
+    spec, weights, group = frozen.model.spec, frozen.model.weights, component.head // frozen.model.spec.kv_group
     query = attention.query[int("q" in branch), component.head]
     key, value = attention.key[int("k" in branch), group], attention.value[int("v" in branch), group]
     scores = softcap(query @ key.T * spec.attention_scale[component.layer], spec.attention_softcap)
     bias = distance_bias(spec.alibi, len(key), 0, query)
     scores = scores + (bias if isinstance(bias, float) else bias[component.head])
-    mask = visible(len(query), spec.windows[component.layer], query.device)
-    return scores.masked_fill(~mask, -torch.inf).softmax(-1) @ value
+    mask, sinks = visible(len(query), spec.windows[component.layer], query.device), weights.raw(component.layer).sinks
+    sink = None if sinks is None else sinks[component.head, None]
+    return attention_pattern(scores[None], mask, sink)[0] @ value
 
 
 def measured(frozen: Frozen, target: Target, x: Float[Tensor, " d_model"]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -150,7 +151,7 @@ class PathTree(Shown, Result):
         name = self.components[component]
         if component == OWN_BIAS or ("." in name and not self.is_branch(row)):
             return "bias"
-        return "embed" if name.endswith("embed") else "mlp" if name.startswith("MLP") else "head"
+        return "embed" if name.endswith("embed") else "mlp" if re.match(r"MLP|L\d+E", name) else "head"
 
     def rows_above(self, row: int | np.integer) -> list[int]:
         """A node's row, its parent's, and so on, without the target's."""
@@ -161,12 +162,13 @@ class PathTree(Shown, Result):
         return rows
 
     def name(self, row: int) -> str:
-        """One node: component@token."""
+        """One node: component@token. What a contrast's expert changes because it was chosen is its "choice"."""
         component = int(self.component[row])
         if component == TARGET:
             return self.target
         if component == OWN_BIAS:
-            return f"{self.name(int(self.parent[row]))}.bias" if self.parent[row] else "b_U"
+            own = "choice" if self.of_contrast else "bias"
+            return f"{self.name(int(self.parent[row]))}.{own}" if self.parent[row] else "b_U"
         place = int(self.position[row])
         return self.components[component] if place < 0 else f"{self.components[component]}@{self._places[place]}"
 
@@ -195,7 +197,7 @@ class PathTree(Shown, Result):
 
     def _begins_at(self, row: int | np.integer) -> str:
         if self.component[row] == OWN_BIAS or "." in self.components[self.component[row]]:
-            return "biases"
+            return "choices of experts" if self.of_contrast else "biases"
         place = int(self.position[row])
         return "all tokens" if place < 0 else self._places[place]
 

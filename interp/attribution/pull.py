@@ -6,21 +6,25 @@ on the inputs, plus a constant for the component's own biases:
 
     head at query t:   covector on x_s = pattern[t, s] / s_norm(s) · W_V' W_O u        for every source s ≤ t
     MLP at t:          covector on x_t = 1 / s_norm(t) · W_in' (multiplier ⊙ W_out u)
+    expert at t:       the same with its own weights, times its share; nothing where it did not run
 
 with u already taken back through a post-norm, and W' the weights with the norm's gain folded in. Nothing is folded
-here: the matrices stay views of the model's, and gain and centring are applied to the result.
+here: the matrices stay views of the model's, and gain and centring are applied to the result. A pattern that sums to
+less than one, because of a sink, passes on as much less of the value's bias.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.attribution.components import Component
+from interp.model.experts import by_expert, spread
 from interp.model.families import Layer, RawNorm
 
 if TYPE_CHECKING:
@@ -77,12 +81,52 @@ class FrozenPull:
         back = _through_norm(self.layers[layer].ln1, grouped.flatten(-2) @ flat)
         return back / self.frozen.blocks[layer].attn_scale[:, None], constant.sum((-1, -2))
 
+    def constant_name(self, part: Literal["attention", "mlp"], layer: int) -> str:
+        """The bias that a part's constant is."""
+        return f"L{layer}.b_V" if part == "attention" else f"MLP{layer}.b_in"
+
     def mlp(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
-        """The MLP of a layer, position by position: (covectors on what it reads, constant)."""
+        """The MLP of a layer, or all its experts, position by position: (covectors on what it reads, constant)."""
         back, constant = self.mlp_at(layer, slice(None), covectors)
         return back, constant.sum(-1)
+
+    def experts(
+        self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
+    ) -> tuple[list[str], Float[Tensor, "*batch n_token n_ran d_model"], Float[Tensor, "*batch n_ran"]]:
+        """Each expert that ran anywhere apart: (names, covectors on x, constants)."""
+        chosen = self._chosen(layer)
+        ran = chosen.unique()
+        back, constant = self._slots(layer, slice(None), covectors, chosen, self._held(layer))
+        apart, constants = spread(back, chosen, ran), spread(constant[..., None], chosen, ran)
+        return [f"L{layer}E{expert}" for expert in ran.tolist()], apart, constants[..., 0].sum(-2)
+
+    def component(
+        self, component: Component, covectors: Float[Tensor, "n_token d_model"]
+    ) -> tuple[Float[Tensor, "n_token d_model"], Float[Tensor, ""]]:
+        """One component, covectors on what it writes at every position."""
+        if component.kind == "head":
+            return self.head(component.layer, component.head, covectors)
+        every = torch.arange(len(covectors), device=covectors.device)
+        experts = every.new_full(every.shape, component.expert)
+        back, constant = self.component_at(component.layer, experts, every, covectors)
+        return back, constant.sum()
+
+    def component_at(
+        self,
+        layer: int,
+        experts: Int[Tensor, " n"],
+        positions: Int[Tensor, " n"],
+        covectors: Float[Tensor, "n d_model"],
+    ) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, " n"]]:
+        """Experts at given positions, one covector each; the layer's MLP if it has no experts."""
+        if not self.frozen.model.spec.n_expert:
+            return self.mlp_at(layer, positions, covectors)
+        here = (self._chosen(layer)[positions] == experts[:, None]).to(covectors.dtype)
+        held = torch.einsum("nk,nkm->nm", here, self._held(layer)[positions])[:, None]
+        back, constant = self._slots(layer, positions, covectors, experts[:, None], held)
+        return back[:, 0], constant[:, 0]
 
     def head(
         self, layer: int, head: int, covectors: Float[Tensor, "n_token d_model"]
@@ -94,7 +138,7 @@ class FrozenPull:
         values = (covectors @ raw.W_O.detach().flatten(0, 1).T).unflatten(-1, raw.W_O.shape[:2])
         values, own = (part[:, head] for part in self._before_z(layer, values))
         back = block.pattern[head].T @ values @ self._value_weights(layer, head).T
-        constant = (values @ self.value_biases[layer][head]).sum() + own.sum()
+        constant = block.pattern[head].sum(-1) @ values @ self.value_biases[layer][head] + own.sum()
         return _through_norm(raw.ln1, back) / block.attn_scale[:, None], constant
 
     def heads_at(
@@ -115,12 +159,17 @@ class FrozenPull:
         apart = values.new_zeros(len(values), raw.W_V.shape[0], raw.W_V.shape[2])
         apart[every, heads // group] = values
         back = apart.flatten(1) @ raw.W_V.detach().transpose(1, 2).flatten(0, 1)
-        return _through_norm(raw.ln1, back), (values * self.value_biases[layer][heads]).sum(-1) + own[every, heads]
+        constants = (values * self.value_biases[layer][heads]).sum(-1)
+        return _through_norm(raw.ln1, back), constants * block.pattern[heads, positions].sum(-1) + own[every, heads]
 
     def mlp_at(
         self, layer: int, position: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> tuple[Float[Tensor, "*batch n d_model"], Float[Tensor, "*batch n"]]:
-        """The MLP of a layer at given positions, one covector each."""
+        """The MLP of a layer, or all its experts, at given positions, one covector each."""
+        if self.frozen.model.spec.n_expert:
+            chosen, held = self._chosen(layer)[position], self._held(layer)[position]
+            back, constant = self._slots(layer, position, covectors, chosen, held)
+            return back.sum(-2), constant.sum(-1)
         raw, block = self.layers[layer], self.frozen.blocks[layer]
         given = covectors
         covectors = self._before_edit(layer, "hook_resid_post", covectors, position)
@@ -144,6 +193,38 @@ class FrozenPull:
         edit = self.frozen.edits.get((layer, hook))
         return covectors if edit is None else edit.back(covectors, at)
 
+    def _slots(
+        self,
+        layer: int,
+        position: Tensor | slice,
+        covectors: Float[Tensor, "*batch n d_model"],
+        experts: Int[Tensor, "n k"],
+        held: Float[Tensor, "n k d_mlp"],
+    ) -> tuple[Float[Tensor, "*batch n k d_model"], Float[Tensor, "*batch n k"]]:
+        """Covectors through k experts at each position, with multiplier times share `held`: (on x, constants)."""
+        raw, block = self.layers[layer], self.frozen.blocks[layer]
+        covectors = _before_post(raw.mlp_post, block.mlp_write_scale[position], covectors)[..., None, :]
+        covectors = covectors.expand(*covectors.shape[:-2], experts.shape[1], -1)
+        hidden = by_expert(covectors, raw.W_out.transpose(1, 2), experts) * held
+        back = by_expert(hidden, raw.W_in.transpose(1, 2), experts)
+        constant = back.new_zeros(back.shape[:-1])
+        if raw.b_in is not None:
+            constant = (hidden * raw.b_in.detach()[experts]).sum(-1)
+        if raw.ln2.bias is not None:
+            constant = constant + back @ raw.ln2.bias.detach()
+        return _through_norm(raw.ln2, back) / block.mlp_scale[position][..., None, None], constant
+
+    def _chosen(self, layer: int) -> Int[Tensor, "n_token n_used"]:
+        chosen = self.frozen.blocks[layer].chosen
+        assert chosen is not None
+        return chosen
+
+    def _held(self, layer: int) -> Float[Tensor, "n_token n_used d_mlp"]:
+        """Each chosen expert's multiplier times its share."""
+        block = self.frozen.blocks[layer]
+        assert block.shares is not None
+        return block.multiplier * block.shares[..., None]
+
     def _values(self, layer: int, covectors: Tensor) -> tuple[Tensor, Tensor]:
         """Covectors on every head's value vectors (…, source, head, d_head), and each (query, head)'s constant."""
         raw, block = self.layers[layer], self.frozen.blocks[layer]
@@ -153,7 +234,8 @@ class FrozenPull:
         per_head = (covectors @ flat.T).unflatten(-1, (raw.W_O.shape[0], -1))
         per_head, own = self._before_z(layer, per_head)
         mixed = torch.einsum("hqk,...qhd->...khd", block.pattern, per_head)
-        return mixed, torch.einsum("...qhd,hd->...qh", per_head, self.value_biases[layer]) + own
+        constants = torch.einsum("...qhd,hd->...qh", per_head, self.value_biases[layer])
+        return mixed, constants * block.pattern.sum(-1).T + own
 
     def _before_z(
         self, layer: int, values: Tensor, at: Tensor | slice = slice(None)

@@ -148,7 +148,7 @@ class Direct(Attribution):
         """(names, contributions): embeddings and constants, then attention and MLP of each layer with their biases."""
         names: dict[str, float] = {}
         for kind, layer, label, value in zip(self.kinds, self.layers, self.labels, self.array.tolist(), strict=True):
-            part = "MLP" if kind in ("mlp", "mlp_bias") else "attention"
+            part = "MLP" if kind in ("mlp", "expert", "mlp_bias") else "attention"
             name = label if layer < 0 else f"{part} {layer}"
             names[name] = names.get(name, 0.0) + value
         return tuple(names), np.array(list(names.values()))

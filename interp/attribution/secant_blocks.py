@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp.attribution.secant_experts import ExpertSecants, expert_secants, mlp_secants
 from interp.attribution.secants import NormSecant, SoftmaxSecant, chord, norm_secant, softmax_secant
 from interp.model import Spec, trace as forward
-from interp.model.arithmetic import apply_norm, gate, softcap, visible
+from interp.model.arithmetic import apply_norm, softcap, visible
 from interp.model.families.base import RawNorm
 from interp.model.spec import Norm
 from interp.model.weights import Weights
@@ -26,7 +27,7 @@ class SecantBlock:
     `slope` turns a change of query · key into one of the score: the layer's scale and, with a softcap, the chord.
     Keys and values may begin before the queries: what both runs share is looked at, and does not differ.
     `gated` and `up` turn changes of what the activation is applied to, and of what it multiplies (None without a
-    gate), into changes of the MLP's hidden units.
+    gate), into changes of the MLP's hidden units; with `experts`, of those of the experts that ran in the clean run.
     """
 
     ln1: NormSecant
@@ -44,9 +45,10 @@ class SecantBlock:
     pattern: Float[Tensor, "*pair n_head query key"]
     attn_post: NormSecant | None
     ln2: NormSecant
-    up: Float[Tensor, "*pair n_token d_mlp"] | None
-    gated: Float[Tensor, "*pair n_token d_mlp"]
+    up: Float[Tensor, "*pair n_token *n_used d_mlp"] | None
+    gated: Float[Tensor, "*pair n_token *n_used d_mlp"]
     mlp_post: NormSecant | None
+    experts: ExpertSecants | None = None
 
     @property
     def start(self) -> int:
@@ -64,7 +66,7 @@ def secant_block(weights: Weights, block: forward.BlockTrace, moved: Bool[Tensor
     `moved` are the positions that a differing token can reach; at the others differences are set to what they are
     but for rounding, zero.
     """
-    return SecantBlock(**_norms(weights, block), **_attention(weights.spec, block, moved), **_mlp(weights.spec, block))
+    return SecantBlock(**_norms(weights, block), **_attention(weights, block, moved), **_mlp(weights.spec, block))
 
 
 def _norms(weights: Weights, block: forward.BlockTrace) -> dict[str, Any]:
@@ -82,15 +84,22 @@ def _norms(weights: Weights, block: forward.BlockTrace) -> dict[str, Any]:
         for name, projected, gain in (("query_norm", query, raw.query_gain), ("key_norm", key, raw.key_gain)):
             found[name] = norm_secant(*runs(projected), RawNorm(gain), "rms", spec.norm_eps)
     if raw.attn_post is not None and raw.mlp_post is not None:
-        mlp = weights.mlp(block.layer, folded=False)
         attended = torch.einsum("bhtd,hdm->btm", block.attention.z, w.W_O) + w.b_O
         found["attn_post"] = secant(attended, raw.attn_post)
-        found["mlp_post"] = secant((block.mlp.pre * block.mlp.multiplier) @ mlp.W_out + mlp.b_out, raw.mlp_post)
+        found["mlp_post"] = secant(_before_post(weights, block), raw.mlp_post)
     return found
 
 
-def _attention(spec: Spec, block: forward.BlockTrace, moved: Tensor) -> dict[str, Any]:
-    attention = block.attention
+def _before_post(weights: Weights, block: forward.BlockTrace) -> Tensor:
+    """What the MLP computes before its post-norm."""
+    if block.mlp.routing is not None:
+        return block.mlp.routing.write
+    mlp = weights.mlp(block.layer, folded=False)
+    return (block.mlp.pre * block.mlp.multiplier) @ mlp.W_out + mlp.b_out
+
+
+def _attention(weights: Weights, block: forward.BlockTrace, moved: Tensor) -> dict[str, Any]:
+    spec, attention, sinks = weights.spec, block.attention, weights.raw(block.layer).sinks
     found, n_token, n_key = {}, moved.shape[1], attention.key.shape[2]
     reached = torch.nn.functional.pad(moved, (n_key - n_token, 0))[:, None, :, None]
     for name, x in (("query", attention.query), ("key", attention.key), ("value", attention.value)):
@@ -104,20 +113,18 @@ def _attention(spec: Spec, block: forward.BlockTrace, moved: Tensor) -> dict[str
     return found | {
         "slope": slope,
         "delta_scores": change(attention.scores) * moved[:, None, :, None],
-        "softmax": softmax_secant(*runs(attention.scores.masked_fill(~mask, -torch.inf))),
+        "softmax": softmax_secant(*runs(attention.scores.masked_fill(~mask, -torch.inf)), sinks),
         "pattern": mean(attention.pattern),
     }
 
 
 def _mlp(spec: Spec, block: forward.BlockTrace) -> dict[str, Any]:
-    mlp, activation = block.mlp, spec.activation
-
-    def act(z: Tensor) -> Tensor:
-        return z * gate(z, activation)
-
-    if mlp.gate is None:
-        return {"up": None, "gated": chord(act, *runs(mlp.pre))}
-    return {"up": mean(mlp.multiplier), "gated": mean(mlp.pre) * chord(act, *runs(mlp.gate))}
+    mlp = block.mlp
+    if mlp.routing is not None:
+        experts, up, gated = expert_secants(spec, mlp)
+        return {"experts": experts, "up": up, "gated": gated}
+    up, gated = mlp_secants(spec, runs(mlp.pre), None if mlp.gate is None else runs(mlp.gate))
+    return {"up": up, "gated": gated}
 
 
 def runs(x: Float[Tensor, "*runs"]) -> tuple[Tensor, Tensor]:
@@ -142,5 +149,7 @@ def _at(value: Any, pair: int) -> Any:
     if isinstance(value, NormSecant):
         return value.map(lambda x: x[pair])
     if isinstance(value, SoftmaxSecant):
-        return SoftmaxSecant(value.weight[pair])
+        return value.map(lambda x: x[pair])
+    if isinstance(value, ExpertSecants):
+        return value.at(pair)
     return value if value is None else value[pair]

@@ -84,4 +84,9 @@ def _write_block(
     if secants.attn_post is not None:
         written = secants.attn_post.map(lambda x: x[:, None]).push(written)
     writes[index : index + weights.spec.n_head] = written.transpose(0, 1)
-    writes[mlp] = change(block.mlp.write)
+    if block.mlp.routing is None:
+        writes[mlp] = change(block.mlp.write)
+        return
+    for expert in block.mlp.routing.chosen.unique().tolist():
+        written = change(block.mlp.routing.of_expert(expert))
+        writes[mlp + expert] = written if secants.mlp_post is None else secants.mlp_post.push(written)

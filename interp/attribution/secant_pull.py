@@ -8,8 +8,8 @@ reads three times, and its covector on z = pattern · v splits into three, one f
     query at t    Σ_s c_s[t, s] k̄_s
     key at s      Σ_t c_s[t, s] q̄_t
 
-each then taken back through rotation, query/key norm, weights and the block's norm. There are no constants: biases
-cancel between the runs.
+each then taken back through rotation, query/key norm, weights and the block's norm. Biases cancel between the runs, so
+there are no constants but one: what an expert changes because another choice of experts was made (`secant_experts`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from interp.attribution.secants import NormSecant, SoftmaxSecant
+from interp.attribution.secant_experts import ExpertSecants
+from interp.attribution.secants import NormSecant
 from interp.model import Rotary
 from interp.model.arithmetic import rotate
+from interp.model.experts import by_expert, spread
 from interp.model.families import Layer
 
 if TYPE_CHECKING:
@@ -66,11 +69,18 @@ class SecantPull:
         back = back + _project(self.grouped(found.v), raw.W_V)
         return self.contrast.blocks[layer].ln1.pull(back), _nothing(covectors)
 
+    def constant_name(self, part: Literal["attention", "mlp"], layer: int) -> str:
+        """What a part's constant is: for a mixture of experts the choice; others have none."""
+        return f"MLP{layer}.choice" if part == "mlp" else f"L{layer}"
+
     def mlp(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
-        """The MLP of a layer, position by position."""
-        return self.mlp_at(layer, slice(None), covectors), _nothing(covectors)
+        """The MLP of a layer, or all its experts, position by position."""
+        if not self.contrast.model.spec.n_expert:
+            return self.mlp_at(layer, slice(None), covectors), _nothing(covectors)
+        _, apart, constants = self.experts(layer, covectors)
+        return apart.sum(-2), constants.sum(-1)
 
     def mlp_at(
         self, layer: int, positions: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
@@ -84,6 +94,63 @@ class SecantPull:
             back = (hidden * block.up[at]) @ raw.W_in.detach().T + (hidden * block.gated[at]) @ raw.W_gate.detach().T
         return through(block.ln2, back, at)
 
+    def experts(
+        self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
+    ) -> tuple[list[str], Float[Tensor, "*batch n_token n_ran d_model"], Float[Tensor, "*batch n_ran"]]:
+        """Each expert that changes anything apart: (names, covectors on the stream, constants)."""
+        found, writes = self._secants(layer), self.expert_writes(layer)
+        ran = (found.both.flatten(0, -2).any(0) | writes.flatten(1).any(-1)).nonzero()[:, 0]
+        back, gained = self._slots(layer, torch.arange(covectors.shape[-2]), covectors)
+        back, gained = spread(back, found.chosen, ran), spread(gained[..., None], found.chosen, ran)
+        whole = torch.einsum("...tm,e...tm->...te", covectors, writes[ran]) * ~found.both[..., ran]
+        return [f"L{layer}E{expert}" for expert in ran.tolist()], back, (gained[..., 0] + whole).sum(-2)
+
+    def expert_at(
+        self,
+        layer: int,
+        experts: Int[Tensor, " n"],
+        positions: Int[Tensor, " n"],
+        covectors: Float[Tensor, "n d_model"],
+    ) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, " n"]]:
+        """Experts at given positions of one pair, one covector each: (covectors on the stream, constants)."""
+        found = self._secants(layer)
+        back, gained = self._slots(layer, positions, covectors)
+        here = (found.chosen[positions] == experts[:, None]).to(covectors.dtype)
+        alone = ~found.both[positions, experts]
+        whole = (covectors * self.expert_writes(layer)[experts, positions]).sum(-1) * alone
+        return (here[..., None] * back).sum(-2), (here * gained).sum(-1) + whole
+
+    def expert_writes(self, layer: int) -> Float[Tensor, "n_expert *pair n_token d_model"]:
+        """By how much each expert's write differs."""
+        first = self.contrast.layout.mlp(layer)
+        return self.contrast.writes[first : first + self.contrast.layout.n_mlp]
+
+    def _slots(
+        self, layer: int, positions: Int[Tensor, " n"], covectors: Float[Tensor, "*batch n d_model"]
+    ) -> tuple[Float[Tensor, "*batch n n_used d_model"], Float[Tensor, "*batch n n_used"]]:
+        """Covectors through each expert of the clean run: (on the stream, what it gains by another choice)."""
+        raw, block, found = self.layers[layer], self.contrast.blocks[layer], self._secants(layer)
+        assert raw.W_gate is not None and block.up is not None and raw.router is not None
+        at = (..., positions, slice(None))
+        rows = (*at, slice(None))
+        chosen = found.chosen[at]
+        before = through(block.mlp_post, covectors, at)[..., None, :]
+        before = before.expand(*covectors.shape[:-1], chosen.shape[-1], -1)
+        hidden = by_expert(before, raw.W_out.transpose(1, 2), chosen) * found.share[at][..., None]
+        back = by_expert(hidden * block.up[rows], raw.W_in.transpose(1, 2), chosen)
+        back = back + by_expert(hidden * block.gated[rows], raw.W_gate.transpose(1, 2), chosen)
+        on_share = (before * found.output[rows]).sum(-1)
+        own = one_hot(chosen, found.both.shape[-1]).to(before)
+        softmax = found.softmax.map(lambda x: x[at][..., None, :])
+        back = back + softmax.pull(own * on_share[..., None]) @ raw.router.W.detach().T
+        ln2 = block.ln2.map(lambda x: x[at][..., None, :])
+        return ln2.pull(back), on_share * found.switched[at]
+
+    def _secants(self, layer: int) -> ExpertSecants:
+        found = self.contrast.blocks[layer].experts
+        assert found is not None
+        return found
+
     def placed(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"], heads: slice = slice(None)
     ) -> Heads:
@@ -93,7 +160,7 @@ class SecantPull:
         on_z = through(block.attn_post, covectors) @ W_O.flatten(0, 1).T
         on_z = on_z.unflatten(-1, W_O.shape[:2]).transpose(-2, -3)
         key, value = (self._spread(x)[at] for x in (block.key, block.value))
-        softmax = SoftmaxSecant(block.softmax.weight[at])
+        softmax = block.softmax.map(lambda x: x[at])
         on_scores = softmax.pull(on_z @ value.mT) * block.slope[at]
         own = slice(block.start, None)  # keys and values before are those of both runs
         return Heads(on_scores @ key, on_scores[..., own].mT @ block.query[at], block.pattern[at][..., own].mT @ on_z)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.model.arithmetic import norm_scale
+from interp.model.arithmetic import norm_scale, with_sinks
 from interp.model.families.base import RawNorm
 from interp.model.spec import Norm
 
@@ -96,22 +96,40 @@ class SoftmaxSecant:
         Δpᵢ = lᵢ (Δsᵢ − Δlse),    and ΣΔp = 0 gives Δlse = Σ lⱼ Δsⱼ / Σ lⱼ.
 
     Exact, symmetric, blind to a constant added to the scores, and the Jacobian diag(p) − p pᵀ where the runs coincide.
-    Keys that are masked in both runs have l = 0.
+    Keys that are masked in both runs have l = 0. `sink` is the l of a sink, which has a score that does not change.
     """
 
     weight: Float[Tensor, "*batch key"]
+    sink: Float[Tensor, "*batch 1"] | None = None
 
     def pull(self, covector: Float[Tensor, "*batch key"]) -> Float[Tensor, "*batch key"]:
         """M times a covector on the pattern, which gives one on the scores (or a change of scores one of patterns)."""
-        weighted = self.weight * covector
-        return weighted - self.weight * (weighted.sum(-1, keepdim=True) / self.weight.sum(-1, keepdim=True))
+        weighted, total = self.weight * covector, self.weight.sum(-1, keepdim=True)
+        total = total if self.sink is None else total + self.sink
+        mean = weighted.sum(-1, keepdim=True) / total.clamp_min(torch.finfo(total.dtype).tiny)
+        return weighted - self.weight * mean
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> SoftmaxSecant:
+        """The secant with `f` applied to what depends on the place: an index, a new axis."""
+        return SoftmaxSecant(f(self.weight), None if self.sink is None else f(self.sink))
 
 
-def softmax_secant(first: Float[Tensor, "*batch key"], second: Float[Tensor, "*batch key"]) -> SoftmaxSecant:
+def softmax_secant(
+    first: Float[Tensor, "*batch n_head query key"],
+    second: Float[Tensor, "*batch n_head query key"],
+    sinks: Float[Tensor, " n_head"] | None = None,
+) -> SoftmaxSecant:
     """The secant of the softmax between two rows of masked scores (−inf where a query may not look)."""
-    log1, log0 = first.double().log_softmax(-1), second.double().log_softmax(-1)
+    if sinks is not None:
+        first, second = with_sinks(first, sinks), with_sinks(second, sinks)
+    weight = logarithmic_mean(first.double().log_softmax(-1), second.double().log_softmax(-1)).to(first)
+    return SoftmaxSecant(weight) if sinks is None else SoftmaxSecant(weight[..., :-1], weight[..., -1:])
+
+
+def logarithmic_mean(log1: Float[Tensor, "*shape"], log0: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """(p₁ − p₀) / (log p₁ − log p₀) of positive numbers given by their logarithms, in float64; p where they agree."""
     half = ((log1 - log0) / 2).nan_to_num()
     p1, p0 = log1.exp(), log0.exp()
     near = (p1 * p0).sqrt() * (1 + half.square() / 6)
     apart = (p1 - p0) / (2 * torch.where(half == 0, 1.0, half))
-    return SoftmaxSecant(torch.where(half.abs() < CLOSE, near, apart).to(first))
+    return torch.where(half.abs() < CLOSE, near, apart)

@@ -43,7 +43,7 @@ def sources(linearised: Linearised, target: Targets) -> Sources:
 
     def step(part: Part, layer: int, covectors: Tensor) -> Tensor:
         back, constant = pull.attention(layer, covectors) if part == "attention" else pull.mlp(layer, covectors)
-        biases[f"L{layer}.b_V" if part == "attention" else f"MLP{layer}.b_in"] = float(constant.sum())
+        biases[pull.constant_name(part, layer)] = float(constant.sum())
         written = bias_write(linearised, part, layer)
         if written is not None:
             biases[written[0]] = float((covectors * written[1]).sum())
@@ -190,7 +190,7 @@ class Readers:
 def visit_readers(
     linearised: Linearised, linear: Linear, visit: Callable[[Readers], None], *, grouped: bool = False
 ) -> None:
-    """Show `visit` every reader but the target: MLP and attention of each block, last block first.
+    """Show `visit` every reader but the target: MLP or experts, and attention, of each block, last block first.
 
     One block's covectors are held at a time: n_pair · T · n_reader · d_model numbers. What flows straight into the
     target is `straight(linearised, linear)`.
@@ -214,8 +214,12 @@ def visit_readers(
 
     def step(part: Part, layer: int, covectors: Tensor) -> Tensor:
         if part == "mlp":
-            back, constant = pull.mlp(layer, covectors)
             visible = layout.start(layer) if linearised.model.spec.parallel else layout.mlp(layer)
+            if linearised.model.spec.n_expert:
+                names, apart, constants = pull.experts(layer, covectors)
+                visit(Readers(tuple(names), visible, apart, constants))
+                return apart.sum(-2)
+            back, constant = pull.mlp(layer, covectors)
             visit(Readers((f"MLP{layer}",), visible, back[..., None, :], constant[..., None]))
             return back
         names, apart, constants = pull.readers(layer, covectors, grouped)

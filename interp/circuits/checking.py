@@ -77,7 +77,7 @@ def _layer_errors(model: Model, layer: int, cache: Cache, scores: Tensor, patter
     for head in range(model.spec.n_head):
         looks, moves = qk(model, layer, head), ov(model, layer, head)
         ours = _pairwise(looks, x)
-        weights = ours.masked_fill(~mask, -torch.inf).softmax(-1)
+        weights = looks.softmax(ours)
         values = weights @ moves.values(x)
         write = values @ moves.W_O / post
         total = total + write

@@ -20,7 +20,7 @@ from torch import Tensor
 from interp.circuits.factors import LowRank, positive_share, signature, working
 from interp.errors import UnsupportedModelError, UsageError, require
 from interp.model import Model
-from interp.model.arithmetic import distance_bias, norm_scale, rotate, softcap, visible
+from interp.model.arithmetic import attention_pattern, distance_bias, norm_scale, rotate, softcap, visible
 from interp.model.families.base import head_gain
 from interp.model.spec import Rotary, Spec
 from interp.model.weights import Attention
@@ -34,6 +34,7 @@ class QueryKey:
     """One head's query-key map. Made by `qk`; inputs `x` are residual streams as they enter the block.
 
     The weights' preceding norm is folded in; `query_gain` and `key_gain` are those of query/key norms, None without.
+    `sink` is the score of a sink that no value belongs to (gpt-oss), None without: patterns then sum to less than one.
     """
 
     layer: int
@@ -47,6 +48,7 @@ class QueryKey:
     key_gain: Float[Tensor, " d_head"] | None
     all_heads: Attention | None = None
     """All heads of the layer, folded, where the norm of queries and keys is over all at once."""
+    sink: Float[Tensor, " 1"] | None = None
 
     @property
     def rotary(self) -> Rotary | None:
@@ -153,8 +155,12 @@ class QueryKey:
 
     def pattern(self, x: Float[Tensor, "*batch n_token d_model"]) -> Float[Tensor, "*batch query key"]:
         """The softmax of `attention_scores` over the keys each query may see (fractions)."""
-        mask = visible(x.shape[-2], self.spec.windows[self.layer], x.device)
-        return self.attention_scores(x).masked_fill(~mask, -torch.inf).softmax(-1)
+        return self.softmax(self.attention_scores(x))
+
+    def softmax(self, scores: Float[Tensor, "*batch query key"]) -> Float[Tensor, "*batch query key"]:
+        """The softmax of given scores over the keys each query may see and the sink, if there is one."""
+        mask = visible(scores.shape[-1], self.spec.windows[self.layer], scores.device)
+        return attention_pattern(scores[..., None, :, :], mask, self.sink)[..., 0, :, :]
 
     def normalised(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Return x divided by the scale of the norm before the head, as `W_Q` and `W_K` read it."""
@@ -189,7 +195,8 @@ def qk(model: Model, layer: int, head: int) -> QueryKey:
     gains = (None if gain is None else working(head_gain(gain, index)) for gain, index in at)
     parts = (w.W_Q(layer, head), w.W_K(layer, head), w.b_Q(layer, head), w.b_K(layer, head))
     every = w.attention(layer) if model.spec.joint_query_key_norm else None
-    return QueryKey(layer, head, model.spec, *map(working, parts), *gains, every)
+    sink = None if raw.sinks is None else working(raw.sinks.detach()[head, None])
+    return QueryKey(layer, head, model.spec, *map(working, parts), *gains, every, sink)
 
 
 def require_positions(spec: Spec) -> None:

@@ -71,21 +71,7 @@ def test_a_lost_sink_is_caught(monkeypatch):
 def test_one_expert_is_the_dense_model():
     """Mixtral with one expert is Mistral with that expert as its MLP: the same logits, the same writes."""
     sparse = models.build("mixtral", changed={"num_local_experts": 1, "num_experts_per_tok": 1})
-    shape = {
-        key: value for key, value in sparse.config.to_dict().items() if key in transformers.MistralConfig().to_dict()
-    }
-    dense = transformers.MistralForCausalLM(transformers.MistralConfig(**shape | {"model_type": "mistral"}))
-    weights = dense.state_dict()
-    for key, value in sparse.state_dict().items():
-        if "experts.gate_up_proj" in key:
-            base = key.replace("experts.gate_up_proj", "{}.weight")
-            weights[base.format("gate_proj")], weights[base.format("up_proj")] = value[0].chunk(2)
-        elif "experts.down_proj" in key:
-            weights[key.replace("experts.down_proj", "down_proj.weight")] = value[0]
-        elif "mlp.gate" not in key:
-            weights[key] = value
-    dense.load_state_dict(weights)
-    ours, twin = (interp.load(hf, dtype=torch.float64) for hf in (sparse, dense.eval()))
+    ours, twin = (interp.load(hf, dtype=torch.float64) for hf in (sparse, models.dense_twin(sparse)))
     torch.testing.assert_close(ours(IDS), twin(IDS), rtol=1e-12, atol=1e-12)
     for one, other in zip(trace.blocks(ours.weights, IDS), trace.blocks(twin.weights, IDS), strict=True):
         torch.testing.assert_close(one.mlp.write, other.mlp.write, rtol=1e-12, atol=1e-12)

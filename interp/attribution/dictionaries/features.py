@@ -19,7 +19,7 @@ from interp.attribution.dictionaries.protocol import Dictionary, Place, affine, 
 from interp.attribution.dictionaries.site import Site, contrast_site, frozen_site
 from interp.attribution.frozen import Frozen
 from interp.attribution.linearised import Linear, NodeKind, Targets, check_linearised
-from interp.errors import UsageError, whole
+from interp.errors import UnsupportedModelError, UsageError, whole
 from interp.model import Model
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ def features(
     Raises:
         UsageError: a hook that does not exist, two dictionaries of one place, weights that do not fit, latents that
             are not linear while active, a batch of pairs, or more memory than allowed.
+        UnsupportedModelError: a mixture of experts.
 
     >>> from types import SimpleNamespace
     >>> from interp import attribution
@@ -209,6 +210,11 @@ def features(
         raise UsageError(f"Dictionaries go into a frozen input or a contrast, not {type(linearised).__name__}.")
     if isinstance(linearised, Contrast) and linearised.tokens.ndim != 2:
         raise UsageError("Dictionaries go into a contrast of one pair: pass one of the pairs, as pair[0].")
+    if linearised.model.spec.n_expert:
+        raise UnsupportedModelError(
+            f"{linearised.model.spec.family}: a dictionary stands for one MLP in a layer, and a mixture of experts has "
+            f"{linearised.model.spec.n_expert} experts: attribute to these instead."
+        )
     first = whole(first, "first", 0)
     if isinstance(dictionaries, int):
         k, layers = whole(dictionaries, "dictionaries", 1), range(linearised.model.spec.n_layer)
