@@ -138,6 +138,12 @@ def _qwen3_moe(**changed: Any) -> Any:
     )
 
 
+def _olmoe(**changed: Any) -> Any:
+    """Norms of queries and keys over all heads."""
+    experts = dict(num_experts=6, num_experts_per_tok=2, num_key_value_heads=4, attention_bias=True)
+    return transformers.OlmoeForCausalLM(transformers.OlmoeConfig(**_SHAPE | experts | changed))
+
+
 def _gpt_oss(**changed: Any) -> Any:
     """A limit of 1.5 is reached by the activations of a small random model; the published one of 7 is not."""
     experts = dict(num_local_experts=5, num_experts_per_tok=2, swiglu_limit=1.5)
@@ -146,7 +152,12 @@ def _gpt_oss(**changed: Any) -> Any:
     return transformers.GptOssForCausalLM(transformers.GptOssConfig(**shape))
 
 
-EXPERTS: dict[str, Callable[..., Any]] = {"mixtral": _mixtral, "qwen3_moe": _qwen3_moe, "gpt_oss": _gpt_oss}
+EXPERTS: dict[str, Callable[..., Any]] = {
+    "mixtral": _mixtral,
+    "qwen3_moe": _qwen3_moe,
+    "olmoe": _olmoe,
+    "gpt_oss": _gpt_oss,
+}
 """Mixtures of experts, apart from the other families: rooms that read one MLP in each layer refuse them."""
 
 

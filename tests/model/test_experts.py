@@ -132,6 +132,11 @@ def test_dense_layers_between_mixtures_are_refused():
         interp.load(hf)
 
 
+def test_clipped_projections_are_refused():
+    with pytest.raises(UnsupportedModelError, match="olmoe: clipped queries, keys and values"):
+        interp.load(models.build("olmoe", changed={"clip_qkv": 8.0}))
+
+
 def test_a_gated_activation_of_another_slope_is_refused():
     hf = models.build("gpt_oss")
     for block in hf.model.layers:

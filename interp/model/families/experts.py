@@ -1,4 +1,4 @@
-"""Mixtures of experts on Llama's layout: Mixtral, Qwen3-MoE, gpt-oss."""
+"""Mixtures of experts on Llama's layout: Mixtral, Qwen3-MoE, OLMoE, gpt-oss."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from interp.model.families.base import (
     activation,
     bias_heads,
     heads,
+    joint_gain,
     rotaries,
     split_heads,
 )
 from interp.model.spec import Spec
 
-MODEL_TYPES = ("mixtral", "qwen3_moe", "gpt_oss")
+MODEL_TYPES = ("mixtral", "qwen3_moe", "olmoe", "gpt_oss")
 
 
 def spec(hf: Any) -> Spec:
@@ -49,6 +50,7 @@ def spec(hf: Any) -> Spec:
         parallel=False,
         tied=hf.lm_head.weight is hf.model.embed_tokens.weight,
         query_key_norm=hasattr(attention, "q_norm"),
+        joint_query_key_norm=config.model_type == "olmoe",
         attention_bias=attention.q_proj.bias is not None,
         output_bias=attention.o_proj.bias is not None,
         mlp_bias=_expert_weights(blocks[0])["b_out"] is not None,
@@ -100,11 +102,19 @@ def layer(hf: Any, index: int) -> Layer:
         b_O=attention.o_proj.bias,
         ln2=RawNorm(block.post_attention_layernorm.weight),
         **_expert_weights(block),
-        query_gain=attention.q_norm.weight if hasattr(attention, "q_norm") else None,
-        key_gain=attention.k_norm.weight if hasattr(attention, "k_norm") else None,
+        query_gain=_gain(config, attention, "q_norm", n),
+        key_gain=_gain(config, attention, "k_norm", n_kv),
         router=RawRouter(router.weight.T, getattr(router, "bias", None)),
         sinks=getattr(attention, "sinks", None),
     )
+
+
+def _gain(config: Any, attention: Any, name: str, n: int) -> Any:
+    """The gain of the norm of queries or keys: OLMoE's is over all heads at once."""
+    if not hasattr(attention, name):
+        return None
+    norm = getattr(attention, name)
+    return joint_gain(norm, n) if config.model_type == "olmoe" else norm.weight
 
 
 def _expert_weights(block: Any) -> dict[str, Any]:
@@ -131,6 +141,8 @@ def _router(block: Any) -> Any:
 
 
 def _check_layers(hf: Any) -> None:
+    if getattr(hf.config, "clip_qkv", None) is not None:
+        raise UnsupportedModelError(f"{hf.config.model_type}: clipped queries, keys and values are not supported.")
     dense = [str(i) for i, block in enumerate(hf.model.layers) if not hasattr(block.mlp, "experts")]
     if dense:
         raise UnsupportedModelError(
