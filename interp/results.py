@@ -53,6 +53,7 @@ MODULES = (
         "analyses.explain.contrasted",
         "analyses.explain.result",
         "analyses.faithful.result",
+        "analyses.graph.result",
         "analyses.lens.result",
         "analyses.steering.result",
         "analyses.truth.result",

@@ -23,6 +23,7 @@ COMMANDS = {
     "explain": "interp.cli.explain",
     "circuits": "interp.cli.circuits",
     "discover": "interp.cli.discover",
+    "graph": "interp.cli.graph",
     "steer": "interp.cli.steer",
     "lens": "interp.cli.lens",
     "probe": "interp.cli.probe",

@@ -1,0 +1,127 @@
+"""The page: the graph to walk through, what the dictionaries leave over, latents changed for real, and paths."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interp.report import How, Note, Page, Section, Table
+from interp.report.figures import bars
+
+if TYPE_CHECKING:
+    from analyses.graph.result import GraphStudy
+
+WEAK = 0.5
+"""Replacement score, or rank correlation, below which a warning is shown."""
+LIMITATIONS = (
+    "A graph explains the run it was traced on: patterns, norm scales and which latents are active are held. Why a "
+    "head looks where it looks is not in its edges, but in the scores of the section on attention.",
+    "A latent is a direction that was useful for reconstruction. Its label, the tokens that it raises, is a hint and "
+    "no explanation.",
+    "What dictionaries leave over is in the error nodes. A low replacement score says that much of the answer comes "
+    "through them, and that the graph tells only the rest.",
+)
+
+
+def page(result: GraphStudy) -> Page:
+    """The whole report."""
+    graph = result.graph
+    return Page(
+        title=f"Attribution graph of “{result.config.prompt}”",
+        finding=result.finding(),
+        status=(
+            ("nodes", f"{len(graph.kind):,} of {graph.n_active:,} active latents and more"),
+            ("edges", f"{len(graph.weight):,}"),
+            ("replacement", f"{graph.replacement:.2f}"),
+            ("precision", result.provenance.dtype),
+        ),
+        sections=(_graph(result), _errors(result), _checks(result), _paths(result), _attention(result)),
+        limitations=LIMITATIONS,
+        provenance=result.provenance,
+        downloads=result.downloads(),
+        kind="graph",
+    )
+
+
+def _graph(result: GraphStudy) -> Section:
+    graph = result.graph
+    targets = [(node.label, chance) for node, chance in zip(_targets(result), graph.probabilities, strict=True)]
+    table = Table(
+        ("target", "probability"), tuple(targets), "The targets, weighted by probability.", {"probability": ".3f"}
+    )
+    how = How(
+        "Effects pass through residual streams, held attention patterns and norm scales. Nodes that hold "
+        f"{graph.node_share:.0%} of the influence are kept, then edges that hold {graph.edge_share:.0%} of what edges "
+        "carry; what was pruned is given with each node, so that its value is accounted for.",
+        "A[i, j] = write(j) · J · a_i,   influence = w ((I − A~)⁻¹ − I)",
+        "Ameisen et al. 2025, Circuit tracing; scores and pruning as in circuit-tracer",
+    )
+    claim = graph.summary()
+    return Section("graph", "The graph", claim, (graph.explorer(), table, graph.table(30)), how)
+
+
+def _targets(result: GraphStudy):
+    return [node for node in result.graph.nodes if node.kind == "target"]
+
+
+def _errors(result: GraphStudy) -> Section:
+    graph, shares = result.graph, result.shares
+    drawn = bars(
+        "error-shares",
+        list(shares),
+        list(shares.values()),
+        caption=f"Absolute flow to the {result.difference} that each dictionary leaves to its error, relative to what "
+        "flows through what it takes apart: 0 where it explains everything, 1 as if it were not there.",
+        alt="Bars of the error share by place.",
+        axes=("place", "error share"),
+    )
+    claim = (
+        f"Errors hold {graph.error_share:.0%} of the flow; replacement {graph.replacement:.2f}, completeness "
+        f"{graph.completeness:.2f}."
+    )
+    low = graph.replacement < WEAK
+    warning = (Note("Most influence begins at errors: the latents tell a smaller part of the story.", "warning"),)
+    return Section("errors", "What the dictionaries leave over", claim, (*(warning if low else ()), drawn))
+
+
+def _checks(result: GraphStudy) -> Section:
+    free, held = result.checks
+    weak = not free.correlation[0] > WEAK
+    note = (Note("Predicted and actual changes agree only weakly in a free run.", "warning"),) if weak else ()
+    how = How(
+        "A latent's write is taken away at its position and the model runs on: norms, patterns, gates and other "
+        "latents react. The prediction is what the linear map says. Held, MLPs and attention patterns stay as they "
+        "were.",
+        "predicted = −f d · g",
+    )
+    names = {"a free run": free, "MLPs and patterns held": held}
+    rows = tuple((name, *check.correlation, *check.correlation_controls, *check.sizes) for name, check in names.items())
+    columns = ("run", "rank correlation", "low", "high", "random latents", "low ", "high ", "change", "random change")
+    table = Table(columns, rows, "Latents of the graph beside random active ones.", dict.fromkeys(columns[1:], "+.2f"))
+    return Section(
+        "checks", "Latents changed for real", free.summary(), (*note, free.figure(), table, free.table()), how
+    )
+
+
+def _paths(result: GraphStudy) -> Section:
+    rows = tuple((i + 1, " <- ".join(path.components), path.value) for i, path in enumerate(result.paths))
+    caption = f"The largest complete paths found to the {result.difference}, through latents, errors and heads."
+    table = Table(("rank", "path", "logits"), rows, caption, {"logits": "+.4f"})
+    return Section("paths", "Paths", result.conservation(), (table,))
+
+
+def _attention(result: GraphStudy) -> Section:
+    tables = []
+    for node, found in result.graph.queries.items():
+        rows = tuple((query, key, float(value)) for query, key, value in found["pairs"][:8])
+        tokens = result.graph.tokens
+        caption = (
+            f"{node}: {found['head']} looks from {tokens[found['query']]!r} to {tokens[found['key']]!r}, score "
+            f"{found['score']:+.2f}; the pairs of writers that matter most."
+        )
+        tables.append(Table(("query", "key", "part"), rows, caption, {"part": "+.3f"}))
+    claim = (
+        f"For {len(tables)} latents, the head that writes most into each, and what made it look there."
+        if tables
+        else "No head writes into the graph's latents."
+    )
+    return Section("attention", "Why heads look there", claim, tuple(tables[:6]) or (Note("Nothing to list."),))

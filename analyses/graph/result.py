@@ -1,0 +1,115 @@
+"""What a study of one prompt's attribution graph holds. No torch here: a saved one is read and drawn without it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analyses.study import Study
+from interp.attribution.graphs.checks import Interventions
+from interp.attribution.graphs.result import Graph
+from interp.attribution.paths import Path
+from interp.provenance import Provenance
+from interp.results import Result
+
+if TYPE_CHECKING:
+    from interp.report import Download
+
+GRAPH_JSON = "graph.json"
+"""The graph in the form of Neuronpedia and circuit-tracer's viewer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Result):
+    """What is traced.
+
+    `dictionaries` is the folder of a `saes.DictionarySet`; with an empty one the `neurons` that write most in each MLP
+    at each position stand for latents. `answer` and `versus` are single tokens whose difference of logits the paths
+    and the interventions are about, by default the two most likely next tokens. `first` leaves positions before it to
+    the errors, and `changed` latents are changed for real.
+    """
+
+    prompt: str
+    dictionaries: str = ""
+    neurons: int = 16
+    answer: str | None = None
+    versus: str | None = None
+    node_share: float = 0.8
+    edge_share: float = 0.98
+    max_latents: int = 4000
+    expansions: int = 2000
+    changed: int = 20
+    first: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class GraphStudy(Study):
+    """Everything the report says about the graph of one prompt.
+
+    `paths` are the largest complete ones of the tree of the `difference`, in logits, whose `total`, `value` in the
+    model, absolute `mass` and `error` say that nothing was lost. `shares` is the share of flow that each dictionary
+    leaves to its error. `checks` are interventions: latents ablated in a free run, then with MLPs and patterns held.
+    """
+
+    config: Config
+    provenance: Provenance
+    graph: Graph
+    difference: str
+    paths: tuple[Path, ...]
+    total: float
+    value: float
+    mass: float
+    error: float
+    expanded: int
+    shares: dict[str, float]
+    checks: tuple[Interventions, ...]
+
+    def finding(self) -> str:
+        """Return the graph's scores and whether changing its latents does what it predicts."""
+        found, low, high = self.checks[0].correlation
+        return (
+            f"{self.provenance.model}: {self.graph.summary()} Latents ablated for real change the {self.difference} as "
+            f"predicted with rank correlation {found:+.2f} [{low:+.2f}, {high:+.2f}]."
+        )
+
+    def summary(self) -> str:
+        """Return the finding, the checks and the largest paths."""
+        lines = "\n".join(f"  {path}" for path in self.paths[:5])
+        checks = "\n".join(check.summary() for check in self.checks)
+        return f"{self.finding()}\n{checks}\n{self.conservation()}\n{lines}"
+
+    def conservation(self) -> str:
+        """Return what the path tree sums to beside the model's own value."""
+        gap = abs(self.total - self.value) / self.mass if self.mass else 0.0
+        return (
+            f"A path tree of {self.expanded:,} expansions through latents and errors sums to {self.total:+.6f} logits; "
+            f"the model's difference is {self.value:+.6f}, {gap:.0e} of the absolute mass apart."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as plain values, for `--json`."""
+        graph = self.graph
+        return {
+            "finding": self.finding(),
+            "nodes": len(graph.kind),
+            "edges": len(graph.weight),
+            "replacement": graph.replacement,
+            "completeness": graph.completeness,
+            "error_share": graph.error_share,
+            "rank_correlation": list(self.checks[0].correlation),
+            "rank_correlation_random": list(self.checks[0].correlation_controls),
+            "tree_total": self.total,
+            "value": self.value,
+        }
+
+    def beside(self) -> dict[str, bytes]:
+        """Return `graph.json`, for Neuronpedia and circuit-tracer's viewer."""
+        return {GRAPH_JSON: json.dumps(self.graph.to_neuronpedia(), allow_nan=False).encode()}
+
+    def downloads(self) -> tuple[Download, ...]:
+        """Return the files of the result and the graph for other viewers."""
+        from interp.report import Download
+
+        content = self.beside()[GRAPH_JSON]
+        return (Download(GRAPH_JSON, content, "application/json"), *super().downloads())

@@ -1,0 +1,101 @@
+"""The study itself: freeze the prompt, put dictionaries in, trace and prune, grow the tree, change latents for real."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from analyses.graph.result import Config, GraphStudy
+from interp import attribution
+from interp.arguments import checked
+from interp.attribution.results import LogitTarget
+from interp.errors import UsageError
+from interp.model import Model
+from interp.progress import Progress, stages
+from interp.provenance import Stopwatch
+
+STEPS = ("reading the prompt", "tracing the graph", "growing the tree", "changing latents", "done")
+PATHS = 30
+"""Paths that are listed."""
+QUERIES = 10
+"""Latents whose attention score is split."""
+
+
+@checked
+def run(
+    model: Model,
+    config: Config,
+    *,
+    dictionaries: Mapping[str, Any] | None = None,
+    command: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> GraphStudy:
+    """Trace the graph of a prompt and check it.
+
+    `dictionaries` are used instead of those in `config.dictionaries`, if given.
+
+    Raises `UsageError` for a prompt of fewer than two tokens, or bounds that make no sense, `MissingInputError` where
+    the folder holds no dictionaries.
+    """
+    watch, step = Stopwatch(), stages(progress, STEPS)
+    step(0)
+    tokens = model.to_tokens(config.prompt)
+    if tokens.shape[1] < 2:
+        raise UsageError("The prompt is a single token: give one of at least two, so that there is something to trace.")
+    frozen = attribution.freeze(model, tokens)
+    mixed = attribution.features(frozen, _dictionaries(config, dictionaries), first=config.first)
+    target = _difference(model, frozen.logits[-1], config)
+    step(1)
+    graph = attribution.graph(
+        mixed,
+        node_share=config.node_share,
+        edge_share=config.edge_share,
+        max_latents=config.max_latents,
+        progress=progress,
+    )
+    graph = attribution.with_queries(mixed, graph, QUERIES)
+    step(2)
+    tree = attribution.path_tree(mixed, target, config.expansions, progress=progress)
+    step(3)
+    every = range(model.spec.n_layer)
+    checks = (
+        attribution.intervene(mixed, graph, target, k=config.changed, seed=seed),
+        attribution.intervene(mixed, graph, target, k=config.changed, hold=every, hold_patterns=True, seed=seed),
+    )
+    step(4)
+    return GraphStudy(
+        config=config,
+        provenance=watch.provenance(command=command, seed=seed, **model.identity()),
+        graph=graph,
+        difference=target.name,
+        paths=tree.paths(PATHS),
+        total=tree.total,
+        value=mixed.linear(target).value,
+        mass=tree.mass,
+        error=tree.error,
+        expanded=int(tree.expanded.sum()) - 1,
+        shares=attribution.error_shares(mixed, target),
+        checks=checks,
+    )
+
+
+def _dictionaries(config: Config, given: Mapping[str, Any] | None) -> Mapping[str, Any] | int:
+    if given is not None:
+        return given
+    if not config.dictionaries:
+        return config.neurons
+    from saes import DictionarySet
+
+    return DictionarySet.load(config.dictionaries)
+
+
+def _difference(model: Model, logits: torch.Tensor, config: Config) -> LogitTarget:
+    """The answer's logit less that of what it is compared with: by default the two most likely next tokens."""
+    best = logits.topk(3).indices.tolist()
+    answer = model.token_id(config.answer) if config.answer is not None else best[0]
+    others = [token for token in best if token != answer]
+    versus = model.token_id(config.versus) if config.versus is not None else others[0]
+    return attribution.logit_difference(model, answer, versus)

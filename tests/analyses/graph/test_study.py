@@ -1,0 +1,94 @@
+"""The study of an attribution graph, its page and the command, on a small model and on the real one."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from analyses import graph as study
+from interp import report, results
+from interp.cli import options
+from interp.cli.main import main
+from interp.errors import UsageError
+from tests import models
+from tests.attribution.dictionaries.samples import transcoders
+
+PROMPT = "the tower is in Paris a b"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.load("llama", text=True)
+
+
+@pytest.fixture(scope="module")
+def traced(model):
+    config = study.Config(PROMPT, expansions=200, changed=6)
+    return study.run(model, config, dictionaries=transcoders(model))
+
+
+def test_everything_is_there_and_saves(traced, tmp_path):
+    assert results.load(traced.save(tmp_path)) == traced
+    assert abs(traced.total - traced.value) < 1e-5 * traced.mass
+    assert len(traced.checks) == 2
+    assert traced.checks[1].correlation[0] > 0.9
+    assert list(traced.shares) == ["MLP0", "MLP1", "MLP2"]
+    assert traced.graph.queries
+    for text in (traced.finding(), traced.summary(), json.dumps(traced.to_dict())):
+        assert "nan" not in text.lower()
+
+
+def test_the_page_shows_hostile_words_as_text(traced):
+    """The small tokenizer's vocabulary has markup in it, and labels name what latents raise."""
+    drawn = report.render(traced.page())
+    assert "</script><b>" not in drawn
+    assert "graph.json" in drawn
+    for word in ("replacement", "Latents changed for real", "Why heads look there"):
+        assert word in drawn
+
+
+def test_neurons_stand_for_latents_without_dictionaries(model):
+    found = study.run(model, study.Config(PROMPT, neurons=6, expansions=50, changed=5))
+    assert any(name.startswith("MLP0") for name in found.graph.name)
+    assert abs(found.total - found.value) < 1e-5 * found.mass
+
+
+def test_the_command_writes_its_folder(monkeypatch, model, tmp_path, capsys):
+    monkeypatch.setattr(options, "load_model", lambda args: model)
+    out = tmp_path / "out"
+    words = ["graph", PROMPT, "--neurons", "6", "--expansions", "50", "--changed", "5", "--out", str(out), "--json"]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["nodes"] > 10
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"result.json", "arrays.safetensors", "graph.json", "report.html"}
+    written = json.loads((out / "graph.json").read_text())
+    assert len(written["nodes"]) == said["nodes"]
+    for wrong, code in (
+        (["--node-share", "2"], 2),
+        (["--answer", "no such word"], 2),
+        (["--dictionaries", "nowhere"], 3),
+    ):
+        assert main([*words, *wrong]) == code
+    capsys.readouterr()
+
+
+def test_a_single_token_is_refused(model):
+    with pytest.raises(UsageError, match="at least two"):
+        study.run(model, study.Config("the"))
+
+
+@pytest.mark.real
+def test_smollm2_neurons_in_one_graph():
+    """Paris over London through neurons: nothing lost, the held prediction is near what happens."""
+    import interp
+
+    config = study.Config("The Eiffel Tower is located in the city of", max_latents=300, expansions=300, changed=8)
+    found = study.run(interp.load("smollm2"), config)
+    assert abs(found.total - found.value) < 1e-5 * found.mass
+    assert found.graph.error < 1e-4
+    assert " Paris" in found.difference
+    assert np.isfinite(found.checks[1].correlation[0])
+    assert len(report.render(found.page())) < 4_000_000
