@@ -1,14 +1,15 @@
 """What circuit discovery is worth and costs on SmolLM2: the tables of docs/discovery.md.
 
-    python -m benchmarks.discovery [--parts ioi scoring exact tasks memory] [--seeds 5] [--pairs 12]
+    python -m benchmarks.discovery [--parts ioi scoring anchors exact tasks memory] [--seeds 5] [--pairs 12]
 
 1. ioi: f, CPR and CMD of every method on indirect objects. For each seed pairs are drawn, edges scored on the templates
    of one half and circuits judged on those of the other; means over seeds with their smallest and largest value.
 2. scoring: CPR on the same twelve pairs by how many others scored the edges, and with every query head's own keys.
-3. exact: every edge of one pair run for real, and 200 of them again by a plain loop. Target: 10 minutes on two cores,
+3. anchors: the known heads of induction in the circuit found for it, and the keys that previous-token heads feed.
+4. exact: every edge of one pair run for real, and 200 of them again by a plain loop. Target: 10 minutes on two cores,
    equal to 1e-5.
-4. tasks: whether the model can do each task.
-5. memory: the peak while 256 pairs are scored.
+5. tasks: whether the model can do each task.
+6. memory: the peak while 256 pairs are scored.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import interp
 from interp import discovery, tasks
 
-PARTS = ("ioi", "scoring", "exact", "tasks", "memory")
+PARTS = ("ioi", "scoring", "anchors", "exact", "tasks", "memory")
 METHODS = ("secant", "eap-ig-inputs", "eap", "relp", "atp", "frozen", "random")
 
 
@@ -75,6 +76,22 @@ def scoring() -> None:
         )
 
 
+def anchors(seeds: int) -> None:
+    """Which of the known induction and previous-token heads are in 1 % of the edges, and on which side."""
+    model = interp.load("smollm2")
+    known = ("L18H6", "L17H3", "L17H4", "L18H7", "L17H5")
+    for seed in range(seeds):
+        scores = discovery.score(model, tasks.induction(model, n=6, seed=seed, length=16))
+        circuit = discovery.circuit(scores, share=0.01)
+        print(
+            f"seed {seed}: {circuit.size} edges, embedding {scores.cut():+.4f} of {scores.total:+.4f} nats; "
+            f"induction heads in it: {', '.join(head for head in known if head in circuit.nodes)}"
+        )
+        for head in ("L16H0", "L11H1", "L2H1"):
+            keys = [edge for edge in circuit.edges if edge.startswith(f"{head} →") and edge.endswith(".k")]
+            print("  " + "; ".join(f"{edge} {scores.edges[edge]:+.3f}" for edge in keys))
+
+
 def exact() -> None:
     """All edges of one pair for real; a random 200 of them by a plain loop."""
     model = interp.load("smollm2")
@@ -120,6 +137,7 @@ def main() -> None:
     runs: dict[str, Callable[[], None]] = {
         "ioi": lambda: ioi(args.seeds, args.pairs),
         "scoring": scoring,
+        "anchors": lambda: anchors(args.seeds),
         "exact": exact,
         "tasks": lambda: every_task(args.pairs),
         "memory": memory,

@@ -58,7 +58,7 @@ def _runs(view: Contrasted) -> Section:
         caption=f"What each differing token contributes to the {view.sources.target}, over all paths; the bars sum to "
         f"{view.sources.total:+.4f} {view.sources.unit}, measured {view.sources.value:+.4f}.",
         alt="Bars of the differing tokens' contributions.",
-        axes=("token, clean|counterfactual", f"contribution ({view.sources.unit})"),
+        axes=("token", f"contribution ({view.sources.unit})"),
     )
     if not differing:
         claim = "The two prompts are the same: nothing differs."
