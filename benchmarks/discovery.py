@@ -4,7 +4,8 @@
 
 1. ioi: f, CPR and CMD of every method on indirect objects. For each seed pairs are drawn, edges scored on the templates
    of one half and circuits judged on those of the other; means over seeds with their smallest and largest value.
-2. scoring: CPR on the same twelve pairs by how many others scored the edges, and with every query head's own keys.
+2. scoring: CPR on the same twelve pairs by how many others scored the edges, and with every query head's own keys; and
+   of single templates, ten pairs to score and twelve to judge.
 3. anchors: the known heads of induction in the circuit found for it, and the keys that previous-token heads feed.
 4. exact: every edge of one pair run for real, and 200 of them again by a plain loop. Target: 10 minutes on two cores,
    equal to 1e-5.
@@ -23,6 +24,7 @@ import numpy as np
 
 import interp
 from interp import discovery, tasks
+from interp.tasks import Task
 
 PARTS = ("ioi", "scoring", "anchors", "exact", "tasks", "memory")
 METHODS = ("secant", "eap-ig-inputs", "eap", "relp", "atp", "frozen", "random")
@@ -64,16 +66,21 @@ def scoring() -> None:
     model = interp.load("smollm2")
     task = tasks.ioi(model, n=52, seed=0)
     judge = task[40:]
-    print("| method | pairs that score | edges | CPR | f .5% | f 20% | CMD |\n|---|---|---|---|---|---|---|")
+    print("| method | pairs | edges | CPR | f .5% | f 20% | CMD |\n|---|---|---|---|---|---|---|")
     runs = [("secant", n, True) for n in (3, 6, 10, 20, 40)] + [("secant", 10, False), ("eap-ig-inputs", 10, True)]
     for method, n, grouped in runs:
-        curve = discovery.faithfulness(model, judge, discovery.score(model, task[:n], method, grouped=grouped))
-        f = dict(zip(curve.sizes, curve.f.tolist(), strict=True))
-        print(
-            f"| {method} | {n} | {curve.n_edge:,} | {curve.cpr:.3f} | {f[0.005]:.2f} | {f[0.2]:.2f} | "
-            f"{curve.cmd:.3f} |",
-            flush=True,
-        )
+        _scored(model, task[:n], judge, method, f"{n} to score", grouped)
+    many = tasks.ioi(model, n=320, seed=0)
+    for template in sorted(set(many.templates))[:4]:
+        own = many[[i for i, name in enumerate(many.templates) if name == template][:22]]
+        _scored(model, own[:10], own[10:], "secant", f'"{template}"')
+
+
+def _scored(model: interp.Model, fit: Task, judge: Task, method: str, pairs: str, grouped: bool = True) -> None:
+    curve = discovery.faithfulness(model, judge, discovery.score(model, fit, method, grouped=grouped))
+    f = dict(zip(curve.sizes, curve.f.tolist(), strict=True))
+    numbers = f"{curve.n_edge:,} | {curve.cpr:.3f} | {f[0.005]:.2f} | {f[0.2]:.2f} | {curve.cmd:.3f}"
+    print(f"| {method} | {pairs} | {numbers} |", flush=True)
 
 
 def anchors(seeds: int) -> None:
