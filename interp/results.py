@@ -34,6 +34,7 @@ FORMAT = 1
 MODULES = (
     *("interp.attribution.paths", "interp.attribution.results", "interp.patching.results", "interp.toy.trained"),
     *("interp.attribution.difference", "interp.attribution.lens_results"),
+    *("interp.attribution.averaged", "interp.cache.examples"),
     *("interp.attribution.graphs.result", "interp.attribution.graphs.checks"),
     *("interp.tasks.score", "interp.toy.modular.trained", "analyses.study"),
     *("interp.discovery.graph", "interp.discovery.scores", "interp.discovery.circuit"),
@@ -54,6 +55,8 @@ MODULES = (
         "analyses.explain.result",
         "analyses.faithful.result",
         "analyses.graph.result",
+        "analyses.attention.result",
+        "analyses.examples.result",
         "analyses.lens.result",
         "analyses.steering.result",
         "analyses.truth.result",

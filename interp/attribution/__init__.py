@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from interp.lazy import attach
 
 if TYPE_CHECKING:
+    from interp.attribution.averaged import Averaged as Averaged
+    from interp.attribution.averaging import over as over
     from interp.attribution.bilinear import score as score, scores as scores
     from interp.attribution.causal import verify as verify
     from interp.attribution.contrast import Contrast as Contrast, contrast as contrast

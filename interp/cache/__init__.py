@@ -22,10 +22,12 @@ from interp.lazy import attach
 if TYPE_CHECKING:
     from interp.cache.config import EXCLUDED as EXCLUDED, Config as Config
     from interp.cache.contexts import Contexts as Contexts
+    from interp.cache.examples import TopExamples as TopExamples
     from interp.cache.forward import activations as activations
     from interp.cache.harvesting import harvest as harvest
     from interp.cache.manifest import Manifest as Manifest, Statistics as Statistics
     from interp.cache.planning import Plan as Plan, plan as plan
+    from interp.cache.ranking import top_examples as top_examples
     from interp.cache.store import Store as Store, verify as verify
     from interp.cache.streaming import ModelStream as ModelStream, stream as stream
     from interp.cache.text import documents as documents, token_rows as token_rows

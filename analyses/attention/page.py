@@ -1,0 +1,47 @@
+"""The page of chosen heads on chosen prompts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interp.report import How, Page, Section, Table
+
+if TYPE_CHECKING:
+    from analyses.attention.result import Patterns
+
+LIMITATIONS = (
+    "Where a head looks is not what it takes from there: a token with much attention may contribute nothing.",
+    "A pattern is of one prompt. Measure a head over many to say what it does.",
+)
+
+
+def page(result: Patterns) -> Page:
+    """The whole report."""
+    return Page(
+        title=f"Attention of {', '.join(result.heads)}",
+        finding=result.finding(),
+        status=(("heads", str(len(result.heads))), ("prompts", str(len(result.tokens)))),
+        lead=(result.viewer(),),
+        sections=(_strongest(result),),
+        limitations=LIMITATIONS,
+        provenance=result.provenance,
+        downloads=result.downloads(),
+        kind="attention",
+    )
+
+
+def _strongest(result: Patterns) -> Section:
+    rows = tuple(
+        (name, number, tokens[int(patterns[i, -1].argmax())], float(patterns[i, -1].max()))
+        for number, (tokens, patterns) in enumerate(zip(result.tokens, result.patterns, strict=True), 1)
+        for i, name in enumerate(result.heads)
+    )
+    table = Table(
+        ("head", "prompt", "looks at", "attention"),
+        rows,
+        "The strongest key of each head from the last token of each prompt.",
+        {"attention": ".0%"},
+        ("looks at",),
+    )
+    how = How("Attention after the softmax, as the model computes it.", "softmax(q kᵀ / √d_head)")
+    return Section("strongest", "Where do they look from the end?", result.finding(), (table,), how)

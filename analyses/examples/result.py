@@ -1,0 +1,39 @@
+"""The top examples of named directions. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from analyses.study import Study
+from interp.cache.examples import TopExamples
+from interp.provenance import Provenance
+from interp.report.text import quoted
+
+
+@dataclass(frozen=True, eq=False)
+class Examples(Study):
+    """For each of `names` the top examples of a direction, and beside them those of a random one."""
+
+    names: tuple[str, ...]
+    found: tuple[TopExamples, ...]
+    random: TopExamples
+    provenance: Provenance
+
+    def finding(self) -> str:
+        """Return how unusual the strongest example of each direction is, beside a random direction's."""
+        parts = [
+            f"{name} is strongest at {quoted(one.texts[0][one.before[0]])} ({_unusual(one):+.1f} deviations)"
+            for name, one in zip(self.names, self.found, strict=True)
+        ]
+        beside = f"a random direction reaches {_unusual(self.random):+.1f}"
+        return f"Of {self.random.rows:,} positions, {'; '.join(parts)}; {beside}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding and every example's text."""
+        texts = {name: ["".join(text) for text in one.texts] for name, one in zip(self.names, self.found, strict=True)}
+        return {"finding": self.finding(), "examples": texts}
+
+
+def _unusual(one: TopExamples) -> float:
+    return float((one.values[0] - one.mean) / one.deviation)

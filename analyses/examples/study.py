@@ -1,0 +1,43 @@
+"""Rank a store's rows along each direction, and along a random one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from analyses.examples.result import Examples
+from interp import cache
+from interp.cache import Store
+from interp.errors import UsageError
+from interp.model import Model
+from interp.provenance import Stopwatch
+
+
+def run(
+    model: Model,
+    store: Store,
+    directions: Mapping[str, Any],
+    k: int = 20,
+    *,
+    hook: str | None = None,
+    seed: int = 0,
+    command: str | None = None,
+) -> Examples:
+    """Return the k top examples of every direction; see `interp.cache.top_examples` for what may be given.
+
+    Raises `UsageError` for no direction, and whatever `top_examples` raises.
+    """
+    watch = Stopwatch()
+    if not directions:
+        raise UsageError('Give at least one direction by name, such as {"truth": probe}.')
+    found = {name: cache.top_examples(store, one, k, hook=hook, model=model) for name, one in directions.items()}
+    name = next(iter(found.values())).hook
+    random = np.random.default_rng(seed).standard_normal(len(store.statistics(name).mean))
+    return Examples(
+        names=tuple(found),
+        found=tuple(found.values()),
+        random=cache.top_examples(store, random, k, hook=hook, model=model),
+        provenance=watch.provenance(command=command, seed=seed, **model.identity()),
+    )

@@ -1,0 +1,108 @@
+"""An attribution over many prompts: its mean with an interval, and how much prompts differ. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from interp.errors import UsageError, whole
+from interp.provenance import Provenance
+from interp.report import Figure, Shown, Table
+from interp.results import Result
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged(Shown, Result):
+    """The mean of an attribution over prompts, label by label.
+
+    Attributes:
+        what: "direct", "sources", "orders" or "edges".
+        target: what is attributed, in words.
+        unit: of every number.
+        labels: what each number belongs to.
+        mean: (n_label,) over prompts.
+        deviation: (n_label,) standard deviation over prompts: how much prompts differ. NaN for one prompt.
+        values: (n_prompt,) the model's own value of the target on each prompt.
+        error: the largest relative error of any prompt's sum.
+        arrays: (n_prompt, n_label) every prompt's own, where they are at most ten million numbers; else of no row.
+        provenance: the model, and the run.
+    """
+
+    what: str
+    target: str
+    unit: str
+    labels: tuple[str, ...]
+    mean: np.ndarray
+    deviation: np.ndarray
+    values: np.ndarray
+    error: float
+    arrays: np.ndarray
+    provenance: Provenance
+
+    @property
+    def total(self) -> float:
+        """The sum of all means, which is the mean of the model's values."""
+        return float(self.mean.sum())
+
+    @property
+    def interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """95 % bounds (n_label,) of the mean over prompts, by Student's t; NaN for one prompt."""
+        from scipy.stats import t
+
+        n = len(self.values)
+        half = t.ppf(0.975, max(1, n - 1)) * self.deviation / np.sqrt(n)
+        return self.mean - half, self.mean + half
+
+    def spread(self, label: str) -> tuple[float, ...]:
+        """Return the 0, 25, 50, 75 and 100 % quantiles of one label over prompts.
+
+        Raises `UsageError` for a label that does not exist, or where the prompts' own numbers were too many to keep.
+        """
+        if label not in self.labels:
+            raise UsageError(f'No "{label}" is attributed to; labels are such as "{self.labels[0]}".')
+        if not len(self.arrays):
+            raise UsageError("The numbers of single prompts were too many to keep: average over fewer prompts.")
+        return tuple(np.quantile(self.arrays[:, self.labels.index(label)], (0, 0.25, 0.5, 0.75, 1)).tolist())
+
+    def top(self, k: int) -> tuple[tuple[str, float], ...]:
+        """The k labels of largest mean magnitude: (label, mean)."""
+        order = np.argsort(-np.abs(self.mean), kind="stable")[: whole(k, "k", 0)]
+        return tuple((self.labels[i], float(self.mean[i])) for i in order)
+
+    def table(self, k: int = 20) -> Table:
+        """The k largest means with interval, deviation, and the fraction of prompts of the mean's sign."""
+        low, high = self.interval
+        rows = []
+        for label, mean in self.top(k):
+            i = self.labels.index(label)
+            same = float((np.sign(self.arrays[:, i]) == np.sign(mean)).mean()) if len(self.arrays) else None
+            rows.append((label, mean, float(low[i]), float(high[i]), float(self.deviation[i]), same))
+        columns = ("component", "mean", "low", "high", "deviation", "same sign")
+        caption = (
+            f"{self.what.capitalize()} of the {self.target}, mean over {len(self.values)} prompts in {self.unit}, 95 % "
+            f"interval and standard deviation over prompts. All {len(self.labels)} sum to {self.total:+.4f}."
+        )
+        return Table(columns, tuple(rows), caption, dict.fromkeys(columns[1:5], "+.4f") | {"same sign": ".0%"})
+
+    def figure(self) -> Figure:
+        """The 20 largest means."""
+        from interp.report.figures import bars
+
+        found, half = self.top(20), np.nan_to_num(self.interval[1] - self.mean)
+        return bars(
+            "means",
+            [label for label, _ in found],
+            [value for _, value in found],
+            errors=[float(half[self.labels.index(label)]) for label, _ in found],
+            caption=f"The largest means of {self.what} over {len(self.values)} prompts ({self.target}, {self.unit}). "
+            "Error bars: 95 % intervals over prompts.",
+            alt=f"Bars; the largest is {found[0][0]} with {found[0][1]:+.2f}.",
+        )
+
+    def __repr__(self) -> str:
+        (label, value), *_ = self.top(1)
+        return (
+            f"Averaged({self.what} of {self.target}: {len(self.values)} prompts, mean {self.total:+.4f} {self.unit}, "
+            f"largest {label} {value:+.4f}, error {self.error:.0e})"
+        )
