@@ -29,7 +29,8 @@ def page(result: GraphStudy) -> Page:
         title=f"Attribution graph of “{result.config.prompt}”",
         finding=result.finding(),
         status=(
-            ("nodes", f"{len(graph.kind):,} of {graph.n_active:,} active latents and more"),
+            ("nodes", f"{len(graph.kind):,}"),
+            ("active latents", f"{graph.n_active:,}"),
             ("edges", f"{len(graph.weight):,}"),
             ("replacement", f"{graph.replacement:.2f}"),
             ("precision", result.provenance.dtype),

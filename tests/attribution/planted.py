@@ -88,3 +88,26 @@ def inert() -> Model:
         if name.endswith("c_attn.weight"):
             value[:, :40] = 0
     return interp.load(hf, dtype=torch.float64)
+
+
+@torch.no_grad()
+def two_features() -> Model:
+    """Token 3 makes feature A in OTHER and token 5 feature B; the head of layer 1 moves both on; A alone is answered.
+
+    MLP 0: neuron 0 reads token 3 and writes OTHER[0], neuron 1 reads token 5 and writes OTHER[1]. Layer 1: a head that
+    looks everywhere alike copies OTHER into BEFORE, and neuron 0 reads BEFORE[0] and writes OUT[7], which is token 7's
+    logit. Pre-activations lie far from 0, where GELU is a ReLU.
+    """
+    hf = _gpt2(2)
+    first, second = hf.transformer.h
+    hf.transformer.wte.weight[:, TOKEN] = torch.eye(8)
+    for neuron, token in enumerate((3, 5)):
+        first.mlp.c_fc.weight[TOKEN.start + token, neuron] = 10.0
+        first.mlp.c_fc.bias[neuron] = -10.0
+        first.mlp.c_proj.weight[neuron, OTHER.start + neuron] = 0.1
+    _write_head(second, 0, (TOKEN, torch.zeros(8, 8)), TOKEN, OTHER, BEFORE)
+    second.mlp.c_fc.weight[BEFORE.start, 0] = 20.0
+    second.mlp.c_fc.bias[0] = -5.0
+    second.mlp.c_proj.weight[0, OUT.start + 7] = 0.1
+    hf.lm_head.weight[:, OUT] = torch.eye(8)
+    return interp.load(hf)

@@ -218,8 +218,8 @@ class Graph(Shown, Result):
         drawn = [
             DrawnNode(
                 node.id,
-                node.id.rpartition("@")[0] + (f" {node.label}" if node.label else ""),
-                node.influence if node.kind != "target" else 1.0,
+                _drawn_name(node),
+                node.influence if node.kind != "target" else self.probabilities[self._target_number(node)],
                 layer=float(node.layer) + 0.5 * node.name.startswith("MLP"),
                 position=node.position,
                 kind=DRAWN[node.kind],
@@ -250,8 +250,18 @@ class Graph(Shown, Result):
             groups=groups,
         )
 
+    def _target_number(self, node: Node) -> int:
+        return self.ids.index(node.id) - self.kind.index("target")
+
     def to_neuronpedia(self, slug: str = "graph", scan: str | None = None) -> dict[str, Any]:
         """Return the graph in the JSON form of Neuronpedia and circuit-tracer; `graphs.export` says how."""
         from interp.attribution.graphs.export import to_neuronpedia
 
         return to_neuronpedia(self, slug, scan or self.model)
+
+
+def _drawn_name(node: Node) -> str:
+    """What a node is called where it is drawn: a target by its label alone, others by name and label."""
+    if node.kind in ("target", "token"):
+        return node.label or node.name
+    return node.id.rpartition("@")[0] + (f" {node.label}" if node.label else "")

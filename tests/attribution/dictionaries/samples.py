@@ -27,6 +27,14 @@ def random_dictionary(d_model: int, width: int = 48, seed: int = 0, *, top: int 
     return SimpleNamespace(W_enc=W_enc, W_dec=W_dec, b_enc=b_enc, b_dec=b_dec, encode=encode)
 
 
+def dictionary_of(W_enc: torch.Tensor, b_enc: torch.Tensor, W_dec: torch.Tensor):
+    """A ReLU dictionary of given weights, without a bias of its own."""
+    b_dec = torch.zeros(W_dec.shape[1])
+    return SimpleNamespace(
+        W_enc=W_enc, W_dec=W_dec, b_enc=b_enc, b_dec=b_dec, encode=lambda x: (x @ W_enc + b_enc).relu()
+    )
+
+
 def transcoders(model: Model, width: int = 48, **how):
     """A random transcoder for every layer."""
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -16,7 +17,8 @@ from interp.attribution.graphs.build import adjacency
 from interp.errors import CheckFailedError, UsageError
 from interp.results import load
 from tests import models
-from tests.attribution.dictionaries.samples import everywhere, transcoders
+from tests.attribution import planted
+from tests.attribution.dictionaries.samples import dictionary_of, everywhere, transcoders
 from tests.attribution.test_neuronpedia import refused
 
 IDS, OTHER = models.tokens(1, 6), models.tokens(1, 6, seed=7)
@@ -334,3 +336,50 @@ def test_scores_behind_latents_are_in_the_exports_own_field():
         name for node in filled for pair in node["qk_tracing_results"]["pair_wise_contributors"] for name in pair[:2]
     }
     assert named & ids
+
+
+# A model whose graph is known
+
+
+def planted_dictionaries(model, seed: int | None = None):
+    """The planted neurons as latents, beside latents that are active and that nobody reads; random ones with a seed."""
+    found = {}
+    for layer in range(2):
+        raw = model.weights.raw(layer)
+        W_enc, b_enc, W_dec = raw.W_in[:, :2].float(), raw.b_in[:2].float(), raw.W_out[:2].float()
+        unread = torch.zeros(2, 40)
+        unread[:, planted.POSITION.start] = 1e-3
+        W_enc, W_dec = torch.cat([W_enc, torch.ones(40, 2) * 1e-3], 1), torch.cat([W_dec, unread])
+        b_enc = torch.cat([b_enc, torch.ones(2)])
+        if seed is not None:
+            draw = torch.Generator().manual_seed(seed + layer)
+            W_enc = torch.randn(W_enc.shape, generator=draw) * W_enc.norm(dim=0) / 40**0.5
+            W_dec = torch.randn(W_dec.shape, generator=draw) * W_dec.norm(dim=1, keepdim=True) / 40**0.5
+        found[f"blocks.{layer}.mlp.hook_in"] = dictionary_of(W_enc, b_enc, W_dec)
+    return found
+
+
+@torch.no_grad()
+def test_the_planted_graph_is_found_and_random_directions_leave_it_to_errors():
+    model = planted.two_features()
+    tokens = torch.tensor([[1, 3, 5, 2, 0]])
+    frozen, target = freeze(model, tokens), logit(model, 7)
+    assert int(frozen.logits[-1].argmax()) == 7
+    mixed = features(frozen, planted_dictionaries(model))
+    found = graph(mixed, target)
+    latents = {node.id for node in found.nodes if node.kind == "latent"}
+    assert latents == {"MLP0.f0@1", "MLP1.f0@4"}
+    edges = {(edge.source, edge.target): edge.weight for edge in found.edges}
+    chain = ["embed@1", "MLP0.f0@1", "MLP1.f0@4", "target#7@4"]
+    for source, read in itertools.pairwise(chain):
+        assert edges[source, read] == max(weight for (_, each), weight in edges.items() if each == read)
+    assert "MLP0.f1@2" not in latents  # feature B is active, and nothing that is answered reads it
+    assert {f"MLP0.f1@{t}" for t in (2,)} <= set(graph(mixed, target, node_share=1.0).ids)
+    assert attribution.error_share(mixed, target) < 0.01
+    assert found.replacement > 0.95
+    parts = attribution.edge_parts(mixed, found, "MLP1.f0@4")
+    row = parts.values[parts.sources.index("MLP0.f0@1")]
+    assert parts.readers[int(np.abs(row).argmax())] == "L1H0"
+    blind = features(frozen, planted_dictionaries(model, seed=0))
+    assert attribution.error_share(blind, target) > 0.9
+    assert graph(blind, target).replacement < 0.5
