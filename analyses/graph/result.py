@@ -27,7 +27,8 @@ class Config(Result):
     `dictionaries` is the folder of a `saes.DictionarySet`; with an empty one the `neurons` that write most in each MLP
     at each position stand for latents. `answer` and `versus` are single tokens whose difference of logits the paths
     and the interventions are about, by default the two most likely next tokens. `first` leaves positions before it to
-    the errors, and `changed` latents are changed for real.
+    the errors, and `changed` latents are changed for real. `texts` is a file of texts, one a line, in which examples of
+    the graph's latents are looked for.
     """
 
     prompt: str
@@ -41,6 +42,7 @@ class Config(Result):
     expansions: int = 2000
     changed: int = 20
     first: int = 0
+    texts: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from interp import attribution
 from interp.arguments import checked
 from interp.attribution.results import LogitTarget
 from interp.errors import UsageError
+from interp.files import read_text
 from interp.model import Model
 from interp.progress import Progress, stages
 from interp.provenance import Stopwatch
@@ -57,6 +59,9 @@ def run(
         progress=progress,
     )
     graph = attribution.with_queries(mixed, graph, QUERIES)
+    if config.texts:
+        texts = [line for line in read_text(Path(config.texts)).splitlines() if line.strip()]
+        graph = attribution.with_examples(mixed, graph, texts)
     step(2)
     tree = attribution.path_tree(mixed, target, config.expansions, progress=progress)
     step(3)
@@ -69,7 +74,7 @@ def run(
     return GraphStudy(
         config=config,
         provenance=watch.provenance(command=command, seed=seed, **model.identity()),
-        graph=graph,
+        graph=graph.grouped(attribution.similar(mixed, graph)),
         difference=target.name,
         paths=tree.paths(PATHS),
         total=tree.total,

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from interp.attribution.frozen import Frozen as Frozen, freeze as freeze
     from interp.attribution.graphs.build import graph as graph
     from interp.attribution.graphs.checks import Interventions as Interventions
+    from interp.attribution.graphs.evidence import (
+        same_label as same_label,
+        similar as similar,
+        with_examples as with_examples,
+    )
     from interp.attribution.graphs.interventions import intervene as intervene
     from interp.attribution.graphs.parts import (
         EdgeParts as EdgeParts,

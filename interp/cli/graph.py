@@ -32,6 +32,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--expansions", type=options.positive, default=2000, metavar="N", help=text)
     text = "latents changed for real, beside as many random ones (default: 20)"
     parser.add_argument("--changed", type=options.positive, default=20, metavar="N", help=text)
+    text = "a file of texts, one a line, in which examples of the graph's latents are looked for (default: none)"
+    parser.add_argument("--texts", metavar="FILE", default="", help=text)
     text = "leave positions before this one to the errors, 1 for a beginning-of-text token (default: 0)"
     parser.add_argument("--first", type=options.natural, default=0, metavar="N", help=text)
     options.add_out(parser, "out/graph", "folder for result.json, arrays.safetensors, graph.json and report.html")
@@ -58,6 +60,7 @@ def run(args: Namespace) -> int:
         expansions=args.expansions,
         changed=args.changed,
         first=args.first,
+        texts=args.texts,
     )
     with output_folder(args.out) as folder:
         model = options.load_model(args)

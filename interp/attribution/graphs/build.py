@@ -251,6 +251,7 @@ def _graph(
         n_rows=int((kinds == "latent").sum()),
         supernodes={},
         queries={},
+        examples={},
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from interp.errors import UsageError, whole
 from interp.report import Edge as DrawnEdge, Explorer, Figure, Group, Node as DrawnNode, Shown, Table
+from interp.report.cards import Strip
 from interp.results import Result
 
 KINDS = ("latent", "error", "token", "target")
@@ -57,6 +58,8 @@ class Graph(Shown, Result):
     `replacement` and `completeness` are the scores of the whole graph, before pruning, and `error_share` how much of
     what flows from the dictionaries' places to the targets is left to errors. `error` is the largest miss of a row's
     sum, relative to the largest value. `n_active` latents were active, `n_rows` of them were traced before pruning.
+    `supernodes` are nodes by group, `queries` attention scores behind latents (`with_queries`), and `examples` strips
+    of tokens where a latent is strongest (`with_examples`), by the ids of nodes.
     """
 
     model: str
@@ -89,6 +92,7 @@ class Graph(Shown, Result):
     n_rows: int
     supernodes: dict[str, tuple[str, ...]]
     queries: dict[str, Any]
+    examples: dict[str, Any]
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
@@ -229,6 +233,10 @@ class Graph(Shown, Result):
                     ("value", node.value),
                     ("influence", node.influence),
                     *((("inputs pruned", node.pruned), ("biases", node.bias)) if node.kind != "token" else ()),
+                ),
+                examples=tuple(
+                    Strip("strongest", each["tokens"], each["values"], int(np.argmax(each["values"])))
+                    for each in self.examples.get(node.id, ())
                 ),
             )
             for node in self.nodes

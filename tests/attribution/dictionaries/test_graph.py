@@ -236,6 +236,25 @@ def test_it_saves_exports_and_groups(tmp_path):
     assert named.nodes[found.ids.index(latents[0])].label == hostile
     assert "</script><b>" not in named._repr_html_()
     assert found.labelled(lambda node: node.id).label[found.ids.index(latents[0])] == latents[0]
+    texts = ["a b the tower", "London is in the tower"]
+    shown = attribution.with_examples(mixed, found, texts, k=2)
+    assert load(shown.save(tmp_path / "shown")) == shown
+    assert shown.examples
+    for name, strips in shown.examples.items():
+        node = shown.nodes[shown.index(name)]
+        dictionary = mixed.dictionaries[f"blocks.{node.layer}.mlp.hook_in"]
+        _, cache = model.run_with_cache(model.to_tokens(texts[0]), f"blocks.{node.layer}.mlp.hook_in")
+        values = dictionary.encode(cache[f"blocks.{node.layer}.mlp.hook_in"][0])[:, node.feature]
+        kept = [strip["values"] for strip in strips if len(strip["tokens"]) == 4]
+        assert not kept or np.allclose(kept[0], values, atol=1e-6) or np.allclose(kept[-1], values, atol=1e-6)
+    assert any(node.examples for node in shown.explorer().nodes)
+    groups = attribution.similar(mixed, found, -1.0)  # every cosine is at least that: one group a position
+    assert {found.nodes[found.index(m)].position for m in next(iter(groups.values()))} == {
+        found.nodes[found.index(next(iter(groups.values()))[0])].position
+    }
+    assert attribution.similar(mixed, found, 1.1) == {}
+    twins = found.labelled(dict.fromkeys(latents[:2], "one name"))
+    assert twins.grouped(attribution.same_label(twins)).supernodes["one name"] == tuple(latents[:2])
     assert "latent" in found.summary()
     assert found.table(3).rows
     with pytest.raises(UsageError, match="two supernodes"):

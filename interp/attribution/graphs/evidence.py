@@ -1,0 +1,118 @@
+"""What latents of a graph have in common with other texts and with each other: top examples, and similar directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.attribution.graphs.result import Graph
+from interp.attribution.graphs.sources import Sources
+from interp.errors import UsageError, require, whole
+
+if TYPE_CHECKING:
+    from interp.attribution.dictionaries.features import Features
+
+CONTEXT = 8
+"""Tokens shown before and after the one where a latent is strongest."""
+
+
+@torch.no_grad()
+def with_examples(mixed: Features, graph: Graph, texts: Sequence[str], k: int = 3) -> Graph:
+    """Return the graph with each latent's k strongest places in some texts, at most one a text.
+
+    The page and `Graph.explorer` show them as strips of tokens, coloured by the latent's value.
+
+    Raises `UsageError` for neurons, which have no dictionary to encode other texts with, or no text.
+    """
+    require(graph, Graph, "graph")
+    k = whole(k, "k", 1)
+    if not isinstance(mixed.dictionaries, Mapping):
+        raise UsageError("Neurons have no dictionary: examples are those of latents.")
+    if isinstance(texts, str) or not len(texts):
+        raise UsageError("Give a list of texts in which to look for examples, at least one.")
+    hooks = _hooks(mixed)
+    wanted = {hook: _latents(graph, name) for name, hook in hooks.items()}
+    found: dict[tuple[str, int], list[tuple[float, dict[str, Any]]]] = {}
+    for text in texts:
+        tokens = mixed.model.to_tokens(text)
+        _, cache = mixed.model.run_with_cache(tokens, list(wanted))
+        labels = mixed.model.labels(tokens[0])
+        for hook, latents in wanted.items():
+            values = _encoded(mixed.dictionaries[hook], cache[hook][0])[:, latents]
+            for latent, column in zip(latents, values.T, strict=True):
+                best = int(column.argmax())
+                if column[best] > 0:
+                    around = slice(max(0, best - CONTEXT), best + CONTEXT + 1)
+                    strip = {"tokens": tuple(labels[around]), "values": tuple(column[around].tolist())}
+                    found.setdefault((hook, latent), []).append((float(column[best]), strip))
+    examples = {}
+    for node in graph.nodes:
+        if node.kind == "latent":
+            here = sorted(found.get((hooks[node.name], node.feature), ()), key=lambda each: -each[0])[:k]
+            examples[node.id] = tuple(strip for _, strip in here)
+    return replace(graph, examples={name: strips for name, strips in examples.items() if strips})
+
+
+@torch.no_grad()
+def similar(mixed: Features, graph: Graph, least: float = 0.6) -> dict[str, tuple[str, ...]]:
+    """Return supernodes for `Graph.grouped`: latents at one position whose directions have a cosine of `least` or more.
+
+    Nodes are joined through each other (single linkage), and a group is named by its first member's label.
+    """
+    sources = Sources(mixed)
+    column = {f"{sources.name[i]}.f{sources.feature[i]}@{sources.position[i]}": i for i in range(sources.n_latent)}
+    nodes = [node for node in graph.nodes if node.kind == "latent"]
+    vectors = torch.stack([_direction(sources, column[node.id]) for node in nodes]) if nodes else torch.empty(0, 1)
+    close = (vectors @ vectors.T >= least).cpu().numpy()
+    position = np.array([node.position for node in nodes])
+    close &= position[:, None] == position[None]
+    group = np.arange(len(nodes))
+    for i in range(len(nodes)):
+        for j in np.flatnonzero(close[i]):
+            group[group == group[j]] = group[i]
+    found = {}
+    for number in dict.fromkeys(group.tolist()):
+        members = [nodes[i] for i in np.flatnonzero(group == number)]
+        if len(members) > 1:
+            name = f"{members[0].label or members[0].id} ({len(members)})"
+            found[name if name not in found else f"{name} {members[0].id}"] = tuple(node.id for node in members)
+    return found
+
+
+def same_label(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Return supernodes for `Graph.grouped`: latents that have one label."""
+    found: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        if node.kind == "latent" and node.label:
+            found.setdefault(node.label, []).append(node.id)
+    return {label: tuple(nodes) for label, nodes in found.items() if len(nodes) > 1}
+
+
+def _hooks(mixed: Features) -> dict[str, str]:
+    """The hook that each site reads, by the site's name."""
+    from interp.attribution.dictionaries.protocol import place_of
+
+    assert isinstance(mixed.dictionaries, Mapping)
+    return {place_of(hook, each, mixed.model.spec).name: hook for hook, each in mixed.dictionaries.items()}
+
+
+def _latents(graph: Graph, name: str) -> list[int]:
+    return sorted({node.feature for node in graph.nodes if node.kind == "latent" and node.name == name})
+
+
+def _encoded(dictionary: Any, x: Float[Tensor, "n_token d_model"]) -> Float[Tensor, "n_token width"]:
+    codes = dictionary.encode(x.to(dictionary.W_enc))
+    return codes if codes.layout == torch.strided else codes.to_dense()
+
+
+def _direction(sources: Sources, column: int) -> Float[Tensor, " d_model"]:
+    latents = sources.latents[sources.stage_of(column)]
+    i = column - latents.first
+    vector = latents.site.decoders[latents.at[i], latents.slot[i]]
+    return vector / vector.norm()
