@@ -26,8 +26,6 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "layers": (int, "a whole number of at least 1"),
 }
 """What inference may need beside the tensors: its kind, and that in words."""
-KINDS = (*VARIANTS, "crosslayer")
-"""What an SAE may be; a crosslayer is read, and trained as part of a cross-layer transcoder."""
 ACROSS = ("transcoder", "crosslayer")
 """Variants that write another space than they read."""
 BY_LAYER = ("crosscoder", "crosslayer")
@@ -197,7 +195,7 @@ def build(
     Raises:
         UsageError: an unknown architecture, variant or setting; a missing, unknown or misshapen tensor.
     """
-    for what, value, known in (("architecture", architecture, ARCHITECTURES), ("variant", variant, KINDS)):
+    for what, value, known in (("architecture", architecture, ARCHITECTURES), ("variant", variant, VARIANTS)):
         if value not in known:
             hint = nearest(value, known)
             raise UsageError(f'{what} "{value}" is not known{hint}: choose one of {", ".join(known)}.')

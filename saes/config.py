@@ -12,7 +12,7 @@ from interp.arguments import checked_fields
 from interp.errors import UsageError, nearest
 
 ARCHITECTURES = ("standard", "gated", "topk", "batchtopk", "jumprelu", "matryoshka")
-VARIANTS = ("autoencoder", "transcoder", "crosscoder")
+VARIANTS = ("autoencoder", "transcoder", "crosscoder", "crosslayer")
 CHOICES = {
     "architecture": ARCHITECTURES,
     "variant": VARIANTS,
@@ -43,7 +43,8 @@ class Config:
         batch_size: activations a batch.
         lr: peak learning rate of Adam (betas 0.9 and 0.999).
         seed: of the initial weights and of the order of the data.
-        variant: autoencoder (x to x), transcoder (x to y) or crosscoder (several layers at once).
+        variant: autoencoder (x to x), transcoder (x to y), crosscoder (several layers at once) or crosslayer (a
+            cross-layer transcoder, topk: `width` latents of each layer, k of them on, write that layer and later ones).
         skip: transcoder only: add a linear path W_skip x from input to output.
         groups: matryoshka only: widths of the nested prefixes, rising; the last is `width`. Empty: width/16, /4, /1.
         sparsity: weight of the sparsity loss of standard, gated (per unit of activation) and jumprelu (per active
@@ -113,6 +114,10 @@ class Config:
             raise UsageError(f"k={self.k} is larger than the width of {self.width} latents: make k smaller.")
         if self.skip and self.variant != "transcoder":
             raise UsageError(f'skip=True is for variant="transcoder", not "{self.variant}".')
+        if self.variant == "crosslayer" and self.architecture != "topk":
+            raise UsageError(
+                f'A cross-layer transcoder is trained with architecture="topk", not "{self.architecture}".'
+            )
         self._check_groups()
 
     @property

@@ -24,7 +24,7 @@ EXAMPLE = (
 
 SHORT = {
     "architecture": ("sae", "NAME", "standard, gated, topk, batchtopk, jumprelu or matryoshka"),
-    "variant": ("sae", "NAME", "autoencoder, transcoder or crosscoder"),
+    "variant": ("sae", "NAME", "autoencoder, transcoder, crosscoder or crosslayer"),
     "width": ("sae", "N", "latents"),
     "k": ("sae", "N", "active latents an input"),
     "steps": ("sae", "N", "batches trained on"),

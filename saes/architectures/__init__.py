@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from saes.architectures.base import Architecture
 from saes.architectures.batchtopk import BatchTopK
+from saes.architectures.crosslayer import CrossLayer
 from saes.architectures.gated import Gated
 from saes.architectures.jumprelu import JumpReLU
 from saes.architectures.matryoshka import Matryoshka
@@ -13,8 +14,10 @@ from saes.architectures.topk import TopK
 __all__ = ["Architecture", "architecture"]
 
 
-def architecture(name: str) -> Architecture:
-    """The architecture of that name (one of `saes.config.ARCHITECTURES`)."""
+def architecture(name: str, variant: str = "autoencoder") -> Architecture:
+    """Return the architecture of that name (one of `saes.config.ARCHITECTURES`), as it trains the variant."""
+    if variant == "crosslayer":
+        return CrossLayer()
     known: dict[str, type[Architecture]] = {
         "standard": Standard,
         "gated": Gated,

@@ -47,6 +47,8 @@ def train(
         UsageError: activations that are empty, misshapen, NaN or infinite, or end too early; a batch larger than all
             of them; a folder that holds another run or is in use.
     """
+    if config.variant == "crosslayer":
+        raise UsageError("A cross-layer transcoder is several dictionaries: train it with saes.train_set.")
     if folder is not None:
         run = Run(device=str(device))
         place = loop.Place(folder, resume)

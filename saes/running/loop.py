@@ -173,9 +173,18 @@ class Session:
 
     def finish(self) -> SAE:
         """Write the SAE and what finished it."""
-        if not self._place.writes:
-            return self.trainer.finish()
-        return _finish(self.trainer, self._folder, self._record, self._watch)
+        sae = self.trainer.finish()
+        if self._place.writes:
+            sae.save(self._folder)
+            self.close()
+        return sae
+
+    def close(self) -> None:
+        """Record that what was trained is in the folder, and what finished it."""
+        names = {"model": "model_name", "weights_sha256": "model_weights_sha256", "dtype": "model_dtype"}
+        model = {ours: str(self._record.metadata.get(theirs, "")) for ours, theirs in names.items()}
+        done = self._watch.provenance(seed=self.trainer.config.seed, device=str(self.trainer.device), **model)
+        self._record.done(asdict(done)).save(self._folder)
 
 
 @contextmanager
@@ -251,16 +260,6 @@ def _go_on(trainer: Trainer, folder: Path) -> None:
 def _agreed(asked: Callable[[], bool], processes: Processes | None) -> Callable[[], bool]:
     """Whether any process was asked to stop: they must all stop behind the same step."""
     return asked if processes is None else lambda: processes.any(asked())
-
-
-def _finish(trainer: Trainer, folder: Path, record: Record, watch: Stopwatch) -> SAE:
-    sae = trainer.finish()
-    sae.save(folder)
-    names = {"model": "model_name", "weights_sha256": "model_weights_sha256", "dtype": "model_dtype"}
-    model = {ours: str(record.metadata.get(theirs, "")) for ours, theirs in names.items()}
-    done = watch.provenance(seed=trainer.config.seed, device=str(trainer.device), **model)
-    record.done(asdict(done)).save(folder)
-    return sae
 
 
 def _load(folder: Path) -> SAE:

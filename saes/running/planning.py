@@ -142,7 +142,10 @@ def _dimensions(settings: Settings, widths: dict[str, int]) -> list[tuple[int, i
     config, sizes = settings.sae, [*widths.values()]
     if settings.data.hooks:
         every = resolve(settings.data.hooks, tuple(widths), config.variant)
-        return [(widths[ends.reads], widths[ends.writes], 1) for ends in every]
+        sizes = [(widths[ends.reads], widths[ends.writes], 1) for ends in every]
+        if config.variant == "crosslayer":
+            return [(sum(one[0] for one in sizes), sum(one[1] for one in sizes), len(sizes))]
+        return sizes
     if config.variant == "transcoder":
         return [(sizes[0], sizes[-1], 1)]
     if config.variant == "crosscoder":
@@ -155,9 +158,10 @@ def _step_seconds(config: Config, d_in: int, d_out: int, layers: int, device: st
     measured = replace(config, batch_size=min(config.batch_size, MEASURED))
     generator = torch.Generator().manual_seed(config.seed)
     x = torch.randn(2 * measured.batch_size, d_in, generator=generator)
-    x = x.unflatten(1, (layers, -1)) if config.variant == "crosscoder" else x
     y = torch.randn(len(x), d_out, generator=generator)
-    trainer = Trainer(measured, (x, y) if config.variant == "transcoder" else x, device=device)
+    if config.variant in ("crosscoder", "crosslayer"):
+        x, y = (part.unflatten(1, (layers, -1)) for part in (x, y))
+    trainer = Trainer(measured, (x, y) if config.variant in ("transcoder", "crosslayer") else x, device=device)
     times = []
     for _ in range(min(STEPS, config.steps)):
         begun = time.perf_counter()

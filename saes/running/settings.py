@@ -126,6 +126,8 @@ class Settings:
                 f'data.target names the outputs of sae.variant="transcoder"; this is "{variant}"'
                 f"{'' if self.data.target else ', without a target'}."
             )
+        if variant == "crosslayer" and not self.data.hooks:
+            raise UsageError('A cross-layer transcoder reads several layers: name them by data.hooks, "blocks.*.mlp".')
         if len(hooks) > 1 and variant != "crosscoder":
             raise UsageError(f'data.hook names {len(hooks)} hooks, which is for sae.variant="crosscoder": "{variant}".')
 

@@ -41,7 +41,8 @@ def resolve(patterns: str | Sequence[str], known: Sequence[str], variant: str) -
         patterns: of hook names ("blocks.*.hook_resid_post"), or of a block's parts ("blocks.*.mlp", and attn,
             resid_pre, resid_mid, resid_post); `*`, `?` and `[0-5]` as in file names.
         known: the hooks there are.
-        variant: autoencoder, or transcoder: from the input of an MLP to its output.
+        variant: autoencoder; transcoder: from the input of an MLP to its output; or crosslayer: likewise, and to later
+            ones.
 
     Raises:
         UsageError: a pattern that matches nothing, or a variant that has no set.
@@ -52,7 +53,7 @@ def resolve(patterns: str | Sequence[str], known: Sequence[str], variant: str) -
         (Ends(reads='blocks.0.mlp.hook_in', writes='blocks.0.hook_mlp_out'),)
     """
     require(patterns, (str, list, tuple), "hooks")
-    if variant not in ("autoencoder", "transcoder"):
+    if variant not in ("autoencoder", "transcoder", "crosslayer"):
         raise UsageError(f"A set is of autoencoders or transcoders, one for each hook, not of a {variant}.")
     candidates = _candidates(known, variant)
     found: list[Ends] = []
@@ -73,7 +74,7 @@ def _candidates(known: Sequence[str], variant: str) -> dict[str, Ends]:
     found = {}
     for name in known:
         block = BLOCK.fullmatch(name)
-        if variant == "transcoder":
+        if variant != "autoencoder":
             written = f"{block[1]}.{PARTS['mlp']}" if block and block[2] == READ_BY_MLP else ""
             if block is not None and written in known:
                 found |= dict.fromkeys((name, f"{block[1]}.mlp"), Ends(name, written))

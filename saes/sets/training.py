@@ -1,5 +1,7 @@
 """`train_set`: a dictionary for each of several hooks, from one pass of the model.
 
+A cross-layer transcoder is one model of all its hooks: it is trained as one, and becomes a set, a part for each layer.
+
 From a store, one dictionary after another is trained: the memory is that of one, and each is the very run that
 `saes.train` makes of its hooks. From a stream, all are trained side by side, batch by batch, so that the model runs
 once and nothing but the dictionaries is written; each gets the batches that it would get alone.
@@ -52,7 +54,8 @@ def train_set(
     """Train one dictionary for each hook that the patterns name; each is the one `saes.train` gives for its hooks.
 
     Args:
-        config: of every dictionary; `variant` says whether they are autoencoders or transcoders.
+        config: of every dictionary; `variant` says whether they are autoencoders or transcoders, or the parts of one
+            cross-layer transcoder.
         activations: a store that holds the hooks, or a stream (`interp.cache.ModelStream`), which needs no disk.
         hooks: patterns such as "blocks.*.mlp" or "blocks.[0-9].hook_resid_post"; see `saes.sets.places.resolve`.
         folder: where the set is written, one folder a dictionary; None trains in memory.
@@ -90,6 +93,8 @@ def train_locked(
     known = activations.hooks if isinstance(activations, Store) else tuple(activations.model.hooks())
     chosen = resolve(hooks, known, config.variant)
     job = _Job(config, chosen, place, run or Run(), metadata or {}, progress)
+    if config.variant == "crosslayer":
+        return job.cross_layer(activations)
     trained = job.one_by_one(activations) if isinstance(activations, Store) else job.side_by_side(activations)
     if place is None:
         return DictionarySet(trained)
@@ -142,6 +147,30 @@ class _Job:
                     yield load(place.folder)
                 if place is not None:
                     checkpoint.remove(place.folder)
+
+    def cross_layer(self, activations: Store | ModelStream) -> DictionarySet:
+        """Train one cross-layer transcoder of all the hooks."""
+        hooks = (*(ends.reads for ends in self.chosen), *(ends.writes for ends in self.chosen))
+        given, place = activations.select(hooks), self.place
+        where = given.origin() if isinstance(given, ModelStream) else origin(given.manifest, hooks, "crosslayer")
+        about = where | hook_names(hooks, "crosslayer") | self.metadata
+        record = None if place is None else begun(self.config, given, place, about)
+        if place is not None and record is not None and record.finished:
+            return DictionarySet.load(place.folder, self.run.device)
+        told = None if self.progress is None else partial(self.progress, self.chosen[0].reads)
+        trainer = Trainer(self.config, given, device=self.run.device, metadata=about)
+        if place is None or record is None:
+            unsaved = Unsaved(trainer, told)
+            for _ in range(self.config.steps):
+                unsaved.step()
+            return DictionarySet(trainer.parts())
+        session = Session(trainer, record, given, place, self.run, told)
+        with wished() as asked:
+            session.go(asked)
+        folder = DictionarySet(trainer.parts()).save(place.folder)
+        session.close()
+        checkpoint.remove(folder)
+        return DictionarySet.load(folder, self.run.device)
 
     def _steps(self, window: Window, runs: list[Session | Unsaved]) -> None:
         """The steps that are left. Runs that were stopped between two checkpoints wait for the one furthest back."""

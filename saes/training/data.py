@@ -85,12 +85,12 @@ class Epochs:
 
     def _check_hooks(self, hooks: tuple[str, ...]) -> None:
         variant = self.config.variant
-        wanted = {"autoencoder": 1, "transcoder": 2}.get(variant, len(hooks))
+        wanted = {"autoencoder": 1, "transcoder": 2, "crosslayer": len(hooks) + len(hooks) % 2}.get(variant, len(hooks))
         if len(hooks) != wanted:
             raise UsageError(
                 f"The store holds {len(hooks)} hooks ({', '.join(hooks)}); {variant} training needs {wanted}."
             )
-        self.layers = wanted if variant == "crosscoder" else 1
+        self.layers = {"crosscoder": wanted, "crosslayer": wanted // 2}.get(variant, 1)
 
     def batches(self, start: int) -> Iterator[Pair]:
         """See `Source`."""
@@ -116,6 +116,8 @@ class Epochs:
             return x_read, x_read if y is x else _matrix(self.config, y)
         if self.config.variant == "transcoder":
             return parts[0], parts[1]
+        if self.config.variant == "crosslayer":  # the inputs of all layers, then their outputs
+            return torch.cat(parts[: self.layers], dim=1), torch.cat(parts[self.layers :], dim=1)
         joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return joined, joined
 
@@ -179,7 +181,7 @@ class Streamed:
             raise UsageError(
                 f"A batch has {len(x)} inputs and {len(y)} outputs: it needs as many of both, one at least."
             )
-        self.layers = _layers(item[0])
+        self.layers = _layers(item[0]) if len(item) <= 2 else len(item) // 2
         return x, y
 
 
@@ -204,14 +206,20 @@ def hook_names(hooks: tuple[str, ...], variant: str) -> dict[str, Any]:
         named["hook_name_out"] = hooks[-1]
     elif variant == "crosscoder":
         named["hook_names"] = list(hooks)
+    elif variant == "crosslayer":
+        half = len(hooks) // 2
+        named |= {"hook_names": list(hooks[:half]), "hook_names_out": list(hooks[half:])}
     return named
 
 
 def _pair(config: Config, parts: tuple[Any, ...]) -> tuple[Any, Any]:
     """Input and output: the two tensors of a transcoder, else one tensor that is both."""
-    if config.variant == "transcoder" and len(parts) != 2:
+    if config.variant == "crosslayer" and len(parts) > 2:
+        half = len(parts) // 2
+        return torch.stack(parts[:half], dim=1), torch.stack(parts[half:], dim=1)
+    if config.variant in ("transcoder", "crosslayer") and len(parts) != 2:
         raise UsageError("A transcoder is trained on pairs (inputs, outputs); given was one tensor.")
-    if config.variant != "transcoder" and len(parts) != 1:
+    if config.variant not in ("transcoder", "crosslayer") and len(parts) != 1:
         raise UsageError(
             f'{len(parts)} tensors in a tuple or list are inputs and outputs of variant="transcoder"; this is '
             f'"{config.variant}".'
@@ -225,7 +233,7 @@ def _layers(x: Tensor) -> int:
 
 def _matrix(config: Config, value: Any) -> Tensor:
     """(n, d), of a crosscoder's (n, layer, d) too."""
-    wanted = 3 if config.variant == "crosscoder" else 2
+    wanted = 3 if config.variant in ("crosscoder", "crosslayer") else 2
     if not isinstance(value, Tensor) or value.ndim != wanted or not value.is_floating_point():
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         form = "(n, layer, d)" if wanted == 3 else "(n, d)"

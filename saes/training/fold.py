@@ -51,6 +51,19 @@ def fold(weights: Weights, scaling: Scaling, *, shared_bias: bool, unit: bool) -
     return tensors
 
 
+def split_layers(weights: Weights, layers: int) -> list[Weights]:
+    """Return each layer's weights of a cross-layer transcoder; only to its own layer it adds a bias."""
+    width, d_out = len(weights["encoder"]) // layers, len(weights["b_dec"]) // layers
+    found = []
+    for at in range(layers):
+        mine, own = slice(at * width, (at + 1) * width), slice(at * d_out, (at + 1) * d_out)
+        bias = torch.zeros_like(weights["b_dec"][at * d_out :])
+        bias[:d_out] = weights["b_dec"][own]
+        part = {name: weights[name][mine] for name in ("encoder", "b_enc")}
+        found.append(part | {"decoder": weights["decoder"][mine, at * d_out :], "b_dec": bias})
+    return found
+
+
 def _unit_decoder(tensors: Weights) -> None:
     """Move the length of each decoder row into its latent; a row of zeros is left."""
     norm = torch.linalg.vector_norm(tensors["W_dec"], dim=1)

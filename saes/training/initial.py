@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +16,9 @@ from saes.architectures import Architecture
 from saes.architectures.base import Weights
 from saes.config import Config
 from saes.training.data import FIX, Pair
+
+SEEDS_APART = 1_000_003
+"""Between the seeds of the layers of a cross-layer transcoder."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,13 @@ class Scaling:
         x, y = pair
         found = sinks.usual(x, self.limit_in)
         return found if y is x else found & sinks.usual(y, self.limit_out)
+
+    def of_layer(self, at: int, layers: int, *, later: bool = False) -> Scaling:
+        """Return that of one of several layers side by side; with `later`, of its input and all outputs from it on."""
+        scale_in, centre = (part.unflatten(0, (layers, -1))[at] for part in (self.scale_in, self.centre))
+        outputs = self.scale_out.unflatten(0, (layers, -1))
+        scale_out = outputs[at:].flatten() if later else outputs[at]
+        return replace(self, scale_in=scale_in, scale_out=scale_out, centre=centre)
 
     def apply(self, pair: Pair) -> Pair:
         """Batches as training sees them, in float32."""
@@ -80,12 +90,16 @@ def measure(config: Config, sample: list[Pair], layers: int, device: torch.devic
     return scaling, _middle(config.bias, y)
 
 
-def first_weights(config: Config, rule: Architecture, scaling: Scaling, bias: Tensor, sample: list[Pair]) -> Weights:
+def first_weights(
+    config: Config, rule: Architecture, scaling: Scaling, bias: Tensor, sample: list[Pair], layers: int = 1
+) -> Weights:
     """Random unit decoder rows, the encoder equal to them, and the architecture's own parameters.
 
     Drawn on the CPU from `config.seed`, the same on every device. A transcoder's inputs and outputs are different
     spaces: its encoder is drawn on its own, and a decoder row starts along the mean output where its latent fires.
     """
+    if config.variant == "crosslayer":
+        return _cross_layer(config, rule, scaling, bias, sample, layers)
     generator = torch.Generator().manual_seed(config.seed)
     device, d_in, d_out = bias.device, len(scaling.scale_in), len(bias)
     decoder = _unit_rows(config.width, d_out, generator).to(device)
@@ -101,6 +115,20 @@ def first_weights(config: Config, rule: Architecture, scaling: Scaling, bias: Te
     if config.skip:
         weights["W_skip"] = torch.zeros(d_out, d_in, device=device)
     return weights
+
+
+def _cross_layer(
+    config: Config, rule: Architecture, scaling: Scaling, bias: Tensor, sample: list[Pair], layers: int
+) -> Weights:
+    """Each layer as a transcoder of its own: at first no latent writes a later layer."""
+    found, biases = [], bias.unflatten(0, (layers, -1))
+    for at in range(layers):
+        x, y = (whole.unflatten(1, (layers, -1))[:, at] for whole in sample[0])
+        alone = replace(config, variant="transcoder", seed=config.seed + at * SEEDS_APART)
+        found.append(first_weights(alone, rule, scaling.of_layer(at, layers), biases[at], [(x, y)]))
+    decoder = torch.block_diag(*[one["decoder"] for one in found])
+    joined = {name: torch.cat([one[name] for one in found]) for name in ("encoder", "b_enc", "b_dec")}
+    return joined | {"decoder": decoder}
 
 
 def _mean_outputs(

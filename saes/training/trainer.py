@@ -31,7 +31,7 @@ from saes.kernels.encode import Scratch, half_is_quicker
 from saes.kernels.together import TrainingGroup
 from saes.training import schedule
 from saes.training.data import FIX, Activations, Source, open_source
-from saes.training.fold import fold, threshold_for
+from saes.training.fold import fold, split_layers, threshold_for
 from saes.training.initial import Scaling, first_weights, measure
 
 EPSILON = 1e-10
@@ -58,16 +58,16 @@ class Trainer:
         group: TrainingGroup | None = None,
     ) -> None:
         self.config, self.device, self.group = config, available(device), group
-        self._rule = architecture(config.architecture)
+        self._rule = architecture(config.architecture, config.variant)
         self._half = half_is_quicker(config.precision, self.device)
         self._source: Source = open_source(config, source)
         self._metadata = self._source.metadata | (metadata or {})
         sample = self._source.recent(0)
         self._scaling, bias = measure(config, sample, self._source.layers, self.device)
-        self.weights: Weights = first_weights(config, self._rule, self._scaling, bias, sample)
+        self.weights: Weights = first_weights(config, self._rule, self._scaling, bias, sample, self._source.layers)
         self._average = {name: weight.clone() for name, weight in self.weights.items()} if config.average else None
         self._adam = torch.optim.Adam(list(self.weights.values()), lr=config.lr, eps=EPSILON, fused=True)
-        self._silent = torch.zeros(config.width, dtype=torch.long, device=self.device)
+        self._silent = torch.zeros(len(self.weights["decoder"]), dtype=torch.long, device=self.device)
         self._memory, self._scratch = Memory(), Scratch()
         self.step_number, self._seconds = 0, 0.0
         self._history: list[list[float]] = []
@@ -142,11 +142,7 @@ class Trainer:
 
     def finish(self) -> SAE:
         """The SAE of the weights (or of their running average, if there is one), final, in units of the data."""
-        config = self.config
-        weights = dict(self._average or self.weights)
-        if self._rule.unit_decoder:
-            length = torch.linalg.vector_norm(weights["decoder"], dim=1, keepdim=True)
-            weights["decoder"] = weights["decoder"] / length
+        config, weights = self.config, self._final()
         if config.architecture in ("batchtopk", "matryoshka"):
             weights["threshold"] = self._threshold(weights).expand(config.width).clone()
         shared = config.variant != "transcoder"
@@ -162,6 +158,30 @@ class Trainer:
         sae = build(config.architecture, config.variant, tensors, settings, {**self._metadata, "training": training})
         sae.history = self.history
         return sae
+
+    def parts(self) -> list[SAE]:
+        """Return each layer's part of a cross-layer transcoder, in units of the data."""
+        config, weights, layers = self.config, self._final(), self._source.layers
+        training = {**asdict(config), "groups": list(config.groups)}
+        named = {"hook_names": [None] * layers, "hook_names_out": [None] * layers} | self._metadata
+        rest = {name: value for name, value in self._metadata.items() if not name.startswith("hook_name")}
+        found = []
+        for at, one in enumerate(split_layers(weights, layers)):
+            tensors = fold(one, self._scaling.of_layer(at, layers, later=True), shared_bias=False, unit=False)
+            hooks = {"hook_name": named["hook_names"][at], "hook_names_out": list(named["hook_names_out"][at:])}
+            settings = {"k": config.k, "layers": layers - at}
+            sae = build("topk", "crosslayer", tensors, settings, rest | hooks | {"training": training})
+            sae.history = self.history
+            found.append(sae)
+        return found
+
+    def _final(self) -> Weights:
+        """The weights, or their running average, with decoder rows of length 1 where the architecture has such."""
+        weights = dict(self._average or self.weights)
+        if self._rule.unit_decoder:
+            length = torch.linalg.vector_norm(weights["decoder"], dim=1, keepdim=True)
+            weights["decoder"] = weights["decoder"] / length
+        return weights
 
     @property
     def history(self) -> dict[str, np.ndarray]:

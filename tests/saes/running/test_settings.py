@@ -90,6 +90,7 @@ def test_a_slip_in_the_file_is_one_sentence_that_names_file_and_key(tmp_path, te
         (["run.log_every=0"], "run.log_every=0 must be a whole number of at least 1"),
         (["data.stream=true", 'data.hook=["a", "b"]', "sae.variant=crosscoder"], "harvest to disk for a crosscoder"),
         (["data.hooks=blocks.*.mlp"], "data.hooks names a set of dictionaries"),
+        (["sae.variant=crosslayer"], "name them by data.hooks"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(assigned, told):
