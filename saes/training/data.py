@@ -181,7 +181,8 @@ class Streamed:
             raise UsageError(
                 f"A batch has {len(x)} inputs and {len(y)} outputs: it needs as many of both, one at least."
             )
-        self.layers = _layers(item[0]) if len(item) <= 2 else len(item) // 2
+        count = len(item)
+        self.layers = _layers(item[0]) if count <= 2 else count // 2
         return x, y
 
 
@@ -214,14 +215,15 @@ def hook_names(hooks: tuple[str, ...], variant: str) -> dict[str, Any]:
 
 def _pair(config: Config, parts: tuple[Any, ...]) -> tuple[Any, Any]:
     """Input and output: the two tensors of a transcoder, else one tensor that is both."""
-    if config.variant == "crosslayer" and len(parts) > 2:
-        half = len(parts) // 2
+    count = len(parts)
+    if config.variant == "crosslayer" and count > 2:
+        half = count // 2
         return torch.stack(parts[:half], dim=1), torch.stack(parts[half:], dim=1)
-    if config.variant in ("transcoder", "crosslayer") and len(parts) != 2:
+    if config.variant in ("transcoder", "crosslayer") and count != 2:
         raise UsageError("A transcoder is trained on pairs (inputs, outputs); given was one tensor.")
-    if config.variant not in ("transcoder", "crosslayer") and len(parts) != 1:
+    if config.variant not in ("transcoder", "crosslayer") and count != 1:
         raise UsageError(
-            f'{len(parts)} tensors in a tuple or list are inputs and outputs of variant="transcoder"; this is '
+            f'{count} tensors in a tuple or list are inputs and outputs of variant="transcoder"; this is '
             f'"{config.variant}".'
         )
     return parts[0], parts[-1]

@@ -91,7 +91,7 @@ REFUSED: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
     ("topk", "autoencoder", {}, {"k": 11}, "k=11 must be from 1 to the width of 10"),
     ("topk", "autoencoder", {}, {"k": 3, "layer": 2}, 'setting "layer" is not known; the nearest is "layers"'),
     ("topk", "crosscoder", {}, {"k": 3}, 'needs the setting "layers"'),
-    ("topk", "crosscoder", {}, {"k": 3, "layers": 4}, "d_in=6 is not a multiple of the 4 layers"),
+    ("topk", "crosscoder", {}, {"k": 3, "layers": 4}, "d_out=6 is not a multiple of the 4 layers"),
     ("standard", "transcoder", {}, {"apply_b_dec_to_input": True}, "not for a transcoder"),
     ("standard", "autoencoder", {"threshold": normal(WIDTH)}, {}, "has the tensors W_enc, W_dec, b_dec, b_enc; given"),
     ("standard", "autoencoder", {"b_enc": None}, {}, "has the tensors"),

@@ -100,7 +100,7 @@ def test_a_planted_one_is_found_where_a_transcoder_of_each_layer_fails():
         trainer.step()
     x, y = planted(2048, seed=2)
     found = rebuilt(trainer.parts(), x)
-    # A twentieth of the rows have more than k = 3 features, and the latents of layers 1 and 2 fire on noise: some is left
+    # A twentieth of the rows have more than k = 3 features, and latents of layers 1 and 2 fire on noise: some is left
     assert fvu(found, y) < 0.3
     assert fvu(found[:, 2], y[:, 2]) < 0.3
     alone = saes.Config(**{**vars(CONFIG), "variant": "transcoder"})
