@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.errors import NotFiniteError, UsageError, nearest
-from interp.model import edits
+from interp.errors import InterpError, NotFiniteError, UnsupportedModelError, UsageError, nearest
+from interp.model import edits, observed
 from interp.model.hooks import Hooked, Place, hooked, nearest_hook
 from interp.model.pending import pending
 
@@ -87,6 +87,8 @@ def run_with_cache(
     residual = None if stop is None else f"blocks.{stop - 1}.hook_resid_post" if stop else "blocks.0.hook_resid_pre"
     asked = names if residual is None else (*names, residual)
     beyond = [name for name in names if name not in known]
+    if beyond and model.found is not None:
+        raise _not_observed(model, beyond[0])
     if beyond and model.edits:
         raise UsageError(f'"{beyond[0]}" cannot be read while a model is edited{nearest_hook(beyond[0], list(known))}.')
     with model.lock:
@@ -96,6 +98,14 @@ def run_with_cache(
             cache = _capture(model, tokens, {name: known[name] for name in asked}, attention_mask)
             logits = pending_logits(model, tokens, attention_mask)
     return (logits if residual is None else cache[residual]), Cache({name: cache[name] for name in names})
+
+
+def _not_observed(model: Model, name: str) -> InterpError:
+    """The error of a hook that an observed model does not have, and why it does not."""
+    found = model.found
+    if found is not None and found.reason and name.endswith(("hook_attn_out", "hook_mlp_out")):
+        return UnsupportedModelError(f'"{name}" of {model.name} cannot be read: {found.reason}.')
+    return UsageError(f'The observed model {model.name} has no hook "{name}"{nearest_hook(name, list(model.places))}.')
 
 
 def pending_logits(model: Model, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -123,7 +133,7 @@ def _capture(model: Model, tokens: Tensor, wanted: dict[str, Place], attention_m
 
     def keep(name: str, value: Tensor) -> None:
         _check_finite(model, name, value)
-        cache[name] = value
+        cache[name] = value if model.found is None else value.clone()  # it may be added to in place later
         if len(cache) == len(wanted):
             raise _Stop
 
@@ -155,6 +165,8 @@ def _forward(
     changing = edits.functions(model.edits, edits.Step.of(tokens, attention_mask))
     given = {} if kept is None else {"logits_to_keep": kept}
     with hooked(model, [*changing, *reading], model.start):
+        if model.found is not None:
+            return observed.logits(model.hf, tokens, attention_mask, kept)
         return model.hf(input_ids=tokens, attention_mask=attention_mask, use_cache=False, **given).logits
 
 

@@ -70,6 +70,8 @@ Hooked = tuple[Place, Callable[[Tensor], Tensor | None]]
 
 def places(model: Model) -> dict[str, Place]:
     """Every hook point of the plain modules, in the order in which a run passes them."""
+    if model.found is not None:
+        return model.found.places()
     parts, spec = model.parts, model.spec
     stream = ("batch", "n_token", spec.d_model)
     hidden = ("batch", "n_token", spec.d_mlp)
@@ -133,7 +135,7 @@ def hooked(model: Model, functions: Sequence[Hooked], first: int = 0) -> Iterato
     n_row = _Rows()
     with ExitStack() as stack:
         for block in model.parts.blocks[:first]:
-            stack.enter_context(_uncomputed(block))
+            stack.enter_context(_uncomputed(block, model.parts.block_tuples))
         if any(place.flat for place, _ in functions):
             stack.callback(model.hf.register_forward_pre_hook(n_row.read, with_kwargs=True).remove)
         for place, function in functions:
@@ -151,11 +153,12 @@ def hooked(model: Model, functions: Sequence[Hooked], first: int = 0) -> Iterato
 
 
 @contextmanager
-def _uncomputed(block: nn.Module) -> Iterator[None]:
+def _uncomputed(block: nn.Module, in_tuple: bool) -> Iterator[None]:
     """While open, the block returns the stream it is given; a `forward` of the object's own is put back afterwards."""
 
-    def passed_on(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        return hidden_states
+    def passed_on(*args: Any, **kwargs: Any) -> Any:
+        stream = args[0] if args else kwargs[_stream_name(kwargs)]
+        return (stream, None) if in_tuple else stream
 
     own = vars(block).get("forward")
     block.forward = passed_on
@@ -166,6 +169,13 @@ def _uncomputed(block: nn.Module) -> Iterator[None]:
             del block.forward
         else:
             block.forward = own
+
+
+def _stream_name(kwargs: dict[str, Any]) -> str:
+    """The keyword by which a module is given its stream: `transformers`' own, or that of its first tensor."""
+    if "hidden_states" in kwargs:
+        return "hidden_states"
+    return next(name for name, value in kwargs.items() if isinstance(value, Tensor))
 
 
 class _Rows:
@@ -179,14 +189,15 @@ class _Rows:
 
 def _before(place: Place, function: Callable[[Tensor], Tensor | None], n_row: _Rows) -> Callable[..., Any]:
     def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        tensor = args[0] if args else kwargs["hidden_states"]
+        name = "" if args else _stream_name(kwargs)
+        tensor = args[0] if args else kwargs[name]
         changed = _changed(place, function, tensor, n_row)
         if changed is None:
             return None
         if place.in_place:
             tensor.copy_(changed)
             return None
-        return ((changed, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": changed})
+        return ((changed, *args[1:]), kwargs) if args else (args, kwargs | {name: changed})
 
     return hook
 

@@ -6,20 +6,22 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 
 from interp import wheels
 from interp.devices import available
 from interp.errors import UnsupportedModelError, UsageError, nearest
-from interp.model import families, packaged
+from interp.model import families, observed, packaged
 from interp.model.bridge import sharing_copy
 from interp.model.exact import make_double
 from interp.model.model import Model
 from interp.model.pretrained import pretrained, quiet
 from interp.model.tokens import Tokens
 
+OBSERVE = 'To run it without exact arithmetic: interp.load(..., level="observed").'
+Level: TypeAlias = Literal["exact", "observed"]
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -29,8 +31,14 @@ def load(
     tokenizer: Any = None,
     dtype: torch.dtype | str | None = None,
     device: torch.device | str = "cpu",
+    level: Level | None = None,
 ) -> Model:
     """A model by name, from a folder, or around a causal `transformers` model that is already there.
+
+    Models come on two levels (`model.level`). "exact": the arithmetic of the family is written out, so that everything
+    works. "observed": any other causal model, one in 8 or 4 bits, or one spread over devices; where its residual
+    stream, attention and MLP are is found by structure and checked by adding them up. It runs, caches, probes, trains
+    dictionaries, is edited and generates.
 
     Args:
         source: "smollm2" or "gemma3-270m" (SmolLM2-135M-Instruct and Gemma 3 270M in 4 bits, from the installed wheels
@@ -40,15 +48,19 @@ def load(
         dtype: float32 by default for names and folders, the model's own for objects. In float64 norms and attention
             are computed in float64 too, which `transformers` alone does not do.
         device: where the parameters go.
+        level: "exact" or "observed"; by default exact wherever that is known.
 
     Raises:
         MissingInputError: nothing by that name is on this machine and the hub cannot be reached, or a folder cannot be
             read (the message says which file and why).
         DamagedFileError: weights that are missing, unexpected or of another shape.
-        UnsupportedModelError: the family is not one whose arithmetic is known to be exact here, its modules were
-            replaced, or it is a PEFT model, whose adapter must be merged first.
-        UsageError: an unknown dtype or device.
+        UnsupportedModelError: a feature of an exact family that is not written out, or modules that were replaced (both
+            can be observed: `level="observed"`), a model whose streams cannot be found, or a PEFT model, whose adapter
+            must be merged first.
+        UsageError: an unknown dtype, device or level.
     """
+    if level not in (None, "exact", "observed"):
+        raise UsageError(f'level={level!r} does not exist: models are "exact" or "observed".')
     wanted = _dtype(dtype)
     place = available(device)
     if tokenizer is not None:
@@ -56,18 +68,37 @@ def load(
     if isinstance(source, str | Path):
         wheel = wheels.named(str(source))
         name = str(source) if wheel is None else wheel.name
-        hf, tokenizer = pretrained(name, tokenizer) if wheel is None else _packaged(wheel, tokenizer)
+        exact = level == "exact"
+        hf, tokenizer = pretrained(name, tokenizer, exact=exact) if wheel is None else _packaged(wheel, tokenizer)
         wanted = wanted or torch.float32
     else:
-        wheel, name, hf = None, _object_name(source), sharing_copy(_causal(source))
-    family = families.of(hf.config.model_type)
-    _check_parts(family, hf)
+        wheel, name, hf = None, _object_name(source), _causal(source)
+        hf = hf if is_placed(hf) else sharing_copy(hf)
+    family = _family(hf, level)
+    if family is not None:
+        _check_parts(family, hf)
     hf = _converted(hf, wanted, place, private=not isinstance(source, str | Path)).eval()
     if _parameter_dtype(hf) == torch.float64:
         make_double(hf)
     tokens = None if tokenizer is None else Tokens(tokenizer)
-    spec = replace(family.spec(hf), prepends_bos=None if tokens is None else tokens.prepends_bos)
-    return Model(hf, family, spec, tokens, name, origin="" if wheel is None else wheel.origin)
+    found = observed.find(hf) if family is None else family
+    spec: Any = observed.facts(hf, found) if isinstance(found, observed.Found) else found.spec(hf)
+    spec = replace(spec, prepends_bos=None if tokens is None else tokens.prepends_bos)
+    return Model(hf, found, spec, tokens, name, origin="" if wheel is None else wheel.origin)
+
+
+def _family(hf: Any, level: Level | None) -> ModuleType | None:
+    """The module that knows the model's arithmetic; None for a model that is observed."""
+    if level == "observed":
+        return None
+    if is_placed(hf):
+        if level == "exact":
+            raise UnsupportedModelError(
+                f"{type(hf).__name__} has quantised weights or is spread over devices: it can only be observed."
+            )
+        return None
+    model_type = getattr(hf.config, "model_type", "")
+    return families.of(model_type) if level == "exact" else families.known(model_type)
 
 
 def _packaged(wheel: wheels.Wheel, tokenizer: Any) -> tuple[Any, Any]:
@@ -82,12 +113,12 @@ def _causal(source: Any) -> Any:
             f"{type(source).__name__} computes with weights beside the model's own: merge them first, "
             "interp.load(model.merge_and_unload())."
         )
-    if not (hasattr(source, "config") and hasattr(source, "get_output_embeddings")):
+    if not (isinstance(source, torch.nn.Module) and hasattr(source, "config")):
         raise UsageError(
             f"interp.load takes a name, a folder or a causal transformers model, not {type(source).__name__}."
         )
-    families.of(source.config.model_type)
-    if source.get_output_embeddings() is None:
+    family = families.known(getattr(source.config, "model_type", ""))
+    if family is not None and source.get_output_embeddings() is None:
         raise UsageError(f"{type(source).__name__} has no unembedding: load it with AutoModelForCausalLM.")
     return source
 
@@ -99,9 +130,12 @@ def _check_parts(family: ModuleType, hf: Any) -> None:
         family.parts(hf)
         for index in range(n_layer):
             family.layer(hf, index)
+    except UnsupportedModelError as error:
+        raise UnsupportedModelError(f"{error} {OBSERVE}") from error
     except AttributeError as error:
         raise UnsupportedModelError(
-            f"This {hf.config.model_type} model lacks a part that its family has ({error}): its modules were replaced."
+            f"This {hf.config.model_type} model lacks a part that its family has ({error}): its modules were replaced. "
+            f"{OBSERVE}"
         ) from error
 
 
@@ -115,6 +149,10 @@ def _check_tokenizer(tokenizer: Any) -> None:
 
 def _converted(hf: Any, dtype: torch.dtype | None, device: torch.device, *, private: bool) -> Any:
     """`hf` with its parameters in `dtype` on `device`; buffers such as rotary frequencies keep their precision."""
+    if is_placed(hf):
+        if dtype is not None and private and dtype != _parameter_dtype(hf):
+            raise UsageError(f"{type(hf).__name__} is quantised or spread over devices: its dtype cannot be changed.")
+        return hf
     same = (dtype is None or dtype == _parameter_dtype(hf)) and device == next(hf.parameters()).device
     if same:
         return hf
@@ -125,7 +163,18 @@ def _converted(hf: Any, dtype: torch.dtype | None, device: torch.device, *, priv
 
 
 def _parameter_dtype(hf: Any) -> torch.dtype:
-    return next(hf.parameters()).dtype
+    return next((value.dtype for value in hf.parameters() if value.is_floating_point()), torch.float32)
+
+
+def is_placed(hf: Any) -> bool:
+    """Whether a model must stay as it is: quantised, or spread over devices by `device_map`."""
+    if getattr(hf, "hf_quantizer", None) is not None or getattr(hf, "is_quantized", False):
+        return True
+    if len(set(getattr(hf, "hf_device_map", {}).values())) > 1:
+        return True
+    stored = (*hf.parameters(), *hf.buffers())
+    whole = any(value.dtype in (torch.int8, torch.uint8) for value in stored)
+    return whole or any("quantized" in type(module).__module__ for module in hf.modules())
 
 
 def _object_name(source: Any) -> str:

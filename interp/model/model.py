@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from torch import Tensor
 from interp.errors import UsageError
 from interp.model import capture, generation
 from interp.model.edits import Bound, Edit, bind
+from interp.model.families import Parts
 from interp.model.hooks import Place, places
+from interp.model.observed import Found, input_device, not_exact
 from interp.model.spec import Spec
 from interp.model.tokens import Tokens
 from interp.model.weights import Weights
@@ -37,8 +39,12 @@ class Model:
     every run of this object.
     """
 
-    def __init__(self, hf: Any, family: ModuleType, spec: Spec, tokens: Tokens | None, name: str, origin: str = ""):
+    def __init__(
+        self, hf: Any, family: ModuleType | Found, spec: Spec, tokens: Tokens | None, name: str, origin: str = ""
+    ):
         self.hf = hf
+        self.found = family if isinstance(family, Found) else None
+        """Where the streams of an observed model are; None for an exact family."""
         self.spec = spec
         self.name = name
         self.origin = origin
@@ -48,9 +54,25 @@ class Model:
         """The first block that is computed; see `resumed`."""
         self.lock = threading.RLock()
         """Held during a run: hooks belong to the modules, so two threads take turns."""
-        self.weights = Weights(hf, family, spec)
-        self.parts = family.parts(hf)
+        self.parts: Parts = cast(Any, family) if isinstance(family, Found) else family.parts(hf)
+        self._family = family
         self._tokens = tokens
+
+    @property
+    def level(self) -> str:
+        """What is known of the model: "exact", its arithmetic is written out and checked, or "observed", it is run.
+
+        An observed model runs, caches, is edited at its hooks and generates; what needs its folded weights raises
+        `UnsupportedModelError`.
+        """
+        return "exact" if self.found is None else "observed"
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The folded weights; `UnsupportedModelError` for an observed model."""
+        if isinstance(self._family, Found):
+            raise not_exact(self._family.family)
+        return Weights(self.hf, self._family, self.spec)
 
     def __call__(
         self, tokens: Tensor | str | list[str], attention_mask: Tensor | None = None
@@ -242,6 +264,8 @@ class Model:
         """
         from interp.model.bridge import boot
 
+        if self.found is not None:
+            raise not_exact(self.found.family)
         if self.edits:
             raise UsageError("An edited model has no bridge: its edits would not reach it.")
         return boot(self.hf, None if self._tokens is None else self._tokens.tokenizer, self.name)
@@ -249,18 +273,21 @@ class Model:
     @property
     def dtype(self) -> torch.dtype:
         """The parameters' dtype."""
-        return self.parts.W_U.dtype
+        return next((value.dtype for value in self.hf.parameters() if value.is_floating_point()), torch.float32)
 
     @property
     def device(self) -> torch.device:
         """The parameters' device."""
-        return self.parts.W_U.device
+        return input_device(self.hf)
 
     @property
     def weights_sha256(self) -> str:
         """Digest of every parameter's name, dtype, shape and bytes now, in the order of their names: a second or so."""
         digest = hashlib.sha256()
         for name, value in sorted(self.hf.state_dict().items()):
+            if not isinstance(value, Tensor) or value.is_quantized or value.is_meta:  # as quantised layers have them
+                digest.update(f"{name} {value};".encode())
+                continue
             digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
@@ -309,10 +336,12 @@ class Model:
 
     def __repr__(self) -> str:
         spec = self.spec
-        heads = f"{spec.n_head} heads" + (f" ({spec.n_kv_head} key-value)" if spec.kv_group > 1 else "")
+        grouped = spec.n_kv_head < spec.n_head
+        heads = f"{spec.n_head} heads" + (f" ({spec.n_kv_head} key-value)" if grouped else "")
         size = f"{spec.n_layer} layers, {heads}, d_model {spec.d_model}"
         edits = f", edits: {', '.join(one.edit.text for one in self.edits)}" if self.edits else ""
-        return f"Model({self.name}: {spec.family}, {size}, {self.dtype}, {self.device}{edits})"
+        level = "" if self.found is None else "observed, "
+        return f"Model({self.name}: {level}{spec.family}, {size}, {self.dtype}, {self.device}{edits})"
 
 
 def _checked_mask(tokens: Tensor, mask: Tensor | None) -> Tensor | None:

@@ -19,7 +19,7 @@ SHOWN = 3
 """Names of weights a message lists."""
 
 
-def pretrained(name: str, tokenizer: Any) -> tuple[Any, Any]:
+def pretrained(name: str, tokenizer: Any, *, exact: bool = False) -> tuple[Any, Any]:
     """Return (model in float32, tokenizer); the configuration is read first, so that a family is refused early.
 
     Code that a folder brings (`auto_map`) is never run, and standard input is never asked.
@@ -27,7 +27,7 @@ def pretrained(name: str, tokenizer: Any) -> tuple[Any, Any]:
     Raises:
         MissingInputError: nothing by that name, or a folder that cannot be read; the message says which file and why.
         DamagedFileError: weights that are missing, unexpected or of another shape.
-        UnsupportedModelError: an unknown family.
+        UnsupportedModelError: an unknown family, asked for as `exact`.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -38,7 +38,8 @@ def pretrained(name: str, tokenizer: Any) -> tuple[Any, Any]:
     try:
         with quiet():
             config = AutoConfig.from_pretrained(name, **options)
-            families.of(config.model_type)
+            if exact:
+                families.of(config.model_type)
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 name, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )

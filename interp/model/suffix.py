@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UsageError
-from interp.model import capture, edits
+from interp.model import capture, edits, observed
 from interp.model.hooks import hooked
 
 if TYPE_CHECKING:
@@ -68,5 +68,8 @@ class Suffix:
         changing = edits.functions(above, edits.Step.of(tokens, mask))
         functions = [given, *changing, (model.places[last], found.append)]
         with model.lock, hooked(model, functions, self.layer + 1):
-            model.hf(input_ids=tokens, attention_mask=mask, use_cache=False, logits_to_keep=1)
+            if model.found is None:
+                model.hf(input_ids=tokens, attention_mask=mask, use_cache=False, logits_to_keep=1)
+            else:
+                observed.logits(model.hf, tokens, mask, None)
         return found[-1]

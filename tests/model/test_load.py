@@ -156,7 +156,7 @@ def test_a_folder_of_another_family_is_refused_before_its_weights_are_read(saved
     (saved / "config.json").write_text(json.dumps({"model_type": "mamba"}))
     (saved / "model.safetensors").unlink()
     with pytest.raises(UnsupportedModelError, match='family "mamba" is not supported'):
-        interp.load(saved)
+        interp.load(saved, level="exact")
 
 
 def test_an_unknown_name_is_one_sentence():
@@ -293,12 +293,17 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize("family", UNSUPPORTED)
-def test_other_families_are_refused_by_name(family):
+def test_other_families_are_refused_by_name_where_exact_arithmetic_is_asked_for(family):
     with pytest.raises(
         UnsupportedModelError,
-        match=rf'The model family "{family}" is not supported.* gemma, gemma2, gemma3_text',
+        match=rf'The model family "{family}" is not supported.* gemma, gemma2, gemma3_text.* level="observed"',
     ):
-        interp.load(UNSUPPORTED[family]())
+        interp.load(UNSUPPORTED[family](), level="exact")
+
+
+def test_an_encoder_and_decoder_cannot_be_observed_either():
+    with pytest.raises(UnsupportedModelError, match="T5ForConditionalGeneration does not run on token ids alone"):
+        interp.load(UNSUPPORTED["t5"]())
 
 
 def _changed(name, **changes):

@@ -1,7 +1,7 @@
 """What each model family calls its parts: the only code that knows the module names of `transformers`.
 
 A family is a small module with `spec(hf) -> Spec`, `parts(hf) -> Parts` and `layer(hf, index) -> Layer`. A model
-whose `config.model_type` is in none of them is refused by name: a formula that is nearly right would be worse.
+whose `config.model_type` is in none of them is only observed: a formula that is nearly right would be worse.
 """
 
 from __future__ import annotations
@@ -22,11 +22,16 @@ _FAMILIES: dict[str, ModuleType] = {
 SUPPORTED = tuple(sorted(_FAMILIES))
 
 
+def known(model_type: str) -> ModuleType | None:
+    """The module that knows `model_type`, None if none does."""
+    return _FAMILIES.get(model_type)
+
+
 def of(model_type: str) -> ModuleType:
     """The module that knows `model_type`; raises `UnsupportedModelError` naming it and those that are known."""
     if model_type not in _FAMILIES:
         raise UnsupportedModelError(
             f'The model family "{model_type}" is not supported: its arithmetic would not be exact. '
-            f"Supported families: {', '.join(SUPPORTED)}."
+            f'Supported families: {", ".join(SUPPORTED)}. To run it without: level="observed".'
         )
     return _FAMILIES[model_type]

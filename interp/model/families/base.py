@@ -99,7 +99,7 @@ class Parts:
     `mlp_linear` multiplies it (the same module without a gate), and the input of `mlp_output` is the neurons'
     activations; experts have no such modules: a mixture of experts leaves the three empty. `embed_norm` normalises the
     token embeddings (BLOOM), `embed_scale` multiplies what `embed` puts out (Granite); with `flat_mlp` the MLP's
-    modules see rows and positions as one axis (OPT).
+    modules see rows and positions as one axis (OPT); with `block_tuples` a block puts out the stream in a tuple.
     """
 
     embed: nn.Module
@@ -122,6 +122,7 @@ class Parts:
     embed_scale: float = 1.0
     write_scale: float = 1.0
     flat_mlp: bool = False
+    block_tuples: bool = False
 
 
 def split_heads(n: int) -> Callable[[Tensor], Tensor]:

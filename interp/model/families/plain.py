@@ -139,6 +139,7 @@ def parts(hf: Any) -> Parts:
         ln_final=_norm(_get(inner, names.final_norm)),
         embed_norm=None if embed_norm is None else _norm(embed_norm),
         flat_mlp=hf.config.model_type == "opt",
+        block_tuples=hf.config.model_type in ("bloom", "falcon", "gptj", "mpt"),
     )
 
 

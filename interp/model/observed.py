@@ -1,0 +1,327 @@
+"""Observed models: any causal `transformers` model, whose streams are found by structure and whose arithmetic is not.
+
+Three short runs say where things are. The blocks are the children of one module that hand the residual stream on, each
+taking what the one before it gave. In a block, attention and MLP are the two modules whose outputs add up:
+
+    stream after = stream before + attention + MLP
+
+and attention is the one that mixes positions. What does not add up is not offered as a hook; a model whose blocks
+cannot be found, or in which an earlier position sees a later one, is refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import combinations, groupby, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interp.errors import UnsupportedModelError, UsageError
+from interp.model.hooks import Place
+
+N_ROW, N_TOKEN = 2, 5
+CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
+DEFAULT_CONTEXT = 2048
+"""Longest input of a model whose configuration states none."""
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Relative error of a sum of three streams that is rounding."""
+NEEDS = "freeze, contrast, path_tree, circuits, discovery, lenses and folded weights"
+
+
+@dataclass(frozen=True)
+class ObservedSpec:
+    """What is known of an observed model; asking for any other fact of `Spec` raises `UnsupportedModelError`."""
+
+    family: str
+    n_layer: int
+    d_model: int
+    d_vocab: int
+    n_ctx: int
+    n_head: int
+    n_kv_head: int
+    d_head: int
+    prepends_bos: bool | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise not_exact(self.family)
+
+
+def not_exact(family: str) -> UnsupportedModelError:
+    """The error of everything that needs a model's arithmetic, for an observed one."""
+    return UnsupportedModelError(
+        f'"{family}" is an observed model: it runs, caches, probes, trains dictionaries, is edited and generates, but '
+        f"its arithmetic is not written out here, which {NEEDS} need; they take an exact family (see docs/models.md)."
+    )
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where an observed model's streams are: the modules, and how each hands on its tensor."""
+
+    family: str
+    embed: nn.Module
+    blocks: tuple[nn.Module, ...]
+    pieces: dict[str, str] = field(default_factory=dict)
+    """Path inside a block of "attn" and "mlp"; empty where no two modules add up."""
+    reason: str = ""
+    """Why `pieces` is empty."""
+    d_model: int = 0
+    d_vocab: int = 0
+    flat: frozenset[str] = frozenset()
+    """Pieces whose module has rows and positions as one axis."""
+    block_tuples: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise not_exact(self.family)
+
+    def places(self) -> dict[str, Place]:
+        """The hook points, in the order in which a run passes them."""
+        stream = ("batch", "n_token", self.d_model)
+        found = {"hook_embed": Place(self.embed, "output", stream)}
+        for layer, block in enumerate(self.blocks):
+            prefix = f"blocks.{layer}."
+            found[f"{prefix}hook_resid_pre"] = Place(block, "input", stream, layer)
+            for name, path in self.pieces.items():
+                module = block.get_submodule(path)
+                found[f"{prefix}hook_{name}_out"] = Place(module, "output", stream, layer, flat=name in self.flat)
+            found[f"{prefix}hook_resid_post"] = Place(block, "output", stream, layer)
+        return found
+
+
+@torch.no_grad()
+def find(hf: Any) -> Found:
+    """Find where a model's streams are.
+
+    Raises `UnsupportedModelError` for a model that is not causal, or whose blocks cannot be found.
+    """
+    device = input_device(hf)
+    d_vocab = _vocabulary(hf, device)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(min(10, d_vocab // 2), d_vocab, (N_ROW, N_TOKEN), generator=generator).to(device)
+    first, last = tokens.clone(), tokens.clone()
+    first[:, 0] = last[:, -1] = 0
+    plain = _run(hf, tokens)
+    _check_causal(hf, plain.logits, call(hf, last))
+    container, blocks = _blocks(hf, plain)
+    d_model = plain.outputs[blocks[0]].shape[-1]
+    found = Found(
+        family=family_name(hf),
+        embed=_embedding(hf, d_vocab),
+        blocks=tuple(blocks),
+        d_model=d_model,
+        d_vocab=d_vocab,
+        block_tuples=plain.tuples[blocks[0]],
+    )
+    pieces, reason = _pieces(blocks, plain, _run(hf, first))
+    if reason:
+        return replace(found, reason=f"{reason} (in {container or type(hf).__name__})")
+    flat = {name for name, path in pieces.items() if plain.flat[blocks[0].get_submodule(path)]}
+    return replace(found, pieces=pieces, flat=frozenset(flat))
+
+
+def logits(hf: Any, tokens: Tensor, attention_mask: Tensor | None, kept: Tensor | None) -> Tensor:
+    """Logits of all positions, or of those kept."""
+    found = call(hf, tokens, attention_mask=attention_mask)
+    return found if kept is None else found[:, kept]
+
+
+def call(hf: Any, tokens: Tensor, **options: Any) -> Tensor:
+    """The logits of a run, with those options that the model's forward takes."""
+    return run(hf, tokens, **options).logits
+
+
+def run(hf: Any, tokens: Tensor, **options: Any) -> Any:
+    """A model's own output, called with those options that its forward takes; `UsageError` of a mask it does not."""
+    taken = inspect.signature(type(hf).forward).parameters
+    anything = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+    options = {"use_cache": False} | options
+    known = {name: value for name, value in options.items() if value is not None and (anything or name in taken)}
+    if options.get("attention_mask") is not None and "attention_mask" not in known:
+        raise UnsupportedModelError(f"{type(hf).__name__} takes no attention mask: give texts of one length.")
+    return hf(input_ids=tokens, **known)
+
+
+def input_device(hf: Any) -> torch.device:
+    """Where a model's inputs go: the device of its first parameter that is not elsewhere for now."""
+    devices = (value.device for value in hf.parameters())
+    return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
+
+
+@dataclass
+class _Record:
+    """What the modules of one run were given and gave, as (row, position, d_model), in the order of the run."""
+
+    inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
+    outputs: dict[nn.Module, Tensor] = field(default_factory=dict)
+    flat: dict[nn.Module, bool] = field(default_factory=dict)
+    tuples: dict[nn.Module, bool] = field(default_factory=dict)
+    logits: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def keep(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        """Called when a module is done."""
+        given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+        gave = output[0] if isinstance(output, tuple) and output else output
+        if not isinstance(gave, Tensor) or not gave.is_floating_point():
+            return
+        flat = gave.ndim == 2 and gave.shape[0] == N_ROW * N_TOKEN
+        if not flat and gave.shape[:-1] != (N_ROW, N_TOKEN):
+            return
+        self.flat[module], self.tuples[module] = flat, isinstance(output, tuple)
+        self.outputs[module] = gave.reshape(N_ROW, N_TOKEN, -1).double().cpu().clone()
+        if given is not None and given.numel() == self.outputs[module].numel():
+            self.inputs[module] = given.reshape(N_ROW, N_TOKEN, -1).double().cpu().clone()
+
+
+def _run(hf: Any, tokens: Tensor) -> _Record:
+    record = _Record()
+    with _watched(hf, record):
+        record.logits = call(hf, tokens)
+    return record
+
+
+@contextmanager
+def _watched(hf: Any, record: _Record) -> Iterator[None]:
+    handles = [module.register_forward_hook(record.keep, with_kwargs=True) for module in hf.modules()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _vocabulary(hf: Any, device: torch.device) -> int:
+    """How many tokens a model knows, from a run on one; `UnsupportedModelError` if it does not run on ids alone."""
+    try:
+        found = run(hf, torch.zeros(1, 1, dtype=torch.long, device=device))
+    except Exception as error:  # whatever a foreign model raises
+        raise UnsupportedModelError(
+            f"{type(hf).__name__} does not run on token ids alone ({error}): only causal models can be observed."
+        ) from error
+    if not isinstance(getattr(found, "logits", None), Tensor):
+        raise UsageError(f"{type(hf).__name__} has no unembedding: load it with AutoModelForCausalLM.")
+    return found.logits.shape[-1]
+
+
+def _check_causal(hf: Any, logits: Tensor, changed: Tensor) -> None:
+    """`UnsupportedModelError` if the logits of earlier positions changed with the last token."""
+    gap = float((logits - changed)[:, :-1].abs().max())
+    if not gap <= tolerance(hf) * float(logits.abs().max()):
+        raise UnsupportedModelError(
+            f"{type(hf).__name__} is not causal: the last token changes the logits of earlier positions by {gap:.2g}."
+        )
+
+
+def tolerance(hf: Any) -> float:
+    """The relative error that is rounding in a model's own number format; that of bfloat16 for quantised weights."""
+    dtypes = {value.dtype for value in hf.parameters() if value.is_floating_point()}
+    kinds = [TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16]) for dtype in dtypes]
+    return max(kinds, default=TOLERANCE[torch.bfloat16])
+
+
+def _blocks(hf: Any, record: _Record) -> tuple[str, list[nn.Module]]:
+    """(the name of what holds them, the blocks): the longest chain of children of one class that hand the stream on."""
+    best: tuple[str, list[nn.Module]] = ("", [])
+    for name, parent in hf.named_modules():
+        streams = [child for child in parent.children() if child in record.inputs]
+        for _, same in groupby(streams, key=type):
+            chain = list(same)
+            if len(chain) > len(best[1]) and _handed_on(chain, record) and _adds(chain, record):
+                best = (name, chain)
+    if not best[1]:
+        raise UnsupportedModelError(
+            f"The blocks of {type(hf).__name__} cannot be found: no modules of one class hand on a residual stream "
+            "(batch, n_token, d_model), each taking what the one before it gave. Nothing about it can be read safely."
+        )
+    return best
+
+
+def _handed_on(chain: list[nn.Module], record: _Record) -> bool:
+    return all(torch.equal(record.outputs[one], record.inputs[two]) for one, two in pairwise(chain))
+
+
+def _adds(chain: list[nn.Module], record: _Record) -> bool:
+    """Whether each has modules inside and keeps part of its input: a stack of plain layers is no residual stream."""
+    cosines = (torch.cosine_similarity(record.inputs[one], record.outputs[one], dim=-1).mean() for one in chain)
+    return all(any(True for _ in one.children()) for one in chain) and all(float(cosine) > 0 for cosine in cosines)
+
+
+def _pieces(blocks: list[nn.Module], plain: _Record, first: _Record) -> tuple[dict[str, str], str]:
+    """(paths of attention and MLP inside a block, why there are none)."""
+    block = blocks[0]
+    order = {module: at for at, module in enumerate(plain.outputs)}
+    inside = [(path, module) for path, module in block.named_modules() if path and module in plain.outputs]
+    inside = [(path, module) for path, module in inside if plain.outputs[module].shape == plain.outputs[block].shape]
+    fitting = [pair for pair in combinations(inside, 2) if _sum_error(block, [one for _, one in pair], plain) < 1]
+    if not fitting:
+        return {}, "no two modules of the first block add up to what it adds to the stream"
+    pair = min(fitting, key=lambda pair: sum(path.count(".") for path, _ in pair))
+    early, late = sorted(pair, key=lambda one: order[one[1]])
+    mixing = [one for one in (early, late) if _mixes(one[1], plain, first)]
+    if not mixing:
+        return {}, f"neither {early[0]} nor {late[0]} mixes positions, so that attention cannot be told from MLP"
+    attention, mlp = (early, late) if mixing[0] == early else (late, early)
+    pieces = {"attn": attention[0], "mlp": mlp[0]}
+    for layer, other in enumerate(blocks):
+        try:
+            error = _sum_error(other, [other.get_submodule(path) for path in pieces.values()], plain)
+        except (AttributeError, KeyError):
+            error = float("inf")
+        if not error < 1:
+            return {}, f"{' and '.join(pieces.values())} do not add up to what block {layer} adds to the stream"
+    return pieces, ""
+
+
+def _sum_error(block: nn.Module, pieces: list[nn.Module], record: _Record) -> float:
+    """The error of the sum, in tolerances of rounding."""
+    total = record.inputs[block] + sum(record.outputs[piece] for piece in pieces)
+    gap, size = (total - record.outputs[block]).abs().max(), record.outputs[block].abs().max()
+    return float(gap / size) / tolerance(block)
+
+
+def _mixes(module: nn.Module, plain: _Record, first: _Record) -> bool:
+    """Whether, in the first block, a module's output behind the first position depends on the first token."""
+    return not torch.equal(plain.outputs[module][:, 1:], first.outputs[module][:, 1:])
+
+
+def family_name(hf: Any) -> str:
+    """What an observed model's kind is called: its configuration's model type, or its class."""
+    return getattr(hf.config, "model_type", "") or type(hf).__name__
+
+
+def _embedding(hf: Any, d_vocab: int) -> nn.Module:
+    """The token embedding, by its accessor or as the first table with a row for each token."""
+    try:
+        found = hf.get_input_embeddings()
+    except (AttributeError, NotImplementedError):
+        found = None
+    tables = (one for one in hf.modules() if isinstance(one, nn.Embedding) and one.num_embeddings >= d_vocab)
+    found = next(tables, None) if found is None else found
+    if found is None:
+        raise UnsupportedModelError(f"The token embedding of {type(hf).__name__} cannot be found.")
+    return found
+
+
+def facts(hf: Any, found: Found) -> ObservedSpec:
+    """What is known of an observed model, from its runs and, for heads and the longest input, its configuration."""
+    config = hf.config
+    n_head = getattr(config, "num_attention_heads", None) or 1
+    n_ctx = next((length for name in CONTEXTS if (length := getattr(config, name, None))), DEFAULT_CONTEXT)
+    return ObservedSpec(
+        family=found.family,
+        n_layer=len(found.blocks),
+        d_model=found.d_model,
+        d_vocab=found.d_vocab,
+        n_ctx=int(n_ctx),
+        n_head=n_head,
+        n_kv_head=getattr(config, "num_key_value_heads", None) or n_head,
+        d_head=getattr(config, "head_dim", None) or max(1, found.d_model // n_head),
+    )
