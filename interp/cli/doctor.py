@@ -1,6 +1,7 @@
 """`interp doctor`: what is installed, what can run here, and how to mend what is missing.
 
-Nothing heavy is imported: versions come from package metadata, facts about the machine from the system.
+Nothing heavy is imported: versions come from package metadata, facts about the machine from the system. With a MODEL it
+is loaded, and its level and the rooms it can be used in are told.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from interp.cli import console
 from interp.cli.machine import machine_checks
 from interp.cli.software import software_checks
 
-HELP = "what is installed, which models load offline, and how to mend what is missing"
-EXAMPLE = "interp doctor --json"
+HELP = "what is installed, which models load offline, how to mend what is missing, and what a MODEL can be used for"
+EXAMPLE = "interp doctor gemma3-270m"
 
 MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Doctor takes nothing but the common options."""
+    """Doctor takes a model, if one is to be examined, and the common options."""
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="say which level this model has, exact or observed, and what works"
+    )
     parser.description = (
         f"{HELP}. Exits with 1 only when a package the toolkit cannot do without is missing or too old."
     )
@@ -27,6 +31,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Examine, tell, and fail only on what is broken; what is merely missing is told with its remedy."""
+    if args.model:
+        return _model(args)
     checks = [*software_checks(), *machine_checks()]
     healthy = all(check.state != "broken" for check in checks)
     if args.json:
@@ -40,3 +46,26 @@ def run(args: Namespace) -> int:
         if check.remedy:
             console.say(f"    {'':<{width}}  to mend: {check.remedy}")
     return 0 if healthy else 1
+
+
+def _model(args: Namespace) -> int:
+    """Load a model and tell its level, the error of its check, and which rooms it can be used in."""
+    from interp.model import load
+    from interp.model.rooms import measured, rooms
+
+    model = load(args.model)
+    error, found = measured(model), rooms(model)
+    if args.json:
+        report = {"model": model.name, "family": model.spec.family, "level": model.level, "check": error}
+        console.say_json(report | {"rooms": [asdict(room) for room in found]})
+        return 0
+    console.say(repr(model))
+    told = "" if error is None else f"; its weights reproduce its logits to {error:.1e}"
+    console.say(f"level: {model.level}{told}")
+    width = max(len(room.name) for room in found)
+    told = ""
+    for room in found:
+        reason = "as above" if room.reason and room.reason == told else room.reason
+        console.say(f"{MARKS['ok' if room.works else 'missing']}  {room.name:<{width}}  {reason}".rstrip())
+        told = room.reason
+    return 0

@@ -7,7 +7,8 @@ from interp.model.capture import Cache
 from interp.model.check import Check, check
 from interp.model.load import load
 from interp.model.model import Model
+from interp.model.rooms import Room, rooms
 from interp.model.spec import Rotary, Spec
 from interp.model.weights import Attention, Mlp, Weights
 
-__all__ = ["Attention", "Cache", "Check", "Mlp", "Model", "Rotary", "Spec", "Weights", "check", "load"]
+__all__ = ["Attention", "Cache", "Check", "Mlp", "Model", "Room", "Rotary", "Spec", "Weights", "check", "load", "rooms"]

@@ -107,3 +107,18 @@ def test_the_machine_is_read_from_the_system(tmp_path: Path) -> None:
 def test_a_system_that_does_not_tell_is_no_failure(tmp_path: Path) -> None:
     assert machine.processor(tmp_path / "none").found.endswith("features unknown")
     assert machine.memory(tmp_path / "none", tmp_path / "none").found == "unknown on this system"
+
+
+def test_a_model_is_told_its_level_and_rooms(run: Run, tmp_path: Path) -> None:
+    from tests import models
+
+    models.build("olmo2").save_pretrained(tmp_path)
+    models.tokenizer().save_pretrained(tmp_path)
+    report = run("doctor", str(tmp_path), "--json").json
+    assert (report["level"], report["family"]) == ("exact", "olmo2")
+    assert report["check"] < 1e-5
+    works = {room["name"]: room["works"] for room in report["rooms"]}
+    assert works["circuits"] and works["edits"] and not works["contrast"]
+    text = run("doctor", str(tmp_path)).out
+    assert "level: exact; its weights reproduce its logits to" in text
+    assert "--  contrast" in text

@@ -1,0 +1,57 @@
+"""Which rooms of the toolkit a model can be used in, by its level and its family's arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from interp.errors import UnsupportedModelError
+from interp.model.check import check
+from interp.model.model import Model
+from interp.model.observed import not_exact
+from interp.model.spec import require_separate_heads
+
+EVERY = ("runs and caches", "edits", "generation", "probes", "sparse autoencoders")
+"""Rooms that need nothing but the model's run and its residual stream."""
+EXACT = ("freeze, path trees, orders", "contrast", "circuits", "discovery", "logit lens")
+"""Rooms that need the arithmetic of the family."""
+SEPARATE = ("contrast", "discovery")
+"""Those among them that need the queries and keys of each head to depend on that head alone."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room, whether a model can be used in it, and if not, why."""
+
+    name: str
+    works: bool
+    reason: str = ""
+
+
+def rooms(model: Model) -> tuple[Room, ...]:
+    """Return every room with whether the model can be used in it.
+
+    >>> [room.name for room in rooms(model) if not room.works]
+    []
+    """
+    found = [Room(name, True) for name in EVERY]
+    pieces = model.found is None or not model.found.reason
+    reason = "" if model.found is None else model.found.reason
+    found.append(Room("hooks of attention and MLP", pieces, reason))
+    found.extend(Room(name, not (reason := _refused(model, name)), reason) for name in EXACT)
+    return tuple(found)
+
+
+def _refused(model: Model, room: str) -> str:
+    if model.found is not None:
+        return str(not_exact(model.found.family))
+    if room in SEPARATE:
+        try:
+            require_separate_heads(model.spec, room)
+        except UnsupportedModelError as error:
+            return str(error)
+    return ""
+
+
+def measured(model: Model) -> float | None:
+    """Return the error of `interp.check` for an exact model, None for an observed one."""
+    return None if model.found is not None else check(model).worst

@@ -1,0 +1,44 @@
+"""Which rooms a model can be used in: what is said is what happens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+
+import interp
+from interp import attribution, circuits
+from interp.errors import UnsupportedModelError
+from interp.model import rooms
+from tests import models
+
+IDS = models.tokens(1, 6)
+ASKS = {
+    "freeze, path trees, orders": lambda model: attribution.freeze(model, IDS),
+    "contrast": lambda model: attribution.contrast(model, IDS, models.tokens(1, 6, seed=3)),
+    "circuits": lambda model: circuits.check(model, IDS),
+    "logit lens": lambda model: attribution.logit_lens(model, IDS),
+}
+
+
+def _mamba():
+    torch.manual_seed(0)
+    config = transformers.MambaConfig(vocab_size=64, hidden_size=16, num_hidden_layers=2, state_size=4)
+    return interp.load(transformers.MambaForCausalLM(config).eval())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: models.load("gpt2"), lambda: models.load("olmo2"), lambda: models.load("bloom"), _mamba]
+)
+def test_what_is_said_of_a_room_is_what_happens_there(make):
+    model = make()
+    said = {room.name: room for room in rooms(model)}
+    assert all(bool(room.reason) != room.works for room in said.values())
+    for name, ask in ASKS.items():
+        if said[name].works:
+            ask(model)
+        else:
+            with pytest.raises(UnsupportedModelError):
+                ask(model)
+    assert said["runs and caches"].works
+    assert said["hooks of attention and MLP"].works == ("blocks.0.hook_attn_out" in model.hooks())
