@@ -147,7 +147,7 @@ def _side(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> t
 def _by_distance(frozen: Frozen, head: int, query: int, key: int) -> float:
     """What ALiBi adds to one score; 0 without it."""
     bias = distance_bias(frozen.model.spec.alibi, query + 1, query, frozen.writes)
-    return bias if isinstance(bias, float) else float(bias[head, 0, key])
+    return float(bias[head, 0, key]) if isinstance(bias, Tensor) else bias
 
 
 def _side_of(target: ScoreTarget) -> Side:

@@ -62,7 +62,7 @@ def _values(
     key, value = attention.key[int("k" in branch), group], attention.value[int("v" in branch), group]
     scores = softcap(query @ key.T * spec.attention_scale[component.layer], spec.attention_softcap)
     bias = distance_bias(spec.alibi, len(key), 0, query)
-    scores = scores + (bias if isinstance(bias, float) else bias[component.head])
+    scores = scores + (bias[component.head] if isinstance(bias, Tensor) else bias)
     mask, sinks = visible(len(query), spec.windows[component.layer], query.device), weights.raw(component.layer).sinks
     sink = None if sinks is None else sinks[component.head, None]
     return attention_pattern(scores[None], mask, sink)[0] @ value

@@ -132,7 +132,7 @@ class QueryKey:
     def by_distance(self, n_token: int, like: Tensor) -> Float[Tensor, "query key"] | float:
         """What ALiBi adds to the head's scores of a text; 0 without it."""
         bias = distance_bias(self.spec.alibi, n_token, 0, like)
-        return bias if isinstance(bias, float) else bias[self.head]
+        return bias[self.head] if isinstance(bias, Tensor) else bias
 
     def scores(
         self, x_q: Float[Tensor, "*batch d_model"], x_k: Float[Tensor, "*batch d_model"], offset: int
@@ -196,7 +196,7 @@ def qk(model: Model, layer: int, head: int) -> QueryKey:
     parts = (w.W_Q(layer, head), w.W_K(layer, head), w.b_Q(layer, head), w.b_K(layer, head))
     every = w.attention(layer) if model.spec.joint_query_key_norm else None
     sink = None if raw.sinks is None else working(raw.sinks.detach()[head, None])
-    return QueryKey(layer, head, model.spec, *map(working, parts), *gains, every, sink)
+    return QueryKey(layer, head, model.spec, *map(working, parts), *gains, all_heads=every, sink=sink)
 
 
 def require_positions(spec: Spec) -> None:

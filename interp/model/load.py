@@ -117,8 +117,9 @@ def _causal(source: Any) -> Any:
         raise UsageError(
             f"interp.load takes a name, a folder or a causal transformers model, not {type(source).__name__}."
         )
-    family = families.known(getattr(source.config, "model_type", ""))
-    if family is not None and source.get_output_embeddings() is None:
+    hf: Any = source
+    family = families.known(getattr(hf.config, "model_type", ""))
+    if family is not None and hf.get_output_embeddings() is None:
         raise UsageError(f"{type(source).__name__} has no unembedding: load it with AutoModelForCausalLM.")
     return source
 
