@@ -75,8 +75,8 @@ queries and keys, BLOOM with a stream taken after the norm, MPT with clipping.
 
 The error is the largest difference between the logits computed from the folded weights and the model's own, over the
 largest logit, on small random models (three layers, random gains and biases, grouped keys, windows shorter than the
-prompts) and prompts of 1, 7 and 32 tokens. Mixtures of experts (Mixtral, Qwen3-MoE, OLMoE, gpt-oss) are exact too, and are
-checked in `tests/model/test_experts.py`.
+prompts) and prompts of 1, 7 and 32 tokens. Mixtures of experts (Mixtral, Qwen3-MoE, OLMoE, gpt-oss) are exact too, and
+are checked in `tests/model/test_experts.py`.
 
 | family | what is particular | float32 | float64 | rooms that do not work |
 |---|---|---|---|---|
