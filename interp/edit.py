@@ -311,7 +311,7 @@ def _shaped(mean: Tensor, place: Place) -> Tensor:
 
 def _hook_of(sae: Any) -> str:
     metadata = getattr(sae, "metadata", None) or {}
-    name, written = metadata.get("hook_name"), metadata.get("hook_name_out")
+    name, written = metadata.get("hook_name"), metadata.get("hook_name_out", metadata.get("hook_names_out"))
     if not isinstance(name, str):
         raise UsageError("The autoencoder does not say which hook it reads: pass hook=.")
     if written is not None and written != name:

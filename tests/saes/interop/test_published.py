@@ -10,6 +10,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import saes
+from interp import edit
 from interp.errors import DamagedFileError, MissingInputError, UsageError
 from saes.interop import registry
 from tests.saes.interop import planted, published
@@ -199,6 +200,8 @@ def test_a_cross_layer_transcoder_of_circuit_tracer(threshold, tmp_path):
         assert sae.writes == tuple(f"blocks.{at}.hook_mlp_out" for at in range(layer, n))
         found[layer:] += sae(inputs[layer]).transpose(0, 1)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-4)
+    with pytest.raises(UsageError, match="its latents are no part of what it reads"):
+        edit.latent(made["blocks.0.hook_resid_mid"], 0, scale=0.0)
     with pytest.raises(UsageError, match="rebuilds no hook alone"):
         saes.evaluate(made["blocks.0.hook_resid_mid"], X)
 
