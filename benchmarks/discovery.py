@@ -126,7 +126,7 @@ def memory() -> None:
     model = interp.load("smollm2")
     task = tasks.ioi(model, n=256, seed=0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    scores = discovery.score(model, task, "eap")
+    scores = discovery.score(model, task)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(
         f"256 pairs of {task.clean.shape[1]} tokens: peak {before:.2f} GB with the model, {after:.2f} GB after scoring"

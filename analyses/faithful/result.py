@@ -75,9 +75,9 @@ class Faithfulness(Study):
 
         Level means that by neither area the 95 % interval of the paired difference lies on the wrong side of 0.
         """
-        if not {"secant", OTHER} <= set(self.config.methods):
+        rows = {row.task: row for row in self.rows if row.method == OTHER and row.cpr_more is not None}
+        if not rows:
             return f"{len(self.config.methods)} methods were compared on {len(self.config.tasks)} tasks."
-        rows = {row.task: row for row in self.rows if row.method == OTHER}
         level = [task for task, row in rows.items() if not (_above(row.cpr_more) or _below(row.cmd_more))]
         cost = sum(row.seconds for row in self.rows if row.method == "secant")
         share = cost / sum(row.seconds for row in rows.values())

@@ -42,14 +42,13 @@ def run(
         fit, judge = tasks.make(name, model, n=config.pairs, seed=seed or 0).split(0.5, seed=seed or 0, by="pair")
         accuracy = judge.score(model).accuracy
         exact = _node_effects(model, fit) if name in config.nodes else None
-        secant: Curve | None = None
+        found: dict[str, tuple[Row, Curve]] = {}
         for method in config.methods:
-            row, curve = _row(model, fit, judge, method, exact)
-            secant = curve if method == "secant" else secant
-            more = {} if secant is None or secant is curve else curve.less(secant)
-            row = replace(row, accuracy=accuracy, cpr_more=more.get("cpr"), cmd_more=more.get("cmd"))
-            rows.append(row)
-            advance(progress, len(rows), n, f"{name}: {method}: CPR {row.cpr[0]:.3f}, CMD {row.cmd[0]:.3f}")
+            found[method] = _row(model, fit, judge, method, exact)
+            row = found[method][0]
+            done = f"{name}: {method}: CPR {row.cpr[0]:.3f}, CMD {row.cmd[0]:.3f}"
+            advance(progress, len(rows) + len(found), n, done)
+        rows += [_compared(row, curve, found.get("secant"), accuracy) for row, curve in found.values()]
     provenance = watch.provenance(command=command, seed=seed, **model.identity())
     return Faithfulness(config=config, provenance=provenance, rows=tuple(rows))
 
@@ -72,6 +71,12 @@ def _row(model: Model, fit: Task, judge: Task, method: str, exact: np.ndarray | 
         accuracy=float("nan"),
     )
     return row, curve
+
+
+def _compared(row: Row, curve: Curve, secant: tuple[Row, Curve] | None, accuracy: float) -> Row:
+    """The row with its areas less those of the secant."""
+    more = {} if secant is None or secant[1] is curve else curve.less(secant[1])
+    return replace(row, accuracy=accuracy, cpr_more=more.get("cpr"), cmd_more=more.get("cmd"))
 
 
 def parsed(method: str) -> tuple[str, dict[str, Any]]:

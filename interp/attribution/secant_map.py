@@ -80,7 +80,7 @@ def _write_block(
 ) -> None:
     """By how much what each component of one block adds differs between the runs."""
     index, mlp = layout.start(block.layer), layout.mlp(block.layer)
-    written = change(block.attention.z) @ weights.raw(block.layer).W_O.detach()
+    written = torch.einsum("phtd,hdm->phtm", change(block.attention.z), weights.raw(block.layer).W_O.detach())
     if secants.attn_post is not None:
         written = secants.attn_post.map(lambda x: x[:, None]).push(written)
     writes[index : index + weights.spec.n_head] = written.transpose(0, 1)

@@ -213,8 +213,8 @@ class SecantPull:
         raw, found = self.layers[layer], []
         norm = self.contrast.blocks[layer].ln1.map(lambda x: x.unsqueeze(-2))
         for x, stored in ((heads.q, raw.W_Q), (heads.k, raw.W_K), (heads.v, raw.W_V)):
-            weight = stored.detach().repeat_interleave(x.shape[-3] // len(stored), dim=0)
-            found.append(norm.pull((x @ weight.transpose(-1, -2)).transpose(-2, -3)))
+            shared = x.unflatten(-3, (len(stored), -1))
+            found.append(norm.pull(torch.einsum("...kitd,kmd->...tkim", shared, stored.detach()).flatten(-3, -2)))
         return found
 
     def _spread(self, x: Float[Tensor, "*pair n_kv_head n_token d"]) -> Float[Tensor, "*pair n_head n_token d"]:
