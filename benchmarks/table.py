@@ -1,0 +1,303 @@
+"""Every comparison in one table: what we take, what a peer or a plain loop takes for the same, and the floor.
+
+    python -m benchmarks.table [--quick] [--works paths logistic] [--repeats 5]
+
+Both sides run in turn on one thread, in an order that changes; given are medians of processor seconds, which other work
+on the machine does not lengthen as it does the clock. Before anything is timed both sides' results are compared, and a
+difference beyond the tolerance of the work ends the run: no time counts for another computation. The floor is what no
+method can go below: the multiplications that must be done, at the rate of one large product measured in the same run,
+or the bare forward pass that is part of the work.
+
+`--quick` does the same with a random model of two blocks and tiny sizes, to see that all sides still run and agree;
+its times mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+import interp
+import probes
+import saes
+from benchmarks import collect, forward, paths, probes as logistic
+from interp import attribution, cache, circuits, toy
+from interp.errors import CheckFailedError
+
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Two ways to compute the same.
+
+    Attributes:
+        name: what is computed.
+        ours: this toolkit's way.
+        peer: the other way.
+        peer_name: what that is.
+        difference: of both sides' results, the largest relative one.
+        tolerance: the largest difference that rounding explains.
+        floor: seconds below which nothing can go; None where the peer is the floor or there is none.
+    """
+
+    name: str
+    ours: Call
+    peer: Call
+    peer_name: str
+    difference: Callable[[Any, Any], float]
+    tolerance: float
+    floor: float | None = None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the works are."""
+
+    model: interp.Model
+    n_token: int
+    expansions: int
+    rows: int
+    layers: int
+    steps: int
+    width: int
+
+    @staticmethod
+    def of(quick: bool) -> Sizes:
+        """The real model, or a random one of two blocks with the same tokenizer."""
+        real = interp.load("smollm2", dtype=torch.float32)
+        if not quick:
+            return Sizes(real, 64, 2000, 400, 8, 300, 4608)
+        config = transformers.LlamaConfig(
+            vocab_size=len(real.tokenizer),
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+        )
+        torch.manual_seed(0)
+        tiny = interp.load(transformers.LlamaForCausalLM(config), tokenizer=real.tokenizer)
+        return Sizes(tiny, 16, 40, 24, 2, 8, 64)
+
+
+def relative(found: Any, expected: Any) -> float:
+    """The largest difference of two arrays, of the largest of the second."""
+    found, expected = np.asarray(found, float), np.asarray(expected, float)
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def path_tree(sizes: Sizes) -> list[Work]:
+    """The largest paths, in rounds and one node at a time."""
+    model = sizes.model
+    tokens = paths.prompt(model, sizes.n_token)
+    frozen, target = attribution.freeze(model, tokens), attribution.logit_difference(model, " Paris", " London")
+    folded, n = paths.Folded(model), sizes.expansions
+
+    def values(tree: Any, plain: Any) -> float:
+        return relative([tree.value[row] for row in tree.largest(10)], [value for value, _ in plain[:10]])
+
+    floor = paths.flops(frozen, attribution.path_tree(frozen, target, n)) / _rate()
+    ours, plain = lambda: attribution.path_tree(frozen, target, n), lambda: paths.plain_loop(frozen, folded, target, n)
+    return [Work(f"path tree, {n} expansions", ours, plain, "plain loop", values, 1e-3, floor)]
+
+
+def passes(sizes: Sizes) -> list[Work]:
+    """A hook's value, and a frozen input, beside the forward passes they contain."""
+    model = sizes.model
+    hook = f"blocks.{min(forward.LAYER, model.spec.n_layer - 1)}.hook_resid_post"
+    ids = torch.randint(0, model.spec.d_vocab, (1, sizes.n_token), generator=torch.Generator().manual_seed(0))
+    bare = forward.truncated(model.hf)
+
+    @torch.no_grad()
+    def cut() -> torch.Tensor:
+        return bare(input_ids=ids, use_cache=False).last_hidden_state
+
+    return [
+        Work("one hook", lambda: model.run_with_cache(ids, hook)[1][hook], cut, "bare blocks", relative, 0.0),
+        Work("freeze", lambda: attribution.freeze(model, ids), lambda: model(ids), "forward", _own_error, 1e-4),
+    ]
+
+
+def _own_error(frozen: Any, _: Any) -> float:
+    """How far the frozen map, run from the embeddings, ends from the model's logits."""
+    return float(frozen.error)
+
+
+def activations(sizes: Sizes) -> list[Work]:
+    """Activations of statements, and of contexts into a store, beside the bare model over the same tokens."""
+    model, data = sizes.model, collect._statements(sizes.rows)
+    run, _ = collect._bare(model, data)
+    last, ids = model.spec.n_layer - 1, model.to_tokens(data.statements[0])
+    hook = f"blocks.{last}.hook_resid_post"
+    contexts = torch.randint(0, model.spec.d_vocab, (16, sizes.n_token), generator=torch.Generator().manual_seed(1))
+
+    @torch.no_grad()
+    def bare(rows: torch.Tensor) -> torch.Tensor:
+        return model.hf.model(input_ids=rows, use_cache=False, output_hidden_states=True).hidden_states[-2]
+
+    def harvested() -> np.ndarray:
+        config = cache.Config(hooks=(f"blocks.{last - 1}.hook_resid_post",), context=sizes.n_token, batch=16)
+        with tempfile.TemporaryDirectory() as folder:
+            store = cache.harvest(model, contexts, config, folder)
+            return torch.cat(list(store.batches(4096, seed=None, hook=config.hooks[0]))).numpy()
+
+    def first(acts: Any, _: Any) -> float:
+        _, cached = model.run_with_cache(ids, hook)
+        return relative(acts.at(last)[0], cached[hook][0, -1])
+
+    rows = contexts[:, 1:].shape
+    return [
+        Work(f"collect {len(data)} statements", lambda: probes.collect(model, data), run, "bare model", first, 1e-4),
+        Work(f"harvest {rows[0] * rows[1]} rows", harvested, lambda: bare(contexts)[:, 1:].flatten(0, 1), "bare model",
+             relative, 0.0),
+    ]  # fmt: skip
+
+
+def regressions(sizes: Sizes) -> list[Work]:
+    """Logistic regressions of every layer, fold and strength."""
+    d = sizes.model.spec.d_model
+    X, y = logistic.random_rows(sizes.layers, max(2 * sizes.rows, 60), d)
+    masks = torch.stack([torch.arange(len(y)) // 2 % 4 != k for k in range(4)]).double()
+
+    def ours() -> np.ndarray:
+        path = probes.batched.logistic_path(X, y, logistic.STRENGTHS, masks)
+        return path.directions.numpy()
+
+    def theirs() -> np.ndarray:
+        options = logistic.SOLVERS["lbfgs"]
+        found = [logistic.loop(layer.double().numpy(), y.numpy(), masks.numpy(), options) for layer in X]
+        return np.stack(found, 1)
+
+    floor = logistic.gradient_floor(X, len(masks)) * len(logistic.STRENGTHS)
+    fits = len(X) * len(masks) * len(logistic.STRENGTHS)
+    return [Work(f"{fits} logistic regressions", ours, theirs, "scikit-learn lbfgs", relative, 1e-3, floor)]
+
+
+def toys(sizes: Sizes) -> list[Work]:
+    """Toy models of ten densities, as one batch and one by one."""
+    density = tuple(float(p) for p in np.logspace(0, -1.5, 10))
+    config = toy.Config(5, 2, density=density, steps=sizes.steps, batch=1024)
+
+    def one_by_one() -> np.ndarray:
+        return np.concatenate([toy.train(replace(config, density=(p,))).features_in for p in density])
+
+    ours = lambda: toy.train(config).features_in  # noqa: E731
+    return [Work(f"10 toy models, {sizes.steps} steps", ours, one_by_one, "one by one", relative, 0.0)]
+
+
+def composition(sizes: Sizes) -> list[Work]:
+    """K-composition of all pairs of heads of a random model whose norms have gains of 1."""
+    small = 64 if sizes.model.spec.d_model < 64 else 512
+    config = transformers.LlamaConfig(
+        vocab_size=256, hidden_size=small, intermediate_size=small, num_hidden_layers=4,
+        num_attention_heads=8, num_key_value_heads=8,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = interp.load(transformers.LlamaForCausalLM(config), tokenizer=sizes.model.tokenizer)
+
+    def theirs() -> np.ndarray:
+        found = model.bridge.all_composition_scores("K")
+        return found.detach().float().reshape(32, 32).numpy()
+
+    def causal(ours: Any, peer: np.ndarray) -> float:
+        return relative(ours.array[ours.possible], peer[ours.possible])
+
+    ours = lambda: circuits.composition(model, "K")  # noqa: E731
+    return [Work("K-composition, 1,024 pairs", ours, theirs, "transformer-lens", causal, 1e-3)]
+
+
+def codes(sizes: Sizes) -> list[Work]:
+    """The codes of a topk autoencoder, by the library that reads the same folder."""
+    try:
+        from sae_lens import SAE
+    except ImportError:
+        print("sae-lens is not installed: its codes are left out")
+        return []
+    d, width = sizes.model.spec.d_model, sizes.width
+    generator = torch.Generator().manual_seed(0)
+    tensors = {"W_enc": torch.randn(d, width, generator=generator), "b_enc": torch.zeros(width)}
+    tensors |= {"W_dec": tensors["W_enc"].T.contiguous(), "b_dec": torch.zeros(d)}
+    sae = saes.build("topk", "autoencoder", tensors, {"k": 8})
+    with tempfile.TemporaryDirectory() as folder:
+        sae.save(folder)
+        peer: Any = SAE.load_from_disk(folder)
+    x = torch.randn(2048, d, generator=generator)
+    product = min(paths.timed(lambda: x @ tensors["W_enc"], 3).cpu for _ in range(2))
+    theirs = lambda: peer.encode(x).detach().to_dense()  # noqa: E731
+    return [Work(f"codes of 2,048 rows, width {width}", lambda: sae.encode(x), theirs, "sae-lens", relative, 1e-5,
+                 product)]  # fmt: skip
+
+
+WORKS: dict[str, Callable[[Sizes], list[Work]]] = {
+    "paths": path_tree,
+    "passes": passes,
+    "activations": activations,
+    "logistic": regressions,
+    "toy": toys,
+    "composition": composition,
+    "codes": codes,
+}
+
+
+def compared(work: Work, repeats: int) -> str:
+    """Return one row of the table; raise `CheckFailedError` where both sides did not compute the same."""
+    difference = work.difference(work.ours(), work.peer())
+    if not difference <= work.tolerance:
+        raise CheckFailedError(f"{work.name}: both sides differ by {difference:.1e}, more than {work.tolerance:.0e}.")
+    seconds: dict[Call, list[float]] = {work.ours: [], work.peer: []}
+    for repeat in range(repeats):
+        for call in (work.ours, work.peer) if repeat % 2 else (work.peer, work.ours):
+            begun = time.process_time()
+            call()
+            seconds[call].append(time.process_time() - begun)
+    ours, peer = (max(float(np.median(found)), 1e-9) for found in seconds.values())
+    floor, over = ("", "") if work.floor is None else (f"{work.floor:.3f}", f"{ours / work.floor:.1f}")
+    times = f"{ours:.3f} | {peer:.3f} | {peer / ours:.2f} | {floor} | {over}"
+    return f"| {work.name} | {times} | {work.peer_name} | {difference:.0e} |"
+
+
+def _rate() -> float:
+    """Floating-point operations a processor second of one thread: a large product, at best."""
+    matrix = torch.randn(1024, 1024)
+    return 2 * 1024**3 / paths.timed(lambda: matrix @ matrix, 5).cpu
+
+
+def main(words: list[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: do all sides run and agree?")
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="a file that receives the table too")
+    options = parser.parse_args(words)
+    torch.set_num_threads(1)
+    sizes = Sizes.of(options.quick)
+    lines = [
+        f"{platform.machine()}, {os.cpu_count()} cores, one thread, Python {platform.python_version()}, torch "
+        f"{torch.__version__}, load {os.getloadavg()[0]:.1f}; processor seconds\n",
+        "| work | ours | peer | peer / ours | floor | ours / floor | peer is | largest difference |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines), flush=True)
+    for name in options.works:
+        for work in WORKS[name](sizes):
+            lines.append(compared(work, 1 if options.quick else options.repeats))
+            print(lines[-1], flush=True)
+    if options.out:
+        options.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
