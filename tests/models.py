@@ -311,6 +311,11 @@ def build(name: str, seed: int = 0, changed: dict[str, Any] | None = None) -> An
     `changed` replaces entries of its configuration, for a mixture of experts.
     """
     hf = (EXPERTS[name](**changed or {}) if name in EXPERTS else (BUILDERS | MORE)[name]()).eval()
+    return randomised(hf, seed, gains_from_zero=name.startswith("gemma"))
+
+
+def randomised(hf: Any, seed: int, *, gains_from_zero: bool = False) -> Any:
+    """The model with every parameter random; `gains_from_zero` where gains are stored as their distance from one."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, value in hf.named_parameters():
@@ -318,7 +323,7 @@ def build(name: str, seed: int = 0, changed: dict[str, Any] | None = None) -> An
             if value.ndim >= 2:
                 value.mul_(1.0 if "embed" in key or "wte" in key or "wpe" in key else 1.5 * value.shape[-1] ** -0.5)
             else:
-                stored_from_zero = name.startswith("gemma") or key.endswith("bias")
+                stored_from_zero = gains_from_zero or key.endswith("bias")
                 value.mul_(0.3).add_(0.0 if stored_from_zero else 1.0)
     return hf
 

@@ -88,7 +88,7 @@ def linear_parts(frozen: Frozen, target: ScoreTarget) -> tuple[Float[Tensor, " d
     own = written(frozen, target.layer, target.head, position, side).sum(0).to(frozen.writes)
     scale = score_scale(frozen, target.layer, own @ held)
     # The transpose of a rotation by p is the rotation by -p; the rotary factor, if any, multiplies both.
-    back = rotate(held * scale, frozen.model.spec.rotaries[target.layer], -position)
+    back = rotate(held * scale, frozen.model.spec.rotaries[target.layer], -position, frozen.n_token)
     W, b, gain, divisor = _side(frozen, target.layer, target.head, position, side)
     back = back * gain
     value = float(frozen.blocks[target.layer].scores[target.head, query, key])
@@ -115,7 +115,8 @@ def measure(frozen: Frozen, target: ScoreTarget, x: Float[Tensor, " d_model"]) -
         scale = heads_scale(heads[:, None], spec.norm_eps, spec.joint_query_key_norm)[index, 0]
         own = own / scale * head_gain(gain, index)
     held = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(x)
-    product = rotate(own, spec.rotaries[target.layer], position) @ held * spec.attention_scale[target.layer]
+    turned = rotate(own, spec.rotaries[target.layer], position, frozen.n_token)
+    product = turned @ held * spec.attention_scale[target.layer]
     query, key = (position, target.other) if side == "query" else (target.other, position)
     return float(softcap(product, spec.attention_softcap)) + _by_distance(frozen, target.head, query, key)
 
@@ -127,7 +128,7 @@ def written(frozen: Frozen, layer: int, head: int, position: int, side: Side) ->
     """
     W, b, gain, divisor = (part.double() for part in _side(frozen, layer, head, position, side))
     rows = frozen.writes[: frozen.layout.start(layer), position].double() @ W / divisor
-    return rotate(torch.cat([rows, b[None]]) * gain, frozen.model.spec.rotaries[layer], position)
+    return rotate(torch.cat([rows, b[None]]) * gain, frozen.model.spec.rotaries[layer], position, frozen.n_token)
 
 
 def _side(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -56,7 +56,8 @@ class HeadPlaces:
         block = self.contrast.blocks[layer]
         on_scores = self.on_scores(layer, heads, at, self.z(layer, heads, at, covectors))
         on_query = torch.einsum("ns,nsd->nd", on_scores, block.key[heads // self.spec.kv_group])
-        on_query = through(block.query_norm, rotate(on_query, self.spec.rotaries[layer], -at), (heads, at))
+        on_query = rotate(on_query, self.spec.rotaries[layer], -at, self.contrast.n_token)
+        on_query = through(block.query_norm, on_query, (heads, at))
         back = torch.einsum("nd,nmd->nm", on_query, self.layers[layer].W_Q.detach()[heads])
         return through(block.ln1, back, at)
 
@@ -66,7 +67,8 @@ class HeadPlaces:
         """Covectors on the stream at some places, through the keys there, for a covector of 1 on the score."""
         block, groups = self.contrast.blocks[layer], heads // self.spec.kv_group
         places = places.expand(-1, len(heads))
-        on_key = rotate(block.query[heads, at].expand(len(places), -1, -1), self.spec.rotaries[layer], -places)
+        on_key, n_token = block.query[heads, at].expand(len(places), -1, -1), self.contrast.n_token
+        on_key = rotate(on_key, self.spec.rotaries[layer], -places, n_token)
         on_key = through(block.key_norm, on_key, (groups, places))
         back = torch.einsum("pnd,nmd->pnm", on_key, self.layers[layer].W_K.detach()[groups])
         return through(block.ln1, back, places)

@@ -238,7 +238,8 @@ def turned_back(
     rotary: Rotary | None, x: Float[Tensor, "*batch n_token d_head"], start: int = 0
 ) -> Float[Tensor, "*batch n_token d_head"]:
     """Covectors on queries or keys rotated from position `start` on, carried back: R(p)ᵀ = R(−p)."""
-    return rotate(x, rotary, -torch.arange(start, start + x.shape[-2], device=x.device))
+    n_token = start + x.shape[-2]
+    return rotate(x, rotary, -torch.arange(start, n_token, device=x.device), n_token)
 
 
 def _nothing(covectors: Tensor) -> Tensor:

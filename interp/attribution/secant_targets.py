@@ -148,7 +148,7 @@ def changes(contrast: Contrast, layer: int, head: int, position: int, side: Side
     rows = block.ln1.map(lambda x: x[position]).push(writes) @ weight[index].detach()
     if norm is not None:
         rows = norm.map(lambda x: x[index, position]).push(rows)
-    rows = rotate(rows, spec.rotaries[layer], position)
+    rows = rotate(rows, spec.rotaries[layer], position, contrast.n_token)
     return torch.cat([rows, rows.new_zeros(1, rows.shape[1])]).double()
 
 
@@ -162,7 +162,7 @@ def _score(contrast: Contrast, target: ScoreTarget, position: int) -> Found:
     else:
         slope, own, other = block.slope[head, target.other, position], block.key, block.query[head, target.other]
         delta, norm, weight, index = block.delta_key, block.key_norm, raw.W_K, group
-    covector = rotate((slope * other)[None], spec.rotaries[target.layer], -position)[0]
+    covector = rotate(slope * other, spec.rotaries[target.layer], -position, contrast.n_token)
     if norm is not None:
         covector = norm.map(lambda x: x[index, position]).pull(covector)
     back = block.ln1.map(lambda x: x[position]).pull(weight[index].detach() @ covector)

@@ -75,6 +75,7 @@ class _Measured:
         self.n_text, self.n_token = tokens.shape
         self.rules = _rules(tokens)
         self.windows = model.spec.windows
+        self.sinks = model.spec.attention_sinks
         seen = visible(self.n_token, None, tokens.device).double()
         even = seen / seen.sum(-1, keepdim=True)
         self.chance = [float(_mass(even[None, None], rule).mean()) for rule in self.rules] + [0.0]
@@ -84,7 +85,8 @@ class _Measured:
 
     def keep(self, layer: int, _: Tensor, pattern: Tensor) -> None:
         """Score one layer's patterns (batch, n_head, query, key), and let go of them."""
-        sums = float((pattern.sum(-1) - 1).abs().max())
+        excess = pattern.sum(-1) - 1  # with a sink, what is missing from one is the sink's
+        sums = float((excess.clamp_min(0) if self.sinks else excess.abs()).max())
         self.error = sums if not sums <= self.error else self.error
         even = visible(self.n_token, self.windows[layer], pattern.device).to(pattern)
         even = even / even.sum(-1, keepdim=True)

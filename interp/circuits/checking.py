@@ -75,7 +75,7 @@ def _layer_errors(model: Model, layer: int, cache: Cache, scores: Tensor, patter
     total = model.weights.b_O(layer) * _post_gain(model, layer) / post
     errors = np.zeros((len(QUANTITIES), model.spec.n_head))
     for head in range(model.spec.n_head):
-        looks, moves = qk(model, layer, head), ov(model, layer, head)
+        looks, moves = qk(model, layer, head, n_token=x.shape[1]), ov(model, layer, head)
         ours = _pairwise(looks, x)
         weights = looks.softmax(ours)
         values = weights @ moves.values(x)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.circuits.factors import LowRank, positive_share, signature, working
-from interp.errors import UnsupportedModelError, UsageError, require
+from interp.errors import UnsupportedModelError, UsageError, require, whole
 from interp.model import Model
 from interp.model.arithmetic import attention_pattern, distance_bias, norm_scale, rotate, softcap, visible
 from interp.model.families.base import head_gain
@@ -49,6 +49,7 @@ class QueryKey:
     all_heads: Attention | None = None
     """All heads of the layer, folded, where the norm of queries and keys is over all at once."""
     sink: Float[Tensor, " 1"] | None = None
+    n_token: int = 1
 
     @property
     def rotary(self) -> Rotary | None:
@@ -149,7 +150,7 @@ class QueryKey:
         """
         query, key = self.project(x)
         positions = torch.arange(x.shape[-2], device=x.device)
-        query, key = rotate(query, self.rotary, positions), rotate(key, self.rotary, positions)
+        query, key = (rotate(each, self.rotary, positions, len(positions)) for each in (query, key))
         scores = softcap(query @ key.transpose(-1, -2) * self.scale, self.spec.attention_softcap)
         return scores + self.by_distance(x.shape[-2], x)
 
@@ -177,11 +178,14 @@ class QueryKey:
 
         Angles are formed in float32, as the model forms them, which limits agreement to about 1e-7 in float64 too.
         """
-        return rotate(rows, self.rotary, offset)
+        return rotate(rows, self.rotary, offset, self.n_token)
 
 
-def qk(model: Model, layer: int, head: int) -> QueryKey:
+def qk(model: Model, layer: int, head: int, *, n_token: int = 1) -> QueryKey:
     """The query-key map of one head, of query head `head` where queries share keys.
+
+    `n_token` is the length of the texts it is asked about, which matters to rotations that depend on it (see
+    `interp.model.Rotary`); `attention_scores` and `pattern` go by the text they are given.
 
     Raises:
         UsageError: the layer or head does not exist.
@@ -195,8 +199,9 @@ def qk(model: Model, layer: int, head: int) -> QueryKey:
     gains = (None if gain is None else working(head_gain(gain, index)) for gain, index in at)
     parts = (w.W_Q(layer, head), w.W_K(layer, head), w.b_Q(layer, head), w.b_K(layer, head))
     every = w.attention(layer) if model.spec.joint_query_key_norm else None
+    length = whole(n_token, "n_token", 1)
     sink = None if raw.sinks is None else working(raw.sinks.detach()[head, None])
-    return QueryKey(layer, head, model.spec, *map(working, parts), *gains, all_heads=every, sink=sink)
+    return QueryKey(layer, head, model.spec, *map(working, parts), *gains, all_heads=every, sink=sink, n_token=length)
 
 
 def require_positions(spec: Spec) -> None:

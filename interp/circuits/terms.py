@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.circuits.query_key import QueryKey
 from interp.errors import UsageError, require
-from interp.model.arithmetic import pairs
+from interp.model.arithmetic import frequencies, pairs
 from interp.model.spec import Rotary
 
 TERMS = ("content-content", "content-bias", "bias-content", "bias-bias")
@@ -104,8 +104,8 @@ def _frequency_terms(head: QueryKey, query: Tensor, key: Tensor) -> FrequencyTer
     (q1, q2), (k1, k2) = (pairs(each, rotary) for each in (query, key))
     kept = (query[..., rotary.dim :] * key[..., rotary.dim :]).sum(-1)
     weight = head.scale * rotary.factor**2
-    frequencies = torch.tensor(rotary.frequencies, dtype=query.dtype, device=query.device)
-    return FrequencyTerms(frequencies, weight * (q1 * k1 + q2 * k2), weight * (q1 * k2 - q2 * k1), head.scale * kept)
+    turns = frequencies(rotary, head.n_token, query.device).to(query.dtype)
+    return FrequencyTerms(turns, weight * (q1 * k1 + q2 * k2), weight * (q1 * k2 - q2 * k1), head.scale * kept)
 
 
 def _content_and_bias(

@@ -211,7 +211,7 @@ class Forward:
     def turned(self, layer: int, x: Float[Tensor, "batch n n_token d_head"]) -> Float[Tensor, "batch n n_token d_head"]:
         """Queries or keys rotated by their positions."""
         positions = torch.arange(self.start, self.start + x.shape[2], device=x.device)
-        return rotate(x, self.model.spec.rotaries[layer], positions)
+        return rotate(x, self.model.spec.rotaries[layer], positions, self.start + x.shape[2])
 
     def final(
         self, x: Float[Tensor, "batch d_model"], columns: Tensor, bias: Tensor

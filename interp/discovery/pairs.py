@@ -16,7 +16,7 @@ from interp.discovery.forward import Forward, Rules, plain
 from interp.discovery.graph import Graph
 from interp.errors import UsageError, require
 from interp.model import Model, trace
-from interp.model.spec import require_separate_heads
+from interp.model.spec import require_fixed_rotations, require_separate_heads
 from interp.tasks.encoding import Pairs
 from interp.tasks.task import NO_TOKEN, Task, log_odds
 
@@ -167,6 +167,7 @@ def checked(model: Model, task: Task | Pairs) -> Task:
     task = task.encode(model) if isinstance(task, Pairs) else task
     if not isinstance(task, Task):
         raise UsageError(f"Give a task, such as interp.tasks.ioi(model), not {type(task).__name__}.")
+    require_fixed_rotations(model.spec, task.clean.shape[1], "discovery, which runs the beginning of a prompt apart,")
     return task
 
 

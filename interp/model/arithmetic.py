@@ -88,19 +88,31 @@ def with_sinks(
     return torch.cat([scores, sinks.detach()[:, None, None].expand_as(scores[..., :1])], dim=-1)
 
 
+def frequencies(rotary: Rotary, n_token: int, device: torch.device) -> Float[Tensor, " n_pair"]:
+    """The angles by which pairs turn from one position to the next in a run of `n_token`, in float32."""
+    if rotary.fixed_to is None or n_token <= rotary.fixed_to:
+        return torch.tensor(rotary.frequencies, dtype=torch.float32, device=device)
+    if rotary.long_frequencies:
+        return torch.tensor(rotary.long_frequencies, dtype=torch.float32, device=device)
+    longer = rotary.growth * torch.tensor(n_token) / rotary.fixed_to - (rotary.growth - 1)
+    base = rotary.base * longer ** (rotary.dim / (rotary.dim - 2))
+    return (1.0 / base ** (torch.arange(0, rotary.dim, 2).float() / rotary.dim)).to(device)
+
+
 def rotate(
-    x: Float[Tensor, "*batch d_head"], rotary: Rotary | None, positions: Real[Tensor, " *batch"] | int
+    x: Float[Tensor, "*batch d_head"], rotary: Rotary | None, positions: Real[Tensor, " *batch"] | int, n_token: int
 ) -> Float[Tensor, "*batch d_head"]:
     """Turn the pairs among the first `rotary.dim` coordinates by their positions; the others pass unchanged.
 
-    `positions` broadcast against the axes of `x` but the last; x itself is returned where `rotary` is None. Angles are
+    `positions` broadcast against the axes of `x` but the last; x itself is returned where `rotary` is None. The run has
+    `n_token` tokens in all, on which some scalings depend (see `Rotary`). Angles are
     formed in float32 and only then cast, as `transformers` does, so that cosine and sine are the model's own. Negative
     positions turn backwards: R(−p) = R(p)ᵀ.
     """
     if rotary is None:
         return x
-    frequencies = torch.tensor(rotary.frequencies, dtype=torch.float32, device=x.device)
-    angles = torch.as_tensor(positions).to(device=x.device, dtype=torch.float32)[..., None] * frequencies
+    turns = frequencies(rotary, n_token, x.device)
+    angles = torch.as_tensor(positions).to(device=x.device, dtype=torch.float32)[..., None] * turns
     cos, sin = ((values * rotary.factor).to(x.dtype) for values in (angles.cos(), angles.sin()))
     first, second = pairs(x, rotary)
     turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1 if rotary.adjacent else -2)

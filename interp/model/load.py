@@ -18,6 +18,7 @@ from interp.model.bridge import sharing_copy
 from interp.model.exact import make_double
 from interp.model.model import Model
 from interp.model.pretrained import pretrained, quiet
+from interp.model.rotation import forget_lengths
 from interp.model.tokens import Tokens
 
 OBSERVE = 'To run it without exact arithmetic: interp.load(..., level="observed").'
@@ -80,6 +81,7 @@ def load(
     hf = _converted(hf, wanted, place, private=not isinstance(source, str | Path)).eval()
     if _parameter_dtype(hf) == torch.float64:
         make_double(hf)
+    forget_lengths(hf)
     tokens = None if tokenizer is None else Tokens(tokenizer)
     found = observed.find(hf) if family is None else family
     spec: Any = observed.facts(hf, found) if isinstance(found, observed.Found) else found.spec(hf)

@@ -19,7 +19,12 @@ class Rotary:
     At position p, pair i turns by the angle p · frequencies[i]; cosine and sine are multiplied by `factor`
     (1 but for yarn-like scalings). Only the first `dim` of the d_head coordinates turn; `fraction` = dim / d_head.
     Pair i is coordinates i and i + dim/2, or, `adjacent`, 2i and 2i + 1 (GPT-J, Cohere). `frequencies` are those in
-    use, after `scaling` ("default", "linear", "llama3", "yarn").
+    use, after `scaling` ("default", "linear", "llama3", "yarn", "longrope", "dynamic").
+
+    Two scalings change with the number of tokens of a run. Beyond `fixed_to` tokens, "longrope" (arXiv 2402.13753) uses
+    `long_frequencies` and "dynamic" enlarges the base with the length n, by (growth · n / fixed_to − growth + 1) to the
+    power dim / (dim − 2). Everything here is evaluated at the length at hand. A text that is generated from kept keys
+    and values keeps the rotations they had, so that beyond `fixed_to` it may depend on whether they are kept.
     """
 
     base: float
@@ -29,6 +34,9 @@ class Rotary:
     frequencies: tuple[float, ...] = field(repr=False)
     factor: float = 1.0
     adjacent: bool = False
+    fixed_to: int | None = None
+    long_frequencies: tuple[float, ...] = field(default=(), repr=False)
+    growth: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -110,9 +118,23 @@ class Spec:
         return next((rotary for rotary in self.rotaries if rotary is not None), None)
 
     @property
+    def fixed_to(self) -> int | None:
+        """How many tokens a run may have before its rotations depend on their number; None if they never do."""
+        return min((turn.fixed_to for turn in self.rotaries if turn is not None and turn.fixed_to), default=None)
+
+    @property
     def kv_group(self) -> int:
         """How many query heads share one key-value head."""
         return self.n_head // self.n_kv_head
+
+
+def require_fixed_rotations(spec: Spec, n_token: int, what: str) -> None:
+    """Raise `UnsupportedModelError` for a text so long that rotations depend on its length."""
+    if spec.fixed_to is not None and n_token > spec.fixed_to:
+        raise UnsupportedModelError(
+            f"{spec.family}: beyond {spec.fixed_to} tokens rotations depend on the length of the text, and {what} "
+            f"needs them fixed: give at most {spec.fixed_to} tokens, not {n_token}; freeze and contrast take more."
+        )
 
 
 def require_separate_heads(spec: Spec, what: str) -> None:

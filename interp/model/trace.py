@@ -161,7 +161,7 @@ def run_attention(
     query, query_scale = _normalise(weights, query, w.query_gain)
     key, key_scale = _normalise(weights, key, w.key_gain)
     positions = torch.arange(start, start + x.shape[1], device=x.device)
-    query, key = (rotate(each, spec.rotaries[layer], positions) for each in (query, key))
+    query, key = (rotate(each, spec.rotaries[layer], positions, start + x.shape[1]) for each in (query, key))
     if past is not None:
         key = torch.cat([past[0].expand(len(x), -1, -1, -1), key], 2)
         value = torch.cat([past[1].expand(len(x), -1, -1, -1), value], 2)

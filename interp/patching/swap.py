@@ -20,6 +20,7 @@ from interp.attribution.results import LogitTarget
 from interp.attribution.targets import measure
 from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace
+from interp.model.spec import require_fixed_rotations
 from interp.model.weights import Weights
 from interp.patching.results import Patched
 
@@ -139,6 +140,7 @@ class _Runs:
         n_token = clean.shape[1]
         if not -n_token <= target.position < n_token:
             raise UsageError(f"Position {target.position} is outside the prompts, which have {n_token} tokens.")
+        require_fixed_rotations(model.spec, n_token, "patching a pair, which leaves out what follows the target,")
         runs = [_Run.of(model, tokens) for tokens in (clean, corrupted)]
         differing = (clean != corrupted)[0].nonzero()
         first = int(differing[0]) if len(differing) else 0

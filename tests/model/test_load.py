@@ -316,8 +316,8 @@ def _changed(name, **changes):
 
 FEATURES = {
     "gemma2: bidirectional attention": lambda: _changed("gemma2", use_bidirectional_attention=True),
-    'llama: rotary scaling "dynamic" changes with the input': lambda: _changed(
-        "llama", rope_parameters=dict(rope_type="dynamic", rope_theta=1e4, factor=2.0)
+    'llama: rotary scaling "proportional" is not supported': lambda: _changed(
+        "llama", rope_parameters=dict(rope_type="proportional", rope_theta=1e4, partial_rotary_factor=0.5)
     ),
     'llama: the activation "tanh" is not supported': lambda: _changed("llama", hidden_act="tanh"),
     "gpt2: cross-attention": lambda: _changed("gpt2", add_cross_attention=True),

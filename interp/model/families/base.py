@@ -25,8 +25,10 @@ ACTIVATIONS = {
 }
 """`transformers` name -> ours; each is z·g(z), which is what makes a frozen MLP exactly linear."""
 
-ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+FIXED = ("default", "linear", "llama3", "yarn")
 """Rotary scalings whose frequencies do not depend on the length of the input."""
+BY_LENGTH = ("longrope", "dynamic")
+"""Rotary scalings that do: see `interp.model.spec.Rotary`."""
 
 
 @dataclass(frozen=True)
@@ -171,17 +173,19 @@ def rotaries(config: Any, module: Any, d_head: int) -> tuple[Rotary | None, ...]
 def rotary(config: Any, module: Any, d_head: int, layer_type: str | None = None) -> Rotary:
     """The rotary facts from the model's own frequency table, of the layers of one type where there are several.
 
-    Raises `UnsupportedModelError` for scalings that change with the length of the input.
+    Raises `UnsupportedModelError` for a scaling that is not written out.
     """
     parameters, prefix = config.rope_parameters, ""
     if layer_type is not None:
         parameters, prefix = parameters[layer_type], f"{layer_type}_"
     kind = parameters.get("rope_type", "default")
-    if kind not in ROPE_TYPES:
+    known = FIXED if layer_type is not None else (*FIXED, *BY_LENGTH)
+    if kind not in known:
         raise UnsupportedModelError(
-            f'{config.model_type}: rotary scaling "{kind}" changes with the input; supported: {", ".join(ROPE_TYPES)}.'
+            f'{config.model_type}: rotary scaling "{kind}" is not supported; known: {", ".join(known)}.'
         )
-    frequencies = tuple(getattr(module, f"{prefix}inv_freq").float().tolist())
+    stored = f"{prefix}original_inv_freq" if kind in BY_LENGTH else f"{prefix}inv_freq"
+    frequencies = tuple(getattr(module, stored).float().tolist())
     dim = 2 * len(frequencies)
     return Rotary(
         base=float(parameters["rope_theta"]),
@@ -190,4 +194,26 @@ def rotary(config: Any, module: Any, d_head: int, layer_type: str | None = None)
         scaling=kind,
         frequencies=frequencies,
         factor=float(getattr(module, f"{prefix}attention_scaling")),
+        **_by_length(config, parameters, kind),
     )
+
+
+def _by_length(config: Any, parameters: Any, kind: str) -> dict[str, Any]:
+    """How a rotation depends on the length of the input, by the names of `Rotary`."""
+    if kind == "dynamic":
+        return {"fixed_to": config.max_position_embeddings, "growth": float(parameters["factor"])}
+    if kind != "longrope":
+        return {}
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    fixed_to = parameters["original_max_position_embeddings"]
+    longer, _ = ROPE_INIT_FUNCTIONS[kind](config, None, seq_len=fixed_to + 1)
+    return {"fixed_to": fixed_to, "long_frequencies": tuple(longer.float().tolist())}
+
+
+def context(config: Any) -> int:
+    """How many tokens a model with rotary positions reads at most: dynamic scaling reads `factor` times as many."""
+    parameters = config.rope_parameters
+    if parameters.get("rope_type") != "dynamic":
+        return config.max_position_embeddings
+    return int(config.max_position_embeddings * parameters["factor"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from interp.model.families.base import Layer, Parts, Projection, RawNorm, activation, rotary
+from interp.model.families.base import Layer, Parts, Projection, RawNorm, activation, context, rotary
 from interp.model.spec import Spec
 
 MODEL_TYPES = ("gpt_neox",)
@@ -25,7 +25,7 @@ def spec(hf: Any) -> Spec:
         d_head=attention.head_size,
         d_mlp=config.intermediate_size,
         d_vocab=hf.get_output_embeddings().out_features,
-        n_ctx=config.max_position_embeddings,
+        n_ctx=context(config),
         norm="layer",
         norm_eps=config.layer_norm_eps,
         positional="rotary",

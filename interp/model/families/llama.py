@@ -18,6 +18,7 @@ from interp.model.families.base import (
     RawNorm,
     activation,
     bias_heads,
+    context,
     heads,
     rotaries,
 )
@@ -52,7 +53,7 @@ def spec(hf: Any) -> Spec:
         d_head=attention.head_dim,
         d_mlp=config.intermediate_size,
         d_vocab=hf.lm_head.out_features,
-        n_ctx=config.max_position_embeddings,
+        n_ctx=context(config),
         norm="layer" if "LayerNorm" in type(hf.model.norm).__name__ else "rms",
         norm_eps=getattr(config, "rms_norm_eps", None) or config.layer_norm_eps,
         positional="rotary",
