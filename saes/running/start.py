@@ -156,6 +156,7 @@ def tracker(chosen: Settings, folder: Path) -> Callable[[dict[str, float]], Any]
 
     def send(found: dict[str, float]) -> None:
         if int(found["step"]) % chosen.run.log_every == 0:
-            kept.log(found, step=int(found["step"]))
+            # The steps of a set begin again with every dictionary, which a tracker's own count must not
+            kept.log(found, step=None if chosen.data.hooks else int(found["step"]))
 
     return send

@@ -11,7 +11,8 @@ import torch
 import saes
 from interp import cache
 from interp.errors import UsageError
-from saes.running.settings import Run
+from saes.running import checkpoint, planning
+from saes.running.settings import Data, Run, Settings
 from saes.running.stopping import Stopped
 from saes.sets.places import Ends, resolve
 from tests import models
@@ -98,6 +99,43 @@ def test_interrupted_and_resumed_it_ends_as_if_it_was_not(kind, stopped_at, stor
         assert "checkpoint.safetensors" not in names
     again = train(folder=tmp_path / "cut", resume=True, progress=lambda *_: pytest.fail("it was finished"))
     assert again.entries == whole.entries
+
+
+def test_killed_between_two_checkpoints_the_runs_wait_for_the_one_furthest_back(stream, tmp_path, monkeypatch):
+    train = partial(saes.train_set, TRANSCODER, stream, "blocks.*.mlp", run=OFTEN)
+    whole, save, saved = train(folder=tmp_path / "whole"), checkpoint.save, []
+
+    def killed(folder, state):
+        if len(saved) == 4:  # the first run is at step 10, the others are at step 5
+            raise KeyboardInterrupt
+        saved.append(state[1]["step"])
+        save(folder, state)
+
+    monkeypatch.setattr(checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(folder=tmp_path / "cut")
+    assert saved == [5, 5, 5, 10]
+    monkeypatch.setattr(checkpoint, "save", save)
+    steps = []
+    resumed = train(folder=tmp_path / "cut", resume=True, progress=lambda hook, m: steps.append((hook[7], m["step"])))
+    assert steps[:4] == [("1", 6), ("2", 6), ("1", 7), ("2", 7)] and ("0", 10) not in steps and ("0", 11) in steps
+    for hook in whole:
+        check_equal(resumed[hook], whole[hook])
+
+
+def test_a_plan_counts_every_dictionary(store):
+    def planned(hooks, variant="transcoder"):
+        config = saes.Config(**{**vars(TRANSCODER), "variant": variant})
+        return planning.plan(Settings(config, Data(store=str(store.folder), hooks=hooks)))
+
+    one, three = planned(("blocks.1.mlp",)), planned(("blocks.*.mlp",))
+    assert (one.dictionaries, three.dictionaries) == (1, 3)
+    assert three.parameters == 3 * one.parameters == 3 * (2 * 24 * 24 + 24 + 24)
+    assert three.flops == pytest.approx(3 * one.flops)
+    assert three.memory_bytes == one.memory_bytes  # one after another
+    across = planned(("blocks.*.mlp",), "crosslayer")
+    assert across.dictionaries == 1
+    assert across.parameters == 3 * 24 * (24 + 1) + 3 * 24 * 3 * 24 + 3 * 24  # decoders to every layer
 
 
 def test_a_set_of_another_configuration_is_not_mixed_into_a_folder(store, tmp_path):
