@@ -189,17 +189,15 @@ class DoseResponse(Shown, Result):
             f"Mean {self.measure} over {int(self.judges.sum())} prompts, by strength in norms of the stream. Band of "
             f"the layer: 95 % bootstrap interval over prompts.{said}"
         )
-        slope = self.slope[0]
-        alt = (
-            f"Dose-response curves; at layer {self.layers[best]} the mean slope is {slope:+.2f}, controls stay near 0."
-        )
+        slope, unit = self.slope[0], "log odds (nats)" if self.measure.startswith("log odds") else self.measure
+        alt = f"Dose-response curves; at layer {self.layers[best]} the mean slope is {slope:+.2f}; controls beside it."
         return lines(
             "dose",
             np.array(self.strengths),
             series,
             caption=caption,
             alt=alt,
-            axes=("strength", "measure"),
+            axes=("strength (norms of the stream)", unit),
             bands=bands,
         )
 
