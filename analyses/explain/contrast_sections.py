@@ -24,7 +24,7 @@ KIN = (
 
 def contrast_sections(view: Contrasted) -> tuple[Section, ...]:
     """The sections in reading order."""
-    found = [_runs(view), _change(view), _paths(view)]
+    found = [_runs(view), _paths(view), _change(view)]
     if view.verification is not None:
         found.append(_cuts(view))
     return tuple(found)
@@ -32,15 +32,16 @@ def contrast_sections(view: Contrasted) -> tuple[Section, ...]:
 
 def _runs(view: Contrasted) -> Section:
     differing, by_token = view.differing(), view.sources.by_token()
-    strips = [
-        Tokens(
-            f"contrast-{name}",
-            tokens,
-            None,
-            f"The {name} prompt; {len(differing)} of its {len(tokens)} tokens differ.",
-        )
-        for name, tokens in (("clean", view.clean), ("counterfactual", view.counterfactual))
-    ]
+    strip = Tokens(
+        "contrast-sources",
+        view.sources.tokens,
+        tuple(float(value) for value in by_token),
+        f"The two prompts, clean|counterfactual where they differ ({len(differing)} of {len(view.clean)} tokens); "
+        f"colours: what each token contributes to the {view.sources.target}, over all paths. They sum to "
+        f"{view.sources.total:+.4f} {view.sources.unit}, measured {view.sources.value:+.4f}.",
+        unit=view.sources.unit,
+        label="contribution",
+    )
     both = zip(view.next_clean, view.next_counterfactual, strict=True)
     rows = tuple((*first, *second) for first, second in both)
     columns = ("clean", "probability", "counterfactual", "its probability")
@@ -50,15 +51,6 @@ def _runs(view: Contrasted) -> Section:
         "Likeliest continuations.",
         {"probability": ".1%", "its probability": ".1%"},
         tokens=("clean", "counterfactual"),
-    )
-    drawn = bars(
-        "contrast-sources",
-        [view.sources.tokens[i] for i in differing],
-        [float(by_token[i]) for i in differing],
-        caption=f"What each differing token contributes to the {view.sources.target}, over all paths; the bars sum to "
-        f"{view.sources.total:+.4f} {view.sources.unit}, measured {view.sources.value:+.4f}.",
-        alt="Bars of the differing tokens' contributions.",
-        axes=("token", f"contribution ({view.sources.unit})"),
     )
     if not differing:
         claim = "The two prompts are the same: nothing differs."
@@ -73,7 +65,7 @@ def _runs(view: Contrasted) -> Section:
         "contrast",
         "Against the counterfactual",
         claim,
-        (*strips, *([drawn] if differing else []), table),
+        (strip, table),
         How(KIN, "Δ(ab) = b̄ Δa + ā Δb,  Δf = f's chord · Δx", "1704.02685"),
     )
 
@@ -115,14 +107,14 @@ def _paths(view: Contrasted) -> Section:
     claim = "The tree holds no complete path."
     for first in tree.paths(1):
         claim = (
-            f"The largest path found is {' <- '.join(map(visible, first.components))}, {first.value:+.3f} "
+            f"The largest path found is {' ← '.join(map(visible, first.components))}, {first.value:+.3f} "
             f"{tree.unit}. The tree's absolute mass is {tree.mass:.1f}, {tree.mass / max(abs(tree.total), 1e-12):.1f} "
             f"times the change; that of the prompt's own tree, patterns and gates frozen, is {view.frozen_mass:.1f}."
         )
     blocks: list[Block] = [tree.table(SHOWN)]
     if len(tree.value) > 1:
         blocks.insert(0, tree_explorer(tree, name="contrast-path-explorer"))
-    return Section("contrast-paths", "By which paths", claim, tuple(blocks))
+    return Section("contrast-paths", "By which paths it changes", claim, tuple(blocks))
 
 
 def _cuts(view: Contrasted) -> Section:

@@ -48,7 +48,7 @@ LIMITATIONS = (
 )
 
 
-SHOWN = {"paths": 1, "heads": 1, "contrast": 3, "contrast-change": 0, "contrast-paths": 1}
+SHOWN = {"paths": 1, "heads": 1, "contrast": 1, "contrast-paths": 1}
 """Blocks that stand open, by section; all others are one click away."""
 
 
@@ -56,8 +56,11 @@ def sections(result: Explanation) -> tuple[Section, ...]:
     """The sections in reading order."""
     paths, *rest = path_sections(result)
     own = (_prediction(result), layers_section(result), _components(result), _heads(result))
-    found = (paths, *_against(result), *own, *rest)
-    return tuple(replace(section, shown=SHOWN.get(section.id, 0)) for section in found)
+    against = _against(result)
+    found = (*against, paths, *own, *rest)
+    # Against a counterfactual, its paths are the answer: the prompt's own stand one click away.
+    shown = SHOWN if result.contrasted is None else {**SHOWN, "paths": 0, "heads": 0}
+    return tuple(replace(section, shown=shown.get(section.id, 0)) for section in found)
 
 
 def _lead(result: Explanation) -> tuple[Block, ...]:

@@ -70,7 +70,7 @@ def _paths(result: Explanation) -> Section:
     claim = "The tree is too small to hold a complete path."
     for first in tree.paths(1):
         claim = (
-            f"The largest complete path found is {' <- '.join(map(visible, first.components))}, {first.value:+.3f} "
+            f"The largest complete path found is {' ← '.join(map(visible, first.components))}, {first.value:+.3f} "
             f"{tree.unit}. The {top} largest carry {tree.coverage(top):.1%} of the tree's absolute mass of "
             f"{tree.mass:.0f}: the prediction is the small difference of very many paths."
         )

@@ -203,7 +203,7 @@ class PathTree(Shown, Result):
 
     def table(self, k: int = 20) -> Table:
         """The k largest complete paths."""
-        rows = tuple((i + 1, " <- ".join(path.components), path.value) for i, path in enumerate(self.paths(k)))
+        rows = tuple((i + 1, " ← ".join(path.components), path.value) for i, path in enumerate(self.paths(k)))
         caption = (
             f"The {len(rows)} largest complete paths found to the {self.target}, in {self.unit}; {self.standing(k)}. "
             f"They carry {self.coverage(k):.1%} of the tree's absolute mass of {self.mass:.1f}, which sums to "

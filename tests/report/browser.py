@@ -77,6 +77,47 @@ FOREIGN = """() => {
     ].map(element => element.outerHTML.slice(0, 120));
 }"""
 """Elements that only data turned into markup can have made."""
+LAYOUT = r"""() => {
+    const faults = [];
+    const start = one => one.textContent.trim().slice(0, 40);
+    const named = one => `${one.id ? '#' + one.id : one.className || one.tagName} "${start(one)}"`;
+    const shown = one => one.getClientRects().length > 0 && one.checkVisibility();
+    const box = one => one.getBoundingClientRect();
+    const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+        && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+    const texts = 'h1, h2, h3, p, figcaption, button, summary, label, dt, dd, li, caption';
+    for (const one of document.querySelectorAll(texts)) {
+        if (!shown(one) || one.closest('.hidden, .scroll, svg')) continue;
+        if (one.clientWidth && one.scrollWidth > one.clientWidth + 1) faults.push('a text is cut: ' + named(one));
+    }
+    const parents = 'main, main > section, header, #lead, figure, .tools, .status, .card, .node';
+    for (const parent of document.querySelectorAll(parents)) {
+        const flows = kid => !/absolute|fixed|sticky/.test(getComputedStyle(kid).position);
+        const kids = [...parent.children].filter(kid => shown(kid) && flows(kid));
+        kids.forEach((kid, i) => kids.slice(i + 1).forEach(other => {
+            if (meet(box(kid), box(other))) faults.push(`${named(kid)} lies on ${named(other)}`);
+        }));
+    }
+    for (const plot of document.querySelectorAll('.plot')) {
+        const svg = plot.querySelector('svg.main-svg');
+        if (!svg || !shown(svg)) continue;
+        const outer = box(svg);
+        for (const kind of ['.xtick text', '.ytick text', '.xtitle', '.ytitle', '.cbtitle']) {
+            const marks = [...plot.querySelectorAll(kind)].filter(shown);
+            marks.forEach((mark, i) => {
+                const own = box(mark);
+                const across = Math.max(outer.left - own.left, own.right - outer.right);
+                if (Math.max(across, outer.top - own.top, own.bottom - outer.bottom) > 2)
+                    faults.push(`figure "${plot.dataset.fig}" cuts "${start(mark)}"`);
+                const turned = /rotate\((?!0,)/.test(mark.getAttribute('transform') || '');
+                if (!turned && i && meet(own, box(marks[i - 1])))
+                    faults.push(`figure "${plot.dataset.fig}" has "${start(mark)}" on its neighbour`);
+            });
+        }
+    }
+    return [...new Set(faults)];
+}"""
+"""Texts that are cut, and boxes that lie on one another."""
 CAPTURE = """() => {
     window.saved = {};
     addEventListener('unhandledrejection', () => window.failed = true);
@@ -155,22 +196,24 @@ def check_page(
     browser: Any = None,
     width: int = 1280,
     axe: bool = True,
+    layout: bool = True,
     screenshot: Path | None = None,
 ) -> None:
     """Raise AssertionError with every fault of the page.
 
-    Faults: a console error or warning; an exception; a request to anything but file:, data: and blob:; a figure
-    without its marks, its size, its label or its tick texts; data that became markup or ran; a download that does not
-    parse; a violation found by axe-core (the slowest part: some seconds); a page wider than its window; a file beyond
-    its budget.
+    Faults: a console error or warning; an exception; a request to anything but file:, data: and blob:; a text that is
+    cut or lies on another; a figure without its marks, its size, its label or its tick texts; data that became markup
+    or ran; a download that does not parse; a violation found by axe-core (the slowest part: some seconds); a page wider
+    than its window; a file beyond its budget.
     """
     if browser is None:
         with launched() as own:
-            check_page(path, colour_scheme, browser=own, width=width, axe=axe, screenshot=screenshot)
+            check_page(path, colour_scheme, browser=own, width=width, axe=axe, layout=layout, screenshot=screenshot)
         return
     with opened(browser, path, colour_scheme, width) as (page, faults):
         if screenshot:
             page.screenshot(path=screenshot, full_page=True)
+        faults.extend(page.evaluate(LAYOUT) if layout else [])
         faults.extend(_unfolded(page))
         faults.extend(_size(Path(path)) + _figures(page) + _decks(page) + _safety(page))
         # One of each kind: axe takes seconds for every large table, and they are all made by one function.

@@ -18,11 +18,11 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page_check(browser: Any) -> Callable[..., None]:
-    """`page_check(path)` checks the page in light and dark, and on a narrow screen."""
+    """`page_check(path)` checks the page in light and dark, and on a narrow screen; `narrow`: its layout there too."""
 
-    def check(path: Path) -> None:
+    def check(path: Path, narrow: bool = True) -> None:
         checks.check_page(path, "light", browser=browser)
         checks.check_page(path, "dark", browser=browser)
-        checks.check_page(path, "light", browser=browser, width=400, axe=False)
+        checks.check_page(path, "light", browser=browser, width=390, axe=False, layout=narrow)
 
     return check

@@ -22,7 +22,8 @@ pytestmark = pytest.mark.browser
 
 @pytest.mark.parametrize("make", [samples.gallery, samples.hostile], ids=["gallery", "hostile"])
 def test_a_page_is_right_in_light_in_dark_and_narrow(make, tmp_path, page_check):
-    page_check(write(make(), tmp_path))
+    # Two dozen labels of hundreds of characters fit on no narrow figure.
+    page_check(write(make(), tmp_path), narrow=make is samples.gallery)
 
 
 def test_a_page_beside_its_library_is_right(tmp_path, browser):
@@ -195,6 +196,14 @@ PLANTED = {
     "too wide a page": (
         lambda t: t.replace("<figcaption>", '<figcaption style="width:3000px;max-width:none">', 1),
         "wider",
+    ),
+    "a cut text": (
+        lambda t: t.replace("<figcaption>", '<figcaption style="width:40px;white-space:nowrap;overflow:hidden">', 1),
+        "a text is cut",
+    ),
+    "a text on a figure": (
+        lambda t: t.replace("<figcaption>", '<figcaption style="margin-top:-3rem">', 1),
+        "lies on",
     ),
     "an exception": (lambda t: _data(t, lambda data: data.pop("figures")), "did not become ready"),
 }
