@@ -77,6 +77,11 @@ FOREIGN = """() => {
     ].map(element => element.outerHTML.slice(0, 120));
 }"""
 """Elements that only data turned into markup can have made."""
+SCREEN = 900
+"""Pixels of a window's height."""
+FIRST = """height => [...document.querySelectorAll('.plot, .explorer canvas, .attention .lines, .deck ol')].some(
+    figure => figure.checkVisibility() && figure.getBoundingClientRect().top < height - 150)"""
+"""Whether a figure, or enough of it to see what it is, stands on the first screen."""
 LAYOUT = r"""() => {
     const faults = [];
     const start = one => one.textContent.trim().slice(0, 40);
@@ -170,7 +175,7 @@ def opened(
     """The page, drawn, and the list that its faults are added to while it is open."""
     faults: list[str] = []
     context = browser.new_context(
-        offline=True, color_scheme=colour_scheme, viewport={"width": width, "height": 900}, accept_downloads=True
+        offline=True, color_scheme=colour_scheme, viewport={"width": width, "height": SCREEN}, accept_downloads=True
     )
     page = context.new_page()
     page.on(
@@ -196,7 +201,8 @@ def check_page(
     browser: Any = None,
     width: int = 1280,
     axe: bool = True,
-    layout: bool = True,
+    layout: bool = False,
+    screens: int | None = None,
     screenshot: Path | None = None,
 ) -> None:
     """Raise AssertionError with every fault of the page.
@@ -204,16 +210,27 @@ def check_page(
     Faults: a console error or warning; an exception; a request to anything but file:, data: and blob:; a text that is
     cut or lies on another; a figure without its marks, its size, its label or its tick texts; data that became markup
     or ran; a download that does not parse; a violation found by axe-core (the slowest part: some seconds); a page wider
-    than its window; a file beyond its budget.
+    than its window; a file beyond its budget; with `screens`, a page longer than that as it opens, or without a figure
+    on its first screen.
     """
     if browser is None:
         with launched() as own:
-            check_page(path, colour_scheme, browser=own, width=width, axe=axe, layout=layout, screenshot=screenshot)
+            check_page(
+                path,
+                colour_scheme,
+                browser=own,
+                width=width,
+                axe=axe,
+                layout=layout,
+                screens=screens,
+                screenshot=screenshot,
+            )
         return
     with opened(browser, path, colour_scheme, width) as (page, faults):
         if screenshot:
             page.screenshot(path=screenshot, full_page=True)
         faults.extend(page.evaluate(LAYOUT) if layout else [])
+        faults.extend(_first_look(page, screens) if screens else [])
         faults.extend(_unfolded(page))
         faults.extend(_size(Path(path)) + _figures(page) + _decks(page) + _safety(page))
         # One of each kind: axe takes seconds for every large table, and they are all made by one function.
@@ -239,6 +256,13 @@ def _unfolded(page: Any) -> list[str]:
     page.evaluate("document.querySelectorAll('details.more').forEach(fold => (fold.open = true))")
     drawn = "[...document.querySelectorAll('[data-fig]')].every(place => place.querySelector('svg.main-svg'))"
     return [] if until(page, drawn) else ["a figure in a fold was not drawn when it was opened"]
+
+
+def _first_look(page: Any, screens: int) -> list[str]:
+    """A page longer than so many screens as it opens, or without a figure on the first."""
+    height = page.evaluate("document.documentElement.scrollHeight")
+    faults = [f"the page is {height / SCREEN:.1f} screens long, not {screens}"] if height > screens * SCREEN else []
+    return faults if page.evaluate(FIRST, SCREEN) else [*faults, "no figure stands on the first screen"]
 
 
 def _leaving(url: str) -> list[str]:

@@ -21,8 +21,8 @@ def page_check(browser: Any) -> Callable[..., None]:
     """`page_check(path)` checks the page in light and dark, and on a narrow screen; `narrow`: its layout there too."""
 
     def check(path: Path, narrow: bool = True) -> None:
-        checks.check_page(path, "light", browser=browser)
-        checks.check_page(path, "dark", browser=browser)
+        checks.check_page(path, "light", browser=browser, layout=True)
+        checks.check_page(path, "dark", browser=browser, layout=True)
         checks.check_page(path, "light", browser=browser, width=390, axe=False, layout=narrow)
 
     return check

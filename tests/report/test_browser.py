@@ -197,6 +197,10 @@ PLANTED = {
         lambda t: t.replace("<figcaption>", '<figcaption style="width:3000px;max-width:none">', 1),
         "wider",
     ),
+    "too long a page": (
+        lambda t: t.replace("<figcaption>", '<figcaption style="height:900px">', 1),
+        "screens long, not 1",
+    ),
     "a cut text": (
         lambda t: t.replace("<figcaption>", '<figcaption style="width:40px;white-space:nowrap;overflow:hidden">', 1),
         "a text is cut",
@@ -222,7 +226,7 @@ def test_the_check_finds_a_planted_fault(name, sound, tmp_path, browser):
     assert broken != sound
     path.write_text(broken, encoding="utf-8")
     with pytest.raises(AssertionError, match=re.escape(expected)):
-        check_page(path, browser=browser)
+        check_page(path, browser=browser, layout=True, screens=1 if name == "too long a page" else None)
 
 
 def test_the_check_passes_the_page_the_faults_are_planted_in(sound, tmp_path, browser):

@@ -6,10 +6,7 @@ from pathlib import Path
 
 from analyses import explain
 from interp import report
-from tests.report.browser import launched, opened, until
-
-SCREEN = 900
-"""Pixels."""
+from tests.report.browser import SCREEN, launched, opened, until
 
 
 def test_the_first_screen_holds_the_answer_and_the_page_five(smollm2, tmp_path: Path) -> None:
