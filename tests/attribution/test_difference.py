@@ -128,8 +128,8 @@ def test_a_text_that_the_vocabulary_lacks_is_no_target():
     ("call", "text"),
     [
         (lambda f, t, tree: direct(f, None), "A target is made by logit, .* not NoneType"),
-        (lambda f, t, tree: path_tree(f, t, 5.5), "max_expansions must be a whole number, not 5.5"),
-        (lambda f, t, tree: path_tree(f, t, top="x"), "top must be a whole number, not 'x'"),
+        (lambda f, t, tree: path_tree(f, t, 5.5), "max_expansions must be a whole number or None, not 5.5"),
+        (lambda f, t, tree: path_tree(f, t, top="x"), 'top must be a whole number, not "x"'),
         (lambda f, t, tree: orders(f, t, max_order=1.5), "max_order must be a whole number, not 1.5"),
         (lambda f, t, tree: tree.paths(2.5), "k must be a whole number, not 2.5"),
         (lambda f, t, tree: tree.grouped("x"), 'by must be "token" or "component", not "x"'),

@@ -204,7 +204,7 @@ def test_refused():
         probes.Leace().fit(X, y[:-1])
     with pytest.raises(UsageError, match="the same mean"):
         probes.Leace().fit(np.ones((20, 4)), y)
-    with pytest.raises(UsageError, match=r"shrinkage=0\.1 is unknown"):
+    with pytest.raises(UsageError, match=r"shrinkage must be text or None, not 0\.1"):
         probes.Leace(shrinkage=0.1)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"takes rows of 40 numbers, not \(20, 39\)"):
         probes.Leace().fit(X, y).apply(X[:, 1:])

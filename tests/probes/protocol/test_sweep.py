@@ -229,7 +229,7 @@ def test_what_cannot_be_swept_is_refused():
         probes.sweep(acts, probe=probes.AttentionPooled())
     with pytest.raises(UsageError, match=r"MassMean is a class: give a probe made of it, MassMean\(\)"):
         probes.sweep(acts, probe=probes.MassMean)
-    with pytest.raises(UsageError, match=r"One set of activations was expected .* not a list"):
+    with pytest.raises(UsageError, match="acts must be an Activations, not list"):
         probes.sweep([acts])
     with pytest.raises(UsageError, match="strengths is empty"):
         probes.sweep(acts, strengths=[])

@@ -116,7 +116,7 @@ def test_what_cannot_be_left_out_is_refused(three):
         probes.leave_one_out(three[0], by="topic")
     with pytest.raises(UsageError, match=r"All statements have one topic \(a\)"):
         probes.leave_one_out(replace(three[0], data=replace(three[0].data, topic=("a",) * 240)), by="topic")
-    with pytest.raises(UsageError, match='by="colour" is not'):
+    with pytest.raises(UsageError, match='by must be "topic" or "template" or "set", not "colour"'):
         probes.leave_one_out(three, by="colour")  # pyright: ignore[reportArgumentType]
     rare = replace(three[0].data, topic=("a",) * 238 + ("b",) * 2)
     with pytest.raises(UsageError, match=r'"b" has [02] rows on the (train|test) side'):
