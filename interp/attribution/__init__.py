@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from interp.attribution.averaging import over as over
     from interp.attribution.bilinear import score as score, scores as scores
     from interp.attribution.causal import verify as verify
+    from interp.attribution.continuations import continuation as continuation, summed as summed
     from interp.attribution.contrast import Contrast as Contrast, contrast as contrast
     from interp.attribution.contributions import by_source as by_source, direct as direct
     from interp.attribution.counterfactuals import (

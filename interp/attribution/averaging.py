@@ -56,7 +56,7 @@ def over(
         progress: called with (prompts done, prompts in all, what is being done).
 
     >>> found = over(model, ["the tower is", "London is in"], target=(" Paris", " London"))
-    >>> abs(found.total - found.values.mean()) < 1e-4
+    >>> bool(abs(found.total - found.values.mean()) < 1e-4)
     True
 
     Raises:

@@ -1,0 +1,79 @@
+"""Answers of several tokens: the prompt with the answer behind it, a target for each token, and their sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from interp.attribution.results import Attribution, LogitTarget
+from interp.attribution.targets import logit
+from interp.errors import UsageError, require
+from interp.model import Model
+
+
+def continuation(
+    model: Model, prompt: str | Int[Tensor, "1 n_token"], answer: str | Sequence[str | int]
+) -> tuple[Int[Tensor, "1 n_token"], tuple[LogitTarget, ...]]:
+    """Return (the prompt with all of the answer but its last token, the logit of each token of the answer).
+
+    Each token is read where the model predicts it, after the prompt and the tokens before it, so that the targets are
+    of one frozen input and `summed` adds what is attributed to them. What is attributed are logits: the log of the
+    answer's probability is no linear function of the residual stream.
+
+    Args:
+        model: the model.
+        prompt: one prompt, as text or token ids.
+        answer: a text, with its leading blank, or its tokens.
+
+    >>> from interp import attribution
+    >>> tokens, targets = continuation(model, "the tower is in", [" London", " Paris"])
+    >>> frozen = attribution.freeze(model, tokens)
+    >>> found = summed([attribution.direct(frozen, target) for target in targets])
+    >>> abs(found.total - found.value) < 1e-4
+    True
+
+    Raises `UsageError` for several prompts, an empty answer, or tokens that do not exist.
+    """
+    require(model, Model, "model")
+    given = model.check_tokens(prompt)
+    if len(given) != 1:
+        raise UsageError(f"An answer follows one prompt, but {len(given)} are given.")
+    if isinstance(answer, str):
+        ids = model.to_tokens(answer, prepend_bos=False)[0].tolist()
+    else:
+        ids = [model.token_id(token) for token in answer]
+    if not ids:
+        raise UsageError("The answer is empty: give at least one token.")
+    tokens = torch.cat([given, given.new_tensor([ids[:-1]])], 1) if len(ids) > 1 else given
+    first = given.shape[1] - 1
+    return tokens, tuple(logit(model, token, first + i) for i, token in enumerate(ids))
+
+
+def summed(attributions: Sequence[Attribution]) -> Attribution:
+    """Return the sum of attributions of the same labels, such as those of the tokens of one answer.
+
+    It sums to the sum of their values; its error is the largest of theirs. Raises `UsageError` for none, other labels
+    or other units.
+    """
+    if not attributions:
+        raise UsageError("Give at least one attribution to sum.")
+    return reduce(_added, attributions)
+
+
+def _added(first: Attribution, second: Attribution) -> Attribution:
+    if type(first) is not type(second) or first.labels != second.labels or first.unit != second.unit:
+        raise UsageError("Attributions are summed where they are of one kind, with the same labels and unit.")
+    return replace(
+        first,
+        target=f"{first.target} + {second.target}",
+        array=np.asarray(first.array + second.array),
+        total=first.total + second.total,
+        value=first.value + second.value,
+        error=max(first.error, second.error),
+    )

@@ -1,0 +1,45 @@
+"""Answers of several tokens: each token where it is predicted, and sums that are conserved."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from interp import attribution
+from interp.errors import UsageError
+from tests import models
+
+
+@pytest.mark.parametrize("what", ["direct", "sources"])
+def test_the_sum_is_that_of_the_logits_where_each_token_is_predicted(what):
+    model, answer = models.load("gpt2", dtype=torch.float64), [5, 9, 2]
+    prompt = models.tokens(1, 4)
+    tokens, targets = attribution.continuation(model, prompt, answer)
+    assert tokens[0].tolist() == [*prompt[0].tolist(), 5, 9]
+    frozen = attribution.freeze(model, tokens)
+    found = attribution.summed([getattr(attribution, what)(frozen, target) for target in targets])
+    expected = sum(float(model(tokens[:, : 4 + i])[0, -1, token]) for i, token in enumerate(answer))
+    assert found.value == pytest.approx(expected, abs=1e-9) and found.total == pytest.approx(expected, abs=1e-9)
+    assert found.array.sum() == pytest.approx(expected, abs=1e-9)
+
+
+def test_one_token_is_the_plain_logit_and_text_is_split():
+    model = models.load("llama", text=True)
+    tokens, (target,) = attribution.continuation(model, "the tower is", " Paris")
+    assert torch.equal(tokens, model.to_tokens("the tower is"))
+    assert target == attribution.logit(model, " Paris", 2)
+    assert len(attribution.continuation(model, "the tower is", " Paris London")[1]) == 2
+
+
+def test_what_does_not_fit_is_refused():
+    model = models.load("llama", text=True)
+    frozen = attribution.freeze(model, model.to_tokens("the tower"))
+    target = attribution.logit(model, 3)
+    with pytest.raises(UsageError, match="of one kind"):
+        attribution.summed([attribution.direct(frozen, target), attribution.sources(frozen, target)])
+    with pytest.raises(UsageError, match="at least one"):
+        attribution.summed([])
+    with pytest.raises(UsageError, match="answer is empty"):
+        attribution.continuation(model, "the tower", [])
+    with pytest.raises(UsageError, match="one prompt"):
+        attribution.continuation(model, models.tokens(2, 3), [3])
