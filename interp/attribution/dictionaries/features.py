@@ -192,7 +192,7 @@ def features(
 
     Raises:
         UsageError: a hook that does not exist, two dictionaries of one place, weights that do not fit, latents that
-            are not linear while active, a batch of pairs, or more memory than allowed.
+            are not linear while active, a batch of pairs, a mixture of experts, or more memory than allowed.
         UnsupportedModelError: a mixture of experts.
 
     >>> from types import SimpleNamespace
@@ -214,6 +214,10 @@ def features(
         raise UnsupportedModelError(
             f"{linearised.model.spec.family}: a dictionary stands for one MLP in a layer, and a mixture of experts has "
             f"{linearised.model.spec.n_expert} experts: attribute to these instead."
+        )
+    if linearised.model.spec.n_expert:
+        raise UsageError(
+            "A mixture of experts has no MLP that a dictionary could stand for: its experts are components."
         )
     first = whole(first, "first", 0)
     if isinstance(dictionaries, int):

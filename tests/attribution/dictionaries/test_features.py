@@ -149,6 +149,8 @@ def test_refusals_say_what_to_give():
     with pytest.raises(UsageError, match="one pair"):
         batch = contrast(pair.model, models.tokens(2, 6), models.tokens(2, 6, seed=7))
         features(batch, {"blocks.0.mlp.hook_in": good})
+    with pytest.raises(UsageError, match="mixture of experts"):
+        features(freeze(models.load("mixtral"), IDS), {"blocks.0.mlp.hook_in": good})
     with pytest.raises(UsageError, match="max_gigabytes"):
         features(frozen, {"blocks.0.mlp.hook_in": good}, max_gigabytes=1e-6)
     with pytest.raises(UsageError, match="Latents are nodes at positions"):
