@@ -103,7 +103,7 @@ Rows = Float[np.ndarray, "*grid features hidden"]
         (Float[Tensor, "n d"], (torch.zeros(2, 3),), (torch.zeros(3), np.zeros((2, 3)), [[1.0]])),
         (Any, (None, 1, "a"), ()),
     ],
-    ids=str,
+    ids=lambda value: None if isinstance(value, tuple) else str(value),
 )
 def test_values_fit_their_declared_kind_and_no_other(kind, right, wrong):
     assert all(fits(kind, value) for value in right)
