@@ -79,7 +79,7 @@ class Faithfulness(Study):
         if not rows:
             return f"{len(self.config.methods)} methods were compared on {len(self.config.tasks)} tasks."
         level = [task for task, row in rows.items() if not (_above(row.cpr_more) or _below(row.cmd_more))]
-        cost = sum(row.seconds for row in self.rows if row.method == "secant")
+        cost = sum(row.seconds for row in self.rows if row.method == "secant" and row.task in rows)
         share = cost / sum(row.seconds for row in rows.values())
         return (
             f"On {len(level)} of {len(rows)} tasks secant attribution is level with or better than integrated "
@@ -106,13 +106,7 @@ class Faithfulness(Study):
             for row in self.rows
         )
         columns = (
-            "task",
-            "method",
-            "CPR",
-            "CMD",
-            "CPR less the secant's",
-            "random CPR / CMD",
-            "seconds",
+            *("task", "method", "CPR", "CMD", "CPR less the secant's", "random CPR / CMD", "seconds"),
             "Pearson with node patching",
         )
         caption = "Held-out faithfulness of edge rankings, with 95 % bootstrap intervals over pairs."
