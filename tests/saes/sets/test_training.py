@@ -75,8 +75,14 @@ def test_autoencoders_of_several_hooks(store):
     check_equal(made[made.hooks[1]], saes.train(config, store.select([made.hooks[1]])))
 
 
-@pytest.mark.parametrize("kind", ["store", "stream"])
-@pytest.mark.parametrize("stopped_at", [("blocks.0.mlp.hook_in", 7), ("blocks.2.mlp.hook_in", 9)])
+@pytest.mark.parametrize(
+    ("kind", "stopped_at"),
+    [
+        ("store", ("blocks.0.mlp.hook_in", 7)),
+        ("store", ("blocks.2.mlp.hook_in", 9)),
+        ("stream", ("blocks.1.mlp.hook_in", 9)),
+    ],
+)
 def test_interrupted_and_resumed_it_ends_as_if_it_was_not(kind, stopped_at, store, stream, tmp_path):
     activations = {"store": store, "stream": stream}[kind]
     train = partial(saes.train_set, TRANSCODER, activations, "blocks.*.mlp", run=OFTEN)
