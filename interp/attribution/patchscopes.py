@@ -12,7 +12,7 @@ from torch import Tensor
 from interp import edit
 from interp.attribution.lens_results import Patchscope
 from interp.errors import UsageError, require, whole
-from interp.model import Model
+from interp.model import Model, capture
 
 IDENTITY = "cat -> cat\n1135 -> 1135\nhello -> hello\n?"
 """A prompt that repeats what stands in the place of its last token (arXiv 2401.06102, section 4.1)."""
@@ -56,11 +56,11 @@ def patchscope(
         raise UsageError(f"layers={layers!r}: give some from 0 to {model.spec.n_layer - 1}.")
     hooks = [f"blocks.{layer}.hook_resid_post" for layer in chosen]
     _, cache = model.run_with_cache(source, hooks)
-    own = int(model(source)[0, position].argmax())
+    own = int(_logits(model, source, position).argmax())
     texts, tops, probabilities, of_own = [], [], [], []
     for hook in hooks:
         patched = model.edited(edit.replace(hook, cache[hook][0, position], position=place))
-        after = patched(target)[0, -1].softmax(-1)
+        after = _logits(patched, target, target.shape[1] - 1).softmax(-1)
         texts.append(_continued(patched, target, max_tokens))
         tops.append(int(after.argmax()))
         probabilities.append(float(after.max()))
@@ -76,8 +76,13 @@ def patchscope(
         own=model.labels(torch.tensor([own]))[0],
         own_probabilities=np.array(of_own),
         unpatched=_continued(model, target, max_tokens),
-        unpatched_probability=float(model(target)[0, -1].softmax(-1)[own]),
+        unpatched_probability=float(_logits(model, target, target.shape[1] - 1).softmax(-1)[own]),
     )
+
+
+def _logits(model: Model, tokens: Tensor, position: int) -> Tensor:
+    """Logits of one position of a prompt, and of no other."""
+    return capture.logits(model, tokens, at=torch.tensor([position]))[0]
 
 
 def _continued(model: Model, target: Tensor, max_tokens: int) -> str:

@@ -81,7 +81,7 @@ MODEL = "smollm2"
 def add_model(parser: argparse.ArgumentParser, default: str | None = MODEL) -> None:
     """`--model`, `--dtype` and `--device`: what every command that loads a model asks."""
     group = parser.add_argument_group("model")
-    text = 'a Hugging Face name, a local folder, or "smollm2", which needs no network (default: smollm2)'
+    text = 'a Hugging Face name, a local folder, "smollm2" or "gemma3-270m", which need no network (default: smollm2)'
     group.add_argument("--model", metavar="NAME", default=default, help=text)
     kinds = ("float32", "float64", "bfloat16")
     group.add_argument("--dtype", choices=kinds, default="float32", help="number format (default: float32)")

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.errors import UsageError, require
+from interp.model import capture
 from interp.tasks.score import TaskScore
 
 if TYPE_CHECKING:
@@ -139,10 +140,10 @@ class Task:
         """
         found: dict[str, list[Tensor]] = {"clean": [], "counterfactual": [], "top": []}
         for part in self.batches(batch):
-            logits = _at_end(part, model(part.clean))
+            logits = _at_end(part, model, part.clean)
             found["clean"].append(part.measure(logits))
             found["top"].append((logits.argmax(-1, keepdim=True) == _sets(part.right).to(logits.device)).any(-1))
-            found["counterfactual"].append(part.measure(_at_end(part, model(part.counterfactual))))
+            found["counterfactual"].append(part.measure(_at_end(part, model, part.counterfactual)))
         arrays = {name: torch.cat(parts).cpu() for name, parts in found.items()}
         if not (arrays["clean"].isfinite().all() and arrays["counterfactual"].isfinite().all()):
             raise UsageError(f"The task {self.name} gives log odds that are not numbers on {model.name}.")
@@ -188,5 +189,6 @@ def _sets(answers: Tensor) -> Int[Tensor, "n k"]:
     return answers[:, None] if answers.ndim == 1 else answers
 
 
-def _at_end(task: Task, logits: Tensor) -> Tensor:
-    return logits[torch.arange(len(task), device=logits.device), task.end.to(logits.device)]
+def _at_end(task: Task, model: Model, tokens: Tensor) -> Tensor:
+    """Logits where each prompt ends, and of no other position."""
+    return capture.logits(model, model.check_tokens(tokens), at=task.end)
