@@ -144,6 +144,8 @@ def test_cards_are_searched_ordered_turned_and_linked_by_keyboard(tmp_path, brow
         assert page.evaluate(focused) == "latent 17"
         page.fill(".seek input", " UP")
         assert page.evaluate("document.querySelector('.found').textContent").startswith("50 latents")
+        page.fill(".seek input", "w1")  # the whole token first, then the tokens it is a part of
+        assert page.evaluate(names)[:3] == ["latent 1", "latent 10", "latent 11"]
         page.fill(".seek input", " down")
         assert page.evaluate("document.querySelector('.found').textContent") == "No latents match."
         page.fill(".seek input", "")

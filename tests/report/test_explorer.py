@@ -149,7 +149,7 @@ def test_a_reader_walks_by_keyboard_and_reads_exact_numbers(tmp_path, browser):
         assert "value 1.75 · key 0.25" in text
         page.keyboard.press("ArrowRight")
         assert page.evaluate(TITLE) == "L1H1 @ ·of"
-        assert page.evaluate("document.querySelector('.panel .strip').textContent").startswith("·a·b")
+        assert page.evaluate("document.querySelector('.panel .strip').textContent").startswith(" a b")
         page.keyboard.press("ArrowDown")
         assert page.evaluate(TITLE) == "MLP0 @ The"  # both of the tree's nodes: one place
         assert "+1.25 logits\nmlp · sum of 2 nodes" in page.evaluate(PANEL)

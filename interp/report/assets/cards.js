@@ -10,16 +10,24 @@ function drawDeck(place, deck) {
   const said = full < deck.cards.length ? `, ${full} of them with contents on this page` : "";
   const state = { shown: [...deck.cards.keys()], page: 0 };
 
-  // What is searched: the name, the words, the tokens that examples are about, and the first ranking.
+  // What is searched, the most telling first: name and title, the tokens that examples are about, the first ranking.
   function haystack(card) {
     const [name, words, , , examples = [], rankings = []] = card;
-    const focused = examples.map((one) => one[1][one[4]]);
-    const first = rankings.length ? rankings[0][1] : [];
-    return [name, ...[...words, ...focused, ...first].map((i) => deck.words[i])].join("\n").toLowerCase();
+    const texts = (some) => some.map((i) => deck.words[i].toLowerCase());
+    const focused = texts(examples.map((one) => one[1][one[4]]));
+    return [[name.toLowerCase(), ...texts(words)], focused, texts(rankings.length ? rankings[0][1] : [])];
   }
 
-  function matches(i, wanted) {
-    return haystacks[i].includes(wanted) || deck.cards[i][0].split(" ").pop() === wanted;
+  // How well a card matches: whole tokens before parts, titles before examples before rankings; 0 where it does not.
+  function match(i, wanted) {
+    const bare = wanted.replace(/^·/, "");
+    let best = deck.cards[i][0].split(" ").pop() === wanted ? 100 : 0;
+    haystacks[i].forEach((texts, level) => {
+      const count = texts.filter((text) => text === wanted || text.replace(/^·/, "") === bare).length;
+      const whole = count && (wanted[0] !== "·" || texts.includes(wanted)) ? 60 - 20 * level + Math.min(count, 9) : 0;
+      best = Math.max(best, whole, texts.some((text) => text.includes(wanted)) ? 3 - level : 0);
+    });
+    return best;
   }
 
   function choose() {
@@ -27,12 +35,17 @@ function drawDeck(place, deck) {
     const exact = /^\d+$/.test(wanted);
     const all = [...deck.cards.keys()];
     state.shown = exact ? all.filter((i) => deck.cards[i][0].split(" ").pop() === wanted) : [];
-    if (!state.shown.length) state.shown = wanted ? all.filter((i) => matches(i, wanted)) : all;
+    if (!state.shown.length) state.shown = wanted ? best(all, wanted) : all;
     const column = select.selectedIndex - 1;
     const value = (i) => deck.cards[i][2][column] ?? -Infinity;
     if (column >= 0) state.shown.sort((a, b) => value(b) - value(a) || a - b);
     state.page = 0;
     show();
+  }
+
+  function best(all, wanted) {
+    const scores = all.map((i) => match(i, wanted));
+    return all.filter((i) => scores[i]).sort((a, b) => scores[b] - scores[a] || a - b);
   }
 
   function show() {
@@ -140,7 +153,11 @@ function drawDeck(place, deck) {
   }
 
   for (const name of [deck.order, ...deck.columns]) select.append(make("option", "", name));
-  input.addEventListener("input", choose);
+  input.addEventListener("input", () => {
+    choose();
+    // The results stand in view, not below the window's edge.
+    if (list.getBoundingClientRect().top > 0.6 * innerHeight) place.scrollIntoView();
+  });
   select.addEventListener("change", choose);
   turns.forEach((button) =>
     button.addEventListener("click", () => {

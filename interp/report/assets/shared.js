@@ -20,11 +20,14 @@ function strip(words, [, tokens, digits, limit, focus]) {
   const row = make("p", "strip");
   tokens.forEach((word, i) => {
     const share = digits[i] === "-" ? null : STRIP_DIGITS.indexOf(digits[i]) / 60;
-    const token = make("span", `token${share === null ? " undefined" : share > 0 ? " positive" : ""}`, words[word]);
+    // In a sentence a blank reads better as a blank; the title has the token as it is.
+    const text = words[word].replace(/^·/, " ");
+    const token = make("span", `token${share === null ? " undefined" : share > 0 ? " positive" : ""}`, text);
     token.classList.toggle("focus", i === focus);
     token.style.setProperty("--strength", (share || 0).toFixed(3));
-    token.title = share === null ? "value not kept" : written(+(share * limit).toPrecision(2));
-    if (i === focus) token.append(make("span", "hidden", ` (${token.title}) `));
+    const value = share === null ? "value not kept" : written(+(share * limit).toPrecision(2));
+    token.title = `${words[word]}  ${value}`;
+    if (i === focus) token.append(make("span", "hidden", ` (${value}) `));
     row.append(token);
   });
   return row;
