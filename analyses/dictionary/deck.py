@@ -26,8 +26,8 @@ CAPTION = (
     "One card a latent. The title has the tokens it fires most strongly on, how often it fires, its largest value, its "
     "mean value where it fires, and its share of the variance that all latents carry. In the examples the underlined "
     "token is the one in question and the depth of blue is the latent's value there, relative to the largest of the "
-    "line; hatched tokens are those whose activation was not kept. In titles blanks are shown as ·, line ends as ↵. Search "
-    "finds tokens in titles, examples and raised tokens, and latents by number. Keys: / to search, "
+    "line; hatched tokens are those whose activation was not kept. In titles blanks are shown as ·, line ends as ↵. "
+    "Search finds tokens in titles, examples and raised tokens, and latents by number. Keys: / to search, "
     "arrows between cards."
 )
 
