@@ -8,7 +8,10 @@ import warnings
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
+
+from interp.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -44,9 +47,40 @@ ARCHITECTURES = {
 }
 """What `config.architectures` must say for transformer_lens to boot without asking the hub."""
 
+TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4}
+"""Relative error of logits above which a bridge computes something else; of half precision 0.2."""
+
 
 def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
-    """A `TransformerBridge` over the parameters of `hf`, offline. It rewires modules, so it gets its own."""
+    """A `TransformerBridge` over the parameters of `hf`, offline. It rewires modules, so it gets its own.
+
+    Raises `UnsupportedModelError` for a model that transformer_lens cannot take, or computes otherwise.
+    """
+    try:
+        bridge = _booted(hf, tokenizer, name)
+        error = _error(hf, bridge)
+    except (RuntimeError, ValueError, AttributeError, KeyError, TypeError) as failure:
+        raise UnsupportedModelError(
+            f"transformer_lens cannot take this {hf.config.model_type} ({type(failure).__name__}: {failure}): there is "
+            "no bridge; model.run_with_cache, edits and generation work without."
+        ) from failure
+    if not error <= TOLERANCE.get(next(hf.parameters()).dtype, 0.2):
+        raise UnsupportedModelError(
+            f"The bridge of transformer_lens does not compute what this {hf.config.model_type} does (relative error "
+            f"{error:.1e} of its logits): it is not used; model.run_with_cache, edits and generation work without."
+        )
+    return bridge
+
+
+@torch.no_grad()
+def _error(hf: Any, bridge: TransformerBridge) -> float:
+    """The largest difference of the bridge's logits on three tokens, over the largest logit."""
+    tokens = torch.tensor([[0, 1, 2]], device=next(hf.parameters()).device)
+    theirs = hf(input_ids=tokens, use_cache=False).logits
+    return float((bridge(tokens) - theirs).abs().max() / theirs.abs().max())
+
+
+def _booted(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from transformer_lens.model_bridge import TransformerBridge

@@ -153,3 +153,14 @@ REFUSED = {
 def test_what_is_not_written_out_is_refused_by_name(text):
     with pytest.raises(UnsupportedModelError, match=f"{text}.* is not supported"):
         interp.load(REFUSED[text]())
+
+
+@pytest.mark.parametrize("name", ["cohere", "falcon-grouped"])
+def test_a_bridge_that_computes_something_else_is_refused(name):
+    with pytest.raises(UnsupportedModelError, match=r"transformer_lens (cannot take|does not compute what) this"):
+        _ = models.load(name).bridge
+
+
+def test_a_bridge_that_agrees_is_given():
+    model = models.load("bloom")
+    torch.testing.assert_close(model.bridge(IDS), model(IDS), rtol=1e-4, atol=1e-4)
