@@ -103,6 +103,10 @@ class Graph(Shown, Result):
         ):
             own = {"latent": f"{name}.f{feature}", "target": f"{name}#{feature}"}.get(kind, name)
             found.append(f"{own}@{position}")
+        seen: dict[str, int] = {}
+        for i, name in enumerate(found):  # two targets may begin with one token
+            seen[name] = seen.get(name, 0) + 1
+            found[i] = name if seen[name] == 1 else f"{name}.{seen[name]}"
         return tuple(found)
 
     @cached_property

@@ -9,11 +9,14 @@ import pytest
 
 from analyses import graph as study
 from interp import report, results
+from interp.attribution.graphs.result import Graph
 from interp.cli import options
 from interp.cli.main import main
 from interp.errors import UsageError
+from interp.report import Download, Section
 from tests import models
 from tests.attribution.dictionaries.samples import transcoders
+from tests.report.samples import page
 
 PROMPT = "the tower is in Paris a b"
 
@@ -92,3 +95,35 @@ def test_smollm2_neurons_in_one_graph():
     assert " Paris" in found.difference
     assert np.isfinite(found.checks[1].correlation[0])
     assert len(report.render(found.page())) < 4_000_000
+
+
+def large(n: int = 500, n_edge: int = 12_000) -> Graph:
+    """A made-up graph of n nodes with hostile labels: as many edges as SmolLM2's graphs of that size have."""
+    draw = np.random.default_rng(0)
+    layer = np.sort(draw.integers(0, 30, n - 12))
+    layer = np.concatenate([layer, np.full(10, -1), [30, 30]])
+    source, target = draw.integers(0, n - 2, n_edge), draw.integers(0, n, n_edge)
+    up = layer[source] < layer[target]
+    kinds = ("latent",) * (n - 12) + ("token",) * 10 + ("target",) * 2
+    ends = np.unique(np.stack([source[up], target[up]]), axis=1)
+    column = draw.random(n)
+    return Graph(
+        **dict(model="made up", tokens=tuple(f" word{i}" for i in range(10)), token_ids=np.arange(10), n_layer=30),
+        **dict(unit="logits", kind=kinds, layer=layer, position=draw.integers(0, 10, n), feature=np.arange(n)),
+        **dict(name=tuple(f"MLP{i}" for i in layer.tolist()), label=("</script><b>bold",) * n, value=column),
+        **dict(influence=column, cumulative=column, pruned=column, bias=column, source=ends[0], target=ends[1]),
+        **dict(weight=draw.normal(size=ends.shape[1]), probabilities=(0.6, 0.3), replacement=0.5, completeness=0.5),
+        **dict(error_share=0.5, node_share=0.8, edge_share=0.98, error=0.0, n_active=9600, n_rows=4000),
+        **dict(supernodes={}, queries={}, examples={}),
+    )
+
+
+def test_a_graph_of_500_nodes_fits_a_page_of_4_mb():
+    """With its edges, downloads and the plotting library, hostile labels as text."""
+    graph = large()
+    section = Section("graph", "The graph", graph.summary(), (graph.explorer(), graph.figure(), graph.table(30)))
+    content = json.dumps(graph.to_neuronpedia()).encode()
+    drawn = report.render(page(section, downloads=(Download("graph.json", content, "application/json"),)))
+    assert len(graph.nodes) == 500
+    assert len(drawn.encode()) < 4_000_000
+    assert "</script><b>bold" not in drawn
