@@ -32,9 +32,13 @@ class SecantMap:
     residual: Float[Tensor, "run *pair n_token d_model"]
     final: NormSecant
 
-    @cached_property
+    @property
     def pull(self) -> SecantPull:
         """The transposes of every component's secant map."""
+        return self._pull
+
+    @cached_property
+    def _pull(self) -> SecantPull:
         return SecantPull(self)
 
 
