@@ -32,11 +32,11 @@ def make_double(hf: Any) -> None:
 
 
 def _forward(hf: Any, *args: Any, **kwargs: Any) -> Any:
-    with _NoSingle():
+    with NoSingle():
         return type(hf).forward(hf, *args, **kwargs)
 
 
-class _NoSingle(TorchFunctionMode):
+class NoSingle(TorchFunctionMode):
     """Leaves float64 tensors as they are where the code asks for float32."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

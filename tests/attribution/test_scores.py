@@ -10,7 +10,7 @@ from interp.attribution import direct, freeze, path_tree, score, scores
 from interp.attribution.bilinear import measure, written
 from interp.attribution.targets import resolve
 from interp.errors import UsageError
-from interp.model.arithmetic import visible
+from interp.model.arithmetic import rotate, visible
 from tests import models
 from tests.attribution import planted
 from tests.attribution.test_paths import EIFFEL, chains, missed
@@ -100,9 +100,7 @@ def test_rotation_is_part_of_it(frozen):
     pairs = written(frozen, 1, 0, 4, "query") @ written(frozen, 1, 0, 2, "key").T
     scale = frozen.model.spec.attention_scale[1]
     assert float(pairs.sum() * scale) == pytest.approx(float(frozen.blocks[1].scores[0, 4, 2]), abs=1e-12)
-    from interp.attribution.bilinear import rotated
-
-    unturned = rotated(frozen.model.spec, written(frozen, 1, 0, 2, "key"), -2)
+    unturned = rotate(written(frozen, 1, 0, 2, "key"), frozen.model.spec.rotaries[1], -2, frozen.n_token)
     wrong = float((written(frozen, 1, 0, 4, "query") @ unturned.T).sum() * scale)
     assert abs(wrong - float(frozen.blocks[1].scores[0, 4, 2])) > 1e-2
 

@@ -11,6 +11,7 @@ import torch
 from interp.attribution import direction, freeze, logit, logit_difference, path_tree, score, verify
 from interp.attribution.results import Verification
 from interp.errors import UsageError
+from interp.model.exact import NoSingle
 from interp.statistics import rank_correlation
 from tests import models
 from tests.attribution import planted
@@ -69,7 +70,8 @@ def _readout(model, x: torch.Tensor) -> torch.Tensor:
     """The model's own norm, unembedding and softcap."""
     base = model.hf.transformer if hasattr(model.hf, "transformer") else getattr(model.hf, "gpt_neox", None)
     norm = base.ln_f if hasattr(base, "ln_f") else base.final_layer_norm if base is not None else model.hf.model.norm
-    logits = model.hf.get_output_embeddings()(norm(x))
+    with NoSingle():  # as in the model's own forward pass
+        logits = model.hf.get_output_embeddings()(norm(x))
     cap = model.spec.logit_softcap
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
