@@ -77,7 +77,7 @@ def test_python_m_interp_is_interp(run: Run) -> None:
         ),
         (["explain", "hi", "--xyzzy=3"], 'unknown option "--xyzzy" (see: interp explain --help)'),
         (["explain"], "the following arguments are required: PROMPT (see: interp explain --help)"),
-        (["doctor", "more"], "unrecognized arguments: more (see: interp doctor --help)"),
+        (["doctor", "a", "more"], "unrecognized arguments: more (see: interp doctor --help)"),
         (
             ["explain", "hi", "--target", "x", "--top", "0"],
             'argument --top: "0" is not a whole number above zero (see: interp explain --help)',

@@ -17,6 +17,7 @@ from interp.attribution.dictionaries.layout import FeatureLayout
 from interp.attribution.dictionaries.neurons import neuron_site
 from interp.attribution.dictionaries.protocol import Dictionary, Place, affine, place_of
 from interp.attribution.dictionaries.site import Site, contrast_site, frozen_site
+from interp.attribution.edited_run import refuse_edits
 from interp.attribution.frozen import Frozen
 from interp.attribution.linearised import Linear, NodeKind, Targets, check_linearised
 from interp.errors import UnsupportedModelError, UsageError, whole
@@ -219,6 +220,7 @@ def features(
         raise UsageError(
             "A mixture of experts has no MLP that a dictionary could stand for: its experts are components."
         )
+    refuse_edits(linearised.model, "attribution.features")
     first = whole(first, "first", 0)
     if isinstance(dictionaries, int):
         k, layers = whole(dictionaries, "dictionaries", 1), range(linearised.model.spec.n_layer)
