@@ -60,6 +60,7 @@ MODULES = (
         "analyses.lens.result",
         "analyses.steering.result",
         "analyses.truth.result",
+        "analyses.universality.result",
     ),
     *(
         f"analyses.superposition.{name}"

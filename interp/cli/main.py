@@ -26,6 +26,7 @@ COMMANDS = {
     "graph": "interp.cli.graph",
     "steer": "interp.cli.steer",
     "lens": "interp.cli.lens",
+    "universality": "interp.cli.universality",
     "probe": "interp.cli.probe",
     "toy": "interp.cli.toy",
     "sae train": "interp.cli.sae_train",

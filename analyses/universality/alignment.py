@@ -1,0 +1,38 @@
+"""Positions of two tokenisations of one text that have read the same characters, and activations there."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import UsageError
+from interp.model import Model
+
+
+def aligned(first: Model, second: Model, text: str) -> list[tuple[int, int]]:
+    """(position in the first, in the second) of tokens that end at the same character, beginnings of texts left out.
+
+    What a causal model knows at such a position is the same text, however it is cut into tokens.
+    """
+    ends = [{end: at for at, end in enumerate(_ends(model, text))} for model in (first, second)]
+    shared = sorted(set(ends[0]) & set(ends[1]) - {0})
+    return [(ends[0][end], ends[1][end]) for end in shared if ends[0][end] > 0 and ends[1][end] > 0]
+
+
+def _ends(model: Model, text: str) -> list[int]:
+    """How many characters of the text have been read after each token; 0 for what adds none."""
+    found, read = [], 0
+    for piece in model.to_str_tokens(text):
+        read += len(piece) if text.startswith(piece, read) else 0
+        found.append(read)
+    if read != len(text):
+        raise UsageError(f"The tokens of {model.name} do not spell the text {text[:40]!r}: give plain ASCII text.")
+    return found
+
+
+@torch.no_grad()
+def activations(model: Model, text: str, positions: list[int], hooks: list[str]) -> list[Float[Tensor, "n d"]]:
+    """Each hook's value at some positions of a text, in float64."""
+    _, cache = model.run_with_cache(model.to_tokens(text), hooks)
+    return [cache[hook][0, positions].double().cpu() for hook in hooks]

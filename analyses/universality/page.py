@@ -1,0 +1,131 @@
+"""The page: heads by behaviour, layers by similarity, latents by correlation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analyses.universality.result import BEHAVIOURS
+from interp.report import How, Page, Section, Table
+from interp.report.figures import heatmap, histogram, lines
+
+if TYPE_CHECKING:
+    from analyses.universality.result import Universality
+
+LIMITATIONS = (
+    "A behaviour score says where a head looks on one kind of text, not what it is for.",
+    "CKA compares which texts and positions lie near each other. Two layers may agree there and be used differently.",
+    "Two models of random weights that read the same words pass the test of the layers too, equal words being near "
+    "each other in both: only what exceeds an untrained model's similarity was learned.",
+    "Eight short texts bound the similarity only as far as the intervals say.",
+)
+SHOWN = 5
+
+
+def page(result: Universality) -> Page:
+    """The whole report."""
+    latents = () if result.matches is None else (_latents(result),)
+    return Page(
+        title=f"What {result.names[0]} and {result.names[1]} have in common",
+        finding=result.finding(),
+        status=(
+            ("shared text", f"{result.n_text} texts, {result.per_text} positions each"),
+            ("chance", f"{len(result.null)} random pairings of texts"),
+        ),
+        sections=(_heads(result), _layers(result), *latents),
+        limitations=LIMITATIONS,
+        provenance=result.provenance,
+        downloads=result.downloads(),
+        kind="universality",
+    )
+
+
+def _heads(result: Universality) -> Section:
+    rows = []
+    for behaviour in BEHAVIOURS:
+        for name, scores in zip(result.names, result.heads, strict=True):
+            at = scores.texts.index("repeated"), scores.names.index(behaviour)
+            values, low, high = scores.scores[at], scores.low[at], scores.high[at]
+            for flat in np.argsort(-values, axis=None, kind="stable")[:SHOWN]:
+                head = np.unravel_index(int(flat), values.shape)
+                numbers = (values[head], low[head], high[head], scores.chance[at])
+                row = (f"L{head[0]}H{head[1]}", *map(float, numbers))
+                rows.append((behaviour, name, *row))
+    columns = ("behaviour", "model", "head", "attention", "low", "high", "even attention")
+    text = "The five heads of each model that do a thing most, with 95 % bootstrap intervals over texts."
+    table = Table(columns, tuple(rows), text, dict.fromkeys(columns[3:], ".3f"))
+    counts = "; ".join(f"{name}: {a} and {b} heads" for name in BEHAVIOURS for a, b in (result.doing(name),))
+    return Section(
+        "heads",
+        "Which heads do the same?",
+        f"Heads whose interval lies above {result.config.least:g}: {counts}.",
+        (table,),
+        How(
+            "Attention on what a rule names, on random tokens of the model's own vocabulary said twice: the token "
+            "before the query (previous), earlier copies of the query's token (duplicate), and "
+            "what followed those (induction).",
+            reference="Olsson et al. 2022 (arXiv 2209.11895)",
+        ),
+    )
+
+
+def _layers(result: Universality) -> Section:
+    first, second = result.cka.shape
+    drawn = heatmap(
+        "cka",
+        result.cka,
+        caption="Linear CKA, without bias, of what leaves each pair of blocks, where both have read the same text.",
+        alt=f"Heat map of similarity of {first} layers and {second} layers, up to {result.cka.max():.2f}.",
+        rows=[f"{at}" for at in range(first)],
+        columns=[f"{at}" for at in range(second)],
+        axes=(f"layer of {result.names[0]}", f"layer of {result.names[1]}", "CKA"),
+    )
+    best = lines(
+        "best",
+        np.arange(first),
+        {"best partner": result.best, "texts paired at random, 99th percentile": result.bar},
+        caption="Each layer's similarity to the most alike layer of the other model. Band: 95 % jackknife over texts.",
+        alt="Two lines: similarity by layer, and what chance reaches.",
+        axes=(f"layer of {result.names[0]}", "CKA"),
+        bands={"best partner": (result.low, result.high)},
+    )
+    beyond = int((result.best > result.bar).sum())
+    return Section(
+        "layers",
+        "Do their layers represent alike?",
+        f"{beyond} of {first} layers are more like some layer of {result.names[1]} than chance would have them.",
+        (drawn, best),
+        How(
+            "Streams are divided by their length, as the norm before the next block does. Chance pairs each text with "
+            "another at the same positions and takes the best layer too.",
+            "CKA = HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)),   K = X Xᵀ,  L = Y Yᵀ",
+            "Kornblith et al. 2019 (arXiv 1905.00414); unbiased: Nguyen et al. 2020 (arXiv 2010.15327)",
+        ),
+    )
+
+
+def _latents(result: Universality) -> Section:
+    matches = result.matches
+    assert matches is not None
+    drawn = histogram(
+        "latents",
+        matches.best,
+        caption=f"Largest correlation of each of {len(matches.best)} latents of {matches.first} with any of "
+        f"{matches.second}; by chance 1 % exceed {matches.bar:.2f}.",
+        alt=f"Histogram of correlations; {matches.share:.0%} exceed what chance reaches.",
+        axes=("correlation", "latents"),
+    )
+    order = np.argsort(-matches.best, kind="stable")[:20]
+    rows = tuple((int(matches.latents[i]), int(matches.partners[i]), float(matches.best[i])) for i in order)
+    table = Table(("latent", "partner", "correlation"), rows, "The closest pairs.", {"correlation": ".3f"})
+    return Section(
+        "latents",
+        "Do their dictionaries hold the same latents?",
+        f"{matches.share:.0%} of the latents have a partner beyond chance (1 %).",
+        (drawn, table),
+        How(
+            f"Latents active at {matches.least_active} or more of the shared positions; chance takes the best partner "
+            "too, with texts paired at random.",
+        ),
+    )

@@ -1,0 +1,61 @@
+"""How alike two sets of activations of the same texts are, with what chance alone would give."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+def cka(first: Float[np.ndarray, "a n n"], second: Float[np.ndarray, "b n n"]) -> Float[np.ndarray, "a b"]:
+    """Linear centred kernel alignment of Gram matrices, without the bias of few samples (arXiv 1905.00414, 2010.15327).
+
+        CKA = HSIC(K, L) / sqrt(HSIC(K, K) · HSIC(L, L))
+
+    with the unbiased HSIC of Székely & Rizzo (2014): 1 where one is a rotation of the other, 0 on average where they
+    have nothing in common, however many dimensions they have.
+
+    >>> import numpy as np
+    >>> x = np.random.default_rng(0).normal(size=(40, 5))
+    >>> gram = (x @ x.T)[None]
+    >>> round(cka(gram, 3 * gram).item(), 6)
+    1.0
+    """
+    units = []
+    for grams in (first, second):
+        flat = _centred(grams).reshape(len(grams), -1)
+        units.append(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(float).tiny))
+    return units[0] @ units[1].T
+
+
+def _centred(grams: Float[np.ndarray, "a n n"]) -> Float[np.ndarray, "a n n"]:
+    """Centre rows and columns with the diagonal left out, so that inner products are unbiased HSICs."""
+    n = grams.shape[-1]
+    off = grams * (1 - np.eye(n))
+    sums = off.sum(-1)
+    found = off - (sums[:, None] + sums[:, :, None]) / (n - 2)
+    return (found + sums.sum(-1)[:, None, None] / ((n - 1) * (n - 2))) * (1 - np.eye(n))
+
+
+def rows(order: Int[np.ndarray, " n_text"], per_text: int) -> Int[np.ndarray, " n"]:
+    """The rows of texts in an order, each text's positions in theirs."""
+    return (np.asarray(order)[:, None] * per_text + np.arange(per_text)).flatten()
+
+
+def orders(n_text: int, draws: int, seed: int) -> list[np.ndarray]:
+    """Random orders of the texts in which none stays where it is."""
+    rng, found = np.random.default_rng(seed), []
+    while len(found) < draws:
+        order = rng.permutation(n_text)
+        if (order != np.arange(n_text)).all():
+            found.append(order)
+    return found
+
+
+def best_correlations(
+    first: Float[np.ndarray, "n a"], second: Float[np.ndarray, "n b"]
+) -> tuple[Float[np.ndarray, " a"], Int[np.ndarray, " a"]]:
+    """(the largest correlation of each column of the first with any of the second, and with which)."""
+    units = [each - each.mean(0) for each in (first, second)]
+    units = [each / np.maximum(np.linalg.norm(each, axis=0), np.finfo(float).tiny) for each in units]
+    found = units[0].T @ units[1]
+    return found.max(1), found.argmax(1)

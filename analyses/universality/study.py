@@ -1,0 +1,159 @@
+"""Compare two models: their heads by behaviour, their layers by similarity, two dictionaries by their latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from analyses.universality.alignment import activations, aligned
+from analyses.universality.result import Config, Matches, Universality
+from analyses.universality.similarity import best_correlations, cka, orders, rows
+from interp import circuits
+from interp.arguments import checked
+from interp.circuits.texts import PROSE
+from interp.errors import UsageError
+from interp.model import Model
+from interp.progress import Progress, stages
+from interp.provenance import Stopwatch
+
+STEPS = ("heads", "shared text", "layers", "latents", "done")
+LEAST_ACTIVE = 5
+"""Positions at which a latent must be active for its correlations to mean anything."""
+
+
+@checked
+def run(
+    first: Model,
+    second: Model,
+    config: Config | None = None,
+    *,
+    dictionaries: Sequence[Any] = (),
+    command: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Universality:
+    """Study what two models have in common, whatever their tokenizers.
+
+    Behaviour scores are those of `circuits.head_scores`, on random tokens of each model's own vocabulary. Layers are
+    compared by linear CKA of what leaves each block, divided by its length as a norm does, at positions where both
+    have read the same characters; the control pairs every text with another at the same positions, so that what all
+    texts share counts as chance. Latents of two dictionaries are matched by correlation over the same positions.
+
+    Args:
+        first: a model with a tokenizer.
+        second: another.
+        config: what is compared.
+        dictionaries: none, or two, of the first and of the second model, each with the hook it reads in its metadata.
+        command: what the user typed, for the record.
+        seed: of texts and pairings.
+        progress: called with (steps done, steps, what is being done).
+
+    Raises:
+        UsageError: a model without tokenizer, fewer than four texts, texts without shared positions, or one dictionary.
+    """
+    config = Config() if config is None else config
+    texts = config.texts or PROSE
+    _check(first, second, texts, dictionaries)
+    watch, step = Stopwatch(), stages(progress, STEPS)
+    step(0)
+    scored = [circuits.head_scores(model, length=config.length, seed=seed) for model in (first, second)]
+    step(1)
+    pairs = [aligned(first, second, text) for text in texts]
+    per_text = min(map(len, pairs))
+    if per_text < 4:
+        raise UsageError(f"The texts have {per_text} positions in common: give longer ones.")
+    pairs = [pair[:per_text] for pair in pairs]
+    hooks = [[f"blocks.{at}.hook_resid_post" for at in range(model.spec.n_layer)] for model in (first, second)]
+    step(2)
+    grams = [_grams(*each) for each in zip((first, second), (texts, texts), _sides(pairs), hooks, strict=True)]
+    found = cka(*grams)
+    shuffled = orders(len(texts), config.draws, seed)
+    low, high = _intervals(grams, found, len(texts), per_text)
+    step(3)
+    matches = None
+    if dictionaries:
+        matches = _matches(first, second, texts, pairs, dictionaries, shuffled)
+    step(4)
+    return Universality(
+        config=config,
+        names=(first.name, second.name),
+        heads=(scored[0], scored[1]),
+        cka=found,
+        low=low,
+        high=high,
+        null=np.array([_best(grams, rows(order, per_text)) for order in shuffled]),
+        n_text=len(texts),
+        per_text=per_text,
+        matches=matches,
+        provenance=watch.provenance(command=command, seed=seed, **first.identity()),
+        other={key: str(value) for key, value in second.identity().items()},
+    )
+
+
+def _check(first: Model, second: Model, texts: Sequence[str], dictionaries: Sequence[Any]) -> None:
+    for model in (first, second):
+        if not model.has_tokenizer:
+            raise UsageError(f"{model.name} has no tokenizer: shared text needs one.")
+    if len(texts) < 4:
+        raise UsageError(f"Give at least four texts, not {len(texts)}: intervals and chance come from other texts.")
+    if len(dictionaries) not in (0, 2):
+        raise UsageError(f"Give no dictionary or two, one of each model, not {len(dictionaries)}.")
+
+
+def _sides(pairs: list[list[tuple[int, int]]]) -> list[list[list[int]]]:
+    return [[[pair[side] for pair in text] for text in pairs] for side in range(2)]
+
+
+def _grams(model: Model, texts: Sequence[str], positions: list[list[int]], hooks: list[str]) -> np.ndarray:
+    """Each layer's Gram matrix (n, n) over all texts' positions, of streams of length one."""
+    found = [activations(model, text, at, hooks) for text, at in zip(texts, positions, strict=True)]
+    layers = [torch.cat(each) for each in zip(*found, strict=True)]
+    units = [(x / x.norm(dim=-1, keepdim=True)).numpy() for x in layers]
+    return np.stack([x @ x.T for x in units])
+
+
+def _best(grams: list[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """Each layer's best similarity to the second model's layers with their rows in another order."""
+    return cka(grams[0], grams[1][:, order][:, :, order]).max(1)
+
+
+def _intervals(grams: list[np.ndarray], found: np.ndarray, n_text: int, per_text: int) -> tuple[np.ndarray, np.ndarray]:
+    """Jackknife bounds over texts of each layer's similarity to its best partner."""
+    partners, without = found.argmax(1), []
+    for left_out in range(n_text):
+        kept = rows(np.delete(np.arange(n_text), left_out), per_text)
+        each = cka(*(gram[:, kept][:, :, kept] for gram in grams))
+        without.append(each[np.arange(len(partners)), partners])
+    values = np.array(without)
+    error = np.sqrt((n_text - 1) / n_text * np.square(values - values.mean(0)).sum(0))
+    return found.max(1) - 1.96 * error, found.max(1) + 1.96 * error
+
+
+def _matches(
+    first: Model,
+    second: Model,
+    texts: Sequence[str],
+    pairs: list[list[tuple[int, int]]],
+    dictionaries: Sequence[Any],
+    shuffled: list[np.ndarray],
+) -> Matches:
+    """Match the latents of the first dictionary with those of the second."""
+    codes = []
+    for model, sae, positions in zip((first, second), dictionaries, _sides(pairs), strict=True):
+        if sae.hook is None:
+            raise UsageError("A dictionary does not say which hook it reads: save it with its hook in the metadata.")
+        streams = [activations(model, text, at, [sae.hook])[0] for text, at in zip(texts, positions, strict=True)]
+        with torch.no_grad():
+            codes.append(sae.encode(torch.cat(streams).to(sae.W_dec)).double().cpu().numpy())
+    active = [np.flatnonzero((code != 0).sum(0) >= LEAST_ACTIVE) for code in codes]
+    if not all(map(len, active)):
+        raise UsageError(f"No latent of a dictionary is active at {LEAST_ACTIVE} positions: give more text.")
+    codes = [code[:, at] for code, at in zip(codes, active, strict=True)]
+    best, partner = best_correlations(*codes)
+    per_text = len(pairs[0])
+    null = [best_correlations(codes[0], codes[1][rows(order, per_text)])[0] for order in shuffled[:20]]
+    names = (dictionaries[0].hook, dictionaries[1].hook)
+    return Matches(*names, active[0], active[1][partner], best, np.array(null), LEAST_ACTIVE)
