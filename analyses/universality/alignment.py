@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UsageError
@@ -32,7 +32,9 @@ def _ends(model: Model, text: str) -> list[int]:
 
 
 @torch.no_grad()
-def activations(model: Model, text: str, positions: list[int], hooks: list[str]) -> list[Float[Tensor, "n d"]]:
+def activations(
+    model: Model, tokens: Int[Tensor, "1 n_token"], positions: list[int], hooks: list[str]
+) -> list[Float[Tensor, "n d"]]:
     """Each hook's value at some positions of a text, in float64."""
-    _, cache = model.run_with_cache(model.to_tokens(text), hooks)
+    _, cache = model.run_with_cache(tokens, hooks)
     return [cache[hook][0, positions].double().cpu() for hook in hooks]

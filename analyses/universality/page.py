@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 LIMITATIONS = (
     "A behaviour score says where a head looks on one kind of text, not what it is for.",
     "CKA compares which texts and positions lie near each other. Two layers may agree there and be used differently.",
-    "Two models of random weights that read the same words pass the test of the layers too, equal words being near "
-    "each other in both: only what exceeds an untrained model's similarity was learned.",
+    "The untrained control is one draw of one of the two models: it says what equal words alone make alike, roughly.",
     "Eight short texts bound the similarity only as far as the intervals say.",
 )
 SHOWN = 5
@@ -84,21 +83,27 @@ def _layers(result: Universality) -> Section:
     best = lines(
         "best",
         np.arange(first),
-        {"best partner": result.best, "texts paired at random, 99th percentile": result.bar},
+        {
+            "best partner": result.best,
+            "second model untrained": result.untrained,
+            "texts paired at random, 99th percentile": result.bar,
+        },
         caption="Each layer's similarity to the most alike layer of the other model. Band: 95 % jackknife over texts.",
-        alt="Two lines: similarity by layer, and what chance reaches.",
+        alt="Three lines: similarity by layer, and what each control reaches.",
         axes=(f"layer of {result.names[0]}", "CKA"),
         bands={"best partner": (result.low, result.high)},
     )
-    beyond = int((result.best > result.bar).sum())
+    beyond = int(result.alike.sum())
     return Section(
         "layers",
         "Do their layers represent alike?",
-        f"{beyond} of {first} layers are more like some layer of {result.names[1]} than chance would have them.",
+        f"{beyond} of {first} layers are more like some layer of {result.names[1]} than both controls: texts paired at "
+        "random, and a second model that has learned nothing.",
         (drawn, best),
         How(
             "Streams are divided by their length, as the norm before the next block does. Chance pairs each text with "
-            "another at the same positions and takes the best layer too.",
+            "another at the same positions and takes the best layer too. Untrained: the entries of each weight matrix of "
+            "the second model in random order.",
             "CKA = HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)),   K = X Xᵀ,  L = Y Yᵀ",
             "Kornblith et al. 2019 (arXiv 1905.00414); unbiased: Nguyen et al. 2020 (arXiv 2010.15327)",
         ),

@@ -69,6 +69,8 @@ class Universality(Study):
         cka: (n_layer of the first, n_layer of the second) similarity of what leaves their blocks.
         low, high: jackknife intervals over texts of `cka`'s best partner of each layer of the first.
         null: (draw, n_layer of the first) the best of each layer where texts are paired at random.
+        untrained: (n_layer of the first,) the best of each layer where the entries of each of the second model's
+            weight matrices are in random order: what reading the same words makes alike.
         n_text, per_text: texts, and aligned positions of each.
         matches: of two dictionaries, if given.
         provenance, other: the run with the first model, and the second model's identity.
@@ -81,6 +83,7 @@ class Universality(Study):
     low: np.ndarray
     high: np.ndarray
     null: np.ndarray
+    untrained: np.ndarray
     n_text: int
     per_text: int
     matches: Matches | None
@@ -97,6 +100,11 @@ class Universality(Study):
         """(n_layer of the first,) what 1 % of random pairings of texts reach."""
         return np.quantile(self.null, 0.99, axis=0)
 
+    @property
+    def alike(self) -> np.ndarray:
+        """(n_layer of the first,) whether the interval lies above both controls."""
+        return self.low > np.maximum(self.bar, self.untrained)
+
     def doing(self, behaviour: str) -> tuple[int, int]:
         """How many heads of each model do a thing: interval above `config.least` on repeated random text."""
         first, second = (len(scores.named(behaviour, threshold=self.config.least)) for scores in self.heads)
@@ -107,10 +115,10 @@ class Universality(Study):
         counts = [f"{name} {' and '.join(map(str, self.doing(name)))}" for name in BEHAVIOURS]
         layer = int(self.best.argmax())
         text = (
-            f"{self.names[0]} and {self.names[1]} have heads by behaviour ({', '.join(counts)}), and "
-            f"{int((self.best > self.bar).sum())} of {len(self.best)} layers of the first represent shared text like "
-            f"some layer of the second beyond chance: CKA up to {self.best[layer]:.2f} (layer {layer}; chance "
-            f"{self.bar[layer]:.2f})."
+            f"Heads of {self.names[0]} and {self.names[1]} by behaviour: {', '.join(counts)}. "
+            f"{int(self.alike.sum())} of {len(self.best)} layers of the first represent shared text like some layer of "
+            f"the second, beyond both controls: CKA up to {self.best[layer]:.2f} (layer {layer}; texts paired at "
+            f"random {self.bar[layer]:.2f}, second model untrained {self.untrained[layer]:.2f})."
         )
         if self.matches is None:
             return text
@@ -125,6 +133,8 @@ class Universality(Study):
             "cka": self.best.tolist(),
             "partner": self.cka.argmax(1).tolist(),
             "chance": self.bar.tolist(),
+            "untrained": self.untrained.tolist(),
+            "alike": self.alike.tolist(),
         }
         if self.matches is not None:
             found["latents"] = {"share": self.matches.share, "bar": self.matches.bar, "n": len(self.matches.best)}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from analyses.universality.alignment import activations, aligned
 from analyses.universality.result import Config, Matches, Universality
@@ -15,7 +17,7 @@ from interp import circuits
 from interp.arguments import checked
 from interp.circuits.texts import PROSE
 from interp.errors import UsageError
-from interp.model import Model
+from interp.model import Model, load
 from interp.progress import Progress, stages
 from interp.provenance import Stopwatch
 
@@ -39,8 +41,9 @@ def run(
 
     Behaviour scores are those of `circuits.head_scores`, on random tokens of each model's own vocabulary. Layers are
     compared by linear CKA of what leaves each block, divided by its length as a norm does, at positions where both
-    have read the same characters; the control pairs every text with another at the same positions, so that what all
-    texts share counts as chance. Latents of two dictionaries are matched by correlation over the same positions.
+    have read the same characters. There are two controls: every text paired with another at the same positions, so
+    that what all texts share counts as chance, and the second model untrained, so that what the words alone make
+    alike counts too. Latents of two dictionaries are matched by correlation over the same positions.
 
     Args:
         first: a model with a tokenizer.
@@ -68,10 +71,12 @@ def run(
     pairs = [pair[:per_text] for pair in pairs]
     hooks = [[f"blocks.{at}.hook_resid_post" for at in range(model.spec.n_layer)] for model in (first, second)]
     step(2)
-    grams = [_grams(*each) for each in zip((first, second), (texts, texts), _sides(pairs), hooks, strict=True)]
+    read = [[model.to_tokens(text) for text in texts] for model in (first, second)]
+    grams = [_grams(*each) for each in zip((first, second), read, _sides(pairs), hooks, strict=True)]
     found = cka(*grams)
     shuffled = orders(len(texts), config.draws, seed)
     low, high = _intervals(grams, found, len(texts), per_text)
+    scrambled = _grams(untrained(second, seed), read[1], _sides(pairs)[1], hooks[1])
     step(3)
     matches = None
     if dictionaries:
@@ -85,12 +90,24 @@ def run(
         low=low,
         high=high,
         null=np.array([_best(grams, rows(order, per_text)) for order in shuffled]),
+        untrained=cka(grams[0], scrambled).max(1),
         n_text=len(texts),
         per_text=per_text,
         matches=matches,
         provenance=watch.provenance(command=command, seed=seed, **first.identity()),
         other={key: str(value) for key, value in second.identity().items()},
     )
+
+
+@torch.no_grad()
+def untrained(model: Model, seed: int) -> Model:
+    """A copy in which the entries of every weight matrix are in random order: same sizes, nothing learned."""
+    generator, hf = torch.Generator().manual_seed(seed), copy.deepcopy(model.hf)
+    for parameter in hf.parameters():
+        if parameter.ndim > 1:
+            order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+            parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    return load(hf, dtype=model.dtype, device=model.device, level=model.level)
 
 
 def _check(first: Model, second: Model, texts: Sequence[str], dictionaries: Sequence[Any]) -> None:
@@ -107,7 +124,7 @@ def _sides(pairs: list[list[tuple[int, int]]]) -> list[list[list[int]]]:
     return [[[pair[side] for pair in text] for text in pairs] for side in range(2)]
 
 
-def _grams(model: Model, texts: Sequence[str], positions: list[list[int]], hooks: list[str]) -> np.ndarray:
+def _grams(model: Model, texts: Sequence[Tensor], positions: list[list[int]], hooks: list[str]) -> np.ndarray:
     """Each layer's Gram matrix (n, n) over all texts' positions, of streams of length one."""
     found = [activations(model, text, at, hooks) for text, at in zip(texts, positions, strict=True)]
     layers = [torch.cat(each) for each in zip(*found, strict=True)]
@@ -145,7 +162,8 @@ def _matches(
     for model, sae, positions in zip((first, second), dictionaries, _sides(pairs), strict=True):
         if sae.hook is None:
             raise UsageError("A dictionary does not say which hook it reads: save it with its hook in the metadata.")
-        streams = [activations(model, text, at, [sae.hook])[0] for text, at in zip(texts, positions, strict=True)]
+        tokens = map(model.to_tokens, texts)
+        streams = [activations(model, ids, at, [sae.hook])[0] for ids, at in zip(tokens, positions, strict=True)]
         with torch.no_grad():
             codes.append(sae.encode(torch.cat(streams).to(sae.W_dec)).double().cpu().numpy())
     active = [np.flatnonzero((code != 0).sum(0) >= LEAST_ACTIVE) for code in codes]

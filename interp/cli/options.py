@@ -83,6 +83,11 @@ def add_model(parser: argparse.ArgumentParser, default: str | None = MODEL) -> N
     group = parser.add_argument_group("model")
     text = 'a Hugging Face name, a local folder, "smollm2" or "gemma3-270m", which need no network (default: smollm2)'
     group.add_argument("--model", metavar="NAME", default=default, help=text)
+    add_numbers(group)
+
+
+def add_numbers(group: argparse._ActionsContainer) -> None:
+    """`--dtype` and `--device`: how a model that is named otherwise is loaded."""
     kinds = ("float32", "float64", "bfloat16")
     group.add_argument("--dtype", choices=kinds, default="float32", help="number format (default: float32)")
     group.add_argument("--device", default="cpu", help='where it runs, such as "cpu" or "cuda:0" (default: cpu)')

@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--draws", type=options.positive, default=200, metavar="N", help=text)
     options.add_out(parser, "out/universality", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
-    options.add_model(parser)
+    options.add_numbers(parser)
 
 
 def run(args: Namespace) -> int:

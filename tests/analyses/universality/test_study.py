@@ -13,6 +13,7 @@ import torch
 from analyses import universality
 from analyses.universality.alignment import aligned
 from analyses.universality.similarity import best_correlations, cka
+from analyses.universality.study import untrained
 from interp import report, results
 from interp.cli.main import main
 from interp.errors import UsageError
@@ -25,6 +26,7 @@ TEXTS = (
     "a is the b tower Paris London in the is",
     "London the in is Paris b a tower is b",
 )
+TOKENS = torch.tensor([[1, 2, 3]])
 CONFIG = universality.Config(texts=TEXTS, draws=40, length=8)
 
 
@@ -68,6 +70,18 @@ def test_chance_is_measured_and_the_result_is_whole(found, pair, tmp_path):
     assert results.load(tmp_path / "out") == found
     html = report.render(found.page())
     assert "Which heads do the same?" in html
+
+
+def test_models_that_have_learned_nothing_are_not_called_alike(found, pair):
+    """Random weights read the same words and so are alike beyond random texts; the untrained control says so."""
+    assert (found.best > found.bar).any()
+    assert not found.alike.all()
+    second = pair[1]
+    scrambled = untrained(second, 0)
+    before, after = (dict(model.hf.named_parameters()) for model in (second, scrambled))
+    for name, parameter in before.items():
+        assert torch.equal(parameter.flatten().sort()[0], after[name].flatten().sort()[0])
+    assert not torch.equal(second(TOKENS), scrambled(TOKENS))
 
 
 def test_positions_are_those_that_have_read_the_same_text(pair):
