@@ -102,8 +102,8 @@ def _layers(result: Universality) -> Section:
         (drawn, best),
         How(
             "Streams are divided by their length, as the norm before the next block does. Chance pairs each text with "
-            "another at the same positions and takes the best layer too. Untrained: the entries of each weight matrix of "
-            "the second model in random order.",
+            "another at the same positions and takes the best layer too. Untrained: the entries of each weight matrix "
+            "of the second model in random order.",
             "CKA = HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)),   K = X Xᵀ,  L = Y Yᵀ",
             "Kornblith et al. 2019 (arXiv 1905.00414); unbiased: Nguyen et al. 2020 (arXiv 2010.15327)",
         ),
