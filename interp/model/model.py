@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class Model:
         self._tokens = tokens
 
     @property
-    def level(self) -> str:
+    def level(self) -> Literal["exact", "observed"]:
         """What is known of the model: "exact", its arithmetic is written out and checked, or "observed", it is run.
 
         An observed model runs, caches, is edited at its hooks and generates; what needs its folded weights raises
