@@ -71,7 +71,8 @@ def test_it_saves_and_draws(found, tmp_path):
     assert len(found.table().rows) == 9 + 3
     drawn = found.figure()
     assert drawn.table.rows[0][1] == pytest.approx(found.auc[0, 0])
-    assert drawn.plotly.data[0].text[0][2] == f"{found.auc[0, 2]:.2f}"
+    (cells,) = drawn.plotly.data
+    assert cells.texttemplate == "%{z:.2f}" and cells.z[0][2] == pytest.approx(found.auc[0, 2])
 
 
 def test_sets_that_cannot_be_compared_are_refused(three):
