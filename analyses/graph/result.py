@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from interp.report import Download
 
 GRAPH_JSON = "graph.json"
+MOST_CARRIED = 4_000_000
+"""Bytes of it that a page still carries; a larger one lies beside the page alone."""
 """The graph in the form of Neuronpedia and circuit-tracer's viewer."""
 
 
@@ -110,8 +112,10 @@ class GraphStudy(Study):
         return {GRAPH_JSON: json.dumps(self.graph.to_neuronpedia(), allow_nan=False).encode()}
 
     def downloads(self) -> tuple[Download, ...]:
-        """Return the files of the result and the graph for other viewers."""
+        """Return the files of the result, and the graph for other viewers where it is small enough."""
         from interp.report import Download
 
         content = self.beside()[GRAPH_JSON]
+        if len(content) > MOST_CARRIED:
+            return super().downloads()
         return (Download(GRAPH_JSON, content, "application/json"), *super().downloads())

@@ -15,6 +15,8 @@ from interp.report.cards import Strip
 from interp.results import Result
 
 KINDS = ("latent", "error", "token", "target")
+MOST_DRAWN = 20_000
+"""Edges on a page, which takes some 50 bytes for each."""
 DRAWN = {"latent": "feature", "error": "error", "token": "embed", "target": "target"}
 
 
@@ -222,7 +224,14 @@ class Graph(Shown, Result):
         )
 
     def explorer(self) -> Explorer:
-        """Return the graph as an element of a page in which one walks from node to node."""
+        """Return the graph as an element of a page in which one walks from node to node.
+
+        Of more than `MOST_DRAWN` edges the largest are drawn; what the others add to a node is one of its details.
+        """
+        largest = sorted(self.edges, key=lambda edge: -abs(edge.weight))
+        left_out: dict[str, float] = {}
+        for edge in largest[MOST_DRAWN:]:
+            left_out[edge.target] = left_out.get(edge.target, 0.0) + edge.weight
         drawn = [
             DrawnNode(
                 node.id,
@@ -237,6 +246,7 @@ class Graph(Shown, Result):
                     ("value", node.value),
                     ("influence", node.influence),
                     *((("inputs pruned", node.pruned), ("biases", node.bias)) if node.kind != "token" else ()),
+                    *((("inputs not drawn", left_out[node.id]),) if node.id in left_out else ()),
                 ),
                 examples=tuple(
                     Strip("strongest", each["tokens"], each["values"], int(np.argmax(each["values"])))
@@ -245,7 +255,8 @@ class Graph(Shown, Result):
             )
             for node in self.nodes
         ]
-        edges = tuple(DrawnEdge(edge.source, edge.target, edge.weight) for edge in self.edges)
+        edges = tuple(DrawnEdge(edge.source, edge.target, edge.weight) for edge in largest[:MOST_DRAWN])
+        fewer = f" Of {len(largest):,} edges the {MOST_DRAWN:,} largest are drawn." if left_out else ""
         groups = tuple(Group(name, nodes) for name, nodes in self.supernodes.items())
         return Explorer(
             "attribution-graph",
@@ -254,7 +265,7 @@ class Graph(Shown, Result):
             caption=(
                 "Active latents, errors, tokens and targets. A node's size is its influence: the share of the "
                 "targets' probability that paths carry from it. An edge is a direct effect, in units of the value of "
-                "the node it enters; what is missing from the sum is given as pruned inputs and biases."
+                "the node it enters; what is missing from the sum is given as pruned inputs and biases." + fewer
             ),
             alt=self.summary(),
             tokens=self.tokens,

@@ -186,7 +186,7 @@ def test_a_question_that_a_set_is_too_small_for_is_noted_and_the_rest_answered(m
     assert "Not done: leaving out one topic" in render(found.page())
 
 
-def test_statements_are_a_file_or_a_generated_set(tmp_path):
+def test_statements_are_a_file_or_a_generated_set(model):
     assert statements_of("neg_capitals", None, 0).name == "neg_capitals"
     assert len(set(statements_of("capitals:2", None, 0).template)) == 2
     with pytest.raises(
@@ -196,7 +196,7 @@ def test_statements_are_a_file_or_a_generated_set(tmp_path):
     with pytest.raises(UsageError, match='unknown probe "ldaa"; the nearest is "lda"'):
         probe_of("ldaa")
     with pytest.raises(UsageError, match="No statements"):
-        truth.run(None, truth.Config())  # pyright: ignore[reportArgumentType]
+        truth.run(model, truth.Config())
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,7 @@ def test_random_directions_leave_everything_to_the_error_and_all_neurons_nothing
 # The result
 
 
-def test_it_saves_exports_and_groups(tmp_path):
+def test_it_saves_exports_and_groups(tmp_path, monkeypatch):
     model = models.load("llama", text=True)
     mixed = features(freeze(model, model.to_tokens("the tower is in Paris a b")), transcoders(model))
     found = graph(mixed)
@@ -248,6 +248,14 @@ def test_it_saves_exports_and_groups(tmp_path):
         kept = [strip["values"] for strip in strips if len(strip["tokens"]) == 4]
         assert not kept or np.allclose(kept[0], values, atol=1e-6) or np.allclose(kept[-1], values, atol=1e-6)
     assert any(node.examples for node in shown.explorer().nodes)
+    monkeypatch.setattr("interp.attribution.graphs.result.MOST_DRAWN", 5)
+    few = found.explorer()
+    assert len(few.edges) == 5 and "the 5 largest are drawn" in few.caption
+    smallest = min(abs(edge.value) for edge in few.edges)
+    others = sorted((edge for edge in found.edges), key=lambda edge: -abs(edge.weight))[5:]
+    assert all(abs(edge.weight) <= smallest for edge in others)
+    told = sum(dict(node.details).get("inputs not drawn", 0.0) for node in few.nodes)
+    assert told == pytest.approx(sum(edge.weight for edge in others))
     groups = attribution.similar(mixed, found, -1.0)  # every cosine is at least that: one group a position
     assert {found.nodes[found.index(m)].position for m in next(iter(groups.values()))} == {
         found.nodes[found.index(next(iter(groups.values()))[0])].position
