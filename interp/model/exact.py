@@ -28,6 +28,10 @@ def make_double(hf: Any) -> None:
         hf.set_experts_implementation("eager")  # grouped products know no float64
     if hf.config._attn_implementation != "eager":
         hf.set_attn_implementation("eager")  # nor is fused attention bound to keep it
+    for module in hf.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if name.endswith("inv_freq"):  # in float64 only if the caller made them so; the model would round them
+                setattr(module, name, buffer.float())
     hf.forward = MethodType(_forward, hf)
 
 
