@@ -138,7 +138,8 @@ class Session:
         """Train every step that is left, with a checkpoint every so often, at the end, and before stopping."""
         while self.trainer.step_number < self.trainer.config.steps:
             self.step()
-            stop = asked()
+            with explained(self._activations, self._folder):
+                stop = asked()  # of every process: one may be gone
             if stop or self.due:
                 self.save()
             if stop:
