@@ -113,6 +113,8 @@ def _read_gguf(wheel: Wheel, gguf: Path) -> tuple[Any, Any]:
         ) from error
     vars(hf.config).pop("quantization_config", None)
     vars(hf)["hf_quantizer"] = None
+    for mark in ("is_quantized", "quantization_method"):  # the weights are float32 numbers now, like any others
+        vars(hf).pop(mark, None)
     hf.config.architectures = [wheel.architecture]
     return hf, tokenizer
 
@@ -123,7 +125,8 @@ def _keep(hf: Any, tokenizer: Any, folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        hf.save_pretrained(temporary)
+        with contextlib.redirect_stderr(io.StringIO()):  # so does the writer
+            hf.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         (temporary / CHECKSUMS).write_text(json.dumps(_checksums(temporary)))
         temporary.rename(folder)

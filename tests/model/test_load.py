@@ -353,6 +353,15 @@ def test_a_model_without_an_unembedding():
 
 
 @pytest.mark.real
+def test_a_wheel_that_is_read_for_the_first_time_is_an_exact_model(smollm2, tmp_path, monkeypatch):
+    """What was 4 bits in the file is float32 in memory: nothing may still call it quantised."""
+    monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
+    first = interp.load("smollm2")
+    assert first.level == "exact"
+    assert _same_state(first.hf, smollm2.hf.state_dict())
+
+
+@pytest.mark.real
 def test_the_wheel_is_turned_into_a_folder_once(smollm2, tmp_path, monkeypatch):
     hf, tokenizer = smollm2.hf, smollm2.tokenizer
     monkeypatch.setenv("INTERP_CACHE", str(tmp_path))
