@@ -44,6 +44,8 @@ def rooms(model: Model) -> tuple[Room, ...]:
 def _refused(model: Model, room: str) -> str:
     if model.found is not None:
         return str(not_exact(model.found.family))
+    if room == "discovery" and model.spec.n_expert:
+        return f"{model.spec.family}: the graph of edges has one MLP in each layer, and this one {model.spec.n_expert}."
     if room in SEPARATE:
         try:
             require_separate_heads(model.spec, room)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import transformers
 
 import interp
 from interp import attribution, circuits
+from interp.discovery.graph import Graph
 from interp.errors import UnsupportedModelError
 from interp.model import rooms
 from tests import models
@@ -28,7 +31,7 @@ def _mamba():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: models.load("gpt2"), lambda: models.load("olmo2"), lambda: models.load("bloom"), _mamba]
+    "make", [*(partial(models.load, name) for name in ("gpt2", "olmo2", "bloom", "mixtral", "olmoe")), _mamba]
 )
 def test_what_is_said_of_a_room_is_what_happens_there(make):
     model = make()
@@ -41,4 +44,8 @@ def test_what_is_said_of_a_room_is_what_happens_there(make):
             with pytest.raises(UnsupportedModelError):
                 ask(model)
     assert said["runs and caches"].works
+    if model.level == "exact" and model.spec.n_expert:
+        assert not said["discovery"].works
+        with pytest.raises(UnsupportedModelError, match="one MLP in each layer"):
+            Graph.of(model.spec)
     assert said["hooks of attention and MLP"].works == ("blocks.0.hook_attn_out" in model.hooks())
