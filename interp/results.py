@@ -41,10 +41,9 @@ MODULES = (
     *("interp.discovery.curve", "interp.discovery.verdict", "interp.discovery.headsets"),
     *("interp.steering.behaviours", "interp.steering.response", "interp.steering.vectors"),
     *("interp.circuits.embedding.results", "interp.circuits.readings", "interp.circuits.results"),
-    *("probes.erasing", "probes.erasure", "probes.estimators.saving", "probes.intervening.results", "probes.layers"),
-    "probes.reading",
-    *("probes.protocol.resemblance", "probes.protocol.results", "probes.protocol.splits", "probes.statements"),
-    "probes.streaming.statistics",
+    *("probes.erasure", "probes.erasure_report", "probes.estimators.persistence", "probes.intervention.results"),
+    *("probes.layers", "probes.rows", "probes.statements", "probes.streaming.statistics"),
+    *("probes.protocol.resemblance", "probes.protocol.results", "probes.protocol.splits"),
     *("saes.evaluation.result", "saes.evaluation.scores"),
     *(
         "analyses.circuits.result",
@@ -75,6 +74,16 @@ MODULES = (
     ),
 )
 """The modules that define the toolkit's results: the only ones that loading a file imports."""
+RENAMED = {
+    "probes.erasing:Eraser": "probes.erasure:Eraser",
+    "probes.erasure:Erased": "probes.erasure_report:Erased",
+    "probes.erasure:ErasureReport": "probes.erasure_report:ErasureReport",
+    "probes.estimators.saving:Origin": "probes.estimators.persistence:Origin",
+    "probes.estimators.saving:SavedProbe": "probes.estimators.persistence:SavedProbe",
+    "probes.intervening.results:Intervention": "probes.intervention.results:Intervention",
+    "probes.reading:Problem": "probes.rows:Problem",
+}
+"""Names of classes in files of earlier versions, with the names of today."""
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64"),
@@ -261,6 +270,7 @@ _CLASSES: dict[str, type] = {_name_of(Provenance): Provenance}
 
 def _class(name: Any, file: Path) -> type:
     """The class that a file names, if it is one of `_CLASSES`; no module but those of `MODULES` is imported."""
+    name = RENAMED.get(str(name), name)
     module = str(name).partition(":")[0]
     if module in MODULES:
         importlib.import_module(module)

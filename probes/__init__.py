@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING
 from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from probes import batched as batched, intervening as intervening, protocol as protocol, streaming as streaming
+    from probes import batched as batched, intervention as intervention, protocol as protocol, streaming as streaming
     from probes.activations import Activations as Activations
-    from probes.collecting import collect as collect
-    from probes.erasing import Eraser as Eraser, Leace as Leace
-    from probes.erasure import ErasureReport as ErasureReport, erasure_report as erasure_report
+    from probes.collect import collect as collect
+    from probes.erasure import Eraser as Eraser, Leace as Leace
+    from probes.erasure_report import ErasureReport as ErasureReport, erasure_report as erasure_report
     from probes.estimators.attention import AttentionPooled as AttentionPooled
     from probes.estimators.ccs import CCS as CCS
     from probes.estimators.crc import CRC as CRC
     from probes.estimators.lda import LDA as LDA
     from probes.estimators.logistic import LogisticRegression as LogisticRegression
     from probes.estimators.massmean import MassMean as MassMean
+    from probes.estimators.persistence import load as load
     from probes.estimators.ridge import Ridge as Ridge
     from probes.estimators.saplma import SAPLMA as SAPLMA
-    from probes.estimators.saving import load as load
     from probes.estimators.ttpd import TTPD as TTPD
     from probes.generated import GENERATED as GENERATED, generate as generate
-    from probes.intervening import (
+    from probes.intervention import (
         Intervention as Intervention,
         InterventionConfig as InterventionConfig,
         Question as Question,

@@ -1,189 +1,169 @@
-"""What probes still read after a linear erasure, on rows it was fitted on and on others. Loading needs no torch."""
+"""Linear erasure: the smallest edit of activations after which no linear probe tells the classes apart.
+
+LEACE (Belrose et al. 2023, arXiv 2306.03819) for two classes. With δ the difference of the class means, μ the mean
+and Σ the covariance of all rows,
+
+    r(x) = x − δ · (x − μ)ᵀ Σ⁻¹ δ / (δᵀ Σ⁻¹ δ)
+
+Both classes then have the mean μ, which is equivalent to: no linear probe fitted on these rows does better than a
+constant. Among all affine maps that do this it moves the rows least in the norm of Σ⁻¹. The guard holds on the rows it
+was fitted on. On others something is left, and a nonlinear probe reads on: `erasure_report` measures both.
+
+With nearly as many dimensions as rows, Σ is badly known and Σ⁻¹ δ points along its smallest errors: new rows are then
+thrown far off. Ledoit and Wolf's shrinkage mends that at no loss, since the class means meet for any Σ.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from interp.arguments import checked
+from interp.arguments import checked_fields
 from interp.errors import UsageError
-from interp.report import Shown, Table
 from interp.results import Result
+from probes.batched.covariance import ledoit_wolf, shrink, solve_symmetric
+from probes.estimators.base import as_array, as_tensor, read_labels
+from probes.streaming.statistics import Statistics
 
-FOLDS = 4
-MLP_SEEDS = 3
-STRENGTH = 0.01
-"""C of the logistic regression, as in `probes.LogisticRegression`."""
+SHRINKAGES = ("ledoit-wolf", "oas", None)
 
 
 @dataclass(frozen=True, eq=False)
-class Erased(Result):
-    """Probes fitted again after one kind of erasure; every number is an accuracy but for the changes.
+class Eraser(Result):
+    """A fitted erasure: r(x) = x − write · ((x − mean) · read). Saves and loads as any result.
 
     Attributes:
-        method: of erasure.
-        linear_train: logistic regression fitted and judged on the train rows, where the eraser was fitted too.
-        linear_test: the same probe on the test rows.
-        linear_inside: fitted and judged within the test rows, by cross-validation over entities; None with too few.
-        nonlinear_test: a perceptron (SAPLMA) fitted on train, judged on test; mean over seeds.
-        change_train: how far train rows were moved, see `Eraser.changed`.
-        change_test: how far test rows were.
+        mean: (d,) of the rows it was fitted on.
+        write: (d,) the difference of the class means.
+        read: (d,) what measures how much of it to take; read · write = 1.
+        n: rows it was fitted on.
+        method: how `read` was found, in words.
+        change: of those rows, see `changed`.
     """
 
+    mean: np.ndarray
+    write: np.ndarray
+    read: np.ndarray
+    n: int
     method: str
-    linear_train: float
-    linear_test: float
-    linear_inside: float | None
-    nonlinear_test: float
-    change_train: float
-    change_test: float
+    change: float
+
+    def apply(self, X: Any) -> Any:
+        """The rows (n, d) with the class difference taken out, as an array or a tensor like those given.
+
+        Raises `UsageError` for rows of another width.
+        """
+        given = X if isinstance(X, Tensor) else torch.from_numpy(np.asarray(X, np.float64))
+        _check_width(given, self.mean)
+        rows = given.double()
+        mean, write, read = (torch.from_numpy(a).to(rows.device) for a in (self.mean, self.write, self.read))
+        erased = rows - ((rows - mean) @ read)[:, None] * write
+        return erased.to(given.dtype) if isinstance(X, Tensor) else erased.numpy()
+
+    def changed(self, X: Any) -> float:
+        """How far rows are moved, as a fraction: √(Σ |r(x) − x|² / Σ |x − mean|²)."""
+        rows = as_array(X).astype(np.float64)
+        _check_width(rows, self.mean)
+        centred = rows - self.mean
+        moved = centred @ self.read * np.linalg.norm(self.write)
+        return float(np.linalg.norm(moved) / np.linalg.norm(centred))
 
 
-@dataclass(frozen=True, eq=False)
-class ErasureReport(Shown, Result):
-    """Erasures side by side: none, the mean projection, LEACE without shrinkage, and LEACE."""
-
-    methods: tuple[Erased, ...]
-    n_train: int
-    n_test: int
-    chance: float
-
-    def table(self) -> Table:
-        """One row a method."""
-        columns = ("erasure", "linear, train", "linear, test", "linear, within test", "perceptron, test")
-        columns += ("change, train", "change, test")
-        rows = tuple(
-            (m.method, m.linear_train, m.linear_test, m.linear_inside, m.nonlinear_test, m.change_train, m.change_test)
-            for m in self.methods
-        )
-        caption = (
-            f"Accuracy of probes fitted again after erasure ({self.n_train} train rows, on which erasers were fitted, "
-            f"and {self.n_test} test rows; the larger test class holds {self.chance:.3f}). Change: root mean square "
-            "shift over root mean square distance from the mean."
-        )
-        return Table(columns, rows, caption, dict.fromkeys(columns[1:], ".3f"))
-
-    def sentences(self) -> tuple[str, ...]:
-        """What the last method, LEACE, did and did not do."""
-        leace, plain = self.methods[-1], self.methods[-2]
-        inside = (
-            "" if leace.linear_inside is None else f"; fitted within the test rows it has {leace.linear_inside:.3f}"
-        )
-        return (
-            f"After {leace.method} the label is linearly guarded on the rows of the fit: logistic regression fitted "
-            f"again has {leace.linear_train:.3f} there and {leace.linear_test:.3f} on the test rows{inside}.",
-            self._nonlinear(leace.nonlinear_test),
-            f"Test rows moved by {leace.change_test:.2f} of their spread ({leace.change_train:.2f} on the rows of the "
-            f"fit); without shrinkage by {plain.change_test:.2f}.",
-        )
-
-    def reads_on(self, accuracy: float) -> bool:
-        """Whether an accuracy on the test rows is above chance by two standard errors, at most 1 / (2 sqrt(n)) each."""
-        return accuracy > self.chance + (1 / self.n_test) ** 0.5
-
-    def __repr__(self) -> str:
-        last = self.methods[-1]
-        left = f"linear {last.linear_test:.3f}, perceptron {last.nonlinear_test:.3f}"
-        return f"ErasureReport(after {last.method}: {left} on {self.n_test} test rows, chance {self.chance:.3f})"
-
-    def _nonlinear(self, left: float) -> str:
-        """What the perceptron's accuracy after the erasure says; not two standard errors above chance, nothing."""
-        before = f"on the test rows, against {self.methods[0].nonlinear_test:.3f} before"
-        if self.reads_on(left):
-            return f"The information is not gone: a perceptron still has {left:.3f} {before}."
-        return (
-            f"A perceptron fitted again has {left:.3f} {before}: not two standard errors above {self.chance:.3f}, "
-            f"which does not show that {self.n_test} rows hold nothing for another probe."
-        )
-
-
-@checked
-def erasure_report(
-    X: Any, y: Any, groups: Sequence[Sequence[str]], *, test: Bool[np.ndarray, " n"], seed: int = 0
-) -> ErasureReport:
-    """Erase the label by several methods fitted on the train rows, then fit probes again.
+@dataclass(frozen=True)
+class Leace:
+    """LEACE for two classes; see the module.
 
     Args:
-        X: (n, d) activations.
-        y: (n,) labels.
-        groups: the entities of each row.
-        test: (n,) mask of the test rows; all others are train rows, unless one of their entities is in the test.
-        seed: of the perceptrons and of the folds within the test rows.
-
-    Raises `UsageError` for arrays that do not fit together, or a side without both classes.
+        shrinkage: "ledoit-wolf"; "oas", which needs no rows and so serves streamed statistics (arXiv 0907.4698); or
+            None for the plain covariance, which overfits when rows are few.
     """
-    from probes.erasing import Leace, MeanProjection
-    from probes.estimators.base import as_array, read_labels
 
-    rows, (_, labels) = np.asarray(as_array(X), np.float64), read_labels(as_array(y))
-    test = np.asarray(test, bool)
-    if not len(rows) == len(labels) == len(groups) == len(test):
-        raise UsageError(f"{len(rows)} rows, {len(labels)} labels, {len(groups)} groups, a mask of {len(test)}.")
-    held = {entity for row, out in zip(groups, test, strict=True) if out for entity in row}
-    train = np.array([not held.intersection(row) for row in groups]) & ~test
-    for side, mask in (("train", train), ("test", test)):
-        if len(set(labels[mask].tolist())) < 2:
-            raise UsageError(f"The {side} side has {int(mask.sum())} rows, not both true and false ones.")
-    judge = _Judge(labels, groups, train, test, seed)
-    found = [judge("none", rows, 0.0, 0.0)]
-    for method in (MeanProjection(), Leace(shrinkage=None), Leace()):
-        eraser = method.fit(rows[train], labels[train])
-        found.append(judge(eraser.method, eraser.apply(rows), eraser.change, eraser.changed(rows[test])))
-    true = float(labels[test].mean())
-    return ErasureReport(tuple(found), int(train.sum()), int(test.sum()), max(true, 1 - true))
+    shrinkage: str | None = "ledoit-wolf"
 
+    def __post_init__(self) -> None:
+        checked_fields(self)
+        if self.shrinkage not in SHRINKAGES:
+            raise UsageError(f'shrinkage={self.shrinkage!r} is unknown: choose "ledoit-wolf", "oas" or None.')
 
-@dataclass(frozen=True, eq=False)
-class _Judge:
-    labels: np.ndarray
-    groups: Sequence[Sequence[str]]
-    train: np.ndarray
-    test: np.ndarray
-    seed: int
+    def fit(self, X: Any, y: Any) -> Eraser:
+        """The eraser of activations `X` (n, d) with labels `y`, float64.
 
-    def __call__(self, method: str, rows: np.ndarray, change_train: float, change_test: float) -> Erased:
-        from probes import SAPLMA
+        Raises `UsageError` for one class only, rows that are not finite, or classes with the same mean.
+        """
+        rows, write = _means(X, y)
+        spread = torch.cov(rows.T, correction=0)
+        metric = ledoit_wolf(rows) if self.shrinkage == "ledoit-wolf" else self._shrunk(spread, len(rows))
+        return _eraser(rows.mean(0), write, spread, metric, len(rows), self._method())
 
-        linear = _linear().fit(rows[self.train], self.labels[self.train])
-        perceptrons = [SAPLMA(seed=self.seed + i) for i in range(MLP_SEEDS)]
-        fitted = [p.fit(rows[self.train], self.labels[self.train]) for p in perceptrons]
-        return Erased(
-            method=method,
-            linear_train=self._accuracy(linear, rows, self.train),
-            linear_test=self._accuracy(linear, rows, self.test),
-            linear_inside=self._inside(rows[self.test]),
-            nonlinear_test=float(np.mean([self._accuracy(p, rows, self.test) for p in fitted])),
-            change_train=change_train,
-            change_test=change_test,
-        )
+    def from_statistics(self, statistics: Statistics, label: int = 0) -> Eraser:
+        """The eraser of streamed `probes.Statistics`, equal to `fit` on their rows.
 
-    def _accuracy(self, probe: Any, rows: np.ndarray, mask: np.ndarray) -> float:
-        return float((probe.predict(rows[mask]) == self.labels[mask]).mean())
+        Raises `UsageError` for Ledoit and Wolf's shrinkage, which needs the rows, and as `fit` does.
+        """
+        if self.shrinkage == "ledoit-wolf":
+            raise UsageError('Ledoit and Wolf\'s shrinkage needs the rows themselves: use Leace(shrinkage="oas").')
+        false, true = statistics.class_means(label)
+        spread = statistics.covariance()
+        metric = self._shrunk(spread, statistics.n)
+        return _eraser(statistics.mean, true - false, spread, metric, statistics.n, self._method())
 
-    def _inside(self, rows: np.ndarray) -> float | None:
-        """Accuracy over the test rows of probes fitted on those of other entities; None where entities are too few."""
-        from probes.protocol.splits import folds
+    def _shrunk(self, spread: Float[Tensor, "d d"], n: int) -> Float[Tensor, "d d"]:
+        return spread if self.shrinkage is None else shrink(spread, n, "oas")
 
-        labels = self.labels[self.test]
-        groups = [row for row, out in zip(self.groups, self.test, strict=True) if out]
-        if len({entity for row in groups for entity in row}) < FOLDS:
-            return None
-        right = []
-        for train, validation in zip(*folds(groups, FOLDS, self.seed), strict=True):
-            if validation.any() and len(set(labels[train].tolist())) == 2:
-                probe = _linear().fit(rows[train], labels[train])
-                right.append(probe.predict(rows[validation]) == labels[validation])
-        return float(np.concatenate(right).mean()) if right else None
+    def _method(self) -> str:
+        names = {"ledoit-wolf": "Ledoit-Wolf", "oas": "oracle approximating shrinkage", None: "no shrinkage"}
+        return f"LEACE, {names[self.shrinkage]}"
 
 
-def _linear() -> Any:
-    """Logistic regression on standardised rows. scikit-learn's: with equal class means the optimum is 0, its start."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+@dataclass(frozen=True)
+class MeanProjection:
+    """The projection along the difference of the class means, for comparison: Σ = 1 in LEACE's formula."""
 
-    return make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000))
+    def fit(self, X: Any, y: Any) -> Eraser:
+        """The eraser of activations `X` (n, d) with labels `y`; raises `UsageError` as `Leace.fit` does."""
+        rows, write = _means(X, y)
+        spread = torch.cov(rows.T, correction=0)
+        return _eraser(rows.mean(0), write, spread, None, len(rows), "projection along the mean difference")
+
+
+def _eraser(
+    mean: Float[Tensor, " d"],
+    write: Float[Tensor, " d"],
+    spread: Float[Tensor, "d d"],
+    metric: Float[Tensor, "d d"] | None,
+    n: int,
+    method: str,
+) -> Eraser:
+    """The eraser for the metric Σ (None: the identity); `spread`, the plain covariance, gives the rows' change."""
+    if float(write.norm()) == 0:
+        raise UsageError("Both classes have the same mean: there is nothing for a linear probe to read, nor to erase.")
+    solved = write if metric is None else solve_symmetric(metric, write)
+    read = solved / (solved @ write)
+    change = (read @ spread @ read).clamp_min(0).sqrt() * write.norm() / spread.trace().sqrt()
+    arrays = (array.cpu().numpy().copy() for array in (mean, write, read))
+    return Eraser(*arrays, n=n, method=method, change=float(change))
+
+
+def _means(X: Any, y: Any) -> tuple[Float[Tensor, "n d"], Float[Tensor, " d"]]:
+    """(rows in float64, the mean of class 1 less that of class 0)."""
+    array = as_array(X)
+    if array.ndim != 2:
+        raise UsageError(f"Activations to erase are (n, d), not {array.shape}.")
+    rows = as_tensor(array.astype(np.float64))
+    _, labels = read_labels(as_array(y))
+    if len(labels) != len(rows):
+        raise UsageError(f"{len(rows)} rows, but {len(labels)} labels.")
+    if not torch.isfinite(rows).all():
+        raise UsageError("The activations hold a NaN or an infinity.")
+    true = torch.from_numpy(labels == 1)
+    return rows, rows[true].mean(0) - rows[~true].mean(0)
+
+
+def _check_width(rows: Tensor | np.ndarray, mean: np.ndarray) -> None:
+    if rows.ndim != 2 or rows.shape[1] != len(mean):
+        raise UsageError(f"The eraser takes rows of {len(mean)} numbers, not {tuple(rows.shape)}.")

@@ -13,7 +13,7 @@ from torch import Tensor
 from interp.cache.contexts import Contexts
 from interp.errors import UsageError
 from probes.activations import ALL_TOKENS
-from probes.grouping import place
+from probes.groups import place
 from probes.statements import Statements
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from interp.arguments import checked
 from interp.errors import UsageError
 from interp.results import Result
 from probes.facts import first_stated
-from probes.grouping import Groups, Kind, groups_of
+from probes.groups import Groups, Kind, groups_of
 from probes.inputs import check_kinds
-from probes.reading import Problem, Rows, check_columns, label_of, left_out, listed, rows_of
+from probes.rows import Problem, Rows, check_columns, label_of, left_out, listed, rows_of
 
 NEGATION = re.compile(r"\bnot\b|n['’]t\b", re.IGNORECASE)
 POLARITIES = {"1": 1, "+1": 1, "1.0": 1, "affirmative": 1, "-1": -1, "-1.0": -1, "negated": -1}
@@ -47,7 +47,7 @@ class Statements(Result):
         template: the wording of each row, or None.
         polarity_by: how the polarity was found, in words.
         problems: what is odd about the set. Nothing was dropped but what they say.
-        group_kind: how groups were found, as a kind: see `probes.grouping`.
+        group_kind: how groups were found, as a kind: see `probes.groups`.
     """
 
     name: str
@@ -142,7 +142,7 @@ def read_statements(
 
     Besides the statement and its label (1/0, true/false), the columns `group`, `polarity` (+1/-1 or
     affirmative/negated), `pair`, `topic` and `template` are used where present. Without a column, groups are found by
-    a rule (`probes.grouping`), and a statement with the word "not" or "n't" counts as negated.
+    a rule (`probes.groups`), and a statement with the word "not" or "n't" counts as negated.
 
     Args:
         source: where from.

@@ -290,6 +290,47 @@ def test_loading_imports_no_module_that_a_file_names(tmp_path, monkeypatch):
             results.load(folder)
 
 
+SAVED_BEFORE_THE_RENAMING = """{
+ "checksum": "20b0ce6aa71cf37f64ed9643d756816019539935da5f511c9666b8d749e5f275",
+ "format": 1,
+ "arrays": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+ "result": {
+  "$type": "probes.erasure:ErasureReport",
+  "methods": [
+   {
+    "$type": "probes.erasure:Erased",
+    "method": "none",
+    "linear_train": 1.0,
+    "linear_test": 0.75,
+    "linear_inside": null,
+    "nonlinear_test": 0.5,
+    "change_train": 0.0,
+    "change_test": 0.0
+   }
+  ],
+  "n_train": 8,
+  "n_test": 4,
+  "chance": 0.5
+ }
+}"""
+
+
+def test_a_result_saved_under_an_earlier_name_of_its_module_loads(tmp_path):
+    (tmp_path / JSON_NAME).write_text(SAVED_BEFORE_THE_RENAMING)
+    save_file({}, tmp_path / ARRAYS_NAME, metadata={"interp.result": SAVED_BEFORE_THE_RENAMING})
+    report = results.load(tmp_path)
+    assert (type(report).__module__, type(report).__name__) == ("probes.erasure_report", "ErasureReport")
+    assert report.methods[0].linear_test == 0.75
+    report.save(tmp_path / "new")
+    assert results.load(tmp_path / "new") == report
+
+
+@pytest.mark.parametrize("name", results.RENAMED)
+def test_every_earlier_name_leads_to_a_class_of_today(name):
+    kind = results._class(name, Path(JSON_NAME))
+    assert results._name_of(kind) == results.RENAMED[name] not in results.RENAMED
+
+
 def test_every_altered_byte_is_noticed(tmp_path):
     """No byte of either file may change and a different result load."""
     saved = Held((np.arange(3.0), "text", 1.5))

@@ -12,7 +12,7 @@ from analyses.truth.result import interval_words
 from analyses.truth.set_sections import set_sections
 from interp.report import How, Note, Page, Section, Table
 from interp.report.table import Cell
-from probes.protocol.drawing import transfer_matrix
+from probes.protocol.figures import transfer_matrix
 
 if TYPE_CHECKING:
     from analyses.truth.result import TruthStudy

@@ -11,8 +11,8 @@ import numpy as np
 from analyses.study import Study
 from interp.provenance import Provenance
 from interp.results import Result
-from probes.erasure import ErasureReport
-from probes.intervening.results import Intervention
+from probes.erasure_report import ErasureReport
+from probes.intervention.results import Intervention
 from probes.layers import Layered
 from probes.protocol.results import LeftOut, Sweep, Transfer
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from interp.report import Figure, How, Note, Section, Table
 from interp.report.figures import scatter
-from probes.protocol.drawing import layer_curve
+from probes.protocol.figures import layer_curve
 from probes.protocol.metrics import BINS, calibration
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from interp.model import Model
 from interp.progress import Progress
 from interp.provenance import Stopwatch
 from probes import Activations, LeftOut, Statements, Sweep, Transfer
-from probes.erasure import ErasureReport
-from probes.intervening.results import Intervention
+from probes.erasure_report import ErasureReport
+from probes.intervention.results import Intervention
 from probes.protocol.checks import check_pairs
-from probes.protocol.leaving import By
+from probes.protocol.leave_one_out import By
 from probes.statements import sharing_facts
 
 PROBES = {

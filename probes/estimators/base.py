@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from interp.errors import UsageError
-from probes.estimators.saving import Saved
+from probes.estimators.persistence import Saved
 
 
 @dataclass(frozen=True, eq=False)

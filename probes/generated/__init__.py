@@ -7,6 +7,6 @@ from typing import TYPE_CHECKING
 from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from probes.generated.making import GENERATED as GENERATED, generate as generate
+    from probes.generated.generate import GENERATED as GENERATED, generate as generate
 
 attach(__name__)

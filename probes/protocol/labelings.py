@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from probes import batched
 from probes.estimators.capabilities import capability
-from probes.protocol.choosing import extras
+from probes.protocol.model_selection import extras
 from probes.protocol.splits import Groups
 from probes.statements import Statements
 

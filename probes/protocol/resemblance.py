@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from interp.results import Result
 from probes.facts import near
-from probes.grouping import quoted_in
+from probes.groups import quoted_in
 from probes.statements import LOOSE, Statements
 
 

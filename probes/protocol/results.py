@@ -11,7 +11,7 @@ from interp.report.shown import Shown
 from interp.report.table import Table
 from interp.results import Result
 from probes.layers import Layered
-from probes.protocol import drawing
+from probes.protocol import figures
 from probes.protocol.resemblance import Resemblance
 from probes.protocol.verdicts import Verdict, of_sweep, of_transfer
 
@@ -112,7 +112,7 @@ class Controls(Result, Shown):
 
     def table(self) -> Table:
         """One control a row."""
-        return drawing.controls_table(self)
+        return figures.controls_table(self)
 
     def __repr__(self) -> str:
         return f"Controls({self.selectivity!r}, {self.null!r}, and more in .table())"
@@ -242,18 +242,18 @@ class Sweep(Layered, Shown):
 
     def table(self) -> Table:
         """One layer and position a row; the chosen one is marked."""
-        return drawing.sweep_table(self)
+        return figures.sweep_table(self)
 
     def figure(self) -> Figure:
         """Accuracy over layers with intervals, and what it is held against."""
-        return drawing.layer_curve(self)
+        return figures.layer_curve(self)
 
     def refit(self, acts: Activations, sides: Split | None = None, *, probe: Any = None) -> Any:
         """Return the chosen probe, fitted again on the train side of `acts`, to be saved; `sides` as given to `sweep`.
 
         `probe`: an unfitted one of the class that was swept, where that is not one of `probes`.
         """
-        from probes.protocol.refitting import refit
+        from probes.protocol.refit import refit
 
         return refit(self, acts, sides, probe)
 
@@ -313,11 +313,11 @@ class Transfer(Layered, Shown):
 
     def table(self) -> Table:
         """One pair of sets a row."""
-        return drawing.transfer_table(self)
+        return figures.transfer_table(self)
 
     def figure(self) -> Figure:
         """The matrix of AUCs."""
-        return drawing.transfer_matrix(self, "auc")
+        return figures.transfer_matrix(self, "auc")
 
     def __repr__(self) -> str:
         return f"Transfer({self.probe} at layer {self.layer} between {', '.join(self.names)})"
@@ -360,7 +360,7 @@ class LeftOut(Layered, Shown):
 
     def table(self) -> Table:
         """One left out a row."""
-        return drawing.left_out_table(self)
+        return figures.left_out_table(self)
 
     def __repr__(self) -> str:
         return f"LeftOut({self.probe}, one {self.by} of {', '.join(self.names)} at a time)"

@@ -10,7 +10,7 @@ Statistics of shards merge in any order: `statistics.merge(other)`. `LiveRidge` 
 
 from __future__ import annotations
 
-from probes.streaming.fitting import fit, principal_components, ridge_path
+from probes.streaming.from_statistics import fit, principal_components, ridge_path
 from probes.streaming.live import LiveRidge
 from probes.streaming.statistics import Statistics
 

@@ -10,7 +10,7 @@ import probes
 from analyses import truth
 from interp import results
 from interp.errors import DamagedFileError, UsageError
-from probes.estimators.saving import Origin
+from probes.estimators.persistence import Origin
 from probes.layers import Layered, hook_of, read_layer, read_layers
 from probes.protocol.results import LeftOut
 from tests import models

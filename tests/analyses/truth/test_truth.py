@@ -20,7 +20,7 @@ from interp import results
 from interp.cli.main import main
 from interp.errors import MissingInputError, UsageError
 from interp.report import render, write
-from probes.intervening import Question
+from probes.intervention import Question
 from tests import models
 from tests.probes.protocol.planted import activations, statements
 from tests.report import browser as checks

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from interp.errors import UsageError
 from probes.facts import DENIAL, first_stated
-from probes.reading import listed
+from probes.rows import listed
 
 Groups = tuple[tuple[str, ...], ...]
 

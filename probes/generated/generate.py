@@ -16,9 +16,9 @@ import numpy as np
 
 from interp.arguments import checked
 from interp.errors import UsageError, nearest
-from probes.generated import wording
-from probes.generated.wording import BOTH, Wording
-from probes.grouping import spelled
+from probes.generated import wordings
+from probes.generated.wordings import BOTH, Wording
+from probes.groups import spelled
 from probes.inputs import check_whole
 from probes.statements import Statements
 
@@ -61,11 +61,11 @@ _TABLES = {
     ),
 }
 _WORDINGS = {
-    "cities": wording.CITIES,
-    "capitals": wording.CAPITALS,
-    "elements": wording.ELEMENTS,
-    "numbers": wording.NUMBERS,
-    "translations": wording.TRANSLATIONS,
+    "cities": wordings.CITIES,
+    "capitals": wordings.CAPITALS,
+    "elements": wordings.ELEMENTS,
+    "numbers": wordings.NUMBERS,
+    "translations": wordings.TRANSLATIONS,
 }
 GENERATED = tuple(_WORDINGS)
 """The sets that can be made."""

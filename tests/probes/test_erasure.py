@@ -13,7 +13,7 @@ import probes
 from interp import report
 from interp.errors import UsageError
 from interp.results import load
-from probes.erasing import MeanProjection
+from probes.erasure import MeanProjection
 
 D = 40
 

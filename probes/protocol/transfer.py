@@ -22,9 +22,9 @@ from probes.estimators.logistic import LogisticRegression
 from probes.facts import fact_of
 from probes.inputs import check_kinds, check_whole
 from probes.protocol.checks import as_torch, check, polarity_of
-from probes.protocol.choosing import candidates, cross_validate, extras, with_strength
 from probes.protocol.intervals import measured
 from probes.protocol.metrics import accuracy
+from probes.protocol.model_selection import candidates, cross_validate, extras, with_strength
 from probes.protocol.resemblance import resemblance
 from probes.protocol.results import Transfer
 from probes.protocol.splits import Split, split

@@ -10,9 +10,9 @@ from sklearn.base import BaseEstimator, clone
 
 from interp.errors import UsageError
 from probes import batched
-from probes.estimators.saving import KINDS
+from probes.estimators.persistence import KINDS
 from probes.protocol.checks import as_torch
-from probes.protocol.choosing import extras, with_strength
+from probes.protocol.model_selection import extras, with_strength
 from probes.protocol.splits import Split, own_split, split
 
 if TYPE_CHECKING:

@@ -114,7 +114,7 @@ def test_what_cannot_be_loaded(acts: probes.Activations, tmp_path: Path) -> None
     acts.data.save(tmp_path / "statements")
     with pytest.raises(UsageError, match="not a SavedProbe"):
         probes.load(tmp_path / "statements")
-    from probes.estimators.saving import SavedProbe
+    from probes.estimators.persistence import SavedProbe
 
     saved = SavedProbe.load(probes.Ridge().fit(acts.at(1), acts.data.labels).save(tmp_path / "other"))
     replace(saved, kind="Popen").save(tmp_path / "other")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from interp.errors import UsageError
 from probes.inputs import check_kind, check_number, check_whole
-from probes.intervening.question import Question
+from probes.intervention.question import Question
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import probes
 from interp import attribution, report
 from interp.errors import UsageError
 from interp.results import load
-from probes.intervening.question import Reading, reading
-from probes.intervening.running import _Edit
+from probes.intervention.intervene import _Edit
+from probes.intervention.question import Reading, reading
 from tests import models
 
 TEXTS = (

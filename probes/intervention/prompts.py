@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interp.cache.contexts import padded
 from interp.errors import UsageError
-from probes.intervening.question import Question, Reading, reading
+from probes.intervention.question import Question, Reading, reading
 from probes.statements import Statements
 
 if TYPE_CHECKING:

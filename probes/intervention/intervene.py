@@ -23,9 +23,9 @@ from interp.model.capture import bridge_is_hooked
 from interp.progress import Progress
 from interp.provenance import Stopwatch
 from probes.inputs import check_kind, check_whole
-from probes.intervening.config import InterventionConfig
-from probes.intervening.prompts import Prompts, prompts_of
-from probes.intervening.results import MODES, Intervention
+from probes.intervention.config import InterventionConfig
+from probes.intervention.prompts import Prompts, prompts_of
+from probes.intervention.results import MODES, Intervention
 from probes.layers import EMBEDDING, read_layers
 from probes.statements import Statements
 
