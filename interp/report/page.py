@@ -129,13 +129,24 @@ def _meta(page: Page) -> dict[str, str]:
     return {**found, "date": record.started, **drawn}
 
 
-def _elements(payload: Payload, kind: str) -> tuple[str, ...]:
-    """The scripts ("js") or styles ("css") of the elements that a page has."""
-    decks = ("cards.js",) if payload.decks else ()
-    explorers = ("explorer.css", "explorer-graph.js", "explorer-drawing.js", "explorer.js") if payload.explorers else ()
-    attentions = ("attention.css", "attention.js") if payload.attentions else ()
-    own = (*decks, *explorers, *attentions)
-    return tuple(name for name in ("shared.js", *own) if own and name.endswith(kind))
+_ELEMENTS = {
+    "decks": ("cards.js",),
+    "explorers": (
+        "explorer.css",
+        "explorer-graph.js",
+        "explorer-drawing.js",
+        "explorer-panel.js",
+        "explorer.js",
+    ),
+    "attentions": ("attention.css", "attention.js"),
+}
+"""The scripts and styles of each kind of element; all kinds need `shared.js`."""
+
+
+def _elements(payload: Payload, suffix: str) -> tuple[str, ...]:
+    """Return the scripts ("js") or styles ("css") of the elements that a page has."""
+    own = tuple(name for kind, names in _ELEMENTS.items() if getattr(payload, kind) for name in names)
+    return tuple(name for name in ("shared.js", *own) if own and name.endswith(suffix))
 
 
 def _library_script(plotlyjs: PlotlyJS) -> tuple[str, list[str]]:

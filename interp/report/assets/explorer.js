@@ -3,7 +3,7 @@
 function drawExplorer(place, data) {
   const { BY, read, collapsed, ways, ordered, greedy, paths, laid } = explorerGraph;
   const { LEFT, BOTTOM, draw, drawMoved, colours, radius, spot, svgPen } = explorerDrawing;
-  const LISTED = 8;
+  const REVEALED = 8;
   const LARGE = 1200;
   const [canvas, panel, said] = ["canvas", ".panel", ".said"].map((what) => place.querySelector(what));
   const [search, how, amount] = ["search", "how", "amount"].map((what) => place.querySelector(`[data-ask="${what}"]`));
@@ -19,6 +19,7 @@ function drawExplorer(place, data) {
   const amountText = (value) => (value > 0 ? "+" : "") + written(value, 6) + unit;
   const nameOf = (node) => node.label + (node.position < 0 || node.kind === "token" ? "" : ` @ ${data.tokens[node.position]}`);
   const selected = () => graph.byKey.get(state.selected);
+  const aside = explorerPanel(raw, data, { nameOf, amountText }, { select, expand, follow, pin, ungroup });
 
   // --- what is shown ---------------------------------------------------------------------------------------------
 
@@ -161,114 +162,10 @@ function drawExplorer(place, data) {
     describe();
   }
 
-  // --- the panel -------------------------------------------------------------------------------------------------
-
   function describe() {
     const node = selected();
-    const found = matches();
-    const parts = search.value.trim() ? [results(found)] : state.path.length ? [chain()] : [];
-    if (node) parts.push(card(node));
-    else if (!parts.length) parts.push(make("p", "hint", "Click a node, or use the arrow keys, to see what feeds it and what it feeds."));
-    panel.replaceChildren(...parts);
-    said.textContent = node ? spoken(node) : state.path.length ? `Strongest path: ${state.path.map((row) => nameOf(raw.nodes[row])).join(", from ")}.` : "";
-  }
-
-  function spoken(node) {
-    const few = (some, end) => some.slice(0, 3).map((edge) => `${nameOf(graph.nodes[edge[end]])} ${amountText(edge.value)}`).join(", ") || "nothing";
-    return `${nameOf(node)}, ${amountText(node.value)}. Feeds ${few(node.out, "target")}. Fed by ${few(node.in, "source")}.`;
-  }
-
-  function results(found) {
-    const box = make("div", "matches");
-    box.append(make("h3", "", `${found.length} node${found.length === 1 ? "" : "s"} match`), list(found.slice(0, LISTED).map((node) => [node, node.value])));
-    return box;
-  }
-
-  // The path, and its size: of a tree the value of its beginning.
-  function chain() {
-    const box = make("div", "chain");
-    const last = raw.nodes[state.path[state.path.length - 1]];
-    const words = data.tree ? `Path ${state.turn + 1} by size: ${amountText(last.value)}` : "Along the strongest edges";
-    const items = make("ol");
-    for (const row of state.path) items.append(entry(graph.of[row], raw.nodes[row].value));
-    box.append(make("h3", "", words), items);
-    return box;
-  }
-
-  function card(node) {
-    const box = make("div", "node");
-    box.append(make("h3", "", nameOf(node)), make("p", "amount", amountText(node.value)));
-    const sizes = node.members.length > 1 ? `sum of ${node.members.length} nodes` : "";
-    const facts = [node.kind, sizes, node.open ? "what feeds it was not resolved" : ""].filter(Boolean).join(" · ");
-    box.append(make("p", "facts", facts), actions(node));
-    const details = node.members.length === 1 ? data.details[node.members[0]] || [] : [];
-    if (details.length) box.append(pairs(details));
-    box.append(...side("Feeds", node.out, "target"), ...side("Fed by", node.in, "source"));
-    if (data.conserved && node.in.length) box.append(rest(node));
-    if (node.members.length === 1) box.append(...strips(data.words, data.examples[node.members[0]] || []));
-    return box;
-  }
-
-  function rest(node) {
-    const sum = node.in.reduce((total, edge) => total + edge.value, 0);
-    return make("p", "facts", `Inputs listed sum to ${amountText(sum)}; the rest is ${amountText(node.value - sum)}.`);
-  }
-
-  function pairs(given) {
-    const facts = make("dl");
-    for (const [label, value] of given) {
-      facts.append(make("dt", "", label), make("dd", "", typeof value === "string" ? value : written(value, 6)));
-    }
-    return facts;
-  }
-
-  function side(title, edges, end) {
-    if (!edges.length) return [];
-    const items = list(edges.slice(0, LISTED).map((edge) => [graph.nodes[edge[end]], edge.value, edge]), Math.abs(edges[0].value));
-    if (edges.length > LISTED) {
-      const more = make("button", "", `All ${edges.length}`);
-      more.type = "button";
-      more.addEventListener("click", () => items.replaceWith(list(edges.map((edge) => [graph.nodes[edge[end]], edge.value, edge]), Math.abs(edges[0].value))));
-      items.append(make("li"));
-      items.lastChild.append(more);
-    }
-    return [make("h3", "", `${title} ${edges.length}`), items];
-  }
-
-  function list(rows, most = 0) {
-    const items = make("ul");
-    rows.forEach(([node, value, edge]) => items.append(entry(node, value, most, edge)));
-    return items;
-  }
-
-  function entry(node, value, most = 0, edge = null) {
-    const item = make("li");
-    const button = make("button", "", nameOf(node));
-    button.type = "button";
-    button.addEventListener("click", () => select(node.key));
-    item.append(button, make("span", "value", amountText(value).replace(unit, "")));
-    if (most) {
-      item.className = value < 0 ? "negative" : "positive";
-      item.style.setProperty("--share", (Math.abs(value) / (most || 1)).toFixed(3));
-    }
-    const parts = edge && edge.members.length === 1 && data.parts[edge.members[0]];
-    if (parts) item.append(make("span", "parts", parts.map(([label, number]) => `${label} ${written(number, 4)}`).join(" · ")));
-    return item;
-  }
-
-  function actions(node) {
-    const box = make("p", "actions");
-    const add = (words, act) => {
-      const button = make("button", "", words);
-      button.type = "button";
-      button.addEventListener("click", act);
-      box.append(button);
-    };
-    if (node.in.length) add("Show inputs", () => expand(node));
-    add("Strongest path", () => follow());
-    add(state.pinned.includes(node.key) ? "Unpin" : "Pin", () => pin(node));
-    if (node.key[0] === "g" && state.how !== "group") add("Ungroup", () => change({ groups: state.groups.filter((_, i) => `g${i + 1}` !== node.key), selected: "", path: [] }));
-    return box;
+    panel.replaceChildren(...aside.elements({ graph, state }, node, search.value.trim() ? matches() : null));
+    said.textContent = aside.spoken(node);
   }
 
   // --- what the reader does --------------------------------------------------------------------------------------
@@ -288,7 +185,7 @@ function drawExplorer(place, data) {
 
   function expand(node) {
     const hidden = node.in.map((edge) => graph.nodes[edge.source].key).filter((key) => !shown.some((one) => one.key === key));
-    change({ revealed: [...state.revealed, ...hidden.slice(0, LISTED)], path: [] });
+    change({ revealed: [...state.revealed, ...hidden.slice(0, REVEALED)], path: [] });
   }
 
   // The strongest path through the selected node, or of all; of a tree, pressed again, the next one.
@@ -304,6 +201,10 @@ function drawExplorer(place, data) {
   function pin(node) {
     const pinned = state.pinned.includes(node.key) ? state.pinned.filter((key) => key !== node.key) : [...state.pinned, node.key];
     change({ pinned }, true);
+  }
+
+  function ungroup(node) {
+    change({ groups: state.groups.filter((_, i) => `g${i + 1}` !== node.key), selected: "", path: [] });
   }
 
   // Pinned nodes become one, named after the largest of them.
