@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from saes.interop import load as load
     from saes.interop.card import card as card
     from saes.interop.push import push as push
-    from saes.running.entry import train as train
+    from saes.runs.train import train as train
     from saes.sets.dictionaries import DictionarySet as DictionarySet
-    from saes.sets.training import train_set as train_set
+    from saes.sets.train_set import train_set as train_set
     from saes.training.trainer import Trainer as Trainer
 
 attach(__name__)

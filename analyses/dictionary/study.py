@@ -16,7 +16,7 @@ from interp.arguments import checked
 from interp.cache import Store
 from interp.errors import UsageError
 from interp.provenance import Stopwatch
-from saes.evaluation.judging import description
+from saes.evaluation.evaluate import description
 
 if TYPE_CHECKING:
     from interp.model import Model

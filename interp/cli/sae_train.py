@@ -70,14 +70,14 @@ def _add(parser: ArgumentParser, name: str, metavar: str, text: str, action: str
 
 def run(args: Namespace) -> int:
     """Plan, or train and tell how it went."""
-    from saes.running import planning, processes
+    from saes.runs import plan, processes
 
     settings = _settings(args)
     if args.dry_run:
-        _tell_plan(planning.plan(settings), settings, args)
+        _tell_plan(plan.plan(settings), settings, args)
         return 0
     if settings.data.hooks and not (args.resume or args.quiet or args.json):
-        _tell_plan(planning.plan(settings), settings, args)  # a set can take hours: say so before it begins
+        _tell_plan(plan.plan(settings), settings, args)  # a set can take hours: say so before it begins
     if not processes.started():
         return _train(settings, args, None)
     with processes.joined(settings.run.device) as group:
@@ -93,7 +93,7 @@ def run(args: Namespace) -> int:
 
 def _settings(args: Namespace) -> Any:
     """The file's tables, then the flags over them; with --resume and no file, those of the run."""
-    from saes.running import settings as found
+    from saes.runs import settings as found
 
     kept = Path(args.out) / found.NAME
     file = args.config or (str(kept) if args.resume and kept.is_file() else None)
@@ -117,7 +117,7 @@ def _given(args: Namespace) -> Iterator[tuple[str, str, str]]:
 
 
 def _train(settings: Any, args: Namespace, group: Any) -> int:
-    from saes.running import loop, start as begin
+    from saes.runs import loop, start as begin
 
     place = loop.Place(Path(args.out), args.resume, group)
     with contextlib.ExitStack() as stack:

@@ -15,7 +15,7 @@ from interp.lazy import attach
 
 if TYPE_CHECKING:
     from saes.evaluation.config import Config as Config
-    from saes.evaluation.judging import evaluate as evaluate
+    from saes.evaluation.evaluate import evaluate as evaluate
     from saes.evaluation.language import spliced as spliced, spliced_logits as spliced_logits
     from saes.evaluation.recovery import Absorption as Absorption, Firing as Firing, Match as Match, match as match
     from saes.evaluation.result import (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from interp.arguments import checked
 from interp.errors import InterpError, UsageError
 from interp.results import write_atomic
-from saes.interop import beside, saelens
+from saes.interop import saelens, sidecar
 from saes.interop.card import card
 from saes.interop.folders import load
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from saes.evaluation.result import Evaluation
 
 CARD = "README.md"
-FILES = (CARD, saelens.CONFIG, saelens.WEIGHTS, beside.NAME, beside.HISTORY)
+FILES = (CARD, saelens.CONFIG, saelens.WEIGHTS, sidecar.NAME, sidecar.HISTORY)
 """Nothing else in the folder is ever sent."""
 
 

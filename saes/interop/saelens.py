@@ -24,7 +24,7 @@ from torch import Tensor
 from interp.errors import UsageError, nearest
 from interp.results import writable_folder, write_all
 from saes.autoencoder import ACROSS
-from saes.interop import beside
+from saes.interop import sidecar
 from saes.interop.files import (
     Stored,
     check_kinds,
@@ -37,7 +37,7 @@ from saes.interop.files import (
     read_tensors,
 )
 from saes.interop.folding import fold_decoder_norm, fold_scale
-from saes.interop.older import from_before_6, is_before_6
+from saes.interop.legacy import from_before_6, is_before_6
 
 if TYPE_CHECKING:
     from saes.autoencoder import SAE
@@ -105,18 +105,18 @@ def write(sae: SAE, folder: str | os.PathLike[str]) -> Path:
     config = json.dumps(configuration(sae), indent=1).encode()
     tensors = {name: value.detach().cpu().contiguous() for name, value in sae.named_parameters()}
     files = {WEIGHTS: save(tensors), CONFIG: config}
-    files |= beside.files(sae, files)
+    files |= sidecar.files(sae, files)
     target = writable_folder(folder)
     write_all({target / name: content for name, content in files.items()})
     if not sae.history:
-        (target / beside.HISTORY).unlink(missing_ok=True)
+        (target / sidecar.HISTORY).unlink(missing_ok=True)
     return target
 
 
 def configuration(sae: SAE) -> dict[str, Any]:
     """What `cfg.json` holds."""
     name = architecture_there(sae)
-    metadata = beside.plain(sae.metadata, "metadata")
+    metadata = sidecar.plain(sae.metadata, "metadata")
     reshape = metadata.pop("reshape_activations", "none")
     training, details = _training(sae)
     metadata.setdefault("training_architecture", training)
@@ -171,7 +171,7 @@ def read(folder: Path, dtype: torch.dtype | None = None) -> Stored:
     What `fold_W_dec_norm`, the batchtopk threshold and `apply_b_dec_to_input` mean there, they mean here: the same
     latents and the same reconstructions. Raises as `saes.load`.
     """
-    own = beside.read(folder)
+    own = sidecar.read(folder)
     path = folder / CONFIG
     config, tensors = read_settings(path), read_tensors(folder / WEIGHTS)
     if own is not None:

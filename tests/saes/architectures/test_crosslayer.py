@@ -11,7 +11,7 @@ from interp.errors import UsageError
 from saes.architectures import architecture
 from saes.architectures.base import Batch
 from saes.kernels.encode import Scratch
-from saes.running.settings import Run
+from saes.runs.settings import Run
 from saes.training.trainer import Trainer
 from tests import models
 

@@ -12,10 +12,10 @@ import torch
 
 import saes
 from interp.errors import DamagedFileError, InterpError, UsageError
-from saes.running import checkpoint
-from saes.running.loop import Place, train
-from saes.running.settings import Run
-from saes.running.stopping import Stopped
+from saes.runs import checkpoint
+from saes.runs.loop import Place, train
+from saes.runs.settings import Run
+from saes.runs.stop import Stopped
 
 CONFIG = saes.Config(width=32, k=4, steps=20, batch_size=16, lr=3e-3, dead_after=5)
 OFTEN = Run(checkpoint_every=6, log_every=4)
@@ -210,7 +210,7 @@ def test_a_record_of_another_kind_is_one_sentence(tmp_path, part, value):
 
 @pytest.mark.parametrize("line", ["[]", "{}", '{"step": "x"}', "null", "[" * 100_000, "1" * 10_000])
 def test_a_log_of_another_kind_is_no_metrics(tmp_path, line):
-    from saes.running import metrics
+    from saes.runs import metrics
 
     go(tmp_path)
     assert metrics.last(tmp_path)["step"] == 20
@@ -219,7 +219,7 @@ def test_a_log_of_another_kind_is_no_metrics(tmp_path, line):
 
 
 def test_the_time_of_a_huge_batch_is_planned_from_a_smaller_one():
-    from saes.running.planning import MEASURED, _step_seconds
+    from saes.runs.plan import MEASURED, _step_seconds
 
     config = saes.Config(width=16, k=2, steps=2, batch_size=10**12)
     seconds, parameters = _step_seconds(config, 4, 4, 1, "cpu")

@@ -16,7 +16,7 @@ class Stopped(KeyboardInterrupt):
 
 
 @contextmanager
-def wished() -> Iterator[Callable[[], bool]]:
+def stop_requested() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C or SIGTERM came since. A second Ctrl-C does not wait: it raises `KeyboardInterrupt` at once.
 
     Outside the main thread, where Python delivers no signals, the answer is always no.

@@ -17,10 +17,10 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
 from saes import Config
-from saes.running import activations
-from saes.running.loop import Place
-from saes.running.settings import Data, Run, Settings
-from saes.running.start import start
+from saes.runs import activations
+from saes.runs.loop import Place
+from saes.runs.settings import Data, Run, Settings
+from saes.runs.start import start
 from tests import models
 
 torch.set_num_threads(1)

@@ -18,7 +18,7 @@ from interp.errors import UsageError
 from interp.statistics import Bootstrap
 from saes import Truth
 from saes.evaluation.geometry import geometry
-from saes.evaluation.rows import CLUSTERS
+from saes.evaluation.rows import CLUSTERS, Source
 from saes.evaluation.scores import NAMES, Score
 
 N, D, FEATURES = 3000, 24, 16
@@ -105,7 +105,7 @@ def test_memory_is_bounded_by_the_batch():
     seen = []
     sae = perfect()
     sae.width = 2**20  # only the size of a batch is derived from it here
-    source = saes.evaluation.judging.Source.of(sae, X, None, N)
+    source = Source.of(sae, X, None, N)
     seen = [len(batch.x) for batch in source.batches()]
     assert max(seen) == 64
     assert sum(seen) == N

@@ -13,9 +13,9 @@ from interp import cache
 from interp.cache.config import ITEM_BYTES
 from interp.cache.planning import seconds as harvest_seconds
 from saes.config import BY_K, Config
-from saes.running.activations import harvest_config, hooks_read, load_model, open_activations
-from saes.running.settings import Settings
-from saes.sets.places import resolve
+from saes.runs.activations import harvest_config, hooks_read, load_model, open_activations
+from saes.runs.settings import Settings
+from saes.sets.hooks import resolve
 from saes.training.data import SAMPLE
 from saes.training.trainer import Trainer
 

@@ -17,7 +17,7 @@ from saes.evaluation import language, metrics, truth as planted
 from saes.evaluation.baselines import SAMPLE, Sample, baselines as compare, oracle
 from saes.evaluation.config import Config
 from saes.evaluation.geometry import Geometry, geometry
-from saes.evaluation.probing import probing
+from saes.evaluation.k_sparse_probing import probing
 from saes.evaluation.recovery import Match
 from saes.evaluation.result import Evaluation, Latents
 from saes.evaluation.rows import Source

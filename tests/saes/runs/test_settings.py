@@ -6,8 +6,8 @@ import pytest
 
 from interp.errors import MissingInputError, UsageError
 from saes import Config
-from saes.running import settings
-from saes.running.settings import Data, Run, Settings
+from saes.runs import settings
+from saes.runs.settings import Data, Run, Settings
 
 FILE = """
 [sae]

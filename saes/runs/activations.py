@@ -14,8 +14,8 @@ from interp.cache.manifest import NAME as MANIFEST, Manifest
 from interp.errors import NotFiniteError, UsageError
 from interp.progress import Progress
 from saes.config import Config
-from saes.running.settings import SMOLLM2, Data
-from saes.sets.places import resolve
+from saes.runs.settings import SMOLLM2, Data
+from saes.sets.hooks import resolve
 from saes.training.data import hook_names, origin
 
 FOLDER = "activations"

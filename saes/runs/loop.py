@@ -19,17 +19,17 @@ from interp.errors import InterpError, MissingInputError, UsageError
 from interp.files import check_space, locked, writable_folder
 from interp.provenance import Stopwatch
 from saes.config import Config
-from saes.running import checkpoint
-from saes.running.activations import whereabouts
-from saes.running.metrics import Log
-from saes.running.record import Record
-from saes.running.settings import Run
-from saes.running.stopping import Stopped, wished
+from saes.runs import checkpoint
+from saes.runs.activations import whereabouts
+from saes.runs.metrics import Log
+from saes.runs.record import Record
+from saes.runs.settings import Run
+from saes.runs.stop import Stopped, stop_requested
 from saes.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from saes.autoencoder import SAE
-    from saes.running.processes import Processes
+    from saes.runs.processes import Processes
 
 Progress = Callable[[dict[str, float]], None]
 HALF_WRITTEN = re.compile(r"\..+\.(toml|json|jsonl|safetensors)\.\w{8}")
@@ -105,7 +105,7 @@ def train_locked(
     with explained(activations):
         trainer = Trainer(config, activations, device=run.device, metadata=metadata, group=place.processes)
     session = Session(trainer, record, activations, place, run, progress)
-    with wished() as asked:
+    with stop_requested() as asked:
         session.go(_agreed(asked, place.processes))
     return session.finish()
 

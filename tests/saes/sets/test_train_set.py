@@ -11,10 +11,10 @@ import torch
 import saes
 from interp import cache
 from interp.errors import UsageError
-from saes.running import checkpoint, planning
-from saes.running.settings import Data, Run, Settings
-from saes.running.stopping import Stopped
-from saes.sets.places import Ends, resolve
+from saes.runs import checkpoint, plan
+from saes.runs.settings import Data, Run, Settings
+from saes.runs.stop import Stopped
+from saes.sets.hooks import Ends, resolve
 from tests import models
 
 TRANSCODER = saes.Config(width=24, k=4, steps=12, batch_size=32, lr=3e-3, variant="transcoder", dead_after=5)
@@ -132,7 +132,7 @@ def test_killed_between_two_checkpoints_the_runs_wait_for_the_one_furthest_back(
 def test_a_plan_counts_every_dictionary(store):
     def planned(hooks, variant="transcoder"):
         config = saes.Config(**{**vars(TRANSCODER), "variant": variant})
-        return planning.plan(Settings(config, Data(store=str(store.folder), hooks=hooks)))
+        return plan.plan(Settings(config, Data(store=str(store.folder), hooks=hooks)))
 
     one, three = planned(("blocks.1.mlp",)), planned(("blocks.*.mlp",))
     assert (one.dictionaries, three.dictionaries) == (1, 3)

@@ -11,8 +11,8 @@ import torch
 from interp.arguments import checked
 from interp.errors import UsageError
 from saes.config import Config
-from saes.running import loop
-from saes.running.settings import Run
+from saes.runs import loop
+from saes.runs.settings import Run
 from saes.training.data import Activations
 from saes.training.trainer import Trainer
 
@@ -39,7 +39,7 @@ def train(
             iterable of batches (or of pairs), or a callable that gives an iterator of them.
         device: where to train.
         metadata: written into the SAE: model_name, hook_name, ...; a store brings these itself.
-        folder: where checkpoints, metrics and the SAE are written; see `saes.running.loop`. None trains in memory.
+        folder: where checkpoints, metrics and the SAE are written; see `saes.runs.loop`. None trains in memory.
         resume: go on from the checkpoint in `folder`.
         progress: called with the metrics of every step.
 

@@ -28,7 +28,7 @@ KIND, FORMAT = "interp autoencoder", 1
 
 
 @dataclass(frozen=True)
-class _Beside:
+class _Sidecar:
     """The fields of `interp.json`."""
 
     kind: str
@@ -64,15 +64,15 @@ def read(folder: Path) -> dict[str, Any] | None:
     if document.get("kind") != KIND or document.get("format") != FORMAT:
         kind, version = document.get("kind"), document.get("format")
         raise DamagedFileError(f"{path} is a {kind!r} of format {version}; this version reads {KIND!r} {FORMAT}.")
-    beside = read_fields(_Beside, document, path)
-    for name, digest in beside.files.items():
+    sidecar = read_fields(_Sidecar, document, path)
+    for name, digest in sidecar.files.items():
         file = folder / name
         if Path(name).name != name or not file.is_file() or _digest(file.read_bytes()) != digest:
             raise DamagedFileError(
                 f"{file} is not the file that {NAME} was written with: restore it, or delete {NAME} to read "
                 f"the folder as SAELens does."
             )
-    about = {name: _decode(getattr(beside, name)) for name in ("architecture", "variant", "settings", "metadata")}
+    about = {name: _decode(getattr(sidecar, name)) for name in ("architecture", "variant", "settings", "metadata")}
     return about | {"history": _history(folder / HISTORY)}
 
 

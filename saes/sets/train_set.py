@@ -21,16 +21,16 @@ from interp.cache import ModelStream, Store
 from interp.errors import UsageError, require
 from saes.config import Config
 from saes.interop import load
-from saes.running import checkpoint
-from saes.running.entry import train as train_in_memory
-from saes.running.loop import Place, Session, Unsaved, begun, train
-from saes.running.record import Record
-from saes.running.settings import Run
-from saes.running.stopping import wished
+from saes.runs import checkpoint
+from saes.runs.loop import Place, Session, Unsaved, begun, train
+from saes.runs.record import Record
+from saes.runs.settings import Run
+from saes.runs.stop import stop_requested
+from saes.runs.train import train as train_in_memory
 from saes.sets import folders
 from saes.sets.dictionaries import DictionarySet
 from saes.sets.feed import Feed, Window
-from saes.sets.places import Ends, resolve
+from saes.sets.hooks import Ends, resolve
 from saes.training.data import hook_names, origin
 from saes.training.trainer import Trainer
 
@@ -57,7 +57,7 @@ def train_set(
         config: of every dictionary; `variant` says whether they are autoencoders or transcoders, or the parts of one
             cross-layer transcoder.
         activations: a store that holds the hooks, or a stream (`interp.cache.ModelStream`), which needs no disk.
-        hooks: patterns such as "blocks.*.mlp" or "blocks.[0-9].hook_resid_post"; see `saes.sets.places.resolve`.
+        hooks: patterns such as "blocks.*.mlp" or "blocks.[0-9].hook_resid_post"; see `saes.sets.hooks.resolve`.
         folder: where the set is written, one folder a dictionary; None trains in memory.
         resume: go on in a folder where such a run was stopped; finished dictionaries are loaded.
         run: device, and how often to save and log.
@@ -165,7 +165,7 @@ class _Job:
                 unsaved.step()
             return DictionarySet(trainer.parts())
         session = Session(trainer, record, given, place, self.run, told)
-        with wished() as asked:
+        with stop_requested() as asked:
             session.go(asked)
         folder = DictionarySet(trainer.parts()).save(place.folder)
         session.close()
@@ -174,7 +174,7 @@ class _Job:
 
     def _steps(self, window: Window, runs: list[Session | Unsaved]) -> None:
         """The steps that are left. Runs that were stopped between two checkpoints wait for the one furthest back."""
-        with wished() as asked:
+        with stop_requested() as asked:
             for step in range(self.config.steps):
                 window.advance()
                 behind = [one for one in runs if one.trainer.step_number == step]

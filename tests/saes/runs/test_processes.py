@@ -19,8 +19,8 @@ from saes.architectures import architecture
 from saes.config import ARCHITECTURES
 from saes.kernels.select import top_batch
 from saes.kernels.together import top_together
-from saes.running import checkpoint
-from saes.running.processes import Processes
+from saes.runs import checkpoint
+from saes.runs.processes import Processes
 from saes.training.trainer import Trainer
 
 PREPARED = """
@@ -30,9 +30,9 @@ import torch
 import saes
 from interp import cache
 from interp.errors import InterpError
-from saes.running.loop import Place, train
-from saes.running.processes import joined
-from saes.running.settings import Run
+from saes.runs.loop import Place, train
+from saes.runs.processes import joined
+from saes.runs.settings import Run
 from saes.training.trainer import Trainer
 from tests.saes.distributed.test_processes import config, rows
 

@@ -11,14 +11,14 @@ from typing import Any
 from interp.errors import UsageError
 from interp.files import check_same, writable_folder, write_atomic
 from saes.autoencoder import SAE
-from saes.running import activations, metrics, settings
-from saes.running.loop import Place, train_locked
-from saes.running.record import NAME as RECORD, Record
-from saes.running.settings import Settings
-from saes.sets import training
+from saes.runs import activations, metrics, settings
+from saes.runs.loop import Place, train_locked
+from saes.runs.record import NAME as RECORD, Record
+from saes.runs.settings import Settings
+from saes.sets import train_set
 from saes.sets.dictionaries import DictionarySet
 from saes.sets.folders import NAME as INDEX
-from saes.sets.training import Progress as SetProgress
+from saes.sets.train_set import Progress as SetProgress
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def start(
         progress: called with the hook that is read ("" for one SAE) and the metrics of every step.
 
     Raises:
-        InterpError: see `saes.running.activations.open_activations` and `saes.running.loop.train`.
+        InterpError: see `saes.runs.activations.open_activations` and `saes.runs.loop.train`.
     """
     if place.processes is not None:
         place.processes.check(chosen.sae.batch_size)
@@ -95,7 +95,7 @@ def _trained(
     """One SAE, or a set of them if the settings name patterns of hooks."""
     if chosen.data.hooks:
         hooks = chosen.data.hooks
-        return training.train_locked(
+        return train_set.train_locked(
             chosen.sae, found, hooks, place, run=chosen.run, metadata=metadata, progress=progress
         )
     told = None if progress is None else partial(progress, "")
