@@ -30,7 +30,7 @@ class Config(Result):
     per_document: int = 8
     kinds: tuple[str, ...] = ("tuned", "linear", "bias")
     steps: int = 100
-    batch_size: int = 512
+    batch_size: int = 256
 
 
 @dataclass(frozen=True, eq=False)

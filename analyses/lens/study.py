@@ -29,18 +29,15 @@ def fit(
     """Fit every kind of lens on the contexts that are not held out."""
     config = Config() if config is None else config
     tokens, _ = contexts(model, config)
-    return {
-        kind: TunedLens.fit(
-            model,
-            tokens,
-            kind=kind,  # pyright: ignore[reportArgumentType]
-            steps=config.steps,
-            batch_size=config.batch_size,
-            seed=seed,
-            progress=progress,
-        )
-        for kind in config.kinds
-    }
+    return attribution.fit_lenses(
+        model,
+        tokens,
+        config.kinds,  # pyright: ignore[reportArgumentType]
+        steps=config.steps,
+        batch_size=config.batch_size,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def run(

@@ -63,6 +63,6 @@ if TYPE_CHECKING:
     from interp.attribution.targets import direction as direction, logit as logit, logit_difference as logit_difference
     from interp.attribution.tree import path_tree as path_tree
     from interp.attribution.tree_explorer import tree_explorer as tree_explorer
-    from interp.attribution.tuned_lens import TunedLens as TunedLens
+    from interp.attribution.tuned_lens import TunedLens as TunedLens, fit_lenses as fit_lenses
 
 attach(__name__)

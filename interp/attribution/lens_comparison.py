@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -53,13 +54,14 @@ def compare_lenses(
     for column, row in enumerate(tokens):
         _, cache = model.run_with_cache(row[None], list(hooks(model)))
         streams = [cache[name][0] for name in hooks(model)]
-        own = _log_probabilities(model, streams[-1])
+        own = _Prediction.of(model, streams[-1])
         for i, lens in enumerate(every.values()):
             for layer, x in enumerate(streams):
-                found = own if layer == shape[1] - 1 else _log_probabilities(model, _translated(lens, layer, x))
-                losses[i, layer, column] = float(-found[:-1].gather(1, row[1:, None]).mean())
-                kl[i, layer, column] = float((own.exp() * (own - found)).sum(-1).mean())
-                means[i, layer] += found.exp().mean(0)
+                last = layer == shape[1] - 1
+                read = own if last else _Prediction.of(model, _translated(lens, layer, x))
+                losses[i, layer, column] = read.cross_entropy(row)
+                kl[i, layer, column] = 0 if last else own.divergence(read)
+                means[i, layer] += read.probabilities.mean(0)
         rate.add(1)
     if not (np.isfinite(losses).all() and np.isfinite(kl).all()):
         raise NotFiniteError("The prediction of a lens is not finite: is there a NaN in the weights?")
@@ -77,8 +79,35 @@ def _translated(lens: TunedLens | None, row: int, x: Tensor) -> Tensor:
     return x if lens is None else lens.translate(row, x)
 
 
-def _log_probabilities(model: Model, x: Float[Tensor, "n_token d_model"]) -> Float[Tensor, "n_token d_vocab"]:
-    return trace.unembed(model.weights, x, folded=False)[0].log_softmax(-1)
+@dataclass(frozen=True)
+class _Prediction:
+    """Next-token probabilities at every position of one text; `logits` and log Σ exp of them, by position."""
+
+    logits: Float[Tensor, "n_token d_vocab"]
+    total: Float[Tensor, " n_token"]
+    probabilities: Float[Tensor, "n_token d_vocab"]
+
+    @classmethod
+    def of(cls, model: Model, x: Float[Tensor, "n_token d_model"]) -> _Prediction:
+        """Read a stream with the final norm and the unembedding."""
+        logits = trace.unembed(model.weights, x, folded=False)[0]
+        largest = logits.amax(-1, keepdim=True)
+        weights = (logits - largest).exp_()
+        total = weights.sum(-1, keepdim=True)
+        return cls(logits, (largest + total.log())[:, 0], weights.div_(total))
+
+    def cross_entropy(self, tokens: Int[Tensor, " n_token"]) -> float:
+        """Return the mean −log p of each next token, in nats."""
+        chosen = self.logits[:-1].gather(1, tokens[1:, None])[:, 0]
+        return float((self.total[:-1] - chosen).mean())
+
+    def divergence(self, other: _Prediction) -> float:
+        """Return the mean KL divergence of another prediction from this one, in nats.
+
+        Σ p (log p − log q) = Σ p (logits − other logits) − log Σ exp logits + log Σ exp (other logits).
+        """
+        moved = torch.linalg.vecdot(self.probabilities, self.logits - other.logits)
+        return float((moved - self.total + other.total).mean())
 
 
 def _bias(means: Float[Tensor, "lens row d_vocab"]) -> np.ndarray:

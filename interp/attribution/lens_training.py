@@ -1,9 +1,15 @@
-"""Training a tuned lens on a stream of residual streams: least squares first, then steps on the KL divergence."""
+"""Training of tuned lenses on residual streams: least squares first, then Adam steps on the KL divergence.
+
+Most of the time of a step would go into products with the whole unembedding, and most of the rest into running the
+model. So a step takes the likeliest tokens and a sample of the others (`_Objective`), and lenses of several kinds are
+trained on the same streams, of which every position is computed once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -17,52 +23,67 @@ from interp.model.arithmetic import norm_scale, softcap
 
 RIDGE = 1e-2
 """Ridge of the least-squares map, as a share of the mean variance of a coordinate."""
-LIKELY, SAMPLED = 8, 2048
-"""Vocabulary of a step: the likeliest tokens of each position, and so many others at random."""
+LIKELY, SAMPLED = 8, 1024
+"""Vocabulary of a step: the likeliest tokens of each position, and this number of the others at random."""
 EVERY, PATIENCE = 10, 3
 """Steps between validations, and how many of them may bring nothing before a row stops."""
-WARM = 16
-"""Batches behind the least-squares map."""
+WARM = 12_288
+"""Positions behind the least-squares map, about 20 for each of its rows where the model has 576 dimensions."""
+VALIDATION = 2
+"""Batches that no lens is trained on: they choose the best parameters of each row."""
 
 Streams = Float[Tensor, "row n d_model"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Parameters of a lens, and its KL divergence on the validation batches at each stage of the training."""
+
+    weights: Float[Tensor, "row d_model d_model"]
+    biases: Float[Tensor, "row d_model"]
+    history: Float[Tensor, "stage row"]
 
 
 def train(  # noqa: PLR0913 (keyword-only)
     model: Model,
     source: Any,
     *,
-    kind: str,
+    kinds: Sequence[str],
     steps: int,
     batch_size: int,
     lr: float,
     seed: int,
     progress: Callable[[int, int, str], None] | None,
-) -> tuple[Float[Tensor, "row d_model d_model"], Float[Tensor, "row d_model"], Float[Tensor, "check row"]]:
-    """Return a fitted lens as (weights, biases, validation losses); for arguments see `TunedLens.fit`."""
+) -> list[Fitted]:
+    """Return the fitted lens of each kind; for arguments see `TunedLens.fit`."""
     steps, batch_size = whole(steps, "steps", 0), whole(batch_size, "batch_size", 2)
     if model.dtype not in (torch.float32, torch.float64):
         raise UsageError(f"A lens is fitted in float32 or float64, not in {model.dtype}: load the model so.")
     batches = _batches(model, source, batch_size, seed)
     generator = torch.Generator().manual_seed(seed)
-    held = next(batches)
-    validation = _Objective.of(model, held[-1], 2 * SAMPLED, generator)
-    lens = _Parameters(model, kind)
-    history = [validation.rows(lens, held)]
-    if kind != "bias":
-        _least_squares(lens, batches)
-        history.append(validation.rows(lens, held))
-        lens.keep(history[-1], history[0])
-    for step, streams in zip(range(0 if kind == "linear" else steps), batches, strict=False):
+    unseen = torch.cat(list(islice(batches, VALIDATION)), 1)
+    validation = _Objective.of(model, unseen[-1], 2 * SAMPLED, generator)
+    lenses = [_Parameters(model, kind) for kind in kinds]
+    moments = _Moments.of(islice(batches, -(-WARM // batch_size)))
+    for lens in lenses:
+        lens.validate(validation, unseen)
+        lens.start(moments)
+        lens.validate(validation, unseen)
+    running = [lens for lens in lenses if lens.kind != "linear"]
+    for step in range(steps if running else 0):
+        streams = next(batches)
         objective = _Objective.of(model, streams[-1], SAMPLED, generator)
-        lens.step(objective, streams, lr * (1 - step / steps))
+        for lens in running:
+            lens.step(objective, streams, lr * (1 - step / steps))
         if (step + 1) % EVERY == 0:
-            history.append(validation.rows(lens, held))
-            if lens.keep(history[-1]) == 0:
+            for lens in running:
+                lens.validate(validation, unseen)
+            running = [lens for lens in running if lens.improving]
+            if not running:
                 break
         if progress is not None:
-            progress(step + 1, steps, "fitting the lens")
-    weights, biases = lens.best
-    return weights, biases, torch.stack(history)
+            progress(step + 1, steps, "fitting the lenses")
+    return [lens.fitted() for lens in lenses]
 
 
 def hooks(model: Model) -> tuple[str, ...]:
@@ -71,21 +92,21 @@ def hooks(model: Model) -> tuple[str, ...]:
 
 
 def _batches(model: Model, source: Any, size: int, seed: int) -> Iterator[Streams]:
-    """Residual streams of `size` positions at a time, the text's order drawn with `seed`, over and over."""
+    """Yield residual streams of `size` positions, in an order drawn with `seed`: validation first, then over and over."""
     if isinstance(source, Store):
         yield from _stored(model, source, size, seed)
         return
     tokens = model.check_tokens(source)
     per_batch = max(1, size // tokens.shape[1])
-    if len(tokens) < 3 * per_batch:
+    if len(tokens) <= VALIDATION * per_batch:
         raise UsageError(
-            f"A lens needs text for at least three batches, one of them for validation: {len(tokens)} rows of "
-            f"{tokens.shape[1]} tokens are less than 3 · {size}."
+            f"A lens needs text for at least {VALIDATION + 1} batches, {VALIDATION} of them for validation: "
+            f"{len(tokens)} rows of {tokens.shape[1]} tokens are fewer than {VALIDATION + 1} · {size}."
         )
     order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(seed)).split(per_batch)
-    for i in range(10**9):
-        # The first batch is the validation's, and never comes again.
-        chosen = order[i if i < len(order) else 1 + (i - 1) % (len(order) - 1)]
+    again = len(order) - VALIDATION
+    for i in count():
+        chosen = order[i if i < VALIDATION else VALIDATION + (i - VALIDATION) % again]
         _, cache = model.run_with_cache(tokens[chosen], list(hooks(model)))
         yield torch.stack([cache[name].flatten(0, 1) for name in hooks(model)])
 
@@ -95,17 +116,15 @@ def _stored(model: Model, store: Store, size: int, seed: int) -> Iterator[Stream
     missing = [name for name in hooks(model) if name not in store.hooks]
     if missing:
         raise UsageError(f"The store lacks {missing[0]}: a lens needs every layer's stream, {len(hooks(model))} hooks.")
-    if len(store) < 3 * size:
-        raise UsageError(f"The store holds {len(store)} positions: a lens needs at least three batches of {size}.")
-    first: Streams | None = None
-    for epoch in range(10**9):
+    if len(store) < (VALIDATION + 1) * size:
+        raise UsageError(
+            f"The store holds {len(store)} positions: a lens needs at least {VALIDATION + 1} batches of {size}."
+        )
+    for epoch in count():
         every = [store.batches(size, seed=seed, hook=name) for name in hooks(model)]
         for number, parts in enumerate(zip(*every, strict=True)):
-            if number == 0 and epoch > 0:
-                continue  # the validation's
-            if len(parts[0]) == size:
-                first = torch.stack([part.to(model.device, model.dtype) for part in parts])
-                yield first
+            if len(parts[0]) == size and (epoch == 0 or number >= VALIDATION):
+                yield torch.stack([part.to(model.device, model.dtype) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -153,27 +172,43 @@ class _Parameters:
         like = model.parts.W_U
         self.kind, self.weights = kind, like.new_zeros(*shape, shape[1])
         self.biases = like.new_zeros(shape)
-        self.scale = like.new_ones(shape[0])
         self.best = self.weights.clone(), self.biases.clone()
         self.best_loss = torch.full(shape[:1], torch.inf, dtype=like.dtype)
         self.waited = torch.zeros(shape[0], dtype=torch.long)
         self.moments = [[torch.zeros_like(value) for _ in range(2)] for value in (self.weights, self.biases)]
+        self.history: list[Tensor] = []
         self.n_step = 0
+
+    @property
+    def improving(self) -> bool:
+        """Whether any row has improved lately."""
+        return bool((self.waited < PATIENCE).any())
 
     def translated(self, row: int, x: Tensor) -> Tensor:
         """The stream of one row in the basis of the last."""
         return x + self.biases[row] + (0.0 if self.kind == "bias" else x @ self.weights[row])
 
-    def keep(self, loss: Tensor, before: Tensor | None = None) -> int:
-        """Keep each row's values where they are its best, and say how many rows are still worth a step."""
-        if before is not None:
-            self.best_loss = before.to(self.best_loss)
+    def start(self, moments: _Moments) -> None:
+        """Start from least squares: of A and b, or of b alone."""
+        if self.kind == "bias":
+            self.biases = moments.bias().to(self.biases)
+        else:
+            weights, biases = moments.affine()
+            self.weights, self.biases = weights.to(self.weights), biases.to(self.biases)
+
+    def validate(self, objective: _Objective, streams: Streams) -> None:
+        """Measure every row on the validation batches, and store its values where they are its best."""
+        loss = objective.rows(self, streams)
+        self.history.append(loss)
         better = loss < self.best_loss
         self.best_loss = torch.where(better, loss.to(self.best_loss), self.best_loss)
         self.waited = torch.where(better, 0, self.waited + 1)
         for best, value in zip(self.best, (self.weights, self.biases), strict=True):
             best[better] = value[better]
-        return int((self.waited < PATIENCE).sum())
+
+    def fitted(self) -> Fitted:
+        """Return the best values."""
+        return Fitted(*self.best, torch.stack(self.history))
 
     def step(self, objective: _Objective, streams: Streams, lr: float) -> None:
         """One Adam step of every row that has not stopped."""
@@ -196,24 +231,49 @@ class _Parameters:
         (self.weights, self.biases)[which][row] -= lr * ahead
 
 
-@torch.no_grad()
-def _least_squares(lens: _Parameters, batches: Iterator[Streams]) -> None:
-    """A and b from the ridge regression of the last stream on each, every position divided by the last norm scale."""
-    n_row, d = lens.biases.shape
-    moment = lens.weights.new_zeros(n_row, d + 1, d + 1, dtype=torch.float32)
-    cross = lens.weights.new_zeros(n_row, d + 1, d, dtype=torch.float32)
-    for _, streams in zip(range(WARM), batches, strict=False):
-        scale = streams[-1].square().mean(-1, keepdim=True).sqrt()
-        for row, x in enumerate(streams[:-1]):
-            ones = torch.cat([x, x.square().mean().sqrt().expand(len(x), 1)], dim=1) / scale
-            moment[row] += ones.T @ ones
-            cross[row] += ones.T @ ((streams[-1] - x) / scale)
-            lens.scale[row] = x.square().mean().sqrt()
-    for row in range(n_row):
-        left = moment[row].double()
-        ridge = RIDGE * left.diagonal().median() * torch.eye(d + 1, device=left.device)
-        solved = torch.linalg.solve(left + ridge, cross[row].double()).to(lens.weights)
-        lens.weights[row], lens.biases[row] = solved[:d], solved[d] * lens.scale[row]
+@dataclass(frozen=True)
+class _Moments:
+    """Second moments of [x, size] with itself and with (last − x), every position divided by the last norm scale.
+
+    `size` stands in the place of the 1 of an affine map, so that the ridge means the same for A and b.
+    """
+
+    own: Float[Tensor, "row d_model+1 d_model+1"]
+    cross: Float[Tensor, "row d_model+1 d_model"]
+    size: Float[Tensor, " row"]
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, batches: Iterator[Streams]) -> _Moments:
+        """Sum the moments of some batches."""
+        own, cross, size = None, None, None
+        for streams in batches:
+            before, last = streams[:-1].float(), streams[-1].float()
+            scale = last.square().mean(-1, keepdim=True).sqrt()
+            if own is None or cross is None or size is None:
+                n_row, _, d = before.shape
+                own, cross = before.new_zeros(n_row, d + 1, d + 1), before.new_zeros(n_row, d + 1, d)
+                size = before.square().mean((1, 2)).sqrt()
+            for row, x in enumerate(before):
+                affine = torch.cat([x, size[row].expand(len(x), 1)], dim=1) / scale
+                own[row].addmm_(affine.T, affine)
+                cross[row].addmm_(affine.T, (last - x) / scale)
+        assert own is not None and cross is not None and size is not None
+        return cls(own, cross, size)
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Return A and b of the ridge regression of last − x on x."""
+        solved = []
+        for own, cross in zip(self.own, self.cross, strict=True):
+            left = own.double()
+            ridge = RIDGE * left.diagonal().median() * torch.eye(len(left), device=left.device)
+            solved.append(torch.linalg.solve(left + ridge, cross.double()))
+        both = torch.stack(solved)
+        return both[:, :-1], both[:, -1] * self.size[:, None]
+
+    def bias(self) -> Tensor:
+        """Return b alone: the weighted mean of last − x."""
+        return self.cross[:, -1] / self.own[:, -1, -1, None] * self.size[:, None]
 
 
 def _logits(model: Model, x: Tensor, columns: Tensor, bias: Tensor) -> Tensor:

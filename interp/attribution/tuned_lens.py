@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from interp.files import write_atomic
 from interp.model import Model
 
 Kind = Literal["tuned", "linear", "bias"]
-KINDS = ("tuned", "linear", "bias")
+KINDS: tuple[Kind, ...] = ("tuned", "linear", "bias")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +55,17 @@ class TunedLens:
         *,
         kind: Kind = "tuned",
         steps: int = 100,
-        batch_size: int = 512,
+        batch_size: int = 256,
         lr: float = 1e-3,
         seed: int = 0,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> TunedLens:
-        """Fit a lens on text, streamed: nothing of it is held but the batch at hand and a validation batch.
+        """Fit a lens on text, streamed: the batch in use and two for validation are all that is in memory.
 
         Starts at the least-squares map from each stream to the last (both divided by the last one's norm scale, ridge
         by a hundredth of the mean variance), then takes Adam steps on the KL divergence, over a sample of the
-        vocabulary that is drawn again in each step. Each row keeps its best parameters on the validation batch, which
-        is not trained on, and stops early: it is never worse there than where it started.
+        vocabulary that is drawn again in each step. Each row ends with its best parameters on two validation batches,
+        which are not trained on, and stops early: it is never worse there than the logit lens.
 
         Args:
             model: in float32 or float64.
@@ -80,12 +80,9 @@ class TunedLens:
         Raises:
             UsageError: an unknown kind, too little text, a store that lacks a layer, or another dtype.
         """
-        if kind not in KINDS:
-            raise UsageError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
-        fitted = train(
-            model, source, kind=kind, steps=steps, batch_size=batch_size, lr=lr, seed=seed, progress=progress
-        )
-        return cls(kind, model.name, digest(model), *fitted)
+        return fit_lenses(
+            model, source, (kind,), steps=steps, batch_size=batch_size, lr=lr, seed=seed, progress=progress
+        )[kind]
 
     def translate(self, row: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
         """Translate the stream of one row into the basis of the last; the last row is left as it is."""
@@ -130,6 +127,36 @@ class TunedLens:
         if model is not None:
             lens.check_model(model)
         return lens
+
+
+def fit_lenses(  # noqa: PLR0913 (keyword-only)
+    model: Model,
+    source: Any,
+    kinds: Sequence[Kind] = KINDS,
+    *,
+    steps: int = 100,
+    batch_size: int = 256,
+    lr: float = 1e-3,
+    seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, TunedLens]:
+    """Fit lenses of several kinds on the same streams; each is the one that `TunedLens.fit` gives.
+
+    The model runs once for all of them. Arguments and errors are those of `TunedLens.fit`.
+
+    >>> lenses = fit_lenses(model, torch.arange(64).reshape(8, 8), ("linear", "bias"), steps=2, batch_size=16)
+    >>> list(lenses)
+    ['linear', 'bias']
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UsageError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
+    fitted = train(model, source, kinds=kinds, steps=steps, batch_size=batch_size, lr=lr, seed=seed, progress=progress)
+    about, unembedding = model.name, digest(model)
+    return {
+        kind: TunedLens(kind, about, unembedding, one.weights, one.biases, one.history)
+        for kind, one in zip(kinds, fitted, strict=True)
+    }
 
 
 def digest(model: Model) -> str:

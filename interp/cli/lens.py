@@ -22,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     text = "tokens a context (default: 128)"
     parser.add_argument("--context", type=options.positive, default=128, metavar="N", help=text)
     text = "positions a training step (default: 512)"
-    parser.add_argument("--batch-size", type=options.positive, default=512, metavar="N", help=text)
+    parser.add_argument("--batch-size", type=options.positive, default=256, metavar="N", help=text)
     text = "training steps at most (default: 100)"
     parser.add_argument("--steps", type=options.positive, default=100, metavar="N", help=text)
     text = "folder for lens.safetensors, result.json, arrays.safetensors and report.html"

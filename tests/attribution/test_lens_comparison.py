@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from interp import cache, edit, results
-from interp.attribution import TunedLens, compare_lenses, patchscope
+from interp.attribution import TunedLens, compare_lenses, fit_lenses, patchscope
 from interp.attribution.lens_training import hooks
 from interp.errors import UsageError
 from tests import models
@@ -20,10 +20,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def lenses(model):
-    tokens = models.tokens(120, 16)
-    return {
-        kind: TunedLens.fit(model, tokens, kind=kind, steps=30, batch_size=128, lr=1e-2) for kind in ("tuned", "bias")
-    }
+    return fit_lenses(model, models.tokens(120, 16), ("tuned", "bias"), steps=30, batch_size=128, lr=1e-2)
 
 
 def test_each_lens_is_nearer_to_the_model_than_the_one_before_it(model, lenses, tmp_path):
@@ -66,7 +63,7 @@ def test_a_lens_fitted_on_a_store_is_a_lens(model, tmp_path):
     one = cache.harvest(model, tokens.int(), cache.Config(hooks=hooks(model)[:2], context=16), tmp_path / "one")
     with pytest.raises(UsageError, match="The store lacks blocks"):
         TunedLens.fit(model, one)
-    with pytest.raises(UsageError, match="at least three batches"):
+    with pytest.raises(UsageError, match="at least 3 batches"):
         TunedLens.fit(model, store, batch_size=1000)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import interp
-from interp.attribution import TunedLens, logit_lens
+from interp.attribution import TunedLens, fit_lenses, logit_lens
 from interp.attribution.lens_training import _Objective, _sample
 from interp.errors import DamagedFileError, UsageError
 from tests import models
@@ -23,11 +23,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def lenses(model):
-    tokens = models.tokens(N_TEXT, 16)
-    return {
-        kind: TunedLens.fit(model, tokens, kind=kind, steps=60, batch_size=128, lr=1e-2)
-        for kind in ("tuned", "linear", "bias")
-    }
+    return fit_lenses(model, models.tokens(N_TEXT, 16), steps=60, batch_size=128, lr=1e-2)
 
 
 def divergence(model, lens: TunedLens | None) -> torch.Tensor:
@@ -102,7 +98,7 @@ def test_saved_is_loaded_and_another_unembedding_is_refused(model, lenses, tmp_p
         TunedLens.load(file)
 
 
-def test_the_same_seed_gives_the_same_lens(model, lenses):
+def test_the_same_seed_gives_the_same_lens_alone_or_with_others(model, lenses):
     again = TunedLens.fit(model, models.tokens(N_TEXT, 16), kind="bias", steps=60, batch_size=128, lr=1e-2)
     assert torch.equal(again.biases, lenses["bias"].biases)
 
@@ -128,7 +124,7 @@ def test_the_sampled_divergence_is_the_whole_one_where_everything_is_sampled(mod
     [
         ({"kind": "deep"}, "kind must be one of tuned, linear, bias"),
         ({"steps": 1.5}, "steps must be a whole number"),
-        ({"batch_size": 4096}, "at least three batches"),
+        ({"batch_size": 4096}, "at least 3 batches"),
     ],
 )
 def test_refusals(model, options, text):
