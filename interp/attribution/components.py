@@ -21,7 +21,8 @@ class Component:
     """One writer: `layer` is -1 for embeddings, `head` for all but heads, `expert` for all but experts.
 
     Parts of a dictionary (`interp.attribution.dictionaries`) have a `site`, the name of what it takes apart, and a
-    latent its number `index`.
+    latent its number `index`. What a cross-layer latent writes in a layer after the one that it reads has the latter
+    as its `origin`.
     """
 
     kind: Kind
@@ -30,17 +31,19 @@ class Component:
     site: str = ""
     index: int = -1
     expert: int = -1
+    origin: int = -1
 
     @property
     def name(self) -> str:
-        """Such as "embed", "L5H2", "MLP5", "L5E12", "L5.b_O", "MLP5.b_out", "MLP5.f123", "MLP5.error"."""
+        """Such as "embed", "L5H2", "MLP5", "L5E12", "L5.b_O", "MLP5.b_out", "MLP5.f123", "MLP5.f123→MLP7"."""
+        reader = self.site if self.origin < 0 else f"MLP{self.origin}"
         names = {
             "head": f"L{self.layer}H{self.head}",
             "mlp": f"MLP{self.layer}",
             "expert": f"L{self.layer}E{self.expert}",
             "attn_bias": f"L{self.layer}.b_O",
             "mlp_bias": f"MLP{self.layer}.b_out",
-            "latent": f"{self.site}.f{self.index}",
+            "latent": f"{reader}.f{self.index}" + (f"→{self.site}" if reader != self.site else ""),
             "dictionary_bias": f"{self.site}.b_dec",
         }
         return names.get(self.kind, f"{self.site}.{self.kind}" if self.site else self.kind)

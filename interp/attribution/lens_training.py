@@ -92,7 +92,7 @@ def hooks(model: Model) -> tuple[str, ...]:
 
 
 def _batches(model: Model, source: Any, size: int, seed: int) -> Iterator[Streams]:
-    """Yield residual streams of `size` positions, in an order drawn with `seed`: validation first, then over and over."""
+    """Yield residual streams of `size` positions, in an order drawn with `seed`, those of validation first."""
     if isinstance(source, Store):
         yield from _stored(model, source, size, seed)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,24 +75,35 @@ class _Flows:
         features, layout, everywhere = self.features, self.layout, slice(None)
         seen = layout.window(layout.components[layout.error(site)])[1]
         back, constant = features.error_back(site, everywhere, covectors)
-        self._add((f"{site.place.name}.error",), self._by_writer(back[:, None], seen), constant.sum().reshape(1))
+        into_error = self._by_writer(back[:, None], seen)
+        for fewer, back in features.error_earlier(site, everywhere, covectors):
+            into_error += self._by_writer(back[:, None], fewer)
+        self._add((f"{site.place.name}.error",), into_error, constant.sum().reshape(1))
         if site.skip is not None:
             back, constant = site.skip.back(everywhere, covectors)
             self._add((f"{site.place.name}.skip",), self._by_writer(back[:, None], seen), constant.sum().reshape(1))
-        flow = torch.einsum("tm,tkm->tk", covectors, site.decoders)
-        latents = np.unique(site.latents[site.latents >= 0])
-        number = torch.from_numpy(np.searchsorted(latents, np.maximum(site.latents, 0)))
+        for origin in reversed(site.slots_by_origin):
+            self._latents(site, origin, covectors, layout.read_by_mlp(origin) if site.earlier else seen)
+
+    def _latents(self, site: Site, origin: int, covectors: Tensor, seen: int) -> None:
+        """The readers of one site that read the same layer."""
+        features, layout, slots = self.features, self.layout, site.slots_by_origin[origin]
+        flow = torch.einsum("tm,tkm->tk", covectors, site.decoders[:, slots])
+        active = site.latents[:, slots]
+        latents = np.unique(active[active >= 0])
+        number = torch.from_numpy(np.searchsorted(latents, np.maximum(active, 0)))
         rows = flow.new_zeros(len(latents), len(layout.named), dtype=torch.float64)
         own = flow.new_zeros(len(latents), dtype=torch.float64)
         shown = features.shown[seen]
         for t in range(features.n_token):
-            there = torch.from_numpy(site.latents[t] >= 0)
-            values = features.writes[:seen, t] @ (site.encoders[t] * flow[t, :, None]).T * shown[:, None]
-            here = flow.new_zeros(len(layout.named), site.n_slot, dtype=torch.float64)
+            there = torch.from_numpy(active[t] >= 0)
+            values = features.writes[:seen, t] @ (site.encoders[t, slots] * flow[t, :, None]).T * shown[:, None]
+            here = flow.new_zeros(len(layout.named), len(slots), dtype=torch.float64)
             here.index_add_(0, self.identity[:seen, t], values.double())
             rows.index_add_(0, number[t][there], here.T[there])
-            own.index_add_(0, number[t][there], (flow[t] * site.constants[t]).double()[there])
-        self._add(tuple(f"{site.place.name}.f{i}" for i in latents), rows, own)
+            own.index_add_(0, number[t][there], (flow[t] * site.constants[t, slots]).double()[there])
+        first = layout.components[layout.slots(site).start + int(slots[0])]
+        self._add(tuple(replace(first, index=int(i)).name for i in latents), rows, own)
 
     def _by_writer(self, covectors: Float[Tensor, "n_token n_reader d_model"], seen: int) -> Tensor:
         """Σ_t write(w)_t · covector(r)_t by the writers' names: (n_reader, n_named)."""

@@ -3,11 +3,15 @@
     latent j at t    child (c, t):  write(c)_t · a_j,  times (u · d_j)
     error at t       child (c, t):  write(c)_t · (what it takes apart, less the dictionary)ᵀ u
 
-with u the covector on the write, d_j the latent's direction and a_j what it reads with.
+with u the covector on the write, d_j the latent's direction and a_j what it reads with. The error of a layer that
+cross-layer latents write takes these back too, from the layers that they read, whose streams see less:
+
+    child (c, t):  write(c)_t · (g − Σ_origins [c wrote before origin] v_origin),   v_origin = Σ_j (u · d_j) a_j
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +19,8 @@ import torch
 from torch import Tensor
 
 from interp.attribution.contrast import Contrast
-from interp.attribution.expand import ByPosition, Expander, Nodes
+from interp.attribution.dictionaries.site import Site
+from interp.attribution.expand import ByPosition, Children, Expander, Nodes
 from interp.attribution.expand_contrast import SecantsByPosition
 from interp.attribution.linearised import Linear, NodeKind
 from interp.errors import UsageError
@@ -48,14 +53,17 @@ class _Dictionaries:
         """Nodes of one MLP, or of one dictionary, taken back: (covectors, constants)."""
         features, layout = self.features, self.features.layout
         components = [layout.components[i] for i in nodes.components]
-        site, at = layout.site_of(components[0]), torch.from_numpy(nodes.positions)
-        if site is None:
+        at = torch.from_numpy(nodes.positions)
+        if layout.site_of(components[0]) is None:
             found = features.pull.mlp_at(components[0].layer, at, nodes.covectors)
             return found if isinstance(found, tuple) else (found, found.new_zeros(len(found)))
         vectors, constants = torch.empty_like(nodes.covectors), nodes.covectors.new_empty(len(components))
-        kinds = np.array([component.kind for component in components])
-        for kind in np.unique(kinds):
-            rows = torch.from_numpy(np.flatnonzero(kinds == kind))
+        groups: dict[tuple[str, str], list[int]] = {}
+        for i, component in enumerate(components):
+            groups.setdefault((component.site, component.kind), []).append(i)
+        for (_, kind), members in groups.items():
+            site, rows = layout.site_of(components[members[0]]), torch.tensor(members)
+            assert site is not None
             here, covectors = at[rows], nodes.covectors[rows]
             if kind == "latent":
                 slots = torch.tensor([components[i].index for i in rows])
@@ -68,6 +76,45 @@ class _Dictionaries:
                 found = site.skip.back(here, covectors)
             vectors[rows], constants[rows] = found
         return vectors, constants
+
+    def round(self, nodes: Nodes) -> Iterator[Children]:
+        """The children of some nodes; errors of layers that cross-layer latents write see several streams."""
+        row = {int(row): i for i, row in enumerate(nodes.rows)}
+        for children in super().round(nodes):  # type: ignore[misc]
+            parents = np.array([row[int(parent)] for parent in children.parents])
+            for i, j in enumerate(parents):
+                site = self._error_site(int(nodes.components[j]))
+                if site is not None:
+                    self._add_earlier(children, i, site, int(nodes.positions[j]), nodes.covectors[j])
+            yield children
+
+    def _add_earlier(self, children: Children, i: int, site: Site, at: int, covector: Tensor) -> None:
+        """Add to the values of one error's children, in place, and let them share the covector on the error."""
+        for seen, back in self.features.error_earlier(site, slice(at, at + 1), covector[None]):
+            values = self.features.writes[:seen, at] @ back[0] * self.features.shown[seen]
+            children.values[0, i, :seen] += values
+        children.vectors[i] = covector
+
+    def carry(self, nodes: Nodes, parents: Nodes) -> Tensor:
+        """Covectors of children; those of an error depend on which of its streams a child wrote to."""
+        found = super().carry(nodes, parents)  # type: ignore[misc]
+        for i in range(len(parents.components)):
+            site = self._error_site(int(parents.components[i]))
+            if site is None:
+                continue
+            at, covector = slice(int(parents.positions[i]), int(parents.positions[i]) + 1), parents.covectors[i][None]
+            back = self.features.error_back(site, at, covector)[0]
+            earlier = self.features.error_earlier(site, at, covector)
+            found[i] = sum((more[0] for seen, more in earlier if nodes.components[i] < seen), back[0])
+        return found
+
+    def _error_site(self, component: int) -> Site | None:
+        """The site of an error that takes cross-layer latents back, else None."""
+        layout = self.features.layout
+        if not 0 <= component < len(layout.components) or layout.components[component].kind != "error":
+            return None
+        site = layout.site_of(layout.components[component])
+        return site if site is not None and site.earlier else None
 
     def identify(self, components: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Indices into the names, in which each latent is apart."""

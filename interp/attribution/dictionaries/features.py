@@ -15,8 +15,8 @@ from torch import Tensor
 from interp.attribution.contrast import Contrast
 from interp.attribution.dictionaries.layout import FeatureLayout
 from interp.attribution.dictionaries.neurons import neuron_site
-from interp.attribution.dictionaries.protocol import Dictionary, Place, affine, place_of
-from interp.attribution.dictionaries.site import Site, contrast_site, frozen_site
+from interp.attribution.dictionaries.protocol import Dictionary, Place, affine, places_of
+from interp.attribution.dictionaries.site import Site, contrast_site, frozen_site, joined, spread
 from interp.attribution.edited_run import refuse_edits
 from interp.attribution.frozen import Frozen
 from interp.attribution.linearised import Linear, NodeKind, Targets, check_linearised
@@ -144,10 +144,19 @@ class Features:
     def error_back(
         self, site: Site, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> tuple[Tensor, Tensor]:
-        """A site's error: the original's map less the dictionary's."""
+        """A site's error: the original's map less the dictionary's; see `error_earlier` for cross-layer latents."""
         whole_back, whole_constant = self.original(site, at, covectors)
         back, constant = site.back(at, covectors)
         return whole_back - back, whole_constant - constant
+
+    def error_earlier(
+        self, site: Site, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
+    ) -> list[tuple[int, Float[Tensor, "*batch n d_model"]]]:
+        """What a site's error takes back through latents that read earlier layers.
+
+        One (how many components have written what is read, covectors) for each layer.
+        """
+        return [(self.layout.read_by_mlp(i), -site.back_to(i, at, covectors)) for i in site.earlier]
 
     @cached_property
     def shown(self) -> dict[int, Tensor]:
@@ -181,7 +190,8 @@ def features(
     Args:
         linearised: a frozen input, or the contrast of one pair.
         dictionaries: {hook that is read: dictionary}, such as a `saes.DictionarySet`. Transcoders read an MLP's input
-            ("blocks.5.mlp.hook_in", "blocks.5.ln2.hook_normalized", "blocks.5.hook_resid_mid") and stand for the MLP;
+            ("blocks.5.mlp.hook_in", "blocks.5.ln2.hook_normalized", "blocks.5.hook_resid_mid") and stand for the MLP,
+            cross-layer transcoders for their part of those of all layers that they write;
             autoencoders read and take apart hook_mlp_out, hook_attn_out or hook_resid_pre, _mid or _post. A number k
             instead: no dictionary, the k neurons of each MLP that write most at each position, the others as error.
         first: leave positions before this one to the errors: 1 where position 0 holds the beginning-of-text token,
@@ -238,21 +248,28 @@ def _sites(linearised: Frozen | Contrast, dictionaries: Mapping[str, Dictionary]
             f"number of neurons. Given was {type(dictionaries).__name__}."
         )
     spec, made = linearised.model.spec, frozen_site if isinstance(linearised, Frozen) else contrast_site
-    placed: dict[Place, tuple[str, Dictionary]] = {}
-    taken: dict[tuple[int, str], str] = {}
-    for hook, dictionary in dictionaries.items():
-        place = place_of(hook, dictionary, spec)
-        if (place.layer, place.written) in taken:
-            other = taken[place.layer, place.written]
-            raise UsageError(f"{hook} and {other} both take {place.name} apart: leave one of them out.")
-        taken[place.layer, place.written] = hook
-        placed[place] = hook, dictionary
-    found = []
-    for place in sorted(placed, key=lambda place: place.order):
-        hook, dictionary = placed[place]
-        linear = affine(dictionary, hook, spec.d_model, linearised.writes)
-        found.append(made(linearised, place, dictionary, linear, first))  # type: ignore[arg-type]
-    return found
+    placed = {hook: places_of(hook, dictionary, spec) for hook, dictionary in dictionaries.items()}
+    _check_places(placed)
+    parts: dict[tuple[int, int], list[Site]] = {}
+    for hook, places in placed.items():
+        linear = affine(dictionaries[hook], hook, spec.d_model, linearised.writes, len(places))
+        site = made(linearised, places[0], dictionaries[hook], linear, first)  # type: ignore[arg-type]
+        for part in spread(site, places, hook):
+            parts.setdefault(part.place.order, []).append(part)
+    return [joined(parts[order]) for order in sorted(parts)]
+
+
+def _check_places(placed: Mapping[str, tuple[Place, ...]]) -> None:
+    """Refuse two dictionaries of one place, unless they are cross-layer transcoders that read different layers."""
+    taken: dict[tuple[int, str], list[str]] = {}
+    for hook, places in placed.items():
+        for place in places:
+            for other in taken.get((place.layer, place.written), []):
+                two = places[0], placed[other][0]
+                across = max(len(places), len(placed[other])) > 1 and two[0].layer != two[1].layer
+                if not across or any(each.read == "write" for each in two):
+                    raise UsageError(f"{hook} and {other} both take {place.name} apart: leave one of them out.")
+            taken.setdefault((place.layer, place.written), []).append(hook)
 
 
 def _writes(linearised: Frozen | Contrast, layout: FeatureLayout, max_gigabytes: float) -> Tensor:

@@ -2,7 +2,8 @@
 
 A transcoder's latents, its bias and its error stand where the MLP stood. An autoencoder takes apart what was written
 already: what reads later sees its latents, bias and error instead of what they are made of, which only they see. So
-what a reader sees are the components from `first` on among the first `seen` that were not taken apart before.
+what a reader sees are the components from `first` on among the first `seen` that were not taken apart before. A
+cross-layer latent has a slot in every layer that it writes, each of which sees what its origin sees.
 """
 
 from __future__ import annotations
@@ -68,9 +69,12 @@ class FeatureLayout(Layout):
             first, last = self._windows[component.site]
             if site.place.read == "write":
                 return first, last
-        if component.kind == "head" or self.spec.parallel:
-            return 0, self.start(component.layer)
-        return 0, self.mlp(component.layer)
+        layer = component.layer if component.origin < 0 else component.origin
+        return 0, self.start(layer) if component.kind == "head" else self.read_by_mlp(layer)
+
+    def read_by_mlp(self, layer: int) -> int:
+        """How many components have written what the MLP of block `layer` reads."""
+        return self.start(layer) if self.spec.parallel else self.mlp(layer)
 
     def shown(self, first: int, seen: int) -> Bool[np.ndarray, " seen"]:
         """Which of the first `seen` components a reader with this window sees."""
@@ -115,11 +119,15 @@ class FeatureLayout(Layout):
     def named(self) -> tuple[Component, ...]:
         """Every component with the latents that are active at any position apart, in the order of their numbers."""
         found: list[Component] = []
+        listed: set[tuple[str, int]] = set()
         for component in self.components:
             if component.kind != "latent":
                 found.append(component)
-            elif component.index == 0:
-                latents = np.unique(self._site[component.site].latents)
+            elif (component.site, component.origin) not in listed:
+                listed.add((component.site, component.origin))
+                site = self._site[component.site]
+                origin = component.layer if component.origin < 0 else component.origin
+                latents = np.unique(site.latents[:, site.slots_by_origin[origin]])
                 found += [replace(component, index=int(i)) for i in latents[latents >= 0]]
         return tuple(found)
 
@@ -193,6 +201,7 @@ class FeatureLayout(Layout):
 def _parts(site: Site) -> list[Component]:
     """A site's latents by slot, its skip path, its error and its bias."""
     name, layer = site.place.name, site.place.layer
-    found = [Component("latent", layer, site=name, index=slot) for slot in range(site.n_slot)]
+    origins = [-1 if origin == layer else origin for origin in site.origins or (layer,) * site.n_slot]
+    found = [Component("latent", layer, site=name, index=slot, origin=origin) for slot, origin in enumerate(origins)]
     found += [Component("skip", layer, site=name)] if site.skip is not None else []
     return [*found, Component("error", layer, site=name), Component("dictionary_bias", layer, site=name)]

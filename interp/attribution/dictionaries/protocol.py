@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import torch
@@ -34,7 +35,8 @@ class Dictionary(Protocol):
 
     The activation function chooses which latents are active and leaves those as they are (ReLU, JumpReLU, TopK,
     BatchTopK), or as exp(r_mag) · x W_enc + b_mag (gated). `writes` names the hooks it reconstructs, where it is not
-    the one that it reads.
+    the one that it reads. Part of a cross-layer transcoder names its own and later layers: d_out is then as many times
+    d_model.
     """
 
     W_enc: Float[Tensor, "d_in width"]
@@ -67,15 +69,36 @@ class Place:
         return self.layer, WRITTEN.index(self.written)
 
 
-def place_of(hook: str, dictionary: Any, spec: Spec) -> Place:
-    """Where the dictionary that reads `hook` stands; `UsageError` for hooks that nothing is linear between."""
+def places_of(hook: str, dictionary: Any, spec: Spec) -> tuple[Place, ...]:
+    """Return where the dictionary that reads `hook` stands: one place, of a cross-layer transcoder one a layer.
+
+    The first is that of the layer it reads. Raises `UsageError` for hooks that nothing is linear between.
+    """
+    writes = _writes(dictionary)
+    if len(writes) < 2:
+        return (_place(hook, dictionary, spec),)
+    layer, read = _parsed(hook, spec)
+    written = [_parsed(each, spec) for each in writes]
+    if (
+        read not in MLP_INPUTS
+        or written[0][0] != layer
+        or any(name != "hook_mlp_out" for _, name in written)
+        or any(later <= before for (before, _), (later, _) in pairwise(written))
+    ):
+        raise UsageError(
+            f"The dictionary of {hook} writes {len(writes)} hooks. A cross-layer transcoder reads an MLP's input "
+            f"({', '.join(MLP_INPUTS)}) and writes hook_mlp_out of its own layer and of later ones, in their order."
+        )
+    return tuple(Place(at, "mlp_out", MLP_INPUTS[read]) for at, _ in written)  # type: ignore[arg-type]
+
+
+def _place(hook: str, dictionary: Any, spec: Spec) -> Place:
+    """The place of a dictionary that writes one hook."""
     layer, read = _parsed(hook, spec)
     if read in MLP_INPUTS:
         writes = _writes(dictionary) or ((f"blocks.{layer}.hook_mlp_out",) if read != "hook_resid_mid" else (hook,))
     else:
         writes = _writes(dictionary) or (hook,)
-    if len(writes) != 1:
-        raise UsageError(f"The dictionary of {hook} writes {len(writes)} hooks: give one for each layer.")
     at, written = _parsed(writes[0], spec)
     name = written.removeprefix("hook_")
     if spec.parallel and name == "resid_mid":
@@ -132,20 +155,21 @@ class Affine:
         return ours
 
 
-def affine(dictionary: Any, name: str, d_model: int, like: Tensor) -> Affine:
+def affine(dictionary: Any, name: str, d_model: int, like: Tensor, n_written: int = 1) -> Affine:
     """Return the linear form of a dictionary's latents, in the dtype of `like`.
 
-    Raises `UsageError` for weights that are missing or do not fit the model.
+    Raises `UsageError` for weights that are missing or do not fit the model and the number of layers written.
     """
     weights: dict[str, Any] = {key: getattr(dictionary, key, None) for key in ("W_enc", "W_dec", "b_dec")}
     lacking = [key for key, value in weights.items() if not isinstance(value, Tensor)]
     if lacking or not callable(getattr(dictionary, "encode", None)):
         raise UsageError(f"The dictionary of {name} needs W_enc, W_dec, b_dec and encode; {lacking or 'encode'} lacks.")
     encoder, decoder, bias = (weights[key].detach().to(like) for key in ("W_enc", "W_dec", "b_dec"))
-    if encoder.shape[0] != d_model or tuple(decoder.shape) != (encoder.shape[1], d_model):
+    if encoder.shape[0] != d_model or tuple(decoder.shape) != (encoder.shape[1], n_written * d_model):
+        layers = f", {n_written} times for the layers it writes" if n_written > 1 else ""
         raise UsageError(
             f"The dictionary of {name} has W_enc {tuple(encoder.shape)} and W_dec {tuple(decoder.shape)}; the model's "
-            f"vectors have {d_model} numbers: W_enc is (d_model, width), W_dec (width, d_model)."
+            f"vectors have {d_model} numbers: W_enc is (d_model, width), W_dec (width, d_model){layers}."
         )
     settings = getattr(dictionary, "settings", None) or {}
     constants = bias.new_zeros(encoder.shape[1])

@@ -11,12 +11,16 @@ the norm. The error is the original's own linear map less the dictionary's. In a
 
 a_j being the encoder's column carried through the secants, times the latent's slope Δf_j / Δ(pre-activation): 1 where
 it is active in both runs, a chord where one run switches it off.
+
+A cross-layer transcoder's latent reads one layer and writes in it and in later ones. It has a slot at the site of each
+layer that it writes, with the layer that it reads as its origin (`spread`, `joined`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +32,7 @@ from interp.attribution.components import Layout
 from interp.attribution.dictionaries.protocol import Affine, Dictionary, Place
 from interp.attribution.secant_pull import through
 from interp.attribution.secants import NormSecant
+from interp.errors import UsageError
 
 if TYPE_CHECKING:
     from interp.attribution.contrast import Contrast
@@ -45,6 +50,7 @@ class Site:
 
     A latent's value (in a contrast its difference) is `codes`, what it writes codes · decoders, what it reads
     encoders · x + constants. `bias` is what the dictionary writes whatever it reads, `skip` its linear path, if any.
+    `origins` are the layers that the slots read, where some of them read an earlier one.
     """
 
     place: Place
@@ -55,6 +61,18 @@ class Site:
     decoders: Float[Tensor, "n_token slot d_model"]
     bias: Float[Tensor, "n_token d_model"]
     skip: Skip | None = None
+    origins: tuple[int, ...] = ()
+
+    @cached_property
+    def slots_by_origin(self) -> dict[int, Int[np.ndarray, " n"]]:
+        """The slots that read each layer, in the order of layers."""
+        origins = np.array(self.origins or (self.place.layer,) * self.n_slot, np.int64)
+        return {int(origin): np.flatnonzero(origins == origin) for origin in np.unique(origins)}
+
+    @property
+    def earlier(self) -> tuple[int, ...]:
+        """The layers before its own that some slots read."""
+        return tuple(origin for origin in self.slots_by_origin if origin != self.place.layer)
 
     @property
     def n_slot(self) -> int:
@@ -62,14 +80,29 @@ class Site:
         return self.latents.shape[1]
 
     def back(self, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]) -> tuple[Tensor, Tensor]:
-        """All latents and the bias together: (covectors on what the dictionary reads, constants)."""
+        """All latents and the bias together: (covectors on what the dictionary reads, constants).
+
+        Of latents that read earlier layers the constants alone; for the rest see `back_to`.
+        """
         flow = torch.einsum("...nm,nkm->...nk", covectors, self.decoders[at])
-        back = torch.einsum("...nk,nkm->...nm", flow, self.encoders[at])
         constant = (flow * self.constants[at]).sum(-1) + (covectors * self.bias[at]).sum(-1)
+        if self.earlier:
+            back = self.back_to(self.place.layer, at, covectors)
+        else:
+            back = torch.einsum("...nk,nkm->...nm", flow, self.encoders[at])
         if self.skip is None:
             return back, constant
         more, own = self.skip.back(at, covectors)
         return back + more, constant + own
+
+    def back_to(self, origin: int, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]) -> Tensor:
+        """The latents that read layer `origin` together: covectors on what they read."""
+        slots = self.slots_by_origin.get(origin)
+        if slots is None:
+            return torch.zeros_like(covectors)
+        index = torch.from_numpy(slots).to(covectors.device)
+        flow = torch.einsum("...nm,nkm->...nk", covectors, self.decoders[:, index][at])
+        return torch.einsum("...nk,nkm->...nm", flow, self.encoders[:, index][at])
 
 
 @dataclass(frozen=True)
@@ -148,8 +181,48 @@ def contrast_site(contrast: Contrast, place: Place, dictionary: Dictionary, line
         encoders=_each_slot(reading.back, columns * slope[..., None]),
         constants=torch.zeros_like(along),
         decoders=linear.directions[index] * there[..., None],
-        bias=torch.zeros_like(change),
+        bias=linear.bias.new_zeros(len(change), len(linear.bias)),
         skip=_skip(linear, reading, change, on),
+    )
+
+
+def spread(site: Site, places: Sequence[Place], hook: str) -> list[Site]:
+    """Return the part of a cross-layer transcoder's latents at each place that it writes.
+
+    Raises `UsageError` for a skip path into a later layer, which would be no part of a linear map of one layer.
+    """
+    if len(places) == 1:
+        return [site]
+    found, d = [], site.encoders.shape[-1]
+    for i, place in enumerate(places):
+        rows = slice(i * d, (i + 1) * d)
+        skip = site.skip
+        if skip is not None:
+            skip = replace(skip, weight=skip.weight[rows], write=skip.write[:, rows])
+            if i > 0 and bool(skip.weight.any()):
+                raise UsageError(f"The skip path of {hook} writes {place.name}: one that leaves its layer is not read.")
+        part = replace(site, place=place, decoders=site.decoders[..., rows], bias=site.bias[:, rows])
+        found.append(replace(part, skip=None if i > 0 else skip, origins=(site.place.layer,) * site.n_slot))
+    return found
+
+
+def joined(parts: Sequence[Site]) -> Site:
+    """Return the site of all latents that write at one place, those that read earlier layers first."""
+    ordered = sorted(parts, key=lambda part: part.origins or (part.place.layer,))
+    if len(ordered) == 1:
+        return ordered[0]
+    own = ordered[-1]
+    origins = sum((part.origins or (part.place.layer,) * part.n_slot for part in ordered), ())
+    return Site(
+        place=own.place,
+        latents=np.concatenate([part.latents for part in ordered], axis=1),
+        codes=torch.cat([part.codes for part in ordered], 1),
+        encoders=torch.cat([part.encoders for part in ordered], 1),
+        constants=torch.cat([part.constants for part in ordered], 1),
+        decoders=torch.cat([part.decoders for part in ordered], 1),
+        bias=torch.stack([part.bias for part in ordered]).sum(0),
+        skip=own.skip,
+        origins=origins,
     )
 
 

@@ -66,7 +66,7 @@ def similar(mixed: Features, graph: Graph, least: float = 0.6) -> dict[str, tupl
     Nodes are joined through each other (single linkage), and a group is named by its first member's label.
     """
     sources = Sources(mixed)
-    column = {f"{sources.name[i]}.f{sources.feature[i]}@{sources.position[i]}": i for i in range(sources.n_latent)}
+    column = sources.column_of
     nodes = [node for node in graph.nodes if node.kind == "latent"]
     vectors = torch.stack([_direction(sources, column[node.id]) for node in nodes]) if nodes else torch.empty(0, 1)
     close = (vectors @ vectors.T >= least).cpu().numpy()
@@ -96,10 +96,10 @@ def same_label(graph: Graph) -> dict[str, tuple[str, ...]]:
 
 def _hooks(mixed: Features) -> dict[str, str]:
     """The hook that each site reads, by the site's name."""
-    from interp.attribution.dictionaries.protocol import place_of
+    from interp.attribution.dictionaries.protocol import places_of
 
     assert isinstance(mixed.dictionaries, Mapping)
-    return {place_of(hook, each, mixed.model.spec).name: hook for hook, each in mixed.dictionaries.items()}
+    return {places_of(hook, each, mixed.model.spec)[0].name: hook for hook, each in mixed.dictionaries.items()}
 
 
 def _latents(graph: Graph, name: str) -> list[int]:
@@ -112,7 +112,6 @@ def _encoded(dictionary: Any, x: Float[Tensor, "n_token d_model"]) -> Float[Tens
 
 
 def _direction(sources: Sources, column: int) -> Float[Tensor, " d_model"]:
-    latents = sources.latents[sources.stage_of(column)]
-    i = column - latents.first
-    vector = latents.site.decoders[latents.at[i], latents.slot[i]]
+    latents, i = sources.latent(column)
+    vector = torch.stack([direction[i] for direction in latents.directions.values()]).sum(0)
     return vector / vector.norm()

@@ -128,14 +128,13 @@ class _Runs:
         self.mixed, self.sources, self.target = mixed, sources, target
         self.how, self.amount, self.hold, self.hold_patterns = how, amount, hold, hold_patterns
 
-    def delta(self, column: int) -> tuple[Stage, int, Tensor]:
-        """(stage, position, change of the write) for one latent."""
-        stage = self.sources.stage_of(column)
-        latents = self.sources.latents[stage]
-        i = column - latents.first
-        value, direction = latents.values[i], latents.site.decoders[latents.at[i], latents.slot[i]]
+    def deltas(self, column: int) -> list[tuple[Stage, int, Tensor]]:
+        """(stage, position, change of the write) for one latent, at each stage that it writes."""
+        latents, i = self.sources.latent(column)
+        value = latents.values[i]
         new = {"ablate": 0.0, "scale": float(value) * self.amount, "set": self.amount}[self.how]
-        return stage, int(latents.at[i]), (new - value) * direction
+        at = int(latents.at[i])
+        return [(stage, at, (new - value) * direction[i]) for stage, direction in latents.directions.items()]
 
     def predicted(self, changes: Sequence[Change]) -> Float[np.ndarray, " change"]:
         """Change of the write times the target's covector carried back to it."""
@@ -148,7 +147,7 @@ class _Runs:
         sweep(self.mixed, start_of(self.mixed, linear), linear.visible, visit, held=self.hold)
         found = []
         for change in changes:
-            parts = [self.delta(column) for column in change.columns]
+            parts = [part for column in change.columns for part in self.deltas(column)]
             found.append(sum(float(vector @ covectors[stage][at]) for stage, at, vector in parts))
         return np.array(found)
 
@@ -183,8 +182,7 @@ class _Runs:
             ]
         like = base.writes
         for row, columns in enumerate(rows):
-            for column in columns:
-                (layer, stage), at, vector = self.delta(column)
+            for (layer, stage), at, vector in (part for column in columns for part in self.deltas(column)):
                 hook = f"blocks.{layer}.hook_{stage}"
                 if hook not in deltas:
                     deltas[hook] = like.new_zeros(len(rows), self.mixed.n_token, model.spec.d_model)
@@ -198,7 +196,7 @@ def _adding(delta: Tensor) -> Callable[[Tensor], Tensor]:
 
 def _chosen(sources: Sources, graph: Graph, k: int) -> list[Change]:
     """The graph's supernodes, then its k latents of most influence."""
-    column = {_name(sources, i): i for i in range(sources.n_latent)}
+    column = sources.column_of
     found = []
     for name, nodes in graph.supernodes.items():
         members = tuple(column[node] for node in nodes if node in column)

@@ -30,8 +30,8 @@ def raised(mixed: Features, sources: Sources, columns: np.ndarray) -> list[str]:
         return labels
     writes = []
     for i in latents:
-        found = sources.latents[sources.stage_of(int(columns[i]))]
-        writes.append(found.writes[int(columns[i]) - found.first])
+        found, index = sources.latent(int(columns[i]))
+        writes.append(found.total[index])
     W_U, _ = mixed.model.weights.unfolded_unembedding
     gain = mixed.model.weights.ln_final.gain.detach()
     for first in range(0, len(latents), 256):

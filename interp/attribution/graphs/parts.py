@@ -1,7 +1,8 @@
 """Edges taken apart: which heads carry them, and why those heads look where they do.
 
-An edge passes through attention any number of times. Its parts are told by the head that first reads what the source
-writes (in a contrast by that head's query, key or value), and what no head carries is direct:
+An edge passes through attention, and through skip paths of transcoders, any number of times. Its parts are named by the
+head (in a contrast by that head's query, key or value) or the skip path that first reads what the source writes, and
+what none of them carries is direct:
 
     write(j) · J · a_i = write(j) · a_i + Σ_heads write(j) · (what the head carries on of all that lies above it)
 
@@ -11,23 +12,29 @@ query and what wrote the key (`attribution.scores`), latents among both.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from interp.attribution.bilinear import scores
+from interp.attribution.dictionaries.protocol import WRITTEN
 from interp.attribution.frozen import Frozen
 from interp.attribution.graphs.result import Graph
-from interp.attribution.graphs.sources import Sources
+from interp.attribution.graphs.sources import Sources, Stage
 from interp.errors import UsageError, require, whole
 from interp.report import Table
 
 if TYPE_CHECKING:
     from interp.attribution.dictionaries.features import Features
 
+RESID_PRE, ATTENTION, RESID_MID, MLP, RESID_POST = range(len(WRITTEN))
+Order = tuple[int, int]
+"""A place in the order of a run: the layer, and the stage of its block."""
 PAIRS = 50
 """Pairs, and writers on either side, that are listed of one attention score."""
 
@@ -55,32 +62,30 @@ class EdgeParts:
 
 @torch.no_grad()
 def edge_parts(mixed: Features, graph: Graph, node: str) -> EdgeParts:
-    """Split the edges into a latent over the heads that carry them.
+    """Split the edges into a latent over the heads and skip paths that carry them.
 
-    Raises `UsageError` for a node that is no latent of the graph, or autoencoders beside the transcoders: what they
-    take apart ends an edge.
+    Raises `UsageError` for a node that is not a latent of the graph.
     """
     require(graph, Graph, "graph")
-    _only_transcoders(mixed)
     index = graph.index(node)
     if graph.kind[index] != "latent":
-        raise UsageError(f'"{node}" is no latent: the edges into a latent are carried by heads.')
+        raise UsageError(f'"{node}" is not a latent: heads carry the edges into a latent.')
     sources = Sources(mixed)
-    column = {f"{sources.name[i]}.f{sources.feature[i]}@{sources.position[i]}": i for i in range(sources.n_latent)}
+    column = sources.column_of
     if graph.ids[index] not in column:
         raise UsageError("The graph is of another input than the one given: make both from the same prompt.")
-    start, layer = _reading(mixed, sources, column[graph.ids[index]])
     into = np.flatnonzero(graph.target == index)
-    writes = torch.stack([_write(mixed, sources, graph, int(graph.source[i]), column) for i in into])
-    at = torch.from_numpy(graph.position[graph.source[into]])
-    above = torch.from_numpy(graph.layer[graph.source[into]])
-    found = {"direct": (writes * start[at]).sum(-1)}
-    covectors, parallel = start, mixed.model.spec.parallel
-    for below in reversed(range(layer + (not parallel))):
-        names, apart, _ = mixed.pull.readers(below, covectors)
-        parts = torch.einsum("em,erm->er", writes, apart[at]) * (above < below)[:, None]
+    pieces = [(row, *piece) for row, i in enumerate(into) for piece in _pieces(sources, graph, int(graph.source[i]))]
+    rows = torch.tensor([row for row, *_ in pieces])
+    orders = [order for _, order, _ in pieces]
+    writes = torch.stack([write for *_, write in pieces])
+    at = torch.from_numpy(graph.position[graph.source[into]])[rows]
+    found: dict[str, Tensor] = {}
+    for names, reads, apart in _carriers(mixed, sources, column[graph.ids[index]]):
+        seen = torch.tensor([order < reads for order in orders]).to(writes)
+        values = torch.einsum("pm,prm->pr", writes, apart[at]) * seen[:, None]
+        parts = values.new_zeros(len(into), len(names)).index_add_(0, rows, values)
         found |= dict(zip(names, parts.T, strict=True))
-        covectors = covectors + apart.sum(-2)
     used = {name: part for name, part in found.items() if name == "direct" or part.any()}
     return EdgeParts(
         node=graph.ids[index],
@@ -88,6 +93,36 @@ def edge_parts(mixed: Features, graph: Graph, node: str) -> EdgeParts:
         readers=tuple(used),
         values=torch.stack(list(used.values()), dim=1).cpu().numpy(),
     )
+
+
+def _carriers(
+    mixed: Features, sources: Sources, column: int
+) -> Iterator[tuple[tuple[str, ...], Order, Float[Tensor, "n_token reader d_model"]]]:
+    """Yield what carries edges into a latent, from it down: (names, where they read, covectors on what they read).
+
+    A stream that an autoencoder takes apart ends all edges, and heads whose sum it takes apart carry none.
+    """
+    covectors, reads, through_heads = _reading(mixed, sources, column)
+    yield ("direct",), reads, torch.zeros_like(covectors)[:, None] if through_heads else covectors[:, None]
+    parallel = mixed.model.spec.parallel
+    for layer in reversed(range(reads[0] + 1)):
+        after = covectors
+        if (layer, RESID_POST) < reads and (layer, "resid_post") in sources.sites:
+            return
+        site = sources.sites.get((layer, "mlp_out"))
+        if (layer, MLP) < reads and site is not None and site.skip is not None:
+            back = site.skip.back(slice(None), after)[0]
+            yield (f"{site.place.name}.skip",), (layer, ATTENTION if parallel else MLP), back[:, None]
+            covectors = covectors + back
+        if (layer, RESID_MID) < reads and (layer, "resid_mid") in sources.sites:
+            return
+        own = through_heads and layer == reads[0]
+        if own or ((layer, ATTENTION) < reads and (layer, "attn_out") not in sources.sites):
+            names, apart, _ = mixed.pull.readers(layer, after if parallel else covectors)
+            yield tuple(names), (layer, ATTENTION), apart
+            covectors = apart.sum(-2) if own else covectors + apart.sum(-2)
+        if (layer, RESID_PRE) < reads and (layer, "resid_pre") in sources.sites:
+            return
 
 
 @torch.no_grad()
@@ -102,22 +137,25 @@ def with_queries(mixed: Features, graph: Graph, k: int = 10) -> Graph:
     if not isinstance(mixed.base, Frozen):
         raise UsageError("The split of attention scores is added to the graph of a frozen input: see edge_parts.")
     sources = Sources(mixed)
-    column = {f"{sources.name[i]}.f{sources.feature[i]}@{sources.position[i]}": i for i in range(sources.n_latent)}
+    column = sources.column_of
     order = [i for i in np.argsort(-graph.influence, kind="stable") if graph.ids[i] in column]
     found = {}
     for i in order[: whole(k, "k", 0)]:
-        start, layer = _reading(mixed, sources, column[graph.ids[i]])
-        place = _head(mixed, start, layer + (not mixed.model.spec.parallel), int(graph.position[i]))
+        start, reads, through_heads = _reading(mixed, sources, column[graph.ids[i]])
+        layers = range(reads[0] + ((reads[0], ATTENTION) < reads))
+        if through_heads:
+            layers = range(reads[0], reads[0] + 1)
+        place = _head(mixed, start, layers, int(graph.position[i]))
         if place is not None:
             found[graph.ids[i]] = _score(mixed, *place)
     return replace(graph, queries=found)
 
 
-def _head(mixed: Features, start: Tensor, n_layer: int, t: int) -> tuple[int, int, int, int] | None:
-    """(layer, head, query, key) of the head below that writes most into a covector, and of what it takes most from."""
+def _head(mixed: Features, start: Tensor, layers: range, t: int) -> tuple[int, int, int, int] | None:
+    """(layer, head, query, key) of the head that writes most into a covector, and of what it takes most from."""
     base, best, place = mixed.base, 0.0, None
     assert isinstance(base, Frozen)
-    for layer in range(n_layer):
+    for layer in layers:
         first = base.layout.start(layer)
         writes = base.writes[first : first + base.model.spec.n_head, t] @ start[t]
         head = int(writes.abs().argmax())
@@ -154,29 +192,34 @@ def _score(mixed: Features, layer: int, head: int, query: int, key: int) -> dict
     }
 
 
-def _reading(mixed: Features, sources: Sources, column: int) -> tuple[Tensor, int]:
-    """(covectors on the stream that a latent reads, its layer)."""
+def _reading(mixed: Features, sources: Sources, column: int) -> tuple[Tensor, Order, bool]:
+    """(covectors on what a latent reads, where it reads, whether these are on the sum of its layer's heads)."""
     layer, written = sources.stage_of(column)
-    latents = sources.latents[layer, written]
-    i = column - latents.first
+    latents, i = sources.latent(column)
+    place = sources.sites[layer, written].place
     start = torch.zeros_like(mixed.writes[0])
     start[latents.at[i]] = latents.encoders[i]
-    return start, layer
+    if place.read == "write" and written == "attn_out":
+        return start, (layer, ATTENTION), True
+    if written != "mlp_out":
+        return start, place.order, False
+    if place.read == "write":
+        start = mixed.pull.mlp(layer, start)[0]
+    return start, (layer, ATTENTION if mixed.model.spec.parallel else MLP), False
 
 
-def _write(mixed: Features, sources: Sources, graph: Graph, row: int, column: dict[str, int]) -> Tensor:
-    """What a node of the graph writes at its position."""
+def _pieces(sources: Sources, graph: Graph, row: int) -> list[tuple[Order, Tensor]]:
+    """What a node of the graph writes at its position, and where: a cross-layer latent in several layers."""
     position, kind = int(graph.position[row]), graph.kind[row]
     if kind == "token":
-        return sources.embedded[position]
+        return [((-1, 0), sources.embedded[position])]
     if kind == "latent":
-        at = column[graph.ids[row]]
-        latents = sources.latents[sources.stage_of(at)]
-        return latents.writes[at - latents.first]
-    _, writes = sources.errors[int(graph.layer[row]), "mlp_out"]
-    return writes[position - mixed.first]
+        latents, i = sources.latent(sources.column_of[graph.ids[row]])
+        return [(_order(stage), latents.writes(stage)[i]) for stage in latents.directions]
+    first = sources.features.first
+    stage = next(s for s, (column, _) in sources.errors.items() if sources.name[column] == graph.name[row])
+    return [(_order(stage), sources.errors[stage][1][position - first])]
 
 
-def _only_transcoders(mixed: Features) -> None:
-    if any(site.place.read == "write" or site.skip is not None for site in mixed.sites):
-        raise UsageError("Edges are split over heads where all dictionaries are transcoders without a skip path.")
+def _order(stage: Stage) -> Order:
+    return stage[0], WRITTEN.index(stage[1])

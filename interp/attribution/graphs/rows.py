@@ -87,14 +87,14 @@ class _Batch:
     def _read(self, layer: int, written: Written, covectors: Tensor) -> None:
         """Effects of the latents and the error of one stage; its bias, and an error before the first position."""
         stage, n = (layer, written), len(covectors)
-        latents = self.sources.latents.get(stage)
-        if latents is not None:
-            found = torch.einsum("rnm,nm->rn", covectors[:, latents.at], latents.writes)
-            self.effects[:n, latents.first : latents.first + found.shape[1]] = found
-            self.biases[:n] += torch.einsum("rtm,tm->r", covectors, latents.site.bias)
-            skip = latents.site.skip
-            if skip is not None:
-                self.biases[:n] += skip.back(slice(None), covectors)[1].sum(-1)
+        for latents in self.sources.writers(stage):
+            found = torch.einsum("rnm,nm->rn", covectors[:, latents.at], latents.writes(stage))
+            self.effects[:n, latents.first : latents.first + found.shape[1]] += found
+        site = self.sources.sites.get(stage)
+        if site is not None:
+            self.biases[:n] += torch.einsum("rtm,tm->r", covectors, site.bias)
+            if site.skip is not None:
+                self.biases[:n] += site.skip.back(slice(None), covectors)[1].sum(-1)
         first, writes = self.sources.errors[stage]
         self._into(first, writes, covectors)
         before = self.features.first
@@ -104,15 +104,15 @@ class _Batch:
 
     def _error(self, layer: int, written: Written) -> slice:
         """The components that make a stage's error."""
-        layout, latents = self.features.layout, self.sources.latents.get((layer, written))
-        if latents is None:
+        layout, site = self.features.layout, self.sources.sites.get((layer, written))
+        if site is None:
             return slice(layout.mlp(layer), layout.mlp(layer) + 1 + self.features.model.spec.mlp_bias)
-        index = layout.error(latents.site)
+        index = layout.error(site)
         return slice(index, index + 1)
 
     def _stage(self, layer: int, written: Written) -> None:
         """A stream that an autoencoder takes apart: every row ends in it, and its own rows begin."""
-        if (layer, written) not in self.sources.latents:
+        if (layer, written) not in self.sources.sites:
             return
         self._read(layer, written, self.slots[: self.live])
         self.slots[: self.live] = 0
@@ -135,12 +135,12 @@ class _Batch:
         return new
 
     def _mlp(self, layer: int) -> None:
-        site = self.sources.latents.get((layer, "mlp_out"))
+        site = self.sources.sites.get((layer, "mlp_out"))
         self._read(layer, "mlp_out", self.slots[: self.live])
-        if site is not None and site.site.skip is not None:
-            self.slots[: self.live] += site.site.skip.back(slice(None), self.slots[: self.live])[0]
+        if site is not None and site.skip is not None:
+            self.slots[: self.live] += site.skip.back(slice(None), self.slots[: self.live])[0]
         new = self._begin(layer, "mlp_out")
-        if site is not None and site.site.place.read == "write":
+        if site is not None and site.place.read == "write":
             on_write = self.slots[new]
             back, constant = self.features.pull.mlp(layer, on_write)
             self.biases[new] += constant
@@ -151,7 +151,7 @@ class _Batch:
 
     def _attention(self, layer: int, after: Tensor | None) -> None:
         """Rows pass through all heads; where an autoencoder takes attention apart, only its own latents' rows do."""
-        site = self.sources.latents.get((layer, "attn_out"))
+        site = self.sources.sites.get((layer, "attn_out"))
         on_write = self.slots[: self.live] if after is None else after
         if site is not None:
             self._read(layer, "attn_out", on_write)

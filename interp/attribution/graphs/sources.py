@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.dictionaries.site import Site
@@ -20,16 +21,27 @@ Stage = tuple[int, str]
 
 @dataclass(frozen=True)
 class Latents:
-    """The active latents of one site: the i-th at position `at[i]` in slot `slot[i]`, numbered from `first` on."""
+    """The active latents of one dictionary, the i-th at position `at[i]`, numbered from `first` on.
 
-    site: Site
+    `directions` are what a value of 1 writes at each stage: one, or of a cross-layer transcoder several.
+    """
+
     first: int
+    numbers: Int[np.ndarray, " n"]
     at: Int[Tensor, " n"]
-    slot: Int[Tensor, " n"]
-    writes: Float[Tensor, "n d_model"]
+    directions: dict[Stage, Float[Tensor, "n d_model"]]
     encoders: Float[Tensor, "n d_model"]
     constants: Float[Tensor, " n"]
     values: Float[Tensor, " n"]
+
+    def writes(self, stage: Stage) -> Float[Tensor, "n d_model"]:
+        """What each writes at a stage."""
+        return self.values[:, None] * self.directions[stage]
+
+    @cached_property
+    def total(self) -> Float[Tensor, "n d_model"]:
+        """What each writes at all stages together."""
+        return self.values[:, None] * torch.stack([*self.directions.values()]).sum(0)
 
 
 class Sources:
@@ -41,6 +53,7 @@ class Sources:
 
     def __init__(self, features: Features):
         self.features = features
+        self.sites: dict[Stage, Site] = {(site.place.layer, site.place.written): site for site in features.sites}
         self.latents: dict[Stage, Latents] = {}
         self.errors: dict[Stage, tuple[int, Tensor]] = {}
         kind: list[str] = []
@@ -48,14 +61,16 @@ class Sources:
         position: list[int] = []
         feature: list[int] = []
         name: list[str] = []
-        for site in features.sites:
-            found = _latents(site, len(kind))
-            self.latents[site.place.layer, site.place.written] = found
+        for stage, site in self.sites.items():
+            if site.place.layer not in site.slots_by_origin:
+                continue
+            found = self._latents(site, len(kind))
+            self.latents[stage] = found
             n = len(found.at)
             kind += ["latent"] * n
             layer += [site.place.layer] * n
             position += found.at.tolist()
-            feature += site.latents[found.at.numpy(), found.slot.numpy()].tolist()
+            feature += found.numbers.tolist()
             name += [site.place.name] * n
         self.n_latent = len(kind)
         positions = list(range(features.first, features.n_token))
@@ -85,6 +100,40 @@ class Sources:
             stage for stage, found in self.latents.items() if found.first <= column < found.first + len(found.at)
         )
 
+    @cached_property
+    def column_of(self) -> dict[str, int]:
+        """The column of each latent, by its id in a graph."""
+        return {f"{self.name[i]}.f{self.feature[i]}@{self.position[i]}": i for i in range(self.n_latent)}
+
+    def writers(self, stage: Stage) -> list[Latents]:
+        """The latents that write at a stage, those that read earlier layers first."""
+        return [found for found in self.latents.values() if stage in found.directions]
+
+    def latent(self, column: int) -> tuple[Latents, int]:
+        """The dictionary of a latent's column, and its index there."""
+        found = self.latents[self.stage_of(column)]
+        return found, column - found.first
+
+    def _latents(self, site: Site, first: int) -> Latents:
+        """The latents that read a site's layer."""
+        layer, written = site.place.layer, site.place.written
+        slots = site.slots_by_origin[layer]
+        at, slot = (torch.from_numpy(index) for index in np.nonzero(site.latents[:, slots] >= 0))
+        own = torch.from_numpy(slots)[slot]
+        directions: dict[Stage, Tensor] = {(layer, written): site.decoders[at, own]}
+        for stage, other in self.sites.items():
+            if other is not site and layer in other.earlier:
+                directions[stage] = other.decoders[at, torch.from_numpy(other.slots_by_origin[layer])[slot]]
+        return Latents(
+            first=first,
+            numbers=site.latents[at.numpy(), own.numpy()],
+            at=at,
+            directions=directions,
+            encoders=site.encoders[at, own],
+            constants=site.constants[at, own],
+            values=site.codes[at, own],
+        )
+
     def _values(self) -> Float[np.ndarray, " n"]:
         found = np.ones(len(self.kind))
         for latents in self.latents.values():
@@ -92,21 +141,6 @@ class Sources:
         for first, writes in self.errors.values():
             found[first : first + len(writes)] = writes.norm(dim=-1).double().cpu().numpy()
         return found
-
-
-def _latents(site: Site, first: int) -> Latents:
-    filled: Bool[np.ndarray, "n_token slot"] = site.latents >= 0
-    at, slot = (torch.from_numpy(index) for index in np.nonzero(filled))
-    return Latents(
-        site=site,
-        first=first,
-        at=at,
-        slot=slot,
-        writes=site.codes[at, slot][:, None] * site.decoders[at, slot],
-        encoders=site.encoders[at, slot],
-        constants=site.constants[at, slot],
-        values=site.codes[at, slot],
-    )
 
 
 def _error_writes(features: Features) -> list[tuple[Stage, str, Tensor]]:

@@ -18,7 +18,7 @@ from interp.errors import CheckFailedError, UsageError
 from interp.results import load
 from tests import models
 from tests.attribution import planted
-from tests.attribution.dictionaries.samples import dictionary_of, everywhere, transcoders
+from tests.attribution.dictionaries.samples import cross_layer, dictionary_of, everywhere, skips, transcoders
 from tests.attribution.test_neuronpedia import refused
 
 IDS, OTHER = models.tokens(1, 6), models.tokens(1, 6, seed=7)
@@ -325,7 +325,7 @@ def test_interventions_of_the_graph_beside_random_latents(tmp_path):
 @pytest.mark.parametrize("kind", ["frozen", "contrast"])
 @pytest.mark.parametrize("name", ["llama", "neox"])
 def test_the_parts_of_heads_sum_to_each_edge(name, kind):
-    """In float64 rounding alone is left. A contrast's heads carry by query, key and value."""
+    """In float64 only rounding remains. A contrast's heads carry by query, key and value."""
     model = models.load(name, torch.float64)
     mixed = features(freeze(model, IDS) if kind == "frozen" else contrast(model, IDS, OTHER), transcoders(model))
     found = graph(mixed, logit_difference(model, 3, 5))
@@ -338,8 +338,29 @@ def test_the_parts_of_heads_sum_to_each_edge(name, kind):
     assert branches == ({"q", "k", "v"} if kind == "contrast" else branches)
     assert np.abs(parts.values[:, 1:]).max() > 1e-3 * np.abs(parts.values).max()
     assert parts.table(3).rows
-    with pytest.raises(UsageError, match="is no latent"):
+    with pytest.raises(UsageError, match="is not a latent"):
         attribution.edge_parts(mixed, found, found.ids[-1])
+
+
+@pytest.mark.parametrize("kind", ["frozen", "contrast"])
+@pytest.mark.parametrize(("name", "dictionaries"), [("llama", everywhere), ("neox", skips), ("llama", cross_layer)])
+def test_edges_have_parts_with_every_kind_of_dictionary(name, kind, dictionaries):
+    """Autoencoders of writes and streams, skip paths, cross-layer latents: the parts of a latent's edges sum."""
+    model = models.load(name, torch.float64)
+    mixed = features(freeze(model, IDS) if kind == "frozen" else contrast(model, IDS, OTHER), dictionaries(model))
+    found = graph(mixed, logit_difference(model, 3, 5), node_share=0.9)
+    latents = {node.name: node.id for node in found.nodes if node.kind == "latent"}
+    readers: set[str] = set()
+    for node in latents.values():
+        parts = attribution.edge_parts(mixed, found, node)
+        weights = {edge.source: edge.weight for edge in found.inputs(node)}
+        np.testing.assert_allclose(parts.values.sum(1), [weights[source] for source in parts.sources], atol=1e-12)
+        readers |= set(parts.readers)
+    assert len(latents) > 2
+    assert any(reader.startswith("L") for reader in readers)
+    assert any(reader.endswith(".skip") for reader in readers)
+    if kind == "frozen":
+        assert len(attribution.with_queries(mixed, found, 8).queries) >= 1
 
 
 def test_scores_behind_latents_are_in_the_exports_own_field():
