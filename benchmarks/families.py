@@ -71,22 +71,13 @@ queries and keys, BLOOM with a stream taken after the norm, MPT with clipping.
 |---|---|---|---|
 {wheels}
 
-Gemma 3's vocabulary of 262,144 tokens makes a row of logits 1 MB in float32, and one of all positions T MB: a task is
-scored, a patch measured and a text generated with the logits of the last position alone; `freeze`, `contrast`, the
-lenses and `interp.check` compare the logits of every position and hold them. `interp explain "The Eiffel Tower is
-located in the city of" --target " Paris" --versus " London" --model gemma3-270m` (10 tokens, float32) took at most
-2.18 GB, of which the weights are 1.07 GB, and summed to the difference of 7.0968 logits with a relative error of
-5.3e-7.
-
-## Exact families
-
-The error is the largest difference between the logits computed from the folded weights and the model's own, over the
-largest logit, on small random models (three layers, random gains and biases, grouped keys, windows shorter than the
-prompts) and prompts of 1, 7 and 32 tokens. Mixtures of experts (Mixtral, Qwen3-MoE, OLMoE, gpt-oss) are exact too, and
-are checked in `tests/model/test_experts.py`.
-
-| family | what is particular | float32 | float64 | rooms that do not work |
-|---|---|---|---|---|
+Gemma 3's vocabulary of 262,144 tokens makes a row of logits 1 MB in float32. No tensor of all positions times the
+vocabulary is made where one position is asked for: `freeze`, `contrast`, patches, tasks and generation unembed that
+position alone (the others are checked in the residual stream), the lenses read one position at a time, and
+`interp.check` compares at most 32 positions of Gemma 3 at once. `model(tokens)`, `frozen.logits` and `pair.logits` give
+all of them, and hold T MB. `interp explain "The Eiffel Tower is located in the city of" --target " Paris" --versus
+" London" --model gemma3-270m` (10 tokens, float32) took at most 2.18 GB, of which the weights are 1.07 GB, and summed
+to the difference of 7.0968 logits with a relative error of 5.3e-7.
 """
 
 

@@ -45,7 +45,7 @@ def main() -> None:
     named = {f"blocks.{i}.mlp.hook_in": each for i, each in enumerate(dictionaries)}
     mixed = attribution.features(frozen, named, first=1)
     targets = likely(mixed, 0.95, 10)
-    chances = frozen.logits[-1].double().softmax(-1)
+    chances = frozen.logits_at(-1).double().softmax(-1)
     weights = np.array([float(chances[target.tokens[0]]) for target in targets])
     ours = adjacency(mixed, targets, weights, 10**6)
     seconds_ours = time.process_time() - start

@@ -75,7 +75,8 @@ def test_patching_labels_prompts_given_as_text():
 
 def test_the_lens_of_a_bfloat16_model_is_that_of_its_weights_up_to_rounding():
     coarse, tokens = models.load("llama", torch.bfloat16), models.tokens()
-    found = attribution.logit_lens(coarse, tokens, [3])
+    found, untracked = attribution.logit_lens(coarse, tokens, [3]), attribution.logit_lens(coarse, tokens)
+    assert untracked.ranks.shape == (4, 9, 0) and untracked.top_tokens == found.top_tokens
     exact = attribution.logit_lens(interp.load(coarse.hf.float(), dtype=torch.float32), tokens, [3])
     scale = abs(exact.logits).max()
     assert abs(found.logits - exact.logits).max() < 0.05 * scale  # 8 bits, three blocks: 0.9 % measured
@@ -170,6 +171,19 @@ def _right_calls(tmp_path) -> list[tuple[Callable[..., Any], dict[str, Any]]]:
         (dictionary.Config, {"top": 3, "before": 2}),
         (explain.run, {"model": model, "config": explain.Config(prompt=" the tower", max_expansions=3)}),
     ]
+
+
+def test_the_geometry_of_what_is_not_a_dictionary_is_one_sentence():
+    from saes.evaluation.geometry import chance_cosine, geometry
+
+    draw = torch.Generator()
+    geometry(torch.eye(3), seed=0), chance_cosine(3, 2, draw, absolute=True)
+    for wrong in (None, "text", torch.zeros(2), torch.zeros(2, 2, dtype=torch.long), torch.zeros(0, 3)):
+        with pytest.raises(UsageError, match=r"must be a tensor of numbers|matrix of floating-point numbers"):
+            geometry(wrong, seed=0)  # type: ignore[arg-type]
+    for atoms, d in ((-1, 2), (0, 2), (3, -1), ("3", 2), (3, None)):
+        with pytest.raises(UsageError, match=r"must be a whole number|must be at least 1"):
+            chance_cosine(atoms, d, draw, absolute=True)  # type: ignore[arg-type]
 
 
 STRANGE = (1.5, -1, "text", [5], {"a": 1}, b"x", object(), np.zeros(3))

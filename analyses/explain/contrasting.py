@@ -60,5 +60,5 @@ def _readers(pair: Contrast, target: LogitTarget) -> tuple[tuple[str, float], ..
 
 
 def _continuations(pair: Contrast, run: int, position: int) -> tuple[tuple[str, float], ...]:
-    probabilities, ids = pair.logits[run, position].softmax(-1).topk(CONTINUATIONS)
+    probabilities, ids = pair.logits_at(position)[run].softmax(-1).topk(CONTINUATIONS)
     return tuple(zip(pair.model.to_str_tokens(ids), probabilities.tolist(), strict=True))

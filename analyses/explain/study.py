@@ -64,7 +64,7 @@ def run(
     step(0)
     frozen = attribution.freeze(model, tokens)
     position = frozen.position(config.position)
-    target = given or _target(model, config, int(frozen.logits[position].argmax()))
+    target = given or _target(model, config, int(frozen.logits_at(position).argmax()))
     config = replace(config, target=model.labels(torch.tensor(target.tokens[:1]))[0])
     step(1)
     direct = attribution.direct(frozen, target)
@@ -184,5 +184,5 @@ def _hop(frozen: Frozen, component: int, query: int, key: int, pairs: int = 8) -
 
 
 def _continuations(frozen: Frozen, position: int, k: int = 10) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    probabilities, ids = frozen.logits[position].softmax(-1).topk(k)
+    probabilities, ids = frozen.logits_at(position).softmax(-1).topk(k)
     return tuple(frozen.model.to_str_tokens(ids)), tuple(probabilities.tolist())

@@ -49,7 +49,7 @@ def run(
         raise UsageError("The prompt is a single token: give one of at least two, so that there is something to trace.")
     frozen = attribution.freeze(model, tokens)
     mixed = attribution.features(frozen, _dictionaries(config, dictionaries), first=config.first)
-    target = _difference(model, frozen.logits[-1], config)
+    target = _difference(model, frozen.logits_at(-1), config)
     step(1)
     graph = attribution.graph(
         mixed,

@@ -75,7 +75,7 @@ def over(
     found = _Moments()
     for done, row in enumerate(rows, 1):
         frozen = freeze(model, row)
-        found.add(ATTRIBUTIONS[what](frozen, _target(model, prompts, target, done - 1, frozen.logits[-1])))
+        found.add(ATTRIBUTIONS[what](frozen, _target(model, prompts, target, done - 1, frozen.logits_at(-1))))
         advance(progress, done, len(rows), f"{what} of prompts")
     return found.result(what, _name(model, prompts, target), watch.provenance(seed=None, **model.identity()))
 

@@ -19,7 +19,7 @@ coefficient, and the sum is conserved at every component, through queries and ke
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Real
 
@@ -32,7 +32,7 @@ from interp.attribution.components import Layout
 from interp.attribution.edited_run import refuse_edits
 from interp.attribution.expand import Expander
 from interp.attribution.expand_contrast import SecantsByComponent, SecantsByPosition
-from interp.attribution.frozen import TOLERANCE, Frozen, freeze
+from interp.attribution.frozen import TOLERANCE, Frozen, freeze, max_or_nan, off
 from interp.attribution.linearised import Linear, NodeKind, Targets, checked_position
 from interp.attribution.secant_blocks import change, runs
 from interp.attribution.secant_map import SecantMap, secant_map
@@ -41,6 +41,7 @@ from interp.attribution.secants import chord
 from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace as forward
 from interp.model.arithmetic import apply_norm, norm_scale, softcap
+from interp.model.capture import ending
 from interp.model.spec import require_separate_heads
 
 
@@ -50,9 +51,9 @@ class Contrast(SecantMap):
 
     `tokens` are the clean run's and the counterfactual's. `writes[c, t]` is by how much what component c (in the order
     of `layout`) adds at position t differs, clean − counterfactual: zero for every bias. With a post-norm it is the
-    norm's secant of the component's own difference. They sum to the difference of the residual streams. `logits` are
-    the model's own in the two runs; `error` is the largest difference between theirs and those of the written-out
-    runs, or between their change and that of the secant map, relative to the largest logit, over every position.
+    norm's secant of the component's own difference. They sum to the difference of the residual streams. `error` is the
+    largest relative difference between the model and the map: of the logits of the last position in the two runs and
+    of their change, and, at any position, of the streams that leave the last block and of the final norm's change.
 
     A batch of pairs has a pair axis before the token axis; attributions of it are means over the pairs, and `pair[i]`
     is one of them. `embeddings` are those of the counterfactual run where they are not those of its tokens.
@@ -60,9 +61,10 @@ class Contrast(SecantMap):
 
     tokens: Int[Tensor, "run *pair n_token"]
     labels: tuple[str, ...]
-    logits: Float[Tensor, "run *pair n_token d_vocab"]
     error: float
     embeddings: Float[Tensor, "*pair n_token d_model"] | None = None
+    known: dict[int, Float[Tensor, "run *pair d_vocab"]] = field(default_factory=dict, repr=False)
+    """The model's own logits by position, as far as they have been asked for."""
 
     @property
     def n_token(self) -> int:
@@ -77,6 +79,20 @@ class Contrast(SecantMap):
     def position(self, position: int) -> int:
         """`position` counted from the start; `UsageError` if the input does not have it."""
         return checked_position(position, self.n_token)
+
+    def logits_at(self, position: int) -> Float[Tensor, "run *pair d_vocab"]:
+        """Return the model's own logits of both runs at one position; see `Frozen.logits_at`."""
+        position = self.position(position)
+        if position not in self.known:
+            found, _ = _ending(self.model, self.tokens, self.embeddings, position)
+            self.known[position] = found.unflatten(0, self.tokens.shape[:-1])
+        return self.known[position]
+
+    @property
+    def logits(self) -> Float[Tensor, "run *pair n_token d_vocab"]:
+        """The model's own logits of both runs at every position: 2 · n_pair · n_token · d_vocab numbers."""
+        found = [model(rows) for model, rows in _model_runs(self.model, self.tokens, self.embeddings)]
+        return torch.cat(found).unflatten(0, self.tokens.shape[:-1])
 
     def linear(self, target: Targets) -> Linear:
         """The target's change as a linear function of the stream's change at its position."""
@@ -138,7 +154,7 @@ class Contrast(SecantMap):
             writes=self.writes[:, pair],
             residual=self.residual[:, pair],
             final=self.final.map(lambda x: x[pair]),
-            logits=self.logits[:, pair],
+            known={position: logits[:, pair] for position, logits in self.known.items()},
             embeddings=None if self.embeddings is None else self.embeddings[pair],
         )
 
@@ -178,7 +194,7 @@ def contrast(
     """
     tokens = _checked(model, clean, counterfactual, max_gigabytes)
     n_pair = tokens.shape[1]
-    theirs = _logits(model, tokens, embeddings)
+    theirs, stream = _ending(model, tokens, embeddings, -1)
     streams = forward.embed(model.weights, tokens.flatten(0, 1)).unflatten(0, (2, n_pair))
     differs = tokens[0] != tokens[1]
     if embeddings is not None:
@@ -194,35 +210,54 @@ def contrast(
         writes=found.writes,
         residual=found.residual,
         final=found.final,
-        logits=theirs.unflatten(0, (2, n_pair)),
-        error=_error(model, theirs, found),
+        error=_error(model, theirs, stream, found),
         embeddings=embeddings,
+        known={tokens.shape[-1] - 1: theirs.unflatten(0, (2, n_pair))},
     )
     return made[0] if n_pair == 1 else replace(made, labels=_labels(model, tokens))
 
 
-def _logits(model: Model, tokens: Tensor, embeddings: Tensor | None) -> Float[Tensor, "run_pair n_token d_vocab"]:
-    """The model's own logits in the runs."""
+def _model_runs(model: Model, tokens: Tensor, embeddings: Tensor | None) -> list[tuple[Model, Tensor]]:
+    """Return the model, and the rows of tokens that it runs, together or with the embeddings of the second run."""
     if embeddings is None:
-        return model(tokens.flatten(0, 1))
-    return torch.cat([model(tokens[0]), _with_embeddings(model, embeddings)(tokens[1])])
+        return [(model, tokens.flatten(0, -2))]
+    clean, other = tokens.reshape(2, -1, tokens.shape[-1])
+    return [(model, clean), (_with_embeddings(model, embeddings), other)]
+
+
+def _ending(model: Model, tokens: Tensor, embeddings: Tensor | None, position: int) -> tuple[Tensor, Tensor]:
+    """Return the model's own (logits of one position, streams that leave the last block) in the runs."""
+    found = [ending(each, rows, position) for each, rows in _model_runs(model, tokens, embeddings)]
+    logits, streams = zip(*found, strict=True)
+    return torch.cat(logits), torch.cat(streams)
 
 
 def _with_embeddings(model: Model, embeddings: Tensor | None) -> Model:
     return model if embeddings is None else model.edited(edit.replace("hook_embed", embeddings))
 
 
-def _error(model: Model, theirs: Tensor, found: SecantMap) -> float:
-    """The relative error of the written-out runs' logits, and of the secant map's change of them, checked."""
+def _error(
+    model: Model,
+    theirs: Float[Tensor, "run_pair d_vocab"],
+    stream: Float[Tensor, "run_pair n_token d_model"],
+    found: SecantMap,
+) -> float:
+    """Return the relative error of the written-out runs, and of the secant map's change between them, checked."""
     norm, cap = model.weights.ln_final, model.spec.logit_softcap
     W_U, b_U = model.weights.unfolded_unembedding
     residual = found.residual.flatten(0, 1)
-    raw = apply_norm(residual, norm_scale(residual, model.spec.norm, model.spec.norm_eps), norm) @ W_U + b_U
-    ours, moved = softcap(raw, cap), found.final.push(found.writes.sum(0)) @ W_U
+    normed = apply_norm(residual, norm_scale(residual, model.spec.norm, model.spec.norm_eps), norm)
+    moved = found.final.push(found.writes.sum(0))
+    raw, change_of_logits = normed[:, -1] @ W_U + b_U, moved[:, -1] @ W_U
     if cap is not None:
-        moved = moved * chord(lambda x: softcap(x, cap), *runs(raw))
-    missed = torch.stack([(ours - theirs).abs().max(), (moved - change(theirs)).abs().max()])
-    error = float((missed / theirs.abs().max()).max())
+        change_of_logits = change_of_logits * chord(lambda x: softcap(x, cap), *runs(raw))
+    size = theirs.abs().max()
+    error = max_or_nan(
+        off(residual, stream),
+        ((moved - change(normed)).norm(dim=-1) / torch.stack(runs(normed)).norm(dim=-1).amax(0)).max(),
+        (softcap(raw, cap) - theirs).abs().max() / size,
+        (change_of_logits - change(theirs)).abs().max() / size,
+    )
     if not error <= TOLERANCE[theirs.dtype]:
         raise CheckFailedError(
             f"The contrast does not reproduce the model's logits in the two runs, or their difference: relative error "
@@ -235,15 +270,15 @@ def _error(model: Model, theirs: Tensor, found: SecantMap) -> float:
 def bytes_needed(model: Model, n_pair: int, n_token: int) -> int:
     """Memory of a contrast: writes, secants of every block, and the logits and streams of both runs.
 
-    n_pair · T · (n_component·d_model + n_layer·(5·n_head·T + 2·d_mlp + 8·d_model) + 5·d_vocab) numbers at most, each
-    expert being a component and each of those that run at a position having its d_mlp and d_model. SmolLM2
-    in float32: about 2.5 MB a token and 6 kB a pair of tokens, so 40 MB for a pair of 14 tokens.
+    n_pair · T · (n_component·d_model + n_layer·(5·n_head·T + 2·d_mlp + 8·d_model)) + 5·n_pair·d_vocab numbers at most,
+    each expert being a component and each of those that run at a position having its d_mlp and d_model. SmolLM2 in
+    float32: about 1.5 MB a token and 6 kB a pair of tokens, so 25 MB for a pair of 14 tokens.
     """
     spec = model.spec
     n_ran = max(1, spec.n_expert_used)
     block = 5 * spec.n_head * n_token + 2 * n_ran * spec.d_mlp + (7 + n_ran) * spec.d_model + 3 * spec.n_expert
-    each = len(Layout(spec).components) * spec.d_model + spec.n_layer * block + 5 * spec.d_vocab
-    return n_pair * n_token * each * model.parts.W_U.element_size()
+    each = len(Layout(spec).components) * spec.d_model + spec.n_layer * block
+    return n_pair * (n_token * each + 5 * spec.d_vocab) * model.parts.W_U.element_size()
 
 
 def _checked(

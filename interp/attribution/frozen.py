@@ -32,6 +32,8 @@ from interp.attribution.pull import FrozenPull
 from interp.attribution.targets import resolve
 from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace as forward
+from interp.model.arithmetic import norm_scale
+from interp.model.capture import ending
 from interp.model.experts import Routing
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -63,9 +65,10 @@ class Frozen:
     """A model at one input, frozen. Made by `freeze`.
 
     `writes[c, t]` is what component c (in the order of `layout`) adds to the residual stream at position t; in memory a
-    position's writes lie together. They sum to `residual`, the stream that leaves the last block. `logits` are the
-    model's own; `error` is the largest difference between them and those of the frozen map, relative to the largest
-    logit, over every position. `edits` are those of an edited model (see `interp.attribution.edited_run`).
+    position's writes lie together. They sum to `residual`, the stream that leaves the last block. `error` is the larger
+    of two relative differences between the frozen map and the model: of the logits of the last position, and of the
+    stream that leaves the last block at any position. `edits` are those of an edited model (see
+    `interp.attribution.edited_run`).
     """
 
     model: Model
@@ -76,9 +79,10 @@ class Frozen:
     writes: Float[Tensor, "n_component n_token d_model"]
     residual: Float[Tensor, "n_token d_model"]
     final_scale: Float[Tensor, " n_token"]
-    logits: Float[Tensor, "n_token d_vocab"]
     error: float
     edits: Edits = field(default_factory=dict)
+    known: dict[int, Float[Tensor, " d_vocab"]] = field(default_factory=dict, repr=False)
+    """The model's own logits by position, as far as they have been asked for."""
 
     @property
     def n_token(self) -> int:
@@ -93,6 +97,18 @@ class Frozen:
     def position(self, position: int) -> int:
         """`position` counted from the start; `UsageError` if the input does not have it."""
         return checked_position(position, self.n_token)
+
+    def logits_at(self, position: int) -> Float[Tensor, " d_vocab"]:
+        """Return the model's own logits at one position; other than the last, by one more run when first asked for."""
+        position = self.position(position)
+        if position not in self.known:
+            self.known[position] = ending(self.model, self.tokens[None], position)[0][0]
+        return self.known[position]
+
+    @property
+    def logits(self) -> Float[Tensor, "n_token d_vocab"]:
+        """The model's own logits at every position, by one more run each time: n_token · d_vocab numbers."""
+        return self.model(self.tokens)[0]
 
     @property
     def pull(self) -> FrozenPull:
@@ -124,15 +140,16 @@ class Frozen:
 
 
 def bytes_needed(model: Model, n_token: int) -> int:
-    """Memory of a frozen input: n_component·T·d_model + n_layer·T·(2·n_head·T + d_mlp) + T·d_vocab numbers.
+    """Memory of a frozen input: n_component·T·d_model + n_layer·T·(2·n_head·T + d_mlp) + 2·d_vocab numbers.
 
-    Every expert is a component, and each of those that run at a position has its d_mlp. SmolLM2 in float32: 3 MB a
-    token and 1 kB a pair of tokens, so 0.1 GB at 32 tokens, 0.3 GB at 256, 4 GB at 1,024.
+    Every expert is a component, and each of those that run at a position has its d_mlp. Each position whose logits
+    are asked for later adds d_vocab. SmolLM2 in float32: 0.9 MB a token and 2 kB a pair of tokens,
+    so 0.03 GB at 32 tokens, 0.4 GB at 256, 3 GB at 1,024.
     """
     spec, layout = model.spec, Layout(model.spec)
     written = len(layout.components) * n_token * spec.d_model
     held = spec.n_layer * n_token * (2 * spec.n_head * n_token + max(1, spec.n_expert_used) * spec.d_mlp)
-    return (written + held + n_token * spec.d_vocab) * model.parts.W_U.element_size()
+    return (written + held + 2 * spec.d_vocab) * model.parts.W_U.element_size()
 
 
 @torch.no_grad()
@@ -156,7 +173,7 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
             relative to the largest, or there is a NaN.
     """
     tokens = _one_prompt(model, tokens, max_gigabytes)
-    theirs = model(tokens)[0]
+    theirs, stream = ending(model, tokens, -1)
     if model.spec.n_expert:
         refuse_edits(model, "Freezing a mixture of experts")
     edits = affine_edits(model, tokens.shape[1])
@@ -170,27 +187,46 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
         edit_writes(layout, block, edits, writes)
         blocks.append(_held(block))
         residual = block.resid_post
-    ours, scale = forward.unembed(model.weights, residual, folded=False)
-    error = _error(ours[0], theirs, writes, residual[0])
-    labels = model.labels(tokens[0])
+    ours, _ = forward.unembed(model.weights, residual[:, -1:], folded=False)
     return Frozen(
-        model, tokens[0], labels, layout, tuple(blocks), writes, residual[0], scale[0, :, 0], theirs, error, edits
+        model=model,
+        tokens=tokens[0],
+        labels=model.labels(tokens[0]),
+        layout=layout,
+        blocks=tuple(blocks),
+        writes=writes,
+        residual=residual[0],
+        final_scale=norm_scale(residual, model.spec.norm, model.spec.norm_eps)[0, :, 0],
+        error=_error((ours[0, 0], theirs[0]), (residual[0], stream[0]), writes),
+        edits=edits,
+        known={tokens.shape[1] - 1: theirs[0]},
     )
 
 
-def _error(ours: Tensor, theirs: Tensor, writes: Tensor, residual: Tensor) -> float:
-    """The relative logit error, checked; checked too, that what the components write sums to the residual stream."""
+def _error(logits: tuple[Tensor, Tensor], streams: tuple[Tensor, Tensor], writes: Tensor) -> float:
+    """Return how far our logits and streams are from the model's, checked, as is the sum of what components write."""
+    (ours, theirs), (residual, stream) = logits, streams
     tolerance = TOLERANCE[theirs.dtype]
-    error = float((ours - theirs).abs().max() / theirs.abs().max())
+    error = max_or_nan((ours - theirs).abs().max() / theirs.abs().max(), off(residual, stream))
     if not error <= tolerance:
         raise CheckFailedError(
             f"The frozen input does not reproduce the model's logits: relative error {error:.2e}, tolerance "
             f"{tolerance:.0e}. Is there a NaN in the weights, or a hook on model.bridge?"
         )
-    missed = float(((writes.sum(0) - residual).norm(dim=-1) / residual.norm(dim=-1)).max())
+    missed = float(off(writes.sum(0), residual))
     if not missed <= tolerance:
         raise CheckFailedError(f"The components' writes miss the residual stream by {missed:.2e} of its length.")
     return error
+
+
+def off(ours: Float[Tensor, "... d"], theirs: Float[Tensor, "... d"]) -> Tensor:
+    """Return the length of the difference of two vectors, relative to the second, where that is largest."""
+    return ((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1)).max()
+
+
+def max_or_nan(*errors: Tensor) -> float:
+    """Return the largest of some numbers; NaN if one is, which no comparison lets pass."""
+    return float(torch.stack(errors).max())
 
 
 def _one_prompt(model: Model, tokens: Tensor, max_gigabytes: float) -> Tensor:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.lens_training import hooks
@@ -15,7 +13,7 @@ from interp.attribution.results import LogitLens
 from interp.attribution.targets import logit
 from interp.attribution.tuned_lens import TunedLens
 from interp.errors import CheckFailedError, UsageError, require, whole
-from interp.model import Model, trace as forward
+from interp.model import Model, capture, trace as forward
 from interp.model.check import TOLERANCE
 
 
@@ -57,51 +55,42 @@ def logit_lens(
     ids = [logit(model, token).tokens[0] for token in tracked]
     if lens is not None:
         lens.check_model(model)
-
-    def read(row: int, residual: Tensor) -> Tensor:
-        return _unembed(model, residual if lens is None else lens.translate(row, residual))
-
     _, streams = model.run_with_cache(tokens, list(hooks(model)))
-    rows, logits = [], torch.empty(0)
-    for row, stream in enumerate(streams.values()):
-        logits = read(row, stream)
-        rows.append(_read(logits, ids, k))
-    theirs = model(tokens)[0]
-    error = float((logits - theirs).abs().max() / theirs.abs().max())
+    read = torch.cat([x if lens is None else lens.translate(row, x) for row, x in enumerate(streams.values())])
+    # A position's rows are unembedded together: the logits of all positions would be n_token times as many numbers.
+    columns = [_read(_unembed(model, read[:, position]), ids, k) for position in range(tokens.shape[1])]
+    ours, (theirs, _) = _unembed(model, read[-1:, -1]), capture.ending(model, tokens, -1)
+    error = float((ours - theirs).abs().max() / theirs.abs().max())
     if not error <= 10 * TOLERANCE[model.dtype]:
         raise CheckFailedError(
             f"The last row of the lens does not reproduce the model's logits: relative error {error:.2e}. "
             "Is there a NaN in the weights, or a hook on model.bridge?"
         )
-    shown = [tokens.flatten(), torch.tensor(ids, device=tokens.device), *(row.top_ids.flatten() for row in rows)]
+    top, likely, values, ranks = (torch.stack(parts, dim=1) for parts in zip(*columns, strict=True))
+    shown = [tokens.flatten(), torch.tensor(ids, device=tokens.device), top.flatten()]
     seen = torch.cat([each.long() for each in shown]).unique()
     texts = dict(zip(seen.tolist(), model.labels(seen), strict=True))
     return LogitLens(
         tokens=tuple(texts[i] for i in tokens[0].tolist()),
         tracked=tuple(texts[i] for i in ids),
-        top_tokens=tuple(tuple(tuple(texts[i] for i in top) for top in row.top_ids.tolist()) for row in rows),
-        top_probabilities=np.stack([row.top_probabilities.float().cpu().numpy() for row in rows]),
-        logits=np.stack([row.tracked.float().cpu().numpy() for row in rows]),
-        ranks=np.stack([row.ranks.cpu().numpy() for row in rows]),
+        top_tokens=tuple(tuple(tuple(texts[i] for i in most) for most in row) for row in top.tolist()),
+        top_probabilities=likely.float().cpu().numpy(),
+        logits=values.float().cpu().numpy(),
+        ranks=ranks.cpu().numpy(),
         error=error,
         lens="logit" if lens is None else lens.kind,
     )
 
 
-@dataclass(frozen=True)
-class _Row:
-    top_ids: Tensor
-    top_probabilities: Tensor
-    tracked: Tensor
-    ranks: Tensor
+def _unembed(model: Model, residual: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_vocab"]:
+    return forward.unembed(model.weights, residual, folded=False)[0]
 
 
-def _unembed(model: Model, residual: Tensor) -> Tensor:
-    return forward.unembed(model.weights, residual, folded=False)[0][0]
-
-
-def _read(logits: Tensor, ids: list[int], k: int) -> _Row:
+def _read(logits: Float[Tensor, "row d_vocab"], ids: list[int], k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return (likeliest tokens, their probabilities, tracked logits, tracked ranks) of one position at every row."""
     probabilities, top = logits.softmax(-1).topk(k, dim=-1)
     tracked = logits[:, ids]
-    ranks = torch.stack([(logits > value[:, None]).sum(-1) for value in tracked.unbind(1)], dim=1) if ids else tracked
-    return _Row(top, probabilities, tracked, ranks)
+    ranks = tracked.new_zeros(tracked.shape, dtype=torch.long)
+    for i, value in enumerate(tracked.unbind(1)):
+        ranks[:, i] = (logits > value[:, None]).sum(-1)
+    return top, probabilities, tracked, ranks

@@ -114,9 +114,8 @@ class Linearised(Layered, Protocol):
         """What each component writes, or by how much that differs."""
         ...
 
-    @property
-    def logits(self) -> Float[Tensor, "*run n_token d_vocab"]:
-        """The model's own logits."""
+    def logits_at(self, position: int) -> Float[Tensor, "*run d_vocab"]:
+        """The model's own logits at one position."""
         ...
 
     @property

@@ -80,11 +80,12 @@ Found = tuple[Float[Tensor, " d_model"], float, float]
 def _logits(contrast: Contrast, target: LogitTarget, position: int) -> Found:
     """The final norm's secant of Σ weight · chord · W_U[:, token], the chord being that of the softcap."""
     tokens = torch.tensor(target.tokens, device=contrast.tokens.device)
-    theirs = contrast.logits[:, position, tokens]
+    logits = contrast.logits_at(position)
+    theirs = logits[:, tokens]
     weights = torch.tensor(target.weights, dtype=theirs.dtype, device=theirs.device)
     x, final = contrast.residual[:, position], contrast.final.map(lambda x: x[position])
     covector = logit_covector(contrast.model, final, x, tokens, weights)
-    return covector, float(weights @ (theirs[0] - theirs[1])), float(contrast.logits[:, position].abs().max())
+    return covector, float(weights @ (theirs[0] - theirs[1])), float(logits.abs().max())
 
 
 def logits_before_cap(

@@ -107,9 +107,9 @@ def measure(model: Model, target: LogitTarget, x: Float[Tensor, "*batch d_model"
 
 def probability(frozen: Linearised, target: Target) -> float | None:
     """Return the model's probability of a logit target's tokens of positive weight; None for other targets."""
-    if not isinstance(target, LogitTarget) or frozen.logits.ndim != 2:
+    if not isinstance(target, LogitTarget) or frozen.tokens.ndim != 1:
         return None
-    chances = frozen.logits[frozen.position(target.position)].double().softmax(-1)
+    chances = frozen.logits_at(target.position).double().softmax(-1)
     return float(sum(chances[token] for token, weight in zip(target.tokens, target.weights, strict=True) if weight > 0))
 
 
@@ -133,7 +133,7 @@ def _logits(frozen: Frozen, target: LogitTarget, position: int) -> Linear:
     """Covector = Σ weight · ratio · W_U[:, token] / scale, with ratio = softcap(raw)/raw, 1 without a softcap."""
     tokens = torch.tensor(target.tokens, device=frozen.tokens.device)
     columns, bias = frozen.model.weights.unembed(tokens)
-    theirs = frozen.logits[position, tokens]
+    theirs = frozen.logits_at(position)[tokens]
     weights = torch.tensor(target.weights, dtype=theirs.dtype, device=theirs.device)
     scaled = weights * _softcap_ratio(frozen, position, columns, bias)
     return Linear(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interp.coding.neighbours import nearest
 from interp.coding.shapes import unit
-from interp.errors import UsageError
+from interp.errors import UsageError, whole
 
 
 def coherence(dictionary: Float[Tensor, "atoms d"]) -> float:
@@ -59,7 +59,8 @@ def hadamard(size: int, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, 
 def random_dictionary(
     atoms: int, d: int, *, generator: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "atoms d"]:
-    """Uniformly random directions: what any score must be compared with. Largest |cos| about sqrt(2 ln(n²)/d)."""
+    """Return uniformly random directions, to compare any score with; their largest |cos| is about sqrt(2 ln(n²)/d)."""
+    atoms, d = whole(atoms, "atoms", 1), whole(d, "d", 1)
     return unit(torch.randn(atoms, d, generator=generator, dtype=dtype, device=generator.device))[0]
 
 

@@ -59,6 +59,37 @@ def logits(
 
 
 @torch.no_grad()
+def logits_of(
+    model: Model, tokens: Int[Tensor, "batch n_token"], positions: Int[Tensor, " n"]
+) -> Float[Tensor, "batch n d_vocab"]:
+    """Return the logits of some positions; the others are not unembedded, unless the bridge has hooks."""
+    with model.lock:
+        if bridge_is_hooked(model):
+            return model.bridge(tokens)[:, positions]
+        return _forward(model, tokens, None, kept=positions.to(tokens.device))
+
+
+@torch.no_grad()
+def ending(
+    model: Model, tokens: Int[Tensor, "batch n_token"], position: int
+) -> tuple[Float[Tensor, "batch d_vocab"], Float[Tensor, "batch n_token d_model"]]:
+    """Return (logits of one position, the residual stream that leaves the last block), from one run.
+
+    The other positions are not unembedded: with 262,144 tokens in the vocabulary, their logits would need a megabyte
+    each.
+    """
+    name = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
+    found: list[Tensor] = []
+    with model.lock:
+        if bridge_is_hooked(model):
+            logits, cache = _through_bridge(model, tokens, (name,), None, None)
+            return logits[:, position], cache[name]
+        kept = torch.tensor([position % tokens.shape[1]], device=tokens.device)
+        logits = _forward(model, tokens, None, [(model.places[name], found.append)], kept)
+    return logits[:, 0], found[0]
+
+
+@torch.no_grad()
 def run_with_cache(
     model: Model,
     tokens: Tensor,

@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.attribution.frozen import max_or_nan, off
 from interp.attribution.results import LogitTarget
 from interp.attribution.targets import measure
 from interp.errors import CheckFailedError, UsageError, require
-from interp.model import Model, trace
+from interp.model import Model, capture, trace
 from interp.model.spec import require_fixed_rotations
 from interp.model.weights import Weights
 from interp.patching.results import Patched
@@ -99,7 +100,7 @@ class _Run:
     past: list[trace.KeysValues]
 
     @classmethod
-    def of(cls, model: Model, tokens: Tensor) -> _Run:
+    def of(cls, model: Model, tokens: Tensor, position: int) -> _Run:
         blocks = list(trace.blocks(model.weights, tokens, folded=False))
         streams = [blocks[0].resid_pre, *(block.resid_post for block in blocks)]
         run = cls(
@@ -107,7 +108,7 @@ class _Run:
             [block.attention.z for block in blocks],
             [(block.attention.key, block.attention.value) for block in blocks],
         )
-        _check_logits(model, tokens, streams[-1])
+        _check_run(model, tokens, position, streams[-1])
         return run
 
 
@@ -141,10 +142,10 @@ class _Runs:
         if not -n_token <= target.position < n_token:
             raise UsageError(f"Position {target.position} is outside the prompts, which have {n_token} tokens.")
         require_fixed_rotations(model.spec, n_token, "patching a pair, which leaves out what follows the target,")
-        runs = [_Run.of(model, tokens) for tokens in (clean, corrupted)]
+        position = target.position % n_token
+        runs = [_Run.of(model, tokens, position) for tokens in (clean, corrupted)]
         differing = (clean != corrupted)[0].nonzero()
         first = int(differing[0]) if len(differing) else 0
-        position = target.position % n_token
         return cls(model, target, position, min(first, position), *runs)
 
     @property
@@ -176,11 +177,12 @@ class _Runs:
         return Patched(target.name, target.unit, what, array.numpy(), rows, columns, axes, clean, corrupted)
 
 
-def _check_logits(model: Model, tokens: Tensor, residual: Tensor) -> None:
-    """`CheckFailedError` unless the written-out pass gives the model's own logits."""
-    theirs = model(tokens)
-    ours, _ = trace.unembed(model.weights, residual, folded=False)
-    error = float((ours - theirs).abs().max() / theirs.abs().max())
+def _check_run(model: Model, tokens: Tensor, position: int, residual: Tensor) -> None:
+    """Raise `CheckFailedError` unless the written-out pass gives the model's own streams, and logits at the target."""
+    theirs, stream = capture.ending(model, tokens, position)
+    ours, _ = trace.unembed(model.weights, residual[:, [position]], folded=False)
+    errors = (ours[:, 0] - theirs).abs().max() / theirs.abs().max(), off(residual, stream)
+    error = max_or_nan(*errors)
     if not error <= TOLERANCE[model.dtype]:
         raise CheckFailedError(
             f"{model.name} does not compute what its weights say: relative error {error:.2e} of its logits. Is there a "

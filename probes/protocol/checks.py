@@ -19,8 +19,6 @@ MOSTLY = 0.8
 
 def check(acts: Activations, probe: Any) -> None:
     """`UsageError` for activations or probes that a protocol of vectors cannot use."""
-    if not isinstance(acts, Activations):
-        raise UsageError(f"One set of activations was expected (see probes.collect), not a {type(acts).__name__}.")
     if isinstance(probe, type):
         raise UsageError(f"{probe.__name__} is a class: give a probe made of it, {probe.__name__}().")
     if acts.whole:

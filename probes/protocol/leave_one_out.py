@@ -113,8 +113,6 @@ def _one(
 
 def _together(acts: Activations | Sequence[Activations], probe: Any, by: By) -> tuple[Activations, tuple[str, ...]]:
     """All rows as one set of activations, and what each row is: its topic, template or set."""
-    if by not in ("topic", "template", "set"):
-        raise UsageError(f'by="{by}" is not "topic", "template" or "set".')
     several = (acts,) if isinstance(acts, Activations) else acts
     check_kinds(several, Activations, "acts", "probes.collect")
     several = list(several)

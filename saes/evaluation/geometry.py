@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.arguments import checked
 from interp.coding import nearest, random_dictionary
+from interp.errors import UsageError
 from saes.evaluation.scores import apart
 
 SAMPLED = 512
@@ -26,8 +28,14 @@ class Geometry:
     chance: float
 
 
+@checked
 def geometry(dictionary: Float[Tensor, "atoms d"], *, seed: int) -> Geometry:
-    """`Geometry` of the rows of `dictionary`; a row of zeros has cosine 0 with every other."""
+    """Return the `Geometry` of the rows of `dictionary`; a row of zeros has cosine 0 with every other."""
+    if not dictionary.is_floating_point() or not dictionary.numel():
+        shape = tuple(dictionary.shape)
+        raise UsageError(
+            f"A dictionary is a matrix of floating-point numbers, not {dictionary.dtype} of shape {shape}."
+        )
     norm = dictionary.norm(dim=1)
     unit = dictionary / norm.clamp_min(1e-12)[:, None]
     near = nearest(unit, unit, 1, absolute=True)
@@ -37,8 +45,9 @@ def geometry(dictionary: Float[Tensor, "atoms d"], *, seed: int) -> Geometry:
     return Geometry(index, cosine, norm.cpu().numpy(), chance)
 
 
+@checked
 def chance_cosine(atoms: int, d: int, draw: torch.Generator, *, absolute: bool) -> float:
-    """The mean, over random directions, of the largest cosine (or |cosine|) with the `atoms - 1` others."""
+    """Return the mean, over random directions, of the largest cosine (or |cosine|) with the `atoms - 1` others."""
     if atoms == 1:
         return 0.0
     unit = random_dictionary(atoms, d, generator=draw)

@@ -65,10 +65,9 @@ class Features:
         """A name for each position."""
         return self.base.labels
 
-    @property
-    def logits(self) -> Float[Tensor, "*run n_token d_vocab"]:
-        """The model's own logits."""
-        return self.base.logits
+    def logits_at(self, position: int) -> Float[Tensor, "*run d_vocab"]:
+        """Return the model's own logits at one position."""
+        return self.base.logits_at(position)
 
     @property
     def n_token(self) -> int:

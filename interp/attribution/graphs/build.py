@@ -106,13 +106,12 @@ def graph(  # noqa: PLR0913 (the bounds are keyword-only)
 
 def likely(mixed: Features, probability: float, most: int, position: int = -1) -> tuple[LogitTarget, ...]:
     """Return the fewest next tokens that together have this probability, each as its logit less the mean logit."""
-    logits = mixed.logits if mixed.logits.ndim == 2 else mixed.logits[0]
-    chances = logits[position].double().softmax(-1)
+    chances = chances_at(mixed, position)
     order = chances.argsort(descending=True)
     n = min(most, int((chances[order].cumsum(0) < probability).sum()) + 1)
     texts = mixed.model.labels(order[:n]) if mixed.model.has_tokenizer else [str(i) for i in order[:n].tolist()]
     return tuple(
-        centred(text, token, logits.shape[-1], position) for text, token in zip(texts, order[:n].tolist(), strict=True)
+        centred(text, token, len(chances), position) for text, token in zip(texts, order[:n].tolist(), strict=True)
     )
 
 
@@ -266,8 +265,13 @@ def _probability(mixed: Features, target: Target) -> float:
     """The model's probability of a logit's first token at its position."""
     if not isinstance(target, LogitTarget):
         return 0.0
-    logits = mixed.logits if mixed.logits.ndim == 2 else mixed.logits[0]
-    return float(logits[mixed.position(target.position)].double().softmax(-1)[target.tokens[0]])
+    return float(chances_at(mixed, target.position)[target.tokens[0]])
+
+
+def chances_at(mixed: Features, position: int) -> Float[Tensor, " d_vocab"]:
+    """Return the model's probabilities of the next token at one position; of a contrast, those of the clean run."""
+    logits = mixed.logits_at(position)
+    return (logits if logits.ndim == 1 else logits[0]).double().softmax(-1)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
