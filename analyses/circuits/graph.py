@@ -1,67 +1,65 @@
-"""The strongest pairs of composing heads drawn as a graph over layers and heads."""
+"""Composition of heads as a graph that the reader walks through: writers below, readers above."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from interp.report import Figure, Table
-from interp.report.parts import axis_title, plot
-from interp.report.theme import CATEGORIES, NEUTRAL
+from interp.report import Edge, Explorer, Node, Table
 
 if TYPE_CHECKING:
-    from analyses.circuits.result import Reading
+    from analyses.circuits.result import Circuits
 
-EDGES = 30
+KINDS = {"Q": "query", "K": "key", "V": "value"}
+Pair = tuple[str, str]
 
 
-def graph(found: Reading, shape: tuple[int, ...]) -> Figure:
-    """Lines from writers to readers, layers from left to right, of the strongest pairs."""
-    pairs = found.pairs[:EDGES]
-    ends = [(_place(writer), _place(reader)) for writer, reader, _ in pairs]
-    x, y = ([value for ends_of in ends for value in (ends_of[0][i], ends_of[1][i], np.nan)] for i in range(2))
-    places = sorted({place for both in ends for place in both})
-    names = [f"L{layer}H{head}" for layer, head in places]
-    data = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": x,
-            "y": y,
-            "line": {"color": NEUTRAL, "width": 1},
-            "hoverinfo": "skip",
-        },
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": [place[0] for place in places],
-            "y": [place[1] for place in places],
-            "marker": {"color": CATEGORIES[0], "size": 9},
-            "hovertext": names,
-            "hovertemplate": "%{hovertext}<extra></extra>",
-        },
-    ]
-    layout = {
-        "xaxis": {"title": axis_title("layer"), "range": [-0.5, shape[0] - 0.5], "showgrid": False, "zeroline": False},
-        "yaxis": {"title": axis_title("head"), "range": [-0.5, shape[1] - 0.5], "dtick": 1, "zeroline": False},
-        "showlegend": False,
-        "height": 380,
-    }
-    table = Table(("writer", "reader", "score"), pairs, formats={"score": ".4f"})
-    return Figure(
-        f"graph-{found.kind.lower()}",
-        plot(data, layout),
-        f"The {len(pairs)} strongest pairs of {found.kind}-composition ({found.offset}): each line leads from a head "
-        "that writes, on the left, to one of a later layer that reads.",
-        f"Graph of {len(places)} heads; the strongest line leads from {pairs[0][0]} to {pairs[0][1]}."
-        if pairs
-        else "A graph without lines.",
-        table,
+def explorer(result: Circuits) -> Explorer | None:
+    """Return the strongest pairs of all three kinds of composition as one graph; None where there are none."""
+    scores = _by_pair(result)
+    if not scores:
+        return None
+    largest: dict[str, float] = {}
+    for pair, parts in scores.items():
+        for head in pair:
+            largest[head] = max(largest.get(head, 0.0), *parts.values())
+    edges = tuple(
+        Edge(writer, reader, max(parts.values()), tuple(parts.items())) for (writer, reader), parts in scores.items()
+    )
+    best = max(edges, key=lambda edge: edge.value)
+    return Explorer(
+        "composition",
+        tuple(Node(head, head, score, _layer(head)) for head, score in largest.items()),
+        edges,
+        caption=f"The {len(result.compositions[0].pairs)} strongest pairs of each kind of composition. An edge leads "
+        "from a head up to a later one that reads what it writes; its value is the largest of its scores through the "
+        "query, the key and the value. A node's value is the largest score it takes part in.",
+        alt=f"Graph of {len(largest)} heads by layer; the strongest edge leads from {best.source} to {best.target}.",
     )
 
 
-def _place(name: str) -> tuple[int, int]:
-    layer, head = re.findall(r"\d+", name)
-    return int(layer), int(head)
+def table(result: Circuits) -> Table:
+    """Return the strongest pairs of all kinds, the strongest first."""
+    rows = [
+        (KINDS[one.kind], *pair, z) for one in result.compositions for pair, z in zip(one.pairs, one.z, strict=True)
+    ]
+    null = "; ".join(f"{one.kind} {one.baseline[0]:.4f} ± {one.baseline[1]:.4f}" for one in result.compositions)
+    return Table(
+        ("through the", "writer", "reader", "score", "z"),
+        tuple(sorted(rows, key=lambda row: -row[3])),
+        f"The strongest of {result.compositions[0].n_possible} pairs of each kind. Under random rotations: {null}. "
+        "z is of the squared score, against rotations of this writer.",
+        {"score": ".4f", "z": "+.1f"},
+    )
+
+
+def _layer(head: str) -> int:
+    """Return the layer of a head's name, such as 5 of "L5H2"."""
+    return int(head[1:].partition("H")[0])
+
+
+def _by_pair(result: Circuits) -> dict[Pair, dict[str, float]]:
+    scores: dict[Pair, dict[str, float]] = {}
+    for one in result.compositions:
+        for writer, reader, score in one.pairs:
+            scores.setdefault((writer, reader), {})[KINDS[one.kind]] = score
+    return scores

@@ -1,4 +1,4 @@
-"""The page of a study of heads: do we hold them right, what they do, how they are wired, and a few of them closely."""
+"""The page of a study of heads: what they attend to, what removing them costs, how they compose, and single heads."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.circuits.graph import graph
-from interp.report import Figure, How, Note, Page, Section, Table
+from analyses.circuits.graph import explorer, table
+from analyses.circuits.result import TextPatterns
+from interp.report import Attention, AttentionText, Figure, HeadPattern, How, Page, Section, Table, visible
+from interp.report.blocks import Block
 from interp.report.figures import bars, heatmap, lines
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ LIMITATIONS = (
 
 LEAD = ("induction", "repeated")
 """The score whose map stands above all sections, and its text."""
-SHOWN = {"scores": 1, "ablation": 1}
+SHOWN = {"scores": 1, "ablation": 1, "wiring": 1}
 """Blocks that stand open, by section; all others are one click away."""
 
 
@@ -113,7 +115,7 @@ def _scores(result: Circuits) -> Section:
         "positional = 2⟨P−U, P'−U⟩ / (‖P−U‖² + ‖P'−U‖²), U spread evenly",
         "Olsson et al., In-context learning and induction heads (2022), arXiv 2209.11895",
     )
-    return Section("scores", "What heads look at", claim, (table, *maps, copying), how)
+    return Section("scores", "What heads attend to", claim, (_viewer(result), table, *maps, copying), how)
 
 
 def _ablation(result: Circuits) -> Section:
@@ -136,7 +138,7 @@ def _ablation(result: Circuits) -> Section:
         "The heads' values after attention are set to zero in the running model; the texts are new ones. A random set "
         "has as many heads in each layer as the chosen one."
     )
-    return Section("ablation", "What they are worth", claim, (drawn, cut.table()), how)
+    return Section("ablation", "Loss without the induction heads", claim, (drawn, cut.table()), how)
 
 
 def _spectra(result: Circuits) -> Section:
@@ -151,24 +153,12 @@ def _spectra(result: Circuits) -> Section:
         "twice the head's size. Random weights of the same shape stand beside them.",
         "S = (M + Mᵀ)/2;  fraction = ‖S‖² / ‖M‖²;  share = Σ λ⁺ / Σ |λ|",
     )
-    return Section("spectra", "Is attention a likeness?", claim, (found.figure(),), how)
+    return Section("spectra", "Symmetry of the query-key maps", claim, (found.figure(),), how)
 
 
 def _wiring(result: Circuits) -> Section:
-    blocks: list[Figure | Table] = []
-    for found in result.compositions:
-        mean, spread = found.baseline
-        blocks.append(graph(found, result.scores.copying.shape))
-        blocks.append(
-            Table(
-                ("writer", "reader", "score", "z"),
-                tuple((*pair, z) for pair, z in zip(found.pairs, found.z, strict=True)),
-                f"{found.kind}-composition: the {len(found.pairs)} strongest of {found.n_possible} pairs; under random "
-                f"rotations {mean:.4f} ± {spread:.4f}. z is of the squared score, against rotations of this writer.",
-                {"score": ".4f", "z": "+.1f"},
-            )
-        )
-    blocks.insert(0, _spread(result))
+    drawn = explorer(result)
+    blocks: tuple[Block, ...] = (*((drawn,) if drawn else ()), table(result), _spread(result))
     best = max((pair for found in result.compositions for pair in found.pairs), key=lambda pair: pair[2])
     claim = f"The strongest pair of all is {best[0]} → {best[1]} with {best[2]:.3f}."
     how = How(
@@ -179,7 +169,7 @@ def _wiring(result: Circuits) -> Section:
         "score = ‖W_V W_O M‖ / (‖W_V W_O‖ ‖M‖);  random rotations: mean square 1/d_model",
         "Elhage et al., A Mathematical Framework for Transformer Circuits (2021)",
     )
-    return Section("wiring", "Who reads whom", claim, tuple(blocks), how)
+    return Section("wiring", "Composition of heads", claim, blocks, how)
 
 
 def _spread(result: Circuits) -> Figure:
@@ -210,15 +200,6 @@ def _heads(result: Circuits) -> tuple[Section, ...]:
 
 def _one_head(view: HeadView) -> Section:
     name = view.name.lower()
-    pattern = heatmap(
-        f"{name}-pattern",
-        view.pattern,
-        caption=f"Attention of {view.name} on random tokens said twice: each row is a query and sums to 1 (fractions).",
-        alt="Query positions by key positions.",
-        axes=("query", "key", "attention"),
-        signed=False,
-        limits=(0.0, 1.0),
-    )
     profile = lines(
         f"{name}-profile",
         view.offsets,
@@ -240,6 +221,56 @@ def _one_head(view: HeadView) -> Section:
         f"{view.name}: {view.shown_for}. Copying score {view.copying:+.2f}, stable rank {view.stable_rank:.1f} and "
         f"participation rank {view.participation_rank:.1f} of {len(view.singular_values)}."
     )
-    note = Note("The sign of a singular direction is arbitrary: promoted and suppressed may change places together.")
-    blocks = (pattern, profile, spectrum, *(tokens.table() for tokens in view.tokens), note)
+    blocks = (_directions(view), profile, spectrum)
     return Section(f"head-{name}", f"Head {view.name}", claim, blocks)
+
+
+def _directions(view: HeadView) -> Table:
+    """Return the tokens at both ends of each singular direction, in one line."""
+    rows = tuple(
+        (i, float(view.singular_values[i]), _words(one.promoted), _words(one.suppressed))
+        for i, one in enumerate(view.tokens)
+    )
+    return Table(
+        ("direction", "singular value", "writes towards", "or away from"),
+        rows,
+        f"Strongest singular directions of the output-value map of {view.name}, as the tokens whose unembedding is "
+        f"{'nearest to what is written by cosine' if view.tokens[0].unit == 'cosine' else 'raised most'}. The sign of "
+        "a direction is arbitrary: its two ends may change places.",
+        {"singular value": ".3f"},
+    )
+
+
+def _words(tokens: tuple[str, ...]) -> str:
+    return "  ".join(map(visible, tokens))
+
+
+def _viewer(result: Circuits) -> Attention:
+    """Return the attention of the heads with the largest scores, on repeated text and on prose."""
+    notes = {view.name: view.shown_for for view in result.heads}
+    for name, text in reversed(MAPS[:3]):
+        if text in result.scores.texts:
+            notes |= {head: f"{name} {score:.2f}" for head, score, *_ in result.scores.named(name, text)}
+    texts = tuple(
+        AttentionText(
+            one.tokens,
+            tuple(
+                HeadPattern(head, at, (), notes.get(head, "")) for head, at in zip(one.heads, one.patterns, strict=True)
+            ),
+            title=one.title,
+        )
+        for one in result.texts or (_untitled(result),)
+    )
+    return Attention(
+        "attention",
+        texts,
+        "Attention of the heads with the largest scores, in shares from 0 to 1, from one token of the text to each. "
+        "On repeated random tokens an induction head looks from a token to the one that followed its first occurrence.",
+    )
+
+
+def _untitled(result: Circuits) -> TextPatterns:
+    """Return the patterns of a result saved before texts were: those of the heads shown, their tokens numbered."""
+    patterns = np.stack([view.pattern for view in result.heads])
+    tokens = tuple(map(str, range(patterns.shape[-1])))
+    return TextPatterns("random tokens, repeated", tokens, tuple(view.name for view in result.heads), patterns)

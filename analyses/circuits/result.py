@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from analyses.study import Study
 from interp.circuits.embedding.results import Collapse, Comparison
@@ -73,6 +74,23 @@ class HeadView(Result):
 
 
 @dataclass(frozen=True, eq=False)
+class TextPatterns(Result):
+    """Attention of some heads on one text.
+
+    Attributes:
+        title: which text it is.
+        tokens: its tokens.
+        heads: names of the heads.
+        patterns: shares of attention, one matrix of queries by keys for each head.
+    """
+
+    title: str
+    tokens: tuple[str, ...]
+    heads: tuple[str, ...]
+    patterns: Float[np.ndarray, "head query key"]
+
+
+@dataclass(frozen=True, eq=False)
 class Circuits(Study):
     """Everything the report says about a model's heads."""
 
@@ -86,6 +104,7 @@ class Circuits(Study):
     comparison: Comparison
     collapse: Collapse
     heads: tuple[HeadView, ...]
+    texts: tuple[TextPatterns, ...] = ()
 
     @property
     def error(self) -> float:

@@ -7,14 +7,14 @@ import re
 import numpy as np
 import torch
 
-from analyses.circuits.result import Circuits, Config, HeadView, Reading
+from analyses.circuits.result import Circuits, Config, HeadView, Reading, TextPatterns
 from interp import circuits
 from interp.arguments import checked
 from interp.circuits import embedding
 from interp.circuits.embedding.streams import texts
 from interp.circuits.observing import stacked_patterns
 from interp.circuits.results import Composition, HeadScores, head_name
-from interp.circuits.texts import repeated
+from interp.circuits.texts import natural, repeated
 from interp.errors import UsageError
 from interp.model import Model
 from interp.progress import Progress, stages
@@ -34,6 +34,12 @@ PAIRS = 40
 N_OFFSET = 49
 SHOWN = 8
 """Tokens in each half of the repeated text whose pattern is drawn."""
+PROSE = 24
+"""Tokens of prose whose pattern is drawn."""
+LISTED = 4
+"""Heads of each score whose attention can be looked at."""
+LOOKED_AT = (("induction", "repeated"), ("previous", "natural"), ("duplicate", "repeated"))
+"""The scores, and on which text, whose strongest heads are among them."""
 
 
 @checked
@@ -71,7 +77,9 @@ def run(
     comparison, collapse = embedding.compare(model, seed=seed, neighbours=_neighbours(model)), embedding.collapse(model)
     step(6)
     shown = {head: "asked for" for head in wanted} or _remarkable(scores)
-    heads = _views(model, shown, repeated(model, 2, min(SHOWN, config.length), seed))
+    tokens = repeated(model, 2, min(SHOWN, config.length), seed)
+    heads = _views(model, shown, tokens)
+    listed = _listed(scores, shown)
     step(7)
     return Circuits(
         config=config,
@@ -84,6 +92,7 @@ def run(
         comparison=comparison,
         collapse=collapse,
         heads=heads,
+        texts=_texts(model, tokens[:1], listed),
     )
 
 
@@ -108,6 +117,30 @@ def _remarkable(scores: HeadScores) -> dict[tuple[int, int], str]:
 def _at(values: np.ndarray, sign: int) -> tuple[int, int]:
     layer, head = np.unravel_index((sign * values).argmax(), values.shape)
     return int(layer), int(head)
+
+
+def _listed(scores: HeadScores, shown: dict[tuple[int, int], str]) -> tuple[str, ...]:
+    """Return the heads shown and those of the largest scores, each once."""
+    strongest = [
+        head for name, text in LOOKED_AT if text in scores.texts for head, *_ in scores.named(name, text)[:LISTED]
+    ]
+    return tuple(dict.fromkeys((*(head_name(*place) for place in shown), *strongest)))
+
+
+def _texts(model: Model, repeated_text: torch.Tensor, heads: tuple[str, ...]) -> tuple[TextPatterns, ...]:
+    """Return the attention of `heads` on a random text said twice and, with a tokenizer, on prose."""
+    prose = natural(model)
+    texts = {"random tokens, repeated": repeated_text} | ({} if prose is None else {"prose": prose[:1, :PROSE]})
+    places = tuple(zip(*(_head(model, name) for name in heads), strict=True))
+    return tuple(
+        TextPatterns(
+            title=title,
+            tokens=model.labels(tokens[0]),
+            heads=heads,
+            patterns=stacked_patterns(model, tokens)[places[0], 0, places[1]].half().cpu().numpy(),
+        )
+        for title, tokens in texts.items()
+    )
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from torch import Tensor
 from interp.circuits.factors import LowRank, top_entries, working
 from interp.circuits.readings import Directions, FullCircuit, TopTokens
 from interp.circuits.results import head_name
-from interp.circuits.vocabulary import top_tokens
+from interp.circuits.vocabulary import nearest_tokens, top_tokens
 from interp.errors import UsageError, require, whole
 from interp.model import Model
 from interp.model.arithmetic import norm_scale
@@ -108,7 +108,9 @@ class OutputValue:
         )
 
     def top_tokens(self, token: str | int | None = None, *, direction: int = 0, k: int = 10) -> TopTokens:
-        """The tokens promoted and suppressed by attending to `token`, or by writing along a singular direction.
+        """Return the tokens promoted and suppressed by attending to `token`, or by a singular direction.
+
+        For a token they are ranked by logits, for a direction by cosine (`nearest_tokens`).
 
         Args:
             token: text of exactly one token, or its id; its embedding enters the head as if alone in the stream.
@@ -118,7 +120,7 @@ class OutputValue:
         if token is None:
             written = torch.from_numpy(self.svd(direction + 1).writes[direction])
             source = f"{head_name(self.layer, self.head)} direction {direction}"
-            return top_tokens(self.model, written, source, k)
+            return nearest_tokens(self.model, written, source, k)
         index = self.model.token_id(token)
         x = working(self.model.weights.W_E[index])
         written = self.values(x) @ self.W_O

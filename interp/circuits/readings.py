@@ -49,8 +49,8 @@ class Directions(Shown, Result):
 class TopTokens(Shown, Result):
     """The tokens a vector promotes and suppresses most through the unembedding, strongest first.
 
-    `source` says what the vector is. Values are logits up to the scale of the final norm (and of the head's norms),
-    which is a positive number for each input.
+    `source` says what the vector is. Values are in `unit`: logits up to the scale of the final norm (and of the head's
+    norms), which is a positive number for each input; or cosines with the unembeddings, their mean subtracted.
     """
 
     source: str
@@ -58,6 +58,7 @@ class TopTokens(Shown, Result):
     promoted_values: tuple[float, ...]
     suppressed: tuple[str, ...]
     suppressed_values: tuple[float, ...]
+    unit: str = "logits"
 
     def table(self) -> Table:
         """Promoted and suppressed side by side."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,6 +18,19 @@ def top_tokens(model: Model, vector: Float[Tensor, " d_model"], source: str, k: 
     """The k tokens whose logits `vector` raises and lowers most, added to the last residual stream."""
     W_U = working(model.weights.W_U)
     return ranked(model, vector.to(W_U) @ W_U, source, k)
+
+
+def nearest_tokens(model: Model, vector: Float[Tensor, " d_model"], source: str, k: int = 10) -> TopTokens:
+    """Return the k tokens of largest and of smallest cosine with `vector`, the mean unembedding subtracted.
+
+    A direction has no length that matters. By logits the same rare tokens lead every list, because their
+    unembeddings are long or far from the mean.
+    """
+    W_U = working(model.weights.W_U)
+    centred = W_U - W_U.mean(-1, keepdim=True)
+    v = vector.to(W_U)
+    cosines = v @ centred / (centred.norm(dim=0) * v.norm()).clamp_min(torch.finfo(W_U.dtype).tiny)
+    return replace(ranked(model, cosines, source, k), unit="cosine")
 
 
 def ranked(model: Model, values: Float[Tensor, " d_vocab"], source: str, k: int) -> TopTokens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from analyses.circuits import Circuits, Config, run
 from interp import circuits, results
+from interp.circuits.texts import natural
 from interp.errors import UsageError
 from interp.report import render, write
 from tests import models
@@ -55,6 +57,32 @@ def test_it_saves_and_loads_equal_and_draws_the_same_page(study: Circuits, tmp_p
     assert render(loaded.page()) == render(study.page())
 
 
+def test_the_attention_of_its_heads_can_be_looked_at(model, study: Circuits) -> None:
+    repeats, prose = study.texts
+    assert {view.name for view in study.heads} <= set(repeats.heads)
+    assert repeats.tokens[:8] == repeats.tokens[8:]
+    np.testing.assert_allclose(repeats.patterns[0], study.heads[0].pattern, atol=1e-3)
+    np.testing.assert_allclose(prose.patterns.sum(-1), 1, atol=0.05)
+    tokens = natural(model)[:1, : len(prose.tokens)]
+    layer, head = int(prose.heads[-1][1]), int(prose.heads[-1][3])
+    _, cache = model.run_with_cache(tokens, [f"blocks.{layer}.attn.hook_pattern"])
+    np.testing.assert_allclose(prose.patterns[-1], cache[f"blocks.{layer}.attn.hook_pattern"][0, head], atol=1e-3)
+
+
+def test_a_result_of_before_numbers_the_tokens(study: Circuits) -> None:
+    section = replace(study, texts=()).page().sections[0]
+    assert section.blocks[0].texts[0].tokens[:3] == ("0", "1", "2")
+    assert section.blocks[0].texts[0].heads[0].name == study.heads[0].name
+
+
+def test_composition_is_one_graph_with_every_pair_of_its_table(study: Circuits) -> None:
+    wiring = next(section for section in study.page().sections if section.id == "wiring")
+    graph, listed = wiring.blocks[:2]
+    assert {(edge.source, edge.target) for edge in graph.edges} == {row[1:3] for row in listed.rows}
+    layers = {node.id: node.layer for node in graph.nodes}
+    assert all(layers[edge.source] < layers[edge.target] for edge in graph.edges)
+
+
 def test_a_model_without_text_or_rotation_has_a_page_too(tmp_path) -> None:
     found = run(models.load("gpt2"), SMALL)
     assert found.scores.texts == ("repeated",)
@@ -76,4 +104,4 @@ def chromium() -> Iterator[Any]:
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_in_a_browser(study: Circuits, tmp_path, chromium, scheme: str) -> None:
-    checks.check_page(write(study.page(), tmp_path), scheme, browser=chromium)
+    checks.check_page(write(study.page(), tmp_path), scheme, browser=chromium, layout=True, screens=7)
