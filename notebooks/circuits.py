@@ -55,7 +55,7 @@ error = float((ours - theirs).abs().max())
 error
 
 # %% [markdown]
-# ## Is its attention a likeness?
+# ## Is its attention a similarity?
 #
 # If the query-key map were positive semidefinite, attention would be a similarity of tokens. It is not: as many
 # directions repel as attract.

@@ -111,6 +111,7 @@ def trade(study: DictionaryStudy, found: Evaluation) -> Section:
         axes=("L0 (latents)", "FVU (fraction)"),
         groups=groups,
         labels=[point[0] for point in points],
+        written=len(points) <= WRITTEN,
     )
     blocks: list[Figure | Table] = [drawn]
     if len(found.pca) > 1:
@@ -131,6 +132,10 @@ def trade(study: DictionaryStudy, found: Evaluation) -> Section:
     else:
         claim = "One autoencoder is one point: what it leaves for what it uses, beside other methods."
     return Section("trade", "Sparsity against fidelity", claim, tuple(blocks))
+
+
+WRITTEN = 16
+"""Points of the plane whose names are drawn; of more they are read on hovering."""
 
 
 def pareto(points: list[tuple[float, float]]) -> list[bool]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from analyses.truth.result import interval_words
 from analyses.truth.set_sections import set_sections
-from interp.report import How, Note, Page, Section, Table
+from interp.report import Figure, How, Note, Page, Section, Table
+from interp.report.figures import lines
 from interp.report.table import Cell
-from probes.protocol.figures import transfer_matrix
+from probes.protocol.figures import layer_curve, transfer_matrix
 
 if TYPE_CHECKING:
     from analyses.truth.result import TruthStudy
@@ -30,7 +31,7 @@ LIMITATIONS = (
 )
 
 
-SHOWN = {"headline": 1, "shows": 6, "layers-0": 1, "transfer": 1}
+SHOWN = {"headline": 1, "shows": 4, "transfer": 1}
 """Blocks that stand open, by section; all others are one click away."""
 
 
@@ -40,6 +41,7 @@ def page(result: TruthStudy) -> Page:
         title=f"Truth probes of {result.provenance.model}",
         finding=result.finding(),
         status=_status(result),
+        lead=(_lead(result),),
         sections=tuple(
             replace(section, shown=SHOWN.get(section.id, 0)) for section in _sections(result) if section is not None
         ),
@@ -47,6 +49,27 @@ def page(result: TruthStudy) -> Page:
         provenance=result.provenance,
         downloads=result.downloads(),
         kind="truth",
+    )
+
+
+def _lead(result: TruthStudy) -> Figure:
+    """Return accuracy over layers: of one set with its baselines, of several a line each."""
+    if len(result.sweeps) == 1:
+        return replace(layer_curve(result.sweeps[0]), id="layers")
+    curves = {
+        sweep.name: sweep.accuracy[sweep.positions.index(sweep.best.position)]
+        for sweep in result.sweeps
+        if sweep.layers == result.sweeps[0].layers
+    }
+    return lines(
+        "layers",
+        np.array(result.sweeps[0].layers),
+        {name: curve[:, 0] for name, curve in curves.items()},
+        caption="Accuracy (fraction) on the test statements of each set by layer, each at its chosen position; bands: "
+        "95 % over groups, of each layer by itself.",
+        alt=f"{len(curves)} lines of accuracy over {len(result.sweeps[0].layers)} layers.",
+        axes=("layer", "accuracy (fraction)"),
+        bands={name: (curve[:, 1], curve[:, 2]) for name, curve in curves.items()},
     )
 
 
@@ -92,7 +115,7 @@ def _headline(result: TruthStudy) -> Section:
         "Hewitt and Liang 2019, arXiv 1909.03368; Marks and Tegmark 2023, arXiv 2310.06824",
     )
     claims = "; ".join(f"{s.name} {interval_words(s.best.accuracy)} at layer {s.best.layer}" for s in result.sweeps)
-    return Section("headline", "The number and what it is held against", f"Accuracy: {claims}.", (table,), how)
+    return Section("headline", "Accuracy and its controls", f"Accuracy: {claims}.", (table,), how)
 
 
 def _headline_column(sweep: Sweep) -> dict[str, Cell]:
@@ -164,7 +187,7 @@ def _transfer(found: Transfer) -> Section:
         "AUC = P(score of a true statement > score of a false one)",
     )
     figures = tuple(transfer_matrix(found, what) for what in ("auc", "accuracy", "accuracy_centred"))
-    return Section("transfer", "What carries over", claim, (*figures, found.table(), *notes), how)
+    return Section("transfer", "Transfer between sets", claim, (*figures, found.table(), *notes), how)
 
 
 def _left_out(result: TruthStudy) -> Section | None:
@@ -177,7 +200,7 @@ def _left_out(result: TruthStudy) -> Section | None:
     )
     claim = f"Trained on everything else, the lowest AUC is on {lowest[0]}: {interval_words(lowest[1])}."
     how = How("Tested on the test entities of the one left out, so that both it and they are new to the probe.")
-    return Section("left-out", "One left out", claim, tables, how)
+    return Section("left-out", "Each set left out of training", claim, tables, how)
 
 
 def _erasure(result: TruthStudy) -> Section | None:
@@ -200,7 +223,7 @@ def _erasure(result: TruthStudy) -> Section | None:
         "",
         "Belrose et al. 2023, arXiv 2306.03819",
     )
-    return Section("erasure", "What erasing it leaves", claim, tuple(blocks), how)
+    return Section("erasure", "After erasing the direction", claim, tuple(blocks), how)
 
 
 def _intervention(result: TruthStudy) -> Section | None:
@@ -213,11 +236,12 @@ def _intervention(result: TruthStudy) -> Section | None:
 
 
 def _data(result: TruthStudy) -> Section:
-    columns = ("set", "statements", "true", "entities", "entities found by", "polarity by", "sha256")
+    columns = ("set", "statements", "true", "entities", "entities from", "polarity from", "sha256")
     rows = tuple((s.name, s.n, s.n_true, s.entities, s.grouped_by, s.polarity_by, s.sha256[:12]) for s in result.sets)
     notes = tuple(Note(f"{s.name}: {problem}.", "warning") for s in result.sets for problem in s.problems)
     odd = sum(len(s.problems) for s in result.sets)
-    claim = f"{sum(s.n for s in result.sets)} statements in {len(result.sets)} sets; {odd} oddities found."
+    sets = "set" if len(result.sets) == 1 else "sets"
+    claim = f"{sum(s.n for s in result.sets)} statements in {len(result.sets)} {sets}; {odd} irregularities."
     return Section("data", "The statements", claim, (Table(columns, rows), *notes))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from interp.report import Figure, How, Note, Section, Table
 from interp.report.figures import scatter
 from probes.protocol.figures import layer_curve
-from probes.protocol.metrics import BINS, calibration
+from probes.protocol.metrics import calibration
 
 if TYPE_CHECKING:
     from analyses.truth.result import Plane
@@ -35,8 +35,11 @@ def _layers(sweep: Sweep, number: int, n_sets: int) -> Section:
         f"The train side chose layer {best.layer} (cross-validated {best.cv_accuracy:.2f}); on the test side it has "
         f"{best.accuracy[0]:.2f}, the best of all layers (layer {oracle.layer}) {oracle.accuracy[0]:.2f}."
     )
+    # The curve of a single set stands above all sections.
     curves = tuple(
-        replace(layer_curve(sweep, position), id=f"curve-{number}-{i}") for i, position in enumerate(sweep.positions)
+        replace(layer_curve(sweep, position), id=f"curve-{number}-{i}")
+        for i, position in enumerate(sweep.positions)
+        if n_sets > 1 or position != best.position
     )
     controls = (sweep.controls.table(),) if sweep.controls else (Note("Controls were turned off.", "warning"),)
     how = How(
@@ -75,8 +78,7 @@ def _answers(sweep: Sweep, plane: Plane | None, number: int, n_sets: int) -> Sec
 
 def _calibration(sweep: Sweep, number: int) -> Figure:
     said = sweep.predictions
-    perfect = (np.arange(BINS) + 0.5) / BINS
-    points: list[tuple[str, float, float, str]] = [("perfect", at, at, "") for at in perfect.tolist()]
+    points: list[tuple[str, float, float, str]] = []
     for name, probabilities in (("the probe's own", said.probabilities), ("rescaled", said.rescaled)):
         if not len(probabilities):  # a classifier without probabilities
             continue
@@ -97,6 +99,7 @@ def _calibration(sweep: Sweep, number: int) -> Figure:
         axes=("probability of true", "fraction true"),
         groups=names,
         labels=labels,
+        diagonal="perfect",
     )
 
 

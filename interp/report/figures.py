@@ -163,6 +163,8 @@ def scatter(
     axes: tuple[str, str] = ("x", "y"),
     groups: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
+    written: bool = False,
+    diagonal: str = "",
     log: str = "",
 ) -> Figure:
     """Points, by group in colour and marker. Beyond 5000, evenly spaced points of each group are drawn, and said so.
@@ -176,6 +178,8 @@ def scatter(
         axes: Names of both axes with units.
         groups: The group of each point.
         labels: What the point is, read on hovering and in the table.
+        written: Whether the labels are drawn beside the points too; for a dozen points at most.
+        diagonal: Name of the line on which both axes are equal; none is drawn where it is empty.
         log: The axes with a logarithmic scale: "x", "y" or "xy".
 
     Raises:
@@ -188,7 +192,9 @@ def scatter(
     data = []
     for index, name in enumerate(dict.fromkeys(group[kept])):
         of_group = kept[group[kept] == name]
-        data.append(parts.points(across[of_group], up[of_group], str(name), label[of_group], index))
+        data.append(parts.points(across[of_group], up[of_group], str(name), label[of_group], index, written))
+    if diagonal:
+        data.insert(0, parts.diagonal(across[kept], up[kept], diagonal))
     said = (
         f" Drawn: {len(kept)} of {len(across)} points, evenly spaced in their order." if len(kept) < len(across) else ""
     )
@@ -201,6 +207,9 @@ def scatter(
         "showlegend": groups is not None,
         "height": 440,
     }
+    if written:
+        margin = 0.15 * (np.ptp(across) or 1)
+        layout["xaxis"]["range"] = [across.min() - margin, across.max() + margin]
     parts.set_scales(id, layout, log)
     table = Table(("point", "group", *axes), tuple(shown))
     return Figure(

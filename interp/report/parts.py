@@ -100,12 +100,12 @@ def axis_title(text: str) -> dict[str, str]:
 
 
 def colorbar(title: str) -> dict[str, Any]:
-    """A thin scale with its unit on top."""
+    """A thin scale with its unit beside it, where the buttons of the figure do not cover it."""
     return {
         "thickness": 10,
         "outlinewidth": 0,
         "ticklen": 3,
-        "title": {"text": plotly_text(title), "side": "top", "font": {"size": 12}},
+        "title": {"text": plotly_text(title), "side": "right", "font": {"size": 12}},
     }
 
 
@@ -226,8 +226,12 @@ def matrix_table(axis: str, labels: list[list[str]], matrix: np.ndarray) -> Tabl
 
 
 def line(x: np.ndarray, y: np.ndarray, name: str, index: int) -> dict[str, Any]:
-    """A series; with markers while they can be told apart, always where the line has gaps."""
-    markers = len(x) <= 60 or not np.isfinite(y).all()
+    """A series; with markers while they can be told apart, always where the line has gaps.
+
+    One that has the same value everywhere is a level to compare with, and has none.
+    """
+    level = len(y) > 2 and np.isfinite(y).all() and np.ptp(y) == 0
+    markers = (len(x) <= 60 and not level) or not np.isfinite(y).all()
     colour = CATEGORIES[index % len(CATEGORIES)]
     return {
         "type": "scatter",
@@ -258,11 +262,20 @@ def band(x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> dict[
     }
 
 
-def points(x: np.ndarray, y: np.ndarray, name: str, labels: np.ndarray, index: int) -> dict[str, Any]:
-    """The points of one group."""
+def points(
+    x: np.ndarray, y: np.ndarray, name: str, labels: np.ndarray, index: int, written: bool = False
+) -> dict[str, Any]:
+    """Return the points of one group, with their labels beside them if `written`: in turn above and below."""
+    beside = {
+        "text": [plotly_text(shortened(str(label), 28)) for label in labels],
+        "textposition": [("top center", "bottom center")[int(rank) % 2] for rank in np.argsort(np.argsort(x))],
+        "textfont": {"size": 11},
+        "cliponaxis": False,
+    }
     return {
         "type": "scatter",
-        "mode": "markers",
+        "mode": "markers+text" if written else "markers",
+        **(beside if written else {}),
         "name": plotly_text(name),
         "x": x,
         "y": y,
@@ -274,6 +287,20 @@ def points(x: np.ndarray, y: np.ndarray, name: str, labels: np.ndarray, index: i
             "size": 6 if len(x) <= 1000 else 4,
             "opacity": 0.8,
         },
+    }
+
+
+def diagonal(x: np.ndarray, y: np.ndarray, name: str) -> dict[str, Any]:
+    """Return the line on which both axes are equal, over the range of the points."""
+    ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": plotly_text(name),
+        "x": ends,
+        "y": ends,
+        "line": {"color": NEUTRAL, "width": 1, "dash": "dash"},
+        "hoverinfo": "skip",
     }
 
 
