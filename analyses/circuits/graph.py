@@ -9,6 +9,8 @@ from interp.report import Edge, Explorer, Node, Table
 if TYPE_CHECKING:
     from analyses.circuits.result import Circuits
 
+LISTED = 60
+"""Pairs in the table."""
 KINDS = {"Q": "query", "K": "key", "V": "value"}
 Pair = tuple[str, str]
 
@@ -39,13 +41,13 @@ def explorer(result: Circuits) -> Explorer | None:
 
 def table(result: Circuits) -> Table:
     """Return the strongest pairs of all kinds, the strongest first."""
-    rows = [
+    rows: list[tuple[str, str, str, float, float]] = [
         (KINDS[one.kind], *pair, z) for one in result.compositions for pair, z in zip(one.pairs, one.z, strict=True)
     ]
     null = "; ".join(f"{one.kind} {one.baseline[0]:.4f} ± {one.baseline[1]:.4f}" for one in result.compositions)
     return Table(
         ("through the", "writer", "reader", "score", "z"),
-        tuple(sorted(rows, key=lambda row: -row[3])),
+        tuple(sorted(rows, key=lambda row: row[3], reverse=True)[:LISTED]),
         f"The strongest of {result.compositions[0].n_possible} pairs of each kind. Under random rotations: {null}. "
         "z is of the squared score, against rotations of this writer.",
         {"score": ".4f", "z": "+.1f"},
