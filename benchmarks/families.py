@@ -1,4 +1,4 @@
-"""Write docs/models.md: every family, its level, and the measured error of its check on a small random model.
+"""Write the tables of docs/models.md: real models, and every exact family with the error of its check.
 
 python -m benchmarks.families docs/models.md
 """
@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+import transformers
 
 import interp
+from interp.files import write_between
 from interp.model import Model, rooms
 from tests import models
 
@@ -44,40 +46,11 @@ NOTES = {
     "mpt": "ALiBi, norms without bias",
     "opt": "learned positions from 2, ReLU",
 }
-HEAD = """# Models
-
-Made by `python -m benchmarks.families docs/models.md`; do not edit. torch {torch}, transformers {transformers}.
-
-`interp.load` takes a Hugging Face name, a folder, a wheel's name or a model object. A model has one of two levels
-(`model.level`, `interp doctor MODEL`):
-
-- **exact**: the arithmetic of the family is written out, and `interp.check` compares it with the model's own logits.
-  Every room works, but where the table says otherwise.
-- **observed**: any other causal model that `transformers` runs, models in 8 or 4 bits, and models that `device_map`
-  spreads over devices. The blocks are the children of one module that hand the residual stream on; attention and MLP
-  are the two modules in them whose outputs add up to what the block adds, of which attention is the one that mixes
-  positions. Runs, caches, probes, dictionaries, edits and generation work, at `hook_resid_pre`, `hook_attn_out`,
-  `hook_mlp_out` and `hook_resid_post`. Where the pieces do not add up, only the residual stream is offered; a model
-  that is not causal, or has no such stream, is refused. What needs the arithmetic (`freeze`, `contrast`, `circuits`,
-  ...) says so in one sentence. `interp.load(..., level="observed")` asks for it.
-
-Refused by name, though the family is exact, and observable: Falcon with ALiBi (`transformers` computes it in two ways
-that disagree), OPT with a norm after the sum or projected embeddings, StableLM, Phi and Cohere with LayerNorm of
-queries and keys, BLOOM with a stream taken after the norm, MPT with clipping.
-
-## Real models, offline
-
-| name | weights | install | terms |
+HEAD = """| family | what is particular | float32 | float64 | does not work |
+|---|---|---|---|---|
+"""
+WHEELS = """| name | weights | install | terms |
 |---|---|---|---|
-{wheels}
-
-Gemma 3's vocabulary of 262,144 tokens makes a row of logits 1 MB in float32. No tensor of all positions times the
-vocabulary is made where one position is asked for: `freeze`, `contrast`, patches, tasks and generation unembed that
-position alone (the others are checked in the residual stream), the lenses read one position at a time, and
-`interp.check` compares at most 32 positions of Gemma 3 at once. `model(tokens)`, `frozen.logits` and `pair.logits` give
-all of them, and hold T MB. `interp explain "The Eiffel Tower is located in the city of" --target " Paris" --versus
-" London" --model gemma3-270m` (10 tokens, float32) took at most 2.18 GB, of which the weights are 1.07 GB, and summed
-to the difference of 7.0968 logits with a relative error of 5.3e-7.
 """
 
 
@@ -106,17 +79,17 @@ def _closed(model: Model) -> str:
 
 
 def main() -> None:
-    """Write the page to the path given, or print it."""
-    import transformers
-
-    head = HEAD.format(
-        torch=torch.__version__.partition("+")[0], transformers=transformers.__version__, wheels=wheels()
-    )
-    page = head + "\n".join(lines()) + "\n"
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(page, encoding="utf-8")
-    else:
-        print(page)
+    """Write both tables between the marks of the page given, or print them."""
+    tables = {
+        "wheels": WHEELS + wheels(),
+        "families": f"torch {torch.__version__.partition('+')[0]}, transformers {transformers.__version__}.\n\n{HEAD}"
+        + "\n".join(lines()),
+    }
+    for name, table in tables.items():
+        if len(sys.argv) > 1:
+            write_between(Path(sys.argv[1]), name, table)
+        else:
+            print(table)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,20 @@ def write_atomic(path: Path, content: bytes) -> None:
     write_all({path: content})
 
 
+def write_between(file: Path, name: str, text: str) -> None:
+    """Replace what stands between the marks `name` of a Markdown page: `<!-- name: begin -->` and `<!-- name: end -->`.
+
+    Raises `UsageError` where the page does not have both marks, in this order.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    page = file.read_text(encoding="utf-8")
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise UsageError(f"{file} has no place for the table: it must have the lines {begin} and {end}.")
+    write_atomic(file, f"{before}{begin}\n{text.strip()}\n{end}{after}".encode())
+
+
 def write_all(contents: dict[Path, bytes]) -> None:
     """`write_atomic` for several files: all are written before the first is renamed, in the order given.
 

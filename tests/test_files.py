@@ -134,3 +134,12 @@ def test_a_wrong_field_is_named_with_its_file(name: str) -> None:
         read_fields(Whole, {**GOOD, **change}, Path("folder/file.json"))
     assert "folder/file.json" in str(caught.value)
     assert read_fields(Whole, GOOD, Path("folder/file.json"))
+
+
+def test_a_table_is_written_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- errors: begin -->\nold\n<!-- errors: end -->\nafter\n", encoding="utf-8")
+    files.write_between(page, "errors", "new\n")
+    assert page.read_text() == "before\n<!-- errors: begin -->\nnew\n<!-- errors: end -->\nafter\n"
+    with pytest.raises(UsageError, match="has no place for the table"):
+        files.write_between(page, "times", "new")

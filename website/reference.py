@@ -6,6 +6,7 @@ Pages name packages and their exports, never the modules behind them, so that a 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from pkgutil import walk_packages
 from types import ModuleType
 
@@ -13,29 +14,41 @@ FOLDER = "reference"
 ROOTS = ("interp", "probes", "saes", "analyses")
 MODULES = ("interp.edit", "interp.errors", "interp.results")
 """Public modules that are not packages."""
+OPTIONS = "    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
 PRIVATE = ("interp.cli",)
 
 
 def public_modules() -> list[str]:
     """Return the names of all packages that export something, and of the public modules."""
     packages = [name for root in ROOTS for name in (root, *_packages(import_module(root)))]
-    return sorted({name for name in packages if exports(name)} | set(MODULES))
+    known = {name for name in packages if exports(name)} | set(MODULES)
+    return sorted(known, key=lambda name: (ROOTS.index(name.partition(".")[0]), name))
 
 
 def exports(name: str) -> list[str]:
     """Return what a package exports, subpackages left out: they have pages of their own."""
     module = import_module(name)
     declared = getattr(module, "__exports__", {})
-    return [one for one in getattr(module, "__all__", ()) if declared.get(one) != name]
+    names = [one for one in getattr(module, "__all__", ()) if declared.get(one) != name]
+    return [one for one in names if not isinstance(getattr(module, one), ModuleType)]
 
 
 def page(name: str) -> str:
     """Return the Markdown of one page: the package's own docstring, then every export."""
-    members = "".join(f"\n::: {name}.{one}\n" for one in exports(name))
+    members = "".join(f"\n::: {_place(name, one)}\n" for one in exports(name))
     if name in MODULES and not exports(name):
-        return f"# {name}\n\n::: {name}\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
+        return (
+            f"# {name}\n\n::: {name}\n    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
+        )
     options = "    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n      members: false\n"
     return f"# {name}\n\n::: {name}\n{options}{members}"
+
+
+def _place(package: str, name: str) -> str:
+    """Return where an export is documented: in its module, where the package has a module of the same name too."""
+    if package in MODULES or find_spec(f"{package}.{name}") is None:
+        return f"{package}.{name}"
+    return f"{getattr(import_module(package), name).__module__}.{name}"
 
 
 def _packages(root: ModuleType) -> list[str]:

@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-START, END = "<!-- faithfulness: begin -->", "<!-- faithfulness: end -->"
+from interp.files import write_between
 
 
 def main() -> None:
@@ -31,9 +31,7 @@ def main() -> None:
     result.save(args.out)
     sys.stdout.write(result.summary() + "\n")
     if args.docs:
-        text = args.docs.read_text()
-        before, after = text.split(START)[0], text.split(END)[1]
-        args.docs.write_text(f"{before}{START}\n{result.markdown()}\n{END}{after}")
+        write_between(args.docs, "faithfulness", result.markdown())
 
 
 def _shown(arguments: list[str]) -> list[str]:

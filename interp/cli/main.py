@@ -32,6 +32,7 @@ COMMANDS = {
     "sae train": "interp.cli.sae_train",
     "sae evaluate": "interp.cli.sae_evaluate",
     "sae features": "interp.cli.sae_features",
+    "sae push": "interp.cli.sae_push",
     "cache run": "interp.cli.cache",
     "cache info": "interp.cli.cache_info",
     "cache verify": "interp.cli.cache_verify",
@@ -92,11 +93,8 @@ def execute(words: list[str]) -> int:
         return _version()
     if len(words) == 2 and words[1] in {"-h", "--help"} and _below(words[0]):
         return _overview_of(words[0])
-    name, rest = _split(words)
-    module = import_module(COMMANDS[name])
-    parser = Parser(f"interp {name}", description=module.HELP, example=module.EXAMPLE)
-    module.add_arguments(parser)
-    add_common(parser)
+    name, rest = split(words)
+    module, parser = parser_of(name)
     args = parser.read(rest, Namespace(command=shlex.join(["interp", *words])))
     with console.manners(quiet=args.quiet, verbose=args.verbose):
         try:
@@ -104,6 +102,15 @@ def execute(words: list[str]) -> int:
         except InterpError as error:
             error.args = (_with_options(str(error), args),)
             raise
+
+
+def parser_of(name: str) -> tuple[ModuleType, Parser]:
+    """Return the module of a command and the parser of its options."""
+    module = import_module(COMMANDS[name])
+    parser = Parser(f"interp {name}", description=module.HELP, example=module.EXAMPLE)
+    module.add_arguments(parser)
+    add_common(parser)
+    return module, parser
 
 
 def _with_options(message: str, args: Namespace) -> str:
@@ -123,8 +130,8 @@ def _execute_or_leave(words: list[str]) -> int:
         return leaving.code if isinstance(leaving.code, int) else 0
 
 
-def _split(words: list[str]) -> tuple[str, list[str]]:
-    """The command's name, of two words or one, and the words after it."""
+def split(words: list[str]) -> tuple[str, list[str]]:
+    """Return the name of the command, of two words or one, and the words after it."""
     for count in (2, 1):
         name = " ".join(words[:count])
         if name in COMMANDS and len(words) >= count:

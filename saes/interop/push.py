@@ -35,7 +35,7 @@ class Upload:
     def __str__(self) -> str:
         size = sum(count for _, count in self.files)
         names = ", ".join(name for name, _ in self.files)
-        verb = "Uploaded" if self.uploaded else "Nothing was uploaded; with upload=True these go"
+        verb = "Uploaded" if self.uploaded else "Nothing was sent; an upload would send these"
         return f"{verb} to {self.repo}: {names} ({size / 1e6:.1f} MB)"
 
 

@@ -102,7 +102,7 @@ def test_usage_errors_are_one_sentence(run: Run, words: list[str], message: str)
 def test_a_two_word_command_is_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COMMANDS, "sae train", "interp.cli.doctor")
     assert run("sae", "train", "--help").code == 0
-    assert run("sae").err.endswith("sae train, sae evaluate, sae features (see: interp sae --help)\n")
+    assert run("sae").err.endswith("sae train, sae evaluate, sae features, sae push (see: interp sae --help)\n")
     assert run("sae", "trian").code == 2
 
 

@@ -164,7 +164,7 @@ def test_push_uploads_nothing_unless_told(tmp_path, monkeypatch):
     (folder / "secret.txt").write_text("x")
     told = push(folder, "me/there")
     assert not told.uploaded
-    assert str(told).startswith("Nothing was uploaded; with upload=True these go to me/there: README.md, cfg.json")
+    assert str(told).startswith("Nothing was sent; an upload would send these to me/there: README.md, cfg.json")
     assert "secret.txt" not in str(told)
     assert (folder / "README.md").read_text().startswith("---\nlibrary_name: saelens")
 

@@ -1,0 +1,51 @@
+"""`interp sae push`: the model card of an autoencoder, and its upload to Hugging Face when that is asked for."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from interp.cli import console
+
+HELP = "write the model card of an autoencoder, and with --upload send both to Hugging Face"
+EXAMPLE = "interp sae push out/sae --repo me/smollm2-layer-10"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the folder, the repository, and whether anything leaves this machine."""
+    parser.add_argument("folder", metavar="FOLDER", help="folder of an autoencoder; README.md is written into it")
+    parser.add_argument("--repo", metavar="OWNER/NAME", required=True, help="repository, made if it does not exist")
+    text = "send the files; needs a token (HF_TOKEN, or hf auth login). Without it nothing leaves this machine"
+    parser.add_argument("--upload", action="store_true", help=text)
+    parser.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
+    text = "folder of a result of interp sae evaluate, whose measures go into the card"
+    parser.add_argument("--evaluation", metavar="DIR", help=text)
+
+
+def run(args: Namespace) -> int:
+    """Write the card, upload if asked, and print what was or would be sent."""
+    from saes.interop.push import push
+
+    evaluation = _evaluation(args.evaluation) if args.evaluation else None
+    done = push(args.folder, args.repo, upload=args.upload, evaluation=evaluation, private=not args.public)
+    if args.json:
+        files = dict(done.files)
+        console.say_json({"folder": args.folder, "repo": done.repo, "files": files, "uploaded": done.uploaded})
+        return 0
+    if not args.quiet:
+        console.say(str(done))
+    console.say(f"https://huggingface.co/{done.repo}" if done.uploaded else str(Path(args.folder) / "README.md"))
+    return 0
+
+
+def _evaluation(folder: str) -> object:
+    """Return the evaluation that a saved study has; `UsageError` for a result of another kind."""
+    from interp import results
+    from interp.errors import UsageError
+    from saes import Evaluation
+
+    result = results.load(folder)
+    found = result if isinstance(result, Evaluation) else getattr(result, "evaluation", None)
+    if not isinstance(found, Evaluation):
+        raise UsageError(f"{folder} has no evaluation of an autoencoder: give a folder of interp sae evaluate.")
+    return found
