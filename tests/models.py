@@ -158,7 +158,7 @@ EXPERTS: dict[str, Callable[..., Any]] = {
     "olmoe": _olmoe,
     "gpt_oss": _gpt_oss,
 }
-"""Mixtures of experts, apart from the other families: rooms that read one MLP in each layer refuse them."""
+"""Mixtures of experts, apart from the other families."""
 
 
 def _phi3() -> Any:

@@ -42,7 +42,6 @@ from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace as forward
 from interp.model.arithmetic import apply_norm, norm_scale, softcap
 from interp.model.capture import ending
-from interp.model.spec import require_separate_heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,7 +286,6 @@ def _checked(
     """Both sides as (clean or counterfactual, pair, n_token)."""
     require(model, Model, "model")
     require(max_gigabytes, Real, "max_gigabytes")
-    require_separate_heads(model.spec, "contrast")
     refuse_edits(model, "A contrast")
     clean, counterfactual = model.check_tokens(clean), model.check_tokens(counterfactual)
     if clean.shape[1] != counterfactual.shape[1]:

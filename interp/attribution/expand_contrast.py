@@ -91,8 +91,11 @@ class SecantsByPosition:
     identify = staticmethod(unchanged)
     hidden = staticmethod(hide)
 
-    def here(self, layer: int, nodes: Nodes) -> Tensor:
-        """Nodes that read their own position alone and are no head, of one layer, taken back."""
+    def here(self, layer: int, nodes: Nodes) -> tuple[Tensor, Tensor]:
+        """Take back nodes of one layer that read their own position alone and are not heads: with constants."""
+        experts = torch.from_numpy(self.table.experts[nodes.components])
+        if int(experts[0]) >= 0:
+            return self.pull.expert_at(layer, experts, torch.from_numpy(nodes.positions), nodes.covectors)
         return self.pull.mlp_at(layer, torch.from_numpy(nodes.positions), nodes.covectors)
 
     def target(self) -> Children:
@@ -165,11 +168,8 @@ class SecantsByPosition:
         constants = vectors.new_zeros(len(vectors))
         for layer, rows, _ in runs:
             heads, at = self._where(nodes, rows)
-            experts = torch.from_numpy(self.table.experts[nodes.components[rows]])
-            if int(experts[0]) >= 0:
-                vectors[rows], constants[rows] = self.pull.expert_at(layer, experts, at, nodes.covectors[rows])
-            elif int(heads[0]) < 0:
-                vectors[rows] = self.here(layer, nodes.take(np.arange(rows.start, rows.stop)))
+            if int(heads[0]) < 0:
+                vectors[rows], constants[rows] = self.here(layer, nodes.take(np.arange(rows.start, rows.stop)))
             else:
                 vectors[rows] = self.places.query(layer, heads, at, nodes.covectors[rows])
         seen = max(seen for _, _, seen in runs)
@@ -228,7 +228,7 @@ class SecantsByComponent:
         block, group = self.contrast.blocks[layer], self.contrast.model.spec.kv_group
         found = self.pull.placed(layer, covectors, slice(head, head + 1))
         deltas = block.delta_query[head], block.delta_key[head // group], block.delta_value[head // group]
-        return torch.stack([(x[0] * delta).sum() for x, delta in zip(found, deltas, strict=True)])
+        return torch.stack([(x[0] * delta).sum() for x, delta in zip(found[:3], deltas, strict=True)])
 
     def _back(self, component: int, covectors: Tensor) -> tuple[Float[Tensor, "n_token d_model"], Float[Tensor, ""]]:
         table = self.table

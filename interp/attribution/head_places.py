@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.attribution.secant_pull import through
+from interp.attribution.secant_pull import through, through_scale
 from interp.model.arithmetic import rotate
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ class HeadPlaces:
         on_scores = self.on_scores(layer, heads, at, self.z(layer, heads, at, covectors))
         on_query = torch.einsum("ns,nsd->nd", on_scores, block.key[heads // self.spec.kv_group])
         on_query = rotate(on_query, self.spec.rotaries[layer], -at, self.contrast.n_token)
-        on_query = through(block.query_norm, on_query, (heads, at))
-        back = torch.einsum("nd,nmd->nm", on_query, self.layers[layer].W_Q.detach()[heads])
+        on_projection = through(block.query_norm, on_query, (heads, at))
+        back = torch.einsum("nd,nmd->nm", on_projection, self.layers[layer].W_Q.detach()[heads])
+        back = back + through_scale(block.query_norm, on_query, (heads, at), at)
         return through(block.ln1, back, at)
 
     def key(
@@ -69,8 +70,9 @@ class HeadPlaces:
         places = places.expand(-1, len(heads))
         on_key, n_token = block.query[heads, at].expand(len(places), -1, -1), self.contrast.n_token
         on_key = rotate(on_key, self.spec.rotaries[layer], -places, n_token)
-        on_key = through(block.key_norm, on_key, (groups, places))
-        back = torch.einsum("pnd,nmd->pnm", on_key, self.layers[layer].W_K.detach()[groups])
+        on_projection = through(block.key_norm, on_key, (groups, places))
+        back = torch.einsum("pnd,nmd->pnm", on_projection, self.layers[layer].W_K.detach()[groups])
+        back = back + through_scale(block.key_norm, on_key, (groups, places), places)
         return through(block.ln1, back, places)
 
     def value(self, layer: int, heads: Int[Tensor, " n"], z: Float[Tensor, "n d_head"]) -> Float[Tensor, "n d_model"]:

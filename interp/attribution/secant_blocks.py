@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp.attribution.joint_norm import JointNormSecant, joint_norm_secant
 from interp.attribution.secant_experts import ExpertSecants, expert_secants, mlp_secants
 from interp.attribution.secants import NormSecant, SoftmaxSecant, chord, norm_secant, softmax_secant
 from interp.model import Spec, trace as forward
@@ -37,8 +38,8 @@ class SecantBlock:
     delta_query: Float[Tensor, "*pair n_head n_token d_head"]
     delta_key: Float[Tensor, "*pair n_kv_head key d_head"]
     delta_value: Float[Tensor, "*pair n_kv_head key d_head"]
-    query_norm: NormSecant | None
-    key_norm: NormSecant | None
+    query_norm: NormSecant | JointNormSecant | None
+    key_norm: NormSecant | JointNormSecant | None
     delta_scores: Float[Tensor, "*pair n_head query key"]
     slope: Float[Tensor, "*pair n_head query key"]
     softmax: SoftmaxSecant
@@ -81,8 +82,14 @@ def _norms(weights: Weights, block: forward.BlockTrace) -> dict[str, Any]:
     found["ln2"] = secant(x if spec.parallel else x + block.attention.write, raw.ln2, spec.block_norm)
     if raw.query_gain is not None and raw.key_gain is not None:
         query, key, _ = forward.project(w, apply_norm(x, block.attention.scale, raw.ln1))
-        for name, projected, gain in (("query_norm", query, raw.query_gain), ("key_norm", key, raw.key_gain)):
-            found[name] = norm_secant(*runs(projected), RawNorm(gain), "rms", spec.norm_eps)
+        for name, projected, gain, weight in (
+            ("query_norm", query, raw.query_gain, raw.W_Q),
+            ("key_norm", key, raw.key_gain, raw.W_K),
+        ):
+            if spec.joint_query_key_norm:
+                found[name] = joint_norm_secant(*runs(projected), gain, weight, spec.norm_eps)
+            else:
+                found[name] = norm_secant(*runs(projected), RawNorm(gain), "rms", spec.norm_eps)
     if raw.attn_post is not None and raw.mlp_post is not None:
         attended = torch.einsum("bhtd,hdm->btm", block.attention.z, w.W_O) + w.b_O
         found["attn_post"] = secant(attended, raw.attn_post)
@@ -150,6 +157,6 @@ def _at(value: Any, pair: int) -> Any:
         return value.map(lambda x: x[pair])
     if isinstance(value, SoftmaxSecant):
         return value.map(lambda x: x[pair])
-    if isinstance(value, ExpertSecants):
+    if isinstance(value, ExpertSecants | JointNormSecant):
         return value.at(pair)
     return value if value is None else value[pair]

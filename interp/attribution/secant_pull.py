@@ -8,7 +8,8 @@ reads three times, and its covector on z = pattern · v splits into three, one f
     query at t    Σ_s c_s[t, s] k̄_s
     key at s      Σ_t c_s[t, s] q̄_t
 
-each then taken back through rotation, query/key norm, weights and the block's norm. Biases cancel between the runs, so
+each then taken back through rotation, query/key norm, weights and the block's norm. Where one norm is over all heads,
+a covector on its scale goes to the stream beside the weights (`joint_norm`). Biases cancel between the runs, so
 there are no constants but one: what an expert changes because another choice of experts was made (`secant_experts`).
 """
 
@@ -23,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from interp.attribution.joint_norm import JointNormSecant
 from interp.attribution.secant_experts import ExpertSecants
 from interp.attribution.secants import NormSecant
 from interp.model import Rotary
@@ -40,12 +42,14 @@ BRANCHES: tuple[Branch, ...] = ("q", "k", "v")
 class Heads(NamedTuple):
     """Covectors on query heads' queries, keys and values: (…, n_head, n_token, d_head).
 
-    Query heads that share a key-value head each have their own covector on it.
+    Query heads that share a key-value head each have their own covector on it. `scales` are those on the scales of
+    norms over all heads, of queries and of keys, (…, n_head, n_token, 1); None where every head has its own norm.
     """
 
     q: Tensor
     k: Tensor
     v: Tensor
+    scales: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class SecantPull:
         raw, found = self.layers[layer], self.heads(layer, covectors)
         back = _project(found.q, raw.W_Q) + _project(self.grouped(found.k), raw.W_K)
         back = back + _project(self.grouped(found.v), raw.W_V)
+        for scale, slope in zip(found.scales or (), self._slopes(layer), strict=False):
+            back = back + scale.sum(-3) * slope
         return self.contrast.blocks[layer].ln1.pull(back), _nothing(covectors)
 
     def constant_name(self, part: Literal["attention", "mlp"], layer: int) -> str:
@@ -77,22 +83,25 @@ class SecantPull:
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
         """The MLP of a layer, or all its experts, position by position."""
-        if not self.contrast.model.spec.n_expert:
-            return self.mlp_at(layer, slice(None), covectors), _nothing(covectors)
-        _, apart, constants = self.experts(layer, covectors)
-        return apart.sum(-2), constants.sum(-1)
+        back, constants = self.mlp_at(layer, slice(None), covectors)
+        return back, constants.sum(-1)
 
     def mlp_at(
         self, layer: int, positions: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
-    ) -> Float[Tensor, "*batch n d_model"]:
-        """The MLP of a layer at given positions, one covector each."""
+    ) -> tuple[Float[Tensor, "*batch n d_model"], Float[Tensor, "*batch n"]]:
+        """The MLP of a layer, or all its experts, at given positions, one covector each."""
         raw, block, at = self.layers[layer], self.contrast.blocks[layer], (..., positions, slice(None))
+        if self.contrast.model.spec.n_expert:
+            back, gained = self._slots(layer, positions, covectors)
+            written = torch.einsum("...nm,e...nm->...ne", covectors, self.expert_writes(layer)[at])
+            alone = ~self._secants(layer).both[at]
+            return back.sum(-2), gained.sum(-1) + (written * alone).sum(-1)
         hidden = through(block.mlp_post, covectors, at) @ raw.W_out.detach().T
         if block.up is None or raw.W_gate is None:
             back = (hidden * block.gated[at]) @ raw.W_in.detach().T
         else:
             back = (hidden * block.up[at]) @ raw.W_in.detach().T + (hidden * block.gated[at]) @ raw.W_gate.detach().T
-        return through(block.ln2, back, at)
+        return through(block.ln2, back, at), covectors.new_zeros(covectors.shape[:-1])
 
     def experts(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
@@ -100,7 +109,7 @@ class SecantPull:
         """Each expert that changes anything apart: (names, covectors on the stream, constants)."""
         found, writes = self._secants(layer), self.expert_writes(layer)
         ran = (found.both.flatten(0, -2).any(0) | writes.flatten(1).any(-1)).nonzero()[:, 0]
-        back, gained = self._slots(layer, torch.arange(covectors.shape[-2]), covectors)
+        back, gained = self._slots(layer, slice(None), covectors)
         back, gained = spread(back, found.chosen, ran), spread(gained[..., None], found.chosen, ran)
         whole = torch.einsum("...tm,e...tm->...te", covectors, writes[ran]) * ~found.both[..., ran]
         return [f"L{layer}E{expert}" for expert in ran.tolist()], back, (gained[..., 0] + whole).sum(-2)
@@ -126,7 +135,7 @@ class SecantPull:
         return self.contrast.writes[first : first + self.contrast.layout.n_mlp]
 
     def _slots(
-        self, layer: int, positions: Int[Tensor, " n"], covectors: Float[Tensor, "*batch n d_model"]
+        self, layer: int, positions: Int[Tensor, " n"] | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> tuple[Float[Tensor, "*batch n n_used d_model"], Float[Tensor, "*batch n n_used"]]:
         """Covectors through each expert of the clean run: (on the stream, what it gains by another choice)."""
         raw, block, found = self.layers[layer], self.contrast.blocks[layer], self._secants(layer)
@@ -170,22 +179,26 @@ class SecantPull:
     ) -> Heads:
         """Covectors on what attention writes, carried to the heads' queries, keys and values as projected."""
         block, rotary = self.contrast.blocks[layer], self.contrast.model.spec.rotaries[layer]
-        found, at = self.placed(layer, covectors, heads), (..., heads, slice(None), slice(None))
+        placed, at = self.placed(layer, covectors, heads), (..., heads, slice(None), slice(None))
         key_norm = None if block.key_norm is None else block.key_norm.map(self._spread)
-        return Heads(
-            q=through(block.query_norm, turned_back(rotary, found.q, block.start), at),
-            k=through(key_norm, turned_back(rotary, found.k, block.start), at),
-            v=found.v,
-        )
+        norms = [None if norm is None else norm.map(lambda x: x[at]) for norm in (block.query_norm, key_norm)]
+        q, k = (turned_back(rotary, x, block.start) for x in (placed.q, placed.k))
+        joint = [norm.on_scale(x) for norm, x in zip(norms, (q, k), strict=True) if isinstance(norm, JointNormSecant)]
+        q, k = through(norms[0], q), through(norms[1], k)
+        return Heads(q, k, placed.v, scales=(joint[0], joint[1]) if joint else None)
 
     def branch(
         self, layer: int, head: int, branch: Branch, covectors: Float[Tensor, "n_token d_model"]
     ) -> Float[Tensor, "n_token d_model"]:
         """One branch of one head, covectors on what the head writes at every position."""
         raw, group = self.layers[layer], head // self.contrast.model.spec.kv_group
-        x = getattr(self.heads(layer, covectors, slice(head, head + 1)), branch)[0]
-        weight = {"q": (raw.W_Q, head), "k": (raw.W_K, group), "v": (raw.W_V, group)}[branch]
-        return self.contrast.blocks[layer].ln1.pull(x @ weight[0][weight[1]].detach().T)
+        found = self.heads(layer, covectors, slice(head, head + 1))
+        weight = {"q": raw.W_Q[head], "k": raw.W_K[group], "v": raw.W_V[group]}[branch]
+        back = getattr(found, branch)[0] @ weight.detach().T
+        if found.scales is not None and branch != "v":
+            at = BRANCHES.index(branch)
+            back = back + found.scales[at][0] * self._slopes(layer)[at]
+        return self.contrast.blocks[layer].ln1.pull(back)
 
     def readers(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"], grouped: bool = False
@@ -196,7 +209,8 @@ class SecantPull:
         """
         found, shared = self.heads(layer, covectors), "H"
         if grouped:
-            found, shared = Heads(found.q, self.grouped(found.k), self.grouped(found.v)), "KV"
+            scales = None if found.scales is None else (found.scales[0], self.grouped(found.scales[1]))
+            found, shared = Heads(found.q, self.grouped(found.k), self.grouped(found.v), scales), "KV"
         apart = self._apart(layer, found)
         kinds = zip(BRANCHES, ("H", shared, shared), apart, strict=True)
         names = [f"L{layer}{kind}{i}.{branch}" for branch, kind, x in kinds for i in range(x.shape[-2])]
@@ -212,10 +226,21 @@ class SecantPull:
         """Covectors on queries, keys and values carried to the stream, each head apart."""
         raw, found = self.layers[layer], []
         norm = self.contrast.blocks[layer].ln1.map(lambda x: x.unsqueeze(-2))
-        for x, stored in ((heads.q, raw.W_Q), (heads.k, raw.W_K), (heads.v, raw.W_V)):
-            shared = x.unflatten(-3, (len(stored), -1))
-            found.append(norm.pull(torch.einsum("...kitd,kmd->...tkim", shared, stored.detach()).flatten(-3, -2)))
+        through_scales = [*zip(heads.scales or (None, None), self._slopes(layer), strict=True), (None, None)]
+        stored = ((heads.q, raw.W_Q), (heads.k, raw.W_K), (heads.v, raw.W_V))
+        for (x, weight), (scale, slope) in zip(stored, through_scales, strict=True):
+            shared = x.unflatten(-3, (len(weight), -1))
+            back = torch.einsum("...kitd,kmd->...tkim", shared, weight.detach()).flatten(-3, -2)
+            if scale is not None and slope is not None:
+                back = back + scale.transpose(-2, -3) * slope[..., None, :]
+            found.append(norm.pull(back))
         return found
+
+    def _slopes(self, layer: int) -> tuple[Tensor | None, Tensor | None]:
+        """The slopes of the scales of norms over all heads, of queries and of keys; None without such norms."""
+        block = self.contrast.blocks[layer]
+        query, key = (getattr(norm, "slope", None) for norm in (block.query_norm, block.key_norm))
+        return query, key
 
     def _spread(self, x: Float[Tensor, "*pair n_kv_head n_token d"]) -> Float[Tensor, "*pair n_head n_token d"]:
         """Each key-value head repeated for the query heads that share it."""
@@ -229,9 +254,18 @@ def _project(
     return heads.transpose(-2, -3).flatten(-2) @ weight.detach().transpose(1, 2).flatten(0, 1)
 
 
-def through(norm: NormSecant | None, covectors: Tensor, at: Any = ...) -> Tensor:
-    """Covectors carried back through a norm at some places, if there is one."""
+def through(norm: NormSecant | JointNormSecant | None, covectors: Tensor, at: Any = ...) -> Tensor:
+    """Carry covectors back through a norm at some places, if there is one; a scale of all heads is constant."""
     return covectors if norm is None else norm.map(lambda x: x[at]).pull(covectors)
+
+
+def through_scale(
+    norm: NormSecant | JointNormSecant | None, covectors: Tensor, at: Any, places: Any
+) -> Float[Tensor, "*batch d_model"] | float:
+    """Carry covectors on heads at some places to the stream through a scale of all heads; 0 without one."""
+    if not isinstance(norm, JointNormSecant):
+        return 0.0
+    return norm.map(lambda x: x[at]).on_scale(covectors) * norm.slope[places]
 
 
 def turned_back(

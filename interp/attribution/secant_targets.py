@@ -7,6 +7,7 @@ the target, whatever moved it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,8 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.attribution.bilinear import Side, written
+from interp.attribution.joint_norm import JointNormSecant
 from interp.attribution.linearised import Linear
 from interp.attribution.results import DirectionTarget, LogitTarget, ScoreTarget, Target
+from interp.attribution.secant_pull import through, through_scale
 from interp.attribution.secants import NormSecant, chord
 from interp.attribution.targets import check_target, visible_to
 from interp.errors import UsageError
@@ -146,8 +149,11 @@ def changes(contrast: Contrast, layer: int, head: int, position: int, side: Side
     else:
         weight, norm, index = raw.W_K, block.key_norm, head // spec.kv_group
     writes = contrast.writes[: contrast.layout.start(layer), position]
-    rows = block.ln1.map(lambda x: x[position]).push(writes) @ weight[index].detach()
-    if norm is not None:
+    stream = block.ln1.map(lambda x: x[position]).push(writes)
+    rows = stream @ weight[index].detach()
+    if isinstance(norm, JointNormSecant):
+        rows = replace(norm.map(lambda x: x[index, position]), slope=norm.slope[position]).push(rows, stream)
+    elif norm is not None:
         rows = norm.map(lambda x: x[index, position]).push(rows)
     rows = rotate(rows, spec.rotaries[layer], position, contrast.n_token)
     return torch.cat([rows, rows.new_zeros(1, rows.shape[1])]).double()
@@ -164,8 +170,8 @@ def _score(contrast: Contrast, target: ScoreTarget, position: int) -> Found:
         slope, own, other = block.slope[head, target.other, position], block.key, block.query[head, target.other]
         delta, norm, weight, index = block.delta_key, block.key_norm, raw.W_K, group
     covector = rotate(slope * other, spec.rotaries[target.layer], -position, contrast.n_token)
-    if norm is not None:
-        covector = norm.map(lambda x: x[index, position]).pull(covector)
-    back = block.ln1.map(lambda x: x[position]).pull(weight[index].detach() @ covector)
+    back = weight[index].detach() @ through(norm, covector, (index, position))
+    back = back + through_scale(norm, covector, (index, position), position)
+    back = block.ln1.map(lambda x: x[position]).pull(back)
     change, size = slope * (delta[index, position] @ other), slope * (own[index, position].abs() @ other.abs())
     return back, float(change), float(size)

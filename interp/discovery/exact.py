@@ -134,7 +134,7 @@ class _Rows:
         parts = {"q": query[:, mine], "k": keys[:, kv], "v": values[:, kv]}
         parts[branch] = forward.project_head(layer, branch, index, stream + changes)
         z = forward.mix(layer, query, keys, values).repeat(len(changes), 1, 1, 1)
-        z[:, mine] = forward.mix(layer, parts["q"], parts["k"], parts["v"], kv)
+        z[:, mine] = forward.mix(layer, parts["q"], parts["k"], parts["v"], mine)
         return forward.total(layer, z)
 
     def _measured(self, rows: Float[Tensor, "row n_token d_model"]) -> Float[Tensor, " row"]:

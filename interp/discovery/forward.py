@@ -18,10 +18,22 @@ from torch import Tensor
 
 from interp.discovery.graph import Graph
 from interp.model import Model, trace
-from interp.model.arithmetic import apply_norm, distance_bias, gate, norm_scale, rotate, softcap, visible
+from interp.model.arithmetic import (
+    apply_norm,
+    attention_pattern,
+    distance_bias,
+    gate,
+    heads_scale,
+    limited,
+    norm_scale,
+    rotate,
+    softcap,
+    visible,
+)
+from interp.model.experts import route, rows_of
 from interp.model.families import RawNorm
 from interp.model.spec import Norm
-from interp.model.weights import Weights
+from interp.model.weights import Mlp, Weights
 
 Read = Callable[[slice, Tensor], Tensor]
 Wrote = Callable[[slice, Tensor], Tensor]
@@ -32,8 +44,9 @@ ALL = slice(None)
 class Rules:
     """Which factors gradients pass by as constants: none for the model's own gradient.
 
-    `attention`, `norms` and `gates` hold patterns, norm scales and act(z)/z; `halves` shares the gradient of a product
-    of gate and input equally between them instead of giving it to the input alone (RelP, arXiv 2508.21258).
+    `attention`, `norms` and `gates` hold patterns, norm scales, and act(z)/z with the shares of experts; `halves`
+    shares the gradient of a product of gate and input equally between them instead of giving it to the input alone
+    (RelP, arXiv 2508.21258).
     """
 
     attention: bool = False
@@ -138,44 +151,54 @@ class Forward:
         x = self._norm(inputs, weights.raw(layer).ln1)
         if x.shape[1] == 1:
             query, key, value = trace.project(w, x[:, 0])
+            query, key = self._head_norm(query, w.query_gain), self._head_norm(key, w.key_gain)
             repeats = graph.n_key // graph.n_kv_head
             key, value = (y.repeat_interleave(repeats, dim=1) for y in (key, value))
         else:
             parts = x.split([graph.n_head, graph.n_key, graph.n_key], dim=1)
-            pairs = ((w.W_Q, w.b_Q), (w.W_K, w.b_K), (w.W_V, w.b_V))
-            query, key, value = (
-                self._each(part, weight, bias) for part, (weight, bias) in zip(parts, pairs, strict=True)
-            )
-        query, key = self._head_norm(query, w.query_gain), self._head_norm(key, w.key_gain)
+            query = self._each(parts[0], w.W_Q, w.b_Q, w.query_gain)
+            key, value = self._each(parts[1], w.W_K, w.b_K, w.key_gain), self._each(parts[2], w.W_V, w.b_V)
         return self.turned(layer, query), self.turned(layer, key), value
 
     def project_head(self, layer: int, branch: str, index: int, x: Tensor) -> Float[Tensor, "batch 1 n_token d_head"]:
         """Project one input of one head: its query ("q"), or the key ("k") or value ("v") of that index."""
         w = self.weights.attention(layer, folded=False)
-        weight, bias = {"q": (w.W_Q, w.b_Q), "k": (w.W_K, w.b_K), "v": (w.W_V, w.b_V)}[branch]
+        weight, bias, gain = {
+            "q": (w.W_Q, w.b_Q, w.query_gain),
+            "k": (w.W_K, w.b_K, w.key_gain),
+            "v": (w.W_V, w.b_V, None),
+        }[branch]
         at = index if branch == "q" else index * self.graph.n_kv_head // self.graph.n_key
-        found = (self._norm(x, self.weights.raw(layer).ln1) @ weight[at] + bias[at])[:, None]
-        if branch == "v":
-            return found
-        return self.turned(layer, self._head_norm(found, w.query_gain if branch == "q" else w.key_gain))
+        x = self._norm(x, self.weights.raw(layer).ln1)
+        if gain is not None and self.model.spec.joint_query_key_norm:  # what the other heads project scales this one
+            every = torch.einsum("btm,hmd->bhtd", x, weight) + bias[:, None]
+            found = self._head_norm(every, gain)[:, at : at + 1]
+        else:
+            found = self._head_norm((x @ weight[at] + bias[at])[:, None], gain)
+        return found if branch == "v" else self.turned(layer, found)
 
     def mix(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, kv: slice = ALL
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, heads: slice = ALL
     ) -> Float[Tensor, "batch n_head n_token d_head"]:
-        """The heads' values after attention over the positions before and these; `kv` are the key inputs given."""
-        value = self._with_past(layer, 1, value, kv)
-        return self.pattern(layer, query, key, kv) @ value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)
+        """The heads' values after attention over the positions before and these.
+
+        With `heads`, queries, keys and values are those of some query heads alone.
+        """
+        value = self._with_past(layer, 1, value, heads)
+        shared = query.shape[1] // value.shape[1]
+        return self.pattern(layer, query, key, heads) @ value.repeat_interleave(shared, dim=1)
 
     def pattern(
-        self, layer: int, query: Tensor, key: Tensor, kv: slice = ALL
+        self, layer: int, query: Tensor, key: Tensor, heads: slice = ALL
     ) -> Float[Tensor, "batch n_head query key"]:
         """Attention of these positions' queries on all keys."""
-        spec = self.model.spec
-        key = self._with_past(layer, 0, key, kv).repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+        spec, sinks = self.model.spec, self.weights.raw(layer).sinks
+        key = self._with_past(layer, 0, key, heads).repeat_interleave(query.shape[1] // key.shape[1], dim=1)
         scores = softcap(query @ key.transpose(-1, -2) * spec.attention_scale[layer], spec.attention_softcap)
-        scores = scores + distance_bias(spec.alibi, key.shape[2], self.start, scores)
+        distance = distance_bias(spec.alibi, key.shape[2], self.start, scores)
+        scores = scores + (distance if isinstance(distance, float) else distance[heads])
         seen = visible(key.shape[2], spec.windows[layer], key.device)[self.start :]
-        pattern = scores.masked_fill(~seen, -torch.inf).softmax(dim=-1)
+        pattern = attention_pattern(scores, seen, None if sinks is None else sinks[heads])
         return pattern.detach() if self.rules.attention else pattern
 
     def written(self, layer: int, z: Tensor) -> Float[Tensor, "batch n_head n_token d_model"]:
@@ -194,19 +217,43 @@ class Forward:
         return write if w.post_gain is None else write / self._scale(write) * w.post_gain
 
     def mlp(self, layer: int, x: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, "batch n_token d_model"]:
-        """What the MLP adds to the stream."""
-        weights, activation = self.weights, self.model.spec.activation
-        w = weights.mlp(layer, folded=False)
-        x = self._norm(x, weights.raw(layer).ln2)
-        pre = x @ w.W_in + w.b_in
-        gated = pre if w.W_gate is None else x @ w.W_gate + (0.0 if w.b_gate is None else w.b_gate)
-        slope = gate(gated, activation)
-        if self.rules.gates:
-            slope = slope.detach()
-        factor = slope if w.W_gate is None else gated * slope
-        hidden = self._product(pre, factor) if w.W_gate is not None else pre * factor
-        write = hidden @ w.W_out + w.b_out
-        return write if w.post_gain is None else write / self._scale(write) * w.post_gain
+        """What the MLP adds to the stream, or its experts together."""
+        w, raw = self.weights, self.weights.raw(layer)
+        x = self._norm(x, raw.ln2)
+        if self.model.spec.n_expert:
+            write, post = self._experts(layer, x), raw.mlp_post
+            gain = None if post is None else post.gain.detach()
+        else:
+            mlp = w.mlp(layer, folded=False)
+            write, gain = self._hidden(mlp, x) @ mlp.W_out + mlp.b_out, mlp.post_gain
+        return write if gain is None else write / self._scale(write) * gain
+
+    def _experts(self, layer: int, x: Tensor) -> Float[Tensor, "batch n_token d_model"]:
+        """Σ share · output of the experts that the router chooses at each position, one expert after another."""
+        spec, flat = self.model.spec, x.flatten(0, -2)
+        W_R, b_R = self.weights.router(layer, folded=False)
+        chosen, shares = route(spec, flat @ W_R + b_R)
+        shares = shares.detach() if self.rules.gates else shares
+        write = torch.zeros_like(flat)
+        for expert, at in rows_of(chosen.flatten()):
+            rows = at // spec.n_expert_used
+            w = self.weights.mlp(layer, False, expert)
+            output = self._hidden(w, flat[rows]) @ w.W_out + w.b_out
+            write = write.index_add(0, rows, shares.flatten()[at, None] * output)
+        return write.view_as(x)
+
+    def _hidden(self, w: Mlp, x: Tensor) -> Float[Tensor, "*batch d_mlp"]:
+        """The hidden units of an MLP, gradients passing by what the rules hold constant."""
+        spec = self.model.spec
+        limit = spec.activation_limit
+        pre = limited(x @ w.W_in + w.b_in, limit)
+        if w.W_gate is None:
+            slope = gate(pre, spec.activation)
+            return pre * (slope.detach() if self.rules.gates else slope)
+        gated = x @ w.W_gate + (0.0 if w.b_gate is None else w.b_gate)
+        gated = gated if limit is None else gated.clamp(max=limit)
+        slope = gate(gated, spec.activation)
+        return self._product(pre, gated * (slope.detach() if self.rules.gates else slope))
 
     def turned(self, layer: int, x: Float[Tensor, "batch n n_token d_head"]) -> Float[Tensor, "batch n n_token d_head"]:
         """Queries or keys rotated by their positions."""
@@ -226,15 +273,25 @@ class Forward:
             return (pre * factor.detach() + pre.detach() * factor) / 2
         return pre * (factor.detach() if self.rules.gates else factor)
 
-    def _each(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Each head's projection of its own input."""
-        found = torch.einsum("bkitm,kmd->bkitd", x.unflatten(1, (len(weight), -1)), weight)
-        return (found + bias[:, None, None]).flatten(1, 2)
+    def _each(self, x: Tensor, weight: Tensor, bias: Tensor, gain: Tensor | None = None) -> Tensor:
+        """Each head's projection of its own input, normalised where there is a gain."""
+        x = x.unflatten(1, (len(weight), -1))
+        if gain is None or not self.model.spec.joint_query_key_norm:
+            found = torch.einsum("bkitm,kmd->bkitd", x, weight) + bias[:, None, None]
+            return self._head_norm(found.flatten(1, 2), gain)
+        return torch.cat([self._own(x[:, head], head, weight, bias, gain) for head in range(len(weight))], dim=1)
 
-    def _with_past(self, layer: int, which: int, new: Tensor, kv: slice) -> Tensor:
+    def _own(self, x: Tensor, head: int, weight: Tensor, bias: Tensor, gain: Tensor) -> Tensor:
+        """One head's normalised projection of each of its inputs, whose scale is that of all heads' projections."""
+        every = torch.einsum("bitm,hmd->bihtd", x, weight) + bias[:, None]
+        return self._head_norm(every, gain)[:, :, head]
+
+    def _with_past(self, layer: int, which: int, new: Tensor, heads: slice) -> Tensor:
         if not self.past:
             return new
-        old = self.past[layer][which][:, kv]
+        share = self.graph.share
+        keys = heads if heads == ALL else slice(heads.start // share, (heads.stop - 1) // share + 1)
+        old = self.past[layer][which][:, keys]
         return torch.cat([old.expand(len(new), -1, -1, -1), new], dim=2)
 
     def _norm(self, x: Tensor, norm: RawNorm) -> Tensor:
@@ -249,7 +306,7 @@ class Forward:
     def _head_norm(self, x: Tensor, gain: Tensor | None) -> Tensor:
         if gain is None:
             return x
-        scale = norm_scale(x, "rms", self.model.spec.norm_eps)
+        scale = heads_scale(x, self.model.spec.norm_eps, self.model.spec.joint_query_key_norm)
         return x / (scale.detach() if self.rules.norms else scale) * gain
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Int
 
-from interp.errors import UnsupportedModelError, UsageError, nearest
+from interp.errors import UsageError, nearest
 from interp.results import Result
 
 if TYPE_CHECKING:
@@ -37,12 +37,7 @@ class Graph(Result):
 
     @classmethod
     def of(cls, spec: Spec, *, grouped: bool = True) -> Graph:
-        """The graph of a model with these facts; `UnsupportedModelError` for a mixture of experts."""
-        if spec.n_expert:
-            raise UnsupportedModelError(
-                f"{spec.family}: the graph of edges has one MLP in each layer, and a mixture of experts has "
-                f"{spec.n_expert} experts. attribution.edges of a frozen input or a contrast shows each expert."
-            )
+        """The graph of a model with these facts; the experts of a layer are one MLP."""
         return cls(spec.n_layer, spec.n_head, spec.n_kv_head, spec.parallel, grouped)
 
     @property

@@ -5,31 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakSet
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.attribution.edited_run import refuse_edits
 from interp.attribution.secant_map import SecantMap, secant_map
 from interp.discovery.forward import Forward, Rules, plain
 from interp.discovery.graph import Graph
-from interp.errors import UsageError, require
+from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace
-from interp.model.spec import require_fixed_rotations, require_separate_heads
+from interp.model.spec import require_fixed_rotations
 from interp.tasks.encoding import Pairs
 from interp.tasks.task import NO_TOKEN, Task, log_odds
 
 LIMIT = 2**28
 """Bytes that the writes of a batch of pairs may take, (n_writer, batch, T, d_model); pairs are streamed within it."""
 DTYPES = (torch.float32, torch.float64)
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
+"""By how much the measure of the run written out may miss the model's own, relative to it or to one nat."""
+_REPRODUCED: WeakSet[Model] = WeakSet()
 
 
 class PairRuns:
     """The clean and the counterfactual run of a few pairs, from the first position at which any of them differ."""
 
     def __init__(self, model: Model, graph: Graph, task: Task, rules: Rules | None = None, start: int | None = None):
-        require_separate_heads(model.spec, "discovery")
         self.model, self.graph, self.task = model, graph, task
         self.clean_tokens, self.other_tokens = (
             model.check_tokens(tokens) for tokens in (task.clean, task.counterfactual)
@@ -160,15 +164,38 @@ def first_difference(task: Task) -> int:
 
 
 def checked(model: Model, task: Task | Pairs) -> Task:
-    """A task on the model's device. Raises `UsageError` for a dtype in which differences mean nothing."""
+    """Return a task on the model's device.
+
+    Raises `UsageError` for edits or a dtype in which differences mean nothing, `CheckFailedError` for a model that does
+    not compute what its weights say.
+    """
     require(model, Model, "model")
+    refuse_edits(model, "Discovery")
     if model.dtype not in DTYPES:
         raise UsageError(f"Differences of runs in {model.dtype} mean little: load the model in float32 or float64.")
     task = task.encode(model) if isinstance(task, Pairs) else task
     if not isinstance(task, Task):
         raise UsageError(f"Give a task, such as interp.tasks.ioi(model), not {type(task).__name__}.")
     require_fixed_rotations(model.spec, task.clean.shape[1], "discovery, which runs the beginning of a prompt apart,")
+    _check_reproduced(model, task)
     return task
+
+
+@torch.no_grad()
+def _check_reproduced(model: Model, task: Task) -> None:
+    """Raise `CheckFailedError` unless the run written out gives the model's own measure; once for each model."""
+    if model in _REPRODUCED:
+        return
+    one = task[:1]
+    ours = float(PairRuns(model, Graph.of(model.spec), one).clean.measure)
+    theirs = float(one.measure(model(one.clean)))
+    if not abs(ours - theirs) <= TOLERANCE[model.dtype] * max(1.0, abs(theirs)):
+        raise CheckFailedError(
+            f"Run from its weights, {model.name} has a log odds of {ours:.4f} where its own is {theirs:.4f}, and "
+            "discovery needs the weights to say what the model computes: is there an adapter or a hook on it? "
+            "interp.patching.patch runs the model with these."
+        )
+    _REPRODUCED.add(model)
 
 
 def numbers(values: Tensor) -> np.ndarray:

@@ -6,7 +6,8 @@ what is read, where edge attribution patching has the gradient at one end:
 
     score(u → v) = Σ_t (a'_u − a_u)_t · covector_v,t
 
-so that the scores of the edges out of the embedding, as of any other cut, sum to m(counterfactual) − m(clean).
+so that the scores of the edges out of the embedding, as of any other cut, sum to m(counterfactual) − m(clean). In a
+mixture of experts they do so with what the experts chosen in one run only add, which no change of the stream explains.
 """
 
 from __future__ import annotations
@@ -33,17 +34,21 @@ TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 def secant_edges(runs: PairRuns, by_position: bool = False) -> Float[Tensor, "batch n_edge *n_token"]:
     """Score every edge of a batch of pairs.
 
-    Raises `CheckFailedError` when the edges out of the embedding do not sum to the change of the measure.
+    Raises `CheckFailedError` when the edges out of the embedding, with what another choice of experts adds, do not sum
+    to the change of the measure.
     """
     graph, found = runs.graph, runs.secants
     start = torch.zeros_like(found.writes[0])
     for i, end in enumerate(runs.end.tolist()):
         start[i, end] = _covector(runs, found, i, end)
     secants = [ReaderGradients(graph.logits, start[:, None])]
+    chosen = start.new_zeros(len(start))
 
     def step(part: Part, layer: int, covectors: Tensor) -> Tensor:
+        nonlocal chosen
         if part == "mlp":
-            back, _ = found.pull.mlp(layer, covectors)
+            back, constants = found.pull.mlp(layer, covectors)
+            chosen = chosen + constants
             secants.append(ReaderGradients(graph.mlp(layer), back[:, None]))
             return back
         _, apart, _ = found.pull.readers(layer, covectors, graph.grouped)
@@ -51,9 +56,8 @@ def secant_edges(runs: PairRuns, by_position: bool = False) -> Float[Tensor, "ba
         return apart.sum(-2)
 
     sweep(found, len(found.layout.components), start, step)
-    difference = -found.writes[_writers(found)].transpose(0, 1)
-    scores = contracted(runs, secants, difference.contiguous(), by_position)
-    _check(runs, scores)
+    scores = contracted(runs, secants, _difference(found), by_position)
+    _check(runs, scores, chosen)
     return scores
 
 
@@ -75,9 +79,14 @@ def _covector(runs: PairRuns, found: SecantMap, i: int, end: int) -> Float[Tenso
     return logit_covector(runs.model, final, x, torch.cat(tokens), torch.cat(weights))
 
 
-def _writers(found: SecantMap) -> list[int]:
-    """The components that are writers of the graph; biases do not differ, and positions are in the embedding."""
-    return [i for i, part in enumerate(found.layout.components) if part.kind in ("embed", "head", "mlp")]
+def _difference(found: SecantMap) -> Float[Tensor, "batch n_writer n_token d_model"]:
+    """What corrupting each writer of the graph adds; biases do not differ, and the experts of a layer are one MLP."""
+    layout, n_head = found.layout, found.model.spec.n_head
+    parts = [found.writes[:1]]
+    for layer in range(found.model.spec.n_layer):
+        heads, mlp = layout.start(layer), layout.mlp(layer)
+        parts += [found.writes[heads : heads + n_head], found.writes[mlp : mlp + layout.n_mlp].sum(0, keepdim=True)]
+    return -torch.cat(parts).transpose(0, 1).contiguous()
 
 
 def secant_ends(runs: PairRuns) -> Float[Tensor, "run batch"]:
@@ -85,11 +94,11 @@ def secant_ends(runs: PairRuns) -> Float[Tensor, "run batch"]:
     return torch.stack([runs.measure(x) for x in runs.secants.residual])
 
 
-def _check(runs: PairRuns, scores: Tensor) -> None:
+def _check(runs: PairRuns, scores: Tensor, chosen: Tensor) -> None:
     clean, other = secant_ends(runs)
     change = other - clean
     out = torch.from_numpy(runs.graph.writer == 0).to(scores.device)
-    found = scores[:, out].flatten(1).sum(1)
+    found = scores[:, out].flatten(1).sum(1) - chosen
     error = float(((found - change).abs() / change.abs().clamp_min(1.0)).max())
     if not error <= TOLERANCE[scores.dtype]:
         raise CheckFailedError(

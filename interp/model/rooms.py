@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interp.errors import UnsupportedModelError
 from interp.model.check import check
 from interp.model.model import Model
 from interp.model.observed import not_exact
-from interp.model.spec import require_separate_heads
 
 EVERY = ("runs and caches", "edits", "generation", "probes", "sparse autoencoders")
 """Rooms that need nothing but the model's run and its residual stream."""
 EXACT = ("freeze, path trees, orders", "contrast", "circuits", "discovery", "logit lens")
 """Rooms that need the arithmetic of the family."""
-SEPARATE = ("contrast", "discovery")
-"""Those among them that need the queries and keys of each head to depend on that head alone."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +33,9 @@ def rooms(model: Model) -> tuple[Room, ...]:
     pieces = model.found is None or not model.found.reason
     reason = "" if model.found is None else model.found.reason
     found.append(Room("hooks of attention and MLP", pieces, reason))
-    found.extend(Room(name, not (reason := _refused(model, name)), reason) for name in EXACT)
+    reason = "" if model.found is None else str(not_exact(model.found.family))
+    found.extend(Room(name, not reason, reason) for name in EXACT)
     return tuple(found)
-
-
-def _refused(model: Model, room: str) -> str:
-    if model.found is not None:
-        return str(not_exact(model.found.family))
-    if room == "discovery" and model.spec.n_expert:
-        return f"{model.spec.family}: the graph of edges has one MLP in each layer, and this one {model.spec.n_expert}."
-    if room in SEPARATE:
-        try:
-            require_separate_heads(model.spec, room)
-        except UnsupportedModelError as error:
-            return str(error)
-    return ""
 
 
 def measured(model: Model) -> float | None:

@@ -135,12 +135,3 @@ def require_fixed_rotations(spec: Spec, n_token: int, what: str) -> None:
             f"{spec.family}: beyond {spec.fixed_to} tokens rotations depend on the length of the text, and {what} "
             f"needs them fixed: give at most {spec.fixed_to} tokens, not {n_token}; freeze and contrast take more."
         )
-
-
-def require_separate_heads(spec: Spec, what: str) -> None:
-    """Raise `UnsupportedModelError` for a model whose heads share one norm of queries and keys (OLMo-2)."""
-    if spec.joint_query_key_norm:
-        raise UnsupportedModelError(
-            f"{spec.family}: {what} needs the queries and keys of each head to depend on that head alone, but here one "
-            "norm is over all heads at once; freeze, path_tree and circuits work."
-        )

@@ -24,6 +24,8 @@ from tests import models
 from tests.attribution import planted
 
 CLEAN, OTHER = models.tokens(1, 4), models.tokens(1, 4, 2)
+FAMILIES = (*models.NAMES, "olmo2")
+"""With one norm over the queries of all heads."""
 INDUCTION = torch.tensor([[7, 3, 1, 4, 6, 3]])
 WITHOUT_MATCH = torch.tensor([[7, 5, 1, 4, 6, 3]])
 
@@ -36,7 +38,7 @@ def pairs():
 
 
 @pytest.mark.parametrize("nodes", ["position", "component"])
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_node_is_the_sum_of_its_children(name, nodes, pairs):
     pair = pairs(name)
     for target in (logit_difference(pair.model, 3, 5), score(pair, 2, 1, 3, 2, side="key")):
@@ -50,7 +52,7 @@ def test_every_node_is_the_sum_of_its_children(name, nodes, pairs):
         assert tree.expanded.sum() > 100 and tree.error < 1e-12
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_positions_sum_to_whole_components(name, pairs):
     """Two implementations: chains summed over their positions against chains of components at all positions."""
     pair = pairs(name)
@@ -83,7 +85,7 @@ def test_a_head_splits_into_query_key_and_value(pairs):
     assert not any(tree.complete[np.char.startswith(names, "L")])
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_score_is_a_sum_over_pairs_of_writers(name, pairs):
     pair = pairs(name)
     for layer, head, query, key in ((0, 0, 3, 3), (1, 3, 2, 1), (2, 2, 3, 1)):

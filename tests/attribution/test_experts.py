@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import interp
-from interp import attribution, circuits, discovery, edit, patching
+from interp import attribution, circuits, edit, patching
 from interp.attribution.neuronpedia import neuronpedia_graph
 from interp.attribution.secants import SoftmaxSecant
 from interp.errors import CheckFailedError, UnsupportedModelError, UsageError
@@ -20,17 +20,8 @@ OTHER = CLEAN.clone()
 OTHER[0, 3] = (OTHER[0, 3] + 7) % models.D_VOCAB
 
 
-CONTRASTED = tuple(name for name in models.EXPERTS if name != "olmoe")
-"""OLMoE's norm of queries and keys is over all heads at once, which a contrast refuses."""
-
-
 @pytest.fixture(scope="module", params=models.EXPERTS)
 def model(request):
-    return models.load(request.param, torch.float64)
-
-
-@pytest.fixture(scope="module", params=CONTRASTED)
-def contrasted(request):
     return models.load(request.param, torch.float64)
 
 
@@ -57,11 +48,11 @@ def test_a_frozen_input_sums_to_the_models_own(model, kind):
 
 
 @pytest.mark.parametrize("kind", ["logit_difference", "direction"])
-def test_a_contrast_sums_with_experts_chosen_in_one_run_only(contrasted, kind):
-    pair = attribution.contrast(contrasted, CLEAN, OTHER)
+def test_a_contrast_sums_with_experts_chosen_in_one_run_only(model, kind):
+    pair = attribution.contrast(model, CLEAN, OTHER)
     assert pair.error < 1e-12
     assert _alone(pair) > 0  # some experts run in one of the two runs only
-    for found in _every(pair, _target(contrasted, kind)):
+    for found in _every(pair, _target(model, kind)):
         assert found.error < 1e-9
     assert attribution.scores(pair, 2, 1, 7, 6).error < 1e-9
 
@@ -80,16 +71,16 @@ def test_single_precision(name):
     model = models.load(name)
     target = attribution.logit_difference(model, 3, 5)
     linearised = [attribution.freeze(model, CLEAN)]
-    linearised += [attribution.contrast(model, CLEAN, OTHER)] if name in CONTRASTED else []
+    linearised.append(attribution.contrast(model, CLEAN, OTHER))
     for each in linearised:
         for found in _every(each, target):
             assert found.error < 1e-5
 
 
-def test_a_batch_of_pairs_is_the_mean_of_its_pairs(contrasted):
-    target = attribution.logit_difference(contrasted, 3, 5)
+def test_a_batch_of_pairs_is_the_mean_of_its_pairs(model):
+    target = attribution.logit_difference(model, 3, 5)
     clean, other = torch.cat([CLEAN, models.tokens(1, 9, 5)]), torch.cat([OTHER, models.tokens(1, 9, 6)])
-    both = attribution.contrast(contrasted, clean, other)
+    both = attribution.contrast(model, clean, other)
     for each in (attribution.direct, attribution.orders):
         apart = [each(both[i], target).array for i in range(2)]
         np.testing.assert_allclose(each(both, target).array, np.mean(apart, 0), atol=1e-12)
@@ -98,11 +89,11 @@ def test_a_batch_of_pairs_is_the_mean_of_its_pairs(contrasted):
 
 
 @pytest.mark.parametrize("fault", ["switched", "both", "softmax"])
-def test_a_lost_choice_is_caught(contrasted, fault):
+def test_a_lost_choice_is_caught(model, fault):
     """The negative control: without what a choice changes, an expert passes on other than what it received."""
-    if fault == "switched" and contrasted.spec.expert_shares == "all":
+    if fault == "switched" and model.spec.expert_shares == "all":
         pytest.skip("shares of all experts do not depend on which of them run")
-    pair = attribution.contrast(contrasted, CLEAN, OTHER)
+    pair = attribution.contrast(model, CLEAN, OTHER)
 
     def broken(experts):
         if fault == "softmax":
@@ -112,7 +103,7 @@ def test_a_lost_choice_is_caught(contrasted, fault):
 
     blocks = tuple(replace(block, experts=broken(block.experts)) for block in pair.blocks)
     with pytest.raises(CheckFailedError):
-        attribution.edges(replace(pair, blocks=blocks), attribution.logit_difference(contrasted, 3, 5))
+        attribution.edges(replace(pair, blocks=blocks), attribution.logit_difference(model, 3, 5))
 
 
 def test_a_lost_sink_is_caught():
@@ -194,15 +185,10 @@ def test_what_a_path_says_of_an_expert_is_tested_by_cutting_it(model):
     assert any("E" in path.split("@")[0] for path in found.paths)
 
 
-def test_a_contrasts_paths_are_cut_too(contrasted):
-    target = attribution.logit_difference(contrasted, 3, 5)
-    tree = attribution.path_tree(attribution.contrast(contrasted, CLEAN, OTHER), target, 200)
-    assert np.isfinite(attribution.verify(contrasted, tree, 6).actual).all()
-
-
-def test_a_norm_over_all_heads_has_no_contrast():
-    with pytest.raises(UnsupportedModelError, match=r"olmoe: .* one norm is over all heads at once"):
-        attribution.contrast(models.load("olmoe"), CLEAN, OTHER)
+def test_a_contrasts_paths_are_cut_too(model):
+    target = attribution.logit_difference(model, 3, 5)
+    tree = attribution.path_tree(attribution.contrast(model, CLEAN, OTHER), target, 200)
+    assert np.isfinite(attribution.verify(model, tree, 6).actual).all()
 
 
 def test_an_expert_is_a_kind_of_mlp_where_layers_are_shown(model):
@@ -226,9 +212,7 @@ def test_other_rooms_read_a_mixture_or_refuse_it(model):
     assert circuits.check(model, CLEAN).worst < 1e-5  # angles are float32: see circuits.checking
     with pytest.raises(UsageError, match="mixture of experts cannot be certified: leave out top"):
         attribution.path_tree(attribution.freeze(model, CLEAN), attribution.logit(model, 3), top=2)
-    with pytest.raises(UnsupportedModelError, match=r"the graph of edges has one MLP in each layer"):
-        discovery.Graph.of(model.spec)
-    with pytest.raises(UnsupportedModelError, match="a dictionary stands for one MLP in a layer"):
+    with pytest.raises(UnsupportedModelError, match="a number of neurons takes the MLP of each layer apart"):
         attribution.features(attribution.freeze(model, CLEAN), 3)
     with pytest.raises(UsageError, match="Freezing a mixture of experts needs a model without edits"):
         attribution.freeze(model.edited(edit.zero("blocks.1.hook_mlp_out")), CLEAN)

@@ -118,7 +118,7 @@ def test_a_model_is_told_its_level_and_rooms(run: Run, tmp_path: Path) -> None:
     assert (report["level"], report["family"]) == ("exact", "olmo2")
     assert report["check"] < 1e-5
     works = {room["name"]: room["works"] for room in report["rooms"]}
-    assert works["circuits"] and works["edits"] and not works["contrast"]
+    assert works["circuits"] and works["edits"] and works["contrast"] and works["discovery"]
     text = run("doctor", str(tmp_path)).out
     assert "level: exact; its weights reproduce its logits to" in text
-    assert "--  contrast" in text
+    assert "ok  contrast" in text

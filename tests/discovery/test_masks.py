@@ -6,23 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from interp import discovery, tasks
+from interp import discovery, edit, tasks
 from interp.discovery.exact import exact_edges, exact_nodes
 from interp.discovery.gradients import attribution
 from interp.discovery.graph import Graph
 from interp.discovery.masks import evaluate, masked_run
 from interp.discovery.pairs import PairRuns
 from interp.discovery.secant import secant_edges
-from interp.errors import DamagedFileError, UsageError
+from interp.errors import CheckFailedError, DamagedFileError, UsageError
 from tests import models
 
+FAMILIES = (*models.NAMES, "bloom", "olmo2", "olmo3", *models.EXPERTS)
+"""With slopes of distance, norms over all heads, sinks, and mixtures of experts, whose experts are one MLP."""
 
-@pytest.mark.parametrize("name", models.NAMES)
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_masks_exact_edges_and_gradients_agree_in_every_family(name):
     model = models.load(name, dtype=torch.float64)
     task = tasks.induction(model, n=2, seed=0, length=6)
     score = task.score(model)
-    graph = Graph.of(model.spec, grouped=name != "llama3")
+    graph = Graph.of(model.spec, grouped=name not in ("llama3", "olmo3"))
     none, every = evaluate(model, graph, task, [np.zeros(graph.n_edge), np.ones(graph.n_edge)])
     # float64 rounding through three layers, of numbers of size 1 to 10
     assert np.abs(none - score.clean).max() < 1e-9 and np.abs(every - score.counterfactual).max() < 1e-9
@@ -139,12 +142,12 @@ def test_streaming_in_small_batches_changes_nothing():
         assert np.allclose(whole.values, parts.values, atol=1e-9), method
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_secant_from_the_first_difference_is_that_of_all_positions(name):
     """Edges out of the embedding sum to the change in both, which `secant_edges` checks to 1e-9."""
     model = models.load(name, dtype=torch.float64)
     task = tasks.induction(model, n=2, seed=0, length=6)
-    graph = Graph.of(model.spec, grouped=name != "llama3")
+    graph = Graph.of(model.spec, grouped=name not in ("llama3", "olmo3"))
     late, whole = PairRuns(model, graph, task), PairRuns(model, graph, task, start=0)
     assert late.start > 0
     found, expected = secant_edges(late, by_position=True), secant_edges(whole, by_position=True)
@@ -176,3 +179,13 @@ def test_bad_requests_are_one_sentence():
     }.items():
         with pytest.raises(UsageError, match=message):
             request()
+
+
+def test_a_model_that_computes_something_else_than_its_weights_is_refused():
+    model = models.load("llama")
+    task = tasks.induction(model, n=2, seed=0, length=6)
+    with pytest.raises(UsageError, match="Discovery needs a model without edits"):
+        discovery.score(model.edited(edit.zero("blocks.1.hook_mlp_out")), task)
+    model.hf.model.layers[1].mlp.register_forward_hook(lambda module, given, out: 0 * out)  # as an adapter would
+    with pytest.raises(CheckFailedError, match="is there an adapter or a hook on it"):
+        discovery.score(model, task)

@@ -42,10 +42,6 @@ def test_what_is_frozen_sums_to_the_logit(model):
 
 
 def test_the_difference_of_two_runs_is_explained(model):
-    if model.spec.joint_query_key_norm:
-        with pytest.raises(UnsupportedModelError, match="one norm is over all heads at once"):
-            attribution.contrast(model, IDS, OTHER)
-        return
     pair = attribution.contrast(model, IDS, OTHER)
     target = attribution.logit_difference(model, 3, 4)
     assert pair.error < 1e-12

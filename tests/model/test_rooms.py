@@ -9,8 +9,7 @@ import torch
 import transformers
 
 import interp
-from interp import attribution, circuits
-from interp.discovery.graph import Graph
+from interp import attribution, circuits, discovery, tasks
 from interp.errors import UnsupportedModelError
 from interp.model import rooms
 from tests import models
@@ -19,6 +18,7 @@ IDS = models.tokens(1, 6)
 ASKS = {
     "freeze, path trees, orders": lambda model: attribution.freeze(model, IDS),
     "contrast": lambda model: attribution.contrast(model, IDS, models.tokens(1, 6, seed=3)),
+    "discovery": lambda model: discovery.score(model, tasks.induction(model, n=2, seed=0, length=6)),
     "circuits": lambda model: circuits.check(model, IDS),
     "logit lens": lambda model: attribution.logit_lens(model, IDS),
 }
@@ -44,8 +44,4 @@ def test_what_is_said_of_a_room_is_what_happens_there(make):
             with pytest.raises(UnsupportedModelError):
                 ask(model)
     assert said["runs and caches"].works
-    if model.level == "exact" and model.spec.n_expert:
-        assert not said["discovery"].works
-        with pytest.raises(UnsupportedModelError, match="one MLP in each layer"):
-            Graph.of(model.spec)
     assert said["hooks of attention and MLP"].works == ("blocks.0.hook_attn_out" in model.hooks())

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from interp import edit, patching
-from interp.errors import NotFiniteError, UsageError
+import interp
+from interp import discovery, edit, patching
+from interp.errors import CheckFailedError, NotFiniteError, UsageError
 from interp.results import load
 from interp.tasks import Task
 from tests import models
@@ -209,3 +210,55 @@ def test_a_metric_that_is_not_finite_is_said():
     model.hf.transformer.h[1].mlp.c_fc.weight.data[0, 0] = torch.nan
     with pytest.raises(NotFiniteError, match="log odds of a run is not finite"):
         patching.patch(model, _task(), layers=[0])
+
+
+@pytest.mark.parametrize("name", models.EXPERTS)
+def test_a_mixture_of_experts_is_patched_but_for_its_neurons(name):
+    model = models.load(name, torch.float64)
+    for what in ("resid_pre", "resid_mid"):  # all positions at once: everything that differs passes through
+        np.testing.assert_allclose(patching.patch(model, _task(), what, "layer").effect, 1, atol=1e-9)
+    for what, hook in (("mlp_out", "hook_mlp_out"), ("z", "attn.hook_z")):
+        found = patching.patch(model, _task(), what, "layer", layers=[1])
+        name = f"blocks.1.{hook}"
+        clean = model.run_with_cache(_task().clean, [name])[1][name]
+        by_hand = _task().measure(model.edited(edit.replace(name, clean))(_task().counterfactual))
+        np.testing.assert_allclose(found.values[:, 0, 0], by_hand, atol=1e-9)
+        assert np.abs(found.effect).max() > 1e-3
+    with pytest.raises(UsageError, match="cannot be replaced"):
+        patching.patch(model, _task(), "neuron", ("layer", "neuron"), indices=[0])
+
+
+class _Adapted(torch.nn.Linear):
+    """A linear map with a low-rank one beside it, as an adapter puts into a model."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + x @ self.down.T @ self.up.T
+
+
+def _adapted(hf):
+    """Low-rank maps beside every query and value projection, by peft where it is installed."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        return inject_adapter_in_model(
+            LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False), hf
+        )
+    except ImportError:
+        for module in hf.modules():
+            if isinstance(module, torch.nn.Linear) and module.out_features < hf.config.vocab_size:
+                module.__class__ = _Adapted
+                module.down, module.up = torch.randn(4, module.in_features), torch.randn(module.out_features, 4)
+        return hf
+
+
+def test_adapters_take_part_and_what_needs_the_weights_refuses():
+    torch.manual_seed(0)
+    plain, hf = models.load("llama"), _adapted(models.build("llama"))
+    model = interp.load(hf, tokenizer=models.tokenizer())
+    ids = _task().clean
+    assert torch.equal(model(ids), hf(ids).logits) and not torch.allclose(model(ids), plain(ids), atol=0.1)
+    np.testing.assert_allclose(patching.patch(model, _task(), "resid_pre", "layer").effect, 1, atol=1e-4)
+    ours, theirs = (patching.patch(each, _task(), "z", ("layer", "head")).effect for each in (model, plain))
+    assert np.abs(ours - theirs).max() > 1e-2
+    with pytest.raises(CheckFailedError, match="is there an adapter or a hook on it"):
+        discovery.score(model, _task())

@@ -64,8 +64,12 @@ class _Flows:
         if site is not None:
             self._site(site, covectors)
         elif stage == "mlp_out":
-            back, constant = self.features.pull.mlp(layer, covectors)
             seen = self.layout.start(layer) if self.layout.spec.parallel else self.layout.mlp(layer)
+            if self.layout.spec.n_expert:
+                names, apart, constants = self.features.pull.experts(layer, covectors)
+                self._add(tuple(names), self._by_writer(apart, seen), constants)
+                return
+            back, constant = self.features.pull.mlp(layer, covectors)
             self._add((f"MLP{layer}",), self._by_writer(back[:, None], seen), constant.reshape(1))
         else:
             names, apart, constants = self.features.pull.readers(layer, covectors)

@@ -12,7 +12,7 @@ cross-layer latents write takes these back too, from the layers that they read, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -55,8 +55,7 @@ class _Dictionaries:
         components = [layout.components[i] for i in nodes.components]
         at = torch.from_numpy(nodes.positions)
         if layout.site_of(components[0]) is None:
-            found = features.pull.mlp_at(components[0].layer, at, nodes.covectors)
-            return found if isinstance(found, tuple) else (found, found.new_zeros(len(found)))
+            return super().here(components[0].layer, nodes)  # type: ignore[misc]
         vectors, constants = torch.empty_like(nodes.covectors), nodes.covectors.new_empty(len(components))
         groups: dict[tuple[str, str], list[int]] = {}
         for i, component in enumerate(components):
@@ -147,6 +146,6 @@ class _SecantsByPosition(_Dictionaries, SecantsByPosition):
         own = tuple(component.name for component in features.layout.named)
         self.features, self.names = features, own + self.table.names[self.table.n_layout :]
 
-    def here(self, layer: int, nodes: Nodes) -> Any:  # noqa: ARG002
-        """Covectors; a contrast has no constants."""
-        return self.back(nodes)[0]
+    def here(self, layer: int, nodes: Nodes) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Covectors and constants."""
+        return self.back(nodes)

@@ -134,10 +134,10 @@ class Features:
             return covectors, covectors.new_zeros(covectors.shape[:-1])
         layer = site.place.layer
         if isinstance(self.base, Contrast):
-            return self.base.pull.mlp_at(layer, at, covectors), covectors.new_zeros(covectors.shape[:-1])
+            return self.base.pull.mlp_at(layer, at, covectors)
         back, constant = self.base.pull.mlp_at(layer, at, covectors)
         if self.model.spec.mlp_bias:
-            constant = constant + (covectors * self.base.writes[self.base.layout.mlp(layer) + 1, at]).sum(-1)
+            constant = constant + (covectors * self.base.writes[self.base.layout.bias("mlp", layer), at]).sum(-1)
         return back, constant
 
     def error_back(
@@ -193,6 +193,7 @@ def features(
             cross-layer transcoders for their part of those of all layers that they write;
             autoencoders read and take apart hook_mlp_out, hook_attn_out or hook_resid_pre, _mid or _post. A number k
             instead: no dictionary, the k neurons of each MLP that write most at each position, the others as error.
+            In a mixture of experts a dictionary stands for all experts of its layer together.
         first: leave positions before this one to the errors: 1 where position 0 holds the beginning-of-text token,
             whose activations are unlike all others and whose latents mean nothing.
         max_gigabytes: refuse, before computing writes, an input that needs more memory than this.
@@ -202,8 +203,8 @@ def features(
 
     Raises:
         UsageError: a hook that does not exist, two dictionaries of one place, weights that do not fit, latents that
-            are not linear while active, a batch of pairs, a mixture of experts, or more memory than allowed.
-        UnsupportedModelError: a mixture of experts.
+            are not linear while active, a batch of pairs, or more memory than allowed.
+        UnsupportedModelError: a number of neurons of a mixture of experts.
 
     >>> from types import SimpleNamespace
     >>> from interp import attribution
@@ -220,18 +221,14 @@ def features(
         raise UsageError(f"Dictionaries go into a frozen input or a contrast, not {type(linearised).__name__}.")
     if isinstance(linearised, Contrast) and linearised.tokens.ndim != 2:
         raise UsageError("Dictionaries go into a contrast of one pair: pass one of the pairs, as pair[0].")
-    if linearised.model.spec.n_expert:
-        raise UnsupportedModelError(
-            f"{linearised.model.spec.family}: a dictionary stands for one MLP in a layer, and a mixture of experts has "
-            f"{linearised.model.spec.n_expert} experts: attribute to these instead."
-        )
-    if linearised.model.spec.n_expert:
-        raise UsageError(
-            "A mixture of experts has no MLP that a dictionary could stand for: its experts are components."
-        )
     refuse_edits(linearised.model, "attribution.features")
     first = whole(first, "first", 0)
     if isinstance(dictionaries, int):
+        if linearised.model.spec.n_expert:
+            raise UnsupportedModelError(
+                f"{linearised.model.spec.family}: a number of neurons takes the MLP of each layer apart, these have "
+                f"{linearised.model.spec.n_expert} experts: give dictionaries, or attribute to the experts."
+            )
         k, layers = whole(dictionaries, "dictionaries", 1), range(linearised.model.spec.n_layer)
         sites = [neuron_site(linearised, layer, k, first) for layer in layers]
     else:

@@ -155,7 +155,7 @@ def _error_writes(features: Features) -> list[tuple[Stage, str, Tensor]]:
                 found.append((stage, f"{site.place.name}.error", features.writes[layout.error(site)]))
             elif written == "mlp_out":
                 first = layout.mlp(layer)
-                write = features.writes[first : first + 1 + features.model.spec.mlp_bias].sum(0)
+                write = features.writes[first : first + layout.n_mlp + features.model.spec.mlp_bias].sum(0)
                 found.append((stage, f"MLP{layer}", write))
     return found
 

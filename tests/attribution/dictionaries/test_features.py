@@ -11,12 +11,12 @@ import torch
 from interp import attribution
 from interp.attribution import contrast, direct, edges, features, freeze, logit_difference, orders, path_tree, sources
 from interp.attribution.dictionaries import site as sites
-from interp.errors import CheckFailedError, UsageError
+from interp.errors import CheckFailedError, UnsupportedModelError, UsageError
 from tests import models
 from tests.attribution.dictionaries.samples import everywhere, random_dictionary, transcoders
 
 IDS, OTHER = models.tokens(1, 6), models.tokens(1, 6, seed=7)
-FAMILIES = ("llama", "gpt2", "gemma2", "qwen3", "neox")
+FAMILIES = ("llama", "gpt2", "gemma2", "qwen3", "neox", "olmo2", "olmoe", "gpt_oss")
 
 
 def inputs(name: str, dtype: torch.dtype = torch.float64):
@@ -149,8 +149,8 @@ def test_refusals_say_what_to_give():
     with pytest.raises(UsageError, match="one pair"):
         batch = contrast(pair.model, models.tokens(2, 6), models.tokens(2, 6, seed=7))
         features(batch, {"blocks.0.mlp.hook_in": good})
-    with pytest.raises(UsageError, match="mixture of experts"):
-        features(freeze(models.load("mixtral"), IDS), {"blocks.0.mlp.hook_in": good})
+    with pytest.raises(UnsupportedModelError, match="have 5 experts: give dictionaries"):
+        features(freeze(models.load("mixtral"), IDS), 4)
     with pytest.raises(UsageError, match="max_gigabytes"):
         features(frozen, {"blocks.0.mlp.hook_in": good}, max_gigabytes=1e-6)
     with pytest.raises(UsageError, match="Latents are nodes at positions"):

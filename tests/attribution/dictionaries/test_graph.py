@@ -84,7 +84,7 @@ def test_effects_are_those_of_autograd_through_the_replacement_model():
 
 
 @pytest.mark.parametrize("kind", ["frozen", "contrast"])
-@pytest.mark.parametrize("name", ["gpt2", "gemma2", "neox"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "neox", "mixtral"])
 def test_rows_sum_to_their_nodes_with_dictionaries_everywhere(name, kind):
     """Bounded by the check inside: with the biases of every part on the way, to rounding in float64."""
     model = models.load(name, torch.float64)
