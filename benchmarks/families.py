@@ -14,7 +14,8 @@ import transformers
 
 import interp
 from interp.files import write_between
-from interp.model import Model, rooms
+from interp.model import Model, rooms, trace
+from interp.model.check import default_prompts
 from tests import models
 
 NOTES = {
@@ -52,6 +53,10 @@ HEAD = """| family | what is particular | float32 | float64 | does not work |
 WHEELS = """| name | weights | install | terms |
 |---|---|---|---|
 """
+MIXTURES = """| family | float32 | float64 | from the weights, against float64 | the model's own, against float64 |
+|---|---|---|---|---|
+"""
+SEEDS = 8
 
 
 def lines() -> Iterator[str]:
@@ -60,6 +65,27 @@ def lines() -> Iterator[str]:
         single, double = models.load(name), models.load(name, torch.float64)
         errors = [f"{interp.check(model).worst:.1e}" for model in (single, double)]
         yield f"| {_family(name, single)} | {NOTES.get(name, '')} | {' | '.join(errors)} | {_closed(single)} |"
+
+
+def mixtures() -> Iterator[str]:
+    """One line of the table for each small mixture of experts: the largest errors over `SEEDS` models."""
+    for name in models.EXPERTS:
+        found = [_rounding(name, seed) for seed in range(SEEDS)]
+        worst = " | ".join(f"{max(each):.1e}" for each in zip(*found, strict=True))
+        yield f"| {_family(name, models.load(name))} | {worst} |"
+
+
+def _rounding(name: str, seed: int) -> tuple[float, float, float, float]:
+    """Errors of the check in float32 and float64, then of each side in float32 against the model in float64."""
+    single, double = models.load(name, seed=seed), models.load(name, torch.float64, seed=seed)
+    ours, theirs = [0.0], [0.0]
+    for tokens in default_prompts(single):
+        exact, stream = double(tokens), torch.empty(0)
+        for block in trace.blocks(single.weights, tokens):
+            stream = block.resid_post
+        for errors, logits in ((ours, trace.unembed(single.weights, stream)[0]), (theirs, single(tokens))):
+            errors.append(float((logits - exact).abs().max() / exact.abs().max()))
+    return interp.check(single).worst, interp.check(double).worst, max(ours), max(theirs)
 
 
 def wheels() -> str:
@@ -79,11 +105,12 @@ def _closed(model: Model) -> str:
 
 
 def main() -> None:
-    """Write both tables between the marks of the page given, or print them."""
+    """Write the tables between the marks of the page given, or print them."""
     tables = {
         "wheels": WHEELS + wheels(),
         "families": f"torch {torch.__version__.partition('+')[0]}, transformers {transformers.__version__}.\n\n{HEAD}"
         + "\n".join(lines()),
+        "mixtures": MIXTURES + "\n".join(mixtures()),
     }
     for name, table in tables.items():
         if len(sys.argv) > 1:

@@ -53,7 +53,7 @@ def check(model: Model, prompts: list[Tensor] | None = None) -> Check:
     """
     require(model, Model, "model")
     require(prompts, (list, tuple, type(None)), "prompts")
-    prompts = _prompts(model) if prompts is None else [model.check_tokens(tokens) for tokens in prompts]
+    prompts = default_prompts(model) if prompts is None else [model.check_tokens(tokens) for tokens in prompts]
     errors = tuple(_relative_error(model, tokens) for tokens in prompts)
     found = Check(model.name, errors, TOLERANCE[model.dtype])
     if not all(error <= found.tolerance for error in errors):
@@ -64,7 +64,8 @@ def check(model: Model, prompts: list[Tensor] | None = None) -> Check:
     return found
 
 
-def _prompts(model: Model) -> list[Tensor]:
+def default_prompts(model: Model) -> list[Tensor]:
+    """Return the seeded random prompts of `check`, of 1, 7 and 32 tokens."""
     generator = torch.Generator().manual_seed(0)
     lengths = sorted({min(length, model.spec.n_ctx) for length in (1, 7, 32)})
     rows = [torch.randint(0, model.spec.d_vocab, (1, length), generator=generator) for length in lengths]

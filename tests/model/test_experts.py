@@ -143,3 +143,19 @@ def test_a_gated_activation_of_another_slope_is_refused():
         block.mlp.experts.alpha = 1.0
     with pytest.raises(UnsupportedModelError, match=r"swiglu_alpha=1\.0"):
         interp.load(hf)
+
+
+@pytest.mark.parametrize("name", models.EXPERTS)
+def test_the_bridge_computes_the_same_and_says_which_hooks_never_fire(name):
+    model, hook = models.load(name), "blocks.1.hook_resid_post"
+    plain, stream = model(IDS), model.run_with_cache(IDS, hook)[1][hook]
+    torch.testing.assert_close(model.bridge(IDS), plain)
+    _, cache = model.run_with_cache(IDS, [hook, "blocks.1.mlp.hook_out"])  # the second is read from the bridge
+    torch.testing.assert_close(cache[hook], stream)
+    assert cache["blocks.1.mlp.hook_out"].shape == stream.shape
+    model.bridge.add_hook(hook, lambda value, hook: value * 1.5)
+    assert (model(IDS) - plain).abs().max() > 1e-3  # an intervention added there takes part
+    model.bridge.reset_hooks()
+    if name != "gpt_oss":  # transformer_lens declares router scores for the others too, but does not compute them
+        with pytest.raises(UsageError, match=r"hook_router_scores.* is never computed by this run"):
+            model.run_with_cache(IDS, "blocks.1.mlp.hook_router_scores")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -82,6 +83,7 @@ def model():
 
 
 IDS = models.tokens(3, 8)
+EIFFEL = "The Eiffel Tower is located in the city of"
 
 
 def test_it_is_observed_and_says_so(model):
@@ -279,6 +281,44 @@ def test_a_model_spread_over_devices_is_observed(tmp_path):
     edited = model.edited(edit.zero("blocks.1.hook_mlp_out"))
     expected = interp.load(hf).edited(edit.zero("blocks.1.hook_mlp_out"))(IDS)
     torch.testing.assert_close(edited(IDS), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [invented, lambda: models.build("llama"), lambda: models.build("mixtral")])
+def test_a_model_in_bfloat16_is_observed(build):
+    plain = interp.load(build(), level="observed")
+    model = interp.load(build().bfloat16(), level="observed")
+    assert (model.level, model.dtype) == ("observed", torch.bfloat16)
+    _pieces_add_up(model, 1, 2e-2)
+    cut = edit.zero("blocks.1.hook_mlp_out")
+    exact = plain.edited(cut)(IDS)
+    # Four units in the last of 8 bits over three blocks; what is cut out moves the logits by several times as much.
+    assert (model.edited(cut)(IDS) - exact).norm() < 0.1 * exact.norm() < (plain(IDS) - exact).norm()
+    assert model.generate_tokens(IDS[:1], 2).shape == (2,)
+    hook = "blocks.1.hook_resid_post"
+    rows = model.run_with_cache(models.tokens(40, 8), hook)[1][hook]
+    config = saes.Config(architecture="topk", width=16, k=4, steps=3, batch_size=64, lr=1e-3, seed=0)
+    assert saes.train(config, rows.flatten(0, 1))(rows).isfinite().all()
+
+
+def _pieces_add_up(model, layer, tolerance):
+    names = [f"blocks.{layer}.hook_{name}" for name in ("resid_pre", "attn_out", "mlp_out", "resid_post")]
+    _, cache = model.run_with_cache(model.to_tokens(EIFFEL) if model.has_tokenizer else IDS, names)
+    before, attention, mlp, after = (cache[name].float() for name in names)
+    assert {cache[name].dtype for name in names} == {torch.bfloat16}
+    assert (before + attention + mlp - after).norm() < tolerance * after.norm()
+    assert (before + attention - after).norm() > tolerance * after.norm()  # the MLP's part is seen
+
+
+@pytest.mark.real
+def test_smollm2_in_bfloat16_is_observed(smollm2):
+    model = interp.load(copy.deepcopy(smollm2.hf).bfloat16(), tokenizer=smollm2.tokenizer, level="observed")
+    assert (model.level, model.dtype) == ("observed", torch.bfloat16)
+    assert model.generate(EIFFEL, max_tokens=1) == " Paris"
+    _pieces_add_up(model, 12, 2e-3)  # measured 4e-4
+    tokens, cut = model.to_tokens(EIFFEL), edit.zero("blocks.12.hook_mlp_out")
+    exact = smollm2.edited(cut)(tokens)
+    error = (model.edited(cut)(tokens) - exact).abs().max() / exact.abs().max()
+    assert error < 0.1  # measured 3.6 %: 8 bits over 30 blocks; the cut moves the logits by 26 %
 
 
 def test_a_level_that_does_not_exist():
