@@ -16,7 +16,7 @@ from interp.lazy import attach
 if TYPE_CHECKING:
     from probes import batched as batched, intervention as intervention, protocol as protocol, streaming as streaming
     from probes.activations import Activations as Activations
-    from probes.collect import collect as collect
+    from probes.collect import collect as collect, collect_with_log_probs as collect_with_log_probs
     from probes.erasure import Eraser as Eraser, Leace as Leace
     from probes.erasure_report import ErasureReport as ErasureReport, erasure_report as erasure_report
     from probes.estimators.attention import AttentionPooled as AttentionPooled

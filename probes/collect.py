@@ -1,24 +1,20 @@
-"""Collect the activations of statements: chosen tokens, all layers in one pass.
-
-Statements are read shortest first, so that a batch holds little padding, which is on the right: no position of a
-causal model sees what comes behind it. What a statement's row holds therefore depends on the statement alone; batch
-size and neighbours change it by float32 rounding only.
-"""
+"""Collect the activations of statements: chosen tokens, all layers in one pass (`probes.passes`)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.arguments import checked
 from interp.cache.config import Config
-from interp.cache.contexts import Contexts, padded, rows_of
+from interp.cache.contexts import Contexts
 from interp.cache.harvesting import harvest
 from interp.cache.manifest import NAME, Manifest
 from interp.cache.store import Store
@@ -28,6 +24,7 @@ from interp.progress import Progress
 from probes.activations import Activations
 from probes.inputs import check_kind, check_number, check_whole
 from probes.layers import hook_of, read_layers
+from probes.passes import Pass, Streams, contexts_of, passes
 from probes.positions import spans_of
 from probes.statements import Statements
 
@@ -70,64 +67,84 @@ def collect(  # noqa: PLR0913 (all but the first two are keyword-only)
             hooks on the model's bridge, or a store of something else.
         InterpError: an activation that is not finite.
     """
+    return _collected(model, data, layers, position, prepend_bos, batch, max_gigabytes, store, progress)[0]
+
+
+@checked
+def collect_with_log_probs(
+    model: Model,
+    data: Statements,
+    *,
+    layers: str | int | Sequence[int | str] = "all",
+    position: str | int | Sequence[str | int] = "last",
+    prepend_bos: bool | None = None,
+    batch: int = 32,
+    max_gigabytes: float = 8.0,
+    progress: Progress | None = None,
+) -> tuple[Activations, Float[np.ndarray, "n 2"]]:
+    """Return what `collect` and `log_probs` return, from one pass over the statements. For arguments see `collect`."""
+    return _collected(model, data, layers, position, prepend_bos, batch, max_gigabytes, None, progress, log_probs=True)
+
+
+def _collected(  # noqa: PLR0913
+    model: Model,
+    data: Statements,
+    layers: str | int | Sequence[int | str],
+    position: str | int | Sequence[str | int],
+    prepend_bos: bool | None,
+    batch: int,
+    max_gigabytes: float,
+    store: str | os.PathLike[str] | None,
+    progress: Progress | None,
+    *,
+    log_probs: bool = False,
+) -> tuple[Activations, Float[np.ndarray, "n 2"]]:
+    """Return the activations and, if asked for, the log-probabilities of all statements, else zeros."""
     check_kind(data, Statements, "data", "probes.read_statements")
     if bridge_is_hooked(model):
         raise UsageError("model.bridge has hooks, whose activations are not the model's: remove them first.")
     check_whole(batch, "batch", 1)
     check_number(max_gigabytes, "max_gigabytes")
     chosen = read_layers(layers, model.spec.n_layer)
-    contexts = _contexts(model, data, prepend_bos)
+    contexts = contexts_of(model, data.statements, prepend_bos)
     spans = spans_of(model, data, contexts, position)
     _check_memory(len(spans.names), len(chosen), len(data), model.spec.d_model, max_gigabytes)
-    order = torch.argsort(contexts.lengths, stable=True)
     values = torch.empty(len(spans.names), len(chosen), len(data), model.spec.d_model)
-    read = _run if store is None else _stored(Path(store))
+    likelihoods = np.zeros((len(data), 2))
+    if store is None:
+        batches = passes(model, contexts, chosen, batch, log_probs=log_probs)
+    else:
+        batches = _stored(model, contexts, chosen, batch, Path(store))
     done = 0
-    for rows, streams in read(model, _taken(contexts, order), chosen, batch):
-        places = order[rows]
-        values[:, :, places] = _picked(streams, spans.at[:, places])
-        done += len(places)
+    for one in batches:
+        values[:, :, one.rows] = _picked(one.streams, spans.at[:, one.rows])
+        if log_probs:
+            likelihoods[one.rows] = one.total_and_mean(contexts.lengths)
+        done += len(one.rows)
         if progress is not None:
             progress(done, len(data), "reading statements")
     _check_finite(values, chosen, data)
     identity = model.identity() | {"prepend_bos": bool(contexts.prepend_bos)}
-    return Activations(data, chosen, spans.names, values, contexts.lengths, identity)
+    return Activations(data, chosen, spans.names, values, contexts.lengths, identity), likelihoods
 
 
-Streams = list[Float[Tensor, "batch n_token d"]]
-"""The residual stream of a batch, by layer."""
-
-
-def _run(model: Model, contexts: Contexts, layers: tuple[int, ...], batch: int) -> Iterator[tuple[slice, Streams]]:
-    """Batches of rows with their residual streams, from the model."""
-    hooks = [hook_of(layer) for layer in layers]
-    for rows in _batches(len(contexts), batch):
-        width = int(contexts.lengths[rows].max())
-        _, cache = model.run_with_cache(contexts.tokens[rows, :width], hooks)
-        yield rows, [cache[hook] for hook in hooks]
-
-
-def _stored(
-    folder: Path,
-) -> Callable[[Model, Contexts, tuple[int, ...], int], Iterator[tuple[slice, Streams]]]:
-    """The same from a store in `folder`, which is filled first if it is not there."""
-
-    def read(model: Model, contexts: Contexts, layers: tuple[int, ...], batch: int) -> Iterator[tuple[slice, Streams]]:
-        hooks = tuple(hook_of(layer) for layer in layers)
-        store = _opened(model, contexts, hooks, folder, batch)
-        ends = contexts.lengths.cumsum(0).tolist()
-        for rows in _batches(len(contexts), batch):
-            lengths = contexts.lengths[rows]
-            present = torch.arange(int(lengths.max())) < lengths[:, None]
-            first, last = ends[rows.stop - 1] - int(lengths.sum()), ends[rows.stop - 1]
-            streams = []
-            for hook in hooks:
-                stream = torch.zeros(*present.shape, model.spec.d_model)
-                stream[present] = store.tensor(hook, first, last)
-                streams.append(stream)
-            yield rows, streams
-
-    return read
+def _stored(model: Model, contexts: Contexts, layers: tuple[int, ...], batch: int, folder: Path) -> Iterator[Pass]:
+    """Yield batches from a store in `folder`, which is filled first if it is not there."""
+    hooks = tuple(hook_of(layer) for layer in layers)
+    order = torch.argsort(contexts.lengths, stable=True)
+    sorted_contexts = Contexts(contexts.tokens[order], contexts.lengths[order], contexts.prepend_bos)
+    store = _opened(model, sorted_contexts, hooks, folder, batch)
+    last = 0
+    for rows in order.split(batch):
+        lengths = contexts.lengths[rows]
+        present = torch.arange(int(lengths.max())) < lengths[:, None]
+        first, last = last, last + int(lengths.sum())
+        streams = []
+        for hook in hooks:
+            stream = torch.zeros(*present.shape, model.spec.d_model)
+            stream[present] = store.tensor(hook, first, last)
+            streams.append(stream)
+        yield Pass(rows, streams, None)
 
 
 def _opened(model: Model, contexts: Contexts, hooks: tuple[str, ...], folder: Path, batch: int) -> Store:
@@ -165,21 +182,6 @@ def _picked(streams: Streams, at: Int[Tensor, "position batch 2"]) -> Float[Tens
             weights = (inside / count[~one][..., None].clamp(min=1)).to(stream.device, torch.float32)
             out[~one, layer] = torch.einsum("pbt,btd->pbd", weights, stream.float()).cpu()
     return out
-
-
-def _contexts(model: Model, data: Statements, prepend_bos: bool | None) -> Contexts:
-    rows, _, bos = rows_of(model, data.statements, length=model.spec.n_ctx, pack=False, prepend_bos=prepend_bos)
-    taken = list(rows)
-    tokens, lengths = padded(taken, max(map(len, taken)))
-    return Contexts(tokens, lengths, bos)
-
-
-def _taken(contexts: Contexts, order: Int[Tensor, " n"]) -> Contexts:
-    return Contexts(contexts.tokens[order], contexts.lengths[order], contexts.prepend_bos)
-
-
-def _batches(n: int, batch: int) -> Iterator[slice]:
-    return (slice(start, min(start + batch, n)) for start in range(0, n, batch))
 
 
 def _check_memory(n_position: int, n_layer: int, n: int, d: int, most: float) -> None:

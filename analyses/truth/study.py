@@ -106,12 +106,20 @@ def _each(
     acts, sweeps = [], []
     for i, one in enumerate(sets):
         _tell(progress, 2 * i, 2 * len(sets) + 2, f"reading {one.name}")
-        acts.append(probes.collect(model, one, layers=config.layers or "all", position=config.position))
-        likely = probes.log_probs(model, one) if config.controls else None
+        found, likely = _collected(model, one, config)
+        acts.append(found)
         _tell(progress, 2 * i + 1, 2 * len(sets) + 2, f"probing {one.name}")
         probe = probe_of(config.probe)
         sweeps.append(probes.sweep(acts[-1], probe=probe, controls=config.controls, seed=seed, log_probs=likely))
     return acts, sweeps
+
+
+def _collected(model: Model, data: Statements, config: Config) -> tuple[Activations, np.ndarray | None]:
+    """Return activations and, for the control that needs them, log-probabilities, from one pass."""
+    layers = config.layers or "all"
+    if config.controls:
+        return probes.collect_with_log_probs(model, data, layers=layers, position=config.position)
+    return probes.collect(model, data, layers=layers, position=config.position), None
 
 
 def read_all(config: Config, seed: int = 0) -> tuple[Statements, ...]:

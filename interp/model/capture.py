@@ -126,9 +126,27 @@ def run_with_cache(
         if beyond or bridge_is_hooked(model):
             logits, cache = _through_bridge(model, tokens, asked, stop, attention_mask)
         else:
-            cache = _capture(model, tokens, {name: known[name] for name in asked}, attention_mask)
+            cache, _ = _capture(model, tokens, {name: known[name] for name in asked}, attention_mask)
             logits = pending_logits(model, tokens, attention_mask)
     return (logits if residual is None else cache[residual]), Cache({name: cache[name] for name in names})
+
+
+@torch.no_grad()
+def run(
+    model: Model, tokens: Tensor, names: tuple[str, ...], *, logits: bool, past: Any = None
+) -> tuple[Cache, Tensor | None]:
+    """Run the plain modules once for the activations at hooks and, if asked for, the logits.
+
+    Args:
+        model: one without hooks on its bridge.
+        tokens: (batch, n_token) ids, padded on the right or not at all.
+        names: hooks of `model.hooks`; the run ends with the last of them unless logits are wanted.
+        logits: whether they are.
+        past: a cache of `transformers` with the keys and values of earlier tokens, which takes in those of this run.
+    """
+    with model.lock:
+        wanted = {name: model.places[name] for name in names}
+        return _capture(model, tokens, wanted, None, past=past, to_end=logits)
 
 
 def _not_observed(model: Model, name: str) -> InterpError:
@@ -158,19 +176,28 @@ def bridge_is_hooked(model: Model) -> bool:
     return any(point.fwd_hooks for point in model.bridge.hook_dict.values())
 
 
-def _capture(model: Model, tokens: Tensor, wanted: dict[str, Place], attention_mask: Tensor | None) -> Cache:
-    """The values at `wanted`; the run stops when it holds them all."""
-    cache = Cache()
+def _capture(
+    model: Model,
+    tokens: Tensor,
+    wanted: dict[str, Place],
+    attention_mask: Tensor | None,
+    *,
+    past: Any = None,
+    to_end: bool = False,
+) -> tuple[Cache, Tensor | None]:
+    """Return the values at `wanted` and, with `to_end`, the logits; else the run stops when it has the values."""
+    cache, logits = Cache(), None
 
     def keep(name: str, value: Tensor) -> None:
         _check_finite(model, name, value)
         cache[name] = value if model.found is None else value.clone()  # it may be added to in place later
-        if len(cache) == len(wanted):
+        if len(cache) == len(wanted) and not to_end:
             raise _Stop
 
+    reading = [(place, partial(keep, name)) for name, place in wanted.items()]
     with suppress(_Stop):
-        _forward(model, tokens, attention_mask, [(place, partial(keep, name)) for name, place in wanted.items()])
-    return Cache({name: cache[name] for name in wanted})
+        logits = _forward(model, tokens, attention_mask, reading, past=past)
+    return Cache({name: cache[name] for name in wanted}), logits
 
 
 def _check_finite(model: Model, name: str, value: Tensor) -> None:
@@ -191,6 +218,7 @@ def _forward(
     attention_mask: Tensor | None,
     reading: Sequence[Hooked] = (),
     kept: Int[Tensor, " n"] | None = None,
+    past: Any = None,
 ) -> Tensor:
     """The plain modules' run with the model's edits, then `reading`, at the hooks; logits of all or `kept` places."""
     changing = edits.functions(model.edits, edits.Step.of(tokens, attention_mask))
@@ -198,7 +226,9 @@ def _forward(
     with hooked(model, [*changing, *reading], model.start):
         if model.found is not None:
             return observed.logits(model.hf, tokens, attention_mask, kept)
-        return model.hf(input_ids=tokens, attention_mask=attention_mask, use_cache=False, **given).logits
+        return model.hf(
+            input_ids=tokens, attention_mask=attention_mask, past_key_values=past, use_cache=past is not None, **given
+        ).logits
 
 
 def _through_bridge(

@@ -71,24 +71,14 @@ def likelihood(data: Statements, split: Split, log_probs: Float[np.ndarray, "n 2
 def log_probs(
     model: Model, data: Statements, *, prepend_bos: bool | None = None, batch: int = 16
 ) -> Float[np.ndarray, "n 2"]:
-    """(total, mean) log-probability of each statement's tokens after its first, in nats."""
-    import torch
+    """Return (total, mean) log-probability of each statement's tokens after its first, in nats."""
+    from probes.passes import contexts_of, passes
 
-    found = np.zeros((len(data), 2))
-    rows = [model.to_tokens(text, prepend_bos=prepend_bos)[0] for text in data.statements]
-    order = np.argsort([len(row) for row in rows], kind="stable")
-    for start in range(0, len(rows), batch):
-        chosen = order[start : start + batch]
-        lengths = torch.tensor([len(rows[i]) for i in chosen])
-        tokens = torch.nn.utils.rnn.pad_sequence([rows[i] for i in chosen], batch_first=True)  # behind: never read
-        with torch.no_grad():
-            logits = model(tokens)[:, :-1].float()
-            chosen_logits = logits.gather(-1, tokens[:, 1:, None].to(logits.device))[..., 0]
-            each = (chosen_logits - logits.logsumexp(-1)).cpu()
-        each = each * (torch.arange(each.shape[1]) < lengths[:, None] - 1)
-        total = each.sum(1).double()
-        found[chosen] = torch.stack([total, total / (lengths - 1).clamp_min(1)], dim=1).numpy()
-    return found
+    contexts = contexts_of(model, data.statements, prepend_bos)
+    likelihoods = np.zeros((len(data), 2))
+    for one in passes(model, contexts, (), batch, log_probs=True):
+        likelihoods[one.rows] = one.total_and_mean(contexts.lengths)
+    return likelihoods
 
 
 def _judged(name: str, scores: np.ndarray, data: Statements, split: Split, seed: int) -> Baseline:

@@ -10,6 +10,7 @@ import interp
 import probes
 from interp.errors import DamagedFileError, InterpError, MissingInputError, UsageError
 from interp.model import trace
+from probes import passes
 from tests import models
 
 TEXTS = (
@@ -263,3 +264,28 @@ def test_the_real_model(smollm2):
             : int((states[13] - acts.at(12, "entity")[i]).abs().sum(1).argmin()) + 1
         ]
         assert "".join(mentioned).endswith(data.groups[i][0])
+
+
+@pytest.mark.parametrize("position", ["last", "mean", "all"])
+def test_prefixes_that_statements_share_are_run_once(llama, data, monkeypatch, position):
+    data = long(data)
+    arguments = {"position": position, "batch": 4}
+    plain, likely = probes.collect(llama, data, **arguments), probes.log_probs(llama, data)
+    computed = []
+    run = passes.run_prefixes
+    monkeypatch.setattr(passes, "run_prefixes", lambda *a, **k: computed.append(len(a[1])) or run(*a, **k))
+    assert not computed
+    monkeypatch.setattr(passes, "STEP", 0)  # forward passes that cost nothing: what is shared is always worth it
+    for rows in (512, 2):
+        monkeypatch.setattr(passes, "MAX_ROWS", rows)
+        acts, both = probes.collect_with_log_probs(llama, data, **arguments)
+        assert close(acts.values, plain.values) and acts.data is data
+        np.testing.assert_allclose(both, likely, rtol=1e-5)
+        np.testing.assert_allclose(probes.log_probs(llama, data), likely, rtol=1e-5)
+        assert close(probes.collect(llama, data, **arguments).values, plain.values)
+    whole = sum(len(text.split()) for text in data.statements)
+    assert computed[0] < whole - 5 and sum(computed) < 6 * whole
+    monkeypatch.setattr(passes, "can_share", lambda *_: False)
+    acts, both = probes.collect_with_log_probs(llama, data, **arguments)
+    assert torch.equal(acts.values, plain.values)
+    np.testing.assert_allclose(both, likely, rtol=1e-6)

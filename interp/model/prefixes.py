@@ -1,0 +1,109 @@
+"""Runs of token rows that begin alike: each distinct prefix is computed once.
+
+The prefixes of a set of rows form a tree. It is run depth by depth: one forward pass computes one token of every
+prefix of that length, from the keys and values of the prefix it extends. No row is padded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.model import capture
+from interp.model.capture import Cache
+
+if TYPE_CHECKING:
+    from interp.model.model import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Prefixes:
+    """Distinct prefixes of token rows, by length.
+
+    Attributes:
+        ids: for each length from 1, the last token of every distinct prefix of that length.
+        parents: for each length, the number of the prefix without that token, among those one token shorter.
+        nodes: (row, n_token) the number of each row's prefix, among all; 0 on padding.
+    """
+
+    ids: tuple[Int[Tensor, " n_prefix"], ...]
+    parents: tuple[Int[Tensor, " n_prefix"], ...]
+    nodes: Int[Tensor, "row n_token"]
+
+    @classmethod
+    def of(cls, tokens: Int[Tensor, "row n_token"], lengths: Int[Tensor, " row"]) -> Prefixes:
+        """Return the prefixes of rows, each of its own length.
+
+        >>> prefixes = Prefixes.of(torch.tensor([[5, 6, 7], [5, 6, 8]]), torch.tensor([3, 3]))
+        >>> len(prefixes), prefixes.nodes.tolist()
+        (4, [[0, 1, 2], [0, 1, 3]])
+        """
+        tokens = tokens.long()
+        base, total = int(tokens.max()) + 1, 0
+        at, nodes = torch.zeros(len(tokens), dtype=torch.long), torch.zeros(tokens.shape, dtype=torch.long)
+        ids, parents = [], []
+        for t in range(int(lengths.max())):
+            rows = (lengths > t).nonzero()[:, 0]
+            keys, at[rows] = torch.unique(at[rows] * base + tokens[rows, t], return_inverse=True)
+            nodes[rows, t] = at[rows] + total
+            ids.append(keys % base)
+            parents.append(keys // base)
+            total += len(keys)
+        return cls(tuple(ids), tuple(parents), nodes)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.ids))
+
+
+def can_share(model: Model, longest: int) -> bool:
+    """Return whether rows of up to `longest` tokens may be computed from the keys and values of their prefixes.
+
+    Not where a run is edited or hooked, for observed models, or where rotations depend on the length of the whole row.
+    """
+    by_length = any(r is not None and r.fixed_to is not None and r.fixed_to < longest for r in model.spec.rotaries)
+    return model.found is None and not model.edits and not by_length and not capture.bridge_is_hooked(model)
+
+
+@torch.no_grad()
+def run_prefixes(
+    model: Model, prefixes: Prefixes, names: tuple[str, ...], *, log_probs: bool = False
+) -> tuple[Cache, Float[Tensor, " n_prefix"] | None]:
+    """Compute activations, and the log-probability of each prefix's last token, for every prefix.
+
+    Args:
+        model: one that `can_share`.
+        prefixes: what is computed.
+        names: hooks with one vector a position, such as "blocks.3.hook_resid_post".
+        log_probs: go on to the logits; otherwise the run ends with the last hook.
+
+    Returns:
+        The activations by hook, each (n_prefix, d), and the log-probabilities in nats of each last token given those
+        before it (0 for prefixes of one token); None unless asked for.
+    """
+    from transformers import DynamicCache
+
+    past = DynamicCache(config=model.hf.config)
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
+    likelihoods, logits = [], None
+    for ids, parents in zip(prefixes.ids, prefixes.parents, strict=True):
+        ids, parents = ids.to(model.device), parents.to(model.device)
+        if log_probs:
+            likelihoods.append(_log_probs(logits, ids, parents))
+        if logits is not None or past.get_seq_length():
+            past.batch_select_indices(parents)
+        found, logits = capture.run(model, ids[:, None], names, logits=log_probs, past=past)
+        for name in names:
+            parts[name].append(found[name][:, 0])
+    return Cache({name: torch.cat(parts.pop(name)) for name in names}), torch.cat(likelihoods) if log_probs else None
+
+
+def _log_probs(logits: Tensor | None, ids: Tensor, parents: Tensor) -> Float[Tensor, " n_prefix"]:
+    """Return log p(id | parent) from the logits (n_parent, 1, d_vocab) of the prefixes one token shorter."""
+    if logits is None:
+        return torch.zeros(len(ids), device=ids.device)
+    rows = logits[:, 0].float()
+    return rows[parents, ids] - rows.logsumexp(-1)[parents]
