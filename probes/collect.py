@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,8 @@ def collect(  # noqa: PLR0913 (all but the first two are keyword-only)
             hooks on the model's bridge, or a store of something else.
         InterpError: an activation that is not finite.
     """
-    return _collected(model, data, layers, position, prepend_bos, batch, max_gigabytes, store, progress)[0]
+    reading = _Reading(layers, position, prepend_bos, batch, max_gigabytes)
+    return _collected(model, data, reading, store=store, progress=progress)[0]
 
 
 @checked
@@ -77,44 +79,49 @@ def collect_with_log_probs(
     *,
     layers: str | int | Sequence[int | str] = "all",
     position: str | int | Sequence[str | int] = "last",
-    prepend_bos: bool | None = None,
     batch: int = 32,
-    max_gigabytes: float = 8.0,
     progress: Progress | None = None,
 ) -> tuple[Activations, Float[np.ndarray, "n 2"]]:
     """Return what `collect` and `log_probs` return, from one pass over the statements. For arguments see `collect`."""
-    return _collected(model, data, layers, position, prepend_bos, batch, max_gigabytes, None, progress, log_probs=True)
+    return _collected(model, data, _Reading(layers, position, batch=batch), progress=progress, log_probs=True)
 
 
-def _collected(  # noqa: PLR0913
+@dataclass(frozen=True)
+class _Reading:
+    """Which activations are read and how: the arguments of `collect`."""
+
+    layers: str | int | Sequence[int | str]
+    position: str | int | Sequence[str | int]
+    prepend_bos: bool | None = None
+    batch: int = 32
+    max_gigabytes: float = 8.0
+
+
+def _collected(
     model: Model,
     data: Statements,
-    layers: str | int | Sequence[int | str],
-    position: str | int | Sequence[str | int],
-    prepend_bos: bool | None,
-    batch: int,
-    max_gigabytes: float,
-    store: str | os.PathLike[str] | None,
-    progress: Progress | None,
+    reading: _Reading,
     *,
+    store: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
     log_probs: bool = False,
 ) -> tuple[Activations, Float[np.ndarray, "n 2"]]:
     """Return the activations and, if asked for, the log-probabilities of all statements, else zeros."""
     check_kind(data, Statements, "data", "probes.read_statements")
     if bridge_is_hooked(model):
         raise UsageError("model.bridge has hooks, whose activations are not the model's: remove them first.")
-    check_whole(batch, "batch", 1)
-    check_number(max_gigabytes, "max_gigabytes")
-    chosen = read_layers(layers, model.spec.n_layer)
-    contexts = contexts_of(model, data.statements, prepend_bos)
-    spans = spans_of(model, data, contexts, position)
-    _check_memory(len(spans.names), len(chosen), len(data), model.spec.d_model, max_gigabytes)
+    check_whole(reading.batch, "batch", 1)
+    check_number(reading.max_gigabytes, "max_gigabytes")
+    chosen = read_layers(reading.layers, model.spec.n_layer)
+    contexts = contexts_of(model, data.statements, reading.prepend_bos)
+    spans = spans_of(model, data, contexts, reading.position)
+    _check_memory(len(spans.names), len(chosen), len(data), model.spec.d_model, reading.max_gigabytes)
     values = torch.empty(len(spans.names), len(chosen), len(data), model.spec.d_model)
     likelihoods = np.zeros((len(data), 2))
     if store is None:
-        batches = passes(model, contexts, chosen, batch, log_probs=log_probs)
+        batches = passes(model, contexts, chosen, reading.batch, log_probs=log_probs)
     else:
-        batches = _stored(model, contexts, chosen, batch, Path(store))
+        batches = _stored(model, contexts, chosen, reading.batch, Path(store))
     done = 0
     for one in batches:
         values[:, :, one.rows] = _picked(one.streams, spans.at[:, one.rows])

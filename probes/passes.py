@@ -103,17 +103,15 @@ def _shared(
         lengths = contexts.lengths[rows]
         prefixes = Prefixes.of(contexts.tokens[rows], lengths)
         found, each = run_prefixes(model, prefixes, hooks, log_probs=log_probs)
-        for part, nodes, there in zip(rows.split(batch), prefixes.nodes.split(batch), lengths.split(batch), strict=True):
-            nodes = nodes[:, : int(there.max())]
-            present = torch.arange(nodes.shape[1]) < there[:, None]
-            likelihood = None if each is None else each.cpu()[nodes] * present
-            nodes = nodes.to(model.device)
-            yield Pass(part, [found[hook][nodes] for hook in hooks], likelihood)
+        likelihoods = None if each is None else each.cpu()
+        for at in torch.arange(len(rows)).split(batch):
+            width = int(lengths[at].max())
+            nodes, present = prefixes.nodes[at, :width], torch.arange(width) < lengths[at, None]
+            likelihood = None if likelihoods is None else likelihoods[nodes] * present
+            yield Pass(rows[at], [found[hook][nodes.to(model.device)] for hook in hooks], likelihood)
 
 
-def _padded(
-    model: Model, contexts: Contexts, layers: tuple[int, ...], batch: int, log_probs: bool
-) -> Iterator[Pass]:
+def _padded(model: Model, contexts: Contexts, layers: tuple[int, ...], batch: int, log_probs: bool) -> Iterator[Pass]:
     hooks = tuple(hook_of(layer) for layer in layers)
     for rows in torch.argsort(contexts.lengths, stable=True).split(batch):
         lengths = contexts.lengths[rows]

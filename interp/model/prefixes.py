@@ -89,12 +89,11 @@ def run_prefixes(
     past = DynamicCache(config=model.hf.config)
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
     likelihoods, logits = [], None
-    for ids, parents in zip(prefixes.ids, prefixes.parents, strict=True):
-        ids, parents = ids.to(model.device), parents.to(model.device)
+    for last, before in zip(prefixes.ids, prefixes.parents, strict=True):
+        ids, parents = last.to(model.device), before.to(model.device)
         if log_probs:
             likelihoods.append(_log_probs(logits, ids, parents))
-        if logits is not None or past.get_seq_length():
-            past.batch_select_indices(parents)
+        past.batch_select_indices(parents)
         found, logits = capture.run(model, ids[:, None], names, logits=log_probs, past=past)
         for name in names:
             parts[name].append(found[name][:, 0])

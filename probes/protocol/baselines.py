@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from interp.arguments import checked
 from interp.errors import UsageError
+from probes.inputs import check_whole
 from probes.protocol.intervals import measured
 from probes.protocol.results import Baseline
 from probes.protocol.splits import Split
@@ -74,6 +75,7 @@ def log_probs(
     """Return (total, mean) log-probability of each statement's tokens after its first, in nats."""
     from probes.passes import contexts_of, passes
 
+    check_whole(batch, "batch", 1)
     contexts = contexts_of(model, data.statements, prepend_bos)
     likelihoods = np.zeros((len(data), 2))
     for one in passes(model, contexts, (), batch, log_probs=True):

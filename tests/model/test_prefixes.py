@@ -62,7 +62,7 @@ def test_what_depends_on_more_than_a_prefix_is_not_shared():
     model = models.load("llama")
     assert shared.can_share(model, 9)
     assert not shared.can_share(model.edited(edit.zero("blocks.0.hook_mlp_out")), 9)
-    model.bridge.blocks[0].hook_resid_post.add_hook(lambda value, hook: value)  # pyright: ignore
+    model.bridge.blocks[0].hook_resid_post.add_hook(lambda value, hook: value)
     assert not shared.can_share(model, 9)
     model = models.load("llama")
     model.spec = replace(model.spec, rotaries=tuple(replace(r, fixed_to=8) for r in model.spec.rotaries if r))
