@@ -5,23 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from analyses.dictionary import sections, words
+from analyses.dictionary import sections, training, words
 from interp.report import Note, Page, Section, Table
-from interp.report.figures import lines
 
 if TYPE_CHECKING:
     from analyses.dictionary.result import DictionaryStudy
 
-DRAWN = 200
-"""Points of a training curve."""
-CURVES = (
-    ("fvu", "FVU", "fraction of variance unexplained on the batch trained on"),
-    ("l0", "L0", "latents on for an input"),
-    ("dead", "dead latents", "latents that have been silent for long"),
-    ("lr", "learning rate", "learning rate"),
-)
 ORIGIN = {
     "dataset_path": "the text that was read",
     "dataset": "the text that was read",
@@ -50,7 +39,7 @@ def page(study: DictionaryStudy) -> Page:
     if study.evaluation is not None:
         parts += [sections.quality(study.evaluation), sections.trade(study, study.evaluation)]
     parts += [sections.frequency(study)] if study.features is not None or study.evaluation is not None else []
-    parts += [_training(study)] if len(study.history.get("step", ())) > 1 else []
+    parts += [training.section(study.history)] if len(study.history.get("step", ())) > 1 else []
     parts += [_made(study)]
     return Page(
         title=f"A dictionary for {words.place(study.sae)}",
@@ -75,15 +64,15 @@ def _status(study: DictionaryStudy) -> tuple[tuple[str, str], ...]:
 
 
 def _made(study: DictionaryStudy) -> Section:
-    about, training = study.sae["metadata"], study.sae["metadata"].get("training") or {}
+    about, trained = study.sae["metadata"], study.sae["metadata"].get("training") or {}
     rows = [
         ("reads", words.place(study.sae), "the model, and where in it"),
-        ("numbers an activation", study.sae["d_in"], "the size of what it reads"),
+        ("d_in", study.sae["d_in"], "the size of what it reads"),
     ]
-    rows += [(name, training[name], why) for name, why in MEANING.items() if training.get(name) not in (None, 0.0, "")]
-    if training.get("steps") and training.get("batch_size"):
-        rows.append(("activations seen", training["steps"] * training["batch_size"], "in all, repeats counted"))
-    if not training:
+    rows += [(name, trained[name], why) for name, why in MEANING.items() if trained.get(name) not in (None, 0.0, "")]
+    if trained.get("steps") and trained.get("batch_size"):
+        rows.append(("activations seen", trained["steps"] * trained["batch_size"], "in all, repeats counted"))
+    if not trained:
         rows += [(name, study.sae[name], MEANING[name]) for name in ("architecture", "width")]
         rows += [(name, value, None) for name, value in study.sae["settings"].items() if not isinstance(value, tuple)]
     rows += [(key.replace("_", " "), about[key], why) for key, why in ORIGIN.items() if about.get(key)]
@@ -100,38 +89,6 @@ def _made(study: DictionaryStudy) -> Section:
         for part, doubt in zip(study.source, study.in_doubt or (False,) * len(study.source), strict=True)
     )
     return Section("made", "What was trained", claim, (idea, table, *told))
-
-
-def _training(study: DictionaryStudy) -> Section:
-    steps = np.asarray(study.history["step"])
-    chosen = np.unique(np.linspace(0, len(steps) - 1, min(DRAWN, len(steps))).round().astype(int))
-    thinned = f" {len(chosen)} of {len(steps)} steps are drawn." if len(chosen) < len(steps) else ""
-    blocks = [
-        lines(
-            f"curve-{key}",
-            steps[chosen],
-            {name: np.asarray(study.history[key])[chosen]},
-            caption=f"{name}: {what}, by training step.{thinned}",
-            alt=f"{name} over {len(steps)} steps, from {study.history[key][0]:.3g} to {study.history[key][-1]:.3g}.",
-            axes=("step", name),
-        )
-        for key, name, what in CURVES
-        if key in study.history and len(study.history[key]) == len(steps) and not _constant(study.history[key])
-    ]
-    fvu = study.history.get("fvu")
-    claim = f"It was trained for {int(steps[-1]):,} steps."
-    if fvu is not None:
-        claim = f"Over {int(steps[-1]):,} steps the unexplained variance fell from {fvu[0]:.3g} to {fvu[-1]:.3g}."
-    still = [
-        Note(f"{name} was {study.history[key][0]:.4g} at every step.")
-        for key, name, _ in CURVES
-        if key in study.history and _constant(study.history[key])
-    ]
-    return Section("training", "How training went", claim, (*blocks, *still))
-
-
-def _constant(values: np.ndarray) -> bool:
-    return bool(np.ptp(values) == 0)
 
 
 def _limitations(study: DictionaryStudy) -> tuple[str, ...]:

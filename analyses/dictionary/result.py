@@ -259,7 +259,7 @@ class DictionaryStudy(Study):
         return (
             f"With {l0.value:.3g} of {self.sae['width']:,} latents on at a time, the {architecture(self.sae)} "
             f"{self.sae['variant']} rebuilds {1 - fvu.value:.1%}{interval} of the variance of {place(self.sae)}"
-            f"{_compared(found)}; {_lost(found)}."
+            f"{_compared(found)}. {_lost(found)}."
         )
 
     def _read_only(self) -> str:
@@ -324,9 +324,10 @@ class DictionaryStudy(Study):
 
 
 def _compared(found: Evaluation) -> str:
-    """What other methods rebuild."""
-    parts = [f"{1 - b.fvu:.0%} by {b.name}" for b in found.baselines[1:] if b.fvu is not None]
-    return f", against {', '.join(parts)}" if parts else ""
+    """Return what other methods rebuild, the best of them first."""
+    others = sorted((b.fvu, b.name.partition(",")[0]) for b in found.baselines[1:] if b.fvu is not None)
+    parts = [f"{name} {1 - fvu:.0%}" for fvu, name in others]
+    return f"; with as many directions: {', '.join(parts)}" if parts else ""
 
 
 def _lost(found: Evaluation) -> str:
@@ -334,5 +335,5 @@ def _lost(found: Evaluation) -> str:
     fate = f"{dead:.0%} of its latents never fire" if dead is not None else "which latents never fire is not known"
     clean, spliced = found.score("loss_original").value, found.score("loss_reconstruction").value
     if clean is None or spliced is None:
-        return fate
-    return f"run on that, the model's loss goes from {clean:.3f} to {spliced:.3f} nats a token, and {fate}"
+        return fate.capitalize()
+    return f"With the reconstruction the model's loss is {spliced:.3f} nats per token instead of {clean:.3f}; {fate}"

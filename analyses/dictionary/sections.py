@@ -75,7 +75,7 @@ def _verdict(found: Evaluation) -> str:
     own = found.score("fvu").value
     rest = [b for b in found.baselines[1:] if b.fvu is not None]
     if own is None or not rest:
-        return "nothing was set beside it."
+        return "it was compared with nothing."
     better = [b.name for b in rest if own < float(b.fvu or 0)]
     worse = [f"{b.name} ({b.fvu:.3g})" for b in rest if own >= float(b.fvu or 0)]
     said = f"better than {len(better)} of {len(rest)} simpler methods with as many directions at a time"
@@ -214,9 +214,8 @@ def features(found: Features, asked: tuple[int, ...]) -> Section:
     if chance is not None:
         said.append(
             Note(
-                f"Of pairs of latents drawn at random, {chance:.0%} also fire together more seldom than independent "
-                "ones would: seldom firing together is no evidence by itself. That is why an inhibitor must have a "
-                "negative virtual weight too."
+                f"Of pairs of latents drawn at random, {chance:.0%} also fire together less often than independent "
+                "ones would, so this alone is not evidence. An inhibitor must have a negative virtual weight too."
             )
         )
     how = How(
@@ -234,4 +233,4 @@ def features(found: Features, asked: tuple[int, ...]) -> Section:
         "logits(i) = d_i W_U / s − mean;  virtual weight(i → j) = dec_i · enc_j;  expected = n_i n_j / rows",
         "Bricken et al., Towards Monosemanticity (2023); Dunefsky et al., Transcoders (arXiv 2406.11944)",
     )
-    return Section("features", "What latents stand for", claim, (*said, drawn), how)
+    return Section("features", "What the latents fire on", claim, (drawn, *said), how)

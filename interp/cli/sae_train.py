@@ -13,6 +13,7 @@ from typing import Any
 from interp.cli import console, options
 from interp.cli.deliver import output_folder
 from interp.cli.main import INTERRUPTED
+from interp.cli.training_page import TrainingPage
 from interp.errors import InterpError, MissingInputError
 from interp.progress import duration
 
@@ -125,29 +126,35 @@ def _train(settings: Any, args: Namespace, group: Any) -> int:
             stack.enter_context(output_folder(args.out))
         shown = stack.enter_context(console.progress(quiet=args.quiet))
         sent = begin.tracker(settings, Path(args.out)) if place.writes else None
+        drawn = TrainingPage(Path(args.out), settings) if place.writes else None
         try:
-            outcome = begin.start(settings, place, harvested=shown, progress=_told(settings, shown, sent))
+            outcome = begin.start(settings, place, harvested=shown, progress=_told(settings, shown, sent, drawn))
         except KeyboardInterrupt as stopped:
-            if place.writes:
+            if drawn is not None:
+                drawn.write()
                 stack.close()
                 how = f"interp sae train --resume --out {shlex.quote(args.out)}"
                 console.complain(f"{str(stopped) or 'interrupted'}; go on with: {how}")
             return INTERRUPTED
-    if place.writes:
+    if drawn is not None:
+        if not outcome.already:
+            drawn.write()
         _tell(outcome, settings, args)
     return 0
 
 
-def _told(settings: Any, shown: console.Progress | None, sent: Any) -> Callable[[str, dict[str, float]], None] | None:
-    """Metrics of a step as progress with its rate and the time left, and to the tracker."""
-    if shown is None and sent is None:
-        return None
+def _told(
+    settings: Any, shown: console.Progress | None, sent: Any, drawn: TrainingPage | None
+) -> Callable[[str, dict[str, float]], None]:
+    """Return what takes the metrics of a step: progress with rate and time left, the tracker, the page of curves."""
     begun: list[tuple[float, float]] = []
     total, done = settings.sae.steps, {}
 
     def tell(hook: str, metrics: dict[str, float]) -> None:
         if sent is not None:
             sent({f"{hook}/{name}" if hook and name != "step" else name: value for name, value in metrics.items()})
+        if drawn is not None:
+            drawn.refresh()
         if shown is None:
             return
         now, step = time.perf_counter(), metrics["step"]

@@ -106,6 +106,7 @@ def lines(
     axes: tuple[str, str] = ("x", "value"),
     bands: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
     log: str = "",
+    height: int | None = None,
 ) -> Figure:
     """Several series over one axis, told apart by colour, dash and marker.
 
@@ -118,6 +119,7 @@ def lines(
         axes: Names of both axes with units.
         bands: Name of a series -> its (lower, upper) bounds, each (n,), drawn as a tinted band.
         log: The axes with a logarithmic scale: "x", "y" or "xy".
+        height: In pixels; by default that of every figure.
 
     Raises:
         UsageError: Lengths differ, there is no series, a band belongs to none, or caption or alt are empty.
@@ -145,6 +147,7 @@ def lines(
         "yaxis": {"title": parts.axis_title(axes[1])},
         "hovermode": "x",
         "showlegend": len(series) > 1,
+        **({} if height is None else {"height": height}),
     }
     parts.set_scales(id, layout, log)
     table = Table(tuple(columns), tuple(zip(*cells, strict=True)))

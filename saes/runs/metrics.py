@@ -61,5 +61,15 @@ def last(folder: Path) -> dict[str, float]:
     return found if numbers and found.keys() >= set(METRICS) else {}
 
 
+def read(folder: Path) -> dict[str, np.ndarray]:
+    """Return the metrics of every logged step by name; empty where there is no log or none of it can be read."""
+    try:
+        rows = [parse_json(line, folder / NAME) for line in read_text(folder / NAME).splitlines()]
+    except InterpError:
+        return {}
+    whole = [row for row in rows if isinstance(row, dict) and row.keys() >= set(METRICS)]
+    return {name: np.array([row[name] for row in whole], float) for name in METRICS} if whole else {}
+
+
 def _plain(name: str, value: float) -> Any:
     return int(value) if name in WHOLE else float(value)

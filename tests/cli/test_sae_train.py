@@ -279,3 +279,32 @@ def test_a_disk_that_fills_up_while_training(run, store, tmp_path, monkeypatch):
     name = "sae_weights.safetensors"
     assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert torch.isfinite(torch.tensor([line["loss"] for line in log(out)])).all()
+
+
+def test_a_page_of_curves_is_there_while_it_trains_and_after(run, store, tmp_path, monkeypatch):
+    from interp.cli import training_page
+
+    out, steps = tmp_path / "run", []
+    write = training_page.TrainingPage.write
+
+    def noted(page):
+        write(page)
+        found = out / training_page.NAME
+        steps.append("at step 8 of 12" in found.read_text() if found.exists() else None)
+
+    monkeypatch.setattr(training_page, "EVERY", 0.0)
+    monkeypatch.setattr(training_page.TrainingPage, "write", noted)
+    code = run("--store", store, *SMALL, "--out", out)[0]
+    assert code == 0
+    assert steps[:3] == [None] * 3  # one logged step is no curve
+    assert True in steps
+    text = (out / training_page.NAME).read_text()
+    assert "The run is finished" in text and "curve-fvu" in text
+
+
+def test_a_page_that_cannot_be_written_does_not_stop_the_training(run, store, tmp_path, monkeypatch):
+    monkeypatch.setattr("interp.cli.training_page.EVERY", 0.0)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "training.html").mkdir()
+    code, _, error = run("--store", store, *SMALL, "--out", tmp_path / "run")
+    assert (code, error) == (0, "")

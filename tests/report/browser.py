@@ -296,7 +296,7 @@ def _decks(page: Any) -> list[str]:
     """Decks that do not show the cards of their first page."""
     shown = page.evaluate(
         "[...document.querySelectorAll('[data-deck]')].map(deck => [deck.id, deck.querySelectorAll('.card').length, "
-        "Math.min(20, deck.dataset.cards)])"
+        "Math.min(12, deck.dataset.cards)])"
     )
     return [f'deck "{name}" shows {drawn} cards, not {wanted}' for name, drawn, wanted in shown if drawn != wanted]
 

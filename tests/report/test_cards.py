@@ -98,9 +98,9 @@ def test_a_page_with_hostile_cards_is_right(tmp_path, browser):
         check_page(path, scheme, browser=browser, axe=False)
     with opened(browser, path) as (page, faults):
         page.evaluate("document.querySelectorAll('.card').forEach(card => card.open = true)")
-        assert until(page, "document.querySelectorAll('.strip').length === 20")
+        assert until(page, "document.querySelectorAll('.inside .strip').length === 12")
         shown = page.evaluate("[...document.querySelectorAll('.card .name + .token')].map(token => token.textContent)")
-        assert shown == [visible(token) for token in samples.HOSTILE[:20]]
+        assert shown == [visible(token) for token in samples.HOSTILE[:12]]
         assert not page.evaluate(
             "document.querySelector('.deck img, .deck a, .deck script, .deck b') || 'PWNED' in window"
         )
@@ -114,7 +114,7 @@ def test_open_cards_are_accessible(tmp_path, browser, scheme):
 
     with opened(browser, write(page_of(deck(30)), tmp_path), scheme) as (page, faults):
         page.evaluate("[...document.querySelectorAll('.card')].slice(0, 3).forEach(card => card.open = true)")
-        assert until(page, "document.querySelectorAll('.strip').length === 3")
+        assert until(page, "document.querySelectorAll('.inside .strip').length === 3")
         violations = Axe().run(page).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in violations] == []
         assert not faults
@@ -125,10 +125,10 @@ def test_cards_are_searched_ordered_turned_and_linked_by_keyboard(tmp_path, brow
     names = "[...document.querySelectorAll('.card .name')].map(name => name.textContent)"
     focused = "document.activeElement.querySelector('.name')?.textContent"
     with opened(browser, write(page_of(deck(50, room=9_000)), tmp_path)) as (page, faults):
-        assert page.evaluate(names) == [f"latent {n}" for n in range(20)]
-        page.click("[data-turn='1']")
-        page.click("[data-turn='1']")
-        assert page.evaluate(names) == [f"latent {n}" for n in range(40, 50)]
+        assert page.evaluate(names) == [f"latent {n}" for n in range(12)]
+        for _ in range(4):
+            page.click("[data-turn='1']")
+        assert page.evaluate(names) == [f"latent {n}" for n in range(48, 50)]
         assert page.is_disabled("[data-turn='1']")
         page.keyboard.press("/")
         page.keyboard.type("17")

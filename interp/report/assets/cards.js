@@ -1,7 +1,7 @@
 "use strict";
 // Draws a deck of cards: search, order, pages; a card's contents when it is opened. Text only ever becomes text.
 function drawDeck(place, deck) {
-  const PER_PAGE = 20;
+  const PER_PAGE = 12;
   const [input, select, found, list] = ["input", "select", ".found", "ol"].map((what) => place.querySelector(what));
   const turns = [...place.querySelectorAll("[data-turn]")];
   const number = new Map(deck.cards.map((card, i) => [card[0], i]));
@@ -68,11 +68,21 @@ function drawDeck(place, deck) {
     const facts = deck.columns.map((name, c) => `${name} ${written(card[2][c])}`).join(" · ");
     summary.append(make("span", "name", card[0]), ...card[1].map((w) => make("span", "token", deck.words[w])));
     summary.append(make("span", "facts", facts));
+    const examples = card[4] || [];
+    if (examples.length) summary.append(preview(examples[0]));
     details.append(summary);
     details.addEventListener("toggle", () => details.open && details.children.length === 1 && details.append(body(card)));
     const entry = make("li");
     entry.append(details);
     return entry;
+  }
+
+  // The strongest example in one line, until the card is opened.
+  function preview(example) {
+    const row = make("span", "strip preview");
+    row.append(...strip(deck.words, example).children);
+    row.querySelectorAll(".hidden").forEach((value) => value.remove());
+    return row;
   }
 
   function body(card) {
