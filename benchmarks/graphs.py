@@ -1,10 +1,11 @@
 """Attribution graphs beside circuit-tracer: the same effects, the same nodes and edges kept, and the time of both.
 
     pip install --no-deps --target /path/to/peers circuit-tracer==0.5.0
-    PYTHONPATH=/path/to/peers python benchmarks/graphs.py
+    PYTHONPATH=/path/to/peers python benchmarks/graphs.py [--cross-layer]
 
-A random Llama with random transcoders of the same weights, on the CPU, in one process. circuit-tracer leaves position
-0 out (`first=1`), drops its errors, and computes in float32.
+A random Llama with random transcoders of the same weights, on the CPU, in one process, in float32 and once more in
+float64, which tells whose rounding it is where the two differ. circuit-tracer leaves position 0 out (`first=1`) and
+drops its errors.
 """
 
 from __future__ import annotations
@@ -32,13 +33,27 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=12)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--seed", type=int, default=0)
+    text = "one cross-layer transcoder in the place of one transcoder a layer"
+    parser.add_argument("--cross-layer", action="store_true", help=text)
     args = parser.parse_args()
+    matrices = {}
+    for dtype in (torch.float32, torch.float64):
+        print(f"-- {str(dtype).removeprefix('torch.')}")
+        matrices[dtype] = both(args, dtype)
+    print("-- largest relative deviation from float64 (ours) of effects above 1e-3 of the largest")
+    exact = matrices[torch.float64][0]
+    for name, values in zip(("ours", "circuit-tracer"), matrices[torch.float32], strict=True):
+        print(f"{name} in float32: {worst(values, exact):.1e}")
+    print(f"circuit-tracer in float64: {worst(matrices[torch.float64][1], exact):.1e}")
+
+
+def both(args: argparse.Namespace, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Trace one graph with both in one dtype, and return the two matrices of effects in one order."""
     torch.manual_seed(args.seed)
-    hf = random_llama(args.layers)
-    dictionaries = [random_transcoder(args.width, args.seed + layer) for layer in range(args.layers)]
+    hf = random_llama(args.layers).to(dtype)
+    dictionaries = [random_transcoder(args, layer, dtype) for layer in range(args.layers)]
     tokens = torch.randint(0, D_VOCAB, (args.tokens,))
-    theirs, seconds_theirs = circuit_tracer(hf, dictionaries, tokens)
-    start = time.process_time()
+    theirs, seconds_theirs = circuit_tracer(hf, dictionaries, tokens, dtype)
     model = interp.load(hf)
     start = time.process_time()
     frozen = attribution.freeze(model, tokens)
@@ -49,8 +64,15 @@ def main() -> None:
     weights = np.array([float(chances[target.tokens[0]]) for target in targets])
     ours = adjacency(mixed, targets, weights, 10**6)
     seconds_ours = time.process_time() - start
-    compare(ours, theirs, weights, args)
+    matrices = compare(ours, theirs, weights, args)
     print(f"processor seconds a graph: ours {seconds_ours:.2f}, circuit-tracer {seconds_theirs:.2f}")
+    return matrices
+
+
+def worst(values: np.ndarray, reference: np.ndarray) -> float:
+    """The largest deviation relative to an effect, of the effects above a thousandth of the largest."""
+    big = np.abs(reference) > 1e-3 * np.abs(reference).max()
+    return float((np.abs(values - reference)[big] / np.abs(reference)[big]).max())
 
 
 def random_llama(n_layer: int):
@@ -78,21 +100,54 @@ def random_llama(n_layer: int):
     return hf
 
 
-def random_transcoder(width: int, seed: int) -> SimpleNamespace:
-    """ReLU of random directions, a quarter of them active."""
-    generator = torch.Generator().manual_seed(1000 + seed)
+def random_transcoder(args: argparse.Namespace, layer: int, dtype: torch.dtype) -> SimpleNamespace:
+    """ReLU of random directions, a quarter of them active; with `--cross-layer`, decoders for later layers too."""
+    generator = torch.Generator().manual_seed(1000 + args.seed + layer)
+    n_written, width = args.layers - layer if args.cross_layer else 1, args.width
 
     def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator)
+        return torch.randn(*shape, generator=generator).to(dtype)
 
     W_enc, b_enc = draw(D_MODEL, width) * D_MODEL**-0.5, draw(width) * 0.1 - 0.7
-    W_dec, b_dec = draw(width, D_MODEL) * 0.1, draw(D_MODEL) * 0.1
+    W_dec, b_dec = draw(width, n_written * D_MODEL) * 0.1, draw(n_written * D_MODEL) * 0.1
+    b_dec[D_MODEL:] = 0  # theirs has one bias for each layer written
     return SimpleNamespace(
-        W_enc=W_enc, W_dec=W_dec, b_enc=b_enc, b_dec=b_dec, encode=lambda x: (x @ W_enc + b_enc).relu()
+        W_enc=W_enc,
+        W_dec=W_dec,
+        b_enc=b_enc,
+        b_dec=b_dec,
+        encode=lambda x: (x @ W_enc + b_enc).relu(),
+        writes=tuple(f"blocks.{at}.hook_mlp_out" for at in range(layer, layer + n_written)),
     )
 
 
-def circuit_tracer(hf, dictionaries, tokens: torch.Tensor):
+def their_transcoders(dictionaries, dtype: torch.dtype):
+    """The same weights as circuit-tracer's set of transcoders, or as its cross-layer transcoder."""
+    from circuit_tracer.transcoder.cross_layer_transcoder import CrossLayerTranscoder
+    from circuit_tracer.transcoder.single_layer_transcoder import SingleLayerTranscoder, TranscoderSet
+
+    n, width, device = len(dictionaries), dictionaries[0].W_enc.shape[1], torch.device("cpu")
+    hooks = "mlp.hook_in", "hook_mlp_out"
+    if len(dictionaries[0].writes) > 1:
+        wide = CrossLayerTranscoder(n, width, D_MODEL, "relu", False, False, False, *hooks, device=device, dtype=dtype)
+        with torch.no_grad():
+            for layer, each in enumerate(dictionaries):
+                wide.W_enc[layer], wide.b_enc[layer] = each.W_enc.T, each.b_enc
+                wide.W_dec[layer].copy_(each.W_dec.unflatten(1, (-1, D_MODEL)))
+                wide.b_dec[layer] = each.b_dec[:D_MODEL]
+        return wide
+    made = {}
+    for layer, each in enumerate(dictionaries):
+        made[layer] = SingleLayerTranscoder(D_MODEL, width, torch.relu, layer, device=device, dtype=dtype)
+        with torch.no_grad():
+            made[layer].W_enc.copy_(each.W_enc.T)
+            made[layer].W_dec.copy_(each.W_dec)
+            made[layer].b_enc.copy_(each.b_enc)
+            made[layer].b_dec.copy_(each.b_dec)
+    return TranscoderSet(made, *hooks)
+
+
+def circuit_tracer(hf, dictionaries, tokens: torch.Tensor, dtype: torch.dtype):
     """Its graph of the same model, and the processor seconds it took."""
     from huggingface_hub import constants
 
@@ -100,7 +155,6 @@ def circuit_tracer(hf, dictionaries, tokens: torch.Tensor):
         constants.HF_HUB_ENABLE_HF_TRANSFER = False  # gone in newer versions, and only read by downloads
     from circuit_tracer import attribute
     from circuit_tracer.replacement_model.replacement_model_transformerlens import TransformerLensReplacementModel
-    from circuit_tracer.transcoder.single_layer_transcoder import SingleLayerTranscoder, TranscoderSet
     from transformer_lens import HookedTransformerConfig
     from transformer_lens.pretrained.weight_conversions import convert_llama_weights
 
@@ -126,20 +180,9 @@ def circuit_tracer(hf, dictionaries, tokens: torch.Tensor):
         original_architecture="LlamaForCausalLM",
         model_name="random-llama",
         device="cpu",
-        dtype=torch.float32,
+        dtype=dtype,
         seed=0,
     )
-    transcoders = {}
-    for layer, each in enumerate(dictionaries):
-        made = SingleLayerTranscoder(
-            D_MODEL, each.W_enc.shape[1], torch.relu, layer, device=torch.device("cpu"), dtype=torch.float32
-        )
-        with torch.no_grad():
-            made.W_enc.copy_(each.W_enc.T)
-            made.W_dec.copy_(each.W_dec)
-            made.b_enc.copy_(each.b_enc)
-            made.b_dec.copy_(each.b_dec)
-        transcoders[layer] = made
     state = convert_llama_weights(hf, config)
     tokenizer = SimpleNamespace(
         decode=lambda ids, *_, **__: str(ids),
@@ -157,7 +200,7 @@ def circuit_tracer(hf, dictionaries, tokens: torch.Tensor):
     assert all("mask" in key or "rotary" in key or "IGNORE" in key for key in missing.missing_keys), missing
     model = TransformerLensReplacementModel(config)
     model.load_state_dict(plain.state_dict(), strict=False)
-    model._configure_replacement_model(TranscoderSet(transcoders, "mlp.hook_in", "hook_mlp_out"))
+    model._configure_replacement_model(their_transcoders(dictionaries, dtype))
     model.tokenizer = tokenizer
     with torch.no_grad():
         gap = float((model(tokens[None]) - hf(tokens[None]).logits).abs().max())
@@ -167,8 +210,8 @@ def circuit_tracer(hf, dictionaries, tokens: torch.Tensor):
     return graph, time.process_time() - start
 
 
-def compare(ours, theirs, weights: np.ndarray, args) -> None:
-    """Match latents by (layer, position, number), then compare matrices, scores and what is kept."""
+def compare(ours, theirs, weights: np.ndarray, args) -> tuple[np.ndarray, np.ndarray]:
+    """Match latents by (layer, position, number), compare scores and what is kept, and return both matrices."""
     from circuit_tracer.graph import compute_graph_scores, prune_graph
 
     sources, n_latent = ours.sources, ours.sources.n_latent
@@ -191,13 +234,10 @@ def compare(ours, theirs, weights: np.ndarray, args) -> None:
     assert len(A) == len(B), (len(A), len(B))
     print(f"{len(active)} latents, {len(A)} nodes, {int((B != 0).sum()):,} edges")
     print(f"largest deviation of an effect, relative to the largest: {np.abs(A - B).max() / np.abs(B).max():.1e}")
-    big = np.abs(B) > 1e-3 * np.abs(B).max()
-    print(
-        f"largest relative deviation of effects above 1e-3 of the largest: {(np.abs(A - B) / np.abs(B))[big].max():.1e}"
-    )
+    print(f"largest relative deviation of effects above 1e-3 of the largest: {worst(A, B):.1e}")
     rows = np.abs(B).sum(1) > 0
-    worst = (np.linalg.norm(A - B, axis=1)[rows] / np.linalg.norm(B, axis=1)[rows]).max()
-    print(f"largest deviation of a node's row of effects, relative to the row's length: {worst:.1e}")
+    by_row = (np.linalg.norm(A - B, axis=1)[rows] / np.linalg.norm(B, axis=1)[rows]).max()
+    print(f"largest deviation of a node's row of effects, relative to the row's length: {by_row:.1e}")
     p = theirs.logit_probabilities.numpy()
     print(f"weights of the targets differ by {np.abs(p - weights).max():.1e}")
     kinds = np.array(["latent"] * len(active) + ["error"] * len(errors) + ["token"] * T + ["target"] * len(weights))
@@ -218,6 +258,7 @@ def compare(ours, theirs, weights: np.ndarray, args) -> None:
     exact = w @ (np.linalg.inv(np.eye(len(A)) - influence.normalised(A)) - np.eye(len(A)))
     gap = np.abs(influence.influence(influence.normalised(A), w) - exact).max()
     print(f"influence against w ((I - A)^-1 - I): {gap:.1e}")
+    return A, B
 
 
 if __name__ == "__main__":
