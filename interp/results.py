@@ -44,7 +44,7 @@ MODULES = (
     *("probes.erasure", "probes.erasure_report", "probes.estimators.persistence", "probes.intervention.results"),
     *("probes.layers", "probes.rows", "probes.statements", "probes.streaming.statistics"),
     *("probes.protocol.resemblance", "probes.protocol.results", "probes.protocol.splits"),
-    *("saes.evaluation.result", "saes.evaluation.scores"),
+    *("saes.evaluation.result", "saes.evaluation.scores", "saes.sets.result"),
     *(
         "analyses.circuits.result",
         "analyses.completions.result",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from saes.interop.push import push as push
     from saes.runs.train import train as train
     from saes.sets.dictionaries import DictionarySet as DictionarySet
+    from saes.sets.evaluate_set import evaluate_set as evaluate_set
+    from saes.sets.result import SetEvaluation as SetEvaluation
     from saes.sets.train_set import train_set as train_set
     from saes.training.trainer import Trainer as Trainer
 

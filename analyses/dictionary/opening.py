@@ -72,6 +72,22 @@ def opened(
     return Opened(path, sae, own, found)
 
 
+def opened_set(
+    folder: str | os.PathLike[str], store: Store | None, model: str | None, device: str = "cpu"
+) -> tuple[saes.DictionarySet, Opened]:
+    """Open a set of dictionaries, and what evaluating it needs: its first dictionary stands for all.
+
+    Raises the errors of `opened`.
+    """
+    path = Path(folder)
+    dictionaries = saes.DictionarySet.load(path, device)
+    first = next(iter(dictionaries.values()))
+    own = Store.open(path / OWN) if (path / OWN / MANIFEST).is_file() else None
+    known = own.manifest.model if own is not None else _named(first)
+    found = None if store is not None else _load(model or known.get("model", ""), known.get("dtype", "float32"), device)
+    return dictionaries, Opened(path, first, own, found)
+
+
 def placed(sae: SAE, hook: str | None, store: Store | None) -> SAE:
     """Return `sae` with the hook it reads in its metadata: its own, `hook`, or the only one of the store.
 
@@ -90,12 +106,19 @@ def placed(sae: SAE, hook: str | None, store: Store | None) -> SAE:
 
 
 def fresh(
-    found: Opened, text: tuple[str, ...], tokens: int, folder: Path, *, progress: Progress | None = None
+    found: Opened,
+    text: tuple[str, ...],
+    tokens: int,
+    folder: Path,
+    *,
+    hooks: tuple[str, ...] = (),
+    progress: Progress | None = None,
 ) -> Store:
     """A store of text that the autoencoder was not trained on, harvested into `folder`/heldout.
 
     Contexts that its own store holds are left out, so `text` may be what it was trained on, as far as that goes on
-    beyond what was used: by default it is that. Repeated passages of a text can still be alike.
+    beyond what was used: by default it is that. Repeated passages of a text can still be alike. `hooks` are what is
+    harvested, by default what the autoencoder reads and writes.
 
     Raises `UsageError` if there is no model to run, no text is known, or nothing is left of it.
     """
@@ -112,7 +135,7 @@ def fresh(
     first = next(new, None)
     if first is None:
         raise UsageError(f"{', '.join(names)} has no context that it was not trained on: give other text= instead.")
-    config = cache.Config(hooks=_hooks(sae), context=length)
+    config = cache.Config(hooks=hooks or _hooks(sae), context=length)
     target = folder / "heldout"
     _clear(target)
     return cache.harvest(model, list(chain([first], new)), config, target, progress=progress)

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
+from interp.errors import UsageError
 
 HELP = "judge a sparse autoencoder on text it was not trained on, beside baselines and others"
 EXAMPLE = "interp sae evaluate runs/x --tokens 50000 --out out/dictionary"
@@ -14,7 +15,9 @@ EXAMPLE = "interp sae evaluate runs/x --tokens 50000 --out out/dictionary"
 def add_arguments(parser: ArgumentParser) -> None:
     """The autoencoders, what they are judged on, and where the report goes."""
     text = "folder of an autoencoder; further ones are judged on the same text and stand beside it"
-    parser.add_argument("folder", metavar="FOLDER", nargs="+", help=text)
+    parser.add_argument("folder", metavar="FOLDER", nargs="*", help=text)
+    text = "in the place of FOLDER: a folder of dictionaries (saes.DictionarySet), whose FVU is measured layer by layer"
+    parser.add_argument("--dictionaries", metavar="DIR", help=text)
     add_sources(parser)
     text = "judge on this text, harvested now, contexts it was trained on left out (default: go on in its own text)"
     parser.add_argument("--text", metavar="TEXT", action="append", default=[], help=text)
@@ -43,6 +46,10 @@ def run(args: Namespace) -> int:
     from analyses.dictionary import opening
     from interp import cache
 
+    if bool(args.folder) == bool(args.dictionaries):
+        raise UsageError("give the folder of an autoencoder, or --dictionaries with that of a set")
+    if args.dictionaries:
+        return _run_set(args)
     with output_folder(args.out) as folder:
         store = cache.Store.open(args.store) if args.store else None
         found = opening.opened(args.folder[0], store, args.model, args.device, args.hook)
@@ -63,4 +70,29 @@ def run(args: Namespace) -> int:
                 progress=progress,
             )
         deliver(study, folder, args)
+    return 0
+
+
+def _run_set(args: Namespace) -> int:
+    """Evaluate every dictionary of a set on the same text, and save the result."""
+    import saes
+    from analyses.dictionary import opening
+    from interp import cache
+
+    with output_folder(args.out) as folder:
+        store = cache.Store.open(args.store) if args.store else None
+        dictionaries, found = opening.opened_set(args.dictionaries, store, args.model, args.device)
+        hooks = tuple(dict.fromkeys(hook for e in dictionaries.entries for hook in (e.reads, *e.writes)))
+        with console.progress(quiet=args.quiet) as progress:
+            if store is None:
+                store = opening.fresh(found, tuple(args.text), args.tokens, folder, hooks=hooks, progress=progress)
+            result = saes.evaluate_set(dictionaries, store, seed=args.seed, command=args.command, progress=progress)
+        result.save(folder)
+    if args.json:
+        fvu = dict(zip(result.hooks, result.fvu[:, 0].tolist(), strict=True))
+        console.say_json({"result": str(folder), "finding": result.finding(), "fvu": fvu})
+        return 0
+    if not args.quiet:
+        console.say(str(result.table()))
+    console.say(str(folder))
     return 0

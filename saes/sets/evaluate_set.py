@@ -1,0 +1,147 @@
+"""`evaluate_set`: every dictionary of a set on the same rows, in one pass over a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interp.arguments import checked
+from interp.cache import Store, sinks
+from interp.errors import UsageError
+from interp.progress import Progress, advance
+from interp.provenance import Stopwatch
+from interp.statistics import Bootstrap
+from saes.evaluation.rows import CLUSTERS, Rows
+from saes.evaluation.tally import Tally
+from saes.sets.dictionaries import DictionarySet
+from saes.sets.result import SetEvaluation
+
+SIZE = 1024
+"""Rows of every hook in memory at once."""
+
+
+@checked
+@torch.no_grad()
+def evaluate_set(
+    dictionaries: DictionarySet,
+    store: Store,
+    *,
+    seed: int = 0,
+    command: str | None = None,
+    progress: Progress | None = None,
+) -> SetEvaluation:
+    """Compute the FVU of every hook that a set writes, on rows that it should not be trained on.
+
+    A hook is reconstructed by the sum of all dictionaries that write it: one, or of a cross-layer transcoder those of
+    its own and of all earlier layers, with skip paths.
+
+    Args:
+        dictionaries: the set; weights are read once.
+        store: activations of every hook that the set reads or writes.
+        seed: of the bootstrap draws of contexts.
+        command: for the provenance.
+        progress: called with (rows done, rows in all, what is being done).
+
+    Raises:
+        UsageError: a store that lacks a hook, an empty set, or a crosscoder, which reads several hooks.
+        NotFiniteError: activations that are not finite.
+
+    Example:
+        `saes.evaluate_set(saes.DictionarySet.load("transcoders"), store).table()`
+    """
+    watch = Stopwatch()
+    written = _written(dictionaries, store)
+    hooks = tuple(dict.fromkeys((*dictionaries.hooks, *written)))
+    parts = {hook: store.batches(SIZE, seed=None, hook=hook) for hook in hooks}
+    first = 0
+    for batch in zip(*parts.values(), strict=True):
+        values = {hook: part.float() for hook, part in zip(hooks, batch, strict=True)}
+        cluster = store.places(first, first + len(batch[0]))[:, 0].numpy() % CLUSTERS
+        codes, rebuilt = _reconstructed(dictionaries, values)
+        for one in written.values():
+            one.add(values[one.hook], codes.get(one.reads), rebuilt[one.hook], cluster, first)
+        first += len(batch[0])
+        advance(progress, first, len(store), "rows evaluated")
+    found = [one.numbers(seed) for one in written.values()]
+    model = {name: str(value) for name, value in store.manifest.model.items() if name in ("model", "dtype")}
+    return SetEvaluation(
+        hooks=tuple(written),
+        layers=np.array([_layer(hook) for hook in written]),
+        fvu=np.array([fvu for fvu, _, _ in found]),
+        l0=np.array([l0 for _, l0, _ in found]),
+        dead=np.array([dead for _, _, dead in found]),
+        rows=first,
+        clusters=len(next(iter(written.values())).tally.used),
+        provenance=watch.provenance(command=command, seed=seed, **model),
+    )
+
+
+@dataclass
+class _Written:
+    """The sums of one hook; `reads` is what the dictionary of its own layer reads, "" if there is none."""
+
+    hook: str
+    reads: str
+    tally: Tally
+    limit: float | None = None
+
+    def add(self, y: Tensor, codes: Tensor | None, rebuilt: Tensor, cluster: np.ndarray, first: int) -> None:
+        """Take in a batch, attention sinks left out."""
+        self.limit = sinks.limit(y) if self.limit is None else self.limit
+        number = np.arange(first, first + len(y))
+        codes = y.new_zeros(len(y), 1) if codes is None else codes
+        usual = sinks.usual(y, self.limit)
+        self.tally.add(Rows(y, y, first, cluster, number).where(usual), codes[usual], rebuilt[usual])
+
+    def numbers(self, seed: int) -> tuple[tuple[float, float, float], float, float]:
+        """Return (FVU and its interval, L0, dead fraction)."""
+        tally = self.tally
+        bootstrap = Bootstrap.of(len(tally.used), seed)
+        try:
+            value, low, high = bootstrap.ratio(tally.column("error"), tally.variance)
+        except ZeroDivisionError:
+            value, low, high = np.nan, None, None
+        ends = [np.nan if end is None else end for end in (low, high)]
+        dead = float((tally.fired.sum(0) == 0).mean())
+        return (value, ends[0], ends[1]), float(tally.column("l0").sum() / tally.rows), dead
+
+
+def _written(dictionaries: DictionarySet, store: Store) -> dict[str, _Written]:
+    """What each hook that is written needs, in the order of layers; the store is checked for all hooks."""
+    if not len(dictionaries):
+        raise UsageError("The set has no dictionary to evaluate.")
+    found: dict[str, _Written] = {}
+    for reads, sae in dictionaries.items():
+        if sae.variant == "crosscoder":
+            raise UsageError(f"{reads}: a crosscoder reads several hooks; evaluate it alone, with saes.evaluate.")
+        for i, hook in enumerate(sae.writes):
+            size = sae.d_out // len(sae.writes)
+            if i == 0 or hook not in found:
+                found[hook] = _Written(
+                    hook, reads if i == 0 else "", Tally(sae.width if i == 0 else 1, size, moments=False)
+                )
+    lacking = [hook for hook in (*dictionaries.hooks, *found) if hook not in store.hooks]
+    if lacking:
+        raise UsageError(
+            f"The store lacks {lacking[0]}, which the set reads or writes: harvest all of "
+            f"{len({*dictionaries.hooks, *found})} hooks (interp cache run --hooks)."
+        )
+    return {hook: found[hook] for hook in sorted(found, key=_layer)}
+
+
+def _reconstructed(dictionaries: DictionarySet, values: dict[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
+    """(codes by the hook that is read, reconstructions by the hook that is written)."""
+    codes, rebuilt = {}, {}
+    for reads, sae in dictionaries.items():
+        codes[reads], out = sae.run(values[reads])
+        for hook, part in zip(sae.writes, out.unbind(1) if out.ndim == 3 else (out,), strict=True):
+            rebuilt[hook] = rebuilt[hook] + part if hook in rebuilt else part
+    return codes, rebuilt
+
+
+def _layer(hook: str) -> int:
+    return int(hook.split(".")[1])
