@@ -42,12 +42,12 @@ def main() -> None:
     print(f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}")
     print(f"{model}, {len(data)} statements, {n_token} tokens with padding, {options.repeats} interleaved pairs\n")
     print(f"{'':>14} {'interp':>10} {'bare':>10} {'clock':>7} {'processor':>9}")
-    _line("collect", lambda: probes.collect(model, data, batch=BATCH), bare, options.repeats)
+    _line("collect", lambda: probes.collect(model, data, batch_size=BATCH), bare, options.repeats)
     print(f"{'digest':>14} {_seconds(lambda: model.weights_sha256)[1]:9.2f}s of processor time, part of the above")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
-        probes.collect(model, data, batch=BATCH, store=store)
-        _line("from a store", lambda: probes.collect(model, data, batch=BATCH, store=store), bare, options.repeats)
+        probes.collect(model, data, batch_size=BATCH, store=store)
+        _line("from a store", lambda: probes.collect(model, data, batch_size=BATCH, store=store), bare, options.repeats)
 
 
 def _statements(n: int) -> probes.Statements:

@@ -1,10 +1,10 @@
-"""Linear probes of what a model represents, with the protocol that makes them mean something.
+"""Linear probes of a model's activations, with splits, controls and intervals that make the results reliable.
 
     data  = probes.read_statements("cities.csv")
     acts  = probes.collect(model, data, layers="all", position="last")
     probe = probes.MassMean().fit(acts.at(13), data.labels)
 
-Names are fetched when first used; what reads saved results needs no torch.
+Names are imported on first use; reading saved results needs no torch.
 """
 
 from __future__ import annotations

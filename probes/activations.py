@@ -1,4 +1,4 @@
-"""Activations of statements: one vector for each position rule, layer and statement."""
+"""Activations of statements: one vector for each position, layer and statement."""
 
 from __future__ import annotations
 
@@ -26,15 +26,19 @@ ALL_TOKENS = "all"
 
 @dataclass(frozen=True, eq=False)
 class Activations:
-    """What a model holds while it reads statements. Made by `collect`.
+    """Residual stream of a model on statements, as returned by `collect`.
 
     Attributes:
         data: the statements.
-        layers: l is the residual stream after block l, before the final norm; -1 is the embedding.
-        positions: the rules by which tokens were chosen, such as "last"; for "all", one for each token: "0", "1", …
-        values: (position, layer, n, d) float32; for "all", zero behind the end of a statement.
-        lengths: (n,) tokens of each statement, BOS included where there is one.
+        layers: layer l is the residual stream after block l, before the final norm; -1 is the embedding.
+        positions: names of the position rules, such as "last"; after `position="all"` one per token: "0", "1", …
+        values: (position, layer, n, d) float32; after `position="all"`, zero after the end of a statement.
+        lengths: (n,) number of tokens of each statement, including BOS if there is one.
         identity: "model", "weights_sha256", "tokenizer", "dtype" and "device" of the model, and "prepend_bos".
+
+    Example:
+        >>> acts.at(layer=1).shape  # acts = probes.collect(model, data)
+        torch.Size([80, 16])
     """
 
     data: Statements
@@ -54,15 +58,18 @@ class Activations:
 
     @property
     def whole(self) -> bool:
-        """Whether every token is here (`position="all"`)."""
+        """Return whether every token was collected (`position="all"`)."""
         return all(name.isdigit() for name in self.positions)
 
     def at(self, layer: int | str, position: str | int | None = None) -> Float[Tensor, "n d"]:
-        """Return the activations of one layer and position rule, float32; one rule need not be named.
+        """Return the activations (n, d) of one layer and position, float32.
 
-        The embedding is layer -1, or "embed".
+        Args:
+            layer: a collected layer; -1 or "embed" is the embedding.
+            position: a collected position rule; may be omitted if only one was collected.
 
-        Raises `UsageError` for a layer or position that was not collected, or a token that some statements lack.
+        Raises:
+            UsageError: a layer or position that was not collected, or a token that some statements do not have.
         """
         index = self._position(position)
         if self.whole and (short := int((self.lengths <= int(self.positions[index])).sum())):
@@ -73,30 +80,36 @@ class Activations:
         return self.values[index, self._layer(layer)]
 
     def tokens(self, layer: int | str) -> tuple[Float[Tensor, "n token d"], Bool[Tensor, "n token"]]:
-        """(every token's activation of one layer, zero behind the end; which tokens there are): for `position="all"`.
+        """Return all tokens' activations of one layer, and the mask of real tokens.
 
-        Raises `UsageError` if other positions were collected.
+        Returns:
+            Activations (n, token, d), zero after the end of a statement, and a mask (n, token) of existing tokens.
+
+        Raises:
+            UsageError: the activations were not collected with `position="all"`.
         """
         if not self.whole:
-            raise UsageError(f'Only the positions {", ".join(self.positions)} are here: collect position="all".')
+            raise UsageError(
+                f'Only the positions {", ".join(self.positions)} were collected: collect with position="all".'
+            )
         values = self.values[:, self._layer(layer)].transpose(0, 1)
         return values, torch.arange(values.shape[1]) < self.lengths[:, None]
 
     def hook(self, layer: int | str) -> str:
-        """The transformer_lens name of a layer's hook."""
+        """Return the transformer_lens hook name of a layer."""
         return hook_of(self.layers[self._layer(layer)])
 
     def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"] | Sequence[int]) -> Activations:
-        """The rows of a mask or of these numbers (from 0), in that order."""
+        """Return the rows selected by a mask or by 0-based indices, in that order."""
         chosen = torch.from_numpy(np.arange(len(self))[np.asarray(rows)])
         return replace(self, data=self.data.take(rows), values=self.values[:, :, chosen], lengths=self.lengths[chosen])
 
     def check_same_model(self, other: Activations) -> None:
-        """`UsageError` unless both come from the same weights, number format and BOS habit."""
+        """Raise `UsageError` unless both have the same weights, dtype and BOS setting."""
         check_identity(self.identity, other.identity, self.data.name, other.data.name)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the statements (as a result) and `activations.safetensors` into `folder`; see `Activations.load`."""
+        """Write the statements and `activations.safetensors` into `folder`."""
         from safetensors.torch import save
 
         target = writable_folder(folder)
@@ -116,9 +129,11 @@ class Activations:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Activations saved in `folder`.
+        """Load the activations saved in `folder`.
 
-        Raises `MissingInputError` if there are none, `DamagedFileError` if they are not what was written.
+        Raises:
+            MissingInputError: the folder has no activations.
+            DamagedFileError: the files were altered since they were written.
         """
         from pathlib import Path
 
@@ -126,16 +141,16 @@ class Activations:
 
         file = Path(folder) / FILE
         if not file.is_file():
-            raise MissingInputError(f"No activations in {folder}: it has no {FILE}.")
+            raise MissingInputError(f"No activations in {folder}: the file {FILE} is missing.")
         data = Statements.load(folder)
         try:
-            with safe_open(file, framework="pt") as opened:
-                about = json.loads((opened.metadata() or {})["probes.activations"])
-                values, lengths = opened.get_tensor("values"), opened.get_tensor("lengths")
+            with safe_open(file, framework="pt") as content:
+                about = json.loads((content.metadata() or {})["probes.activations"])
+                values, lengths = content.get_tensor("values"), content.get_tensor("lengths")
             if about["format"] not in (1, FORMAT):
                 raise ValueError(f"format {about['format']} is unknown to this version")
             if about["data_sha256"] != data.sha256():
-                raise ValueError("its statements are not those beside it")
+                raise ValueError("it belongs to other statements than those in the same folder")
             layers = tuple(layer - (about["format"] == 1) for layer in about["layers"])
             return cls(data, layers, tuple(about["positions"]), values, lengths, about["identity"])
         except (SafetensorError, OSError, KeyError, ValueError) as error:
@@ -144,7 +159,7 @@ class Activations:
     def _layer(self, layer: int | str) -> int:
         layer = EMBEDDING if layer == EMBED else layer
         if layer not in self.layers:
-            raise UsageError(f"Layer {layer} was not collected; these were: {', '.join(map(str, self.layers))}.")
+            raise UsageError(f"Layer {layer} was not collected. Collected layers: {', '.join(map(str, self.layers))}.")
         return self.layers.index(layer)
 
     def _position(self, position: str | int | None) -> int:
@@ -152,20 +167,20 @@ class Activations:
             return 0
         known = ", ".join(self.positions)
         if position is None:
-            raise UsageError(f"{len(self.positions)} positions were collected, say which one: {known}.")
+            raise UsageError(f"{len(self.positions)} positions were collected: name one of {known}.")
         if isinstance(position, float) or str(position) not in self.positions:
-            raise UsageError(f'Position "{position}" was not collected; these were: {known}.')
+            raise UsageError(f'Position "{position}" was not collected. Collected positions: {known}.')
         return self.positions.index(str(position))
 
 
 def check_identity(ours: dict[str, Any], theirs: dict[str, Any], us: str = "these", them: str = "those") -> None:
-    """`UsageError` unless weights, number format and BOS habit are the same on both sides."""
-    for key, words in (("weights_sha256", "weights"), ("prepend_bos", "BOS habit"), ("dtype", "number format")):
+    """Raise `UsageError` unless weights, dtype and BOS setting are equal."""
+    for key, words in (("weights_sha256", "weights"), ("prepend_bos", "BOS setting"), ("dtype", "dtype")):
         if ours[key] != theirs[key]:
             left, right = (_shown(key, side) for side in (ours, theirs))
             raise UsageError(
-                f"{us} and {them} differ in {words}: {left} against {right}. A probe reads only activations "
-                "collected in the way it was trained on."
+                f"{us} and {them} have different {words}: {left} and {right}. A probe applies only to activations "
+                "collected the same way as those it was trained on."
             )
 
 

@@ -1,4 +1,4 @@
-"""Linear erasure: the smallest edit of activations after which no linear probe tells the classes apart.
+"""LEACE: the smallest linear edit of activations after which no linear probe can separate the classes.
 
 LEACE (Belrose et al. 2023, arXiv 2306.03819) for two classes. With δ the difference of the class means, μ the mean
 and Σ the covariance of all rows,
@@ -6,11 +6,12 @@ and Σ the covariance of all rows,
     r(x) = x − δ · (x − μ)ᵀ Σ⁻¹ δ / (δᵀ Σ⁻¹ δ)
 
 Both classes then have the mean μ, which is equivalent to: no linear probe fitted on these rows does better than a
-constant. Among all affine maps that do this it moves the rows least in the norm of Σ⁻¹. The guard holds on the rows it
-was fitted on. On others something is left, and a nonlinear probe reads on: `erasure_report` measures both.
+constant. Among all affine maps with this property it moves the rows least in the norm of Σ⁻¹. The guarantee holds on
+the rows of the fit. On new rows some of the information remains, and a nonlinear probe may still read it:
+`erasure_report` measures both.
 
-With nearly as many dimensions as rows, Σ is badly known and Σ⁻¹ δ points along its smallest errors: new rows are then
-thrown far off. Ledoit and Wolf's shrinkage mends that at no loss, since the class means meet for any Σ.
+With nearly as many dimensions as rows, Σ is estimated badly and Σ⁻¹ δ points along its smallest errors, so that new
+rows are moved far. Ledoit-Wolf shrinkage avoids this at no cost, since the class means coincide for any Σ.
 """
 
 from __future__ import annotations
@@ -35,15 +36,20 @@ SHRINKAGES = ("ledoit-wolf", "oas", None)
 
 @dataclass(frozen=True, eq=False)
 class Eraser(Result):
-    """A fitted erasure: r(x) = x − write · ((x − mean) · read). Saves and loads as any result.
+    """Fitted linear erasure, r(x) = x − write · ((x − mean) · read).
 
     Attributes:
-        mean: (d,) of the rows it was fitted on.
-        write: (d,) the difference of the class means.
-        read: (d,) what measures how much of it to take; read · write = 1.
-        n: rows it was fitted on.
-        method: how `read` was found, in words.
-        change: of those rows, see `changed`.
+        mean: (d,) mean of the rows of the fit.
+        write: (d,) difference of the class means.
+        read: (d,) direction that measures how much of `write` to remove; read · write = 1.
+        n: number of rows of the fit.
+        method: name of the method.
+        change: relative shift of the rows of the fit, as `changed` defines it.
+
+    Example:
+        >>> X, y = np.array([[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]]), [0, 0, 1, 1]
+        >>> probes.Leace(shrinkage=None).fit(X, y).apply(X).tolist()
+        [[1.0, 1.0], [1.0, 3.0], [1.0, 1.0], [1.0, 3.0]]
     """
 
     mean: np.ndarray
@@ -54,7 +60,7 @@ class Eraser(Result):
     change: float
 
     def apply(self, X: Any) -> Any:
-        """The rows (n, d) with the class difference taken out, as an array or a tensor like those given.
+        """Return the rows (n, d) without the class difference, as an array or tensor like the input.
 
         Raises `UsageError` for rows of another width.
         """
@@ -66,7 +72,7 @@ class Eraser(Result):
         return erased.to(given.dtype) if isinstance(X, Tensor) else erased.numpy()
 
     def changed(self, X: Any) -> float:
-        """How far rows are moved, as a fraction: √(Σ |r(x) − x|² / Σ |x − mean|²)."""
+        """Return the relative shift of rows, a fraction: √(Σ |r(x) − x|² / Σ |x − mean|²)."""
         rows = as_array(X).astype(np.float64)
         _check_width(rows, self.mean)
         centred = rows - self.mean
@@ -76,11 +82,16 @@ class Eraser(Result):
 
 @dataclass(frozen=True)
 class Leace:
-    """LEACE for two classes; see the module.
+    """LEACE for two classes (Belrose et al. 2023, arXiv 2306.03819).
 
     Args:
-        shrinkage: "ledoit-wolf"; "oas", which needs no rows and so serves streamed statistics (arXiv 0907.4698); or
-            None for the plain covariance, which overfits when rows are few.
+        shrinkage: "ledoit-wolf"; "oas" (arXiv 0907.4698), which needs no rows and therefore works with streamed
+            statistics; or None for the plain covariance, which overfits if there are few rows.
+
+    Example:
+        >>> X, y = np.array([[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]]), [0, 0, 1, 1]
+        >>> probes.Leace().fit(X, y).method
+        'LEACE, Ledoit-Wolf'
     """
 
     shrinkage: str | None = "ledoit-wolf"
@@ -91,7 +102,7 @@ class Leace:
             raise UsageError(f'shrinkage={self.shrinkage!r} is unknown: choose "ledoit-wolf", "oas" or None.')
 
     def fit(self, X: Any, y: Any) -> Eraser:
-        """The eraser of activations `X` (n, d) with labels `y`, float64.
+        """Fit on activations `X` (n, d) and labels `y`, in float64, and return an `Eraser`.
 
         Raises `UsageError` for one class only, rows that are not finite, or classes with the same mean.
         """
@@ -101,12 +112,12 @@ class Leace:
         return _eraser(rows.mean(0), write, spread, metric, len(rows), self._method())
 
     def from_statistics(self, statistics: Statistics, label: int = 0) -> Eraser:
-        """The eraser of streamed `probes.Statistics`, equal to `fit` on their rows.
+        """Fit on streamed `probes.Statistics`; the result equals `fit` on their rows.
 
-        Raises `UsageError` for Ledoit and Wolf's shrinkage, which needs the rows, and as `fit` does.
+        Raises `UsageError` for Ledoit-Wolf shrinkage, which needs the rows, and in the cases of `fit`.
         """
         if self.shrinkage == "ledoit-wolf":
-            raise UsageError('Ledoit and Wolf\'s shrinkage needs the rows themselves: use Leace(shrinkage="oas").')
+            raise UsageError('Ledoit-Wolf shrinkage needs the rows: use Leace(shrinkage="oas") with statistics.')
         false, true = statistics.class_means(label)
         spread = statistics.covariance()
         metric = self._shrunk(spread, statistics.n)
@@ -122,10 +133,16 @@ class Leace:
 
 @dataclass(frozen=True)
 class MeanProjection:
-    """The projection along the difference of the class means, for comparison: Σ = 1 in LEACE's formula."""
+    """Projection along the difference of the class means, for comparison: LEACE with Σ = 1.
+
+    Example:
+        >>> X, y = np.array([[0.0, 1.0], [2.0, 1.0]]), [0, 1]
+        >>> MeanProjection().fit(X, y).apply(X).tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
+    """
 
     def fit(self, X: Any, y: Any) -> Eraser:
-        """The eraser of activations `X` (n, d) with labels `y`; raises `UsageError` as `Leace.fit` does."""
+        """Fit on activations `X` (n, d) and labels `y`; raises `UsageError` as `Leace.fit` does."""
         rows, write = _means(X, y)
         spread = torch.cov(rows.T, correction=0)
         return _eraser(rows.mean(0), write, spread, None, len(rows), "projection along the mean difference")
@@ -139,9 +156,9 @@ def _eraser(
     n: int,
     method: str,
 ) -> Eraser:
-    """The eraser for the metric Σ (None: the identity); `spread`, the plain covariance, gives the rows' change."""
+    """Return the eraser for the metric Σ (None: identity); the plain covariance `spread` gives the rows' change."""
     if float(write.norm()) == 0:
-        raise UsageError("Both classes have the same mean: there is nothing for a linear probe to read, nor to erase.")
+        raise UsageError("Both classes have the same mean: a linear probe can read nothing, so nothing can be erased.")
     solved = write if metric is None else solve_symmetric(metric, write)
     read = solved / (solved @ write)
     change = (read @ spread @ read).clamp_min(0).sqrt() * write.norm() / spread.trace().sqrt()
@@ -150,20 +167,20 @@ def _eraser(
 
 
 def _means(X: Any, y: Any) -> tuple[Float[Tensor, "n d"], Float[Tensor, " d"]]:
-    """(rows in float64, the mean of class 1 less that of class 0)."""
+    """Return the rows in float64 and the mean of class 1 minus the mean of class 0."""
     array = as_array(X)
     if array.ndim != 2:
-        raise UsageError(f"Activations to erase are (n, d), not {array.shape}.")
+        raise UsageError(f"Activations must have shape (n, d), not {array.shape}.")
     rows = as_tensor(array.astype(np.float64))
     _, labels = read_labels(as_array(y))
     if len(labels) != len(rows):
-        raise UsageError(f"{len(rows)} rows, but {len(labels)} labels.")
+        raise UsageError(f"There are {len(rows)} rows but {len(labels)} labels.")
     if not torch.isfinite(rows).all():
-        raise UsageError("The activations hold a NaN or an infinity.")
+        raise UsageError("The activations contain NaN or infinity.")
     true = torch.from_numpy(labels == 1)
     return rows, rows[true].mean(0) - rows[~true].mean(0)
 
 
 def _check_width(rows: Tensor | np.ndarray, mean: np.ndarray) -> None:
     if rows.ndim != 2 or rows.shape[1] != len(mean):
-        raise UsageError(f"The eraser takes rows of {len(mean)} numbers, not {tuple(rows.shape)}.")
+        raise UsageError(f"The eraser expects rows of shape (n, {len(mean)}), not {tuple(rows.shape)}.")

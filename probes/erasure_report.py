@@ -1,4 +1,4 @@
-"""What probes still read after a linear erasure, on rows it was fitted on and on others. Loading needs no torch."""
+"""Accuracy of probes after linear erasure, on the rows of its fit and on new rows. Loading needs no torch."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ STRENGTH = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Erased(Result):
-    """Probes fitted again after one kind of erasure; every number is an accuracy but for the changes.
+    """Accuracies of probes that were fitted again after one method of erasure.
 
     Attributes:
-        method: of erasure.
-        linear_train: logistic regression fitted and judged on the train rows, where the eraser was fitted too.
-        linear_test: the same probe on the test rows.
-        linear_inside: fitted and judged within the test rows, by cross-validation over entities; None with too few.
-        nonlinear_test: a perceptron (SAPLMA) fitted on train, judged on test; mean over seeds.
-        change_train: how far train rows were moved, see `Eraser.changed`.
-        change_test: how far test rows were.
+        method: the method of erasure.
+        linear_train: accuracy of logistic regression on the train rows, on which the eraser was fitted too.
+        linear_test: accuracy of the same probe on the test rows.
+        linear_inside: accuracy within the test rows by cross-validation over entities; None if there are too few.
+        nonlinear_test: test accuracy of a perceptron (SAPLMA), mean over seeds.
+        change_train: relative shift of the train rows, see `Eraser.changed`.
+        change_test: relative shift of the test rows.
     """
 
     method: str
@@ -45,7 +45,14 @@ class Erased(Result):
 
 @dataclass(frozen=True, eq=False)
 class ErasureReport(Shown, Result):
-    """Erasures side by side: none, the mean projection, LEACE without shrinkage, and LEACE."""
+    """Comparison of no erasure, mean projection, LEACE without shrinkage, and LEACE.
+
+    Attributes:
+        methods: one entry per method.
+        n_train: number of train rows.
+        n_test: number of test rows.
+        chance: fraction of the larger class among the test rows.
+    """
 
     methods: tuple[Erased, ...]
     n_train: int
@@ -53,7 +60,7 @@ class ErasureReport(Shown, Result):
     chance: float
 
     def table(self) -> Table:
-        """One row a method."""
+        """Return a table with one row per method."""
         columns = ("erasure", "linear, train", "linear, test", "linear, within test", "perceptron, test")
         columns += ("change, train", "change, test")
         rows = tuple(
@@ -61,28 +68,32 @@ class ErasureReport(Shown, Result):
             for m in self.methods
         )
         caption = (
-            f"Accuracy of probes fitted again after erasure ({self.n_train} train rows, on which erasers were fitted, "
-            f"and {self.n_test} test rows; the larger test class holds {self.chance:.3f}). Change: root mean square "
-            "shift over root mean square distance from the mean."
+            f"Accuracy of probes fitted again after erasure ({self.n_train} train rows, on which the erasers were "
+            f"fitted, and {self.n_test} test rows; always naming the larger test class gives {self.chance:.3f}). "
+            "Change: root mean square shift over root mean square distance from the mean."
         )
         return Table(columns, rows, caption, dict.fromkeys(columns[1:], ".3f"))
 
     def sentences(self) -> tuple[str, ...]:
-        """What the last method, LEACE, did and did not do."""
+        """Return sentences about what LEACE, the last method, erased and what it did not."""
         leace, plain = self.methods[-1], self.methods[-2]
         inside = (
-            "" if leace.linear_inside is None else f"; fitted within the test rows it has {leace.linear_inside:.3f}"
+            "" if leace.linear_inside is None else f"; fitted within the test rows it reaches {leace.linear_inside:.3f}"
         )
         return (
-            f"After {leace.method} the label is linearly guarded on the rows of the fit: logistic regression fitted "
-            f"again has {leace.linear_train:.3f} there and {leace.linear_test:.3f} on the test rows{inside}.",
+            f"After {leace.method} no linear probe can read the label on the rows of the fit: logistic regression "
+            f"fitted again reaches {leace.linear_train:.3f} there and {leace.linear_test:.3f} on the test "
+            f"rows{inside}.",
             self._nonlinear(leace.nonlinear_test),
-            f"Test rows moved by {leace.change_test:.2f} of their spread ({leace.change_train:.2f} on the rows of the "
-            f"fit); without shrinkage by {plain.change_test:.2f}.",
+            f"The test rows moved by {leace.change_test:.2f} of their spread ({leace.change_train:.2f} on the rows of "
+            f"the fit); without shrinkage they moved by {plain.change_test:.2f}.",
         )
 
     def reads_on(self, accuracy: float) -> bool:
-        """Whether an accuracy on the test rows is above chance by two standard errors, at most 1 / (2 sqrt(n)) each."""
+        """Return whether a test accuracy exceeds chance by two standard errors.
+
+        A standard error is at most 1 / (2 sqrt(n_test)).
+        """
         return accuracy > self.chance + (1 / self.n_test) ** 0.5
 
     def __repr__(self) -> str:
@@ -91,13 +102,13 @@ class ErasureReport(Shown, Result):
         return f"ErasureReport(after {last.method}: {left} on {self.n_test} test rows, chance {self.chance:.3f})"
 
     def _nonlinear(self, left: float) -> str:
-        """What the perceptron's accuracy after the erasure says; not two standard errors above chance, nothing."""
-        before = f"on the test rows, against {self.methods[0].nonlinear_test:.3f} before"
+        """Return what the perceptron's accuracy after the erasure shows."""
+        before = f"on the test rows, compared with {self.methods[0].nonlinear_test:.3f} before"
         if self.reads_on(left):
-            return f"The information is not gone: a perceptron still has {left:.3f} {before}."
+            return f"The information is not gone: a perceptron still reaches {left:.3f} {before}."
         return (
-            f"A perceptron fitted again has {left:.3f} {before}: not two standard errors above {self.chance:.3f}, "
-            f"which does not show that {self.n_test} rows hold nothing for another probe."
+            f"A perceptron fitted again reaches {left:.3f} {before}: less than two standard errors above "
+            f"{self.chance:.3f}. This does not show that another probe could read nothing from {self.n_test} rows."
         )
 
 
@@ -105,16 +116,22 @@ class ErasureReport(Shown, Result):
 def erasure_report(
     X: Any, y: Any, groups: Sequence[Sequence[str]], *, test: Bool[np.ndarray, " n"], seed: int = 0
 ) -> ErasureReport:
-    """Erase the label by several methods fitted on the train rows, then fit probes again.
+    """Erase the label by several methods, then fit probes again and compare.
+
+    The erasers are fitted on the train rows.
 
     Args:
         X: (n, d) activations.
         y: (n,) labels.
         groups: the entities of each row.
-        test: (n,) mask of the test rows; all others are train rows, unless one of their entities is in the test.
-        seed: of the perceptrons and of the folds within the test rows.
+        test: (n,) mask of the test rows. The other rows are train rows, unless they share an entity with a test row.
+        seed: seed of the perceptrons and of the folds within the test rows.
 
-    Raises `UsageError` for arrays that do not fit together, or a side without both classes.
+    Returns:
+        An `ErasureReport`.
+
+    Raises:
+        UsageError: arrays of different lengths, or a side without both classes.
     """
     from probes.erasure import Leace, MeanProjection
     from probes.estimators.base import as_array, read_labels
@@ -122,23 +139,30 @@ def erasure_report(
     rows, (_, labels) = np.asarray(as_array(X), np.float64), read_labels(as_array(y))
     test = np.asarray(test, bool)
     if not len(rows) == len(labels) == len(groups) == len(test):
-        raise UsageError(f"{len(rows)} rows, {len(labels)} labels, {len(groups)} groups, a mask of {len(test)}.")
-    held = {entity for row, out in zip(groups, test, strict=True) if out for entity in row}
-    train = np.array([not held.intersection(row) for row in groups]) & ~test
+        raise UsageError(
+            f"X, y, groups and test must have the same length, not {len(rows)}, {len(labels)}, {len(groups)} and "
+            f"{len(test)}."
+        )
+    tested = {entity for row, inside in zip(groups, test, strict=True) if inside for entity in row}
+    train = np.array([not tested.intersection(row) for row in groups]) & ~test
     for side, mask in (("train", train), ("test", test)):
         if len(set(labels[mask].tolist())) < 2:
-            raise UsageError(f"The {side} side has {int(mask.sum())} rows, not both true and false ones.")
-    judge = _Judge(labels, groups, train, test, seed)
-    found = [judge("none", rows, 0.0, 0.0)]
+            raise UsageError(
+                f"The {side} side has {int(mask.sum())} rows, not of both classes: it needs true and false ones."
+            )
+    evaluate = _Evaluation(labels, groups, train, test, seed)
+    methods = [evaluate("none", rows, 0.0, 0.0)]
     for method in (MeanProjection(), Leace(shrinkage=None), Leace()):
         eraser = method.fit(rows[train], labels[train])
-        found.append(judge(eraser.method, eraser.apply(rows), eraser.change, eraser.changed(rows[test])))
+        methods.append(evaluate(eraser.method, eraser.apply(rows), eraser.change, eraser.changed(rows[test])))
     true = float(labels[test].mean())
-    return ErasureReport(tuple(found), int(train.sum()), int(test.sum()), max(true, 1 - true))
+    return ErasureReport(tuple(methods), int(train.sum()), int(test.sum()), max(true, 1 - true))
 
 
 @dataclass(frozen=True, eq=False)
-class _Judge:
+class _Evaluation:
+    """Evaluation of probes on one split, called once per method of erasure."""
+
     labels: np.ndarray
     groups: Sequence[Sequence[str]]
     train: np.ndarray
@@ -165,11 +189,11 @@ class _Judge:
         return float((probe.predict(rows[mask]) == self.labels[mask]).mean())
 
     def _inside(self, rows: np.ndarray) -> float | None:
-        """Accuracy over the test rows of probes fitted on those of other entities; None where entities are too few."""
+        """Return the cross-validated accuracy within the test rows; None if there are too few entities."""
         from probes.protocol.splits import folds
 
         labels = self.labels[self.test]
-        groups = [row for row, out in zip(self.groups, self.test, strict=True) if out]
+        groups = [row for row, inside in zip(self.groups, self.test, strict=True) if inside]
         if len({entity for row in groups for entity in row}) < FOLDS:
             return None
         right = []
@@ -181,7 +205,7 @@ class _Judge:
 
 
 def _linear() -> Any:
-    """Logistic regression on standardised rows. scikit-learn's: with equal class means the optimum is 0, its start."""
+    """Return scikit-learn's logistic regression on standardised rows; it starts at 0, the optimum for equal means."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

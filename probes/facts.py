@@ -1,7 +1,7 @@
-"""Which fact a statement is about, and which statements are nearly the same: free text, without named entities.
+"""Facts that free text states or denies, and near-duplicate statements, where no entities are named.
 
-"Whales can fly.", "Whales cannot fly." and "It is not true that whales can fly." state or deny one fact. A split that
-separates them lets a probe read in the test what it was told in training, with the other label.
+"Whales can fly.", "Whales cannot fly." and "It is not true that whales can fly." state or deny one fact. If a split
+separates them, a probe is tested on a fact it was trained on, with the opposite label.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ DENIAL = re.compile(
 )
 WORD = re.compile(r"\w+(?:['’]\w+)*")
 CONTRACTED = (("can't", "can not"), ("cannot", "can not"), ("won't", "will not"), ("n't", " not"))
-UNSAID = frozenset(["not", "no", "never", "do", "does", "did"])
-"""Words that come and go with a denial."""
+NEGATING = frozenset(["not", "no", "never", "do", "does", "did"])
+"""Words that appear or disappear when a statement is denied."""
 BE = ("was", "were", "are", "be")
 FORMS: dict[str, str] = {
     "goes": "go",
@@ -33,12 +33,14 @@ FORMS: dict[str, str] = {
 }
 FIRST_WORDS = 4
 ALIKE = 2 / 3
-"""Statements are nearly the same when this fraction of the words of both is common to both."""
+"""Two statements are near-duplicates if they share this fraction of their words, |A ∩ B| / |A ∪ B|."""
 PORTION = 500
 
 
 def fact_of(statement: str) -> str:
-    """Return the fact a statement states or denies: its words without denial, capitals, punctuation and inflection.
+    """Return the fact that a statement states or denies, as normalised words.
+
+    Denial, capitals, punctuation and inflection are removed.
 
     >>> fact_of("Whales cannot fly.") == fact_of("It is not true that whales can fly") == "whal can fly"
     True
@@ -47,9 +49,11 @@ def fact_of(statement: str) -> str:
 
 
 def first_stated(texts: Iterable[str], known: dict[str, str] | None = None) -> tuple[str, ...]:
-    """Return, for each text, the first of the texts that states or denies the same fact.
+    """Return, for each text, the first text that states or denies the same fact.
 
-    `known` holds the first text of each fact seen so far, and is filled.
+    Args:
+        texts: the texts.
+        known: the first text of each fact seen so far; updated in place.
 
     >>> first_stated(["Stones sink.", "Stones do not sink.", "Lamps glow."])
     ('Stones sink.', 'Stones sink.', 'Lamps glow.')
@@ -59,18 +63,26 @@ def first_stated(texts: Iterable[str], known: dict[str, str] | None = None) -> t
 
 
 def fact_words(statement: str) -> list[str]:
-    """Return the words of `fact_of`, in order."""
+    """Return the normalised words of `fact_of`, in order.
+
+    >>> fact_words("It is not true that whales can fly")
+    ['whal', 'can', 'fly']
+    """
     text = unicodedata.normalize("NFKC", DENIAL.sub("", statement.strip())).lower().replace("’", "'")
     for short, long in CONTRACTED:
         text = text.replace(short, long)
     words: list[str] = WORD.findall(text)
-    return [_stem(FORMS.get(word, word)) for word in words if word not in UNSAID]
+    return [_stem(FORMS.get(word, word)) for word in words if word not in NEGATING]
 
 
 def near(statements: Sequence[str], others: Sequence[str]) -> Int[np.ndarray, " m"]:
-    """Return the numbers of the statements that are nearly one of `others`.
+    """Return the indices of the statements that are near-duplicates of one of `others`.
 
-    Nearly: the same first four words, or two thirds of the words of both in common, denial and inflection apart.
+    Two statements are near-duplicates if their first four words are the same or if they share two thirds of their
+    words, ignoring denial and inflection.
+
+    >>> near(["Whales can fly.", "Lamps glow."], ["Whales cannot fly."]).tolist()
+    [0]
     """
     if not statements or not others:
         return np.zeros(0, np.int64)
@@ -81,14 +93,14 @@ def near(statements: Sequence[str], others: Sequence[str]) -> Int[np.ndarray, " 
 
 
 def _largest_overlap(ours: Sequence[list[str]], theirs: Sequence[list[str]]) -> np.ndarray:
-    """Return, for each list of words, its largest |A ∩ B| / |A ∪ B| with one of the other lists."""
+    """Return the largest |A ∩ B| / |A ∪ B| of each list of words with one of the other lists."""
     from sklearn.feature_extraction.text import CountVectorizer
 
     counter = CountVectorizer(analyzer=list, binary=True)  # pyright: ignore[reportArgumentType]
     counter.fit([*ours, *theirs])
     left, right = counter.transform(ours), counter.transform(theirs)
     sizes, best = np.asarray(right.sum(1)).ravel(), []
-    for start in range(0, len(ours), PORTION):  # a table of all pairs may not fit into memory
+    for start in range(0, len(ours), PORTION):  # the table of all pairs may not fit into memory
         part = left[start : start + PORTION]
         common = (part @ right.T).toarray()
         best.append((common / np.maximum(sizes + np.asarray(part.sum(1)) - common, 1)).max(1))
@@ -96,7 +108,7 @@ def _largest_overlap(ours: Sequence[list[str]], theirs: Sequence[list[str]]) -> 
 
 
 def _stem(word: str) -> str:
-    """Return a word without the ending of a plural, a third person or a regular past."""
+    """Return a word without the ending of a plural, a third person or a regular past tense."""
     if len(word) > 3 and word.endswith("ies"):
         return word[:-3] + "y"
     if len(word) > 4 and word.endswith("ied"):

@@ -1,17 +1,17 @@
-"""Which entities a statement is about: what a split must not tear apart.
+"""Groups of statements about the same entities, which a split must not separate.
 
-Rows of one city on both sides of a split let a probe score by remembering the city. Groups are taken from the file's
-`group` column, or from what the caller says; otherwise found by the first of these rules that fits every statement,
-and the rule is named in `Statements.grouped_by`:
+If rows about one city are on both sides of a split, a probe can score by remembering the city. Groups come from the
+`group` column of the file or from the caller. Otherwise the first of these rules that fits every statement is used,
+and `Statements.grouped_by` names it:
 
-1. a column whose value stands in every statement (a number also when it is spelled out), with every later such column
-   that draws on the same values: `city`; `n1` and `n2`;
+1. a column whose value occurs in every statement (numbers also spelled out), with every later such column that has the
+   same values: `city`; `n1` and `n2`;
 2. the first quoted text: the Spanish word 'hola' …;
-3. the subject, which is what stands before the first word in lower case that is no preposition or article, where
-   few different words end the subjects: Meta Platforms has …;
-4. the column `pair`, which ties a statement to its denial;
-5. none: every fact is its own group, whether it is stated or denied (`probes.facts`); the group's name is the first
-   statement of the fact. Sets that are split together share these names (`probes.statements.sharing_facts`).
+3. the subject: the words before the first lower-case word that is not a preposition or an article, provided that few
+   different words follow the subjects: Meta Platforms has …;
+4. the column `pair`, which links a statement to its negation;
+5. otherwise each fact, stated or denied (`probes.facts`), is its own group, named by the first statement of the fact.
+   Sets that are split together share these names (`probes.statements.sharing_facts`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Groups = tuple[tuple[str, ...], ...]
 
 
 class Grouping(NamedTuple):
-    """The entities of each statement, and how they were found: as a kind and in words."""
+    """Entities of each statement, with the kind and the name of the rule that determined them."""
 
     groups: Groups
     kind: Kind
@@ -37,14 +37,14 @@ class Grouping(NamedTuple):
 
 KNOWN = ("statement", "label", "group", "polarity", "pair", "topic", "template")
 Kind = Literal["column", "expression", "quoted", "subject", "pair", "fact"]
-"""How groups were found. Of "quoted" only the first text is an entity, and of "fact" none is known."""
+"""How groups were determined. "quoted" uses the first quoted text only; "fact" knows no entities."""
 QUOTED = re.compile(r"(?<!\w)['\"‘“«](.+?)['\"’”»](?!\w)")
 TWICE = re.compile(r"^(.+?) \1\b.*$")
 JOINING = frozenset(["of", "the", "and", "de", "du", "la", "le", "for", "in", "on", "an", "a"])
 VERBS_SHARE = 0.05
-"""At most so many different words, per statement, may follow the subjects: templates repeat their verbs."""
+"""Largest number of different words after the subjects, per statement: templates repeat their verbs."""
 SHARED = 0.5
-"""Columns draw on the same values when this fraction of all their values is common to both."""
+"""Two columns have the same values if they share this fraction of all their values."""
 SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
 )
@@ -55,33 +55,42 @@ TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "nin
 def groups_of(
     statements: Sequence[str], rows: Sequence[Mapping[str, Any]], group: str | Sequence[str] | None
 ) -> Grouping:
-    """Return the entities of each statement and the rule that found them.
+    """Return the entities of each statement and the rule that determined them.
 
     Args:
-        statements: as read.
-        rows: their columns.
-        group: a column, several, or a regular expression whose groups (or whole match) are the entities; None finds
-            them.
+        statements: the texts.
+        rows: the columns of each row.
+        group: one column, several, or a regular expression whose groups (or whole match) are the entities; None
+            applies the rules of this module.
 
-    Raises `UsageError` for a group that is neither a column nor an expression that matches every statement.
+    Raises:
+        UsageError: `group` is neither a column nor an expression that matches every statement.
+
+    Example:
+        >>> groups_of(["The word 'hola' means hello."], [{}], None).groups
+        (('hola',),)
     """
     columns = tuple(rows[0])
     if group is not None:
         return _given(statements, rows, columns, group)
     if "group" in columns:
         return _columns(rows, ("group",))
-    if found := _in_statements(statements, rows, columns):
-        return _columns(rows, found)
+    if names := _in_statements(statements, rows, columns):
+        return _columns(rows, names)
     return _by_words(statements) or _by_facts(statements, rows)
 
 
 def quoted_in(statement: str) -> tuple[str, ...]:
-    """Return every quoted text of a statement, without capitals."""
+    """Return every quoted text of a statement in lower case.
+
+    >>> quoted_in("The word 'Hola' means 'hello'.")
+    ('hola', 'hello')
+    """
     return tuple(match[1].lower() for match in QUOTED.finditer(statement))
 
 
 def written(value: str) -> tuple[str, ...]:
-    """How a value may stand in a statement: as it is, and a whole number below 1,000 also in words.
+    """Return the spellings of a value: unchanged, and a whole number below 1,000 also in words.
 
     >>> written("51")
     ('51', 'fifty-one')
@@ -92,16 +101,20 @@ def written(value: str) -> tuple[str, ...]:
 
 
 def place(statement: str, value: str) -> tuple[int, int] | None:
-    """The first and the following character of the first mention of `value` as whole words, capital or not."""
+    """Return the span of the first mention of `value` as whole words, ignoring case, or None.
+
+    >>> place("The city of Paris", "paris")
+    (12, 17)
+    """
     for text in written(value):
-        found = re.search(rf"(?<!\w){re.escape(text)}(?!\w)(?!-\w)", statement, re.IGNORECASE)
-        if found:
-            return found.span()
+        match = re.search(rf"(?<!\w){re.escape(text)}(?!\w)(?!-\w)", statement, re.IGNORECASE)
+        if match:
+            return match.span()
     return None
 
 
 def _by_words(statements: Sequence[str]) -> Grouping | None:
-    """Return the first quoted texts or the subjects, where every statement has one."""
+    """Return the first quoted texts or the subjects, if every statement has one."""
     quoted = [QUOTED.search(statement) for statement in statements]
     if all(quoted):
         return Grouping(tuple((match[1],) for match in quoted if match), "quoted", "the first quoted text")
@@ -113,7 +126,7 @@ def _by_words(statements: Sequence[str]) -> Grouping | None:
 
 
 def _by_facts(statements: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Grouping:
-    """Return the pairs that a column names, and elsewhere the fact that a statement states or denies."""
+    """Return the pair of each row, or without one the fact that the statement states or denies."""
     pairs = [_text(row, "pair") for row in rows]
     groups = tuple((pair or first,) for pair, first in zip(pairs, first_stated(statements), strict=True))
     if any(pairs):
@@ -132,19 +145,19 @@ def _given(
     if names and all(name in columns for name in names):
         return _columns(rows, names)
     if not isinstance(group, str):
-        raise UsageError(f"Not all of {', '.join(names) or 'no columns'} are columns: {', '.join(columns)}.")
+        raise UsageError(f"group names {', '.join(names) or 'no columns'}, but the columns are {', '.join(columns)}.")
     try:
         matches = [re.search(group, statement) for statement in statements]
     except re.error as error:
-        raise UsageError(f'"{group}" is neither a column nor a regular expression ({error}).') from error
+        raise UsageError(f'group="{group}" is neither a column nor a valid regular expression ({error}).') from error
     missed = [i for i, match in enumerate(matches, 1) if match is None]
     if missed:
         raise UsageError(
-            f'group="{group}" is no column ({", ".join(columns)}), and as a regular expression it does not match '
+            f'group="{group}" is not a column ({", ".join(columns)}), and as a regular expression it does not match '
             f'{len(missed)} of {len(statements)} statements, such as "{statements[missed[0] - 1]}".'
         )
-    found = tuple(tuple(g for g in match.groups() if g) or (match[0],) for match in matches if match)
-    return Grouping(found, "expression", f"the expression {group}")
+    groups = tuple(tuple(g for g in match.groups() if g) or (match[0],) for match in matches if match)
+    return Grouping(groups, "expression", f"the expression {group}")
 
 
 def _from_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Groups:
@@ -157,8 +170,8 @@ def _from_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Gr
 def _in_statements(
     statements: Sequence[str], rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """The first column whose value stands in every statement, and the later ones that share its values."""
-    found: list[str] = []
+    """Return the first column whose value occurs in every statement, and later ones with the same values."""
+    names: list[str] = []
     values: list[set[str]] = []
     for name in columns:
         if name in KNOWN:
@@ -166,19 +179,24 @@ def _in_statements(
         cells = [_text(row, name) for row in rows]
         if not all(cell and place(text, cell) for text, cell in zip(statements, cells, strict=True)):
             continue
-        mine = set(cells)
-        if not found or len(mine & values[0]) >= SHARED * len(mine | values[0]):
-            found.append(name)
-            values.append(mine)
-    return tuple(found)
+        own = set(cells)
+        if not names or len(own & values[0]) >= SHARED * len(own | values[0]):
+            names.append(name)
+            values.append(own)
+    return tuple(names)
 
 
 def _subject(statement: str) -> tuple[str, str]:
-    """(what stands before the first verb, that verb); no verb where there is none."""
+    """Return the words before the first verb, and that verb ("" if there is none)."""
     plain = DENIAL.sub("", statement)
-    words = (plain[:1].upper() + plain[1:]).split()  # "It is not the case that the city of …" is of The city of …
+    words = (
+        plain[:1].upper() + plain[1:]
+    ).split()  # "It is not the case that the city of …" has the subject "The city of …"
     for i, word in enumerate(words):
-        named = [w.lower() for w in words[:i]] not in ([], ["the"])  # "The city of …": an article alone is no subject
+        named = [w.lower() for w in words[:i]] not in (
+            [],
+            ["the"],
+        )  # "The city of …": an article alone is not a subject
         if named and word[0].islower() and word.strip(",.").lower() not in JOINING:
             return TWICE.sub(r"\1", " ".join(words[:i])), word
     return statement, ""
@@ -190,7 +208,11 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 
 
 def spelled(number: int) -> str:
-    """A whole number below 1,000 in words."""
+    """Return a whole number below 1,000 in words.
+
+    >>> spelled(321)
+    'three hundred twenty-one'
+    """
     if number < len(ONES):
         return ONES[number]
     if number < 100:

@@ -1,4 +1,4 @@
-"""One sentence for an argument of another kind than expected: None, numbers, text or fractions."""
+"""Checks of arguments, each with one clear sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from interp.errors import UsageError
 
 
 def check_whole(value: Any, name: str, least: int = 0) -> None:
-    """Raise `UsageError` unless `value` is a whole number of at least `least`."""
+    """Raise `UsageError` unless `value` is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise UsageError(f"{name} must be a whole number of at least {least}, not {value!r}.")
 
@@ -22,13 +22,13 @@ def check_number(value: Any, name: str) -> None:
 
 
 def check_kind(value: Any, kind: type, name: str, source: str) -> None:
-    """Raise `UsageError` unless `value` is a `kind`; `source` says where one comes from."""
+    """Raise `UsageError` unless `value` is of class `kind`; `source` says how to get one."""
     if not isinstance(value, kind):
         raise UsageError(f"{name} must be {kind.__name__} (see {source}), not {type(value).__name__}.")
 
 
 def check_kinds(values: Any, kind: type, name: str, source: str) -> None:
-    """Raise `UsageError` unless `values` are several of a `kind`."""
+    """Raise `UsageError` unless `values` is an iterable of `kind` instances."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise UsageError(f"{name} must be several {kind.__name__} (see {source}), not {type(values).__name__}.")
     for value in values:

@@ -15,46 +15,59 @@ EMBED = "embed"
 
 
 def hook_of(layer: int) -> str:
-    """Return the hook of a layer: what leaves block l, before any final norm; for -1 what enters the first block."""
+    """Return the hook name of a layer.
+
+    >>> hook_of(3), hook_of(-1)
+    ('blocks.3.hook_resid_post', 'blocks.0.hook_resid_pre')
+    """
     return "blocks.0.hook_resid_pre" if layer == EMBEDDING else f"blocks.{layer}.hook_resid_post"
 
 
 def read_layer(layer: Any, n_layer: int) -> int:
-    """Return a layer of a model with `n_layer` blocks: a number from -1 to `n_layer - 1`, or "embed" for -1.
+    """Check a layer of a model with `n_layer` blocks and return its number.
 
-    Raises `UsageError` for anything else.
+    Valid are -1 (the embedding, also "embed") to `n_layer - 1`. Raises `UsageError` for anything else.
+
+    >>> read_layer("embed", n_layer=4)
+    -1
     """
     if layer == EMBED:
         return EMBEDDING
     if isinstance(layer, bool) or not isinstance(layer, Integral) or not EMBEDDING <= int(layer) < n_layer:
         raise UsageError(
-            f"Layer {layer!r} does not exist: layers are numbered from 0 to {n_layer - 1}, as the blocks are, and the "
-            'embedding is -1, or "embed".'
+            f"Layer {layer!r} does not exist: layers are numbered from 0 to {n_layer - 1}, like the blocks, and the "
+            'embedding is -1 or "embed".'
         )
     return int(layer)
 
 
 def read_layers(layers: Any, n_layer: int) -> tuple[int, ...]:
-    """Return "all" layers, one layer or several, without repetition and in the order given.
+    """Return the layer numbers of "all", one layer or several, without repetition.
 
-    Raises `UsageError` for a layer that does not exist, and for none.
+    Raises `UsageError` for a layer that does not exist and for an empty list.
+
+    >>> read_layers("all", n_layer=2)
+    (-1, 0, 1)
     """
     if isinstance(layers, str) and layers == "all":
         return tuple(range(EMBEDDING, n_layer))
     several = layers if isinstance(layers, Sequence | range) and not isinstance(layers, str) else (layers,)
     if not several:
-        raise UsageError(f'layers={layers!r} names no layer: give "all", a layer or several.')
+        raise UsageError(f'layers={layers!r} is empty: give "all", one layer or several.')
     return tuple(dict.fromkeys(read_layer(layer, n_layer) for layer in several))
 
 
 class Layered(Result):
-    """Base of results with layer numbers. In layout 1, layer 0 was the embedding and l the output of block l - 1."""
+    """Base of results with layer numbers.
+
+    In layout 1, layer 0 was the embedding and layer l the output of block l - 1.
+    """
 
     layout: ClassVar[int] = 2
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
-        """Return the fields of an older file with its layers renumbered."""
+        """Return the fields of a file of layout 1 with its layers renumbered."""
         if layout != 1:
             return super().upgrade(values, layout)
         renumbered = {name: _one_less(values[name]) for name in ("layer", "layers") if name in values}

@@ -1,9 +1,9 @@
-"""Forward passes over statements: their residual streams, and the log-probabilities of their tokens.
+"""Forward passes over statements: residual streams and log-probabilities of tokens.
 
-Statements of one set often begin alike ("The city of Paris is in ..."). Where enough of their tokens are shared, each
-distinct prefix is computed once (`interp.model.prefixes`); otherwise statements run shortest first, so that a batch
-has little padding, which is on the right: no position of a causal model sees what comes behind it. Either way what a
-statement's row is depends on the statement alone; batch size and neighbours change it by float32 rounding only.
+Statements of one set often have common prefixes ("The city of Paris is in ..."). If enough tokens are shared, each
+distinct prefix is computed once (`interp.model.prefixes`). Otherwise statements run in order of length, so that a batch
+needs little padding. Padding is on the right, where a causal model never looks. In both cases the result of a
+statement depends on the statement alone: batch size and the other statements change it by float32 rounding only.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 Streams = list[Float[Tensor, "batch n_token d"]]
 """The residual stream of a batch, by layer."""
 STEP = 32
-"""What one forward pass costs besides its tokens, in tokens: every weight is read once."""
+"""Fixed cost of a forward pass in tokens: every weight is read once."""
 MAX_ROWS = 512
 MAX_CACHE_BYTES = 5e8
-"""Keys and values kept at a time while prefixes are shared."""
+"""Memory for keys and values while prefixes are shared."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """What one batch of statements gave.
+    """Result of the forward pass of one batch of statements.
 
     Attributes:
-        rows: the numbers of the statements.
-        streams: their residual stream, by layer; meaningless on padding.
-        log_probs: (batch, n_token) log-probability of each token given those before it, in nats; 0 for the first and
-            on padding. None unless asked for.
+        rows: indices of the statements.
+        streams: their residual streams by layer; undefined on padding.
+        log_probs: (batch, n_token) log-probability (nats) of each token given those before it; 0 for the first token
+            and on padding. None unless requested.
     """
 
     rows: Int[Tensor, " batch"]
@@ -50,33 +50,51 @@ class Pass:
     log_probs: Float[Tensor, "batch n_token"] | None
 
     def total_and_mean(self, lengths: Int[Tensor, " n"]) -> Float[np.ndarray, "batch 2"]:
-        """Return the total and mean log-probability of each row's tokens after its first; `lengths` of all rows."""
+        """Return the total and mean log-probability of each row's tokens after the first.
+
+        Args:
+            lengths: (n,) number of tokens of all statements.
+        """
         assert self.log_probs is not None
         total = self.log_probs.sum(1).double()
         return torch.stack([total, total / (lengths[self.rows] - 1).clamp_min(1)], dim=1).numpy()
 
 
 def contexts_of(model: Model, statements: Sequence[str], prepend_bos: bool | None) -> Contexts:
-    """Return the tokens of each statement, one row each, with the tokenizer's own BOS habit or another."""
+    """Tokenize statements, one row each; `prepend_bos=None` follows the tokenizer.
+
+    >>> contexts_of(model, ["the tower is in Paris"], None).tokens.shape
+    torch.Size([1, 5])
+    """
     rows, _, bos = rows_of(model, statements, length=model.spec.n_ctx, pack=False, prepend_bos=prepend_bos)
-    taken = list(rows)
-    tokens, lengths = padded(taken, max(map(len, taken)))
+    token_rows = list(rows)
+    tokens, lengths = padded(token_rows, max(map(len, token_rows)))
     return Contexts(tokens, lengths, bos)
 
 
 def passes(
-    model: Model, contexts: Contexts, layers: tuple[int, ...], batch: int, *, log_probs: bool = False
+    model: Model, contexts: Contexts, layers: tuple[int, ...], batch_size: int, *, log_probs: bool = False
 ) -> Iterator[Pass]:
-    """Yield every statement once, `batch` at a time, with its residual stream at `layers`.
+    """Yield batches of statements with their residual streams.
 
-    With `log_probs` the passes go on to the logits.
+    Args:
+        model: the model.
+        contexts: the tokens of the statements.
+        layers: layers of the residual streams.
+        batch_size: statements per batch.
+        log_probs: whether the passes continue to the logits, for log-probabilities.
+
+    Example:
+        >>> contexts = contexts_of(model, ["the tower is in Paris", "London"], None)
+        >>> [batch.streams[0].shape for batch in passes(model, contexts, (0,), batch_size=2)]
+        [torch.Size([2, 5, 24])]
     """
     longest = int(contexts.lengths.max())
     rows = _rows_at_once(model, longest)
     if _worth_sharing(model, contexts, rows):
-        yield from _shared(model, contexts, layers, batch, rows, log_probs)
+        yield from _shared(model, contexts, layers, batch_size, rows, log_probs)
     else:
-        yield from _padded(model, contexts, layers, batch, log_probs)
+        yield from _padded(model, contexts, layers, batch_size, log_probs)
 
 
 def _worth_sharing(model: Model, contexts: Contexts, rows: int) -> bool:
@@ -95,36 +113,40 @@ def _rows_at_once(model: Model, longest: int) -> int:
 
 
 def _shared(
-    model: Model, contexts: Contexts, layers: tuple[int, ...], batch: int, at_once: int, log_probs: bool
+    model: Model, contexts: Contexts, layers: tuple[int, ...], batch_size: int, at_once: int, log_probs: bool
 ) -> Iterator[Pass]:
     hooks = tuple(hook_of(layer) for layer in layers)
-    order = torch.from_numpy(np.lexsort(contexts.tokens.numpy().T[::-1]))  # those that begin alike stand together
+    order = torch.from_numpy(
+        np.lexsort(contexts.tokens.numpy().T[::-1])
+    )  # statements with common prefixes are adjacent
     for rows in order.split(at_once):
         lengths = contexts.lengths[rows]
         prefixes = Prefixes.of(contexts.tokens[rows], lengths)
-        found, each = run_prefixes(model, prefixes, hooks, log_probs=log_probs)
+        activations, each = run_prefixes(model, prefixes, hooks, log_probs=log_probs)
         likelihoods = None if each is None else each.cpu()
-        for at in torch.arange(len(rows)).split(batch):
+        for at in torch.arange(len(rows)).split(batch_size):
             width = int(lengths[at].max())
             nodes, present = prefixes.nodes[at, :width], torch.arange(width) < lengths[at, None]
             likelihood = None if likelihoods is None else likelihoods[nodes] * present
-            yield Pass(rows[at], [found[hook][nodes.to(model.device)] for hook in hooks], likelihood)
+            yield Pass(rows[at], [activations[hook][nodes.to(model.device)] for hook in hooks], likelihood)
 
 
-def _padded(model: Model, contexts: Contexts, layers: tuple[int, ...], batch: int, log_probs: bool) -> Iterator[Pass]:
+def _padded(
+    model: Model, contexts: Contexts, layers: tuple[int, ...], batch_size: int, log_probs: bool
+) -> Iterator[Pass]:
     hooks = tuple(hook_of(layer) for layer in layers)
-    for rows in torch.argsort(contexts.lengths, stable=True).split(batch):
+    for rows in torch.argsort(contexts.lengths, stable=True).split(batch_size):
         lengths = contexts.lengths[rows]
         tokens = contexts.tokens[rows, : int(lengths.max())].long()
-        found, logits = _run(model, tokens, hooks, log_probs)
+        activations, logits = _run(model, tokens, hooks, log_probs)
         likelihood = None if logits is None else _log_probs(logits, tokens, lengths)
-        yield Pass(rows, [found[hook] for hook in hooks], likelihood)
+        yield Pass(rows, [activations[hook] for hook in hooks], likelihood)
 
 
 def _run(
     model: Model, tokens: Int[Tensor, "batch n_token"], hooks: tuple[str, ...], log_probs: bool
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Return activations, and the logits if log-probabilities are asked for."""
+    """Return activations, and the logits if log-probabilities are requested."""
     if not log_probs:
         return model.run_with_cache(tokens, hooks)[1], None
     if not hooks:

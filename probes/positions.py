@@ -1,4 +1,4 @@
-"""Which tokens of a statement are read: rules by name, turned into spans of positions."""
+"""Position rules, such as "last" or "entity", turned into spans of token positions."""
 
 from __future__ import annotations
 
@@ -25,22 +25,28 @@ RULES = '"last", a negative number from the end, "mean", "entity", "token:TEXT" 
 
 @dataclass(frozen=True)
 class Spans:
-    """The rules' names, and for each rule and statement the first position read and the one behind the last."""
+    """Spans of token positions for each rule and statement.
+
+    Attributes:
+        names: the rules.
+        at: for each rule and statement the first position and the one after the last.
+    """
 
     names: tuple[str, ...]
     at: Int[Tensor, "position n 2"]
 
 
 def spans_of(model: Model, data: Statements, contexts: Contexts, position: str | int | Sequence[str | int]) -> Spans:
-    """The spans of one rule or several; see `collect` for the rules.
+    """Return the spans of one rule or several; see `collect` for the rules.
 
-    Raises `UsageError` for an unknown rule, and for a statement that is too short for one or lacks the text it names.
+    Raises:
+        UsageError: an unknown rule, or a statement that is too short for a rule or lacks the text it names.
     """
     rules: tuple[Any, ...] = tuple(position) if isinstance(position, list | tuple) else (position,)
     if wrong := [rule for rule in rules if isinstance(rule, bool) or not isinstance(rule, str | int)]:
-        raise UsageError(f"A position is {RULES}, not {wrong[0]!r}.")
+        raise UsageError(f"A position must be {RULES}, not {wrong[0]!r}.")
     if not rules:
-        raise UsageError(f"No position given: choose {RULES}.")
+        raise UsageError(f"No position was given: choose {RULES}.")
     if ALL_TOKENS in rules:
         return _all(contexts.lengths, rules)
     names = tuple(dict.fromkeys("last" if str(rule) == "-1" else str(rule) for rule in rules))
@@ -49,17 +55,17 @@ def spans_of(model: Model, data: Statements, contexts: Contexts, position: str |
 
 def _all(lengths: Int[Tensor, " n"], rules: tuple[str | int, ...]) -> Spans:
     if len(rules) > 1:
-        raise UsageError('position="all" holds every token already: give it alone.')
+        raise UsageError('position="all" includes every token already: give it alone.')
     token = torch.arange(int(lengths.max()))[:, None]
-    there = token < lengths
-    at = torch.stack([token * there, (token + 1) * there], dim=-1)
+    exists = token < lengths
+    at = torch.stack([token * exists, (token + 1) * exists], dim=-1)
     return Spans(tuple(map(str, range(len(token)))), at)
 
 
 def _span(model: Model, data: Statements, contexts: Contexts, name: str) -> Int[Tensor, "n 2"]:
     lengths = contexts.lengths.long()
     if name == "mean":
-        _check_long(data, lengths, 2, "its mean leaves out the first token")
+        _check_long(data, lengths, 2, "its mean excludes the first token")
         return torch.stack([torch.ones_like(lengths), lengths], dim=-1)
     if name == "last" or _is_offset(name):
         back = 1 if name == "last" else -int(name)
@@ -67,7 +73,7 @@ def _span(model: Model, data: Statements, contexts: Contexts, name: str) -> Int[
         return torch.stack([lengths - back, lengths - back + 1], dim=-1)
     if name == "entity":
         if data.group_kind in ("fact", "pair"):
-            raise UsageError(f'{data.name} names no entities: give them as a column (group=) for position="entity".')
+            raise UsageError(f'{data.name} has no entities: give them as a column (group=) for position="entity".')
         ends = [_end_of_entity(row, text) for row, text in zip(data.groups, data.statements, strict=True)]
     elif name.startswith(TOKEN) and len(name) > len(TOKEN):
         ends = [_end_of_text(name.removeprefix(TOKEN), text) for text in data.statements]
@@ -88,27 +94,27 @@ def _check_long(data: Statements, lengths: Int[Tensor, " n"], least: int, why: s
 
 
 def _end_of_entity(entities: tuple[str, ...], statement: str) -> int:
-    """The last character of the entity whose first mention ends last."""
-    ends = [found[1] for entity in entities if (found := place(statement, entity))]
+    """Return the last character of the entity whose first mention ends last."""
+    ends = [span[1] for entity in entities if (span := place(statement, entity))]
     if not ends:
-        raise UsageError(f'"{entities[-1]}" does not stand in "{statement}": position="entity" needs it there.')
+        raise UsageError(f'"{entities[-1]}" does not occur in "{statement}", as position="entity" requires.')
     return max(ends) - 1
 
 
 def _end_of_text(wanted: str, statement: str) -> int:
     first = statement.rfind(wanted)
     if first < 0:
-        raise UsageError(f'"{wanted}" does not stand in "{statement}": position="token:{wanted}" needs it there.')
+        raise UsageError(f'"{wanted}" does not occur in "{statement}", as position="token:{wanted}" requires.')
     return first + len(wanted) - 1
 
 
 def _tokens_at(model: Model, data: Statements, characters: list[int]) -> Int[Tensor, " n"]:
-    """The token that holds a character of each statement."""
+    """Return the index of the token that contains a given character of each statement."""
     if not model.tokenizer.is_fast:
-        raise UsageError("This tokenizer does not say where its tokens stand in a text: use another position.")
+        raise UsageError("This tokenizer does not give the offsets of its tokens in a text: use another position.")
     read = model.tokenizer(
         list(data.statements), add_special_tokens=False, return_offsets_mapping=True, verbose=False
     ).offset_mapping
     pairs = zip(read, characters, strict=True)
-    # A character of several bytes may be several tokens that share its place: the last of them has read it whole.
+    # A character of several bytes may be several tokens with the same offsets: the last of them has read all of it.
     return torch.tensor([max(i for i, (a, b) in enumerate(row) if a <= c < b) for row, c in pairs])

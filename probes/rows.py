@@ -1,6 +1,6 @@
-"""Rows of statements from a file, a Hugging Face data set or memory: what could not be read is told, with its row.
+"""Rows of statements from a file, a Hugging Face dataset or memory, with a report of what could not be read.
 
-Rows are counted from 1, a table's header not counted.
+Rows are numbered from 1; the header of a table is not counted.
 """
 
 from __future__ import annotations
@@ -19,17 +19,21 @@ from interp.results import Result
 HUGGING_FACE = "hf:"
 WORDS = {"true": 1, "false": 0, "1": 1, "0": 0, "1.0": 1, "0.0": 0}
 SHOWN = 3
-"""Rows named in a message; the rest are counted."""
+"""Number of rows a message names; the rest are only counted."""
 
 
 @dataclass(frozen=True, eq=False)
 class Problem(Result):
-    """What is odd about a set of statements, as a kind and in words.
+    """Problem of a set of statements, as a kind and a text.
 
     Attributes:
-        kind: "left-out": rows that are not in the set. The others are in it: "repeated" statements, "contradicted"
-            ones with both labels, an "unbalanced" set.
-        text: what it is, with row numbers (from 1).
+        kind: "left-out" for rows that are not in the set. For rows that are in it: "repeated" statements,
+            "contradicted" statements with both labels, or an "unbalanced" set.
+        text: description with row numbers (from 1).
+
+    Example:
+        >>> print(Problem("repeated", "2 repeated statements: rows 3, 5"))
+        2 repeated statements: rows 3, 5
     """
 
     kind: Literal["left-out", "repeated", "contradicted", "unbalanced"]
@@ -41,7 +45,7 @@ class Problem(Result):
 
 @dataclass(frozen=True)
 class Rows:
-    """What a source held: `rows` by column name, each with its number, and what was left out."""
+    """Rows of a source, each with its number and its values by column name, and the problems of reading it."""
 
     name: str
     rows: tuple[tuple[int, Mapping[str, Any]], ...]
@@ -49,33 +53,43 @@ class Rows:
     problems: tuple[Problem, ...] = ()
 
 
-def rows_of(source: Any, split: str) -> Rows:
-    """The rows of a path (.csv, .tsv, .jsonl), of "hf:NAME", or of an iterable of dictionaries.
+def read_rows(source: Any, split: str) -> Rows:
+    """Read the rows of a .csv, .tsv or .jsonl file, of "hf:NAME", or of dictionaries.
 
     Raises:
-        MissingInputError: no such file or data set.
-        DamagedFileError: a file that is not text in UTF-8.
-        UsageError: another kind of file, an empty one, or rows that are no dictionaries.
+        MissingInputError: the file or dataset does not exist.
+        DamagedFileError: the file is not UTF-8 text.
+        UsageError: another type of file, an empty one, or rows that are not dictionaries.
+
+    Example:
+        >>> read_rows([{"statement": "Stones sink.", "label": 1}], split="train").columns
+        ('statement', 'label')
     """
     if isinstance(source, str) and source.startswith(HUGGING_FACE):
         return _hugging_face(source.removeprefix(HUGGING_FACE), split)
     if isinstance(source, str | Path):
         return _file(Path(source))
     if not isinstance(source, Iterable):
-        raise UsageError(f'Statements come from a file, "hf:NAME" or rows, not from {type(source).__name__}.')
-    found = list(source)
-    if not all(isinstance(row, Mapping) for row in found):
-        raise UsageError('Rows in memory are dictionaries such as {"statement": "…", "label": 1}.')
-    return _numbered("rows", enumerate(found, 1))
+        raise UsageError(
+            f'Statements are read from a file, "hf:NAME" or dictionaries, not from {type(source).__name__}.'
+        )
+    rows = list(source)
+    if not all(isinstance(row, Mapping) for row in rows):
+        raise UsageError('Rows in memory must be dictionaries such as {"statement": "…", "label": 1}.')
+    return _numbered("rows", enumerate(rows, 1))
 
 
 def label_of(value: Any) -> int | None:
-    """1 or 0 for a label that is 1, 0, true or false in any spelling of these; None for anything else."""
+    """Return 1 or 0 for a label 1, 0, true or false in any spelling; None for anything else.
+
+    >>> label_of("True"), label_of("0.0"), label_of("maybe")
+    (1, 0, None)
+    """
     return WORDS.get(str(value).strip().lower())
 
 
 def listed(rows: Iterable[int]) -> str:
-    """Row numbers in words: "row 3" or "rows 3, 5, 8 and 12 more".
+    """Return row numbers as text: "row 3" or "rows 3, 5, 8 and 12 more".
 
     >>> listed([3])
     'row 3'
@@ -89,41 +103,47 @@ def listed(rows: Iterable[int]) -> str:
 
 
 def left_out(what: str) -> tuple[Problem]:
-    """Return the problem that some rows are not in the set."""
+    """Return the problem that some rows are not in the set.
+
+    >>> left_out("row 3 without a label")[0].text
+    'left out: row 3 without a label'
+    """
     return (Problem("left-out", f"left out: {what}"),)
 
 
 def _file(path: Path) -> Rows:
     readers = {".csv": _csv, ".tsv": _tsv, ".jsonl": _jsonl, ".ndjson": _jsonl}
     if path.suffix.lower() not in readers:
-        raise UsageError(f"{path} is neither .csv, .tsv nor .jsonl: statements are read from one of these.")
+        raise UsageError(f"{path} is not a .csv, .tsv or .jsonl file: convert it to one of these.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:  # some tools write a byte order mark
             text = file.read()
     except FileNotFoundError as error:
-        raise MissingInputError(f'No file "{path}": give a CSV or JSONL of statements and labels.') from error
+        raise MissingInputError(
+            f'There is no file "{path}": give a CSV or JSONL file of statements and labels.'
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise DamagedFileError(f"{path} cannot be read as UTF-8 text: {error}.") from error
     if not text.strip():
-        raise UsageError(f"{path} is empty: a line for each statement was expected.")
+        raise UsageError(f"{path} is empty: one line per statement is expected.")
     return readers[path.suffix.lower()](path, text)
 
 
 def _csv(path: Path, text: str, delimiter: str = ",") -> Rows:
-    """RFC 4180: quoted fields may hold commas, line breaks and doubled quotes."""
+    """Parse CSV after RFC 4180: quoted fields may contain commas, line breaks and doubled quotes."""
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     rows, short = [], []
     try:
         header = [name.strip() for name in next(reader)]
         if twice := sorted({name for name in header if header.count(name) > 1}):
-            raise UsageError(f'{path} names the column "{twice[0]}" twice: give each column a name of its own.')
+            raise UsageError(f'{path} has two columns named "{twice[0]}": give each column its own name.')
         for number, fields in enumerate((fields for fields in reader if fields), 1):
             if len(fields) == len(header):
                 rows.append((number, dict(zip(header, fields, strict=True))))
             else:
                 short.append(number)
     except csv.Error as error:
-        raise DamagedFileError(f"{path}, line {reader.line_num}, is not CSV: {error}.") from error
+        raise DamagedFileError(f"Line {reader.line_num} of {path} is not valid CSV: {error}.") from error
     problems = left_out(f"{listed(short)} without the header's {len(header)} fields") if short else ()
     return Rows(path.stem, tuple(rows), tuple(header), problems)
 
@@ -143,7 +163,7 @@ def _jsonl(path: Path, text: str) -> Rows:
             rows.append((number, row))
         else:
             bad.append(number)
-    problems = left_out(f"{listed(bad)}, which hold no JSON object") if bad else ()
+    problems = left_out(f"{listed(bad)} without a JSON object") if bad else ()
     return _numbered(path.stem, rows, problems)
 
 
@@ -151,24 +171,27 @@ def _hugging_face(name: str, split: str) -> Rows:
     import datasets
 
     try:
-        found = datasets.load_dataset(name, split=split)
-    except Exception as error:  # the client raises a dozen kinds; what a user can do is the same for all
+        dataset = datasets.load_dataset(name, split=split)
+    except Exception as error:  # the client raises a dozen types, and the user can do the same about all of them
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise MissingInputError(f'No split "{split}" of the data set "{name}" could be had: {reason}') from error
-    return _numbered(name.rpartition("/")[2], enumerate((dict(row) for row in found), 1))
+        raise MissingInputError(f'The split "{split}" of the dataset "{name}" could not be loaded: {reason}') from error
+    return _numbered(name.rpartition("/")[2], enumerate((dict(row) for row in dataset), 1))
 
 
 def _numbered(name: str, rows: Iterable[tuple[int, Mapping[str, Any]]], problems: tuple[Problem, ...] = ()) -> Rows:
-    taken = tuple(rows)
-    columns = dict.fromkeys(key for _, row in taken for key in row)
-    return Rows(name, taken, tuple(columns), problems)
+    rows = tuple(rows)
+    columns = dict.fromkeys(key for _, row in rows for key in row)
+    return Rows(name, rows, tuple(columns), problems)
 
 
-def check_columns(found: Rows, wanted: Iterable[str]) -> None:
-    """`UsageError` naming the first column that is missing, and those that are there."""
-    for name in wanted:
-        if name not in found.columns:
-            present = ", ".join(found.columns) or "none"
+def check_columns(table: Rows, required: Iterable[str]) -> None:
+    """Raise `UsageError` if a required column is missing.
+
+    >>> check_columns(read_rows([{"statement": "Stones sink.", "label": 1}], split="train"), ["label"])
+    """
+    for name in required:
+        if name not in table.columns:
+            present = ", ".join(table.columns) or "none"
             raise UsageError(
-                f'{found.name} has no column "{name}"{nearest(name, found.columns)}. Its columns: {present}.'
+                f'{table.name} has no column "{name}"{nearest(name, table.columns)}. Its columns are: {present}.'
             )

@@ -1,4 +1,4 @@
-"""Statements that are true or false, with what a fair test needs to know of each: its entities above all."""
+"""True and false statements, with the information that a fair test needs, above all their entities."""
 
 from __future__ import annotations
 
@@ -20,34 +20,38 @@ from interp.results import Result
 from probes.facts import first_stated
 from probes.groups import Groups, Kind, groups_of
 from probes.inputs import check_kinds
-from probes.rows import Problem, Rows, check_columns, label_of, left_out, listed, rows_of
+from probes.rows import Problem, Rows, check_columns, label_of, left_out, listed, read_rows
 
 NEGATION = re.compile(r"\bnot\b|n['’]t\b", re.IGNORECASE)
 POLARITIES = {"1": 1, "+1": 1, "1.0": 1, "affirmative": 1, "-1": -1, "-1.0": -1, "negated": -1}
 BALANCED = (0.4, 0.6)
-"""The fraction of true statements outside which a set is called unbalanced."""
+"""A set is called unbalanced if its fraction of true statements is outside this range."""
 LOOSE: tuple[Kind, ...] = ("fact", "pair", "quoted")
-"""Groups that do not hold everything that two statements may share."""
+"""Kinds of groups that do not cover everything that two statements may share."""
 PER_ROW = ("pair", "topic", "template")
 
 
 @dataclass(frozen=True, eq=False)
 class Statements(Result):
-    """Statements with labels. Made by `read_statements` or `generate`; saves and loads as any result.
+    """Statements with labels, as returned by `read_statements` or `generate`.
 
     Attributes:
-        name: of the set.
+        name: name of the set.
         statements: the texts.
         labels: (n,) 1 for true, 0 for false.
-        groups: the entities of each row, one or more: a split puts all rows of an entity on one side.
-        grouped_by: how they were found, in words.
-        polarity: (n,) +1 affirmative, -1 negated, or None.
-        pair: what ties a statement to its negation, or None; rows of one pair say the opposite.
-        topic: of each row, or None.
-        template: the wording of each row, or None.
-        polarity_by: how the polarity was found, in words.
-        problems: what is odd about the set. Nothing was dropped but what they say.
-        group_kind: how groups were found, as a kind: see `probes.groups`.
+        groups: the entities of each row, one or more; a split puts all rows of an entity on one side.
+        grouped_by: the rule that determined the groups.
+        polarity: (n,) +1 for affirmative, -1 for negated, or None.
+        pair: name that a statement shares with its negation, or None.
+        topic: topic of each row, or None.
+        template: wording of each row, or None.
+        polarity_by: the rule that determined the polarity.
+        problems: problems of the set. Only rows that they name as left out were dropped.
+        group_kind: kind of the rule that determined the groups, see `probes.groups`.
+
+    Example:
+        >>> data  # data = probes.read_statements("planted.csv")
+        Statements(planted: 80 statements, 40 true)
     """
 
     name: str
@@ -67,7 +71,7 @@ class Statements(Result):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
-        """Return the fields of a file of layout 1, whose problems were sentences without a kind, as they are today."""
+        """Convert the fields of a file of layout 1, whose problems were sentences without a kind."""
         if layout != 1:
             return super().upgrade(values, layout)
         return values | {"problems": tuple(_of_layout_1(text) for text in values["problems"])}
@@ -76,7 +80,9 @@ class Statements(Result):
         for name in ("labels", "groups", "polarity", *PER_ROW):
             value = getattr(self, name)
             if value is not None and len(value) != len(self.statements):
-                raise UsageError(f"{self.name}: {len(self.statements)} statements, but {len(value)} of {name}.")
+                raise UsageError(
+                    f"{self.name} has {len(self.statements)} statements but {len(value)} entries of {name}."
+                )
         if not set(np.unique(self.labels).tolist()) <= {0, 1}:
             raise UsageError(f"{self.name}: labels must be 0 or 1.")
 
@@ -84,12 +90,12 @@ class Statements(Result):
         return len(self.statements)
 
     def sha256(self) -> str:
-        """Digest of the statements with their labels, in order."""
+        """Return the SHA-256 digest of the statements with their labels, in order."""
         rows = list(zip(self.statements, self.labels.tolist(), strict=True))
         return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
     def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"] | Sequence[int]) -> Statements:
-        """The rows of a mask or of these numbers (from 0), in that order."""
+        """Return the rows selected by a mask or by 0-based indices, in that order."""
         chosen = np.arange(len(self))[np.asarray(rows)]
         changed: dict[str, Any] = {}
         for field in fields(self):
@@ -101,16 +107,19 @@ class Statements(Result):
         return replace(self, **changed)
 
     def deduplicated(self) -> Statements:
-        """Without later copies of a statement, and without every statement that has both labels; both are told."""
+        """Return the set without repeated statements and without statements that have both labels.
+
+        `problems` of the result says how many rows were left out. Raises `UsageError` if no statement is left.
+        """
         first: dict[str, int] = {}
         for i, statement in enumerate(self.statements):
             first.setdefault(statement, i)
         both = set(_conflicting(self.statements, self.labels))
-        kept = [i for statement, i in first.items() if statement not in both]
-        if not kept:
-            raise UsageError(f"{self.name}: every statement carries both labels, so none is left.")
-        told = left_out(f"{len(self) - len(kept)} rows that repeat a statement or contradict one")
-        return replace(self.take(kept), problems=(*told, *(p for p in self.problems if p.kind == "left-out")))
+        rows = [i for statement, i in first.items() if statement not in both]
+        if not rows:
+            raise UsageError(f"{self.name}: every statement has both labels, so that none is left.")
+        dropped = left_out(f"{len(self) - len(rows)} rows that repeat a statement or contradict one")
+        return replace(self.take(rows), problems=(*dropped, *(p for p in self.problems if p.kind == "left-out")))
 
     def __repr__(self) -> str:
         return f"Statements({self.name}: {len(self)} statements, {int(self.labels.sum())} true)"
@@ -138,36 +147,44 @@ def read_statements(
     split: str = "train",
     name: str | None = None,
 ) -> Statements:
-    """Statements from a CSV or JSONL file, a Hugging Face data set ("hf:NAME") or dictionaries in memory.
+    """Read labelled statements from a file, a Hugging Face dataset or memory.
 
-    Besides the statement and its label (1/0, true/false), the columns `group`, `polarity` (+1/-1 or
-    affirmative/negated), `pair`, `topic` and `template` are used where present. Without a column, groups are found by
-    a rule (`probes.groups`), and a statement with the word "not" or "n't" counts as negated.
+    Besides the statement and its label (1/0 or true/false), the columns `group`, `polarity` (+1/-1 or
+    affirmative/negated), `pair`, `topic` and `template` are used if present. Without the column, groups follow a rule
+    (`probes.groups`), and a statement with the word "not" or "n't" counts as negated.
+
+    Rows without a statement or a label, or with too few fields, are left out. `problems` reports them, and also
+    duplicates, conflicting labels and imbalance, which are not removed.
 
     Args:
-        source: where from.
-        group: column(s) of the entities, or a regular expression over the statement.
+        source: a CSV, TSV or JSONL file, "hf:NAME" for a Hugging Face dataset, or an iterable of dictionaries.
+        group: column(s) of the entities, or a regular expression applied to the statement.
         statement: name of the column with the texts.
         label: name of the column with the labels.
-        split: of a Hugging Face data set.
-        name: of the set; by default the file's.
+        split: split of a Hugging Face dataset.
+        name: name of the set; by default that of the file.
 
-    Rows without a statement or a label, or with too few fields, are left out and told in `problems`, as are
-    duplicates, conflicting labels and imbalance, which are kept.
+    Returns:
+        `Statements`.
 
     Raises:
-        MissingInputError: no such file or data set.
-        UsageError: a missing column, a label that is neither 0 nor 1, only one of the two, or no rows at all.
+        MissingInputError: the file or dataset does not exist.
+        UsageError: a missing column, a label that is neither 0 nor 1, one class only, or no rows.
+
+    Example:
+        >>> rows = [{"statement": "Stones sink.", "label": True}, {"statement": "Stones float.", "label": False}]
+        >>> probes.read_statements(rows).labels.tolist()
+        [1, 0]
     """
-    found = rows_of(source, split)
-    check_columns(found, (statement, label))
-    numbers, rows, problems = _complete(found, statement, label)
-    labels = _labels(found.name, numbers, rows, label)
+    table = read_rows(source, split)
+    check_columns(table, (statement, label))
+    numbers, rows, problems = _complete(table, statement, label)
+    labels = _labels(table.name, numbers, rows, label)
     texts = tuple(str(row[statement]).strip() for row in rows)
     grouping = groups_of(texts, rows, group)
     polarity, polarity_by = _polarity(texts, numbers, rows)
     return Statements(
-        name=name or found.name,
+        name=name or table.name,
         statements=texts,
         labels=labels,
         groups=grouping.groups,
@@ -176,15 +193,18 @@ def read_statements(
         polarity=polarity,
         **{key: _column(rows, key) for key in PER_ROW},
         polarity_by=polarity_by,
-        problems=(*found.problems, *problems, *_oddities(texts, labels, numbers)),
+        problems=(*table.problems, *problems, *_content_problems(texts, labels, numbers)),
     )
 
 
 def sharing_facts(sets: Sequence[Statements]) -> tuple[Statements, ...]:
-    """Return the sets with one group for each fact of free text, in whichever sets it is stated or denied.
+    """Return the sets with one group per fact of free text across all sets.
 
-    The group is named by the first statement of the fact, in the order of the sets: a set that shares no fact with
-    those before it keeps its groups. Entities, and pairs that a column names, stay as they are.
+    The first statement of a fact, in the order of the sets, names its group. Entities, and pairs that a column names,
+    do not change.
+
+    >>> [one.name for one in sharing_facts([data, data.take([0, 1])])]  # data = probes.read_statements(...)
+    ['planted', 'planted']
     """
     known: dict[str, str] = {}
     return tuple(_named_by_fact(one, known) if one.group_kind in ("fact", "pair") else one for one in sets)
@@ -198,13 +218,25 @@ def _named_by_fact(data: Statements, known: dict[str, str]) -> Statements:
 
 
 def join(sets: Sequence[Statements], name: str | None = None) -> Statements:
-    """Several sets as one. A row's topic is its set's name where it had none; pairs are kept apart by set.
+    """Join several sets into one.
 
-    Statements of one fact are of one group: see `sharing_facts`.
+    Rows without a topic get the name of their set as topic. The names of pairs are prefixed by the name of their set.
+    Statements of one fact form one group, see `sharing_facts`.
+
+    Args:
+        sets: the sets, in order.
+        name: name of the result; by default the names joined by "+".
+
+    Raises:
+        UsageError: no sets.
+
+    Example:
+        >>> len(join([data, data], name="twice")) == 2 * len(data)
+        True
     """
     check_kinds(sets, Statements, "sets", "probes.read_statements")
     if not sets:
-        raise UsageError("Nothing to join: give at least one set of statements.")
+        raise UsageError("There is nothing to join: give at least one set of statements.")
     sets = sharing_facts(sets)
     polarity = [s.polarity for s in sets]
     whole = all(p is not None for p in polarity)
@@ -226,22 +258,32 @@ def join(sets: Sequence[Statements], name: str | None = None) -> Statements:
 
 
 def paired(affirmative: Statements, negated: Statements) -> Statements:
-    """Two sets whose rows i say the opposite, as one set with polarity and pairs.
+    """Join a set and its row-by-row negation into one set with polarity and pairs.
 
-    Raises `UsageError` unless they have as many rows, about the same entities and with opposite labels.
+    Args:
+        affirmative: the statements.
+        negated: the negation of each row, in the same order.
+
+    Raises:
+        UsageError: different numbers of rows, different entities in a row, or equal labels in a row.
+
+    Example:
+        >>> len(paired(probes.generate("elements"), probes.generate("elements", negated=True)))
+        400
     """
     check_kinds((affirmative, negated), Statements, "the two sets", "probes.read_statements")
     if len(affirmative) != len(negated):
         raise UsageError(
-            f"{affirmative.name} has {len(affirmative)} rows and {negated.name} {len(negated)}: pairs need as many."
+            f"{affirmative.name} has {len(affirmative)} rows and {negated.name} {len(negated)}: pairs need equal "
+            "numbers of rows."
         )
     affirmative, negated = sharing_facts((affirmative, negated))
     same = np.array([a == b for a, b in zip(affirmative.groups, negated.groups, strict=True)])
     odd = np.flatnonzero(~same | (affirmative.labels == negated.labels)) + 1
     if len(odd):
         raise UsageError(
-            f"{negated.name} does not deny {affirmative.name} row by row: {listed(odd.tolist())} differ in entity or "
-            "carry the same label."
+            f"{negated.name} does not negate {affirmative.name} row by row: {listed(odd.tolist())} have different "
+            "entities or the same label."
         )
     pair, n = tuple(f"{affirmative.name} {i + 1}" for i in range(len(affirmative))), len(affirmative)
     signs = np.repeat(np.array([1, -1], np.int8), n)
@@ -249,21 +291,21 @@ def paired(affirmative: Statements, negated: Statements) -> Statements:
     return replace(both, polarity=signs, polarity_by="row by row", pair=pair + pair)
 
 
-def _complete(found: Rows, statement: str, label: str) -> tuple[list[int], list[Mapping[str, Any]], list[Problem]]:
-    """The rows that have a statement and a label, their numbers, and what is told of the others."""
+def _complete(table: Rows, statement: str, label: str) -> tuple[list[int], list[Mapping[str, Any]], list[Problem]]:
+    """Return the numbers and values of rows with a statement and a label, and the problems of the others."""
     problems: list[Problem] = []
     missing = {
-        "statement": [i for i, row in found.rows if _blank(row.get(statement))],
-        "label": [i for i, row in found.rows if _blank(row.get(label)) and not _blank(row.get(statement))],
+        "statement": [i for i, row in table.rows if _blank(row.get(statement))],
+        "label": [i for i, row in table.rows if _blank(row.get(label)) and not _blank(row.get(statement))],
     }
     for what, numbers in missing.items():
         if numbers:
             problems += left_out(f"{listed(numbers)} without a {what}")
     incomplete = {i for numbers in missing.values() for i in numbers}
-    kept = [(i, row) for i, row in found.rows if i not in incomplete]
-    if not kept:
-        raise UsageError(f"{found.name} holds no row with a statement and a label.")
-    return [i for i, _ in kept], [row for _, row in kept], problems
+    complete = [(i, row) for i, row in table.rows if i not in incomplete]
+    if not complete:
+        raise UsageError(f"{table.name} has no row with a statement and a label.")
+    return [i for i, _ in complete], [row for _, row in complete], problems
 
 
 def _labels(name: str, numbers: Sequence[int], rows: Sequence[Mapping[str, Any]], label: str) -> Int8[np.ndarray, " n"]:
@@ -297,25 +339,26 @@ def _column(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[str, ...] | No
     return tuple(str(row.get(key, "")).strip() for row in rows) if key in rows[0] else None
 
 
-def _oddities(texts: Sequence[str], labels: np.ndarray, numbers: Sequence[int]) -> list[Problem]:
+def _content_problems(texts: Sequence[str], labels: np.ndarray, numbers: Sequence[int]) -> list[Problem]:
+    """Return the problems of repeated, contradicted and unbalanced statements."""
     seen: dict[str, list[int]] = defaultdict(list)
     for text, number in zip(texts, numbers, strict=True):
         seen[text].append(number)
-    found: list[Problem] = []
+    problems: list[Problem] = []
     if repeats := [number for rows in seen.values() for number in rows[1:]]:
-        found.append(Problem("repeated", f"{len(repeats)} repeated statements: {listed(sorted(repeats))}"))
+        problems.append(Problem("repeated", f"{len(repeats)} repeated statements: {listed(sorted(repeats))}"))
     if both := _conflicting(texts, labels):
         where = listed(sorted(number for text in both for number in seen[text]))
-        found.append(Problem("contradicted", f"{len(both)} statements carry both labels: {where}"))
+        problems.append(Problem("contradicted", f"{len(both)} statements carry both labels: {where}"))
     true = float(labels.mean())
     if not BALANCED[0] <= true <= BALANCED[1]:
         text = f"unbalanced: {true:.0%} of the statements are true, so that accuracy alone misleads"
-        found.append(Problem("unbalanced", text))
-    return found
+        problems.append(Problem("unbalanced", text))
+    return problems
 
 
 def _of_layout_1(text: str) -> Problem:
-    """The kind of a sentence as layout 1 worded it; that of a joined set follows the name of its part."""
+    """Return the problem for a sentence of layout 1, which had no kind."""
     words: dict[str, Any] = {"left out: ": "left-out", " repeated ": "repeated", "carry both": "contradicted"}
     return Problem(next((kind for word, kind in words.items() if word in text), "unbalanced"), text)
 
@@ -324,16 +367,16 @@ def _conflicting(texts: Sequence[str], labels: np.ndarray) -> list[str]:
     kinds: dict[str, set[int]] = defaultdict(set)
     for text, label in zip(texts, labels.tolist(), strict=True):
         kinds[text].add(label)
-    return [text for text, found in kinds.items() if len(found) > 1]
+    return [text for text, given in kinds.items() if len(given) > 1]
 
 
 def _joined(sets: Sequence[Statements], key: str) -> tuple[str, ...] | None:
-    """A column of all sets, its values marked with their set's name; None if any set has none."""
+    """Return a column of all sets, pairs prefixed by the name of their set; None if a set lacks the column."""
     columns = [getattr(s, key) for s in sets]
     if any(column is None for column in columns):
         return None
-    marked = zip(sets, columns, strict=True)
-    return tuple(f"{s.name}: {value}" if key == "pair" else value for s, column in marked for value in column)
+    named = zip(sets, columns, strict=True)
+    return tuple(f"{s.name}: {value}" if key == "pair" else value for s, column in named for value in column)
 
 
 def _blank(value: Any) -> bool:

@@ -1,1 +1,1 @@
-"""The probes, one a file. Import them from `probes`."""
+"""The probes, one per file. Import them from `probes`."""

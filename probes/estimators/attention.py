@@ -1,4 +1,4 @@
-"""Attention-pooled probe: which tokens to read, and what to read there, learnt together."""
+"""Attention-pooled probe: learns jointly which tokens to read and what to read from them."""
 
 from __future__ import annotations
 
@@ -22,19 +22,24 @@ LEARNING_RATE = 0.01
 
 
 class AttentionPooled(LinearProbe):
-    """A linear probe on a weighted mean of the tokens' activations, the weights by attention.
+    """Linear probe on an attention-weighted mean of the tokens' activations.
 
     `score = sum_t a_t (x_t · direction_) + bias_` with `a = softmax_t(x_t · query_)` over the tokens of a statement.
-    Both vectors are trained by Adam on the cross-entropy with an L2 penalty, in standardised coordinates, from zero:
-    it begins as the mean over tokens. Nothing is drawn at random. Leave position 0 out of the mask: many models park
-    an enormous vector there whatever the token is, which would dominate mean and scale.
+    Both vectors are trained by Adam on the cross-entropy with an L2 penalty, in standardised coordinates, starting at
+    zero, which is the mean over tokens. Nothing is random. Exclude position 0 from the mask: many models have an
+    enormous activation there for any token, which would dominate mean and scale.
 
-    Attributes, beside those of `LinearProbe`:
+    Attributes (in addition to those of `LinearProbe`):
         query_: (d,) float64, in raw activation space.
 
     Args:
-        steps: full-batch Adam steps, the rate falling to zero along a cosine.
-        weight_decay: of both vectors, on the standardised scale.
+        steps: number of full-batch Adam steps; the learning rate decays to zero along a cosine.
+        weight_decay: L2 penalty on both vectors, on the standardised scale.
+
+    Example:
+        >>> X, y = np.random.default_rng(0).normal(size=(8, 3, 4)), [0, 1] * 4
+        >>> probes.AttentionPooled(steps=5).fit(X, y).attention(X).shape
+        (8, 3)
     """
 
     query_: Float[np.ndarray, " d"]
@@ -45,10 +50,15 @@ class AttentionPooled(LinearProbe):
         self.weight_decay = weight_decay
 
     def fit(self, X: Any, y: Any, *, mask: Any = None) -> Self:
-        """Fit on tokens `X` (n, token, d), labels `y` (n,) and `mask` (n, token), the tokens there are (all).
+        """Fit on activations of all tokens.
 
-        `acts.tokens(layer)` gives both. Raises `UsageError` for other shapes, values that are not finite and
-        statements without any token.
+        Args:
+            X: (n, token, d) activations; `acts.tokens(layer)` returns `X` and `mask`.
+            y: (n,) labels, 0 = false and 1 = true.
+            mask: (n, token) which tokens exist; None for all.
+
+        Raises:
+            UsageError: other shapes, values that are not finite, or a statement without tokens.
         """
         tokens, mask = _read_tokens(X, mask)
         self.classes_, labels = read_labels(as_array(y))
@@ -60,14 +70,14 @@ class AttentionPooled(LinearProbe):
         return self._take(self._train(tokens, mask, as_tensor(labels)))
 
     def decision_function(self, X: Any, mask: Any = None) -> Float[np.ndarray, " n"]:
-        """The log-odds (nats) that each statement of tokens `X` (n, token, d) is true."""
+        """Return the log-odds (nats) that each statement is true, from tokens `X` (n, token, d)."""
         tokens, mask = self._check_tokens(X, mask)
         query, direction = torch.from_numpy(self.query_), torch.from_numpy(self.direction_)
         weights = _attend(tokens.double() @ query, mask)
         return (weights * (tokens.double() @ direction)).sum(1).numpy() + self.bias_
 
     def attention(self, X: Any, mask: Any = None) -> Float[np.ndarray, "n token"]:
-        """The weight of each token, a fraction; each row sums to 1."""
+        """Return the attention weights (n, token); each row sums to 1."""
         tokens, mask = self._check_tokens(X, mask)
         return _attend(tokens.double() @ torch.from_numpy(self.query_), mask).numpy()
 
@@ -101,7 +111,7 @@ class AttentionPooled(LinearProbe):
             descent.step()
             schedule.step()
         query, direction = (vectors.detach().double() / scale[:, None]).unbind(1)
-        # A constant added to all queries changes no weight, so that the mean matters to the bias alone.
+        # A constant added to all queries does not change the weights, so the mean affects only the bias.
         return Solution(direction, float(bias.detach() - direction @ mean), extra={"query_": query.numpy()})
 
 
@@ -110,16 +120,18 @@ def _attend(queries: Float[Tensor, "n token"], mask: Bool[Tensor, "n token"]) ->
 
 
 def _read_tokens(X: Any, mask: Any) -> tuple[Float[Tensor, "n token d"], Bool[Tensor, "n token"]]:
-    """Tokens that are masked out are set to 0, whatever they held, so that padding never leaks in."""
+    """Return checked tokens and mask; masked tokens are set to 0, so that padding has no effect."""
     check({"X": Float[Tensor, "..."] | Float[np.ndarray, "..."]}, {"X": X})
     tokens = X.detach().cpu() if isinstance(X, Tensor) else torch.from_numpy(np.asarray(X))
     if tokens.ndim != 3 or 0 in tokens.shape:
-        raise UsageError(f"Activations of tokens are (n, token, d), not {tuple(tokens.shape)}: see acts.tokens(layer).")
+        raise UsageError(
+            f"Activations of tokens must have shape (n, token, d), not {tuple(tokens.shape)}: see acts.tokens(layer)."
+        )
     present = torch.ones(tokens.shape[:2], dtype=torch.bool) if mask is None else torch.as_tensor(as_array(mask)).bool()
     if present.shape != tokens.shape[:2]:
-        raise UsageError(f"mask must be (n, token) = {tuple(tokens.shape[:2])}, not {tuple(present.shape)}.")
+        raise UsageError(f"mask must have shape (n, token) = {tuple(tokens.shape[:2])}, not {tuple(present.shape)}.")
     if not bool(present.any(1).all()):
-        raise UsageError("Some statements have no token in the mask: every statement needs one.")
+        raise UsageError("Some statements have no token in the mask: every statement needs at least one.")
     tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32)).masked_fill(~present[..., None], 0)
     if not bool(torch.isfinite(tokens).all()):
         raise UsageError("Input X contains NaN or infinity: collect the activations in a wider dtype.")

@@ -1,7 +1,7 @@
-"""What all probes share: reading activations and labels, decisions, probabilities, and fitting many layers at once.
+"""Base classes of the probes: input checks, decisions, probabilities, and fits of many layers at once.
 
-A probe is a scikit-learn classifier of two classes. The greater label (1, of 0 and 1) is "true":
-`decision_function(X) > 0` says so. Activations may be numpy arrays or tensors; everything is computed in float64.
+A probe is a scikit-learn classifier of two classes. The greater label (1, of 0 and 1) means "true" and is predicted if
+`decision_function(X) > 0`. Activations may be numpy arrays or tensors; everything is computed in float64.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from probes.estimators.persistence import Saved
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A fitted linear probe of one layer: `score = x @ direction + bias` in raw activation space.
+    """Fitted linear probe of one layer: `score = x @ direction + bias` in raw activation space.
 
-    `logit_scale` turns a score into a log-odds (nats); 1 where the score is one already. `extra` holds whatever else
-    the estimator keeps, by attribute name.
+    Attributes:
+        direction: (d,) direction.
+        bias: bias.
+        logit_scale: log-odds (nats) per unit of score; 1 if the score is a log-odds.
+        extra: further fitted attributes of the estimator, by name.
     """
 
     direction: Float[Tensor, " d"]
@@ -37,22 +40,22 @@ class Solution:
 
 
 class Probe(Saved, ClassifierMixin, BaseEstimator):
-    """Base of the probes: binary, dense, float64."""
+    """Base class of the probes: binary, dense, float64."""
 
     classes_: np.ndarray
     n_features_in_: int
 
     @abstractmethod
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
-        """The signed score of each row: above 0 means true."""
+        """Return the signed score of each row; above 0 means true."""
 
     def predict(self, X: Any) -> np.ndarray:
-        """The label of each row: the greater class where the score is above 0."""
+        """Predict the label of each row: the greater class if the score is above 0."""
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(int)]
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "n 2"]:
-        """The probability of each class; column 1 is "true"."""
+        """Return the probability of each class; column 1 is "true"."""
         true = 1 / (1 + np.exp(-np.clip(self._log_odds(X), -700, 700)))
         return np.stack([1 - true, true], axis=1)
 
@@ -60,7 +63,7 @@ class Probe(Saved, ClassifierMixin, BaseEstimator):
         return self.decision_function(X)
 
     def _read(self, X: Any, y: Any) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
-        """Activations in float64 and labels as 0 or 1; sets `classes_` and `n_features_in_`."""
+        """Return activations in float64 and labels as 0 or 1; sets `classes_` and `n_features_in_`."""
         if y is None:
             raise UsageError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         try:
@@ -84,13 +87,13 @@ class Probe(Saved, ClassifierMixin, BaseEstimator):
 
 
 class LinearProbe(Probe):
-    """A probe that is one direction: `decision_function(X) = X @ direction_ + bias_`.
+    """Probe with one direction: `decision_function(X) = X @ direction_ + bias_`.
 
     Attributes:
         direction_: (d,) float64, in raw activation space.
         bias_: float.
-        logit_scale_: log-odds (nats) per unit of score, used by `predict_proba` only.
-        classes_: the two labels; `classes_[1]` is "true".
+        logit_scale_: log-odds (nats) per unit of score, used only by `predict_proba`.
+        classes_: the two labels; `classes_[1]` means "true".
     """
 
     direction_: Float[np.ndarray, " d"]
@@ -98,14 +101,14 @@ class LinearProbe(Probe):
     logit_scale_: float
 
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
-        """`X @ direction_ + bias_` for activations (n, d): above 0 means true."""
+        """Return `X @ direction_ + bias_` for activations (n, d); above 0 means true."""
         return self._check(X) @ self.direction_ + self.bias_
 
     def _log_odds(self, X: Any) -> Float[np.ndarray, " n"]:
         return self.decision_function(X) * self.logit_scale_
 
     def with_solution(self, solution: Solution, classes: np.ndarray) -> Self:
-        """Return a fitted copy that holds this solution, for labels of these two classes."""
+        """Return a fitted copy with this solution, for labels of these two classes."""
         fitted = cast(Self, clone(self))
         fitted.classes_, fitted.n_features_in_ = classes, len(solution.direction)
         return fitted._take(solution)
@@ -120,23 +123,25 @@ class LinearProbe(Probe):
 
 
 class LabelProbe(LinearProbe):
-    """A linear probe fitted on activations and labels alone."""
+    """Linear probe fitted on activations and labels."""
 
     @abstractmethod
     def _solve(self, X: Float[Tensor, "layer n d"], y: Int[Tensor, " n"]) -> list[Solution]:
-        """The solution of every layer. The rows may be float32; the arithmetic is float64."""
+        """Return the solution of every layer. The rows may be float32; the arithmetic is float64."""
 
     def fit(self, X: Float[Tensor, "n d"] | Any, y: Any) -> Self:
-        """Fit on activations `X` (n, d) and labels `y` (0 = false, 1 = true; any two labels do, the greater is true).
+        """Fit on activations `X` (n, d) and labels `y` (n,).
 
-        Raises `UsageError` for activations that are not finite numbers of one width, and for labels of other than
-        two classes.
+        Labels are 0 = false and 1 = true. Any two labels are accepted; the greater one means true.
+
+        Raises:
+            UsageError: activations that are not finite or not two-dimensional, or labels that are not of two classes.
         """
         X, labels = self._read(X, y)
         return self._take(self._solve(as_tensor(X)[None], as_tensor(labels))[0])
 
     def fit_layers(self, X: Float[Tensor, "layer n d"] | Any, y: Any) -> list[Self]:
-        """One fitted copy a layer, equal to `fit` on each; the layers are solved together."""
+        """Fit one copy per layer of `X` (layer, n, d); equal to `fit` on each, but solved jointly."""
         stack = read_stack(X)
         classes, labels = read_labels(as_array(y))
         if len(labels) != stack.shape[1]:
@@ -146,7 +151,11 @@ class LabelProbe(LinearProbe):
 
 
 def as_array(values: Any) -> Any:
-    """A tensor as a numpy array (bfloat16, which numpy lacks, as float32); anything else as it is."""
+    """Convert a tensor to a numpy array (bfloat16 and float16 to float32); return other values unchanged.
+
+    >>> as_array(torch.ones(2, dtype=torch.bfloat16)).dtype
+    dtype('float32')
+    """
     if not isinstance(values, Tensor):
         return values
     values = values.detach().cpu()
@@ -154,12 +163,22 @@ def as_array(values: Any) -> Any:
 
 
 def as_tensor(values: np.ndarray) -> Tensor:
-    """The array as a tensor over the same memory; a read-only array is copied, which torch asks for."""
+    """Return a tensor that shares the array's memory; a read-only array is copied, as torch requires.
+
+    >>> as_tensor(np.zeros(2))
+    tensor([0., 0.], dtype=torch.float64)
+    """
     return torch.from_numpy(values if values.flags.writeable else values.copy())
 
 
 def read_labels(y: Any) -> tuple[np.ndarray, Int[np.ndarray, " n"]]:
-    """The two classes in order, and each label as 0 or 1; raises `UsageError` unless there are exactly two."""
+    """Return the two classes in order, and each label as 0 or 1.
+
+    Raises `UsageError` unless there are exactly two classes.
+
+    >>> read_labels(["no", "yes", "no"])[1].tolist()
+    [0, 1, 0]
+    """
     try:
         check_classification_targets(y)
     except ValueError as error:
@@ -168,19 +187,23 @@ def read_labels(y: Any) -> tuple[np.ndarray, Int[np.ndarray, " n"]]:
     if len(classes) > 2:
         raise UsageError(
             f"Only binary classification is supported. The type of the target is {type_of_target(y)}: labels must be "
-            f"0 (false) and 1 (true), and here are {len(classes)} classes."
+            f"0 (false) and 1 (true), but there are {len(classes)} classes."
         )
     if len(classes) < 2:
-        there = f"hold one class only ({classes[0]})" if len(classes) else "are none"
-        raise UsageError(f"The labels {there}: a probe is fitted on true and false statements.")
+        problem = f"have one class only ({classes[0]})" if len(classes) else "are empty"
+        raise UsageError(f"The labels {problem}: a probe is fitted on true and false statements.")
     return classes, labels.reshape(-1).astype(np.int64)
 
 
 def read_stack(X: Any) -> Float[Tensor, "layer n d"]:
-    """Activations of several layers as a finite tensor of float32 or float64."""
+    """Check activations of several layers and return them as a finite float32 or float64 tensor.
+
+    >>> read_stack(np.zeros((2, 3, 4))).shape
+    torch.Size([2, 3, 4])
+    """
     stack = X if isinstance(X, Tensor) else torch.from_numpy(np.asarray(X))
     if stack.ndim != 3 or 0 in stack.shape:
-        raise UsageError(f"Activations of several layers are (layer, n, d), not {tuple(stack.shape)}.")
+        raise UsageError(f"Activations of several layers must have shape (layer, n, d), not {tuple(stack.shape)}.")
     if stack.dtype != torch.float64:
         stack = stack.float()
     if not all(bool(torch.isfinite(layer).all()) for layer in stack):
@@ -188,16 +211,24 @@ def read_stack(X: Any) -> Float[Tensor, "layer n d"]:
     return stack.detach()
 
 
-def read_rows(values: Any, n: int, name: str) -> np.ndarray:
-    """One entry a row of X; raises `UsageError` if there are more or fewer."""
-    found = np.asarray(as_array(values))
-    if found.shape != (n,):
-        raise UsageError(f"{name} must have one entry a row: {n} entries, not an array of shape {found.shape}.")
-    return found
+def one_per_row(values: Any, n: int, name: str) -> np.ndarray:
+    """Return an array with one entry per row of X; raises `UsageError` for another number.
+
+    >>> one_per_row([1, -1], 2, "polarity").tolist()
+    [1, -1]
+    """
+    entries = np.asarray(as_array(values))
+    if entries.shape != (n,):
+        raise UsageError(f"{name} must have one entry per row, {n} entries, not an array of shape {entries.shape}.")
+    return entries
 
 
 def one_sentence(error: Exception) -> str:
-    """The first line of scikit-learn's message; the rest is advice about estimators of another kind."""
+    """Return the first line of a scikit-learn message; the rest is advice on other estimators.
+
+    >>> one_sentence(ValueError("Input X contains NaN."))
+    'Input X contains NaN.'
+    """
     text = str(error).strip().splitlines()[0]
     if "1D array" in text:
         return "Expected 2D array, got 1D array instead. Reshape your data to (rows, width of the activations)."

@@ -1,14 +1,15 @@
-"""What a probe can do besides scikit-learn's `fit`: asked of its class, never of the name of the class.
+"""Optional capabilities of a probe besides scikit-learn's `fit`, declared by its class.
 
-Every scikit-learn classifier of two classes is a probe. One that offers more is fitted faster or chosen better:
+Every scikit-learn classifier of two classes is a probe. These attributes and methods make fits or model selection
+faster:
 
     strength         (parameter, candidates), a class attribute: the parameter that cross-validation chooses
     closed_form      True, a class attribute: fitting is a few matrix products, cheap enough for 200 shuffled labelings
     fit_layers       (X, y) -> [fitted, ...]: one fitted copy for each layer of X (layer, n, d)
-    fit_path         (X, y, strengths, weights) -> Linear: every fold, layer and strength together
-    fit_labelings    (X, labels) -> Linear or None: every labeling of the rows X (n, d) together
+    fit_path         (X, y, strengths, weights) -> Linear: every fold, layer and strength jointly
+    fit_labelings    (X, labels) -> Linear or None: every labeling of the rows X (n, d) jointly
 
-What a class lacks is done in a loop over `fit`.
+If a class lacks one of them, `fit` is called in a loop.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ RESTS_ON = {
     "fit_path": ("fit", "fit_layers", "_solve", "decision_function"),
     "fit_labelings": ("fit", "fit_layers", "_solve", "decision_function"),
 }
-"""The methods whose result each capability repeats in another way."""
+"""The methods whose result each capability must reproduce."""
 
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """Several fitted linear probes: `score = x @ direction + bias` in raw activation space, float64."""
+    """Several fitted linear probes: `score = x @ direction + bias` in raw activation space, float64.
+
+    >>> Linear(torch.zeros(3, 4), torch.zeros(3)).directions.shape
+    torch.Size([3, 4])
+    """
 
     directions: Float[Tensor, "*fit d"]
     biases: Float[Tensor, "*fit"]
@@ -40,8 +45,11 @@ class Linear:
 def capability(probe: Any, name: str) -> Callable[..., Any] | None:
     """Return the method `name` of a probe, or None.
 
-    None also where a subclass overrides a method that this one repeats (`RESTS_ON`): a class derived from
-    `LogisticRegression` with a `fit` of its own is fitted by that, not by the path of the class it is derived from.
+    Returns None also if a subclass overrides a method that the capability must reproduce (`RESTS_ON`): a subclass of
+    `LogisticRegression` with its own `fit` is fitted by that, not by the path of its parent.
+
+    >>> capability(probes.Ridge(), "fit_path").__name__
+    'fit_path'
     """
     offered = _depth(probe, name)
     if offered is None:
@@ -51,22 +59,34 @@ def capability(probe: Any, name: str) -> Callable[..., Any] | None:
 
 
 def strength_of(probe: Any) -> tuple[str, tuple[float, ...]] | None:
-    """Return (parameter, candidates) of a probe whose strength is chosen, or None."""
+    """Return the name and the candidates of a probe's strength, or None.
+
+    >>> strength_of(probes.Ridge())[0]
+    'alpha'
+    """
     return getattr(type(probe), "strength", None)
 
 
 def closed_form(probe: Any) -> bool:
-    """Return whether the probe says that it is fitted at the cost of a few matrix products."""
+    """Return whether fitting the probe costs only a few matrix products.
+
+    >>> closed_form(probes.MassMean()), closed_form(probes.SAPLMA())
+    (True, False)
+    """
     return bool(getattr(type(probe), "closed_form", False))
 
 
 def plain_settings(probe: Any) -> dict[str, Any]:
-    """Return a probe's parameters as values a result may hold; any other value becomes {"repr": its text}."""
+    """Return a probe's parameters as plain values; any other value becomes {"repr": its text}.
+
+    >>> plain_settings(probes.Ridge(alpha=2.0))
+    {'alpha': 2.0}
+    """
     return {name: _plain(value) for name, value in probe.get_params(deep=False).items()}
 
 
 def _depth(probe: Any, name: str) -> int | None:
-    """Return how far up its line of ancestors a probe's method is defined: 0 for its own class."""
+    """Return the index in the MRO of the class that defines a method: 0 for the probe's own class."""
     return next((i for i, kind in enumerate(type(probe).__mro__) if name in vars(kind)), None)
 
 

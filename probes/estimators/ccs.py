@@ -1,4 +1,4 @@
-"""Contrast-consistent search: a direction along which a statement and its negation get opposite answers."""
+"""Contrast-consistent search: a direction on which a statement and its negation have opposite answers."""
 
 from __future__ import annotations
 
@@ -13,32 +13,38 @@ from probes.estimators.pairs import Labelled, Normaliser, PairProbe
 
 LEARNING_RATE = 0.01
 DEGENERATE_LOSS = 0.19
-"""One answer for every row has a loss of 1/4 at p = 1/2 and 1/5 at best (p = 2/5): that near to it nothing is found."""
+"""Loss above which a fit counts as degenerate: one answer for every row has 1/4 at p = 1/2 and 1/5 at p = 2/5."""
 DEGENERATE_SPREAD = 0.1
-"""So has one whose pairs all get the same answer: the standard deviation of p(affirmed) - p(denied) below this."""
+"""Standard deviation of p(affirmed) - p(denied) below which a fit counts as degenerate: all pairs agree."""
 
 
 class CCS(PairProbe):
-    """Contrast-consistent search (Burns et al. 2022, arXiv 2212.03827): no labels but for the sign.
+    """Contrast-consistent search, an unsupervised probe of contrast pairs.
 
-    Each side is normalised by its own training mean (see `Normaliser`); then, over several random beginnings,
+    Burns et al. 2022, arXiv 2212.03827. Labels are used only for the sign. Each side is normalised by its own training
+    mean (see `Normaliser`). Over several random initialisations,
 
         minimise  mean over pairs of (p⁺ + p⁻ - 1)^2 + min(p⁺, p⁻)^2,      p = sigmoid(w · x + b)
 
-    and the fit of the lowest loss is kept. **The lowest loss need not be truth:** on small models most beginnings end
-    at chance, so the losses and accuracies of all are kept, to be reported together.
+    and the fit with the lowest loss is returned. **The lowest loss need not be truth:** on small models most
+    initialisations end at chance. Report the losses and accuracies of all of them.
 
-    Attributes, beside those of `LinearProbe` and `PairProbe`:
-        losses_: (restart,) final loss of every beginning.
-        accuracies_: (restart,) accuracy of each on the labelled training rows, its sign set by them (NaN without).
-        degenerate_: (restart,) whether it ended with one answer for all rows or all pairs.
-        chosen_: which beginning was kept.
+    Attributes (in addition to those of `LinearProbe` and `PairProbe`):
+        losses_: (restart,) final loss of every initialisation.
+        accuracies_: (restart,) accuracy on the labelled training rows, which also set the sign (NaN without labels).
+        degenerate_: (restart,) whether all rows or all pairs have the same answer.
+        chosen_: index of the chosen initialisation.
 
     Args:
-        restarts: random beginnings, all trained in one batch.
-        steps: full-batch Adam steps, the rate falling to zero along a cosine.
-        weight_decay: L2 penalty on w on the normalised scale; without one, w grows without end.
-        seed: of the beginnings.
+        restarts: number of random initialisations, trained in one batch.
+        steps: number of full-batch Adam steps; the learning rate decays to zero along a cosine.
+        weight_decay: L2 penalty on w on the normalised scale; without it w grows without bound.
+        seed: seed of the initialisations.
+
+    Example:
+        >>> X, polarity = np.random.default_rng(0).normal(size=(8, 3)), np.tile([1, -1], 4)
+        >>> probes.CCS(restarts=2, steps=5).fit(X, pairs=np.arange(8) // 2, polarity=polarity).losses_.shape
+        (2,)
     """
 
     losses_: Float[np.ndarray, " restart"]
@@ -61,7 +67,7 @@ class CCS(PairProbe):
         rows = normaliser.apply(affirmative, negated)
         weights, biases = self._descend(torch.from_numpy(rows).float())
         scores = rows @ weights + biases
-        losses = _loss(torch.from_numpy(scores)).numpy()  # of p as it was trained: min(p, p) is not that of 1 - p
+        losses = _loss(torch.from_numpy(scores)).numpy()  # before the sign is set: min(p, p) differs for 1 - p
         degenerate = _degenerate(scores, losses)
         signs = sides.sign(scores)
         scores, weights, biases = scores * signs, weights * signs, biases * signs
@@ -78,9 +84,9 @@ class CCS(PairProbe):
         return Solution(torch.from_numpy(direction), (above + below) / 2, extra=extra)
 
     def _descend(self, rows: Float[Tensor, "two_pairs d"]) -> tuple[np.ndarray, np.ndarray]:
-        """Weights (d, restart) and biases (restart,) at the end of every descent, on the normalised scale."""
+        """Train all initialisations and return weights (d, restart) and biases (restart,) on the normalised scale."""
         generator = torch.Generator().manual_seed(self.seed)
-        # (restart, d) @ (d, n): several times faster than (n, d) @ (d, restart) when there are few beginnings.
+        # (restart, d) @ (d, n) is several times faster than (n, d) @ (d, restart) for few restarts.
         weights = torch.randn(self.restarts, rows.shape[1], generator=generator)
         weights = (weights / weights.norm(dim=1, keepdim=True)).requires_grad_()
         biases = torch.zeros(self.restarts, requires_grad=True)
@@ -89,7 +95,7 @@ class CCS(PairProbe):
         for _ in range(self.steps):
             descent.zero_grad()
             loss = _loss((weights @ rows.T).T + biases) + self.weight_decay * (weights**2).sum(1)
-            loss.sum().backward()  # each beginning has its own weights: the sum trains them side by side
+            loss.sum().backward()  # each restart has its own weights, so that the sum trains them independently
             descent.step()
             schedule.step()
         return weights.detach().T.double().numpy(), biases.detach().double().numpy()

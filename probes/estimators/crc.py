@@ -1,4 +1,4 @@
-"""Contrastive representation clustering: the direction along which pairs differ most."""
+"""Contrastive representation clustering: the direction on which pairs differ most."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from probes.estimators.pairs import Labelled, Normaliser, PairProbe
 
 
 class CRC(PairProbe):
-    """Top principal component of the pairs' differences (Burns et al. 2022, arXiv 2212.03827, "CRC-TPC").
+    """Top principal component of the differences within contrast pairs (CRC-TPC).
 
-    Each side is normalised by its own training mean, which takes away what all negations share; the direction is the
-    top eigenvector of `sum_i d_i d_iᵀ`, d_i the difference within pair i, no further centring: a component computed
-    after centring one-sided differences would lose whatever they have in common. The weights are scaled so that the
-    training scores have standard deviation 1, and 0 is the mean of a side.
+    Burns et al. 2022, arXiv 2212.03827. Each side is normalised by its own training mean, which removes what all
+    negations share. The direction is the top eigenvector of `sum_i d_i d_iᵀ`, where d_i is the difference within pair
+    i. The differences are not centred again, since that would remove their common part. The weights are scaled so that
+    the training scores have standard deviation 1; 0 is the mean of a side.
 
-    Attributes, beside those of `LinearProbe` and `PairProbe`:
-        explained_: the fraction of the differences' squared norm along the direction.
+    Attributes (in addition to those of `LinearProbe` and `PairProbe`):
+        explained_: fraction of the differences' squared norm along the direction.
+
+    Example:
+        >>> X, polarity = np.array([[2.0, 0.0], [0.0, 0.0], [0.0, 1.0], [2.0, 1.0]]), [1, -1, 1, -1]
+        >>> probes.CRC().fit(X, pairs=["a", "a", "b", "b"], polarity=polarity).explained_
+        1.0
     """
 
     explained_: float
@@ -39,7 +44,10 @@ class CRC(PairProbe):
 
 
 def _top_component(differences: Float[np.ndarray, "pair d"]) -> tuple[Float[np.ndarray, " d"], float]:
-    """Unit vector and its share of the squared norm, from the smaller Gram matrix; the largest entry is positive."""
+    """Return the top component and its share of the squared norm, from the smaller Gram matrix.
+
+    The component has unit length and a positive largest entry.
+    """
     pairs, width = differences.shape
     gram = differences @ differences.T if pairs < width else differences.T @ differences
     spectrum, vectors = np.linalg.eigh(gram)

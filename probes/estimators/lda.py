@@ -12,15 +12,21 @@ from probes.estimators.base import LabelProbe, Solution
 
 
 class LDA(LabelProbe):
-    """Linear discriminant: `direction_ = S^-1 (mean(true) - mean(false))`, S the shrunk covariance within the classes.
+    """Linear discriminant analysis with shrinkage.
 
+    `direction_ = S^-1 (mean(true) - mean(false))`, where S is the shrunk covariance within the classes, and
     `bias_ = -direction_ · (mean(true) + mean(false)) / 2 + log(n_true / n_false)`. Equal to scikit-learn's
-    `LinearDiscriminantAnalysis(solver="lsqr", shrinkage=...)`. The score is a log-odds in nats, too sure of itself
-    when there are few rows for the dimensions.
+    `LinearDiscriminantAnalysis(solver="lsqr", shrinkage=...)`. The score is a log-odds in nats, overconfident if there
+    are few rows for the number of dimensions.
 
     Args:
-        shrinkage: "auto" for Ledoit-Wolf, "oas" for the oracle approximation (arXiv 0907.4698), which streamed
-            statistics can compute too, or a number from 0 (no shrinkage) to 1.
+        shrinkage: "auto" for Ledoit-Wolf, "oas" for the oracle approximation (arXiv 0907.4698), which can also be
+            computed from streamed statistics, or a number from 0 (no shrinkage) to 1.
+
+    Example:
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> probes.LDA(shrinkage=1.0).fit(X, y).direction_.round(3).tolist()
+        [4.0, 0.0]
     """
 
     closed_form = True

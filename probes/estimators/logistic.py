@@ -1,4 +1,4 @@
-"""Logistic regression: the direction that best predicts truth under an L2 penalty."""
+"""L2-regularised logistic regression."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ from probes.estimators.capabilities import Linear
 
 
 class LogisticRegression(LabelProbe):
-    """L2-regularised logistic regression on standardised activations, converged to rounding.
+    """L2-regularised logistic regression on standardised activations, converged to machine precision.
 
-    Minimises `sum_i log(1 + exp(-(2 y_i - 1) s_i)) + |w|^2 / (2 C)` with `s = ((x - mean) / std) · w + b`, mean and
-    standard deviation of the training rows; then `direction_ = w / std` and `bias_ = b - mean · direction_`. Equal to
-    scikit-learn's `StandardScaler` and `LogisticRegression(C=C)`. The score is a log-odds in nats.
+    Minimises `sum_i log(1 + exp(-(2 y_i - 1) s_i)) + |w|^2 / (2 C)` with `s = ((x - mean) / std) · w + b`, where mean
+    and std are those of the training rows. Then `direction_ = w / std` and `bias_ = b - mean · direction_`. Equal to
+    scikit-learn's `StandardScaler` followed by `LogisticRegression(C=C)`. The score is a log-odds in nats.
 
     Args:
-        C: inverse strength of the penalty, on standardised inputs. The smaller, the closer to mass-mean; with more
-            dimensions than rows, 0.01 is a sound beginning.
+        C: inverse strength of the penalty on standardised inputs. Smaller values are closer to mass-mean; 0.01 is a
+            good default if there are more dimensions than rows.
+
+    Example:
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> probes.LogisticRegression(C=1.0).fit(X, y).predict(X).tolist()
+        [0, 0, 1, 1]
     """
 
     strength = ("C", (1e-4, 1e-3, 1e-2, 1e-1))
-    closed_form = True  # not quite, but all labelings are one path
+    closed_form = True  # not literally, but all labelings are fitted as one path
 
     def __init__(self, C: float = 0.01):
         self.C = C
@@ -34,14 +39,14 @@ class LogisticRegression(LabelProbe):
     def fit_path(
         self, X: Float[Tensor, "layer n d"], y: Tensor, strengths: Sequence[float], weights: Float[Tensor, "fold n"]
     ) -> Linear:
-        """Fit every fold (row weights), layer and strength together; (fold, layer, strength)."""
+        """Fit every fold (row weights), layer and strength jointly; returns (fold, layer, strength)."""
         path = logistic_path(X, y, strengths, weights)
         return Linear(path.directions, path.biases)
 
     def fit_labelings(self, X: Float[Tensor, "n d"], labels: Int[Tensor, "draw n"]) -> Linear:
-        """Fit every labeling of the same rows together.
+        """Fit every labeling of the same rows jointly.
 
-        Every row stands twice, once as true and once as false: a labeling is then a set of row weights of one path.
+        Every row occurs twice, as true and as false, so that a labeling is a set of row weights of one path.
         """
         both = torch.arange(2, device=X.device).flip(0).repeat_interleave(len(X))
         weights = torch.cat([labels, 1 - labels], dim=1)

@@ -1,4 +1,4 @@
-"""Mass-mean: the direction from the mean of the false statements to the mean of the true ones."""
+"""Mass-mean probe: the direction from the mean of the false to the mean of the true statements."""
 
 from __future__ import annotations
 
@@ -15,18 +15,23 @@ from probes.estimators.capabilities import Linear
 
 
 class MassMean(LabelProbe):
-    """Difference of the class means, with the threshold midway between them (arXiv 2310.06824).
+    """Difference of the class means, with the threshold midway between them.
 
-    `direction_ = mean(true) - mean(false)` and `bias_ = -direction_ · (mean(true) + mean(false)) / 2`. The published
-    form has no bias: it is right only for activations centred with their own test rows, and on raw ones its accuracy
-    falls to chance. It cannot be asked for here; whoever wants it takes `X @ direction_`.
+    `direction_ = mean(true) - mean(false)` and `bias_ = -direction_ · (mean(true) + mean(false)) / 2`
+    (Marks & Tegmark 2023, arXiv 2310.06824). The published form has no bias, which is correct only for activations
+    centred on their own test rows; on raw activations its accuracy is at chance. Use `X @ direction_` to get it.
 
-    `predict_proba` supposes equal Gaussians along the direction: log-odds = score · |gap| / variance.
+    `predict_proba` assumes Gaussians of equal variance along the direction: log-odds = score · |gap| / variance.
 
     Args:
-        covariance: "none", or "shrunk" to whiten by the Ledoit-Wolf covariance within the classes,
-            `direction_ = covariance^-1 (mean(true) - mean(false))`, the published form for independent inputs; without
-            shrinkage it collapses when there are not many more rows than dimensions.
+        covariance: "none", or "shrunk" to whiten with the Ledoit-Wolf covariance within the classes,
+            `direction_ = covariance^-1 (mean(true) - mean(false))`, the published form for independent inputs. Without
+            shrinkage that fails unless there are many more rows than dimensions.
+
+    Example:
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> probes.MassMean().fit(X, y).direction_.tolist()
+        [2.0, 0.0]
     """
 
     closed_form = True
@@ -35,7 +40,7 @@ class MassMean(LabelProbe):
         self.covariance = covariance
 
     def fit_labelings(self, X: Float[Tensor, "n d"], labels: Int[Tensor, "draw n"]) -> Linear | None:
-        """Fit every labeling of the same rows in two products; None where the covariance is of the labels too."""
+        """Fit every labeling of the same rows in two matrix products; None for covariance="shrunk"."""
         if self.covariance != "none":
             return None
         weights = labels.double()
@@ -59,16 +64,22 @@ class MassMean(LabelProbe):
 
 
 def gaussian_scale(scores: Float[Tensor, " n"], y: Int[Tensor, " n"]) -> float:
-    """`log_odds_scale` of these scores."""
+    """Return `log_odds_scale` of the scores of two classes.
+
+    >>> gaussian_scale(torch.tensor([-2.0, 0.0, 1.0, 3.0]), torch.tensor([0, 0, 1, 1]))
+    3.0
+    """
     false, true = scores[y == 0], scores[y == 1]
     variance = torch.cat([false - false.mean(), true - true.mean()]).square().mean()
     return log_odds_scale(float(true.mean() - false.mean()), float(variance))
 
 
 def log_odds_scale(gap: float, variance: float) -> float:
-    """Log-odds per unit of score, were the classes Gaussians of one variance: gap of the means / variance within.
+    """Return log-odds per unit of score for Gaussian classes: gap of the means / variance within.
 
-    0 when the scores of the classes do not differ: such a probe knows nothing. Classes without any spread are
-    separated without doubt, which is written as a large finite number.
+    Returns 0 if the class means do not differ, and a large finite number for classes without variance.
+
+    >>> log_odds_scale(3.0, 1.0)
+    3.0
     """
     return 0.0 if gap <= 0 else gap / max(variance, 1e-12 * gap**2)

@@ -1,4 +1,4 @@
-"""Statements in pairs: one affirmed, one denied, told apart by `polarity` and matched by `pairs`."""
+"""Probes of contrast pairs: an affirmative and a negated statement, matched by `pairs` and `polarity`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from sklearn.utils.validation import validate_data
 
 from interp.errors import UsageError
-from probes.estimators.base import LinearProbe, Solution, as_array, one_sentence, read_rows, read_stack
+from probes.estimators.base import LinearProbe, Solution, as_array, one_per_row, one_sentence, read_stack
 
 CLASSES = np.array([0, 1])
 UNKNOWN = -1
@@ -19,22 +19,33 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Row numbers: pair i is the affirmative row `affirmative[i]` and the negated row `negated[i]`."""
+    """Row indices of pairs: pair i is the rows `affirmative[i]` and `negated[i]`.
+
+    >>> Pairs.read(["a", "a", "b", "b"], [1, -1, 1, -1], 4).negated.tolist()
+    [1, 3]
+    """
 
     affirmative: Int[np.ndarray, " pair"]
     negated: Int[np.ndarray, " pair"]
 
     @classmethod
     def read(cls, pairs: Any, polarity: Any, n: int) -> Self:
-        """From the name of each row's pair and its side (+1 affirmative, -1 negated).
+        """Match the rows by the name of their pair and their side (+1 affirmative, -1 negated).
 
-        Rows with an empty pair name stand alone and are left out. Raises `UsageError` unless every named pair has
-        one row of each side, and at least two pairs there are.
+        Rows with an empty pair name are left out.
+
+        Args:
+            pairs: name of each row's pair.
+            polarity: side of each row.
+            n: number of rows.
+
+        Raises:
+            UsageError: a pair without exactly one row of each side, or fewer than two pairs.
         """
         polarity = read_polarity(polarity, n)
         if pairs is None:
             raise UsageError("This probe learns from pairs: give pairs= (the name of each row's pair) and polarity=.")
-        names = read_rows(pairs, n, "pairs").astype(str)
+        names = one_per_row(pairs, n, "pairs").astype(str)
         sides = [{str(name): int(row) for row, name in _rows(names, polarity == side)} for side in (1, -1)]
         counts = [int(((polarity == side) & (names != "")).sum()) for side in (1, -1)]
         shared = [name for name in sides[0] if name in sides[1]]
@@ -44,7 +55,9 @@ class Pairs:
                 f"{counts[1]} negated rows, {len(shared)} pairs match."
             )
         if len(shared) < 2:
-            raise UsageError(f"There is {len(shared)} pair: at least 2 are needed, to normalise each side by its mean.")
+            raise UsageError(
+                f"There is {len(shared)} pair, but at least 2 are needed to normalise each side by its mean."
+            )
         rows = [np.array([side[name] for name in shared]) for side in sides]
         return cls(rows[0], rows[1])
 
@@ -54,10 +67,14 @@ def _rows(names: np.ndarray, chosen: np.ndarray) -> list[tuple[int, str]]:
 
 
 def read_polarity(polarity: Any, n: int) -> Int[np.ndarray, " n"]:
-    """+1 or -1 for each row; raises `UsageError` for anything else."""
+    """Check polarities and return +1 or -1 for each row; raises `UsageError` for anything else.
+
+    >>> read_polarity([1, -1], 2).tolist()
+    [1, -1]
+    """
     if polarity is None:
         raise UsageError("This probe needs polarity= (+1 for an affirmative row, -1 for a negated one).")
-    sides = read_rows(polarity, n, "polarity")
+    sides = one_per_row(polarity, n, "polarity")
     if not np.isin(sides, (-1, 1)).all():
         raise UsageError(f"polarity must be +1 (affirmative) or -1 (negated), not {np.unique(sides)[:5].tolist()}.")
     return sides.astype(np.int64)
@@ -65,38 +82,42 @@ def read_polarity(polarity: Any, n: int) -> Int[np.ndarray, " n"]:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """What is known of the pairs' labels: 0, 1 or -1 (unknown) of each affirmative and each negated row."""
+    """Known labels of the pairs: 0, 1 or -1 (unknown) for each affirmative and each negated row.
+
+    >>> Labelled(np.array([1, -1]), np.array([0, -1])).state
+    'labelled'
+    """
 
     affirmative: Int[np.ndarray, " pair"]
     negated: Int[np.ndarray, " pair"]
 
     @classmethod
     def read(cls, y: Any, pairs: Pairs, n: int) -> Self:
-        """From labels of all rows, or None; raises `UsageError` for other values than 0, 1 and -1."""
-        labels = np.full(n, UNKNOWN) if y is None else read_rows(y, n, "y")
+        """Read the labels of all rows, or None; raises `UsageError` for values other than 0, 1 and -1."""
+        labels = np.full(n, UNKNOWN) if y is None else one_per_row(y, n, "y")
         if not np.isin(labels, (0, 1, UNKNOWN)).all():
             raise UsageError("Labels of pairs must be 0 (false), 1 (true) or -1 (unknown).")
         return cls(labels[pairs.affirmative].astype(int), labels[pairs.negated].astype(int))
 
     @property
     def state(self) -> str:
-        """Whether anything is known: "labelled" or "free"."""
+        """State of the labels: "labelled" if any is known, else "free"."""
         return "labelled" if bool((self.all != UNKNOWN).any()) else "free"
 
     @property
     def all(self) -> Int[np.ndarray, " two_pairs"]:
-        """Of the affirmative rows, then of the negated ones."""
+        """Labels of the affirmative rows, then of the negated ones."""
         return np.concatenate([self.affirmative, self.negated])
 
     def sign(self, scores: Float[np.ndarray, "two_pairs restart"]) -> Float[np.ndarray, " restart"]:
-        """+1, or -1 where the false rows score higher on average than the true ones; +1 if nothing is known."""
+        """Return -1 if false rows score higher on average than true ones, else +1."""
         true, false = scores[self.all == 1], scores[self.all == 0]
         high = true.mean(0) if len(true) else np.zeros(scores.shape[1])
         low = false.mean(0) if len(false) else np.zeros(scores.shape[1])
         return np.where(high < low, -1.0, 1.0)
 
     def accuracy(self, scores: Float[np.ndarray, "two_pairs restart"]) -> Float[np.ndarray, " restart"]:
-        """The share of labelled rows on the right side of 0; NaN if there is none."""
+        """Return the fraction of labelled rows on the correct side of 0; NaN if there are none."""
         known = self.all != UNKNOWN
         if not known.any():
             return np.full(scores.shape[1], np.nan)
@@ -105,11 +126,15 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Normaliser:
-    """Each side's own mean, and one scale for both, from the training pairs; kept and used again at test.
+    """Normalisation of pairs: the mean of each side and one scale for both, from the training pairs.
 
-    `x -> (x - mean of its side) / scale`: subtracting the side's mean removes the negation marker, which would
-    otherwise be the plainest way to tell the two sides apart. One scale (the spread within the sides) keeps a single
-    direction in raw activation space; the published code divides each side by its own.
+    `x -> (x - mean of its side) / scale`. Subtracting the side's mean removes the negation marker, which would
+    otherwise be the easiest way to separate the two sides. One scale (the spread within the sides) gives a single
+    direction in raw activation space; the published code divides each side by its own scale.
+
+    >>> normaliser = Normaliser.fit(np.array([[1.0], [3.0]]), np.array([[5.0], [7.0]]))
+    >>> normaliser.apply(np.ones((1, 1)), np.ones((1, 1))).tolist()
+    [[-1.0], [-5.0]]
     """
 
     affirmative: Float[np.ndarray, " d"]
@@ -118,7 +143,7 @@ class Normaliser:
 
     @classmethod
     def fit(cls, affirmative: Float[np.ndarray, "pair d"], negated: Float[np.ndarray, "pair d"]) -> Self:
-        """From the two sides; a coordinate that does not vary within the sides gets scale 1."""
+        """Compute means and scale of the two sides; a coordinate without variance gets scale 1."""
         means = affirmative.mean(0), negated.mean(0)
         spread = np.sqrt((affirmative.var(0) + negated.var(0)) / 2)
         constant = spread <= 1e-12 * np.maximum(np.abs(means[0]), np.abs(means[1]))
@@ -127,23 +152,23 @@ class Normaliser:
     def apply(
         self, affirmative: Float[np.ndarray, "pair d"], negated: Float[np.ndarray, "pair d"]
     ) -> Float[np.ndarray, "two_pairs d"]:
-        """The affirmative rows, then the negated ones, normalised."""
+        """Return the normalised affirmative rows, then the negated ones."""
         return np.concatenate([affirmative - self.affirmative, negated - self.negated]) / self.scale
 
     def raw(self, weights: Float[np.ndarray, " d"], bias: float) -> tuple[Float[np.ndarray, " d"], float, float]:
-        """(direction, bias of an affirmative row, bias of a negated row) in raw activation space."""
+        """Return direction, bias of affirmative rows and bias of negated rows in raw activation space."""
         direction = weights / self.scale
         return direction, float(bias - direction @ self.affirmative), float(bias - direction @ self.negated)
 
 
 class PairProbe(LinearProbe):
-    """A direction learnt from pairs, with a threshold for each side.
+    """Linear probe learned from contrast pairs, with a threshold for each side.
 
-    Attributes, beside those of `LinearProbe`:
-        biases_: (2,) the bias of affirmative and of negated rows, from the mean of the side they belong to; `bias_` is
-            the mean of the two, for rows of unknown side.
-        sign_: "labelled" if labels of training pairs say which end is true; "free" if none were given: then the
-            direction may point either way, and only a caller with labels can tell.
+    Attributes (in addition to those of `LinearProbe`):
+        biases_: (2,) bias of affirmative and of negated rows, from the mean of their side; `bias_` is the mean of the
+            two, for rows of unknown side.
+        sign_: "labelled" if labels of training pairs determine which end is true; "free" if none were given, so that
+            the direction may point either way.
     """
 
     biases_: Float[np.ndarray, " 2"]
@@ -153,31 +178,31 @@ class PairProbe(LinearProbe):
     def _solve_pairs(
         self, affirmative: Float[np.ndarray, "pair d"], negated: Float[np.ndarray, "pair d"], sides: Labelled
     ) -> Solution:
-        """The solution of one layer."""
+        """Return the solution of one layer."""
 
     def fit(self, X: Any, y: Any = None, *, pairs: Any = None, polarity: Any = None) -> Self:
-        """Fit on activations `X` (n, d) whose rows are pairs of an affirmed and a denied statement.
+        """Fit on activations `X` (n, d) of pairs of affirmative and negated statements.
 
         Args:
-            X: activations, one row a statement.
-            y: labels, used for the sign only; -1 where unknown. None: the sign stays free.
-            pairs: the name of each row's pair; rows with an empty name are left out.
+            X: (n, d) activations, one row per statement.
+            y: labels, used only for the sign; -1 if unknown. None leaves the sign free.
+            pairs: name of each row's pair; rows with an empty name are left out.
             polarity: +1 for an affirmative row, -1 for a negated one.
 
         Raises:
-            UsageError: pairs or polarity missing, pairs without one row of each side, labels that are not 0, 1 or -1.
+            UsageError: missing pairs or polarity, a pair without one row of each side, or labels other than 0, 1, -1.
         """
         rows = self._read_rows(X)
         return self._take(self._solutions(rows[None], y, pairs, polarity)[0])
 
     def fit_layers(self, X: Any, y: Any = None, *, pairs: Any = None, polarity: Any = None) -> list[Self]:
-        """One fitted copy a layer, equal to `fit` on each."""
+        """Fit one copy per layer, equal to `fit` on each."""
         stack = as_array(read_stack(X))
         solutions = self._solutions(stack, y, pairs, polarity)
         return [self.with_solution(solution, CLASSES) for solution in solutions]
 
     def decision_function(self, X: Any, polarity: Any = None) -> Float[np.ndarray, " n"]:
-        """The score of each row; with `polarity`, by the threshold of the side it belongs to."""
+        """Return the score of each row; `polarity` selects the threshold of its side."""
         rows = self._check(X)
         if polarity is None:
             return rows @ self.direction_ + self.bias_

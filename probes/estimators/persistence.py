@@ -1,7 +1,8 @@
-"""Saving probes with where they come from, and refusing to apply one where it does not belong.
+"""Persistence of fitted probes together with the activations they belong to.
 
-A probe's folder is a result folder (`interp.results`): the arrays as safetensors, everything else as JSON, written
-whole or not at all, with checksums. Nothing is pickled and nothing stored is run.
+A probe's folder is a result folder (`interp.results`): arrays as safetensors and the rest as JSON, with checksums,
+written completely or not at all. Nothing is pickled, and loading runs no stored code. A loaded probe refuses
+activations of another model, layer or position.
 """
 
 from __future__ import annotations
@@ -23,16 +24,21 @@ if TYPE_CHECKING:
     from probes.activations import Activations
 
 KINDS = ("LogisticRegression", "MassMean", "LDA", "Ridge", "CCS", "CRC", "TTPD", "SAPLMA", "AttentionPooled")
-"""The classes a probe's folder may name; each is a name of `probes`."""
+"""Classes that a probe's folder may name; each is a public name of `probes`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Origin(Layered):
-    """The activations a probe was fitted on.
+    """Description of the activations that a probe was fitted on.
 
-    `identity` holds the model's name, the sha256 of its weights, its number format and its BOS habit ("model",
-    "weights_sha256", "dtype", "prepend_bos", …); `position` is the rule by which tokens were chosen; `split` is the
-    salt of the split whose train side was used, empty when every row was.
+    Attributes:
+        identity: "model", "weights_sha256", "dtype", "prepend_bos" and more of the model.
+        hook: hook name.
+        layer: layer number.
+        position: position rule.
+        data: name of the statements.
+        data_sha256: digest of the statements.
+        split: salt of the split whose train side was used; empty if every row was used.
     """
 
     identity: dict[str, Any]
@@ -46,7 +52,7 @@ class Origin(Layered):
 
 @dataclass(frozen=True, eq=False)
 class SavedProbe(Result):
-    """A fitted probe as plain values: the class, its parameters and its fitted attributes."""
+    """Fitted probe as plain values: class, parameters and fitted attributes."""
 
     kind: str
     parameters: dict[str, Any]
@@ -56,7 +62,11 @@ class SavedProbe(Result):
 
 
 class Saved:
-    """What a probe can do with the activations it belongs to; `origin` is None unless it was loaded with one."""
+    """Mixin for probes that can be saved and applied to activations of the same kind.
+
+    Attributes:
+        origin: the activations of the fit; None unless the probe was loaded with one.
+    """
 
     origin: Origin | None = None
 
@@ -69,18 +79,31 @@ class Saved:
         position: str | None = None,
         split: str = "",
     ) -> Path:
-        """Write the fitted probe into `folder`, with the layer and position of `acts` it was fitted on.
+        """Save the fitted probe with the layer and position of the activations of its fit.
 
-        Without `acts` the origin the probe already has is written, if any; a probe without an origin can be loaded
-        and used on arrays, but not by `apply`. Raises `UsageError` for a layer or position that `acts` lacks.
+        Without `acts` the existing origin is written, if any. A probe without an origin can be loaded and used on
+        arrays, but not by `apply`.
+
+        Args:
+            folder: folder to write into.
+            acts: the activations of the fit.
+            layer: their layer.
+            position: their position, if several were collected.
+            split: salt of the split whose train side was used.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UsageError: a layer or position that was not collected, or a class outside `probes`.
         """
         from sklearn.utils.validation import check_is_fitted
 
         check_is_fitted(self)
         if not _is_ours(self):
             raise UsageError(
-                f"{type(self).__module__}.{type(self).__name__} is not a class of probes, so that it could not be "
-                "loaded again: save it as your own class is saved."
+                f"{type(self).__module__}.{type(self).__name__} is not a class of probes and could not be loaded "
+                "again: save it with your own code."
             )
         origin = self.origin if acts is None else _origin(acts, layer, position, split)
         parameters = {name: _plain(value) for name, value in self.get_params(deep=False).items()}  # pyright: ignore
@@ -90,15 +113,20 @@ class Saved:
 
     @checked
     def check(self, acts: Activations, layer: int, position: str | None = None) -> None:
-        """Raise `UsageError` unless `acts` at `layer` and `position` are of the kind this probe was fitted on.
+        """Raise `UsageError` unless the activations match those of the fit.
 
-        Compared: weights, number format and BOS habit of the model, the hook and the position rule.
+        Weights, dtype and BOS setting of the model, the hook and the position rule are compared.
+
+        Args:
+            acts: the activations.
+            layer: their layer.
+            position: their position, if several were collected.
         """
         from probes.activations import check_identity
 
         if self.origin is None:
             raise UsageError(
-                "This probe does not know where it was fitted: save it with acts= and layer=, or score an array."
+                "This probe does not know the activations of its fit: save it with acts= and layer=, or score an array."
             )
         check_identity(self.origin.identity, acts.identity, "The probe's activations", f'those of "{acts.data.name}"')
         position = _only(acts.positions, position)
@@ -115,9 +143,9 @@ class Saved:
 
     @checked
     def apply(self, acts: Activations) -> np.ndarray:
-        """The scores of all statements in `acts`, at the layer and position the probe was fitted on.
+        """Return the scores (n,) of all statements, at the layer and position of the fit.
 
-        Raises `UsageError` where `check` does, and for a layer that was not collected.
+        Raises `UsageError` if `check` does, and for a layer that was not collected.
         """
         layer = EMBEDDING if self.origin is None else self.origin.layer
         position = self.origin.position if self.origin and self.origin.position in acts.positions else None
@@ -130,15 +158,19 @@ class Saved:
 
 @checked
 def load(folder: str | os.PathLike[str]) -> Any:
-    """The probe saved in `folder`, fitted, its `.origin` set; it predicts exactly as the one that was saved.
+    """Load a fitted probe, which predicts exactly like the one that was saved.
 
-    Raises `MissingInputError` if there is none, `DamagedFileError` if it was altered or is of another version.
+    Its `.origin` says which activations it was fitted on.
+
+    Raises:
+        MissingInputError: the folder has no probe.
+        DamagedFileError: the files were altered or belong to another version.
     """
     import probes
 
     saved = SavedProbe.load(folder)
     if saved.kind not in KINDS:
-        raise DamagedFileError(f"{folder} holds a {saved.kind}, which is no probe of this version.")
+        raise DamagedFileError(f"{folder} contains a {saved.kind}, which is not a probe of this version.")
     probe = getattr(probes, saved.kind)(**{name: _restored(value) for name, value in saved.parameters.items()})
     for name, value in saved.fitted.items():
         setattr(probe, name, _restored(value))
@@ -156,9 +188,9 @@ def _is_ours(probe: Any) -> bool:
 
 def _origin(acts: Activations, layer: int | None, position: str | None, split: str) -> Origin:
     if layer is None:
-        raise UsageError("Say which layer of acts the probe was fitted on: save(folder, acts=acts, layer=13).")
+        raise UsageError("Give the layer of acts that the probe was fitted on: save(folder, acts=acts, layer=13).")
     position = _only(acts.positions, position)
-    acts.at(layer, position)  # raises the sentence about what was collected
+    acts.at(layer, position)  # raises if the layer or position was not collected
     return Origin(dict(acts.identity), acts.hook(layer), layer, position, acts.data.name, acts.data.sha256(), split)
 
 
@@ -168,12 +200,12 @@ def _only(positions: tuple[str, ...], position: str | None) -> str:
     if all(name.isdigit() for name in positions):
         return "all"
     if len(positions) > 1:
-        raise UsageError(f"{len(positions)} positions were collected, say which one: {', '.join(positions)}.")
+        raise UsageError(f"{len(positions)} positions were collected: name one of {', '.join(positions)}.")
     return "".join(positions)
 
 
 def _plain(value: Any) -> Any:
-    """A value a result may hold: arrays of names become tuples, numpy's numbers Python's own."""
+    """Convert a value to one that a result may hold: arrays of names to tuples, numpy numbers to Python's."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "OUS":
         return {"names": tuple(value.tolist())}
     if isinstance(value, np.generic):

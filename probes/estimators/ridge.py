@@ -1,4 +1,4 @@
-"""Ridge regression of the labels -1 and +1."""
+"""Ridge regression on the labels -1 and +1."""
 
 from __future__ import annotations
 
@@ -15,16 +15,21 @@ from probes.estimators.massmean import gaussian_scale
 
 
 class Ridge(LabelProbe):
-    """Least squares on labels of -1 and +1 with an L2 penalty; equal to scikit-learn's `RidgeClassifier(alpha)`.
+    """Ridge regression on labels -1 and +1, equal to scikit-learn's `RidgeClassifier`.
 
     Minimises `sum_i (t_i - x_i · w - b)^2 + alpha |w|^2`, t = ±1, on raw activations. Adding noise of variance s to
-    every coordinate of n rows amounts to alpha = n s. For every alpha at once see `probes.batched.ridge_path`; for
-    more rows than memory holds, `probes.Statistics`.
+    every coordinate of n rows is equivalent to alpha = n s. See `probes.batched.ridge_path` for many alphas at once and
+    `probes.Statistics` for more rows than fit in memory.
 
-    `predict_proba` supposes equal Gaussians along the direction: log-odds = score · gap / variance.
+    `predict_proba` assumes Gaussians of equal variance along the direction: log-odds = score · gap / variance.
 
     Args:
         alpha: strength of the penalty, in squared units of the activations.
+
+    Example:
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> probes.Ridge(alpha=4.0).fit(X, y).direction_.round(3).tolist()
+        [0.5, 0.0]
     """
 
     strength = ("alpha", (1.0, 10.0, 100.0, 1e3, 1e4))
@@ -36,7 +41,7 @@ class Ridge(LabelProbe):
     def fit_path(
         self, X: Float[Tensor, "layer n d"], y: Tensor, strengths: Sequence[float], weights: Float[Tensor, "fold n"]
     ) -> Linear:
-        """Fit every fold (rows of weight 1), layer and strength, each fold by one decomposition a layer."""
+        """Fit every fold (rows of weight 1), layer and strength, with one decomposition per fold and layer."""
         paths = [ridge_path(X[:, mask], y[mask], strengths) for mask in weights > 0]
         return Linear(torch.stack([p.directions for p in paths]), torch.stack([p.biases for p in paths]))
 

@@ -1,4 +1,4 @@
-"""SAPLMA's classifier: a small multilayer perceptron, to see what linear probes miss."""
+"""SAPLMA: a small multilayer perceptron, to measure what linear probes miss."""
 
 from __future__ import annotations
 
@@ -22,19 +22,24 @@ BATCH = 32
 
 
 class SAPLMA(Probe):
-    """A perceptron of 256, 128 and 64 ReLU units on standardised activations (arXiv 2304.13734).
+    """Perceptron with 256, 128 and 64 ReLU units on standardised activations.
 
-    Trained by Adam on the cross-entropy in batches of 32, five times over the rows. It has no direction; its score is
-    a log-odds in nats. Its accuracy moves by a percent or two between seeds: report several.
+    Azaria and Mitchell 2023, arXiv 2304.13734. Trained by Adam on the cross-entropy in batches of 32. It has no
+    direction; its score is a log-odds in nats. Its accuracy varies by a percent or two between seeds: report several.
 
     Attributes:
-        layers_: ((weight, bias), …), float32, of the standardised input.
-        mean_, scale_: (d,) of the training rows.
-        classes_: the two labels; `classes_[1]` is "true".
+        layers_: ((weight, bias), …), float32, for the standardised input.
+        mean_, scale_: (d,) mean and scale of the training rows.
+        classes_: the two labels; `classes_[1]` means "true".
 
     Args:
         epochs: passes over the rows.
-        seed: of the initial weights and of the order of the rows.
+        seed: seed of the initial weights and of the order of the rows.
+
+    Example:
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> probes.SAPLMA(epochs=1).fit(X, y).predict_proba(X).shape
+        (4, 2)
     """
 
     layers_: tuple[tuple[np.ndarray, np.ndarray], ...]
@@ -51,7 +56,7 @@ class SAPLMA(Probe):
         return self._fit_rows(as_tensor(X), as_tensor(labels))
 
     def fit_layers(self, X: Any, y: Any) -> list[Self]:
-        """One fitted copy a layer, equal to `fit` on each."""
+        """Fit one copy per layer, equal to `fit` on each."""
         stack = read_stack(X)
         classes, labels = read_labels(as_array(y))
         probes = [cast(Self, clone(self)) for _ in stack]
@@ -71,7 +76,7 @@ class SAPLMA(Probe):
     def _fit_rows(self, X: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Self:
         if self.epochs < 1:
             raise UsageError(f"epochs must be at least 1, not {self.epochs}.")
-        mean, scale = (found[0] for found in standardisation(X, X.new_ones(1, len(X))))
+        mean, scale = (one[0] for one in standardisation(X, X.new_ones(1, len(X))))
         rows = ((X - mean) / scale).float()
         layers = _train(rows, labels.to(rows), self.epochs, self.seed)
         self.mean_, self.scale_ = mean.cpu().numpy(), scale.cpu().numpy()
@@ -95,7 +100,7 @@ def _train(
 
 
 def _initial(widths: tuple[int, ...], generator: torch.Generator, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Uniform weights of variance 2 / (inputs + outputs) (Glorot), biases 0."""
+    """Return uniform weights of variance 2 / (inputs + outputs) (Glorot) and zero biases."""
     layers = []
     for inputs, outputs in pairwise(widths):
         bound = (6 / (inputs + outputs)) ** 0.5

@@ -1,4 +1,4 @@
-"""Truth and polarity directions: truth that does not turn round under negation."""
+"""Training of truth and polarity directions (TTPD): a truth direction that is not reversed by negation."""
 
 from __future__ import annotations
 
@@ -11,27 +11,32 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from probes.batched.logistic import logistic_path
-from probes.estimators.base import LinearProbe, Solution, as_array, as_tensor, read_labels, read_rows, read_stack
+from probes.estimators.base import LinearProbe, Solution, as_array, as_tensor, one_per_row, read_labels, read_stack
 from probes.estimators.pairs import read_polarity
 
 PLANE_STRENGTH = 100.0
-"""C of the last step, on two standardised features: as good as none, and finite when the classes are separable."""
+"""C of the last step, on two standardised features: almost no penalty, but finite for separable classes."""
 
 
 class TTPD(LinearProbe):
-    """Training of truth and polarity directions (Bürger et al. 2024, arXiv 2407.12831).
+    """Probe of truth and polarity directions, for affirmative and negated statements.
 
-    With t = ±1 (true, false) and p = ±1 (affirmative, negated), activations centred within every topic and polarity
-    are explained by least squares as `a = t t_G + t p t_P`: t_G is the general truth direction, t_P the one whose
-    sign polarity turns. A logistic regression then finds the polarity direction q, and another one, in the plane of
-    (x · t_G, x · q), the boundary. So one direction is left, `direction_ = α t_G + β q`, with one threshold for both
-    polarities.
+    Bürger et al. 2024, arXiv 2407.12831. With t = ±1 (true, false) and p = ±1 (affirmative, negated), activations
+    centred within every topic and polarity are modelled by least squares as `a = t t_G + t p t_P`: t_G is the general
+    truth direction, and t_P the one whose sign changes with polarity. One logistic regression estimates the polarity
+    direction q, and a second one the decision boundary in the plane (x · t_G, x · q). The result is one direction,
+    `direction_ = α t_G + β q`, with one threshold for both polarities.
 
-    Attributes, beside those of `LinearProbe`:
-        t_G_, t_P_, polarity_direction_: (d,) float64, raw activation space.
+    Attributes (in addition to those of `LinearProbe`):
+        t_G_, t_P_, polarity_direction_: (d,) float64, in raw activation space.
 
     Args:
-        C: strength of the polarity regression, on standardised inputs; the published one is not penalised.
+        C: inverse penalty of the polarity regression on standardised inputs; the published one has no penalty.
+
+    Example:
+        >>> X = np.array([[1, 1, 0], [-1, 1, 1], [-1, -1, 0], [1, -1, 1]] * 2, float) + 0.01 * np.eye(8, 3)
+        >>> probes.TTPD().fit(X, [1, 0, 0, 1] * 2, polarity=[1, 1, -1, -1] * 2).predict(X).tolist()
+        [1, 0, 0, 1, 1, 0, 0, 1]
     """
 
     t_G_: Float[np.ndarray, " d"]
@@ -45,19 +50,19 @@ class TTPD(LinearProbe):
         """Fit on activations `X` (n, d) and labels `y`.
 
         Args:
-            X: activations, one row a statement.
-            y: labels, 0 = false and 1 = true.
+            X: (n, d) activations, one row per statement.
+            y: (n,) labels, 0 = false and 1 = true.
             polarity: +1 for an affirmative row, -1 for a negated one; both must occur.
-            topics: the topic of each row, within which activations are centred; None: all rows are of one topic.
+            topics: topic of each row, within which activations are centred; None for one topic.
 
         Raises:
-            UsageError: no polarity, or one polarity only.
+            UsageError: no polarity, or only one polarity.
         """
         X, labels = self._read(X, y)
         return self._take(self._solutions(as_tensor(X)[None], labels, polarity, topics)[0])
 
     def fit_layers(self, X: Any, y: Any, *, polarity: Any = None, topics: Any = None) -> list[Self]:
-        """One fitted copy a layer, equal to `fit` on each; the regressions of all layers are solved together."""
+        """Fit one copy per layer, equal to `fit` on each; the regressions are solved jointly."""
         stack = read_stack(X)
         classes, labels = read_labels(as_array(y))
         solutions = self._solutions(stack, labels, polarity, topics)
@@ -68,7 +73,7 @@ class TTPD(LinearProbe):
     ) -> list[Solution]:
         sides = read_polarity(polarity, X.shape[1])
         if len(np.unique(sides)) < 2:
-            raise UsageError("TTPD needs affirmative and negated statements; here all have one polarity.")
+            raise UsageError("TTPD needs affirmative and negated statements, but all have the same polarity.")
         y, p, cells = (torch.from_numpy(v).to(X.device) for v in (labels, sides, _cells(topics, sides)))
         truths = [_truth_directions(layer.double(), y, p, cells) for layer in X]
         turning = logistic_path(X, (p > 0).long(), [self.C]).directions[0, :, 0]
@@ -84,13 +89,13 @@ class TTPD(LinearProbe):
 
 
 def _named(general: Tensor, polar: Tensor, turning: Tensor) -> dict[str, Any]:
-    found = {"t_G_": general, "t_P_": polar, "polarity_direction_": turning}
-    return {name: vector.cpu().numpy() for name, vector in found.items()}
+    vectors = {"t_G_": general, "t_P_": polar, "polarity_direction_": turning}
+    return {name: vector.cpu().numpy() for name, vector in vectors.items()}
 
 
 def _cells(topics: Any, sides: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """A number for each (topic, polarity) that occurs."""
-    names = np.zeros(len(sides), dtype=int) if topics is None else read_rows(topics, len(sides), "topics")
+    """Return the index of each row's combination of topic and polarity."""
+    names = np.zeros(len(sides), dtype=int) if topics is None else one_per_row(topics, len(sides), "topics")
     numbers = np.unique(names, return_inverse=True)[1]
     return np.unique(2 * numbers + (sides > 0), return_inverse=True)[1]
 
@@ -98,7 +103,7 @@ def _cells(topics: Any, sides: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
 def _truth_directions(
     X: Float[Tensor, "n d"], y: Int[Tensor, " n"], p: Int[Tensor, " n"], cells: Int[Tensor, " n"]
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
-    """t_G and t_P: least squares of the activations, centred within cells, on t and t p."""
+    """Return t_G and t_P: least squares of the activations, centred within cells, on t and t p."""
     one_hot = torch.nn.functional.one_hot(cells).to(X)
     centred = X - one_hot @ ((one_hot.T @ X) / one_hot.sum(0)[:, None])
     truth = (2 * y - 1).to(X)

@@ -1,4 +1,4 @@
-"""Statements made from short tables of facts, balanced so that no word alone gives the label away."""
+"""Statements generated from short tables of facts, balanced so that no single word predicts the label."""
 
 from __future__ import annotations
 

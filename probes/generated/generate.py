@@ -1,7 +1,7 @@
-"""Make sets of true and false statements from tables of facts.
+"""Generate sets of true and false statements from tables of facts.
 
-A false statement takes the value of another fact of the same set. Which one is drawn so that every value stands in as
-many false statements as true ones, as does every subject: neither alone, nor a bag of words, says which are true.
+A false statement takes the value of another fact of the same set. Values are drawn so that every value, and every
+subject, occurs in as many false statements as true ones: neither alone, nor a bag of words, predicts the label.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from probes.statements import Statements
 
 NUMBERS = range(21, 100)
 FURTHEST = 8
-"""Numbers that are compared differ by at most so much: sizes alone then say nothing, but at the ends of the range."""
+"""Largest difference of two compared numbers. Size alone is then uninformative except at the ends of the range."""
 DISTANCES = 4
-"""At how many distances each number is compared."""
+"""Number of distances at which each number is compared."""
 TRIES = 100
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One statement to be worded: its truth is given, `entities` are what a split keeps together."""
+    """Fact to be put into words: its parts, its truth, and the entities that a split must keep on one side."""
 
     subject: str
     value: str
@@ -48,7 +48,7 @@ class _Table:
     value: str
     topic: str
     by_initial: bool = False
-    """Wrong values begin with the same letter where there is one: a symbol would otherwise be told by its letters."""
+    """Whether wrong values begin with the same letter if possible: letters would otherwise reveal a symbol."""
 
 
 _TABLES = {
@@ -68,34 +68,46 @@ _WORDINGS = {
     "translations": wordings.TRANSLATIONS,
 }
 GENERATED = tuple(_WORDINGS)
-"""The sets that can be made."""
+"""Names of the sets."""
 
 
 @checked
 def generate(
     name: str, *, negated: bool = False, conjunctions: bool = False, templates: int = 1, seed: int = 0
 ) -> Statements:
-    """A set of statements, half of them true, made from facts that come with the toolkit (`probes/generated`).
+    """Generate a set of statements, half of them true, from tables of facts.
+
+    The tables come with the toolkit (`probes/generated`).
 
     Args:
-        name: one of `GENERATED`: "cities" (in which country), "capitals", "elements" (their symbols), "numbers"
-            (which is larger), "translations" (Spanish and French words, told apart by topic).
-        negated: deny every statement. Rows are those of the set that is not negated, in the same order and with the
-            opposite label: `probes.paired(generate(x), generate(x, negated=True))` is a set of contrast pairs.
-        conjunctions: two statements in one, half of them true: both parts are; in a false one, one part is false,
-            the first as often as the second. A row has the entities of both parts.
-        templates: how many wordings (1 to 4), each applied to every fact.
-        seed: of the draws: which false value, which facts are joined. Facts and wordings are always the same.
+        name: one of `GENERATED`: "cities" (their countries), "capitals", "elements" (their symbols), "numbers" (which
+            is larger), or "translations" (Spanish and French words, with the language as topic).
+        negated: negate every statement. Rows have the order of the set that is not negated and opposite labels:
+            `probes.paired(generate(x), generate(x, negated=True))` is a set of contrast pairs.
+        conjunctions: join two statements in each row. In half of the rows both parts are true; in the others one part
+            is false, the first as often as the second. A row has the entities of both parts.
+        templates: number of wordings (1 to 4), each applied to every fact.
+        seed: seed for drawing false values and joining facts. Facts and wordings do not depend on it.
 
-    Raises `UsageError` for an unknown name or a number of wordings that is not there.
+    Returns:
+        `Statements`.
+
+    Raises:
+        UsageError: an unknown name or number of wordings.
+
+    Example:
+        >>> generate("cities", seed=0).statements[:2]
+        ('The city of Aarhus is in Denmark.', 'The city of Aarhus is in Saudi Arabia.')
     """
     if not isinstance(name, str) or name not in GENERATED:
-        raise UsageError(f'There is no generated set "{name}"{nearest(str(name), GENERATED)}: {", ".join(GENERATED)}.')
+        raise UsageError(
+            f'There is no generated set "{name}"{nearest(str(name), GENERATED)}. The sets are {", ".join(GENERATED)}.'
+        )
     known = _WORDINGS[name]
     check_whole(templates, "templates")
     check_whole(seed, "seed")
     if not 1 <= templates <= len(known):
-        raise UsageError(f"templates={templates}: {name} has 1 to {len(known)} wordings.")
+        raise UsageError(f"templates={templates} is not possible: {name} has 1 to {len(known)} wordings.")
     rng = np.random.default_rng(seed)
     rows = [(i, fact) for i in range(templates) for fact in _facts(name, rng)]
     parts = [_joined([fact for at, fact in rows if at == i], rng) for i in range(templates)] if conjunctions else None
@@ -128,7 +140,7 @@ def _facts(name: str, rng: np.random.Generator) -> list[Fact]:
 
 
 def _of_table(table: _Table, rng: np.random.Generator) -> list[Fact]:
-    """Every row of the table as a true statement, followed by a false one with another row's value."""
+    """Return each row of the table as a true fact followed by a false one with another row's value."""
     rows = _read(table.file)
     values = [row[table.value] for row in rows]
     facts = []
@@ -141,7 +153,7 @@ def _of_table(table: _Table, rng: np.random.Generator) -> list[Fact]:
 
 
 def _comparisons(rng: np.random.Generator) -> list[Fact]:
-    """Every number against some above and as many below it, equally far."""
+    """Return comparisons of every number with larger and smaller ones at equal distances."""
     facts = []
     for number in NUMBERS:
         for away in sorted(rng.choice(range(1, FURTHEST + 1), DISTANCES, replace=False).tolist()):
@@ -152,7 +164,7 @@ def _comparisons(rng: np.random.Generator) -> list[Fact]:
 
 
 def _deranged(values: list[str], rng: np.random.Generator) -> list[str]:
-    """The values in another order, none of them where it was: a random permutation, its clashes swapped away."""
+    """Return a random permutation of the values that leaves none in its place."""
     n = len(values)
     for _ in range(TRIES):
         order = rng.permutation(n)
@@ -163,26 +175,26 @@ def _deranged(values: list[str], rng: np.random.Generator) -> list[str]:
                     break
                 j = int(rng.choice(free))
                 order[i], order[j] = order[j], order[i]
-        found = [values[k] for k in order]
-        if all(a != b for a, b in zip(found, values, strict=True)):
-            return found
-    raise UsageError("One value belongs to more than half of the facts: no wrong values can be drawn.")
+        permuted = [values[k] for k in order]
+        if all(a != b for a, b in zip(permuted, values, strict=True)):
+            return permuted
+    raise UsageError("One value belongs to more than half of the facts, so that wrong values cannot be drawn.")
 
 
 def _by_initial(values: list[str], rng: np.random.Generator) -> list[str]:
-    """Deranged among values of one initial; those whose initial is their own, among themselves."""
+    """Return a derangement among values of the same initial; values with a unique initial form one group."""
     shared = Counter(value[0] for value in values)
     kinds = [value[0] if shared[value[0]] > 1 else "" for value in values]
-    found = list(values)
+    permuted = list(values)
     for kind in dict.fromkeys(kinds):
         places = [i for i, other in enumerate(kinds) if other == kind]
         for i, wrong in zip(places, _deranged([values[i] for i in places], rng), strict=True):
-            found[i] = wrong
-    return found
+            permuted[i] = wrong
+    return permuted
 
 
 def _joined(facts: list[Fact], rng: np.random.Generator) -> list[tuple[Fact, Fact]]:
-    """Pairs of facts about different things: half of them of two true ones, a quarter each with one false part."""
+    """Return pairs of facts without common entities: half all true, a quarter each with one false part."""
     true = [f for f in facts if f.true]
     false = [f for f in facts if not f.true]
     n = len(true) // 2
@@ -206,7 +218,7 @@ def _both(words: Wording, pair: tuple[Fact, ...], denied: bool) -> str:
 
 
 def _lowered(text: str, fact: Fact) -> str:
-    """The clause as it stands inside a sentence: a name keeps its capital."""
+    """Return the clause for use inside a sentence; a name keeps its capital."""
     return text if text.startswith(fact.subject) else text[0].lower() + text[1:]
 
 

@@ -1,6 +1,6 @@
-"""How facts are put into words: for each set a few wordings, each with its negation.
+"""Wordings of facts: a few for each set, each with its negation.
 
-A wording holds {subject} and {value}; the first of each set ends with the value, as the public sets do.
+A wording contains {subject} and {value}. The first of each set ends with the value, as in the public sets.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Wording:
-    """A sentence without its full stop, and its negation."""
+    """Sentence without its full stop, and its negation."""
 
     affirmed: str
     denied: str

@@ -1,6 +1,6 @@
-"""What the model says when a direction is added to, or taken out of, what it holds of a statement.
+"""Interventions: a model's answers while a direction is added to or removed from its residual stream.
 
-Names are fetched when first used, so that a saved result loads without torch.
+Names are imported on first use, so that a saved result loads without torch.
 """
 
 from __future__ import annotations

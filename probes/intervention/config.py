@@ -1,4 +1,4 @@
-"""How an intervention is measured: the tokens that are changed, what the model is asked, the random directions."""
+"""Settings of an intervention: changed tokens, question, random directions."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from probes.intervention.question import Question
 
 @dataclass(frozen=True)
 class InterventionConfig:
-    """Settings of `probes.intervene`, beside what is changed and by how much.
+    """Settings of `probes.intervene` besides the direction, layers and strengths.
 
     Attributes:
-        positions: tokens counted from the end of the statement (-1 is its last), or "all" of its tokens.
-        step: length of strength 1 in units of the residual stream. None: at each layer, the distance along ŵ between
-            the means of the true and the false statements, |(μ₊ − μ₋) · ŵ|, at these positions.
+        positions: token indices from the end of the statement (-1 is its last token), or "all" of its tokens.
+        step: length of strength 1 in units of the residual stream. None uses, at each layer, the distance along ŵ
+            between the means of the true and the false statements, |(μ₊ − μ₋) · ŵ|, at these positions.
         question: how the model is asked; see `Question`.
-        n_random: random directions.
-        prepend_bos: None keeps the tokenizer's habit.
-        batch: prompts a forward pass.
+        n_random: number of random directions, the control.
+        prepend_bos: whether a BOS token is prepended; None follows the tokenizer.
+        batch_size: prompts per forward pass.
 
-    Raises `UsageError` for a value of another kind, and without random directions.
+    Raises `UsageError` for a value of another type and for n_random below 1.
 
     >>> InterventionConfig(n_random=50).positions
     (-2, -1)
@@ -34,13 +34,15 @@ class InterventionConfig:
     question: Question = field(default_factory=Question)
     n_random: int = 20
     prepend_bos: bool | None = None
-    batch: int = 32
+    batch_size: int = 32
 
     def __post_init__(self) -> None:
         check_kind(self.question, Question, "question", "probes.Question")
-        check_whole(self.batch, "batch", 1)
+        check_whole(self.batch_size, "batch_size", 1)
         check_whole(self.n_random, "n_random")
         if self.n_random < 1:
-            raise UsageError(f"n_random={self.n_random}: an effect means nothing without random directions beside it.")
+            raise UsageError(
+                f"n_random={self.n_random} is too small: an effect needs at least one random direction as a control."
+            )
         if self.step is not None:
             check_number(self.step, "step")

@@ -1,8 +1,8 @@
-"""Add a direction to the residual stream of statements, or take it out, and read what the model then answers.
+"""Add a direction to the residual stream of statements, or remove it, and read the model's answers.
 
-The rest of the network runs as it would: norms, attention patterns and gates react. As in `interp.patching`, a run
-starts from the kept residual stream at the first layer that is changed, and as no position sees those behind it, from
-the first position that is changed: long prompts with examples cost little more than short ones.
+The rest of the network runs normally: norms, attention patterns and gates react. As in `interp.patching`, a run starts
+from the saved residual stream at the first changed layer and, as no position sees later ones, from the first changed
+position. Long prompts with examples therefore cost little more than short ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from interp.errors import InterpError, UsageError
 from interp.model import trace
 from interp.model.capture import bridge_is_hooked
-from interp.progress import Progress
+from interp.progress import Progress, advance
 from interp.provenance import Stopwatch
 from probes.inputs import check_kind, check_whole
 from probes.intervention.config import InterventionConfig
@@ -46,30 +46,33 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Intervention:
-    """Return what the model answers about statements while a direction w is changed in its residual stream.
+    """Measure a model's answers about statements while a direction w is changed.
 
-    With ŵ = w / |w|, at each layer and position chosen, and for each strength s,
+    With ŵ = w / |w|, at each chosen layer and position, and for each strength s,
 
         "add":     x ← x + s · step · ŵ
-        "remove":  x ← x − s · (x · ŵ − c) ŵ       c the mean of x · ŵ over these statements; s = 1 takes it out
+        "remove":  x ← x − s · (x · ŵ − c) ŵ       c the mean of x · ŵ over these statements; s = 1 removes it
 
-    and, beside it, the same for `config.n_random` directions drawn uniformly, with the same step. Strength 0 always
-    runs.
+    The same is done for `config.n_random` directions drawn uniformly, with the same step, as a control. Strength 0 is
+    always included.
 
     Args:
-        model: in which the direction lives.
+        model: the model.
         direction: a fitted linear probe, or a vector (d_model,) that points towards "true".
-        data: the statements asked about; both classes.
-        layers: l is the residual stream after block l; -1, or "embed", the embedding, as in `collect`.
+        data: the statements to ask about, of both classes.
+        layers: layer l is the residual stream after block l; -1 or "embed" is the embedding.
         mode: "add" or "remove".
         strengths: multiples of the step.
-        config: which tokens are changed, the step, the question, how many random directions; see `InterventionConfig`.
-        seed: of the random directions.
-        progress: told after every direction.
+        config: changed tokens, step, question and number of random directions; see `InterventionConfig`.
+        seed: seed of the random directions.
+        progress: called after every direction.
+
+    Returns:
+        `Intervention` with log-probabilities (direction, strength, n, answer) in nats.
 
     Raises:
         UsageError: a direction of the wrong length or zero, a layer or position that does not exist, one class only.
-        InterpError: an answer whose probability is not a number.
+        InterpError: an answer whose probability is NaN or infinite.
     """
     watch = Stopwatch()
     config = InterventionConfig() if config is None else config
@@ -82,7 +85,7 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
     question, positions = config.question, config.positions
     prompts = prompts_of(model, data, question, positions, config.prepend_bos)
     doses = tuple(sorted({0.0, *map(float, strengths)}))
-    runs = [_Run.of(model, prompts, rows, chosen) for rows in prompts.batches(config.batch)]
+    runs = [_Run.of(model, prompts, rows, chosen) for rows in prompts.batches(config.batch_size)]
     steps = _steps(runs, unit, data.labels, chosen)
     if config.step is not None:
         steps = dict.fromkeys(chosen, float(config.step))
@@ -92,8 +95,7 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
         edit = _Edit(mode, one.to(model.device, model.dtype), steps, _means(runs, one, chosen))
         clean = answers[0][doses.index(0.0)] if answers else None  # strength 0 is the same for every direction
         answers.append(np.stack([_answers(runs, edit, dose, clean) for dose in doses]))
-        if progress is not None:
-            progress(done, len(directions), "changing directions")
+        advance(progress, done, len(directions), "changing directions")
     return Intervention(
         direction=name,
         mode=mode,
@@ -114,7 +116,7 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
 
 @dataclass(frozen=True)
 class _Edit:
-    """What is done at a layer and position: `unit` is of length 1, `means` the c of each layer."""
+    """Change at a layer and position: `unit` has length 1, `means` is the c of each layer."""
 
     mode: str
     unit: Float[Tensor, " d"]
@@ -129,16 +131,16 @@ class _Edit:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """A batch of prompts from the first position that is changed on, with what of its clean run is used again.
+    """Batch of prompts from the first changed position on, with the reused parts of its clean run.
 
     Attributes:
         model: the model.
         prompts: the batch.
-        start: the first position changed in any row; those before it are the same in every run.
-        entered: the stream from `start` on, at the first layer that is changed.
-        past: keys and values before `start`, of each block behind it.
-        rows, columns: where the changed tokens are in `entered`.
-        held: what is there in the clean run, by layer.
+        start: the first position changed in any row; earlier positions are the same in every run.
+        entered: the residual stream from `start` on, at the first changed layer.
+        past: keys and values before `start`, for each later block.
+        rows, columns: indices of the changed tokens in `entered`.
+        clean: activations of these tokens in the clean run, by layer.
     """
 
     model: Model
@@ -148,39 +150,39 @@ class _Run:
     past: dict[int, trace.KeysValues]
     rows: Tensor
     columns: Tensor
-    held: dict[int, Float[Tensor, "place d"]]
+    clean: dict[int, Float[Tensor, "place d"]]
 
     @classmethod
     def of(cls, model: Model, prompts: Prompts, rows: slice, layers: tuple[int, ...]) -> _Run:
         numbers = range(len(prompts.tokens))[rows]
         width = max(int(prompts.ends[i]) for i in numbers) + max(map(len, prompts.reading.tails))
-        mine = replace(
+        batch = replace(
             prompts, tokens=prompts.tokens[rows, :width], places=prompts.places[rows], ends=prompts.ends[rows]
         )
-        pairs = [(i, at) for i, places in enumerate(mine.places) for at in places]
+        pairs = [(i, at) for i, places in enumerate(batch.places) for at in places]
         row, column = torch.tensor(pairs, device=model.device).T
         start = int(column.min())
         streams, past = {}, {}
-        x = trace.embed(model.weights, mine.tokens)
+        x = trace.embed(model.weights, batch.tokens)
         for layer in range(EMBEDDING, model.spec.n_layer):
             if layer != EMBEDDING:
                 block = trace.run_block(model.weights, layer, x, folded=False)
                 x, key, value = block.resid_post, block.attention.key, block.attention.value
-                if layer > layers[0]:  # copies, so that the rest is freed
+                if layer > layers[0]:  # copies, so that the full tensors are freed
                     past[layer] = (key[:, :, :start].clone(), value[:, :, :start].clone())
             if layer in layers:
                 streams[layer] = x
-        held = {layer: stream[row, column] for layer, stream in streams.items()}
-        return cls(model, mine, start, streams[layers[0]][:, start:], past, row, column - start, held)
+        clean = {layer: stream[row, column] for layer, stream in streams.items()}
+        return cls(model, batch, start, streams[layers[0]][:, start:], past, row, column - start, clean)
 
     def answers(self, edit: _Edit, strength: float) -> Float[Tensor, "statement answer"]:
-        """Log-probability of each answer, the edit done at every chosen layer."""
-        x, first = self.entered, min(self.held)
+        """Return the log-probability of each answer with the edit at every chosen layer."""
+        x, first = self.entered, min(self.clean)
         for layer in range(first, self.model.spec.n_layer):
             if layer > first:
                 block = trace.run_block(self.model.weights, layer, x, folded=False, past=self.past[layer])
                 x = block.resid_post
-            if layer in self.held:
+            if layer in self.clean:
                 x = x.clone()
                 x[self.rows, self.columns] = edit(x[self.rows, self.columns], layer, strength)
         return self._read(x)
@@ -202,10 +204,12 @@ class _Run:
 def _answers(runs: list[_Run], edit: _Edit, strength: float, clean: np.ndarray | None) -> np.ndarray:
     if strength == 0 and clean is not None:
         return clean
-    found = torch.cat([run.answers(edit, strength) for run in runs])
-    if not torch.isfinite(found).all():
-        raise InterpError(f"An answer's probability is not a number at strength {strength:g}: take smaller strengths.")
-    return found.cpu().numpy()
+    answers = torch.cat([run.answers(edit, strength) for run in runs])
+    if not torch.isfinite(answers).all():
+        raise InterpError(
+            f"The probability of an answer is not finite at strength {strength:g}: use smaller strengths."
+        )
+    return answers.cpu().numpy()
 
 
 def _means(runs: list[_Run], unit: Float[Tensor, " d"], layers: tuple[int, ...]) -> dict[int, float]:
@@ -215,19 +219,19 @@ def _means(runs: list[_Run], unit: Float[Tensor, " d"], layers: tuple[int, ...])
 def _steps(
     runs: list[_Run], unit: Float[Tensor, " d"], labels: np.ndarray, layers: tuple[int, ...]
 ) -> dict[int, float]:
-    """The distance between the two classes' mean projections, at each layer."""
+    """Return the distance between the two classes' mean projections at each layer."""
     n_tail = len(runs[0].prompts.reading.tails)
     places = [places for run in runs for places in run.prompts.places]
     true = torch.from_numpy(np.repeat(np.repeat(labels, n_tail), [len(p) for p in places]) == 1)
-    found = {}
+    steps = {}
     for layer in layers:
         projections = _projections(runs, unit, layer)
-        found[layer] = abs(float(projections[true].mean() - projections[~true].mean()))
-    return found
+        steps[layer] = abs(float(projections[true].mean() - projections[~true].mean()))
+    return steps
 
 
 def _projections(runs: list[_Run], unit: Float[Tensor, " d"], layer: int) -> Float[Tensor, " place"]:
-    return torch.cat([run.held[layer].cpu().double() @ unit for run in runs])
+    return torch.cat([run.clean[layer].cpu().double() @ unit for run in runs])
 
 
 def _random(d: int, n: int, seed: int) -> list[Float[Tensor, " d"]]:
@@ -236,7 +240,7 @@ def _random(d: int, n: int, seed: int) -> list[Float[Tensor, " d"]]:
 
 
 def _unit(direction: Any, model: Model) -> tuple[Float[Tensor, " d"], str]:
-    """(the direction in length 1, float64, its name)."""
+    """Return the direction with length 1 in float64, and its name."""
     name = type(direction).__name__ if hasattr(direction, "direction_") else "direction"
     try:
         vector = torch.as_tensor(getattr(direction, "direction_", direction), dtype=torch.float64).cpu().flatten()
@@ -246,10 +250,10 @@ def _unit(direction: Any, model: Model) -> tuple[Float[Tensor, " d"], str]:
             f"{model.spec.d_model} numbers."
         ) from error
     if vector.shape != (model.spec.d_model,):
-        raise UsageError(f"The direction has {len(vector)} numbers, but the residual stream {model.spec.d_model}.")
+        raise UsageError(f"The direction has {len(vector)} numbers, but the residual stream has {model.spec.d_model}.")
     norm = float(vector.norm())
     if not np.isfinite(norm) or norm == 0:
-        raise UsageError("The direction is zero or holds a NaN: it points nowhere.")
+        raise UsageError("The direction is zero or contains NaN: give a vector of positive, finite length.")
     return vector / norm, name
 
 
@@ -257,9 +261,9 @@ def _check(model: Model, data: Statements, mode: str, strengths: Sequence[float]
     if mode not in MODES:
         raise UsageError(f'mode="{mode}" is unknown: choose "add" or "remove".')
     if len(set(data.labels.tolist())) < 2:
-        raise UsageError(f"{data.name} holds one class only: the answers to true and false statements are compared.")
+        raise UsageError(f"{data.name} has one class only, but the answers to true and false statements are compared.")
     doses = strengths if isinstance(strengths, Sequence | np.ndarray) and not isinstance(strengths, str) else (None,)
     if not len(doses) or not all(isinstance(dose, Real) and np.isfinite(float(dose)) for dose in doses):
-        raise UsageError(f"strengths={strengths!r}: give at least one finite number.")
+        raise UsageError(f"strengths={strengths!r} is not valid: give at least one finite number.")
     if bridge_is_hooked(model):
-        raise UsageError("model.bridge has hooks, which an intervention would not see: remove them first.")
+        raise UsageError("model.bridge has hooks, which an intervention would ignore: remove them first.")

@@ -1,4 +1,4 @@
-"""Questions about statements as tokens, with the place of every statement token in them."""
+"""Questions about statements as tokens, with the positions of the statement's tokens."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """One row for each statement and tail of the reading: statement i's rows are i·n_tail and those behind it.
+    """Token rows of the prompts, one row per statement and tail of the reading.
+
+    The rows of statement i are i · n_tail to (i + 1) · n_tail - 1.
 
     Attributes:
-        tokens: padded on the right.
-        places: the positions intervened on, of each row.
-        ends: tokens of the prompt, the tail not counted.
+        tokens: token ids, padded on the right.
+        places: the positions to change, for each row.
+        ends: number of tokens of each prompt without its tail.
         reading: how answers are read.
     """
 
@@ -36,7 +38,7 @@ class Prompts:
     reading: Reading
 
     def batches(self, size: int) -> list[slice]:
-        """Rows in lots of about `size`, the rows of one statement together."""
+        """Return slices of about `size` rows that never separate the rows of one statement."""
         n_tail = len(self.reading.tails)
         step = max(size // n_tail, 1) * n_tail
         return [slice(start, min(start + step, len(self.tokens))) for start in range(0, len(self.tokens), step)]
@@ -49,21 +51,24 @@ def prompts_of(
     positions: Sequence[int] | str,
     prepend_bos: bool | None,
 ) -> Prompts:
-    """Every question as tokens.
+    """Tokenize the question about every statement.
 
     Args:
-        model: whose tokenizer is used.
-        data: the statements asked about.
-        question: how.
-        positions: negative numbers count tokens from the end of the statement, or "all" of its tokens.
-        prepend_bos: None keeps the tokenizer's habit.
+        model: its tokenizer is used.
+        data: the statements.
+        question: prompt and answers.
+        positions: token indices from the end of the statement (negative), or "all" of its tokens.
+        prepend_bos: whether a BOS token is prepended; None follows the tokenizer.
 
-    Raises `UsageError` for a tokenizer that cannot say where tokens stand, or a statement too short for a position.
+    Raises:
+        UsageError: a tokenizer without token offsets, or a statement too short for a position.
     """
     question.check(data)
     tokenizer = model.tokenizer
     if not tokenizer.is_fast:
-        raise UsageError("This tokenizer does not say where its tokens stand in a text: no statement can be located.")
+        raise UsageError(
+            "This tokenizer does not give the offsets of its tokens, so that statements cannot be located in prompts."
+        )
     how = reading(question, lambda text: tokenizer(text, add_special_tokens=False).input_ids)
     head = _head(model, prepend_bos)
     rows, places, ends = [], [], []
@@ -87,7 +92,7 @@ def _head(model: Model, prepend_bos: bool | None) -> list[int]:
 
 
 def _inside(offsets: Sequence[tuple[int, int]], first: int, last: int, shift: int) -> list[int]:
-    """Positions of the tokens that hold some character of the statement."""
+    """Return the positions of the tokens that contain a character of the statement."""
     return [i + shift for i, (a, b) in enumerate(offsets) if a < last and b > first]
 
 
@@ -97,8 +102,8 @@ def _chosen(inside: list[int], positions: Sequence[int] | str, statement: str) -
     numbers = list(positions) if isinstance(positions, Sequence) and not isinstance(positions, str) else []
     if not numbers or not all(isinstance(p, int) and p < 0 for p in numbers):
         raise UsageError(
-            f'positions={positions!r}: give negative numbers, counted from the end of the statement, or "all".'
+            f'positions={positions!r} is not valid: give negative integers, counted from the end, or "all".'
         )
     if -min(numbers) > len(inside):
-        raise UsageError(f'"{statement}" has {len(inside)} tokens, so that position {min(numbers)} does not exist.')
+        raise UsageError(f'"{statement}" has {len(inside)} tokens, so position {min(numbers)} does not exist.')
     return tuple(sorted({inside[p] for p in numbers}))

@@ -1,4 +1,4 @@
-"""How a model is asked whether a statement is true, and how its answer is read. No torch."""
+"""Questions that ask a model whether a statement is true, and reading of its answers. No torch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ READS = ("total", "first")
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt and its two answers.
+    """Prompt with its two possible answers.
 
     Attributes:
-        prompt: the text, with "{statement}" where the statement goes.
-        answers: what follows it when the statement is true, and when it is false; a leading blank belongs to them.
-        shots: statements with their answers, shown before each question (few-shot).
-        read: "total": the probability of a whole answer, whatever number of tokens it has. "first": that of the first
-            token in which the answers differ, given what they share. Never the last token of an answer: " TRUE" and
-            " FALSE" are several tokens for many tokenizers, and their last ones say nothing.
+        prompt: the text, with "{statement}" where the statement is inserted.
+        answers: the continuation for a true and for a false statement, each with its leading blank.
+        shots: statements shown with their answers before each question (few-shot examples), or None.
+        read: "total" reads the probability of the whole answer, over any number of tokens. "first" reads that of the
+            first token in which the answers differ, given the tokens they share. The last token of an answer is never
+            read: for many tokenizers " TRUE" and " FALSE" are several tokens, whose last ones are uninformative.
+
+    Example:
+        >>> Question("{statement} True?", (" yes", " no")).ask("Stones sink.")
+        ('Stones sink. True?', 0)
     """
 
     prompt: str = "{statement} True or false? The statement is"
@@ -32,21 +36,23 @@ class Question:
 
     def __post_init__(self) -> None:
         if self.prompt.count(STATEMENT) != 1:
-            raise UsageError(f'The prompt "{self.prompt}" must hold {STATEMENT} once.')
+            raise UsageError(f'The prompt "{self.prompt}" must contain {STATEMENT} exactly once.')
         if self.read not in READS:
             raise UsageError(f'read="{self.read}" is unknown: choose "total" or "first".')
 
     def ask(self, statement: str) -> tuple[str, int]:
-        """(the prompt for a statement, the place of its first character)."""
+        """Return the prompt for a statement and the index of the statement's first character."""
         before, after = self.prompt.split(STATEMENT)
         shown = "" if self.shots is None else "".join(self._solved(i) for i in range(len(self.shots)))
         return f"{shown}{before}{statement}{after}", len(shown) + len(before)
 
     def check(self, data: Statements) -> None:
-        """`UsageError` if a statement that is asked about is among those shown with their answers."""
+        """Raise `UsageError` if a statement is also one of the few-shot examples."""
         shown = set() if self.shots is None else set(self.shots.statements)
-        if found := next((s for s in data.statements if s in shown), None):
-            raise UsageError(f'"{found}" is shown with its answer and asked about: take it out of one of the two.')
+        if repeated := next((s for s in data.statements if s in shown), None):
+            raise UsageError(
+                f'"{repeated}" is a few-shot example and is also asked about: remove it from one of the two.'
+            )
 
     def _solved(self, i: int) -> str:
         assert self.shots is not None
@@ -57,10 +63,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Reading:
-    """The answers as tokens: what is appended to a prompt, and which tokens are then read where.
+    """Answers as tokens: what is appended to a prompt, and which tokens are read.
 
-    `tails` are token ids appended to the prompt, each a run of its own. Answer a is the sum of the log-probabilities
-    of `tokens[a]` that follow the prompt and the first `skipped` tokens of the tail `tails[run[a]]`.
+    Attributes:
+        tails: token ids appended to the prompt, each in a separate run.
+        run: for each answer, the index of the tail it is read from.
+        tokens: for each answer, the tokens whose log-probabilities are summed.
+        skipped: number of tokens of the tail before the first token that is read.
     """
 
     tails: tuple[tuple[int, ...], ...]
@@ -70,10 +79,13 @@ class Reading:
 
 
 def reading(question: Question, encode: Callable[[str], list[int]]) -> Reading:
-    """How to read the answers, given the ids of a text.
+    """Return how the answers of a question are read, given a function from text to token ids.
 
-    Raises `UsageError` for answers that are the same, or of which one begins with the other: they could not be told
-    apart.
+    Raises `UsageError` if the answers are equal or one is the beginning of the other, as they could then not be
+    distinguished.
+
+    >>> reading(Question(answers=("ab", "cd")), lambda text: [ord(c) for c in text]).tokens
+    ((97, 98), (99, 100))
     """
     true, false = (tuple(encode(answer)) for answer in question.answers)
     shared = 0
@@ -81,7 +93,8 @@ def reading(question: Question, encode: Callable[[str], list[int]]) -> Reading:
         shared += 1
     if shared == min(len(true), len(false)):
         raise UsageError(
-            f"The answers {question.answers[0]!r} and {question.answers[1]!r} are one text, or one's start."
+            f"The answers {question.answers[0]!r} and {question.answers[1]!r} are equal or one begins with the other: "
+            "give answers that differ."
         )
     if question.read == "first":
         return Reading((true[:shared],), (0, 0), ((true[shared],), (false[shared],)), shared)

@@ -1,4 +1,4 @@
-"""What intervening found. No torch."""
+"""Results of interventions. No torch."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ MODES = ("add", "remove")
 
 @dataclass(frozen=True, eq=False)
 class Intervention(Shown, Layered):
-    """The model's answers while a direction, and beside it random ones of the same length, are added or removed.
+    """Answers of a model while a direction is changed, with random directions as control.
 
     Attributes:
-        direction: its name.
+        direction: name of the direction.
         mode: "add" or "remove"; see `probes.intervene`.
-        layers: where it was changed.
-        positions: at which tokens, counted from the end of the statement, or "all".
-        strengths: ascending, 0 among them.
-        steps: (layer,) the length of strength 1.
-        prompt: the question, few-shot examples included.
-        answers: what stands for true and for false.
+        layers: the changed layers.
+        positions: the changed tokens, counted from the end of the statement, or "all".
+        strengths: in ascending order, including 0.
+        steps: (layer,) length of strength 1.
+        prompt: the question, including few-shot examples.
+        answers: the answers for true and for false.
         read: "total" or "first"; see `Question`.
         data: name of the statements.
         labels: (n,) 1 for true.
-        groups: the entities of each row: what is resampled for intervals.
-        log_probabilities: (direction, strength, n, answer) in nats; direction 0 is the one given, the rest are random.
-        provenance: of the run.
+        groups: the entities of each row, which are resampled for intervals.
+        log_probabilities: (direction, strength, n, answer) in nats; direction 0 is the given one, the rest are random.
+        provenance: provenance of the run.
     """
 
     direction: str
@@ -56,7 +56,7 @@ class Intervention(Shown, Layered):
 
     @property
     def n_random(self) -> int:
-        """Random directions."""
+        """Number of random directions."""
         return len(self.log_probabilities) - 1
 
     @property
@@ -67,14 +67,14 @@ class Intervention(Shown, Layered):
 
     @property
     def mass(self) -> Float[np.ndarray, "direction strength n"]:
-        """P(answer for true) + P(answer for false): how much of what the model might say is either."""
+        """P(answer for true) + P(answer for false): the probability that the answer is one of the two."""
         return np.exp(self.log_probabilities).sum(-1)
 
     @property
     def denominator(self) -> tuple[float, float, float]:
-        """PD₊ − PD₋ of the unchanged model, with its 95 % interval: how far apart it holds true and false statements.
+        """PD₊ − PD₋ of the unchanged model with its 95 % interval.
 
-        PD is the mean of `difference`, over true (+) or false (−) statements.
+        PD is the mean of `difference` over true (+) or false (−) statements.
         """
         from probes.protocol.intervals import resampled
 
@@ -87,73 +87,78 @@ class Intervention(Shown, Layered):
 
     @property
     def refusal(self) -> str:
-        """Why no normalised effect is given; empty where one is."""
+        """Reason why there is no normalised effect; empty if there is one."""
         value, low, high = self.denominator
         if low > 0:
             return ""
-        found = f"PD₊ − PD₋ = {value:+.3f}, 95 % interval [{low:+.3f}, {high:+.3f}]"
+        estimate = f"PD₊ − PD₋ = {value:+.3f}, 95 % interval [{low:+.3f}, {high:+.3f}]"
         if high < 0:
-            return f"The unchanged model's answers hold false statements for truer ({found}): nothing is normalised."
+            return (
+                f"The unchanged model answers true more often for false statements ({estimate}), so effects are not "
+                "normalised."
+            )
         return (
-            f"The unchanged model's answers do not tell true from false statements ({found}, within noise of 0): no "
-            "effect is normalised by that."
+            f"The unchanged model's answers do not separate true from false statements ({estimate}, within noise of "
+            "0), so effects are not normalised."
         )
 
     def effects(self, label: int) -> Float[np.ndarray, "direction strength"]:
-        """PD* − PD of the statements with this label: what the change does to the mean answer."""
+        """Return PD* − PD, the change of the mean answer to statements with this label."""
         rows = self.difference[..., self.labels == label].mean(-1)
         return rows - rows[:, [self._clean]]
 
     def normalised(self, label: int) -> Float[np.ndarray, "direction strength"] | None:
-        """Normalised indirect effect, or None where `refusal` says why.
+        """Return the normalised indirect effect, or None (see `refusal`).
 
-        False statements (label 0): (PD*₋ − PD₋) / (PD₊ − PD₋), 1 where they are answered as true ones are. True
-        statements: (PD₊ − PD*₊) / (PD₊ − PD₋). Marks & Tegmark 2023, arXiv 2310.06824.
+        For false statements (label 0) it is (PD*₋ − PD₋) / (PD₊ − PD₋), which is 1 if they are answered like true ones.
+        For true statements it is (PD₊ − PD*₊) / (PD₊ − PD₋). Marks & Tegmark 2023, arXiv 2310.06824.
         """
         if self.refusal:
             return None
         return self.effects(label) * (1 if label == 0 else -1) / self.denominator[0]
 
     def share_beyond(self, label: int, strength: float) -> float:
-        """Share of directions, random ones and the given one, whose effect is at least as far in its direction."""
+        """Return the share of all directions with an effect at least as large and of the same sign.
+
+        The given direction is included, so that the share is a p-value of at least 1 / (1 + n_random).
+        """
         effects = self.effects(label)[:, self.strengths.index(strength)]
         sign = np.sign(effects[0])
         return float((effects * sign >= effects[0] * sign).mean())
 
     def sentences(self) -> tuple[str, ...]:
-        """What was found, with its denominator and its control."""
+        """Return sentences that state the effects with their denominator and control."""
         value, low, high = self.denominator
         true, false = (answer.strip() for answer in self.answers)
-        said = [
+        sentences = [
             f"In the unchanged model the mean P({true}) − P({false}) over true statements exceeds that over false ones "
-            f"by {value:+.3f} (95 % interval [{low:+.3f}, {high:+.3f}]); the two answers hold "
+            f"by {value:+.3f} (95 % interval [{low:+.3f}, {high:+.3f}]); the two answers have "
             f"{self.mass[0, self._clean].mean():.0%} of the probability."
         ]
-        said += [self.refusal] if self.refusal else []
-        for label, strength in self._extremes():
-            said.append(self._sentence(label, strength))
-        return tuple(said)
+        sentences += [self.refusal] if self.refusal else []
+        sentences += [self._sentence(label, strength) for label, strength in self._extremes()]
+        return tuple(sentences)
 
     def table(self) -> Table:
-        """Each strength: the mean answer to true and false statements, the effect, and the random directions' range."""
+        """Return a table of mean answers, effects and the range of random directions, by strength."""
         columns = ("strength", "statements", "PD", "effect", "random low", "random high", "p", "NIE", "mass")
         rows = []
         for i, strength in enumerate(self.strengths):
             for label, word in ((1, "true"), (0, "false")):
-                mine = self.labels == label
+                chosen = self.labels == label
                 effects, nie = self.effects(label)[:, i], self.normalised(label)
                 low, high = np.percentile(effects[1:], [2.5, 97.5])
                 rows.append(
                     (
                         strength,
                         word,
-                        float(self.difference[0, i, mine].mean()),
+                        float(self.difference[0, i, chosen].mean()),
                         float(effects[0]),
                         float(low),
                         float(high),
                         None if strength == 0 else self.share_beyond(label, strength),
                         None if nie is None or strength == 0 else float(nie[0, i]),
-                        float(self.mass[0, i, mine].mean()),
+                        float(self.mass[0, i, chosen].mean()),
                     )
                 )
         signed = dict.fromkeys(("PD", "effect", "random low", "random high", "NIE"), "+.3f")
@@ -161,7 +166,7 @@ class Intervention(Shown, Layered):
         return Table(columns, tuple(rows), caption, signed | {"strength": "g", "p": ".3f", "mass": ".2f"})
 
     def figure(self) -> Figure:
-        """The effect on true and false statements against the strength, with the range of random directions."""
+        """Plot the effect against the strength, with the range of random directions."""
         from interp.report.figures import lines
 
         series, bands = {}, {}
@@ -206,23 +211,23 @@ class Intervention(Shown, Layered):
         )
 
     def _extremes(self) -> list[tuple[int, float]]:
-        """The label and strength of each claim: towards true for false statements, towards false for true ones."""
+        """Return the label and strength of each sentence: false statements towards true, true ones towards false."""
         if self.mode == "remove":
             return [(label, self.strengths[-1]) for label in (0, 1) if self.strengths[-1] > 0]
-        found = [(0, self.strengths[-1])] if self.strengths[-1] > 0 else []
-        return found + ([(1, self.strengths[0])] if self.strengths[0] < 0 else [])
+        towards_true = [(0, self.strengths[-1])] if self.strengths[-1] > 0 else []
+        return towards_true + ([(1, self.strengths[0])] if self.strengths[0] < 0 else [])
 
     def _sentence(self, label: int, strength: float) -> str:
         at, nie = self.strengths.index(strength), self.normalised(label)
         effects = self.effects(label)[:, at]
         low, high = np.percentile(effects[1:], [2.5, 97.5])
         beyond = self.share_beyond(label, strength)
-        outside = "more than" if not low <= effects[0] <= high else "within what"
-        verdict = f"{outside} 95 % of {self.n_random} random directions of the same length do"
+        side = "outside" if not low <= effects[0] <= high else "within"
+        verdict = f"{side} the 95 % range of {self.n_random} random directions of the same length"
         normal = "" if nie is None else f", {nie[0, at]:+.2f} of that difference"
         return (
             f"Strength {strength:+g} moves the mean answer to {'true' if label else 'false'} statements by "
-            f"{effects[0]:+.2g}{normal}: {verdict} ([{low:+.2g}, {high:+.2g}]; p = {beyond:.3f})."
+            f"{effects[0]:+.2g}{normal}, {verdict} ([{low:+.2g}, {high:+.2g}]; p = {beyond:.3f})."
         )
 
 

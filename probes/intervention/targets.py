@@ -1,4 +1,4 @@
-"""A probe's score as a target of attribution: which components, tokens and paths write what it reads."""
+"""The score of a probe as a target of attribution to components, tokens and paths."""
 
 from __future__ import annotations
 
@@ -14,21 +14,26 @@ if TYPE_CHECKING:
 
 
 def as_target(model: Model, probe: Any, layer: int | str, position: int = -1) -> DirectionTarget:
-    """The product x · direction_ of a linear probe at one layer and position, for `attribution.path_tree` and the like.
+    """Return the projection x · direction_ of a linear probe as an attribution target.
 
-    The residual stream is a sum of writes, so the target is exactly linear in them: no norm stands between. What the
-    probe adds, `bias_`, is no component's doing and is left out; score = target + bias_ (the target's name says it).
+    The residual stream is a sum of writes, and no norm is applied before the probe, so the target is exactly linear in
+    them. The `bias_` of the probe does not come from any component and is not included: score = target + bias_. The
+    name of the target states it.
 
     Args:
         model: the model.
-        probe: a fitted linear probe, in raw activation space.
-        layer: as in `collect`: l is the residual stream after block l; -1, or "embed", the embedding.
-        position: of the token in the prompt.
+        probe: a fitted linear probe in raw activation space.
+        layer: layer l is the residual stream after block l; -1 or "embed" is the embedding.
+        position: position of the token in the prompt.
 
-    Raises `UsageError` for a probe without a direction or not fitted, or a layer that does not exist.
+    Returns:
+        A target for `attribution.direct`, `attribution.path_tree` and similar functions.
+
+    Raises:
+        UsageError: a probe without a direction or not fitted, or a layer that does not exist.
     """
     if not hasattr(probe, "direction_"):
-        raise UsageError(f"{type(probe).__name__} has no direction_: only a fitted linear probe can be a target.")
+        raise UsageError(f"{type(probe).__name__} has no direction_: give a fitted linear probe.")
     layer = read_layer(layer, model.spec.n_layer)
     return attribution.direction(
         model,

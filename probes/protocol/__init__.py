@@ -1,8 +1,8 @@
-"""The protocol that makes a probe's number mean something: splits, choice, controls, intervals, verdicts.
+"""Evaluation protocol of probes: splits, model selection, controls, intervals, verdicts.
 
-`splits` puts entities on sides, `choosing` picks layer and strength on the train side alone, `metrics` and `intervals`
-measure on the test side, `controls` and `baselines` say what the number must be held against, and `verdicts` what it
-shows. `sweeping`, `transferring` and `leaving` are the three questions asked with them.
+`splits` assigns entities to the train or test side, `model_selection` chooses layer and strength on the train side
+alone, `metrics` and `intervals` evaluate on the test side, `controls` and `baselines` give numbers to compare with, and
+`verdicts` states what the result shows. `sweep`, `transfer` and `leave_one_out` are the three experiments.
 """
 
 from __future__ import annotations

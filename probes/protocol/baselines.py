@@ -1,4 +1,4 @@
-"""What can be had without the probe: the majority, the words of the statement, and how likely the model finds it."""
+"""Baselines without activations: majority label, words of the statement, log-probability of the statement."""
 
 from __future__ import annotations
 
@@ -24,18 +24,30 @@ UNKNOWN = (float("nan"), float("nan"), float("nan"))
 def baselines(
     data: Statements, split: Split, *, seed: int, log_probs: Float[np.ndarray, "n 2"] | None
 ) -> tuple[Baseline, ...]:
-    """The three baselines on the test side of a split, each trained on its train side."""
+    """Return the three baselines on the test side of a split, each fitted on its train side.
+
+    >>> baselines(data, probes.split(data), seed=0, log_probs=None)[0].name  # data = probes.read_statements(...)
+    'majority label'
+    """
     return (majority(data, split, seed=seed), words(data, split, seed=seed), likelihood(data, split, log_probs, seed))
 
 
 def majority(data: Statements, split: Split, *, seed: int) -> Baseline:
-    """The more frequent label of the train side, always: chance."""
+    """Evaluate the constant prediction of the more frequent train label.
+
+    >>> majority(data, probes.split(data), seed=0).auc[0]  # data = probes.read_statements(...)
+    0.5
+    """
     common = 1.0 if data.labels[split.train].mean() >= 0.5 else -1.0
-    return _judged("majority label", np.full(int(split.test.sum()), common), data, split, seed)
+    return _evaluated("majority label", np.full(int(split.test.sum()), common), data, split, seed)
 
 
 def words(data: Statements, split: Split, *, seed: int) -> Baseline:
-    """Logistic regression on TF-IDF of single words and pairs of words, which sees the text and no model."""
+    """Evaluate logistic regression on TF-IDF features of words and word pairs.
+
+    >>> words(data, probes.split(data), seed=0).name  # data = probes.read_statements(...)
+    'words (TF-IDF)'
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -45,51 +57,82 @@ def words(data: Statements, split: Split, *, seed: int) -> Baseline:
     try:
         fit.fit(texts[split.train], data.labels[split.train])
     except ValueError:  # statements without a single word
-        return Baseline("words (TF-IDF)", UNKNOWN, UNKNOWN, "the statements hold no words")
-    return _judged("words (TF-IDF)", fit.decision_function(texts[split.test]), data, split, seed)
+        return Baseline("words (TF-IDF)", UNKNOWN, UNKNOWN, "the statements contain no words")
+    return _evaluated("words (TF-IDF)", fit.decision_function(texts[split.test]), data, split, seed)
 
 
 def likelihood(data: Statements, split: Split, log_probs: Float[np.ndarray, "n 2"] | None, seed: int) -> Baseline:
-    """Logistic regression on how likely the model finds the statement: total and mean log-probability of its tokens."""
+    """Evaluate logistic regression on the total and mean log-probability of the statement's tokens.
+
+    Args:
+        data: the statements.
+        split: train and test side.
+        log_probs: (n, 2) from `log_probs`, or None.
+        seed: seed of the resamples.
+
+    Raises:
+        UsageError: `log_probs` of another shape, or not finite.
+    """
     name = "log-probability"
     if log_probs is None:
-        return Baseline(name, UNKNOWN, UNKNOWN, "not measured: give log_probs=probes.log_probs(model, data)")
+        return Baseline(name, UNKNOWN, UNKNOWN, "not measured; give log_probs=probes.log_probs(model, data)")
     log_probs = np.asarray(log_probs, float)
     if log_probs.shape != (len(data), 2):
-        raise UsageError(f"log_probs must be (total, mean) of {len(data)} statements, not shaped {log_probs.shape}.")
+        raise UsageError(
+            f"log_probs must have shape ({len(data)}, 2), the total and mean of each statement, not {log_probs.shape}."
+        )
     if not np.isfinite(log_probs).all():
-        raise UsageError(f"log_probs of {data.name} hold NaN or infinity: measure them with probes.log_probs.")
+        raise UsageError(f"log_probs of {data.name} contain NaN or infinity: compute them with probes.log_probs.")
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     fit = make_pipeline(StandardScaler(), LogisticRegression())
     fit.fit(log_probs[split.train], data.labels[split.train])
-    return _judged(name, fit.decision_function(log_probs[split.test]), data, split, seed)
+    return _evaluated(name, fit.decision_function(log_probs[split.test]), data, split, seed)
 
 
 @checked
 def log_probs(
-    model: Model, data: Statements, *, prepend_bos: bool | None = None, batch: int = 16
+    model: Model, data: Statements, *, prepend_bos: bool | None = None, batch_size: int = 16
 ) -> Float[np.ndarray, "n 2"]:
-    """Return (total, mean) log-probability of each statement's tokens after its first, in nats."""
+    """Compute the total and mean log-probability (nats) of each statement's tokens after the first.
+
+    Args:
+        model: the model.
+        data: the statements.
+        prepend_bos: whether a BOS token is prepended; None follows the tokenizer.
+        batch_size: statements per forward pass.
+
+    Returns:
+        An array (n, 2): total and mean.
+
+    Example:
+        >>> data = probes.read_statements([{"statement": f"the tower is in {w}", "label": w == "a"} for w in "ab"])
+        >>> log_probs(model, data).shape
+        (2, 2)
+    """
     from probes.passes import contexts_of, passes
 
-    check_whole(batch, "batch", 1)
+    check_whole(batch_size, "batch_size", 1)
     contexts = contexts_of(model, data.statements, prepend_bos)
     likelihoods = np.zeros((len(data), 2))
-    for one in passes(model, contexts, (), batch, log_probs=True):
+    for one in passes(model, contexts, (), batch_size, log_probs=True):
         likelihoods[one.rows] = one.total_and_mean(contexts.lengths)
     return likelihoods
 
 
-def _judged(name: str, scores: np.ndarray, data: Statements, split: Split, seed: int) -> Baseline:
+def _evaluated(name: str, scores: np.ndarray, data: Statements, split: Split, seed: int) -> Baseline:
     test = data.take(split.test)
-    found = measured(scores, test.labels, test.groups, seed=seed)
-    return Baseline(name, interval(found.accuracy), interval(found.auc))
+    metrics = measured(scores, test.labels, test.groups, seed=seed)
+    return Baseline(name, interval(metrics.accuracy), interval(metrics.auc))
 
 
 def interval(values: Float[np.ndarray, " 3"]) -> tuple[float, float, float]:
-    """Estimate and bounds as plain numbers."""
+    """Return estimate, lower and upper bound as plain numbers.
+
+    >>> interval(np.array([0.5, 0.25, 0.75]))
+    (0.5, 0.25, 0.75)
+    """
     estimate, low, high = (float(v) for v in values)
     return estimate, low, high

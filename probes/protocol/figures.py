@@ -1,4 +1,4 @@
-"""The protocol's results as tables and figures."""
+"""Tables and figures of the protocol's results."""
 
 from __future__ import annotations
 
@@ -14,129 +14,153 @@ if TYPE_CHECKING:
     from probes.protocol.results import Controls, LeftOut, Sweep, Transfer
 
 NOT_CHANCE = 0.03
-"""A null whose mean AUC is farther than this from 0.5 is said not to be chance."""
+"""A null whose mean AUC is farther than this from 0.5 is reported as not chance."""
 FORMATS = {"accuracy": ".3f", "low": ".3f", "high": ".3f", "AUC": ".3f", "AUC low": ".3f", "AUC high": ".3f"}
 
 
-def sweep_table(found: Sweep) -> Table:
-    """One layer and position a row; the chosen one is marked."""
+def sweep_table(sweep: Sweep) -> Table:
+    """Return a table with one row per layer and position; the chosen one is marked.
+
+    >>> len(sweep_table(probes.sweep(acts, probe=probes.MassMean(), controls=False)).rows)  # acts: 4 layers
+    4
+    """
     columns = ("layer", "position", "strength", "CV accuracy (train)", *FORMATS, "chosen")
     rows: list[tuple[Cell, ...]] = []
-    for p, position in enumerate(found.positions):
-        for i, layer in enumerate(found.layers):
-            strength = float(found.strengths[p, i])
-            chosen = "chosen" if (layer, position) == (found.best.layer, found.best.position) else None
-            numbers = (*map(float, found.accuracy[p, i]), *map(float, found.auc[p, i]))
+    for p, position in enumerate(sweep.positions):
+        for i, layer in enumerate(sweep.layers):
+            strength = float(sweep.strengths[p, i])
+            chosen = "chosen" if (layer, position) == (sweep.best.layer, sweep.best.position) else None
+            numbers = (*map(float, sweep.accuracy[p, i]), *map(float, sweep.auc[p, i]))
             rows.append(
                 (
                     layer,
                     position,
                     None if np.isnan(strength) else strength,
-                    float(found.cv_accuracy[p, i]),
+                    float(sweep.cv_accuracy[p, i]),
                     *numbers,
                     chosen,
                 )
             )
     caption = (
-        f"{found.probe} on {found.name}: test accuracy and AUC with 95 % intervals over {found.groups_test} test "
+        f"{sweep.probe} on {sweep.name}: test accuracy and AUC with 95 % intervals over {sweep.groups_test} test "
         "groups. Layer l is the output of block l, layer -1 the embedding. Layer and strength were chosen by the "
         "cross-validated accuracy of the train side."
     )
     return Table(columns, tuple(rows), caption, {**FORMATS, "strength": ".0e", "CV accuracy (train)": ".3f"})
 
 
-def layer_curve(found: Sweep, position: str | None = None) -> Figure:
-    """Test accuracy over layers with its interval, and what it is held against."""
-    position = found.best.position if position is None else position
-    p, n = found.positions.index(position), len(found.layers)
-    series = {found.probe: found.accuracy[p, :, 0]}
-    for baseline in found.controls.baselines if found.controls else ():
+def layer_curve(sweep: Sweep, position: str | None = None) -> Figure:
+    """Plot test accuracy over layers with its interval and the baselines.
+
+    >>> layer_curve(probes.sweep(acts, probe=probes.MassMean(), controls=False)).id  # acts = probes.collect(...)
+    'layers-planted-last'
+    """
+    position = sweep.best.position if position is None else position
+    p, n = sweep.positions.index(position), len(sweep.layers)
+    series = {sweep.probe: sweep.accuracy[p, :, 0]}
+    for baseline in sweep.controls.baselines if sweep.controls else ():
         if np.isfinite(baseline.accuracy[0]):
             series[baseline.name] = np.full(n, baseline.accuracy[0])
     return lines(
-        f"layers-{_id(found.name)}-{_id(position)}",
-        np.array(found.layers),
+        f"layers-{_id(sweep.name)}-{_id(position)}",
+        np.array(sweep.layers),
         series,
-        caption=f"{found.name}, position {position}: accuracy (fraction) on {found.n_test} test statements of "
-        f"{found.groups_test} groups, layer by layer; band: 95 % over groups, of each layer by itself. The baselines "
-        f"see no layer. The train side chose layer {found.best.layer}, position {found.best.position}.",
-        alt=f"Accuracy of {found.probe} over the layers, {found.accuracy[p, :, 0].min():.2f} to "
-        f"{found.accuracy[p, :, 0].max():.2f}.",
+        caption=f"{sweep.name}, position {position}: accuracy (fraction) on {sweep.n_test} test statements of "
+        f"{sweep.groups_test} groups at each layer; band: 95 % interval over groups for each layer. The baselines use "
+        f"no layer. The train side chose layer {sweep.best.layer}, position {sweep.best.position}.",
+        alt=f"Accuracy of {sweep.probe} over the layers, {sweep.accuracy[p, :, 0].min():.2f} to "
+        f"{sweep.accuracy[p, :, 0].max():.2f}.",
         axes=("layer", "accuracy (fraction)"),
-        bands={found.probe: (found.accuracy[p, :, 1], found.accuracy[p, :, 2])},
+        bands={sweep.probe: (sweep.accuracy[p, :, 1], sweep.accuracy[p, :, 2])},
     )
 
 
-def controls_table(found: Controls) -> Table:
-    """One control a row."""
-    some = found.selectivity
+def controls_table(controls: Controls) -> Table:
+    """Return a table with one row per control."""
+    selectivity = controls.selectivity
     rows: list[tuple[Cell, ...]] = [
-        ("truth, one row a group learnt", _cell(some.truth), None, None, some.note or None),
-        ("control labels, the same rows", _mean(some.control), None, None, f"{len(some.control)} random labelings"),
-        ("selectivity (truth less control)", _cell(some.value), None, None, some.note or None),
+        ("true labels, one train row per group", _cell(selectivity.truth), None, None, selectivity.note or None),
+        (
+            "control labels, same rows",
+            _mean(selectivity.control),
+            None,
+            None,
+            f"{len(selectivity.control)} random labelings",
+        ),
+        ("selectivity (true minus control)", _cell(selectivity.value), None, None, selectivity.note or None),
     ]
-    mean, low, high = found.null.interval
-    rows.append(("null AUC", mean, low, high, _null_note(found)))
-    for name, values in (("accuracy", found.embedding_accuracy), ("AUC", found.embedding_auc)):
+    mean, low, high = controls.null.interval
+    rows.append(("null AUC", mean, low, high, _null_note(controls)))
+    for name, values in (("accuracy", controls.embedding_accuracy), ("AUC", controls.embedding_auc)):
         cells = (None, None, None) if values is None else values
         rows.append((f"embedding layer, {name}", *cells, None if values else "layer -1 was not collected"))
-    for baseline in found.baselines:
+    for baseline in controls.baselines:
         rows.append((f"{baseline.name}, accuracy", *map(_cell, baseline.accuracy), baseline.note or None))
         note = baseline.note or (
-            "below chance, as in balanced sets: compare with 0.5" if baseline.auc[2] < 0.5 else None
+            "below chance, as expected in balanced sets: compare with 0.5" if baseline.auc[2] < 0.5 else None
         )
         rows.append((f"{baseline.name}, AUC", *map(_cell, baseline.auc), note))
-    caption = "What the probe's number is held against; intervals are 95 %, of the null its middle 95 %."
+    caption = "Controls and baselines of the probe, with 95 % intervals (for the null the middle 95 % of its draws)."
     formats = {"value": ".3f", "low": ".3f", "high": ".3f"}
     return Table(("control", "value", "low", "high", "note"), tuple(rows), caption, formats)
 
 
-def _null_note(found: Controls) -> str:
-    """Return how labels were shuffled, and that the draws are not chance where their mean is far from 0.5."""
-    side = "train labels" if found.null.refitted else "test labels"
-    done = "shuffled between and within groups" + ", refitted" * found.null.refitted
-    note = f"{side} {done}, {len(found.null.auc)} times; p = {found.null.p:.3g}"
-    mean = found.null.interval[0]
+def _null_note(controls: Controls) -> str:
+    """Return how labels were shuffled, with a warning if the mean of the draws is far from 0.5."""
+    side = "train labels" if controls.null.refitted else "test labels"
+    done = "shuffled between and within groups" + ", refitted" * controls.null.refitted
+    note = f"{side} {done}, {len(controls.null.auc)} times; p = {controls.null.p:.3g}"
+    mean = controls.null.interval[0]
     if abs(mean - 0.5) <= NOT_CHANCE:
         return note
-    return f"{note}; a mean of {mean:.2f} is not chance: groups whose size no other has keep their share of true rows"
+    return f"{note}; a mean of {mean:.2f} is not chance: groups of a unique size keep their share of true rows"
 
 
-def transfer_table(found: Transfer) -> Table:
-    """One pair of sets a row, then the probe trained on all together."""
+def transfer_table(transfer: Transfer) -> Table:
+    """Return a table with one row per pair of sets, then the probe trained on all sets jointly."""
     columns = ("trained on", "tested on", "AUC", "AUC low", "AUC high", "accuracy", "low", "high", "accuracy, centred")
     rows: list[tuple[Cell, ...]] = []
-    for i, source in enumerate(found.names):
-        for j, target in enumerate(found.names):
-            numbers = (found.auc[i, j], *found.auc_interval[i, j], found.accuracy[i, j], *found.accuracy_interval[i, j])
-            rows.append((source, target, *map(float, numbers), float(found.accuracy_centred[i, j])))
-    for j, target in enumerate(found.names):
-        rows.append(("all together", target, *map(float, (*found.joint_auc[j], *found.joint_accuracy[j])), None))
+    for i, source in enumerate(transfer.names):
+        for j, target in enumerate(transfer.names):
+            numbers = (
+                transfer.auc[i, j],
+                *transfer.auc_interval[i, j],
+                transfer.accuracy[i, j],
+                *transfer.accuracy_interval[i, j],
+            )
+            rows.append((source, target, *map(float, numbers), float(transfer.accuracy_centred[i, j])))
+    for j, target in enumerate(transfer.names):
+        rows.append(("all sets", target, *map(float, (*transfer.joint_auc[j], *transfer.joint_accuracy[j])), None))
     caption = (
-        f"{found.probe} at layer {found.layer}, position {found.position}; test entities are the same side in every "
-        "set. Centred: each set less the mean of its own train side, which uses unlabelled rows of the target "
-        "(transductive)."
+        f"{transfer.probe} at layer {transfer.layer}, position {transfer.position}; a test entity is on the test side "
+        "of every set. Centred: each set minus the mean of its own train side, which uses unlabelled rows of the "
+        "target (transductive)."
     )
     return Table(columns, tuple(rows), caption, dict.fromkeys(columns[2:], ".3f"))
 
 
-def transfer_matrix(found: Transfer, what: str) -> Figure:
-    """A matrix of train sets by test sets: `what` is "auc", "accuracy" or "accuracy_centred"."""
+def transfer_matrix(transfer: Transfer, what: str) -> Figure:
+    """Plot a matrix of train sets by test sets.
+
+    Args:
+        transfer: the result.
+        what: "auc", "accuracy" or "accuracy_centred".
+    """
     words = {
         "auc": "AUC",
         "accuracy": "Accuracy with the threshold of the train set",
         "accuracy_centred": "Accuracy after centring each set on its own train side (transductive)",
     }[what]
-    values = getattr(found, what)
+    values = getattr(transfer, what)
     return heatmap(
         f"transfer-{what.replace('_', '-')}",
         values,
-        caption=f"{words} at layer {found.layer}, {found.probe} trained on the set of the row and tested on that of "
-        "the column. Blue: it carries over; the page's own ground, 0.5: chance; red: more often wrong than right. "
-        "Intervals are in the table of pairs.",
+        caption=f"{words} at layer {transfer.layer}, {transfer.probe} trained on the set of the row and tested on "
+        "that of the column. Blue: above chance; background colour: chance, 0.5; red: below chance. Intervals are in "
+        "the table of pairs.",
         alt=f"From {values.min():.2f} to {values.max():.2f}.",
-        rows=found.names,
-        columns=found.names,
+        rows=transfer.names,
+        columns=transfer.names,
         axes=("trained on", "tested on", "AUC" if what == "auc" else "accuracy"),
         limits=(0, 1),
         centre=0.5,
@@ -144,25 +168,25 @@ def transfer_matrix(found: Transfer, what: str) -> Figure:
     )
 
 
-def left_out_table(found: LeftOut) -> Table:
-    """One left out a row."""
+def left_out_table(left_out: LeftOut) -> Table:
+    """Return a table with one row per topic, template or set left out."""
     columns = ("left out", "layer", *FORMATS, "centred accuracy", "train rows", "test rows", "test groups")
     rows = tuple(
         (
             name,
-            int(found.layers[i]),
-            *map(float, found.accuracy[i]),
-            *map(float, found.auc[i]),
-            float(found.accuracy_centred[i, 0]),
-            int(found.n_train[i]),
-            int(found.n_test[i]),
-            int(found.groups_test[i]),
+            int(left_out.layers[i]),
+            *map(float, left_out.accuracy[i]),
+            *map(float, left_out.auc[i]),
+            float(left_out.accuracy_centred[i, 0]),
+            int(left_out.n_train[i]),
+            int(left_out.n_test[i]),
+            int(left_out.groups_test[i]),
         )
-        for i, name in enumerate(found.names)
+        for i, name in enumerate(left_out.names)
     )
     caption = (
-        f"{found.probe} trained on every other {found.by} and tested on new entities of the one left out; the layer "
-        f"was chosen without it. Centred: each {found.by} less the mean of its own train side (transductive)."
+        f"{left_out.probe} trained on every other {left_out.by} and tested on new entities of the one left out; the "
+        f"layer was chosen without it. Centred: each {left_out.by} minus the mean of its own train side (transductive)."
     )
     return Table(columns, rows, caption, {**FORMATS, "centred accuracy": ".3f"})
 

@@ -1,8 +1,8 @@
-"""95 % intervals by resampling entities, not rows: rows of one entity are not independent.
+"""95 % intervals from resampling entities, not rows, because rows of one entity are not independent.
 
-Entities are drawn with replacement; a row counts as often as its entity was drawn, and a row of several entities as
-often as the product of their draws (the pigeonhole bootstrap, Owen 2007, arXiv 0712.1111, which errs on the wide
-side). All draws are one matrix of weights, shared by every layer, so that differences between layers are paired.
+Entities are drawn with replacement. A row is weighted by the number of draws of its entity, and a row of several
+entities by the product of their draws (pigeonhole bootstrap, Owen 2007, arXiv 0712.1111, which gives rather wide
+intervals). All layers share one matrix of weights, so that differences between layers are paired.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from probes.protocol.splits import Groups, indexed
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Metrics of several score lists with their intervals, each (..., 3): estimate, lower, upper bound."""
+    """Metrics with intervals, each an array (..., 3): estimate, lower and upper bound."""
 
     accuracy: np.ndarray
     auc: np.ndarray
@@ -29,15 +29,26 @@ class Measured:
 def measured(
     scores: Float[np.ndarray, "... n"], labels: Int[np.ndarray, " n"], groups: Groups, *, seed: int, draws: int = DRAWS
 ) -> Measured:
-    """Accuracy and AUC of every score list, with percentile intervals over entities.
+    """Compute accuracy and AUC of each list of scores, with percentile intervals over entities.
 
-    Where every row is right (or wrong) there is nothing to resample; the open side is then the exact binomial bound
-    over entities, 0.025^(1/groups). Draws without both classes are left out of the AUC's.
+    If every row is right (or wrong), resampling gives no width: the open side is then the exact binomial bound over
+    entities, 0.025^(1/groups). Draws without both classes are excluded from the AUC.
+
+    Args:
+        scores: (..., n) scores.
+        labels: (n,) 0 or 1.
+        groups: the entities of each row.
+        seed: seed of the resamples.
+        draws: number of resamples.
+
+    Example:
+        >>> measured(np.array([1.0, -1.0]), np.array([1, 0]), [("a",), ("b",)], seed=0).accuracy.round(3).tolist()
+        [1.0, 0.158, 1.0]
     """
     lists = scores.reshape(-1, scores.shape[-1])
     n_groups = len(indexed(groups)[0])
-    found = {"accuracy": [accuracy(row, labels) for row in lists], "auc": [auc(row, labels) for row in lists]}
-    drawn = {name: [[one] for one in estimates] for name, estimates in found.items()}
+    metrics = {"accuracy": [accuracy(row, labels) for row in lists], "auc": [auc(row, labels) for row in lists]}
+    drawn = {name: [[one] for one in estimates] for name, estimates in metrics.items()}
     for weights in resampled(groups, seed=seed, draws=draws):
         for i, row in enumerate(lists):
             drawn["accuracy"][i].append(accuracy(row, labels, weights))
@@ -50,12 +61,16 @@ def measured(
 
 
 def resampled(groups: Groups, *, seed: int, draws: int = DRAWS) -> Iterator[Float[np.ndarray, "draw n"]]:
-    """Yield row weights of `draws` resamples of entities, in portions."""
+    """Yield row weights of `draws` resamples of entities, in chunks.
+
+    >>> next(resampled([("a",), ("b",)], seed=0, draws=3)).shape
+    (3, 2)
+    """
     return row_draws(indexed(groups)[1], seed=seed, draws=draws)
 
 
 def _interval(values: Float[np.ndarray, " draws_and_one"], n_groups: int) -> tuple[float, float, float]:
-    """From the estimate, which comes first, and its resamples."""
+    """Return estimate, lower and upper bound from the estimate (first value) and its resamples."""
     estimate, resamples = float(values[0]), values[1:][np.isfinite(values[1:])]
     tail = (1 - LEVEL) / 2
     if not len(resamples):

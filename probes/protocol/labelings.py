@@ -1,4 +1,4 @@
-"""Other labels for the same rows: shuffled between and within groups (the null), or one an entity (control task)."""
+"""Random labels for the same rows: shuffled between and within groups (null), or one per entity (control task)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,21 @@ from probes.statements import Statements
 
 
 def shuffled(labels: Int[np.ndarray, " n"], groups: Groups, *, n: int, seed: int) -> Int[np.ndarray, "draw n"]:
-    """Return `n` shufflings that keep the group structure and nothing that groups or rows say of truth.
+    """Return `n` shuffles of the labels that preserve the group structure.
 
-    Groups (all rows about the same entities) of one size exchange their labels as a whole; then the labels within each
-    group change places. Every draw keeps the number of true rows, and the labels within a group as alike as they were.
-    A group whose size no other has keeps its own share of true rows: where many are such, the draws are not chance.
+    Groups (all rows about the same entities) of equal size exchange their labels as a whole; then the labels within
+    each group are permuted. Every draw has the same number of true rows and the same similarity of labels within
+    groups. A group with a unique size keeps its share of true rows: with many such groups the draws are not chance.
+
+    Args:
+        labels: (n,) labels.
+        groups: the entities of each row.
+        n: number of draws.
+        seed: seed of the shuffles.
+
+    Example:
+        >>> shuffled(np.array([0, 1, 1, 0]), [("a",), ("a",), ("b",), ("b",)], n=3, seed=0).sum(1).tolist()
+        [2, 2, 2]
     """
     rng = np.random.default_rng(seed)
     drawn = np.tile(labels, (n, 1))
@@ -36,7 +46,13 @@ def shuffled(labels: Int[np.ndarray, " n"], groups: Groups, *, n: int, seed: int
 
 
 def per_group(groups: Groups, *, n: int, seed: int) -> Int[np.ndarray, "draw n"]:
-    """`n` control tasks: one random label for every group, half of them 1 (Hewitt and Liang, arXiv 1909.03368)."""
+    """Return `n` control tasks, each with one random label per group.
+
+    Half of the groups have label 1 (Hewitt and Liang, arXiv 1909.03368).
+
+    >>> per_group([("a",), ("a",), ("b",), ("b",)], n=2, seed=0).sum(1).tolist()
+    [2, 2]
+    """
     rng = np.random.default_rng(seed)
     by_group = rows_by_group(groups)
     drawn = np.zeros((n, len(groups)), np.int8)
@@ -48,11 +64,15 @@ def per_group(groups: Groups, *, n: int, seed: int) -> Int[np.ndarray, "draw n"]
 
 
 def rows_by_group(groups: Groups) -> dict[tuple[str, ...], Int[np.ndarray, " m"]]:
-    """The rows about each set of entities, whatever their order."""
-    found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    """Return the row indices of each set of entities, in whatever order a row names them.
+
+    >>> {group: rows.tolist() for group, rows in rows_by_group([("a", "b"), ("c",), ("b", "a")]).items()}
+    {('a', 'b'): [0, 2], ('c',): [1]}
+    """
+    by_group: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, row in enumerate(groups):
-        found[tuple(sorted(set(row)))].append(i)
-    return {group: np.array(rows) for group, rows in found.items()}
+        by_group[tuple(sorted(set(row)))].append(i)
+    return {group: np.array(rows) for group, rows in by_group.items()}
 
 
 def scores_by_labels(
@@ -62,13 +82,20 @@ def scores_by_labels(
     X_test: Float[np.ndarray, "m d"],
     data: Statements,
 ) -> Float[np.ndarray, "draw m"]:
-    """What the probe says of `X_test` after it was fitted on `X` with each of the labelings; `data` are X's rows.
+    """Return the scores of `X_test` after fits on `X` with each labeling.
 
-    A probe that offers `fit_labelings` fits all of them together, with the same solutions as one by one.
+    A probe with `fit_labelings` fits all of them jointly, with the same solutions as one by one.
+
+    Args:
+        probe: an unfitted probe.
+        X: (n, d) train activations.
+        labels: (draw, n) labelings.
+        X_test: (m, d) test activations.
+        data: the statements of the rows of `X`.
     """
     rows = torch.from_numpy(np.ascontiguousarray(X))
-    together = capability(probe, "fit_labelings")
-    linear = None if together is None else together(rows, torch.from_numpy(labels))
+    fit_labelings = capability(probe, "fit_labelings")
+    linear = None if fit_labelings is None else fit_labelings(rows, torch.from_numpy(labels))
     if linear is not None:
         return linear.directions.numpy() @ X_test.T.astype(float) + linear.biases.numpy()[:, None]
     fitted = (batched.fit_layers(probe, rows[None], row, **extras(data))[0] for row in labels)

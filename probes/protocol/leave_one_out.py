@@ -1,4 +1,4 @@
-"""Leave one topic, template or set out: does the probe know anything beyond those it was trained on?"""
+"""Leave one topic, template or set out and test the probe on it."""
 
 from __future__ import annotations
 
@@ -38,37 +38,41 @@ def leave_one_out(
     position: str | None = None,
     seed: int = 0,
 ) -> LeftOut:
-    """Train on the train sides of all topics (templates, sets) but one, test on the test side of that one.
+    """Train on all topics (templates, sets) except one, and test on that one.
 
-    What is tested is new in two ways: its topic and its entities. The layer is the one whose cross-validated accuracy
-    on the train side of the others is best on average. Accuracy is given raw and after centring each topic on its own
-    train side, which uses unlabelled rows of the one left out (transductive); the AUC is of the centred scores.
+    The train sides of the others are used for training and the test side of the one left out for testing, so that both
+    its topic and its entities are new. The layer is the one with the best mean cross-validated accuracy on the train
+    sides of the others. Accuracy is given raw and after centring each topic on its own train side, which uses
+    unlabelled rows of the one left out (transductive). The AUC is that of the centred scores.
 
     Args:
-        acts: of one set, or several.
+        acts: activations of one set or several.
         probe: an unfitted probe; logistic regression by default.
-        by: "topic" and "template" as the statements name them, "set" for each of several sets.
-        layer: where; by default chosen anew for each left out.
-        position: which token, if several were collected.
-        seed: of the split, folds and resamples.
+        by: "topic" or "template" as named by the statements, or "set".
+        layer: the layer; by default chosen separately for each one left out.
+        position: the position, if several were collected.
+        seed: seed of the split, folds and resamples.
+
+    Returns:
+        `LeftOut` with accuracy and AUC for each one left out.
 
     Raises:
-        UsageError: statements without topics or templates, fewer than two of them, or a side that lacks a class.
+        UsageError: statements without topics or templates, fewer than two of them, or a side without one class.
     """
     check_whole(seed, "seed")
     probe = LogisticRegression() if probe is None else probe
-    whole, kinds = _together(acts, probe, by)
+    whole, kinds = _joined(acts, probe, by)
     names = tuple(dict.fromkeys(kinds))
     if len(names) < 2:
-        raise UsageError(f"All statements have one {by} ({kinds[0]}): leaving it out leaves nothing to train on.")
+        raise UsageError(f"All statements have one {by} ({kinds[0]}): without it no statements are left to train on.")
     position = whole.positions[0] if position is None and len(whole.positions) == 1 else position
     side, kind = split(whole.data, seed), np.array(kinds)
     for name in names:
         _check_classes(whole.data, side, kind == name, name)
     curves = [layer_curve(whole, side.train & (kind == name), probe, position, seed) for name in names if layer is None]
     layers = [_best_of_others(whole, curves, i) if layer is None else layer for i in range(len(names))]
-    found = [
-        _one(whole.data, whole.at(at, position), side, kind, name, probe, seed)
+    metrics = [
+        _evaluate_one(whole.data, whole.at(at, position), side, kind, name, probe, seed)
         for at, name in zip(layers, names, strict=True)
     ]
     tested = [whole.data.take(side.test & (kind == name)).groups for name in names]
@@ -78,9 +82,9 @@ def leave_one_out(
         probe=type(probe).__name__,
         layers=np.array(layers),
         position=str(position),
-        accuracy=np.stack([raw.accuracy for raw, _ in found]),
-        accuracy_centred=np.stack([centred.accuracy for _, centred in found]),
-        auc=np.stack([centred.auc for _, centred in found]),
+        accuracy=np.stack([raw.accuracy for raw, _ in metrics]),
+        accuracy_centred=np.stack([centred.accuracy for _, centred in metrics]),
+        auc=np.stack([centred.auc for _, centred in metrics]),
         n_train=np.array([int(side.train[kind != name].sum()) for name in names]),
         n_test=np.array([len(rows) for rows in tested]),
         groups_test=np.array([len(indexed(rows)[0]) for rows in tested]),
@@ -88,7 +92,7 @@ def leave_one_out(
     )
 
 
-def _one(
+def _evaluate_one(
     data: Statements,
     X: Float[Tensor, "n d"],
     side: Split,
@@ -97,22 +101,22 @@ def _one(
     probe: Any,
     seed: int,
 ) -> tuple[Measured, Measured]:
-    """What is measured on `name` after training on the others: raw, and after centring each on its own train side."""
+    """Return the metrics on `name` after training on the others: raw, and after centring on the own train sides."""
     known, new = side.train & (kind != name), side.test & (kind == name)
     train, test = data.take(known), data.take(new)
-    apart = X.clone()
+    centred_X = X.clone()
     for one in dict.fromkeys(kind):
-        apart[as_torch(kind == one)] -= X[as_torch((kind == one) & side.train)].double().mean(0).to(X.dtype)
+        centred_X[as_torch(kind == one)] -= X[as_torch((kind == one) & side.train)].double().mean(0).to(X.dtype)
     raw, centred = (
         scores_of(fit_chosen(probe, rows[as_torch(known)], train, candidates(probe, None), seed), rows[as_torch(new)])
-        for rows in (X, apart)
+        for rows in (X, centred_X)
     )
-    judge = partial(measured, labels=test.labels, groups=test.groups, seed=seed)
-    return judge(raw), judge(centred)
+    evaluate = partial(measured, labels=test.labels, groups=test.groups, seed=seed)
+    return evaluate(raw), evaluate(centred)
 
 
-def _together(acts: Activations | Sequence[Activations], probe: Any, by: By) -> tuple[Activations, tuple[str, ...]]:
-    """All rows as one set of activations, and what each row is: its topic, template or set."""
+def _joined(acts: Activations | Sequence[Activations], probe: Any, by: By) -> tuple[Activations, tuple[str, ...]]:
+    """Return all rows as one set of activations, and the topic, template or set of each row."""
     several = (acts,) if isinstance(acts, Activations) else acts
     check_kinds(several, Activations, "acts", "probes.collect")
     several = list(several)
@@ -132,7 +136,7 @@ def _together(acts: Activations | Sequence[Activations], probe: Any, by: By) -> 
         return whole, tuple(one.data.name for one in several for _ in range(len(one)))
     missing = [one.data.name for one in several if getattr(one.data, by) is None]
     if missing:
-        raise UsageError(f'{missing[0]} names no {by} of its statements: give a column "{by}", or leave out by="set".')
+        raise UsageError(f'{missing[0]} has no {by} for its statements: give a column "{by}", or use by="set".')
     return whole, tuple(value for one in several for value in getattr(one.data, by))
 
 
@@ -144,6 +148,6 @@ def _check_classes(data: Statements, side: Split, kind: np.ndarray, name: str) -
     for words, mask in (("train", side.train & kind), ("test", side.test & kind)):
         if len(set(data.labels[mask].tolist())) < 2:
             raise UsageError(
-                f'{data.name}: "{name}" has {int(mask.sum())} rows on the {words} side, not both true and false ones; '
-                "give more statements of it."
+                f'{data.name}: "{name}" has {int(mask.sum())} rows on the {words} side, not of both classes. Give more '
+                "statements of it."
             )

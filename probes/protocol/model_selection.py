@@ -1,7 +1,7 @@
-"""Layer and strength, chosen on the train side alone by cross-validation over entities.
+"""Choice of layer and strength on the train side alone, by cross-validation over entities.
 
-The measure is the balanced accuracy over all rows, each judged by the fold it was held out from: what the report then
-states of the test side. The test side takes no part.
+The criterion is the balanced accuracy over all rows, each scored by the fit that did not see it. The test side is not
+used.
 """
 
 from __future__ import annotations
@@ -28,12 +28,16 @@ FOLDS = 4
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What cross-validation on the train side says.
+    """Result of cross-validation on the train side.
 
     Attributes:
-        strengths: the candidates; (nan,) for a probe without any.
-        accuracy: (layer, strength) balanced accuracy on held-out rows.
-        scores: (layer, strength, n) score of each row where it was validated, NaN where it never was.
+        strengths: the candidates; (nan,) for a probe without a strength.
+        accuracy: (layer, strength) balanced accuracy on validation rows.
+        scores: (layer, strength, n) score of each row in its validation fold, NaN if it is in none.
+
+    Example:
+        >>> Choice((0.1, 1.0), np.array([[0.7, 0.9]]), np.zeros((1, 2, 4))).chosen.tolist()
+        [1.0]
     """
 
     strengths: tuple[float, ...]
@@ -42,43 +46,56 @@ class Choice:
 
     @property
     def best_strength(self) -> np.ndarray:
-        """(layer,) number of the best candidate at each layer; the first, which is the most cautious, on a tie."""
+        """(layer,) index of the best candidate of each layer; on a tie the first, which is the most regularised."""
         return self.accuracy.argmax(1)
 
     @property
     def chosen(self) -> np.ndarray:
-        """(layer,) its strength."""
+        """(layer,) strength of the best candidate."""
         return np.array(self.strengths)[self.best_strength]
 
     @property
     def best_accuracy(self) -> np.ndarray:
-        """(layer,) what it reaches."""
+        """(layer,) balanced accuracy of the best candidate."""
         return self.accuracy.max(1)
 
 
 def candidates(probe: Any, strengths: Sequence[float] | None) -> tuple[float, ...]:
-    """Return the strengths to choose from: those given, else the probe's own list, else none, which is (nan,).
+    """Return the candidate strengths of a probe.
 
-    Raises `UsageError` for strengths that are not numbers, or given to a probe that has none.
+    These are the given ones, else the probe's own list, else (nan,) for a probe without a strength.
+
+    Raises:
+        UsageError: strengths that are not positive numbers, or given for a probe without a strength.
+
+    Example:
+        >>> candidates(probes.LogisticRegression(), None)
+        (0.0001, 0.001, 0.01, 0.1)
     """
     name, own = type(probe).__name__, strength_of(probe)
     if strengths is None:
         return (float("nan"),) if own is None else own[1]
     if own is None:
         raise UsageError(
-            f"{name} has no strength to choose, as probes.LogisticRegression and probes.Ridge have: leave strengths "
-            "out, and give the probe the setting it is to have."
+            f"{name} has no strength to choose (probes.LogisticRegression and probes.Ridge have one): omit strengths "
+            "and set the parameters of the probe itself."
         )
     given = np.atleast_1d(np.asarray(strengths, object))
     if not len(given):
-        raise UsageError(f"strengths is empty: give {name} one candidate or more, or leave strengths out.")
+        raise UsageError(f"strengths is empty: give at least one candidate for {name}, or omit strengths.")
     if not all(isinstance(s, int | float | np.number) and s > 0 for s in given.tolist()):
-        raise UsageError(f"strengths={strengths!r}: give positive numbers, candidates for {own[0]} of {name}.")
+        raise UsageError(
+            f"strengths={strengths!r} is not valid: give positive numbers, the candidates for {own[0]} of {name}."
+        )
     return tuple(float(s) for s in given)
 
 
 def with_strength(probe: Any, strength: float) -> Any:
-    """An unfitted copy of `probe` with this strength; NaN leaves it as it is."""
+    """Return an unfitted copy of `probe` with this strength; NaN changes nothing.
+
+    >>> with_strength(probes.Ridge(), 10.0).alpha
+    10.0
+    """
     copy: Any = clone(probe)
     own = strength_of(probe)
     return copy if own is None or np.isnan(strength) else copy.set_params(**{own[0]: float(strength)})
@@ -87,7 +104,21 @@ def with_strength(probe: Any, strength: float) -> Any:
 def cross_validate(
     probe: Any, X: Float[Tensor, "layer n d"], data: Statements, *, strengths: tuple[float, ...], seed: int
 ) -> Choice:
-    """The choice for these rows, which must be train rows. Raises `UsageError` if a fold lacks a class."""
+    """Cross-validate all layers and strengths on train rows.
+
+    Args:
+        probe: an unfitted probe.
+        X: (layer, n, d) activations of the train rows.
+        data: the statements of these rows.
+        strengths: the candidates.
+        seed: seed of the folds.
+
+    Returns:
+        A `Choice`.
+
+    Raises:
+        UsageError: a fold without one of the classes.
+    """
     train, inside = folds(data.groups, FOLDS, seed)
     _check_classes(data, train, inside)
     scores = np.full((len(X), len(strengths), len(data)), np.nan)
@@ -101,18 +132,28 @@ def cross_validate(
 def fit_each_layer(
     probe: Any, X: Float[Tensor, "layer n d"], data: Statements, strengths: Float[np.ndarray, " layer"]
 ) -> list[Any]:
-    """One probe a layer, each with its own strength."""
-    found: list[Any] = [None] * len(X)
-    for strength in np.unique(strengths):  # NaN is one value here
+    """Fit one probe per layer, each with its own strength.
+
+    >>> len(fit_each_layer(probes.Ridge(), acts.values[0], acts.data, np.ones(4)))  # acts = probes.collect(...)
+    4
+    """
+    probes: list[Any] = [None] * len(X)
+    for strength in np.unique(strengths):  # np.unique returns NaN once
         layers = np.flatnonzero((strengths == strength) | np.isnan(strengths)).tolist()
         fitted = batched.fit_layers(with_strength(probe, strength), X[layers], data.labels, **extras(data))
         for layer, one in zip(layers, fitted, strict=True):
-            found[layer] = one
-    return found
+            probes[layer] = one
+    return probes
 
 
 def extras(data: Statements) -> dict[str, Any]:
-    """What some probes want besides activations and labels; `batched.fit_layers` gives it to those alone."""
+    """Return the extra arguments (pairs, polarity, topics) that some probes need in `fit`.
+
+    `batched.fit_layers` passes each only to probes that accept it.
+
+    >>> sorted(extras(data))  # data = probes.read_statements(...)
+    ['pairs', 'polarity', 'topics']
+    """
     pairs = None if data.pair is None else np.unique(data.pair, return_inverse=True)[1]
     return {"pairs": pairs, "polarity": data.polarity, "topics": data.topic}
 
@@ -125,22 +166,22 @@ def _fold_scores(
     train: Bool[np.ndarray, "fold n"],
     inside: Bool[np.ndarray, "fold n"],
 ) -> list[Float[np.ndarray, "layer strength m"]]:
-    """Return the scores of each fold's validation rows: all folds and strengths together, or in a loop."""
-    held_out = [X[:, torch.from_numpy(mask)] for mask in inside]
+    """Return the scores of each fold's validation rows, computed jointly if the probe can, else in a loop."""
+    validation = [X[:, torch.from_numpy(mask)] for mask in inside]
     fit_path = None if np.isnan(strengths).any() else capability(probe, "fit_path")
     if fit_path is not None:
         path = fit_path(X, torch.from_numpy(data.labels), strengths, torch.from_numpy(train))
-        return [_linear(rows, w, b) for rows, w, b in zip(held_out, path.directions, path.biases, strict=True)]
+        return [_linear(rows, w, b) for rows, w, b in zip(validation, path.directions, path.biases, strict=True)]
     return [
         np.stack([_layer_scores(with_strength(probe, s), X, data, mask, rows) for s in strengths], axis=1)
-        for mask, rows in zip(train, held_out, strict=True)
+        for mask, rows in zip(train, validation, strict=True)
     ]
 
 
 def _layer_scores(
     probe: Any, X: Float[Tensor, "layer n d"], data: Statements, train: np.ndarray, new: Float[Tensor, "layer m d"]
 ) -> Float[np.ndarray, "layer m"]:
-    """Return what the probe says of `new` after a fit on the train rows of each layer."""
+    """Return the scores of `new` after a fit on the train rows of each layer."""
     part = data.take(train)
     fitted = batched.fit_layers(probe, X[:, torch.from_numpy(train)], part.labels, **extras(part))
     return np.stack([batched.scores_of(one, rows) for one, rows in zip(fitted, new, strict=True)])
@@ -160,5 +201,5 @@ def _check_classes(data: Statements, train: np.ndarray, inside: np.ndarray) -> N
             if len(set(data.labels[mask].tolist())) < 2:
                 raise UsageError(
                     f"{data.name}: fold {fold + 1} of {len(train)} on the train side has {int(mask.sum())} rows of one "
-                    "class only: give more groups with both true and false statements."
+                    "class only. Give more groups with both true and false statements."
                 )

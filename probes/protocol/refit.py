@@ -1,4 +1,4 @@
-"""The probe a sweep chose, fitted again."""
+"""Refitting of the probe that a sweep chose."""
 
 from __future__ import annotations
 
@@ -20,49 +20,59 @@ if TYPE_CHECKING:
     from probes.protocol.results import Sweep
 
 
-def refit(found: Sweep, acts: Activations, sides: Split | None = None, probe: Any = None) -> Any:
-    """Return the probe a sweep chose, fitted on the train side of the same activations and the same split.
+def refit(sweep: Sweep, acts: Activations, sides: Split | None = None, probe: Any = None) -> Any:
+    """Fit the probe that a sweep chose again, on the same train side.
 
     Args:
-        found: the sweep.
-        acts: the activations it was made of.
-        sides: as given to `sweep`.
-        probe: an unfitted probe of the class that was swept, where that is not one of `probes`. Without it the class
-            is looked up among the modules that are imported already; a file never causes an import.
+        sweep: the sweep.
+        acts: the activations of the sweep.
+        sides: the split, as given to `sweep`.
+        probe: an unfitted probe of the swept class, needed only for classes outside `probes`. Without it the class is
+            looked up in modules that are already imported; a file never causes an import.
 
-    Raises `UsageError` for other statements or another test side, and for a class that cannot be looked up.
+    Returns:
+        The fitted probe.
+
+    Raises:
+        UsageError: other statements or another test side, or a class that cannot be looked up.
+
+    Example:
+        >>> refit(probes.sweep(acts, probe=probes.MassMean(), controls=False), acts)  # acts = probes.collect(...)
+        MassMean()
     """
-    if found.name != acts.data.name or len(acts) != found.n_train + found.n_test + found.dropped:
-        raise UsageError(f"The sweep is of {found.name}, not of these {len(acts)} rows of {acts.data.name}.")
-    sides = split(acts.data, found.seed) if sides is None else own_split(acts.data, sides.train, sides.test)
-    if not np.array_equal(np.flatnonzero(sides.test), found.predictions.rows):
-        raise UsageError("The sweep was made with another split: give refit the same sides= as sweep.")
-    probe = with_strength(_unfitted(found, probe), found.best.strength)
-    rows = acts.at(found.best.layer, found.best.position)[as_torch(sides.train)]
+    if sweep.name != acts.data.name or len(acts) != sweep.n_train + sweep.n_test + sweep.dropped:
+        raise UsageError(
+            f"The sweep used {sweep.name}, not these {len(acts)} rows of {acts.data.name}: give its activations."
+        )
+    sides = split(acts.data, sweep.seed) if sides is None else own_split(acts.data, sides.train, sides.test)
+    if not np.array_equal(np.flatnonzero(sides.test), sweep.predictions.rows):
+        raise UsageError("The sweep used another split: give refit the same sides= as sweep.")
+    probe = with_strength(_unfitted(sweep, probe), sweep.best.strength)
+    rows = acts.at(sweep.best.layer, sweep.best.position)[as_torch(sides.train)]
     train = acts.data.take(sides.train)
     return batched.fit_layers(probe, rows[None], train.labels, **extras(train))[0]
 
 
-def _unfitted(found: Sweep, probe: Any) -> Any:
-    """Return a probe of the sweep's class with the sweep's settings."""
-    name = f"{found.module}.{found.probe}"
+def _unfitted(sweep: Sweep, probe: Any) -> Any:
+    """Return an unfitted probe of the sweep's class with the sweep's settings."""
+    name = f"{sweep.module}.{sweep.probe}"
     if probe is not None:
-        if (type(probe).__module__, type(probe).__name__) != (found.module, found.probe):
-            raise UsageError(f"The sweep is of {name}, not of {type(probe).__module__}.{type(probe).__name__}.")
+        if (type(probe).__module__, type(probe).__name__) != (sweep.module, sweep.probe):
+            raise UsageError(f"The sweep used {name}, not {type(probe).__module__}.{type(probe).__name__}.")
         return clone(probe)
-    kind = _class(found)
+    kind = _class(sweep)
     if kind is None:
-        raise UsageError(f"{name} is not imported: import it first, or give refit an unfitted one as probe=.")
-    if unknown := [key for key, value in found.settings.items() if isinstance(value, dict)]:
-        raise UsageError(f"The sweep does not hold the setting {unknown[0]} of {name}: give refit the probe as probe=.")
-    return kind(**found.settings)
+        raise UsageError(f"{name} is not imported: import it first, or give refit an unfitted instance as probe=.")
+    if unknown := [key for key, value in sweep.settings.items() if isinstance(value, dict)]:
+        raise UsageError(f"The sweep did not save the setting {unknown[0]} of {name}: give refit the probe as probe=.")
+    return kind(**sweep.settings)
 
 
-def _class(found: Sweep) -> Any:
-    """Return the class a sweep names: one of `probes`, or an estimator of a module that is imported; else None."""
+def _class(sweep: Sweep) -> Any:
+    """Return the class that a sweep names, from `probes` or an imported module, or None."""
     import probes
 
-    if found.module.partition(".")[0] == "probes":
-        return getattr(probes, found.probe) if found.probe in KINDS else None
-    kind = getattr(sys.modules.get(found.module), found.probe, None)
+    if sweep.module.partition(".")[0] == "probes":
+        return getattr(probes, sweep.probe) if sweep.probe in KINDS else None
+    kind = getattr(sys.modules.get(sweep.module), sweep.probe, None)
     return kind if isinstance(kind, type) and issubclass(kind, BaseEstimator) else None

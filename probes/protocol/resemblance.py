@@ -1,4 +1,4 @@
-"""Test statements that are like a train statement although their groups differ: what a split by group leaves open."""
+"""Test statements similar to a train statement of another group, which a split by group does not prevent."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ from probes.statements import LOOSE, Statements
 
 @dataclass(frozen=True, eq=False)
 class Resemblance(Result):
-    """How many test statements are like a train statement of another group.
+    """Number of test statements that are similar to a train statement of another group.
 
     Attributes:
-        train: name of the set trained on.
-        test: name of the set tested on.
-        by: "words": nearly the same words, denial and inflection apart; "quotes": a quoted text in common, besides
-            the first.
-        rows: test statements like a train statement.
-        n_test: test statements.
+        train: name of the train set.
+        test: name of the test set.
+        by: "words" for nearly the same words, ignoring denial and inflection; "quotes" for a shared quoted text other
+            than the first.
+        rows: number of test statements similar to a train statement.
+        n_test: number of test statements.
         example: one of them; "" if there is none.
+
+    Example:
+        >>> Resemblance("train", "test", "words", rows=2, n_test=10, example="Whales can fly.")
+        Resemblance(2 of 10 test statements of test, by words)
     """
 
     train: str
@@ -41,7 +45,13 @@ class Resemblance(Result):
 
 
 def resemblance(train: Statements, test: Statements) -> Resemblance | None:
-    """Return what the test rows share with the train rows; None where groups hold the entities of both sets."""
+    """Compare test statements with train statements by words or quotes.
+
+    Returns None if the groups of both sets are their entities.
+
+    >>> resemblance(data, data) is None  # groups are entities; data = probes.read_statements(...)
+    True
+    """
     kinds = {train.group_kind, test.group_kind} & set(LOOSE)
     if not kinds:
         return None

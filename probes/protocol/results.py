@@ -1,4 +1,4 @@
-"""What the protocol found. No torch here: saved results are read and drawn without it."""
+"""Results of the protocol. No torch: saved results are loaded and drawn without it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,29 @@ Interval = tuple[float, float, float]
 
 
 def shown(values: Interval | np.ndarray) -> str:
-    """An interval in a line of text."""
+    """Format an interval.
+
+    >>> shown((0.9, 0.8, 0.95))
+    '0.900 [0.800, 0.950]'
+    """
     estimate, low, high = values
     return f"{estimate:.3f} [{low:.3f}, {high:.3f}]"
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline(Result):
-    """What can be had without the probe's layer. `accuracy` and `auc` are NaN where `note` says why there is none."""
+    """Baseline that uses no activations.
+
+    Attributes:
+        name: name of the baseline.
+        accuracy: accuracy with its interval; NaN if there is none.
+        auc: AUC with its interval; NaN if there is none.
+        note: reason why there is no number.
+
+    Example:
+        >>> Baseline("majority label", (0.5, 0.4, 0.6), (0.5, 0.5, 0.5))
+        Baseline(majority label: accuracy 0.500 [0.400, 0.600], AUC 0.500 [0.500, 0.500])
+    """
 
     name: str
     accuracy: Interval
@@ -47,13 +62,19 @@ class Baseline(Result):
 
 @dataclass(frozen=True, eq=False)
 class Selectivity(Result):
-    """Truth against a random label for each entity, learnt from one row of each entity and read on its other rows.
+    """Accuracy on true labels compared with random labels of entities.
+
+    The probe is fitted on one row of each entity and tested on its other rows.
 
     Attributes:
-        truth: accuracy on the true labels in this setting, mean over the same draws of rows.
-        control: (task,) accuracies on the control labels, each with its own draw of rows.
-        groups: entities of two rows or more that took part.
-        note: why there are no numbers, or why they mean little; "" when all is well.
+        truth: accuracy on the true labels, mean over the same draws of rows.
+        control: (task,) accuracy on the control labels, each with its own draw of rows.
+        groups: number of entities with at least two rows.
+        note: reason why there is no number; "" otherwise.
+
+    Example:
+        >>> round(Selectivity(0.9, np.array([0.5, 0.6]), groups=40).value, 3)
+        0.35
     """
 
     truth: float
@@ -63,7 +84,7 @@ class Selectivity(Result):
 
     @property
     def value(self) -> float:
-        """Truth - mean(control): near 0 or below, the probe remembers entities as well as it reads truth."""
+        """Truth minus mean control accuracy; near or below 0 the probe memorises entities as well as it reads truth."""
         return self.truth - float(self.control.mean()) if len(self.control) else float("nan")
 
     def __repr__(self) -> str:
@@ -75,12 +96,16 @@ class Selectivity(Result):
 
 @dataclass(frozen=True, eq=False)
 class Null(Result):
-    """What the same procedure finds in labels shuffled between and within groups.
+    """AUC of the same procedure with labels shuffled between and within groups.
 
     Attributes:
         auc: (draw,) AUC on the test side.
-        p: (1 + draws with an AUC at least the probe's) / (1 + draws).
-        refitted: whether the probe was fitted again on shuffled train labels (else only the test labels were shuffled).
+        p: (1 + number of draws with an AUC of at least the probe's) / (1 + number of draws).
+        refitted: whether the probe was fitted on shuffled train labels (else only the test labels were shuffled).
+
+    Example:
+        >>> Null(np.array([0.5, 0.5]), p=1 / 3, refitted=True)
+        Null(AUC 0.500 [0.500, 0.500] in 2 draws, p = 0.333)
     """
 
     auc: np.ndarray
@@ -99,9 +124,14 @@ class Null(Result):
 
 @dataclass(frozen=True, eq=False)
 class Controls(Result, Shown):
-    """What the probe's number is held against.
+    """Controls and baselines to compare the probe with.
 
-    `embedding_accuracy` and `embedding_auc` are of the same probe on layer -1, None if that was not collected.
+    Attributes:
+        selectivity: accuracy on true labels minus accuracy on random labels of entities.
+        null: AUC with shuffled labels.
+        embedding_accuracy: accuracy of the same probe on layer -1; None if that layer was not collected.
+        embedding_auc: AUC on layer -1; None if that layer was not collected.
+        baselines: majority label, words and log-probability.
     """
 
     selectivity: Selectivity
@@ -111,7 +141,7 @@ class Controls(Result, Shown):
     baselines: tuple[Baseline, ...]
 
     def table(self) -> Table:
-        """One control a row."""
+        """Return a table with one row per control."""
         return figures.controls_table(self)
 
     def __repr__(self) -> str:
@@ -123,19 +153,19 @@ class Controls(Result, Shown):
 
 @dataclass(frozen=True, eq=False)
 class Score(Layered):
-    """One layer and position on the test side.
+    """Metrics of one layer and position on the test side.
 
     Attributes:
-        layer: l is the output of block l, -1 the embedding.
-        position: which token.
-        strength: chosen for this layer on the train side; NaN for probes without one.
+        layer: layer l is the output of block l, -1 the embedding.
+        position: position rule.
+        strength: strength chosen for this layer on the train side; NaN for probes without one.
         cv_accuracy: balanced accuracy of the cross-validation on the train side that chose it.
-        accuracy: with its interval.
-        auc: with its interval.
+        accuracy: accuracy with its interval.
+        auc: AUC with its interval.
         balanced_accuracy: mean of the two classes' accuracies.
         ece: expected calibration error of the probe's own probabilities; NaN if it gives none.
-        ece_rescaled: the same after Platt scaling on scores of the train side's cross-validation.
-        recall: fraction of true statements found at 1 % false positives.
+        ece_rescaled: the same after Platt scaling, fitted on cross-validation scores of the train side.
+        recall: fraction of true statements recovered at 1 % false positives.
     """
 
     layer: int
@@ -156,10 +186,15 @@ class Score(Layered):
 
 @dataclass(frozen=True, eq=False)
 class Predictions(Result):
-    """The chosen probe's answers on the test side.
+    """Predictions of the chosen probe on the test side.
 
-    `rows` number the statements in their set; `scores` are signed, above 0 for "true"; `probabilities` the probe's own
-    (empty if it gives none) and `rescaled` those after Platt scaling.
+    Attributes:
+        rows: indices of the statements in their set.
+        labels: true labels.
+        scores: signed scores, above 0 for "true".
+        probabilities: the probe's own probabilities; empty if it gives none.
+        rescaled: probabilities after Platt scaling.
+        statements: the texts.
     """
 
     rows: np.ndarray
@@ -176,33 +211,37 @@ class Predictions(Result):
 
 @dataclass(frozen=True, eq=False)
 class Sweep(Layered, Shown):
-    """One probe on every layer and position of one set. Made by `sweep`.
+    """Results of one probe on every layer and position of one set, as returned by `sweep`.
 
     Attributes:
-        name: of the set.
-        probe: the name of the estimator's class.
-        module: where that class is defined.
-        settings: its parameters as given; {"repr": text} for one that is not a plain value.
-        layers: l is the output of block l, -1 the embedding.
-        positions: which tokens.
-        strengths: (position, layer) chosen on the train side.
-        cv_accuracy: (position, layer) what chose them.
-        accuracy: (position, layer, 3) on the test side: estimate, lower, upper.
-        auc: (position, layer, 3) likewise.
-        best: the layer and position that the train side chose.
-        oracle: the layer and position with the best test accuracy: shown beside it, never reported as the result.
-        predictions: of the best.
-        direction: (d,) of the best, in raw activation space; empty for a probe that is no direction.
-        controls: None if turned off.
-        n_train: rows.
-        n_test: rows.
-        dropped: rows whose entities fall on both sides.
-        groups_train: entities.
-        groups_test: entities.
-        grouped_by: how entities were found.
+        name: name of the set.
+        probe: class name of the estimator.
+        module: module of that class.
+        settings: parameters of the estimator; {"repr": text} for a value that is not plain.
+        layers: layer l is the output of block l, -1 the embedding.
+        positions: the position rules.
+        strengths: (position, layer) strengths chosen on the train side.
+        cv_accuracy: (position, layer) cross-validated balanced accuracy of the chosen strengths.
+        accuracy: (position, layer, 3) test accuracy: estimate, lower, upper.
+        auc: (position, layer, 3) test AUC: estimate, lower, upper.
+        best: metrics at the layer and position chosen on the train side.
+        oracle: metrics at the layer and position with the best test accuracy, for comparison only.
+        predictions: predictions at the chosen layer and position.
+        direction: (d,) direction of the chosen probe in raw activation space; empty if it has none.
+        controls: the controls; None if turned off.
+        n_train: number of train rows.
+        n_test: number of test rows.
+        dropped: number of rows whose entities are on both sides.
+        groups_train: number of train entities.
+        groups_test: number of test entities.
+        grouped_by: rule that determined the entities.
         polarity: +1 if all statements are affirmative, -1 if all are negated, 0 if mixed or unknown.
-        seed: of split, folds, resamples and controls.
-        resemblance: test statements like a train statement of another group; None where groups hold all entities.
+        seed: seed of split, folds, resamples and controls.
+        resemblance: test statements similar to a train statement of another group; None if groups are the entities.
+
+    Example:
+        >>> probes.sweep(acts, probe=probes.MassMean(), controls=False).best.layer  # acts = probes.collect(...)
+        1
     """
 
     name: str
@@ -232,26 +271,29 @@ class Sweep(Layered, Shown):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
-        """Return the fields of an older file, which names one of the estimators of `probes`."""
+        """Convert the fields of an earlier file, whose estimator is one of `probes`."""
         return {"module": "probes", **super().upgrade(values, layout)}
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Return what the numbers show and do not show, in sentences."""
+        """Sentences about what the numbers show and do not show."""
         return of_sweep(self)
 
     def table(self) -> Table:
-        """One layer and position a row; the chosen one is marked."""
+        """Return a table with one row per layer and position; the chosen one is marked."""
         return figures.sweep_table(self)
 
     def figure(self) -> Figure:
-        """Accuracy over layers with intervals, and what it is held against."""
+        """Plot accuracy over layers with intervals and baselines."""
         return figures.layer_curve(self)
 
     def refit(self, acts: Activations, sides: Split | None = None, *, probe: Any = None) -> Any:
-        """Return the chosen probe, fitted again on the train side of `acts`, to be saved; `sides` as given to `sweep`.
+        """Fit the chosen probe again on the train side, so that it can be saved.
 
-        `probe`: an unfitted one of the class that was swept, where that is not one of `probes`.
+        Args:
+            acts: the activations of the sweep.
+            sides: the split, as given to `sweep`.
+            probe: an unfitted probe of the swept class, needed only for classes outside `probes`.
         """
         from probes.protocol.refit import refit
 
@@ -264,28 +306,28 @@ class Sweep(Layered, Shown):
 
 @dataclass(frozen=True, eq=False)
 class Transfer(Layered, Shown):
-    """Trained on each set, tested on every set. Made by `transfer`.
+    """Results of a probe trained on each set and tested on every set, as returned by `transfer`.
 
     Attributes:
-        names: of the sets, in the order of rows and columns.
-        probe: the estimator's name.
-        settings: its parameters as given.
-        layer: where, by the mean over sets of the cross-validated accuracy on their train sides.
-        position: which token.
+        names: names of the sets, in the order of rows and columns.
+        probe: class name of the estimator.
+        settings: parameters of the estimator.
+        layer: the layer, chosen by the mean cross-validated accuracy on the train sides unless it was given.
+        position: position rule.
         accuracy: (train set, test set) on raw activations, with the threshold of the train set.
-        accuracy_centred: (train set, test set) each set less the mean of its own train side: uses unlabelled rows of
-            the target set (transductive).
-        auc: (train set, test set); needs no threshold. The centring does not change it.
+        accuracy_centred: (train set, test set) each set minus the mean of its own train side, which uses unlabelled
+            rows of the target set (transductive).
+        auc: (train set, test set); needs no threshold, and centring does not change it.
         auc_interval: (train set, test set, 2) 95 % bounds over the target's test entities.
         accuracy_interval: (train set, test set, 2) bounds of the raw accuracy.
-        joint_accuracy: (test set, 3) trained on the train sides of all sets together, raw.
-        joint_auc: (test set, 3) likewise.
+        joint_accuracy: (test set, 3) accuracy of a probe trained on the train sides of all sets jointly, raw.
+        joint_auc: (test set, 3) AUC of that probe.
         polarities: (set,) +1 affirmative, -1 negated, 0 mixed or unknown.
-        n_test: (set,) rows.
-        groups_test: (set,) entities.
-        seed: of split, folds and resamples.
-        resemblances: test statements of a set like a train statement of another group, for pairs of sets whose groups
-            do not hold all entities.
+        n_test: (set,) number of test rows.
+        groups_test: (set,) number of test entities.
+        seed: seed of split, folds and resamples.
+        resemblances: test statements similar to a train statement of another group, for each pair of sets whose groups
+            are not their entities.
     """
 
     names: tuple[str, ...]
@@ -308,15 +350,15 @@ class Transfer(Layered, Shown):
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """What the numbers show and do not show, in sentences: above all where a probe inverts."""
+        """Sentences about what the numbers show and do not show, above all where a probe inverts."""
         return of_transfer(self)
 
     def table(self) -> Table:
-        """One pair of sets a row."""
+        """Return a table with one row per pair of sets."""
         return figures.transfer_table(self)
 
     def figure(self) -> Figure:
-        """The matrix of AUCs."""
+        """Plot the matrix of AUCs."""
         return figures.transfer_matrix(self, "auc")
 
     def __repr__(self) -> str:
@@ -328,21 +370,21 @@ class Transfer(Layered, Shown):
 
 @dataclass(frozen=True, eq=False)
 class LeftOut(Layered, Shown):
-    """Trained on all but one topic, template or set, tested on that one. Made by `leave_one_out`.
+    """Results of a probe tested on the topic, template or set left out of its training.
 
     Attributes:
         by: "topic", "template" or "set".
-        names: what was left out in turn.
-        probe: the estimator's name.
-        layers: (name,) where, chosen without the one left out.
-        position: which token.
-        accuracy: (name, 3) raw: estimate, lower, upper.
-        accuracy_centred: (name, 3) each topic, template or set less the mean of its own train side (transductive).
-        auc: (name, 3) of the centred scores.
-        n_train: (name,) rows.
-        n_test: (name,) rows; their entities were not trained on either.
-        groups_test: (name,) entities.
-        seed: of split, folds and resamples.
+        names: the topics, templates or sets left out in turn.
+        probe: class name of the estimator.
+        layers: (name,) layer, chosen without the one left out.
+        position: position rule.
+        accuracy: (name, 3) raw accuracy: estimate, lower, upper.
+        accuracy_centred: (name, 3) each topic, template or set minus the mean of its train side (transductive).
+        auc: (name, 3) AUC of the centred scores.
+        n_train: (name,) number of train rows.
+        n_test: (name,) number of test rows; none of their entities was trained on.
+        groups_test: (name,) number of test entities.
+        seed: seed of split, folds and resamples.
     """
 
     by: str
@@ -359,7 +401,7 @@ class LeftOut(Layered, Shown):
     seed: int
 
     def table(self) -> Table:
-        """One left out a row."""
+        """Return a table with one row per topic, template or set left out."""
         return figures.left_out_table(self)
 
     def __repr__(self) -> str:

@@ -1,8 +1,8 @@
-"""Splits by entity: the same entity on the same side, in every data set.
+"""Splits by entity, with an entity on the same side in every dataset.
 
-An entity's side is a hash of its name, so that sets collected separately agree without knowing of each other: a city
-is never learnt from one set and tested in another. Rows about several entities (number comparisons) count only when
-all of them are on one side; the others are dropped and counted.
+The side of an entity is a hash of its name, so that separately collected sets agree: a city is never learned from one
+set and tested in another. Rows about several entities (number comparisons) are used only if all of them are on one
+side; the others are dropped and counted.
 """
 
 from __future__ import annotations
@@ -22,20 +22,24 @@ from probes.statements import Statements, sharing_facts
 
 Groups = Sequence[Sequence[str]]
 FEW_GROUPS = 30
-"""Below so many test groups an interval rests on little, and the report says so."""
+"""Number of test groups below which the report calls an interval uncertain."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split(Result):
-    """Which rows train and which test.
+    """Train and test rows of a set.
 
     Attributes:
-        train: (n,) mask.
-        test: (n,) mask, disjoint from `train`.
-        dropped: rows on neither side, because their entities fall on both.
-        groups_train: entities of the train rows.
-        groups_test: entities of the test rows.
-        salt: what the hash was salted with; "" for a split of one's own.
+        train: (n,) mask of train rows.
+        test: (n,) mask of test rows, disjoint from `train`.
+        dropped: number of rows on neither side, because their entities are on both.
+        groups_train: number of entities of the train rows.
+        groups_test: number of entities of the test rows.
+        salt: salt of the hash; "" for a split given by the user.
+
+    Example:
+        >>> probes.split(data)  # data = probes.read_statements(...)
+        Split(train 52 rows of 26 groups, test 28 of 14, 0 dropped)
     """
 
     train: np.ndarray
@@ -52,12 +56,20 @@ class Split(Result):
 
 
 def salt_of(seed: int) -> str:
-    """The salt of a seed: "v1" for seed 0."""
+    """Return the salt of a seed.
+
+    >>> salt_of(0)
+    'v1'
+    """
     return f"v{seed + 1}"
 
 
 def position_of(entity: str, salt: str) -> float:
-    """Where an entity stands between 0 and 1: the first 8 bytes of sha256("salt|entity") over 2^64."""
+    """Return the hash of an entity as a number in [0, 1): the first 8 bytes of sha256("salt|entity") / 2^64.
+
+    >>> round(position_of("Paris", "v1"), 3)
+    0.408
+    """
     digest = hashlib.sha256(f"{salt}|{entity}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
@@ -67,20 +79,33 @@ def split(data: Statements, seed: int = 0, test: float = 0.35) -> Split: ...
 @overload
 def split(data: Sequence[Statements], seed: int = 0, test: float = 0.35) -> tuple[Split, ...]: ...
 def split(data: Statements | Sequence[Statements], seed: int = 0, test: float = 0.35) -> Split | tuple[Split, ...]:
-    """The sides of one set's rows, or of several sets' rows: an entity is on one side everywhere.
+    """Split the rows of one set, or of several, by entity.
 
-    So is a fact of free text, stated or denied, in sets that are split together: see `probes.statements.sharing_facts`.
+    An entity is on the test side of every set if `position_of(entity, salt) >= 1 - test`; the salt is "v1" for seed 0.
+    A fact of free text, stated or denied, is treated alike in sets that are split in one call (see
+    `probes.statements.sharing_facts`).
 
-    An entity is tested when `position_of(entity, salt) >= 1 - test`; the salt is "v1" for seed 0. `test` is the
-    fraction of entities, not of rows.
+    Args:
+        data: one set or several.
+        seed: seed of the hash.
+        test: fraction of entities (not rows) on the test side.
+
+    Returns:
+        A `Split`, or a tuple of them for several sets.
 
     Raises:
-        UsageError: `test` not between 0 and 1, or a side without true or without false statements.
+        UsageError: `test` is not between 0 and 1, or a side has no true or no false statements.
+
+    Example:
+        >>> split(data, seed=0).groups_test  # data = probes.read_statements(...)
+        14
     """
     check_whole(seed, "seed")
     check_number(test, "test")
     if not 0 < test < 1:
-        raise UsageError(f"test={test} is not a fraction between 0 and 1: 0.35 tests about a third of the entities.")
+        raise UsageError(
+            f"test={test} is not a fraction between 0 and 1, such as 0.35 for about a third of the entities."
+        )
     if not isinstance(data, Statements):
         check_kinds(data, Statements, "data", "probes.read_statements")
         return tuple(split(one, seed, test) for one in sharing_facts(data))
@@ -92,7 +117,21 @@ def split(data: Statements | Sequence[Statements], seed: int = 0, test: float = 
 
 
 def own_split(data: Statements, train: Bool[np.ndarray, " n"], test: Bool[np.ndarray, " n"]) -> Split:
-    """A split of one's own making, checked: `UsageError` if an entity, or a row, stands on both sides."""
+    """Check given masks and return them as a `Split`.
+
+    Args:
+        data: the statements.
+        train: (n,) mask of train rows.
+        test: (n,) mask of test rows.
+
+    Raises:
+        UsageError: an entity or a row is on both sides, or a side lacks a class.
+
+    Example:
+        >>> first = np.arange(len(data)) < 40  # data = probes.read_statements(...)
+        >>> own_split(data, first, ~first).groups_train
+        20
+    """
     check_kind(data, Statements, "data", "probes.read_statements")
     train, test = np.asarray(train, bool), np.asarray(test, bool)
     if train.shape != (len(data),) or test.shape != (len(data),):
@@ -107,30 +146,43 @@ def _checked(data: Statements, train: np.ndarray, test: np.ndarray, salt: str) -
     if both := sorted(sides[0] & sides[1]):
         more = f" and {len(both) - 1} more" if len(both) > 1 else ""
         raise UsageError(
-            f'{data.name}: the group "{both[0]}"{more} has rows on both sides of the split, so the probe could '
-            "remember it; put all rows of a group on one side."
+            f'{data.name}: the group "{both[0]}"{more} has rows on both sides of the split, so that the probe could '
+            "memorise it. Put all rows of a group on one side."
         )
     for name, mask in (("train", train), ("test", test)):
         if len(set(data.labels[mask].tolist())) < 2:
             raise UsageError(
-                f"{data.name}: the {name} side of the split has {int(mask.sum())} rows, not both true and false ones: "
-                "give more statements, other groups or another seed."
+                f"{data.name}: the {name} side of the split has {int(mask.sum())} rows, not of both classes. Give more "
+                "statements, other groups or another seed."
             )
     dropped = len(data) - int(train.sum()) - int(test.sum())
     return Split(train, test, dropped, len(sides[0]), len(sides[1]), salt)
 
 
 def folds(groups: Groups, n_fold: int, seed: int) -> tuple[Bool[np.ndarray, "fold n"], Bool[np.ndarray, "fold n"]]:
-    """(train, validation) masks of a cross-validation by entity.
+    """Return the train and validation masks of a cross-validation by entity.
 
-    Entities are dealt out to the folds in the order of their hash, so that folds hold as many of them each. A row is
-    validated in a fold that holds all its entities and trained on where the fold holds none of them.
+    Entities are assigned to folds in turn, in the order of their hash, so that folds have equal numbers of them. A row
+    is validated in a fold that has all its entities and trained on in folds that have none of them.
 
-    Raises `UsageError` for fewer entities than folds.
+    Args:
+        groups: the entities of each row.
+        n_fold: number of folds.
+        seed: seed of the hash.
+
+    Raises:
+        UsageError: fewer entities than folds.
+
+    Example:
+        >>> train, validation = folds([("a",), ("b",), ("c",)], n_fold=3, seed=0)
+        >>> validation.sum(1).tolist()
+        [1, 1, 1]
     """
     names = sorted({entity for row in groups for entity in row}, key=lambda e: (position_of(e, salt_of(seed)), e))
     if len(names) < n_fold:
-        raise UsageError(f"{len(names)} train groups cannot make {n_fold} folds: give statements about more entities.")
+        raise UsageError(
+            f"{len(names)} train groups are too few for {n_fold} folds: give statements about more entities."
+        )
     fold_of = {entity: i % n_fold for i, entity in enumerate(names)}
     inside = np.array([[all(fold_of[e] == k for e in row) for row in groups] for k in range(n_fold)])
     touched = np.array([[any(fold_of[e] == k for e in row) for row in groups] for k in range(n_fold)])
@@ -138,7 +190,13 @@ def folds(groups: Groups, n_fold: int, seed: int) -> tuple[Bool[np.ndarray, "fol
 
 
 def indexed(groups: Groups) -> tuple[tuple[str, ...], Int[np.ndarray, "n k"]]:
-    """(the entities, in order of appearance; for each row the numbers of its entities, -1 where it has fewer)."""
+    """Return the entities in order of appearance, and the entity indices of each row.
+
+    Rows with fewer entities than others are padded with -1.
+
+    >>> indexed([("a",), ("b", "a")])[1].tolist()
+    [[0, -1], [1, 0]]
+    """
     number: dict[str, int] = {}
     rows = [[number.setdefault(entity, len(number)) for entity in dict.fromkeys(row)] for row in groups]
     width = max((len(row) for row in rows), default=1)

@@ -1,4 +1,4 @@
-"""Trained on one set of statements, tested on another: what a probe reads that is not its own set's."""
+"""Transfer of a probe: trained on one set of statements, tested on another."""
 
 from __future__ import annotations
 
@@ -41,31 +41,37 @@ def transfer(
     strengths: Sequence[float] | None = None,
     seed: int = 0,
 ) -> Transfer:
-    """Train on each set's train side, test on every set's test side; entities keep their side in all sets.
+    """Train on each set's train side and test on every set's test side.
+
+    An entity is on the same side in all sets.
 
     Args:
-        acts: of two sets or more, from the same weights, number format and BOS habit.
+        acts: activations of at least two sets, with the same weights, dtype and BOS setting.
         probe: an unfitted probe; logistic regression by default. Its strength is chosen on each train side.
-        layer: where; by default the layer whose cross-validated accuracy on the train sides is best on average.
-        position: which token, if several were collected.
-        strengths: candidates in place of the probe's own list.
-        seed: of the split ("v1" for 0), folds and resamples.
+        layer: the layer; by default the one with the best mean cross-validated accuracy on the train sides.
+        position: the position, if several were collected.
+        strengths: candidates that replace the probe's own list.
+        seed: seed of the split (salt "v1" for 0), folds and resamples.
+
+    Returns:
+        `Transfer` with accuracy and AUC (train set, test set).
 
     Raises:
-        UsageError: fewer than two sets, two of one name, different models or layers, or sides that lack a class.
+        UsageError: fewer than two sets, two sets with one name, different models or layers, or a side without one
+            class.
     """
     check_whole(seed, "seed")
     probe = LogisticRegression() if probe is None else probe
     acts = comparable(acts, probe)
     position = acts[0].positions[0] if position is None and len(acts[0].positions) == 1 else position
     sides = [split(one.data, seed) for one in acts]
-    tried = candidates(probe, strengths)
+    strengths_tried = candidates(probe, strengths)
     if layer is None:
         curves = [layer_curve(one, side.train, probe, position, seed) for one, side in zip(acts, sides, strict=True)]
         layer = acts[0].layers[int(np.mean(curves, axis=0).argmax())]
     sets = [part_of(one, side, layer, position) for one, side in zip(acts, sides, strict=True)]
-    raw, centred, auc = _matrices(probe, sets, tried, seed)
-    joint = _jointly(probe, sets, tried, seed)
+    raw, centred, auc = _matrices(probe, sets, strengths_tried, seed)
+    joint = _jointly(probe, sets, strengths_tried, seed)
     return Transfer(
         names=tuple(one.data.name for one in acts),
         probe=type(probe).__name__,
@@ -84,14 +90,14 @@ def transfer(
         groups_test=np.array([side.groups_test for side in sides]),
         seed=seed,
         resemblances=tuple(
-            found for a, b in product(sets, repeat=2) if (found := resemblance(a.train, b.test)) is not None
+            one for a, b in product(sets, repeat=2) if (one := resemblance(a.train, b.test)) is not None
         ),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One set at one layer: activations of both sides, and the mean of the train side."""
+    """Statements and activations of one set at one layer, and the mean of its train side."""
 
     train: Statements
     test: Statements
@@ -101,29 +107,37 @@ class Part:
 
 
 def part_of(acts: Activations, side: Split, layer: int, position: str | None) -> Part:
-    """The two sides of a set at one layer."""
+    """Return the two sides of a set at one layer.
+
+    >>> part_of(acts, probes.split(acts.data), layer=1, position=None).X.shape  # acts = probes.collect(model, data)
+    torch.Size([52, 16])
+    """
     X = acts.at(layer, position)
-    known = X[as_torch(side.train)]
-    mean = known.double().mean(0).to(known.dtype)
-    return Part(acts.data.take(side.train), acts.data.take(side.test), known, X[as_torch(side.test)], mean)
+    train = X[as_torch(side.train)]
+    mean = train.double().mean(0).to(train.dtype)
+    return Part(acts.data.take(side.train), acts.data.take(side.test), train, X[as_torch(side.test)], mean)
 
 
 def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ...]:
-    """`acts` as a tuple, their facts grouped jointly; `UsageError` unless they are several sets read in one way."""
+    """Check that several sets can be compared and return them with jointly grouped facts.
+
+    Raises `UsageError` unless there are at least two sets with different names, one model, and the same layers and
+    positions.
+    """
     acts = (acts,) if isinstance(acts, Activations) else acts
     check_kinds(acts, Activations, "acts", "probes.collect")
     acts = tuple(acts)
     if len(acts) < 2:
-        raise UsageError(f"Transfer needs two sets of activations or more, not {len(acts)}.")
+        raise UsageError(f"Transfer needs at least two sets of activations, not {len(acts)}.")
     names = [one.data.name for one in acts]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f'Two sets are called "{sorted(twice)[0]}": give each a name of its own (name=).')
+        raise UsageError(f'Two sets are named "{sorted(twice)[0]}": give each its own name (name=).')
     for one in acts:
         check(one, probe)
         acts[0].check_same_model(one)
         if (one.layers, one.positions) != (acts[0].layers, acts[0].positions):
             raise UsageError(
-                f"{one.data.name} has other layers or positions than {names[0]}: collect the same of both."
+                f"{one.data.name} has other layers or positions than {names[0]}: collect the same ones for both."
             )
     for one, other in permutations(acts, 2):
         _check_names(one.data, other.data)
@@ -132,19 +146,19 @@ def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ..
 
 
 def _check_names(data: Statements, other: Statements) -> None:
-    """`UsageError` where most entities of one set are those of the other under longer names."""
-    known, mine = ({fact_of(entity): entity for row in one.groups for entity in row} for one in (other, data))
-    longer = [(name, part) for name in sorted(mine.keys() - known.keys()) for part in _parts(name) if part in known]
-    if len({name for name, _ in longer}) > len(mine) / 2:
-        name, part = mine[longer[0][0]], known[longer[0][1]]
+    """Raise `UsageError` if most entities of one set are those of the other under longer names."""
+    theirs, ours = ({fact_of(entity): entity for row in one.groups for entity in row} for one in (other, data))
+    longer = [(name, part) for name in sorted(ours.keys() - theirs.keys()) for part in _parts(name) if part in theirs]
+    if len({name for name, _ in longer}) > len(ours) / 2:
+        name, part = ours[longer[0][0]], theirs[longer[0][1]]
         raise UsageError(
-            f'{data.name} calls "{name}" what {other.name} calls "{part}", so that an entity could be learnt from one '
-            "set and tested in the other: name the entities alike, by a column (group=)."
+            f'{data.name} calls "{name}" what {other.name} calls "{part}", so that an entity could be learned from one '
+            "set and tested in the other. Give the entities the same names in a column (group=)."
         )
 
 
 def _parts(name: str) -> list[str]:
-    """Every run of words in a name, but all of them."""
+    """Return every run of consecutive words in a name except the whole name."""
     words = name.split()
     runs = [(i, j) for i in range(len(words)) for j in range(i + 1, len(words) + 1)]
     return [" ".join(words[i:j]) for i, j in runs if j - i < len(words)]
@@ -153,15 +167,33 @@ def _parts(name: str) -> list[str]:
 def layer_curve(
     acts: Activations, train: Bool[np.ndarray, " n"], probe: Any, position: str | None, seed: int
 ) -> Float[np.ndarray, " layer"]:
-    """Cross-validated accuracy of every layer on these train rows; one strength is enough to compare layers."""
-    tried = candidates(probe, None)
+    """Compute the cross-validated accuracy of every layer on train rows.
+
+    Only the middle strength is used, which is enough to compare layers.
+
+    Args:
+        acts: the activations.
+        train: (n,) mask of the train rows.
+        probe: an unfitted probe.
+        position: the position, if several were collected.
+        seed: seed of the folds.
+    """
+    strengths_tried = candidates(probe, None)
     X = torch.stack([acts.at(layer, position)[as_torch(train)] for layer in acts.layers])
-    middle = tried[len(tried) // 2 : len(tried) // 2 + 1]
+    middle = strengths_tried[len(strengths_tried) // 2 : len(strengths_tried) // 2 + 1]
     return cross_validate(probe, X, acts.data.take(train), strengths=middle, seed=seed).best_accuracy
 
 
 def fit_chosen(probe: Any, X: Float[Tensor, "n d"], train: Statements, strengths: tuple[float, ...], seed: int) -> Any:
-    """The probe with the strength that cross-validation on these rows prefers, fitted on all of them."""
+    """Choose the strength by cross-validation on train rows and fit on all of them.
+
+    Args:
+        probe: an unfitted probe.
+        X: (n, d) activations.
+        train: the statements of these rows.
+        strengths: the candidates.
+        seed: seed of the folds.
+    """
     strength = strengths[0]
     if len(strengths) > 1:
         strength = float(cross_validate(probe, X[None], train, strengths=strengths, seed=seed).chosen[0])
@@ -171,24 +203,25 @@ def fit_chosen(probe: Any, X: Float[Tensor, "n d"], train: Statements, strengths
 def _matrices(
     probe: Any, sets: Sequence[Part], strengths: tuple[float, ...], seed: int
 ) -> tuple[Float[np.ndarray, "train test 3"], Float[np.ndarray, "train test"], Float[np.ndarray, "train test 3"]]:
-    """(accuracy, centred accuracy, AUC) of every pair of sets."""
+    """Return accuracy, centred accuracy and AUC of every pair of sets."""
     n = len(sets)
     raw, centred, auc = np.zeros((n, n, 3)), np.zeros((n, n)), np.zeros((n, n, 3))
     for i, source in enumerate(sets):
         fitted = fit_chosen(probe, source.X, source.train, strengths, seed)
-        apart = fit_chosen(probe, source.X - source.mean, source.train, strengths, seed)
+        fitted_centred = fit_chosen(probe, source.X - source.mean, source.train, strengths, seed)
         for j, target in enumerate(sets):
-            found = measured(scores_of(fitted, target.X_test), target.test.labels, target.test.groups, seed=seed)
-            raw[i, j], auc[i, j] = found.accuracy, found.auc
-            centred[i, j] = accuracy(scores_of(apart, target.X_test - target.mean), target.test.labels)[0]
+            metrics = measured(scores_of(fitted, target.X_test), target.test.labels, target.test.groups, seed=seed)
+            raw[i, j], auc[i, j] = metrics.accuracy, metrics.auc
+            centred_scores = scores_of(fitted_centred, target.X_test - target.mean)
+            centred[i, j] = accuracy(centred_scores, target.test.labels)[0]
     return raw, centred, auc
 
 
 def _jointly(
     probe: Any, sets: Sequence[Part], strengths: tuple[float, ...], seed: int
 ) -> tuple[Float[np.ndarray, "set 3"], Float[np.ndarray, "set 3"]]:
-    """(accuracy, AUC) on each set of one probe trained on the train sides of all, raw."""
-    together = join([one.train for one in sets])
-    fitted = fit_chosen(probe, torch.cat([one.X for one in sets]), together, strengths, seed)
-    found = [measured(scores_of(fitted, one.X_test), one.test.labels, one.test.groups, seed=seed) for one in sets]
-    return np.stack([m.accuracy for m in found]), np.stack([m.auc for m in found])
+    """Return raw accuracy and AUC on each set for one probe trained on the train sides of all."""
+    joint = join([one.train for one in sets])
+    fitted = fit_chosen(probe, torch.cat([one.X for one in sets]), joint, strengths, seed)
+    metrics = [measured(scores_of(fitted, one.X_test), one.test.labels, one.test.groups, seed=seed) for one in sets]
+    return np.stack([m.accuracy for m in metrics]), np.stack([m.auc for m in metrics])

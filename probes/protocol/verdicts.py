@@ -1,4 +1,4 @@
-"""Sentences about what a result shows and does not show, each computed from its numbers."""
+"""Verdicts: sentences about what a result shows and does not show, computed from its numbers."""
 
 from __future__ import annotations
 
@@ -29,18 +29,22 @@ Kind = Literal[
     "resembles",
 ]
 LITTLE = 0.05
-"""Selectivity below this is called near zero (fraction)."""
+"""Selectivity (fraction) below which it is called near zero."""
 ASSOCIATION = (
-    "What it reads turns round when the statement is denied: an association between the words, or how likely the "
-    "statement is, not its truth."
+    "What it reads is reversed when the statement is negated: an association between the words, or the likelihood of "
+    "the statement, but not its truth."
 )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence; `warning` when it limits what the probe's accuracy may be taken to mean.
+    """Sentence about a result, with its kind.
 
-    `negation`: of an inverted probe, whether the two sets are of opposite polarity.
+    Attributes:
+        kind: what the sentence is about.
+        text: the sentence.
+        warning: whether it limits how the probe's accuracy can be interpreted.
+        negation: for an inverted probe, whether the two sets have opposite polarity.
     """
 
     kind: Kind
@@ -50,169 +54,181 @@ class Verdict:
 
 
 def inverts(auc_interval: np.ndarray | tuple[float, ...]) -> bool:
-    """Whether an AUC is below chance with its whole 95 % interval (estimate, lower, upper)."""
+    """Return whether an AUC is below chance with its whole 95 % interval (estimate, lower, upper).
+
+    >>> inverts((0.2, 0.1, 0.3)), inverts((0.4, 0.3, 0.6))
+    (True, False)
+    """
     return float(auc_interval[0]) < 0.5 and float(auc_interval[-1]) < 0.5
 
 
-def of_sweep(found: Sweep) -> tuple[Verdict, ...]:
-    """Verdicts on one set."""
-    verdicts = [_reads(found)]
-    if found.controls is not None:
-        verdicts += _held_against(found, found.controls)
-    if found.resemblance is not None and found.resemblance.rows:
-        verdicts.append(_resembles(found.resemblance))
-    if found.groups_test < FEW_GROUPS:
+def of_sweep(sweep: Sweep) -> tuple[Verdict, ...]:
+    """Return the verdicts on a sweep.
+
+    >>> of_sweep(probes.sweep(acts, probe=probes.MassMean(), controls=False))[0].kind  # acts = probes.collect(...)
+    'reads'
+    """
+    verdicts = [_reads(sweep)]
+    if sweep.controls is not None:
+        verdicts += _on_controls(sweep, sweep.controls)
+    if sweep.resemblance is not None and sweep.resemblance.rows:
+        verdicts.append(_resembles(sweep.resemblance))
+    if sweep.groups_test < FEW_GROUPS:
         verdicts.append(
             Verdict(
                 "few-groups",
-                f"{found.name}: only {found.groups_test} test groups, so the interval itself is uncertain; "
-                f"{found.dropped} rows about groups of both sides were left out.",
+                f"{sweep.name}: there are only {sweep.groups_test} test groups, so that the interval itself is "
+                f"uncertain; {sweep.dropped} rows about groups of both sides were left out.",
             )
         )
     return tuple(verdicts)
 
 
-def of_transfer(found: Transfer) -> tuple[Verdict, ...]:
-    """Verdicts on pairs of sets: where the probe inverts, and whether one probe serves all."""
+def of_transfer(transfer: Transfer) -> tuple[Verdict, ...]:
+    """Return the verdicts on pairs of sets: inversions, and whether one probe works for all."""
     verdicts = []
-    for i, source in enumerate(found.names):
-        for j, target in enumerate(found.names):
-            auc = (found.auc[i, j], *found.auc_interval[i, j])
+    for i, source in enumerate(transfer.names):
+        for j, target in enumerate(transfer.names):
+            auc = (transfer.auc[i, j], *transfer.auc_interval[i, j])
             if i == j or not inverts(auc):
                 continue
-            denied = found.polarities[i] * found.polarities[j] == -1
+            denied = transfer.polarities[i] * transfer.polarities[j] == -1
             why = f"inverts under negation. {ASSOCIATION}" if denied else "is inverted: it ranks false above true."
-            text = f"Trained on {source} and read on {target} (AUC {_shown(auc)}) the probe {why}"
+            text = f"Trained on {source} and tested on {target} (AUC {_shown(auc)}) the probe {why}"
             verdicts.append(Verdict("inverted", text, negation=bool(denied)))
-    alike = [one for one in found.resemblances if one.rows]
-    if alike:
-        verdicts.append(_resembles(max(alike, key=lambda one: (one.train != one.test, one.rows / one.n_test))))
-    return (*verdicts, *_jointly(found))
+    similar = [one for one in transfer.resemblances if one.rows]
+    if similar:
+        verdicts.append(_resembles(max(similar, key=lambda one: (one.train != one.test, one.rows / one.n_test))))
+    return (*verdicts, *_jointly(transfer))
 
 
-def _resembles(found: Resemblance) -> Verdict:
-    """Return how many test rows are like a train row, and how to keep them apart."""
-    count = f"{found.rows} of {found.n_test} test statements of {found.test}"
-    if found.by == "quotes":
+def _resembles(resemblance: Resemblance) -> Verdict:
+    """Return how many test rows are similar to a train row, and how to separate them."""
+    count = f"{resemblance.rows} of {resemblance.n_test} test statements of {resemblance.test}"
+    if resemblance.by == "quotes":
         text = (
-            f"Groups are the first quoted text alone: {count} share another quoted text with a train statement of "
-            f'{found.train}, such as "{found.example}" Name both as groups to keep them apart (group=, an expression '
+            f"Groups are the first quoted text only: {count} share another quoted text with a train statement of "
+            f'{resemblance.train}, such as "{resemblance.example}" Use both texts as groups to separate them (group=, '
+            "an expression "
             "with two brackets)."
         )
     else:
         text = (
-            f"No entities are known, each fact is its own group: {count} are nearly the same as a train statement of "
-            f'{found.train}, such as "{found.example}" What holds for facts unlike those it was trained on may be '
-            "less. Name what the statements are about in a column (group=) to keep them apart."
+            f"No entities are known, so each fact is its own group: {count} are nearly the same as a train statement "
+            "of "
+            f'{resemblance.train}, such as "{resemblance.example}" Accuracy on facts unlike those of the training may '
+            "be lower. "
+            "Name the subjects of the statements in a column (group=) to separate them."
         )
     return Verdict("resembles", text)
 
 
-def _jointly(found: Transfer) -> tuple[Verdict, ...]:
-    """What one probe trained on all sets can do; where its direction serves and its one threshold does not, both."""
-    if not (found.joint_auc[:, 1] > 0.5).all():
+def _jointly(transfer: Transfer) -> tuple[Verdict, ...]:
+    """Return the verdict on one probe trained on all sets: its direction, and its single threshold."""
+    if not (transfer.joint_auc[:, 1] > 0.5).all():
         return ()
-    pairs = zip(found.names, found.joint_auc[:, 0], found.joint_accuracy[:, 0], strict=True)
+    pairs = zip(transfer.names, transfer.joint_auc[:, 0], transfer.joint_accuracy[:, 0], strict=True)
     each = ", ".join(f"{name} AUC {auc:.2f} and accuracy {accuracy:.2f}" for name, auc, accuracy in pairs)
-    text = f"Trained on all sets together the probe ranks true above false in each ({each})."
-    if (found.joint_accuracy[:, 1] > 0.5).all():
+    text = f"Trained on all sets jointly the probe ranks true above false in each ({each})."
+    if (transfer.joint_accuracy[:, 1] > 0.5).all():
         return (Verdict("shared", text, False),)
-    return (Verdict("shared", f"{text} Its direction serves all sets; its single threshold does not."),)
+    return (Verdict("shared", f"{text} Its direction works for all sets, but its single threshold does not."),)
 
 
-def _reads(found: Sweep) -> Verdict:
-    best, at = found.best, f"layer {found.best.layer}, position {found.best.position}"
+def _reads(sweep: Sweep) -> Verdict:
+    best, at = sweep.best, f"layer {sweep.best.layer}, position {sweep.best.position}"
     if inverts(best.auc):
-        text = f"{found.name}: the probe is inverted on new groups (AUC {_shown(best.auc)}, {at})."
+        text = f"{sweep.name}: the probe is inverted on new groups (AUC {_shown(best.auc)}, {at})."
         return Verdict("inverted", text)
     if best.auc[1] <= 0.5:
-        text = f"{found.name}: the probe finds nothing that holds for new groups (AUC {_shown(best.auc)}, {at})."
+        text = f"{sweep.name}: the probe learns nothing that generalises to new groups (AUC {_shown(best.auc)}, {at})."
         return Verdict("nothing", text)
-    facts = found.resemblance is not None and found.resemblance.by == "words"
+    facts = sweep.resemblance is not None and sweep.resemblance.by == "words"
     unseen = "facts it was not trained on" if facts else "groups it has not seen"
     return Verdict(
         "reads",
-        f"{found.name}: {found.probe} tells true from false statements about {unseen} (accuracy "
+        f"{sweep.name}: {sweep.probe} separates true from false statements about {unseen} (accuracy "
         f"{_shown(best.accuracy)}, AUC {_shown(best.auc)}, {at}).",
         False,
     )
 
 
-def _held_against(found: Sweep, held: Controls) -> list[Verdict]:
+def _on_controls(sweep: Sweep, controls: Controls) -> list[Verdict]:
+    """Return the verdicts on controls and baselines."""
     return [
         v
         for v in (
-            _leak(found, held),
-            *_surface(found, held),
-            *_against(found, held),
-            _entities(found, held),
-            _null(found, held),
+            _leak(sweep, controls),
+            *_surface(sweep, controls),
+            *_against(sweep, controls),
+            _entities(sweep, controls),
+            _null(sweep, controls),
         )
         if v
     ]
 
 
-def _leak(found: Sweep, held: Controls) -> Verdict | None:
-    auc = held.embedding_auc  # not the accuracy: where most statements are true, a constant answer has more than 0.5
+def _leak(sweep: Sweep, controls: Controls) -> Verdict | None:
+    auc = controls.embedding_auc  # not the accuracy: if most statements are true, a constant answer exceeds 0.5
     if auc is None or auc[1] <= 0.5:
         return None
     return Verdict(
         "leak",
-        f"{found.name}: the embedding layer is not at chance (AUC {_shown(auc)}), before the model has done "
-        "anything: the token itself gives the label away.",
+        f"{sweep.name}: the embedding layer is not at chance (AUC {_shown(auc)}), before the model has computed "
+        "anything: the token itself predicts the label.",
     )
 
 
-def _surface(found: Sweep, held: Controls) -> list[Verdict]:
-    """Baselines that do as well: their interval reaches the probe's estimate, and they are above chance themselves."""
-    same = [b for b in held.baselines if b.auc[1] > 0.5 and b.auc[2] >= found.best.auc[0]]
+def _surface(sweep: Sweep, controls: Controls) -> list[Verdict]:
+    """Return verdicts on baselines above chance whose interval reaches the probe's estimate."""
+    same = [b for b in controls.baselines if b.auc[1] > 0.5 and b.auc[2] >= sweep.best.auc[0]]
     return [
         Verdict(
             "surface",
-            f"{found.name}: {b.name} alone does about as well (AUC {_shown(b.auc)}) as the probe "
-            f"({found.best.auc[0]:.2f}): the accuracy is no evidence for more than that.",
+            f"{sweep.name}: {b.name} alone does about as well (AUC {_shown(b.auc)}) as the probe "
+            f"({sweep.best.auc[0]:.2f}): the accuracy is not evidence of more than that.",
         )
         for b in same
     ]
 
 
-def _against(found: Sweep, held: Controls) -> list[Verdict]:
-    """Baselines below chance: what a balanced set does to them, and no evidence for the probe."""
+def _against(sweep: Sweep, controls: Controls) -> list[Verdict]:
+    """Return verdicts on baselines below chance, which a balanced set explains."""
     return [
         Verdict(
             "balanced",
-            f"{found.name}: {b.name} alone is below chance (AUC {_shown(b.auc)}). Where every answer is as often true "
-            "as false, what went with true in the train groups goes with false in the others: 0.5, not this, is what "
-            "the probe is to be compared with.",
+            f"{sweep.name}: {b.name} alone is below chance (AUC {_shown(b.auc)}). If every answer is true as often as "
+            "false, words that are more often true in the train groups are more often false in the others. Compare the "
+            "probe with 0.5, not with this baseline.",
             False,
         )
-        for b in held.baselines
+        for b in controls.baselines
         if inverts(b.auc)
     ]
 
 
-def _entities(found: Sweep, held: Controls) -> Verdict | None:
-    some = held.selectivity
-    if not np.isfinite(some.value):
-        return Verdict("no-control", f"{found.name}: no control task could be made: {some.note}.")
-    if some.value >= LITTLE:
+def _entities(sweep: Sweep, controls: Controls) -> Verdict | None:
+    selectivity = controls.selectivity
+    if not np.isfinite(selectivity.value):
+        return Verdict("no-control", f"{sweep.name}: there is no control task: {selectivity.note}.")
+    if selectivity.value >= LITTLE:
         return None
     return Verdict(
         "entities",
-        f"{found.name}: selectivity is {some.value:+.2f}, near zero or below: from one statement a group the probe "
-        f"learns random labels of the groups ({some.control.mean():.2f}) about as well as truth ({some.truth:.2f}), so "
-        "its accuracy may rest on recognising them.",
+        f"{sweep.name}: selectivity is {selectivity.value:+.2f}, near zero or below: from one statement per group the "
+        f"probe learns random labels of the groups ({selectivity.control.mean():.2f}) about as well as true labels "
+        f"({selectivity.truth:.2f}), so that its accuracy may come from recognising the groups.",
     )
 
 
-def _null(found: Sweep, held: Controls) -> Verdict | None:
-    if held.null.p <= 0.05:
+def _null(sweep: Sweep, controls: Controls) -> Verdict | None:
+    if controls.null.p <= 0.05:
         return None
-    low, high = held.null.interval[1:]
+    low, high = controls.null.interval[1:]
     return Verdict(
         "null",
-        f"{found.name}: shuffled labels do as well in {held.null.p:.0%} of draws (middle 95 % of their AUC: {low:.2f} "
-        f"to {high:.2f}): the result cannot be told from chance.",
+        f"{sweep.name}: shuffled labels do as well in {controls.null.p:.0%} of draws (middle 95 % of their AUC: "
+        f"{low:.2f} to {high:.2f}): the result cannot be distinguished from chance.",
     )
 
 

@@ -1,11 +1,11 @@
-"""Probes of more activations than memory holds, from statistics that add up.
+"""Probes of more activations than fit in memory, from statistics that add up.
 
     statistics = probes.Statistics(width=576)
     for X, y in batches:
         statistics.update(X, y)
     probe = streaming.fit(probes.LDA(shrinkage="oas"), statistics)      # equal to the fit on all rows at once
 
-Statistics of shards merge in any order: `statistics.merge(other)`. `LiveRidge` keeps a fitted ridge up to date.
+Statistics of shards merge in any order: `statistics.merge(other)`. `LiveRidge` updates a fitted ridge online.
 """
 
 from __future__ import annotations

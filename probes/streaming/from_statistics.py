@@ -1,4 +1,4 @@
-"""Probes fitted from statistics, equal to fits on all the rows at once."""
+"""Probes fitted from statistics, equal to fits on all rows at once."""
 
 from __future__ import annotations
 
@@ -24,10 +24,21 @@ Streamed = TypeVar("Streamed", bound=LinearProbe)
 
 
 def fit(probe: Streamed, statistics: Statistics, label: int = 0) -> Streamed:
-    """A fitted copy of `probe`, from the statistics of its rows and label vector `label`.
+    """Fit a copy of a probe from statistics; equal to the fit on their rows.
 
-    `MassMean()`, `Ridge(alpha)` and `LDA(shrinkage="oas")` or with a number. Raises `UsageError` for another probe, for
-    Ledoit-Wolf shrinkage (it needs fourth moments, hence the rows), and for a label vector with one class only.
+    Args:
+        probe: `MassMean()`, `Ridge(alpha)`, or `LDA` with shrinkage "oas" or a number.
+        statistics: the statistics.
+        label: index of the label vector.
+
+    Raises:
+        UsageError: another probe, Ledoit-Wolf shrinkage (it needs fourth moments and therefore the rows), or a label
+            vector with one class only.
+
+    Example:
+        >>> statistics = probes.Statistics(2).update(np.eye(2), [0, 1])
+        >>> fit(probes.MassMean(), statistics).direction_.tolist()
+        [-1.0, 1.0]
     """
     solve = {MassMean: _mass_mean, LDA: _lda, Ridge: _ridge}.get(type(probe))
     if solve is None:
@@ -36,7 +47,20 @@ def fit(probe: Streamed, statistics: Statistics, label: int = 0) -> Streamed:
 
 
 def ridge_path(statistics: Statistics, alphas: Sequence[float], label: int = 0) -> RidgePath:
-    """Ridge for every λ through one eigendecomposition; (layer 1, alpha, d), see `probes.batched.ridge_path`."""
+    """Fit ridge regression for several penalties with one eigendecomposition.
+
+    Args:
+        statistics: the statistics.
+        alphas: the penalties.
+        label: index of the label vector.
+
+    Returns:
+        Directions (1, alpha, d) and biases, as in `probes.batched.ridge_path`.
+
+    Example:
+        >>> ridge_path(probes.Statistics(2).update(np.eye(2), [0, 1]), [1.0, 10.0]).directions.shape
+        torch.Size([1, 2, 2])
+    """
     alphas = positive_alphas(alphas)
     true, false = statistics.counts(label)
     low, high = statistics.class_means(label)
@@ -47,9 +71,12 @@ def ridge_path(statistics: Statistics, alphas: Sequence[float], label: int = 0) 
 
 
 def principal_components(statistics: Statistics, k: int) -> tuple[Float[Tensor, " k"], Float[Tensor, "k d"]]:
-    """(variances, unit vectors) of the k directions along which all rows vary most, the greatest first.
+    """Compute variances (k,) and unit vectors (k, d) of the top k principal components.
 
     Raises `UsageError` unless k is from 1 to d.
+
+    >>> principal_components(probes.Statistics(2).update([[0.0, 0.0], [2.0, 0.0]], [0, 1]), 1)[0].tolist()
+    [1.0]
     """
     if not 1 <= k <= statistics.width:
         raise UsageError(f"k must be from 1 to {statistics.width}, the width of the activations, not {k}.")
@@ -59,7 +86,9 @@ def principal_components(statistics: Statistics, k: int) -> tuple[Float[Tensor, 
 
 def _mass_mean(probe: MassMean, statistics: Statistics, label: int) -> Solution:
     if probe.covariance != "none":
-        raise UsageError('Only MassMean(covariance="none") is fitted from statistics; LDA(shrinkage="oas") whitens.')
+        raise UsageError(
+            'Only MassMean(covariance="none") can be fitted from statistics; use LDA(shrinkage="oas") to whiten.'
+        )
     low, high = statistics.class_means(label)
     direction = high - low
     return _solution(statistics, label, direction, -float(direction @ (high + low)) / 2)
@@ -68,7 +97,7 @@ def _mass_mean(probe: MassMean, statistics: Statistics, label: int) -> Solution:
 def _lda(probe: LDA, statistics: Statistics, label: int) -> Solution:
     check_shrinkage(probe.shrinkage)
     if probe.shrinkage == "auto":
-        raise UsageError('Ledoit-Wolf shrinkage needs the rows themselves: use LDA(shrinkage="oas") or a number.')
+        raise UsageError('Ledoit-Wolf shrinkage needs the rows: use LDA(shrinkage="oas") or a number with statistics.')
     low, high = statistics.class_means(label)
     true, false = statistics.counts(label)
     covariance = shrink(statistics.within_covariance(label), statistics.n, probe.shrinkage)

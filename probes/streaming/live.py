@@ -1,4 +1,4 @@
-"""A ridge regression that is up to date after every batch, by the Woodbury identity."""
+"""Online ridge regression, updated after every batch by the Woodbury identity."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from probes.estimators.ridge import Ridge
 
 
 class LiveRidge:
-    """Ridge on labels of -1 and +1, refitted after each batch of k rows in O(k d²) instead of O(d³).
+    """Online ridge regression on labels -1 and +1, updated with k rows in O(k d²).
 
-    Keeps P = (XᵀX + α)^-1 of all rows so far, about the mean of the first batch, and takes in k more by Woodbury,
+    It stores P = (XᵀX + α)^-1 of all rows so far, about the mean of the first batch, and adds k rows by Woodbury,
 
         P  ←  P - P Xᵀ (1 + X P Xᵀ)^-1 X P,
 
-    which for one row is the Sherman-Morrison formula. The free bias is what centring does: one more such step of rank
-    1, with the mean of all rows and a minus sign. Rounding adds up slowly: 1e-11 of the weights after 1,000 rows in
-    float64. For a single answer at the end `Statistics` is both faster and more exact.
+    which for one row is the Sherman-Morrison formula. The unpenalised bias is one more such step of rank 1, with the
+    mean of all rows and a minus sign. Rounding accumulates slowly: 1e-11 of the weights after 1,000 rows in float64.
+    If only the final probe is needed, `Statistics` is faster and more exact.
 
     Args:
         width: d, the width of the activations.
         alpha: strength of the penalty, as in `Ridge`.
+
+    Example:
+        >>> LiveRidge(2, alpha=1.0).update(np.eye(2), [0, 1]).probe().direction_.round(3).tolist()
+        [-0.5, 0.5]
     """
 
     def __init__(self, width: int, alpha: float = 1.0):
@@ -43,15 +47,18 @@ class LiveRidge:
         self._balance = 0.0  # the sum of the labels
 
     def update(self, X: Any, y: Any) -> Self:
-        """Take in rows `X` (k, d) with labels `y` (k,) of 0 and 1; a few hundred rows at a time are cheapest.
+        """Add rows `X` (k, d) with labels `y` (k,) of 0 and 1.
 
-        Raises `UsageError` for another width, values that are not finite or other labels; then nothing was taken in.
+        A few hundred rows at a time are most efficient.
+
+        Raises:
+            UsageError: another width, values that are not finite, or other labels; nothing is added then.
         """
         rows = torch.tensor(np.asarray(as_array(X), dtype=np.float64))
         labels = torch.tensor(np.asarray(as_array(y), dtype=np.float64))
         if rows.ndim != 2 or rows.shape[1] != self.width or labels.shape != rows.shape[:1]:
             raise UsageError(
-                f"Rows (k, {self.width}) and labels (k,) were expected, "
+                f"Rows must have shape (k, {self.width}) and labels (k,), "
                 f"not {tuple(rows.shape)} and {tuple(labels.shape)}."
             )
         if not bool(torch.isfinite(rows).all()) or not bool(((labels == 0) | (labels == 1)).all()):
@@ -60,13 +67,13 @@ class LiveRidge:
             return self
         if not self.n:
             self._shift = rows.mean(0)
-        self._take(rows - self._shift, 2 * labels - 1)
+        self._add(rows - self._shift, 2 * labels - 1)
         return self
 
     def probe(self) -> Ridge:
-        """The fitted `Ridge` of all rows so far; raises `UsageError` before both classes were seen."""
+        """Return the fitted `Ridge` of all rows so far; raises `UsageError` if a class is missing."""
         if abs(self._balance) == self.n:
-            raise UsageError(f"{self.n} rows of one class were seen: a probe needs true and false statements.")
+            raise UsageError(f"All {self.n} rows have one class: a probe needs true and false statements.")
         mean, middle = self._sum / self.n, self._balance / self.n
         target = self._moment - middle * self._sum
         plain, pulled = self.inverse @ target, self.inverse @ mean
@@ -74,19 +81,22 @@ class LiveRidge:
         bias = middle - float(weights @ (mean + self._shift))
         return Ridge(self.alpha).with_solution(self._solution(weights, target, bias), np.array([0, 1]))
 
-    def _take(self, rows: Float[Tensor, "k d"], labels: Float[Tensor, " k"]) -> None:
+    def _add(self, rows: Float[Tensor, "k d"], labels: Float[Tensor, " k"]) -> None:
         reach = rows @ self.inverse
         inner = torch.eye(len(rows), dtype=torch.float64) + reach @ rows.T
         factor = torch.linalg.cholesky((inner + inner.T) / 2)
         half = torch.linalg.solve_triangular(factor, reach, upper=False)
-        self.inverse -= half.T @ half  # symmetric by construction, however long it goes on
+        self.inverse -= half.T @ half  # symmetric by construction after any number of updates
         self._sum += rows.sum(0)
         self._moment += rows.T @ labels
         self._balance += float(labels.sum())
         self.n += len(rows)
 
     def _solution(self, weights: Tensor, target: Tensor, bias: float) -> Solution:
-        """With the log-odds scale of equal Gaussians, from what is kept: w·S w = w·target - α w·w, S the scatter."""
+        """Return the solution with the log-odds scale of equal Gaussians.
+
+        The variance follows from the stored sums: w·S w = w·target - α w·w, where S is the scatter.
+        """
         true = (self.n + self._balance) / 2
         false = self.n - true
         gap = float(weights @ target) * self.n / (2 * true * false)

@@ -1,4 +1,4 @@
-"""Sufficient statistics of activations and labels: count, means and one scatter matrix, merged chunk by chunk."""
+"""Sufficient statistics of activations and labels: count, means and one scatter matrix."""
 
 from __future__ import annotations
 
@@ -17,28 +17,33 @@ from interp.errors import UsageError
 from interp.results import Result
 
 ROWS = 1024
-"""Rows multiplied at a time; their product is then added to the float64 accumulator. Longer sums round more."""
+"""Rows per matrix product, which is added to the float64 accumulator. Longer sums round more."""
 BLOCK = 1024
-"""Columns of one product: only blocks on and above the diagonal are computed."""
+"""Columns per matrix product: only blocks on and above the diagonal are computed."""
 
 
 class Statistics:
-    """What mass-mean, LDA, ridge, PCA and LEACE need to know of any number of rows: O(d²) memory, whatever n is.
+    """Sufficient statistics for mass-mean, LDA, ridge, PCA and LEACE in O(d²) memory.
 
-    Kept in float64: the number of rows, their mean, the scatter `sum_i (x_i - mean)(x_i - mean)ᵀ` about it, and for
-    each label vector the number and the mean of its true rows. The scatter within the classes follows from these, so
-    one matrix serves every label. Chunks and shards are merged by Chan, Golub and LeVeque's formula,
+    Stored in float64: the number of rows, their mean, the scatter `sum_i (x_i - mean)(x_i - mean)ᵀ`, and for each label
+    vector the number and the mean of its true rows. The scatter within the classes follows from these, so that one
+    matrix is enough for all labels. Chunks and shards are merged by the formula of Chan, Golub and LeVeque,
 
-        scatter = scatter_a + scatter_b + (n_a n_b / n) δ δᵀ,      δ = mean_b - mean_a,
+        scatter = scatter_a + scatter_b + (n_a n_b / n) δ δᵀ,      δ = mean_b - mean_a.
 
-    each chunk shifted by its own mean before anything is multiplied: a coordinate with mean 3,000 and variance 1, as
-    massive activations have it, would otherwise lose its variance to rounding. Rows in float32 are multiplied in
-    float32 (variances right to about 1e-6), rows in float64 in float64.
+    Each chunk is shifted by its own mean before it is multiplied: a coordinate with mean 3,000 and variance 1, as in
+    massive activations, would otherwise lose its variance to rounding. float32 rows are multiplied in float32
+    (variances accurate to about 1e-6), float64 rows in float64.
 
     Args:
         width: d, the width of the activations.
-        labels: how many label vectors the rows carry.
-        device: where the accumulators live.
+        labels: number of label vectors.
+        device: device of the accumulators.
+
+    Example:
+        >>> statistics = probes.Statistics(width=2).update([[0.0, 1.0], [2.0, 1.0]], [0, 1])
+        >>> statistics.n, statistics.mean.tolist()
+        (2, [1.0, 1.0])
     """
 
     @checked
@@ -53,20 +58,25 @@ class Statistics:
         self.mean_true: Float[Tensor, "label d"] = torch.zeros(labels, width, dtype=torch.float64, device=device)
 
     def update(self, X: Float[Tensor, "n d"] | Any, y: Any) -> Self:
-        """Take in rows `X` (n, d) with labels `y` of 0 and 1: (n,), or (n, labels) for several label vectors.
+        """Add rows `X` (n, d) with labels `y` of 0 and 1.
 
-        Raises `UsageError` for another width, values that are not finite or other labels; then nothing was taken in.
+        Args:
+            X: (n, d) activations.
+            y: (n,) labels, or (n, labels) for several label vectors.
+
+        Raises:
+            UsageError: another width, values that are not finite, or other labels; nothing is added then.
         """
         rows = self._rows(X)
         labels = self._labels(y, len(rows))
         for part, marks in zip(rows.split(ROWS), labels.split(ROWS), strict=True):
-            self._take(part, marks)
+            self._add(part, marks)
         return self
 
     def merge(self, other: Statistics) -> Statistics:
-        """The statistics of both sets of rows, as a new object; the order of merging matters to rounding only.
+        """Return the statistics of both sets of rows as a new object.
 
-        Raises `UsageError` unless both have the same width and number of label vectors.
+        The order of merging affects rounding only. Raises `UsageError` for another width or number of label vectors.
         """
         if (self.width, self.labels) != (other.width, other.labels):
             raise UsageError(
@@ -81,75 +91,80 @@ class Statistics:
         return merged
 
     def class_means(self, label: int = 0) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
-        """(mean of the false rows, mean of the true rows) of a label vector.
+        """Return the means of the false and of the true rows of a label vector.
 
-        Raises `UsageError` if there is no such label vector or it holds one class only.
+        Raises `UsageError` if the label vector does not exist or has one class only.
         """
         true, false = self.counts(label)
         mean_true = self.mean_true[label]
         return self.mean + (true / false) * (self.mean - mean_true), mean_true
 
     def counts(self, label: int = 0) -> tuple[int, int]:
-        """(number of true rows, number of false rows); raises as `class_means` does."""
+        """Return the numbers of true and false rows; raises as `class_means` does."""
         if not 0 <= label < self.labels:
-            raise UsageError(f"There are {self.labels} label vectors, numbered from 0; {label} is none of them.")
+            raise UsageError(
+                f"Label vector {label} does not exist: there are {self.labels}, numbered 0 to {self.labels - 1}."
+            )
         true = int(self.n_true[label])
         if not 0 < true < self.n:
-            raise UsageError(f"Of {self.n} rows {true} are true: a probe needs true and false statements.")
+            raise UsageError(f"{true} of {self.n} rows are true: a probe needs true and false statements.")
         return true, self.n - true
 
     def covariance(self) -> Float[Tensor, "d d"]:
-        """The covariance of all rows (divisor n)."""
+        """Return the covariance of all rows (divisor n)."""
         return self.scatter / max(self.n, 1)
 
     def within_covariance(self, label: int = 0) -> Float[Tensor, "d d"]:
-        """The covariance within the classes of a label vector (divisor n): all of it less that of the class means."""
+        """Return the covariance within the classes of a label vector (divisor n).
+
+        It is the covariance of all rows minus that of the class means.
+        """
         true, false = self.counts(label)
         low, high = self.class_means(label)
         return (self.scatter - (true * false / self.n) * torch.outer(high - low, high - low)) / self.n
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the statistics into `folder` as a result (safetensors and JSON, whole or not at all)."""
+        """Save the statistics as a result (safetensors and JSON)."""
         arrays = (self.n_true, self.mean, self.mean_true, self.scatter)
         return SavedStatistics(self.n, *(array.cpu().numpy() for array in arrays)).save(folder)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> Statistics:
-        """The statistics saved in `folder`; raises `MissingInputError` or `DamagedFileError` as results do."""
+        """Load the statistics saved in `folder`; raises `MissingInputError` or `DamagedFileError`."""
         saved = SavedStatistics.load(folder)
-        found = cls(len(saved.mean), len(saved.n_true), device)
-        found.n = saved.n
+        loaded = cls(len(saved.mean), len(saved.n_true), device)
+        loaded.n = saved.n
         arrays = (saved.n_true, saved.mean, saved.mean_true, saved.scatter)
-        found.n_true, found.mean, found.mean_true, found.scatter = (torch.tensor(a, device=device) for a in arrays)
-        return found
+        loaded.n_true, loaded.mean, loaded.mean_true, loaded.scatter = (torch.tensor(a, device=device) for a in arrays)
+        return loaded
 
     def _rows(self, X: Any) -> Float[Tensor, "n d"]:
         rows = X.detach() if isinstance(X, Tensor) else torch.tensor(np.asarray(X))
         if rows.ndim != 2 or rows.shape[1] != self.width:
-            raise UsageError(f"Rows of width {self.width} were expected: (n, {self.width}), not {tuple(rows.shape)}.")
+            raise UsageError(f"Rows must have shape (n, {self.width}), not {tuple(rows.shape)}.")
         rows = rows.to(self.mean.device, torch.float64 if rows.dtype == torch.float64 else torch.float32)
-        # The sum is finite only if every value is, or if it overflows, which is as bad: no copy of the rows is made.
+        # A finite sum proves that every value is finite, without a copy of the rows. An overflow is refused as well.
         if not all(bool(torch.isfinite(part.sum(dtype=torch.float64))) for part in rows.split(ROWS)):
-            raise UsageError("The rows hold NaN or infinity: collect the activations in a wider dtype.")
+            raise UsageError("The rows contain NaN or infinity: collect the activations in a wider dtype.")
         return rows
 
     def _labels(self, y: Any, n: int) -> Float[Tensor, "n label"]:
         labels = torch.as_tensor(y if isinstance(y, Tensor) else np.asarray(y), device=self.mean.device)
         labels = labels[:, None] if labels.ndim == 1 else labels
         if labels.shape != (n, self.labels):
-            raise UsageError(f"Labels must be ({n}, {self.labels}) for these rows, not {tuple(labels.shape)}.")
+            raise UsageError(f"Labels must have shape ({n}, {self.labels}) for these rows, not {tuple(labels.shape)}.")
         if not bool(((labels == 0) | (labels == 1)).all()):
             raise UsageError("Labels must be 0 (false) and 1 (true).")
         return labels.double()
 
-    def _take(self, rows: Float[Tensor, "m d"], labels: Float[Tensor, "m label"]) -> None:
+    def _add(self, rows: Float[Tensor, "m d"], labels: Float[Tensor, "m label"]) -> None:
         if not len(rows):
             return
-        pivot = rows.mean(0)  # in the rows' own dtype, so that subtracting it rounds as little as can be
+        pivot = rows.mean(0)  # in the dtype of the rows, to minimise rounding in the subtraction
         shifted = rows - pivot
         sums = shifted.sum(0, dtype=torch.float64)
         _add_gram(shifted, self.scatter)
-        off = sums / len(rows)  # what the pivot misses of the mean, by rounding
+        off = sums / len(rows)  # rounding error of the pivot
         self.scatter.addr_(off, off, alpha=-len(rows))
         n_true = labels.sum(0)
         mean_true = labels.to(shifted).T @ shifted / n_true.clamp_min(1)[:, None].to(shifted)
@@ -157,7 +172,7 @@ class Statistics:
         self._absorb(len(rows), pivot + off, n_true.long(), pivot + mean_true.double())
 
     def _absorb(self, n: int, mean: Tensor, n_true: Tensor, mean_true: Tensor) -> None:
-        """Take in the counts and means of n more rows, whose scatter about their own mean was added already."""
+        """Add the counts and means of n more rows, whose scatter about their own mean was added before."""
         total = self.n + n
         if total == 0:
             return
@@ -172,7 +187,7 @@ class Statistics:
 
 
 def _add_gram(rows: Float[Tensor, "m d"], total: Float[Tensor, "d d"]) -> None:
-    """Add rowsᵀ rows to `total`, each block above the diagonal computed once and mirrored."""
+    """Add rowsᵀ rows to `total`, computing each block above the diagonal once."""
     for i in range(0, rows.shape[1], BLOCK):
         left = rows[:, i : i + BLOCK]
         for j in range(i, rows.shape[1], BLOCK):
@@ -184,7 +199,7 @@ def _add_gram(rows: Float[Tensor, "m d"], total: Float[Tensor, "d d"]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class SavedStatistics(Result):
-    """`Statistics` as a result folder holds them."""
+    """`Statistics` as saved in a result folder."""
 
     n: int
     n_true: np.ndarray

@@ -19,7 +19,7 @@ def planted(n: int = 400, d: int = 30, gap: float = 3.0, seed: int = 0) -> tuple
 def planted_pairs(
     n: int = 200, d: int = 30, gap: float = 4.0, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(X, y, pairs, polarity, unit direction): each statement beside its negation, which is marked by an offset."""
+    """(X, y, pairs, polarity, unit direction): each statement with its negation, which is marked by an offset."""
     rng = np.random.default_rng(seed)
     direction, marker = rng.normal(size=(2, d))
     direction /= np.linalg.norm(direction)
@@ -31,5 +31,5 @@ def planted_pairs(
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two vectors."""
+    """Return the cosine of two vectors."""
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))

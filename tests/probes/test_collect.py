@@ -1,4 +1,4 @@
-"""Collected activations: those of the model itself, whatever the batch, with their positions and their habits."""
+"""Collected activations equal those of the model for every batch size, position and BOS setting."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
 @pytest.mark.parametrize("name", models.NAMES)
 def test_equals_transformers_but_for_its_normed_last(name, data):
     model = models.load(name, text=True)
-    acts = probes.collect(model, data, batch=4)
+    acts = probes.collect(model, data, batch_size=4)
     n_layer = model.spec.n_layer
     assert acts.layers == tuple(range(-1, n_layer)) and acts.values.dtype == torch.float32
     for i, text in enumerate(data.statements):
@@ -69,10 +69,11 @@ def test_equals_transformers_but_for_its_normed_last(name, data):
 
 
 def test_batch_and_company_change_rounding_only(llama, data):
-    one = probes.collect(llama, data, batch=1, position=("last", "mean"), prepend_bos=True)
+    one = probes.collect(llama, data, batch_size=1, position=("last", "mean"), prepend_bos=True)
     for batch in (2, 5, 64):
         assert close(
-            probes.collect(llama, data, batch=batch, position=("last", "mean"), prepend_bos=True).values, one.values
+            probes.collect(llama, data, batch_size=batch, position=("last", "mean"), prepend_bos=True).values,
+            one.values,
         )
     order = [5, 0, 3, 1, 4, 2]
     shuffled = probes.collect(llama, data.take(order), position=("last", "mean"), prepend_bos=True)
@@ -108,7 +109,7 @@ def test_all_tokens(llama, data):
     assert torch.equal(acts.at(1, 0), values[:, 0])
     with pytest.raises(UsageError, match="1 of 6 statements have no token 1"):
         acts.at(1, 1)
-    with pytest.raises(UsageError, match='collect position="all"'):
+    with pytest.raises(UsageError, match='collect with position="all"'):
         last.tokens(1)
 
 
@@ -119,12 +120,12 @@ def test_layers_and_names(llama, data):
     assert acts.hook(1) == "blocks.1.hook_resid_post"
     whole = probes.collect(llama, data)
     assert torch.equal(acts.at(1), whole.at(1)) and torch.equal(acts.at("embed"), whole.at(-1))
-    with pytest.raises(UsageError, match="Layer 0 was not collected; these were: -1, 1"):
+    with pytest.raises(UsageError, match=r"Layer 0 was not collected\. Collected layers: -1, 1"):
         acts.at(0)
     with pytest.raises(UsageError, match='Position "mean" was not collected'):
         acts.at(1, "mean")
     many = probes.collect(llama, long(data), layers=0, position=("last", "mean"))
-    with pytest.raises(UsageError, match="2 positions were collected, say which one"):
+    with pytest.raises(UsageError, match="2 positions were collected: name one of"):
         many.at(0)
 
 
@@ -134,7 +135,7 @@ def test_bos_is_kept_and_checked(data):
     assert habit.identity["prepend_bos"] is True and plain.identity["prepend_bos"] is False
     assert (habit.lengths == plain.lengths + 1).all()
     assert not close(habit.at(2), plain.at(2))
-    with pytest.raises(UsageError, match="differ in BOS habit: with BOS against without BOS"):
+    with pytest.raises(UsageError, match="different BOS setting: with BOS and without BOS"):
         habit.check_same_model(plain)
     habit.check_same_model(habit)
     with_bos = probes.collect(model, data, position=("mean", "entity"))  # the mean now leaves out BOS alone
@@ -147,24 +148,24 @@ def test_bos_is_kept_and_checked(data):
 
 def test_other_weights_are_another_model(llama, data):
     other = models.load("llama", text=True, seed=1)
-    with pytest.raises(UsageError, match="differ in weights"):
+    with pytest.raises(UsageError, match="different weights"):
         probes.collect(llama, data).check_same_model(probes.collect(other, data))
 
 
 def test_save_and_load(llama, data, tmp_path):
     acts = probes.collect(llama, long(data), position=("last", "mean"))
     acts.save(tmp_path / "a")
-    found = probes.Activations.load(tmp_path / "a")
-    assert torch.equal(found.values, acts.values) and torch.equal(found.lengths, acts.lengths)
-    assert found.data == acts.data and found.identity == acts.identity
-    assert (found.layers, found.positions) == (acts.layers, acts.positions)
+    result = probes.Activations.load(tmp_path / "a")
+    assert torch.equal(result.values, acts.values) and torch.equal(result.lengths, acts.lengths)
+    assert result.data == acts.data and result.identity == acts.identity
+    assert (result.layers, result.positions) == (acts.layers, acts.positions)
     file = tmp_path / "a" / "activations.safetensors"
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(DamagedFileError, match="collect the activations again"):
         probes.Activations.load(tmp_path / "a")
     acts.save(tmp_path / "b")
-    data.save(tmp_path / "b")  # other statements beside them
-    with pytest.raises(DamagedFileError, match="not those beside it"):
+    data.save(tmp_path / "b")  # other statements in the same folder
+    with pytest.raises(DamagedFileError, match="other statements than those in the same folder"):
         probes.Activations.load(tmp_path / "b")
     with pytest.raises(MissingInputError, match="No activations in"):
         probes.Activations.load(tmp_path / "c")
@@ -181,9 +182,9 @@ class TestStore:
     """A folder that keeps every token's activations."""
 
     def test_a_second_call_runs_no_model(self, llama, data, tmp_path, monkeypatch):
-        first = probes.collect(llama, data, store=tmp_path / "s", batch=2)
+        first = probes.collect(llama, data, store=tmp_path / "s", batch_size=2)
         monkeypatch.setattr(type(llama), "run_with_cache", None)
-        again = probes.collect(llama, data, store=tmp_path / "s", position="all", batch=5)
+        again = probes.collect(llama, data, store=tmp_path / "s", position="all", batch_size=5)
         values, _ = again.tokens(1)
         assert torch.equal(values[torch.arange(6), again.lengths.long() - 1], first.at(1))
         part = probes.collect(llama, data, store=tmp_path / "s", layers=[0])
@@ -197,11 +198,11 @@ class TestStore:
 
     def test_of_something_else_is_refused(self, llama, data, tmp_path):
         probes.collect(llama, data, store=tmp_path / "s", layers=[0])
-        with pytest.raises(UsageError, match="holds other text"):
+        with pytest.raises(UsageError, match="contains other text"):
             probes.collect(llama, long(data), store=tmp_path / "s", layers=[0])
-        with pytest.raises(UsageError, match="or the same with another BOS habit"):
+        with pytest.raises(UsageError, match="or the same text with another BOS setting"):
             probes.collect(llama, data, store=tmp_path / "s", layers=[0], prepend_bos=True)
-        with pytest.raises(UsageError, match=r"has no blocks\.1\.hook_resid_post"):
+        with pytest.raises(UsageError, match=r"does not contain blocks\.1\.hook_resid_post"):
             probes.collect(llama, data, store=tmp_path / "s", layers=[1])
         with pytest.raises(UsageError, match="harvested from"):
             probes.collect(models.load("llama", text=True, seed=1), data, store=tmp_path / "s", layers=[0])
@@ -212,18 +213,18 @@ class TestStore:
     [
         (dict(position="first"), 'Unknown position "first"'),
         (dict(position="0"), 'Unknown position "0"'),
-        (dict(position=()), "No position given"),
+        (dict(position=()), "No position was given"),
         (dict(position=("all", "last")), "give it alone"),
-        (dict(position="mean"), r'Row 4, "London", has 1 tokens: its mean leaves out the first token'),
+        (dict(position="mean"), r'Row 4, "London", has 1 tokens: its mean excludes the first token'),
         (dict(position=-3), r"has 2 tokens: position -3 does not exist"),
-        (dict(position="token:Rome"), '"Rome" does not stand in "the tower is in Paris"'),
+        (dict(position="token:Rome"), '"Rome" does not occur in "the tower is in Paris"'),
         (dict(layers=3), r"Layer 3 does not exist: layers are numbered from 0 to 2, .* and the embedding is -1"),
         (dict(layers=-2), "Layer -2 does not exist"),
         (dict(layers=1.0), "layers must be text or a whole number or a sequence, not 1.0"),
         (dict(layers=None), "layers must be text or a whole number or a sequence, not None"),
         (dict(layers="first"), "Layer 'first' does not exist"),
-        (dict(layers=[]), "layers=\\[\\] names no layer"),
-        (dict(batch=0), "batch must be a whole number of at least 1"),
+        (dict(layers=[]), "layers=\\[\\] is empty"),
+        (dict(batch_size=0), "batch_size must be a whole number of at least 1"),
         (dict(max_gigabytes=1e-9), "choose fewer layers or positions"),
     ],
 )
@@ -234,7 +235,7 @@ def test_refused(llama, data, arguments, message):
 
 def test_an_entity_that_is_not_there(llama, data):
     odd = probes.read_statements([{"statement": "the tower", "label": i, "group": "Rome"} for i in (0, 1)])
-    with pytest.raises(UsageError, match='"Rome" does not stand in "the tower"'):
+    with pytest.raises(UsageError, match='"Rome" does not occur in "the tower"'):
         probes.collect(llama, odd, position="entity")
 
 
@@ -242,7 +243,7 @@ def test_nan_never_passes(data):
     model = models.load("gpt2", text=True)
     with torch.no_grad():
         model.hf.transformer.h[1].mlp.c_proj.bias[3] = torch.nan
-    with pytest.raises(InterpError, match='Layer 1 is not finite for the statement "'):
+    with pytest.raises(InterpError, match='Layer 1 has NaN or infinite activations for the statement "'):
         probes.collect(model, data)
     assert torch.isfinite(probes.collect(model, data, layers=[-1, 0]).values).all()  # the layers before it are sound
 
@@ -251,7 +252,7 @@ def test_nan_never_passes(data):
 def test_the_real_model(smollm2):
     """Against transformers' own hidden states, unpadded; statements of 7 to 14 tokens, padded in batches."""
     data = probes.generate("cities").take(range(0, 408, 40))
-    acts = probes.collect(smollm2, data, position=("last", "mean", "entity"), batch=4)
+    acts = probes.collect(smollm2, data, position=("last", "mean", "entity"), batch_size=4)
     assert acts.identity["prepend_bos"] is False and acts.values.shape[1] == 31
     for i, text in enumerate(data.statements):
         states = reference(smollm2, text)
@@ -269,7 +270,7 @@ def test_the_real_model(smollm2):
 @pytest.mark.parametrize("position", ["last", "mean", "all"])
 def test_prefixes_that_statements_share_are_run_once(llama, data, monkeypatch, position):
     data = long(data)
-    arguments = {"position": position, "batch": 4}
+    arguments = {"position": position, "batch_size": 4}
     plain, likely = probes.collect(llama, data, **arguments), probes.log_probs(llama, data)
     computed = []
     run = passes.run_prefixes

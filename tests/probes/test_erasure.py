@@ -116,7 +116,7 @@ def test_from_streamed_statistics(shrinkage):
     streamed, batch = leace.from_statistics(shards[0].merge(shards[1])), leace.fit(X, y)
     assert np.allclose(streamed.apply(X), batch.apply(X), atol=1e-8)
     assert streamed.change == pytest.approx(batch.change) and streamed.n == 300
-    with pytest.raises(UsageError, match="needs the rows themselves"):
+    with pytest.raises(UsageError, match="needs the rows"):
         probes.Leace().from_statistics(shards[0])
 
 
@@ -135,7 +135,7 @@ def test_new_rows_keep_little_of_a_well_known_direction():
 
 
 def reported(nonlinear: bool) -> probes.ErasureReport:
-    """Two classes apart in their means; with `nonlinear` also in the size of two other coordinates."""
+    """Two classes with different means; with `nonlinear` also in the size of two other coordinates."""
     rng = np.random.default_rng(4)
     X, y = planted(900, 0, d=12)
     X = X + rng.normal(size=X.shape)
@@ -153,32 +153,35 @@ class TestReport:
     """Probes fitted again."""
 
     def test_a_nonlinear_probe_reads_on(self):
-        found = reported(nonlinear=True)
-        none, *rest = found.methods
+        result = reported(nonlinear=True)
+        none, *rest = result.methods
         assert none.linear_test > 0.65 and none.nonlinear_test > 0.8
         for erased in rest:
-            assert erased.linear_train == pytest.approx(found.chance, abs=0.02)
+            assert erased.linear_train == pytest.approx(result.chance, abs=0.02)
             assert erased.nonlinear_test > 0.8 and erased.linear_inside is not None
             assert erased.change_train > 0 and erased.change_test > 0
-        said = " ".join(found.sentences())
-        assert "linearly guarded on the rows of the fit" in said and "The information is not gone" in said
-        assert "removed" not in said
+        text = " ".join(result.sentences())
+        assert (
+            "no linear probe can read the label on the rows of the fit" in text
+            and "The information is not gone" in text
+        )
+        assert "removed" not in text
 
     def test_where_there_is_nothing_else_to_read_it_does_not(self, plain):
         for erased in plain.methods[1:]:
             assert abs(erased.nonlinear_test - 0.5) < 0.1  # 300 test rows: three standard errors
         assert not plain.reads_on(plain.methods[-1].nonlinear_test)
         assert plain.reads_on(0.6) and not plain.reads_on(0.2)
-        said = " ".join(plain.sentences())
-        assert "not gone" not in said and "does not show that 300 rows hold nothing" in said
+        text = " ".join(plain.sentences())
+        assert "not gone" not in text and "does not show that another probe could read nothing from 300 rows" in text
 
     def test_shown_saved_and_loaded(self, plain, tmp_path):
-        found = plain
-        assert isinstance(found.table(), report.Table) and len(found.table().rows) == 4
-        assert found.n_train == 600 and found.n_test == 300
-        assert len(repr(found)) < 150
-        found.save(tmp_path)
-        assert load(tmp_path) == found
+        result = plain
+        assert isinstance(result.table(), report.Table) and len(result.table().rows) == 4
+        assert result.n_train == 600 and result.n_test == 300
+        assert len(repr(result)) < 150
+        result.save(tmp_path)
+        assert load(tmp_path) == result
 
     def test_a_train_row_of_a_test_entity_is_left_out(self):
         X, y = planted(200, 0)
@@ -188,7 +191,7 @@ class TestReport:
 
     def test_refused(self):
         X, y = planted(20, 0)
-        with pytest.raises(UsageError, match="a mask of 3"):
+        with pytest.raises(UsageError, match="20, 20, 20 and 3"):
             probes.erasure_report(X, y, [("a",)] * 20, test=np.ones(3, bool))
         with pytest.raises(UsageError, match="The train side has 0 rows"):
             probes.erasure_report(X, y, [("a",)] * 20, test=np.arange(20) < 10)
@@ -198,13 +201,13 @@ def test_refused():
     X, y = planted(20, 0)
     with pytest.raises(UsageError, match="one class only"):
         probes.Leace().fit(X, np.ones(20, int))
-    with pytest.raises(UsageError, match="NaN or an infinity"):
+    with pytest.raises(UsageError, match="contain NaN or infinity"):
         probes.Leace().fit(np.where(np.arange(20)[:, None] == 3, np.nan, X), y)
-    with pytest.raises(UsageError, match="20 rows, but 19 labels"):
+    with pytest.raises(UsageError, match="20 rows but 19 labels"):
         probes.Leace().fit(X, y[:-1])
     with pytest.raises(UsageError, match="the same mean"):
         probes.Leace().fit(np.ones((20, 4)), y)
     with pytest.raises(UsageError, match=r"shrinkage must be text or None, not 0\.1"):
         probes.Leace(shrinkage=0.1)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"takes rows of 40 numbers, not \(20, 39\)"):
+    with pytest.raises(UsageError, match=r"expects rows of shape \(n, 40\), not \(20, 39\)"):
         probes.Leace().fit(X, y).apply(X[:, 1:])

@@ -34,7 +34,7 @@ def intervene(model, data, **settings):
 CALLS = {
     "collect data": lambda m, d, wrong: probes.collect(m, wrong),
     "collect layers": lambda m, d, wrong: probes.collect(m, d, layers=wrong),
-    "collect batch": lambda m, d, wrong: probes.collect(m, d, batch=wrong),
+    "collect batch_size": lambda m, d, wrong: probes.collect(m, d, batch_size=wrong),
     "collect position": lambda m, d, wrong: probes.collect(m, d, position=wrong),
     "collect memory": lambda m, d, wrong: probes.collect(m, d, max_gigabytes=[wrong]),
     "sweep acts": lambda m, d, wrong: probes.sweep(wrong),
@@ -70,7 +70,7 @@ CALLS = {
     ),
     "intervene seed": lambda m, d, wrong: probes.intervene(m, W, d, layers=0, seed=wrong),
     "intervene batch": lambda m, d, wrong: probes.intervene(
-        m, W, d, layers=0, config=probes.InterventionConfig(batch=wrong)
+        m, W, d, layers=0, config=probes.InterventionConfig(batch_size=wrong)
     ),
     "intervene question": lambda m, d, wrong: probes.InterventionConfig(question=wrong),
     "intervene config": lambda m, d, wrong: probes.intervene(m, W, d, layers=0, config=wrong or 5),
@@ -97,5 +97,5 @@ def test_a_seed_below_zero_is_refused():
 def test_a_column_named_twice_is_refused(tmp_path):
     file = tmp_path / "twice.csv"
     file.write_text("statement,label,label\nA.,1,0\nB.,0,1\n")
-    with pytest.raises(UsageError, match='names the column "label" twice'):
+    with pytest.raises(UsageError, match='has two columns named "label"'):
         probes.read_statements(file)

@@ -39,33 +39,33 @@ def test_what_names_a_layer():
     for wrong in (3, -2, 1.0, True, None, "last"):
         with pytest.raises(UsageError, match="does not exist: layers are numbered from 0 to 2"):
             read_layer(wrong, 3)
-    with pytest.raises(UsageError, match="names no layer"):
+    with pytest.raises(UsageError, match="is empty"):
         read_layers([], 3)
 
 
 def test_results_saved_with_other_numbers_are_renumbered(tmp_path, monkeypatch):
     """In their files layer 0 was the embedding and layer l the output of block l - 1."""
-    found = probes.sweep(activations(statements(60)), probe=probes.MassMean(), controls=False)
+    result = probes.sweep(activations(statements(60)), probe=probes.MassMean(), controls=False)
     carried = LeftOut("set", ("a",), "MassMean", np.array([2]), "last", *[np.zeros((1, 3))] * 3, *[np.ones(1)] * 3, 0)
-    kept = {
-        "sweep": found,
+    saved = {
+        "sweep": result,
         "left": carried,
         "origin": Origin(IDENTITY, "blocks.1.hook_resid_post", 2, "last", "d", "0"),
         "config": truth.Config(layers=(0, 14)),
     }
     with monkeypatch.context() as old:
         old.setattr(Layered, "layout", 1)
-        for name, one in kept.items():
+        for name, one in saved.items():
             one.save(tmp_path / name)
-    again = {name: results.load(tmp_path / name) for name in kept}
-    assert again["sweep"].layers == tuple(layer - 1 for layer in found.layers)
-    assert again["sweep"].best.layer == found.best.layer - 1
-    assert again["sweep"].oracle.layer == found.oracle.layer - 1
+    again = {name: results.load(tmp_path / name) for name in saved}
+    assert again["sweep"].layers == tuple(layer - 1 for layer in result.layers)
+    assert again["sweep"].best.layer == result.best.layer - 1
+    assert again["sweep"].oracle.layer == result.oracle.layer - 1
     assert again["left"].layers.tolist() == [1]
     assert hook_of(again["origin"].layer) == again["origin"].hook
     assert again["config"].layers == (-1, 13)
-    found.save(tmp_path / "new")
-    assert results.load(tmp_path / "new") == found
+    result.save(tmp_path / "new")
+    assert results.load(tmp_path / "new") == result
 
 
 def test_a_result_of_a_later_version_is_refused(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Statements from files and memory: what is read, what is told, what is refused, and how entities are found."""
+"""Statements from files and memory: what is read, reported or refused, and how entities are determined."""
 
 from __future__ import annotations
 
@@ -64,19 +64,21 @@ def test_what_is_refused(tmp_path):
         (tmp_path / name).write_text(text)
         probes.read_statements(tmp_path / name)
 
-    with pytest.raises(MissingInputError, match="No file"):
+    with pytest.raises(MissingInputError, match="There is no file"):
         probes.read_statements(tmp_path / "none.csv")
-    with pytest.raises(UsageError, match=r'no column "label"; the nearest is "labels". Its columns: statement, labels'):
+    with pytest.raises(
+        UsageError, match=r'no column "label"; the nearest is "labels". Its columns are: statement, labels'
+    ):
         read("a.csv", "statement,labels\nA.,1\n")
     with pytest.raises(UsageError, match="is empty"):
         read("b.csv", " \n")
-    with pytest.raises(UsageError, match="holds no row"):
+    with pytest.raises(UsageError, match="has no row with a statement"):
         read("c.csv", HEADER)
     with pytest.raises(UsageError, match="all 2 statements are false; a probe needs both classes"):
         read("d.csv", HEADER + "A.,0,x\nB.,0,y\n")
-    with pytest.raises(UsageError, match=r"neither \.csv, \.tsv nor \.jsonl"):
+    with pytest.raises(UsageError, match=r"not a \.csv, \.tsv or \.jsonl file"):
         read("e.txt", HEADER)
-    with pytest.raises(DamagedFileError, match="is not CSV"):
+    with pytest.raises(DamagedFileError, match="is not valid CSV"):
         read("f.csv", HEADER + '"never closed,1,x\n')
     (tmp_path / "g.csv").write_bytes(b"statement,label\n\xff\xfe,1\n")
     with pytest.raises(DamagedFileError, match="UTF-8"):
@@ -85,7 +87,7 @@ def test_what_is_refused(tmp_path):
         probes.read_statements(["Paris is in France."])  # type: ignore[list-item]
 
 
-def test_what_cannot_be_read_is_told(tmp_path):
+def test_what_cannot_be_read_is_reported(tmp_path):
     file = tmp_path / "odd.csv"
     file.write_text("statement,label\nA is b.,1\nA is c.,0\n,1\nA is d.,\nA is e.,1,2\n\nA is f.,0\nA is g.,1\n")
     data = probes.read_statements(file)
@@ -97,10 +99,10 @@ def test_what_cannot_be_read_is_told(tmp_path):
     )
     (tmp_path / "odd.jsonl").write_text('{"statement": "A is b.", "label": 1}\nnot json\n[1]\n' + json.dumps(BOTH[1]))
     (problem,) = probes.read_statements(tmp_path / "odd.jsonl").problems
-    assert (problem.kind, str(problem)) == ("left-out", "left out: rows 2, 3, which hold no JSON object")
+    assert (problem.kind, str(problem)) == ("left-out", "left out: rows 2, 3 without a JSON object")
 
 
-def test_oddities_are_told_and_kept():
+def test_problems_are_reported_and_rows_not_removed():
     data = probes.read_statements(rows(("A is b.", 1), ("A is b.", 1), ("A is c.", 1), ("A is c.", 0), ("A is d.", 1)))
     assert len(data) == 5
     assert tuple(map(str, data.problems)) == (
@@ -112,15 +114,15 @@ def test_oddities_are_told_and_kept():
     assert clean.statements == ("A is b.", "A is d.")
     assert [p.kind for p in data.problems] == ["repeated", "contradicted", "unbalanced"]
     assert list(map(str, clean.problems)) == ["left out: 3 rows that repeat a statement or contradict one"]
-    # What was left out before stays told, however it is worded: of a joined set, each part's name goes before it.
+    # Problems reported before remain, in any wording; in a joined set they follow the name of their part.
     again = probes.join([clean, probes.read_statements(BOTH, name="both")]).deduplicated()
     assert [p.kind for p in again.problems] == ["left-out", "left-out"]
     assert str(again.problems[1]) == f"{clean.name}: {clean.problems[0]}"
-    assert probes.read_statements(BOTH).problems == ()  # and nothing is told of a sound set
+    assert probes.read_statements(BOTH).problems == ()  # and a set without problems has none
 
 
 class TestGroups:
-    """How entities are found."""
+    """Rules that determine the entities."""
 
     def test_a_column_in_every_statement(self):
         given = [
@@ -163,22 +165,22 @@ class TestGroups:
             rows(("A.", 1), ("B.", 0), key=["x", "y"], more=["p", "q"]), group=["key", "more"]
         )
         assert both.groups == (("x", "p"), ("y", "q"))
-        found = probes.read_statements(BOTH, group=r"^(\w+) is in (\w+)")
-        assert found.groups == (("Paris", "France"), ("Paris", "Peru"))
+        result = probes.read_statements(BOTH, group=r"^(\w+) is in (\w+)")
+        assert result.groups == (("Paris", "France"), ("Paris", "Peru"))
         assert probes.read_statements(rows(("A.", 1), ("B.", 0), group=["x", "y"])).groups == (("x",), ("y",))
 
     def test_refused(self):
         with pytest.raises(UsageError, match="it does not match 2 of 2 statements, such as"):
             probes.read_statements(BOTH, group="city")
-        with pytest.raises(UsageError, match="neither a column nor a regular expression"):
+        with pytest.raises(UsageError, match="neither a column nor a valid regular expression"):
             probes.read_statements(BOTH, group="(")
         with pytest.raises(UsageError, match="The group is empty in row 2"):
             probes.read_statements(rows(("A.", 1), ("B.", 0), group=["x", ""]))
 
 
-def test_polarity_is_found_or_given():
-    found = probes.read_statements(rows(("A is b.", 1), ("A is not b.", 0), ("A isn't b.", 0), ("A knots b.", 1)))
-    assert found.polarity is not None and found.polarity.tolist() == [1, -1, -1, 1]
+def test_polarity_is_inferred_or_given():
+    result = probes.read_statements(rows(("A is b.", 1), ("A is not b.", 0), ("A isn't b.", 0), ("A knots b.", 1)))
+    assert result.polarity is not None and result.polarity.tolist() == [1, -1, -1, 1]
     given = probes.read_statements(rows(("A.", 1), ("B.", 0), polarity=["affirmative", "-1"]))
     assert given.polarity is not None and given.polarity.tolist() == [1, -1]
     with pytest.raises(UsageError, match='polarity "maybe"'):
@@ -192,9 +194,9 @@ def test_pairs_and_joins():
     assert both.pair == ("yes 1", "yes 2", "yes 1", "yes 2")
     assert both.polarity is not None and both.polarity.tolist() == [1, 1, -1, -1]
     assert both.topic == ("yes", "yes", "no", "no")
-    with pytest.raises(UsageError, match="does not deny yes row by row: rows 1, 2"):
+    with pytest.raises(UsageError, match="does not negate yes row by row: rows 1, 2"):
         probes.paired(yes, yes)
-    with pytest.raises(UsageError, match="pairs need as many"):
+    with pytest.raises(UsageError, match="pairs need equal numbers of rows"):
         probes.paired(yes, no.take([0]))
     with pytest.raises(UsageError, match="at least one set"):
         probes.join([])
@@ -207,12 +209,12 @@ def test_take_save_and_load(tmp_path):
     assert data.take(mask).topic == ("x", "z") and data.take(mask).sha256() != data.sha256()
     data.save(tmp_path / "set")
     assert load(tmp_path / "set") == data
-    older = ("left out: row 3 without a label", "1 repeated statements: row 2", "unbalanced: 80% of them are true")
-    older += ("both: left out: row 1 without a label", "1 statements carry both labels: row 1")
-    upgraded = probes.Statements.upgrade({"name": "set", "problems": older}, 1)
+    layout_1 = ("left out: row 3 without a label", "1 repeated statements: row 2", "unbalanced: 80% of them are true")
+    layout_1 += ("both: left out: row 1 without a label", "1 statements carry both labels: row 1")
+    upgraded = probes.Statements.upgrade({"name": "set", "problems": layout_1}, 1)
     kinds = ["left-out", "repeated", "unbalanced", "left-out", "contradicted"]
     assert [p.kind for p in upgraded["problems"]] == kinds
-    assert tuple(map(str, upgraded["problems"])) == older
+    assert tuple(map(str, upgraded["problems"])) == layout_1
 
 
 def test_reads_without_torch():
@@ -270,5 +272,7 @@ class TestHuggingFace:
             raise ConnectionError("offline\nand a long trace")
 
         monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-        with pytest.raises(MissingInputError, match=r'No split "train" of the data set "x/y" could be had: offline$'):
+        with pytest.raises(
+            MissingInputError, match=r'The split "train" of the dataset "x/y" could not be loaded: offline$'
+        ):
             probes.read_statements("hf:x/y")

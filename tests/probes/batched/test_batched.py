@@ -57,8 +57,8 @@ def test_layers_together_are_layers_alone(probe: Any) -> None:
 
 def test_any_classifier_is_fitted_layer_by_layer() -> None:
     X, y = layers(60, 5)
-    found = fit_layers(KNeighborsClassifier(3), X.numpy(), y.numpy(), pairs=["a"] * 60)
-    assert [one.score(layer, y) for one, layer in zip(found, X, strict=True)][1] > 0.8
+    result = fit_layers(KNeighborsClassifier(3), X.numpy(), y.numpy(), pairs=["a"] * 60)
+    assert [one.score(layer, y) for one, layer in zip(result, X, strict=True)][1] > 0.8
 
 
 @pytest.mark.parametrize(("n", "d"), [(240, 20), (48, 60)])

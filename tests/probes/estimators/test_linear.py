@@ -32,7 +32,7 @@ shapes = pytest.mark.parametrize(("n", "d"), SHAPES)
 
 
 @names
-def test_planted_direction_is_found(probe: Any) -> None:
+def test_planted_direction_is_recovered(probe: Any) -> None:
     X, y, direction = planted(n=2000)
     fitted = clone(probe).fit(X, y)
     assert cosine(fitted.direction_, direction) > 0.95
@@ -173,7 +173,7 @@ def test_moving_and_scaling_the_space(probe: Any) -> None:
 
 
 @names
-def test_turning_the_labels_turns_the_sign(probe: Any) -> None:
+def test_flipping_the_labels_flips_the_sign(probe: Any) -> None:
     X, y, _ = planted()
     one, two = clone(probe).fit(X, y), clone(probe).fit(X, 1 - y)
     np.testing.assert_allclose(two.direction_, -one.direction_, rtol=1e-7, atol=1e-9)

@@ -100,13 +100,13 @@ def test_attention_sums_to_one_and_padding_never_matters() -> None:
 def test_what_attention_refuses() -> None:
     X, y, mask, _, _ = tokens(n=20)
     for arguments, message in [
-        ((X[:, 0], y), r"Activations of tokens are \(n, token, d\), not \(20, 12\)"),
+        ((X[:, 0], y), r"Activations of tokens must have shape \(n, token, d\), not \(20, 12\)"),
         ((np.where(X > 9, np.nan, X), y), "NaN or infinity"),
         ((X, y[:-1]), "20 rows of activations but 19 labels"),
     ]:
         with pytest.raises(UsageError, match=message):
             probes.AttentionPooled().fit(*arguments)
-    with pytest.raises(UsageError, match=r"mask must be \(n, token\) = \(20, 7\), not \(20, 6\)"):
+    with pytest.raises(UsageError, match=r"mask must have shape \(n, token\) = \(20, 7\), not \(20, 6\)"):
         probes.AttentionPooled().fit(X, y, mask=mask[:, 1:])
     with pytest.raises(UsageError, match="no token in the mask"):
         probes.AttentionPooled().fit(X, y, mask=np.zeros_like(mask))

@@ -39,7 +39,7 @@ def test_scikit_learn_checks_of_construction(probe: Any, check: Any) -> None:
 
 
 @names
-def test_planted_direction_is_found_with_its_sign(probe: Any) -> None:
+def test_planted_direction_is_recovered_with_its_sign(probe: Any) -> None:
     X, y, pairs, polarity, direction = planted_pairs(n=800)
     fitted = clone(probe).fit(X, y, pairs=pairs, polarity=polarity)
     assert fitted.sign_ == "labelled"
@@ -86,17 +86,17 @@ def test_each_side_keeps_its_own_normaliser(probe: Any) -> None:
 def test_normaliser() -> None:
     rng = np.random.default_rng(0)
     above, below = rng.normal(size=(2, 50, 4)) * [1, 10, 100, 0] + [[[5.0] * 4], [[-3.0] * 4]]
-    found = Normaliser.fit(above, below)
-    rows = found.apply(above, below)
+    result = Normaliser.fit(above, below)
+    rows = result.apply(above, below)
     np.testing.assert_allclose(rows[:50].mean(0), 0, atol=1e-12)
     np.testing.assert_allclose(rows[50:].mean(0), 0, atol=1e-12)
     np.testing.assert_allclose(rows[:, :3].std(0), 1, rtol=1e-12)
     np.testing.assert_array_equal(rows[:, 3], 0)
-    direction, bias, _ = found.raw(np.arange(4.0), 0.5)
+    direction, bias, _ = result.raw(np.arange(4.0), 0.5)
     np.testing.assert_allclose(above @ direction + bias, rows[:50] @ np.arange(4.0) + 0.5, atol=1e-10)
 
 
-def test_ccs_reports_every_beginning() -> None:
+def test_ccs_reports_every_restart() -> None:
     X, y, pairs, polarity, _ = planted_pairs()
     probe = probes.CCS(restarts=6).fit(X, y, pairs=pairs, polarity=polarity)
     assert probe.losses_.shape == probe.accuracies_.shape == probe.degenerate_.shape == (6,)
@@ -110,9 +110,9 @@ def test_ccs_reports_every_beginning() -> None:
 def test_ccs_flags_degenerate_ends() -> None:
     """Pairs that do not differ, or a penalty that holds w at 0, leave one answer for all: p = 2/5, loss 1/5."""
     X, y, pairs, polarity, _ = planted_pairs()
-    held = probes.CCS(weight_decay=10.0).fit(X, y, pairs=pairs, polarity=polarity)
-    assert held.degenerate_.all()
-    np.testing.assert_allclose(held.losses_, 0.2, atol=0.01)
+    penalised = probes.CCS(weight_decay=10.0).fit(X, y, pairs=pairs, polarity=polarity)
+    assert penalised.degenerate_.all()
+    np.testing.assert_allclose(penalised.losses_, 0.2, atol=0.01)
     same = np.concatenate([X[:200], X[:200]])
     assert probes.CCS().fit(same, y, pairs=pairs, polarity=polarity).degenerate_.all()
     assert not probes.CCS().fit(X, y, pairs=pairs, polarity=polarity).degenerate_.all()
@@ -158,7 +158,7 @@ def test_pairs_that_cannot_be_used(probe: Any) -> None:
         ({}, "needs polarity="),
         ({"polarity": polarity}, "give pairs="),
         ({"polarity": polarity * 2, "pairs": pairs}, "must be .1 .affirmative. or -1"),
-        ({"polarity": polarity, "pairs": pairs[:-1]}, "one entry a row: 40 entries"),
+        ({"polarity": polarity, "pairs": pairs[:-1]}, "one entry per row, 40 entries"),
         ({"polarity": np.ones(40), "pairs": pairs}, "of 40 affirmative and 0 negated rows, 0 pairs match"),
         ({"polarity": polarity, "pairs": np.where(np.arange(40) == 39, "x", pairs)}, "19 pairs match"),
         ({"polarity": polarity, "pairs": np.where(np.isin(pairs, ["pair 3"]), pairs, "")}, "There is 1 pair"),
@@ -189,7 +189,7 @@ def test_ttpd_separates_truth_from_polarity() -> None:
 
 
 def test_ttpd_centres_within_topics() -> None:
-    """Topics of unequal balance: without centring, what tells topics apart would pass for truth."""
+    """Topics of unequal balance: without centring, differences between topics would be read as truth."""
     rng = np.random.default_rng(1)
     n, d = 2000, 10
     general, topic_axis = np.linalg.qr(rng.normal(size=(d, 2)))[0].T
@@ -206,7 +206,7 @@ def test_ttpd_needs_both_polarities() -> None:
     X, y, _, polarity, _ = planted_pairs(n=20)
     with pytest.raises(UsageError, match="needs polarity="):
         probes.TTPD().fit(X, y)
-    with pytest.raises(UsageError, match="all have one polarity"):
+    with pytest.raises(UsageError, match="all have the same polarity"):
         probes.TTPD().fit(X, y, polarity=np.ones(40))
-    with pytest.raises(UsageError, match="topics must have one entry a row"):
+    with pytest.raises(UsageError, match="topics must have one entry per row"):
         probes.TTPD().fit(X, y, polarity=polarity, topics=["a"])

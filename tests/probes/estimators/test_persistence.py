@@ -78,9 +78,9 @@ def test_a_probe_is_refused_where_it_does_not_belong(acts: probes.Activations, t
     with pytest.raises(UsageError, match=r"fitted at layer 1 \(blocks.1.*not at layer 2 .*apply it to layer 1"):
         probe.check(acts, 2)
     for change, message in [
-        ({"prepend_bos": True}, "differ in BOS habit: without BOS against with BOS"),
-        ({"weights_sha256": "cd" * 32, "model": "other"}, r"differ in weights: tiny .* against other"),
-        ({"dtype": "bfloat16"}, "differ in number format"),
+        ({"prepend_bos": True}, "different BOS setting: without BOS and with BOS"),
+        ({"weights_sha256": "cd" * 32, "model": "other"}, r"different weights: tiny .* and other"),
+        ({"dtype": "bfloat16"}, "different dtype"),
     ]:
         with pytest.raises(UsageError, match=message):
             probe.apply(replace(acts, identity=IDENTITY | change))
@@ -88,13 +88,13 @@ def test_a_probe_is_refused_where_it_does_not_belong(acts: probes.Activations, t
         probe.apply(replace(acts, positions=("mean",)))
     with pytest.raises(UsageError, match="Layer 1 was not collected"):
         probe.apply(replace(acts, layers=(0, 3, 4)))
-    with pytest.raises(UsageError, match="does not know where it was fitted"):
+    with pytest.raises(UsageError, match="does not know the activations of its fit"):
         probes.LDA().fit(acts.at(1), acts.data.labels).apply(acts)
 
 
 def test_what_cannot_be_saved(acts: probes.Activations, tmp_path: Path) -> None:
     probe = probes.Ridge().fit(acts.at(1), acts.data.labels)
-    with pytest.raises(UsageError, match="Say which layer"):
+    with pytest.raises(UsageError, match="Give the layer of acts"):
         probe.save(tmp_path / "a", acts=acts)
     with pytest.raises(UsageError, match="Layer 7 was not collected"):
         probe.save(tmp_path / "a", acts=acts, layer=7)
@@ -118,5 +118,5 @@ def test_what_cannot_be_loaded(acts: probes.Activations, tmp_path: Path) -> None
 
     saved = SavedProbe.load(probes.Ridge().fit(acts.at(1), acts.data.labels).save(tmp_path / "other"))
     replace(saved, kind="Popen").save(tmp_path / "other")
-    with pytest.raises(DamagedFileError, match="holds a Popen, which is no probe"):
+    with pytest.raises(DamagedFileError, match="contains a Popen, which is not a probe"):
         probes.load(tmp_path / "other")

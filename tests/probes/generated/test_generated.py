@@ -29,7 +29,7 @@ def test_balanced_and_seeded(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "numbers"])
 def test_every_word_stands_in_as_many_true_as_false_statements(name):
-    """So that no bag of words can tell them apart: subjects and values alike."""
+    """No bag of words can separate the classes, by subjects or by values."""
     data = probes.generate(name, templates=4)
     words = [Counter() for _ in range(2)]
     for statement, label in zip(data.statements, data.labels, strict=True):
@@ -86,9 +86,9 @@ def test_conjunctions(name):
     data, single = probes.generate(name, conjunctions=True), probes.generate(name)
     truth = {s.rstrip(".").lower(): bool(y) for s, y in zip(single.statements, single.labels, strict=True)}
     parts = [s.removeprefix("It is the case both that ").rstrip(".").split(" and that ") for s in data.statements]
-    said = np.array([[truth[part.lower()] for part in row] for row in parts])
-    assert (said.all(1) == data.labels).all() and said.any(1).all()
-    assert data.labels.mean() == 0.5 and abs((~said).sum(0)[0] - (~said).sum(0)[1]) <= 1
+    values = np.array([[truth[part.lower()] for part in row] for row in parts])
+    assert (values.all(1) == data.labels).all() and values.any(1).all()
+    assert data.labels.mean() == 0.5 and abs((~values).sum(0)[0] - (~values).sum(0)[1]) <= 1
     assert all(len(set(row)) == len(row) >= 2 for row in data.groups)
 
 

@@ -83,7 +83,7 @@ def test_agrees_with_hooks_on_transformers(name, data):
     """Clean and edited, at two layers and two positions, answers of one and of several tokens."""
     model, w = models.load(name, text=True), direction()
     asked = probes.Question(prompt="a {statement} is", answers=(" a Paris", " in the London"))
-    found = intervene(
+    result = intervene(
         model,
         w,
         data,
@@ -93,41 +93,41 @@ def test_agrees_with_hooks_on_transformers(name, data):
         step=1.5,
         question=asked,
         n_random=1,
-        batch=4,
+        batch_size=4,
     )
-    assert found.strengths == (0.0, 2.0)
+    assert result.strengths == (0.0, 2.0)
     for i, text in enumerate(data.statements):
         last = len(text.split(" "))  # the prompt has one word before the statement
         change = ([last - 1, last], 2.0 * 1.5 * w / w.norm())
         for a, answer in enumerate(asked.answers):
             clean = by_transformers(model, f"a {text} is", answer)
             edited = by_transformers(model, f"a {text} is", answer, {0: change, 1: change})
-            assert found.log_probabilities[0, 0, i, a] == pytest.approx(clean, abs=10 * ROUNDING)
-            assert found.log_probabilities[0, 1, i, a] == pytest.approx(edited, abs=10 * ROUNDING)
+            assert result.log_probabilities[0, 0, i, a] == pytest.approx(clean, abs=10 * ROUNDING)
+            assert result.log_probabilities[0, 1, i, a] == pytest.approx(edited, abs=10 * ROUNDING)
             assert abs(clean - edited) > 1e-3  # the edit does something: ten times the tolerance
 
 
 def test_strength_zero_and_batches(llama, data):
     settings = dict(layers=0, question=ASKED, n_random=2, strengths=(-1.0, 1.0))
-    found = intervene(llama, direction(), data, **settings)
-    clean = found.strengths.index(0.0)
-    assert (found.log_probabilities[:, clean] == found.log_probabilities[0, clean]).all()
-    assert (found.effects(0)[:, clean] == 0).all()
+    result = intervene(llama, direction(), data, **settings)
+    clean = result.strengths.index(0.0)
+    assert (result.log_probabilities[:, clean] == result.log_probabilities[0, clean]).all()
+    assert (result.effects(0)[:, clean] == 0).all()
     for batch in (1, 3):
-        other = intervene(llama, direction(), data, batch=batch, **settings)
-        assert np.abs(other.log_probabilities - found.log_probabilities).max() < 10 * ROUNDING
+        other = intervene(llama, direction(), data, batch_size=batch, **settings)
+        assert np.abs(other.log_probabilities - result.log_probabilities).max() < 10 * ROUNDING
     again = intervene(llama, direction(), data, **settings)
-    assert np.array_equal(again.log_probabilities, found.log_probabilities)
+    assert np.array_equal(again.log_probabilities, result.log_probabilities)
     other_seed = intervene(llama, direction(), data, seed=1, **settings)
-    assert np.array_equal(other_seed.log_probabilities[0], found.log_probabilities[0])
-    assert not np.array_equal(other_seed.log_probabilities[1], found.log_probabilities[1])
+    assert np.array_equal(other_seed.log_probabilities[0], result.log_probabilities[0])
+    assert not np.array_equal(other_seed.log_probabilities[1], result.log_probabilities[1])
 
 
 def test_the_length_of_the_direction_does_not_matter_and_its_sign_does(llama, data):
     settings = dict(layers=0, question=ASKED, n_random=1)
-    found, longer, opposite = (intervene(llama, factor * direction(), data, **settings) for factor in (1.0, 7.0, -1.0))
-    assert np.allclose(found.log_probabilities[0], longer.log_probabilities[0], atol=10 * ROUNDING)
-    assert np.allclose(found.log_probabilities[0], opposite.log_probabilities[0, ::-1], atol=10 * ROUNDING)
+    result, longer, opposite = (intervene(llama, factor * direction(), data, **settings) for factor in (1.0, 7.0, -1.0))
+    assert np.allclose(result.log_probabilities[0], longer.log_probabilities[0], atol=10 * ROUNDING)
+    assert np.allclose(result.log_probabilities[0], opposite.log_probabilities[0, ::-1], atol=10 * ROUNDING)
 
 
 def test_edits():
@@ -169,29 +169,29 @@ class TestPlanted:
             assert (np.diff(effects[0]) > 0).all()  # dose and response
             assert effects[0, -1] > effects[1:, -1].max() and effects[0, 0] < effects[1:, 0].min()
             assert planted.share_beyond(label, 2.0) == pytest.approx(1 / 41)
-        assert "more than 95 % of 40 random directions of the same length do" in planted.sentences()[-1]
+        assert "outside the 95 % range of 40 random directions of the same length" in planted.sentences()[-1]
 
     def test_a_random_direction_does_not_stand_out(self, llama, data):
         asked = replace(ASKED, prompt="{statement}")
         null = intervene(
             llama, direction(seed=11), data, layers=2, positions=(-1,), step=3.0, question=asked, n_random=40
         )
-        assert null.share_beyond(0, 1.0) > 0.05 and "within what 95 %" in null.sentences()[-1]
+        assert null.share_beyond(0, 1.0) > 0.05 and "within the 95 % range" in null.sentences()[-1]
 
     def test_normalised_only_above_noise(self, planted, data):
         """Labels that follow the model's own answers give a denominator; labels at random a sentence instead."""
-        assert planted.normalised(0) is None and "do not tell true from false" in planted.refusal
+        assert planted.normalised(0) is None and "do not separate true from false" in planted.refusal
         assert all(row[7] is None for row in planted.table().rows)
         clean = planted.difference[0, planted.strengths.index(0.0)]
-        told = replace(planted, labels=(clean > np.median(clean)).astype(np.int8))
-        value, low, high = told.denominator
-        assert 0 < low <= value <= high and told.refusal == ""
-        nie = told.normalised(0)
-        assert nie is not None and np.allclose(nie, told.effects(0) / value)
-        opposite = told.normalised(1)
-        assert opposite is not None and np.allclose(opposite, -told.effects(1) / value)
-        turned = replace(told, labels=1 - told.labels)
-        assert turned.normalised(0) is None and "hold false statements for truer" in turned.refusal
+        separated = replace(planted, labels=(clean > np.median(clean)).astype(np.int8))
+        value, low, high = separated.denominator
+        assert 0 < low <= value <= high and separated.refusal == ""
+        nie = separated.normalised(0)
+        assert nie is not None and np.allclose(nie, separated.effects(0) / value)
+        opposite = separated.normalised(1)
+        assert opposite is not None and np.allclose(opposite, -separated.effects(1) / value)
+        turned = replace(separated, labels=1 - separated.labels)
+        assert turned.normalised(0) is None and "answers true more often for false statements" in turned.refusal
 
     def test_shown_saved_and_loaded_without_torch(self, planted, tmp_path):
         table, figure = planted.table(), planted.figure()
@@ -205,23 +205,23 @@ sys.exit('torch' in sys.modules)"""
 
     def test_mass_and_denominator_are_said(self, planted):
         mass = planted.mass[0, planted.strengths.index(0.0)].mean()
-        assert f"hold {mass:.0%} of the probability" in planted.sentences()[0]
+        assert f"have {mass:.0%} of the probability" in planted.sentences()[0]
         assert 0 < mass < 1
 
 
 def test_removing(llama, data):
-    found = intervene(llama, direction(), data, layers=[0, 1], mode="remove", question=ASKED, n_random=3)
-    assert found.strengths == (-1.0, 0.0, 1.0) and len(found.sentences()) >= 3
-    assert "removed from" in found.table().caption
+    result = intervene(llama, direction(), data, layers=[0, 1], mode="remove", question=ASKED, n_random=3)
+    assert result.strengths == (-1.0, 0.0, 1.0) and len(result.sentences()) >= 3
+    assert "removed from" in result.table().caption
 
 
 def test_the_step_is_the_distance_of_the_means(llama, data):
-    """Against `collect`: without a prompt, what is held of the statement is the statement's own."""
+    """Against `collect`: without a prompt, the activations of the statement are those of the statement alone."""
     acts, w = probes.collect(llama, data, layers=[0, 1]), direction()
-    found = intervene(
+    result = intervene(
         llama, w, data, layers=[1, 0], positions=(-1,), question=replace(ASKED, prompt="{statement} is"), n_random=1
     )
-    for layer, step in zip(found.layers, found.steps, strict=True):
+    for layer, step in zip(result.layers, result.steps, strict=True):
         x = acts.at(layer).double() @ (w / w.norm())
         true = torch.from_numpy(data.labels == 1)
         assert step == pytest.approx(abs(float(x[true].mean() - x[~true].mean())), rel=1e-4)
@@ -245,26 +245,26 @@ class TestQuestion:
 
     def test_first_differing_token_is_read_behind_what_is_shared(self, llama, data):
         asked = probes.Question(prompt="a {statement} is", answers=(" in Paris", " in London a"), read="first")
-        found = intervene(llama, direction(), data, layers=0, question=asked, n_random=1)
+        result = intervene(llama, direction(), data, layers=0, question=asked, n_random=1)
         for i, text in enumerate(data.statements):
             for a, word in enumerate((" Paris", " London")):
                 expected = by_transformers(llama, f"a {text} is in", word)
-                assert found.log_probabilities[0, 1, i, a] == pytest.approx(expected, abs=10 * ROUNDING)
+                assert result.log_probabilities[0, 1, i, a] == pytest.approx(expected, abs=10 * ROUNDING)
 
     def test_shots(self, llama, data):
         asked = probes.Question(prompt="{statement} is", answers=(" Paris", " London"), shots=data.take([0, 1]))
         assert asked.ask("b")[0] == "the tower is in Paris is London\n\na tower is in London is Paris\n\nb is"
-        found = intervene(llama, direction(), data.take([2, 3]), layers=0, question=asked, n_random=1)
+        result = intervene(llama, direction(), data.take([2, 3]), layers=0, question=asked, n_random=1)
         for i, text in enumerate(TEXTS[2:4]):
             expected = by_transformers(llama, asked.ask(text)[0], " Paris")
-            assert found.log_probabilities[0, 1, i, 0] == pytest.approx(expected, abs=10 * ROUNDING)
-        with pytest.raises(UsageError, match="is shown with its answer and asked about"):
+            assert result.log_probabilities[0, 1, i, 0] == pytest.approx(expected, abs=10 * ROUNDING)
+        with pytest.raises(UsageError, match="is a few-shot example and is also asked about"):
             intervene(llama, direction(), data, layers=0, question=asked, n_random=1)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (dict(prompt="Is it true?"), "must hold {statement} once"),
+            (dict(prompt="Is it true?"), "must contain {statement} exactly once"),
             (dict(read="last"), 'read="last" is unknown'),
         ],
     )
@@ -274,7 +274,7 @@ class TestQuestion:
 
     @pytest.mark.parametrize("answers", [(" Paris", " Paris"), (" Paris", " Paris London")])
     def test_answers_that_cannot_be_told_apart(self, llama, data, answers):
-        with pytest.raises(UsageError, match="are one text, or one's start"):
+        with pytest.raises(UsageError, match="are equal or one begins with the other"):
             intervene(llama, direction(), data, layers=0, question=replace(ASKED, answers=answers), n_random=1)
 
 
@@ -283,16 +283,16 @@ class TestQuestion:
     [
         (dict(layers=3), "Layer 3 does not exist: layers are numbered from 0 to 2"),
         (dict(layers=-2), "Layer -2 does not exist"),
-        (dict(layers=[]), "layers=[] names no layer"),
+        (dict(layers=[]), "layers=[] is empty"),
         (dict(mode="erase"), 'mode="erase" is unknown'),
-        (dict(n_random=0), "means nothing without random directions"),
+        (dict(n_random=0), "is too small"),
         (dict(strengths=()), "give at least one finite number"),
         (dict(strengths=(np.nan,)), "give at least one finite number"),
-        (dict(positions=(0,)), "counted from the end of the statement"),
-        (dict(positions="last"), "counted from the end of the statement"),
+        (dict(positions=(0,)), "counted from the end"),
+        (dict(positions="last"), "counted from the end"),
         (dict(positions=(-3,)), '"the Paris" has 2 tokens'),
-        (dict(prepend_bos=None, direction=torch.zeros(24)), "points nowhere"),
-        (dict(direction=torch.ones(23)), "has 23 numbers, but the residual stream 24"),
+        (dict(prepend_bos=None, direction=torch.zeros(24)), "is zero or contains NaN"),
+        (dict(direction=torch.ones(23)), "has 23 numbers, but the residual stream has 24"),
     ],
 )
 def test_refused(llama, data, changed, message):
@@ -303,16 +303,18 @@ def test_refused(llama, data, changed, message):
 
 def test_the_configuration_has_defaults_and_is_checked(llama, data):
     """Twenty random directions at the last two tokens, unless the configuration says otherwise."""
-    with pytest.raises(UsageError, match="are one text"):  # the default question, in words this tokenizer lacks
+    with pytest.raises(
+        UsageError, match="are equal or one begins"
+    ):  # the default question, in words this tokenizer lacks
         probes.intervene(llama, direction(), data, layers=0)
-    found = intervene(llama, direction(), data, layers=0, question=ASKED)
-    assert found.log_probabilities.shape == (21, 3, 6, 2) and found.positions == ("-2", "-1")
+    result = intervene(llama, direction(), data, layers=0, question=ASKED)
+    assert result.log_probabilities.shape == (21, 3, 6, 2) and result.positions == ("-2", "-1")
     with pytest.raises(UsageError, match="config"):
         probes.intervene(llama, direction(), data, layers=0, config={"n_random": 3})  # type: ignore[arg-type]
 
 
 def test_one_class_is_refused(llama, data):
-    with pytest.raises(UsageError, match="holds one class only"):
+    with pytest.raises(UsageError, match="has one class only"):
         intervene(llama, direction(), data.take([0, 2]), layers=0, question=ASKED)
 
 
@@ -337,7 +339,7 @@ def test_a_probe_as_a_target(name, layer, data):
 
 
 def test_what_cannot_be_a_target(llama, data):
-    with pytest.raises(UsageError, match="has no direction_: only a fitted linear probe"):
+    with pytest.raises(UsageError, match="has no direction_: give a fitted linear probe"):
         probes.as_target(llama, probes.MassMean(), 0)
     fitted = probes.MassMean().fit(probes.collect(llama, data).at(0), data.labels)
     with pytest.raises(UsageError, match="Layer 3 does not exist"):

@@ -1,4 +1,4 @@
-"""A probe is what its class does, whatever the class is called: chosen, measured and held against its own controls."""
+"""Capabilities of a probe depend on its class, not on the name of the class."""
 
 from __future__ import annotations
 
@@ -54,11 +54,17 @@ def swept(acts):
     return {name: probes.sweep(acts, probe=kind()) for name, kind in kinds.items()}  # with controls: what they are of
 
 
-def numbers(found):
+def numbers(result):
     """Everything measured of a sweep."""
-    held = found.controls
-    scores = (found.cv_accuracy, found.accuracy, found.auc, found.predictions.scores, found.predictions.probabilities)
-    return [*scores, held.null.auc, held.selectivity.control, np.array([held.selectivity.truth])]
+    controls = result.controls
+    scores = (
+        result.cv_accuracy,
+        result.accuracy,
+        result.auc,
+        result.predictions.scores,
+        result.predictions.probabilities,
+    )
+    return [*scores, controls.null.auc, controls.selectivity.control, np.array([controls.selectivity.truth])]
 
 
 def equal(one, other):
@@ -102,20 +108,20 @@ def test_its_control_task_is_learnt_by_its_own_fit(acts):
             fitted.append(len(X))
             return super().fit(X, y, sample_weight)
 
-    found = selectivity(Noting(), acts.at(2).numpy(), acts.data, seed=0)
+    result = selectivity(Noting(), acts.at(2).numpy(), acts.data, seed=0)
     assert fitted == [70] * 10  # one row a group, truth and control labels, five tasks
-    assert found.truth == pytest.approx(selectivity(TheirLogistic(), acts.at(2).numpy(), acts.data, seed=0).truth)
+    assert result.truth == pytest.approx(selectivity(TheirLogistic(), acts.at(2).numpy(), acts.data, seed=0).truth)
 
 
 @pytest.mark.parametrize("name", ["theirs", "renamed", "ours", "our subclass"])
 def test_refit_is_the_class_that_was_swept(name, acts, swept, tmp_path):
-    found = swept[name]
-    again = found.refit(acts, probe=Ours() if name == "our subclass" else None)
-    assert (type(again).__module__, type(again).__name__) == (found.module, found.probe)
-    rows = acts.at(found.best.layer)[torch.from_numpy(found.predictions.rows)].numpy()
-    np.testing.assert_allclose(again.decision_function(rows), found.predictions.scores, rtol=1e-6, atol=1e-9)
-    found.save(tmp_path)
-    assert results.load(tmp_path) == found
+    result = swept[name]
+    again = result.refit(acts, probe=Ours() if name == "our subclass" else None)
+    assert (type(again).__module__, type(again).__name__) == (result.module, result.probe)
+    rows = acts.at(result.best.layer)[torch.from_numpy(result.predictions.rows)].numpy()
+    np.testing.assert_allclose(again.decision_function(rows), result.predictions.scores, rtol=1e-6, atol=1e-9)
+    result.save(tmp_path)
+    assert results.load(tmp_path) == result
 
 
 def test_what_cannot_be_refitted_is_said(acts, swept):
@@ -124,15 +130,15 @@ def test_what_cannot_be_refitted_is_said(acts, swept):
         absent.refit(acts)
     with pytest.raises(UsageError, match="is not imported"):
         replace(swept["theirs"], module="os", probe="getcwd").refit(acts)  # no class of estimators
-    with pytest.raises(UsageError, match=r"The sweep is of sklearn.*, not of probes\.estimators\.ridge\.Ridge"):
+    with pytest.raises(UsageError, match=r"The sweep used sklearn.*, not probes\.estimators\.ridge\.Ridge"):
         swept["theirs"].refit(acts, probe=probes.Ridge())
     piped = make_pipeline(StandardScaler(), TheirLogistic())
-    found = probes.sweep(acts, probe=piped, controls=False)
-    with pytest.raises(UsageError, match=r"does not hold the setting steps of .*Pipeline: give refit the probe"):
-        found.refit(acts)
-    rows = acts.at(found.best.layer)[torch.from_numpy(found.predictions.rows)].numpy()
-    again = found.refit(acts, probe=clone(piped))
-    np.testing.assert_allclose(again.decision_function(rows), found.predictions.scores)
+    result = probes.sweep(acts, probe=piped, controls=False)
+    with pytest.raises(UsageError, match=r"did not save the setting steps of .*Pipeline: give refit the probe"):
+        result.refit(acts)
+    rows = acts.at(result.best.layer)[torch.from_numpy(result.predictions.rows)].numpy()
+    again = result.refit(acts, probe=clone(piped))
+    np.testing.assert_allclose(again.decision_function(rows), result.predictions.scores)
 
 
 def test_classifiers_without_a_score_or_without_probabilities(acts, tmp_path):
@@ -157,7 +163,7 @@ def test_a_capability_is_not_inherited_past_a_fit_of_ones_own():
 
 def test_a_probe_of_ones_own_is_not_saved_as_one_of_ours(acts, tmp_path):
     fitted = Ours().fit(acts.at(2), acts.data.labels)
-    with pytest.raises(UsageError, match="Ours is not a class of probes, so that it could not be loaded again"):
+    with pytest.raises(UsageError, match="Ours is not a class of probes and could not be loaded again"):
         fitted.save(tmp_path / "probe")
     assert not (tmp_path / "probe").exists()
 
@@ -167,7 +173,7 @@ def test_strengths_are_positive_numbers_for_a_probe_that_has_them(acts):
         with pytest.raises(UsageError, match="strengths must be a sequence of numbers or None"):
             probes.sweep(acts, strengths=wrong)
     for wrong in ([-1.0], [0.0]):
-        with pytest.raises(UsageError, match="give positive numbers, candidates for C of LogisticRegression"):
+        with pytest.raises(UsageError, match="give positive numbers, the candidates for C of LogisticRegression"):
             probes.sweep(acts, strengths=wrong)
     with pytest.raises(UsageError, match="LogisticRegression has no strength to choose"):
         probes.sweep(acts, probe=TheirLogistic(), strengths=[1.0])

@@ -46,7 +46,7 @@ def test_a_calibrated_probe_has_little_error_and_an_overconfident_one_much():
     assert offset == pytest.approx(0, abs=0.05)
 
 
-def test_rescaling_does_not_mend_the_sign():
+def test_rescaling_does_not_correct_the_sign():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 500)
     assert metrics.rescaling(-labels + rng.normal(size=500), labels)[0] < 0
@@ -62,12 +62,12 @@ def test_recall_lets_no_more_false_rows_through_than_said(drawn):
 
 
 def test_scores_that_are_not_numbers_are_refused(drawn):
-    with pytest.raises(UsageError, match="scores that are NaN or infinite"):
+    with pytest.raises(UsageError, match="returned NaN or infinite scores"):
         metrics.accuracy(np.full(200, np.nan), drawn[1])
 
 
 def simulate(rng: np.random.Generator, n_group: int, rows: int) -> tuple[np.ndarray, np.ndarray, list[tuple[str]]]:
-    """Scores with an effect shared by the rows of a group: rows of a group are right or wrong together."""
+    """Scores with an effect shared by the rows of a group: all rows of a group are right or all are wrong."""
     labels = np.tile(np.arange(rows) % 2, n_group)
     shared = np.repeat(rng.normal(size=n_group), rows) * (2 * labels - 1)
     scores = 2 * labels - 1 + shared + 0.5 * rng.normal(size=n_group * rows)
@@ -77,23 +77,23 @@ def simulate(rng: np.random.Generator, n_group: int, rows: int) -> tuple[np.ndar
 def test_intervals_cover_at_the_stated_rate_where_row_intervals_do_not():
     rng = np.random.default_rng(0)
     truth = norm.cdf(1 / np.sqrt(1 + 0.5**2))  # P(1 + shared + noise > 0), the same for both labels
-    held = {"groups": 0, "rows": 0}
+    covered = {"groups": 0, "rows": 0}
     for draw in range(200):
         scores, labels, groups = simulate(rng, 40, 6)
-        found = measured(scores, labels, groups, seed=draw, draws=200).accuracy
+        result = measured(scores, labels, groups, seed=draw, draws=200).accuracy
         alone = measured(scores, labels, [(str(i),) for i in range(240)], seed=draw, draws=200).accuracy
-        held["groups"] += found[1] <= truth <= found[2]
-        held["rows"] += alone[1] <= truth <= alone[2]
+        covered["groups"] += result[1] <= truth <= result[2]
+        covered["rows"] += alone[1] <= truth <= alone[2]
     # 95 %, less what percentiles of 40 groups lose (about 1 %), less three standard errors of 200 draws (1.6 % each).
-    assert held["groups"] / 200 > 0.89
-    assert held["rows"] / 200 < 0.80
+    assert covered["groups"] / 200 > 0.89
+    assert covered["rows"] / 200 < 0.80
 
 
 def test_nothing_to_resample_gives_the_exact_bound():
     labels = np.tile([0, 1], 20)
-    found = measured(2.0 * labels - 1, labels, [(f"g{i // 2}",) for i in range(40)], seed=0)
-    np.testing.assert_allclose(found.accuracy, [1, 0.025 ** (1 / 20), 1])
-    np.testing.assert_allclose(found.auc, [1, 0.025 ** (1 / 20), 1])
+    result = measured(2.0 * labels - 1, labels, [(f"g{i // 2}",) for i in range(40)], seed=0)
+    np.testing.assert_allclose(result.accuracy, [1, 0.025 ** (1 / 20), 1])
+    np.testing.assert_allclose(result.auc, [1, 0.025 ** (1 / 20), 1])
 
 
 def test_weights_follow_entities():

@@ -1,4 +1,4 @@
-"""A fact and its denial are on one side in every set, and what a split leaves alike is counted and said."""
+"""A fact and its denial are on one side in every set, and near-duplicates across sides are counted and reported."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_fact_is_on_one_side_in_both_sets(sets):
 
 
 def test_a_fact_is_named_by_the_first_statement_of_it(sets):
-    """Of its set alone, as a hash of the statement splits it; of all sets where several are split together."""
+    """A set split alone uses its own statements; sets split in one call use the first statement of all."""
     plain, denied = sets
     assert plain.groups == tuple((text,) for text in plain.statements)
     assert denied.groups == tuple((text,) for text in denied.statements)
@@ -77,9 +77,9 @@ def test_a_fact_is_named_by_the_first_statement_of_it(sets):
     shared = sharing_facts(sets)
     assert shared[0] == plain and shared[1].groups == plain.groups
     assert sharing_facts(sets[::-1])[1].groups == denied.groups
-    alone, together = probes.split(denied), probes.split(list(sets))[1]
-    assert (alone.test != together.test).any()  # or this test could not tell the two
-    np.testing.assert_array_equal(probes.split(probes.join(sets)).test, np.tile(together.test, 2))
+    alone, joint = probes.split(denied), probes.split(list(sets))[1]
+    assert (alone.test != joint.test).any()  # otherwise this test could not distinguish them
+    np.testing.assert_array_equal(probes.split(probes.join(sets)).test, np.tile(joint.test, 2))
     pairs = probes.paired(plain, denied)
     assert pairs.groups == plain.groups * 2
 
@@ -89,27 +89,27 @@ def test_leaving_a_set_out_keeps_a_fact_on_one_side(sets):
     vectors = 3.0 * torch.randn(140, 64, generator=torch.Generator().manual_seed(0))
     acts = [activations(data, strength=0.0, entity=0.0, d=64) for data in sets]
     acts = [replace(one, values=one.values + vectors) for one in acts]
-    found = probes.leave_one_out(acts, probe=probes.LDA(), layer=1)
-    assert (found.auc[:, 1] < 0.5).all() and (found.auc[:, 2] > 0.5).all()
+    result = probes.leave_one_out(acts, probe=probes.LDA(), layer=1)
+    assert (result.auc[:, 1] < 0.5).all() and (result.auc[:, 2] > 0.5).all()
 
 
 def test_what_is_remembered_of_a_fact_does_not_count_as_transfer(sets):
-    """Activations that name the fact and nothing else: with twins apart nothing carries over, and nothing inverts.
+    """Activations that name only the fact: if a fact and its denial share a side, nothing transfers or inverts.
 
-    With every statement a group of its own the denial of a fact learnt as true is answered as true: inverted.
+    If every statement is its own group, the denial of a fact learned as true is predicted true: inverted.
     """
     vectors = 3.0 * torch.randn(140, 64, generator=torch.Generator().manual_seed(0))
     acts = [activations(data, strength=0.0, entity=0.0, d=64) for data in sets]
     acts = [replace(one, values=one.values + vectors) for one in acts]
-    found = probes.transfer(acts, probe=probes.LDA(), layer=1)
-    assert found.auc_interval[0, 1, 0] < 0.5 < found.auc_interval[0, 1, 1]
-    assert "inverted" not in {v.kind for v in found.verdicts}
-    apart = []
+    result = probes.transfer(acts, probe=probes.LDA(), layer=1)
+    assert result.auc_interval[0, 1, 0] < 0.5 < result.auc_interval[0, 1, 1]
+    assert "inverted" not in {v.kind for v in result.verdicts}
+    ungrouped = []
     for one in acts:  # as a column would say that names each statement a pair of its own
         texts = one.data.statements
         groups = tuple((text,) for text in texts)
-        apart.append(replace(one, data=replace(one.data, groups=groups, group_kind="pair", pair=texts)))
-    leaking = probes.transfer(apart, probe=probes.LDA(), layer=1)
+        ungrouped.append(replace(one, data=replace(one.data, groups=groups, group_kind="pair", pair=texts)))
+    leaking = probes.transfer(ungrouped, probe=probes.LDA(), layer=1)
     assert leaking.auc[0, 1] < 0.35
     assert next(v for v in leaking.verdicts if v.kind == "resembles").warning
     assert leaking.resemblances[1].rows > 20
@@ -149,8 +149,8 @@ def test_a_sweep_says_how_many_test_facts_it_has_nearly_seen(sets, tmp_path):
     alike = replace(sets[0], statements=tuple(f"In the year of fire {s}" for s in sets[0].statements))
     swept = probes.sweep(replace(acts, data=alike), controls=False)
     assert swept.resemblance.rows == swept.n_test
-    (said,) = [v for v in swept.verdicts if v.kind == "resembles"]
-    assert f"{swept.n_test} of {swept.n_test} test statements of plain are nearly the same" in said.text
+    (verdict,) = [v for v in swept.verdicts if v.kind == "resembles"]
+    assert f"{swept.n_test} of {swept.n_test} test statements of plain are nearly the same" in verdict.text
     swept.save(tmp_path)
     assert results.load(tmp_path) == swept
 
@@ -169,7 +169,7 @@ def test_the_second_of_two_quoted_words_is_said_to_be_shared():
 
 
 def test_facts_beside_sets_of_named_entities_are_refused(sets):
-    """Their groups never meet: an entity learnt in one would be tested in the other."""
+    """Their groups have no common names: an entity learned in one would be tested in the other."""
     named = replace(sets[0], name="named", groups=tuple((s.split()[0],) for s in sets[0].statements))
-    with pytest.raises(UsageError, match="could be learnt from one set and tested in the other"):
+    with pytest.raises(UsageError, match="could be learned from one set and tested in the other"):
         probes.transfer([activations(sets[1]), activations(named)], probe=probes.MassMean())

@@ -1,4 +1,4 @@
-"""Entities stay together, everywhere, and whoever breaks that is told."""
+"""An entity is on one side everywhere, and splits that violate this are refused."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_seeds_give_other_splits_and_the_same_seed_the_same():
 
 def test_a_group_in_both_halves_by_construction_is_refused():
     data = statements(40)
-    even = np.arange(len(data)) % 2 == 0  # the two rows of each entity torn apart
+    even = np.arange(len(data)) % 2 == 0  # the two rows of each entity on different sides
     with pytest.raises(UsageError, match=r'planted: the group "thing 0" and 39 more has rows on both sides'):
         probes.own_split(data, even, ~even)
     halves = np.arange(len(data)) < 40
@@ -63,7 +63,7 @@ def test_a_group_in_both_halves_by_construction_is_refused():
 
 
 @pytest.mark.parametrize("test", [0, 1, 1.5, -0.1])
-def test_a_fraction_that_is_none_is_refused(test):
+def test_a_test_size_that_is_not_a_fraction_is_refused(test):
     with pytest.raises(UsageError, match="is not a fraction between 0 and 1"):
         probes.split(statements(40), test=test)
 
@@ -71,7 +71,7 @@ def test_a_fraction_that_is_none_is_refused(test):
 def test_a_side_of_one_class_is_refused():
     data = statements(40)
     one_sided = replace(data, groups=tuple((f"label {label}",) for label in data.labels))
-    with pytest.raises(UsageError, match="not both true and false"):
+    with pytest.raises(UsageError, match="not of both classes"):
         probes.split(one_sided)
     with pytest.raises(UsageError, match=r"needs two masks of 80 rows, not of \(3,\) and \(80,\)"):
         probes.own_split(data, np.ones(3, bool), np.ones(80, bool))
@@ -81,19 +81,19 @@ def test_folds_validate_every_entity_once_and_never_train_on_it():
     data = statements(30, rows=2)
     train, inside = folds(data.groups, 4, 0)
     assert (inside.sum(0) == 1).all()
-    for known, held in zip(train, inside, strict=True):
-        assert not entities(data, known) & entities(data, held)
-    sizes = [len(entities(data, held)) for held in inside]
+    for known, validation in zip(train, inside, strict=True):
+        assert not entities(data, known) & entities(data, validation)
+    sizes = [len(entities(data, validation)) for validation in inside]
     assert max(sizes) - min(sizes) <= 1
 
 
 def test_folds_of_rows_about_two_entities_are_disjoint_in_both():
     rng = np.random.default_rng(0)
     groups = [(f"n{a}", f"n{b}") for a, b in rng.integers(0, 25, size=(300, 2))]
-    for known, held in zip(*folds(groups, 4, 0), strict=True):
+    for known, validation in zip(*folds(groups, 4, 0), strict=True):
         seen = {e for row, k in zip(groups, known, strict=True) if k for e in row}
-        assert not seen & {e for row, h in zip(groups, held, strict=True) if h for e in row}
-    with pytest.raises(UsageError, match="2 train groups cannot make 4 folds"):
+        assert not seen & {e for row, h in zip(groups, validation, strict=True) if h for e in row}
+    with pytest.raises(UsageError, match="2 train groups are too few for 4 folds"):
         folds([("a",), ("b",)], 4, 0)
 
 

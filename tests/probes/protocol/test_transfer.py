@@ -24,29 +24,29 @@ def three():
 
 
 @pytest.fixture(scope="module")
-def found(three):
+def result(three):
     return probes.transfer(three, probe=probes.MassMean())
 
 
-def test_a_shared_direction_carries_over_and_its_threshold_only_when_centred(found):
-    assert found.names == ("plain", "other", "denied")
-    assert found.layer in (1, 2)
-    assert found.auc[0, 1] > 0.85
-    assert found.accuracy[0, 1] == pytest.approx(0.5, abs=0.1)  # everything is moved to one side of the threshold
-    assert found.accuracy_centred[0, 1] > 0.75
-    assert (np.diag(found.auc) > 0.85).all()
+def test_a_shared_direction_carries_over_and_its_threshold_only_when_centred(result):
+    assert result.names == ("plain", "other", "denied")
+    assert result.layer in (1, 2)
+    assert result.auc[0, 1] > 0.85
+    assert result.accuracy[0, 1] == pytest.approx(0.5, abs=0.1)  # everything is moved to one side of the threshold
+    assert result.accuracy_centred[0, 1] > 0.75
+    assert (np.diag(result.auc) > 0.85).all()
 
 
-def test_negation_that_turns_it_round_is_said_and_not_mended(found):
-    assert found.auc[0, 2] < 0.15
-    assert found.accuracy_centred[0, 2] < 0.25
-    said = [v.text for v in found.verdicts if v.kind == "inverted"]
-    assert any(text.startswith("Trained on plain and read on denied") for text in said)
-    assert all("inverts under negation" in text for text in said)
-    assert len(said) == 4
+def test_inversion_under_negation_is_reported_and_not_corrected(result):
+    assert result.auc[0, 2] < 0.15
+    assert result.accuracy_centred[0, 2] < 0.25
+    inverted = [v.text for v in result.verdicts if v.kind == "inverted"]
+    assert any(text.startswith("Trained on plain and tested on denied") for text in inverted)
+    assert all("inverts under negation" in text for text in inverted)
+    assert len(inverted) == 4
 
 
-def test_without_an_inversion_none_is_said(three):
+def test_without_an_inversion_none_is_reported(three):
     good = probes.transfer(three[:2], probe=probes.MassMean())
     assert not [v for v in good.verdicts if v.kind == "inverted"]
     shared = next(v for v in good.verdicts if v.kind == "shared")
@@ -65,23 +65,23 @@ def test_entities_are_disjoint_across_sets(three):
     assert not trained & tested
 
 
-def test_it_saves_and_draws(found, tmp_path):
-    found.save(tmp_path)
-    assert results.load(tmp_path) == found
-    assert len(found.table().rows) == 9 + 3
-    drawn = found.figure()
-    assert drawn.table.rows[0][1] == pytest.approx(found.auc[0, 0])
+def test_it_saves_and_draws(result, tmp_path):
+    result.save(tmp_path)
+    assert results.load(tmp_path) == result
+    assert len(result.table().rows) == 9 + 3
+    drawn = result.figure()
+    assert drawn.table.rows[0][1] == pytest.approx(result.auc[0, 0])
     (cells,) = drawn.plotly.data
-    assert cells.texttemplate == "%{z:.2f}" and cells.z[0][2] == pytest.approx(found.auc[0, 2])
+    assert cells.texttemplate == "%{z:.2f}" and cells.z[0][2] == pytest.approx(result.auc[0, 2])
 
 
 def test_sets_that_cannot_be_compared_are_refused(three):
-    with pytest.raises(UsageError, match="needs two sets of activations or more, not 1"):
+    with pytest.raises(UsageError, match="needs at least two sets of activations, not 1"):
         probes.transfer(three[:1])
-    with pytest.raises(UsageError, match='Two sets are called "plain"'):
+    with pytest.raises(UsageError, match='Two sets are named "plain"'):
         probes.transfer([three[0], three[0]])
     alien = replace(three[1], identity=three[1].identity | {"prepend_bos": True})
-    with pytest.raises(UsageError, match="differ in BOS habit"):
+    with pytest.raises(UsageError, match="different BOS setting"):
         probes.transfer([three[0], alien])
     short = replace(three[1], layers=(-1, 0), values=three[1].values[:, :2])
     with pytest.raises(UsageError, match="has other layers or positions than plain"):
@@ -113,7 +113,7 @@ def test_topics_and_templates_of_one_set_are_left_out():
 
 
 def test_what_cannot_be_left_out_is_refused(three):
-    with pytest.raises(UsageError, match="plain names no topic of its statements"):
+    with pytest.raises(UsageError, match="plain has no topic for its statements"):
         probes.leave_one_out(three[0], by="topic")
     with pytest.raises(UsageError, match=r"All statements have one topic \(a\)"):
         probes.leave_one_out(replace(three[0], data=replace(three[0].data, topic=("a",) * 240)), by="topic")
@@ -129,7 +129,7 @@ def renamed_acts(acts, name: str, seed: int):
 
 
 def test_entities_under_other_names_are_refused():
-    """Their sides would be drawn apart: a thing learnt in one set would be tested in the other."""
+    """Their sides would differ: an entity learned in one set would be tested in the other."""
     first, second = statements(), renamed(statements(), "long")
     long = replace(second, groups=tuple((f"The {row[0]}",) for row in second.groups))
     with pytest.raises(UsageError, match='long calls "The thing 0" what planted calls "thing 0"'):

@@ -31,11 +31,11 @@ def test_any_cut_into_batches_is_the_batch_fit(seed: int, d: int, alpha: float, 
     live = LiveRidge(d, alpha)
     for part, labels in zip(np.split(X, sorted(cuts)), np.split(y, sorted(cuts)), strict=True):
         live.update(part, labels)
-    batch, found = probes.Ridge(alpha).fit(X, y), live.probe()
+    batch, result = probes.Ridge(alpha).fit(X, y), live.probe()
     # Rounding is lifted by the condition of XᵀX + α: at α = 0.01 the first inverse is 1e4 times that of all rows.
-    np.testing.assert_allclose(found.direction_, batch.direction_, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(found.decision_function(X), batch.decision_function(X), atol=1e-6)
-    np.testing.assert_allclose(found.predict_proba(X), batch.predict_proba(X), atol=1e-6)
+    np.testing.assert_allclose(result.direction_, batch.direction_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(result.decision_function(X), batch.decision_function(X), atol=1e-6)
+    np.testing.assert_allclose(result.predict_proba(X), batch.predict_proba(X), atol=1e-6)
 
 
 def test_row_by_row_is_sherman_morrison() -> None:
@@ -68,12 +68,12 @@ def test_rounding_stays_small_over_many_updates() -> None:
 def test_what_a_live_ridge_refuses() -> None:
     X, y = rows()
     live = LiveRidge(12)
-    with pytest.raises(UsageError, match="0 rows of one class"):
+    with pytest.raises(UsageError, match="All 0 rows have one class"):
         live.probe()
-    with pytest.raises(UsageError, match="3 rows of one class"):
+    with pytest.raises(UsageError, match="All 3 rows have one class"):
         LiveRidge(12).update(X[:3], [1, 1, 1]).probe()
     for part, labels, message in [
-        (X[:, 1:], y, r"\(k, 12\) and labels \(k,\) were expected, not \(200, 11\)"),
+        (X[:, 1:], y, r"\(k, 12\) and labels \(k,\), not \(200, 11\)"),
         (X, y[1:], r"not \(200, 12\) and \(199,\)"),
         (X * np.nan, y, "must be finite"),
         (X, y + 1, "labels 0 .false. or 1"),

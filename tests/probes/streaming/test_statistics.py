@@ -84,7 +84,7 @@ def test_merging_with_nothing() -> None:
 
 @pytest.mark.parametrize("d", [4, 64])
 def test_massive_activations_keep_their_variance(d: int) -> None:
-    """Mean 3,000, variance 1, float32: right to 1e-6 of the rows as they are; unshifted float32 sums are far off."""
+    """Mean 3,000, variance 1, float32: accurate to 1e-6; unshifted float32 sums are far off."""
     X = torch.randn(100_000, d, generator=torch.Generator().manual_seed(0))
     X[:, 0] += 3000
     covariance = streamed(X, (X[:, 1] > 0).long(), 10_000).covariance()
@@ -153,7 +153,7 @@ def test_a_refused_chunk_changes_nothing() -> None:
     for rows, labels, message in [
         (X[:, 1:], y, r"\(n, 30\), not \(50, 29\)"),
         (dirty, y, "NaN or infinity"),
-        (X, y[1:], r"must be \(50, 1\) for these rows, not \(49, 1\)"),
+        (X, y[1:], r"must have shape \(50, 1\) for these rows, not \(49, 1\)"),
         (X, y + 1, "0 .false. and 1 .true."),
     ]:
         with pytest.raises(UsageError, match=message):
@@ -171,9 +171,9 @@ def test_what_statistics_cannot_answer() -> None:
     ]:
         with pytest.raises(UsageError, match=message):
             streaming.fit(probe, statistics)
-    with pytest.raises(UsageError, match="numbered from 0; 1 is none"):
+    with pytest.raises(UsageError, match="Label vector 1 does not exist"):
         streaming.fit(probes.MassMean(), statistics, label=1)
-    with pytest.raises(UsageError, match="Of 50 rows 0 are true"):
+    with pytest.raises(UsageError, match="0 of 50 rows are true"):
         streaming.fit(probes.MassMean(), streamed(X, 0 * y))
     with pytest.raises(UsageError, match="width 30 with 1 label vectors cannot be merged"):
         statistics.merge(probes.Statistics(29))
