@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from interp.attribution.averaged import Averaged
+from interp.attribution.contrast import contrast
 from interp.attribution.contributions import direct
 from interp.attribution.frozen import freeze
 from interp.attribution.results import Attribution, LogitTarget
@@ -30,7 +31,7 @@ ATTRIBUTIONS: dict[str, Callable[..., Attribution]] = {
     "orders": orders,
     "edges": edges,
 }
-KEPT = 10_000_000
+LARGEST = 10_000_000
 """Numbers of single prompts that a result holds at most."""
 
 
@@ -40,12 +41,14 @@ def over(
     what: str = "direct",
     target: Any = None,
     *,
+    counterfactual: Any = None,
     progress: Progress | None = None,
 ) -> Averaged:
     """Attribute a target on every prompt, and average: mean, interval over prompts, and spread.
 
-    Prompts are frozen one after the other; of each only its numbers are kept (see `Averaged.arrays`), so that the
-    memory is that of one prompt. Every prompt's numbers sum to the model's own value on it, and so do the means.
+    Prompts are frozen one after the other, and only the numbers of each are stored (see `Averaged.arrays`), so that
+    the memory is that of one prompt. Every prompt's numbers sum to the model's own value on it, and so do the means.
+    With counterfactual prompts each pair is contrasted, and values are differences between its two runs.
 
     Args:
         model: the model, edited or not.
@@ -53,6 +56,7 @@ def over(
         what: "direct", "sources", "orders" or "edges".
         target: a token or list of tokens, a pair (right, wrong) of these, whose logits are read at each prompt's end,
             or a target of `attribution`. By default a task's own answers, else each prompt's own likeliest token.
+        counterfactual: a prompt to contrast each one with, of the same length; True for those of a task.
         progress: called with (prompts done, prompts in all, what is being done).
 
     >>> found = over(model, ["the tower is", "London is in"], target=(" Paris", " London"))
@@ -60,8 +64,8 @@ def over(
     True
 
     Raises:
-        UsageError: no prompt, an unknown attribution, a target that is not tokens, or "sources" of prompts of several
-            lengths, whose positions do not correspond.
+        UsageError: no prompt, an unknown attribution, a target that is not tokens, "sources" of prompts of several
+            lengths, whose positions do not correspond, or counterfactuals that do not pair with the prompts.
     """
     watch = Stopwatch()
     require(model, Model, "model")
@@ -72,10 +76,12 @@ def over(
         raise UsageError("Give at least one prompt.")
     if what == "sources" and len({len(row) for row in rows}) > 1:
         raise UsageError('"sources" are averaged over prompts of one length: their positions must correspond.')
+    others = None if counterfactual is None else _paired(model, prompts, counterfactual, rows)
     found = _Moments()
     for done, row in enumerate(rows, 1):
-        frozen = freeze(model, row)
-        found.add(ATTRIBUTIONS[what](frozen, _target(model, prompts, target, done - 1, frozen.logits_at(-1))))
+        one = freeze(model, row) if others is None else contrast(model, row[None], others[done - 1][None])
+        logits = one.logits_at(-1) if others is None else one.logits_at(-1)[0]
+        found.add(ATTRIBUTIONS[what](one, _target(model, prompts, target, done - 1, logits)))
         advance(progress, done, len(rows), f"{what} of prompts")
     return found.result(what, _name(model, prompts, target), watch.provenance(seed=None, **model.identity()))
 
@@ -103,7 +109,7 @@ class _Moments:
         self.mean = self.mean + step / len(self.values)
         self.squares = self.squares + step * (array - self.mean)
         self.error = max(self.error, one.error)
-        if (len(self.arrays) + 1) * len(array) <= KEPT and len(self.arrays) == len(self.values) - 1:
+        if (len(self.arrays) + 1) * len(array) <= LARGEST and len(self.arrays) == len(self.values) - 1:
             self.arrays.append(array.astype(np.float32))
         else:
             self.arrays = []
@@ -144,6 +150,24 @@ def _rows(model: Model, prompts: Any) -> Iterator[Tensor]:
         raise UsageError(
             f"Prompts are a list of texts, token ids (n, n_token) or a task, not {type(prompts).__name__}."
         )
+
+
+def _paired(model: Model, prompts: Any, counterfactual: Any, rows: list[Tensor]) -> list[Tensor]:
+    """The counterfactual of every prompt; raises `UsageError` where the lengths differ."""
+    if counterfactual is True:
+        if not _is_task(prompts):
+            raise UsageError("counterfactual=True takes a task's own: give prompts to compare with instead.")
+        ends = prompts.end.tolist()
+        found = [row[: end + 1] for row, end in zip(prompts.counterfactual, ends, strict=True)]
+    else:
+        found = list(_rows(model, counterfactual))
+    lengths = [len(row) for row in rows], [len(row) for row in found]
+    if lengths[0] != lengths[1]:
+        raise UsageError(
+            f"Each prompt needs a counterfactual of its length: prompts have {lengths[0][:8]} tokens, counterfactuals "
+            f"{lengths[1][:8]}."
+        )
+    return found
 
 
 def _target(model: Model, prompts: Any, target: Any, row: int, logits: Tensor) -> Any:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.attribution.results import Attribution, LogitTarget
+from interp.attribution.results import Attribution, Edges, LogitTarget
 from interp.attribution.targets import logit
 from interp.errors import UsageError, require
 from interp.model import Model
@@ -24,7 +24,7 @@ def continuation(
 
     Each token is read where the model predicts it, after the prompt and the tokens before it, so that the targets are
     of one frozen input and `summed` adds what is attributed to them. What is attributed are logits: the log of the
-    answer's probability is no linear function of the residual stream.
+    answer's probability is not a linear function of the residual stream.
 
     Args:
         model: the model.
@@ -67,13 +67,25 @@ def summed(attributions: Sequence[Attribution]) -> Attribution:
 
 
 def _added(first: Attribution, second: Attribution) -> Attribution:
+    name = f"{first.target} + {second.target}"
+    if isinstance(first, Edges) and isinstance(second, Edges):
+        first, second = _into(first, name), _into(second, name)
     if type(first) is not type(second) or first.labels != second.labels or first.unit != second.unit:
         raise UsageError("Attributions are summed where they are of one kind, with the same labels and unit.")
+    more = {"own": first.own + second.own} if isinstance(first, Edges) and isinstance(second, Edges) else {}
     return replace(
         first,
-        target=f"{first.target} + {second.target}",
+        **more,
+        target=name,
         array=np.asarray(first.array + second.array),
         total=first.total + second.total,
         value=first.value + second.value,
         error=max(first.error, second.error),
     )
+
+
+def _into(edges: Edges, name: str) -> Edges:
+    """Edges whose last reader, the target, is called `name`."""
+    readers = (*edges.readers[:-1], name)
+    labels = tuple(f"{writer} → {reader}" for reader in readers for writer in edges.writers)
+    return replace(edges, readers=readers, labels=labels)

@@ -27,6 +27,8 @@ COMMANDS = {
     "steer": "interp.cli.steer",
     "lens": "interp.cli.lens",
     "universality": "interp.cli.universality",
+    "attention": "interp.cli.attention",
+    "examples": "interp.cli.examples",
     "probe": "interp.cli.probe",
     "toy": "interp.cli.toy",
     "sae train": "interp.cli.sae_train",

@@ -50,7 +50,7 @@ def test_intervals_are_students_and_spread_is_that_of_prompts(model):
 
 def test_memory_is_bounded_by_leaving_single_prompts_out(model, monkeypatch):
     whole = attribution.over(model, PROMPTS, target=3)
-    monkeypatch.setattr(averaging, "KEPT", 2 * len(whole.labels))
+    monkeypatch.setattr(averaging, "LARGEST", 2 * len(whole.labels))
     found = attribution.over(model, PROMPTS, target=3)
     assert np.array_equal(found.mean, whole.mean) and found.arrays.shape == (0, len(whole.labels))
     with pytest.raises(UsageError, match="too many to keep"):
@@ -77,6 +77,29 @@ def test_the_difference_of_two_random_targets_has_no_mean_component(model):
     assert inside.mean() > 0.6  # components are few and correlated; without random signs most are outside
     low, high = single.interval
     assert ((low > 0) | (high < 0)).mean() > 1 - inside.mean()
+
+
+@pytest.mark.parametrize("what", ["direct", "sources", "orders", "edges"])
+def test_pairs_are_contrasted_and_their_means_sum_to_the_mean_difference(model, what):
+    others = models.tokens(6, 7, seed=4)
+    found = attribution.over(model, PROMPTS, what, (3, 7), counterfactual=others)
+    clean, other = (model(ids)[:, -1] for ids in (PROMPTS, others))
+    difference = (clean[:, 3] - clean[:, 7] - other[:, 3] + other[:, 7]).numpy()
+    assert found.values == pytest.approx(difference)
+    if what != "edges":
+        assert found.total == pytest.approx(difference.mean(), abs=1e-9)
+    same = attribution.over(model, PROMPTS[:2], what, (3, 7), counterfactual=PROMPTS[:2])
+    assert not same.mean.any()  # the null: no difference, nothing attributed
+
+
+def test_a_tasks_own_counterfactuals(model):
+    with pytest.raises(UsageError, match="counterfactual=True takes a task's own"):
+        attribution.over(model, PROMPTS, counterfactual=True)
+    with pytest.raises(UsageError, match="a counterfactual of its length"):
+        attribution.over(model, PROMPTS, counterfactual=models.tokens(6, 5))
+    task = tasks.induction(model, n=3, seed=0)
+    found = attribution.over(model, task, counterfactual=True)
+    assert found.total == pytest.approx(found.values.mean(), abs=1e-9)
 
 
 def test_an_edited_model_is_averaged_too(model):

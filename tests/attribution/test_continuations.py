@@ -23,6 +23,23 @@ def test_the_sum_is_that_of_the_logits_where_each_token_is_predicted(what):
     assert found.array.sum() == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["frozen", "contrast"])
+def test_edges_of_several_tokens_are_the_sum_of_each_tokens(kind):
+    """The flow into the target sums to the logits of all tokens, and each component still conserves its flow."""
+    model, answer = models.load("llama", dtype=torch.float64), [5, 9, 2]
+    tokens, targets = attribution.continuation(model, models.tokens(1, 4), answer)
+    linear = attribution.freeze(model, tokens)
+    if kind == "contrast":
+        linear = attribution.contrast(model, tokens, models.tokens(1, 6, seed=3))
+    single = [attribution.edges(linear, target) for target in targets]
+    found = attribution.summed(single)
+    assert found.value == pytest.approx(sum(one.value for one in single), abs=1e-9)
+    assert found.flow == pytest.approx(sum(one.flow for one in single), abs=1e-9)
+    assert found.flow[-1].sum() + found.own[-1] == pytest.approx(found.value, abs=1e-9)
+    assert found.readers[-1] == found.target == " + ".join(one.target for one in single)
+    assert found.labels[-1].endswith(found.target)
+
+
 def test_one_token_is_the_plain_logit_and_text_is_split():
     model = models.load("llama", text=True)
     tokens, (target,) = attribution.continuation(model, "the tower is", " Paris")
