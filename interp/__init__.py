@@ -1,6 +1,6 @@
-"""Mechanistic interpretability in which every number carries the check that proves it.
+"""Mechanistic interpretability of transformer language models, with a check for every number.
 
-Importing this package loads no torch: names are fetched when they are first used.
+Importing this package does not import torch: each name is imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Arguments checked against their declared kinds: a value of another kind is one sentence at the front door.
+"""Check the arguments of a function against its annotations, with one clear error message for each.
 
     @checked
     def theory_loss(density: Float[np.ndarray, " features"], importance: ..., hidden: int) -> ...
@@ -49,9 +49,9 @@ WORDS: dict[Any, str] = {
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Return `function` with its arguments checked against their annotations at each call.
 
-    Checked are None, bool, int, float, str, `Literal`, classes, functions, sequences and dictionaries with what they
-    contain, numbers in an array (of any numeric type, with the declared number of axes) and unions of these; what has
-    no annotation, or another, is not. Numbers of numpy count as numbers, and True is no number.
+    The kinds that are checked: None, bool, int, float, str, `Literal`, classes, functions, sequences and dictionaries
+    with their items, arrays of numbers (any numeric type, the declared number of axes) and unions of these. Arguments
+    with another annotation, or with none, are not checked. A numpy number counts as a number; True does not.
 
     Raises:
         UsageError: at a call, with the name of the argument, the kind that is declared and the kind that was given.
@@ -78,13 +78,16 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def checked_fields(record: Any) -> None:
-    """Raise `UsageError` for a field of a dataclass that is not of its declared kind; call it in `__post_init__`."""
+    """Raise `UsageError` for a field of a dataclass of another kind than declared.
+
+    Call it in `__post_init__`.
+    """
     kind = type(record)
     check(_kinds(kind), {field.name: getattr(record, field.name) for field in fields(kind)}, "")
 
 
 def check(kinds: Mapping[str, Any], values: Mapping[str, Any], what: str = "The argument ") -> None:
-    """Raise `UsageError` for the first of the named values that is not of its kind."""
+    """Raise `UsageError` for the first named value that is not of its kind."""
     for name, value in values.items():
         kind = kinds.get(name, Any)
         if not fits(kind, value):
@@ -119,7 +122,7 @@ def _is_whole(value: object) -> bool:
 
 
 def _fits_sequence(inner: tuple[Any, ...], value: object) -> bool:
-    """Whether `value` is a sequence, but not a text, whose items fit; a variable or fixed number of them."""
+    """Return whether `value` is a sequence, but not a text, whose items fit."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
@@ -132,7 +135,7 @@ def _fits_sequence(inner: tuple[Any, ...], value: object) -> bool:
 
 
 def _fits_array(kind: Any, value: object) -> bool:
-    """Whether `value` holds numbers, in as many axes as declared; an array of numpy may be given as nested lists."""
+    """Return whether `value` holds numbers in the declared axes; nested lists count as numpy arrays."""
     if kind.array_type is np.ndarray and isinstance(value, list | tuple):
         try:
             value = np.asarray(value)
@@ -157,7 +160,7 @@ _RULES: dict[Any, Callable[[tuple[Any, ...], Any], bool]] = {
 
 @cache
 def _kinds(declared: Any) -> dict[str, Any]:
-    """Return the declared kinds of a function's arguments or a class's fields, those of type checking included."""
+    """Return the declared kinds of the arguments of a function or the fields of a class."""
     module = sys.modules[declared.__module__]
     names = re.findall(r"\w+", " ".join(map(str, declared.__annotations__.values())))
     later = type_checking_imports(module)
@@ -166,7 +169,7 @@ def _kinds(declared: Any) -> dict[str, Any]:
 
 
 def _expected(kind: Any) -> str:
-    """The words for a kind, with their article."""
+    """Return the words for a kind, with their article."""
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if hasattr(kind, "array_type"):
         form = "a tensor" if kind.array_type is not np.ndarray else "an array"
@@ -184,7 +187,7 @@ def _expected(kind: Any) -> str:
 
 
 def _given(value: object) -> str:
-    """The value itself where it is short and plain, else its kind."""
+    """Return the value itself where it is short and plain, else its kind."""
     if value is None or isinstance(value, bool | int | float | str):
         return short(value) if isinstance(value, str) else str(value)
     if hasattr(value, "shape") and hasattr(value, "dtype"):

@@ -8,7 +8,13 @@ from interp.errors import UsageError
 
 
 def available(device: str | torch.device) -> torch.device:
-    """Return the device of that name; `UsageError` where this machine has none, or it holds no values ("meta")."""
+    """Return the device with this name.
+
+    Raises `UsageError` where this machine does not have it, or where it holds no values ("meta").
+
+    >>> available("cpu")
+    device(type='cpu')
+    """
     try:
         place = torch.device(device)
         torch.empty(0, device=place)

@@ -35,7 +35,7 @@ Indices = int | Sequence[int] | None
 
 
 def zero(hook: str, *, head: Indices = None, position: Positions = None, neuron: Indices = None) -> Edit:
-    """Set the value at a hook to zero (zero ablation), or the chosen part of it.
+    """Set the value at a hook, or a part of it, to zero (zero ablation).
 
     Args:
         hook: such as "blocks.5.hook_mlp_out" or "blocks.5.attn.hook_z".
@@ -86,7 +86,7 @@ def mean(
 def replace(
     hook: str, values: Tensor, *, head: Indices = None, position: Positions = None, neuron: Indices = None
 ) -> Edit:
-    """Replace the value at a hook by given values, such as those of another run (resample ablation, patching).
+    """Replace the value at a hook by given values (resample ablation, patching).
 
     Args:
         hook: the hook point.
@@ -139,7 +139,9 @@ def project_out(
     *,
     head: Indices = None,
 ) -> Edit:
-    """Remove a direction, or the span of several, from the value at a hook: x ← x − Σ (x · uᵢ) uᵢ.
+    """Remove a direction, or the span of several, from the value at a hook.
+
+    Computes x ← x − Σ (x · uᵢ) uᵢ.
 
     Args:
         hook: the hook point.
@@ -175,7 +177,7 @@ def latent(
     positions: Positions = None,
     hook: str | None = None,
 ) -> Edit:
-    """Change one or several latents of a sparse autoencoder where it reads, keeping what it does not reconstruct.
+    """Set, scale or shift latents of a sparse autoencoder at the hook it reads.
 
     With f = encode(x) and f′ the same with the chosen latents changed: x ← x + decode(f′) − decode(f), so that the
     reconstruction error stays, and a latent left at its own value changes nothing.
@@ -219,9 +221,10 @@ def latent(
 
 
 def function(hook: str, change: Callable[[Tensor], Tensor]) -> Edit:
-    """Replace the value at a hook by any function of it, which returns a tensor of the same shape.
+    """Replace the value at a hook by a function of it.
 
-    The function sees every position of the run at once; text is therefore generated without a key-value cache.
+    The function returns a tensor of the same shape.     The function sees every position of the run at once; text is
+    therefore generated without a key-value cache.
     """
     return Edit(hook, f"function({hook})", lambda _, __: lambda value, ___: change(value.clone()), local=False)
 
@@ -233,7 +236,7 @@ def _said(hook: str, chosen: Selection) -> str:
 
 
 def _fitting(hook: str, values: Any, place: Place, model: Model) -> Tensor:
-    """Given values with every axis of the hook's value, on the model's device."""
+    """Return the given values with every axis of the value at the hook, on the model's device."""
     try:
         tensor = torch.as_tensor(values).detach().to(model.device, model.dtype)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -250,7 +253,7 @@ def _fitting(hook: str, values: Any, place: Place, model: Model) -> Tensor:
 
 
 def _at_step(values: Tensor, value: Tensor, place: Place, step: Step, beyond: Tensor) -> Tensor:
-    """The values at the positions that a step computes; `beyond` at those behind the prompt."""
+    """Return the values at the positions of one step; after the prompt those of `beyond`."""
     axis = place.position_axis
     n = values.shape[axis]
     if values.shape[0] not in (1, value.shape[0]):
@@ -270,7 +273,7 @@ def _at_step(values: Tensor, value: Tensor, place: Place, step: Step, beyond: Te
 
 
 def _mean(model: Model, hook: str, place: Place, source: Any, per_position: bool) -> Tensor:
-    """The mean value at a hook over a source, with every axis of the value there."""
+    """Return the mean value at a hook over a source, with every axis of the value."""
     if hasattr(source, "statistics"):
         if per_position:
             raise UsageError("A store knows the mean over all positions only: give token ids for one per position.")
@@ -304,7 +307,7 @@ def _values(model: Model, hook: str, source: Any) -> Iterator[Tensor]:
 
 
 def _shaped(mean: Tensor, place: Place) -> Tensor:
-    """A store's flat mean with the axes of heads it may have lost."""
+    """Return the flat mean of a store with its axis of heads, where the value has one."""
     fixed = [axis for axis in place.axes if isinstance(axis, int)]
     return mean.reshape(fixed) if mean.numel() == torch.Size(fixed).numel() else mean
 
@@ -315,7 +318,9 @@ def _hook_of(sae: Any) -> str:
     if not isinstance(name, str):
         raise UsageError("The autoencoder does not say which hook it reads: pass hook=.")
     if written is not None and written != name:
-        raise UsageError(f"A transcoder reads {name} and writes {written}: its latents are no part of what it reads.")
+        raise UsageError(
+            f"A transcoder reads {name} and writes {written}: its latents are not a part of what it reads."
+        )
     return name
 
 

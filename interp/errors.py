@@ -1,6 +1,6 @@
 """The kinds of error a user can meet: one clear sentence each, and the exit code the command line gives it.
 
-A message says what was given, what was expected and how to mend it. Everything raised on purpose for a user
+A message says what was given, what was expected and how to fix it. Everything raised on purpose for a user
 derives from `InterpError`; anything else that escapes is a defect of the toolkit.
 """
 
@@ -13,7 +13,7 @@ from numbers import Real
 
 
 class InterpError(ValueError):
-    """The run failed for a reason the user can understand. The base of every kind below."""
+    """Base of every error that is raised on purpose: the run failed for a stated reason."""
 
     exit_code = 1
 
@@ -29,21 +29,21 @@ class NotFiniteError(UsageError):
 
 
 class UnsupportedModelError(UsageError):
-    """A model family, or a feature of one, whose arithmetic is not implemented; it is refused by name."""
+    """A model family, or a feature of one, that is not implemented."""
 
 
 class MissingInputError(InterpError):
-    """Something the run needs is not there: a file, a folder, a model that would need a network."""
+    """A missing file or folder, or a model that would need a network."""
 
     exit_code = 3
 
 
 class DamagedFileError(MissingInputError):
-    """A file is there but is not what was written: truncated, altered or of another kind."""
+    """A file that was truncated, altered or is of another kind."""
 
 
 class CheckFailedError(InterpError):
-    """A number that must agree with another does not; nothing was returned or written on the strength of it."""
+    """Two numbers that must agree do not; nothing computed from them was returned or written."""
 
     exit_code = 4
 
@@ -80,7 +80,7 @@ def require(value: object, kind: type | tuple[type, ...], name: str) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The hint to add to a message about an unknown name.
+    """Return the hint to add to a message about an unknown name.
 
     >>> nearest("blok", ["block", "mlp"])
     '; the nearest is "block"'

@@ -1,4 +1,4 @@
-"""One typed reader: what a file holds against the declared fields of a dataclass, naming the field that is wrong.
+"""Read a file into a dataclass, with an error that names the field that is wrong.
 
     manifest = read_fields(Manifest, read_json(file), file)
 
@@ -25,12 +25,12 @@ Record = TypeVar("Record")
 
 
 def read_fields(kind: type[Record], document: Any, file: Path, at: str = "") -> Record:
-    """Return a `kind`, a dataclass, made of a JSON object (or of a value that is one already).
+    """Return a dataclass of class `kind` made from a JSON object.
 
     Args:
         kind: a dataclass whose fields are None, bool, int, float, str, tuples, lists, dictionaries, `Literal`, arrays,
             other dataclasses, or unions of these.
-        document: what the file says.
+        document: the content of the file, or a `kind` already.
         file: where it is from, for the message.
         at: the path of `document` inside the file, such as "shards.3".
 
@@ -68,7 +68,7 @@ def _record(kind: type[Record], value: Any, at: str) -> Record:
     try:
         return kind(**arguments)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        raise _WrongField(f"{at or kind.__name__} does not hold together: {error}") from error
+        raise _WrongField(f"{at or kind.__name__} is not consistent: {error}") from error
 
 
 def _arguments(kind: type, values: Mapping[str, Any], at: str) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _value(kind: Any, value: Any, at: str) -> Any:
-    """`value`, if it is of the declared `kind`; with lists made tuples and objects made dataclasses."""
+    """Return `value` as the declared `kind`, with lists as tuples and objects as dataclasses."""
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin in _GENERIC:
         return _GENERIC[origin](origin, inner, value, at)
@@ -102,7 +102,7 @@ def _value(kind: Any, value: Any, at: str) -> Any:
 
 
 def _is(kind: Any, value: Any) -> bool:
-    """Whether a value that is neither a container nor a dataclass is of the declared `kind`."""
+    """Return whether a plain value is of the declared `kind`."""
     if kind is None or kind is type(None):
         return value is None
     if isinstance(value, bool | np.bool_):

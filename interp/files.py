@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and read with a sentence for whatever is wrong with them."""
+"""Write files atomically, and read them with a clear error for every defect."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ if TYPE_CHECKING:
     import numpy as np
 
 SPARE = 50_000_000
-"""Bytes that must stay free on a disk beside what a run is known to write."""
+"""Bytes that must stay free on a disk after a run has written its files."""
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` beside `path` and rename it into place, so that `path` is whole or untouched.
+    """Write a file so that it is either complete or unchanged.
 
-    Raises `UsageError` when the folder cannot be written to (permissions, full disk).
+    The content is written to a temporary file in the same folder, which is then renamed. Raises `UsageError` when the
+    folder cannot be written to (permissions, full disk).
     """
     write_all({path: content})
 
 
 def write_between(file: Path, name: str, text: str) -> None:
-    """Replace what stands between the marks `name` of a Markdown page: `<!-- name: begin -->` and `<!-- name: end -->`.
+    """Replace the text between two marks of a Markdown page.
 
-    Raises `UsageError` where the page does not have both marks, in this order.
+    The marks are `<!-- name: begin -->` and `<!-- name: end -->`. Raises `UsageError` where the page does not have both
+    marks, in this order.
     """
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     page = file.read_text(encoding="utf-8")
@@ -48,7 +50,7 @@ def write_between(file: Path, name: str, text: str) -> None:
 
 
 def write_all(contents: dict[Path, bytes]) -> None:
-    """`write_atomic` for several files: all are written before the first is renamed, in the order given.
+    """Write several files as `write_atomic` does: all of them, then rename them in order.
 
     Raises `UsageError`, with every file as it was, when one cannot be written or its name is that of a folder, a pipe
     or a device.
@@ -89,7 +91,7 @@ def _check_replaceable(path: Path) -> None:
 
 
 def writable_folder(folder: str | os.PathLike[str]) -> Path:
-    """`folder`, made if missing; raises `UsageError` if it is a file or may not be written to."""
+    """Return `folder` as a path, made if missing; raise `UsageError` if it is not writable."""
     if not os.fspath(folder):
         raise UsageError("The folder to write into has no name: give one, or . for the current folder.")
     path = Path(folder)
@@ -103,7 +105,10 @@ def writable_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def check_space(folder: Path, needed: int, what: str) -> None:
-    """Raise `UsageError` unless `folder` has room for `needed` bytes and `SPARE`; `what` is the sentence's subject."""
+    """Raise `UsageError` unless the disk has `needed` bytes and `SPARE` free.
+
+    `what` is the subject of the message.
+    """
     free = shutil.disk_usage(folder).free
     if needed and needed + SPARE > free:
         raise UsageError(
@@ -113,7 +118,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 
 def short(value: Any, length: int = 60) -> str:
-    """Return a value as a message shows it: text in quotes, a path as it is, cut to `length` characters.
+    """Return a value as a message shows it: text in quotes, cut to `length`.
 
     >>> short("abc"), short(None), short("x" * 99, 8)
     ('"abc"', 'nothing', '"xxxx...')
@@ -123,10 +128,10 @@ def short(value: Any, length: int = 60) -> str:
 
 
 def check_same(begun: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Raise `UsageError` naming the first setting, at any depth, in which two tables of settings differ.
+    """Raise `UsageError` naming the first setting in which two tables differ.
 
     `begun` is the subject of the sentence, such as "The run in out/sae"; `theirs` are its settings, `ours` those now
-    given. Values too long to show are shown from where they begin to differ.
+    given. Long values are shown from where they begin to differ.
     """
     found = _difference(theirs, ours, "")
     if found is None:
@@ -148,7 +153,7 @@ def _cut(text: str, length: int = 60) -> str:
 
 
 def _difference(theirs: Any, ours: Any, at: str) -> tuple[str, Any, Any] | None:
-    """(path, their value, our value) of the first difference."""
+    """Return (path, their value, our value) of the first difference, None without any."""
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         for name in [*ours, *(name for name in theirs if name not in ours)]:
             found = _difference(theirs.get(name), ours.get(name), f"{at}.{name}" if at else str(name))
@@ -163,7 +168,7 @@ LOCK = ".interp.lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the one lock of a folder that is worked in; raise `UsageError` that says who holds it.
+    """Lock a folder while a run writes into it; raise `UsageError` if another process has the lock.
 
     The lock is the operating system's: it ends with the process, however that ends. Where there are no such locks
     (Windows), nothing is locked.
@@ -185,7 +190,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _open_lock(file: Path, fcntl: Any) -> int:
-    """A locked handle of the file that bears the name now, not of one that its holder has just removed."""
+    """Return a locked handle of the file; try again where its last owner has just removed it."""
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -210,7 +215,7 @@ def digest(*parts: bytes | str) -> str:
 
 
 def digest_arrays(arrays: dict[str, np.ndarray]) -> str:
-    """Return the SHA-256 of named arrays: names, dtypes, shapes and values, in the order of the names."""
+    """Return the SHA-256 of named arrays: names, dtypes, shapes and values, by name."""
     found = hashlib.sha256()
     for name in sorted(arrays):
         found.update(f"{name} {arrays[name].dtype} {arrays[name].shape};".encode())
@@ -225,7 +230,7 @@ def read_text(file: Path, missing: str = "") -> str:
     is not a regular file, not UTF-8 or cannot be read.
     """
     try:
-        if file.exists() and not file.is_file():  # opening a pipe would wait for somebody to write into it
+        if file.exists() and not file.is_file():  # opening a pipe would wait for a writer
             raise DamagedFileError(f"{file} is not a file.")
         return file.read_text(encoding="utf-8")
     except DamagedFileError:
@@ -239,15 +244,18 @@ def read_text(file: Path, missing: str = "") -> str:
 
 
 def read_json(file: Path, missing: str = "") -> Any:
-    """Return the content of a JSON file; errors as `read_text`, and `DamagedFileError` where it is not JSON."""
+    """Return the content of a JSON file.
+
+    Raises the errors of `read_text`, and `DamagedFileError` where the file is not JSON.
+    """
     return parse_json(read_text(file, missing), file)
 
 
 def parse_json(text: str, file: Path) -> Any:
-    """Return what JSON text says; `file` is where it is from. Raises `DamagedFileError` where it is not JSON.
+    """Return the value that a JSON text holds; `file` names its origin in errors.
 
-    NaN and infinities are not JSON. Nesting deeper than Python's own limit and numbers of thousands of digits are
-    refused in the same way.
+    Raises `DamagedFileError` where it is not JSON.     NaN and infinities are not JSON. Nesting deeper than Python's
+    own limit and numbers of thousands of digits are refused in the same way.
     """
 
     def refuse(constant: str) -> NoReturn:
@@ -264,7 +272,10 @@ def parse_json(text: str, file: Path) -> Any:
 
 
 def read_toml(file: Path, missing: str = "") -> dict[str, Any]:
-    """Return the tables of a TOML file; errors as `read_text`, and `UsageError` where it is not TOML."""
+    """Return the tables of a TOML file.
+
+    Raises the errors of `read_text`, and `UsageError` where the file is not TOML.
+    """
     text = read_text(file, missing)
     try:
         return tomllib.loads(text)

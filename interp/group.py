@@ -1,4 +1,4 @@
-"""What several processes of one run need to know of each other."""
+"""The protocol of processes that share a run."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class Group(Protocol):
-    """Processes that share a run and a folder; each is one of them."""
+    """Processes that share a run and a folder."""
 
     @property
     def rank(self) -> int:
-        """Of this process, from 0."""
+        """Index of this process, from 0."""
         ...
 
     @property
     def size(self) -> int:
-        """How many they are."""
+        """Number of processes."""
         ...
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the plain value of every process, in the order of ranks."""
+        """Return the value of every process, in the order of ranks."""
         ...

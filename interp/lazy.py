@@ -23,7 +23,7 @@ from typing import Any
 
 
 class LazyPackage(ModuleType):
-    """A package that imports each of its public names on first use; `__exports__` maps a name to its module."""
+    """A package that imports each public name on first use, from the module in `__exports__`."""
 
     __exports__: dict[str, str]
 
@@ -37,7 +37,7 @@ class LazyPackage(ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Importing a submodule binds it in its package. Where a public name is also that of the module which defines
-        # it (`attribution.contrast` in contrast.py), the public name must go on meaning what was declared.
+        # it (`attribution.contrast` in contrast.py), the public name must keep the declared meaning.
         if isinstance(value, ModuleType) and self.__exports__.get(name, self.__name__) != self.__name__:
             return
         super().__setattr__(name, value)
@@ -62,9 +62,9 @@ def attach(package: str) -> None:
 
 
 def type_checking_imports(module: ModuleType) -> dict[str, str]:
-    """Return where every name is from that `module` imports, without renaming it, under `if TYPE_CHECKING:`.
+    """Return the module of every name imported under `if TYPE_CHECKING:` without renaming.
 
-    None are known of a module that comes without its source.
+    Returns an empty dictionary for a module without source.
     """
     try:
         source = inspect.getsource(module)
@@ -79,7 +79,7 @@ def _declared(source: str) -> dict[str, str]:
 
 
 def _imports(source: str) -> Iterator[tuple[str, ast.alias]]:
-    """Yield the names that are imported from modules under `if TYPE_CHECKING:`, each with its module."""
+    """Yield (module, name) of the imports under `if TYPE_CHECKING:`."""
     blocks = (node for node in ast.parse(source).body if isinstance(node, ast.If))
     for block in blocks:
         if ast.unparse(block.test) == "TYPE_CHECKING":

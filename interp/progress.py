@@ -1,4 +1,4 @@
-"""How long work reports what it has done: one kind of callback, with stages, rates and the time left."""
+"""Progress callbacks: stages, rates and the time left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def advance(progress: Progress | None, done: int, total: int, what: str) -> None
 
 
 def stages(progress: Progress | None, names: Sequence[str]) -> Callable[[int], None]:
-    """Return a function that reports the start of the stage with a given index; the last name says that all is done.
+    """Return a function that reports the start of a stage, given its index.
+
+    The last name is that of the end.
 
     >>> step = stages(lambda done, total, what: print(done, total, what), ("read", "fit", "done"))
     >>> step(1)
@@ -38,7 +40,9 @@ def duration(seconds: float) -> str:
 
 
 class Rate:
-    """Progress of counted work with its rate and the time left, measured since this was made.
+    """Progress of counted work, with its rate and the time left.
+
+    Rates are measured from the construction of the object.
 
     Args:
         progress: what is called; None reports nothing.

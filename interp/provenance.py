@@ -1,4 +1,4 @@
-"""Where a number comes from: model, seed, versions, commit and the command that reproduces it."""
+"""Provenance of a result: model, seed, versions, commit and the command that reproduces it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Provenance:
-    """What it takes to reproduce a result. Plain strings and numbers, so that it is read without any package.
+    """Record of what is needed to reproduce a result, in plain strings and numbers.
 
     `model`, `weights_sha256`, `tokenizer`, `dtype` and `device` are empty where no model took part, and `weights`
     (their kind, such as 4-bit) where the model's name says enough; `seed` is None where nothing was drawn at random;
@@ -53,7 +53,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """Started with a run; `provenance` closes it.
+    """Start time of a run, of which `provenance` makes the record.
 
     >>> Stopwatch().provenance(command="interp doctor", seed=0).seed
     0
@@ -63,7 +63,13 @@ class Stopwatch:
     clock: float = field(default_factory=time.perf_counter)
 
     def provenance(self, *, command: str | None = None, seed: int | None = None, **model: str) -> Provenance:
-        """The record of this run; `model` is what `Model.identity()` gives, `command` by default this process's own."""
+        """Return the record of this run.
+
+        Args:
+            command: that of this process by default.
+            seed: of the random draws, None without any.
+            **model: the fields of `Model.identity()`.
+        """
         commit, dirty = _git_state()
         return Provenance(
             command=_command() if command is None else command,
@@ -96,7 +102,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git_state() -> tuple[str, bool | None]:
-    """Commit and dirty flag of the checkout this package runs from; ("", None) when it is installed instead."""
+    """Return (commit, dirty flag) of the git checkout; ("", None) for an installed package."""
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return "", None

@@ -3,10 +3,11 @@
 A result folder holds `arrays.safetensors` (the arrays, and the JSON in its header: all that `load` needs) and
 `result.json` (the same JSON, for people and other programs). Both are written beside their places, then renamed into
 them, arrays first: should the machine stop between the two renames, the new result is whole in the arrays file. Each
-has its checksum, so that a file that was altered is refused and one that is merely older is not.
+has its checksum, so that an altered file is refused and one of an earlier version is not.
 
 What a field may hold: None, bool, int, float (NaN and infinities included), str, tuples, dictionaries with string
-keys, numpy arrays, `Provenance` and other `Result`s. A list in the JSON is a tuple in Python.
+keys, numpy arrays, `Provenance` and other `Result`s. A list in the JSON is a tuple in Python. Arrays are numpy's in
+every field; `values` of what an attribution or a composition returns is its array as a torch tensor, and no field.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -26,7 +27,10 @@ from interp.fields import check_fields
 from interp.files import digest, digest_arrays, parse_json, read_text, short, writable_folder, write_all, write_atomic
 from interp.provenance import Provenance
 
-__all__ = ["ARRAYS_NAME", "JSON_NAME", "Result", "load", "writable_folder", "write_all", "write_atomic"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["ARRAYS_NAME", "JSON_NAME", "Result", "as_tensor", "load", "writable_folder", "write_all", "write_atomic"]
 
 JSON_NAME = "result.json"
 ARRAYS_NAME = "arrays.safetensors"
@@ -84,6 +88,11 @@ RENAMED = {
     "probes.reading:Problem": "probes.rows:Problem",
 }
 """Names of classes in files of earlier versions, with the names of today."""
+RENAMED_FIELDS = {
+    "interp.attribution.averaged:Averaged": {"values": "observed"},
+    "interp.attribution.results:Verification": {"values": "array"},
+}
+"""Names of fields in files of earlier versions, with the names of today."""
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "complex64"),
@@ -100,7 +109,7 @@ class Result:
     Two results are equal when they are of one class and every field is: arrays by dtype, shape and value, NaN
     equal to NaN.
 
-    A class whose fields change their meaning raises `layout` by one and converts the fields of older files in
+    A class whose fields change their meaning raises `layout` by one and converts the fields of earlier files in
     `upgrade`.
     """
 
@@ -108,7 +117,10 @@ class Result:
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:  # noqa: ARG003
-        """Return the fields of a file of an older layout as they are today; raises `ValueError` where none can be."""
+        """Return the fields of a file of an earlier layout in that of today.
+
+        Raises `ValueError` where that is not possible.
+        """
         raise ValueError(f"{cls.__name__} has layout {layout}, and this version reads layout {cls.layout}")
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -118,14 +130,17 @@ class Result:
         _CLASSES[_name_of(cls)] = cls
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the result into `folder` (made if missing) and return it; `UsageError` if it cannot be written."""
+        """Write the result into `folder`, made if missing, and return the folder.
+
+        Raises `UsageError` if it cannot be written.
+        """
         files = self.files()
         target = writable_folder(folder)
         write_all({target / name: content for name, content in files.items()})
         return target
 
     def files(self) -> dict[str, bytes]:
-        """What `save` writes, by file name and in the order of writing; a page offers the same bytes to download."""
+        """Return the bytes that `save` writes, by file name in the order of writing."""
         from safetensors.numpy import save
 
         arrays: dict[str, np.ndarray] = {}
@@ -149,18 +164,25 @@ class Result:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """The result saved in `folder`; raises `UsageError` if it is of another class. See `load`."""
+        """Load the result saved in `folder`; raise `UsageError` if it is of another class."""
         found = load(folder)
         if not isinstance(found, cls):
             raise UsageError(f"{folder} holds a {type(found).__name__}, not a {cls.__name__}: use interp.results.load")
         return found
 
 
-def load(folder: str | os.PathLike[str]) -> Result:
-    """Load whatever result is saved in `folder` (or the `result.json` itself). Reads no torch, runs no stored code.
+def as_tensor(array: np.ndarray) -> Tensor:
+    """Return an array as a torch tensor that shares its memory."""
+    import torch
 
-    Raises `MissingInputError` if there is none, `DamagedFileError` if it is not what was written; the message names
-    the field that is wrong.
+    return torch.from_numpy(array)
+
+
+def load(folder: str | os.PathLike[str]) -> Result:
+    """Load the result saved in `folder`, or the given `result.json`.
+
+    Imports no torch and runs no stored code. Raises `MissingInputError` if there is none, `DamagedFileError` if it is
+    not what was written; the message names the field that is wrong.
     """
     path = Path(folder)
     path = path.parent if path.name == JSON_NAME else path
@@ -184,7 +206,7 @@ def _load(path: Path) -> Result:
 
 
 def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    """JSON for `value`; arrays are put into `arrays` under their dotted field path."""
+    """Return the JSON of `value`; put its arrays into `arrays` under their field path."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -206,7 +228,7 @@ def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _brief(value: Any) -> str:
-    """A field's value as `repr` shows it."""
+    """Return the value of a field as `repr` shows it."""
     if isinstance(value, np.ndarray):
         return f"array{value.shape}"
     if isinstance(value, Provenance | Result):
@@ -222,7 +244,7 @@ def _kind(value: Any) -> str:
 
 
 def _decode(value: Any, arrays: dict[str, np.ndarray], file: Path, at: str) -> Any:
-    """The value that JSON stands for; `at` is its field path, for the message if it is not of the declared kind."""
+    """Return the value that JSON stands for; `at` is its field path, for error messages."""
     if isinstance(value, list):
         return tuple(_decode(item, arrays, file, f"{at}.{i}".lstrip(".")) for i, item in enumerate(value))
     if not isinstance(value, dict):
@@ -236,11 +258,13 @@ def _decode(value: Any, arrays: dict[str, np.ndarray], file: Path, at: str) -> A
     }
     if "$type" not in value:
         return items
+    names = RENAMED_FIELDS.get(value["$type"] if isinstance(value["$type"], str) else "", {})
+    items = {names.get(key, key): item for key, item in items.items()}
     return _built(_class(value["$type"], file), items, value.get("$layout", 1), file, at)
 
 
 def _built(kind: Any, items: dict[str, Any], layout: Any, file: Path, at: str) -> Any:
-    """The object of class `kind` with these fields, converted from an older layout and checked."""
+    """Return an object of class `kind` with these fields, converted and checked."""
     try:
         if layout != getattr(kind, "layout", 1):
             items = kind.upgrade(items, layout)
@@ -248,11 +272,11 @@ def _built(kind: Any, items: dict[str, Any], layout: Any, file: Path, at: str) -
     except DamagedFileError:
         raise
     except Exception as error:  # what a result makes of its fields may fail in any way on fields nobody computed
-        raise DamagedFileError(f"{file} is damaged: {at or kind.__name__} does not hold together ({error}).") from error
+        raise DamagedFileError(f"{file} is damaged: {at or kind.__name__} is not consistent ({error}).") from error
 
 
 def _special(value: dict[str, Any], arrays: dict[str, np.ndarray], file: Path, at: str) -> float | np.ndarray:
-    """A float that JSON has no word for, or an array."""
+    """Return a float that JSON cannot hold, or an array."""
     try:
         return float(value["$float"]) if "$float" in value else arrays[value["$array"]]
     except (KeyError, TypeError, ValueError) as error:
@@ -269,7 +293,7 @@ _CLASSES: dict[str, type] = {_name_of(Provenance): Provenance}
 
 
 def _class(name: Any, file: Path) -> type:
-    """The class that a file names, if it is one of `_CLASSES`; no module but those of `MODULES` is imported."""
+    """Return the class that a file names; only modules in `MODULES` are imported."""
     name = RENAMED.get(str(name), name)
     module = str(name).partition(":")[0]
     if module in MODULES:
@@ -281,7 +305,7 @@ def _class(name: Any, file: Path) -> type:
 
 
 def _check_readable_copy(path: Path) -> None:
-    """Refuse a `result.json` that nobody saved as it is; one that is missing was not yet renamed into place."""
+    """Raise an error for a `result.json` that was edited; a missing one was not yet renamed."""
     file = path / JSON_NAME
     try:
         there, whole = file.is_file(), (path / ARRAYS_NAME).is_file()
@@ -307,7 +331,7 @@ def _parse(text: str, file: Path) -> dict[str, Any]:
 
 
 def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays and the JSON copy in their header."""
+    """Return the arrays and the JSON copy in their header."""
     from safetensors import SafetensorError, safe_open
 
     file = path / ARRAYS_NAME

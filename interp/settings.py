@@ -1,4 +1,4 @@
-"""Settings as text: the value of a dataclass's field, read from a TOML file or from NAME=VALUE on a command line."""
+"""Read the fields of a dataclass from TOML, or from NAME=VALUE on a command line."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _parsed(text: str, kind: Any) -> Any:
 
 
 def _fitted(value: Any, kind: Any) -> Any:
-    """`value` as `kind`; None if it is of another kind."""
+    """Return `value` as `kind`, or None if it is of another kind."""
     if isinstance(kind, UnionType):
         return _fitted(value, get_args(kind)[0])
     if get_origin(kind) is tuple:

@@ -58,7 +58,7 @@ def auc(
 
 
 def weighted_mean(values: Float[np.ndarray, "n ..."], weights: Weights | None = None) -> Float[np.ndarray, "draw ..."]:
-    """Return Σ weight · value / Σ weight over rows for each set of weights; NaN where all weights are 0."""
+    """Return the weighted mean over rows for each set of weights; NaN where all are 0."""
     weights = np.ones((1, len(values))) if weights is None else weights
     total = weights.sum(1).astype(float)
     total[total == 0] = np.nan
@@ -66,7 +66,7 @@ def weighted_mean(values: Float[np.ndarray, "n ..."], weights: Weights | None = 
 
 
 def cluster_draws(n_cluster: int, *, seed: int, draws: int = DRAWS, cells: int = 0) -> Iterator[Weights]:
-    """Yield how often each cluster is drawn in each bootstrap sample, (draw, n_cluster), in portions.
+    """Yield bootstrap counts of each cluster, (draw, n_cluster), in portions.
 
     A portion has about `CELLS` numbers, counted for `cells` rows where the caller spreads the counts over more rows
     than there are clusters. Portions do not change the draws.
@@ -101,7 +101,10 @@ def row_draws(
 def percentile_interval(
     draws: Float[np.ndarray, "draw ..."], level: float = LEVEL
 ) -> tuple[Float[np.ndarray, ...], Float[np.ndarray, ...]]:
-    """Return the bounds of the middle `level` of the draws along the first axis. NaN stays NaN: leave it out first."""
+    """Return the percentile interval of draws along the first axis.
+
+    NaN stays NaN: remove it first.
+    """
     tail = (1 - level) / 2
     low, high = np.percentile(draws, (100 * tail, 100 * (1 - tail)), axis=0)
     return low, high
@@ -115,7 +118,7 @@ def bootstrap(
     draws: int = DRAWS,
     level: float = LEVEL,
 ) -> Interval:
-    """Return (estimate, lower, upper) of a statistic of row weights, by percentiles over resampled clusters.
+    """Return (estimate, lower, upper) of a statistic by bootstrap over clusters.
 
     The estimate is the statistic at equal weights. Samples in which it is NaN are left out; where all are, or there
     is but one cluster, the bounds are NaN: nothing is known of the spread.
@@ -139,7 +142,7 @@ def bootstrap(
 def mean_interval(
     samples: Float[np.ndarray, "n ..."], *, seed: int, draws: int = DRAWS, level: float = LEVEL
 ) -> tuple[Float[np.ndarray, ...], Float[np.ndarray, ...], Float[np.ndarray, ...]]:
-    """Return (mean, lower, upper) over the first axis, the bounds by percentile bootstrap of independent samples.
+    """Return (mean, lower, upper) over the first axis by bootstrap of independent samples.
 
     All entries share the draws. One sample has no interval: its bounds are NaN.
     """
@@ -153,7 +156,10 @@ def mean_interval(
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Draws of whole clusters, shared by ratios of sums so that their differences can be formed draw by draw."""
+    """Bootstrap draws of whole clusters, shared by several ratios of sums.
+
+    Shared draws keep the differences of ratios paired.
+    """
 
     weights: Float[np.ndarray, "draw cluster"]
 
@@ -165,7 +171,7 @@ class Bootstrap:
     def ratio(
         self, top: Float[np.ndarray, " cluster"], bottom: Float[np.ndarray, " cluster"]
     ) -> tuple[float, float | None, float | None]:
-        """Return Σ top / Σ bottom with its percentile interval; no interval from fewer than two clusters.
+        """Return Σ top / Σ bottom with its percentile interval; None from fewer than two clusters.
 
         Raises `ZeroDivisionError` when Σ bottom is 0: callers say what that means.
         """
@@ -181,9 +187,9 @@ class Bootstrap:
 
 
 def jackknife(value: float, without: Float[np.ndarray, " cluster"]) -> tuple[float | None, float | None]:
-    """Return value ± 1.96 jackknife standard errors, within 0 to 1; `without` are the values with one cluster left out.
+    """Return value ± 1.96 jackknife standard errors, clipped to 0 and 1.
 
-    (None, None) for fewer than two clusters.
+    `without` are the values with one cluster left out. Returns (None, None) for fewer than two clusters.
     """
     count = len(without)
     if count < 2:
@@ -193,9 +199,10 @@ def jackknife(value: float, without: Float[np.ndarray, " cluster"]) -> tuple[flo
 
 
 def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:
-    """Return Spearman's rank correlation, from -1 to 1; NaN for fewer than two values or when either does not vary.
+    """Return Spearman's rank correlation, from -1 to 1.
 
-    Equal values share the mean of their ranks: two lists must not agree because both have many zeros.
+    Equal values share the mean of their ranks: two lists must not agree because both have many zeros. NaN for fewer
+    than two values, or where one list is constant.
     """
     first, second = np.asarray(first, float), np.asarray(second, float)
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
@@ -208,7 +215,7 @@ def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, "
 def permutation_null(
     statistic: Callable[[np.ndarray], float], values: np.ndarray, *, seed: int, draws: int = DRAWS
 ) -> Float[np.ndarray, " draw"]:
-    """Return a statistic of randomly permuted values: what it is when they are paired with their rows by chance.
+    """Return a statistic of randomly permuted values: its null distribution.
 
     Example:
         >>> x = np.arange(20.0)
@@ -221,7 +228,11 @@ def permutation_null(
 
 
 def p_value(observed: float, null: Float[np.ndarray, " draw"]) -> float:
-    """Return the one-sided p-value of `observed`: (1 + #{null ≥ observed}) / (1 + draws), never 0."""
+    """Return the one-sided p-value (1 + #{null ≥ observed}) / (1 + draws).
+
+    >>> p_value(2.0, np.array([0.0, 1.0, 3.0]))
+    0.5
+    """
     return float((1 + (np.asarray(null) >= observed).sum()) / (1 + len(null)))
 
 

@@ -1,4 +1,4 @@
-"""How many processor threads linear algebra may use, for the few places where more than one does harm."""
+"""Control the processor threads of torch, where more than one does harm."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Found = TypeVar("Found")
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One CPU thread inside, as many as before afterwards.
+    """Use one CPU thread inside the block, and as many as before after it.
 
-    Several only wait for one another on hundreds of small matrices, and a threaded product may split the sums of one
-    instance differently than those of many, which costs bit-identity.
+    With hundreds of small matrices, several threads mostly wait for each other. A threaded product may also split
+    the sums of one instance differently from those of many, so that results are not identical bit by bit.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -29,10 +29,11 @@ def one_thread() -> Iterator[None]:
 
 
 def on_a_thread_each(work: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
-    """`work` of every item, in order, as many at a time as torch has threads, each on one of them.
+    """Return `work(item)` for every item, in order, each on a thread of its own.
 
-    For many independent pieces of small matrices: two threads on two pieces do twice the work, two on one piece hardly
-    more. torch lets other threads run while it computes. A piece's result does not depend on the number of threads.
+    As many run at a time as torch has threads. For many independent pieces of small matrices: two threads on two
+    pieces do twice the work, two on one piece hardly more. The result of a piece does not depend on the number of
+    threads.
     """
     workers = min(torch.get_num_threads(), len(items))
     with one_thread():

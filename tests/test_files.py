@@ -123,7 +123,7 @@ WRONG = {
     "a list": ({"parts": {"size": 1}}, "parts is a table, but a list"),
     "in a union": ({"best": {"size": "x"}}, 'best.size is the text "x"'),
     "none of a union": ({"best": 3}, "best is 3, but Part or nothing"),
-    "does not hold together": ({"parts": [{"size": 1}] * 3}, "three parts cannot be"),
+    "is not consistent": ({"parts": [{"size": 1}] * 3}, "three parts cannot be"),
 }
 
 

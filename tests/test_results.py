@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from jaxtyping import Float
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from interp import results
 from interp.errors import DamagedFileError, MissingInputError, UsageError
@@ -168,12 +168,18 @@ def _rewritten(folder: Path, change) -> None:
 
 def _reseal(folder: Path, change) -> None:
     """Alter both copies with checksums that fit, as another program might."""
+    text = _resealed(folder, change)
+    save_file({"value": np.arange(9.0)}, folder / ARRAYS_NAME, metadata={"interp.result": text})
+
+
+def _resealed(folder: Path, change) -> str:
+    """Alter the readable copy, with a checksum that fits, and return its text."""
     document = json.loads((folder / JSON_NAME).read_text())
     document.pop("checksum")
     change(document)
     text = json.dumps({"checksum": results._checksum(document), **document})
     (folder / JSON_NAME).write_text(text)
-    save_file({"value": np.arange(9.0)}, folder / ARRAYS_NAME, metadata={"interp.result": text})
+    return text
 
 
 def _flip(file: Path, index: int) -> None:
@@ -329,6 +335,26 @@ def test_a_result_saved_under_an_earlier_name_of_its_module_loads(tmp_path):
 def test_every_earlier_name_leads_to_a_class_of_today(name):
     kind = results._class(name, Path(JSON_NAME))
     assert results._name_of(kind) == results.RENAMED[name] not in results.RENAMED
+
+
+def test_a_result_saved_with_an_earlier_name_of_a_field_loads(tmp_path):
+    from interp.attribution.results import Verification
+
+    array = np.array([0.5, -1.0])
+    today = Verification("logit", "logits", ("a <- b", "b"), array, array, -array, "zero", -1.0, 0.9)
+    today.save(tmp_path)
+    arrays = load_file(tmp_path / ARRAYS_NAME)
+    text = _resealed(tmp_path, lambda d: d["result"].update(values=d["result"].pop("array")))
+    save_file(arrays, tmp_path / ARRAYS_NAME, metadata={"interp.result": text})
+    assert '"values": {' in (tmp_path / JSON_NAME).read_text()
+    assert results.load(tmp_path) == today
+    assert today.values.tolist() == [0.5, -1.0]
+
+
+@pytest.mark.parametrize("name", results.RENAMED_FIELDS)
+def test_every_earlier_field_leads_to_a_field_of_today(name):
+    known = {field.name for field in fields(results._class(name, Path(JSON_NAME)))}
+    assert set(results.RENAMED_FIELDS[name].values()) <= known - results.RENAMED_FIELDS[name].keys()
 
 
 def test_every_altered_byte_is_noticed(tmp_path):

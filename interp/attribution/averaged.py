@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from interp.errors import UsageError, whole
 from interp.provenance import Provenance
 from interp.report import Figure, Shown, Table
-from interp.results import Result
+from interp.results import Result, as_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +27,7 @@ class Averaged(Shown, Result):
         labels: what each number belongs to.
         mean: (n_label,) over prompts.
         deviation: (n_label,) standard deviation over prompts: how much prompts differ. NaN for one prompt.
-        values: (n_prompt,) the model's own value of the target on each prompt.
+        observed: (n_prompt,) the model's own value of the target on each prompt.
         error: the largest relative error of any prompt's sum.
         arrays: (n_prompt, n_label) every prompt's own, where they are at most ten million numbers; else of no row.
         provenance: the model, and the run.
@@ -35,10 +39,15 @@ class Averaged(Shown, Result):
     labels: tuple[str, ...]
     mean: np.ndarray
     deviation: np.ndarray
-    values: np.ndarray
+    observed: np.ndarray
     error: float
     arrays: np.ndarray
     provenance: Provenance
+
+    @property
+    def values(self) -> Tensor:
+        """The model's own value of the target on each prompt as a torch tensor."""
+        return as_tensor(self.observed)
 
     @property
     def total(self) -> float:
@@ -50,7 +59,7 @@ class Averaged(Shown, Result):
         """95 % bounds (n_label,) of the mean over prompts, by Student's t; NaN for one prompt."""
         from scipy.stats import t
 
-        n = len(self.values)
+        n = len(self.observed)
         half = t.ppf(0.975, max(1, n - 1)) * self.deviation / np.sqrt(n)
         return self.mean - half, self.mean + half
 
@@ -80,8 +89,8 @@ class Averaged(Shown, Result):
             rows.append((label, mean, float(low[i]), float(high[i]), float(self.deviation[i]), same))
         columns = ("component", "mean", "low", "high", "deviation", "same sign")
         caption = (
-            f"{self.what.capitalize()} of the {self.target}, mean over {len(self.values)} prompts in {self.unit}, 95 % "
-            f"interval and standard deviation over prompts. All {len(self.labels)} sum to {self.total:+.4f}."
+            f"{self.what.capitalize()} of the {self.target}, mean over {len(self.observed)} prompts in {self.unit}, "
+            f"95 % interval and standard deviation over prompts. All {len(self.labels)} sum to {self.total:+.4f}."
         )
         return Table(columns, tuple(rows), caption, dict.fromkeys(columns[1:5], "+.4f") | {"same sign": ".0%"})
 
@@ -95,7 +104,7 @@ class Averaged(Shown, Result):
             [label for label, _ in found],
             [value for _, value in found],
             errors=[float(half[self.labels.index(label)]) for label, _ in found],
-            caption=f"The largest means of {self.what} over {len(self.values)} prompts ({self.target}, {self.unit}). "
+            caption=f"The largest means of {self.what} over {len(self.observed)} prompts ({self.target}, {self.unit}). "
             "Error bars: 95 % intervals over prompts.",
             alt=f"Bars; the largest is {found[0][0]} with {found[0][1]:+.2f}.",
         )
@@ -103,6 +112,6 @@ class Averaged(Shown, Result):
     def __repr__(self) -> str:
         (label, value), *_ = self.top(1)
         return (
-            f"Averaged({self.what} of {self.target}: {len(self.values)} prompts, mean {self.total:+.4f} {self.unit}, "
+            f"Averaged({self.what} of {self.target}: {len(self.observed)} prompts, mean {self.total:+.4f} {self.unit}, "
             f"largest {label} {value:+.4f}, error {self.error:.0e})"
         )

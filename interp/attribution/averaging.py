@@ -132,7 +132,7 @@ class _Moments:
             labels=self.labels,
             mean=self.mean,
             deviation=deviation,
-            values=np.array(self.values),
+            observed=np.array(self.values),
             error=self.error,
             arrays=np.stack(self.arrays) if self.arrays else np.zeros((0, len(self.labels)), np.float32),
             provenance=provenance,

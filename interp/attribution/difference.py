@@ -9,9 +9,11 @@ import numpy as np
 
 from interp.errors import UsageError, whole
 from interp.report import Shown, Table
-from interp.results import Result
+from interp.results import Result, as_tensor
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from interp.attribution.paths import PathTree
 
 
@@ -32,25 +34,30 @@ class TreeDifference(Shown, Result):
     total: float
 
     @property
-    def values(self) -> np.ndarray:
+    def array(self) -> np.ndarray:
         """(n_path,) first − second, NaN where one of them is unknown."""
         return self.first - self.second
 
     @property
+    def values(self) -> Tensor:
+        """The differences as a torch tensor."""
+        return as_tensor(self.array)
+
+    @property
     def listed(self) -> float:
         """Sum of the differences of all paths known in both trees."""
-        return float(np.nansum(self.values))
+        return float(np.nansum(self.array))
 
     def table(self, k: int = 20) -> Table:
         """The k paths that differ most, then as many of those known in one tree only, largest first."""
         k = whole(k, "k", 0)
-        known = np.isfinite(self.values)
-        size = np.where(known, np.abs(self.values), np.fmax(np.abs(self.first), np.abs(self.second)))
+        known = np.isfinite(self.array)
+        size = np.where(known, np.abs(self.array), np.fmax(np.abs(self.first), np.abs(self.second)))
         order = np.argsort(-size, kind="stable")
         chosen = [*order[known[order]][:k], *order[~known[order]][:k]]
         columns = tuple(
             tuple(None if np.isnan(x) else float(x) for x in each[chosen])
-            for each in (self.first, self.second, self.values)
+            for each in (self.first, self.second, self.array)
         )
         rows = tuple(zip((self.paths[i] for i in chosen), *columns, strict=True))
         caption = (

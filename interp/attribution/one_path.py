@@ -86,7 +86,7 @@ def compared(
         target=tree.target,
         unit=tree.unit,
         paths=tuple(" <- ".join(tree.chain(row)) for row in rows),
-        values=tree.value[rows],
+        array=tree.value[rows],
         predicted=predicted,
         actual=actual,
         baseline=baseline,

@@ -12,7 +12,7 @@ import numpy as np
 
 from interp.errors import CheckFailedError, UsageError, whole
 from interp.report import Figure, Shown, Table
-from interp.results import Result
+from interp.results import Result, as_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,9 +85,7 @@ class Attribution(Shown, Result):
     @property
     def values(self) -> Tensor:
         """The contributions as a torch tensor."""
-        import torch
-
-        return torch.from_numpy(self.array)
+        return as_tensor(self.array)
 
     def __sub__(self, other: Attribution) -> Attribution:
         """Return the difference, label by label, of two attributions of one kind; see `subtract`."""
@@ -221,23 +219,28 @@ class Scores(Attribution):
 class Verification(Shown, Result):
     """Paths cut for real: `predicted` and `actual` change of the target (n_path,), in `unit`.
 
-    `values` are the paths' contributions, `correlation` Spearman's rank correlation of predicted and actual, and
+    `array` are the paths' contributions, `correlation` Spearman's rank correlation of predicted and actual, and
     `by_chance` what its absolute value stays below in 95 of 100 unrelated lists of this length.
     """
 
     target: str
     unit: str
     paths: tuple[str, ...]
-    values: np.ndarray
+    array: np.ndarray
     predicted: np.ndarray
     actual: np.ndarray
     baseline: str
     correlation: float
     by_chance: float
 
+    @property
+    def values(self) -> Tensor:
+        """The paths' contributions as a torch tensor."""
+        return as_tensor(self.array)
+
     def table(self) -> Table:
         """Each path with its value, predicted and actual change."""
-        rows = zip(self.paths, self.values.tolist(), self.predicted.tolist(), self.actual.tolist(), strict=True)
+        rows = zip(self.paths, self.array.tolist(), self.predicted.tolist(), self.actual.tolist(), strict=True)
         formats = {"value": "+.3f", "predicted": "+.3f", "actual": "+.3f"}
         caption = f"Change of the {self.target} ({self.unit}) when a path's first write is replaced ({self.baseline})."
         return Table(("path", "value", "predicted", "actual"), tuple(rows), caption, formats)

@@ -9,7 +9,7 @@ import numpy as np
 
 from interp.errors import UsageError, whole
 from interp.report import Figure, Shown, Table
-from interp.results import Result
+from interp.results import Result, as_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,9 +158,7 @@ class Composition(Shown, Result):
     @property
     def values(self) -> Tensor:
         """The scores as a torch tensor (writer heads, reader heads)."""
-        import torch
-
-        return torch.from_numpy(self.array)
+        return as_tensor(self.array)
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.array, dtype=dtype, copy=copy)  # type: ignore[arg-type]

@@ -28,9 +28,9 @@ def test_a_mean_is_that_of_single_prompts_and_sums_to_the_mean_value(model, what
         assert np.allclose(found.mean, single.mean(0)) and np.allclose(found.deviation, single.std(0, ddof=1))
         assert np.allclose(found.arrays, single, atol=1e-5)
     logits = model(PROMPTS)[:, -1]
-    assert found.values == pytest.approx((logits[:, 3] - logits[:, 7]).numpy())
+    assert found.observed == pytest.approx((logits[:, 3] - logits[:, 7]).numpy())
     if what != "edges":  # where a writer's flow to all readers is counted once for each
-        assert found.total == pytest.approx(found.values.mean(), abs=1e-9)
+        assert found.total == pytest.approx(found.observed.mean(), abs=1e-9)
     assert results.load(found.save(tmp_path)) == found
 
 
@@ -62,9 +62,9 @@ def test_a_task_has_its_own_answers_and_prompts_their_own_likeliest(model):
     found = attribution.over(model, task)
     logits = model(task.clean)[torch.arange(4), task.end]
     right, wrong = (logits.gather(1, answers.reshape(4, -1)).mean(1) for answers in (task.right, task.wrong))
-    assert found.values == pytest.approx((right - wrong).numpy())
+    assert found.observed == pytest.approx((right - wrong).numpy())
     likeliest = attribution.over(model, ["the tower is", "a b"])
-    assert likeliest.values == pytest.approx([float(model(text)[0, -1].max()) for text in ("the tower is", "a b")])
+    assert likeliest.observed == pytest.approx([float(model(text)[0, -1].max()) for text in ("the tower is", "a b")])
 
 
 def test_the_difference_of_two_random_targets_has_no_mean_component(model):
@@ -105,7 +105,7 @@ def test_a_tasks_own_counterfactuals(model):
 def test_an_edited_model_is_averaged_too(model):
     edited = model.edited(edit.zero("blocks.1.hook_mlp_out"))
     found = attribution.over(edited, PROMPTS, target=3)
-    assert found.mean[found.labels.index("MLP1")] == 0 and found.values == pytest.approx(
+    assert found.mean[found.labels.index("MLP1")] == 0 and found.observed == pytest.approx(
         edited(PROMPTS)[:, -1, 3].numpy()
     )
 

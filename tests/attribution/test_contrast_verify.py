@@ -21,8 +21,8 @@ def test_in_a_linear_model_a_path_changes_what_it_says():
     pair = contrast(model, torch.tensor([[1, 5, 2, 7, 0]]), torch.tensor([[1, 3, 2, 6, 4]]))
     found = verify(model, path_tree(pair, logit(model, 3), 200), 20)
     # Gains of 1e7 undo norms of 1e7: seven of sixteen digits are left of each step.
-    np.testing.assert_allclose(found.actual, found.predicted, rtol=0, atol=1e-8 * np.abs(found.values).max() + 1e-12)
-    assert len(found.values) == 20 and np.abs(found.values).min() > 1e-6
+    np.testing.assert_allclose(found.actual, found.predicted, rtol=0, atol=1e-8 * np.abs(found.array).max() + 1e-12)
+    assert len(found.array) == 20 and np.abs(found.array).min() > 1e-6
 
 
 def test_the_induction_path_through_the_key_is_causal():

@@ -71,13 +71,13 @@ def test_trees_are_compared_path_by_path(model, tmp_path):
     found = whole[0] - whole[1]
     assert found.listed == pytest.approx(found.total, abs=1e-9)
     assert found.total == pytest.approx(whole[0].total - whole[1].total)
-    assert np.isfinite(found.values).all()
+    assert np.isfinite(found.array).all()
     small = whole[0] - path_tree(inputs[1], target, 20)
     unknown = np.isnan(small.second)
     assert unknown.any()
-    assert np.isnan(small.values[unknown]).all()
-    known = {path: value for path, value in zip(found.paths, found.values, strict=True)}
-    for path, value in zip(small.paths, small.values, strict=True):
+    assert np.isnan(small.array[unknown]).all()
+    known = {path: value for path, value in zip(found.paths, found.array, strict=True)}
+    for path, value in zip(small.paths, small.array, strict=True):
         assert np.isnan(value) or value == pytest.approx(known[path], abs=1e-12)
     rows = small.table(3).rows
     assert len(rows) == 6

@@ -43,7 +43,7 @@ def test_on_a_real_network_it_is_not():
     tree = path_tree(freeze(model, IDS), logit_difference(model, 3, 5), 200)
     found = verify(model, tree, 15, baseline="zero")
     assert np.abs(found.actual - found.predicted).max() > 0.1 * np.abs(found.predicted).max()
-    np.testing.assert_allclose(found.predicted, -found.values, atol=1e-12)
+    np.testing.assert_allclose(found.predicted, -found.array, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", models.NAMES)

@@ -1,4 +1,4 @@
-"""`interp doctor`: it finds what is there, misses what is not, and says how to mend it."""
+"""`interp doctor`: it finds what is there, misses what is not, and says how to fix it."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ from interp.attribution.graphs.result import Graph
 from interp.attribution.graphs.sources import Sources, Stage
 from interp.errors import UsageError, require, whole
 from interp.report import Table
+from interp.results import as_tensor
 
 if TYPE_CHECKING:
     from interp.attribution.dictionaries.features import Features
@@ -41,7 +42,7 @@ PAIRS = 50
 
 @dataclass(frozen=True)
 class EdgeParts:
-    """The edges into one node by the heads that carry them: `values` (n_source, n_reader) sum to the edges' weights.
+    """The edges into one node by the heads that carry them: `array` (n_source, n_reader) sum to the edges' weights.
 
     `readers` begin with "direct"; those that carry nothing are left out.
     """
@@ -49,13 +50,18 @@ class EdgeParts:
     node: str
     sources: tuple[str, ...]
     readers: tuple[str, ...]
-    values: np.ndarray
+    array: np.ndarray
+
+    @property
+    def values(self) -> Tensor:
+        """The parts as a torch tensor."""
+        return as_tensor(self.array)
 
     def table(self, k: int = 20) -> Table:
         """The k largest parts."""
-        order = np.argsort(-np.abs(self.values), axis=None)[: whole(k, "k", 0)]
+        order = np.argsort(-np.abs(self.array), axis=None)[: whole(k, "k", 0)]
         rows = [(self.sources[i // len(self.readers)], self.readers[i % len(self.readers)]) for i in order.tolist()]
-        cells = tuple((*row, float(value)) for row, value in zip(rows, self.values.ravel()[order], strict=True))
+        cells = tuple((*row, float(value)) for row, value in zip(rows, self.array.ravel()[order], strict=True))
         caption = f"What carries the edges into {self.node}: the head that first reads what a source writes."
         return Table(("source", "carried by", "part"), cells, caption, {"part": "+.4f"})
 
@@ -91,7 +97,7 @@ def edge_parts(mixed: Features, graph: Graph, node: str) -> EdgeParts:
         node=graph.ids[index],
         sources=tuple(graph.ids[graph.source[i]] for i in into),
         readers=tuple(used),
-        values=torch.stack(list(used.values()), dim=1).cpu().numpy(),
+        array=torch.stack(list(used.values()), dim=1).cpu().numpy(),
     )
 
 

@@ -333,10 +333,10 @@ def test_the_parts_of_heads_sum_to_each_edge(name, kind):
     node = max(nodes, key=lambda node: len(found.inputs(node)))
     parts = attribution.edge_parts(mixed, found, node)
     weights = {edge.source: edge.weight for edge in found.inputs(node)}
-    np.testing.assert_allclose(parts.values.sum(1), [weights[source] for source in parts.sources], atol=1e-12)
+    np.testing.assert_allclose(parts.array.sum(1), [weights[source] for source in parts.sources], atol=1e-12)
     branches = {reader.rpartition(".")[2] for reader in parts.readers[1:]}
     assert branches == ({"q", "k", "v"} if kind == "contrast" else branches)
-    assert np.abs(parts.values[:, 1:]).max() > 1e-3 * np.abs(parts.values).max()
+    assert np.abs(parts.array[:, 1:]).max() > 1e-3 * np.abs(parts.array).max()
     assert parts.table(3).rows
     with pytest.raises(UsageError, match="is not a latent"):
         attribution.edge_parts(mixed, found, found.ids[-1])
@@ -354,7 +354,7 @@ def test_edges_have_parts_with_every_kind_of_dictionary(name, kind, dictionaries
     for node in latents.values():
         parts = attribution.edge_parts(mixed, found, node)
         weights = {edge.source: edge.weight for edge in found.inputs(node)}
-        np.testing.assert_allclose(parts.values.sum(1), [weights[source] for source in parts.sources], atol=1e-12)
+        np.testing.assert_allclose(parts.array.sum(1), [weights[source] for source in parts.sources], atol=1e-12)
         readers |= set(parts.readers)
     assert len(latents) > 2
     assert any(reader.startswith("L") for reader in readers)
@@ -426,7 +426,7 @@ def test_the_planted_graph_is_found_and_random_directions_leave_it_to_errors():
     assert attribution.error_share(mixed, target) < 0.01
     assert found.replacement > 0.95
     parts = attribution.edge_parts(mixed, found, "MLP1.f0@4")
-    row = parts.values[parts.sources.index("MLP0.f0@1")]
+    row = parts.array[parts.sources.index("MLP0.f0@1")]
     assert parts.readers[int(np.abs(row).argmax())] == "L1H0"
     blind = features(frozen, planted_dictionaries(model, seed=0))
     assert attribution.error_share(blind, target) > 0.9
