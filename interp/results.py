@@ -18,7 +18,7 @@ import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -27,10 +27,7 @@ from interp.fields import check_fields
 from interp.files import digest, digest_arrays, parse_json, read_text, short, writable_folder, write_all, write_atomic
 from interp.provenance import Provenance
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-__all__ = ["ARRAYS_NAME", "JSON_NAME", "Result", "as_tensor", "load", "writable_folder", "write_all", "write_atomic"]
+__all__ = ["ARRAYS_NAME", "JSON_NAME", "Result", "load", "writable_folder", "write_all", "write_atomic"]
 
 JSON_NAME = "result.json"
 ARRAYS_NAME = "arrays.safetensors"
@@ -169,13 +166,6 @@ class Result:
         if not isinstance(found, cls):
             raise UsageError(f"{folder} holds a {type(found).__name__}, not a {cls.__name__}: use interp.results.load")
         return found
-
-
-def as_tensor(array: np.ndarray) -> Tensor:
-    """Return an array as a torch tensor that shares its memory."""
-    import torch
-
-    return torch.from_numpy(array)
 
 
 def load(folder: str | os.PathLike[str]) -> Result:

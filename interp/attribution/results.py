@@ -12,7 +12,8 @@ import numpy as np
 
 from interp.errors import CheckFailedError, UsageError, whole
 from interp.report import Figure, Shown, Table
-from interp.results import Result, as_tensor
+from interp.results import Result
+from interp.tensors import as_tensor
 
 if TYPE_CHECKING:
     from torch import Tensor

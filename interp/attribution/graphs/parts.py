@@ -28,7 +28,7 @@ from interp.attribution.graphs.result import Graph
 from interp.attribution.graphs.sources import Sources, Stage
 from interp.errors import UsageError, require, whole
 from interp.report import Table
-from interp.results import as_tensor
+from interp.tensors import as_tensor
 
 if TYPE_CHECKING:
     from interp.attribution.dictionaries.features import Features
