@@ -22,12 +22,13 @@ Rule = Literal["signed", "absolute", "greedy", "acdc"]
 RULES = ("signed", "absolute", "greedy", "acdc")
 
 
-def circuit(
+def circuit(  # noqa: PLR0913 (all but the first three are keyword-only)
     scores: EdgeScores,
     share: float = 0.01,
     by: Rule = "signed",
     *,
     n: int | None = None,
+    by_position: bool = False,
     threshold: float = 0.01,
     model: Model | None = None,
     task: Task | Pairs | None = None,
@@ -43,11 +44,14 @@ def circuit(
             each whose corruption, on top of what was removed, changes the mean measure by less than `threshold`
             (arXiv 2304.14997; one run of the pairs for each edge).
         n: number of edges.
+        by_position: choose edges at single positions, by scores made with `by_position=True`: `share` and `n` then
+            count an edge at each position at which any prompts differ; "signed" or "absolute" alone.
         threshold: of acdc, as a fraction of m(clean) − m(counterfactual).
         model: of acdc.
         task: of acdc, the pairs it is run on.
 
-    Raises `UsageError` for an unknown rule, a share outside (0, 1], or acdc without a model and a task.
+    Raises `UsageError` for an unknown rule, a share outside (0, 1], acdc without a model and a task, or positions
+    without scores by position.
 
     Example:
         circuit = discovery.circuit(scores, share=0.01, by="signed")
@@ -58,6 +62,8 @@ def circuit(
     graph = scores.graph
     if by not in RULES:
         raise UsageError(f'by="{by}": choose {", ".join(RULES)}.')
+    if by_position:
+        return _at_positions(scores, share, n, by)
     if not 0 < share <= 1 or (n is not None and not 1 <= n <= graph.n_edge):
         raise UsageError(f"share={share}, n={n}: choose a share in (0, 1], or from 1 to {graph.n_edge} edges.")
     size = max(1, round(share * graph.n_edge)) if n is None else n
@@ -71,6 +77,28 @@ def circuit(
         chosen = top(scores, size, by)
     how = {"method": scores.method, "by": by, "task": scores.task, **({"threshold": threshold} if by == "acdc" else {})}
     return Circuit(graph, graph.connected(chosen), scores.array, size, how)
+
+
+def _at_positions(scores: EdgeScores, share: float, n: int | None, by: Rule) -> Circuit:
+    """Choose edges at single positions."""
+    where, graph = scores.by_position, scores.graph
+    if where is None or by not in ("signed", "absolute"):
+        raise UsageError(
+            f'by="{by}": edges at single positions are chosen "signed" or "absolute", by scores made with '
+            "discovery.score(..., by_position=True)."
+        )
+    first = int((where != 0).any(0).argmax())  # nothing differs before
+    scored = where[:, first:]
+    if not 0 < share <= 1 or (n is not None and not 1 <= n <= scored.size):
+        raise UsageError(f"share={share}, n={n}: choose a share in (0, 1], or from 1 to {scored.size} edges.")
+    size = max(1, round(share * scored.size)) if n is None else n
+    key = -np.abs(scored) if by == "absolute" else -scored * scores.sign
+    chosen = np.zeros(where.shape, bool)
+    rows, columns = np.unravel_index(np.argsort(key, axis=None, kind="stable")[:size], scored.shape)
+    chosen[rows, first + columns] = True
+    included = graph.connected(np.asarray(chosen.any(1)))
+    how = {"method": scores.method, "by": by, "task": scores.task, "by_position": True}
+    return Circuit(graph, included, scores.array, size, how, chosen & included[:, None])
 
 
 def top(scores: EdgeScores, size: int, by: Literal["signed", "absolute"]) -> Bool[np.ndarray, " n_edge"]:

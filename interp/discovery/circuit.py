@@ -28,7 +28,8 @@ class Circuit(Shown, Result):
     """Edges that are in a circuit: `included` (n_edge,), with the `scores` (n_edge,) they were chosen by.
 
     `asked` is how many edges were to be chosen; those without a path from the embedding or to the logits were dropped,
-    so `size` may be smaller. `how` says which method and rule chose them.
+    so `size` may be smaller. `how` says which method and rule chose them. `by_position` (n_edge, n_token) says at which
+    positions each edge is in; without it, at all.
     """
 
     graph: Graph
@@ -36,6 +37,12 @@ class Circuit(Shown, Result):
     scores: np.ndarray
     asked: int
     how: dict[str, Any] = field(default_factory=dict)
+    by_position: np.ndarray | None = None
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "n_edge ..."]:
+        """What is in the circuit: edges, or edges at positions."""
+        return self.included if self.by_position is None else self.by_position
 
     @property
     def edges(self) -> tuple[str, ...]:
@@ -62,15 +69,18 @@ class Circuit(Shown, Result):
 
     @property
     def complement(self) -> Circuit:
-        """Every edge that is not in the circuit."""
-        rest = ~self.included
-        return Circuit(self.graph, rest, self.scores, int(rest.sum()), {**self.how, "complement": True})
+        """Every edge that is not in the circuit, or is in it at other positions."""
+        rest, how = ~self.mask, {**self.how, "complement": True}
+        if self.by_position is None:
+            return Circuit(self.graph, rest, self.scores, int(rest.sum()), how)
+        return Circuit(self.graph, np.asarray(rest.any(1)), self.scores, int(rest.sum()), how, rest)
 
     def run(self, model: Model, task: Task | Pairs, *, outside: Any = "counterfactual") -> Float[np.ndarray, " n_pair"]:
         """Return each pair's measure, in nats, when only the circuit's edges carry what the clean run gives them.
 
         All other edges carry what the counterfactual run writes; `outside` may be "mean" (over the task) or "zero".
-        Raises `UsageError` for a model of another architecture.
+        Raises `UsageError` for a model of another architecture, or for prompts of another length than a circuit at
+        single positions was chosen on.
         """
         from interp.discovery.masks import evaluate
         from interp.discovery.pairs import checked
@@ -78,13 +88,27 @@ class Circuit(Shown, Result):
         task = checked(model, task)
         if Graph.of(model.spec, grouped=self.graph.grouped) != self.graph:
             raise UsageError(f"The circuit is of another architecture than {model.name}.")
-        return evaluate(model, self.graph, task, [~self.included], outside=outside)[0]
+        self.check_length(task.clean.shape[1])
+        return evaluate(model, self.graph, task, [~self.mask], outside=outside)[0]
+
+    def check_length(self, n_token: int) -> None:
+        """Raise `UsageError` for prompts that lack the positions, or have others."""
+        if self.by_position is not None and self.by_position.shape[1] != n_token:
+            raise UsageError(
+                f"The circuit was chosen at the positions of {self.by_position.shape[1]} tokens, and these prompts "
+                f"have {n_token}: choose it without by_position, or take prompts of the same form."
+            )
 
     def table(self) -> Table:
         """Every edge with its score."""
-        rows = tuple((*edge.split(ARROW), float(self.scores[self.graph.index(edge)])) for edge in self.edges)
         caption = f"{self.size:,} of {self.graph.n_edge:,} edges; score: change of the log odds when corrupted (nats)."
-        return Table(("from", "to", "score"), rows, caption, {"score": "+.4f"})
+        places = [self.graph.index(edge) for edge in self.edges]
+        rows = tuple((*self.graph.edges[i].split(ARROW), float(self.scores[i])) for i in places)
+        if self.by_position is None:
+            return Table(("from", "to", "score"), rows, caption, {"score": "+.4f"})
+        at = [", ".join(map(str, np.flatnonzero(self.by_position[i]).tolist())) for i in places]
+        rows = tuple((*row, where) for row, where in zip(rows, at, strict=True))
+        return Table(("from", "to", "score", "positions"), rows, caption, {"score": "+.4f"})
 
     def files(self) -> dict[str, bytes]:
         """What `save` writes: the result, and `circuit.json` in the form of the MIB benchmark for other programs."""
@@ -101,12 +125,15 @@ class Circuit(Shown, Result):
         edges = {}
         for i in np.flatnonzero(self.included).tolist():
             for reader in _mib_readers(graph, int(graph.reader[i])):
-                score = {"score": float(self.scores[i]), "in_graph": True}
+                score: dict[str, Any] = {"score": float(self.scores[i]), "in_graph": True}
+                if self.by_position is not None:
+                    score["positions"] = np.flatnonzero(self.by_position[i]).tolist()
                 edges[f"{names[graph.writer[i]]}->{reader}"] = score
         used = {edge.partition("->")[0] for edge in edges}
         nodes = {name: {"in_graph": name in used} for name in names} | {"logits": {"in_graph": bool(edges)}}
         facts = {"n_layers": graph.n_layer, "n_heads": graph.n_head, "parallel_attn_mlp": graph.parallel}
         ours = {"n_key_value_heads": graph.n_kv_head, "grouped": graph.grouped, "asked": self.asked, "how": self.how}
+        ours |= {} if self.by_position is None else {"n_tokens": self.by_position.shape[1]}
         return {"cfg": facts | ours, "nodes": nodes, "edges": edges}
 
     @classmethod
@@ -128,7 +155,8 @@ class Circuit(Shown, Result):
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise DamagedFileError(f"{path} is not a circuit in JSON: {error}.") from error
         included, scores = _from_mib(graph, listed, path)
-        return cls(graph, included, scores, int(facts.get("asked", included.sum())), dict(facts.get("how", {})))
+        where = _positions_from_mib(graph, edges, included, facts["n_tokens"]) if "n_tokens" in facts else None
+        return cls(graph, included, scores, int(facts.get("asked", included.sum())), dict(facts.get("how", {})), where)
 
     def __repr__(self) -> str:
         return f"Circuit({self.size:,} of {self.graph.n_edge:,} edges, {len(self.nodes)} nodes, {self.how})"
@@ -163,3 +191,12 @@ def _from_mib(graph: Graph, listed: dict[str, float], path: Path) -> tuple[Bool[
         at = int(graph.offsets[group]) + by
         included[at], scores[at] = True, value
     return included, scores
+
+
+def _positions_from_mib(graph: Graph, edges: dict[str, Any], included: np.ndarray, n_token: int) -> np.ndarray:
+    """At which positions the edges of a circuit are in it, as `to_dict` wrote them."""
+    names, found = _mib_names(graph), np.zeros((graph.n_edge, n_token), bool)
+    for i in np.flatnonzero(included).tolist():
+        name = f"{names[graph.writer[i]]}->{_mib_readers(graph, int(graph.reader[i]))[0]}"
+        found[i, edges[name].get("positions", range(n_token))] = True
+    return found

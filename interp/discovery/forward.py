@@ -196,7 +196,7 @@ class Forward:
         key = self._with_past(layer, 0, key, heads).repeat_interleave(query.shape[1] // key.shape[1], dim=1)
         scores = softcap(query @ key.transpose(-1, -2) * spec.attention_scale[layer], spec.attention_softcap)
         distance = distance_bias(spec.alibi, key.shape[2], self.start, scores)
-        scores = scores + (distance if isinstance(distance, float) else distance[heads])
+        scores = scores + (distance[heads] if isinstance(distance, Tensor) else distance)
         seen = visible(key.shape[2], spec.windows[layer], key.device)[self.start :]
         pattern = attention_pattern(scores, seen, None if sinks is None else sinks[heads])
         return pattern.detach() if self.rules.attention else pattern

@@ -135,12 +135,13 @@ def judge(
     """
     task, graph, rng = checked(model, task), found.graph, np.random.default_rng(seed)
     _check_graph(model, graph)
+    found.check_length(task.clean.shape[1])
     members = np.flatnonzero(found.included)
     drop = np.sort(rng.choice(members, min(N_DROPPED, len(members)), replace=False))
-    drops = [found.included & (np.arange(graph.n_edge) != edge) for edge in drop]
-    randoms = [_random(graph, found.size, rng) for _ in range(n_random)]
+    drops = [_without(found.mask, edge) for edge in drop]
+    randoms = [_like(found, _random(graph, found.size, rng), rng) for _ in range(n_random)]
     every, none = np.ones(graph.n_edge, bool), np.zeros(graph.n_edge, bool)
-    wanted = [every, none, found.included, ~found.included, *drops, *randoms]
+    wanted = [every, none, found.mask, ~found.mask, *drops, *randoms]
     measured = []
     for number, part in enumerate(task.batches(8)):
         advance(progress, number * 8, len(task), "pairs judged")
@@ -187,6 +188,21 @@ def _random(graph: Graph, size: int, rng: np.random.Generator) -> np.ndarray:
     edges = np.zeros(graph.n_edge, bool)
     edges[order[:low]] = True
     return graph.connected(edges)
+
+
+def _without(mask: np.ndarray, edge: int) -> np.ndarray:
+    left = mask.copy()
+    left[edge] = False
+    return left
+
+
+def _like(found: Circuit, edges: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random edges as they are or, where the circuit is one of positions, each at the positions of some edge of it."""
+    if found.by_position is None:
+        return edges
+    mask, rows = np.zeros_like(found.by_position), np.flatnonzero(edges)
+    mask[rows] = found.by_position[rng.choice(np.flatnonzero(found.included), len(rows))]
+    return mask
 
 
 def _check_graph(model: Model, graph: Graph) -> None:

@@ -62,6 +62,11 @@ class EdgeScores(Shown, Result):
         """By how much the whole counterfactual changes the measure."""
         return float(self.corrupted.mean() - self.clean.mean())
 
+    @property
+    def sign(self) -> float:
+        """The sign of what the whole counterfactual does, which supporting edges have too; −1 where it does nothing."""
+        return float(np.sign(self.total)) or -1.0
+
     def cut(self, writer: str = "embed") -> float:
         """Return the sum over the edges out of one writer; out of the embedding it is `total` for a complete method."""
         if writer not in self.graph.writers:
@@ -77,7 +82,7 @@ class EdgeScores(Shown, Result):
         if by not in ("signed", "absolute"):
             raise UsageError(f'by="{by}": a ranking is "signed" or "absolute".')
         values = self.array if rows is None else np.average(self.values, axis=0, weights=rows)
-        key = -np.abs(values) if by == "absolute" else -values * (np.sign(self.total) or -1.0)
+        key = -np.abs(values) if by == "absolute" else -values * self.sign
         return np.argsort(key, kind="stable")
 
     def top(self, k: int, by: By = "absolute") -> tuple[tuple[str, float], ...]:

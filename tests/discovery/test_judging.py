@@ -59,6 +59,48 @@ def test_all_edges_are_the_model_and_none_the_counterfactual(random_model, pairs
     assert not np.allclose(mean, score.counterfactual, atol=1e-3)
 
 
+def test_edges_at_single_positions(tmp_path, random_model, pairs):
+    """All of them are the model; fewer, at the positions that matter, suffice in a planted model; they load back."""
+    scores = discovery.score(random_model, pairs, "secant", by_position=True)
+    every = discovery.circuit(scores, share=1.0, by_position=True)
+    first = int(pairs.differs.any(0).int().argmax())
+    assert every.by_position is not None
+    assert every.by_position[:, first:].all() and not every.by_position[:, :first].any()
+    score = pairs.score(random_model)
+    assert np.allclose(every.run(random_model, pairs), score.clean, atol=1e-9)
+    assert np.allclose(every.complement.run(random_model, pairs), score.counterfactual, atol=1e-9)
+    some = discovery.circuit(scores, share=0.1, by_position=True)
+    values = np.abs(some.run(random_model, pairs) - score.clean)
+    everywhere = replace(some, by_position=np.repeat(some.included[:, None], every.by_position.shape[1], 1))
+    plain = replace(some, by_position=None)
+    assert np.allclose(everywhere.run(random_model, pairs), plain.run(random_model, pairs), atol=1e-9)
+    assert values.max() > 1e-3 and some.size < some.asked
+    assert discovery.judge(random_model, pairs, some, n_random=3).control.shape == (3,)
+    some.save(tmp_path / "circuit")
+    for back in (results.load(tmp_path / "circuit"), discovery.Circuit.read(tmp_path / "circuit")):
+        assert np.array_equal(back.by_position, some.by_position)
+    assert "positions" in some.table().columns
+    with pytest.raises(UsageError, match="by_position=True"):
+        discovery.circuit(discovery.score(random_model, pairs, "secant"), by_position=True)
+    with pytest.raises(UsageError, match="positions of 10 tokens"):
+        longer = tasks.induction(random_model, n=2, seed=0, length=8)
+        some.run(random_model, longer)
+
+
+def test_a_position_that_does_not_matter_is_not_in_the_circuit():
+    """Negative control: at shifted positions the same edges carry nothing."""
+    case = planted.induction()
+    model = case.model
+    scores = discovery.score(model, case.task, "secant", by_position=True)
+    found = discovery.circuit(scores, n=2 * len(case.wiring), by_position=True, by="absolute")
+    clean, other = (scores.clean.mean(), scores.corrupted.mean())
+    share = (found.run(model, case.task).mean() - other) / (clean - other)
+    assert share > 0.9
+    assert found.by_position is not None
+    shifted = replace(found, by_position=np.roll(found.by_position, 1, axis=1))
+    assert (shifted.run(model, case.task).mean() - other) / (clean - other) < 0.3
+
+
 def test_dangling_edges_are_dropped_without_a_change(random_model, pairs, scores):
     chosen = np.zeros(scores.graph.n_edge, bool)
     chosen[np.random.default_rng(0).choice(scores.graph.n_edge, 60, replace=False)] = True
