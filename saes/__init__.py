@@ -1,4 +1,4 @@
-"""Sparse autoencoders: training, judging and exchange.
+"""Sparse autoencoders: training, evaluation and exchange with other libraries.
 
     config = saes.Config(architecture="topk", width=4608, k=32, steps=1000)
     sae = saes.train(config, activations)        # a tensor (n, d_in), a store, or an iterable of batches
@@ -6,7 +6,7 @@
     sae.save("out/sae")                          # a folder that SAELens reads; saes.load reads it back
     dictionaries = saes.DictionarySet.load("out/transcoders")      # {hook: SAE or transcoder} of a whole model
 
-Names are fetched when first used; `saes.Config` needs no torch.
+Names are imported on first use; `saes.Config` needs no torch.
 """
 
 from __future__ import annotations

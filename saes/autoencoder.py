@@ -1,4 +1,4 @@
-"""A sparse autoencoder as it is used: final weights, encode, decode."""
+"""Sparse autoencoder with final weights: encode and decode."""
 
 from __future__ import annotations
 
@@ -25,32 +25,38 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "groups": (list | tuple, "whole numbers"),
     "layers": (int, "a whole number of at least 1"),
 }
-"""What inference may need beside the tensors: its kind, and that in words."""
+"""Settings of inference: the type of each, and its description."""
 ACROSS = ("transcoder", "crosslayer")
-"""Variants that write another space than they read."""
+"""Variants whose output space differs from their input space."""
 BY_LAYER = ("crosscoder", "crosslayer")
-"""Variants whose reconstruction is of several layers."""
+"""Variants whose reconstruction has several layers."""
 
 
 class SAE(nn.Module):
-    """f = activate((x − b_dec) W_enc + b_enc), x̂ = f W_dec + b_dec (+ x W_skipᵀ). Made by `build`, `train` or `load`.
+    """Sparse autoencoder, transcoder or crosscoder.
+
+    f = activate((x − b_dec) W_enc + b_enc), x̂ = f W_dec + b_dec (+ x W_skipᵀ). Created by `build`, `train` or `load`.
 
     Attributes:
         architecture: standard, gated, topk, batchtopk, jumprelu or matryoshka.
         variant: autoencoder, transcoder (W_dec writes another space), crosscoder (inputs are (..., layer, d)) or
-            crosslayer: one layer's part of a cross-layer transcoder, whose reconstruction is (..., layer, d) of the
-            layers from its own on.
-        settings: what inference needs beside the tensors:
-            k: of topk.
-            apply_b_dec_to_input: b_dec is subtracted from the input.
-            rescale_acts_by_decoder_norm: topk chooses by activation times decoder norm.
+            crosslayer (one layer's part of a cross-layer transcoder, whose reconstruction is (..., layer, d) for its
+            own and later layers).
+        settings: settings of inference besides the tensors:
+            k: number of active latents of topk.
+            apply_b_dec_to_input: whether b_dec is subtracted from the input.
+            rescale_acts_by_decoder_norm: whether topk selects by activation times decoder norm.
             groups: widths of the nested prefixes of a matryoshka.
-            layers: number of layers of a crosscoder, where d_in = d_out = layers · d; or that a crosslayer writes,
-                where d_out = layers · d.
-        metadata: where it comes from: model_name, hook_name, ... and the training configuration.
-        history: training metrics by name, an array each; empty if loaded.
-        W_enc, W_dec, b_dec: (d_in, width), (width, d_out), (d_out). What the architecture adds is a parameter too:
-            b_enc, and threshold; or b_gate, b_mag, r_mag: (width). W_skip (d_out, d_in).
+            layers: number of layers of a crosscoder, with d_in = d_out = layers · d, or number of layers that a
+                crosslayer writes, with d_out = layers · d.
+        metadata: origin of the autoencoder: model_name, hook_name, ... and the training configuration.
+        history: training metrics, an array for each name; empty if loaded.
+        W_enc, W_dec, b_dec: (d_in, width), (width, d_out), (d_out). The architecture adds further parameters: b_enc and
+            threshold, or b_gate, b_mag and r_mag, each (width). W_skip (d_out, d_in).
+
+    Example:
+        >>> sae  # sae = saes.load("folder")
+        SAE(topk autoencoder, 8 latents of 4)
     """
 
     W_enc: nn.Parameter
@@ -78,27 +84,38 @@ class SAE(nn.Module):
 
     @property
     def reads(self) -> str | None:
-        """The hook whose value it encodes, from the metadata; None where they do not say it."""
+        """Hook whose value is encoded, from the metadata; None if unknown."""
         return self.metadata.get("hook_name")
 
     @property
     def writes(self) -> tuple[str, ...]:
-        """The hooks whose values it reconstructs: the one it reads, or those a transcoder writes; () if not known."""
+        """Hooks whose values are reconstructed; () if unknown."""
         if self.variant == "crosslayer":
             return tuple(self.metadata.get("hook_names_out", ()))
         named = self.metadata.get("hook_name_out") if self.variant == "transcoder" else self.reads
         return () if named is None else (named,)
 
     def extra_repr(self) -> str:
-        """What it is, in a few words."""
+        """Return a short description for `repr`."""
         ends = f"{self.d_in}" if self.d_in == self.d_out else f"{self.d_in} to {self.d_out}"
         hook = self.metadata.get("hook_name")
         return f"{self.architecture} {self.variant}, {self.width} latents of {ends}" + (f", {hook}" if hook else "")
 
     def encode(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... width"]:
-        """The code of x, in the dtype of the weights; a crosscoder takes (..., layer, d).
+        """Encode activations into latents, in the dtype of the weights.
 
-        Raises `NotFiniteError` for inputs that are NaN or infinite, or too large for the number format.
+        Args:
+            x: (..., d_in) activations; (..., layer, d) for a crosscoder.
+
+        Returns:
+            Latents (..., width).
+
+        Raises:
+            NotFiniteError: inputs that are NaN or infinite, or too large for the dtype.
+
+        Example:
+            >>> sae.encode(torch.tensor([3.0, -2.0, 0.0, 0.0])).tolist()
+            [3.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0]
         """
         flat = self._flat(x)
         _check_finite(flat, "inputs", "give finite activations")
@@ -111,13 +128,18 @@ class SAE(nn.Module):
     def encode_sparse(
         self, x: Float[Tensor, "n d_in"]
     ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]] | Float[Tensor, "n width"]:
-        """The code without its zeros: (values, latents) for topk, else a matrix in compressed rows.
+        """Encode activations and return the latents without zeros.
 
-        Where fewer than k latents of a row are above zero, values of 0 fill it.
+        Args:
+            x: (n, d_in) activations.
+
+        Returns:
+            (values, indices), each (n, k), for topk; otherwise a sparse CSR matrix (n, width). Rows with fewer than k
+            positive latents are filled with values of 0.
         """
         code = self.encode(x)
         if code.ndim != 2:
-            raise UsageError(f"encode_sparse takes a matrix of inputs, not the shape {tuple(x.shape)}: flatten it.")
+            raise UsageError(f"encode_sparse takes inputs of shape (n, d_in), not {tuple(x.shape)}: flatten them.")
         if self.architecture != "topk":
             return code.to_sparse_csr()
         values, latents = code.topk(self.settings["k"], dim=1)
@@ -125,9 +147,20 @@ class SAE(nn.Module):
 
     @checked
     def decode(self, code: Float[Tensor, "... width"]) -> Float[Tensor, "... d_out"]:
-        """The reconstruction of a code, without a transcoder's skip path; of several layers, (..., layer, d).
+        """Decode latents into a reconstruction, without the skip path of a transcoder.
 
-        Raises `NotFiniteError` where it is NaN or infinite.
+        Args:
+            code: (..., width) latents.
+
+        Returns:
+            Reconstruction (..., d_out), or (..., layer, d) for several layers.
+
+        Raises:
+            NotFiniteError: a reconstruction that is NaN or infinite.
+
+        Example:
+            >>> sae.decode(torch.tensor([3.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0])).tolist()
+            [3.0, -2.0, 0.0, 0.0]
         """
         if code.shape[-1:] != (self.width,):
             raise UsageError(f"A code of shape {tuple(code.shape)} does not fit {self.width} latents.")
@@ -138,11 +171,11 @@ class SAE(nn.Module):
         return self._by_layer(out)
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
-        """decode(encode(x)), with a transcoder's skip path."""
+        """Return the reconstruction of x, including the skip path of a transcoder."""
         return self.run(x)[1]
 
     def run(self, x: Float[Tensor, "... d_in"]) -> tuple[Float[Tensor, "... width"], Float[Tensor, "... d_out"]]:
-        """(code, reconstruction) of x on the weights' device and in their dtype, with a transcoder's skip path."""
+        """Return latents and reconstruction of x, on the device and in the dtype of the weights."""
         code = self.encode(x)
         out = self.decode(code)
         if "W_skip" in self._parameters:
@@ -152,19 +185,19 @@ class SAE(nn.Module):
 
     @checked
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the folder that SAELens and `saes.load` read, and return it."""
+        """Save into a folder that SAELens and `saes.load` read, and return the folder."""
         from saes.interop import saelens
 
         return saelens.write(self, folder)
 
     def _by_layer(self, out: Tensor) -> Tensor:
-        """(..., layer, d) where several layers are written."""
+        """Reshape to (..., layer, d) if several layers are written."""
         layers = self.settings.get("layers")
         return out.unflatten(-1, (layers, -1)) if layers else out
 
     def _flat(self, x: Tensor) -> Tensor:
         if not isinstance(x, Tensor):
-            raise UsageError(f"Inputs are a tensor, not a {type(x).__name__}: torch.as_tensor makes it one.")
+            raise UsageError(f"Inputs must be a tensor, not {type(x).__name__}: convert them with torch.as_tensor.")
         layers = self.settings.get("layers") if self.variant == "crosscoder" else None
         wanted = (layers, self.d_in // layers) if layers else (self.d_in,)
         if tuple(x.shape[-len(wanted) :]) != wanted:
@@ -175,7 +208,7 @@ class SAE(nn.Module):
 
 
 def _check_finite(values: Tensor, what: str, fix: str) -> None:
-    """`NotFiniteError` naming the rows, counted over all leading axes."""
+    """Raise `NotFiniteError` with the row numbers, counted over all leading axes."""
     check_finite(values.reshape(-1, values.shape[-1]), what, fix=fix)
 
 
@@ -190,10 +223,22 @@ def build(
     settings: dict[str, Any],
     metadata: dict[str, Any] | None = None,
 ) -> SAE:
-    """An SAE of these weights, after checking names and shapes.
+    """Build an SAE from weights, after checking their names and shapes.
+
+    Args:
+        architecture: one of `saes.config.ARCHITECTURES`.
+        variant: one of `saes.config.VARIANTS`.
+        tensors: weights by name, see `SAE`.
+        settings: settings of inference, see `SAE`.
+        metadata: origin of the autoencoder.
 
     Raises:
-        UsageError: an unknown architecture, variant or setting; a missing, unknown or misshapen tensor.
+        UsageError: an unknown architecture, variant or setting, or a missing, unknown or misshapen tensor.
+
+    Example:
+        >>> weights = {"W_enc": torch.eye(4), "W_dec": torch.eye(4), "b_enc": torch.zeros(4), "b_dec": torch.zeros(4)}
+        >>> build("standard", "autoencoder", weights, {})
+        SAE(standard autoencoder, 4 latents of 4)
     """
     for what, value, known in (("architecture", architecture, ARCHITECTURES), ("variant", variant, VARIANTS)):
         if value not in known:
@@ -210,7 +255,7 @@ def build(
 
 
 def _checked(architecture: str, variant: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with their defaults; `UsageError` for one that is unknown or missing."""
+    """Return the settings with defaults; raise `UsageError` for an unknown or missing one."""
     for name in settings:
         if name not in SETTINGS:
             raise UsageError(f'setting "{name}" is not known{nearest(name, SETTINGS)}.')
@@ -230,15 +275,16 @@ def _checked(architecture: str, variant: str, settings: dict[str, Any]) -> dict[
 
 
 def _check_tensors(architecture: str, variant: str, tensors: dict[str, Tensor]) -> None:
-    """`UsageError` unless names and shapes are those of the architecture."""
+    """Raise `UsageError` unless names and shapes are those of the architecture."""
     latents = _architecture(architecture).latents
     needed = ("W_enc", "W_dec", "b_dec", *latents)
     known = (*needed, "W_skip") if variant in ACROSS else needed
     missing = [name for name in needed if name not in tensors]
     unknown = [name for name in tensors if name not in known]
     if missing or unknown:
-        found = ", ".join(tensors)
-        raise UsageError(f"A {architecture} {variant} has the tensors {', '.join(known)}; given were {found}.")
+        raise UsageError(
+            f"A {architecture} {variant} has the tensors {', '.join(known)}; given were {', '.join(tensors)}."
+        )
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             kind = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
@@ -252,6 +298,8 @@ def _check_tensors(architecture: str, variant: str, tensors: dict[str, Tensor]) 
     for name, tensor in tensors.items():
         shape = wanted.get(name, tuple(tensor.shape))
         if tuple(tensor.shape) != shape:
-            raise UsageError(f"{name} is {tuple(tensor.shape)}; beside W_enc {(d_in, width)} it must be {shape}.")
+            raise UsageError(
+                f"{name} has shape {tuple(tensor.shape)}, but with W_enc {(d_in, width)} it must be {shape}."
+            )
     if variant not in ACROSS and d_in != d_out:
         raise UsageError(f"An {variant} reads and writes one space, but d_in={d_in} and d_out={d_out}.")

@@ -1,3 +1,3 @@
-"""Sparse coding beside autoencoders: all of `interp.coding`, under the name that `saes` gives it."""
+"""Sparse coding: all of `interp.coding`, re-exported here."""
 
 from interp.coding import *  # noqa: F403

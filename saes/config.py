@@ -1,4 +1,4 @@
-"""What is trained and how. Plain values: no torch. The keys of a configuration file are these field names."""
+"""Training configuration. Plain values: no torch. The keys of a configuration file are these field names."""
 
 from __future__ import annotations
 
@@ -20,56 +20,62 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
 }
 BY_K = ("topk", "batchtopk", "matryoshka")
-"""Architectures whose sparsity is k; the others do not look at it."""
+"""Architectures whose sparsity is k; the others ignore it."""
 SPARSITY = {"standard": 2.0, "gated": 2.0, "jumprelu": 1.0}
-"""Default weight of the sparsity loss for inputs of mean norm sqrt(d); tune it for the L0 you want."""
+"""Default weight of the sparsity loss for inputs of mean norm sqrt(d); tune it for the desired L0."""
 FRACTIONS = ("lr_warmup", "lr_decay", "sparsity_warmup", "average", "start_density")
 POSITIVE = ("width", "k", "steps", "batch_size", "dead_after", "auxiliary_k")
 
 METRICS = ("step", "loss", "fvu", "l0", "dead", "lr", "sparsity", "norm", "seconds")
-"""Of a step: its number from 1, the loss, the fraction of variance unexplained, active latents an input, dead latents,
+"""Metrics of a step: 1-based number, loss, fraction of variance unexplained, active latents per input, dead latents,
 learning rate, weight of the sparsity loss, gradient norm before clipping, seconds of training so far."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """A training run.
+    """Configuration of a training run.
 
     Attributes:
         architecture: standard (ReLU, L1), gated, topk, batchtopk, jumprelu or matryoshka (nested, over batchtopk).
         width: number of latents.
-        k: latents active per input, for topk; on average over a batch for batchtopk and matryoshka.
-        steps: batches trained on.
-        batch_size: activations a batch.
+        k: active latents per input for topk; on average over a batch for batchtopk and matryoshka.
+        steps: number of batches to train on.
+        batch_size: activations per batch.
         lr: peak learning rate of Adam (betas 0.9 and 0.999).
-        seed: of the initial weights and of the order of the data.
+        seed: seed of the initial weights and of the order of the data.
         variant: autoencoder (x to x), transcoder (x to y), crosscoder (several layers at once) or crosslayer (a
-            cross-layer transcoder, topk: `width` latents of each layer, k of them on, write that layer and later ones).
+            cross-layer transcoder, topk: each layer has `width` latents, k of them active, which write that layer and
+            later ones).
         skip: transcoder only: add a linear path W_skip x from input to output.
-        groups: matryoshka only: widths of the nested prefixes, rising; the last is `width`. Empty: width/16, /4, /1.
+        groups: matryoshka only: increasing widths of the nested prefixes; the last is `width`. Empty: width/16, /4, /1.
         sparsity: weight of the sparsity loss of standard, gated (per unit of activation) and jumprelu (per active
             latent), for activations of mean norm sqrt(d). None: see `SPARSITY`.
         sparsity_warmup: fraction of the steps over which `sparsity` rises from 0.
         bandwidth: jumprelu only: width of the window of the straight-through estimator, in normalised activations.
         pre_act: jumprelu only: weight of the pre-activation loss that revives dead latents.
-        start_density: standard, gated and jumprelu: fraction of inputs that each latent fires on at the start (set by
-            its bias or threshold); sparse from the start is quicker and closer to the end. None: 0.05, or that of 128
-            latents an input if less.
-        auxiliary: weight of the loss by which dead latents reconstruct the residual (AuxK; topk, batchtopk,
+        start_density: standard, gated and jumprelu: fraction of inputs on which each latent fires at the start (set by
+            its bias or threshold). Sparse initial codes are faster and closer to the final ones. None: 0.05, or the
+            density of 128 latents per input if that is less.
+        auxiliary: weight of the loss in which dead latents reconstruct the residual (AuxK; topk, batchtopk,
             matryoshka). 0 turns it off.
         auxiliary_k: dead latents used per input in that loss. None: d_in / 2.
-        dead_after: a latent that has not fired for this many steps is dead.
-        normalise: train on activations scaled to mean norm sqrt(d); the scale is folded into the final weights.
-        max_norm: leave out of training every activation whose norm is more than this many times the median (attention
-            sinks). None trains on all; scale, centre and FVU leave out those beyond 10 times the median all the same.
-        bias: where the decoder bias starts: geometric_median or mean of the data, or zero (which kills features when
-            the data has an offset).
+        dead_after: number of steps without firing after which a latent is dead.
+        normalise: whether to train on activations scaled to mean norm sqrt(d); the scale is folded into the final
+            weights.
+        max_norm: exclude from training activations whose norm exceeds this multiple of the median (attention sinks).
+            None trains on all of them; scale, centre and FVU always exclude those beyond 10 times the median.
+        bias: initial decoder bias: geometric_median or mean of the data, or zero (which kills features if the data
+            has an offset).
         clip: largest norm of the whole gradient. 0 turns clipping off.
         lr_warmup: fraction of the steps over which the learning rate rises from 0.
         lr_decay: fraction of the steps, at the end, over which it falls linearly to 0.
-        average: decay per step of a running average of the weights, which then are the final ones. 0: no average.
-        precision: bfloat16 finds the active latents with a bfloat16 product; their values are float32 all the same.
-            auto: bfloat16 where the processor has it.
+        average: decay per step of a running average of the weights, which is used as the final weights. 0: no average.
+        precision: bfloat16 selects the active latents with a bfloat16 product; their values are computed in float32.
+            auto: bfloat16 if the processor supports it.
+
+    Example:
+        >>> Config(architecture="topk", width=1024, k=16).steps
+        1000
     """
 
     architecture: str = "topk"
@@ -122,7 +128,7 @@ class Config:
 
     @property
     def sparsity_weight(self) -> float:
-        """`sparsity`, or its default for the architecture; 0 where k fixes the sparsity."""
+        """`sparsity`, or its default for the architecture; 0 if k sets the sparsity."""
         return SPARSITY.get(self.architecture, 0.0) if self.sparsity is None else self.sparsity
 
     @property
@@ -132,7 +138,7 @@ class Config:
 
     @property
     def prefixes(self) -> tuple[int, ...]:
-        """`groups`, or their default for the width; empty unless this is a matryoshka."""
+        """`groups`, or the default for the width; empty unless the architecture is matryoshka."""
         if self.architecture != "matryoshka":
             return ()
         return self.groups or tuple(sorted({max(self.width // 16, 1), max(self.width // 4, 1), self.width}))
@@ -160,7 +166,7 @@ class Config:
 
 
 def _plain(value: Any) -> Any:
-    """A number of numpy as Python's, and a list as a tuple."""
+    """Convert a numpy number to a Python number, and a list to a tuple."""
     if isinstance(value, np.generic):
         return value.item()
     return tuple(value) if isinstance(value, list) else value

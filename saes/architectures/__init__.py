@@ -1,4 +1,4 @@
-"""The six ways to decide which latents fire; one small file each."""
+"""The six architectures, which decide which latents fire; one file each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ __all__ = ["Architecture", "architecture"]
 
 
 def architecture(name: str, variant: str = "autoencoder") -> Architecture:
-    """Return the architecture of that name (one of `saes.config.ARCHITECTURES`), as it trains the variant."""
+    """Return the architecture of a name, as it trains the given variant.
+
+    >>> architecture("topk").latents
+    ('b_enc',)
+    """
     if variant == "crosslayer":
         return CrossLayer()
     known: dict[str, type[Architecture]] = {

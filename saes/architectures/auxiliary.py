@@ -1,48 +1,51 @@
-"""AuxK (arXiv 2406.04093): dead latents learn to reconstruct what the living left over.
+"""AuxK (arXiv 2406.04093): dead latents learn to reconstruct the residual of the other latents.
 
     z = relu of the k_aux largest pre-activations among dead latents,   loss: α |Σ_j z_j decoder_j − (y − x̂)|²
 
-It acts on dead latents only, so Adam, which divides by the gradient's own size, makes their step nearly independent
-of α and of the number of inputs it is measured on. 256 of them are enough: every second, fourth, ... at most 16th
-input is taken, and the loss multiplied by as many, so that its expectation stays.
+It acts on dead latents only. Adam divides by the size of the gradient, so that their step is nearly independent of α
+and of the number of inputs. 256 inputs are enough: every second, fourth, ... at most 16th input is used, and the loss
+is multiplied by that number, so that its expectation does not change.
 """
 
 from __future__ import annotations
 
 import torch
 
-from saes.architectures.base import Batch, Found
+from saes.architectures.base import Batch, StepResult
 
 EVERY, INPUTS = 16, 256
-"""At most every 16th input is measured on, and fewer are left out where less than 256 would remain."""
+"""Use at most every 16th input, but at least 256 inputs."""
 
 
-def revive(batch: Batch, found: Found) -> None:
-    """Add the auxiliary loss and its gradients to `found`."""
+def revive(batch: Batch, result: StepResult) -> None:
+    """Add the auxiliary loss and its gradients to the result of a step."""
     if batch.dead is None or batch.config.auxiliary == 0:
         return
     weights, rows = batch.weights, batch.dead.nonzero().squeeze(1)
     every = _stride(len(batch.x) * (batch.group.size if batch.group else 1))
-    x, left = batch.x[::every], -found.residual[::every]
+    x, residual = batch.x[::every], -result.residual[::every]
     encoder, decoder = weights["encoder"][rows], weights["decoder"][rows]
     z = torch.relu_(torch.addmm(weights["b_enc"][rows], x, encoder.T))
     k = batch.config.auxiliary_k or max(batch.y.shape[1] // 2, 1)
     if k < len(rows):
         z = torch.zeros_like(z).scatter_(1, *reversed(z.topk(k, dim=1, sorted=False)))
-    difference = z @ decoder - left
+    difference = z @ decoder - residual
     scale = batch.config.auxiliary * batch.unit * len(batch.x) / len(x)
     outer = difference * (2 * scale)
     d_z = outer @ decoder.T * (z > 0)
-    found.gradients["encoder"].index_add_(0, rows, d_z.T @ x)
-    found.gradients["b_enc"].index_add_(0, rows, d_z.sum(0))
+    result.gradients["encoder"].index_add_(0, rows, d_z.T @ x)
+    result.gradients["b_enc"].index_add_(0, rows, d_z.sum(0))
     d_decoder = z.T @ outer
-    found.gradients["decoder"].index_add_(0, rows, d_decoder)
-    found.parallel.index_add_(0, rows, (d_decoder * decoder).sum(1))
-    found.losses["auxiliary"] = scale * difference.square().sum()
+    result.gradients["decoder"].index_add_(0, rows, d_decoder)
+    result.parallel.index_add_(0, rows, (d_decoder * decoder).sum(1))
+    result.losses["auxiliary"] = scale * difference.square().sum()
 
 
 def _stride(n: int) -> int:
-    """The power of two that leaves at least `INPUTS` of n inputs, at most `EVERY`: it divides each process's part."""
+    """Return the largest power of two, at most `EVERY`, that leaves `INPUTS` of n inputs.
+
+    A power of two divides the part of each process.
+    """
     stride = 1
     while stride < EVERY and n >= 2 * stride * INPUTS:
         stride *= 2

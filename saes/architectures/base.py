@@ -1,11 +1,11 @@
-"""What the six architectures share: one step's view of the data and weights, and the gradients they hand back.
+"""Base of the six architectures: the batch and weights of a step, and the gradients that it returns.
 
-Weights with a row a latent are held as (width, d) in training, so that a sparse code touches whole rows:
-`encoder` (width, d_in), `decoder` (width, d_out), `b_dec` (d_out) and what the architecture adds. A batch's loss is
+Weights of latents have shape (width, d) in training, so that a sparse code uses whole rows: `encoder` (width, d_in),
+`decoder` (width, d_out), `b_dec` (d_out) and those of the architecture. The loss of a batch is
 
     (Σ_i |x̂_i − y_i|² + sparsity + auxiliary) / (n d_out)
 
-with x centred and scaled; dividing by d_out keeps gradients of order one, so that one clipping norm fits all sizes.
+with x centred and scaled. Dividing by d_out keeps gradients of order one, so that one clipping norm fits all sizes.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from saes.kernels.together import TrainingGroup
 
 Weights = dict[str, Tensor]
 DENSE_FROM = 0.1
-"""Fraction of active latents from which matrix products are quicker than sparse ones."""
+"""Fraction of active latents above which dense products are faster than sparse ones."""
 
 
 @dataclass
 class Memory:
-    """What the next step reuses of this one; numbers that are part of the training state.
+    """Values that a step passes to the next one; they are part of the training state.
 
     Attributes:
-        guess: the smallest value chosen last by batchtopk and matryoshka; negative if there is none yet.
+        guess: the smallest value selected last by batchtopk and matryoshka; negative if there is none yet.
         density: fraction of pairs that were active in the last step.
     """
 
@@ -43,19 +43,19 @@ class Memory:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step gives an architecture.
+    """Input of an architecture's training step.
 
     Attributes:
         x: (n, d_in) inputs, centred and scaled.
         y: (n, d_out) targets, scaled.
-        weights: by name.
-        config: the run's.
+        weights: weights by name.
+        config: configuration of the run.
         sparsity: weight of the sparsity loss at this step.
-        dead: (width,) which latents are dead; None if none is, or nothing is done about them.
-        half: find active latents in bfloat16.
+        dead: (width,) mask of dead latents; None if there are none, or if they have no loss.
+        half: whether active latents are selected in bfloat16.
         scratch: buffers.
-        memory: see `Memory`.
-        group: the processes that share the batch, of which x and y are this one's part; None for this one alone.
+        memory: values of the last step, see `Memory`.
+        group: the processes that share the batch, of which x and y are this process's part; None for one process.
     """
 
     x: Float[Tensor, "n d_in"]
@@ -71,15 +71,15 @@ class Batch:
 
     @property
     def unit(self) -> float:
-        """1 / (n d_out): what every loss is multiplied by."""
+        """1 / (n d_out), the factor of every loss."""
         return 1.0 / self.y.numel()
 
     def pre(self, bias: Float[Tensor, " width"], exact: bool = False) -> Float[Tensor, "n width"]:
-        """The pre-activations x encoderᵀ + bias, in a buffer."""
+        """Compute the pre-activations x encoderᵀ + bias in a buffer."""
         return preactivations(self.x, self.weights["encoder"], bias, self.scratch, half=self.half and not exact)
 
     def active(self, bias: Float[Tensor, " width"]) -> tuple[Support, Values]:
-        """The pairs with x·encoder + bias > 0 and x·encoder there; all pairs while many latents fire."""
+        """Return the pairs with x·encoder + bias > 0, and their x·encoder; all pairs while many latents fire."""
         if self.memory.density > DENSE_FROM:
             support = Dense(len(self.x), len(bias))
             return support, self.pre(torch.zeros_like(bias), exact=True)
@@ -88,50 +88,50 @@ class Batch:
         return support, self.exact(support, rough, bias) - support.of_latents(bias)
 
     def exact(self, support: Support, pre: Float[Tensor, "n width"], bias: Float[Tensor, " width"]) -> Values:
-        """The pre-activations of the pairs: read from `pre`, or computed anew if that is only bfloat16."""
+        """Return the pre-activations of the pairs, recomputed in float32 if `pre` is bfloat16."""
         if pre.dtype == self.x.dtype:
             return support.of_pairs(pre)
         return support.at(self.x, self.weights["encoder"]) + support.of_latents(bias)
 
     def reconstruct(self, support: Support, values: Values) -> Float[Tensor, "n d_out"]:
-        """Σ_j v_ij decoder_j + b_dec (+ W_skip x)."""
+        """Compute Σ_j v_ij decoder_j + b_dec (+ W_skip x)."""
         out = support.combine(values, self.weights["decoder"]).add_(self.weights["b_dec"])
         return out.addmm_(self.x, self.weights["W_skip"].T) if "W_skip" in self.weights else out
 
     def gradients(
         self, support: Support, d_pre: Values, code: Support, values: Values, outer: Float[Tensor, "rows d_out"]
     ) -> dict[str, Tensor]:
-        """Of encoder, decoder, b_dec and W_skip.
+        """Compute the gradients of encoder, decoder, b_dec and W_skip.
 
         Args:
             support: pairs of `d_pre`.
-            d_pre: the gradient of the loss in x·encoder.
-            code: pairs of `values`, in the same order; with several rows an input for nested prefixes.
+            d_pre: gradient of the loss in x·encoder.
+            code: pairs of `values`, in the same order; several rows per input for nested prefixes.
             values: the code.
-            outer: the gradient in what each row of the code is decoded to; an input's first row counts for b_dec.
+            outer: gradient in the reconstruction of each row of the code; an input's first row counts for b_dec.
         """
         encoder, decoder = self.weights["encoder"], self.weights["decoder"]
         whole = outer.view(len(self.x), -1, outer.shape[1])[:, 0]
-        found = {
+        gradients = {
             "encoder": support.spread(d_pre, self.x, self.scratch.get("d_encoder", tuple(encoder.shape), encoder)),
             "decoder": code.spread(values, outer, self.scratch.get("d_decoder", tuple(decoder.shape), decoder)),
             "b_dec": whole.sum(0),
         }
         if "W_skip" in self.weights:
-            found["W_skip"] = whole.T @ self.x
-        return found
+            gradients["W_skip"] = whole.T @ self.x
+        return gradients
 
 
 @dataclass
-class Found:
-    """The outcome of a step's forward and backward pass.
+class StepResult:
+    """Result of the forward and backward pass of a step.
 
     Attributes:
-        gradients: of every weight.
-        parallel: (width,) decoder_j · gradient of decoder_j: what is taken out where decoder rows have length 1.
-        fired: (width,) inputs each latent fired on.
+        gradients: gradients of every weight.
+        parallel: (width,) decoder_j · gradient of decoder_j, which is removed if decoder rows have length 1.
+        fired: (width,) number of inputs on which each latent fired.
         residual: (n, d_out) reconstruction minus target.
-        losses: the terms of the loss by name, each already multiplied as it is in the sum.
+        losses: terms of the loss by name, with their weights.
     """
 
     gradients: dict[str, Tensor]
@@ -143,19 +143,19 @@ class Found:
 
 @dataclass(frozen=True)
 class Final:
-    """What inference has: `tensors` by name (W_dec and those in `Architecture.latents`) and `settings` (of an SAE)."""
+    """Final weights for inference: W_dec and those in `Architecture.latents`, and the settings of the SAE."""
 
     tensors: Weights
     settings: dict[str, Any]
 
 
 class Architecture:
-    """One way to decide which latents fire, and how that is trained. Stateless.
+    """Base class of the architectures: which latents fire, and how that is trained. Stateless.
 
     Attributes:
-        latents: names of the parameters with one number a latent that inference needs.
-        unit_decoder: decoder rows are kept at length 1 in training.
-        sparse: it has a sparsity loss (otherwise k fixes the sparsity).
+        latents: names of the parameters with one value per latent that inference needs.
+        unit_decoder: whether decoder rows have length 1 in training.
+        sparse: whether there is a sparsity loss (otherwise k sets the sparsity).
     """
 
     latents: tuple[str, ...] = ("b_enc",)
@@ -163,13 +163,17 @@ class Architecture:
     sparse: bool = False
 
     def activate(self, z: Float[Tensor, "... width"], final: Final) -> Float[Tensor, "... width"]:
-        """The code of z = x W_enc in inference."""
+        """Return the latents of z = x W_enc in inference."""
         raise NotImplementedError
 
     def start(self, quantile: Float[Tensor, " width"]) -> Weights:
-        """The first values of its own parameters; `quantile` is what x·encoder exceeds in `start_density` of inputs."""
+        """Return initial values of its own parameters.
+
+        Args:
+            quantile: (width,) value that x·encoder exceeds on `start_density` of the inputs.
+        """
         return {"b_enc": torch.zeros_like(quantile)}
 
-    def step(self, batch: Batch) -> Found:
-        """Forward and backward pass."""
+    def step(self, batch: Batch) -> StepResult:
+        """Run the forward and backward pass of a batch."""
         raise NotImplementedError

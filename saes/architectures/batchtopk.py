@@ -1,6 +1,6 @@
-"""BatchTopK (arXiv 2412.06410): the k n largest pre-activations of a batch of n fire; k a row on average.
+"""BatchTopK (arXiv 2412.06410): the k n largest pre-activations of a batch of n fire, on average k per row.
 
-In inference a latent fires above one threshold, measured on training data so that k fire on average.
+In inference a latent fires above a threshold, which is measured on training data so that k fire on average.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from saes.kernels.together import top_together
 
 
 class BatchTopK(TopK):
-    """See the module."""
+    """BatchTopK architecture (arXiv 2412.06410)."""
 
     latents = ("b_enc", "threshold")
 
     def activate(self, z: Tensor, final: Final) -> Tensor:
-        """Keeps z + b_enc where it exceeds the threshold."""
+        """Return z + b_enc if it exceeds the threshold, else 0."""
         return jump(z + final.tensors["b_enc"], final.tensors["threshold"])
 
     def choose(self, batch: Batch) -> tuple[Sparse, Values]:
-        """The pairs that fire, and their pre-activations."""
+        """Return the pairs (input, latent) that fire, and their pre-activations."""
         pre, memory, group = batch.pre(batch.weights["b_enc"]), batch.memory, batch.group
         guess = memory.guess * 0.98 if memory.guess > 0 else None
         if group is not None:

@@ -3,8 +3,8 @@
     f_l = relu(x_l·encoder_l + b_enc_l) at the k largest of layer l, 0 elsewhere
     ŷ_m = Σ_{l ≤ m} f_l decoder_{l→m} + b_dec_m          loss: Σ_m |ŷ_m − y_m|² + AuxK of each layer
 
-Described in transformer-circuits.pub/2025/attribution-graphs (methods); AuxK in arXiv 2406.04093. Layers lie side by
-side: x is (n, layer · d_in), y (n, layer · d_out); `encoder` is (layer · width, d_in), `decoder` (layer · width, layer
+Described in transformer-circuits.pub/2025/attribution-graphs (methods); AuxK in arXiv 2406.04093. Layers are
+concatenated: x is (n, layer · d_in), y (n, layer · d_out); `encoder` is (layer · width, d_in), `decoder` (layer · width, layer
 · d_out) with zeros where a latent would write an earlier layer. Rows of the decoder have length 1 over all that they
 write.
 """
@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 
 from saes.architectures.auxiliary import revive
-from saes.architectures.base import Batch, Found
+from saes.architectures.base import Batch, StepResult
 from saes.architectures.topk import TopK
 from saes.kernels.select import rows_of
 from saes.kernels.support import Sparse
 
 
 class CrossLayer(TopK):
-    """See the module."""
+    """Cross-layer transcoder architecture over TopK."""
 
-    def step(self, batch: Batch) -> Found:
-        """Forward and backward pass."""
+    def step(self, batch: Batch) -> StepResult:
+        """Run the forward and backward pass of a batch."""
         parts = [_layer(batch, at) for at in range(layers_of(batch))]
         chosen = [self.choose(part) for part in parts]
         support, pre = _joined(chosen)
@@ -36,7 +36,7 @@ class CrossLayer(TopK):
         outer = residual * (2 * batch.unit)
         d_f = support.at(outer, batch.weights["decoder"])
         d_pre = d_f * (f > 0)
-        found = Found(
+        result = StepResult(
             self._gradients(batch, [one for one, _ in chosen], support, d_pre, f, outer),
             parallel=support.sum_inputs(f * d_f),
             fired=support.sum_inputs((f > 0).to(f.dtype)),
@@ -44,13 +44,13 @@ class CrossLayer(TopK):
             losses={},
         )
         for at, part in enumerate(parts):
-            self._revive(part, found, at)
-        return found
+            self._revive(part, result, at)
+        return result
 
     def _gradients(
         self, batch: Batch, supports: list[Sparse], support: Sparse, d_pre: Tensor, f: Tensor, outer: Tensor
     ) -> dict[str, Tensor]:
-        """Of encoder, decoder, b_enc and b_dec; zero where a latent would write an earlier layer."""
+        """Return the gradients of all weights; zero for writes to earlier layers."""
         width, d_out = batch.config.width, batch.y.shape[1] // len(supports)
         encoder, decoder = batch.weights["encoder"], batch.weights["decoder"]
         d_encoder = batch.scratch.get("d_encoder", tuple(encoder.shape), encoder)
@@ -63,21 +63,21 @@ class CrossLayer(TopK):
         gradients = {"encoder": d_encoder, "decoder": d_decoder}
         return gradients | {"b_enc": support.sum_inputs(d_pre), "b_dec": outer.sum(0)}
 
-    def _revive(self, part: Batch, found: Found, at: int) -> None:
-        """Let the dead latents of a layer reconstruct what is left of the layers that they write."""
+    def _revive(self, part: Batch, result: StepResult, at: int) -> None:
+        """Let the dead latents of a layer reconstruct the residual of the layers that they write."""
         width = part.config.width
-        mine, first = slice(at * width, (at + 1) * width), found.residual.shape[1] - part.y.shape[1]
-        gradients = {name: found.gradients[name][mine] for name in ("encoder", "b_enc")}
-        gradients["decoder"] = found.gradients["decoder"][mine, first:]
-        layer = Found(gradients, found.parallel[mine], found.fired[mine], found.residual[:, first:], {})
+        mine, first = slice(at * width, (at + 1) * width), result.residual.shape[1] - part.y.shape[1]
+        gradients = {name: result.gradients[name][mine] for name in ("encoder", "b_enc")}
+        gradients["decoder"] = result.gradients["decoder"][mine, first:]
+        layer = StepResult(gradients, result.parallel[mine], result.fired[mine], result.residual[:, first:], {})
         revive(part, layer)
         if "auxiliary" in layer.losses:
-            before = found.losses.get("auxiliary", torch.zeros_like(layer.losses["auxiliary"]))
-            found.losses["auxiliary"] = before + layer.losses["auxiliary"]
+            before = result.losses.get("auxiliary", torch.zeros_like(layer.losses["auxiliary"]))
+            result.losses["auxiliary"] = before + layer.losses["auxiliary"]
 
 
 def layers_of(batch: Batch) -> int:
-    """Return the number of layers side by side."""
+    """Return the number of layers in a batch."""
     return batch.x.shape[1] // batch.weights["encoder"].shape[1]
 
 
@@ -87,7 +87,7 @@ def _input(batch: Batch, at: int) -> Tensor:
 
 
 def _layer(batch: Batch, at: int) -> Batch:
-    """What the latents of one layer read and write."""
+    """Return the part of a batch that the latents of one layer read and write."""
     width, d_out = batch.config.width, batch.y.shape[1] // layers_of(batch)
     mine, weights = slice(at * width, (at + 1) * width), batch.weights
     own = {"encoder": weights["encoder"][mine], "b_enc": weights["b_enc"][mine]}
@@ -97,7 +97,7 @@ def _layer(batch: Batch, at: int) -> Batch:
 
 
 def _joined(chosen: list[tuple[Sparse, Tensor]]) -> tuple[Sparse, Tensor]:
-    """The pairs of all layers, and their pre-activations (n, layer · k)."""
+    """Return the pairs of all layers, and their pre-activations (n, layer · k)."""
     n, width = chosen[0][0].n, chosen[0][0].width
     columns = torch.cat([one.columns.view(n, -1) + at * width for at, (one, _) in enumerate(chosen)], dim=1)
     return rows_of(columns, width * len(chosen)), torch.cat([pre.view(n, -1) for _, pre in chosen], dim=1)

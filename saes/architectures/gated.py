@@ -1,7 +1,7 @@
-"""Gated (arXiv 2404.16014): one path decides which latents fire, another how strongly.
+"""Gated (arXiv 2404.16014): one path decides which latents fire, another one how strongly.
 
 π = x·encoder + b_gate,  m = exp(r_mag) x·encoder + b_mag,  f = [π > 0] relu(m)
-loss: |x̂(f) − y|² + λ Σ relu(π) + |x̂(relu(π)) − y|², the last with decoder and biases of the output held fixed
+loss: |x̂(f) − y|² + λ Σ relu(π) + |x̂(relu(π)) − y|², the last term with fixed decoder and output biases
 """
 
 from __future__ import annotations
@@ -9,25 +9,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saes.architectures.base import Architecture, Batch, Final, Found, Weights
+from saes.architectures.base import Architecture, Batch, Final, StepResult, Weights
 
 
 class Gated(Architecture):
-    """See the module."""
+    """Gated architecture (arXiv 2404.16014)."""
 
     latents = ("b_gate", "b_mag", "r_mag")
     sparse = True
 
     def activate(self, z: Tensor, final: Final) -> Tensor:
-        """[z + b_gate > 0] relu(exp(r_mag) z + b_mag)."""
+        """Return [z + b_gate > 0] relu(exp(r_mag) z + b_mag)."""
         return torch.relu(z * final.tensors["r_mag"].exp() + final.tensors["b_mag"]) * (z + final.tensors["b_gate"] > 0)
 
     def start(self, quantile: Tensor) -> Weights:
-        """Both paths alike, firing on `start_density` of the inputs."""
+        """Return equal parameters of both paths that fire on `start_density` of the inputs."""
         return {"b_gate": -quantile, "b_mag": -quantile, "r_mag": torch.zeros_like(quantile)}
 
-    def step(self, batch: Batch) -> Found:
-        """Forward and backward pass."""
+    def step(self, batch: Batch) -> StepResult:
+        """Run the forward and backward pass of a batch."""
         weights, decoder = batch.weights, batch.weights["decoder"]
         support, z = batch.active(weights["b_gate"])
         gate = torch.relu(z + support.of_latents(weights["b_gate"]))
@@ -44,7 +44,7 @@ class Gated(Architecture):
         gradients["b_gate"] = support.sum_inputs(d_gate)
         gradients["b_mag"] = support.sum_inputs(d_mag)
         gradients["r_mag"] = support.sum_inputs(d_mag * scaled)
-        return Found(
+        return StepResult(
             gradients,
             parallel=support.sum_inputs(f * d_f),
             fired=support.sum_inputs((f > 0).to(f.dtype)),

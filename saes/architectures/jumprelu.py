@@ -3,8 +3,9 @@
     f = pre [pre > θ],  pre = x·encoder + b_enc        loss: |x̂ − y|² + λ Σ_j [pre_j > θ_j] + dead-latent loss
 
 The step function has no useful derivative; its straight-through estimate in θ is −1/ε inside the window |pre − θ| < ε/2
-(and −θ/ε for f). Dead latents feel c Σ_j relu(θ_j − pre_j) |decoder_j| (Anthropic, January 2025), which draws their
-pre-activations up. As its gradient is the same for all inputs on which the latent is silent, it costs one row sum.
+(and −θ/ε for f). Dead latents have the loss c Σ_j relu(θ_j − pre_j) |decoder_j| (Anthropic, January 2025), which
+raises their pre-activations. Its gradient is the same for all inputs on which the latent does not fire, so that it
+costs one row sum.
 """
 
 from __future__ import annotations
@@ -12,31 +13,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saes.architectures.base import Architecture, Batch, Final, Found, Weights
+from saes.architectures.base import Architecture, Batch, Final, StepResult, Weights
 from saes.kernels.support import Support
 
 
 def jump(pre: Tensor, threshold: Tensor) -> Tensor:
-    """relu(pre) where pre exceeds the threshold."""
+    """Return relu(pre) if pre exceeds the threshold, else 0.
+
+    >>> jump(torch.tensor([0.5, 2.0]), torch.tensor(1.0)).tolist()
+    [0.0, 2.0]
+    """
     return torch.relu(pre) * (pre > threshold)
 
 
 class JumpReLU(Architecture):
-    """See the module."""
+    """JumpReLU architecture (arXiv 2407.14435)."""
 
     latents = ("b_enc", "threshold")
     sparse = True
 
     def activate(self, z: Tensor, final: Final) -> Tensor:
-        """Keeps z + b_enc where it exceeds the threshold."""
+        """Return z + b_enc if it exceeds the threshold, else 0."""
         return jump(z + final.tensors["b_enc"], final.tensors["threshold"])
 
     def start(self, quantile: Tensor) -> Weights:
-        """Thresholds that `start_density` of the inputs exceed."""
+        """Return thresholds that `start_density` of the inputs exceed."""
         return {"b_enc": torch.zeros_like(quantile), "threshold": quantile.clamp(min=0.0)}
 
-    def step(self, batch: Batch) -> Found:
-        """Forward and backward pass."""
+    def step(self, batch: Batch) -> StepResult:
+        """Run the forward and backward pass of a batch."""
         weights, width = batch.weights, batch.config.bandwidth
         threshold = weights["threshold"]
         support, z = batch.active(weights["b_enc"] - threshold + width / 2)
@@ -57,14 +62,14 @@ class JumpReLU(Architecture):
         losses = {"sparsity": penalty * fired.sum()}
         if pull is not None:
             losses["auxiliary"] = _apply(pull, batch, support, gradients)
-        return Found(gradients, support.sum_inputs(f * d_f), fired, residual, losses)
+        return StepResult(gradients, support.sum_inputs(f * d_f), fired, residual, losses)
 
 
 def _pull(batch: Batch, support: Support, pre: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """The dead-latent loss: (gradient in pre of the pairs that are not silent, weight a latent, which pairs).
+    """Return the dead-latent loss: gradient in pre of the firing pairs, weight per latent, excess of the pairs.
 
-    The gradient is −weight where the latent is silent. It is written as −weight everywhere (`_apply`) plus weight at
-    the pairs where it is not silent, which all are in the support.
+    The gradient is −weight for inputs on which the latent does not fire. It is written as −weight everywhere
+    (`_apply`) plus weight at the firing pairs, all of which are in the support.
     """
     if batch.dead is None or batch.config.pre_act == 0:
         return None
@@ -75,7 +80,7 @@ def _pull(batch: Batch, support: Support, pre: Tensor, theta: Tensor) -> tuple[T
 
 
 def _apply(pull: tuple[Tensor, Tensor, Tensor], batch: Batch, support: Support, gradients: dict[str, Tensor]) -> Tensor:
-    """Add the dead-latent loss on all inputs to `gradients`; returns the loss."""
+    """Add the dead-latent loss on all inputs to `gradients` and return the loss."""
     loud, weight, excess = pull
     n, sum_x, weights = len(batch.x), batch.x.sum(0), batch.weights
     net = support.sum_inputs(loud) - n * weight

@@ -1,10 +1,9 @@
-"""Matryoshka BatchTopK (arXiv 2503.17547): prefixes of the latents reconstruct on their own.
+"""Matryoshka BatchTopK (arXiv 2503.17547): every prefix of the latents is trained to reconstruct.
 
-    loss: mean over prefixes m of |Σ_{j < m} f_j decoder_j + b_dec − y|² + AuxK;  f chosen as in batchtopk
+    loss: mean over prefixes m of |Σ_{j < m} f_j decoder_j + b_dec − y|² + AuxK;  f selected as in batchtopk
 
-A prefix is a cut of the code, so the sparse products are those of a code with a row for every (input, group): group g
-holds the latents between two widths, prefix sums over groups give the reconstructions, and the gradient of a latent
-in group g is that of all prefixes from g on.
+The sparse products use a code with one row per (input, group): group g has the latents between two widths, prefix sums
+over groups give the reconstructions, and the gradient of a latent in group g is that of all prefixes from g on.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saes.architectures.auxiliary import revive
-from saes.architectures.base import Batch, Found
+from saes.architectures.base import Batch, StepResult
 from saes.architectures.batchtopk import BatchTopK
 from saes.kernels.support import Sparse
 
 
 def by_group(support: Sparse, widths: tuple[int, ...]) -> Sparse:
-    """The same pairs, with a row for every (input, group): input i and group g are row i · groups + g."""
+    """Return the same pairs with one row per (input, group): row i · groups + g for input i and group g."""
     ends = torch.tensor(widths, device=support.columns.device)
     group = torch.searchsorted(ends, support.columns, right=True)
     counts = torch.bincount(support.rows * len(widths) + group, minlength=support.n * len(widths))
@@ -30,10 +29,10 @@ def by_group(support: Sparse, widths: tuple[int, ...]) -> Sparse:
 
 
 class Matryoshka(BatchTopK):
-    """See the module."""
+    """Matryoshka architecture over BatchTopK (arXiv 2503.17547)."""
 
-    def step(self, batch: Batch) -> Found:
-        """Forward and backward pass."""
+    def step(self, batch: Batch) -> StepResult:
+        """Run the forward and backward pass of a batch."""
         weights, (support, pre) = batch.weights, self.choose(batch)
         nested = by_group(support, batch.config.prefixes)
         f = torch.relu(pre)
@@ -46,18 +45,18 @@ class Matryoshka(BatchTopK):
         gradients = batch.gradients(support, d_pre, nested, f, flat)
         gradients["b_enc"] = support.sum_inputs(d_pre)
         inner = residuals[:, :-1].square().sum() - (residuals.shape[1] - 1) * residuals[:, -1].square().sum()
-        found = Found(
+        result = StepResult(
             gradients,
             parallel=support.sum_inputs(f * d_f),
             fired=support.sum_inputs((f > 0).to(f.dtype)),
             residual=residuals[:, -1],
             losses={"nested": inner * (batch.unit / residuals.shape[1])},
         )
-        revive(batch, found)
-        return found
+        revive(batch, result)
+        return result
 
     def _residuals(self, batch: Batch, nested: Sparse, f: Tensor) -> Float[Tensor, "n group d_out"]:
-        """Of each prefix."""
+        """Return the residual of each prefix."""
         parts = nested.combine(f, batch.weights["decoder"]).view(len(batch.x), -1, batch.y.shape[1])
         base = batch.weights["b_dec"] - batch.y
         if "W_skip" in batch.weights:

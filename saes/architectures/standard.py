@@ -2,7 +2,7 @@
 
     f = relu(x·encoder + b_enc)        loss: |x̂ − y|² + λ Σ_j f_j |decoder_j|
 
-The decoder is free; its norms are folded into the encoder at the end, which changes no reconstruction.
+The decoder norms are free; they are folded into the encoder at the end, which changes no reconstruction.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saes.architectures.base import Architecture, Batch, Final, Found, Weights
+from saes.architectures.base import Architecture, Batch, Final, StepResult, Weights
 
 
 class Standard(Architecture):
-    """See the module."""
+    """Standard architecture: ReLU and L1 penalty."""
 
     unit_decoder = False
     sparse = True
 
     def activate(self, z: Tensor, final: Final) -> Tensor:
-        """relu(z + b_enc)."""
+        """Return relu(z + b_enc)."""
         return torch.relu(z + final.tensors["b_enc"])
 
     def start(self, quantile: Tensor) -> Weights:
-        """Biases at which each latent fires on `start_density` of the inputs."""
+        """Return biases with which each latent fires on `start_density` of the inputs."""
         return {"b_enc": -quantile}
 
-    def step(self, batch: Batch) -> Found:
-        """Forward and backward pass."""
+    def step(self, batch: Batch) -> StepResult:
+        """Run the forward and backward pass of a batch."""
         weights = batch.weights
         support, z = batch.active(weights["b_enc"])
         f = torch.relu(z + support.of_latents(weights["b_enc"]))
@@ -42,7 +42,7 @@ class Standard(Architecture):
         total = support.sum_inputs(f)
         gradients["decoder"].addcmul_(weights["decoder"], (penalty * total / norms).unsqueeze(1))
         gradients["b_enc"] = support.sum_inputs(d_pre)
-        return Found(
+        return StepResult(
             gradients,
             parallel=support.sum_inputs(f * d_f) + penalty * total * norms,
             fired=support.sum_inputs((f > 0).to(f.dtype)),

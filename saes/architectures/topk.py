@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 
 from saes.architectures.auxiliary import revive
-from saes.architectures.base import Architecture, Batch, Final, Found
+from saes.architectures.base import Architecture, Batch, Final, StepResult
 from saes.kernels.select import rows_of, topk_rows
 from saes.kernels.support import Sparse, Values
 
 
 class TopK(Architecture):
-    """See the module."""
+    """TopK architecture (arXiv 2406.04093)."""
 
     def activate(self, z: Tensor, final: Final) -> Tensor:
-        """The k largest of z + b_enc, if positive; times decoder norms if they count in the choice."""
+        """Return the k largest of z + b_enc, if positive, and 0 elsewhere.
+
+        They are multiplied by the decoder norms if these count in the selection.
+        """
         pre = z + final.tensors["b_enc"]
         if final.settings.get("rescale_acts_by_decoder_norm"):
             pre = pre * torch.linalg.vector_norm(final.tensors["W_dec"], dim=1)
@@ -26,13 +29,13 @@ class TopK(Architecture):
         return torch.zeros_like(pre).scatter_(-1, indices, torch.relu(values))
 
     def choose(self, batch: Batch) -> tuple[Sparse, Values]:
-        """The pairs that may fire, and their pre-activations."""
+        """Return the pairs (input, latent) that may fire, and their pre-activations."""
         pre = batch.pre(batch.weights["b_enc"])
         support = rows_of(topk_rows(pre, batch.config.k), pre.shape[1])
         return support, batch.exact(support, pre, batch.weights["b_enc"])
 
-    def step(self, batch: Batch) -> Found:
-        """Forward and backward pass."""
+    def step(self, batch: Batch) -> StepResult:
+        """Run the forward and backward pass of a batch."""
         weights, (support, pre) = batch.weights, self.choose(batch)
         f = torch.relu(pre)
         residual = batch.reconstruct(support, f) - batch.y
@@ -41,12 +44,12 @@ class TopK(Architecture):
         d_pre = d_f * (f > 0)
         gradients = batch.gradients(support, d_pre, support, f, outer)
         gradients["b_enc"] = support.sum_inputs(d_pre)
-        found = Found(
+        result = StepResult(
             gradients,
             parallel=support.sum_inputs(f * d_f),
             fired=support.sum_inputs((f > 0).to(f.dtype)),
             residual=residual,
             losses={},
         )
-        revive(batch, found)
-        return found
+        revive(batch, result)
+        return result

@@ -24,7 +24,7 @@ from interp.cache.tensors import check_finite
 from interp.devices import available
 from interp.errors import UsageError
 from saes.architectures import architecture
-from saes.architectures.base import Batch, Found, Memory, Weights
+from saes.architectures.base import Batch, Memory, StepResult, Weights
 from saes.autoencoder import SAE, build
 from saes.config import METRICS, Config
 from saes.kernels.encode import Scratch, half_is_quicker
@@ -235,7 +235,7 @@ class Trainer:
         kept = x[usual]
         return kept, kept if y is x else y[usual], usual[usual]
 
-    def _update(self, found: Found) -> Tensor:
+    def _update(self, found: StepResult) -> Tensor:
         """One step of Adam; returns the norm of the gradient before clipping."""
         decoder, gradients = self.weights["decoder"], found.gradients
         if self._rule.unit_decoder:
