@@ -4,9 +4,9 @@
     ŷ_m = Σ_{l ≤ m} f_l decoder_{l→m} + b_dec_m          loss: Σ_m |ŷ_m − y_m|² + AuxK of each layer
 
 Described in transformer-circuits.pub/2025/attribution-graphs (methods); AuxK in arXiv 2406.04093. Layers are
-concatenated: x is (n, layer · d_in), y (n, layer · d_out); `encoder` is (layer · width, d_in), `decoder` (layer · width, layer
-· d_out) with zeros where a latent would write an earlier layer. Rows of the decoder have length 1 over all that they
-write.
+concatenated: x is (n, layer · d_in), y (n, layer · d_out); `encoder` is (layer · width, d_in), `decoder` is (layer ·
+width, layer · d_out) with zeros where a latent would write an earlier layer. Rows of the decoder have length 1 over all
+that they write.
 """
 
 from __future__ import annotations

@@ -100,9 +100,9 @@ REFUSED: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
         "autoencoder",
         {"b_enc": normal(9)},
         {},
-        r"b_enc is \(9,\); beside W_enc \(6, 10\) it must be \(10,\)",
+        r"b_enc has shape \(9,\), but with W_enc \(6, 10\) it must be \(10,\)",
     ),
-    ("standard", "autoencoder", {"W_dec": normal(9, 6)}, {}, r"W_dec is \(9, 6\)"),
+    ("standard", "autoencoder", {"W_dec": normal(9, 6)}, {}, r"W_dec has shape \(9, 6\)"),
     ("standard", "autoencoder", {"W_enc": normal(6)}, {}, r"W_enc must be \(d_in, width\)"),
     ("standard", "autoencoder", {"W_dec": normal(10, 4), "b_dec": normal(4)}, {}, "d_in=6 and d_out=4"),
     ("standard", "autoencoder", {"W_skip": normal(6, 6)}, {}, "has the tensors"),
@@ -124,7 +124,7 @@ def test_inputs_and_codes_of_another_size_are_refused() -> None:
         sae.encode(normal(2, 5))
     with pytest.raises(UsageError, match=r"shape \(2, 9\) does not fit 10 latents"):
         sae.decode(normal(2, 9))
-    with pytest.raises(UsageError, match="takes a matrix"):
+    with pytest.raises(UsageError, match="takes inputs of shape"):
         sae.encode_sparse(normal(2, 3, 6))
 
 
@@ -138,7 +138,7 @@ def test_inputs_and_codes_of_any_dtype_are_taken_in_that_of_the_weights() -> Non
             found = sae(x.to(dtype))
             assert found.dtype == torch.float32 and torch.equal(found, expected)
         assert torch.equal(sae.decode(sae.encode(x).double()), sae.decode(sae.encode(x)))
-    with pytest.raises(UsageError, match="Inputs are a tensor, not a list"):
+    with pytest.raises(UsageError, match="Inputs must be a tensor, not list"):
         sae.encode([1.0])  # pyright: ignore[reportArgumentType]
 
 
