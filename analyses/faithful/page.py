@@ -23,13 +23,12 @@ LIMITATIONS = (
 def page(result: Faithfulness) -> Page:
     """Return the whole report."""
     config = result.config
-    half = config.pairs // 2
     return Page(
         title="Do exact attributions find the edges that matter?",
         finding=result.finding(),
         status=(
             ("tasks", str(len(config.tasks))),
-            ("pairs of each", f"{half} to score, {config.pairs - half} to judge"),
+            ("pairs of each", f"{config.pairs - config.n_judged} to score, {config.n_judged} to judge"),
             ("precision", result.provenance.dtype),
         ),
         sections=(_areas(result),),
@@ -42,7 +41,7 @@ def page(result: Faithfulness) -> Page:
 
 def _areas(result: Faithfulness) -> Section:
     how = How(
-        "Edges are scored on one half of the pairs. Of the other half the k best edges carry the clean run, all others "
+        "Edges are scored on some of the pairs. Of the others the k best edges carry the clean run, all others "
         "the counterfactual; f is the fraction of the measure's change that they restore. CPR is the area under f over "
         "sizes for circuits of the largest signed scores, CMD the area under |1 − f| for those of the largest "
         "magnitudes.",
@@ -52,7 +51,7 @@ def _areas(result: Faithfulness) -> Section:
     worse = [f"{row.task} (against {row.method})" for row in result.losses()]
     note = (
         Note(
-            "The secant has a smaller CPR, by more than the interval of the paired difference, on "
+            f"The CPR of {result.config.ours} is smaller, by more than the interval of the paired difference, on "
             + ", ".join(worse)
             + ".",
             "warning",

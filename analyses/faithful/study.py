@@ -39,25 +39,29 @@ def run(
     watch, rows = Stopwatch(), []
     n = len(config.tasks) * len(config.methods)
     for name in config.tasks:
-        fit, judge = tasks.make(name, model, n=config.pairs, seed=seed or 0).split(0.5, seed=seed or 0, by="pair")
+        task = tasks.make(name, model, n=config.pairs, seed=seed or 0)
+        fit, judge = task.split(1 - config.n_judged / config.pairs, seed=seed or 0, by="pair")
         accuracy = judge.score(model).accuracy
         exact = _node_effects(model, fit) if name in config.nodes else None
         found: dict[str, tuple[Row, Curve]] = {}
         for method in config.methods:
-            found[method] = _row(model, fit, judge, method, exact)
+            control = next((curve for _, curve in found.values()), None)
+            found[method] = _row(model, fit, judge, method, exact, control)
             row = found[method][0]
             done = f"{name}: {method}: CPR {row.cpr[0]:.3f}, CMD {row.cmd[0]:.3f}"
             advance(progress, len(rows) + len(found), n, done)
-        rows += [_compared(row, curve, found.get("secant"), accuracy) for row, curve in found.values()]
+        rows += [_compared(row, curve, found[config.ours], accuracy) for row, curve in found.values()]
     provenance = watch.provenance(command=command, seed=seed, **model.identity())
     return Faithfulness(config=config, provenance=provenance, rows=tuple(rows))
 
 
-def _row(model: Model, fit: Task, judge: Task, method: str, exact: np.ndarray | None) -> tuple[Row, Curve]:
+def _row(
+    model: Model, fit: Task, judge: Task, method: str, exact: np.ndarray | None, control: Curve | None
+) -> tuple[Row, Curve]:
     (name, settings), clock = parsed(method), time.process_time()
     scores = discovery.score(model, fit, name, **settings)
     seconds = time.process_time() - clock
-    curve = discovery.faithfulness(model, judge, scores)
+    curve = discovery.faithfulness(model, judge, scores, control=control)
     random = curve.random_areas
     found = None if exact is None else float(np.corrcoef(exact, np.array(list(scores.nodes.values())))[0, 1])
     row = Row(
@@ -73,9 +77,9 @@ def _row(model: Model, fit: Task, judge: Task, method: str, exact: np.ndarray | 
     return row, curve
 
 
-def _compared(row: Row, curve: Curve, secant: tuple[Row, Curve] | None, accuracy: float) -> Row:
-    """The row with its areas less those of the secant."""
-    more = {} if secant is None or secant[1] is curve else curve.less(secant[1])
+def _compared(row: Row, curve: Curve, ours: tuple[Row, Curve], accuracy: float) -> Row:
+    """The row with its areas less those of the first method."""
+    more = {} if ours[1] is curve else curve.less(ours[1])
     return replace(row, accuracy=accuracy, cpr_more=more.get("cpr"), cmd_more=more.get("cmd"))
 
 
@@ -108,3 +112,5 @@ def _check(config: Config) -> None:
                 raise UsageError(f'Unknown {kind} "{name}"{nearest(name, known)}; known: {", ".join(known)}.')
     if config.pairs < 4:
         raise UsageError(f"pairs={config.pairs}: give at least 4, half to score and half to judge.")
+    if not 2 <= config.n_judged <= config.pairs - 2:
+        raise UsageError(f"judged={config.judged}: at least 2 of the {config.pairs} pairs must judge, and 2 score.")

@@ -24,7 +24,7 @@ N_DROPPED = 50
 """Edges that are left out one by one."""
 
 
-def faithfulness(
+def faithfulness(  # noqa: PLR0913 (all but the first three are keyword-only)
     model: Model,
     task: Task | Pairs,
     scores: EdgeScores,
@@ -33,6 +33,7 @@ def faithfulness(
     outside: Outside = "counterfactual",
     seed: int = 0,
     limit: int = LIMIT,
+    control: Curve | None = None,
 ) -> Curve:
     """Measure f of circuits of the published sizes: by signed score, by magnitude, and of random edges.
 
@@ -47,6 +48,7 @@ def faithfulness(
         outside: "counterfactual", "mean" (over the task) or "zero".
         seed: of the random ranking and the bootstrap.
         limit: bytes of writes in memory.
+        control: a curve of the same pairs, sizes and seed, whose random ranking is used instead of running it again.
 
     Returns a `Curve` with `.f`, `.cpr`, `.cmd`, their intervals and `.random`; three runs of the pairs for each size.
     Raises `UsageError` for sizes outside (0, 1] or another model's scores.
@@ -59,15 +61,21 @@ def faithfulness(
     _check_graph(model, graph)
     if not sizes or not all(0 < size <= 1 for size in sizes) or list(sizes) != sorted(sizes):
         raise UsageError(f"sizes={tuple(sizes)}: fractions of the edges in (0, 1], ascending.")
-    order = np.random.default_rng(seed).permutation(graph.n_edge)
-    rankings = (scores.ranking("signed"), scores.ranking("absolute"), order)
+    rankings = [scores.ranking("signed"), scores.ranking("absolute")]
+    if control is None:
+        rankings.append(np.random.default_rng(seed).permutation(graph.n_edge))
     chosen = [[_first(graph, ranking, size) for size in sizes] for ranking in rankings]
     masks = {edges.tobytes(): ~edges for row in chosen for edges in row if not edges.all()}
     every = [np.zeros(graph.n_edge), np.ones(graph.n_edge)]
     measured = evaluate(model, graph, task, [*every, *masks.values()], outside=outside, limit=limit)
     place = {key: at + 2 for at, key in enumerate(masks)}  # a circuit of every edge is the clean run
-    signed, absolute, control = (measured[[place.get(edges.tobytes(), 0) for edges in row]] for row in chosen)
+    curves = [measured[[place.get(edges.tobytes(), 0) for edges in row]] for row in chosen]
     counts = np.array([[(edges.sum(), graph.weight[edges].sum()) for edges in row] for row in chosen])
+    if control is not None:
+        _check_control(control, tuple(map(float, sizes)), seed, measured[0])
+        curves.append(control.control)
+        counts = np.concatenate([counts, control.counts[None, :, 2]])
+    signed, absolute, random = curves
     return Curve(
         method=scores.method,
         task=task.name,
@@ -75,13 +83,18 @@ def faithfulness(
         counts=counts.transpose(1, 0, 2),
         signed=signed,
         absolute=absolute,
-        control=control,
+        control=random,
         clean=measured[0],
         corrupted=measured[1],
         n_edge=graph.n_edge,
         outside=outside,
         seed=seed,
     )
+
+
+def _check_control(control: Curve, sizes: tuple[float, ...], seed: int, clean: np.ndarray) -> None:
+    if (control.sizes, control.seed) != (sizes, seed) or not np.array_equal(control.clean, clean):
+        raise UsageError("control= takes a curve of the same pairs, sizes and seed.")
 
 
 def smallest(

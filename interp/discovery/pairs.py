@@ -33,13 +33,21 @@ _REPRODUCED: WeakSet[Model] = WeakSet()
 class PairRuns:
     """The clean and the counterfactual run of a few pairs, from the first position at which any of them differ."""
 
-    def __init__(self, model: Model, graph: Graph, task: Task, rules: Rules | None = None, start: int | None = None):
+    def __init__(
+        self,
+        model: Model,
+        graph: Graph,
+        task: Task,
+        rules: Rules | None = None,
+        start: int | None = None,
+        segments: int = 1,
+    ):
         self.model, self.graph, self.task = model, graph, task
         self.clean_tokens, self.other_tokens = (
             model.check_tokens(tokens) for tokens in (task.clean, task.counterfactual)
         )
         self.start = first_difference(task) if start is None else start
-        self.rules = Rules() if rules is None else rules
+        self.rules, self.segments = Rules() if rules is None else rules, segments
         self.forward = Forward.after(model, graph, self.clean_tokens[:, : self.start], self.rules)
 
     def __len__(self) -> int:
@@ -71,11 +79,20 @@ class PairRuns:
     @cached_property
     @torch.no_grad()
     def secants(self) -> SecantMap:
-        """The secant map between the two runs."""
+        """The secant maps between the two runs, or of each segment of the line between their embeddings.
+
+        Segments are pairs of runs of their own, one batch after the other from the clean end on.
+        """
         moved = (self.clean_tokens != self.other_tokens).cumsum(dim=1)[:, self.start :] > 0
-        copies = self.graph.n_key // self.graph.n_kv_head
-        past = [(key[:, ::copies], value[:, ::copies]) for key, value in self.forward.past]
-        return secant_map(self.model, self.embedded, moved, past)
+        copies, n = self.graph.n_key // self.graph.n_kv_head, self.segments
+        past = [
+            (key[:, ::copies].repeat(n, 1, 1, 1), value[:, ::copies].repeat(n, 1, 1, 1))
+            for key, value in self.forward.past
+        ]
+        clean, other = self.embedded
+        line = torch.stack([clean, *(clean + i / n * (other - clean) for i in range(1, n)), other])
+        ends = torch.stack([line[:-1].flatten(0, 1), line[1:].flatten(0, 1)])
+        return secant_map(self.model, ends, moved.repeat(n, 1), past)
 
     @property
     def ends(self) -> Float[Tensor, "run batch"]:
@@ -138,7 +155,7 @@ def written(runs: PairRuns, embedded: Tensor) -> Written:
     return Written(writes, runs.measure(runs.forward.run(embedded, plain, keep)))
 
 
-def batches(
+def batches(  # noqa: PLR0913 (all but the first three are keyword-only)
     model: Model,
     graph: Graph,
     task: Task,
@@ -147,15 +164,16 @@ def batches(
     start: int | None = None,
     copies: int = 2,
     limit: int = LIMIT,
+    segments: int = 1,
 ) -> Iterator[PairRuns]:
-    """The pairs, as many at a time as `copies` of their writes fit into `limit` bytes."""
+    """Yield the pairs, as many at a time as `copies` of their writes, of each segment, fit into `limit` bytes."""
     require(model, Model, "model")
     require(graph, Graph, "graph")
     require(task, Task, "task")
     n_token = task.clean.shape[1] - (first_difference(task) if start is None else start)
-    bytes_each = copies * len(graph.writers) * n_token * model.spec.d_model * model.parts.W_U.element_size()
+    bytes_each = copies * segments * len(graph.writers) * n_token * model.spec.d_model * model.parts.W_U.element_size()
     for part in task.batches(max(1, limit // bytes_each)):
-        yield PairRuns(model, graph, part, rules, start)
+        yield PairRuns(model, graph, part, rules, start, segments)
 
 
 def first_difference(task: Task) -> int:

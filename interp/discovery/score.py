@@ -21,7 +21,7 @@ from interp.discovery.masks import evaluate
 from interp.discovery.pairs import LIMIT, PairRuns, batches, checked, numbers
 from interp.discovery.scores import EdgeScores
 from interp.discovery.secant import secant_edges, secant_ends
-from interp.errors import CheckFailedError, UsageError, nearest, require
+from interp.errors import CheckFailedError, UsageError, nearest, require, whole
 from interp.model import Model
 from interp.progress import Progress, advance
 from interp.tasks.encoding import Pairs
@@ -41,6 +41,7 @@ class Options:
     steps: int = 5
     rule: str = "left"
     grad_drop: bool = False
+    segments: int = 1
     seed: int = 0
     folder: str | Path | None = None
     limit: int = LIMIT
@@ -49,7 +50,7 @@ class Options:
         """The settings that a method looks at."""
         if method.startswith("eap-ig"):
             return {"steps": self.steps, "rule": self.rule}
-        names = {"exact": "direction", "eap": "at", "atp": "grad_drop", "random": "seed"}
+        names = {"exact": "direction", "eap": "at", "atp": "grad_drop", "random": "seed", "secant": "segments"}
         return {names[method]: getattr(self, names[method])} if method in names else {}
 
 
@@ -122,6 +123,7 @@ def score(
             "counterfactual", or the mean of "both". steps and rule: how many gradients an integrated method averages
             (5), taken "left" (from the counterfactual on, as the published code; the default), "middle" or "right".
             grad_drop: with True, magnitudes of the method atp are means over passes with one layer's gradient dropped.
+            segments: of the method secant, into how many pieces the line between the two embeddings is cut (1).
             seed: of the method random. limit: bytes of writes in memory, within which pairs are streamed.
 
     Raises:
@@ -171,6 +173,7 @@ def _checked_options(method: str, options: dict[str, Any]) -> Options:
         if name not in known:
             raise UsageError(f'score has no option "{name}"{nearest(name, known)}; known: {", ".join(known)}.')
     found = Options(**options)
+    whole(found.segments, "segments", 1)
     if found.direction not in DIRECTIONS:
         raise UsageError(f'direction="{found.direction}": choose {", ".join(DIRECTIONS)}.')
     return found
@@ -188,7 +191,8 @@ def _streamed(
     """Scores of all pairs, a batch at a time; the measure in both runs; and the mean of scores by position."""
     found, ends, where = [], [], np.zeros((graph.n_edge, task.clean.shape[1]))
     start = 0 if method.whole else None
-    for runs in batches(model, graph, task, method.rules, start=start, copies=method.copies, limit=options.limit):
+    how = {"copies": method.copies, "limit": options.limit, "segments": options.segments}
+    for runs in batches(model, graph, task, method.rules, start=start, **how):
         scores = method.run(runs, options, by_position)
         ends.append(numbers(method.ends(runs)))
         if by_position:

@@ -101,6 +101,16 @@ def test_a_position_that_does_not_matter_is_not_in_the_circuit():
     assert (shifted.run(model, case.task).mean() - other) / (clean - other) < 0.3
 
 
+def test_a_control_is_taken_over(random_model, pairs, scores):
+    other = discovery.score(random_model, pairs, "eap")
+    first = discovery.faithfulness(random_model, pairs, scores)
+    again = discovery.faithfulness(random_model, pairs, other)
+    taken = discovery.faithfulness(random_model, pairs, other, control=first)
+    assert taken == again
+    with pytest.raises(UsageError, match="same pairs, sizes and seed"):
+        discovery.faithfulness(random_model, pairs, other, control=first, seed=3)
+
+
 def test_dangling_edges_are_dropped_without_a_change(random_model, pairs, scores):
     chosen = np.zeros(scores.graph.n_edge, bool)
     chosen[np.random.default_rng(0).choice(scores.graph.n_edge, 60, replace=False)] = True

@@ -157,6 +157,24 @@ def test_the_secant_from_the_first_difference_is_that_of_all_positions(name):
     assert found.abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma2", "olmo2", "gpt_oss"])
+def test_segments_of_the_secant_are_exact_and_tend_to_the_path_integral(name):
+    """The sum is checked inside to 1e-9. With many segments scores out of the embedding are integrated gradients."""
+    model = models.load(name, dtype=torch.float64)
+    task = tasks.induction(model, n=2, seed=0, length=6)
+    one, two, many = (discovery.score(model, task, "secant", segments=n) for n in (1, 2, 8))
+    assert np.abs(one.values - two.values).max() > 1e-3
+    assert two.clean == pytest.approx(one.clean) and two.corrupted == pytest.approx(one.corrupted)
+    where = discovery.score(model, task, "secant", segments=2, by_position=True)
+    assert np.allclose(where.by_position.sum(1), two.array, atol=1e-9)
+    if model.spec.n_expert:  # a choice of experts jumps on the line
+        return
+    gradients = discovery.score(model, task, "eap-ig-inputs", steps=64, rule="middle")
+    out = one.graph.writer == 0
+    gaps = [np.abs(found.array - gradients.array)[out].max() for found in (one, many)]
+    assert gaps[1] < 0.1 * gaps[0]
+
+
 @pytest.mark.parametrize(("model", "edges", "ungrouped"), [("smollm2", 70_651, 123_211)])
 def test_the_edges_of_smollm2_by_both_conventions(model, edges, ungrouped):
     graph = Graph(30, 9, 3, False)
