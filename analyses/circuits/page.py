@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from analyses.circuits.graph import explorer, table
 from analyses.circuits.result import TextPatterns
 from interp.report import Attention, AttentionText, Figure, HeadPattern, How, Page, Section, Table, visible
-from interp.report.blocks import Block
+from interp.report.blocks import Block, folded
 from interp.report.figures import bars, heatmap, lines
 
 if TYPE_CHECKING:
@@ -48,16 +47,16 @@ def page(result: Circuits) -> Page:
         finding=result.finding(),
         status=_status(result),
         lead=(result.scores.figure(*LEAD),),
-        sections=tuple(
-            replace(section, shown=SHOWN.get(section.id, 0))
-            for section in (
+        sections=folded(
+            (
                 _scores(result),
                 _ablation(result),
                 _spectra(result),
                 _wiring(result),
                 _ends(result),
                 *_heads(result),
-            )
+            ),
+            SHOWN,
         ),
         limitations=LIMITATIONS,
         provenance=result.provenance,

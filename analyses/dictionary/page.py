@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from analyses.dictionary import sections, training, words
 from interp.report import Note, Page, Section, Table
+from interp.report.blocks import folded
 
 if TYPE_CHECKING:
     from analyses.dictionary.result import DictionaryStudy
@@ -45,7 +45,7 @@ def page(study: DictionaryStudy) -> Page:
         title=f"A dictionary for {words.place(study.sae)}",
         finding=study.finding(),
         status=_status(study),
-        sections=tuple(replace(part, shown=SHOWN.get(part.id, 0)) for part in parts),
+        sections=folded(parts, SHOWN),
         limitations=_limitations(study),
         provenance=study.provenance,
         downloads=study.downloads(),

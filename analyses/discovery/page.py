@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyses.discovery.drawing import explorer
-from interp.report import How, Note, Page, Section, Table, Tokens
+from interp.report import Figure, How, Note, Page, Section, Table, Tokens
+from interp.report.blocks import folded
 from interp.report.figures import histogram, lines
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ LIMITATIONS = (
 )
 
 
+SHOWN = {"circuit": 1}
+"""Blocks that stand open, by section; all others are one click away."""
+
+
 def page(result: Discovery) -> Page:
     """The whole report."""
     verdict, ability = result.verdict, result.ability
@@ -35,9 +40,13 @@ def page(result: Discovery) -> Page:
             ("counted for every query head", f"{result.circuit.counts['ungrouped']:,}"),
             ("precision", result.provenance.dtype),
         ),
-        sections=(
-            _ability(result),
-            *(_marked(result, make(result)) for make in (_curves, _circuit, _checked, _heads, _verdict)),
+        lead=(_methods(result),),
+        sections=folded(
+            (
+                _ability(result),
+                *(_marked(result, make(result)) for make in (_curves, _circuit, _checked, _heads, _verdict)),
+            ),
+            SHOWN,
         ),
         limitations=LIMITATIONS,
         provenance=result.provenance,
@@ -71,10 +80,11 @@ def _ability(result: Discovery) -> Section:
     )
 
 
-def _curves(result: Discovery) -> Section:
+def _methods(result: Discovery) -> Figure:
+    """Return faithfulness by size for each method and for random edges."""
     first = result.curves[0]
     x = np.log10(np.array(first.sizes) * 100)
-    signed = lines(
+    return lines(
         "methods",
         x,
         {curve.method: curve.f for curve in result.curves} | {"random": first.random},
@@ -85,6 +95,10 @@ def _curves(result: Discovery) -> Section:
         axes=("size (log10 %)", "f"),
         bands={first.method: first.f_interval},
     )
+
+
+def _curves(result: Discovery) -> Section:
+    first = result.curves[0]
     rows = []
     for curve in result.curves:
         (cpr, *cpr_ends), (cmd, *cmd_ends), areas = curve.cpr_interval, curve.cmd_interval, curve.log_area
@@ -108,7 +122,7 @@ def _curves(result: Discovery) -> Section:
     )
     best = max(result.curves, key=lambda curve: curve.cpr)
     claim = f"{best.method} ranks edges best: {best.summary()}."
-    return Section("faithfulness", "How many edges does it take?", claim, (signed, table, first.table()), how)
+    return Section("faithfulness", "How many edges does it take?", claim, (table, first.table()), how)
 
 
 def _circuit(result: Discovery) -> Section:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +10,7 @@ from analyses.explain.contrast_sections import contrast_sections
 from analyses.explain.lens_sections import layers_section
 from analyses.explain.path_sections import path_sections
 from interp.report import Attention, AttentionText, HeadPattern, How, Page, Section, Table, Tokens, visible
-from interp.report.blocks import Block, Figure
+from interp.report.blocks import Block, Figure, folded
 from interp.report.figures import grouped_bars, heatmap
 from interp.report.text import quoted
 
@@ -60,7 +59,7 @@ def sections(result: Explanation) -> tuple[Section, ...]:
     found = (*against, paths, *own, *rest)
     # Against a counterfactual, its paths are the answer: the prompt's own stand one click away.
     shown = SHOWN if result.contrasted is None else {**SHOWN, "paths": 0, "heads": 0}
-    return tuple(replace(section, shown=shown.get(section.id, 0)) for section in found)
+    return folded(found, shown)
 
 
 def _lead(result: Explanation) -> tuple[Block, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from interp.report import How, Note, Page, Section, Table
+from interp.report.blocks import folded
 from interp.report.figures import bars
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ LIMITATIONS = (
 )
 
 
+SHOWN = {"graph": 1, "checks": 2}
+"""Blocks that stand open, by section; all others are one click away."""
+
+
 def page(result: GraphStudy) -> Page:
     """The whole report."""
     graph = result.graph
@@ -35,7 +40,7 @@ def page(result: GraphStudy) -> Page:
             ("replacement", f"{graph.replacement:.2f}"),
             ("precision", result.provenance.dtype),
         ),
-        sections=(_graph(result), _errors(result), _checks(result), _paths(result), _attention(result)),
+        sections=folded((_graph(result), _errors(result), _checks(result), _paths(result), _attention(result)), SHOWN),
         limitations=LIMITATIONS,
         provenance=result.provenance,
         downloads=result.downloads(),

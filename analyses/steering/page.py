@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interp.report import Figure, How, Note, Page, Section, Table
+from interp.report.blocks import folded
 from interp.report.figures import heatmap, histogram, lines
 from interp.statistics import mean_interval
 from interp.steering.response import WRONG_WAY
@@ -22,6 +23,10 @@ LIMITATIONS = (
 )
 
 
+SHOWN = {"cost": 1, "texts": 1}
+"""Blocks that stand open, by section; all others are one click away."""
+
+
 def page(result: Steering) -> Page:
     """The whole report."""
     response = result.response
@@ -35,7 +40,7 @@ def page(result: Steering) -> Page:
             ("precision", result.provenance.dtype),
         ),
         lead=(response.figure(),),
-        sections=(_layers(result), _prompts(result), _cost(result), _texts(result), _vector(result)),
+        sections=folded((_layers(result), _prompts(result), _cost(result), _texts(result), _vector(result)), SHOWN),
         limitations=LIMITATIONS,
         provenance=result.provenance,
         downloads=result.downloads(),

@@ -11,6 +11,7 @@ import numpy as np
 from analyses.truth.result import interval_words
 from analyses.truth.set_sections import set_sections
 from interp.report import Figure, How, Note, Page, Section, Table
+from interp.report.blocks import folded
 from interp.report.figures import lines
 from interp.report.table import Cell
 from probes.protocol.figures import layer_curve, transfer_matrix
@@ -42,9 +43,7 @@ def page(result: TruthStudy) -> Page:
         finding=result.finding(),
         status=_status(result),
         lead=(_lead(result),),
-        sections=tuple(
-            replace(section, shown=SHOWN.get(section.id, 0)) for section in _sections(result) if section is not None
-        ),
+        sections=folded(_sections(result), SHOWN),
         limitations=LIMITATIONS,
         provenance=result.provenance,
         downloads=result.downloads(),

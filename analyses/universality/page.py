@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyses.universality.result import BEHAVIOURS
-from interp.report import How, Page, Section, Table
+from interp.report import Figure, How, Page, Section, Table
+from interp.report.blocks import folded
 from interp.report.figures import heatmap, histogram, lines
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ LIMITATIONS = (
 SHOWN = 5
 
 
+OPEN = {"heads": 1, "layers": 1, "latents": 1}
+"""Blocks that stand open, by section; all others are one click away."""
+
+
 def page(result: Universality) -> Page:
     """The whole report."""
     latents = () if result.matches is None else (_latents(result),)
@@ -32,11 +37,29 @@ def page(result: Universality) -> Page:
             ("shared text", f"{result.n_text} texts, {result.per_text} positions each"),
             ("chance", f"{len(result.null)} random pairings of texts"),
         ),
-        sections=(_heads(result), _layers(result), *latents),
+        lead=(_best(result),),
+        sections=folded((_heads(result), _layers(result), *latents), OPEN),
         limitations=LIMITATIONS,
         provenance=result.provenance,
         downloads=result.downloads(),
         kind="universality",
+    )
+
+
+def _best(result: Universality) -> Figure:
+    """Return each layer's similarity to its best partner, with both controls."""
+    return lines(
+        "best",
+        np.arange(len(result.best)),
+        {
+            "best partner": result.best,
+            "second model untrained": result.untrained,
+            "texts paired at random, 99th percentile": result.bar,
+        },
+        caption="Each layer's similarity to the most alike layer of the other model. Band: 95 % jackknife over texts.",
+        alt="Three lines: similarity by layer, and what each control reaches.",
+        axes=(f"layer of {result.names[0]}", "CKA"),
+        bands={"best partner": (result.low, result.high)},
     )
 
 
@@ -80,26 +103,13 @@ def _layers(result: Universality) -> Section:
         columns=[f"{at}" for at in range(second)],
         axes=(f"layer of {result.names[0]}", f"layer of {result.names[1]}", "CKA"),
     )
-    best = lines(
-        "best",
-        np.arange(first),
-        {
-            "best partner": result.best,
-            "second model untrained": result.untrained,
-            "texts paired at random, 99th percentile": result.bar,
-        },
-        caption="Each layer's similarity to the most alike layer of the other model. Band: 95 % jackknife over texts.",
-        alt="Three lines: similarity by layer, and what each control reaches.",
-        axes=(f"layer of {result.names[0]}", "CKA"),
-        bands={"best partner": (result.low, result.high)},
-    )
     beyond = int(result.alike.sum())
     return Section(
         "layers",
         "Do their layers represent alike?",
         f"{beyond} of {first} layers are more like some layer of {result.names[1]} than both controls: texts paired at "
         "random, and a second model that has learned nothing.",
-        (drawn, best),
+        (drawn,),
         How(
             "Streams are divided by their length, as the norm before the next block does. Chance pairs each text with "
             "another at the same positions and takes the best layer too. Untrained: the entries of each weight matrix "

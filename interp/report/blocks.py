@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from interp.errors import UsageError
@@ -122,7 +123,8 @@ Block = Figure | Table | Tokens | Cards | Explorer | Attention | Note
 class Section:
     """A claim and what supports it, in the order of reading: claim, blocks, how computed.
 
-    `shown` is how many blocks stand open; the others, and how they were computed, are one click away. None shows all.
+    `shown` is how many blocks stand open; the others, and how they were computed, are one click away, except warnings.
+    None shows all.
     """
 
     id: str
@@ -184,6 +186,16 @@ class Page(Framed):
                     f'The id "{name}" is used twice on the page "{self.title}", or is reserved: rename one.'
                 )
             seen.add(name)
+
+
+def folded(sections: Iterable[Section | None], shown: Mapping[str, int]) -> tuple[Section, ...]:
+    """Return the sections that are there, each with as many open blocks as `shown` says by its id, others with none.
+
+    >>> words = Section("words", "Words", "A claim.", (Note("One."), Note("Two.")))
+    >>> [section.shown for section in folded([words, None], {"words": 1})]
+    [1]
+    """
+    return tuple(replace(one, shown=shown.get(one.id, 0)) for one in sections if one is not None)
 
 
 def _ids(blocks: tuple[Block, ...]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
@@ -52,20 +53,29 @@ def page_body(page: Page, payload: Payload) -> str:
 
 def section_html(section: Section, payload: Payload) -> str:
     """Claim, blocks, how computed."""
-    blocks = [block_html(block, payload, f"{section.id}-table-{i}") for i, block in enumerate(section.blocks, 1)]
-    shown = len(blocks) if section.shown is None else section.shown
-    rest = "".join(blocks[shown:]) + _how(section.how)
-    if shown < len(blocks):
-        rest = f'<details class="more"><summary>{_named(section.blocks[shown:])}</summary>{rest}</details>'
-    folded = ' class="folded"' if blocks and not shown else ""
+    drawn = [block_html(block, payload, f"{section.id}-table-{i}") for i, block in enumerate(section.blocks, 1)]
+    open_, inside = _parted(section)
+    rest = "".join(drawn[i] for i in inside) + _how(section.how)
+    if inside:
+        rest = f'<details class="more"><summary>{_named([section.blocks[i] for i in inside])}</summary>{rest}</details>'
+    wide = any(not isinstance(section.blocks[i], Note) for i in open_)
+    folded = ' class="folded"' if inside and not wide else ""
     return (
         f'<section id="{section.id}"{folded} aria-labelledby="{section.id}-title"><h2 id="{section.id}-title">'
         f'{escaped(section.title)}</h2><p class="claim">{escaped(section.claim)}</p>'
-        f"{''.join(blocks[:shown])}{rest}</section>"
+        f"{''.join(drawn[i] for i in open_)}{rest}</section>"
     )
 
 
-def _named(blocks: tuple[Block, ...]) -> str:
+def _parted(section: Section) -> tuple[list[int], list[int]]:
+    """Return which blocks stand open and which are one click away; a warning always stands open."""
+    shown = len(section.blocks) if section.shown is None else section.shown
+    warns = [isinstance(block, Note) and block.kind == "warning" for block in section.blocks]
+    open_ = [i for i, warning in enumerate(warns) if i < shown or warning]
+    return open_, [i for i in range(len(section.blocks)) if i not in open_]
+
+
+def _named(blocks: Sequence[Block]) -> str:
     """What a fold holds, such as "Show 2 figures and a table"."""
     figures = sum(isinstance(block, Figure | Tokens | Cards | Explorer | Attention) for block in blocks)
     tables = sum(isinstance(block, Table) for block in blocks)

@@ -100,12 +100,12 @@ def axis_title(text: str) -> dict[str, str]:
 
 
 def colorbar(title: str) -> dict[str, Any]:
-    """A thin scale with its unit beside it, where the buttons of the figure do not cover it."""
+    """A thin scale with its unit on top."""
     return {
         "thickness": 10,
         "outlinewidth": 0,
         "ticklen": 3,
-        "title": {"text": plotly_text(title), "side": "right", "font": {"size": 12}},
+        "title": {"text": plotly_text(title), "side": "top", "font": {"size": 12}},
     }
 
 
