@@ -62,20 +62,22 @@ class SecantBlock:
 
 
 def secant_block(weights: Weights, block: forward.BlockTrace, moved: Bool[Tensor, "pair n_token"]) -> SecantBlock:
-    """The secants of a block traced on a batch whose first half are the clean inputs, the second the counterfactual.
+    """Compute the secants of a block traced on a batch, between its rows and the rows of the next run.
 
-    `moved` are the positions that a differing token can reach; at the others differences are set to what they are
-    but for rounding, zero.
+    The first half are the clean inputs, the second the counterfactual; or the runs are points on the way, the pairs of
+    each together. `moved`, a row for each secant, are the positions that a differing token can reach; at the others
+    differences are set to what they are but for rounding, zero.
     """
-    return SecantBlock(**_norms(weights, block), **_attention(weights, block, moved), **_mlp(weights.spec, block))
+    n = len(moved)
+    return SecantBlock(**_norms(weights, block, n), **_attention(weights, block, moved), **_mlp(weights.spec, block, n))
 
 
-def _norms(weights: Weights, block: forward.BlockTrace) -> dict[str, Any]:
+def _norms(weights: Weights, block: forward.BlockTrace, n: int) -> dict[str, Any]:
     spec, raw = weights.spec, weights.raw(block.layer)
     w, x = weights.attention(block.layer, folded=False), block.resid_pre
 
     def secant(x: Tensor, norm: RawNorm, kind: Norm = spec.norm) -> NormSecant:
-        return norm_secant(*runs(x), norm, kind, spec.norm_eps)
+        return norm_secant(*runs(x, n), norm, kind, spec.norm_eps)
 
     found: dict[str, Any] = dict.fromkeys(("query_norm", "key_norm", "attn_post", "mlp_post"))
     found["ln1"] = secant(x, raw.ln1, spec.block_norm)
@@ -87,9 +89,9 @@ def _norms(weights: Weights, block: forward.BlockTrace) -> dict[str, Any]:
             ("key_norm", key, raw.key_gain, raw.W_K),
         ):
             if spec.joint_query_key_norm:
-                found[name] = joint_norm_secant(*runs(projected), gain, weight, spec.norm_eps)
+                found[name] = joint_norm_secant(*runs(projected, n), gain, weight, spec.norm_eps)
             else:
-                found[name] = norm_secant(*runs(projected), RawNorm(gain), "rms", spec.norm_eps)
+                found[name] = norm_secant(*runs(projected, n), RawNorm(gain), "rms", spec.norm_eps)
     if raw.attn_post is not None and raw.mlp_post is not None:
         attended = torch.einsum("bhtd,hdm->btm", block.attention.z, w.W_O) + w.b_O
         found["attn_post"] = secant(attended, raw.attn_post)
@@ -107,48 +109,51 @@ def _before_post(weights: Weights, block: forward.BlockTrace) -> Tensor:
 
 def _attention(weights: Weights, block: forward.BlockTrace, moved: Tensor) -> dict[str, Any]:
     spec, attention, sinks = weights.spec, block.attention, weights.raw(block.layer).sinks
-    found, n_token, n_key = {}, moved.shape[1], attention.key.shape[2]
+    found, (n, n_token), n_key = {}, moved.shape, attention.key.shape[2]
     reached = torch.nn.functional.pad(moved, (n_key - n_token, 0))[:, None, :, None]
     for name, x in (("query", attention.query), ("key", attention.key), ("value", attention.value)):
-        found |= {name: mean(x), f"delta_{name}": change(x) * reached[:, :, -x.shape[2] :]}
+        found |= {name: mean(x, n), f"delta_{name}": change(x, n) * reached[:, :, -x.shape[2] :]}
     mask = visible(n_key, spec.windows[block.layer], moved.device)[n_key - n_token :]
     scale, cap = spec.attention_scale[block.layer], spec.attention_softcap
-    slope = torch.full_like(change(attention.scores), scale)
+    slope = torch.full_like(change(attention.scores, n), scale)
     if cap is not None:
         products = attention.query @ attention.key.repeat_interleave(spec.kv_group, dim=1).mT * scale
-        slope = slope * chord(lambda x: softcap(x, cap), *runs(products))
+        slope = slope * chord(lambda x: softcap(x, cap), *runs(products, n))
     return found | {
         "slope": slope,
-        "delta_scores": change(attention.scores) * moved[:, None, :, None],
-        "softmax": softmax_secant(*runs(attention.scores.masked_fill(~mask, -torch.inf)), sinks),
-        "pattern": mean(attention.pattern),
+        "delta_scores": change(attention.scores, n) * moved[:, None, :, None],
+        "softmax": softmax_secant(*runs(attention.scores.masked_fill(~mask, -torch.inf), n), sinks),
+        "pattern": mean(attention.pattern, n),
     }
 
 
-def _mlp(spec: Spec, block: forward.BlockTrace) -> dict[str, Any]:
+def _mlp(spec: Spec, block: forward.BlockTrace, n: int) -> dict[str, Any]:
     mlp = block.mlp
     if mlp.routing is not None:
-        experts, up, gated = expert_secants(spec, mlp)
+        experts, up, gated = expert_secants(spec, mlp, n)
         return {"experts": experts, "up": up, "gated": gated}
-    up, gated = mlp_secants(spec, runs(mlp.pre), None if mlp.gate is None else runs(mlp.gate))
+    up, gated = mlp_secants(spec, runs(mlp.pre, n), None if mlp.gate is None else runs(mlp.gate, n))
     return {"up": up, "gated": gated}
 
 
-def runs(x: Float[Tensor, "*runs"]) -> tuple[Tensor, Tensor]:
-    """(clean, counterfactual) halves of a batch."""
-    first, second = x.chunk(2)
-    return first, second
+def runs(x: Float[Tensor, "*runs"], n: int | None = None) -> tuple[Tensor, Tensor]:
+    """The first and the last `n` rows of a batch: by default its halves, the clean and the counterfactual inputs.
+
+    With points between the two, in order, they are the beginnings and the ends of segments.
+    """
+    n = len(x) // 2 if n is None else n
+    return x[:n], x[-n:]
 
 
-def mean(x: Float[Tensor, "*runs"]) -> Float[Tensor, "*pairs"]:
+def mean(x: Float[Tensor, "*runs"], n: int | None = None) -> Float[Tensor, "*pairs"]:
     """The mean of the two runs."""
-    first, second = runs(x)
+    first, second = runs(x, n)
     return (first + second) / 2
 
 
-def change(x: Float[Tensor, "*runs"]) -> Float[Tensor, "*pairs"]:
+def change(x: Float[Tensor, "*runs"], n: int | None = None) -> Float[Tensor, "*pairs"]:
     """Clean − counterfactual."""
-    first, second = runs(x)
+    first, second = runs(x, n)
     return first - second
 
 

@@ -63,17 +63,17 @@ def mlp_secants(
     return up, sum(factors) / 2 * chord(act, *gate)
 
 
-def expert_secants(spec: Spec, mlp: forward.MlpTrace) -> tuple[ExpertSecants, Tensor | None, Tensor]:
-    """(the experts' secants, `up`, `gated`) of a batch whose first half are the clean inputs."""
+def expert_secants(spec: Spec, mlp: forward.MlpTrace, n: int) -> tuple[ExpertSecants, Tensor | None, Tensor]:
+    """Return (the experts' secants, `up`, `gated`) of a batch: its first `n` rows are clean, its last the others."""
     routing = mlp.routing
     assert routing is not None
-    chosen, others = routing.chosen.chunk(2)
+    chosen, others = routing.chosen[:n], routing.chosen[-n:]
     same = chosen[..., :, None] == others[..., None, :]
     both, slot = same.any(-1), same.int().argmax(-1)
 
     def matched(x: Tensor) -> tuple[Tensor, Tensor]:
         """Both runs' values of the clean run's experts; where the other did not choose one, those of some other."""
-        clean, other = x.chunk(2)
+        clean, other = x[:n], x[-n:]
         index = slot.reshape(*slot.shape, *[1] * (x.ndim - slot.ndim)).expand(*slot.shape, *x.shape[slot.ndim :])
         return clean, other.gather(slot.ndim - 1, index)
 
@@ -98,7 +98,7 @@ def expert_secants(spec: Spec, mlp: forward.MlpTrace) -> tuple[ExpertSecants, Te
 
 def _softmax(spec: Spec, scores: Tensor, chosen: Tensor, shares: list[Tensor], both: Tensor) -> SoftmaxSecant:
     """The secant of the shares: over all experts, or over those of both runs."""
-    clean, other = scores.chunk(2)
+    clean, other = scores[: len(chosen)], scores[-len(chosen) :]
     if spec.expert_shares == "all":
         return softmax_secant(clean, other)
     logs = (each.double().clamp_min(torch.finfo(torch.float64).tiny).log() for each in shares)

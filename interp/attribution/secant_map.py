@@ -45,52 +45,55 @@ class SecantMap:
 @torch.no_grad()
 def secant_map(
     model: Model,
-    embedded: Float[Tensor, "2 pair n_token d_model"],
+    embedded: Float[Tensor, "run pair n_token d_model"],
     moved: Bool[Tensor, "pair n_token"],
     past: Sequence[forward.KeysValues] = (),
 ) -> SecantMap:
-    """Compute the secants between two runs, clean first.
+    """Compute the secants between two runs, clean first, or between each run and the next.
 
     Differences before the first token that differs are zero, so the runs may begin there: attention then looks back at
     `past`, and no attribution changes.
 
     Args:
         model: in float32 or float64.
-        embedded: the streams before the first block.
+        embedded: the streams before the first block, clean first, then any points on the way, counterfactual last. With
+            points, what is computed has a row for each pair in each segment, the segments one after the other.
         moved: the positions that a differing token can reach.
         past: each layer's keys (rotated) and values of the positions before, of each pair; empty from position 0 on.
     """
     layout, residual, weights = Layout(model.spec), embedded.flatten(0, 1), model.weights.kept()
-    n_pair, n_token = moved.shape
-    writes = residual.new_zeros(n_pair, n_token, len(layout.components), model.spec.d_model).movedim(2, 0)
-    writes[0], blocks = change(residual), []
+    n_run = len(embedded)
+    moved = moved.repeat(n_run - 1, 1)
+    n, n_token = moved.shape
+    writes = residual.new_zeros(n, n_token, len(layout.components), model.spec.d_model).movedim(2, 0)
+    writes[0], blocks = change(residual, n), []
     for layer in range(model.spec.n_layer):
         before = None
         if past:
-            key, value = past[layer]
-            before = torch.cat([key, key]), torch.cat([value, value])
+            key, value = (x.repeat(n_run, 1, 1, 1) for x in past[layer])
+            before = key, value
         block = forward.run_block(weights, layer, residual, folded=False, past=before)
         secants = secant_block(weights, block, moved)
         _write_block(weights, layout, block, secants, writes)
         blocks.append(secants)
         residual = block.resid_post
     writes *= moved[..., None]
-    final = norm_secant(*runs(residual), model.weights.ln_final, model.spec.norm, model.spec.norm_eps)
-    return SecantMap(model, layout, tuple(blocks), writes, residual.unflatten(0, (2, n_pair)), final)
+    final = norm_secant(*runs(residual, n), model.weights.ln_final, model.spec.norm, model.spec.norm_eps)
+    return SecantMap(model, layout, tuple(blocks), writes, torch.stack(runs(residual, n)), final)
 
 
 def _write_block(
     weights: Weights, layout: Layout, block: forward.BlockTrace, secants: SecantBlock, writes: Tensor
 ) -> None:
     """By how much what each component of one block adds differs between the runs."""
-    index, mlp = layout.start(block.layer), layout.mlp(block.layer)
-    written = torch.einsum("phtd,hdm->phtm", change(block.attention.z), weights.raw(block.layer).W_O.detach())
+    index, mlp, n = layout.start(block.layer), layout.mlp(block.layer), writes.shape[1]
+    written = torch.einsum("phtd,hdm->phtm", change(block.attention.z, n), weights.raw(block.layer).W_O.detach())
     if secants.attn_post is not None:
         written = secants.attn_post.map(lambda x: x[:, None]).push(written)
     writes[index : index + weights.spec.n_head] = written.transpose(0, 1)
     if block.mlp.routing is None:
-        writes[mlp] = change(block.mlp.write)
+        writes[mlp] = change(block.mlp.write, n)
         return
     for expert in block.mlp.routing.chosen.unique().tolist():
-        written = change(block.mlp.routing.of_expert(expert))
+        written = change(block.mlp.routing.of_expert(expert), n)
         writes[mlp + expert] = written if secants.mlp_post is None else secants.mlp_post.push(written)

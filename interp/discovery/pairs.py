@@ -81,18 +81,14 @@ class PairRuns:
     def secants(self) -> SecantMap:
         """The secant maps between the two runs, or of each segment of the line between their embeddings.
 
-        Segments are pairs of runs of their own, one batch after the other from the clean end on.
+        The pairs of each segment lie together, from the clean end on.
         """
         moved = (self.clean_tokens != self.other_tokens).cumsum(dim=1)[:, self.start :] > 0
-        copies, n = self.graph.n_key // self.graph.n_kv_head, self.segments
-        past = [
-            (key[:, ::copies].repeat(n, 1, 1, 1), value[:, ::copies].repeat(n, 1, 1, 1))
-            for key, value in self.forward.past
-        ]
+        copies = self.graph.n_key // self.graph.n_kv_head
+        past = [(key[:, ::copies], value[:, ::copies]) for key, value in self.forward.past]
         clean, other = self.embedded
-        line = torch.stack([clean, *(clean + i / n * (other - clean) for i in range(1, n)), other])
-        ends = torch.stack([line[:-1].flatten(0, 1), line[1:].flatten(0, 1)])
-        return secant_map(self.model, ends, moved.repeat(n, 1), past)
+        between = (clean + i / self.segments * (other - clean) for i in range(1, self.segments))
+        return secant_map(self.model, torch.stack([clean, *between, other]), moved, past)
 
     @property
     def ends(self) -> Float[Tensor, "run batch"]:

@@ -59,7 +59,8 @@ class Method:
     """How a method scores a batch of pairs: (batch, n_edge), or (batch, n_edge, n_token) by position.
 
     `ends` gives the measure in both runs from what the method has run. `rules` are what its gradients hold constant;
-    with `whole` it runs all positions, not only those that differ. `copies` is its memory, in times a pair's writes.
+    with `whole` it runs all positions, not only those that differ. `copies` is its memory, in times a pair's writes, of
+    each segment if it has `segments`.
     """
 
     run: Callable[[PairRuns, Options, bool], Tensor]
@@ -67,11 +68,12 @@ class Method:
     rules: Rules = field(default_factory=Rules)
     whole: bool = False
     copies: int = COPIES
+    segments: bool = False
 
 
 _HELD, _RELP = (Rules(attention=True, norms=True, gates=True, halves=halves) for halves in (False, True))
 GRADIENTS = {
-    "secant": Method(lambda runs, _, by: secant_edges(runs, by), secant_ends, copies=SECANT_COPIES),
+    "secant": Method(lambda runs, _, by: secant_edges(runs, by), secant_ends, copies=SECANT_COPIES, segments=True),
     "eap": Method(lambda runs, o, by: gradients.attribution(runs, by, o.at)),
     "eap-ig-inputs": Method(lambda runs, o, by: gradients.integrated_inputs(runs, o.steps, o.rule, by)),
     "eap-ig-activations": Method(lambda runs, o, by: gradients.integrated_activations(runs, o.steps, o.rule, by)),
@@ -123,7 +125,8 @@ def score(
             "counterfactual", or the mean of "both". steps and rule: how many gradients an integrated method averages
             (5), taken "left" (from the counterfactual on, as the published code; the default), "middle" or "right".
             grad_drop: with True, magnitudes of the method atp are means over passes with one layer's gradient dropped.
-            segments: of the method secant, into how many pieces the line between the two embeddings is cut (1).
+            segments: of the method secant, into how many pieces the line between the two embeddings is cut (1, a
+            contrast of the two runs); its time grows with them.
             seed: of the method random. limit: bytes of writes in memory, within which pairs are streamed.
 
     Raises:
@@ -191,7 +194,7 @@ def _streamed(
     """Scores of all pairs, a batch at a time; the measure in both runs; and the mean of scores by position."""
     found, ends, where = [], [], np.zeros((graph.n_edge, task.clean.shape[1]))
     start = 0 if method.whole else None
-    how = {"copies": method.copies, "limit": options.limit, "segments": options.segments}
+    how = {"copies": method.copies, "limit": options.limit, "segments": options.segments if method.segments else 1}
     for runs in batches(model, graph, task, method.rules, start=start, **how):
         scores = method.run(runs, options, by_position)
         ends.append(numbers(method.ends(runs)))
