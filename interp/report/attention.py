@@ -131,7 +131,7 @@ class Attention(Framed):
             at = text.position % len(text.tokens)
             shown = {head.name: _row(head, at) for head in text.heads}
             for i, token in enumerate(text.tokens):
-                values = (float(shown[name][i]) if name in shown else None for name in names)
+                values = (round(float(shown[name][i]), 5) if name in shown else None for name in names)
                 rows.append((text.title, i, token, *values))
         formats = dict.fromkeys(names, ".4f")
         return Table(("text", "position", "token", *names), tuple(rows), formats=formats, tokens=("token",))

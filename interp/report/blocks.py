@@ -54,10 +54,19 @@ class Figure(Framed):
         return bundle(self, repr(self))
 
 
+LONG = 120
+"""Tokens of a line that is drawn whole."""
+BEGINNING, END, AROUND = 6, 16, 2
+"""Tokens of a longer line that are drawn at its ends, and on both sides of a token of large value."""
+SMALL = 0.05
+"""Share of the deepest colour below which a value of a longer line is left out."""
+
+
 @dataclass(frozen=True)
 class Tokens(Framed):
     """A line of tokens, each coloured by its value on a scale symmetric about zero (red negative, blue positive).
 
+    Of a line of more than 120 tokens an excerpt is drawn; the whole text and all values are one click away.
     With `fraction` the scale goes from 0 to 1, and equal colours mean equal values on every line.
     `tokens` are raw; they are shown through `visible`. `values` is None for an uncoloured line. `label` names the
     value in the read-out and the table ("attribution"), `unit` its unit ("logits").
@@ -81,6 +90,18 @@ class Tokens(Framed):
             raise UsageError(
                 f'The token line "{self.id}" has {len(self.tokens)} tokens but {len(self.values)} values: give as many.'
             )
+
+    @property
+    def excerpt(self) -> tuple[int, ...]:
+        """Return the positions drawn: all of a short line, of a long one its ends and the tokens of large values."""
+        count = len(self.tokens)
+        if count <= LONG:
+            return tuple(range(count))
+        shown = {*range(BEGINNING), *range(count - END, count)}
+        for i, value in enumerate(self.values or ()):
+            if not math.isfinite(value) or abs(value) >= SMALL * self.limit:
+                shown.update(range(max(0, i - AROUND), min(count, i + AROUND + 1)))
+        return tuple(sorted(shown))
 
     @property
     def limit(self) -> float:

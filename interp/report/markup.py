@@ -13,12 +13,16 @@ from typing import Any
 from interp.provenance import Provenance
 from interp.report import drawing
 from interp.report.attention import Attention
-from interp.report.blocks import Block, Download, Figure, How, Note, Page, Section, Tokens
+from interp.report.blocks import LONG, Block, Download, Figure, How, Note, Page, Section, Tokens
 from interp.report.cards import Cards
 from interp.report.explorer import Explorer
 from interp.report.table import Table
-from interp.report.text import escaped, visible
+from interp.report.text import escaped, plain, visible
 
+FOLDED = 600
+"""Characters of a command that is shown at once."""
+SEEN = 0.01
+"""Attention of a token of a long text that is in the table beneath its viewer."""
 LISTED = 60
 """Nodes of an explorer in the table beneath it."""
 
@@ -108,10 +112,6 @@ def _figure(figure: Figure, payload: Payload) -> str:
 
 
 def _tokens(line: Tokens, payload: Payload) -> str:
-    values: tuple[float | None, ...] = line.values if line.values is not None else (None,) * len(line.tokens)
-    items = "".join(
-        _token(line, i, token, value) for i, (token, value) in enumerate(zip(line.tokens, values, strict=True))
-    )
     what = f"{line.label or 'value'}{f' ({line.unit})' if line.unit else ''}"
     scale = (
         f'<p class="scale{" fraction" if line.fraction else ""}" aria-hidden="true">'
@@ -123,10 +123,31 @@ def _tokens(line: Tokens, payload: Payload) -> str:
     )
     return (
         f'<figure id="{line.id}" class="line"><div class="tokens" role="group" data-tokens="{len(line.tokens)}" '
-        f'aria-label="{escaped(f"Tokens: {line.caption}")}">{items}</div>'
+        f'aria-label="{escaped(f"Tokens: {line.caption}")}">{_token_spans(line)}</div>'
         f'<p class="readout" aria-live="polite">Point at a token, or use the arrow keys, to read its value.</p>{scale}'
-        f"<figcaption>{escaped(line.caption)}</figcaption>{_twin(line.table, line.id, payload)}</figure>"
+        f"<figcaption>{escaped(line.caption)}</figcaption>{_whole_text(line)}"
+        f"{_twin(line.table, line.id, payload, line.excerpt)}</figure>"
     )
+
+
+def _token_spans(line: Tokens) -> str:
+    """The tokens of the excerpt, with the number of those left out between them."""
+    spans, last = [], -1
+    for i in line.excerpt:
+        if i > last + 1:
+            spans.append(f'<span class="gap">… {i - last - 1} …</span>')
+        spans.append(_token(line, i, line.tokens[i], None if line.values is None else line.values[i]))
+        last = i
+    return "".join(spans)
+
+
+def _whole_text(line: Tokens) -> str:
+    """The text of a line of which an excerpt is drawn."""
+    if len(line.excerpt) == len(line.tokens):
+        return ""
+    text = escaped(plain("".join(line.tokens)))
+    count = len(line.tokens)
+    return f'<details class="data"><summary>All {count} tokens</summary><p class="whole">{text}</p></details>'
 
 
 def _token(line: Tokens, position: int, token: str, value: float | None) -> str:
@@ -232,6 +253,9 @@ def _explorer_twin(explorer: Explorer) -> str:
 def _attention(viewer: Attention, payload: Payload) -> str:
     """The place of a viewer of attention; its script fills it."""
     payload.attentions[viewer.id] = viewer.packed()
+    table = viewer.table
+    strong = [i for i, row in enumerate(table.rows) if any(isinstance(v, float) and v >= SEEN for v in row[3:])]
+    rows = strong if len(table.rows) > LONG else None
     return (
         f'<figure id="{viewer.id}" class="attention" data-attention="{viewer.id}"><div class="tools">'
         '<div class="heads" role="group" aria-label="Heads"></div>'
@@ -242,13 +266,18 @@ def _attention(viewer: Attention, payload: Payload) -> str:
         '<p class="readout" role="status"></p><div class="lines"></div>'
         "<noscript><p>The lines need JavaScript; the table below holds their numbers.</p></noscript>"
         '<p class="scale fraction" aria-hidden="true"><span>0</span><i></i><span>1</span> <span>attention</span></p>'
-        f"<figcaption>{escaped(viewer.caption)}</figcaption>{_twin(viewer.table, viewer.id, payload)}</figure>"
+        f"<figcaption>{escaped(viewer.caption)}</figcaption>{_twin(table, viewer.id, payload, rows)}</figure>"
     )
 
 
-def _twin(table: Table, name: str, payload: Payload) -> str:
+def _twin(table: Table, name: str, payload: Payload, rows: Sequence[int] | None = None) -> str:
+    """The table beneath a figure, of a long one the given rows; the file has all."""
+    listed = table
+    if rows is not None and len(rows) < len(table.rows):
+        caption = f"{len(rows)} of {len(table.rows):,} rows; the file has all."
+        listed = replace(table, rows=tuple(table.rows[i] for i in rows), caption=caption)
     return (
-        f'<details class="data"><summary>Data table</summary>{_scroll(table, f"Data of {name}")}'
+        f'<details class="data"><summary>Data table</summary>{_scroll(listed, f"Data of {name}")}'
         f"{_csv(table, name, payload)}</details>"
     )
 
@@ -319,6 +348,14 @@ def _size(count: int) -> str:
     return f"{count} bytes" if count < 1000 else f"{count / 1000:.1f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
 
 
+def _command(command: str) -> str:
+    """The command with a button that copies it; one with a long prompt is one click away."""
+    shown = f'<pre id="command" tabindex="0"><code>{escaped(command)}</code></pre>'
+    if len(command) > FOLDED:
+        shown = f"<details><summary>{len(command):,} characters</summary>{shown}</details>"
+    return f'<div class="command">{shown}<button type="button" data-copy="command">Copy</button></div>'
+
+
 def _provenance(record: Provenance) -> str:
     dirty = {True: " with uncommitted changes", False: "", None: ""}[record.dirty]
     facts = (
@@ -338,8 +375,7 @@ def _provenance(record: Provenance) -> str:
     rows = "".join(f'<tr><th scope="row">{name}</th><td>{escaped(value)}</td></tr>' for name, value in facts if value)
     return (
         '<section id="provenance" aria-labelledby="provenance-title"><h2 id="provenance-title">Provenance</h2>'
-        '<h3>Command to reproduce</h3><div class="command"><pre id="command" tabindex="0"><code>'
-        f'{escaped(record.command)}</code></pre><button type="button" data-copy="command">Copy</button></div>'
+        f"<h3>Command to reproduce</h3>{_command(record.command)}"
         f'<details class="more"><summary>Show the record</summary><table class="facts"><tbody>{rows}</tbody></table>'
         "</details></section>"
     )

@@ -91,3 +91,14 @@ def test_a_section_shows_as_many_blocks_as_it_says_and_folds_the_rest() -> None:
     assert folded.startswith("<summary>Show a table</summary>")
     with pytest.raises(UsageError, match="shows -1 blocks"):
         drawn(-1)
+
+
+def test_of_a_long_line_the_ends_and_the_large_values_are_drawn():
+    values = [0.0] * 300
+    values[150], values[200] = -2.0, 0.04  # the second is below a twentieth of the first
+    line = Tokens("t", tuple(f" w{i}" for i in range(300)), tuple(values), "c")
+    assert line.excerpt == (*range(6), *range(148, 153), *range(284, 300))
+    assert Tokens("t", line.tokens[:120], None, "c").excerpt == tuple(range(120))
+    drawn = section_html(Section("s", "Long", "A claim.", (line,)), Payload())
+    assert "… 142 …" in drawn and "… 131 …" in drawn and drawn.count('class="token ') == 27
+    assert "All 300 tokens" in drawn and "27 of 300 rows" in drawn

@@ -135,7 +135,7 @@
 
   // A line of tokens is one stop of the tab key; the arrow keys, Home and End move inside it.
   function tokenLine(line) {
-    const tokens = [...line.children];
+    const tokens = [...line.querySelectorAll(".token")];
     const readout = line.parentElement.querySelector(".readout");
     const read = (token) => token && (readout.textContent = token.firstChild.textContent + "  " + token.title);
     const go = (index) => {
