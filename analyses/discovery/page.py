@@ -137,11 +137,13 @@ def _circuit(result: Discovery) -> Section:
 def _checked(result: Discovery) -> Section:
     check = result.check
     how = How(
-        f"Each of the {len(check.edges)} strongest edges is corrupted alone in the clean run, and restored alone in "
-        "the counterfactual run, on the pairs it was scored on. The secant lies between the two runs.",
+        f"Each of the {len(check.edges)} strongest edges, and of the strongest nodes, is corrupted alone in the clean "
+        "run, and restored alone in the counterfactual run, on the pairs it was scored on. The secant lies between the "
+        "two runs.",
         "m(clean run with x_v + a'_u − a_u) − m(clean run)",
     )
-    return Section("measured", "Are the strongest edges real?", check.summary(), (check.table(),), how)
+    nodes = () if result.nodes is None else (Note(result.nodes.summary()), result.nodes.table())
+    return Section("measured", "Are the strongest edges real?", check.summary(), (check.table(), *nodes), how)
 
 
 def _heads(result: Discovery) -> Section:

@@ -45,10 +45,11 @@ class HeadView(Result):
 
 @dataclass(frozen=True, eq=False)
 class EdgeCheck(Shown, Result):
-    """The strongest edges run for real.
+    """The strongest edges, or nodes, run for real.
 
     `score` (n,) is the method's, `noise` the measured change of the log odds when the edge alone is corrupted in the
-    clean run, `denoise` minus the change when it alone is restored in the counterfactual run; in nats.
+    clean run, `denoise` minus the change when it alone is restored in the counterfactual run; in nats. `what` says
+    whether `edges` names edges or nodes.
     """
 
     method: str
@@ -56,6 +57,7 @@ class EdgeCheck(Shown, Result):
     score: np.ndarray
     noise: np.ndarray
     denoise: np.ndarray
+    what: str = "edges"
 
     @property
     def measured(self) -> np.ndarray:
@@ -73,13 +75,13 @@ class EdgeCheck(Shown, Result):
         """How far scores and measurements agree."""
         same = int((np.sign(self.score) == np.sign(self.measured)).sum())
         return (
-            f"Of the {len(self.edges)} strongest edges of {self.method}, run for real, {same} have the sign of their "
-            f"score; scores and the mean of both directions correlate by {self.pearson:.3f}."
+            f"Of the {len(self.edges)} strongest {self.what} of {self.method}, run for real, {same} have the sign of "
+            f"their score; scores and the mean of both directions correlate by {self.pearson:.3f}."
         )
 
     def table(self) -> Table:
         """Every edge."""
-        columns = ("edge", "score", "corrupted", "restored", "mean of both")
+        columns = (self.what.removesuffix("s"), "score", "corrupted", "restored", "mean of both")
         values = (self.score, self.noise, self.denoise, self.measured)
         rows = tuple(zip(self.edges, *(tuple(map(float, x)) for x in values), strict=True))
         return Table(columns, rows, self.summary(), dict.fromkeys(columns[1:], "+.4f"))
@@ -90,7 +92,8 @@ class Discovery(Study):
     """Everything the report says about one task on one model.
 
     `by_position` (n_chosen, T) are the scores of the circuit's edges, in the order of the graph, at each position, of
-    which `places` (T,) are the names; `check` has the strongest edges run for real; `example` is one pair in words.
+    which `places` (T,) are the names; `check` has the strongest edges run for real, `nodes` the strongest nodes;
+    `example` is one pair in words.
     """
 
     config: Config
@@ -104,6 +107,7 @@ class Discovery(Study):
     heads: tuple[HeadView, ...]
     verdict: Verdict
     example: str
+    nodes: EdgeCheck | None = None
 
     def finding(self) -> str:
         """Return the verdict in one sentence, after whether the model can do the task at all."""
@@ -129,6 +133,7 @@ class Discovery(Study):
             "f_interval": [None if np.isnan(bound) else bound for bound in self.verdict.f_interval],
             "f_complement": self.verdict.f_complement,
             "checked_pearson": None if np.isnan(self.check.pearson) else self.check.pearson,
+            "nodes_pearson": None if self.nodes is None or np.isnan(self.nodes.pearson) else self.nodes.pearson,
             "stability": None if np.isnan(self.verdict.stability) else self.verdict.stability,
             "methods": {curve.method: {"cpr": curve.cpr, "cmd": curve.cmd} for curve in self.curves},
         }

@@ -73,6 +73,7 @@ def run(
         heads=heads,
         verdict=verdict,
         example=task.labels[0],
+        nodes=_check_nodes(model, first, scores[0]),
     )
 
 
@@ -88,12 +89,27 @@ def _chosen(model: Model, task: Task, scores: EdgeScores, share: float) -> Circu
 
 
 def _check(model: Model, task: Task, scores: EdgeScores) -> EdgeCheck:
-    """The strongest edges run for real, in both directions."""
-    graph, best = scores.graph, scores.ranking("absolute")[:CHECKED]
-    alone = [np.zeros(graph.n_edge), *((np.arange(graph.n_edge) == edge).astype(float) for edge in best)]
+    """Run the strongest edges for real, in both directions."""
+    best = scores.ranking("absolute")[:CHECKED]
+    masks = [np.arange(scores.graph.n_edge) == edge for edge in best]
+    names = tuple(scores.graph.edges[edge] for edge in best.tolist())
+    return EdgeCheck(scores.method, names, scores.array[best], *_measured(model, task, scores.graph, masks))
+
+
+def _check_nodes(model: Model, task: Task, scores: EdgeScores) -> EdgeCheck:
+    """Run the strongest nodes for real, in both directions: all edges out of each."""
+    best = np.argsort(-np.abs(scores.node_values), kind="stable")[:CHECKED]
+    masks = [scores.graph.writer == node for node in best]
+    names = tuple(scores.graph.writers[node] for node in best.tolist())
+    values = scores.node_values[best]
+    return EdgeCheck(scores.method, names, values, *_measured(model, task, scores.graph, masks), what="nodes")
+
+
+def _measured(model: Model, task: Task, graph: Graph, masks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what each mask changes in the clean run, and minus what it changes in the other."""
+    alone = [np.zeros(graph.n_edge), *(mask.astype(float) for mask in masks)]
     noise, denoise = (evaluate(model, graph, way, alone).mean(1) for way in (task, task.flipped()))
-    names = tuple(graph.edges[edge] for edge in best.tolist())
-    return EdgeCheck(scores.method, names, scores.array[best], noise[1:] - noise[0], denoise[0] - denoise[1:])
+    return noise[1:] - noise[0], denoise[0] - denoise[1:]
 
 
 @torch.no_grad()

@@ -76,7 +76,7 @@ def circuit(  # noqa: PLR0913 (all but the first three are keyword-only)
     else:
         chosen = top(scores, size, by)
     how = {"method": scores.method, "by": by, "task": scores.task, **({"threshold": threshold} if by == "acdc" else {})}
-    return Circuit(graph, graph.connected(chosen), scores.array, size, how)
+    return Circuit(graph, graph.connected(chosen), scores.array.astype(scores.values.dtype), size, how)
 
 
 def _at_positions(scores: EdgeScores, share: float, n: int | None, by: Rule) -> Circuit:
@@ -98,7 +98,8 @@ def _at_positions(scores: EdgeScores, share: float, n: int | None, by: Rule) -> 
     chosen[rows, first + columns] = True
     included = graph.connected(np.asarray(chosen.any(1)))
     how = {"method": scores.method, "by": by, "task": scores.task, "by_position": True}
-    return Circuit(graph, included, scores.array, size, how, chosen & included[:, None])
+    chosen &= included[:, None]
+    return Circuit(graph, included, scores.array.astype(scores.values.dtype), size, how, chosen)
 
 
 def top(scores: EdgeScores, size: int, by: Literal["signed", "absolute"]) -> Bool[np.ndarray, " n_edge"]:

@@ -74,6 +74,14 @@ def test_the_strongest_edges_are_run_for_real(found):
     assert np.abs(check.measured[len(case.wiring) :]).max() < 1e-6  # edges that are not wired do nothing
 
 
+def test_the_strongest_nodes_are_run_for_real(found):
+    _, result = found
+    assert result.nodes.edges[0] in ("embed", "L0H0", "L1H0") and result.nodes.pearson > 0.9
+    assert "strongest nodes" in report.render(result.page())
+    without = replace(result, nodes=None)
+    assert without.to_dict()["nodes_pearson"] is None and "strongest nodes of" not in report.render(without.page())
+
+
 def test_the_explorer_leads_from_the_embedding_to_the_logits(found):
     _, result = found
     drawn = explorer(result)
