@@ -48,7 +48,7 @@ _, cache = model.run_with_cache(tokens, [hook])
 looks = circuits.qk(model, layer, head)
 ours = looks.pattern(cache[hook])[0]
 
-from interp.circuits.observing import stacked_patterns
+from interp.circuits.attention_hooks import stacked_patterns
 
 theirs = stacked_patterns(model, tokens)[layer, 0, head]
 error = float((ours - theirs).abs().max())

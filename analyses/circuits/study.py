@@ -11,8 +11,8 @@ from analyses.circuits.result import Circuits, Config, HeadView, Reading, TextPa
 from interp import circuits
 from interp.arguments import checked
 from interp.circuits import embedding
+from interp.circuits.attention_hooks import stacked_patterns
 from interp.circuits.embedding.streams import texts
-from interp.circuits.observing import stacked_patterns
 from interp.circuits.results import Composition, HeadScores, head_name
 from interp.circuits.texts import natural, repeated
 from interp.errors import UsageError

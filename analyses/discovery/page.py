@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.discovery.drawing import explorer
+from analyses.discovery.circuit_map import explorer
 from interp.report import Figure, How, Note, Page, Section, Table, Tokens
 from interp.report.blocks import folded
 from interp.report.figures import histogram, lines

@@ -11,7 +11,7 @@ from interp.lazy import attach
 
 if TYPE_CHECKING:
     from interp.attribution.averaged import Averaged as Averaged
-    from interp.attribution.averaging import over as over
+    from interp.attribution.averages import over as over
     from interp.attribution.bilinear import score as score, scores as scores
     from interp.attribution.causal import verify as verify
     from interp.attribution.continuations import continuation as continuation, summed as summed

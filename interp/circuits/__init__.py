@@ -11,11 +11,11 @@ from interp.lazy import attach
 
 if TYPE_CHECKING:
     from interp.circuits import embedding as embedding
-    from interp.circuits.ablating import ablate_induction as ablate_induction
+    from interp.circuits.ablation import ablate_induction as ablate_induction
     from interp.circuits.behaviour import head_scores as head_scores
-    from interp.circuits.checking import check as check
-    from interp.circuits.composing import composition as composition
-    from interp.circuits.definite import definiteness as definiteness
+    from interp.circuits.check import check as check
+    from interp.circuits.composition import composition as composition
+    from interp.circuits.definiteness import definiteness as definiteness
     from interp.circuits.factors import LowRank as LowRank
     from interp.circuits.output_value import OutputValue as OutputValue, ov as ov
     from interp.circuits.query_key import QueryKey as QueryKey, qk as qk

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from interp.circuits.observing import observed
+from interp.circuits.attention_hooks import observed
 from interp.circuits.output_value import copying_score, ov, token_transfer
 from interp.circuits.results import HeadScores
 from interp.circuits.texts import natural, repeated

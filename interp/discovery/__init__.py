@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from interp.discovery.choosing import circuit as circuit
     from interp.discovery.circuit import Circuit as Circuit
     from interp.discovery.curve import Curve as Curve
+    from interp.discovery.evaluation import faithfulness as faithfulness, judge as judge, smallest as smallest
     from interp.discovery.graph import Graph as Graph
     from interp.discovery.heads import (
         backups as backups,
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
         synergy as synergy,
     )
     from interp.discovery.headsets import Backups as Backups, HeadEffects as HeadEffects, HeadSet as HeadSet
-    from interp.discovery.judging import faithfulness as faithfulness, judge as judge, smallest as smallest
     from interp.discovery.masks import evaluate as evaluate
     from interp.discovery.score import METHODS as METHODS, score as score
     from interp.discovery.scores import EdgeScores as EdgeScores, Stability as Stability
+    from interp.discovery.selection import circuit as circuit
     from interp.discovery.verdict import Verdict as Verdict
 
 attach(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 
 from interp.errors import UsageError, nearest, require
 from interp.model import Model
-from interp.tasks import drawing
+from interp.tasks import templates
 from interp.tasks.encoding import assemble
 from interp.tasks.repeats import induction
 from interp.tasks.task import Task
@@ -27,7 +27,7 @@ def ioi(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str = "flip
 
     Raises `UsageError` for an unknown counterfactual, or a tokenizer with too few pairs of equal length.
     """
-    return assemble("ioi", model, drawing.ioi(counterfactual), n, seed)
+    return assemble("ioi", model, templates.ioi(counterfactual), n, seed)
 
 
 def greater_than(model: Model, n: int = 64, seed: int = 0) -> Task:
@@ -36,12 +36,12 @@ def greater_than(model: Model, n: int = 64, seed: int = 0) -> Task:
     Right and wrong are sets of tokens: two digits where the tokenizer has them, else the next digit. The counterfactual
     begins in year 01. Positions: event, century, year, end.
     """
-    return assemble("greater_than", model, drawing.greater_than, n, seed)
+    return assemble("greater_than", model, templates.greater_than, n, seed)
 
 
 def gendered_pronoun(model: Model, n: int = 64, seed: int = 0) -> Task:
     """Pronouns: "So Mary is such a good friend, isn't" → " she"; the counterfactual has a man's name, or a woman's."""
-    return assemble("gendered_pronoun", model, drawing.gendered_pronoun, n, seed)
+    return assemble("gendered_pronoun", model, templates.gendered_pronoun, n, seed)
 
 
 def subject_verb(model: Model, n: int = 64, seed: int = 0) -> Task:
@@ -49,12 +49,12 @@ def subject_verb(model: Model, n: int = 64, seed: int = 0) -> Task:
 
     Between subject and verb stands a noun of the other number. Positions: noun, distractor, end.
     """
-    return assemble("subject_verb", model, drawing.subject_verb, n, seed)
+    return assemble("subject_verb", model, templates.subject_verb, n, seed)
 
 
 def country_capital(model: Model, n: int = 64, seed: int = 0) -> Task:
     """Facts: "The capital of France is the city of" → " Paris"; the counterfactual asks of another country."""
-    return assemble("country_capital", model, drawing.country_capital, n, seed)
+    return assemble("country_capital", model, templates.country_capital, n, seed)
 
 
 def successor(model: Model, n: int = 64, seed: int = 0) -> Task:
@@ -62,7 +62,7 @@ def successor(model: Model, n: int = 64, seed: int = 0) -> Task:
 
     The counterfactual is the series from another start, and the wrong answer what follows there.
     """
-    return assemble("successor", model, drawing.successor, n, seed)
+    return assemble("successor", model, templates.successor, n, seed)
 
 
 def docstring(model: Model, n: int = 64, seed: int = 0) -> Task:
@@ -70,12 +70,12 @@ def docstring(model: Model, n: int = 64, seed: int = 0) -> Task:
 
     The counterfactual's signature has another third argument. Positions: arg1, arg2, arg3, doc1, doc2, end.
     """
-    return assemble("docstring", model, drawing.docstring, n, seed)
+    return assemble("docstring", model, templates.docstring, n, seed)
 
 
 def key_value(model: Model, n: int = 64, seed: int = 0) -> Task:
     """Retrieval: "The cat is red. The dog is blue. … The dog is" → " blue"; the counterfactual asks for another key."""
-    return assemble("key_value", model, drawing.key_value, n, seed)
+    return assemble("key_value", model, templates.key_value, n, seed)
 
 
 _TASKS: dict[str, Callable[..., Task]] = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from interp import attribution, edit, results, tasks
-from interp.attribution import averaging
+from interp.attribution import averages
 from interp.errors import UsageError
 from tests import models
 
@@ -50,7 +50,7 @@ def test_intervals_are_students_and_spread_is_that_of_prompts(model):
 
 def test_memory_is_bounded_by_leaving_single_prompts_out(model, monkeypatch):
     whole = attribution.over(model, PROMPTS, target=3)
-    monkeypatch.setattr(averaging, "LARGEST", 2 * len(whole.labels))
+    monkeypatch.setattr(averages, "LARGEST", 2 * len(whole.labels))
     found = attribution.over(model, PROMPTS, target=3)
     assert np.array_equal(found.mean, whole.mean) and found.arrays.shape == (0, len(whole.labels))
     with pytest.raises(UsageError, match="too many to keep"):

@@ -209,7 +209,7 @@ def test_an_expert_is_a_kind_of_mlp_where_layers_are_shown(model):
 
 def test_other_rooms_read_a_mixture_or_refuse_it(model):
     assert circuits.head_scores(model, n_text=4, length=6).error < 1e-2
-    assert circuits.check(model, CLEAN).worst < 1e-5  # angles are float32: see circuits.checking
+    assert circuits.check(model, CLEAN).worst < 1e-5  # angles are float32: see circuits.check
     with pytest.raises(UsageError, match="mixture of experts cannot be certified: leave out top"):
         attribution.path_tree(attribution.freeze(model, CLEAN), attribution.logit(model, 3), top=2)
     with pytest.raises(UnsupportedModelError, match="a number of neurons takes the MLP of each layer apart"):

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from interp import circuits
+from interp.circuits.attention_hooks import stacked_patterns
 from interp.circuits.factors import LowRank, top_entries
-from interp.circuits.observing import stacked_patterns
 from interp.errors import CheckFailedError, UnsupportedModelError, UsageError
 from tests import models
 

@@ -136,7 +136,7 @@ def test_random_heads_are_of_the_layers_of_the_chosen_ones() -> None:
 
 
 def test_where_a_layer_has_too_few_heads_left_the_nearest_layers_give_theirs() -> None:
-    from interp.circuits.ablating import _matched
+    from interp.circuits.ablation import _matched
 
     chosen = [(1, 0), (1, 1), (1, 2)]
     rest = [(layer, head) for layer in range(4) for head in range(4) if (layer, head) not in chosen]

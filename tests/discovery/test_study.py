@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from analyses import discovery as study
-from analyses.discovery.drawing import explorer, lines_of
+from analyses.discovery.circuit_map import explorer, lines_of
 from interp import discovery, report, results
 from interp.cli import options
 from interp.cli.main import main

@@ -98,7 +98,7 @@ def test_attributions_and_circuits_use_the_length_at_hand(model, length):
         assert attribution.edges(linearised, target).error < 1e-9
         assert attribution.path_tree(linearised, target, 100).error < 1e-10
         assert attribution.scores(linearised, 2, 1, length - 1, length - 2).error < 1e-9
-    assert circuits.check(model, clean).worst < 1e-5  # angles are float32: see circuits.checking
+    assert circuits.check(model, clean).worst < 1e-5  # angles are float32: see circuits.check
 
 
 def test_a_heads_map_takes_the_length(model):

@@ -46,12 +46,19 @@ def word_model(words):
 
 @pytest.fixture(scope="module")
 def model():
-    from interp.tasks import drawing, words
+    from interp.tasks import templates, words
 
     vocabulary = [*words.MALE, *words.FEMALE, *words.PLACES, *words.OBJECTS, *words.SINGULAR, *words.EVENTS]
     vocabulary += [f"{noun}s" for noun in words.SINGULAR] + [*words.CAPITALS, *words.CAPITALS.values(), *words.DAYS]
     vocabulary += [*words.MONTHS, *words.NUMBERS, *words.ARGUMENTS, *words.FUNCTIONS, *words.KEYS, *words.VALUES]
-    texts = [*drawing.IOI, *drawing.PRONOUN, *drawing.VERB, *drawing.CAPITAL, *drawing.YEARS, *drawing.KEY_VALUE]
+    texts = [
+        *templates.IOI,
+        *templates.PRONOUN,
+        *templates.VERB,
+        *templates.CAPITAL,
+        *templates.YEARS,
+        *templates.KEY_VALUE,
+    ]
     vocabulary += " ".join(texts).replace(",", "").replace(".", "").split()
     vocabulary += ["she", "he", "is", "was", "has", "are", "were", "have", "param", "the", "def", "self", "it"]
     vocabulary += ["friend", "student", "leader", "teacher", "doctor", "player", "person", "writer"]

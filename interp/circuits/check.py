@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.circuits.observing import observed
+from interp.circuits.attention_hooks import observed
 from interp.circuits.output_value import ov
 from interp.circuits.query_key import QueryKey, qk, require_positions
 from interp.circuits.results import QUANTITIES, CircuitCheck

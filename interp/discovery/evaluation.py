@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from interp.discovery.choosing import circuit as choose, top
 from interp.discovery.circuit import Circuit
 from interp.discovery.curve import SIZES, Curve
 from interp.discovery.graph import Graph
 from interp.discovery.masks import Outside, evaluate
 from interp.discovery.pairs import LIMIT, checked
 from interp.discovery.scores import EdgeScores
+from interp.discovery.selection import circuit as choose, top
 from interp.discovery.verdict import FAITHFUL, Verdict
 from interp.errors import UsageError
 from interp.model import Model
