@@ -17,6 +17,7 @@ from interp.errors import UsageError, nearest
 from saes.architectures import architecture as _architecture
 from saes.architectures.base import Final
 from saes.config import ARCHITECTURES, VARIANTS
+from saes.sparse_codes import SparseCodes
 
 SETTINGS: dict[str, tuple[Any, str]] = {
     "k": (int, "a whole number of at least 1"),
@@ -26,6 +27,8 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "layers": (int, "a whole number of at least 1"),
 }
 """Settings of inference: the type of each, and its description."""
+PRE_ACTIVATIONS = 2**22
+"""Pre-activations of `SAE.sparse_codes` in memory at a time: few enough for the processor's cache."""
 ACROSS = ("transcoder", "crosslayer")
 """Variants whose output space differs from their input space."""
 BY_LAYER = ("crosscoder", "crosslayer")
@@ -117,13 +120,59 @@ class SAE(nn.Module):
             >>> sae.encode(torch.tensor([3.0, -2.0, 0.0, 0.0])).tolist()
             [3.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0]
         """
-        flat = self._flat(x)
-        _check_finite(flat, "inputs", "give finite activations")
-        if self.settings["apply_b_dec_to_input"]:
-            flat = flat - self.b_dec
+        flat = self._centred(x)
         pre = flat @ self.W_enc
         _check_finite(pre, "pre-activations", f"they overflow {_format(pre)}, load the autoencoder in a wider format")
-        return self._rule.activate(pre, Final(dict(self.named_parameters()), self.settings))
+        return self._rule.activate(pre, self._final)
+
+    @torch.no_grad()
+    def sparse_codes(self, x: Float[Tensor, "n d_in"]) -> SparseCodes:
+        """Encode a matrix of activations into the latents that fire, without the zeros.
+
+        The values are those of `encode`; of equal ones at the k-th place another may be chosen. No dense matrix of all
+        rows is made, and the time is little more than that of the product x W_enc.
+
+        Args:
+            x: (n, d_in) activations; (n, layer, d) for a crosscoder.
+
+        Raises:
+            UsageError: an input with more axes.
+            NotFiniteError: as for `encode`.
+
+        Example:
+            >>> codes = sae.sparse_codes(torch.tensor([[3.0, -2.0, 0.0, 0.0]]))
+            >>> codes.latents.tolist(), codes.values.tolist()
+            ([0, 5], [3.0, 2.0])
+        """
+        flat = self._centred(x)
+        if flat.ndim != 2:
+            raise UsageError(f"sparse_codes takes a matrix of inputs, not the shape {tuple(x.shape)}: flatten it.")
+        rows = max(1, PRE_ACTIVATIONS // self.width)
+        buffer = flat.new_empty(min(rows, len(flat)), self.width)
+        parts = []
+        for part in flat.split(rows):
+            pre = torch.mm(part, self.W_enc, out=buffer[: len(part)])
+            _check_finite(
+                pre, "pre-activations", f"they overflow {_format(pre)}, load the autoencoder in a wider format"
+            )
+            parts.append(SparseCodes(*self._rule.pairs(pre, self._final)))
+        return SparseCodes.joined(parts)
+
+    @torch.no_grad()
+    def decode_sparse(self, codes: SparseCodes) -> Float[Tensor, "n ... d_out"]:
+        """Reconstruct from the decoder rows of the latents that fire; equals `decode` up to rounding."""
+        values = codes.values.to(self.W_dec)
+        if self.settings.get("rescale_acts_by_decoder_norm"):
+            values = values / torch.linalg.vector_norm(self.W_dec, dim=1)[codes.latents]
+        out = codes.support.combine(values, self.W_dec) + self.b_dec
+        _check_finite(out, "reconstructions", f"the codes are not finite or overflow {_format(out)}")
+        return self._by_layer(out)
+
+    @torch.no_grad()
+    def run_sparse(self, x: Float[Tensor, "n d_in"]) -> tuple[SparseCodes, Float[Tensor, "n ... d_out"]]:
+        """Return sparse codes and reconstruction of x; see `run`."""
+        codes = self.sparse_codes(x)
+        return codes, self._with_skip(self.decode_sparse(codes), x)
 
     def encode_sparse(
         self, x: Float[Tensor, "n d_in"]
@@ -177,11 +226,7 @@ class SAE(nn.Module):
     def run(self, x: Float[Tensor, "... d_in"]) -> tuple[Float[Tensor, "... width"], Float[Tensor, "... d_out"]]:
         """Return latents and reconstruction of x, on the device and in the dtype of the weights."""
         code = self.encode(x)
-        out = self.decode(code)
-        if "W_skip" in self._parameters:
-            out = out + self._by_layer(x.to(out) @ self.W_skip.T)
-            _check_finite(out, "reconstructions", f"the skip path overflows {_format(out)}")
-        return code, out
+        return code, self._with_skip(self.decode(code), x)
 
     @checked
     def save(self, folder: str | os.PathLike[str]) -> Path:
@@ -189,6 +234,23 @@ class SAE(nn.Module):
         from saes.interop import saelens
 
         return saelens.write(self, folder)
+
+    def _with_skip(self, out: Tensor, x: Tensor) -> Tensor:
+        if "W_skip" not in self._parameters:
+            return out
+        out = out + self._by_layer(x.to(out) @ self.W_skip.T)
+        _check_finite(out, "reconstructions", f"the skip path overflows {_format(out)}")
+        return out
+
+    @property
+    def _final(self) -> Final:
+        return Final(dict(self.named_parameters()), self.settings)
+
+    def _centred(self, x: Tensor) -> Float[Tensor, "... d_in"]:
+        """Return the inputs as the encoder multiplies them, in one last axis."""
+        flat = self._flat(x)
+        _check_finite(flat, "inputs", "give finite activations")
+        return flat - self.b_dec if self.settings["apply_b_dec_to_input"] else flat
 
     def _by_layer(self, out: Tensor) -> Tensor:
         """Reshape to (..., layer, d) if several layers are written."""

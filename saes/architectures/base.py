@@ -20,7 +20,7 @@ from torch import Tensor
 from saes.config import Config
 from saes.kernels.encode import Scratch, preactivations
 from saes.kernels.select import above
-from saes.kernels.support import Dense, Support, Values
+from saes.kernels.support import Dense, Sparse, Support, Values
 from saes.kernels.together import TrainingGroup
 
 Weights = dict[str, Tensor]
@@ -149,6 +149,12 @@ class Final:
     settings: dict[str, Any]
 
 
+def above_zero(code: Float[Tensor, "n width"]) -> tuple[Sparse, Values]:
+    """Return the pairs at which a code is above zero, and its values there."""
+    support = above(code, 0.0)
+    return support, support.of_pairs(code)
+
+
 class Architecture:
     """Base class of the architectures: which latents fire, and how that is trained. Stateless.
 
@@ -163,8 +169,12 @@ class Architecture:
     sparse: bool = False
 
     def activate(self, z: Float[Tensor, "... width"], final: Final) -> Float[Tensor, "... width"]:
-        """Return the latents of z = x W_enc in inference."""
+        """Return the latents of z = x W_enc in inference: nowhere negative."""
         raise NotImplementedError
+
+    def pairs(self, z: Float[Tensor, "n width"], final: Final) -> tuple[Sparse, Values]:
+        """Return the pairs (input, latent) that fire and their values, as `activate` does; may overwrite z."""
+        return above_zero(self.activate(z, final))
 
     def start(self, quantile: Float[Tensor, " width"]) -> Weights:
         """Return initial values of its own parameters.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from saes.architectures.base import Batch, Final
-from saes.architectures.jumprelu import jump
+from saes.architectures.jumprelu import jump, jump_pairs
 from saes.architectures.topk import TopK
 from saes.kernels.select import top_batch
 from saes.kernels.support import Sparse, Values
@@ -23,6 +23,10 @@ class BatchTopK(TopK):
     def activate(self, z: Tensor, final: Final) -> Tensor:
         """Return z + b_enc if it exceeds the threshold, else 0."""
         return jump(z + final.tensors["b_enc"], final.tensors["threshold"])
+
+    def pairs(self, z: Tensor, final: Final) -> tuple[Sparse, Values]:
+        """Return the pairs at which z + b_enc exceeds the threshold, and its values; overwrites z."""
+        return jump_pairs(z.add_(final.tensors["b_enc"]), final.tensors["threshold"])
 
     def choose(self, batch: Batch) -> tuple[Sparse, Values]:
         """Return the pairs (input, latent) that fire, and their pre-activations."""

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from saes.architectures.base import Architecture, Batch, Final, StepResult, Weights
-from saes.kernels.support import Support
+from saes.kernels.select import above
+from saes.kernels.support import Sparse, Support, Values
 
 
 def jump(pre: Tensor, threshold: Tensor) -> Tensor:
@@ -26,6 +27,12 @@ def jump(pre: Tensor, threshold: Tensor) -> Tensor:
     return torch.relu(pre) * (pre > threshold)
 
 
+def jump_pairs(pre: Tensor, threshold: Tensor) -> tuple[Sparse, Values]:
+    """Return the pairs at which pre exceeds the threshold and zero, and its values there."""
+    support = above(pre - threshold.clamp(min=0.0), 0.0)
+    return support, support.of_pairs(pre)
+
+
 class JumpReLU(Architecture):
     """JumpReLU architecture (arXiv 2407.14435)."""
 
@@ -35,6 +42,10 @@ class JumpReLU(Architecture):
     def activate(self, z: Tensor, final: Final) -> Tensor:
         """Return z + b_enc if it exceeds the threshold, else 0."""
         return jump(z + final.tensors["b_enc"], final.tensors["threshold"])
+
+    def pairs(self, z: Tensor, final: Final) -> tuple[Sparse, Values]:
+        """Return the pairs at which z + b_enc exceeds the threshold, and its values; overwrites z."""
+        return jump_pairs(z.add_(final.tensors["b_enc"]), final.tensors["threshold"])
 
     def start(self, quantile: Tensor) -> Weights:
         """Return thresholds that `start_density` of the inputs exceed."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from saes.architectures.base import Architecture, Batch, Final, StepResult, Weights
+from saes.architectures.base import Architecture, Batch, Final, StepResult, Weights, above_zero
+from saes.kernels.support import Sparse, Values
 
 
 class Standard(Architecture):
@@ -22,6 +23,10 @@ class Standard(Architecture):
     def activate(self, z: Tensor, final: Final) -> Tensor:
         """Return relu(z + b_enc)."""
         return torch.relu(z + final.tensors["b_enc"])
+
+    def pairs(self, z: Tensor, final: Final) -> tuple[Sparse, Values]:
+        """Return the pairs at which z + b_enc is positive, and its values; overwrites z."""
+        return above_zero(z.add_(final.tensors["b_enc"]))
 
     def start(self, quantile: Tensor) -> Weights:
         """Return biases with which each latent fires on `start_density` of the inputs."""

@@ -22,11 +22,24 @@ class TopK(Architecture):
 
         They are multiplied by the decoder norms if these count in the selection.
         """
-        pre = z + final.tensors["b_enc"]
-        if final.settings.get("rescale_acts_by_decoder_norm"):
-            pre = pre * torch.linalg.vector_norm(final.tensors["W_dec"], dim=1)
+        pre = self._scaled(z + final.tensors["b_enc"], final)
         values, indices = pre.topk(final.settings["k"], dim=-1, sorted=False)
         return torch.zeros_like(pre).scatter_(-1, indices, torch.relu(values))
+
+    def pairs(self, z: Tensor, final: Final) -> tuple[Sparse, Values]:
+        """Return the pairs of the k largest of z + b_enc that are positive, and their values; overwrites z."""
+        pre = self._scaled(z.add_(final.tensors["b_enc"]), final)
+        columns = topk_rows(pre, final.settings["k"]).sort(1).values
+        values = pre.gather(1, columns)
+        fires = values > 0
+        starts = torch.cat([columns.new_zeros(1), fires.sum(1).cumsum(0)])
+        return Sparse(starts, columns[fires], pre.shape[1]), values[fires]
+
+    @staticmethod
+    def _scaled(pre: Tensor, final: Final) -> Tensor:
+        if not final.settings.get("rescale_acts_by_decoder_norm"):
+            return pre
+        return pre * torch.linalg.vector_norm(final.tensors["W_dec"], dim=1)
 
     def choose(self, batch: Batch) -> tuple[Sparse, Values]:
         """Return the pairs (input, latent) that may fire, and their pre-activations."""
