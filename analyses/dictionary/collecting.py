@@ -84,11 +84,15 @@ def collect(  # noqa: PLR0913
     total, squares = (torch.zeros(width, dtype=torch.float64, device=device) for _ in range(2))
     histogram = torch.zeros(width * BINS, dtype=torch.long, device=device)
     together = torch.zeros_like(rivals)
+    scratch = torch.zeros(0, width, device=device)
     for passage in (_moved(piece, device) for piece in corpus.passages(size)):
         check_finite(passage.x, f"activations of contexts from {passage.first} on")
-        codes = sae.encode(passage.x).float()
-        row, latent = codes.nonzero(as_tuple=True)
-        value = codes[row, latent]
+        found = sae.sparse_codes(passage.x)
+        if len(found) > len(scratch):
+            scratch = torch.zeros(len(found), width, device=device)
+        row, latent, value = found.rows, found.latents, found.values.float()
+        codes = scratch[: len(found)]
+        codes[row, latent] = value
         at = (passage.row >= 0).nonzero()[row]
         fired += latent.bincount(minlength=width)
         total += latent.bincount(value.double(), minlength=width)
@@ -97,7 +101,8 @@ def collect(  # noqa: PLR0913
         best.offer(Entries(latent, value.double(), at), passage, codes)
         place = (at[:, 0] + passage.first) * corpus.length + at[:, 1]
         sample.offer(Entries(latent, uniform(latent, place, seed), at), passage, codes)
-        together.index_add_(0, latent, (codes > 0)[row[:, None], rivals[latent]].long())
+        together.index_add_(0, latent, (codes[row[:, None], rivals[latent]] > 0).long())
+        codes[row, latent] = 0.0  # every other number is 0 still
         count += len(codes)
         if progress is not None:
             progress(passage.first + len(passage.tokens), corpus.contexts, "reading what latents fire on")

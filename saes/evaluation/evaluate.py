@@ -105,16 +105,16 @@ def _pass(source: Source, known: TruthTally | None, seed: int) -> tuple[Tally, T
     sample, most = Sample.of(SAMPLE, seed), None
     for batch in source.batches():
         most = sinks.limit(batch.y) if most is None else most
-        latents, out = sae.run(batch.x)
+        codes, out = sae.run_sparse(batch.x)
         usual = sinks.usual(batch.y, most)
         rows = batch if bool(usual.all()) else batch.where(usual)
-        tally.add(rows, latents[usual], out[usual])
+        tally.add(rows, codes.where(usual), out[usual])
         sample.add(rows.number, rows.x, rows.y)
         if not bool(usual.all()):
             extreme.centre = tally.centre
-            extreme.add(batch.where(~usual), latents[~usual], out[~usual])
+            extreme.add(batch.where(~usual), codes.where(~usual), out[~usual])
         if known is not None:
-            known.add(batch.first, (latents != 0).cpu().numpy())
+            known.add(batch.first, (codes.dense() != 0).cpu().numpy())
     return tally, extreme, sample
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from saes.evaluation.rows import CLUSTERS, Rows
+from saes.sparse_codes import SparseCodes
 
 PARTS = 32
 """Groups of contexts for which firings are counted apart, to see how far the dead and the dense depend on the rows."""
@@ -54,20 +55,20 @@ class Tally:
         self.part_rows = np.zeros(PARTS, dtype=np.int64)
         self.covariance = np.zeros((self.size, self.size)) if self.moments and self.size <= COVARIANCE else None
 
-    def add(self, rows: Rows, latents: Float[Tensor, "n width"], rebuilt: Float[Tensor, "n ..."]) -> None:
+    def add(self, rows: Rows, codes: SparseCodes, rebuilt: Float[Tensor, "n ..."]) -> None:
         """One batch."""
         y = rows.y.flatten(1).double()
         out = rebuilt.flatten(1).to("cpu", torch.float64)
         if self.centre is None:
             self.centre = y.mean(0)
-        on, shifted = latents != 0, y - self.centre
+        shifted = y - self.centre
         length, dot = y.norm(dim=1), (y * out).sum(1)
         directed = length > 0
         columns = (
             torch.ones(len(y), dtype=torch.float64),
             directed.double(),
             (y - out).square().sum(1),
-            on.sum(1).double().cpu(),
+            codes.counts.double().cpu(),
             dot / (length * out.norm(dim=1)).clamp_min(1e-30),
             directed * out.norm(dim=1) / length.clamp_min(1e-30),
             dot,
@@ -77,8 +78,9 @@ class Tally:
         cluster = torch.from_numpy(rows.cluster)
         torch.from_numpy(self.sums).index_add_(0, cluster, torch.stack(columns, 1))
         torch.from_numpy(self.vectors).index_add_(0, cluster, shifted)
-        self._count(on.cpu(), rows.cluster % PARTS)
-        self.strength += latents.sum(0, dtype=torch.float64).cpu().numpy()
+        latents = codes.latents.cpu()
+        self._count(latents, codes.rows.cpu(), torch.from_numpy(rows.cluster % PARTS))
+        self.strength += latents.bincount(codes.values.double().cpu(), minlength=self.width).numpy()
         if self.covariance is not None:
             self.covariance += (shifted.T @ shifted).numpy()
 
@@ -90,11 +92,10 @@ class Tally:
             setattr(both, name, getattr(self, name) + getattr(other, name))
         return both
 
-    def _count(self, on: Tensor, part: np.ndarray) -> None:
-        for index in np.unique(part):
-            inside = torch.from_numpy(part == index)
-            self.fired[index] += on[inside].sum(0).numpy()
-            self.part_rows[index] += int(inside.sum())
+    def _count(self, latents: Tensor, rows: Tensor, part: Tensor) -> None:
+        pairs = part[rows] * self.width + latents
+        self.fired += pairs.bincount(minlength=PARTS * self.width).view(PARTS, self.width).numpy()
+        self.part_rows += part.bincount(minlength=PARTS).numpy()
 
     def column(self, name: str) -> Float[np.ndarray, " cluster"]:
         """One of `SUMS`, of the clusters that have rows."""

@@ -19,6 +19,7 @@ from saes.evaluation.rows import CLUSTERS, Rows
 from saes.evaluation.tally import Tally
 from saes.sets.dictionaries import DictionarySet
 from saes.sets.result import SetEvaluation
+from saes.sparse_codes import SparseCodes
 
 SIZE = 1024
 """Rows of every hook in memory at once."""
@@ -89,13 +90,13 @@ class _Written:
     tally: Tally
     limit: float | None = None
 
-    def add(self, y: Tensor, codes: Tensor | None, rebuilt: Tensor, cluster: np.ndarray, first: int) -> None:
+    def add(self, y: Tensor, codes: SparseCodes | None, rebuilt: Tensor, cluster: np.ndarray, first: int) -> None:
         """Take in a batch, attention sinks left out."""
         self.limit = sinks.limit(y) if self.limit is None else self.limit
         number = np.arange(first, first + len(y))
-        codes = y.new_zeros(len(y), 1) if codes is None else codes
+        codes = SparseCodes.of(y.new_zeros(len(y), 1)) if codes is None else codes
         usual = sinks.usual(y, self.limit)
-        self.tally.add(Rows(y, y, first, cluster, number).where(usual), codes[usual], rebuilt[usual])
+        self.tally.add(Rows(y, y, first, cluster, number).where(usual), codes.where(usual), rebuilt[usual])
 
     def numbers(self, seed: int) -> tuple[tuple[float, float, float], float, float]:
         """Return (FVU and its interval, L0, dead fraction)."""
@@ -133,11 +134,11 @@ def _written(dictionaries: DictionarySet, store: Store) -> dict[str, _Written]:
     return {hook: found[hook] for hook in sorted(found, key=_layer)}
 
 
-def _reconstructed(dictionaries: DictionarySet, values: dict[str, Tensor]) -> tuple[dict[str, Tensor], Any]:
+def _reconstructed(dictionaries: DictionarySet, values: dict[str, Tensor]) -> tuple[dict[str, SparseCodes], dict[str, Tensor]]:
     """(codes by the hook that is read, reconstructions by the hook that is written)."""
     codes, rebuilt = {}, {}
     for reads, sae in dictionaries.items():
-        codes[reads], out = sae.run(values[reads])
+        codes[reads], out = sae.run_sparse(values[reads])
         for hook, part in zip(sae.writes, out.unbind(1) if out.ndim == 3 else (out,), strict=True):
             rebuilt[hook] = rebuilt[hook] + part if hook in rebuilt else part
     return codes, rebuilt

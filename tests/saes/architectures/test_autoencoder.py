@@ -10,8 +10,10 @@ from torch import Tensor
 
 import saes
 from interp.errors import NotFiniteError, UsageError
+from saes import autoencoder
 from saes.architectures import architecture
 from saes.config import ARCHITECTURES
+from saes.sparse_codes import SparseCodes
 
 D_IN, WIDTH = 6, 10
 
@@ -171,3 +173,33 @@ def test_overflow_is_not_silent(name: str) -> None:
     code = torch.full((1, WIDTH), 6e4).half() * torch.sign(half["W_dec"][:, 0])
     with pytest.raises(NotFiniteError, match="reconstructions hold"):
         sae.decode(code)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("rows", [0, 1, 50])
+@pytest.mark.parametrize("variant", ["autoencoder", "transcoder"])
+def test_sparse_codes_are_the_codes_without_their_zeros(name, rows, variant, monkeypatch) -> None:
+    w, x = tensors(name), normal(rows, D_IN, seed=9)
+    w |= {"W_skip": normal(D_IN, D_IN, seed=8)} if variant == "transcoder" else {}
+    if "threshold" in w:
+        w["threshold"][::3] *= -1  # a code is never negative, whatever its threshold
+    sae = saes.build(
+        name, variant, w, settings(name, **{"rescale_acts_by_decoder_norm": True} if name == "topk" else {})
+    )
+    code, rebuilt = sae.run(x)
+    for numbers in (2**22, 7 * WIDTH):  # in one piece, and seven rows at a time
+        monkeypatch.setattr(autoencoder, "PRE_ACTIVATIONS", numbers)
+        codes, out = sae.run_sparse(x)
+        assert (len(codes), codes.width) == code.shape and bool((codes.values > 0).all())
+        torch.testing.assert_close(codes.dense(), code, rtol=1e-12, atol=1e-14)  # products of other shapes round so
+        assert torch.equal(codes.dense() != 0, code != 0)
+        torch.testing.assert_close(out, rebuilt, rtol=1e-12, atol=1e-13)
+        some = torch.arange(rows) % 3 == 0
+        assert torch.equal(codes.where(some).dense(), codes.dense()[some])
+        assert torch.equal(codes.counts, (code != 0).sum(1))
+        assert torch.equal(SparseCodes.of(code).dense(), code)
+    assert rows < 2 or 0 < len(codes.values) < code.numel() * 0.8
+    with pytest.raises(UsageError, match="takes a matrix of inputs"):
+        sae.sparse_codes(normal(2, 3, D_IN))
+    with pytest.raises(NotFiniteError):
+        sae.sparse_codes(torch.full((2, D_IN), torch.nan))
