@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -134,7 +133,9 @@ def _written(dictionaries: DictionarySet, store: Store) -> dict[str, _Written]:
     return {hook: found[hook] for hook in sorted(found, key=_layer)}
 
 
-def _reconstructed(dictionaries: DictionarySet, values: dict[str, Tensor]) -> tuple[dict[str, SparseCodes], dict[str, Tensor]]:
+def _reconstructed(
+    dictionaries: DictionarySet, values: dict[str, Tensor]
+) -> tuple[dict[str, SparseCodes], dict[str, Tensor]]:
     """(codes by the hook that is read, reconstructions by the hook that is written)."""
     codes, rebuilt = {}, {}
     for reads, sae in dictionaries.items():

@@ -70,7 +70,8 @@ def test_every_measure_equals_its_formula():
         "dense latents": ((f != 0).double().mean(0) > 0.1).double().mean(),
     }
     for name, direct in wanted.items():
-        assert value(found, name) == pytest.approx(float(direct), rel=1e-9, abs=1e-12), name
+        # `sae(X)` is a matrix product in float32, the evaluation a sum over the latents that fire: roundings differ.
+        assert value(found, name) == pytest.approx(float(direct), rel=6e-8, abs=1e-12), name
         score = found.score(name)
         assert score.low <= score.value <= score.high
     np.testing.assert_allclose(found.latents.frequency, (f != 0).double().mean(0))
