@@ -1,6 +1,6 @@
-"""Training as a run: settings from a file or flags, activations, a folder that survives a kill, several processes.
+"""Training runs in a folder: settings, activations, checkpoints, log, several processes.
 
-`settings` (no torch) says what is run; `activations` opens or harvests what is trained on; `loop` trains with
-checkpoints (`checkpoint`), a log (`metrics`) and a record of what the run is (`record`); `plan` says what it will
-take; `processes` shares it among several processes.
+`settings` (no torch) reads a configuration file or flags; `activations` opens or harvests the training data; `loop`
+trains with checkpoints (`checkpoint`), a log (`metrics`) and a description of the run (`record`); `plan` estimates time
+and memory; `processes` distributes a run over several processes.
 """

@@ -1,4 +1,4 @@
-"""What is trained on: a store that is there, text harvested into the run's folder, or text streamed with no disk."""
+"""Training data of a run: an existing store, text harvested into the run's folder, or streamed text."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from saes.sets.hooks import resolve
 from saes.training.data import hook_names, origin
 
 FOLDER = "activations"
-"""Of a run's folder: where its text is harvested to."""
+"""Subfolder of a run's folder into which text is harvested."""
 LOOKED_AT = 8192
-"""Rows read at a time in search of one that is not finite."""
+"""Rows read at a time when searching for values that are not finite."""
 
 
 def open_activations(
@@ -34,15 +34,24 @@ def open_activations(
     group: Any = None,
     check: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
-    """Return what `saes.train` (of a set, `saes.train_set`) takes, and the metadata it gives the SAE.
+    """Open the activations of a run and return them with the metadata for the SAE.
 
-    Text is harvested into `folder`/activations; a harvest that was stopped there goes on, and a finished one is opened
-    without loading the model, unless `check` asks whether its weights are those of the harvest.
+    Text is harvested into `folder`/activations. An interrupted harvest continues; a finished one is opened without
+    loading the model, unless `check` is set.
+
+    Args:
+        data: where the activations come from.
+        config: configuration of the SAE.
+        folder: folder of the run.
+        device: device of the model.
+        progress: called with the progress of a harvest.
+        group: processes that share the harvest.
+        check: whether to compare the model's weights with those of a finished harvest.
 
     Raises:
-        MissingInputError: no store, text or model of that name.
+        MissingInputError: a store, text or model that does not exist.
         DamagedFileError: a truncated shard or an altered manifest.
-        UsageError: an unknown hook, a model that is not the store's, text too short, too little disk.
+        UsageError: an unknown hook, another model than the store's, text too short, too little disk space.
     """
     if data.store:
         store = Store.open(data.store, load_model(data, device) if data.model else None)
@@ -59,14 +68,14 @@ def open_activations(
 
 
 def hooks_read(data: Data, config: Config, known: Sequence[str]) -> tuple[str, ...]:
-    """Return the hooks of one dictionary, or of all those that the patterns of a set name among the `known` hooks."""
+    """Return the hooks of one dictionary, or those among `known` that the patterns of a set match."""
     if not data.hooks:
         return data.trained_on
     return tuple(dict.fromkeys(hook for ends in resolve(data.hooks, known, config.variant) for hook in ends.hooks))
 
 
 def harvest_config(data: Data, hooks: tuple[str, ...]) -> cache.Config:
-    """How text is harvested."""
+    """Return the settings for harvesting text."""
     return cache.Config(
         hooks=hooks,
         context=data.context,
@@ -77,21 +86,22 @@ def harvest_config(data: Data, hooks: tuple[str, ...]) -> cache.Config:
 
 
 def load_model(data: Data, device: str) -> Any:
-    """The model the text is read by."""
+    """Load the model of the activations."""
     import interp
 
     return interp.load(data.model or SMOLLM2, dtype=data.model_dtype, device=device)
 
 
-def whereabouts(activations: Any, error: Exception) -> str:
-    """Where in a store the values are that are not finite, if that is what `error` is about; else nothing."""
+def locate_not_finite(activations: Any, error: Exception) -> str:
+    """Return where a store has values that are not finite, if `error` is about them; else ""."""
     if not isinstance(error, NotFiniteError) or not isinstance(activations, Store):
         return ""
-    found = next((place for hook in activations.hooks if (place := _first_bad(activations, hook)) is not None), None)
-    return "" if found is None else f" {found}"
+    places = (place for hook in activations.hooks if (place := _first_not_finite(activations, hook)) is not None)
+    first = next(places, None)
+    return "" if first is None else f" {first}"
 
 
-def _first_bad(store: Store, hook: str) -> str | None:
+def _first_not_finite(store: Store, hook: str) -> str | None:
     first = 0
     for shard in store.manifest.shards:
         for start in range(first, first + shard.rows, LOOKED_AT):
@@ -117,7 +127,9 @@ def _chosen(store: Store, data: Data, config: Config) -> tuple[Store, dict[str, 
 
 def _streamed(data: Data, config: Config, device: str) -> tuple[cache.ModelStream, dict[str, Any]]:
     if "-" in data.text:
-        raise UsageError("data.stream reads its text again every epoch, which standard input cannot give: name a file.")
+        raise UsageError(
+            "data.stream reads its text again every epoch, which is not possible with standard input: give a file."
+        )
     model = load_model(data, device)
     if data.max_tokens is None:
         source: Callable[[], Any] = lambda: cache.documents(*data.text)  # noqa: E731

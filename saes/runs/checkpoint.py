@@ -1,7 +1,7 @@
-"""A checkpoint: one safetensors file with everything training needs to go on, there whole or not at all.
+"""Checkpoints: one safetensors file with everything that is needed to continue training.
 
-The tensors are the trainer's; its plain values are JSON in the file's header, with the SHA-256 of both. A new one is
-written beside the last and renamed over it, so that at any moment one of the two is whole.
+The tensors are those of the trainer; its plain values are JSON in the header, with the SHA-256 of both. A new file is
+written next to the last one and then replaces it, so that there is always one complete checkpoint.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ NAME = "checkpoint.safetensors"
 FORMAT = "1"
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
-"""(tensors, plain values), as `Trainer.state` gives it."""
+"""Tensors and plain values, as returned by `Trainer.state`."""
 
 
 def save(folder: Path, state: State) -> None:
-    """Replace the checkpoint in `folder`; `UsageError` if the disk is full or not writable, and the last one stays."""
+    """Replace the checkpoint in `folder`.
+
+    Raises `UsageError` if the disk is full or not writable; the last checkpoint then remains.
+    """
     from safetensors.torch import save as serialised
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state[0].items()}
@@ -35,25 +38,25 @@ def save(folder: Path, state: State) -> None:
 
 
 def load(folder: Path) -> State | None:
-    """The checkpoint in `folder`, None if there is none yet; `DamagedFileError` if it is not what was written."""
+    """Load the checkpoint in `folder`, or return None; raises `DamagedFileError` if it was altered."""
     from safetensors import SafetensorError, safe_open
 
     file = folder / NAME
     if not file.is_file():
         return None
     try:
-        with safe_open(file, framework="pt") as opened:
-            header = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        with safe_open(file, framework="pt") as content:
+            header = content.metadata() or {}
+            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise DamagedFileError(f"{file} is damaged or truncated ({error}). {_mend(folder)}") from error
+        raise DamagedFileError(f"{file} is damaged or truncated ({error}). {_fix(folder)}") from error
     if header.get("format") != FORMAT or header.get("sha256") != _digest(tensors, header.get("plain", "")):
-        raise DamagedFileError(f"{file} was altered: it does not match its checksum. {_mend(folder)}")
+        raise DamagedFileError(f"{file} was altered: it does not match its checksum. {_fix(folder)}")
     return tensors, json.loads(header["plain"])
 
 
 def remove(folder: str | os.PathLike[str]) -> None:
-    """Delete the checkpoint of a run that is finished."""
+    """Delete the checkpoint of a finished run."""
     (Path(folder) / NAME).unlink(missing_ok=True)
 
 
@@ -62,5 +65,5 @@ def _digest(tensors: dict[str, Tensor], plain: str) -> str:
     return sha256(named, plain)
 
 
-def _mend(folder: Path) -> str:
-    return f"Put back a copy, or delete it to train {folder} from the start; activations on disk are kept."
+def _fix(folder: Path) -> str:
+    return f"Restore a copy, or delete it to train {folder} from the start; activations on disk are not affected."

@@ -1,8 +1,8 @@
-"""A training run in a folder: whatever kills it, what was done up to the last checkpoint is there, and it goes on.
+"""Training runs in a folder, which can be interrupted at any time and continue from the last checkpoint.
 
-The folder gets, in this order, `run.json` (what the run is), `metrics.jsonl`, every so many steps
-`checkpoint.safetensors`, and at the end the SAE (`cfg.json`, `sae_weights.safetensors`). A step is never repeated in
-part: a run that goes on from a checkpoint draws the same batches, and ends, on a CPU, with the same bytes.
+The folder gets, in this order, `run.json` (description of the run), `metrics.jsonl`, `checkpoint.safetensors` at
+intervals, and at the end the SAE (`cfg.json`, `sae_weights.safetensors`). A resumed run draws the same batches as an
+uninterrupted one and ends, on a CPU, with the same bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from interp.files import check_space, locked, writable_folder
 from interp.provenance import Stopwatch
 from saes.config import Config
 from saes.runs import checkpoint
-from saes.runs.activations import whereabouts
+from saes.runs.activations import locate_not_finite
 from saes.runs.metrics import Log
 from saes.runs.record import Record
 from saes.runs.settings import Run
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 Progress = Callable[[dict[str, float]], None]
 HALF_WRITTEN = re.compile(r"\..+\.(toml|json|jsonl|safetensors)\.\w{8}")
-"""Bytes of disk left free beyond what the run takes."""
+"""Names of temporary files that a killed process leaves."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run is trained.
+    """Folder and processes of a run.
 
     Attributes:
-        folder: made if missing.
-        resume: go on from the checkpoint in it; from the start where there is none. A finished run is loaded.
-        processes: that share every batch; all must see the same folder, and the first one writes.
+        folder: folder of the run; created if missing.
+        resume: whether to continue from the checkpoint in it, or start if there is none. A finished run is loaded.
+        processes: processes that share every batch. All must see the same folder; the first one writes.
     """
 
     folder: str | os.PathLike[str]
@@ -52,11 +52,11 @@ class Place:
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes into the folder."""
+        """True if this process writes into the folder."""
         return self.processes is None or self.processes.rank == 0
 
     def locked(self) -> AbstractContextManager[None]:
-        """The lock of the folder, which the process that writes holds; `UsageError` if another run holds it."""
+        """Lock the folder for the writing process; raise `UsageError` if another run has locked it."""
         return locked(Path(self.folder)) if self.writes else nullcontext()
 
 
@@ -69,20 +69,20 @@ def train(
     metadata: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> SAE:
-    """Train in a folder, or go on there, and return the SAE that is then saved in it.
+    """Train in a folder, or continue there, and return the SAE, which is also saved.
 
     Args:
-        config: what to train and how.
+        config: training configuration.
         activations: see `saes.train`.
-        place: the folder, and who works there.
-        run: device, and how often to save and log.
-        metadata: kept in the SAE.
+        place: folder and processes.
+        run: device and intervals of checkpoints and log.
+        metadata: written into the SAE.
         progress: called with the metrics of every step.
 
     Raises:
-        UsageError: a folder that holds a run already (without `resume`) or another one, or in which another process
-            trains; too little free disk; a disk that fills up; whatever `Trainer` refuses.
-        DamagedFileError: a checkpoint that is not what was written.
+        UsageError: a folder with a run (without `resume`) or with another run, or in use by another process; too
+            little disk space; a full disk; errors of `Trainer`.
+        DamagedFileError: an altered checkpoint.
         Stopped: by Ctrl-C or SIGTERM, after a checkpoint.
     """
     with place.locked():
@@ -98,11 +98,11 @@ def train_locked(
     metadata: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> SAE:
-    """`train` for a caller that has locked the folder."""
-    run, record = run or Run(), begun(config, activations, place, metadata)
+    """Train like `train`, for a caller that has locked the folder."""
+    run, record = run or Run(), open_record(config, activations, place, metadata)
     if record.finished:
         return _load(Path(place.folder))
-    with explained(activations):
+    with explain_errors(activations):
         trainer = Trainer(config, activations, device=run.device, metadata=metadata, group=place.processes)
     session = Session(trainer, record, activations, place, run, progress)
     with stop_requested() as asked:
@@ -111,20 +111,20 @@ def train_locked(
 
 
 class Session:
-    """A run that is going on in a folder: one step at a time, with its log and its checkpoints.
+    """Run in a folder, trained step by step with log and checkpoints.
 
     Attributes:
-        trainer: of the run.
+        trainer: trainer of the run.
     """
 
     def __init__(
         self, trainer: Trainer, record: Record, activations: Any, place: Place, run: Run, progress: Progress | None
     ) -> None:
-        """Begin, or go on from the checkpoint in the folder; `record` is what `begun` returned."""
+        """Start, or continue from the checkpoint in the folder; `record` is the result of `open_record`."""
         self.trainer, self._record, self._run, self._progress = trainer, record, run, progress
         self._folder, self._place, self._activations = Path(place.folder), place, activations
         self._watch = Stopwatch()
-        _go_on(trainer, self._folder)
+        _load_checkpoint(trainer, self._folder)
         self._log = Log(writable_folder(self._folder), run.log_every, trainer.config.steps)
         if place.writes:
             _check_disk(trainer, self._folder)
@@ -132,14 +132,14 @@ class Session:
             record.save(self._folder)
             self._log.begin(trainer.history)
         if place.processes is not None:
-            place.processes.gather(None)  # all have read the checkpoint before the first process replaces it
+            place.processes.gather(None)  # wait until all have read the checkpoint before the first process replaces it
 
     def go(self, asked: Callable[[], bool]) -> None:
-        """Train every step that is left, with a checkpoint every so often, at the end, and before stopping."""
+        """Train all remaining steps, with checkpoints at intervals, at the end and before stopping."""
         while self.trainer.step_number < self.trainer.config.steps:
             self.step()
-            with explained(self._activations, self._folder):
-                stop = asked()  # of every process: one may be gone
+            with explain_errors(self._activations, self._folder):
+                stop = asked()  # asks every process, and one may be lost
             if stop or self.due:
                 self.save()
             if stop:
@@ -147,7 +147,7 @@ class Session:
 
     def step(self) -> None:
         """Train on one batch."""
-        with explained(self._activations, self._folder):
+        with explain_errors(self._activations, self._folder):
             metrics = self.trainer.step()
             if self._place.writes:
                 self._log.add(metrics)
@@ -156,24 +156,24 @@ class Session:
 
     @property
     def due(self) -> bool:
-        """Whether a checkpoint is due behind this step."""
+        """True if a checkpoint is due after this step."""
         step = self.trainer.step_number
         return step == self.trainer.config.steps or step % self._run.checkpoint_every == 0
 
     def save(self) -> None:
         """Replace the checkpoint."""
         if self._place.writes:
-            with explained(self._activations, self._folder):
+            with explain_errors(self._activations, self._folder):
                 checkpoint.save(self._folder, self.trainer.state())
 
     def stop(self) -> None:
         """Raise `Stopped`, unless every step is done."""
         step, last = self.trainer.step_number, self.trainer.config.steps
         if step < last:
-            raise Stopped(f"interrupted at step {step:,} of {last:,}; {self._folder} holds its checkpoint")
+            raise Stopped(f"interrupted at step {step:,} of {last:,}; {self._folder} has its checkpoint")
 
     def finish(self) -> SAE:
-        """Write the SAE and what finished it."""
+        """Save the SAE and the provenance of the run, and return the SAE."""
         sae = self.trainer.finish()
         if self._place.writes:
             sae.save(self._folder)
@@ -181,7 +181,7 @@ class Session:
         return sae
 
     def close(self) -> None:
-        """Record that what was trained is in the folder, and what finished it."""
+        """Record that the run is finished, with its provenance."""
         names = {"model": "model_name", "weights_sha256": "model_weights_sha256", "dtype": "model_dtype"}
         model = {ours: str(self._record.metadata.get(theirs, "")) for ours, theirs in names.items()}
         done = self._watch.provenance(seed=self.trainer.config.seed, device=str(self.trainer.device), **model)
@@ -189,17 +189,17 @@ class Session:
 
 
 @contextmanager
-def explained(activations: Any, folder: Path | None = None) -> Iterator[None]:
-    """Add to an error where in a store bad values are and, of a run that has begun in `folder`, where to go on from."""
+def explain_errors(activations: Any, folder: Path | None = None) -> Iterator[None]:
+    """Add to errors the position of values that are not finite, and the checkpoint of a started run."""
     try:
         yield
     except InterpError as error:
-        left = "" if folder is None else f" {_kept(folder)}"
-        raise type(error)(f"{error}{whereabouts(activations, error)}{left}") from error
+        checkpoint_hint = "" if folder is None else f" {_resume_hint(folder)}"
+        raise type(error)(f"{error}{locate_not_finite(activations, error)}{checkpoint_hint}") from error
 
 
 class Unsaved:
-    """A run in memory: the steps of a `Session`, with nothing written."""
+    """Run in memory with the methods of `Session`; nothing is written."""
 
     due = False
 
@@ -213,10 +213,10 @@ class Unsaved:
             self._progress(metrics)
 
     def save(self) -> None:
-        """Save nothing."""
+        """Do nothing: a run in memory has no checkpoint."""
 
     def stop(self) -> None:
-        """Raise `Stopped`: what was done is lost."""
+        """Raise `Stopped`; the training so far is lost."""
         raise Stopped(f"interrupted at step {self.trainer.step_number:,} of {self.trainer.config.steps:,}")
 
     def finish(self) -> SAE:
@@ -224,42 +224,40 @@ class Unsaved:
         return self.trainer.finish()
 
 
-def begun(config: Config, activations: Any, place: Place, metadata: dict[str, Any] | None = None) -> Record:
-    """Return the record of the run to begin or go on with in a folder; `UsageError` where it holds another run."""
-    return _begin(Path(place.folder), Record.of(config, activations, metadata or {}), resume=place.resume)
+def open_record(config: Config, activations: Any, place: Place, metadata: dict[str, Any] | None = None) -> Record:
+    """Return the record of the run to start or continue; raise `UsageError` for a folder with another run."""
+    return _new_or_existing(Path(place.folder), Record.of(config, activations, metadata or {}), resume=place.resume)
 
 
-def _begin(folder: Path, fresh: Record, *, resume: bool) -> Record:
-    """The run to go on with: `fresh`, or the one in the folder, which must be the same."""
-    found = Record.load(folder)
-    if found is None:
+def _new_or_existing(folder: Path, fresh: Record, *, resume: bool) -> Record:
+    """Return `fresh`, or the record in the folder, which must describe the same run."""
+    existing = Record.load(folder)
+    if existing is None:
         if (folder / checkpoint.NAME).exists():
-            raise MissingInputError(
-                f"{folder} holds a checkpoint but no run.json: restore it, or choose another folder."
-            )
+            raise MissingInputError(f"{folder} has a checkpoint but no run.json: restore it, or choose another folder.")
         return fresh
     if not resume:
-        state = "a finished run" if found.finished else "a run that was stopped"
-        raise UsageError(f"{folder} holds {state} already: resume it, or choose another folder.")
-    found.check_same(fresh, folder)
-    return found
+        state = "a finished run" if existing.finished else "a run that was stopped"
+        raise UsageError(f"{folder} already has {state}: resume it, or choose another folder.")
+    existing.check_same(fresh, folder)
+    return existing
 
 
 def _clear(folder: Path) -> None:
-    """Remove what a killed process left half written: see `interp.results.write_all` for the names."""
+    """Remove temporary files of a killed process; `interp.results.write_all` chooses their names."""
     for file in folder.glob(".*"):
         if HALF_WRITTEN.fullmatch(file.name):
             file.unlink(missing_ok=True)
 
 
-def _go_on(trainer: Trainer, folder: Path) -> None:
+def _load_checkpoint(trainer: Trainer, folder: Path) -> None:
     state = checkpoint.load(folder)
     if state is not None:
         trainer.load_state(*state)
 
 
 def _agreed(asked: Callable[[], bool], processes: Processes | None) -> Callable[[], bool]:
-    """Whether any process was asked to stop: they must all stop behind the same step."""
+    """Return a function that says whether any process was asked to stop, so that all stop after the same step."""
     return asked if processes is None else lambda: processes.any(asked())
 
 
@@ -270,14 +268,14 @@ def _load(folder: Path) -> SAE:
 
 
 def _check_disk(trainer: Trainer, folder: Path) -> None:
-    """Two checkpoints are on disk while one replaces the other, then one and the final weights."""
+    """Check the disk space for two checkpoints, while one replaces the other, and the final weights."""
     weights = sum(weight.nbytes for weight in trainer.weights.values())
     needed = 2 * 3 * weights + weights  # a checkpoint holds them and Adam's two moments
     check_space(folder, needed, "The run, with its checkpoints,")
 
 
-def _kept(folder: Path) -> str:
-    """What a run that failed can go on from."""
+def _resume_hint(folder: Path) -> str:
+    """Return what a failed run can continue from."""
     if not (folder / checkpoint.NAME).is_file():
         return f"There is no checkpoint in {folder} yet."
-    return f"The last checkpoint in {folder} is whole: resume from it."
+    return f"The last checkpoint in {folder} is complete: resume from it."

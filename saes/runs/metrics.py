@@ -1,7 +1,7 @@
-"""metrics.jsonl: one JSON object per logged step. Only "seconds", the training time so far, depends on the clock.
+"""Log of a run, metrics.jsonl: one JSON object per logged step.
 
-Every metric is in the checkpoint as well, so that the log of a run that goes on is written anew up to there, and ends
-as that of a run that was never stopped.
+Only "seconds", the training time so far, depends on the clock. Every metric is in the checkpoint as well, so that the
+log of a resumed run is rewritten up to the checkpoint and ends like that of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ WHOLE = ("step", "dead")
 
 
 class Log:
-    """The log of a run, appended to while it trains."""
+    """Log of a run, to which training appends."""
 
     def __init__(self, folder: Path, every: int, last: int) -> None:
         self._file, self._every, self._last = folder / NAME, every, last
 
     def begin(self, history: dict[str, np.ndarray]) -> None:
-        """Write it as of the steps done so far; `history` has an array for each metric."""
+        """Write the log of the steps so far; `history` has an array for each metric."""
         names = list(history)
         rows = zip(*(history[name].tolist() for name in names), strict=True)
         lines = [self._line(dict(zip(names, row, strict=True))) for row in rows]
         write_atomic(self._file, "".join(line for line in lines if line).encode())
 
     def add(self, metrics: dict[str, float]) -> None:
-        """Append the metrics of a step, if it is one that is logged."""
+        """Append the metrics of a step if it is logged."""
         line = self._line(metrics)
         if not line:
             return
@@ -52,7 +52,7 @@ class Log:
 
 
 def last(folder: Path) -> dict[str, float]:
-    """The metrics of the last logged step in a run's folder; empty if there is none or it cannot be read."""
+    """Return the metrics of the last logged step in a folder; empty if there are none."""
     try:
         found = parse_json(read_text(folder / NAME).splitlines()[-1], folder / NAME)
     except (InterpError, IndexError):

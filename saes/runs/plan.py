@@ -1,4 +1,4 @@
-"""What a run will take, known before it starts: sizes from the settings, time from a few steps on random data."""
+"""Estimates of a run before it starts: sizes from the settings, time from a few steps on random data."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from saes.training.data import SAMPLE
 from saes.training.trainer import Trainer
 
 STEPS = 5
-"""Run on random data to measure the time of a step; the first is not counted."""
+"""Number of steps on random data that measure the time of a step; the first is not counted."""
 MEASURED = 8192
-"""Largest batch of which a step is measured; the time of a larger one is taken as proportional to its rows."""
+"""Largest batch for the measurement; the time of larger ones is assumed proportional to their rows."""
 POOL = 16_384
-"""Rows a store mixes at a time, in memory."""
+"""Rows that a store shuffles at a time, in memory."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that has not begun.
+    """Estimated size and cost of a run.
 
     Attributes:
-        dictionaries: how many are trained.
-        d_in: values an input, of the first of them.
-        d_out: values an output, likewise.
-        width: latents of each.
-        parameters: of all of them.
-        tokens: that the model will read; 0 with a store.
-        rows: different activations there are; 0 if that is not known (a stream without a limit).
-        activations: each is trained on, steps times batch_size.
-        epochs: times each row is seen; 0 if that is not known.
-        flops: of training, see `flops`, of all of them.
-        harvest_bytes: of disk for activations.
-        run_bytes: of disk for checkpoints and weights, at its most.
-        memory_bytes: estimate of the peak of training, beside the libraries.
-        harvest_seconds: the second forward pass over one batch, times the batches; 0 with a store.
-        train_seconds: the median of `STEPS - 1` steps on random data, times the steps. The model's passes of a
-            stream are added.
+        dictionaries: number of dictionaries.
+        d_in: input width of the first dictionary.
+        d_out: output width of the first dictionary.
+        width: number of latents of each.
+        parameters: number of parameters of all.
+        tokens: number of tokens that the model will read; 0 with a store.
+        rows: number of different activations; 0 if unknown (a stream without a limit).
+        activations: number of activations that each is trained on, steps times batch_size.
+        epochs: number of times each row is seen; 0 if unknown.
+        flops: FLOPs of training all of them, see `flops`.
+        harvest_bytes: disk space for activations.
+        run_bytes: maximal disk space for checkpoints and weights.
+        memory_bytes: estimated peak memory of training, without the libraries.
+        harvest_seconds: time of the second forward pass over one batch, times the number of batches; 0 with a store.
+        train_seconds: median time of `STEPS - 1` steps on random data, times the number of steps, plus the model's
+            passes of a stream.
     """
 
     dictionaries: int
@@ -67,14 +67,14 @@ class Plan:
     train_seconds: float
 
     def table(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as a dictionary."""
         return asdict(self)
 
 
 def plan(settings: Settings) -> Plan:
-    """What `start` with these settings will do. Reads text and model, writes nothing.
+    """Estimate a run with these settings. Reads text and model but writes nothing.
 
-    Raises what `start` raises before it begins: no store, an unknown hook, too little text.
+    Raises the errors of `start` for a missing store, an unknown hook or too little text.
     """
     config = settings.sae
     widths, facts = _of_store(settings) if settings.data.store else _of_text(settings)
@@ -108,9 +108,12 @@ def plan(settings: Settings) -> Plan:
 
 
 def flops(config: Config, d_in: int, d_out: int) -> float:
-    """2 · activations · (d_in · width + active · (2 d_in + 3 d_out)): the encoder's product, and the sparse rest.
+    """Compute 2 · activations · (d_in · width + active · (2 d_in + 3 d_out)): encoder and sparse products.
 
-    `active` is k, or at the start's density where no k is set; there a run that is less sparse takes more.
+    `active` is k, or the number at the initial density if no k is set.
+
+    >>> flops(Config(width=100, k=10, steps=1, batch_size=1), d_in=8, d_out=8)
+    2400.0
     """
     active = config.k if config.architecture in BY_K else config.first_density * config.width
     rows = float(config.steps) * config.batch_size
@@ -138,7 +141,7 @@ def _of_text(settings: Settings) -> tuple[dict[str, int], dict[str, Any]]:
 
 
 def _dimensions(settings: Settings, widths: dict[str, int]) -> list[tuple[int, int, int]]:
-    """(d_in, d_out, layers) of every dictionary."""
+    """Return (d_in, d_out, layers) of every dictionary."""
     config, sizes = settings.sae, [*widths.values()]
     if settings.data.hooks:
         every = resolve(settings.data.hooks, tuple(widths), config.variant)
@@ -154,7 +157,7 @@ def _dimensions(settings: Settings, widths: dict[str, int]) -> list[tuple[int, i
 
 
 def _step_seconds(config: Config, d_in: int, d_out: int, layers: int, device: str) -> tuple[float, int]:
-    """(seconds a step, parameters), from real steps on random rows."""
+    """Return seconds per step and number of parameters, from real steps on random rows."""
     measured = replace(config, batch_size=min(config.batch_size, MEASURED))
     generator = torch.Generator().manual_seed(config.seed)
     x = torch.randn(2 * measured.batch_size, d_in, generator=generator)
@@ -164,30 +167,30 @@ def _step_seconds(config: Config, d_in: int, d_out: int, layers: int, device: st
     trainer = Trainer(measured, (x, y) if config.variant in ("transcoder", "crosslayer") else x, device=device)
     times = []
     for _ in range(min(STEPS, config.steps)):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         trainer.step()
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - start)
     later = sorted(times[1:] or times)
     per_row = later[len(later) // 2] / measured.batch_size
     return per_row * config.batch_size, sum(weight.numel() for weight in trainer.weights.values())
 
 
 def _trainer_bytes(config: Config, parameters: int, d_in: int, d_out: int) -> int:
-    """Weights, gradients and two moments, a checkpoint of three parts twice, a batch of codes."""
+    """Return the bytes of weights, gradients, two moments, two checkpoints of three parts, and a batch of codes."""
     state = parameters * (4 + (1 if config.average else 0) + 2 * 3)
     return 4 * (state + config.batch_size * (config.width + 6 * (d_in + d_out)))
 
 
 def _stream_bytes(settings: Settings, width: int) -> int:
-    """The rows that are mixed, of which half are given out, and those of the first measurements in float32."""
+    """Return the bytes of the rows that a stream shuffles, and of those of the first measurements in float32."""
     rows = max(settings.data.buffer, 4 * settings.sae.batch_size)
     return width * (2 * rows * ITEM_BYTES[settings.data.store_dtype] + 4 * (SAMPLE + 2 * settings.sae.batch_size))
 
 
 def _run_bytes(parameters: list[int], settings: Settings) -> int:
-    """A checkpoint (weights and two moments) twice while one replaces the other, and the final weights of all.
+    """Return the bytes of two checkpoints (weights and two moments), while one replaces the other, and final weights.
 
-    Side by side every dictionary has its checkpoint until the end; one after another, one at a time.
+    With a stream every dictionary has a checkpoint until the end; with a store, one at a time.
     """
     checkpoints = sum(parameters) + max(parameters) if settings.data.stream else 2 * max(parameters)
     return 4 * (3 * checkpoints + sum(parameters))

@@ -1,10 +1,10 @@
-"""Several processes that train one SAE: each computes its part of every batch, all make the same update.
+"""Several processes that train one SAE: each computes its part of every batch, and all make the same update.
 
-Started by `torchrun`, which tells each process its rank by environment variables. A batch of n rows is cut into equal
-parts; with losses that are means over rows, the mean of the parts' gradients is the gradient of the batch, but for the
-order in which float32 numbers are added (where latents are found in bfloat16, see `Config.precision`, that order can
-also change which of two nearly equal latents is the k-th). Weights, moments, dead counters and the position in the
-data are the same in every process, so a checkpoint is that of any number of them.
+They are started by `torchrun`, which sets the rank of each process in environment variables. A batch of n rows is
+divided into equal parts. Losses are means over rows, so that the mean of the parts' gradients is the gradient of the
+batch, up to the order of float32 additions (with bfloat16 selection, see `Config.precision`, this order can also change
+which of two nearly equal latents is the k-th). Weights, moments, dead counters and the position in the data are the
+same in every process, so that a checkpoint can be continued with any number of processes.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from saes.architectures.auxiliary import EVERY
 
 T = TypeVar("T")
 TIMEOUT = timedelta(minutes=5)
-"""How long a process waits for the others when one is lost without a trace; a killed one is noticed at once."""
+"""Time that a process waits for a lost one; a killed process is noticed at once."""
 
 
 def started() -> bool:
-    """Whether this process is one of several, as `torchrun` starts them."""
+    """Return whether `torchrun` started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a run, seen from one of them."""
+    """Processes of a run, as seen from one of them."""
 
     rank: int
     size: int
@@ -44,7 +44,7 @@ class Processes:
     store: Any = field(repr=False, compare=False)
 
     def check(self, batch_size: int) -> None:
-        """`UsageError` for a batch without equal parts: dead latents learn from every so many rows, the same ones."""
+        """Raise `UsageError` if a batch cannot be divided equally, including the rows of the auxiliary loss."""
         step = self.size * EVERY
         if batch_size % step:
             raise UsageError(
@@ -52,7 +52,7 @@ class Processes:
             )
 
     def part(self, rows: Tensor) -> Tensor:
-        """This process's rows of a batch."""
+        """Return this process's rows of a batch."""
         count = len(rows) // self.size
         return rows[self.rank * count : (self.rank + 1) * count]
 
@@ -60,47 +60,47 @@ class Processes:
         """Replace each tensor by its mean over the processes."""
         for tensor in tensors:
             whole = tensor.contiguous()
-            _together(lambda whole=whole: dist.all_reduce(whole))
+            _collective(lambda whole=whole: dist.all_reduce(whole))
             tensor.copy_(whole.div_(self.size))
 
     def sum(self, number: float) -> float:
-        """The sum of a number over the processes, the same in all of them."""
+        """Return the sum of a number over the processes."""
         tensor = torch.tensor(number, dtype=torch.float64, device=self.device)
-        _together(lambda: dist.all_reduce(tensor))
+        _collective(lambda: dist.all_reduce(tensor))
         return float(tensor)
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in one of them."""
+        """Return whether the flag is set in any process."""
         return self.sum(float(flag)) > 0
 
     def gather(self, value: T) -> list[T]:
-        """The plain value of every process, in the order of ranks."""
-        found: list[Any] = [None] * self.size
-        _together(lambda: dist.all_gather_object(found, value))
-        return found
+        """Return the plain value of every process, in the order of ranks."""
+        values: list[Any] = [None] * self.size
+        _collective(lambda: dist.all_gather_object(values, value))
+        return values
 
     def claim(self) -> bool:
-        """Whether this process is the first to ask: it speaks for all when they fail together."""
+        """Return whether this process is the first to call this; it reports an error of all processes."""
         try:
             return self.store.add("interp.spoken", 1) == 1
-        except (RuntimeError, ConnectionError):  # the process that kept the score is lost
+        except (RuntimeError, ConnectionError):  # the process with the counter is lost
             return True
 
     def largest(self, values: Tensor, count: int) -> Tensor:
-        """() the `count`-th largest of the (n) values of all processes; `n` differs between them."""
+        """Return the `count`-th largest value of all processes, whose numbers of values may differ."""
         sizes = self.gather(len(values))
-        room = torch.full((max(sizes),), -torch.inf, device=values.device)
-        room[: len(values)] = values
-        found = [torch.empty_like(room) for _ in sizes]
-        _together(lambda: dist.all_gather(found, room))
-        return torch.cat(found).topk(count, sorted=False).values.min()
+        padded = torch.full((max(sizes),), -torch.inf, device=values.device)
+        padded[: len(values)] = values
+        gathered = [torch.empty_like(padded) for _ in sizes]
+        _collective(lambda: dist.all_gather(gathered, padded))
+        return torch.cat(gathered).topk(count, sorted=False).values.min()
 
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """The processes `torchrun` started, connected: by gloo on the CPU, by nccl on GPUs, one each.
+    """Connect the processes that `torchrun` started, with gloo on the CPU and nccl on GPUs.
 
-    Raises `InterpError` if they do not find one another.
+    Raises `InterpError` if they cannot connect.
     """
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     place = torch.device(device)
@@ -108,16 +108,16 @@ def joined(device: str) -> Iterator[Processes]:
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", rank)))
         torch.cuda.set_device(place)
     backend = "nccl" if place.type == "cuda" else "gloo"
-    store = _together(lambda: next(rendezvous("env://", timeout=TIMEOUT))[0])
-    _together(lambda: dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT))
+    store = _collective(lambda: next(rendezvous("env://", timeout=TIMEOUT))[0])
+    _collective(lambda: dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT))
     try:
         yield Processes(rank, size, place, store)
     finally:
         dist.destroy_process_group()
 
 
-def _together(action: Callable[[], Any]) -> Any:
-    """Do what needs every process; one that is lost is one clear error."""
+def _collective(action: Callable[[], Any]) -> Any:
+    """Run a collective operation; raise one clear error if a process is lost."""
     try:
         return action()
     except (RuntimeError, ConnectionError) as error:

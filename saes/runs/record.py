@@ -1,7 +1,7 @@
-"""run.json: what a run is, so that no other is mixed into its folder, and what finished it.
+"""Description of a run, run.json, so that different runs are never mixed in one folder.
 
-It names the configuration, the activations (by digest, wherever they lie) and the SAE's metadata; a run goes on only
-where all three are the same. Rewritten once, at the end, with the provenance.
+It has the configuration, the identity of the activations (a digest, independent of their path) and the metadata of the
+SAE. A run is resumed only if all three are the same. At the end the file is rewritten with the provenance.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ KIND = "interp sae run"
 
 @dataclass(frozen=True)
 class Record:
-    """A run.
+    """Description of a run.
 
     Attributes:
-        sae: the fields of its `Config`.
-        data: what identifies the activations; see `interp.cache.source.Source.identity`.
-        metadata: of the SAE.
+        sae: fields of its `Config`.
+        data: identity of the activations; see `interp.cache.source.Source.identity`.
+        metadata: metadata of the SAE.
         finished: whether the final weights are in the folder.
-        provenance: of the process that finished it; empty before.
+        provenance: provenance of the process that finished the run; empty before.
     """
 
     sae: dict[str, Any]
@@ -41,17 +41,17 @@ class Record:
 
     @classmethod
     def of(cls, config: Config, activations: Any, metadata: dict[str, Any]) -> Self:
-        """Of a run that has not begun."""
+        """Return the record of a new run."""
         return cls(
             *(json.loads(json.dumps(part)) for part in (asdict(config), open_source(activations).identity(), metadata))
         )
 
     def check_same(self, fresh: Record, folder: Path) -> None:
-        """`UsageError` with the first difference, unless `fresh` is the run in `folder`."""
+        """Raise `UsageError` with the first difference, unless `fresh` is the run in `folder`."""
         check_same(f"The run in {folder}", self._compared(), fresh._compared())
 
     def _compared(self) -> dict[str, Any]:
-        """What must be the same; weights say what a model is, wherever it lies, so that its name does not count."""
+        """Return what must be equal; the digest of the weights identifies a model, so that its name is ignored."""
         data, metadata = dict(self.data), dict(self.metadata)
         if data.get("weights_sha256"):
             data.pop("model", None)
@@ -60,16 +60,16 @@ class Record:
         return {"sae": self.sae, "data": data, "metadata": metadata}
 
     def done(self, provenance: dict[str, Any]) -> Record:
-        """The record of the finished run."""
+        """Return the record of the finished run."""
         return replace(self, finished=True, provenance=provenance)
 
     def save(self, folder: Path) -> None:
-        """Write it, all at once."""
+        """Write the record atomically."""
         write_atomic(folder / NAME, json.dumps({"kind": KIND, "format": 1, **asdict(self)}, indent=1).encode())
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """The record in `folder`, None if there is no run; `DamagedFileError` if it cannot be read."""
+        """Load the record in `folder`, or return None; raises `DamagedFileError` if it cannot be read."""
         file = folder / NAME
         if not file.is_file():
             return None

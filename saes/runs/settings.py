@@ -1,4 +1,4 @@
-"""What a run is: the tables [sae], [data] and [run] of a TOML file, or the same keys as flags. Plain values: no torch.
+"""Settings of a run: tables [sae], [data] and [run] of a TOML file, or the same keys as flags. No torch.
 
     [sae]                            # the fields of saes.Config
     architecture = "topk"
@@ -11,7 +11,7 @@
     [run]                            # the fields of Run
     checkpoint_every = 200
 
-Paths are relative to the folder the command is started in.
+Paths are relative to the current folder.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ SMOLLM2 = "smollm2"
 
 @dataclass(frozen=True)
 class Data:
-    """Where the activations come from: a store on disk, or text that is harvested first (or streamed).
+    """Source of the activations: a store on disk, or text that is harvested first (or streamed).
 
     Attributes:
-        store: folder of a finished harvest (`interp cache run`). Then only `hook` and `target` are read besides, which
-            choose among the store's hooks, and `model`, which is checked against it.
+        store: folder of a finished harvest (`interp cache run`). With a store, only `hook` and `target` (which select
+            hooks of the store) and `model` (which is compared with it) are used.
         text: files, folders, "python-docs", "-" or "hf:NAME", harvested into `activations/` of the run's folder.
         model: a Hugging Face name or a local folder. Empty: smollm2 for text, unchecked for a store.
-        model_dtype: the number format the model computes in: float32, bfloat16 or float64.
-        hook: what is read; several for a crosscoder.
-        target: transcoder only: the hook of the outputs.
-        hooks: instead of these two, patterns such as "blocks.*.mlp": a dictionary for every hook that fits, trained
+        model_dtype: dtype of the model: float32, bfloat16 or float64.
+        hook: hook of the inputs; several for a crosscoder.
+        target: transcoder only: hook of the outputs.
+        hooks: instead of these two, patterns such as "blocks.*.mlp": one dictionary for every matching hook, trained
             from one harvest (see `saes.train_set`).
-        context: tokens a context.
-        max_tokens: read no more than this. None: all of the text.
-        store_dtype: of the numbers on disk: float32, bfloat16 or float16.
-        stream: compute activations while training, with none on disk. Every epoch runs the model again, and resuming
-            runs it over what was seen already.
-        buffer: rows that a stream mixes at a time, at least four batches. Memory grows with it, and with the hooks.
+        context: tokens per context.
+        max_tokens: limit on the number of tokens. None: all of the text.
+        store_dtype: dtype on disk: float32, bfloat16 or float16.
+        stream: whether to compute activations while training, with none on disk. Every epoch runs the model again, and
+            resuming runs it over the activations used before.
+        buffer: rows that a stream shuffles at a time, at least four batches. Memory grows with it and with the hooks.
     """
 
     store: str = ""
@@ -68,15 +68,17 @@ class Data:
     def __post_init__(self) -> None:
         if bool(self.store) == bool(self.text):
             given = "both were given" if self.store else "neither was given"
-            raise UsageError(f"activations come from data.store or from data.text, one of the two; {given}.")
+            raise UsageError(f"Activations come from either data.store or data.text; {given}.")
         if self.hooks and (self.hook or self.target):
-            raise UsageError("data.hooks names a set of dictionaries, data.hook and data.target one: give either.")
+            raise UsageError(
+                "data.hooks names a set of dictionaries, and data.hook and data.target name one: give one or the other."
+            )
         if self.text and not self.hook and not self.hooks:
             raise UsageError('data.text needs data.hook: what to harvest, such as "blocks.10.hook_resid_post".')
         if self.stream and not self.text:
-            raise UsageError("data.stream computes activations from data.text; a store is read as it is.")
+            raise UsageError("data.stream computes activations from data.text and cannot be used with a store.")
         if self.stream and len(self.hook) > 1:
-            raise UsageError("data.stream gives no hooks side by side: harvest to disk for a crosscoder.")
+            raise UsageError("data.stream does not support several hooks: harvest to disk for a crosscoder.")
         for name in ("context", "max_tokens", "buffer"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -84,19 +86,19 @@ class Data:
 
     @property
     def trained_on(self) -> tuple[str, ...]:
-        """The hooks of one dictionary, a transcoder's target last."""
+        """Hooks of one dictionary, with the target of a transcoder last."""
         return (*self.hook, self.target) if self.target else self.hook
 
 
 @dataclass(frozen=True)
 class Run:
-    """How it is run. Nothing here changes what comes out, but for rounding on another device.
+    """Settings that do not affect the result, except rounding on another device.
 
     Attributes:
-        device: such as "cpu" or "cuda:0".
-        checkpoint_every: steps between two checkpoints; the work a kill can cost.
+        device: device, such as "cpu" or "cuda:0".
+        checkpoint_every: steps between two checkpoints.
         log_every: steps between two lines of metrics.jsonl.
-        wandb: project that metrics are sent to as well; empty for none.
+        wandb: Weights & Biases project that also receives the metrics; empty for none.
     """
 
     device: str = "cpu"
@@ -112,7 +114,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Settings:
-    """A run, complete."""
+    """Complete settings of a run."""
 
     sae: Config
     data: Data
@@ -134,34 +136,38 @@ class Settings:
 
 TABLES: dict[str, type] = {"sae": Config, "data": Data, "run": Run}
 Table = dict[str, dict[str, Any]]
-"""Values by table and key, not yet checked together."""
+"""Values by table and key; combinations are not checked yet."""
 
 
 def read(file: str | Path) -> Table:
-    """The tables of a TOML file, every key and type checked.
+    """Read the tables of a TOML file and check every key and type.
 
     Raises:
-        MissingInputError: there is no such file.
-        UsageError: it is not TOML, or has an unknown table or key or a value of another type; the file is named.
+        MissingInputError: the file does not exist.
+        UsageError: invalid TOML, an unknown table or key, or a value of another type.
     """
     path = Path(file)
     document = read_toml(path, f'There is no configuration file "{path}".')
-    found: Table = {}
+    tables: Table = {}
     for table, keys in document.items():
         if table not in TABLES:
             raise UsageError(f'{path} has an unknown table or key "{table}"{_hint(table)}.')
         if not isinstance(keys, dict):
             raise UsageError(f"{path}: {table} must be a table, written [{table}], not {short(keys)}.")
-        found[table] = {key: _checked(table, key, value, str(path)) for key, value in keys.items()}
-    return found
+        tables[table] = {key: _checked(table, key, value, str(path)) for key, value in keys.items()}
+    return tables
 
 
 def assignment(text: str, source: str = "--set") -> tuple[str, str, Any]:
-    """(table, key, value) of "sae.k=32"; a value that is not TOML is text. `UsageError` as `read` raises it."""
+    """Parse an assignment into table, key and value; a value that is not TOML is text.
+
+    >>> assignment("sae.k=32")
+    ('sae', 'k', 32)
+    """
     name, equals, value = text.partition("=")
     table, _, key = name.strip().partition(".")
     if not equals or not key:
-        raise UsageError(f'"{source} {text}" is not of the form TABLE.KEY=VALUE, such as sae.k=32.')
+        raise UsageError(f'"{source} {text}" does not have the form TABLE.KEY=VALUE, such as sae.k=32.')
     if table not in TABLES:
         raise UsageError(f'{source}: unknown table "{table}"{_hint(table)}; the tables are {", ".join(TABLES)}.')
     _check_key(table, key, source)
@@ -169,7 +175,11 @@ def assignment(text: str, source: str = "--set") -> tuple[str, str, Any]:
 
 
 def merged(tables: Iterable[Table]) -> Table:
-    """Later values over earlier ones."""
+    """Merge tables; later values replace earlier ones.
+
+    >>> merged([{"sae": {"k": 8}}, {"sae": {"k": 16}}])["sae"]
+    {'k': 16}
+    """
     out: Table = {name: {} for name in TABLES}
     for one in tables:
         for table, keys in one.items():
@@ -178,7 +188,7 @@ def merged(tables: Iterable[Table]) -> Table:
 
 
 def complete(values: Table, source: str = "") -> Settings:
-    """The settings; every message of a refused value begins with `source`."""
+    """Build the settings from tables; error messages begin with `source`."""
     try:
         return Settings(**{name: kind(**values.get(name, {})) for name, kind in TABLES.items()})
     except UsageError as error:
@@ -186,7 +196,7 @@ def complete(values: Table, source: str = "") -> Settings:
 
 
 def to_toml(chosen: Settings) -> str:
-    """As `read` reads it back; keys without a value are left out."""
+    """Return the settings as TOML that `read` accepts; keys without a value are omitted."""
     lines = []
     for name in TABLES:
         lines.append(f"[{name}]")
@@ -197,12 +207,12 @@ def to_toml(chosen: Settings) -> str:
 
 
 def complete_table(chosen: Settings) -> dict[str, Any]:
-    """Every value by "table.key"."""
+    """Return every value by "table.key"."""
     return {f"{name}.{key}": value for name in TABLES for key, value in asdict(getattr(chosen, name)).items()}
 
 
 def _checked(table: str, key: str, value: Any, source: str) -> Any:
-    """The value in the field's own type."""
+    """Return the value converted to the type of the field."""
     _check_key(table, key, source)
     return settings.checked(TABLES[table], key, value, f"{source}: {table}.{key}")
 
@@ -211,7 +221,7 @@ def _check_key(table: str, key: str, source: str) -> None:
     known = settings.kinds(TABLES[table])
     if key not in known:
         elsewhere = [f"{other}.{key}" for other, kind in TABLES.items() if key in settings.kinds(kind)]
-        hint = f'; it belongs into "{elsewhere[0]}"' if elsewhere else nearest(key, known)
+        hint = f'; it belongs to "{elsewhere[0]}"' if elsewhere else nearest(key, known)
         raise UsageError(f'{source}: unknown key "{table}.{key}"{hint}.')
 
 

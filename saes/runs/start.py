@@ -1,4 +1,4 @@
-"""A run from its settings: the folder's config.toml, the activations, then training of one SAE or a set."""
+"""Start of a run from its settings: config.toml, activations, then training of one SAE or a set."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from saes.sets.train_set import Progress as SetProgress
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a run came to.
+    """Outcome of a run.
 
     Attributes:
-        trained: the SAE, or the set of them, as it is saved in the folder.
-        metrics: of the last step, by the hook that each SAE of a set reads; of one SAE under "".
-        already: the run was finished before; nothing was done.
+        trained: the SAE, or the set of them, as saved in the folder.
+        metrics: metrics of the last step, by input hook for a set, under "" for one SAE.
+        already: whether the run was finished before, so that nothing was done.
     """
 
     trained: SAE | DictionarySet
@@ -43,13 +43,13 @@ def start(
     harvested: activations.Progress | None = None,
     progress: SetProgress | None = None,
 ) -> Outcome:
-    """Harvest if need be, train, and save everything in the folder; with `place.resume` go on there.
+    """Harvest if needed, train, and save everything in the folder.
 
     Args:
         chosen: the settings.
-        place: the folder, and who works there.
+        place: folder and processes; `place.resume` continues a run.
         harvested: called with the progress of a harvest.
-        progress: called with the hook that is read ("" for one SAE) and the metrics of every step.
+        progress: called with the input hook ("" for one SAE) and the metrics of every step.
 
     Raises:
         InterpError: see `saes.runs.activations.open_activations` and `saes.runs.loop.train`.
@@ -58,7 +58,7 @@ def start(
         place.processes.check(chosen.sae.batch_size)
         for asked, what in ((chosen.data.stream, "data.stream"), (bool(chosen.data.hooks), "data.hooks")):
             if asked:
-                raise UsageError(f"{what} is for one process, not for several.")
+                raise UsageError(f"{what} works with one process only.")
     with place.locked():
         return _start(chosen, place, harvested, progress)
 
@@ -70,19 +70,19 @@ def _start(
     renamed = _check_settings(chosen, folder, resume=place.resume)
     already = _finished(folder)
     if group is not None:
-        group.gather(None)  # all have seen the folder as it was
+        group.gather(None)  # wait until all processes have read the folder
     if place.writes:
         writable_folder(folder)
         if not (folder / settings.NAME).exists():
             write_atomic(folder / settings.NAME, settings.to_toml(chosen).encode())
     try:
-        found, metadata = activations.open_activations(
+        opened, metadata = activations.open_activations(
             chosen.data, chosen.sae, folder, device=chosen.run.device, progress=harvested, group=group, check=renamed
         )
-        trained = _trained(chosen, found, place, metadata, progress)
+        trained = _trained(chosen, opened, place, metadata, progress)
     except BaseException:
         if place.writes:
-            _leave_nothing(folder)
+            _remove_unused_config(folder)
         raise
     if isinstance(trained, SAE):
         return Outcome(trained, {"": metrics.last(folder)}, already)
@@ -90,34 +90,34 @@ def _start(
 
 
 def _trained(
-    chosen: Settings, found: Any, place: Place, metadata: dict[str, Any], progress: SetProgress | None
+    chosen: Settings, opened: Any, place: Place, metadata: dict[str, Any], progress: SetProgress | None
 ) -> SAE | DictionarySet:
-    """One SAE, or a set of them if the settings name patterns of hooks."""
+    """Train one SAE, or a set of them if the settings have patterns of hooks."""
     if chosen.data.hooks:
         hooks = chosen.data.hooks
         return train_set.train_locked(
-            chosen.sae, found, hooks, place, run=chosen.run, metadata=metadata, progress=progress
+            chosen.sae, opened, hooks, place, run=chosen.run, metadata=metadata, progress=progress
         )
-    told = None if progress is None else partial(progress, "")
-    return train_locked(chosen.sae, found, place, run=chosen.run, metadata=metadata, progress=told)
+    report = None if progress is None else partial(progress, "")
+    return train_locked(chosen.sae, opened, place, run=chosen.run, metadata=metadata, progress=report)
 
 
 def _finished(folder: Path) -> bool:
-    """Whether the folder holds the final weights of a run, or of every run of a set."""
+    """Return whether the folder has the final weights of a run, or of every run of a set."""
     record = Record.load(folder)
     return (folder / INDEX).exists() if record is None else record.finished
 
 
 def _check_settings(chosen: Settings, folder: Path, *, resume: bool) -> bool:
-    """Refuse a folder that holds a run, or with `resume` another run; return whether the model has another name.
+    """Refuse a folder with a run, or with `resume` another run; return whether the model has another name.
 
-    What is in [run] may change, and so may the places of the model and the store: what they hold is compared.
+    [run] may change, and so may the paths of the model and the store, whose contents are compared.
     """
     file = folder / settings.NAME
     if not file.exists():
         return False
     if not resume:
-        raise UsageError(f"{folder} holds a run already: resume it, or choose another folder.")
+        raise UsageError(f"{folder} already has a run: resume it, or choose another folder.")
     theirs = settings.complete(settings.read(file), str(file))
     check_same(f"The run in {folder}", _fixed(theirs), _fixed(chosen))
     return chosen.data.model != theirs.data.model
@@ -128,8 +128,8 @@ def _fixed(chosen: Settings) -> dict[str, Any]:
     return {"sae": asdict(chosen.sae), "data": data | {"store": bool(chosen.data.store)}}
 
 
-def _leave_nothing(folder: Path) -> None:
-    """Take config.toml away again if neither a harvest nor a training has begun."""
+def _remove_unused_config(folder: Path) -> None:
+    """Remove config.toml if neither a harvest nor a training has started."""
     harvest = folder / activations.FOLDER
     records = (folder / RECORD, *folder.glob(f"*/{RECORD}"))
     if not any(file.exists() for file in records) and not (harvest / activations.MANIFEST).exists():
@@ -137,9 +137,9 @@ def _leave_nothing(folder: Path) -> None:
 
 
 def tracker(chosen: Settings, folder: Path) -> Callable[[dict[str, float]], Any] | None:
-    """What sends logged metrics to the tracker of [run] wandb; None if none is named.
+    """Return a function that sends logged metrics to Weights & Biases, or None if no project is set.
 
-    Raises `UsageError` if the package is not installed or cannot start.
+    Raises `UsageError` if wandb is not installed or cannot start.
     """
     if not chosen.run.wandb:
         return None
@@ -147,16 +147,16 @@ def tracker(chosen: Settings, folder: Path) -> Callable[[dict[str, float]], Any]
         import wandb
     except ImportError as error:
         raise UsageError(
-            'wandb is not installed: pip install "interp[wandb]", or leave out --wandb; metrics.jsonl has all of it.'
+            'wandb is not installed: pip install "interp[wandb]", or omit --wandb; metrics.jsonl has all metrics.'
         ) from error
     try:
-        kept = wandb.init(project=chosen.run.wandb, dir=str(folder), config=settings.complete_table(chosen))
-    except Exception as error:  # its own kinds, of its login and its network
-        raise UsageError(f"wandb could not start ({error}): mend that, or leave out --wandb.") from error
+        tracked = wandb.init(project=chosen.run.wandb, dir=str(folder), config=settings.complete_table(chosen))
+    except Exception as error:  # login and network raise wandb's own exceptions
+        raise UsageError(f"wandb could not start ({error}): fix that, or omit --wandb.") from error
 
-    def send(found: dict[str, float]) -> None:
-        if int(found["step"]) % chosen.run.log_every == 0:
-            # The steps of a set begin again with every dictionary, which a tracker's own count must not
-            kept.log(found, step=None if chosen.data.hooks else int(found["step"]))
+    def send(row: dict[str, float]) -> None:
+        if int(row["step"]) % chosen.run.log_every == 0:
+            # The steps of a set restart with every dictionary, which wandb's own step count does not allow.
+            tracked.log(row, step=None if chosen.data.hooks else int(row["step"]))
 
     return send

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that is granted between two steps, so that what is saved is whole."""
+"""Handling of Ctrl-C and SIGTERM: training stops between two steps, after a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,28 +12,33 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was interrupted and its checkpoint saved; the text says how far it is."""
+    """Raised when training was interrupted, after its checkpoint was saved; the text names the step."""
 
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came since. A second Ctrl-C does not wait: it raises `KeyboardInterrupt` at once.
+    """Yield a function that says whether Ctrl-C or SIGTERM was received.
 
-    Outside the main thread, where Python delivers no signals, the answer is always no.
+    A second Ctrl-C raises `KeyboardInterrupt` at once. Outside the main thread, where Python delivers no signals, the
+    function always returns False.
+
+    >>> with stop_requested() as asked:
+    ...     asked()
+    False
     """
-    came: list[int] = []
+    received: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
-        if came and number == signal.SIGINT:
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        came.append(number)
+        received.append(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     before = {number: signal.signal(number, note) for number in SIGNALS}
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""`saes.train`: train in memory, or in a folder that survives a kill."""
+"""`saes.train`: train in memory, or in a folder with checkpoints."""
 
 from __future__ import annotations
 
@@ -34,21 +34,29 @@ def train(
     """Train a sparse autoencoder.
 
     Args:
-        config: what to train and how.
-        activations: a tensor (n, d_in) (a crosscoder's: (n, layer, d); a transcoder's: a pair), a store, or an
-            iterable of batches (or of pairs), or a callable that gives an iterator of them.
-        device: where to train.
-        metadata: written into the SAE: model_name, hook_name, ...; a store brings these itself.
-        folder: where checkpoints, metrics and the SAE are written; see `saes.runs.loop`. None trains in memory.
-        resume: go on from the checkpoint in `folder`.
+        config: training configuration.
+        activations: a tensor (n, d_in) ((n, layer, d) for a crosscoder, a pair for a transcoder), a store, an iterable
+            of batches (or of pairs), or a callable that returns an iterator of them.
+        device: device of the training.
+        metadata: written into the SAE: model_name, hook_name, ...; a store provides these itself.
+        folder: folder for checkpoints, metrics and the SAE; see `saes.runs.loop`. None trains in memory.
+        resume: whether to continue from the checkpoint in `folder`.
         progress: called with the metrics of every step.
+
+    Returns:
+        The trained `SAE`.
 
     Raises:
         UsageError: activations that are empty, misshapen, NaN or infinite, or end too early; a batch larger than all
-            of them; a folder that holds another run or is in use.
+            of them; a folder with another run or in use.
+
+    Example:
+        >>> config = saes.Config(width=16, k=2, steps=2, batch_size=32)
+        >>> saes.train(config, torch.randn(64, 4, generator=torch.Generator().manual_seed(0)))
+        SAE(topk autoencoder, 16 latents of 4)
     """
     if config.variant == "crosslayer":
-        raise UsageError("A cross-layer transcoder is several dictionaries: train it with saes.train_set.")
+        raise UsageError("A cross-layer transcoder consists of several dictionaries: train it with saes.train_set.")
     if folder is not None:
         run = Run(device=str(device))
         place = loop.Place(folder, resume)

@@ -1,1 +1,1 @@
-"""Dictionaries of a whole model: one for each of several hooks, in one folder, trained side by side."""
+"""Sets of dictionaries: one for each of several hooks of a model, in one folder."""

@@ -1,4 +1,4 @@
-"""`DictionarySet`: the dictionaries of a model by the hook they read, weights loaded when first used."""
+"""`DictionarySet`: dictionaries of a model by input hook, with weights loaded on first use."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 class DictionarySet(Mapping[str, SAE]):
-    """Sparse autoencoders and transcoders of one model: {hook that is read: dictionary}, in the order of layers.
+    """Sparse autoencoders and transcoders of one model, by input hook, in the order of layers.
 
-    A dictionary that encodes the hook x (`sae.reads`) reconstructs the value of the hooks in `sae.writes`:
+    A dictionary that encodes a hook (`sae.reads`) reconstructs the values of the hooks in `sae.writes`:
 
         autoencoder   reads "blocks.5.hook_resid_post", writes the same hook
         transcoder    reads the input of the MLP, "blocks.5.mlp.hook_in" (after the norm and its gain), and writes
-                      "blocks.5.hook_mlp_out"; some of other libraries read "blocks.5.ln2.hook_normalized" (before
+                      "blocks.5.hook_mlp_out"; some from other libraries read "blocks.5.ln2.hook_normalized" (before
                       the gain)
         crosslayer    one layer's part of a cross-layer transcoder: reads the same, writes the MLP outputs of its own
-                      and of later layers; its reconstruction is (..., layer, d), in the order of `writes`
+                      and later layers; its reconstruction is (..., layer, d), in the order of `writes`
 
-    No layer has to be there. Weights are read when a dictionary is first asked for; hooks, layers and sizes are known
+    Layers may be missing. Weights are loaded when a dictionary is first used; hooks, layers and sizes are known
     without them.
 
     Example:
@@ -49,14 +49,16 @@ class DictionarySet(Mapping[str, SAE]):
         require(dictionaries, Iterable, "dictionaries")
         named = dict(dictionaries) if isinstance(dictionaries, Mapping) else None
         given: Iterable[Any] = dictionaries if named is None else named.values()
-        self._fill([_held(sae) for sae in given])
+        self._fill([_in_memory(sae) for sae in given])
         for hook in named or ():
             if hook not in self:
-                raise UsageError(f'No dictionary given under "{hook}" reads that hook: name each by what it reads.')
+                raise UsageError(
+                    f'The dictionary named "{hook}" does not read that hook: name each one by its input hook.'
+                )
 
     @classmethod
     def of(cls, members: Iterable[Member], missing: tuple[str, ...] = ()) -> Self:
-        """Return a set of dictionaries that are not read yet; `missing` are hooks whose folder is gone."""
+        """Return a set of dictionaries that are not loaded yet; `missing` are hooks whose folder does not exist."""
         made = cls.__new__(cls)
         made._fill(members, missing)
         return made
@@ -70,31 +72,30 @@ class DictionarySet(Mapping[str, SAE]):
         *,
         only: str = "*",
     ) -> Self:
-        """Open the set in `folder`.
+        """Open the set in a folder.
 
-        Read are what `save` and `saes.train_set` write; the sets of circuit-tracer (`config.yaml` and a file for each
-        layer), cross-layer transcoders included, those of Gemma Scope 2 too; and any folder below which there are
-        dictionaries that `saes.load` reads, each of which is read once to know its sizes.
+        Supported are folders written by `save` and `saes.train_set`; sets of circuit-tracer (`config.yaml` and one file
+        per layer), including cross-layer transcoders and those of Gemma Scope 2; and any folder that contains
+        dictionaries which `saes.load` reads, each of which is read once for its sizes.
 
         Args:
-            folder: of the set.
-            device: where weights go.
-            dtype: of the weights; None keeps what they were saved in.
-            only: a pattern of the folders that are read, such as "*/width_16k/*", where several hold dictionaries of
-                the same hook.
+            folder: folder of the set.
+            device: device of the weights.
+            dtype: dtype of the weights; None keeps the saved one.
+            only: pattern of the folders to read, such as "*/width_16k/*", if several have dictionaries of one hook.
 
         Raises:
-            MissingInputError: no set there.
-            DamagedFileError: an index that is not what was written; weights are checked when they are read.
+            MissingInputError: the folder has no set.
+            DamagedFileError: an altered index; weights are checked when they are loaded.
         """
         from saes.sets import folders
 
         return folders.load(cls, Path(folder), device, dtype, only)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write every dictionary into a folder of its own, then the index, and return `folder`.
+        """Save every dictionary in its own subfolder, then the index, and return the folder.
 
-        Raises `UsageError` when the folder cannot be written to, or holds another set.
+        Raises `UsageError` if the folder cannot be written to or has another set.
         """
         from saes.sets import folders
 
@@ -103,8 +104,8 @@ class DictionarySet(Mapping[str, SAE]):
     def __getitem__(self, hook: str) -> SAE:
         if hook not in self._loaded:
             if hook not in self._members:
-                held = f"this set has {len(self)} dictionaries, for {_spans(self.layers)}"
-                raise KeyError(f'No dictionary reads "{hook}"{nearest(str(hook), self._members)}; {held}.')
+                available = f"this set has {len(self)} dictionaries, for {_spans(self.layers)}"
+                raise KeyError(f'No dictionary reads "{hook}"{nearest(str(hook), self._members)}; {available}.')
             self._loaded[hook] = self._members[hook].load()
         return self._loaded[hook]
 
@@ -116,36 +117,36 @@ class DictionarySet(Mapping[str, SAE]):
 
     @property
     def hooks(self) -> tuple[str, ...]:
-        """The hooks that are read, in the order of layers."""
+        """Input hooks, in the order of layers."""
         return tuple(self._members)
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The layers that are read, each once; -1 is the embedding."""
+        """Layers of the input hooks, each once; -1 is the embedding."""
         return tuple(dict.fromkeys(entry.layer for entry in self.entries))
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Hooks and sizes of every dictionary, known without reading weights."""
+        """Hooks and sizes of every dictionary, known without loading weights."""
         return tuple(member.entry for member in self._members.values())
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Hooks that the index lists and whose folders are gone."""
+        """Hooks that the index lists and whose folders do not exist."""
         return self._missing
 
     def writers(self, hook: str) -> tuple[str, ...]:
-        """Return the hooks read by the dictionaries that write `hook`."""
+        """Return the input hooks of the dictionaries that write `hook`."""
         return tuple(entry.reads for entry in self.entries if hook in entry.writes)
 
     def select(self, layers: Iterable[int] | None = None, hooks: Iterable[str] | None = None) -> Self:
-        """Return the set of those dictionaries that read one of `layers` and one of `hooks`; None takes all."""
+        """Return the subset that reads one of `layers` and one of `hooks`; None selects all."""
         wanted = set(self.layers if layers is None else layers)
         named = set(self.hooks if hooks is None else hooks)
         for unknown in (*(wanted - set(self.layers)), *(named - set(self.hooks))):
             raise UsageError(f"This set has no dictionary for {unknown!r}: it has those of {_spans(self.layers)}.")
-        kept = [m for hook, m in self._members.items() if hook in named and m.entry.layer in wanted]
-        chosen = self.of(kept)
+        selected = [m for hook, m in self._members.items() if hook in named and m.entry.layer in wanted]
+        chosen = self.of(selected)
         chosen._loaded = {hook: sae for hook, sae in self._loaded.items() if hook in chosen}
         return chosen
 
@@ -159,7 +160,7 @@ class DictionarySet(Mapping[str, SAE]):
         return f"DictionarySet({what}{f': {_spans(self.layers)}' if self.layers else ''}{size}{gone})"
 
     def table(self) -> Table:
-        """One row a dictionary: layer, hooks, kind and sizes."""
+        """Return a table with one row per dictionary: layer, hooks, architecture and sizes."""
         from interp.report import Table
 
         columns = ("layer", "reads", "writes", "architecture", "variant", "latents", "d_in", "d_out", "skip")
@@ -174,22 +175,22 @@ class DictionarySet(Mapping[str, SAE]):
         twice = [hook for hook, n in Counter(member.entry.reads for member in ordered).items() if n > 1]
         if twice:
             raise UsageError(
-                f"Two dictionaries read {twice[0]}: a set has one for each hook. When a folder is loaded, "
-                "only= chooses among its folders."
+                f"Two dictionaries read {twice[0]}, but a set has one for each hook. When loading a folder, select "
+                "among its subfolders with only=."
             )
         self._members = {member.entry.reads: member for member in ordered}
         self._loaded: dict[str, SAE] = {}
         self._missing = missing
 
 
-def _held(sae: Any) -> Member:
-    """A dictionary that is in memory already."""
+def _in_memory(sae: Any) -> Member:
+    """Return the member for a dictionary in memory."""
     require(sae, SAE, "each dictionary")
     return Member(Entry.of(sae), lambda: sae)
 
 
 def _spans(layers: tuple[int, ...]) -> str:
-    """Layers in words: "layers 0 to 5, 7"."""
+    """Return layers as text: "layers 0 to 5, 7"."""
     runs: list[list[int]] = []
     for layer in sorted(layers):
         if runs and layer == runs[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""What is known of one dictionary of a set without reading its weights."""
+"""Description of one dictionary of a set, known without loading its weights."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Entry:
     """Hooks and sizes of a dictionary.
 
     Attributes:
-        reads: the hook whose value it encodes.
-        writes: the hooks whose values its reconstruction stands for: the one it reads for an autoencoder, another one
-            for a transcoder, those from its layer on for one part of a cross-layer transcoder.
-        architecture: such as topk.
+        reads: hook whose value it encodes.
+        writes: hooks whose values it reconstructs: the input hook for an autoencoder, another one for a transcoder,
+            those of its own and later layers for a part of a cross-layer transcoder.
+        architecture: architecture, such as topk.
         variant: autoencoder, transcoder or crosslayer.
         width: number of latents.
-        d_in: values an input.
-        d_out: values an output.
+        d_in: width of the input.
+        d_out: width of the output.
         skip: whether it has a linear path W_skip from input to output.
     """
 
@@ -42,14 +42,14 @@ class Entry:
 
     @property
     def layer(self) -> int:
-        """The block that it reads; -1 for the embedding."""
+        """Block of the input hook; -1 for the embedding."""
         return layer_of(self.reads)
 
     @classmethod
     def of(cls, sae: SAE) -> Entry:
-        """Describe `sae`; raise `UsageError` where it names no hook, or reads several."""
+        """Return the description of `sae`; raise `UsageError` if it names no hook or reads several."""
         if sae.variant == "crosscoder":
-            raise UsageError("A crosscoder reads several hooks at once, so it is not the dictionary of one of them.")
+            raise UsageError("A crosscoder reads several hooks, so it cannot be the dictionary of one hook in a set.")
         for named, what, key in ((sae.reads, "reads", "hook_name"), (sae.writes, "writes", "hook_name_out")):
             if not named:
                 fix = f'set sae.metadata["{key}"]'
@@ -68,31 +68,29 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A dictionary that is read when it is first asked for."""
+    """Dictionary of a set that is loaded on first use."""
 
     entry: Entry
     read: Callable[[], SAE]
 
     def load(self) -> SAE:
-        """Read the weights; raise `DamagedFileError` where they are not those of the entry."""
+        """Load the weights; raise `DamagedFileError` if they do not match the entry."""
         sae = self.read()
-        found = Entry.of(sae)
-        if found != self.entry:
-            raise DamagedFileError(
-                f"The set lists {self.entry}, but its folder holds {found}: one of them was replaced."
-            )
+        entry = Entry.of(sae)
+        if entry != self.entry:
+            raise DamagedFileError(f"The set lists {self.entry}, but its folder has {entry}: one of them was replaced.")
         return sae
 
 
 def layer_of(hook: str) -> int:
-    """Return the block of a hook, -1 for the embedding; raise `UsageError` for a hook of neither.
+    """Return the block of a hook, -1 for the embedding; raise `UsageError` for other hooks.
 
     >>> layer_of("blocks.3.hook_mlp_out"), layer_of("hook_embed")
     (3, -1)
     """
-    found = re.match(r"blocks\.(\d+)\.", hook)
-    if found:
-        return int(found[1])
+    match = re.match(r"blocks\.(\d+)\.", hook)
+    if match:
+        return int(match[1])
     if hook == "hook_embed":
         return EMBEDDING
     raise UsageError(f'"{hook}" is not a hook of a block, such as blocks.3.hook_resid_post.')

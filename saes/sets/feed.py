@@ -1,4 +1,4 @@
-"""Batches of one stream for several trainers that go on in step, each with hooks of its own."""
+"""Batches of one stream for several trainers that advance in step, each with its own hooks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ NEED_THE_LAST = ("batchtopk", "matryoshka")
 
 
 class Window:
-    """The batch that is trained on, the first ones for the initial measurements, and the last ones if they are needed.
+    """Current batch of a stream, with the first batches for measurements and the last ones if needed.
 
     Attributes:
-        first: batches with `saes.training.data.SAMPLE` rows from the start, until `begin` lets them go.
-        last: as many of those just used; empty for architectures that do not need them.
+        first: batches with `saes.training.data.SAMPLE` rows from the start, until `begin` releases them.
+        last: the same number of most recent batches; empty for architectures that do not need them.
     """
 
     def __init__(self, config: Config, stream: ModelStream) -> None:
@@ -38,19 +38,19 @@ class Window:
         self.now: tuple[Tensor, ...] = ()
 
     def begin(self) -> None:
-        """Let go of the first batches; they are given out once more, in their turn."""
+        """Release the first batches; they are returned again, in order, by `advance`."""
         self.first = []
 
     def advance(self) -> None:
-        """Go on to the next batch; `UsageError` where the text has ended for good."""
-        found = self._ahead.popleft() if self._ahead else next(self._read, None)
-        if found is None:
+        """Move to the next batch; raise `UsageError` if the text has ended."""
+        batch = self._ahead.popleft() if self._ahead else next(self._read, None)
+        if batch is None:
             raise UsageError(f"The activations ended after {self._used} of {self._steps} batches: give more text.")
-        self.now, self._used = found, self._used + 1
-        self.last.append(found)
+        self.now, self._used = batch, self._used + 1
+        self.last.append(batch)
 
     def _endless(self) -> Iterator[tuple[Tensor, ...]]:
-        """The stream again and again; it ends where it gives nothing."""
+        """Yield the stream repeatedly; end if it is empty."""
         while True:
             count = 0
             for batch in self._stream():
@@ -61,7 +61,7 @@ class Window:
 
 
 class Feed:
-    """What the trainer of one dictionary sees of a window: the `Source` of `saes.training.data`."""
+    """View of a window for the trainer of one dictionary: a `Source` of `saes.training.data`."""
 
     layers = 1
 
@@ -70,12 +70,12 @@ class Feed:
         self.metadata: dict[str, Any] = {}
 
     def batches(self, start: int) -> Iterator[Pair]:  # noqa: ARG002
-        """Yield what the window shows; whoever moves it sees to the number."""
+        """Yield the current batch of the window; its owner keeps the step number."""
         while True:
             yield self._pair(self._window.now)
 
     def recent(self, step: int) -> list[Pair]:
-        """See `saes.training.data.Source`."""
+        """Return recent batches, see `saes.training.data.Source`."""
         return [self._pair(batch) for batch in (self._window.last if step else self._window.first)]
 
     def _pair(self, batch: tuple[Tensor, ...]) -> Pair:

@@ -1,7 +1,7 @@
-"""A set in a folder: one folder a dictionary, and `dictionaries.json` that lists them.
+"""Sets in folders: one subfolder per dictionary, and the index `dictionaries.json`.
 
-The index is written last, so that a folder with one holds whole dictionaries. It lists what is known without reading
-weights; a listed folder that is gone is a missing layer, not an error.
+The index is written last, so that a folder with an index has complete dictionaries. It lists hooks and sizes, which are
+then known without loading weights. A listed folder that does not exist is a missing layer, not an error.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ KIND, FORMAT = "interp dictionary set", 1
 
 @dataclass(frozen=True)
 class Listed:
-    """A dictionary of the index: its folder, and what is known of it."""
+    """Dictionary in the index: its folder and its description."""
 
     folder: str
     entry: Entry
@@ -42,7 +42,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class _Index:
-    """The fields of `dictionaries.json`."""
+    """Fields of `dictionaries.json`."""
 
     kind: str
     format: int
@@ -50,10 +50,10 @@ class _Index:
 
 
 def save(members: Iterable[Member], folder: Path) -> Path:
-    """Write the dictionaries, one at a time, then the index; see `DictionarySet.save`."""
+    """Save the dictionaries, one at a time, then the index; see `DictionarySet.save`."""
     target, listed = writable_folder(folder), []
     if (target / NAME).exists():
-        raise UsageError(f"{target} holds a set of dictionaries already: choose another folder.")
+        raise UsageError(f"{target} already has a set of dictionaries: choose another folder.")
     for member in members:
         name = member.entry.reads
         member.load().save(target / name)
@@ -63,13 +63,13 @@ def save(members: Iterable[Member], folder: Path) -> Path:
 
 
 def write_index(folder: Path, listed: Iterable[Listed]) -> None:
-    """Write the index of dictionaries that are in the folder."""
+    """Write the index of the dictionaries in a folder."""
     index = _Index(KIND, FORMAT, tuple(listed))
     write_atomic(folder / NAME, json.dumps(asdict(index), indent=1).encode())
 
 
 def listed(folder: str, sae: SAE) -> Listed:
-    """Return the index's line for a dictionary in `folder`, a name inside the set's own."""
+    """Return the index entry for a dictionary in the subfolder `folder`."""
     return Listed(folder, Entry.of(sae))
 
 
@@ -79,9 +79,9 @@ def load(
     """Open a set; see `DictionarySet.load`."""
     if not (folder / NAME).is_file():
         return kind.of(_foreign(folder, device, dtype, only))
-    found = _read_index(folder)
+    index = _read_index(folder)
     members, missing = [], []
-    for one in found.dictionaries:
+    for one in index.dictionaries:
         place = folder / one.folder
         if not fnmatchcase(one.folder, only):
             continue
@@ -90,13 +90,13 @@ def load(
         else:
             missing.append(one.entry.reads)
     if not members:
-        gone = f", but none of their folders is there (only {only!r} is read)"
-        raise MissingInputError(f"{folder} lists {len(found.dictionaries)} dictionaries{gone}.")
+        reason = f"none of their folders exists (only {only!r} is read)"
+        raise MissingInputError(f"{folder} lists {len(index.dictionaries)} dictionaries, but {reason}.")
     return kind.of(members, tuple(missing))
 
 
 def _foreign(folder: Path, device: str | torch.device, dtype: torch.dtype | str | None, only: str) -> list[Member]:
-    """The dictionaries of a folder of other libraries: of a layout of sets, or of folders that hold one each."""
+    """Return the dictionaries in a folder of another library: a set, or subfolders with one each."""
     from interp.devices import available
     from saes.interop import circuit_tracer, gemma_scope_2
     from saes.interop.files import dtype_of
@@ -105,17 +105,17 @@ def _foreign(folder: Path, device: str | torch.device, dtype: torch.dtype | str 
     for layout, fits in ((circuit_tracer, circuit_tracer.is_set), (gemma_scope_2, gemma_scope_2.is_cross_layer)):
         if fits(folder):
             return [Member(entry, partial(_moved, stored, place)) for entry, stored in layout.members(folder, chosen)]
-    found = [
+    members = [
         Member(Entry.of(_read(path, "cpu", dtype)), partial(_read, path, device, dtype))
         for path in sorted(_dictionaries(folder))
         if fnmatchcase(path.relative_to(folder).as_posix(), only)
     ]
-    if not found:
+    if not members:
         raise MissingInputError(
             f"No set of dictionaries in {folder}: expected {NAME} (DictionarySet.save writes it), "
             f"{circuit_tracer.NAME} with a file for each layer (circuit-tracer), or folders that saes.load reads."
         )
-    return found
+    return members
 
 
 def _moved(stored: Callable[[], Stored], device: torch.device) -> SAE:
@@ -125,15 +125,15 @@ def _moved(stored: Callable[[], Stored], device: torch.device) -> SAE:
 
 
 def _dictionaries(folder: Path) -> Iterator[Path]:
-    """The folders and files below `folder` that each hold one dictionary."""
+    """Yield the folders and files below `folder` with one dictionary each."""
     from saes.interop.folders import FORMATS
     from saes.interop.torch_files import SUFFIXES, WEIGHTS
 
     for name, _, _ in FORMATS:
         depth = len(Path(name).parts)
-        yield from (found.parents[depth - 1] for found in folder.rglob(str(name)) if found.parents[depth - 1] != folder)
+        yield from (file.parents[depth - 1] for file in folder.rglob(str(name)) if file.parents[depth - 1] != folder)
     for suffix in SUFFIXES:
-        yield from (found for found in folder.rglob(f"*{suffix}") if found.name != WEIGHTS)
+        yield from (file for file in folder.rglob(f"*{suffix}") if file.name != WEIGHTS)
 
 
 def _read(place: Path, device: str | torch.device, dtype: torch.dtype | str | None) -> SAE:
@@ -152,5 +152,5 @@ def _read_index(folder: Path) -> _Index:
     index = read_fields(_Index, document, path)
     for one in index.dictionaries:
         if Path(one.folder).name != one.folder or one.folder in ("", ".", ".."):
-            raise DamagedFileError(f"{path} lists the folder {one.folder!r}, which does not lie inside {folder}.")
+            raise DamagedFileError(f"{path} lists the folder {one.folder!r}, which is not inside {folder}.")
     return index

@@ -1,10 +1,10 @@
-"""`train_set`: a dictionary for each of several hooks, from one pass of the model.
+"""`train_set`: train a dictionary for each of several hooks from one pass of the model.
 
-A cross-layer transcoder is one model of all its hooks: it is trained as one, and becomes a set, a part for each layer.
+A cross-layer transcoder is one model of all its hooks. It is trained as one and saved as a set with one part per layer.
 
-From a store, one dictionary after another is trained: the memory is that of one, and each is the very run that
-`saes.train` makes of its hooks. From a stream, all are trained side by side, batch by batch, so that the model runs
-once and nothing but the dictionaries is written; each gets the batches that it would get alone.
+From a store, the dictionaries are trained one after another, with the memory of one; each is identical to a run of
+`saes.train` on its hooks. From a stream, all are trained in parallel, batch by batch, so that the model runs once and
+only the dictionaries are written; each gets the same batches as alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from interp.errors import UsageError, require
 from saes.config import Config
 from saes.interop import load
 from saes.runs import checkpoint
-from saes.runs.loop import Place, Session, Unsaved, begun, train
+from saes.runs.loop import Place, Session, Unsaved, open_record, train
 from saes.runs.record import Record
 from saes.runs.settings import Run
 from saes.runs.stop import stop_requested
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 Progress = Callable[[str, dict[str, float]], None]
-"""Called with the hook that a dictionary reads and the metrics of its step."""
+"""Called with the input hook of a dictionary and the metrics of its step."""
 
 
 def train_set(
@@ -51,20 +51,23 @@ def train_set(
     run: Run | None = None,
     progress: Progress | None = None,
 ) -> DictionarySet:
-    """Train one dictionary for each hook that the patterns name; each is the one `saes.train` gives for its hooks.
+    """Train one dictionary for each matching hook; each is identical to that of `saes.train`.
 
     Args:
-        config: of every dictionary; `variant` says whether they are autoencoders or transcoders, or the parts of one
+        config: configuration of every dictionary; `variant` selects autoencoders, transcoders, or the parts of one
             cross-layer transcoder.
-        activations: a store that holds the hooks, or a stream (`interp.cache.ModelStream`), which needs no disk.
+        activations: a store with the hooks, or a stream (`interp.cache.ModelStream`), which needs no disk.
         hooks: patterns such as "blocks.*.mlp" or "blocks.[0-9].hook_resid_post"; see `saes.sets.hooks.resolve`.
-        folder: where the set is written, one folder a dictionary; None trains in memory.
-        resume: go on in a folder where such a run was stopped; finished dictionaries are loaded.
-        run: device, and how often to save and log.
-        progress: called with the hook and the metrics of every step.
+        folder: folder of the set, with one subfolder per dictionary; None trains in memory.
+        resume: whether to continue an interrupted run in the folder; finished dictionaries are loaded.
+        run: device and intervals of checkpoints and log.
+        progress: called with the input hook and the metrics of every step.
+
+    Returns:
+        A `DictionarySet`.
 
     Raises:
-        UsageError: patterns that match no hook; whatever `saes.train` refuses.
+        UsageError: patterns without a match; errors of `saes.train`.
         Stopped: by Ctrl-C or SIGTERM, after a checkpoint.
 
     Example:
@@ -87,7 +90,10 @@ def train_locked(
     metadata: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> DictionarySet:
-    """`train_set` for a caller that has locked the folder; `metadata` are written into every dictionary."""
+    """Train like `train_set`, for a caller that has locked the folder.
+
+    `metadata` is written into every dictionary.
+    """
     require(config, Config, "config")
     require(activations, (Store, ModelStream), "activations")
     known = activations.hooks if isinstance(activations, Store) else tuple(activations.model.hooks())
@@ -95,7 +101,7 @@ def train_locked(
     job = _Job(config, chosen, place, run or Run(), metadata or {}, progress)
     if config.variant == "crosslayer":
         return job.cross_layer(activations)
-    trained = job.one_by_one(activations) if isinstance(activations, Store) else job.side_by_side(activations)
+    trained = job.one_by_one(activations) if isinstance(activations, Store) else job.in_parallel(activations)
     if place is None:
         return DictionarySet(trained)
     folder = Path(place.folder)
@@ -106,7 +112,7 @@ def train_locked(
 
 @dataclass(frozen=True)
 class _Job:
-    """A set to train: the arguments of `train_set`, its patterns resolved."""
+    """Set to train: the arguments of `train_set` with resolved patterns."""
 
     config: Config
     chosen: tuple[Ends, ...]
@@ -116,19 +122,19 @@ class _Job:
     progress: Progress | None
 
     def one_by_one(self, store: Store) -> Iterator[SAE]:
-        """Train each dictionary to its end before the next is begun."""
+        """Train the dictionaries one after another."""
         for ends in self.chosen:
-            alone, told = store.select(ends.hooks), self._told(ends)
+            alone, report = store.select(ends.hooks), self._report(ends)
             about = origin(store.manifest, ends.hooks, self.config.variant) | self.metadata
             place = self._place(ends)
             if place is None:
-                yield train_in_memory(self.config, alone, device=self.run.device, metadata=about, progress=told)
+                yield train_in_memory(self.config, alone, device=self.run.device, metadata=about, progress=report)
             else:
-                yield train(self.config, alone, place, run=self.run, metadata=about, progress=told)
+                yield train(self.config, alone, place, run=self.run, metadata=about, progress=report)
                 checkpoint.remove(place.folder)
 
-    def side_by_side(self, stream: ModelStream) -> Iterator[SAE]:
-        """Train every dictionary on a batch before the next is computed."""
+    def in_parallel(self, stream: ModelStream) -> Iterator[SAE]:
+        """Train every dictionary on a batch before the next batch is computed."""
         shared = stream.select(tuple(dict.fromkeys(hook for ends in self.chosen for hook in ends.hooks)))
         with ExitStack() as stack:
             records = {ends: self._record(ends, shared, stack) for ends in self.chosen}
@@ -136,7 +142,7 @@ class _Job:
             todo = [ends for ends, record in records.items() if record is None or not record.finished]
             if todo:
                 window = Window(self.config, shared)
-                runs = {ends: self._opened(ends, records[ends], shared, window) for ends in todo}
+                runs = {ends: self._open_run(ends, records[ends], shared, window) for ends in todo}
                 window.begin()
                 self._steps(window, [*runs.values()])
             for ends in self.chosen:
@@ -154,17 +160,17 @@ class _Job:
         given, place = activations.select(hooks), self.place
         where = given.origin() if isinstance(given, ModelStream) else origin(given.manifest, hooks, "crosslayer")
         about = where | hook_names(hooks, "crosslayer") | self.metadata
-        record = None if place is None else begun(self.config, given, place, about)
+        record = None if place is None else open_record(self.config, given, place, about)
         if place is not None and record is not None and record.finished:
             return DictionarySet.load(place.folder, self.run.device)
-        told = None if self.progress is None else partial(self.progress, self.chosen[0].reads)
+        report = None if self.progress is None else partial(self.progress, self.chosen[0].reads)
         trainer = Trainer(self.config, given, device=self.run.device, metadata=about)
         if place is None or record is None:
-            unsaved = Unsaved(trainer, told)
+            unsaved = Unsaved(trainer, report)
             for _ in range(self.config.steps):
                 unsaved.step()
             return DictionarySet(trainer.parts())
-        session = Session(trainer, record, given, place, self.run, told)
+        session = Session(trainer, record, given, place, self.run, report)
         with stop_requested() as asked:
             session.go(asked)
         folder = DictionarySet(trainer.parts()).save(place.folder)
@@ -173,7 +179,7 @@ class _Job:
         return DictionarySet.load(folder, self.run.device)
 
     def _steps(self, window: Window, runs: list[Session | Unsaved]) -> None:
-        """The steps that are left. Runs that were stopped between two checkpoints wait for the one furthest back."""
+        """Train the remaining steps; runs with later checkpoints wait for the one that is furthest behind."""
         with stop_requested() as asked:
             for step in range(self.config.steps):
                 window.advance()
@@ -188,28 +194,28 @@ class _Job:
                     runs[0].stop()
 
     def _record(self, ends: Ends, shared: ModelStream, stack: ExitStack) -> Record | None:
-        """The run of one dictionary, its folder locked; None in memory."""
+        """Return the record of one dictionary's run and lock its folder; None in memory."""
         place = self._place(ends)
         if place is None:
             return None
         stack.enter_context(place.locked())
-        return begun(self.config, shared.select(ends.hooks), place, self._about(ends, shared))
+        return open_record(self.config, shared.select(ends.hooks), place, self._about(ends, shared))
 
-    def _opened(self, ends: Ends, record: Record | None, shared: ModelStream, window: Window) -> Session | Unsaved:
-        """The run of one dictionary, fed by the window."""
-        place, told = self._place(ends), self._told(ends)
+    def _open_run(self, ends: Ends, record: Record | None, shared: ModelStream, window: Window) -> Session | Unsaved:
+        """Return the run of one dictionary, which gets its batches from the window."""
+        place, report = self._place(ends), self._report(ends)
         feed, about = Feed(window, shared, ends.hooks), self._about(ends, shared)
         trainer = Trainer(self.config, feed, device=self.run.device, metadata=about)
         if place is None or record is None:
-            return Unsaved(trainer, told)
-        return Session(trainer, record, shared.select(ends.hooks), place, self.run, told)
+            return Unsaved(trainer, report)
+        return Session(trainer, record, shared.select(ends.hooks), place, self.run, report)
 
     def _place(self, ends: Ends) -> Place | None:
-        """The folder of one dictionary."""
+        """Return the folder of one dictionary."""
         return None if self.place is None else Place(Path(self.place.folder) / ends.reads, self.place.resume)
 
     def _about(self, ends: Ends, stream: ModelStream) -> dict[str, Any]:
         return stream.origin() | hook_names(ends.hooks, self.config.variant) | self.metadata
 
-    def _told(self, ends: Ends) -> Callable[[dict[str, float]], None] | None:
+    def _report(self, ends: Ends) -> Callable[[dict[str, float]], None] | None:
         return None if self.progress is None else partial(self.progress, ends.reads)

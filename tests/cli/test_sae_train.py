@@ -87,7 +87,7 @@ def test_from_text_with_a_file_and_flags_to_a_folder_that_loads(run, text, tmp_p
     code, told, error = run("--resume", "--out", out)
     assert code == 0 and error == "" and "finished before (12 steps): nothing to do" in told
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    one_error(run(file, "--hook", HOOK, "--out", out), 2, "holds a run already: resume it")
+    one_error(run(file, "--hook", HOOK, "--out", out), 2, "already has a run: resume it")
     one_error(run("--resume", "--k", 5, "--out", out), 2, "begun with sae.k = 4, but this one has 5")
 
 
@@ -162,7 +162,7 @@ def test_a_set_says_what_it_takes_trains_every_layer_and_goes_on(run, text, tmp_
     assert run(*words, "--set", "data.stream=true", "--out", tmp_path / "stream", "-q")[0] == 0
     assert not (tmp_path / "stream" / "activations").exists()
     one_error(run(*words, "--hook", HOOK, "--out", tmp_path / "no"), 2, "data.hooks names a set")
-    one_error(run(*words, "--set", "sae.variant=crosscoder", "--out", tmp_path / "no"), 2, "not of a crosscoder")
+    one_error(run(*words, "--set", "sae.variant=crosscoder", "--out", tmp_path / "no"), 2, "not a crosscoder")
     assert not (tmp_path / "no").exists()
 
 
@@ -271,7 +271,7 @@ def test_a_disk_that_fills_up_while_training(run, store, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "step", filling)
     words = ("--store", store, *SMALL, "--set", "run.checkpoint_every=4")
-    one_error(run(*words, "--out", out), 2, "No space left on device", "is whole: resume from it")
+    one_error(run(*words, "--out", out), 2, "No space left on device", "is complete: resume from it")
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Trainer, "step", step)
     assert run("--resume", "--out", out, "-q")[0] == 0

@@ -100,7 +100,7 @@ def test_a_finished_run_is_loaded_and_another_is_refused(tmp_path):
     first = go(tmp_path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     assert torch.equal(go(tmp_path, resume=True).W_enc, first.W_enc)
-    with pytest.raises(UsageError, match="holds a finished run already"):
+    with pytest.raises(UsageError, match="already has a finished run"):
         go(tmp_path)
     with pytest.raises(UsageError, match=r"begun with sae\.k = 4, but this one has 5"):
         go(tmp_path, resume=True, config=saes.Config(**(vars(CONFIG) | {"k": 5})))
@@ -116,7 +116,7 @@ def test_nan_keeps_the_last_checkpoint_and_says_where(tmp_path):
     with pytest.raises(UsageError) as raised:
         go(tmp_path, config=config, activations=lambda: iter(data.split(1024)))
     assert "batch 19 hold NaN or infinite values in 1 of 1024 rows (row 7" in str(raised.value)
-    assert "is whole: resume from it" in str(raised.value)
+    assert "is complete: resume from it" in str(raised.value)
     state = checkpoint.load(tmp_path)
     assert state is not None and state[1]["step"] == 18
     assert all(torch.isfinite(tensor).all() for tensor in state[0].values() if tensor.is_floating_point())
@@ -144,7 +144,7 @@ def test_a_disk_that_fills_up_costs_no_more_than_since_the_last_checkpoint(tmp_p
 
     with pytest.raises(UsageError, match="No space left on device") as raised:
         go(tmp_path / "cut", progress=at(15, lambda: monkeypatch.setattr(os, "fsync", full)))
-    assert "is whole: resume from it" in str(raised.value)
+    assert "is complete: resume from it" in str(raised.value)
     monkeypatch.setattr(os, "fsync", fsync)
     state = checkpoint.load(tmp_path / "cut")
     assert state is not None and state[1]["step"] == 12

@@ -59,7 +59,7 @@ def test_what_is_written_reads_back_the_same(tmp_path):
         ("[sae]\nwidht = 3", 'unknown key "sae.widht"; the nearest is "width".'),
         ("[sea]\nwidth = 3", 'unknown table or key "sea"; the nearest is "sae".'),
         ("width = 3", 'unknown table or key "width"; it belongs below [sae].'),
-        ('[run]\nhook = "x"', 'unknown key "run.hook"; it belongs into "data.hook".'),
+        ('[run]\nhook = "x"', 'unknown key "run.hook"; it belongs to "data.hook".'),
         ("[sae]\nk = 3.5", "sae.k must be a whole number, not 3.5."),
         ("[sae]\nk = true", "sae.k must be a whole number, not true."),
         ('[sae]\nk = "32"', 'sae.k must be a whole number, not "32".'),
@@ -82,7 +82,7 @@ def test_a_slip_in_the_file_is_one_sentence_that_names_file_and_key(tmp_path, te
     ("assigned", "told"),
     [
         (["sae.k=65", "sae.width=64"], "k=65 is larger than the width of 64 latents"),
-        (["data.store=acts"], "data.store or from data.text, one of the two; both were given"),
+        (["data.store=acts"], "either data.store or data.text; both were given"),
         (["data.target=x"], 'data.target names the outputs of sae.variant="transcoder"; this is "autoencoder".'),
         (["sae.variant=transcoder"], "without a target"),
         (['data.hook=["a", "b"]'], 'is for sae.variant="crosscoder"'),
@@ -108,8 +108,8 @@ def test_flags_take_text_without_quotes_and_refuse_what_is_not_theirs():
     assert settings.assignment("data.model=12") == ("data", "model", "12")
     assert settings.assignment("data.hook=a") == ("data", "hook", ("a",))
     for text, told in (
-        ("k=3", "not of the form TABLE.KEY=VALUE"),
-        ("sae.k", "not of the form TABLE.KEY=VALUE"),
+        ("k=3", "does not have the form TABLE.KEY=VALUE"),
+        ("sae.k", "does not have the form TABLE.KEY=VALUE"),
         ("sea.k=3", 'unknown table "sea"; the nearest is "sae"'),
         ("sae.k=many", '--k: sae.k must be a whole number, not "many".'),
     ):

@@ -109,7 +109,7 @@ def test_what_cannot_be_a_set_is_refused(mixed):
         saes.DictionarySet([planted.sae("topk", "transcoder")])
     with pytest.raises(UsageError, match="crosscoder reads several"):
         saes.DictionarySet([planted.sae("topk", "crosscoder")])
-    with pytest.raises(UsageError, match="name each by what it reads"):
+    with pytest.raises(UsageError, match="name each one by its input hook"):
         saes.DictionarySet({"blocks.1.mlp.hook_in": transcoder(0)})
     with pytest.raises(UsageError, match="each dictionary must be a SAE"):
         saes.DictionarySet([torch.ones(3)])  # pyright: ignore[reportArgumentType]
@@ -123,13 +123,13 @@ def test_what_is_in_the_folder_is_checked(mixed, tmp_path):
     with pytest.raises(MissingInputError, match="No set of dictionaries"):
         saes.DictionarySet.load(tmp_path / "nothing")
     folder = mixed.save(tmp_path / "set")
-    with pytest.raises(UsageError, match="holds a set of dictionaries already"):
+    with pytest.raises(UsageError, match="already has a set of dictionaries"):
         mixed.save(folder)
     index = folder / folders.NAME
     document = json.loads(index.read_text())
     for change, message in (
         ({"format": 9}, "not the index of a set of this version"),
-        ({"dictionaries": [{**document["dictionaries"][0], "folder": "../elsewhere"}]}, "does not lie inside"),
+        ({"dictionaries": [{**document["dictionaries"][0], "folder": "../elsewhere"}]}, "is not inside"),
         ({"dictionaries": [{"folder": "a"}]}, "entry is missing"),
     ):
         index.write_text(json.dumps(document | change))

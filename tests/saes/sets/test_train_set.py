@@ -167,7 +167,7 @@ def test_patterns_name_hooks():
     assert resolve(["*attn*", "*.attn"], known, "autoencoder") == (Ends(known[3], known[3]),)
     with pytest.raises(UsageError, match=r'No transcoder fits the hooks "blocks.1.mlp"; the nearest is "blocks.0.mlp"'):
         resolve("blocks.1.mlp", known, "transcoder")
-    with pytest.raises(UsageError, match="not of a crosscoder"):
+    with pytest.raises(UsageError, match="not a crosscoder"):
         resolve("blocks.*.mlp", known, "crosscoder")
     with pytest.raises(UsageError, match="hooks must be a str or list"):
         resolve(3, known, "transcoder")  # pyright: ignore[reportArgumentType]
