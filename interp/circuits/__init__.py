@@ -1,4 +1,4 @@
-"""Circuits: what each head's query-key and output-value maps are, exactly, and how heads read one another.
+"""Circuits: what each head's query-key and output-value maps are, exactly.
 
 Names are fetched when first used, so that a saved result loads without torch.
 """

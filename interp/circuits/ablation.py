@@ -1,4 +1,4 @@
-"""The causal side of a head's score: what the loss on repeated text does when the heads are taken away."""
+"""Ablation of induction heads: the loss on repeated text without them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def ablate_induction(
     length: int = 25,
     seed: int = 1,
 ) -> Ablation:
-    """Remove the k heads with the highest induction score, then `n_control` random sets of other heads of their layers.
+    """Remove the k heads of highest induction score, then as many random ones.
+
+    The `n_control` random sets are of other heads of their layers.
 
     The loss is that of the second half of repeated random text, whose every token the first half gives away, in nats a
     token. "zero" sets a head's values after attention to zero; "mean" to their mean over all positions of these texts.
@@ -66,7 +68,10 @@ def ablate_induction(
 
 
 def _matched(chosen: Heads, rest: Heads, generator: np.random.Generator) -> list[tuple[int, int]]:
-    """Draw for each chosen head one of the rest in its layer, or in the nearest layer that has one left."""
+    """Draw for each chosen head another of its layer.
+
+    Where the layer has none left, one of the nearest layer that has.
+    """
     left, drawn = list(rest), []
     for layer, _ in chosen:
         nearest = min(abs(other - layer) for other, _ in left)
@@ -77,7 +82,10 @@ def _matched(chosen: Heads, rest: Heads, generator: np.random.Generator) -> list
 
 
 def without(model: Model, heads: Heads, means: Float[Tensor, "n_layer n_head d_head"] | None = None) -> Model:
-    """Return the model with the values after attention of some heads at zero, or at `means`."""
+    """Return the model with some heads' values after attention set to zero.
+
+    Or to `means`.
+    """
     edits = []
     for layer in sorted({layer for layer, _ in heads}):
         hook, chosen = f"blocks.{layer}.attn.hook_z", [head for at, head in heads if at == layer]
@@ -86,7 +94,7 @@ def without(model: Model, heads: Heads, means: Float[Tensor, "n_layer n_head d_h
 
 
 def _loss(model: Model, tokens: Tensor) -> float:
-    """Mean negative log-likelihood of the second half but its first token, in nats."""
+    """Return the mean loss of the second half but its first token, in nats."""
     half = tokens.shape[1] // 2
     logits = model(tokens)[:, half:-1].float()
     return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, half + 1 :].flatten()))

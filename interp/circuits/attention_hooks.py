@@ -1,4 +1,4 @@
-"""Attention as the model itself computes it: what goes into its softmax and what comes out, layer by layer.
+"""The model's own attention: what enters its softmax and what comes out.
 
 Nothing is recomputed: the model runs as it is, and every softmax is seen as it is called (`interp.model.hooks`).
 """
@@ -21,7 +21,9 @@ Keep = Callable[[int, Tensor, Tensor], None]
 
 @contextmanager
 def observed(model: Model, keep: Keep) -> Iterator[None]:
-    """Within it, one run of the model hands its scores and patterns to `keep`, layer after layer.
+    """Hand the scores and patterns of a run to `keep`, layer after layer.
+
+    A context manager, for one run of the model.
 
     Raises `CheckFailedError` if the run did not have one softmax a layer; nothing it gave may then be used.
     """
@@ -40,8 +42,8 @@ def observed(model: Model, keep: Keep) -> Iterator[None]:
 
 
 def stacked_patterns(model: Model, tokens: Tensor) -> Float[Tensor, "n_layer batch n_head query key"]:
-    """Every attention pattern of one run."""
-    found: list[Tensor] = []
-    with observed(model, lambda _, __, pattern: found.append(pattern)):
+    """Return every attention pattern of one run."""
+    patterns: list[Tensor] = []
+    with observed(model, lambda _, __, pattern: patterns.append(pattern)):
         model(tokens)
-    return torch.stack(found)
+    return torch.stack(patterns)

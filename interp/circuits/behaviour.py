@@ -1,4 +1,6 @@
-"""What heads attend to, scored on text of known structure (Olsson et al. 2022, arXiv 2209.11895).
+"""What heads attend to, scored on text of known structure.
+
+Olsson et al. 2022, arXiv 2209.11895.
 
 Scores are attention mass on the tokens that a rule names, averaged over the queries for which it names any:
 
@@ -32,7 +34,9 @@ NAMES = (*RULES, "positional")
 
 
 def head_scores(model: Model, *, n_text: int = 16, length: int = 25, seed: int = 0) -> HeadScores:
-    """Score every head on `n_text` repeated random texts and, with a tokenizer, on eight pieces of prose.
+    """Score every head on repeated random texts and on prose.
+
+    `n_text` random texts and, with a tokenizer, eight pieces of prose.
 
     The patterns are the model's own, from its softmax. Intervals are 95 % percentile bootstraps over the texts (over
     pairs of texts for "positional").
@@ -52,19 +56,21 @@ def head_scores(model: Model, *, n_text: int = 16, length: int = 25, seed: int =
         raise UsageError(f"n_text={n_text}, but intervals need an even number of texts, from 4 up.")
     texts = {"repeated": repeated(model, n_text, length, seed), "natural": natural(model)}
     measured = {kind: _measure(model, tokens) for kind, tokens in texts.items() if tokens is not None}
-    bounds = [[mean_interval(samples, seed=seed) for samples in found.samples] for found in measured.values()]
+    bounds = [
+        [mean_interval(samples, seed=seed) for samples in measurement.samples] for measurement in measured.values()
+    ]
     return HeadScores(
         names=NAMES,
         texts=tuple(measured),
         scores=np.array([[bound[0] for bound in row] for row in bounds], np.float32),
         low=np.array([[bound[1] for bound in row] for row in bounds], np.float32),
         high=np.array([[bound[2] for bound in row] for row in bounds], np.float32),
-        chance=np.array([found.chance for found in measured.values()]),
+        chance=np.array([measurement.chance for measurement in measured.values()]),
         copying=_copying(model),
-        n_text=tuple(found.n_text for found in measured.values()),
-        n_token=tuple(found.n_token for found in measured.values()),
+        n_text=tuple(measurement.n_text for measurement in measured.values()),
+        n_token=tuple(measurement.n_token for measurement in measured.values()),
         seed=seed,
-        error=max(found.error for found in measured.values()),
+        error=max(measurement.error for measurement in measured.values()),
     )
 
 
@@ -90,28 +96,28 @@ class _Measured:
         self.error = sums if not sums <= self.error else self.error
         even = visible(self.n_token, self.windows[layer], pattern.device).to(pattern)
         even = even / even.sum(-1, keepdim=True)
-        self._layers.append([*(_mass(pattern, rule) for rule in self.rules), _likeness(pattern - even)])
+        self._layers.append([*(_mass(pattern, rule) for rule in self.rules), _similarity(pattern - even)])
 
     def close(self) -> None:
-        """Every layer has been seen."""
+        """Average after every layer was seen."""
         self.samples = [torch.stack(layers, dim=1).double().cpu().numpy() for layers in zip(*self._layers, strict=True)]
 
 
 def _measure(model: Model, tokens: Tensor) -> _Measured:
-    found = _Measured(model, tokens)
+    measurement = _Measured(model, tokens)
     last = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
-    with observed(model, found.keep):
+    with observed(model, measurement.keep):
         model.run_with_cache(tokens, [last])
-    found.close()
-    if not found.error < 1e-2:
+    measurement.close()
+    if not measurement.error < 1e-2:
         raise CheckFailedError(
-            f"Attention patterns of {model.name} sum to 1 only within {found.error:.1e}: is there a NaN?"
+            f"Attention patterns of {model.name} sum to 1 only within {measurement.error:.1e}: is there a NaN?"
         )
-    return found
+    return measurement
 
 
 def _rules(tokens: Tensor) -> list[Bool[Tensor, "batch query key"]]:
-    """For each of `RULES`, the keys it names for each query."""
+    """Return for each of `RULES` the keys it names for each query."""
     batch, n = tokens.shape
     key, query = torch.arange(n, device=tokens.device), torch.arange(n, device=tokens.device)[:, None]
     earlier_copy = (tokens[:, :, None] == tokens[:, None, :]) & (key < query)
@@ -123,14 +129,17 @@ def _rules(tokens: Tensor) -> list[Bool[Tensor, "batch query key"]]:
 def _mass(
     pattern: Float[Tensor, "batch n_head query key"], rule: Bool[Tensor, "batch query key"]
 ) -> Float[Tensor, "batch n_head"]:
-    """Attention on what the rule names, averaged over the queries for which it names anything."""
+    """Return the attention on what the rule names, averaged over its queries."""
     queries = rule.any(-1)
     mass = (pattern * rule[:, None]).sum((-1, -2))
     return mass / queries.sum(-1)[:, None].clamp_min(1)
 
 
-def _likeness(excess: Float[Tensor, "batch n_head query key"]) -> Float[Tensor, "pair n_head"]:
-    """How alike the patterns of texts 0 and 1, 2 and 3, … are; 0 where both are even."""
+def _similarity(excess: Float[Tensor, "batch n_head query key"]) -> Float[Tensor, "pair n_head"]:
+    """Return how similar the patterns of texts 0 and 1, 2 and 3, … are.
+
+    0 where both are even.
+    """
     one, other = excess[0::2], excess[1::2]
     size = one.square().sum((-1, -2)) + other.square().sum((-1, -2))
     return 2 * (one * other).sum((-1, -2)) / size.clamp_min(torch.finfo(size.dtype).tiny)
@@ -139,8 +148,8 @@ def _likeness(excess: Float[Tensor, "batch n_head query key"]) -> Float[Tensor, 
 @one_thread()
 def _copying(model: Model) -> np.ndarray:
     transfer = token_transfer(model)
-    found = np.zeros((model.spec.n_layer, model.spec.n_head))
-    for at in np.ndindex(found.shape):
+    scores = np.zeros((model.spec.n_layer, model.spec.n_head))
+    for at in np.ndindex(scores.shape):
         head = ov(model, *at)
-        found[at] = copying_score(head.W_V, head.W_O, transfer)
-    return found
+        scores[at] = copying_score(head.W_V, head.W_O, transfer)
+    return scores

@@ -21,7 +21,9 @@ TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
 
 @torch.no_grad()
 def check(model: Model, tokens: Tensor | None = None) -> CircuitCheck:
-    """Rebuild every head's scores, pattern, values and write from its factors, and compare with the model's own run.
+    """Rebuild every head from its factors and compare with the model's own run.
+
+    Its scores, pattern, values and write are compared.
 
     Scores are rebuilt pair by pair as forms with R(i − j) between query and key, patterns as their softmax, values and
     writes from the rebuilt pattern. The model's own are what goes into and comes out of its softmax, the input of its
@@ -48,13 +50,13 @@ def check(model: Model, tokens: Tensor | None = None) -> CircuitCheck:
         _, cache = model.run_with_cache(tokens, _hooks(model))
     for layer in range(model.spec.n_layer):
         errors[:, layer], sums[layer] = _layer_errors(model, layer, cache, *own[layer])
-    found = CircuitCheck(model.name, tokens.shape[1], *errors, sums=sums, tolerance=TOLERANCE[model.dtype])
-    if not found.worst <= found.tolerance:
+    checked = CircuitCheck(model.name, tokens.shape[1], *errors, sums=sums, tolerance=TOLERANCE[model.dtype])
+    if not checked.worst <= checked.tolerance:
         raise CheckFailedError(
-            f"The circuits of {model.name} do not reproduce its heads: error {found.worst:.2e}, tolerance "
-            f"{found.tolerance:.0e}; worst {found.table().rows[0][0]}. Is there a NaN in the weights?"
+            f"The circuits of {model.name} do not reproduce its heads: error {checked.worst:.2e}, tolerance "
+            f"{checked.tolerance:.0e}; worst {checked.table().rows[0][0]}. Is there a NaN in the weights?"
         )
-    return found
+    return checked
 
 
 def _hooks(model: Model) -> list[str]:
@@ -64,7 +66,7 @@ def _hooks(model: Model) -> list[str]:
 
 @one_thread()
 def _layer_errors(model: Model, layer: int, cache: Cache, scores: Tensor, pattern: Tensor) -> tuple[np.ndarray, float]:
-    """((quantity, head) errors, error of the sum of all writes) of one layer."""
+    """Return the errors (quantity, head) and that of the sum of writes of one layer."""
     x, z, out = (cache[f"blocks.{layer}.{part}"] for part in ("hook_resid_pre", "attn.hook_z", "hook_attn_out"))
     writes = _own_writes(model, layer, z)
     post = _write_scale(model, layer, z)
@@ -89,19 +91,25 @@ def _layer_errors(model: Model, layer: int, cache: Cache, scores: Tensor, patter
 
 
 def _pairwise(head: QueryKey, x: Tensor) -> Tensor:
-    """Every score as the form of its offset, (batch, query, key); pairs with the key behind the query are left 0."""
+    """Return every score by the form of its offset, (batch, query, key).
+
+    Pairs with the key behind the query stay 0.
+    """
     n = x.shape[1]
     query, key = head.project(x)
     key = head.turn(key, 0)
-    found = x.new_zeros(x.shape[0], n, n)
+    products = x.new_zeros(x.shape[0], n, n)
     for offset in range(n):
         rows = torch.arange(offset, n, device=x.device)
-        found[:, rows, rows - offset] = (head.turn(query[:, offset:], offset) * key[:, : n - offset]).sum(-1)
-    return softcap(found * head.scale, head.spec.attention_softcap) + head.by_distance(n, x)
+        products[:, rows, rows - offset] = (head.turn(query[:, offset:], offset) * key[:, : n - offset]).sum(-1)
+    return softcap(products * head.scale, head.spec.attention_softcap) + head.by_distance(n, x)
 
 
 def _relative(model: Model, scores: Tensor) -> Tensor:
-    """The model's scores without what its ALiBi adds to all keys of a query alike, which no softmax sees."""
+    """Remove from the model's scores what ALiBi adds to all keys of a query alike.
+
+    No softmax sees it.
+    """
     alibi, n = model.spec.alibi, scores.shape[-1]
     if alibi is None:
         return scores
@@ -112,7 +120,10 @@ def _relative(model: Model, scores: Tensor) -> Tensor:
 
 
 def _own_writes(model: Model, layer: int, z: Tensor) -> Tensor:
-    """The model's output projection of each head alone, (batch, n_token, n_head, d_model), post-norm included."""
+    """Return the model's output projection of each head alone.
+
+    (batch, n_token, n_head, d_model), post-norm included.
+    """
     projection = model.parts.attn_output[layer]
     alone = torch.diag_embed(z.transpose(-1, -2)).transpose(-1, -2)  # (..., d_head, n_head, n_head), one head each
     flat = alone.permute(0, 1, 3, 4, 2).flatten(-2)
@@ -122,7 +133,10 @@ def _own_writes(model: Model, layer: int, z: Tensor) -> Tensor:
 
 
 def _write_scale(model: Model, layer: int, z: Tensor) -> Tensor:
-    """What the post-norm divides the layer's write by, (batch, n_token, 1); 1 without."""
+    """Return what the post-norm divides the layer's write by; 1 without one.
+
+    (batch, n_token, 1).
+    """
     if model.weights.raw(layer).attn_post is None:
         return z.new_ones(*z.shape[:2], 1)
     written = model.parts.attn_output[layer](z.flatten(-2)) * model.parts.write_scale

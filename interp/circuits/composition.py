@@ -1,4 +1,6 @@
-"""Which heads read what which heads write: Q-, K- and V-composition of every pair (Elhage et al. 2021).
+"""Composition: which heads read what which heads write (Q, K and V).
+
+Elhage et al. 2021.
 
 With a writer W_V W_O and a reader M that takes the residual stream on its left,
 
@@ -43,7 +45,9 @@ def composition(
     *,
     offset: int | Literal["average"] = 0,
 ) -> Composition:
-    """Compute the composition scores of all pairs of heads, (writer heads, reader heads), and their null.
+    """Compute the composition scores of all pairs of heads, and their null.
+
+    (writer heads, reader heads).
 
     Args:
         model: the model.
@@ -85,12 +89,12 @@ class _Gram:
 
 
 def _written(factors: LowRank) -> _Gram:
-    """XᵀX of the writer X = left · rightᵀ."""
+    """Return XᵀX of the writer X = left · rightᵀ."""
     return _Gram(factors.right.double(), _inner(factors.left))
 
 
 def _read(model: Model, layer: int, head: int, kind: str, offset: int | str) -> _Gram:
-    """M Mᵀ of what the reader does to the residual stream."""
+    """Return M Mᵀ of what the reader does to the residual stream."""
     if kind == "V":
         factors = ov(model, layer, head).factors
         return _Gram(factors.left.double(), _inner(factors.right))
@@ -104,7 +108,7 @@ def _read(model: Model, layer: int, head: int, kind: str, offset: int | str) -> 
 
 
 def _averaged(gram: Float[Tensor, "d_head d_head"], rotary: Rotary) -> Float[Tensor, "d_head d_head"]:
-    """The mean of R G Rᵀ over independent rotations of every pair of coordinates that turns.
+    """Return the mean of R G Rᵀ over rotations of every pair of coordinates that turns.
 
     Of a pair only (G₁₁ + G₂₂)/2 on the diagonal is left, of the coordinates that do not rotate all of G.
     """
@@ -115,7 +119,7 @@ def _averaged(gram: Float[Tensor, "d_head d_head"], rotary: Rotary) -> Float[Ten
 
 
 def _scores(writers: _Gram, readers: _Gram, block: int = 64) -> Float[Tensor, "writer reader"]:
-    """sqrt(⟨writer, reader⟩ / (tr writer · tr reader)); 0 where either map is zero."""
+    """Return sqrt(⟨writer, reader⟩ / (tr writer · tr reader)), 0 for a zero map."""
     sides = [(gram.outer @ gram.core, gram.outer) for gram in (writers, readers)]
     total = torch.zeros(len(writers.outer), len(readers.outer), dtype=torch.float64, device=writers.outer.device)
     for start in range(0, writers.outer.shape[1], block):
@@ -129,7 +133,7 @@ def _scores(writers: _Gram, readers: _Gram, block: int = 64) -> Float[Tensor, "w
 
 
 def _spread(writers: _Gram, readers: _Gram) -> Float[Tensor, "writer reader"]:
-    """Standard deviation of the squared score over random rotations of the writer, for every pair."""
+    """Return the standard deviation of squared scores over random rotations."""
     d = writers.outer.shape[1]
     concentration = []
     for gram in (writers, readers):

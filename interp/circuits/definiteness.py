@@ -1,4 +1,4 @@
-"""Is a head's query-key map positive semidefinite, a metric of likeness? Every head, with random weights beside it."""
+"""Definiteness of heads' query-key maps, compared with random weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from interp.threads import one_thread
 
 @one_thread()
 def definiteness(model: Model, *, draws: int = 50, seed: int = 0) -> Definiteness:
-    """Signature, symmetric fraction and positive share of every head's W_Q W_Kᵀ, and of random weights.
+    """Compute signature, symmetric fraction and positive share of every W_Q W_Kᵀ.
+
+    Random weights of the same shape are the null.
 
     The symmetric part of a generic matrix of rank d_head has signature (d_head, d_head) while 2·d_head ≤ d_model, so a
     head is never semidefinite but by construction; how far the two shares lie from a half is what tells heads apart.

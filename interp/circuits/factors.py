@@ -1,4 +1,4 @@
-"""A large matrix known by its two thin factors; everything about it is computed through matrices of the rank's size."""
+"""Large matrices known by two thin factors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LowRank:
-    """M = left · rightᵀ. With d rows and columns and rank r, no method but `matrix` forms anything of size d × d.
+    """M = left · rightᵀ, known by its factors.
+
+    With d rows and columns and rank r, no method but `matrix` forms anything of size d × d.
 
     Norms and spectra are computed in float64 whatever the factors' dtype.
     """
@@ -29,24 +31,29 @@ class LowRank:
         return ((x @ self.left) * (y @ self.right)).sum(-1)
 
     def energy(self) -> float:
-        """‖M‖², the sum of squared entries: Σ (leftᵀ left) ∘ (rightᵀ right)."""
+        """Sum of squared entries, ‖M‖² = Σ (leftᵀ left) ∘ (rightᵀ right)."""
         left, right = self.left.double(), self.right.double()
         return float(((left.T @ left) * (right.T @ right)).sum())
 
     def eigenvalues(self) -> Complex[Tensor, " rank"]:
-        """The eigenvalues of a square M other than the zeros of its kernel: those of rightᵀ left, largest first."""
-        found = torch.linalg.eigvals(self.right.double().T @ self.left.double())
-        return found[found.abs().argsort(descending=True, stable=True)]
+        """Return the eigenvalues of a square M, largest magnitude first.
+
+        Zeros of its kernel are left out: they are those of rightᵀ left.
+        """
+        values = torch.linalg.eigvals(self.right.double().T @ self.left.double())
+        return values[values.abs().argsort(descending=True, stable=True)]
 
     def svd(self) -> tuple[Float[Tensor, "rows k"], Float[Tensor, " k"], Float[Tensor, "columns k"]]:
-        """(U, s, V) with M = U diag(s) Vᵀ, k = min(rank, rows, columns)."""
+        """Return (U, s, V) with M = U diag(s) Vᵀ, k = min(rank, rows, columns)."""
         left, left_core = torch.linalg.qr(self.left.double())
         right, right_core = torch.linalg.qr(self.right.double())
         u, s, vh = torch.linalg.svd(left_core @ right_core.T, full_matrices=False)
         return left @ u, s, right @ vh.T
 
     def symmetric_eigenvalues(self) -> Float[Tensor, " k"]:
-        """Eigenvalues, largest first, of the symmetric part (M + Mᵀ)/2 of a square M; k = min(2 rank, rows).
+        """Return the eigenvalues of the symmetric part of a square M, largest first.
+
+        (M + Mᵀ)/2; k = min(2 rank, rows) of them.
 
         With QR = [left right], the symmetric part is ½ Q (R J Rᵀ) Qᵀ, J swapping the two halves.
         """
@@ -56,12 +63,15 @@ class LowRank:
         return torch.linalg.eigvalsh((core @ swapped.T) / 2).flip(0)
 
     def symmetric_fraction(self) -> float:
-        """‖(M + Mᵀ)/2‖² / ‖M‖² = ½ + tr(M²) / 2‖M‖²: 1 for a symmetric M, 0 for an antisymmetric one."""
+        """‖(M + Mᵀ)/2‖² / ‖M‖²: 1 for a symmetric M, 0 for an antisymmetric one.
+
+        It is ½ + tr(M²) / 2‖M‖².
+        """
         inner = self.right.double().T @ self.left.double()
         return 0.5 + 0.5 * float((inner * inner.T).sum()) / self.energy()
 
     def split(self) -> tuple[LowRank, LowRank]:
-        """The symmetric and antisymmetric parts, each of twice the rank; they sum to M."""
+        """Return the symmetric and antisymmetric parts, each of twice the rank."""
         swapped = torch.cat([self.right, self.left], dim=1)
         symmetric = torch.cat([self.left, self.right], dim=1) / 2
         antisymmetric = torch.cat([self.left, -self.right], dim=1) / 2
@@ -69,24 +79,30 @@ class LowRank:
 
 
 def signature(eigenvalues: Float[Tensor, " n"]) -> tuple[int, int]:
-    """How many are positive and how many negative; zero is what float32 factors could have made by rounding."""
+    """Count positive and negative eigenvalues.
+
+    Zero is what float32 factors could have made by rounding.
+    """
     noise = 64 * torch.finfo(torch.float32).eps * eigenvalues.abs().max()
     return int((eigenvalues > noise).sum()), int((eigenvalues < -noise).sum())
 
 
 def positive_share(eigenvalues: Float[Tensor, " n"]) -> float:
-    """The sum of the positive ones over the sum of magnitudes; NaN where all are zero."""
+    """Return the sum of positive eigenvalues over the sum of magnitudes.
+
+    NaN where all are zero.
+    """
     return float(eigenvalues.clamp_min(0).sum() / eigenvalues.abs().sum())
 
 
 def working(tensor: Tensor) -> Tensor:
-    """`tensor` in float32 if it is of a half precision, in which nothing here would be exact."""
+    """Return the tensor in float32 if it is of a half precision."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 @dataclass(frozen=True)
 class Entries:
-    """The largest entries of a matrix, largest first, and the column of each row's own largest entry."""
+    """Largest entries of a matrix, and the column of each row's own largest."""
 
     values: Float[Tensor, " k"]
     rows: Int[Tensor, " k"]
@@ -97,7 +113,7 @@ class Entries:
 def top_entries(
     left: Float[Tensor, "n_row rank"], right: Float[Tensor, "n_column rank"], k: int, block: int = 512
 ) -> Entries:
-    """The k largest entries of left · rightᵀ, holding `block` rows of it at a time.
+    """Return the k largest entries of left · rightᵀ, `block` rows at a time.
 
     An entry among the k largest stands in one of the k rows with the largest maxima, so only those are sorted.
     """
@@ -108,8 +124,8 @@ def top_entries(
         best, best_column = part.max(1)
         best_columns.append(best_column)
         rows = best.topk(min(k, len(best))).indices
-        found, at = part[rows].flatten().topk(min(k, len(rows) * n_column))
-        values = torch.cat([values, found])
+        values_here, at = part[rows].flatten().topk(min(k, len(rows) * n_column))
+        values = torch.cat([values, values_here])
         flat = torch.cat([flat, (rows[at // n_column] + start) * n_column + at % n_column])
         values, order = values.topk(min(k, len(values)))
         flat = flat[order]

@@ -1,4 +1,4 @@
-"""What a head does with what it attends to: its output-value map, from residual stream to residual stream.
+"""Output-value map of a head: what it does with what it attends to.
 
 A head that attends to a token with residual y adds (y / s W_V + b_V) W_O to the residual stream, with s the scale of
 the norm before it; a model with post-norms multiplies that by g / s_post, whose gain g is folded into W_O here. Read
@@ -28,7 +28,10 @@ DEGENERATE = 0.01
 
 @dataclass(frozen=True)
 class OutputValue:
-    """One head's output-value map. Made by `ov`; inputs are residual streams as they enter the block."""
+    """Output-value map of one head.
+
+    Made by `ov`; inputs are residual streams as they enter the block.
+    """
 
     model: Model
     layer: int
@@ -39,7 +42,7 @@ class OutputValue:
 
     @property
     def factors(self) -> LowRank:
-        """`matrix` as two (d_model, d_head) factors."""
+        """Return `matrix` as two (d_model, d_head) factors."""
         return LowRank(self.W_V, self.W_O.T)
 
     @property
@@ -49,7 +52,7 @@ class OutputValue:
 
     @property
     def bias(self) -> Float[Tensor, " d_model"]:
-        """b_V W_O: what the head writes wherever it looks, since attention sums to 1."""
+        """b_V W_O: what the head writes wherever it looks."""
         return self.b_V @ self.W_O
 
     @property
@@ -73,7 +76,7 @@ class OutputValue:
         return writes[:, values > values[0] * 1e-6]
 
     def values(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_head"]:
-        """The value vectors of residual streams, the norm applied."""
+        """Return the value vectors of residual streams, the norm applied."""
         x = x.to(self.W_V.dtype)
         spec = self.model.spec
         return x / norm_scale(x, spec.block_norm, spec.norm_eps) @ self.W_V + self.b_V
@@ -81,11 +84,16 @@ class OutputValue:
     def write(
         self, x: Float[Tensor, "*batch key d_model"], pattern: Float[Tensor, "*batch query key"]
     ) -> Float[Tensor, "*batch query d_model"]:
-        """What the head adds, attending to `x` as `pattern` says; before the division by a post-norm's scale."""
+        """Return what the head adds, attending to `x` as `pattern` says.
+
+        Before the division by a post-norm's scale.
+        """
         return pattern @ self.values(x) @ self.W_O
 
     def svd(self, k: int | None = None) -> Directions:
-        """The k strongest (all, by default) singular directions, those that are not determined marked.
+        """Return the k strongest singular directions, all by default.
+
+        Those that are not determined are marked.
 
         Raises `UsageError` unless 1 ≤ k ≤ d_head.
         """
@@ -95,20 +103,22 @@ class OutputValue:
             raise UsageError(f"k={k} singular directions were asked for; the head has 1 to {limit}.")
         reads, values, writes = self.factors.svd()
         energy = values.square()
-        found = values.cpu().numpy()
+        singular = values.cpu().numpy()
         return Directions(
             name=head_name(self.layer, self.head),
-            values=found[:k],
+            values=singular[:k],
             reads=reads.T[:k].cpu().numpy(),
             writes=writes.T[:k].cpu().numpy(),
-            group=_groups(found)[:k],
-            rank=int((found > found[0] * 1e-6).sum()),
+            group=_groups(singular)[:k],
+            rank=int((singular > singular[0] * 1e-6).sum()),
             stable_rank=float(energy.sum() / energy[0]),
             participation_rank=float(energy.sum() ** 2 / energy.square().sum()),
         )
 
     def top_tokens(self, token: str | int | None = None, *, direction: int = 0, k: int = 10) -> TopTokens:
-        """Return the tokens promoted and suppressed by attending to `token`, or by a singular direction.
+        """Return the tokens promoted and suppressed by attending to a token.
+
+        Or by a singular direction.
 
         For a token they are ranked by logits, for a direction by cosine (`nearest_tokens`).
 
@@ -132,26 +142,31 @@ class OutputValue:
         )
 
     def full_circuit(self, k: int = 50, block: int = 512) -> FullCircuit:
-        """The k largest effects of any token attended to on any token's logit, `block` rows of them at a time.
+        """Return the k largest effects of a token attended to on a logit.
+
+        `block` rows of them are computed at a time.
 
         Row t is what `top_tokens(t)` ranks. 2·d_vocab²·d_head operations, 0.1 GB.
         """
         left = self.values(working(self.model.weights.W_E))
         right = (self.W_O @ working(self.model.weights.W_U)).T
-        found = top_entries(left, right, k, block)
+        entries = top_entries(left, right, k, block)
         own = torch.arange(len(left), device=left.device)
         return FullCircuit(
             name=f"{head_name(self.layer, self.head)} output-value",
-            sources=self.model.labels(found.rows),
-            targets=self.model.labels(found.columns),
-            values=found.values.cpu().numpy(),
-            copied=float((found.best_column == own).double().mean()),
+            sources=self.model.labels(entries.rows),
+            targets=self.model.labels(entries.columns),
+            values=entries.values.cpu().numpy(),
+            copied=float((entries.best_column == own).double().mean()),
             n_source=len(left),
         )
 
 
 def ov(model: Model, layer: int, head: int) -> OutputValue:
-    """The output-value map of one head; `UsageError` if the layer or head does not exist."""
+    """Return the output-value map of one head.
+
+    Raises `UsageError` if the layer or head does not exist.
+    """
     require(model, Model, "model")
     w = model.weights
     W_O, post = w.W_O(layer, head), w.raw(layer).attn_post
@@ -160,7 +175,10 @@ def ov(model: Model, layer: int, head: int) -> OutputValue:
 
 
 def token_transfer(model: Model, block: int = 8192) -> Float[Tensor, "d_model d_model"]:
-    """W_U W_E, through all tokens, in float64 sums of blocks of the vocabulary: 0.3 s a million entries of W_E."""
+    """Return W_U W_E through all tokens.
+
+    In float64 sums of blocks of the vocabulary: 0.3 s a million entries of W_E.
+    """
     total = torch.zeros(model.spec.d_model, model.spec.d_model, dtype=torch.float64, device=model.device)
     for ids in torch.arange(model.spec.d_vocab, device=model.device).split(block):
         total += (working(model.weights.unembed(ids)[0]) @ working(model.weights.W_E[ids])).double()
@@ -168,13 +186,16 @@ def token_transfer(model: Model, block: int = 8192) -> Float[Tensor, "d_model d_
 
 
 def copying_score(W_V: Tensor, W_O: Tensor, transfer: Tensor) -> float:
-    """Σ Re λ / Σ |λ| over the eigenvalues of W_O (W_U W_E) W_V; 0 where there are none but zeros."""
-    found = torch.linalg.eigvals(W_O.double() @ transfer @ W_V.double())
-    size = float(found.abs().sum())
-    return float(found.real.sum()) / size if size else 0.0
+    """Return Σ Re λ / Σ |λ| of the eigenvalues of W_O (W_U W_E) W_V.
+
+    0 where there are none but zeros.
+    """
+    eigenvalues = torch.linalg.eigvals(W_O.double() @ transfer @ W_V.double())
+    size = float(eigenvalues.abs().sum())
+    return float(eigenvalues.real.sum()) / size if size else 0.0
 
 
 def _groups(values: np.ndarray) -> np.ndarray:
-    """Equal numbers for neighbours whose relative gap is below `DEGENERATE`."""
+    """Return equal numbers for neighbours whose relative gap is below `DEGENERATE`."""
     gaps = (values[:-1] - values[1:]) > DEGENERATE * values[:-1]
     return np.concatenate([[0], np.cumsum(gaps)])

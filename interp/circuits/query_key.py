@@ -1,4 +1,4 @@
-"""What a head looks for: its query-key map with norms, biases and rotation in it (arXiv 2104.09864).
+"""Query-key map of a head, with norms, biases and rotation (arXiv 2104.09864).
 
 For a query token with residual x at position i and a key token with residual y at position j ≤ i,
 
@@ -31,7 +31,9 @@ POSITIONS = ("rotary", "learned", "alibi", "none")
 
 @dataclass(frozen=True)
 class QueryKey:
-    """One head's query-key map. Made by `qk`; inputs `x` are residual streams as they enter the block.
+    """Query-key map of one head.
+
+    Made by `qk`; inputs `x` are residual streams as they enter the block.
 
     The weights' preceding norm is folded in; `query_gain` and `key_gain` are those of query/key norms, None without.
     `sink` is the score of a sink that no value belongs to (gpt-oss), None without: patterns then sum to less than one.
@@ -67,12 +69,14 @@ class QueryKey:
         return self.spec.attention_scale[self.layer]
 
     def factors(self, offset: int = 0) -> LowRank:
-        """`matrix(offset)` as two (d_model, d_head) factors."""
+        """Return `matrix(offset)` as two (d_model, d_head) factors."""
         left, right = _gained(self.W_Q, self.query_gain), _gained(self.W_K, self.key_gain)
         return LowRank(self.turn(left, offset), self.turn(right, 0))
 
     def matrix(self, offset: int = 0) -> Float[Tensor, "d_model d_model"]:
-        """W_Q g_Q R(offset) g_K W_Kᵀ, queries on the left: what `scale` and the norms' scales multiply.
+        """Return W_Q g_Q R(offset) g_K W_Kᵀ, queries on the left.
+
+        It is what `scale` and the norms' scales multiply.
 
         `offset` is how many tokens the key stands before the query; 0 leaves the rotation out.
         """
@@ -90,7 +94,10 @@ class QueryKey:
 
     @property
     def symmetric_fraction(self) -> float:
-        """‖symmetric part‖² / ‖matrix(0)‖²; ½ for random weights. See `circuits.definiteness` for the null."""
+        """‖symmetric part‖² / ‖matrix(0)‖²; ½ for random weights.
+
+        See `circuits.definiteness` for the null.
+        """
         return self.factors().symmetric_fraction()
 
     @property
@@ -99,7 +106,9 @@ class QueryKey:
         return positive_share(self.spectrum)
 
     def split(self, offset: int = 0) -> tuple[LowRank, LowRank]:
-        """The symmetric and the antisymmetric part of `matrix(offset)`; `.form(x, y)` of each is its score.
+        """Return the symmetric and the antisymmetric part of `matrix(offset)`.
+
+        `.form(x, y)` of each is its score.
 
         The scores are before `scale` and of normalised inputs; the two parts' sum to those of `factors(offset)`.
         """
@@ -108,21 +117,24 @@ class QueryKey:
     def project(
         self, x: Float[Tensor, "*batch d_model"]
     ) -> tuple[Float[Tensor, "*batch d_head"], Float[Tensor, "*batch d_head"]]:
-        """(queries, keys) of residual streams, every norm applied, not yet rotated."""
+        """Return (queries, keys) of residual streams, normalised, not yet rotated."""
         x = self.normalised(x)
-        found = []
+        sides = []
         for side, weight, bias, gain in (
             ("query", self.W_Q, self.b_Q, self.query_gain),
             ("key", self.W_K, self.b_K, self.key_gain),
         ):
             projected = x @ weight + bias
-            found.append(projected if gain is None else projected / self.norm_scale(side, x, projected) * gain)
-        return found[0], found[1]
+            sides.append(projected if gain is None else projected / self.norm_scale(side, x, projected) * gain)
+        return sides[0], sides[1]
 
     def norm_scale(
         self, side: str, x: Float[Tensor, "*batch d_model"], projected: Float[Tensor, "*batch d_head"]
     ) -> Float[Tensor, "*batch 1"]:
-        """What the norm of queries ("query") or keys divides by, `projected` being this head's, of a normalised x."""
+        """Return what the norm of queries ("query") or keys divides by.
+
+        `projected` is this head's, of a normalised x.
+        """
         if self.all_heads is None:
             return norm_scale(projected, "rms", self.spec.norm_eps)
         w = self.all_heads
@@ -131,20 +143,25 @@ class QueryKey:
         return norm_scale(every, "rms", self.spec.norm_eps)
 
     def by_distance(self, n_token: int, like: Tensor) -> Float[Tensor, "query key"] | float:
-        """What ALiBi adds to the head's scores of a text; 0 without it."""
+        """Return what ALiBi adds to the head's scores of a text; 0 without it."""
         bias = distance_bias(self.spec.alibi, n_token, 0, like)
         return bias[self.head] if isinstance(bias, Tensor) else bias
 
     def scores(
         self, x_q: Float[Tensor, "*batch d_model"], x_k: Float[Tensor, "*batch d_model"], offset: int
     ) -> Float[Tensor, "*batch"]:
-        """The score of each pair of residual streams, the key `offset` tokens before the query, softcap included."""
+        """Return the score of each pair of residual streams.
+
+        The key lies `offset` tokens before the query; softcap included.
+        """
         query, key = self.project(x_q)[0], self.project(x_k)[1]
         form = (self.turn(query, offset) * self.turn(key, 0)).sum(-1)
         return softcap(form * self.scale, self.spec.attention_softcap) - self.slope * offset
 
     def attention_scores(self, x: Float[Tensor, "*batch n_token d_model"]) -> Float[Tensor, "*batch query key"]:
-        """Scores of every query with every key of a text whose residual stream enters the block as `x`.
+        """Return the scores of every query with every key of a text.
+
+        Its residual stream enters the block as `x`.
 
         Softcap included, causal mask not: entries with key > query are what the model would compute and then hides.
         """
@@ -155,16 +172,16 @@ class QueryKey:
         return scores + self.by_distance(x.shape[-2], x)
 
     def pattern(self, x: Float[Tensor, "*batch n_token d_model"]) -> Float[Tensor, "*batch query key"]:
-        """The softmax of `attention_scores` over the keys each query may see (fractions)."""
+        """Return the softmax of `attention_scores` over the keys each query may see."""
         return self.softmax(self.attention_scores(x))
 
     def softmax(self, scores: Float[Tensor, "*batch query key"]) -> Float[Tensor, "*batch query key"]:
-        """The softmax of given scores over the keys each query may see and the sink, if there is one."""
+        """Return the softmax of given scores over visible keys and any sink."""
         mask = visible(scores.shape[-1], self.spec.windows[self.layer], scores.device)
         return attention_pattern(scores[..., None, :, :], mask, self.sink)[..., 0, :, :]
 
     def normalised(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """Return x divided by the scale of the norm before the head, as `W_Q` and `W_K` read it."""
+        """Return x divided by the scale of the norm before the head."""
         if x.shape[-1] != self.spec.d_model:
             raise UsageError(
                 f"Residual streams have {self.spec.d_model} coordinates, these have {x.shape[-1]}: "
@@ -174,7 +191,9 @@ class QueryKey:
         return x / norm_scale(x, self.spec.block_norm, self.spec.norm_eps)
 
     def turn(self, rows: Float[Tensor, "*batch d_head"], offset: int) -> Float[Tensor, "*batch d_head"]:
-        """R(offset) applied to the last axis; yarn's factor too, hence also for offset 0.
+        """Apply R(offset) to the last axis.
+
+        Yarn's factor too, hence also for offset 0.
 
         Angles are formed in float32, as the model forms them, which limits agreement to about 1e-7 in float64 too.
         """
@@ -182,7 +201,9 @@ class QueryKey:
 
 
 def qk(model: Model, layer: int, head: int, *, n_token: int = 1) -> QueryKey:
-    """The query-key map of one head, of query head `head` where queries share keys.
+    """Return the query-key map of one head.
+
+    Where queries share keys, `head` is the query head.
 
     `n_token` is the length of the texts it is asked about, which matters to rotations that depend on it (see
     `interp.model.Rotary`); `attention_scores` and `pattern` go by the text they are given.
@@ -205,7 +226,10 @@ def qk(model: Model, layer: int, head: int, *, n_token: int = 1) -> QueryKey:
 
 
 def require_positions(spec: Spec) -> None:
-    """Raise `UnsupportedModelError`, naming the scheme, for positions that no formula here covers (such as ALiBi)."""
+    """Raise `UnsupportedModelError` for positions that no formula here covers.
+
+    The scheme is named, such as ALiBi.
+    """
     if spec.positional not in POSITIONS:
         raise UnsupportedModelError(
             f'{spec.family}: positions of kind "{spec.positional}" are not in the query-key formula; '

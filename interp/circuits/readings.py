@@ -1,4 +1,7 @@
-"""One head's map read out: its singular directions, and the tokens it moves. No torch here."""
+"""Results of one head's map: singular directions, and the tokens it moves.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from interp.results import Result
 
 @dataclass(frozen=True, eq=False)
 class Directions(Shown, Result):
-    """The singular directions of a head's output-value map: it reads along `reads` and writes along `writes`.
+    """Singular directions of a head's output-value map.
+
+    It reads along `reads` and writes along `writes`.
 
     `values` (k,) are the largest singular values of `rank`; rows of `reads` and `writes` (k, d_model) are unit vectors.
     `group` (k,) is equal for directions whose singular values lie within 1 % of the next: a rotation among them

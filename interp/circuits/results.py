@@ -1,4 +1,4 @@
-"""What the circuits are reported as. No torch here, so that a saved result loads and draws itself without it."""
+"""Results of circuits. No torch here, so that saved ones load without it."""
 
 from __future__ import annotations
 
@@ -128,7 +128,9 @@ class Definiteness(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Composition(Shown, Result):
-    """How much of what each head writes each head reads: `array[w, r]` for writer w and reader r.
+    """How much of what each head writes each head reads.
+
+    `array[w, r]` for writer w and reader r.
 
     Heads are counted through the layers: head h of layer l is l·n_head + h. A score is
     ‖writer · reader‖ / (‖writer‖ ‖reader‖), a fraction of 1. Only pairs with the writer in an earlier layer compose in
@@ -181,7 +183,10 @@ class Composition(Shown, Result):
         return layer[:, None] < layer[None, :]
 
     def top(self, k: int) -> tuple[tuple[str, str, float], ...]:
-        """Return the k strongest possible pairs as (writer, reader, score); `UsageError` for a k below 0."""
+        """Return the k strongest possible pairs as (writer, reader, score).
+
+        Raises `UsageError` for a k below 0.
+        """
         k = whole(k, "k", 0)
         scores = np.where(self.possible, self.array, -np.inf)
         order = np.argsort(-scores, axis=None, kind="stable")[: min(k, int(self.possible.sum()))]
@@ -220,7 +225,7 @@ class HeadScores(Shown, Result):
     """What each head attends to, on text of known structure, with 95 % intervals.
 
     `scores` and the bounds `low` and `high` are (text, score, n_layer, n_head), in the order of `texts` and `names`:
-    fractions of attention, "positional" a likeness up to 1. `chance` (text, score) is what attention spread evenly
+    fractions of attention, "positional" a similarity up to 1. `chance` (text, score) is what attention spread evenly
     over the earlier tokens would score. `copying` (n_layer, n_head) is the eigenvalue copying score of the weights,
     −1 to 1. `error` is how far rows of the patterns are from summing to 1.
     """
@@ -288,7 +293,7 @@ class HeadScores(Shown, Result):
         values, at_score = self.of(name, text), self._at(name, text)
         best = tuple(int(i) for i in np.unravel_index(values.argmax(), values.shape))
         low, high = (float(array[at_score][best]) for array in (self.low, self.high))
-        unit = "likeness, 1 for a pattern that does not depend on the text" if name == "positional" else "attention"
+        unit = "similarity, 1 for a pattern that does not depend on the text" if name == "positional" else "attention"
         return heatmap(
             f"score-{name}-{text}",
             values,
@@ -313,7 +318,7 @@ class HeadScores(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Ablation(Shown, Result):
-    """What removing heads does to the loss on the second half of repeated text, in nats a token.
+    """Loss on the second half of repeated text without heads, in nats a token.
 
     `effect` is the rise when `heads` are removed, `control` (n_control,) the rises for as many random heads each time.
     `baseline` is the loss of the whole model; `method` is "zero" or "mean". `ratio` is effect / median |control|.
@@ -344,5 +349,5 @@ class Ablation(Shown, Result):
 
 
 def head_name(layer: int, head: int) -> str:
-    """The name every result gives a head: "L5H2"."""
+    """Return the name of a head: "L5H2"."""
     return f"L{layer}H{head}"

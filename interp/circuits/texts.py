@@ -1,4 +1,4 @@
-"""Texts of known structure to see what heads attend to: random tokens said twice, and plain prose."""
+"""Texts of known structure: random tokens twice, and plain prose."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ N_PROSE_TOKENS = 40
 
 
 def repeated(model: Model, n_text: int, length: int, seed: int) -> Int[Tensor, "n_text two_length"]:
-    """Rows of `length` random tokens, no two of a row equal, said twice.
+    """Return rows of `length` random tokens, all different, twice in a row.
 
     Raises `UsageError` if the model's context or vocabulary is too small for it.
     """
@@ -50,7 +50,10 @@ def repeated(model: Model, n_text: int, length: int, seed: int) -> Int[Tensor, "
 
 
 def natural(model: Model) -> Int[Tensor, "n_text n_token"] | None:
-    """The first tokens of each piece of `PROSE`, all of one length; None for a model without a tokenizer."""
+    """Return the first tokens of each piece of `PROSE`, all of one length.
+
+    None for a model without a tokenizer.
+    """
     if not model.has_tokenizer:
         return None
     rows = [model.to_tokens(text)[0] for text in PROSE]

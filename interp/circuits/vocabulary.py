@@ -1,4 +1,4 @@
-"""Vectors read as tokens: through the unembedding what they promote, through the embedding what they resemble."""
+"""Vectors read as tokens, through the unembedding or the embedding."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from interp.model import Model
 
 
 def top_tokens(model: Model, vector: Float[Tensor, " d_model"], source: str, k: int = 10) -> TopTokens:
-    """The k tokens whose logits `vector` raises and lowers most, added to the last residual stream."""
+    """Return the k tokens whose logits `vector` raises and lowers most.
+
+    It is added to the last residual stream.
+    """
     W_U = working(model.weights.W_U)
     return ranked(model, vector.to(W_U) @ W_U, source, k)
 
 
 def nearest_tokens(model: Model, vector: Float[Tensor, " d_model"], source: str, k: int = 10) -> TopTokens:
-    """Return the k tokens of largest and of smallest cosine with `vector`, the mean unembedding subtracted.
+    """Return the k tokens of largest and of smallest cosine with `vector`.
+
+    The mean unembedding is subtracted.
 
     A direction has no length that matters. By logits the same rare tokens lead every list, because their
     unembeddings are long or far from the mean.
@@ -34,7 +39,10 @@ def nearest_tokens(model: Model, vector: Float[Tensor, " d_model"], source: str,
 
 
 def ranked(model: Model, values: Float[Tensor, " d_vocab"], source: str, k: int) -> TopTokens:
-    """The k largest and the k smallest of a number for each token. Raises `UsageError` for k outside 1 to d_vocab."""
+    """Return the k largest and the k smallest of a number for each token.
+
+    Raises `UsageError` for k outside 1 to d_vocab.
+    """
     k = whole(k, "k")
     if not 1 <= k <= len(values):
         raise UsageError(f"k={k} tokens were asked for; there are 1 to {len(values)}.")

@@ -1,4 +1,7 @@
-"""Discovery: which edges of a model do a task, and is what was found a circuit?
+"""Find which edges of a model do a task, and test whether they are a circuit.
+
+`score` gives every edge a number, `circuit` chooses edges, `faithfulness` and `judge` say what they are worth. Names
+are imported when first used, so that a saved result loads without torch.
 
 `score` gives every edge a number, `circuit` chooses edges, `faithfulness` and `judge` say what they are worth. Names
 are imported when first used, so that a saved result loads without torch.

@@ -1,4 +1,4 @@
-"""A circuit: some of a graph's edges, chosen by scores, and what the model computes with these alone. No torch here."""
+"""A circuit: edges of a graph chosen by their scores. No torch here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ CIRCUIT_JSON = "circuit.json"
 
 @dataclass(frozen=True, eq=False)
 class Circuit(Shown, Result):
-    """Edges that are in a circuit: `included` (n_edge,), with the `scores` (n_edge,) they were chosen by.
+    """Set of edges of a graph, with the scores they were chosen by.
+
+    `included` (n_edge,) marks the edges of the circuit, `scores` (n_edge,) are those they were chosen by. `asked` is
+    how
+    many edges were to be chosen; those without a path from the embedding or to the logits were dropped, so `size` may
+    be
+    smaller. `how` says which method and rule chose them. `by_position` (n_edge, n_token) says at which positions each
+    edge belongs to the circuit; without it, at all positions.
 
     `asked` is how many edges were to be chosen; those without a path from the embedding or to the logits were dropped,
     so `size` may be smaller. `how` says which method and rule chose them. `by_position` (n_edge, n_token) says at which
@@ -41,7 +48,7 @@ class Circuit(Shown, Result):
 
     @property
     def mask(self) -> Bool[np.ndarray, "n_edge ..."]:
-        """What is in the circuit: edges, or edges at positions."""
+        """Return what belongs to the circuit: edges, or edges at positions."""
         return self.included if self.by_position is None else self.by_position
 
     @property
@@ -53,7 +60,7 @@ class Circuit(Shown, Result):
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Names of the writers that have an edge in the circuit, in the order they write."""
+        """Names of the writers that have an edge in the circuit, in writing order."""
         used = np.unique(self.graph.writer[self.included])
         return tuple(self.graph.writers[i] for i in used.tolist())
 
@@ -64,19 +71,26 @@ class Circuit(Shown, Result):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of edges with grouped keys and values counted once, and counted for every query head as MIB does."""
+        """Number of edges, and of edges counted for every query head as MIB does."""
         return {"edges": self.size, "ungrouped": int(self.graph.weight[self.included].sum())}
 
     @property
     def complement(self) -> Circuit:
-        """Every edge that is not in the circuit, or is in it at other positions."""
+        """Circuit of all other edges, or of all other edges at positions."""
         rest, how = ~self.mask, {**self.how, "complement": True}
         if self.by_position is None:
             return Circuit(self.graph, rest, self.scores, int(rest.sum()), how)
         return Circuit(self.graph, np.asarray(rest.any(1)), self.scores, int(rest.sum()), how, rest)
 
     def run(self, model: Model, task: Task | Pairs, *, outside: Any = "counterfactual") -> Float[np.ndarray, " n_pair"]:
-        """Return each pair's measure, in nats, when only the circuit's edges carry what the clean run gives them.
+        """Run a task with the circuit's edges alone and return each pair's measure.
+
+        Edges of the circuit carry what the clean run gives them, all others what the counterfactual run writes;
+        `outside`
+        may be "mean" (over the task) or "zero". The measure is in nats.
+        Raises `UsageError` for a model of another architecture, or for prompts of another length than a circuit at
+        single
+        positions was chosen on.
 
         All other edges carry what the counterfactual run writes; `outside` may be "mean" (over the task) or "zero".
         Raises `UsageError` for a model of another architecture, or for prompts of another length than a circuit at
@@ -100,7 +114,7 @@ class Circuit(Shown, Result):
             )
 
     def table(self) -> Table:
-        """Every edge with its score."""
+        """Return every edge with its score."""
         caption = f"{self.size:,} of {self.graph.n_edge:,} edges; score: change of the log odds when corrupted (nats)."
         places = [self.graph.index(edge) for edge in self.edges]
         rows = tuple((*self.graph.edges[i].split(ARROW), float(self.scores[i])) for i in places)
@@ -111,11 +125,11 @@ class Circuit(Shown, Result):
         return Table(("from", "to", "score", "positions"), rows, caption, {"score": "+.4f"})
 
     def files(self) -> dict[str, bytes]:
-        """What `save` writes: the result, and `circuit.json` in the form of the MIB benchmark for other programs."""
+        """Return what `save` writes: the result, and `circuit.json` in MIB's form."""
         return {**super().files(), CIRCUIT_JSON: json.dumps(self.to_dict()).encode()}
 
     def to_dict(self) -> dict[str, Any]:
-        """The circuit as MIB writes it, with heads and layers numbered from 0.
+        """Return the circuit as MIB writes it, heads and layers counted from 0.
 
         {cfg: {...}, nodes: {name: {in_graph}}, edges: {"a0.h1->a3.h2<q>": {score, in_graph}}}. Edges of the circuit
         alone are listed; an edge into keys that heads share stands once for each head.
@@ -163,15 +177,15 @@ class Circuit(Shown, Result):
 
 
 def _mib_names(graph: Graph) -> tuple[str, ...]:
-    """Writers as MIB calls them: "input", "a5.h2", "m5"."""
-    found = ["input"]
+    """Return the writers' names in MIB: "input", "a5.h2", "m5"."""
+    names = ["input"]
     for layer in range(graph.n_layer):
-        found += [*(f"a{layer}.h{head}" for head in range(graph.n_head)), f"m{layer}"]
-    return tuple(found)
+        names += [*(f"a{layer}.h{head}" for head in range(graph.n_head)), f"m{layer}"]
+    return tuple(names)
 
 
 def _mib_readers(graph: Graph, reader: int) -> list[str]:
-    """A reader as MIB calls it: one name for each head that reads."""
+    """Return a reader's names in MIB, one for each head that reads."""
     names, branch = _mib_names(graph), graph.readers[reader].partition(".")[2]
     return [names[owner] + (f"<{branch}>" if branch else "") for owner in graph.owners[reader]] or ["logits"]
 
@@ -194,9 +208,9 @@ def _from_mib(graph: Graph, listed: dict[str, float], path: Path) -> tuple[Bool[
 
 
 def _positions_from_mib(graph: Graph, edges: dict[str, Any], included: np.ndarray, n_token: int) -> np.ndarray:
-    """At which positions the edges of a circuit are in it, as `to_dict` wrote them."""
-    names, found = _mib_names(graph), np.zeros((graph.n_edge, n_token), bool)
+    """Read the positions of edges that `to_dict` wrote."""
+    names, positions = _mib_names(graph), np.zeros((graph.n_edge, n_token), bool)
     for i in np.flatnonzero(included).tolist():
         name = f"{names[graph.writer[i]]}->{_mib_readers(graph, int(graph.reader[i]))[0]}"
-        found[i, edges[name].get("positions", range(n_token))] = True
-    return found
+        positions[i, edges[name].get("positions", range(n_token))] = True
+    return positions

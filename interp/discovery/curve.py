@@ -1,4 +1,4 @@
-"""Faithfulness by size: how much of the model's measure do the k best edges carry? No torch."""
+"""Faithfulness of circuits by their size. No torch here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Interval = tuple[float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Curve(Shown, Result):
-    """The measure of circuits of growing size, pair by pair, and what it comes to.
+    """Measures of circuits of growing size, pair by pair, and their faithfulness.
 
         f(C) = (m(C) − m(∅)) / (m(N) − m(∅))
 
@@ -68,12 +68,15 @@ class Curve(Shown, Result):
 
     @property
     def weights(self) -> Float[np.ndarray, " n_size"]:
-        """How much each size counts in CPR and CMD: the trapezoid over nominal sizes, 85 % of it from 20 % up."""
+        """Weights of the sizes in CPR and CMD.
+
+        They are those of the trapezoidal rule over nominal sizes; 85 % lie at 20 % of the edges and more.
+        """
         return trapezoid(np.array(self.sizes))
 
     @property
     def cpr(self) -> float:
-        """Circuit performance ratio: the area under f by signed score; higher is better, and may exceed 1."""
+        """Circuit performance ratio: area under f by signed score; higher is better."""
         return float(self.f @ self.weights)
 
     @property
@@ -92,7 +95,10 @@ class Curve(Shown, Result):
         return self._interval(self.cmd, self._area_draws["cmd"])
 
     def less(self, other: Curve) -> dict[str, Interval]:
-        """Return {"cpr", "cmd"}: the areas less those of another curve on the same pairs, which are resampled together.
+        """Return the areas less those of another curve on the same pairs.
+
+        {"cpr", "cmd"}, each (difference, lower, upper): both curves are resampled over the same pairs.
+        Raises `UsageError` for a curve of other pairs or sizes.
 
         Raises `UsageError` for a curve of other pairs or sizes.
         """
@@ -104,7 +110,7 @@ class Curve(Shown, Result):
 
     @property
     def log_area(self) -> dict[str, float]:
-        """Both areas over the logarithm of the size, from the smallest to the whole: every decade counts alike."""
+        """Both areas over the logarithm of the size, so that every decade counts alike."""
         weights = trapezoid(np.log10(self.sizes))
         weights = weights / weights.sum()
         return {"cpr": float(self.f @ weights), "cmd": float(np.abs(1 - self.f_absolute) @ weights)}
@@ -115,7 +121,7 @@ class Curve(Shown, Result):
         return {"cpr": float(self.random @ self.weights), "cmd": float(np.abs(1 - self.random) @ self.weights)}
 
     def summary(self) -> str:
-        """The areas beside those of random edges, in a line."""
+        """Return the areas and those of random edges in a line."""
         (cpr, low, high), (cmd, below, above), chance = self.cpr_interval, self.cmd_interval, self.random_areas
         return (
             f"{self.method} on {self.task}: CPR {cpr:.2f} ({low:.2f} to {high:.2f}; random {chance['cpr']:.2f}), "
@@ -123,7 +129,7 @@ class Curve(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Every size: what was asked for and what was left, f by each ranking, and how much the size counts."""
+        """Return f by each ranking at every size, with the number of edges and weight."""
         low, high = self.f_interval
         columns = ("share", "edges", "ungrouped", "f, signed", "low", "high", "f, absolute", "f, random", "weight")
         rows = tuple(
@@ -142,7 +148,7 @@ class Curve(Shown, Result):
         return Table(columns, rows, caption, formats)
 
     def figure(self) -> Figure:
-        """F by size beside the random ranking."""
+        """Draw f by size, with that of random edges."""
         from interp.report.figures import lines
 
         series = {"signed": self.f, "absolute": self.f_absolute, "random": self.random}
@@ -171,7 +177,7 @@ class Curve(Shown, Result):
 
     @cached_property
     def _area_draws(self) -> dict[str, Float[np.ndarray, " draw"]]:
-        """Both areas in every resample of the pairs."""
+        """Return both areas in every resample of the pairs."""
         return {
             "cpr": self._resampled(self.signed) @ self.weights,
             "cmd": np.abs(1 - self._resampled(self.absolute)) @ self.weights,
@@ -188,6 +194,6 @@ class Curve(Shown, Result):
 
 
 def trapezoid(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Return the weight of each point in the trapezoidal rule over x: Σ w f = ∫ f."""
+    """Return the weights of points in the trapezoidal rule: Σ w f = ∫ f dx."""
     gaps = np.diff(x)
     return (np.append(gaps, 0.0) + np.insert(gaps, 0, 0.0)) / 2

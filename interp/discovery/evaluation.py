@@ -1,4 +1,4 @@
-"""Judge scores and circuits on a task: faithfulness by size, the smallest circuit that suffices, every test of one."""
+"""Evaluation of scores and circuits on held-out pairs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ def faithfulness(  # noqa: PLR0913 (all but the first three are keyword-only)
     limit: int = LIMIT,
     control: Curve | None = None,
 ) -> Curve:
-    """Measure f of circuits of the published sizes: by signed score, by magnitude, and of random edges.
+    """Measure the faithfulness f of circuits of the published sizes.
+
+    Circuits are those of the largest signed scores, of the largest magnitudes, and of random edges.
+    Of the k best edges those that are cut off from the embedding or the logits are dropped; the rest carries what the
+    clean run gives it, and everything outside what `outside` says. Give a task that the scores were not made on.
 
     Of the k best edges those that are cut off from the embedding or the logits are dropped; the rest carries what the
     clean run gives it, and everything outside what `outside` says. Give a task that the scores were not made on.
@@ -100,7 +104,11 @@ def _check_control(control: Curve, sizes: tuple[float, ...], seed: int, clean: n
 def smallest(
     model: Model, task: Task | Pairs, scores: EdgeScores, faithful: float = FAITHFUL, *, by: str = "signed"
 ) -> Circuit:
-    """Return the smallest circuit with f of at least `faithful`, by bisection over sizes: about 17 runs of the pairs.
+    """Return the smallest circuit with f of at least `faithful`.
+
+    Sizes are searched by bisection: about 17 runs of the pairs. The size is one at which f passes the bound; where f is
+    not monotone a smaller one may exist (Cho, CVPR 2026, does the same with thresholds). Raises `UsageError` when not
+    even all edges reach it.
 
     The size is one at which f passes the bound; where f is not monotone a smaller one may exist (Cho, CVPR 2026, does
     the same with thresholds). Raises `UsageError` when not even all edges reach it.
@@ -124,7 +132,7 @@ def smallest(
 def judge(
     model: Model,
     task: Task | Pairs,
-    found: Circuit,
+    circuit: Circuit,
     *,
     scores: EdgeScores | None = None,
     n_random: int = 100,
@@ -140,21 +148,21 @@ def judge(
     Args:
         model: the model.
         task: pairs that were not used to choose the circuit.
-        found: the circuit.
+        circuit: edges to test.
         scores: what it was chosen by.
         n_random: random circuits.
         seed: of random circuits, of the bootstrap, and of which edges are left out where there are more than 50.
         progress: called with (done, total, what).
     """
-    task, graph, rng = checked(model, task), found.graph, np.random.default_rng(seed)
+    task, graph, rng = checked(model, task), circuit.graph, np.random.default_rng(seed)
     _check_graph(model, graph)
-    found.check_length(task.clean.shape[1])
-    members = np.flatnonzero(found.included)
+    circuit.check_length(task.clean.shape[1])
+    members = np.flatnonzero(circuit.included)
     drop = np.sort(rng.choice(members, min(N_DROPPED, len(members)), replace=False))
-    drops = [_without(found.mask, edge) for edge in drop]
-    randoms = [_like(found, _random(graph, found.size, rng), rng) for _ in range(n_random)]
+    drops = [_without(circuit.mask, edge) for edge in drop]
+    randoms = [_like(circuit, _random(graph, circuit.size, rng), rng) for _ in range(n_random)]
     every, none = np.ones(graph.n_edge, bool), np.zeros(graph.n_edge, bool)
-    wanted = [every, none, found.mask, ~found.mask, *drops, *randoms]
+    wanted = [every, none, circuit.mask, ~circuit.mask, *drops, *randoms]
     measured = []
     for number, part in enumerate(task.batches(8)):
         advance(progress, number * 8, len(task), "pairs judged")
@@ -162,11 +170,11 @@ def judge(
     clean, corrupted, alone, rest, *others = np.concatenate(measured, axis=1)
     scale = (clean - corrupted).mean()
     f = np.array([(values - corrupted).mean() / scale for values in (alone, *others)])
-    stable = None if scores is None else scores.stability(found.asked / graph.n_edge, seed=seed)
+    stable = None if scores is None else scores.stability(circuit.asked / graph.n_edge, seed=seed)
     return Verdict(
-        how={key: str(value) for key, value in found.how.items()},
+        how={key: str(value) for key, value in circuit.how.items()},
         task=task.name,
-        size=found.size,
+        size=circuit.size,
         n_edge=graph.n_edge,
         circuit=alone,
         complement=rest,
@@ -183,14 +191,17 @@ def judge(
 
 
 def _first(graph: Graph, ranking: np.ndarray, share: float) -> np.ndarray:
-    """The best edges of a ranking, as far as they are connected."""
+    """Return the best edges of a ranking, as far as they are connected."""
     edges = np.zeros(graph.n_edge, bool)
     edges[ranking[: max(1, round(share * graph.n_edge))]] = True
     return graph.connected(edges)
 
 
 def _random(graph: Graph, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random connected set of about `size` edges: the shortest prefix of a random order that has as many left."""
+    """Draw a random connected set of about `size` edges.
+
+    It is the shortest prefix of a random order in which that many edges are connected.
+    """
     order = rng.permutation(graph.n_edge)
     low, high = size, graph.n_edge
     while low < high:
@@ -209,12 +220,12 @@ def _without(mask: np.ndarray, edge: int) -> np.ndarray:
     return left
 
 
-def _like(found: Circuit, edges: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random edges as they are or, where the circuit is one of positions, each at the positions of some edge of it."""
-    if found.by_position is None:
+def _like(circuit: Circuit, edges: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return random edges, at the positions of the circuit's edges if it has them."""
+    if circuit.by_position is None:
         return edges
-    mask, rows = np.zeros_like(found.by_position), np.flatnonzero(edges)
-    mask[rows] = found.by_position[rng.choice(np.flatnonzero(found.included), len(rows))]
+    mask, rows = np.zeros_like(circuit.by_position), np.flatnonzero(edges)
+    mask[rows] = circuit.by_position[rng.choice(np.flatnonzero(circuit.included), len(rows))]
     return mask
 
 

@@ -1,4 +1,4 @@
-"""Every edge run for real: x_v ← x_v + a'_u − a_u in the clean run, and the measure at the end.
+"""Every edge run for real: x_v ← x_v + a'_u − a_u in the clean run.
 
 All edges into one part are rows of batches that begin where the part reads, with the keys and values of earlier
 positions shared, so that an edge costs the blocks after it on the positions after the first difference, and no more.
@@ -44,7 +44,7 @@ def exact_edges(
     """
     store = _Store(folder, model, graph, task)
     total, done = len(task) * (2 * graph.n_layer + 1), 0
-    found = np.zeros((len(task), graph.n_edge))
+    scores = np.zeros((len(task), graph.n_edge))
     for number, pair in enumerate(task):
         runs: PairRuns | None = None
         for readers in _parts(graph):
@@ -54,15 +54,17 @@ def exact_edges(
                 runs = PairRuns(model, graph, pair) if runs is None else runs
                 values = numbers(_Rows(runs, limit).part(readers))
                 store.write(number, readers, values)
-            found[number, start:stop] = values
+            scores[number, start:stop] = values
             done += 1
             advance(progress, done, total, f"pair {number + 1}, {graph.readers[readers.start]}")
-    return found
+    return scores
 
 
 @torch.no_grad()
 def exact_nodes(model: Model, graph: Graph, task: Task, *, limit: int = LIMIT) -> Float[np.ndarray, "n_pair n_writer"]:
-    """Return the measured change of every pair when everything that one writer writes is corrupted (node patching).
+    """Return what corrupting all that one writer writes changes, for every pair.
+
+    This is node patching.
 
     The writers of a pair are rows of one batch, each of which begins after the part that writes.
     """
@@ -146,7 +148,7 @@ class _Rows:
 
 
 class _Store:
-    """Finished parts on disk: one file for each part of each pair, in a folder that names the run."""
+    """Finished parts on disk, one file for each part of each pair."""
 
     def __init__(self, folder: str | Path | None, model: Model, graph: Graph, task: Task):
         self.folder = None if folder is None else writable_folder(folder)

@@ -56,18 +56,21 @@ class Rules:
 
 
 def plain(_: slice, x: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, "batch 1 n_token d_model"]:
-    """Every reader reads the stream."""
+    """Let every reader read the stream."""
     return x[:, None]
 
 
 def unchanged(_: slice, writes: Tensor) -> Tensor:
-    """What was written stands."""
+    """Return what was written."""
     return writes
 
 
 @dataclass(frozen=True)
 class Forward:
-    """One model on the positions from `start` on; `past` are each layer's keys and values of those before.
+    """Forward pass of one model on the positions from `start` on.
+
+    `past` are each layer's keys and values of the positions before.
+    With a `past` of one row, any number of rows may be run.
 
     With a `past` of one row, any number of rows may be run.
     """
@@ -95,7 +98,7 @@ class Forward:
         return cls(model, graph, shared.shape[1], tuple(past), rules)
 
     def of_pair(self, pair: int) -> Forward:
-        """The same on one row of a batch."""
+        """Return the same pass for one row of a batch."""
         past = tuple((key[pair : pair + 1], value[pair : pair + 1]) for key, value in self.past)
         return replace(self, past=past)
 
@@ -107,7 +110,10 @@ class Forward:
         layer: int = 0,
         past: list[tuple[Tensor, Tensor]] | None = None,
     ) -> Float[Tensor, "batch n_token d_model"]:
-        """The stream that the logits read, from the stream `x` that enters block `layer`; the embedding if that is 0.
+        """Run from the stream `x` that enters block `layer` and return what the logits read.
+
+        With `layer` 0 the stream is the embedding.
+        `past` collects each layer's keys and values.
 
         `past` collects each layer's keys and values.
         """
@@ -126,7 +132,7 @@ class Forward:
         wrote: Wrote = unchanged,
         past: list[tuple[Tensor, Tensor]] | None = None,
     ) -> Float[Tensor, "batch n_token d_model"]:
-        """The stream after one block."""
+        """Return the stream after one block."""
         graph = self.graph
         query, key, value = self.project(layer, read(graph.attention(layer), x))
         if past is not None:
@@ -142,7 +148,10 @@ class Forward:
     def project(
         self, layer: int, inputs: Float[Tensor, "batch n_reader n_token d_model"]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (batch, heads, n_token, d_head) as they meet: normalised and rotated.
+        """Return queries, keys and values, normalised and rotated.
+
+        Each is (batch, heads, n_token, d_head).
+        The input is one for all readers, or one for each.
 
         The input is one for all readers, or one for each.
         """
@@ -161,7 +170,10 @@ class Forward:
         return self.turned(layer, query), self.turned(layer, key), value
 
     def project_head(self, layer: int, branch: str, index: int, x: Tensor) -> Float[Tensor, "batch 1 n_token d_head"]:
-        """Project one input of one head: its query ("q"), or the key ("k") or value ("v") of that index."""
+        """Project one input of one head.
+
+        `branch` says which: its query ("q"), or the key ("k") or value ("v") of that index.
+        """
         w = self.weights.attention(layer, folded=False)
         weight, bias, gain = {
             "q": (w.W_Q, w.b_Q, w.query_gain),
@@ -172,15 +184,15 @@ class Forward:
         x = self._norm(x, self.weights.raw(layer).ln1)
         if gain is not None and self.model.spec.joint_query_key_norm:  # what the other heads project scales this one
             every = torch.einsum("btm,hmd->bhtd", x, weight) + bias[:, None]
-            found = self._head_norm(every, gain)[:, at : at + 1]
+            projected = self._head_norm(every, gain)[:, at : at + 1]
         else:
-            found = self._head_norm((x @ weight[at] + bias[at])[:, None], gain)
-        return found if branch == "v" else self.turned(layer, found)
+            projected = self._head_norm((x @ weight[at] + bias[at])[:, None], gain)
+        return projected if branch == "v" else self.turned(layer, projected)
 
     def mix(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, heads: slice = ALL
     ) -> Float[Tensor, "batch n_head n_token d_head"]:
-        """The heads' values after attention over the positions before and these.
+        """Return the heads' values after attention over earlier and these positions.
 
         With `heads`, queries, keys and values are those of some query heads alone.
         """
@@ -191,7 +203,7 @@ class Forward:
     def pattern(
         self, layer: int, query: Tensor, key: Tensor, heads: slice = ALL
     ) -> Float[Tensor, "batch n_head query key"]:
-        """Attention of these positions' queries on all keys."""
+        """Return the attention of these positions' queries on all keys."""
         spec, sinks = self.model.spec, self.weights.raw(layer).sinks
         key = self._with_past(layer, 0, key, heads).repeat_interleave(query.shape[1] // key.shape[1], dim=1)
         scores = softcap(query @ key.transpose(-1, -2) * spec.attention_scale[layer], spec.attention_softcap)
@@ -202,7 +214,10 @@ class Forward:
         return pattern.detach() if self.rules.attention else pattern
 
     def written(self, layer: int, z: Tensor) -> Float[Tensor, "batch n_head n_token d_model"]:
-        """What each head adds to the stream; they share the output bias equally and the post-norm's scale."""
+        """Return what each head adds to the stream.
+
+        Heads share the output bias equally, and the post-norm's scale.
+        """
         w = self.weights.attention(layer, folded=False)
         heads = torch.einsum("bhtd,hdm->bhtm", z, w.W_O) + w.b_O / self.graph.n_head
         if w.post_gain is None:
@@ -211,13 +226,13 @@ class Forward:
         return heads / scale * w.post_gain
 
     def total(self, layer: int, z: Tensor) -> Float[Tensor, "batch n_token d_model"]:
-        """What the layer's heads add together: the sum of `written`, in one product."""
+        """Return what the heads of a layer add in all, in one product."""
         w = self.weights.attention(layer, folded=False)
         write = z.transpose(1, 2).flatten(2) @ w.W_O.flatten(0, 1) + w.b_O
         return write if w.post_gain is None else write / self._scale(write) * w.post_gain
 
     def mlp(self, layer: int, x: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, "batch n_token d_model"]:
-        """What the MLP adds to the stream, or its experts together."""
+        """Return what the MLP, or the sum of its experts, adds to the stream."""
         w, raw = self.weights, self.weights.raw(layer)
         x = self._norm(x, raw.ln2)
         if self.model.spec.n_expert:
@@ -229,7 +244,7 @@ class Forward:
         return write if gain is None else write / self._scale(write) * gain
 
     def _experts(self, layer: int, x: Tensor) -> Float[Tensor, "batch n_token d_model"]:
-        """Σ share · output of the experts that the router chooses at each position, one expert after another."""
+        """Return Σ share · output of the experts chosen at each position."""
         spec, flat = self.model.spec, x.flatten(0, -2)
         W_R, b_R = self.weights.router(layer, folded=False)
         chosen, shares = route(spec, flat @ W_R + b_R)
@@ -243,7 +258,7 @@ class Forward:
         return write.view_as(x)
 
     def _hidden(self, w: Mlp, x: Tensor) -> Float[Tensor, "*batch d_mlp"]:
-        """The hidden units of an MLP, gradients passing by what the rules hold constant."""
+        """Return the hidden units of an MLP, with the gradients that the rules leave."""
         spec = self.model.spec
         limit = spec.activation_limit
         pre = limited(x @ w.W_in + w.b_in, limit)
@@ -256,14 +271,14 @@ class Forward:
         return self._product(pre, gated * (slope.detach() if self.rules.gates else slope))
 
     def turned(self, layer: int, x: Float[Tensor, "batch n n_token d_head"]) -> Float[Tensor, "batch n n_token d_head"]:
-        """Queries or keys rotated by their positions."""
+        """Return queries or keys rotated by their positions."""
         positions = torch.arange(self.start, self.start + x.shape[2], device=x.device)
         return rotate(x, self.model.spec.rotaries[layer], positions, self.start + x.shape[2])
 
     def final(
         self, x: Float[Tensor, "batch d_model"], columns: Tensor, bias: Tensor
     ) -> Float[Tensor, "batch n_answer"]:
-        """Logits of some tokens, whose folded unembedding `columns` and `bias` are."""
+        """Return logits of the tokens whose folded unembedding is given."""
         raw = x / self._scale(x) @ columns + bias
         capped = softcap(raw, self.model.spec.logit_softcap)
         return raw * (capped / raw).detach() if self.rules.gates and capped is not raw else capped
@@ -274,15 +289,15 @@ class Forward:
         return pre * (factor.detach() if self.rules.gates else factor)
 
     def _each(self, x: Tensor, weight: Tensor, bias: Tensor, gain: Tensor | None = None) -> Tensor:
-        """Each head's projection of its own input, normalised where there is a gain."""
+        """Project each head's own input, and normalise it where there is a gain."""
         x = x.unflatten(1, (len(weight), -1))
         if gain is None or not self.model.spec.joint_query_key_norm:
-            found = torch.einsum("bkitm,kmd->bkitd", x, weight) + bias[:, None, None]
-            return self._head_norm(found.flatten(1, 2), gain)
+            projected = torch.einsum("bkitm,kmd->bkitd", x, weight) + bias[:, None, None]
+            return self._head_norm(projected.flatten(1, 2), gain)
         return torch.cat([self._own(x[:, head], head, weight, bias, gain) for head in range(len(weight))], dim=1)
 
     def _own(self, x: Tensor, head: int, weight: Tensor, bias: Tensor, gain: Tensor) -> Tensor:
-        """One head's normalised projection of each of its inputs, whose scale is that of all heads' projections."""
+        """Project one head's inputs, scaled by the projections of all heads."""
         every = torch.einsum("bitm,hmd->bihtd", x, weight) + bias[:, None]
         return self._head_norm(every, gain)[:, :, head]
 

@@ -33,7 +33,10 @@ class ReaderGradients:
 
 
 def reader_gradients(runs: PairRuns, x: Tensor, change: Change = unchanged, layer: int = 0) -> list[ReaderGradients]:
-    """Run from the stream `x` that enters block `layer` and take the gradient at every reader's input.
+    """Return the gradient at every reader's input.
+
+    Runs from the stream `x` that enters block `layer`.
+    `change` may replace what is written.
 
     `change` may replace what is written.
     """
@@ -47,8 +50,8 @@ def reader_gradients(runs: PairRuns, x: Tensor, change: Change = unchanged, laye
 
     with torch.enable_grad():
         measure = runs.measure(runs.forward.run(x, read, change, layer)).sum()
-        found = torch.autograd.grad(measure, [shift for _, shift in inputs], allow_unused=True)
-    pairs = zip(inputs, found, strict=True)
+        gradients = torch.autograd.grad(measure, [shift for _, shift in inputs], allow_unused=True)
+    pairs = zip(inputs, gradients, strict=True)
     return [
         ReaderGradients(readers, torch.zeros_like(shift) if grad is None else grad) for (readers, shift), grad in pairs
     ]
@@ -57,7 +60,10 @@ def reader_gradients(runs: PairRuns, x: Tensor, change: Change = unchanged, laye
 def contracted(
     runs: PairRuns, gradients: Sequence[ReaderGradients], difference: Tensor, by_position: bool = False
 ) -> Float[Tensor, "batch n_edge *n_token"]:
-    """Σ over width, and over positions unless `by_position`, of difference times gradient for every edge."""
+    """Return Σ difference · gradient over the width for every edge.
+
+    Positions are summed too unless `by_position`.
+    """
     graph = runs.graph
     batch, _, n_token, _ = difference.shape
     shape = (batch, graph.n_edge, n_token) if by_position else (batch, graph.n_edge)
@@ -66,27 +72,30 @@ def contracted(
         start, stop = int(graph.offsets[part.readers.start]), int(graph.offsets[part.readers.stop])
         seen = difference[:, : int(graph.visible[part.readers.start])]
         if by_position:
-            found = torch.einsum("brtm,butm->brut", part.values, seen)
+            products = torch.einsum("brtm,butm->brut", part.values, seen)
         else:
-            found = part.values.flatten(2) @ seen.flatten(2).transpose(1, 2)
-        scores[:, start:stop] = found.flatten(1, 2)
+            products = part.values.flatten(2) @ seen.flatten(2).transpose(1, 2)
+        scores[:, start:stop] = products.flatten(1, 2)
     return scores
 
 
 def attribution(runs: PairRuns, by_position: bool = False, at: str = "clean") -> Tensor:
-    """Edge attribution patching (2310.10348), with the rules of a gradient RelP (2508.21258).
+    """Score edges by edge attribution patching (EAP).
+
+    arXiv 2310.10348; with the rules of a gradient RelP (2508.21258).
+    `at` says in which run the gradient is taken: the "clean" one, the "counterfactual", or "both", the mean of these.
 
     `at` says in which run the gradient is taken: the "clean" one, the "counterfactual", or "both", the mean of these.
     """
     if at not in ENDS:
         raise UsageError(f'at="{at}": choose {", ".join(ENDS)}.')
     inputs = {"clean": runs.embedded[:1], "counterfactual": runs.embedded[1:], "both": runs.embedded}[at]
-    found = [contracted(runs, reader_gradients(runs, x), runs.difference, by_position) for x in inputs]
-    return torch.stack(found).mean(0)
+    scores = [contracted(runs, reader_gradients(runs, x), runs.difference, by_position) for x in inputs]
+    return torch.stack(scores).mean(0)
 
 
 def frozen_flow(runs: PairRuns, by_position: bool = False) -> Tensor:
-    """What removing the flow through an edge would change, everything but the linear part held at the clean run.
+    """Score edges by the flow through them, all but the linear part constant.
 
     It needs no counterfactual: the difference is that to writing nothing.
     """
@@ -94,7 +103,10 @@ def frozen_flow(runs: PairRuns, by_position: bool = False) -> Tensor:
 
 
 def integrated_inputs(runs: PairRuns, steps: int, rule: str, by_position: bool = False) -> Tensor:
-    """EAP-IG, inputs: the gradient averaged over embeddings between the two runs (2403.17806)."""
+    """Score edges by gradients averaged over embeddings (EAP-IG, inputs).
+
+    arXiv 2403.17806.
+    """
     clean, other = runs.embedded
     total = None
     for share in points(steps, rule):
@@ -106,7 +118,7 @@ def integrated_inputs(runs: PairRuns, steps: int, rule: str, by_position: bool =
 
 
 def integrated_activations(runs: PairRuns, steps: int, rule: str, by_position: bool = False) -> Tensor:
-    """EAP-IG, activations: for the edges of each part, the gradient averaged over that part's own output.
+    """Score edges by gradients averaged over each part's output (EAP-IG, activations).
 
     Everything before the part is as in the clean run, everything after it follows. n · (2 L + 1) passes.
     """
@@ -124,7 +136,7 @@ def integrated_activations(runs: PairRuns, steps: int, rule: str, by_position: b
 
 
 def points(steps: int, rule: str) -> Iterator[float]:
-    """Where between the counterfactual (0) and the clean run (1) gradients are taken.
+    """Yield where gradients are taken, from the counterfactual (0) to the clean run (1).
 
     "left" are k/n from 0 on, as in the published code of EAP-IG; "right" end at 1; "middle" lie half a step further.
     """
@@ -135,7 +147,9 @@ def points(steps: int, rule: str) -> Iterator[float]:
 
 
 def attribution_star(runs: PairRuns, drop: bool, by_position: bool = False) -> Tensor:
-    """AtP*: queries and keys run exactly through the softmax, the rest to first order (2403.00745).
+    """Score edges by AtP*, with queries and keys exact through the softmax.
+
+    arXiv 2403.00745. The rest is to first order.
 
     With `drop`, magnitudes are means over one backward pass for each layer, that layer's writes held constant there
     (GradDrop), so that a direct and an indirect effect do not cancel; signs are those of the plain pass.
@@ -171,11 +185,11 @@ def _star(runs: PairRuns, dropped: int | None, by_position: bool) -> Tensor:
     with torch.enable_grad():
         measure = runs.measure(runs.forward.run(runs.embedded[0], read, change)).sum()
         wanted = [shift for _, shift in inputs] + [shift for _, shift in shifts]
-        found = torch.autograd.grad(measure, wanted, allow_unused=True)
-    found = [torch.zeros_like(w) if g is None else g for w, g in zip(wanted, found, strict=True)]
-    gradients = [ReaderGradients(readers, g) for (readers, _), g in zip(inputs, found, strict=False)]
+        every = torch.autograd.grad(measure, wanted, allow_unused=True)
+    every = [torch.zeros_like(w) if g is None else g for w, g in zip(wanted, every, strict=True)]
+    gradients = [ReaderGradients(readers, g) for (readers, _), g in zip(inputs, every, strict=False)]
     scores = contracted(runs, gradients, runs.difference, by_position)
-    on_writes = {writers.start: g for (writers, _), g in zip(shifts, found[len(inputs) :], strict=True)}
+    on_writes = {writers.start: g for (writers, _), g in zip(shifts, every[len(inputs) :], strict=True)}
     with torch.no_grad():
         for layer in range(graph.n_layer):
             stream, on_heads = streams[2 * layer], on_writes[graph.heads(layer).start]
@@ -190,7 +204,7 @@ def _star(runs: PairRuns, dropped: int | None, by_position: bool) -> Tensor:
 def _through_softmax(
     runs: PairRuns, layer: int, pair: int, stream: Tensor, on_heads: Tensor, by_position: bool
 ) -> tuple[Tensor, Tensor]:
-    """Edges into queries and keys of one pair's layer: patterns recomputed, what they change carried to first order.
+    """Score edges into one pair's queries and keys, with patterns recomputed.
 
     Returns (n_head, n_visible, ...) and (n_key, n_visible, ...). Of a key the positions are those of the queries that
     look at it.
@@ -212,7 +226,7 @@ def _through_softmax(
 
 
 def _parts(runs: PairRuns) -> Iterator[tuple[slice, int]]:
-    """Writers that are interpolated together, and the block whose entering stream they need."""
+    """Yield the writers interpolated at once, and the block whose stream they need."""
     yield slice(0, 1), 0
     for layer in range(runs.graph.n_layer):
         yield runs.graph.heads(layer), layer
@@ -220,7 +234,7 @@ def _parts(runs: PairRuns) -> Iterator[tuple[slice, int]]:
 
 
 def _entering(runs: PairRuns, layer: int) -> Tensor:
-    """The clean stream that enters a block."""
+    """Return the clean stream that enters a block."""
     if layer == 0:
         return runs.embedded[0]
     return runs.clean.writes[:, : runs.graph.heads(layer).start].sum(1)

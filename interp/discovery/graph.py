@@ -1,4 +1,4 @@
-"""The graph of a model: writers, readers, and an edge from every writer to every reader that comes after it. No torch.
+"""Graph of a model: an edge from every writer to every later reader. No torch here.
 
 Writers are the embedding, every head and every MLP, in the order they write: a reader sees a prefix of them. Readers
 are the query, key and value inputs of heads, the input of every MLP, and the logits. With grouped queries several heads
@@ -27,7 +27,10 @@ BRANCHES = ("q", "k", "v")
 
 @dataclass(frozen=True, eq=False)
 class Graph(Result):
-    """Nodes and edges of one architecture. Edges lie reader by reader, each reader's writers in order."""
+    """Nodes and edges of one architecture.
+
+    Edges lie reader by reader, each reader's writers in order.
+    """
 
     n_layer: int
     n_head: int
@@ -37,7 +40,10 @@ class Graph(Result):
 
     @classmethod
     def of(cls, spec: Spec, *, grouped: bool = True) -> Graph:
-        """The graph of a model with these facts; the experts of a layer are one MLP."""
+        """Return the graph of a model with these facts.
+
+        The experts of a layer are one MLP.
+        """
         return cls(spec.n_layer, spec.n_head, spec.n_kv_head, spec.parallel, grouped)
 
     @property
@@ -58,14 +64,14 @@ class Graph(Result):
 
     @cached_property
     def readers(self) -> tuple[str, ...]:
-        """Names of the readers, such as "L5H2.q", "L5KV0.k" (shared by heads) or "L5H2.k", "MLP5", "logits"."""
+        """Names of the readers: "L5H2.q", "L5KV0.k" (shared) or "L5H2.k", "MLP5", "logits"."""
         key = "KV" if self.share > 1 else "H"
-        found = []
+        names = []
         for at in range(self.n_layer):
-            found += [f"L{at}H{head}.q" for head in range(self.n_head)]
-            found += [f"L{at}{key}{head}.{branch}" for branch in "kv" for head in range(self.n_key)]
-            found.append(f"MLP{at}")
-        return (*found, "logits")
+            names += [f"L{at}H{head}.q" for head in range(self.n_head)]
+            names += [f"L{at}{key}{head}.{branch}" for branch in "kv" for head in range(self.n_key)]
+            names.append(f"MLP{at}")
+        return (*names, "logits")
 
     @property
     def per_layer(self) -> int:
@@ -73,11 +79,11 @@ class Graph(Result):
         return self.n_head + 2 * self.n_key + 1
 
     def attention(self, layer: int) -> slice:
-        """The readers of a layer's attention: queries, then keys, then values."""
+        """Return the readers of a layer's attention: queries, keys, values."""
         return slice(layer * self.per_layer, (layer + 1) * self.per_layer - 1)
 
     def mlp(self, layer: int) -> slice:
-        """The reader of a layer's MLP."""
+        """Return the reader of a layer's MLP."""
         at = (layer + 1) * self.per_layer - 1
         return slice(at, at + 1)
 
@@ -87,23 +93,23 @@ class Graph(Result):
         return slice(self.n_layer * self.per_layer, self.n_layer * self.per_layer + 1)
 
     def heads(self, layer: int) -> slice:
-        """The writers of a layer's attention."""
+        """Return the writers of a layer's attention."""
         start = 1 + layer * (self.n_head + 1)
         return slice(start, start + self.n_head)
 
     def mlps(self, layer: int) -> slice:
-        """The writer of a layer's MLP."""
+        """Return the writer of a layer's MLP."""
         end = 1 + (layer + 1) * (self.n_head + 1)
         return slice(end - 1, end)
 
     @cached_property
     def visible(self) -> Int[np.ndarray, " n_reader"]:
         """How many writers each reader sees."""
-        found = []
+        counts = []
         for layer in range(self.n_layer):
             before, with_heads = self.heads(layer).start, self.heads(layer).stop
-            found += [before] * (self.per_layer - 1) + [before if self.parallel else with_heads]
-        return np.array([*found, len(self.writers)])
+            counts += [before] * (self.per_layer - 1) + [before if self.parallel else with_heads]
+        return np.array([*counts, len(self.writers)])
 
     @cached_property
     def offsets(self) -> Int[np.ndarray, " n_reader_and_end"]:
@@ -127,7 +133,7 @@ class Graph(Result):
 
     @cached_property
     def weight(self) -> Int[np.ndarray, " n_edge"]:
-        """How many edges each stands for where every query head has its own keys and values."""
+        """Number of edges that each stands for where no head shares keys or values."""
         shared = np.array([name.endswith((".k", ".v")) for name in self.readers])
         return np.where(shared, self.n_head // self.n_key if self.grouped else 1, 1)[self.reader]
 
@@ -139,17 +145,23 @@ class Graph(Result):
 
     @cached_property
     def owners(self) -> tuple[tuple[int, ...], ...]:
-        """The writers that each reader is the input of: a head, all heads that share a key, an MLP; none of logits."""
-        found: list[tuple[int, ...]] = []
+        """Writers that each reader is an input of.
+
+        A query's is its head, a key's all heads that share it, and the logits have none.
+        """
+        owning: list[tuple[int, ...]] = []
         for layer in range(self.n_layer):
             first = self.heads(layer).start
             groups = [tuple(first + k * self.share + i for i in range(self.share)) for k in range(self.n_key)]
-            found += [(first + head,) for head in range(self.n_head)] + groups + groups
-            found.append((self.mlps(layer).start,))
-        return (*found, ())
+            owning += [(first + head,) for head in range(self.n_head)] + groups + groups
+            owning.append((self.mlps(layer).start,))
+        return (*owning, ())
 
     def index(self, edge: str) -> int:
-        """The place of an edge by name. Raises `UsageError` for one that does not exist."""
+        """Return the index of an edge by its name.
+
+        Raises `UsageError` for one that does not exist.
+        """
         writer, _, reader = edge.partition(ARROW)
         for name, known in ((writer, self.writers), (reader, self.readers)):
             if name not in known:
@@ -160,30 +172,30 @@ class Graph(Result):
         return int(self.offsets[at]) + by
 
     def of_reader(self, reader: int) -> slice:
-        """The edges of one reader."""
+        """Return the edges of one reader."""
         return slice(int(self.offsets[reader]), int(self.offsets[reader + 1]))
 
     def matrix(self, values: np.ndarray, readers: slice) -> np.ndarray:
-        """Values of edges as (n_reader, n_visible, ...) for readers that see the same writers."""
+        """Return edge values as (n_reader, n_visible, ...) for readers of the same writers."""
         start, stop = self.offsets[readers.start], self.offsets[readers.stop]
         return values[start:stop].reshape(readers.stop - readers.start, -1, *values.shape[1:])
 
     def connected(self, edges: Bool[np.ndarray, " n_edge"]) -> Bool[np.ndarray, " n_edge"]:
-        """The edges that lie on a path from the embedding to the logits within the set.
+        """Return the edges that lie on a path from embedding to logits within the set.
 
         A head that reads through any of its inputs counts as reached; an input shared by heads leads to all of them.
         """
-        kept = edges.copy()
+        current = edges.copy()
         while True:
-            reached = self._reached(kept)
-            used = self._used(kept)
-            left = kept & reached[self.writer] & used[self.reader]
-            if (left == kept).all():
-                return kept
-            kept = left
+            reached = self._reached(current)
+            used = self._used(current)
+            remaining = current & reached[self.writer] & used[self.reader]
+            if (remaining == current).all():
+                return current
+            current = remaining
 
     def _reached(self, edges: np.ndarray) -> np.ndarray:
-        """Which writers something flows into; the embedding always."""
+        """Return which writers something flows into; the embedding always."""
         reached = np.zeros(len(self.writers), bool)
         reached[0] = True
         for reader in np.unique(self.reader[edges]):
@@ -191,7 +203,7 @@ class Graph(Result):
         return reached
 
     def _used(self, edges: np.ndarray) -> np.ndarray:
-        """Which readers lead somewhere; the logits always."""
+        """Return which readers lead somewhere; the logits always."""
         writes = np.zeros(len(self.writers), bool)
         writes[self.writer[edges]] = True
         return np.array([not owners or bool(writes[list(owners)].any()) for owners in self.owners])

@@ -1,4 +1,4 @@
-"""Whole heads corrupted, singly and together: the fewest that suffice, pairs that interact, and backups."""
+"""Whole heads corrupted: minimal sets, interactions and backups."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from interp.tasks.task import Task
 
 
 def head_effects(model: Model, task: Task | Pairs, *, outside: Outside = "counterfactual") -> HeadEffects:
-    """Corrupt each head alone: the change of every pair's measure, and how heads' effects correlate over pairs.
+    """Corrupt each head alone and correlate the heads' effects over pairs.
 
     One run of the pairs for each head.
     """
     bench = _Bench(model, task, outside)
-    found = bench.measure([[head] for head in bench.heads])
-    return HeadEffects(bench.task.name, bench.names, found - bench.clean, float((bench.floor - bench.clean).mean()))
+    measures = bench.measure([[head] for head in bench.heads])
+    return HeadEffects(bench.task.name, bench.names, measures - bench.clean, float((bench.floor - bench.clean).mean()))
 
 
 def minimal_heads(
@@ -36,7 +36,9 @@ def minimal_heads(
     n_random: int = 20,
     seed: int = 0,
 ) -> HeadSet:
-    """Find a small set of heads that keeps `share` of the measure while all other heads are corrupted.
+    """Find few heads that carry `share` of the measure on their own.
+
+    All other heads are corrupted.
 
     Embedding and MLPs run for real. f = (m(set) − m(no head)) / (m(all) − m(no head)). Heads are added by their single
     effect until f reaches the share; then each is left out again if the rest still reaches it, weakest first. The
@@ -73,7 +75,9 @@ def minimal_heads(
 def synergy(
     model: Model, task: Task | Pairs, heads: Sequence[str], *, outside: Outside = "counterfactual"
 ) -> np.ndarray:
-    """Return S_ij = D_ij − D_i − D_j for every two of the heads: D is the mean change when they are corrupted.
+    """Return the interaction S_ij = D_ij − D_i − D_j of every two heads.
+
+    D is the mean change of the measure when they are corrupted.
 
     Heads that support the answer and stand in for each other have S < 0: losing both costs more than the sum.
     """
@@ -82,16 +86,18 @@ def synergy(
     pairs = [(i, j) for i in range(len(index)) for j in range(i)]
     single = bench.change([[bench.heads[i]] for i in index])
     both = bench.change([[bench.heads[index[i]], bench.heads[index[j]]] for i, j in pairs])
-    found = np.zeros((len(index), len(index)))
+    interaction = np.zeros((len(index), len(index)))
     for (i, j), value in zip(pairs, both, strict=True):
-        found[i, j] = found[j, i] = value - single[i] - single[j]
-    return found
+        interaction[i, j] = interaction[j, i] = value - single[i] - single[j]
+    return interaction
 
 
 def backups(
     model: Model, task: Task | Pairs, primaries: Sequence[str], *, k: int = 8, outside: Outside = "counterfactual"
 ) -> Backups:
-    r"""Find heads that take over when `primaries` are gone, by conditional ablation (CoAx, arXiv 2607.01940).
+    r"""Find heads that take over when `primaries` are gone.
+
+    By conditional ablation (CoAx, arXiv 2607.01940).
 
         compensation(u) = [m(N \ u) − m(N)] − [m(N \ (S ∪ u)) − m(N \ S)]
 
@@ -135,21 +141,21 @@ class _Bench:
             raise UsageError(f"Corrupting every head does not change {self.task.name}: there is nothing to attribute.")
 
     def index(self, name: str) -> int:
-        """Place of a head by name."""
+        """Return the index of a head by its name."""
         if name not in self.names:
             raise UsageError(f'The model has no head "{name}"{nearest(name, self.names)}.')
         return self.names.index(name)
 
     def measure(self, sets: Sequence[Sequence[int]]) -> np.ndarray:
-        """The measure (n_set, n_pair) with each set of heads corrupted."""
+        """Return the measure (n_set, n_pair) with each set of heads corrupted."""
         return self._evaluate([self._mask(heads) for heads in sets])
 
     def change(self, sets: Sequence[Sequence[int]]) -> np.ndarray:
-        """Mean change of the measure (n_set,)."""
+        """Return the mean change of the measure (n_set,)."""
         return (self.measure(sets) - self.clean).mean(1)
 
     def faithfulness(self, kept: Sequence[Sequence[int]]) -> np.ndarray:
-        """F of sets of heads (places in `heads`) while all others are corrupted."""
+        """Return f of sets of heads (indices in `heads`), all others corrupted."""
         lost = [[head for i, head in enumerate(self.heads) if i not in set(keep)] for keep in kept]
         return (self.measure(lost) - self.no_head).mean(1) / (self.clean - self.no_head).mean()
 

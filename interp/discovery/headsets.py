@@ -1,4 +1,4 @@
-"""Heads that together do a task: the fewest that suffice, and which take over from which. No torch."""
+"""Results about sets of heads. No torch here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from interp.results import Result
 
 @dataclass(frozen=True, eq=False)
 class HeadSet(Shown, Result):
-    """The fewest heads found that keep a share of the measure when all other heads are corrupted.
+    """Fewest heads that carry a share of the measure when all others are corrupted.
 
     `heads` are their names, the most important first, `f` their faithfulness, `control` (n_random,) that of random sets
     of as many heads; `f_by_size` (n_head,) is f of the k heads of largest single effect.
@@ -27,20 +27,20 @@ class HeadSet(Shown, Result):
     n_head: int
 
     def summary(self) -> str:
-        """One sentence."""
+        """Return the result in one sentence."""
         return (
             f"{len(self.heads)} of {self.n_head} heads keep {self.f:.0%} of {self.task} ({self.share:.0%} asked for); "
             f"random sets of as many at most {float(self.control.max()):.0%}."
         )
 
     def table(self) -> Table:
-        """The heads."""
+        """Return the heads."""
         return Table(("rank", "head"), tuple(enumerate(self.heads, 1)), self.summary())
 
 
 @dataclass(frozen=True, eq=False)
 class HeadEffects(Shown, Result):
-    """The effect of corrupting each head: `values` (n_head, n_pair) are changes of the measure, in nats."""
+    """Effects of corrupting each head: `values` (n_head, n_pair), in nats."""
 
     task: str
     heads: tuple[str, ...]
@@ -49,7 +49,7 @@ class HeadEffects(Shown, Result):
 
     @property
     def correlation(self) -> np.ndarray:
-        """Correlation of heads' effects over pairs (n_head, n_head); NaN for a head whose effect does not vary.
+        """Correlation of effects over pairs (n_head, n_head); NaN for constant ones.
 
         Heads that do the same thing on the same prompts correlate; heads of which one is strong where the other is weak
         have a negative correlation.
@@ -60,19 +60,19 @@ class HeadEffects(Shown, Result):
         return centred @ centred.T / np.outer(size, size)
 
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
-        """The k heads of largest mean effect."""
+        """Return the k heads of largest mean effect."""
         means = self.values.mean(1)
         return tuple((self.heads[i], float(means[i])) for i in np.argsort(-np.abs(means), kind="stable")[:k].tolist())
 
     def table(self) -> Table:
-        """The strongest heads."""
+        """Return the strongest heads."""
         caption = (
             f"Change of the log odds of {self.task}, in nats, when a head alone is corrupted; all: {self.total:+.3f}."
         )
         return Table(("head", "effect"), self.top(30), caption, {"effect": "+.4f"})
 
     def figure(self) -> Figure:
-        """Correlations among the strongest heads."""
+        """Draw the correlations among the strongest heads."""
         from interp.report.figures import heatmap
 
         names = [name for name, _ in self.top(12)]
@@ -108,21 +108,21 @@ class Backups(Shown, Result):
 
     @property
     def compensation(self) -> np.ndarray:
-        """By how much more each head supports the answer once the primaries are gone, in nats."""
+        """How much more each head supports the answer without the primaries, in nats."""
         return self.alone - self.given
 
     @property
     def synergy(self) -> float:
-        """Loss of primaries and best backups together over the sum of their losses apart; 1 without interaction."""
+        """Loss of primaries and best backups over the sum of their losses apart."""
         return self.together / self.apart if self.apart else float("nan")
 
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
-        """The k heads that compensate most."""
+        """Return the k heads that compensate most."""
         order = np.argsort(-self.compensation, kind="stable")
         return tuple((self.heads[i], float(self.compensation[i])) for i in order[:k].tolist())
 
     def table(self) -> Table:
-        """The heads that compensate most."""
+        """Return the heads that compensate most."""
         index = {name: i for i, name in enumerate(self.heads)}
         rows = tuple((n, float(self.alone[index[n]]), float(self.given[index[n]]), v) for n, v in self.top(20))
         caption = (

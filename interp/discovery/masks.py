@@ -32,7 +32,10 @@ def masked_run(
     mask: Float[Tensor, "n_edge ..."],
     replacement: Float[Tensor, "batch n_writer n_token d_model"] | None = None,
 ) -> Float[Tensor, " batch"]:
-    """Return each pair's measure with the edges corrupted as `mask` says: (n_edge,), or (n_edge, n_token).
+    """Return each pair's measure with the edges corrupted as `mask` says.
+
+    The mask is (n_edge,), or (n_edge, n_token).
+    `replacement` stands for what is written in the counterfactual run. Differentiable in the mask.
 
     `replacement` stands for what is written in the counterfactual run. Differentiable in the mask.
     """
@@ -63,7 +66,9 @@ def evaluate(
     outside: Outside = "counterfactual",
     limit: int = LIMIT,
 ) -> Float[np.ndarray, "n_mask n_pair"]:
-    """Return the measure of every pair under every mask, streaming pairs; masks are (n_edge,) or (n_edge, T).
+    """Return the measure of every pair under every mask, streaming pairs.
+
+    Masks are (n_edge,) or (n_edge, T).
 
     Args:
         model: the model.
@@ -78,17 +83,17 @@ def evaluate(
         raise UsageError(f'outside="{outside}": choose {", ".join(OUTSIDE)}.')
     start = None if outside == "counterfactual" else 0
     mean = _mean_writes(model, graph, task, limit) if outside == "mean" else None
-    found = []
+    measures = []
     for runs in batches(model, graph, task, start=start, copies=3, limit=limit):
         replacement = _replacement(runs, outside, mean)
         masks = (torch.from_numpy(np.asarray(mask, float)).to(runs.embedded) for mask in corrupted)
         cut = (mask if mask.ndim == 1 else mask[:, runs.start : runs.start + runs.embedded.shape[2]] for mask in masks)
-        found.append(torch.stack([masked_run(runs, mask, replacement) for mask in cut]))
-    return numbers(torch.cat(found, dim=1))
+        measures.append(torch.stack([masked_run(runs, mask, replacement) for mask in cut]))
+    return numbers(torch.cat(measures, dim=1))
 
 
 class _Changes:
-    """What corrupting each writer would add, as far as they have written: one tensor, or parts that keep gradients."""
+    """What corrupting each writer would add, as far as they have written."""
 
     def __init__(self, like: Tensor, differentiable: bool):
         self.parts: list[Tensor] = []
@@ -119,7 +124,7 @@ def _replacement(runs: PairRuns, outside: Outside, mean: Tensor | None) -> Tenso
 
 
 def _mean_writes(model: Model, graph: Graph, task: Task, limit: int) -> Float[Tensor, "n_writer n_token d_model"]:
-    """The mean of what is written over both runs of all pairs that have the position."""
+    """Return the mean writes of both runs over all pairs that have the position."""
     shape = (len(graph.writers), task.clean.shape[1], model.spec.d_model)
     total = torch.zeros(shape, dtype=model.dtype, device=model.device)
     count = torch.zeros(shape[1], dtype=model.dtype, device=model.device)

@@ -1,4 +1,4 @@
-"""Both runs of a batch of pairs: what everything wrote in each, and the measure at the end."""
+"""Both runs of a batch of pairs: every write, and the measure at the end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REPRODUCED: WeakSet[Model] = WeakSet()
 
 
 class PairRuns:
-    """The clean and the counterfactual run of a few pairs, from the first position at which any of them differ."""
+    """Clean and counterfactual runs of some pairs, from the first difference on."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class PairRuns:
         return Answers.of(self.model, self.task)
 
     def measure(self, x: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, " batch"]:
-        """The log odds of the right answers, from the stream that the logits read."""
+        """Return the log odds of the right answers from the stream the logits read."""
         at_end = x[torch.arange(len(x), device=x.device), self.end]
         logits = self.forward.final(at_end, self.answers.columns, self.answers.bias)
         return log_odds(logits, self.answers.right, self.answers.wrong)
@@ -122,7 +122,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Answers:
-    """The unembedding of the answers alone: folded `columns` and `bias`, and the answers as places among them."""
+    """Unembedding of the answers: folded `columns` and `bias`, and their indices."""
 
     columns: Float[Tensor, "d_model n_answer"]
     bias: Float[Tensor, " n_answer"]
@@ -162,7 +162,10 @@ def batches(  # noqa: PLR0913 (all but the first three are keyword-only)
     limit: int = LIMIT,
     segments: int = 1,
 ) -> Iterator[PairRuns]:
-    """Yield the pairs, as many at a time as `copies` of their writes, of each segment, fit into `limit` bytes."""
+    """Yield the pairs in batches whose writes fit into `limit` bytes.
+
+    `copies` is how often the writes of a pair count, for each of its segments.
+    """
     require(model, Model, "model")
     require(graph, Graph, "graph")
     require(task, Task, "task")
@@ -173,7 +176,7 @@ def batches(  # noqa: PLR0913 (all but the first three are keyword-only)
 
 
 def first_difference(task: Task) -> int:
-    """The first position at which any pair's prompts differ; 0 if none does."""
+    """Return the first position at which any pair differs; 0 if none does."""
     return int(task.differs.any(0).int().argmax())
 
 
@@ -197,7 +200,10 @@ def checked(model: Model, task: Task | Pairs) -> Task:
 
 @torch.no_grad()
 def _check_reproduced(model: Model, task: Task) -> None:
-    """Raise `CheckFailedError` unless the run written out gives the model's own measure; once for each model."""
+    """Raise `CheckFailedError` unless the written-out run gives the model's measure.
+
+    It is checked once for each model.
+    """
     if model in _REPRODUCED:
         return
     one = task[:1]
@@ -213,10 +219,10 @@ def _check_reproduced(model: Model, task: Task) -> None:
 
 
 def numbers(values: Tensor) -> np.ndarray:
-    """A tensor as float64 numbers."""
+    """Return a tensor as float64 numbers."""
     return values.detach().double().cpu().numpy()
 
 
 def _places(tokens: Tensor, answers: Tensor) -> Tensor:
-    found = torch.searchsorted(tokens, answers.clamp_min(0))
-    return torch.where(answers == NO_TOKEN, NO_TOKEN, found)
+    indices = torch.searchsorted(tokens, answers.clamp_min(0))
+    return torch.where(answers == NO_TOKEN, NO_TOKEN, indices)

@@ -1,4 +1,4 @@
-"""`interp.discovery.score`: every edge of a model scored on a task by one of nine methods."""
+"""`interp.discovery.score`: scores of every edge of a model on a task."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Options:
     limit: int = LIMIT
 
     def used(self, method: str) -> dict[str, str | int | bool]:
-        """The settings that a method looks at."""
+        """Return the settings that a method looks at."""
         if method.startswith("eap-ig"):
             return {"steps": self.steps, "rule": self.rule}
         names = {"exact": "direction", "eap": "at", "atp": "grad_drop", "random": "seed", "secant": "segments"}
@@ -56,7 +56,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Method:
-    """How a method scores a batch of pairs: (batch, n_edge), or (batch, n_edge, n_token) by position.
+    """Method that scores a batch of pairs.
+
+    `run` returns (batch, n_edge), or (batch, n_edge, n_token) by position.
+    `ends` gives the measure in both runs from what the method has run. `rules` are what its gradients hold constant;
+    with `whole` it runs all positions, not only those that differ. `copies` is its memory, in times a pair's writes, of
+    each segment if it has `segments`.
 
     `ends` gives the measure in both runs from what the method has run. `rules` are what its gradients hold constant;
     with `whole` it runs all positions, not only those that differ. `copies` is its memory, in times a pair's writes, of
@@ -95,7 +100,7 @@ def score(
     progress: Progress | None = None,
     **options: Any,
 ) -> EdgeScores:
-    """Score every edge: by how much, in nats, would the measure change if the edge alone were corrupted?
+    """Score every edge by the change of the measure when it alone is corrupted.
 
     With a, a' what writer u writes in the clean and in the counterfactual run, x_v what reader v reads and m the
     measure of the task:
@@ -175,11 +180,11 @@ def _checked_options(method: str, options: dict[str, Any]) -> Options:
     for name in options:
         if name not in known:
             raise UsageError(f'score has no option "{name}"{nearest(name, known)}; known: {", ".join(known)}.')
-    found = Options(**options)
-    whole(found.segments, "segments", 1)
-    if found.direction not in DIRECTIONS:
-        raise UsageError(f'direction="{found.direction}": choose {", ".join(DIRECTIONS)}.')
-    return found
+    settings = Options(**options)
+    whole(settings.segments, "segments", 1)
+    if settings.direction not in DIRECTIONS:
+        raise UsageError(f'direction="{settings.direction}": choose {", ".join(DIRECTIONS)}.')
+    return settings
 
 
 def _streamed(
@@ -191,8 +196,11 @@ def _streamed(
     by_position: bool,
     progress: Progress | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Scores of all pairs, a batch at a time; the measure in both runs; and the mean of scores by position."""
-    found, ends, where = [], [], np.zeros((graph.n_edge, task.clean.shape[1]))
+    """Score all pairs, a batch at a time.
+
+    Returns the scores, the measure in both runs, and the mean of scores by position.
+    """
+    scored, ends, where = [], [], np.zeros((graph.n_edge, task.clean.shape[1]))
     start = 0 if method.whole else None
     how = {"copies": method.copies, "limit": options.limit, "segments": options.segments if method.segments else 1}
     for runs in batches(model, graph, task, method.rules, start=start, **how):
@@ -201,19 +209,19 @@ def _streamed(
         if by_position:
             where[:, runs.start : runs.start + scores.shape[2]] += numbers(scores.sum(0)) / len(task)
             scores = scores.sum(-1)
-        found.append(numbers(scores))
-        advance(progress, sum(map(len, found)), len(task), "pairs")
-    return np.concatenate(found), np.concatenate(ends, axis=1), where if by_position else None
+        scored.append(numbers(scores))
+        advance(progress, sum(map(len, scored)), len(task), "pairs")
+    return np.concatenate(scored), np.concatenate(ends, axis=1), where if by_position else None
 
 
 def _exact(
     model: Model, graph: Graph, task: Task, options: Options, progress: Progress | None
 ) -> Float[np.ndarray, "n_pair n_edge"]:
-    """Every edge in one direction, or the mean of both."""
+    """Run every edge in one direction, or in both and return the mean."""
     ways = {"noise": [(task, 1.0)], "denoise": [(task.flipped(), -1.0)]}
     chosen = ways["noise"] + ways["denoise"] if options.direction == "both" else ways[options.direction]
-    found = [
+    runs = [
         sign * exact_edges(model, graph, way, folder=options.folder, limit=options.limit, progress=progress)
         for way, sign in chosen
     ]
-    return np.mean(found, axis=0)
+    return np.mean(runs, axis=0)

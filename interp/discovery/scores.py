@@ -1,4 +1,4 @@
-"""What a method found: a score for every edge, pair by pair. No torch."""
+"""Result of a method: a score for every edge, pair by pair. No torch here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ STABLE, ENOUGH = 0.8, 100
 
 @dataclass(frozen=True, eq=False)
 class EdgeScores(Shown, Result):
-    """How the measure changes, in nats, when an edge alone is corrupted: negative edges support the right answer.
+    """Change of the measure, in nats, when an edge alone is corrupted.
+
+    Negative edges support the right answer.
 
     `values` (n_pair, n_edge) are in the order of `graph.edges`, with one row where pairs play no part; `by_position`
     (n_edge, T) is their mean by position, if asked for; `node_values` (n_writer,) are means for whole nodes. `clean`
@@ -68,7 +70,10 @@ class EdgeScores(Shown, Result):
         return float(np.sign(self.total)) or -1.0
 
     def cut(self, writer: str = "embed") -> float:
-        """Return the sum over the edges out of one writer; out of the embedding it is `total` for a complete method."""
+        """Return the sum over the edges out of one writer.
+
+        Out of the embedding it is `total` for a complete method.
+        """
         if writer not in self.graph.writers:
             raise UsageError(f'The graph has no writer "{writer}".')
         return float(self.array[self.graph.writer == self.graph.writers.index(writer)].sum())
@@ -90,7 +95,7 @@ class EdgeScores(Shown, Result):
         return tuple((self.graph.edges[i], float(self.array[i])) for i in self.ranking(by)[:k].tolist())
 
     def stability(self, share: float = 0.01, *, by: By = "signed", draws: int = 50, seed: int = 0) -> Stability:
-        """How far circuits of `share` of the edges, chosen from resampled pairs, agree with one another.
+        """Return how far circuits chosen from resampled pairs overlap.
 
         Returns the mean Jaccard overlap |A ∩ B| / |A ∪ B| of consecutive bootstrap circuits, with a warning below 0.8
         or for fewer than 100 pairs.
@@ -105,7 +110,7 @@ class EdgeScores(Shown, Result):
         return Stability(float(overlaps.mean()), overlaps, n, share)
 
     def table(self) -> Table:
-        """The fifty most important edges."""
+        """Return the fifty most important edges."""
         caption = (
             f"{self.method} on {self.task}: change of the log odds, in nats, when the edge alone is corrupted; the "
             f"whole counterfactual changes them by {self.total:+.3f}. {self.graph.n_edge:,} edges, {len(self.clean)} "

@@ -1,4 +1,4 @@
-"""Scores of edges from the secant of the measure between the two runs: they sum to what the counterfactual changes.
+"""Scores of edges from the secant of the measure between two runs.
 
 Every operation is replaced by a linear map exact for the difference of the runs (`interp.attribution.contrast`).
 A covector on the logits is carried back through these; at each reader it is the secant of the measure with respect to
@@ -40,36 +40,38 @@ def secant_edges(runs: PairRuns, by_position: bool = False) -> Float[Tensor, "ba
     Raises `CheckFailedError` when the edges out of the embedding, with what another choice of experts adds, do not sum
     to the change of the measure.
     """
-    graph, found = runs.graph, runs.secants
-    start = torch.zeros_like(found.writes[0])
+    graph, secant = runs.graph, runs.secants
+    start = torch.zeros_like(secant.writes[0])
     for i, end in enumerate(runs.end.tolist() * runs.segments):
-        start[i, end] = _covector(runs, found, i, end)
+        start[i, end] = _covector(runs, secant, i, end)
     secants = [ReaderGradients(graph.logits, start[:, None])]
     chosen = start.new_zeros(len(start))
 
     def step(part: Part, layer: int, covectors: Tensor) -> Tensor:
         nonlocal chosen
         if part == "mlp":
-            back, constants = found.pull.mlp(layer, covectors)
+            back, constants = secant.pull.mlp(layer, covectors)
             chosen = chosen + constants
             secants.append(ReaderGradients(graph.mlp(layer), back[:, None]))
             return back
-        _, apart, _ = found.pull.readers(layer, covectors, graph.grouped)
+        _, apart, _ = secant.pull.readers(layer, covectors, graph.grouped)
         secants.append(ReaderGradients(graph.attention(layer), apart.transpose(1, 2)))
         return apart.sum(-2)
 
-    sweep(found, len(found.layout.components), start, step)
-    scores = contracted(runs, secants, _difference(found), by_position).unflatten(0, (runs.segments, -1)).sum(0)
+    sweep(secant, len(secant.layout.components), start, step)
+    scores = contracted(runs, secants, _difference(secant), by_position).unflatten(0, (runs.segments, -1)).sum(0)
     _check(runs, scores, chosen.view(runs.segments, -1).sum(0))
     return scores
 
 
-def _covector(runs: PairRuns, found: SecantMap, i: int, end: int) -> Float[Tensor, " d_model"]:
-    """The change of one pair's log odds as a covector on the stream, exact for sets of answers too.
+def _covector(runs: PairRuns, secant: SecantMap, i: int, end: int) -> Float[Tensor, " d_model"]:
+    """Return one pair's change of log odds as a covector on the stream.
+
+    It is exact for sets of answers too.
 
     The secant of log Σ exp over a set has the logarithmic means of the shares in the set as weights.
     """
-    x, final = found.residual[:, i, end], found.final.map(lambda x: x[i, end])
+    x, final = secant.residual[:, i, end], secant.final.map(lambda x: x[i, end])
     tokens: list[Tensor] = []
     weights: list[Tensor] = []
     pair = i % len(runs)
@@ -83,18 +85,21 @@ def _covector(runs: PairRuns, found: SecantMap, i: int, end: int) -> Float[Tenso
     return logit_covector(runs.model, final, x, torch.cat(tokens), torch.cat(weights))
 
 
-def _difference(found: SecantMap) -> Float[Tensor, "batch n_writer n_token d_model"]:
-    """What corrupting each writer of the graph adds; biases do not differ, and the experts of a layer are one MLP."""
-    layout, n_head = found.layout, found.model.spec.n_head
-    parts = [found.writes[:1]]
-    for layer in range(found.model.spec.n_layer):
+def _difference(secant: SecantMap) -> Float[Tensor, "batch n_writer n_token d_model"]:
+    """Return what corrupting each writer of the graph adds.
+
+    Biases do not differ, and the experts of a layer are one MLP.
+    """
+    layout, n_head = secant.layout, secant.model.spec.n_head
+    parts = [secant.writes[:1]]
+    for layer in range(secant.model.spec.n_layer):
         heads, mlp = layout.start(layer), layout.mlp(layer)
-        parts += [found.writes[heads : heads + n_head], found.writes[mlp : mlp + layout.n_mlp].sum(0, keepdim=True)]
+        parts += [secant.writes[heads : heads + n_head], secant.writes[mlp : mlp + layout.n_mlp].sum(0, keepdim=True)]
     return -torch.cat(parts).transpose(0, 1).contiguous()
 
 
 def secant_ends(runs: PairRuns) -> Float[Tensor, "run batch"]:
-    """The measure in the two runs, which the secant map was made of."""
+    """Return the measure in the two runs that the secant map was made of."""
     clean, other = runs.secants.residual
     return torch.stack([runs.measure(clean[: len(runs)]), runs.measure(other[-len(runs) :])])
 
@@ -103,8 +108,8 @@ def _check(runs: PairRuns, scores: Tensor, chosen: Tensor) -> None:
     clean, other = secant_ends(runs)
     change = other - clean
     out = torch.from_numpy(runs.graph.writer == 0).to(scores.device)
-    found = scores[:, out].flatten(1).sum(1) - chosen
-    error = float(((found - change).abs() / change.abs().clamp_min(1.0)).max())
+    total = scores[:, out].flatten(1).sum(1) - chosen
+    error = float(((total - change).abs() / change.abs().clamp_min(1.0)).max())
     if not error <= TOLERANCE[scores.dtype]:
         raise CheckFailedError(
             f"The secant's edges out of the embedding miss the change of the measure by {error:.1e}."

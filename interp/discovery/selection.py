@@ -1,4 +1,4 @@
-"""From scores to a circuit: which edges are in it?"""
+"""From scores to a circuit: which edges belong to it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def circuit(  # noqa: PLR0913 (all but the first three are keyword-only)
     model: Model | None = None,
     task: Task | Pairs | None = None,
 ) -> Circuit:
-    """Choose a circuit of `share` of the edges, and drop those that are cut off from the embedding or the logits.
+    """Choose a circuit of `share` of the edges.
+
+    Edges that are cut off from the embedding or the logits are dropped.
 
     Args:
         scores: of the edges.
@@ -103,14 +105,14 @@ def _at_positions(scores: EdgeScores, share: float, n: int | None, by: Rule) -> 
 
 
 def top(scores: EdgeScores, size: int, by: Literal["signed", "absolute"]) -> Bool[np.ndarray, " n_edge"]:
-    """The `size` most important edges."""
+    """Return the `size` most important edges."""
     chosen = np.zeros(scores.graph.n_edge, bool)
     chosen[scores.ranking(by)[:size]] = True
     return chosen
 
 
 def _greedy(graph: Graph, values: Float[np.ndarray, " n_edge"], size: int) -> Bool[np.ndarray, " n_edge"]:
-    """Grow from the logits: the largest edge whose reader is there brings its writer's own readers in."""
+    """Grow from the logits, always by the largest edge into what is there."""
     chosen, open_readers = np.zeros(graph.n_edge, bool), set()
     reads: dict[int, list[int]] = {}
     for reader, owners in enumerate(graph.owners):

@@ -1,4 +1,4 @@
-"""Is it a circuit? What a held-out task says of one. No torch."""
+"""Tests of a circuit on a held-out task, and their verdict. No torch here."""
 
 from __future__ import annotations
 
@@ -48,10 +48,12 @@ class Verdict(Shown, Result):
     @property
     def f_interval(self) -> tuple[float, float]:
         """95 % bootstrap interval of `f` over pairs."""
-        found = Bootstrap.of(len(self.clean), self.seed).ratio(
+        interval = Bootstrap.of(len(self.clean), self.seed).ratio(
             self.circuit - self.corrupted, self.clean - self.corrupted
         )
-        return (float("nan") if found[1] is None else found[1]), (float("nan") if found[2] is None else found[2])
+        return (float("nan") if interval[1] is None else interval[1]), (
+            float("nan") if interval[2] is None else interval[2]
+        )
 
     @property
     def f_complement(self) -> float:
@@ -68,12 +70,12 @@ class Verdict(Shown, Result):
     @property
     def by_template(self) -> dict[str, float]:
         """Faithfulness on each template."""
-        found = {}
+        ratios = {}
         for template in dict.fromkeys(self.templates):
             rows = [i for i, name in enumerate(self.templates) if name == template]
             top, bottom = ((x[rows] - self.corrupted[rows]).mean() for x in (self.circuit, self.clean))
-            found[template] = float(top / bottom)
-        return found
+            ratios[template] = float(top / bottom)
+        return ratios
 
     @property
     def superfluous(self) -> float:
@@ -81,7 +83,7 @@ class Verdict(Shown, Result):
         return float((np.abs(self.dropped) < 1e-3).mean()) if len(self.dropped) else float("nan")
 
     def summary(self) -> str:
-        """The verdict in one sentence."""
+        """Return the verdict in one sentence."""
         low, high = self.f_interval
         carries = "carry" if self.f >= FAITHFUL and self.f > self._chance else "do not carry"
         return (
@@ -91,7 +93,7 @@ class Verdict(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Every test of the circuit."""
+        """Return every test of the circuit."""
         low, high = self.f_interval
         quantiles = self.quantiles
         rows = [

@@ -1,4 +1,6 @@
-"""Activation patching: what happens to a prediction when part of one run is replaced by that of another.
+"""Activation patching: parts of one run replaced by those of another.
+
+It says what happens to a prediction then.
 
 Names are fetched when first used, so that a saved result loads without torch.
 """

@@ -1,4 +1,4 @@
-"""What is measured of a patched run: a number for each pair of a task."""
+"""Metrics of a patched run: a number for each pair of a task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ Metric = Callable[[Float[Tensor, "n n_token d_vocab"], "Task"], Float[Tensor, " 
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric on a batch of pairs: `of` takes logits where the answers are read, or of `everywhere`."""
+    """Metric on a batch of pairs.
+
+    `of` takes logits where the answers are read, or of `everywhere`.
+    """
 
     model: Model
     part: Task
@@ -31,7 +34,10 @@ class Measure:
     everywhere: bool = False
 
     def __call__(self, model: Model, tokens: Tensor, copies: int = 1) -> Float[Tensor, "copy n"]:
-        """The metric of each copy of the pairs, whose runs are rows of one batch, copy after copy."""
+        """Return the metric of each copy of the pairs.
+
+        Their runs are rows of one batch, copy after copy.
+        """
         tokens = model.check_tokens(tokens.repeat(copies, 1))
         at = None if self.everywhere else self.part.end.repeat(copies)
         logits = capture.logits(model, tokens, at=at).unflatten(0, (copies, -1))
@@ -39,7 +45,10 @@ class Measure:
 
 
 def measure(metric: str | Metric, model: Model, part: Task) -> Measure:
-    """The metric by name, or a function of one's own, on some pairs. Raises `UsageError` for an unknown name."""
+    """Return the metric by name, or a function of the user's, on some pairs.
+
+    Raises `UsageError` for an unknown name.
+    """
     if callable(metric):
         return Measure(model, part, lambda logits: metric(logits, part), everywhere=True)
     known = {"log odds": _log_odds, "probability": _probability, "kl": _divergence}
@@ -52,7 +61,9 @@ def measure(metric: str | Metric, model: Model, part: Task) -> Measure:
 def patching_of(
     arrays: Sequence[Tensor], rows: tuple[str, ...], columns: tuple[str, ...], metric: str, **facts: Any
 ) -> Patching:
-    """The result of (n, n_row · n_column) patched metrics and of the (n,) metrics of the two runs.
+    """Return the result of patched metrics and of those of the two runs.
+
+    They are (n, n_row · n_column) and (n,).
 
     Raises `NotFiniteError` for a metric that is not finite, `UsageError` where the two runs have the same mean.
     """
@@ -87,6 +98,6 @@ def _probability(_: Model, part: Task) -> Callable[[Tensor], Tensor]:
 
 
 def _divergence(model: Model, part: Task) -> Callable[[Tensor], Tensor]:
-    """Nats from the clean run's prediction, which is run once."""
+    """Return nats from the clean run's prediction, which is run once."""
     clean = capture.logits(model, model.check_tokens(part.clean), at=part.end).log_softmax(-1)
     return lambda logits: (clean.exp() * (clean - logits.log_softmax(-1))).sum(1)

@@ -1,4 +1,6 @@
-"""`patch`: put one run's activations into another, anywhere, over a task, and see how much of the answer follows.
+"""`patch`: activations of one run put into another, anywhere, over a task.
+
+The model itself runs, with the activations given by `interp.edit.replace`: hooks, adapters and edits take part.
 
 The model runs as it is, with the activations given by `interp.edit.replace`: hooks, adapters and edits take part.
 """
@@ -104,16 +106,19 @@ def patch(  # noqa: PLR0913 (all but the first four are keyword-only)
 def _patched(
     plan: Plan, start: int, part: Task, of: Measure, unpatched: Tensor, progress: Progress | None
 ) -> Float[Tensor, "n n_site"]:
-    """The metric of some pairs after each patch; where a patch changes nothing, that of the run without."""
-    held, sites = Values(plan, start, part), plan.sites()
-    found = unpatched[:, None].repeat(1, len(sites))
-    changing = held.changing(sites)
+    """Return the metric of some pairs after each patch.
+
+    Where a patch changes nothing, it is that of the run without.
+    """
+    values, sites = Values(plan, start, part), plan.sites()
+    metrics = unpatched[:, None].repeat(1, len(sites))
+    changing = values.changing(sites)
     done, total = len(sites) * (start // plan.batch), len(sites) * -(-len(plan.task) // plan.batch)
     for lot in plan.lots(changing, part):
-        found[:, lot] = of(held.patched([sites[i] for i in lot]), plan.base(part), len(lot)).T
+        metrics[:, lot] = of(values.patched([sites[i] for i in lot]), plan.base(part), len(lot)).T
         advance(progress, done + lot[-1] + 1, total, f"patching {plan.what}")
     advance(progress, done + len(sites), total, f"patching {plan.what}")
-    return found
+    return metrics
 
 
 def _layers(model: Model, layers: Sequence[int] | None, sae: Any) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ Goldowsky-Dill et al. (arXiv 2304.05969), Wang et al. (2211.00593). Two runs for
    then compute of their inputs (queries, keys, values, neurons) is taken on;
 2. the base run with these put into the receivers; everything else runs for real, up to the logits.
 
-The model runs as it is, through hooks, as in `patching.patch`; both runs begin at the first block that can change.
+The model itself runs, through hooks, as in `patching.patch`; both runs begin at the first block that can change.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def path(  # noqa: PLR0913 (all but the first four are keyword-only)
     batch: int = 32,
     progress: Progress | None = None,
 ) -> Patching:
-    """Patch the paths from each sender into all the receivers together.
+    """Patch the paths from each sender into all the receivers at once.
 
     Args:
         model: the model, edited or not.
@@ -105,7 +105,10 @@ def path(  # noqa: PLR0913 (all but the first four are keyword-only)
 
 
 class Part(NamedTuple):
-    """A component by name: the hook of its value, the block it is in, and its head; -1 for the embedding."""
+    """A component: the hook of its value, its block, and its head.
+
+    -1 is the block of the embedding.
+    """
 
     name: str
     hook: str
@@ -115,7 +118,10 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class _Runs:
-    """Senders and receivers in the runs of one batch of pairs: `tokens` are those of the base run and the source."""
+    """Senders and receivers in the runs of one batch of pairs.
+
+    `tokens` are those of the base run and the source.
+    """
 
     model: Model
     tokens: tuple[Tensor, Tensor]
@@ -125,10 +131,13 @@ class _Runs:
     def measured(
         self, of: Measure, held: bool, progress: Progress | None, place: tuple[int, int]
     ) -> Float[Tensor, "n n_sender"]:
-        """The metric with the paths of each sender patched; that of the base run where there is no path."""
+        """Return the metric with the paths of each sender patched.
+
+        Where there is no path, it is that of the base run.
+        """
         _, base = self.model.run_with_cache(self.tokens[0], self._hooks(held))
         _, source = self.model.run_with_cache(self.tokens[1], list(dict.fromkeys(part.hook for part in self.senders)))
-        found = of(self.model, self.tokens[0]).T.repeat(1, len(self.senders))
+        metrics = of(self.model, self.tokens[0]).T.repeat(1, len(self.senders))
         size, done = max(1, AT_ONCE // self.tokens[0].numel()), 0
         for layer in sorted({part.layer for part in self.senders}):
             same = [i for i, part in enumerate(self.senders) if part.layer == layer]
@@ -137,13 +146,13 @@ class _Runs:
                 if receivers:
                     taken = self._taken([self.senders[i] for i in lot], receivers, base, source, held)
                     patched = self._received(receivers, base, taken, len(lot))
-                    found[:, lot] = of(patched, self.tokens[0], len(lot)).T
+                    metrics[:, lot] = of(patched, self.tokens[0], len(lot)).T
                 done += len(lot)
                 advance(progress, len(self.senders) * place[0] // place[1] + done, len(self.senders), "path patching")
-        return found
+        return metrics
 
     def _hooks(self, held: bool) -> list[str]:
-        """Hooks of the base run that are needed: streams before the blocks where runs begin, the last, what is held."""
+        """Return the hooks of the base run that are needed."""
         layers = {min(max(0, part.layer), self._n_layer - 1) for part in (*self.senders, *self.receivers)}
         streams = [f"blocks.{layer}.hook_resid_pre" for layer in sorted(layers)]
         return [*streams, self._last(), *(hook for hook in self._held() if held)]
@@ -153,7 +162,7 @@ class _Runs:
         return self.model.spec.n_layer
 
     def _held(self) -> list[str]:
-        """What all heads and MLPs write from the first sender on."""
+        """Return the hooks of what all heads and MLPs write from the first sender on."""
         first = max(0, min(part.layer for part in self.senders))
         layers = range(first, self._n_layer)
         return [f"blocks.{layer}.{hook}" for layer in layers for hook in ("attn.hook_z", "hook_mlp_out")]
@@ -169,7 +178,7 @@ class _Runs:
         source: dict[str, Tensor],
         held: bool,
     ) -> dict[str, Tensor]:
-        """What the receivers compute of their inputs in the first run, copies of the pairs one after the other."""
+        """Return what the receivers compute of their inputs in the first run."""
         first = max(0, senders[0].layer)
         edits = [edit.function(hook, _given(base[hook])) for hook in self._held() if held and _layer(hook) >= first]
         edits += [_sent(at, part, len(senders), source) for at, part in enumerate(senders)]
@@ -180,7 +189,7 @@ class _Runs:
     def _received(
         self, receivers: Sequence[Part], base: dict[str, Tensor], taken: dict[str, Tensor], copies: int
     ) -> Model:
-        """The model with the receivers' values put in."""
+        """Return the model with the receivers' values put in."""
         first, edits = min(self._n_layer - 1, *(part.layer for part in receivers)), []
         for part in receivers:
             if part.hook == LOGITS:
@@ -192,12 +201,12 @@ class _Runs:
 
 
 def _given(value: Tensor) -> Callable[[Tensor], Tensor]:
-    """Every copy of the pairs has the base run's value."""
+    """Return an edit that gives every copy of the pairs the base run's value."""
     return lambda here: value.repeat(len(here) // len(value), *[1] * (value.ndim - 1))
 
 
 def _sent(at: int, part: Part, copies: int, source: dict[str, Tensor]) -> edit.Edit:
-    """In one copy of the pairs, what the sender writes is the source's."""
+    """Return an edit that gives one copy of the pairs what the source writes."""
 
     def change(value: Tensor) -> Tensor:
         mine, new = value.unflatten(0, (copies, -1))[at], source[part.hook]
@@ -227,7 +236,7 @@ def _parts(model: Model, names: str | Sequence[str], kind: Callable[[Model], Ite
 
 
 def _sender(model: Model) -> Iterable[Part]:
-    """What can send: everything that writes."""
+    """Return a component that can send: everything that writes."""
     yield Part("embed", "hook_embed", -1)
     for layer in range(model.spec.n_layer):
         yield from (Part(f"L{layer}H{h}", f"blocks.{layer}.attn.hook_z", layer, h) for h in range(model.spec.n_head))
@@ -235,7 +244,7 @@ def _sender(model: Model) -> Iterable[Part]:
 
 
 def _receiver(model: Model) -> Iterable[Part]:
-    """What can receive: everything that reads, by the hook of what it computes of its input alone."""
+    """Return a component that can receive, by the hook of what it computes of its input."""
     spec = model.spec
     key = "KV" if spec.kv_group > 1 else "H"
     for layer in range(spec.n_layer):
@@ -255,6 +264,9 @@ def _check(senders: Sequence[Part], receivers: Sequence[Part], between: str) -> 
 
 
 def _before(sender: Part, receiver: Part) -> bool:
-    """Whether there is a path at all: an MLP reads what the heads of its block write (not of a parallel one)."""
+    """Return whether there is a path: an MLP reads what its block's heads write.
+
+    In a parallel block it does not.
+    """
     same = sender.layer == receiver.layer and sender.head is not None and receiver.name.startswith("MLP")
     return same or sender.layer < receiver.layer

@@ -54,7 +54,7 @@ class Plan:
     batch: int
 
     def entries(self, axis: str) -> tuple[Any, ...]:
-        """What an axis of the result runs over."""
+        """Return what an axis of the result runs over."""
         spec = self.model.spec
         return {
             "layer": self.layers,
@@ -64,7 +64,7 @@ class Plan:
         }.get(axis, self.indices)
 
     def labels(self, axis: str) -> tuple[str, ...]:
-        """The entries of an axis in words."""
+        """Return the entries of an axis in words."""
         if axis == "place":
             return self.entries(axis)
         if axis == "position" and self.task.places:
@@ -72,11 +72,14 @@ class Plan:
         return tuple(f"{axis} {entry}" for entry in self.entries(axis))
 
     def sites(self) -> list[Site]:
-        """Every patch, in the order of the result."""
+        """Return every patch, in the order of the result."""
         return [dict(zip(self.by, site, strict=True)) for site in product(*map(self.entries, self.by))]
 
     def lots(self, sites: Sequence[int], part: Task) -> Iterator[list[int]]:
-        """Patches (places in `sites()`) that are rows of one run: of the same layers, and not too many."""
+        """Yield patches (indices in `sites()`) that are rows of one run.
+
+        They patch the same layers, and are not too many.
+        """
         every, size = self.sites(), max(1, AT_ONCE // part.clean.numel())
 
         def layer(i: int) -> int:
@@ -87,16 +90,19 @@ class Plan:
             yield from (together[at : at + size] for at in range(0, len(together), size))
 
     def hook(self, layer: int) -> str:
-        """Where the layer's value is."""
+        """Return the hook of a layer's value."""
         return self.sae.metadata["hook_name"] if self.sae is not None else f"blocks.{layer}.{HOOKS[self.what]}"
 
     def base(self, part: Task) -> Tensor:
-        """The prompts that are run."""
+        """Return the prompts that are run."""
         return part.counterfactual if self.direction == "denoise" else part.clean
 
 
 class Values:
-    """What the patched run has at every layer of a plan, for one batch of pairs, and what is put in.
+    """Values of the patched run at every layer of a plan, and what is put in.
+
+    They are those of one batch of pairs.
+    Held for all layers at once, with the residual stream before each of them.
 
     Held for all layers at once, with the residual stream before each of them.
     """
@@ -105,18 +111,21 @@ class Values:
         self.plan, self.part = plan, part
         streams = {layer: f"blocks.{layer}.hook_resid_pre" for layer in plan.layers}
         hooks = {layer: plan.hook(layer) for layer in plan.layers}
-        found = self._run(plan.base(part), [*hooks.values(), *streams.values()])
-        new = self._source(start, list(hooks.values()), found)
-        self.streams = {layer: found[hook] for layer, hook in streams.items()}
-        self.base = {layer: found[hook] for layer, hook in hooks.items()}
+        cached = self._run(plan.base(part), [*hooks.values(), *streams.values()])
+        new = self._source(start, list(hooks.values()), cached)
+        self.streams = {layer: cached[hook] for layer, hook in streams.items()}
+        self.base = {layer: cached[hook] for layer, hook in hooks.items()}
         self.new = {layer: new[hook] for layer, hook in hooks.items()}
 
     def changing(self, sites: Sequence[Site]) -> list[int]:
-        """The patches that put in something else than what is there; the others leave the run as it is."""
+        """Return the patches that put in something else than what is there."""
         return [i for i, site in enumerate(sites) if any(self._differs(layer, site) for layer in self._layers(site))]
 
     def patched(self, sites: Sequence[Site]) -> Model:
-        """The model with every patch made in a copy of the pairs of its own, from the first patched layer on."""
+        """Return the model with every patch made in a copy of the pairs of its own.
+
+        It runs from the first patched layer on.
+        """
         layers, first = self._layers(sites[0]), min(self._layers(sites[0]))
         model = self.plan.model.resumed(first, self.streams[first])
         return model.edited(*(edit.function(self.plan.hook(layer), self._change(layer, sites)) for layer in layers))
@@ -125,7 +134,7 @@ class Values:
         return (site["layer"],) if "layer" in site else self.plan.layers
 
     def _source(self, start: int, hooks: list[str], base: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What is put in."""
+        """Return what is put in."""
         plan, part = self.plan, self.part
         if plan.direction == "denoise":
             return self._run(part.clean, hooks)
@@ -150,7 +159,7 @@ class Values:
         return bool(((base != new) & self._chosen(site, base)).any())
 
     def _change(self, layer: int, sites: Sequence[Site]) -> Callable[[Tensor], Tensor]:
-        """The value at a layer's hook, in rows of copies, with each copy's patch made."""
+        """Return an edit of a layer's hook that makes each copy's patch."""
         new = self._coded(self.new[layer])
         chosen = torch.stack([self._chosen(site, new).expand_as(new) for site in sites])
 
@@ -165,11 +174,11 @@ class Values:
         return change
 
     def _coded(self, value: Tensor) -> Tensor:
-        """A value as what is exchanged: itself, or the latents of an autoencoder."""
+        """Return a value as what is exchanged: itself, or an autoencoder's latents."""
         return value if self.plan.sae is None else self.plan.sae.encode(value.flatten(2))
 
     def _chosen(self, site: Site, value: Tensor) -> Bool[Tensor, ...]:
-        """Which entries of a value are patched at a site."""
+        """Return which entries of a value are patched at a site."""
         square, part = self.plan.what == "pattern", self.part
         positions = torch.arange(value.shape[2 if square else 1], device=value.device)[None]
         chosen = torch.ones_like(positions, dtype=torch.bool)

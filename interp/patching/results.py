@@ -1,4 +1,4 @@
-"""What patching found. No torch."""
+"""Results of patching. No torch here."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ class Patched(Shown, Result):
 
     @property
     def recovered(self) -> np.ndarray:
-        """(patched − corrupted) / (clean − corrupted): 0 changes nothing, 1 restores the clean run."""
+        """Return (patched − corrupted) / (clean − corrupted): 1 restores the clean run."""
         return (self.array - self.corrupted) / (self.clean - self.corrupted)
 
     def top(self, k: int) -> tuple[tuple[str, str, float], ...]:
-        """The k patches that move the target most: (row, column, recovered fraction)."""
+        """Return the k patches that move the target most: (row, column, fraction)."""
         return _top(self.recovered, self.rows, self.columns, k)
 
     def table(self) -> Table:
-        """Every patch, the strongest first."""
+        """Return every patch, the strongest first."""
         caption = f"{self.what}: fraction of the way from {self.corrupted:+.3f} to {self.clean:+.3f} ({self.target})."
         return Table((*self.axes, "recovered"), self.top(self.array.size), caption, {"recovered": "+.3f"})
 
     def figure(self) -> Figure:
-        """A heat map of the recovered fractions, its colours from 0 to 1."""
+        """Draw a heat map of the recovered fractions, colours from 0 to 1."""
         caption = (
             f"{self.what}. Fraction of the {self.target} recovered: 0 is the corrupted run "
             f"({self.corrupted:+.3f} {self.unit}), 1 the clean one ({self.clean:+.3f})."
@@ -57,7 +57,7 @@ class Patched(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Patching(Shown, Result):
-    """The metric of every pair of a task after each patch, and the share of the two runs' difference each makes.
+    """Metric of every pair after each patch, and its share of the runs' difference.
 
     Attributes:
         task: the task.
@@ -85,7 +85,7 @@ class Patching(Shown, Result):
 
     @property
     def effect(self) -> np.ndarray:
-        """(n_row, n_column): share of the mean difference that a patch makes.
+        """Share of the mean difference that each patch makes (n_row, n_column).
 
         Denoising: (patched − counterfactual) / (clean − counterfactual), 1 where a patch restores the clean run.
         Noising: (clean − patched) / (clean − counterfactual), 1 where a patch destroys all of it. 0 changes nothing.
@@ -93,7 +93,7 @@ class Patching(Shown, Result):
         return self._share(self.values.mean(0), self.clean.mean(), self.counterfactual.mean())
 
     def interval(self, draws: int = 1000, seed: int = 0) -> np.ndarray:
-        """(2, n_row, n_column): 95 % percentile interval of `effect`, a bootstrap over pairs."""
+        """Return the 95 % bootstrap interval of `effect` (2, n_row, n_column)."""
         drawn = []
         for weights in cluster_draws(len(self.clean), seed=seed, draws=draws, cells=self.values[0].size):
             values, clean, other = (
@@ -103,15 +103,15 @@ class Patching(Shown, Result):
         return np.quantile(np.concatenate(drawn), (0.025, 0.975), axis=0)
 
     def top(self, k: int) -> tuple[tuple[str, str, float], ...]:
-        """The k patches of largest effect: (row, column, share)."""
+        """Return the k patches of largest effect: (row, column, share)."""
         return _top(self.effect, self.rows, self.columns, k)
 
     def table(self) -> Table:
-        """Every patch, the strongest first."""
+        """Return every patch, the strongest first."""
         return Table((*self.axes, self._word), self.top(self.effect.size), self._caption, {self._word: "+.3f"})
 
     def figure(self) -> Figure:
-        """A heat map of the shares, its colours from 0 to 1."""
+        """Draw a heat map of the shares, colours from 0 to 1."""
         return _map("patching", self.effect, self.rows, self.columns, self.axes, self._word, self._caption)
 
     @property

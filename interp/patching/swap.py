@@ -28,14 +28,14 @@ from interp.patching.results import Patched
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 """Largest relative error of the written-out pass against the model's own logits, by dtype."""
 AT_ONCE = 4096
-"""Positions that go through a block together: more only costs memory."""
+"""Positions that go through a block at once: more only costs memory."""
 
 
 @torch.no_grad()
 def patch_residual(
     model: Model, clean: Int[Tensor, "1 n_token"], corrupted: Int[Tensor, "1 n_token"], target: LogitTarget
 ) -> Patched:
-    """Replace the residual stream of the corrupted run by the clean one, one layer and position at a time.
+    """Replace the residual stream by the clean one, one layer and position at a time.
 
     Row l is the stream that enters block l, the last row the one that leaves the last block (causal tracing,
     arXiv 2202.05262).
@@ -55,7 +55,10 @@ def patch_residual(
 
 
 def _residual_patches(runs: _Runs, position: int) -> Tensor:
-    """The final streams, from `position` on, of patches there before every block and after the last."""
+    """Return final streams of patches before every block and after the last.
+
+    They begin at `position`, where the patches are.
+    """
     x = runs.corrupted.streams[0].new_empty(0)
     for layer in range(runs.model.spec.n_layer + 1):
         patched = runs.corrupted.streams[layer][:, position : runs.position + 1].clone()
@@ -70,18 +73,20 @@ def _residual_patches(runs: _Runs, position: int) -> Tensor:
 def patch_heads(
     model: Model, clean: Int[Tensor, "1 n_token"], corrupted: Int[Tensor, "1 n_token"], target: LogitTarget
 ) -> Patched:
-    """Replace what one head computes (its z, at every position) in the corrupted run by the clean run's.
+    """Replace what one head computes by the clean run's, one head after another.
+
+    It is its z, at every position of the corrupted run.
 
     Raises the errors of `patch_residual`.
     """
     runs, spec = _Runs.of(model, clean, corrupted, target), model.spec
-    kept = slice(runs.first, runs.position + 1)
+    span = slice(runs.first, runs.position + 1)
     x: Tensor | None = None
     for layer in range(spec.n_layer):
-        z = runs.corrupted.z[layer][:, :, kept].repeat(spec.n_head, 1, 1, 1)
+        z = runs.corrupted.z[layer][:, :, span].repeat(spec.n_head, 1, 1, 1)
         heads = torch.arange(spec.n_head)
-        z[heads, heads] = runs.clean.z[layer][0, :, kept]
-        patched = _block_with(runs.weights, layer, runs.corrupted.streams[layer][:, kept], z)
+        z[heads, heads] = runs.clean.z[layer][0, :, span]
+        patched = _block_with(runs.weights, layer, runs.corrupted.streams[layer][:, span], z)
         x = patched if x is None else torch.cat([runs.through(layer, x, runs.first), patched])
     assert x is not None
     names = tuple(f"layer {layer}" for layer in range(spec.n_layer))
@@ -93,7 +98,7 @@ def patch_heads(
 
 @dataclass(frozen=True)
 class _Run:
-    """One run: the stream before each block and after the last, and each block's z, keys and values."""
+    """One run: the streams, and each block's z, keys and values."""
 
     streams: list[Float[Tensor, "1 n_token d_model"]]
     z: list[Float[Tensor, "1 n_head n_token d_head"]]
@@ -178,7 +183,10 @@ class _Runs:
 
 
 def _check_run(model: Model, tokens: Tensor, position: int, residual: Tensor) -> None:
-    """Raise `CheckFailedError` unless the written-out pass gives the model's own streams, and logits at the target."""
+    """Raise `CheckFailedError` unless the written-out pass is the model's own.
+
+    Its streams are compared, and logits at the target.
+    """
     theirs, stream = capture.ending(model, tokens, position)
     ours, _ = trace.unembed(model.weights, residual[:, [position]], folded=False)
     errors = (ours[:, 0] - theirs).abs().max() / theirs.abs().max(), off(residual, stream)
@@ -191,7 +199,7 @@ def _check_run(model: Model, tokens: Tensor, position: int, residual: Tensor) ->
 
 
 def _block_with(weights: Weights, layer: int, entered: Tensor, z: Tensor) -> Tensor:
-    """One block whose heads are given: attention's output is made of `z`, the MLP runs on what comes of it."""
+    """Run one block whose heads are given as `z`."""
     write, _ = trace.attention_write(weights, layer, z)
     middle = entered + write
     read = entered.expand_as(middle) if weights.spec.parallel else middle
@@ -199,7 +207,7 @@ def _block_with(weights: Weights, layer: int, entered: Tensor, z: Tensor) -> Ten
 
 
 def _numbered(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Labels told apart: those that occur several times are numbered in the order of the prompt."""
+    """Number the labels that occur several times, in the order of the prompt."""
     return tuple(_each_numbered(labels))
 
 

@@ -1,4 +1,6 @@
-"""Tasks: pairs of a clean and a counterfactual prompt with right and wrong answers, generated from a seed.
+"""Tasks: pairs of clean and counterfactual prompts with right and wrong answers.
+
+They are generated offline from a seed, or read from a file.
 
 `tasks.ioi(model, n=64, seed=0)` or `tasks.make("ioi", model, ...)` makes one for any tokenizer; `tasks.read` reads a
 user's own pairs. Names are imported when first used, so that a saved score loads without torch.

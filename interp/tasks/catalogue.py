@@ -1,4 +1,7 @@
-"""The tasks by name. Each takes a model, the number of pairs and a seed, and returns a `Task`."""
+"""The tasks by name.
+
+Each takes a model, the number of pairs and a seed, and returns a `Task`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from interp.tasks.task import Task
 
 
 def ioi(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str = "flip") -> Task:
-    """Indirect object identification: "When Mary and John went to the store, John gave a drink to" → " Mary".
+    """Make indirect object identification: "... John gave a drink to" → " Mary".
+
+    "When Mary and John went to the store, John gave a drink to" → " Mary" (arXiv 2211.00593).
 
     The wrong answer is the subject, " John". Positions: IO, S1, S2, place, object, end (arXiv 2211.00593).
 
@@ -31,7 +36,9 @@ def ioi(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str = "flip
 
 
 def greater_than(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Years: "The war lasted from the year 1732 to the year 17" → 33 … 99 (arXiv 2305.00586).
+    """Make years: "... from the year 1732 to the year 17" → 33 … 99.
+
+    "The war lasted from the year 1732 to the year 17" → 33 … 99 (arXiv 2305.00586).
 
     Right and wrong are sets of tokens: two digits where the tokenizer has them, else the next digit. The counterfactual
     begins in year 01. Positions: event, century, year, end.
@@ -40,12 +47,17 @@ def greater_than(model: Model, n: int = 64, seed: int = 0) -> Task:
 
 
 def gendered_pronoun(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Pronouns: "So Mary is such a good friend, isn't" → " she"; the counterfactual has a man's name, or a woman's."""
+    """Make pronouns: "So Mary is such a good friend, isn't" → " she".
+
+    The counterfactual has a man's name, or a woman's.
+    """
     return assemble("gendered_pronoun", model, templates.gendered_pronoun, n, seed)
 
 
 def subject_verb(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Agreement: "The key near the cars" → " is", " was", " has"; the counterfactual's subject has the other number.
+    """Make agreement: "The key near the cars" → " is", " was", " has".
+
+    The counterfactual's subject has the other number.
 
     Between subject and verb stands a noun of the other number. Positions: noun, distractor, end.
     """
@@ -53,12 +65,17 @@ def subject_verb(model: Model, n: int = 64, seed: int = 0) -> Task:
 
 
 def country_capital(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Facts: "The capital of France is the city of" → " Paris"; the counterfactual asks of another country."""
+    """Make facts: "The capital of France is the city of" → " Paris".
+
+    The counterfactual asks of another country.
+    """
     return assemble("country_capital", model, templates.country_capital, n, seed)
 
 
 def successor(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Series: "Monday, Tuesday, Wednesday," → " Thursday"; days, months, number words or numbers.
+    """Make series: "Monday, Tuesday, Wednesday," → " Thursday".
+
+    Days, months, number words or numbers.
 
     The counterfactual is the series from another start, and the wrong answer what follows there.
     """
@@ -66,7 +83,9 @@ def successor(model: Model, n: int = 64, seed: int = 0) -> Task:
 
 
 def docstring(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Arguments: a signature of three, a docstring that describes two, and ":param" → the third (arXiv 2304.14997).
+    """Make arguments: a signature, a docstring and ":param" → the third argument.
+
+    The docstring describes the two before (arXiv 2304.14997).
 
     The counterfactual's signature has another third argument. Positions: arg1, arg2, arg3, doc1, doc2, end.
     """
@@ -74,7 +93,10 @@ def docstring(model: Model, n: int = 64, seed: int = 0) -> Task:
 
 
 def key_value(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Retrieval: "The cat is red. The dog is blue. … The dog is" → " blue"; the counterfactual asks for another key."""
+    """Make retrieval: "The cat is red. The dog is blue. … The dog is" → " blue".
+
+    The counterfactual asks for another key.
+    """
     return assemble("key_value", model, templates.key_value, n, seed)
 
 

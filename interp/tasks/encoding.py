@@ -23,7 +23,10 @@ ENOUGH, TRIES = 4, 24
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair in words. `ends` names places of the clean prompt by the number of characters up to their end."""
+    """One pair in words.
+
+    `ends` names positions of the clean prompt by the number of characters up to their end.
+    """
 
     clean: str
     counterfactual: str
@@ -40,7 +43,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Encoded:
-    """One pair as token ids; answers that are right and wrong at once are left out."""
+    """One pair as token ids.
+
+    Answers that are right and wrong at once are left out.
+    """
 
     clean: tuple[int, ...]
     counterfactual: tuple[int, ...]
@@ -62,7 +68,10 @@ class Pairs:
         return len(self.pairs)
 
     def encode(self, model: Model) -> Task:
-        """The pairs as token ids. Raises `UsageError` naming the first pair whose prompts differ in length."""
+        """Return the pairs as token ids.
+
+        Raises `UsageError` naming the first pair whose prompts differ in length.
+        """
         rows = []
         for number, pair in enumerate(self.pairs, 1):
             try:
@@ -100,7 +109,9 @@ def encode(model: Model, pair: Pair) -> Encoded:
 
 
 def assemble(name: str, model: Model, draw: Draw, n: int, seed: int) -> Task:
-    """Draw pairs until `n` distinct ones have one length, spread over as many templates as that length has.
+    """Draw `n` distinct pairs of one length.
+
+    They are spread over as many templates as that length has.
 
     Raises `UsageError` when the tokenizer does not give as many, or the model has none.
     """
@@ -134,7 +145,10 @@ def assemble(name: str, model: Model, draw: Draw, n: int, seed: int) -> Task:
 
 
 def stack(name: str, rows: Sequence[Encoded], model: Model) -> Task:
-    """Put encoded pairs into one task; shorter ones are filled up behind their end with their own last token."""
+    """Put encoded pairs into one task.
+
+    Shorter ones are filled up behind their end with their own last token.
+    """
     width = max(len(row.clean) for row in rows)
     shared = set.intersection(*(set(row.positions) for row in rows))
     positions = {key: torch.tensor([row.positions[key] for row in rows]) for key in sorted(shared)}
@@ -154,24 +168,24 @@ def stack(name: str, rows: Sequence[Encoded], model: Model) -> Task:
 
 
 def _best(by_length: dict[int, dict[str, list[Encoded]]], n: int) -> list[Encoded]:
-    """Pairs of the one length that serves best."""
+    """Return the pairs of the length that serves best."""
     return max((_even(rows, n) for rows in by_length.values()), key=_quality, default=[])
 
 
 def _even(rows: dict[str, list[Encoded]], n: int) -> list[Encoded]:
-    """Up to n pairs, taken from the templates in turn."""
+    """Return up to n pairs, taken from the templates in turn."""
     turns = max(map(len, rows.values()))
     ordered = [group[turn] for turn in range(turns) for group in rows.values() if turn < len(group)]
     return ordered[:n]
 
 
 def _quality(rows: list[Encoded]) -> tuple[int, int, int]:
-    """Enough pairs first, then many templates, then short prompts."""
+    """Rank a length: enough pairs first, then many templates, then short prompts."""
     return len(rows), len({row.template for row in rows}), -len(rows[0].clean)
 
 
 def _cut(model: Model, prompt: str, answers: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The prompt as far as all answers share it, and each answer's first token of its own."""
+    """Return the prompt as far as all answers share it, and each answer's next token."""
     whole = model.tokenizer([prompt + answer for answer in answers]).input_ids
     shared = min(map(len, whole))
     for at in range(shared):
@@ -184,7 +198,7 @@ def _cut(model: Model, prompt: str, answers: tuple[str, ...]) -> tuple[tuple[int
 
 
 def _position(model: Model, text: str, ids: tuple[int, ...]) -> int:
-    """The last token that belongs to the first part of a prompt."""
+    """Return the last token that belongs to the first part of a prompt."""
     part = model.tokenizer(text).input_ids
     same = 0
     for one, other in zip(part, ids, strict=False):
@@ -206,7 +220,7 @@ def _answers(sets: Sequence[tuple[int, ...]]) -> torch.Tensor:
 
 
 def _places(clean: torch.Tensor, positions: dict[str, torch.Tensor], model: Model) -> tuple[str, ...]:
-    """A name for each column."""
+    """Return a name for each column."""
     named: dict[int, str] = {}
     for name, at in positions.items():
         if name != "end" and len(set(at.tolist())) == 1:

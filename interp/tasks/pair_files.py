@@ -1,4 +1,4 @@
-"""A user's own pairs from CSV or JSONL."""
+"""A user's own pairs, read from CSV or JSONL."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(path: str | Path, model: Model) -> Task: ...
 def read(path: str | Path, model: Model | None = None) -> Pairs | Task:
     """Read pairs of prompts from a `.csv` or `.jsonl` file.
 
-    Columns: clean, counterfactual, right, wrong and, if wished, template. Answers are joined to the prompts as they
+    Columns: clean, counterfactual, right, wrong and, optionally, template. Answers are joined to the prompts as they
     stand, so most begin with a blank (" Paris"); several right or wrong answers are separated by "|" in CSV and are a
     list in JSONL. Prompts of one pair must have equal numbers of tokens; different pairs need not.
 
@@ -94,7 +94,7 @@ def _pair(row: dict[str, Any], number: int, path: Path) -> Pair:
 
 
 def _answers(value: Any, name: str, number: int, path: Path) -> tuple[str, ...]:
-    found = value.split(SEPARATOR) if isinstance(value, str) else value
-    if not isinstance(found, list) or not found or not all(isinstance(one, str) and one for one in found):
+    words = value.split(SEPARATOR) if isinstance(value, str) else value
+    if not isinstance(words, list) or not words or not all(isinstance(one, str) and one for one in words):
         raise DamagedFileError(f'Line {number} of {path} has no answer under "{name}": give a text or several.')
-    return tuple(found)
+    return tuple(words)

@@ -16,7 +16,7 @@ LENGTH = 10
 
 
 def induction(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str = "keys", length: int = LENGTH) -> Task:
-    """Random tokens repeated up to a token A: what followed A before is right.
+    """Make random tokens that repeat up to a token A: what followed A is right.
 
     With … A B … C D … A, the right answer is B and the wrong one D. The counterfactual "keys" exchanges the first A and
     C, so that D follows A: what differs is where a previous-token head looks. "query" ends in C instead of A.
@@ -49,7 +49,10 @@ def induction(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str =
 def _row(
     model: Model, rng: np.random.Generator, usable: np.ndarray, length: int, counterfactual: str, start: list[int]
 ) -> Encoded:
-    """One pair: A at position `key` of the first half and `length // 2` tokens repeated before it."""
+    """Draw one pair: half a row of tokens repeated up to A.
+
+    A stands at position `key` of the first half, and `length 2` tokens are repeated before it.
+    """
     tokens = [int(i) for i in rng.choice(usable, length, replace=False)]
     before = length // 2
     key = int(rng.integers(before, length - 1))

@@ -1,4 +1,4 @@
-"""How well a model does a task, which is said before anything is explained. No torch."""
+"""Result of a model on a task: accuracy and log odds. No torch here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ABLE = 0.75
 
 @dataclass(frozen=True, eq=False)
 class TaskScore(Shown, Result):
-    """Log odds of the right answers against the wrong ones, pair by pair, in nats.
+    """Log odds of right against wrong answers, pair by pair, in nats.
 
     `clean` (n,) are those of the clean prompts, `counterfactual` (n,) of the counterfactual ones, for the same answers;
     `top` (n,) says whether a right answer is the likeliest of all tokens after the clean prompt. Intervals are
@@ -32,12 +32,12 @@ class TaskScore(Shown, Result):
 
     @property
     def accuracy(self) -> float:
-        """Fraction of pairs whose clean prompt makes the right answer likelier than the wrong one."""
+        """Fraction of pairs of which the right answer is likelier than the wrong one."""
         return float((self.clean > 0).mean())
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of `accuracy`, which does not vanish when every pair is right."""
+        """95 % Wilson interval of `accuracy`, which has a width even at 1."""
         return proportion_interval(int((self.clean > 0).sum()), len(self.clean))
 
     @property
@@ -57,7 +57,7 @@ class TaskScore(Shown, Result):
         return self.accuracy >= ABLE and self.mean > float(self.counterfactual.mean())
 
     def summary(self) -> str:
-        """One sentence: can the model do it?"""
+        """Return in one sentence whether the model can do the task."""
         low, high = self.accuracy_interval
         can = "can do" if self.able else "cannot do"
         return (
@@ -67,7 +67,7 @@ class TaskScore(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Every measure with its interval."""
+        """Return every measure with its interval."""
         fractions = (("accuracy", self.clean > 0), ("right answer is the likeliest token", self.top))
         means = (
             ("log odds, clean (nats)", self.clean),

@@ -1,4 +1,4 @@
-"""`Task`: pairs of token rows with right and wrong answers, and the measure that compares them."""
+"""`Task`: pairs of token rows, their answers, and the measure that compares these."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Pairs of a clean and a counterfactual prompt of equal length, and the answers after the clean one.
+    """Pairs of a clean and a counterfactual prompt of equal length, with answers.
 
     Attributes:
         name: what the task is called.
@@ -64,7 +64,10 @@ class Task:
         return self.clean != self.counterfactual
 
     def __getitem__(self, rows: int | slice | list[int] | np.ndarray | Tensor) -> Task:
-        """Some pairs, without the columns that none of them needs. `IndexError` for a pair that does not exist."""
+        """Return some pairs, without the columns that none of them needs.
+
+        Raises `IndexError` for a pair that does not exist.
+        """
         if isinstance(rows, int):
             if not -len(self) <= rows < len(self):
                 raise IndexError(f"Pair {rows} does not exist: the task has {len(self)}.")
@@ -90,7 +93,7 @@ class Task:
         return (self[i] for i in range(len(self)))
 
     def batches(self, size: int) -> Iterator[Task]:
-        """The pairs in order, `size` at a time."""
+        """Yield the pairs in order, `size` at a time."""
         return (self[at : at + size] for at in range(0, len(self), size))
 
     def split(
@@ -119,11 +122,14 @@ class Task:
         return self[sorted(first)], self[rest]
 
     def flipped(self) -> Task:
-        """The same pairs with clean and counterfactual prompts exchanged; the answers stay those of the clean one."""
+        """Return the pairs with clean and counterfactual prompts exchanged.
+
+        The answers stay those of the clean prompt.
+        """
         return replace(self, clean=self.counterfactual, counterfactual=self.clean)
 
     def measure(self, logits: Float[Tensor, "n *n_token d_vocab"]) -> Float[Tensor, " n"]:
-        """Return the log odds of the right against the wrong answers at each pair's end, in nats.
+        """Return each pair's log odds of right against wrong answers, in nats.
 
         Takes logits of every position, or of the ends alone. See `log_odds`.
         """
@@ -133,18 +139,18 @@ class Task:
 
     @torch.no_grad()
     def score(self, model: Model, *, batch: int = BATCH, seed: int = 0) -> TaskScore:
-        """Run the model on both prompts of every pair: how often, and by how much, is it right?
+        """Run the model on both prompts of every pair: how often is it right?
 
         Returns a `TaskScore` with accuracy and mean log odds (a logit difference for single answers), each with a
         bootstrap interval; `.able` and `.summary()` say whether the model can do the task at all.
         """
-        found: dict[str, list[Tensor]] = {"clean": [], "counterfactual": [], "top": []}
+        measures: dict[str, list[Tensor]] = {"clean": [], "counterfactual": [], "top": []}
         for part in self.batches(batch):
             logits = _at_end(part, model, part.clean)
-            found["clean"].append(part.measure(logits))
-            found["top"].append((logits.argmax(-1, keepdim=True) == _sets(part.right).to(logits.device)).any(-1))
-            found["counterfactual"].append(part.measure(_at_end(part, model, part.counterfactual)))
-        arrays = {name: torch.cat(parts).cpu() for name, parts in found.items()}
+            measures["clean"].append(part.measure(logits))
+            measures["top"].append((logits.argmax(-1, keepdim=True) == _sets(part.right).to(logits.device)).any(-1))
+            measures["counterfactual"].append(part.measure(_at_end(part, model, part.counterfactual)))
+        arrays = {name: torch.cat(parts).cpu() for name, parts in measures.items()}
         if not (arrays["clean"].isfinite().all() and arrays["counterfactual"].isfinite().all()):
             raise UsageError(f"The task {self.name} gives log odds that are not numbers on {model.name}.")
         return TaskScore(
@@ -165,7 +171,9 @@ class Task:
 def log_odds(
     logits: Float[Tensor, "n d_vocab"], right: Int[Tensor, "n ..."], wrong: Int[Tensor, "n ..."]
 ) -> Float[Tensor, " n"]:
-    """Return log Σ p(right) − log Σ p(wrong), in nats: for single tokens the difference of their logits.
+    """Return log Σ p(right) − log Σ p(wrong), in nats.
+
+    For single tokens it is the difference of their logits.
 
     Args:
         logits: (n, d_vocab) logits where the answers are read.
@@ -190,5 +198,5 @@ def _sets(answers: Tensor) -> Int[Tensor, "n k"]:
 
 
 def _at_end(task: Task, model: Model, tokens: Tensor) -> Tensor:
-    """Logits where each prompt ends, and of no other position."""
+    """Return the logits where each prompt ends."""
     return capture.logits(model, model.check_tokens(tokens), at=task.end)

@@ -1,4 +1,4 @@
-"""How the pair of each task in words is drawn: templates are filled with words chosen at random.
+"""Templates of the tasks in words, filled with words drawn at random.
 
 Each function takes a numpy generator and returns one `Pair`. A word in braces becomes a named position of the prompt.
 """
@@ -66,7 +66,9 @@ KEY_VALUE = (
 
 
 def ioi(counterfactual: str = "flip") -> Draw:
-    """Indirect objects; the counterfactual "flip" makes the second subject the other name, so that the answer flips.
+    """Draw indirect objects.
+
+    The counterfactual "flip" makes the second subject the other name, so that the answer flips.
 
     "swap" exchanges the two names everywhere, "third" replaces the second subject by a third name, and "new" all
     names by new ones.
@@ -91,7 +93,7 @@ def ioi(counterfactual: str = "flip") -> Draw:
 
 
 def gendered_pronoun(rng: np.random.Generator) -> Pair:
-    """A name of the other gender flips the pronoun."""
+    """Draw a name whose gender decides the pronoun."""
     kinds = ((words.FEMALE, (" she",)), (words.MALE, (" he",)))
     (names, right), (others, wrong) = kinds if rng.random() < 0.5 else kinds[::-1]
     rest = {"noun": _one(rng, ("friend", "student", "leader", "teacher", "doctor", "player", "person", "writer"))}
@@ -100,7 +102,10 @@ def gendered_pronoun(rng: np.random.Generator) -> Pair:
 
 
 def subject_verb(rng: np.random.Generator) -> Pair:
-    """The subject's number flips; the noun between subject and verb always has the other number of the clean one's."""
+    """Draw a subject whose number decides the verb.
+
+    The noun between subject and verb has the number that the clean subject has not.
+    """
     noun, distractor = _choose(rng, words.SINGULAR, 2)
     template = _one(rng, VERB)
     one, many = (" is", " was", " has"), (" are", " were", " have")
@@ -112,14 +117,17 @@ def subject_verb(rng: np.random.Generator) -> Pair:
 
 
 def country_capital(rng: np.random.Generator) -> Pair:
-    """Another country asks for another capital."""
+    """Draw a country, whose capital is asked for, and another one."""
     one, other = _choose(rng, tuple(words.CAPITALS), 2)
     right, wrong = ((f" {words.CAPITALS[country]}",) for country in (one, other))
     return _pair(_one(rng, CAPITAL), ({"country": one}, {"country": other}), right, wrong)
 
 
 def successor(rng: np.random.Generator) -> Pair:
-    """Three steps of days, months, number words or numbers; the counterfactual's series stands elsewhere."""
+    """Draw three steps of days, months, number words or numbers.
+
+    The counterfactual's series begins elsewhere.
+    """
     kind = _one(rng, ("days", "months", "number words", "numbers"))
     digits = tuple(map(str, range(1, 10)))
     series = {"days": words.DAYS, "months": words.MONTHS, "number words": words.NUMBERS, "numbers": digits}[kind]
@@ -133,7 +141,9 @@ def successor(rng: np.random.Generator) -> Pair:
 
 
 def greater_than(rng: np.random.Generator) -> Pair:
-    """The last year must be after the first; the counterfactual begins in year 01, after which any year is right.
+    """Draw a first year, after which the last must lie.
+
+    The counterfactual begins in year 01, after which any year is right.
 
     With a tokenizer that has two-digit tokens the answers are these; with one that sets digits apart they are the next
     digit: right are those above the year's tens, wrong those below, and the equal one is neither.
@@ -146,7 +156,10 @@ def greater_than(rng: np.random.Generator) -> Pair:
 
 
 def docstring(rng: np.random.Generator) -> Pair:
-    """The third argument of a signature is the next to be described; the counterfactual's signature has another."""
+    """Draw a signature whose third argument is the next to be described.
+
+    The counterfactual's signature has another.
+    """
     first, second, third, other = _choose(rng, words.ARGUMENTS, 4)
     function, about = _one(rng, words.FUNCTIONS), _one(rng, words.FUNCTIONS)
     body = (
@@ -159,7 +172,10 @@ def docstring(rng: np.random.Generator) -> Pair:
 
 
 def key_value(rng: np.random.Generator) -> Pair:
-    """Three keys have a value each; the counterfactual asks for another key."""
+    """Draw three keys with a value each.
+
+    The counterfactual asks for another key.
+    """
     keys, values = _choose(rng, words.KEYS, 3), _choose(rng, words.VALUES, 3)
     asked, other = rng.choice(3, 2, replace=False)
     fields = {f"key{i + 1}": key for i, key in enumerate(keys)} | {f"value{i + 1}": v for i, v in enumerate(values)}
@@ -168,13 +184,13 @@ def key_value(rng: np.random.Generator) -> Pair:
 
 
 def _pair(template: str, prompts: Sequence[dict[str, str]], right: tuple[str, ...], wrong: tuple[str, ...]) -> Pair:
-    """The template filled with the words of the clean and of the counterfactual prompt."""
+    """Fill the template with the words of both prompts."""
     (clean, ends), (changed, _) = (_fill(template, fields) for fields in prompts)
     return Pair(clean, changed, right, wrong, template, ends)
 
 
 def _fill(template: str, fields: dict[str, str]) -> tuple[str, dict[str, int]]:
-    """The text, and for each field how many characters there are up to the end of its first use."""
+    """Return the text, and for each field the end of its first use in characters."""
     text, ends = "", {}
     for literal, name, _, _ in Formatter().parse(template):
         text += literal

@@ -1,4 +1,7 @@
-"""The words tasks are made of, chosen among the commonest, so that most tokenizers have them whole."""
+"""Common words that the tasks are made of.
+
+They are among the commonest, so that most tokenizers have them whole.
+"""
 
 MALE = (
     *("John", "James", "Robert", "Michael", "David", "William", "Richard", "Thomas", "Charles", "Daniel", "Mark"),

@@ -85,7 +85,7 @@ def test_pairs_are_contrasted_and_their_means_sum_to_the_mean_difference(model, 
     found = attribution.over(model, PROMPTS, what, (3, 7), counterfactual=others)
     clean, other = (model(ids)[:, -1] for ids in (PROMPTS, others))
     difference = (clean[:, 3] - clean[:, 7] - other[:, 3] + other[:, 7]).numpy()
-    assert found.values == pytest.approx(difference)
+    assert found.observed == pytest.approx(difference)
     if what != "edges":
         assert found.total == pytest.approx(difference.mean(), abs=1e-9)
     same = attribution.over(model, PROMPTS[:2], what, (3, 7), counterfactual=PROMPTS[:2])
@@ -99,7 +99,7 @@ def test_a_tasks_own_counterfactuals(model):
         attribution.over(model, PROMPTS, counterfactual=models.tokens(6, 5))
     task = tasks.induction(model, n=3, seed=0)
     found = attribution.over(model, task, counterfactual=True)
-    assert found.total == pytest.approx(found.values.mean(), abs=1e-9)
+    assert found.total == pytest.approx(found.observed.mean(), abs=1e-9)
 
 
 def test_an_edited_model_is_averaged_too(model):
