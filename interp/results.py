@@ -249,7 +249,7 @@ def _decode(value: Any, arrays: dict[str, np.ndarray], file: Path, at: str) -> A
     if "$type" not in value:
         return items
     names = RENAMED_FIELDS.get(value["$type"] if isinstance(value["$type"], str) else "", {})
-    items = {names.get(key, key): item for key, item in items.items()}
+    items = {str(names.get(key, key)): item for key, item in items.items()}
     return _built(_class(value["$type"], file), items, value.get("$layout", 1), file, at)
 
 

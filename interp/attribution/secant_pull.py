@@ -72,7 +72,7 @@ class SecantPull:
         back = _project(found.q, raw.W_Q) + _project(self.grouped(found.k), raw.W_K)
         back = back + _project(self.grouped(found.v), raw.W_V)
         for scale, slope in zip(found.scales or (), self._slopes(layer), strict=False):
-            back = back + scale.sum(-3) * slope
+            back = back if slope is None else back + scale.sum(-3) * slope
         return self.contrast.blocks[layer].ln1.pull(back), _nothing(covectors)
 
     def constant_name(self, part: Literal["attention", "mlp"], layer: int) -> str:
@@ -197,7 +197,8 @@ class SecantPull:
         back = getattr(found, branch)[0] @ weight.detach().T
         if found.scales is not None and branch != "v":
             at = BRANCHES.index(branch)
-            back = back + found.scales[at][0] * self._slopes(layer)[at]
+            slope = self._slopes(layer)[at]
+            back = back if slope is None else back + found.scales[at][0] * slope
         return self.contrast.blocks[layer].ln1.pull(back)
 
     def readers(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from interp.cli import console
+
+if TYPE_CHECKING:
+    from saes import Evaluation
 
 HELP = "write the model card of an autoencoder, and with --upload send both to Hugging Face"
 EXAMPLE = "interp sae push out/sae --repo me/smollm2-layer-10"
@@ -38,14 +42,14 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _evaluation(folder: str) -> object:
+def _evaluation(folder: str) -> Evaluation:
     """Return the evaluation that a saved study has; `UsageError` for a result of another kind."""
     from interp import results
     from interp.errors import UsageError
     from saes import Evaluation
 
     result = results.load(folder)
-    found = result if isinstance(result, Evaluation) else getattr(result, "evaluation", None)
-    if not isinstance(found, Evaluation):
+    evaluation = result if isinstance(result, Evaluation) else getattr(result, "evaluation", None)
+    if not isinstance(evaluation, Evaluation):
         raise UsageError(f"{folder} has no evaluation of an autoencoder: give a folder of interp sae evaluate.")
-    return found
+    return evaluation
