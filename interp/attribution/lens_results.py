@@ -64,15 +64,15 @@ class LensComparison(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Every row: cross-entropy, KL divergence and bias of every lens."""
-        measures = {"CE": self.cross_entropy.mean(-1), "KL": self.kl.mean(-1), "bias": self.bias}
+        """Every row: cross-entropy and KL divergence of every lens."""
+        measures = {"CE": self.cross_entropy.mean(-1), "KL": self.kl.mean(-1)}
         columns = ["after", *(f"{what}, {name}" for what in measures for name in self.names)]
         rows = tuple(
             (label, *(float(values[i, row]) for values in measures.values() for i in range(len(self.names))))
             for row, label in enumerate(self.labels)
         )
         caption = (
-            f"Cross-entropy of the next token (CE), KL divergence from the model's prediction and bias, nats, on "
+            f"Cross-entropy of the next token (CE) and KL divergence from the model's prediction, nats per token, on "
             f"{self.cross_entropy.shape[2]} held-out texts of {self.n_token} tokens."
         )
         return Table(tuple(columns), rows, caption, dict.fromkeys(columns[1:], ".3f"))
@@ -94,6 +94,7 @@ class LensComparison(Shown, Result):
             alt="Cross-entropy by layer; all lenses meet at the last, where they are the model.",
             axes=("layer", "cross-entropy (nats per token)"),
             bands=bands,
+            log="y",
         )
 
     def __repr__(self) -> str:
