@@ -160,7 +160,7 @@ def project_out(
                 f'The direction has shape {tuple(torch.as_tensor(direction).shape)}, but "{hook}" {place.axes}.'
             )
         if not vectors.isfinite().all() or int(torch.linalg.matrix_rank(vectors)) < len(vectors):
-            raise UsageError("The direction is zero, holds a NaN, or one of several is a combination of the others.")
+            raise UsageError("The direction is zero, has a NaN, or one of several is a combination of the others.")
         basis = torch.linalg.qr(vectors.T).Q.to(model.device, model.dtype)
         return lambda value, step: chosen.keep(value - value @ basis @ basis.T, value, place, step)
 
@@ -279,8 +279,8 @@ def _mean(model: Model, hook: str, place: Place, source: Any, per_position: bool
             raise UsageError("A store knows the mean over all positions only: give token ids for one per position.")
         return _fitting(hook, _shaped(torch.as_tensor(source.statistics(hook).mean), place), place, model)
     total, count = None, 0
-    for found in _values(model, hook, getattr(source, "clean", source)):
-        value = found.double()
+    for batch in _values(model, hook, getattr(source, "clean", source)):
+        value = batch.double()
         part = value.sum(0, keepdim=True) if per_position else value.sum((0, 1), keepdim=True)
         count += value.shape[0] if per_position else value.shape[0] * value.shape[1]
         if total is not None and part.shape != total.shape:

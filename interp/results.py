@@ -87,6 +87,7 @@ RENAMED = {
 """Names of classes in files of earlier versions, with the names of today."""
 RENAMED_FIELDS = {
     "interp.attribution.averaged:Averaged": {"values": "observed"},
+    "analyses.examples.result:Examples": {"found": "examples"},
     "interp.attribution.results:Verification": {"values": "array"},
 }
 """Names of fields in files of earlier versions, with the names of today."""

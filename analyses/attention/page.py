@@ -16,7 +16,7 @@ LIMITATIONS = (
 
 
 def page(result: Patterns) -> Page:
-    """The whole report."""
+    """Return the page of a study."""
     return Page(
         title=f"Attention of {', '.join(result.heads)}",
         finding=result.finding(),

@@ -34,8 +34,8 @@ def run(model: Model, prompts: Sequence[str], heads: Sequence[str], *, command: 
         ids = model.to_tokens(prompt)
         _, cache = model.run_with_cache(ids, hooks)
         tokens.append(model.labels(ids[0]))
-        found = [cache[f"blocks.{layer}.attn.hook_pattern"][0, head].float().cpu().numpy() for layer, head in places]
-        patterns.append(np.stack(found))
+        chosen = [cache[f"blocks.{layer}.attn.hook_pattern"][0, head].float().cpu().numpy() for layer, head in places]
+        patterns.append(np.stack(chosen))
     provenance = watch.provenance(command=command, seed=None, **model.identity())
     return Patterns(tuple(heads), tuple(tokens), tuple(patterns), provenance)
 
@@ -45,5 +45,5 @@ def _place(model: Model, name: str) -> tuple[int, int]:
     layer, head = (int(match[1]), int(match[2])) if match else (-1, -1)
     if not (0 <= layer < model.spec.n_layer and 0 <= head < model.spec.n_head):
         last = f"L{model.spec.n_layer - 1}H{model.spec.n_head - 1}"
-        raise UsageError(f"{name!r} is no head of this model: name heads as L0H0 to {last}.")
+        raise UsageError(f"{name!r} is not a head of this model: name heads as L0H0 to {last}.")
     return layer, head

@@ -16,7 +16,7 @@ LIMITATIONS = (
 
 
 def page(result: Completions) -> Page:
-    """The whole report."""
+    """Return the page of a study."""
     how = "greedily" if result.temperature == 0 else f"at temperature {result.temperature:g}, seed {result.seed}"
     return Page(
         title=f"Completions by {result.provenance.model} with and without edits",

@@ -75,7 +75,7 @@ def run(  # noqa: PLR0913 (all but the first three are keyword-only)
 
 
 def _agreement(model: Model, unedited: str, text: str) -> float:
-    """The fraction of the unedited text's tokens before the first at which the other text differs."""
+    """Return the fraction of tokens before the first at which two texts differ."""
     first, second = (model.to_str_tokens(one, prepend_bos=False) if one else [] for one in (unedited, text))
     same = 0
     while same < min(len(first), len(second)) and first[same] == second[same]:

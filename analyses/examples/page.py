@@ -17,8 +17,8 @@ LIMITATIONS = (
 
 
 def page(result: Examples) -> Page:
-    """The whole report."""
-    every = (*zip(result.names, result.found, strict=True), ("a random direction", result.random))
+    """Return the page of a study."""
+    every = (*zip(result.names, result.examples, strict=True), ("a random direction", result.random))
     return Page(
         title="Top examples",
         finding=result.finding(),

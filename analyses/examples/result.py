@@ -16,7 +16,7 @@ class Examples(Study):
     """For each of `names` the top examples of a direction, and beside them those of a random one."""
 
     names: tuple[str, ...]
-    found: tuple[TopExamples, ...]
+    examples: tuple[TopExamples, ...]
     random: TopExamples
     provenance: Provenance
 
@@ -24,14 +24,16 @@ class Examples(Study):
         """Return how unusual the strongest example of each direction is, beside a random direction's."""
         parts = [
             f"{name} is strongest at {quoted(one.texts[0][one.before[0]])} ({_unusual(one):+.1f} deviations)"
-            for name, one in zip(self.names, self.found, strict=True)
+            for name, one in zip(self.names, self.examples, strict=True)
         ]
-        beside = f"a random direction reaches {_unusual(self.random):+.1f}"
-        return f"Of {self.random.rows:,} positions, {'; '.join(parts)}; {beside}."
+        chance = f"a random direction reaches {_unusual(self.random):+.1f}"
+        return f"Of {self.random.rows:,} positions, {'; '.join(parts)}; {chance}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding and every example's text."""
-        texts = {name: ["".join(text) for text in one.texts] for name, one in zip(self.names, self.found, strict=True)}
+        texts = {
+            name: ["".join(text) for text in one.texts] for name, one in zip(self.names, self.examples, strict=True)
+        }
         return {"finding": self.finding(), "examples": texts}
 
 

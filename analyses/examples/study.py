@@ -25,19 +25,20 @@ def run(
     seed: int = 0,
     command: str | None = None,
 ) -> Examples:
-    """Return the k top examples of every direction; see `interp.cache.top_examples` for what may be given.
+    """Return the k top examples of every direction, and of a random one.
 
-    Raises `UsageError` for no direction, and whatever `top_examples` raises.
+    `directions` are what `interp.cache.top_examples` takes. Raises `UsageError` for no direction, and the errors of
+    `top_examples`.
     """
     watch = Stopwatch()
     if not directions:
         raise UsageError('Give at least one direction by name, such as {"truth": probe}.')
-    found = {name: cache.top_examples(store, one, k, hook=hook, model=model) for name, one in directions.items()}
-    name = next(iter(found.values())).hook
+    examples = {name: cache.top_examples(store, one, k, hook=hook, model=model) for name, one in directions.items()}
+    name = next(iter(examples.values())).hook
     random = np.random.default_rng(seed).standard_normal(len(store.statistics(name).mean))
     return Examples(
-        names=tuple(found),
-        found=tuple(found.values()),
+        names=tuple(examples),
+        examples=tuple(examples.values()),
         random=cache.top_examples(store, random, k, hook=hook, model=model),
         provenance=watch.provenance(command=command, seed=seed, **model.identity()),
     )

@@ -1,4 +1,4 @@
-"""The page: the graph to walk through, what the dictionaries leave over, latents changed for real, and paths."""
+"""The page: the graph, the dictionaries' errors, interventions on latents, and paths."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 WEAK = 0.5
 """Replacement score, or rank correlation, below which a warning is shown."""
 LIMITATIONS = (
-    "A graph explains the run it was traced on: patterns, norm scales and which latents are active are held. Why a "
+    "A graph explains the run it was traced on: patterns, norm scales and the set of active latents are fixed. Why a "
     "head looks where it looks is not in its edges, but in the scores of the section on attention.",
     "A latent is a direction that was useful for reconstruction. Its label, the tokens that it raises, is a hint and "
     "no explanation.",
-    "What dictionaries leave over is in the error nodes. A low replacement score says that much of the answer comes "
-    "through them, and that the graph tells only the rest.",
+    "What dictionaries do not explain is in the error nodes. A low replacement score says that much of the answer "
+    "comes through them, and that latents explain only the rest.",
 )
 
 
@@ -28,7 +28,7 @@ SHOWN = {"graph": 1, "checks": 2}
 
 
 def page(result: GraphStudy) -> Page:
-    """The whole report."""
+    """Return the page of a study."""
     graph = result.graph
     return Page(
         title=f"Attribution graph of “{result.config.prompt}”",
@@ -55,7 +55,7 @@ def _graph(result: GraphStudy) -> Section:
         ("target", "probability"), tuple(targets), "The targets, weighted by probability.", {"probability": ".3f"}
     )
     how = How(
-        "Effects pass through residual streams, held attention patterns and norm scales. Nodes that hold "
+        "Effects pass through residual streams, fixed attention patterns and norm scales. Nodes that hold "
         f"{graph.node_share:.0%} of the influence are kept, then edges that hold {graph.edge_share:.0%} of what edges "
         "carry; what was pruned is given with each node, so that its value is accounted for.",
         "A[i, j] = write(j) · J · a_i,   influence = w ((I − A~)⁻¹ − I)",
@@ -76,7 +76,7 @@ def _errors(result: GraphStudy) -> Section:
         list(shares),
         list(shares.values()),
         caption=f"Absolute flow to the {result.difference} that each dictionary leaves to its error, relative to what "
-        "flows through what it takes apart: 0 where it explains everything, 1 as if it were not there.",
+        "flows through what it decomposes: 0 where it explains everything, 1 as if it were not there.",
         alt="Bars of the error share by place.",
         axes=("place", "error share"),
     )
@@ -85,12 +85,12 @@ def _errors(result: GraphStudy) -> Section:
         f"{graph.completeness:.2f}."
     )
     low = graph.replacement < WEAK
-    warning = (Note("Most influence begins at errors: the latents tell a smaller part of the story.", "warning"),)
-    return Section("errors", "What the dictionaries leave over", claim, (*(warning if low else ()), drawn))
+    warning = (Note("Most influence begins at errors: latents explain the smaller part.", "warning"),)
+    return Section("errors", "What the dictionaries do not explain", claim, (*(warning if low else ()), drawn))
 
 
 def _checks(result: GraphStudy) -> Section:
-    free, held = result.checks
+    free, fixed = result.checks
     weak = not free.correlation[0] > WEAK
     note = (Note("Predicted and actual changes agree only weakly in a free run.", "warning"),) if weak else ()
     how = How(
@@ -99,7 +99,7 @@ def _checks(result: GraphStudy) -> Section:
         "were.",
         "predicted = −f d · g",
     )
-    names = {"a free run": free, "MLPs and patterns held": held}
+    names = {"a free run": free, "MLPs and patterns fixed": fixed}
     rows = tuple((name, *check.correlation, *check.correlation_controls, *check.sizes) for name, check in names.items())
     columns = ("run", "rank correlation", "low", "high", "random latents", "low ", "high ", "change", "random change")
     table = Table(columns, rows, "Latents of the graph beside random active ones.", dict.fromkeys(columns[1:], "+.2f"))
@@ -110,19 +110,19 @@ def _checks(result: GraphStudy) -> Section:
 
 def _paths(result: GraphStudy) -> Section:
     rows = tuple((i + 1, " <- ".join(path.components), path.value) for i, path in enumerate(result.paths))
-    caption = f"The largest complete paths found to the {result.difference}, through latents, errors and heads."
+    caption = f"The largest complete paths to the {result.difference}, through latents, errors and heads."
     table = Table(("rank", "path", "logits"), rows, caption, {"logits": "+.4f"})
     return Section("paths", "Paths", result.conservation(), (table,))
 
 
 def _attention(result: GraphStudy) -> Section:
     tables = []
-    for node, found in result.graph.queries.items():
-        rows = tuple((query, key, float(value)) for query, key, value in found["pairs"][:8])
+    for node, score in result.graph.queries.items():
+        rows = tuple((query, key, float(value)) for query, key, value in score["pairs"][:8])
         tokens = result.graph.tokens
         caption = (
-            f"{node}: {found['head']} looks from {tokens[found['query']]!r} to {tokens[found['key']]!r}, score "
-            f"{found['score']:+.2f}; the pairs of writers that matter most."
+            f"{node}: {score['head']} looks from {tokens[score['query']]!r} to {tokens[score['key']]!r}, score "
+            f"{score['score']:+.2f}; the pairs of writers that matter most."
         )
         tables.append(Table(("query", "key", "part"), rows, caption, {"part": "+.3f"}))
     claim = (

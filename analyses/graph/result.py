@@ -1,4 +1,4 @@
-"""What a study of one prompt's attribution graph holds. No torch here: a saved one is read and drawn without it."""
+"""The study of one prompt's attribution graph as a result. Loads no torch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class GraphStudy(Study):
 
     `paths` are the largest complete ones of the tree of the `difference`, in logits, whose `total`, `value` in the
     model, absolute `mass` and `error` say that nothing was lost. `shares` is the share of flow that each dictionary
-    leaves to its error. `checks` are interventions: latents ablated in a free run, then with MLPs and patterns held.
+    leaves to its error. `checks` are interventions: latents ablated in a free run, then with MLPs and patterns fixed.
     """
 
     config: Config
@@ -71,10 +71,10 @@ class GraphStudy(Study):
 
     def finding(self) -> str:
         """Return the graph's scores and whether changing its latents does what it predicts."""
-        found, low, high = self.checks[0].correlation
+        rank, low, high = self.checks[0].correlation
         return (
             f"{self.provenance.model}: {self.graph.summary()} Latents ablated for real change the {self.difference} as "
-            f"predicted with rank correlation {found:+.2f} [{low:+.2f}, {high:+.2f}]."
+            f"predicted with rank correlation {rank:+.2f} [{low:+.2f}, {high:+.2f}]."
         )
 
     def summary(self) -> str:

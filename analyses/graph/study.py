@@ -40,7 +40,7 @@ def run(
     `dictionaries` are used instead of those in `config.dictionaries`, if given.
 
     Raises `UsageError` for a prompt of fewer than two tokens, or bounds that make no sense, `MissingInputError` where
-    the folder holds no dictionaries.
+    the folder has no dictionaries.
     """
     watch, step = Stopwatch(), stages(progress, STEPS)
     step(0)
@@ -98,7 +98,7 @@ def _dictionaries(config: Config, given: Mapping[str, Any] | None) -> Mapping[st
 
 
 def _difference(model: Model, logits: torch.Tensor, config: Config) -> LogitTarget:
-    """The answer's logit less that of what it is compared with: by default the two most likely next tokens."""
+    """Return the difference of two logits, by default of the two likeliest next tokens."""
     best = logits.topk(3).indices.tolist()
     answer = model.token_id(config.answer) if config.answer is not None else best[0]
     others = [token for token in best if token != answer]

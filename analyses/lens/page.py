@@ -19,7 +19,7 @@ LIMITATIONS = (
 
 
 def page(result: Lenses) -> Page:
-    """The whole report."""
+    """Return the page of a study."""
     comparison, config = result.comparison, result.config
     return Page(
         title="Lenses",

@@ -1,4 +1,4 @@
-"""What a study of lenses holds. No torch here: a saved one is read and drawn without it."""
+"""A study of lenses as a result. Loads no torch."""
 
 from __future__ import annotations
 

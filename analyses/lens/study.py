@@ -18,7 +18,7 @@ from interp.progress import Progress
 from interp.provenance import Stopwatch
 
 HELD_OUT = 10
-"""One document in so many is held out."""
+"""Every document of this number is held out."""
 DEPTHS = 4
 """Held-out contexts whose prediction depths are counted."""
 
@@ -51,11 +51,13 @@ def run(
 ) -> Lenses:
     """Compare lenses on held-out contexts. Raises `UsageError` for too little text, or lenses of another model."""
     config, watch = Config() if config is None else config, Stopwatch()
-    _, held = contexts(model, config)
-    comparison = attribution.compare_lenses(model, held, lenses, progress=progress)
+    _, held_out = contexts(model, config)
+    comparison = attribution.compare_lenses(model, held_out, lenses, progress=progress)
     depths = {
         name: tuple(
-            depth for row in held[:DEPTHS] for depth in attribution.logit_lens(model, row[None], k=1, lens=lens).depth
+            depth
+            for row in held_out[:DEPTHS]
+            for depth in attribution.logit_lens(model, row[None], k=1, lens=lens).depth
         )
         for name, lens in (("logit", None), *lenses.items())
     }
@@ -68,20 +70,20 @@ def run(
 
 
 def contexts(model: Model, config: Config) -> tuple[Tensor, Tensor]:
-    """(contexts to fit on, contexts held out), of different documents.
+    """Return (contexts to fit on, contexts held out), of different documents.
 
     Raises `UsageError` where the text has too few.
     """
     fitted: list[Tensor] = []
-    held: list[Tensor] = []
+    unseen: list[Tensor] = []
     for number, document in zip(count(), cache.documents(*config.text), strict=False):
-        side, wanted = (held, config.held_out) if number % HELD_OUT == 0 else (fitted, config.contexts)
+        side, wanted = (unseen, config.held_out) if number % HELD_OUT == 0 else (fitted, config.contexts)
         rows, _, _ = rows_of(model, [document], length=config.context)
         room = min(config.per_document, wanted - len(side))
         side += [torch.from_numpy(row).long() for _, row in zip(range(room), rows, strict=False)]
-        if len(fitted) >= config.contexts and len(held) >= config.held_out:
-            return torch.stack(fitted), torch.stack(held)
+        if len(fitted) >= config.contexts and len(unseen) >= config.held_out:
+            return torch.stack(fitted), torch.stack(unseen)
     raise UsageError(
-        f"The text gives {len(fitted)} contexts to fit on and {len(held)} to hold out, of {config.contexts} and "
+        f"The text gives {len(fitted)} contexts to fit on and {len(unseen)} to hold out, of {config.contexts} and "
         f"{config.held_out} that are asked for: give more documents, or ask for fewer."
     )

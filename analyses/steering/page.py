@@ -28,7 +28,7 @@ SHOWN = {"cost": 1, "texts": 1}
 
 
 def page(result: Steering) -> Page:
-    """The whole report."""
+    """Return the page of a study."""
     response = result.response
     return Page(
         title=f"Steering {result.behaviour.name}",
@@ -186,8 +186,8 @@ def _vector(result: Steering) -> Section:
     )
     answers = Note(f"Right answers: {', '.join(what.right)}. Wrong answers: {', '.join(what.wrong)}.")
     claim = (
-        f"Each pair's own difference has a cosine of {vector.agreement:.2f} with the vector; held-out prompts are told "
-        f"apart with a ROC area of {vector.separation:.2f}."
+        f"Each pair's own difference has a cosine of {vector.agreement:.2f} with the vector; held-out prompts are "
+        f"separated with a ROC area of {vector.separation:.2f}."
     )
     how = How(
         "The vector is made from the streams at the last token of the pairs. The control of shuffled labels gives half "

@@ -11,7 +11,7 @@ from interp.model import Model
 
 
 def aligned(first: Model, second: Model, text: str) -> list[tuple[int, int]]:
-    """(position in the first, in the second) of tokens that end at the same character, beginnings of texts left out.
+    """Return positions (in the first, in the second) of tokens that end at the same character.
 
     What a causal model knows at such a position is the same text, however it is cut into tokens.
     """
@@ -21,20 +21,20 @@ def aligned(first: Model, second: Model, text: str) -> list[tuple[int, int]]:
 
 
 def _ends(model: Model, text: str) -> list[int]:
-    """How many characters of the text have been read after each token; 0 for what adds none."""
-    found, read = [], 0
+    """Return the number of characters read after each token; 0 for tokens that add none."""
+    ends, read = [], 0
     for piece in model.to_str_tokens(text):
         read += len(piece) if text.startswith(piece, read) else 0
-        found.append(read)
+        ends.append(read)
     if read != len(text):
         raise UsageError(f"The tokens of {model.name} do not spell the text {text[:40]!r}: give plain ASCII text.")
-    return found
+    return ends
 
 
 @torch.no_grad()
 def activations(
     model: Model, tokens: Int[Tensor, "1 n_token"], positions: list[int], hooks: list[str]
 ) -> list[Float[Tensor, "n d"]]:
-    """Each hook's value at some positions of a text, in float64."""
+    """Return each hook's value at some positions of a text, in float64."""
     _, cache = model.run_with_cache(tokens, hooks)
     return [cache[hook][0, positions].double().cpu() for hook in hooks]

@@ -28,7 +28,7 @@ OPEN = {"heads": 1, "layers": 1, "latents": 1}
 
 
 def page(result: Universality) -> Page:
-    """The whole report."""
+    """Return the page of a study."""
     latents = () if result.matches is None else (_latents(result),)
     return Page(
         title=f"What {result.names[0]} and {result.names[1]} have in common",

@@ -106,7 +106,7 @@ class Universality(Study):
         return self.low > np.maximum(self.bar, self.untrained)
 
     def doing(self, behaviour: str) -> tuple[int, int]:
-        """How many heads of each model do a thing: interval above `config.least` on repeated random text."""
+        """Return how many heads of each model have a score whose interval is above `config.least`."""
         first, second = (len(scores.named(behaviour, threshold=self.config.least)) for scores in self.heads)
         return first, second
 
@@ -126,7 +126,7 @@ class Universality(Study):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding and its numbers."""
-        found: dict[str, Any] = {
+        values: dict[str, Any] = {
             "finding": self.finding(),
             "models": list(self.names),
             "heads": {name: list(self.doing(name)) for name in BEHAVIOURS},
@@ -137,5 +137,5 @@ class Universality(Study):
             "alike": self.alike.tolist(),
         }
         if self.matches is not None:
-            found["latents"] = {"share": self.matches.share, "bar": self.matches.bar, "n": len(self.matches.best)}
-        return found
+            values["latents"] = {"share": self.matches.share, "bar": self.matches.bar, "n": len(self.matches.best)}
+        return values

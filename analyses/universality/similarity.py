@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 
 
 def cka(first: Float[np.ndarray, "a n n"], second: Float[np.ndarray, "b n n"]) -> Float[np.ndarray, "a b"]:
-    """Linear centred kernel alignment of Gram matrices, without the bias of few samples (arXiv 1905.00414, 2010.15327).
+    """Compute the debiased linear CKA of Gram matrices (arXiv 1905.00414, 2010.15327).
 
         CKA = HSIC(K, L) / sqrt(HSIC(K, K) · HSIC(L, L))
 
@@ -32,30 +32,30 @@ def _centred(grams: Float[np.ndarray, "a n n"]) -> Float[np.ndarray, "a n n"]:
     n = grams.shape[-1]
     off = grams * (1 - np.eye(n))
     sums = off.sum(-1)
-    found = off - (sums[:, None] + sums[:, :, None]) / (n - 2)
-    return (found + sums.sum(-1)[:, None, None] / ((n - 1) * (n - 2))) * (1 - np.eye(n))
+    centred = off - (sums[:, None] + sums[:, :, None]) / (n - 2)
+    return (centred + sums.sum(-1)[:, None, None] / ((n - 1) * (n - 2))) * (1 - np.eye(n))
 
 
 def rows(order: Int[np.ndarray, " n_text"], per_text: int) -> Int[np.ndarray, " n"]:
-    """The rows of texts in an order, each text's positions in theirs."""
+    """Return the rows of texts in an order, the positions of a text in sequence."""
     return (np.asarray(order)[:, None] * per_text + np.arange(per_text)).flatten()
 
 
 def orders(n_text: int, draws: int, seed: int) -> list[np.ndarray]:
-    """Random orders of the texts in which none stays where it is."""
-    rng, found = np.random.default_rng(seed), []
-    while len(found) < draws:
+    """Draw random orders of the texts in which none keeps its place."""
+    rng, rows = np.random.default_rng(seed), []
+    while len(rows) < draws:
         order = rng.permutation(n_text)
         if (order != np.arange(n_text)).all():
-            found.append(order)
-    return found
+            rows.append(order)
+    return rows
 
 
 def best_correlations(
     first: Float[np.ndarray, "n a"], second: Float[np.ndarray, "n b"]
 ) -> tuple[Float[np.ndarray, " a"], Int[np.ndarray, " a"]]:
-    """(the largest correlation of each column of the first with any of the second, and with which)."""
+    """Return (largest correlation of each first column with any second column, which)."""
     units = [each - each.mean(0) for each in (first, second)]
     units = [each / np.maximum(np.linalg.norm(each, axis=0), np.finfo(float).tiny) for each in units]
-    found = units[0].T @ units[1]
-    return found.max(1), found.argmax(1)
+    correlations = units[0].T @ units[1]
+    return correlations.max(1), correlations.argmax(1)

@@ -73,9 +73,9 @@ def run(
     step(2)
     read = [[model.to_tokens(text) for text in texts] for model in (first, second)]
     grams = [_grams(*each) for each in zip((first, second), read, _sides(pairs), hooks, strict=True)]
-    found = cka(*grams)
+    similarity = cka(*grams)
     shuffled = orders(len(texts), config.draws, seed)
-    low, high = _intervals(grams, found, len(texts), per_text)
+    low, high = _intervals(grams, similarity, len(texts), per_text)
     scrambled = _grams(untrained(second, seed), read[1], _sides(pairs)[1], hooks[1])
     step(3)
     matches = None
@@ -86,7 +86,7 @@ def run(
         config=config,
         names=(first.name, second.name),
         heads=(scored[0], scored[1]),
-        cka=found,
+        cka=similarity,
         low=low,
         high=high,
         null=np.array([_best(grams, rows(order, per_text)) for order in shuffled]),
@@ -101,7 +101,7 @@ def run(
 
 @torch.no_grad()
 def untrained(model: Model, seed: int) -> Model:
-    """A copy in which the entries of every weight matrix are in random order: same sizes, nothing learned."""
+    """Return a copy of a model with the entries of every weight matrix shuffled."""
     generator, hf = torch.Generator().manual_seed(seed), copy.deepcopy(model.hf)
     for parameter in hf.parameters():
         if parameter.ndim > 1:
@@ -125,28 +125,30 @@ def _sides(pairs: list[list[tuple[int, int]]]) -> list[list[list[int]]]:
 
 
 def _grams(model: Model, texts: Sequence[Tensor], positions: list[list[int]], hooks: list[str]) -> np.ndarray:
-    """Each layer's Gram matrix (n, n) over all texts' positions, of streams of length one."""
-    found = [activations(model, text, at, hooks) for text, at in zip(texts, positions, strict=True)]
-    layers = [torch.cat(each) for each in zip(*found, strict=True)]
+    """Return each layer's Gram matrix (n, n) over all positions, of unit streams."""
+    streams = [activations(model, text, at, hooks) for text, at in zip(texts, positions, strict=True)]
+    layers = [torch.cat(each) for each in zip(*streams, strict=True)]
     units = [(x / x.norm(dim=-1, keepdim=True)).numpy() for x in layers]
     return np.stack([x @ x.T for x in units])
 
 
 def _best(grams: list[np.ndarray], order: np.ndarray) -> np.ndarray:
-    """Each layer's best similarity to the second model's layers with their rows in another order."""
+    """Return each layer's best similarity to the second model's layers with shuffled rows."""
     return cka(grams[0], grams[1][:, order][:, :, order]).max(1)
 
 
-def _intervals(grams: list[np.ndarray], found: np.ndarray, n_text: int, per_text: int) -> tuple[np.ndarray, np.ndarray]:
-    """Jackknife bounds over texts of each layer's similarity to its best partner."""
-    partners, without = found.argmax(1), []
+def _intervals(
+    grams: list[np.ndarray], similarity: np.ndarray, n_text: int, per_text: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return jackknife bounds over texts of each layer's best similarity."""
+    partners, without = similarity.argmax(1), []
     for left_out in range(n_text):
-        kept = rows(np.delete(np.arange(n_text), left_out), per_text)
-        each = cka(*(gram[:, kept][:, :, kept] for gram in grams))
+        remaining = rows(np.delete(np.arange(n_text), left_out), per_text)
+        each = cka(*(gram[:, remaining][:, :, remaining] for gram in grams))
         without.append(each[np.arange(len(partners)), partners])
     values = np.array(without)
     error = np.sqrt((n_text - 1) / n_text * np.square(values - values.mean(0)).sum(0))
-    return found.max(1) - 1.96 * error, found.max(1) + 1.96 * error
+    return similarity.max(1) - 1.96 * error, similarity.max(1) + 1.96 * error
 
 
 def _matches(

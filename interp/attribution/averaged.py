@@ -67,21 +67,21 @@ class Averaged(Shown, Result):
     def spread(self, label: str) -> tuple[float, ...]:
         """Return the 0, 25, 50, 75 and 100 % quantiles of one label over prompts.
 
-        Raises `UsageError` for a label that does not exist, or where the prompts' own numbers were too many to keep.
+        Raises `UsageError` for a label that does not exist, or where single prompts had too many numbers to store.
         """
         if label not in self.labels:
             raise UsageError(f'No "{label}" is attributed to; labels are such as "{self.labels[0]}".')
         if not len(self.arrays):
-            raise UsageError("The numbers of single prompts were too many to keep: average over fewer prompts.")
+            raise UsageError("The numbers of single prompts were too many to store: average over fewer prompts.")
         return tuple(np.quantile(self.arrays[:, self.labels.index(label)], (0, 0.25, 0.5, 0.75, 1)).tolist())
 
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
-        """The k labels of largest mean magnitude: (label, mean)."""
+        """Return the k labels of largest mean magnitude: (label, mean)."""
         order = np.argsort(-np.abs(self.mean), kind="stable")[: whole(k, "k", 0)]
         return tuple((self.labels[i], float(self.mean[i])) for i in order)
 
     def table(self, k: int = 20) -> Table:
-        """The k largest means with interval, deviation, and the fraction of prompts of the mean's sign."""
+        """Return the k largest means with interval, deviation and share of equal sign."""
         low, high = self.interval
         rows = []
         for label, mean in self.top(k):
@@ -96,18 +96,18 @@ class Averaged(Shown, Result):
         return Table(columns, tuple(rows), caption, dict.fromkeys(columns[1:5], "+.4f") | {"same sign": ".0%"})
 
     def figure(self) -> Figure:
-        """The 20 largest means."""
+        """Draw the 20 largest means."""
         from interp.report.figures import bars
 
-        found, half = self.top(20), np.nan_to_num(self.interval[1] - self.mean)
+        largest, half = self.top(20), np.nan_to_num(self.interval[1] - self.mean)
         return bars(
             "means",
-            [label for label, _ in found],
-            [value for _, value in found],
-            errors=[float(half[self.labels.index(label)]) for label, _ in found],
+            [label for label, _ in largest],
+            [value for _, value in largest],
+            errors=[float(half[self.labels.index(label)]) for label, _ in largest],
             caption=f"The largest means of {self.what} over {len(self.observed)} prompts ({self.target}, {self.unit}). "
             "Error bars: 95 % intervals over prompts.",
-            alt=f"Bars; the largest is {found[0][0]} with {found[0][1]:+.2f}.",
+            alt=f"Bars; the largest is {largest[0][0]} with {largest[0][1]:+.2f}.",
         )
 
     def __repr__(self) -> str:

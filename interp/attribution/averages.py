@@ -59,8 +59,8 @@ def over(
         counterfactual: a prompt to contrast each one with, of the same length; True for those of a task.
         progress: called with (prompts done, prompts in all, what is being done).
 
-    >>> found = over(model, ["the tower is", "London is in"], target=(" Paris", " London"))
-    >>> bool(abs(found.total - found.values.mean()) < 1e-4)
+    >>> average = over(model, ["the tower is", "London is in"], target=(" Paris", " London"))
+    >>> bool(abs(average.total - average.values.mean()) < 1e-4)
     True
 
     Raises:
@@ -77,13 +77,13 @@ def over(
     if what == "sources" and len({len(row) for row in rows}) > 1:
         raise UsageError('"sources" are averaged over prompts of one length: their positions must correspond.')
     others = None if counterfactual is None else _paired(model, prompts, counterfactual, rows)
-    found = _Moments()
+    moments = _Moments()
     for done, row in enumerate(rows, 1):
         one = freeze(model, row) if others is None else contrast(model, row[None], others[done - 1][None])
         logits = one.logits_at(-1) if others is None else one.logits_at(-1)[0]
-        found.add(ATTRIBUTIONS[what](one, _target(model, prompts, target, done - 1, logits)))
+        moments.add(ATTRIBUTIONS[what](one, _target(model, prompts, target, done - 1, logits)))
         advance(progress, done, len(rows), f"{what} of prompts")
-    return found.result(what, _name(model, prompts, target), watch.provenance(seed=None, **model.identity()))
+    return moments.result(what, _name(model, prompts, target), watch.provenance(seed=None, **model.identity()))
 
 
 class _Moments:
@@ -115,7 +115,7 @@ class _Moments:
             self.arrays = []
 
     def _matched(self, labels: tuple[str, ...], array: np.ndarray) -> np.ndarray:
-        """The array in the order of the first prompt's labels; readers are named by target, which may differ."""
+        """Return the array if it has as many labels as the first prompt's."""
         if len(labels) != len(self.labels):
             raise UsageError(
                 f"A prompt has {len(labels)} contributions and the first {len(self.labels)}: they cannot be averaged."
@@ -153,25 +153,25 @@ def _rows(model: Model, prompts: Any) -> Iterator[Tensor]:
 
 
 def _paired(model: Model, prompts: Any, counterfactual: Any, rows: list[Tensor]) -> list[Tensor]:
-    """The counterfactual of every prompt; raises `UsageError` where the lengths differ."""
+    """Return the counterfactual of every prompt; raise `UsageError` where lengths differ."""
     if counterfactual is True:
         if not _is_task(prompts):
             raise UsageError("counterfactual=True takes a task's own: give prompts to compare with instead.")
         ends = prompts.end.tolist()
-        found = [row[: end + 1] for row, end in zip(prompts.counterfactual, ends, strict=True)]
+        others = [row[: end + 1] for row, end in zip(prompts.counterfactual, ends, strict=True)]
     else:
-        found = list(_rows(model, counterfactual))
-    lengths = [len(row) for row in rows], [len(row) for row in found]
+        others = list(_rows(model, counterfactual))
+    lengths = [len(row) for row in rows], [len(row) for row in others]
     if lengths[0] != lengths[1]:
         raise UsageError(
             f"Each prompt needs a counterfactual of its length: prompts have {lengths[0][:8]} tokens, counterfactuals "
             f"{lengths[1][:8]}."
         )
-    return found
+    return others
 
 
 def _target(model: Model, prompts: Any, target: Any, row: int, logits: Tensor) -> Any:
-    """The target on one prompt, at its end."""
+    """Return the target on one prompt, at its end."""
     if target is None and _is_task(prompts):
         return _of_task(model, prompts, row)
     if target is None:

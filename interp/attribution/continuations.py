@@ -20,7 +20,7 @@ from interp.model import Model
 def continuation(
     model: Model, prompt: str | Int[Tensor, "1 n_token"], answer: str | Sequence[str | int]
 ) -> tuple[Int[Tensor, "1 n_token"], tuple[LogitTarget, ...]]:
-    """Return (the prompt with all of the answer but its last token, the logit of each token of the answer).
+    """Return (tokens of prompt and answer without its last token, a target per answer token).
 
     Each token is read where the model predicts it, after the prompt and the tokens before it, so that the targets are
     of one frozen input and `summed` adds what is attributed to them. What is attributed are logits: the log of the
@@ -34,8 +34,8 @@ def continuation(
     >>> from interp import attribution
     >>> tokens, targets = continuation(model, "the tower is in", [" London", " Paris"])
     >>> frozen = attribution.freeze(model, tokens)
-    >>> found = summed([attribution.direct(frozen, target) for target in targets])
-    >>> abs(found.total - found.value) < 1e-4
+    >>> total = summed([attribution.direct(frozen, target) for target in targets])
+    >>> abs(total.total - total.value) < 1e-4
     True
 
     Raises `UsageError` for several prompts, an empty answer, or tokens that do not exist.
@@ -85,7 +85,7 @@ def _added(first: Attribution, second: Attribution) -> Attribution:
 
 
 def _into(edges: Edges, name: str) -> Edges:
-    """Edges whose last reader, the target, is called `name`."""
+    """Return edges whose last reader, the target, is called `name`."""
     readers = (*edges.readers[:-1], name)
     labels = tuple(f"{writer} → {reader}" for reader in readers for writer in edges.writers)
     return replace(edges, readers=readers, labels=labels)

@@ -27,7 +27,7 @@ def compare_lenses(
     *,
     progress: Progress | None = None,
 ) -> LensComparison:
-    """Measure the logit lens and others on text, which should be none that they were fitted on.
+    """Compare lenses with the logit lens on text that they were not fitted on.
 
     Args:
         model: the model.
@@ -111,7 +111,7 @@ class _Prediction:
 
 
 def _bias(means: Float[Tensor, "lens row d_vocab"]) -> np.ndarray:
-    """KL divergence of each mean prediction from the model's own, which is the last row's."""
+    """Return the KL divergence of each mean prediction from the last row's."""
     means = means / means.sum(-1, keepdim=True)
     tiny = torch.finfo(means.dtype).tiny
     own = means[:, -1:]

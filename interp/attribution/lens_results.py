@@ -1,4 +1,4 @@
-"""What lenses are worth on text they were not fitted on, and what a model says of an activation. No torch."""
+"""Results of lens comparisons and patchscopes. No torch."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class LensComparison(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Every row: cross-entropy and KL divergence of every lens."""
+        """Return cross-entropy and KL divergence of every lens, by row."""
         measures = {"CE": self.cross_entropy.mean(-1), "KL": self.kl.mean(-1)}
         columns = ["after", *(f"{what}, {name}" for what in measures for name in self.names)]
         rows = tuple(
@@ -78,7 +78,7 @@ class LensComparison(Shown, Result):
         return Table(tuple(columns), rows, caption, dict.fromkeys(columns[1:], ".3f"))
 
     def figure(self) -> Figure:
-        """Cross-entropy by layer of every lens, with intervals over prompts."""
+        """Draw the cross-entropy of every lens by layer, with intervals over prompts."""
         from interp.report.figures import lines
 
         series, bands = {}, {}
@@ -129,7 +129,7 @@ class Patchscope(Shown, Result):
     unpatched_probability: float
 
     def table(self) -> Table:
-        """What is written for each layer; the last row is the prompt without a patch."""
+        """Return the text written for each layer; the last row is the unpatched prompt."""
         rows = tuple(
             zip(
                 (f"layer {layer}" for layer in self.layers),

@@ -143,7 +143,7 @@ class _Objective:
     @classmethod
     @torch.no_grad()
     def of(cls, model: Model, last: Float[Tensor, "n d_model"], n_sampled: int, generator: torch.Generator) -> Any:
-        """The objective of a batch, from the streams that leave the last block."""
+        """Return the objective of a batch, from the streams that leave the last block."""
         spec = model.spec
         likely = _logits(model, last, *model.weights.unembed(torch.arange(spec.d_vocab, device=last.device)))
         likely = likely.topk(min(LIKELY, spec.d_vocab)).indices.flatten().unique()
@@ -153,14 +153,14 @@ class _Objective:
         return cls(model, columns, bias, factor, probabilities)
 
     def __call__(self, x: Float[Tensor, "row n d_model"]) -> Float[Tensor, " row"]:
-        """The mean KL divergence of translated streams, in nats."""
-        found = (_logits(self.model, x, self.columns, self.bias) + self.factor.log()).log_softmax(-1)
+        """Return the mean KL divergence of translated streams, in nats."""
+        read = (_logits(self.model, x, self.columns, self.bias) + self.factor.log()).log_softmax(-1)
         known = self.probabilities.clamp_min(torch.finfo(x.dtype).tiny).log()
-        return (self.probabilities * (known - found)).sum(-1).mean(-1)
+        return (self.probabilities * (known - read)).sum(-1).mean(-1)
 
     @torch.no_grad()
     def rows(self, lens: _Parameters, streams: Streams) -> Float[Tensor, " row"]:
-        """The divergence of every row."""
+        """Return the divergence of every row."""
         return torch.stack([self(lens.translated(row, x)) for row, x in enumerate(streams[:-1])]).cpu()
 
 
@@ -185,7 +185,7 @@ class _Parameters:
         return bool((self.waited < PATIENCE).any())
 
     def translated(self, row: int, x: Tensor) -> Tensor:
-        """The stream of one row in the basis of the last."""
+        """Return the stream of one row in the basis of the last."""
         return x + self.biases[row] + (0.0 if self.kind == "bias" else x @ self.weights[row])
 
     def start(self, moments: _Moments) -> None:
@@ -197,7 +197,7 @@ class _Parameters:
             self.weights, self.biases = weights.to(self.weights), biases.to(self.biases)
 
     def validate(self, objective: _Objective, streams: Streams) -> None:
-        """Measure every row on the validation batches, and store its values where they are its best."""
+        """Measure every row on the validation batches; store its values where they improve."""
         loss = objective.rows(self, streams)
         self.history.append(loss)
         better = loss < self.best_loss
@@ -211,7 +211,7 @@ class _Parameters:
         return Fitted(*self.best, torch.stack(self.history))
 
     def step(self, objective: _Objective, streams: Streams, lr: float) -> None:
-        """One Adam step of every row that has not stopped."""
+        """Take one Adam step of every row that has not stopped."""
         self.n_step += 1
         for row in torch.nonzero(self.waited < PATIENCE).flatten().tolist():
             x = streams[row]
@@ -282,7 +282,7 @@ def _logits(model: Model, x: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
 
 
 def _sample(likely: Int[Tensor, " m"], d_vocab: int, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The likely tokens with factor 1, and `n` of the others, each of which stands for as many as were left out."""
+    """Return the likely tokens with factor 1, and `n` others weighted for those left out."""
     rest = torch.ones(d_vocab, dtype=torch.bool)
     rest[likely.cpu()] = False
     others = rest.nonzero().flatten()

@@ -29,7 +29,7 @@ def patchscope(
     place: int = -1,
     max_tokens: int = 5,
 ) -> Patchscope:
-    """Read the streams of one token by what the model writes with each of them in another prompt.
+    """Decode the streams of one token by patching each into another prompt.
 
     For each layer l the stream after block l at `place` of `prompt` is replaced by that at `position` of `tokens`, and
     the model continues (Ghandeharioun et al. 2024, arXiv 2401.06102, with source and target in the same layer). A
@@ -81,7 +81,7 @@ def patchscope(
 
 
 def _logits(model: Model, tokens: Tensor, position: int) -> Tensor:
-    """Logits of one position of a prompt, and of no other."""
+    """Return the logits of one position of a prompt."""
     return capture.logits(model, tokens, at=torch.tensor([position]))[0]
 
 

@@ -60,7 +60,7 @@ class TunedLens:
         seed: int = 0,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> TunedLens:
-        """Fit a lens on text, streamed: the batch in use and two for validation are all that is in memory.
+        """Fit a lens on a stream of text.
 
         Starts at the least-squares map from each stream to the last (both divided by the last one's norm scale, ridge
         by a hundredth of the mean variance), then takes Adam steps on the KL divergence, over a sample of the
@@ -85,7 +85,7 @@ class TunedLens:
         )[kind]
 
     def translate(self, row: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """Translate the stream of one row into the basis of the last; the last row is left as it is."""
+        """Translate the stream of one row into the basis of the last row, which is returned unchanged."""
         if row >= len(self.biases):
             return x
         return x + x @ self.weights[row].to(x) + self.biases[row].to(x)
@@ -140,7 +140,7 @@ def fit_lenses(  # noqa: PLR0913 (keyword-only)
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, TunedLens]:
-    """Fit lenses of several kinds on the same streams; each is the one that `TunedLens.fit` gives.
+    """Fit lenses of several kinds on the same streams.
 
     The model runs once for all of them. Arguments and errors are those of `TunedLens.fit`.
 
@@ -161,10 +161,10 @@ def fit_lenses(  # noqa: PLR0913 (keyword-only)
 
 def digest(model: Model) -> str:
     """Return the digest of the unembedding and the final norm, which a lens is fitted to."""
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     norm = model.weights.ln_final
     for tensor in (model.parts.W_U, norm.gain, norm.bias):
         if tensor is not None:
             # Float32 of any dtype: a lens of a float32 model is that of its float64 copy too.
-            found.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+            hashed.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return hashed.hexdigest()

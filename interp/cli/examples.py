@@ -58,14 +58,14 @@ def direction(name: str) -> Any:
         return _array(name)
     from interp import results
 
-    found = results.load(Path(name))
-    if type(found).__name__ == "SavedProbe":
+    result = results.load(Path(name))
+    if type(result).__name__ == "SavedProbe":
         import probes
 
         return probes.load(name)
-    if not hasattr(found, "direction"):
-        raise UsageError(f"{name} holds a {type(found).__name__}, which is not a direction")
-    return found
+    if not hasattr(result, "direction"):
+        raise UsageError(f"{name} holds a {type(result).__name__}, which is not a direction")
+    return result
 
 
 def _latent(folder: str, latent: int) -> Any:

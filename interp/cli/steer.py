@@ -60,10 +60,10 @@ def _lines(name: str | None) -> tuple[str, ...]:
     """The lines of a text file that are not empty; none if the option is not given."""
     if name is None:
         return ()
-    found = tuple(line for line in read_text(Path(name)).splitlines() if line.strip())
-    if not found:
+    lines = tuple(line for line in read_text(Path(name)).splitlines() if line.strip())
+    if not lines:
         raise UsageError(f"--neutral {name}: the file holds no text")
-    return found
+    return lines
 
 
 def _numbers(text: str | None, kind: type, option: str) -> tuple:

@@ -2,8 +2,8 @@
 
     def loss(weights, step): ...                              # (instances,): every tensor's first axis counts networks
     trained = masks.train(weights, loss, steps=1000, lr=1e-3)
-    kept = masks.prune(trained, masks.magnitude, density=0.1)
-    masks.train(masks.apply(trained, kept), loss, steps=300, lr=1e-3, mask=kept)
+    mask = masks.prune(trained, masks.magnitude, density=0.1)
+    masks.train(masks.apply(trained, mask), loss, steps=300, lr=1e-3, mask=mask)
 
 Weights are a dictionary of tensors with networks (seeds, settings) along the first axis, so that one call prunes them
 all. Gates that multiply neurons, heads or edges are weights of value 1, and are scored and learned alike.

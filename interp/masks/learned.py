@@ -1,4 +1,4 @@
-"""Masks found by gradient descent: hard-concrete gates with a price on their number (arXiv 1712.01312)."""
+"""Masks learned by gradient descent: hard-concrete gates with a price on their number (arXiv 1712.01312)."""
 
 from __future__ import annotations
 

@@ -28,11 +28,11 @@ def movement(
         return keep({name: state[SCORE + name].detach() for name in weights}, wanted, scope=scope)
 
     def through(state: Weights, step: int) -> Tensor:
-        kept = masks(state, step)
+        final = masks(state, step)
         scores = {name: state[SCORE + name] for name in weights}
-        masked = {name: state[name] * (kept[name] + (scores[name] - scores[name].detach())) for name in weights}
+        masked = {name: state[name] * (final[name] + (scores[name] - scores[name].detach())) for name in weights}
         return loss(masked, step)
 
     state = train(both, through, steps=steps, lr=lr)
-    kept = masks(state, steps)
-    return {name: state[name] * kept[name] for name in weights}, kept
+    final = masks(state, steps)
+    return {name: state[name] * final[name] for name in weights}, final

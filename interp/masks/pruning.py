@@ -18,7 +18,7 @@ Density = float | Float[Tensor, " instances"]
 
 
 def schedule(density: Density, rounds: int) -> list[Density]:
-    """Return the density after each round, ρ^(k / rounds): every round removes the same share of what is left."""
+    """Return the density after each round, ρ^(k / rounds): each removes the same share."""
     if rounds < 1:
         raise UsageError(f"rounds is {rounds}; it must be 1 or more")
     return [density ** (k / rounds) for k in range(1, rounds + 1)]
@@ -47,9 +47,9 @@ def keep(scores: Weights, density: Density, *, among: Weights | None = None, sco
     if among is not None:
         allowed = torch.cat([among[name].flatten(1) for name in scores], dim=1)
         flat = flat.masked_fill(allowed == 0, -torch.inf)
-    kept = (_rank(flat) < _count(density, flat)) & (flat > -torch.inf)
+    inside = (_rank(flat) < _count(density, flat)) & (flat > -torch.inf)
     sizes = [score[0].numel() for score in scores.values()]
-    split = zip(scores.items(), kept.split(sizes, dim=1), strict=True)
+    split = zip(scores.items(), inside.split(sizes, dim=1), strict=True)
     return {name: part.view(score.shape).to(score.dtype) for (name, score), part in split}
 
 
@@ -62,7 +62,7 @@ def prune(
     scope: str = "all",
     among: Weights | None = None,
 ) -> Weights:
-    """Return masks at `density`, scoring what is left anew in every round of the `schedule`.
+    """Return masks at `density`, with scores recomputed in every round of the `schedule`.
 
     `score` maps weights to scores of the same shapes, as `masks.magnitude` does. See `keep` for the rest.
     """
@@ -89,7 +89,7 @@ def smallest(
         scores: Tensors of shape (instances, ...).
         loss: Loss of every network given its masks.
         allowed: Largest loss, one for all networks or one for each.
-        halvings: Steps of the bisection: the density is found to 2^-halvings.
+        halvings: Steps of the bisection: the density is exact to 2^-halvings.
     """
     count = len(next(iter(scores.values())))
     low, high = torch.zeros(count, dtype=torch.float64), torch.ones(count, dtype=torch.float64)
@@ -102,7 +102,7 @@ def smallest(
 
 
 def apply(weights: Weights, masks: Weights) -> Weights:
-    """Return the weights times their masks; a tensor without a mask is returned as it is."""
+    """Return the weights times their masks; tensors without a mask are unchanged."""
     return {name: tensor * masks[name] if name in masks else tensor for name, tensor in weights.items()}
 
 
@@ -112,12 +112,12 @@ def density_of(masks: Weights) -> Float[Tensor, " instances"]:
 
 
 def empty_tensors(masks: Weights) -> Bool[Tensor, "instances tensors"]:
-    """Return which tensors have no weight left: one empty layer cuts the network in two (layer collapse)."""
+    """Return which tensors have no weight left (layer collapse)."""
     return torch.stack([mask.flatten(1).sum(1) == 0 for mask in masks.values()], dim=1)
 
 
 def _rank(flat: Float[Tensor, "instances weights"]) -> Tensor:
-    """Rank of every number in its row, 0 for the highest; equal numbers in the order they come."""
+    """Return the rank of every number in its row, 0 for the highest, ties by order."""
     order = flat.argsort(dim=1, descending=True, stable=True)
     return torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
 

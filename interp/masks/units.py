@@ -24,7 +24,7 @@ def unit_scores(scores: Weights, units: Units) -> dict[str, Float[Tensor, "insta
 
 
 def spread(unit_masks: Weights, units: Units, weights: Weights) -> Weights:
-    """Return the masks of weights that belong to masks of units; a weight of two units is kept if both are."""
+    """Return masks of weights from masks of units; a shared weight needs both units."""
     masks = {name: torch.ones_like(tensor) for name, tensor in weights.items()}
     for kind, members in units.items():
         for name, axis in members:

@@ -1,8 +1,8 @@
 """Steering: directions that change what a model does when they are added to its residual stream, and what that costs.
 
     v = steering.vector(model, positive, negative, layer=12)
-    found = steering.dose_response(model, v, prompts, ([" good"], [" bad"]))
-    found.verdict()
+    response = steering.dose_response(model, v, prompts, ([" good"], [" bad"]))
+    response.verdict()
 
 Names are fetched when first used, so that a saved result loads without torch.
 """
@@ -16,7 +16,7 @@ from interp.lazy import attach
 if TYPE_CHECKING:
     from interp.steering.behaviours import Behaviour as Behaviour, behaviour as behaviour, names as names
     from interp.steering.dose import dose_response as dose_response
-    from interp.steering.making import (
+    from interp.steering.methods import (
         from_direction as from_direction,
         from_latent as from_latent,
         vector as vector,

@@ -44,7 +44,7 @@ def names() -> tuple[str, ...]:
 
 
 def _pairs(template: str, words: tuple[str, ...], sides: tuple[tuple[str, str], ...]) -> tuple[tuple[str, ...], ...]:
-    """The template with every word, once with each side of a pair, whose pairs take turns."""
+    """Return the template filled with every word and alternating pairs: (first sides, second sides)."""
     return tuple(
         tuple(template.format(word, sides[i % len(sides)][side]) for i, word in enumerate(words)) for side in (0, 1)
     )

@@ -46,7 +46,7 @@ def dose_response(  # noqa: PLR0913 (all but the first four are keyword-only)
     seed: int = 0,
     progress: Progress | None = None,
 ) -> DoseResponse:
-    """Steer with every vector at every strength, and measure the behaviour, its side effects and its controls.
+    """Measure behaviour, side effects and controls for every vector and strength.
 
     At strength s the stream after the vector's block becomes x + s · stream_norm · direction / |direction|. The blocks
     below run once for each batch of prompts.
@@ -83,22 +83,22 @@ def dose_response(  # noqa: PLR0913 (all but the first four are keyword-only)
     rng = np.random.default_rng(seed)
     n_control = n_random + max(len(one.shuffled) for one in several)
     rate = Rate(progress, len(several) * len(doses) * (n_control + len(others) + 3), "conditions")
-    found: list[_Layer] = []
+    measured: list[_Layer] = []
     for one in several:
         control = _controls(one, n_random, rng)
         steer = _Steered(model, one, doses, positions, rate)
-        found.append(_Layer.of(steer, target, others, text, control, n_random))
+        measured.append(_Layer.of(steer, target, others, text, control, n_random))
     return DoseResponse(
-        **_stacked(found),
+        **_stacked(measured),
         layers=tuple(one.layer for one in several),
         strengths=tuple(doses),
         vectors=several,
         measure=target.measure.text,
         prompts=target.prompts.texts,
         off_target=tuple(other.name for other in others),
-        off_target_values=tuple(np.stack([each.others[i] for each in found]) for i in range(len(others))),
+        off_target_values=tuple(np.stack([each.others[i] for each in measured]) for i in range(len(others))),
         written_prompts=target.prompts.texts[:WRITTEN],
-        written=tuple(each.written for each in found),
+        written=tuple(each.written for each in measured),
         seed=seed,
         provenance=watch.provenance(seed=seed, **model.identity()),
     )
@@ -126,7 +126,7 @@ class _Steered:
     rate: Rate
 
     def added(self, directions: Float[np.ndarray, "k d_model"]) -> Float[Tensor, "k dose d_model"]:
-        """What is added to the stream, for each direction at each dose."""
+        """Return what is added to the stream, for each direction at each dose."""
         units = directions / np.linalg.norm(directions, axis=1, keepdims=True)
         scaled = units[:, None] * (np.array(self.doses)[:, None] * self.vector.stream_norm)
         return torch.from_numpy(scaled).to(self.model.device, self.model.dtype)
@@ -134,19 +134,19 @@ class _Steered:
     def measured(
         self, behaviour: _Behaviour, directions: Float[np.ndarray, "k d_model"]
     ) -> Float[np.ndarray, "k dose n"]:
-        """The measure of every prompt along every direction at every dose."""
+        """Return the measure of every prompt along every direction at every dose."""
         added, zero = self.added(directions), self.doses.index(0.0)
         others = [dose for dose in range(len(self.doses)) if dose != zero]
         # Without steering all directions are one: it is measured once.
         once = torch.cat([added[:1, zero], added[:, others].flatten(0, 1)])
         if isinstance(behaviour.measure, Judged):
-            found = self._judged(behaviour.prompts, behaviour.measure, once)
+            judged = self._judged(behaviour.prompts, behaviour.measure, once)
         else:
-            found = self._read(behaviour.prompts, behaviour.measure, once)
-        if not np.isfinite(found).all():
+            judged = self._read(behaviour.prompts, behaviour.measure, once)
+        if not np.isfinite(judged).all():
             raise NotFiniteError(f"The measure of {behaviour.name} is not finite: is a strength too large?")
-        values = np.empty((len(directions), len(self.doses), found.shape[1]))
-        values[:, zero], values[:, others] = found[0], found[1:].reshape(len(directions), len(others), -1)
+        values = np.empty((len(directions), len(self.doses), judged.shape[1]))
+        values[:, zero], values[:, others] = judged[0], judged[1:].reshape(len(directions), len(others), -1)
         self.rate.add(len(directions) * len(self.doses))
         return values
 
@@ -171,7 +171,7 @@ class _Steered:
         return Suffix.of(self.model, part.tokens, self.vector.layer, part.mask)
 
     def steered(self, suffix: Suffix, part: Prompts, added: Tensor) -> Float[Tensor, "rows n_token d_model"]:
-        """The streams of a batch with each of several vectors added, one copy of the batch after the other."""
+        """Return a batch's streams with each vector added, one copy of the batch per vector."""
         from interp.model.edits import Step
 
         step = Step.of(part.tokens, part.mask)
@@ -201,7 +201,7 @@ class _Steered:
 
 @dataclass(frozen=True)
 class _Layer:
-    """All that is measured of one vector: arrays of (dose, …)."""
+    """Measurements of one vector: arrays of (dose, …)."""
 
     values: np.ndarray
     random: np.ndarray
@@ -243,7 +243,7 @@ def _controls(one: Vector, n_random: int, rng: np.random.Generator) -> Float[np.
 
 @torch.no_grad()
 def _cost(steer: _Steered, text: Prompts) -> tuple[np.ndarray, np.ndarray]:
-    """(KL divergence from the unsteered model, loss), each (dose, n_text) in nats per token."""
+    """Return (KL divergence from the unsteered model, loss), each (dose, n_text), nats per token."""
     added, kl, loss = steer.added(steer.vector.direction[None])[0], [], []
     for part in text.batches(4):
         suffix = steer.suffix(part)
@@ -269,7 +269,7 @@ def _log_probabilities(steer: _Steered, final: Tensor) -> Tensor:
 
 
 def _compared(before: Tensor, after: Tensor, part: Prompts) -> tuple[Tensor, Tensor]:
-    """(mean KL(before ‖ after), mean loss) of each text, over its own tokens."""
+    """Return (mean KL(before ‖ after), mean loss) of each text, over its own tokens."""
     columns = torch.arange(before.shape[1])
     own = (columns < part.lengths[:, None]).to(before)
     kl = ((before.exp() * (before - after)).sum(-1) * own).sum(1) / own.sum(1)
@@ -278,7 +278,7 @@ def _compared(before: Tensor, after: Tensor, part: Prompts) -> tuple[Tensor, Ten
 
 
 def _written(steer: _Steered, prompts: Prompts) -> tuple[tuple[str, ...], ...]:
-    """The text added to a few prompts at each dose: (dose, prompt)."""
+    """Return the text added to a few prompts at each dose: (dose, prompt)."""
     some = prompts[: min(WRITTEN, len(prompts))]
     texts = [[""] * len(some) for _ in steer.doses]
     for row, column, text in steer.written(some, steer.added(steer.vector.direction[None])[0], LENGTH):
@@ -287,14 +287,14 @@ def _written(steer: _Steered, prompts: Prompts) -> tuple[tuple[str, ...], ...]:
     return tuple(map(tuple, texts))
 
 
-def _stacked(found: list[_Layer]) -> dict[str, Any]:
-    n_shuffled = min(len(each.shuffled) for each in found)
+def _stacked(measured: list[_Layer]) -> dict[str, Any]:
+    n_shuffled = min(len(each.shuffled) for each in measured)
     return {
-        "values": np.stack([each.values for each in found]),
-        "random": np.stack([each.random for each in found]),
-        "shuffled": np.stack([each.shuffled[:n_shuffled] for each in found]),
-        "kl": np.stack([each.kl for each in found]),
-        "loss": np.stack([each.loss for each in found]),
+        "values": np.stack([each.values for each in measured]),
+        "random": np.stack([each.random for each in measured]),
+        "shuffled": np.stack([each.shuffled[:n_shuffled] for each in measured]),
+        "kl": np.stack([each.kl for each in measured]),
+        "loss": np.stack([each.loss for each in measured]),
     }
 
 

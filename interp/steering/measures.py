@@ -45,7 +45,7 @@ class Measure:
 
     @staticmethod
     def _rows(answers: Tensor, start: int, n: int, known: Tensor) -> Tensor:
-        """The answers of n prompts, as columns of the logits that were computed."""
+        """Return the answers of n prompts, as columns of the logits that were computed."""
         rows = answers.expand(n, -1) if len(answers) == 1 else answers[start : start + n]
         rows = rows.to(known.device)
         return torch.where(rows < 0, rows, torch.searchsorted(known, rows.clamp_min(0)))

@@ -30,7 +30,7 @@ class Prompts:
 
     @classmethod
     def of(cls, model: Model, given: Any, name: str = "prompts") -> Prompts:
-        """Texts, token ids (n, n_token) without padding, or the clean prompts of a task.
+        """Make prompts of texts, token ids (n, n_token) without padding, or a task.
 
         Raises `UsageError` for anything else, or no prompt.
         """
@@ -43,7 +43,7 @@ class Prompts:
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise UsageError(f"{name}: give a list of texts, token ids (n, n_token) or a task, with at least one row.")
         if not all(isinstance(text, str) for text in given):
-            raise UsageError(f"{name}: a list of prompts holds texts alone.")
+            raise UsageError(f"{name}: every prompt in a list must be a text.")
         rows = [model.to_tokens(text)[0] for text in given]
         tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         return cls(model.check_tokens(tokens), torch.tensor([len(row) for row in rows]), tuple(given))
@@ -58,7 +58,7 @@ class Prompts:
         return len(self.tokens)
 
     def __getitem__(self, rows: slice | list[int]) -> Prompts:
-        """Some rows, without the columns that none of them needs."""
+        """Return some rows, without columns that are padding in all of them."""
         index = torch.arange(len(self))[rows]
         width = int(self.lengths[index].max())
         texts = tuple(self.texts[i] for i in index.tolist())
@@ -73,7 +73,7 @@ class Prompts:
         return (columns < self.lengths[:, None]).long().to(self.tokens.device)
 
     def batches(self, size: int = BATCH) -> Iterator[Prompts]:
-        """The prompts in order, `size` at a time."""
+        """Yield the prompts in order, `size` at a time."""
         return (self[at : at + size] for at in range(0, len(self), size))
 
     def by_length(self) -> Iterator[tuple[list[int], Prompts]]:
@@ -90,28 +90,28 @@ def streams(
 
     Positions below 0 count from the end of each prompt. Raises `UsageError` for a position that a prompt lacks.
     """
-    hooks, found = [f"blocks.{layer}.hook_resid_post" for layer in layers], []
+    hooks, parts = [f"blocks.{layer}.hook_resid_post" for layer in layers], []
     for part in prompts.batches():
         _, cache = model.run_with_cache(part.tokens, hooks, attention_mask=part.mask)
         values = torch.stack([cache[name] for name in hooks], 1).double().cpu()
-        found.append(torch.stack([_at(row, n, position) for row, n in zip(values, part.lengths.tolist(), strict=True)]))
-    whole = torch.cat(found)
+        parts.append(torch.stack([_at(row, n, position) for row, n in zip(values, part.lengths.tolist(), strict=True)]))
+    whole = torch.cat(parts)
     if not whole.isfinite().all():
-        raise NotFiniteError("The residual stream of a prompt holds a NaN or an infinity.")
+        raise NotFiniteError("The residual stream of a prompt has a NaN or an infinity.")
     return whole
 
 
 def stream_norms(model: Model, prompts: Prompts, layers: Sequence[int]) -> Float[Tensor, " layer"]:
     """Return the median norm of the stream after each block, over the positions of all prompts but their first."""
-    hooks, found = [f"blocks.{layer}.hook_resid_post" for layer in layers], []
+    hooks, lengths = [f"blocks.{layer}.hook_resid_post" for layer in layers], []
     for part in prompts.batches():
         _, cache = model.run_with_cache(part.tokens, hooks, attention_mask=part.mask)
         norms = torch.stack([cache[name].double().norm(dim=-1) for name in hooks]).cpu()
         columns = torch.arange(norms.shape[2])
         # The first position of a text has a norm of its own, up to a hundred times that of all others.
         first = 1 if norms.shape[2] > 1 else 0
-        found.append(norms[:, (columns >= first) & (columns < part.lengths[:, None])])
-    return torch.cat(found, 1).median(1).values
+        lengths.append(norms[:, (columns >= first) & (columns < part.lengths[:, None])])
+    return torch.cat(lengths, 1).median(1).values
 
 
 def _at(row: Float[Tensor, "layer n_token d_model"], length: int, position: int | None) -> Tensor:

@@ -117,7 +117,7 @@ class DoseResponse(Shown, Result):
 
     @property
     def steers(self) -> bool:
-        """Whether the slope's interval lies above 0, beyond 99 % of random directions and all of shuffled labels."""
+        """Whether the slope's interval is above 0 and the slope exceeds all controls."""
         slope, low, _ = self.slope
         least = np.abs(np.concatenate([self.random_slopes[self.best], [0.0]]))
         shuffled = np.abs(np.concatenate([self.shuffled_slopes[self.best], [0.0]]))
@@ -134,10 +134,10 @@ class DoseResponse(Shown, Result):
         slope, low, high = self.slope
         random = np.abs(self.random_slopes[self.best])
         share, _, worst = self.wrong_way
-        beside = f"random directions reach {np.quantile(random, 0.99):.2f} (99th percentile)" if len(random) else ""
+        chance = f"random directions reach {np.quantile(random, 0.99):.2f} (99th percentile)" if len(random) else ""
         shuffled = np.abs(self.shuffled_slopes[self.best])
         labels = f"shuffled labels {shuffled.max():.2f}" if len(shuffled) else ""
-        controls = "; ".join(part for part in (beside, labels) if part) or "no control was run"
+        controls = "; ".join(part for part in (chance, labels) if part) or "no control was run"
         effect = (
             f"{slope:+.2f} [{low:+.2f}, {high:+.2f}] per norm of the stream in {self.measure} at layer "
             f"{self.layers[self.best]}; {controls}; {share:.0%} of {int(self.judges.sum())} prompts move the wrong way "
@@ -154,7 +154,7 @@ class DoseResponse(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Every layer and strength: the measure with its interval, the controls, and the cost."""
+        """Return the measure with its interval, controls and cost, by layer and strength."""
         columns = (
             *("layer", "strength", "measure", "low", "high", "random, 1st", "random, 99th", "KL", "perplexity"),
             *("repetition", *self.off_target),
@@ -167,7 +167,7 @@ class DoseResponse(Shown, Result):
         return Table(columns, tuple(rows), caption, dict.fromkeys(columns[2:], ".3f"))
 
     def figure(self) -> Figure:
-        """The dose-response curve of every layer, with the band of random directions at the chosen one."""
+        """Draw the dose-response curve of every layer, with the band of random directions."""
         from interp.report.figures import lines
 
         best = self.best
@@ -218,7 +218,7 @@ class DoseResponse(Shown, Result):
         )
 
     def _slopes(self, values: np.ndarray) -> np.ndarray:
-        """Least-squares slope over strengths, the last axis but one."""
+        """Return the least-squares slope over strengths, the last axis but one."""
         doses = np.array(self.strengths)
         centred = doses - doses.mean()
         return np.tensordot(np.moveaxis(values, -2, -1), centred / np.square(centred).sum(), 1)

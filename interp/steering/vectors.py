@@ -28,9 +28,9 @@ class Vector(Shown, Result):
         method: how it was made.
         stream_norm: median norm of the stream over the positions of the prompts it was made from.
         shuffled: (n_shuffled, d_model), the same method on labels that are shuffled, half of each class in each: the
-            control that has everything but the contrast. Of no rows where there are no labels.
+            control without the contrast. Without rows where there are no labels.
         agreement: mean cosine between the direction and each pair's own difference; NaN without pairs.
-        separation: ROC area by which a direction made of one half of the prompts tells the other half's classes apart,
+        separation: ROC area with which a direction from one half of the prompts separates the other half's classes,
             mean over both halves; 0.5 is chance, NaN without classes. Low values predict that steering fails (arXiv
             2505.22637).
     """
@@ -70,7 +70,7 @@ class Vector(Shown, Result):
         return float(self.unit @ other.unit)
 
     def table(self) -> Table:
-        """What is known of the vector."""
+        """Return what is known of the vector."""
         rows = (
             ("method", self.method),
             ("steered", self.hook),

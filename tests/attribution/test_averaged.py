@@ -53,7 +53,7 @@ def test_memory_is_bounded_by_leaving_single_prompts_out(model, monkeypatch):
     monkeypatch.setattr(averages, "LARGEST", 2 * len(whole.labels))
     found = attribution.over(model, PROMPTS, target=3)
     assert np.array_equal(found.mean, whole.mean) and found.arrays.shape == (0, len(whole.labels))
-    with pytest.raises(UsageError, match="too many to keep"):
+    with pytest.raises(UsageError, match="too many to store"):
         found.spread(found.labels[0])
 
 

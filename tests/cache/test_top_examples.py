@@ -47,7 +47,7 @@ def test_a_planted_token_is_found_and_a_random_direction_finds_another(model, st
     token = int(ids.mode().values)
     direction = rows[ids == token].mean(0) - rows.mean(0)
     found = examples.run(model, store, {"token": direction}, k=3, hook=EMBEDDED)
-    said = [text[at] for text, at in zip(found.found[0].texts, found.found[0].before, strict=True)]
+    said = [text[at] for text, at in zip(found.examples[0].texts, found.examples[0].before, strict=True)]
     assert said == [model.labels(torch.tensor([token]))[0]] * 3
     assert results.load(found.save(tmp_path)) == found
     assert "a random direction" in report.render(found.page())

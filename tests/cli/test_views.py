@@ -52,7 +52,7 @@ def test_examples_of_every_kind_of_direction(run: Run, model: Any, tmp_path: Pat
     assert [len(texts) for texts in ended.json["examples"].values()] == [4, 4, 4]
     from interp import results
 
-    found = results.load(out).found[2]
+    found = results.load(out).examples[2]
     largest = (store.tensor(HOOK, 0, len(store)) @ sae.W_enc[:, 3] / sae.W_enc[:, 3].norm()).max()
     assert found.values[0] == pytest.approx(float(largest.detach()), rel=1e-5)
     for name, text in (("sae:99", "no latent 99"), ("two.npy", "not a saved array"), ("examples", "not a direction")):

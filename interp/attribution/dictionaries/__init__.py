@@ -1,1 +1,1 @@
-"""Dictionaries inside the linear map: latents and what they leave over as components that write and are taken back."""
+"""Dictionaries inside the linear map: latents and errors as components that write and read."""

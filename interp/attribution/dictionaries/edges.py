@@ -24,7 +24,7 @@ MOST = 2000
 
 
 def flows(features: Features, linear: Linear) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, np.ndarray]:
-    """Return readers, writers, the flow (n_reader, n_writer) between them, and what each reader adds by its biases.
+    """Return (readers, writers, flow between them (n_reader, n_writer), each reader's biases).
 
     Latents are named by their numbers and summed over positions. Raises `UsageError` for more than `MOST` components.
     """
@@ -34,17 +34,17 @@ def flows(features: Features, linear: Linear) -> tuple[tuple[str, ...], tuple[st
             f"This input has {n:,} components, latents included, and edges are listed between {MOST:,} at most: "
             "attribution.graph prunes them by their influence, and path_tree grows the largest paths."
         )
-    found = _Flows(features, linear)
-    sweep(features, start_of(features, linear), linear.visible, found.visit)
-    found.target()
-    order = list(reversed(found.rows))
+    table = _Flows(features, linear)
+    sweep(features, start_of(features, linear), linear.visible, table.visit)
+    table.target()
+    order = list(reversed(table.rows))
     writers = tuple(component.name for component in features.layout.named)
-    flow = torch.stack([found.rows[name] for name in order]).cpu().numpy()
-    return tuple(order), writers, flow, np.array([found.own[name] for name in order])
+    flow = torch.stack([table.rows[name] for name in order]).cpu().numpy()
+    return tuple(order), writers, flow, np.array([table.own[name] for name in order])
 
 
 class _Flows:
-    """Rows of the table, filled from the target backwards."""
+    """Rows of the table of flows, filled from the target backwards."""
 
     def __init__(self, features: Features, linear: Linear):
         self.features, self.linear, self.layout = features, linear, features.layout
@@ -53,7 +53,7 @@ class _Flows:
         self.identity = torch.from_numpy(np.maximum(self.layout.identity, 0))
 
     def target(self) -> None:
-        """What flows straight into the target."""
+        """Record what flows straight into the target."""
         linear, at = self.linear, self.linear.position
         covectors = torch.zeros_like(self.features.writes[0])
         covectors[at] = linear.covector
@@ -90,7 +90,7 @@ class _Flows:
             self._latents(site, origin, covectors, layout.read_by_mlp(origin) if site.earlier else seen)
 
     def _latents(self, site: Site, origin: int, covectors: Tensor, seen: int) -> None:
-        """The readers of one site that read the same layer."""
+        """Record the latents of one site that read the same layer."""
         features, layout, slots = self.features, self.layout, site.slots_by_origin[origin]
         flow = torch.einsum("tm,tkm->tk", covectors, site.decoders[:, slots])
         active = site.latents[:, slots]
@@ -110,13 +110,13 @@ class _Flows:
         self._add(tuple(replace(first, index=int(i)).name for i in latents), rows, own)
 
     def _by_writer(self, covectors: Float[Tensor, "n_token n_reader d_model"], seen: int) -> Tensor:
-        """Σ_t write(w)_t · covector(r)_t by the writers' names: (n_reader, n_named)."""
-        found = torch.zeros(covectors.shape[1], len(self.layout.named), dtype=torch.float64, device=covectors.device)
+        """Return Σ_t write(w)_t · covector(r)_t by the writers' names: (n_reader, n_named)."""
+        flow = torch.zeros(covectors.shape[1], len(self.layout.named), dtype=torch.float64, device=covectors.device)
         shown = self.features.shown[seen]
         for t in range(self.features.n_token):
             values = covectors[t] @ self.features.writes[:seen, t].T * shown
-            found.index_add_(1, self.identity[:seen, t], values.double())
-        return found
+            flow.index_add_(1, self.identity[:seen, t], values.double())
+        return flow
 
     def _add(self, names: tuple[str, ...], rows: Tensor, own: Tensor) -> None:
         for name, row, constant in zip(reversed(names), rows.flip(0), reversed(own.flatten().tolist()), strict=True):

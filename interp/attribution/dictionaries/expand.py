@@ -1,10 +1,10 @@
-"""One round of the path tree with dictionaries: latents and errors taken back beside heads and MLPs.
+"""One round of the path tree with dictionaries: latents and errors are expanded like heads and MLPs.
 
     latent j at t    child (c, t):  write(c)_t · a_j,  times (u · d_j)
-    error at t       child (c, t):  write(c)_t · (what it takes apart, less the dictionary)ᵀ u
+    error at t       child (c, t):  write(c)_t · (what it decomposes, less the dictionary)ᵀ u
 
 with u the covector on the write, d_j the latent's direction and a_j what it reads with. The error of a layer that
-cross-layer latents write takes these back too, from the layers that they read, whose streams see less:
+cross-layer latents write includes their maps too, from the layers that they read, whose streams see less:
 
     child (c, t):  write(c)_t · (g − Σ_origins [c wrote before origin] v_origin),   v_origin = Σ_j (u · d_j) a_j
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def expander(features: Features, nodes: NodeKind, linear: Linear) -> Expander:
-    """How nodes are taken back; `UsageError` for whole components, which a latent's slot is not."""
+    """Return the expander of a tree; raise `UsageError` for whole components, which a slot is not."""
     if nodes != "position":
         raise UsageError('Latents are nodes at positions: grow the tree with nodes="position", or take edges.')
     made = _SecantsByPosition if isinstance(features.base, Contrast) else _ByPosition
@@ -38,19 +38,19 @@ def expander(features: Features, nodes: NodeKind, linear: Linear) -> Expander:
 
 
 class _Dictionaries:
-    """What both expanders need to know of dictionaries: it overrides what they know of MLPs."""
+    """Mixin of both expanders that expands latents and errors in the place of MLPs."""
 
     features: Features
 
     def hidden(self, values: Tensor, runs: list[tuple[int, slice, int]]) -> Tensor:
-        """Set to 0, in place, what a node cannot see: what comes later, and what was taken apart before it."""
+        """Set to 0, in place, what a node cannot see: later writes, and writes that were decomposed."""
         for _, rows, seen in runs:
             values[:, rows, seen:] = 0
             values[:, rows, :seen] *= self.features.shown[seen]
         return values
 
     def back(self, nodes: Nodes) -> tuple[Tensor, Tensor]:
-        """Nodes of one MLP, or of one dictionary, taken back: (covectors, constants)."""
+        """Carry the nodes of one MLP, or of dictionaries, back: (covectors, constants)."""
         features, layout = self.features, self.features.layout
         components = [layout.components[i] for i in nodes.components]
         at = torch.from_numpy(nodes.positions)
@@ -67,17 +67,17 @@ class _Dictionaries:
             if kind == "latent":
                 slots = torch.tensor([components[i].index for i in rows])
                 flow = (covectors * site.decoders[here, slots]).sum(-1)
-                found = flow[:, None] * site.encoders[here, slots], flow * site.constants[here, slots]
+                covector = flow[:, None] * site.encoders[here, slots], flow * site.constants[here, slots]
             elif kind == "error":
-                found = features.error_back(site, here, covectors)
+                covector = features.error_back(site, here, covectors)
             else:
                 assert site.skip is not None
-                found = site.skip.back(here, covectors)
-            vectors[rows], constants[rows] = found
+                covector = site.skip.back(here, covectors)
+            vectors[rows], constants[rows] = covector
         return vectors, constants
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
-        """The children of some nodes; errors of layers that cross-layer latents write see several streams."""
+        """Yield the children of some nodes; some errors see several streams."""
         row = {int(row): i for i, row in enumerate(nodes.rows)}
         for children in super().round(nodes):  # type: ignore[misc]
             parents = np.array([row[int(parent)] for parent in children.parents])
@@ -88,15 +88,15 @@ class _Dictionaries:
             yield children
 
     def _add_earlier(self, children: Children, i: int, site: Site, at: int, covector: Tensor) -> None:
-        """Add to the values of one error's children, in place, and let them share the covector on the error."""
+        """Add what earlier streams contribute to an error's children, in place."""
         for seen, back in self.features.error_earlier(site, slice(at, at + 1), covector[None]):
             values = self.features.writes[:seen, at] @ back[0] * self.features.shown[seen]
             children.values[0, i, :seen] += values
         children.vectors[i] = covector
 
     def carry(self, nodes: Nodes, parents: Nodes) -> Tensor:
-        """Covectors of children; those of an error depend on which of its streams a child wrote to."""
-        found = super().carry(nodes, parents)  # type: ignore[misc]
+        """Return covectors of children; those of an error depend on the streams a child wrote to."""
+        carried = super().carry(nodes, parents)  # type: ignore[misc]
         for i in range(len(parents.components)):
             site = self._error_site(int(parents.components[i]))
             if site is None:
@@ -104,11 +104,11 @@ class _Dictionaries:
             at, covector = slice(int(parents.positions[i]), int(parents.positions[i]) + 1), parents.covectors[i][None]
             back = self.features.error_back(site, at, covector)[0]
             earlier = self.features.error_earlier(site, at, covector)
-            found[i] = sum((more[0] for seen, more in earlier if nodes.components[i] < seen), back[0])
-        return found
+            carried[i] = sum((more[0] for seen, more in earlier if nodes.components[i] < seen), back[0])
+        return carried
 
     def _error_site(self, component: int) -> Site | None:
-        """The site of an error that takes cross-layer latents back, else None."""
+        """Return the site of an error that cross-layer latents write to, else None."""
         layout = self.features.layout
         if not 0 <= component < len(layout.components) or layout.components[component].kind != "error":
             return None
@@ -116,14 +116,14 @@ class _Dictionaries:
         return site if site is not None and site.earlier else None
 
     def identify(self, components: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Indices into the names, in which each latent is apart."""
+        """Return indices into the names, in which each latent has its own."""
         layout = self.features.layout
         n_slot, n_named = len(layout.components), len(layout.named)
-        found = components.copy()
+        indices = components.copy()
         own = (components >= 0) & (components < n_slot)
-        found[own] = layout.identity[components[own], positions[own]]
-        found[components >= n_slot] += n_named - n_slot
-        return found
+        indices[own] = layout.identity[components[own], positions[own]]
+        indices[components >= n_slot] += n_named - n_slot
+        return indices
 
 
 class _ByPosition(_Dictionaries, ByPosition):
@@ -134,7 +134,7 @@ class _ByPosition(_Dictionaries, ByPosition):
         self.features, self.names = features, tuple(component.name for component in features.layout.named)
 
     def here(self, layer: int, nodes: Nodes) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Covectors and constants."""
+        """Return covectors and constants."""
         return self.back(nodes)
 
 
@@ -147,5 +147,5 @@ class _SecantsByPosition(_Dictionaries, SecantsByPosition):
         self.features, self.names = features, own + self.table.names[self.table.n_layout :]
 
     def here(self, layer: int, nodes: Nodes) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Covectors and constants."""
+        """Return covectors and constants."""
         return self.back(nodes)

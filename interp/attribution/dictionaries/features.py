@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Features:
-    """A frozen input, or a contrast, whose MLPs, attention or residual streams are taken apart by dictionaries.
+    """A frozen input, or a contrast, whose MLPs, attention or residual streams are decomposed by dictionaries.
 
     Attributes:
         base: the input without dictionaries. Totals, and what enters by token or order, are the same.
@@ -81,7 +81,7 @@ class Features:
 
     @property
     def blocks(self) -> Any:
-        """What is held of each block, or its secants."""
+        """Frozen values of each block, or its secants."""
         return self.base.blocks
 
     @property
@@ -90,22 +90,22 @@ class Features:
         return self.base.pull
 
     def position(self, position: int) -> int:
-        """`position` counted from the start; `UsageError` if the input does not have it."""
+        """Return `position` counted from the start; raise `UsageError` if it is outside the input."""
         return self.base.position(position)
 
     def linear(self, target: Targets) -> Linear:
-        """The target as a linear function of the stream at its position."""
-        found = self.base.linear(target)
-        return replace(found, visible=self.layout.block_part(found.visible))
+        """Return the target as a linear function of the stream at its position."""
+        whole_target = self.base.linear(target)
+        return replace(whole_target, visible=self.layout.block_part(whole_target.visible))
 
     def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
-        """(an attention score's part for each pair of writers, the score, the least scale of its error)."""
+        """Return (part of an attention score for each pair of writers, score, scale of its error)."""
         from interp.attribution.dictionaries.scores import score_pairs
 
         return score_pairs(self, layer, head, query, key)
 
     def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:
-        """The names of what is active at the query or the key before a layer."""
+        """Return the names of what is active at the query or the key before a layer."""
         from interp.attribution.dictionaries.scores import score_writers
 
         return score_writers(self, layer, query, key)
@@ -118,7 +118,7 @@ class Features:
         return tuple(features(end, self.dictionaries, first=self.first) for end in self.base.ends)
 
     def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
-        """How the nodes of a path tree are taken back."""
+        """Return the expander of a path tree's nodes."""
         from interp.attribution.dictionaries.expand import expander
 
         return expander(self, nodes, linear)
@@ -126,7 +126,7 @@ class Features:
     def original(
         self, site: Site, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> tuple[Tensor, Tensor]:
-        """What a site takes apart, as a map: (covectors on what it reads, constants); an autoencoder's is the identity.
+        """Carry covectors through what a site decomposes: (covectors on its input, constants).
 
         An MLP's output bias counts as its constant.
         """
@@ -143,7 +143,7 @@ class Features:
     def error_back(
         self, site: Site, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> tuple[Tensor, Tensor]:
-        """A site's error: the original's map less the dictionary's; see `error_earlier` for cross-layer latents."""
+        """Carry covectors through a site's error: the original map less the dictionary's."""
         whole_back, whole_constant = self.original(site, at, covectors)
         back, constant = site.back(at, covectors)
         return whole_back - back, whole_constant - constant
@@ -151,7 +151,7 @@ class Features:
     def error_earlier(
         self, site: Site, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> list[tuple[int, Float[Tensor, "*batch n d_model"]]]:
-        """What a site's error takes back through latents that read earlier layers.
+        """Carry covectors through the cross-layer latents in a site's error.
 
         One (how many components have written what is read, covectors) for each layer.
         """
@@ -159,12 +159,12 @@ class Features:
 
     @cached_property
     def shown(self) -> dict[int, Tensor]:
-        """By how many components have written before a reader, which of them it sees."""
-        found = {}
+        """The components a reader sees, by how many have written before it."""
+        masks = {}
         windows = {self.layout.window(c) for c in self.layout.components if c.reads}
         for first, seen in (*windows, (0, len(self.layout.components))):
-            found[seen] = torch.from_numpy(self.layout.shown(first, seen)).to(self.writes.device)
-        return found
+            masks[seen] = torch.from_numpy(self.layout.shown(first, seen)).to(self.writes.device)
+        return masks
 
 
 @torch.no_grad()
@@ -179,19 +179,19 @@ def features(
 
         write = Σ_j f_j d_j + b_dec + error
 
-    Active latents are linear in what they read, masks and norm scales held, and the error is the original's own linear
-    map less the dictionary's; both are taken back to the inputs, so that every attribution sums to the same total,
+    Active latents are linear in what they read, masks and norm scales fixed, and the error is the original's own linear
+    map less the dictionary's; both are carried back to the inputs, so that every attribution sums to the same total,
     however good or bad a dictionary is, and whichever layers have one. In a contrast a latent's difference is taken
     back by its secant (see `interp.attribution.dictionaries.site`). What the literature calls a local replacement
     model (attribution graphs, Ameisen et al. 2025; transcoders, arXiv 2406.11944) ends at its errors; here they are
-    taken back too.
+    carried back too.
 
     Args:
         linearised: a frozen input, or the contrast of one pair.
         dictionaries: {hook that is read: dictionary}, such as a `saes.DictionarySet`. Transcoders read an MLP's input
             ("blocks.5.mlp.hook_in", "blocks.5.ln2.hook_normalized", "blocks.5.hook_resid_mid") and stand for the MLP,
             cross-layer transcoders for their part of those of all layers that they write;
-            autoencoders read and take apart hook_mlp_out, hook_attn_out or hook_resid_pre, _mid or _post. A number k
+            autoencoders read and decompose hook_mlp_out, hook_attn_out or hook_resid_pre, _mid or _post. A number k
             instead: no dictionary, the k neurons of each MLP that write most at each position, the others as error.
             In a mixture of experts a dictionary stands for all experts of its layer together.
         first: leave positions before this one to the errors: 1 where position 0 holds the beginning-of-text token,
@@ -226,7 +226,7 @@ def features(
     if isinstance(dictionaries, int):
         if linearised.model.spec.n_expert:
             raise UnsupportedModelError(
-                f"{linearised.model.spec.family}: a number of neurons takes the MLP of each layer apart, these have "
+                f"{linearised.model.spec.family}: a number of neurons decomposes the MLP of each layer, these have "
                 f"{linearised.model.spec.n_expert} experts: give dictionaries, or attribute to the experts."
             )
         k, layers = whole(dictionaries, "dictionaries", 1), range(linearised.model.spec.n_layer)
@@ -256,7 +256,7 @@ def _sites(linearised: Frozen | Contrast, dictionaries: Mapping[str, Dictionary]
 
 
 def _check_places(placed: Mapping[str, tuple[Place, ...]]) -> None:
-    """Refuse two dictionaries of one place, unless they are cross-layer transcoders that read different layers."""
+    """Refuse two dictionaries of one place, except cross-layer ones that read different layers."""
     taken: dict[tuple[int, str], list[str]] = {}
     for hook, places in placed.items():
         for place in places:
@@ -264,12 +264,12 @@ def _check_places(placed: Mapping[str, tuple[Place, ...]]) -> None:
                 two = places[0], placed[other][0]
                 across = max(len(places), len(placed[other])) > 1 and two[0].layer != two[1].layer
                 if not across or any(each.read == "write" for each in two):
-                    raise UsageError(f"{hook} and {other} both take {place.name} apart: leave one of them out.")
+                    raise UsageError(f"{hook} and {other} both decompose {place.name}: pass only one of them.")
             taken.setdefault((place.layer, place.written), []).append(hook)
 
 
 def _writes(linearised: Frozen | Contrast, layout: FeatureLayout, max_gigabytes: float) -> Tensor:
-    """What every component writes; a position's writes lie together in memory."""
+    """Return what every component writes, contiguous by position."""
     n, (n_token, d_model) = len(layout.components), linearised.writes.shape[1:]
     needed = n * n_token * d_model * linearised.writes.element_size() / 1e9
     if needed > max_gigabytes:
@@ -291,7 +291,7 @@ def _writes(linearised: Frozen | Contrast, layout: FeatureLayout, max_gigabytes:
 
 
 def _write_site(linearised: Frozen | Contrast, layout: FeatureLayout, site: Site, by_position: Tensor) -> None:
-    """Latents, skip path, error and bias; the error is what is taken apart less all others."""
+    """Fill in a site's latents, skip path and bias; the error is the remainder."""
     slots, error = layout.slots(site), layout.error(site)
     by_position[:, slots] = site.codes[..., None] * site.decoders
     if site.skip is not None:

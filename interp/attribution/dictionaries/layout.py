@@ -1,8 +1,8 @@
 """The components of a model in which dictionaries stand, in the order they write, and which of them a reader sees.
 
-A transcoder's latents, its bias and its error stand where the MLP stood. An autoencoder takes apart what was written
+A transcoder's latents, its bias and its error stand where the MLP stood. An autoencoder decomposes what was written
 already: what reads later sees its latents, bias and error instead of what they are made of, which only they see. So
-what a reader sees are the components from `first` on among the first `seen` that were not taken apart before. A
+what a reader sees are the components from `first` on among the first `seen` that were not replaced before. A
 cross-layer latent has a slot in every layer that it writes, each of which sees what its origin sees.
 """
 
@@ -24,7 +24,7 @@ class FeatureLayout(Layout):
     """Components by slot: latent slots of a site hold different latents at different positions.
 
     `base` is the layout without dictionaries, `sites` the dictionaries in the order of a run. `index` of a latent
-    component is its slot; `named` are the components with each latent apart, and `identity` what a slot is among them.
+    component is its slot; `named` lists each latent by its number, and `identity` is the index of a slot in it.
     """
 
     base: Layout
@@ -37,7 +37,7 @@ class FeatureLayout(Layout):
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Their names; that of a latent tells its slot."""
+        """Their names; a latent's has the number of its slot."""
         return tuple(component.name for component in self.components)
 
     @cached_property
@@ -47,23 +47,23 @@ class FeatureLayout(Layout):
 
     @cached_property
     def n_embed(self) -> int:
-        """How many components precede the first block."""
+        """Number of components before the first block."""
         return self.base.n_embed
 
     def start(self, layer: int) -> int:
-        """How many components write before the attention of block `layer`."""
+        """Return how many components write before the attention of block `layer`."""
         return self._starts[layer]
 
     def mlp(self, layer: int) -> int:
-        """How many write before the MLP, or what stands in its place, of block `layer`."""
+        """Return how many components write before the MLP of block `layer`, or its dictionary."""
         return self._mlps[layer]
 
     def visible(self, component: Component) -> int:
-        """How many components have written when this one reads; see `window` for which of them it sees."""
+        """Return how many components have written when this one reads; see `window`."""
         return self.window(component)[1]
 
     def window(self, component: Component) -> tuple[int, int]:
-        """(first, seen): it sees components from `first` on among the first `seen`."""
+        """Return (first, seen): a component reads those from `first` on among the first `seen`."""
         if component.site:
             site = self._site[component.site]
             first, last = self._windows[component.site]
@@ -73,39 +73,39 @@ class FeatureLayout(Layout):
         return 0, self.start(layer) if component.kind == "head" else self.read_by_mlp(layer)
 
     def read_by_mlp(self, layer: int) -> int:
-        """How many components have written what the MLP of block `layer` reads."""
+        """Return how many components have written before the MLP of block `layer` reads."""
         return self.start(layer) if self.spec.parallel else self.mlp(layer)
 
     def shown(self, first: int, seen: int) -> Bool[np.ndarray, " seen"]:
-        """Which of the first `seen` components a reader with this window sees."""
+        """Return which of the first `seen` components a reader with this window sees."""
         index = np.arange(seen)
         return (index >= first) & (self.until[:seen] >= seen)
 
     @cached_property
     def until(self) -> Int[np.ndarray, " n_component"]:
-        """How many components may have written when a reader still sees each: more take its write apart."""
-        found = np.full(len(self.components), len(self.components))
+        """The number of components after which each is no longer visible: an autoencoder replaced it."""
+        until = np.full(len(self.components), len(self.components))
         for site in self.sites:
             if site.place.read == "write":
                 first, last = self._windows[site.place.name]
-                found[first:last] = np.minimum(found[first:last], last)
-        return found
+                until[first:last] = np.minimum(until[first:last], last)
+        return until
 
     def site_of(self, component: Component) -> Site | None:
-        """The dictionary that a component is part of."""
+        """Return the dictionary that a component is part of."""
         return self._site.get(component.site)
 
     def slots(self, site: Site) -> slice:
-        """Indices of a site's latents."""
+        """Return the indices of a site's latents."""
         first = self._windows[site.place.name][1] if site.place.read == "write" else self.mlp(site.place.layer)
         return slice(first, first + site.n_slot)
 
     def error(self, site: Site) -> int:
-        """Index of a site's error."""
+        """Return the index of a site's error."""
         return self.slots(site).stop + (site.skip is not None)
 
     def block_part(self, visible: int) -> int:
-        """The number of components here for `visible` of the layout without dictionaries, at the same stage."""
+        """Convert a number of visible components of `base` into one of this layout."""
         if visible == len(self.base.components):
             return len(self.components)
         for layer in range(self.spec.n_layer):
@@ -113,40 +113,40 @@ class FeatureLayout(Layout):
                 return self.start(layer)
             if visible == self.base.mlp(layer):
                 return self.mlp(layer)
-        raise ValueError(f"{visible} components are no whole stage of a block")
+        raise ValueError(f"{visible} components are not a whole stage of a block")
 
     @cached_property
     def named(self) -> tuple[Component, ...]:
-        """Every component with the latents that are active at any position apart, in the order of their numbers."""
-        found: list[Component] = []
+        """Every component, with each active latent by its number instead of its slot."""
+        parts: list[Component] = []
         listed: set[tuple[str, int]] = set()
         for component in self.components:
             if component.kind != "latent":
-                found.append(component)
+                parts.append(component)
             elif (component.site, component.origin) not in listed:
                 listed.add((component.site, component.origin))
                 site = self._site[component.site]
                 origin = component.layer if component.origin < 0 else component.origin
                 latents = np.unique(site.latents[:, site.slots_by_origin[origin]])
-                found += [replace(component, index=int(i)) for i in latents[latents >= 0]]
-        return tuple(found)
+                parts += [replace(component, index=int(i)) for i in latents[latents >= 0]]
+        return tuple(parts)
 
     @cached_property
     def identity(self) -> Int[np.ndarray, "n_component n_token"]:
-        """What each component is among `named` at each position; −1 for a slot that is empty there."""
+        """Index of each component in `named` at each position; −1 for an empty slot."""
         n_token = self.sites[0].latents.shape[0]
         number = {component: i for i, component in enumerate(self.named)}
-        found = np.empty((len(self.components), n_token), np.int64)
+        indices = np.empty((len(self.components), n_token), np.int64)
         for i, component in enumerate(self.components):
             if component.kind == "latent":
                 here = self._site[component.site].latents[:, component.index].tolist()
-                found[i] = [number[replace(component, index=j)] if j >= 0 else -1 for j in here]
+                indices[i] = [number[replace(component, index=j)] if j >= 0 else -1 for j in here]
             else:
-                found[i] = number[component]
-        return found
+                indices[i] = number[component]
+        return indices
 
     def listed(self, visible: int, position: int) -> tuple[np.ndarray, tuple[Component, ...]]:
-        """Indices and components of what a reader at a position sees: latents active there, not what they replaced."""
+        """Return (indices, components) of what a reader at a position sees."""
         seen = np.flatnonzero(self.shown(0, visible) & (self.identity[:visible, position] >= 0))
         return seen, tuple(self.named[i] for i in self.identity[seen, position])
 
@@ -157,10 +157,10 @@ class FeatureLayout(Layout):
     @cached_property
     def _order(self) -> list[tuple[Component, str]]:
         """Components with the stage of the block in which they write."""
-        found = [(component, "embed") for component in self.base.components[: self.n_embed]]
+        order = [(component, "embed") for component in self.base.components[: self.n_embed]]
         for layer in range(self.spec.n_layer):
-            found += list(self._block(layer))
-        return found
+            order += list(self._block(layer))
+        return order
 
     def _block(self, layer: int) -> Iterator[tuple[Component, str]]:
         start, mlp, end = self.base.start(layer), self.base.mlp(layer), self.base.start(layer + 1)
@@ -183,25 +183,25 @@ class FeatureLayout(Layout):
         return [self._before(layer, stages) for layer in range(self.spec.n_layer)]
 
     def _before(self, layer: int, stages: tuple[str, ...]) -> int:
-        """How many components write before the block, or in these stages of it."""
+        """Return how many components write before the block, or in these stages of it."""
         return sum(c.layer < layer or (c.layer == layer and stage in stages) for c, stage in self._order)
 
     @cached_property
     def _windows(self) -> dict[str, tuple[int, int]]:
-        """The components that each autoencoder takes apart: (first, how many have written)."""
-        found = {}
+        """The components that each autoencoder decomposes: (first, how many have written)."""
+        windows = {}
         for site in self.sites:
             layer, written = site.place.layer, site.place.written
             last = next(i for i, c in enumerate(self.components) if c.site == site.place.name)
             first = {"attn_out": self.start(layer), "mlp_out": self.mlp(layer)}.get(written, 0)
-            found[site.place.name] = first, last
-        return found
+            windows[site.place.name] = first, last
+        return windows
 
 
 def _parts(site: Site) -> list[Component]:
-    """A site's latents by slot, its skip path, its error and its bias."""
+    """Return a site's components: latents by slot, skip path, error and bias."""
     name, layer = site.place.name, site.place.layer
     origins = [-1 if origin == layer else origin for origin in site.origins or (layer,) * site.n_slot]
-    found = [Component("latent", layer, site=name, index=slot, origin=origin) for slot, origin in enumerate(origins)]
-    found += [Component("skip", layer, site=name)] if site.skip is not None else []
-    return [*found, Component("error", layer, site=name), Component("dictionary_bias", layer, site=name)]
+    parts = [Component("latent", layer, site=name, index=slot, origin=origin) for slot, origin in enumerate(origins)]
+    parts += [Component("skip", layer, site=name)] if site.skip is not None else []
+    return [*parts, Component("error", layer, site=name), Component("dictionary_bias", layer, site=name)]

@@ -2,8 +2,8 @@
 
     write = Σ_j h_j W_out[j] + b_out,      h_j = multiplier_j · (x W_in[:, j] + b_in[j])
 
-With the multiplier held (an activation's ratio, a gate) a neuron is as linear as a latent, and all neurons together
-leave no error. The k that write most at a position are kept apart; the error node holds the others.
+With the multiplier fixed (an activation's ratio, a gate) a neuron is as linear as a latent, and all neurons together
+leave no error. The k that write most at a position are latents; the error is the sum of the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def neuron_site(linearised: Frozen | Contrast, layer: int, k: int, first: int) -> Site:
-    """The k neurons of one MLP that write most at each position, from position `first` on."""
+    """Return the k neurons of one MLP that write most at each position, as a site."""
     place = Place(layer, "mlp_out", "gain")
     raw = linearised.model.weights.raw(layer)
     out = raw.W_out.detach()
@@ -59,7 +59,7 @@ def neuron_site(linearised: Frozen | Contrast, layer: int, k: int, first: int) -
 def _reading(
     linearised: Frozen | Contrast, layer: int, index: Tensor, bias: Tensor, constant: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(each neuron's covector on the MLP's input, its constant)."""
+    """Return (each neuron's covector on the MLP's input, its constant)."""
     raw = linearised.model.weights.raw(layer)
     columns = raw.W_in.detach().T[index]
     if isinstance(linearised, Frozen):
@@ -74,7 +74,7 @@ def _reading(
 
 
 def _written(linearised: Frozen | Contrast, layer: int, directions: Tensor, scale: Tensor | None) -> Tensor:
-    """What a neuron's value of 1 adds to the stream, a post-norm passed."""
+    """Return what a neuron's value of 1 adds to the stream, after a post-norm."""
     norm = linearised.model.weights.raw(layer).mlp_post
     if norm is None:
         return directions

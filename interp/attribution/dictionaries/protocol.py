@@ -20,7 +20,7 @@ from interp.model import Spec
 
 Written = Literal["resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"]
 WRITTEN: tuple[Written, ...] = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
-"""What a dictionary can take apart, in the order of a block."""
+"""What a dictionary can decompose, in the order of a block."""
 
 MLP_INPUTS = {"hook_resid_mid": "stream", "hook_mlp_in": "stream", "ln2.hook_normalized": "norm", "mlp.hook_in": "gain"}
 """Where a transcoder may read: the stream, the stream normed, or normed and multiplied by the norm's gain."""
@@ -44,13 +44,13 @@ class Dictionary(Protocol):
     b_dec: Float[Tensor, " d_out"]
 
     def encode(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n width"]:
-        """The latents' values, zero for those that are not active."""
+        """Return the latents' values, zero for those that are not active."""
         ...
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a dictionary stands: block, what it takes apart, and what it reads ("write" for an autoencoder)."""
+    """Where a dictionary stands: block, what it decomposes, and what it reads ("write" for an autoencoder)."""
 
     layer: int
     written: Written
@@ -65,12 +65,12 @@ class Place:
 
     @property
     def order(self) -> tuple[int, int]:
-        """Sorts places in the order in which a run reaches them."""
+        """Sort key: the order in which a run reaches places."""
         return self.layer, WRITTEN.index(self.written)
 
 
 def places_of(hook: str, dictionary: Any, spec: Spec) -> tuple[Place, ...]:
-    """Return where the dictionary that reads `hook` stands: one place, of a cross-layer transcoder one a layer.
+    """Return the places of the dictionary that reads `hook`: one for each layer it writes.
 
     The first is that of the layer it reads. Raises `UsageError` for hooks that nothing is linear between.
     """
@@ -93,7 +93,7 @@ def places_of(hook: str, dictionary: Any, spec: Spec) -> tuple[Place, ...]:
 
 
 def _place(hook: str, dictionary: Any, spec: Spec) -> Place:
-    """The place of a dictionary that writes one hook."""
+    """Return the place of a dictionary that writes one hook."""
     layer, read = _parsed(hook, spec)
     if read in MLP_INPUTS:
         writes = _writes(dictionary) or ((f"blocks.{layer}.hook_mlp_out",) if read != "hook_resid_mid" else (hook,))
@@ -108,8 +108,8 @@ def _place(hook: str, dictionary: Any, spec: Spec) -> Place:
     if at == layer and name == "mlp_out" and read in MLP_INPUTS:
         return Place(layer, "mlp_out", MLP_INPUTS[read])  # type: ignore[arg-type]
     raise UsageError(
-        f"A dictionary that reads {hook} and writes {writes[0]} cannot stand in the model: it takes apart what it "
-        f"reads ({', '.join(WRITTEN)}), or it reads an MLP's input ({', '.join(MLP_INPUTS)}) and writes hook_mlp_out."
+        f"A dictionary that reads {hook} and writes {writes[0]} does not fit the model: it must decompose what it "
+        f"reads ({', '.join(WRITTEN)}), or read an MLP's input ({', '.join(MLP_INPUTS)}) and write hook_mlp_out."
     )
 
 
@@ -119,10 +119,12 @@ def _writes(dictionary: Any) -> tuple[str, ...]:
 
 
 def _parsed(hook: str, spec: Spec) -> tuple[int, str]:
-    found = READ.fullmatch(hook)
-    if not found or int(found[1]) >= spec.n_layer:
-        raise UsageError(f'"{hook}" is no hook of this model\'s {spec.n_layer} blocks, such as blocks.0.mlp.hook_in.')
-    return int(found[1]), found[2]
+    match = READ.fullmatch(hook)
+    if not match or int(match[1]) >= spec.n_layer:
+        raise UsageError(
+            f'"{hook}" is not a hook of this model\'s {spec.n_layer} blocks, such as blocks.0.mlp.hook_in.'
+        )
+    return int(match[1]), match[2]
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Affine:
     skip: Float[Tensor, "d_out d_in"] | None
 
     def values(self, dictionary: Dictionary, x: Float[Tensor, "n d_in"], name: str) -> Float[Tensor, "n width"]:
-        """Return the values of the active latents by their linear form, checked against `encode`; others are zero.
+        """Return the values of active latents by their linear form, checked against `encode`.
 
         Raises `UsageError` where the dictionary is not linear on its active latents.
         """

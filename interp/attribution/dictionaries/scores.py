@@ -20,7 +20,7 @@ Rows = dict[str, Tensor]
 
 
 def score_writers(features: Features, layer: int, query: int, key: int) -> tuple[str, ...]:
-    """Names of what is active at the query or the key before a layer, in writing order."""
+    """Return the names of what is active at the query or the key before a layer."""
     layouts = [features.layout, *(end.layout for end in features.ends)]
     seen = {c.name for each in layouts for at in (query, key) for c in each.listed(each.start(layer), at)[1]}
     return tuple(name for name in dict.fromkeys(c.name for each in layouts for c in each.named) if name in seen)
@@ -29,7 +29,7 @@ def score_writers(features: Features, layer: int, query: int, key: int) -> tuple
 def score_pairs(
     features: Features, layer: int, head: int, query: int, key: int
 ) -> tuple[Float[Tensor, "n_writer n_writer"], float, float]:
-    """(each pair's part of a score, or of its change, the score itself, the least scale of its error)."""
+    """Return (part of a score for each pair, score or its change, scale of its error)."""
     writers = (*score_writers(features, layer, query, key), "")
     at: tuple[tuple[bilinear.Side, int], ...] = (("query", query), ("key", key))
     if not isinstance(features.base, Contrast):
@@ -54,12 +54,12 @@ def score_pairs(
 
 
 def _written(features: Features, layer: int, head: int, at: int, side: bilinear.Side) -> Tensor:
-    """What each component puts into a query or key: what is asked of a frozen input, an input of features has too."""
+    """Return what each component contributes to a query or key."""
     return bilinear.written(cast(Any, features), layer, head, at, side)
 
 
 def _rows(features: Features, rows: Float[Tensor, "n_component d_head"], layer: int, at: int) -> Rows:
-    """What is seen of some components' rows, by name; the last row is the bias."""
+    """Return the rows of visible components by name; the last row is the bias."""
     index, components = features.layout.listed(features.layout.start(layer), at)
     named = {component.name: rows[i] for i, component in zip(index, components, strict=True)}
     return named | {"": rows[-1]}

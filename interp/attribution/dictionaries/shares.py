@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 def error_share(
     features: Features, targets: Target | Sequence[Target], weights: Sequence[float] | None = None
 ) -> float:
-    """Return the absolute flow through error nodes relative to that of what the dictionaries take apart.
+    """Return the absolute flow through error nodes relative to all decomposed flow.
 
         Σ |error(t) · g(t)| / Σ |write(t) · g(t)|
 
     over all dictionaries and positions (from `first` on), g being the target's covector carried back over all paths
-    and write what is taken apart. 0: the dictionaries explain everything that reaches the target; 1: as if there were
+    and write what is decomposed. 0: the dictionaries explain everything that reaches the target; 1: as if there were
     none, which is what random directions give; above 1: they put flow in that is not there.
 
     Args:
@@ -52,8 +52,8 @@ def error_shares(features: Features, target: Target) -> dict[str, float]:
 
 
 def _flows(features: Features, target: Target) -> dict[str, tuple[float, float]]:
-    """By place: absolute flow through the error, and through what is taken apart."""
-    linear, layout, found = features.linear(target), features.layout, {}
+    """Return by place (absolute flow through the error, through what is decomposed)."""
+    linear, layout, flows = features.linear(target), features.layout, {}
 
     def visit(layer: int, stage: Written, site: Site | None, covectors: Tensor) -> None:  # noqa: ARG001
         if site is None:
@@ -63,7 +63,7 @@ def _flows(features: Features, target: Target) -> dict[str, tuple[float, float]]
         rest = torch.einsum("ctm,tm->t", features.writes[slots.start : index], covectors)
         rest = rest + (features.writes[index + 1] * covectors).sum(-1)
         used = slice(features.first, None)
-        found[site.place.name] = float(error[used].abs().sum()), float((error + rest)[used].abs().sum())
+        flows[site.place.name] = float(error[used].abs().sum()), float((error + rest)[used].abs().sum())
 
     sweep(features, start_of(features, linear), linear.visible, visit)
-    return found
+    return flows

@@ -1,10 +1,10 @@
 """The latents of one dictionary at one input: what each writes, and the covector with which it reads.
 
-While a latent is active it is linear in what the dictionary reads, so with masks and norm scales held
+While a latent is active it is linear in what the dictionary reads, so with masks and norm scales fixed
 
     write = Σ_j f_j d_j + b + error,      f_j = a_j · x + c_j,
 
-x being the residual stream (or the write that an autoencoder takes apart) and a_j the encoder's column carried through
+x being the residual stream (or the write that an autoencoder decomposes) and a_j the encoder's column carried through
 the norm. The error is the original's own linear map less the dictionary's. In a contrast
 
     Δwrite = Σ_j Δf_j d_j + Δerror,       Δf_j = a_j · Δx,
@@ -80,7 +80,7 @@ class Site:
         return self.latents.shape[1]
 
     def back(self, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]) -> tuple[Tensor, Tensor]:
-        """All latents and the bias together: (covectors on what the dictionary reads, constants).
+        """Carry covectors through all latents together: (covectors on their input, constants).
 
         Of latents that read earlier layers the constants alone; for the rest see `back_to`.
         """
@@ -96,7 +96,7 @@ class Site:
         return back + more, constant + own
 
     def back_to(self, origin: int, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]) -> Tensor:
-        """The latents that read layer `origin` together: covectors on what they read."""
+        """Carry covectors through the latents that read layer `origin`."""
         slots = self.slots_by_origin.get(origin)
         if slots is None:
             return torch.zeros_like(covectors)
@@ -115,7 +115,7 @@ class Skip:
     write: Float[Tensor, "n_token d_model"]
 
     def back(self, at: Tensor | slice, covectors: Tensor) -> tuple[Tensor, Tensor]:
-        """(covectors on the stream, constants)."""
+        """Carry covectors through the path: (covectors on the stream, constants)."""
         covectors = covectors * self.on[at][:, None] @ self.weight
         return self.reading.back(covectors, at), covectors @ self.reading.constant
 
@@ -133,7 +133,7 @@ class Reading:
 
 
 def frozen_site(frozen: Frozen, place: Place, dictionary: Dictionary, linear: Affine, first: int) -> Site:
-    """The latents active at a frozen input, from position `first` on."""
+    """Return the latents active at a frozen input, from position `first` on."""
     reading = reading_of(frozen, place)
     x = reading.forward(before(frozen.writes, frozen.layout, place))
     values = linear.values(dictionary, x, place.name)
@@ -155,7 +155,7 @@ def frozen_site(frozen: Frozen, place: Place, dictionary: Dictionary, linear: Af
 
 
 def contrast_site(contrast: Contrast, place: Place, dictionary: Dictionary, linear: Affine, first: int) -> Site:
-    """The latents active in either run of a contrast, with their differences by their secants."""
+    """Return the latents active in either run of a contrast, with their secants."""
     values, pre = [], []
     for end in contrast.ends:
         x = reading_of(end, place).forward(before(end.writes, end.layout, place))
@@ -193,7 +193,7 @@ def spread(site: Site, places: Sequence[Place], hook: str) -> list[Site]:
     """
     if len(places) == 1:
         return [site]
-    found, d = [], site.encoders.shape[-1]
+    sites, d = [], site.encoders.shape[-1]
     for i, place in enumerate(places):
         rows = slice(i * d, (i + 1) * d)
         skip = site.skip
@@ -202,8 +202,8 @@ def spread(site: Site, places: Sequence[Place], hook: str) -> list[Site]:
             if i > 0 and bool(skip.weight.any()):
                 raise UsageError(f"The skip path of {hook} writes {place.name}: one that leaves its layer is not read.")
         part = replace(site, place=place, decoders=site.decoders[..., rows], bias=site.bias[:, rows])
-        found.append(replace(part, skip=None if i > 0 else skip, origins=(site.place.layer,) * site.n_slot))
-    return found
+        sites.append(replace(part, skip=None if i > 0 else skip, origins=(site.place.layer,) * site.n_slot))
+    return sites
 
 
 def joined(parts: Sequence[Site]) -> Site:
@@ -227,7 +227,7 @@ def joined(parts: Sequence[Site]) -> Site:
 
 
 def before(writes: Tensor, layout: Layout, place: Place) -> Float[Tensor, "n_token d_model"]:
-    """What stands where a dictionary reads: the stream before an MLP or at its place, or the write it takes apart."""
+    """Return what a dictionary reads: a stream, or the write that it decomposes."""
     layer = place.layer
     bounds = {
         "resid_pre": (0, layout.start(layer)),
@@ -242,7 +242,7 @@ def before(writes: Tensor, layout: Layout, place: Place) -> Float[Tensor, "n_tok
 
 
 def reading_of(frozen: Frozen, place: Place) -> Reading:
-    """How a dictionary reads a frozen input."""
+    """Return how a dictionary reads a frozen input."""
     none = frozen.residual.new_zeros(frozen.residual.shape[-1])
     if place.read in ("write", "stream"):
         return Reading(lambda u, _: u, lambda x: x, none)
@@ -262,7 +262,7 @@ def reading_of(frozen: Frozen, place: Place) -> Reading:
 
 
 def secant_reading(contrast: Contrast, place: Place) -> Reading:
-    """How a dictionary's input changes between the runs of a contrast."""
+    """Return how a dictionary's input changes between the runs of a contrast."""
     none = contrast.residual.new_zeros(contrast.residual.shape[-1])
     if place.read in ("write", "stream"):
         return Reading(lambda u, _: u, lambda x: x, none)
@@ -273,7 +273,7 @@ def secant_reading(contrast: Contrast, place: Place) -> Reading:
 
 
 def _slots(active: Tensor) -> tuple[np.ndarray, Tensor, Tensor]:
-    """(latents (n_token, slot) with −1 for none, the same with 0 for none, which slots are filled)."""
+    """Return (latents by slot with −1 for none, the same with 0 for none, filled slots)."""
     most = max(1, int(active.sum(1).max()))
     order = active.to(torch.int8).sort(dim=1, descending=True, stable=True)
     index, there = order.indices[:, :most], order.values[:, :most] > 0
@@ -282,7 +282,7 @@ def _slots(active: Tensor) -> tuple[np.ndarray, Tensor, Tensor]:
 
 
 def _each_slot(back: Back, columns: Float[Tensor, "n_token slot d_in"]) -> Float[Tensor, "n_token slot d_model"]:
-    """Covectors of every slot on what the dictionary reads, carried to the stream."""
+    """Carry covectors of every slot from the dictionary's input to the stream."""
     n_token, n_slot = columns.shape[:2]
     at = torch.arange(n_token, device=columns.device).repeat_interleave(n_slot)
     return back(columns.flatten(0, 1), at).unflatten(0, (n_token, n_slot))

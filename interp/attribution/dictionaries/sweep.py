@@ -24,13 +24,13 @@ def sweep(
     visible: int,
     visit: Visit,
     *,
-    held: Container[int] = (),
+    frozen_mlps: Container[int] = (),
 ) -> Float[Tensor, "*batch n_token d_model"]:
     """Carry covectors on the stream that `visible` components have written back to the embeddings.
 
     `visit` is called for the MLP and the attention of every block and for every other stage with a dictionary, last
-    first. Where an autoencoder takes a write apart, it is called once more for what wrote it, with no dictionary.
-    Nothing is carried through the MLPs of the layers `held`.
+    first. Where an autoencoder decomposes a write, it is called once more for what wrote it, with no dictionary.
+    Nothing is carried through the MLPs of the layers `frozen_mlps`.
     """
     layout, parallel = features.layout, features.model.spec.parallel
     sites = {(site.place.layer, site.place.written): site for site in features.sites}
@@ -46,7 +46,7 @@ def sweep(
         after = covectors
         if layout.mlp(layer) < visible:
             back = _mlp(features, layer, sites.get((layer, "mlp_out")), after, visit)
-            covectors = covectors if layer in held else covectors + back
+            covectors = covectors if layer in frozen_mlps else covectors + back
         meet(layer, "resid_mid")
         if layout.start(layer) < visible:
             on_write = after if parallel else covectors
@@ -56,7 +56,7 @@ def sweep(
 
 
 def _mlp(features: Features, layer: int, site: Site | None, covectors: Tensor, visit: Visit) -> Tensor:
-    """What an MLP, or what stands in its place, hands on to the stream it reads."""
+    """Carry covectors through an MLP, or what replaces it, to the stream it reads."""
     visit(layer, "mlp_out", site, covectors)
     if site is not None and site.place.read == "write":
         visit(layer, "mlp_out", None, covectors)
@@ -64,7 +64,7 @@ def _mlp(features: Features, layer: int, site: Site | None, covectors: Tensor, v
 
 
 def _attention(features: Features, layer: int, site: Site | None, covectors: Tensor, visit: Visit) -> Tensor:
-    """What a layer's heads hand on to the stream they read."""
+    """Carry covectors through a layer's heads to the stream they read."""
     if site is not None:
         visit(layer, "attn_out", site, covectors)
     visit(layer, "attn_out", None, covectors)

@@ -63,9 +63,9 @@ def graph(  # noqa: PLR0913 (the bounds are keyword-only)
     most: int = 10,
     progress: Progress | None = None,
 ) -> Graph:
-    """Trace which latents, errors and tokens feed the targets, and each other, and keep what has influence.
+    """Trace which latents, errors and tokens feed the targets, and prune by influence.
 
-    An edge is the direct effect write(source) · J · a(target), J passing through residual streams, held attention
+    An edge is the direct effect write(source) · J · a(target), J passing through residual streams, fixed attention
     patterns and norm scales alone; edges into a latent sum, with its biases and what was pruned, to its value. In a
     contrast effects pass through queries and keys too, and all values are differences between the runs. Nodes are
     kept by influence w ((I − A~)⁻¹ − I), see `interp.attribution.graphs.influence`. Errors end paths here, as in the
@@ -100,8 +100,8 @@ def graph(  # noqa: PLR0913 (the bounds are keyword-only)
     weights = np.array([_probability(mixed, target) for target in wanted])
     if not all(isinstance(target, LogitTarget) for target in wanted):
         weights = np.full(len(wanted), 1 / len(wanted))
-    found = adjacency(mixed, wanted, weights, max_latents, progress)
-    return _graph(mixed, found, wanted, weights, node_share, edge_share)
+    effects = adjacency(mixed, wanted, weights, max_latents, progress)
+    return _graph(mixed, effects, wanted, weights, node_share, edge_share)
 
 
 def likely(mixed: Features, probability: float, most: int, position: int = -1) -> tuple[LogitTarget, ...]:
@@ -116,7 +116,7 @@ def likely(mixed: Features, probability: float, most: int, position: int = -1) -
 
 
 def centred(text: str, token: int, d_vocab: int, position: int) -> LogitTarget:
-    """A token's logit less the mean of all logits: the softmax does not see what all share."""
+    """Return a token's logit less the mean of all logits, which the softmax ignores."""
     weights = [-1 / d_vocab] * d_vocab
     weights[token] += 1
     order = [token, *(i for i in range(d_vocab) if i != token)]
@@ -130,7 +130,7 @@ def adjacency(
     max_latents: int,
     progress: Progress | None = None,
 ) -> Adjacency:
-    """Direct effects among all nodes, or among `max_latents` latents of most influence and all others."""
+    """Return direct effects among all nodes, latents limited to the most influential."""
     sources, linear = Sources(mixed), tuple(mixed.linear(target) for target in targets)
     n_target, n_source = len(linear), len(sources)
     rows = target_rows(sources, linear)
@@ -155,12 +155,12 @@ def adjacency(
 def _most_influential(
     effects: np.ndarray, traced: np.ndarray, left: np.ndarray, n_source: int, weights: np.ndarray
 ) -> np.ndarray:
-    """The latents not yet traced, those of most influence by the rows known so far first."""
+    """Return the latents not yet traced, most influential first by the rows so far."""
     n_target = len(weights)
     row_node = np.concatenate([n_source + np.arange(n_target), traced])
     known = np.concatenate([effects, np.zeros((len(effects), n_target), effects.dtype)], axis=1)
-    found = shares.row_influence(known, row_node, np.concatenate([np.zeros(n_source), weights]))
-    return left[np.argsort(-found[left], kind="stable")]
+    influence = shares.row_influence(known, row_node, np.concatenate([np.zeros(n_source), weights]))
+    return left[np.argsort(-influence[left], kind="stable")]
 
 
 def _assembled(
@@ -171,7 +171,7 @@ def _assembled(
     traced: np.ndarray,
     n_target: int,
 ) -> Adjacency:
-    """The square matrix of what was traced, with the sum of every row checked."""
+    """Return the square matrix of what was traced; check the sum of every row."""
     order = np.argsort(traced)
     columns = np.concatenate([traced[order], np.arange(sources.n_latent, len(sources))])
     n = len(columns) + n_target
@@ -196,23 +196,23 @@ def _assembled(
 
 def _graph(
     mixed: Features,
-    found: Adjacency,
+    effects: Adjacency,
     targets: Sequence[Target],
     chances: np.ndarray,
     node_share: float,
     edge_share: float,
 ) -> Graph:
-    kinds, sources, columns = found.kinds, found.sources, found.columns
+    kinds, sources, columns = effects.kinds, effects.sources, effects.columns
     weights = np.zeros(len(kinds))
     weights[len(columns) :] = chances
     fixed = np.isin(kinds, ("token", "target"))
-    kept = shares.prune(found.matrix, weights, fixed, kinds == "latent", node_share, edge_share)
-    rows = np.flatnonzero(kept.nodes)
-    inner = np.where(kept.edges, found.matrix, 0.0)
-    outside = found.matrix.sum(1) - inner.sum(1) + found.dropped
+    chosen = shares.prune(effects.matrix, weights, fixed, kinds == "latent", node_share, edge_share)
+    rows = np.flatnonzero(chosen.nodes)
+    inner = np.where(chosen.edges, effects.matrix, 0.0)
+    outside = effects.matrix.sum(1) - inner.sum(1) + effects.dropped
     place = np.full(len(kinds), -1)
     place[rows] = np.arange(len(rows))
-    target, source = np.nonzero(kept.edges)
+    target, source = np.nonzero(chosen.edges)
     inside = columns[rows[rows < len(columns)]]
     ids = [target.tokens[0] if isinstance(target, LogitTarget) else i for i, target in enumerate(targets)]
     n_target, n_layer = len(targets), mixed.model.spec.n_layer
@@ -231,21 +231,21 @@ def _graph(
         feature=np.concatenate([sources.feature[inside], ids]).astype(np.int64),
         name=(*sources.name[inside].tolist(), *["target"] * n_target),
         label=(*raised(mixed, sources, inside), *(target.name for target in targets)),
-        value=found.values[rows],
-        influence=kept.influence[rows],
-        cumulative=kept.cumulative[rows],
+        value=effects.values[rows],
+        influence=chosen.influence[rows],
+        cumulative=chosen.cumulative[rows],
         pruned=outside[rows],
-        bias=found.biases[rows],
+        bias=effects.biases[rows],
         source=place[source],
         target=place[target],
-        weight=found.matrix[target, source],
+        weight=effects.matrix[target, source],
         probabilities=tuple(chances.tolist()),
-        replacement=shares.replacement(found.matrix, weights, kinds == "token", kinds == "error"),
-        completeness=shares.completeness(found.matrix, weights, kinds == "error"),
+        replacement=shares.replacement(effects.matrix, weights, kinds == "token", kinds == "error"),
+        completeness=shares.completeness(effects.matrix, weights, kinds == "error"),
         error_share=error_share(mixed, targets, chances.tolist()),
         node_share=float(node_share),
         edge_share=float(edge_share),
-        error=found.error,
+        error=effects.error,
         n_active=sources.n_latent,
         n_rows=int((kinds == "latent").sum()),
         supernodes={},
@@ -255,14 +255,14 @@ def _graph(
 
 
 def _listed(targets: Target | Sequence[Target]) -> tuple[Target, ...]:
-    found = tuple(targets) if isinstance(targets, Sequence) else (targets,)
-    if not found:
+    several = tuple(targets) if isinstance(targets, Sequence) else (targets,)
+    if not several:
         raise UsageError("Give at least one target, or none at all for the most likely next tokens.")
-    return found
+    return several
 
 
 def _probability(mixed: Features, target: Target) -> float:
-    """The model's probability of a logit's first token at its position."""
+    """Return the model's probability of a logit's first token at its position."""
     if not isinstance(target, LogitTarget):
         return 0.0
     return float(chances_at(mixed, target.position)[target.tokens[0]])

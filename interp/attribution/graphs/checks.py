@@ -37,16 +37,16 @@ class Interventions(Shown, Result):
 
     def summary(self) -> str:
         """Return in one sentence how well effects were predicted, beside random latents."""
-        found, low, high = self.correlation
+        rank, low, high = self.correlation
         (own, others), chance = self.sizes, self.correlation_controls
         return (
-            f"Latents of the graph, {self.done}: rank correlation of predicted and actual change {found:+.2f} "
+            f"Latents of the graph, {self.done}: rank correlation of predicted and actual change {rank:+.2f} "
             f"[{low:+.2f}, {high:+.2f}], mean change {own:.3f} {self.unit}; {len(self.controls)} random active latents "
             f"change it by {others:.3f} (rank correlation {chance[0]:+.2f} [{chance[1]:+.2f}, {chance[2]:+.2f}])."
         )
 
     def table(self) -> Table:
-        """Predicted and actual change of each latent, those of the graph first."""
+        """Return predicted and actual change of each latent, those of the graph first."""
         rows = [
             (name, where, predicted, actual)
             for where, names, first, second in (
@@ -59,7 +59,7 @@ class Interventions(Shown, Result):
         return Table(("latent", "from", "predicted", "actual"), tuple(rows), self.summary(), formats)
 
     def figure(self) -> Figure:
-        """Predicted against actual change, latents of the graph beside random ones."""
+        """Draw predicted against actual change, for the graph's and for random latents."""
         from interp.report.figures import scatter
 
         return scatter(

@@ -38,7 +38,7 @@ def with_examples(mixed: Features, graph: Graph, texts: Sequence[str], k: int = 
         raise UsageError("Give a list of texts in which to look for examples, at least one.")
     hooks = _hooks(mixed)
     wanted = {hook: _latents(graph, name) for name, hook in hooks.items()}
-    found: dict[tuple[str, int], list[tuple[float, dict[str, Any]]]] = {}
+    strongest: dict[tuple[str, int], list[tuple[float, dict[str, Any]]]] = {}
     for text in texts:
         tokens = mixed.model.to_tokens(text)
         _, cache = mixed.model.run_with_cache(tokens, list(wanted))
@@ -50,11 +50,11 @@ def with_examples(mixed: Features, graph: Graph, texts: Sequence[str], k: int = 
                 if column[best] > 0:
                     around = slice(max(0, best - CONTEXT), best + CONTEXT + 1)
                     strip = {"tokens": tuple(labels[around]), "values": tuple(column[around].tolist())}
-                    found.setdefault((hook, latent), []).append((float(column[best]), strip))
+                    strongest.setdefault((hook, latent), []).append((float(column[best]), strip))
     examples = {}
     for node in graph.nodes:
         if node.kind == "latent":
-            here = sorted(found.get((hooks[node.name], node.feature), ()), key=lambda each: -each[0])[:k]
+            here = sorted(strongest.get((hooks[node.name], node.feature), ()), key=lambda each: -each[0])[:k]
             examples[node.id] = tuple(strip for _, strip in here)
     return replace(graph, examples={name: strips for name, strips in examples.items() if strips})
 
@@ -76,26 +76,28 @@ def similar(mixed: Features, graph: Graph, least: float = 0.6) -> dict[str, tupl
     for i in range(len(nodes)):
         for j in np.flatnonzero(close[i]):
             group[group == group[j]] = group[i]
-    found = {}
+    supernodes = {}
     for number in dict.fromkeys(group.tolist()):
         members = [nodes[i] for i in np.flatnonzero(group == number)]
         if len(members) > 1:
             name = f"{members[0].label or members[0].id} ({len(members)})"
-            found[name if name not in found else f"{name} {members[0].id}"] = tuple(node.id for node in members)
-    return found
+            supernodes[name if name not in supernodes else f"{name} {members[0].id}"] = tuple(
+                node.id for node in members
+            )
+    return supernodes
 
 
 def same_label(graph: Graph) -> dict[str, tuple[str, ...]]:
     """Return supernodes for `Graph.grouped`: latents that have one label."""
-    found: dict[str, list[str]] = {}
+    supernodes: dict[str, list[str]] = {}
     for node in graph.nodes:
         if node.kind == "latent" and node.label:
-            found.setdefault(node.label, []).append(node.id)
-    return {label: tuple(nodes) for label, nodes in found.items() if len(nodes) > 1}
+            supernodes.setdefault(node.label, []).append(node.id)
+    return {label: tuple(nodes) for label, nodes in supernodes.items() if len(nodes) > 1}
 
 
 def _hooks(mixed: Features) -> dict[str, str]:
-    """The hook that each site reads, by the site's name."""
+    """Return the hook that each site reads, by the site's name."""
     from interp.attribution.dictionaries.protocol import places_of
 
     assert isinstance(mixed.dictionaries, Mapping)

@@ -1,7 +1,7 @@
 """A graph in the JSON form that Neuronpedia and circuit-tracer's viewer read.
 
 Beyond their schema both viewers expect that ids are unique, that a logit's text holds "(p=...)", that node types are
-of a closed list, and that some node which is no logit lies in a layer above 0; `interp.attribution.neuronpedia` says
+of a closed list, and that some node that is not a logit is in a layer above 0; `interp.attribution.neuronpedia` says
 where each is read. What attention does for a node is in the schema's own fields `qk_tracing_results`.
 """
 
@@ -74,16 +74,16 @@ def to_neuronpedia(graph: Graph, slug: str, scan: str) -> dict[str, Any]:
 
 
 def _ids(graph: Graph) -> list[str]:
-    """An id for each node; the name of its place is added where two would be the same."""
-    found: list[str] = []
+    """Return a unique id for each node, its place's name added where two are equal."""
+    ids: list[str] = []
     taken: set[str] = set()
     for node in graph.nodes:
         middle = "error" if node.kind == "error" else node.feature
         name = f"{'E' if node.kind == 'token' else _row(graph, node)}_{middle}_{node.position}"
         name = name if name not in taken else f"{name}_{node.name}"
         taken.add(name)
-        found.append(name)
-    return found
+        ids.append(name)
+    return ids
 
 
 def _row(graph: Graph, node: Node) -> int:
@@ -113,14 +113,14 @@ def _node(graph: Graph, i: int, name: str, shift: int, first_target: int) -> dic
     }
 
 
-def _queries(found: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """Pairs and marginals of an attention score by the ids of the graph's nodes; others go by their own names."""
+def _queries(score: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Return an attention score's pairs and marginals by the ids of the graph's nodes."""
 
     def said(name: str) -> str:
         return names.get(name, name)
 
     return {
-        "pair_wise_contributors": [[said(q), said(k), value] for q, k, value in found["pairs"]],
-        "top_q_marginal_contributors": [[said(name), value] for name, value in found["queries"]],
-        "top_k_marginal_contributors": [[said(name), value] for name, value in found["keys"]],
+        "pair_wise_contributors": [[said(q), said(k), value] for q, k, value in score["pairs"]],
+        "top_q_marginal_contributors": [[said(name), value] for name, value in score["queries"]],
+        "top_k_marginal_contributors": [[said(name), value] for name, value in score["keys"]],
     }

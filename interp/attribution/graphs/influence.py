@@ -1,4 +1,4 @@
-"""Influence of nodes on targets, and what is kept of a graph. Arrays only.
+"""Influence of nodes on targets, and pruning by it. Arrays only.
 
 With A~ = |A|, each row divided by its sum, and w the targets' weights, a node's influence is the share of the targets'
 weight that paths of any length carry from it:
@@ -6,8 +6,8 @@ weight that paths of any length carry from it:
     influence = w (A~ + A~² + …) = w ((I − A~)⁻¹ − I)
 
 A graph keeps the nodes that hold `node_share` of all influence, then the edges that hold `edge_share` of what edges
-carry, A~[i, j] · (influence_i + w_i) computed anew among the kept nodes; then nodes that nothing leaves, and latents
-that nothing enters, go until none is left. These are the definitions of circuit-tracer, which are kept so that graphs
+carry, A~[i, j] · (influence_i + w_i) computed again among these nodes; then nodes without outgoing edges, and latents
+without incoming ones, are removed until there are none. These are the definitions of circuit-tracer, so that graphs
 can be compared.
 """
 
@@ -27,7 +27,7 @@ Chosen = Bool[np.ndarray, " node"]
 
 
 def normalised(adjacency: Square) -> Square:
-    """|A| with rows (targets) that sum to 1, rows of zeros as they are."""
+    """Return |A| with rows (targets) that sum to 1; rows of zeros stay zero."""
     size = np.abs(adjacency)
     return size / np.maximum(size.sum(1, keepdims=True), LEAST)
 
@@ -35,23 +35,23 @@ def normalised(adjacency: Square) -> Square:
 def influence(shares: Square, weights: Each) -> Each:
     """Return w (A~ + A~² + …) for a graph without cycles, whose powers vanish."""
     current = weights @ shares
-    found = current.copy()
+    total = current.copy()
     for _ in range(len(weights)):
         if not current.any():
-            return found
+            return total
         current = current @ shares
-        found += current
+        total += current
     raise ValueError("the graph has a cycle")
 
 
 def row_influence(effects: Float[np.ndarray, "row node"], row_node: np.ndarray, weights: Each) -> Each:
-    """The same where only some rows are known, `row_node` being the nodes they belong to."""
+    """Return the influence where only some rows are known, those of the nodes `row_node`."""
     shares = np.abs(effects)
     shares = shares / np.maximum(shares.sum(1, keepdims=True), LEAST)
-    current, found = weights.copy(), np.zeros_like(weights)
+    current, total = weights.copy(), np.zeros_like(weights)
     while (current := current[row_node] @ shares).any():
-        found += current
-    return found
+        total += current
+    return total
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Kept:
 
 
 def prune(adjacency: Square, weights: Each, fixed: Chosen, fed: Chosen, node_share: float, edge_share: float) -> Kept:
-    """Prune by influence: `fixed` nodes (tokens, targets) always stay, `fed` ones (latents) need an edge into them."""
+    """Prune by influence: `fixed` nodes always stay, `fed` ones need an edge into them."""
     each = influence(normalised(adjacency), weights)
     nodes = (each >= threshold(each, node_share)) | fixed
     inner = np.where(nodes[:, None] & nodes[None], adjacency, 0.0)
@@ -86,21 +86,21 @@ def prune(adjacency: Square, weights: Each, fixed: Chosen, fed: Chosen, node_sha
 
 
 def threshold(scores: Float[np.ndarray, " n"], share: float) -> float:
-    """The score of the last of the largest that together hold `share` of the sum."""
+    """Return the smallest of the largest scores that sum to `share` of the total."""
     ordered = -np.sort(-scores)
-    held = np.cumsum(ordered) / max(float(ordered.sum()), LEAST)
-    return float(ordered[min(int(np.searchsorted(held, share)), len(ordered) - 1)])
+    cumulative = np.cumsum(ordered) / max(float(ordered.sum()), LEAST)
+    return float(ordered[min(int(np.searchsorted(cumulative, share)), len(ordered) - 1)])
 
 
 def replacement(adjacency: Square, weights: Each, tokens: Chosen, errors: Chosen) -> float:
-    """The share of influence of tokens among that of tokens and errors: 1 where no path begins at an error."""
+    """Return influence of tokens / influence of tokens and errors."""
     each = influence(normalised(adjacency), weights)
     whole = each[tokens].sum() + each[errors].sum()
     return float(each[tokens].sum() / whole) if whole else 0.0
 
 
 def completeness(adjacency: Square, weights: Each, errors: Chosen) -> float:
-    """Σ (1 − the errors' share of a node's inputs) · (influence + w) / Σ (influence + w)."""
+    """Return Σ (1 − errors' share of a node's inputs) · (influence + w) / Σ (influence + w)."""
     shares = normalised(adjacency)
     each = influence(shares, weights) + weights
     return float(((1 - shares[:, errors].sum(1)) * each).sum() / each.sum())

@@ -4,7 +4,7 @@ A latent's value f at a position becomes f′, so the model's own write there ch
 it reacts: norms, attention patterns, gates, other latents. Had nothing but the linear part moved, the target would
 change by (f′ − f) d · g, with g the target's covector carried back over all paths: that is the prediction. With `hold`
 the MLPs of some layers keep writing what they wrote (constrained patching), and with `hold_patterns` attention keeps
-looking where it looked; held throughout, only norms can make the two differ.
+looking where it looked; with both everywhere, only norms can make the two differ.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ How = Literal["ablate", "scale", "set"]
 
 @dataclass(frozen=True)
 class Change:
-    """What is done to some latents, given by their columns in `Sources`, together in one run."""
+    """A change of some latents, given by their columns in `Sources`, made in one run."""
 
     name: str
     columns: tuple[int, ...]
 
 
 @torch.no_grad()
-def intervene(  # noqa: PLR0913 (what is done, to what, and what is held)
+def intervene(  # noqa: PLR0913 (what is done, to what, and what is fixed)
     mixed: Features,
     graph: Graph,
     target: LogitTarget,
@@ -59,7 +59,7 @@ def intervene(  # noqa: PLR0913 (what is done, to what, and what is held)
     hold_patterns: bool = False,
     seed: int = 0,
 ) -> Interventions:
-    """Change the graph's k latents of most influence, each in a run of its own, beside as many random active ones.
+    """Change the graph's k most influential latents, and as many random ones, one per run.
 
     Supernodes of the graph come first, each changed as a whole.
 
@@ -92,15 +92,15 @@ def intervene(  # noqa: PLR0913 (what is done, to what, and what is held)
     others = np.setdiff1d(np.arange(sources.n_latent), list(own))
     drawn = np.random.default_rng(seed).choice(others, min(len(chosen), len(others)), replace=False)
     controls = [Change(_name(sources, int(i)), (int(i),)) for i in np.sort(drawn)]
-    found = _Runs(mixed, sources, target, how, amount, tuple(hold), hold_patterns)
-    predicted, actual = found.predicted([*chosen, *controls]), found.actual([*chosen, *controls])
+    runs = _Runs(mixed, sources, target, how, amount, tuple(hold), hold_patterns)
+    predicted, actual = runs.predicted([*chosen, *controls]), runs.actual([*chosen, *controls])
     n = len(chosen)
     done = {"ablate": "set to 0", "scale": f"multiplied by {amount:g}", "set": f"set to {amount:g}"}[how]
-    held = ([f"MLPs of {len(hold)} layers held"] if hold else []) + (["patterns held"] if hold_patterns else [])
+    fixed = ([f"MLPs of {len(hold)} layers fixed"] if hold else []) + (["patterns fixed"] if hold_patterns else [])
     return Interventions(
         target=target.name,
         unit=target.unit,
-        done=", ".join([done, *held]),
+        done=", ".join([done, *fixed]),
         nodes=tuple(change.name for change in chosen),
         predicted=predicted[:n],
         actual=actual[:n],
@@ -129,7 +129,7 @@ class _Runs:
         self.how, self.amount, self.hold, self.hold_patterns = how, amount, hold, hold_patterns
 
     def deltas(self, column: int) -> list[tuple[Stage, int, Tensor]]:
-        """(stage, position, change of the write) for one latent, at each stage that it writes."""
+        """Return (stage, position, change of the write) of a latent, for each stage it writes."""
         latents, i = self.sources.latent(column)
         value = latents.values[i]
         new = {"ablate": 0.0, "scale": float(value) * self.amount, "set": self.amount}[self.how]
@@ -137,26 +137,26 @@ class _Runs:
         return [(stage, at, (new - value) * direction[i]) for stage, direction in latents.directions.items()]
 
     def predicted(self, changes: Sequence[Change]) -> Float[np.ndarray, " change"]:
-        """Change of the write times the target's covector carried back to it."""
+        """Compute each change of the write times the target's covector on it."""
         linear, covectors = self.mixed.linear(self.target), {}
 
         def visit(layer: int, stage: Written, site: Site | None, on_write: Tensor) -> None:
             if site is not None:
                 covectors[layer, stage] = on_write
 
-        sweep(self.mixed, start_of(self.mixed, linear), linear.visible, visit, held=self.hold)
-        found = []
+        sweep(self.mixed, start_of(self.mixed, linear), linear.visible, visit, frozen_mlps=self.hold)
+        changed = []
         for change in changes:
             parts = [part for column in change.columns for part in self.deltas(column)]
-            found.append(sum(float(vector @ covectors[stage][at]) for stage, at, vector in parts))
-        return np.array(found)
+            changed.append(sum(float(vector @ covectors[stage][at]) for stage, at, vector in parts))
+        return np.array(changed)
 
     def actual(self, changes: Sequence[Change]) -> Float[np.ndarray, " change"]:
-        """What the target does in a run of the model with each change made."""
-        clean, found = self._measured([()]), []
+        """Measure the target in a run of the model with each change made."""
+        clean, differences = self._measured([()]), []
         for first in range(0, len(changes), BATCH):
-            found.append(self._measured([change.columns for change in changes[first : first + BATCH]]) - clean)
-        return np.concatenate(found)
+            differences.append(self._measured([change.columns for change in changes[first : first + BATCH]]) - clean)
+        return np.concatenate(differences)
 
     def _measured(self, rows: Sequence[tuple[int, ...]]) -> Float[np.ndarray, " row"]:
         tokens = self.mixed.tokens[None].expand(len(rows), -1)
@@ -167,7 +167,7 @@ class _Runs:
         return (logits[:, at, list(self.target.tokens)].double() @ weights).cpu().numpy()
 
     def _edits(self, rows: Sequence[tuple[int, ...]]) -> list[Edit]:
-        """Held MLPs and patterns, then the changes, added at the hook that each site writes."""
+        """Return the edits that fix MLPs and patterns, then those that make the changes."""
         model, base, deltas = self.mixed.model, self.mixed.base, {}
         made: list[Edit] = []
         assert isinstance(base, Frozen)
@@ -195,17 +195,17 @@ def _adding(delta: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _chosen(sources: Sources, graph: Graph, k: int) -> list[Change]:
-    """The graph's supernodes, then its k latents of most influence."""
+    """Return the graph's supernodes, then its k latents of most influence."""
     column = sources.column_of
-    found = []
+    chosen = []
     for name, nodes in graph.supernodes.items():
         members = tuple(column[node] for node in nodes if node in column)
         if members:
-            found.append(Change(name, members))
+            chosen.append(Change(name, members))
     order = [graph.ids[i] for i in np.argsort(-graph.influence, kind="stable") if graph.kind[i] == "latent"]
     if len(order) < 3 or order[0] not in column:
         raise UsageError("The graph needs at least 3 latents, and must be of the input that is given.")
-    return [*found, *(Change(name, (column[name],)) for name in order[:k])]
+    return [*chosen, *(Change(name, (column[name],)) for name in order[:k])]
 
 
 def _name(sources: Sources, i: int) -> str:
@@ -213,7 +213,7 @@ def _name(sources: Sources, i: int) -> str:
 
 
 def _correlation(predicted: np.ndarray, actual: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """(Spearman's rank correlation, lower, upper) over latents."""
+    """Return (Spearman's rank correlation, lower, upper) over latents."""
     n = len(predicted)
 
     def statistic(weights: np.ndarray) -> np.ndarray:

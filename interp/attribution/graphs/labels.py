@@ -17,7 +17,7 @@ RAISED = 3
 
 
 def raised(mixed: Features, sources: Sources, columns: np.ndarray) -> list[str]:
-    """Return for each source a label: the tokens a latent raises most straight through the unembedding, "" otherwise.
+    """Return a label for each source: the tokens that a latent's direction raises most.
 
     The direction's sign is that of the latent's value (in a contrast it may be negative), the final norm's gain is
     applied and its scale, which is common to all tokens, is not.
@@ -30,8 +30,8 @@ def raised(mixed: Features, sources: Sources, columns: np.ndarray) -> list[str]:
         return labels
     writes = []
     for i in latents:
-        found, index = sources.latent(int(columns[i]))
-        writes.append(found.total[index])
+        dictionary, index = sources.latent(int(columns[i]))
+        writes.append(dictionary.total[index])
     W_U, _ = mixed.model.weights.unfolded_unembedding
     gain = mixed.model.weights.ln_final.gain.detach()
     for first in range(0, len(latents), 256):

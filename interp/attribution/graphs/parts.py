@@ -1,4 +1,4 @@
-"""Edges taken apart: which heads carry them, and why those heads look where they do.
+"""Parts of edges: which heads carry them, and why those heads look where they do.
 
 An edge passes through attention, and through skip paths of transcoders, any number of times. Its parts are named by the
 head (in a contrast by that head's query, key or value) or the skip path that first reads what the source writes, and
@@ -58,7 +58,7 @@ class EdgeParts:
         return as_tensor(self.array)
 
     def table(self, k: int = 20) -> Table:
-        """The k largest parts."""
+        """Return the k largest parts."""
         order = np.argsort(-np.abs(self.array), axis=None)[: whole(k, "k", 0)]
         rows = [(self.sources[i // len(self.readers)], self.readers[i % len(self.readers)]) for i in order.tolist()]
         cells = tuple((*row, float(value)) for row, value in zip(rows, self.array.ravel()[order], strict=True))
@@ -86,13 +86,13 @@ def edge_parts(mixed: Features, graph: Graph, node: str) -> EdgeParts:
     orders = [order for _, order, _ in pieces]
     writes = torch.stack([write for *_, write in pieces])
     at = torch.from_numpy(graph.position[graph.source[into]])[rows]
-    found: dict[str, Tensor] = {}
+    carried: dict[str, Tensor] = {}
     for names, reads, apart in _carriers(mixed, sources, column[graph.ids[index]]):
         seen = torch.tensor([order < reads for order in orders]).to(writes)
         values = torch.einsum("pm,prm->pr", writes, apart[at]) * seen[:, None]
         parts = values.new_zeros(len(into), len(names)).index_add_(0, rows, values)
-        found |= dict(zip(names, parts.T, strict=True))
-    used = {name: part for name, part in found.items() if name == "direct" or part.any()}
+        carried |= dict(zip(names, parts.T, strict=True))
+    used = {name: part for name, part in carried.items() if name == "direct" or part.any()}
     return EdgeParts(
         node=graph.ids[index],
         sources=tuple(graph.ids[graph.source[i]] for i in into),
@@ -104,9 +104,9 @@ def edge_parts(mixed: Features, graph: Graph, node: str) -> EdgeParts:
 def _carriers(
     mixed: Features, sources: Sources, column: int
 ) -> Iterator[tuple[tuple[str, ...], Order, Float[Tensor, "n_token reader d_model"]]]:
-    """Yield what carries edges into a latent, from it down: (names, where they read, covectors on what they read).
+    """Yield what carries edges into a latent: (names, where they read, covectors).
 
-    A stream that an autoencoder takes apart ends all edges, and heads whose sum it takes apart carry none.
+    A stream that an autoencoder decomposes ends all edges, and heads whose sum it decomposes carry none.
     """
     covectors, reads, through_heads = _reading(mixed, sources, column)
     yield ("direct",), reads, torch.zeros_like(covectors)[:, None] if through_heads else covectors[:, None]
@@ -145,7 +145,7 @@ def with_queries(mixed: Features, graph: Graph, k: int = 10) -> Graph:
     sources = Sources(mixed)
     column = sources.column_of
     order = [i for i in np.argsort(-graph.influence, kind="stable") if graph.ids[i] in column]
-    found = {}
+    scores_of = {}
     for i in order[: whole(k, "k", 0)]:
         start, reads, through_heads = _reading(mixed, sources, column[graph.ids[i]])
         layers = range(reads[0] + ((reads[0], ATTENTION) < reads))
@@ -153,12 +153,12 @@ def with_queries(mixed: Features, graph: Graph, k: int = 10) -> Graph:
             layers = range(reads[0], reads[0] + 1)
         place = _head(mixed, start, layers, int(graph.position[i]))
         if place is not None:
-            found[graph.ids[i]] = _score(mixed, *place)
-    return replace(graph, queries=found)
+            scores_of[graph.ids[i]] = _score(mixed, *place)
+    return replace(graph, queries=scores_of)
 
 
 def _head(mixed: Features, start: Tensor, layers: range, t: int) -> tuple[int, int, int, int] | None:
-    """(layer, head, query, key) of the head that writes most into a covector, and of what it takes most from."""
+    """Return (layer, head, query, key) of the head that writes most into a covector."""
     base, best, place = mixed.base, 0.0, None
     assert isinstance(base, Frozen)
     for layer in layers:
@@ -178,28 +178,28 @@ def _head(mixed: Features, start: Tensor, layers: range, t: int) -> tuple[int, i
 
 
 def _score(mixed: Features, layer: int, head: int, query: int, key: int) -> dict[str, Any]:
-    """The score's largest pairs and marginals, writers named as nodes of the graph."""
-    found = scores(mixed, layer, head, query, key)
-    names, n = [*found.writers], len(found.writers)
-    order = np.argsort(-np.abs(found.array), kind="stable")[:PAIRS].tolist()
+    """Return the score's largest pairs and marginals, writers named as nodes."""
+    parts = scores(mixed, layer, head, query, key)
+    names, n = [*parts.writers], len(parts.writers)
+    order = np.argsort(-np.abs(parts.array), kind="stable")[:PAIRS].tolist()
     sides = {}
-    for side, values, at in (("queries", found.by_query(), query), ("keys", found.by_key(), key)):
+    for side, values, at in (("queries", parts.by_query(), query), ("keys", parts.by_key(), key)):
         largest = np.argsort(-np.abs(values), kind="stable")[:PAIRS].tolist()
         sides[side] = tuple((f"{names[i]}@{at}", float(values[i])) for i in largest)
-    pairs = tuple((f"{names[i // n]}@{query}", f"{names[i % n]}@{key}", float(found.array[i])) for i in order)
+    pairs = tuple((f"{names[i // n]}@{query}", f"{names[i % n]}@{key}", float(parts.array[i])) for i in order)
     return {
         "head": f"L{layer}H{head}",
         "query": query,
         "key": key,
-        "score": found.value,
+        "score": parts.value,
         "pairs": pairs,
-        "rest": found.value - sum(pair[2] for pair in pairs),
+        "rest": parts.value - sum(pair[2] for pair in pairs),
         **sides,
     }
 
 
 def _reading(mixed: Features, sources: Sources, column: int) -> tuple[Tensor, Order, bool]:
-    """(covectors on what a latent reads, where it reads, whether these are on the sum of its layer's heads)."""
+    """Return (covectors on a latent's input, where it reads, whether that is the heads' sum)."""
     layer, written = sources.stage_of(column)
     latents, i = sources.latent(column)
     place = sources.sites[layer, written].place
@@ -215,7 +215,7 @@ def _reading(mixed: Features, sources: Sources, column: int) -> tuple[Tensor, Or
 
 
 def _pieces(sources: Sources, graph: Graph, row: int) -> list[tuple[Order, Tensor]]:
-    """What a node of the graph writes at its position, and where: a cross-layer latent in several layers."""
+    """Return (where, what) a node of the graph writes; a cross-layer latent several times."""
     position, kind = int(graph.position[row]), graph.kind[row]
     if kind == "token":
         return [((-1, 0), sources.embedded[position])]

@@ -1,4 +1,4 @@
-"""A pruned attribution graph: what it holds and what can be read from it. No torch."""
+"""A pruned attribution graph as a result. No torch."""
 
 from __future__ import annotations
 
@@ -99,17 +99,17 @@ class Graph(Shown, Result):
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """A name for each node that no other node has, such as "MLP5.f123@3" or "logit@9: ' Paris'"."""
-        found = []
+        names = []
         for kind, name, feature, position in zip(
             self.kind, self.name, self.feature.tolist(), self.position.tolist(), strict=True
         ):
             own = {"latent": f"{name}.f{feature}", "target": f"{name}#{feature}"}.get(kind, name)
-            found.append(f"{own}@{position}")
+            names.append(f"{own}@{position}")
         seen: dict[str, int] = {}
-        for i, name in enumerate(found):  # two targets may begin with one token
+        for i, name in enumerate(names):  # two targets may begin with one token
             seen[name] = seen.get(name, 0) + 1
-            found[i] = name if seen[name] == 1 else f"{name}.{seen[name]}"
-        return tuple(found)
+            names[i] = name if seen[name] == 1 else f"{name}.{seen[name]}"
+        return tuple(names)
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
@@ -168,12 +168,12 @@ class Graph(Shown, Result):
 
         Raises `UsageError` for a node that is not in the graph, or in two supernodes.
         """
-        found = {name: tuple(self.ids[self.index(node)] for node in nodes) for name, nodes in supernodes.items()}
-        members = [node for nodes in found.values() for node in nodes]
+        groups = {name: tuple(self.ids[self.index(node)] for node in nodes) for name, nodes in supernodes.items()}
+        members = [node for nodes in groups.values() for node in nodes]
         twice = next((node for node in members if members.count(node) > 1), None)
         if twice is not None:
             raise UsageError(f'"{twice}" is in two supernodes: a node belongs to one at most.')
-        return replace(self, supernodes=found)
+        return replace(self, supernodes=groups)
 
     def collapsed(self) -> tuple[Edge, ...]:
         """Return the edges between supernodes and the nodes in none, those inside left out, the largest first."""
@@ -183,8 +183,8 @@ class Graph(Shown, Result):
             ends = home.get(edge.source, edge.source), home.get(edge.target, edge.target)
             if ends[0] != ends[1]:
                 sums[ends] = sums.get(ends, 0.0) + edge.weight
-        found = (Edge(*ends, weight) for ends, weight in sums.items())
-        return tuple(sorted(found, key=lambda edge: -abs(edge.weight)))
+        joined = (Edge(*ends, weight) for ends, weight in sums.items())
+        return tuple(sorted(joined, key=lambda edge: -abs(edge.weight)))
 
     def summary(self) -> str:
         """Return the graph's size and scores in one sentence."""
@@ -197,7 +197,7 @@ class Graph(Shown, Result):
         )
 
     def table(self, k: int = 20) -> Table:
-        """The k latents and errors of most influence."""
+        """Return the k latents and errors of most influence."""
         order = [i for i in np.argsort(-self.influence, kind="stable") if self.kind[i] in ("latent", "error")]
         rows = []
         for i in order[: whole(k, "k", 0)]:
@@ -224,7 +224,7 @@ class Graph(Shown, Result):
         )
 
     def explorer(self) -> Explorer:
-        """Return the graph as an element of a page in which one walks from node to node.
+        """Return the graph as an interactive element of a page.
 
         Of more than `MOST_DRAWN` edges the largest are drawn; what the others add to a node is one of its details.
         """
@@ -284,7 +284,7 @@ class Graph(Shown, Result):
 
 
 def _drawn_name(node: Node) -> str:
-    """What a node is called where it is drawn: a target by its label alone, others by name and label."""
+    """Return the text drawn for a node: its label for targets, else name and label."""
     if node.kind in ("target", "token"):
         return node.label or node.name
     return node.id.rpartition("@")[0] + (f" {node.label}" if node.label else "")

@@ -2,7 +2,7 @@
 
     A[i, j] = write(j) · (what i reads with, carried back through attention alone)
 
-for latents f_j d_j · J · a_i: through residual stream, held attention patterns (in a contrast their secants) and norm
+for latents f_j d_j · J · a_i: through residual stream, fixed attention patterns (in a contrast their secants) and norm
 scales, and through no MLP. The row of a latent sums, with the biases on the way, to its value: that is checked.
 Rows are carried back together, those of higher layers first: below a layer all rows that start above it are live.
 """
@@ -31,12 +31,12 @@ class Rows:
 
 
 def target_rows(sources: Sources, targets: Sequence[Linear]) -> Rows:
-    """The rows of targets, in their order."""
+    """Return the rows of targets, in their order."""
     return _Batch(sources, targets, np.empty(0, np.int64)).run()
 
 
 def latent_rows(sources: Sources, columns: Int[np.ndarray, " row"]) -> Rows:
-    """The rows of latents, given by their columns."""
+    """Return the rows of latents, given by their columns."""
     return _Batch(sources, (), columns).run()
 
 
@@ -53,7 +53,7 @@ class _Batch:
         self.live = 0
 
     def run(self) -> Rows:
-        """All layers, last first; then what enters at each token."""
+        """Carry rows through all layers, last first, then to the tokens."""
         layout, parallel = self.features.layout, self.features.model.spec.parallel
         self._start_targets(len(layout.components))
         for layer in reversed(range(self.features.model.spec.n_layer)):
@@ -79,17 +79,17 @@ class _Batch:
                 self.live += 1
 
     def _into(self, first: int, writes: Float[Tensor, "n_token d_model"], covectors: Tensor) -> None:
-        """Effects of vectors written at the last len(writes) positions."""
+        """Record effects of vectors written at the last len(writes) positions."""
         skipped = covectors.shape[1] - len(writes)
-        found = torch.einsum("rtm,tm->rt", covectors[:, skipped:], writes)
-        self.effects[: len(covectors), first : first + len(writes)] = found
+        values = torch.einsum("rtm,tm->rt", covectors[:, skipped:], writes)
+        self.effects[: len(covectors), first : first + len(writes)] = values
 
     def _read(self, layer: int, written: Written, covectors: Tensor) -> None:
-        """Effects of the latents and the error of one stage; its bias, and an error before the first position."""
+        """Record effects of one stage's latents and error, and its biases."""
         stage, n = (layer, written), len(covectors)
         for latents in self.sources.writers(stage):
-            found = torch.einsum("rnm,nm->rn", covectors[:, latents.at], latents.writes(stage))
-            self.effects[:n, latents.first : latents.first + found.shape[1]] += found
+            values = torch.einsum("rnm,nm->rn", covectors[:, latents.at], latents.writes(stage))
+            self.effects[:n, latents.first : latents.first + values.shape[1]] += values
         site = self.sources.sites.get(stage)
         if site is not None:
             self.biases[:n] += torch.einsum("rtm,tm->r", covectors, site.bias)
@@ -103,7 +103,7 @@ class _Batch:
             self.biases[:n] += torch.einsum("rtm,tm->r", covectors[:, :before], whole)
 
     def _error(self, layer: int, written: Written) -> slice:
-        """The components that make a stage's error."""
+        """Return the components that make a stage's error."""
         layout, site = self.features.layout, self.sources.sites.get((layer, written))
         if site is None:
             return slice(layout.mlp(layer), layout.mlp(layer) + 1 + self.features.model.spec.mlp_bias)
@@ -111,7 +111,7 @@ class _Batch:
         return slice(index, index + 1)
 
     def _stage(self, layer: int, written: Written) -> None:
-        """A stream that an autoencoder takes apart: every row ends in it, and its own rows begin."""
+        """End every row in a stream that an autoencoder decomposes, and begin its latents' rows."""
         if (layer, written) not in self.sources.sites:
             return
         self._read(layer, written, self.slots[: self.live])
@@ -119,7 +119,7 @@ class _Batch:
         self._begin(layer, written)
 
     def _begin(self, layer: int, written: Written) -> slice:
-        """Put the wanted latents of a stage among the live rows, with what they read with; return where."""
+        """Add the wanted latents of a stage to the live rows, and return where."""
         latents = self.sources.latents.get((layer, written))
         first = self.live
         if latents is None:
@@ -150,7 +150,7 @@ class _Batch:
             self.slots[new] = back
 
     def _attention(self, layer: int, after: Tensor | None) -> None:
-        """Rows pass through all heads; where an autoencoder takes attention apart, only its own latents' rows do."""
+        """Carry rows through all heads, or through those of an autoencoder's latents alone."""
         site = self.sources.sites.get((layer, "attn_out"))
         on_write = self.slots[: self.live] if after is None else after
         if site is not None:
@@ -163,7 +163,7 @@ class _Batch:
             self.slots[reached] += self._through(layer, on_write, reached)
 
     def _through(self, layer: int, covectors: Tensor, rows: slice) -> Tensor:
-        """Covectors on what all heads write carried to the stream they read; biases counted."""
+        """Carry covectors on what all heads write to the stream they read; count biases."""
         back, constant = self.features.pull.attention(layer, covectors)
         self.biases[rows] += constant
         layout = self.features.layout

@@ -35,7 +35,7 @@ class Latents:
     values: Float[Tensor, " n"]
 
     def writes(self, stage: Stage) -> Float[Tensor, "n d_model"]:
-        """What each writes at a stage."""
+        """Return what each latent writes at a stage."""
         return self.values[:, None] * self.directions[stage]
 
     @cached_property
@@ -64,13 +64,13 @@ class Sources:
         for stage, site in self.sites.items():
             if site.place.layer not in site.slots_by_origin:
                 continue
-            found = self._latents(site, len(kind))
-            self.latents[stage] = found
-            n = len(found.at)
+            active = self._latents(site, len(kind))
+            self.latents[stage] = active
+            n = len(active.at)
             kind += ["latent"] * n
             layer += [site.place.layer] * n
-            position += found.at.tolist()
-            feature += found.numbers.tolist()
+            position += active.at.tolist()
+            feature += active.numbers.tolist()
             name += [site.place.name] * n
         self.n_latent = len(kind)
         positions = list(range(features.first, features.n_token))
@@ -95,9 +95,9 @@ class Sources:
         return len(self.kind)
 
     def stage_of(self, column: int) -> Stage:
-        """Where a latent's column belongs."""
+        """Return the stage of a latent's column."""
         return next(
-            stage for stage, found in self.latents.items() if found.first <= column < found.first + len(found.at)
+            stage for stage, active in self.latents.items() if active.first <= column < active.first + len(active.at)
         )
 
     @cached_property
@@ -106,16 +106,16 @@ class Sources:
         return {f"{self.name[i]}.f{self.feature[i]}@{self.position[i]}": i for i in range(self.n_latent)}
 
     def writers(self, stage: Stage) -> list[Latents]:
-        """The latents that write at a stage, those that read earlier layers first."""
-        return [found for found in self.latents.values() if stage in found.directions]
+        """Return the latents that write at a stage, those that read earlier layers first."""
+        return [active for active in self.latents.values() if stage in active.directions]
 
     def latent(self, column: int) -> tuple[Latents, int]:
-        """The dictionary of a latent's column, and its index there."""
-        found = self.latents[self.stage_of(column)]
-        return found, column - found.first
+        """Return the dictionary of a latent's column, and its index there."""
+        active = self.latents[self.stage_of(column)]
+        return active, column - active.first
 
     def _latents(self, site: Site, first: int) -> Latents:
-        """The latents that read a site's layer."""
+        """Return the latents that read a site's layer."""
         layer, written = site.place.layer, site.place.written
         slots = site.slots_by_origin[layer]
         at, slot = (torch.from_numpy(index) for index in np.nonzero(site.latents[:, slots] >= 0))
@@ -135,29 +135,29 @@ class Sources:
         )
 
     def _values(self) -> Float[np.ndarray, " n"]:
-        found = np.ones(len(self.kind))
+        sizes = np.ones(len(self.kind))
         for latents in self.latents.values():
-            found[latents.first : latents.first + len(latents.at)] = latents.values.double().cpu().numpy()
+            sizes[latents.first : latents.first + len(latents.at)] = latents.values.double().cpu().numpy()
         for first, writes in self.errors.values():
-            found[first : first + len(writes)] = writes.norm(dim=-1).double().cpu().numpy()
-        return found
+            sizes[first : first + len(writes)] = writes.norm(dim=-1).double().cpu().numpy()
+        return sizes
 
 
 def _error_writes(features: Features) -> list[tuple[Stage, str, Tensor]]:
-    """(stage, name, write) of every site's error and of every MLP that no dictionary takes apart, in writing order."""
-    layout, found = features.layout, []
+    """Return (stage, name, write) of every error, and of every MLP without a dictionary."""
+    layout, errors = features.layout, []
     sites: dict[Stage, Site] = {(site.place.layer, site.place.written): site for site in features.sites}
     for layer in range(features.model.spec.n_layer):
         for written in ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"):
             stage: Stage = (layer, written)
             site = sites.get(stage)
             if site is not None:
-                found.append((stage, f"{site.place.name}.error", features.writes[layout.error(site)]))
+                errors.append((stage, f"{site.place.name}.error", features.writes[layout.error(site)]))
             elif written == "mlp_out":
                 first = layout.mlp(layer)
                 write = features.writes[first : first + layout.n_mlp + features.model.spec.mlp_bias].sum(0)
-                found.append((stage, f"MLP{layer}", write))
-    return found
+                errors.append((stage, f"MLP{layer}", write))
+    return errors
 
 
 def _token_ids(features: Features) -> list[int]:

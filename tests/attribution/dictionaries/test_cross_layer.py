@@ -157,5 +157,5 @@ def test_refusals():
     with pytest.raises(UsageError, match="one that leaves its layer is not read"):
         features(base, {"blocks.0.mlp.hook_in": leaves})
     both = made | {"blocks.2.hook_mlp_out": random_dictionary(d)}
-    with pytest.raises(UsageError, match="both take MLP2 apart"):
+    with pytest.raises(UsageError, match="both decompose MLP2"):
         features(base, both)

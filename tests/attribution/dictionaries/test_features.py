@@ -134,10 +134,10 @@ def test_refusals_say_what_to_give():
     reads_keys, apart = {"blocks.0.attn.hook_k": good}, SimpleNamespace(**vars(good), writes=("blocks.2.hook_mlp_out",))
     for given, message in (
         ({}, "at least one"),
-        ({"blocks.9.mlp.hook_in": good}, "no hook of this model"),
-        (reads_keys, "cannot stand in the model"),
-        ({"blocks.0.mlp.hook_in": apart}, "cannot stand in the model"),
-        (both, "both take MLP0 apart"),
+        ({"blocks.9.mlp.hook_in": good}, "not a hook of this model"),
+        (reads_keys, "does not fit the model"),
+        ({"blocks.0.mlp.hook_in": apart}, "does not fit the model"),
+        (both, "both decompose MLP0"),
         ({"blocks.0.mlp.hook_in": wrong}, "are not x · W_enc"),
         ({"blocks.0.mlp.hook_in": narrow}, "W_enc is \\(d_model, width\\)"),
         ({"blocks.0.mlp.hook_in": SimpleNamespace()}, "needs W_enc, W_dec, b_dec and encode"),

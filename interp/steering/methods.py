@@ -110,7 +110,7 @@ def from_direction(
     if array.shape != (model.spec.d_model,):
         raise UsageError(f"The direction has shape {array.shape}, but the stream has {model.spec.d_model} coordinates.")
     if not np.isfinite(array).all() or not array.any():
-        raise UsageError("The direction is zero or holds a NaN.")
+        raise UsageError("The direction is zero or has a NaN.")
     (layer,) = _checked_layers(model, (layer,))
     norm = float(stream_norms(model, Prompts.of(model, texts, "texts"), (layer,))[0])
     none = np.zeros((0, len(array)))
@@ -184,7 +184,7 @@ _MAKERS: dict[str, Callable[[Rows, Rows], np.ndarray]] = {
 def _shuffled(
     high: Rows, low: Rows, make: Callable[[Rows, Rows], np.ndarray], paired: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """The vector of shuffled labels: each new class has half of both, so that the contrast itself cancels.
+    """Return vectors of shuffled labels: each new class has half of both.
 
     Principal components do not see the sign of a pair's difference, so their pairs are drawn within a class.
     """
@@ -205,7 +205,7 @@ def _agreement(differences: Rows, direction: np.ndarray) -> float:
 
 
 def _separation(high: Rows, low: Rows, make: Callable[[Rows, Rows], np.ndarray], rng: np.random.Generator) -> float:
-    """ROC area on each half of the prompts along the direction made of the other."""
+    """Return the ROC area on each half of the prompts along the other half's direction."""
     first, second = (np.array_split(rng.permutation(len(rows)), 2) for rows in (high, low))
     if len(high) == len(low):
         second = first  # pairs stay together
