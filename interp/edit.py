@@ -42,6 +42,9 @@ def zero(hook: str, *, head: Indices = None, position: Positions = None, neuron:
         head: one or several heads of a value that has heads; all by default.
         position: one or several positions, or a slice; all by default.
         neuron: one or several indices of the last axis, such as neurons at "blocks.5.mlp.hook_post".
+
+    >>> bool(model.edited(zero("blocks.0.hook_mlp_out"))("the tower").isfinite().all())
+    True
     """
     chosen = Selection(head, position, neuron)
 
@@ -72,6 +75,8 @@ def mean(
         neuron: as in `zero`.
         per_position: take the mean at each position over prompts, instead of one over prompts and positions. The runs
             must then be as long as the prompts of `source`. Always so for scores and patterns.
+
+    >>> edited = model.edited(mean("blocks.0.hook_mlp_out", model.to_tokens("the tower is")))
     """
     chosen = Selection(head, position, neuron)
 
@@ -95,6 +100,8 @@ def replace(
         head: as in `zero`.
         position: as in `zero`.
         neuron: as in `zero`.
+
+    >>> edited = model.edited(replace("blocks.0.hook_mlp_out", torch.zeros(model.spec.d_model)))
     """
     chosen = Selection(head, position, neuron)
 
@@ -115,6 +122,8 @@ def add(hook: str, vector: Tensor, scale: float = 1.0, positions: Positions = No
         scale: multiplies the vector.
         positions: one or several positions, or a slice such as slice(5, None); all by default, generated ones included.
         head: as in `zero`.
+
+    >>> edited = model.edited(add("blocks.1.hook_resid_post", torch.ones(model.spec.d_model), scale=2.0))
     """
     chosen = Selection(head, positions)
 
@@ -148,6 +157,8 @@ def project_out(
         direction: (d,) or (k, d), of the length of the value's last axis; any norm. uᵢ is an orthonormal basis of it.
         positions: as in `add`.
         head: as in `zero`.
+
+    >>> edited = model.edited(project_out("blocks.1.hook_resid_post", torch.ones(model.spec.d_model)))
     """
     chosen = Selection(head, positions)
 
@@ -225,6 +236,8 @@ def function(hook: str, change: Callable[[Tensor], Tensor]) -> Edit:
 
     The function returns a tensor of the same shape.     The function sees every position of the run at once; text is
     therefore generated without a key-value cache.
+
+    >>> edited = model.edited(function("blocks.0.hook_mlp_out", lambda value: value / 2))
     """
     return Edit(hook, f"function({hook})", lambda _, __: lambda value, ___: change(value.clone()), local=False)
 

@@ -60,6 +60,12 @@ def summed(attributions: Sequence[Attribution]) -> Attribution:
 
     It sums to the sum of their values; its error is the largest of theirs. Raises `UsageError` for none, other labels
     or other units.
+
+    >>> from interp import attribution
+    >>> frozen = attribution.freeze(model, model.to_tokens("the tower is"))
+    >>> one = attribution.direct(frozen, attribution.logit(model, " Paris"))
+    >>> abs(summed([one, one]).total - 2 * one.total) < 1e-5
+    True
     """
     if not attributions:
         raise UsageError("Give at least one attribution to sum.")

@@ -42,6 +42,9 @@ def logit_lens(
             the vocabulary.
         CheckFailedError: the last row misses the model's own logits by more than ten times the tolerance of
             `interp.check`, or there is a NaN.
+
+    >>> logit_lens(model, model.to_tokens("the tower is"), [" Paris"]).logits.shape
+    (4, 3, 1)
     """
     require(model, Model, "model")
     require(tracked, (list, tuple), "tracked")

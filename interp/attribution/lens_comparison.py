@@ -36,6 +36,9 @@ def compare_lenses(
         progress: called with (texts done, texts in all, what is being done).
 
     Raises `UsageError` for a lens of another model, one named "logit", or texts of a single token.
+
+    >>> compare_lenses(model, model.to_tokens("the tower is in"), {}).cross_entropy.shape
+    (1, 4, 1)
     """
     watch = Stopwatch()
     require(model, Model, "model")

@@ -78,7 +78,11 @@ def sample(log_odds: Tensor, generator: torch.Generator, *, straight_through: bo
 
 
 def stretched(share: Tensor) -> Tensor:
-    """Return a number in (0, 1) stretched to (γ, ζ) and cut to [0, 1]."""
+    """Return a number in (0, 1) stretched to (γ, ζ) and cut to [0, 1].
+
+    >>> stretched(torch.tensor([0.01, 0.5, 0.99])).tolist()
+    [0.0, 0.5, 1.0]
+    """
     return (share * (HIGH - LOW) + LOW).clamp(0, 1)
 
 

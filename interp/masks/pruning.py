@@ -18,7 +18,11 @@ Density = float | Float[Tensor, " instances"]
 
 
 def schedule(density: Density, rounds: int) -> list[Density]:
-    """Return the density after each round, ρ^(k / rounds): each removes the same share."""
+    """Return the density after each round, ρ^(k / rounds): each removes the same share.
+
+    >>> schedule(0.01, 2)
+    [0.1, 0.01]
+    """
     if rounds < 1:
         raise UsageError(f"rounds is {rounds}; it must be 1 or more")
     return [density ** (k / rounds) for k in range(1, rounds + 1)]
@@ -35,6 +39,10 @@ def keep(scores: Weights, density: Density, *, among: Weights | None = None, sco
 
     Raises:
         UsageError: A density is outside [0, 1], a score is NaN, or `scope` is unknown.
+
+    >>> score = torch.tensor([[3.0, 1.0, 2.0, 0.0]])
+    >>> keep({"w": score}, 0.5)["w"].tolist()
+    [[1.0, 0.0, 1.0, 0.0]]
     """
     if scope not in SCOPES:
         raise UsageError(f'scope is "{scope}"; it must be one of {", ".join(SCOPES)}{nearest(scope, SCOPES)}')
@@ -102,17 +110,29 @@ def smallest(
 
 
 def apply(weights: Weights, masks: Weights) -> Weights:
-    """Return the weights times their masks; tensors without a mask are unchanged."""
+    """Return the weights times their masks; tensors without a mask are unchanged.
+
+    >>> apply({"w": torch.ones(1, 2)}, {"w": torch.tensor([[1.0, 0.0]])})["w"].tolist()
+    [[1.0, 0.0]]
+    """
     return {name: tensor * masks[name] if name in masks else tensor for name, tensor in weights.items()}
 
 
 def density_of(masks: Weights) -> Float[Tensor, " instances"]:
-    """Return the share of weights that are kept, for every network."""
+    """Return the share of weights that are kept, for every network.
+
+    >>> density_of({"w": torch.tensor([[1.0, 0.0]])}).tolist()
+    [0.5]
+    """
     return torch.cat([mask.flatten(1).double() for mask in masks.values()], dim=1).mean(1)
 
 
 def empty_tensors(masks: Weights) -> Bool[Tensor, "instances tensors"]:
-    """Return which tensors have no weight left (layer collapse)."""
+    """Return which tensors have no weight left (layer collapse).
+
+    >>> empty_tensors({"w": torch.zeros(1, 2), "v": torch.ones(1, 2)})
+    tensor([[ True, False]])
+    """
     return torch.stack([mask.flatten(1).sum(1) == 0 for mask in masks.values()], dim=1)
 
 

@@ -10,7 +10,11 @@ from interp.masks.training import Objective, Weights, gradients
 
 
 def magnitude(weights: Weights) -> Weights:
-    """Return |θ|."""
+    """Return |θ|.
+
+    >>> magnitude({"w": torch.tensor([[-2.0, 1.0]])})["w"].tolist()
+    [[2.0, 1.0]]
+    """
     return {name: tensor.abs() for name, tensor in weights.items()}
 
 

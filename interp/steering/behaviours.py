@@ -39,7 +39,11 @@ def behaviour(name: str) -> Behaviour:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the catalogue."""
+    """Return the names of the catalogue.
+
+    >>> names()
+    ('sentiment', 'gender', 'truth')
+    """
     return tuple(_CATALOGUE)
 
 

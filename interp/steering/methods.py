@@ -72,7 +72,12 @@ def vectors(
     position: int | None = -1,
     seed: int = 0,
 ) -> tuple[Vector, ...]:
-    """Return the vector of each of several layers, from one run over the prompts; for the arguments see `vector`."""
+    """Return the vector of each of several layers, from one run over the prompts; for the arguments see `vector`.
+
+    >>> several = vectors(model, ["the tower", "a b"], ["is in", "in a"], (0, 1))
+    >>> [one.layer for one in several]
+    [0, 1]
+    """
     watch = Stopwatch()
     require(model, Model, "model")
     layers = _checked_layers(model, layers)
@@ -102,6 +107,9 @@ def from_direction(
 
     It has no control of shuffled labels; `texts` give the norm of the stream. Raises `UsageError` for a direction of
     another length, zero or not finite.
+
+    >>> from_direction(model, np.ones(model.spec.d_model), 1).layer
+    1
     """
     watch = Stopwatch()
     values = getattr(direction, "direction_", direction)

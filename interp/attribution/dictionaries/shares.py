@@ -35,6 +35,13 @@ def error_share(
         features: an input with dictionaries.
         targets: one target, or several, whose flows are added.
         weights: one for each target; 1 by default.
+
+    >>> from interp import attribution
+    >>> frozen = attribution.freeze(model, model.to_tokens("the tower is in"))
+    >>> few, all_neurons = (attribution.features(frozen, n) for n in (4, model.spec.d_mlp))
+    >>> target = attribution.logit(model, " Paris")
+    >>> error_share(few, target) > error_share(all_neurons, target)
+    True
     """
     several = list(targets) if isinstance(targets, Sequence) else [targets]
     shares = [1.0] * len(several) if weights is None else list(weights)

@@ -89,6 +89,12 @@ def graph(  # noqa: PLR0913 (the bounds are keyword-only)
 
     Sources: attribution graphs (Ameisen et al. 2025, "Circuit tracing"); circuit-tracer, whose scores and pruning
     these are.
+
+    >>> from interp import attribution
+    >>> frozen = attribution.freeze(model, model.to_tokens("the tower is in"))
+    >>> traced = graph(attribution.features(frozen, 4), attribution.logit(model, " Paris"))
+    >>> 0 <= traced.replacement <= 1
+    True
     """
     require(mixed, Features, "mixed")
     max_latents, most = whole(max_latents, "max_latents", 1), whole(most, "most", 1)

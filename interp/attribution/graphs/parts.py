@@ -71,6 +71,13 @@ def edge_parts(mixed: Features, graph: Graph, node: str) -> EdgeParts:
     """Split the edges into a latent over the heads and skip paths that carry them.
 
     Raises `UsageError` for a node that is not a latent of the graph.
+
+    >>> from interp import attribution
+    >>> mixed = attribution.features(attribution.freeze(model, model.to_tokens("the tower is in")), 4)
+    >>> traced = attribution.graph(mixed, attribution.logit(model, " Paris"))
+    >>> node = next(node.id for node in reversed(traced.nodes) if node.kind == "latent")
+    >>> edge_parts(mixed, traced, node).readers[0]
+    'direct'
     """
     require(graph, Graph, "graph")
     index = graph.index(node)
