@@ -7,6 +7,7 @@ derives from `InterpError`; anything else that escapes is a defect of the toolki
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from numbers import Real
@@ -84,8 +85,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
     >>> nearest("blok", ["block", "mlp"])
     '; the nearest is "block"'
+    >>> nearest("learning_rate", ["lr", "dead_after"])
+    '; the nearest is "lr"'
     >>> nearest("zzz", ["block", "mlp"])
     ''
     """
-    matches = get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    names = list(known)
+    initials = "".join(word[:1] for word in re.split("[-_ ]+", str(name).strip("-")))
+    short = [one for one in names if len(initials) > 1 and one.strip("-") == initials]
+    alike = get_close_matches(str(name), names, n=3, cutoff=0.5)
+    close = get_close_matches(str(name), names, n=1, cutoff=0.6)
+    matches = short or close or [one for one in alike if one[:1] == str(name)[:1]]
     return f'; the nearest is "{matches[0]}"' if matches else ""

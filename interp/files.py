@@ -189,6 +189,27 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextmanager
+def waiting(file: Path) -> Iterator[None]:
+    """Hold a lock on `file`, made here, while work is done that another process may be doing: it waits for that one.
+
+    Without a lock where the system has none or the file cannot be written: the work is then done by each.
+    """
+    try:
+        import fcntl
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    except (ImportError, OSError):
+        yield
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _open_lock(file: Path, fcntl: Any) -> int:
     """Return a locked handle of the file; try again where its last owner has just removed it."""
     while True:

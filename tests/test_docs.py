@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from website import snippets
+from website import check, notebooks, snippets
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -53,3 +53,46 @@ def test_what_is_right_has_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
         "```text\ninterp nothing\n```\n"
     )
     assert snippets.faults(page) == []
+
+
+def test_broken_links_and_outside_resources_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "style.css").write_text("")
+    (tmp_path / "there.html").write_text('<h1 id="top">There</h1>')
+    sound = (
+        '<link rel="stylesheet" href="style.css"><link rel="canonical" href="https://example.org/">'
+        '<a href="there.html#top">x</a><a href="/there.html">x</a><a href="https://example.org">x</a>'
+        '<p id="a"></p><a href="#a">x</a>'
+    )
+    (tmp_path / "index.html").write_text(sound)
+    assert check.faults(tmp_path) == []
+    wrong = {
+        '<a href="gone.html">x</a>': "gone.html does not exist",
+        '<a href="there.html#nowhere">x</a>': "there.html#nowhere names no place of that page",
+        '<script src="https://example.org/x.js"></script>': "it loads https://example.org/x.js from a network",
+        '<img src="//example.org/x.png">': "it loads //example.org/x.png from a network",
+        '<link rel="stylesheet" href="https://fonts.example.org/x.css">': "from a network",
+    }
+    for html, fault in wrong.items():
+        (tmp_path / "index.html").write_text(sound + html)
+        (found,) = check.faults(tmp_path)
+        assert found.startswith("index.html: ") and fault in found
+
+
+def cell(outputs: list[dict], count: int | None = 1) -> dict:
+    return {"cell_type": "code", "source": ["1 + 1"], "outputs": outputs, "execution_count": count}
+
+
+def test_a_notebook_is_shown_with_its_outputs_and_run_again_where_it_failed() -> None:
+    figure = {"output_type": "display_data", "data": {notebooks.PLOTLY: {"data": [{"y": ["</script>"]}], "layout": {}}}}
+    printed = {"output_type": "stream", "name": "stdout", "text": ["<b>\x1b[31m2\x1b[39m\n"]}
+    table = {"output_type": "execute_result", "data": {"text/html": ["<table></table>"], "text/plain": ["no"]}}
+    whole = {"cells": [{"cell_type": "markdown", "source": ["# Title"]}, cell([printed, figure, table])]}
+    page = notebooks.rendered("x", whole)
+    assert page.text.startswith("# Title") and "```python\n1 + 1\n```" in page.text
+    html = "".join(page.pieces.values())
+    assert "&lt;b&gt;2</pre>" in html and "<table></table>" in html and ">no<" not in html
+    assert html.count("</script>") == 1 and "<\\/script>" in html  # the figure cannot end its own element
+    assert all(mark in page.text for mark in page.pieces)
+    assert notebooks.is_executed(whole)
+    failed = {"cells": [cell([{"output_type": "error", "traceback": ["no"]}])]}
+    assert not notebooks.is_executed(failed) and not notebooks.is_executed({"cells": [cell([], None)]})

@@ -1,6 +1,6 @@
 """The notebooks on the site, as Markdown with what they print and draw.
 
-Run as `python -m website.notebooks build/notebooks/*.ipynb`, it executes those that have no outputs, in place.
+Run as `python -m website.notebooks build/notebooks/*.ipynb`, it executes those that were not, in place.
 """
 
 from __future__ import annotations
@@ -70,14 +70,16 @@ def rendered(name: str, notebook: dict[str, Any]) -> Rendered:
         page.text += f"```python\n{_source(cell).strip()}\n```\n\n"
         for output in cell["outputs"]:
             page.text += f"{_output(page, output)}\n\n"
-    if not has_outputs(notebook):
+    if not is_executed(notebook):
         page.text += "*Outputs are shown when `make docs` has run this notebook.*\n"
     return page
 
 
-def has_outputs(notebook: dict[str, Any]) -> bool:
-    """Return whether a notebook was executed."""
-    return any(cell.get("outputs") for cell in notebook["cells"])
+def is_executed(notebook: dict[str, Any]) -> bool:
+    """Return whether a notebook was executed to its end."""
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    failed = any(output["output_type"] == "error" for cell in code for output in cell["outputs"])
+    return not failed and all(cell["execution_count"] for cell in code)
 
 
 def execute(file: Path) -> None:
@@ -132,13 +134,13 @@ def _figure(figure: dict[str, Any]) -> str:
     )
 
 
-def _without_outputs(files: list[Path]) -> Iterator[Path]:
+def _not_executed(files: list[Path]) -> Iterator[Path]:
     for file in files:
-        if not has_outputs(json.loads(file.read_text(encoding="utf-8"))):
+        if not is_executed(json.loads(file.read_text(encoding="utf-8"))):
             yield file
 
 
 if __name__ == "__main__":
-    for given in _without_outputs([Path(name) for name in sys.argv[1:]]):
+    for given in _not_executed([Path(name) for name in sys.argv[1:]]):
         sys.stderr.write(f"executing {given}\n")
         execute(given)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from interp.cli.software import BROWSERS
 
-SIZE = {"width": 1160, "height": 780}
+WIDTH, HEIGHT = 1160, 780
 
 
 def picture(page: Path, out: Path) -> None:
@@ -25,7 +25,7 @@ def picture(page: Path, out: Path) -> None:
     with sync_playwright() as running:
         chromium = running.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         for scheme in ("light", "dark"):
-            shown = chromium.new_page(viewport=SIZE, color_scheme=scheme)
+            shown = chromium.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme)
             shown.goto(page.resolve().as_uri())
             shown.wait_for_timeout(3000)
             shown.screenshot(path=f"{out}-{scheme}.png")

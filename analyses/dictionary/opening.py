@@ -20,6 +20,7 @@ from interp.errors import MissingInputError, UsageError
 from interp.model import Model
 from interp.progress import Progress
 from saes.autoencoder import SAE
+from saes.runs.activations import COLUMN
 
 OWN = "activations"
 """Where a training run keeps what it harvested, in its folder."""
@@ -112,6 +113,7 @@ def fresh(
     folder: Path,
     *,
     hooks: tuple[str, ...] = (),
+    column: str | None = None,
     progress: Progress | None = None,
 ) -> Store:
     """A store of text that the autoencoder was not trained on, harvested into `folder`/heldout.
@@ -119,6 +121,8 @@ def fresh(
     Contexts that its own store holds are left out, so `text` may be what it was trained on, as far as that goes on
     beyond what was used: by default it is that. Repeated passages of a text can still be alike. `hooks` are what is
     harvested, by default what the autoencoder reads and writes.
+
+    `column` is where rows have their text; by default that of its training, or "text".
 
     Raises `UsageError` if there is no model to run, no text is known, or nothing is left of it.
     """
@@ -130,7 +134,8 @@ def fresh(
         raise UsageError("It is not recorded what text the autoencoder was trained on: give store= or text=.")
     length = int(sae.metadata.get("context_size") or 128)
     seen = set() if own is None else {row.tobytes() for row in own.contexts().tokens.int().numpy()}
-    rows, _, _ = rows_of(model, cache.documents(*names), length=length, prepend_bos=_bos(sae))
+    column = column or str(sae.metadata.get(COLUMN) or "text")
+    rows, _, _ = rows_of(model, cache.documents(*names, column=column), length=length, prepend_bos=_bos(sae))
     new = islice((row for row in rows if row.astype(np.int32).tobytes() not in seen), max(1, tokens // length))
     first = next(new, None)
     if first is None:

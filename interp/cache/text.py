@@ -1,7 +1,7 @@
 """Where text and tokens come from: files, folders, standard input, data sets, Python's own docs; never read whole.
 
 What is one document: a text file, or a piece of about 1 MiB of a longer one, cut behind a line end; the "text" of one
-line of a `.jsonl` file; one row of a data set; standard input as if it were a file.
+line of a `.jsonl` file; one row of a `.csv` or `.parquet` file or of a data set; standard input as if it were a file.
 """
 
 from __future__ import annotations
@@ -9,39 +9,46 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from interp.cache import pythondocs
+from interp.cache import pythondocs, tables
 from interp.errors import DamagedFileError, MissingInputError, UsageError
 
-TEXT_SUFFIXES = (".txt", ".md", ".rst", ".jsonl")
+TEXT_SUFFIXES = (".txt", ".md", ".rst", ".jsonl", ".parquet")
 """What is read in a folder; a file given by its own name may have any suffix."""
 TOKEN_SUFFIXES = (".npy", ".safetensors")
 """Files of token ids."""
 PIECE = 1 << 20
 """Characters after which a long text is cut behind the next line end."""
 DATASET = "hf:"
+COLUMN = "text"
+"""Where rows have their text."""
 
 
-def documents(*sources: str | Path) -> Iterator[str]:
+def documents(*sources: str | Path, column: str = COLUMN) -> Iterator[str]:
     """Every document of every source, in order, empty ones left out.
 
     Args:
         sources: a file, a folder (searched downwards in the order of names), "-" for standard input, "python-docs" for
-            the documentation strings of the standard library, or "hf:NAME[:SPLIT[:CONFIG]]" for a Hugging Face data
-            set with a column "text", streamed (split "train" by default).
+            the documentation strings of the standard library, a folder that `datasets` saved with `save_to_disk`, or
+            "hf:NAME[:SPLIT[:CONFIG]]" for a Hugging Face data set, streamed (split "train" by default).
+        column: where rows have their text: the key of `.jsonl` lines, the column of `.csv` and `.parquet` files and of
+            data sets.
 
     Raises:
-        MissingInputError: a source that is not there, a folder without text, or a data set that cannot be reached.
-        DamagedFileError: text that is not UTF-8, or a line of a `.jsonl` file without a "text".
+        MissingInputError: a source that is not there, a folder without text, no such column, or a data set that cannot
+            be reached.
+        DamagedFileError: text that is not UTF-8, a line of a `.jsonl` file without a text, or a file that is not what
+            its name says.
     """
     if not sources:
         raise UsageError('No text given: name a file, a folder, "-" for standard input or hf:NAME for a data set.')
     for source in sources:
-        yield from (text for text in _documents(source) if text)
+        yield from (text for text in _documents(source, column) if text)
 
 
 def token_rows(*files: str | Path, context: int = 128) -> Iterator[np.ndarray]:
@@ -68,33 +75,36 @@ def is_token_file(source: str | Path) -> bool:
     return Path(source).suffix in TOKEN_SUFFIXES
 
 
-def _documents(source: str | Path) -> Iterator[str]:
+def _documents(source: str | Path, column: str) -> Iterator[str]:
     if str(source) == "-":
         return _pieces(sys.stdin, "standard input")
     if str(source) == pythondocs.NAME:
         return pythondocs.python_docs()
     if str(source).startswith(DATASET):
-        return _dataset(str(source)[len(DATASET) :])
+        return _dataset(str(source)[len(DATASET) :], column)
     path = Path(source)
     if path.is_dir():
-        return _folder(path)
+        return tables.column_of(path, column) if tables.is_saved(path) else _folder(path, column)
     if not path.is_file():
         raise MissingInputError(f'There is no file or folder "{source}" (a Hugging Face data set is written hf:NAME).')
-    return _file(path)
+    return _file(path, column)
 
 
-def _folder(folder: Path) -> Iterator[str]:
+def _folder(folder: Path, column: str) -> Iterator[str]:
     files = sorted(file for file in folder.rglob("*") if file.suffix in TEXT_SUFFIXES and file.is_file())
     if not files:
         raise MissingInputError(f"The folder {folder} holds no text: looked for {', '.join(TEXT_SUFFIXES)} files.")
     for file in files:
-        yield from _file(file)
+        yield from _file(file, column)
 
 
-def _file(file: Path) -> Iterator[str]:
+def _file(file: Path, column: str) -> Iterator[str]:
+    if file.suffix in tables.SUFFIXES:
+        yield from tables.column_of(file, column)
+        return
     try:
         with file.open(encoding="utf-8", newline="") as stream:  # line ends as they are: what is read is what is there
-            yield from _lines(stream, file) if file.suffix == ".jsonl" else _pieces(stream, str(file))
+            yield from _lines(stream, file, column) if file.suffix == ".jsonl" else _pieces(stream, str(file))
     except OSError as error:
         raise MissingInputError(f"{file} cannot be read: {error.strerror or error}.") from error
 
@@ -107,27 +117,30 @@ def _pieces(stream: IO[str], name: str) -> Iterator[str]:
         raise DamagedFileError(f"{name} is not UTF-8 text ({error.reason}): convert it first.") from error
 
 
-def _lines(stream: IO[str], file: Path) -> Iterator[str]:
+def _lines(stream: IO[str], file: Path, column: str) -> Iterator[str]:
     try:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
-            text = _text_of(line)
-            if not isinstance(text, str):
-                raise DamagedFileError(f'Line {number} of {file} is not a JSON object with a string "text".')
-            yield text
+            row = _row(line)
+            if not isinstance(row.get(column), str):
+                found = f" (it has: {', '.join(row)}): name the text with column=" if row else ""
+                raise DamagedFileError(f'Line {number} of {file} is not a JSON object with a string "{column}"{found}.')
+            yield row[column]
     except UnicodeDecodeError as error:
         raise DamagedFileError(f"{file} is not UTF-8 text ({error.reason}): convert it first.") from error
 
 
-def _text_of(line: str) -> Any:
+def _row(line: str) -> dict[str, Any]:
+    """Return a line's object; empty if it is not one."""
     try:
-        return json.loads(line)["text"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return None
+        row = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        return {}
+    return row if isinstance(row, dict) else {}
 
 
-def _dataset(name: str) -> Iterator[str]:
+def _dataset(name: str, column: str) -> Iterator[str]:
     name, _, rest = name.partition(":")
     split, _, config = rest.partition(":")
     try:
@@ -140,12 +153,9 @@ def _dataset(name: str) -> Iterator[str]:
             f'The Hugging Face data set "{name}" cannot be read here ({type(error).__name__}): check its name, '
             "split and configuration (hf:NAME:SPLIT:CONFIG) and the network, or give a file."
         ) from error
-    if not isinstance(first, dict) or not isinstance(first.get("text"), str):
-        columns = ", ".join(first) if isinstance(first, dict) else "no rows"
-        raise MissingInputError(f'The data set "{name}" has no column "text" to read (found: {columns}).')
-    yield first["text"]
-    for row in rows:
-        yield row["text"] or ""
+    if first is None:
+        raise MissingInputError(f'The data set "{name}" has no rows to read.')
+    yield from tables.texts_in(chain([first], rows), column, f'The data set "{name}"')
 
 
 def _token_file(file: Path) -> np.ndarray:

@@ -16,8 +16,11 @@ EXAMPLE = "interp cache run corpus/ --hook blocks.10.hook_resid_post --max-token
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The text, the hooks, the sizes, and where the store goes."""
-    text = "text files, folders, - (standard input) or hf:NAME[:SPLIT[:CONFIG]]; or .npy / .safetensors token ids"
+    text = (
+        "text, .jsonl, .csv or .parquet files, folders, - or hf:NAME[:SPLIT[:CONFIG]]; or .npy / .safetensors token ids"
+    )
     parser.add_argument("text", metavar="TEXT", nargs="+", help=text)
+    options.add_column(parser)
     text = "what to store, such as blocks.10.hook_resid_post; may be given again"
     parser.add_argument("--hook", metavar="NAME", action="append", required=True, help=text)
     text = "tokens a context (default: 128)"
@@ -128,7 +131,11 @@ def _source(args: Namespace, cache: Any) -> Any:
     kinds = {text.is_token_file(source) for source in args.text}
     if kinds == {True, False}:
         raise UsageError("text and files of token ids cannot be harvested together: give one or the other")
-    return cache.token_rows(*args.text, context=args.context) if True in kinds else cache.documents(*args.text)
+    return (
+        cache.token_rows(*args.text, context=args.context)
+        if True in kinds
+        else cache.documents(*args.text, column=args.column)
+    )
 
 
 def _tell_plan(plan: Any, model: Any, args: Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,3 +15,12 @@ class Check:
     state: Literal["ok", "missing", "broken"]
     found: str
     remedy: str = ""
+
+
+def guarded(name: str, examine: Callable[[], Check | Iterable[Check]]) -> Iterator[Check]:
+    """Yield what `examine` finds; where it fails, one check that says so, since a doctor must report and not fail."""
+    try:
+        found = examine()
+        yield from (found,) if isinstance(found, Check) else found
+    except Exception as error:
+        yield Check(name, "missing", f"could not be examined ({type(error).__name__}: {error})", "see interp doctor -v")

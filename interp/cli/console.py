@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -144,11 +145,18 @@ def _logging(*, quiet: bool, verbose: bool) -> Iterator[None]:
         root.setLevel(level)
 
 
+EVERY = 30.0
+"""Seconds between two lines of progress where stderr is no terminal."""
+
+
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Progress | None]:
-    """A bar on stderr for long work; None when quiet or when nobody is watching."""
-    if quiet or not sys.stderr.isatty():
+    """Show long work on stderr: a bar on a terminal, else a line every half minute; None when quiet."""
+    if quiet:
         yield None
+        return
+    if not sys.stderr.isatty():
+        yield _lines_of_progress()
         return
     from tqdm import tqdm
 
@@ -159,3 +167,16 @@ def progress(*, quiet: bool) -> Iterator[Progress | None]:
             bar.refresh()
 
         yield show
+
+
+def _lines_of_progress() -> Progress:
+    """Return a callback that prints at most one line in `EVERY` seconds, the first after as many."""
+    last = [time.monotonic()]
+
+    def show(done: int, total: int, what: str) -> None:
+        now = time.monotonic()
+        if now - last[0] >= EVERY:
+            last[0] = now
+            print(f"{time.strftime('%H:%M:%S')}  {done:,} of {total:,}  {what}", file=sys.stderr, flush=True)
+
+    return show

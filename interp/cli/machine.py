@@ -7,9 +7,10 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from interp.cli.check import Check
+from interp.cli.check import Check, guarded
 
 CPUINFO = Path("/proc/cpuinfo")
 MEMINFO = Path("/proc/meminfo")
@@ -28,9 +29,9 @@ def machine_checks() -> Iterator[Check]:
     """Python, processor, threads and memory."""
     yield Check("python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield Check("system", "ok", f"{platform.system()} {platform.release()} {platform.machine()}")
-    yield processor(CPUINFO)
-    yield threads()
-    yield memory(MEMINFO, CGROUP)
+    yield from guarded("processor", partial(processor, CPUINFO))
+    yield from guarded("threads", threads)
+    yield from guarded("memory", partial(memory, MEMINFO, CGROUP))
 
 
 def processor(source: Path) -> Check:

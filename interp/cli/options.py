@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 from interp.errors import UsageError, nearest
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 class Parser(argparse.ArgumentParser):
     """An argparse parser that raises `UsageError` in one sentence and names the nearest option for an unknown one."""
+
+    synonyms: Mapping[str, str] = MappingProxyType({})
+    """What other libraries call an option, and its name here; a command may set its own."""
 
     def __init__(self, prog: str, *, description: str, example: str) -> None:
         super().__init__(
@@ -31,7 +36,9 @@ class Parser(argparse.ArgumentParser):
                 break
             name = word.split("=")[0]
             if name.startswith("--") and " " not in name and name not in self._option_string_actions:
-                raise UsageError(f'unknown option "{name}"{nearest(name, self._option_string_actions)} ({self._see()})')
+                same = self.synonyms.get(name)
+                hint = f'; it is "{same}" here' if same else nearest(name, self._option_string_actions)
+                raise UsageError(f'unknown option "{name}"{hint} ({self._see()})')
         return self.parse_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -73,6 +80,12 @@ def add_out(parser: argparse.ArgumentParser, default: str | None, text: str) -> 
     """`--out DIR`; `text` says what is written there."""
     shown = f" (default: {default})" if default else ""
     parser.add_argument("--out", metavar="DIR", default=default, help=text + shown)
+
+
+def add_column(parser: argparse.ArgumentParser, default: str | None = "text") -> None:
+    """`--column`: where rows of `.jsonl`, `.csv`, `.parquet` and data sets have their text."""
+    text = 'key or column of the text in .jsonl, .csv and .parquet files and in data sets (default: "text")'
+    parser.add_argument("--column", metavar="NAME", default=default, help=text)
 
 
 MODEL = "smollm2"

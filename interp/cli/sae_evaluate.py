@@ -21,6 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_sources(parser)
     text = "judge on this text, harvested now, contexts it was trained on left out (default: go on in its own text)"
     parser.add_argument("--text", metavar="TEXT", action="append", default=[], help=text)
+    options.add_column(parser, default=None)
     text = "tokens of such text (default: 20000)"
     parser.add_argument("--tokens", type=options.positive, metavar="N", default=20_000, help=text)
     parser.add_argument("--no-features", action="store_true", help="judge only: no cards of latents")
@@ -57,7 +58,9 @@ def run(args: Namespace) -> int:
             path: opening.placed(saes.load(path, device=args.device), args.hook, store) for path in args.folder[1:]
         }
         with console.progress(quiet=args.quiet) as progress:
-            judged = store or opening.fresh(found, tuple(args.text), args.tokens, folder, progress=progress)
+            judged = store or opening.fresh(
+                found, tuple(args.text), args.tokens, folder, column=args.column, progress=progress
+            )
             study = dictionary.run(
                 found.sae,
                 judged,
@@ -85,7 +88,8 @@ def _run_set(args: Namespace) -> int:
         hooks = tuple(dict.fromkeys(hook for e in dictionaries.entries for hook in (e.reads, *e.writes)))
         with console.progress(quiet=args.quiet) as progress:
             if store is None:
-                store = opening.fresh(found, tuple(args.text), args.tokens, folder, hooks=hooks, progress=progress)
+                texts, column = tuple(args.text), args.column
+                store = opening.fresh(found, texts, args.tokens, folder, column=column, hooks=hooks, progress=progress)
             result = saes.evaluate_set(dictionaries, store, seed=args.seed, command=args.command, progress=progress)
         result.save(folder)
     if args.json:

@@ -34,6 +34,7 @@ SHORT = {
     "max_norm": ("sae", "X", "leave out activations of more than this many times the median norm"),
     "seed": ("sae", "N", "seed of everything random"),
     "store": ("data", "DIR", "train on this finished harvest (interp cache run)"),
+    "column": ("data", "NAME", 'where .jsonl, .csv, .parquet and data sets have their text (default: "text")'),
     "model": ("data", "NAME", "reads the text: a Hugging Face name, a local folder, or smollm2"),
     "target": ("data", "NAME", "hook of a transcoder's outputs"),
     "context": ("data", "N", "tokens a context"),
@@ -43,14 +44,24 @@ SHORT = {
 }
 """Flags that stand for --set TABLE.KEY=VALUE: table, what the value is called, help."""
 LISTS = {
-    "text": ("data", "TEXT", "harvest this: a file, a folder, python-docs, - or hf:NAME; may be given again"),
+    "text": (
+        "data",
+        "TEXT",
+        "harvest this: a file (.txt, .jsonl, .csv, .parquet), a folder, python-docs, - or hf:NAME; may be given again",
+    ),
     "hook": ("data", "NAME", "what is read, such as blocks.10.hook_resid_post; several for a crosscoder"),
     "hooks": ("data", "PATTERN", "a set: one for every hook that fits, such as 'blocks.*.mlp'; may be given again"),
 }
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The file, the values over it, and where the run goes."""
+    """Add the file, the values over it, and where the run goes."""
+    from saes.runs.synonyms import SYNONYMS
+
+    if isinstance(parser, options.Parser):
+        own = {other: name.partition(".")[2] for other, name in SYNONYMS.items()}
+        known = {name: f"--{name.replace('_', '-')}" for name in (*SHORT, *LISTS)}
+        parser.synonyms = {f"--{other.replace('_', '-')}": known[name] for other, name in own.items() if name in known}
     text = "tables [sae], [data] and [run]; flags win over it (default: with --resume, the run's own config.toml)"
     parser.add_argument("config", metavar="RUN.toml", nargs="?", help=text)
     text = "any key of the three tables, such as sae.dead_after=500 or data.stream=true; may be given again"
@@ -59,6 +70,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         _add(parser, name, metavar, f"{text} ({table}.{name})")
     for name, (table, metavar, text) in LISTS.items():
         _add(parser, name, metavar, f"{text} ({table}.{name})", action="append")
+    text = "write curves for TensorBoard into --out too (run.tensorboard; needs its package)"
+    parser.add_argument("--tensorboard", action="store_true", help=text)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
     text = "print shapes, tokens, arithmetic, disk, memory and time, and write nothing"
     parser.add_argument("--dry-run", action="store_true", help=text)
@@ -115,17 +128,19 @@ def _given(args: Namespace) -> Iterator[tuple[str, str, str]]:
     for name, (table, *_) in SHORT.items():
         if getattr(args, name) is not None:
             yield name, table, getattr(args, name)
+    if args.tensorboard:
+        yield "tensorboard", "run", "true"
 
 
 def _train(settings: Any, args: Namespace, group: Any) -> int:
-    from saes.runs import loop, start as begin
+    from saes.runs import loop, start as begin, trackers
 
     place = loop.Place(Path(args.out), args.resume, group)
     with contextlib.ExitStack() as stack:
         if place.writes:
             stack.enter_context(output_folder(args.out))
         shown = stack.enter_context(console.progress(quiet=args.quiet))
-        sent = begin.tracker(settings, Path(args.out)) if place.writes else None
+        sent = stack.enter_context(trackers.opened(settings, Path(args.out))) if place.writes else None
         drawn = TrainingPage(Path(args.out), settings) if place.writes else None
         try:
             outcome = begin.start(settings, place, harvested=shown, progress=_told(settings, shown, sent, drawn))

