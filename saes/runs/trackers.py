@@ -48,7 +48,7 @@ def _wandb(chosen: Settings, folder: Path) -> Send:
     try:
         run = wandb.init(project=chosen.run.wandb, dir=str(folder), config=settings.complete_table(chosen))
     except Exception as error:  # its own kinds, of its login and its network
-        raise UsageError(f"wandb could not start ({error}): correct that, or leave out --wandb.") from error
+        raise UsageError(f"wandb could not start ({error}): fix that, or omit --wandb.") from error
     # The steps of a set begin again with every dictionary, which a tracker's own count must not
     return lambda metrics: run.log(metrics, step=None if chosen.data.hooks else int(metrics["step"]))
 
@@ -75,5 +75,5 @@ def _tensorboard(folder: Path) -> Iterator[Send]:
 def _missing(package: str) -> str:
     return (
         f'{package} is not installed: pip install "interp[{package}]", or leave out --{package}; '
-        "metrics.jsonl has all of it."
+        "metrics.jsonl has all metrics."
     )
