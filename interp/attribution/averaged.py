@@ -1,4 +1,4 @@
-"""An attribution over many prompts: its mean with an interval, and how much prompts differ. No torch."""
+"""Result of an attribution over many prompts: means with intervals. No torch here."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Averaged(Shown, Result):
 
     @property
     def values(self) -> Tensor:
-        """The model's own value of the target on each prompt as a torch tensor."""
+        """The model's own value of the target on each prompt, as a torch tensor."""
         return as_tensor(self.observed)
 
     @property
@@ -57,7 +57,10 @@ class Averaged(Shown, Result):
 
     @property
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """95 % bounds (n_label,) of the mean over prompts, by Student's t; NaN for one prompt."""
+        """95 % bounds (n_label,) of the mean over prompts; NaN for one prompt.
+
+        By Student's t.
+        """
         from scipy.stats import t
 
         n = len(self.observed)
@@ -65,7 +68,7 @@ class Averaged(Shown, Result):
         return self.mean - half, self.mean + half
 
     def spread(self, label: str) -> tuple[float, ...]:
-        """Return the 0, 25, 50, 75 and 100 % quantiles of one label over prompts.
+        """Return the 0, 25, 50, 75 and 100 % quantiles of a label over prompts.
 
         Raises `UsageError` for a label that does not exist, or where single prompts had too many numbers to store.
         """

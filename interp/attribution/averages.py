@@ -1,4 +1,4 @@
-"""`over`: an attribution of every prompt of a list or task, one prompt in memory at a time."""
+"""`over`: an attribution averaged over prompts, one prompt in memory at a time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def over(
     counterfactual: Any = None,
     progress: Progress | None = None,
 ) -> Averaged:
-    """Attribute a target on every prompt, and average: mean, interval over prompts, and spread.
+    """Attribute a target on every prompt, and average.
+
+    The result has the mean, an interval over prompts, and their spread.
 
     Prompts are frozen one after the other, and only the numbers of each are stored (see `Averaged.arrays`), so that
     the memory is that of one prompt. Every prompt's numbers sum to the model's own value on it, and so do the means.
@@ -87,7 +89,7 @@ def over(
 
 
 class _Moments:
-    """Running mean and squared deviations of attributions of the same labels (Welford), and their arrays."""
+    """Running means and squared deviations of attributions (Welford), and arrays."""
 
     def __init__(self) -> None:
         self.labels: tuple[str, ...] = ()
@@ -115,7 +117,10 @@ class _Moments:
             self.arrays = []
 
     def _matched(self, labels: tuple[str, ...], array: np.ndarray) -> np.ndarray:
-        """Return the array if it has as many labels as the first prompt's."""
+        """Return the array in the order of the first prompt's labels.
+
+        Readers are named by target, which may differ.
+        """
         if len(labels) != len(self.labels):
             raise UsageError(
                 f"A prompt has {len(labels)} contributions and the first {len(self.labels)}: they cannot be averaged."
@@ -153,7 +158,10 @@ def _rows(model: Model, prompts: Any) -> Iterator[Tensor]:
 
 
 def _paired(model: Model, prompts: Any, counterfactual: Any, rows: list[Tensor]) -> list[Tensor]:
-    """Return the counterfactual of every prompt; raise `UsageError` where lengths differ."""
+    """Return the counterfactual of every prompt.
+
+    Raises `UsageError` where the lengths differ.
+    """
     if counterfactual is True:
         if not _is_task(prompts):
             raise UsageError("counterfactual=True takes a task's own: give prompts to compare with instead.")

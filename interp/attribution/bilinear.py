@@ -1,4 +1,4 @@
-"""Attention scores: a bilinear form in what was written at the query's and at the key's position.
+"""Attention scores as bilinear forms in what was written at two positions.
 
     score(t, s) = scale · R_t q_t · R_s k_s,     q_t = g_q ⊙ (x_t W_Q' / s_norm(t) + b_Q') / s_q(t),    k_s likewise
 
@@ -31,7 +31,9 @@ Side = Literal["query", "key"]
 
 @torch.no_grad()
 def scores(linearised: Linearised, layer: int, head: int, query: int, key: int) -> Scores:
-    """One pre-softmax attention score as a sum over pairs of what wrote the query and what wrote the key.
+    """Decompose one pre-softmax attention score over pairs of writers.
+
+    One of a pair wrote the query, the other the key.
 
     Of a contrast it is the change of the score: a pair's part is Δq_a · k̄_b + q̄_a · Δk_b, with q_a and k_b what writers
     a and b put into query and key, bars for means of the two runs, and the softcap's chord in front.
@@ -54,7 +56,9 @@ def scores(linearised: Linearised, layer: int, head: int, query: int, key: int) 
 def score_pairs(
     frozen: Frozen, layer: int, head: int, query: int, key: int
 ) -> tuple[Float[Tensor, "n_writer n_writer"], float, float]:
-    """(each pair's part of a score, the model's score, 0), writers of the query and of the key, biases last.
+    """Return each pair's part of a score, the score, and 0.
+
+    Writers of the query and of the key, biases last.
 
     What ALiBi adds belongs to the pair of biases.
     """
@@ -66,7 +70,9 @@ def score_pairs(
 
 @torch.no_grad()
 def score(linearised: Linearised, layer: int, head: int, query: int, key: int, *, side: Side = "key") -> ScoreTarget:
-    """The score as a target: linear in the stream at the `side`'s position, the other side held. For `path_tree`.
+    """Make an attention score a target, linear in the stream of one side.
+
+    The `side` says whose position; the other side is constant. For `path_tree`.
 
     Raises `UsageError` as `scores` does.
     """
@@ -80,7 +86,10 @@ def score(linearised: Linearised, layer: int, head: int, query: int, key: int, *
 
 @torch.no_grad()
 def linear_parts(frozen: Frozen, target: ScoreTarget) -> tuple[Float[Tensor, " d_model"], float, float]:
-    """(covector, constant, value) of a score as a function of the stream at its side's position."""
+    """Return (covector, constant, value) of a score as a function of a stream.
+
+    The stream is that at its side's position.
+    """
     position = frozen.position(target.position)
     side = _side_of(target)
     query, key = (position, target.other) if target.side == "query" else (target.other, position)
@@ -98,7 +107,10 @@ def linear_parts(frozen: Frozen, target: ScoreTarget) -> tuple[Float[Tensor, " d
 
 @torch.no_grad()
 def measure(frozen: Frozen, target: ScoreTarget, x: Float[Tensor, " d_model"]) -> float:
-    """The score as the model computes it when its side's stream is `x`, norms free to change, the other side held."""
+    """Compute the score for another stream `x` at its side's position.
+
+    Norms are free to change; the other side is constant.
+    """
     spec, side = frozen.model.spec, _side_of(target)
     position = frozen.position(target.position)
     W, b, *_ = _side(frozen, target.layer, target.head, position, side)
@@ -122,7 +134,9 @@ def measure(frozen: Frozen, target: ScoreTarget, x: Float[Tensor, " d_model"]) -
 
 
 def written(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> Float[Tensor, "n_writer d_head"]:
-    """What each component writes into a head's rotated query or key at one position; last, the head's own bias.
+    """Return what each component writes into a head's query or key.
+
+    Rotated, at one position; last, the head's own bias.
 
     In float64: hundreds of writes cancel in a score, and their sum should miss the model's by its own rounding only.
     """
@@ -132,7 +146,7 @@ def written(frozen: Frozen, layer: int, head: int, position: int, side: Side) ->
 
 
 def _side(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(W', b', gain over its scale, norm scale) of a head's query or key at one position."""
+    """Return (W', b', gain over its scale, norm scale) of a query or key."""
     weights, block, spec = frozen.model.weights, frozen.blocks[layer], frozen.model.spec
     raw = weights.raw(layer)
     if side == "query":
@@ -146,7 +160,7 @@ def _side(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> t
 
 
 def _by_distance(frozen: Frozen, head: int, query: int, key: int) -> float:
-    """What ALiBi adds to one score; 0 without it."""
+    """Return what ALiBi adds to one score; 0 without it."""
     bias = distance_bias(frozen.model.spec.alibi, query + 1, query, frozen.writes)
     return float(bias[head, 0, key]) if isinstance(bias, Tensor) else bias
 
@@ -160,7 +174,10 @@ def _other(side: Side) -> Side:
 
 
 def score_scale(frozen: Frozen, layer: int, product: Tensor) -> float:
-    """What q · k is multiplied by: the layer's scale and, with a softcap, capped score over score, 1 at 0."""
+    """Return what q · k is multiplied by.
+
+    The layer's scale and, with a softcap, capped score over score, 1 at 0.
+    """
     spec = frozen.model.spec
     raw = product.double() * spec.attention_scale[layer]
     ratio = softcap(raw, spec.attention_softcap) / raw if raw != 0 else 1.0
@@ -168,7 +185,10 @@ def score_scale(frozen: Frozen, layer: int, product: Tensor) -> float:
 
 
 def checked(frozen: Linearised, layer: int, head: int, query: int, key: int) -> tuple[int, int]:
-    """(query, key) counted from the start; `UsageError` for a layer, head or position that is not there."""
+    """Return (query, key) counted from the start.
+
+    Raises `UsageError` for a layer, head or position that does not exist.
+    """
     check_linearised(frozen)
     frozen.model.weights.b_Q(layer, head)
     query, key = frozen.position(query), frozen.position(key)
@@ -179,5 +199,5 @@ def checked(frozen: Linearised, layer: int, head: int, query: int, key: int) -> 
 
 
 def score_name(frozen: Linearised, layer: int, head: int, query: int, key: int) -> str:
-    """Such as "score of L23H4 from ' of' to 'iffel'"."""
+    """Return a name such as "score of L23H4 from ' of' to 'iffel'"."""
     return f"score of L{layer}H{head} from {frozen.labels[query]!r} to {frozen.labels[key]!r}"

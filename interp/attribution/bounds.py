@@ -1,4 +1,6 @@
-"""How large a path that is not yet in the tree can be: the root of the sum of squares of all paths below a node.
+"""Bounds of the paths that are not yet in the tree.
+
+The root of the sum of squares of all paths below a node bounds each of them.
 
 A path's write is a vector v: what its last component adds to the residual stream because of that path alone. With u the
 covector on that write the path's value is v · u, and so, over all paths that end in one component at one position,
@@ -36,7 +38,10 @@ MARGIN = 1.01
 
 
 def bytes_needed(model: Model, n_token: int) -> int:
-    """Memory of the second moments: n_token · n_layer · (2 · d_model² + n_head · d_head²) numbers."""
+    """Return the memory of the second moments.
+
+    n_token · n_layer · (2 · d_model² + n_head · d_head²) numbers.
+    """
     spec = model.spec
     numbers = n_token * spec.n_layer * (2 * spec.d_model**2 + spec.n_head * spec.d_head**2)
     return numbers * model.parts.W_U.element_size()
@@ -69,7 +74,7 @@ class PathBounds:
         Returns:
             (place, parent, component) of each such child that computes its write, and the bound of the paths below it.
         """
-        found: list[np.ndarray] = []
+        candidates: list[np.ndarray] = []
         bounds: list[np.ndarray] = []
         for position in np.unique(children.positions):
             for place, reading in _at_position(children, position):
@@ -80,11 +85,11 @@ class PathBounds:
                     continue
                 values = MARGIN * self._each(vectors, seen[rows], position).sqrt().double().cpu().numpy()
                 row, component = np.nonzero((values >= least) & (values > 0))
-                found.append(np.stack([np.full(len(row), place), rows[row], component]))
+                candidates.append(np.stack([np.full(len(row), place), rows[row], component]))
                 bounds.append(values[row, component])
-        if not found:
+        if not candidates:
             return np.empty((3, 0), np.int64), np.empty(0)
-        return np.concatenate(found, axis=1), np.concatenate(bounds)
+        return np.concatenate(candidates, axis=1), np.concatenate(bounds)
 
     def _screened(self, vectors: Tensor, seen: np.ndarray, position: int, n_place: int, least: float) -> np.ndarray:
         """Numbers of the parents whose children here could together hold such a path; all where there is one place."""
@@ -152,7 +157,10 @@ def path_bounds(frozen: Frozen, max_gigabytes: float) -> PathBounds:
 
 
 def _heads(frozen: Frozen, layer: int, attention: Attention, stream: Tensor) -> Float[Tensor, "n_token n_head k k"]:
-    """The second moment of what each head computes at each position, before its output weights."""
+    """Return the second moment of what each head computes at each position.
+
+    Before its output weights.
+    """
     block, group = frozen.blocks[layer], frozen.model.spec.kv_group
     values = attention.W_V.mT @ (stream[:, None] @ attention.W_V)
     values = (values / block.attn_scale[:, None, None, None].square()).repeat_interleave(group, dim=1)
@@ -163,13 +171,13 @@ def _heads(frozen: Frozen, layer: int, attention: Attention, stream: Tensor) -> 
 
 
 def _mlp(frozen: Frozen, layer: int, mlp: Mlp, stream: Tensor) -> Float[Tensor, "n_token d_model d_model"]:
-    """The second moment of the MLP's write at each position, its output bias left out."""
+    """Return the second moment of the MLP's write at each position, without bias."""
     block, out = frozen.blocks[layer], _gained(mlp.W_out, mlp.post_gain)
-    found = torch.empty_like(stream)
+    moments = torch.empty_like(stream)
     for t, multiplier in enumerate(block.multiplier / block.mlp_write_scale[:, None]):
         through = (mlp.W_in * (multiplier / block.mlp_scale[t])) @ out
-        found[t] = through.T @ (stream[t] @ through) + _outer((mlp.b_in * multiplier) @ out)
-    return found
+        moments[t] = through.T @ (stream[t] @ through) + _outer((mlp.b_in * multiplier) @ out)
+    return moments
 
 
 def _gained(weight: Tensor, gain: Tensor | None) -> Tensor:
@@ -185,6 +193,6 @@ def _squares(vectors: Float[Tensor, "n d"], moment: Float[Tensor, "d d"]) -> Flo
 
 
 def _at_position(children: Children, position: int) -> list[tuple[int, np.ndarray]]:
-    """(place, parents) of the children at a position that the parents read at all."""
+    """Yield (place, parents) of the children at a position that parents read."""
     here = (children.positions == position) & (children.factors != 0).cpu().numpy()
     return [(int(place), np.flatnonzero(here[place])) for place in np.flatnonzero(here.any(1))]

@@ -1,4 +1,6 @@
-"""Is it causal? Frozen attribution is bookkeeping; here each listed path is cut for real and the two are compared.
+"""Verification: each listed path is cut for real and compared with its value.
+
+Frozen attribution alone is bookkeeping.
 
 To cut a path, what its first component wrote is replaced by a baseline in the input of its second, and in that input
 alone (path patching, arXiv 2304.05969). The second component then runs as it really would, with its norm, its
@@ -38,7 +40,9 @@ def verify(
     frozen: Frozen | None = None,
     seed: int = 0,
 ) -> Verification:
-    """Cut each of the tree's k largest paths at its first component; compare the real change with the predicted one.
+    """Cut the tree's k largest paths and compare real with predicted changes.
+
+    Each is cut at its first component.
 
     Args:
         model: the model the tree was grown on.
@@ -76,14 +80,14 @@ def verify(
 
 
 def _check_values(frozen: Frozen, tree: PathTree, rows: list[int]) -> None:
-    """A path's value is its covector times its first write; another model's tree would show here."""
+    """Raise for a tree of another model: a path's value is covector times first write."""
     values = np.array([_carried(frozen, tree, row, frozen.writes) for row in rows])
     if not np.abs(values - tree.value[rows]).max() <= frozen.tolerance * tree.mass:
         raise UsageError("The path tree was grown on another model: its paths have other values here.")
 
 
 def _replacement(model: Model, frozen: Frozen, baseline: str | Tensor) -> Float[Tensor, "n_component n_token d_model"]:
-    """Baseline minus write, for every component and position."""
+    """Return baseline minus write, for every component and position."""
     if isinstance(baseline, Tensor):
         other = freeze(model, baseline)
         if other.n_token != frozen.n_token:
@@ -106,13 +110,16 @@ def _can_be_cut(frozen: Frozen, tree: PathTree, row: int, change: Tensor) -> boo
 
 
 def _steps(frozen: Frozen, tree: PathTree, row: int) -> list[tuple[Component, int]]:
-    """The components and positions of a path, nearest the target first."""
+    """Return the components and positions of a path, nearest the target first."""
     rows = reversed(tree.rows_above(row))
     return [(frozen.layout.components[int(tree.component[at])], int(tree.position[at])) for at in rows]
 
 
 def _carried(frozen: Frozen, tree: PathTree, row: int, writes: Tensor) -> float:
-    """The path's covector times what its first component writes: its value, or how a change of that would change it."""
+    """Return a path's covector times what its first component writes.
+
+    This is its value, or how a change of that would change it.
+    """
     pull, covectors = frozen.pull, start_of(frozen, frozen.linear(tree.definition))
     for component, position in _steps(frozen, tree, row)[:-1]:
         here = at_position(covectors, position)
@@ -122,7 +129,10 @@ def _carried(frozen: Frozen, tree: PathTree, row: int, writes: Tensor) -> float:
 
 
 def _actual(frozen: Frozen, tree: PathTree, row: int, change: Tensor) -> float:
-    """The target's change when the path's first write is replaced in its reader, and every step runs for real."""
+    """Return the target's change when the path's first write is replaced.
+
+    It is replaced in its reader, and every step runs for real.
+    """
     *readers, (_, position) = _steps(frozen, tree, row)
     delta = at_position(change[int(tree.component[row])], position)
     for component, at in reversed(readers):

@@ -1,4 +1,4 @@
-"""Are a contrast's paths causal? Each listed one is corrupted in the clean run and restored in the counterfactual.
+"""Verification of a contrast's paths, corrupted in one run and restored in the other.
 
 The path's first component writes what it does in the other run, for the second to read alone; each step then runs for
 real, a head through the branch that the path names and no other, and so on to the target. The secant map lies between
@@ -27,7 +27,10 @@ Step = tuple[Component, str, int]
 
 
 def cut_both_ways(model: Model, tree: PathTree, k: int, baseline: Any, seed: int) -> Verification:
-    """Cut the k largest paths of a contrast's tree; for arguments and errors see `verify`."""
+    """Cut the k largest paths of a contrast's tree.
+
+    For arguments and errors see `verify`.
+    """
     pair = contrast(model, torch.from_numpy(tree.token_ids[:1]), torch.from_numpy(tree.token_ids[1:]))
     _check(pair, tree, baseline)
     begins = [row for row in tree.largest(len(tree.value)).tolist() if tree.component[row] < pair.layout.n_embed]
@@ -54,7 +57,7 @@ def _check(pair: Contrast, tree: PathTree, baseline: Any) -> None:
 
 
 def _effect(frozen: Frozen, tree: PathTree, row: int, change: torch.Tensor) -> float:
-    """The target's change in one run when the path's first write is replaced by that of the other."""
+    """Return the target's change in one run with the other's first write."""
     *readers, (_, _, position) = _steps(frozen, tree, row)
     delta = at_position(change[int(tree.component[row])], position)
     for component, branch, at in reversed(readers):
@@ -65,12 +68,15 @@ def _effect(frozen: Frozen, tree: PathTree, row: int, change: torch.Tensor) -> f
 
 
 def _steps(frozen: Frozen, tree: PathTree, row: int) -> list[Step]:
-    """The steps of a path, nearest the target first; a head and the branch below it are one."""
-    found: list[Step] = []
+    """Return the steps of a path, nearest the target first.
+
+    A head and the branch below it are one.
+    """
+    steps: list[Step] = []
     by_name = dict(zip(frozen.layout.names, frozen.layout.components, strict=True))
     for at in reversed(tree.rows_above(row)):
         name, _, branch = tree.components[int(tree.component[at])].partition(".")
         if tree.is_branch(at):
-            found.pop()
-        found.append((by_name[name], branch if tree.is_branch(at) else "qkv", int(tree.position[at])))
-    return found
+            steps.pop()
+        steps.append((by_name[name], branch if tree.is_branch(at) else "qkv", int(tree.position[at])))
+    return steps

@@ -1,4 +1,4 @@
-"""Branch and bound on a path tree: expand until no path that is not listed can be among the k largest."""
+"""Branch and bound on a path tree, until its k largest paths are certain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class Certificate:
-    """What is still possible below the nodes of a growing tree; `bound[row]` is 0 where nothing is that matters."""
+    """Bounds of what is still possible below the nodes of a growing tree.
+
+    `bound[row]` is 0 where nothing is that matters.
+    """
 
     def __init__(self, growing: Growing, bounds: PathBounds, top: int, max_expansions: int):
         self.growing, self.bounds, self.top, self.max_expansions = growing, bounds, top, max_expansions
@@ -27,7 +30,10 @@ class Certificate:
         growing.lots.clear()
 
     def grow(self, expander: Expander, batch: int, report: Callable[[], None]) -> None:
-        """Expand nodes, those with the largest bound first, until the list is certain or the expansions are used up."""
+        """Expand nodes, largest bound first, until the list is certain.
+
+        Or the expansions are used up.
+        """
         while len(chosen := self._next(batch)):
             for children in expander.round(self.growing.nodes(chosen)):
                 self.growing.add(children)
@@ -37,11 +43,14 @@ class Certificate:
             report()
 
     def unlisted(self) -> float:
-        """The largest absolute value that a complete path can have that the tree does not hold."""
+        """Return the largest absolute value of a complete path outside the tree."""
         return max([self._least(), *self.bound[self._open()]])
 
     def _admit(self, children: Children, rows: dict[int, int]) -> None:
-        """Note the bounds of a lot's children; those the tree does not hold yet (see `rows`) become nodes of it."""
+        """Note the bounds of a lot's children.
+
+        Those that the tree does not have yet (see `rows`) become nodes of it.
+        """
         growing, layout = self.growing, self.growing.linearised.layout
         parents = growing.component[children.parents]
         seen = np.array([layout.visible(layout.components[c]) if c >= 0 else growing.linear.visible for c in parents])
@@ -57,7 +66,7 @@ class Certificate:
         self.bound[held] = bound
 
     def _next(self, batch: int) -> np.ndarray:
-        """Rows to expand: below each, a path larger than the k-th found is possible."""
+        """Return the rows below which a path larger than the k-th is possible."""
         rows = self._open()
         rows = rows[self.bound[rows] > self._least()]
         size = min(batch, self.max_expansions - self.growing.done)
@@ -67,7 +76,10 @@ class Certificate:
         return np.flatnonzero((self.bound > 0) & ~np.isfinite(self.growing.remainder.all()))
 
     def _least(self) -> float:
-        """The k-th largest absolute value of a complete path in the tree; 0 where it holds fewer."""
+        """Return the k-th largest absolute value of a complete path in the tree.
+
+        0 where it has fewer.
+        """
         sizes = np.abs(self.growing.complete_values())
         return float(np.partition(sizes, -self.top)[-self.top]) if len(sizes) >= self.top else 0.0
 

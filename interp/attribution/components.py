@@ -1,4 +1,4 @@
-"""The components that write to the residual stream, in the order they write, and how each is named."""
+"""Components that write to the residual stream, in writing order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ Kind = ModelKind | DictionaryKind
 
 @dataclass(frozen=True)
 class Component:
-    """One writer: `layer` is -1 for embeddings, `head` for all but heads, `expert` for all but experts.
+    """One writer.
+
+    `layer` is -1 for embeddings, `head` for all but heads, `expert` for all but experts.
 
     Parts of a dictionary (`interp.attribution.dictionaries`) have a `site`, the name of what it takes apart, and a
     latent its number `index`. What a cross-layer latent writes in a layer after the one that it reads has the latter
@@ -56,23 +58,26 @@ class Component:
 
 @dataclass(frozen=True)
 class Layout:
-    """All components of a model in writing order, so that what a reader can see is a prefix of the list."""
+    """All components of a model in writing order.
+
+    What a reader can see is a prefix of the list.
+    """
 
     spec: Spec
 
     @cached_property
     def components(self) -> tuple[Component, ...]:
         """Embeddings, then per block its heads, attention bias, MLP or experts, and MLP bias; absent ones left out."""
-        found = [Component("embed")]
+        parts = [Component("embed")]
         if self.spec.positional == "learned":
-            found.append(Component("pos_embed"))
+            parts.append(Component("pos_embed"))
         for layer in range(self.spec.n_layer):
-            found += [Component("head", layer, head) for head in range(self.spec.n_head)]
-            found += [Component("attn_bias", layer)] if self.spec.output_bias else []
-            found += [Component("expert", layer, expert=expert) for expert in range(self.spec.n_expert)]
-            found += [] if self.spec.n_expert else [Component("mlp", layer)]
-            found += [Component("mlp_bias", layer)] if self.spec.mlp_bias else []
-        return tuple(found)
+            parts += [Component("head", layer, head) for head in range(self.spec.n_head)]
+            parts += [Component("attn_bias", layer)] if self.spec.output_bias else []
+            parts += [Component("expert", layer, expert=expert) for expert in range(self.spec.n_expert)]
+            parts += [] if self.spec.n_expert else [Component("mlp", layer)]
+            parts += [Component("mlp_bias", layer)] if self.spec.mlp_bias else []
+        return tuple(parts)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -100,23 +105,32 @@ class Layout:
         return max(1, self.spec.n_expert)
 
     def start(self, layer: int) -> int:
-        """Index of the first component of block `layer`, which is also how many write before it."""
+        """Return the index of the first component of a block.
+
+        It is also how many write before it.
+        """
         return self.n_embed + layer * self.per_block
 
     def mlp(self, layer: int) -> int:
-        """Index of the MLP of block `layer`, or of its first expert."""
+        """Return the index of the MLP of a block, or of its first expert."""
         return self.start(layer) + self.spec.n_head + self.spec.output_bias
 
     def bias(self, part: Literal["attention", "mlp"], layer: int) -> int:
-        """Index of the output bias of a block's attention or MLP, where the model has one."""
+        """Return the index of the output bias of a block's attention or MLP."""
         return self.mlp(layer) + (-1 if part == "attention" else self.n_mlp)
 
     def visible(self, component: Component) -> int:
-        """How many components a reader can see: those before its block and, for a sequential MLP, its attention."""
+        """Return how many components a reader can see.
+
+        Those before its block and, for a sequential MLP, its attention.
+        """
         if component.kind in ("mlp", "expert") and not self.spec.parallel:
             return self.mlp(component.layer)
         return self.start(component.layer)
 
     def listed(self, visible: int, position: int) -> tuple[np.ndarray, tuple[Component, ...]]:  # noqa: ARG002
-        """Indices and components of what a reader at a position sees, `visible` components having written."""
+        """Return indices and components of what a reader at a position sees.
+
+        `visible` components have written.
+        """
         return np.arange(visible), self.components[:visible]

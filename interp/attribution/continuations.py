@@ -1,4 +1,4 @@
-"""Answers of several tokens: the prompt with the answer behind it, a target for each token, and their sum."""
+"""Answers of several tokens: a target for each token, and their sum."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from interp.model import Model
 def continuation(
     model: Model, prompt: str | Int[Tensor, "1 n_token"], answer: str | Sequence[str | int]
 ) -> tuple[Int[Tensor, "1 n_token"], tuple[LogitTarget, ...]]:
-    """Return (tokens of prompt and answer without its last token, a target per answer token).
+    """Return the prompt with an answer behind it, and the answer's targets.
+
+    The prompt has all of the answer but its last token; each target is the logit of one token of the answer.
 
     Each token is read where the model predicts it, after the prompt and the tokens before it, so that the targets are
     of one frozen input and `summed` adds what is attributed to them. What is attributed are logits: the log of the
@@ -56,7 +58,9 @@ def continuation(
 
 
 def summed(attributions: Sequence[Attribution]) -> Attribution:
-    """Return the sum of attributions of the same labels, such as those of the tokens of one answer.
+    """Return the sum of attributions of the same labels.
+
+    Such as those of the tokens of one answer.
 
     It sums to the sum of their values; its error is the largest of theirs. Raises `UsageError` for none, other labels
     or other units.
@@ -91,7 +95,7 @@ def _added(first: Attribution, second: Attribution) -> Attribution:
 
 
 def _into(edges: Edges, name: str) -> Edges:
-    """Return edges whose last reader, the target, is called `name`."""
+    """Name the last reader of edges, the target, `name`."""
     readers = (*edges.readers[:-1], name)
     labels = tuple(f"{writer} → {reader}" for reader in readers for writer in edges.writers)
     return replace(edges, readers=readers, labels=labels)

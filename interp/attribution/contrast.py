@@ -76,29 +76,35 @@ class Contrast(SecantMap):
         return TOLERANCE[self.writes.dtype]
 
     def position(self, position: int) -> int:
-        """`position` counted from the start; `UsageError` if the input does not have it."""
+        """Return `position` counted from the start.
+
+        Raises `UsageError` if the input does not have it.
+        """
         return checked_position(position, self.n_token)
 
     def logits_at(self, position: int) -> Float[Tensor, "run *pair d_vocab"]:
         """Return the model's own logits of both runs at one position; see `Frozen.logits_at`."""
         position = self.position(position)
         if position not in self.known:
-            found, _ = _ending(self.model, self.tokens, self.embeddings, position)
-            self.known[position] = found.unflatten(0, self.tokens.shape[:-1])
+            logits, _ = _ending(self.model, self.tokens, self.embeddings, position)
+            self.known[position] = logits.unflatten(0, self.tokens.shape[:-1])
         return self.known[position]
 
     @property
     def logits(self) -> Float[Tensor, "run *pair n_token d_vocab"]:
         """The model's own logits of both runs at every position: 2 · n_pair · n_token · d_vocab numbers."""
-        found = [model(rows) for model, rows in _model_runs(self.model, self.tokens, self.embeddings)]
-        return torch.cat(found).unflatten(0, self.tokens.shape[:-1])
+        logits = [model(rows) for model, rows in _model_runs(self.model, self.tokens, self.embeddings)]
+        return torch.cat(logits).unflatten(0, self.tokens.shape[:-1])
 
     def linear(self, target: Targets) -> Linear:
-        """The target's change as a linear function of the stream's change at its position."""
+        """Return the target's change as a linear function of the stream's change."""
         return linear_of(self, target)
 
     def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
-        """(the part of an attention score's change for each pair of writers, the change, the least scale of errors)."""
+        """Return the parts of a score's change for each pair of writers.
+
+        With the change and the least scale of errors.
+        """
         return score_pairs(self._one("Scores are"), layer, head, query, key)
 
     @cached_property
@@ -113,7 +119,7 @@ class Contrast(SecantMap):
         return freeze(self.model, self.tokens[:1]), freeze(self.model, self.tokens[1:])
 
     def values(self, hook: str) -> Float[Tensor, "run n_token d_model"]:
-        """The model's own values at a hook in the two runs of one pair."""
+        """Return the model's own values at a hook in the two runs of one pair."""
         runs = ((self.model, self.tokens[:1]), (_with_embeddings(self.model, self.embeddings), self.tokens[1:]))
         return torch.cat([model.run_with_cache(tokens, hook)[1][hook] for model, tokens in runs])
 
@@ -123,7 +129,7 @@ class Contrast(SecantMap):
         return self
 
     def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:  # noqa: ARG002
-        """The names of what writes before a layer's scores, the same at every position."""
+        """Return the names of what writes before a layer's scores."""
         return self.layout.names[: self.layout.start(layer)]
 
     @property
@@ -132,7 +138,10 @@ class Contrast(SecantMap):
         return self
 
     def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
-        """How the nodes of a path tree are taken back; `UsageError` for a batch of pairs."""
+        """Return how the nodes of a path tree are taken back.
+
+        Raises `UsageError` for a batch of pairs.
+        """
         one = self._one("A path tree is")
         return SecantsByPosition(one, linear) if nodes == "position" else SecantsByComponent(one, linear)
 
@@ -141,7 +150,7 @@ class Contrast(SecantMap):
         return self.tokens[0].shape[:-1].numel()
 
     def __getitem__(self, pair: int) -> Contrast:
-        """One pair of a batch, as views."""
+        """Return one pair of a batch, as views."""
         if self.tokens.ndim == 2:
             raise UsageError("This contrast is one pair, not a batch: there is nothing to index.")
         tokens = self.tokens[:, pair]
@@ -167,7 +176,9 @@ def contrast(
     embeddings: Float[Tensor, "pair n_token d_model"] | None = None,
     max_gigabytes: float = 8.0,
 ) -> Contrast:
-    """Make a model between two runs exactly linear, so that attributions sum to the difference of its answers.
+    """Make a model between two runs exactly linear in their difference.
+
+    Attributions then sum to the difference of its answers.
 
     Runs the model once and the written-out forward pass once, on both prompts together. Needs `bytes_needed`.
 
@@ -187,8 +198,8 @@ def contrast(
 
     >>> from interp import attribution
     >>> pair = contrast(model, model.to_tokens("The cat sat"), model.to_tokens("The dog sat"))
-    >>> found = attribution.sources(pair, attribution.logit_difference(model, "a", "b"))
-    >>> found.error < 1e-4
+    >>> result = attribution.sources(pair, attribution.logit_difference(model, "a", "b"))
+    >>> result.error < 1e-4
     True
     """
     tokens = _checked(model, clean, counterfactual, max_gigabytes)
@@ -199,17 +210,17 @@ def contrast(
     if embeddings is not None:
         streams[1] += embeddings - model.weights.embed(tokens[1])
         differs = (streams[0] != streams[1]).any(-1)
-    found = secant_map(model, streams, differs.cumsum(dim=1) > 0)
+    secants = secant_map(model, streams, differs.cumsum(dim=1) > 0)
     made = Contrast(
         model=model,
         tokens=tokens,
         labels=(),
-        layout=found.layout,
-        blocks=found.blocks,
-        writes=found.writes,
-        residual=found.residual,
-        final=found.final,
-        error=_error(model, theirs, stream, found),
+        layout=secants.layout,
+        blocks=secants.blocks,
+        writes=secants.writes,
+        residual=secants.residual,
+        final=secants.final,
+        error=_error(model, theirs, stream, secants),
         embeddings=embeddings,
         known={tokens.shape[-1] - 1: theirs.unflatten(0, (2, n_pair))},
     )
@@ -217,7 +228,10 @@ def contrast(
 
 
 def _model_runs(model: Model, tokens: Tensor, embeddings: Tensor | None) -> list[tuple[Model, Tensor]]:
-    """Return the model, and the rows of tokens that it runs, together or with the embeddings of the second run."""
+    """Return the model and its rows of tokens, or each run apart.
+
+    The second run is apart where it has embeddings of its own.
+    """
     if embeddings is None:
         return [(model, tokens.flatten(0, -2))]
     clean, other = tokens.reshape(2, -1, tokens.shape[-1])
@@ -225,9 +239,9 @@ def _model_runs(model: Model, tokens: Tensor, embeddings: Tensor | None) -> list
 
 
 def _ending(model: Model, tokens: Tensor, embeddings: Tensor | None, position: int) -> tuple[Tensor, Tensor]:
-    """Return the model's own (logits of one position, streams that leave the last block) in the runs."""
-    found = [ending(each, rows, position) for each, rows in _model_runs(model, tokens, embeddings)]
-    logits, streams = zip(*found, strict=True)
+    """Return the model's own logits of one position and last streams of the runs."""
+    ends = [ending(each, rows, position) for each, rows in _model_runs(model, tokens, embeddings)]
+    logits, streams = zip(*ends, strict=True)
     return torch.cat(logits), torch.cat(streams)
 
 
@@ -239,14 +253,17 @@ def _error(
     model: Model,
     theirs: Float[Tensor, "run_pair d_vocab"],
     stream: Float[Tensor, "run_pair n_token d_model"],
-    found: SecantMap,
+    secants: SecantMap,
 ) -> float:
-    """Return the relative error of the written-out runs, and of the secant map's change between them, checked."""
+    """Check the written-out runs and the secant map's change, and return their error.
+
+    The error is relative.
+    """
     norm, cap = model.weights.ln_final, model.spec.logit_softcap
     W_U, b_U = model.weights.unfolded_unembedding
-    residual = found.residual.flatten(0, 1)
+    residual = secants.residual.flatten(0, 1)
     normed = apply_norm(residual, norm_scale(residual, model.spec.norm, model.spec.norm_eps), norm)
-    moved = found.final.push(found.writes.sum(0))
+    moved = secants.final.push(secants.writes.sum(0))
     raw, change_of_logits = normed[:, -1] @ W_U + b_U, moved[:, -1] @ W_U
     if cap is not None:
         change_of_logits = change_of_logits * chord(lambda x: softcap(x, cap), *runs(raw))
@@ -267,7 +284,9 @@ def _error(
 
 
 def bytes_needed(model: Model, n_pair: int, n_token: int) -> int:
-    """Memory of a contrast: writes, secants of every block, and the logits and streams of both runs.
+    """Return the memory of a contrast.
+
+    Writes, secants of every block, and the logits and streams of both runs.
 
     n_pair · T · (n_component·d_model + n_layer·(5·n_head·T + 2·d_mlp + 8·d_model)) + 5·n_pair·d_vocab numbers at most,
     each expert being a component and each of those that run at a position having its d_mlp and d_model. SmolLM2 in
@@ -283,7 +302,7 @@ def bytes_needed(model: Model, n_pair: int, n_token: int) -> int:
 def _checked(
     model: Model, clean: Tensor, counterfactual: Tensor, max_gigabytes: float
 ) -> Int[Tensor, "2 pair n_token"]:
-    """Both sides as (clean or counterfactual, pair, n_token)."""
+    """Return both sides as (clean or counterfactual, pair, n_token), checked."""
     require(model, Model, "model")
     require(max_gigabytes, Real, "max_gigabytes")
     refuse_edits(model, "A contrast")
@@ -306,7 +325,10 @@ def _checked(
 
 
 def unequal(model: Model, clean: Int[Tensor, " n"], counterfactual: Int[Tensor, " m"]) -> str:
-    """The message for two prompts of different length: both tokenisations, and where they part."""
+    """Return the message for two prompts of different length.
+
+    It shows both tokenisations.
+    """
     shown = [" | ".join(model.labels(tokens)) for tokens in (clean, counterfactual)]
     return (
         f"The clean prompt has {len(clean)} tokens and the counterfactual {len(counterfactual)}; positions can only be "
@@ -316,7 +338,10 @@ def unequal(model: Model, clean: Int[Tensor, " n"], counterfactual: Int[Tensor, 
 
 
 def _labels(model: Model, tokens: Int[Tensor, "run *pair n_token"]) -> tuple[str, ...]:
-    """A position's token, "clean|counterfactual" where they differ, its number where those of a batch do."""
+    """Name each position by its token.
+
+    "clean|counterfactual" where the two differ, its number where those of a batch do.
+    """
     columns = tokens.flatten(0, -2).unflatten(0, (2, -1))
     same = (columns == columns[:, :1]).all(dim=1).all(dim=0).tolist()
     names = zip(*(model.labels(run) for run in columns[:, 0]), strict=True)

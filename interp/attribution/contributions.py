@@ -13,7 +13,9 @@ from interp.errors import UsageError, require
 
 @torch.no_grad()
 def direct(linearised: Linearised, target: Targets) -> Direct:
-    """What each component writes at the target's position, read through the target's direction.
+    """Compute what each component writes along the target's direction.
+
+    At the target's position.
 
     contribution(c) = write(c) · covector: for a logit, write(c) · W_U[:, token] / s, with the final norm's scale s held
     at this input. Embedding, every head, every MLP and every bias term are apart, and the sum is the target's value.
@@ -52,7 +54,9 @@ def direct(linearised: Linearised, target: Targets) -> Direct:
 
 @torch.no_grad()
 def by_source(frozen: Frozen, target: Target, layer: int, head: int) -> Attribution:
-    """One head's direct contribution, split over the positions it attends to; sums to the head's entry in `direct`.
+    """Split one head's direct contribution over the positions it attends to.
+
+    The parts sum to the head's entry in `direct`.
 
     contribution(s) = pattern[t, s] · (x_s W_V / s_norm + b_V) W_O · covector, t the target's position: what the head
     takes from position s, which is not how much it looks there.

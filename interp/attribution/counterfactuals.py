@@ -1,4 +1,4 @@
-"""Counterfactual prompts for those who have none: the same prompt with a word, or its names, exchanged.
+"""Counterfactual prompts made from a prompt, with a word or names exchanged.
 
 A contrast compares positions, so that a counterfactual must have as many tokens as the prompt; each helper says which
 of them differ, and an error shows both tokenisations.
@@ -23,7 +23,7 @@ from interp.tasks.task import Task
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """A prompt and its counterfactual, as (1, n_token) ids, with the text of each token.
+    """Prompt and its counterfactual, as (1, n_token) ids, with their tokens.
 
     `embeddings` (1, n_token, d_model) are those of the counterfactual where it has some of no token, at the positions
     `averaged`.
@@ -41,11 +41,11 @@ class Counterfactual:
         return self.averaged or tuple((self.clean != self.counterfactual)[0].nonzero()[:, 0].tolist())
 
     def contrast(self, model: Model) -> Contrast:
-        """The model between the two; see `attribution.contrast`."""
+        """Return the model between the two prompts; see `attribution.contrast`."""
         return contrast(model, self.clean, self.counterfactual, embeddings=self.embeddings)
 
     def table(self) -> Table:
-        """The tokens that differ."""
+        """Return the tokens that differ."""
         rows = tuple((i, *self.texts[i]) for i in self.differs)
         caption = f"{len(rows)} of {len(self.texts)} tokens differ."
         return Table(("position", "clean", "counterfactual"), rows, caption, tokens=("clean", "counterfactual"))
@@ -85,7 +85,9 @@ def swapped(model: Model, prompt: str, old: str, new: str, *, occurrence: int | 
 
 
 def shuffled_names(model: Model, prompt: str, names: Sequence[str], seed: int = 0) -> Counterfactual:
-    """Exchange every name of a list for another of the list, each for the same one everywhere.
+    """Exchange every name of a list for another of the list.
+
+    Each for the same one everywhere.
 
     Raises `UsageError` for fewer than two names in the prompt, or names of different numbers of tokens.
 
@@ -96,22 +98,24 @@ def shuffled_names(model: Model, prompt: str, names: Sequence[str], seed: int = 
     require(prompt, str, "prompt")
     require(names, (list, tuple), "names")
     seed = whole(seed, "seed", 0)
-    found = [name for name in dict.fromkeys(names) if name and name in prompt]
-    if len(found) < 2:
+    present = [name for name in dict.fromkeys(names) if name and name in prompt]
+    if len(present) < 2:
         raise UsageError(
             f"Of the names {list(names)!r} fewer than two occur in the prompt: there is nothing to exchange."
         )
-    order = random.Random(seed).sample(found, len(found))
+    order = random.Random(seed).sample(present, len(present))
     turned = dict(zip(order, [*order[1:], order[0]], strict=True))
     rest, text = prompt, ""
     while rest:
-        name = next((name for name in sorted(found, key=len, reverse=True) if rest.startswith(name)), None)
+        name = next((name for name in sorted(present, key=len, reverse=True) if rest.startswith(name)), None)
         text, rest = text + (rest[0] if name is None else turned[name]), rest[1 if name is None else len(name) :]
     return paired(model, prompt, text)
 
 
 def mean_embedding(model: Model, prompt: str, positions: int | Sequence[int]) -> Counterfactual:
-    """Give some positions the mean embedding of the vocabulary: what is lost when a token says nothing?
+    """Give some positions the mean embedding of the vocabulary.
+
+    This asks what is lost when a token says nothing.
 
     For words without a counterpart to exchange them for. The counterfactual is no prompt, so that `verify` and the
     parts of scores, which run one, refuse it.
@@ -140,7 +144,7 @@ def mean_embedding(model: Model, prompt: str, positions: int | Sequence[int]) ->
 
 
 def from_task(model: Model, task: Task, index: int) -> Counterfactual:
-    """Take one pair of a task, as `interp.tasks` makes it, up to where its answer is read."""
+    """Take one pair of a task, up to where its answer is read."""
     require(model, Model, "model")
     require(task, Task, "task")
     one = task[whole(index, "index")]
@@ -148,7 +152,10 @@ def from_task(model: Model, task: Task, index: int) -> Counterfactual:
 
 
 def paired(model: Model, clean: str, counterfactual: str) -> Counterfactual:
-    """Pair two texts; `UsageError` with both tokenisations where they have different numbers of tokens."""
+    """Pair two texts of equal numbers of tokens.
+
+    Raises `UsageError` with both tokenisations where they have different ones.
+    """
     require(model, Model, "model")
     first, second = (model.check_tokens(model.to_tokens(text)) for text in (clean, counterfactual))
     if first.shape != second.shape:

@@ -71,16 +71,19 @@ class TreeDifference(Shown, Result):
 
 
 def subtract_trees(first: PathTree, second: PathTree) -> TreeDifference:
-    """Return what two trees of one model differ by; `UsageError` for other components, units or kinds of nodes."""
+    """Return the difference of two trees of one model.
+
+    Raises `UsageError` for other components, units or kinds of nodes.
+    """
     if (first.components, first.unit, first.nodes) != (second.components, second.unit, second.nodes):
         raise UsageError("The two trees have other components, units or nodes: grow both on one model in one way.")
-    found = [
+    sides = [
         {_key(tree, int(row)): (float(tree.value[row]), " <- ".join(tree.chain(row))) for row in tree.largest(_MANY)}
         for tree in (first, second)
     ]
-    keys = list(dict.fromkeys((*found[0], *found[1])))
-    values = [np.array([each.get(key, (np.nan, ""))[0] for key in keys]) for each in found]
-    names = tuple((found[0].get(key) or found[1][key])[1] for key in keys)
+    keys = list(dict.fromkeys((*sides[0], *sides[1])))
+    values = [np.array([each.get(key, (np.nan, ""))[0] for key in keys]) for each in sides]
+    names = tuple((sides[0].get(key) or sides[1][key])[1] for key in keys)
     same = first.target == second.target
     target = first.target if same else f"{first.target} and the {second.target}"
     return TreeDifference(target, first.unit, names, values[0], values[1], first.total - second.total)
@@ -90,5 +93,5 @@ _MANY = 10**9
 
 
 def _key(tree: PathTree, row: int) -> tuple[tuple[int, int], ...]:
-    """The components and positions of a path."""
+    """Return the components and positions of a path."""
     return tuple((int(tree.component[at]), int(tree.position[at])) for at in tree.rows_above(row))

@@ -1,4 +1,4 @@
-"""The frozen run of an edited model: edits that are affine, as matrices and constants at each position.
+"""Frozen run of an edited model, with affine edits at each position.
 
 Zero, mean, replace, add and project_out change a value x at a hook to x A + c, with A and c of their own at every
 position. Where they act decides whose they are, so that the components stay those of the model and sum to the edited
@@ -34,7 +34,9 @@ LINEAR_HOOKS = ("attn.hook_z", "hook_attn_out", "hook_resid_mid", "hook_mlp_out"
 
 @dataclass(frozen=True)
 class Affine:
-    """x ↦ x A + c at each position; for a value with heads, of each head.
+    """Affine map x ↦ x A + c at each position.
+
+    For a value with heads, one of each head.
 
     `matrix` (n_token or 1, *head, d, d) or None for the identity, `constant` (n_token, *head, d).
     """
@@ -43,17 +45,20 @@ class Affine:
     constant: Tensor
 
     def __call__(self, x: Float[Tensor, "*batch n_token *head d"]) -> Float[Tensor, "*batch n_token *head d"]:
-        """The edited value."""
+        """Return the edited value."""
         return self.linear(x) + self.constant
 
     def linear(self, x: Float[Tensor, "*batch n_token *head d"]) -> Float[Tensor, "*batch n_token *head d"]:
-        """What becomes of a part of the value: the constant left out."""
+        """Return what becomes of a part of the value, without the constant."""
         return x if self.matrix is None else torch.einsum("...i,...ij->...j", x, self.matrix)
 
     def back(
         self, covectors: Float[Tensor, "*batch n *head d"], at: Tensor | slice = slice(None)
     ) -> Float[Tensor, "*batch n *head d"]:
-        """Covectors on the edited value, carried to the value; `at` are their positions."""
+        """Carry covectors on the edited value back to the value.
+
+        `at` are their positions.
+        """
         if self.matrix is None:
             return covectors
         matrix = self.matrix if len(self.matrix) == 1 else self.matrix[at]
@@ -65,7 +70,7 @@ Edits = dict[tuple[int, str], Affine]
 
 
 def affine_edits(model: Model, n_token: int) -> Edits:
-    """The model's edits as matrices, for one prompt.
+    """Return the model's edits as matrices, for one prompt.
 
     Needs T · d_model² numbers for an edit of a stream that is not the same at every position.
 
@@ -74,31 +79,37 @@ def affine_edits(model: Model, n_token: int) -> Edits:
     by_place: dict[tuple[int, str], list[Bound]] = {}
     for bound in model.edits:
         by_place.setdefault(_place(model, bound), []).append(bound)
-    found = {place: _affine(model, bounds, n_token) for place, bounds in by_place.items()}
-    for (layer, hook), affine in found.items():
+    maps = {place: _affine(model, bounds, n_token) for place, bounds in by_place.items()}
+    for (layer, hook), affine in maps.items():
         whole_stream = hook == "hook_resid_mid" or (hook == "hook_resid_post" and model.spec.parallel and layer >= 0)
         if whole_stream and affine.matrix is not None:
             raise UsageError(
                 f"{by_place[layer, hook][0]} cannot be frozen: at this place of a {model.spec.family} block an edit "
                 "may only add. Edit hook_resid_post, or the outputs of attention and MLP."
             )
-    return found
+    return maps
 
 
 def edited_layout(model: Model, edits: Edits) -> Layout:
-    """The layout of an edited model: every block has an entry for constants, which edits may add."""
+    """Return the layout of an edited model.
+
+    Every block has an entry for constants, which edits may add.
+    """
     spec = replace(model.spec, output_bias=True, mlp_bias=True) if edits else model.spec
     return Layout(spec)
 
 
 def embedded(model: Model, tokens: Tensor, edits: Edits) -> Float[Tensor, "1 n_token d_model"]:
-    """The stream before the first block, edited."""
+    """Return the stream before the first block, edited."""
     x = forward.embed(model.weights, tokens)
     return edits[-1, "hook_resid_post"](x) if (-1, "hook_resid_post") in edits else x
 
 
 def edited_blocks(model: Model, tokens: Tensor, edits: Edits) -> Iterator[forward.BlockTrace]:
-    """The forward pass written out, with the edits; `z` is what W_O reads, `write` and the streams what follows."""
+    """Run the written-out forward pass with the edits, block by block.
+
+    `z` is what W_O reads, `write` and the streams what follows.
+    """
     weights, parallel = model.weights, model.spec.parallel
     x = embedded(model, tokens, edits)
     for layer in range(model.spec.n_layer):
@@ -117,7 +128,10 @@ def edited_blocks(model: Model, tokens: Tensor, edits: Edits) -> Iterator[forwar
 
 
 def edit_writes(layout: Layout, block: forward.BlockTrace, edits: Edits, writes: Tensor) -> None:
-    """Change one block's writes, as the unedited components make them, to what the edits leave of them."""
+    """Change one block's writes to what the edits leave of them.
+
+    They are given as the unedited components make them.
+    """
     layer, first, mlp = block.layer, layout.start(block.layer), layout.mlp(block.layer)
     if (out := edits.get((layer, "hook_attn_out"))) is not None:
         writes[first:mlp] = out.linear(writes[first:mlp])
@@ -139,7 +153,10 @@ def _edited(edits: Edits, layer: int, hook: str, value: Tensor) -> Tensor:
 
 
 def _place(model: Model, bound: Bound) -> tuple[int, str]:
-    """The block and hook of an edit; what enters a block is what left the one before."""
+    """Return the block and hook of an edit.
+
+    What enters a block is what left the one before.
+    """
     layer, hook = bound.place.layer, bound.edit.hook
     name = hook.removeprefix(f"blocks.{layer}.")
     if name in ("hook_embed", "hook_resid_pre") and (layer >= 0 or model.weights.W_pos is None):
@@ -153,7 +170,10 @@ def _place(model: Model, bound: Bound) -> tuple[int, str]:
 
 
 def _affine(model: Model, bounds: Sequence[Bound], n_token: int) -> Affine:
-    """The composition of edits at one hook, read off what they make of zero and of every unit vector."""
+    """Compose the edits at one hook into one affine map.
+
+    It is read off what they make of zero and of every unit vector.
+    """
     axes = [axis for axis in bounds[0].place.axes if isinstance(axis, int)]
     step = Step(n_token, n_token)
     constant = _changed(bounds, torch.zeros(1, n_token, *axes, dtype=model.dtype, device=model.device), step)

@@ -1,4 +1,4 @@
-"""One round of the path tree: many nodes taken back through their components at once.
+"""One round of the path tree: many nodes expanded at once.
 
 All children of a node share one vector w, the node's covector carried back to the residual stream:
 
@@ -34,7 +34,7 @@ LOT_NODES, LOT_VALUES = 64, 2**24
 
 @dataclass(frozen=True)
 class Nodes:
-    """Nodes to expand: row in the tree, component, position, and covector on what they write.
+    """Nodes to expand: row in the tree, component, position and covector.
 
     Covectors are (n, d_model) for nodes at one position, (n, n_token, d_model) for whole components.
     """
@@ -45,14 +45,14 @@ class Nodes:
     covectors: Tensor
 
     def take(self, chosen: np.ndarray) -> Nodes:
-        """Some of them."""
+        """Return some of the nodes."""
         index = torch.from_numpy(chosen).to(self.covectors.device)
         return Nodes(self.rows[chosen], self.components[chosen], self.positions[chosen], self.covectors[index])
 
 
 @dataclass(frozen=True)
 class Children:
-    """The children of some nodes, one for each place (a position) and each of n_seen components.
+    """Children of some nodes, for each place (a position) and component.
 
     These are the first ones, or those from `first` on, which is given for each parent. `vectors` are what the children
     share, from which `Expander.carry` makes their covectors. `constants` are the parents' own biases.
@@ -68,35 +68,44 @@ class Children:
 
 
 class Expander(Protocol):
-    """How nodes are taken back; `names` are those of the tree's components, `reads` whether each can be expanded."""
+    """Protocol of what expands nodes.
+
+    `names` are those of the tree's components, `reads` whether each can be expanded.
+    """
 
     names: tuple[str, ...]
     reads: Bool[np.ndarray, " n_component"]
 
     def target(self) -> Children:
-        """The children of the target, whose row is 0."""
+        """Return the children of the target, whose row is 0."""
         ...
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
-        """The children of some nodes, in lots of which each fits in memory."""
+        """Yield the children of some nodes, in lots that fit in memory."""
         ...
 
     def carry(self, nodes: Nodes, parents: Nodes) -> Tensor:
-        """Covectors on what nodes write, from their factors (`nodes.covectors`) and their parents' vectors."""
+        """Return covectors on what nodes write.
+
+        From their factors (`nodes.covectors`) and their parents' vectors.
+        """
         ...
 
     def identify(self, components: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Indices into `names` of nodes' components, which may differ by position; negative ones stay."""
+        """Return indices into `names` of nodes' components.
+
+        They may differ by position; negative ones stay.
+        """
         ...
 
 
 def scaled(nodes: Nodes, parents: Nodes) -> Tensor:
-    """Each parent's vector times its child's factor."""
+    """Return each parent's vector times its child's factor."""
     return parents.covectors * nodes.covectors.reshape(-1, *[1] * (parents.covectors.ndim - 1))
 
 
 def unchanged(components: np.ndarray, positions: np.ndarray) -> np.ndarray:  # noqa: ARG001
-    """Components that are the same at every position."""
+    """Return components that are the same at every position."""
     return components
 
 
@@ -118,7 +127,7 @@ class ByPosition:
         self.experts = np.array([component.expert for component in frozen.layout.components])
 
     def target(self) -> Children:
-        """What writes at the target's position, before the target reads."""
+        """Return what writes at the target's position, before the target reads."""
         linear = self.linear
         values = self.writes[linear.position, : linear.visible] @ linear.covector
         return Children(
@@ -135,12 +144,15 @@ class ByPosition:
     hidden = staticmethod(hide)
 
     def here(self, layer: int, nodes: Nodes) -> tuple[Tensor, Tensor]:
-        """Nodes that read their own position alone, of one layer, taken back: (covectors, constants)."""
+        """Take nodes back that read their own position alone: (covectors, constants).
+
+        They are of one layer.
+        """
         experts, positions = (torch.from_numpy(x) for x in (self.experts[nodes.components], nodes.positions))
         return self.pull.component_at(layer, experts, positions, nodes.covectors)
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
-        """Heads reach every position before theirs, MLPs only their own."""
+        """Yield children: heads reach positions before theirs, MLPs only their own."""
         is_head = self.heads[nodes.components] >= 0
         room = LOT_VALUES // (self.frozen.n_token * len(self.frozen.layout.components))
         for lot in lots(nodes, is_head, min(LOT_NODES, max(1, room))):
@@ -193,7 +205,7 @@ class ByComponent:
         self.names, self.reads = frozen.layout.names, frozen.layout.reads
 
     def target(self) -> Children:
-        """Everything that writes before the target reads, at whatever position."""
+        """Return everything that writes before the target reads, at any position."""
         start = start_of(self.frozen, self.linear)[None]
         constants = start.new_tensor([self.linear.constant])
         values = self._values(start, self.linear.visible)
@@ -203,7 +215,7 @@ class ByComponent:
     identify = staticmethod(unchanged)
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
-        """One component after another; their writers together."""
+        """Yield the children of one component after another, all writers at once."""
         for lot in lots(nodes, np.ones(len(nodes.rows), bool), LOT_NODES):
             vectors = torch.empty_like(lot.covectors)
             constants = vectors.new_empty(len(vectors))
@@ -220,7 +232,7 @@ class ByComponent:
 
 
 def lots(nodes: Nodes, chosen: np.ndarray, size: int) -> Iterator[Nodes]:
-    """The chosen nodes, those that see most first, `size` at a time."""
+    """Yield the chosen nodes, those that see most first, `size` at a time."""
     rows = np.flatnonzero(chosen)
     rows = rows[np.argsort(-nodes.components[rows], kind="stable")]
     for first in range(0, len(rows), size):
@@ -228,7 +240,7 @@ def lots(nodes: Nodes, chosen: np.ndarray, size: int) -> Iterator[Nodes]:
 
 
 def _runs(frozen: Frozen, nodes: Nodes) -> Iterator[tuple[int, slice, int]]:
-    """(layer, rows, how many components they see) for each run of nodes that see the same."""
+    """Yield (layer, rows, number seen) for runs of nodes that see the same."""
     components = [frozen.layout.components[index] for index in nodes.components]
     seen = np.array([frozen.layout.visible(component) for component in components])
     first = np.flatnonzero(np.diff(seen, prepend=-1))
@@ -244,6 +256,6 @@ def on_the_spot(
     constants: Tensor | None = None,
     first: np.ndarray | None = None,
 ) -> Children:
-    """Children where their parents are."""
+    """Return children at the positions of their parents."""
     constants = values.new_zeros(len(rows)) if constants is None else constants
     return Children(rows, values, values.new_ones(values.shape[:2]), positions[None], vectors, constants, first)

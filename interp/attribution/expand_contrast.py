@@ -1,4 +1,4 @@
-"""One round of a contrast's path tree: heads split into query, key and value, and these are taken back.
+"""One round of a contrast's path tree, with queries, keys and values apart.
 
 A head's node splits into three branches, whose values sum to its own; a branch's children are what wrote, at the
 positions it reads, what differs:
@@ -45,7 +45,7 @@ QUERY, KEY, VALUE = range(len(BRANCHES))
 
 
 class BranchTable:
-    """The components of a contrast's tree: those of the layout, then each head's query, key and value.
+    """Components of a contrast's tree, and each head's query, key and value.
 
     `names`, `layers`, `heads`, `experts` and `branches` (−1 for what is none), `reads` and `seen`, how many components
     write before each, are columns over all of them.
@@ -67,11 +67,11 @@ class BranchTable:
         self.n_head = contrast.model.spec.n_head
 
     def first_branch(self, components: np.ndarray) -> np.ndarray:
-        """Where the branches of some heads begin."""
+        """Return where the branches of some heads begin."""
         return self.n_layout + len(BRANCHES) * (self.n_head * self.layers[components] + self.heads[components])
 
     def runs(self, components: np.ndarray) -> list[tuple[int, slice, int]]:
-        """(layer, rows, how many components they see) for each run of components that see the same."""
+        """Return (layer, rows, number seen) for runs that see the same."""
         seen = self.seen[components]
         first = np.flatnonzero(np.diff(seen, prepend=-1))
         spans = zip(first.tolist(), [*first[1:], len(seen)][: len(first)], strict=True)
@@ -92,22 +92,28 @@ class SecantsByPosition:
     hidden = staticmethod(hide)
 
     def here(self, layer: int, nodes: Nodes) -> tuple[Tensor, Tensor]:
-        """Take back nodes of one layer that read their own position alone and are not heads: with constants."""
+        """Take nodes of one layer back that read their own position alone.
+
+        They are not heads. Returns covectors and constants.
+        """
         experts = torch.from_numpy(self.table.experts[nodes.components])
         if int(experts[0]) >= 0:
             return self.pull.expert_at(layer, experts, torch.from_numpy(nodes.positions), nodes.covectors)
         return self.pull.mlp_at(layer, torch.from_numpy(nodes.positions), nodes.covectors)
 
     def target(self) -> Children:
-        """What writes at the target's position, before the target reads."""
+        """Return what writes at the target's position, before the target reads."""
         linear = self.linear
         values = self.writes[linear.position, : linear.visible] @ linear.covector
         values = self.hidden(values[None, None], [(0, slice(None), linear.visible)])
         return on_the_spot(np.array([0]), values, np.array([linear.position]), linear.covector[None])
 
     def carry(self, nodes: Nodes, parents: Nodes) -> Tensor:
-        """Children of a value or a key read through norms of their own positions, all others what their parent says."""
-        found = scaled(nodes, parents)
+        """Return covectors of children.
+
+        Those of a value or a key read through norms of their own positions, all others what their parent says.
+        """
+        carried = scaled(nodes, parents)
         branches = self.table.branches[parents.components]
         branches[parents.components < 0] = -1
         for branch in (KEY, VALUE):
@@ -117,11 +123,14 @@ class SecantsByPosition:
             for layer, run, _ in self.table.runs(lot.components):
                 back = self._back(branch, layer, lot.take(np.arange(len(rows))[run]), places[None, run])[0]
                 index = torch.from_numpy(rows[run])
-                found[index] = back * nodes.covectors[index, None]
-        return found
+                carried[index] = back * nodes.covectors[index, None]
+        return carried
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
-        """Heads split; values and keys reach every position before theirs, queries and MLPs only their own."""
+        """Yield children: heads split, values and keys reach earlier positions.
+
+        Queries and MLPs reach only their own.
+        """
         branches, heads = self.table.branches[nodes.components], self.table.heads[nodes.components] >= 0
         room = max(1, LOT_VALUES // (self.contrast.n_token * self.table.n_layout))
         for lot in lots(nodes, heads & (branches < 0), LOT_NODES):
@@ -180,19 +189,22 @@ class SecantsByPosition:
         return on_the_spot(nodes.rows, self.hidden(values, runs), nodes.positions, vectors, constants)
 
     def _back(self, branch: int, layer: int, nodes: Nodes, places: Tensor) -> Float[Tensor, "*places d_model"]:
-        """Covectors on the stream at some places, before the children's factors."""
+        """Return covectors on the stream at some places, before the factors."""
         heads, at = self._where(nodes, slice(None))
         if branch == VALUE:
             return through(self.contrast.blocks[layer].ln1, nodes.covectors, places)
         return self.places.key(layer, heads, at, places)
 
     def _where(self, nodes: Nodes, rows: slice) -> tuple[Tensor, Tensor]:
-        """Heads and positions of some nodes."""
+        """Return heads and positions of some nodes."""
         return torch.from_numpy(self.table.heads[nodes.components[rows]]), torch.from_numpy(nodes.positions[rows])
 
 
 class SecantsByComponent:
-    """A node is a component, or a branch of a head, at all positions: its covector is one for each."""
+    """A node is a component, or a branch of a head, at all positions.
+
+    Its covector is one for each position.
+    """
 
     def __init__(self, contrast: Contrast, linear: Linear):
         self.contrast, self.linear, self.pull = contrast, linear, contrast.pull
@@ -203,12 +215,12 @@ class SecantsByComponent:
     identify = staticmethod(unchanged)
 
     def target(self) -> Children:
-        """Everything that writes before the target reads, at whatever position."""
+        """Return everything that writes before the target reads, at any position."""
         start = start_of(self.contrast, self.linear)[None]
         return on_the_spot(np.array([0]), self._values(start, self.linear.visible), np.array([WHOLE]), start)
 
     def round(self, nodes: Nodes) -> Iterator[Children]:
-        """Heads split; branches and MLPs are taken back one after another, their writers together."""
+        """Yield children: heads split, branches and MLPs are taken back in turn."""
         heads, branches = self.table.heads[nodes.components] >= 0, self.table.branches[nodes.components]
         for lot in lots(nodes, heads & (branches < 0), LOT_NODES):
             values = torch.stack([self._split(*each) for each in zip(lot.components, lot.covectors, strict=True)])
@@ -216,19 +228,19 @@ class SecantsByComponent:
             yield on_the_spot(lot.rows, values[None], lot.positions, lot.covectors, first=first)
         for chosen in (branches >= 0, ~heads):
             for lot in lots(nodes, chosen, LOT_NODES):
-                found = [self._back(*each) for each in zip(lot.components, lot.covectors, strict=True)]
-                vectors, constants = (torch.stack(each) for each in zip(*found, strict=True))
+                taken = [self._back(*each) for each in zip(lot.components, lot.covectors, strict=True)]
+                vectors, constants = (torch.stack(each) for each in zip(*taken, strict=True))
                 runs = self.table.runs(lot.components)
                 values = hide(self._values(vectors, runs[0][2]), runs)
                 yield on_the_spot(lot.rows, values, lot.positions, vectors, constants)
 
     def _split(self, component: int, covectors: Tensor) -> Float[Tensor, " branch"]:
-        """What a head passes on through its query, key and value."""
+        """Return what a head passes on through its query, key and value."""
         layer, head = int(self.table.layers[component]), int(self.table.heads[component])
         block, group = self.contrast.blocks[layer], self.contrast.model.spec.kv_group
-        found = self.pull.placed(layer, covectors, slice(head, head + 1))
+        branches = self.pull.placed(layer, covectors, slice(head, head + 1))
         deltas = block.delta_query[head], block.delta_key[head // group], block.delta_value[head // group]
-        return torch.stack([(x[0] * delta).sum() for x, delta in zip(found[:3], deltas, strict=True)])
+        return torch.stack([(x[0] * delta).sum() for x, delta in zip(branches[:3], deltas, strict=True)])
 
     def _back(self, component: int, covectors: Tensor) -> tuple[Float[Tensor, "n_token d_model"], Float[Tensor, ""]]:
         table = self.table

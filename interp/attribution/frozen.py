@@ -1,4 +1,4 @@
-"""One input as an exactly linear map: attention patterns, norm scales and MLP multipliers held where they are.
+"""One input as an exactly linear map, with patterns, scales and gates constant.
 
 What is left of the model is linear in embeddings and biases (the idea of arXiv 2312.16797 and of Anthropic's
 "Mathematical Framework", here with norms, gates and biases included): every component's output is a known vector, and a
@@ -42,7 +42,9 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 @dataclass(frozen=True)
 class FrozenBlock:
-    """What is held of one block. Scales are what a norm divides by; a write scale of 1 stands for no post-norm.
+    """Constants of one block.
+
+    Scales are what a norm divides by; a write scale of 1 stands for no post-norm.
 
     Of a mixture of experts `chosen` are those that ran at each position, with their `shares`; multipliers are theirs.
     """
@@ -95,11 +97,17 @@ class Frozen:
         return TOLERANCE[self.writes.dtype]
 
     def position(self, position: int) -> int:
-        """`position` counted from the start; `UsageError` if the input does not have it."""
+        """Return `position` counted from the start.
+
+        Raises `UsageError` if the input does not have it.
+        """
         return checked_position(position, self.n_token)
 
     def logits_at(self, position: int) -> Float[Tensor, " d_vocab"]:
-        """Return the model's own logits at one position; other than the last, by one more run when first asked for."""
+        """Return the model's own logits at one position.
+
+        Other than the last, by one more run when first asked for.
+        """
         position = self.position(position)
         if position not in self.known:
             self.known[position] = ending(self.model, self.tokens[None], position)[0][0]
@@ -116,17 +124,20 @@ class Frozen:
         return FrozenPull(self)
 
     def linear(self, target: Targets) -> Linear:
-        """The target as a linear function of the residual stream at its position."""
+        """Return the target as a linear function of the stream at its position."""
         if isinstance(target, Sequence):
             raise UsageError(f"A frozen input is one prompt: give one target, not {len(target)}.")
         return resolve(self, target)
 
     def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
-        """(an attention score's part for each pair of writers, the score, the least scale of its error)."""
+        """Return a score's part for each pair of writers.
+
+        With the score and the least scale of its error.
+        """
         return score_pairs(self, layer, head, query, key)
 
     def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:  # noqa: ARG002
-        """The names of what writes before a layer's scores, the same at every position."""
+        """Return the names of what writes before a layer's scores."""
         return self.layout.names[: self.layout.start(layer)]
 
     @property
@@ -135,12 +146,14 @@ class Frozen:
         return self
 
     def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
-        """How the nodes of a path tree are taken back."""
+        """Return how the nodes of a path tree are taken back."""
         return ByPosition(self, linear) if nodes == "position" else ByComponent(self, linear)
 
 
 def bytes_needed(model: Model, n_token: int) -> int:
-    """Memory of a frozen input: n_component·T·d_model + n_layer·T·(2·n_head·T + d_mlp) + 2·d_vocab numbers.
+    """Return the memory of a frozen input.
+
+    n_component·T·d_model + n_layer·T·(2·n_head·T + d_mlp) + 2·d_vocab numbers.
 
     Every expert is a component, and each of those that run at a position has its d_mlp. Each position whose logits
     are asked for later adds d_vocab. SmolLM2 in float32: 0.9 MB a token and 2 kB a pair of tokens,
@@ -154,7 +167,9 @@ def bytes_needed(model: Model, n_token: int) -> int:
 
 @torch.no_grad()
 def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: float = 8.0) -> Frozen:
-    """Hold a model at one input so that its logits are exactly linear in embeddings and biases.
+    """Make a model exactly linear at one input.
+
+    Its logits are then linear in embeddings and biases; attention patterns, norm scales and gates are constant.
 
     Runs the model once and the written-out forward pass once. Needs `bytes_needed(model, n_token)`.
 
@@ -204,7 +219,7 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
 
 
 def _error(logits: tuple[Tensor, Tensor], streams: tuple[Tensor, Tensor], writes: Tensor) -> float:
-    """Return how far our logits and streams are from the model's, checked, as is the sum of what components write."""
+    """Check our logits, streams and writes against the model's, and return the error."""
     (ours, theirs), (residual, stream) = logits, streams
     tolerance = TOLERANCE[theirs.dtype]
     error = max_or_nan((ours - theirs).abs().max() / theirs.abs().max(), off(residual, stream))
@@ -220,12 +235,12 @@ def _error(logits: tuple[Tensor, Tensor], streams: tuple[Tensor, Tensor], writes
 
 
 def off(ours: Float[Tensor, "... d"], theirs: Float[Tensor, "... d"]) -> Tensor:
-    """Return the length of the difference of two vectors, relative to the second, where that is largest."""
+    """Return the largest length of a difference of vectors, relative to the second."""
     return ((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1)).max()
 
 
 def max_or_nan(*errors: Tensor) -> float:
-    """Return the largest of some numbers; NaN if one is, which no comparison lets pass."""
+    """Return the largest of some numbers; NaN if one is NaN."""
     return float(torch.stack(errors).max())
 
 
@@ -257,7 +272,10 @@ def _write_embeddings(model: Model, tokens: Tensor, writes: Tensor, edits: Edits
 
 
 def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, writes: Tensor) -> None:
-    """What each component of one block adds; post-norm gains and scales included."""
+    """Write what each component of one block adds.
+
+    Post-norm gains and scales are included.
+    """
     attention = model.weights.attention(block.layer, False)
     index = layout.start(block.layer)
     n_head = model.spec.n_head
@@ -278,7 +296,10 @@ def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, writes
 def _write_experts(
     model: Model, layout: Layout, block: forward.BlockTrace, routing: Routing, writes: Float[Tensor, "n_component n d"]
 ) -> None:
-    """What each expert adds where it ran; their output biases, by their shares, are one component."""
+    """Write what each expert adds where it ran.
+
+    Their output biases, by their shares, are one component.
+    """
     raw, first = model.weights.raw(block.layer), layout.mlp(block.layer)
     gain = _write_gain(None if raw.mlp_post is None else raw.mlp_post.gain.detach(), block.mlp.write_scale)
     writes[first : first + layout.n_mlp] = 0

@@ -1,4 +1,4 @@
-"""Heads of a contrast at single positions: many (head, position) pairs of one layer taken back at once."""
+"""Heads of a contrast at single positions, many of one layer at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class HeadPlaces:
-    """Secant maps of heads, one (head, position) a row; for the equations see `secant_pull` and `expand_contrast`."""
+    """Secant maps of heads, one (head, position) a row.
+
+    For the equations see `secant_pull` and `expand_contrast`.
+    """
 
     def __init__(self, contrast: Contrast):
         self.contrast, self.layers, self.spec = contrast, contrast.pull.layers, contrast.model.spec
@@ -24,7 +27,10 @@ class HeadPlaces:
     def z(
         self, layer: int, heads: Int[Tensor, " n"], at: Int[Tensor, " n"], covectors: Float[Tensor, "n d_model"]
     ) -> Float[Tensor, "n d_head"]:
-        """Covectors on what the heads write carried to their values after the pattern."""
+        """Return covectors on the heads' values after the pattern.
+
+        They are given on what the heads write.
+        """
         covectors = through(self.contrast.blocks[layer].attn_post, covectors, at)
         W_O = self.layers[layer].W_O.detach()
         return (covectors @ W_O.flatten(0, 1).T).unflatten(-1, W_O.shape[:2])[torch.arange(len(heads)), heads]
@@ -32,7 +38,10 @@ class HeadPlaces:
     def on_scores(
         self, layer: int, heads: Int[Tensor, " n"], at: Int[Tensor, " n"], z: Float[Tensor, "n d_head"]
     ) -> Float[Tensor, "n n_token"]:
-        """Covectors on the scores of the heads' queries with every key, before scale and softcap."""
+        """Return covectors on the scores of the heads' queries with every key.
+
+        Before scale and softcap.
+        """
         block = self.contrast.blocks[layer]
         on_pattern = torch.einsum("nd,nsd->ns", z, block.value[heads // self.spec.kv_group])
         return block.softmax.map(lambda x: x[heads, at]).pull(on_pattern) * block.slope[heads, at]
@@ -40,7 +49,10 @@ class HeadPlaces:
     def split(
         self, layer: int, heads: Int[Tensor, " n"], at: Int[Tensor, " n"], covectors: Float[Tensor, "n d_model"]
     ) -> Float[Tensor, "n branch"]:
-        """What the heads pass on through query, key and value; the three sum to covector · write."""
+        """Return what the heads pass on through query, key and value.
+
+        The three sum to covector · write.
+        """
         block, groups = self.contrast.blocks[layer], heads // self.spec.kv_group
         z = self.z(layer, heads, at, covectors)
         on_scores = self.on_scores(layer, heads, at, z)
@@ -52,7 +64,7 @@ class HeadPlaces:
     def query(
         self, layer: int, heads: Int[Tensor, " n"], at: Int[Tensor, " n"], covectors: Float[Tensor, "n d_model"]
     ) -> Float[Tensor, "n d_model"]:
-        """Covectors on the stream at the heads' own positions, through their queries."""
+        """Return covectors on the stream through the heads' queries."""
         block = self.contrast.blocks[layer]
         on_scores = self.on_scores(layer, heads, at, self.z(layer, heads, at, covectors))
         on_query = torch.einsum("ns,nsd->nd", on_scores, block.key[heads // self.spec.kv_group])
@@ -65,7 +77,10 @@ class HeadPlaces:
     def key(
         self, layer: int, heads: Int[Tensor, " n"], at: Int[Tensor, " n"], places: Int[Tensor, "*places"]
     ) -> Float[Tensor, "*places d_model"]:
-        """Covectors on the stream at some places, through the keys there, for a covector of 1 on the score."""
+        """Return covectors on the stream through the keys at some places.
+
+        For a covector of 1 on the score.
+        """
         block, groups = self.contrast.blocks[layer], heads // self.spec.kv_group
         places = places.expand(-1, len(heads))
         on_key, n_token = block.query[heads, at].expand(len(places), -1, -1), self.contrast.n_token
@@ -76,5 +91,8 @@ class HeadPlaces:
         return through(block.ln1, back, places)
 
     def value(self, layer: int, heads: Int[Tensor, " n"], z: Float[Tensor, "n d_head"]) -> Float[Tensor, "n d_model"]:
-        """Covectors on the normalised stream, through the values, for a pattern of 1."""
+        """Return covectors on the normalised stream through the values.
+
+        For a pattern of 1.
+        """
         return torch.einsum("nd,nmd->nm", z, self.layers[layer].W_V.detach()[heads // self.spec.kv_group])

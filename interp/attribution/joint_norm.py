@@ -24,7 +24,10 @@ from interp.model.arithmetic import heads_scale
 
 @dataclass(frozen=True)
 class JointNormSecant:
-    """The secant of a norm over all heads; `slope` is that of 1 / scale in the normalised stream."""
+    """Secant of a norm over all heads.
+
+    `slope` is that of 1 / scale in the normalised stream.
+    """
 
     mean: Float[Tensor, "*batch n_head n_token d_head"]
     inverse: Float[Tensor, "*batch n_head n_token 1"]
@@ -34,7 +37,10 @@ class JointNormSecant:
     def push(
         self, projected: Float[Tensor, "*rows d_head"], stream: Float[Tensor, "*rows d_model"]
     ) -> Float[Tensor, "*rows d_head"]:
-        """Return the change of one head's output at one position, for changes of its projection and of the stream."""
+        """Return the change of one head's output at one position.
+
+        For changes of its projection and of the stream.
+        """
         return self.gain * (self.inverse * projected + self.mean * (stream @ self.slope)[..., None])
 
     def pull(self, covector: Float[Tensor, "*batch d_head"]) -> Float[Tensor, "*batch d_head"]:
@@ -46,7 +52,10 @@ class JointNormSecant:
         return (self.gain * self.mean * covector).sum(-1, keepdim=True)
 
     def map(self, f: Callable[[Tensor], Tensor]) -> JointNormSecant:
-        """Return the same norm with `f` applied to what depends on the head; `slope` stays."""
+        """Return the norm with `f` applied to what depends on the head.
+
+        `slope` stays.
+        """
         return JointNormSecant(f(self.mean), f(self.inverse), f(self.gain), self.slope)
 
     def at(self, pair: int) -> JointNormSecant:

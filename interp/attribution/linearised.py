@@ -1,4 +1,4 @@
-"""What an attribution needs of an input made linear: what was written, and how directions are carried back.
+"""Protocols of an input made linear: what was written, and its transposes.
 
 `Frozen` (one run), `Contrast` (the difference of two) and `Features` (either, with dictionaries) are such inputs, and
 every attribution takes any of them.
@@ -30,7 +30,9 @@ Targets = Target | Sequence[Target]
 
 @dataclass(frozen=True)
 class Linear:
-    """A target of one input: value = x[position] · covector + constant, `value` being the model's own.
+    """Target of one input: value = x[position] · covector + constant.
+
+    `value` is the model's own.
 
     `visible` is how many components have written to x, in the order of `Layout`. Of a batch of pairs there is a
     covector for each pair, divided by their number, so that sums over pairs are means. Errors are relative to `scale`
@@ -54,23 +56,31 @@ class Pull(Protocol):
     """
 
     def attention(self, layer: int, covectors: Tensor) -> tuple[Tensor, Tensor]:
-        """All heads of a layer together, covectors (…, n_token, d_model) at every position."""
+        """Take covectors back through all heads of a layer.
+
+        Covectors (…, n_token, d_model) at every position.
+        """
         ...
 
     def mlp(self, layer: int, covectors: Tensor) -> tuple[Tensor, Tensor]:
-        """The MLP of a layer, or all its experts together."""
+        """Take covectors back through the MLP of a layer, or all its experts."""
         ...
 
     def experts(self, layer: int, covectors: Tensor) -> tuple[list[str], Tensor, Tensor]:
-        """The experts of a layer that ran at any position, apart: names, covectors, constants as of `readers`."""
+        """Take covectors back through each expert that ran at any position.
+
+        Returns names, covectors and constants as of `readers`.
+        """
         ...
 
     def constant_name(self, part: Part, layer: int) -> str:
-        """What a part's constant is."""
+        """Return what a part's constant is called."""
         ...
 
     def readers(self, layer: int, covectors: Tensor, grouped: bool = False) -> tuple[list[str], Tensor, Tensor]:
-        """What reads for a layer's attention, apart: names, covectors (…, n_token, n_reader, d_model), constants.
+        """Take covectors back through each reader of a layer's attention.
+
+        Returns names, covectors (…, n_token, n_reader, d_model) and constants.
 
         A name is that of a head, or of a head and a branch of it such as "L5H2.q"; with `grouped`, branches that
         several heads share are one reader.
@@ -115,7 +125,7 @@ class Linearised(Layered, Protocol):
         ...
 
     def logits_at(self, position: int) -> Float[Tensor, "*run d_vocab"]:
-        """The model's own logits at one position."""
+        """Return the model's own logits at one position."""
         ...
 
     @property
@@ -139,28 +149,37 @@ class Linearised(Layered, Protocol):
         ...
 
     def position(self, position: int) -> int:
-        """`position` counted from the start."""
+        """Return `position` counted from the start."""
         ...
 
     def linear(self, target: Targets) -> Linear:
-        """The target as a linear function of the stream at its position."""
+        """Return the target as a linear function of the stream at its position."""
         ...
 
     def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
-        """(an attention score's part for each pair of writers, the score, the least scale of its error)."""
+        """Return a score's part for each pair of writers.
+
+        With the score and the least scale of its error.
+        """
         ...
 
     def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:
-        """The names of what writes before a score is computed, in the order of `score_pairs`, biases left out."""
+        """Return the names of what writes before a score is computed.
+
+        In the order of `score_pairs`, biases left out.
+        """
         ...
 
     def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
-        """How the nodes of a path tree are taken back."""
+        """Return how the nodes of a path tree are taken back."""
         ...
 
 
 def checked_position(position: int, n_token: int) -> int:
-    """`position` counted from the start; `UsageError` if the input does not have it."""
+    """Return `position` counted from the start.
+
+    Raises `UsageError` if the input does not have it.
+    """
     position = whole(position, "A position")
     if not -n_token <= position < n_token:
         raise UsageError(f"Position {position} is outside the prompt, which has {n_token} tokens.")
@@ -188,14 +207,14 @@ def sweep(
 
 
 def start_of(linearised: Linearised, linear: Linear) -> Float[Tensor, "*pair n_token d_model"]:
-    """The target's covector at its position, zero elsewhere."""
+    """Return the target's covector at its position, zero elsewhere."""
     start = torch.zeros_like(linearised.writes[0])
     start[..., linear.position, :] = linear.covector
     return start
 
 
 def straight(linearised: Linearised, linear: Linear) -> Float[Tensor, " n_visible"]:
-    """What each component the target sees writes into it with nothing in between."""
+    """Return what each component writes straight into the target."""
     writes = linearised.writes[: linear.visible, ..., linear.position, :]
     return torch.einsum("c...m,...m->c", writes, linear.covector)
 
@@ -203,7 +222,7 @@ def straight(linearised: Linearised, linear: Linear) -> Float[Tensor, " n_visibl
 def bias_write(
     linearised: Linearised, part: Part, layer: int
 ) -> tuple[str, Float[Tensor, "*pair n_token d_model"]] | None:
-    """Name and write of the bias a part adds whatever its input; None for a model without."""
+    """Return name and write of a part's bias; None for a model without."""
     spec, layout = linearised.layout.spec, linearised.layout
     if not (spec.output_bias if part == "attention" else spec.mlp_bias):
         return None

@@ -1,4 +1,4 @@
-"""A path tree as an attribution graph in the JSON form that Neuronpedia and circuit-tracer's viewer read.
+"""Path trees in the JSON form of Neuronpedia's and circuit-tracer's viewers.
 
 Both viewers expect more than the published schema says, and `neuronpedia_graph` keeps to it: they read a logit's
 probability from the text "(p=...)" in its label, know a closed list of node types, tell nodes apart by their ids alone,
@@ -25,7 +25,9 @@ KINDS = {
 
 
 def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 500) -> dict[str, Any]:
-    """The tree as a graph: equal (component, position) nodes merged, links weighted by the flow between them.
+    """Return the tree as a graph in Neuronpedia's form.
+
+    Equal (component, position) nodes are merged, links weighted by the flow between them.
 
     Args:
         tree: a tree grown with `nodes="position"`.
@@ -58,10 +60,10 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
             link = (key, keys[int(tree.parent[row])])
             weights[link] = weights.get(link, 0.0) + float(tree.value[row])
     largest = sorted(flow, key=lambda key: (key != keys[0], -abs(flow[key])))[:max_nodes]
-    kept, influence = set(largest), _influence([abs(flow[key]) for key in largest])
+    shown, influence = set(largest), _influence([abs(flow[key]) for key in largest])
     shares = dict(zip(largest, influence, strict=True))
     first_row = {key: row for row, key in reversed(list(enumerate(keys)))}
-    ordered = sorted(kept, key=lambda key: first_row[key])
+    ordered = sorted(shown, key=lambda key: first_row[key])
     nodes = _numbered([_node(tree, first_row[key], key, flow[key], shares[key]) for key in ordered])
     return {
         "metadata": {
@@ -79,23 +81,23 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
         "links": [
             {"source": source, "target": target, "weight": weight}
             for (source, target), weight in weights.items()
-            if source in kept and target in kept
+            if source in shown and target in shown
         ],
     }
 
 
 def safe_name(text: str) -> str:
-    """The text with "-" for what the site does not accept in names."""
+    """Replace by "-" what the site does not accept in names."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", text)
 
 
 def generator() -> dict[str, str]:
-    """What made a file: this package and its version."""
+    """Return what made a file: this package and its version."""
     return {"name": "interp", "version": importlib.metadata.version("interp")}
 
 
 def _key(tree: PathTree, row: int) -> str:
-    """layer_feature_position; biases belong to the node whose bias they are."""
+    """Return layer_feature_position; biases belong to the node whose bias they are."""
     component, position = int(tree.component[row]), int(tree.position[row])
     if component == TARGET:
         return f"{_n_layer(tree) + 1}_0_{position}"
@@ -105,13 +107,19 @@ def _key(tree: PathTree, row: int) -> str:
 
 
 def _influence(sizes: list[float]) -> list[float]:
-    """The share of all flow that a node and the larger ones carry: the viewer's slider shows nodes up to a share."""
+    """Return the share of all flow that a node and the larger ones carry.
+
+    The viewer's slider shows nodes up to a share.
+    """
     total, running = sum(sizes) or 1.0, 0.0
     return [min(1.0, (running := running + size) / total) for size in sizes]
 
 
 def _numbered(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Count layers from 1 where all nodes but the target are in layer 0, in which the viewers find none."""
+    """Count layers from 1 where all nodes but the target are in layer 0.
+
+    The viewers find none in layer 0.
+    """
     layers = [int(node["layer"]) for node in nodes if node["feature_type"] != "logit" and node["layer"] != "E"]
     if not layers:
         raise UsageError("No head or MLP is among the graph's nodes: give a larger max_nodes or grow the tree further.")
@@ -141,17 +149,20 @@ def _node(tree: PathTree, row: int, key: str, flow: float, influence: float) -> 
 
 
 def _layer(tree: PathTree, row: int) -> str:
-    """The viewer's row: "E" for embeddings, the layer's number otherwise, the target's above all of them."""
+    """Return the viewer's row of a node.
+
+    "E" for embeddings, the layer's number otherwise, the target's above all of them.
+    """
     component = int(tree.component[row])
     if component == TARGET:
         return str(_n_layer(tree) + 1)
     if component == OWN_BIAS:
         parent = int(tree.parent[row])
         return _layer(tree, parent) if parent else str(_n_layer(tree))
-    found = re.match(r"(?:L|MLP)(\d+)", tree.components[component])
-    return found.group(1) if found else "E"
+    numbered = re.match(r"(?:L|MLP)(\d+)", tree.components[component])
+    return numbered.group(1) if numbered else "E"
 
 
 def _n_layer(tree: PathTree) -> int:
     layers = (re.match(r"(?:L|MLP)(\d+)", name) for name in tree.components)
-    return 1 + max((int(found.group(1)) for found in layers if found), default=-1)
+    return 1 + max((int(numbered.group(1)) for numbered in layers if numbered), default=-1)

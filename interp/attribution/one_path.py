@@ -1,4 +1,4 @@
-"""One step of a path run for real: how a component's write changes when what it alone reads changes."""
+"""One step of a path run for real: a component's write when its input changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Delta = Float[Tensor, "n_token d_model"]
 
 
 def at_position(field: Delta, position: int) -> Delta:
-    """A change at one position only; at all of them for a whole component."""
+    """Return a change at one position only, or at all for a whole component."""
     if position < 0:
         return field
     alone = torch.zeros_like(field)
@@ -33,7 +33,7 @@ def at_position(field: Delta, position: int) -> Delta:
 
 
 def write_change(frozen: Frozen, component: Component, delta: Delta, branch: str = "qkv") -> Delta:
-    """How a component's write changes when what it reads changes by `delta`.
+    """Return how a component's write changes when its input changes by `delta`.
 
     `branch` says through which of a head's query, key and value the change is read; the others stay.
     """
@@ -54,7 +54,10 @@ def write_change(frozen: Frozen, component: Component, delta: Delta, branch: str
 def _values(
     frozen: Frozen, attention: trace.AttentionTrace, component: Component, branch: str
 ) -> Float[Tensor, "n_token d_head"]:
-    """A head's values after the pattern, computed from changed and unchanged queries, keys and values."""
+    """Return a head's values after the pattern.
+
+    Computed from changed and unchanged queries, keys and values.
+    """
     if branch == "qkv":
         return attention.z[1, component.head]
     spec, weights, group = frozen.model.spec, frozen.model.weights, component.head // frozen.model.spec.kv_group
@@ -69,7 +72,7 @@ def _values(
 
 
 def measured(frozen: Frozen, target: Target, x: Float[Tensor, " d_model"]) -> float:
-    """The target as the model really computes it from the residual stream at its position."""
+    """Compute the target from the residual stream at its position, as the model does."""
     if isinstance(target, DirectionTarget):
         return float(x @ torch.from_numpy(target.vector).to(x))
     if isinstance(target, LogitTarget):
@@ -80,7 +83,10 @@ def measured(frozen: Frozen, target: Target, x: Float[Tensor, " d_model"]) -> fl
 def compared(
     tree: PathTree, rows: list[int], predicted: np.ndarray, actual: np.ndarray, baseline: str, seed: int
 ) -> Verification:
-    """Return predicted beside actual changes, with the rank correlation that chance alone would reach."""
+    """Return predicted and actual changes, with the rank correlation of chance.
+
+    It is what chance alone would reach.
+    """
     null = permutation_null(lambda shuffled: rank_correlation(predicted, shuffled), actual, seed=seed, draws=SHUFFLES)
     return Verification(
         target=tree.target,

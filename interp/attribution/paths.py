@@ -1,4 +1,4 @@
-"""A grown path tree: what it holds and what can be read from it. No torch."""
+"""Result of a path tree and what can be read from it. No torch here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TARGET, OWN_BIAS = -1, -2
 
 @dataclass(frozen=True, eq=False)
 class Path(Result):
-    """A complete chain, from the component nearest the target to the embedding or bias where it begins.
+    """Complete chain, from nearest the target to an embedding or bias.
 
     `components` are such as "L23H4@of"; `value` is the path's exact contribution in the tree's unit.
     """
@@ -95,24 +95,32 @@ class PathTree(Shown, Result):
         return float(np.abs(self.value[~self.expanded]).sum() + np.abs(self.remainder[self.expanded]).sum())
 
     def __sub__(self, other: PathTree) -> TreeDifference:
-        """Return what the complete paths of two trees differ by, matched by components and positions."""
+        """Return the difference of the complete paths of two trees.
+
+        They are matched by components and positions.
+        """
         from interp.attribution.difference import subtract_trees
 
         return subtract_trees(self, other)
 
     def paths(self, k: int) -> tuple[Path, ...]:
-        """Return the k largest complete paths found, by absolute value, largest first.
+        """Return the k largest complete paths of the tree, largest first.
+
+        By absolute value.
 
         `certified(k)` says how many of them are the largest there are. Raises `UsageError` for a negative k.
         """
         return tuple(Path(self.chain(row), float(self.value[row])) for row in self.largest(k))
 
     def certified(self, k: int) -> int:
-        """Count those of the k largest complete paths found that no other path can exceed; 0 without `top`."""
+        """Count the largest paths that no other path can exceed; 0 without `top`.
+
+        Of the k largest complete paths of the tree.
+        """
         return int((np.abs(self.value[self.largest(k)]) >= self.unlisted).sum())
 
     def standing(self, k: int) -> str:
-        """Say how certain it is that the k largest complete paths found are the largest there are."""
+        """Say how certain it is that the tree's k largest paths are the largest of all."""
         shown, certain = len(self.largest(k)), self.certified(k)
         if not np.isfinite(self.unlisted):
             return "larger ones may not have been found"
@@ -121,16 +129,16 @@ class PathTree(Shown, Result):
         return f"the first {certain} are certain to be the largest, of the others larger ones may not have been found"
 
     def coverage(self, k: int) -> float:
-        """The share of absolute mass that the k largest complete paths carry: how much the list leaves unseen."""
+        """Return the share of absolute mass that the k largest paths carry."""
         return float(np.abs(self.value[self.largest(k)]).sum()) / self.mass if self.mass else 0.0
 
     def largest(self, k: int) -> np.ndarray:
-        """Rows of the k largest complete paths found."""
+        """Return the rows of the k largest complete paths of the tree."""
         k, rows = whole(k, "k", 0), np.flatnonzero(self.complete)
         return rows[np.argsort(-np.abs(self.value[rows]), kind="stable")][:k]
 
     def chain(self, row: int | np.integer) -> tuple[str, ...]:
-        """The names of a node's ancestors below the target, nearest the target first, and its own.
+        """Return the names of a node and of those above it, nearest the target first.
 
         A contrast's head that is followed by a branch of it, "L5H2.q@of", is named by the branch alone.
         """
@@ -139,7 +147,10 @@ class PathTree(Shown, Result):
         return tuple(reversed([self.name(at) for at, below in zip(rows, split, strict=False) if not below]))
 
     def is_branch(self, row: int) -> bool:
-        """Whether a node is a head's query, key or value, which names the head above it too."""
+        """Return whether a node is a head's query, key or value.
+
+        Its name then names the head above it too.
+        """
         component = int(self.component[row])
         return component >= 0 and self.components[component].endswith((".q", ".k", ".v"))
 
@@ -154,7 +165,7 @@ class PathTree(Shown, Result):
         return "embed" if name.endswith("embed") else "mlp" if re.match(r"MLP|L\d+E", name) else "head"
 
     def rows_above(self, row: int | np.integer) -> list[int]:
-        """A node's row, its parent's, and so on, without the target's."""
+        """Return a node's row, its parent's, and so on, without the target's."""
         rows = []
         while row > 0:
             rows.append(int(row))
@@ -162,7 +173,10 @@ class PathTree(Shown, Result):
         return rows
 
     def name(self, row: int) -> str:
-        """One node: component@token. What a contrast's expert changes because it was chosen is its "choice"."""
+        """Return a node's name: component@token.
+
+        What a contrast's expert changes because it was chosen is its "choice".
+        """
         component = int(self.component[row])
         if component == TARGET:
             return self.target
@@ -174,12 +188,14 @@ class PathTree(Shown, Result):
 
     @cached_property
     def _places(self) -> tuple[str, ...]:
-        """Tokens without their blanks, numbered where the same text occurs more than once."""
+        """Tokens without their blanks, numbered where a text occurs twice."""
         texts = [token.strip() or repr(token) for token in self.tokens]
         return tuple(text if texts.count(text) == 1 else f"{text}.{i}" for i, text in enumerate(texts))
 
     def grouped(self, by: Literal["token", "component"]) -> tuple[tuple[str, float], ...]:
-        """Complete paths summed by the token they begin at, or by their components whatever the positions.
+        """Sum complete paths by their token, or by their components.
+
+        By the token they begin at, or by components whatever the positions.
 
         Largest first; the last entry, "not listed", is everything the tree has not resolved into complete paths.
         """
@@ -202,7 +218,7 @@ class PathTree(Shown, Result):
         return "all tokens" if place < 0 else self._places[place]
 
     def table(self, k: int = 20) -> Table:
-        """The k largest complete paths."""
+        """Return the k largest complete paths."""
         rows = tuple((i + 1, " ← ".join(path.components), path.value) for i, path in enumerate(self.paths(k)))
         caption = (
             f"The {len(rows)} largest complete paths found to the {self.target}, in {self.unit}; {self.standing(k)}. "
@@ -212,7 +228,7 @@ class PathTree(Shown, Result):
         return Table(("rank", "path", self.unit), rows, caption, {self.unit: "+.4f"})
 
     def figure(self, k: int = 60) -> Figure:
-        """The k nodes with the largest values as an icicle, the target on top."""
+        """Draw the k nodes of largest values as an icicle, the target on top."""
         shown = self.heaviest(k)
         index = {row: i for i, row in enumerate(shown)}
         return icicle(
@@ -228,7 +244,10 @@ class PathTree(Shown, Result):
         )
 
     def heaviest(self, k: int) -> list[int]:
-        """Rows of the k largest nodes whose ancestors are among them, parents before children."""
+        """Return the rows of the k largest nodes whose ancestors are among them.
+
+        Parents before children.
+        """
         order = np.argsort(-np.abs(self.value), kind="stable")
         shown = {0}
         for row in order.tolist():

@@ -46,13 +46,13 @@ class FrozenPull:
     @cached_property
     def value_biases(self) -> tuple[Float[Tensor, "n_head d_head"], ...]:
         """Each layer's b_V with the norm's bias through W_V: what a head adds whatever it reads."""
-        found = []
+        biases = []
         for raw in self.layers:
             bias = raw.W_V.new_zeros(raw.W_V.shape[0], raw.W_V.shape[2]) if raw.b_V is None else raw.b_V
             if raw.ln1.bias is not None:
                 bias = bias + torch.einsum("m,hmd->hd", raw.ln1.bias, raw.W_V)
-            found.append(bias.detach().repeat_interleave(self.frozen.model.spec.kv_group, dim=0))
-        return tuple(found)
+            biases.append(bias.detach().repeat_interleave(self.frozen.model.spec.kv_group, dim=0))
+        return tuple(biases)
 
     def readers(
         self,
@@ -60,7 +60,9 @@ class FrozenPull:
         covectors: Float[Tensor, "*batch n_token d_model"],
         grouped: bool = False,  # noqa: ARG002
     ) -> tuple[list[str], Float[Tensor, "*batch n_token n_head d_model"], Float[Tensor, "*batch n_head"]]:
-        """Each head apart, for covectors on what it writes at every position: (names, covectors on x, constants).
+        """Take covectors back through each head: (names, covectors on x, constants).
+
+        They are given on what the heads write at every position.
 
         `grouped` changes nothing: heads read through values alone, each with its own covector.
         """
@@ -74,7 +76,10 @@ class FrozenPull:
     def attention(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
-        """All heads of a layer together: the sum of `readers`, in the time of one."""
+        """Take covectors back through all heads of a layer at once.
+
+        It is the sum of `readers`, in the time of one.
+        """
         mixed, constant = self._values(layer, covectors)
         grouped = mixed.unflatten(-2, (-1, self.frozen.model.spec.kv_group)).sum(-2)
         flat = self.layers[layer].W_V.detach().transpose(1, 2).flatten(0, 1)
@@ -82,20 +87,26 @@ class FrozenPull:
         return back / self.frozen.blocks[layer].attn_scale[:, None], constant.sum((-1, -2))
 
     def constant_name(self, part: Literal["attention", "mlp"], layer: int) -> str:
-        """The bias that a part's constant is."""
+        """Return the bias that a part's constant is."""
         return f"L{layer}.b_V" if part == "attention" else f"MLP{layer}.b_in"
 
     def mlp(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
-        """The MLP of a layer, or all its experts, position by position: (covectors on what it reads, constant)."""
+        """Take covectors back through the MLP of a layer, or all its experts.
+
+        Position by position: (covectors on what it reads, constant).
+        """
         back, constant = self.mlp_at(layer, slice(None), covectors)
         return back, constant.sum(-1)
 
     def experts(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[list[str], Float[Tensor, "*batch n_token n_ran d_model"], Float[Tensor, "*batch n_ran"]]:
-        """Each expert that ran anywhere apart: (names, covectors on x, constants)."""
+        """Take covectors back through each expert that ran at any position.
+
+        Returns (names, covectors on x, constants).
+        """
         chosen = self._chosen(layer)
         ran = chosen.unique()
         back, constant = self._slots(layer, slice(None), covectors, chosen, self._held(layer))
@@ -105,7 +116,7 @@ class FrozenPull:
     def component(
         self, component: Component, covectors: Float[Tensor, "n_token d_model"]
     ) -> tuple[Float[Tensor, "n_token d_model"], Float[Tensor, ""]]:
-        """One component, covectors on what it writes at every position."""
+        """Take covectors at every position back through one component."""
         if component.kind == "head":
             return self.head(component.layer, component.head, covectors)
         every = torch.arange(len(covectors), device=covectors.device)
@@ -120,7 +131,10 @@ class FrozenPull:
         positions: Int[Tensor, " n"],
         covectors: Float[Tensor, "n d_model"],
     ) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, " n"]]:
-        """Experts at given positions, one covector each; the layer's MLP if it has no experts."""
+        """Take covectors back through experts at given positions, one each.
+
+        Through the layer's MLP if it has no experts.
+        """
         if not self.frozen.model.spec.n_expert:
             return self.mlp_at(layer, positions, covectors)
         here = (self._chosen(layer)[positions] == experts[:, None]).to(covectors.dtype)
@@ -131,7 +145,7 @@ class FrozenPull:
     def head(
         self, layer: int, head: int, covectors: Float[Tensor, "n_token d_model"]
     ) -> tuple[Float[Tensor, "n_token d_model"], Float[Tensor, ""]]:
-        """One head, covectors on what it writes at every position."""
+        """Take covectors at every position back through one head."""
         raw, block = self.layers[layer], self.frozen.blocks[layer]
         covectors = self._before_edit(layer, "hook_attn_out", covectors)
         covectors = _before_post(raw.attn_post, block.attn_write_scale, covectors)
@@ -148,7 +162,10 @@ class FrozenPull:
         positions: Int[Tensor, " n"],
         covectors: Float[Tensor, "n d_model"],
     ) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, " n"]]:
-        """Some heads, one covector each on the write at one position: W_V' W_O u, before pattern and norm scale."""
+        """Take covectors at one position back through some heads, one each.
+
+        W_V' W_O u, before pattern and norm scale.
+        """
         raw, block = self.layers[layer], self.frozen.blocks[layer]
         covectors = self._before_edit(layer, "hook_attn_out", covectors, positions)
         covectors = _before_post(raw.attn_post, block.attn_write_scale[positions], covectors)
@@ -165,7 +182,7 @@ class FrozenPull:
     def mlp_at(
         self, layer: int, position: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> tuple[Float[Tensor, "*batch n d_model"], Float[Tensor, "*batch n"]]:
-        """The MLP of a layer, or all its experts, at given positions, one covector each."""
+        """Take covectors back through the MLP, or its experts, at given positions."""
         if self.frozen.model.spec.n_expert:
             chosen, held = self._chosen(layer)[position], self._held(layer)[position]
             back, constant = self._slots(layer, position, covectors, chosen, held)
@@ -189,7 +206,7 @@ class FrozenPull:
     def _before_edit(
         self, layer: int, hook: str, covectors: Tensor, at: Tensor | slice = slice(None)
     ) -> Float[Tensor, "*batch n *head d"]:
-        """Covectors on an edited value, carried to the value before."""
+        """Carry covectors on an edited value to the value before."""
         edit = self.frozen.edits.get((layer, hook))
         return covectors if edit is None else edit.back(covectors, at)
 
@@ -201,7 +218,10 @@ class FrozenPull:
         experts: Int[Tensor, "n k"],
         held: Float[Tensor, "n k d_mlp"],
     ) -> tuple[Float[Tensor, "*batch n k d_model"], Float[Tensor, "*batch n k"]]:
-        """Covectors through k experts at each position, with multiplier times share `held`: (on x, constants)."""
+        """Take covectors back through k experts at each position.
+
+        With multiplier times share `held`: (on x, constants).
+        """
         raw, block = self.layers[layer], self.frozen.blocks[layer]
         covectors = _before_post(raw.mlp_post, block.mlp_write_scale[position], covectors)[..., None, :]
         covectors = covectors.expand(*covectors.shape[:-2], experts.shape[1], -1)
@@ -220,13 +240,16 @@ class FrozenPull:
         return chosen
 
     def _held(self, layer: int) -> Float[Tensor, "n_token n_used d_mlp"]:
-        """Each chosen expert's multiplier times its share."""
+        """Return each chosen expert's multiplier times its share."""
         block = self.frozen.blocks[layer]
         assert block.shares is not None
         return block.multiplier * block.shares[..., None]
 
     def _values(self, layer: int, covectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Covectors on every head's value vectors (…, source, head, d_head), and each (query, head)'s constant."""
+        """Return covectors on every head's value vectors, and constants.
+
+        (…, source, head, d_head), and one constant for each (query, head).
+        """
         raw, block = self.layers[layer], self.frozen.blocks[layer]
         covectors = self._before_edit(layer, "hook_attn_out", covectors)
         covectors = _before_post(raw.attn_post, block.attn_write_scale, covectors)
@@ -240,7 +263,7 @@ class FrozenPull:
     def _before_z(
         self, layer: int, values: Tensor, at: Tensor | slice = slice(None)
     ) -> tuple[Float[Tensor, "*batch n head d_head"], Float[Tensor, "*batch n head"]]:
-        """(covectors on the heads' values before an edit of them, what the edit's constant adds)."""
+        """Return covectors on heads' values before an edit, and its constant's part."""
         edit = self.frozen.edits.get((layer, "attn.hook_z"))
         if edit is None:
             return values, values.new_zeros(values.shape[:-1])
@@ -251,11 +274,14 @@ class FrozenPull:
 
 
 def _before_post(norm: RawNorm | None, scale: Tensor, covectors: Tensor) -> Tensor:
-    """From what reaches the residual stream to what the component computed, before its post-norm."""
+    """Carry covectors from the residual stream to before a post-norm."""
     return covectors if norm is None else covectors * norm.gain.detach() / scale[..., None]
 
 
 def _through_norm(norm: RawNorm, back: Tensor) -> Tensor:
-    """Apply the transpose of gain and, for LayerNorm, centring; dividing by the scale is left to the caller."""
+    """Apply the transpose of gain and, for LayerNorm, centring.
+
+    Dividing by the scale is left to the caller.
+    """
     back = back * norm.gain.detach()
     return back if norm.bias is None else back - back.mean(dim=-1, keepdim=True)

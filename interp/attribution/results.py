@@ -1,4 +1,4 @@
-"""The form every attribution takes: numbers, what each belongs to, what they sum to, and by how much they miss it.
+"""Results of attributions: numbers, labels, total and error.
 
 Nothing here imports torch, so that a saved attribution loads and draws itself without it.
 """
@@ -25,7 +25,10 @@ STAGES: tuple[Stage, ...] = ("resid_pre", "resid_mid", "resid_post")
 
 @dataclass(frozen=True, eq=False)
 class LogitTarget(Result):
-    """Σ weight · logit(token) at a position, in logits. Final norm scale and softcap ratio are held at the input."""
+    """Σ weight · logit(token) at a position, in logits.
+
+    Final norm scale and softcap ratio are constant at the input's.
+    """
 
     name: str
     unit: str
@@ -48,7 +51,9 @@ class DirectionTarget(Result):
 
 @dataclass(frozen=True, eq=False)
 class ScoreTarget(Result):
-    """One pre-softmax attention score as a function of the stream at the query's or the key's position.
+    """One pre-softmax attention score, as a function of the stream of one side.
+
+    At the query's or the key's position.
 
     `position` is that of `side`, `other` that of the side held at this input.
     """
@@ -93,14 +98,17 @@ class Attribution(Shown, Result):
         return subtract(self, other)
 
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
-        """Return the k largest contributions by absolute value, largest first; `UsageError` for a k below 0."""
+        """Return the k largest contributions, largest first.
+
+        By absolute value; raises `UsageError` for a k below 0.
+        """
         k = whole(k, "k", 0)
         summed = self.array.reshape(-1, self.array.shape[-1]).sum(0)
         order = np.argsort(-np.abs(summed), kind="stable")[:k]
         return tuple((self.labels[i], float(summed[i])) for i in order)
 
     def table(self) -> Table:
-        """Every contribution, largest first, with its share of the total absolute mass."""
+        """Return every contribution, largest first, with its share of the mass."""
         mass = float(np.abs(self.array).sum())
         rows = tuple((label, value, abs(value) / mass if mass else 0.0) for label, value in self.top(len(self.labels)))
         caption = f"{self.target}: {self.total:+.6f} {self.unit}, relative error {self.error:.1e}"
@@ -109,7 +117,7 @@ class Attribution(Shown, Result):
         )
 
     def figure(self, k: int = 20) -> Figure:
-        """Bars of the k largest contributions."""
+        """Draw bars of the k largest contributions."""
         from interp.report.figures import bars
 
         top = self.top(k)
@@ -126,7 +134,9 @@ class Attribution(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Direct(Attribution):
-    """Direct contributions of every component; `kinds`, `layers` and `heads` say what each entry of `labels` is.
+    """Direct contributions of every component.
+
+    `kinds`, `layers` and `heads` say what each entry of `labels` is.
 
     A layer of -1 stands for embeddings and constants, a head of -1 for everything but heads.
     """
@@ -136,15 +146,18 @@ class Direct(Attribution):
     heads: tuple[int, ...]
 
     def by_head(self) -> np.ndarray:
-        """(n_layer, n_head) contributions of the heads alone."""
+        """Return the contributions of heads alone (n_layer, n_head)."""
         is_head = np.array(self.kinds) == "head"
         shape = max(self.layers) + 1, max(self.heads) + 1
-        found = np.zeros(shape, self.array.dtype)
-        found[np.array(self.layers)[is_head], np.array(self.heads)[is_head]] = self.array[is_head]
-        return found
+        table = np.zeros(shape, self.array.dtype)
+        table[np.array(self.layers)[is_head], np.array(self.heads)[is_head]] = self.array[is_head]
+        return table
 
     def by_layer(self) -> tuple[tuple[str, ...], np.ndarray]:
-        """(names, contributions): embeddings and constants, then attention and MLP of each layer with their biases."""
+        """Return (names, contributions) by layer.
+
+        Embeddings and constants, then attention and MLP of each layer with their biases.
+        """
         names: dict[str, float] = {}
         for kind, layer, label, value in zip(self.kinds, self.layers, self.labels, self.array.tolist(), strict=True):
             part = "MLP" if kind in ("mlp", "expert", "mlp_bias") else "attention"
@@ -160,7 +173,10 @@ class Sources(Attribution):
     tokens: tuple[str, ...]
 
     def by_token(self) -> np.ndarray:
-        """(n_token,) what enters at each position: its token and, where there is one, position embedding."""
+        """Return what enters at each position (n_token,).
+
+        Its token and, where there is one, position embedding.
+        """
         n = len(self.tokens)
         n_kinds = 1 + ("pos_embed@0" in self.labels)
         return self.array[: n_kinds * n].reshape(n_kinds, n).sum(0)
@@ -195,7 +211,9 @@ class Edges(Attribution):
 
 @dataclass(frozen=True, eq=False)
 class Scores(Attribution):
-    """One attention score as a sum over pairs: `array` is the flattened (query writer, key writer) matrix.
+    """One attention score as a sum over pairs of writers.
+
+    `array` is the flattened (query writer, key writer) matrix.
 
     `writers` are components, the last entry of each axis, "bias", being the head's own query or key bias.
     """
@@ -208,11 +226,11 @@ class Scores(Attribution):
         return self.array.reshape(len(self.writers), len(self.writers))
 
     def by_query(self) -> np.ndarray:
-        """(n_writer,) what each component contributes through the query, whatever the key."""
+        """Return what each component contributes through the query (n_writer,)."""
         return self.pairs.sum(1)
 
     def by_key(self) -> np.ndarray:
-        """(n_writer,) what each component contributes through the key, whatever the query."""
+        """Return what each component contributes through the key (n_writer,)."""
         return self.pairs.sum(0)
 
 
@@ -240,14 +258,14 @@ class Verification(Shown, Result):
         return as_tensor(self.array)
 
     def table(self) -> Table:
-        """Each path with its value, predicted and actual change."""
+        """Return each path with its value, predicted and actual change."""
         rows = zip(self.paths, self.array.tolist(), self.predicted.tolist(), self.actual.tolist(), strict=True)
         formats = {"value": "+.3f", "predicted": "+.3f", "actual": "+.3f"}
         caption = f"Change of the {self.target} ({self.unit}) when a path's first write is replaced ({self.baseline})."
         return Table(("path", "value", "predicted", "actual"), tuple(rows), caption, formats)
 
     def figure(self) -> Figure:
-        """Predicted against actual change."""
+        """Draw predicted against actual change."""
         from interp.report.figures import scatter
 
         return scatter(
@@ -326,7 +344,10 @@ class LogitLens(Shown, Result):
 
 
 def conserved(total: float, value: float, largest: float, tolerance: float, what: str) -> float:
-    """The relative error of a decomposition; raises `CheckFailedError` when it exceeds `tolerance` or is NaN."""
+    """Return the relative error of a decomposition, checked.
+
+    Raises `CheckFailedError` when it exceeds `tolerance` or is NaN.
+    """
     scale = max(abs(value), largest)
     error = abs(total - value) / scale if scale else abs(total)
     if not error <= tolerance:
@@ -338,7 +359,9 @@ def conserved(total: float, value: float, largest: float, tolerance: float, what
 
 
 def subtract(first: Attribution, second: Attribution) -> Attribution:
-    """Return first − second, label by label; a label that one of them lacks counts 0 there.
+    """Return first − second, label by label.
+
+    A label that one of them lacks counts 0 there.
 
     The difference sums to the difference of the two totals, and its error is relative to the larger of that and the
     largest difference. Two `Direct`, or two `Edges`, of the same labels give one again, anything else an

@@ -21,7 +21,9 @@ from interp.model.weights import Weights
 
 @dataclass(frozen=True)
 class SecantBlock:
-    """The secants of one block. Tensors of a batch of pairs have a leading pair axis.
+    """Secants of one block.
+
+    Tensors of a batch of pairs have a leading pair axis.
 
     `query`, `key`, `value` and `pattern` are means of the two runs, queries and keys normed and rotated; those that
     begin with `delta` are differences, clean − counterfactual.
@@ -57,16 +59,17 @@ class SecantBlock:
         return self.key.shape[-2] - self.query.shape[-2]
 
     def at(self, pair: int) -> SecantBlock:
-        """One pair of a batch, as views."""
+        """Return one pair of a batch, as views."""
         return SecantBlock(**{field.name: _at(getattr(self, field.name), pair) for field in fields(self)})
 
 
 def secant_block(weights: Weights, block: forward.BlockTrace, moved: Bool[Tensor, "pair n_token"]) -> SecantBlock:
-    """Compute the secants of a block traced on a batch, between its rows and the rows of the next run.
+    """Compute the secants of a block traced on a batch of runs.
 
-    The first half are the clean inputs, the second the counterfactual; or the runs are points on the way, the pairs of
-    each together. `moved`, a row for each secant, are the positions that a differing token can reach; at the others
-    differences are set to what they are but for rounding, zero.
+    They are between each of its rows and the row of the next run. The first half are the clean inputs, the second the
+    counterfactual; or the runs are points on the way, all pairs of one after the other. `moved`, a row for each secant,
+    are the positions that a differing token can reach; at the others differences are set to zero, which they are but
+    for rounding.
     """
     n = len(moved)
     return SecantBlock(**_norms(weights, block, n), **_attention(weights, block, moved), **_mlp(weights.spec, block, n))
@@ -79,9 +82,9 @@ def _norms(weights: Weights, block: forward.BlockTrace, n: int) -> dict[str, Any
     def secant(x: Tensor, norm: RawNorm, kind: Norm = spec.norm) -> NormSecant:
         return norm_secant(*runs(x, n), norm, kind, spec.norm_eps)
 
-    found: dict[str, Any] = dict.fromkeys(("query_norm", "key_norm", "attn_post", "mlp_post"))
-    found["ln1"] = secant(x, raw.ln1, spec.block_norm)
-    found["ln2"] = secant(x if spec.parallel else x + block.attention.write, raw.ln2, spec.block_norm)
+    norms: dict[str, Any] = dict.fromkeys(("query_norm", "key_norm", "attn_post", "mlp_post"))
+    norms["ln1"] = secant(x, raw.ln1, spec.block_norm)
+    norms["ln2"] = secant(x if spec.parallel else x + block.attention.write, raw.ln2, spec.block_norm)
     if raw.query_gain is not None and raw.key_gain is not None:
         query, key, _ = forward.project(w, apply_norm(x, block.attention.scale, raw.ln1))
         for name, projected, gain, weight in (
@@ -89,18 +92,18 @@ def _norms(weights: Weights, block: forward.BlockTrace, n: int) -> dict[str, Any
             ("key_norm", key, raw.key_gain, raw.W_K),
         ):
             if spec.joint_query_key_norm:
-                found[name] = joint_norm_secant(*runs(projected, n), gain, weight, spec.norm_eps)
+                norms[name] = joint_norm_secant(*runs(projected, n), gain, weight, spec.norm_eps)
             else:
-                found[name] = norm_secant(*runs(projected, n), RawNorm(gain), "rms", spec.norm_eps)
+                norms[name] = norm_secant(*runs(projected, n), RawNorm(gain), "rms", spec.norm_eps)
     if raw.attn_post is not None and raw.mlp_post is not None:
         attended = torch.einsum("bhtd,hdm->btm", block.attention.z, w.W_O) + w.b_O
-        found["attn_post"] = secant(attended, raw.attn_post)
-        found["mlp_post"] = secant(_before_post(weights, block), raw.mlp_post)
-    return found
+        norms["attn_post"] = secant(attended, raw.attn_post)
+        norms["mlp_post"] = secant(_before_post(weights, block), raw.mlp_post)
+    return norms
 
 
 def _before_post(weights: Weights, block: forward.BlockTrace) -> Tensor:
-    """What the MLP computes before its post-norm."""
+    """Return what the MLP computes before its post-norm."""
     if block.mlp.routing is not None:
         return block.mlp.routing.write
     mlp = weights.mlp(block.layer, folded=False)
@@ -109,17 +112,17 @@ def _before_post(weights: Weights, block: forward.BlockTrace) -> Tensor:
 
 def _attention(weights: Weights, block: forward.BlockTrace, moved: Tensor) -> dict[str, Any]:
     spec, attention, sinks = weights.spec, block.attention, weights.raw(block.layer).sinks
-    found, (n, n_token), n_key = {}, moved.shape, attention.key.shape[2]
+    parts, (n, n_token), n_key = {}, moved.shape, attention.key.shape[2]
     reached = torch.nn.functional.pad(moved, (n_key - n_token, 0))[:, None, :, None]
     for name, x in (("query", attention.query), ("key", attention.key), ("value", attention.value)):
-        found |= {name: mean(x, n), f"delta_{name}": change(x, n) * reached[:, :, -x.shape[2] :]}
+        parts |= {name: mean(x, n), f"delta_{name}": change(x, n) * reached[:, :, -x.shape[2] :]}
     mask = visible(n_key, spec.windows[block.layer], moved.device)[n_key - n_token :]
     scale, cap = spec.attention_scale[block.layer], spec.attention_softcap
     slope = torch.full_like(change(attention.scores, n), scale)
     if cap is not None:
         products = attention.query @ attention.key.repeat_interleave(spec.kv_group, dim=1).mT * scale
         slope = slope * chord(lambda x: softcap(x, cap), *runs(products, n))
-    return found | {
+    return parts | {
         "slope": slope,
         "delta_scores": change(attention.scores, n) * moved[:, None, :, None],
         "softmax": softmax_secant(*runs(attention.scores.masked_fill(~mask, -torch.inf), n), sinks),
@@ -137,7 +140,9 @@ def _mlp(spec: Spec, block: forward.BlockTrace, n: int) -> dict[str, Any]:
 
 
 def runs(x: Float[Tensor, "*runs"], n: int | None = None) -> tuple[Tensor, Tensor]:
-    """The first and the last `n` rows of a batch: by default its halves, the clean and the counterfactual inputs.
+    """Return the first and the last `n` rows of a batch.
+
+    By default its halves, the clean and the counterfactual inputs.
 
     With points between the two, in order, they are the beginnings and the ends of segments.
     """
@@ -146,13 +151,13 @@ def runs(x: Float[Tensor, "*runs"], n: int | None = None) -> tuple[Tensor, Tenso
 
 
 def mean(x: Float[Tensor, "*runs"], n: int | None = None) -> Float[Tensor, "*pairs"]:
-    """The mean of the two runs."""
+    """Return the mean of the two runs."""
     first, second = runs(x, n)
     return (first + second) / 2
 
 
 def change(x: Float[Tensor, "*runs"], n: int | None = None) -> Float[Tensor, "*pairs"]:
-    """Clean − counterfactual."""
+    """Return clean − counterfactual."""
     first, second = runs(x, n)
     return first - second
 

@@ -26,7 +26,9 @@ from interp.model.arithmetic import activate, limited
 
 @dataclass(frozen=True)
 class ExpertSecants:
-    """Secants of the experts `chosen` in the clean run; everything is zero for those the counterfactual did not choose.
+    """Secants of the experts `chosen` in the clean run.
+
+    Everything is zero for those that the counterfactual did not choose.
 
     `both` marks every expert that runs in both. `share` and `output` are means of the two runs, `softmax` turns changes
     of all scores into changes of shares.
@@ -40,16 +42,19 @@ class ExpertSecants:
     softmax: SoftmaxSecant
 
     def at(self, pair: int) -> ExpertSecants:
-        """One pair of a batch, as views."""
+        """Return one pair of a batch, as views."""
         names = ("chosen", "both", "share", "output", "switched")
-        found = {name: getattr(self, name)[pair] for name in names}
-        return ExpertSecants(**found, softmax=self.softmax.map(lambda x: x[pair]))
+        parts = {name: getattr(self, name)[pair] for name in names}
+        return ExpertSecants(**parts, softmax=self.softmax.map(lambda x: x[pair]))
 
 
 def mlp_secants(
     spec: Spec, pre: tuple[Tensor, Tensor], gate: tuple[Tensor, Tensor] | None
 ) -> tuple[Tensor | None, Tensor]:
-    """(`up`, `gated`) of `SecantBlock`, from both runs' values before the activation."""
+    """Return `up` and `gated` of `SecantBlock`.
+
+    From both runs' values before the activation.
+    """
 
     def act(z: Tensor) -> Tensor:
         return activate(z, spec.activation, spec.activation_limit)
@@ -64,7 +69,10 @@ def mlp_secants(
 
 
 def expert_secants(spec: Spec, mlp: forward.MlpTrace, n: int) -> tuple[ExpertSecants, Tensor | None, Tensor]:
-    """Return (the experts' secants, `up`, `gated`) of a batch: its first `n` rows are clean, its last the others."""
+    """Return the experts' secants, `up` and `gated` of a batch.
+
+    Its first `n` rows are the clean inputs, its last the others.
+    """
     routing = mlp.routing
     assert routing is not None
     chosen, others = routing.chosen[:n], routing.chosen[-n:]
@@ -84,7 +92,7 @@ def expert_secants(spec: Spec, mlp: forward.MlpTrace, n: int) -> tuple[ExpertSec
     if spec.expert_shares == "chosen":
         moved = (shares[0] - shares[1]).sum(-1, keepdim=True)
         switched = weight / weight.sum(-1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny) * moved
-    found = ExpertSecants(
+    secants = ExpertSecants(
         chosen=chosen,
         both=torch.zeros_like(softmax.weight, dtype=torch.bool).scatter(-1, chosen, both),
         share=(shares[0] + shares[1]) / 2,
@@ -93,11 +101,14 @@ def expert_secants(spec: Spec, mlp: forward.MlpTrace, n: int) -> tuple[ExpertSec
         softmax=softmax,
     )
     gate = None if mlp.gate is None else matched(mlp.gate)
-    return found, *mlp_secants(spec, matched(mlp.pre), gate)
+    return secants, *mlp_secants(spec, matched(mlp.pre), gate)
 
 
 def _softmax(spec: Spec, scores: Tensor, chosen: Tensor, shares: list[Tensor], both: Tensor) -> SoftmaxSecant:
-    """The secant of the shares: over all experts, or over those of both runs."""
+    """Return the secant of the shares.
+
+    Over all experts, or over those of both runs.
+    """
     clean, other = scores[: len(chosen)], scores[-len(chosen) :]
     if spec.expert_shares == "all":
         return softmax_secant(clean, other)

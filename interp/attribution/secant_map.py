@@ -1,4 +1,4 @@
-"""The exactly linear map between two runs that every contrast is made of, from a given position on."""
+"""Exactly linear map between two runs, of which every contrast is made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from interp.model.weights import Weights
 
 @dataclass(frozen=True)
 class SecantMap:
-    """The secants of all blocks and of the final norm, and by how much each component's write differs.
+    """Secants of all blocks and of the final norm, and changes of every write.
 
     `writes[c, t]` is clean − counterfactual, `residual` are the streams after the last block.
     """
@@ -49,7 +49,9 @@ def secant_map(
     moved: Bool[Tensor, "pair n_token"],
     past: Sequence[forward.KeysValues] = (),
 ) -> SecantMap:
-    """Compute the secants between two runs, clean first, or between each run and the next.
+    """Compute the secants between two runs, or between each run and the next.
+
+    The clean run is first.
 
     Differences before the first token that differs are zero, so the runs may begin there: attention then looks back at
     `past`, and no attribution changes.
@@ -85,7 +87,7 @@ def secant_map(
 def _write_block(
     weights: Weights, layout: Layout, block: forward.BlockTrace, secants: SecantBlock, writes: Tensor
 ) -> None:
-    """By how much what each component of one block adds differs between the runs."""
+    """Write by how much what each component of one block adds differs."""
     index, mlp, n = layout.start(block.layer), layout.mlp(block.layer), writes.shape[1]
     written = torch.einsum("phtd,hdm->phtm", change(block.attention.z, n), weights.raw(block.layer).W_O.detach())
     if secants.attn_post is not None:

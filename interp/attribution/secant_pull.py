@@ -54,7 +54,10 @@ class Heads(NamedTuple):
 
 @dataclass(frozen=True)
 class SecantPull:
-    """The transposes of every component's secant map; covectors have any axes before those of the pairs."""
+    """Transposes of every component's secant map.
+
+    Covectors have any axes before those of the pairs.
+    """
 
     contrast: SecantMap
 
@@ -67,29 +70,35 @@ class SecantPull:
     def attention(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
-        """All heads of a layer together, through queries, keys and values: the sum of `readers`."""
-        raw, found = self.layers[layer], self.heads(layer, covectors)
-        back = _project(found.q, raw.W_Q) + _project(self.grouped(found.k), raw.W_K)
-        back = back + _project(self.grouped(found.v), raw.W_V)
-        for scale, slope in zip(found.scales or (), self._slopes(layer), strict=False):
+        """Take covectors back through all heads of a layer.
+
+        Through queries, keys and values: the sum of `readers`.
+        """
+        raw, on_heads = self.layers[layer], self.heads(layer, covectors)
+        back = _project(on_heads.q, raw.W_Q) + _project(self.grouped(on_heads.k), raw.W_K)
+        back = back + _project(self.grouped(on_heads.v), raw.W_V)
+        for scale, slope in zip(on_heads.scales or (), self._slopes(layer), strict=False):
             back = back if slope is None else back + scale.sum(-3) * slope
         return self.contrast.blocks[layer].ln1.pull(back), _nothing(covectors)
 
     def constant_name(self, part: Literal["attention", "mlp"], layer: int) -> str:
-        """What a part's constant is: for a mixture of experts the choice; others have none."""
+        """Return what a part's constant is called.
+
+        Of a mixture of experts the choice; others have none.
+        """
         return f"MLP{layer}.choice" if part == "mlp" else f"L{layer}"
 
     def mlp(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
-        """The MLP of a layer, or all its experts, position by position."""
+        """Take covectors back through the MLP of a layer, or all its experts."""
         back, constants = self.mlp_at(layer, slice(None), covectors)
         return back, constants.sum(-1)
 
     def mlp_at(
         self, layer: int, positions: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> tuple[Float[Tensor, "*batch n d_model"], Float[Tensor, "*batch n"]]:
-        """The MLP of a layer, or all its experts, at given positions, one covector each."""
+        """Take covectors back through the MLP, or its experts, at given positions."""
         raw, block, at = self.layers[layer], self.contrast.blocks[layer], (..., positions, slice(None))
         if self.contrast.model.spec.n_expert:
             back, gained = self._slots(layer, positions, covectors)
@@ -106,12 +115,15 @@ class SecantPull:
     def experts(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[list[str], Float[Tensor, "*batch n_token n_ran d_model"], Float[Tensor, "*batch n_ran"]]:
-        """Each expert that changes anything apart: (names, covectors on the stream, constants)."""
-        found, writes = self._secants(layer), self.expert_writes(layer)
-        ran = (found.both.flatten(0, -2).any(0) | writes.flatten(1).any(-1)).nonzero()[:, 0]
+        """Take covectors back through each expert that changes anything.
+
+        Returns (names, covectors on the stream, constants).
+        """
+        secants, writes = self._secants(layer), self.expert_writes(layer)
+        ran = (secants.both.flatten(0, -2).any(0) | writes.flatten(1).any(-1)).nonzero()[:, 0]
         back, gained = self._slots(layer, slice(None), covectors)
-        back, gained = spread(back, found.chosen, ran), spread(gained[..., None], found.chosen, ran)
-        whole = torch.einsum("...tm,e...tm->...te", covectors, writes[ran]) * ~found.both[..., ran]
+        back, gained = spread(back, secants.chosen, ran), spread(gained[..., None], secants.chosen, ran)
+        whole = torch.einsum("...tm,e...tm->...te", covectors, writes[ran]) * ~secants.both[..., ran]
         return [f"L{layer}E{expert}" for expert in ran.tolist()], back, (gained[..., 0] + whole).sum(-2)
 
     def expert_at(
@@ -121,49 +133,58 @@ class SecantPull:
         positions: Int[Tensor, " n"],
         covectors: Float[Tensor, "n d_model"],
     ) -> tuple[Float[Tensor, "n d_model"], Float[Tensor, " n"]]:
-        """Experts at given positions of one pair, one covector each: (covectors on the stream, constants)."""
-        found = self._secants(layer)
+        """Take covectors back through experts at given positions, one each.
+
+        Of one pair: (covectors on the stream, constants).
+        """
+        secants = self._secants(layer)
         back, gained = self._slots(layer, positions, covectors)
-        here = (found.chosen[positions] == experts[:, None]).to(covectors.dtype)
-        alone = ~found.both[positions, experts]
+        here = (secants.chosen[positions] == experts[:, None]).to(covectors.dtype)
+        alone = ~secants.both[positions, experts]
         whole = (covectors * self.expert_writes(layer)[experts, positions]).sum(-1) * alone
         return (here[..., None] * back).sum(-2), (here * gained).sum(-1) + whole
 
     def expert_writes(self, layer: int) -> Float[Tensor, "n_expert *pair n_token d_model"]:
-        """By how much each expert's write differs."""
+        """Return by how much each expert's write differs."""
         first = self.contrast.layout.mlp(layer)
         return self.contrast.writes[first : first + self.contrast.layout.n_mlp]
 
     def _slots(
         self, layer: int, positions: Int[Tensor, " n"] | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> tuple[Float[Tensor, "*batch n n_used d_model"], Float[Tensor, "*batch n n_used"]]:
-        """Covectors through each expert of the clean run: (on the stream, what it gains by another choice)."""
-        raw, block, found = self.layers[layer], self.contrast.blocks[layer], self._secants(layer)
+        """Take covectors back through each expert of the clean run.
+
+        Returns (on the stream, what it gains by another choice).
+        """
+        raw, block, secants = self.layers[layer], self.contrast.blocks[layer], self._secants(layer)
         assert raw.W_gate is not None and block.up is not None and raw.router is not None
         at = (..., positions, slice(None))
         rows = (*at, slice(None))
-        chosen = found.chosen[at]
+        chosen = secants.chosen[at]
         before = through(block.mlp_post, covectors, at)[..., None, :]
         before = before.expand(*covectors.shape[:-1], chosen.shape[-1], -1)
-        hidden = by_expert(before, raw.W_out.transpose(1, 2), chosen) * found.share[at][..., None]
+        hidden = by_expert(before, raw.W_out.transpose(1, 2), chosen) * secants.share[at][..., None]
         back = by_expert(hidden * block.up[rows], raw.W_in.transpose(1, 2), chosen)
         back = back + by_expert(hidden * block.gated[rows], raw.W_gate.transpose(1, 2), chosen)
-        on_share = (before * found.output[rows]).sum(-1)
-        own = one_hot(chosen, found.both.shape[-1]).to(before)
-        softmax = found.softmax.map(lambda x: x[at][..., None, :])
+        on_share = (before * secants.output[rows]).sum(-1)
+        own = one_hot(chosen, secants.both.shape[-1]).to(before)
+        softmax = secants.softmax.map(lambda x: x[at][..., None, :])
         back = back + softmax.pull(own * on_share[..., None]) @ raw.router.W.detach().T
         ln2 = block.ln2.map(lambda x: x[at][..., None, :])
-        return ln2.pull(back), on_share * found.switched[at]
+        return ln2.pull(back), on_share * secants.switched[at]
 
     def _secants(self, layer: int) -> ExpertSecants:
-        found = self.contrast.blocks[layer].experts
-        assert found is not None
-        return found
+        secants = self.contrast.blocks[layer].experts
+        assert secants is not None
+        return secants
 
     def placed(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"], heads: slice = slice(None)
     ) -> Heads:
-        """Covectors on what attention writes, carried to queries, keys and values as scores and z read them."""
+        """Carry covectors to queries, keys and values as scores and z read them.
+
+        They are given on what attention writes.
+        """
         raw, block = self.layers[layer], self.contrast.blocks[layer]
         W_O, at = raw.W_O.detach()[heads], (..., heads, slice(None), slice(None))
         on_z = through(block.attn_post, covectors) @ W_O.flatten(0, 1).T
@@ -177,7 +198,10 @@ class SecantPull:
     def heads(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"], heads: slice = slice(None)
     ) -> Heads:
-        """Covectors on what attention writes, carried to the heads' queries, keys and values as projected."""
+        """Carry covectors to the heads' queries, keys and values as projected.
+
+        They are given on what attention writes.
+        """
         block, rotary = self.contrast.blocks[layer], self.contrast.model.spec.rotaries[layer]
         placed, at = self.placed(layer, covectors, heads), (..., heads, slice(None), slice(None))
         key_norm = None if block.key_norm is None else block.key_norm.map(self._spread)
@@ -190,29 +214,31 @@ class SecantPull:
     def branch(
         self, layer: int, head: int, branch: Branch, covectors: Float[Tensor, "n_token d_model"]
     ) -> Float[Tensor, "n_token d_model"]:
-        """One branch of one head, covectors on what the head writes at every position."""
+        """Take covectors at every position back through one branch of one head."""
         raw, group = self.layers[layer], head // self.contrast.model.spec.kv_group
-        found = self.heads(layer, covectors, slice(head, head + 1))
+        on_heads = self.heads(layer, covectors, slice(head, head + 1))
         weight = {"q": raw.W_Q[head], "k": raw.W_K[group], "v": raw.W_V[group]}[branch]
-        back = getattr(found, branch)[0] @ weight.detach().T
-        if found.scales is not None and branch != "v":
+        back = getattr(on_heads, branch)[0] @ weight.detach().T
+        if on_heads.scales is not None and branch != "v":
             at = BRANCHES.index(branch)
             slope = self._slopes(layer)[at]
-            back = back if slope is None else back + found.scales[at][0] * slope
+            back = back if slope is None else back + on_heads.scales[at][0] * slope
         return self.contrast.blocks[layer].ln1.pull(back)
 
     def readers(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"], grouped: bool = False
     ) -> tuple[list[str], Float[Tensor, "*batch n_token n_reader d_model"], Float[Tensor, "*batch n_reader"]]:
-        """Queries, keys and values apart: (names, covectors on the stream they read, constants, which are zero).
+        """Take covectors back through queries, keys and values apart.
+
+        Returns (names, covectors on the stream they read, constants, which are zero).
 
         With `grouped`, a key or value that several query heads share is one reader: "L5KV0.k" for "L5H0.k" and others.
         """
-        found, shared = self.heads(layer, covectors), "H"
+        on_heads, shared = self.heads(layer, covectors), "H"
         if grouped:
-            scales = None if found.scales is None else (found.scales[0], self.grouped(found.scales[1]))
-            found, shared = Heads(found.q, self.grouped(found.k), self.grouped(found.v), scales), "KV"
-        apart = self._apart(layer, found)
+            scales = None if on_heads.scales is None else (on_heads.scales[0], self.grouped(on_heads.scales[1]))
+            on_heads, shared = Heads(on_heads.q, self.grouped(on_heads.k), self.grouped(on_heads.v), scales), "KV"
+        apart = self._apart(layer, on_heads)
         kinds = zip(BRANCHES, ("H", shared, shared), apart, strict=True)
         names = [f"L{layer}{kind}{i}.{branch}" for branch, kind, x in kinds for i in range(x.shape[-2])]
         return names, torch.cat(apart, dim=-2), covectors.new_zeros(*covectors.shape[:-2], len(names))
@@ -220,12 +246,12 @@ class SecantPull:
     def grouped(
         self, x: Float[Tensor, "*batch n_head n_token d_head"]
     ) -> Float[Tensor, "*batch n_kv_head n_token d_head"]:
-        """The sum over the query heads that share a key-value head."""
+        """Return the sum over the query heads that share a key-value head."""
         return x.unflatten(-3, (-1, self.contrast.model.spec.kv_group)).sum(-3)
 
     def _apart(self, layer: int, heads: Heads) -> list[Float[Tensor, "*batch n_token n d_model"]]:
-        """Covectors on queries, keys and values carried to the stream, each head apart."""
-        raw, found = self.layers[layer], []
+        """Carry covectors on queries, keys and values to the stream, heads apart."""
+        raw, branches = self.layers[layer], []
         norm = self.contrast.blocks[layer].ln1.map(lambda x: x.unsqueeze(-2))
         through_scales = [*zip(heads.scales or (None, None), self._slopes(layer), strict=True), (None, None)]
         stored = ((heads.q, raw.W_Q), (heads.k, raw.W_K), (heads.v, raw.W_V))
@@ -234,36 +260,45 @@ class SecantPull:
             back = torch.einsum("...kitd,kmd->...tkim", shared, weight.detach()).flatten(-3, -2)
             if scale is not None and slope is not None:
                 back = back + scale.transpose(-2, -3) * slope[..., None, :]
-            found.append(norm.pull(back))
-        return found
+            branches.append(norm.pull(back))
+        return branches
 
     def _slopes(self, layer: int) -> tuple[Tensor | None, Tensor | None]:
-        """The slopes of the scales of norms over all heads, of queries and of keys; None without such norms."""
+        """Return the slopes of norms over all heads, of queries and of keys.
+
+        None without such norms.
+        """
         block = self.contrast.blocks[layer]
         query, key = (getattr(norm, "slope", None) for norm in (block.query_norm, block.key_norm))
         return query, key
 
     def _spread(self, x: Float[Tensor, "*pair n_kv_head n_token d"]) -> Float[Tensor, "*pair n_head n_token d"]:
-        """Each key-value head repeated for the query heads that share it."""
+        """Repeat each key-value head for the query heads that share it."""
         return x.repeat_interleave(self.contrast.model.spec.kv_group, dim=-3)
 
 
 def _project(
     heads: Float[Tensor, "*batch n n_token d_head"], weight: Tensor
 ) -> Float[Tensor, "*batch n_token d_model"]:
-    """Σ over heads of covectors on projections, through the transposed weights."""
+    """Return Σ over heads of covectors on projections, through the weights."""
     return heads.transpose(-2, -3).flatten(-2) @ weight.detach().transpose(1, 2).flatten(0, 1)
 
 
 def through(norm: NormSecant | JointNormSecant | None, covectors: Tensor, at: Any = ...) -> Tensor:
-    """Carry covectors back through a norm at some places, if there is one; a scale of all heads is constant."""
+    """Carry covectors back through a norm at some places, if there is one.
+
+    A scale of all heads is constant.
+    """
     return covectors if norm is None else norm.map(lambda x: x[at]).pull(covectors)
 
 
 def through_scale(
     norm: NormSecant | JointNormSecant | None, covectors: Tensor, at: Any, places: Any
 ) -> Float[Tensor, "*batch d_model"] | float:
-    """Carry covectors on heads at some places to the stream through a scale of all heads; 0 without one."""
+    """Carry covectors to the stream through a scale of all heads.
+
+    They are given on heads at some places; 0 without such a scale.
+    """
     if not isinstance(norm, JointNormSecant):
         return 0.0
     return norm.map(lambda x: x[at]).on_scale(covectors) * norm.slope[places]
@@ -272,7 +307,10 @@ def through_scale(
 def turned_back(
     rotary: Rotary | None, x: Float[Tensor, "*batch n_token d_head"], start: int = 0
 ) -> Float[Tensor, "*batch n_token d_head"]:
-    """Covectors on queries or keys rotated from position `start` on, carried back: R(p)ᵀ = R(−p)."""
+    """Rotate covectors on queries or keys back: R(p)ᵀ = R(−p).
+
+    From position `start` on.
+    """
     n_token = start + x.shape[-2]
     return rotate(x, rotary, -torch.arange(start, n_token, device=x.device), n_token)
 

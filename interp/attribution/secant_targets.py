@@ -1,4 +1,4 @@
-"""Targets of a contrast: by how much a logit, a direction or a score differs between the runs, as a linear map.
+"""Targets of a contrast: changes of a logit, a direction or a score, made linear.
 
 Final norm and softcap are secants too, so that the covector times the difference of the streams is the difference of
 the target, whatever moved it.
@@ -33,7 +33,10 @@ ROUNDINGS = 100
 
 
 def linear_of(contrast: Contrast, target: Target | Sequence[Target]) -> Linear:
-    """The target of one pair; of a batch, the mean over its pairs of one target, or of one for each."""
+    """Return the target of one pair, or the mean over the pairs of a batch.
+
+    Of a batch, one target for all or one for each.
+    """
     if contrast.tokens.ndim == 2:
         if isinstance(target, Sequence):
             raise UsageError(f"This contrast is one pair: give one target, not {len(target)}.")
@@ -43,19 +46,19 @@ def linear_of(contrast: Contrast, target: Target | Sequence[Target]) -> Linear:
         raise UsageError(
             f"There are {len(targets)} targets for {len(contrast)} pairs: give one for each, or one for all."
         )
-    found = [_of_pair(contrast[i], each) for i, each in enumerate(targets)]
-    first = found[0]
-    if len({(each.position, each.visible, each.unit) for each in found}) > 1:
+    parts = [_of_pair(contrast[i], each) for i, each in enumerate(targets)]
+    first = parts[0]
+    if len({(each.position, each.visible, each.unit) for each in parts}) > 1:
         raise UsageError("The targets of a batch must be read at one position and layer, in one unit.")
     return Linear(
-        name=first.name if len({each.name for each in found}) == 1 else f"mean of {len(found)} targets",
+        name=first.name if len({each.name for each in parts}) == 1 else f"mean of {len(parts)} targets",
         unit=first.unit,
         position=first.position,
         visible=first.visible,
-        covector=torch.stack([each.covector for each in found]) / len(found),
+        covector=torch.stack([each.covector for each in parts]) / len(parts),
         constant=0.0,
-        value=sum(each.value for each in found) / len(found),
-        scale=max(each.scale for each in found),
+        value=sum(each.value for each in parts) / len(parts),
+        scale=max(each.scale for each in parts),
     )
 
 
@@ -81,7 +84,10 @@ Found = tuple[Float[Tensor, " d_model"], float, float]
 
 
 def _logits(contrast: Contrast, target: LogitTarget, position: int) -> Found:
-    """The final norm's secant of Σ weight · chord · W_U[:, token], the chord being that of the softcap."""
+    """Return covector, change and size of a target of logits.
+
+    The final norm's secant of Σ weight · chord · W_U[:, token], the chord being that of the softcap.
+    """
     tokens = torch.tensor(target.tokens, device=contrast.tokens.device)
     logits = contrast.logits_at(position)
     theirs = logits[:, tokens]
@@ -94,7 +100,7 @@ def _logits(contrast: Contrast, target: LogitTarget, position: int) -> Found:
 def logits_before_cap(
     model: Model, x: Float[Tensor, "run d_model"], tokens: Int[Tensor, " n"]
 ) -> Float[Tensor, "run n"]:
-    """Logits of some tokens from the streams after the last block, without a softcap."""
+    """Return logits of some tokens from the last streams, without a softcap."""
     columns, bias = model.weights.unembed(tokens)
     return x / norm_scale(x, model.spec.norm, model.spec.norm_eps) @ columns + bias
 
@@ -106,7 +112,10 @@ def logit_covector(
     tokens: Int[Tensor, " n"],
     weights: Float[Tensor, " n"],
 ) -> Float[Tensor, " d_model"]:
-    """The covector of Σ weight · Δlogit on the difference of the streams `x`, whose norm has the secant `final`."""
+    """Return the covector of Σ weight · Δlogit on the difference of the streams.
+
+    `x` are the streams, whose norm has the secant `final`.
+    """
     cap = model.spec.logit_softcap
     if cap is not None:
         raw = logits_before_cap(model, x, tokens)
@@ -116,7 +125,7 @@ def logit_covector(
 
 
 def _direction(contrast: Contrast, target: DirectionTarget, position: int) -> Found:
-    """The direction itself, on the residual streams of both runs as the model computes them."""
+    """Return the direction and its change between the model's own streams."""
     clean, counterfactual = contrast.values(f"blocks.{target.layer}.hook_{target.stage}")[:, position]
     covector = torch.from_numpy(target.vector).to(contrast.writes)
     return covector, float((clean - counterfactual) @ covector), float(clean.abs() @ covector.abs())
@@ -125,7 +134,10 @@ def _direction(contrast: Contrast, target: DirectionTarget, position: int) -> Fo
 def score_pairs(
     contrast: Contrast, layer: int, head: int, query: int, key: int
 ) -> tuple[Float[Tensor, "n_writer n_writer"], float, float]:
-    """(each pair's part of a score's change, the change, the least scale of its error); biases last, in float64."""
+    """Return the parts of a score's change for each pair of writers.
+
+    (each pair's part, the change, the least scale of its error); biases last, in float64.
+    """
     block = contrast.blocks[layer]
     sides: list[tuple[Tensor, Tensor]] = []
     places: tuple[tuple[Side, int], ...] = (("query", query), ("key", key))
@@ -142,7 +154,10 @@ def score_pairs(
 
 
 def changes(contrast: Contrast, layer: int, head: int, position: int, side: Side) -> Float[Tensor, "n_writer d_head"]:
-    """How much of a query's or key's change each component brings, by the secants of its norms; none of it the bias."""
+    """Return how much of a query's or key's change each component brings.
+
+    By the secants of its norms; none of it the bias.
+    """
     raw, block, spec = contrast.model.weights.raw(layer), contrast.blocks[layer], contrast.model.spec
     if side == "query":
         weight, norm, index = raw.W_Q, block.query_norm, head
@@ -160,7 +175,10 @@ def changes(contrast: Contrast, layer: int, head: int, position: int, side: Side
 
 
 def _score(contrast: Contrast, target: ScoreTarget, position: int) -> Found:
-    """What a score changes through its query, slope · Δq · k̄, or its key, slope · q̄ · Δk; both sum to the change."""
+    """Return what a score changes through its query, or its key.
+
+    slope · Δq · k̄, or slope · q̄ · Δk; both sum to the change.
+    """
     block, raw, spec = contrast.blocks[target.layer], contrast.model.weights.raw(target.layer), contrast.model.spec
     head, group = target.head, target.head // spec.kv_group
     if target.side == "query":

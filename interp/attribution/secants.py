@@ -1,4 +1,4 @@
-"""Exact secants of a transformer's nonlinear operations: linear maps that take one run's input to another's output.
+"""Exact secants of a transformer's nonlinear operations.
 
 A secant of f between x₁ and x₀ is a linear map S with S (x₁ − x₀) = f(x₁) − f(x₀). One number has one secant, the
 slope of the chord; vectors have many, and those chosen here are the means over the two runs that the product rule
@@ -28,7 +28,9 @@ CLOSE = 1e-3
 def chord(
     f: Callable[[Tensor], Tensor], first: Float[Tensor, "*shape"], second: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
-    """Slope (f(first) − f(second)) / (first − second) of an elementwise f, its derivative where the two coincide.
+    """Return the slope of an elementwise f between two points.
+
+    (f(first) − f(second)) / (first − second), its derivative where the two coincide.
 
     Taken in float64, between points at least 2·`HALF_CHORD` apart about the same middle: no division by zero, and
     slope · (first − second) misses the difference of f by its rounding only.
@@ -40,7 +42,9 @@ def chord(
 
 @dataclass(frozen=True)
 class NormSecant:
-    """The secant of a norm x ↦ x̂ · r(x̂) · gain + bias, x̂ being x, centred in a LayerNorm, and r = 1/scale.
+    """Secant of a norm x ↦ x̂ · r(x̂) · gain + bias.
+
+    x̂ is x, centred in a LayerNorm, and r = 1/scale.
 
     With bars for means of the two runs and Δ for their difference (the bias cancels):
 
@@ -56,15 +60,18 @@ class NormSecant:
     centred: bool
 
     def push(self, change: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        """The change of the output for a change of the input."""
+        """Return the change of the output for a change of the input."""
         return self._symmetric(self._centre(change)) * self.gain
 
     def pull(self, covector: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
-        """The transpose: a covector on the output carried back to the input."""
+        """Carry a covector on the output back to the input."""
         return self._centre(self._symmetric(covector * self.gain))
 
     def map(self, f: Callable[[Tensor], Tensor]) -> NormSecant:
-        """The same norm with `f` applied to what depends on the place: an index, a new axis."""
+        """Return the norm with `f` applied to what depends on the place.
+
+        Such as an index, or a new axis.
+        """
         return NormSecant(f(self.mean), f(self.inverse), f(self.bend), self.gain, self.centred)
 
     def _symmetric(self, x: Tensor) -> Tensor:
@@ -77,7 +84,10 @@ class NormSecant:
 def norm_secant(
     first: Float[Tensor, "*batch width"], second: Float[Tensor, "*batch width"], norm: RawNorm, kind: Norm, eps: float
 ) -> NormSecant:
-    """The secant of a norm between its two inputs; the scales are computed here. Of "none" it is the identity."""
+    """Return the secant of a norm between its two inputs.
+
+    The scales are computed here. Of "none" it is the identity.
+    """
     r1, r0 = (1 / norm_scale(x, kind, eps) for x in (first, second))
     mean = (first + second) / 2
     centred = kind == "layer"
@@ -89,7 +99,9 @@ def norm_secant(
 
 @dataclass(frozen=True)
 class SoftmaxSecant:
-    """The secant of a softmax between two rows of scores: M = diag(l) − l lᵀ / Σl, with l the logarithmic means.
+    """Secant of a softmax between two rows of scores: M = diag(l) − l lᵀ / Σl.
+
+    l are the logarithmic means of the probabilities.
 
     log p = s − logsumexp(s), so that with l = Δp / Δ(log p), the logarithmic mean of the two probabilities,
 
@@ -103,14 +115,20 @@ class SoftmaxSecant:
     sink: Float[Tensor, "*batch 1"] | None = None
 
     def pull(self, covector: Float[Tensor, "*batch key"]) -> Float[Tensor, "*batch key"]:
-        """M times a covector on the pattern, which gives one on the scores (or a change of scores one of patterns)."""
+        """Return M times a covector on the pattern: one on the scores.
+
+        Or of a change of scores, one of patterns.
+        """
         weighted, total = self.weight * covector, self.weight.sum(-1, keepdim=True)
         total = total if self.sink is None else total + self.sink
         mean = weighted.sum(-1, keepdim=True) / total.clamp_min(torch.finfo(total.dtype).tiny)
         return weighted - self.weight * mean
 
     def map(self, f: Callable[[Tensor], Tensor]) -> SoftmaxSecant:
-        """The secant with `f` applied to what depends on the place: an index, a new axis."""
+        """Return the secant with `f` applied to what depends on the place.
+
+        Such as an index, or a new axis.
+        """
         return SoftmaxSecant(f(self.weight), None if self.sink is None else f(self.sink))
 
 
@@ -119,7 +137,10 @@ def softmax_secant(
     second: Float[Tensor, "*batch n_head query key"],
     sinks: Float[Tensor, " n_head"] | None = None,
 ) -> SoftmaxSecant:
-    """The secant of the softmax between two rows of masked scores (−inf where a query may not look)."""
+    """Return the secant of the softmax between two rows of masked scores.
+
+    They are −inf where a query may not look.
+    """
     if sinks is not None:
         first, second = with_sinks(first, sinks), with_sinks(second, sinks)
     weight = logarithmic_mean(first.double().log_softmax(-1), second.double().log_softmax(-1)).to(first)
@@ -127,7 +148,10 @@ def softmax_secant(
 
 
 def logarithmic_mean(log1: Float[Tensor, "*shape"], log0: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """(p₁ − p₀) / (log p₁ − log p₀) of positive numbers given by their logarithms, in float64; p where they agree."""
+    """Return (p₁ − p₀) / (log p₁ − log p₀) of numbers given by logarithms.
+
+    In float64; p where they agree.
+    """
     half = ((log1 - log0) / 2).nan_to_num()
     p1, p0 = log1.exp(), log0.exp()
     near = (p1 * p0).sqrt() * (1 + half.square() / 6)

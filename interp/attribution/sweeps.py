@@ -1,4 +1,4 @@
-"""Attributions from one backward sweep: by input token, by number of components traversed, by edge."""
+"""Attributions from one backward sweep: by token, by order, by edge."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ from interp.errors import CheckFailedError, UsageError, whole
 
 @torch.no_grad()
 def sources(linearised: Linearised, target: Targets) -> Sources:
-    """The target by where it comes from: every input token, position embedding and bias, over all paths at once.
+    """Attribute the target to every input token, position embedding and bias.
+
+    Over all paths at once.
 
     contribution(t) = embedding_t · g_t, with g the target's covector carried back through every component:
     gradient times input of a map that is linear, so that the contributions sum to the target exactly. Of a contrast,
@@ -68,7 +70,9 @@ def sources(linearised: Linearised, target: Targets) -> Sources:
 def orders(
     linearised: Linearised, target: Targets, *, count: Literal["all", "heads"] = "all", max_order: int | None = None
 ) -> Orders:
-    """The target by how many components its paths traverse, all orders at once.
+    """Attribute the target by how many components its paths traverse.
+
+    All orders at once.
 
     Order 0 is what embeddings and output biases write straight into the target; order n the sum over every chain of n
     components. One sweep carries a covector for each order: g_n ← g_n + pull(g_{n−1}).
@@ -125,7 +129,10 @@ def orders(
 
 
 def _shifted(values: Tensor, n: int, by_one: bool) -> Tensor:
-    """The orders' values in `n` rows, each one row later if the part counts; the last row gathers what overflows."""
+    """Return the orders' values in `n` rows, one row later if the part counts.
+
+    The last row gathers what overflows.
+    """
     out = values.new_zeros(n, *values.shape[1:])
     if not by_one:
         out[: len(values)] = values
@@ -139,7 +146,9 @@ def _shifted(values: Tensor, n: int, by_one: bool) -> Tensor:
 
 @torch.no_grad()
 def edges(linearised: Linearised, target: Targets) -> Edges:
-    """The flow between components: for every writer and reader, the sum of all paths that use the edge between them.
+    """Attribute the target to the edges between components.
+
+    For every writer and reader, the sum of all paths that use the edge between them.
 
     flow(w → r) = Σ_t write(w)_t · (target's covector carried back to what r reads)_t, through r alone on the last step.
     What flows out of a component to all its readers is what flowed into it from all its writers and its own bias. A
@@ -172,7 +181,7 @@ def edges(linearised: Linearised, target: Targets) -> Edges:
 
 @dataclass(frozen=True)
 class Readers:
-    """Some readers that see the same writers, with the target's covectors carried back to what each reads.
+    """Readers that see the same writers, with covectors on what each reads.
 
     `visible` is how many components write before them; `constants` are what their own biases add.
     """
@@ -190,7 +199,9 @@ class Readers:
 def visit_readers(
     linearised: Linearised, linear: Linear, visit: Callable[[Readers], None], *, grouped: bool = False
 ) -> None:
-    """Show `visit` every reader but the target: MLP or experts, and attention, of each block, last block first.
+    """Call `visit` for every reader but the target, last block first.
+
+    MLP or experts, and attention, of each block.
 
     One block's covectors are held at a time: n_pair · T · n_reader · d_model numbers. What flows straight into the
     target is `straight(linearised, linear)`.

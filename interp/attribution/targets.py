@@ -1,4 +1,4 @@
-"""What is attributed: a logit, a difference of logits, or any direction in the residual stream.
+"""Targets: a logit, a difference of logits, or a direction of the stream.
 
 Every target is a linear function of the residual stream at one position, once the final norm's scale (and the
 final softcap's ratio) are held: value = x · covector + constant.
@@ -29,7 +29,7 @@ Tokens = str | int | Sequence[str | int]
 
 
 def logit(model: Model, token: Tokens, position: int = -1) -> LogitTarget:
-    """Return the logit of one token as a target, or the mean logit of several.
+    """Return the logit of one token as a target, or the mean of several.
 
     Args:
         model: the model.
@@ -44,7 +44,9 @@ def logit(model: Model, token: Tokens, position: int = -1) -> LogitTarget:
 
 
 def logit_difference(model: Model, token: Tokens, versus: Tokens, position: int = -1) -> LogitTarget:
-    """Return logit(token) − logit(versus) as a target: log odds, in nats, since the softmax's normaliser cancels.
+    """Return logit(token) − logit(versus) as a target.
+
+    Log odds, in nats, since the softmax's normaliser cancels.
 
     Each side is one token or a list of tokens, whose mean logit it then is: a linear function of the residual stream,
     which the log of their summed probability is not.
@@ -72,7 +74,9 @@ def direction(
     stage: Stage = "resid_post",
     name: str = "direction",
 ) -> DirectionTarget:
-    """Return x · vector, with x the residual stream of block `layer`: before, inside or after it, as `stage` says.
+    """Return x · vector of a residual stream as a target.
+
+    x is the stream of block `layer`: before, inside or after it, as `stage` says.
 
     Raises `UsageError` for a vector of the wrong length, one with a NaN, or a layer that does not exist.
     """
@@ -98,7 +102,10 @@ def direction(
 
 
 def measure(model: Model, target: LogitTarget, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
-    """The target as the model computes it from residual streams that leave the last block: norm and softcap free."""
+    """Compute the target from residual streams that leave the last block.
+
+    As the model does, norm and softcap free to change.
+    """
     spec = model.spec
     columns, bias = model.weights.unembed(torch.tensor(target.tokens, device=x.device))
     logits = softcap(x / norm_scale(x, spec.norm, spec.norm_eps) @ columns + bias, spec.logit_softcap)
@@ -106,7 +113,10 @@ def measure(model: Model, target: LogitTarget, x: Float[Tensor, "*batch d_model"
 
 
 def probability(frozen: Linearised, target: Target) -> float | None:
-    """Return the model's probability of a logit target's tokens of positive weight; None for other targets."""
+    """Return the model's probability of a target's tokens of positive weight.
+
+    None for other targets than logits.
+    """
     if not isinstance(target, LogitTarget) or frozen.tokens.ndim != 1:
         return None
     chances = frozen.logits_at(target.position).double().softmax(-1)
@@ -114,7 +124,7 @@ def probability(frozen: Linearised, target: Target) -> float | None:
 
 
 def resolve(frozen: Frozen, target: Target) -> Linear:
-    """The target as a linear function of the residual stream of one frozen input."""
+    """Return the target as a linear function of one frozen input's stream."""
     check_target(target)
     position = frozen.position(target.position)
     if isinstance(target, ScoreTarget):
@@ -130,7 +140,10 @@ def resolve(frozen: Frozen, target: Target) -> Linear:
 
 
 def _logits(frozen: Frozen, target: LogitTarget, position: int) -> Linear:
-    """Covector = Σ weight · ratio · W_U[:, token] / scale, with ratio = softcap(raw)/raw, 1 without a softcap."""
+    """Return the covector of a target of logits.
+
+    Σ weight · ratio · W_U[:, token] / scale, with ratio = softcap(raw)/raw, 1 without a softcap.
+    """
     tokens = torch.tensor(target.tokens, device=frozen.tokens.device)
     columns, bias = frozen.model.weights.unembed(tokens)
     theirs = frozen.logits_at(position)[tokens]
@@ -156,14 +169,14 @@ def _softcap_ratio(frozen: Frozen, position: int, columns: Tensor, bias: Tensor)
 
 
 def _stream(frozen: Frozen, target: DirectionTarget) -> Float[Tensor, "n_token d_model"]:
-    """The residual stream as the model itself computes it, which the sum of the writes is then held against."""
+    """Return the model's own residual stream, to check the sum of writes against."""
     hook = f"blocks.{target.layer}.hook_{target.stage}"
     _, cache = frozen.model.run_with_cache(frozen.tokens[None], hook)
     return cache[hook][0]
 
 
 def visible_to(layout: Layout, target: DirectionTarget) -> int:
-    """How many components have written to the stream that a direction is read from."""
+    """Return how many components write to the stream of a direction."""
     match target.stage:
         case "resid_pre":
             return layout.start(target.layer)
@@ -181,7 +194,7 @@ def check_target(target: object) -> None:
 
 
 def _ids(model: Model, tokens: Tokens) -> tuple[int, ...]:
-    """The ids of one token or of a list of different ones."""
+    """Return the ids of one token or of a list of different ones."""
     require(model, Model, "model")
     several = isinstance(tokens, Sequence) and not isinstance(tokens, str)
     ids = tuple(model.token_id(token) for token in (tokens if several else [tokens]))  # type: ignore[arg-type]
@@ -195,7 +208,7 @@ def _shares(ids: tuple[int, ...], weight: float) -> tuple[float, ...]:
 
 
 def _said(model: Model, ids: tuple[int, ...]) -> str:
-    """The texts of up to three tokens, and how many more there are."""
+    """Return the texts of up to three tokens, and how many more there are."""
     shown = [repr(text) if model.has_tokenizer else f"token {text}" for text in model.labels(torch.tensor(ids[:3]))]
     rest = [f"{len(ids) - 3} more"] if len(ids) > 3 else []
     return shown[0] if len(ids) == 1 else f"mean of {', '.join([*shown, *rest])}"

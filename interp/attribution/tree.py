@@ -1,4 +1,4 @@
-"""The path tree: a profiler for a logit, grown best-first from the target towards the embeddings.
+"""Path tree: a profiler for a target, grown best-first towards the embeddings.
 
 A node is a component at a position, and stands for every path that ends with it on the way to the target: its value is
 its write times the covector carried back to it along its chain. Expanding a node pulls that covector through the
@@ -48,9 +48,9 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
 ) -> PathTree:
     """Expand the largest nodes, best first, until a bound is reached.
 
-    With `top=k`, go on by branch and bound (Land & Doig 1960) until the k largest complete paths found are certain to
+    With `top=k`, go on by branch and bound (Land & Doig 1960) until the k largest complete paths are certain to
     be the k largest there are, or `max_expansions` is reached: expand the nodes below which a larger path than the
-    k-th found is still possible. No path below a node is larger than the root of the sum of squares of all paths below
+    k-th one is still possible. No path below a node is larger than the root of the sum of squares of all paths below
     it, which `interp.attribution.bounds` computes exactly. `PathTree.certified` says for how many paths it was enough.
 
     Args:
@@ -107,7 +107,9 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
 
 
 class Growing:
-    """The tree while it grows: columns of numbers with one row for each node kept, row 0 being the target.
+    """Tree while it grows: columns with one row for each node.
+
+    Row 0 is the target.
 
     `lots` holds the rounds' children without their values, for what is to be known of them later.
     """
@@ -127,7 +129,7 @@ class Growing:
         self.ends = torch.from_numpy(np.flatnonzero(~self.reads)).to(linearised.writes.device)
 
     def add(self, children: Children) -> None:
-        """Keep a round's largest children as nodes, and put what is left of each parent into its remainder."""
+        """Make a round's largest children nodes, the rest a remainder of each parent."""
         values, parents = children.values, children.parents
         constants = children.constants.double().cpu().numpy()
         kept = self._kept(values, self.ends if children.first is None else self.ends[:0])
@@ -151,7 +153,10 @@ class Growing:
         self.lots.append(replace(children, values=values.new_empty(0)))
 
     def hold(self, children: Children, place: np.ndarray, parent: np.ndarray, component: np.ndarray) -> None:
-        """Make nodes of children that so far belong to their parents' remainders; `parent` counts within the lot."""
+        """Make nodes of children that belong to their parents' remainders so far.
+
+        `parent` counts within the lot.
+        """
         rows, positions = children.parents[parent], children.positions[place, parent]
         at = torch.from_numpy(parent), torch.from_numpy(component), torch.from_numpy(positions)
         factors = children.factors[torch.from_numpy(place), at[0]]
@@ -161,12 +166,15 @@ class Growing:
         self._append(rows, component, positions, values, factors.double().cpu().numpy())
 
     def complete_values(self) -> np.ndarray:
-        """Values of all complete paths so far."""
+        """Return the values of all complete paths so far."""
         component = self.component.all()
         return self.value.all()[(component == OWN_BIAS) | ((component >= 0) & ~self.reads[np.maximum(component, 0)])]
 
     def _kept(self, values: Tensor, ends: Tensor) -> Tensor:
-        """Flat indices of the children to keep: what may yet be expanded, and the largest of what ends a path."""
+        """Return flat indices of the children that become nodes.
+
+        What may yet be expanded, and the largest of what ends a path.
+        """
         size = values.abs()
         ends = ends[ends < size.shape[-1]]
         end = _largest(size[..., ends].flatten(), self.keep)
@@ -179,7 +187,9 @@ class Growing:
         return kept[values.flatten()[kept] != 0]
 
     def next_round(self, batch: int, threshold: float) -> Nodes:
-        """The largest nodes that wait to be expanded, no smaller than the threshold; none when the tree is grown.
+        """Return the largest nodes that wait to be expanded.
+
+        None is smaller than the threshold; empty when the tree is grown.
 
         A round takes the 32 largest, and more when more are within a factor of 4 of the largest, for until those are
         expanded no smaller node's turn can have come; it leaves half of what may still be expanded to their children.
@@ -196,7 +206,7 @@ class Growing:
         return self.nodes(rows)
 
     def nodes(self, rows: np.ndarray) -> Nodes:
-        """Rows of the tree with their covectors, ready to be expanded."""
+        """Return rows of the tree with their covectors, ready to be expanded."""
         above = self.parent[rows]
         shared = [self.vectors[parent] for parent in above.tolist()]
         vectors = torch.stack(shared) if shared else self.linear.covector[:0]
@@ -206,7 +216,7 @@ class Growing:
         return replace(nodes, covectors=self.expander.carry(nodes, parents))
 
     def finish(self, target: Target, nodes: str, unlisted: float = np.inf) -> PathTree:
-        """The tree as a result, its conservation checked against its absolute mass."""
+        """Return the tree as a result, its conservation checked against its mass."""
         value, parent, remainder = self.value.all(), self.parent.all(), self.remainder.all()
         expanded = np.isfinite(remainder)
         mass = float(np.abs(value[~expanded]).sum() + np.abs(remainder[expanded]).sum())
@@ -251,7 +261,7 @@ class Growing:
 
 
 class _Column:
-    """A numpy array that grows, its room doubled when it is full."""
+    """Numpy array that grows, its capacity doubled when it is full."""
 
     def __init__(self, dtype: type, first: float):
         self.room = np.array([first], dtype)
@@ -278,7 +288,7 @@ class _Column:
 
 
 def _largest(size: Tensor, n: int) -> Tensor:
-    """Indices of the n largest."""
+    """Return the indices of the n largest."""
     return size.topk(min(n, len(size))).indices
 
 

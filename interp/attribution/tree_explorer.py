@@ -1,4 +1,4 @@
-"""A path tree as an explorer: tokens from left to right, layers upwards, a node for each chain that was expanded."""
+"""Path trees as explorers: tokens from left to right, layers upwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from interp.report import Edge, Explorer, Node
 
 
 def tree_explorer(tree: PathTree, max_nodes: int = 3000, name: str = "path-explorer") -> Explorer:
-    """Return the largest nodes of a path tree as an explorer; the values of a node's children and the rest sum to it.
+    """Return the largest nodes of a path tree as an explorer.
+
+    The values of a node's children and the rest sum to it.
 
     Args:
         tree: of a frozen input or of a contrast.
@@ -47,7 +49,7 @@ def tree_explorer(tree: PathTree, max_nodes: int = 3000, name: str = "path-explo
 
 
 def _feeds(tree: PathTree, row: int, split: set[int]) -> int:
-    """The node that one feeds: a head's query, key or value stands for the head."""
+    """Return the node that one feeds; a head's branch stands for the head."""
     above = int(tree.parent[row])
     return int(tree.parent[above]) if above in split else above
 
@@ -71,12 +73,15 @@ def _node(tree: PathTree, row: int, unresolved: bool) -> Node:
 
 
 def _layer(tree: PathTree, row: int) -> float:
-    """−1 where paths begin, l for heads and l + 0.5 for the MLP of block l, the number of blocks for the target."""
+    """Return the layer at which a node is drawn.
+
+    −1 where paths begin, l for heads and l + 0.5 for the MLP of block l, the number of blocks for the target.
+    """
     kind = tree.kind(row)
     if kind == "target":
         return sum(name.startswith("MLP") and "." not in name for name in tree.components)
     if kind in ("embed", "bias"):
         return -1
-    found = re.match(r"(?:L|MLP)(\d+)", tree.components[int(tree.component[row])])
-    layer = int(found.group(1)) if found else -1
+    numbered = re.match(r"(?:L|MLP)(\d+)", tree.components[int(tree.component[row])])
+    layer = int(numbered.group(1)) if numbered else -1
     return layer + 0.5 if kind == "mlp" else layer
