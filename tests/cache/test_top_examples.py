@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,11 @@ def test_a_planted_token_is_found_and_a_random_direction_finds_another(model, st
     assert said == [model.labels(torch.tensor([token]))[0]] * 3
     assert results.load(found.save(tmp_path)) == found
     assert "a random direction" in report.render(found.page())
+    file = tmp_path / "result.json"
+    document = json.loads(file.read_text().replace('"examples":', '"found":'))  # as it was named before
+    del document["checksum"]
+    file.write_text(json.dumps(document | {"checksum": results._checksum(document)}))
+    assert results.load(tmp_path) == found
 
 
 def test_wrong_directions(model, store):

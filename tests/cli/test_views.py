@@ -58,3 +58,21 @@ def test_examples_of_every_kind_of_direction(run: Run, model: Any, tmp_path: Pat
     for name, text in (("sae:99", "no latent 99"), ("two.npy", "not a saved array"), ("examples", "not a direction")):
         wrong = run("examples", str(tmp_path / "store"), str(tmp_path / name), "--out", str(tmp_path / "none"))
         assert wrong.code == 2 and text in wrong.err
+
+
+def test_a_set_of_dictionaries_layer_by_layer(run: Run, model: Any, tmp_path: Path) -> None:
+    import saes
+    from interp import results
+
+    hooks = tuple(f"blocks.{layer}.{end}" for layer in range(2) for end in ("mlp.hook_in", "hook_mlp_out"))
+    store = cache.harvest(model, models.tokens(24, 8) % 12, cache.Config(hooks, context=8), tmp_path / "store")
+    config = saes.Config(width=16, k=2, steps=2, batch_size=16, variant="transcoder")
+    saes.train_set(config, store, "blocks.*.mlp", folder=tmp_path / "set")
+    words = ("sae", "evaluate", "--dictionaries", str(tmp_path / "set"), "--store", str(tmp_path / "store"))
+    ended = run(*words, "--out", str(tmp_path / "out"), "--json")
+    assert (ended.code, ended.err) == (0, "")
+    found = results.load(tmp_path / "out")
+    assert ended.json["fvu"] == dict(zip(found.hooks, found.fvu[:, 0].tolist(), strict=True))
+    both = run("sae", "evaluate", "one", "--dictionaries", str(tmp_path / "set"), "--out", str(tmp_path / "none"))
+    assert both.code == 2 and "--dictionaries" in both.err
+    assert run("sae", "evaluate", "--out", str(tmp_path / "none")).code == 2
