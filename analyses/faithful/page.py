@@ -59,19 +59,22 @@ def _areas(result: Faithfulness) -> Section:
         if worse
         else None
     )
-    blocks = (*([note] if note else []), _figure(result), result.table())
-    return Section("areas", "Held-out faithfulness of edge rankings", result.finding(), blocks, how)
+    figures = (_figure(result, task) for task in dict.fromkeys(row.task for row in result.rows))
+    blocks = (*([note] if note else []), *figures, result.table())
+    claim = "Circuits are chosen by each method's scores and judged on pairs that were not scored."
+    return Section("areas", "Held-out faithfulness of edge rankings", claim, blocks, how)
 
 
-def _figure(result: Faithfulness) -> Figure:
-    """Bars of the signed area, one for each task and method."""
+def _figure(result: Faithfulness, task: str) -> Figure:
+    """Draw bars of the signed area on one task, one for each method."""
+    rows = [row for row in result.rows if row.task == task]
     return bars(
-        "cpr",
-        [f"{row.task}: {row.method}" for row in result.rows],
-        [row.cpr[0] for row in result.rows],
-        errors=[(row.cpr[0] - row.cpr[1], row.cpr[2] - row.cpr[0]) for row in result.rows],
-        caption="CPR of every method on every task; larger is better. Error bars: 95 % bootstrap intervals over the "
-        "pairs that judge.",
-        alt="Bars of the area under the faithfulness curve, one for each task and method.",
-        axes=("task and method", "CPR"),
+        f"cpr-{task.replace('_', '-')}",
+        [row.method for row in rows],
+        [row.cpr[0] for row in rows],
+        errors=[(row.cpr[0] - row.cpr[1], row.cpr[2] - row.cpr[0]) for row in rows],
+        caption=f"CPR of every method on {task}; larger is better. Error bars: 95 % bootstrap intervals over the pairs "
+        "that judge.",
+        alt=f"Bars of the area under the faithfulness curve on {task}, one for each method.",
+        axes=("method", "CPR"),
     )

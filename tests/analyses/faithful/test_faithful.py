@@ -38,7 +38,7 @@ def test_saved_and_drawn(found, tmp_path):
     found.save(tmp_path)
     assert load(tmp_path) == found
     text = report.render(found.page())
-    assert found.finding() in text and "induction: eap-ig-inputs" in text
+    assert found.finding() in text and "every method on induction" in text
     assert "python -m analyses.faithful" in found.markdown() and found.markdown().count("\n| ") == 1 + len(found.rows)
 
 
