@@ -51,7 +51,7 @@ def names_of_examples(request: pytest.FixtureRequest) -> None:
         return
     namespace: dict[str, Any] = request.node.dtest.globs if request.node.dtest else {}
     source = "".join(example.source for example in request.node.dtest.examples) if request.node.dtest else ""
-    source = re.sub(r"#.*", "", source)  # comments say how a user gets these objects
+    source = re.sub(r"  # .*", "", source)  # comments say how a user gets these objects
     makers = {name: lambda module=module: import_module(module) for name, module in MODULES.items()} | FIXTURES
     for name, make in makers.items():
         if name not in namespace and re.search(rf"\b{name}\b", source) and not re.search(rf"\b{name} = ", source):

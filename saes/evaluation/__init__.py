@@ -1,10 +1,10 @@
-"""Judging an autoencoder: what it rebuilds, what that does to the model, and how much of a known truth it found.
+"""Evaluation of sparse autoencoders: reconstruction, effect on the model, recovery of known features.
 
-    found = saes.evaluate(sae, activations, model=model, contexts=contexts, truth=Truth(directions, coefficients))
+    evaluation = saes.evaluate(sae, activations, model=model, contexts=contexts, truth=Truth(directions, coefficients))
     quick = saes.evaluate(sae, activations, config=saes.evaluation.Config(baselines=False))
-    print(found.summary()); found.score("fvu").value; found.save("out/judged")
+    print(evaluation.summary()); evaluation.score("fvu").value; evaluation.save("out/evaluation")
 
-Names are fetched when first used: a saved judgement loads without torch.
+Names are imported on first use: a saved evaluation loads without torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What other methods make of the same activations: principal components, a random dictionary, a learned one."""
+"""Baselines on the same activations: principal components, a random dictionary, a learned dictionary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from interp.errors import UsageError
 from interp.statistics import Bootstrap
 from saes.evaluation.recovery import Firing, match
 from saes.evaluation.result import Baseline
-from saes.evaluation.scores import apart
+from saes.evaluation.scores import derived_seed
 from saes.evaluation.tally import Tally
 from saes.evaluation.truth import Truth
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 SAMPLE = 4096
 FLOPS = 5e10
-"""Of coding with one dictionary; fewer rows are judged where that would take more."""
+"""FLOPs of coding with one dictionary; fewer rows are evaluated if more would be needed."""
 BASIS = 32
-"""What a number of OMP's orthonormal basis costs (it is read from memory four times), in products of its search."""
+"""Cost of one entry of OMP's orthonormal basis (read from memory four times), in products of its search."""
 KSVD_LONGEST = 128
-"""Rows longer than this are learned by MOD: K-SVD decomposes a (d, d) matrix for every atom and iteration."""
+"""Width above which MOD is used: K-SVD decomposes a (d, d) matrix for every atom and iteration."""
 ATOMS, ITERATIONS = 256, 8
 FOLDS = 256
 
 
 @dataclass
 class Sample:
-    """A uniform sample of `size` rows of a stream of unknown length: those with the smallest of random keys."""
+    """Uniform sample of rows of a stream of unknown length: those with the smallest random keys."""
 
     size: int
     draw: np.random.Generator
@@ -46,23 +46,33 @@ class Sample:
 
     @classmethod
     def of(cls, size: int, seed: int) -> Sample:
-        """An empty one."""
-        return cls(size, np.random.default_rng(apart(seed, "sample")), np.zeros(0), np.zeros(0, dtype=np.int64))
+        """Return an empty sample."""
+        return cls(size, np.random.default_rng(derived_seed(seed, "sample")), np.zeros(0), np.zeros(0, dtype=np.int64))
 
     def add(self, numbers: Int[np.ndarray, " n"], x: Tensor, y: Tensor) -> None:
-        """One batch, with the numbers of its rows."""
+        """Add one batch with the numbers of its rows."""
         keys = np.concatenate([self.keys, self.draw.random(len(x))])
         number = np.concatenate([self.number, numbers])
-        kept = np.sort(np.argsort(keys, kind="stable")[: self.size])
+        smallest = np.sort(np.argsort(keys, kind="stable")[: self.size])
         same = y is x
         x = x if self.x is None else torch.cat([self.x, x])
         y = x if same else (y if self.y is None else torch.cat([self.y, y]))
-        self.keys, self.number, self.x = keys[kept], number[kept], x[torch.from_numpy(kept)]
-        self.y = self.x if same else y[torch.from_numpy(kept)]
+        self.keys, self.number, self.x = keys[smallest], number[smallest], x[torch.from_numpy(smallest)]
+        self.y = self.x if same else y[torch.from_numpy(smallest)]
 
 
 def baselines(sae: SAE, tally: Tally, sample: Sample, truth: Truth | None, seed: int) -> tuple[Baseline, ...]:
-    """The autoencoder on the sampled rows, then each method with as many directions a row as it uses on average."""
+    """Evaluate the autoencoder and each baseline on sampled rows.
+
+    A baseline uses as many directions per row as the autoencoder uses on average.
+
+    Args:
+        sae: the autoencoder.
+        tally: sums over all rows.
+        sample: sampled rows.
+        truth: known features, or None.
+        seed: seed of the draws.
+    """
     assert sample.x is not None and sample.y is not None
     k = max(1, round(float(tally.column("l0").sum()) / tally.rows))
     y = sample.y.flatten(1).double()
@@ -80,7 +90,7 @@ def baselines(sae: SAE, tally: Tally, sample: Sample, truth: Truth | None, seed:
         return own, Baseline("components and dictionaries", 0, 0, None, None, note=note)
     y, half = y.float(), len(y) // 2
     random = coding.random_dictionary(
-        sae.width, y.shape[1], generator=torch.Generator().manual_seed(apart(seed, "dictionary"))
+        sae.width, y.shape[1], generator=torch.Generator().manual_seed(derived_seed(seed, "dictionary"))
     )
     blank = Baseline("random dictionary, OMP", sae.width, 0, None, None)
     drawn = _coded(blank, random, y[half:], k, seed, directions)
@@ -88,7 +98,7 @@ def baselines(sae: SAE, tally: Tally, sample: Sample, truth: Truth | None, seed:
 
 
 def oracle(truth: Truth, sample: Sample) -> tuple[float | None, str]:
-    """Firing F1 of the true directions with `omp`, or None and why."""
+    """Compute the firing F1 of the true directions with `omp`; None and the reason if it is not possible."""
     if truth.coefficients is None:
         return None, "it is not known in which rows a feature is active"
     assert sample.y is not None
@@ -119,7 +129,7 @@ def _pca(tally: Tally, k: int) -> Baseline:
 
 
 def _learned(train: Tensor, test: Tensor, width: int, k: int, seed: int, directions: np.ndarray | None) -> Baseline:
-    """A dictionary learned from one half of the sample and judged on the other."""
+    """Evaluate a dictionary that is learned from one half of the sample, on the other half."""
     d = train.shape[1]
     name, learn = ("K-SVD, OMP", coding.ksvd) if d <= KSVD_LONGEST else ("MOD, OMP", coding.mod)
     atoms = min(width, ATOMS, len(train) // 2)
@@ -131,16 +141,18 @@ def _learned(train: Tensor, test: Tensor, width: int, k: int, seed: int, directi
     note = f"learned from {len(rows):,} other rows"
     note += "" if atoms == width else f"; {atoms:,} atoms, not {width:,}, to keep it quick"
     try:
-        found = learn(rows, atoms, k, iterations=ITERATIONS, generator=torch.Generator().manual_seed(seed)).dictionary
-    except (UsageError, RuntimeError) as error:  # torch's error of a decomposition that fails is a RuntimeError
+        atoms_learned = learn(
+            rows, atoms, k, iterations=ITERATIONS, generator=torch.Generator().manual_seed(seed)
+        ).dictionary
+    except (UsageError, RuntimeError) as error:  # a failed decomposition of torch raises RuntimeError
         return Baseline(name, 0, 0, None, None, note=f"it failed: {error}")
-    return _coded(Baseline(name, atoms, 0, None, None, note=note), found, test, k, seed, directions)
+    return _coded(Baseline(name, atoms, 0, None, None, note=note), atoms_learned, test, k, seed, directions)
 
 
 def _coded(
     blank: Baseline, atoms: Tensor, y: Float[Tensor, "n d"], k: int, seed: int, directions: np.ndarray | None
 ) -> Baseline:
-    """`blank` with the figures of coding `y` by `omp` with these atoms."""
+    """Return `blank` with the results of coding `y` by `omp` with these atoms."""
     if k > min(atoms.shape):
         return replace(blank, note=f"OMP cannot use {k} of {min(atoms.shape)} directions")
     y = y[: _affordable(len(atoms), atoms.shape[1], k, len(y))]
@@ -155,7 +167,7 @@ def _judged(blank: Baseline, y: Float[Tensor, "n d"], error: Float[Tensor, " n"]
     variance = y.double().square().sum(1).numpy()
     if not variance.sum():
         return replace(blank, rows=len(y), l0=l0, note="every row is the same")
-    # Rows of a random sample may be folded into fewer clusters in any way.
+    # Rows of a random sample may be grouped into fewer clusters in any way.
     fold, count = np.arange(len(y)) % FOLDS, min(len(y), FOLDS)
     sums = (np.bincount(fold, weights, count) for weights in (error.double().numpy(), variance))
     fvu, low, high = Bootstrap.of(count, seed).ratio(*sums)
@@ -163,5 +175,5 @@ def _judged(blank: Baseline, y: Float[Tensor, "n d"], error: Float[Tensor, " n"]
 
 
 def _affordable(atoms: int, d: int, k: int, rows: int, flops: float = FLOPS) -> int:
-    """Rows that `omp` codes within `flops`, 64 at least."""
+    """Return the number of rows that `omp` codes within `flops`, at least 64."""
     return min(rows, max(64, int(flops / (2 * atoms * d * k + BASIS * k * k * d))))

@@ -1,4 +1,4 @@
-"""How an autoencoder is judged. Plain values: no torch."""
+"""Settings of an evaluation. Plain values: no torch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Config:
     """Settings of `saes.evaluate`.
 
     Attributes:
-        baselines: whether other methods are run on the same activations, which takes some seconds.
-        rows: activations read at most.
-        seed: of all draws.
+        baselines: whether to run other methods on the same activations, which takes some seconds.
+        rows: maximal number of activations.
+        seed: seed of all draws.
 
     Example:
         >>> Config(baselines=False).rows

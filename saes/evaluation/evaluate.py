@@ -1,4 +1,4 @@
-"""`evaluate`: one pass over the activations, and then everything that can be said of an autoencoder."""
+"""`evaluate`: all measures of an autoencoder from one pass over the activations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONTEXTS = 32
 
 @checked
 @torch.no_grad()
-def evaluate(  # noqa: PLR0913  what is judged, and all that may be known of it
+def evaluate(  # noqa: PLR0913  (all but the first two are keyword-only)
     sae: SAE,
     activations: Any,
     *,
@@ -47,24 +47,33 @@ def evaluate(  # noqa: PLR0913  what is judged, and all that may be known of it
     config: Config | None = None,
     command: str | None = None,
 ) -> Evaluation:
-    """Judge `sae` on `activations` that it should not have been trained on.
+    """Evaluate an autoencoder on activations that it was not trained on.
 
-    Memory does not grow with the number of rows. What cannot be computed says why in its score.
+    Memory does not grow with the number of rows. A measure that cannot be computed gives the reason in its score.
 
     Args:
         sae: the autoencoder, transcoder or crosscoder.
-        activations: a tensor (n, d_in), an `interp.cache` store, batches, or a function that gives batches; pairs
+        activations: a tensor (n, d_in), an `interp.cache` store, batches, or a function that returns batches; pairs
             (input, output) for a transcoder; (n, layer, d_in) for a crosscoder.
-        model: the model the activations are from, to measure what it loses when it runs on reconstructions.
-        contexts: `interp.cache` contexts or token ids (n_context, n_token) for that; a store brings its own (32).
-        truth: the features that the activations were made of, where they are known.
-        labels: for k-sparse probing, by name: whether a concept holds, one value a row.
-        groups: the context of each row, for intervals that do not take neighbours for independent; a store knows it.
-        config: rows read, baselines and seed; `Config()` if it is not given.
-        command: for the provenance; this process's own by default.
+        model: the model of the activations, to measure its loss on reconstructions.
+        contexts: `interp.cache` contexts or token ids (n_context, n_token) for the loss; a store provides 32.
+        truth: the features of which the activations are made, if known.
+        labels: for k-sparse probing: for each concept, whether it is present, one value per row.
+        groups: the context of each row, so that intervals do not treat neighbours as independent; a store knows it.
+        config: number of rows, baselines and seed; `Config()` by default.
+        command: command for the provenance; by default that of this process.
+
+    Returns:
+        An `Evaluation` with a score for each measure.
 
     Raises:
-        UsageError: a shape that does not fit, values that are not finite, a hook that cannot be replaced.
+        UsageError: a wrong shape, values that are not finite, or a hook that cannot be replaced.
+
+    Example:
+        >>> x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+        >>> result = saes.evaluate(sae, x, config=saes.evaluation.Config(baselines=False))
+        >>> 0 < result.score("fvu").value < 1
+        True
     """
     config, watch = Config() if config is None else config, Stopwatch()
     seed, source = config.seed, Source.of(sae, activations, groups, config.rows)
@@ -99,7 +108,7 @@ def evaluate(  # noqa: PLR0913  what is judged, and all that may be known of it
 
 
 def _pass(source: Source, known: TruthTally | None, seed: int) -> tuple[Tally, Tally, Sample]:
-    """(sums over the usual rows, over the attention sinks, a sample of the usual rows)."""
+    """Return sums over usual rows, sums over attention sinks, and a sample of the usual rows."""
     sae = source.sae
     tally, extreme = Tally(sae.width, sae.d_out), Tally(sae.width, sae.d_out, moments=False)
     sample, most = Sample.of(SAMPLE, seed), None
@@ -127,7 +136,7 @@ def _truth_tally(truth: Truth, dictionary: np.ndarray) -> TruthTally:
 
 
 def _contexts(contexts: Any | None, source: Source) -> Any | None:
-    """The contexts given, or the first ones of the store that is read."""
+    """Return the given contexts, or the first ones of the store."""
     store = source.given.store
     return store.contexts(0, CONTEXTS) if contexts is None and store is not None else contexts
 
@@ -142,8 +151,8 @@ def _language(sae: SAE, model: Model | None, contexts: Any | None, tally: Tally,
         why = 'the autoencoder does not say where it belongs: set sae.metadata["hook_name"]'
     if why is not None or model is None:
         return tuple(unavailable(key, language.GROUP, str(why)) for key in language.KEYS)
-    found = language.losses(sae, model, contexts, torch.from_numpy(tally.mean))
-    return language.scores(found, seed)
+    losses = language.losses(sae, model, contexts, torch.from_numpy(tally.mean))
+    return language.scores(losses, seed)
 
 
 def _latents(tally: Tally, shape: Geometry) -> Latents:
@@ -160,7 +169,13 @@ def _pca(tally: Tally) -> np.ndarray:
 
 
 def description(sae: SAE) -> dict[str, Any]:
-    """What an SAE is, as a result can hold it: tuples for lists, text for what is none of the plain kinds."""
+    """Return a description of an SAE as values that a result can have.
+
+    Lists become tuples, and values that are not plain become text.
+
+    >>> description(sae)["width"]
+    8
+    """
     about = {name: getattr(sae, name) for name in ("architecture", "variant", "d_in", "d_out", "width")}
     return about | {"settings": _plain(sae.settings), "metadata": _plain(sae.metadata)}
 

@@ -1,4 +1,4 @@
-"""How alike a dictionary's directions are, and what chance gives."""
+"""Similarity of a dictionary's directions, compared with chance."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from torch import Tensor
 from interp.arguments import checked
 from interp.coding import nearest, random_dictionary
 from interp.errors import UsageError
-from saes.evaluation.scores import apart
+from saes.evaluation.scores import derived_seed
 
 SAMPLED = 512
-"""Directions from which chance is estimated."""
+"""Number of directions from which chance is estimated."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """The nearest other direction of each, by |cos|, their signed cosine, and the mean nearest |cos| of random ones."""
+    """Nearest other direction of each direction, with chance.
+
+    Attributes:
+        nearest: index of the nearest other direction, by |cos|.
+        cosine: signed cosine with it.
+        norm: length of each direction.
+        chance: mean nearest |cos| of random directions.
+    """
 
     nearest: Int[np.ndarray, " atoms"]
     cosine: Float[np.ndarray, " atoms"]
@@ -40,7 +47,7 @@ def geometry(dictionary: Float[Tensor, "atoms d"], *, seed: int) -> Geometry:
     unit = dictionary / norm.clamp_min(1e-12)[:, None]
     near = nearest(unit, unit, 1, absolute=True)
     index, cosine = (part[:, 0].cpu().numpy() for part in (near.index, near.value))
-    draw = torch.Generator().manual_seed(apart(seed, "coherence"))
+    draw = torch.Generator().manual_seed(derived_seed(seed, "coherence"))
     chance = chance_cosine(len(dictionary), dictionary.shape[1], draw, absolute=True)
     return Geometry(index, cosine, norm.cpu().numpy(), chance)
 

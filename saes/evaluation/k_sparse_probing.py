@@ -1,4 +1,4 @@
-"""k-sparse probing: how well a few latents tell a concept, beside what all of the activation tells."""
+"""k-sparse probing: how well a few latents predict a concept, compared with the whole activation."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from saes.evaluation.scores import Score, unavailable
 GROUP = "k-sparse probing"
 KS = (1, 4, 16)
 ROWS = 20_000
-"""Rows used at most: the dense probe holds them in memory."""
+"""Maximal number of rows: the dense probe has them in memory."""
 LEAST = 5
-"""Rows of either class that the training and the test rows must each have."""
+"""Smallest number of rows of each class among the training and the test rows."""
 DRAWS = 200
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows by whole contexts: none is in both parts."""
+    """Split of rows by whole contexts."""
 
     train: Bool[np.ndarray, " n"]
     cluster: Int[np.ndarray, " n"]
 
     @classmethod
     def of(cls, cluster: Int[np.ndarray, " n"], seed: int) -> Split:
-        """About 70 % of the contexts for training."""
+        """Use about 70 % of the contexts for training."""
         names = np.unique(cluster)
         chosen = np.random.default_rng(seed).permutation(names)[: round(0.7 * len(names))]
         return cls(np.isin(cluster, chosen), cluster)
@@ -41,11 +41,16 @@ class Split:
 
 @torch.no_grad()
 def probing(source: Source, labels: Mapping[str, Any], seed: int) -> tuple[Score, ...]:
-    """For every label the area under the ROC curve, on contexts not trained on.
+    """Compute the AUC of probes for every label, on contexts that were not trained on.
 
-    Of probes on the k latents whose means differ most between the classes on the training rows (in standard
-    deviations; Gurnee et al. 2023, arXiv 2305.01610), of the same with the training labels shuffled (chance, 0.5),
-    and of a dense probe on the activation itself (the ceiling). All are logistic regressions.
+    The probes are logistic regressions: on the k latents whose class means differ most on the training rows (in
+    standard deviations; Gurnee et al. 2023, arXiv 2305.01610), the same with shuffled training labels (chance, 0.5),
+    and on the activation itself (the ceiling).
+
+    Args:
+        source: the activations.
+        labels: for each concept, whether it is present in each row.
+        seed: seed of split, shuffles and resamples.
     """
     if not source.again:
         why = "the activations can be read only once: give a tensor, a store or a function that gives batches"
@@ -60,14 +65,14 @@ def probing(source: Source, labels: Mapping[str, Any], seed: int) -> tuple[Score
     best = _best(source, split, [*(wanted[n] for n in wanted), *(shuffled[n] for n in wanted)])
     columns = np.unique(np.concatenate(best))
     values = _columns(source, columns, len(dense))
-    found = []
+    scores = []
     for index, (name, label) in enumerate(wanted.items()):
         if name not in usable:
-            found.append(_too_few(name))
+            scores.append(_too_few(name))
             continue
         chosen = [values[:, np.searchsorted(columns, one)] for one in (best[index], best[index + len(wanted)])]
-        found += _scores(name, label, shuffled[name], chosen, dense, split, seed=seed)
-    return tuple(found)
+        scores += _scores(name, label, shuffled[name], chosen, dense, split, seed=seed)
+    return tuple(scores)
 
 
 def _scores(
@@ -82,20 +87,20 @@ def _scores(
 ) -> list[Score]:
     test = ~split.train
     on = f"{int(test.sum()):,} rows in {len(np.unique(split.cluster[test]))} contexts held out"
-    found = []
+    scores = []
     for k in (k for k in KS if k <= chosen[0].shape[1]):
         chance = _auc(chosen[1][:, :k], shuffled, label, split, seed)[0]
         value = _auc(chosen[0][:, :k], label, label, split, seed)
         note = f"with shuffled labels {chance:.3f}"
-        found.append(Score(f"{name}, {k} latents", GROUP, *value, "AUC", on, "higher", note))
+        scores.append(Score(f"{name}, {k} latents", GROUP, *value, "AUC", on, "higher", note))
     ceiling = _auc(dense, label, label, split, seed)
-    return [*found, Score(f"{name}, whole activation", GROUP, *ceiling, "AUC", on, "higher", "the ceiling")]
+    return [*scores, Score(f"{name}, whole activation", GROUP, *ceiling, "AUC", on, "higher", "the ceiling")]
 
 
 def _auc(
     x: Float[np.ndarray, "n k"], fit: np.ndarray, label: np.ndarray, split: Split, seed: int
 ) -> tuple[float, float | None, float | None]:
-    """Trained on `fit`, judged on `label` of the held-out rows; the interval draws whole contexts."""
+    """Return the AUC for `label` on test rows after training on `fit`, with an interval over contexts."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -109,7 +114,7 @@ def _auc(
 
 
 def _best(source: Source, split: Split, labels: list[np.ndarray]) -> list[Int[np.ndarray, " k"]]:
-    """For each labelling the latents with the largest |difference of class means| / standard deviation."""
+    """Return, for each label, the latents with the largest |difference of class means| / standard deviation."""
     width = source.sae.width
     sums, square, count = np.zeros((len(labels), width)), np.zeros(width), 0
     whole = np.zeros(width)
@@ -133,7 +138,7 @@ def _columns(source: Source, columns: Int[np.ndarray, " c"], rows: int) -> Float
 
 
 def _latents(source: Source, rows: int) -> Any:
-    """(number of the first row, latents) of the first `rows` rows."""
+    """Yield the number of the first row and the latents of batches, up to `rows` rows."""
     for batch in source.batches():
         count = min(len(batch.x), rows - batch.first)
         if count <= 0:

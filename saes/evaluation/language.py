@@ -1,4 +1,4 @@
-"""What the model loses when it runs on reconstructions: cross-entropy, loss recovered, divergence."""
+"""Loss of the model on reconstructions: cross-entropy, loss recovered, divergence."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ RUNS = ("clean", "spliced", "zero", "mean")
 LOSSES = ("loss_original", "loss_reconstruction", "loss_zero", "loss_mean")
 """Keys of the scores of `RUNS`, in that order."""
 KEYS = (*LOSSES, "loss_recovered_zero", "loss_recovered_mean", "kl_divergence")
-"""Keys of all that `scores` gives."""
+"""Keys of all scores."""
 LOGITS = 2**25
-"""Logits held at once for each run."""
+"""Number of logits in memory for each run."""
 
 
 def spliced(model: Model, hook: str, replace: Replace) -> Model:
@@ -52,7 +52,7 @@ def spliced_logits(
 
 @dataclass(frozen=True)
 class Losses:
-    """Per context: predictions judged, Σ cross-entropy (nats) of each of `RUNS`, Σ KL(clean ‖ spliced)."""
+    """Sums per context: number of predictions, cross-entropy (nats) of each of `RUNS`, KL(clean ‖ spliced)."""
 
     count: Float[np.ndarray, " context"]
     loss: Float[np.ndarray, "context run"]
@@ -63,12 +63,20 @@ class Losses:
 def losses(
     sae: SAE, model: Model, contexts: Any, mean: Float[Tensor, " d"], *, exclude: tuple[str, ...] = EXCLUDED
 ) -> Losses:
-    """The four runs over `contexts`: as it is, with reconstructions, with zeros, with `mean`.
+    """Compute the losses of four runs: unchanged, with reconstructions, with zeros, with the mean.
 
-    Only positions that a harvest keeps are replaced: not position 0 (with `exclude` as it is by default) and no
-    padding. Only the predictions made there, of tokens that follow, are judged.
+    Only positions that a harvest includes are replaced: not position 0 (with the default `exclude`) and no padding.
+    Only predictions at these positions are counted.
 
-    Raises `UsageError` for a hook that cannot be replaced or is not named in the autoencoder's metadata.
+    Args:
+        sae: the autoencoder or transcoder.
+        model: the model.
+        contexts: `interp.cache` contexts or token ids (n_context, n_token).
+        mean: (d,) mean activation.
+        exclude: excluded positions.
+
+    Raises:
+        UsageError: a hook that cannot be replaced or is not named in the metadata.
     """
     tokens, lengths = _tokens(contexts)
     hooks = _hooks(sae)
@@ -85,7 +93,7 @@ def losses(
 def _batch(
     sae: SAE, model: Model, ids: Tensor, mask: Tensor, length: Tensor, hooks: tuple[str, str], mean: Tensor
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts, losses and divergences of a few contexts."""
+    """Return counts, losses and divergences of a batch of contexts."""
     ids, (reads, writes) = ids.to(model.device), hooks
     inputs = None if reads == writes else model.run_with_cache(ids, reads)[1][reads].flatten(2)
 
@@ -101,11 +109,11 @@ def _batch(
     clean = _log_probabilities(model(ids))
     loss, divergence = [_cross_entropy(clean, ids, judged)], None
     for name in RUNS[1:]:
-        found = _log_probabilities(spliced_logits(model, ids, writes, _where(mask.to(model.device), replace[name])))
-        loss.append(_cross_entropy(found, ids, judged))
+        log_p = _log_probabilities(spliced_logits(model, ids, writes, _where(mask.to(model.device), replace[name])))
+        loss.append(_cross_entropy(log_p, ids, judged))
         if name == "spliced":
             divergence = _sum(
-                torch.nn.functional.kl_div(found, clean, log_target=True, reduction="none").sum(2), judged
+                torch.nn.functional.kl_div(log_p, clean, log_target=True, reduction="none").sum(2), judged
             )
     assert divergence is not None
     return judged.sum(1).cpu().double().numpy(), np.stack(loss, 1), divergence
@@ -116,8 +124,8 @@ def _where(mask: Bool[Tensor, "batch n_token"], replace: Replace) -> Replace:
 
 
 def _log_probabilities(logits: Tensor) -> Float[Tensor, "batch predicted d_vocab"]:
-    kept = logits[:, :-1]
-    return (kept if kept.dtype == torch.float64 else kept.float()).log_softmax(-1)
+    logits = logits[:, :-1]
+    return (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
 
 
 def _cross_entropy(log_p: Tensor, ids: Int[Tensor, "batch n_token"], judged: Tensor) -> Float[np.ndarray, " batch"]:
@@ -128,19 +136,22 @@ def _sum(value: Tensor, judged: Tensor) -> Float[np.ndarray, " batch"]:
     return (value * judged).sum(1, dtype=torch.float64).cpu().numpy()
 
 
-def scores(found: Losses, seed: int, excluded: tuple[str, ...] = EXCLUDED) -> tuple[Score, ...]:
-    """Losses in nats a token, the fraction recovered (ablated − spliced) / (ablated − clean), and the divergence."""
-    bootstrap = Bootstrap.of(len(found.count), seed)
-    on = f"{int(found.count.sum()):,} predictions in {len(found.count):,} contexts"
-    if not found.count.sum():
+def scores(losses: Losses, seed: int, excluded: tuple[str, ...] = EXCLUDED) -> tuple[Score, ...]:
+    """Return losses (nats per token), fractions recovered and divergence as scores.
+
+    The fraction recovered is (ablated − spliced) / (ablated − clean).
+    """
+    bootstrap = Bootstrap.of(len(losses.count), seed)
+    on = f"{int(losses.count.sum()):,} predictions in {len(losses.count):,} contexts"
+    if not losses.count.sum():
         return tuple(unavailable(key, GROUP, "no context has a prediction to judge") for key in KEYS)
-    note = "position 0 is left as it is" if "first" in excluded else ""
+    note = "position 0 is not replaced" if "first" in excluded else ""
     means = [
-        Score(key, GROUP, *bootstrap.ratio(found.loss[:, i], found.count), "nats", on, "lower", note)
+        Score(key, GROUP, *bootstrap.ratio(losses.loss[:, i], losses.count), "nats", on, "lower", note)
         for i, key in enumerate(LOSSES)
     ]
-    recovered = [_recovered(found, ablation, bootstrap, on) for ablation in ("zero", "mean")]
-    divergence = bootstrap.ratio(found.divergence, found.count)
+    recovered = [_recovered(losses, ablation, bootstrap, on) for ablation in ("zero", "mean")]
+    divergence = bootstrap.ratio(losses.divergence, losses.count)
     return (
         *means,
         *recovered,
@@ -148,10 +159,10 @@ def scores(found: Losses, seed: int, excluded: tuple[str, ...] = EXCLUDED) -> tu
     )
 
 
-def _recovered(found: Losses, ablation: str, bootstrap: Bootstrap, on: str) -> Score:
-    clean, spliced, ablated = found.loss[:, 0], found.loss[:, 1], found.loss[:, RUNS.index(ablation)]
+def _recovered(losses: Losses, ablation: str, bootstrap: Bootstrap, on: str) -> Score:
+    clean, spliced, ablated = losses.loss[:, 0], losses.loss[:, 1], losses.loss[:, RUNS.index(ablation)]
     key, harm = f"loss_recovered_{ablation}", ablated - clean
-    per_token = harm.sum() / found.count.sum()
+    per_token = harm.sum() / losses.count.sum()
     if per_token <= 1e-3:
         why = f"{ablation} ablation raises the loss by {per_token:.1e} nats a token: there is nothing to recover"
         return unavailable(key, GROUP, why)
@@ -160,7 +171,7 @@ def _recovered(found: Losses, ablation: str, bootstrap: Bootstrap, on: str) -> S
 
 
 def _tokens(contexts: Any) -> tuple[Int[Tensor, "n_context n_token"], Int[Tensor, " n_context"]]:
-    """Ids and lengths of `Contexts`, or of a plain tensor of full contexts."""
+    """Return ids and lengths of `Contexts`, or of a tensor of full contexts."""
     if hasattr(contexts, "lengths"):
         return contexts.tokens.long(), contexts.lengths.long()
     tokens = torch.as_tensor(contexts)
@@ -172,7 +183,7 @@ def _tokens(contexts: Any) -> tuple[Int[Tensor, "n_context n_token"], Int[Tensor
 
 
 def _hooks(sae: SAE) -> tuple[str, str]:
-    """(read, replaced)."""
+    """Return the input hook and the replaced hook."""
     reads = sae.metadata.get("hook_name")
     writes = sae.metadata.get("hook_name_out") if sae.variant == "transcoder" else reads
     if not reads or not writes:

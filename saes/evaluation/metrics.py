@@ -1,4 +1,4 @@
-"""From the sums of one pass to scores: reconstruction, sparsity, geometry."""
+"""Scores of reconstruction, sparsity and geometry from the sums of one pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ RATIOS = (
 
 
 def reconstruction(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[Score, ...]:
-    """Fraction of variance unexplained Σ|x − x̂|² / Σ|x − mean|², explained variance, cosine, shrinkage, bias."""
+    """Compute the reconstruction scores.
+
+    Fraction of variance unexplained Σ|x − x̂|² / Σ|x − mean|², explained variance, cosine, shrinkage and bias.
+    """
     group, error, variance = "reconstruction", tally.column("error"), tally.variance
     scores = []
     if variance.sum() > 1e-12 * tally.column("square").sum() and variance.sum() > 0:
@@ -35,19 +38,19 @@ def reconstruction(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[
         if not tally.column(bottom).sum():
             scores.append(unavailable(key, group, "every reconstruction is zero, or every row is"))
             continue
-        found = bootstrap.ratio(tally.column(top), tally.column(bottom))
-        scores.append(Score(key, group, *found, unit, judged_on, better, why))
+        value = bootstrap.ratio(tally.column(top), tally.column(bottom))
+        scores.append(Score(key, group, *value, unit, judged_on, better, why))
     return tuple(scores)
 
 
 def with_sinks(tally: Tally, extreme: Tally, seed: int) -> tuple[Score, ...]:
-    """The fraction of rows that are attention sinks, which every other measure leaves out, and the FVU with them.
+    """Compute the fraction of attention sinks, which other measures exclude, and the FVU with them.
 
     A sink's norm is more than `interp.cache.sinks.TIMES` times the median of the first rows read.
     """
     group, rows = "reconstruction", tally.rows + extreme.rows
     note = f"{extreme.rows:,} of {rows:,} rows have a norm above {TIMES:.0f} times the median"
-    note += "; other measures leave them out"
+    note += "; other measures exclude them"
     both = tally.merged(extreme)
     counted = Score("sink_rows", group, extreme.rows / rows, None, None, "fraction", f"{rows:,} rows", "", note)
     if not both.variance.sum():
@@ -59,15 +62,15 @@ def with_sinks(tally: Tally, extreme: Tally, seed: int) -> tuple[Score, ...]:
 
 
 def sparsity(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[Score, ...]:
-    """Latents on for a row; fractions of latents that never fire, and that fire on more than `DENSE` of the rows.
+    """Compute L0 and the fractions of dead and dense latents.
 
-    "Dead" is functional: not one of the rows judged on made it fire. The intervals of the two fractions are
-    jackknife ones over groups of contexts.
+    A latent is dead if it fires on none of the evaluated rows, and dense if it fires on more than `DENSE` of them. The
+    intervals of the two fractions are jackknife intervals over groups of contexts.
     """
     group, rows = "sparsity", tally.rows
     l0 = bootstrap.ratio(tally.column("l0"), tally.column("rows"))
     bound = f"on no row; with 95 % confidence such a latent fires on fewer than {3 / rows:.1e} of rows"
-    # The rule of three assumes independent rows, which neighbours are not: it is the best one can say of zero counts.
+    # The rule of three assumes independent rows, which neighbours are not, but nothing better exists for zero counts.
     return (
         Score("l0", group, *l0, "latents", judged_on),
         _fraction("dead_latents", tally, judged_on, bound, dense=False),
@@ -87,14 +90,14 @@ def _fraction(key: str, tally: Tally, judged_on: str, why: str, *, dense: bool) 
     return Score(key, "sparsity", value, *jackknife(value, np.array(without)), "fraction", judged_on, "lower", why)
 
 
-def coherence(found: Geometry, seed: int) -> tuple[Score, ...]:
-    """How near the nearest other decoder row is, on average and at most."""
-    cosine = np.abs(found.cosine)
+def coherence(geometry: Geometry, seed: int) -> tuple[Score, ...]:
+    """Compute mean and largest |cos| of decoder rows with their nearest other row."""
+    cosine = np.abs(geometry.cosine)
     if len(cosine) < 2:
         return (unavailable("coherence_mean", "geometry", "one latent has no other"),)
     draws = cosine[np.random.default_rng(seed).integers(len(cosine), size=(200, len(cosine)))].mean(1)
     low, high = percentile_interval(draws)
-    on, chance = f"{len(cosine):,} latents", f"random directions: {found.chance:.3f}"
+    on, chance = f"{len(cosine):,} latents", f"random directions: {geometry.chance:.3f}"
     mean = Score(
         "coherence_mean",
         "geometry",
@@ -107,5 +110,5 @@ def coherence(found: Geometry, seed: int) -> tuple[Score, ...]:
         f"mean over latents of |cos| with the nearest other; {chance}",
     )
     largest = float(cosine.max())
-    note = "|cos| of the two latents most alike"
+    note = "|cos| of the two most similar latents"
     return mean, Score("coherence_largest", "geometry", largest, None, None, "cosine", on, "lower", note)

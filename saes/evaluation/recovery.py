@@ -1,7 +1,7 @@
-"""How much of a known dictionary was found: matching, coverage, copies, firing, absorption. numpy only.
+"""Recovery of a known dictionary: matching, coverage, copies, firing, absorption. numpy only.
 
-A dictionary is (atoms, d), one direction a row; its sign and length do not count. Every score says what chance gives
-(`chance`): in few dimensions a random dictionary matches surprisingly well.
+A dictionary is (atoms, d), one direction per row; sign and length are ignored. Every score is compared with chance
+(`chance`), since in few dimensions a random dictionary matches surprisingly well.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from saes.evaluation.scores import apart
+from saes.evaluation.scores import derived_seed
 
 METRICS = ("matched cosine", "found above 0.9", "firing F1", "L0", "FVU")
 
 
 def cosines(true: Float[np.ndarray, "features d"], found: Float[np.ndarray, "atoms d"]) -> np.ndarray:
-    """(features, atoms): |cos| of every pair; a zero row has cosine 0 with everything."""
+    """Return |cos| of every pair (features, atoms); a zero row has cosine 0 with all others.
+
+    >>> cosines(np.eye(2), np.array([[0.0, -2.0]])).tolist()
+    [[0.0], [1.0]]
+    """
     unit = [d / np.maximum(np.linalg.norm(d, axis=1, keepdims=True), 1e-12) for d in (true, found)]
     return np.abs(unit[0] @ unit[1].T)
 
@@ -25,14 +29,26 @@ def cosines(true: Float[np.ndarray, "features d"], found: Float[np.ndarray, "ato
 def match(
     true: Float[np.ndarray, "features d"], found: Float[np.ndarray, "atoms d"]
 ) -> tuple[Int[np.ndarray, " matched"], Int[np.ndarray, " matched"], Float[np.ndarray, " matched"]]:
-    """The one-to-one matching of features to atoms of largest total |cosine|: (features, atoms, |cosines|)."""
+    """Match features to atoms one to one with the largest total |cosine|.
+
+    Returns:
+        Indices of features, indices of atoms, and their |cosines|.
+
+    Example:
+        >>> match(np.eye(2), np.array([[0.0, -1.0], [3.0, 0.0]]))[1].tolist()
+        [1, 0]
+    """
     return assign(cosines(true, found))
 
 
 def assign(
     cosine: Float[np.ndarray, "features atoms"],
 ) -> tuple[Int[np.ndarray, " matched"], Int[np.ndarray, " matched"], Float[np.ndarray, " matched"]]:
-    """`match`, from the cosines."""
+    """Match features to atoms like `match`, given the cosines.
+
+    >>> assign(np.array([[0.1, 0.9], [0.8, 0.2]]))[1].tolist()
+    [1, 0]
+    """
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(-cosine)
@@ -41,14 +57,18 @@ def assign(
 
 @dataclass(frozen=True)
 class Match:
-    """What a dictionary has in common with the true one.
+    """Similarity of a dictionary to the true one.
 
     Attributes:
-        per_feature: (features,) the largest |cos| with any atom.
-        per_atom: (atoms,) the largest |cos| with any feature.
-        matched: (features,) |cos| in the one-to-one matching of largest total; 0 for a feature without an atom.
-        atom: (features,) the atom matched, -1 where there is none.
-        nearest: (atoms,) the feature each atom is most like.
+        per_feature: (features,) largest |cos| with any atom.
+        per_atom: (atoms,) largest |cos| with any feature.
+        matched: (features,) |cos| in the one-to-one matching; 0 for a feature without an atom.
+        atom: (features,) index of the matched atom, -1 if there is none.
+        nearest: (atoms,) index of the nearest feature.
+
+    Example:
+        >>> Match.of(np.eye(2), np.eye(2)).coverage
+        1.0
     """
 
     per_feature: Float[np.ndarray, " features"]
@@ -59,7 +79,7 @@ class Match:
 
     @classmethod
     def of(cls, true: Float[np.ndarray, "features d"], found: Float[np.ndarray, "atoms d"]) -> Match:
-        """Match `found` to `true`."""
+        """Match the dictionary `found` to `true`."""
         cosine = cosines(true, found)
         rows, columns, values = assign(cosine)
         matched, atom = np.zeros(len(true)), np.full(len(true), -1)
@@ -68,21 +88,25 @@ class Match:
 
     @property
     def coverage(self) -> float:
-        """min(atoms, features) / features: what a dictionary of this size could find at most."""
+        """min(atoms, features) / features, the largest fraction that a dictionary of this size can recover."""
         return min(1.0, len(self.nearest) / len(self.matched))
 
     @property
     def uniqueness(self) -> float:
-        """Distinct features among those the atoms are most like, over the number there could be.
+        """Number of distinct nearest features, divided by the largest possible number.
 
-        1 for a dictionary without copies; all atoms alike give 1 / min(atoms, features).
+        It is 1 for a dictionary without copies, and 1 / min(atoms, features) if all atoms are equal.
         """
         return len(np.unique(self.nearest)) / min(len(self.nearest), len(self.matched))
 
 
 @dataclass(frozen=True)
 class Firing:
-    """How often each feature is active, its matched latent fires, and both: counts over `rows`."""
+    """Counts over `rows` of active features, firing matched latents, and both.
+
+    >>> Firing.of(np.array([[True], [True]]), np.array([[True], [False]])).recall.tolist()
+    [0.5]
+    """
 
     active: Int[np.ndarray, " features"]
     fired: Int[np.ndarray, " features"]
@@ -91,7 +115,7 @@ class Firing:
 
     @classmethod
     def of(cls, active: Bool[np.ndarray, "n features"], fired: Bool[np.ndarray, "n features"]) -> Firing:
-        """Counts from aligned columns: feature j and its latent."""
+        """Count aligned columns: feature j and its latent."""
         return cls(active.sum(0), fired.sum(0), (active & fired).sum(0), len(active))
 
     @property
@@ -108,7 +132,7 @@ class Firing:
 
     @property
     def f1(self) -> Float[np.ndarray, " features"]:
-        """Harmonic mean of the two; 0 where nothing agrees, NaN where neither ever happens."""
+        """Harmonic mean of precision and recall; 0 without agreement, NaN if neither ever occurs."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return 2 * self.both / (self.active + self.fired)
 
@@ -121,9 +145,12 @@ class Firing:
 
 
 def by_decile(frequency: Float[np.ndarray, " features"], value: Float[np.ndarray, " features"]) -> np.ndarray:
-    """(10, 3): for tenths of the features from rarest to commonest, (mean frequency, mean of `value`, features).
+    """Return mean frequency, mean value and number of features for deciles of frequency, rarest first.
 
-    Features whose `value` is NaN are left out; a tenth without any is left out of the rows too.
+    Features with NaN values are excluded; a decile without features has no row.
+
+    >>> by_decile(np.arange(10) / 10, np.ones(10)).shape
+    (10, 3)
     """
     known = np.flatnonzero(~np.isnan(value))
     order = known[np.argsort(frequency[known], kind="stable")]
@@ -132,10 +159,10 @@ def by_decile(frequency: Float[np.ndarray, " features"], value: Float[np.ndarray
 
 @dataclass(frozen=True)
 class Absorption:
-    """Whether a parent's latent falls silent where the child is active: gap = P(on | no child) - P(on | child).
+    """Counts of a parent's latent with and without the child: gap = P(on | no child) - P(on | child).
 
-    Counted on rows where the parent is active. A gap near 1 means that the child's latent has absorbed the parent
-    (Chanin et al. 2024, arXiv 2409.14507); 0 that the parent's latent does not care.
+    Only rows with an active parent are counted. A gap near 1 means that the child's latent has absorbed the parent
+    (Chanin et al. 2024, arXiv 2409.14507); 0 means no absorption.
     """
 
     parent: int
@@ -147,7 +174,7 @@ class Absorption:
 
     @property
     def gap(self) -> float | None:
-        """The gap, or None if the parent was never active alone, or never together with the child."""
+        """The gap, or None if the parent was never active without, or never with, the child."""
         if not self.alone or not self.together:
             return None
         return self.on_alone / self.alone - self.on_together / self.together
@@ -158,26 +185,41 @@ def absorption(
     active: Bool[np.ndarray, "n features"],
     fired: Bool[np.ndarray, "n features"],
 ) -> tuple[Absorption, ...]:
-    """For each (parent, child) the counts; `fired[:, j]` is the latent matched to feature j."""
-    found = []
+    """Count absorption for each pair of parent and child.
+
+    Args:
+        pairs: (parent, child) features.
+        active: (n, features) active features.
+        fired: (n, features) whether the latent matched to each feature fires.
+    """
+    counted = []
     for parent, child in pairs:
         on, with_child = fired[:, parent], active[:, child]
         alone, together = active[:, parent] & ~with_child, active[:, parent] & with_child
         counts = (alone.sum(), (alone & on).sum(), together.sum(), (together & on).sum())
-        found.append(Absorption(parent, child, *map(int, counts)))
-    return tuple(found)
+        counted.append(Absorption(parent, child, *map(int, counts)))
+    return tuple(counted)
 
 
 def chance(
     true: Float[np.ndarray, "features d"], atoms: int, *, seed: int, draws: int = 3
 ) -> dict[str, tuple[float, float]]:
-    """Per feature, per atom and one-to-one mean |cos| of random dictionaries of `atoms` atoms: (mean, largest)."""
-    draw = np.random.default_rng(apart(seed, "chance"))
-    found = [Match.of(true, draw.standard_normal((atoms, true.shape[1]))) for _ in range(draws)]
+    """Return the mean and largest similarity scores of random dictionaries.
+
+    The scores are mean |cos| per feature, per latent and one to one.
+
+    Args:
+        true: (features, d) known directions.
+        atoms: number of atoms of the random dictionaries.
+        seed: seed of the draws.
+        draws: number of random dictionaries.
+    """
+    draw = np.random.default_rng(derived_seed(seed, "chance"))
+    matches = [Match.of(true, draw.standard_normal((atoms, true.shape[1]))) for _ in range(draws)]
     values = {
-        "per feature": [m.per_feature.mean() for m in found],
-        "per latent": [m.per_atom.mean() for m in found],
-        "one to one": [m.matched.mean() for m in found],
+        "per feature": [m.per_feature.mean() for m in matches],
+        "per latent": [m.per_atom.mean() for m in matches],
+        "one to one": [m.matched.mean() for m in matches],
     }
     return {name: (float(np.mean(v)), float(np.max(v))) for name, v in values.items()}
 
@@ -189,11 +231,17 @@ def judge(
     codes: Float[np.ndarray, "n atoms"],
     error: float,
 ) -> Float[np.ndarray, " metrics"]:
-    """`METRICS` of a dictionary and its codes on signals whose true coefficients are `active`.
+    """Compute `METRICS` of a dictionary and its codes on signals with known coefficients.
 
     Matched cosine and the fraction above 0.9 count features without an atom as 0. Firing F1 is the mean over features
-    of the harmonic mean of precision and recall of "its atom's code is not 0" for "it is active". `error` is the
-    fraction of variance unexplained.
+    of the F1 of "the code of its atom is not 0" for "the feature is active".
+
+    Args:
+        true: (features, d) known directions.
+        active: (n, features) true coefficients.
+        found: (atoms, d) the dictionary.
+        codes: (n, atoms) its codes.
+        error: fraction of variance unexplained.
     """
     rows, columns, cosine = match(true, found)
     counts = Firing.of(active[:, rows] != 0, codes[:, columns] != 0)

@@ -1,4 +1,4 @@
-"""What judging an autoencoder finds. No torch here: a saved judgement is read and drawn without it."""
+"""Results of an evaluation. No torch: a saved evaluation is loaded and drawn without it."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from interp.report import Table
 
 DENSE = 0.1
-"""A latent that fires on more than this fraction of rows is called dense."""
+"""Fraction of rows above which a latent is called dense."""
 BINS = np.arange(-6, 0.01, 0.25)
 """Edges of the firing-frequency histogram, log10 of the fraction of rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline(Result):
-    """Another way to code the same activations. `fvu`, `l0` and `matched` are None where `note` says why.
+    """Result of another method on the same activations.
 
     Attributes:
-        name: the method.
-        atoms: directions it may use; 0 where it was not run.
-        rows: how many it was judged on, none of which it was fitted to unless `note` says so.
-        l0: mean number of directions used for a row.
-        fvu: fraction of variance unexplained on those rows.
-        low: end of the 95 % interval of `fvu`.
-        high: likewise.
-        matched: mean |cos| with the known features in the one-to-one matching, where features are known.
-        note: what must be known to read it.
+        name: name of the method.
+        atoms: number of directions; 0 if the method was not run.
+        rows: number of evaluated rows; the method was not fitted on them unless `note` says so.
+        l0: mean number of directions used per row; None if not computed.
+        fvu: fraction of variance unexplained on these rows; None if not computed.
+        low: lower end of the 95 % interval of `fvu`.
+        high: upper end of the 95 % interval of `fvu`.
+        matched: mean |cos| with known features in the one-to-one matching; None if not computed.
+        note: explanation, or reason why a value is missing.
     """
 
     name: str
@@ -52,14 +52,14 @@ class Baseline(Result):
 
 @dataclass(frozen=True, eq=False)
 class Latents(Result):
-    """Of every latent.
+    """Statistics of every latent.
 
     Attributes:
-        frequency: fraction of rows it fires on (value not 0).
-        strength: mean value where it fires, 0 for one that never does.
+        frequency: fraction of rows on which it fires (value not 0).
+        strength: mean value where it fires; 0 if it never does.
         decoder_norm: length of its decoder row.
-        nearest: the latent whose decoder row is most like its own, by |cos|.
-        nearest_cosine: their cosine, signed.
+        nearest: latent with the most similar decoder row, by |cos|.
+        nearest_cosine: their signed cosine.
     """
 
     frequency: Float[np.ndarray, " width"]
@@ -69,7 +69,7 @@ class Latents(Result):
     nearest_cosine: Float[np.ndarray, " width"]
 
     def histogram(self) -> tuple[Int[np.ndarray, " bin"], Float[np.ndarray, " edge"], int]:
-        """Latents by log10 of their firing frequency, the edges, and how many never fired."""
+        """Return the histogram of log10 firing frequencies, its edges, and the number of dead latents."""
         fired = self.frequency[self.frequency > 0]
         counts, _ = np.histogram(np.log10(np.maximum(fired, 10 ** BINS[0])), BINS)
         return counts, BINS, int((self.frequency == 0).sum())
@@ -77,19 +77,19 @@ class Latents(Result):
 
 @dataclass(frozen=True, eq=False)
 class Known(Result):
-    """By known feature. NaN marks what has no value: the recall of a feature that was never active.
+    """Measures by known feature; NaN if undefined, as the recall of a feature that was never active.
 
     Attributes:
-        per_feature: the largest |cos| with any latent's decoder row.
-        matched: |cos| in the one-to-one matching; 0 for a feature left without a latent.
-        latent: the latent matched, -1 where there is none.
-        frequency: fraction of rows each feature is active on; empty where activity is not known.
+        per_feature: largest |cos| with any latent's decoder row.
+        matched: |cos| in the one-to-one matching; 0 for a feature without a latent.
+        latent: index of the matched latent, -1 if there is none.
+        frequency: fraction of rows on which each feature is active; empty if unknown.
         precision: P(feature active | latent fires).
         recall: P(latent fires | feature active).
         f1: their harmonic mean.
         deciles: (tenths, 3) by frequency, rarest first: mean frequency, mean recall, features.
-        absorption: (pairs, 6) parent, child, rows with the parent alone, of those with its latent on, rows with both,
-            of those with its latent on.
+        absorption: (pairs, 6) parent, child, rows with the parent alone and how many of them with its latent on, rows
+            with both and how many of them with the parent's latent on.
     """
 
     per_feature: Float[np.ndarray, " features"]
@@ -105,18 +105,18 @@ class Known(Result):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(Shown, Result):
-    """A judgement of one autoencoder on one set of activations.
+    """Evaluation of one autoencoder on one set of activations, as returned by `evaluate`.
 
     Attributes:
-        sae: what was judged: architecture, variant, sizes, settings, model and hook.
-        rows: activations read.
-        clusters: contexts (or blocks of rows) they fall into; intervals come from drawing whole ones.
-        cluster: what a cluster is, in words.
-        scores: every measure, those that could not be computed with the reason.
-        latents: of every latent.
-        baselines: other methods on the same activations, empty if they were not asked for.
-        pca: fraction of variance unexplained by the first 1, 2, ... principal components, empty if not computed.
-        known: by known feature; None if none were given.
+        sae: description of the autoencoder: architecture, variant, sizes, settings, model and hook.
+        rows: number of activations.
+        clusters: number of contexts (or blocks of rows); intervals resample whole ones.
+        cluster: what a cluster is.
+        scores: every measure; those that could not be computed give the reason.
+        latents: statistics of every latent.
+        baselines: other methods on the same activations; empty if not requested.
+        pca: fraction of variance unexplained by the first 1, 2, ... principal components; empty if not computed.
+        known: measures by known feature; None if none were given.
     """
 
     sae: dict[str, Any]
@@ -131,7 +131,7 @@ class Evaluation(Shown, Result):
     known: Known | None
 
     def score(self, key: str) -> Score:
-        """Return the measure with that key, such as "fvu", or that display name, such as "FVU".
+        """Return the score with a key, such as "fvu", or a display name, such as "FVU".
 
         Raises `UsageError` with the nearest name if there is none.
         """
@@ -142,7 +142,7 @@ class Evaluation(Shown, Result):
         raise UsageError(f'There is no score "{key}"{nearest(key, names)}. There are: {", ".join(names)}.')
 
     def table(self) -> Table:
-        """Every measure; an empty value is explained in the last column."""
+        """Return a table of all measures; the last column explains missing values."""
         from interp.report import Table
 
         columns = ("measure", "of", "value", "low", "high", "unit", "better", "judged on", "note")
@@ -153,7 +153,7 @@ class Evaluation(Shown, Result):
         return Table(columns, rows, caption, dict.fromkeys(("value", "low", "high"), ".4g"))
 
     def baseline_table(self) -> Table:
-        """The autoencoder beside the baselines on the same rows."""
+        """Return a table of the autoencoder and the baselines on the same rows."""
         from interp.report import Table
 
         columns = ("method", "atoms", "rows", "L0", "FVU", "low", "high", "matched cosine", "note")
@@ -162,9 +162,9 @@ class Evaluation(Shown, Result):
         return Table(columns, rows, "Other methods on the same activations.", formats)
 
     def summary(self) -> str:
-        """The measures, one a line."""
+        """Return the measures as text, one per line."""
         return "\n".join(map(str, self.scores))
 
     def to_dict(self) -> dict[str, Any]:
-        """Values by name, None where there is none, for `--json`."""
+        """Return the values by name (None if missing), for `--json`."""
         return {score.name: score.value for score in self.scores}

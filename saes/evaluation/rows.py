@@ -1,4 +1,4 @@
-"""Activations as batches of rows with the context each comes from, whatever they are given as."""
+"""Activations in any form as batches of rows, with the context of each row."""
 
 from __future__ import annotations
 
@@ -19,18 +19,23 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 BLOCK = 64
-"""Neighbouring rows that are kept together when contexts are not known."""
+"""Number of neighbouring rows in a cluster if contexts are unknown."""
 CLUSTERS = 2048
-"""Where there are more contexts, several share a cluster, so that the sums per cluster stay small."""
+"""Maximal number of clusters; with more contexts, several share a cluster, so that the sums stay small."""
 NUMBERS = 2**24
-"""Latent values held at once."""
+"""Number of latent values in memory."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """`x` is what the autoencoder reads, `y` what it should give (the same tensor but for a transcoder).
+    """Batch of rows.
 
-    `number` counts rows from the start of the activations; `first` is that of the batch.
+    Attributes:
+        x: inputs of the autoencoder.
+        y: targets; the same tensor except for a transcoder.
+        first: number of the first row, counted from the start of the activations.
+        cluster: cluster of each row.
+        number: number of each row.
     """
 
     x: Float[Tensor, "n ..."]
@@ -40,7 +45,7 @@ class Rows:
     number: Int[np.ndarray, " n"]
 
     def where(self, chosen: Bool[Tensor, " n"]) -> Rows:
-        """The chosen rows."""
+        """Return the chosen rows."""
         x = self.x[chosen]
         y = x if self.y is self.x else self.y[chosen]
         mask = chosen.numpy()
@@ -52,10 +57,10 @@ class Source:
     """Activations that are read in batches, in order.
 
     Attributes:
-        sae: what will read them; gives the shapes and the device.
-        given: the activations, of a store those hooks that the autoencoder reads and writes.
-        groups: the context of each row, if known.
-        limit: rows read at most.
+        sae: the autoencoder, which determines shapes and device.
+        given: the activations; for a store, the hooks that the autoencoder reads and writes.
+        groups: context of each row, if known.
+        limit: maximal number of rows.
     """
 
     sae: SAE
@@ -65,10 +70,10 @@ class Source:
 
     @classmethod
     def of(cls, sae: SAE, activations: Any, groups: Any | None, limit: int) -> Source:
-        """The source of what `saes.evaluate` was given; `groups` are labels of any kind, one a row."""
+        """Return the source for the arguments of `saes.evaluate`; `groups` has one label per row."""
         if sae.variant == "crosslayer":
             raise UsageError(
-                "One layer's part of a cross-layer transcoder rebuilds no hook alone: judge its whole set."
+                "One layer's part of a cross-layer transcoder reconstructs no hook alone: evaluate the whole set."
             )
         given = sources.open_source(activations)
         if given.store is not None:
@@ -78,19 +83,19 @@ class Source:
 
     @property
     def again(self) -> bool:
-        """Whether the rows can be read more than once."""
+        """True if the rows can be read more than once."""
         return self.given.again
 
     @property
     def cluster(self) -> str:
-        """What rows are drawn together for intervals."""
+        """Name of the clusters that intervals resample."""
         known = self.groups is not None or self.given.store is not None
         return "contexts" if known else f"blocks of {self._block} neighbouring rows"
 
     def batches(self) -> Iterator[Rows]:
-        """All rows, in order.
+        """Yield all rows, in order.
 
-        Raises `UsageError` for a shape that the autoencoder does not read, values that are not finite, or no rows.
+        Raises `UsageError` for a wrong shape, values that are not finite, or no rows.
         """
         size, first = max(64, min(4096, NUMBERS // self.sae.width)), 0
         for inputs, outputs in _resized(self._pairs(size), size):
@@ -105,7 +110,7 @@ class Source:
             raise UsageError("There are no activations to judge on: give at least one row.")
 
     def _pairs(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(input, output) of every batch as it comes."""
+        """Yield input and output of every batch."""
         variant, stored = self.sae.variant, self.given.store is not None
         for given in self.given.batches(size):
             parts = (torch.stack(given, 1),) if stored and variant == "crosscoder" else given
@@ -132,27 +137,27 @@ class Source:
 
     def _clusters(self, first: int, count: int) -> np.ndarray:
         if self.groups is not None:
-            found = self.groups[first : first + count]
-            if len(found) != count:
-                raise UsageError(f"There are {len(self.groups)} groups but more rows than that: give one a row.")
-            return found
+            groups = self.groups[first : first + count]
+            if len(groups) != count:
+                raise UsageError(f"There are {len(self.groups)} groups but more rows: give one group per row.")
+            return groups
         if self.given.store is not None:
             return self.given.store.places(first, first + count)[:, 0].numpy() % CLUSTERS
         return np.arange(first, first + count) // self._block % CLUSTERS
 
 
 def _shape(sae: SAE, side: str) -> tuple[int, ...]:
-    """Of one row."""
+    """Return the shape of one row."""
     width, layers = sae.d_in if side == "in" else sae.d_out, sae.settings.get("layers")
     return (layers, width // layers) if layers else (width,)
 
 
 def _hooks(sae: SAE, stored: Sequence[str]) -> tuple[str, ...]:
-    """The hooks of a store that `sae` is judged on."""
+    """Return the hooks of a store on which `sae` is evaluated."""
     reads, writes = sae.metadata.get("hook_name"), sae.metadata.get("hook_name_out")
     if sae.variant == "crosslayer":
         raise UsageError(
-            "One layer's part of a cross-layer transcoder rebuilds no hook alone, so it is not judged alone."
+            "One layer's part of a cross-layer transcoder reconstructs no hook alone: evaluate the whole set."
         )
     if sae.variant == "crosscoder":
         return tuple(sae.metadata.get("hook_names") or stored)

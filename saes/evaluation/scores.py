@@ -1,7 +1,4 @@
-"""Scores: a number with its interval and what it was judged on, or the sentence that says why there is none.
-
-Intervals are 95 % ones. Loads no torch.
-"""
+"""Scores: a value with its 95 % interval and what it was evaluated on, or the reason why there is none. No torch."""
 
 from __future__ import annotations
 
@@ -44,26 +41,30 @@ NAMES = {
     "firing_f1_oracle": "firing F1, true dictionary with OMP",
     "absorption_gap": "absorption gap",
 }
-"""What each measure is called on pages and in tables, by its key. The measures of k-sparse probing are named after the
-labels that were given: there the key is the name."""
+"""Display name of each measure by its key. For k-sparse probing, whose measures are named after the labels, the key is
+the name."""
 KEYS = {name: key for key, name in NAMES.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class Score(Result):
-    """One measure.
+    """Value of one measure.
 
     Attributes:
-        key: what is measured, such as "fvu"; see `NAMES`. It stays the same where the display name changes.
-        group: the part of the judgement it belongs to, such as "reconstruction".
-        value: None where it could not be computed; `why` then says what was missing.
-        low: end of the 95 % interval, None where there is none.
-        high: likewise.
+        key: key of the measure, such as "fvu"; see `NAMES`. It does not change with the display name.
+        group: part of the evaluation, such as "reconstruction".
+        value: the value; None if it could not be computed (see `why`).
+        low: lower end of the 95 % interval; None if there is none.
+        high: upper end of the 95 % interval; None if there is none.
         unit: "fraction", "nats", "latents", "cosine", "ratio".
-        judged_on: what and how many, such as "4,096 rows in 32 contexts".
-        better: "lower", "higher", or "" where neither is.
-        why: why there is no value; with a value, what must be known to read it.
-        name: what it is called on pages; that of `NAMES` if it is not given.
+        judged_on: what it was evaluated on, such as "4,096 rows in 32 contexts".
+        better: "lower", "higher", or "" if neither.
+        why: reason why there is no value, or an explanation of the value.
+        name: display name; by default that of `NAMES`.
+
+    Example:
+        >>> print(Score("fvu", "reconstruction", 0.1, 0.05, 0.15))
+        FVU: 0.1 (0.05 to 0.15)
     """
 
     layout: ClassVar[int] = 2
@@ -84,7 +85,7 @@ class Score(Result):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
-        """Return the fields of a file of layout 1, which has display names and no keys."""
+        """Convert the fields of a file of layout 1, which has display names and no keys."""
         return (
             values | {"key": KEYS.get(values["name"], values["name"])}
             if layout == 1
@@ -99,14 +100,20 @@ class Score(Result):
 
 
 def unavailable(key: str, group: str, why: str) -> Score:
-    """Return a score that could not be computed."""
+    """Return a score without a value, with the reason.
+
+    >>> print(unavailable("fvu", "reconstruction", "every row is the same"))
+    FVU: not computed (every row is the same)
+    """
     return Score(key, group, None, why=why)
 
 
-def apart(seed: int, purpose: str) -> int:
-    """A seed for one purpose that shares nothing with `seed` itself.
+def derived_seed(seed: int, purpose: str) -> int:
+    """Derive a seed for one purpose, independent of `seed` itself.
 
-    A random dictionary drawn with the very seed that a planted one was drawn with *is* the planted one: chance would
-    look like perfection.
+    A random dictionary drawn with the same seed as a planted one would equal it, so that chance would look perfect.
+
+    >>> derived_seed(0, "sample") == derived_seed(0, "chance")
+    False
     """
     return int.from_bytes(hashlib.sha256(f"{purpose} {seed}".encode()).digest()[:6])

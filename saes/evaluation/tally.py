@@ -1,4 +1,4 @@
-"""Everything that one pass over the activations adds up, per context, in memory that does not grow with the rows."""
+"""Sums of one pass over the activations, per cluster, in memory independent of the number of rows."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from saes.evaluation.rows import CLUSTERS, Rows
 from saes.sparse_codes import SparseCodes
 
 PARTS = 32
-"""Groups of contexts for which firings are counted apart, to see how far the dead and the dense depend on the rows."""
+"""Number of groups of contexts with separate firing counts, for intervals of dead and dense fractions."""
 COVARIANCE = 4096
-"""Longest rows whose covariance is kept (for PCA)."""
+"""Largest width whose covariance is summed (for PCA)."""
 SUMS = ("rows", "directed", "error", "l0", "cosine", "ratio", "dot", "out", "square")
 
 
 @dataclass
 class Tally:
-    """Sums of one pass. Moments are taken about the first batch's mean, so that no digits are lost to a large mean.
+    """Sums of one pass; moments are about the first batch's mean, so that a large mean costs no precision.
 
     Attributes:
-        width: latents.
-        size: numbers of one row of the output.
+        width: number of latents.
+        size: width of the output.
         sums: (cluster, name): rows, rows that are not zero and, summed over them, squared error, latents on, cosine,
             |x̂|/|x|, x̂·x, |x̂|² and |x − centre|².
         vectors: (cluster, size): Σ (x − centre).
-        fired: (part, width): rows each latent fires on.
-        strength: (width,): the sum of its values there.
-        part_rows: rows of each part.
+        fired: (part, width): number of rows on which each latent fires.
+        strength: (width,): sum of its values there.
+        part_rows: number of rows of each part.
         covariance: (size, size): Σ (x − centre)(x − centre)ᵀ, None for very long rows.
     """
 
@@ -45,7 +45,7 @@ class Tally:
     covariance: np.ndarray | None = field(init=False)
     centre: Tensor | None = field(default=None, init=False)
     moments: bool = True
-    """Whether the covariance is added up."""
+    """Whether the covariance is summed."""
 
     def __post_init__(self) -> None:
         self.sums = np.zeros((CLUSTERS, len(SUMS)))
@@ -56,7 +56,7 @@ class Tally:
         self.covariance = np.zeros((self.size, self.size)) if self.moments and self.size <= COVARIANCE else None
 
     def add(self, rows: Rows, codes: SparseCodes, rebuilt: Float[Tensor, "n ..."]) -> None:
-        """One batch."""
+        """Add one batch."""
         y = rows.y.flatten(1).double()
         out = rebuilt.flatten(1).to("cpu", torch.float64)
         if self.centre is None:
@@ -85,7 +85,7 @@ class Tally:
             self.covariance += (shifted.T @ shifted).numpy()
 
     def merged(self, other: Tally) -> Tally:
-        """The sums of the rows of both, without the covariance; `other` has the same centre or no rows."""
+        """Return the sums of both, without the covariance; `other` has the same centre or no rows."""
         both = Tally(self.width, self.size, moments=False)
         both.centre = self.centre
         for name in ("sums", "vectors", "fired", "strength", "part_rows"):
@@ -98,17 +98,17 @@ class Tally:
         self.part_rows += part.bincount(minlength=PARTS).numpy()
 
     def column(self, name: str) -> Float[np.ndarray, " cluster"]:
-        """One of `SUMS`, of the clusters that have rows."""
+        """Return one of `SUMS` for the clusters with rows."""
         return self.sums[self.used, SUMS.index(name)]
 
     @property
     def used(self) -> np.ndarray:
-        """The clusters that have rows."""
+        """Indices of clusters with rows."""
         return np.flatnonzero(self.sums[:, 0])
 
     @property
     def rows(self) -> int:
-        """Rows in all."""
+        """Total number of rows."""
         return int(self.sums[:, 0].sum())
 
     @property
@@ -126,12 +126,12 @@ class Tally:
     def variance(self) -> Float[np.ndarray, " cluster"]:
         """Σ |x − mean|² of each cluster's rows: |x − c|² − 2 (x − c)·s + |s|² with s the shift of the mean."""
         s, used = self.shift, self.used
-        found = self.column("square") - 2 * self.vectors[used] @ s + self.column("rows") * (s @ s)
-        return np.maximum(found, 0)
+        variance = self.column("square") - 2 * self.vectors[used] @ s + self.column("rows") * (s @ s)
+        return np.maximum(variance, 0)
 
     @property
     def eigenvalues(self) -> Float[np.ndarray, " size"]:
-        """Of the covariance times the number of rows, largest first; empty if it was not kept."""
+        """Eigenvalues of the covariance times the number of rows, largest first; empty if not summed."""
         if self.covariance is None:
             return np.zeros(0)
         s = self.shift

@@ -1,4 +1,4 @@
-"""Activations whose features are known: what an autoencoder found of them. numpy only."""
+"""Recovery of known features by an autoencoder. numpy only."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ FOUND = (0.9, 0.99)
 
 @dataclass(frozen=True)
 class Truth:
-    """The features that activations were made of.
+    """Known features of activations.
 
     Attributes:
-        directions: (features, d), one a row; a tensor or an array. Sign and length do not count.
-        coefficients: (rows, features), not 0 where a feature is active in a row; None where that is not known.
-        pairs: (parent, child) features for the absorption gap: the child is active only with its parent.
-        offset: (d,) what every row has beside its features; None for nothing.
+        directions: (features, d), one per row; a tensor or an array. Sign and length are ignored.
+        coefficients: (rows, features), not 0 if a feature is active in a row; None if unknown.
+        pairs: (parent, child) features for the absorption gap; the child is active only with its parent.
+        offset: (d,) constant added to every row; None for none.
+
+    Example:
+        >>> Truth(np.eye(2), coefficients=np.array([[1.0, 0.0]])).active(0, 1).tolist()
+        [[True, False]]
     """
 
     directions: Any
@@ -54,7 +58,7 @@ class Truth:
                 raise UsageError(f"The pair {pair} names features that do not exist: there are {len(directions)}.")
 
     def active(self, first: int, count: int) -> Bool[np.ndarray, "count features"]:
-        """Which features are active in so many rows from `first` on."""
+        """Return which features are active in `count` rows from `first` on."""
         rows = self.coefficients[first : first + count] if self.coefficients is not None else np.zeros((0, 0))
         if len(rows) != count:
             raise UsageError(f"The coefficients have no row {first + len(rows)}: give one for every activation.")
@@ -63,7 +67,7 @@ class Truth:
 
 @dataclass
 class TruthTally:
-    """Agreement of features and matched latents, added up batch by batch."""
+    """Counts of agreement between features and matched latents, summed over batches."""
 
     truth: Truth
     match: Match
@@ -76,32 +80,32 @@ class TruthTally:
         self.pairs = np.zeros((len(self.truth.pairs), 4), dtype=np.int64)
 
     def add(self, first: int, on: Bool[np.ndarray, "n width"]) -> None:
-        """One batch of latents; nothing where it is not known which features are active."""
+        """Add one batch of latents; does nothing if activity is unknown."""
         if self.truth.coefficients is None:
             return
         active = self.truth.active(first, len(on))
         fired = on[:, self.match.atom] & (self.match.atom >= 0)
-        found = Firing.of(active, fired)
-        self.counts += np.stack((found.active, found.fired, found.both))
+        firing = Firing.of(active, fired)
+        self.counts += np.stack((firing.active, firing.fired, firing.both))
         for index, one in enumerate(absorption(self.truth.pairs, active, fired)):
             self.pairs[index] += (one.alone, one.on_alone, one.together, one.on_together)
         self.rows += len(on)
 
     @property
     def firing(self) -> Firing | None:
-        """Over all rows; None where activity is not known."""
+        """Counts over all rows; None if activity is unknown."""
         active, fired, both = self.counts
         return Firing(active, fired, both, self.rows) if self.rows else None
 
     @property
     def absorption(self) -> tuple[Absorption, ...]:
-        """Of each pair."""
+        """Absorption of each pair."""
         pairs = zip(self.truth.pairs, self.pairs, strict=True)
         return tuple(Absorption(*pair, *map(int, row)) for pair, row in pairs)
 
 
 def known(tally: TruthTally) -> Known:
-    """By feature."""
+    """Return the measures by feature."""
     match, firing = tally.match, tally.firing
     empty = np.zeros(0)
     if firing is None:
@@ -116,7 +120,14 @@ def known(tally: TruthTally) -> Known:
 
 
 def scores(tally: TruthTally, seed: int, oracle: float | None, no_oracle: str) -> tuple[Score, ...]:
-    """Every measure of recovery; `oracle` is the firing F1 of the true dictionary with `omp`, where it was run."""
+    """Return every measure of recovery.
+
+    Args:
+        tally: counts over all rows.
+        seed: seed of the resamples.
+        oracle: firing F1 of the true dictionary with `omp`; None if not computed.
+        no_oracle: reason why it was not computed.
+    """
     match = tally.match
     return (*_directions(tally.truth, match, seed), *_firing(tally, seed, oracle, no_oracle), *_absorbed(tally))
 
@@ -129,18 +140,18 @@ def _directions(truth: Truth, match: Match, seed: int) -> tuple[Score, ...]:
         ("cosine_latent_to_feature", match.per_atom, "per latent", f"{latents:,} latents"),
         ("cosine_one_to_one", match.matched, "one to one", f"{features:,} features"),
     )
-    found = [
+    scores = [
         _mean(key, value, on, "cosine", seed, f"a random dictionary of this size: {random[drawn][0]:.3f}")
         for key, value, drawn, on in named
     ]
-    found += [
+    scores += [
         _mean(f"recovered_above_{level}", match.matched > level, f"{features:,} features", "fraction", seed, "")
         for level in FOUND
     ]
     size = f"{latents:,} latents for {features:,} features"
     copies = "distinct features among those that latents are most like, over the number there could be"
     return (
-        *found,
+        *scores,
         Score("coverage", GROUP, match.coverage, unit="fraction", judged_on=size, better="higher"),
         Score("uniqueness", GROUP, match.uniqueness, unit="fraction", judged_on=size, better="higher", why=copies),
     )
@@ -194,7 +205,7 @@ def _absorbed(tally: TruthTally) -> tuple[Score, ...]:
 
 
 def _mean(key: str, value: Float[np.ndarray, " n"], judged_on: str, unit: str, seed: int, why: str = "") -> Score:
-    """The mean over features (or latents), which are what is drawn again for its interval."""
+    """Return the mean over features (or latents), with an interval from resampling them."""
     value = np.asarray(value, dtype=float)
     draw = np.random.default_rng(seed)
     means = [value[draw.integers(len(value), size=len(value))].mean() for _ in range(DRAWS // 5)]

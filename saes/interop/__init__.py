@@ -1,4 +1,4 @@
-"""Exchange with other libraries: SAELens folders written and read, sparsify and Gemma Scope read, cards, upload."""
+"""Exchange with other libraries: SAELens folders, readers of other formats, model cards, upload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README of a published autoencoder: what it is, where it comes from, how good it is, how to load it."""
+"""Model card (README) of a published autoencoder: description, origin, quality, usage."""
 
 from __future__ import annotations
 
@@ -15,18 +15,30 @@ if TYPE_CHECKING:
     from saes.evaluation.scores import Score
 
 LIMITS = (
-    "Latents are directions that help to rebuild activations; that one fires on a concept does not show that the "
-    "model uses it.",
-    "The scores hold for activations like those it was judged on, of this model at this hook.",
-    "Positions and tokens that were left out of training (such as position 0) are rebuilt badly.",
+    "Latents are directions that help to reconstruct activations; a latent that fires on a concept does not show that "
+    "the model uses it.",
+    "The scores are valid for activations like those of the evaluation, of this model at this hook.",
+    "Positions and tokens that were excluded from training (such as position 0) are reconstructed badly.",
 )
 
 
 @checked
 def card(sae: SAE, evaluation: Evaluation | None = None, name: str = "this repository") -> str:
-    """Markdown with the header that Hugging Face reads. Says what was not measured as well as what was.
+    """Return a model card in Markdown with the header that Hugging Face reads.
 
-    Raises `UsageError` when `evaluation` is of an autoencoder of another shape.
+    It also says what was not measured.
+
+    Args:
+        sae: the autoencoder.
+        evaluation: its evaluation, or None.
+        name: name of the repository.
+
+    Raises:
+        UsageError: the evaluation is of an autoencoder of another shape.
+
+    Example:
+        >>> "## Limits" in card(sae)
+        True
     """
     about = sae.metadata
     if evaluation is not None and (evaluation.sae["width"], evaluation.sae["d_in"]) != (sae.width, sae.d_in):
@@ -39,7 +51,7 @@ def card(sae: SAE, evaluation: Evaluation | None = None, name: str = "this repos
         _use(sae, name),
         "## Quality\n",
         _quality(evaluation),
-        "## Where it comes from\n",
+        "## Origin\n",
         _origin(about, evaluation),
         "## Limits\n",
         "\n".join(f"- {limit}" for limit in LIMITS) + "\n",
@@ -69,7 +81,7 @@ def _facts(sae: SAE) -> list[tuple[str, Any]]:
 
 
 def _use(sae: SAE, name: str) -> str:
-    lines = ["```python", "import saes", "", 'sae = saes.load("FOLDER")      # a copy of the files beside this card']
+    lines = ["```python", "import saes", "", 'sae = saes.load("FOLDER")      # a copy of the files of this repository']
     lines += ["latents = sae.encode(activations)", "```", ""]
     if known_there(sae):
         text = f'SAELens reads it as "{architecture_there(sae)}": `sae_lens.SAE.load_from_disk("FOLDER")`.'
@@ -80,11 +92,11 @@ def _use(sae: SAE, name: str) -> str:
 
 def _quality(evaluation: Evaluation | None) -> str:
     if evaluation is None:
-        return "Not judged yet: `saes.evaluate` was not given.\n"
+        return "Not evaluated yet: no result of `saes.evaluate` was given.\n"
     head = ("measure", "value", "95 % interval", "unit", "judged on", "note")
     table = _table(head, [_row(score) for score in evaluation.scores if score.value is not None])
     missing = [f"- {score.name}: {score.why}" for score in evaluation.scores if score.value is None]
-    text = f"Judged on {evaluation.rows:,} rows; intervals come from drawing whole {evaluation.cluster}.\n\n{table}"
+    text = f"Evaluated on {evaluation.rows:,} rows; intervals resample whole {evaluation.cluster}.\n\n{table}"
     if evaluation.baselines:
         rows = [(b.name, f"{b.atoms:,}", _number(b.l0), _number(b.fvu), b.note) for b in evaluation.baselines]
         text += "\nOther methods on the same activations:\n\n"
@@ -98,12 +110,12 @@ def _row(score: Score) -> tuple[str, ...]:
 
 
 def _origin(about: dict[str, Any], evaluation: Evaluation | None) -> str:
-    text = f"Everything that is recorded:\n\n```json\n{json.dumps(about, indent=1, default=str)}\n```\n"
+    text = f"All recorded metadata:\n\n```json\n{json.dumps(about, indent=1, default=str)}\n```\n"
     if evaluation is None:
         return text
     origin = evaluation.provenance
     versions = ", ".join(f"{name} {version}" for name, version in origin.versions.items())
-    return f"{text}\nJudged by `{origin.command}` with seed {origin.seed} on {origin.host} ({versions}).\n"
+    return f"{text}\nEvaluated by `{origin.command}` with seed {origin.seed} on {origin.host} ({versions}).\n"
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Sets as circuit-tracer reads them: `config.yaml` beside a safetensors file for each layer.
+"""Reader of circuit-tracer sets: `config.yaml` and one safetensors file per layer.
 
     model_kind: transcoder_set          layer_{i}.safetensors: W_enc (width, d), W_dec (width, d), b_enc, b_dec and, if
                                         used, activation_function.threshold, W_skip (d, d)
@@ -28,16 +28,16 @@ from saes.sets.entry import Entry
 
 NAME = "config.yaml"
 SAME = {"mlp.hook_out": "hook_mlp_out"}
-"""Hooks that have another name here. Sets that write the MLP's own output are of models that add it as it is; where a
-norm follows (Gemma), sets name hook_mlp_out."""
+"""Hooks that have another name here. Sets that write the MLP's own output belong to models that add it without a norm;
+with a norm (Gemma), sets name hook_mlp_out."""
 Unread = tuple[Entry, Callable[[], Stored]]
-"""Hooks and sizes of a dictionary, and what reads it."""
+"""Hooks and sizes of a dictionary, and a function that reads it."""
 THRESHOLD = "activation_function.threshold"
 
 
 @dataclass(frozen=True)
 class _Config:
-    """What is read of `config.yaml`; other keys say where the set comes from and how it is shown."""
+    """Keys that are used from `config.yaml`; the others describe origin and display."""
 
     model_kind: str
     feature_input_hook: str
@@ -46,34 +46,34 @@ class _Config:
 
 
 def is_set(folder: Path) -> bool:
-    """Whether the folder is laid out like this."""
+    """Return whether the folder has this layout."""
     return (folder / NAME).is_file() and bool(_numbered(folder, r"(?:layer|W_enc)_(\d+)\.safetensors"))
 
 
 def members(folder: Path, dtype: torch.dtype | None = None) -> list[Unread]:
-    """Return the dictionaries of the set, of which only headers are read.
+    """Return the dictionaries of the set; only file headers are read.
 
     Raises:
         MissingInputError: no file of a layer.
-        DamagedFileError: a setting of another kind, a tensor that is missing or misshapen.
-        UsageError: a kind of set that is not known.
+        DamagedFileError: a setting of the wrong type, or a missing or misshapen tensor.
+        UsageError: an unknown kind of set.
     """
     config = _read_config(folder)
     if config.model_kind == "transcoder_set":
         layers = _numbered(folder, r"layer_(\d+)\.safetensors")
-        found = [_transcoder(config, folder / f"layer_{layer}.safetensors", layer, dtype) for layer in layers]
+        dictionaries = [_transcoder(config, folder / f"layer_{layer}.safetensors", layer, dtype) for layer in layers]
     elif config.model_kind == "cross_layer_transcoder":
         layers = _numbered(folder, r"W_enc_(\d+)\.safetensors")
-        found = [_cross_layer(config, folder, layer, dtype) for layer in layers]
+        dictionaries = [_cross_layer(config, folder, layer, dtype) for layer in layers]
     else:
         known = ("transcoder_set", "cross_layer_transcoder")
         hint = nearest(config.model_kind, known)
         raise UsageError(
             f'{folder / NAME} has model_kind "{config.model_kind}"{hint}: known are {" and ".join(known)}.'
         )
-    if not found:
+    if not dictionaries:
         raise MissingInputError(f"{folder} has {NAME} but no file of a layer: download the safetensors files too.")
-    return found
+    return dictionaries
 
 
 def _read_config(folder: Path) -> _Config:
@@ -88,14 +88,14 @@ def _read_config(folder: Path) -> _Config:
         raise DamagedFileError(f"{path} holds a {type(document).__name__}, not the settings of a set.")
     for name in ("model_kind", "feature_input_hook", "feature_output_hook"):
         need(document, name, path)
-    kept = {name: value for name, value in document.items() if name in _Config.__dataclass_fields__}
-    return _Config(**check_fields(_Config, kept, path))
+    used = {name: value for name, value in document.items() if name in _Config.__dataclass_fields__}
+    return _Config(**check_fields(_Config, used, path))
 
 
 def _numbered(folder: Path, pattern: str) -> list[int]:
-    """The numbers in the names of files, in order."""
-    found = (re.fullmatch(pattern, file.name) for file in folder.iterdir()) if folder.is_dir() else ()
-    return sorted(int(match[1]) for match in found if match)
+    """Return the numbers in the names of files, in order."""
+    matches = (re.fullmatch(pattern, file.name) for file in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def _hook(layer: int, name: str) -> str:
@@ -103,7 +103,7 @@ def _hook(layer: int, name: str) -> str:
 
 
 def _transcoder(config: _Config, file: Path, layer: int, dtype: torch.dtype | None) -> Unread:
-    """The transcoder of one layer."""
+    """Return the transcoder of one layer."""
     shapes = read_shapes(file)
     reads, writes = _hook(layer, config.feature_input_hook), _hook(layer, config.feature_output_hook)
     width, d_in = _matrix(shapes, "W_enc", file)
@@ -129,7 +129,7 @@ def _read_transcoder(entry: Entry, model: str, file: Path, dtype: torch.dtype | 
 
 
 def _cross_layer(config: _Config, folder: Path, layer: int, dtype: torch.dtype | None) -> Unread:
-    """What one layer reads and writes of a cross-layer transcoder."""
+    """Return one layer's part of a cross-layer transcoder."""
     encoder, decoder = folder / f"W_enc_{layer}.safetensors", folder / f"W_dec_{layer}.safetensors"
     shapes = read_shapes(encoder)
     width, d_in = _matrix(shapes, f"W_enc_{layer}", encoder)
@@ -159,13 +159,13 @@ def _read_cross_layer(entry: Entry, model: str, encoder: Path, decoder: Path, dt
 
 
 def cross_layer(entry: Entry, tensors: dict[str, Tensor], about: dict[str, Any]) -> Stored:
-    """Return one layer's part of a cross-layer transcoder, which adds its b_dec and W_skip to its own layer alone.
+    """Return one layer's part of a cross-layer transcoder, whose b_dec and W_skip affect its own layer only.
 
     Args:
         entry: hooks and sizes.
-        tensors: W_enc (d_in, width), W_dec (width, layer, d), b_dec (d), W_skip (d, d_in) if there is one, and those
-            with a value a latent.
-        about: metadata beside the hooks.
+        tensors: W_enc (d_in, width), W_dec (width, layer, d), b_dec (d), optionally W_skip (d, d_in), and those with
+            one value per latent.
+        about: metadata besides the hooks.
     """
     n, d = len(entry.writes), entry.d_out // len(entry.writes)
     ours = dict(tensors) | {"W_dec": tensors["W_dec"].reshape(entry.width, entry.d_out)}
@@ -177,11 +177,11 @@ def cross_layer(entry: Entry, tensors: dict[str, Tensor], about: dict[str, Any])
 
 
 def _matrix(shapes: dict[str, tuple[int, ...]], name: str, file: Path) -> tuple[int, int]:
-    """The shape of a tensor that must be there and have two axes."""
-    found = shapes.get(name, ())
-    if len(found) != 2:
+    """Return the shape of a required tensor with two axes."""
+    shape = shapes.get(name, ())
+    if len(shape) != 2:
         raise DamagedFileError(f"{file} has no matrix {name}; it holds {', '.join(sorted(shapes)) or 'nothing'}.")
-    return found[0], found[1]
+    return shape[0], shape[1]
 
 
 def _as(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

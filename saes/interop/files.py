@@ -1,4 +1,4 @@
-"""Reading what others wrote: JSON, tensors, and the sentences for what is wrong with them."""
+"""Reading and checking of JSON settings and tensors of other libraries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.f
 
 
 class Stored(NamedTuple):
-    """What a folder holds of an autoencoder, as `saes.build` takes it, and the history of its training."""
+    """Contents of an autoencoder folder: arguments of `saes.build`, and the training history."""
 
     architecture: str
     variant: str
@@ -32,20 +32,20 @@ class Stored(NamedTuple):
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; raise `MissingInputError` or `DamagedFileError` otherwise."""
-    found = read_json(path, f"{path.parent} has no {path.name}: it is not a whole autoencoder folder.")
-    if not isinstance(found, dict):
-        raise DamagedFileError(f"{path} holds a {type(found).__name__}, not the settings of an autoencoder.")
-    return found
+    settings = read_json(path, f"{path.parent} has no {path.name}: it is not a whole autoencoder folder.")
+    if not isinstance(settings, dict):
+        raise DamagedFileError(f"{path} holds a {type(settings).__name__}, not the settings of an autoencoder.")
+    return settings
 
 
 def check_kinds(kind: type, config: dict[str, Any], path: Path) -> None:
-    """Raise `DamagedFileError` for a setting that is not of the kind that the dataclass `kind` declares for it."""
+    """Raise `DamagedFileError` for a setting whose type differs from that in the dataclass `kind`."""
     declared = {field.name for field in fields(kind)}
     check_fields(kind, {name: value for name, value in config.items() if name in declared}, path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, on the CPU."""
+    """Read all tensors of a safetensors file on the CPU."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -62,8 +62,8 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as opened:
-            return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+        with safe_open(path, framework="pt") as content:
+            return {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise MissingInputError(f"{path.parent} has no {path.name}: it is not a whole folder.") from error
     except (SafetensorError, OSError) as error:
@@ -71,22 +71,26 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def need(config: dict[str, Any], name: str, path: Path) -> Any:
-    """A key that must be there."""
+    """Return the value of a required key; raise `DamagedFileError` if it is missing."""
     if name not in config:
         raise DamagedFileError(f'{path} has no "{name}": it does not say what the weights mean.')
     return config[name]
 
 
 def count(config: dict[str, Any], name: str, path: Path) -> int:
-    """A whole number of at least 1."""
-    found = need(config, name, path)
-    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
-        raise DamagedFileError(f"{path} has {name} = {found!r}: expected a whole number of at least 1.")
-    return found
+    """Return a required whole number of at least 1."""
+    value = need(config, name, path)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise DamagedFileError(f"{path} has {name} = {value!r}: expected a whole number of at least 1.")
+    return value
 
 
 def dtype_of(name: Any, path: Path) -> torch.dtype:
-    """A number format by name, with or without "torch."."""
+    """Return a dtype by name, with or without "torch.".
+
+    >>> dtype_of("torch.bfloat16", Path("cfg.json"))
+    torch.bfloat16
+    """
     short = str(name).removeprefix("torch.")
     if short not in DTYPES:
         raise UsageError(f'{path} says dtype "{name}"{nearest(short, DTYPES)}: known are {", ".join(DTYPES)}.')
@@ -94,7 +98,7 @@ def dtype_of(name: Any, path: Path) -> torch.dtype:
 
 
 def check_tensors(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], path: Path) -> None:
-    """`DamagedFileError` unless the file holds exactly these tensors, of these shapes, all finite."""
+    """Raise `DamagedFileError` unless the file has exactly these tensors, with these shapes, all finite."""
     missing, unknown = [n for n in shapes if n not in tensors], [n for n in tensors if n not in shapes]
     if missing:
         raise DamagedFileError(
@@ -113,7 +117,7 @@ def check_tensors(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]
 
 
 def check_known(config: dict[str, Any], known: set[str], path: Path) -> None:
-    """`UsageError` for a key whose meaning is not known: leaving it out could change what the weights mean."""
+    """Raise `UsageError` for an unknown key, since ignoring it could change the meaning of the weights."""
     for name in config:
         if name not in known:
             raise UsageError(f'{path} has the key "{name}", whose meaning is not known here{nearest(name, known)}.')

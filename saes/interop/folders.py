@@ -1,4 +1,4 @@
-"""`load`: whichever format a folder has."""
+"""`load`: read an autoencoder folder of any supported format."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FORMATS: tuple[tuple[str | Path, Reader, bool], ...] = (
     (llama_scope.WEIGHTS, llama_scope.read, True),
     (torch_files.WEIGHTS, torch_files.read, False),
 )
-"""By the file that a folder has: how it is read, and whether the reader takes the folder or that file."""
+"""File name that identifies a format, its reader, and whether the reader takes the folder or the file."""
 EXPECTED = (
     f"{saelens.CONFIG} and {saelens.WEIGHTS} (SAELens, and what sae.save writes), "
     f"{sparsify.CONFIG} and {sparsify.WEIGHTS} (sparsify), {gemma_scope.NAME} (Gemma Scope), "
@@ -47,45 +47,48 @@ EXPECTED = (
 def load(
     folder: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype | str | None = None
 ) -> SAE:
-    """Return the autoencoder in `folder`, or the published one of that name.
+    """Load an autoencoder from a folder, a file or by its published name.
 
-    Read are those of SAELens (what `sae.save` writes), sparsify, Gemma Scope 1 and 2, Llama Scope, Qwen Scope,
-    circuit-tracer, dictionary_learning, Goodfire and DeepSeek-R1. Latents and reconstructions are those of the library
-    that wrote it. Nothing stored is run. Only a name that is no folder or file is looked up in SAELens' registry and on
-    the hub ("gemma-scope-2-270m-pt-res/layer_12_width_16k_l0_small"), which needs a network unless it is there already.
+    Supported formats: SAELens (which `sae.save` writes), sparsify, Gemma Scope 1 and 2, Llama Scope, Qwen Scope,
+    circuit-tracer, dictionary_learning, Goodfire and DeepSeek-R1. Latents and reconstructions equal those of the
+    library that wrote the files. No stored code is run. A name that is not a folder or file is looked up in SAELens'
+    registry and on the hub ("gemma-scope-2-270m-pt-res/layer_12_width_16k_l0_small"), which needs a network unless it
+    is cached.
 
     Args:
-        folder: holds one autoencoder; or the file of one that is a file; or a published name.
-        device: where the weights go.
-        dtype: of the weights; None keeps what they were saved in.
+        folder: folder or file of one autoencoder, or a published name.
+        device: device of the weights.
+        dtype: dtype of the weights; None keeps the saved one.
+
+    Returns:
+        The `SAE`.
 
     Raises:
-        MissingInputError: no autoencoder there, or no network.
-        DamagedFileError: a missing, unknown, misshapen, truncated or altered tensor, or one that is not finite.
-        UsageError: an architecture, a normalisation or a setting that has no equal here, which is named;
-            a device that is not there.
+        MissingInputError: no autoencoder, or no network.
+        DamagedFileError: a missing, unknown, misshapen, truncated, altered or not finite tensor.
+        UsageError: an architecture, normalisation or setting that is not supported; a device that does not exist.
     """
     path, place = Path(folder), available(device)
     chosen = dtype_of(dtype, path) if isinstance(dtype, str) else dtype
-    found = read(path, chosen)
-    if found is None and not path.exists():
+    stored = read(path, chosen)
+    if stored is None and not path.exists():
         published = registry.find(os.fspath(folder))
         if published is not None:
-            found = _published(published, chosen)
-    if found is None:
+            stored = _published(published, chosen)
+    if stored is None:
         raise MissingInputError(f"No autoencoder in {path}: expected {EXPECTED}.{_inside(path)}")
-    return made(found).to(place)
+    return made(stored).to(place)
 
 
 def made(stored: Stored) -> SAE:
-    """Return the autoencoder of what a reader found, checked."""
+    """Build and check the autoencoder from the contents of a folder."""
     sae = build(stored.architecture, stored.variant, stored.tensors, stored.settings, stored.metadata)
     sae.history = dict(stored.history)
     return sae
 
 
 def read(path: Path, dtype: torch.dtype | None) -> Stored | None:
-    """Return what a folder or file holds, by whichever reader knows its format; None if none does."""
+    """Read a folder or file with the reader of its format; None if the format is unknown."""
     if path.is_file():
         return _read_file(path, dtype)
     for name, reader, whole in FORMATS:
@@ -95,7 +98,7 @@ def read(path: Path, dtype: torch.dtype | None) -> Stored | None:
 
 
 def _read_file(path: Path, dtype: torch.dtype | None) -> Stored | None:
-    """The autoencoder that is, or is named by, one file."""
+    """Read the autoencoder in one file, or the one that the file belongs to."""
     if path.suffix == ".npz":
         return gemma_scope.read(path, dtype)
     if path.suffix in torch_files.SUFFIXES:
@@ -110,19 +113,19 @@ def _read_file(path: Path, dtype: torch.dtype | None) -> Stored | None:
 
 
 def _published(published: registry.Published, dtype: torch.dtype | None) -> Stored | None:
-    """Downloaded, then read."""
-    found = registry.download(published)
+    """Download a published autoencoder and read it."""
+    local = registry.download(published)
     if published.kind == "mntss_clt_layer_transcoder":
-        return read(found / f"W_enc_{published.path}.safetensors", dtype)
-    if found.is_dir() and not (found / published.path).exists() and found.name != Path(published.path).name:
-        return read(found / f"{published.path}.safetensors", dtype)
-    return read(found, dtype)
+        return read(local / f"W_enc_{published.path}.safetensors", dtype)
+    if local.is_dir() and not (local / published.path).exists() and local.name != Path(published.path).name:
+        return read(local / f"{published.path}.safetensors", dtype)
+    return read(local, dtype)
 
 
 def _inside(path: Path) -> str:
-    """The folders one level further down that do hold one."""
+    """Return a hint with the subfolders that have an autoencoder."""
     if not path.is_dir():
         return " There is no such folder."
     names = [name for name, _, _ in FORMATS]
-    found = sorted(p.name for p in path.iterdir() if p.is_dir() and any((p / name).is_file() for name in names))
-    return f" It holds folders that have one: {', '.join(found[:5])}." if found else ""
+    names_inside = sorted(p.name for p in path.iterdir() if p.is_dir() and any((p / name).is_file() for name in names))
+    return f" It holds folders that have one: {', '.join(names_inside[:5])}." if names_inside else ""

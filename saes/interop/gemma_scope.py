@@ -1,4 +1,4 @@
-"""Gemma Scope (arXiv 2408.05147): a `params.npz` with W_enc, W_dec, b_enc, b_dec and threshold."""
+"""Reader of Gemma Scope (arXiv 2408.05147): `params.npz` with W_enc, W_dec, b_enc, b_dec and threshold."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NAME = "params.npz"
 
 
 def read(file: Path, dtype: torch.dtype | None = None) -> Stored:
-    """JumpReLU: relu(x W_enc + b_enc) where it exceeds the threshold; b_dec is not subtracted from the input.
+    """Read a JumpReLU autoencoder; b_dec is not subtracted from the input.
 
-    The file names no hook: the release in the names of the folders says it ("gemma-scope-2b-pt-res/layer_5/..."). Where
-    they do not, set `metadata["hook_name"]` to splice the autoencoder into a model. Raises as `saes.load`.
+    The file has no hook name; it follows from the names of the folders ("gemma-scope-2b-pt-res/layer_5/..."). Otherwise
+    set `metadata["hook_name"]` to splice the autoencoder into a model. Raises the errors of `saes.load`.
     """
     try:
-        with np.load(file, allow_pickle=False) as opened:
-            tensors = {_name(name): torch.from_numpy(np.ascontiguousarray(opened[name])) for name in opened.files}
+        with np.load(file, allow_pickle=False) as content:
+            tensors = {_name(name): torch.from_numpy(np.ascontiguousarray(content[name])) for name in content.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DamagedFileError(f"{file} is damaged, or no archive of plain arrays ({error}).") from error
     if "W_enc" not in tensors or tensors["W_enc"].ndim != 2:
@@ -43,25 +43,25 @@ def read(file: Path, dtype: torch.dtype | None = None) -> Stored:
 
 
 def _name(name: str) -> str:
-    """A few files write w_enc for W_enc."""
+    """Return W_enc for w_enc, which a few files use."""
     return f"W_{name[2:]}" if name.startswith("w_") else name
 
 
 def _metadata(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"gemma_scope": "/".join(file.parent.parts[-3:])}
+    metadata: dict[str, Any] = {"gemma_scope": "/".join(file.parent.parts[-3:])}
     for name, pattern in (("layer", r"layer_(\d+)"), ("average_l0", r"average_l0_(\d+)")):
-        told = re.search(pattern, found["gemma_scope"])
-        if told:
-            found[name] = int(told[1])
+        match = re.search(pattern, metadata["gemma_scope"])
+        if match:
+            metadata[name] = int(match[1])
     release = re.findall(r"gemma-scope-(\d+b)-(pt|it)-(res|mlp|att|transcoders)", str(file.parent))
     if release:
         size, kind, part = release[-1]
-        found |= {"model_name": f"gemma-2-{size}{'-it' if kind == 'it' else ''}"} | _hooks(part, found)
-    return found | {"prepend_bos": True}
+        metadata |= {"model_name": f"gemma-2-{size}{'-it' if kind == 'it' else ''}"} | _hooks(part, metadata)
+    return metadata | {"prepend_bos": True}
 
 
 def _hooks(part: str, about: dict[str, Any]) -> dict[str, Any]:
-    """What SAELens says of the hooks of a release."""
+    """Return the hooks of a release, as SAELens defines them."""
     if part == "res" and "embedding" in about["gemma_scope"]:
         return {"hook_name": "hook_embed"}
     if "layer" not in about:

@@ -1,4 +1,4 @@
-"""Gemma Scope 2 (Gemma 3, 270M to 27B): `params.safetensors` in folders named by part and layer.
+"""Reader of Gemma Scope 2 (Gemma 3, 270M to 27B): `params.safetensors` in folders named by part and layer.
 
     resid_post/layer_9_width_16k_l0_medium/      w_enc (d_in, width), w_dec (width, d_out), b_enc, b_dec, threshold
     mlp_out, attn_out, transcoder                the same; affine_skip_connection (d_in, d_out) in those called affine
@@ -37,9 +37,9 @@ NAMES = {"w_enc": "W_enc", "w_dec": "W_dec", "affine_skip_connection": "W_skip"}
 
 
 def read(file: Path, dtype: torch.dtype | None = None) -> Stored:
-    """Read the autoencoder or transcoder of one `params.safetensors`; one layer of a cross-layer transcoder likewise.
+    """Read the autoencoder, transcoder or cross-layer part in one file.
 
-    Raises as `saes.load`.
+    Raises the errors of `saes.load`.
     """
     if CROSS_LAYER.fullmatch(file.name):
         return next(stored() for entry, stored in members(file.parent, dtype) if entry.layer == _layer(file.name))
@@ -53,13 +53,13 @@ def read(file: Path, dtype: torch.dtype | None = None) -> Stored:
 
 
 def members(folder: Path, dtype: torch.dtype | None = None) -> list[Unread]:
-    """Return the layers of a cross-layer transcoder, of which only headers are read."""
-    found = sorted((_layer(file.name), file) for file in folder.iterdir() if CROSS_LAYER.fullmatch(file.name))
-    return [_member(layer, file, dtype) for layer, file in found]
+    """Return the layers of a cross-layer transcoder; only file headers are read."""
+    files = sorted((_layer(file.name), file) for file in folder.iterdir() if CROSS_LAYER.fullmatch(file.name))
+    return [_member(layer, file, dtype) for layer, file in files]
 
 
 def is_cross_layer(folder: Path) -> bool:
-    """Whether the folder holds a cross-layer transcoder of this release."""
+    """Return whether the folder has a cross-layer transcoder of this release."""
     return folder.is_dir() and any(CROSS_LAYER.fullmatch(file.name) for file in folder.iterdir())
 
 
@@ -82,51 +82,51 @@ def _member(layer: int, file: Path, dtype: torch.dtype | None) -> Unread:
 
 def _read_cross_layer(entry: Entry, file: Path, decoder: tuple[int, int, int], dtype: torch.dtype | None) -> Stored:
     tensors = _tensors(file, {"w_dec": decoder, "w_enc": (entry.d_in, entry.width)}, entry.skip)
-    tensors["W_dec"] = tensors["W_dec"][:, entry.layer :].contiguous()  # what is stored for earlier layers is not used
+    tensors["W_dec"] = tensors["W_dec"][:, entry.layer :].contiguous()  # values stored for earlier layers are not used
     ours = {name: value if dtype is None else value.to(dtype) for name, value in tensors.items()}
     return cross_layer(entry, ours, _origin(file))
 
 
 def _tensors(file: Path, matrices: dict[str, tuple[int, ...]], skip: bool) -> dict[str, Tensor]:
-    """Checked, under our names."""
+    """Read and check the tensors and return them under the names of this library."""
     tensors = read_tensors(file)
     d_in, width = matrices["w_enc"]
     d_out = matrices["w_dec"][-1]
     shapes = matrices | {"b_enc": (width,), "b_dec": (d_out,), "threshold": (width,)}
     check_tensors(tensors, shapes | ({"affine_skip_connection": (d_in, d_out)} if skip else {}), file)
-    found = {NAMES.get(name, name): value for name, value in tensors.items()}
+    renamed = {NAMES.get(name, name): value for name, value in tensors.items()}
     if skip:
-        found["W_skip"] = found["W_skip"].T.contiguous()
-    return found
+        renamed["W_skip"] = renamed["W_skip"].T.contiguous()
+    return renamed
 
 
 def _sizes(shapes: dict[str, tuple[int, ...]], file: Path) -> tuple[int, int, int]:
     encoder, decoder = shapes.get("w_enc", ()), shapes.get("w_dec", ())
     if len(encoder) != 2 or len(decoder) != 2:
-        held = ", ".join(sorted(shapes)) or "nothing"
-        raise DamagedFileError(f"{file} has no matrices w_enc and w_dec; it holds {held}.")
+        names = ", ".join(sorted(shapes)) or "nothing"
+        raise DamagedFileError(f"{file} has no matrices w_enc and w_dec; it holds {names}.")
     return encoder[0], encoder[1], decoder[1]
 
 
 def _about(file: Path) -> dict[str, Any]:
-    """Metadata: the model and the hooks, from the names of the folders and `config.json`."""
-    found = _origin(file)
+    """Return model and hooks from the names of the folders and `config.json`."""
+    metadata = _origin(file)
     place = "/".join(file.parent.parts[-2:])
     part = next((part for part in PARTS if part in place), None)
-    if part is None and "hf_hook_name_out" in found:
+    if part is None and "hf_hook_name_out" in metadata:
         part = "transcoder"
     layer = re.search(r"layer_(\d+)", place)
     if part is not None and layer:
-        found |= {key: f"blocks.{layer[1]}.{hook}" for key, hook in PARTS[part].items()}
-        found |= {"reshape_activations": "hook_z"} if part == "attn_out" else {}
-    return found
+        metadata |= {key: f"blocks.{layer[1]}.{hook}" for key, hook in PARTS[part].items()}
+        metadata |= {"reshape_activations": "hook_z"} if part == "attn_out" else {}
+    return metadata
 
 
 def _origin(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = {"gemma_scope_2": "/".join(file.parts[-3:]), "prepend_bos": True}
+    metadata: dict[str, Any] = {"gemma_scope_2": "/".join(file.parts[-3:]), "prepend_bos": True}
     size = re.findall(r"gemma-scope-2-(\d+[mb])-(pt|it)", str(file.parent))
     if size:
-        found["model_name"] = f"google/gemma-3-{size[-1][0]}-{size[-1][1]}".replace("270m-pt", "270m")
+        metadata["model_name"] = f"google/gemma-3-{size[-1][0]}-{size[-1][1]}".replace("270m-pt", "270m")
     path = file.parent / CONFIG
     if path.is_file():
         config = read_settings(path)
@@ -136,12 +136,12 @@ def _origin(file: Path) -> dict[str, Any]:
             )
         for ours, theirs in (("hf_hook_name", "hf_hook_point_in"), ("hf_hook_name_out", "hf_hook_point_out")):
             if isinstance(config.get(theirs), str):
-                found[ours] = config[theirs]
+                metadata[ours] = config[theirs]
         if isinstance(config.get("model_name"), str):
-            found.setdefault("model_name", config["model_name"])
-    return found
+            metadata.setdefault("model_name", config["model_name"])
+    return metadata
 
 
 def _layer(name: str) -> int:
-    found = CROSS_LAYER.fullmatch(name)
-    return int(found[1]) if found else -1
+    match = CROSS_LAYER.fullmatch(name)
+    return int(match[1]) if match else -1

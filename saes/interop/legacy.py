@@ -1,4 +1,4 @@
-"""SAELens settings from before version 6: one flat list of settings of the whole training run."""
+"""SAELens settings before version 6: one flat list of settings of the whole training run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ OF_THE_WEIGHTS = {
     *("architecture", "d_in", "d_sae", "dtype", "device", "apply_b_dec_to_input", "normalize_activations", "k"),
     *("reshape_activations", "finetuning_scaling_factor"),
 }
-NOT_KEPT = {"activation_fn", "activation_fn_kwargs"}
+DROPPED = {"activation_fn", "activation_fn_kwargs"}
 
 
 def is_before_6(config: dict[str, Any]) -> bool:
-    """Whether these are such settings: no nested metadata, and no version of 6 or later.
+    """Return whether settings are from before version 6: no nested metadata, no version 6 or later.
 
-    (SAELens drops nested metadata that come without a version; here they are read.)
+    SAELens drops nested metadata without a version; here they are read.
+
+    >>> is_before_6({"d_in": 4, "d_sae": 8})
+    True
     """
     if "metadata" in config:
         return False
@@ -24,18 +27,18 @@ def is_before_6(config: dict[str, Any]) -> bool:
 
 
 def from_before_6(config: dict[str, Any]) -> dict[str, Any]:
-    """The same settings as version 6 has them; those of the training run go into the metadata, none is lost."""
+    """Convert settings to those of version 6; settings of the training run go into the metadata."""
     flat = {RENAMED.get(name, name): value for name, value in config.items()}
-    found = {name: value for name, value in flat.items() if name in OF_THE_WEIGHTS}
-    found.setdefault("architecture", "standard")
+    settings = {name: value for name, value in flat.items() if name in OF_THE_WEIGHTS}
+    settings.setdefault("architecture", "standard")
     given = flat.get("activation_fn_kwargs")
     arguments = given if isinstance(given, dict) else {}
     if flat.get("activation_fn") == "topk" and arguments.get("k") is not None:
-        # Read as "standard", these would be a ReLU autoencoder with most of its latents on.
-        found |= {"architecture": "topk", "k": arguments["k"]}
-    found.setdefault("reshape_activations", "hook_z" if "hook_z" in str(flat.get("hook_name", "")) else "none")
-    normalise = found.get("normalize_activations")
+        # Read as "standard", this would be a ReLU autoencoder with most latents active.
+        settings |= {"architecture": "topk", "k": arguments["k"]}
+    settings.setdefault("reshape_activations", "hook_z" if "hook_z" in str(flat.get("hook_name", "")) else "none")
+    normalise = settings.get("normalize_activations")
     if isinstance(normalise, bool) or normalise is None:
-        found["normalize_activations"] = "expected_average_only_in" if normalise else "none"
-    rest = {name: value for name, value in flat.items() if name not in OF_THE_WEIGHTS | NOT_KEPT}
-    return found | {"metadata": {"prepend_bos": True} | rest}
+        settings["normalize_activations"] = "expected_average_only_in" if normalise else "none"
+    rest = {name: value for name, value in flat.items() if name not in OF_THE_WEIGHTS | DROPPED}
+    return settings | {"metadata": {"prepend_bos": True} | rest}

@@ -1,4 +1,4 @@
-"""Llama Scope (arXiv 2410.20526): `hyperparams.json` beside `checkpoints/final.safetensors`."""
+"""Reader of Llama Scope (arXiv 2410.20526): `hyperparams.json` and `checkpoints/final.safetensors`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEEDED = ("d_model", "d_sae", "hook_point_in", "jump_relu_threshold", "dataset_a
 
 @dataclass(frozen=True)
 class _Config:
-    """What is read of `hyperparams.json`."""
+    """Keys that are used from `hyperparams.json`."""
 
     d_model: int
     d_sae: int
@@ -28,14 +28,15 @@ class _Config:
 
 
 def read(folder: Path, dtype: torch.dtype | None = None) -> Stored:
-    """JumpReLU with one threshold for all latents, on inputs scaled to mean norm sqrt(d), which is folded in.
+    """Read a JumpReLU autoencoder with one threshold for all latents.
 
-    The threshold is scaled like the inputs, as SAELens does it. Raises as `saes.load`.
+    Its inputs are scaled to mean norm sqrt(d); the scale is folded in. The threshold is scaled like the inputs, as in
+    SAELens. Raises the errors of `saes.load`.
     """
     path, weights = folder / CONFIG, folder / WEIGHTS
     document = read_settings(path)
-    found = {name: need(document, name, path) for name in NEEDED}
-    config = _Config(**check_fields(_Config, found, path))
+    values = {name: need(document, name, path) for name in NEEDED}
+    config = _Config(**check_fields(_Config, values, path))
     norm = config.dataset_average_activation_norm.get("in")
     if norm is None or not norm > 0 or config.d_model < 1 or config.d_sae < 1:
         raise DamagedFileError(f"{path} must have sizes of at least 1 and a mean input norm above zero.")

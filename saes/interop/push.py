@@ -1,4 +1,4 @@
-"""Publishing: the card is written into the folder first; files leave the machine only when that is asked for."""
+"""Publishing on Hugging Face: writes the model card, and uploads only if requested."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 CARD = "README.md"
 FILES = (CARD, saelens.CONFIG, saelens.WEIGHTS, sidecar.NAME, sidecar.HISTORY)
-"""Nothing else in the folder is ever sent."""
+"""The only files that are uploaded."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What is, or would be, in the repository: (name, bytes) of each file."""
+    """Files of an upload, done or not: (name, bytes) of each file."""
 
     folder: Path
     repo: str
@@ -48,19 +48,22 @@ def push(
     evaluation: Evaluation | None = None,
     private: bool = True,
 ) -> Upload:
-    """Write the model card into `folder` and, only with `upload=True`, send card and autoencoder to Hugging Face.
+    """Write the model card and, with `upload=True`, upload card and autoencoder to Hugging Face.
 
     Args:
-        folder: one that `sae.save` wrote.
-        repo: "owner/name"; made if it does not exist.
-        upload: send the files. Needs a token that `huggingface_hub` finds (HF_TOKEN, or `hf auth login`).
-        evaluation: goes into the card.
-        private: whether a repository that is made now can be seen by its owner only.
+        folder: folder that `sae.save` wrote.
+        repo: "owner/name"; created if it does not exist.
+        upload: whether to upload. Needs a token for `huggingface_hub` (HF_TOKEN, or `hf auth login`).
+        evaluation: evaluation to include in the card.
+        private: whether a new repository is private.
+
+    Returns:
+        `Upload` with the names and sizes of the files.
 
     Raises:
-        UsageError: a name that is no repository's.
+        UsageError: an invalid repository name.
         MissingInputError: no autoencoder in the folder; see `saes.load` for one that is damaged.
-        InterpError: the upload failed; the folder is as it was, with its card.
+        InterpError: the upload failed; the folder is complete, with its card.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise UsageError(f'"{repo}" is no repository: give "owner/name".')

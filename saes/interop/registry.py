@@ -1,4 +1,4 @@
-"""Published dictionaries by name, as SAELens' registry or the hub has them, downloaded where there is a network.
+"""Published dictionaries by name, from SAELens' registry or the hub.
 
     gemma-scope-2-270m-pt-res/layer_12_width_16k_l0_small       a release of the registry, and the name of an SAE in it
     google/gemma-scope-2b-pt-res/layer_5/width_16k/average_l0_68      a repository, and a folder or a file in it
@@ -21,19 +21,19 @@ FILE = "pretrained_saes.yaml"
 REFUSED = {
     "temporal": "its latents depend on earlier positions",
     "llama_scope_r1_distill": "the scale of its inputs is not among its files",
-    "connor_rob_hook_z": "its settings lie beside the file under another name",
+    "connor_rob_hook_z": "its settings are in a file of another name",
 }
-"""Kinds of release that cannot be read."""
+"""Layouts that cannot be read, with the reason."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """Where a dictionary is published.
+    """Location of a published dictionary.
 
     Attributes:
-        repo: of the hub.
-        path: of a folder or a file in it.
-        kind: what SAELens calls its layout; empty for its own, or where it is not in the registry.
+        repo: repository on the hub.
+        path: path of a folder or file in it.
+        kind: SAELens' name of the layout; empty for SAELens' own, or if not in the registry.
     """
 
     repo: str
@@ -42,9 +42,9 @@ class Published:
 
 
 def find(name: str) -> Published | None:
-    """Return where the dictionary of that name is published; None for what is not such a name.
+    """Return the location of the dictionary of a name; None if it is not such a name.
 
-    Raises `MissingInputError` for a release without such an SAE, or one that cannot be read.
+    Raises `MissingInputError` for a release without this SAE, or one that cannot be read.
     """
     if not re.fullmatch(r"[\w.-]+(/[\w.=-]+)+", name):
         return None
@@ -56,8 +56,8 @@ def find(name: str) -> Published | None:
     listed = known[release]
     paths = {str(sae["id"]): str(sae["path"]) for sae in listed["saes"]}
     if which not in paths:
-        held = ", ".join(list(paths)[:3])
-        raise MissingInputError(f'The release {release} has no "{which}"{nearest(which, paths)}: it has {held}, ...')
+        some = ", ".join(list(paths)[:3])
+        raise MissingInputError(f'The release {release} has no "{which}"{nearest(which, paths)}: it has {some}, ...')
     kind = str(listed.get("conversion_func") or "")
     if kind in REFUSED:
         raise MissingInputError(f"{name} cannot be read here: {REFUSED[kind]}.")
@@ -65,9 +65,9 @@ def find(name: str) -> Published | None:
 
 
 def download(published: Published) -> Path:
-    """Return the local copy of the dictionary, downloaded if it is not there.
+    """Return the local copy of the dictionary, after a download if needed.
 
-    Raises `MissingInputError` where the hub cannot be reached or has no such files.
+    Raises `MissingInputError` if the hub cannot be reached or does not have the files.
     """
     from huggingface_hub import snapshot_download
 
@@ -83,13 +83,13 @@ def download(published: Published) -> Path:
             f"{published.repo} cannot be downloaded ({' '.join(str(error).split())[:200]}): with no network, give the "
             "folder of a copy."
         ) from error
-    found = folder / path
-    return found if found.exists() else folder
+    local = folder / path
+    return local if local.exists() else folder
 
 
 @cache
 def _registry() -> dict[str, Any]:
-    """SAELens' own list of releases, read without importing the library; empty where it is not installed."""
+    """Return SAELens' list of releases without importing the library; empty if not installed."""
     spec = find_spec("sae_lens")
     file = Path(spec.origin).parent / FILE if spec is not None and spec.origin else None
     if file is None or not file.is_file():
@@ -98,7 +98,7 @@ def _registry() -> dict[str, Any]:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        found = yaml.load(file.read_text(encoding="utf-8"), Loader=loader)
+        releases = yaml.load(file.read_text(encoding="utf-8"), Loader=loader)
     except yaml.YAMLError as error:
         raise InterpError(f"{file} cannot be read ({error}): reinstall sae-lens.") from error
-    return found if isinstance(found, dict) else {}
+    return releases if isinstance(releases, dict) else {}

@@ -1,13 +1,13 @@
-"""SAELens folders: `cfg.json` and `sae_weights.safetensors`, as version 6 writes and reads them.
+"""SAELens folders: `cfg.json` and `sae_weights.safetensors` in the format of version 6.
 
-Written here for SAELens, by architecture and variant:
+Names written for SAELens, by architecture and variant:
 
-    autoencoder   standard, gated, topk as they are; batchtopk, jumprelu and matryoshka as "jumprelu", which is what
-                  they are in inference and what SAELens itself saves
+    autoencoder   standard, gated and topk under the same names; batchtopk, jumprelu and matryoshka as "jumprelu",
+                  their form in inference, as SAELens itself saves them
     transcoder    standard as "transcoder", the jumprelu family as "jumprelu_transcoder" ("skip_" with a skip path)
 
-SAELens has no crosscoder and no gated or topk transcoder. These are written in the same two files under a name of our
-own ("topk_crosscoder"), which SAELens refuses by name, and their metadata say so.
+SAELens has no crosscoder and no gated or topk transcoder. These are written in the same two files under other names
+("topk_crosscoder"), which SAELens refuses, and their metadata say so.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
 VERSION = "6.54.12"
-"""Of the format written. Without a version of 6 or later, SAELens drops the metadata."""
+"""Version of the format. Without a version of 6 or later, SAELens drops the metadata."""
 JUMPRELU = ("batchtopk", "jumprelu", "matryoshka")
 UNKNOWN_THERE = "SAELens has no such architecture; load this folder with saes.load"
 COMMON = {
@@ -80,7 +80,7 @@ NORMALISED = {
 
 @dataclass(frozen=True)
 class _Kinds:
-    """What the settings of SAELens are, where they are given."""
+    """Types of SAELens settings."""
 
     architecture: str = ""
     dtype: str = ""
@@ -95,10 +95,10 @@ class _Kinds:
 
 
 def write(sae: SAE, folder: str | os.PathLike[str]) -> Path:
-    """Write `sae` into `folder` (made if missing) so that SAELens and `saes.load` read it, and return the folder.
+    """Save an SAE in the format of SAELens and `saes.load`, and return the folder.
 
-    All files are written beside their places before the first is renamed. Raises `UsageError` when the folder cannot
-    be written to, or when settings or metadata hold what JSON cannot.
+    All files are written under temporary names before the first is renamed. Raises `UsageError` if the folder cannot be
+    written to, or if settings or metadata cannot be converted to JSON.
     """
     from safetensors.torch import save
 
@@ -114,7 +114,7 @@ def write(sae: SAE, folder: str | os.PathLike[str]) -> Path:
 
 
 def configuration(sae: SAE) -> dict[str, Any]:
-    """What `cfg.json` holds."""
+    """Return the contents of `cfg.json`."""
     name = architecture_there(sae)
     metadata = sidecar.plain(sae.metadata, "metadata")
     reshape = metadata.pop("reshape_activations", "none")
@@ -125,7 +125,7 @@ def configuration(sae: SAE) -> dict[str, Any]:
     metadata["sae_lens_version"] = VERSION
     if not known_there(sae):
         metadata["note"] = UNKNOWN_THERE
-    found = {
+    config = {
         "architecture": name,
         "d_in": sae.d_in,
         "d_sae": sae.width,
@@ -137,13 +137,13 @@ def configuration(sae: SAE) -> dict[str, Any]:
         "metadata": metadata,
     }
     if sae.architecture == "topk":
-        found["k"] = sae.settings["k"]
-        found["rescale_acts_by_decoder_norm"] = bool(sae.settings.get("rescale_acts_by_decoder_norm", False))
-    return found | ({"d_out": sae.d_out} if sae.variant in ACROSS else {})
+        config["k"] = sae.settings["k"]
+        config["rescale_acts_by_decoder_norm"] = bool(sae.settings.get("rescale_acts_by_decoder_norm", False))
+    return config | ({"d_out": sae.d_out} if sae.variant in ACROSS else {})
 
 
 def architecture_there(sae: SAE) -> str:
-    """What SAELens calls it; a name of our own where SAELens has none."""
+    """Return SAELens' name of the architecture, or another name if SAELens has none."""
     same = "jumprelu" if sae.architecture in JUMPRELU else sae.architecture
     if sae.variant == "autoencoder":
         return same
@@ -154,22 +154,22 @@ def architecture_there(sae: SAE) -> str:
 
 
 def known_there(sae: SAE) -> bool:
-    """Whether SAELens can load it."""
+    """Return whether SAELens can load the autoencoder."""
     return sae.variant == "autoencoder" or architecture_there(sae) in TRANSCODERS
 
 
 def _training(sae: SAE) -> tuple[str, dict[str, Any]]:
-    """What SAELens calls the architecture it was trained as, and what inference does not need of it."""
+    """Return SAELens' name of the training architecture, and its settings that inference does not need."""
     if sae.architecture == "matryoshka":
         return "matryoshka_batchtopk", {"matryoshka_widths": list(sae.settings.get("groups") or [])}
     return sae.architecture, {}
 
 
 def read(folder: Path, dtype: torch.dtype | None = None) -> Stored:
-    """The autoencoder in a SAELens folder: an inference one, or a training checkpoint, whose scaling is folded in.
+    """Read the autoencoder in a SAELens folder, for inference or a training checkpoint.
 
-    What `fold_W_dec_norm`, the batchtopk threshold and `apply_b_dec_to_input` mean there, they mean here: the same
-    latents and the same reconstructions. Raises as `saes.load`.
+    The scaling of a checkpoint is folded in. `fold_W_dec_norm`, the batchtopk threshold and `apply_b_dec_to_input` have
+    the same meaning as in SAELens, with the same latents and reconstructions. Raises the errors of `saes.load`.
     """
     own = sidecar.read(folder)
     path = folder / CONFIG
@@ -194,7 +194,7 @@ def read(folder: Path, dtype: torch.dtype | None = None) -> Stored:
 
 
 def _architecture(name: str, path: Path) -> tuple[str, str]:
-    """Ours, and the variant."""
+    """Return architecture and variant for a SAELens name."""
     if name in TRANSCODERS:
         return TRANSCODERS[name][0], "transcoder"
     if name in REFUSED:
@@ -205,15 +205,15 @@ def _architecture(name: str, path: Path) -> tuple[str, str]:
 
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names as they are today: thresholds used to be stored as logarithms, and a scale of ones beside them."""
-    found = dict(tensors)
-    if "log_threshold" in found:
-        found["threshold"] = found.pop("log_threshold").exp()
-    if "scaling_factor" in found:
-        scale = found.pop("scaling_factor")
+    """Convert tensors of earlier versions, which stored log thresholds and a scale of ones."""
+    renamed = dict(tensors)
+    if "log_threshold" in renamed:
+        renamed["threshold"] = renamed.pop("log_threshold").exp()
+    if "scaling_factor" in renamed:
+        scale = renamed.pop("scaling_factor")
         if not torch.allclose(scale.float(), torch.ones(())):
-            found["W_dec"] = found["W_dec"] * scale[:, None]  # it multiplied latents on their way into the decoder
-    return found
+            renamed["W_dec"] = renamed["W_dec"] * scale[:, None]  # it multiplied latents on their way into the decoder
+    return renamed
 
 
 def _shapes(config: dict[str, Any], architecture: str, path: Path) -> dict[str, tuple[int, ...]]:
@@ -231,7 +231,7 @@ def _shapes(config: dict[str, Any], architecture: str, path: Path) -> dict[str, 
 
 
 def _settings(config: dict[str, Any], architecture: str, variant: str, path: Path) -> dict[str, Any]:
-    # Absent keys mean what SAELens takes them to mean; a transcoder never subtracts its decoder bias.
+    # Missing keys have SAELens' defaults; a transcoder never subtracts its decoder bias.
     settings: dict[str, Any] = {
         "apply_b_dec_to_input": variant != "transcoder" and bool(config.get("apply_b_dec_to_input", True))
     }
@@ -244,7 +244,7 @@ def _settings(config: dict[str, Any], architecture: str, variant: str, path: Pat
 
 
 def _folded(config: dict[str, Any], architecture: str, tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
-    """The weights that read raw activations, batchtopk's threshold for every latent."""
+    """Return weights that read raw activations, with the batchtopk threshold for every latent."""
     batch = architecture in ("batchtopk", "matryoshka")
     by_norm = bool(config.get("rescale_acts_by_decoder_norm", batch))
     scale = _scale(config, folder)
@@ -258,7 +258,7 @@ def _folded(config: dict[str, Any], architecture: str, tensors: dict[str, Tensor
 
 
 def _scale(config: dict[str, Any], folder: Path) -> float:
-    """What inputs were multiplied by in training; 1 if that is in the weights already."""
+    """Return the factor of the inputs in training; 1 if it is already folded into the weights."""
     kind = config.get("normalize_activations") or "none"
     if kind == "none":
         return 1.0
@@ -270,17 +270,17 @@ def _scale(config: dict[str, Any], folder: Path) -> float:
     factor = read_settings(path).get("scaling_factor") if path.is_file() else None
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < float("inf"):
         raise UsageError(
-            f"{folder / CONFIG} says that inputs are scaled (expected_average_only_in), but no {SCALER} beside it says "
-            f"by how much: copy that file from the checkpoint, or save the finished autoencoder from SAELens."
+            f"{folder / CONFIG} says that inputs are scaled (expected_average_only_in), but no {SCALER} next to it "
+            f"says by how much: copy that file from the checkpoint, or save the finished autoencoder from SAELens."
         )
     return float(factor)
 
 
 def _metadata(config: dict[str, Any]) -> dict[str, Any]:
-    found = dict(config.get("metadata") or {})
+    metadata = dict(config.get("metadata") or {})
     if config.get("reshape_activations", "none") != "none":
-        found["reshape_activations"] = config["reshape_activations"]
+        metadata["reshape_activations"] = config["reshape_activations"]
     details = {name: config[name] for name in TRAINING if name in config}
     if details:
-        found["training_architecture_details"] = details | dict(found.get("training_architecture_details") or {})
-    return found
+        metadata["training_architecture_details"] = details | dict(metadata.get("training_architecture_details") or {})
+    return metadata

@@ -1,8 +1,7 @@
-"""Our own file beside the two of SAELens: what those cannot hold, so that `saes.load` restores everything.
+"""Additional files next to those of SAELens, from which `saes.load` restores everything.
 
-`interp.json` has the architecture as trained ("batchtopk", which SAELens knows as "jumprelu"), settings and metadata
-with the training configuration, and a digest of the two files it stands beside; `history.safetensors` the training
-metrics.
+`interp.json` has the architecture as trained ("batchtopk", which SAELens calls "jumprelu"), settings and metadata with
+the training configuration, and a digest of the two SAELens files. `history.safetensors` has the training metrics.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ KIND, FORMAT = "interp autoencoder", 1
 
 @dataclass(frozen=True)
 class _Sidecar:
-    """The fields of `interp.json`."""
+    """Fields of `interp.json`."""
 
     kind: str
     format: int
@@ -41,21 +40,21 @@ class _Sidecar:
 
 
 def files(sae: SAE, others: dict[str, bytes]) -> dict[str, bytes]:
-    """The files to write beside `others`."""
+    """Return the additional files for an SAE, given the contents of the SAELens files."""
     from safetensors.numpy import save
 
     about = {name: getattr(sae, name) for name in ("architecture", "variant", "settings", "metadata")}
     document = {"kind": KIND, "format": FORMAT, "files": {name: _digest(content) for name, content in others.items()}}
-    found = {NAME: json.dumps(document | _encode(about, "the autoencoder"), indent=1).encode()}
-    # safetensors writes the bytes of a strided array, such as the column of a table, as if they lay side by side
+    contents = {NAME: json.dumps(document | _encode(about, "the autoencoder"), indent=1).encode()}
+    # safetensors writes the bytes of a strided array, such as the column of a table, as if they were contiguous
     history = {name: np.ascontiguousarray(values) for name, values in sae.history.items()}
-    return found | ({HISTORY: save(history)} if history else {})
+    return contents | ({HISTORY: save(history)} if history else {})
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Architecture, variant, settings, metadata and history; None where the folder is another program's.
+    """Read architecture, variant, settings, metadata and history; None if the folder has no `interp.json`.
 
-    Raises `DamagedFileError` when the other files are not those that this one was written with.
+    Raises `DamagedFileError` if the SAELens files are not those that it was written with.
     """
     path = folder / NAME
     if not path.is_file():
@@ -87,7 +86,11 @@ def _history(path: Path) -> dict[str, Any]:
 
 
 def plain(value: Any, name: str) -> Any:
-    """`value` as JSON has it, tuples as lists; `UsageError` for what it cannot hold."""
+    """Convert a value to JSON types, tuples to lists; raise `UsageError` for other types.
+
+    >>> plain((1, "a"), "metadata")
+    [1, 'a']
+    """
     if isinstance(value, dict):
         return {str(key): plain(item, f"{name}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -98,7 +101,7 @@ def plain(value: Any, name: str) -> Any:
 
 
 def _encode(value: Any, name: str) -> Any:
-    """As `plain`, but a tuple comes back as one."""
+    """Convert a value like `plain`, but so that tuples can be restored."""
     if isinstance(value, dict):
         return {str(key): _encode(item, f"{name}.{key}") for key, item in value.items()}
     if isinstance(value, tuple):

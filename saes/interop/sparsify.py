@@ -1,4 +1,4 @@
-"""sparsify folders (`eai-sparsify`): `cfg.json` and `sae.safetensors` of TopK autoencoders and transcoders."""
+"""Reader of sparsify folders (`eai-sparsify`): `cfg.json` and `sae.safetensors` of TopK dictionaries."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class _Kinds:
-    """What the settings of sparsify are, where they are given."""
+    """Types of sparsify settings."""
 
     activation: str = ""
     normalize_decoder: bool | None = None
@@ -40,10 +40,10 @@ class _Kinds:
 
 
 def read(folder: Path, dtype: torch.dtype | None = None) -> Stored:
-    """The coder of one hook. Encoding is top k of relu((x − b_dec) Wᵀ + b); a transcoder does not subtract b_dec.
+    """Read the TopK dictionary of one hook: top k of relu((x − b_dec) Wᵀ + b).
 
-    Where an autoencoder has a skip path, it becomes a transcoder of its own space and the subtraction is folded into
-    the encoder's bias. Raises as `saes.load`.
+    A transcoder does not subtract b_dec. An autoencoder with a skip path becomes a transcoder of its own space, with
+    the subtraction folded into the encoder bias. Raises the errors of `saes.load`.
     """
     path = folder / CONFIG
     config, tensors = read_settings(path), read_tensors(folder / WEIGHTS)
@@ -63,24 +63,24 @@ def read(folder: Path, dtype: torch.dtype | None = None) -> Stored:
     skip, transcoder = bool(config.get("skip_connection")), bool(config.get("transcode"))
     shapes = {"encoder.weight": (width, d_in), "encoder.bias": (width,), "W_dec": (width, d_in), "b_dec": (d_in,)}
     check_tensors(tensors, shapes | ({"W_skip": (d_in, d_in)} if skip else {}), folder / WEIGHTS)
-    found = _ours(tensors, subtract=skip and not transcoder)
+    weights = _ours(tensors, subtract=skip and not transcoder)
     settings = {"k": count(config, "k", path), "apply_b_dec_to_input": not (transcoder or skip)}
     variant = "transcoder" if transcoder or skip else "autoencoder"
     chosen = dtype or tensors["encoder.weight"].dtype
     metadata = {"sparsify": config} | _hook(folder.name)
-    return Stored("topk", variant, {n: t.to(chosen) for n, t in found.items()}, settings, metadata)
+    return Stored("topk", variant, {n: t.to(chosen) for n, t in weights.items()}, settings, metadata)
 
 
 def _ours(tensors: dict[str, Tensor], *, subtract: bool) -> dict[str, Tensor]:
     b_enc = tensors["encoder.bias"]
     if subtract:
         b_enc = b_enc - tensors["encoder.weight"] @ tensors["b_dec"]
-    found = {"W_enc": tensors["encoder.weight"].T.contiguous(), "b_enc": b_enc}
-    return found | {name: tensors[name] for name in ("W_dec", "b_dec", "W_skip") if name in tensors}
+    encoder = {"W_enc": tensors["encoder.weight"].T.contiguous(), "b_enc": b_enc}
+    return encoder | {name: tensors[name] for name in ("W_dec", "b_dec", "W_skip") if name in tensors}
 
 
 def _hook(name: str) -> dict[str, Any]:
-    """The hook that the folder is named after; none if it is not of a layer's output."""
+    """Return the hook of the folder's name; empty if it is not the output of a layer."""
     layer = re.fullmatch(r"layers[._](\d+)", name)
     if layer:
         return {"hook_name": f"blocks.{layer[1]}.hook_resid_post"}

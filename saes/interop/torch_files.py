@@ -1,9 +1,9 @@
-"""Dictionaries published as torch files: Qwen Scope, dictionary_learning, Goodfire and DeepSeek-R1 ones.
+"""Readers of torch files: Qwen Scope, dictionary_learning, Goodfire and DeepSeek-R1.
 
-They are opened with torch's `weights_only` reader, which makes tensors and plain containers and runs nothing.
+They use torch's `weights_only` reader, which creates tensors and plain containers and runs no code.
 
     Qwen Scope           layer{L}.sae.pt in a folder named ...-L0_{k}: W_enc (width, d), W_dec (d, width), b_enc, b_dec
-    dictionary_learning  ae.pt beside config.json, whose trainer.dict_class says the architecture
+    dictionary_learning  ae.pt and config.json, whose trainer.dict_class is the architecture
     Goodfire             NAME-l{L}.pt or .pth: encoder_linear.weight, decoder_linear.weight, and their biases
     DeepSeek-R1          ...l{L}.pt: encoder.weight, decoder.weight, and their biases
 """
@@ -46,7 +46,7 @@ LATENTS = {"gated": ("b_gate", "b_mag", "r_mag"), "jumprelu": ("b_enc", "thresho
 
 @dataclass(frozen=True)
 class _Trainer:
-    """What is read of the trainer in `config.json` of dictionary_learning."""
+    """Keys that are used from the trainer in `config.json` of dictionary_learning."""
 
     dict_class: str
     layer: int
@@ -55,70 +55,71 @@ class _Trainer:
 
 
 def read(file: Path, dtype: torch.dtype | None = None) -> Stored:
-    """Read the dictionary in a torch file. Raises as `saes.load`."""
-    found = _opened(file)
+    """Read the dictionary in a torch file; raises the errors of `saes.load`."""
+    tensors = _read_tensors(file)
     if file.name == WEIGHTS:
-        return _dictionary_learning(file, found, dtype)
+        return _dictionary_learning(file, tensors, dtype)
     if re.fullmatch(r"layer\d+\.sae\.pt", file.name):
-        return _qwen_scope(file, found, dtype)
+        return _qwen_scope(file, tensors, dtype)
     layer = re.search(r"l(\d+)\.\w+$", file.name)
     about: dict[str, Any] = {"prepend_bos": True}
     if layer:
         about["hook_name"] = f"blocks.{layer[1]}.hook_resid_post"
-    return _built("standard", _ours(found), {"apply_b_dec_to_input": False}, about, file, dtype)
+    return _built("standard", _ours(tensors), {"apply_b_dec_to_input": False}, about, file, dtype)
 
 
-def _opened(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file, nothing in it run."""
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file without running any code in it."""
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise MissingInputError(f"There is no file {file}.") from error
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0][:120]
         raise DamagedFileError(f"{file} is damaged, or holds more than tensors ({reason}).") from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
         raise DamagedFileError(f"{file} holds something else than named tensors.")
-    return found
+    return tensors
 
 
-def _ours(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Under our names, W_enc (d_in, width) and W_dec (width, d_in)."""
+def _ours(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the names of this library, W_enc (d_in, width) and W_dec (width, d_in)."""
     return {
-        RENAMED.get(name, name): value.T.contiguous() if name in TRANSPOSED else value for name, value in found.items()
+        RENAMED.get(name, name): value.T.contiguous() if name in TRANSPOSED else value
+        for name, value in tensors.items()
     }
 
 
-def _qwen_scope(file: Path, found: dict[str, Tensor], dtype: torch.dtype | None) -> Stored:
-    """TopK of relu(x W_encᵀ + b_enc), k in the name of the folder."""
+def _qwen_scope(file: Path, tensors: dict[str, Tensor], dtype: torch.dtype | None) -> Stored:
+    """Return a Qwen Scope dictionary: TopK of relu(x W_encᵀ + b_enc), with k in the name of the folder."""
     release = re.findall(r"SAE-Res-([^/\\]+?)-W\d+K-L0_(\d+)", str(file.parent))
     if not release:
         raise UsageError(
             f"{file} says neither its model nor its k: put it into a folder named as its release, such as "
             '"SAE-Res-Qwen3-1.7B-Base-W32K-L0_50".'
         )
-    ours = {name: value.T.contiguous() if value.ndim == 2 else value for name, value in found.items()}
+    ours = {name: value.T.contiguous() if value.ndim == 2 else value for name, value in tensors.items()}
     layer = re.sub(r"\D", "", file.name)
     about = {"model_name": f"Qwen/{release[-1][0]}", "hook_name": f"blocks.{layer}.hook_resid_post"}
     return _built("topk", ours, {"k": int(release[-1][1]), "apply_b_dec_to_input": False}, about, file, dtype)
 
 
-def _dictionary_learning(file: Path, found: dict[str, Tensor], dtype: torch.dtype | None) -> Stored:
-    """Of the class that the configuration names; those of BatchTopK fire above their threshold."""
+def _dictionary_learning(file: Path, tensors: dict[str, Tensor], dtype: torch.dtype | None) -> Stored:
+    """Return a dictionary of the class in the configuration; BatchTopK becomes JumpReLU with its threshold."""
     path = file.parent / CONFIG
     document = need(read_settings(path), "trainer", path)
     if not isinstance(document, dict):
         raise DamagedFileError(f"{path} has trainer = {document!r}: expected a table.")
     for name in ("dict_class", "layer"):
         need(document, name, path)
-    kept = {
+    used = {
         name: value for name, value in document.items() if name in _Trainer.__dataclass_fields__ and value is not None
     }
-    trainer = _Trainer(**check_fields(_Trainer, kept, path, "trainer"))
+    trainer = _Trainer(**check_fields(_Trainer, used, path, "trainer"))
     if trainer.dict_class not in CLASSES:
         hint = nearest(trainer.dict_class, CLASSES)
         raise UsageError(f'{path} is of the class "{trainer.dict_class}"{hint}: known are {", ".join(CLASSES)}.')
-    architecture, ours = CLASSES[trainer.dict_class], _ours(found)
+    architecture, ours = CLASSES[trainer.dict_class], _ours(tensors)
     width = ours["W_enc"].shape[1] if "W_enc" in ours and ours["W_enc"].ndim == 2 else 0
     if architecture == "jumprelu" and "threshold" in ours:
         ours["threshold"] = ours["threshold"].expand(width).clone()

@@ -152,7 +152,7 @@ def test_the_card_says_what_is_known_and_what_is_not(tmp_path):
     assert f"| FVU | {found.score('FVU').value:.4g} |" in text
     assert "- KL divergence: it takes the model" in text
     assert '"lr": 0.0003' in text
-    assert "Not judged yet" in card(sae)
+    assert "Not evaluated yet" in card(sae)
     assert "saes.load` only" in card(planted.sae("topk", "crosscoder"))
     with pytest.raises(UsageError, match="another autoencoder"):
         card(planted.sae("topk", "crosscoder"), found)

@@ -279,7 +279,7 @@ def test_a_scale_that_is_nowhere_is_not_taken_for_one(lens, tmp_path):
     there = trainer(lens, "standard")
     there.cfg.normalize_activations = "expected_average_only_in"
     there.save_model(tmp_path)
-    with pytest.raises(UsageError, match=r"no activation_scaler.json beside it says by how much"):
+    with pytest.raises(UsageError, match=r"no activation_scaler.json next to it says by how much"):
         saes.load(tmp_path)
 
 
