@@ -271,9 +271,11 @@ def _attention(viewer: Attention, payload: Payload) -> str:
 
 
 def _twin(table: Table, name: str, payload: Payload, rows: Sequence[int] | None = None) -> str:
-    """The table beneath a figure, of a long one the given rows; the file has all."""
+    """The table beneath a figure, of a long one the given rows or the first; the file has all."""
     listed = table
-    if rows is not None and len(rows) < len(table.rows):
+    if rows is None:
+        rows = range(min(LONG, len(table.rows)))
+    if len(rows) < len(table.rows):
         caption = f"{len(rows)} of {len(table.rows):,} rows; the file has all."
         listed = replace(table, rows=tuple(table.rows[i] for i in rows), caption=caption)
     return (

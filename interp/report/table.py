@@ -17,6 +17,8 @@ CELLS_SHOWN = 2000
 COLUMNS_SHOWN = 24
 ROWS_PRINTED = 60
 """Rows of a table written as plain text; a longer one says how many follow."""
+PROSE = 28
+"""Characters of a text beyond which its column is prose, which is not to be narrow."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,12 +61,9 @@ class Table:
         """A `<table>` with header cells, every text escaped; long tables end with a line saying what is left out."""
         columns = self.columns[:COLUMNS_SHOWN]
         rows = self.rows[: max(10, CELLS_SHOWN // len(columns))]
-        numeric = [self._is_numeric(index) for index in range(len(columns))]
-        head = "".join(
-            f'<th scope="col"{_class(number)}>{escaped(name)}</th>'
-            for name, number in zip(columns, numeric, strict=True)
-        )
-        body = "".join(f"<tr>{self._row(row, numeric)}</tr>" for row in rows)
+        kinds = [self._kind(index) for index in range(len(columns))]
+        head = "".join(f'<th scope="col"{kind}>{escaped(name)}</th>' for name, kind in zip(columns, kinds, strict=True))
+        body = "".join(f"<tr>{self._row(row, kinds)}</tr>" for row in rows)
         caption = " ".join(part for part in (escaped(self.caption), self._left_out(len(rows), len(columns))) if part)
         caption = f"<caption>{caption}</caption>" if caption else ""
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -89,11 +88,18 @@ class Table:
     def _repr_html_(self) -> str:
         return self.to_html()
 
-    def _row(self, row: tuple[Cell, ...], numeric: list[bool]) -> str:
+    def _row(self, row: tuple[Cell, ...], kinds: list[str]) -> str:
         cells = [self._text(cell, name) for cell, name in zip(row, self.columns, strict=True)]
-        first = f'<th scope="row"{_class(numeric[0])}>{cells[0]}</th>'
-        rest = zip(cells[1:], numeric[1:], strict=False)
-        return first + "".join(f"<td{_class(number)}>{cell}</td>" for cell, number in rest)
+        first = f'<th scope="row"{kinds[0]}>{cells[0]}</th>'
+        rest = zip(cells[1:], kinds[1:], strict=False)
+        return first + "".join(f"<td{kind}>{cell}</td>" for cell, kind in rest)
+
+    def _kind(self, index: int) -> str:
+        """Return the class of a column's cells: "n" for numbers, "prose" for texts that need room to be read."""
+        if self._is_numeric(index):
+            return ' class="n"'
+        texts = [row[index] for row in self.rows if isinstance(row[index], str)]
+        return ' class="prose"' if max(map(len, texts), default=0) > PROSE else ""
 
     def _text(self, cell: Cell, column: str) -> str:
         """A cell in HTML."""
@@ -120,10 +126,6 @@ class Table:
         parts = [f"the first {rows} of {len(self.rows)} rows"] if rows < len(self.rows) else []
         parts += [f"the first {columns} of {len(self.columns)} columns"] if columns < len(self.columns) else []
         return f"Shown: {' and '.join(parts)}; the CSV has them all." if parts else ""
-
-
-def _class(numeric: bool) -> str:
-    return ' class="n"' if numeric else ""
 
 
 def _csv_cell(cell: Cell) -> Cell:

@@ -95,6 +95,10 @@ LAYOUT = r"""() => {
         if (!shown(one) || one.closest('.hidden, .scroll, svg')) continue;
         if (one.clientWidth && one.scrollWidth > one.clientWidth + 1) faults.push('a text is cut: ' + named(one));
     }
+    for (const one of innerWidth < 768 ? document.querySelectorAll('.scroll caption') : []) {
+        const over = box(one).right - box(one.closest('.scroll')).right;
+        if (shown(one) && over > 1) faults.push('a caption is cut: ' + named(one));
+    }
     const parents = 'main, main > section, header, #lead, figure, .tools, .status, .card, .node';
     for (const parent of document.querySelectorAll(parents)) {
         const flows = kid => !/absolute|fixed|sticky/.test(getComputedStyle(kid).position);
