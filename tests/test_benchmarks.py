@@ -23,8 +23,8 @@ def threads():
 def test_every_comparison_computes_the_same_on_both_sides(capsys, tmp_path):
     table.main(["--quick", "--out", str(tmp_path / "table.md")])
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ") and "| work |" not in line]
-    assert len(rows) == 9 and "nan" not in "".join(rows)
-    assert (tmp_path / "table.md").read_text().count("\n| ") == 10
+    assert len(rows) == 16 and "nan" not in "".join(rows)
+    assert (tmp_path / "table.md").read_text().count("\n| ") == 17
 
 
 def test_a_side_that_computes_something_else_ends_the_run():
