@@ -1,4 +1,7 @@
-"""A task's circuit found, drawn and judged on pairs that were not seen: `run(model, Config("ioi"))`."""
+"""Study of a task's circuit: scored, chosen, drawn and judged on held-out pairs.
+
+`run(model, Config("ioi"))`.
+"""
 
 from __future__ import annotations
 

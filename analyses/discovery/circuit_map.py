@@ -1,4 +1,4 @@
-"""The circuit as an explorer: components at their layer and position, and what flows in and out of each."""
+"""The circuit as an explorer: components by layer and position, and their edges."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True)
 class Line:
-    """One edge at one position: from a writer to the component that reads, through one of its inputs."""
+    """One edge at one position, from a writer to the component that reads.
+
+    `part` is the input through which it reads.
+    """
 
     name: str
     score: float
@@ -33,12 +36,15 @@ class Line:
 
 
 def explorer(result: Discovery) -> Explorer | None:
-    """Return the strongest edges of the circuit by position; None for a circuit without edges."""
-    found = lines_of(result)
-    if not found:
+    """Return the strongest edges of the circuit by position.
+
+    None for a circuit without edges.
+    """
+    lines = lines_of(result)
+    if not lines:
         return None
     into, out = defaultdict(float), defaultdict(float)
-    for line in found:
+    for line in lines:
         into[line.stop] -= line.score
         out[line.start] -= line.score
     looks = {view.name: _looks(view.attention, result.places) for view in result.heads}
@@ -53,27 +59,27 @@ def explorer(result: Discovery) -> Explorer | None:
             _kind(place[0]),
             details=(("looks at", looks[place[0]]),) if place[0] in looks else (),
         )
-        for place in sorted({end for line in found for end in (line.start, line.stop)})
+        for place in sorted({end for line in lines for end in (line.start, line.stop)})
     )
     total = int(np.count_nonzero(result.by_position))
-    left = f", the {len(found):,} strongest of {total:,}" if total > len(found) else ""
+    left = f", the {len(lines):,} strongest of {total:,}" if total > len(lines) else ""
     return Explorer(
         "graph",
         nodes,
-        _edges(found),
+        _edges(lines),
         caption=f"The circuit's {result.circuit.size:,} edges at each position{left}. The value of an edge is by how "
         "much it supports the answer: minus the change of the log odds when it alone is corrupted; a negative one "
         "works against it. A node's value is the sum of the edges that leave it; that of the logits, of those which "
         "enter. An edge into a key or value leaves where the key stands and enters the head where its output matters "
         "most; a key or value that heads share is drawn at the one whose output matters most.",
-        alt=f"Graph of {len(nodes)} components by position and layer; the strongest edge is {found[0].name}.",
+        alt=f"Graph of {len(nodes)} components by position and layer; the strongest edge is {lines[0].name}.",
         tokens=result.places,
         unit="nats",
     )
 
 
 def lines_of(result: Discovery) -> list[Line]:
-    """The strongest edges of the circuit at single positions, the largest first."""
+    """Return the circuit's strongest edges at single positions, largest first."""
     graph, chosen, where = result.circuit.graph, np.flatnonzero(result.circuit.included), result.by_position
     if not len(chosen) or not where.shape[1]:
         return []
@@ -82,7 +88,7 @@ def lines_of(result: Discovery) -> list[Line]:
         out[graph.writers[graph.writer[edge]]] += where[row]
     order = np.argsort(-np.abs(where), axis=None, kind="stable")[:LINES]
     rows, positions = np.unravel_index(order, where.shape)
-    found = []
+    lines = []
     for row, at in zip(rows.tolist(), positions.tolist(), strict=True):
         if where[row, at] == 0:
             break
@@ -91,14 +97,14 @@ def lines_of(result: Discovery) -> list[Line]:
         component = max((graph.writers[i] for i in owners), key=lambda n: float(np.abs(out[n]).sum()), default=reader)
         branch = reader.partition(".")[2]
         stop = max(int(np.abs(out[component]).argmax()), at) if branch in ("k", "v") else at
-        found.append(Line(name, float(where[row, at]), (writer, at), (component, stop), PARTS.get(branch, "")))
-    return found
+        lines.append(Line(name, float(where[row, at]), (writer, at), (component, stop), PARTS.get(branch, "")))
+    return lines
 
 
-def _edges(found: list[Line]) -> tuple[Edge, ...]:
-    """One edge for each two nodes, of the parts through which it enters."""
+def _edges(lines: list[Line]) -> tuple[Edge, ...]:
+    """Return one edge for each two nodes, made of the parts through which it enters."""
     parts: dict[tuple[Place, Place], dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for line in found:
+    for line in lines:
         parts[line.start, line.stop][line.part] -= line.score
     return tuple(
         Edge(

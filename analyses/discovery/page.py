@@ -1,4 +1,4 @@
-"""The page of a study: can the model do it, how faithful are circuits, which one was chosen, and is it one?"""
+"""Page of a discovery study."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHOWN = {"circuit": 1}
 
 
 def page(result: Discovery) -> Page:
-    """The whole report."""
+    """Return the whole report."""
     verdict, ability = result.verdict, result.ability
     return Page(
         title=f"The circuit of {ability.task}",
@@ -56,7 +56,7 @@ def page(result: Discovery) -> Page:
 
 
 def _marked(result: Discovery, section: Section) -> Section:
-    """The section, which says first that nothing in it explains an ability where the model has none."""
+    """Return the section, with a warning where the model cannot do the task."""
     if result.ability.able:
         return section
     accuracy = f"right in {result.ability.accuracy:.0%} of the pairs"

@@ -1,4 +1,4 @@
-"""What a study of one task holds. No torch here: a saved one is read and drawn without it."""
+"""Result of a discovery study. No torch here: a saved one loads without it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class HeadView(Result):
-    """Where a head of the circuit looks from the answer's position: mean `attention` (T,) over the judged pairs."""
+    """Where a head of the circuit looks from the answer's position.
+
+    `attention` (T,) is the mean over the judged pairs.
+    """
 
     name: str
     score: float
@@ -72,7 +75,7 @@ class EdgeCheck(Shown, Result):
         return float(np.corrcoef(self.score, self.measured)[0, 1])
 
     def summary(self) -> str:
-        """How far scores and measurements agree."""
+        """Say how far scores and measurements agree."""
         same = int((np.sign(self.score) == np.sign(self.measured)).sum())
         return (
             f"Of the {len(self.edges)} strongest {self.what} of {self.method}, run for real, {same} have the sign of "
@@ -80,7 +83,7 @@ class EdgeCheck(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Every edge."""
+        """Return every edge."""
         columns = (self.what.removesuffix("s"), "score", "corrupted", "restored", "mean of both")
         values = (self.score, self.noise, self.denoise, self.measured)
         rows = tuple(zip(self.edges, *(tuple(map(float, x)) for x in values), strict=True))
@@ -110,7 +113,7 @@ class Discovery(Study):
     nodes: EdgeCheck | None = None
 
     def finding(self) -> str:
-        """Return the verdict in one sentence, after whether the model can do the task at all."""
+        """Return the verdict in a sentence, after whether the model can do the task."""
         if not self.ability.able:
             return f"{self.ability.summary()} What follows explains no ability. {self.verdict.summary()}"
         return f"{self.provenance.model}: {self.verdict.summary()}"

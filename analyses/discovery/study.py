@@ -1,4 +1,4 @@
-"""The study itself: can the model do it, score the edges, choose a circuit, judge it on pairs that were not seen."""
+"""The study: ability, scores of edges, choice of a circuit, and its evaluation."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def run(
 
 
 def _task(model: Model, config: Config, seed: int) -> Task:
-    """A task by name, or the user's own pairs from a file."""
+    """Return a task by name, or the user's own pairs from a file."""
     if Path(config.task).suffix in SUFFIXES:
         return tasks.read(config.task, model)
     return tasks.make(config.task, model, n=config.pairs, seed=seed)
@@ -106,7 +106,10 @@ def _check_nodes(model: Model, task: Task, scores: EdgeScores) -> EdgeCheck:
 
 
 def _measured(model: Model, task: Task, graph: Graph, masks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what each mask changes in the clean run, and minus what it changes in the other."""
+    """Return what each mask changes in the clean run, and restores in the other.
+
+    The second is minus what it changes there.
+    """
     alone = [np.zeros(graph.n_edge), *(mask.astype(float) for mask in masks)]
     noise, denoise = (evaluate(model, graph, way, alone).mean(1) for way in (task, task.flipped()))
     return noise[1:] - noise[0], denoise[0] - denoise[1:]
@@ -114,12 +117,15 @@ def _measured(model: Model, task: Task, graph: Graph, masks: list[np.ndarray]) -
 
 @torch.no_grad()
 def _heads(model: Model, task: Task, chosen: Circuit) -> tuple[HeadView, ...]:
-    """Where the circuit's strongest heads look from the end, on average over the pairs."""
+    """Return where the circuit's strongest heads look from the end.
+
+    The mean over the pairs.
+    """
     graph = chosen.graph
     strength = np.bincount(graph.writer, np.where(chosen.included, chosen.scores, 0.0), len(graph.writers))
     order = [i for i in np.argsort(-np.abs(strength), kind="stable").tolist() if "H" in graph.writers[i]][:HEADS]
     runs = PairRuns(model, Graph.of(model.spec), task, start=0)
-    found = []
+    views = []
     for writer in order:
         if strength[writer] == 0:
             continue
@@ -127,5 +133,5 @@ def _heads(model: Model, task: Task, chosen: Circuit) -> tuple[HeadView, ...]:
         stream = runs.clean.writes[:, : graph.heads(layer).start].sum(1)
         query, key, _ = runs.forward.project(layer, stream[:, None])
         pattern = runs.forward.pattern(layer, query, key)[torch.arange(len(task)), head, runs.end].mean(0)
-        found.append(HeadView(graph.writers[writer], float(strength[writer]), pattern.float().cpu().numpy()))
-    return tuple(found)
+        views.append(HeadView(graph.writers[writer], float(strength[writer]), pattern.float().cpu().numpy()))
+    return tuple(views)

@@ -11,7 +11,10 @@ from interp.files import write_between
 
 
 def main() -> None:
-    """Run, save, print, and write the table between the marks of a documentation page."""
+    """Run the study, save and print it, and write the table into a page.
+
+    It goes between the marks of a documentation page.
+    """
     import interp
     from analyses.faithful import Config, run
 
@@ -36,7 +39,7 @@ def main() -> None:
 
 
 def _shown(arguments: list[str]) -> list[str]:
-    """The arguments without where results are written."""
+    """Return the arguments without where results are written."""
     kept, skip = [], False
     for argument in arguments:
         written = argument in ("--out", "--docs")

@@ -1,4 +1,4 @@
-"""The page of the study: one table, and how far the secant is from the other methods on each task."""
+"""Page of the study of faithfulness."""
 
 from __future__ import annotations
 

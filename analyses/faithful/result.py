@@ -1,4 +1,4 @@
-"""What the study of faithfulness holds. No torch here: a saved one is read and drawn without it."""
+"""Result of the study of faithfulness. No torch here: a saved one loads without it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Row(Result):
-    """One method on one task: areas under held-out faithfulness curves with 95 % intervals, and processor seconds.
+    """One method on one task: areas with 95 % intervals, and processor seconds.
+
+    The areas are those under faithfulness curves on pairs that were not scored.
 
     `cpr` is the area of f for circuits ranked by signed score (larger is better), `cmd` that of |1 − f| for circuits
     ranked by magnitude (0 is best); `random` are the same of random edges. `pearson` is the correlation of node scores
@@ -85,7 +87,9 @@ class Faithfulness(Study):
     rows: tuple[Row, ...]
 
     def finding(self) -> str:
-        """Return on how many tasks the first method is not worse than integrated gradients, and at what cost.
+        """Return on how many tasks the first method is not worse than gradients.
+
+        Than integrated gradients of 5 steps, with its share of their time.
 
         Not worse means that the 95 % intervals of both paired differences lie within `MARGIN` of 0 or on the better
         side: a test of non-inferiority, which few pairs cannot pass.
@@ -107,11 +111,14 @@ class Faithfulness(Study):
         )
 
     def losses(self) -> tuple[Row, ...]:
-        """Return the rows of other methods whose CPR is larger than the first one's by more than the interval."""
+        """Return the rows whose CPR is larger than the first method's.
+
+        By more than the interval of the paired difference.
+        """
         return tuple(row for row in self.rows if _above(row.cpr_more))
 
     def table(self) -> Table:
-        """Every task and method."""
+        """Return every task and method."""
         rows = tuple(
             (
                 f"{row.task}, right {row.accuracy:.0%}",
@@ -157,7 +164,10 @@ def _interval(value: tuple[float, float, float], sign: str = "") -> str:
 
 
 def _within(row: Row) -> bool:
-    """Whether the first method is not worse than the row's by more than the margin, by either area."""
+    """Return whether the first method is not worse by more than the margin.
+
+    By either area.
+    """
     assert row.cpr_more is not None and row.cmd_more is not None
     return row.cpr_more[2] <= MARGIN and row.cmd_more[1] >= -MARGIN
 

@@ -1,4 +1,4 @@
-"""The study itself: score edges on half of each task's pairs, judge the rankings on the other half."""
+"""The study: edges scored on some pairs of each task, rankings judged on others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(
     seed: int | None = 0,
     progress: Progress | None = None,
 ) -> Faithfulness:
-    """Compare scores of edges and nodes by what they find on pairs they were not made on.
+    """Compare scores of edges and nodes on pairs they were not made on.
 
     Raises `UsageError` for a task or method that does not exist, or fewer than four pairs.
     """
@@ -43,14 +43,14 @@ def run(
         fit, judge = task.split(1 - config.n_judged / config.pairs, seed=seed or 0, by="pair")
         accuracy = judge.score(model).accuracy
         exact = _node_effects(model, fit) if name in config.nodes else None
-        found: dict[str, tuple[Row, Curve]] = {}
+        compared: dict[str, tuple[Row, Curve]] = {}
         for method in config.methods:
-            control = next((curve for _, curve in found.values()), None)
-            found[method] = _row(model, fit, judge, method, exact, control)
-            row = found[method][0]
+            control = next((curve for _, curve in compared.values()), None)
+            compared[method] = _row(model, fit, judge, method, exact, control)
+            row = compared[method][0]
             done = f"{name}: {method}: CPR {row.cpr[0]:.3f}, CMD {row.cmd[0]:.3f}"
-            advance(progress, len(rows) + len(found), n, done)
-        rows += [_compared(row, curve, found[config.ours], accuracy) for row, curve in found.values()]
+            advance(progress, len(rows) + len(compared), n, done)
+        rows += [_compared(row, curve, compared[config.ours], accuracy) for row, curve in compared.values()]
     provenance = watch.provenance(command=command, seed=seed, **model.identity())
     return Faithfulness(config=config, provenance=provenance, rows=tuple(rows))
 
@@ -63,7 +63,7 @@ def _row(
     seconds = time.process_time() - clock
     curve = discovery.faithfulness(model, judge, scores, control=control)
     random = curve.random_areas
-    found = None if exact is None else float(np.corrcoef(exact, np.array(list(scores.nodes.values())))[0, 1])
+    correlation = None if exact is None else float(np.corrcoef(exact, np.array(list(scores.nodes.values())))[0, 1])
     row = Row(
         task=fit.name,
         method=method,
@@ -71,14 +71,14 @@ def _row(
         cmd=_triple(curve.cmd_interval),
         random=(random["cpr"], random["cmd"]),
         seconds=round(seconds, 2),
-        pearson=found,
+        pearson=correlation,
         accuracy=float("nan"),
     )
     return row, curve
 
 
 def _compared(row: Row, curve: Curve, ours: tuple[Row, Curve], accuracy: float) -> Row:
-    """The row with its areas less those of the first method."""
+    """Return the row with its areas less those of the first method."""
     more = {} if ours[1] is curve else curve.less(ours[1])
     return replace(row, accuracy=accuracy, cpr_more=more.get("cpr"), cmd_more=more.get("cmd"))
 
@@ -96,7 +96,10 @@ def _triple(interval: Interval) -> tuple[float, float, float]:
 
 
 def _node_effects(model: Model, task: Task) -> np.ndarray:
-    """What corrupting each node alone does, the mean of doing it in the clean run and undoing it in the other."""
+    """Return the effect of corrupting each node alone, the mean of both directions.
+
+    Corrupting it in the clean run, and restoring it in the other.
+    """
     graph = Graph.of(model.spec)
     noise, restored = (exact_nodes(model, graph, way).mean(0) for way in (task, task.flipped()))
     return (noise - restored) / 2
