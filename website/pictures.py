@@ -83,7 +83,7 @@ def secant() -> Drawing:
         d.dot(x, f(x), 5)
         d.line([(x, f(x)), (x, 225)], dash="2 4")
         d.text(x, 242, name, size=13)
-    d.text(b + 12, f(b) + 26, "chord: Δf = slope · Δx", size=13, colour=BLUE, anchor="start")
+    d.text(b - 90, f(b) + 20, "chord: Δf = slope · Δx", size=13, colour=BLUE, anchor="end")
     d.text(a + 330, f(a) + 330 * slope + 18, "tangent at one run", size=13, colour=RED)
     return d
 
