@@ -1,4 +1,4 @@
-"""A dictionary judged and read: how well an autoencoder rebuilds, and what each of its latents stands for.
+"""Evaluation of a sparse autoencoder: how well it reconstructs, and what each of its latents fires on.
 
 study = dictionary.run(sae, store, model=model)            # `store` holds activations with the tokens they are of
 study.save("out/dictionary"); study.page()
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from interp.lazy import attach
 
 if TYPE_CHECKING:
-    from analyses.dictionary.collecting import collect as collect
+    from analyses.dictionary.firings import collect as collect
     from analyses.dictionary.passages import Corpus as Corpus
     from analyses.dictionary.result import (
         Config as Config,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analyses.dictionary import sections, training, words
+from analyses.dictionary import sections, summary, training
 from interp.report import Note, Page, Section, Table
 from interp.report.blocks import folded
 
@@ -42,7 +42,7 @@ def page(study: DictionaryStudy) -> Page:
     parts += [training.section(study.history)] if len(study.history.get("step", ())) > 1 else []
     parts += [_made(study)]
     return Page(
-        title=f"A dictionary for {words.place(study.sae)}",
+        title=f"A dictionary for {summary.place(study.sae)}",
         finding=study.finding(),
         status=_status(study),
         sections=folded(parts, SHOWN),
@@ -54,7 +54,7 @@ def page(study: DictionaryStudy) -> Page:
 
 
 def _status(study: DictionaryStudy) -> tuple[tuple[str, str], ...]:
-    found = [("architecture", words.architecture(study.sae))]
+    found = [("architecture", summary.architecture(study.sae))]
     found += [("latents", f"{study.sae['width']:,}")]
     if study.evaluation is not None:
         found += [("activations judged on", f"{study.evaluation.rows:,}")]
@@ -66,7 +66,7 @@ def _status(study: DictionaryStudy) -> tuple[tuple[str, str], ...]:
 def _made(study: DictionaryStudy) -> Section:
     about, trained = study.sae["metadata"], study.sae["metadata"].get("training") or {}
     rows = [
-        ("reads", words.place(study.sae), "the model, and where in it"),
+        ("reads", summary.place(study.sae), "the model, and where in it"),
         ("d_in", study.sae["d_in"], "the size of what it reads"),
     ]
     rows += [(name, trained[name], why) for name, why in MEANING.items() if trained.get(name) not in (None, 0.0, "")]
@@ -83,7 +83,7 @@ def _made(study: DictionaryStudy) -> Section:
         "places where a latent is on have something in common."
     )
     table = Table(("setting", "value", "what it is"), tuple(rows))
-    claim = f"{study.name}: a {words.kind(study.sae)}, for {words.place(study.sae)}."
+    claim = f"{study.name}: a {summary.kind(study.sae)}, for {summary.place(study.sae)}."
     told = tuple(
         Note(_sentence(part), "warning" if doubt else "info")
         for part, doubt in zip(study.source, study.in_doubt or (False,) * len(study.source), strict=True)

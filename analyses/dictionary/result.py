@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from analyses.dictionary.listing import card_lines, jsonl
-from analyses.dictionary.words import architecture, kind, number, place, plain
+from analyses.dictionary.summary import architecture, kind, number, place, plain
 from analyses.study import Study
 from interp.arguments import checked_fields
 from interp.errors import UsageError

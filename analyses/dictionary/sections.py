@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.dictionary import words
-from analyses.dictionary.deck import deck
+from analyses.dictionary import summary
+from analyses.dictionary.cards import deck
 from interp.report import Figure, How, Note, Section, Table
 from interp.report.figures import bars, histogram, lines, scatter
 from saes.evaluation.result import BINS, DENSE
@@ -49,7 +49,7 @@ def quality(found: Evaluation) -> Section:
         "FVU = Σ |x − x̂|² / Σ |x − mean|²;  loss recovered = (ablated − spliced) / (ablated − original)",
         "Gao et al., Scaling and evaluating sparse autoencoders (arXiv 2406.04093)",
     )
-    claim = f"It leaves {words.number(fvu)} of the variance unexplained; {_verdict(found)}"
+    claim = f"It leaves {summary.number(fvu)} of the variance unexplained; {_verdict(found)}"
     return Section("quality", "How good it is", claim, tuple(blocks), how)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import saes
+from analyses.dictionary.latents import Progress, read
 from analyses.dictionary.passages import Corpus, hooks_read
-from analyses.dictionary.reading import Progress, read
 from analyses.dictionary.result import Config, DictionaryStudy, Other
 from interp.arguments import checked
 from interp.cache import Store

@@ -1,4 +1,4 @@
-"""What the weights alone say of latents: the tokens they speak for, their neighbours, whom they push down."""
+"""Readings of the weights: tokens a latent raises, its neighbours, the latents that may inhibit it."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def why_no_logits(sae: SAE, model: Model | None) -> str:
 
 
 def similar(sae: SAE, count: int) -> Neighbours:
-    """The latents whose decoder rows have the largest cosine with each one's own."""
+    """Return the latents whose decoder rows have the largest cosine with each latent's own."""
     unit = torch.nn.functional.normalize(sae.W_dec.detach().float(), dim=1)
     return nearest(unit, unit, min(count, sae.width - 1))
 
 
-def rivals(sae: SAE, count: int) -> Neighbours:
-    """For each latent j the latents i of most negative virtual weight dec_i · enc_j: firing, they push j down.
+def inhibitors(sae: SAE, count: int) -> Neighbours:
+    """Return for each latent j the latents i of most negative virtual weight dec_i · enc_j, which lower j.
 
     The value is the change of j's pre-activation for a unit of i, as far as i's decoder row is part of what is read. It
     is 0 where the two directions are no more opposed than random ones: cosine above −2 / √d.
@@ -77,13 +77,13 @@ def rivals(sae: SAE, count: int) -> Neighbours:
     return Neighbours(torch.where(cosine < -2 / sae.d_in**0.5, -found.value, 0.0), found.index)
 
 
-def nobody(sae: SAE) -> Neighbours:
-    """No rivals: the decoder does not write into what the encoder reads."""
+def no_inhibitors(sae: SAE) -> Neighbours:
+    """Return no latents: the decoder does not write into what the encoder reads."""
     empty = torch.zeros(sae.width, 0, device=sae.W_dec.device)
     return Neighbours(empty, empty.long())
 
 
-def strangers(sae: SAE, count: int, seed: int) -> Int[Tensor, "width count"]:
-    """Other latents drawn at random for each."""
+def random_latents(sae: SAE, count: int, seed: int) -> Int[Tensor, "width count"]:
+    """Return other latents drawn at random for each latent."""
     step = torch.randint(1, max(2, sae.width), (sae.width, count), generator=torch.Generator().manual_seed(seed))
     return ((torch.arange(sae.width)[:, None] + step) % sae.width).to(sae.W_dec.device)

@@ -182,8 +182,8 @@ def _verification(result: Explanation) -> Section:
         f"{int(same.sum())} of {len(same)}."
     )
     note = Note(
-        "A path's value is an entry in a ledger that always balances; cutting the path is an experiment, in which "
-        "norms, attention and gates react. Trust the order of paths as far as the two agree, and their sizes less.",
+        "The values of paths sum to the logit by construction. Cutting a path is an experiment, in which norms, "
+        "attention and gates react. Trust the order of paths as far as the two agree, and their sizes less.",
         kind="info" if related else "warning",
     )
     how = How(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from analyses.explain.contrasting import contrasted
+from analyses.explain.counterfactual import contrasted
 from analyses.explain.result import GROUPS, PATTERN_TOKENS, Config, Explanation, HeadView, Hop
 from interp import attribution
 from interp.arguments import checked

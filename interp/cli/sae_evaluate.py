@@ -44,7 +44,7 @@ def run(args: Namespace) -> int:
     """Open, judge, read, save, report."""
     import saes
     from analyses import dictionary
-    from analyses.dictionary import opening
+    from analyses.dictionary import inputs
     from interp import cache
 
     if bool(args.folder) == bool(args.dictionaries):
@@ -53,12 +53,12 @@ def run(args: Namespace) -> int:
         return _run_set(args)
     with output_folder(args.out) as folder:
         store = cache.Store.open(args.store) if args.store else None
-        found = opening.opened(args.folder[0], store, args.model, args.device, args.hook)
+        found = inputs.opened(args.folder[0], store, args.model, args.device, args.hook)
         others = {
-            path: opening.placed(saes.load(path, device=args.device), args.hook, store) for path in args.folder[1:]
+            path: inputs.placed(saes.load(path, device=args.device), args.hook, store) for path in args.folder[1:]
         }
         with console.progress(quiet=args.quiet) as progress:
-            judged = store or opening.fresh(
+            judged = store or inputs.fresh(
                 found, tuple(args.text), args.tokens, folder, column=args.column, progress=progress
             )
             study = dictionary.run(
@@ -79,17 +79,17 @@ def run(args: Namespace) -> int:
 def _run_set(args: Namespace) -> int:
     """Evaluate every dictionary of a set on the same text, and save the result."""
     import saes
-    from analyses.dictionary import opening
+    from analyses.dictionary import inputs
     from interp import cache
 
     with output_folder(args.out) as folder:
         store = cache.Store.open(args.store) if args.store else None
-        dictionaries, found = opening.opened_set(args.dictionaries, store, args.model, args.device)
+        dictionaries, found = inputs.opened_set(args.dictionaries, store, args.model, args.device)
         hooks = tuple(dict.fromkeys(hook for e in dictionaries.entries for hook in (e.reads, *e.writes)))
         with console.progress(quiet=args.quiet) as progress:
             if store is None:
                 texts, column = tuple(args.text), args.column
-                store = opening.fresh(found, texts, args.tokens, folder, column=column, hooks=hooks, progress=progress)
+                store = inputs.fresh(found, texts, args.tokens, folder, column=column, hooks=hooks, progress=progress)
             result = saes.evaluate_set(dictionaries, store, seed=args.seed, command=args.command, progress=progress)
         result.save(folder)
     if args.json:

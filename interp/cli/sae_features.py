@@ -35,12 +35,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Open, read, choose, save, report."""
     from analyses import dictionary
-    from analyses.dictionary import opening
+    from analyses.dictionary import inputs
     from interp import cache
 
     with output_folder(args.out) as folder:
         store = cache.Store.open(args.store) if args.store else None
-        found = opening.opened(args.folder, store, args.model, args.device, args.hook)
+        found = inputs.opened(args.folder, store, args.model, args.device, args.hook)
         source = store or found.own
         if source is None:
             raise MissingInputError(f"{args.folder} has no activations of its own: give a store with --store.")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from analyses.dictionary import opening
+from analyses.dictionary import inputs
 from interp import cache
 from interp.cache import Store
 from saes import build
@@ -28,7 +28,7 @@ def model() -> Any:
 
 @pytest.fixture(autouse=True)
 def loads_it(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "_load", lambda name, dtype, device: model)
+    monkeypatch.setattr(inputs, "_load", lambda name, dtype, device: model)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def rows() -> torch.Tensor:
 def run_folder(model: Any, rows: torch.Tensor, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved autoencoder beside the store it was trained on, as `interp sae train` leaves them."""
     folder = tmp_path_factory.mktemp("run")
-    store = cache.harvest(model, rows[:40], CONFIG, folder / opening.OWN)
+    store = cache.harvest(model, rows[:40], CONFIG, folder / inputs.OWN)
     save(model, folder, token_sha256=store.manifest.token_sha256, context_size=10)
     return folder
 
@@ -60,7 +60,7 @@ def names(folder: Path) -> list[str]:
 def test_evaluate_on_a_store_writes_everything_and_tells_the_measures(
     run: Run, run_folder: Path, tmp_path: Path
 ) -> None:
-    words = ("sae", "evaluate", str(run_folder), "--store", str(run_folder / opening.OWN), "--out", str(tmp_path / "a"))
+    words = ("sae", "evaluate", str(run_folder), "--store", str(run_folder / inputs.OWN), "--out", str(tmp_path / "a"))
     ended = run(*words)
     assert (ended.code, ended.err) == (0, "")
     assert names(tmp_path / "a") == FILES
@@ -76,7 +76,7 @@ def test_evaluate_on_a_store_writes_everything_and_tells_the_measures(
 
 def test_several_autoencoders_stand_beside_the_first(run: Run, run_folder: Path, tmp_path: Path) -> None:
     ended = run("sae", "evaluate", str(run_folder), str(run_folder), "--no-features", "--out", str(tmp_path), "--json",
-                "--store", str(run_folder / opening.OWN))  # fmt: skip
+                "--store", str(run_folder / inputs.OWN))  # fmt: skip
     assert ended.code == 0
     assert ended.json["others"][str(run_folder)]["FVU"] == pytest.approx(ended.json["scores"]["FVU"]["value"])
 
@@ -84,11 +84,11 @@ def test_several_autoencoders_stand_beside_the_first(run: Run, run_folder: Path,
 def test_fresh_text_leaves_out_what_was_trained_on(
     run: Run, run_folder: Path, rows: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "rows_of", lambda *_, **__: ((row.int().numpy() for row in rows), None, None))
+    monkeypatch.setattr(inputs, "rows_of", lambda *_, **__: ((row.int().numpy() for row in rows), None, None))
     words = ("sae", "evaluate", str(run_folder), "--text", "README.md", "--tokens", "150", "--no-features")
     assert run(*words, "--out", str(tmp_path)).code == 0
     assert torch.equal(Store.open(tmp_path / "heldout").contexts().tokens.long(), rows[40:55])
-    monkeypatch.setattr(opening, "rows_of", lambda *_, **__: ((row.int().numpy() for row in rows[:40]), None, None))
+    monkeypatch.setattr(inputs, "rows_of", lambda *_, **__: ((row.int().numpy() for row in rows[:40]), None, None))
     ended = run(*words, "--out", str(tmp_path / "none"))
     assert ended.code == 2
     assert "has no context that it was not trained on" in ended.err

@@ -7,13 +7,13 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from analyses.dictionary import Config, Corpus, collect, deck as decks, run
-from analyses.dictionary.deck import deck
-from analyses.dictionary.keeping import Window, uniform
+from analyses.dictionary import Config, Corpus, cards as decks, collect, run
+from analyses.dictionary.cards import deck
 from analyses.dictionary.listing import card_lines, card_values
 from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE
 from analyses.dictionary.sections import features
-from analyses.dictionary.weights import rivals
+from analyses.dictionary.topk_buffer import Window, uniform
+from analyses.dictionary.weights import inhibitors
 from interp.errors import UsageError
 from tests.analyses.dictionary import planted
 
@@ -39,7 +39,7 @@ def study(corpus):
 
 def collected(corpus, **changes):
     sae = planted.sae()
-    options = {"rivals": rivals(sae, 3).index, "window": WINDOW, "top": 5, "drawn": 4, "seed": 0, **changes}
+    options = {"rivals": inhibitors(sae, 3).index, "window": WINDOW, "top": 5, "drawn": 4, "seed": 0, **changes}
     return collect(sae, corpus, **options)
 
 

@@ -1,4 +1,4 @@
-"""Reading every latent: one pass over the text, and what the weights say."""
+"""Everything known of each latent: its firings in one pass over the text, and readings of its weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.dictionary import weights
-from analyses.dictionary.choosing import choose, texts
-from analyses.dictionary.collecting import Collected, collect
-from analyses.dictionary.keeping import Window
+from analyses.dictionary.examples import choose, texts
+from analyses.dictionary.firings import Collected, collect
 from analyses.dictionary.passages import Corpus
 from analyses.dictionary.result import Config, Features
+from analyses.dictionary.topk_buffer import Window
 from interp.progress import Progress
 from saes.evaluation.geometry import chance_cosine
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 CONTROLS = 4
-"""Latents drawn at random for each, to see how often two fire together seldom for no reason of weights."""
+"""Latents drawn at random for each: how often two fire together rarely whatever their weights."""
 SCALED_ON = 8
 """Contexts on which the final norm's typical scale is measured."""
 REPEATS = 4
-"""So many times the examples shown are kept, because the same text may stand in many places."""
+"""Examples stored for each that is shown, because the same text may occur in many places."""
 
 
 @torch.no_grad()
@@ -39,8 +39,8 @@ def read(
     Raises `UsageError` for activations that are not finite.
     """
     linked = sae.variant == "autoencoder" and sae.width > 1
-    rivals = weights.rivals(sae, config.rivals) if linked else weights.nobody(sae)
-    control = weights.strangers(sae, CONTROLS if linked else 0, seed)
+    rivals = weights.inhibitors(sae, config.rivals) if linked else weights.no_inhibitors(sae)
+    control = weights.random_latents(sae, CONTROLS if linked else 0, seed)
     found = collect(
         sae,
         corpus,

@@ -1,4 +1,4 @@
-"""From what a pass has kept to what is shown: distinct texts among the strongest, one example of each quarter."""
+"""Examples of each latent: distinct texts among its strongest firings, and one of each quarter of strength."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from analyses.dictionary.collecting import Collected
+from analyses.dictionary.firings import Collected
 from analyses.dictionary.result import QUARTERS, Config
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What an autoencoder and a measure are called on a page."""
+"""Short descriptions of an autoencoder and of a measure, for pages and the terminal."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ NAMES = {
 
 
 def kind(sae: dict[str, Any]) -> str:
-    """Such as "TopK autoencoder of 2,304 latents"."""
+    """Return a description such as "TopK autoencoder of 2,304 latents"."""
     return f"{architecture(sae)} {sae['variant']} of {sae['width']:,} latents"
 
 
 def architecture(sae: dict[str, Any]) -> str:
-    """Such as "TopK"."""
+    """Return the name of the architecture, such as "TopK"."""
     return NAMES.get(sae["architecture"], str(sae["architecture"]))
 
 
 def place(sae: dict[str, Any]) -> str:
-    """What it reads, such as "smollm2 at blocks.10.hook_resid_post"."""
+    """Return what it reads, such as "smollm2 at blocks.10.hook_resid_post"."""
     about = sae["metadata"]
     hooks = about.get("hook_names") or (about.get("hook_name") or "an unnamed hook",)
     return f"{about.get('model_name') or 'an unnamed model'} at {' and '.join(map(str, hooks))}"
 
 
 def number(score: Score) -> str:
-    """A value with its interval, or why there is none."""
+    """Return a value with its interval, or why there is none."""
     if score.value is None:
         return f"not computed ({score.why})"
     interval = "" if score.low is None or score.high is None else f" ({plain(score.low)} to {plain(score.high)})"
@@ -43,5 +43,5 @@ def number(score: Score) -> str:
 
 
 def plain(value: float | None) -> str:
-    """A value to four significant digits."""
+    """Return a value to four significant digits."""
     return "none" if value is None else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""The few entries of largest key of every latent, kept while a stream of entries goes by."""
+"""A buffer of the entries with the largest keys of every latent, filled from a stream of entries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analyses.dictionary.passages import Passage
 
 @dataclass(frozen=True)
 class Window:
-    """How many positions before and after the one that counts are kept with it."""
+    """How many positions before and after the one that counts are stored with it."""
 
     before: int
     after: int
@@ -26,7 +26,7 @@ class Window:
     def cut(
         self, passage: Passage, codes: Float[Tensor, "n width"], at: Int[Tensor, "e 2"], latent: Int[Tensor, " e"]
     ) -> tuple[Int[Tensor, "e window"], Float[Tensor, "e window"]]:
-        """(tokens, the latent's values) around (context, position); -1 and NaN beyond the context or what is kept."""
+        """(tokens, the latent's values) around (context, position); -1 and NaN beyond the context or what is stored."""
         place = at[:, 1:] + torch.arange(-self.before, self.after + 1, device=at.device)
         length = passage.tokens.shape[1]
         outside = (place < 0) | (place >= length)
@@ -50,13 +50,13 @@ class Entries:
 
 
 @dataclass
-class Kept:
+class TopBuffer:
     """For each latent the `count` entries of largest key, largest first; of equal keys the earliest in the text.
 
     Attributes:
         width: latents.
-        count: entries kept of each.
-        window: what is kept around an entry.
+        count: entries stored of each.
+        window: what is stored around an entry.
         key: (width, count), minus infinity where there is none.
         where: (width, count, 2) context and position, -1 where there is none.
         tokens: (width, count, window).
@@ -80,7 +80,7 @@ class Kept:
         self.values = torch.full((*shape, length), torch.nan, device=self.device)
 
     def offer(self, entries: Entries, passage: Passage, codes: Float[Tensor, "n width"]) -> None:
-        """Keep what is larger than what is kept."""
+        """Replace stored entries by larger ones."""
         entries = entries[entries.key > self.key[entries.latent, -1]]
         if not len(entries.key):
             return

@@ -1,4 +1,4 @@
-"""The cards of the page: one a latent."""
+"""The cards of the page, one for each latent."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ CAPTION = (
     "One card a latent. The title has the tokens it fires most strongly on, how often it fires, its largest value, its "
     "mean value where it fires, and its share of the variance that all latents carry. In the examples the underlined "
     "token is the one in question and the depth of blue is the latent's value there, relative to the largest of the "
-    "line; hatched tokens are those whose activation was not kept. In titles blanks are shown as ·, line ends as ↵. "
+    "line; hatched tokens are those whose activation was not stored. In titles blanks are shown as ·, line ends as ↵. "
     "Search finds tokens in titles, examples and raised tokens, and latents by number. Keys: / to search, "
     "arrows between cards."
 )
 
 
 def deck(features: Features, asked: tuple[int, ...] = ()) -> Cards:
-    """The latents asked for, or all in the order of interest: with their examples as far as the page has room."""
+    """Return cards of the latents asked for, or of all in the order of interest, with examples while there is room."""
     share = 100 * features.energy / max(float(features.energy.sum()), 1e-30)
     shown = asked or features.ranked()[:LISTED].tolist()
     cards = tuple(_card(features, i, float(share[i]), full=n < MOST) for n, i in enumerate(shown))

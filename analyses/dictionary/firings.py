@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analyses.dictionary.keeping import Entries, Kept, Window, uniform
 from analyses.dictionary.passages import Corpus, Passage
 from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE
+from analyses.dictionary.topk_buffer import Entries, TopBuffer, Window, uniform
 from interp.cache.tensors import check_finite
 from interp.progress import Progress
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 CODES = 2**24
-"""Latent values held at once."""
+"""Latent values in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Collected:
     total: Float[Tensor, " width"]
     squares: Float[Tensor, " width"]
     histogram: Int[Tensor, "width bin"]
-    top: Kept
-    drawn: Kept
+    top: TopBuffer
+    drawn: TopBuffer
     together: Int[Tensor, "width rival"]
 
 
@@ -67,8 +67,8 @@ def collect(  # noqa: PLR0913
         sae: the autoencoder.
         corpus: contexts with activations.
         rivals: for each latent those whose firing together with it is counted.
-        window: what is kept around an example.
-        top: strongest firings kept of each latent.
+        window: what is stored around an example.
+        top: strongest firings stored of each latent.
         drawn: firings drawn at random from each latent.
         seed: of the drawing.
         rows: activations encoded at a time; changes no result.
@@ -79,7 +79,7 @@ def collect(  # noqa: PLR0913
     """
     device, width = sae.W_dec.device, sae.width
     size = max(1, CODES // width) if rows is None else rows
-    best, sample = (Kept(width, count, window, device) for count in (top, drawn))
+    best, sample = (TopBuffer(width, count, window, device) for count in (top, drawn))
     fired, count = torch.zeros(width, dtype=torch.long, device=device), 0
     total, squares = (torch.zeros(width, dtype=torch.float64, device=device) for _ in range(2))
     histogram = torch.zeros(width * BINS, dtype=torch.long, device=device)
