@@ -13,7 +13,9 @@ from interp.model.spec import Alibi, Norm, Rotary
 
 
 def norm_scale(x: Float[Tensor, "*batch width"], kind: Norm, eps: float) -> Float[Tensor, "*batch 1"]:
-    """What a norm divides by: sqrt(mean(x²) + eps), of x − mean(x) for LayerNorm (arXiv 1607.06450, 1910.07467).
+    """Return what a norm divides by: sqrt(mean(x²) + eps).
+
+    LayerNorm takes it of x − mean(x) (arXiv 1607.06450), RMSNorm of x (arXiv 1910.07467).
 
     1 for "none", where nothing is normalised.
     """
@@ -26,7 +28,10 @@ def norm_scale(x: Float[Tensor, "*batch width"], kind: Norm, eps: float) -> Floa
 def heads_scale(
     x: Float[Tensor, "*batch n_head n_token d_head"], eps: float, joint: bool
 ) -> Float[Tensor, "*batch n_head n_token 1"]:
-    """What a norm of queries or keys divides by: the RMS of each head, or, `joint`, of all heads at a position."""
+    """Return what a norm of queries or keys divides by.
+
+    It is the root mean square of each head or, with `joint`, of all heads at a position.
+    """
     if not joint:
         return norm_scale(x, "rms", eps)
     scale = norm_scale(x.transpose(-2, -3).flatten(-2), "rms", eps)
@@ -36,14 +41,20 @@ def heads_scale(
 def apply_norm(
     x: Float[Tensor, "*batch width"], scale: Float[Tensor, "*batch 1"], norm: RawNorm
 ) -> Float[Tensor, "*batch width"]:
-    """The normalised x · gain + bias, its scale known. A norm with a bias is a LayerNorm: it also centres."""
+    """Return the normalised x · gain + bias for a known scale.
+
+    A norm with a bias is a LayerNorm, which also centres x.
+    """
     if norm.bias is None:
         return x / scale * norm.gain
     return (x - x.mean(dim=-1, keepdim=True)) / scale * norm.gain + norm.bias
 
 
 def gate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]:
-    """g(z) = act(z) / z, with its limit at 0: every supported activation is z·g(z), so no division is made."""
+    """Return g(z) = act(z) / z, with its limit at 0.
+
+    Every supported activation is z·g(z), so that nothing is divided.
+    """
     match activation:
         case "silu":
             return torch.sigmoid(z)
@@ -61,13 +72,16 @@ def gate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]
 
 
 def activate(z: Float[Tensor, "*shape"], activation: str, limit: float | None) -> Float[Tensor, "*shape"]:
-    """act(z) = z·g(z), of min(z, limit) where a family limits it (gpt-oss)."""
+    """Return act(z) = z·g(z), of min(z, limit) where a family limits it (gpt-oss)."""
     z = z if limit is None else z.clamp(max=limit)
     return z * gate(z, activation)
 
 
 def limited(pre: Float[Tensor, "*shape"], limit: float | None) -> Float[Tensor, "*shape"]:
-    """What a gate multiplies: `pre` itself, kept within `limit` of its bias of one where a family limits it."""
+    """Return what a gate multiplies: `pre`, clipped where a family limits it.
+
+    The bounds are `limit` below and above its bias of one.
+    """
     return pre if limit is None else pre.clamp(1 - limit, 1 + limit)
 
 
@@ -76,7 +90,10 @@ def attention_pattern(
     mask: Bool[Tensor, "query key"],
     sinks: Float[Tensor, " n_head"] | None,
 ) -> Float[Tensor, "*batch n_head query key"]:
-    """The softmax over the keys a query may see and, where a family has sinks, over a sink that has no value."""
+    """Return the softmax over visible keys and, where a family has sinks, its sink.
+
+    A sink is a key without a value.
+    """
     scores = scores.masked_fill(~mask, -torch.inf)
     return scores.softmax(-1) if sinks is None else with_sinks(scores, sinks).softmax(-1)[..., :-1]
 
@@ -84,12 +101,15 @@ def attention_pattern(
 def with_sinks(
     scores: Float[Tensor, "*batch n_head query key"], sinks: Float[Tensor, " n_head"]
 ) -> Float[Tensor, "*batch n_head query key_and_sink"]:
-    """Scores with each head's sink behind the last key."""
+    """Return the scores with the sink of each head after the last key."""
     return torch.cat([scores, sinks.detach()[:, None, None].expand_as(scores[..., :1])], dim=-1)
 
 
 def frequencies(rotary: Rotary, n_token: int, device: torch.device) -> Float[Tensor, " n_pair"]:
-    """The angles by which pairs turn from one position to the next in a run of `n_token`, in float32."""
+    """Return the angles by which pairs turn from one position to the next.
+
+    They are those of a run of `n_token`, in float32.
+    """
     if rotary.fixed_to is None or n_token <= rotary.fixed_to:
         return torch.tensor(rotary.frequencies, dtype=torch.float32, device=device)
     if rotary.long_frequencies:
@@ -102,7 +122,9 @@ def frequencies(rotary: Rotary, n_token: int, device: torch.device) -> Float[Ten
 def rotate(
     x: Float[Tensor, "*batch d_head"], rotary: Rotary | None, positions: Real[Tensor, " *batch"] | int, n_token: int
 ) -> Float[Tensor, "*batch d_head"]:
-    """Turn the pairs among the first `rotary.dim` coordinates by their positions; the others pass unchanged.
+    """Rotate the pairs among the first `rotary.dim` coordinates by their positions.
+
+    The other coordinates are unchanged.
 
     `positions` broadcast against the axes of `x` but the last; x itself is returned where `rotary` is None. The run has
     `n_token` tokens in all, on which some scalings depend (see `Rotary`). Angles are
@@ -122,7 +144,7 @@ def rotate(
 def pairs(
     x: Float[Tensor, "*batch d_head"], rotary: Rotary
 ) -> tuple[Float[Tensor, "*batch n_pair"], Float[Tensor, "*batch n_pair"]]:
-    """The first and the second coordinate of every pair that turns."""
+    """Return the first and the second coordinate of every pair that turns."""
     turning = x[..., : rotary.dim]
     if rotary.adjacent:
         return turning[..., ::2], turning[..., 1::2]
@@ -133,7 +155,9 @@ def pairs(
 def distance_bias(
     alibi: Alibi | None, n_key: int, start: int, like: Tensor
 ) -> Float[Tensor, "n_head query key"] | float:
-    """What ALiBi adds to the scores of the queries from position `start` on: −slope · (query − key); 0 without it.
+    """Return what ALiBi adds to scores: −slope · (query − key).
+
+    Queries are those from position `start` on. Returns 0 for a model without ALiBi.
 
     Slope · position is formed in float32 as `transformers` forms it, so that the differences are the model's own.
     """
@@ -146,12 +170,15 @@ def distance_bias(
 
 
 def softcap(x: Float[Tensor, "*shape"], cap: float | None) -> Float[Tensor, "*shape"]:
-    """c·tanh(x/c), or x itself without a cap (Gemma-2, arXiv 2408.00118)."""
+    """Return c·tanh(x/c), or x itself without a cap (Gemma-2, arXiv 2408.00118)."""
     return x if cap is None else cap * torch.tanh(x / cap)
 
 
 def visible(n_tokens: int, window: int | None, device: torch.device) -> Bool[Tensor, "query key"]:
-    """True where a query may look: at itself and before, at most `window` tokens in all."""
+    """Return a mask that is True where a query may look.
+
+    A query sees itself and earlier keys, at most `window` tokens in all.
+    """
     query = torch.arange(n_tokens, device=device)[:, None]
     key = torch.arange(n_tokens, device=device)[None, :]
     seen = key <= query

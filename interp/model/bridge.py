@@ -52,7 +52,9 @@ TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4}
 
 
 def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
-    """A `TransformerBridge` over the parameters of `hf`, offline. It rewires modules, so it gets its own.
+    """Return a `TransformerBridge` over the parameters of `hf`, offline.
+
+    The bridge rewires modules, so it has its own.
 
     Raises `UnsupportedModelError` for a model that transformer_lens cannot take, or computes otherwise.
     """
@@ -74,7 +76,7 @@ def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
 
 @torch.no_grad()
 def _error(hf: Any, bridge: TransformerBridge) -> float:
-    """The largest difference of the bridge's logits on three tokens, over the largest logit."""
+    """Return the largest error of the bridge's logits on three tokens, over the largest logit."""
     tokens = torch.tensor([[0, 1, 2]], device=next(hf.parameters()).device)
     theirs = hf(input_ids=tokens, use_cache=False).logits
     return float((bridge(tokens) - theirs).abs().max() / theirs.abs().max())
@@ -103,14 +105,20 @@ def _booted(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
 
 
 def _as_it_is(tokenizer: Any) -> Any:
-    """A copy that transformer_lens takes as complete; it would otherwise read one that adds BOS from where it came."""
+    """Return a copy of a tokenizer that transformer_lens takes as complete.
+
+    It would otherwise read one that adds BOS from where the first came from.
+    """
     private = copy.deepcopy(tokenizer)
     private.init_kwargs |= {"name_or_path": "", "add_bos_token": True}
     return private
 
 
 def _placeholder() -> Any:
-    """A tokenizer of one word: booting without any would ask the hub for one by the model's name."""
+    """Return a tokenizer with one word.
+
+    Booting without a tokenizer would ask the hub for one by the name of the model.
+    """
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast
@@ -119,7 +127,7 @@ def _placeholder() -> Any:
 
 
 def sharing_copy(hf: Any) -> Any:
-    """A copy of the modules of `hf` around the very same parameters and buffers: no memory, no side effects."""
+    """Return a copy of the modules of `hf` that shares its parameters and buffers."""
     memo = {id(tensor): tensor for tensor in chain(hf.parameters(), hf.buffers())}
     private: nn.Module = copy.deepcopy(hf, memo)
     return private

@@ -30,7 +30,10 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 class Cache(dict[str, Tensor]):
-    """Activations by hook name; a name that was not asked for is an error that names the nearest one that was."""
+    """Activations by hook name.
+
+    A name that was not asked for is an error, which names the nearest one in the cache.
+    """
 
     def __missing__(self, name: str) -> Tensor:
         raise UsageError(
@@ -46,7 +49,10 @@ class _Stop(Exception):
 def logits(
     model: Model, tokens: Tensor, attention_mask: Tensor | None = None, at: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch *n_token d_vocab"]:
-    """Logits of every position, the model's edits made; with `at` those of one position of each row alone."""
+    """Return the logits of every position, with the edits of the model.
+
+    With `at`, return those of one position of each row.
+    """
     with model.lock:
         if bridge_is_hooked(model):
             found, kept = model.bridge(tokens, attention_mask=attention_mask), torch.arange(tokens.shape[1])
@@ -62,7 +68,10 @@ def logits(
 def logits_of(
     model: Model, tokens: Int[Tensor, "batch n_token"], positions: Int[Tensor, " n"]
 ) -> Float[Tensor, "batch n d_vocab"]:
-    """Return the logits of some positions; the others are not unembedded, unless the bridge has hooks."""
+    """Return the logits of some positions, without unembedding the others.
+
+    While the bridge has hooks, all positions are computed.
+    """
     with model.lock:
         if bridge_is_hooked(model):
             return model.bridge(tokens)[:, positions]
@@ -73,7 +82,7 @@ def logits_of(
 def ending(
     model: Model, tokens: Int[Tensor, "batch n_token"], position: int
 ) -> tuple[Float[Tensor, "batch d_vocab"], Float[Tensor, "batch n_token d_model"]]:
-    """Return (logits of one position, the residual stream that leaves the last block), from one run.
+    """Return the logits of one position and the last residual stream, from one run.
 
     The other positions are not unembedded: with 262,144 tokens in the vocabulary, their logits would need a megabyte
     each.
@@ -97,7 +106,7 @@ def run_with_cache(
     stop_at_layer: int | None = None,
     attention_mask: Tensor | None = None,
 ) -> tuple[Tensor, Cache]:
-    """(logits, activations by name), computing no further than the last name needs.
+    """Return (logits, activations by name), computing no further than the last name needs.
 
     Args:
         model: the model.
@@ -150,7 +159,7 @@ def run(
 
 
 def _not_observed(model: Model, name: str) -> InterpError:
-    """The error of a hook that an observed model does not have, and why it does not."""
+    """Return the error for a hook that an observed model does not have, with the reason."""
     found = model.found
     if found is not None and found.reason and name.endswith(("hook_attn_out", "hook_mlp_out")):
         return UnsupportedModelError(f'"{name}" of {model.name} cannot be read: {found.reason}.')
@@ -158,7 +167,10 @@ def _not_observed(model: Model, name: str) -> InterpError:
 
 
 def pending_logits(model: Model, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Logits that a second run, of the model without hooks on its bridge, computes if they are used."""
+    """Return logits that a second run computes when they are used.
+
+    That run is of the model without hooks on its bridge.
+    """
 
     @torch.no_grad()
     def compute() -> Tensor:
@@ -170,7 +182,7 @@ def pending_logits(model: Model, tokens: Tensor, attention_mask: Tensor | None) 
 
 
 def bridge_is_hooked(model: Model) -> bool:
-    """Whether the bridge was made and someone has added hooks to it."""
+    """Return whether the bridge exists and has hooks that a user added."""
     if "bridge" not in vars(model):
         return False
     return any(point.fwd_hooks for point in model.bridge.hook_dict.values())
@@ -234,7 +246,7 @@ def _forward(
 def _through_bridge(
     model: Model, tokens: Tensor, names: tuple[str, ...], stop: int | None, attention_mask: Tensor | None
 ) -> tuple[Tensor, Cache]:
-    """The bridge's own run_with_cache, stopped behind the last block that holds a wanted hook.
+    """Run the bridge's own run_with_cache up to the last block with a wanted hook.
 
     Not stopped when the bridge has hooks and logits are wanted: they would be gone by the time the logits are used.
     """
@@ -259,7 +271,10 @@ def _through_bridge(
 
 
 def _hook_point(model: Model, name: str) -> str:
-    """The bridge's own name of a hook, aliases resolved; `UsageError` with the nearest name if there is none."""
+    """Return the bridge's own name of a hook, with aliases resolved.
+
+    Raises `UsageError` with the nearest name for one that does not exist.
+    """
     bridge = model.bridge
     if name not in bridge.hook_dict:
         point: Any = bridge
@@ -276,7 +291,7 @@ def _hook_point(model: Model, name: str) -> str:
 
 
 def _last_layer(points: Iterable[str], n_layer: int) -> int:
-    """The block before which a run may stop; n_layer, that is nowhere, for a hook behind the blocks."""
+    """Return the block before which a run may stop; n_layer for a hook after the blocks."""
     last = 0
     for point in points:
         if point.startswith("blocks."):

@@ -42,7 +42,7 @@ class Check:
 
 
 def check(model: Model, prompts: list[Tensor] | None = None) -> Check:
-    """Recompute the logits of a few prompts from `model.weights` alone and compare with the model's own.
+    """Compare logits computed from `model.weights` alone with the model's own.
 
     Args:
         model: the model.
@@ -73,7 +73,7 @@ def default_prompts(model: Model) -> list[Tensor]:
 
 
 def _relative_error(model: Model, tokens: Tensor) -> float:
-    """Return max |ours − theirs| / max |theirs|; NaN stays NaN, so that no comparison lets it pass.
+    """Return max |ours − theirs| / max |theirs|; NaN stays NaN.
 
     At most `AT_ONCE` logits are in memory; the model is run once for each lot of positions.
     """

@@ -27,7 +27,7 @@ Positions: TypeAlias = "int | Sequence[int] | slice | None"
 
 @dataclass(frozen=True)
 class Step:
-    """What one forward pass computes: `n_token` positions from `start` on, of a prompt of `n_prompt` tokens.
+    """One forward pass: `n_token` positions from `start` on, of `n_prompt` in all.
 
     `lengths` (batch,) are the rows' own lengths where some are padded. A run computes its whole prompt at once; text is
     generated in several steps, whose positions lie behind the prompt.
@@ -41,12 +41,12 @@ class Step:
 
     @classmethod
     def of(cls, tokens: Tensor, attention_mask: Tensor | None) -> Step:
-        """The only step of a run over `tokens`."""
+        """Return the only step of a run over `tokens`."""
         n_token = tokens.shape[1]
         return cls(n_token, n_token, lengths=None if attention_mask is None else attention_mask.sum(1))
 
     def at(self, positions: Positions, device: torch.device) -> Bool[Tensor, "batch n_token"]:
-        """Which columns are at `positions`, in one row for all if no row is padded.
+        """Return which columns are at `positions`; one row for all where no row is padded.
 
         Raises `UsageError` for a position that the prompt does not have.
         """
@@ -104,14 +104,14 @@ class Bound:
 
 @dataclass(frozen=True)
 class Selection:
-    """The entries of a hook's value that an edit changes: heads, positions, and indices of the last axis."""
+    """The entries of a value that an edit changes: heads, positions, indices of the last axis."""
 
     head: int | Sequence[int] | None = None
     position: Positions = None
     neuron: int | Sequence[int] | None = None
 
     def check(self, hook: str, place: Place) -> None:
-        """Raise `UsageError` for an axis that the hook's value lacks, or an index that does not exist."""
+        """Raise `UsageError` for an axis or an index that the value does not have."""
         check_positions(self.position)
         if self.head is not None:
             if place.head_axis is None:
@@ -123,7 +123,7 @@ class Selection:
             check_indices("Neuron", self.neuron, place.axes[-1])
 
     def keep(self, new: Tensor, value: Tensor, place: Place, step: Step) -> Tensor:
-        """`new` at the selected entries, `value` at all others."""
+        """Return `new` at the selected entries, `value` at all others."""
         for axis, index in ((place.head_axis, self.head), (value.ndim - 1, self.neuron)):
             if index is not None and axis is not None:
                 chosen = torch.zeros(value.shape[axis], dtype=torch.bool, device=value.device)
@@ -136,7 +136,7 @@ class Selection:
 
 
 def bind(model: Model, edits: Iterable[Edit]) -> tuple[Bound, ...]:
-    """The edits, each checked against the model.
+    """Return the edits, each checked against the model.
 
     Raises `UsageError` for something else than an edit, an unknown hook (with the nearest), or values that do not fit.
     """
@@ -154,7 +154,7 @@ def bind(model: Model, edits: Iterable[Edit]) -> tuple[Bound, ...]:
 
 
 def functions(bound: Sequence[Bound], step: Step) -> list[Hooked]:
-    """The functions to place at the hooks for one step."""
+    """Return the functions to place at the hooks for one step."""
     return [(one.place, partial(_applied, one, step)) for one in bound]
 
 
@@ -167,14 +167,14 @@ def _applied(bound: Bound, step: Step, value: Tensor) -> Tensor:
 
 
 def _along(chosen: Tensor, batch_axis: int, axis: int, n_axis: int) -> Tensor:
-    """A (batch, n) mask laid along two axes of a tensor with `n_axis` of them."""
+    """Return a (batch, n) mask along two axes of a tensor with `n_axis` axes."""
     shape = [1] * n_axis
     shape[batch_axis], shape[axis] = chosen.shape
     return chosen.reshape(shape)
 
 
 def check_indices(what: str, index: object, size: object) -> None:
-    """Raise `UsageError` unless `index` is a whole number, or several, from 0 to size − 1."""
+    """Raise `UsageError` unless `index` holds whole numbers from 0 to size − 1."""
     several = list(index) if isinstance(index, Sequence) and not isinstance(index, str) else [index]
     for one in several:
         if not isinstance(one, int) or isinstance(one, bool) or not 0 <= one < int(str(size)):

@@ -23,7 +23,10 @@ SOFTMAX = (torch.softmax, Tensor.softmax, torch.nn.functional.softmax)
 
 
 def make_double(hf: Any) -> None:
-    """Let `hf` (already float64) compute in float64 throughout. Changes `hf`, which must be a private copy."""
+    """Make `hf`, already in float64, compute in float64 throughout.
+
+    Changes `hf`, which must be a private copy.
+    """
     if getattr(hf.config, "_experts_implementation", None) is not None:
         hf.set_experts_implementation("eager")  # grouped products know no float64
     if hf.config._attn_implementation != "eager":
@@ -53,7 +56,7 @@ class NoSingle(TorchFunctionMode):
 
 
 def _single(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a cast asks for float32."""
+    """Return whether a cast asks for float32."""
     if func is Tensor.float:
         return True
     asked = [*args[1:], kwargs.get("dtype"), kwargs.get("other")]
@@ -72,7 +75,9 @@ def register_attention() -> None:
 def attention(
     _: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, Tensor]:
-    """Compute softmax(softcap(scaling · q kᵀ) + mask) v in the dtype of the inputs, called as `transformers` calls it.
+    """Compute softmax(softcap(scaling · q kᵀ) + mask) v in the dtype of the inputs.
+
+    The arguments are those with which `transformers` calls its attention functions.
 
     The mask is additive, 0 where a query may look; it arrives already causal and windowed. `s_aux` are sinks.
     """

@@ -21,7 +21,9 @@ from interp.model.spec import Spec
 
 @dataclass(frozen=True)
 class Routing:
-    """Which experts ran at each position, best first, with their shares and outputs (before the share).
+    """The experts that ran at each position, best first, with their shares and outputs.
+
+    Outputs are those before the share.
 
     `scores` are the router's, of every expert.
     """
@@ -33,18 +35,18 @@ class Routing:
 
     @property
     def write(self) -> Float[Tensor, "*batch n_token d_model"]:
-        """What all of them add together."""
+        """The sum of what the experts add."""
         return (self.shares[..., None] * self.outputs).sum(-2)
 
     def of_expert(self, expert: int) -> Float[Tensor, "*batch n_token d_model"]:
-        """What one expert adds: share times output where it was chosen, zero elsewhere."""
+        """Return what one expert adds: share times output where it was chosen, else zero."""
         return ((self.shares * (self.chosen == expert))[..., None] * self.outputs).sum(-2)
 
 
 def route(
     spec: Spec, scores: Float[Tensor, "*batch n_expert"]
 ) -> tuple[Int[Tensor, "*batch n_used"], Float[Tensor, "*batch n_used"]]:
-    """(the best experts by score, their shares)."""
+    """Return (the best experts by score, their shares)."""
     best, chosen = scores.topk(spec.n_expert_used, dim=-1)
     if spec.expert_shares == "chosen":
         return chosen, best.softmax(-1)
@@ -56,7 +58,7 @@ def by_expert(
     weight: Float[Tensor, "n_expert d_in d_out"],
     chosen: Int[Tensor, "*place n_used"],
 ) -> Float[Tensor, "*batch n_used d_out"]:
-    """Multiply each row by the weight of the expert it belongs to, one expert after another.
+    """Multiply each row by the weight of its expert, one expert after another.
 
     `x` may have axes before those of `chosen`.
     """
@@ -68,13 +70,13 @@ def by_expert(
 
 
 def rows_of(experts: Int[Tensor, " n"]) -> list[tuple[int, Int[Tensor, " m"]]]:
-    """(expert, the rows that belong to it) for each expert that any row belongs to."""
+    """Yield (expert, its rows) for each expert that has any."""
     return [(int(expert), (experts == expert).nonzero()[:, 0]) for expert in experts.unique()]
 
 
 def spread(
     slots: Float[Tensor, "*batch n_used width"], chosen: Int[Tensor, "*place n_used"], experts: Int[Tensor, " n"]
 ) -> Float[Tensor, "*batch n width"]:
-    """The slots' values at the places of some experts, zero for those not chosen."""
+    """Return the values of slots at the places of some experts, zero for those not chosen."""
     here: Bool[Tensor, "*place n n_used"] = chosen[..., None, :] == experts[:, None]
     return here.to(slots.dtype) @ slots

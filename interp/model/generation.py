@@ -62,7 +62,9 @@ def generated_ids(
 
 
 def batch_ids(model: Model, tokens: Int[Tensor, "batch n_token"], max_tokens: int) -> Int[Tensor, "batch n_new"]:
-    """Return the likeliest continuation of several prompts of one length, all rows in one run per token.
+    """Return the likeliest continuation of several prompts of one length.
+
+    All rows are in one run for each token.
 
     Rows that end before are filled with the token that ended them; the batch stops when all have ended. For errors see
     `generated_ids`.
@@ -86,7 +88,10 @@ def batch_ids(model: Model, tokens: Int[Tensor, "batch n_token"], max_tokens: in
 
 
 def pieces(model: Model, ids: Iterable[int]) -> Iterator[str]:
-    """Yield the text of ids as they come; a character that several tokens make up comes with its last."""
+    """Yield the text of ids as they come.
+
+    A character that several tokens make up comes with the last of them.
+    """
     done, shown = [], ""
     for index in ids:
         done.append(index)
@@ -102,7 +107,9 @@ def pieces(model: Model, ids: Iterable[int]) -> Iterator[str]:
 def prompt_ids(
     model: Model, prompt: str | Tensor | Sequence[Mapping[str, str]], chat: bool
 ) -> Int[Tensor, "1 n_token"]:
-    """The tokens of a prompt; in a chat, of the conversation so far and the head of the answer.
+    """Return the tokens of a prompt.
+
+    For a chat these are the conversation and the head of the answer.
 
     Raises `UsageError` for a chat with a model whose tokenizer has no template for it.
     """
@@ -123,7 +130,7 @@ def prompt_ids(
 def _last_logits(
     model: Model, tokens: Tensor, step: edits.Step, past: Any, keep: bool
 ) -> tuple[Float[Tensor, "batch d_vocab"], Any]:
-    """(logits of the last position, what is kept of the run)."""
+    """Return (logits of the last position, the key-value cache)."""
     with model.lock:
         if capture.bridge_is_hooked(model):
             return model.bridge(tokens)[:, -1], None
@@ -144,7 +151,7 @@ def _choose(logits: Float[Tensor, " d_vocab"], temperature: float, generator: to
 
 
 def _can_keep(model: Model) -> bool:
-    """Whether keys and values of earlier positions stay what they are while text is added."""
+    """Return whether keys and values of earlier positions stay the same while text is added."""
     return model.found is None and all(one.edit.local for one in model.edits) and not capture.bridge_is_hooked(model)
 
 

@@ -46,7 +46,9 @@ def with_pre_tokenizer(tokenizer: Any, file: Path) -> Any:
 
 
 def metadata(file: Path, key: str) -> str | None:
-    """Return a text from a GGUF file's metadata, None if the key is not there; reads no further than the key.
+    """Return a text from the metadata of a GGUF file, None without that key.
+
+    Reads the file only up to the key.
 
     Raises `DamagedFileError` for a file that is not GGUF or ends too early.
     """

@@ -33,7 +33,7 @@ SOFTMAX = (torch.softmax, torch.Tensor.softmax, torch.nn.functional.softmax)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a hook point is: the input or output of a module, or the argument or result of a layer's softmax.
+    """Where a hook point is: a module's input or output, or a softmax's argument or result.
 
     `view` gives the hook's value as part of the module's tensor, None for the whole, and `put` writes it back where
     that part is a copy. `axes` name the value's shape: strings for what depends on the run, numbers for what does not.
@@ -69,7 +69,7 @@ Hooked = tuple[Place, Callable[[Tensor], Tensor | None]]
 
 
 def places(model: Model) -> dict[str, Place]:
-    """Every hook point of the plain modules, in the order in which a run passes them."""
+    """Return every hook point of the plain modules, in the order of a run."""
     if model.found is not None:
         return model.found.places()
     parts, spec = model.parts, model.spec
@@ -116,7 +116,7 @@ def places(model: Model) -> dict[str, Place]:
 
 
 def nearest_hook(name: str, known: Sequence[str]) -> str:
-    """The hint for an unknown hook: the one of the same layer whose own name is most alike, if there is one."""
+    """Return the hint for an unknown hook: the most similar name of the same layer, if any."""
     head, _, tail = name.rpartition(".")
     layer = ".".join(head.split(".")[:2])
     siblings = {hook.rpartition(".")[2]: hook for hook in reversed(known) if hook.startswith(layer)}
@@ -126,7 +126,9 @@ def nearest_hook(name: str, known: Sequence[str]) -> str:
 
 @contextmanager
 def hooked(model: Model, functions: Sequence[Hooked], first: int = 0) -> Iterator[None]:
-    """While open, each function sees, and may replace, the value at its place; several at one place act in order.
+    """Let functions read, and replace, the values at their places inside the block.
+
+    Several functions at one place act in order.
 
     The blocks before `first` return what they are given, uncomputed. Everything is as before afterwards, however the
     run ends. For one run at a time: see `Model.lock`.
@@ -154,7 +156,10 @@ def hooked(model: Model, functions: Sequence[Hooked], first: int = 0) -> Iterato
 
 @contextmanager
 def _uncomputed(block: nn.Module, in_tuple: bool) -> Iterator[None]:
-    """While open, the block returns the stream it is given; a `forward` of the object's own is put back afterwards."""
+    """Let a block return the stream it is given, inside the `with` block.
+
+    A `forward` of the object's own is put back afterwards.
+    """
 
     def passed_on(*args: Any, **kwargs: Any) -> Any:
         stream = args[0] if args else kwargs[_stream_name(kwargs)]
@@ -172,14 +177,14 @@ def _uncomputed(block: nn.Module, in_tuple: bool) -> Iterator[None]:
 
 
 def _stream_name(kwargs: dict[str, Any]) -> str:
-    """The keyword by which a module is given its stream: `transformers`' own, or that of its first tensor."""
+    """Return the keyword of a module's stream: that of `transformers`, or of its first tensor."""
     if "hidden_states" in kwargs:
         return "hidden_states"
     return next(name for name, value in kwargs.items() if isinstance(value, Tensor))
 
 
 class _Rows:
-    """How many texts the run reads, for modules that have rows and positions as one axis."""
+    """Number of texts in a run, for modules that have rows and positions on one axis."""
 
     number = 0
 
@@ -212,7 +217,7 @@ def _after(place: Place, function: Callable[[Tensor], Tensor | None], n_row: _Ro
 
 
 def _changed(place: Place, function: Callable[[Tensor], Tensor | None], tensor: Tensor, n_row: _Rows) -> Tensor | None:
-    """The module's tensor with the hook's part of it replaced; None if the function left it alone."""
+    """Return the tensor of a module with the part at the hook replaced, None if unchanged."""
     whole = tensor.unflatten(0, (n_row.number, -1)) if place.flat else tensor
     value = whole if place.view is None else place.view(whole)
     part = function(value if place.scale == 1.0 else value * place.scale)
@@ -230,7 +235,7 @@ def _changed(place: Place, function: Callable[[Tensor], Tensor | None], tensor: 
 
 
 class _Softmaxes(TorchFunctionMode):
-    """Calls the functions of each layer's scores and pattern as its softmax is computed, layer after layer."""
+    """Calls the functions of each layer's scores and pattern as its softmax is computed."""
 
     def __init__(self, model: Model, functions: Sequence[Hooked], first: int):
         super().__init__()
@@ -246,7 +251,10 @@ class _Softmaxes(TorchFunctionMode):
         return self._passed("pattern", layer, func(scores, *args[1:], **(kwargs or {})))
 
     def _passed(self, side: str, layer: int, value: Tensor) -> Tensor:
-        """The softmax's argument or result as the functions leave it; a sink's column is none of their business."""
+        """Return the argument or result of the softmax as changed by the functions.
+
+        The column of a sink is not shown to them.
+        """
         n_key = value.shape[-1] - self.model.spec.attention_sinks
         value, sinks = value[..., :n_key], value[..., n_key:]
         for place, function in self.functions:
@@ -267,7 +275,7 @@ class _Softmaxes(TorchFunctionMode):
 
 @contextmanager
 def _eager(model: Model) -> Iterator[None]:
-    """The model's attention in the form that computes scores, restored afterwards."""
+    """Use the model's attention in the form that computes scores, inside the block."""
     before, sinks = model.hf.config._attn_implementation, model.spec.attention_sinks
     if before == ATTENTION or (before == "eager" and not sinks):
         yield

@@ -34,7 +34,7 @@ def load(
     device: torch.device | str = "cpu",
     level: Level | None = None,
 ) -> Model:
-    """A model by name, from a folder, or around a causal `transformers` model that is already there.
+    """Load a model by name, from a folder, or around a `transformers` model.
 
     Models come on two levels (`model.level`). "exact": the arithmetic of the family is written out, so that everything
     works. "observed": any other causal model, one in 8 or 4 bits, or one spread over devices; where its residual
@@ -90,7 +90,7 @@ def load(
 
 
 def _family(hf: Any, level: Level | None) -> ModuleType | None:
-    """The module that knows the model's arithmetic; None for a model that is observed."""
+    """Return the module with the arithmetic of the model, None for an observed model."""
     if level == "observed":
         return None
     if is_placed(hf):
@@ -127,7 +127,7 @@ def _causal(source: Any) -> Any:
 
 
 def _check_parts(family: ModuleType, hf: Any) -> None:
-    """`UnsupportedModelError` for a model whose modules are not those of its family, such as a norm taken out."""
+    """Raise `UnsupportedModelError` for modules that are not those of the family."""
     try:
         n_layer = family.spec(hf).n_layer  # first, for it refuses by name what the rest could not read
         family.parts(hf)
@@ -151,7 +151,10 @@ def _check_tokenizer(tokenizer: Any) -> None:
 
 
 def _converted(hf: Any, dtype: torch.dtype | None, device: torch.device, *, private: bool) -> Any:
-    """`hf` with its parameters in `dtype` on `device`; buffers such as rotary frequencies keep their precision."""
+    """Return `hf` with its parameters in `dtype` on `device`.
+
+    Buffers such as rotary frequencies keep their precision.
+    """
     if is_placed(hf):
         if dtype is not None and private and dtype != _parameter_dtype(hf):
             raise UsageError(f"{type(hf).__name__} is quantised or spread over devices: its dtype cannot be changed.")
@@ -170,7 +173,10 @@ def _parameter_dtype(hf: Any) -> torch.dtype:
 
 
 def is_placed(hf: Any) -> bool:
-    """Whether a model must stay as it is: quantised, or spread over devices by `device_map`."""
+    """Return whether a model cannot be converted or moved.
+
+    That is so for a quantised model, and for one spread over devices by `device_map`.
+    """
     if getattr(hf, "hf_quantizer", None) is not None or getattr(hf, "is_quantized", False):
         return True
     if len(set(getattr(hf, "hf_device_map", {}).values())) > 1:

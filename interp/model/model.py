@@ -60,7 +60,7 @@ class Model:
 
     @property
     def level(self) -> Literal["exact", "observed"]:
-        """What is known of the model: "exact", its arithmetic is written out and checked, or "observed", it is run.
+        """How much is known of the model: "exact" or "observed".
 
         An observed model runs, caches, is edited at its hooks and generates; what needs its folded weights raises
         `UnsupportedModelError`.
@@ -77,7 +77,7 @@ class Model:
     def __call__(
         self, tokens: Tensor | str | list[str], attention_mask: Tensor | None = None
     ) -> Float[Tensor, "batch n_token d_vocab"]:
-        """Logits of every position of `tokens` (batch, n_token), or of a text, without gradients.
+        """Return the logits of every position of tokens (batch, n_token) or a text.
 
         For errors see `check_tokens`. Texts of different lengths are padded on the right (see `to_tokens`).
         `attention_mask` is 0 on padding, which must be on the right: positions are counted from the first column.
@@ -92,7 +92,7 @@ class Model:
         stop_at_layer: int | None = None,
         attention_mask: Tensor | None = None,
     ) -> tuple[Tensor, capture.Cache]:
-        """(logits, cache) with the named activations and nothing else; see `interp.cache`."""
+        """Return (logits, cache) with the named activations; see `interp.cache`."""
         tokens = self.check_tokens(tokens)
         names = (names,) if isinstance(names, str) else names
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
@@ -100,7 +100,9 @@ class Model:
         return capture.run_with_cache(self, tokens, tuple(names), stop_at_layer, _checked_mask(tokens, attention_mask))
 
     def edited(self, *edits: Edit) -> Model:
-        """This model with edits made in every run, after those it already has; this object stays as it is.
+        """Return this model with edits made in every run; this object does not change.
+
+        They are made after the edits that it already has.
 
         The edited model shares the parameters, runs, caches and generates; its hooks are in place during a run only.
 
@@ -119,7 +121,7 @@ class Model:
         return made
 
     def resumed(self, layer: int, stream: Float[Tensor, "row n_token d_model"]) -> Model:
-        """This model with runs that begin at block `layer`, before which the residual stream is `stream`.
+        """Return this model with runs that begin at block `layer`, from the given stream.
 
         Earlier blocks are not computed. `stream` is that of the same prompts in a run of this model; tokens may hold
         them several times over, one copy after the other, so that many changes of later blocks are rows of one run.
@@ -190,12 +192,17 @@ class Model:
     def generate_tokens(
         self, tokens: Int[Tensor, "1 n_token"], max_tokens: int = 50, **options: Any
     ) -> Int[Tensor, " n_new"]:
-        """Return the ids that `generate` would add to those of one prompt; for models without a tokenizer too."""
+        """Return the ids that `generate` would add to those of one prompt.
+
+        It works for models without a tokenizer too.
+        """
         ids = list(generation.generated_ids(self, tokens, max_tokens, **options))
         return torch.tensor(ids, dtype=torch.long, device=self.device)
 
     def hooks(self) -> dict[str, tuple[str | int, ...]]:
-        """Hook points that can be read fast and edited, with the shape of their values, in the order of a run.
+        """Return the hook points that can be read fast and edited, with their shapes.
+
+        They are in the order of a run.
 
         Any other hook of `model.bridge` can be read by `run_with_cache`, but not edited.
         """
@@ -207,11 +214,17 @@ class Model:
         return places(self)
 
     def to_tokens(self, text: str | list[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch n_token"]:
-        """Token ids of a text, or of several (padded on the right), on the model's device. See `Tokens.encode`."""
+        """Return the token ids of a text, or of several, padded on the right.
+
+        They are on the model's device. See `Tokens.encode`.
+        """
         return self._tokenizer.encode(text, prepend_bos).to(self.device)
 
     def to_str_tokens(self, text: str | Tensor, prepend_bos: bool | None = None) -> list[str]:
-        """The text of each token, blanks and line breaks as they are, of one text or one row of token ids."""
+        """Return the text of each token of one text, or of one row of token ids.
+
+        Blanks and line breaks are unchanged.
+        """
         if isinstance(text, str):
             return self._tokenizer.texts(self.to_tokens(text, prepend_bos)[0])
         ids = torch.as_tensor(text) if isinstance(text, Tensor | np.ndarray) else text
@@ -221,7 +234,7 @@ class Model:
         return self._tokenizer.texts(ids)
 
     def to_single_token(self, text: str) -> int:
-        """The id of a text that is exactly one token; `UsageError` with its pieces otherwise."""
+        """Return the id of a text of exactly one token; `UsageError` shows the pieces of others."""
         return self._tokenizer.single(text)
 
     def token_id(self, token: str | int) -> int:
@@ -242,7 +255,7 @@ class Model:
         return index
 
     def labels(self, tokens: Tensor) -> tuple[str, ...]:
-        """Return the text of each token, or its id where there is no tokenizer; of one row of ids (n_token,)."""
+        """Return the text of each token of one row of ids, or the id without a tokenizer."""
         ids = torch.as_tensor(tokens).flatten()
         return tuple(self.to_str_tokens(ids)) if self.has_tokenizer else tuple(map(str, ids.tolist()))
 
@@ -282,7 +295,10 @@ class Model:
 
     @property
     def weights_sha256(self) -> str:
-        """Digest of every parameter's name, dtype, shape and bytes now, in the order of their names: a second or so."""
+        """Digest of the name, dtype, shape and bytes of every parameter as they are now.
+
+        Computed in about a second, in the order of the names.
+        """
         digest = hashlib.sha256()
         for name, value in sorted(self.hf.state_dict().items()):
             if not isinstance(value, Tensor) or value.is_quantized or value.is_meta:  # as quantised layers have them
@@ -293,7 +309,7 @@ class Model:
         return digest.hexdigest()
 
     def identity(self) -> dict[str, str]:
-        """What a `Provenance` records of the model."""
+        """Return what a `Provenance` records of the model."""
         tokenizer = "" if self._tokens is None else type(self._tokens.tokenizer).__name__
         return {
             "model": " | ".join((self.name, *(one.edit.text for one in self.edits))),
@@ -305,7 +321,9 @@ class Model:
         }
 
     def check_tokens(self, tokens: Tensor | str | list[str]) -> Int[Tensor, "batch n_token"]:
-        """`tokens` on the model's device; a single row may come without its batch axis, and text is tokenized.
+        """Return tokens (batch, n_token) on the model's device, checked.
+
+        A single row may come without its batch axis, and text is tokenized.
 
         Raises `UsageError` for an empty input, one beyond the context, or ids outside the vocabulary.
         """
@@ -345,7 +363,10 @@ class Model:
 
 
 def _checked_mask(tokens: Tensor, mask: Tensor | None) -> Tensor | None:
-    """The mask on the tokens' device; `UsageError` for another shape, or padding that is not on the right."""
+    """Return the mask on the tokens' device, checked.
+
+    Raises `UsageError` for another shape, or padding that is not on the right.
+    """
     if mask is None:
         return None
     if not isinstance(mask, Tensor):

@@ -35,7 +35,7 @@ NEEDS = "freeze, contrast, path_tree, circuits, discovery, lenses and folded wei
 
 @dataclass(frozen=True)
 class ObservedSpec:
-    """What is known of an observed model; asking for any other fact of `Spec` raises `UnsupportedModelError`."""
+    """Facts of an observed model; any other fact of `Spec` raises `UnsupportedModelError`."""
 
     family: str
     n_layer: int
@@ -54,7 +54,7 @@ class ObservedSpec:
 
 
 def not_exact(family: str) -> UnsupportedModelError:
-    """The error of everything that needs a model's arithmetic, for an observed one."""
+    """Return the error for whatever needs the arithmetic of an observed model."""
     return UnsupportedModelError(
         f'"{family}" is an observed model: it runs, caches, probes, trains dictionaries, is edited and generates, but '
         f"its arithmetic is not written out here, which {NEEDS} need; they take an exact family (see docs/models.md)."
@@ -63,7 +63,7 @@ def not_exact(family: str) -> UnsupportedModelError:
 
 @dataclass(frozen=True)
 class Found:
-    """Where an observed model's streams are: the modules, and how each hands on its tensor."""
+    """Where the streams of an observed model are: modules, and how each returns its tensor."""
 
     family: str
     embed: nn.Module
@@ -84,7 +84,7 @@ class Found:
         raise not_exact(self.family)
 
     def places(self) -> dict[str, Place]:
-        """The hook points, in the order in which a run passes them."""
+        """Return the hook points, in the order of a run."""
         stream = ("batch", "n_token", self.d_model)
         found = {"hook_embed": Place(self.embed, "output", stream)}
         for layer, block in enumerate(self.blocks):
@@ -99,7 +99,7 @@ class Found:
 
 @torch.no_grad()
 def find(hf: Any) -> Found:
-    """Find where a model's streams are.
+    """Return where the streams of a model are.
 
     Raises `UnsupportedModelError` for a model that is not causal, or whose blocks cannot be found.
     """
@@ -129,18 +129,21 @@ def find(hf: Any) -> Found:
 
 
 def logits(hf: Any, tokens: Tensor, attention_mask: Tensor | None, kept: Tensor | None) -> Tensor:
-    """Logits of all positions, or of those kept."""
+    """Return the logits of all positions, or of some."""
     found = call(hf, tokens, attention_mask=attention_mask)
     return found if kept is None else found[:, kept]
 
 
 def call(hf: Any, tokens: Tensor, **options: Any) -> Tensor:
-    """The logits of a run, with those options that the model's forward takes."""
+    """Return the logits of a run, with the options that the model's forward takes."""
     return run(hf, tokens, **options).logits
 
 
 def run(hf: Any, tokens: Tensor, **options: Any) -> Any:
-    """A model's own output, called with those options that its forward takes; `UsageError` of a mask it does not."""
+    """Return a model's own output, called with the options that its forward takes.
+
+    Raises `UsageError` for a mask that it does not take.
+    """
     taken = inspect.signature(type(hf).forward).parameters
     anything = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
     options = {"use_cache": False} | options
@@ -151,14 +154,14 @@ def run(hf: Any, tokens: Tensor, **options: Any) -> Any:
 
 
 def input_device(hf: Any) -> torch.device:
-    """Where a model's inputs go: the device of its first parameter that is not elsewhere for now."""
+    """Return the device of a model's inputs: that of its first parameter in memory."""
     devices = (value.device for value in hf.parameters())
     return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
 
 @dataclass
 class _Record:
-    """What the modules of one run were given and gave, as (row, position, d_model), in the order of the run."""
+    """Inputs and outputs of the modules of one run, (row, position, d_model), in order."""
 
     inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
     outputs: dict[nn.Module, Tensor] = field(default_factory=dict)
@@ -167,7 +170,7 @@ class _Record:
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def keep(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        """Called when a module is done."""
+        """Record a module that is done."""
         given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         gave = output[0] if isinstance(output, tuple) and output else output
         if not isinstance(gave, Tensor) or not gave.is_floating_point():
@@ -199,7 +202,10 @@ def _watched(hf: Any, record: _Record) -> Iterator[None]:
 
 
 def _vocabulary(hf: Any, device: torch.device) -> int:
-    """How many tokens a model knows, from a run on one; `UnsupportedModelError` if it does not run on ids alone."""
+    """Return the number of tokens of a model, from a run on one.
+
+    Raises `UnsupportedModelError` if it does not run on ids alone.
+    """
     try:
         found = run(hf, torch.zeros(1, 1, dtype=torch.long, device=device))
     except Exception as error:  # whatever a foreign model raises
@@ -212,7 +218,7 @@ def _vocabulary(hf: Any, device: torch.device) -> int:
 
 
 def _check_causal(hf: Any, logits: Tensor, changed: Tensor) -> None:
-    """`UnsupportedModelError` if the logits of earlier positions changed with the last token."""
+    """Raise `UnsupportedModelError` if earlier logits changed with the last token."""
     gap = float((logits - changed)[:, :-1].abs().max())
     if not gap <= tolerance(hf) * float(logits.abs().max()):
         raise UnsupportedModelError(
@@ -221,14 +227,20 @@ def _check_causal(hf: Any, logits: Tensor, changed: Tensor) -> None:
 
 
 def tolerance(hf: Any) -> float:
-    """The relative error that is rounding in a model's own number format; that of bfloat16 for quantised weights."""
+    """Return the relative error that is rounding in a model's own number format.
+
+    For quantised weights it is that of bfloat16.
+    """
     dtypes = {value.dtype for value in hf.parameters() if value.is_floating_point()}
     kinds = [TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16]) for dtype in dtypes]
     return max(kinds, default=TOLERANCE[torch.bfloat16])
 
 
 def _blocks(hf: Any, record: _Record) -> tuple[str, list[nn.Module]]:
-    """(the name of what holds them, the blocks): the longest chain of children of one class that hand the stream on."""
+    """Return (the name of their parent, the blocks): the longest chain that passes the stream on.
+
+    The chain is of children of one class.
+    """
     best: tuple[str, list[nn.Module]] = ("", [])
     for name, parent in hf.named_modules():
         streams = [child for child in parent.children() if child in record.inputs]
@@ -249,13 +261,16 @@ def _handed_on(chain: list[nn.Module], record: _Record) -> bool:
 
 
 def _adds(chain: list[nn.Module], record: _Record) -> bool:
-    """Whether each has modules inside and keeps part of its input: a stack of plain layers is no residual stream."""
+    """Return whether each has modules inside and adds to its input.
+
+    A stack of plain layers is not a residual stream.
+    """
     cosines = (torch.cosine_similarity(record.inputs[one], record.outputs[one], dim=-1).mean() for one in chain)
     return all(any(True for _ in one.children()) for one in chain) and all(float(cosine) > 0 for cosine in cosines)
 
 
 def _pieces(blocks: list[nn.Module], plain: _Record, first: _Record) -> tuple[dict[str, str], str]:
-    """(paths of attention and MLP inside a block, why there are none)."""
+    """Return (paths of attention and MLP inside a block, the reason where there are none)."""
     block = blocks[0]
     order = {module: at for at, module in enumerate(plain.outputs)}
     inside = [(path, module) for path, module in block.named_modules() if path and module in plain.outputs]
@@ -281,24 +296,27 @@ def _pieces(blocks: list[nn.Module], plain: _Record, first: _Record) -> tuple[di
 
 
 def _sum_error(block: nn.Module, pieces: list[nn.Module], record: _Record) -> float:
-    """The error of the sum, in tolerances of rounding."""
+    """Return the error of the sum, in tolerances of rounding."""
     total = record.inputs[block] + sum(record.outputs[piece] for piece in pieces)
     gap, size = (total - record.outputs[block]).abs().max(), record.outputs[block].abs().max()
     return float(gap / size) / tolerance(block)
 
 
 def _mixes(module: nn.Module, plain: _Record, first: _Record) -> bool:
-    """Whether, in the first block, a module's output behind the first position depends on the first token."""
+    """Return whether a module's output after the first position depends on the first token.
+
+    Tested in the first block.
+    """
     return not torch.equal(plain.outputs[module][:, 1:], first.outputs[module][:, 1:])
 
 
 def family_name(hf: Any) -> str:
-    """What an observed model's kind is called: its configuration's model type, or its class."""
+    """Return the name of a model's kind: the model type of its configuration, or its class."""
     return getattr(hf.config, "model_type", "") or type(hf).__name__
 
 
 def _embedding(hf: Any, d_vocab: int) -> nn.Module:
-    """The token embedding, by its accessor or as the first table with a row for each token."""
+    """Return the token embedding: by its accessor, or the first table with a row a token."""
     try:
         found = hf.get_input_embeddings()
     except (AttributeError, NotImplementedError):
@@ -311,7 +329,10 @@ def _embedding(hf: Any, d_vocab: int) -> nn.Module:
 
 
 def facts(hf: Any, found: Found) -> ObservedSpec:
-    """What is known of an observed model, from its runs and, for heads and the longest input, its configuration."""
+    """Return the facts of an observed model, from its runs and its configuration.
+
+    The configuration gives heads and the longest input.
+    """
     config = hf.config
     n_head = getattr(config, "num_attention_heads", None) or 1
     n_ctx = next((length for name in CONTEXTS if (length := getattr(config, name, None))), DEFAULT_CONTEXT)

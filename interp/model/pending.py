@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 def pending(
     compute: Callable[[], Tensor], *, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """A tensor of known shape whose values are those of `compute()`, called once by the first operation on it.
+    """Return a tensor of known shape that `compute()` makes at the first operation on it.
 
     >>> ones = pending(lambda: torch.ones(2), shape=(2,), dtype=torch.float32, device=torch.device("cpu"))
     >>> ones + 1
@@ -32,17 +32,17 @@ class PendingTensor(Tensor):
     computed: Tensor | None
 
     def value(self) -> Tensor:
-        """The tensor itself, computed now if it has not been."""
+        """Return the tensor itself, computed if it has not been."""
         if self.computed is None:
             self.computed = self.compute()
         return self.computed
 
     def numpy(self, *, force: bool = False) -> Any:
-        """As `Tensor.numpy`."""
+        """Return the values as a numpy array, as `Tensor.numpy`."""
         return self.value().numpy(force=force)
 
     def tolist(self) -> Any:
-        """As `Tensor.tolist`."""
+        """Return the values as nested lists, as `Tensor.tolist`."""
         return self.value().tolist()
 
     def __array__(self, dtype: Any = None) -> Any:
@@ -59,7 +59,7 @@ class PendingTensor(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Every operation sees the computed tensor."""
+        """Run an operation on the computed tensor."""
 
         def computed(item: Any) -> Any:
             return item.value() if isinstance(item, PendingTensor) else item

@@ -60,7 +60,9 @@ class Prefixes:
 
 
 def can_share(model: Model, longest: int) -> bool:
-    """Return whether rows of up to `longest` tokens may be computed from the keys and values of their prefixes.
+    """Return whether rows may be computed from the keys and values of their prefixes.
+
+    Rows have up to `longest` tokens.
 
     Not where a run is edited or hooked, for observed models, or where rotations depend on the length of the whole row.
     """
@@ -101,7 +103,10 @@ def run_prefixes(
 
 
 def _log_probs(logits: Tensor | None, ids: Tensor, parents: Tensor) -> Float[Tensor, " n_prefix"]:
-    """Return log p(id | parent) from the logits (n_parent, 1, d_vocab) of the prefixes one token shorter."""
+    """Return log p(id | parent) from the logits (n_parent, 1, d_vocab) of the prefixes.
+
+    These are one token shorter.
+    """
     if logits is None:
         return torch.zeros(len(ids), device=ids.device)
     rows = logits[:, 0].float()

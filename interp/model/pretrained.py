@@ -20,7 +20,9 @@ SHOWN = 3
 
 
 def pretrained(name: str, tokenizer: Any, *, exact: bool = False) -> tuple[Any, Any]:
-    """Return (model in float32, tokenizer); the configuration is read first, so that a family is refused early.
+    """Return (model in float32, tokenizer) of a folder or a hub name.
+
+    The configuration is read first, so that an unsupported family is refused early.
 
     Code that a folder brings (`auto_map`) is never run, and standard input is never asked.
 
@@ -53,7 +55,10 @@ def pretrained(name: str, tokenizer: Any, *, exact: bool = False) -> tuple[Any, 
 
 
 def _check_weights(name: str, loading: dict[str, Any]) -> None:
-    """`transformers` fills weights that are missing or of another shape with random numbers: never here."""
+    """Raise an error for weights that are missing or of another shape.
+
+    `transformers` would fill them with random numbers.
+    """
     wrong = [
         *(("is missing", key) for key in sorted(loading["missing_keys"])),
         *(("has another shape", key[0]) for key in sorted(loading["mismatched_keys"])),
@@ -66,7 +71,10 @@ def _check_weights(name: str, loading: dict[str, Any]) -> None:
 
 
 def _hub_has(name: str) -> bool:
-    """Whether the hub answers and has `name`: asked once, where `transformers` alone would retry for half a minute."""
+    """Return whether the hub answers and has `name`.
+
+    It is asked once, where `transformers` would retry for half a minute.
+    """
     from huggingface_hub import HfApi
 
     try:
@@ -89,7 +97,7 @@ def _missing(name: str, error: Exception) -> str:
 
 
 def _reason(folder: Path, error: Exception) -> str:
-    """Which file of a folder is the trouble, and why."""
+    """Return which file of a folder is wrong, and why."""
     found = (check(folder, error) for check in (_config, _weights, _texts))
     said = (str(error).strip().splitlines() or ["no reason given"])[0]
     return next((reason for reason in found if reason), f"{type(error).__name__}: {said}")
@@ -122,7 +130,7 @@ def _texts(folder: Path, error: Exception) -> str:
 
 
 def _json(file: Path) -> tuple[Any, str]:
-    """(the content of a JSON file, why it cannot be read)."""
+    """Return (the content of a JSON file, why it cannot be read)."""
     try:
         return json.loads(file.read_text(encoding="utf-8")), ""
     except (OSError, ValueError, RecursionError) as error:
@@ -141,7 +149,7 @@ def _damage(file: Path) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """`transformers` draws progress bars and logs advice while it loads; neither belongs in a tool's output."""
+    """Silence the progress bars and advice of `transformers` while it loads."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

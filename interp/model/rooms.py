@@ -1,4 +1,4 @@
-"""Which rooms of the toolkit a model can be used in, by its level and its family's arithmetic."""
+"""Which parts of the toolkit a model can be used in, by its level and its family."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from interp.model.model import Model
 from interp.model.observed import not_exact
 
 EVERY = ("runs and caches", "edits", "generation", "probes", "sparse autoencoders")
-"""Rooms that need nothing but the model's run and its residual stream."""
+"""Parts that need only the run of the model and its residual stream."""
 EXACT = ("freeze, path trees, orders", "contrast", "circuits", "discovery", "logit lens")
-"""Rooms that need the arithmetic of the family."""
+"""Parts that need the arithmetic of the family."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """A room, whether a model can be used in it, and if not, why."""
+    """A part of the toolkit, whether a model can be used in it, and the reason if not."""
 
     name: str
     works: bool
@@ -24,7 +24,7 @@ class Room:
 
 
 def rooms(model: Model) -> tuple[Room, ...]:
-    """Return every room with whether the model can be used in it.
+    """Return every part of the toolkit with whether the model can be used in it.
 
     >>> [room.name for room in rooms(model) if not room.works]
     []

@@ -13,7 +13,10 @@ from torch import Tensor
 
 
 def forget_lengths(hf: Any) -> None:
-    """Let dynamic rotary scaling go by each run's own length. Changes `hf`, which must be a private copy."""
+    """Make dynamic rotary scaling depend on the length of each run alone.
+
+    Changes `hf`, which must be a private copy.
+    """
     for module in hf.modules():
         if getattr(module, "rope_type", None) == "dynamic":
             module.forward = MethodType(_afresh, module)

@@ -41,7 +41,9 @@ class Rotary:
 
 @dataclass(frozen=True)
 class Alibi:
-    """Attention with linear biases (arXiv 2108.12409): a score falls by slopes[head] for each token between the two.
+    """Attention with linear biases (arXiv 2108.12409).
+
+    A score falls by slopes[head] for each token between query and key.
 
     The model adds slope · position of the key, counted from the first key or, `from_last`, the last. Scores here are
     relative, − slope · (query − key): they differ from the model's by a constant of each query, which no softmax sees.
@@ -109,17 +111,23 @@ class Spec:
 
     @property
     def block_norm(self) -> Norm:
-        """The kind of the norms before attention and MLP; "none" where they read the stream as it is."""
+        """The kind of the norms before attention and MLP; "none" without norms there."""
         return self.norm if self.pre_norms else "none"
 
     @property
     def rotary(self) -> Rotary | None:
-        """The rotation of the first layer that rotates, which most models have in every layer; None without any."""
+        """The rotation of the first layer that rotates, None without any.
+
+        Most models have the same in every layer.
+        """
         return next((rotary for rotary in self.rotaries if rotary is not None), None)
 
     @property
     def fixed_to(self) -> int | None:
-        """How many tokens a run may have before its rotations depend on their number; None if they never do."""
+        """The number of tokens up to which rotations do not depend on the length of the run.
+
+        None if they never do.
+        """
         return min((turn.fixed_to for turn in self.rotaries if turn is not None and turn.fixed_to), default=None)
 
     @property

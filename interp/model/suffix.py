@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Suffix:
-    """The blocks above `layer`, and the stream (batch, n_token, d_model) that leaves it for `tokens`.
+    """The blocks above `layer`, and the stream that leaves it for `tokens`.
+
+    The stream is (batch, n_token, d_model).
 
     `attention_mask` is that of padded rows, None where none is.
     """

@@ -17,19 +17,21 @@ BLANK_MARK = "▁"
 
 @dataclass(frozen=True)
 class Tokens:
-    """A `transformers` tokenizer, read as it is."""
+    """The tokenizer of a model."""
 
     tokenizer: Any
 
     @property
     def prepends_bos(self) -> bool:
-        """Whether the tokenizer starts a text with its BOS token unasked (SmolLM2 does not, Llama does)."""
+        """Whether the tokenizer puts its BOS token first by default (Llama does, SmolLM2 does not)."""
         bos = self.tokenizer.bos_token_id
         ids = self.tokenizer("a").input_ids
         return bos is not None and len(ids) > 0 and ids[0] == bos
 
     def encode(self, text: str | list[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch n_token"]:
-        """Token ids; None keeps the tokenizer's habit, True and False put BOS first or leave it out.
+        """Return token ids; `prepend_bos=None` follows the tokenizer.
+
+        True and False put BOS first or leave it out.
 
         Texts of different lengths are padded on the right with the pad token, which later positions of a causal
         model never influence. Raises `UsageError` for an empty text, or for True without a BOS token.
@@ -45,7 +47,7 @@ class Tokens:
         return torch.tensor([row + [pad] * (longest - len(row)) for row in rows], dtype=torch.long)
 
     def texts(self, ids: Int[Tensor, " n_token"]) -> list[str]:
-        """The text of each token alone, its leading blank kept."""
+        """Return the text of each token alone, with its leading blank."""
         return [self._text(int(i)) for i in ids.flatten()]
 
     def single(self, text: str) -> int:

@@ -50,7 +50,9 @@ KeysValues: TypeAlias = tuple[
 
 @dataclass(frozen=True)
 class AttentionTrace:
-    """What attention did in one layer: `z` are the heads' values after the pattern, `write` what reached the residual.
+    """The attention of one layer at one input.
+
+    `z` are the values of the heads after the pattern, `write` what is added to the residual stream.
 
     `key` (rotated) and `value` are those of every position, the given beginning included: what a run on later positions
     needs of these; `query` is rotated too. `query_scale` and `key_scale` are those of query/key norms, None without;
@@ -89,7 +91,7 @@ class MlpTrace:
 
 @dataclass(frozen=True)
 class BlockTrace:
-    """One block: the residual that entered it, what its two components did, and the residual that left."""
+    """One block at one input: the stream before it, its two components, the stream after it."""
 
     layer: int
     resid_pre: Float[Tensor, "batch n_token d_model"]
@@ -99,14 +101,17 @@ class BlockTrace:
 
 
 def embed(weights: Weights, tokens: Int[Tensor, "batch n_token"]) -> Float[Tensor, "batch n_token d_model"]:
-    """The residual stream before the first block: token plus, where there are any, position embeddings."""
+    """Return the residual stream before the first block.
+
+    It is the token embedding and, where there is one, the position embedding.
+    """
     x = weights.embed(tokens)
     return x if weights.W_pos is None else x + weights.W_pos[: tokens.shape[1]]
 
 
 @torch.no_grad()
 def blocks(weights: Weights, tokens: Int[Tensor, "batch n_token"], folded: bool = True) -> Iterator[BlockTrace]:
-    """Run the model block by block; whoever iterates keeps what it needs and stops where it likes."""
+    """Yield one block after the other, computed when asked for."""
     x = embed(weights, tokens)
     for layer in range(weights.spec.n_layer):
         block = run_block(weights, layer, x, folded)
@@ -143,7 +148,7 @@ def run_block(
 def unembed(
     weights: Weights, x: Float[Tensor, "batch n_token d_model"], folded: bool = True
 ) -> tuple[Float[Tensor, "batch n_token d_vocab"], Float[Tensor, "batch n_token 1"]]:
-    """(logits, final norm scale) of a residual stream."""
+    """Return (logits, final norm scale) of a residual stream."""
     scale = norm_scale(x, weights.spec.norm, weights.spec.norm_eps)
     W_U, b_U = (weights.W_U, weights.b_U) if folded else weights.unfolded_unembedding
     x = x / scale if folded else apply_norm(x, scale, weights.ln_final)
@@ -153,7 +158,7 @@ def unembed(
 def run_attention(
     weights: Weights, layer: int, x: Tensor, folded: bool = True, past: KeysValues | None = None
 ) -> AttentionTrace:
-    """Run the attention of one block on the residual stream it reads; for `past` see `run_block`."""
+    """Run the attention of one block on the stream it reads; for `past` see `run_block`."""
     spec, w = weights.spec, weights.attention(layer, folded)
     start = 0 if past is None else past[0].shape[2]
     scale = norm_scale(x, spec.block_norm, spec.norm_eps)
@@ -176,7 +181,7 @@ def run_attention(
 def attention_write(
     weights: Weights, layer: int, z: Float[Tensor, "batch n_head n_token d_head"]
 ) -> tuple[Float[Tensor, "batch n_token d_model"], Float[Tensor, "batch n_token 1"] | None]:
-    """Return (what attention adds to the residual stream, its post-norm's scale) for given values of its heads.
+    """Return (what attention adds to the stream, its post-norm's scale) for values of its heads.
 
     Computes Σ_heads z W_O + b_O, normalised in the families that do so.
     """
@@ -186,7 +191,7 @@ def attention_write(
 
 
 def project(w: Attention, x: Float[Tensor, "batch n_token d_model"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values (batch, heads, n_token, d_head) of a normalised input."""
+    """Return queries, keys and values (batch, heads, n_token, d_head) of a normalised input."""
     pairs = ((w.W_Q, w.b_Q), (w.W_K, w.b_K), (w.W_V, w.b_V))
     query, key, value = (torch.einsum("btm,hmd->bhtd", x, W) + b[:, None] for W, b in pairs)
     return query, key, value
@@ -198,7 +203,10 @@ def _scores(
     query: Float[Tensor, "batch n_head query d_head"],
     key: Float[Tensor, "batch n_kv_head key d_head"],
 ) -> Float[Tensor, "batch n_head query key"]:
-    """Pre-softmax scores of rotated queries and keys, scale and softcap included, mask and ALiBi not."""
+    """Return scores of rotated queries and keys before mask and ALiBi.
+
+    Scale and softcap are included.
+    """
     spec = weights.spec
     key = key.repeat_interleave(spec.kv_group, dim=1)
     return softcap(query @ key.transpose(-1, -2) * spec.attention_scale[layer], spec.attention_softcap)
@@ -212,7 +220,7 @@ def _normalise(weights: Weights, x: Tensor, gain: Tensor | None) -> tuple[Tensor
 
 
 def run_mlp(weights: Weights, layer: int, x: Tensor, folded: bool = True) -> MlpTrace:
-    """The MLP of one block, or its experts, on the residual stream it reads."""
+    """Run the MLP of one block, or its experts, on the stream it reads."""
     spec = weights.spec
     scale = norm_scale(x, spec.block_norm, spec.norm_eps)
     x = x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln2)
@@ -226,7 +234,7 @@ def run_mlp(weights: Weights, layer: int, x: Tensor, folded: bool = True) -> Mlp
 
 
 def _run_experts(weights: Weights, layer: int, x: Tensor, scale: Tensor, folded: bool) -> MlpTrace:
-    """The experts chosen at each position on the normalised stream, one expert after another."""
+    """Run the experts chosen at each position, one expert after another."""
     spec = weights.spec
     W_R, b_R = weights.router(layer, folded)
     scores = x @ W_R + b_R
@@ -247,7 +255,10 @@ def _run_experts(weights: Weights, layer: int, x: Tensor, scale: Tensor, folded:
 
 
 def mlp_hidden(w: Mlp, x: Float[Tensor, "*batch d_model"], spec: Spec) -> tuple[Tensor, Tensor | None, Tensor]:
-    """(pre, gate, multiplier) of a normalised input: the hidden units are pre · multiplier."""
+    """Return (pre, gate, multiplier) of a normalised input.
+
+    The hidden units are pre · multiplier.
+    """
     pre, limit = x @ w.W_in + w.b_in, spec.activation_limit
     if w.W_gate is None:
         return pre, None, gate(pre, spec.activation)
@@ -259,7 +270,7 @@ def mlp_hidden(w: Mlp, x: Float[Tensor, "*batch d_model"], spec: Spec) -> tuple[
 
 
 def post_norm(spec: Spec, write: Tensor, gain: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Normalise what a component writes, for the families that do."""
+    """Normalise what a component writes, for the families that do so."""
     if gain is None:
         return write, None
     scale = norm_scale(write, spec.norm, spec.norm_eps)

@@ -31,7 +31,10 @@ from interp.model.spec import Spec
 
 @dataclass(frozen=True)
 class Attention:
-    """One attention layer, folded: query heads for Q and O, key-value heads for K and V (see `Spec.kv_group`)."""
+    """One attention layer, folded: query heads for Q and O, key-value heads for K and V.
+
+    See `Spec.kv_group`.
+    """
 
     W_Q: Float[Tensor, "n_head d_model d_head"]
     W_K: Float[Tensor, "n_kv_head d_model d_head"]
@@ -60,7 +63,7 @@ class Mlp:
 
 
 class Weights:
-    """A model's weights, computed when asked for and never kept: one head, one layer, or the outer matrices.
+    """The weights of a model, computed when asked for: one head, one layer, or the outer matrices.
 
     Biases a model lacks are zeros. Heads are query heads everywhere: with grouped queries, `W_K(layer, head)` is that
     of the group `head` belongs to. `UsageError` for a layer or head that does not exist.
@@ -78,7 +81,7 @@ class Weights:
         return self.embed(slice(None))
 
     def embed(self, tokens: Tensor | slice) -> Float[Tensor, "*tokens d_model"]:
-        """The rows of `W_E` of some tokens, without computing the rest."""
+        """Return the rows of `W_E` of some tokens, without computing the rest."""
         rows, norm = self._parts.W_E.detach()[tokens], self._parts.embed_norm
         if norm is not None:
             rows = apply_norm(rows, norm_scale(rows, self.spec.norm, self.spec.norm_eps), _detached_norm(norm))
@@ -100,45 +103,51 @@ class Weights:
         return self._read(self._parts.ln_final, self._parts.W_U.T, self._parts.b_U)[1]
 
     def unembed(self, tokens: Tensor) -> tuple[Float[Tensor, "d_model n"], Float[Tensor, " n"]]:
-        """The columns of `W_U` and entries of `b_U` of some tokens, without computing the rest."""
+        """Return the columns of `W_U` and entries of `b_U` of some tokens.
+
+        The rest is not computed.
+        """
         bias = None if self._parts.b_U is None else self._parts.b_U[tokens]
         return self._read(self._parts.ln_final, self._parts.W_U[tokens].T, bias)
 
     def W_Q(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
-        """Query weights of one head."""
+        """Return the query weights of one head."""
         return self._head(layer, head, "Q")[0]
 
     def W_K(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
-        """Key weights of one head."""
+        """Return the key weights of one head."""
         return self._head(layer, head, "K")[0]
 
     def W_V(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
-        """Value weights of one head."""
+        """Return the value weights of one head."""
         return self._head(layer, head, "V")[0]
 
     def b_Q(self, layer: int, head: int) -> Float[Tensor, " d_head"]:
-        """Query bias of one head, the norm's bias included."""
+        """Return the query bias of one head, with that of the norm."""
         return self._head(layer, head, "Q")[1]
 
     def b_K(self, layer: int, head: int) -> Float[Tensor, " d_head"]:
-        """Key bias of one head, the norm's bias included."""
+        """Return the key bias of one head, with that of the norm."""
         return self._head(layer, head, "K")[1]
 
     def b_V(self, layer: int, head: int) -> Float[Tensor, " d_head"]:
-        """Value bias of one head, the norm's bias included."""
+        """Return the value bias of one head, with that of the norm."""
         return self._head(layer, head, "V")[1]
 
     def W_O(self, layer: int, head: int) -> Float[Tensor, "d_head d_model"]:
-        """Output weights of one head, always a view."""
+        """Return the output weights of one head, always a view."""
         return self.raw(layer).W_O[self._known_head(head)].detach()
 
     def b_O(self, layer: int) -> Float[Tensor, " d_model"]:
-        """Output bias of a layer's attention, shared by its heads."""
+        """Return the output bias of a layer's attention, shared by its heads."""
         raw = self.raw(layer)
         return _or_zeros(raw.b_O, raw.W_O, self.spec.d_model).detach()
 
     def attention(self, layer: int, folded: bool = True) -> Attention:
-        """All heads of one layer at once; `folded=False` leaves the norm out and copies nothing (see `norm`)."""
+        """Return all heads of one layer.
+
+        `folded=False` leaves the norm out and copies nothing (see `norm`).
+        """
         raw = self.raw(layer)
         read = self._read if folded else _plain
         W_Q, b_Q = read(raw.ln1, raw.W_Q, raw.b_Q)
@@ -148,7 +157,9 @@ class Weights:
         return Attention(W_Q, W_K, W_V, raw.W_O.detach(), b_Q, b_K, b_V, self.b_O(layer), *gains)
 
     def mlp(self, layer: int, folded: bool = True, expert: int | None = None) -> Mlp:
-        """The MLP of one layer, or one of its experts; `folded=False` leaves the norm out and copies nothing.
+        """Return the MLP of one layer, or one of its experts.
+
+        `folded=False` leaves the norm out and copies nothing.
 
         Raises `UsageError` if the layer is a mixture of experts and none is named, or the named one does not exist.
         """
@@ -162,14 +173,17 @@ class Weights:
         return Mlp(W_in, b_in, W_gate, b_gate, W_out, b_out, _gain(raw.mlp_post))
 
     def router(self, layer: int, folded: bool = True) -> tuple[Float[Tensor, "d_model n_expert"], Tensor]:
-        """(weights, bias) of what scores a layer's experts; `UsageError` for a model without."""
+        """Return (weights, bias) of the router of a layer; `UsageError` without experts."""
         raw = self.raw(layer)
         if raw.router is None:
             raise UsageError(f"{self.spec.family} has no router: its layers have one MLP each.")
         return (self._read if folded else _plain)(raw.ln2, raw.router.W, raw.router.b)
 
     def _experts(self, layer: int, expert: int | None) -> Callable[[Any], Any]:
-        """What takes one expert's part of a stored tensor; the whole of it where a layer has one MLP."""
+        """Return a function that takes one expert's part of a stored tensor.
+
+        Where a layer has one MLP it takes the whole.
+        """
         n = self.spec.n_expert
         if expert is None:
             if n:
@@ -190,7 +204,7 @@ class Weights:
         return self._read(raw.ln1, getattr(raw, f"W_{kind}")[index], None if bias is None else bias[index])
 
     def _read(self, norm: RawNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(W', b') of a matrix (..., d_model, out) that reads the residual stream through `norm`."""
+        """Return (W', b') of a matrix (..., d_model, out) that reads the stream through `norm`."""
         folded = norm.gain.detach()[:, None] * weight.detach()
         if self.spec.norm == "layer":
             folded = folded - folded.mean(dim=-2, keepdim=True)
@@ -206,18 +220,21 @@ class Weights:
 
     @property
     def unfolded_unembedding(self) -> tuple[Float[Tensor, "d_model d_vocab"], Float[Tensor, " d_vocab"]]:
-        """Unembedding weights and bias as stored, without the final norm; the weights are a view."""
+        """The stored unembedding weights, a view, and bias, without the final norm."""
         return _plain(self._parts.ln_final, self._parts.W_U.T, self._parts.b_U)
 
     def raw(self, index: int) -> Layer:
-        """One block's parameters as stored, heads apart; `UsageError` for a layer that does not exist."""
+        """Return the stored parameters of one block, with an axis of heads.
+
+        Raises `UsageError` for a layer that does not exist.
+        """
         index = whole(index, "A layer")
         if not 0 <= index < self.spec.n_layer:
             raise UsageError(f"Layer {index} does not exist: the model has layers 0 to {self.spec.n_layer - 1}.")
         return self._family.layer(self._hf, index)
 
     def kept(self) -> KeptWeights:
-        """The same weights, each block's parameters read once."""
+        """Return the same weights, with the parameters of each block read once."""
         return KeptWeights(self)
 
     def _known_head(self, head: int) -> int:
@@ -228,7 +245,9 @@ class Weights:
 
 
 class KeptWeights(Weights):
-    """Weights that read every block's parameters once, for a computation during which nothing is trained or replaced.
+    """Weights that read the parameters of every block once.
+
+    For a computation during which nothing is trained or replaced.
 
     Reading a block makes some forty views, which takes longer than a short prompt's products.
     """
@@ -238,16 +257,16 @@ class KeptWeights(Weights):
         self._kept: dict[tuple[str, int], Any] = {}
 
     def raw(self, index: int) -> Layer:
-        """One block's parameters as stored; see `Weights.raw`."""
+        """Return the stored parameters of one block; see `Weights.raw`."""
         return self._once("raw", index, super().raw)
 
     def attention(self, layer: int, folded: bool = True) -> Attention:
-        """All heads of one layer; folded ones, which are copies, are not kept."""
+        """Return all heads of one layer; folded ones, which are copies, are not stored."""
         read = partial(super().attention, folded=False)
         return super().attention(layer) if folded else self._once("attention", layer, read)
 
     def mlp(self, layer: int, folded: bool = True, expert: int | None = None) -> Mlp:
-        """The MLP of one layer or one of its experts; a folded one, which is a copy, is not kept."""
+        """Return the MLP of one layer or one expert; a folded one is not stored."""
         read = partial(super().mlp, folded=False, expert=expert)
         return super().mlp(layer, True, expert) if folded else self._once(f"mlp {expert}", layer, read)
 
@@ -258,7 +277,7 @@ class KeptWeights(Weights):
 
 
 def _plain(_: RawNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The weight as stored, and its bias."""
+    """Return the weight as stored, and its bias."""
     return weight.detach(), _or_zeros(bias, weight, *weight.shape[:-2], weight.shape[-1]).detach()
 
 
