@@ -11,13 +11,13 @@ BENCHMARKS := $(patsubst benchmarks/%.py,benchmarks.%,$(filter-out benchmarks/ta
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo       explain a real model's answer, train and judge a dictionary of it; then open out/index.html"
+	@echo "make demo       explain a real model's answer, train and evaluate a dictionary; then open out/index.html"
 	@echo "make test       lint, tests and notebooks"
 	@echo "make lint       ruff, pyright and the import contract"
 	@echo "make docs       the documentation site, in build/site, with the notebooks and their outputs"
 	@echo "make notebooks  the notebooks as .ipynb files with outputs, in build/notebooks"
 	@echo "make toys       every toy-model study at the paper's size, and docs/toys.md and docs/bydesign.md from the results"
-	@echo "make benchmark  time and memory of the main operations, ending in one table beside peers and floors"
+	@echo "make benchmark  time and memory of the main operations, ending in one table with peers and floors"
 	@echo "make clean      remove what the targets built, the environment included"
 
 demo: $(READY)
@@ -47,7 +47,7 @@ toys: $(READY)
 
 benchmark: $(READY)
 	@for module in $(BENCHMARKS); do echo "== $$module"; $(BIN)/python -m $$module || exit 1; done
-	@echo "== all of it"; $(BIN)/python -m benchmarks.table
+	@echo "== the table"; $(BIN)/python -m benchmarks.table
 
 clean:
 	rm -rf .venv build dist

@@ -1,4 +1,4 @@
-"""The trainers that `benchmarks/saes.py` compares, each behind the same three calls. Peers run their own step.
+"""The trainers that `benchmarks/saes.py` compares, with one interface; peers run their own step.
 
 A peer that is not installed is left out, with the command that installs it.
 """
@@ -176,7 +176,10 @@ class SaeLens:
 
 
 class Sparsify:
-    """`SparseCoder` under the body of `sparsify.Trainer.fit` (whose own loop needs a language model), with Adam."""
+    """`SparseCoder` with the body of `sparsify.Trainer.fit`, and Adam.
+
+    The trainer's own loop needs a language model.
+    """
 
     def __init__(self, task: Task) -> None:
         with redirect_stdout(StringIO()):  # it prints that Triton is missing
@@ -195,14 +198,14 @@ class Sparsify:
     def step(self, x: Tensor) -> None:
         """See `Trainer`."""
         self.coder.set_decoder_norm_to_unit_norm()
-        found = self.coder(x, dead_mask=self.silent > self.window)
-        (found.fvu + found.auxk_loss / 32).backward()
+        result = self.coder(x, dead_mask=self.silent > self.window)
+        (result.fvu + result.auxk_loss / 32).backward()
         self.coder.remove_gradient_parallel_to_decoder_directions()
         self.adam.step()
         self.adam.zero_grad()
         self.schedule.step()
         self.silent += 1
-        self.silent[found.latent_indices.flatten()] = 0
+        self.silent[result.latent_indices.flatten()] = 0
 
     def decoder(self) -> Tensor:
         """See `Trainer`."""
@@ -211,8 +214,8 @@ class Sparsify:
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> tuple[Tensor, float]:
         """See `Trainer`."""
-        found = self.coder(x)
-        return found.sae_out, float((found.latent_acts > 0).sum(1).float().mean())
+        result = self.coder(x)
+        return result.sae_out, float((result.latent_acts > 0).sum(1).float().mean())
 
     def dead(self) -> float:
         """See `Trainer`."""
@@ -265,16 +268,16 @@ Make = Callable[[Task], Trainer]
 
 
 def methods(architectures: tuple[str, ...], precisions: tuple[str, ...]) -> tuple[dict[str, Make], list[str]]:
-    """Makers by name, and a line on each peer that is not installed."""
-    found: dict[str, Make] = {}
+    """Return makers by name, and print a line for each peer that is not installed."""
+    result: dict[str, Make] = {}
     for name in architectures:
         for precision in precisions:
-            found[f"ours {name} {precision}"] = lambda task, n=name, p=precision: Ours(task, n, p)
-        found[f"sae-lens {name}"] = lambda task, n=name: SaeLens(task, n)
+            result[f"ours {name} {precision}"] = lambda task, n=name, p=precision: Ours(task, n, p)
+        result[f"sae-lens {name}"] = lambda task, n=name: SaeLens(task, n)
     if "topk" in architectures:
-        found["sparsify topk"] = Sparsify
-        found["dictionary-learning topk"] = DictionaryLearning
+        result["sparsify topk"] = Sparsify
+        result["dictionary-learning topk"] = DictionaryLearning
     missing = [m for m in INSTALL if importlib.util.find_spec(m) is None]
     names = {m.replace("_", "-"): INSTALL[m] for m in missing}
-    kept = {name: make for name, make in found.items() if name.split()[0] not in names}
+    kept = {name: make for name, make in result.items() if name.split()[0] not in names}
     return kept, [f"{name} is not installed and left out: {how}" for name, how in names.items()]

@@ -1,4 +1,4 @@
-"""What the circuits of a model cost: the summary of SmolLM2's heads, and composition beside transformer-lens.
+"""Cost of circuits: the summary of SmolLM2's heads, and composition against transformer-lens.
 
     python -m benchmarks.circuits [--parts summary composition peer]
 
@@ -30,7 +30,7 @@ Row = tuple[str, float, float]
 
 
 def summary() -> list[Row]:
-    """Every score of every head of SmolLM2."""
+    """Compute every score of every head of SmolLM2."""
     model = interp.load("smollm2")
     steps = {
         "check": lambda: circuits.check(model),
@@ -41,28 +41,28 @@ def summary() -> list[Row]:
 
 
 def composition() -> list[Row]:
-    """All pairs of heads of SmolLM2."""
+    """Compute composition of all pairs of heads of SmolLM2."""
     model = interp.load("smollm2")
     return [_timed(f"composition {kind}", lambda kind=kind: circuits.composition(model, kind)) for kind in "QKV"]
 
 
 def peer_ours() -> list[Row]:
-    """K-composition of the small model, here."""
+    """Compute K-composition of the small model with this toolkit."""
     model = _small()
     return [_timed("K-composition, 6,400 pairs, interp", lambda: circuits.composition(model, "K").array)]
 
 
 def peer_theirs() -> list[Row]:
-    """K-composition of the small model by transformer-lens, and how far the two lie apart."""
+    """Compute K-composition of the small model by transformer-lens, and the difference."""
     model = _small()
     bridge, ours = model.bridge, circuits.composition(model, "K")
-    found: list[np.ndarray] = []
+    result: list[np.ndarray] = []
 
     def run() -> None:
-        found.append(bridge.all_composition_scores("K").detach().float().reshape(80, 80).numpy())
+        result.append(bridge.all_composition_scores("K").detach().float().reshape(80, 80).numpy())
 
     row = _timed("K-composition, 6,400 pairs, transformer-lens", run)
-    gap = float(np.abs(found[0] - ours.array)[ours.possible].max())
+    gap = float(np.abs(result[0] - ours.array)[ours.possible].max())
     print(f"largest difference between the two: {gap:.1e}")
     return [row]
 
@@ -95,14 +95,14 @@ def _child(part: Callable[[], list[Row]], queue) -> None:
 
 
 def measure(part: Callable[[], list[Row]]) -> tuple[list[Row], float]:
-    """The rows of one part and its peak memory in GB, from a fresh process."""
+    """Return the rows of one part and its peak memory in GB, from a fresh process."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
     child = context.Process(target=_child, args=(part, queue))
     child.start()
-    found = queue.get()
+    result = queue.get()
     child.join()
-    return found
+    return result
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What collecting activations costs beside a bare forward pass of SmolLM2 over the same batches.
+"""Cost of collecting activations, against a bare forward pass of SmolLM2 over the same batches.
 
     python -m benchmarks.collect [--rows 408] [--repeats 3]
 
@@ -56,7 +56,10 @@ def _statements(n: int) -> probes.Statements:
 
 
 def _bare(model: interp.Model, data: probes.Statements) -> tuple[Callable[[], None], int]:
-    """The inner model over the rows that `collect` reads, shortest first; and how many tokens those are."""
+    """Run the inner model over the rows that `collect` reads; return how many tokens they are.
+
+    Rows run shortest first.
+    """
     rows = sorted((model.to_tokens(text)[0] for text in data.statements), key=len)
     lots = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
     batches = [torch.nn.utils.rnn.pad_sequence(lot, batch_first=True) for lot in lots]

@@ -1,4 +1,4 @@
-"""What a contrast misses and costs: path trees against frozen ones, sums in float64, seconds of edge scores.
+"""Errors and cost of contrasts: path trees against frozen ones, sums in float64, edge scores.
 
     python -m benchmarks.contrast [--expansions 500]
     python -m benchmarks.contrast --check [--pairs 20]
@@ -32,7 +32,7 @@ OTHER = "When Mary and John went to the store, Mary gave a drink to"
 
 
 def timed(call: Callable[[], Any], repeats: int = 3) -> tuple[Any, float]:
-    """What a call returned, and the processor seconds of the quickest of a few runs."""
+    """Return the result of a call, and the least processor seconds of a few runs."""
     best, result = float("inf"), None
     for _ in range(repeats):
         start = time.process_time()
@@ -42,7 +42,10 @@ def timed(call: Callable[[], Any], repeats: int = 3) -> tuple[Any, float]:
 
 
 def check(n: int, seed: int = 0) -> None:
-    """Sums over sources, over edges into the target, and over a tree with its remainder, of random pairs of prompts."""
+    """Compare sums over sources, edges and a tree of random pairs of prompts.
+
+    Edges are those into the target; the tree has its remainder.
+    """
     model = interp.load("smollm2", dtype=torch.float64)
     target = attribution.logit_difference(model, " the", " a")
     generator = torch.Generator().manual_seed(seed)
@@ -60,7 +63,7 @@ def check(n: int, seed: int = 0) -> None:
 
 
 def missed(model: interp.Model, clean: torch.Tensor, other: torch.Tensor, target: LogitTarget) -> dict[str, float]:
-    """By how much each sum misses the difference of two forward passes, relative to it."""
+    """Return how far each sum is from the difference of two forward passes, relative to it."""
     first, second = (model(tokens)[0, -1, list(target.tokens)] for tokens in (clean, other))
     observed = float((first - second) @ torch.tensor(target.weights, dtype=first.dtype))
     pair = attribution.contrast(model, clean, other)
@@ -71,11 +74,14 @@ def missed(model: interp.Model, clean: torch.Tensor, other: torch.Tensor, target
         "edges": edges.array.reshape(len(edges.readers), -1)[-1].sum(),
         "tree": tree.value[children[children > 0]].sum() + tree.remainder[0],
     }
-    return {name: abs(float(found) - observed) / abs(observed) for name, found in sums.items()}
+    return {name: abs(float(result) - observed) / abs(observed) for name, result in sums.items()}
 
 
 def speed(n: int, repeats: int = 3) -> None:
-    """Processor seconds of edge scores on indirect objects, the quickest of a few alternating runs."""
+    """Measure processor seconds of edge scores on indirect objects.
+
+    They are the least of a few alternating runs.
+    """
     model = interp.load("smollm2", dtype=torch.float32)
     task = tasks.ioi(model, n=n, seed=0)
     best = dict.fromkeys(("secant", "eap", "eap-ig-inputs"), float("inf"))
@@ -89,7 +95,7 @@ def speed(n: int, repeats: int = 3) -> None:
 
 
 def by_reader(name: str, n: int) -> None:
-    """How far edge scores of the secant and of five integrated gradients agree, by what the edge leads into."""
+    """Compare edge scores of the secant with five integrated gradients, by reader."""
     model = interp.load("smollm2", dtype=torch.float32)
     fit, _ = tasks.make(name, model, n=2 * n, seed=0).split(0.5, seed=0, by="pair")
     ours, theirs = (discovery.score(model, fit, method) for method in ("secant", "eap-ig-inputs"))
@@ -122,7 +128,7 @@ def main() -> None:
 
 
 def trees(n: int) -> None:
-    """Seconds, absolute mass and memory of a contrast's path tree and of a frozen one."""
+    """Measure seconds, absolute mass and memory of the path tree of a contrast and a frozen input."""
     model = interp.load("smollm2", dtype=torch.float32)
     clean, other = model.to_tokens(CLEAN), model.to_tokens(OTHER)
     target = attribution.logit_difference(model, " Mary", " John")
@@ -142,8 +148,8 @@ def trees(n: int) -> None:
         )
     print(f"contrast over frozen, per expansion: {ratio:.2f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    held = bytes_needed(model, 1, clean.shape[1]) / 1e6
-    print(f"a contrast holds {held:.0f} MB at most; peak of the process {peak:.0f} MB")
+    needed = bytes_needed(model, 1, clean.shape[1]) / 1e6
+    print(f"a contrast needs {needed:.0f} MB at most; peak of the process {peak:.0f} MB")
 
 
 if __name__ == "__main__":

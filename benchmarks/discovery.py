@@ -1,4 +1,4 @@
-"""What circuit discovery is worth and costs on SmolLM2: the tables of docs/discovery.md.
+"""Quality and cost of circuit discovery on SmolLM2: the tables of docs/discovery.md.
 
     python -m benchmarks.discovery [--parts ioi scoring anchors exact tasks memory] [--seeds 5] [--pairs 12]
 
@@ -31,9 +31,9 @@ METHODS = ("secant", "eap-ig-inputs", "eap", "relp", "atp", "frozen", "random")
 
 
 def ioi(seeds: int, pairs: int) -> None:
-    """CPR and CMD of every method, chosen on one half and judged on the other."""
+    """Measure CPR and CMD of every method, chosen on one half and evaluated on the other."""
     model = interp.load("smollm2")
-    found: dict[str, list[discovery.Curve]] = {method: [] for method in METHODS}
+    result: dict[str, list[discovery.Curve]] = {method: [] for method in METHODS}
     seconds: dict[str, list[float]] = {method: [] for method in METHODS}
     for seed in range(seeds):
         first, second = tasks.ioi(model, n=pairs, seed=seed).split(seed=seed)
@@ -41,13 +41,13 @@ def ioi(seeds: int, pairs: int) -> None:
             clock = time.process_time()
             scores = discovery.score(model, first, method, seed=seed)
             seconds[method].append(time.process_time() - clock)
-            found[method].append(discovery.faithfulness(model, second, scores, seed=seed))
-            print(f"seed {seed}: {found[method][-1].summary()}", flush=True)
-        _table(found, seconds, pairs)
+            result[method].append(discovery.faithfulness(model, second, scores, seed=seed))
+            print(f"seed {seed}: {result[method][-1].summary()}", flush=True)
+        _table(result, seconds, pairs)
 
 
 def _table(found: dict[str, list[discovery.Curve]], seconds: dict[str, list[float]], pairs: int) -> None:
-    """Means over the seeds so far, with the smallest and the largest."""
+    """Print means over the seeds so far, with the smallest and the largest."""
     some = next(iter(found.values()))
     print(f"\n{pairs} pairs, one half to score and one to judge, {len(some)} seeds: mean (smallest to largest)")
     shares = " | ".join(f"f {size:.1%}" for size in some[0].sizes[:-1])
@@ -62,7 +62,10 @@ def _table(found: dict[str, list[discovery.Curve]], seconds: dict[str, list[floa
 
 
 def scoring() -> None:
-    """CPR of the secant by how many pairs score the edges, all judged on the same twelve."""
+    """Measure CPR of the secant by the number of pairs that score the edges.
+
+    All are evaluated on the same twelve.
+    """
     model = interp.load("smollm2")
     task = tasks.ioi(model, n=52, seed=0)
     judge = task[40:]
@@ -84,7 +87,7 @@ def _scored(model: interp.Model, fit: Task, judge: Task, method: str, pairs: str
 
 
 def anchors(seeds: int) -> None:
-    """Which of the known induction and previous-token heads are in 1 % of the edges, and on which side."""
+    """Count the known induction and previous-token heads in 1 % of the edges, by side."""
     model = interp.load("smollm2")
     known = ("L18H6", "L17H3", "L17H4", "L18H7", "L17H5")
     for seed in range(seeds):
@@ -100,7 +103,7 @@ def anchors(seeds: int) -> None:
 
 
 def exact() -> None:
-    """All edges of one pair for real; a random 200 of them by a plain loop."""
+    """Score all edges of one pair exactly, and a random 200 of them by a plain loop."""
     model = interp.load("smollm2")
     task = tasks.ioi(model, n=1, seed=0)
     clock, processor = time.perf_counter(), time.process_time()
@@ -115,14 +118,14 @@ def exact() -> None:
 
 
 def every_task(pairs: int) -> None:
-    """Can the model do it?"""
+    """Measure whether the model can do each task."""
     model = interp.load("smollm2")
     for name in tasks.names():
         print(tasks.make(name, model, n=pairs, seed=0).score(model).summary())
 
 
 def memory() -> None:
-    """Peak memory while 256 pairs are scored and judged at one size."""
+    """Measure peak memory while 256 pairs are scored and evaluated at one size."""
     model = interp.load("smollm2")
     task = tasks.ioi(model, n=256, seed=0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

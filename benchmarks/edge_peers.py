@@ -1,10 +1,10 @@
-"""Edge scores held against auto-circuit and circuitkit on a small random GPT-2: largest difference over all edges.
+"""Edge scores compared with auto-circuit and circuitkit on a small random GPT-2.
 
     pip download --no-deps -d wheels auto-circuit==1.0.1 circuitkit==0.2.0 ordered-set vscode-tqdm
     for f in wheels/*.whl; do python -m zipfile -e "$f" peers; done
     python -m benchmarks.edge_peers peers
 
-The peers' wheels are unpacked beside each other and not installed: what they import for tasks, plots and downloads is
+The peers' wheels are unpacked into one folder and not installed: what they import for tasks, plots and downloads is
 not needed for scores, and is replaced by empty modules. Both run on transformer_lens' `HookedTransformer`.
 """
 
@@ -35,22 +35,22 @@ STEPS = 5
 
 
 class Absent:
-    """Finds an empty module for every name of a package that scores do not need."""
+    """Finds an empty module for each package that scores do not need."""
 
     def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
-        """The spec of an empty package."""
+        """Return the spec of an empty package."""
         package: Any = name.partition(".")[0]
         return ModuleSpec(name, self, is_package=True) if package in EMPTY else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """A module that has a class of every name."""
+        """Return a module that has a class of every name."""
         module: Any = ModuleType(spec.name)
         module.__path__ = []
         module.__getattr__ = _any_class
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def _any_class(name: str) -> type:
@@ -60,7 +60,7 @@ def _any_class(name: str) -> type:
 
 
 def hooked(model: Model) -> Any:
-    """transformer_lens' older model with the same weights, its heads' results and inputs apart."""
+    """Return a `HookedTransformer` with the same weights and separate results of heads."""
     import transformer_lens as tl
     from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
 
@@ -88,7 +88,7 @@ def hooked(model: Model) -> Any:
 
 
 def auto_circuit(model: Any, task: Task, graph: Graph) -> dict[str, np.ndarray]:
-    """Its gradient of the mask at 0, and the sum of those at 0, 1/4, …, 1."""
+    """Return its gradient of the mask at 0, and the sum of those at 0, 1/4, …, 1."""
     import transformer_lens as tl
 
     kept: Any = ModuleType("transformer_lens.past_key_value_caching")  # where older versions have the class
@@ -105,15 +105,15 @@ def auto_circuit(model: Any, task: Task, graph: Graph) -> dict[str, np.ndarray]:
     def scores(**how: Any) -> np.ndarray:
         for wrapper in patched.dest_wrappers:
             wrapper.patch_mask.grad = None
-        found = score(patched, [batch], None, "logit", "avg_diff", ablation_type=types.AblationType.RESAMPLE, **how)
-        by_name = {_ours(e.src.name, e.dest.name): found[e.dest.module_name][e.patch_idx] for e in patched.edges}
+        result = score(patched, [batch], None, "logit", "avg_diff", ablation_type=types.AblationType.RESAMPLE, **how)
+        by_name = {_ours(e.src.name, e.dest.name): result[e.dest.module_name][e.patch_idx] for e in patched.edges}
         return -np.array([float(by_name[edge]) for edge in graph.edges])
 
     return {"eap": scores(mask_val=0.0), "gradients of masks": scores(integrated_grad_samples=STEPS - 1)}
 
 
 def _ours(writer: str, reader: str) -> str:
-    """An edge by our name from theirs: "A0.3" and "A1.2.Q" are L0H3 and L1H2.q."""
+    """Return our name of an edge: "A0.3" and "A1.2.Q" are L0H3 and L1H2.q."""
     names = {"Resid Start": "embed", "Resid End": "logits"}
     if writer.startswith("A"):
         writer = "L{}H{}".format(*writer[1:].split("."))
@@ -124,7 +124,7 @@ def _ours(writer: str, reader: str) -> str:
 
 
 def circuitkit(model: Any, task: Task, graph: Graph) -> dict[str, np.ndarray]:
-    """Its EAP, and EAP-IG (inputs), whose steps end at the clean run."""
+    """Return its EAP, and its EAP-IG (inputs), whose steps end at the clean run."""
     for name in ("circuitkit", "circuitkit.backends", "circuitkit.backends.eap"):
         package: Any = ModuleType(name)  # without what the package does when it is imported
         package.__path__ = [f"{folder}/{name.replace('.', '/')}" for folder in sys.path]
@@ -148,7 +148,7 @@ def circuitkit(model: Any, task: Task, graph: Graph) -> dict[str, np.ndarray]:
 
 
 def _from_mib(edge: str) -> str:
-    """An edge by our name from "a0.h3->a1.h2<q>"."""
+    """Return our name of the edge "a0.h3->a1.h2<q>"."""
     names = {"input": "embed", "logits": "logits"}
     ends = []
     for end in edge.split("->"):
@@ -159,7 +159,10 @@ def _from_mib(edge: str) -> str:
 
 
 def gradients_of_masks(model: Model, task: Task, graph: Graph) -> np.ndarray:
-    """The sum over five masks, of all edges alike, of the measure's gradient in the mask."""
+    """Return the sum over five masks of the gradient of the measure in the mask.
+
+    A mask has one value for all edges.
+    """
     runs, total = PairRuns(model, graph, task), np.zeros(graph.n_edge)
     for k in range(STEPS):
         mask = torch.full((graph.n_edge,), k / (STEPS - 1), requires_grad=True)

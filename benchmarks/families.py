@@ -60,7 +60,7 @@ SEEDS = 8
 
 
 def lines() -> Iterator[str]:
-    """One line of the table for each small model."""
+    """Yield one line of the table for each small model."""
     for name in (*models.NAMES, *models.MORE_NAMES):
         single, double = models.load(name), models.load(name, torch.float64)
         errors = [f"{interp.check(model).worst:.1e}" for model in (single, double)]
@@ -68,15 +68,18 @@ def lines() -> Iterator[str]:
 
 
 def mixtures() -> Iterator[str]:
-    """One line of the table for each small mixture of experts: the largest errors over `SEEDS` models."""
+    """Yield one line of the table for each small mixture of experts.
+
+    The errors are the largest over `SEEDS` models.
+    """
     for name in models.EXPERTS:
-        found = [_rounding(name, seed) for seed in range(SEEDS)]
-        worst = " | ".join(f"{max(each):.1e}" for each in zip(*found, strict=True))
+        result = [_rounding(name, seed) for seed in range(SEEDS)]
+        worst = " | ".join(f"{max(each):.1e}" for each in zip(*result, strict=True))
         yield f"| {_family(name, models.load(name))} | {worst} |"
 
 
 def _rounding(name: str, seed: int) -> tuple[float, float, float, float]:
-    """Errors of the check in float32 and float64, then of each side in float32 against the model in float64."""
+    """Return errors of the check in float32 and float64, then of each side against float64."""
     single, double = models.load(name, seed=seed), models.load(name, torch.float64, seed=seed)
     ours, theirs = [0.0], [0.0]
     for tokens in default_prompts(single):
@@ -89,7 +92,7 @@ def _rounding(name: str, seed: int) -> tuple[float, float, float, float]:
 
 
 def wheels() -> str:
-    """One line for each real model that comes as a wheel."""
+    """Return one line for each real model that comes as a wheel."""
     from interp.wheels import WHEELS
 
     return "\n".join(f"| `{one.name}` | {one.origin} | `{one.install}` | {one.terms} |" for one in WHEELS)

@@ -1,10 +1,10 @@
-"""What capturing and freezing cost beside a bare forward pass of SmolLM2.
+"""Cost of capturing and freezing, against a bare forward pass of SmolLM2.
 
     python -m benchmarks.forward [--repeats 15]
 
-Two questions, each answered by interleaved runs of A and B and the median of their ratios, because a machine that does
-other work slows neighbouring runs alike. One thread, so that processor time, which other work does not lengthen, can
-be set beside the time on the clock:
+Two comparisons, each by interleaved runs of A and B and the median of their ratios, because other work on the machine
+slows neighbouring runs by the same factor. One thread, so that processor time, which other work does not lengthen, can
+be compared with the time on the clock:
 
 1. `run_with_cache(tokens, ["blocks.10.hook_resid_post"])` against a `transformers` model cut to its first 11 blocks,
    without norm and unembedding. Target: at most 1.05.
@@ -32,7 +32,10 @@ HOOK = f"blocks.{LAYER}.hook_resid_post"
 
 
 def ratios(first: Callable[[], object], second: Callable[[], object], repeats: int) -> np.ndarray:
-    """(clock seconds of the first, of the second, clock ratio, processor ratio): medians over interleaved pairs."""
+    """Return (clock seconds of both, clock ratio, processor ratio) over interleaved pairs.
+
+    They are medians.
+    """
     first(), second()
     rows = []
     for repeat in range(repeats):
@@ -50,7 +53,10 @@ def _seconds(call: Callable[[], object]) -> tuple[float, float]:
 
 
 def truncated(hf: torch.nn.Module) -> torch.nn.Module:
-    """The inner `transformers` model with its first blocks only and no final norm, over the same parameters."""
+    """Return the inner `transformers` model with its first blocks and no final norm.
+
+    It shares the parameters.
+    """
     inner = copy.copy(hf.model)
     inner._modules = dict(hf.model._modules)
     inner.layers = torch.nn.ModuleList(hf.model.layers[: LAYER + 1])

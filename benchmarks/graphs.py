@@ -1,10 +1,10 @@
-"""Attribution graphs beside circuit-tracer: the same effects, the same nodes and edges kept, and the time of both.
+"""Attribution graphs compared with circuit-tracer: effects, pruned graphs, and time.
 
     pip install --no-deps --target /path/to/peers circuit-tracer==0.5.0
     PYTHONPATH=/path/to/peers python benchmarks/graphs.py [--cross-layer]
 
 A random Llama with random transcoders of the same weights, on the CPU, in one process, in float32 and once more in
-float64, which tells whose rounding it is where the two differ. circuit-tracer leaves position 0 out (`first=1`) and
+float64, which shows whose rounding it is where the two differ. circuit-tracer leaves position 0 out (`first=1`) and
 drops its errors.
 """
 
@@ -27,7 +27,7 @@ D_MODEL, D_VOCAB, N_HEAD, D_HEAD = 48, 96, 4, 12
 
 
 def main() -> None:
-    """Print the largest deviations, what both keep, and how long each took."""
+    """Print the largest deviations, what both retain, and how long each took."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=12)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def both(args: argparse.Namespace, dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Trace one graph with both in one dtype, and return the two matrices of effects in one order."""
+    """Trace one graph with both in one dtype; return both matrices of effects."""
     torch.manual_seed(args.seed)
     hf = random_llama(args.layers).to(dtype)
     dictionaries = [random_transcoder(args, layer, dtype) for layer in range(args.layers)]
@@ -70,13 +70,16 @@ def both(args: argparse.Namespace, dtype: torch.dtype) -> tuple[np.ndarray, np.n
 
 
 def worst(values: np.ndarray, reference: np.ndarray) -> float:
-    """The largest deviation relative to an effect, of the effects above a thousandth of the largest."""
+    """Return the largest deviation relative to an effect.
+
+    Effects are those above a thousandth of the largest.
+    """
     big = np.abs(reference) > 1e-3 * np.abs(reference).max()
     return float((np.abs(values - reference)[big] / np.abs(reference)[big]).max())
 
 
 def random_llama(n_layer: int):
-    """A Llama whose every parameter is random."""
+    """Return a Llama with random parameters."""
     config = transformers.LlamaConfig(
         vocab_size=D_VOCAB,
         hidden_size=D_MODEL,
@@ -101,7 +104,10 @@ def random_llama(n_layer: int):
 
 
 def random_transcoder(args: argparse.Namespace, layer: int, dtype: torch.dtype) -> SimpleNamespace:
-    """ReLU of random directions, a quarter of them active; with `--cross-layer`, decoders for later layers too."""
+    """Return ReLU of random directions, a quarter of them active.
+
+    With `--cross-layer`, there are decoders for later layers too.
+    """
     generator = torch.Generator().manual_seed(1000 + args.seed + layer)
     n_written, width = args.layers - layer if args.cross_layer else 1, args.width
 
@@ -122,7 +128,7 @@ def random_transcoder(args: argparse.Namespace, layer: int, dtype: torch.dtype) 
 
 
 def their_transcoders(dictionaries, dtype: torch.dtype):
-    """The same weights as circuit-tracer's set of transcoders, or as its cross-layer transcoder."""
+    """Return the same weights as circuit-tracer's set, or its cross-layer transcoder."""
     from circuit_tracer.transcoder.cross_layer_transcoder import CrossLayerTranscoder
     from circuit_tracer.transcoder.single_layer_transcoder import SingleLayerTranscoder, TranscoderSet
 
@@ -148,7 +154,7 @@ def their_transcoders(dictionaries, dtype: torch.dtype):
 
 
 def circuit_tracer(hf, dictionaries, tokens: torch.Tensor, dtype: torch.dtype):
-    """Its graph of the same model, and the processor seconds it took."""
+    """Return its graph of the same model, and its processor seconds."""
     from huggingface_hub import constants
 
     if not hasattr(constants, "HF_HUB_ENABLE_HF_TRANSFER"):
@@ -211,7 +217,10 @@ def circuit_tracer(hf, dictionaries, tokens: torch.Tensor, dtype: torch.dtype):
 
 
 def compare(ours, theirs, weights: np.ndarray, args) -> tuple[np.ndarray, np.ndarray]:
-    """Match latents by (layer, position, number), compare scores and what is kept, and return both matrices."""
+    """Match latents by (layer, position, number) and compare scores and pruned graphs.
+
+    Returns both matrices.
+    """
     from circuit_tracer.graph import compute_graph_scores, prune_graph
 
     sources, n_latent = ours.sources, ours.sources.n_latent

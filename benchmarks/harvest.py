@@ -1,12 +1,13 @@
-"""What a harvest costs beside a bare forward pass, in bfloat16, and beside sae-lens.
+"""Cost of a harvest, against a bare forward pass and sae-lens, also in bfloat16.
 
     python -m benchmarks.harvest [--repeats 7] [--contexts 64] [--threads 2]
 
 SmolLM2, blocks.10.hook_resid_post, contexts of 128 tokens of Python's own documentation, 16 a batch. Every repeat
 runs all of these once, in an order that turns, and the table shows medians of the ratios within a repeat, because a
-machine that does other work slows neighbours alike; processor time, which other work does not lengthen, beside it.
+machine that does other work slows neighbours by the same factor. Processor time, which other work does not lengthen,
+is printed too.
 
-- bare: a `transformers` model cut to its first 11 blocks, without norm and unembedding, float32; nothing is kept.
+- bare: a `transformers` model cut to its first 11 blocks, without norm and unembedding, float32; nothing is stored.
 - harvest: `cache.harvest` of the same tokens into a store on disk: model, statistics, checksums, files, fsync.
   Target: at most 1.05 times bare, without its start.
 - start: the part of it that does not grow with the text, most of it the checksum of the weights.
@@ -40,13 +41,13 @@ MODULES = ("argparse", "json", "logging", "pathlib", "typing", "email", "collect
 
 
 def documentation() -> Iterator[str]:
-    """Text that every Python installation has."""
+    """Return text that every Python installation has."""
     for name in MODULES:
         yield pydoc.plain(pydoc.render_doc(name))
 
 
 def runs(model: interp.Model, contexts: cache.Contexts) -> dict[str, Callable[[], float]]:
-    """By name: do it once; the number returned is how many times the contexts were run."""
+    """Return, by name, a function that runs once and returns its passes over the contexts."""
     bare, half = truncated(model.hf), interp.load("smollm2", dtype="bfloat16")
     store = _sae_lens(model, contexts)
 
@@ -94,7 +95,7 @@ def _harvested(model: interp.Model, contexts: cache.Contexts, dtype: str) -> flo
 
 
 def _sae_lens(model: interp.Model, contexts: cache.Contexts) -> object:
-    """Their store over the same tokens again and again; it counts what it runs in `ran`."""
+    """Return their store over the same tokens, repeated; it counts what it runs in `ran`."""
     from datasets import Dataset
     from sae_lens.training.activations_store import ActivationsStore
 
@@ -126,7 +127,7 @@ def _sae_lens(model: interp.Model, contexts: cache.Contexts) -> object:
 
 
 def measured(calls: dict[str, Callable[[], float]], repeats: int) -> dict[str, np.ndarray]:
-    """By name: (repeats, 2) clock and processor seconds for one pass over the contexts."""
+    """Return, by name, (repeats, 2) clock and processor seconds of one pass."""
     names = list(calls)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for repeat in range(-1, repeats):  # the first round warms up and is not counted
@@ -140,7 +141,7 @@ def measured(calls: dict[str, Callable[[], float]], repeats: int) -> dict[str, n
 
 
 def bfloat16_error(model: interp.Model, contexts: cache.Contexts) -> tuple[float, float]:
-    """(|x' - x| / |x|, the same with the mean of x taken from both) over all rows of the first 16 contexts."""
+    """Return |x' - x| / |x| over the first 16 contexts, with and without the mean of x."""
     few = cache.Contexts(contexts.tokens[:BATCH], contexts.lengths[:BATCH])
     half = interp.load("smollm2", dtype="bfloat16")
     (exact,) = (rows[HOOK].double() for rows in cache.activations(model, few, (HOOK,)))
@@ -150,7 +151,7 @@ def bfloat16_error(model: interp.Model, contexts: cache.Contexts) -> tuple[float
 
 
 def processor() -> str:
-    """Its name, and the instructions that matter here."""
+    """Return the name of the processor, and its relevant instructions."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

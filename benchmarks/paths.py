@@ -1,11 +1,11 @@
-"""Path attribution of SmolLM2: how fast, against what, and where the time goes.
+"""Speed of path attribution of SmolLM2, against a plain loop, and where the time goes.
 
     python -m benchmarks.paths [--tokens 10 64 256] [--expansions 2000] [--threads 2]
 
 The plain loop expands one node at a time: the folded weights (made beforehand, outside the clock) take its covector
 back, a dot product is taken with every visible write at every position, the largest are kept and go on a heap. It is
 strictly best-first; `path_tree` expands in rounds, so the two trees differ at their edges, not in their largest paths.
-Wall clock and processor time are both given: on a loaded machine only the second means anything.
+Wall clock and processor time are both given: on a loaded machine only the second is meaningful.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Timed:
 
 
 def timed(call: Callable[[], Any], repeats: int = 1) -> Timed:
-    """The quickest of a few runs, wall clock and processor time each at its best."""
+    """Return the least wall clock and the least processor time of a few runs."""
     best = Timed(None, float("inf"), float("inf"))
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -55,7 +55,10 @@ def timed(call: Callable[[], Any], repeats: int = 1) -> Timed:
 
 
 class Folded:
-    """SmolLM2's weights with the norms' gains folded in, every matrix as the plain loop wants it. It has no biases."""
+    """SmolLM2's weights with folded gains, in the form of the plain loop.
+
+    The model has no biases.
+    """
 
     def __init__(self, model: interp.Model):
         layers = range(model.spec.n_layer)
@@ -69,7 +72,10 @@ class Folded:
 
 @torch.no_grad()
 def plain_loop(frozen: Frozen, folded: Folded, target: Any, expansions: int) -> list[tuple[float, tuple[int, ...]]]:
-    """The complete paths as (value, components + n · positions), largest first, after that many expansions."""
+    """Return complete paths, largest first, after a number of expansions.
+
+    A path is (value, components + n · positions).
+    """
     linear, layout, n_component = resolve(frozen, target), frozen.layout, len(frozen.layout.components)
     writes = frozen.writes.transpose(0, 1).contiguous()
     heap: list[tuple[float, int, int, tuple[int, ...], Tensor]] = []
@@ -77,7 +83,10 @@ def plain_loop(frozen: Frozen, folded: Folded, target: Any, expansions: int) -> 
     serial = 0
 
     def keep(values: Tensor, first: int, seen: int, chain: tuple[int, ...], covectors: Tensor, factors: Tensor) -> None:
-        """Push the largest children; `values` are (position, component), positions counted from `first`."""
+        """Push the largest children.
+
+        `values` are (position, component), positions counted from `first`.
+        """
         nonlocal serial
         flat = values.flatten()
         found = flat.abs().topk(min(expansions, len(flat)))
@@ -110,7 +119,7 @@ def plain_loop(frozen: Frozen, folded: Folded, target: Any, expansions: int) -> 
 
 
 def prompt(model: interp.Model, n_token: int) -> Tensor:
-    """The Eiffel prompt, random tokens before it to make up the length."""
+    """Return the Eiffel prompt, with random tokens before it up to the length."""
     base = model.to_tokens(PROMPT)
     generator = torch.Generator().manual_seed(0)
     filler = torch.randint(0, model.spec.d_vocab, (1, n_token - base.shape[1]), generator=generator)
@@ -118,7 +127,10 @@ def prompt(model: interp.Model, n_token: int) -> Tensor:
 
 
 def flops(frozen: Frozen, tree: attribution.PathTree) -> float:
-    """Multiplications and additions the tree's expansions cannot do without, each node taken back by itself."""
+    """Return the multiplications and additions that the tree's expansions need.
+
+    Each node is expanded by itself.
+    """
     spec, total = frozen.model.spec, 0
     for row in np.flatnonzero(tree.expanded)[1:]:
         component = frozen.layout.components[tree.component[row]]
@@ -129,14 +141,17 @@ def flops(frozen: Frozen, tree: attribution.PathTree) -> float:
 
 
 def machine_rates() -> tuple[float, float]:
-    """(floating-point operations, bytes read) per second of wall clock: a large product and a large sum, at best."""
+    """Return (floating-point operations, bytes read) a second of wall clock, at best.
+
+    They are those of a large product and a large sum.
+    """
     matrix, vector = torch.randn(2048, 2048), torch.ones(64_000_000)
     product, total = timed(lambda: matrix @ matrix, 5), timed(vector.sum, 5)
     return 2 * 2048**3 / product.wall, 4 * len(vector) / total.wall
 
 
 def shares(call: Callable[[], Any]) -> str:
-    """Where the processor time of a tree goes, in per cent."""
+    """Return where the processor time of a tree goes, in per cent."""
     profile = cProfile.Profile(time.process_time)
     profile.runcall(call)
     stats: Any = pstats.Stats(profile)
@@ -145,8 +160,8 @@ def shares(call: Callable[[], Any]) -> str:
         if name in PARTS:
             seconds[PARTS[name]] = seconds.get(PARTS[name], 0.0) + cumulative
     total = stats.total_tt
-    told = [f"{title} {seconds.get(title, 0) / total:.0%}" for title in PARTS.values()]
-    return ", ".join([*told, f"the rest {1 - sum(seconds.values()) / total:.0%}"])
+    parts = [f"{title} {seconds.get(title, 0) / total:.0%}" for title in PARTS.values()]
+    return ", ".join([*parts, f"the rest {1 - sum(seconds.values()) / total:.0%}"])
 
 
 PARTS = {
@@ -159,7 +174,7 @@ PARTS = {
 
 
 def agreement(tree: attribution.PathTree, plain: list[tuple[float, tuple[int, ...]]], k: int = 20) -> int:
-    """How many of the k largest complete paths the two have in common, position by position in the list."""
+    """Return how many of the k largest complete paths agree, position by position."""
     n = len(tree.components)
     mine = [[n * int(tree.position[r]) + int(tree.component[r]) for r in tree.rows_above(row)][::-1]
             for row in tree.largest(k)]  # fmt: skip
@@ -167,7 +182,7 @@ def agreement(tree: attribution.PathTree, plain: list[tuple[float, tuple[int, ..
 
 
 def measure(model: interp.Model, folded: Folded, n_token: int, expansions: int) -> None:
-    """One prompt length: the tree against the plain loop, the floor, the sweeps and the memory."""
+    """Measure one prompt length: tree, plain loop, floor, sweeps and memory."""
     tokens = prompt(model, n_token)
     forward, frozen = timed(lambda: model(tokens), 3), timed(lambda: attribution.freeze(model, tokens), 3)
     target = attribution.logit_difference(model, " Paris", " London")
@@ -180,8 +195,8 @@ def measure(model: interp.Model, folded: Folded, n_token: int, expansions: int) 
     weights = sum(w.numel() * w.element_size() for mlp in folded.mlps for w in (mlp.W_in, mlp.W_out))
     reading = (weights + frozen.result.writes.numel() * frozen.result.writes.element_size()) / bandwidth
     print(f"\nT = {n_token}, {expansions} expansions")
-    for name, found in (("path_tree", tree), ("plain loop", plain)):
-        print(f"  {name:10}  {expansions / found.wall:7.0f} /s wall  {expansions / found.cpu:7.0f} /s processor")
+    for name, result in (("path_tree", tree), ("plain loop", plain)):
+        print(f"  {name:10}  {expansions / result.wall:7.0f} /s wall  {expansions / result.cpu:7.0f} /s processor")
     print(f"  ratio       {plain.wall / tree.wall:7.1f} wall     {plain.cpu / tree.cpu:7.1f} processor")
     print(f"  top 20 paths in common: {agreement(tree.result, plain.result)}; error {tree.result.error:.1e}")
     print(

@@ -1,4 +1,4 @@
-"""What probes cost: the sweep of logistic regressions beside a loop over scikit-learn, all probes, and a long stream.
+"""Cost of probes: logistic sweeps against scikit-learn, all probes, and a long stream.
 
     python -m benchmarks.probes [--parts sweep probes stream] [--acts FOLDER] [--layers 31] [--rows 1000000]
 
@@ -40,7 +40,7 @@ SOLVERS = {
 
 
 def sweep(X: Tensor, y: Tensor) -> None:
-    """Part 1."""
+    """Measure part 1: the logistic sweep."""
     folds = torch.arange(len(y)) // 2 % 4  # the two rows of an entity stay together
     masks = torch.stack([folds != k for k in range(4)]).double()
     ours, theirs = 0.0, dict.fromkeys(SOLVERS, 0.0)
@@ -51,9 +51,9 @@ def sweep(X: Tensor, y: Tensor) -> None:
         ours += seconds
         for name, options in SOLVERS.items():
             rows = layer.double().numpy()
-            seconds, found = timed(lambda rows=rows, o=options: loop(rows, y.numpy(), masks.numpy(), o))
+            seconds, result = timed(lambda rows=rows, o=options: loop(rows, y.numpy(), masks.numpy(), o))
             theirs[name] += seconds
-            gap = np.abs(found - path.directions[:, 0].numpy()).max(-1) / np.abs(found).max(-1).clip(1e-12)
+            gap = np.abs(result - path.directions[:, 0].numpy()).max(-1) / np.abs(result).max(-1).clip(1e-12)
             gaps[name] = max(gaps[name], float(gap.max()))
     fits = len(X) * len(masks) * len(STRENGTHS)
     print(f"sweep: {fits} fits of {X.shape[1]} rows × {X.shape[2]}, {torch.get_num_threads()} threads")
@@ -65,26 +65,32 @@ def sweep(X: Tensor, y: Tensor) -> None:
 
 
 def loop(X: np.ndarray, y: np.ndarray, masks: np.ndarray, options: dict) -> np.ndarray:
-    """scikit-learn's directions (fold, strength, d) in raw space; each fold is standardised once."""
-    found = []
+    """Return scikit-learn's directions (fold, strength, d) in raw space.
+
+    Each fold is standardised once.
+    """
+    result = []
     for mask in masks > 0:
         scaler = StandardScaler().fit(X[mask])
         rows = scaler.transform(X[mask])
         for strength in STRENGTHS:
             fit = LogisticRegression(C=strength, **options).fit(rows, y[mask])
-            found.append(fit.coef_[0] / scaler.scale_)
-    return np.array(found).reshape(len(masks), len(STRENGTHS), -1)
+            result.append(fit.coef_[0] / scaler.scale_)
+    return np.array(result).reshape(len(masks), len(STRENGTHS), -1)
 
 
 def gradient_floor(X: Tensor, folds: int) -> float:
-    """Seconds of both products of one gradient for every layer and fold, the best of three."""
+    """Return seconds of both products of one gradient for every layer and fold.
+
+    They are the best of three.
+    """
     rows = X.double()
     weights = torch.randn(folds, X.shape[2], dtype=torch.float64)
     return min(timed(lambda: [(weights @ layer.T) @ layer for layer in rows])[0] for _ in range(3))
 
 
 def every_probe(X: Tensor, y: Tensor) -> None:
-    """Part 2."""
+    """Measure part 2: every probe."""
     polarity = torch.where(torch.arange(len(y)) % 2 == 0, 1, -1)
     pairs = [str(i // 2) for i in range(len(y))]
     together = 0.0
@@ -107,7 +113,7 @@ def every_probe(X: Tensor, y: Tensor) -> None:
 
 
 def stream(rows: int, width: int = 4096, chunk: int = 4096) -> None:
-    """Part 3, in a process of its own, so that its peak memory is its own."""
+    """Measure part 3, in a process of its own for its peak memory."""
     process = multiprocessing.get_context("spawn").Process(target=_stream, args=(rows, width, chunk))
     process.start()
     process.join()
@@ -131,22 +137,22 @@ def _stream(rows: int, width: int, chunk: int) -> None:
     print(f"  taken in                  {taking:7.1f} s   ({rows / taking:,.0f} rows/s; drawing {drawing:.1f} s)")
     for probe in (probes.MassMean(), probes.LDA(shrinkage="oas"), probes.Ridge(alpha=100.0)):
         seconds, fitted = timed(lambda probe=probe: probes.streaming.fit(probe, statistics))
-        found = torch.from_numpy(fitted.direction_).float()
-        cosine = torch.cosine_similarity(found[1:], planted[1:], dim=0)
+        result = torch.from_numpy(fitted.direction_).float()
+        cosine = torch.cosine_similarity(result[1:], planted[1:], dim=0)
         print(f"  {probe!s:25s} {seconds:7.1f} s   cosine with the planted direction {cosine:.4f}")
     print(f"  variance of the coordinate of mean 3,000: {float(statistics.covariance()[0, 0]):.6f}")
     print(f"  peak memory               {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:7.2f} GB")
 
 
 def timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    """(seconds, what it returned)."""
+    """Return (seconds, the result)."""
     start = time.perf_counter()
-    found = run()
-    return time.perf_counter() - start, found
+    result = run()
+    return time.perf_counter() - start, result
 
 
 def random_rows(layers: int, n: int, d: int) -> tuple[Tensor, Tensor]:
-    """Activations of the shape of real ones, and labels."""
+    """Return activations of the shape of real ones, and labels."""
     generator = torch.Generator().manual_seed(0)
     y = (torch.rand(n, generator=generator) > 0.5).long()
     spectrum = torch.arange(1, d + 1) ** -0.5

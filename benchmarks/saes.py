@@ -1,4 +1,4 @@
-"""Sparse autoencoders: activations a second, and quality at equal activations, against sae-lens and its like.
+"""Sparse autoencoders against sae-lens and others: speed, and quality at equal activations.
 
     python -m benchmarks.saes --speed [--quick]                # minutes; --widths 4608 18432
     python -m benchmarks.saes --quality [--steps 200]          # longer: three learning rates for every method
@@ -53,13 +53,13 @@ class Truth:
         self.offset = torch.randn(D, generator=self.generator) / D**0.5
 
     def batch(self) -> Tensor:
-        """(2048, 576)."""
+        """Return a batch (2048, 576)."""
         fires = torch.rand(BATCH, FEATURES, generator=self.generator) < self.probability
         strength = 0.5 + torch.rand(BATCH, FEATURES, generator=self.generator)
         return (fires * strength) @ self.features + self.offset
 
     def cosine(self, decoder: Tensor) -> Tensor:
-        """Of each feature, the largest cosine with a decoder row."""
+        """Return, for each feature, the largest cosine with a decoder row."""
         rows = torch.nn.functional.normalize(decoder)
         return torch.cat([(part @ rows.T).max(1).values for part in self.features.split(512)])
 
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def speed(width: int, batches: list[Tensor], precisions: tuple[str, ...], quick: bool) -> None:
-    """Median time of a step: two rounds, the second in the opposite order, the better counts."""
+    """Measure the median time of a step: the better of two rounds, the second in reverse."""
     architectures = ARCHITECTURES if width <= 4608 else ("topk", "batchtopk", "jumprelu")
     makers, missing = methods(architectures, precisions)
     print("\n".join(missing))
@@ -99,10 +99,10 @@ def speed(width: int, batches: list[Tensor], precisions: tuple[str, ...], quick:
     dead: dict[str, float] = {}
     for order in (list(makers),) if quick else (list(makers), list(makers)[::-1]):
         for name in order:
-            found, share = timed(makers[name], width, batches, warm=4, steps=2 if quick else 4)
-            times[name] = min(found, times.get(name, found))
+            result, share = timed(makers[name], width, batches, warm=4, steps=2 if quick else 4)
+            times[name] = min(result, times.get(name, result))
             dead[name] = share
-            print(f"{name}: {1e3 * found:.0f} ms", file=sys.stderr, flush=True)
+            print(f"{name}: {1e3 * result:.0f} ms", file=sys.stderr, flush=True)
     base = times.get(BASE)
     print(f"\n| width {width} | ms a step | activations/s | × {BASE} | × sae-lens, same kind | dead % |")
     print("|---|---|---|---|---|---|")
@@ -116,21 +116,21 @@ def speed(width: int, batches: list[Tensor], precisions: tuple[str, ...], quick:
 
 
 def timed(make: Make, width: int, batches: list[Tensor], warm: int, steps: int) -> tuple[float, float]:
-    """Median seconds of a step after `warm` of them, and the fraction of dead latents then."""
+    """Return median seconds of a step after `warm` of them, and the fraction of dead latents."""
     trainer = make(Task(D, width, K, 1000, 1e-3, window=1, seed=INIT_SEED, first=batches[0]))
-    found = []
+    result = []
     for number in range(warm + steps):
         begun = time.perf_counter()
         trainer.step(batches[number % len(batches)])
-        found.append(time.perf_counter() - begun)
+        result.append(time.perf_counter() - begun)
     share = trainer.dead()
     del trainer
     gc.collect()
-    return statistics.median(found[warm:]), share
+    return statistics.median(result[warm:]), share
 
 
 def floor(width: int, precision: str) -> tuple[float, float]:
-    """Seconds of the encoder's product and of one pass of fused Adam: the best of five."""
+    """Return seconds of the encoder's product and of fused Adam: the best of five."""
     dtype = getattr(torch, precision)
     x, encoder, out = (
         torch.randn(BATCH, D).to(dtype),
@@ -145,17 +145,17 @@ def floor(width: int, precision: str) -> tuple[float, float]:
 
 
 def best(call: Callable[[], Any], rounds: int = 5) -> float:
-    """Least seconds."""
-    found = []
+    """Return the least seconds."""
+    result = []
     for _ in range(rounds + 1):
         begun = time.perf_counter()
         call()
-        found.append(time.perf_counter() - begun)
-    return min(found[1:])
+        result.append(time.perf_counter() - begun)
+    return min(result[1:])
 
 
 def phases(width: int, batches: list[Tensor], precision: str, steps: int = 6) -> None:
-    """Where a topk step's time goes, by wrapping the kernels while it runs."""
+    """Measure where the time of a topk step goes, by wrapping the kernels."""
     spent: dict[str, float] = {}
     task = Task(D, width, K, 1000, 1e-3, window=1, seed=INIT_SEED, first=batches[0])
     ours = Ours(task, "topk", precision)
@@ -202,9 +202,9 @@ def _clocked(call: Callable[..., Any], label: str, spent: dict[str, float]) -> C
 
 
 def quality(width: int, truth: Truth, compared: tuple[dict[str, Make], list[str]], steps: int) -> None:
-    """Held-out FVU and matched cosine of each method at its best learning rate of three."""
+    """Measure held-out FVU and matched cosine at the best of three learning rates."""
     batches = [truth.batch() for _ in range(min(steps, 100))]
-    held = torch.cat([truth.batch() for _ in range(4)])
+    heldout = torch.cat([truth.batch() for _ in range(4)])
     makers, missing = compared
     print("\n".join(missing))
     often = truth.probability.topk(1024).indices
@@ -217,7 +217,7 @@ def quality(width: int, truth: Truth, compared: tuple[dict[str, Make], list[str]
         runs = []
         for lr in RATES:
             task = Task(D, width, K, steps, lr, window=20, seed=INIT_SEED, first=batches[0])
-            runs.append((*_run(make(task), batches, steps, truth, held), lr))
+            runs.append((*_run(make(task), batches, steps, truth, heldout), lr))
         fvu, l0, dead, start, cosine, lr = min(runs, key=lambda run: run[0])
         by_lr = ", ".join(f"{run[0]:.3f}" for run in runs)
         shown = (
@@ -227,14 +227,14 @@ def quality(width: int, truth: Truth, compared: tuple[dict[str, Make], list[str]
 
 
 def _run(
-    trainer: Trainer, batches: list[Tensor], steps: int, truth: Truth, held: Tensor
+    trainer: Trainer, batches: list[Tensor], steps: int, truth: Truth, heldout: Tensor
 ) -> tuple[float, float, float, float, Tensor]:
-    """(FVU, L0, dead fraction, matched cosine at init, matched cosines) of a whole run."""
+    """Return (FVU, L0, dead fraction, matched cosine at the start and at the end) of a run."""
     start = float(truth.cosine(trainer.decoder()).mean())
     for batch in _cycle(batches, steps):
         trainer.step(batch)
-    out, l0 = trainer.reconstruct(held)
-    fvu = float((out - held).square().sum() / (held - held.mean(0)).square().sum())
+    out, l0 = trainer.reconstruct(heldout)
+    fvu = float((out - heldout).square().sum() / (heldout - heldout.mean(0)).square().sum())
     return fvu, l0, trainer.dead(), start, truth.cosine(trainer.decoder())
 
 

@@ -1,4 +1,4 @@
-"""Every comparison in one table: what we take, what a peer or a plain loop takes for the same, and the floor.
+"""Every comparison in one table: our time, that of a peer or a plain loop, and the floor.
 
     python -m benchmarks.table [--quick] [--works paths logistic] [--repeats 5]
 
@@ -79,7 +79,7 @@ class Sizes:
 
     @staticmethod
     def of(quick: bool) -> Sizes:
-        """The real model, or a random one of two blocks with the same tokenizer."""
+        """Return the real model, or a random one of two blocks with the same tokenizer."""
         real = interp.load("smollm2", dtype=torch.float32)
         if not quick:
             return Sizes(real, 64, 2000, 400, 8, 300, 4608)
@@ -97,13 +97,13 @@ class Sizes:
 
 
 def relative(found: Any, expected: Any) -> float:
-    """The largest difference of two arrays, of the largest of the second."""
+    """Return the largest difference of two arrays, relative to the largest of the second."""
     found, expected = np.asarray(found, float), np.asarray(expected, float)
     return float(np.abs(found - expected).max() / np.abs(expected).max())
 
 
 def path_tree(sizes: Sizes) -> list[Work]:
-    """The largest paths, in rounds and one node at a time."""
+    """Compare the largest paths, in rounds and one node at a time."""
     model = sizes.model
     tokens = paths.prompt(model, sizes.n_token)
     frozen, target = attribution.freeze(model, tokens), attribution.logit_difference(model, " Paris", " London")
@@ -118,7 +118,7 @@ def path_tree(sizes: Sizes) -> list[Work]:
 
 
 def passes(sizes: Sizes) -> list[Work]:
-    """A hook's value, and a frozen input, beside the forward passes they contain."""
+    """Compare a hook's value and a frozen input with the forward passes they contain."""
     model = sizes.model
     hook = f"blocks.{min(forward.LAYER, model.spec.n_layer - 1)}.hook_resid_post"
     ids = torch.randint(0, model.spec.d_vocab, (1, sizes.n_token), generator=torch.Generator().manual_seed(0))
@@ -135,12 +135,12 @@ def passes(sizes: Sizes) -> list[Work]:
 
 
 def _own_error(frozen: Any, _: Any) -> float:
-    """How far the frozen map, run from the embeddings, ends from the model's logits."""
+    """Return how far the frozen map ends from the model's logits."""
     return float(frozen.error)
 
 
 def activations(sizes: Sizes) -> list[Work]:
-    """Activations of statements, and of contexts into a store, beside the bare model over the same tokens."""
+    """Compare collecting activations with the bare model over the same tokens."""
     model, data = sizes.model, collect._statements(sizes.rows)
     run, _ = collect._bare(model, data)
     last, ids = model.spec.n_layer - 1, model.to_tokens(data.statements[0])
@@ -170,7 +170,7 @@ def activations(sizes: Sizes) -> list[Work]:
 
 
 def regressions(sizes: Sizes) -> list[Work]:
-    """Logistic regressions of every layer, fold and strength."""
+    """Compare logistic regressions of every layer, fold and strength."""
     d = sizes.model.spec.d_model
     X, y = logistic.random_rows(sizes.layers, max(2 * sizes.rows, 60), d)
     masks = torch.stack([torch.arange(len(y)) // 2 % 4 != k for k in range(4)]).double()
@@ -181,8 +181,8 @@ def regressions(sizes: Sizes) -> list[Work]:
 
     def theirs() -> np.ndarray:
         options = logistic.SOLVERS["lbfgs"]
-        found = [logistic.loop(layer.double().numpy(), y.numpy(), masks.numpy(), options) for layer in X]
-        return np.stack(found, 1)
+        result = [logistic.loop(layer.double().numpy(), y.numpy(), masks.numpy(), options) for layer in X]
+        return np.stack(result, 1)
 
     floor = logistic.gradient_floor(X, len(masks)) * len(logistic.STRENGTHS)
     fits = len(X) * len(masks) * len(logistic.STRENGTHS)
@@ -190,7 +190,7 @@ def regressions(sizes: Sizes) -> list[Work]:
 
 
 def toys(sizes: Sizes) -> list[Work]:
-    """Toy models of ten densities, as one batch and one by one."""
+    """Compare toy models of ten densities, as one batch and one by one."""
     density = tuple(float(p) for p in np.logspace(0, -1.5, 10))
     config = toy.Config(5, 2, density=density, steps=sizes.steps, batch=1024)
 
@@ -202,7 +202,10 @@ def toys(sizes: Sizes) -> list[Work]:
 
 
 def composition(sizes: Sizes) -> list[Work]:
-    """K-composition of all pairs of heads of a random model whose norms have gains of 1."""
+    """Compare K-composition of all pairs of heads of a random model.
+
+    Its norms have gains of 1.
+    """
     small = 64 if sizes.model.spec.d_model < 64 else 512
     config = transformers.LlamaConfig(
         vocab_size=256, hidden_size=small, intermediate_size=small, num_hidden_layers=4,
@@ -212,8 +215,8 @@ def composition(sizes: Sizes) -> list[Work]:
     model = interp.load(transformers.LlamaForCausalLM(config), tokenizer=sizes.model.tokenizer)
 
     def theirs() -> np.ndarray:
-        found = model.bridge.all_composition_scores("K")
-        return found.detach().float().reshape(32, 32).numpy()
+        result = model.bridge.all_composition_scores("K")
+        return result.detach().float().reshape(32, 32).numpy()
 
     def causal(ours: Any, peer: np.ndarray) -> float:
         return relative(ours.array[ours.possible], peer[ours.possible])
@@ -223,7 +226,7 @@ def composition(sizes: Sizes) -> list[Work]:
 
 
 def codes(sizes: Sizes) -> list[Work]:
-    """The codes of a topk autoencoder, by the library that reads the same folder."""
+    """Compare codes of a topk autoencoder with the library that reads the same folder."""
     try:
         from sae_lens import SAE
     except ImportError:
@@ -374,14 +377,14 @@ def compared(work: Work, repeats: int) -> str:
             begun = time.process_time()
             call()
             seconds[call].append(time.process_time() - begun)
-    ours, peer = (max(float(np.median(found)), 1e-9) for found in seconds.values())
+    ours, peer = (max(float(np.median(result)), 1e-9) for result in seconds.values())
     floor, over = ("", "") if work.floor is None else (f"{work.floor:.3f}", f"{ours / work.floor:.1f}")
     times = f"{ours:.3f} | {peer:.3f} | {peer / ours:.2f} | {floor} | {over}"
     return f"| {work.name} | {times} | {work.peer_name} | {difference:.0e} |"
 
 
 def _rate() -> float:
-    """Floating-point operations a processor second of one thread: a large product, at best."""
+    """Return floating-point operations a processor second of one thread, at best."""
     matrix = torch.randn(1024, 1024)
     return 2 * 1024**3 / paths.timed(lambda: matrix @ matrix, 5).cpu
 

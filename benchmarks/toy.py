@@ -1,4 +1,4 @@
-"""Toy models: instances x steps per second, of one batched grid, a loop over single instances, and tms-kit.
+"""Toy models: instances x steps a second, of one batched grid, a plain loop, and tms-kit.
 
     pip install --no-deps tms-kit==0.4.1       # optional: left out of the table when it is not there
     python -m benchmarks.toy [--instances 10 50] [--steps 300] [--threads 2]
@@ -7,7 +7,7 @@ All train the same tied ReLU models (5 features, 2 hidden dimensions, batch 1024
 one process, one after the other, two rounds each; the best round counts. tms-kit's own training step is run as its
 `optimize` does, without the progress bar. tms-kit draws fresh data for every instance; we draw one set of uniform
 numbers and cut it at each instance's density, which is part of the difference: so is a gradient written by hand.
-Processor time is given beside wall clock: on a loaded machine only the former means anything.
+Processor time and wall clock are both given: on a loaded machine only the former is meaningful.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ ROUNDS = 2
 
 
 def ours(config: toy.Config) -> None:
-    """All instances as one batched product."""
+    """Train all instances as one batched product."""
     toy.train(config)
 
 
 def one_by_one(config: toy.Config) -> None:
-    """The same instances in a loop."""
+    """Train the same instances in a loop."""
     for density in config.density:
         toy.train(replace(config, density=(density,)))
 
 
 def their_steps(config: toy.Config) -> None:
-    """tms-kit's model, data and loss under its training loop's steps."""
+    """Train tms-kit's model, data and loss with its training loop's steps."""
     from tms_kit.data import IIDFeatureGenerator
     from tms_kit.loss import ImportanceWeightedLoss
     from tms_kit.model import Model
@@ -59,7 +59,7 @@ def their_steps(config: toy.Config) -> None:
 
 
 def best(call: Callable[[toy.Config], None], config: toy.Config) -> tuple[float, float]:
-    """Least wall clock and processor seconds over the rounds."""
+    """Return the least wall clock and processor seconds over the rounds."""
     times = []
     for _ in range(ROUNDS):
         wall, cpu = time.perf_counter(), time.process_time()

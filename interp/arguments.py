@@ -4,7 +4,7 @@
     def theory_loss(density: Float[np.ndarray, " features"], importance: ..., hidden: int) -> ...
 
 The declaration is the annotation, which type checkers read too, so a kind is written once. What a value of the right
-kind must satisfy besides (a range, a sum) is the function's own to check.
+kind must also satisfy (a range, a sum) is checked by the function.
 """
 
 from __future__ import annotations

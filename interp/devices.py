@@ -1,4 +1,4 @@
-"""Where the parameters of a model or an autoencoder may be."""
+"""Devices for the parameters of models and autoencoders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edits of a run: ablate, replace, steer, clamp. Made here, composed in order by `model.edited(...)`.
+"""Edits of a run: ablate, replace, steer, clamp; `model.edited(...)` composes them.
 
     from interp import edit
     steer = edit.add("blocks.12.hook_resid_post", vector, scale=4.0)

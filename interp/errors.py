@@ -1,4 +1,4 @@
-"""The kinds of error a user can meet: one clear sentence each, and the exit code the command line gives it.
+"""The errors of the toolkit, with the exit code of each on the command line.
 
 A message says what was given, what was expected and how to fix it. Everything raised on purpose for a user
 derives from `InterpError`; anything else that escapes is a defect of the toolkit.

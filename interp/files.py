@@ -42,9 +42,9 @@ def write_between(file: Path, name: str, text: str) -> None:
     """
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     page = file.read_text(encoding="utf-8")
-    before, found, rest = page.partition(begin)
+    before, result, rest = page.partition(begin)
     _, closed, after = rest.partition(end)
-    if not (found and closed):
+    if not (result and closed):
         raise UsageError(f"{file} has no place for the table: it must have the lines {begin} and {end}.")
     write_atomic(file, f"{before}{begin}\n{text.strip()}\n{end}{after}".encode())
 
@@ -133,10 +133,10 @@ def check_same(begun: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -
     `begun` is the subject of the sentence, such as "The run in out/sae"; `theirs` are its settings, `ours` those now
     given. Long values are shown from where they begin to differ.
     """
-    found = _difference(theirs, ours, "")
-    if found is None:
+    result = _difference(theirs, ours, "")
+    if result is None:
         return
-    name, was, now = found
+    name, was, now = result
     was, now = (short(value, 10**6) for value in (was, now))
     if max(len(was), len(now)) > 60:
         common = takewhile(lambda pair: pair[0] == pair[1], zip(was, now, strict=False))
@@ -156,9 +156,9 @@ def _difference(theirs: Any, ours: Any, at: str) -> tuple[str, Any, Any] | None:
     """Return (path, their value, our value) of the first difference, None without any."""
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         for name in [*ours, *(name for name in theirs if name not in ours)]:
-            found = _difference(theirs.get(name), ours.get(name), f"{at}.{name}" if at else str(name))
-            if found is not None:
-                return found
+            result = _difference(theirs.get(name), ours.get(name), f"{at}.{name}" if at else str(name))
+            if result is not None:
+                return result
         return None
     return None if theirs == ours else (at, theirs, ours)
 
@@ -229,19 +229,19 @@ def _open_lock(file: Path, fcntl: Any) -> int:
 
 def digest(*parts: bytes | str) -> str:
     """Return the SHA-256 of the parts one after the other, as hexadecimal text."""
-    found = hashlib.sha256()
+    result = hashlib.sha256()
     for part in parts:
-        found.update(part.encode() if isinstance(part, str) else part)
-    return found.hexdigest()
+        result.update(part.encode() if isinstance(part, str) else part)
+    return result.hexdigest()
 
 
 def digest_arrays(arrays: dict[str, np.ndarray]) -> str:
     """Return the SHA-256 of named arrays: names, dtypes, shapes and values, by name."""
-    found = hashlib.sha256()
+    result = hashlib.sha256()
     for name in sorted(arrays):
-        found.update(f"{name} {arrays[name].dtype} {arrays[name].shape};".encode())
-        found.update(arrays[name].tobytes())
-    return found.hexdigest()
+        result.update(f"{name} {arrays[name].dtype} {arrays[name].shape};".encode())
+        result.update(arrays[name].tobytes())
+    return result.hexdigest()
 
 
 def read_text(file: Path, missing: str = "") -> str:

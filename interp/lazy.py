@@ -1,4 +1,4 @@
-"""Packages whose names are imported when they are first used, so that importing the package itself loads nothing.
+"""Lazy packages: each public name is imported on first use.
 
 A package declares its public names once, as imports that type checkers and editors follow:
 

@@ -1,9 +1,9 @@
-"""Results: frozen dataclasses of plain values, arrays and provenance that save, load back equal and never pickle.
+"""Results: frozen dataclasses of values, arrays and provenance that save and load without pickle.
 
 A result folder holds `arrays.safetensors` (the arrays, and the JSON in its header: all that `load` needs) and
-`result.json` (the same JSON, for people and other programs). Both are written beside their places, then renamed into
-them, arrays first: should the machine stop between the two renames, the new result is whole in the arrays file. Each
-has its checksum, so that an altered file is refused and one of an earlier version is not.
+`result.json` (the same JSON, for people and other programs). Both are written to temporary files, then renamed, arrays
+first: should the machine stop between the two renames, the new result is whole in the arrays file. Each has its
+checksum, so that an altered file is refused and one of an earlier version is not.
 
 What a field may hold: None, bool, int, float (NaN and infinities included), str, tuples, dictionaries with string
 keys, numpy arrays, `Provenance` and other `Result`s. A list in the JSON is a tuple in Python. Arrays are numpy's in
@@ -163,10 +163,10 @@ class Result:
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
         """Load the result saved in `folder`; raise `UsageError` if it is of another class."""
-        found = load(folder)
-        if not isinstance(found, cls):
-            raise UsageError(f"{folder} holds a {type(found).__name__}, not a {cls.__name__}: use interp.results.load")
-        return found
+        result = load(folder)
+        if not isinstance(result, cls):
+            raise UsageError(f"{folder} holds a {type(result).__name__}, not a {cls.__name__}: use interp.results.load")
+        return result
 
 
 def load(folder: str | os.PathLike[str]) -> Result:
@@ -190,10 +190,10 @@ def _load(path: Path) -> Result:
     document = _parse(text, file)
     if document.get("arrays") != digest_arrays(arrays):
         raise DamagedFileError(f"{file} is damaged: its arrays do not match their checksum. Run the analysis again.")
-    found = _decode(document["result"], arrays, path / JSON_NAME, "")
-    if not isinstance(found, Result):
+    result = _decode(document["result"], arrays, path / JSON_NAME, "")
+    if not isinstance(result, Result):
         raise DamagedFileError(f"{path / JSON_NAME} holds no result.")
-    return found
+    return result
 
 
 def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -203,7 +203,7 @@ def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": str(value)}
     if isinstance(value, np.ndarray) and str(value.dtype) in DTYPES:
-        name = name if name not in arrays else f"{name}#{len(arrays)}"  # {"a.b": x} beside {"a": {"b": y}}
+        name = name if name not in arrays else f"{name}#{len(arrays)}"  # {"a.b": x} and {"a": {"b": y}} in one result
         arrays[name] = np.asarray(value, order="C")
         return {"$array": name, "shape": list(value.shape), "dtype": str(value.dtype)}
     if isinstance(value, tuple):
@@ -262,7 +262,7 @@ def _built(kind: Any, items: dict[str, Any], layout: Any, file: Path, at: str) -
         return kind(**check_fields(kind, items, file, at))
     except DamagedFileError:
         raise
-    except Exception as error:  # what a result makes of its fields may fail in any way on fields nobody computed
+    except Exception as error:  # a class may fail in any way on fields that were not computed
         raise DamagedFileError(f"{file} is damaged: {at or kind.__name__} is not consistent ({error}).") from error
 
 

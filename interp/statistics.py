@@ -1,4 +1,4 @@
-"""Statistics that every package shares: ROC area, bootstrap over clusters, percentile intervals, rank correlation.
+"""Shared statistics: ROC area, bootstrap over clusters, intervals, rank correlation.
 
 Rows of one context, entity or prompt are not independent, so intervals draw whole clusters with replacement: a row
 counts as often as its cluster was drawn. A statistic takes such weights, one set or many at once, (draw, n), and

@@ -53,8 +53,8 @@ class Wheel:
 
     def pieces(self) -> tuple[Path, ...]:
         """Return the files of the GGUF, in order; () where a package is missing."""
-        found = [next(_gguf_files(package), None) for package in self.packages]
-        return tuple(piece for piece in found if piece is not None) if all(found) else ()
+        result = [next(_gguf_files(package), None) for package in self.packages]
+        return tuple(piece for piece in result if piece is not None) if all(result) else ()
 
 
 SMOLLM2 = Wheel(
@@ -88,6 +88,6 @@ def named(name: str) -> Wheel | None:
 
 
 def _gguf_files(package: str) -> Iterator[Path]:
-    found = find_spec(package)
-    for folder in (found.submodule_search_locations if found else None) or ():
+    result = find_spec(package)
+    for folder in (result.submodule_search_locations if result else None) or ():
         yield from sorted(Path(folder).glob("**/*.gguf*"))

@@ -16,7 +16,7 @@ from torch import Tensor
 from interp.arguments import checked
 from interp.cache.config import Config
 from interp.cache.contexts import Contexts
-from interp.cache.harvesting import harvest
+from interp.cache.harvest import harvest
 from interp.cache.manifest import NAME, Manifest
 from interp.cache.store import Store
 from interp.errors import InterpError, UsageError

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.cache.contexts import kept
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Corpus:
 
         def read(start: int, stop: int) -> Passage:
             contexts = store.contexts(start, stop)
-            mask = contexts.kept(store.manifest.exclude, 0, stop - start)
+            mask = contexts.stored(store.manifest.exclude, 0, stop - start)
             inside = torch.arange(contexts.tokens.shape[1]) < contexts.lengths[:, None]
             low, high = int(first_row[start]), int(first_row[stop])
             parts = [store.tensor(hook, low, high).float() for hook in hooks]

@@ -63,7 +63,7 @@ def secant_map(
         moved: the positions that a differing token can reach.
         past: each layer's keys (rotated) and values of the positions before, of each pair; empty from position 0 on.
     """
-    layout, residual, weights = Layout(model.spec), embedded.flatten(0, 1), model.weights.kept()
+    layout, residual, weights = Layout(model.spec), embedded.flatten(0, 1), model.weights.cached()
     n_run = len(embedded)
     moved = moved.repeat(n_run - 1, 1)
     n, n_token = moved.shape

@@ -1,4 +1,4 @@
-"""Activations: which of them, in memory, on disk, or streamed.
+"""Activations of a model: in memory, on disk, or streamed.
 
     model = interp.load("smollm2")
     cache.run_with_cache(model, tokens, ("blocks.10.hook_resid_post",))       # in memory
@@ -8,7 +8,7 @@
     for batch in cache.stream(model, rows, "blocks.10.hook_resid_post", seed=0): ...      # no disk
 
 **Left out by default, and said so in the manifest:** position 0 of every context, where models park an enormous
-vector whatever the token is (behind blocks 11 to 27 of SmolLM2 its norm is about 22,700, that of other positions
+vector for every token (behind blocks 11 to 27 of SmolLM2 its norm is about 22,700, that of other positions
 150 to 600), and padding. `Config(exclude=())` keeps both. Names are fetched when first used; reading a manifest
 needs no torch.
 """
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from interp.cache.contexts import Contexts as Contexts
     from interp.cache.examples import TopExamples as TopExamples
     from interp.cache.forward import activations as activations
-    from interp.cache.harvesting import harvest as harvest
+    from interp.cache.harvest import harvest as harvest
     from interp.cache.manifest import Manifest as Manifest, Statistics as Statistics
-    from interp.cache.planning import Plan as Plan, plan as plan
-    from interp.cache.ranking import top_examples as top_examples
+    from interp.cache.plan import Plan as Plan, plan as plan
     from interp.cache.store import Store as Store, verify as verify
-    from interp.cache.streaming import ModelStream as ModelStream, stream as stream
+    from interp.cache.stream import ModelStream as ModelStream, stream as stream
     from interp.cache.text import documents as documents, token_rows as token_rows
+    from interp.cache.top_examples import top_examples as top_examples
     from interp.model.capture import Cache as Cache, run_with_cache as run_with_cache
 
 attach(__name__)

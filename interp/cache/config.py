@@ -1,4 +1,4 @@
-"""What is harvested and how it is stored. Plain values: no torch."""
+"""Configuration of a harvest, in plain values; imports no torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Config:
         prepend_bos: None keeps the tokenizer's habit. See `interp.cache.contexts` for what becomes of documents.
         max_tokens: stop after the last context that fits.
         max_gigabytes: (10^9 bytes) refuse a store that would be larger.
-        shard_megabytes: (10^6 bytes) what a shard takes at most; about three times that is held in memory.
+        shard_megabytes: (10^6 bytes) the most a shard takes; about three times that is needed in memory.
     """
 
     hooks: tuple[str, ...]
@@ -60,7 +60,7 @@ class Config:
 
 
 def check_excluded(exclude: tuple[str, ...]) -> tuple[str, ...]:
-    """`exclude` in its one order; `UsageError` for a word that is not known."""
+    """Return `exclude` in its canonical order; raise `UsageError` for an unknown word."""
     for word in exclude:
         if word not in EXCLUDED:
             known = " and ".join(f'"{name}"' for name in EXCLUDED)

@@ -36,7 +36,9 @@ AT_ONCE = 64
 
 @dataclass(frozen=True, eq=False)
 class Contexts:
-    """Token ids in memory: 4 bytes a token, beside the 4·d_model that each of its activations takes on disk.
+    """Token ids in memory, 4 bytes a token.
+
+    On disk an activation takes 4·d_model bytes a token.
 
     `lengths` counts the tokens of each row; what follows is padding, with id 0. `prepend_bos` says whether every row
     begins with BOS (None: not known, or some do); `separator` is the id put between packed documents, if any.
@@ -56,18 +58,18 @@ class Contexts:
         return int(self.lengths.sum())
 
     def sha256(self) -> str:
-        """Digest of every row's length and ids, whatever its padding."""
+        """Digest of the length and ids of every row; padding does not change it."""
         digest = hashlib.sha256()
         for ids, length in zip(self.tokens.numpy(), self.lengths.tolist(), strict=True):
             digest.update(np.int32(length).tobytes() + ids[:length].tobytes())
         return digest.hexdigest()
 
-    def kept(self, exclude: tuple[str, ...], start: int, stop: int) -> Bool[Tensor, "n context"]:
-        """Which positions of rows `start` to `stop` are stored."""
-        return kept(self.lengths[start:stop], self.tokens.shape[1], exclude)
+    def stored(self, exclude: tuple[str, ...], start: int, stop: int) -> Bool[Tensor, "n context"]:
+        """Return which positions of rows `start` to `stop` are stored."""
+        return stored(self.lengths[start:stop], self.tokens.shape[1], exclude)
 
 
-def kept(lengths: Int[Tensor, " n"], width: int, exclude: tuple[str, ...]) -> Bool[Tensor, "n width"]:
+def stored(lengths: Int[Tensor, " n"], width: int, exclude: tuple[str, ...]) -> Bool[Tensor, "n width"]:
     """True at positions that are neither an excluded first one nor excluded padding."""
     position = torch.arange(width).expand(len(lengths), width)
     mask = position < lengths[:, None] if "padding" in exclude else torch.ones_like(position, dtype=torch.bool)
@@ -77,7 +79,9 @@ def kept(lengths: Int[Tensor, " n"], width: int, exclude: tuple[str, ...]) -> Bo
 def contexts_of(
     model: Model, source: Any, *, length: int, pack: bool = True, prepend_bos: bool | None = None, max_tokens: int
 ) -> Contexts:
-    """`source` as contexts of at most `length` tokens, no more than `max_tokens` in all (but one context at least).
+    """Return `source` as contexts of at most `length` tokens.
+
+    There are no more than `max_tokens` in all, but at least one context.
 
     Args:
         model: whose tokenizer is used on text; not needed for tokens.
@@ -106,7 +110,7 @@ def contexts_of(
 def padded(
     rows: Sequence[Int[np.ndarray, " n_token"]], length: int
 ) -> tuple[Int[Tensor, "n_context length"], Int[Tensor, " n_context"]]:
-    """(rows side by side, filled up with id 0 on the right; their lengths)."""
+    """Return (rows filled up with id 0 on the right; their lengths)."""
     tokens = torch.zeros(len(rows), length, dtype=torch.int32)
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = torch.from_numpy(row)
@@ -116,7 +120,10 @@ def padded(
 def rows_of(
     model: Model, source: Any, *, length: int, pack: bool = True, prepend_bos: bool | None = None
 ) -> tuple[Iterator[Int[np.ndarray, " n_token"]], int | None, bool | None]:
-    """(contexts one by one, separator, whether they begin with BOS), read only as far as they are taken."""
+    """Return (contexts one by one, separator, whether they begin with BOS).
+
+    The source is read only as far as contexts are taken.
+    """
     if isinstance(source, Contexts):
         _check_ids(_array(source.tokens), "A context of the source", model.spec.d_vocab)
         pairs = zip(source.tokens.numpy(), source.lengths.tolist(), strict=True)
@@ -142,7 +149,7 @@ def rows_of(
 def _packed(
     documents: Iterable[list[int]], length: int, bos: int | None, separator: int | None
 ) -> Iterator[Int[np.ndarray, " n_token"]]:
-    """Full contexts of documents joined by `separator`, each starting with `bos` if there is one."""
+    """Yield full contexts of documents joined by `separator`, each starting with `bos` if given."""
     head = [] if bos is None else [bos]
     between = [] if separator is None else [separator]
     waiting: list[int] = []
@@ -181,7 +188,10 @@ def _token_contexts(items: Iterable[Any], length: int, d_vocab: int) -> Iterator
 
 
 def _check_ids(ids: np.ndarray, what: str, d_vocab: int) -> None:
-    """`UsageError` for an id outside the vocabulary, which a narrower integer would turn into another one."""
+    """Raise `UsageError` for an id outside the vocabulary.
+
+    A narrower integer type would turn it into another id.
+    """
     outside = ids[(ids < 0) | (ids >= d_vocab)] if ids.size else ids
     if outside.size:
         raise UsageError(f"{what} has the token id {outside.flat[0]}; this model's are 0 to {d_vocab - 1:,}.")
@@ -213,7 +223,7 @@ def _bos_id(model: Model) -> int:
 
 
 def _until(rows: Iterator[np.ndarray], max_tokens: int) -> Iterator[np.ndarray]:
-    """Rows while their tokens fit; the first one in any case."""
+    """Yield rows while their tokens fit; the first one in any case."""
     seen = 0
     for row in rows:
         if seen and seen + len(row) > max_tokens:
@@ -231,7 +241,10 @@ def _limited(contexts: Contexts, length: int, max_tokens: int) -> Contexts:
 
 
 def _begin_with_bos(model: Model, tokens: Int[Tensor, "n_context context"]) -> bool | None:
-    """The habit that rows of tokens show; None without a tokenizer or when only some begin with BOS."""
+    """Return whether rows of tokens begin with BOS.
+
+    None without a tokenizer, or when only some do.
+    """
     bos = model.tokenizer.bos_token_id if model.has_tokenizer else None
     if bos is None:
         return None

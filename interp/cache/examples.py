@@ -1,4 +1,4 @@
-"""Where a direction is strongest in a store: its top rows, with the text around each. Loads no torch."""
+"""The rows of a store where a direction is strongest, with their text; imports no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from interp.results import Result
 
 @dataclass(frozen=True, eq=False)
 class TopExamples(Shown, Result):
-    """The positions of a store at which x · direction is largest, one of each context, and what is usual.
+    """Positions of a store with the largest x · direction, at most one of each context.
 
     Attributes:
         hook: of the store.
@@ -36,7 +36,7 @@ class TopExamples(Shown, Result):
     rows: int
 
     def table(self) -> Table:
-        """Every example: its text with the token in brackets, its value, and by how many deviations it is unusual."""
+        """Return every example: its text with the token in brackets, value, and deviations."""
         rows = tuple(
             (_marked(text, at), text[at], float(value), float((value - self.mean) / self.deviation))
             for text, at, value in zip(self.texts, self.before, self.values, strict=True)

@@ -1,4 +1,4 @@
-"""The activations of contexts, a batch at a time, computed no deeper than the last hook."""
+"""Activations of contexts, batch by batch, computed up to the last hook."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def activations(
     exclude: tuple[str, ...] = EXCLUDED,
     numbered_from: int = 0,
 ) -> Iterator[dict[str, Float[Tensor, "n_row d"]]]:
-    """For each `batch` contexts, by hook name: the rows of all kept positions, in order, on the CPU.
+    """Yield the stored rows of each `batch` contexts, by hook name, in order, on the CPU.
 
     No attention mask is used or needed: padding is on the right, where a causal model's earlier positions do not see
     it. So a row depends on its context alone; how contexts are batched and padded changes it by float32 rounding only.
@@ -46,7 +46,7 @@ def activations(
         stop = min(start + batch, len(contexts))
         width = contexts.tokens.shape[1] if "padding" not in exclude else int(contexts.lengths[start:stop].max())
         _, cache = model.run_with_cache(contexts.tokens[start:stop, :width], hooks)
-        mask = contexts.kept(exclude, start, stop)[:, :width]
+        mask = contexts.stored(exclude, start, stop)[:, :width]
         rows = {}
         for name in hooks:
             rows[name] = cache[name].flatten(2)[mask.to(model.device)].to("cpu", DTYPES[dtype])
@@ -55,7 +55,7 @@ def activations(
 
 
 def shapes(model: Model, hooks: tuple[str, ...]) -> tuple[Hook, ...]:
-    """The hooks with what they hold at one position, found by a run over a few tokens.
+    """Return the hooks with the shape of their values, from a run over a few tokens.
 
     Raises `UsageError` for a hook that is not there or does not hold one vector a position, as patterns do not.
     """

@@ -1,4 +1,4 @@
-"""The manifest of a store: what was harvested from what, and a checksum for every byte of it. Reads no torch.
+"""The manifest of a store: its origin, and checksums of its shards; imports no torch.
 
 It is rewritten, whole, after every shard: a store is always complete up to what its manifest lists. It carries no
 clock time, so that a harvest that was killed and resumed ends with the bytes of one that was not.
@@ -25,7 +25,10 @@ KIND = "interp activation store"
 
 @dataclass(frozen=True)
 class Hook:
-    """A hook and the shape of what it holds at one position; stored flat, with prod(shape) values a row."""
+    """A hook and the shape of its value at one position.
+
+    It is stored flat, with prod(shape) values a row.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -38,7 +41,7 @@ class Hook:
 
 @dataclass(frozen=True)
 class Shard:
-    """One file: so many contexts, and the rows kept of them."""
+    """One file with a number of contexts and the rows stored of them."""
 
     file: str
     contexts: int
@@ -65,12 +68,15 @@ class Statistics:
 
     @property
     def scale(self) -> float:
-        """sqrt(d) / mean norm: what rows are multiplied by so that their mean norm is sqrt(d); 1 if all are zero."""
+        """sqrt(d) / mean norm, the factor that gives rows a mean norm of sqrt(d); 1 if all are zero."""
         return math.sqrt(len(self.mean)) / self.norm if self.norm > 0 else 1.0
 
     @property
     def variance(self) -> float:
-        """Total variance, the mean over rows of |x - mean|²: the denominator of a fraction of variance unexplained."""
+        """Total variance, the mean over rows of |x - mean|².
+
+        It is the denominator of the fraction of variance unexplained.
+        """
         return sum(self.squares) / self.count
 
 
@@ -128,15 +134,21 @@ class Manifest:
 
     @property
     def bytes(self) -> int:
-        """What the shards take on disk: listed ones as they are, the rest as they will be but for their headers."""
+        """Bytes of the shards on disk.
+
+        Those still to come are counted without their headers.
+        """
         return self.payload(self.rows, self.contexts)
 
     def payload(self, rows: int, contexts: int) -> int:
-        """Bytes of so many rows of every hook and of the token ids of so many contexts."""
+        """Return the bytes of some rows of every hook and of the ids of some contexts."""
         return rows * sum(h.width for h in self.hooks) * ITEM_BYTES[self.dtype] + contexts * (self.context + 1) * 4
 
     def hook(self, name: str | None = None) -> Hook:
-        """The hook by name, or the only one; `UsageError` if there is none such or a choice to make."""
+        """Return the hook with this name, or the only one.
+
+        Raises `UsageError` if there is no such hook, or several to choose from.
+        """
         names = [hook.name for hook in self.hooks]
         if name is None and len(names) == 1:
             return self.hooks[0]
@@ -147,28 +159,28 @@ class Manifest:
         return self.hooks[names.index(name)]
 
     def bounds(self, shard: int) -> tuple[int, int]:
-        """The first context of a shard, and the first one after it."""
+        """Return the first context of a shard, and the first one after it."""
         start = shard * self.shard_contexts
         return start, min(start + self.shard_contexts, self.contexts)
 
     def settings(self) -> dict[str, Any]:
-        """What a harvest that is resumed must have in common with this one."""
+        """Return what a resumed harvest must have in common with this one."""
         body = asdict(self)
         for name in ("versions", "shards", "statistics"):
             del body[name]
         return body
 
     def origin(self) -> dict[str, Any]:
-        """`settings` without the name of the model, whose weights say what it is wherever they lie."""
+        """Return `settings` without the name of the model, which its weights identify."""
         body = self.settings()
         return body | {"model": {key: value for key, value in self.model.items() if key != "model"}}
 
     def with_shard(self, shard: Shard, statistics: dict[str, Statistics]) -> Manifest:
-        """The manifest after one more shard."""
+        """Return the manifest after one more shard."""
         return replace(self, shards=(*self.shards, shard), statistics=statistics)
 
     def check_model(self, name: str, weights_sha256: str, dtype: str) -> None:
-        """`UsageError` if the activations are those of another model, other weights or another number format."""
+        """Raise `UsageError` for another model, other weights or another number format."""
         ours = self.model
         if weights_sha256 != ours["weights_sha256"]:
             raise UsageError(
@@ -186,7 +198,10 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: str | Path) -> Manifest:
-        """The manifest in `folder`; `MissingInputError` if there is none, `DamagedFileError` if it was altered."""
+        """Load the manifest in `folder`.
+
+        Raises `MissingInputError` if there is none, `DamagedFileError` if it was altered.
+        """
         file = Path(folder) / NAME
         if not file.is_file():
             raise MissingInputError(
@@ -211,14 +226,14 @@ def name_of(index: int) -> str:
 
 
 def _check_sound(manifest: Manifest, file: Path) -> None:
-    """`DamagedFileError` unless numbers, names and lengths fit one another; every name stays inside the folder."""
+    """Raise `DamagedFileError` unless all fields are consistent and names stay in the folder."""
     wrong = next(_faults(manifest), None)
     if wrong is not None:
         raise DamagedFileError(f"{file} is damaged: its {wrong} do not fit the rest. Restore it, or harvest again.")
 
 
 def _faults(manifest: Manifest) -> Iterator[str]:
-    """The fields that cannot be what was written."""
+    """Yield the fields that cannot be what was written."""
     widths = {hook.name: hook.width for hook in manifest.hooks}
     if not {"model", "weights_sha256", "dtype"} <= manifest.model.keys():
         yield "model"

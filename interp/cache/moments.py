@@ -22,7 +22,7 @@ from interp.cache.manifest import Statistics
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Of so many rows; see `Statistics` for the fields."""
+    """Moments of a number of rows; see `Statistics` for the fields."""
 
     count: int
     mean: Float[Tensor, " d"]
@@ -31,7 +31,7 @@ class Moments:
 
     @classmethod
     def of(cls, rows: Float[Tensor, "n d"]) -> Self:
-        """Of one batch, which must have at least one row."""
+        """Return the moments of one batch, which must have at least one row."""
         double = rows.double()
         mean = double.mean(0)
         norm = float(torch.linalg.vector_norm(double, dim=1).mean())
@@ -39,12 +39,12 @@ class Moments:
 
     @classmethod
     def read(cls, saved: Statistics) -> Self:
-        """From a manifest, exactly."""
+        """Return the moments in a manifest, exactly."""
         mean, squares = torch.tensor([saved.mean, saved.squares], dtype=torch.float64)
         return cls(saved.count, mean, squares, saved.norm)
 
     def merge(self, other: Self) -> Self:
-        """Of the rows of both."""
+        """Return the moments of the rows of both."""
         count = self.count + other.count
         part = other.count / count
         shift = other.mean - self.mean
@@ -52,5 +52,8 @@ class Moments:
         return type(self)(count, self.mean + shift * part, squares, self.norm + (other.norm - self.norm) * part)
 
     def saved(self) -> Statistics:
-        """As a manifest keeps it: a float64 is written so that it reads back the same."""
+        """Return the fields as a manifest stores them.
+
+        A float64 is written so that it reads back the same.
+        """
         return Statistics(self.count, tuple(self.mean.tolist()), tuple(self.squares.tolist()), self.norm)

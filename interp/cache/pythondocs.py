@@ -1,4 +1,4 @@
-"""The text that every Python installation has: the documentation strings of its own standard library.
+"""A text that every Python installation has: the docstrings of the standard library.
 
 Read from the source files without importing them, one document a module, in the order of the modules' names; about
 1.6 million characters. The text depends on the Python version, so what is harvested from it is identified by the
@@ -24,7 +24,7 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def python_docs(library: Path | None = None) -> Iterator[str]:
-    """One document for each module of the standard library that has documentation strings.
+    """Yield one document for each documented module of the standard library.
 
     A document holds the module's strings in the order of the source, each under the name of what it documents.
 
@@ -48,10 +48,13 @@ def python_docs(library: Path | None = None) -> Iterator[str]:
 
 
 def _strings(file: Path, module: str) -> Iterator[str]:
-    """Every documentation string of a file, under its name; none of a file that is not Python of this version."""
+    """Yield the documentation strings of a file, each under its name.
+
+    Yields nothing for a file that is not Python of this version.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old escapes in string literals: they are not ours to mend
+            warnings.simplefilter("ignore")  # of old escapes in string literals of other people's code
             tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, OSError):
         return

@@ -1,4 +1,4 @@
-"""One shard: a safetensors file that is there whole or not at all.
+"""Shards of a store: safetensors files, written atomically.
 
 It holds, for each hook, a tensor (rows, d) under the hook's name; `tokens`, the ids (contexts, context) with padding
 0; and `lengths` (contexts,). Any reader of safetensors can open it.
@@ -29,19 +29,19 @@ BLOCK = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """A tensor of a shard as a memory map: nothing is read until it is indexed."""
+    """A tensor of a shard as a memory map, read only where it is indexed."""
 
     array: np.ndarray
     bfloat16: bool
 
     def tensor(self, rows: slice | np.ndarray) -> Tensor:
-        """A copy of some rows, in the stored number format."""
+        """Return a copy of some rows, in the stored number format."""
         copied = torch.from_numpy(np.array(self.array[rows]))
         return copied.view(torch.bfloat16) if self.bfloat16 else copied
 
 
 def write(folder: Path, index: int, tensors: dict[str, Tensor], *, rows: int) -> Shard:
-    """Write a shard beside its place and rename it; `UsageError` if the disk is full or not writable."""
+    """Write a shard atomically; raise `UsageError` if the disk is full or not writable."""
     from safetensors.torch import save
 
     content = save(tensors)
@@ -51,7 +51,9 @@ def write(folder: Path, index: int, tensors: dict[str, Tensor], *, rows: int) ->
 
 
 def opened(folder: Path, shard: Shard) -> dict[str, Mapped]:
-    """Every tensor of a shard as a memory map; `DamagedFileError` if it is not what was written.
+    """Return every tensor of a shard as a memory map.
+
+    Raises `DamagedFileError` if it is not what was written.
 
     A process reads a shard through once, before its first use, and again only if the file has changed since.
     """
@@ -65,14 +67,17 @@ def opened(folder: Path, shard: Shard) -> dict[str, Mapped]:
         header: dict[str, Any] = json.loads(data[8:start].tobytes())
         return {name: _mapped(data[start:], entry) for name, entry in header.items() if name != "__metadata__"}
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedFileError(f"{file} was altered: its header cannot be read ({error}). {_mend()}") from error
+        raise DamagedFileError(f"{file} was altered: its header cannot be read ({error}). {_fix()}") from error
 
 
 @cache
 def _check_bytes(file: Path, modified: int, shard: Shard) -> None:  # noqa: ARG001  a changed file is read again
-    """`DamagedFileError` unless every byte is what was written; a call that passed is remembered."""
+    """Raise `DamagedFileError` unless every byte is what was written.
+
+    A successful check is remembered.
+    """
     if fault(file.parent, shard) is not None:
-        raise DamagedFileError(f"{file} was altered: its bytes are not those that were written. {_mend()}")
+        raise DamagedFileError(f"{file} was altered: its bytes are not those that were written. {_fix()}")
 
 
 def _mapped(data: np.ndarray, entry: dict[str, Any]) -> Mapped:
@@ -81,16 +86,16 @@ def _mapped(data: np.ndarray, entry: dict[str, Any]) -> Mapped:
 
 
 def check_size(folder: Path, shard: Shard) -> None:
-    """The quick check: the file is there and as long as it was."""
+    """Check quickly that the file is there and has its length."""
     file = folder / shard.file
     if not file.is_file():
-        raise MissingInputError(f"{file} is missing from its store. {_mend()}")
+        raise MissingInputError(f"{file} is missing from its store. {_fix()}")
     if file.stat().st_size != shard.bytes:
-        raise DamagedFileError(f"{file} is truncated: {file.stat().st_size} of {shard.bytes} bytes. {_mend()}")
+        raise DamagedFileError(f"{file} is truncated: {file.stat().st_size} of {shard.bytes} bytes. {_fix()}")
 
 
 def fault(folder: Path, shard: Shard) -> str | None:
-    """What is wrong with a shard, read through; None if it is byte for byte what was written."""
+    """Return what is wrong with a shard, None if it is unchanged; reads every byte."""
     file = folder / shard.file
     if not file.is_file():
         return "missing"
@@ -103,11 +108,11 @@ def fault(folder: Path, shard: Shard) -> str | None:
     return None if digest.hexdigest() == shard.sha256 else "altered"
 
 
-def _mend() -> str:
+def _fix() -> str:
     return "Run the same harvest with resume to make it again; the other shards stay as they are."
 
 
 def stray(folder: Path, manifest: Manifest) -> list[Path]:
-    """What a killed harvest left behind: temporary files of shards and of the manifest."""
+    """Return the temporary files that a killed harvest left."""
     names = [name_of(i) for i in range(manifest.n_shard)] + ["manifest.json"]
     return [file for name in names for file in folder.glob(f".{name}.*")]

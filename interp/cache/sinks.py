@@ -1,4 +1,4 @@
-"""Attention sinks: the few rows whose norm is many times that of the others, and which rule every sum of squares.
+"""Attention sinks: the few rows of very large norm, which dominate sums of squares.
 
 A transformer parks enormous vectors at position 0, and in packed text at some later positions too (Sun et al. 2024,
 arXiv 2402.17762). Seven such rows of 59,436 held 83 % of the variance behind block 12 of SmolLM2.
@@ -22,7 +22,10 @@ def norms(rows: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
 
 
 def limit(rows: Float[Tensor, "n ..."], times: float = TIMES) -> float:
-    """Return the norm above which a row is a sink: `times` the median; infinity where half of all rows are zero."""
+    """Return the norm above which a row is a sink: `times` the median norm.
+
+    Infinity where half of all rows are zero.
+    """
     median = float(norms(rows).median())
     return times * median if median > 0 else math.inf
 

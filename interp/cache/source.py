@@ -1,4 +1,4 @@
-"""Activations in any form, read in one way: tensors in memory, a store, batches, or a callable that gives them.
+"""Activations in any form behind one protocol: tensors, a store, batches, or a callable.
 
     source = open_source(activations)
     for parts in source.batches(2048, seed=0): ...     # a tuple: one tensor of rows a part, aligned
@@ -26,7 +26,7 @@ Parts = tuple[Tensor, ...]
 
 @runtime_checkable
 class Rows(Protocol):
-    """Rows of one or several hooks, read by the name of the hook. `Store` is one."""
+    """Protocol of the rows of one or several hooks, read by hook name; `Store` is one."""
 
     @property
     def hooks(self) -> tuple[str, ...]:
@@ -36,12 +36,12 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, batch_size: int, *, seed: int | None, hook: str, start: int = 0) -> Iterator[Tensor]:
-        """One epoch of a hook's rows, as `Store.batches` gives it."""
+        """Yield one epoch of the rows of a hook, as `Store.batches` does."""
         ...
 
 
 class Source(Protocol):
-    """Activations, whatever they were given as."""
+    """Activations in any form: a tensor, a store, or batches."""
 
     @property
     def hooks(self) -> tuple[str, ...]:
@@ -64,14 +64,16 @@ class Source(Protocol):
         ...
 
     def batches(self, size: int, *, seed: int | None = None, start: int = 0) -> Iterator[Parts]:
-        """One epoch from row `start` of its order on, in batches of `size`; the order is that of `seed`, or as given.
+        """Yield one epoch from row `start` on, in batches of `size`.
+
+        The order is that of `seed`, or as given.
 
         A stream has its own order and its own sizes, and starts where it is.
         """
         ...
 
     def identity(self) -> dict[str, Any]:
-        """Return what identifies the activations in a record: a digest, or that they are streamed."""
+        """Return what identifies the activations: a digest, or that they are streamed."""
         ...
 
 
@@ -166,7 +168,10 @@ class OnDisk:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Batches as they come: an iterator can be read once, a collection or a callable again from its start."""
+    """Batches in the given order.
+
+    An iterator can be read once, a collection or a callable again from its start.
+    """
 
     given: Callable[[], Any] | Iterable[Any]
     hooks: tuple[str, ...] = ()

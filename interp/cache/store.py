@@ -1,4 +1,4 @@
-"""Reading a store: rows by number, or shuffled batches through memory maps.
+"""Read a store: rows by number, or shuffled batches through memory maps.
 
     store = Store.open("out/acts")
     len(store), store.mean, store.scale
@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.cache import shards
-from interp.cache.contexts import Contexts, kept
+from interp.cache.contexts import Contexts, stored
 from interp.cache.forward import DTYPES
 from interp.cache.manifest import Hook, Manifest, Statistics
 from interp.errors import CheckFailedError, DamagedFileError, MissingInputError, UsageError
@@ -48,7 +48,7 @@ class Store:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], model: Model | None = None) -> Self:
-        """The store in `folder`; with `model`, only if it was harvested from that very one.
+        """Open the store in `folder`; with `model`, only if it was harvested from that model.
 
         Raises:
             MissingInputError: no manifest, a harvest that was stopped before its end, or a missing shard.
@@ -72,7 +72,7 @@ class Store:
         return f"Store({str(self.folder)!r}: {len(self):,} rows of {', '.join(self.hooks)})"
 
     def __len__(self) -> int:
-        """Rows of each hook."""
+        """Return the number of rows of each hook."""
         return self.manifest.rows
 
     @property
@@ -81,11 +81,14 @@ class Store:
         return tuple(hook.name for hook in self.manifest.hooks) if self.selected is None else self.selected
 
     def select(self, hooks: Iterable[str]) -> Self:
-        """Return the same store with only these hooks, in this order; `UsageError` for one that it does not hold."""
+        """Return the same store with only these hooks, in this order.
+
+        Raises `UsageError` for a hook that it does not have.
+        """
         return replace(self, selected=tuple(self.manifest.hook(name).name for name in hooks))
 
     def identity(self) -> dict[str, Any]:
-        """Return what identifies its rows, wherever they lie: settings, and one digest of every shard's checksum."""
+        """Return what identifies the rows: settings, and a digest of the checksums of all shards."""
         settings = self.manifest.settings()
         digest = hashlib.sha256("".join(shard.sha256 for shard in self.manifest.shards).encode())
         recorded = ("dtype", "context", "exclude", "rows", "token_sha256")
@@ -100,20 +103,23 @@ class Store:
 
     @property
     def mean(self) -> Float[Tensor, " d"]:
-        """The mean row, float64, of a store of one hook; see `statistics` for one of several."""
+        """The mean row, float64, of a store with one hook; see `statistics` for several."""
         return torch.tensor(self.statistics().mean, dtype=torch.float64)
 
     @property
     def scale(self) -> float:
-        """sqrt(d) / mean norm: rows times `scale` have mean norm sqrt(d). Of a store of one hook."""
+        """sqrt(d) / mean norm of a store with one hook; rows times it have mean norm sqrt(d)."""
         return self.statistics().scale
 
     def statistics(self, hook: str | None = None) -> Statistics:
-        """Count, mean, squared deviations and mean norm of a hook; it may be left out if there is only one."""
+        """Return count, mean, squared deviations and mean norm of a hook.
+
+        The hook may be left out if there is only one.
+        """
         return self.manifest.statistics[self._hook(hook).name]
 
     def tensor(self, hook: str, start: int, stop: int) -> Float[Tensor, "n d"]:
-        """Rows `start` to `stop` of a hook in the order of the text and in the stored number format."""
+        """Return rows `start` to `stop` of a hook, in the order of the text, as stored."""
         self.manifest.hook(hook)
         if not 0 <= start <= stop <= len(self):
             raise UsageError(f"Rows {start} to {stop} do not exist: the store has rows 0 to {len(self)}.")
@@ -128,7 +134,7 @@ class Store:
         start: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> Iterator[Float[Tensor, "batch d"]]:
-        """One epoch of a hook's rows, each exactly once; the last batch may be smaller.
+        """Yield one epoch of a hook's rows, each exactly once; the last batch may be smaller.
 
         The order depends on `seed` alone: batches of any size are cuts of one and the same sequence, and two hooks read
         with one seed stay aligned (the input and the output of a transcoder). A run that stopped goes on with `start`,
@@ -147,7 +153,7 @@ class Store:
         return rebatched((self._gather(name, rows).to(dtype) for rows in self._order(seed, start)), batch_size)
 
     def contexts(self, start: int = 0, stop: int | None = None) -> Contexts:
-        """The token ids of contexts `start` to `stop` (all), as the model read them."""
+        """Return the token ids of contexts `start` to `stop` (all), as the model read them."""
         stop = self.manifest.contexts if stop is None else min(stop, self.manifest.contexts)
         if not 0 <= start < stop:
             raise UsageError(f"No contexts from {start} to {stop}: the store has {self.manifest.contexts}.")
@@ -161,29 +167,32 @@ class Store:
         return Contexts(tokens, lengths, self.manifest.prepend_bos, self.manifest.separator)
 
     def places(self, start: int = 0, stop: int | None = None) -> Int[Tensor, "n 2"]:
-        """(context, position) of rows `start` to `stop` (all)."""
+        """Return (context, position) of rows `start` to `stop` (all)."""
         stop = len(self) if stop is None else stop
-        found, first = [], 0
+        result, first = [], 0
         for index, shard in enumerate(self.manifest.shards):
             low, high = max(start - first, 0), min(stop - first, shard.rows)
             if low < high:
                 lengths = shards.opened(self.folder, shard)["lengths"].tensor(slice(None))
-                inside = kept(lengths, self.manifest.context, self.manifest.exclude).nonzero()[low:high]
-                found.append(inside + torch.tensor([self.manifest.bounds(index)[0], 0]))
+                inside = stored(lengths, self.manifest.context, self.manifest.exclude).nonzero()[low:high]
+                result.append(inside + torch.tensor([self.manifest.bounds(index)[0], 0]))
             first += shard.rows
-        return torch.cat(found) if found else torch.zeros(0, 2, dtype=torch.long)
+        return torch.cat(result) if result else torch.zeros(0, 2, dtype=torch.long)
 
     def _hook(self, name: str | None) -> Hook:
-        """The hook by name, or the only one that is read."""
+        """Return the hook with this name, or the only one that is read."""
         return self.manifest.hook(self.hooks[0] if name is None and len(self.hooks) == 1 else name)
 
     def check_model(self, model: Model) -> None:
-        """`UsageError` unless this store was harvested from `model`, same weights and number format."""
+        """Raise `UsageError` unless this store was harvested from `model`.
+
+        Weights and number format must be the same.
+        """
         identity = model.identity()
         self.manifest.check_model(identity["model"], identity["weights_sha256"], identity["dtype"])
 
     def _order(self, seed: int | None, start: int) -> Iterator[Int[np.ndarray, " n"]]:
-        """Row numbers in the order of an epoch, a pool at a time."""
+        """Yield row numbers in the order of an epoch, a pool at a time."""
         count, pool = len(self), RUN * MIXED
         if seed is None:
             yield from (np.arange(at, min(at + pool, count)) for at in range(start, count, pool))
@@ -198,7 +207,10 @@ class Store:
             skip = max(skip - len(rows), 0)
 
     def _gather(self, hook: str, rows: Int[np.ndarray, " n"]) -> Float[Tensor, "n d"]:
-        """Rows by number, in that order: each shard is opened once and read from its start to its end."""
+        """Return rows by number, in that order.
+
+        Each shard is opened once and read from its start to its end.
+        """
         width = self.manifest.hook(hook).width
         out = torch.empty(len(rows), width, dtype=DTYPES[self.manifest.dtype])
         ends = np.cumsum([shard.rows for shard in self.manifest.shards])
@@ -215,7 +227,10 @@ class Store:
 
 
 def rebatched(pieces: Iterable[Float[Tensor, "n d"]], size: int) -> Iterator[Float[Tensor, "size d"]]:
-    """Pieces of any length as batches of `size` rows, in the same order; the last one may be smaller."""
+    """Yield pieces of any length as batches of `size` rows, in the same order.
+
+    The last one may be smaller.
+    """
     rest: Tensor | None = None
     for piece in pieces:
         joined = piece if rest is None or not len(rest) else torch.cat([rest, piece])

@@ -1,4 +1,4 @@
-"""What is asked of tensors wherever activations come from: that every number is finite, and a digest of their bytes."""
+"""Checks of tensors: that every number is finite, and a digest of their bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ AT_ONCE = 65_536
 
 
 def all_finite(values: Tensor) -> bool:
-    """Return whether no value is NaN or infinite. A finite sum proves it in one pass; else every value is looked at."""
+    """Return whether no value is NaN or infinite.
+
+    A finite sum proves it in one pass; only otherwise every value is checked.
+    """
     return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
 
 

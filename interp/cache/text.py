@@ -1,4 +1,4 @@
-"""Where text and tokens come from: files, folders, standard input, data sets, Python's own docs; never read whole.
+"""Sources of text and tokens: files, folders, standard input, data sets, Python's docs.
 
 What is one document: a text file, or a piece of about 1 MiB of a longer one, cut behind a line end; the "text" of one
 line of a `.jsonl` file; one row of a `.csv` or `.parquet` file or of a data set; standard input as if it were a file.
@@ -30,7 +30,7 @@ COLUMN = "text"
 
 
 def documents(*sources: str | Path, column: str = COLUMN) -> Iterator[str]:
-    """Every document of every source, in order, empty ones left out.
+    """Yield every document of every source, in order, without empty ones.
 
     Args:
         sources: a file, a folder (searched downwards in the order of names), "-" for standard input, "python-docs" for
@@ -52,7 +52,7 @@ def documents(*sources: str | Path, column: str = COLUMN) -> Iterator[str]:
 
 
 def token_rows(*files: str | Path, context: int = 128) -> Iterator[np.ndarray]:
-    """Contexts of token ids from `.npy` files, or from the tensor "tokens" of `.safetensors` files.
+    """Yield contexts of token ids from `.npy`, or `.safetensors` with a tensor "tokens".
 
     A one-dimensional array is one long text, cut into full contexts; of a two-dimensional one each row is a context.
     `.npy` is read through a memory map. Raises `MissingInputError` or `DamagedFileError`, naming the file.
@@ -66,12 +66,12 @@ def token_rows(*files: str | Path, context: int = 128) -> Iterator[np.ndarray]:
 
 
 def cut(tokens: np.ndarray, context: int) -> Iterator[np.ndarray]:
-    """One long row of ids in full contexts; what is left at the end is dropped."""
+    """Return one long row of ids as full contexts; the remainder is dropped."""
     return (tokens[at : at + context] for at in range(0, len(tokens) - context + 1, context))
 
 
 def is_token_file(source: str | Path) -> bool:
-    """Whether a source is read by `token_rows`."""
+    """Return whether a source is read by `token_rows`."""
     return Path(source).suffix in TOKEN_SUFFIXES
 
 
@@ -160,7 +160,7 @@ def _dataset(name: str, column: str) -> Iterator[str]:
 
 def _token_file(file: Path) -> np.ndarray:
     if file.suffix not in TOKEN_SUFFIXES:
-        raise UsageError(f"{file} is no file of tokens: expected {' or '.join(TOKEN_SUFFIXES)}.")
+        raise UsageError(f"{file} is not a file of tokens: expected {' or '.join(TOKEN_SUFFIXES)}.")
     if not file.is_file():
         raise MissingInputError(f'There is no file "{file}".')
     try:

@@ -1,1 +1,1 @@
-"""The front door: parses with the standard library and reaches the work lazily, by name."""
+"""The command line: arguments are parsed by the standard library, and the work imported lazily."""

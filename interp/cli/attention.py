@@ -13,7 +13,7 @@ EXAMPLE = 'interp attention "When Mary and John went home, John gave it to" --he
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The prompts, the heads, and where the report goes."""
+    """Add the prompts, the heads, and where the report goes."""
     parser.add_argument("prompts", metavar="PROMPT", nargs="+", help="a text; several are shown one below the other")
     parser.add_argument("--heads", metavar="H,H", required=True, help="heads by name, such as L23H4,L10H0")
     options.add_out(parser, "out/attention", "folder for result.json, arrays.safetensors and report.html")

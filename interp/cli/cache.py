@@ -15,7 +15,7 @@ EXAMPLE = "interp cache run corpus/ --hook blocks.10.hook_resid_post --max-token
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The text, the hooks, the sizes, and where the store goes."""
+    """Add the text, the hooks, the sizes, and where the store goes."""
     text = (
         "text, .jsonl, .csv or .parquet files, folders, - or hf:NAME[:SPLIT[:CONFIG]]; or .npy / .safetensors token ids"
     )
@@ -46,7 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Harvest and tell where it is, or only plan."""
+    """Harvest and print where the store is, or only plan."""
     from interp import cache
 
     config = cache.Config(
@@ -63,29 +63,32 @@ def run(args: Namespace) -> int:
     source = _source(args, cache)
     if args.dry_run:
         model = options.load_model(args)
-        _tell_plan(cache.plan(model, source, config), model, args)
+        _write_plan(cache.plan(model, source, config), model, args)
         return 0
     with output_folder(args.out) as folder:
         model = options.load_model(args)
         with console.progress(quiet=args.quiet) as progress:
             store = cache.harvest(model, source, config, folder, resume=args.resume, progress=progress)
-        tell(store.manifest, folder, args)
+        write_store(store.manifest, folder, args)
     return 0
 
 
-def tell(manifest: Any, folder: Any, args: Namespace) -> None:
-    """What a store holds, on stdout."""
+def write_store(manifest: Any, folder: Any, args: Namespace) -> None:
+    """Print what a store holds."""
     if args.json:
-        console.say_json({"store": str(folder), **summary(manifest)})
+        console.write_json({"store": str(folder), **summary(manifest)})
         return
     if not args.quiet:
         for line in lines(manifest):
-            console.say(line)
-    console.say(str(folder))
+            console.write(line)
+    console.write(str(folder))
 
 
 def summary(manifest: Any) -> dict[str, Any]:
-    """What a program reads of a store: everything but the mean vectors and the list of shards."""
+    """Return what a program reads of a store.
+
+    That is everything but the mean vectors and the list of shards.
+    """
     return {
         "complete": manifest.complete,
         **{key: list(value) if isinstance(value, tuple) else value for key, value in manifest.settings().items()},
@@ -97,13 +100,13 @@ def summary(manifest: Any) -> dict[str, Any]:
 
 
 def lines(manifest: Any) -> list[str]:
-    """What a person reads of a store."""
+    """Return what a person reads of a store."""
     model, done = manifest.model, "" if manifest.complete else ", STOPPED: finish it with interp cache run --resume"
     size = sum(shard.bytes for shard in manifest.shards) / 1e9
     begin = {True: "begins with BOS", False: "begins without BOS", None: "begins as the tokens given do"}
     left_out = {"first": "position 0 of every context", "padding": "padding"}
     excluded = " and ".join(left_out[name] for name in manifest.exclude) or "nothing"
-    told = [
+    lines = [
         f"model      {model['model']}, computed in {model['dtype']}, weights {model['weights_sha256'][:12]}",
         f"text       {manifest.tokens:,} tokens in {manifest.contexts:,} contexts of "
         f"{'' if manifest.packed else 'up to '}{manifest.context}; each {begin[manifest.prepend_bos]}",
@@ -111,10 +114,10 @@ def lines(manifest: Any) -> list[str]:
         f"on disk    {len(manifest.shards)} of {manifest.n_shard} shards, {size:.3f} GB{done}",
     ]
     for hook in manifest.hooks:
-        found = _hook(manifest, hook)
-        norm = f", mean norm {found['mean_norm']:.4g}, scale {found['scale']:.4g}" if "mean_norm" in found else ""
-        told.append(f"hook       {hook.name} {list(hook.shape)}{norm}")
-    return told
+        result = _hook(manifest, hook)
+        norm = f", mean norm {result['mean_norm']:.4g}, scale {result['scale']:.4g}" if "mean_norm" in result else ""
+        lines.append(f"hook       {hook.name} {list(hook.shape)}{norm}")
+    return lines
 
 
 def _hook(manifest: Any, hook: Any) -> dict[str, Any]:
@@ -138,22 +141,22 @@ def _source(args: Namespace, cache: Any) -> Any:
     )
 
 
-def _tell_plan(plan: Any, model: Any, args: Namespace) -> None:
-    from interp.cache.planning import seconds
+def _write_plan(plan: Any, model: Any, args: Namespace) -> None:
+    from interp.cache.plan import seconds
 
     table = {**plan.table(), "seconds": seconds(model, plan)}
     if args.json:
-        console.say_json(table)
+        console.write_json(table)
         return
-    console.say(f"{table['tokens']:,} tokens in {table['contexts']:,} contexts, {table['rows']:,} rows a hook")
-    console.say(f"disk    {table['disk_bytes'] / 1e9:.3f} GB in {table['shards']} shards")
-    console.say(f"memory  about {table['memory_bytes'] / 1e9:.2f} GB at its peak, beside the libraries")
+    console.write(f"{table['tokens']:,} tokens in {table['contexts']:,} contexts, {table['rows']:,} rows a hook")
+    console.write(f"disk    {table['disk_bytes'] / 1e9:.3f} GB in {table['shards']} shards")
+    console.write(f"memory  about {table['memory_bytes'] / 1e9:.2f} GB at its peak, beside the libraries")
     rate = table["flops"] / table["seconds"] / 1e9
-    console.say(f"time    about {duration(table['seconds'])}: {table['flops']:.3g} FLOPs at {rate:,.0f} GFLOP/s")
+    console.write(f"time    about {duration(table['seconds'])}: {table['flops']:.3g} FLOPs at {rate:,.0f} GFLOP/s")
 
 
 def _size(text: str) -> float:
-    """An argparse type: a number above zero."""
+    """Return a number above zero; an argparse type."""
     try:
         value = float(text)
     except ValueError:

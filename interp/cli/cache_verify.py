@@ -1,4 +1,4 @@
-"""`interp cache verify`: whether every byte of a store is what was written."""
+"""`interp cache verify`: check every byte of a store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXAMPLE = "interp cache verify out/acts"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The store."""
+    """Add the store."""
     parser.add_argument("folder", metavar="DIR", help="a folder that interp cache run wrote")
 
 
@@ -22,7 +22,7 @@ def run(args: Namespace) -> int:
     manifest = cache.verify(args.folder)
     size = sum(shard.bytes for shard in manifest.shards)
     if args.json:
-        console.say_json({"store": args.folder, "verified": True, "shards": len(manifest.shards), "bytes": size})
+        console.write_json({"store": args.folder, "verified": True, "shards": len(manifest.shards), "bytes": size})
     elif not args.quiet:
-        console.say(f"{len(manifest.shards)} shards, {size / 1e9:.3f} GB: as written")
+        console.write(f"{len(manifest.shards)} shards, {size / 1e9:.3f} GB: as written")
     return 0

@@ -1,4 +1,4 @@
-"""One line of what `interp doctor` found."""
+"""One line of the output of `interp doctor`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Check:
-    """`missing` is something one can do without, `broken` is not; `remedy` says how to mend it."""
+    """One thing that doctor examined.
+
+    `missing` is optional, `broken` is not; `remedy` is how to fix it.
+    """
 
     name: str
     state: Literal["ok", "missing", "broken"]

@@ -1,4 +1,4 @@
-"""`interp circuits`: every head of a model, scored, checked and wired."""
+"""`interp circuits`: scores, checks and composition of every head of a model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ EXAMPLE = "interp circuits smollm2 --head L18H6 --out out/circuits"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The model, the heads looked at closely, and where the report goes."""
+    """Add the model, the heads shown closely, and where the report goes."""
     text = "the model, instead of --model"
     parser.add_argument("name", metavar="MODEL", nargs="?", help=text)
     text = "a head that gets a section of its own, such as L18H6; may be repeated (default: the most remarkable)"
     parser.add_argument("--head", metavar="HEAD", dest="heads", action="append", default=[], help=text)
-    text = "random sets of heads that the ablation is held against (default: 20)"
+    text = "random sets of heads to compare the ablation with (default: 20)"
     parser.add_argument("--controls", type=options.positive, default=20, metavar="N", help=text)
     options.add_out(parser, "out/circuits", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
@@ -26,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Study, save, report."""
+    """Run the study, save it and write the report."""
     from analyses import circuits
 
     if args.name and args.model not in (None, args.name):

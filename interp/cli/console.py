@@ -1,4 +1,4 @@
-"""What a person sees: the result on stdout, everything else on stderr."""
+"""Output: the result on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ from interp.progress import Progress
 PACKAGES = ("interp", "probes", "saes", "analyses")
 
 
-def say(text: str) -> None:
-    """Print one piece of the result on stdout; raises `InterpError` where stdout cannot be written to."""
+def write(text: str) -> None:
+    """Print one piece of the result on stdout.
+
+    Raises `InterpError` where stdout cannot be written to.
+    """
     with _writable():
         print(text, file=sys.stdout)
 
 
 def flush() -> None:
-    """Write out what `say` has printed; errors as there."""
+    """Write out what `write` has printed; errors as there."""
     with _writable():
         sys.stdout.flush()
 
@@ -46,13 +49,16 @@ def _writable() -> Iterator[None]:
 
 
 def drop_output() -> None:
-    """Send what is printed from here on nowhere, so that the end of the process does not fail on it again."""
+    """Discard what is printed from here on, so that the end of the process does not fail on it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
 def open_streams() -> Iterator[None]:
-    """Give the process the standard streams it was started without: print into nothing, read nothing."""
+    """Open the standard streams that the process was started without.
+
+    Printing goes nowhere, and there is nothing to read.
+    """
     missing = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
     with ExitStack() as stack:
         for name in missing:
@@ -65,7 +71,7 @@ def open_streams() -> Iterator[None]:
 
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM raise `KeyboardInterrupt`, in the main thread, where alone signals arrive."""
+    """Make SIGTERM raise `KeyboardInterrupt`, in the main thread, where signals arrive."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -76,21 +82,27 @@ def terminated_like_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def say_json(body: dict[str, Any]) -> None:
-    """Print the result as one JSON object on stdout. Raises `ValueError` on NaN, which JSON cannot hold."""
-    say(json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1))
+def write_json(body: dict[str, Any]) -> None:
+    """Print the result as one JSON object on stdout.
+
+    Raises `ValueError` on NaN, which JSON cannot hold.
+    """
+    write(json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1))
 
 
-def complain(text: str) -> None:
-    """Print one `error:` line on stderr; line breaks and control characters of the data are made visible."""
+def write_error(text: str) -> None:
+    """Print one `error:` line on stderr.
+
+    Line breaks and control characters of the data are made visible.
+    """
     line = " ".join(text.split())
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     print(f"error: {shown}", file=sys.stderr)
 
 
 @contextmanager
-def manners(*, quiet: bool, verbose: bool) -> Iterator[None]:
-    """How the libraries underneath speak while a command runs; as before when it ends.
+def output_policy(*, quiet: bool, verbose: bool) -> Iterator[None]:
+    """Set how libraries print and log while a command runs; restore it afterwards.
 
     Progress bars only for a person at a terminal. Warnings of our own packages unless quiet; those of others, who
     repeat what our errors say in one sentence, only when verbose.
@@ -110,7 +122,7 @@ def manners(*, quiet: bool, verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def _environment(*, quiet: bool, verbose: bool) -> Iterator[None]:
-    """What libraries read from the environment when they are imported, which is after this."""
+    """Set what libraries read from the environment when they are imported."""
     before = dict(os.environ)
     if quiet or not sys.stderr.isatty():
         os.environ.update(TQDM_DISABLE="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
@@ -125,7 +137,10 @@ def _environment(*, quiet: bool, verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def _logging(*, quiet: bool, verbose: bool) -> Iterator[None]:
-    """Log records as lines on stderr: ours from warnings up, others' errors, and all from INFO up when verbose."""
+    """Print log records as lines on stderr.
+
+    Ours from warnings up, errors of others, and all from INFO up when verbose.
+    """
 
     def wanted(record: logging.LogRecord) -> bool:
         ours = record.name.split(".")[0] in PACKAGES and not quiet

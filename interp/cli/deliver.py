@@ -1,4 +1,4 @@
-"""From a result to its folder: saved, drawn, listed, and shown on stdout."""
+"""Save a result with its page, list it in the index, and print it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def output_folder(path: str | Path) -> Iterator[Path]:
-    """`path` as a folder that can be written to, checked before any work is done.
+    """Return `path` as a writable folder, checked before any work is done.
 
     Raises `UsageError` if it cannot. Should the work fail, the folders made here are removed again while empty.
     """
@@ -46,7 +46,7 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def study_of(result: Result) -> Study:
-    """`result`, if it is one that draws a page of itself; raises `UsageError` otherwise."""
+    """Return `result` if it draws a page of itself; raise `UsageError` otherwise."""
     from analyses.study import Study
 
     if not isinstance(result, Study):
@@ -55,7 +55,7 @@ def study_of(result: Result) -> Study:
 
 
 def deliver(study: Study, folder: Path, args: Namespace) -> None:
-    """Save `study` with its page and what belongs beside it, list it, and show where it is.
+    """Save `study` with its page and downloads, list it, and print where it is.
 
     Every file is written before the first is renamed: a folder holds the old result with its page or the new one.
     """
@@ -63,7 +63,7 @@ def deliver(study: Study, folder: Path, args: Namespace) -> None:
 
 
 def save(study: Study, folder: Path, *, result: bool) -> Path:
-    """Write the page of `study` into `folder`, and the result itself if asked; return the page's path.
+    """Write the page of `study` into `folder`, and the result if asked; return the page's path.
 
     Raises `DamagedFileError` where the values of a loaded result do not fit together, so that no page can be drawn.
     """
@@ -88,8 +88,8 @@ def save(study: Study, folder: Path, *, result: bool) -> Path:
 def show(study: Study, folder: Path, page: Path, args: Namespace) -> None:
     """Print the finding and the page's path: text, or one JSON object with `--json`."""
     if args.json:
-        console.say_json({"report": str(page), "result": str(folder), **study.to_dict()})
+        console.write_json({"report": str(page), "result": str(folder), **study.to_dict()})
         return
     if not args.quiet:
-        console.say(study.summary())
-    console.say(str(page))
+        console.write(study.summary())
+    console.write(str(page))

@@ -1,4 +1,4 @@
-"""`interp demo`: one finished study after another on the model that needs no network, in one folder of reports."""
+"""`interp demo`: run the studies on a model that needs no network, into one folder of reports."""
 
 from __future__ import annotations
 
@@ -32,32 +32,35 @@ Training resumes, so that a second demo does not train again what is there.
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Where the reports go."""
+    """Add where the reports go."""
     options.add_out(parser, "out", "folder for index.html and one folder a study")
 
 
 def run(args: Namespace) -> int:
     """Run the steps in order, then write the page that lists them."""
     with output_folder(args.out) as folder:
-        told = [_step(name, line, folder, args) for name, line in STEPS]
+        output = [_step(name, line, folder, args) for name, line in STEPS]
         from interp import report
 
         index = Path(report.write_index(folder))
     if args.json:
-        console.say_json({"index": str(index), "steps": told})
+        console.write_json({"index": str(index), "steps": output})
     else:
-        console.say(str(index))
+        console.write(str(index))
     return 0
 
 
 def _step(name: str, command: str, folder: Path, args: Namespace) -> dict[str, object]:
-    """Run one command; what it told as JSON is returned, its text goes to stdout unless only the index is wanted."""
+    """Run one command and return its JSON.
+
+    Its text goes to stdout unless only the index is wanted.
+    """
     line = [*(word.replace("{out}", str(folder)) for word in shlex.split(command)), "--out", str(folder / name)]
     if args.quiet:
         line.append("--quiet")
     if not (args.json or args.quiet):
         execute(line)
         return {}
-    with contextlib.redirect_stdout(io.StringIO()) as told:
+    with contextlib.redirect_stdout(io.StringIO()) as output:
         execute([*line, "--json"])
-    return json.loads(told.getvalue())
+    return json.loads(output.getvalue())

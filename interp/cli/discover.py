@@ -1,4 +1,4 @@
-"""`interp discover`: the circuit of a task, found on one half of the pairs and judged on the other."""
+"""`interp discover`: the circuit of a task, from one half of the pairs, evaluated on the other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLE = "interp discover ioi --pairs 20 --out out/ioi"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The task, how edges are scored and chosen, and where the report goes."""
+    """Add the task, how edges are scored and chosen, and where the report goes."""
     text = (
         "ioi, greater_than, gendered_pronoun, subject_verb, country_capital, successor, induction, docstring, "
         "key_value, or a .csv or .jsonl file of pairs with columns clean, counterfactual, right, wrong"
@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--method", dest="methods", action="append", default=[], metavar="NAME", help=text)
     text = "fraction of the edges in the circuit (default: the fewest with f of 0.95)"
     parser.add_argument("--share", type=float, default=0.0, metavar="X", help=text)
-    text = "random circuits it is held against (default: 20)"
+    text = "random circuits to compare with (default: 20)"
     parser.add_argument("--controls", type=options.positive, default=20, metavar="N", help=text)
     options.add_out(parser, "out/discovery", "folder for result.json, arrays.safetensors, circuit.json and report.html")
     options.add_seed(parser)
@@ -33,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Study, save, report."""
+    """Run the study, save it and write the report."""
     from analyses import discovery
 
     if not 0 <= args.share <= 1:

@@ -1,7 +1,7 @@
-"""`interp doctor`: what is installed, what can run here, and how to mend what is missing.
+"""`interp doctor`: what is installed, what can run here, and how to fix what is missing.
 
 Nothing heavy is imported: versions come from package metadata, facts about the machine from the system. With a MODEL it
-is loaded, and its level and the rooms it can be used in are told.
+is loaded, and its level and what works with it are printed.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from interp.cli import console
 from interp.cli.machine import machine_checks
 from interp.cli.software import software_checks
 
-HELP = "what is installed, which models load offline, how to mend what is missing, and what a MODEL can be used for"
+HELP = "what is installed, which models load offline, how to fix what is missing, and what works with a MODEL"
 EXAMPLE = "interp doctor gemma3-270m"
 
 MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Doctor takes a model, if one is to be examined, and the common options."""
+    """Add the model to examine, if any, and the common options."""
     parser.add_argument(
         "model", nargs="?", metavar="MODEL", help="say which level this model has, exact or observed, and what works"
     )
@@ -30,42 +30,45 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Examine, tell, and fail only on what is broken; what is merely missing is told with its remedy."""
+    """Examine the installation, print the checks, and fail only on what is broken.
+
+    What is merely missing is printed with its remedy.
+    """
     if args.model:
         return _model(args)
     checks = [*software_checks(), *machine_checks()]
     healthy = all(check.state != "broken" for check in checks)
     if args.json:
-        console.say_json({"healthy": healthy, "checks": [asdict(check) for check in checks]})
+        console.write_json({"healthy": healthy, "checks": [asdict(check) for check in checks]})
         return 0 if healthy else 1
     width = max(len(check.name) for check in checks)
     for check in checks:
         if args.quiet and check.state == "ok":
             continue
-        console.say(f"{MARKS[check.state]}  {check.name:<{width}}  {check.found}")
+        console.write(f"{MARKS[check.state]}  {check.name:<{width}}  {check.found}")
         if check.remedy:
-            console.say(f"    {'':<{width}}  to mend: {check.remedy}")
+            console.write(f"    {'':<{width}}  to mend: {check.remedy}")
     return 0 if healthy else 1
 
 
 def _model(args: Namespace) -> int:
-    """Load a model and tell its level, the error of its check, and which rooms it can be used in."""
+    """Load a model; print its level, the error of its check, and what works with it."""
     from interp.model import load
     from interp.model.rooms import measured, rooms
 
     model = load(args.model)
-    error, found = measured(model), rooms(model)
+    error, result = measured(model), rooms(model)
     if args.json:
         report = {"model": model.name, "family": model.spec.family, "level": model.level, "check": error}
-        console.say_json(report | {"rooms": [asdict(room) for room in found]})
+        console.write_json(report | {"rooms": [asdict(room) for room in result]})
         return 0
-    console.say(repr(model))
-    told = "" if error is None else f"; its weights reproduce its logits to {error:.1e}"
-    console.say(f"level: {model.level}{told}")
-    width = max(len(room.name) for room in found)
-    told = ""
-    for room in found:
-        reason = "as above" if room.reason and room.reason == told else room.reason
-        console.say(f"{MARKS['ok' if room.works else 'missing']}  {room.name:<{width}}  {reason}".rstrip())
-        told = room.reason
+    console.write(repr(model))
+    given = "" if error is None else f"; its weights reproduce its logits to {error:.1e}"
+    console.write(f"level: {model.level}{given}")
+    width = max(len(room.name) for room in result)
+    given = ""
+    for room in result:
+        reason = "as above" if room.reason and room.reason == given else room.reason
+        console.write(f"{MARKS['ok' if room.works else 'missing']}  {room.name:<{width}}  {reason}".rstrip())
+        given = room.reason
     return 0

@@ -10,12 +10,12 @@ from interp.cli import options
 from interp.cli.deliver import deliver, output_folder
 from interp.errors import UsageError
 
-HELP = "the texts of a store in which a direction is strongest, beside those of a random direction"
+HELP = "the texts of a store in which a direction is strongest, compared with those of a random direction"
 EXAMPLE = "interp examples out/acts out/probe/best --hook blocks.15.hook_resid_post --out out/examples"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The store, the directions, and where the report goes."""
+    """Add the store, the directions, and where the report goes."""
     parser.add_argument("store", metavar="STORE", help="a store of activations (interp cache run)")
     text = (
         "a .npy file of one vector, the folder of a saved probe or steering vector, or FOLDER:17, what latent 17 of an "
@@ -47,7 +47,7 @@ def run(args: Namespace) -> int:
 
 
 def direction(name: str) -> Any:
-    """Return the direction that an argument names: an array, a probe, or a steering vector.
+    """Return the direction in a file: an array, a probe, or a steering vector.
 
     Raises `UsageError` for a name that is none of these, and the errors of what reads it.
     """
@@ -73,7 +73,7 @@ def _latent(folder: str, latent: int) -> Any:
 
     sae = saes.load(folder)
     if latent >= sae.width:
-        raise UsageError(f"{folder}: there is no latent {latent}, its latents are 0 to {sae.width - 1}")
+        raise UsageError(f"{folder}: latent {latent} does not exist: its latents are 0 to {sae.width - 1}")
     return sae.W_enc[:, latent].detach()
 
 

@@ -14,7 +14,7 @@ EXAMPLE = (
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The prompt, what is explained about it, the model, and where the report goes."""
+    """Add the prompt, what is explained about it, the model, and where the report goes."""
     parser.add_argument("prompt", metavar="PROMPT", help="the text the model reads")
     text = "the next token to explain, with its leading blank (default: the model's likeliest)"
     parser.add_argument("--target", metavar="TOKEN", help=text)
@@ -41,7 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Explain, save, report."""
+    """Explain, save and write the report."""
     from analyses import explain
 
     with output_folder(args.out) as folder:

@@ -13,11 +13,11 @@ EXAMPLE = 'interp graph "The Eiffel Tower is located in the city of" --dictionar
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The prompt, the dictionaries, how much is kept, and where the report goes."""
+    """Add the prompt, the dictionaries, the pruning, and where the report goes."""
     parser.add_argument("prompt", metavar="PROMPT", help="the text whose next token is explained")
     text = "folder of dictionaries, as saes.DictionarySet saves them (default: none, neurons are the latents)"
     parser.add_argument("--dictionaries", metavar="DIR", default="", help=text)
-    text = "without dictionaries: neurons of each MLP kept apart at each position (default: 16)"
+    text = "without dictionaries: neurons of each MLP that are nodes of their own at each position (default: 16)"
     parser.add_argument("--neurons", type=options.positive, default=16, metavar="N", help=text)
     text = "a single token to explain, with its leading blank (default: the likeliest)"
     parser.add_argument("--answer", metavar="TOKEN", help=text)
@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--max-latents", type=options.positive, default=4000, metavar="N", help=text)
     text = "nodes of the path tree that are expanded (default: 2000)"
     parser.add_argument("--expansions", type=options.positive, default=2000, metavar="N", help=text)
-    text = "latents changed for real, beside as many random ones (default: 20)"
+    text = "latents changed in the model, with as many random ones (default: 20)"
     parser.add_argument("--changed", type=options.positive, default=20, metavar="N", help=text)
     text = "a file of texts, one a line, in which examples of the graph's latents are looked for (default: none)"
     parser.add_argument("--texts", metavar="FILE", default="", help=text)
@@ -42,7 +42,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Study, save, report."""
+    """Run the study, save it and write the report."""
     from analyses import graph
 
     for name in ("node_share", "edge_share"):

@@ -12,7 +12,7 @@ EXAMPLE = "interp lens --text python-docs --out out/lens"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The text, how much of it, and where the lens and its report go."""
+    """Add the text, how much of it, and where the lens and its report go."""
     text = "a file, a folder, python-docs, - or hf:NAME; may be given again (default: python-docs)"
     parser.add_argument("--text", metavar="TEXT", action="append", default=[], help=text)
     text = "contexts to fit on (default: 300)"
@@ -32,7 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Fit, save the lens, compare, report."""
+    """Fit and save the lens, compare it and write the report."""
     from analyses import lens
 
     default = lens.Config()

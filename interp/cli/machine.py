@@ -1,4 +1,4 @@
-"""The processor, the memory and the Python under the toolkit, as the system tells them."""
+"""The processor, the memory and the Python under the toolkit, as the system reports them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FEATURES = {
 
 
 def machine_checks() -> Iterator[Check]:
-    """Python, processor, threads and memory."""
+    """Yield checks of Python, processor, threads and memory."""
     yield Check("python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield Check("system", "ok", f"{platform.system()} {platform.release()} {platform.machine()}")
     yield from guarded("processor", partial(processor, CPUINFO))
@@ -35,7 +35,10 @@ def machine_checks() -> Iterator[Check]:
 
 
 def processor(source: Path) -> Check:
-    """The processor's name and the features that speed up matrix products; unknown where `source` is not there."""
+    """Return the processor's name and its features that speed up matrix products.
+
+    They are unknown where `source` does not exist.
+    """
     facts = _facts(source)
     name = facts.get("model name") or platform.processor() or platform.machine()
     flags = set(facts.get("flags", "").split())
@@ -49,7 +52,7 @@ def processor(source: Path) -> Check:
 
 
 def threads() -> Check:
-    """How many processors this process may use, and what the environment sets."""
+    """Return how many processors this process may use, and what the environment sets."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     setting = os.environ.get("OMP_NUM_THREADS")
     return Check(
@@ -58,7 +61,7 @@ def threads() -> Check:
 
 
 def memory(source: Path, limit: Path) -> Check:
-    """Memory of the machine, free memory, and the container's limit where one is set. In GiB."""
+    """Return the memory of the machine, what is free, and the container's limit, in GiB."""
     facts = _facts(source)
     if "MemTotal" not in facts:
         return Check("memory", "ok", "unknown on this system")
@@ -70,7 +73,10 @@ def memory(source: Path, limit: Path) -> Check:
 
 
 def _facts(source: Path) -> dict[str, str]:
-    """The `key: value` lines of a file under /proc; the first of each key; none where there is no such file."""
+    """Return the `key: value` lines of a file under /proc, the first of each key.
+
+    Returns nothing where the file does not exist.
+    """
     facts: dict[str, str] = {}
     try:
         lines = source.read_text(encoding="utf-8", errors="replace").splitlines()

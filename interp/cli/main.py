@@ -1,4 +1,4 @@
-"""`interp COMMAND ...`: finds the command, runs it, and turns every ending into an exit code.
+"""`interp COMMAND ...`: run a command, and return its exit code.
 
 Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 3 missing input or model offline, 4 a check failed,
 130 interrupted.
@@ -47,7 +47,9 @@ INTERRUPTED = 130
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run one command line and return its exit code; never raises, prints at most one `error:` line.
+    """Run one command line and return its exit code.
+
+    It never raises, and prints at most one `error:` line.
 
     SIGTERM ends a command as Ctrl-C does: with one sentence, and nothing half made.
     """
@@ -70,16 +72,16 @@ def _ended(words: list[str], verbose: bool) -> int:
     except BrokenPipeError:
         raise
     except KeyboardInterrupt:
-        console.complain("interrupted; what was saved before is whole")
+        console.write_error("interrupted; what was saved before is whole")
         return INTERRUPTED
     except InterpError as error:
         _trace(verbose)
-        console.complain(str(error))
+        console.write_error(str(error))
         return error.exit_code
     except Exception as error:
         _trace(verbose)
         hint = "" if verbose else "; run again with -v for the traceback"
-        console.complain(f"unexpected {type(error).__name__}: {error}{hint}")
+        console.write_error(f"unexpected {type(error).__name__}: {error}{hint}")
         return InterpError.exit_code
     return code
 
@@ -98,7 +100,7 @@ def execute(words: list[str]) -> int:
     name, rest = split(words)
     module, parser = parser_of(name)
     args = parser.read(rest, Namespace(command=shlex.join(["interp", *words])))
-    with console.manners(quiet=args.quiet, verbose=args.verbose):
+    with console.output_policy(quiet=args.quiet, verbose=args.verbose):
         try:
             return module.run(args)
         except InterpError as error:
@@ -116,7 +118,7 @@ def parser_of(name: str) -> tuple[ModuleType, Parser]:
 
 
 def _with_options(message: str, args: Namespace) -> str:
-    """A message of the library, which names its arguments ("give store="), with the options that set them."""
+    """Return a message with the options that set the arguments it names ("give store=")."""
 
     def option(found: re.Match[str]) -> str:
         return f"--{found[1].replace('_', '-')}" if hasattr(args, found[1]) else found[0]
@@ -125,7 +127,7 @@ def _with_options(message: str, args: Namespace) -> str:
 
 
 def _execute_or_leave(words: list[str]) -> int:
-    """`execute`, with argparse's way of leaving after `--help` turned into a code."""
+    """Run `execute`, with argparse's exit after `--help` turned into a code."""
     try:
         return execute(words)
     except SystemExit as leaving:
@@ -133,7 +135,7 @@ def _execute_or_leave(words: list[str]) -> int:
 
 
 def split(words: list[str]) -> tuple[str, list[str]]:
-    """Return the name of the command, of two words or one, and the words after it."""
+    """Return the name of the command, of two words or one, and the remaining words."""
     for count in (2, 1):
         name = " ".join(words[:count])
         if name in COMMANDS and len(words) >= count:
@@ -147,38 +149,42 @@ def split(words: list[str]) -> tuple[str, list[str]]:
 
 
 def _below(group: str) -> list[str]:
-    """The commands of two words that begin with `group`."""
+    """Return the commands of two words that begin with `group`."""
     return [name for name in COMMANDS if name.startswith(f"{group} ")]
 
 
 def _overview_of(group: str) -> int:
     """Print every command of a group in a line, with one example."""
     modules: dict[str, ModuleType] = {name: import_module(COMMANDS[name]) for name in _below(group)}
-    console.say(f"usage: interp {group} COMMAND [options]\n")
+    console.write(f"usage: interp {group} COMMAND [options]\n")
     for name, module in modules.items():
-        console.say(f"  {name:<14}{module.HELP}")
-    console.say(f"\nEach has --help. For example:\n  {next(iter(modules.values())).EXAMPLE}")
+        console.write(f"  {name:<14}{module.HELP}")
+    console.write(f"\nEach has --help. For example:\n  {next(iter(modules.values())).EXAMPLE}")
     return 0
 
 
 def _overview(words: list[str]) -> int:
-    """Every command in a line. Asked for, it is the result; without any command it is a usage error."""
+    """Print every command in a line.
+
+    Asked for, it is the result; without any command it is a usage error.
+    """
     if not words:
         raise UsageError(f"no command given: choose one of {', '.join(COMMANDS)} (see: interp --help)")
     modules: dict[str, ModuleType] = {name: import_module(module) for name, module in COMMANDS.items()}
-    console.say(
-        "usage: interp COMMAND [options]\n\nWhy a transformer says what it says, with the check beside every number.\n"
+    console.write(
+        "usage: interp COMMAND [options]\n\n"
+        "Mechanistic interpretability of transformers, with a check for every number.\n"
     )
     for name, module in modules.items():
-        console.say(f"  {name:<14}{module.HELP}")
-    console.say(f"\nEach has --help with an example. Start with:\n  {modules['demo'].EXAMPLE}")
+        console.write(f"  {name:<14}{module.HELP}")
+    console.write(f"\nEach has --help with an example. Start with:\n  {modules['demo'].EXAMPLE}")
     return 0
 
 
 def _version() -> int:
     from importlib.metadata import version
 
-    console.say(f"interp {version('interp')}")
+    console.write(f"interp {version('interp')}")
     return 0
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that raises `UsageError` in one sentence and names the nearest option for an unknown one."""
+    """An argparse parser that raises `UsageError` and names the nearest known option."""
 
     synonyms: Mapping[str, str] = MappingProxyType({})
     """What other libraries call an option, and its name here; a command may set its own."""
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
         return self.parse_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and leaving: `main` reports every error alike."""
+        """Raise instead of printing the usage and exiting: `main` reports every error in one way."""
         if "expected one argument" in message:
             message += "; write a value that begins with a dash as --option=VALUE"
         raise UsageError(f"{message} ({self._see()})")
@@ -52,17 +52,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def positive(text: str) -> int:
-    """An argparse type: a whole number above zero."""
+    """Return a whole number above zero; an argparse type."""
     return _whole(text, 1, "a whole number above zero")
 
 
 def natural(text: str) -> int:
-    """An argparse type: a whole number from zero up."""
+    """Return a whole number from zero up; an argparse type."""
     return _whole(text, 0, "a whole number from zero up")
 
 
 def integer(text: str) -> int:
-    """An argparse type: a whole number."""
+    """Return a whole number; an argparse type."""
     return _whole(text, -(2**63), "a whole number")
 
 
@@ -77,7 +77,7 @@ def _whole(text: str, least: int, wanted: str) -> int:
 
 
 def add_out(parser: argparse.ArgumentParser, default: str | None, text: str) -> None:
-    """`--out DIR`; `text` says what is written there."""
+    """Add `--out DIR`; `text` says what is written there."""
     shown = f" (default: {default})" if default else ""
     parser.add_argument("--out", metavar="DIR", default=default, help=text + shown)
 
@@ -92,7 +92,7 @@ MODEL = "smollm2"
 
 
 def add_model(parser: argparse.ArgumentParser, default: str | None = MODEL) -> None:
-    """`--model`, `--dtype` and `--device`: what every command that loads a model asks."""
+    """Add `--model`, `--dtype` and `--device`, for commands that load a model."""
     group = parser.add_argument_group("model")
     text = 'a Hugging Face name, a local folder, "smollm2" or "gemma3-270m", which need no network (default: smollm2)'
     group.add_argument("--model", metavar="NAME", default=default, help=text)
@@ -100,26 +100,26 @@ def add_model(parser: argparse.ArgumentParser, default: str | None = MODEL) -> N
 
 
 def add_numbers(group: argparse._ActionsContainer) -> None:
-    """`--dtype` and `--device`: how a model that is named otherwise is loaded."""
+    """Add `--dtype` and `--device`, for commands that name the model in another way."""
     kinds = ("float32", "float64", "bfloat16")
     group.add_argument("--dtype", choices=kinds, default="float32", help="number format (default: float32)")
     group.add_argument("--device", default="cpu", help='where it runs, such as "cpu" or "cuda:0" (default: cpu)')
 
 
 def load_model(args: argparse.Namespace) -> Model:
-    """The model that `add_model`'s options name."""
+    """Load the model that the options of `add_model` name."""
     from interp.model import load
 
     return load(args.model, dtype=args.dtype, device=args.device)
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    """`--seed`: the only source of randomness of a command."""
+    """Add `--seed`, the only source of randomness of a command."""
     parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of everything random (default: 0)")
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """What every command answers to: `--json`, `--quiet` and `--verbose`."""
+    """Add the options of every command: `--json`, `--quiet` and `--verbose`."""
     group = parser.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     group.add_argument("-q", "--quiet", action="store_true", help="no progress, no messages but errors")

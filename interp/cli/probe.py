@@ -1,4 +1,4 @@
-"""`interp probe`: is truth a direction in this model, and does the number survive its controls?"""
+"""`interp probe`: probe a model for truth, with controls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLE = "interp probe cities capitals --probe mass-mean --out out/probe"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The statements, the probe, where it reads, and where the report goes."""
+    """Add the statements, the probe, where it reads, and where the report goes."""
     text = "a CSV or JSONL file with the columns statement and label, or the name of a generated set, such as capitals"
     parser.add_argument("data", metavar="DATA", nargs="+", help=text)
     text = "logistic, mass-mean, lda, ridge, ccs, crc, ttpd or saplma (default: logistic)"
@@ -26,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--group", metavar="NAME", help=text)
     text = "leave out selectivity, the null, baselines and erasure; the report says that they are missing"
     parser.add_argument("--no-controls", action="store_true", help=text)
-    text = "also add the direction while the model answers, beside random ones (a minute or more)"
+    text = "also add the direction while the model answers, with random ones to compare (a minute or more)"
     parser.add_argument("--causal", action="store_true", help=text)
     text = "folder for result.json, arrays.safetensors, report.html and the probes"
     options.add_out(parser, "out/probe", text)
@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Probe, save, report."""
+    """Probe, save and write the report."""
     from analyses import truth
     from analyses.truth.study import read_all
 
@@ -66,18 +66,18 @@ def run(args: Namespace) -> int:
 
 
 def _layers(text: str) -> tuple[int, ...]:
-    """An argparse type: "all", or numbers and ranges such as 0,8-12."""
+    """Return "all", or the layers of text such as 0,8-12; an argparse type."""
     if text == "all":
         return ()
-    found: list[int] = []
+    result: list[int] = []
     for part in text.split(","):
         if part in ("embed", "-1"):
-            found.append(-1)
+            result.append(-1)
             continue
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not (last.isdecimal() and int(first) <= int(last))):
             raise ArgumentTypeError(f'"{text}" is not a list of layers: write 0,12 or 8-20 or embed,0-5 or all')
         if int(last or first) - int(first) >= MOST_LAYERS:
             raise ArgumentTypeError(f"{part} is more than {MOST_LAYERS} layers: no model has as many")
-        found += range(int(first), int(last or first) + 1)
-    return tuple(dict.fromkeys(found))
+        result += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(result))

@@ -13,13 +13,13 @@ EXAMPLE = "interp report out/explain"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The result folder, and where the page goes."""
+    """Add the result folder, and where the page goes."""
     parser.add_argument("result", metavar="RESULT", help="a folder with a result.json that an analysis wrote")
     options.add_out(parser, None, "folder for report.html, listed in index.html (default: the result's own)")
 
 
 def run(args: Namespace) -> int:
-    """Load, draw, list."""
+    """Load the result, draw its page and list it."""
     from interp import results
 
     study = study_of(results.load(args.result))

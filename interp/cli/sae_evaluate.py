@@ -1,4 +1,4 @@
-"""`interp sae evaluate`: how good an autoencoder is, beside what, and what its latents are."""
+"""`interp sae evaluate`: evaluate an autoencoder with baselines, and show its latents."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
 from interp.errors import UsageError
 
-HELP = "judge a sparse autoencoder on text it was not trained on, beside baselines and others"
+HELP = "evaluate a sparse autoencoder on held-out text, with baselines and others"
 EXAMPLE = "interp sae evaluate runs/x --tokens 50000 --out out/dictionary"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The autoencoders, what they are judged on, and where the report goes."""
-    text = "folder of an autoencoder; further ones are judged on the same text and stand beside it"
+    """Add the autoencoders, what they are evaluated on, and where the report goes."""
+    text = "folder of an autoencoder; further ones are evaluated on the same text and shown with it"
     parser.add_argument("folder", metavar="FOLDER", nargs="*", help=text)
     text = "in the place of FOLDER: a folder of dictionaries (saes.DictionarySet), whose FVU is measured layer by layer"
     parser.add_argument("--dictionaries", metavar="DIR", help=text)
@@ -30,18 +30,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def add_sources(parser: ArgumentParser) -> None:
-    """What both commands on finished autoencoders ask."""
+    """Add what both commands on trained autoencoders need."""
     text = "a store of the hook it reads (interp cache run)"
     parser.add_argument("--store", metavar="DIR", help=text)
     text = 'the model its activations are of, or "none" to do without (default: the one the store names)'
     parser.add_argument("--model", metavar="NAME", help=text)
-    text = "what it reads, where its folder does not say so, such as blocks.10.hook_resid_post"
+    text = "the hook it reads, where its folder does not name it, such as blocks.10.hook_resid_post"
     parser.add_argument("--hook", metavar="NAME", help=text)
     parser.add_argument("--device", default="cpu", help='where it runs, such as "cpu" or "cuda:0" (default: cpu)')
 
 
 def run(args: Namespace) -> int:
-    """Open, judge, read, save, report."""
+    """Load, evaluate and read the autoencoders, save and write the report."""
     import saes
     from analyses import dictionary
     from analyses.dictionary import inputs
@@ -53,19 +53,19 @@ def run(args: Namespace) -> int:
         return _run_set(args)
     with output_folder(args.out) as folder:
         store = cache.Store.open(args.store) if args.store else None
-        found = inputs.opened(args.folder[0], store, args.model, args.device, args.hook)
+        opened = inputs.opened(args.folder[0], store, args.model, args.device, args.hook)
         others = {
             path: inputs.placed(saes.load(path, device=args.device), args.hook, store) for path in args.folder[1:]
         }
         with console.progress(quiet=args.quiet) as progress:
             judged = store or inputs.fresh(
-                found, tuple(args.text), args.tokens, folder, column=args.column, progress=progress
+                opened, tuple(args.text), args.tokens, folder, column=args.column, progress=progress
             )
             study = dictionary.run(
-                found.sae,
+                opened.sae,
                 judged,
-                text=found.own if store is None else None,
-                model=found.model,
+                text=opened.own if store is None else None,
+                model=opened.model,
                 config=dictionary.Config(name=args.folder[0], features=not args.no_features),
                 others=others,
                 seed=args.seed,
@@ -94,9 +94,9 @@ def _run_set(args: Namespace) -> int:
         result.save(folder)
     if args.json:
         fvu = dict(zip(result.hooks, result.fvu[:, 0].tolist(), strict=True))
-        console.say_json({"result": str(folder), "finding": result.finding(), "fvu": fvu})
+        console.write_json({"result": str(folder), "finding": result.finding(), "fvu": fvu})
         return 0
     if not args.quiet:
-        console.say(str(result.table()))
-    console.say(str(folder))
+        console.write(str(result.table()))
+    console.write(str(folder))
     return 0

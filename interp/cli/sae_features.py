@@ -1,4 +1,4 @@
-"""`interp sae features`: what the latents of an autoencoder fire on, raise and are inhibited by."""
+"""`interp sae features`: the inputs, effects and inhibitors of an autoencoder's latents."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOUND = 200
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The autoencoder, the text, the latents, and where the page goes."""
+    """Add the autoencoder, the text, the latents, and where the page goes."""
     parser.add_argument("folder", metavar="FOLDER", help="folder of the autoencoder")
     add_sources(parser)
     text = "this latent; may be given again (default: all)"
@@ -33,34 +33,37 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Open, read, choose, save, report."""
+    """Load, read and choose latents, save and write the page."""
     from analyses import dictionary
     from analyses.dictionary import inputs
     from interp import cache
 
     with output_folder(args.out) as folder:
         store = cache.Store.open(args.store) if args.store else None
-        found = inputs.opened(args.folder, store, args.model, args.device, args.hook)
-        source = store or found.own
+        opened = inputs.opened(args.folder, store, args.model, args.device, args.hook)
+        source = store or opened.own
         if source is None:
             raise MissingInputError(f"{args.folder} has no activations of its own: give a store with --store.")
         with console.progress(quiet=args.quiet) as progress:
             study = dictionary.run(
-                found.sae,
+                opened.sae,
                 source,
-                model=found.model,
+                model=opened.model,
                 config=dictionary.Config(name=args.folder, judge=False),
                 seed=args.seed,
                 command=args.command,
                 progress=progress,
             )
-        study = replace(study, config=replace(study.config, asked=_asked(study.features, args)))
-        _tell(study, str(folder), str(save(study, folder, result=True)), args)
+        study = replace(study, config=replace(study.config, asked=_chosen(study.features, args)))
+        _write(study, str(folder), str(save(study, folder, result=True)), args)
     return 0
 
 
-def _asked(features: Any, args: Namespace) -> tuple[int, ...]:
-    """The latents named, then those the word finds; `MissingInputError` if it finds none."""
+def _chosen(features: Any, args: Namespace) -> tuple[int, ...]:
+    """Return the named latents, then those that the word matches.
+
+    Raises `MissingInputError` if it matches none.
+    """
     named = tuple(dict.fromkeys(args.latent))
     features.check(named)
     if args.search is None:
@@ -71,17 +74,17 @@ def _asked(features: Any, args: Namespace) -> tuple[int, ...]:
     return tuple(dict.fromkeys((*named, *hits)))
 
 
-def _tell(study: Any, folder: str, report: str, args: Namespace) -> None:
-    """The cards asked for, else the first few, on stdout."""
+def _write(study: Any, folder: str, report: str, args: Namespace) -> None:
+    """Print the cards asked for, or the first few."""
     from analyses.dictionary import listing
 
     shown = study.config.asked or tuple(int(latent) for latent in study.features.ranked()[:TOLD])
     if args.json:
         cards = [listing.card_values(study.features, latent) for latent in shown]
-        console.say_json({"report": report, "result": folder, **study.to_dict(), "cards": cards})
+        console.write_json({"report": report, "result": folder, **study.to_dict(), "cards": cards})
         return
     if not args.quiet:
-        console.say(study.finding())
+        console.write(study.finding())
         for latent in shown:
-            console.say(listing.card_lines(study.features, latent))
-    console.say(report)
+            console.write(listing.card_lines(study.features, latent))
+    console.write(report)

@@ -1,4 +1,4 @@
-"""`interp sae push`: the model card of an autoencoder, and its upload to Hugging Face when that is asked for."""
+"""`interp sae push`: write the model card of an autoencoder, and upload it to Hugging Face."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def run(args: Namespace) -> int:
     done = push(args.folder, args.repo, upload=args.upload, evaluation=evaluation, private=not args.public)
     if args.json:
         files = dict(done.files)
-        console.say_json({"folder": args.folder, "repo": done.repo, "files": files, "uploaded": done.uploaded})
+        console.write_json({"folder": args.folder, "repo": done.repo, "files": files, "uploaded": done.uploaded})
         return 0
     if not args.quiet:
-        console.say(str(done))
-    console.say(f"https://huggingface.co/{done.repo}" if done.uploaded else str(Path(args.folder) / "README.md"))
+        console.write(str(done))
+    console.write(f"https://huggingface.co/{done.repo}" if done.uploaded else str(Path(args.folder) / "README.md"))
     return 0
 
 
 def _evaluation(folder: str) -> Evaluation:
-    """Return the evaluation that a saved study has; `UsageError` for a result of another kind."""
+    """Return the evaluation of a saved study; raise `UsageError` for another result."""
     from interp import results
     from interp.errors import UsageError
     from saes import Evaluation

@@ -83,15 +83,15 @@ def _add(parser: ArgumentParser, name: str, metavar: str, text: str, action: str
 
 
 def run(args: Namespace) -> int:
-    """Plan, or train and tell how it went."""
+    """Plan, or train and print how it went."""
     from saes.runs import plan, processes
 
     settings = _settings(args)
     if args.dry_run:
-        _tell_plan(plan.plan(settings), settings, args)
+        _write_plan(plan.plan(settings), settings, args)
         return 0
     if settings.data.hooks and not (args.resume or args.quiet or args.json):
-        _tell_plan(plan.plan(settings), settings, args)  # a set can take hours: say so before it begins
+        _write_plan(plan.plan(settings), settings, args)  # a set can take hours: print the plan before it begins
     if not processes.started():
         return _train(settings, args, None)
     with processes.joined(settings.run.device) as group:
@@ -106,7 +106,10 @@ def run(args: Namespace) -> int:
 
 
 def _settings(args: Namespace) -> Any:
-    """The file's tables, then the flags over them; with --resume and no file, those of the run."""
+    """Return the tables of the file with the flags over them.
+
+    With --resume and no file, they are those of the run.
+    """
     from saes.runs import settings as found
 
     kept = Path(args.out) / found.NAME
@@ -120,7 +123,7 @@ def _settings(args: Namespace) -> Any:
     tables += [{table: {name: tuple(value)}} for name, (table, *_) in LISTS.items() if (value := getattr(args, name))]
     merged = found.merged(tables)
     if args.resume and not file and not merged["data"]:
-        raise MissingInputError(f"There is no run in {args.out} to go on with: it has no {found.NAME}.")
+        raise MissingInputError(f"There is no run in {args.out} to continue: it has no {found.NAME}.")
     return found.complete(merged, file or "")
 
 
@@ -143,29 +146,31 @@ def _train(settings: Any, args: Namespace, group: Any) -> int:
         sent = stack.enter_context(trackers.opened(settings, Path(args.out))) if place.writes else None
         drawn = TrainingPage(Path(args.out), settings) if place.writes else None
         try:
-            outcome = begin.start(settings, place, harvested=shown, progress=_told(settings, shown, sent, drawn))
+            outcome = begin.start(
+                settings, place, harvested=shown, progress=_metrics_callback(settings, shown, sent, drawn)
+            )
         except KeyboardInterrupt as stopped:
             if drawn is not None:
                 drawn.write()
                 stack.close()
                 how = f"interp sae train --resume --out {shlex.quote(args.out)}"
-                console.complain(f"{str(stopped) or 'interrupted'}; go on with: {how}")
+                console.write_error(f"{str(stopped) or 'interrupted'}; go on with: {how}")
             return INTERRUPTED
     if drawn is not None:
         if not outcome.already:
             drawn.write()
-        _tell(outcome, settings, args)
+        _write(outcome, settings, args)
     return 0
 
 
-def _told(
+def _metrics_callback(
     settings: Any, shown: console.Progress | None, sent: Any, drawn: TrainingPage | None
 ) -> Callable[[str, dict[str, float]], None]:
-    """Return what takes the metrics of a step: progress with rate and time left, the tracker, the page of curves."""
+    """Return a callback for the metrics of a step: progress, tracker, page of curves."""
     begun: list[tuple[float, float]] = []
     total, done = settings.sae.steps, {}
 
-    def tell(hook: str, metrics: dict[str, float]) -> None:
+    def report(hook: str, metrics: dict[str, float]) -> None:
         if sent is not None:
             sent({f"{hook}/{name}" if hook and name != "step" else name: value for name, value in metrics.items()})
         if drawn is not None:
@@ -177,17 +182,17 @@ def _told(
         trained = sum(done.values())
         begun[:] = begun or [(now, trained)]
         rate = (trained - begun[0][1]) / max(now - begun[0][0], 1e-9)
-        told = f"{hook + ': ' if hook else ''}fvu {metrics['fvu']:.3f}, l0 {metrics['l0']:.1f}"
+        lines = f"{hook + ': ' if hook else ''}fvu {metrics['fvu']:.3f}, l0 {metrics['l0']:.1f}"
         if rate:
-            told += f", {rate * settings.sae.batch_size:,.0f} activations/s"
-            told += "" if hook else f", {duration((total - step) / rate)} left"
-        shown(int(step), total, told)
+            lines += f", {rate * settings.sae.batch_size:,.0f} activations/s"
+            lines += "" if hook else f", {duration((total - step) / rate)} left"
+        shown(int(step), total, lines)
 
-    return tell
+    return report
 
 
-def _tell(outcome: Any, settings: Any, args: Namespace) -> None:
-    """What was trained, on stdout."""
+def _write(outcome: Any, settings: Any, args: Namespace) -> None:
+    """Print what was trained."""
     rates = {hook: _rate(settings.sae, metrics) for hook, metrics in outcome.metrics.items()}
     if args.json:
         one = _body(outcome.trained, outcome.metrics[""], rates[""]) if "" in rates else None
@@ -197,21 +202,21 @@ def _tell(outcome: Any, settings: Any, args: Namespace) -> None:
             if not one
             else []
         )
-        console.say_json(body | (one or {"dictionaries": many}))
+        console.write_json(body | (one or {"dictionaries": many}))
         return
     if not args.quiet:
         for line in _lines(outcome, settings.sae, rates):
-            console.say(line)
-    console.say(args.out)
+            console.write(line)
+    console.write(args.out)
 
 
 def _rate(config: Any, metrics: dict[str, float]) -> float | None:
-    """Activations a second."""
+    """Return activations a second."""
     return config.batch_size * config.steps / metrics["seconds"] if metrics.get("seconds") else None
 
 
 def _body(sae: Any, metrics: dict[str, float], rate: float | None) -> dict[str, Any]:
-    """One dictionary, for programs."""
+    """Return one dictionary, for programs."""
     body = {"reads": sae.reads, "writes": list(sae.writes), "architecture": sae.architecture, "variant": sae.variant}
     body |= {"d_in": sae.d_in, "d_out": sae.d_out, "width": sae.width}
     return {**body, "activations_per_second": rate, "metrics": metrics}
@@ -238,7 +243,7 @@ def _lines(outcome: Any, config: Any, rates: dict[str, float | None]) -> Iterato
 
 
 def _set_lines(outcome: Any, config: Any) -> Iterator[str]:
-    """The set, then the last batch of every dictionary."""
+    """Return the lines of a set, then the last batch of every dictionary."""
     yield repr(outcome.trained)
     yield "last batch: fraction of variance unexplained, latents active an input, dead latents"
     for hook, metrics in outcome.metrics.items():
@@ -249,16 +254,16 @@ def _set_lines(outcome: Any, config: Any) -> Iterator[str]:
     yield f"each trained on {total:,} activations, all of them in {duration(seconds)}"
 
 
-def _tell_plan(plan: Any, settings: Any, args: Namespace) -> None:
+def _write_plan(plan: Any, settings: Any, args: Namespace) -> None:
     if args.json:
-        console.say_json(plan.table())
+        console.write_json(plan.table())
         return
     for line in _plan_lines(plan, settings.sae):
-        console.say(line)
+        console.write(line)
 
 
 def _plan_lines(plan: Any, config: Any) -> Iterator[str]:
-    """What the run will take."""
+    """Return what the run will take."""
     many = f"{plan.dictionaries:,} dictionaries of " if plan.dictionaries > 1 else ""
     shape = f"{plan.d_in:,} values to {plan.width:,} latents to {plan.d_out:,}"
     yield f"shapes  {many}{shape}: {plan.parameters:,} parameters"
@@ -269,7 +274,7 @@ def _plan_lines(plan: Any, config: Any) -> Iterator[str]:
     yield f"work    {plan.flops:.3g} FLOPs of training"
     kept = f"{plan.harvest_bytes / 1e9:.3f} GB of activations and " if plan.harvest_bytes else ""
     yield f"disk    {kept}up to {plan.run_bytes / 1e9:.3f} GB of checkpoints and weights"
-    yield f"memory  about {plan.memory_bytes / 1e9:.2f} GB at its peak, beside the libraries"
+    yield f"memory  about {plan.memory_bytes / 1e9:.2f} GB at its peak, without the libraries"
     harvest = f"{duration(plan.harvest_seconds)} of harvest, " if plan.harvest_seconds else ""
     training = f"{duration(plan.train_seconds)} of training, from a few real steps on random data"
     yield f"time    about {harvest}{training}"

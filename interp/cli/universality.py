@@ -14,14 +14,14 @@ EXAMPLE = "interp universality smollm2 gemma3-270m --out out/universality"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The two models, their dictionaries, the shared text, and where the report goes."""
+    """Add the two models, their dictionaries, the shared text, and where the report goes."""
     parser.add_argument("first", metavar="A", help="a model")
     parser.add_argument("second", metavar="B", help="another")
     text = "a folder of a dictionary; give two, of A and of B, to match their latents"
     parser.add_argument("--sae", metavar="FOLDER", dest="saes", action="append", default=[], help=text)
     text = "a file of texts, one a line, that both models read (default: eight built-in pieces of prose)"
     parser.add_argument("--texts", metavar="FILE", help=text)
-    text = "random pairings of texts that similarity is held against (default: 200)"
+    text = "random pairings of texts to compare similarity with (default: 200)"
     parser.add_argument("--draws", type=options.positive, default=200, metavar="N", help=text)
     options.add_out(parser, "out/universality", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Study, save, report."""
+    """Run the study, save it and write the report."""
     import saes
     from analyses import universality
     from interp.model import load

@@ -1,4 +1,4 @@
-"""How alike a dictionary's atoms are, and what that guarantees."""
+"""Coherence of dictionaries, and the recovery that it guarantees."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from interp.errors import UsageError, whole
 
 
 def coherence(dictionary: Float[Tensor, "atoms d"]) -> float:
-    """μ = max_{i≠j} |cos(d_i, d_j)|; 0 for orthogonal atoms. Raises `UsageError` for a single atom."""
+    """Return μ = max_{i≠j} |cos(d_i, d_j)|; 0 for orthogonal atoms.
+
+    Raises `UsageError` for a single atom.
+    """
     if dictionary.ndim != 2 or len(dictionary) < 2:
         raise UsageError(f"The dictionary has shape {tuple(dictionary.shape)}; a coherence needs two atoms or more.")
     atoms, _ = unit(dictionary)
@@ -22,12 +25,18 @@ def coherence(dictionary: Float[Tensor, "atoms d"]) -> float:
 
 
 def welch_bound(atoms: int, d: int) -> float:
-    """The least coherence `atoms` directions in `d` dimensions can have: sqrt((n − d)/(d (n − 1))), 0 up to n = d."""
+    """Return the least possible coherence of `atoms` directions in `d` dimensions.
+
+    It is sqrt((n − d)/(d (n − 1))), and 0 up to n = d.
+    """
     return math.sqrt(max(0, atoms - d) / (d * (atoms - 1))) if atoms > 1 else 0.0
 
 
 def support_bound(mu: float) -> float:
-    """(1 + 1/μ)/2: `omp` and the lasso recover every signal made of fewer atoms than this (Tropp 2004)."""
+    """Return (1 + 1/μ)/2, the bound of exact recovery (Tropp 2004).
+
+    `omp` and the lasso recover every signal made of fewer atoms.
+    """
     return math.inf if mu == 0 else (1 + 1 / mu) / 2
 
 
@@ -47,7 +56,10 @@ def exact_recovery(dictionary: Float[Tensor, "atoms d"], support: Int[Tensor, " 
 
 
 def hadamard(size: int, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, "size size"]:
-    """The orthonormal Hadamard matrix of a power of two. [I | H] has coherence 1/sqrt(size)."""
+    """Return the orthonormal Hadamard matrix of a power of two.
+
+    [I | H] has coherence 1/sqrt(size).
+    """
     if size < 1 or size & (size - 1):
         raise UsageError(f"A Hadamard matrix is made here for a power of two, not for {size}.")
     matrix = torch.ones(1, 1, dtype=dtype)
@@ -59,7 +71,10 @@ def hadamard(size: int, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, 
 def random_dictionary(
     atoms: int, d: int, *, generator: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "atoms d"]:
-    """Return uniformly random directions, to compare any score with; their largest |cos| is about sqrt(2 ln(n²)/d)."""
+    """Return uniformly random directions, to compare any score with.
+
+    Their largest |cos| is about sqrt(2 ln(n²)/d).
+    """
     atoms, d = whole(atoms, "atoms", 1), whole(d, "d", 1)
     return unit(torch.randn(atoms, d, generator=generator, dtype=dtype, device=generator.device))[0]
 
@@ -67,19 +82,19 @@ def random_dictionary(
 def packed_dictionary(
     atoms: int, d: int, *, generator: torch.Generator, steps: int = 200, dtype: torch.dtype = torch.float32
 ) -> Float[Tensor, "atoms d"]:
-    """Almost orthogonal directions: random ones, spread until their coherence is near Welch's bound.
+    """Return almost orthogonal directions, with a coherence near Welch's bound.
 
     Alternating projection (Tropp, Dhillon, Heath and Strohmer 2005): clip the Gram matrix to the bound off its
-    diagonal, then return to rank d and lengths of 1; the least coherent of `steps` rounds is kept.
+    diagonal, then return to rank d and lengths of 1; the least coherent of `steps` rounds is returned.
     """
-    found = random_dictionary(atoms, d, generator=generator, dtype=torch.float64)
-    best, least, bound = found, coherence(found), welch_bound(atoms, d)
-    diagonal = torch.arange(atoms, device=found.device)
+    result = random_dictionary(atoms, d, generator=generator, dtype=torch.float64)
+    best, least, bound = result, coherence(result), welch_bound(atoms, d)
+    diagonal = torch.arange(atoms, device=result.device)
     for _ in range(steps):
-        gram = (found @ found.T).clamp(-bound, bound)
+        gram = (result @ result.T).clamp(-bound, bound)
         gram[diagonal, diagonal] = 1
         values, vectors = torch.linalg.eigh(gram)
-        found = unit(vectors[:, -d:] * values[-d:].clamp_min(0).sqrt())[0]
-        if (mu := coherence(found)) < least:
-            best, least = found, mu
+        result = unit(vectors[:, -d:] * values[-d:].clamp_min(0).sqrt())[0]
+        if (mu := coherence(result)) < least:
+            best, least = result, mu
     return best.to(dtype)

@@ -12,7 +12,9 @@ from interp.coding.shapes import check, check_k
 def iht(
     signals: Float[Tensor, "n d"], dictionary: Float[Tensor, "atoms d"], k: int, *, steps: int = 300
 ) -> Float[Tensor, "n atoms"]:
-    """Codes with at most `k` atoms: x ← H_k(x + (y − x D) Dᵀ / ‖D‖²), H_k keeping the k largest magnitudes.
+    """Compute codes with at most `k` atoms by iterative hard thresholding.
+
+    Iterates x ← H_k(x + (y − x D) Dᵀ / ‖D‖²), where H_k keeps the k largest magnitudes.
 
     The error ‖y − x D‖ never increases (Blumensath and Davies 2008, arXiv 0805.0510). Raises `UsageError` as `omp`.
     """

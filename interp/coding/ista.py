@@ -1,4 +1,4 @@
-"""The lasso and the elastic net by proximal gradient: ISTA, and FISTA which is faster by an order in the steps.
+"""The lasso and the elastic net by proximal gradient: ISTA and FISTA.
 
     F(x) = ½ ‖y − x D‖² + l1 ‖x‖₁ + ½ l2 ‖x‖²      (optionally over x ≥ 0)
 
@@ -25,7 +25,10 @@ def ista(
     nonnegative: bool = False,
     steps: int = 1000,
 ) -> Float[Tensor, "n atoms"]:
-    """`steps` proximal gradient steps of length 1/(‖D‖² + l2) from 0; F never increases. Raises `UsageError`."""
+    """Compute `steps` proximal gradient steps of length 1/(‖D‖² + l2) from 0.
+
+    F never increases. Raises `UsageError`.
+    """
     _check(signals, dictionary, l1, l2)
     rate, x = _rate(dictionary, l2), signals.new_zeros(len(signals), len(dictionary))
     for _ in range(steps):
@@ -43,10 +46,10 @@ def fista(
     steps: int = 5000,
     tolerance: float = 1e-12,
 ) -> Float[Tensor, "n atoms"]:
-    """The minimiser of F for every signal, by accelerated proximal steps.
+    """Return the minimiser of F for every signal, by accelerated proximal steps.
 
     Stops when no coefficient moves by more than `tolerance` of the largest in a step, or after `steps`. Each signal's
-    momentum restarts when it points uphill. Zero when l1 ≥ ‖D y‖∞. `kkt_violation` tells how close to the minimum a
+    momentum restarts when it points uphill. Zero when l1 ≥ ‖D y‖∞. `kkt_violation` measures how close to the minimum a
     code is. Raises `UsageError` for shapes that do not fit or negative penalties.
     """
     _check(signals, dictionary, l1, l2)
@@ -72,7 +75,7 @@ def objective(
     *,
     l2: float = 0.0,
 ) -> Float[Tensor, " n"]:
-    """F of each signal's code."""
+    """Return F of the code of each signal."""
     error = (signals - codes @ dictionary).square().sum(1) / 2
     return error + l1 * codes.abs().sum(1) + l2 / 2 * codes.square().sum(1)
 
@@ -86,7 +89,9 @@ def kkt_violation(
     l2: float = 0.0,
     nonnegative: bool = False,
 ) -> Float[Tensor, " n"]:
-    """How far each code is from the optimality conditions, in the units of l1: 0 exactly at the minimum.
+    """Return how far each code is from the optimality conditions, in the units of l1.
+
+    It is 0 exactly at the minimum.
 
     With g = D (y − x D) − l2 x: g = l1 sign(x) where x ≠ 0, |g| ≤ l1 elsewhere (g ≤ l1 when non-negative).
     """
@@ -106,7 +111,7 @@ def _proximal_step(
 
 
 def _rate(dictionary: Tensor, l2: float) -> float:
-    """1/L for L = ‖D‖² + l2, the largest curvature."""
+    """Return 1/L for L = ‖D‖² + l2, the largest curvature."""
     return 1 / (float(torch.linalg.matrix_norm(dictionary, 2)) ** 2 + l2)
 
 

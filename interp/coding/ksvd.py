@@ -1,4 +1,4 @@
-"""Learning a dictionary without gradients: K-SVD and the method of optimal directions."""
+"""Dictionary learning without gradients: K-SVD and the method of optimal directions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class Learned:
 def ksvd(
     signals: Float[Tensor, "n d"], atoms: int, k: int, *, iterations: int = 30, generator: torch.Generator
 ) -> Learned:
-    """Alternate: code by `omp` with k atoms; then refit each atom with its coefficients by a rank-one approximation.
+    """Learn a dictionary by alternating `omp` with k atoms and rank-one refits.
+
+    Each atom is refitted with its coefficients.
 
     The dictionary step never increases the error while the supports stand.
 
@@ -50,7 +52,10 @@ def ksvd(
 def mod(
     signals: Float[Tensor, "n d"], atoms: int, k: int, *, iterations: int = 30, generator: torch.Generator
 ) -> Learned:
-    """As `ksvd`, but all atoms are refitted at once by least squares, D = X⁺ Y (Engan, Aase and Husøy 1999)."""
+    """Learn a dictionary as `ksvd`, with all atoms refitted at once.
+
+    The refit is least squares, D = X⁺ Y (Engan, Aase and Husøy 1999).
+    """
     return _learn(signals, atoms, k, iterations, generator, _refit_at_once)
 
 
@@ -80,7 +85,7 @@ def _from_signals(signals: Tensor, atoms: int, generator: torch.Generator) -> Te
 
 
 def _refit_atom_by_atom(signals: Tensor, codes: Tensor, dictionary: Tensor) -> Tensor:
-    """New atoms; `codes` is updated in place along with them."""
+    """Return new atoms; `codes` is updated in place."""
     dictionary, residual = dictionary.clone(), signals - codes @ dictionary
     for j in range(len(dictionary)):
         users = codes[:, j].nonzero().squeeze(1)
@@ -96,7 +101,10 @@ def _refit_atom_by_atom(signals: Tensor, codes: Tensor, dictionary: Tensor) -> T
 
 
 def _refit_at_once(signals: Tensor, codes: Tensor, dictionary: Tensor) -> Tensor:
-    """D = (XᵀX)⁺ XᵀY; atoms nobody uses stay. `codes` is rescaled to atoms of length 1 in place."""
+    """Return D = (XᵀX)⁺ XᵀY; unused atoms do not change.
+
+    `codes` is rescaled in place to atoms of length 1.
+    """
     used = codes.abs().sum(0) > 0
     fitted = dictionary.clone()
     fitted[used] = torch.linalg.pinv(codes[:, used].T @ codes[:, used], hermitian=True) @ (codes[:, used].T @ signals)
@@ -106,7 +114,7 @@ def _refit_at_once(signals: Tensor, codes: Tensor, dictionary: Tensor) -> Tensor
 
 
 def _replace(signals: Tensor, codes: Tensor, dictionary: Tensor) -> tuple[Tensor, int]:
-    """Point useless atoms along the principal directions of the residuals, which are what the dictionary lacks.
+    """Replace useless atoms by the principal directions of the residuals.
 
     (The single worst residual is usually that of a signal with more than k features: a mixture, no feature.)
     Useless: unused, of under `WEAK` times the median energy, or the weaker of two atoms with a cosine above `TWIN`.

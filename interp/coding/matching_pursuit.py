@@ -12,7 +12,9 @@ from interp.coding.shapes import check, check_k, unit
 def matching_pursuit(
     signals: Float[Tensor, "n d"], dictionary: Float[Tensor, "atoms d"], steps: int
 ) -> Float[Tensor, "n atoms"]:
-    """Codes after `steps` rounds of: add the atom d most correlated with the residual r, and take ⟨r, d⟩ d from it.
+    """Compute codes by `steps` rounds of matching pursuit.
+
+    A round adds the atom d most correlated with the residual r, and subtracts ⟨r, d⟩ d from it.
 
     Energy is conserved at each round, ‖r‖² = ‖r'‖² + ⟨r, d⟩², so the residual shrinks (Mallat and Zhang 1993). An atom
     may be taken again; a code has at most `steps` atoms. Raises `UsageError` as `omp` does.

@@ -1,4 +1,4 @@
-"""The nearest of many vectors to each of many others, in blocks of bounded memory."""
+"""Nearest neighbours of many vectors, in blocks of bounded memory."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 NUMBERS = 2**24
-"""Products held at once."""
+"""Products in memory at once."""
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """For each row the others of largest product, largest first: the products, and the numbers of the others."""
+    """For each row, the products with its nearest others and their numbers, largest first."""
 
     value: Float[Tensor, "row k"]
     index: Int[Tensor, "row k"]
@@ -28,7 +28,7 @@ def nearest(
     own: Int[Tensor, " row"] | None = None,
     absolute: bool = False,
 ) -> Neighbours:
-    """Return, for each row, the k others of largest product with it, itself left out.
+    """Return, for each row, the k others of largest product with it.
 
     Args:
         rows: vectors; of length 1, as the others, for cosines.
@@ -42,9 +42,9 @@ def nearest(
     """
     own = torch.arange(len(rows), device=rows.device) if own is None else own
     size = max(1, NUMBERS // len(others))
-    found = []
+    result = []
     for block, itself in zip(rows.split(size), own.split(size), strict=True):
         product = (block @ others.T).scatter_(1, itself[:, None], 0.0 if absolute else -torch.inf)
         index = (product.abs() if absolute else product).topk(k, 1).indices
-        found.append((product.gather(1, index), index))
-    return Neighbours(*(torch.cat(part) for part in zip(*found, strict=True)))
+        result.append((product.gather(1, index), index))
+    return Neighbours(*(torch.cat(part) for part in zip(*result, strict=True)))

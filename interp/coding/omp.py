@@ -32,23 +32,28 @@ class Pursuit:
 def omp(
     signals: Float[Tensor, "n d"], dictionary: Float[Tensor, "atoms d"], k: int, *, tolerance: float = 1e-12
 ) -> Float[Tensor, "n atoms"]:
-    """Codes with at most `k` atoms: k times take the atom most correlated with the residual, then refit all taken.
+    """Compute codes with at most `k` atoms by orthogonal matching pursuit.
 
-    The residual is kept orthogonal to the atoms taken by a Gram-Schmidt basis Q of them; the coefficients solve the
+    k times, the atom most correlated with the residual is added, and all chosen atoms are refitted.
+
+    The residual stays orthogonal to the atoms taken by a Gram-Schmidt basis Q of them; the coefficients solve the
     triangular system R c = Q y at the end. A signal stops early when its residual is below `tolerance` of its length
     or the next atom depends on those taken. Exact for every signal made of k < (1 + 1/μ)/2 atoms, μ the coherence
     (Tropp 2004). Atoms need not have length 1; selection is by the cosine.
 
     Raises `UsageError` for shapes that do not fit, k outside 1..min(atoms, d), or values that are not finite.
     """
-    found = pursue(signals, dictionary, k, tolerance=tolerance)
-    return signals.new_zeros(len(signals), len(dictionary)).scatter_(1, found.support, found.values)
+    result = pursue(signals, dictionary, k, tolerance=tolerance)
+    return signals.new_zeros(len(signals), len(dictionary)).scatter_(1, result.support, result.values)
 
 
 def pursue(
     signals: Float[Tensor, "n d"], dictionary: Float[Tensor, "atoms d"], k: int, *, tolerance: float = 1e-12
 ) -> Pursuit:
-    """Run `omp` and return its steps: the atoms in order, their coefficients, and what each step leaves."""
+    """Run `omp` and return its steps.
+
+    These are the atoms in order, their coefficients, and what each step leaves.
+    """
     check(signals, dictionary)
     check_k(k, dictionary, most=min(dictionary.shape))
     atoms, length = unit(dictionary)
@@ -90,7 +95,10 @@ def _pursue(y: Tensor, atoms: Tensor, k: int, tolerance: float) -> tuple[Tensor,
 
 
 def _orthogonal(fresh: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """`fresh` minus its part in the span of `basis` (n, t, d), twice for accuracy, and that part's coordinates."""
+    """Return `fresh` without its part in the span of `basis` (n, t, d), and that part.
+
+    Projected twice for accuracy; the part is given by its coordinates.
+    """
     along = fresh.new_zeros(basis.shape[:2])
     for _ in range(2):
         part = (basis @ fresh.unsqueeze(2)).squeeze(2)

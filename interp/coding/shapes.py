@@ -1,4 +1,4 @@
-"""What every coder asks of its input, said once."""
+"""Checks of the input of every coder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from interp.errors import UsageError
 
 
 def check(signals: Tensor, dictionary: Tensor) -> None:
-    """Raise `UsageError` unless these are (n, d) signals and (atoms, d) atoms of one kind, finite, no atom 0."""
+    """Raise `UsageError` unless these are signals (n, d) and atoms (atoms, d).
+
+    Both must be finite and of one dtype, and no atom zero.
+    """
     if signals.ndim != 2 or dictionary.ndim != 2 or signals.shape[1] != dictionary.shape[1]:
         raise UsageError(
             f"Signals are {tuple(signals.shape)} and the dictionary {tuple(dictionary.shape)}; expected (n, d) and "
@@ -34,6 +37,6 @@ def check_k(k: int, dictionary: Tensor, *, most: int | None = None) -> None:
 
 
 def unit(dictionary: Tensor) -> tuple[Tensor, Tensor]:
-    """Atoms of length 1, and the lengths they had (atoms, 1)."""
+    """Return atoms of length 1, and the lengths they had (atoms, 1)."""
     length = dictionary.norm(dim=1, keepdim=True)
     return dictionary / length, length

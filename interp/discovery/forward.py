@@ -84,7 +84,7 @@ class Forward:
     @cached_property
     def weights(self) -> Weights:
         """The model's weights, each block's read once."""
-        return self.model.weights.kept()
+        return self.model.weights.cached()
 
     @classmethod
     @torch.no_grad()

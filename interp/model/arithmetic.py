@@ -1,4 +1,4 @@
-"""The small pieces of arithmetic a block is made of, written out so that everything above can freeze them."""
+"""The arithmetic of a block: norms, activations, rotations, attention patterns."""
 
 from __future__ import annotations
 

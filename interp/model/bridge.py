@@ -1,4 +1,4 @@
-"""The only module that imports transformer_lens, inside a function: the import alone takes seconds."""
+"""The bridge of transformer_lens; only this module imports it, inside a function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a model, keep the activations asked for, and go no further than the last of them.
+"""Run a model up to the last requested activation, and return the activations.
 
 The common hooks are read from plain `transformers` modules, so that a run costs what the model costs. Any other
 transformer_lens hook is read from the bridge, which is slower; so is every run while the bridge has hooks of its own,
@@ -55,13 +55,13 @@ def logits(
     """
     with model.lock:
         if bridge_is_hooked(model):
-            found, kept = model.bridge(tokens, attention_mask=attention_mask), torch.arange(tokens.shape[1])
+            result, kept = model.bridge(tokens, attention_mask=attention_mask), torch.arange(tokens.shape[1])
         else:
             kept = None if at is None else at.to(tokens.device).unique()
-            found = _forward(model, tokens, attention_mask, kept=kept)
+            result = _forward(model, tokens, attention_mask, kept=kept)
     if at is None or kept is None:
-        return found
-    return found[torch.arange(len(found)), torch.searchsorted(kept, at.to(kept.device))]
+        return result
+    return result[torch.arange(len(result)), torch.searchsorted(kept, at.to(kept.device))]
 
 
 @torch.no_grad()
@@ -88,14 +88,14 @@ def ending(
     each.
     """
     name = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
-    found: list[Tensor] = []
+    result: list[Tensor] = []
     with model.lock:
         if bridge_is_hooked(model):
             logits, cache = _through_bridge(model, tokens, (name,), None, None)
             return logits[:, position], cache[name]
         kept = torch.tensor([position % tokens.shape[1]], device=tokens.device)
-        logits = _forward(model, tokens, None, [(model.places[name], found.append)], kept)
-    return logits[:, 0], found[0]
+        logits = _forward(model, tokens, None, [(model.places[name], result.append)], kept)
+    return logits[:, 0], result[0]
 
 
 @torch.no_grad()
@@ -119,7 +119,7 @@ def run_with_cache(
         attention_mask: (batch, n_token), 0 on padding, which must be on the right.
 
     Raises:
-        UsageError: an unknown name (with the nearest right one), or one that lies beyond `stop_at_layer`.
+        UsageError: an unknown name (with the nearest right one), or one beyond `stop_at_layer`.
     """
     known = model.places
     stop = _stop_layer(model, stop_at_layer)
@@ -160,9 +160,9 @@ def run(
 
 def _not_observed(model: Model, name: str) -> InterpError:
     """Return the error for a hook that an observed model does not have, with the reason."""
-    found = model.found
-    if found is not None and found.reason and name.endswith(("hook_attn_out", "hook_mlp_out")):
-        return UnsupportedModelError(f'"{name}" of {model.name} cannot be read: {found.reason}.')
+    result = model.found
+    if result is not None and result.reason and name.endswith(("hook_attn_out", "hook_mlp_out")):
+        return UnsupportedModelError(f'"{name}" of {model.name} cannot be read: {result.reason}.')
     return UsageError(f'The observed model {model.name} has no hook "{name}"{nearest_hook(name, list(model.places))}.')
 
 
@@ -232,7 +232,10 @@ def _forward(
     kept: Int[Tensor, " n"] | None = None,
     past: Any = None,
 ) -> Tensor:
-    """The plain modules' run with the model's edits, then `reading`, at the hooks; logits of all or `kept` places."""
+    """Run the plain modules with the model's edits, then `reading`, at the hooks.
+
+    Returns the logits of all positions, or of those in `kept`.
+    """
     changing = edits.functions(model.edits, edits.Step.of(tokens, attention_mask))
     given = {} if kept is None else {"logits_to_keep": kept}
     with hooked(model, [*changing, *reading], model.start):
@@ -266,8 +269,8 @@ def _through_bridge(
     for name, point in points.items():
         if point not in cache:
             raise UsageError(f'"{name}" is never computed by this run: this model does not use it, or stops before it.')
-    found = Cache({name: cache[point] for name, point in points.items()})
-    return (output if last is None else pending_logits(model, tokens, attention_mask)), found
+    result = Cache({name: cache[point] for name, point in points.items()})
+    return (output if last is None else pending_logits(model, tokens, attention_mask)), result
 
 
 def _hook_point(model: Model, name: str) -> str:

@@ -1,4 +1,4 @@
-"""`interp.check`: do the folded weights really compute what the model computes?"""
+"""`interp.check`: compare the logits of the folded weights with the model's own."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def check(model: Model, prompts: list[Tensor] | None = None) -> Check:
     require(prompts, (list, tuple, type(None)), "prompts")
     prompts = default_prompts(model) if prompts is None else [model.check_tokens(tokens) for tokens in prompts]
     errors = tuple(_relative_error(model, tokens) for tokens in prompts)
-    found = Check(model.name, errors, TOLERANCE[model.dtype])
-    if not all(error <= found.tolerance for error in errors):
+    result = Check(model.name, errors, TOLERANCE[model.dtype])
+    if not all(error <= result.tolerance for error in errors):
         raise CheckFailedError(
-            f"The weights of {model.name} do not reproduce its logits: relative error {found.worst:.2e}, "
-            f"tolerance {found.tolerance:.0e} in {model.dtype}. Nothing computed from them can be trusted."
+            f"The weights of {model.name} do not reproduce its logits: relative error {result.worst:.2e}, "
+            f"tolerance {result.tolerance:.0e} in {model.dtype}. Nothing computed from them can be trusted."
         )
-    return found
+    return result
 
 
 def default_prompts(model: Model) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Edits of a run: what is changed at a hook point, at which positions, and the functions that do it.
+"""Edits of a run: what changes at a hook point, and at which positions.
 
 An edit is made without a model (see `interp.edit`) and bound to one by `Model.edited`, where it is checked. Every run
 of the edited model then places its functions at the hooks (`interp.model.hooks`) and takes them away again.

@@ -1,4 +1,4 @@
-"""Double precision throughout: `transformers` rounds norms and softmax through float32 even in a float64 model.
+"""Double precision throughout; `transformers` rounds norms and softmax to float32.
 
 In float64 a decomposition can be checked to 1e-12, but only against a model that is itself computed in float64.
 So `interp.load(..., dtype=torch.float64)` lets its private copy of the modules run with every cast of a float64 tensor

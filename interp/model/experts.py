@@ -1,4 +1,4 @@
-"""A mixture of experts: which experts a router chooses at each position, with what share, and what each computes.
+"""Mixtures of experts: the choice of the router, the shares, and the outputs of experts.
 
 With x the normalised stream, a position's scores are r = x W_R + b_R, and its `n_expert_used` best experts C are run:
 
@@ -63,10 +63,10 @@ def by_expert(
     `x` may have axes before those of `chosen`.
     """
     flat = x.reshape(*x.shape[: x.ndim - 1 - chosen.ndim], chosen.numel(), x.shape[-1])
-    found = flat.new_empty(*flat.shape[:-1], weight.shape[-1])
+    result = flat.new_empty(*flat.shape[:-1], weight.shape[-1])
     for expert, rows in rows_of(chosen.flatten()):
-        found[..., rows, :] = flat[..., rows, :] @ weight[expert].detach()
-    return found.reshape(*x.shape[:-1], weight.shape[-1])
+        result[..., rows, :] = flat[..., rows, :] @ weight[expert].detach()
+    return result.reshape(*x.shape[:-1], weight.shape[-1])
 
 
 def rows_of(experts: Int[Tensor, " n"]) -> list[tuple[int, Int[Tensor, " m"]]]:

@@ -1,6 +1,6 @@
-"""Text generated token by token, with the keys and values of earlier positions kept, edited or not.
+"""Generate text token by token, with a key-value cache, with or without edits.
 
-A position depends on those before it only, so with their keys and values kept each new token costs one position. That
+A position depends on earlier ones only, so with their keys and values stored each new token costs one position. That
 holds for edits that change each position by itself (`Edit.local`); under any other the whole text is computed again
 for every token. Either way the same tokens come out.
 """

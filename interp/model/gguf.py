@@ -1,7 +1,7 @@
-"""What a GGUF file says of its tokenizer, and what the conversion by `transformers` leaves out of it.
+"""The pre-tokenizer of a GGUF file, which the conversion by `transformers` leaves out.
 
 The file names a pre-tokenizer: the rule that cuts text into pieces before the vocabulary is applied. `transformers`
-keeps the byte-level rule of GPT-2 whatever the name.
+has the byte-level rule of GPT-2 for every name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hook points of the plain `transformers` modules: where each is, and one way to read and to change what passes there.
+"""Hook points of `transformers` modules: where they are, and how values are read and changed.
 
 A hook point has the name transformer_lens gives it. Reading and editing are the same mechanism: a function is called
 with the value and may return another, which the rest of the run then uses.
@@ -77,42 +77,42 @@ def places(model: Model) -> dict[str, Place]:
     hidden = ("batch", "n_token", spec.d_mlp)
     queries, keys = (("batch", "n_token", n, spec.d_head) for n in (spec.n_head, spec.n_kv_head))
     square = ("batch", spec.n_head, "query", "key")
-    found = {"hook_embed": Place(parts.embed, "output", stream, scale=parts.embed_scale)}
+    result = {"hook_embed": Place(parts.embed, "output", stream, scale=parts.embed_scale)}
 
     def split_heads(tensor: Tensor) -> Tensor:
         return tensor.unflatten(-1, (spec.n_head, -1))
 
     for layer, block in enumerate(parts.blocks):
         prefix = f"blocks.{layer}."
-        found[f"{prefix}hook_resid_pre"] = Place(block, "input", stream, layer)
+        result[f"{prefix}hook_resid_pre"] = Place(block, "input", stream, layer)
         for name, part, axes in zip("qkv", parts.projections[layer], (queries, keys, keys), strict=True):
-            found[f"{prefix}attn.hook_{name}"] = Place(part.module, "output", axes, layer, part.view, part.put)
-        found[f"{prefix}attn.hook_attn_scores"] = Place(block, "scores", square, layer)
-        found[f"{prefix}attn.hook_pattern"] = Place(block, "pattern", square, layer)
-        found[f"{prefix}attn.hook_z"] = Place(parts.attn_output[layer], "input", queries, layer, split_heads)
+            result[f"{prefix}attn.hook_{name}"] = Place(part.module, "output", axes, layer, part.view, part.put)
+        result[f"{prefix}attn.hook_attn_scores"] = Place(block, "scores", square, layer)
+        result[f"{prefix}attn.hook_pattern"] = Place(block, "pattern", square, layer)
+        result[f"{prefix}attn.hook_z"] = Place(parts.attn_output[layer], "input", queries, layer, split_heads)
         attn_out, mlp_out = parts.attn_write[layer], parts.mlp_write[layer]
-        found[f"{prefix}hook_attn_out"] = Place(
+        result[f"{prefix}hook_attn_out"] = Place(
             attn_out.module, "output", stream, layer, attn_out.view, attn_out.put, parts.write_scale
         )
         before = Place(parts.mlp_norm[layer], "input", stream, layer, flat=parts.flat_mlp, in_place=True)
         if not spec.parallel:
-            found[f"{prefix}hook_resid_mid"] = before
+            result[f"{prefix}hook_resid_mid"] = before
         if spec.n_expert:  # experts are no modules of their own
-            found[f"{prefix}mlp.hook_in"] = Place(mlp_out.module, "input", stream, layer)
+            result[f"{prefix}mlp.hook_in"] = Place(mlp_out.module, "input", stream, layer)
         else:
             pre, linear = parts.mlp_pre[layer], parts.mlp_linear[layer]
             read = replace(before, module=pre.module) if spec.pre_norms else replace(before, in_place=False)
-            found[f"{prefix}mlp.hook_in"] = read
+            result[f"{prefix}mlp.hook_in"] = read
             inner = partial(Place, axes=hidden, layer=layer, flat=parts.flat_mlp)
-            found[f"{prefix}mlp.hook_pre"] = inner(pre.module, "output", view=pre.view)
+            result[f"{prefix}mlp.hook_pre"] = inner(pre.module, "output", view=pre.view)
             if spec.gated:
-                found[f"{prefix}mlp.hook_pre_linear"] = inner(linear.module, "output", view=linear.view)
-            found[f"{prefix}mlp.hook_post"] = inner(parts.mlp_output[layer], "input")
-        found[f"{prefix}hook_mlp_out"] = Place(
+                result[f"{prefix}mlp.hook_pre_linear"] = inner(linear.module, "output", view=linear.view)
+            result[f"{prefix}mlp.hook_post"] = inner(parts.mlp_output[layer], "input")
+        result[f"{prefix}hook_mlp_out"] = Place(
             mlp_out.module, "output", stream, layer, mlp_out.view, mlp_out.put, parts.write_scale, parts.flat_mlp
         )
-        found[f"{prefix}hook_resid_post"] = Place(block, "output", stream, layer)
-    return found
+        result[f"{prefix}hook_resid_post"] = Place(block, "output", stream, layer)
+    return result
 
 
 def nearest_hook(name: str, known: Sequence[str]) -> str:

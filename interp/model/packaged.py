@@ -162,9 +162,9 @@ def _checksums(folder: Path) -> dict[str, int]:
 
     A cryptographic digest takes several seconds.
     """
-    found = {}
+    result = {}
     for file in sorted(folder.iterdir()):
         if file.name != CHECKSUMS and file.stat().st_size:
             with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                found[file.name] = zlib.crc32(content)
-    return found
+                result[file.name] = zlib.crc32(content)
+    return result

@@ -1,4 +1,4 @@
-"""Runs of token rows that begin alike: each distinct prefix is computed once.
+"""Runs of token rows with common prefixes: each distinct prefix is computed once.
 
 The prefixes of a set of rows form a tree. It is run depth by depth: one forward pass computes one token of every
 prefix of that length, from the keys and values of the prefix it extends. No row is padded.
@@ -96,9 +96,9 @@ def run_prefixes(
         if log_probs:
             likelihoods.append(_log_probs(logits, ids, parents))
         past.batch_select_indices(parents)
-        found, logits = capture.run(model, ids[:, None], names, logits=log_probs, past=past)
+        result, logits = capture.run(model, ids[:, None], names, logits=log_probs, past=past)
         for name in names:
-            parts[name].append(found[name][:, 0])
+            parts[name].append(result[name][:, 0])
     return Cache({name: torch.cat(parts.pop(name)) for name in names}), torch.cat(likelihoods) if log_probs else None
 
 

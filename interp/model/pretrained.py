@@ -1,4 +1,4 @@
-"""Models by name, from a folder or the Hugging Face hub; every weight accounted for, and no code of theirs run."""
+"""Load models by name, from a folder or the Hugging Face hub, without running their code."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def _missing(name: str, error: Exception) -> str:
 
 def _reason(folder: Path, error: Exception) -> str:
     """Return which file of a folder is wrong, and why."""
-    found = (check(folder, error) for check in (_config, _weights, _texts))
+    result = (check(folder, error) for check in (_config, _weights, _texts))
     said = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return next((reason for reason in found if reason), f"{type(error).__name__}: {said}")
+    return next((reason for reason in result if reason), f"{type(error).__name__}: {said}")
 
 
 def _config(folder: Path, _: Exception) -> str:

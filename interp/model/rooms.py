@@ -29,13 +29,13 @@ def rooms(model: Model) -> tuple[Room, ...]:
     >>> [room.name for room in rooms(model) if not room.works]
     []
     """
-    found = [Room(name, True) for name in EVERY]
+    result = [Room(name, True) for name in EVERY]
     pieces = model.found is None or not model.found.reason
     reason = "" if model.found is None else model.found.reason
-    found.append(Room("hooks of attention and MLP", pieces, reason))
+    result.append(Room("hooks of attention and MLP", pieces, reason))
     reason = "" if model.found is None else str(not_exact(model.found.family))
-    found.extend(Room(name, not reason, reason) for name in EXACT)
-    return tuple(found)
+    result.extend(Room(name, not reason, reason) for name in EXACT)
+    return tuple(result)
 
 
 def measured(model: Model) -> float | None:

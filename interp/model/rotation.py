@@ -1,4 +1,4 @@
-"""Rotations that depend on the length of a run, computed from the run at hand alone.
+"""Rotations that depend on the length of a run, computed from that run alone.
 
 `transformers` lets dynamic rotary scaling remember the longest text it has seen, so that the same prompt gives other
 logits after a longer one. Here every run begins afresh.

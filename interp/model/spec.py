@@ -1,4 +1,4 @@
-"""The architecture facts of a model that everything above needs, in one frozen record."""
+"""`Spec`: the architecture of a model in one frozen record."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Rotary:
 
     Two scalings change with the number of tokens of a run. Beyond `fixed_to` tokens, "longrope" (arXiv 2402.13753) uses
     `long_frequencies` and "dynamic" enlarges the base with the length n, by (growth · n / fixed_to − growth + 1) to the
-    power dim / (dim − 2). Everything here is evaluated at the length at hand. A text that is generated from kept keys
-    and values keeps the rotations they had, so that beyond `fixed_to` it may depend on whether they are kept.
+    power dim / (dim − 2). Everything here is evaluated at the length of the run. A text that is generated with a
+    key-value cache has the rotations of the cache, so that beyond `fixed_to` it may depend on whether one is used.
     """
 
     base: float

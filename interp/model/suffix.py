@@ -1,4 +1,4 @@
-"""The blocks above a layer, run from given residual streams: what lies below them is computed once, not for each.
+"""The blocks above a layer, run from given residual streams: the blocks below are computed once.
 
     suffix = Suffix.of(model, tokens, layer=12)
     stream = suffix.final(suffix.stream + vector)        # (batch, n_token, d_model), leaving the last block
@@ -65,13 +65,13 @@ class Suffix:
         tokens = self.tokens.repeat(copies, 1)
         mask = None if self.attention_mask is None else self.attention_mask.repeat(copies, 1)
         above = [bound for bound in model.edits if bound.place.layer > self.layer]
-        found: list[Tensor] = []
+        result: list[Tensor] = []
         given = (model.places[f"blocks.{self.layer}.hook_resid_post"], lambda _: stream)
         changing = edits.functions(above, edits.Step.of(tokens, mask))
-        functions = [given, *changing, (model.places[last], found.append)]
+        functions = [given, *changing, (model.places[last], result.append)]
         with model.lock, hooked(model, functions, self.layer + 1):
             if model.found is None:
                 model.hf(input_ids=tokens, attention_mask=mask, use_cache=False, logits_to_keep=1)
             else:
                 observed.logits(model.hf, tokens, mask, None)
-        return found[-1]
+        return result[-1]

@@ -1,4 +1,4 @@
-"""Text to token ids and back, with the tokenizer's own habits stated instead of guessed."""
+"""Text to token ids and back, with the tokenizer's own default for BOS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forward pass written out from `Weights` alone, keeping what it takes to say exactly what each component did.
+"""The forward pass written out from `Weights`, with the intermediate values of every component.
 
 For one block, with x the residual entering it and s the norm scales:
 

@@ -1,4 +1,4 @@
-"""Per-head weights with everything constant folded in, so that a block is linear but for its scales and gates.
+"""Per-head weights with the gains and biases of norms folded in.
 
 A norm maps a residual x to (x − mean) / s · g + b, with s = sqrt(mean of squares + eps) and the mean subtracted by
 LayerNorm only. Whatever reads it through W therefore computes
@@ -233,9 +233,9 @@ class Weights:
             raise UsageError(f"Layer {index} does not exist: the model has layers 0 to {self.spec.n_layer - 1}.")
         return self._family.layer(self._hf, index)
 
-    def kept(self) -> KeptWeights:
+    def cached(self) -> CachedWeights:
         """Return the same weights, with the parameters of each block read once."""
-        return KeptWeights(self)
+        return CachedWeights(self)
 
     def _known_head(self, head: int) -> int:
         head = whole(head, "A head")
@@ -244,7 +244,7 @@ class Weights:
         return head
 
 
-class KeptWeights(Weights):
+class CachedWeights(Weights):
     """Weights that read the parameters of every block once.
 
     For a computation during which nothing is trained or replaced.
@@ -254,7 +254,7 @@ class KeptWeights(Weights):
 
     def __init__(self, weights: Weights):
         super().__init__(weights._hf, weights._family, weights.spec)
-        self._kept: dict[tuple[str, int], Any] = {}
+        self._cached: dict[tuple[str, int], Any] = {}
 
     def raw(self, index: int) -> Layer:
         """Return the stored parameters of one block; see `Weights.raw`."""
@@ -271,9 +271,9 @@ class KeptWeights(Weights):
         return super().mlp(layer, True, expert) if folded else self._once(f"mlp {expert}", layer, read)
 
     def _once(self, what: str, layer: int, read: Callable[[int], Any]) -> Any:
-        if (what, layer) not in self._kept:
-            self._kept[what, layer] = read(layer)
-        return self._kept[what, layer]
+        if (what, layer) not in self._cached:
+            self._cached[what, layer] = read(layer)
+        return self._cached[what, layer]
 
 
 def _plain(_: RawNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -130,7 +130,7 @@ class _Runs:
 
     @cached_property
     def weights(self) -> Weights:
-        return self.model.weights.kept()
+        return self.model.weights.cached()
 
     @classmethod
     def of(cls, model: Model, clean: Tensor, corrupted: Tensor, target: LogitTarget) -> _Runs:

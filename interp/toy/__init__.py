@@ -1,4 +1,4 @@
-"""Superposition toy models: small networks whose features are known, trained many at once and judged exactly.
+"""Toy models of superposition: small networks with known features, trained in one batch.
 
     config = toy.Config(features=5, hidden=2, density=(1.0, 0.3, 0.05), starts=8)
     trained = toy.train(config)                     # 3 cells x 8 starts as one batched product

@@ -1,4 +1,4 @@
-"""What to train: one grid of toy models, described by plain values and checked before anything runs."""
+"""Configuration of a grid of toy models, in plain values that are checked first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ Row = float | tuple[float, ...]
 
 @dataclass(frozen=True)
 class Config:
-    """A grid of cells (one density and importance each), and `starts` differently initialised models in every cell.
+    """A grid of cells (one density and importance each) with `starts` models in every cell.
+
+    The models of a cell differ in their initialisation.
 
     Raises `UsageError` for a value that cannot be used.
     """
@@ -45,13 +47,13 @@ class Config:
     values: str = "uniform"
     starts: int = 1
     first_start: int = 0
-    """Starts are numbered from here: start k of a cell is the same model whatever is trained beside it."""
+    """Number of the first start: start k of a cell is the same model in every grid."""
     steps: int = 4000
     batch: int = 512
     lr: float = 3e-3
     schedule: str = "cosine"
     record: int = 0
-    """Keep the weights every so many steps (0: only the last)."""
+    """Record the weights every this many steps (0: only the last)."""
     seed: int = 0
     """Of the data, shared by all instances, and, with the start's number, of each initialisation."""
 
@@ -66,7 +68,7 @@ class Config:
         if self.batch % LANES:
             raise UsageError(
                 f"batch is {self.batch}; it must be a multiple of {LANES}, so that every instance's numbers lie "
-                "alike in memory and are summed in the same order"
+                "in the same form in memory and are summed in the same order"
             )
         if not self.lr > 0:
             raise UsageError(f"lr is {self.lr}; it must be above 0")
@@ -80,7 +82,7 @@ class Config:
         self.cells()
 
     def cells(self) -> tuple[Float[np.ndarray, "cells features"], Float[np.ndarray, "cells features"]]:
-        """Density and importance of every feature of every cell."""
+        """Return density and importance of every feature of every cell."""
         density, importance = self._rows("density"), self._rows("importance")
         count = max(len(density), len(importance))
         if not (len(density) == count and len(importance) in (1, count)) and len(density) != 1:
@@ -99,7 +101,7 @@ class Config:
         return np.broadcast_to(density, shape).copy(), np.broadcast_to(importance, shape).copy()
 
     def plain(self) -> dict[str, Any]:
-        """The configuration as a dictionary of plain values, as results store it."""
+        """Return the configuration as plain values, as results store it."""
         return asdict(self)
 
     def _rows(self, name: str) -> Float[np.ndarray, "cells features"]:

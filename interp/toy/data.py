@@ -1,7 +1,7 @@
-"""Sparse data with known features: which are active together, and with what values.
+"""Sparse data with known features.
 
 One pair of uniform draws (which, how much) serves every cell: cell c sees the same draws cut at its own density. These
-common random numbers make an instance's data independent of what is trained beside it, make the cells comparable and
+common random numbers make an instance's data independent of the other instances, make the cells comparable and
 cost one cell's random numbers instead of all. Data come in four kinds, the last three in groups of `group` features:
 
 - independent: feature i is active with probability p_i.
@@ -35,7 +35,9 @@ def sample(
     group: int = 2,
     values: str = "uniform",
 ) -> Float[Tensor, "cells features count"]:
-    """`count` inputs for every cell, zero where a feature is inactive. See the module for the kinds.
+    """Return `count` inputs for every cell, zero where a feature is inactive.
+
+    See the module for the kinds.
 
     Raises `UsageError` if `group` does not divide the features.
     """
@@ -51,7 +53,7 @@ def sample(
 def activity(
     kind: str, density: Float[Tensor, "cells features"], chance: Float[Tensor, "features count"], group: int
 ) -> Bool[Tensor, "cells features count"]:
-    """Which features are active, from uniform draws."""
+    """Return which features are active, from uniform draws."""
     own = chance < density.unsqueeze(2)
     if kind == "independent":
         return own
@@ -69,7 +71,10 @@ def activity(
 
 
 def magnitudes(kind: str, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The value of an active feature, by inverse distribution function: U[0,1], U[-1,1], Exp(1), |N(0,1)| or 1."""
+    """Return the values of active features, by inverse distribution function.
+
+    The distributions are U[0,1], U[-1,1], Exp(1), |N(0,1)| and 1.
+    """
     if kind == "uniform":
         return uniform
     if kind == "signed":
@@ -84,7 +89,10 @@ def magnitudes(kind: str, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*s
 def patterns(
     kind: str, density: Float[np.ndarray, "cells features"], group: int
 ) -> tuple[Bool[np.ndarray, "patterns features"], Float[np.ndarray, "cells patterns"]]:
-    """Every activity pattern that can occur, and its probability in each cell; the probabilities sum to 1."""
+    """Return every activity pattern, and its probability in each cell.
+
+    The probabilities sum to 1.
+    """
     size = 1 if kind == "independent" else group
     subsets = np.array(list(itertools.product((False, True), repeat=size)))
     active, weight = np.zeros((1, 0), bool), np.ones((len(density), 1))
@@ -99,7 +107,10 @@ def patterns(
 
 @checked
 def zipf(features: int, mean: float, exponent: float = 1.0) -> Float[np.ndarray, " features"]:
-    """Densities proportional to 1 / rank^exponent whose mean is `mean`. Raises `UsageError` if the first exceeds 1."""
+    """Return densities proportional to 1 / rank^exponent with a given mean.
+
+    Raises `UsageError` if the first exceeds 1.
+    """
     shape = np.arange(1, whole(features, "features", 1) + 1, dtype=np.float64) ** -exponent
     density = mean * shape / shape.mean()
     if not 0 < density[0] <= 1:
@@ -113,7 +124,7 @@ def zipf(features: int, mean: float, exponent: float = 1.0) -> Float[np.ndarray,
 def _group_chances(
     kind: str, density: Float[np.ndarray, "cells group"], subsets: Bool[np.ndarray, "subsets group"]
 ) -> Float[np.ndarray, "cells subsets"]:
-    """The probability of each subset of one group being what is active."""
+    """Return the probability of each subset of one group being what is active."""
     own = np.where(subsets[None], density[:, None], 1 - density[:, None])
     if kind == "independent":
         return own.prod(axis=2)

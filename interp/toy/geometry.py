@@ -1,4 +1,4 @@
-"""The geometry of features in a hidden space: how much of a dimension each has, and which polytopes they form.
+"""The geometry of features in a hidden space: dimensions and polytopes.
 
 Everything here is numpy, takes the feature directions W of shape (..., features, hidden), and is unchanged when the
 hidden space is rotated or reflected (W -> W O), because the models' outputs are.
@@ -22,7 +22,9 @@ PRESENT = 0.5
 
 @checked
 def dimensionality(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray, "*grid features"]:
-    """D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)²: the fraction of a dimension that feature i has for itself; 0 for a dead feature.
+    """Return D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)² of every feature.
+
+    It is the fraction of a dimension that feature i has for itself; 0 for a dead feature.
 
     (Scherlis et al. 2022, arXiv 2210.01892, call the same quantity capacity.) Theorem: Σ_i D_i ≤ rank W, because with
     M = W Wᵀ, D_i = M_ii² / (M²)_ii ≤ P_ii for P the projector onto M's range, by Cauchy-Schwarz, and Σ P_ii = rank W.
@@ -37,19 +39,25 @@ def dimensionality(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.nd
 
 @checked
 def frobenius(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray, "*grid"]:
-    """‖W‖²_F = Σ_i ‖W_i‖², the paper's count of features. Sparse features are longer than 1: see `represented`."""
+    """Return ‖W‖²_F = Σ_i ‖W_i‖², the paper's count of features.
+
+    Sparse features are longer than 1: see `represented`.
+    """
     return np.square(np.asarray(w, dtype=np.float64)).sum((-1, -2))
 
 
 @checked
 def represented(w: Float[np.ndarray, "*grid features hidden"], *, above: float = PRESENT) -> Int[np.ndarray, "*grid"]:
-    """How many features have a direction longer than `above`."""
+    """Return how many features have a direction longer than `above`."""
     return (np.linalg.norm(w, axis=-1) > above).sum(-1)
 
 
 @checked
 def interference(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray, "*grid features"]:
-    """Σ_{j≠i} (Ŵ_i · W_j)²: how much of the other features is read along feature i; 0 for a dead feature."""
+    """Return Σ_{j≠i} (Ŵ_i · W_j)² of every feature.
+
+    It is how much of the other features is read along feature i; 0 for a dead feature.
+    """
     w = np.asarray(w, dtype=np.float64)
     norm = np.linalg.norm(w, axis=-1)
     unit = w / np.where(norm > DEAD, norm, np.inf)[..., None]
@@ -58,7 +66,7 @@ def interference(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndar
 
 @checked
 def gaps(w: Float[np.ndarray, "features 2"], *, above: float = PRESENT) -> Float[np.ndarray, " represented"]:
-    """Angles in degrees between neighbouring represented features, around the circle; they sum to 360.
+    """Return angles in degrees between neighbouring represented features, which sum to 360.
 
     Raises `UsageError` unless the hidden space has 2 dimensions.
     """
@@ -71,7 +79,7 @@ def gaps(w: Float[np.ndarray, "features 2"], *, above: float = PRESENT) -> Float
 
 @checked
 def cosines(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray, "*grid features features"]:
-    """Cosines between directions; those of dead features are 0."""
+    """Return cosines between directions; those of dead features are 0."""
     norm = np.linalg.norm(w, axis=-1, keepdims=True)
     unit = w / np.where(norm > DEAD, norm, np.inf)
     return unit @ np.swapaxes(unit, -1, -2)
@@ -79,7 +87,7 @@ def cosines(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray, 
 
 @checked
 def canonical(w: Float[np.ndarray, "features hidden"]) -> Float[np.ndarray, "features hidden"]:
-    """W rotated and reflected into a unique orientation.
+    """Return W rotated and reflected into a unique orientation.
 
     The first feature lies along the first axis, the next has a positive second coordinate and no third, and so on;
     dead and dependent features set no axis. Matrices that differ by a rotation or
@@ -99,7 +107,7 @@ def canonical(w: Float[np.ndarray, "features hidden"]) -> Float[np.ndarray, "fea
 
 @dataclass(frozen=True)
 class Factor:
-    """Features that share a subspace orthogonal to all others': one polytope of a tegum product."""
+    """Features that share a subspace orthogonal to all others: a polytope of a tegum product."""
 
     features: tuple[int, ...]
     rank: int
@@ -107,7 +115,10 @@ class Factor:
 
     @property
     def dimensions(self) -> float:
-        """Dimensions per feature, rank / features: what D is for each if they form a tight frame of equal lengths."""
+        """Dimensions per feature, rank / features.
+
+        D of each feature if they form a tight frame of equal lengths.
+        """
         return self.rank / len(self.features)
 
 
@@ -138,7 +149,7 @@ def tegum_factors(
 
 
 def polytope(count: int, rank: int) -> str:
-    """The usual name of `count` features in `rank` dimensions.
+    """Return the usual name of `count` features in `rank` dimensions.
 
     >>> polytope(2, 1), polytope(5, 2), polytope(8, 3), polytope(7, 4)
     ('digon', 'pentagon', 'square antiprism', '7 in 4')
@@ -156,7 +167,9 @@ def polytope(count: int, rank: int) -> str:
 
 @checked
 def features_per_neuron(w: Float[np.ndarray, "*grid features neurons"]) -> Int[np.ndarray, "*grid neurons"]:
-    """How many input features move a neuron by more than a quarter of its strongest; 0 for a dead neuron.
+    """Return how many features move each neuron by over a quarter of its strongest.
+
+    0 for a dead neuron.
 
     Weights are rescaled to a largest of 1 per neuron first: a ReLU neuron's scale is free.
     """
@@ -169,7 +182,10 @@ def features_per_neuron(w: Float[np.ndarray, "*grid features neurons"]) -> Int[n
 
 @checked
 def monosemantic_fraction(w: Float[np.ndarray, "*grid features neurons"]) -> Float[np.ndarray, "*grid"]:
-    """The fraction of live neurons moved by a single feature (`features_per_neuron`); NaN when every neuron is dead."""
+    """Return the fraction of live neurons moved by a single feature.
+
+    See `features_per_neuron`; NaN when every neuron is dead.
+    """
     count = features_per_neuron(w)
     alive = (count > 0).sum(-1)
     return np.where(alive > 0, (count == 1).sum(-1) / np.maximum(alive, 1), np.nan)

@@ -1,4 +1,4 @@
-"""Attention heads or layers trained together, one after the other or apart, on several independent look-backs.
+"""Attention heads or layers trained jointly, in turn or separately, on independent look-backs.
 
 A sequence of random tokens; at the last position the tokens of the `wanted` positions before it are asked for, each
 in outputs of its own. A head has one pattern and one output map for all it attends to, so that one head cannot bring
@@ -28,7 +28,7 @@ EVALUATED = 1024
 
 @dataclass(frozen=True)
 class Task:
-    """`wanted` tokens of `tokens` kinds are to be brought to the last of `length` positions."""
+    """Bring `wanted` tokens of `tokens` kinds to the last of `length` positions."""
 
     wanted: int = 4
     tokens: int = 4
@@ -89,7 +89,10 @@ class Heads:
 
 
 def together(task: Task, used: Sequence[int], seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> Heads:
-    """Return networks whose first `used` heads were trained at the same time, one network for each seed given."""
+    """Return networks whose first `used` heads were trained at the same time.
+
+    There is one network for each seed given.
+    """
     mask = _first(task, used)
     start = _start(task, seeds)
     moving = train({name: start[name] for name in task.maps}, _loss(task, start), steps=steps, lr=lr, mask=mask)
@@ -97,21 +100,24 @@ def together(task: Task, used: Sequence[int], seeds: Sequence[int], *, steps: in
 
 
 def in_turn(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> list[Heads]:
-    """Return networks of 1, 2, … `most` heads, each head trained while those before it are frozen."""
+    """Return networks of 1, 2, … `most` heads, trained one after the other.
+
+    Earlier heads are frozen.
+    """
     start = _start(task, seeds)
     done = {name: torch.zeros_like(start[name]) for name in task.maps}
-    found = []
+    result = []
     for count in range(1, most + 1):
         own = _only(task, count - 1, len(seeds))
         loss = _loss(task, start, added=done)
         fresh = train({name: start[name] for name in task.maps}, loss, steps=steps, lr=lr, mask=own)
         done = {name: done[name] + fresh[name] for name in task.maps}
-        found.append(_judged(task, start | done))
-    return found
+        result.append(_judged(task, start | done))
+    return result
 
 
 def apart(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> list[Heads]:
-    """Return networks of 1, 2, … `most` heads, each of which was trained as if it were the only one."""
+    """Return networks of 1, 2, … `most` heads, each trained as if it were the only one."""
     start = _start(task, [seed for seed in seeds for _ in range(most)])
     # Network k trains head k mod `most`, so that the heads fit side by side.
     own = {
@@ -120,15 +126,17 @@ def apart(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float 
     }
     alone = train({name: start[name] for name in task.maps}, _loss(task, start), steps=steps, lr=lr, mask=own)
     fixed = {name: tensor[::most] for name, tensor in start.items()}
-    found = []
+    result = []
     for count in range(1, most + 1):
         summed = {name: w.view(len(seeds), most, *w.shape[1:])[:, :count].sum(1) for name, w in alone.items()}
-        found.append(_judged(task, fixed | summed))
-    return found
+        result.append(_judged(task, fixed | summed))
+    return result
 
 
 def similarity(writes: Float[Tensor, "sequences heads width"]) -> Float[np.ndarray, "heads heads"]:
-    """Return how alike what any two heads write is: ‖C_ab‖² / (‖C_aa‖ ‖C_bb‖), C their covariances over sequences.
+    """Return the similarity of what any two heads write.
+
+    It is ‖C_ab‖² / (‖C_aa‖ ‖C_bb‖), C their covariances over sequences.
 
     1 for the same up to rotation and scale, 0 for unrelated and for a head that writes nothing (linear CKA, Kornblith
     et al. 2019, arXiv 1905.00414).
@@ -169,13 +177,13 @@ def _judged(task: Task, weights: Weights) -> Heads:
 
 
 def _first(task: Task, used: Sequence[int]) -> Weights:
-    """Masks of the first so many heads of every network."""
+    """Return masks of the first heads of every network."""
     parts = [[_only(task, head, 1) for head in range(count)] for count in used]
     return {name: torch.cat([torch.stack([p[name] for p in part]).sum(0) for part in parts]) for name in task.maps}
 
 
 def _only(task: Task, head: int, networks: int) -> Weights:
-    """Masks of one head."""
+    """Return masks of one head."""
     width, (layer, place) = task.shape.width, (head, 0) if task.layered else (0, head)
     masks = {name: torch.zeros(networks, width, width) for name in task.maps}
     for name, axis in AXES.items():

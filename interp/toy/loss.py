@@ -1,7 +1,7 @@
-"""The expected loss of a toy model: exact by enumeration of what can be active, or on a fixed sample.
+"""The expected loss of a toy model: exact by enumeration, or on a fixed sample.
 
-A minibatch is no judge: at a density of 0.01, forty thousand inputs hold four with two active features, and it is
-those that tell superposition from its absence.
+A minibatch is not enough: at a density of 0.01, forty thousand inputs contain four with two active features, and it is
+those that distinguish superposition from its absence.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ EXACT_UP_TO = 10
 
 @checked
 def exact_loss(trained: Trained, *, points: int = 2048) -> Float[np.ndarray, "cells starts"]:
-    """L = Σ_patterns P(pattern) Σ_i I_i E[(x_i − x'_i)² | pattern], for every instance, in float64.
+    """Return the exact expected loss of every instance, in float64.
+
+    L = Σ_patterns P(pattern) Σ_i I_i E[(x_i − x'_i)² | pattern].
 
     The inner expectation is the mean over `points` Sobol points of [0, 1]^features (relative error a few 1e-5
     with 2048). Raises `UsageError` above 10 features: use `sampled_loss`.
@@ -51,7 +53,10 @@ def exact_loss(trained: Trained, *, points: int = 2048) -> Float[np.ndarray, "ce
 
 @checked
 def sampled_loss(trained: Trained, *, count: int = 8192, seed: int = 1) -> Float[np.ndarray, "cells starts"]:
-    """The mean loss over `count` inputs, the same draws for every instance. Relative error ~ 1/sqrt(count p)."""
+    """Return the mean loss over `count` inputs, the same for every instance.
+
+    The relative error is about 1/sqrt(count p).
+    """
     config, loss = trained.configuration(), np.zeros_like(trained.loss)
     weights, block = _weights(trained, torch.float32), min(whole(count, "count", 1), 1024)
     density = torch.from_numpy(trained.density).float().repeat_interleave(config.starts, 0)
@@ -64,7 +69,10 @@ def sampled_loss(trained: Trained, *, count: int = 8192, seed: int = 1) -> Float
 
 
 def _mean_loss(trained: Trained, weights: Weights, x: Tensor) -> Float[np.ndarray, "cells starts"]:
-    """Σ_i I_i mean (y_i − t_i)² for every instance on the inputs `x` (its own, or one set for all)."""
+    """Return Σ_i I_i mean (y_i − t_i)² for every instance on the inputs `x`.
+
+    These are its own, or one set for all.
+    """
     architecture = ARCHITECTURES[trained.config["model"]]
     _, y = forward(architecture, weights, x)
     error = (y - target(architecture, x)).square_().mean(dim=2)

@@ -1,4 +1,4 @@
-"""The toy models and their gradients, written out so that hundreds of instances are one batched product.
+"""Toy models and their gradients, written out for many instances in one product.
 
 Shapes are (instances, features, batch), the batch last: the products are then of few rows and long columns, eight
 times as fast for five features as the usual order. Every sum over the batch is a matrix product, whose order of
@@ -17,7 +17,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Architecture:
-    """x -> h = f(E x) -> y = g(D h + b), with f and g ReLU or nothing, and D = Eᵀ when tied."""
+    """The map x -> h = f(E x) -> y = g(D h + b).
+
+    f and g are ReLU or nothing, and D = Eᵀ when tied.
+    """
 
     tied: bool
     hidden_relu: bool
@@ -36,7 +39,10 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of many instances, as views of one (instances, parameters) tensor that the optimiser steps."""
+    """Weights of many instances, as views of one tensor (instances, parameters).
+
+    The optimiser steps that tensor.
+    """
 
     flat: Float[Tensor, "instances parameters"]
     encoder: Float[Tensor, "instances hidden features"]
@@ -46,7 +52,7 @@ class Weights:
 
 
 def layout(flat: Float[Tensor, "instances parameters"], features: int, hidden: int, *, tied: bool) -> Weights:
-    """`Weights` over `flat`: the encoder, then the decoder unless tied, then the bias."""
+    """Return `Weights` over `flat`: encoder, decoder unless tied, bias."""
     size, count = features * hidden, len(flat)
     encoder = flat[:, :size].view(count, hidden, features)
     decoder = encoder.transpose(1, 2) if tied else flat[:, size : 2 * size].view(count, features, hidden)
@@ -54,17 +60,19 @@ def layout(flat: Float[Tensor, "instances parameters"], features: int, hidden: i
 
 
 def parameters(features: int, hidden: int, *, tied: bool) -> int:
-    """How many numbers one instance has."""
+    """Return how many numbers one instance has."""
     return features * hidden * (1 if tied else 2) + features
 
 
 def initialise(
     architecture: Architecture, features: int, hidden: int, *, starts: range, seed: int
 ) -> Float[Tensor, "starts parameters"]:
-    """Normal weights of deviation sqrt(2/(features + hidden)) (Glorot), zero biases; a generator for each start.
+    """Return normal weights of deviation sqrt(2/(features + hidden)), zero biases (Glorot).
+
+    There is a generator for each start.
 
     (Glorot initialisers called on the whole 3-D tensor, as toy-model code often does, read the number of instances as
-    a fan and give every instance a scale that depends on how many are trained beside it.)
+    a fan and give every instance a scale that depends on the number of instances.)
     """
     rows = []
     for start in starts:
@@ -76,14 +84,14 @@ def initialise(
 
 
 def target(architecture: Architecture, x: Tensor) -> Tensor:
-    """What the model is to output for the inputs `x`."""
+    """Return what the model is to output for the inputs `x`."""
     return x.abs() if architecture.absolute else x
 
 
 def forward(
     architecture: Architecture, weights: Weights, x: Float[Tensor, "instances features batch"]
 ) -> tuple[Float[Tensor, "instances hidden batch"], Float[Tensor, "instances features batch"]]:
-    """The hidden layer and the output. `x` may have one instance for all."""
+    """Return the hidden layer and the output; `x` may have one instance for all."""
     x = x.expand(len(weights.encoder), -1, -1)
     h = torch.bmm(weights.encoder, x)
     h = h.relu_() if architecture.hidden_relu else h
@@ -100,7 +108,9 @@ def gradient(
     x: Float[Tensor, "instances features batch"],
     weight: Float[Tensor, "instances features 1"],
 ) -> Float[Tensor, "instances features batch"]:
-    """Write d/dθ Σ_features,batch weight/2 (y − target)² into `into` and return the errors y − target.
+    """Write the gradient of the loss into `into` and return the errors y − target.
+
+    The loss is Σ_features,batch weight/2 (y − target)².
 
     Equation: g = weight (y − t) [y > 0]; dD = g hᵀ, db = g 1, dh = Dᵀ g [h > 0], dE = dh xᵀ (+ dDᵀ when tied).
     """

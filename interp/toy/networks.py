@@ -1,7 +1,7 @@
-"""Small perceptrons and transformers as functions of a dictionary of weights, many instances in one batched product.
+"""Small networks as functions of a dictionary of weights, many instances in one product.
 
 Weights are named tensors with instances along the first axis, drawn by one generator per instance, so that an instance
-starts the same whatever is trained beside it.
+starts the same in every batch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ NEGATIVE = -1e9
 
 
 def draw(shapes: dict[str, tuple[tuple[int, ...], float]], seeds: Sequence[int]) -> Weights:
-    """Return normal weights of the given shapes and deviations, one instance for each seed; zeros where it is 0."""
+    """Return normal weights of given shapes and deviations, an instance for each seed.
+
+    Zeros where the deviation is 0.
+    """
     rows: dict[str, list[Tensor]] = {name: [] for name in shapes}
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
@@ -30,7 +33,10 @@ def draw(shapes: dict[str, tuple[tuple[int, ...], float]], seeds: Sequence[int])
 
 
 def perceptron(sizes: Sequence[int], seeds: Sequence[int], *, bias: bool = True, gain: float = 1.0) -> Weights:
-    """Return weights "k.weight" (instances, out, in) of deviation sqrt(gain / in), and zero biases "k.bias"."""
+    """Return weights "k.weight" (instances, out, in) and zero biases "k.bias".
+
+    The deviation is sqrt(gain / in).
+    """
     shapes: dict[str, tuple[tuple[int, ...], float]] = {}
     for layer, (before, after) in enumerate(itertools.pairwise(sizes)):
         shapes[f"{layer}.weight"] = ((after, before), (gain / before) ** 0.5)
@@ -42,7 +48,7 @@ def perceptron(sizes: Sequence[int], seeds: Sequence[int], *, bias: bool = True,
 def run_perceptron(
     weights: Weights, x: Float[Tensor, "instances batch inputs"], *, activation: str = "silu"
 ) -> Float[Tensor, "instances batch outputs"]:
-    """Return W_n f(… f(W_1 x + b_1) …) + b_n. `x` may have one instance for all."""
+    """Return W_n f(… f(W_1 x + b_1) …) + b_n; `x` may have one instance for all."""
     names = [name for name in weights if name.endswith(".weight")]
     hidden = x.expand(len(weights[names[0]]), -1, -1)
     for name in names:
@@ -54,7 +60,10 @@ def run_perceptron(
 
 
 def flow(weights: Weights) -> Float[Tensor, " instances"]:
-    """Return the sum over all paths through a perceptron of the products of their weights, biases left out."""
+    """Return the sum over all paths through a perceptron of the products of weights.
+
+    Biases are left out.
+    """
     matrices = [tensor for name, tensor in weights.items() if name.endswith(".weight")]
     signal = torch.ones_like(matrices[0][:, 0, :]).unsqueeze(2)
     for matrix in matrices:

@@ -1,9 +1,9 @@
-"""What the loss of a tied ReLU model is in closed form, and which arrangement of features is therefore best.
+"""The closed-form loss of tied ReLU models, and the best arrangement of features.
 
 For values U[0, 1] and independent features of density p, with V = p/3 − p²/4 the variance of a feature: a feature left
 out costs I V (its mean is the best constant), one alone on a dimension costs nothing, and two antipodal features i, j
 on one dimension cost (I_i + I_j) p²/6, since E min(u, u')² = 1/6 is lost from either when both are active.
-Trained models can be a few percent below, having lengths and biases besides arrangement.
+Trained models can be a few percent below, since lengths and biases also vary.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Arrangement = tuple[tuple[tuple[int, int], ...], tuple[int, ...]]
 def arrangement_loss(
     arrangement: Arrangement, density: Float[np.ndarray, " features"], importance: Float[np.ndarray, " features"]
 ) -> float:
-    """Σ_pairs (I_i + I_j) p_i p_j/6 + Σ_left-out I (p/3 − p²/4)."""
+    """Return Σ_pairs (I_i + I_j) p_i p_j/6 + Σ_left-out I (p/3 − p²/4)."""
     pairs, dropped = arrangement
     paired = sum((importance[i] + importance[j]) * density[i] * density[j] / 6 for i, j in pairs)
     return float(paired + sum(importance[i] * (density[i] / 3 - density[i] ** 2 / 4) for i in dropped))
@@ -32,7 +32,7 @@ def arrangement_loss(
 
 @checked
 def candidates(features: int, hidden: int) -> tuple[Arrangement, ...]:
-    """Every arrangement of features on axes that fills `hidden` dimensions with single features and antipodal pairs."""
+    """Return every arrangement of single features and antipodal pairs on `hidden` axes."""
     if not 0 <= hidden <= features:
         raise UsageError(f"hidden is {hidden}; it must be from 0 to the {features} features.")
     return tuple(_arrangements(tuple(range(features)), hidden))
@@ -42,7 +42,7 @@ def candidates(features: int, hidden: int) -> tuple[Arrangement, ...]:
 def theory_loss(
     density: Float[np.ndarray, " features"], importance: Float[np.ndarray, " features"], hidden: int
 ) -> tuple[float, tuple[Arrangement, ...]]:
-    """The lowest closed-form loss and the arrangements that reach it (several where they tie)."""
+    """Return the lowest closed-form loss and all arrangements that reach it."""
     if len(density) != len(importance):
         raise UsageError(f"There are {len(density)} densities and {len(importance)} importances: give one each.")
     known = candidates(len(density), hidden)
@@ -53,7 +53,10 @@ def theory_loss(
 
 @checked
 def read_arrangement(w: Float[np.ndarray, "features hidden"], *, above: float = 0.5) -> Arrangement:
-    """The arrangement a trained W has: left out below the length `above`, paired where the cosine is under −1/2."""
+    """Return the arrangement of a trained W.
+
+    A feature is left out below the length `above`, paired where the cosine is under −1/2.
+    """
     norm = np.linalg.norm(w, axis=1)
     present = [i for i in range(len(w)) if norm[i] > above]
     pairs = tuple((i, j) for i, j in combinations(present, 2) if w[i] @ w[j] < -0.5 * norm[i] * norm[j])
@@ -62,7 +65,10 @@ def read_arrangement(w: Float[np.ndarray, "features hidden"], *, above: float = 
 
 @checked
 def boundary(ratio: float | Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
-    """The density under which two features share a dimension: p* = 4r/(2 + 5r), r = min(I₂/I₁, I₁/I₂); 4/7 at 1."""
+    """Return the density under which two features share a dimension.
+
+    p* = 4r/(2 + 5r) with r = min(I₂/I₁, I₁/I₂); 4/7 at 1.
+    """
     r = np.minimum(ratio, 1 / np.asarray(ratio, dtype=np.float64))
     return 4 * r / (2 + 5 * r)
 
@@ -71,12 +77,15 @@ def boundary(ratio: float | Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*g
 def linear_loss(
     density: Float[np.ndarray, " features"], importance: Float[np.ndarray, " features"], hidden: int
 ) -> float:
-    """The lowest loss of the linear model: it is principal components, Σ of the features − hidden smallest I_i V_i."""
+    """Return the lowest loss of the linear model, by principal components.
+
+    It is Σ of the features − hidden smallest I_i V_i.
+    """
     return float(np.sort(importance * (density / 3 - density**2 / 4))[: len(density) - hidden].sum())
 
 
 def _arrangements(features: tuple[int, ...], hidden: int) -> Iterator[Arrangement]:
-    """Take the first feature: leave it out, give it a dimension, or pair it with a later one."""
+    """Yield arrangements: leave the first feature out, give it a dimension, or pair it."""
     if not features:
         if hidden == 0:
             yield (), ()

@@ -1,4 +1,4 @@
-"""A trained grid of toy models: arrays, losses and provenance, saved without pickle and read without torch."""
+"""The result of training a grid of toy models; saved without pickle, read without torch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ class Trained(Result):
     provenance: Provenance
 
     def best(self) -> Best:
-        """The lowest-loss start of each cell. Single starts get stuck: the paper keeps the best of 10 as well."""
+        """Return the lowest-loss start of each cell.
+
+        Single starts get stuck: the paper too takes the best of 10.
+        """
         start = self.loss.argmin(axis=1)
         cell = np.arange(len(start))
         return Best(
@@ -61,11 +64,14 @@ class Trained(Result):
         )
 
     def configuration(self) -> Config:
-        """The `Config` this was trained from."""
+        """The `Config` of the training."""
         return Config(**self.config)
 
     def cell(self, index: int) -> Trained:
-        """Only cell `index`, as a grid of one cell. Raises `UsageError` if there is no such cell."""
+        """Return cell `index` alone, as a grid of one cell.
+
+        Raises `UsageError` for a cell that does not exist.
+        """
         if not 0 <= index < len(self.density):
             raise UsageError(f"cell {index} does not exist; the cells are 0 to {len(self.density) - 1}")
         keep = slice(index, index + 1)

@@ -1,4 +1,4 @@
-"""Training: every instance of a grid (cells × starts) in one batched loop, each exactly as if it were alone.
+"""Training of a grid (cells × starts) in one batch; each instance is as if trained alone.
 
 Adam without weight decay, on each instance's loss divided by its mean density: at a density of 0.01 gradients are
 otherwise so small that Adam's epsilon, not the loss, sets the step.
@@ -32,7 +32,7 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 @dataclass
 class History:
-    """Weights and minibatch losses kept during training."""
+    """Weights and minibatch losses recorded during training."""
 
     steps: list[int]
     flat: list[np.ndarray]
@@ -41,9 +41,11 @@ class History:
 
 @checked
 def train(config: Config, *, device: str = "cpu", tick: Callable[[int], None] | None = None) -> Trained:
-    """Train the grid and return all instances with their losses (exact up to 10 features, else on a fixed sample).
+    """Train the grid and return all instances with their losses.
 
-    L = Σ_i I_i E[(x_i − x'_i)²]. Instance (cell, start) is bit-identical whatever else is in the grid, on the CPU.
+    Losses are exact up to 10 features, else those of a fixed sample.
+
+    L = Σ_i I_i E[(x_i − x'_i)²]. Instance (cell, start) is bit-identical in every grid, on the CPU.
     `tick` is called with each step's number. Raises `CheckFailedError` if an instance's weights are not finite.
     """
     watch, device = Stopwatch(), str(available(device))
@@ -75,7 +77,9 @@ def optimise(
     decay: float = 0.0,
     tick: Callable[[int], None] | None = None,
 ) -> History:
-    """Step `weights` in place, `config.steps` times, on what `batches` draws, and return what was recorded.
+    """Step `weights` in place on what `batches` draws, and return what was recorded.
+
+    There are `config.steps` steps.
 
     `weight` scales each squared error's gradient; `decay` is decoupled weight decay (AdamW).
     """
@@ -97,15 +101,15 @@ def optimise(
 
 
 def learning_rate(schedule: str, step: int, steps: int) -> float:
-    """The fraction of the learning rate in force: 1, or a half cosine down to 0."""
+    """Return the factor of the learning rate: 1, or a half cosine down to 0."""
     return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _adam(flat: Tensor, slope: Tensor, mean: Tensor, square: Tensor, *, step: int, rate: float, decay: float) -> None:
-    """One step of Adam, in operations that round each number by itself.
+    """Make one step of Adam, in operations that round each number by itself.
 
     No fused multiply-add: torch fuses them in vectors but not in the left-over elements of a row, and which elements
-    are left over depends on how many instances there are.
+    remain depends on how many instances there are.
     """
     mean.mul_(BETAS[0]).add_(slope.mul(1 - BETAS[0]))
     square.mul_(BETAS[1]).add_(slope.mul_(slope).mul_(1 - BETAS[1]))
@@ -125,7 +129,7 @@ def _record(history: History, step: int, flat: Tensor, error: Tensor, weight: Te
 def _collect(
     config: Config, architecture: Architecture, flat: Tensor, history: History, watch: Stopwatch, device: str
 ) -> Trained:
-    """The `Trained` result: weights as (cells, starts, ...) arrays, losses, history and provenance."""
+    """Return the `Trained` result: (cells, starts, ...) arrays, losses, history, provenance."""
     density, importance = config.cells()
     grid = (len(density), config.starts)
     weights = layout(flat.cpu(), config.features, config.hidden, tied=architecture.tied)
@@ -149,7 +153,10 @@ def _collect(
 
 
 def _history(config: Config, architecture: Architecture, history: History, grid: tuple[int, int]) -> np.ndarray:
-    """(records, cells, starts, features, hidden): the encoder's columns as they grew."""
+    """Return the encoder's columns as they grew.
+
+    They are (records, cells, starts, features, hidden).
+    """
     shape = (len(history.steps), *grid, config.features, config.hidden)
     if not history.flat:
         return np.zeros(shape, np.float32)
@@ -159,7 +166,7 @@ def _history(config: Config, architecture: Architecture, history: History, grid:
 
 
 def _history_loss(history: History, density: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """(records, cells, starts): minibatch losses in the units of `Trained.loss`."""
+    """Return minibatch losses in the units of `Trained.loss`: (records, cells, starts)."""
     if not history.loss:
         return np.zeros((0, *grid), np.float32)
     scale = density.astype(np.float32).mean(axis=1)[:, None]

@@ -1,4 +1,4 @@
-"""Small transformers whose every weight is a matrix (instances, out, in), so that one weight is one edge.
+"""Small transformers whose weights are matrices (instances, out, in): a weight is an edge.
 
 No norms and no biases but the MLPs': what a matrix reads is a sum of what earlier matrices wrote. Names:
 "embed", "position", "0.q", "0.k", "0.v", "0.o", "0.in", "0.bias", "0.out", "1.q", …, "unembed".
@@ -23,7 +23,10 @@ NEGATIVE = -1e9
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a small transformer. Inputs are tokens if `tokens`, else vectors of `inputs` numbers."""
+    """Sizes of a small transformer.
+
+    Inputs are tokens if `tokens`, else vectors of `inputs` numbers.
+    """
 
     inputs: int
     outputs: int
@@ -41,14 +44,20 @@ class Shape:
 
 @dataclass
 class Ablation:
-    """Which weights are cut, and what their inputs are put to: a cut edge carries its mean over the data."""
+    """Weights that are cut, and the values that replace their inputs.
+
+    A cut edge carries its mean over the data.
+    """
 
     masks: Weights
     means: dict[str, Float[Tensor, "instances length inputs"]] = field(default_factory=dict)
 
 
 def transformer(shape: Shape, seeds: Sequence[int]) -> Weights:
-    """Return normal weights of deviation 1 / sqrt(inputs of the matrix), those written to the residual damped."""
+    """Return normal weights of deviation 1 / sqrt(inputs of the matrix).
+
+    Those that write to the residual stream are damped.
+    """
     d, damp = shape.width, (2 * shape.layers) ** -0.5
     shapes: dict[str, tuple[tuple[int, ...], float]] = {
         "embed": ((d, shape.inputs), 0.5 if shape.tokens else shape.inputs**-0.5),
@@ -136,7 +145,10 @@ def _inputs(x: Tensor, shape: Shape, count: int) -> Float[Tensor, "instances bat
 
 
 def _positions(weights: Weights, x: Tensor) -> Float[Tensor, "instances 1 length width"]:
-    """The same for all inputs, as a bias is: a cut would leave it as it is."""
+    """Return the position embedding, the same for all inputs.
+
+    As a bias, it does not change with a cut.
+    """
     length = x.shape[1] if x.ndim == 2 else x.shape[-2]
     return weights["position"][:, :, :length].transpose(1, 2).unsqueeze(1)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interp import edit
 from interp.cache.config import EXCLUDED
-from interp.cache.contexts import kept
+from interp.cache.contexts import stored
 from interp.errors import UsageError
 from interp.statistics import Bootstrap
 from saes.evaluation.scores import Score, unavailable
@@ -84,7 +84,7 @@ def losses(
     parts = []
     for start in range(0, len(tokens), size):
         ids, length = tokens[start : start + size], lengths[start : start + size]
-        mask = kept(length, ids.shape[1], exclude)
+        mask = stored(length, ids.shape[1], exclude)
         rows = slice(None, int(length.max()))
         parts.append(_batch(sae, model, ids[:, rows], mask[:, rows], length, hooks, mean))
     return Losses(*(np.concatenate(part) for part in zip(*parts, strict=True)))

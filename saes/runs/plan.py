@@ -11,7 +11,7 @@ import torch
 
 from interp import cache
 from interp.cache.config import ITEM_BYTES
-from interp.cache.planning import seconds as harvest_seconds
+from interp.cache.plan import seconds as harvest_seconds
 from saes.config import BY_K, Config
 from saes.runs.activations import documents, harvest_config, hooks_read, load_model, open_activations
 from saes.runs.settings import Settings

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from interp import cache
-from interp.cache import planning
 from interp.cache.config import EXCLUDED
+from interp.cache.plan import depth, flops, seconds
 from interp.errors import CheckFailedError, InterpError, UsageError
 from interp.model import capture
 from tests import models
@@ -93,7 +93,7 @@ def test_no_block_beyond_the_last_hook_is_run(hook, blocks, model, tmp_path):
     cache.harvest(model, IDS, replace(CONFIG, hooks=(hook,)), tmp_path)
     for handle in handles:
         handle.remove()
-    assert set(started) == set(range(blocks)) and planning.depth((hook,), 3) == blocks
+    assert set(started) == set(range(blocks)) and depth((hook,), 3) == blocks
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -122,13 +122,13 @@ def test_the_plan_is_what_happens(model, tmp_path):
     assert 0 <= on_disk - planned.disk_bytes <= 600 * planned.manifest.n_shard
     assert planned.table()["shards"] == len(list(tmp_path.glob("shard-*"))) > 2
     assert planned.memory_bytes > sum(value.nbytes for value in model.hf.parameters())
-    assert planning.seconds(model, planned) > 0
+    assert seconds(model, planned) > 0
 
 
 def test_arithmetic_is_counted_as_written_in_its_docstring(model):
     block = sum(value.numel() for value in model.parts.blocks[0].parameters())
-    assert planning.flops(model, (HOOK,), 7, 10) == 7 * 2 * (2 * block + 4 * 10 * 4 * 8)
-    assert planning.flops(model, ("hook_embed",), 7, 10) == 0
+    assert flops(model, (HOOK,), 7, 10) == 7 * 2 * (2 * block + 4 * 10 * 4 * 8)
+    assert flops(model, ("hook_embed",), 7, 10) == 0
 
 
 def test_max_tokens_and_the_order_of_documents(model, tmp_path):
@@ -327,7 +327,7 @@ def test_a_damaged_shard_is_made_again_and_the_others_are_not(damage, model, tmp
 def test_a_shard_that_comes_out_different_is_a_failed_check(model, tmp_path, monkeypatch):
     folder = cache.harvest(model, IDS, CONFIG, tmp_path).folder
     (folder / "shard-00001.safetensors").unlink()
-    monkeypatch.setattr("interp.cache.harvesting.activations", lambda *a, **k: (
+    monkeypatch.setattr(sys.modules["interp.cache.harvest"], "activations", lambda *a, **k: (
         {name: rows + 1e-3 for name, rows in batch.items()} for batch in cache.activations(*a, **k)
     ))  # fmt: skip
     with pytest.raises(CheckFailedError, match="made again, but came out different"):

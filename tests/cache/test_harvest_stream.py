@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from interp import cache
-from interp.cache import streaming
+from interp.cache.stream import AT_ONCE
 from interp.errors import UsageError
 from tests import models
 
@@ -66,7 +66,7 @@ def test_an_endless_stream_is_computed_as_it_is_used(model):
     for _ in range(5):
         next(batches)
     # 250 rows given and 100 held, of 9 a context; a forward pass takes 16 contexts at once.
-    assert len(read) <= 1 + (250 + 100) // 9 + 2 * streaming.AT_ONCE
+    assert len(read) <= 1 + (250 + 100) // 9 + 2 * AT_ONCE
 
 
 def test_a_stream_that_cannot_be_is_refused_at_once(model):

@@ -89,8 +89,8 @@ def test_unpacked_documents_keep_to_themselves(with_bos):
     found = pack(with_bos, ["the tower", "is in Paris a"], 6, pack=False)
     assert found.lengths.tolist() == [3, 5] and found.n_token == 8
     assert found.tokens[0].tolist() == [*with_bos.to_tokens("the tower")[0].tolist(), 0, 0, 0]
-    assert found.kept(("first", "padding"), 0, 2).sum(1).tolist() == [2, 4]
-    assert found.kept(("padding",), 0, 2).sum(1).tolist() == [3, 5] and found.kept((), 0, 2).all()
+    assert found.stored(("first", "padding"), 0, 2).sum(1).tolist() == [2, 4]
+    assert found.stored(("padding",), 0, 2).sum(1).tolist() == [3, 5] and found.stored((), 0, 2).all()
 
 
 def test_tokens_are_contexts_as_they_are_or_one_long_text(plain):

@@ -48,4 +48,4 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
 
 def test_json_refuses_what_json_cannot_hold() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        console.say_json({"value": float("nan")})
+        console.write_json({"value": float("nan")})

@@ -117,7 +117,10 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 
 def test_a_terminal_that_lacks_a_character_shows_its_escape() -> None:
-    code = "from interp.cli import console\nwith console.manners(quiet=False, verbose=False): console.say('caf\\xe9 ↵')"
+    code = (
+        "from interp.cli import console\n"
+        "with console.output_policy(quiet=False, verbose=False): console.write('caf\\xe9 ↵')"
+    )
     ended = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=True
     )

@@ -1,4 +1,4 @@
-"""What each model family calls its parts: the only code that knows the module names of `transformers`.
+"""Model families: the only code that knows the module names of `transformers`.
 
 A family is a small module with `spec(hf) -> Spec`, `parts(hf) -> Parts` and `layer(hf, index) -> Layer`. A model
 whose `config.model_type` is in none of them is only observed: a formula that is nearly right would be worse.
@@ -23,12 +23,15 @@ SUPPORTED = tuple(sorted(_FAMILIES))
 
 
 def known(model_type: str) -> ModuleType | None:
-    """The module that knows `model_type`, None if none does."""
+    """Return the module for `model_type`, None if there is none."""
     return _FAMILIES.get(model_type)
 
 
 def of(model_type: str) -> ModuleType:
-    """The module that knows `model_type`; raises `UnsupportedModelError` naming it and those that are known."""
+    """Return the module for `model_type`.
+
+    Raises `UnsupportedModelError` naming it and those that are known.
+    """
     if model_type not in _FAMILIES:
         raise UnsupportedModelError(
             f'The model family "{model_type}" is not supported: its arithmetic would not be exact. '

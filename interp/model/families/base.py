@@ -1,4 +1,4 @@
-"""The common form into which every family's parameters are read, and the facts several families share."""
+"""The common form of the parameters of every family, and facts that several share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ BY_LENGTH = ("longrope", "dynamic")
 
 @dataclass(frozen=True)
 class RawNorm:
-    """A norm's gain, as it multiplies (Gemma's 1 + w already added), and its bias, None for RMSNorm."""
+    """The gain of a norm, as it multiplies, and its bias, None for RMSNorm.
+
+    Gemma's 1 + w is already added.
+    """
 
     gain: Float[Tensor, " width"]
     bias: Float[Tensor, " width"] | None = None
@@ -41,7 +44,7 @@ class RawNorm:
 
 @dataclass(frozen=True)
 class RawRouter:
-    """What scores the experts of a layer, and its bias where the family has one."""
+    """The weights that score the experts of a layer, and their bias where there is one."""
 
     W: Float[Tensor, "d_model n_expert"]
     b: Float[Tensor, " n_expert"] | None = None
@@ -49,7 +52,9 @@ class RawRouter:
 
 @dataclass(frozen=True)
 class Layer:
-    """One block's parameters as stored (nothing folded), heads apart; views of the model's own tensors where possible.
+    """The parameters of one block as stored, with an axis of heads.
+
+    Nothing is folded; they are views of the model's own tensors where possible.
 
     Keys and values have n_kv_head heads. Anything a family lacks is None. With a `router`, the MLP's weights and biases
     are those of every expert, along a first axis n_expert. `sinks` are the scores of `Spec.attention_sinks`.
@@ -81,7 +86,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Projection:
-    """A module with part of its output: queries, keys or values (..., heads, d_head), or half of a gated MLP.
+    """A module and a part of its output: queries, keys or values, or half of a gated MLP.
+
+    Queries, keys and values are (..., heads, d_head).
 
     `view` finds the part, None being the whole; `put` writes it back where `view` makes a copy.
     """
@@ -93,7 +100,9 @@ class Projection:
 
 @dataclass(frozen=True)
 class Parts:
-    """Modules whose inputs and outputs the hooks read, per block where tuples, and the outer weights as stored.
+    """Modules whose inputs and outputs the hooks read, and the outer weights as stored.
+
+    Tuples have one entry per block.
 
     `attn_write` and `mlp_write` are the modules whose output, times `write_scale`, is added to the residual stream (the
     post-norm where there is one); `attn_output` is the output projection, whose input is the concatenated heads, and
@@ -128,32 +137,38 @@ class Parts:
 
 
 def split_heads(n: int) -> Callable[[Tensor], Tensor]:
-    """The view (..., n, d_head) of a tensor (..., n · d_head)."""
+    """Return the view (..., n, d_head) of a tensor (..., n · d_head)."""
     return lambda tensor: tensor.unflatten(-1, (n, -1))
 
 
 def heads(weight: Float[Tensor, "n_times_d_head d_model"], n: int) -> Float[Tensor, "n d_model d_head"]:
-    """The heads of a `Linear` that computes queries, keys or values, as a view."""
+    """Return a view of the heads of a `Linear` that computes queries, keys or values."""
     return weight.unflatten(0, (n, -1)).transpose(1, 2)
 
 
 def bias_heads(bias: Float[Tensor, " n_times_d_head"] | None, n: int) -> Float[Tensor, "n d_head"] | None:
-    """The heads of a bias, as a view."""
+    """Return a view of the heads of a bias."""
     return None if bias is None else bias.unflatten(0, (n, -1))
 
 
 def head_gain(gain: Tensor, index: int) -> Float[Tensor, " d_head"]:
-    """The gain of one head's query or key norm, which heads share unless each has its own."""
+    """Return the gain of one head's query or key norm.
+
+    Heads share it unless each has its own.
+    """
     return (gain if gain.ndim == 1 else gain[index, 0]).detach()
 
 
 def joint_gain(norm: Any, n: int) -> Float[Tensor, "n 1 d_head"]:
-    """The heads' parts of the gain of a norm over all heads at once, as a view."""
+    """Return a view of each head's part of the gain of a norm over all heads."""
     return norm.weight.unflatten(0, (n, 1, -1))
 
 
 def activation(config: Any, name: str) -> str:
-    """Our name of an activation; raises `UnsupportedModelError` for one that is not z·g(z)."""
+    """Return our name of an activation.
+
+    Raises `UnsupportedModelError` for one that is not z·g(z).
+    """
     if name not in ACTIVATIONS:
         raise UnsupportedModelError(
             f'{config.model_type}: the activation "{name}" is not supported; known: {", ".join(ACTIVATIONS)}.'
@@ -162,7 +177,10 @@ def activation(config: Any, name: str) -> str:
 
 
 def rotaries(config: Any, module: Any, d_head: int) -> tuple[Rotary | None, ...]:
-    """The rotation of each layer, where full and windowed layers may have different bases (Gemma-3)."""
+    """Return the rotation of each layer.
+
+    Full and windowed layers may have different bases (Gemma-3).
+    """
     kinds = getattr(config, "layer_types", None)
     if kinds is None or not hasattr(module, f"{kinds[0]}_inv_freq"):
         return (rotary(config, module, d_head),) * config.num_hidden_layers
@@ -171,7 +189,9 @@ def rotaries(config: Any, module: Any, d_head: int) -> tuple[Rotary | None, ...]
 
 
 def rotary(config: Any, module: Any, d_head: int, layer_type: str | None = None) -> Rotary:
-    """The rotary facts from the model's own frequency table, of the layers of one type where there are several.
+    """Return the rotary facts from the model's own frequency table.
+
+    They are those of the layers of one type, where there are several.
 
     Raises `UnsupportedModelError` for a scaling that is not written out.
     """
@@ -199,7 +219,7 @@ def rotary(config: Any, module: Any, d_head: int, layer_type: str | None = None)
 
 
 def _by_length(config: Any, parameters: Any, kind: str) -> dict[str, Any]:
-    """How a rotation depends on the length of the input, by the names of `Rotary`."""
+    """Return how a rotation depends on the length of the input, as fields of `Rotary`."""
     if kind == "dynamic":
         return {"fixed_to": config.max_position_embeddings, "growth": float(parameters["factor"])}
     if kind != "longrope":
@@ -212,7 +232,10 @@ def _by_length(config: Any, parameters: Any, kind: str) -> dict[str, Any]:
 
 
 def context(config: Any) -> int:
-    """How many tokens a model with rotary positions reads at most: dynamic scaling reads `factor` times as many."""
+    """Return how many tokens a model with rotary positions can read.
+
+    Dynamic scaling reads `factor` times as many.
+    """
     parameters = config.rope_parameters
     if parameters.get("rope_type") != "dynamic":
         return config.max_position_embeddings

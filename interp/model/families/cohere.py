@@ -1,4 +1,4 @@
-"""Cohere and Cohere-2: parallel blocks, LayerNorm without bias, pairs that turn lying side by side, scaled logits."""
+"""Cohere and Cohere-2: parallel blocks, LayerNorm without bias, scaled logits."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ MODEL_TYPES = ("cohere", "cohere2")
 
 
 def spec(hf: Any) -> Spec:
-    """The facts of a Cohere; in Cohere-2 only the layers with a window rotate."""
-    found = llama.spec(hf)
+    """Return the facts of a Cohere; in Cohere-2 only the layers with a window rotate."""
+    result = llama.spec(hf)
     everywhere = hf.config.model_type == "cohere"
     turns = (
         replace(rotary, adjacent=True) if rotary is not None and (everywhere or window is not None) else None
-        for rotary, window in zip(found.rotaries, found.windows, strict=True)
+        for rotary, window in zip(result.rotaries, result.windows, strict=True)
     )
-    return replace(found, rotaries=tuple(turns))
+    return replace(result, rotaries=tuple(turns))
 
 
 def parts(hf: Any) -> Parts:
-    """The modules and outer weights; the logits' scale is in the final norm's gain."""
-    found, scale = llama.parts(hf), hf.config.logit_scale
-    gain, bias = found.ln_final.gain, found.ln_final.bias
-    return replace(found, ln_final=RawNorm(gain * scale, None if bias is None else bias * scale))
+    """Return the modules and outer weights; the scale of logits is in the final gain."""
+    result, scale = llama.parts(hf), hf.config.logit_scale
+    gain, bias = result.ln_final.gain, result.ln_final.bias
+    return replace(result, ln_final=RawNorm(gain * scale, None if bias is None else bias * scale))
 
 
 def layer(hf: Any, index: int) -> Layer:
-    """The parameters of block `index`."""
+    """Return the parameters of block `index`."""
     return llama.layer(hf, index)

@@ -25,7 +25,10 @@ MODEL_TYPES = ("mixtral", "qwen3_moe", "olmoe", "gpt_oss")
 
 
 def spec(hf: Any) -> Spec:
-    """The facts of a mixture of experts. Raises `UnsupportedModelError` where only some layers are one."""
+    """Return the facts of a mixture of experts.
+
+    Raises `UnsupportedModelError` where only some layers have experts.
+    """
     config, blocks = hf.config, hf.model.layers
     _check_layers(hf)
     attention = blocks[0].self_attn
@@ -64,7 +67,7 @@ def spec(hf: Any) -> Spec:
 
 
 def parts(hf: Any) -> Parts:
-    """The modules and outer weights of a mixture of experts."""
+    """Return the modules and outer weights of a mixture of experts."""
     blocks = tuple(hf.model.layers)
     return Parts(
         embed=hf.model.embed_tokens,
@@ -87,7 +90,7 @@ def parts(hf: Any) -> Parts:
 
 
 def layer(hf: Any, index: int) -> Layer:
-    """The parameters of block `index`; views, the experts' own too."""
+    """Return the parameters of block `index` as views, also those of the experts."""
     block, config = hf.model.layers[index], hf.config
     attention, router = block.self_attn, _router(block)
     n, n_kv = config.num_attention_heads, config.num_key_value_heads
@@ -111,7 +114,7 @@ def layer(hf: Any, index: int) -> Layer:
 
 
 def _gain(config: Any, attention: Any, name: str, n: int) -> Any:
-    """The gain of the norm of queries or keys: OLMoE's is over all heads at once."""
+    """Return the gain of the norm of queries or keys; OLMoE's is over all heads."""
     if not hasattr(attention, name):
         return None
     norm = getattr(attention, name)
@@ -119,7 +122,10 @@ def _gain(config: Any, attention: Any, name: str, n: int) -> Any:
 
 
 def _expert_weights(block: Any) -> dict[str, Any]:
-    """The experts' weights and biases by the names of `Layer`, experts along the first axis."""
+    """Return the experts' weights and biases by the names of `Layer`.
+
+    Experts are the first axis.
+    """
     experts = block.mlp.experts
     if not hasattr(experts, "gate_up_proj_bias"):
         W_gate, W_in = experts.gate_up_proj.transpose(1, 2).chunk(2, dim=2)
@@ -147,13 +153,13 @@ def _check_layers(hf: Any) -> None:
     dense = [str(i) for i, block in enumerate(hf.model.layers) if not hasattr(block.mlp, "experts")]
     if dense:
         raise UnsupportedModelError(
-            f"{hf.config.model_type}: layers without experts ({', '.join(dense)}) beside layers with experts are not "
-            "supported; every layer must be a mixture of experts."
+            f"{hf.config.model_type}: layers without experts ({', '.join(dense)}) together with layers with "
+            "experts are not supported; every layer must be a mixture of experts."
         )
 
 
 def _activation(hf: Any) -> str:
-    """That of the experts; gpt-oss writes its own, z·sigmoid(1.702 z)."""
+    """Return the activation of the experts; gpt-oss writes its own, z·sigmoid(1.702 z)."""
     if not hasattr(hf.model.layers[0].mlp.experts, "alpha"):
         return activation(hf.config, hf.config.hidden_act)
     alpha, limit = hf.model.layers[0].mlp.experts.alpha, _limit(hf)
@@ -171,7 +177,7 @@ def _limit(hf: Any) -> float | None:
 
 
 def _window(config: Any, block: Any) -> int | None:
-    """Mixtral gives one window to every layer; the others state it per layer."""
+    """Return the window of a layer; Mixtral gives one to every layer, the others state it per layer."""
     if config.model_type == "mixtral":
         return config.sliding_window
     return getattr(block.self_attn, "sliding_window", None)

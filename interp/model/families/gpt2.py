@@ -12,7 +12,10 @@ MODEL_TYPES = ("gpt2",)
 
 
 def spec(hf: Any) -> Spec:
-    """The facts of a GPT-2. Raises `UnsupportedModelError` for cross-attention."""
+    """Return the facts of a GPT-2.
+
+    Raises `UnsupportedModelError` for cross-attention.
+    """
     config = hf.config
     if config.add_cross_attention:
         raise UnsupportedModelError("gpt2: cross-attention is not supported, only a decoder on its own.")
@@ -44,7 +47,7 @@ def spec(hf: Any) -> Spec:
 
 
 def parts(hf: Any) -> Parts:
-    """The modules and outer weights of a GPT-2."""
+    """Return the modules and outer weights of a GPT-2."""
     inner = hf.transformer
     blocks = tuple(inner.h)
     return Parts(
@@ -68,7 +71,7 @@ def parts(hf: Any) -> Parts:
 
 
 def layer(hf: Any, index: int) -> Layer:
-    """The parameters of block `index`."""
+    """Return the parameters of block `index`."""
     block, n = hf.transformer.h[index], hf.config.n_head
     query, key, value = (
         part.unflatten(1, (n, -1)).transpose(0, 1) for part in block.attn.c_attn.weight.chunk(3, dim=1)
@@ -93,7 +96,7 @@ def layer(hf: Any, index: int) -> Layer:
 
 
 def _projections(fused: Any, n: int) -> tuple[Projection, Projection, Projection]:
-    """Queries, keys and values are the three thirds of one projection's output."""
+    """Return queries, keys and values: the three thirds of one projection's output."""
     query, key, value = (
         Projection(fused, lambda tensor, third=third: tensor.chunk(3, dim=-1)[third].unflatten(-1, (n, -1)))
         for third in range(3)

@@ -13,7 +13,7 @@ MODEL_TYPES = ("gpt_neox",)
 
 
 def spec(hf: Any) -> Spec:
-    """The facts of a GPT-NeoX."""
+    """Return the facts of a GPT-NeoX."""
     config, inner = hf.config, hf.gpt_neox
     attention = inner.layers[0].attention
     return Spec(
@@ -43,7 +43,7 @@ def spec(hf: Any) -> Spec:
 
 
 def parts(hf: Any) -> Parts:
-    """The modules and outer weights of a GPT-NeoX."""
+    """Return the modules and outer weights of a GPT-NeoX."""
     inner, blocks = hf.gpt_neox, tuple(hf.gpt_neox.layers)
     return Parts(
         embed=inner.embed_in,
@@ -68,7 +68,7 @@ def parts(hf: Any) -> Parts:
 
 
 def layer(hf: Any, index: int) -> Layer:
-    """The parameters of block `index`."""
+    """Return the parameters of block `index`."""
     block, n = hf.gpt_neox.layers[index], hf.config.num_attention_heads
     fused = block.attention.query_key_value
     query, key, value = fused.weight.unflatten(0, (n, 3, -1)).unbind(1)
@@ -94,7 +94,7 @@ def layer(hf: Any, index: int) -> Layer:
 
 
 def _projections(fused: Any, n: int) -> tuple[Projection, Projection, Projection]:
-    """Each head's query, key and value lie side by side in one projection's output."""
+    """Return queries, keys and values, which lie side by side for each head."""
     query, key, value = (
         Projection(fused, lambda tensor, part=part: tensor.unflatten(-1, (n, 3, -1))[..., part, :]) for part in range(3)
     )

@@ -1,6 +1,6 @@
-"""Llama and the families that keep its module names: Mistral, Qwen2, Qwen3, Gemma 1 to 3, Phi-3, StableLM, SmolLM3.
+"""Llama and families with its module names: Mistral, Qwen, Gemma, Phi-3, StableLM, SmolLM3.
 
-Families with the same names and a formula of their own begin from what is read here: see `cohere`, `granite`, `olmo`.
+Families with the same names and another formula build on what is read here: see `cohere`, `granite`, `olmo`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ MODEL_TYPES = (
 
 
 def spec(hf: Any) -> Spec:
-    """The facts of a Llama-like model. Raises `UnsupportedModelError` for features that are not written out."""
+    """Return the facts of a Llama-like model.
+
+    Raises `UnsupportedModelError` for features that are not implemented.
+    """
     config, layers = hf.config, hf.model.layers
     attention, mlp = layers[0].self_attn, layers[0].mlp
     _check(config)
@@ -80,7 +83,7 @@ def spec(hf: Any) -> Spec:
 
 
 def parts(hf: Any) -> Parts:
-    """The modules and outer weights of a Llama-like model."""
+    """Return the modules and outer weights of a Llama-like model."""
     config, blocks = hf.config, tuple(hf.model.layers)
     post = hasattr(blocks[0], "post_feedforward_layernorm")
     return Parts(
@@ -104,7 +107,7 @@ def parts(hf: Any) -> Parts:
 
 
 def layer(hf: Any, index: int) -> Layer:
-    """The parameters of block `index`."""
+    """Return the parameters of block `index`."""
     block, config = hf.model.layers[index], hf.config
     attention, mlp = block.self_attn, block.mlp
     n, n_kv = config.num_attention_heads, config.num_key_value_heads
@@ -140,7 +143,7 @@ def layer(hf: Any, index: int) -> Layer:
 
 
 def _check(config: Any) -> None:
-    """`UnsupportedModelError`, naming it, for what would make the arithmetic another."""
+    """Raise `UnsupportedModelError`, naming it, for a feature that changes the arithmetic."""
     if getattr(config, "use_bidirectional_attention", False):
         raise UnsupportedModelError(f"{config.model_type}: bidirectional attention is not supported, only causal.")
     if getattr(config, "qk_layernorm", False) or getattr(config, "use_qk_norm", False):
@@ -148,13 +151,16 @@ def _check(config: Any) -> None:
 
 
 def _linear(part: Any, name: str, config: Any) -> tuple[Tensor, Tensor | None]:
-    """(weight, bias) of a projection."""
+    """Return (weight, bias) of a projection."""
     module, rows = _rows(part, name, config)
     return module.weight[rows], None if module.bias is None else module.bias[rows]
 
 
 def _rows(part: Any, name: str, config: Any) -> tuple[Any, slice]:
-    """The module that holds a projection, and its rows there: all of them, unless Phi-3 keeps several in one."""
+    """Return the module that holds a projection, and its rows there.
+
+    They are all rows, unless Phi-3 has several projections in one.
+    """
     if hasattr(part, name):
         return getattr(part, name), slice(None)
     if name in ("gate_proj", "up_proj"):
@@ -171,19 +177,19 @@ def _projection(part: Any, name: str, config: Any) -> Projection:
 
 
 def _projections(attention: Any, config: Any) -> tuple[Projection, Projection, Projection]:
-    found = []
+    result = []
     for name, n in (
         ("q_proj", config.num_attention_heads),
         ("k_proj", config.num_key_value_heads),
         ("v_proj", config.num_key_value_heads),
     ):
         module, rows = _rows(attention, name, config)
-        found.append(Projection(module, lambda tensor, rows=rows, n=n: tensor[..., rows].unflatten(-1, (n, -1))))
-    return found[0], found[1], found[2]
+        result.append(Projection(module, lambda tensor, rows=rows, n=n: tensor[..., rows].unflatten(-1, (n, -1))))
+    return result[0], result[1], result[2]
 
 
 def _norm(module: Any) -> RawNorm:
-    """Gemma stores the gain as its distance from one; Cohere's LayerNorm has no bias."""
+    """Return a norm; Gemma stores gain − 1, and Cohere's LayerNorm has no bias."""
     if "LayerNorm" in type(module).__name__:
         bias = getattr(module, "bias", None)
         return RawNorm(module.weight, torch.zeros_like(module.weight) if bias is None else bias)
@@ -191,7 +197,10 @@ def _norm(module: Any) -> RawNorm:
 
 
 def _mlp_norm(block: nn.Module) -> Any:
-    """The norm before the MLP: attention's own in a parallel block, None where there is none (OLMo-2)."""
+    """Return the norm before the MLP.
+
+    It is attention's own in a parallel block, and None for OLMo-2.
+    """
     if hasattr(block, "pre_feedforward_layernorm"):
         return block.pre_feedforward_layernorm
     if not hasattr(block, "input_layernorm"):
@@ -204,13 +213,13 @@ def _parallel(block: nn.Module) -> bool:
 
 
 def _embedding_scale(hf: Any) -> float:
-    """Gemma multiplies its embeddings by sqrt(d_model), rounded as the module rounds it."""
+    """Return sqrt(d_model) for Gemma, rounded as the module rounds it, else 1."""
     scale = getattr(hf.model.embed_tokens, "embed_scale", None)
     return 1.0 if scale is None else float(scale.to(hf.model.embed_tokens.weight.dtype))
 
 
 def _window(config: Any, block: Any) -> int | None:
-    """Mistral and Phi-3 give one window to every layer; the others state it per layer."""
+    """Return the window of a layer; Mistral and Phi-3 give one to every layer."""
     if config.model_type in ("mistral", "phi3"):
         return config.sliding_window
     return getattr(block.self_attn, "sliding_window", None)

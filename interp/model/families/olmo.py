@@ -1,4 +1,4 @@
-"""OLMo-2 and OLMo-3: no norm before attention and MLP but after each, and norms of queries and keys over all heads."""
+"""OLMo-2 and OLMo-3: norms after attention and MLP, and of queries and keys over all heads."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ MODEL_TYPES = ("olmo2", "olmo3")
 
 
 def spec(hf: Any) -> Spec:
-    """The facts of an OLMo-2 or -3."""
+    """Return the facts of an OLMo-2 or -3."""
     return replace(llama.spec(hf), joint_query_key_norm=True)
 
 
 def parts(hf: Any) -> Parts:
-    """The modules and outer weights of an OLMo-2 or -3."""
+    """Return the modules and outer weights of an OLMo-2 or -3."""
     return llama.parts(hf)
 
 
 def layer(hf: Any, index: int) -> Layer:
-    """The parameters of block `index`."""
-    found, attention = llama.layer(hf, index), hf.model.layers[index].self_attn
+    """Return the parameters of block `index`."""
+    result, attention = llama.layer(hf, index), hf.model.layers[index].self_attn
     return replace(
-        found,
+        result,
         query_gain=joint_gain(attention.q_norm, hf.config.num_attention_heads),
         key_gain=joint_gain(attention.k_norm, hf.config.num_key_value_heads),
     )

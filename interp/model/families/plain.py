@@ -1,4 +1,4 @@
-"""Decoders of GPT-2's plan under names of their own: BLOOM, Falcon, GPT-J, MPT, OPT, Phi.
+"""Decoders like GPT-2 with other module names: BLOOM, Falcon, GPT-J, MPT, OPT, Phi.
 
 They differ in what they call their modules, in how queries, keys and values share a projection, and in how positions
 enter; `NAMES` says the first, `_views` the second, `spec` the third.
@@ -25,7 +25,9 @@ Put: TypeAlias = Callable[[Tensor, Tensor], object]
 
 @dataclass(frozen=True)
 class Names:
-    """Paths of the modules; `query` names three projections or, with one name, the fused one.
+    """Paths of the modules of a family.
+
+    `query` names three projections or, with one name, the fused one.
 
     A block whose two norms are one is parallel. `attn_write` and `mlp_write` put out what is added to the stream.
     """
@@ -78,7 +80,10 @@ MODEL_TYPES = tuple(NAMES)
 
 
 def spec(hf: Any) -> Spec:
-    """The facts of one of these models. Raises `UnsupportedModelError` for features that are not written out."""
+    """Return the facts of one of these models.
+
+    Raises `UnsupportedModelError` for features that are not implemented.
+    """
     _check(hf.config)
     config, names, block = hf.config, _names(hf), _blocks(hf)[0]
     n, n_kv, d_head = _shape(hf)
@@ -114,7 +119,7 @@ def spec(hf: Any) -> Spec:
 
 
 def parts(hf: Any) -> Parts:
-    """The modules and outer weights of one of these models."""
+    """Return the modules and outer weights of one of these models."""
     names, inner, blocks, unembed = _names(hf), _inner(hf), tuple(_blocks(hf)), hf.get_output_embeddings()
     embed_norm = getattr(inner, "word_embeddings_layernorm", None)
     W_pos = inner.embed_positions.weight[inner.embed_positions.offset :] if hf.config.model_type == "opt" else None
@@ -144,7 +149,7 @@ def parts(hf: Any) -> Parts:
 
 
 def layer(hf: Any, index: int) -> Layer:
-    """The parameters of block `index`."""
+    """Return the parameters of block `index`."""
     names, block = _names(hf), _blocks(hf)[index]
     output, mlp_in, mlp_out = (_get(block, name) for name in (names.output, names.mlp_in, names.mlp_out))
     W_Q, W_K, W_V = _split(hf, block, "weight")
@@ -168,30 +173,30 @@ def layer(hf: Any, index: int) -> Layer:
 
 
 def _check(config: Any) -> None:
-    """`UnsupportedModelError`, naming it, for what would make the arithmetic another."""
+    """Raise `UnsupportedModelError`, naming it, for a feature that changes the arithmetic."""
     refused = {
         "apply_residual_connection_post_layernorm": "a residual stream taken after the norm",
         "alibi": "ALiBi, which transformers computes in two ways that disagree,",
         "qk_layernorm": "LayerNorm of queries and keys",
         "_remove_final_layer_norm": "leaving out the final norm",
     }
-    found = [text for name, text in refused.items() if getattr(config, name, False)]
+    result = [text for name, text in refused.items() if getattr(config, name, False)]
     if getattr(getattr(config, "attn_config", None), "clip_qkv", None):
-        found.append("clipping of queries, keys and values")
+        result.append("clipping of queries, keys and values")
     if not getattr(config, "do_layer_norm_before", True):
-        found.append("a norm after the sum")
+        result.append("a norm after the sum")
     if getattr(config, "word_embed_proj_dim", config.hidden_size) != config.hidden_size:
-        found.append("a projection of the embeddings")
+        result.append("a projection of the embeddings")
     if not getattr(config, "layer_norm_elementwise_affine", True):
-        found.append("a norm without gain")
+        result.append("a norm without gain")
     if config.model_type == "gptj" and config.rotary_dim is None:
-        found.append("rotary positions over all heads at once")
-    if found:
-        raise UnsupportedModelError(f"{config.model_type}: {found[0]} is not supported.")
+        result.append("rotary positions over all heads at once")
+    if result:
+        raise UnsupportedModelError(f"{config.model_type}: {result[0]} is not supported.")
 
 
 def _names(hf: Any) -> Names:
-    """The names of a model's modules; Falcon's norms depend on which Falcon it is."""
+    """Return the names of a model's modules; Falcon's norms depend on its variant."""
     names, config = NAMES[hf.config.model_type], hf.config
     if config.model_type != "falcon" or not (config.new_decoder_architecture or config.parallel_attn):
         return names
@@ -213,12 +218,12 @@ def _blocks(hf: Any) -> Any:
 
 
 def _norm(module: Any) -> RawNorm:
-    """MPT's norms have no bias."""
+    """Return a norm; those of MPT have no bias."""
     return RawNorm(module.weight, torch.zeros_like(module.weight) if module.bias is None else module.bias)
 
 
 def _shape(hf: Any) -> tuple[int, int, int]:
-    """(query heads, key-value heads, d_head)."""
+    """Return (query heads, key-value heads, d_head)."""
     config, n = hf.config, hf.config.num_attention_heads
     n_kv = getattr(config, "num_key_value_heads", None) or n
     if config.model_type == "falcon":
@@ -227,7 +232,10 @@ def _shape(hf: Any) -> tuple[int, int, int]:
 
 
 def _views(hf: Any) -> tuple[tuple[View, ...], Put | None]:
-    """Where queries, keys and values (..., heads, d_head) lie in the last axis; how to write queries if not by view."""
+    """Return where queries, keys and values (..., heads, d_head) are in the last axis.
+
+    Also returns how to write queries, where a view cannot.
+    """
     (n, n_kv, d_head), kind = _shape(hf), hf.config.model_type
     if kind == "mpt":
         return tuple(lambda x, i=i: x.unflatten(-1, (3, n, d_head))[..., i, :, :] for i in range(3)), None
@@ -259,12 +267,15 @@ def _projections(hf: Any, block: Any) -> tuple[Projection, Projection, Projectio
 
 
 def _split(hf: Any, block: Any, name: str) -> tuple[Any, Any, Any]:
-    """Queries', keys' and values' weights (heads, d_model, d_head) or biases (heads, d_head); None without a bias."""
-    found = []
+    """Return weights (heads, d_model, d_head) or biases (heads, d_head) of q, k and v.
+
+    None without a bias.
+    """
+    result = []
     for part in _projections(hf, block):
         stored = getattr(part.module, name)
-        found.append(None if stored is None or part.view is None else part.view(stored.t()))
-    query, key, value = found if name == "bias" else (part.transpose(0, 1) for part in found)
+        result.append(None if stored is None or part.view is None else part.view(stored.t()))
+    query, key, value = result if name == "bias" else (part.transpose(0, 1) for part in result)
     return query, key, value
 
 
@@ -280,7 +291,7 @@ def _rotary(hf: Any) -> Rotary | None:
 
 
 def _alibi(hf: Any) -> Alibi | None:
-    """The slopes, from the model's own table of the first two positions."""
+    """Return the slopes, from the model's own table of the first two positions."""
     n = hf.config.num_attention_heads
     if hf.config.model_type == "bloom":
         table = hf.transformer.build_alibi_tensor(torch.ones(1, 2), n, torch.float32)
@@ -291,7 +302,10 @@ def _alibi(hf: Any) -> Alibi | None:
 
 
 def _context(config: Any) -> int:
-    """The longest input; BLOOM, whose positions have no end, is kept to the length it was trained on."""
+    """Return the longest input.
+
+    The positions of BLOOM have no end: it is the length of its training.
+    """
     names = ("max_position_embeddings", "max_seq_len", "seq_length")
     return next((length for name in names if (length := getattr(config, name, None))), 2048)
 
@@ -300,4 +314,4 @@ def _activation(config: Any) -> str:
     if config.model_type in ("bloom", "mpt"):
         return {"bloom": "gelu_bloom", "mpt": "gelu"}[config.model_type]
     names = ("activation_function", "activation", "hidden_act")
-    return next(found for name in names if (found := getattr(config, name, None)))
+    return next(result for name in names if (result := getattr(config, name, None)))

@@ -1,4 +1,4 @@
-"""Perceptrons on tasks of known parts, under every setting and seed at once."""
+"""Perceptrons on tasks of known parts, all settings and seeds in one batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEST_SEED = 1 << 20
 
 
 def train(config: Config, *, tick: Callable[[int], None] | None = None) -> Trained:
-    """Train every setting and seed, prune each network to the error allowed, and return them.
+    """Train every setting and seed, and prune each network to the allowed error.
 
     `tick` is called with each step's number.
     """
@@ -66,7 +66,7 @@ def _sizes(config: Config) -> list[int]:
 
 
 def _price(config: Config) -> Price:
-    """The settings' prices, seeds along with each."""
+    """Return the prices of the settings, repeated for seeds."""
     names = config.settings
     rows = torch.tensor([[name != "none", name in ("wiring", "local"), name == "wiring"] for name in names])
     paid, local, moves = rows.repeat_interleave(config.seeds, 0).T

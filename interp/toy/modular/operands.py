@@ -42,9 +42,9 @@ def learn_table(  # noqa: PLR0913 (what follows the seeds is keyword-only)
     seed: int = 0,
     tick: Callable[[int], None] | None = None,
 ) -> Learned:
-    """Train one network for each price on a share of all pairs and test on the rest.
+    """Train one network for each price on a share of all pairs; test on the rest.
 
-    Both operands have one embedding, and two hidden layers read the two beside each other (arXiv 2305.08746, §3.3).
+    Both operands have one embedding, and two hidden layers read the two concatenated (arXiv 2305.08746, §3.3).
 
     Args:
         table: The answer for every pair of operands.

@@ -28,7 +28,7 @@ class InContext:
     error: Float[Tensor, " networks"]
     """Mean squared error on new sequences, as a share of the answers' variance."""
     cost: Float[Tensor, " networks"]
-    """Wiring cost at a locality of 1, whatever was paid."""
+    """Wiring cost at a locality of 1, for every price."""
     foreign: Float[Tensor, " networks"]
     """The error when the pairs before the last come from another sequence: 2 for a network that trusts them."""
     wires: Int[Tensor, " networks"]
@@ -36,7 +36,9 @@ class InContext:
 
 
 def draw(count: int, length: int, inputs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return sequences (1, count, length, inputs + 1) of pairs (x, w·x), and the answers (count,) that are left out.
+    """Return sequences of pairs (x, w·x), and the answers (count,) left out.
+
+    Sequences are (1, count, length, inputs + 1).
 
     Each sequence has a w of its own, normal of variance 1 / inputs; x is uniform in [−√3, √3], of variance 1. The last
     pair has 0 in place of its answer.
@@ -60,7 +62,9 @@ def learn_in_context(  # noqa: PLR0913 (what follows the seeds is keyword-only)
     allowed: float = 0.1,
     tick: Callable[[int], None] | None = None,
 ) -> InContext:
-    """Train one transformer of `layers` blocks for each price on the squared error of the last answer.
+    """Train one transformer of `layers` blocks for each price.
+
+    The loss is the squared error of the last answer.
 
     Args:
         price: What wires cost, for every network.

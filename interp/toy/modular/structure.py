@@ -1,4 +1,4 @@
-"""The parts of a network: which neurons are connected, how modular its graph is, and whether it splits as it should.
+"""The structure of a network: connected parts, modularity, and whether it splits as expected.
 
 numpy and scipy only. A network is a list of matrices (out, in), one a layer.
 """
@@ -18,7 +18,7 @@ Part = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def adjacency(matrices: Matrices) -> Float[np.ndarray, "neurons neurons"]:
-    """Return |w| between all neurons, layer after layer from the inputs to the outputs, symmetric."""
+    """Return |w| between all neurons, from inputs to outputs, symmetric."""
     sizes = [matrices[0].shape[1], *(len(matrix) for matrix in matrices)]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     graph = np.zeros((starts[-1], starts[-1]))
@@ -28,7 +28,10 @@ def adjacency(matrices: Matrices) -> Float[np.ndarray, "neurons neurons"]:
 
 
 def live(matrices: Matrices) -> list[np.ndarray]:
-    """Return the matrices without the wires of hidden neurons that no input reaches or that reach no output."""
+    """Return the matrices without the wires of useless hidden neurons.
+
+    Those are neurons that no input reaches, or that reach no output.
+    """
     masks = [np.asarray(matrix) != 0 for matrix in matrices]
     reached = np.ones(masks[0].shape[1], bool)
     for k, mask in enumerate(masks):
@@ -42,7 +45,10 @@ def live(matrices: Matrices) -> list[np.ndarray]:
 
 
 def components(matrices: Matrices) -> Int[np.ndarray, " neurons"]:
-    """Return the connected part of every neuron, as a number; a neuron without live wires is a part of its own."""
+    """Return the number of the connected part of every neuron.
+
+    A neuron without live wires is a part of its own.
+    """
     return connected_components(csr_matrix(adjacency(live(matrices))), directed=False)[1]
 
 
@@ -58,12 +64,15 @@ def parts(matrices: Matrices) -> tuple[Part, ...]:
 
 
 def splits(matrices: Matrices, expected: Sequence[Part]) -> bool:
-    """Return whether the connected parts are those expected: no input or output astray or without its part."""
+    """Return whether the connected parts are those expected.
+
+    No input or output may be in another part, or in none.
+    """
     return set(parts(matrices)) == {(tuple(inputs), tuple(outputs)) for inputs, outputs in expected}
 
 
 def modularity(matrices: Matrices) -> float:
-    """Return Newman's modularity Q of the graph of |w|, for the partition that greedy merging finds.
+    """Return Newman's modularity Q of the graph of |w|, for a greedy partition.
 
     Q = Σ_modules (share of weight inside − (share of weight attached)²), in [−1/2, 1); 0 for one module (Newman 2004,
     cond-mat/0309508; merging as in Clauset, Newman and Moore 2004, cond-mat/0408187). 0 for a network without wires.
@@ -89,7 +98,7 @@ def modularity(matrices: Matrices) -> float:
 
 
 def _merged(share: np.ndarray, a: int, b: int) -> np.ndarray:
-    """Module b joined to a; its inside is the diagonal."""
+    """Return module b joined to a; its inside is the diagonal."""
     share = share.copy()
     share[a] += share[b]
     share[:, a] += share[:, b]

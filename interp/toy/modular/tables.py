@@ -1,4 +1,4 @@
-"""Groups as tables of two operands, and the energy of an embedding in the group's own basis. numpy only."""
+"""Groups as tables of two operands, and embeddings in the group's basis; numpy only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ CHARACTERS = {
 
 
 def addition_table(modulus: int) -> Int[np.ndarray, "modulus modulus"]:
-    """Return (a + b) mod n. Raises `UsageError` for an even or too small modulus."""
+    """Return (a + b) mod n.
+
+    Raises `UsageError` for an even or too small modulus.
+    """
     if modulus < 3 or modulus % 2 == 0:
         raise UsageError(f"the modulus is {modulus}; it must be odd and 3 or more, so that frequencies come in pairs")
     values = np.arange(modulus)
@@ -30,7 +33,10 @@ def addition_table(modulus: int) -> Int[np.ndarray, "modulus modulus"]:
 
 
 def permutation_table() -> Int[np.ndarray, "24 24"]:
-    """Return the index of b ∘ a for the permutations a, b of four things in lexical order: (b ∘ a)(i) = b(a(i))."""
+    """Return the index of b ∘ a for permutations a, b of four things.
+
+    They are in lexical order, and (b ∘ a)(i) = b(a(i)).
+    """
     elements = list(permutations(range(4)))
     index = {element: k for k, element in enumerate(elements)}
     return np.array([[index[tuple(b[i] for i in a)] for b in elements] for a in elements])
@@ -39,7 +45,9 @@ def permutation_table() -> Int[np.ndarray, "24 24"]:
 def fourier_energy(
     embedding: Float[np.ndarray, "*networks width modulus"],
 ) -> Float[np.ndarray, "*networks frequencies"]:
-    """Return the share of an embedding's variance over tokens in each frequency 1 … (n − 1) / 2; they sum to 1.
+    """Return the share of an embedding's variance over tokens in each frequency.
+
+    Frequencies are 1 … (n − 1) / 2; shares sum to 1.
 
     The energy of frequency k is that of its cosine and sine over all dimensions (Nanda et al. 2023, arXiv 2301.05217).
     """
@@ -48,7 +56,9 @@ def fourier_energy(
 
 
 def irrep_energy(embedding: Float[np.ndarray, "*networks width 24"]) -> Float[np.ndarray, "*networks irreps"]:
-    """Return the share of an embedding's energy in each irreducible representation of the permutations of four things.
+    """Return the share of an embedding's energy in each irreducible representation.
+
+    The group is that of the permutations of four things.
 
     P_ρ = d_ρ / 24 Σ_h χ_ρ(h⁻¹) h projects on representation ρ; the shares sum to 1.
     """
@@ -58,7 +68,10 @@ def irrep_energy(embedding: Float[np.ndarray, "*networks width 24"]) -> Float[np
 
 
 def irrep_projectors() -> Float[np.ndarray, "irreps 24 24"]:
-    """Return the projectors on the functions of each representation, of ranks 1, 1, 4, 9 and 9."""
+    """Return the projectors on the functions of each representation.
+
+    Their ranks are 1, 1, 4, 9 and 9.
+    """
     elements = list(permutations(range(4)))
     quotients = [[_cycles(tuple(a[b.index(i)] for i in range(4))) for b in elements] for a in elements]
     trace = np.array([[CHARACTERS[q] for q in row] for row in quotients], dtype=float)
@@ -77,7 +90,7 @@ def keys(energy: Float[np.ndarray, "*networks parts"], share: float = 0.9) -> In
 
 
 def _cycles(permutation: tuple[int, ...]) -> tuple[int, ...]:
-    """Lengths of the cycles, longest first."""
+    """Return lengths of the cycles, longest first."""
     left, lengths = set(range(len(permutation))), []
     while left:
         start = here = min(left)

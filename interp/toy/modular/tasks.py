@@ -1,4 +1,4 @@
-"""Tasks whose computation has known parts: formulas of independent, shared and nested terms, and two moons."""
+"""Tasks of known parts: formulas of independent, shared and nested terms, and two moons."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ NAMES = (*FORMULAS, MOONS)
 
 
 def task(name: str, *, points: int = 1000, seed: int = 0) -> Task:
-    """Return the task of that name with inputs drawn from `seed`; those of formulas are uniform in [−1, 1].
+    """Return the named task with inputs drawn from `seed`.
+
+    Inputs of formulas are uniform in [−1, 1].
 
     The formulas are those of Liu, Gan and Tegmark (arXiv 2305.08746), and each output is divided by its standard
     deviation, so that a loss is a share of the variance. Two moons have ±1 targets.
@@ -76,14 +78,17 @@ def task(name: str, *, points: int = 1000, seed: int = 0) -> Task:
 
 @cache
 def _moments(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each output, over one large sample: the same for inputs to train and to test on."""
+    """Return mean and deviation of each output, over one large sample.
+
+    They are the same for inputs to train and to test on.
+    """
     _, inputs, formula, _ = FORMULAS[name]
     y = np.stack(formula(np.random.default_rng(0).uniform(-1, 1, (inputs, MANY))), axis=1)
     return y.mean(0), y.std(0)
 
 
 def _moons(points: int, generator: np.random.Generator) -> Task:
-    """Two half circles of radius 1 that reach into each other, with noise of deviation 0.1."""
+    """Return two interlocking half circles of radius 1, with noise of deviation 0.1."""
     upper = np.arange(points) % 2 == 0
     angle = generator.uniform(0, np.pi, points)
     x = np.stack([np.cos(angle), np.sin(angle)], axis=1)

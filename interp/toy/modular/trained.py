@@ -1,4 +1,4 @@
-"""Perceptrons trained under several prices on wires: settings, weights, places and what pruning leaves. numpy only."""
+"""Trained perceptrons: settings, weights, places and pruned weights; numpy only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ SETTINGS = ("wiring", "local", "l1", "none")
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """One task, several settings, and as many seeds for each. Raises `UsageError` for what cannot be used."""
+    """One task, several settings, and a number of seeds for each.
+
+    Raises `UsageError` for values that cannot be used.
+    """
 
     task: str = "independent"
     settings: tuple[str, ...] = SETTINGS
@@ -71,7 +74,7 @@ class Trained(Result):
     """Mean squared error over the variance of the targets, on inputs that were not trained on."""
     pruned_error: Float[np.ndarray, "settings seeds"]
     cost: Float[np.ndarray, "settings seeds"]
-    """Wiring cost at the configured locality, of all settings alike."""
+    """Wiring cost at the configured locality, for all settings."""
     provenance: Provenance
 
     def network(self, setting: int, seed: int, *, pruned: bool = True) -> list[np.ndarray]:
@@ -80,7 +83,10 @@ class Trained(Result):
         return [w[setting, seed] * k[setting, seed] for w, k in zip(self.matrices, kept, strict=True)]
 
     def split(self) -> Bool[np.ndarray, "settings seeds"]:
-        """Return whether each pruned network has the right parts at the error allowed; one above it has not."""
+        """Return whether each pruned network has the right parts at the allowed error.
+
+        A network above that error has not.
+        """
         right = self._each(lambda matrices: splits(matrices, self.parts)).astype(bool)
         return right & (self.pruned_error <= self.config.allowed)
 

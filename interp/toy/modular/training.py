@@ -1,4 +1,4 @@
-"""Training with a price on wires: any network whose weights are matrices between layers of neurons with places."""
+"""Training with a price on the length of wires."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LIGHT = 0.1
 
 @dataclass(frozen=True)
 class Price:
-    """What wires cost, one number for each network, so that settings are trained side by side."""
+    """The price of wires, one number for each network, so that settings train together."""
 
     strength: Float[Tensor, " instances"]
     """λ, the weight of the wiring cost in the loss."""
     locality: Float[Tensor, " instances"]
-    """How much longer a wire is that runs along the whole layer. 0: all wires cost alike, an L1 norm."""
+    """How much longer a wire is that runs along the whole layer. 0: all wires cost the same, an L1 norm."""
     moves: Bool[Tensor, " instances"]
     """Whether neurons exchange places during training."""
 
@@ -39,7 +39,7 @@ def train_wired(
     lr: float,
     every: int = 200,
 ) -> tuple[Weights, Places]:
-    """Return the weights trained on loss + λ · wiring cost, and where the neurons have come to be.
+    """Return weights trained on loss + λ · wiring cost, and the final places of neurons.
 
     The price is λ / 10 in the first quarter of the steps, λ in the middle half and λ / 10 in the last quarter, as in
     arXiv 2305.08746; tensors that are no wires (biases) cost half their mean magnitude. Every `every` steps of the
@@ -73,6 +73,6 @@ def share(step: int, steps: int) -> float:
 
 
 def _loose(weights: Weights, length: Weights) -> Tensor:
-    """The price of what is not a wire."""
+    """Return the price of parameters that are not wires."""
     loose = [tensor.abs().flatten(1).mean(1) for name, tensor in weights.items() if name not in length]
     return GAP * torch.stack(loose).sum(0) if loose else torch.zeros(())

@@ -1,4 +1,4 @@
-"""Neurons with places: what their wires cost, and the arrangement of a layer that makes them shortest.
+"""Neurons with places: the cost of their wires, and the cheapest arrangement.
 
 Brain-inspired modular training, Liu, Gan and Tegmark 2023 (arXiv 2305.08746).
 """
@@ -37,7 +37,7 @@ def perceptron_wires(layers: int) -> tuple[Wires, ...]:
 
 
 def even_places(weights: Weights, wires: Sequence[Wires]) -> Places:
-    """Return evenly spaced places (k + 1/2) / n for every layer, in the order the neurons are stored in."""
+    """Return evenly spaced places (k + 1/2) / n for the neurons of every layer."""
     sizes: dict[str, int] = {}
     count = 0
     for wire in wires:
@@ -47,9 +47,11 @@ def even_places(weights: Weights, wires: Sequence[Wires]) -> Places:
 
 
 def lengths(places: Places, wires: Sequence[Wires], locality: float | Tensor) -> Weights:
-    """Return d = locality · |p_target − p_source| + 1/2 of every wire: its length, for one locality or one a network.
+    """Return the length of every wire, d = locality · |p_target − p_source| + 1/2.
 
-    A locality of 0 makes all wires alike: their cost is then the L1 norm.
+    Locality is one number, or one a network.
+
+    A locality of 0 makes all wires equal: their cost is then the L1 norm.
     """
     locality = torch.as_tensor(locality, dtype=torch.float32).reshape(-1, 1, 1)
     return {
@@ -59,12 +61,15 @@ def lengths(places: Places, wires: Sequence[Wires], locality: float | Tensor) ->
 
 
 def wiring_cost(weights: Weights, length: Weights) -> Float[Tensor, " instances"]:
-    """Return Σ over matrices of the mean of |w| · d (arXiv 2305.08746, with means in place of sums as in its code)."""
+    """Return Σ over matrices of the mean of |w| · d.
+
+    See arXiv 2305.08746; as in its code, means take the place of sums.
+    """
     return torch.stack([(weights[name].abs() * d).flatten(1).mean(1) for name, d in length.items()]).sum(0)
 
 
 def rearrange(weights: Weights, places: Places, wires: Sequence[Wires]) -> Places:
-    """Return places exchanged among the neurons of each layer in turn so that the wiring is cheapest.
+    """Return places exchanged within each layer so that the wiring is cheapest.
 
     Neurons of one layer have no wires between them, so the best exchange is a linear assignment of neurons to places,
     with cost C[a, s] = Σ_b |w_ab| |s − p_b|, and the cost never rises. (The paper tries swaps of pairs: a permutation
@@ -85,7 +90,7 @@ def rearrange(weights: Weights, places: Places, wires: Sequence[Wires]) -> Place
 def _cost_of_places(
     weights: Weights, places: Places, wires: Sequence[Wires], layer: str
 ) -> Float[Tensor, "instances neurons places"]:
-    """What neuron a would cost at the place that neuron s of its layer has now."""
+    """Return what neuron a would cost at the present place of each neuron s of its layer."""
     total = torch.zeros(())
     for wire in wires:
         size = weights[wire.name].detach().abs().double()

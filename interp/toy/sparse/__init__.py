@@ -1,4 +1,4 @@
-"""Transformers with nearly all weights zero, and how many edges a circuit of one needs (arXiv 2511.13653).
+"""Weight-sparse transformers, and the number of edges of their circuits (arXiv 2511.13653).
 
 task = sparse.sequences("lookup")
 few = sparse.train(task, density=0.05, seeds=range(5), steps=1000)

@@ -1,4 +1,4 @@
-"""Circuits of single weights: the fewest edges that do most of what the whole network does."""
+"""Circuits of single weights: the fewest edges that do most of what the network does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class Circuit:
 
 
 class Measure:
-    """Faithfulness of edge sets of some networks on one sample: f = (m(C) − m(∅)) / (m(all) − m(∅)), m = −loss.
+    """Faithfulness of edge sets of some networks on one sample.
+
+    f = (m(C) − m(∅)) / (m(all) − m(∅)) with m = −loss.
 
     A cut edge carries the mean over the sample of what it carries at its position. (Wang et al. 2022, arXiv
     2211.00593; with means in place of other prompts' values.)
@@ -68,12 +70,13 @@ def faithfulness(networks: Networks, task: Sequences, edges: Weights) -> Float[T
 
 
 def circuit(networks: Networks, task: Sequences, *, faithful: float = 0.9, seed: int = 0) -> Circuit:
-    """Return the smallest circuits found whose faithfulness is at least `faithful`.
+    """Return the smallest circuits with a faithfulness of at least `faithful`.
 
     Masks over all edges are learned at one price an edge (edge pruning, arXiv 2406.16778, on single weights); edges
-    are ranked by their log-odds, and the fewest that suffice are kept. Dense and sparse networks are searched alike.
-    (A ranking by integrated gradients, tried first, needed three times as many edges where a task multiplies queries
-    and keys: a trained network's loss has no slope at the whole, and one edge says nothing of the edges it needs.)
+    are ranked by their log-odds, and the fewest that suffice are returned. Dense and sparse networks are searched in
+    the same way. (A ranking by integrated gradients, tried first, needed three times as many edges where a task
+    multiplies queries and keys: a trained network's loss has no slope at the whole, and one edge says nothing of the
+    edges it needs.)
     """
     measure = Measure(networks, task)
     there = {name: w != 0 for name, w in measure.matrices.items()}

@@ -1,4 +1,4 @@
-"""Tasks on short sequences whose last position asks a question: quotes, brackets, and looking a key up."""
+"""Tasks on short sequences with a question last: quotes, brackets, and key lookup."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class Sequences:
 
 
 def _quotes(count: int, generator: torch.Generator) -> Batch:
-    """Letters, one of two opening quotes among them, the question last: the quote that closes."""
+    """Return letters with one of two opening quotes; the answer is the quote that closes.
+
+    The question is the last token.
+    """
     tokens = torch.randint(LETTERS, (count, 8), generator=generator)
     place = torch.randint(7, (count,), generator=generator)
     kind = torch.randint(2, (count,), generator=generator)
@@ -40,7 +43,10 @@ def _quotes(count: int, generator: torch.Generator) -> Batch:
 
 
 def _brackets(count: int, generator: torch.Generator) -> Batch:
-    """Brackets that open (0) and close (1), never more closed than opened, the question (2) last: how many are open."""
+    """Return opening (0) and closing (1) brackets; the answer is how many are open.
+
+    Never more are closed than opened; the question (2) is the last token.
+    """
     tokens = torch.zeros(count, 8, dtype=torch.long)
     depth = torch.zeros(count, dtype=torch.long)
     for position in range(7):
@@ -54,7 +60,10 @@ def _brackets(count: int, generator: torch.Generator) -> Batch:
 
 
 def _lookup(count: int, generator: torch.Generator) -> Batch:
-    """Every key once, as a token that names its value too, in any order; a key is asked for last: its value."""
+    """Return every key once, as a token with its value; the answer is the value of the last key.
+
+    Keys are in any order.
+    """
     order = torch.rand(count, KEYS, generator=generator).argsort(1)
     value = torch.randint(VALUES, (count, KEYS), generator=generator)
     asked = torch.randint(KEYS, (count,), generator=generator)

@@ -1,4 +1,4 @@
-"""Training with few weights: after every step the largest of each matrix stay and the others are zero."""
+"""Training with few weights: after every step the smallest of each matrix become zero."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def train(  # noqa: PLR0913 (what follows the task is keyword-only)
     until: Float[Tensor, " instances"] | None = None,
     tick: Callable[[int], None] | None = None,
 ) -> Networks:
-    """Return one-layer transformers of which each matrix has a share `density` of its weights (arXiv 2511.13653).
+    """Return one-layer transformers with a share `density` of the weights of each matrix.
+
+    See arXiv 2511.13653.
 
     Every step is one of Adam on all weights and then a projection on the largest of each matrix, so that a weight at
     zero can come back; the density falls exponentially from 1 over the first half of the steps.

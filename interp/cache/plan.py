@@ -1,4 +1,4 @@
-"""What a harvest will take, known before it starts."""
+"""The cost of a harvest, before it starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ VERSIONED = ("interp", "torch", "transformers")
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A harvest that has not begun. Bytes of disk are exact but for a header of some 100 bytes a shard.
+    """A harvest that has not begun.
+
+    Bytes of disk are exact but for a header of some 100 bytes a shard.
 
     Attributes:
         config: as asked.
@@ -45,7 +47,7 @@ class Plan:
     flops: float
 
     def table(self) -> dict[str, Any]:
-        """As plain values, for people and programs."""
+        """Return the plan as plain values, for people and programs."""
         return {
             "contexts": self.manifest.contexts,
             "tokens": self.manifest.tokens,
@@ -58,7 +60,9 @@ class Plan:
 
 
 def plan(model: Model, source: Any, config: Config) -> Plan:
-    """What `harvest` with these arguments will do: tokens, rows, shards, disk, memory and arithmetic.
+    """Return what `harvest` with these arguments will do.
+
+    That is: tokens, rows, shards, disk, memory and arithmetic.
 
     Reads the source, computes no more than a few tokens, writes nothing. Raises what `harvest` raises before it
     starts: `UsageError` for an unknown hook, too little text, or a store beyond `config.max_gigabytes`.
@@ -93,7 +97,9 @@ def plan(model: Model, source: Any, config: Config) -> Plan:
 
 
 def flops(model: Model, hooks: tuple[str, ...], n_token: int, context: int) -> float:
-    """Floating-point operations of the blocks down to the last hook: (2 · their parameters + 4 · context · d) a token.
+    """Return the floating-point operations of the blocks down to the last hook.
+
+    They are (2 · their parameters + 4 · context · d) a token.
 
     d is n_head · d_head of every block run: scores and mixing over the whole context, as kernels compute them.
     Embedding, norms and the model's own softmax are left out.
@@ -105,19 +111,22 @@ def flops(model: Model, hooks: tuple[str, ...], n_token: int, context: int) -> f
 
 
 def depth(hooks: tuple[str, ...], n_layer: int) -> int:
-    """How many blocks are run for these hooks."""
+    """Return how many blocks are run for these hooks."""
     return max(_depth(name, n_layer) for name in hooks)
 
 
 def _depth(name: str, n_layer: int) -> int:
-    found = re.match(r"blocks\.(\d+)\.", name)
-    if found is None:
+    result = re.match(r"blocks\.(\d+)\.", name)
+    if result is None:
         return 0 if "embed" in name and not name.startswith("unembed") else n_layer
-    return int(found[1]) + (not name.endswith("hook_resid_pre"))
+    return int(result[1]) + (not name.endswith("hook_resid_pre"))
 
 
 def seconds(model: Model, planned: Plan) -> float:
-    """Estimated duration: the second of two forward passes over the first batch, times the number of batches."""
+    """Return the estimated duration in seconds.
+
+    It is the second of two forward passes over the first batch, times the number of batches.
+    """
     config = planned.config
     few = Contexts(planned.contexts.tokens[: config.batch], planned.contexts.lengths[: config.batch])
     times = []
@@ -162,7 +171,10 @@ def _row_bytes(hooks: tuple[Hook, ...], config: Config) -> int:
 
 
 def _allowed_tokens(hooks: tuple[Hook, ...], config: Config) -> int:
-    """How many tokens fit into max_gigabytes; no more than one context beyond is read, which bounds the memory."""
+    """Return how many tokens fit into max_gigabytes.
+
+    At most one more context is read, which bounds the memory.
+    """
     return int(config.max_gigabytes * GIGA) // _row_bytes(hooks, config)
 
 

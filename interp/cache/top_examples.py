@@ -1,4 +1,4 @@
-"""`top_examples`: the rows of a store that lie furthest along a direction, read once and in bounded memory."""
+"""`top_examples`: the rows of a store with the largest projection on a direction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AROUND = (12, 4)
 def top_examples(
     store: Store, direction: Any, k: int = 20, *, hook: str | None = None, model: Model | None = None
 ) -> TopExamples:
-    """Return the k rows with the largest x · direction / |direction|, at most one of each context.
+    """Return the k rows of largest x · direction / |direction|, one of each context.
 
     Args:
         store: activations on disk.
@@ -93,9 +93,9 @@ def _one_of_each_context(values: np.ndarray, contexts: np.ndarray, k: int) -> li
 
 
 def _around(store: Store, model: Model | None, context: int, position: int) -> tuple[tuple[str, ...], int]:
-    """(the tokens around a position, how many stand before it)."""
-    found = store.contexts(context, context + 1)
-    first, last = max(0, position - AROUND[0]), min(int(found.lengths[0]), position + AROUND[1] + 1)
-    ids = found.tokens[0, first:last].long()
+    """Return (the tokens around a position, how many are before it)."""
+    result = store.contexts(context, context + 1)
+    first, last = max(0, position - AROUND[0]), min(int(result.lengths[0]), position + AROUND[1] + 1)
+    ids = result.tokens[0, first:last].long()
     texts = tuple(map(str, ids.tolist())) if model is None else model.labels(ids)
     return texts, position - first

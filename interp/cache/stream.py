@@ -1,4 +1,4 @@
-"""Activations for training with no disk: a bounded buffer that is mixed, half used, and refilled."""
+"""Activations for training without disk, from a bounded buffer that is shuffled and refilled."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ def stream(
     batch_size: int = 2048,
     context: int = 128,
 ) -> Iterator[Any]:
-    """Yield shuffled float32 batches of a hook's activations, computed as they are asked for; each row exactly once.
+    """Yield shuffled float32 batches of a hook's activations, computed on demand.
+
+    Each row is yielded exactly once.
 
     The buffer is filled, mixed, and half of it is given out; the other half is mixed again with what refills it, so
-    that neighbours in the text are seldom neighbours in training. Position 0 and padding are left out. At most about
-    three times `buffer` rows are held: the buffer, what is given out, and a batch in the making. The last batch may be
+    that neighbours in the text are rarely neighbours in training. Position 0 and padding are left out. At most about
+    three times `buffer` rows are in memory: the buffer, what is yielded, and the next batch. The last batch may be
     smaller.
 
     Args:
@@ -72,7 +74,7 @@ class _Mixing:
 
 
 def _batches(model: Model, tokens: Any, hooks: tuple[str, ...], how: _Mixing) -> Iterator[tuple[Tensor, ...]]:
-    """Batches of the hooks, computed as they are asked for; arguments are checked at once."""
+    """Return batches of the hooks, computed on demand; arguments are checked at once."""
     if not 1 <= how.batch_size <= how.buffer:
         raise UsageError(f"batch_size={how.batch_size} must be between 1 and the buffer of {how.buffer} rows.")
     widths = [one.width for one in shapes(model, hooks)]
@@ -85,7 +87,9 @@ def _batches(model: Model, tokens: Any, hooks: tuple[str, ...], how: _Mixing) ->
 
 @dataclass(frozen=True, eq=False)
 class ModelStream:
-    """The activations of a model over text, computed when they are asked for. Called, it gives the same batches again.
+    """Activations of a model over text, computed on demand.
+
+    Each call gives the same batches.
 
     Attributes:
         model: run no deeper than the last hook.
@@ -110,7 +114,7 @@ class ModelStream:
     about: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> Iterator[Any]:
-        """Yield batches: a tensor (batch, d) of one hook, a tuple of such tensors of several."""
+        """Yield batches: (batch, d) of one hook, a tuple of such tensors of several."""
         how = _Mixing(self.seed, self.buffer, self.batch_size, self.context, self.dtype)
         whole = (b for b in _batches(self.model, self.text(), self.hooks, how) if len(b[0]) == self.batch_size)
         return (batch[0] for batch in whole) if len(self.hooks) == 1 else whole
@@ -141,17 +145,17 @@ class ModelStream:
 def _activations(
     model: Model, rows: Iterator[np.ndarray], hooks: tuple[str, ...], how: _Mixing
 ) -> Iterator[Float[Tensor, "n_row d_all"]]:
-    """The rows of all hooks side by side."""
+    """Yield the rows of all hooks side by side."""
     while some := list(islice(rows, AT_ONCE)):
         contexts = Contexts(*padded(some, how.context))
-        for found in activations(model, contexts, hooks, batch=AT_ONCE, dtype=how.dtype):
-            yield found[hooks[0]] if len(hooks) == 1 else torch.cat([found[hook] for hook in hooks], dim=1)
+        for result in activations(model, contexts, hooks, batch=AT_ONCE, dtype=how.dtype):
+            yield result[hooks[0]] if len(hooks) == 1 else torch.cat([result[hook] for hook in hooks], dim=1)
 
 
 def _mixed(
     pieces: Iterator[Float[Tensor, "n d"]], pool: Float[Tensor, "size d"], generator: torch.Generator
 ) -> Iterator[Float[Tensor, "n d"]]:
-    """Half the pool, freshly mixed, each time it is full; at the end all of it."""
+    """Yield half the pool, shuffled, each time it is full; at the end all of it."""
     size, held, half = len(pool), 0, len(pool) // 2
     for piece in pieces:
         rest = piece

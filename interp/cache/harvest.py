@@ -1,4 +1,4 @@
-"""Harvest: run the model over contexts, write the activations of chosen hooks, survive being killed.
+"""Write the activations of a model over contexts to disk, in a form that can be resumed.
 
 The order of events for each shard: compute it, write it under another name, rename it, rewrite the manifest under
 another name, rename that. Killed between any two, the folder holds a store that is whole up to its manifest, and
@@ -24,7 +24,7 @@ from interp.cache.contexts import Contexts
 from interp.cache.forward import activations
 from interp.cache.manifest import NAME, Manifest, Shard, Statistics
 from interp.cache.moments import Moments
-from interp.cache.planning import Plan, plan
+from interp.cache.plan import Plan, plan
 from interp.cache.store import Store
 from interp.errors import CheckFailedError, InterpError, UsageError
 from interp.files import check_same, check_space, locked, writable_folder
@@ -56,11 +56,11 @@ def harvest(
         resume: go on where a harvest of the same model, tokens and settings was stopped: the last shard is read
             through, the others are checked for their size, and those that are missing or damaged are made again. In a
             folder without a store it starts one.
-        progress: told after every batch.
+        progress: called after every batch.
         group: the processes that share the work, each with the same arguments; None for this one alone.
 
     Raises:
-        UsageError: whatever `plan` refuses, too little free disk, a disk that fills up, a folder that holds a store
+        UsageError: what `plan` refuses, too little free disk, a disk that fills up, a folder that holds a store
             already, or one begun with other settings.
         InterpError: an activation that is not finite.
         CheckFailedError: a damaged shard that is made again does not come out the same.
@@ -73,7 +73,10 @@ def harvest(
 
 
 def _harvest(model: Model, planned: Plan, target: Path, progress: Progress | None, group: Group | None) -> Store:
-    """Make the shards that are missing; what fails before the first one leaves no manifest."""
+    """Make the shards that are missing.
+
+    A failure before the first one leaves no manifest.
+    """
     begun = (target / NAME).exists()
     manifest = _begin(planned.manifest, target)
     todo = [i for i in range(manifest.n_shard) if not _is_done(target, manifest, i)]
@@ -97,7 +100,10 @@ def _harvest(model: Model, planned: Plan, target: Path, progress: Progress | Non
 
 
 def _writes(group: Group | None) -> bool:
-    """Whether this process writes the manifest; none goes on before all have read the folder as it was."""
+    """Return whether this process writes the manifest.
+
+    No process continues before all have read the folder.
+    """
     if group is not None:
         group.gather(None)
     return group is None or group.rank == 0
@@ -117,18 +123,21 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
 
 
 def _begin(fresh: Manifest, folder: Path) -> Manifest:
-    """The manifest to go on from: `fresh`, or the one in the folder, which must be of this very harvest."""
+    """Return the manifest to continue from: `fresh`, or the one in the folder.
+
+    The latter must be of the same harvest.
+    """
     for file in shards.stray(folder, fresh):
         file.unlink(missing_ok=True)
     if not (folder / NAME).exists():
         return fresh
-    found = Manifest.load(folder)
-    check_same(f"The store in {folder}", found.origin(), fresh.origin())
-    return found
+    result = Manifest.load(folder)
+    check_same(f"The store in {folder}", result.origin(), fresh.origin())
+    return result
 
 
 def _is_done(folder: Path, manifest: Manifest, index: int) -> bool:
-    """Whether a shard need not be made (again); only the last one written is read through."""
+    """Return whether a shard is complete; only the last one written is read through."""
     if index >= len(manifest.shards):
         return False
     shard = manifest.shards[index]
@@ -155,7 +164,10 @@ def _advance(
     rate: Rate,
     group: Group | None,
 ) -> Manifest:
-    """Make one shard in each process. A new one is listed; one that is made again must be what the manifest says."""
+    """Make one shard in each process.
+
+    A new one is listed; one that is made again must be what the manifest says.
+    """
     if group is None:
         every: list[Made] = [_made(model, planned, manifest, folder, indices[0], rate)]
     else:
@@ -166,18 +178,18 @@ def _advance(
         if isinstance(made, InterpError):
             raise made
         assert made is not None
-        shard, found = made
+        shard, result = made
         if index < len(manifest.shards):
             _check_same(shard, manifest.shards[index])
         else:
-            manifest = manifest.with_shard(shard, _merged(manifest.statistics, found))
+            manifest = manifest.with_shard(shard, _merged(manifest.statistics, result))
     if group is None or group.rank == 0:
         manifest.save(folder)
     return manifest
 
 
 def _tried(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: int, rate: Rate) -> Made:
-    """A shard, or the error that all processes must hear of."""
+    """Return a shard, or the error that all processes raise."""
     try:
         return _made(model, planned, manifest, folder, index, rate)
     except InterpError as error:
@@ -185,19 +197,19 @@ def _tried(model: Model, planned: Plan, manifest: Manifest, folder: Path, index:
 
 
 def _made(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: int, rate: Rate) -> Made:
-    tensors, found = _computed(model, planned, manifest, index, rate)
+    tensors, result = _computed(model, planned, manifest, index, rate)
     shard = shards.write(folder, index, tensors, rows=len(tensors[manifest.hooks[0].name]))
-    return shard, {name: moments.saved() for name, moments in found.items()}
+    return shard, {name: moments.saved() for name, moments in result.items()}
 
 
 def _computed(
     model: Model, planned: Plan, manifest: Manifest, index: int, rate: Rate
 ) -> tuple[dict[str, Tensor], dict[str, Moments]]:
-    """A shard's tensors, and the moments of each hook's rows."""
+    """Return the tensors of a shard, and the moments of each hook's rows."""
     contexts = _contexts(planned.contexts, manifest, index)
     names = tuple(hook.name for hook in manifest.hooks)
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
-    found: dict[str, Moments] = {}
+    result: dict[str, Moments] = {}
     batches = activations(
         model,
         contexts,
@@ -212,10 +224,10 @@ def _computed(
             parts[name].append(rows[name])
             if len(rows[name]):
                 moments = Moments.of(rows[name])
-                found[name] = found[name].merge(moments) if name in found else moments
+                result[name] = result[name].merge(moments) if name in result else moments
         rate.add(int(contexts.lengths[at * manifest.batch : (at + 1) * manifest.batch].sum()))
     tensors = {name: torch.cat(parts.pop(name)) for name in names}
-    return tensors | {"tokens": contexts.tokens, "lengths": contexts.lengths}, found
+    return tensors | {"tokens": contexts.tokens, "lengths": contexts.lengths}, result
 
 
 def _contexts(contexts: Contexts, manifest: Manifest, index: int) -> Contexts:
