@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Outcome = TypeVar("Outcome")
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def on_a_thread_each(work: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
+def on_a_thread_each(work: Callable[[Item], Outcome], items: Sequence[Item]) -> list[Outcome]:
     """Return `work(item)` for every item, in order, each on a thread of its own.
 
     As many run at a time as torch has threads. For many independent pieces of small matrices: two threads on two

@@ -55,13 +55,13 @@ def logits(
     """
     with model.lock:
         if bridge_is_hooked(model):
-            result, kept = model.bridge(tokens, attention_mask=attention_mask), torch.arange(tokens.shape[1])
+            result, positions = model.bridge(tokens, attention_mask=attention_mask), torch.arange(tokens.shape[1])
         else:
-            kept = None if at is None else at.to(tokens.device).unique()
-            result = _forward(model, tokens, attention_mask, kept=kept)
-    if at is None or kept is None:
+            positions = None if at is None else at.to(tokens.device).unique()
+            result = _forward(model, tokens, attention_mask, positions=positions)
+    if at is None or positions is None:
         return result
-    return result[torch.arange(len(result)), torch.searchsorted(kept, at.to(kept.device))]
+    return result[torch.arange(len(result)), torch.searchsorted(positions, at.to(positions.device))]
 
 
 @torch.no_grad()
@@ -75,7 +75,7 @@ def logits_of(
     with model.lock:
         if bridge_is_hooked(model):
             return model.bridge(tokens)[:, positions]
-        return _forward(model, tokens, None, kept=positions.to(tokens.device))
+        return _forward(model, tokens, None, positions=positions.to(tokens.device))
 
 
 @torch.no_grad()
@@ -93,8 +93,8 @@ def ending(
         if bridge_is_hooked(model):
             logits, cache = _through_bridge(model, tokens, (name,), None, None)
             return logits[:, position], cache[name]
-        kept = torch.tensor([position % tokens.shape[1]], device=tokens.device)
-        logits = _forward(model, tokens, None, [(model.places[name], result.append)], kept)
+        positions = torch.tensor([position % tokens.shape[1]], device=tokens.device)
+        logits = _forward(model, tokens, None, [(model.places[name], result.append)], positions)
     return logits[:, 0], result[0]
 
 
@@ -127,7 +127,7 @@ def run_with_cache(
     residual = None if stop is None else f"blocks.{stop - 1}.hook_resid_post" if stop else "blocks.0.hook_resid_pre"
     asked = names if residual is None else (*names, residual)
     beyond = [name for name in names if name not in known]
-    if beyond and model.found is not None:
+    if beyond and model.structure is not None:
         raise _not_observed(model, beyond[0])
     if beyond and model.edits:
         raise UsageError(f'"{beyond[0]}" cannot be read while a model is edited{nearest_hook(beyond[0], list(known))}.')
@@ -160,9 +160,9 @@ def run(
 
 def _not_observed(model: Model, name: str) -> InterpError:
     """Return the error for a hook that an observed model does not have, with the reason."""
-    result = model.found
-    if result is not None and result.reason and name.endswith(("hook_attn_out", "hook_mlp_out")):
-        return UnsupportedModelError(f'"{name}" of {model.name} cannot be read: {result.reason}.')
+    structure = model.structure
+    if structure is not None and structure.reason and name.endswith(("hook_attn_out", "hook_mlp_out")):
+        return UnsupportedModelError(f'"{name}" of {model.name} cannot be read: {structure.reason}.')
     return UsageError(f'The observed model {model.name} has no hook "{name}"{nearest_hook(name, list(model.places))}.')
 
 
@@ -202,7 +202,7 @@ def _capture(
 
     def keep(name: str, value: Tensor) -> None:
         _check_finite(model, name, value)
-        cache[name] = value if model.found is None else value.clone()  # it may be added to in place later
+        cache[name] = value if model.structure is None else value.clone()  # it may be added to in place later
         if len(cache) == len(wanted) and not to_end:
             raise _Stop
 
@@ -229,18 +229,18 @@ def _forward(
     tokens: Tensor,
     attention_mask: Tensor | None,
     reading: Sequence[Hooked] = (),
-    kept: Int[Tensor, " n"] | None = None,
+    positions: Int[Tensor, " n"] | None = None,
     past: Any = None,
 ) -> Tensor:
     """Run the plain modules with the model's edits, then `reading`, at the hooks.
 
-    Returns the logits of all positions, or of those in `kept`.
+    Returns the logits of all positions, or of those in `positions`.
     """
     changing = edits.functions(model.edits, edits.Step.of(tokens, attention_mask))
-    given = {} if kept is None else {"logits_to_keep": kept}
+    given = {} if positions is None else {"logits_to_keep": positions}
     with hooked(model, [*changing, *reading], model.start):
-        if model.found is not None:
-            return observed.logits(model.hf, tokens, attention_mask, kept)
+        if model.structure is not None:
+            return observed.logits(model.hf, tokens, attention_mask, positions)
         return model.hf(
             input_ids=tokens, attention_mask=attention_mask, past_key_values=past, use_cache=past is not None, **given
         ).logits

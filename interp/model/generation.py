@@ -135,7 +135,7 @@ def _last_logits(
         if capture.bridge_is_hooked(model):
             return model.bridge(tokens)[:, -1], None
         with hooked(model, edits.functions(model.edits, step)):
-            if model.found is not None:
+            if model.structure is not None:
                 return observed.logits(model.hf, tokens, None, None)[:, -1], None
             output = model.hf(input_ids=tokens, past_key_values=past, use_cache=keep, logits_to_keep=1)
     return output.logits[:, -1], output.past_key_values if keep else None
@@ -152,7 +152,9 @@ def _choose(logits: Float[Tensor, " d_vocab"], temperature: float, generator: to
 
 def _can_keep(model: Model) -> bool:
     """Return whether keys and values of earlier positions stay the same while text is added."""
-    return model.found is None and all(one.edit.local for one in model.edits) and not capture.bridge_is_hooked(model)
+    return (
+        model.structure is None and all(one.edit.local for one in model.edits) and not capture.bridge_is_hooked(model)
+    )
 
 
 def _end_ids(model: Model) -> set[int]:

@@ -70,8 +70,8 @@ Hooked = tuple[Place, Callable[[Tensor], Tensor | None]]
 
 def places(model: Model) -> dict[str, Place]:
     """Return every hook point of the plain modules, in the order of a run."""
-    if model.found is not None:
-        return model.found.places()
+    if model.structure is not None:
+        return model.structure.places()
     parts, spec = model.parts, model.spec
     stream = ("batch", "n_token", spec.d_model)
     hidden = ("batch", "n_token", spec.d_mlp)

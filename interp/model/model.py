@@ -20,7 +20,7 @@ from interp.model import capture, generation
 from interp.model.edits import Bound, Edit, bind
 from interp.model.families import Parts
 from interp.model.hooks import Place, places
-from interp.model.observed import Found, input_device, not_exact
+from interp.model.observed import Structure, input_device, not_exact
 from interp.model.spec import Spec
 from interp.model.tokens import Tokens
 from interp.model.weights import Weights
@@ -40,10 +40,10 @@ class Model:
     """
 
     def __init__(
-        self, hf: Any, family: ModuleType | Found, spec: Spec, tokens: Tokens | None, name: str, origin: str = ""
+        self, hf: Any, family: ModuleType | Structure, spec: Spec, tokens: Tokens | None, name: str, origin: str = ""
     ):
         self.hf = hf
-        self.found = family if isinstance(family, Found) else None
+        self.structure = family if isinstance(family, Structure) else None
         """Where the streams of an observed model are; None for an exact family."""
         self.spec = spec
         self.name = name
@@ -54,7 +54,7 @@ class Model:
         """The first block that is computed; see `resumed`."""
         self.lock = threading.RLock()
         """Held during a run: hooks belong to the modules, so two threads take turns."""
-        self.parts: Parts = cast(Any, family) if isinstance(family, Found) else family.parts(hf)
+        self.parts: Parts = cast(Any, family) if isinstance(family, Structure) else family.parts(hf)
         self._family = family
         self._tokens = tokens
 
@@ -65,12 +65,12 @@ class Model:
         An observed model runs, caches, is edited at its hooks and generates; what needs its folded weights raises
         `UnsupportedModelError`.
         """
-        return "exact" if self.found is None else "observed"
+        return "exact" if self.structure is None else "observed"
 
     @cached_property
     def weights(self) -> Weights:
         """The folded weights; `UnsupportedModelError` for an observed model."""
-        if isinstance(self._family, Found):
+        if isinstance(self._family, Structure):
             raise not_exact(self._family.family)
         return Weights(self.hf, self._family, self.spec)
 
@@ -277,8 +277,8 @@ class Model:
         """
         from interp.model.bridge import boot
 
-        if self.found is not None:
-            raise not_exact(self.found.family)
+        if self.structure is not None:
+            raise not_exact(self.structure.family)
         if self.edits:
             raise UsageError("An edited model has no bridge: its edits would not reach it.")
         return boot(self.hf, None if self._tokens is None else self._tokens.tokenizer, self.name)
@@ -358,7 +358,7 @@ class Model:
         heads = f"{spec.n_head} heads" + (f" ({spec.n_kv_head} key-value)" if grouped else "")
         size = f"{spec.n_layer} layers, {heads}, d_model {spec.d_model}"
         edits = f", edits: {', '.join(one.edit.text for one in self.edits)}" if self.edits else ""
-        level = "" if self.found is None else "observed, "
+        level = "" if self.structure is None else "observed, "
         return f"Model({self.name}: {level}{spec.family}, {size}, {self.dtype}, {self.device}{edits})"
 
 

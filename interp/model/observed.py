@@ -62,7 +62,7 @@ def not_exact(family: str) -> UnsupportedModelError:
 
 
 @dataclass(frozen=True)
-class Found:
+class Structure:
     """Where the streams of an observed model are: modules, and how each returns its tensor."""
 
     family: str
@@ -98,7 +98,7 @@ class Found:
 
 
 @torch.no_grad()
-def find(hf: Any) -> Found:
+def find(hf: Any) -> Structure:
     """Return where the streams of a model are.
 
     Raises `UnsupportedModelError` for a model that is not causal, or whose blocks cannot be found.
@@ -113,7 +113,7 @@ def find(hf: Any) -> Found:
     _check_causal(hf, plain.logits, call(hf, last))
     container, blocks = _blocks(hf, plain)
     d_model = plain.outputs[blocks[0]].shape[-1]
-    result = Found(
+    result = Structure(
         family=family_name(hf),
         embed=_embedding(hf, d_vocab),
         blocks=tuple(blocks),
@@ -128,10 +128,10 @@ def find(hf: Any) -> Found:
     return replace(result, pieces=pieces, flat=frozenset(flat))
 
 
-def logits(hf: Any, tokens: Tensor, attention_mask: Tensor | None, kept: Tensor | None) -> Tensor:
+def logits(hf: Any, tokens: Tensor, attention_mask: Tensor | None, positions: Tensor | None) -> Tensor:
     """Return the logits of all positions, or of some."""
     result = call(hf, tokens, attention_mask=attention_mask)
-    return result if kept is None else result[:, kept]
+    return result if positions is None else result[:, positions]
 
 
 def call(hf: Any, tokens: Tensor, **options: Any) -> Tensor:
@@ -331,7 +331,7 @@ def _embedding(hf: Any, d_vocab: int) -> nn.Module:
     return result
 
 
-def facts(hf: Any, found: Found) -> ObservedSpec:
+def facts(hf: Any, structure: Structure) -> ObservedSpec:
     """Return the facts of an observed model, from its runs and its configuration.
 
     The configuration gives heads and the longest input.
@@ -340,12 +340,12 @@ def facts(hf: Any, found: Found) -> ObservedSpec:
     n_head = getattr(config, "num_attention_heads", None) or 1
     n_ctx = next((length for name in CONTEXTS if (length := getattr(config, name, None))), DEFAULT_CONTEXT)
     return ObservedSpec(
-        family=found.family,
-        n_layer=len(found.blocks),
-        d_model=found.d_model,
-        d_vocab=found.d_vocab,
+        family=structure.family,
+        n_layer=len(structure.blocks),
+        d_model=structure.d_model,
+        d_vocab=structure.d_vocab,
         n_ctx=int(n_ctx),
         n_head=n_head,
         n_kv_head=getattr(config, "num_key_value_heads", None) or n_head,
-        d_head=getattr(config, "head_dim", None) or max(1, found.d_model // n_head),
+        d_head=getattr(config, "head_dim", None) or max(1, structure.d_model // n_head),
     )

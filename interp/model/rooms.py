@@ -30,14 +30,14 @@ def rooms(model: Model) -> tuple[Room, ...]:
     []
     """
     result = [Room(name, True) for name in EVERY]
-    pieces = model.found is None or not model.found.reason
-    reason = "" if model.found is None else model.found.reason
+    pieces = model.structure is None or not model.structure.reason
+    reason = "" if model.structure is None else model.structure.reason
     result.append(Room("hooks of attention and MLP", pieces, reason))
-    reason = "" if model.found is None else str(not_exact(model.found.family))
+    reason = "" if model.structure is None else str(not_exact(model.structure.family))
     result.extend(Room(name, not reason, reason) for name in EXACT)
     return tuple(result)
 
 
 def measured(model: Model) -> float | None:
     """Return the error of `interp.check` for an exact model, None for an observed one."""
-    return None if model.found is not None else check(model).worst
+    return None if model.structure is not None else check(model).worst

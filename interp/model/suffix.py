@@ -70,7 +70,7 @@ class Suffix:
         changing = edits.functions(above, edits.Step.of(tokens, mask))
         functions = [given, *changing, (model.places[last], result.append)]
         with model.lock, hooked(model, functions, self.layer + 1):
-            if model.found is None:
+            if model.structure is None:
                 model.hf(input_ids=tokens, attention_mask=mask, use_cache=False, logits_to_keep=1)
             else:
                 observed.logits(model.hf, tokens, mask, None)

@@ -103,7 +103,7 @@ def test_the_pieces_are_those_of_the_class_whatever_comes_first(order):
         at = {name: cache[f"blocks.{layer}.hook_{name}"] for name in ("resid_pre", "attn_out", "mlp_out", "resid_post")}
         total = at["resid_pre"] + at["attn_out"] + at["mlp_out"]
         torch.testing.assert_close(total, at["resid_post"], rtol=1e-6, atol=1e-6)
-    assert model.found.pieces == {"attn": "mixer", "mlp": "dense"}
+    assert model.structure.pieces == {"attn": "mixer", "mlp": "dense"}
 
 
 def test_edits_take_effect_at_streams_and_pieces(model):
