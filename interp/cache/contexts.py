@@ -42,6 +42,9 @@ class Contexts:
 
     `lengths` counts the tokens of each row; what follows is padding, with id 0. `prepend_bos` says whether every row
     begins with BOS (None: not known, or some do); `separator` is the id put between packed documents, if any.
+
+    >>> Contexts(torch.zeros(2, 3, dtype=torch.long), torch.tensor([3, 2])).lengths.tolist()
+    [3, 2]
     """
 
     tokens: Int[Tensor, "n_context context"]

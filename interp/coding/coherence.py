@@ -17,6 +17,9 @@ def coherence(dictionary: Float[Tensor, "atoms d"]) -> float:
     """Return μ = max_{i≠j} |cos(d_i, d_j)|; 0 for orthogonal atoms.
 
     Raises `UsageError` for a single atom.
+
+    >>> round(float(coherence(torch.tensor([[1.0, 0.0], [1.0, 1.0]]))), 4)
+    0.7071
     """
     if dictionary.ndim != 2 or len(dictionary) < 2:
         raise UsageError(f"The dictionary has shape {tuple(dictionary.shape)}; a coherence needs two atoms or more.")
@@ -28,6 +31,9 @@ def welch_bound(atoms: int, d: int) -> float:
     """Return the least possible coherence of `atoms` directions in `d` dimensions.
 
     It is sqrt((n − d)/(d (n − 1))), and 0 up to n = d.
+
+    >>> round(welch_bound(4, 3), 4)
+    0.3333
     """
     return math.sqrt(max(0, atoms - d) / (d * (atoms - 1))) if atoms > 1 else 0.0
 
@@ -36,6 +42,9 @@ def support_bound(mu: float) -> float:
     """Return (1 + 1/μ)/2, the bound of exact recovery (Tropp 2004).
 
     `omp` and the lasso recover every signal made of fewer atoms.
+
+    >>> support_bound(0.5)
+    1.5
     """
     return math.inf if mu == 0 else (1 + 1 / mu) / 2
 
@@ -59,6 +68,10 @@ def hadamard(size: int, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, 
     """Return the orthonormal Hadamard matrix of a power of two.
 
     [I | H] has coherence 1/sqrt(size).
+
+    >>> hadamard(2)
+    tensor([[ 0.7071,  0.7071],
+            [ 0.7071, -0.7071]], dtype=torch.float64)
     """
     if size < 1 or size & (size - 1):
         raise UsageError(f"A Hadamard matrix is made here for a power of two, not for {size}.")
@@ -74,6 +87,9 @@ def random_dictionary(
     """Return uniformly random directions, to compare any score with.
 
     Their largest |cos| is about sqrt(2 ln(n²)/d).
+
+    >>> random_dictionary(8, 3, generator=torch.Generator().manual_seed(0)).shape
+    torch.Size([8, 3])
     """
     atoms, d = whole(atoms, "atoms", 1), whole(d, "d", 1)
     return unit(torch.randn(atoms, d, generator=generator, dtype=dtype, device=generator.device))[0]
@@ -86,6 +102,9 @@ def packed_dictionary(
 
     Alternating projection (Tropp, Dhillon, Heath and Strohmer 2005): clip the Gram matrix to the bound off its
     diagonal, then return to rank d and lengths of 1; the least coherent of `steps` rounds is returned.
+
+    >>> packed_dictionary(4, 2, generator=torch.Generator().manual_seed(0)).shape
+    torch.Size([4, 2])
     """
     result = random_dictionary(atoms, d, generator=generator, dtype=torch.float64)
     best, least, bound = result, coherence(result), welch_bound(atoms, d)

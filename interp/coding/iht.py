@@ -17,6 +17,9 @@ def iht(
     Iterates x ← H_k(x + (y − x D) Dᵀ / ‖D‖²), where H_k keeps the k largest magnitudes.
 
     The error ‖y − x D‖ never increases (Blumensath and Davies 2008, arXiv 0805.0510). Raises `UsageError` as `omp`.
+
+    >>> iht(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), 1)
+    tensor([[0., 2., 0.]])
     """
     check(signals, dictionary)
     check_k(k, dictionary)

@@ -28,6 +28,9 @@ def ista(
     """Compute `steps` proximal gradient steps of length 1/(‖D‖² + l2) from 0.
 
     F never increases. Raises `UsageError`.
+
+    >>> ista(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), 1.0)
+    tensor([[0., 1., 0.]])
     """
     _check(signals, dictionary, l1, l2)
     rate, x = _rate(dictionary, l2), signals.new_zeros(len(signals), len(dictionary))
@@ -51,6 +54,9 @@ def fista(
     Stops when no coefficient moves by more than `tolerance` of the largest in a step, or after `steps`. Each signal's
     momentum restarts when it points uphill. Zero when l1 ≥ ‖D y‖∞. `kkt_violation` measures how close to the minimum a
     code is. Raises `UsageError` for shapes that do not fit or negative penalties.
+
+    >>> fista(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), 1.0)
+    tensor([[0., 1., 0.]])
     """
     _check(signals, dictionary, l1, l2)
     rate, x = _rate(dictionary, l2), signals.new_zeros(len(signals), len(dictionary))

@@ -18,6 +18,9 @@ def matching_pursuit(
 
     Energy is conserved at each round, ‖r‖² = ‖r'‖² + ⟨r, d⟩², so the residual shrinks (Mallat and Zhang 1993). An atom
     may be taken again; a code has at most `steps` atoms. Raises `UsageError` as `omp` does.
+
+    >>> matching_pursuit(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), 1)
+    tensor([[0., 2., 0.]])
     """
     check(signals, dictionary)
     check_k(min(steps, 1), dictionary)

@@ -42,6 +42,9 @@ def omp(
     (Tropp 2004). Atoms need not have length 1; selection is by the cosine.
 
     Raises `UsageError` for shapes that do not fit, k outside 1..min(atoms, d), or values that are not finite.
+
+    >>> omp(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), 1)
+    tensor([[0., 2., 0.]])
     """
     result = pursue(signals, dictionary, k, tolerance=tolerance)
     return signals.new_zeros(len(signals), len(dictionary)).scatter_(1, result.support, result.values)

@@ -110,6 +110,9 @@ def zipf(features: int, mean: float, exponent: float = 1.0) -> Float[np.ndarray,
     """Return densities proportional to 1 / rank^exponent with a given mean.
 
     Raises `UsageError` if the first exceeds 1.
+
+    >>> zipf(3, 0.1, 1.0).round(3).tolist()
+    [0.164, 0.082, 0.055]
     """
     shape = np.arange(1, whole(features, "features", 1) + 1, dtype=np.float64) ** -exponent
     density = mean * shape / shape.mean()

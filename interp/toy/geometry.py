@@ -28,6 +28,9 @@ def dimensionality(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.nd
 
     (Scherlis et al. 2022, arXiv 2210.01892, call the same quantity capacity.) Theorem: Σ_i D_i ≤ rank W, because with
     M = W Wᵀ, D_i = M_ii² / (M²)_ii ≤ P_ii for P the projector onto M's range, by Cauchy-Schwarz, and Σ P_ii = rank W.
+
+    >>> dimensionality(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])).tolist()
+    [0.5, 0.5, 1.0]
     """
     w = np.asarray(w, dtype=np.float64)
     norm = np.linalg.norm(w, axis=-1)
@@ -42,13 +45,20 @@ def frobenius(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndarray
     """Return ‖W‖²_F = Σ_i ‖W_i‖², the paper's count of features.
 
     Sparse features are longer than 1: see `represented`.
+
+    >>> float(frobenius(np.eye(3)))
+    3.0
     """
     return np.square(np.asarray(w, dtype=np.float64)).sum((-1, -2))
 
 
 @checked
 def represented(w: Float[np.ndarray, "*grid features hidden"], *, above: float = PRESENT) -> Int[np.ndarray, "*grid"]:
-    """Return how many features have a direction longer than `above`."""
+    """Return how many features have a direction longer than `above`.
+
+    >>> int(represented(np.array([[1.0, 0.0], [0.1, 0.0]])))
+    1
+    """
     return (np.linalg.norm(w, axis=-1) > above).sum(-1)
 
 
@@ -57,6 +67,9 @@ def interference(w: Float[np.ndarray, "*grid features hidden"]) -> Float[np.ndar
     """Return Σ_{j≠i} (Ŵ_i · W_j)² of every feature.
 
     It is how much of the other features is read along feature i; 0 for a dead feature.
+
+    >>> interference(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])).tolist()
+    [1.0, 1.0, 0.0]
     """
     w = np.asarray(w, dtype=np.float64)
     norm = np.linalg.norm(w, axis=-1)
@@ -69,6 +82,9 @@ def gaps(w: Float[np.ndarray, "features 2"], *, above: float = PRESENT) -> Float
     """Return angles in degrees between neighbouring represented features, which sum to 360.
 
     Raises `UsageError` unless the hidden space has 2 dimensions.
+
+    >>> gaps(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])).tolist()
+    [90.0, 90.0, 180.0]
     """
     if w.ndim != 2 or w.shape[1] != 2:
         raise UsageError(f"angles around a circle need directions of shape (features, 2), not {w.shape}")
@@ -185,6 +201,9 @@ def monosemantic_fraction(w: Float[np.ndarray, "*grid features neurons"]) -> Flo
     """Return the fraction of live neurons moved by a single feature.
 
     See `features_per_neuron`; NaN when every neuron is dead.
+
+    >>> float(monosemantic_fraction(np.eye(3)))
+    1.0
     """
     count = features_per_neuron(w)
     alive = (count > 0).sum(-1)

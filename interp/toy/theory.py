@@ -32,7 +32,11 @@ def arrangement_loss(
 
 @checked
 def candidates(features: int, hidden: int) -> tuple[Arrangement, ...]:
-    """Return every arrangement of single features and antipodal pairs on `hidden` axes."""
+    """Return every arrangement of single features and antipodal pairs on `hidden` axes.
+
+    >>> len(candidates(3, 2))
+    6
+    """
     if not 0 <= hidden <= features:
         raise UsageError(f"hidden is {hidden}; it must be from 0 to the {features} features.")
     return tuple(_arrangements(tuple(range(features)), hidden))
@@ -68,6 +72,9 @@ def boundary(ratio: float | Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*g
     """Return the density under which two features share a dimension.
 
     p* = 4r/(2 + 5r) with r = min(I₂/I₁, I₁/I₂); 4/7 at 1.
+
+    >>> round(float(boundary(1.0)), 4)
+    0.5714
     """
     r = np.minimum(ratio, 1 / np.asarray(ratio, dtype=np.float64))
     return 4 * r / (2 + 5 * r)

@@ -197,7 +197,7 @@ def test_slips_are_one_sentence_and_leave_nothing_behind(run, text, store, tmp_p
     words = ("--text", text, "--context", 16, *SMALL, "--out", out)
     one_error(run(file, *words), 2, str(file), 'unknown key "sae.widht"; the nearest is "width"')
     one_error(run(tmp_path / "none.toml", *words), 3, "There is no configuration file")
-    one_error(run("--resume", "--out", out), 3, "There is no run in", "to go on with")
+    one_error(run("--resume", "--out", out), 3, "There is no run in", "to continue")
     one_error(run(*words), 2, "data.text needs data.hook")
     one_error(run("--hook", "blocks.1.hook_resid_pots", *words), 2, "blocks.1.hook_resid_pots", "hook_resid_post")
     one_error(run("--hook", HOOK, *words, "--k", "33"), 2, "k=33 is larger than the width of 32 latents")
