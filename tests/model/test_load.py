@@ -407,7 +407,7 @@ def test_a_wheel_is_read_once_by_two_that_load_it_at_a_time(tmp_path, monkeypatc
     monkeypatch.setenv("INTERP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(packaged, "_read_cached", lambda folder: made[0] if made else None)
     monkeypatch.setattr(packaged, "_read_gguf", slowly)
-    monkeypatch.setattr(packaged, "_keep", keep)
+    monkeypatch.setattr(packaged, "_save", keep)
     load()
     other.join(10)
     assert found == [("model", "tokenizer")] * 2 and read == ["gguf"]
