@@ -7,7 +7,7 @@ path = batched.ridge_path(X, y, alphas=(1.0, 10.0))
 
 from __future__ import annotations
 
-from probes.batched.fitting import fit_layers, scores_of
+from probes.batched.layers import fit_layers, scores_of
 from probes.batched.logistic import LogisticPath, logistic_path
 from probes.batched.ridge import RidgePath, ridge_path
 

@@ -1,4 +1,4 @@
-"""Within-class covariance with shrinkage, and solving with it."""
+"""Within-class covariance with shrinkage, and linear systems with it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from interp.errors import UsageError
 from probes.batched.scaling import standardisation
 
 Shrinkage = str | float
-"""Ledoit-Wolf per class ("auto"), oracle approximating from the covariance alone ("oas"), or a number from 0 to 1."""
+"""Ledoit-Wolf per class ("auto"), oracle approximating shrinkage ("oas"), or a number from 0 to 1."""
 
 
 def check_shrinkage(shrinkage: Shrinkage) -> None:
-    """Raise `UsageError` unless it is "auto", "oas" or a number from 0 to 1."""
+    """Raise `UsageError` unless shrinkage is "auto", "oas" or a number from 0 to 1.
+
+    >>> check_shrinkage("oas")
+    """
     if shrinkage in ("auto", "oas") or (not isinstance(shrinkage, str) and 0 <= shrinkage <= 1):
         return
     raise UsageError(f'shrinkage must be "auto" (Ledoit-Wolf), "oas" or a number from 0 to 1, not {shrinkage!r}.')
 
 
 def within_covariance(X: Float[Tensor, "n d"], y: Int[Tensor, " n"], shrinkage: Shrinkage) -> Float[Tensor, "d d"]:
-    """The shrunk covariance within the classes: the classes' covariances (divisor n_c) weighted by n_c / n.
+    """Compute the shrunk within-class covariance, the mean of the classes' covariances weighted by n_c / n.
 
     "auto" standardises and shrinks each class by itself (Ledoit and Wolf 2004), as scikit-learn's
     `LinearDiscriminantAnalysis(shrinkage="auto")` does; "oas" and a number shrink the pooled covariance.
@@ -35,7 +38,9 @@ def within_covariance(X: Float[Tensor, "n d"], y: Int[Tensor, " n"], shrinkage: 
 
 
 def ledoit_wolf(X: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    """The Ledoit-Wolf estimate on standardised rows, scaled back: (1 - a) S + a mean(diag S) 1 on the unit scale.
+    """Compute the Ledoit-Wolf estimate on standardised rows, scaled back.
+
+    On the unit scale it is (1 - a) S + a mean(diag S) 1.
 
     `a = min(b, t) / t` with `t = |S - m 1|^2 / d` and `b = (mean_i |x_i|^4 - |S|^2) / (n d)`, m the mean variance.
     """
@@ -52,9 +57,10 @@ def ledoit_wolf(X: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
 
 
 def shrink(covariance: Float[Tensor, "d d"], n: int, shrinkage: Shrinkage) -> Float[Tensor, "d d"]:
-    """(1 - a) S + a mean(diag S) 1, with a given or by the oracle approximation (Chen et al. 2010, arXiv 0907.4698).
+    """Shrink a covariance S to (1 - a) S + a mean(diag S) 1.
 
-    The oracle approximation needs nothing but S and the number of rows, which is why streamed statistics can use it:
+    `shrinkage` is a, or "oas" for the oracle approximation (Chen et al. 2010, arXiv 0907.4698), which needs only S and
+    the number of rows and therefore works with streamed statistics:
     `a = min(1, (mean(S^2) + m^2) / ((n + 1) (mean(S^2) - m^2 / d)))`, m the mean variance, mean over all entries.
     """
     if shrinkage != "oas":
@@ -74,14 +80,17 @@ def _towards_identity(covariance: Tensor, amount: float) -> Tensor:
 
 
 def solve_symmetric(matrix: Float[Tensor, "d d"], target: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-    """matrix^-1 target by Cholesky; of minimal norm where the matrix is singular, as least squares gives it.
+    """Compute matrix^-1 target by Cholesky, or the minimum-norm solution of a singular matrix.
 
-    Directions without variance (below the rounding error of the largest) get nothing.
+    Directions without variance (below the rounding error of the largest) have solution 0.
+
+    >>> solve_symmetric(2 * torch.eye(2), torch.tensor([2.0, 4.0])).tolist()
+    [1.0, 2.0]
     """
     factor, failed = torch.linalg.cholesky_ex(matrix)
     smallest, largest = factor.diagonal().abs().aminmax()
     if int(failed) == 0 and smallest > 1e-7 * largest:
         return torch.cholesky_solve(target[:, None], factor)[:, 0]
     spectrum, basis = torch.linalg.eigh(matrix)
-    kept = spectrum > len(matrix) * torch.finfo(matrix.dtype).eps * spectrum[-1].clamp_min(0)
-    return basis[:, kept] @ ((basis[:, kept].T @ target) / spectrum[kept])
+    positive = spectrum > len(matrix) * torch.finfo(matrix.dtype).eps * spectrum[-1].clamp_min(0)
+    return basis[:, positive] @ ((basis[:, positive].T @ target) / spectrum[positive])

@@ -1,4 +1,4 @@
-"""Ridge regression on labels of -1 and +1, for every layer and every λ through one decomposition a layer.
+"""Ridge regression on labels -1 and +1 for every layer and λ, with one decomposition per layer.
 
     minimise  sum_i (t_i - x_i · w - b)^2 + λ |w|^2,      t = 2 y - 1,      b not penalised
 
@@ -28,7 +28,7 @@ class RidgePath:
 
 
 def ridge_path(X: Float[Tensor, "layer n d"], y: Tensor, alphas: Sequence[float]) -> RidgePath:
-    """Fit every (layer, λ); see the module for the equation. Agrees with `RidgeClassifier(alpha)` of scikit-learn.
+    """Fit ridge regression for every layer and λ, equal to scikit-learn's `RidgeClassifier(alpha)`.
 
     Raises `UsageError` for a λ that is not positive.
     """
@@ -39,7 +39,11 @@ def ridge_path(X: Float[Tensor, "layer n d"], y: Tensor, alphas: Sequence[float]
 
 
 def positive_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
-    """`alphas` as floats; raises `UsageError` unless each is a positive number."""
+    """Return the alphas as floats; raise `UsageError` unless each is a positive number.
+
+    >>> positive_alphas([1, 10])
+    (1.0, 10.0)
+    """
     alphas = tuple(float(a) for a in alphas)
     if not alphas or not all(0 < a < float("inf") for a in alphas):
         raise UsageError(f"Ridge strengths (λ) must be positive numbers, not {alphas}.")
@@ -49,7 +53,7 @@ def positive_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
 def solve_ridge(
     gram: Float[Tensor, "m m"], target: Float[Tensor, "m k"], alphas: Sequence[float]
 ) -> Float[Tensor, "alpha m k"]:
-    """(gram + λ)^-1 target for every λ: by Cholesky if it is one, else through one eigendecomposition."""
+    """Compute (gram + λ)^-1 target for every λ: by Cholesky for one λ, else by eigendecomposition."""
     if len(alphas) == 1:
         lifted = gram + alphas[0] * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         factor, failed = torch.linalg.cholesky_ex(lifted)
@@ -57,7 +61,7 @@ def solve_ridge(
             return torch.cholesky_solve(target, factor)[None]
     spectrum, basis = torch.linalg.eigh(gram)
     coordinates = basis.T @ target
-    # Eigenvalues of a Gram matrix are not negative; rounding makes them so, and λ may be small.
+    # Eigenvalues of a Gram matrix are not negative, but rounding can make them so, and λ may be small.
     shrunk = [coordinates / (spectrum.clamp_min(0) + alpha)[:, None] for alpha in alphas]
     return basis @ torch.stack(shrunk)
 

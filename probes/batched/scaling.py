@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a fold's rows, as scikit-learn's `StandardScaler` has them."""
+"""Mean and standard deviation of each fold's rows, as in scikit-learn's `StandardScaler`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ EPSILON = torch.finfo(torch.float64).eps
 def standardisation(
     X: Float[Tensor, "n d"], weights: Float[Tensor, "fold n"]
 ) -> tuple[Float[Tensor, "fold d"], Float[Tensor, "fold d"]]:
-    """Weighted mean and standard deviation (divisor: the sum of weights); 1 for a coordinate that is constant.
+    """Compute weighted mean and standard deviation (divisor: sum of weights); 1 for constant coordinates.
 
-    Constant means a variance within the rounding error of computing it, so that the coordinates which all statements
-    share (the embedding of one closing token) are not blown up into noise.
+    A coordinate is constant if its variance is within rounding error, so that coordinates which all statements share
+    (the embedding of the same last token) are not amplified into noise.
     """
     total = weights.sum(1, keepdim=True)
     seen = weights.amax(0)
-    shift = seen @ X / seen.sum()  # massive activations: the squares are of what is left of the mean
+    shift = seen @ X / seen.sum()  # with massive activations, squares must be taken after centring
     rows = X - shift
     mean = weights @ rows / total
     square = weights @ rows**2 / total

@@ -18,10 +18,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saes.config import Config
+from saes.kernels.distributed_topk import TrainingGroup
 from saes.kernels.encode import Scratch, preactivations
 from saes.kernels.select import above
 from saes.kernels.support import Dense, Sparse, Support, Values
-from saes.kernels.together import TrainingGroup
 
 Weights = dict[str, Tensor]
 DENSE_FROM = 0.1

@@ -10,9 +10,9 @@ from torch import Tensor
 from saes.architectures.base import Batch, Final
 from saes.architectures.jumprelu import jump, jump_pairs
 from saes.architectures.topk import TopK
+from saes.kernels.distributed_topk import distributed_top_batch
 from saes.kernels.select import top_batch
 from saes.kernels.support import Sparse, Values
-from saes.kernels.together import top_together
 
 
 class BatchTopK(TopK):
@@ -33,7 +33,7 @@ class BatchTopK(TopK):
         pre, memory, group = batch.pre(batch.weights["b_enc"]), batch.memory, batch.group
         guess = memory.guess * 0.98 if memory.guess > 0 else None
         if group is not None:
-            support, memory.guess = top_together(pre, batch.config.k * len(pre) * group.size, guess, group)
+            support, memory.guess = distributed_top_batch(pre, batch.config.k * len(pre) * group.size, guess, group)
         else:
             support = top_batch(pre, batch.config.k * len(pre), guess)
             memory.guess = float(support.of_pairs(pre).min()) if len(support.columns) else memory.guess

@@ -1,1 +1,1 @@
-"""The arithmetic of a training step where only few latents fire. Each kernel has a plain reference beside it."""
+"""Sparse arithmetic of a training step in which few latents fire. Each kernel has a plain reference."""

@@ -1,4 +1,4 @@
-"""The one dense product of a step: every latent's pre-activation, in a buffer that is used again."""
+"""The dense product of a step: pre-activations of all latents, in a reused buffer."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from torch import Tensor
 
 
 class Scratch:
-    """Named buffers, allocated once: on a processor, fresh pages cost as much as the arithmetic in them."""
+    """Named buffers that are allocated once, since new pages cost as much as the arithmetic in them."""
 
     def __init__(self) -> None:
         self._held: dict[str, Tensor] = {}
 
     def get(self, name: str, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """A buffer of that name and shape, holding anything, on the device of `like` and in its number format."""
+        """Return an uninitialised buffer of a name and shape, with the device and dtype of `like`.
+
+        Args:
+            name: name of the buffer.
+            shape: its shape.
+            like: tensor with the device and dtype.
+            dtype: another dtype, if given.
+        """
         dtype = dtype or like.dtype
         held = self._held.get(name)
         if held is None or held.shape != shape or held.dtype != dtype or held.device != like.device:
@@ -29,7 +36,19 @@ def preactivations(
     scratch: Scratch,
     half: bool = False,
 ) -> Float[Tensor, "n width"]:
-    """Of every latent, x encoderᵀ + bias; in bfloat16 if `half`: enough to find which latents fire, not for values."""
+    """Compute x encoderᵀ + bias for every latent.
+
+    Args:
+        x: (n, d) inputs.
+        encoder: (width, d) encoder rows.
+        bias: (width,) biases.
+        scratch: buffers.
+        half: whether to compute in bfloat16, which is enough to select the firing latents but not for their values.
+
+    Example:
+        >>> preactivations(torch.eye(2), torch.eye(2), torch.zeros(2), Scratch()).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
     dtype = torch.bfloat16 if half else x.dtype
     out = scratch.get("pre", (len(x), len(encoder)), x, dtype)
     if half:
@@ -39,7 +58,11 @@ def preactivations(
 
 
 def half_is_quicker(precision: str, device: torch.device) -> bool:
-    """Whether a step finds its latents in bfloat16: as asked, or ("auto") where the hardware multiplies it itself."""
+    """Return whether a step selects its latents in bfloat16; "auto" if the hardware supports it.
+
+    >>> half_is_quicker("float32", torch.device("cpu"))
+    False
+    """
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":

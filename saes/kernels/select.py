@@ -1,8 +1,8 @@
-"""Which latents fire: the largest k a row, the largest of a whole batch, or all above zero.
+"""Selection of firing latents: the k largest of each row, the largest of a batch, or all above a threshold.
 
-Each looks at groups first. A latent j belongs to group j mod (width / size); the largest value of each group is found
-in one vectorised pass, and only groups that can hold an answer are looked into. `*_reference` are the plain forms:
-they choose the same values (which of two equal values is chosen is not specified).
+Latent j belongs to group j mod (width / size). The largest value of each group is computed in one vectorised pass, and
+only groups that can contain a selected value are searched. The `*_reference` functions are the plain forms, which
+select the same values (which of two equal values is selected is not specified).
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from torch import Tensor
 from saes.kernels.support import Sparse
 
 SIZES = (8, 4, 2)
-"""Group sizes; the first that divides the width is taken. 8 was the quickest of 8, 16 and 32 at 0.2 to 2 % active."""
+"""Group sizes; the first that divides the width is used. 8 was the fastest of 8, 16 and 32 at 0.2 to 2 % active."""
 
 
 def topk_rows(pre: Float[Tensor, "n width"], k: int) -> Int[Tensor, "n k"]:
-    """Indices of the k largest values of each row, in no order.
+    """Return the indices of the k largest values of each row, in no particular order.
 
-    Exact: a value among the k largest lies in a group whose maximum is among the k largest maxima.
+    The result is exact: a value among the k largest is in a group whose maximum is among the k largest maxima.
+
+    >>> topk_rows(torch.tensor([[0.0, 3.0, 1.0, 2.0]]), 2).sort().values.tolist()
+    [[1, 3]]
     """
     n, width = pre.shape
     size = next((s for s in SIZES if width % s == 0 and width // s >= 2 * k), 1)
@@ -36,12 +39,20 @@ def topk_rows(pre: Float[Tensor, "n width"], k: int) -> Int[Tensor, "n k"]:
 
 
 def topk_rows_reference(pre: Float[Tensor, "n width"], k: int) -> Int[Tensor, "n k"]:
-    """`topk_rows` by torch.topk."""
+    """Return the result of `topk_rows` with torch.topk.
+
+    >>> topk_rows_reference(torch.tensor([[0.0, 3.0, 1.0, 2.0]]), 1).tolist()
+    [[1]]
+    """
     return pre.topk(k, dim=1, sorted=False).indices
 
 
 def above(pre: Float[Tensor, "n width"], threshold: float) -> Sparse:
-    """The pairs with pre > threshold, ordered by row and column."""
+    """Return the pairs with pre > threshold, ordered by row and column.
+
+    >>> above(torch.tensor([[0.0, 3.0], [1.0, 2.0]]), 0.5).columns.tolist()
+    [1, 0, 1]
+    """
     n, width = pre.shape
     size = next((s for s in SIZES if width % s == 0), 1)
     if size == 1:
@@ -55,52 +66,76 @@ def above(pre: Float[Tensor, "n width"], threshold: float) -> Sparse:
 
 
 def above_reference(pre: Float[Tensor, "n width"], threshold: float) -> Sparse:
-    """`above` by torch.nonzero."""
+    """Return the result of `above` with torch.nonzero.
+
+    >>> above_reference(torch.tensor([[0.0, 3.0], [1.0, 2.0]]), 0.5).columns.tolist()
+    [1, 0, 1]
+    """
     return compressed((pre.reshape(-1) > threshold).nonzero().view(-1), *pre.shape)
 
 
 def top_batch(pre: Float[Tensor, "n width"], count: int, guess: float | None = None) -> Sparse:
-    """The pairs of the `count` largest positive values of the whole batch (fewer if fewer are positive).
+    """Return the pairs of the `count` largest positive values of the batch (fewer if fewer are positive).
 
     Args:
-        pre: values.
-        count: how many.
-        guess: a value that about `count` values exceed: last step's smallest chosen one. It saves time, never
-            changes the answer.
+        pre: (n, width) values.
+        count: number of pairs.
+        guess: a value that about `count` values exceed, such as the smallest one selected in the last step. It saves
+            time but does not change the result.
+
+    Example:
+        >>> top_batch(torch.tensor([[0.0, 3.0], [1.0, 2.0]]), 2).columns.tolist()
+        [1, 1]
     """
     low = guess if guess is not None else first_guess(pre, count)
-    found = above(pre, max(low, 0.0))
-    while len(found.columns) < count and low > 0:
+    pairs = above(pre, max(low, 0.0))
+    while len(pairs.columns) < count and low > 0:
         low = low * 0.9 if low > 1e-6 else 0.0
-        found = above(pre, max(low, 0.0))
-    if len(found.columns) <= count:
-        return found
-    kept = found.of_pairs(pre).topk(count, sorted=False).indices
-    return compressed(found.rows[kept] * found.width + found.columns[kept], *pre.shape)
+        pairs = above(pre, max(low, 0.0))
+    if len(pairs.columns) <= count:
+        return pairs
+    largest = pairs.of_pairs(pre).topk(count, sorted=False).indices
+    return compressed(pairs.rows[largest] * pairs.width + pairs.columns[largest], *pre.shape)
 
 
 def top_batch_reference(pre: Float[Tensor, "n width"], count: int) -> Sparse:
-    """`top_batch` by torch.topk."""
+    """Return the result of `top_batch` with torch.topk.
+
+    >>> top_batch_reference(torch.tensor([[0.0, 3.0], [1.0, 2.0]]), 2).columns.tolist()
+    [1, 1]
+    """
     values, flat = pre.reshape(-1).topk(count, sorted=False)
     return compressed(flat[values > 0], *pre.shape)
 
 
 def rows_of(columns: Int[Tensor, "n k"], width: int) -> Sparse:
-    """The support with the same number of latents in every row."""
+    """Return the support with the given latents, the same number in every row.
+
+    >>> rows_of(torch.tensor([[1, 0], [2, 1]]), width=3).starts.tolist()
+    [0, 2, 4]
+    """
     n, k = columns.shape
     starts = torch.arange(0, n * k + 1, k, device=columns.device)
     return Sparse(starts, columns.sort(1).values.reshape(-1), width)
 
 
 def first_guess(pre: Float[Tensor, "n width"], count: int) -> float:
-    """A value that a little more than `count` values should exceed, from every 16th row."""
+    """Estimate a value that slightly more than `count` values exceed, from every 16th row.
+
+    >>> first_guess(torch.arange(10.0)[None], 2)
+    7.0
+    """
     some = pre[::16]
     wanted = min(int(1.2 * count * len(some) / len(pre)) + 1, some.numel())
     return float(some.float().reshape(-1).topk(wanted, sorted=False).values.min())
 
 
 def compressed(flat: Int[Tensor, " pairs"], n: int, width: int) -> Sparse:
-    """Compressed rows of flat indices in any order."""
+    """Return the support of flat indices in any order.
+
+    >>> compressed(torch.tensor([3, 1]), n=2, width=2).columns.tolist()
+    [1, 1]
+    """
     flat = flat.sort().values
     row = torch.div(flat, width, rounding_mode="floor")
     starts = torch.zeros(n + 1, dtype=torch.long, device=flat.device)

@@ -1,7 +1,7 @@
-"""Products with a sparse code: only at the latents that fire.
+"""Products with a sparse code, computed only at the latents that fire.
 
-A *support* says which (input, latent) pairs a code holds values for. Both kinds answer the same six questions, so
-that every architecture is written once:
+A *support* is the set of (input, latent) pairs for which a code has values. Both classes have the same six methods, so
+that every architecture is implemented once:
 
     at(x, W)         x_i · W_j                      for each pair; x (n, d), W (width, d)
     combine(v, W)    Σ_j v_ij W_j                   (n, d): the decoder
@@ -10,9 +10,9 @@ that every architecture is written once:
     of_pairs(p)      p_ij                           for each pair; p (n, width)
     sum_inputs(v)    Σ_i v_ij                       (width,)
 
-`Dense` holds every pair: values are (n, width) matrices and each product is a matrix product. It is the plain
-reference of `Sparse`, and what is quicker when many latents fire. `Sparse` holds pairs in compressed rows: with k of
-`width` latents active each product costs k / width of the dense one.
+`Dense` has every pair: values are (n, width) matrices and each product is a matrix product. It is the plain reference
+of `Sparse`, and is faster if many latents fire. `Sparse` has pairs in compressed rows: with k of `width` latents active
+each product costs k / width of the dense one.
 """
 
 from __future__ import annotations
@@ -27,46 +27,54 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Values: TypeAlias = Tensor
-"""One number a pair: (n, width) for `Dense`, (pairs,) for `Sparse`."""
+"""One number per pair: (n, width) for `Dense`, (pairs,) for `Sparse`."""
 
 
 @dataclass(frozen=True)
 class Dense:
-    """Every pair of n inputs and `width` latents."""
+    """Support of every pair of n inputs and `width` latents.
+
+    >>> Dense(2, 3).at(torch.eye(2), torch.ones(3, 2)).shape
+    torch.Size([2, 3])
+    """
 
     n: int
     width: int
 
     def at(self, x: Float[Tensor, "n d"], weight: Float[Tensor, "width d"]) -> Values:
-        """x_i · W_j."""
+        """Compute x_i · W_j for each pair."""
         return x @ weight.T
 
     def combine(self, values: Values, weight: Float[Tensor, "width d"]) -> Float[Tensor, "n d"]:
-        """Σ_j v_ij W_j."""
+        """Compute Σ_j v_ij W_j."""
         return values @ weight
 
     def spread(
         self, values: Values, x: Float[Tensor, "n d"], out: Float[Tensor, "width d"] | None = None
     ) -> Float[Tensor, "width d"]:
-        """Σ_i v_ij x_i, into `out` if it is given."""
+        """Compute Σ_i v_ij x_i, in `out` if given."""
         return torch.mm(values.T, x, out=out)
 
     def of_latents(self, latent: Float[Tensor, " width"]) -> Values:
-        """b_j, as it broadcasts."""
+        """Return b_j, which broadcasts."""
         return latent
 
     def of_pairs(self, pairs: Float[Tensor, "n width"]) -> Values:
-        """p_ij."""
+        """Return p_ij for each pair."""
         return pairs
 
     def sum_inputs(self, values: Values) -> Float[Tensor, " width"]:
-        """Σ_i v_ij."""
+        """Compute Σ_i v_ij."""
         return values.sum(0)
 
 
 @dataclass(frozen=True)
 class Sparse:
-    """Pairs in compressed rows: those of input i are columns[starts[i] : starts[i + 1]]."""
+    """Support of pairs in compressed rows: those of input i are columns[starts[i] : starts[i + 1]].
+
+    >>> Sparse(torch.tensor([0, 1, 2]), torch.tensor([2, 0]), width=3).rows.tolist()
+    [0, 1]
+    """
 
     starts: Int[Tensor, " n_plus_1"]
     columns: Int[Tensor, " pairs"]
@@ -79,7 +87,7 @@ class Sparse:
 
     @cached_property
     def rows(self) -> Int[Tensor, " pairs"]:
-        """The input of each pair."""
+        """Input of each pair."""
         counts = self.starts.diff()
         return torch.repeat_interleave(
             torch.arange(self.n, device=counts.device), counts, output_size=len(self.columns)
@@ -87,20 +95,20 @@ class Sparse:
 
     @cached_property
     def _transposed(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(starts, inputs, order) of the same pairs, latent by latent."""
+        """Starts, inputs and order of the same pairs, sorted by latent."""
         order = torch.argsort(self.columns, stable=True)
         starts = torch.zeros(self.width + 1, dtype=torch.long, device=self.columns.device)
         torch.cumsum(torch.bincount(self.columns, minlength=self.width), 0, out=starts[1:])
         return starts, self.rows[order], order
 
     def at(self, x: Float[Tensor, "n d"], weight: Float[Tensor, "width d"]) -> Values:
-        """x_i · W_j."""
+        """Compute x_i · W_j for each pair."""
         empty = self.columns.new_zeros(len(self.columns), dtype=x.dtype)
         pattern = _csr(self.starts, self.columns, empty, (self.n, self.width))
         return torch.sparse.sampled_addmm(pattern, x, weight.T, beta=0.0).values()
 
     def combine(self, values: Values, weight: Float[Tensor, "width d"]) -> Float[Tensor, "n d"]:
-        """Σ_j v_ij W_j."""
+        """Compute Σ_j v_ij W_j."""
         return torch.nn.functional.embedding_bag(
             self.columns, weight, self.starts, mode="sum", per_sample_weights=values, include_last_offset=True
         )
@@ -108,22 +116,22 @@ class Sparse:
     def spread(
         self, values: Values, x: Float[Tensor, "n d"], out: Float[Tensor, "width d"] | None = None
     ) -> Float[Tensor, "width d"]:
-        """Σ_i v_ij x_i, into `out` if it is given: fresh pages would cost more than the sums."""
+        """Compute Σ_i v_ij x_i, in `out` if given, since new pages would cost more than the sums."""
         starts, inputs, order = self._transposed
         matrix = _csr(starts, inputs, values[order], (self.width, self.n))
         out = x.new_empty(self.width, x.shape[1]) if out is None else out
         return torch.addmm(out, matrix, x, beta=0.0, out=out)
 
     def of_latents(self, latent: Float[Tensor, " width"]) -> Values:
-        """b_j."""
+        """Return b_j for each pair."""
         return latent[self.columns]
 
     def of_pairs(self, pairs: Float[Tensor, "n width"]) -> Values:
-        """p_ij."""
+        """Return p_ij for each pair."""
         return pairs[self.rows, self.columns]
 
     def sum_inputs(self, values: Values) -> Float[Tensor, " width"]:
-        """Σ_i v_ij."""
+        """Compute Σ_i v_ij."""
         return values.new_zeros(self.width).index_add_(0, self.columns, values)
 
 
@@ -131,14 +139,14 @@ Support: TypeAlias = Dense | Sparse
 
 
 def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """A compressed-row matrix of indices that are known to be right."""
-    _beta_warning_spent()
+    """Return a compressed-row matrix without checking the indices, which are known to be valid."""
+    _suppress_beta_warning()
     return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)
 
 
 @cache
-def _beta_warning_spent() -> None:
-    """PyTorch warns once a process that compressed rows are in beta: here, where nobody has to read it."""
+def _suppress_beta_warning() -> None:
+    """Trigger PyTorch's one warning that compressed rows are in beta, and ignore it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.eye(1).to_sparse_csr()

@@ -1,4 +1,4 @@
-"""From training weights to final ones: scaling and centre folded in, so that the SAE takes activations as they are."""
+"""Conversion of training weights to final ones: scaling and centre are folded in."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from saes.training.initial import Scaling
 
 
 def fold(weights: Weights, scaling: Scaling, *, shared_bias: bool, unit: bool) -> Weights:
-    """The tensors of an SAE whose reconstruction of x is that of training, in the units of the data.
+    """Return the tensors of an SAE that reconstructs x as in training, in the units of the data.
 
     Training computes pre = (x s_in − c)·encoder + b and y s_out = f decoder + b_dec. All codes are divided by one
-    number, the mean output scale, so that decoder rows keep their lengths where all dimensions are scaled alike:
+    number, the mean output scale, so that decoder rows keep their lengths if all dimensions have the same scale:
     every architecture commutes with one positive factor on its code.
 
     Args:
-        weights: of training.
-        scaling: of training.
-        shared_bias: the SAE subtracts b_dec from its input.
-        unit: scale every latent to a decoder row of length 1; not for topk, which compares latents.
+        weights: weights of training.
+        scaling: scaling of training.
+        shared_bias: whether the SAE subtracts b_dec from its input.
+        unit: whether to scale every latent to a decoder row of length 1; not for topk, which compares latents.
     """
     common = (
         scaling.scale_out.log().mean().exp()
@@ -52,20 +52,20 @@ def fold(weights: Weights, scaling: Scaling, *, shared_bias: bool, unit: bool) -
 
 
 def split_layers(weights: Weights, layers: int) -> list[Weights]:
-    """Return each layer's weights of a cross-layer transcoder; only to its own layer it adds a bias."""
+    """Return the weights of each layer of a cross-layer transcoder, with a bias for its own layer only."""
     width, d_out = len(weights["encoder"]) // layers, len(weights["b_dec"]) // layers
-    found = []
+    parts = []
     for at in range(layers):
         mine, own = slice(at * width, (at + 1) * width), slice(at * d_out, (at + 1) * d_out)
         bias = torch.zeros_like(weights["b_dec"][at * d_out :])
         bias[:d_out] = weights["b_dec"][own]
         part = {name: weights[name][mine] for name in ("encoder", "b_enc")}
-        found.append(part | {"decoder": weights["decoder"][mine, at * d_out :], "b_dec": bias})
-    return found
+        parts.append(part | {"decoder": weights["decoder"][mine, at * d_out :], "b_dec": bias})
+    return parts
 
 
 def _unit_decoder(tensors: Weights) -> None:
-    """Move the length of each decoder row into its latent; a row of zeros is left."""
+    """Move the length of each decoder row into its latent; rows of zeros do not change."""
     norm = torch.linalg.vector_norm(tensors["W_dec"], dim=1)
     norm = torch.where(norm > 0, norm, torch.ones_like(norm))
     tensors["W_dec"] /= norm[:, None]
@@ -76,11 +76,15 @@ def _unit_decoder(tensors: Weights) -> None:
 
 
 def threshold_for(pre: list[Tensor], k: int) -> Tensor:
-    """The value that k of a row's entries exceed on average: above it lie k n of the n rows' values.
+    """Return the value that k entries per row exceed on average.
 
     Args:
         pre: (n, m) pieces, each with the largest values of its rows.
-        k: mean number of values above.
+        k: mean number of values above the threshold.
+
+    Example:
+        >>> threshold_for([torch.tensor([[3.0, 1.0], [4.0, 2.0]])], k=1)
+        tensor(2.5000)
     """
     values = torch.cat([part.reshape(-1) for part in pre])
     wanted = k * sum(len(part) for part in pre)

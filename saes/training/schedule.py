@@ -6,12 +6,20 @@ from saes.config import Config
 
 
 def lr(config: Config, step: int) -> float:
-    """Linear rise over the first `lr_warmup` of the steps, linear fall to 0 over the last `lr_decay`."""
+    """Return the learning rate of a step: linear warm-up, constant, linear decay to 0.
+
+    >>> lr(Config(lr=1.0, steps=100, lr_warmup=0.1, lr_decay=0.5), 50)
+    1.0
+    """
     rise = (step + 1) / max(config.lr_warmup * config.steps, 1)
     fall = (config.steps - step) / max(config.lr_decay * config.steps, 1)
     return config.lr * min(rise, fall, 1.0)
 
 
 def sparsity(config: Config, step: int) -> float:
-    """Linear rise over the first `sparsity_warmup` of the steps, then constant."""
+    """Return the sparsity weight of a step: linear warm-up, then constant.
+
+    >>> sparsity(Config(architecture="standard", sparsity=2.0, steps=100, sparsity_warmup=0.1), 50)
+    2.0
+    """
     return config.sparsity_weight * min((step + 1) / max(config.sparsity_warmup * config.steps, 1), 1.0)

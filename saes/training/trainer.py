@@ -27,8 +27,8 @@ from saes.architectures import architecture
 from saes.architectures.base import Batch, Memory, StepResult, Weights
 from saes.autoencoder import SAE, build
 from saes.config import METRICS, Config
+from saes.kernels.distributed_topk import TrainingGroup
 from saes.kernels.encode import Scratch, half_is_quicker
-from saes.kernels.together import TrainingGroup
 from saes.training import schedule
 from saes.training.data import FIX, Activations, Source, open_source
 from saes.training.fold import fold, split_layers, threshold_for
@@ -39,12 +39,12 @@ EPSILON = 1e-10
 
 
 class Trainer:
-    """A run in progress. Everything it knows is in `state()`: a run that goes on from there ends bit for bit the same.
+    """Training in progress; a run that continues from its `state()` ends with identical bits.
 
     Attributes:
-        config: of the run.
-        weights: by name, in the layout of training (see `saes.architectures.base`).
-        step_number: batches trained on.
+        config: configuration of the run.
+        weights: weights by name, in the layout of training (see `saes.architectures.base`).
+        step_number: number of batches so far.
     """
 
     @checked
@@ -82,16 +82,16 @@ class Trainer:
         """
         begun = time.perf_counter()
         batch = self._next()
-        found = self._rule.step(batch)
+        result = self._rule.step(batch)
         if self.group is not None:
-            self.group.average([*found.gradients.values(), found.parallel, found.fired])
-        norm = self._update(found)
-        self._silent = torch.where(found.fired > 0, 0, self._silent + 1)
-        active = float(found.fired.sum()) / len(batch.x)
+            self.group.average([*result.gradients.values(), result.parallel, result.fired])
+        norm = self._update(result)
+        self._silent = torch.where(result.fired > 0, 0, self._silent + 1)
+        active = float(result.fired.sum()) / len(batch.x)
         self._memory.density = active / self.config.width
         self.step_number += 1
         self._seconds += time.perf_counter() - begun
-        by_row, added = found.residual.square().sum(1), sum(found.losses.values(), found.residual.new_zeros(()))
+        by_row, added = result.residual.square().sum(1), sum(result.losses.values(), result.residual.new_zeros(()))
         squares, usual_squares, usual = by_row.sum(), (by_row * self._usual).sum(), self._usual.sum()
         if self.group is not None:
             self.group.average([squares, added, usual_squares, usual])
@@ -104,7 +104,7 @@ class Trainer:
         return dict(zip(METRICS, row, strict=True))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """(tensors, plain values): all it takes to go on exactly from here."""
+        """Return tensors and plain values from which training continues exactly."""
         tensors = {f"weights.{name}": weight for name, weight in self.weights.items()}
         for name, weight in self.weights.items():
             moments = self._adam.state.get(weight, {})
@@ -117,7 +117,7 @@ class Trainer:
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}, plain
 
     def load_state(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-        """Go on from a `state()` of a run with the same configuration and data."""
+        """Continue from a `state()` of a run with the same configuration and data."""
         mine = {f"weights.{name}": weight for name, weight in self.weights.items()}
         for name, weight in mine.items():
             if name not in tensors or tensors[name].shape != weight.shape:
@@ -132,7 +132,7 @@ class Trainer:
                 }
             if self._average is not None:
                 self._average[name].copy_(tensors[f"average.{name}"])
-        endless = torch.tensor(torch.inf)  # of a state saved before sinks were told apart
+        endless = torch.tensor(torch.inf)  # for states saved before sinks were excluded
         scaling = {name: tensors.get(f"scaling.{name}", endless).to(self.device) for name in vars(self._scaling)}
         self._scaling = Scaling(**scaling)
         self._silent.copy_(tensors["silent"])
@@ -141,7 +141,7 @@ class Trainer:
         self._batches = None
 
     def finish(self) -> SAE:
-        """The SAE of the weights (or of their running average, if there is one), final, in units of the data."""
+        """Return the SAE of the final weights (or their running average), in units of the data."""
         config, weights = self.config, self._final()
         if config.architecture in ("batchtopk", "matryoshka"):
             weights["threshold"] = self._threshold(weights).expand(config.width).clone()
@@ -165,18 +165,18 @@ class Trainer:
         training = {**asdict(config), "groups": list(config.groups)}
         named = {"hook_names": [None] * layers, "hook_names_out": [None] * layers} | self._metadata
         rest = {name: value for name, value in self._metadata.items() if not name.startswith("hook_name")}
-        found = []
+        result = []
         for at, one in enumerate(split_layers(weights, layers)):
             tensors = fold(one, self._scaling.of_layer(at, layers, later=True), shared_bias=False, unit=False)
             hooks = {"hook_name": named["hook_names"][at], "hook_names_out": list(named["hook_names_out"][at:])}
             settings = {"k": config.k, "layers": layers - at}
             sae = build("topk", "crosslayer", tensors, settings, rest | hooks | {"training": training})
             sae.history = self.history
-            found.append(sae)
-        return found
+            result.append(sae)
+        return result
 
     def _final(self) -> Weights:
-        """The weights, or their running average, with decoder rows of length 1 where the architecture has such."""
+        """Return the weights or their running average, with unit decoder rows if the architecture has them."""
         weights = dict(self._average or self.weights)
         if self._rule.unit_decoder:
             length = torch.linalg.vector_norm(weights["decoder"], dim=1, keepdim=True)
@@ -190,7 +190,7 @@ class Trainer:
         return {name: table[:, i] for i, name in enumerate(METRICS)}
 
     def _next(self) -> Batch:
-        """The next batch, checked and scaled."""
+        """Return the next batch, checked and scaled."""
         if self._batches is None:
             self._batches = self._source.batches(self.step_number)
         pair = next(self._batches)
@@ -225,7 +225,7 @@ class Trainer:
         )
 
     def _without_sinks(self, x: Tensor, y: Tensor, usual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The rows that are no sinks; `UsageError` if a batch has no other."""
+        """Return the rows that are not sinks; raise `UsageError` if all rows are sinks."""
         if bool(usual.all()):
             return x, y, usual
         if not bool(usual.any()):
@@ -235,11 +235,11 @@ class Trainer:
         kept = x[usual]
         return kept, kept if y is x else y[usual], usual[usual]
 
-    def _update(self, found: StepResult) -> Tensor:
-        """One step of Adam; returns the norm of the gradient before clipping."""
-        decoder, gradients = self.weights["decoder"], found.gradients
+    def _update(self, result: StepResult) -> Tensor:
+        """Make one step of Adam and return the norm of the gradient before clipping."""
+        decoder, gradients = self.weights["decoder"], result.gradients
         if self._rule.unit_decoder:
-            gradients["decoder"].addcmul_(decoder, -found.parallel.unsqueeze(1))
+            gradients["decoder"].addcmul_(decoder, -result.parallel.unsqueeze(1))
         norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients.values()]).norm()
         if not torch.isfinite(norm):
             raise UsageError(f"The gradient of step {self.step_number + 1} is not finite: lower lr={self.config.lr}.")
@@ -260,7 +260,7 @@ class Trainer:
         return norm
 
     def _threshold(self, weights: Weights) -> Tensor:
-        """The threshold above which k latents fire on average, on the last batches."""
+        """Return the threshold above which k latents fire on average, from the last batches."""
         k, kept = self.config.k, []
         for pair in self._source.recent(self.step_number):
             x, y = pair[0].to(self.device), pair[1].to(self.device)

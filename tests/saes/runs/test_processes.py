@@ -17,8 +17,8 @@ import saes
 from interp.errors import UsageError
 from saes.architectures import architecture
 from saes.config import ARCHITECTURES
+from saes.kernels.distributed_topk import distributed_top_batch
 from saes.kernels.select import top_batch
-from saes.kernels.together import top_together
 from saes.runs import checkpoint
 from saes.runs.processes import Processes
 from saes.training.trainer import Trainer
@@ -170,7 +170,7 @@ class Alone:
 def test_the_choice_over_all_processes_is_the_choice_over_the_batch(count, guess):
     pre = torch.randn(32, 64, generator=torch.Generator().manual_seed(count))
     pre[:16] = pre[:16].bfloat16().float()  # with many equal values
-    found, edge = top_together(pre, count, guess, Alone())
+    found, edge = distributed_top_batch(pre, count, guess, Alone())
     wanted = top_batch(pre, count)
     assert len(found.columns) == len(wanted.columns)
     assert torch.equal(found.of_pairs(pre).sort().values, wanted.of_pairs(pre).sort().values)
@@ -178,7 +178,7 @@ def test_the_choice_over_all_processes_is_the_choice_over_the_batch(count, guess
 
 
 def test_nothing_positive_is_nothing_chosen():
-    found, edge = top_together(-torch.rand(4, 8), 3, None, Alone())
+    found, edge = distributed_top_batch(-torch.rand(4, 8), 3, None, Alone())
     assert len(found.columns) == 0 and edge == -1.0
 
 

@@ -1,4 +1,4 @@
-"""One call for all layers, whatever the probe."""
+"""Fits of any probe on all layers in one call."""
 
 from __future__ import annotations
 
@@ -25,17 +25,27 @@ def fit_layers(
     polarity: Any = None,
     topics: Any = None,
 ) -> list[Fitted]:
-    """One fitted copy of `probe` a layer, equal to fitting each layer on its own.
+    """Fit one copy of a probe per layer, equal to separate fits.
 
-    Probes that offer `fit_layers` solve all layers together; any other scikit-learn classifier is fitted in a loop
-    (`probes.estimators.capabilities`).
-    `pairs`, `polarity` and `topics` (one entry a row) go to the probes whose `fit` takes them, and are left out for
-    the rest, so that one call serves every probe. Raises what the probe's `fit` raises.
+    Probes with `fit_layers` solve all layers jointly; any other scikit-learn classifier is fitted in a loop
+    (`probes.estimators.capabilities`). Raises the errors of the probe's `fit`.
+
+    Args:
+        probe: an unfitted probe.
+        X: (layer, n, d) activations.
+        y: (n,) labels.
+        pairs: name of each row's pair, for probes whose `fit` takes it.
+        polarity: +1 or -1 for each row, likewise.
+        topics: topic of each row, likewise.
+
+    Example:
+        >>> len(fit_layers(probes.MassMean(), torch.rand(3, 4, 2), [0, 1, 0, 1]))
+        3
     """
     extra = {"pairs": pairs, "polarity": polarity, "topics": topics}
     extra = {name: value for name, value in extra.items() if value is not None and name in _arguments(probe)}
-    if together := capability(probe, "fit_layers"):
-        return together(X, y, **extra)
+    if fit_all := capability(probe, "fit_layers"):
+        return fit_all(X, y, **extra)
     labels = as_array(y)
     return [cast(Any, clone(probe)).fit(as_array(layer), labels, **extra) for layer in X]
 
