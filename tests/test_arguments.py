@@ -162,7 +162,7 @@ def _right_calls(tmp_path) -> list[tuple[Callable[..., Any], dict[str, Any]]]:
         (saes.push, {"folder": tmp_path / "sae", "repo": "a/b", "upload": False, "evaluation": None}),
         (saes.evaluate, {"sae": sae, "activations": x, "config": saes.evaluation.Config(rows=64, baselines=False)}),
         (sae.decode, {"code": sae.encode(x)}),
-        (probes.log_probs, {"model": model, "data": data, "batch": 16}),
+        (probes.log_probs, {"model": model, "data": data, "batch_size": 16}),
         (probes.load, {"folder": tmp_path / "probe"}),
         (probes.collect, {"model": model, "data": data, "layers": "all", "store": None, "progress": None}),
         (probes.load(tmp_path / "probe").apply, {"acts": acts}),

@@ -42,7 +42,7 @@ def patch(  # noqa: PLR0913 (all but the first four are keyword-only)
     layers: Sequence[int] | None = None,
     indices: Sequence[int] | None = None,
     sae: Any = None,
-    batch: int = 32,
+    batch_size: int = 32,
     progress: Progress | None = None,
 ) -> Patching:
     """Patch one activation after the other over all pairs of a task.
@@ -66,7 +66,7 @@ def patch(  # noqa: PLR0913 (all but the first four are keyword-only)
         indices: neurons or latents, where `by` names them.
         sae: for "latent": an autoencoder that reads one of the model's hooks; what it does not reconstruct stays that
             of the run which is patched.
-        batch: pairs a forward pass.
+        batch_size: pairs a forward pass.
         progress: called with (patches done, patches in all, what is being done).
 
     Returns a `Patching`: `.effect` is the share of the runs' difference, `.interval()` its bootstrap interval.
@@ -78,10 +78,12 @@ def patch(  # noqa: PLR0913 (all but the first four are keyword-only)
     watch = Stopwatch()
     by = (by,) if isinstance(by, str) else tuple(by)
     _check(model, what, by, direction, source, indices, sae)
-    plan = Plan(model, task, what, by, direction, source, _layers(model, layers, sae), tuple(indices or ()), sae, batch)
+    plan = Plan(
+        model, task, what, by, direction, source, _layers(model, layers, sae), tuple(indices or ()), sae, batch_size
+    )
     values, clean, other = [], [], []
-    for start in range(0, len(task), batch):
-        part = task[start : start + batch]
+    for start in range(0, len(task), batch_size):
+        part = task[start : start + batch_size]
         of = measure(metric, model, part)
         clean.append(of(model, part.clean)[0])
         other.append(of(model, part.counterfactual)[0])

@@ -46,7 +46,7 @@ def path(  # noqa: PLR0913 (all but the first four are keyword-only)
     between: Literal["held", "real"] = "held",
     direction: Literal["denoise", "noise"] = "noise",
     metric: str | Metric = "log odds",
-    batch: int = 32,
+    batch_size: int = 32,
     progress: Progress | None = None,
 ) -> Patching:
     """Patch the paths from each sender into all the receivers at once.
@@ -62,7 +62,7 @@ def path(  # noqa: PLR0913 (all but the first four are keyword-only)
         direction: "noise" runs the clean prompts and takes the sender's values from the counterfactual ones; "denoise"
             the reverse.
         metric: as in `patching.patch`.
-        batch: pairs a forward pass.
+        batch_size: pairs a forward pass.
         progress: called with (senders done, senders in all, what is being done).
 
     Returns a `Patching` with a row for each sender. For one receiver and "held" its values are those of an exact edge,
@@ -81,8 +81,8 @@ def path(  # noqa: PLR0913 (all but the first four are keyword-only)
     sent, received = _parts(model, senders, _sender), _parts(model, receivers, _receiver)
     _check(sent, received, between)
     values, clean, other = [], [], []
-    for start in range(0, len(task), batch):
-        part = task[start : start + batch]
+    for start in range(0, len(task), batch_size):
+        part = task[start : start + batch_size]
         of = measure(metric, model, part)
         clean.append(of(model, part.clean)[0])
         other.append(of(model, part.counterfactual)[0])

@@ -138,14 +138,14 @@ class Task:
         return log_odds(logits, self.right, self.wrong)
 
     @torch.no_grad()
-    def score(self, model: Model, *, batch: int = BATCH, seed: int = 0) -> TaskScore:
+    def score(self, model: Model, *, batch_size: int = BATCH, seed: int = 0) -> TaskScore:
         """Run the model on both prompts of every pair: how often is it right?
 
         Returns a `TaskScore` with accuracy and mean log odds (a logit difference for single answers), each with a
         bootstrap interval; `.able` and `.summary()` say whether the model can do the task at all.
         """
         measures: dict[str, list[Tensor]] = {"clean": [], "counterfactual": [], "top": []}
-        for part in self.batches(batch):
+        for part in self.batches(batch_size):
             logits = _at_end(part, model, part.clean)
             measures["clean"].append(part.measure(logits))
             measures["top"].append((logits.argmax(-1, keepdim=True) == _sets(part.right).to(logits.device)).any(-1))

@@ -119,7 +119,9 @@ def test_noising_everything_is_the_counterfactual_run_and_zero_is_zero_ablation(
 @pytest.mark.parametrize("source", ["mean", "other"])
 def test_other_sources(model, source):
     task, hook = _task(), "blocks.1.hook_mlp_out"
-    found = patching.patch(model, task, "mlp_out", ("layer",), direction="noise", source=source, layers=[1], batch=3)
+    found = patching.patch(
+        model, task, "mlp_out", ("layer",), direction="noise", source=source, layers=[1], batch_size=3
+    )
     _, cache = model.run_with_cache(task.clean, hook)
     new = cache[hook].mean(0) if source == "mean" else cache[hook].roll(-1, 0)
     wanted = task.measure(model.edited(edit.replace(hook, new))(task.clean))
@@ -161,7 +163,7 @@ def test_metrics(model, metric):
 
 
 def test_batches_do_not_matter_and_the_interval_holds_the_effect(model):
-    one, several = (patching.patch(model, _task(), "attn_out", batch=batch) for batch in (32, 3))
+    one, several = (patching.patch(model, _task(), "attn_out", batch_size=batch) for batch in (32, 3))
     np.testing.assert_allclose(one.values, several.values, atol=1e-4)
     low, high = one.interval()
     assert ((low <= one.effect + 1e-9) & (one.effect <= high + 1e-9)).mean() > 0.9
