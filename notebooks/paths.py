@@ -81,7 +81,7 @@ for path in key_tree.paths(3):
     print(path)
 
 # %% [markdown]
-# ## Is it causal?
+# ## Cutting the paths
 #
 # All of the above is bookkeeping at one prompt. `verify` cuts each path for real: it replaces what the path's first
 # component wrote, in its reader alone, and lets norms, patterns and gates respond. The order of effects is predicted

@@ -1,4 +1,4 @@
-"""What a study of a dictionary holds. No torch here: a saved one is read and drawn without it."""
+"""Result of a study of a sparse autoencoder. It is read and drawn without torch."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ RARE = 10
 """A latent that fired fewer times than this is shown last: so few firings say little."""
 QUARTERS = ("", "lowest quarter", "second quarter", "third quarter", "highest quarter")
 """What `Features.band` means above 0: which quarter of a latent's firings the example was drawn from."""
-TOLD = ("fvu", "l0", "dead_latents", "dense_latents", "loss_original", "loss_reconstruction", "loss_recovered_mean")
-"""What the terminal is told of a judgement; the page has all of it."""
+PRINTED = ("fvu", "l0", "dead_latents", "dense_latents", "loss_original", "loss_reconstruction", "loss_recovered_mean")
+"""Measures that the terminal prints; the page has all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +92,10 @@ class Features(Result):
         nearest: latents of most similar decoder row.
         nearest_cosine: how similar.
         chance_cosine: the mean nearest cosine in a random dictionary of the same size.
-        rivals: latents of most negative virtual weight onto this one.
+        rivals: possible inhibitors, the latents of most negative virtual weight onto this one.
         rival_weight: that weight, 0 where the directions are no more opposed than random ones.
         together: rows on which both fire.
-        strangers: latents drawn at random, the control of the rivals.
+        strangers: latents drawn at random, the control.
         strangers_together: rows on which both fire.
     """
 
@@ -137,7 +137,7 @@ class Features(Result):
     def ranked(self) -> Int[np.ndarray, " width"]:
         """Latents in the order of interest: by the variance they carry, the dense, the rare and the dead last.
 
-        Dense latents fire on more than a tenth of the rows and carry much variance, yet seldom have one meaning.
+        Dense latents fire on more than a tenth of the rows and carry much variance, yet rarely have one meaning.
         """
         rank = np.select([self.fired == 0, self.fired < RARE, self.fired > DENSE * self.rows], [3, 2, 1], 0)
         return np.lexsort((np.arange(self.width), -self.energy, rank))
@@ -167,27 +167,27 @@ class Features(Result):
         """(other, virtual weight, rows both fire on, rows expected) of the latents that inhibit this one.
 
         Both signs must be there: a negative virtual weight, and fewer common firings than independent latents would
-        have (`seldom`). Strongest first: weight times the other's mean value.
+        have (`less_together`). Strongest first: weight times the other's mean value.
         """
         self.check((latent,))
         others, weight, both = self.rivals[latent], self.rival_weight[latent], self.together[latent]
         expected = self.fired[others] * self.fired[latent] / self.rows
-        chosen = np.flatnonzero((weight < 0) & self.seldom[latent])
+        chosen = np.flatnonzero((weight < 0) & self.less_together[latent])
         chosen = chosen[np.argsort(weight[chosen] * self.strength[others[chosen]], kind="stable")]
         return tuple((int(others[i]), float(weight[i]), int(both[i]), float(expected[i])) for i in chosen)
 
     @cached_property
-    def seldom(self) -> Bool[np.ndarray, "width rival"]:
-        """Whether a latent and its rival fire together more seldom than chance."""
-        return self._seldom(self.rivals, self.together)
+    def less_together(self) -> Bool[np.ndarray, "width rival"]:
+        """Return whether a latent and a possible inhibitor fire together less often than by chance."""
+        return self._less_together(self.rivals, self.together)
 
     @property
-    def seldom_by_chance(self) -> float | None:
+    def less_together_by_chance(self) -> float | None:
         """The fraction of random pairs of latents of which that is true; None if no pair was counted."""
-        found = self._seldom(self.strangers, self.strangers_together)
+        found = self._less_together(self.strangers, self.strangers_together)
         return float(found.mean()) if found.size else None
 
-    def _seldom(self, others: np.ndarray, both: np.ndarray) -> np.ndarray:
+    def _less_together(self, others: np.ndarray, both: np.ndarray) -> np.ndarray:
         """P(so few common firings | independent, Poisson) below 0.001 / rivals looked at of one latent."""
         from scipy.stats import poisson
 
@@ -282,7 +282,7 @@ class DictionaryStudy(Study):
             return (
                 tuple(card_lines(self.features, int(i), 2) for i in self.features.ranked()[:5]) if self.features else ()
             )
-        lines = [f"  {score.name:<36} {number(score)}" for score in map(found.score, TOLD)]
+        lines = [f"  {score.name:<36} {number(score)}" for score in map(found.score, PRINTED)]
         beside = [(f"FVU, {b.name}", b) for b in found.baselines[1:] if b.fvu is not None]
         lines += [f"  {name:<36} {plain(b.fvu)} with L0 {plain(b.l0)}" for name, b in beside]
         for other in self.others:

@@ -114,7 +114,7 @@ def _paths(view: Contrasted) -> Section:
     blocks: list[Block] = [tree.table(SHOWN)]
     if len(tree.value) > 1:
         blocks.insert(0, tree_explorer(tree, name="contrast-path-explorer"))
-    return Section("contrast-paths", "By which paths it changes", claim, tuple(blocks))
+    return Section("contrast-paths", "Largest paths of the change", claim, tuple(blocks))
 
 
 def _cuts(view: Contrasted) -> Section:

@@ -119,7 +119,7 @@ def _prediction(result: Explanation) -> Section:
         tokens=("token",),
     )
     claim = f"The likeliest next token is {quoted(likeliest)}, with probability {probability:.1%}."
-    return Section("prediction", "What the model says", claim, (table,))
+    return Section("prediction", "Predicted tokens", claim, (table,))
 
 
 def _components(result: Explanation) -> Section:
@@ -147,7 +147,7 @@ def _components(result: Explanation) -> Section:
         "contribution(c) = write(c) · (W_U[:, target] − W_U[:, versus]) / s",
         "Elhage et al., A Mathematical Framework for Transformer Circuits (2021)",
     )
-    return Section("components", "Which components say it", claim, (direct.figure(), heads, direct.table()), how)
+    return Section("components", "Contributions of components", claim, (direct.figure(), heads, direct.table()), how)
 
 
 def _heads(result: Explanation) -> Section:
@@ -177,7 +177,7 @@ def _heads(result: Explanation) -> Section:
         "without taking anything. The contributions of all positions sum to the head's own.",
         "taken(s) = pattern[t, s] · (x_s W_V + b_V) W_O · direction",
     )
-    return Section("heads", "Where the strongest heads look", claim, (_viewer(result), table), how)
+    return Section("heads", "Attention of the strongest heads", claim, (_viewer(result), table), how)
 
 
 def _viewer(result: Explanation) -> Attention:

@@ -1,4 +1,4 @@
-"""The sections on paths: where a prediction comes from, by which chains, why heads look there, and if it is causal."""
+"""The sections on paths: contributions of tokens, the largest paths, attention scores on them, and cutting them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _sources(result: Explanation) -> Section:
         "token's embedding times what arrives at its position is its contribution.",
         "contribution(t) = embedding_t · g_t,  g = target's direction carried back through the frozen model",
     )
-    return Section("sources", "Where it comes from", claim, (strip, drawn), how)
+    return Section("sources", "Contributions of tokens", claim, (strip, drawn), how)
 
 
 def _paths(result: Explanation) -> Section:
@@ -88,7 +88,7 @@ def _paths(result: Explanation) -> Section:
         "head at t:  child (c, s) = pattern[t, s] · write(c)_s W_V' W_O u / s_norm(s)\n"
         "MLP at t:   child (c, t) = write(c)_t W_in' (multiplier ⊙ W_out u) / s_norm(t)",
     )
-    return Section("paths", "By which paths", claim, (tree_explorer(tree), _listed(result), note), how)
+    return Section("paths", "Largest paths", claim, (tree_explorer(tree), _listed(result), note), how)
 
 
 def _listed(result: Explanation) -> Table:
@@ -123,7 +123,7 @@ def _hops(result: Explanation) -> Section:
         "score(t, s) = scale · R_t q_t · R_s k_s = Σ_c Σ_d (term of writer c in q) · (term of writer d in k)",
     )
     blocks = (_viewer(result), table, _terms(result))
-    return Section("attention", "Why the heads on these paths look there", claim, blocks, how)
+    return Section("attention", "Attention scores on these paths", claim, blocks, how)
 
 
 def _hop_row(result: Explanation, hop: Hop) -> tuple[str, str, str, float, float, str]:
@@ -193,4 +193,4 @@ def _verification(result: Explanation) -> Section:
         "predicted = covector · (mean − write);  actual = target(after the cut) − target",
         "path patching: Goldowsky-Dill et al., arXiv 2304.05969",
     )
-    return Section("causal", "Is it causal?", claim, (note, found.figure(), found.table()), how)
+    return Section("causal", "Cutting the paths", claim, (note, found.figure(), found.table()), how)

@@ -117,7 +117,9 @@ class Attention(Framed):
                 )
             pattern = np.asarray(head.pattern, float)
             if not (np.isfinite(pattern).all() and pattern.min() >= 0 and pattern.sum(-1).max() <= 1 + SLACK):
-                raise UsageError(f"The attention of {head.name} is no share: its rows must lie in 0 to 1 and sum to 1.")
+                raise UsageError(
+                    f"The attention of {head.name} is not a distribution: its rows must lie in 0 to 1 and sum to 1."
+                )
 
     def __repr__(self) -> str:
         return f"Attention({self.id}: {len(self.texts[0].heads)} heads, {len(self.texts[0].tokens)} tokens)"

@@ -175,7 +175,7 @@ class Download:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w][\w.-]*", self.name, re.ASCII):
             raise UsageError(
-                f'The download name "{self.name}" is no plain file name: use letters, digits, ".", "-", "_".'
+                f'The download name "{self.name}" is not a plain file name: use letters, digits, ".", "-", "_".'
             )
 
 

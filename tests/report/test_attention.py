@@ -59,9 +59,9 @@ def test_the_table_has_the_row_of_the_position():
         ({"heads": (HeadPattern("a", PATTERN), HeadPattern("a", PATTERN))}, "two heads of one name"),
         ({"heads": (HeadPattern("a", PATTERN[:2]),)}, r"a pattern of shape \(2, 3\)"),
         ({"heads": (HeadPattern("a", PATTERN, (1.0,)),)}, "1 values taken for 3 tokens"),
-        ({"heads": (HeadPattern("a", 2 * PATTERN),)}, "is no share"),
-        ({"heads": (HeadPattern("a", -PATTERN),)}, "is no share"),
-        ({"heads": (HeadPattern("a", PATTERN * np.nan),)}, "is no share"),
+        ({"heads": (HeadPattern("a", 2 * PATTERN),)}, "is not a distribution"),
+        ({"heads": (HeadPattern("a", -PATTERN),)}, "is not a distribution"),
+        ({"heads": (HeadPattern("a", PATTERN * np.nan),)}, "is not a distribution"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(changes, message):

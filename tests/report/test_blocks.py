@@ -31,7 +31,7 @@ def _figure(**changes) -> Figure:
         (lambda: Tokens("t", ("a",), (1.0, 2.0), "c"), "has 1 tokens but 2 values"),
         (lambda: Section("s", "", "c", ()), 'The section "s" has no title'),
         (lambda: Section("s", "t", "", ()), 'The section "s" has no claim'),
-        (lambda: Download("../x.json", b"", "a/b"), 'The download name "../x.json" is no plain file name'),
+        (lambda: Download("../x.json", b"", "a/b"), 'The download name "../x.json" is not a plain file name'),
         (lambda: samples.page(title=" "), "A page has no title"),
         (lambda: samples.page(finding=""), "A page has no finding"),
         (lambda: samples.page(Section("main", "t", "c", ())), 'The id "main" is used twice'),
