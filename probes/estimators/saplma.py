@@ -66,7 +66,7 @@ class SAPLMA(Probe):
         return probes
 
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
-        """The log-odds (nats) that each row is true."""
+        """Return the log-odds (nats) that each row is true."""
         rows = (self._check(X) - self.mean_) / self.scale_
         for weight, bias in self.layers_[:-1]:
             rows = np.maximum(rows @ weight + bias, 0)

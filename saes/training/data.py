@@ -29,27 +29,27 @@ FIX = "remove these rows or harvest them again"
 
 @runtime_checkable
 class Source(Protocol):
-    """What the trainer asks.
+    """Source of batches for the trainer.
 
     Attributes:
-        layers: of a crosscoder, from its activations; else 1.
-        metadata: what the activations themselves say of where they come from.
+        layers: number of layers of a crosscoder; else 1.
+        metadata: origin of the activations, as far as they state it.
     """
 
     layers: int
     metadata: dict[str, Any]
 
     def batches(self, start: int) -> Iterator[Pair]:
-        """Batches from number `start` on, without end if they can be repeated."""
+        """Yield batches from number `start` on, without end if they can be repeated."""
         ...
 
     def recent(self, step: int) -> list[Pair]:
-        """Batches with `SAMPLE` rows that come before number `step`; at step 0 the first ones."""
+        """Return batches with `SAMPLE` rows before number `step`; at step 0 the first ones."""
         ...
 
 
 def open_source(config: Config, activations: Activations) -> Source:
-    """Return the source for what `train` was given; raise `UsageError` for what cannot be one."""
+    """Return the source for the activations of `train`; raise `UsageError` for unsupported ones."""
     if isinstance(activations, Source):
         return activations
     given = sources.open_source(activations)
@@ -57,7 +57,7 @@ def open_source(config: Config, activations: Activations) -> Source:
 
 
 class Epochs:
-    """Tensors or a store, in a new order every epoch; rows that do not fill a last batch are left out of it."""
+    """Tensors or a store in a new order every epoch; an incomplete last batch is skipped."""
 
     def __init__(self, config: Config, given: sources.Source, rows: int) -> None:
         if not rows:
@@ -77,7 +77,7 @@ class Epochs:
         self.metadata = {} if store is None else origin(store.manifest, given.hooks, config.variant)
 
     def _check(self, given: sources.InMemory) -> None:
-        """`UsageError` unless the tensors have the variant's shape and hold finite values."""
+        """Raise `UsageError` unless the tensors have the variant's shape and finite values."""
         pair = _pair(self.config, given.tensors)
         self.layers = _layers(pair[0])
         for name, part in zip(("inputs", "outputs"), given.tensors, strict=False):
@@ -93,7 +93,7 @@ class Epochs:
         self.layers = {"crosscoder": wanted, "crosslayer": wanted // 2}.get(variant, 1)
 
     def batches(self, start: int) -> Iterator[Pair]:
-        """See `Source`."""
+        """Return batches, see `Source`."""
         epoch, first = divmod(start, self.rows // self.size)
         while True:
             seed = self.config.seed * 1_000_003 + epoch
@@ -104,12 +104,12 @@ class Epochs:
             epoch, first = epoch + 1, 0
 
     def recent(self, step: int) -> list[Pair]:
-        """See `Source`."""
+        """Return batches, see `Source`."""
         count = min(-(-SAMPLE // self.size), self.rows // self.size)
         return list(islice(self.batches(max(step - count, 0)), count))
 
     def _read(self, parts: tuple[Tensor, ...]) -> Pair:
-        """(x, y) of one batch; the hooks of a crosscoder side by side."""
+        """Return (x, y) of one batch; the hooks of a crosscoder are concatenated."""
         if isinstance(self.given, sources.InMemory):
             x, y = _pair(self.config, parts)
             x_read = _matrix(self.config, x)
@@ -123,7 +123,7 @@ class Epochs:
 
 
 class Streamed:
-    """Batches as they come. An iterator can be read once only; a callable or a collection starts again at its end."""
+    """Batches in the given order; an iterator is read once, a callable or a collection repeatedly."""
 
     def __init__(self, config: Config, given: sources.Source) -> None:
         self.config, self.given = config, given
@@ -135,7 +135,7 @@ class Streamed:
         self.layers, self.metadata = 1, {}
 
     def batches(self, start: int) -> Iterator[Pair]:
-        """See `Source`; a stream goes only forward."""
+        """Yield batches, see `Source`; a stream cannot go back."""
         if start < self._position:
             raise UsageError(
                 f"The stream of activations is past batch {start} already: give it anew to go on from there."
@@ -151,14 +151,14 @@ class Streamed:
         )
 
     def recent(self, step: int) -> list[Pair]:
-        """See `Source`."""
+        """Return batches, see `Source`."""
         if step == 0 and not self._kept:
             if not self._ahead:
                 self._ahead = list(islice(self._read, self._count))
             if not self._ahead:
                 raise UsageError("There are no activations to train on: the iterable is empty.")
             return list(self._ahead)
-        if self._position < step:  # a run that goes on behind its last step has read nothing yet
+        if self._position < step:  # a run resumed after its last step has read nothing yet
             next(self.batches(step - 1))
         return list(self._kept)
 
@@ -187,7 +187,7 @@ class Streamed:
 
 
 def origin(manifest: Any, hooks: tuple[str, ...], variant: str) -> dict[str, Any]:
-    """Return the metadata of an SAE that was trained on these hooks of a store, under the names that SAELens knows."""
+    """Return the metadata of an SAE trained on hooks of a store, under SAELens' names."""
     return {
         "model_name": manifest.model["model"],
         "model_weights_sha256": manifest.model["weights_sha256"],
@@ -201,7 +201,11 @@ def origin(manifest: Any, hooks: tuple[str, ...], variant: str) -> dict[str, Any
 
 
 def hook_names(hooks: tuple[str, ...], variant: str) -> dict[str, Any]:
-    """Return what the metadata of an SAE say of the hooks it was trained on."""
+    """Return the entries of an SAE's metadata that name its hooks.
+
+    >>> hook_names(("a", "b"), "transcoder")
+    {'hook_name': 'a', 'hook_name_out': 'b'}
+    """
     named: dict[str, Any] = {"hook_name": hooks[0]}
     if variant == "transcoder":
         named["hook_name_out"] = hooks[-1]
@@ -214,7 +218,7 @@ def hook_names(hooks: tuple[str, ...], variant: str) -> dict[str, Any]:
 
 
 def _pair(config: Config, parts: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Input and output: the two tensors of a transcoder, else one tensor that is both."""
+    """Return input and output: the two tensors of a transcoder, else the same tensor twice."""
     count = len(parts)
     if config.variant == "crosslayer" and count > 2:
         half = count // 2
@@ -234,7 +238,7 @@ def _layers(x: Tensor) -> int:
 
 
 def _matrix(config: Config, value: Any) -> Tensor:
-    """(n, d), of a crosscoder's (n, layer, d) too."""
+    """Return a matrix (n, d), also for a crosscoder's (n, layer, d)."""
     wanted = 3 if config.variant in ("crosscoder", "crosslayer") else 2
     if not isinstance(value, Tensor) or value.ndim != wanted or not value.is_floating_point():
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__

@@ -1,4 +1,4 @@
-"""What training starts from: the scale and centre of the data, and the first weights."""
+"""Start of training: scale and centre of the data, and initial weights."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from saes.config import Config
 from saes.training.data import FIX, Pair
 
 SEEDS_APART = 1_000_003
-"""Between the seeds of the layers of a cross-layer transcoder."""
+"""Difference between the seeds of the layers of a cross-layer transcoder."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Training sees x · scale_in − centre and y · scale_out.
+    """Scaling of training data: x · scale_in − centre and y · scale_out.
 
     Attributes:
-        scale_in: (d_in) sqrt(d) / mean norm, one value a layer.
-        scale_out: (d_out) likewise.
+        scale_in: (d_in) sqrt(d) / mean norm, one value per layer.
+        scale_out: (d_out) the same for targets.
         centre: (d_in) in scaled units.
         variance: of the scaled targets, the mean of |y − mean|²: the denominator of the FVU.
         limit_in: the norm of unscaled inputs above which a row is an attention sink (see `interp.cache.sinks`).
-        limit_out: likewise of targets. Scale, centre, variance and the FVU of training leave such rows out.
+        limit_out: the same for targets. Scale, centre, variance and the FVU of training exclude these rows.
     """
 
     scale_in: Float[Tensor, " d_in"]
@@ -42,20 +42,20 @@ class Scaling:
     limit_out: Float[Tensor, ""]
 
     def usual(self, pair: Pair) -> Bool[Tensor, " n"]:
-        """Which rows of a batch are no sinks."""
+        """Return the mask of rows that are not attention sinks."""
         x, y = pair
-        found = sinks.usual(x, self.limit_in)
-        return found if y is x else found & sinks.usual(y, self.limit_out)
+        usual = sinks.usual(x, self.limit_in)
+        return usual if y is x else usual & sinks.usual(y, self.limit_out)
 
     def of_layer(self, at: int, layers: int, *, later: bool = False) -> Scaling:
-        """Return that of one of several layers side by side; with `later`, of its input and all outputs from it on."""
+        """Return the scaling of one layer; with `later`, of its input and the outputs of its own and later layers."""
         scale_in, centre = (part.unflatten(0, (layers, -1))[at] for part in (self.scale_in, self.centre))
         outputs = self.scale_out.unflatten(0, (layers, -1))
         scale_out = outputs[at:].flatten() if later else outputs[at]
         return replace(self, scale_in=scale_in, scale_out=scale_out, centre=centre)
 
     def apply(self, pair: Pair) -> Pair:
-        """Batches as training sees them, in float32."""
+        """Return the scaled batch in float32."""
         x, y = pair
         scale = self.scale_in
         inputs = torch.addcmul(-self.centre, x.to(scale), scale)
@@ -63,7 +63,7 @@ class Scaling:
 
 
 def measure(config: Config, sample: list[Pair], layers: int, device: torch.device) -> tuple[Scaling, Tensor]:
-    """The scaling, and the decoder bias to start from (in scaled units), of the first batches.
+    """Measure the scaling and the initial decoder bias (in scaled units) on the first batches.
 
     Raises:
         UsageError: NaN, infinite or constant activations.
@@ -78,8 +78,8 @@ def measure(config: Config, sample: list[Pair], layers: int, device: torch.devic
             raise UsageError(f"All {name} are the same vector: there is nothing to learn from them.")
     same = all(pair[0] is pair[1] for pair in sample)
     limits = [sinks.limit(part, config.max_norm or sinks.TIMES) for part in (x, y)]
-    kept = sinks.usual(x, limits[0]) & sinks.usual(y, limits[1])
-    x, y = (x[kept], x[kept]) if same else (x[kept], y[kept])
+    usual = sinks.usual(x, limits[0]) & sinks.usual(y, limits[1])
+    x, y = (x[usual], x[usual]) if same else (x[usual], y[usual])
     scale_in, scale_out = (_scale(config, part, layers) for part in (x, y))
     x, y = x * scale_in, y * scale_out
     variance = (y - y.mean(0)).square().sum(1).mean()
@@ -93,10 +93,10 @@ def measure(config: Config, sample: list[Pair], layers: int, device: torch.devic
 def first_weights(
     config: Config, rule: Architecture, scaling: Scaling, bias: Tensor, sample: list[Pair], layers: int = 1
 ) -> Weights:
-    """Random unit decoder rows, the encoder equal to them, and the architecture's own parameters.
+    """Return initial weights: random unit decoder rows, the encoder equal to them, and the other parameters.
 
-    Drawn on the CPU from `config.seed`, the same on every device. A transcoder's inputs and outputs are different
-    spaces: its encoder is drawn on its own, and a decoder row starts along the mean output where its latent fires.
+    They are drawn on the CPU from `config.seed`, equal on every device. A transcoder's inputs and outputs are different
+    spaces: its encoder is drawn separately, and a decoder row is the mean output where its latent fires.
     """
     if config.variant == "crosslayer":
         return _cross_layer(config, rule, scaling, bias, sample, layers)
@@ -120,21 +120,21 @@ def first_weights(
 def _cross_layer(
     config: Config, rule: Architecture, scaling: Scaling, bias: Tensor, sample: list[Pair], layers: int
 ) -> Weights:
-    """Each layer as a transcoder of its own: at first no latent writes a later layer."""
-    found, biases = [], bias.unflatten(0, (layers, -1))
+    """Return initial weights with each layer as its own transcoder; no latent writes a later layer at first."""
+    parts, biases = [], bias.unflatten(0, (layers, -1))
     for at in range(layers):
         x, y = (whole.unflatten(1, (layers, -1))[:, at] for whole in sample[0])
         alone = replace(config, variant="transcoder", seed=config.seed + at * SEEDS_APART)
-        found.append(first_weights(alone, rule, scaling.of_layer(at, layers), biases[at], [(x, y)]))
-    decoder = torch.block_diag(*[one["decoder"] for one in found])
-    joined = {name: torch.cat([one[name] for one in found]) for name in ("encoder", "b_enc", "b_dec")}
+        parts.append(first_weights(alone, rule, scaling.of_layer(at, layers), biases[at], [(x, y)]))
+    decoder = torch.block_diag(*[one["decoder"] for one in parts])
+    joined = {name: torch.cat([one[name] for one in parts]) for name in ("encoder", "b_enc", "b_dec")}
     return joined | {"decoder": decoder}
 
 
 def _mean_outputs(
     x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"], encoder: Tensor, quantile: Tensor, otherwise: Tensor
 ) -> Float[Tensor, "width d_out"]:
-    """Unit rows along Σ_i relu(x_i·encoder − quantile) y_i; those of `otherwise` where that is zero."""
+    """Return unit rows along Σ_i relu(x_i·encoder − quantile) y_i, or those of `otherwise` if that is zero."""
     parts = zip(encoder.split(1024), quantile.split(1024), strict=True)
     rows = torch.cat([torch.relu(part @ x.T - least[:, None]) @ y for part, least in parts])
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
@@ -147,7 +147,7 @@ def _unit_rows(count: int, d: int, generator: torch.Generator) -> Float[Tensor, 
 
 
 def _scale(config: Config, x: Tensor, layers: int) -> Float[Tensor, " d"]:
-    """sqrt(d) / mean norm of each layer, repeated over its dimensions; 1 if not asked for."""
+    """Return sqrt(d) / mean norm of each layer, repeated over its dimensions; 1 without normalisation."""
     if not config.normalise:
         return torch.ones_like(x[0])
     parts = x.unflatten(1, (layers, -1))
@@ -156,7 +156,7 @@ def _scale(config: Config, x: Tensor, layers: int) -> Float[Tensor, " d"]:
 
 
 def _middle(how: str, x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
-    """The mean, the geometric median (Weiszfeld's iteration, from the mean), or zero."""
+    """Return the mean, the geometric median (Weiszfeld's iteration from the mean), or zero."""
     if how == "zero":
         return torch.zeros_like(x[0])
     middle = x.mean(0)
