@@ -24,11 +24,11 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def tensors(name: str, d_out: int = D_IN) -> dict[str, Tensor]:
     """Random weights with every latent parameter away from zero."""
-    found = {"W_enc": normal(D_IN, WIDTH), "W_dec": normal(WIDTH, d_out, seed=1), "b_dec": normal(d_out, seed=2)}
+    result = {"W_enc": normal(D_IN, WIDTH), "W_dec": normal(WIDTH, d_out, seed=1), "b_dec": normal(d_out, seed=2)}
     latents = {latent: normal(WIDTH, seed=i + 3) / 2 for i, latent in enumerate(architecture(name).latents)}
     if "threshold" in latents:
         latents["threshold"] = latents["threshold"].abs()
-    return found | latents
+    return result | latents
 
 
 def settings(name: str, **more: Any) -> dict[str, Any]:
@@ -137,8 +137,8 @@ def test_inputs_and_codes_of_any_dtype_are_taken_in_that_of_the_weights() -> Non
         sae = saes.build("standard", variant, w | more, {})
         expected = sae(x.float())
         for dtype in (torch.bfloat16, torch.float32, torch.float64):
-            found = sae(x.to(dtype))
-            assert found.dtype == torch.float32 and torch.equal(found, expected)
+            result = sae(x.to(dtype))
+            assert result.dtype == torch.float32 and torch.equal(result, expected)
         assert torch.equal(sae.decode(sae.encode(x).double()), sae.decode(sae.encode(x)))
     with pytest.raises(UsageError, match="Inputs must be a tensor, not list"):
         sae.encode([1.0])  # pyright: ignore[reportArgumentType]

@@ -29,8 +29,8 @@ def planted(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return x, torch.einsum("nf,fld->nld", code, writes)
 
 
-def fvu(found: torch.Tensor, y: torch.Tensor) -> float:
-    return float((found - y).square().sum() / (y - y.mean(0)).square().sum())
+def fvu(result: torch.Tensor, y: torch.Tensor) -> float:
+    return float((result - y).square().sum() / (y - y.mean(0)).square().sum())
 
 
 def rebuilt(made: list[saes.SAE], x: torch.Tensor) -> torch.Tensor:
@@ -58,16 +58,16 @@ def test_gradients_are_those_of_autograd(dead):
     }
     silent = torch.rand(LAYERS * width, generator=draw) < 0.4 if dead else None
     batch = Batch(x, y, weights, config, 0.0, silent, False, Scratch())
-    found = architecture("topk", "crosslayer").step(batch)
+    result = architecture("topk", "crosslayer").step(batch)
     free = {name: value.clone().requires_grad_() for name, value in weights.items()}
     loss = _plain_loss(batch, free, mask)
     loss.backward()
     loss = loss.detach()
-    for name, gradient in found.gradients.items():
+    for name, gradient in result.gradients.items():
         torch.testing.assert_close(gradient, free[name].grad, rtol=1e-9, atol=1e-11, msg=name)
-    total = found.residual.square().sum() * batch.unit + sum(found.losses.values())
+    total = result.residual.square().sum() * batch.unit + sum(result.losses.values())
     assert float(total) == pytest.approx(float(loss), rel=1e-12)
-    assert bool(found.losses) == dead
+    assert bool(result.losses) == dead
 
 
 def _plain_loss(batch: Batch, weights: dict[str, torch.Tensor], mask: torch.Tensor) -> torch.Tensor:
@@ -99,10 +99,10 @@ def test_a_planted_one_is_found_where_a_transcoder_of_each_layer_fails():
     for _ in range(CONFIG.steps):
         trainer.step()
     x, y = planted(2048, seed=2)
-    found = rebuilt(trainer.parts(), x)
+    result = rebuilt(trainer.parts(), x)
     # A twentieth of the rows have more than k = 3 features, and latents of layers 1 and 2 fire on noise: some is left
-    assert fvu(found, y) < 0.3
-    assert fvu(found[:, 2], y[:, 2]) < 0.3
+    assert fvu(result, y) < 0.3
+    assert fvu(result[:, 2], y[:, 2]) < 0.3
     alone = saes.Config(**{**vars(CONFIG), "variant": "transcoder"})
     last = saes.train(alone, tuple(part[:, 2] for part in planted(8192, seed=1)))
     assert fvu(last(x[:, 2]), y[:, 2]) > 0.9  # what it must say is not in what it reads

@@ -62,15 +62,15 @@ def test_gradients_are_those_of_the_plain_formula(name: str, dead: bool, dense: 
     expected = plain.loss(batch)
     expected.backward()
     with torch.no_grad():
-        found = architecture(name).step(batch)
-    loss = batch.unit * found.residual.square().sum() + sum(found.losses.values())
+        result = architecture(name).step(batch)
+    loss = batch.unit * result.residual.square().sum() + sum(result.losses.values())
     torch.testing.assert_close(torch.as_tensor(loss), expected.detach(), **NEARLY)
-    assert found.gradients.keys() == batch.weights.keys()
+    assert result.gradients.keys() == batch.weights.keys()
     for key, weight in batch.weights.items():
         assert weight.grad is not None and weight.grad.any()
-        torch.testing.assert_close(found.gradients[key], weight.grad, **NEARLY)
-    parallel = (found.gradients["decoder"] * batch.weights["decoder"]).sum(1)
-    torch.testing.assert_close(found.parallel, parallel.detach(), **NEARLY)
+        torch.testing.assert_close(result.gradients[key], weight.grad, **NEARLY)
+    parallel = (result.gradients["decoder"] * batch.weights["decoder"]).sum(1)
+    torch.testing.assert_close(result.parallel, parallel.detach(), **NEARLY)
 
 
 @pytest.mark.parametrize("name", ["topk", "batchtopk", "matryoshka", "jumprelu"])
@@ -90,9 +90,9 @@ def test_fired_counts_active_inputs(name: str) -> None:
     batch = batch_of(name, dead=False, dense=False)
     rule = architecture(name)
     with torch.no_grad():
-        found = rule.step(batch)
+        result = rule.step(batch)
         z = batch.x @ batch.weights["encoder"].T
         if name in ("batchtopk", "matryoshka"):
             batch.weights["threshold"] = torch.full((WIDTH,), batch.memory.guess - 1e-12)
         code = rule.activate(z, Final(batch.weights, {"k": 5}))
-    torch.testing.assert_close(found.fired, (code > 0).sum(0).to(torch.float64))
+    torch.testing.assert_close(result.fired, (code > 0).sum(0).to(torch.float64))

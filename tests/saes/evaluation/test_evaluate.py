@@ -42,8 +42,8 @@ def perfect(order=None, **options):
     return relu(directions, directions, **options)
 
 
-def value(found, name):
-    score = found.score(name)
+def value(result, name):
+    score = result.score(name)
     assert score.value is not None, score.why
     assert math.isfinite(score.value)
     return score.value
@@ -56,7 +56,7 @@ def judged(sae, activations=X, rows=100_000, **options):
 
 def test_every_measure_equals_its_formula():
     sae = perfect()
-    found, f, out = judged(sae), sae.encode(X).double(), sae(X).double()
+    result, f, out = judged(sae), sae.encode(X).double(), sae(X).double()
     x = X.double()
     variance, error = (x - x.mean(0)).square().sum(), (x - out).square().sum()
     wanted = {
@@ -71,12 +71,12 @@ def test_every_measure_equals_its_formula():
     }
     for name, direct in wanted.items():
         # `sae(X)` is a matrix product in float32, the evaluation a sum over the latents that fire: roundings differ.
-        assert value(found, name) == pytest.approx(float(direct), rel=6e-8, abs=1e-12), name
-        score = found.score(name)
+        assert value(result, name) == pytest.approx(float(direct), rel=6e-8, abs=1e-12), name
+        score = result.score(name)
         assert score.low <= score.value <= score.high
-    np.testing.assert_allclose(found.latents.frequency, (f != 0).double().mean(0))
-    np.testing.assert_allclose(found.latents.strength, f.sum(0) / (f != 0).sum(0), rtol=1e-6)
-    assert value(found, "norm ratio") < 1  # a quarter is taken off every coefficient
+    np.testing.assert_allclose(result.latents.frequency, (f != 0).double().mean(0))
+    np.testing.assert_allclose(result.latents.strength, f.sum(0) / (f != 0).sum(0), rtol=1e-6)
+    assert value(result, "norm ratio") < 1  # a quarter is taken off every coefficient
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 1e4])
@@ -119,12 +119,12 @@ def test_the_limit_on_rows_is_kept():
 
 def test_reconstructions_of_zero_the_mean_and_itself():
     nothing = relu(torch.zeros(4, D), torch.ones(4, D), b_dec=torch.zeros(D))
-    found = judged(nothing)
-    assert value(found, "dead latents") == 1
-    assert value(found, "L0") == 0
-    assert value(found, "FVU") > 1  # zero is worse than the mean
-    assert found.score("relative bias").value is None
-    assert "every reconstruction is zero" in found.score("relative bias").why
+    result = judged(nothing)
+    assert value(result, "dead latents") == 1
+    assert value(result, "L0") == 0
+    assert value(result, "FVU") > 1  # zero is worse than the mean
+    assert result.score("relative bias").value is None
+    assert "every reconstruction is zero" in result.score("relative bias").why
     mean = relu(torch.zeros(4, D), torch.ones(4, D), b_dec=X.mean(0))
     assert value(judged(mean), "FVU") == pytest.approx(1, abs=1e-6)  # float32 mean
     eye = torch.eye(D)
@@ -134,10 +134,10 @@ def test_reconstructions_of_zero_the_mean_and_itself():
 
 
 def test_rows_that_are_all_alike_have_no_variance_to_explain():
-    found = judged(perfect(), torch.ones(50, D))
+    result = judged(perfect(), torch.ones(50, D))
     for name in ("FVU", "explained variance"):
-        assert found.score(name).value is None
-        assert "there is no variance to explain" in found.score(name).why
+        assert result.score(name).value is None
+        assert "there is no variance to explain" in result.score(name).why
 
 
 def test_intervals_come_from_contexts_not_from_rows():
@@ -165,11 +165,11 @@ def test_intervals_cover_as_often_as_they_say():
 def test_the_histogram_counts_every_latent():
     width = 40
     decoder = torch.randn(width, D, generator=DRAW)
-    found = judged(relu(decoder, decoder, bias=-6.0))
-    counts, edges, never = found.latents.histogram()
+    result = judged(relu(decoder, decoder, bias=-6.0))
+    counts, edges, never = result.latents.histogram()
     assert counts.sum() + never == width
     assert 0 < never < width
-    assert never == round(value(found, "dead latents") * width)
+    assert never == round(value(result, "dead latents") * width)
     assert len(edges) == len(counts) + 1
 
 
@@ -183,42 +183,42 @@ def test_many_contexts_share_clusters():
 
 def test_a_permuted_copy_of_the_truth_is_perfect():
     order = torch.randperm(FEATURES, generator=DRAW)
-    found = judged(perfect(order), truth=Truth(DIRECTIONS, COEFFICIENTS, offset=OFFSET))
+    result = judged(perfect(order), truth=Truth(DIRECTIONS, COEFFICIENTS, offset=OFFSET))
     for name in ("feature to latent", "latent to feature", "one to one"):
-        assert value(found, f"matched cosine, {name}") == pytest.approx(1, abs=1e-5)
+        assert value(result, f"matched cosine, {name}") == pytest.approx(1, abs=1e-5)
     for name in ("coverage", "uniqueness", "recovered above 0.99", "firing recall", "firing precision", "firing F1"):
-        assert value(found, name) == pytest.approx(1, abs=1e-9), name
-    assert (found.known.latent[order] == np.arange(FEATURES)).all()
-    assert found.known.deciles[:, 2].sum() == FEATURES
-    np.testing.assert_allclose(found.known.frequency, ACTIVE.float().mean(0), rtol=1e-6)
-    assert value(found, "firing F1, true dictionary with OMP") > 0.9
+        assert value(result, name) == pytest.approx(1, abs=1e-9), name
+    assert (result.known.latent[order] == np.arange(FEATURES)).all()
+    assert result.known.deciles[:, 2].sum() == FEATURES
+    np.testing.assert_allclose(result.known.frequency, ACTIVE.float().mean(0), rtol=1e-6)
+    assert value(result, "firing F1, true dictionary with OMP") > 0.9
 
 
 def test_a_random_dictionary_is_at_the_chance_that_is_stated():
     random = torch.randn(FEATURES, D, generator=torch.Generator().manual_seed(99))
-    found = judged(relu(random, random), truth=Truth(DIRECTIONS, COEFFICIENTS))
-    score = found.score("matched cosine, feature to latent")
+    result = judged(relu(random, random), truth=Truth(DIRECTIONS, COEFFICIENTS))
+    score = result.score("matched cosine, feature to latent")
     stated = float(score.why.rsplit(" ", 1)[1])
     # Both are means over 16 features of maxima with a deviation of about 0.1.
     assert score.value == pytest.approx(stated, abs=4 * 0.1 / math.sqrt(FEATURES))
     assert score.value < 0.7
-    assert value(found, "recovered above 0.9") == 0
+    assert value(result, "recovered above 0.9") == 0
 
 
 def test_half_the_features_are_half_covered():
-    found = judged(perfect(torch.arange(FEATURES // 2)), truth=Truth(DIRECTIONS, COEFFICIENTS))
-    assert value(found, "coverage") == 0.5
-    assert value(found, "matched cosine, one to one") == pytest.approx(0.5, abs=1e-5)
-    assert value(found, "firing recall") == pytest.approx(0.5, abs=1e-6)
-    assert value(found, "firing precision") == pytest.approx(1)
+    result = judged(perfect(torch.arange(FEATURES // 2)), truth=Truth(DIRECTIONS, COEFFICIENTS))
+    assert value(result, "coverage") == 0.5
+    assert value(result, "matched cosine, one to one") == pytest.approx(0.5, abs=1e-5)
+    assert value(result, "firing recall") == pytest.approx(0.5, abs=1e-6)
+    assert value(result, "firing precision") == pytest.approx(1)
 
 
 def test_copies_are_counted():
     copies = perfect(torch.zeros(FEATURES, dtype=torch.long))
-    found = judged(copies, truth=Truth(DIRECTIONS))
-    assert value(found, "uniqueness") == pytest.approx(1 / FEATURES)
-    assert value(found, "decoder coherence, largest") == pytest.approx(1, abs=1e-5)
-    assert "it is not known in which rows" in found.score("firing F1").why
+    result = judged(copies, truth=Truth(DIRECTIONS))
+    assert value(result, "uniqueness") == pytest.approx(1 / FEATURES)
+    assert value(result, "decoder coherence, largest") == pytest.approx(1, abs=1e-5)
+    assert "it is not known in which rows" in result.score("firing F1").why
     assert value(judged(perfect()), "decoder coherence, largest") == pytest.approx(0, abs=1e-5)
 
 
@@ -234,9 +234,9 @@ def test_absorption_is_found_where_it_was_planted():
     # The parent's latent is held down by the child, whose latent writes both.
     encoder = torch.stack([directions[0] - directions[1], directions[1]])
     decoder = torch.stack([directions[0], directions[0] * 0.7 + directions[1]])
-    found = judged(relu(encoder, decoder, b_dec=zero), x, truth=truth)
-    assert value(found, "absorption gap") == 1
-    counts = found.known.absorption[0]
+    result = judged(relu(encoder, decoder, b_dec=zero), x, truth=truth)
+    assert value(result, "absorption gap") == 1
+    counts = result.known.absorption[0]
     assert list(counts) == [0, 1, int((parent & ~child).sum()), int((parent & ~child).sum()), int(child.sum()), 0]
     never = judged(perfect(), truth=Truth(DIRECTIONS, torch.zeros(N, FEATURES), pairs=((0, 1),)))
     assert "no parent is active both alone and with its child (features 0 and 1: 0 alone, 0 together)" in (
@@ -249,13 +249,13 @@ def test_absorption_is_found_where_it_was_planted():
 
 def test_probing_finds_the_latent_of_a_concept_and_nothing_in_shuffled_labels():
     concept = ACTIVE[:, 12].numpy()
-    found = judged(perfect(), labels={"concept": concept, "chance": np.random.default_rng(0).random(N) < 0.3})
-    assert value(found, "concept, 1 latents") > 0.99
-    assert value(found, "concept, whole activation") > 0.99
-    shuffled = float(found.score("concept, 1 latents").why.rsplit(" ", 1)[1])
+    result = judged(perfect(), labels={"concept": concept, "chance": np.random.default_rng(0).random(N) < 0.3})
+    assert value(result, "concept, 1 latents") > 0.99
+    assert value(result, "concept, whole activation") > 0.99
+    shuffled = float(result.score("concept, 1 latents").why.rsplit(" ", 1)[1])
     # 900 test rows, 210 positive: the area of a random score has a standard deviation of 0.022
     assert shuffled == pytest.approx(0.5, abs=0.09)
-    assert value(found, "chance, 1 latents") == pytest.approx(0.5, abs=0.09)
+    assert value(result, "chance, 1 latents") == pytest.approx(0.5, abs=0.09)
     rare = judged(perfect(), labels={"rare": np.arange(N) == 3})
     assert "fewer than 5 rows of one class" in rare.score("rare, 1 latents").why
     once = judged(perfect(), iter(X.split(500)), labels={"concept": concept})
@@ -266,11 +266,11 @@ def test_probing_finds_the_latent_of_a_concept_and_nothing_in_shuffled_labels():
 
 
 def test_baselines_stand_beside_the_autoencoder():
-    found = saes.evaluate(perfect(), X, truth=Truth(DIRECTIONS, COEFFICIENTS))
-    by_name = {b.name.split(",")[0]: b for b in found.baselines}
+    result = saes.evaluate(perfect(), X, truth=Truth(DIRECTIONS, COEFFICIENTS))
+    by_name = {b.name.split(",")[0]: b for b in result.baselines}
     own, pca = by_name["this autoencoder"], by_name["principal components"]
     assert own.matched == pytest.approx(1, abs=1e-5)
-    assert own.fvu == pytest.approx(value(found, "FVU"), rel=1e-6)  # 3,000 rows fit into the sample: all were taken
+    assert own.fvu == pytest.approx(value(result, "FVU"), rel=1e-6)  # 3,000 rows fit into the sample: all were taken
     random, learned = by_name["random dictionary"], by_name["K-SVD"]
     assert own.fvu < random.fvu
     assert learned.fvu < random.fvu
@@ -278,23 +278,23 @@ def test_baselines_stand_beside_the_autoencoder():
     values = np.linalg.eigvalsh(np.cov(X.double().numpy().T))[::-1]
     k = round(pca.l0)
     assert pca.fvu == pytest.approx(values[k:].sum() / values.sum(), rel=1e-6)
-    np.testing.assert_allclose(found.pca, np.maximum(1 - np.cumsum(values) / values.sum(), 0), atol=1e-9)
-    assert found.pca[k - 1] == pytest.approx(pca.fvu, abs=1e-9)
+    np.testing.assert_allclose(result.pca, np.maximum(1 - np.cumsum(values) / values.sum(), 0), atol=1e-9)
+    assert result.pca[k - 1] == pytest.approx(pca.fvu, abs=1e-9)
 
 
 def test_a_baseline_that_cannot_be_run_says_why():
-    found = saes.evaluate(perfect(bias=1.0), X[:20])  # all latents on: more directions a row than rows to learn from
-    learned = found.baselines[-1]
+    result = saes.evaluate(perfect(bias=1.0), X[:20])  # all latents on: more directions a row than rows to learn from
+    learned = result.baselines[-1]
     assert learned.fvu is None
     assert "too few to learn" in learned.note
 
 
 def test_nearest_latents_and_their_chance():
-    found = geometry(torch.cat([DIRECTIONS, -DIRECTIONS[:1] * 3, torch.zeros(1, D)]), seed=0)
-    assert found.nearest[0] == FEATURES
-    assert found.cosine[0] == pytest.approx(-1, abs=1e-5)
-    assert found.cosine[-1] == 0
-    assert found.norm[FEATURES] == pytest.approx(3, abs=1e-5)
+    result = geometry(torch.cat([DIRECTIONS, -DIRECTIONS[:1] * 3, torch.zeros(1, D)]), seed=0)
+    assert result.nearest[0] == FEATURES
+    assert result.cosine[0] == pytest.approx(-1, abs=1e-5)
+    assert result.cosine[-1] == 0
+    assert result.norm[FEATURES] == pytest.approx(3, abs=1e-5)
     # 64 random directions in 32 dimensions: largest |cos| with 63 others about 0.43 (0.44 with 64 independent ones)
     assert geometry(torch.randn(64, 32, generator=DRAW), seed=0).chance == pytest.approx(0.436, abs=0.03)
 
@@ -303,16 +303,16 @@ def test_nearest_latents_and_their_chance():
 
 
 def test_a_judgement_saves_and_loads_without_torch(tmp_path):
-    found = saes.evaluate(perfect(hook_name="blocks.0.hook_resid_pre"), X, truth=Truth(DIRECTIONS, COEFFICIENTS))
-    assert interp.results.load(found.save(tmp_path)) == found
-    assert saes.Evaluation.load(tmp_path).summary() == found.summary()
-    assert len(found.table().rows) == len(found.scores)
+    result = saes.evaluate(perfect(hook_name="blocks.0.hook_resid_pre"), X, truth=Truth(DIRECTIONS, COEFFICIENTS))
+    assert interp.results.load(result.save(tmp_path)) == result
+    assert saes.Evaluation.load(tmp_path).summary() == result.summary()
+    assert len(result.table().rows) == len(result.scores)
     code = (
         "import sys, interp.results; r = interp.results.load(sys.argv[1]); r.table(); r.baseline_table(); "
         "assert 'torch' not in sys.modules; print(r.score('FVU').value)"
     )
     run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert float(run.stdout) == found.score("FVU").value, run.stderr
+    assert float(run.stdout) == result.score("FVU").value, run.stderr
 
 
 def test_a_transcoder_is_judged_on_pairs():
@@ -320,9 +320,9 @@ def test_a_transcoder_is_judged_on_pairs():
     solved = torch.linalg.lstsq(X, y).solution
     tensors = {"W_enc": torch.eye(D), "W_dec": solved, "b_enc": torch.full((D,), 9.0), "b_dec": -9 * solved.sum(0)}
     sae = saes.build("standard", "transcoder", tensors, {}, {})
-    found = saes.evaluate(sae, (X, y))
-    assert value(found, "FVU") < 1e-6
-    assert found.baselines[-1].note.startswith("a transcoder does not rebuild")
+    result = saes.evaluate(sae, (X, y))
+    assert value(result, "FVU") < 1e-6
+    assert result.baselines[-1].note.startswith("a transcoder does not rebuild")
     skip = saes.build("standard", "transcoder", tensors | {"W_skip": torch.ones(5, D)}, {}, {})
     assert value(judged(skip, (X, y)), "FVU") > 1e-2  # the skip path is part of the reconstruction
     with pytest.raises(UsageError, match="There are 3000 inputs and 10 outputs"):
@@ -385,20 +385,20 @@ def test_an_unknown_score_names_the_nearest():
 
 
 def test_a_judgement_saved_before_measures_had_keys_loads_with_them(tmp_path, monkeypatch):
-    found = judged(perfect(), labels={"concept": np.arange(N) % 3 == 0})
+    result = judged(perfect(), labels={"concept": np.arange(N) % 3 == 0})
     with monkeypatch.context() as old:
         old.setattr(Score, "layout", 1)
         old.setattr(results, "fields", lambda kind: tuple(f for f in dataclasses.fields(kind) if f.name != "key"))
-        found.save(tmp_path)
+        result.save(tmp_path)
     assert '"key"' not in (tmp_path / results.JSON_NAME).read_text()
     loaded = results.load(tmp_path)
-    assert loaded == found
-    assert loaded.score("dead_latents") == loaded.score("dead latents") == found.score("dead_latents")
+    assert loaded == result
+    assert loaded.score("dead_latents") == loaded.score("dead latents") == result.score("dead_latents")
 
 
 def test_every_measure_has_a_key_and_a_name_of_its_own():
-    found = judged(perfect(), truth=Truth(DIRECTIONS, COEFFICIENTS, pairs=((0, 1),)))
-    assert {score.key for score in found.scores} == set(NAMES)
+    result = judged(perfect(), truth=Truth(DIRECTIONS, COEFFICIENTS, pairs=((0, 1),)))
+    assert {score.key for score in result.scores} == set(NAMES)
     assert len(set(NAMES.values())) == len(NAMES)
 
 

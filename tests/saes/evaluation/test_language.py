@@ -60,17 +60,17 @@ def own_loss(model, contexts=TOKENS):
 
 
 def judged(sae, model, contexts=TOKENS, hook=HOOK):
-    found = saes.evaluate(sae, rows(model, hook, contexts), model=model, contexts=contexts, config=QUICK)
-    return found, {s.name: s.value for s in found.scores if s.group == "language model"}
+    result = saes.evaluate(sae, rows(model, hook, contexts), model=model, contexts=contexts, config=QUICK)
+    return result, {s.name: s.value for s in result.scores if s.group == "language model"}
 
 
 def test_perfect_reconstructions_lose_nothing(model):
-    found, told = judged(identity(model.spec.d_model), model)
-    assert told["loss, original"] == pytest.approx(float(own_loss(model)), rel=1e-12)
-    assert told["loss, reconstruction"] == pytest.approx(told["loss, original"], rel=1e-12)
-    assert told["KL divergence"] == pytest.approx(0, abs=1e-12)
+    result, reported = judged(identity(model.spec.d_model), model)
+    assert reported["loss, original"] == pytest.approx(float(own_loss(model)), rel=1e-12)
+    assert reported["loss, reconstruction"] == pytest.approx(reported["loss, original"], rel=1e-12)
+    assert reported["KL divergence"] == pytest.approx(0, abs=1e-12)
     for ablation in ("zero", "mean"):
-        score = found.score(f"loss recovered ({ablation})")
+        score = result.score(f"loss recovered ({ablation})")
         # A random model loses little to ablation, or even gains: then there is nothing to recover, and that is said.
         assert (
             score.value == pytest.approx(1, abs=1e-9) if score.value is not None else "nothing to recover" in score.why
@@ -99,11 +99,11 @@ def trained_like(model):
 
 def test_loss_recovered_is_one_and_zero_where_ablation_hurts(llama):
     contexts, d = trained_like(llama), llama.spec.d_model
-    found, told = judged(identity(d), llama, contexts)
-    assert told["loss, zero ablation"] > told["loss, original"] + 0.01
-    assert told["loss recovered (zero)"] == pytest.approx(1, abs=1e-9)
-    assert "20 tokens" not in found.score("KL divergence").judged_on
-    assert found.score("loss, original").judged_on == "108 predictions in 6 contexts"
+    result, reported = judged(identity(d), llama, contexts)
+    assert reported["loss, zero ablation"] > reported["loss, original"] + 0.01
+    assert reported["loss recovered (zero)"] == pytest.approx(1, abs=1e-9)
+    assert "20 tokens" not in result.score("KL divergence").judged_on
+    assert result.score("loss, original").judged_on == "108 predictions in 6 contexts"
     assert judged(constant(torch.zeros(d).double()), llama, contexts)[1]["loss recovered (zero)"] == 0
 
 
@@ -165,7 +165,7 @@ def test_a_transcoder_is_spliced_where_it_writes(llama):
     sae = standard(
         torch.cat([eye, -eye], 1), torch.cat([solved, -solved]), torch.zeros(d).double(), hook=read, hook_out=write
     )
-    found = saes.evaluate(sae, (x, y), model=llama, contexts=TOKENS, config=QUICK)
+    result = saes.evaluate(sae, (x, y), model=llama, contexts=TOKENS, config=QUICK)
     mapped = x @ solved
 
     def linear(value):
@@ -173,20 +173,20 @@ def test_a_transcoder_is_spliced_where_it_writes(llama):
 
     log_p = spliced_logits(llama, TOKENS, write, linear).log_softmax(-1)
     direct = -log_p[:, 1:-1].gather(2, TOKENS[:, 2:, None]).mean()
-    assert found.score("loss, reconstruction").value == pytest.approx(float(direct), rel=1e-9)
+    assert result.score("loss, reconstruction").value == pytest.approx(float(direct), rel=1e-9)
 
 
 def test_a_store_brings_its_contexts(tmp_path):
     model = models.load("llama")
     config = cache.Config(hooks=(HOOK,), context=10, batch=4)
     store = cache.harvest(model, models.tokens(12, 10), config, tmp_path)
-    found = saes.evaluate(identity(model.spec.d_model).float(), store, model=model, config=QUICK)
-    assert found.rows == len(store) == 12 * 9
-    assert found.cluster == "contexts"
-    assert found.clusters == 12
-    assert found.score("loss, original").judged_on == "96 predictions in 12 contexts"
-    assert found.score("FVU").value < 1e-10
-    with_latents = found.score("KL divergence")
+    result = saes.evaluate(identity(model.spec.d_model).float(), store, model=model, config=QUICK)
+    assert result.rows == len(store) == 12 * 9
+    assert result.cluster == "contexts"
+    assert result.clusters == 12
+    assert result.score("loss, original").judged_on == "96 predictions in 12 contexts"
+    assert result.score("FVU").value < 1e-10
+    with_latents = result.score("KL divergence")
     assert with_latents.value == pytest.approx(0, abs=1e-6)
 
 
@@ -229,10 +229,10 @@ def test_what_cannot_be_spliced_is_said(llama, hook, message):
 def test_an_sae_without_a_place_is_judged_on_all_but_the_model(llama):
     sae = identity(llama.spec.d_model, hook=None)
     rows = torch.randn(64, llama.spec.d_model, generator=torch.Generator().manual_seed(0))
-    found = saes.evaluate(sae, rows, model=llama, contexts=TOKENS, config=QUICK)
-    told = found.score("KL divergence")
-    assert told.value is None and "does not say where it belongs" in str(told)
-    assert found.score("FVU").value == pytest.approx(0, abs=1e-6)
+    result = saes.evaluate(sae, rows, model=llama, contexts=TOKENS, config=QUICK)
+    reported = result.score("KL divergence")
+    assert reported.value is None and "does not say where it belongs" in str(reported)
+    assert result.score("FVU").value == pytest.approx(0, abs=1e-6)
 
 
 def test_a_hooked_bridge_is_refused():
@@ -258,9 +258,9 @@ def test_the_real_model_keeps_its_own_loss(smollm2):
     x = smollm2.run_with_cache(tokens, hook)[1][hook][0, 1:]
     log_p = smollm2(tokens).log_softmax(-1)
     own = float(-log_p[0, 1:-1].gather(1, tokens[0, 2:, None]).mean())
-    found = saes.evaluate(identity(d, hook=hook).float(), x, model=smollm2, contexts=tokens, config=QUICK)
-    assert found.score("loss, reconstruction").value == pytest.approx(own, abs=1e-5)
-    assert found.score("loss recovered (zero)").value == pytest.approx(1, abs=1e-5)
-    assert found.score("loss recovered (mean)").value == pytest.approx(1, abs=1e-5)
-    assert found.score("KL divergence").value == pytest.approx(0, abs=1e-6)
-    assert found.score("loss, zero ablation").value > own + 3  # nats
+    result = saes.evaluate(identity(d, hook=hook).float(), x, model=smollm2, contexts=tokens, config=QUICK)
+    assert result.score("loss, reconstruction").value == pytest.approx(own, abs=1e-5)
+    assert result.score("loss recovered (zero)").value == pytest.approx(1, abs=1e-5)
+    assert result.score("loss recovered (mean)").value == pytest.approx(1, abs=1e-5)
+    assert result.score("KL divergence").value == pytest.approx(0, abs=1e-6)
+    assert result.score("loss, zero ablation").value > own + 3  # nats

@@ -10,28 +10,28 @@ TRUE = RNG.normal(size=(6, 4))
 ACTIVE = (RNG.random((200, 6)) < 0.3) * (0.5 + RNG.random((200, 6)))
 
 
-def scores(found, codes):
-    return dict(zip(METRICS, judge(TRUE, ACTIVE, found, codes, 0.0), strict=True))
+def scores(result, codes):
+    return dict(zip(METRICS, judge(TRUE, ACTIVE, result, codes, 0.0), strict=True))
 
 
 def test_a_permuted_rescaled_dictionary_is_perfect():
     order = RNG.permutation(6)
-    told = scores(-3 * TRUE[order], ACTIVE[:, order])
-    assert told["matched cosine"] == pytest.approx(1)
-    assert told["found above 0.9"] == 1
-    assert told["firing F1"] == pytest.approx(1)
-    assert told["L0"] == pytest.approx((ACTIVE != 0).sum(1).mean())
+    reported = scores(-3 * TRUE[order], ACTIVE[:, order])
+    assert reported["matched cosine"] == pytest.approx(1)
+    assert reported["found above 0.9"] == 1
+    assert reported["firing F1"] == pytest.approx(1)
+    assert reported["L0"] == pytest.approx((ACTIVE != 0).sum(1).mean())
 
 
 def test_half_a_dictionary_finds_half():
-    told = scores(TRUE[:3], ACTIVE[:, :3])
-    assert told["matched cosine"] == pytest.approx(0.5)
-    assert told["firing F1"] == pytest.approx(0.5)
+    reported = scores(TRUE[:3], ACTIVE[:, :3])
+    assert reported["matched cosine"] == pytest.approx(0.5)
+    assert reported["firing F1"] == pytest.approx(0.5)
 
 
 def test_copies_of_one_atom_find_one_feature():
-    told = scores(np.repeat(TRUE[:1], 6, axis=0), np.repeat(ACTIVE[:, :1], 6, axis=1))
-    assert told["found above 0.9"] == pytest.approx(1 / 6)
+    reported = scores(np.repeat(TRUE[:1], 6, axis=0), np.repeat(ACTIVE[:, :1], 6, axis=1))
+    assert reported["found above 0.9"] == pytest.approx(1 / 6)
 
 
 def test_a_merged_pair_has_the_cosine_of_a_diagonal():
@@ -47,11 +47,11 @@ def test_silent_codes_have_no_firing_score():
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_match_of_itself_is_one_in_every_way(sign):
     order = RNG.permutation(6)
-    told = Match.of(TRUE, sign * TRUE[order])
-    np.testing.assert_allclose([told.per_feature, told.per_atom, told.matched], 1, atol=1e-12)
-    assert told.coverage == told.uniqueness == 1
-    assert (order[told.atom] == np.arange(6)).all()
-    assert (told.nearest == order).all()
+    reported = Match.of(TRUE, sign * TRUE[order])
+    np.testing.assert_allclose([reported.per_feature, reported.per_atom, reported.matched], 1, atol=1e-12)
+    assert reported.coverage == reported.uniqueness == 1
+    assert (order[reported.atom] == np.arange(6)).all()
+    assert (reported.nearest == order).all()
 
 
 def test_coverage_and_uniqueness():
@@ -69,28 +69,28 @@ def test_coverage_and_uniqueness():
 def test_firing_is_counted_by_hand():
     active = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], dtype=bool)
     fired = np.array([[1, 1, 0], [0, 1, 0], [0, 1, 0], [1, 0, 0]], dtype=bool)
-    told = Firing.of(active, fired)
-    np.testing.assert_allclose(told.precision, [1 / 2, 2 / 3, np.nan])
-    np.testing.assert_allclose(told.recall, [1 / 2, 1, np.nan])
-    np.testing.assert_allclose(told.f1, [1 / 2, 4 / 5, np.nan])
-    np.testing.assert_allclose(told.chance[:2], [2 * 0.25 / 1, 2 * 0.5 * 0.75 / 1.25])
+    reported = Firing.of(active, fired)
+    np.testing.assert_allclose(reported.precision, [1 / 2, 2 / 3, np.nan])
+    np.testing.assert_allclose(reported.recall, [1 / 2, 1, np.nan])
+    np.testing.assert_allclose(reported.f1, [1 / 2, 4 / 5, np.nan])
+    np.testing.assert_allclose(reported.chance[:2], [2 * 0.25 / 1, 2 * 0.5 * 0.75 / 1.25])
 
 
 def test_chance_of_firing_is_what_independent_latents_get():
     p, q, n = 0.2, 0.05, 200_000
-    told = Firing.of(RNG.random((n, 1)) < p, RNG.random((n, 1)) < q)
+    reported = Firing.of(RNG.random((n, 1)) < p, RNG.random((n, 1)) < q)
     # 2,000 coincidences expected: a relative error of 1/sqrt(2000) = 2 %; four of those.
-    assert told.f1[0] == pytest.approx(2 * p * q / (p + q), rel=0.09)
-    assert told.chance[0] == pytest.approx(told.f1[0], rel=0.09)
+    assert reported.f1[0] == pytest.approx(2 * p * q / (p + q), rel=0.09)
+    assert reported.chance[0] == pytest.approx(reported.f1[0], rel=0.09)
 
 
 def test_deciles_go_from_rare_to_common_and_leave_nothing_out():
     frequency = RNG.random(37)
-    told = by_decile(frequency, frequency * 2)
-    assert told.shape == (10, 3)
-    assert (np.diff(told[:, 0]) > 0).all()
-    np.testing.assert_allclose(told[:, 1], 2 * told[:, 0])
-    assert told[:, 2].sum() == 37
+    reported = by_decile(frequency, frequency * 2)
+    assert reported.shape == (10, 3)
+    assert (np.diff(reported[:, 0]) > 0).all()
+    np.testing.assert_allclose(reported[:, 1], 2 * reported[:, 0])
+    assert reported[:, 2].sum() == 37
     assert by_decile(frequency, np.where(frequency < 0.5, np.nan, 1.0))[:, 2].sum() == (frequency >= 0.5).sum()
 
 

@@ -29,8 +29,8 @@ def some():
     return saes.train(config(), USUAL)
 
 
-def value(found, name):
-    return found.score(name).value
+def value(result, name):
+    return result.score(name).value
 
 
 def test_sinks_are_told_apart_by_the_median():
@@ -43,21 +43,21 @@ def test_sinks_are_told_apart_by_the_median():
 def test_headline_figures_are_those_of_the_usual_rows_and_both_are_shown():
     sae, kept = some(), torch.ones(N, dtype=torch.bool)
     kept[PLACES] = False
-    found, without = saes.evaluate(sae, WITH), saes.evaluate(sae, WITH[kept])
-    assert value(found, "FVU") == pytest.approx(value(without, "FVU"), rel=1e-9)
-    assert [b.fvu for b in found.baselines] == pytest.approx([b.fvu for b in without.baselines], rel=0.2)
-    assert found.baselines[1].fvu == pytest.approx(without.baselines[1].fvu, rel=1e-9)  # components need no sample
+    result, without = saes.evaluate(sae, WITH), saes.evaluate(sae, WITH[kept])
+    assert value(result, "FVU") == pytest.approx(value(without, "FVU"), rel=1e-9)
+    assert [b.fvu for b in result.baselines] == pytest.approx([b.fvu for b in without.baselines], rel=0.2)
+    assert result.baselines[1].fvu == pytest.approx(without.baselines[1].fvu, rel=1e-9)  # components need no sample
     out = sae(WITH).double()
     every = (WITH - out).square().sum() / (WITH.double() - WITH.double().mean(0)).square().sum()
-    assert value(found, "FVU, sink rows included") == pytest.approx(float(every), rel=1e-5)
-    assert value(found, "sink rows") == 3 / N and "3 of 2,000 rows" in found.score("sink rows").why
-    assert found.rows == N - 3
+    assert value(result, "FVU, sink rows included") == pytest.approx(float(every), rel=1e-5)
+    assert value(result, "sink rows") == 3 / N and "3 of 2,000 rows" in result.score("sink rows").why
+    assert result.rows == N - 3
 
 
 def test_without_sinks_the_two_figures_are_one():
-    found = saes.evaluate(some(), USUAL, config=QUICK)
-    assert value(found, "sink rows") == 0 and found.rows == N
-    assert value(found, "FVU, sink rows included") == pytest.approx(value(found, "FVU"), rel=1e-12)
+    result = saes.evaluate(some(), USUAL, config=QUICK)
+    assert value(result, "sink rows") == 0 and result.rows == N
+    assert value(result, "FVU, sink rows included") == pytest.approx(value(result, "FVU"), rel=1e-12)
 
 
 def test_scale_and_variance_of_training_leave_them_out():

@@ -34,11 +34,11 @@ def test_planted_features_are_found(planted):
     x = coefficients @ directions
     sae = trained(x[:ROWS])
     truth = Truth(directions, coefficients[ROWS:])
-    found = saes.evaluate(sae, x[ROWS:], truth=truth, config=QUICK)
-    often = found.known.frequency > 0.05
+    result = saes.evaluate(sae, x[ROWS:], truth=truth, config=QUICK)
+    often = result.known.frequency > 0.05
     assert often.sum() > 15
-    assert found.known.matched[often].min() > 0.95
-    score = found.score("matched cosine, one to one")
+    assert result.known.matched[often].min() > 0.95
+    score = result.score("matched cosine, one to one")
     assert score.value > float(score.why.rsplit(" ", 1)[1]) + 0.2  # far above chance
     start = saes.evaluate(trained(x[:ROWS], steps=1), x[ROWS:], truth=truth, config=QUICK)
     assert start.score("matched cosine, one to one").value < score.value - 0.15  # it did not begin at the answer
@@ -48,10 +48,10 @@ def test_data_without_features_match_no_better_than_chance(planted):
     directions, coefficients = planted
     noise = torch.randn(ROWS + HELD_OUT, D, generator=torch.Generator().manual_seed(77))
     truth = Truth(directions, coefficients[ROWS:])
-    found = saes.evaluate(trained(noise[:ROWS], steps=300), noise[ROWS:], truth=truth, config=QUICK)
-    score = found.score("matched cosine, feature to latent")
+    result = saes.evaluate(trained(noise[:ROWS], steps=300), noise[ROWS:], truth=truth, config=QUICK)
+    score = result.score("matched cosine, feature to latent")
     # the mean of 32 maxima, each with a deviation of about 0.08: four standard errors
     assert score.value == pytest.approx(float(score.why.rsplit(" ", 1)[1]), abs=4 * 0.08 / FEATURES**0.5)
-    assert found.score("recovered above 0.9").value == 0
-    firing = found.score("firing F1")
+    assert result.score("recovered above 0.9").value == 0
+    firing = result.score("firing F1")
     assert firing.value == pytest.approx(float(firing.why.rsplit(" ", 1)[1]), abs=0.03)

@@ -30,12 +30,12 @@ class Draw:
         return torch.randn(shape, generator=self.generator)
 
     def jumprelu(self, encoder: str = "W_enc", decoder: str = "W_dec") -> dict[str, Tensor]:
-        found = {encoder: self(D_IN, WIDTH), decoder: self(WIDTH, D_IN), "b_enc": self(WIDTH), "b_dec": self(D_IN)}
-        return found | {"threshold": self(WIDTH).abs() + 0.5}
+        result = {encoder: self(D_IN, WIDTH), decoder: self(WIDTH, D_IN), "b_enc": self(WIDTH), "b_dec": self(D_IN)}
+        return result | {"threshold": self(WIDTH).abs() + 0.5}
 
     def linear(self, encoder: str = "encoder", decoder: str = "decoder") -> dict[str, Tensor]:
-        found = {f"{encoder}.weight": self(WIDTH, D_IN), f"{encoder}.bias": self(WIDTH)}
-        return found | {f"{decoder}.weight": self(D_IN, WIDTH), f"{decoder}.bias": self(D_IN)}
+        result = {f"{encoder}.weight": self(WIDTH, D_IN), f"{encoder}.bias": self(WIDTH)}
+        return result | {f"{decoder}.weight": self(D_IN, WIDTH), f"{decoder}.bias": self(D_IN)}
 
 
 def gemma_2(root: Path, part: str, folder: str = GEMMA_2) -> tuple[str, str]:

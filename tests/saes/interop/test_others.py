@@ -143,29 +143,29 @@ def test_saving_over_another_leaves_nothing_of_it(tmp_path):
 
 def test_the_card_says_what_is_known_and_what_is_not(tmp_path):
     sae = planted.sae("batchtopk")
-    found = saes.evaluate(sae, X, config=saes.evaluation.Config(baselines=False))
-    text = card(sae, found, "me/there")
+    result = saes.evaluate(sae, X, config=saes.evaluation.Config(baselines=False))
+    text = card(sae, result, "me/there")
     header = yaml.safe_load(text.split("---")[1])
     assert header["library_name"] == "saelens"
     assert header["base_model"] == "smollm2"
     assert "blocks.10.hook_resid_post" in text
-    assert f"| FVU | {found.score('FVU').value:.4g} |" in text
+    assert f"| FVU | {result.score('FVU').value:.4g} |" in text
     assert "- KL divergence: it takes the model" in text
     assert '"lr": 0.0003' in text
     assert "Not evaluated yet" in card(sae)
     assert "saes.load` only" in card(planted.sae("topk", "crosscoder"))
     with pytest.raises(UsageError, match="another autoencoder"):
-        card(planted.sae("topk", "crosscoder"), found)
+        card(planted.sae("topk", "crosscoder"), result)
 
 
 def test_push_uploads_nothing_unless_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # importing it would raise
     folder = planted.sae("topk").save(tmp_path)
     (folder / "secret.txt").write_text("x")
-    told = push(folder, "me/there")
-    assert not told.uploaded
-    assert str(told).startswith("Nothing was sent; an upload would send these to me/there: README.md, cfg.json")
-    assert "secret.txt" not in str(told)
+    reported = push(folder, "me/there")
+    assert not reported.uploaded
+    assert str(reported).startswith("Nothing was sent; an upload would send these to me/there: README.md, cfg.json")
+    assert "secret.txt" not in str(reported)
     assert (folder / "README.md").read_text().startswith("---\nlibrary_name: saelens")
 
 

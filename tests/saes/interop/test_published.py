@@ -188,7 +188,7 @@ def test_a_cross_layer_transcoder_of_circuit_tracer(threshold, tmp_path):
     folder, n = published.circuit_tracer_clt(tmp_path / "clt", 3, threshold=threshold), 3
     made = saes.DictionarySet.load(folder)
     inputs = [planted.inputs() * (1 + layer) for layer in range(n)]
-    wanted, found = torch.zeros(n, len(X), D_IN), torch.zeros(n, len(X), D_IN)
+    wanted, result = torch.zeros(n, len(X), D_IN), torch.zeros(n, len(X), D_IN)
     for layer in range(n):
         t = load_file(folder / f"W_enc_{layer}.safetensors")
         pre = inputs[layer] @ t[f"W_enc_{layer}"].T + t[f"b_enc_{layer}"]
@@ -198,8 +198,8 @@ def test_a_cross_layer_transcoder_of_circuit_tracer(threshold, tmp_path):
         wanted[layer] += t[f"b_dec_{layer}"]
         sae = made[f"blocks.{layer}.hook_resid_mid"]
         assert sae.writes == tuple(f"blocks.{at}.hook_mlp_out" for at in range(layer, n))
-        found[layer:] += sae(inputs[layer]).transpose(0, 1)
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-4)
+        result[layer:] += sae(inputs[layer]).transpose(0, 1)
+    torch.testing.assert_close(result, wanted, rtol=1e-5, atol=1e-4)
     with pytest.raises(UsageError, match="its latents are not a part of what it reads"):
         edit.latent(made["blocks.0.hook_resid_mid"], 0, scale=0.0)
     with pytest.raises(UsageError, match="reconstructs no hook alone"):
@@ -278,8 +278,8 @@ def test_damaged_files_are_named(tmp_path):
 
 
 def test_names_of_the_registry_and_of_the_hub(monkeypatch, tmp_path):
-    found = registry.find("gemma-scope-2-270m-pt-res/layer_12_width_16k_l0_big")
-    assert found == registry.Published(
+    result = registry.find("gemma-scope-2-270m-pt-res/layer_12_width_16k_l0_big")
+    assert result == registry.Published(
         "google/gemma-scope-2-270m-pt", "resid_post/layer_12_width_16k_l0_big", "gemma_3"
     )
     assert registry.find("google/gemma-scope-2b-pt-res/layer_5/x") == registry.Published(

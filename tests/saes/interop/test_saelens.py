@@ -62,11 +62,11 @@ def test_ours_means_the_same_there(lens, tmp_path, architecture, variant, option
     torch.testing.assert_close(theirs.encode(X), latents, **CLOSE)
     torch.testing.assert_close(theirs.decode(latents), ours.decode(latents), **CLOSE)
     torch.testing.assert_close(theirs(X), ours(X), **CLOSE)
-    told = theirs.cfg.metadata.to_dict()
+    reported = theirs.cfg.metadata.to_dict()
     for name, value in json.loads(json.dumps(ours.metadata)).items():
-        assert told[name] == value
-    assert told["training_architecture"] == {"matryoshka": "matryoshka_batchtopk"}.get(architecture, architecture)
-    assert told["sae_lens_version"] == saelens.VERSION
+        assert reported[name] == value
+    assert reported["training_architecture"] == {"matryoshka": "matryoshka_batchtopk"}.get(architecture, architecture)
+    assert reported["sae_lens_version"] == saelens.VERSION
 
 
 @pytest.mark.parametrize("name", ["W_enc", "W_dec", "b_enc", "b_dec", "threshold"])
@@ -215,10 +215,10 @@ def trainer(lens, architecture, **options):
         options = {"k": K} | options
     if architecture == "matryoshka":
         options = {"matryoshka_widths": [10, WIDTH]} | options
-    found = randomised(module(config(d_in=D_IN, d_sae=WIDTH, dtype="float32", device="cpu", **options)))
-    if hasattr(found, "topk_threshold"):
-        found.topk_threshold.fill_(9.0 if found.cfg.rescale_acts_by_decoder_norm else 3.0)
-    return found
+    result = randomised(module(config(d_in=D_IN, d_sae=WIDTH, dtype="float32", device="cpu", **options)))
+    if hasattr(result, "topk_threshold"):
+        result.topk_threshold.fill_(9.0 if result.cfg.rescale_acts_by_decoder_norm else 3.0)
+    return result
 
 
 CHECKPOINTS = [

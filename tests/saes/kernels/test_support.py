@@ -45,14 +45,14 @@ def test_sparse_products_are_the_dense_ones_on_their_pairs(dtype: torch.dtype) -
     )
     kept, pairs = values * mask, values[mask]
     assert torch.equal(support.of_pairs(values), pairs)  # the order of pairs is that of a mask: rows, then columns
-    for found, expected in (
+    for result, expected in (
         (support.at(x, weight), dense.at(x, weight)[mask]),
         (support.combine(pairs, weight), dense.combine(kept, weight)),
         (support.spread(pairs, x), dense.spread(kept, x)),
         (support.sum_inputs(pairs), dense.sum_inputs(kept)),
         (support.of_latents(x[:, 0].repeat(2)[:WIDTH]), x[:, 0].repeat(2)[:WIDTH].expand(N, -1)[mask]),
     ):
-        torch.testing.assert_close(found, expected)  # the default tolerance of the number format
+        torch.testing.assert_close(result, expected)  # the default tolerance of the number format
 
 
 def test_spread_writes_every_row_of_the_buffer_it_is_given() -> None:
@@ -63,9 +63,9 @@ def test_spread_writes_every_row_of_the_buffer_it_is_given() -> None:
     assert support.width == WIDTH
     for kind, given in ((support, values[mask]), (Dense(N, WIDTH), values * mask)):
         buffer = torch.full((WIDTH, D), torch.nan, dtype=x.dtype)
-        found = kind.spread(given, x, out=buffer)
-        assert found.data_ptr() == buffer.data_ptr()
-        assert torch.isfinite(found).all() and not found[silent].any()
+        result = kind.spread(given, x, out=buffer)
+        assert result.data_ptr() == buffer.data_ptr()
+        assert torch.isfinite(result).all() and not result[silent].any()
 
 
 def test_an_empty_support_gives_zeros() -> None:
@@ -85,10 +85,10 @@ WIDTHS = [WIDTH, 100, 97, 31, 1024, 9216]  # grouped by 8 and by 4, prime, odd, 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_grouped_topk_chooses_the_values_torch_does(width: int, k: int, dtype: torch.dtype) -> None:
     pre = normal(N, width, dtype=dtype)
-    found = topk_rows(pre, k)
-    assert all(len(set(row)) == k for row in found.tolist())
+    result = topk_rows(pre, k)
+    assert all(len(set(row)) == k for row in result.tolist())
     expected = pre.gather(1, topk_rows_reference(pre, k))
-    assert torch.equal(pre.gather(1, found).sort(1).values, expected.sort(1).values)
+    assert torch.equal(pre.gather(1, result).sort(1).values, expected.sort(1).values)
 
 
 def test_grouped_topk_finds_neighbours_in_one_group() -> None:
@@ -111,20 +111,20 @@ def test_grouped_threshold_finds_the_pairs_nonzero_does(width: int, threshold: f
 def test_the_largest_of_a_batch_do_not_depend_on_the_guess(width: int, guess: float | None) -> None:
     pre = normal(N, width, dtype=torch.float32)
     count = N * 5
-    found = top_batch(pre, count, guess)
-    same(found, top_batch_reference(pre, count))
-    assert len(found.columns) == count and len(set(found.starts.diff().tolist())) > 1  # rows differ in length
+    result = top_batch(pre, count, guess)
+    same(result, top_batch_reference(pre, count))
+    assert len(result.columns) == count and len(set(result.starts.diff().tolist())) > 1  # rows differ in length
 
 
 def test_only_positive_values_are_chosen() -> None:
     pre = -normal(N, WIDTH, dtype=torch.float32).abs()
     pre[3, 4] = 1.0
-    found = top_batch(pre, 100)
-    assert (found.rows.tolist(), found.columns.tolist()) == ([3], [4])
+    result = top_batch(pre, 100)
+    assert (result.rows.tolist(), result.columns.tolist()) == ([3], [4])
 
 
-def same(found: Sparse, expected: Sparse) -> None:
-    assert torch.equal(found.starts, expected.starts) and torch.equal(found.columns, expected.columns)
+def same(result: Sparse, expected: Sparse) -> None:
+    assert torch.equal(result.starts, expected.starts) and torch.equal(result.columns, expected.columns)
 
 
 def test_rows_of_is_the_support_of_fixed_k() -> None:

@@ -131,8 +131,8 @@ def test_a_process_that_is_killed_stops_the_other_and_leaves_a_whole_checkpoint(
     ended = two(LOST, tmp_path / "run", lost)
     assert time.monotonic() - begun < 200  # far below the five minutes of a process lost without a trace
     assert ended[lost][1] == -signal.SIGKILL and ended[1 - lost][1] == 1
-    told = ended[1 - lost][0]
-    assert "Another process of this run was lost" in told and "resume from it" in told
+    reported = ended[1 - lost][0]
+    assert "Another process of this run was lost" in reported and "resume from it" in reported
     state = checkpoint.load(tmp_path / "run")
     assert state is not None and state[1]["step"] == 10
     if lost == 0:  # goes on with one process

@@ -32,11 +32,11 @@ def go(folder, resume=False, progress=None, config=CONFIG, activations=None):
 
 
 def at(step, action):
-    def told(metrics):
+    def reported(metrics):
         if metrics["step"] == step:
             action()
 
-    return told
+    return reported
 
 
 def kill():
@@ -53,9 +53,9 @@ def log(folder):
 
 
 def test_the_folder_holds_the_sae_its_log_and_what_it_is(tmp_path):
-    told = []
-    sae = saes.train(CONFIG, rows(), folder=tmp_path / "run", progress=lambda metrics: told.append(metrics["step"]))
-    assert told == list(range(1, 21))
+    reported = []
+    sae = saes.train(CONFIG, rows(), folder=tmp_path / "run", progress=lambda metrics: reported.append(metrics["step"]))
+    assert reported == list(range(1, 21))
     again = saes.load(tmp_path / "run")
     assert torch.equal(again.W_enc, sae.W_enc) and torch.equal(again.encode(rows()), sae.encode(rows()))
     record = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -127,9 +127,12 @@ def test_an_altered_or_truncated_checkpoint_is_refused(tmp_path):
         go(tmp_path, progress=at(9, kill))
     file = tmp_path / checkpoint.NAME
     whole = file.read_bytes()
-    for damaged, told in ((whole[:-9], "damaged or truncated"), (whole[:-1] + bytes([whole[-1] ^ 1]), "was altered")):
+    for damaged, reported in (
+        (whole[:-9], "damaged or truncated"),
+        (whole[:-1] + bytes([whole[-1] ^ 1]), "was altered"),
+    ):
         file.write_bytes(damaged)
-        with pytest.raises(DamagedFileError, match=told):
+        with pytest.raises(DamagedFileError, match=reported):
             go(tmp_path, resume=True)
     file.write_bytes(whole)
     go(tmp_path, resume=True)

@@ -34,8 +34,8 @@ def written(tmp_path, text):
 def test_a_file_becomes_settings_and_flags_win_over_it(tmp_path):
     table, key, value = settings.assignment("sae.k=7")
     values = settings.merged([settings.read(written(tmp_path, FILE)), {table: {key: value}}])
-    found = settings.complete(values)
-    assert found == Settings(
+    result = settings.complete(values)
+    assert result == Settings(
         Config(architecture="matryoshka", width=64, lr=1.0, groups=(8, 64), k=7),
         Data(text=("corpus/",), hook=("blocks.0.hook_resid_post",)),
         Run(log_every=5),
@@ -54,7 +54,7 @@ def test_what_is_written_reads_back_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("[sae]\nwidht = 3", 'unknown key "sae.widht"; the nearest is "width".'),
         ("[sea]\nwidth = 3", 'unknown table or key "sea"; the nearest is "sae".'),
@@ -71,15 +71,15 @@ def test_what_is_written_reads_back_the_same(tmp_path):
         ("[sae]\nk = ", "is not TOML"),
     ],
 )
-def test_a_slip_in_the_file_is_one_sentence_that_names_file_and_key(tmp_path, text, told):
+def test_a_slip_in_the_file_is_one_sentence_that_names_file_and_key(tmp_path, text, reported):
     file = written(tmp_path, text)
     with pytest.raises(UsageError) as raised:
         settings.read(file)
-    assert str(raised.value).startswith(str(file)) and told in str(raised.value)
+    assert str(raised.value).startswith(str(file)) and reported in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("assigned", "told"),
+    ("assigned", "reported"),
     [
         (["sae.k=65", "sae.width=64"], "k=65 is larger than the width of 64 latents"),
         (["data.store=acts"], "either data.store or data.text; both were given"),
@@ -93,21 +93,21 @@ def test_a_slip_in_the_file_is_one_sentence_that_names_file_and_key(tmp_path, te
         (["sae.variant=crosslayer"], "name them by data.hooks"),
     ],
 )
-def test_values_that_do_not_go_together_are_refused(assigned, told):
+def test_values_that_do_not_go_together_are_refused(assigned, reported):
     tables = [{"data": {"text": ("x",), "hook": ("a",)}}]
     for text in assigned:
         table, key, value = settings.assignment(text)
         tables.append({table: {key: value}})
     with pytest.raises(UsageError, match=r"^run\.toml: ") as raised:
         settings.complete(settings.merged(tables), "run.toml")
-    assert told in str(raised.value)
+    assert reported in str(raised.value)
 
 
 def test_flags_take_text_without_quotes_and_refuse_what_is_not_theirs():
     assert settings.assignment("sae.architecture=topk") == ("sae", "architecture", "topk")
     assert settings.assignment("data.model=12") == ("data", "model", "12")
     assert settings.assignment("data.hook=a") == ("data", "hook", ("a",))
-    for text, told in (
+    for text, reported in (
         ("k=3", "does not have the form TABLE.KEY=VALUE"),
         ("sae.k", "does not have the form TABLE.KEY=VALUE"),
         ("sea.k=3", 'unknown table "sea"; the nearest is "sae"'),
@@ -115,7 +115,7 @@ def test_flags_take_text_without_quotes_and_refuse_what_is_not_theirs():
     ):
         with pytest.raises(UsageError) as raised:
             settings.assignment(text, "--k")
-        assert told in str(raised.value)
+        assert reported in str(raised.value)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -12,8 +12,8 @@ D, FEATURES, CHANCE = 32, 64, 0.05
 
 def features() -> Tensor:
     """(64, 32) random unit vectors: twice as many as dimensions."""
-    found = torch.randn(FEATURES, D, generator=torch.Generator().manual_seed(77_003))
-    return found / found.norm(dim=1, keepdim=True)
+    result = torch.randn(FEATURES, D, generator=torch.Generator().manual_seed(77_003))
+    return result / result.norm(dim=1, keepdim=True)
 
 
 def activations(n: int, seed: int = 1) -> Tensor:

@@ -53,12 +53,12 @@ def test_batches_can_start_anywhere(given: Any) -> None:
 @pytest.mark.parametrize("given", SOURCES[:2])
 def test_each_row_comes_once_an_epoch_in_an_order_of_the_seed(given: Any) -> None:
     epoch = 50 // 8
-    found = numbers(list(islice(open_source(SMALL, given).batches(0), 2 * epoch)))
-    for part in (found[:epoch], found[epoch:]):
+    result = numbers(list(islice(open_source(SMALL, given).batches(0), 2 * epoch)))
+    for part in (result[:epoch], result[epoch:]):
         assert len({row for batch in part for row in batch}) == 8 * epoch
-    assert found[:epoch] != found[epoch:]
+    assert result[:epoch] != result[epoch:]
     other = Config(width=8, k=2, batch_size=8, seed=1)
-    assert numbers(list(islice(open_source(other, given).batches(0), epoch))) != found[:epoch]
+    assert numbers(list(islice(open_source(other, given).batches(0), epoch))) != result[:epoch]
 
 
 def test_a_stream_loses_no_batch_to_the_first_look(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,9 +66,9 @@ def test_a_stream_loses_no_batch_to_the_first_look(monkeypatch: pytest.MonkeyPat
     source = open_source(SMALL, iter(ROWS.split(5)))
     first = numbers(source.recent(0))
     assert len(first) == 4 and numbers(source.recent(0)) == first
-    found = numbers(list(islice(source.batches(0), 10)))
-    assert found == [part[:, 0].tolist() for part in ROWS.split(5)]
-    assert numbers(source.recent(10)) == found[-4:]
+    result = numbers(list(islice(source.batches(0), 10)))
+    assert result == [part[:, 0].tolist() for part in ROWS.split(5)]
+    assert numbers(source.recent(10)) == result[-4:]
 
 
 def test_a_stream_that_ends_says_when() -> None:

@@ -49,9 +49,9 @@ def test_the_folded_sae_reconstructs_what_training_did(name: str, variant: str, 
         common = scaling.scale_out.log().mean().exp()
         norm = (trainer.weights["decoder"] * (common / scaling.scale_out)).norm(dim=1)
         sae.threshold.copy_(batch.memory.guess / common * norm * (1 - 1e-6))
-    found = (sae(pair[0][:64]) - pair[1][:64]).flatten(1)
+    result = (sae(pair[0][:64]) - pair[1][:64]).flatten(1)
     # float32: reconstructions of size |y| are subtracted from y, and the centre from inputs far from zero
-    torch.testing.assert_close(found, residual, rtol=1e-3, atol=2e-5 * float(flat[1].abs().max()))
+    torch.testing.assert_close(result, residual, rtol=1e-3, atol=2e-5 * float(flat[1].abs().max()))
     assert not torch.allclose(sae(pair[0][:64] * 1.1).flatten(1), sae(pair[0][:64]).flatten(1))
 
 

@@ -52,9 +52,9 @@ def recovering(name: str) -> saes.Config:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_planted_features_are_found_and_held_out_data_explained(name: str) -> None:
     sae = saes.train(recovering(name), activations(20_000))
-    found, held = cosines(sae.W_dec), activations(2000, seed=2)
-    assert found.mean() > 0.95
-    assert fvu(sae, held) < 0.25
+    result, stored = cosines(sae.W_dec), activations(2000, seed=2)
+    assert result.mean() > 0.95
+    assert fvu(sae, stored) < 0.25
     length = sae.W_dec.norm(dim=1)
     torch.testing.assert_close(length, torch.ones_like(length))
     start = saes.Trainer(recovering(name), activations(4096)).weights["decoder"]
@@ -89,10 +89,10 @@ def test_a_run_that_goes_on_ends_bit_for_bit_as_one_that_never_stopped(name: str
     while resumed.step_number < config.steps:
         resumed.step()
     expected, _ = whole.state()
-    found, _ = resumed.state()
-    assert found.keys() == expected.keys()
-    del found["history"], expected["history"]  # holds clock time
-    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    result, _ = resumed.state()
+    assert result.keys() == expected.keys()
+    del result["history"], expected["history"]  # holds clock time
+    assert all(torch.equal(result[key], expected[key]) for key in expected)
     sae, other = whole.finish(), resumed.finish()
     assert all(torch.equal(a, b) for a, b in zip(sae.parameters(), other.parameters(), strict=True))
     assert other.history["loss"].tolist() == sae.history["loss"].tolist()
@@ -171,9 +171,9 @@ def test_an_offset_kills_features_unless_the_bias_starts_at_it() -> None:
 @pytest.mark.parametrize("name", ["topk", "batchtopk", "jumprelu"])
 def test_float32_and_bfloat16_selection_agree(name: str) -> None:
     """Values are float32 either way, so training ends at the same quality."""
-    x, held = activations(20_000), activations(2000, seed=2)
+    x, stored = activations(20_000), activations(2000, seed=2)
     config = replace(recovering(name), steps=150)
-    fine, rough = (fvu(saes.train(replace(config, precision=p), x), held) for p in ("float32", "bfloat16"))
+    fine, rough = (fvu(saes.train(replace(config, precision=p), x), stored) for p in ("float32", "bfloat16"))
     assert fine != rough and abs(fine - rough) < 0.03
 
 
