@@ -85,17 +85,18 @@ class ToyStudy(Study):
         return {"finding": self.finding(), "passed": self.passed, "checks": [_plain(c) for c in self.checks]}
 
     def page(self) -> Page:
-        """The report: the checks first, then the study's own sections."""
+        """Return the report: the study's own sections, then its checks; those that fail come first."""
         from interp.report import Page, Section
 
         count = sum(c.passed for c in self.checks)
         claim = f"{count} of {len(self.checks)} numbers lie in their bands."
-        checks = Section("checks", "Checks", claim, (check_table(self.checks),))
+        checks = Section("checks", "Checks", claim, (check_table(self.checks),), shown=0 if self.passed else None)
+        own = self.sections()
         return Page(
             title=self.title,
             finding=self.finding(),
             status=(("checks in their bands", f"{count} of {len(self.checks)}"), ("seed", str(self.provenance.seed))),
-            sections=(checks, *self.sections()),
+            sections=(*own, checks) if self.passed else (checks, *own),
             limitations=self.limitations,
             provenance=self.provenance,
             kind="toy",
