@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.cache.contexts import stored
 from interp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _first_rows(store: Store) -> Int[Tensor, " contexts_and_one"]:
     manifest, parts = store.manifest, [torch.zeros(1, dtype=torch.long)]
     for start in range(0, manifest.contexts, 65_536):
         lengths = store.contexts(start, start + 65_536).lengths
-        parts.append(kept(lengths, manifest.context, manifest.exclude).sum(1))
+        parts.append(stored(lengths, manifest.context, manifest.exclude).sum(1))
     return torch.cat(parts).cumsum(0)
 
 

@@ -98,8 +98,9 @@ class Table:
         """Return the class of a column's cells: "n" for numbers, "prose" for texts that need room to be read."""
         if self._is_numeric(index):
             return ' class="n"'
-        texts = [row[index] for row in self.rows if isinstance(row[index], str)]
-        return ' class="prose"' if max(map(len, texts), default=0) > PROSE else ""
+        cells = (row[index] for row in self.rows)
+        longest = max((len(cell) for cell in cells if isinstance(cell, str)), default=0)
+        return ' class="prose"' if longest > PROSE else ""
 
     def _text(self, cell: Cell, column: str) -> str:
         """A cell in HTML."""
