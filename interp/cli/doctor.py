@@ -47,7 +47,7 @@ def run(args: Namespace) -> int:
             continue
         console.write(f"{MARKS[check.state]}  {check.name:<{width}}  {check.found}")
         if check.remedy:
-            console.write(f"    {'':<{width}}  to mend: {check.remedy}")
+            console.write(f"    {'':<{width}}  fix: {check.remedy}")
     return 0 if healthy else 1
 
 

@@ -72,10 +72,10 @@ def _ranks(rows: Tensor, ids: Tensor) -> Tensor:
     """How many tokens lie nearer to a + mean offset of the other pairs than b does; words of the pairs do not count."""
     offsets = _offsets(rows, ids)
     others = (offsets.sum(0) - offsets) / (len(ids) - 1)
-    likeness = normalize(rows[ids[:, 0]] + others, dim=-1) @ rows.T
-    answer = likeness[torch.arange(len(ids)), ids[:, 1]]
-    likeness[:, ids.flatten()] = -torch.inf
-    return (likeness > answer[:, None]).sum(-1)
+    cosines = normalize(rows[ids[:, 0]] + others, dim=-1) @ rows.T
+    answer = cosines[torch.arange(len(ids)), ids[:, 1]]
+    cosines[:, ids.flatten()] = -torch.inf
+    return (cosines > answer[:, None]).sum(-1)
 
 
 def _derangement(n: int, generator: torch.Generator) -> Tensor:

@@ -41,7 +41,7 @@ class Comparison(Shown, Result):
         return first if first < len(self.identity) else -1
 
     def table(self) -> Table:
-        """Likeness to what was read and to what is predicted, by layer."""
+        """Return the similarity to what was read and to what is predicted, by layer."""
         labels = ["embed", *(f"layer {i}" for i in range(len(self.identity) - 1))]
         rows = tuple(zip(labels, map(float, self.identity), map(float, self.prediction), strict=True))
         caption = (
@@ -52,7 +52,7 @@ class Comparison(Shown, Result):
         return Table(("after", "read", "predicted"), rows, caption, formats)
 
     def figure(self) -> Figure:
-        """The two likenesses by layer."""
+        """Return a line plot of both similarities by layer."""
         from interp.report.figures import lines
 
         rows = np.arange(len(self.identity)) - 1
@@ -64,7 +64,7 @@ class Comparison(Shown, Result):
             caption="Mean cosine of the residual stream after a layer (−1 is the embedding) with the embedding of the "
             "token read there and with the unembedding of the token the model predicts there, over "
             f"{self.n_position} positions; the prediction {where}.",
-            alt="Two lines that cross: likeness to the token read falls, likeness to the token predicted rises.",
+            alt="Two lines that cross: similarity to the token read falls, similarity to the token predicted rises.",
             axes=("layer", "mean cosine"),
         )
 
