@@ -69,18 +69,18 @@ def test_optional_arguments_of_a_wrong_kind_are_one_sentence(wrong):
 
 def test_patching_labels_prompts_given_as_text():
     model = models.load("llama", text=True)
-    found = patching.patch_residual(model, " the tower", " the Paris", attribution.logit(model, 5))  # type: ignore[arg-type]
-    assert found.columns[0].startswith(" the")
+    result = patching.patch_residual(model, " the tower", " the Paris", attribution.logit(model, 5))  # type: ignore[arg-type]
+    assert result.columns[0].startswith(" the")
 
 
 def test_the_lens_of_a_bfloat16_model_is_that_of_its_weights_up_to_rounding():
     coarse, tokens = models.load("llama", torch.bfloat16), models.tokens()
-    found, untracked = attribution.logit_lens(coarse, tokens, [3]), attribution.logit_lens(coarse, tokens)
-    assert untracked.ranks.shape == (4, 9, 0) and untracked.top_tokens == found.top_tokens
+    result, untracked = attribution.logit_lens(coarse, tokens, [3]), attribution.logit_lens(coarse, tokens)
+    assert untracked.ranks.shape == (4, 9, 0) and untracked.top_tokens == result.top_tokens
     exact = attribution.logit_lens(interp.load(coarse.hf.float(), dtype=torch.float32), tokens, [3])
     scale = abs(exact.logits).max()
-    assert abs(found.logits - exact.logits).max() < 0.05 * scale  # 8 bits, three blocks: 0.9 % measured
-    assert abs(found.logits - exact.logits).max() > 0  # the two really differ in precision
+    assert abs(result.logits - exact.logits).max() < 0.05 * scale  # 8 bits, three blocks: 0.9 % measured
+    assert abs(result.logits - exact.logits).max() > 0  # the two really differ in precision
 
 
 Rows = Float[np.ndarray, "*grid features hidden"]

@@ -74,8 +74,8 @@ def test_broken_links_and_outside_resources_are_seen(tmp_path: Path) -> None:
     }
     for html, fault in wrong.items():
         (tmp_path / "index.html").write_text(sound + html)
-        (found,) = check.faults(tmp_path)
-        assert found.startswith("index.html: ") and fault in found
+        (result,) = check.faults(tmp_path)
+        assert result.startswith("index.html: ") and fault in result
 
 
 def cell(outputs: list[dict], count: int | None = 1) -> dict:

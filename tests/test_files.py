@@ -108,8 +108,8 @@ GOOD: dict[str, Any] = {"kind": "a", "parts": [{"size": 1}, {"size": 2, "name": 
 
 
 def test_fields_become_what_they_are_declared_to_be() -> None:
-    found = read_fields(Whole, {**GOOD, "best": {"size": 3}, "other": [1]}, Path("file"))
-    assert found == Whole("a", (Part(1), Part(2, "x")), {"a": 1, "b": 0.5}, Part(3), [1])
+    result = read_fields(Whole, {**GOOD, "best": {"size": 3}, "other": [1]}, Path("file"))
+    assert result == Whole("a", (Part(1), Part(2, "x")), {"a": 1, "b": 0.5}, Part(3), [1])
 
 
 WRONG = {

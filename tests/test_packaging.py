@@ -28,11 +28,11 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def modules() -> list[str]:
-    found = [*PACKAGES]
+    result = [*PACKAGES]
     for name in PACKAGES:
         path = importlib.import_module(name).__path__
-        found += [module.name for module in pkgutil.walk_packages(path, f"{name}.")]
-    return [name for name in found if not name.endswith("__main__")]
+        result += [module.name for module in pkgutil.walk_packages(path, f"{name}.")]
+    return [name for name in result if not name.endswith("__main__")]
 
 
 def imported_by(*names: str) -> set[str]:

@@ -77,10 +77,10 @@ VALUES = {
 def test_what_is_saved_loads_equal(name, tmp_path):
     saved = Held(VALUES[name])
     assert saved.save(tmp_path / "new" / "folder") == tmp_path / "new" / "folder"
-    found = results.load(tmp_path / "new" / "folder")
-    assert found == saved
+    result = results.load(tmp_path / "new" / "folder")
+    assert result == saved
     assert results.load(tmp_path / "new" / "folder" / JSON_NAME) == saved
-    assert found.files() == saved.files()  # so that a page drawn from either is the same
+    assert result.files() == saved.files()  # so that a page drawn from either is the same
 
 
 plain = st.recursive(

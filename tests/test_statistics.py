@@ -42,9 +42,9 @@ def test_weighted_auc_agrees_with_scikit_learn():
 def test_auc_without_one_class_is_nan_and_of_nan_is_refused():
     scores, labels, weights = sample()
     weights[0, labels] = 0
-    found = auc(scores, labels, weights)
-    assert np.isnan(found[0])
-    assert np.isfinite(found[1:]).all()
+    result = auc(scores, labels, weights)
+    assert np.isnan(result[0])
+    assert np.isfinite(result[1:]).all()
     with pytest.raises(UsageError, match="NaN or an infinity"):
         auc(np.where(labels, np.nan, scores), labels)
     with pytest.raises(UsageError, match="200 scores were given for 199 labels"):

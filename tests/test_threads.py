@@ -40,9 +40,9 @@ def test_an_error_is_passed_on_and_the_threads_come_back(threads):
 
 def test_results_do_not_depend_on_the_number_of_threads():
     rows = [torch.randn(300, 200, generator=torch.Generator().manual_seed(i)) for i in range(3)]
-    before, found = torch.get_num_threads(), []
+    before, result = torch.get_num_threads(), []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        found.append(on_a_thread_each(lambda x: x.T @ x, rows))
+        result.append(on_a_thread_each(lambda x: x.T @ x, rows))
     torch.set_num_threads(before)
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(*result, strict=True))

@@ -103,8 +103,8 @@ def grad_times_input(frozen: Frozen, target: Target) -> tuple[Tensor, dict[str, 
             break
     (x[linear.position] @ linear.covector).backward()
     assert embedded.grad is not None
-    found = {name: float((b.grad * b.detach()).sum()) for name, b in biases.items() if b.grad is not None}
-    return (embedded.grad * embedded).sum(-1).detach(), found | {"b_U": linear.constant}
+    result = {name: float((b.grad * b.detach()).sum()) for name, b in biases.items() if b.grad is not None}
+    return (embedded.grad * embedded).sum(-1).detach(), result | {"b_U": linear.constant}
 
 
 def _target_reads(frozen: Frozen, visible: int, index: int) -> bool:

@@ -21,17 +21,17 @@ def model():
 
 @pytest.mark.parametrize("what", ["direct", "sources", "orders", "edges"])
 def test_a_mean_is_that_of_single_prompts_and_sums_to_the_mean_value(model, what, tmp_path):
-    found = attribution.over(model, PROMPTS, what, (3, 7))
+    result = attribution.over(model, PROMPTS, what, (3, 7))
     target, attribute = attribution.logit_difference(model, 3, 7), getattr(attribution, what)
     single = np.stack([attribute(attribution.freeze(model, row), target).array.reshape(-1) for row in PROMPTS])
-    if single.shape[1] == len(found.labels):
-        assert np.allclose(found.mean, single.mean(0)) and np.allclose(found.deviation, single.std(0, ddof=1))
-        assert np.allclose(found.arrays, single, atol=1e-5)
+    if single.shape[1] == len(result.labels):
+        assert np.allclose(result.mean, single.mean(0)) and np.allclose(result.deviation, single.std(0, ddof=1))
+        assert np.allclose(result.arrays, single, atol=1e-5)
     logits = model(PROMPTS)[:, -1]
-    assert found.observed == pytest.approx((logits[:, 3] - logits[:, 7]).numpy())
+    assert result.observed == pytest.approx((logits[:, 3] - logits[:, 7]).numpy())
     if what != "edges":  # where a writer's flow to all readers is counted once for each
-        assert found.total == pytest.approx(found.observed.mean(), abs=1e-9)
-    assert results.load(found.save(tmp_path)) == found
+        assert result.total == pytest.approx(result.observed.mean(), abs=1e-9)
+    assert results.load(result.save(tmp_path)) == result
 
 
 def test_intervals_are_students_and_spread_is_that_of_prompts(model):
@@ -51,18 +51,18 @@ def test_intervals_are_students_and_spread_is_that_of_prompts(model):
 def test_memory_is_bounded_by_leaving_single_prompts_out(model, monkeypatch):
     whole = attribution.over(model, PROMPTS, target=3)
     monkeypatch.setattr(averages, "LARGEST", 2 * len(whole.labels))
-    found = attribution.over(model, PROMPTS, target=3)
-    assert np.array_equal(found.mean, whole.mean) and found.arrays.shape == (0, len(whole.labels))
+    result = attribution.over(model, PROMPTS, target=3)
+    assert np.array_equal(result.mean, whole.mean) and result.arrays.shape == (0, len(whole.labels))
     with pytest.raises(UsageError, match="too many to store"):
-        found.spread(found.labels[0])
+        result.spread(result.labels[0])
 
 
 def test_a_task_has_its_own_answers_and_prompts_their_own_likeliest(model):
     task = tasks.induction(model, n=4, seed=0)
-    found = attribution.over(model, task)
+    result = attribution.over(model, task)
     logits = model(task.clean)[torch.arange(4), task.end]
     right, wrong = (logits.gather(1, answers.reshape(4, -1)).mean(1) for answers in (task.right, task.wrong))
-    assert found.observed == pytest.approx((right - wrong).numpy())
+    assert result.observed == pytest.approx((right - wrong).numpy())
     likeliest = attribution.over(model, ["the tower is", "a b"])
     assert likeliest.observed == pytest.approx([float(model(text)[0, -1].max()) for text in ("the tower is", "a b")])
 
@@ -82,12 +82,12 @@ def test_the_difference_of_two_random_targets_has_no_mean_component(model):
 @pytest.mark.parametrize("what", ["direct", "sources", "orders", "edges"])
 def test_pairs_are_contrasted_and_their_means_sum_to_the_mean_difference(model, what):
     others = models.tokens(6, 7, seed=4)
-    found = attribution.over(model, PROMPTS, what, (3, 7), counterfactual=others)
+    result = attribution.over(model, PROMPTS, what, (3, 7), counterfactual=others)
     clean, other = (model(ids)[:, -1] for ids in (PROMPTS, others))
     difference = (clean[:, 3] - clean[:, 7] - other[:, 3] + other[:, 7]).numpy()
-    assert found.observed == pytest.approx(difference)
+    assert result.observed == pytest.approx(difference)
     if what != "edges":
-        assert found.total == pytest.approx(difference.mean(), abs=1e-9)
+        assert result.total == pytest.approx(difference.mean(), abs=1e-9)
     same = attribution.over(model, PROMPTS[:2], what, (3, 7), counterfactual=PROMPTS[:2])
     assert not same.mean.any()  # the null: no difference, nothing attributed
 
@@ -98,14 +98,14 @@ def test_a_tasks_own_counterfactuals(model):
     with pytest.raises(UsageError, match="a counterfactual of its length"):
         attribution.over(model, PROMPTS, counterfactual=models.tokens(6, 5))
     task = tasks.induction(model, n=3, seed=0)
-    found = attribution.over(model, task, counterfactual=True)
-    assert found.total == pytest.approx(found.observed.mean(), abs=1e-9)
+    result = attribution.over(model, task, counterfactual=True)
+    assert result.total == pytest.approx(result.observed.mean(), abs=1e-9)
 
 
 def test_an_edited_model_is_averaged_too(model):
     edited = model.edited(edit.zero("blocks.1.hook_mlp_out"))
-    found = attribution.over(edited, PROMPTS, target=3)
-    assert found.mean[found.labels.index("MLP1")] == 0 and found.observed == pytest.approx(
+    result = attribution.over(edited, PROMPTS, target=3)
+    assert result.mean[result.labels.index("MLP1")] == 0 and result.observed == pytest.approx(
         edited(PROMPTS)[:, -1, 3].numpy()
     )
 

@@ -120,9 +120,9 @@ def test_a_path_that_starts_at_a_weightless_component_has_no_bound():
     silent = dataclasses.replace(moments, out=moments.out.clone().index_fill_(1, torch.tensor([2]), 0.0))
     children = ByPosition(input, resolve(input, logit(input.model, 3))).target()
     seen = np.array([len(input.layout.components)])
-    for bounds, found in ((moments, True), (silent, False)):
+    for bounds, result in ((moments, True), (silent, False)):
         (_, _, component), _ = bounds.children(children, seen, 1e-9)
-        assert (input.layout.start(1) + 2 in component) == found
+        assert (input.layout.start(1) + 2 in component) == result
 
 
 def test_the_certificate_is_saved_and_said(tmp_path):

@@ -17,10 +17,10 @@ def test_the_sum_is_that_of_the_logits_where_each_token_is_predicted(what):
     tokens, targets = attribution.continuation(model, prompt, answer)
     assert tokens[0].tolist() == [*prompt[0].tolist(), 5, 9]
     frozen = attribution.freeze(model, tokens)
-    found = attribution.summed([getattr(attribution, what)(frozen, target) for target in targets])
+    result = attribution.summed([getattr(attribution, what)(frozen, target) for target in targets])
     expected = sum(float(model(tokens[:, : 4 + i])[0, -1, token]) for i, token in enumerate(answer))
-    assert found.value == pytest.approx(expected, abs=1e-9) and found.total == pytest.approx(expected, abs=1e-9)
-    assert found.array.sum() == pytest.approx(expected, abs=1e-9)
+    assert result.value == pytest.approx(expected, abs=1e-9) and result.total == pytest.approx(expected, abs=1e-9)
+    assert result.array.sum() == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["frozen", "contrast"])
@@ -32,12 +32,12 @@ def test_edges_of_several_tokens_are_the_sum_of_each_tokens(kind):
     if kind == "contrast":
         linear = attribution.contrast(model, tokens, models.tokens(1, 6, seed=3))
     single = [attribution.edges(linear, target) for target in targets]
-    found = attribution.summed(single)
-    assert found.value == pytest.approx(sum(one.value for one in single), abs=1e-9)
-    assert found.flow == pytest.approx(sum(one.flow for one in single), abs=1e-9)
-    assert found.flow[-1].sum() + found.own[-1] == pytest.approx(found.value, abs=1e-9)
-    assert found.readers[-1] == found.target == " + ".join(one.target for one in single)
-    assert found.labels[-1].endswith(found.target)
+    result = attribution.summed(single)
+    assert result.value == pytest.approx(sum(one.value for one in single), abs=1e-9)
+    assert result.flow == pytest.approx(sum(one.flow for one in single), abs=1e-9)
+    assert result.flow[-1].sum() + result.own[-1] == pytest.approx(result.value, abs=1e-9)
+    assert result.readers[-1] == result.target == " + ".join(one.target for one in single)
+    assert result.labels[-1].endswith(result.target)
 
 
 def test_one_token_is_the_plain_logit_and_text_is_split():

@@ -54,10 +54,10 @@ def test_every_sweep_sums_to_the_difference_of_the_two_runs(name):
 def test_the_value_is_the_difference_of_two_forward_passes(name):
     model = models.load(name, torch.float64)
     clean, other = PAIRS[0]
-    found = sources(contrast(model, clean, other), logit_difference(model, 3, 5))
+    result = sources(contrast(model, clean, other), logit_difference(model, 3, 5))
     logits = model(clean)[0, -1] - model(other)[0, -1]
-    assert found.total == pytest.approx(float(logits[3] - logits[5]), rel=1e-10)
-    assert abs(found.total) > 0.01
+    assert result.total == pytest.approx(float(logits[3] - logits[5]), rel=1e-10)
+    assert abs(result.total) > 0.01
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -68,9 +68,9 @@ def test_a_mean_embedding_is_a_counterfactual_too(name):
     pair = contrast(model, CLEAN, CLEAN, embeddings=mixed)
     run = model.edited(edit.replace("hook_embed", model.weights.W_E.mean(0), position=3))
     for target in (logit_difference(model, 3, 5), direction(model, torch.ones(model.spec.d_model), 1, position=4)):
-        found = sources(pair, target)
-        assert found.error < 1e-10
-        nothing = np.delete(found.array.reshape(-1), np.abs(found.array.reshape(-1)).argmax())
+        result = sources(pair, target)
+        assert result.error < 1e-10
+        nothing = np.delete(result.array.reshape(-1), np.abs(result.array.reshape(-1)).argmax())
         assert np.abs(nothing).max() < 1e-12  # everything comes from the one embedding that differs
     logits = model(CLEAN)[0, -1] - run(CLEAN)[0, -1]
     total = sources(pair, logit_difference(model, 3, 5)).total
@@ -102,9 +102,9 @@ def test_identical_prompts_give_zeros(name):
 
 def test_only_tokens_that_differ_contribute_and_nothing_before_them_moves():
     pair = contrast(models.load("gpt2", torch.float64), CLEAN, one_token_changed(3))
-    found = sources(pair, logit_difference(pair.model, 3, 5))
-    assert set(found.labels) == {f"{kind}@{t}" for kind in ("embed", "pos_embed") for t in range(9)}  # no bias
-    assert np.flatnonzero(found.array).tolist() == [3]
+    result = sources(pair, logit_difference(pair.model, 3, 5))
+    assert set(result.labels) == {f"{kind}@{t}" for kind in ("embed", "pos_embed") for t in range(9)}  # no bias
+    assert np.flatnonzero(result.array).tolist() == [3]
     assert pair.writes[:, :3].abs().max() < 1e-14 < pair.writes[:, 3:].abs().max()
     assert pair.labels[3] == f"{int(CLEAN[0, 3])}|{int(one_token_changed(3)[0, 3])}"
     assert pair.labels[2] == str(int(CLEAN[0, 2]))
@@ -116,9 +116,9 @@ def test_a_batch_gives_the_mean_over_its_pairs():
     wanted = [logit_difference(model, 3, 5), logit_difference(model, 4, 5), logit_difference(model, 9, 2)]
     pairs, singles = contrast(model, clean, other), [contrast(model, clean[i], other[i]) for i in range(3)]
     for sweep in SWEEPS:
-        found = sweep(pairs, wanted)
+        result = sweep(pairs, wanted)
         alone = [sweep(one, target).array for one, target in zip(singles, wanted, strict=True)]
-        np.testing.assert_allclose(found.array, np.mean(alone, axis=0), atol=1e-12)
+        np.testing.assert_allclose(result.array, np.mean(alone, axis=0), atol=1e-12)
     assert len(pairs) == 3 and pairs[1].labels == singles[1].labels
 
 
@@ -141,6 +141,6 @@ def test_smollm2(smollm2):
     clean, other = (torch.randint(0, 49152, (4, 10), generator=generator) for _ in range(2))
     pairs = contrast(smollm2, clean, other)
     target = logit_difference(smollm2, " the", " a")
-    found = sources(pairs, target)
-    assert pairs.error < 1e-4 and found.error < 1e-4 and edges(pairs, target).error < 1e-4
-    assert abs(found.value) > 0.1
+    result = sources(pairs, target)
+    assert pairs.error < 1e-4 and result.error < 1e-4 and edges(pairs, target).error < 1e-4
+    assert abs(result.value) > 0.1

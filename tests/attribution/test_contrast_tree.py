@@ -89,13 +89,13 @@ def test_a_head_splits_into_query_key_and_value(pairs):
 def test_a_score_is_a_sum_over_pairs_of_writers(name, pairs):
     pair = pairs(name)
     for layer, head, query, key in ((0, 0, 3, 3), (1, 3, 2, 1), (2, 2, 3, 1)):
-        found = scores(pair, layer, head, query, key)
+        result = scores(pair, layer, head, query, key)
         one, two = (end.blocks[layer].scores[head, query, key] for end in pair.ends)
-        assert found.total == pytest.approx(float(one - two), abs=1e-12)
+        assert result.total == pytest.approx(float(one - two), abs=1e-12)
         # Its two sides as targets: what queries and keys bring, without the writers of the other side.
         if pair.model.spec.attention_softcap is None:
             sides = [sources(pair, score(pair, layer, head, query, key, side=side)).total for side in ("query", "key")]
-            assert sum(sides) == pytest.approx(found.total, abs=1e-12)
+            assert sum(sides) == pytest.approx(result.total, abs=1e-12)
 
 
 def test_what_is_linear_is_what_patching_finds():

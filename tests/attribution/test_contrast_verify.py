@@ -19,27 +19,27 @@ OTHER[0, 2] = (OTHER[0, 2] + 1) % models.D_VOCAB
 def test_in_a_linear_model_a_path_changes_what_it_says():
     model = planted.inert()
     pair = contrast(model, torch.tensor([[1, 5, 2, 7, 0]]), torch.tensor([[1, 3, 2, 6, 4]]))
-    found = verify(model, path_tree(pair, logit(model, 3), 200), 20)
+    result = verify(model, path_tree(pair, logit(model, 3), 200), 20)
     # Gains of 1e7 undo norms of 1e7: seven of sixteen digits are left of each step.
-    np.testing.assert_allclose(found.actual, found.predicted, rtol=0, atol=1e-8 * np.abs(found.array).max() + 1e-12)
-    assert len(found.array) == 20 and np.abs(found.array).min() > 1e-6
+    np.testing.assert_allclose(result.actual, result.predicted, rtol=0, atol=1e-8 * np.abs(result.array).max() + 1e-12)
+    assert len(result.array) == 20 and np.abs(result.array).min() > 1e-6
 
 
 def test_the_induction_path_through_the_key_is_causal():
     model = planted.induction()
-    found = verify(model, path_tree(contrast(model, INDUCTION, WITHOUT_MATCH), logit(model, 1), 100), 3)
-    assert found.paths[0].startswith("L1H0.k") and found.baseline == "the counterfactual, both ways"
-    assert found.actual[0] == pytest.approx(found.predicted[0], rel=0.01)
-    assert abs(found.actual[0]) > 0.5
+    result = verify(model, path_tree(contrast(model, INDUCTION, WITHOUT_MATCH), logit(model, 1), 100), 3)
+    assert result.paths[0].startswith("L1H0.k") and result.baseline == "the counterfactual, both ways"
+    assert result.actual[0] == pytest.approx(result.predicted[0], rel=0.01)
+    assert abs(result.actual[0]) > 0.5
 
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_listed_paths_are_ranked_as_their_cuts(name):
     model = models.load(name, torch.float64)
-    found = verify(model, path_tree(contrast(model, CLEAN, OTHER), logit(model, 3), 200), 20)
-    assert found.correlation > found.by_chance
+    result = verify(model, path_tree(contrast(model, CLEAN, OTHER), logit(model, 3), 200), 20)
+    assert result.correlation > result.by_chance
     # The control: the same predictions against the cuts of other paths.
-    assert abs(np.corrcoef(found.predicted, np.roll(found.actual, 1))[0, 1]) < found.correlation
+    assert abs(np.corrcoef(result.predicted, np.roll(result.actual, 1))[0, 1]) < result.correlation
 
 
 def test_refusals():

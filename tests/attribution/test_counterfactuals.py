@@ -18,26 +18,26 @@ def model():
 
 def test_a_swapped_word_differs_where_it_stands(model):
     prompt = "the tower is in Paris in Paris"
-    found = swapped(model, prompt, " Paris", " London")
-    assert found.differs == (4, 6) and found.texts[4] == (" Paris", " London")
+    result = swapped(model, prompt, " Paris", " London")
+    assert result.differs == (4, 6) and result.texts[4] == (" Paris", " London")
     assert swapped(model, prompt, " Paris", " London", occurrence=-1).differs == (6,)
     assert swapped(model, prompt, " Paris", " London", occurrence=0).differs == (4,)
-    assert "2 of 7 tokens differ: ' Paris' → ' London' at 4" in repr(found)
-    assert found.contrast(model).labels[4] == " Paris|London"
-    assert len(found.table().rows) == 2
+    assert "2 of 7 tokens differ: ' Paris' → ' London' at 4" in repr(result)
+    assert result.contrast(model).labels[4] == " Paris|London"
+    assert len(result.table().rows) == 2
 
 
 def test_shuffled_names_are_exchanged_everywhere(model):
-    found = shuffled_names(model, "the Paris is in London in Paris", [" Paris", " London", " b"])
-    assert [second for _, second in found.texts] == ["the", " London", " is", " in", " Paris", " in", " London"]
-    assert found.differs == (1, 4, 6)
+    result = shuffled_names(model, "the Paris is in London in Paris", [" Paris", " London", " b"])
+    assert [second for _, second in result.texts] == ["the", " London", " is", " in", " Paris", " in", " London"]
+    assert result.differs == (1, 4, 6)
 
 
 def test_a_mean_embedding_stands_where_it_is_asked_for(model):
-    found = mean_embedding(model, "the tower is in Paris", [1, -1])
-    assert found.differs == (1, 4) and found.texts[4] == (" Paris", "mean embedding")
-    assert "2 of 5 tokens differ" in repr(found) and len(found.table().rows) == 2
-    assert found.contrast(model).error < 1e-4
+    result = mean_embedding(model, "the tower is in Paris", [1, -1])
+    assert result.differs == (1, 4) and result.texts[4] == (" Paris", "mean embedding")
+    assert "2 of 5 tokens differ" in repr(result) and len(result.table().rows) == 2
+    assert result.contrast(model).error < 1e-4
 
 
 REFUSED = {
@@ -77,6 +77,6 @@ def test_refusals(case, model):
 
 def test_a_pair_of_a_task_differs_where_the_task_says(model):
     task = tasks.induction(model, n=3, seed=0, length=6)
-    found = from_task(model, task, 1)
-    assert found.differs == tuple(task.differs[1].nonzero()[:, 0].tolist()) and found.differs
-    assert found.contrast(model).tokens[0].tolist() == task.clean[1].tolist()
+    result = from_task(model, task, 1)
+    assert result.differs == tuple(task.differs[1].nonzero()[:, 0].tolist()) and result.differs
+    assert result.contrast(model).tokens[0].tolist() == task.clean[1].tolist()

@@ -28,16 +28,16 @@ def pair(model):
 def test_a_difference_sums_to_the_difference(model, pair, measure):
     target = logit_difference(model, 3, 5)
     first, second = (measure(frozen, target) for frozen in pair)
-    found = first - second
-    assert found.total == pytest.approx(first.value - second.value, abs=1e-12)
-    assert found.value == first.value - second.value
-    assert found.error < 1e-10
+    result = first - second
+    assert result.total == pytest.approx(first.value - second.value, abs=1e-12)
+    assert result.value == first.value - second.value
+    assert result.error < 1e-10
     one, other = (dict(zip(each.labels, each.array.tolist(), strict=True)) for each in (first, second))
-    for label, value in zip(found.labels, found.array.tolist(), strict=True):
+    for label, value in zip(result.labels, result.array.tolist(), strict=True):
         assert value == pytest.approx(one.get(label, 0) - other.get(label, 0), abs=1e-14)
-    assert set(found.labels) == set(first.labels) | set(second.labels)
+    assert set(result.labels) == set(first.labels) | set(second.labels)
     assert (first - first).array.any() == 0
-    assert "first less second" in found.target
+    assert "first less second" in result.target
 
 
 def test_what_has_the_same_labels_stays_what_it_is(model, pair):
@@ -68,15 +68,15 @@ def test_trees_are_compared_path_by_path(model, tmp_path):
     target = logit_difference(model, 3, 5)
     inputs = [freeze(model, models.tokens(1, 2, seed=seed)) for seed in (1, 2)]
     whole = [path_tree(frozen, target, 10**6) for frozen in inputs]
-    found = whole[0] - whole[1]
-    assert found.listed == pytest.approx(found.total, abs=1e-9)
-    assert found.total == pytest.approx(whole[0].total - whole[1].total)
-    assert np.isfinite(found.array).all()
+    result = whole[0] - whole[1]
+    assert result.listed == pytest.approx(result.total, abs=1e-9)
+    assert result.total == pytest.approx(whole[0].total - whole[1].total)
+    assert np.isfinite(result.array).all()
     small = whole[0] - path_tree(inputs[1], target, 20)
     unknown = np.isnan(small.second)
     assert unknown.any()
     assert np.isnan(small.array[unknown]).all()
-    known = {path: value for path, value in zip(found.paths, found.array, strict=True)}
+    known = {path: value for path, value in zip(result.paths, result.array, strict=True)}
     for path, value in zip(small.paths, small.array, strict=True):
         assert np.isnan(value) or value == pytest.approx(known[path], abs=1e-12)
     rows = small.table(3).rows
@@ -90,10 +90,10 @@ def test_trees_are_compared_path_by_path(model, tmp_path):
 def test_a_set_of_tokens_is_the_mean_of_its_logits(model, pair):
     single = [direct(pair[0], logit(model, token)).array for token in (3, 4, 5)]
     both = logit_difference(model, [3, 4], [5])
-    found = direct(pair[0], both)
-    np.testing.assert_allclose(found.array, (single[0] + single[1]) / 2 - single[2], atol=1e-12)
+    result = direct(pair[0], both)
+    np.testing.assert_allclose(result.array, (single[0] + single[1]) / 2 - single[2], atol=1e-12)
     logits = model(pair[0].tokens[None])[0, -1]
-    assert found.value == pytest.approx(float((logits[3] + logits[4]) / 2 - logits[5]))
+    assert result.value == pytest.approx(float((logits[3] + logits[4]) / 2 - logits[5]))
     assert both.name == "logit of mean of token 3, token 4 − token 5"
     assert logit_difference(model, [3], 5).name == logit_difference(model, 3, 5).name
     assert logit(model, list(range(5))).name == "logit of mean of token 0, token 1, token 2, 2 more"

@@ -32,21 +32,21 @@ def test_contributions_sum_to_the_models_own_value(name, position, frozen):
         (logit(held.model, 7, position), logits[7]),
         (logit_difference(held.model, 7, 40, position), logits[7] - logits[40]),
     ):
-        found = direct(held, target)
-        assert found.value == pytest.approx(float(value), rel=1e-14)
+        result = direct(held, target)
+        assert result.value == pytest.approx(float(value), rel=1e-14)
         # About 25 terms of size one in float64.
-        assert float(found.values.sum()) == pytest.approx(float(value), rel=1e-11, abs=1e-11)
-        assert found.total == pytest.approx(float(value), rel=1e-11, abs=1e-11)
-        assert found.error < 1e-11
-        assert len(found.labels) == len(found.array) == len(found.kinds) == len(found.layers) == len(found.heads)
+        assert float(result.values.sum()) == pytest.approx(float(value), rel=1e-11, abs=1e-11)
+        assert result.total == pytest.approx(float(value), rel=1e-11, abs=1e-11)
+        assert result.error < 1e-11
+        assert len(result.labels) == len(result.array) == len(result.kinds) == len(result.layers) == len(result.heads)
 
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_float32_sums_too(name):
     model = models.load(name)
-    found = direct(freeze(model, IDS), logit_difference(model, 7, 40))
-    assert found.error < 1e-5
-    assert found.array.dtype == np.float32
+    result = direct(freeze(model, IDS), logit_difference(model, 7, 40))
+    assert result.error < 1e-5
+    assert result.array.dtype == np.float32
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "qwen3", "gpt2", "neox", "neox-sequential"])
@@ -83,13 +83,13 @@ def test_permuting_heads_permutes_their_contributions():
         query = getattr(attention.q_proj, name).data
         query.copy_(query.unflatten(0, (4, 8))[order].flatten(0, 1))
     attention.o_proj.weight.data.copy_(attention.o_proj.weight.data.unflatten(1, (4, 8))[:, order].flatten(1))
-    found = []
+    result = []
     for one in (hf, moved):
         held = freeze(interp.load(one), IDS)
-        found.append(direct(held, logit(held.model, 7)).by_head())
-    np.testing.assert_allclose(found[1][1], found[0][1][order], rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(found[1][[0, 2]], found[0][[0, 2]], rtol=1e-10, atol=1e-12)
-    assert np.abs(found[1][1] - found[0][1]).max() > 1e-3
+        result.append(direct(held, logit(held.model, 7)).by_head())
+    np.testing.assert_allclose(result[1][1], result[0][1][order], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(result[1][[0, 2]], result[0][[0, 2]], rtol=1e-10, atol=1e-12)
+    assert np.abs(result[1][1] - result[0][1]).max() > 1e-3
 
 
 def test_a_component_that_writes_nothing_contributes_nothing():
@@ -97,21 +97,21 @@ def test_a_component_that_writes_nothing_contributes_nothing():
     hf.transformer.h[1].mlp.c_proj.weight.data.zero_()
     hf.transformer.h[2].attn.c_proj.weight.data.unflatten(0, (4, 6))[3] = 0
     model = interp.load(hf)
-    found = dict(direct(freeze(model, IDS), logit(model, 3)).top(99))
-    assert found["MLP1"] == found["L2H3"] == 0
-    assert all(value != 0 for name, value in found.items() if name not in ("MLP1", "L2H3"))
+    result = dict(direct(freeze(model, IDS), logit(model, 3)).top(99))
+    assert result["MLP1"] == result["L2H3"] == 0
+    assert all(value != 0 for name, value in result.items() if name not in ("MLP1", "L2H3"))
 
 
 def test_by_head_and_by_layer_are_the_same_numbers(frozen):
-    found = direct(frozen["gpt2"], logit(frozen["gpt2"].model, 7))
-    by_label = dict(zip(found.labels, found.array, strict=True))
-    heads = found.by_head()
+    result = direct(frozen["gpt2"], logit(frozen["gpt2"].model, 7))
+    by_label = dict(zip(result.labels, result.array, strict=True))
+    heads = result.by_head()
     assert heads.shape == (3, 4)
     assert all(heads[layer, head] == by_label[f"L{layer}H{head}"] for layer in range(3) for head in range(4))
-    names, layers = found.by_layer()
+    names, layers = result.by_layer()
     assert names[:4] == ("embed", "pos_embed", "attention 0", "MLP 0")
     assert names[-1] == "b_U"
-    assert layers.sum() == pytest.approx(found.total, rel=1e-12)
+    assert layers.sum() == pytest.approx(result.total, rel=1e-12)
     assert layers[names.index("MLP 1")] == pytest.approx(by_label["MLP1"] + by_label["MLP1.b_out"])
 
 
@@ -140,10 +140,10 @@ def test_a_direction_at_any_place_is_read_from_the_models_own_stream(name, stage
     for layer in range(3):
         hook = f"blocks.{layer}.hook_{stage}"
         _, cache = model.run_with_cache(IDS, hook)
-        found = direct(held, direction(model, vector, layer, 5, stage=stage))
-        assert found.total == pytest.approx(float(cache[hook][0, 5] @ vector), rel=1e-11, abs=1e-11)
-        assert found.value == pytest.approx(found.total, rel=1e-11, abs=1e-11)
-        assert max(found.layers) == (layer - 1 if stage == "resid_pre" else layer)
+        result = direct(held, direction(model, vector, layer, 5, stage=stage))
+        assert result.total == pytest.approx(float(cache[hook][0, 5] @ vector), rel=1e-11, abs=1e-11)
+        assert result.value == pytest.approx(result.total, rel=1e-11, abs=1e-11)
+        assert max(result.layers) == (layer - 1 if stage == "resid_pre" else layer)
 
 
 def test_a_head_that_writes_after_the_target(frozen):
@@ -189,9 +189,9 @@ def test_a_position_or_head_outside(frozen):
 
 def test_text_targets_name_their_tokens():
     model = models.load("llama", text=True)
-    found = direct(freeze(model, model.to_tokens("the tower is in")), logit_difference(model, " Paris", " London"))
-    assert found.target == "logit of ' Paris' − ' London'"
-    assert found.unit == "logits"
+    result = direct(freeze(model, model.to_tokens("the tower is in")), logit_difference(model, " Paris", " London"))
+    assert result.target == "logit of ' Paris' − ' London'"
+    assert result.unit == "logits"
 
 
 def test_a_sum_that_misses_raises():
@@ -204,14 +204,14 @@ def test_a_sum_that_misses_raises():
 
 def test_saved_is_loaded_and_draws_the_same(frozen, tmp_path):
     held = frozen["gemma2"]
-    for name, found in {
+    for name, result in {
         "direct": direct(held, logit_difference(held.model, 7, 40)),
         "source": by_source(held, logit(held.model, 7), 1, 2),
     }.items():
-        loaded = results.load(found.save(tmp_path / name))
-        assert loaded == found
-        assert loaded.table() == found.table()
-        assert loaded._repr_html_() == found._repr_html_()
+        loaded = results.load(result.save(tmp_path / name))
+        assert loaded == result
+        assert loaded.table() == result.table()
+        assert loaded._repr_html_() == result._repr_html_()
 
 
 # The real model.
@@ -220,19 +220,19 @@ def test_saved_is_loaded_and_draws_the_same(frozen, tmp_path):
 @pytest.mark.real
 def test_paris_in_float64(smollm2_double):
     model = smollm2_double
-    found = direct(freeze(model, model.to_tokens(PROMPT)), logit_difference(model, " Paris", " London"))
-    assert found.total == pytest.approx(8.7623537144, abs=1e-8)
-    assert found.error < 1e-12
-    assert len(found.labels) == 1 + 30 * (9 + 1)
+    result = direct(freeze(model, model.to_tokens(PROMPT)), logit_difference(model, " Paris", " London"))
+    assert result.total == pytest.approx(8.7623537144, abs=1e-8)
+    assert result.error < 1e-12
+    assert len(result.labels) == 1 + 30 * (9 + 1)
 
 
 @pytest.mark.real
 def test_paris_in_float32(smollm2):
     frozen = freeze(smollm2, smollm2.to_tokens(PROMPT))
-    found = direct(frozen, logit_difference(smollm2, " Paris", " London"))
+    result = direct(frozen, logit_difference(smollm2, " Paris", " London"))
     theirs = smollm2(frozen.tokens)[0, -1]
     ids = [smollm2.to_single_token(word) for word in (" Paris", " London")]
-    assert found.total == pytest.approx(float(theirs[ids[0]] - theirs[ids[1]]), rel=1e-5)
+    assert result.total == pytest.approx(float(theirs[ids[0]] - theirs[ids[1]]), rel=1e-5)
 
 
 @pytest.mark.real
@@ -240,7 +240,7 @@ def test_every_component_of_paris_against_transformers_activations(smollm2_doubl
     """Each head, MLP and the embedding from the inputs of `o_proj`, the outputs of `mlp` and the raw weights."""
     model, hf = smollm2_double, smollm2_double.hf
     ids = model.to_tokens(PROMPT)
-    found = direct(freeze(model, ids), logit_difference(model, " Paris", " London"))
+    result = direct(freeze(model, ids), logit_difference(model, " Paris", " London"))
     seen: dict[str, torch.Tensor] = {}
     handles = [hf.model.norm.register_forward_pre_hook(lambda _, args: seen.__setitem__("last", args[0][0, -1]))]
     for i, block in enumerate(hf.model.layers):
@@ -260,4 +260,4 @@ def test_every_component_of_paris_against_transformers_activations(smollm2_doubl
     for handle in handles:
         handle.remove()
     # Terms reach 3 logits; float64 through 30 layers leaves 1e-12 of that.
-    np.testing.assert_allclose(found.array, theirs, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(result.array, theirs, rtol=1e-9, atol=1e-11)

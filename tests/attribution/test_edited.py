@@ -59,13 +59,13 @@ def test_every_attribution_of_every_edit_sums_to_the_edited_run(name):
         logits = edited(tokens)[0, -1]
         value = float(logits[3] - logits[7])
         assert frozen.error < 1e-9, kind
-        for found in (
+        for result in (
             attribution.direct(frozen, target),
             attribution.sources(frozen, target),
             attribution.orders(frozen, target),
             attribution.edges(frozen, target),
         ):
-            assert found.total == pytest.approx(value, abs=1e-9), kind
+            assert result.total == pytest.approx(value, abs=1e-9), kind
         for nodes in ("position", "component") if kind in ("project a head", "zero attention", "several") else ():
             tree = attribution.path_tree(frozen, target, 30, nodes=nodes)
             assert tree.total == pytest.approx(value, abs=1e-9) and tree.error < 1e-9, kind
@@ -107,9 +107,9 @@ def test_a_head_of_an_edited_run_is_split_by_source():
 def test_the_logit_lens_reads_an_edited_run():
     model, tokens = models.load("gpt2"), models.tokens(1, N_TOKEN)
     edited = model.edited(edit.add("blocks.1.hook_resid_post", vector(model.spec.d_model)))
-    found, plain = (attribution.logit_lens(one, tokens, [3]) for one in (edited, model))
-    assert found.logits[-1, -1, 0] == pytest.approx(float(edited(tokens)[0, -1, 3]), abs=1e-4)
-    assert (found.logits[:2] == plain.logits[:2]).all() and (found.logits[2:] != plain.logits[2:]).any()
+    result, plain = (attribution.logit_lens(one, tokens, [3]) for one in (edited, model))
+    assert result.logits[-1, -1, 0] == pytest.approx(float(edited(tokens)[0, -1, 3]), abs=1e-4)
+    assert (result.logits[:2] == plain.logits[:2]).all() and (result.logits[2:] != plain.logits[2:]).any()
 
 
 @pytest.mark.parametrize(

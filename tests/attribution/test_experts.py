@@ -27,8 +27,8 @@ def model(request):
 
 def _every(linearised, target):
     trees = [attribution.path_tree(linearised, target, 200, nodes=nodes) for nodes in ("position", "component")]
-    found = [f(linearised, target) for f in (attribution.direct, attribution.sources, attribution.orders)]
-    return [*found, attribution.edges(linearised, target), *trees]
+    result = [f(linearised, target) for f in (attribution.direct, attribution.sources, attribution.orders)]
+    return [*result, attribution.edges(linearised, target), *trees]
 
 
 def _target(model, kind):
@@ -42,8 +42,8 @@ def _target(model, kind):
 def test_a_frozen_input_sums_to_the_models_own(model, kind):
     frozen = attribution.freeze(model, CLEAN)
     assert frozen.error < 1e-12
-    for found in _every(frozen, _target(model, kind)):
-        assert found.error < 1e-10
+    for result in _every(frozen, _target(model, kind)):
+        assert result.error < 1e-10
     assert attribution.scores(frozen, 2, 1, 7, 6).error < 1e-10
 
 
@@ -52,8 +52,8 @@ def test_a_contrast_sums_with_experts_chosen_in_one_run_only(model, kind):
     pair = attribution.contrast(model, CLEAN, OTHER)
     assert pair.error < 1e-12
     assert _alone(pair) > 0  # some experts run in one of the two runs only
-    for found in _every(pair, _target(model, kind)):
-        assert found.error < 1e-9
+    for result in _every(pair, _target(model, kind)):
+        assert result.error < 1e-9
     assert attribution.scores(pair, 2, 1, 7, 6).error < 1e-9
 
 
@@ -73,8 +73,8 @@ def test_single_precision(name):
     linearised = [attribution.freeze(model, CLEAN)]
     linearised.append(attribution.contrast(model, CLEAN, OTHER))
     for each in linearised:
-        for found in _every(each, target):
-            assert found.error < 1e-5
+        for result in _every(each, target):
+            assert result.error < 1e-5
 
 
 def test_a_batch_of_pairs_is_the_mean_of_its_pairs(model):
@@ -171,18 +171,18 @@ def test_experts_that_do_not_run_are_never_read():
         block.mlp.experts.gate_up_proj.data[idle] = block.mlp.experts.down_proj.data[idle] = torch.nan
     model = interp.load(hf, dtype=torch.float64)
     frozen = attribution.freeze(model, CLEAN)
-    for found in _every(frozen, attribution.logit_difference(model, 3, 5)):
-        assert np.isfinite(found.value if hasattr(found, "mass") else found.array).all()
-        assert found.error < 1e-10
+    for result in _every(frozen, attribution.logit_difference(model, 3, 5)):
+        assert np.isfinite(result.value if hasattr(result, "mass") else result.array).all()
+        assert result.error < 1e-10
 
 
 def test_what_a_path_says_of_an_expert_is_tested_by_cutting_it(model):
     target = attribution.logit_difference(model, 3, 5)
     frozen = attribution.freeze(model, CLEAN)
     tree = attribution.path_tree(frozen, target, 200)
-    found = attribution.verify(model, tree, 6, frozen=frozen)
-    assert np.isfinite(found.actual).all()
-    assert any("E" in path.split("@")[0] for path in found.paths)
+    result = attribution.verify(model, tree, 6, frozen=frozen)
+    assert np.isfinite(result.actual).all()
+    assert any("E" in path.split("@")[0] for path in result.paths)
 
 
 def test_a_contrasts_paths_are_cut_too(model):
@@ -194,9 +194,9 @@ def test_a_contrasts_paths_are_cut_too(model):
 def test_an_expert_is_a_kind_of_mlp_where_layers_are_shown(model):
     frozen = attribution.freeze(model, CLEAN)
     target = attribution.logit_difference(model, 3, 5)
-    found = attribution.direct(frozen, target)
-    names, values = found.by_layer()
-    dense = [v for label, v in zip(found.labels, found.array, strict=True) if label.startswith(("L1E", "MLP1"))]
+    result = attribution.direct(frozen, target)
+    names, values = result.by_layer()
+    dense = [v for label, v in zip(result.labels, result.array, strict=True) if label.startswith(("L1E", "MLP1"))]
     assert values[names.index("MLP 1")] == pytest.approx(sum(dense))
     tree = attribution.path_tree(frozen, target, 50)
     experts = [

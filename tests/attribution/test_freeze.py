@@ -45,9 +45,9 @@ def test_each_component_writes_what_the_models_own_modules_compute(name):
         start, mlp, end = (
             f(layer) for f in (frozen.layout.start, frozen.layout.mlp, lambda i: frozen.layout.start(i + 1))
         )
-        for part, found in (("attn", frozen.writes[start:mlp]), ("mlp", frozen.writes[mlp:end])):
+        for part, result in (("attn", frozen.writes[start:mlp]), ("mlp", frozen.writes[mlp:end])):
             torch.testing.assert_close(
-                found.sum(0), cache[f"blocks.{layer}.hook_{part}_out"][0], rtol=1e-12, atol=1e-12
+                result.sum(0), cache[f"blocks.{layer}.hook_{part}_out"][0], rtol=1e-12, atol=1e-12
             )
 
 

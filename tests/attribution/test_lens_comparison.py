@@ -25,30 +25,30 @@ def lenses(model):
 
 def test_each_lens_is_nearer_to_the_model_than_the_one_before_it(model, lenses, tmp_path):
     """A random model has no text to predict, so nearness is by KL; its bias falls too."""
-    found = compare_lenses(model, models.tokens(12, 16, seed=50), lenses)
-    kl = dict(zip(found.names, found.kl.mean(-1), strict=True))
-    assert found.names == ("logit", "tuned", "bias")
+    result = compare_lenses(model, models.tokens(12, 16, seed=50), lenses)
+    kl = dict(zip(result.names, result.kl.mean(-1), strict=True))
+    assert result.names == ("logit", "tuned", "bias")
     assert (kl["tuned"][:-1] < kl["bias"][:-1]).all() and (kl["bias"][:-1] < kl["logit"][:-1]).all()
-    assert (found.bias[1, :-1] < found.bias[0, :-1]).all()
-    assert np.abs(found.kl[:, -1]).max() < 1e-6 and np.abs(found.bias[:, -1]).max() < 1e-6  # the model itself
-    assert np.ptp(found.cross_entropy[:, -1], axis=0).max() == 0
-    again = results.load(found.save(tmp_path))
-    assert again == found and again.figure().table.rows
-    assert len(found.table().rows) == model.spec.n_layer + 1
+    assert (result.bias[1, :-1] < result.bias[0, :-1]).all()
+    assert np.abs(result.kl[:, -1]).max() < 1e-6 and np.abs(result.bias[:, -1]).max() < 1e-6  # the model itself
+    assert np.ptp(result.cross_entropy[:, -1], axis=0).max() == 0
+    again = results.load(result.save(tmp_path))
+    assert again == result and again.figure().table.rows
+    assert len(result.table().rows) == model.spec.n_layer + 1
 
 
 def test_cross_entropy_of_the_last_row_is_the_models_own(model):
     tokens = models.tokens(3, 10)
-    found = compare_lenses(model, tokens, {})
+    result = compare_lenses(model, tokens, {})
     own = -model(tokens).log_softmax(-1)[:, :-1].gather(2, tokens[:, 1:, None])[..., 0].mean(1)
-    assert np.allclose(found.cross_entropy[0, -1], own, atol=1e-5)
+    assert np.allclose(result.cross_entropy[0, -1], own, atol=1e-5)
 
 
 def test_a_gain_has_an_interval_and_a_lens_has_none_over_itself(model, lenses):
-    found = compare_lenses(model, models.tokens(6, 12, seed=3), {"bias": lenses["bias"]})
-    gain, low, high = found.gain("bias", "bias")
-    assert not gain.any() and not low.any() and not high.any() and found.better("bias", "bias") == 0
-    gain, low, high = found.gain("bias")
+    result = compare_lenses(model, models.tokens(6, 12, seed=3), {"bias": lenses["bias"]})
+    gain, low, high = result.gain("bias", "bias")
+    assert not gain.any() and not low.any() and not high.any() and result.better("bias", "bias") == 0
+    gain, low, high = result.gain("bias")
     assert (low <= gain).all() and (gain <= high).all()
 
 
@@ -58,8 +58,8 @@ def test_a_lens_fitted_on_a_store_is_a_lens(model, tmp_path):
     config = cache.Config(hooks=hooks(model), context=16, exclude=())
     store = cache.harvest(model, tokens.int(), config, tmp_path / "store")
     lens = TunedLens.fit(model, store, kind="linear", batch_size=128)
-    found = compare_lenses(model, models.tokens(8, 16, seed=50), {"stored": lens})
-    assert (found.kl.mean(-1)[1, :-1] < found.kl.mean(-1)[0, :-1]).all()
+    result = compare_lenses(model, models.tokens(8, 16, seed=50), {"stored": lens})
+    assert (result.kl.mean(-1)[1, :-1] < result.kl.mean(-1)[0, :-1]).all()
     one = cache.harvest(model, tokens.int(), cache.Config(hooks=hooks(model)[:2], context=16), tmp_path / "one")
     with pytest.raises(UsageError, match="The store lacks blocks"):
         TunedLens.fit(model, one)
@@ -78,22 +78,22 @@ def test_wrong_lenses_are_refused(model, lenses):
 
 def test_a_patchscope_writes_what_the_patched_model_writes(model):
     source, prompt = "the tower is", "a b London"
-    found = patchscope(model, source, 1, prompt=prompt, layers=(0, 2), max_tokens=3)
+    result = patchscope(model, source, 1, prompt=prompt, layers=(0, 2), max_tokens=3)
     hook = "blocks.2.hook_resid_post"
     stream = model.run_with_cache(source, hook)[1][hook][0, 1]
     patched = model.edited(edit.replace(hook, stream, position=-1))
     ids = patched.generate_tokens(model.to_tokens(prompt), 3)
-    assert found.texts[1] == "".join(model.labels(ids))
+    assert result.texts[1] == "".join(model.labels(ids))
     # After the last block there is nothing left to mix: the model says what it said at the source.
-    assert found.top_tokens[1] == found.own
-    assert found.probabilities[1] == pytest.approx(float(model(source)[0, 1].softmax(-1).max()), abs=1e-5)
-    assert len(found.table().rows) == 3 and found.table().rows[-1][0] == "no patch"
+    assert result.top_tokens[1] == result.own
+    assert result.probabilities[1] == pytest.approx(float(model(source)[0, 1].softmax(-1).max()), abs=1e-5)
+    assert len(result.table().rows) == 3 and result.table().rows[-1][0] == "no patch"
 
 
 def test_a_patch_of_a_prompt_into_itself_changes_nothing(model):
-    found = patchscope(model, "a b London", -1, prompt="a b London", max_tokens=4)
-    assert set(found.texts) == {found.unpatched}
-    assert np.allclose(found.own_probabilities, found.unpatched_probability, atol=1e-6)
+    result = patchscope(model, "a b London", -1, prompt="a b London", max_tokens=4)
+    assert set(result.texts) == {result.unpatched}
+    assert np.allclose(result.own_probabilities, result.unpatched_probability, atol=1e-6)
 
 
 def test_positions_outside_a_prompt_are_usage_errors(model):
@@ -107,7 +107,7 @@ def test_positions_outside_a_prompt_are_usage_errors(model):
 def test_the_city_can_be_read_in_another_prompt(smollm2):
     """From block 25 on the stream at "of" writes the city; before block 20 it does not."""
     prompt = "The Eiffel Tower is located in the city of"
-    found = patchscope(smollm2, smollm2.to_tokens(prompt), layers=(5, 28), max_tokens=2)
-    assert found.own == " Paris"
-    assert found.own_probabilities[1] > 0.1 > 100 * found.own_probabilities[0]
-    assert torch.isfinite(torch.from_numpy(found.probabilities)).all()
+    result = patchscope(smollm2, smollm2.to_tokens(prompt), layers=(5, 28), max_tokens=2)
+    assert result.own == " Paris"
+    assert result.own_probabilities[1] > 0.1 > 100 * result.own_probabilities[0]
+    assert torch.isfinite(torch.from_numpy(result.probabilities)).all()

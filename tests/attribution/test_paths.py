@@ -123,10 +123,10 @@ def test_a_fully_expanded_tree_is_every_path_there_is(name):
     expected = {names(frozen, chain): value for chain, value in reference.paths(frozen, target).items() if value}
     tree = path_tree(frozen, target, EVERYTHING)
     assert len(expected) > 500
-    found = chains(tree)
-    assert found.keys() == expected.keys()
+    result = chains(tree)
+    assert result.keys() == expected.keys()
     for chain, value in expected.items():
-        assert found[chain] == pytest.approx(value, abs=1e-11)
+        assert result[chain] == pytest.approx(value, abs=1e-11)
     assert sum(expected.values()) == pytest.approx(tree.total, abs=1e-9)
     assert np.abs(tree.remainder[tree.expanded]).max() < 1e-12
     assert tree.coverage(len(expected)) == pytest.approx(1)

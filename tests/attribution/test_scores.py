@@ -30,8 +30,8 @@ def own_scores(model, tokens) -> list[torch.Tensor]:
 
     They are known up to a constant for each query, softmax taking no notice of one.
     """
-    found = model.hf(tokens, output_attentions=True).attentions
-    return [pattern[0].log() for pattern in found]
+    result = model.hf(tokens, output_attentions=True).attentions
+    return [pattern[0].log() for pattern in result]
 
 
 @pytest.mark.parametrize("name", models.NAMES)
@@ -45,14 +45,14 @@ def test_every_score_of_every_head(name, frozen):
         for head in range(spec.n_head):
             for query in range(6):
                 keys = [key for key in range(6) if seen[query, key]]
-                found = torch.tensor(
+                result = torch.tensor(
                     [scores(frozen, layer, head, query, key).total for key in keys], dtype=torch.float64
                 )
                 row = theirs[layer][head, query, keys].double()
-                scale = float(found.abs().max())
-                assert (found.softmax(0) - row.softmax(0)).abs().max() < 1e-12
+                scale = float(result.abs().max())
+                assert (result.softmax(0) - row.softmax(0)).abs().max() < 1e-12
                 held = frozen.blocks[layer].scores[head, query, keys]
-                torch.testing.assert_close(found, held, rtol=0, atol=1e-12 * max(scale, 1))
+                torch.testing.assert_close(result, held, rtol=0, atol=1e-12 * max(scale, 1))
             for key in [*(key for key in range(6) if not seen[5, key]), 5]:
                 query = 5 if key != 5 else 4
                 with pytest.raises(UsageError, match=f"L{layer}H{head} cannot look from position {query} to {key}"):
@@ -160,8 +160,8 @@ def worst_of_all_heads(model) -> float:
     for layer in range(model.spec.n_layer):
         for head in range(model.spec.n_head):
             theirs = frozen.blocks[layer].scores[head, -1]
-            found = torch.tensor([scores(frozen, layer, head, -1, key).total for key in (4, 9)], dtype=torch.float64)
-            worst = max(worst, float((found - theirs[[4, 9]]).abs().max() / theirs.abs().max()))
+            result = torch.tensor([scores(frozen, layer, head, -1, key).total for key in (4, 9)], dtype=torch.float64)
+            worst = max(worst, float((result - theirs[[4, 9]]).abs().max() / theirs.abs().max()))
     return worst
 
 

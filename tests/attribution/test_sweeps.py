@@ -52,16 +52,16 @@ def targets(frozen):
 def test_sources_are_gradient_times_input_of_the_frozen_map(name, frozen):
     frozen = frozen(name)
     for target in targets(frozen):
-        found = sources(frozen, target)
+        result = sources(frozen, target)
         embedded, biases = reference.grad_times_input(frozen, target)
-        scale = np.abs(found.array).max()
+        scale = np.abs(result.array).max()
         n = embedded.numel()
-        np.testing.assert_allclose(found.array[:n], embedded.flatten().numpy(), atol=1e-11 * scale, rtol=0)
-        assert {label for label in found.labels[n:]} == {name for name, value in biases.items() if value}
-        for label, value in zip(found.labels[n:], found.array[n:], strict=True):
+        np.testing.assert_allclose(result.array[:n], embedded.flatten().numpy(), atol=1e-11 * scale, rtol=0)
+        assert {label for label in result.labels[n:]} == {name for name, value in biases.items() if value}
+        for label, value in zip(result.labels[n:], result.array[n:], strict=True):
             assert value == pytest.approx(biases[label], abs=1e-11 * scale)
-        assert found.by_token() == pytest.approx(embedded.sum(0).numpy(), abs=1e-11 * scale)
-        assert found.error < 1e-11
+        assert result.by_token() == pytest.approx(embedded.sum(0).numpy(), abs=1e-11 * scale)
+        assert result.error < 1e-11
         assert np.ptp(embedded.numpy()) > 1e-3 * scale  # what agrees is not nothing
 
 
@@ -69,19 +69,19 @@ def test_sources_are_gradient_times_input_of_the_frozen_map(name, frozen):
 def test_orders_agree_with_sources_and_direct(name, frozen):
     frozen = frozen(name)
     for target in targets(frozen):
-        of_sources, found = sources(frozen, target), orders(frozen, target)
-        scale = np.abs(found.array).max()
-        np.testing.assert_allclose(found.by_token.sum(0), of_sources.by_token(), atol=1e-11 * scale)
-        assert found.total == pytest.approx(of_sources.total, abs=1e-11 * scale)
+        of_sources, result = sources(frozen, target), orders(frozen, target)
+        scale = np.abs(result.array).max()
+        np.testing.assert_allclose(result.by_token.sum(0), of_sources.by_token(), atol=1e-11 * scale)
+        assert result.total == pytest.approx(of_sources.total, abs=1e-11 * scale)
         apart = direct(frozen, target)
         ends = [k not in ("head", "mlp") for k in apart.kinds]
-        assert found.array[0] == pytest.approx(apart.array[ends].sum(), abs=1e-11 * scale)
+        assert result.array[0] == pytest.approx(apart.array[ends].sum(), abs=1e-11 * scale)
         heads = orders(frozen, target, count="heads")
-        assert heads.total == pytest.approx(found.total, abs=1e-11 * scale)
+        assert heads.total == pytest.approx(result.total, abs=1e-11 * scale)
         assert len(heads.array) == frozen.model.spec.n_layer + 1
         short = orders(frozen, target, max_order=2)
-        np.testing.assert_allclose(short.array[:2], found.array[:2], atol=1e-11 * scale)
-        assert short.array[2] == pytest.approx(found.array[2:].sum(), abs=1e-11 * scale)
+        np.testing.assert_allclose(short.array[:2], result.array[:2], atol=1e-11 * scale)
+        assert short.array[2] == pytest.approx(result.array[2:].sum(), abs=1e-11 * scale)
         assert short.labels == ("0", "1", "2 and more")
 
 
@@ -89,18 +89,18 @@ def test_orders_agree_with_sources_and_direct(name, frozen):
 def test_edges_conserve_at_every_component_and_begin_with_direct(name, frozen):
     frozen = frozen(name)
     for target in targets(frozen):
-        found, apart = edges(frozen, target), direct(frozen, target)
-        scale = np.abs(found.array).max()
-        np.testing.assert_allclose(found.flow[-1], apart.array[: len(found.writers)], atol=1e-11 * scale)
-        for row, reader in enumerate(found.readers[:-1]):
-            out = found.flow[:, found.writers.index(reader)].sum()
-            assert found.flow[row].sum() + found.own[row] == pytest.approx(out, abs=1e-11 * scale)
+        result, apart = edges(frozen, target), direct(frozen, target)
+        scale = np.abs(result.array).max()
+        np.testing.assert_allclose(result.flow[-1], apart.array[: len(result.writers)], atol=1e-11 * scale)
+        for row, reader in enumerate(result.readers[:-1]):
+            out = result.flow[:, result.writers.index(reader)].sum()
+            assert result.flow[row].sum() + result.own[row] == pytest.approx(out, abs=1e-11 * scale)
             # No one reads what is written at the same time or later.
-            assert not found.flow[row, found.writers.index(reader) :].any()
+            assert not result.flow[row, result.writers.index(reader) :].any()
         # All that enters the network leaves it: what embeddings and biases send out is what sources count.
         of_sources = sources(frozen, target)
-        embeds = [i for i, writer in enumerate(found.writers) if writer.endswith("embed")]
-        assert found.flow[:, embeds].sum() == pytest.approx(of_sources.by_token().sum(), abs=1e-10 * scale)
+        embeds = [i for i, writer in enumerate(result.writers) if writer.endswith("embed")]
+        assert result.flow[:, embeds].sum() == pytest.approx(of_sources.by_token().sum(), abs=1e-10 * scale)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "neox", "llama"])
@@ -119,17 +119,17 @@ def test_all_three_are_sums_over_every_path(name):
             by_edge[reader, writer] = by_edge.get((reader, writer), 0.0) + value
         if chain[-1] != "bias" and names[chain[-1][0]].endswith("embed"):
             by_token[chain[-1][1]] = by_token.get(chain[-1][1], 0.0) + value
-    found = orders(frozen, target).array
-    np.testing.assert_allclose(found[:4], [by_order[n] for n in range(4)], atol=1e-11)
-    assert not found[4:].any()
+    result = orders(frozen, target).array
+    np.testing.assert_allclose(result[:4], [by_order[n] for n in range(4)], atol=1e-11)
+    assert not result[4:].any()
     heads = orders(frozen, target, count="heads").array
-    np.testing.assert_allclose(heads, found[:4], atol=1e-11)
+    np.testing.assert_allclose(heads, result[:4], atol=1e-11)
     flow = edges(frozen, target)
     for row, reader in enumerate(flow.readers):
         for column, writer in enumerate(flow.writers):
             assert flow.flow[row, column] == pytest.approx(by_edge.get((reader, writer), 0.0), abs=1e-11)
     np.testing.assert_allclose(sources(frozen, target).by_token(), [by_token[t] for t in range(3)], atol=1e-11)
-    assert len(by_edge) > 50 and np.ptp(found[:4]) > 0.01  # what agrees is not nothing
+    assert len(by_edge) > 50 and np.ptp(result[:4]) > 0.01  # what agrees is not nothing
 
 
 def test_the_tree_gives_the_edges_into_the_target(frozen):
@@ -170,20 +170,20 @@ def test_refusals(call, text, frozen):
 def test_eiffel_in_float64(smollm2_double):
     frozen = freeze(smollm2_double, smollm2_double.to_tokens(EIFFEL))
     target = logit_difference(smollm2_double, " Paris", " London")
-    found = sources(frozen, target)
-    assert found.value == pytest.approx(8.76235371, abs=1e-8)
-    assert found.total == pytest.approx(found.value, abs=1e-12)
+    result = sources(frozen, target)
+    assert result.value == pytest.approx(8.76235371, abs=1e-8)
+    assert result.total == pytest.approx(result.value, abs=1e-12)
     expected = [3.323, 0.059, 2.731, 0.314, 0.270, 0.344, 0.342, 0.085, 0.866, 0.428]
-    np.testing.assert_allclose(found.by_token(), expected, atol=5e-4)
+    np.testing.assert_allclose(result.by_token(), expected, atol=5e-4)
     short = orders(frozen, target, max_order=6)
-    assert short.total == pytest.approx(found.value, abs=1e-11)
-    np.testing.assert_allclose(short.by_token.sum(0), found.by_token(), atol=1e-11)
+    assert short.total == pytest.approx(result.value, abs=1e-11)
+    np.testing.assert_allclose(short.by_token.sum(0), result.by_token(), atol=1e-11)
 
 
 @pytest.mark.real
 def test_edges_of_eiffel_in_float32(smollm2):
     frozen = freeze(smollm2, smollm2.to_tokens(EIFFEL))
     target = logit_difference(smollm2, " Paris", " London")
-    found = edges(frozen, target)
-    assert found.error < 1e-5
-    np.testing.assert_allclose(found.flow[-1], direct(frozen, target).array, atol=1e-4)
+    result = edges(frozen, target)
+    assert result.error < 1e-5
+    np.testing.assert_allclose(result.flow[-1], direct(frozen, target).array, atol=1e-4)

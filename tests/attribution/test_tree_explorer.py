@@ -48,8 +48,8 @@ def test_what_feeds_a_node_and_the_rest_of_the_tree_sum_to_it(tree):
 def test_components_stand_in_their_layer_and_at_their_token(tree):
     nodes = tree_explorer(tree, EVERYTHING).nodes
     for node in nodes:
-        found = re.match(r"(L|MLP)(\d+)", node.label)
-        wanted = int(found[2]) + 0.5 * (found[1] == "MLP") if found else -1
+        result = re.match(r"(L|MLP)(\d+)", node.label)
+        wanted = int(result[2]) + 0.5 * (result[1] == "MLP") if result else -1
         expected = {"target": tree_layers(tree), "embed": -1, "bias": -1}.get(node.kind, wanted)
         assert node.layer == expected, node
         assert "@" not in node.label

@@ -43,10 +43,10 @@ def divergence(model, lens: TunedLens | None) -> torch.Tensor:
 
 def test_on_new_text_every_layer_is_nearer_than_the_logit_lens_and_the_bias_alone(model, lenses):
     without = divergence(model, None)
-    found = {kind: divergence(model, lens) for kind, lens in lenses.items()}
-    assert (found["bias"] < without).all()
-    assert (found["linear"] < found["bias"]).all()
-    assert (found["tuned"] < found["linear"]).all()
+    result = {kind: divergence(model, lens) for kind, lens in lenses.items()}
+    assert (result["bias"] < without).all()
+    assert (result["linear"] < result["bias"]).all()
+    assert (result["tuned"] < result["linear"]).all()
 
 
 def test_of_a_random_translation_nothing_is_nearer(model, lenses):
@@ -112,8 +112,8 @@ def test_the_sampled_divergence_is_the_whole_one_where_everything_is_sampled(mod
         return stream / (stream.square().mean(-1, keepdim=True) + model.spec.norm_eps).sqrt() @ columns + bias
 
     own, other = logits(last).log_softmax(-1), logits(x[0]).log_softmax(-1)
-    found = _Objective.of(model, last, 1000, torch.Generator().manual_seed(0))(x)
-    assert float(found[0]) == pytest.approx(float((own.exp() * (own - other)).sum(-1).mean()), rel=1e-4)
+    result = _Objective.of(model, last, 1000, torch.Generator().manual_seed(0))(x)
+    assert float(result[0]) == pytest.approx(float((own.exp() * (own - other)).sum(-1).mean()), rel=1e-4)
     ids, factor = _sample(torch.tensor([3, 5]), 64, 10, torch.Generator().manual_seed(0))
     assert len(set(ids.tolist())) == 12
     assert float(factor.sum()) == pytest.approx(64)

@@ -29,21 +29,21 @@ def test_on_a_linear_model_the_prediction_is_what_happens(baseline, nodes):
     model = planted.inert()
     frozen = freeze(model, torch.tensor([[7, 3, 1, 4, 6, 3]]))
     for target in (logit_difference(model, 2, 5), direction(model, torch.ones(40).cumsum(0) / 40, 0)):
-        found = verify(model, path_tree(frozen, target, 100, nodes=nodes), 15, baseline=baseline)
-        assert np.abs(found.predicted).max() > 1e-3
+        result = verify(model, path_tree(frozen, target, 100, nodes=nodes), 15, baseline=baseline)
+        assert np.abs(result.predicted).max() > 1e-3
         # The norms' scales move by x²/eps < 1e-12 of themselves; the rest is rounding of hidden units near 100.
-        np.testing.assert_allclose(found.actual, found.predicted, rtol=1e-9, atol=1e-11)
-        felt = np.abs(found.predicted) > 1e-6  # uniform attention passes on no difference from a mean over positions
-        assert rank_correlation(found.predicted[felt], found.actual[felt]) > 0.99
+        np.testing.assert_allclose(result.actual, result.predicted, rtol=1e-9, atol=1e-11)
+        felt = np.abs(result.predicted) > 1e-6  # uniform attention passes on no difference from a mean over positions
+        assert rank_correlation(result.predicted[felt], result.actual[felt]) > 0.99
 
 
 def test_on_a_real_network_it_is_not():
     """The control: with gates, norms and patterns free to move, prediction and effect differ."""
     model = models.load("gpt2", torch.float64)
     tree = path_tree(freeze(model, IDS), logit_difference(model, 3, 5), 200)
-    found = verify(model, tree, 15, baseline="zero")
-    assert np.abs(found.actual - found.predicted).max() > 0.1 * np.abs(found.predicted).max()
-    np.testing.assert_allclose(found.predicted, -found.array, atol=1e-12)
+    result = verify(model, tree, 15, baseline="zero")
+    assert np.abs(result.actual - result.predicted).max() > 0.1 * np.abs(result.predicted).max()
+    np.testing.assert_allclose(result.predicted, -result.array, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", models.NAMES)
@@ -52,13 +52,13 @@ def test_the_actual_effect_is_that_of_the_models_own_final_norm(name):
     model = models.load(name, torch.float64)
     frozen = freeze(model, IDS)
     target = logit(model, 4)
-    found = verify(model, path_tree(frozen, target, 50), 50, baseline="zero", frozen=frozen)
-    row = found.paths.index(f"embed@{_place(frozen, 5)}")
+    result = verify(model, path_tree(frozen, target, 50), 50, baseline="zero", frozen=frozen)
+    row = result.paths.index(f"embed@{_place(frozen, 5)}")
     _, cache = model.run_with_cache(IDS, f"blocks.{model.spec.n_layer - 1}.hook_resid_post")
     stream = cache[f"blocks.{model.spec.n_layer - 1}.hook_resid_post"][0, -1]
     cut = torch.stack([stream, stream - frozen.writes[0, -1]])
     before, after = _readout(model, cut)[:, 4].tolist()
-    assert found.actual[row] == pytest.approx(after - before, abs=1e-10)
+    assert result.actual[row] == pytest.approx(after - before, abs=1e-10)
 
 
 def _place(frozen, position: int) -> str:
@@ -79,10 +79,10 @@ def _readout(model, x: torch.Tensor) -> torch.Tensor:
 def test_a_score_can_be_verified_too():
     model = planted.induction()
     frozen = freeze(model, torch.tensor([[7, 3, 1, 4, 6, 3]]))
-    found = verify(model, path_tree(frozen, score(frozen, 1, 0, 5, 2, side="key"), 100), 5, baseline="zero")
-    assert found.paths[0].startswith("L0H0@1 <- embed@3.1")
-    assert found.predicted[0] < -1
-    assert found.actual[0] < 0.5 * found.predicted[0]
+    result = verify(model, path_tree(frozen, score(frozen, 1, 0, 5, 2, side="key"), 100), 5, baseline="zero")
+    assert result.paths[0].startswith("L0H0@1 <- embed@3.1")
+    assert result.predicted[0] < -1
+    assert result.actual[0] < 0.5 * result.predicted[0]
 
 
 def test_equal_values_share_a_rank():
@@ -97,10 +97,10 @@ def test_equal_values_share_a_rank():
 def test_smollm2_above_chance_and_shuffled_not(smollm2):
     frozen = freeze(smollm2, smollm2.to_tokens(EIFFEL))
     tree = path_tree(frozen, logit_difference(smollm2, " Paris", " London"), 500)
-    found = verify(smollm2, tree, 20, frozen=frozen)
-    assert found.correlation > found.by_chance > 0
-    shuffled = np.random.default_rng(0).permutation(found.actual)
-    assert abs(rank_correlation(found.predicted, shuffled)) < found.by_chance
+    result = verify(smollm2, tree, 20, frozen=frozen)
+    assert result.correlation > result.by_chance > 0
+    shuffled = np.random.default_rng(0).permutation(result.actual)
+    assert abs(rank_correlation(result.predicted, shuffled)) < result.by_chance
     other = verify(smollm2, tree, 20, baseline=smollm2.to_tokens("The Big Ben Tower is located in the city of"))
     assert other.predicted.all()  # paths that begin at a token both prompts share are not cut
 
@@ -129,9 +129,9 @@ def test_what_cannot_be_verified():
 
 def test_saved_is_loaded(tmp_path):
     model = models.load("llama", torch.float64)
-    found = verify(model, path_tree(freeze(model, IDS), logit(model, 4), 50), 5)
-    found.save(tmp_path / "verification")
+    result = verify(model, path_tree(freeze(model, IDS), logit(model, 4), 50), 5)
+    result.save(tmp_path / "verification")
     loaded = Verification.load(tmp_path / "verification")
-    for field in dataclasses.fields(found):
-        np.testing.assert_array_equal(getattr(found, field.name), getattr(loaded, field.name))
-    assert loaded.table() == found.table()
+    for field in dataclasses.fields(result):
+        np.testing.assert_array_equal(getattr(result, field.name), getattr(loaded, field.name))
+    assert loaded.table() == result.table()

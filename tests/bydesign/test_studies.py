@@ -30,16 +30,16 @@ sys.exit("torch" in sys.modules)
 def made(tmp_path_factory):
     """All studies' results, saved in folders of their names."""
     folder = tmp_path_factory.mktemp("studies")
-    found = {name: tiny.run(name) for name in STUDIES}
-    for name, result in found.items():
+    outcome = {name: tiny.run(name) for name in STUDIES}
+    for name, result in outcome.items():
         result.save(folder / name)
-    return folder, found
+    return folder, outcome
 
 
 @pytest.mark.parametrize("name", list(STUDIES))
 def test_a_study_loads_equal_and_an_untrained_one_fails_its_checks(made, name):
-    folder, found = made
-    result = found[name]
+    folder, outcome = made
+    result = outcome[name]
     assert results.load(folder / name) == result
     assert not result.passed
     assert result.to_dict()["finding"] == result.finding()
@@ -54,9 +54,9 @@ def test_results_are_drawn_without_torch(made):
 
 
 def test_the_committed_table_has_every_check(made):
-    folder, found = made
+    folder, outcome = made
     text = tables(folder, tuple(STUDIES), HEAD)
-    for name, result in found.items():
+    for name, result in outcome.items():
         assert f"## {name}\n" in text
         assert text.count("**FAIL**") >= 1
         assert all(check.claim.replace("|", "\\|") in text for check in result.checks)
@@ -64,18 +64,18 @@ def test_the_committed_table_has_every_check(made):
 
 def test_conservation_and_equal_starts_hold_at_any_size(made):
     """What is a theorem, or true by construction, is so in untrained networks too."""
-    _, found = made
-    assert found["masks"].conservation.max() < 1e-9
-    assert found["masks"].neuron_conservation.max() < 1e-9
-    assert found["masks"].snip_conservation.min() > 0.01
-    tickets = found["tickets"].loss
+    _, result = made
+    assert result["masks"].conservation.max() < 1e-9
+    assert result["masks"].neuron_conservation.max() < 1e-9
+    assert result["masks"].snip_conservation.min() > 0.01
+    tickets = result["tickets"].loss
     assert (tickets[:, 0] == tickets[0, 0]).all()
     # A method meets its density whether it prunes before, while or after training.
     # Movement rounds up in each of the three layers, the others once.
-    more = found["masks"].left.sum(-1) - found["masks"].left.sum(-1)[:1, :, :1]
+    more = result["masks"].left.sum(-1) - result["masks"].left.sum(-1)[:1, :, :1]
     assert ((more >= 0) & (more <= 2)).all()
     assert (np.delete(more, METHODS.index("movement"), axis=0) == 0).all()
-    assert found["addition"].fourier.sum(-1) == pytest.approx(1)
+    assert result["addition"].fourier.sum(-1) == pytest.approx(1)
 
 
 def test_the_command_finds_studies_of_both_packages_and_their_names_differ(tmp_path, capsys):

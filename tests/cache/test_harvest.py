@@ -102,15 +102,15 @@ def test_statistics_are_those_of_the_stored_rows(dtype, model, tmp_path):
     for hook in HOOKS:
         rows = rows_of(store, hook)
         assert rows.dtype == getattr(torch, dtype)
-        rows, found = rows.double(), store.statistics(hook)
-        assert found.count == len(rows)
+        rows, result = rows.double(), store.statistics(hook)
+        assert result.count == len(rows)
         # Both in float64, in another order of summation: about 1e2 roundings of 1e-16.
-        torch.testing.assert_close(torch.tensor(found.mean, dtype=torch.float64), rows.mean(0), rtol=1e-12, atol=1e-13)
-        squares = torch.tensor(found.squares, dtype=torch.float64)
+        torch.testing.assert_close(torch.tensor(result.mean, dtype=torch.float64), rows.mean(0), rtol=1e-12, atol=1e-13)
+        squares = torch.tensor(result.squares, dtype=torch.float64)
         torch.testing.assert_close(squares, (rows - rows.mean(0)).square().sum(0), rtol=1e-12, atol=0)
-        assert found.norm == pytest.approx(float(rows.norm(dim=1).mean()), rel=1e-13)
-        assert found.variance == pytest.approx(float(rows.var(0, correction=0).sum()), rel=1e-12)
-        scaled = (rows * found.scale).norm(dim=1).mean()
+        assert result.norm == pytest.approx(float(rows.norm(dim=1).mean()), rel=1e-13)
+        assert result.variance == pytest.approx(float(rows.var(0, correction=0).sum()), rel=1e-12)
+        scaled = (rows * result.scale).norm(dim=1).mean()
         assert float(scaled) == pytest.approx(rows.shape[1] ** 0.5, rel=1e-12)
 
 

@@ -28,9 +28,9 @@ def model():
 @pytest.fixture(scope="module")
 def store(model, tmp_path_factory):
     """Six shards of 369 rows in all; read only."""
-    found = cache.harvest(model, IDS, CONFIG, tmp_path_factory.mktemp("store"))
-    assert found.manifest.n_shard > 4
-    return found
+    result = cache.harvest(model, IDS, CONFIG, tmp_path_factory.mktemp("store"))
+    assert result.manifest.n_shard > 4
+    return result
 
 
 @pytest.fixture
@@ -117,8 +117,8 @@ def test_each_row_knows_its_place(store, model):
     assert places.tolist() == [[i, at] for i in range(41) for at in range(1, 10)]
     assert torch.equal(store.places(60, 200), places[60:200])
     context, position = places[123].tolist()
-    _, found = model.run_with_cache(IDS[context], HOOK)
-    torch.testing.assert_close(store.tensor(HOOK, 123, 124)[0], found[HOOK][0, position], rtol=1e-5, atol=1e-5)
+    _, result = model.run_with_cache(IDS[context], HOOK)
+    torch.testing.assert_close(store.tensor(HOOK, 123, 124)[0], result[HOOK][0, position], rtol=1e-5, atol=1e-5)
 
 
 def test_mean_and_scale_of_one_hook(model, tmp_path, store):

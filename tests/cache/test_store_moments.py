@@ -18,9 +18,9 @@ def test_moments_survive_a_large_common_part():
     for part in parts[-2::-1]:
         backwards = backwards.merge(part)
     exact = rows.double()
-    for found in (merged, backwards, Moments.read(merged.saved())):
+    for result in (merged, backwards, Moments.read(merged.saved())):
         # The rows themselves are float32 at 1e6 (steps of 0.06); their float64 statistics keep 16 - 6 digits.
-        torch.testing.assert_close(found.mean, exact.mean(0), rtol=1e-14, atol=0)
-        torch.testing.assert_close(found.squares, (exact - exact.mean(0)).square().sum(0), rtol=1e-9, atol=0)
+        torch.testing.assert_close(result.mean, exact.mean(0), rtol=1e-14, atol=0)
+        torch.testing.assert_close(result.squares, (exact - exact.mean(0)).square().sum(0), rtol=1e-9, atol=0)
     naive = rows.square().sum(0) - len(rows) * rows.mean(0).square()
     assert not torch.allclose(naive.double(), merged.squares, rtol=0.1)

@@ -71,11 +71,11 @@ def test_every_context_begins_with_one_bos_and_documents_are_parted_by_it(docume
 
 
 def test_text_comes_back_from_its_contexts(plain):
-    found = pack(plain, [WORDS, WORDS], 5)
-    decoded = plain.tokenizer.decode(found.tokens.flatten(), clean_up_tokenization_spaces=False)
+    result = pack(plain, [WORDS, WORDS], 5)
+    decoded = plain.tokenizer.decode(result.tokens.flatten(), clean_up_tokenization_spaces=False)
     assert decoded == (WORDS + "<pad>" + WORDS + "<pad>")
-    assert (found.prepend_bos, found.separator, found.n_token) == (False, EOS, 30)
-    assert (found.lengths == 5).all()
+    assert (result.prepend_bos, result.separator, result.n_token) == (False, EOS, 30)
+    assert (result.lengths == 5).all()
 
 
 def test_the_tokenizers_habit_is_kept_unless_told_otherwise(plain, with_bos):
@@ -86,11 +86,11 @@ def test_the_tokenizers_habit_is_kept_unless_told_otherwise(plain, with_bos):
 
 
 def test_unpacked_documents_keep_to_themselves(with_bos):
-    found = pack(with_bos, ["the tower", "is in Paris a"], 6, pack=False)
-    assert found.lengths.tolist() == [3, 5] and found.n_token == 8
-    assert found.tokens[0].tolist() == [*with_bos.to_tokens("the tower")[0].tolist(), 0, 0, 0]
-    assert found.stored(("first", "padding"), 0, 2).sum(1).tolist() == [2, 4]
-    assert found.stored(("padding",), 0, 2).sum(1).tolist() == [3, 5] and found.stored((), 0, 2).all()
+    result = pack(with_bos, ["the tower", "is in Paris a"], 6, pack=False)
+    assert result.lengths.tolist() == [3, 5] and result.n_token == 8
+    assert result.tokens[0].tolist() == [*with_bos.to_tokens("the tower")[0].tolist(), 0, 0, 0]
+    assert result.stored(("first", "padding"), 0, 2).sum(1).tolist() == [2, 4]
+    assert result.stored(("padding",), 0, 2).sum(1).tolist() == [3, 5] and result.stored((), 0, 2).all()
 
 
 def test_tokens_are_contexts_as_they_are_or_one_long_text(plain):
@@ -115,10 +115,10 @@ def test_no_more_is_read_than_is_wanted(plain):
         while True:
             yield WORDS
 
-    found = contexts_of(plain, endless(), length=7, max_tokens=50)
-    assert (len(found), found.n_token) == (7, 49)
-    again = contexts_of(plain, found, length=7, max_tokens=20)
-    assert torch.equal(again.tokens, found.tokens[:2])
+    result = contexts_of(plain, endless(), length=7, max_tokens=50)
+    assert (len(result), result.n_token) == (7, 49)
+    again = contexts_of(plain, result, length=7, max_tokens=20)
+    assert torch.equal(again.tokens, result.tokens[:2])
 
 
 MISTAKES = {
@@ -172,8 +172,8 @@ def test_token_files(tmp_path, plain):
     np.save(tmp_path / "long.npy", rows.flatten().astype(np.uint16))
     save_file({"tokens": rows}, tmp_path / "rows.safetensors")
     for name in ("rows.npy", "rows.safetensors", "long.npy"):
-        found = pack(plain, cache.token_rows(tmp_path / name, context=8), 8)
-        assert torch.equal(found.tokens, torch.from_numpy(rows).int())
+        result = pack(plain, cache.token_rows(tmp_path / name, context=8), 8)
+        assert torch.equal(result.tokens, torch.from_numpy(rows).int())
 
 
 BROKEN = {

@@ -30,14 +30,14 @@ def store(model, tmp_path_factory):
 
 def test_they_are_the_largest_of_all_rows_one_of_each_context(model, store):
     direction = torch.randn(24, generator=torch.Generator().manual_seed(0))
-    found = cache.top_examples(store, direction, 10, hook=HOOK, model=model)
+    result = cache.top_examples(store, direction, 10, hook=HOOK, model=model)
     every = store.tensor(HOOK, 0, len(store)).double() @ (direction.double() / direction.double().norm())
     contexts = store.places()[:, 0]
     best = torch.stack([every[contexts == context].max() for context in contexts.unique()]).sort(descending=True).values
-    assert np.allclose(found.values, best[:10])
-    assert len(set(found.contexts.tolist())) == 10
-    assert found.mean == pytest.approx(float(every.mean())) and found.rows == len(store)
-    for context, position, text, at in zip(found.contexts, found.positions, found.texts, found.before, strict=True):
+    assert np.allclose(result.values, best[:10])
+    assert len(set(result.contexts.tolist())) == 10
+    assert result.mean == pytest.approx(float(every.mean())) and result.rows == len(store)
+    for context, position, text, at in zip(result.contexts, result.positions, result.texts, result.before, strict=True):
         ids = store.contexts(int(context), int(context) + 1).tokens[0]
         assert text[at] == model.labels(ids[int(position)][None].long())[0]
 
@@ -48,16 +48,16 @@ def test_a_planted_token_is_found_and_a_random_direction_finds_another(model, st
     ids = store.contexts().tokens[places[:, 0], places[:, 1]]
     token = int(ids.mode().values)
     direction = rows[ids == token].mean(0) - rows.mean(0)
-    found = examples.run(model, store, {"token": direction}, k=3, hook=EMBEDDED)
-    said = [text[at] for text, at in zip(found.examples[0].texts, found.examples[0].before, strict=True)]
+    result = examples.run(model, store, {"token": direction}, k=3, hook=EMBEDDED)
+    said = [text[at] for text, at in zip(result.examples[0].texts, result.examples[0].before, strict=True)]
     assert said == [model.labels(torch.tensor([token]))[0]] * 3
-    assert results.load(found.save(tmp_path)) == found
-    assert "a random direction" in report.render(found.page())
+    assert results.load(result.save(tmp_path)) == result
+    assert "a random direction" in report.render(result.page())
     file = tmp_path / "result.json"
     document = json.loads(file.read_text().replace('"examples":', '"found":'))  # as it was named before
     del document["checksum"]
     file.write_text(json.dumps(document | {"checksum": results._checksum(document)}))
-    assert results.load(tmp_path) == found
+    assert results.load(tmp_path) == result
 
 
 def test_wrong_directions(model, store):
@@ -72,10 +72,10 @@ def test_wrong_directions(model, store):
 
 def test_heads_on_prompts_are_the_models_patterns(model, tmp_path):
     prompts = ["the tower is in Paris", "a b"]
-    found = attention.run(model, prompts, ["L1H3", "L0H0"])
+    result = attention.run(model, prompts, ["L1H3", "L0H0"])
     _, seen = model.run_with_cache(prompts[0], "blocks.1.attn.hook_pattern")
-    assert np.allclose(found.patterns[0][0], seen["blocks.1.attn.hook_pattern"][0, 3], atol=1e-6)
-    assert found.patterns[1].shape == (2, 2, 2) and results.load(found.save(tmp_path)) == found
-    assert "Where do they look from the end?" in report.render(found.page())
+    assert np.allclose(result.patterns[0][0], seen["blocks.1.attn.hook_pattern"][0, 3], atol=1e-6)
+    assert result.patterns[1].shape == (2, 2, 2) and results.load(result.save(tmp_path)) == result
+    assert "Where do they look from the end?" in report.render(result.page())
     with pytest.raises(UsageError, match="L0H0 to L2H3"):
         attention.run(model, prompts, ["L3H0"])

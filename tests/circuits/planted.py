@@ -68,10 +68,10 @@ def _heads() -> dict[tuple[int, int], tuple[torch.Tensor, ...]]:
 
 def _part(entries: dict[int, int], size: float = 1.0) -> torch.Tensor:
     """(2·HALF, D_HEAD): residual coordinate -> head coordinate, its negative half with the opposite sign."""
-    found = torch.zeros(HALF, D_HEAD)
+    result = torch.zeros(HALF, D_HEAD)
     for row, column in entries.items():
-        found[row, column] = size
-    return torch.cat([found, -found])
+        result[row, column] = size
+    return torch.cat([result, -result])
 
 
 def _set(attention, head, query, key, value, write) -> None:

@@ -25,9 +25,9 @@ def dense(model, kind: str, offset: int) -> np.ndarray:
 def test_it_is_the_dense_formula(name: str, kind: str) -> None:
     model = models.load(name)
     for offset in (0, 3):
-        found = circuits.composition(model, kind, offset=offset)
+        result = circuits.composition(model, kind, offset=offset)
         # float32 weights, everything after them in float64.
-        assert np.abs(found.array - dense(model, kind, offset)).max() < 1e-6
+        assert np.abs(result.array - dense(model, kind, offset)).max() < 1e-6
 
 
 @pytest.mark.parametrize("name", ["llama", "neox"])
@@ -48,9 +48,9 @@ def test_the_average_over_offsets_is_the_mean_of_squares_over_independent_turns(
         norms.append(float(form.square().sum()))
     expected = (np.mean(squares) / np.mean(norms)) ** 0.5 / float(writer.norm())
     spread = np.std(squares) / np.mean(squares) / 2 / len(squares) ** 0.5
-    found = circuits.composition(model, "Q", offset="average")
-    assert found.array[3, 2 * 4 + 1] == pytest.approx(expected, rel=5 * spread)
-    assert found.offset == "root mean square over all offsets"
+    result = circuits.composition(model, "Q", offset="average")
+    assert result.array[3, 2 * 4 + 1] == pytest.approx(expected, rel=5 * spread)
+    assert result.offset == "root mean square over all offsets"
 
 
 @pytest.mark.parametrize("kind", ["Q", "V"])
@@ -65,12 +65,12 @@ def test_the_null_is_that_of_random_rotations_of_the_writer(kind: str) -> None:
         q, r = torch.linalg.qr(torch.randn(24, 24, generator=generator, dtype=torch.float64))
         turned = writer @ (q * r.diagonal().sign())  # uniform over O(24)
         squares.append(float((turned @ reader).square().sum() / writer.square().sum() / reader.square().sum()))
-    found = circuits.composition(model, kind)
-    spread = found.spread[1, 2 * 4 + 3]
+    result = circuits.composition(model, kind)
+    spread = result.spread[1, 2 * 4 + 3]
     assert np.mean(squares) == pytest.approx(1 / 24, abs=5 * spread / 4000**0.5)
     assert np.std(squares) == pytest.approx(spread, rel=5 / (2 * 4000) ** 0.5)
-    assert found.z[1, 11] == pytest.approx((found.array[1, 11] ** 2 - 1 / 24) / spread)
-    assert np.allclose(found.excess, found.array - 24**-0.5)
+    assert result.z[1, 11] == pytest.approx((result.array[1, 11] ** 2 - 1 / 24) / spread)
+    assert np.allclose(result.excess, result.array - 24**-0.5)
 
 
 def test_random_heads_do_not_stand_out_and_a_planted_wire_does() -> None:
@@ -101,18 +101,18 @@ def test_a_head_that_is_zero_composes_with_nothing() -> None:
     hf = models.build("gpt2")
     with torch.no_grad():
         hf.transformer.h[0].attn.c_proj.weight[:6] = 0
-    found = circuits.composition(interp.load(hf), "V")
-    assert not found.array[0].any()
-    assert not found.array[:, 0].any()
-    assert np.isfinite(found.array).all()
+    result = circuits.composition(interp.load(hf), "V")
+    assert not result.array[0].any()
+    assert not result.array[:, 0].any()
+    assert np.isfinite(result.array).all()
 
 
 def test_only_earlier_layers_write_to_later_ones(tmp_path) -> None:
-    found = circuits.composition(models.load("llama"), "K")
-    assert found.array.shape == found.values.shape == np.asarray(found).shape == (12, 12)
-    assert found.possible.sum() == 3 * 16
-    assert len(found.top(1000)) == 48
-    for writer, reader, _ in found.top(1000):
+    result = circuits.composition(models.load("llama"), "K")
+    assert result.array.shape == result.values.shape == np.asarray(result).shape == (12, 12)
+    assert result.possible.sum() == 3 * 16
+    assert len(result.top(1000)) == 48
+    for writer, reader, _ in result.top(1000):
         assert int(writer[1]) < int(reader[1])
-    assert results.load(found.save(tmp_path)) == found
-    assert "composition-k" in found._repr_html_()
+    assert results.load(result.save(tmp_path)) == result
+    assert "composition-k" in result._repr_html_()

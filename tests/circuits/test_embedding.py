@@ -32,19 +32,19 @@ def test_a_tied_model_has_one_space_and_a_random_one_two() -> None:
 
 def test_a_rotated_copy_is_recovered() -> None:
     turn, _ = torch.linalg.qr(torch.randn(24, 24, generator=torch.Generator().manual_seed(1)))
-    found = embedding.compare(planted(lambda W_E, W_U: W_U.copy_(W_E @ turn)), neighbours=3)
-    assert found.aligned_cosine == pytest.approx(1, abs=1e-6)
-    assert found.overlap == 1  # a rotation keeps every neighbour
-    assert abs(found.cosine) < 0.2
+    result = embedding.compare(planted(lambda W_E, W_U: W_U.copy_(W_E @ turn)), neighbours=3)
+    assert result.aligned_cosine == pytest.approx(1, abs=1e-6)
+    assert result.overlap == 1  # a rotation keeps every neighbour
+    assert abs(result.cosine) < 0.2
     random = embedding.compare(models.load("llama"), neighbours=3)
     assert random.aligned_cosine < 0.7
 
 
 def test_the_stream_starts_as_the_token_read() -> None:
-    found = embedding.compare(models.load("llama"), models.tokens(2, 9), neighbours=3)
-    assert found.identity[0] == pytest.approx(1)
-    assert found.n_position == 18
-    assert len(found.identity) == len(found.table().rows) == 4
+    result = embedding.compare(models.load("llama"), models.tokens(2, 9), neighbours=3)
+    assert result.identity[0] == pytest.approx(1)
+    assert result.n_position == 18
+    assert len(result.identity) == len(result.table().rows) == 4
 
 
 def test_planted_offsets_are_parallel_and_shuffled_ones_are_not() -> None:
@@ -56,15 +56,15 @@ def test_planted_offsets_are_parallel_and_shuffled_ones_are_not() -> None:
         W_E.div_(W_E.norm(dim=1, keepdim=True))
         W_E[1:12:2] = W_E[0:12:2] + step
 
-    found = embedding.analogy(planted(plant), pairs)
-    assert found.parallelism > 0.8
-    assert found.ranks == (0,) * 6
-    assert found.p_value < 0.01
+    result = embedding.analogy(planted(plant), pairs)
+    assert result.parallelism > 0.8
+    assert result.ranks == (0,) * 6
+    assert result.p_value < 0.01
     null = embedding.analogy(models.load("llama"), pairs)
     assert null.parallelism < 0.3
     assert null.p_value > 0.01
     assert np.median(null.ranks) > 3
-    assert found.null_parallelism.max() < 0.5 * found.parallelism
+    assert result.null_parallelism.max() < 0.5 * result.parallelism
 
 
 @pytest.mark.parametrize(
@@ -79,14 +79,14 @@ def test_too_few_or_repeated_words_are_refused(pairs, message: str) -> None:
 def test_planted_tokens_are_decoded_where_recovery_is_certain() -> None:
     model = models.load("llama", torch.float64)
     rows = torch.nn.functional.normalize(model.weights.W_U.T, dim=-1)
-    found = embedding.sparse_code(model, 3 * rows[7] - 2 * rows[40], k=2)
-    assert set(zip(found.tokens, np.round(found.coefficients, 9), strict=True)) == {("7", 3.0), ("40", -2.0)}
-    assert found.left[-1] < 1e-20
-    assert found.left[0] > 0.05
+    result = embedding.sparse_code(model, 3 * rows[7] - 2 * rows[40], k=2)
+    assert set(zip(result.tokens, np.round(result.coefficients, 9), strict=True)) == {("7", 3.0), ("40", -2.0)}
+    assert result.left[-1] < 1e-20
+    assert result.left[0] > 0.05
     cosines = (rows[[7, 40]] @ rows.T).abs()
     cosines[[0, 1], [7, 40]] = 0
-    assert found.coherence == pytest.approx(float(cosines.max()))
-    assert "coherence" in found.table().caption
+    assert result.coherence == pytest.approx(float(cosines.max()))
+    assert "coherence" in result.table().caption
 
 
 def test_a_vector_of_nothing_in_particular_is_not_explained_by_a_few_tokens() -> None:

@@ -31,10 +31,10 @@ def streams(model, layer: int) -> torch.Tensor:
 
 
 def test_every_head_is_rebuilt_from_its_factors(model) -> None:
-    found = circuits.check(model, models.tokens(2, 12))
-    assert found.worst < 1e-6  # of which the float32 angles are all: a model without rotation has 1e-15
-    assert model.spec.rotary is not None or found.worst < 1e-14
-    assert len(found.table().rows) == model.spec.n_layer * model.spec.n_head
+    result = circuits.check(model, models.tokens(2, 12))
+    assert result.worst < 1e-6  # of which the float32 angles are all: a model without rotation has 1e-15
+    assert model.spec.rotary is not None or result.worst < 1e-14
+    assert len(result.table().rows) == model.spec.n_layer * model.spec.n_head
 
 
 def test_patterns_are_the_models_own(model) -> None:
@@ -93,9 +93,9 @@ def test_the_energy_of_a_frequency_is_that_of_its_two_matrices() -> None:
 
 def test_the_profile_is_the_mean_score_of_all_pairs(model) -> None:
     head, x = circuits.qk(model, 1, 2), streams(model, 1)
-    found = circuits.positional_profile(head, x, torch.tensor([0.0, 3.0], dtype=torch.float64))
+    result = circuits.positional_profile(head, x, torch.tensor([0.0, 3.0], dtype=torch.float64))
     pairs = [circuits.score_terms(head, one, other, 3).sum() for one in x for other in x]
-    assert float(found[1]) == pytest.approx(float(torch.stack(pairs).mean()), abs=ANGLE)
+    assert float(result[1]) == pytest.approx(float(torch.stack(pairs).mean()), abs=ANGLE)
 
 
 def test_the_matrix_gives_the_content_scores(model) -> None:
@@ -132,8 +132,8 @@ def test_the_two_parts_sum_to_the_whole_and_one_vanishes_on_itself(model) -> Non
 
 def test_singular_directions_rebuild_the_map_and_span_what_it_writes(model) -> None:
     moves = circuits.ov(model, 1, 2)
-    found = moves.svd()
-    rebuilt = found.reads.T @ np.diag(found.values) @ found.writes
+    result = moves.svd()
+    rebuilt = result.reads.T @ np.diag(result.values) @ result.writes
     assert np.abs(rebuilt - moves.matrix.numpy()).max() < 1e-12
     basis = moves.write_basis
     written = moves.write(streams(model, 1), torch.eye(N, dtype=torch.float64)) - 0
@@ -150,11 +150,11 @@ def test_the_copying_score_is_that_of_the_dense_token_circuit(model) -> None:
 def test_the_full_circuit_is_the_dense_one(model) -> None:
     moves = circuits.ov(model, 1, 2)
     dense = moves.values(model.weights.W_E) @ moves.W_O @ model.weights.W_U
-    found = moves.full_circuit(7, block=10)
-    assert np.allclose(found.values, dense.flatten().topk(7).values.numpy())
-    for source, target, value in zip(found.sources, found.targets, found.values, strict=True):
+    result = moves.full_circuit(7, block=10)
+    assert np.allclose(result.values, dense.flatten().topk(7).values.numpy())
+    for source, target, value in zip(result.sources, result.targets, result.values, strict=True):
         assert float(dense[int(source), int(target)]) == pytest.approx(value)
-    assert found.copied == float((dense.argmax(1) == torch.arange(len(dense))).double().mean())
+    assert result.copied == float((dense.argmax(1) == torch.arange(len(dense))).double().mean())
     assert moves.top_tokens(5, k=1).promoted == (str(int(dense[5].argmax())),)
 
 
@@ -171,18 +171,18 @@ def test_top_entries_are_those_of_the_dense_product_whatever_the_block() -> None
     left, right = (torch.randn(n, 4, generator=generator) for n in (37, 11))
     dense = left @ right.T
     for block in (1, 5, 37, 100):
-        found = top_entries(left, right, 20, block)
-        assert torch.allclose(found.values, dense.flatten().topk(20).values)
-        assert torch.allclose(dense[found.rows, found.columns], found.values)
-        assert torch.equal(found.best_column, dense.argmax(1))
+        result = top_entries(left, right, 20, block)
+        assert torch.allclose(result.values, dense.flatten().topk(20).values)
+        assert torch.allclose(dense[result.rows, result.columns], result.values)
+        assert torch.equal(result.best_column, dense.argmax(1))
 
 
 def test_random_weights_have_the_null_of_a_half() -> None:
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(200, 20, generator=generator) for _ in range(2))
-    found = LowRank(left, right)
+    result = LowRank(left, right)
     # tr(M²)/‖M‖² of independent factors is 1/200 in the mean and of that order in spread.
-    assert found.symmetric_fraction() == pytest.approx(0.5, abs=0.02)
+    assert result.symmetric_fraction() == pytest.approx(0.5, abs=0.02)
     definite = circuits.definiteness(models.load("gpt2"), draws=10)
     assert definite.null_fraction[0] == pytest.approx(0.5 + 0.5 / 24, abs=0.05)
     assert definite.null_signature == (6, 6)

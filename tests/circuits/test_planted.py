@@ -25,11 +25,11 @@ def scores(model):
 
 @pytest.mark.parametrize(("name", "head"), [("previous", (0, 0)), ("induction", (1, 0)), ("first", (1, 1))], ids=str)
 def test_the_planted_head_and_no_other_has_the_score(scores, name: str, head: tuple[int, int]) -> None:
-    found = scores.of(name)
+    result = scores.of(name)
     # At the first token L0H0 has only itself to look at, so that token answers to its own copy too: of the V queries
     # of the induction head one splits its attention in two.
-    assert found[head] == pytest.approx(1 - 0.5 / planted.V if name == "induction" else 1, abs=1e-3)
-    others = np.delete(found.ravel(), head[0] * 4 + head[1])
+    assert result[head] == pytest.approx(1 - 0.5 / planted.V if name == "induction" else 1, abs=1e-3)
+    others = np.delete(result.ravel(), head[0] * 4 + head[1])
     assert others.max() < 0.35
     assert [named[0] for named in scores.named(name, threshold=0.5)] == [f"L{head[0]}H{head[1]}"]
 
@@ -93,8 +93,8 @@ def test_the_bigrams_are_read_back(model) -> None:
 
 
 def test_the_bigrams_are_read_off_the_weights_in_order_of_their_strength(model) -> None:
-    found = embedding.project(model, 1, head=2, k=1, directions=planted.V).vectors
-    reads, writes = found[0 : 2 * planted.V : 2], found[1 : 2 * planted.V : 2]
+    result = embedding.project(model, 1, head=2, k=1, directions=planted.V).vectors
+    reads, writes = result[0 : 2 * planted.V : 2], result[1 : 2 * planted.V : 2]
     for place, (read, write) in enumerate(zip(reads, writes, strict=True)):
         token = planted.V - 1 - place
         # The sign of a direction is arbitrary, but the same at both ends.
@@ -111,10 +111,10 @@ def test_equal_singular_values_are_reported_and_different_ones_are_not(model) ->
 
 
 def test_ablating_the_induction_head_is_measured_in_the_running_model(model, scores) -> None:
-    found = circuits.ablate_induction(model, scores, k=1, n_control=3, length=planted.V)
+    result = circuits.ablate_induction(model, scores, k=1, n_control=3, length=planted.V)
     # Nothing is written by it, so the loss does not move: a score is not an effect.
-    assert found.heads == ("L1H0",)
-    assert found.effect == pytest.approx(0, abs=1e-12)
+    assert result.heads == ("L1H0",)
+    assert result.effect == pytest.approx(0, abs=1e-12)
 
 
 def test_random_heads_are_of_the_layers_of_the_chosen_ones() -> None:
@@ -127,12 +127,12 @@ def test_random_heads_are_of_the_layers_of_the_chosen_ones() -> None:
     planted_scores = scores.scores.copy()
     planted_scores[:, index] = induction
     ranked = dataclasses.replace(scores, scores=planted_scores)
-    found = circuits.ablate_induction(model, ranked, k=3, n_control=12, length=8)
-    assert found.heads == ("L2H1", "L2H3", "L0H2")
-    for heads in found.control_heads:
+    result = circuits.ablate_induction(model, ranked, k=3, n_control=12, length=8)
+    assert result.heads == ("L2H1", "L2H3", "L0H2")
+    for heads in result.control_heads:
         assert sorted(head[:2] for head in heads) == ["L0", "L2", "L2"]
-        assert not set(heads) & set(found.heads)
-    assert len(set(found.control_heads)) > 1
+        assert not set(heads) & set(result.heads)
+    assert len(set(result.control_heads)) > 1
 
 
 def test_where_a_layer_has_too_few_heads_left_the_nearest_layers_give_theirs() -> None:
@@ -149,7 +149,7 @@ def test_where_a_layer_has_too_few_heads_left_the_nearest_layers_give_theirs() -
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_random_weights_have_no_named_head(name: str) -> None:
-    found = circuits.head_scores(models.load(name), n_text=8, length=12)
+    result = circuits.head_scores(models.load(name), n_text=8, length=12)
     for score in ("previous", "duplicate", "induction"):
-        assert found.named(score) == ()
-    assert np.abs(found.induction - found.chance[0, 2]).max() < 0.15
+        assert result.named(score) == ()
+    assert np.abs(result.induction - result.chance[0, 2]).max() < 0.15

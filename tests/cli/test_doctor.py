@@ -48,9 +48,9 @@ def test_a_missing_package_is_broken_and_its_remedy_told(run: Run, monkeypatch: 
 
 def test_a_package_that_is_too_old_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(software, "_version", lambda name: "0.0.1")
-    found = {check.name: check for check in software.packages()}
-    assert found["torch"].state == "broken"
-    assert found["torch"].found == "0.0.1, but >=2.6 needed"
+    result = {check.name: check for check in software.packages()}
+    assert result["torch"].state == "broken"
+    assert result["torch"].found == "0.0.1, but >=2.6 needed"
 
 
 def test_it_never_fails_itself(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

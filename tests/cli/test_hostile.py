@@ -143,11 +143,11 @@ def test_the_doctor_survives_without_the_package_that_compares_versions(
     monkeypatch.setattr(software, "_version", lambda name: "" if name == "packaging" else known(name))
     ended = run("doctor", "--json")
     assert ended.code == 1
-    found = {check["name"]: check for check in ended.json["checks"]}
-    assert found["packaging"]["remedy"] == "pip install packaging"
-    assert found["torch"]["state"] == "ok"
-    assert {"numpy", "plotly", "einops"} <= found.keys()
-    assert not {"ruff", "playwright==1"} & found.keys()
+    result = {check["name"]: check for check in ended.json["checks"]}
+    assert result["packaging"]["remedy"] == "pip install packaging"
+    assert result["torch"]["state"] == "ok"
+    assert {"numpy", "plotly", "einops"} <= result.keys()
+    assert not {"ruff", "playwright==1"} & result.keys()
 
 
 def test_the_library_names_arguments_and_the_command_line_its_options(
@@ -164,5 +164,5 @@ def test_no_message_outside_the_command_line_names_an_option() -> None:
     sources = {path: path.read_text() for path in places if "cli" not in path.parts}
     raised = {path: re.findall(r"raise \w+\((?:[^()]|\([^()]*\))*\)", text) for path, text in sources.items()}
     assert {
-        str(path.relative_to(ROOT)): found for path, many in raised.items() for found in many if said.search(found)
+        str(path.relative_to(ROOT)): result for path, many in raised.items() for result in many if said.search(result)
     } == {}

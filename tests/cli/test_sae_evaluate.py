@@ -103,8 +103,8 @@ def test_features_asked_for_are_told_and_drawn(run: Run, run_folder: Path, tmp_p
     assert card["fired"] > 0
     assert len(card["raises"]) == 8
     word = card["examples"][0]["tokens"][card["examples"][0]["focus"]]
-    found = run("sae", "features", str(run_folder), "--search", word.upper(), "--out", str(tmp_path))
-    assert "latent 7:" in found.out
+    result = run("sae", "features", str(run_folder), "--search", word.upper(), "--out", str(tmp_path))
+    assert "latent 7:" in result.out
     assert names(tmp_path) == FILES
 
 

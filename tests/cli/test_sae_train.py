@@ -327,8 +327,8 @@ def test_a_page_of_curves_is_there_while_it_trains_and_after(run, store, tmp_pat
 
     def noted(page):
         write(page)
-        found = out / training_page.NAME
-        steps.append("at step 8 of 12" in found.read_text() if found.exists() else None)
+        result = out / training_page.NAME
+        steps.append("at step 8 of 12" in result.read_text() if result.exists() else None)
 
     monkeypatch.setattr(training_page, "EVERY", 0.0)
     monkeypatch.setattr(training_page.TrainingPage, "write", noted)

@@ -52,9 +52,9 @@ def test_examples_of_every_kind_of_direction(run: Run, model: Any, tmp_path: Pat
     assert [len(texts) for texts in ended.json["examples"].values()] == [4, 4, 4]
     from interp import results
 
-    found = results.load(out).examples[2]
+    result = results.load(out).examples[2]
     largest = (store.tensor(HOOK, 0, len(store)) @ sae.W_enc[:, 3] / sae.W_enc[:, 3].norm()).max()
-    assert found.values[0] == pytest.approx(float(largest.detach()), rel=1e-5)
+    assert result.values[0] == pytest.approx(float(largest.detach()), rel=1e-5)
     for name, text in (("sae:99", "no latent 99"), ("two.npy", "not a saved array"), ("examples", "not a direction")):
         wrong = run("examples", str(tmp_path / "store"), str(tmp_path / name), "--out", str(tmp_path / "none"))
         assert wrong.code == 2 and text in wrong.err
@@ -71,8 +71,8 @@ def test_a_set_of_dictionaries_layer_by_layer(run: Run, model: Any, tmp_path: Pa
     words = ("sae", "evaluate", "--dictionaries", str(tmp_path / "set"), "--store", str(tmp_path / "store"))
     ended = run(*words, "--out", str(tmp_path / "out"), "--json")
     assert (ended.code, ended.err) == (0, "")
-    found = results.load(tmp_path / "out")
-    assert ended.json["fvu"] == dict(zip(found.hooks, found.fvu[:, 0].tolist(), strict=True))
+    result = results.load(tmp_path / "out")
+    assert ended.json["fvu"] == dict(zip(result.hooks, result.fvu[:, 0].tolist(), strict=True))
     both = run("sae", "evaluate", "one", "--dictionaries", str(tmp_path / "set"), "--out", str(tmp_path / "none"))
     assert both.code == 2 and "--dictionaries" in both.err
     assert run("sae", "evaluate", "--out", str(tmp_path / "none")).code == 2

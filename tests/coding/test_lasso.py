@@ -31,16 +31,16 @@ def judge(problem, *, l2, positive=False):
 
 @pytest.mark.parametrize(("l2", "positive"), [(0.0, False), (L2, False), (0.0, True)])
 def test_fista_equals_scikit_learn(problem, l2, positive):
-    found = coding.fista(*problem, L1, l2=l2, nonnegative=positive)
+    result = coding.fista(*problem, L1, l2=l2, nonnegative=positive)
     # scikit-learn stops at a duality gap of 1e-14; 1e-9 is the promise, 1e-11 what is seen.
-    assert abs(found.numpy() - judge(problem, l2=l2, positive=positive)).max() < 1e-9
-    assert coding.kkt_violation(found, *problem, L1, l2=l2, nonnegative=positive).max() < 1e-9
+    assert abs(result.numpy() - judge(problem, l2=l2, positive=positive)).max() < 1e-9
+    assert coding.kkt_violation(result, *problem, L1, l2=l2, nonnegative=positive).max() < 1e-9
 
 
 def test_kkt_violation_sees_a_code_that_is_not_optimal(problem):
-    found = coding.fista(*problem, L1)
-    assert coding.kkt_violation(found + 1e-3 * (found != 0), *problem, L1).min() > 1e-5
-    assert coding.kkt_violation(torch.zeros_like(found), *problem, L1).max() > 0.1
+    result = coding.fista(*problem, L1)
+    assert coding.kkt_violation(result + 1e-3 * (result != 0), *problem, L1).min() > 1e-5
+    assert coding.kkt_violation(torch.zeros_like(result), *problem, L1).max() > 0.1
 
 
 def test_ista_never_increases_the_objective_and_fista_gets_lower(problem):
@@ -68,9 +68,9 @@ def test_the_elastic_net_tends_to_the_lasso(problem):
 
 def test_orthogonal_atoms_have_the_closed_form():
     signals = torch.randn(20, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = coding.fista(signals, torch.eye(16, dtype=torch.float64), 0.4, l2=0.5)
+    result = coding.fista(signals, torch.eye(16, dtype=torch.float64), 0.4, l2=0.5)
     expected = torch.nn.functional.softshrink(signals, 0.4) / 1.5
-    assert torch.allclose(found, expected, atol=1e-12)
+    assert torch.allclose(result, expected, atol=1e-12)
 
 
 def test_a_negative_penalty_is_refused(problem):

@@ -17,9 +17,9 @@ def test_blocks_change_nothing_and_a_row_is_never_its_own_neighbour(monkeypatch,
     expected = size.topk(3, 1).indices
     for numbers in (2**24, 37 * 5):
         monkeypatch.setattr(neighbours, "NUMBERS", numbers)
-        found = nearest(rows, rows, 3, absolute=absolute)
-        assert torch.equal(found.index, expected)
-        torch.testing.assert_close(found.value, product.gather(1, expected))
+        result = nearest(rows, rows, 3, absolute=absolute)
+        assert torch.equal(result.index, expected)
+        torch.testing.assert_close(result.value, product.gather(1, expected))
     own = torch.tensor([4, 36])
     assert torch.equal(nearest(rows[own], rows, 3, own=own, absolute=absolute).index, expected[own])
     assert (nearest(rows[own], rows, 1).index[:, 0] == own).any()  # with another row left out it finds itself

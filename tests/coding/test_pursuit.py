@@ -46,12 +46,12 @@ def test_omp_recovers_every_support_below_the_coherence_bound(k):
 
 def test_omp_fails_far_above_the_bound_and_with_a_wrong_dictionary():
     signals, dictionary, codes = planted(24)
-    found = coding.omp(signals, dictionary, 24)
-    assert ((found.abs() > 1e-9) == (codes != 0)).all(1).double().mean() < 0.9
+    result = coding.omp(signals, dictionary, 24)
+    assert ((result.abs() > 1e-9) == (codes != 0)).all(1).double().mean() < 0.9
     signals, _, codes = planted(2)
     other = coding.random_dictionary(128, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = coding.omp(signals, other, 2)
-    assert ((found != 0) == (codes != 0)).all(1).double().mean() < 0.01
+    result = coding.omp(signals, other, 2)
+    assert ((result != 0) == (codes != 0)).all(1).double().mean() < 0.01
 
 
 def test_omp_residual_is_orthogonal_to_its_atoms_and_shrinks_with_k(noisy):
@@ -102,11 +102,11 @@ def test_iht_keeps_k_atoms_recovers_planted_ones_and_never_gets_worse():
     signals, dictionary, codes = planted(2, count=200)
     errors = []
     for steps in (1, 5, 50, 300):
-        found = coding.iht(signals, dictionary, 2, steps=steps)
-        assert ((found != 0).sum(1) <= 2).all()
-        errors.append((signals - found @ dictionary).norm(dim=1))
+        result = coding.iht(signals, dictionary, 2, steps=steps)
+        assert ((result != 0).sum(1) <= 2).all()
+        errors.append((signals - result @ dictionary).norm(dim=1))
     assert all((late <= early + 1e-12).all() for early, late in itertools.pairwise(errors))
-    assert (found - codes).abs().max() < 1e-6
+    assert (result - codes).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_what_cannot_be_coded_is_refused_in_one_sentence(signals, dictionary, k,
 def test_the_steps_of_a_pursuit_are_its_code_and_what_each_leaves() -> None:
     draw = torch.Generator().manual_seed(5)
     atoms, signals = torch.randn(30, 12, generator=draw).double(), torch.randn(7, 12, generator=draw).double()
-    found = coding.pursue(signals, atoms, 4)
+    result = coding.pursue(signals, atoms, 4)
     codes = coding.omp(signals, atoms, 4)
-    assert torch.equal(torch.zeros(7, 30).double().scatter(1, found.support, found.values), codes)
+    assert torch.equal(torch.zeros(7, 30).double().scatter(1, result.support, result.values), codes)
     for k in (1, 2, 3):  # the first k steps of four are those of a pursuit of k
         residual = signals - coding.omp(signals, atoms, k) @ atoms
         left = residual.square().sum(1) / signals.square().sum(1)
-        assert torch.allclose(found.left[:, k - 1], left, atol=1e-12)  # rounding of float64
-    assert (found.left.diff(dim=1) < 0).all()
+        assert torch.allclose(result.left[:, k - 1], left, atol=1e-12)  # rounding of float64
+    assert (result.left.diff(dim=1) < 0).all()
 
 
 def test_exact_recovery_says_when_pursuit_must_succeed() -> None:

@@ -104,18 +104,18 @@ def gpt2(
 
 def vector(features: dict[int, float], d_model: int) -> torch.Tensor:
     """Features of given sizes, each beside its negative."""
-    found = torch.zeros(d_model)
+    result = torch.zeros(d_model)
     for feature, size in features.items():
-        found[feature], found[FEATURES + 1 + feature] = size, -size
-    return found
+        result[feature], result[FEATURES + 1 + feature] = size, -size
+    return result
 
 
 def matrix(entries: tuple[tuple[int, int, float], ...], d_model: int, half: bool) -> torch.Tensor:
     """(d_model, D_HEAD) of feature -> coordinate; reading takes the mean of a feature and its negative."""
-    found = torch.zeros(d_model, D_HEAD)
+    result = torch.zeros(d_model, D_HEAD)
     for feature, coordinate, size in entries:
-        found[:, coordinate] += vector({feature: size / (2 if half else 1)}, d_model)
-    return found
+        result[:, coordinate] += vector({feature: size / (2 if half else 1)}, d_model)
+    return result
 
 
 def set_head(attention, head: int, parts: Head, d_model: int) -> None:

@@ -92,12 +92,12 @@ def test_a_position_that_does_not_matter_is_not_in_the_circuit():
     case = planted.induction()
     model = case.model
     scores = discovery.score(model, case.task, "secant", by_position=True)
-    found = discovery.circuit(scores, n=2 * len(case.wiring), by_position=True, by="absolute")
+    result = discovery.circuit(scores, n=2 * len(case.wiring), by_position=True, by="absolute")
     clean, other = (scores.clean.mean(), scores.corrupted.mean())
-    share = (found.run(model, case.task).mean() - other) / (clean - other)
+    share = (result.run(model, case.task).mean() - other) / (clean - other)
     assert share > 0.9
-    assert found.by_position is not None
-    shifted = replace(found, by_position=np.roll(found.by_position, 1, axis=1))
+    assert result.by_position is not None
+    shifted = replace(result, by_position=np.roll(result.by_position, 1, axis=1))
     assert (shifted.run(model, case.task).mean() - other) / (clean - other) < 0.3
 
 
@@ -138,15 +138,15 @@ def test_a_curve_beside_its_control_saves_and_draws(tmp_path, random_model, pair
 @pytest.mark.parametrize("grouped", [True, False])
 def test_circuit_json_loads_back(tmp_path, random_model, pairs, grouped):
     scores = discovery.score(random_model, pairs, "eap", grouped=grouped)
-    found = discovery.circuit(scores, 0.3, by="greedy")
-    folder = found.save(tmp_path / "circuit")
-    assert results.load(folder) == found
+    result = discovery.circuit(scores, 0.3, by="greedy")
+    folder = result.save(tmp_path / "circuit")
+    assert results.load(folder) == result
     again = discovery.Circuit.read(folder / "circuit.json")
-    assert np.array_equal(again.included, found.included) and set(again.edges) == set(found.edges)
-    assert np.allclose(again.scores[again.included], found.scores[found.included])
-    assert np.array_equal(again.run(random_model, pairs), found.run(random_model, pairs))
+    assert np.array_equal(again.included, result.included) and set(again.edges) == set(result.edges)
+    assert np.allclose(again.scores[again.included], result.scores[result.included])
+    assert np.array_equal(again.run(random_model, pairs), result.run(random_model, pairs))
     body = json.loads((folder / "circuit.json").read_text())
-    assert len(body["edges"]) == found.counts["ungrouped" if grouped else "edges"]
+    assert len(body["edges"]) == result.counts["ungrouped" if grouped else "edges"]
     body["edges"]["a2.h0->a1.h0<q>"] = {"in_graph": True}
     (folder / "circuit.json").write_text(json.dumps(body))
     with pytest.raises(UsageError, match="against the order"):
@@ -159,9 +159,9 @@ def test_circuit_json_loads_back(tmp_path, random_model, pairs, grouped):
 def test_the_smallest_circuit_of_a_planted_model_is_its_wiring_and_passes_every_test(tmp_path):
     case = planted.induction()
     scores = discovery.score(case.model, case.task, "exact")
-    found = discovery.smallest(case.model, case.task, scores)
-    assert set(found.edges) == case.wiring
-    verdict = discovery.judge(case.model, case.task, found, scores=scores, n_random=30)
+    result = discovery.smallest(case.model, case.task, scores)
+    assert set(result.edges) == case.wiring
+    verdict = discovery.judge(case.model, case.task, result, scores=scores, n_random=30)
     assert verdict.f == pytest.approx(1.0, abs=0.02) and verdict.f_complement == pytest.approx(0.0, abs=0.02)
     assert (verdict.dropped > 0.9).all() and verdict.superfluous == 0
     assert np.median(verdict.control) < 0.2

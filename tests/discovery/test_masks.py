@@ -123,10 +123,10 @@ def test_an_exact_run_goes_on_where_it_stopped(tmp_path):
     files = sorted(tmp_path.iterdir())
     assert len(files) == 9
     files[0].write_bytes(np.full(len(files[0].read_bytes()) // 8, 7.0).tobytes())
-    found = exact_edges(model, graph, task, folder=tmp_path)
+    result = exact_edges(model, graph, task, folder=tmp_path)
     fresh = exact_edges(model, graph, task)
-    assert (found[0, : graph.offsets[8]] == 7.0).any()  # what was done is read, not done again
-    assert np.array_equal(found[1], fresh[1])
+    assert (result[0, : graph.offsets[8]] == 7.0).any()  # what was done is read, not done again
+    assert np.array_equal(result[1], fresh[1])
     files[1].write_bytes(b"12345678")
     with pytest.raises(DamagedFileError, match="remove it"):
         exact_edges(model, graph, task, folder=tmp_path)
@@ -150,11 +150,11 @@ def test_the_secant_from_the_first_difference_is_that_of_all_positions(name):
     graph = Graph.of(model.spec, grouped=name not in ("llama3", "olmo3"))
     late, whole = PairRuns(model, graph, task), PairRuns(model, graph, task, start=0)
     assert late.start > 0
-    found, expected = secant_edges(late, by_position=True), secant_edges(whole, by_position=True)
+    result, expected = secant_edges(late, by_position=True), secant_edges(whole, by_position=True)
     # float64 rounding through three layers
-    assert torch.allclose(found, expected[..., late.start :], atol=1e-10)
+    assert torch.allclose(result, expected[..., late.start :], atol=1e-10)
     assert expected[..., : late.start].abs().max() < 1e-10
-    assert found.abs().max() > 1e-4
+    assert result.abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "olmo2", "gpt_oss"])
@@ -171,7 +171,7 @@ def test_segments_of_the_secant_are_exact_and_tend_to_the_path_integral(name):
         return
     gradients = discovery.score(model, task, "eap-ig-inputs", steps=64, rule="middle")
     out = one.graph.writer == 0
-    gaps = [np.abs(found.array - gradients.array)[out].max() for found in (one, many)]
+    gaps = [np.abs(result.array - gradients.array)[out].max() for result in (one, many)]
     assert gaps[1] < 0.1 * gaps[0]
 
 

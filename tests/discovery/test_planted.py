@@ -66,9 +66,9 @@ def test_circuits_of_the_wiring_carry_the_task_and_acdc_returns_it(cases):
         scores = discovery.score(case.model, case.task, "exact")
         n = len(case.wiring)
         for by, size in (("absolute", n), ("greedy", n)):
-            found = discovery.circuit(scores, n=size, by=by)
-            assert set(found.edges) == case.wiring, (name, by)
-            f = _f(case, found.run(case.model, case.task))
+            result = discovery.circuit(scores, n=size, by=by)
+            assert set(result.edges) == case.wiring, (name, by)
+            f = _f(case, result.run(case.model, case.task))
             # what the norm's scale lets through of the edges left out
             assert f == pytest.approx(1.0, abs=0.02), (name, by)
         chosen = discovery.circuit(scores, 1.0, "acdc", model=case.model, task=case.task, threshold=0.05)
@@ -86,20 +86,20 @@ def test_signed_ranking_leaves_out_what_works_against_the_answer(cases):
 
 def test_backup_heads_wake_when_the_primaries_are_gone():
     case, waking = planted.with_backups()
-    found = discovery.backups(case.model, case.task, ["L0H0"], k=2)
-    truth = np.array([head in waking for head in found.heads])
-    assert auc(found.compensation, truth)[0] >= 0.91
-    assert auc(np.abs(found.alone), truth)[0] < 0.9  # alone they hardly matter
-    assert found.synergy > 1.5
+    result = discovery.backups(case.model, case.task, ["L0H0"], k=2)
+    truth = np.array([head in waking for head in result.heads])
+    assert auc(result.compensation, truth)[0] >= 0.91
+    assert auc(np.abs(result.alone), truth)[0] < 0.9  # alone they hardly matter
+    assert result.synergy > 1.5
     lone = discovery.synergy(case.model, case.task, ["L0H0", *waking])
     assert lone[0, 1] < -0.5 and lone[1, 2] == pytest.approx(0.0, abs=0.6)
 
 
 def test_the_fewest_heads_are_those_that_were_planted(cases):
     case = cases["induction"]
-    found = discovery.minimal_heads(case.model, case.task, 0.9)
-    assert set(found.heads) == {"L0H0", "L1H0"}
-    assert found.f >= 0.9 and np.median(found.control) < 0.1
+    result = discovery.minimal_heads(case.model, case.task, 0.9)
+    assert set(result.heads) == {"L0H0", "L1H0"}
+    assert result.f >= 0.9 and np.median(result.control) < 0.1
     effects = discovery.head_effects(case.model, case.task)
     assert {name for name, _ in effects.top(2)} == {"L0H0", "L1H0"}
     assert np.isnan(effects.correlation[effects.heads.index("L0H1")]).all()

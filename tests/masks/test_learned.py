@@ -24,9 +24,11 @@ def test_gates_on_inputs_stay_open_where_they_matter_and_a_free_gate_never_close
         return networks.loss({**trained, "0.weight": trained["0.weight"] * gates["inputs"].unsqueeze(1)}, step)
 
     shapes = {"inputs": torch.ones(2, 6)}
-    found = masks.learn(shapes, loss, price=0.3, steps=200, lr=0.1)
-    assert found.masks["inputs"].tolist() == [[1, 1, 0, 0, 0, 0]] * 2
-    assert networks.loss({**trained, "0.weight": trained["0.weight"] * found.masks["inputs"].unsqueeze(1)}).max() < 0.05
+    result = masks.learn(shapes, loss, price=0.3, steps=200, lr=0.1)
+    assert result.masks["inputs"].tolist() == [[1, 1, 0, 0, 0, 0]] * 2
+    assert (
+        networks.loss({**trained, "0.weight": trained["0.weight"] * result.masks["inputs"].unsqueeze(1)}).max() < 0.05
+    )
     free = masks.learn(shapes, lambda gates, step: 0 * gates["inputs"].sum(1), price=0.0, steps=20)
     assert (free.masks["inputs"] == 1).all()
 
@@ -38,20 +40,20 @@ def test_rounded_gates_find_the_terms_of_a_linear_function():
         x = torch.randn(64, 4, generator=torch.Generator().manual_seed(step))
         return (((gates["terms"] - 1) * size) @ x.T).square().mean(1)
 
-    found = masks.learn({"terms": torch.ones(2, 4)}, loss, price=0.2, steps=200, lr=0.1, straight_through=True)
-    assert found.masks["terms"].tolist() == [[1, 1, 0, 0]] * 2
+    result = masks.learn({"terms": torch.ones(2, 4)}, loss, price=0.2, steps=200, lr=0.1, straight_through=True)
+    assert result.masks["terms"].tolist() == [[1, 1, 0, 0]] * 2
 
 
 def test_a_higher_price_closes_more_gates_and_each_network_may_have_its_own():
     trained = masks.train(networks.network(seeds=(0, 0)), networks.loss, steps=300, lr=0.01)
-    found = masks.learn(
+    result = masks.learn(
         trained,
         lambda gates, step: networks.loss(masks.apply(trained, gates), step),
         price=torch.tensor([0.01, 3.0]),
         steps=150,
         lr=0.1,
     )
-    few, many = masks.density_of(found.masks)[[1, 0]]
+    few, many = masks.density_of(result.masks)[[1, 0]]
     assert few < many
 
 

@@ -37,10 +37,10 @@ def _one_weight(model):
     raw = model.weights.raw
 
     def perturbed(layer):
-        found = raw(layer)
-        W_O = found.W_O.clone()
+        result = raw(layer)
+        W_O = result.W_O.clone()
         W_O[1, 2, 3] += 1e-3
-        return replace(found, W_O=W_O) if layer == 1 else found
+        return replace(result, W_O=W_O) if layer == 1 else result
 
     return "raw", perturbed
 
@@ -49,8 +49,8 @@ def _swapped_heads(model):
     raw = model.weights.raw
 
     def swapped(layer):
-        found = raw(layer)
-        return replace(found, W_O=found.W_O[[1, 0, 2, 3]]) if layer == 2 else found
+        result = raw(layer)
+        return replace(result, W_O=result.W_O[[1, 0, 2, 3]]) if layer == 2 else result
 
     return "raw", swapped
 
@@ -113,8 +113,8 @@ def test_not_a_number_is_caught_and_shown():
 
 def test_prompts_of_ones_own():
     model = models.load("llama")
-    found = interp.check(model, [models.tokens(2, 5), models.tokens(1, 3)[0]])
-    assert len(found.errors) == 2
+    result = interp.check(model, [models.tokens(2, 5), models.tokens(1, 3)[0]])
+    assert len(result.errors) == 2
     with pytest.raises(UsageError, match=r"Token ids must lie in 0\.\.63"):
         interp.check(model, [torch.tensor([[64]])])
 

@@ -290,12 +290,12 @@ def test_a_mean_is_taken_over_a_store_a_task_tokens_or_texts(tmp_path):
     tokens = model.to_tokens(texts)
     config = cache.Config(hooks=(hook,), context=tokens.shape[1], batch=2, exclude=())
     store = cache.harvest(model, tokens, config, tmp_path)
-    _, found = model.run_with_cache(tokens, hook)
-    wanted = found[hook].mean((0, 1)).expand_as(found[hook])
+    _, result = model.run_with_cache(tokens, hook)
+    wanted = result[hook].mean((0, 1)).expand_as(result[hook])
     for source in (store, SimpleNamespace(clean=tokens), tokens, texts):
         _, after = model.edited(edit.mean(hook, source)).run_with_cache(tokens, hook)
         torch.testing.assert_close(after[hook], wanted, rtol=1e-4, atol=1e-5)
     _, after = model.edited(edit.mean(hook, tokens, per_position=True)).run_with_cache(tokens, hook)
-    torch.testing.assert_close(after[hook], found[hook].mean(0).expand_as(found[hook]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after[hook], result[hook].mean(0).expand_as(result[hook]), rtol=1e-4, atol=1e-5)
     with pytest.raises(UsageError, match="A store knows the mean over all positions only"):
         model.edited(edit.mean(hook, store, per_position=True))

@@ -456,8 +456,8 @@ def test_gemma3_is_what_the_design_says(gemma3):
         ("The Eiffel Tower is located in the city of", " Paris", 0.759),
         ("When Mary and John went to the store, John gave a drink to", " Mary", 0.853),
     ):
-        found = float(gemma3(prompt)[0, -1].softmax(-1)[gemma3.to_single_token(token)])
-        assert found == pytest.approx(probability, abs=1e-3)
+        result = float(gemma3(prompt)[0, -1].softmax(-1)[gemma3.to_single_token(token)])
+        assert result == pytest.approx(probability, abs=1e-3)
 
 
 @pytest.mark.real

@@ -31,14 +31,14 @@ def test_equal_whole_rows(name):
     prefixes = Prefixes.of(tokens, lengths)
     assert len(prefixes) < int(lengths.sum()) - 10
     hooks = ("blocks.0.hook_resid_pre", "blocks.1.hook_attn_out", f"blocks.{model.spec.n_layer - 1}.hook_resid_post")
-    found, log_probs = run_prefixes(model, prefixes, hooks, log_probs=True)
+    result, log_probs = run_prefixes(model, prefixes, hooks, log_probs=True)
     assert log_probs is not None
     alone, nothing = run_prefixes(model, prefixes, hooks[:2])  # stops before the last block
-    assert nothing is None and torch.equal(alone[hooks[1]], found[hooks[1]])
+    assert nothing is None and torch.equal(alone[hooks[1]], result[hooks[1]])
     for row, n, nodes in zip(tokens, lengths.tolist(), prefixes.nodes, strict=True):
         _, expected = model.run_with_cache(row[None, :n], hooks)
         for hook in hooks:
-            error = (found[hook][nodes[:n]] - expected[hook][0]).abs().max()
+            error = (result[hook][nodes[:n]] - expected[hook][0]).abs().max()
             assert error <= ROUNDING * expected[hook].abs().max(), (name, hook)
         each = model(row[None, :n])[0].log_softmax(-1)[:-1].gather(1, row[1:n, None])[:, 0]
         torch.testing.assert_close(log_probs[nodes[1:n]], each, rtol=1e-4, atol=1e-4)

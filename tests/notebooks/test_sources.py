@@ -13,21 +13,21 @@ SOURCES = sorted(FOLDER.glob("*.py"))
 
 def cells(source: str) -> list[tuple[str, str]]:
     """The (kind, text) of every cell of a percent-format source; what stands before the first is left out."""
-    found: list[tuple[str, str]] = []
+    result: list[tuple[str, str]] = []
     for part in source.split("\n# %%")[1:]:
         head, _, text = part.partition("\n")
-        found.append(("markdown" if "[markdown]" in head else "code", text))
-    return found
+        result.append(("markdown" if "[markdown]" in head else "code", text))
+    return result
 
 
 def faults(source: str) -> list[str]:
     """What keeps `source` from being a notebook of this project."""
-    found = cells(source)
-    code = [text for kind, text in found if kind == "code"]
+    result = cells(source)
+    code = [text for kind, text in result if kind == "code"]
     wrong = []
     if "kernelspec:" not in source.split("\n# %%", maxsplit=1)[0]:
         wrong.append("its header names no kernel")
-    if not found or found[0][0] != "markdown" or not found[0][1].startswith("# # "):
+    if not result or result[0][0] != "markdown" or not result[0][1].startswith("# # "):
         wrong.append("its first cell is not a title")
     if not code or not any(isinstance(node, ast.Assert) for node in ast.walk(ast.parse(code[-1]))):
         wrong.append("its last code cell asserts nothing")

@@ -40,12 +40,12 @@ def model(request):
 
 
 def test_the_residual_stream_carries_everything(model):
-    found = patching.patch(model, _task(), "resid_pre")
-    assert found.values.shape == (N, 3, T)
+    result = patching.patch(model, _task(), "resid_pre")
+    assert result.values.shape == (N, 3, T)
     # The difference enters at position 2 and must pass there; rounding of float32 logits, relative to their difference.
-    np.testing.assert_allclose(found.effect[0, 2], 1, atol=1e-4)
-    np.testing.assert_allclose(found.effect[:, :2], 0, atol=1e-4)
-    np.testing.assert_allclose(found.effect[0, 3:], 0, atol=1e-4)
+    np.testing.assert_allclose(result.effect[0, 2], 1, atol=1e-4)
+    np.testing.assert_allclose(result.effect[:, :2], 0, atol=1e-4)
+    np.testing.assert_allclose(result.effect[0, 3:], 0, atol=1e-4)
     last = patching.patch(model, _task(), "resid_post", layers=[2])
     np.testing.assert_allclose(last.effect[0], [0] * (T - 1) + [1], atol=1e-4)
 
@@ -68,9 +68,9 @@ def test_transformer_lens_agrees(model, what):
     model.bridge.reset_hooks()
     _, cache = model.bridge.run_with_cache(task.clean)
     wanted = getattr(theirs, name)(model.bridge, task.counterfactual, cache, lambda logits: task.measure(logits).mean())
-    found = patching.patch(model, task, what, by)
-    np.testing.assert_allclose(found.values.mean(0), wanted.detach().numpy(), rtol=0, atol=1e-4)
-    assert found.values.std() > 1e-3
+    result = patching.patch(model, task, what, by)
+    np.testing.assert_allclose(result.values.mean(0), wanted.detach().numpy(), rtol=0, atol=1e-4)
+    assert result.values.std() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_rows_that_begin_at_the_patched_layer_equal_a_loop_over_whole_runs(model
     task = _task()
     if edited:
         model = model.edited(edit.add("blocks.0.hook_resid_post", torch.ones(model.spec.d_model), scale=0.5))
-    found = patching.patch(model, task, what, by, indices=[3, 8] if what == "neuron" else None)
+    result = patching.patch(model, task, what, by, indices=[3, 8] if what == "neuron" else None)
     hooks = [f"blocks.{layer}.{hook}" for layer in range(3)]
     _, cache = model.run_with_cache(task.clean, hooks)
     changed = 0
-    for i, j in np.ndindex(*found.values.shape[1:]):
+    for i, j in np.ndindex(*result.values.shape[1:]):
         site = dict(zip(by, (i, j), strict=False))
         if "neuron" in site:
             site["neuron"] = (3, 8)[site["neuron"]]
@@ -101,9 +101,9 @@ def test_rows_that_begin_at_the_patched_layer_equal_a_loop_over_whole_runs(model
         edits = [edit.replace(name, cache[name], **site) for at, name in enumerate(hooks) if layer in (None, at)]
         wanted = task.measure(model.edited(*edits)(task.counterfactual))
         # float32 logits of size 1, whose products are formed in batches of another size
-        np.testing.assert_allclose(found.values[:, i, j], wanted.numpy(), rtol=0, atol=1e-5)
-        changed += bool(np.abs(wanted.numpy() - found.counterfactual).max() > 1e-4)
-    assert changed > 0.3 * found.values[0].size
+        np.testing.assert_allclose(result.values[:, i, j], wanted.numpy(), rtol=0, atol=1e-5)
+        changed += bool(np.abs(wanted.numpy() - result.counterfactual).max() > 1e-4)
+    assert changed > 0.3 * result.values[0].size
 
 
 def test_noising_everything_is_the_counterfactual_run_and_zero_is_zero_ablation(model):
@@ -119,13 +119,13 @@ def test_noising_everything_is_the_counterfactual_run_and_zero_is_zero_ablation(
 @pytest.mark.parametrize("source", ["mean", "other"])
 def test_other_sources(model, source):
     task, hook = _task(), "blocks.1.hook_mlp_out"
-    found = patching.patch(
+    result = patching.patch(
         model, task, "mlp_out", ("layer",), direction="noise", source=source, layers=[1], batch_size=3
     )
     _, cache = model.run_with_cache(task.clean, hook)
     new = cache[hook].mean(0) if source == "mean" else cache[hook].roll(-1, 0)
     wanted = task.measure(model.edited(edit.replace(hook, new))(task.clean))
-    np.testing.assert_allclose(found.values[:, 0, 0], wanted.numpy(), atol=1e-4)
+    np.testing.assert_allclose(result.values[:, 0, 0], wanted.numpy(), atol=1e-4)
 
 
 class _Latents:
@@ -158,8 +158,8 @@ def test_neurons_latents_and_places(model):
 
 @pytest.mark.parametrize("metric", ["log odds", "probability", "kl", lambda logits, task: logits[:, -1, 3]])
 def test_metrics(model, metric):
-    found = patching.patch(model, _task(), "resid_pre", ("layer",), metric=metric, layers=[0])
-    np.testing.assert_allclose(found.effect[0, 0], 1, atol=1e-3)
+    result = patching.patch(model, _task(), "resid_pre", ("layer",), metric=metric, layers=[0])
+    np.testing.assert_allclose(result.effect[0, 0], 1, atol=1e-3)
 
 
 def test_batches_do_not_matter_and_the_interval_holds_the_effect(model):
@@ -170,11 +170,11 @@ def test_batches_do_not_matter_and_the_interval_holds_the_effect(model):
 
 
 def test_saved_and_drawn_on_a_fixed_scale(model, tmp_path):
-    found = patching.patch(model, _task(), "attn_out")
-    found.save(tmp_path)
-    assert load(tmp_path) == found
-    assert "restored" in found.table().to_html()
-    assert found.figure().caption
+    result = patching.patch(model, _task(), "attn_out")
+    result.save(tmp_path)
+    assert load(tmp_path) == result
+    assert "restored" in result.table().to_html()
+    assert result.figure().caption
 
 
 def test_a_model_with_a_hook_is_patched_as_it_runs():
@@ -183,9 +183,9 @@ def test_a_model_with_a_hook_is_patched_as_it_runs():
     model, task = models.load("gpt2"), _task()
     assert hf is not model.hf
     model.hf.transformer.h[1].mlp.register_forward_hook(lambda *args: args[2] * 2)
-    found = patching.patch(model, task, "resid_pre", layers=[0])
-    np.testing.assert_allclose(found.clean, task.measure(model(task.clean)).numpy(), atol=1e-5)
-    np.testing.assert_allclose(found.effect[0, 2], 1, atol=1e-4)
+    result = patching.patch(model, task, "resid_pre", layers=[0])
+    np.testing.assert_allclose(result.clean, task.measure(model(task.clean)).numpy(), atol=1e-5)
+    np.testing.assert_allclose(result.effect[0, 2], 1, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -220,12 +220,12 @@ def test_a_mixture_of_experts_is_patched_but_for_its_neurons(name):
     for what in ("resid_pre", "resid_mid"):  # all positions at once: everything that differs passes through
         np.testing.assert_allclose(patching.patch(model, _task(), what, "layer").effect, 1, atol=1e-9)
     for what, hook in (("mlp_out", "hook_mlp_out"), ("z", "attn.hook_z")):
-        found = patching.patch(model, _task(), what, "layer", layers=[1])
+        result = patching.patch(model, _task(), what, "layer", layers=[1])
         name = f"blocks.1.{hook}"
         clean = model.run_with_cache(_task().clean, [name])[1][name]
         by_hand = _task().measure(model.edited(edit.replace(name, clean))(_task().counterfactual))
-        np.testing.assert_allclose(found.values[:, 0, 0], by_hand, atol=1e-9)
-        assert np.abs(found.effect).max() > 1e-3
+        np.testing.assert_allclose(result.values[:, 0, 0], by_hand, atol=1e-9)
+        assert np.abs(result.effect).max() > 1e-3
     with pytest.raises(UsageError, match="cannot be replaced"):
         patching.patch(model, _task(), "neuron", ("layer", "neuron"), indices=[0])
 

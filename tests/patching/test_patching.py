@@ -30,23 +30,23 @@ def prompts():
 def test_the_stream_carries_everything_that_differs(model, prompts):
     clean, corrupted = prompts
     target = attribution.logit_difference(model, 3, 5)
-    found = patching.patch_residual(model, clean, corrupted, target)
+    result = patching.patch_residual(model, clean, corrupted, target)
     logits = model(clean)[0, -1]
-    assert found.clean == pytest.approx(float(logits[3] - logits[5]), abs=TOLERANCE)
+    assert result.clean == pytest.approx(float(logits[3] - logits[5]), abs=TOLERANCE)
     # The only difference enters at position 2: restoring it there restores the run, and before it nothing is restored.
-    assert found.recovered[0, 2] == pytest.approx(1, abs=TOLERANCE)
-    assert np.abs(found.recovered[:, :2]).max() < TOLERANCE
-    assert np.abs(found.recovered[0, 3:]).max() < TOLERANCE
+    assert result.recovered[0, 2] == pytest.approx(1, abs=TOLERANCE)
+    assert np.abs(result.recovered[:, :2]).max() < TOLERANCE
+    assert np.abs(result.recovered[0, 3:]).max() < TOLERANCE
     # What leaves the last block at the target's position is the prediction; at no other position does it matter.
-    assert found.recovered[-1, -1] == pytest.approx(1, abs=TOLERANCE)
-    assert np.abs(found.recovered[-1, :-1]).max() < TOLERANCE
+    assert result.recovered[-1, -1] == pytest.approx(1, abs=TOLERANCE)
+    assert np.abs(result.recovered[-1, :-1]).max() < TOLERANCE
 
 
 def test_patched_heads_agree_with_hooks(model, prompts):
     clean, corrupted = prompts
     # A logit that differs between the runs: under a softcap many sit at the cap in both.
     token = int((model(clean) - model(corrupted))[0, -1].abs().argmax())
-    found = patching.patch_heads(model, clean, corrupted, attribution.logit(model, token))
+    result = patching.patch_heads(model, clean, corrupted, attribution.logit(model, token))
     layer, head = model.spec.n_layer - 1, 1
     _, cache = model.run_with_cache(clean, [f"blocks.{layer}.attn.hook_z"])
     z = cache[f"blocks.{layer}.attn.hook_z"]
@@ -59,8 +59,8 @@ def test_patched_heads_agree_with_hooks(model, prompts):
 
     with model.bridge.hooks(fwd_hooks=[(f"blocks.{layer}.attn.hook_z", swap)]):
         hooked = model(corrupted)
-    assert found.array[layer, head] == pytest.approx(float(hooked[0, -1, token]), abs=TOLERANCE)
-    assert abs(found.array[layer, head] - found.corrupted) > TOLERANCE
+    assert result.array[layer, head] == pytest.approx(float(hooked[0, -1, token]), abs=TOLERANCE)
+    assert abs(result.array[layer, head] - result.corrupted) > TOLERANCE
 
 
 def test_every_patch_is_that_of_an_edited_run(model, prompts):
@@ -88,9 +88,9 @@ def test_every_patch_is_that_of_an_edited_run(model, prompts):
 
 def test_a_position_before_the_last_can_be_the_target(model, prompts):
     clean, corrupted = prompts
-    found = patching.patch_residual(model, clean, corrupted, attribution.logit_difference(model, 3, 5, position=4))
-    assert found.recovered[0, 2] == pytest.approx(1, abs=TOLERANCE)
-    assert np.abs(found.recovered[:, 5:]).max() == 0
+    result = patching.patch_residual(model, clean, corrupted, attribution.logit_difference(model, 3, 5, position=4))
+    assert result.recovered[0, 2] == pytest.approx(1, abs=TOLERANCE)
+    assert np.abs(result.recovered[:, 5:]).max() == 0
 
 
 @pytest.mark.parametrize("patch", [patching.patch_residual, patching.patch_heads])
@@ -117,17 +117,17 @@ def test_half_precision_is_one_sentence(dtype, prompts):
 def test_repeated_tokens_are_told_apart():
     model = models.load("gpt2", text=True)
     clean, corrupted = (model.to_tokens(text) for text in ("the tower is the tower", "the Paris is the tower"))
-    found = patching.patch_residual(model, clean, corrupted, attribution.logit(model, " in"))
-    assert found.columns == ("the", " tower (1)", " is", " the", " tower (2)")
+    result = patching.patch_residual(model, clean, corrupted, attribution.logit(model, " in"))
+    assert result.columns == ("the", " tower (1)", " is", " the", " tower (2)")
 
 
 def test_saved_and_drawn(model, prompts, tmp_path):
     target = attribution.logit(model, 3)
-    found = patching.patch_residual(model, *prompts, target)
-    found.save(tmp_path)
-    assert load(tmp_path) == found
-    assert "recovered" in found.table().to_html()
-    assert found.figure().caption
+    result = patching.patch_residual(model, *prompts, target)
+    result.save(tmp_path)
+    assert load(tmp_path) == result
+    assert "recovered" in result.table().to_html()
+    assert result.figure().caption
 
 
 def test_refusals(model, prompts):

@@ -94,14 +94,14 @@ def test_hooks_set_by_hand_agree(case, between, direction, receiver):
     model, task = case
     name = f"L{receiver[1]}H{receiver[2]}.q" if receiver[0] == "q" else f"MLP{receiver[1]}"
     senders = [(layer, head) for layer in range(2) for head in range(4)]
-    found = patching.path(model, task, [f"L{a}H{h}" for a, h in senders], name, between=between, direction=direction)
+    result = patching.path(model, task, [f"L{a}H{h}" for a, h in senders], name, between=between, direction=direction)
     base, source = (task.clean, task.counterfactual)[:: 1 if direction == "noise" else -1]
     for i, sender in enumerate(senders):
         wanted = task.measure(by_hand(model, base, source, sender, receiver, between == "held"))
         # float32 logits of size 1, whose products are formed in batches of another size
-        np.testing.assert_allclose(found.values[:, i, 0], wanted.numpy(), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(result.values[:, i, 0], wanted.numpy(), rtol=0, atol=1e-5)
     assert (
-        np.abs(found.values - (found.clean if direction == "noise" else found.counterfactual)[:, None, None]).max()
+        np.abs(result.values - (result.clean if direction == "noise" else result.counterfactual)[:, None, None]).max()
         > 1e-4
     )
 
@@ -114,22 +114,22 @@ def test_held_paths_are_exact_edges(name):
     senders = ["embed", "L0H1", "MLP0", "L1H2"]
     last, largest = "L2KV0" if model.spec.kv_group > 1 else "L2H0", 0.0
     for receiver in ("L2H3.q", f"{last}.k", f"{last}.v", "MLP2", "logits"):
-        found = patching.path(model, task, senders, receiver)
+        result = patching.path(model, task, senders, receiver)
         masks = [np.eye(1, graph.n_edge, graph.index(f"{sender} → {receiver}"))[0] for sender in senders]
         exact = evaluate(model, graph, task, masks).T
         # rounding of float64 sums in another order; rotary tables are float32 in transformers and here
-        np.testing.assert_allclose(found.values[:, :, 0], exact, atol=1e-6)
-        largest = max(largest, np.abs(exact - found.clean[:, None]).max())
+        np.testing.assert_allclose(result.values[:, :, 0], exact, atol=1e-6)
+        largest = max(largest, np.abs(exact - result.clean[:, None]).max())
     assert largest > 1e-3
 
 
 def test_the_logits_of_others_that_react_are_the_whole_effect(case):
     model, task = case
-    found = patching.path(model, task, ["L0H1", "MLP1"], "logits", between="real")
+    result = patching.path(model, task, ["L0H1", "MLP1"], "logits", between="real")
     for i, (hook, head) in enumerate((("blocks.0.attn.hook_z", 1), ("blocks.1.hook_mlp_out", None))):
         _, cache = model.run_with_cache(task.counterfactual, hook)
         wanted = task.measure(model.edited(edit.replace(hook, cache[hook], head=head))(task.clean))
-        np.testing.assert_allclose(found.values[:, i, 0], wanted.numpy(), atol=1e-5)
+        np.testing.assert_allclose(result.values[:, i, 0], wanted.numpy(), atol=1e-5)
 
 
 def test_several_receivers_and_a_sender_behind_some_of_them(case):

@@ -34,10 +34,10 @@ def page_of(shown: Attention):
 
 
 def test_patterns_are_carried_in_thousandths_without_the_empty_triangle():
-    found = carried(viewer())["texts"][0]
-    assert found["heads"][0]["rows"] == [[1000], [250, 750], [100, 600, 300]]
-    assert found["heads"][0]["taken"] == [0.5, -2, 0]
-    assert found["position"] == 2
+    result = carried(viewer())["texts"][0]
+    assert result["heads"][0]["rows"] == [[1000], [250, 750], [100, 600, 300]]
+    assert result["heads"][0]["taken"] == [0.5, -2, 0]
+    assert result["position"] == 2
     both_ways = np.full((3, 3), 1 / 3)
     assert carried(viewer(heads=(HeadPattern("x", both_ways),)))["texts"][0]["heads"][0]["rows"] == [[333] * 3] * 3
     row = carried(viewer(heads=(HeadPattern("x", PATTERN[-1:]),)))["texts"][0]["heads"][0]["rows"]

@@ -83,14 +83,14 @@ def test_a_large_heatmap_is_unpacked_as_it_was(tmp_path, browser):
         read = page.evaluate(
             "[...document.getElementById('large').querySelector('[data-fig]').data[0].z].map(r => [...r])"
         )
-    found = np.array([[np.nan if value is None else value for value in row] for row in read], float)
+    result = np.array([[np.nan if value is None else value for value in row] for row in read], float)
     # Sixteen-bit floats have 11 significant bits; below 2**-14 of the largest value they lose them one by one.
-    assert np.isnan(found[5, 6])
-    assert found[3, 4] == pytest.approx(1e4, rel=2**-11)
-    found[5, 6] = values[5, 6] = 0.0
-    assert np.abs(found - values).max() <= np.abs(values).max() * 2**-11
+    assert np.isnan(result[5, 6])
+    assert result[3, 4] == pytest.approx(1e4, rel=2**-11)
+    result[5, 6] = values[5, 6] = 0.0
+    assert np.abs(result - values).max() <= np.abs(values).max() * 2**-11
     small = np.abs(values) < 1
-    assert np.abs(found - values)[small].max() <= 1e4 * 2**-25
+    assert np.abs(result - values)[small].max() <= 1e4 * 2**-25
 
 
 def test_dark_figures_have_dark_colours_and_follow_a_change(tmp_path, browser):
@@ -153,11 +153,11 @@ def test_a_page_whose_library_is_missing_says_so_and_keeps_its_table(tmp_path, b
 
 def _data(text: str, change: Callable[[dict[str, Any]], None]) -> str:
     """`text` with its data changed."""
-    found = re.search(r'(<script type="application/json" id="interp-data">)(.*?)(</script>)', text, re.S)
-    assert found
-    data = json.loads(found[2])
+    result = re.search(r'(<script type="application/json" id="interp-data">)(.*?)(</script>)', text, re.S)
+    assert result
+    data = json.loads(result[2])
     change(data)
-    return text[: found.start(2)] + json.dumps(data).replace("<", "\\u003c") + text[found.end(2) :]
+    return text[: result.start(2)] + json.dumps(data).replace("<", "\\u003c") + text[result.end(2) :]
 
 
 def _emptied(data: dict[str, Any]) -> None:

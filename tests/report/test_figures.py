@@ -225,8 +225,8 @@ def drawn(values, limits=(0.0, 1.0), **more):
 
 def test_a_signed_scale_is_symmetric_about_its_centre():
     values = np.array([[0.2, 0.9]])
-    found = figures.heatmap("map", values, caption="AUC.", alt="AUC.", limits=(0, 1), centre=0.5, cell_text=True)
-    trace = found.plotly.data[0]
+    result = figures.heatmap("map", values, caption="AUC.", alt="AUC.", limits=(0, 1), centre=0.5, cell_text=True)
+    trace = result.plotly.data[0]
     assert (trace.zmin, trace.zmax, trace.texttemplate) == (0.0, 1.0, "%{z:.2f}")
 
 

@@ -23,9 +23,9 @@ from tests.report.browser import BUDGET
 
 
 def _embedded(text: str) -> dict:
-    found = re.search(r'<script type="application/json" id="interp-data">(.*?)</script>', text, re.S)
-    assert found
-    return json.loads(found[1])
+    result = re.search(r'<script type="application/json" id="interp-data">(.*?)</script>', text, re.S)
+    assert result
+    return json.loads(result[1])
 
 
 def test_importing_the_package_loads_neither_plotly_nor_torch():
@@ -96,10 +96,10 @@ class _Outline(HTMLParser):
         self.anchors: list[str] = []
 
     def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
+        result = dict(attrs)
         self.tags.append(tag)
-        self.ids += [found["id"]] if found.get("id") else []
-        self.anchors += [found["href"][1:]] if tag == "a" else []
+        self.ids += [result["id"]] if result.get("id") else []
+        self.anchors += [result["href"][1:]] if tag == "a" else []
 
 
 def test_the_page_is_one_document_whose_anchors_lead_somewhere():

@@ -51,9 +51,9 @@ def test_the_upper_blocks_give_what_an_edited_run_gives(name):
     for base in (model, model.edited(*edits)):
         for padding in (None, mask):
             suffix = Suffix.of(base, tokens, LAYER, padding)
-            found = suffix.final(torch.cat([suffix.stream, suffix.stream + vector]))
+            result = suffix.final(torch.cat([suffix.stream, suffix.stream + vector]))
             steered = base.edited(edit.add("blocks.1.hook_resid_post", vector))
-            for rows, one in zip(found.split(3), (base, steered), strict=True):
+            for rows, one in zip(result.split(3), (base, steered), strict=True):
                 _, cache = one.run_with_cache(tokens, last, attention_mask=padding)
                 assert torch.allclose(rows, cache[last], atol=1e-5)
     assert torch.equal(model(tokens), models.load(name)(tokens))  # nothing is left behind
@@ -73,24 +73,24 @@ def test_nothing_is_left_behind_by_a_run_that_fails():
 def test_values_are_those_of_an_edited_model(positions):
     model, v = models.load("llama", text=True), random_vector(models.load("llama"))
     prompts = ["the tower is", "Paris", "the tower is in London"]
-    found = respond(model, v, prompts, positions=positions, strengths=(-0.5, 0.3))
-    for dose, strength in enumerate(found.strengths):
+    result = respond(model, v, prompts, positions=positions, strengths=(-0.5, 0.3))
+    for dose, strength in enumerate(result.strengths):
         steered = model.edited(v.edit(strength, positions)) if positions != slice(1, None) or strength else model
         for i, prompt in enumerate(prompts):
             logits = steered(prompt)[0, -1]
             expected = logits[RIGHT].logsumexp(0) - logits[WRONG].logsumexp(0)
-            assert found.values[0, dose, i] == pytest.approx(float(expected), abs=1e-4)  # logits are about 1
+            assert result.values[0, dose, i] == pytest.approx(float(expected), abs=1e-4)  # logits are about 1
 
 
 def test_costs_are_those_of_an_edited_model_and_zero_without_steering():
     model, v = models.load("gemma2"), random_vector(models.load("gemma2"))
     texts = models.tokens(3, 8, seed=5)
-    found = respond(model, v, neutral=texts)
+    result = respond(model, v, neutral=texts)
     before, after = (one(texts).log_softmax(-1).double() for one in (model, model.edited(v.edit(0.5))))
     kl = (before.exp() * (before - after)).sum(-1).mean(1)
     loss = -after[:, :-1].gather(2, texts[:, 1:, None])[..., 0].mean(1)
-    assert np.allclose(found.kl[0, -1], kl, atol=1e-5) and np.allclose(found.loss[0, -1], loss, atol=1e-5)
-    assert np.allclose(found.kl[0, found.strengths.index(0.0)], 0.0, atol=1e-6) and kl.min() > 1e-3
+    assert np.allclose(result.kl[0, -1], kl, atol=1e-5) and np.allclose(result.loss[0, -1], loss, atol=1e-5)
+    assert np.allclose(result.kl[0, result.strengths.index(0.0)], 0.0, atol=1e-6) and kl.min() > 1e-3
 
 
 def test_a_planted_direction_steers_and_its_controls_do_not(tmp_path):
@@ -98,14 +98,14 @@ def test_a_planted_direction_steers_and_its_controls_do_not(tmp_path):
     model = models.load("llama")
     direction = model.weights.W_U[:, 3] - model.weights.W_U[:, 7]
     v = steering.from_direction(model, direction, 2, texts=models.tokens(4, 6))
-    found = respond(model, v, models.tokens(12, 6), ([3], [7]), n_random=100)
-    assert found.steers and found.wrong_way[0] == 0 and found.p_random == pytest.approx(1 / 101)
-    assert "The vector steers" in found.verdict()
+    result = respond(model, v, models.tokens(12, 6), ([3], [7]), n_random=100)
+    assert result.steers and result.wrong_way[0] == 0 and result.p_random == pytest.approx(1 / 101)
+    assert "The vector steers" in result.verdict()
     null = respond(model, random_vector(model, 2), models.tokens(12, 6), ([3], [7]), n_random=100)
     assert not null.steers and null.p_random > 0.01 and "does not steer" in null.verdict()
-    again = results.load(found.save(tmp_path))
-    assert again == found and again.verdict() == found.verdict()
-    assert found.figure().table.rows and len(found.table().rows) == 3
+    again = results.load(result.save(tmp_path))
+    assert again == result and again.verdict() == result.verdict()
+    assert result.figure().table.rows and len(result.table().rows) == 3
 
 
 def test_vectors_find_the_planted_class_and_shuffled_labels_lose_it():
@@ -156,10 +156,10 @@ def test_the_layer_is_chosen_on_one_half_and_judged_on_the_other():
         random_vector(model, 0),
         steering.from_direction(model, direction, 2, texts=models.tokens(4, 6)),
     )
-    found = respond(model, several, models.tokens(10, 6), ([3], [7]))
-    assert found.layers[found.best] == 2 and found.chooses.sum() == 5
-    assert not (found.chooses & found.judges).any()
-    assert found.slope[0] == pytest.approx(found.slopes[1, found.judges].mean())
+    result = respond(model, several, models.tokens(10, 6), ([3], [7]))
+    assert result.layers[result.best] == 2 and result.chooses.sum() == 5
+    assert not (result.chooses & result.judges).any()
+    assert result.slope[0] == pytest.approx(result.slopes[1, result.judges].mean())
 
 
 def test_a_judged_text_and_tasks_answers_are_measures():
@@ -169,12 +169,12 @@ def test_a_judged_text_and_tasks_answers_are_measures():
     def length(text: str) -> float:
         return float(len(text))
 
-    found = respond(model, v, prompts, length, n_random=2)
-    assert found.measure == "length" and found.random.shape == (1, 2, 3, 3)
-    for dose, strength in enumerate(found.strengths):
+    result = respond(model, v, prompts, length, n_random=2)
+    assert result.measure == "length" and result.random.shape == (1, 2, 3, 3)
+    for dose, strength in enumerate(result.strengths):
         text = model.generate_tokens(model.to_tokens(prompts[0]), 20) if strength == 0 else None
         if text is not None:
-            assert found.values[0, dose, 0] == len("".join(model.labels(text)))
+            assert result.values[0, dose, 0] == len("".join(model.labels(text)))
     with pytest.raises(UsageError, match="must return a number"):
         respond(model, v, prompts, lambda text: text)
 
@@ -182,8 +182,8 @@ def test_a_judged_text_and_tasks_answers_are_measures():
 def test_a_batch_is_continued_as_each_of_its_rows():
     model, rows = models.load("gpt2"), models.tokens(4, 5)
     vector = torch.randn(4, 1, model.spec.d_model, generator=torch.Generator().manual_seed(0))
-    found = batch_ids(model.edited(edit.add("blocks.1.hook_resid_post", vector)), rows, 6)
-    for row, one, added in zip(rows, found, vector, strict=True):
+    result = batch_ids(model.edited(edit.add("blocks.1.hook_resid_post", vector)), rows, 6)
+    for row, one, added in zip(rows, result, vector, strict=True):
         alone = model.edited(edit.add("blocks.1.hook_resid_post", added[0])).generate_tokens(row[None], 6)
         assert torch.equal(one[: len(alone)], alone)
 

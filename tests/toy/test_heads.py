@@ -13,33 +13,33 @@ def test_similarity_of_copies_is_one_and_of_independent_writes_none():
     generator = torch.Generator().manual_seed(0)
     first, other = torch.randn(4000, 5, generator=generator), torch.randn(4000, 5, generator=generator)
     turned = 3 * first @ torch.linalg.qr(torch.randn(5, 5, generator=generator))[0]
-    found = heads.similarity(torch.stack([first, turned, other, torch.zeros(4000, 5)], dim=1))
-    assert found[0, 1] == pytest.approx(1, abs=1e-4)
+    result = heads.similarity(torch.stack([first, turned, other, torch.zeros(4000, 5)], dim=1))
+    assert result[0, 1] == pytest.approx(1, abs=1e-4)
     # 25 squared correlations of 4,000 independent pairs, each 1/4000 in the mean, over 5.
-    assert found[0, 2] < 0.01
-    assert found[3, 3] == 0
+    assert result[0, 2] < 0.01
+    assert result[3, 3] == 0
 
 
 def test_heads_in_turn_keep_those_before_and_lower_the_loss():
-    found = heads.in_turn(TASK, 2, (0, 1), steps=80)
-    assert torch.equal(found[1].weights["0.q"][:, :4], found[0].weights["0.q"][:, :4])
-    assert (found[0].weights["0.o"][:, :, 4:] == 0).all()
-    assert (found[1].weights["0.o"][:, :, 8:] == 0).all()
-    assert (found[1].loss < found[0].loss).all()
+    result = heads.in_turn(TASK, 2, (0, 1), steps=80)
+    assert torch.equal(result[1].weights["0.q"][:, :4], result[0].weights["0.q"][:, :4])
+    assert (result[0].weights["0.o"][:, :, 4:] == 0).all()
+    assert (result[1].weights["0.o"][:, :, 8:] == 0).all()
+    assert (result[1].loss < result[0].loss).all()
 
 
 def test_heads_apart_fill_their_own_slots_and_the_first_is_the_same_as_alone():
-    found = heads.apart(TASK, 2, (0, 1), steps=40)
+    result = heads.apart(TASK, 2, (0, 1), steps=40)
     alone = heads.in_turn(TASK, 1, (0, 1), steps=40)
-    assert torch.allclose(found[0].loss, alone[0].loss, atol=1e-3)
-    assert (found[1].weights["0.v"][:, 4:8] != 0).any()
-    assert (found[1].weights["0.v"][:, 8:] == 0).all()
-    assert (found[0].writes[:, :, 1] == 0).all()
+    assert torch.allclose(result[0].loss, alone[0].loss, atol=1e-3)
+    assert (result[1].weights["0.v"][:, 4:8] != 0).any()
+    assert (result[1].weights["0.v"][:, 8:] == 0).all()
+    assert (result[0].writes[:, :, 1] == 0).all()
 
 
 def test_two_heads_together_do_what_one_cannot():
-    found = heads.together(TASK, (1, 2), (0, 0), steps=150)
-    assert found.loss[1] < 0.1 < found.loss[0]
+    result = heads.together(TASK, (1, 2), (0, 0), steps=150)
+    assert result.loss[1] < 0.1 < result.loss[0]
 
 
 def test_more_tokens_than_there_are_is_refused():
@@ -49,15 +49,15 @@ def test_more_tokens_than_there_are_is_refused():
 
 def test_layers_are_stacked_heads_a_later_one_reads_what_an_earlier_one_wrote():
     task = heads.Task(wanted=2, tokens=3, length=4, slots=2, head_width=6, layered=True)
-    found = heads.in_turn(task, 2, (0, 1), steps=80)
-    assert torch.equal(found[1].weights["0.q"], found[0].weights["0.q"])
-    assert (found[0].weights["1.o"] == 0).all()
-    assert (found[1].weights["1.q"][:, 6:] == 0).all()
-    assert (found[1].loss < found[0].loss).all()
+    result = heads.in_turn(task, 2, (0, 1), steps=80)
+    assert torch.equal(result[1].weights["0.q"], result[0].weights["0.q"])
+    assert (result[0].weights["1.o"] == 0).all()
+    assert (result[1].weights["1.q"][:, 6:] == 0).all()
+    assert (result[1].loss < result[0].loss).all()
     # What the second layer writes depends on the first: without the first it is another.
-    alone = {name: torch.zeros_like(w) if name[:2] == "0." else w for name, w in found[1].weights.items()}
-    assert not torch.allclose(heads._judged(task, alone).writes[:, :, 1], found[1].writes[:, :, 1], atol=0.01)
+    alone = {name: torch.zeros_like(w) if name[:2] == "0." else w for name, w in result[1].weights.items()}
+    assert not torch.allclose(heads._judged(task, alone).writes[:, :, 1], result[1].writes[:, :, 1], atol=0.01)
     # The first layer of those trained apart is that of a network of one layer.
     apart = heads.apart(task, 2, (0, 1), steps=80)
-    assert torch.allclose(apart[0].loss, found[0].loss, atol=1e-3)
+    assert torch.allclose(apart[0].loss, result[0].loss, atol=1e-3)
     assert (apart[1].weights["1.v"] != 0).any()

@@ -17,14 +17,14 @@ def test_the_answer_follows_from_the_pairs_before_it():
 
 def test_a_transformer_learns_in_context_with_and_without_a_price_which_shortens_its_wires():
     price = modular.Price(torch.tensor([0.3, 0.0]), torch.tensor([4.0, 0.0]), torch.tensor([True, False]))
-    found = modular.learn_in_context(price, [0, 0], steps=400)
+    result = modular.learn_in_context(price, [0, 0], steps=400)
     # 1 is what a network has that answers 0.
-    assert (found.error < 0.1).all()
+    assert (result.error < 0.1).all()
     # The answer comes from the pairs: with those of another w, of the same variance, the error is near 2.
-    assert ((found.foreign > 1.5) & (found.foreign < 2.5)).all()
-    assert (found.wires[0] < found.wires[1]).all()
-    assert found.cost[0] < 0.8 * found.cost[1]
-    for layer, places in found.places.items():
+    assert ((result.foreign > 1.5) & (result.foreign < 2.5)).all()
+    assert (result.wires[0] < result.wires[1]).all()
+    assert result.cost[0] < 0.8 * result.cost[1]
+    for layer, places in result.places.items():
         even = (torch.arange(places.shape[1]) + 0.5) / places.shape[1]
         assert torch.allclose(places.sort(1).values[0], even), layer
         assert torch.allclose(places[1], even)

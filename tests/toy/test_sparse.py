@@ -56,11 +56,11 @@ def test_a_dense_network_stops_at_the_loss_of_the_sparse_one(networks):
 
 def test_a_circuit_is_faithful_and_smaller_than_one_of_random_edges(networks):
     task, few, _ = networks
-    found = sparse.circuit(few, task)
-    assert (found.faithfulness >= 0.9).all()
-    assert torch.allclose(sparse.faithfulness(few, task, found.masks), found.faithfulness, atol=1e-5)
-    assert (found.edges < found.random_edges).all()
-    assert (found.random_edges <= found.total).all()
+    result = sparse.circuit(few, task)
+    assert (result.faithfulness >= 0.9).all()
+    assert torch.allclose(sparse.faithfulness(few, task, result.masks), result.faithfulness, atol=1e-5)
+    assert (result.edges < result.random_edges).all()
+    assert (result.random_edges <= result.total).all()
 
 
 def test_all_edges_are_faithful_and_none_are_not(networks):

@@ -85,9 +85,9 @@ def test_composition_is_one_graph_of_all_its_pairs(study: Circuits) -> None:
 
 
 def test_a_model_without_text_or_rotation_has_a_page_too(tmp_path) -> None:
-    found = run(models.load("gpt2"), SMALL)
-    assert found.scores.texts == ("repeated",)
-    assert len(render(found.page())) < checks.BUDGET["inline"]
+    result = run(models.load("gpt2"), SMALL)
+    assert result.scores.texts == ("repeated",)
+    assert len(render(result.page())) < checks.BUDGET["inline"]
 
 
 @pytest.mark.parametrize("name", ["L9H0", "H1", "L0H9"])

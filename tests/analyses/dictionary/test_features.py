@@ -44,34 +44,34 @@ def collected(corpus, **changes):
 
 
 def test_the_strongest_examples_are_those_of_a_search_through_everything(corpus, codes):
-    found = collected(corpus)
+    result = collected(corpus)
     tokens = corpus.read(0, corpus.contexts).tokens
     for latent in range(planted.WIDTH):
         flat = codes[..., latent].flatten()
         order = sorted(np.flatnonzero(flat.numpy()).tolist(), key=lambda row: (-float(flat[row]), row))[:5]
         expected = [divmod(row, planted.LENGTH) for row in order]
-        assert [tuple(place) for place in found.top.where[latent].tolist() if place[0] >= 0] == expected
+        assert [tuple(place) for place in result.top.where[latent].tolist() if place[0] >= 0] == expected
         for place, (context, position) in enumerate(expected):
             for step in range(-WINDOW.before, WINDOW.after + 1):
                 at, inside = position + step, 0 <= position + step < planted.LENGTH
-                seen = found.top.tokens[latent, place, step + WINDOW.before]
-                value = found.top.values[latent, place, step + WINDOW.before]
+                seen = result.top.tokens[latent, place, step + WINDOW.before]
+                value = result.top.values[latent, place, step + WINDOW.before]
                 assert seen == (tokens[context, at] if inside else -1)
                 assert value.isnan() if not inside else value == codes[context, at, latent]
 
 
 def test_sums_and_histograms_are_exact(corpus, codes):
-    found = collected(corpus)
+    result = collected(corpus)
     flat = codes.flatten(0, 1)
-    assert found.rows == len(flat)
-    assert torch.equal(found.fired, (flat > 0).sum(0))
+    assert result.rows == len(flat)
+    assert torch.equal(result.fired, (flat > 0).sum(0))
     # Sums of the same float32 numbers in float64, in another order.
-    assert torch.allclose(found.total, flat.double().sum(0), rtol=1e-12)
-    assert torch.equal(found.histogram.sum(1), found.fired)
+    assert torch.allclose(result.total, flat.double().sum(0), rtol=1e-12)
+    assert torch.equal(result.histogram.sum(1), result.fired)
     for latent in (0, planted.INHIBITOR):
         values = flat[:, latent][flat[:, latent] > 0].double().numpy()
         edges = 2.0 ** (LOWEST + np.arange(BINS + 1) / PER_OCTAVE)
-        assert found.histogram[latent].tolist() == np.histogram(values, edges)[0].tolist()
+        assert result.histogram[latent].tolist() == np.histogram(values, edges)[0].tolist()
 
 
 @pytest.mark.parametrize("rows", [1, 100, 900])
@@ -131,9 +131,9 @@ def test_a_dead_latent_says_so_and_shows_nothing(study):
 
 
 def test_the_planted_inhibitor_ranks_first_and_bystanders_do_not_appear(study):
-    found = study.features.inhibitors(planted.INHIBITED)
-    assert [one[0] for one in found] == [planted.INHIBITOR]
-    _, weight, both, expected = found[0]
+    result = study.features.inhibitors(planted.INHIBITED)
+    assert [one[0] for one in result] == [planted.INHIBITOR]
+    _, weight, both, expected = result[0]
     assert weight == pytest.approx(-4, rel=1e-5)  # float32 products of unit vectors
     assert both == 0
     assert expected > 10

@@ -119,8 +119,8 @@ def test_measures_on_the_text_trained_on_are_in_doubt_and_on_other_text_not(stud
 
 
 def test_the_page_says_what_it_was_judged_on_and_names_every_part(study):
-    found = page(study)
-    assert [section.id for section in found.sections] == [
+    result = page(study)
+    assert [section.id for section in result.sections] == [
         "features",
         "quality",
         "trade",
@@ -128,7 +128,7 @@ def test_the_page_says_what_it_was_judged_on_and_names_every_part(study):
         "training",
         "made",
     ]
-    text = report.render(found)
+    text = report.render(result)
     assert "which are those it was trained on" in text
     assert "Published dictionaries are trained on" in text
     values = study.to_dict()
@@ -161,9 +161,9 @@ def test_what_does_not_belong_together_is_refused(model, store):
 
 
 def test_without_a_model_tokens_are_numbers_and_raised_tokens_are_explained(model, store):
-    found = run(autoencoder(model), store, config=replace(CONFIG, judge=False))
-    assert found.features.vocabulary[0].startswith("#")
-    assert "the model was not given" in report.render(page(found))
+    result = run(autoencoder(model), store, config=replace(CONFIG, judge=False))
+    assert result.features.vocabulary[0].startswith("#")
+    assert "the model was not given" in report.render(page(result))
     other = run(autoencoder(model, hook=HOOK), store, model=model, config=replace(CONFIG, judge=False))
     assert other.features.no_logits == ""
 

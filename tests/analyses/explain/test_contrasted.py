@@ -50,8 +50,8 @@ def test_it_saves_loads_and_is_told(explanation, tmp_path):
 
 
 def test_without_a_counterfactual_nothing_is_added(model):
-    found = run(model, Config(PROMPT, " a", top=2, max_expansions=5))
-    assert found.contrasted is None and 'id="contrast' not in render(found.page())
+    result = run(model, Config(PROMPT, " a", top=2, max_expansions=5))
+    assert result.contrasted is None and 'id="contrast' not in render(result.page())
 
 
 def test_another_length_is_refused_with_both_tokenisations(model):

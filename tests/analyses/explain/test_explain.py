@@ -60,10 +60,10 @@ def test_heads_are_the_strongest_and_split_over_their_sources(explanation):
 
 
 def test_without_a_rival_the_logit_itself_is_explained(model):
-    found = run(model, Config("the tower is in", " Paris", top=2, max_expansions=5))
+    result = run(model, Config("the tower is in", " Paris", top=2, max_expansions=5))
     logits = model(model.to_tokens("the tower is in"))[0, -1]
-    assert found.total == pytest.approx(float(logits[model.to_single_token(" Paris")]), rel=1e-4)
-    assert "rather than" not in found.page().title
+    assert result.total == pytest.approx(float(logits[model.to_single_token(" Paris")]), rel=1e-4)
+    assert "rather than" not in result.page().title
 
 
 def test_of_a_long_prompt_the_page_has_one_row_of_each_head(model, explanation, monkeypatch):
@@ -158,16 +158,16 @@ def test_the_page_of_a_hostile_prompt_in_a_browser(explanation, tmp_path, chromi
 
 
 def test_without_a_target_the_likeliest_token_is_explained():
-    found = run(models.load("llama", text=True), Config("the tower is in", top=2, max_expansions=5))
-    assert found.config.target == found.next_tokens[0]
-    assert found.direct.target == f"logit of {found.next_tokens[0]!r}"
+    result = run(models.load("llama", text=True), Config("the tower is in", top=2, max_expansions=5))
+    assert result.config.target == result.next_tokens[0]
+    assert result.direct.target == f"logit of {result.next_tokens[0]!r}"
 
 
 def test_a_prompt_of_one_token_is_explained_and_its_paths_certified():
     config = Config("the", " Paris", top=2, max_expansions=20, certify=True)
-    found = run(models.load("llama", text=True), config)
-    assert found.tokens == ("the",)
-    assert found.tree.certified(2) == 2
-    assert found.verification is not None
-    assert found.verification.baseline == "zero"
-    assert "no other path is larger" in found.summary()
+    result = run(models.load("llama", text=True), config)
+    assert result.tokens == ("the",)
+    assert result.tree.certified(2) == 2
+    assert result.verification is not None
+    assert result.verification.baseline == "zero"
+    assert "no other path is larger" in result.summary()

@@ -53,9 +53,9 @@ def test_the_page_shows_hostile_words_as_text(traced):
 
 
 def test_neurons_stand_for_latents_without_dictionaries(model):
-    found = study.run(model, study.Config(PROMPT, neurons=6, expansions=50, changed=5))
-    assert any(name.startswith("MLP0") for name in found.graph.name)
-    assert abs(found.total - found.value) < 1e-5 * found.mass
+    result = study.run(model, study.Config(PROMPT, neurons=6, expansions=50, changed=5))
+    assert any(name.startswith("MLP0") for name in result.graph.name)
+    assert abs(result.total - result.value) < 1e-5 * result.mass
 
 
 def test_the_command_writes_its_folder(monkeypatch, model, tmp_path, capsys):
@@ -89,12 +89,12 @@ def test_smollm2_neurons_in_one_graph():
     import interp
 
     config = study.Config("The Eiffel Tower is located in the city of", max_latents=300, expansions=300, changed=8)
-    found = study.run(interp.load("smollm2"), config)
-    assert abs(found.total - found.value) < 1e-5 * found.mass
-    assert found.graph.error < 1e-4
-    assert " Paris" in found.difference
-    assert np.isfinite(found.checks[1].correlation[0])
-    assert len(report.render(found.page())) < 4_000_000
+    result = study.run(interp.load("smollm2"), config)
+    assert abs(result.total - result.value) < 1e-5 * result.mass
+    assert result.graph.error < 1e-4
+    assert " Paris" in result.difference
+    assert np.isfinite(result.checks[1].correlation[0])
+    assert len(report.render(result.page())) < 4_000_000
 
 
 def large(n: int = 500, n_edge: int = 12_000) -> Graph:

@@ -49,9 +49,9 @@ def test_a_lens_is_fitted_saved_compared_and_explains(tmp_path, capsys, small, t
     words = ["lens", "--text", str(text), "--contexts", "40", "--held-out", "4", "--context", "8", "--steps", "5"]
     assert main([*words, "--batch-size", "64", "--out", str(folder), "--json", "-q"]) == 0
     said = json.loads(capsys.readouterr().out)
-    found = results.load(folder)
-    assert found.finding() == said["finding"] and set(said["rows_better"]) == {"tuned", "linear", "bias"}
-    text = report.render(found.page())
+    result = results.load(folder)
+    assert result.finding() == said["finding"] and set(said["rows_better"]) == {"tuned", "linear", "bias"}
+    text = report.render(result.page())
     assert "Which lens reads best?" in text and "When is the prediction made?" in text
     out = tmp_path / "explain"
     words = ["explain", "the tower is in", "--target", " Paris", "--lens", str(folder), "--out", str(out), "-q"]

@@ -51,34 +51,34 @@ def study(model, tmp_path_factory):
     plain = replace(statements(80), name=HOSTILE, topic=topics)
     sets = [spoken(plain), spoken(statements(80, name="denied", polarity=-1))]
     folder = tmp_path_factory.mktemp("probes")
-    found = truth.run(
+    result = truth.run(
         model, truth.Config(layers=(0, 1, 2), causal=True), data=sets, probes_to=folder, command="interp probe", seed=0
     )
     asked = probes.intervene(
         model,
-        found.sweeps[0].direction,
+        result.sweeps[0].direction,
         sets[0],
         layers=1,
         config=probes.InterventionConfig(question=Question("{statement} is", (" a", " b")), n_random=4),
     )
-    return replace(found, intervention=asked), folder
+    return replace(result, intervention=asked), folder
 
 
 def test_it_holds_every_part(study):
-    found, _ = study
-    assert [sweep.name for sweep in found.sweeps] == [HOSTILE, "denied"]
-    assert found.transfer.names == (HOSTILE, "denied")
-    assert [(left.by, left.names) for left in found.left_out] == [("topic", ("a", "b"))]
-    assert set(found.planes) == set(found.erasures) == {HOSTILE, "denied"}
-    assert found.intervention.data == HOSTILE
-    (why,) = found.skipped  # the study asks for " true" or " false", words that the small tokenizer lacks
+    result, _ = study
+    assert [sweep.name for sweep in result.sweeps] == [HOSTILE, "denied"]
+    assert result.transfer.names == (HOSTILE, "denied")
+    assert [(left.by, left.names) for left in result.left_out] == [("topic", ("a", "b"))]
+    assert set(result.planes) == set(result.erasures) == {HOSTILE, "denied"}
+    assert result.intervention.data == HOSTILE
+    (why,) = result.skipped  # the study asks for " true" or " false", words that the small tokenizer lacks
     assert why.startswith("intervention: The answers ' true' and ' false' are one text")
 
 
 def test_a_plane_is_the_probes_own_and_an_orthogonal_direction(study):
-    found, _ = study
-    for sweep in found.sweeps:
-        plane = found.planes[sweep.name]
+    result, _ = study
+    for sweep in result.sweeps:
+        plane = result.planes[sweep.name]
         length = np.linalg.norm(sweep.direction)
         np.testing.assert_allclose(plane.x, sweep.predictions.scores / length, rtol=1e-5, atol=1e-6)
         assert 0 < plane.shares[0] < 1
@@ -86,11 +86,11 @@ def test_a_plane_is_the_probes_own_and_an_orthogonal_direction(study):
 
 
 def test_it_loads_back_equal_and_draws_the_same_page(study, tmp_path):
-    found, _ = study
-    found.save(tmp_path)
+    result, _ = study
+    result.save(tmp_path)
     again = results.load(tmp_path)
-    assert again == found
-    assert render(again.page()) == render(found.page())
+    assert again == result
+    assert render(again.page()) == render(result.page())
 
 
 def test_the_saved_page_is_drawn_without_torch(study, tmp_path):
@@ -104,8 +104,8 @@ def test_the_saved_page_is_drawn_without_torch(study, tmp_path):
 
 
 def test_the_probes_lie_beside_and_know_where_they_belong(study, model):
-    found, folder = study
-    for sweep, name in zip(found.sweeps, ("-b-set--b-", "denied"), strict=True):
+    result, folder = study
+    for sweep, name in zip(result.sweeps, ("-b-set--b-", "denied"), strict=True):
         probe = probes.load(folder / name)
         np.testing.assert_allclose(probe.direction_, sweep.direction, rtol=1e-6, atol=1e-9)
         assert (probe.origin.layer, probe.origin.split) == (sweep.best.layer, "v1")
@@ -113,8 +113,8 @@ def test_the_probes_lie_beside_and_know_where_they_belong(study, model):
 
 def test_a_random_model_is_not_said_to_know_truth(study):
     """Its labels are drawn by turns: whatever a probe finds is chance, and the page says so."""
-    found, _ = study
-    for sweep in found.sweeps:
+    result, _ = study
+    for sweep in result.sweeps:
         assert {"nothing", "null", "entities", "no-control", "surface", "inverted"} & {v.kind for v in sweep.verdicts}
         assert sweep.best.auc[1] < 0.65
     said = (
@@ -123,18 +123,18 @@ def test_a_random_model_is_not_said_to_know_truth(study):
         "its answers are inverted",
         "its AUC is not above chance",
     )
-    assert any(words in found.finding() for words in said)
-    if "reads" not in {v.kind for v in found.sweeps[0].verdicts}:
-        assert "does not tell true from false" in found.finding()
+    assert any(words in result.finding() for words in said)
+    if "reads" not in {v.kind for v in result.sweeps[0].verdicts}:
+        assert "does not tell true from false" in result.finding()
 
 
 def test_erased_is_said_not_to_be_gone_only_where_something_still_reads_it(study):
-    found, _ = study
-    report = found.erasures[HOSTILE]
+    result, _ = study
+    report = result.erasures[HOSTILE]
     for left, said in ((0.9, True), (0.5, False)):
         last = replace(report.methods[-1], nonlinear_test=left)
         changed = replace(report, methods=(*report.methods[:-1], last))
-        text = render(replace(found, erasures={HOSTILE: changed}).page())
+        text = render(replace(result, erasures={HOSTILE: changed}).page())
         assert ("guarded against linear probes, not gone" in text) is said
 
 
@@ -156,8 +156,8 @@ def test_a_fact_is_on_one_side_in_every_part_of_a_study(model):
         for name, text in (("plain", "{}"), ("denied", "It is false that {}"))
     ]
     assert (probes.split(sets[0]).test != probes.split(sets[1]).test).any()
-    found = truth.run(model, truth.Config(controls=False, layers=(1,)), data=sets, seed=0)
-    assert found.sweeps[0].n_test == found.sweeps[1].n_test == found.transfer.n_test[1]
+    result = truth.run(model, truth.Config(controls=False, layers=(1,)), data=sets, seed=0)
+    assert result.sweeps[0].n_test == result.sweeps[1].n_test == result.transfer.n_test[1]
 
 
 def test_a_classifier_without_probabilities_has_its_own_curve_left_out():
@@ -173,17 +173,17 @@ def test_a_classifier_without_probabilities_has_its_own_curve_left_out():
 
 def test_one_set_of_both_polarities_is_tested_across_them(model):
     both = probes.join([spoken(statements(60, polarity=sign, name=str(sign))) for sign in (1, -1)], "both")
-    found = truth.run(model, truth.Config(controls=False), data=[both], seed=0)
-    assert found.transfer.names == ("both, affirmative", "both, negated")
-    assert list(found.transfer.polarities) == [1, -1]
+    result = truth.run(model, truth.Config(controls=False), data=[both], seed=0)
+    assert result.transfer.names == ("both, affirmative", "both, negated")
+    assert list(result.transfer.polarities) == [1, -1]
 
 
 def test_a_question_that_a_set_is_too_small_for_is_noted_and_the_rest_answered(model):
     rare = replace(spoken(statements(60)), topic=("a",) * 118 + ("b",) * 2)
-    found = truth.run(model, truth.Config(controls=False), data=[rare], seed=0)
-    assert found.left_out == ()
-    assert "leaving out one topic of planted" in found.skipped[0]
-    assert "Not done: leaving out one topic" in render(found.page())
+    result = truth.run(model, truth.Config(controls=False), data=[rare], seed=0)
+    assert result.left_out == ()
+    assert "leaving out one topic of planted" in result.skipped[0]
+    assert "Not done: leaving out one topic" in render(result.page())
 
 
 def test_statements_are_a_file_or_a_generated_set(model):
@@ -254,6 +254,6 @@ def test_smollm2_reads_an_association_that_turns_round_under_negation(smollm2, t
     assert swept.controls.embedding_accuracy == (0.5, 0.5, 0.5)
     # From one row of each of 100 cities a probe of 576 dimensions also learns the cities; of all 748 it is +0.22.
     assert swept.controls.selectivity.value > 0
-    found = probes.transfer(acts, layer=13)
-    assert found.auc[0, 1] < 0.2
-    assert [v.kind for v in found.verdicts].count("inverted") == 2
+    result = probes.transfer(acts, layer=13)
+    assert result.auc[0, 1] < 0.2
+    assert [v.kind for v in result.verdicts].count("inverted") == 2

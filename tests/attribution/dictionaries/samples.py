@@ -45,28 +45,28 @@ def transcoders(model: Model, width: int = 48, **how):
 
 def skips(model: Model):
     """Transcoders with skip paths in every layer."""
-    found = transcoders(model, 24)
-    for layer, made in enumerate(found.values()):
+    result = transcoders(model, 24)
+    for layer, made in enumerate(result.values()):
         generator = torch.Generator().manual_seed(layer)
         made.W_skip = torch.randn(model.spec.d_model, model.spec.d_model, generator=generator) / model.spec.d_model
-    return found
+    return result
 
 
 def cross_layer(model: Model, width: int = 32):
     """A random cross-layer transcoder: each layer's latents write the MLPs of that layer and of all later ones."""
     d, n_layer = model.spec.d_model, model.spec.n_layer
-    found = {}
+    result = {}
     for layer in range(n_layer):
         made = random_dictionary(d, width, layer, **({"top": 6} if layer % 2 else {}))
         generator = torch.Generator().manual_seed(layer)
         made.W_dec = torch.randn(width, (n_layer - layer) * d, generator=generator) * d**-0.5
         made.b_dec = torch.randn((n_layer - layer) * d, generator=generator) * d**-0.5
         made.writes = tuple(f"blocks.{at}.hook_mlp_out" for at in range(layer, n_layer))
-        found[f"blocks.{layer}.mlp.hook_in"] = made
+        result[f"blocks.{layer}.mlp.hook_in"] = made
     skip = torch.zeros(n_layer * d, d)
     skip[:d] = torch.randn(d, d, generator=torch.Generator().manual_seed(9)) / d
-    found["blocks.0.mlp.hook_in"].W_skip = skip
-    return found
+    result["blocks.0.mlp.hook_in"].W_skip = skip
+    return result
 
 
 def everywhere(model: Model):
@@ -75,11 +75,11 @@ def everywhere(model: Model):
     hooks += ["blocks.1.hook_resid_post", "blocks.2.hook_resid_pre"]
     hooks += [] if model.spec.parallel else ["blocks.0.hook_resid_mid"]
     kinds = ({}, {"top": 6}, {"threshold": 0.1})
-    found = {}
+    result = {}
     for i, hook in enumerate(hooks):
-        found[hook] = random_dictionary(model.spec.d_model, seed=i, **kinds[i % 3])
-    if "blocks.1.ln2.hook_normalized" in found:
+        result[hook] = random_dictionary(model.spec.d_model, seed=i, **kinds[i % 3])
+    if "blocks.1.ln2.hook_normalized" in result:
         generator = torch.Generator().manual_seed(77)
         shape = model.spec.d_model, model.spec.d_model
-        found["blocks.1.ln2.hook_normalized"].W_skip = torch.randn(shape, generator=generator) / model.spec.d_model
-    return found
+        result["blocks.1.ln2.hook_normalized"].W_skip = torch.randn(shape, generator=generator) / model.spec.d_model
+    return result

@@ -40,9 +40,9 @@ def test_every_attribution_sums_to_the_same_total(name, kind):
     assert abs(tree.total - value) < 1e-10 * tree.mass
     steps = [path.components for path in tree.paths(1500)]
     assert any("error" in reader and "→" in writer for one in steps for writer, reader in itertools.pairwise(one))
-    for found in (direct(mixed, target), edges(mixed, target)):
-        assert found.value == value
-        assert found.error < 1e-10
+    for result in (direct(mixed, target), edges(mixed, target)):
+        assert result.value == value
+        assert result.error < 1e-10
     assert sources(mixed, target) == sources(base, target)
     scores = attribution.scores(mixed, 2, 1, -1, -2)
     assert scores.error < 1e-10
@@ -114,11 +114,11 @@ def test_its_effects_are_what_the_replaced_model_does():
     """A latent one larger, with patterns and norm scales held and every later MLP as it was: what the target gains."""
     base = base_of("llama", "frozen")
     mixed, target = features(base, cross_layer(base.model)), logit_difference(base.model, 3, 5)
-    found = adjacency(mixed, [target], np.ones(1), 10**6)
+    result = adjacency(mixed, [target], np.ones(1), 10**6)
     linear = base.linear(target)
     n, at = base.model.spec.n_layer, base.n_token - 1
-    for i in np.flatnonzero(found.kinds == "latent")[::17]:
-        latents, j = found.sources.latent(int(found.columns[i]))
+    for i in np.flatnonzero(result.kinds == "latent")[::17]:
+        latents, j = result.sources.latent(int(result.columns[i]))
         stream = torch.zeros_like(base.writes[0])
         for layer in range(n):
             weights, block = base.model.weights, base.blocks[layer]
@@ -129,7 +129,7 @@ def test_its_effects_are_what_the_replaced_model_does():
             if (layer, "mlp_out") in latents.directions:
                 stream[latents.at[j]] += latents.writes((layer, "mlp_out"))[j]
         expected = float(stream[at] @ linear.covector)
-        assert found.matrix[-1, i] == pytest.approx(expected, abs=1e-12)
+        assert result.matrix[-1, i] == pytest.approx(expected, abs=1e-12)
 
 
 def test_interventions_change_every_layer_that_a_latent_writes():
@@ -137,8 +137,8 @@ def test_interventions_change_every_layer_that_a_latent_writes():
     base = base_of("llama", "frozen", torch.float32)
     mixed, target = features(base, cross_layer(base.model)), logit_difference(base.model, 3, 5)
     made, n = graph(mixed, target), base.model.spec.n_layer
-    found = attribution.intervene(mixed, made, target, how="scale", amount=0.9, hold=range(n), hold_patterns=True, k=8)
-    assert np.abs(found.actual - found.predicted).mean() < 0.25 * np.abs(found.predicted).mean()
+    result = attribution.intervene(mixed, made, target, how="scale", amount=0.9, hold=range(n), hold_patterns=True, k=8)
+    assert np.abs(result.actual - result.predicted).mean() < 0.25 * np.abs(result.predicted).mean()
     sources = Sources(mixed)
     stages = [stage for stage, _, _ in _Runs(mixed, sources, target, "ablate", 0.0, (), False).deltas(0)]
     assert stages == [(layer, "mlp_out") for layer in range(n)]

@@ -39,9 +39,9 @@ def test_every_attribution_sums_to_the_same_total_with_dictionaries_everywhere(n
     assert abs(tree.total - value) < 1e-10 * tree.mass
     assert {c.kind for c in mixed.layout.named} >= {"latent", "error", "dictionary_bias", "skip"}
     assert any(".f" in path.components[0] for path in tree.paths(500))
-    for found in (direct(mixed, target), edges(mixed, target)):
-        assert found.value == value
-        assert found.error < 1e-10
+    for result in (direct(mixed, target), edges(mixed, target)):
+        assert result.value == value
+        assert result.error < 1e-10
     assert sources(mixed, target) == sources(base, target)
     assert orders(mixed, target) == orders(base, target)
     scores = attribution.scores(mixed, 2, 1, -1, -2)

@@ -76,11 +76,11 @@ def direct_effects(mixed) -> np.ndarray:
 def test_effects_are_those_of_autograd_through_the_replacement_model():
     """The definition of circuit-tracer, written anew; benchmarks/graphs.py compares with the tool itself."""
     mixed = mixed_of()
-    found, slow = whole(mixed), direct_effects(mixed)
-    n = found.sources.n_latent
-    ours = found.matrix[[*range(n), len(found.matrix) - 1], :-1]
+    result, slow = whole(mixed), direct_effects(mixed)
+    n = result.sources.n_latent
+    ours = result.matrix[[*range(n), len(result.matrix) - 1], :-1]
     np.testing.assert_allclose(ours, slow, rtol=1e-8, atol=1e-10 * np.abs(slow).max())
-    assert not found.matrix[n:-1].any()
+    assert not result.matrix[n:-1].any()
 
 
 @pytest.mark.parametrize("kind", ["frozen", "contrast"])
@@ -91,12 +91,12 @@ def test_rows_sum_to_their_nodes_with_dictionaries_everywhere(name, kind):
     base = freeze(model, IDS) if kind == "frozen" else contrast(model, IDS, OTHER)
     for dictionaries, first in ((everywhere, 0), (transcoders, 2)):
         mixed = features(base, dictionaries(model), first=first)
-        found = graph(mixed, logit_difference(model, 3, 5), node_share=0.9)
-        assert found.error < 1e-11
-        sums = found.pruned + found.bias
-        np.add.at(sums, found.target, found.weight)
-        fed = np.isin(found.kind, ("latent", "target"))
-        np.testing.assert_allclose(sums[fed], found.value[fed], atol=1e-10 * np.abs(found.value[fed]).max())
+        result = graph(mixed, logit_difference(model, 3, 5), node_share=0.9)
+        assert result.error < 1e-11
+        sums = result.pruned + result.bias
+        np.add.at(sums, result.target, result.weight)
+        fed = np.isin(result.kind, ("latent", "target"))
+        np.testing.assert_allclose(sums[fed], result.value[fed], atol=1e-10 * np.abs(result.value[fed]).max())
 
 
 def test_a_row_that_does_not_sum_is_refused():
@@ -113,8 +113,8 @@ def test_a_row_that_does_not_sum_is_refused():
 
 def test_influence_is_the_inverse():
     """(I − A)⁻¹ − I, and chains by hand: an edge that half of a node's inputs come through carries half."""
-    found = whole(mixed_of())
-    shares = influence.normalised(found.matrix)
+    result = whole(mixed_of())
+    shares = influence.normalised(result.matrix)
     weights = np.zeros(len(shares))
     weights[-1] = 0.7
     exact = weights @ (np.linalg.inv(np.eye(len(shares)) - shares) - np.eye(len(shares)))
@@ -127,13 +127,13 @@ def slow_prune(A: np.ndarray, w: np.ndarray, fixed: np.ndarray, fed: np.ndarray)
     """The same once more in loops: sort, take until .8 and .98, then drop what dangles."""
 
     def taken(scores: np.ndarray, share: float) -> np.ndarray:
-        order, held, found = np.argsort(-scores.ravel(), kind="stable"), 0.0, np.zeros(scores.size, bool)
+        order, held, result = np.argsort(-scores.ravel(), kind="stable"), 0.0, np.zeros(scores.size, bool)
         for i in order:
-            found[i] = True
+            result[i] = True
             held += scores.ravel()[i]
             if held >= share * scores.sum():
                 break
-        return found.reshape(scores.shape)
+        return result.reshape(scores.shape)
 
     def shares(A: np.ndarray) -> np.ndarray:
         return np.array([np.abs(row) / (np.abs(row).sum() or 1.0) for row in A])
@@ -153,12 +153,12 @@ def slow_prune(A: np.ndarray, w: np.ndarray, fixed: np.ndarray, fed: np.ndarray)
 
 
 def test_the_same_nodes_and_edges_are_kept():
-    found = whole(mixed_of(first=1))
-    kinds, weights = found.kinds, np.zeros(len(found.matrix))
+    result = whole(mixed_of(first=1))
+    kinds, weights = result.kinds, np.zeros(len(result.matrix))
     weights[-1] = 1.0
     fixed, fed = np.isin(kinds, ("token", "target")), kinds == "latent"
-    kept = influence.prune(found.matrix, weights, fixed, fed, 0.8, 0.98)
-    nodes, edges = slow_prune(found.matrix, weights, fixed, fed)
+    kept = influence.prune(result.matrix, weights, fixed, fed, 0.8, 0.98)
+    nodes, edges = slow_prune(result.matrix, weights, fixed, fed)
     assert (kept.nodes == nodes).all()
     assert (kept.edges == edges).all()
     assert 10 < kept.nodes.sum() < len(kinds)
@@ -190,10 +190,10 @@ def test_random_directions_leave_everything_to_the_error_and_all_neurons_nothing
     target = logit_difference(frozen.model, 3, 5)
 
     def small(model):
-        found = transcoders(model)
-        for dictionary in found.values():
+        result = transcoders(model)
+        for dictionary in result.values():
             dictionary.W_dec, dictionary.b_dec = dictionary.W_dec * 0.05, dictionary.b_dec * 0
-        return found
+        return result
 
     nothing = features(frozen, small(frozen.model))
     assert 0.9 < attribution.error_share(nothing, target) < 1.1
@@ -291,12 +291,12 @@ def test_with_everything_held_the_prediction_is_what_happens_but_for_the_final_n
     """MLPs and patterns held, only norm scales move: the order of latents is kept, and their sizes within a quarter."""
     mixed = mixed_of("llama", dtype=torch.float32)
     target = logit_difference(mixed.model, 3, 5)
-    found = attribution.intervene(
+    result = attribution.intervene(
         mixed, graph(mixed, target), target, how="scale", amount=0.9, hold=range(3), hold_patterns=True
     )
-    assert found.correlation[0] > 0.9
-    assert np.abs(found.actual - found.predicted).mean() < 0.25 * np.abs(found.predicted).mean()
-    assert np.abs(found.actual - found.predicted[::-1]).mean() > 0.5 * np.abs(found.predicted).mean()
+    assert result.correlation[0] > 0.9
+    assert np.abs(result.actual - result.predicted).mean() < 0.25 * np.abs(result.predicted).mean()
+    assert np.abs(result.actual - result.predicted[::-1]).mean() > 0.5 * np.abs(result.predicted).mean()
 
 
 def test_interventions_of_the_graph_beside_random_latents(tmp_path):
@@ -304,13 +304,13 @@ def test_interventions_of_the_graph_beside_random_latents(tmp_path):
     target = logit_difference(mixed.model, 3, 5)
     made = graph(mixed, target)
     first = [node.id for node in made.nodes if node.kind == "latent"][:2]
-    found = attribution.intervene(mixed, made.grouped({"pair": first}), target, k=12)
-    assert found.nodes[0] == "pair"
-    assert len(found.nodes) == len(found.controls) == 13
-    assert found.sizes[0] > found.sizes[1]
-    assert load(found.save(tmp_path / "checked")) == found
-    assert "rank correlation" in found.summary()
-    assert len(found.table().rows) == 26
+    result = attribution.intervene(mixed, made.grouped({"pair": first}), target, k=12)
+    assert result.nodes[0] == "pair"
+    assert len(result.nodes) == len(result.controls) == 13
+    assert result.sizes[0] > result.sizes[1]
+    assert load(result.save(tmp_path / "checked")) == result
+    assert "rank correlation" in result.summary()
+    assert len(result.table().rows) == 26
     same = attribution.intervene(mixed, made, target, how="scale", amount=1.0, k=5)
     assert np.abs(same.actual).max() < 1e-4  # nothing was changed
     with pytest.raises(UsageError, match="how must be"):
@@ -328,18 +328,18 @@ def test_the_parts_of_heads_sum_to_each_edge(name, kind):
     """In float64 only rounding remains. A contrast's heads carry by query, key and value."""
     model = models.load(name, torch.float64)
     mixed = features(freeze(model, IDS) if kind == "frozen" else contrast(model, IDS, OTHER), transcoders(model))
-    found = graph(mixed, logit_difference(model, 3, 5))
-    nodes = [node.id for node in found.nodes if node.kind == "latent" and node.layer == 2 and node.position == 5]
-    node = max(nodes, key=lambda node: len(found.inputs(node)))
-    parts = attribution.edge_parts(mixed, found, node)
-    weights = {edge.source: edge.weight for edge in found.inputs(node)}
+    result = graph(mixed, logit_difference(model, 3, 5))
+    nodes = [node.id for node in result.nodes if node.kind == "latent" and node.layer == 2 and node.position == 5]
+    node = max(nodes, key=lambda node: len(result.inputs(node)))
+    parts = attribution.edge_parts(mixed, result, node)
+    weights = {edge.source: edge.weight for edge in result.inputs(node)}
     np.testing.assert_allclose(parts.array.sum(1), [weights[source] for source in parts.sources], atol=1e-12)
     branches = {reader.rpartition(".")[2] for reader in parts.readers[1:]}
     assert branches == ({"q", "k", "v"} if kind == "contrast" else branches)
     assert np.abs(parts.array[:, 1:]).max() > 1e-3 * np.abs(parts.array).max()
     assert parts.table(3).rows
     with pytest.raises(UsageError, match="is not a latent"):
-        attribution.edge_parts(mixed, found, found.ids[-1])
+        attribution.edge_parts(mixed, result, result.ids[-1])
 
 
 @pytest.mark.parametrize("kind", ["frozen", "contrast"])
@@ -348,30 +348,30 @@ def test_edges_have_parts_with_every_kind_of_dictionary(name, kind, dictionaries
     """Autoencoders of writes and streams, skip paths, cross-layer latents: the parts of a latent's edges sum."""
     model = models.load(name, torch.float64)
     mixed = features(freeze(model, IDS) if kind == "frozen" else contrast(model, IDS, OTHER), dictionaries(model))
-    found = graph(mixed, logit_difference(model, 3, 5), node_share=0.9)
-    latents = {node.name: node.id for node in found.nodes if node.kind == "latent"}
+    result = graph(mixed, logit_difference(model, 3, 5), node_share=0.9)
+    latents = {node.name: node.id for node in result.nodes if node.kind == "latent"}
     readers: set[str] = set()
     for node in latents.values():
-        parts = attribution.edge_parts(mixed, found, node)
-        weights = {edge.source: edge.weight for edge in found.inputs(node)}
+        parts = attribution.edge_parts(mixed, result, node)
+        weights = {edge.source: edge.weight for edge in result.inputs(node)}
         np.testing.assert_allclose(parts.array.sum(1), [weights[source] for source in parts.sources], atol=1e-12)
         readers |= set(parts.readers)
     assert len(latents) > 2
     assert any(reader.startswith("L") for reader in readers)
     assert any(reader.endswith(".skip") for reader in readers)
     if kind == "frozen":
-        assert len(attribution.with_queries(mixed, found, 8).queries) >= 1
+        assert len(attribution.with_queries(mixed, result, 8).queries) >= 1
 
 
 def test_scores_behind_latents_are_in_the_exports_own_field():
     """Pairs that are listed and the rest sum to the model's score within 1e-6."""
     mixed = mixed_of(first=0)
-    found = attribution.with_queries(mixed, graph(mixed, logit(mixed.model, 3)), 4)
-    written = found.to_neuronpedia()
+    result = attribution.with_queries(mixed, graph(mixed, logit(mixed.model, 3)), 4)
+    written = result.to_neuronpedia()
     filled = [node for node in written["nodes"] if "qk_tracing_results" in node]
-    assert len(filled) == len(found.queries) == 4
+    assert len(filled) == len(result.queries) == 4
     ids = {node["node_id"] for node in written["nodes"]}
-    for each, node in zip(found.queries.values(), filled, strict=True):
+    for each, node in zip(result.queries.values(), filled, strict=True):
         layer, head = map(int, each["head"][1:].split("H"))
         score = float(mixed.base.blocks[layer].scores[head, each["query"], each["key"]])
         assert abs(sum(value for *_, value in each["pairs"]) + each["rest"] - score) < 1e-6
@@ -391,7 +391,7 @@ def test_scores_behind_latents_are_in_the_exports_own_field():
 
 def planted_dictionaries(model, seed: int | None = None):
     """The planted neurons as latents, beside latents that are active and that nobody reads; random ones with a seed."""
-    found = {}
+    result = {}
     for layer in range(2):
         raw = model.weights.raw(layer)
         W_enc, b_enc, W_dec = raw.W_in[:, :2].float(), raw.b_in[:2].float(), raw.W_out[:2].float()
@@ -403,8 +403,8 @@ def planted_dictionaries(model, seed: int | None = None):
             draw = torch.Generator().manual_seed(seed + layer)
             W_enc = torch.randn(W_enc.shape, generator=draw) * W_enc.norm(dim=0) / 40**0.5
             W_dec = torch.randn(W_dec.shape, generator=draw) * W_dec.norm(dim=1, keepdim=True) / 40**0.5
-        found[f"blocks.{layer}.mlp.hook_in"] = dictionary_of(W_enc, b_enc, W_dec)
-    return found
+        result[f"blocks.{layer}.mlp.hook_in"] = dictionary_of(W_enc, b_enc, W_dec)
+    return result
 
 
 @torch.no_grad()
@@ -414,18 +414,18 @@ def test_the_planted_graph_is_found_and_random_directions_leave_it_to_errors():
     frozen, target = freeze(model, tokens), logit(model, 7)
     assert int(frozen.logits[-1].argmax()) == 7
     mixed = features(frozen, planted_dictionaries(model))
-    found = graph(mixed, target)
-    latents = {node.id for node in found.nodes if node.kind == "latent"}
+    result = graph(mixed, target)
+    latents = {node.id for node in result.nodes if node.kind == "latent"}
     assert latents == {"MLP0.f0@1", "MLP1.f0@4"}
-    edges = {(edge.source, edge.target): edge.weight for edge in found.edges}
+    edges = {(edge.source, edge.target): edge.weight for edge in result.edges}
     chain = ["embed@1", "MLP0.f0@1", "MLP1.f0@4", "target#7@4"]
     for source, read in itertools.pairwise(chain):
         assert edges[source, read] == max(weight for (_, each), weight in edges.items() if each == read)
     assert "MLP0.f1@2" not in latents  # feature B is active, and nothing that is answered reads it
     assert {f"MLP0.f1@{t}" for t in (2,)} <= set(graph(mixed, target, node_share=1.0).ids)
     assert attribution.error_share(mixed, target) < 0.01
-    assert found.replacement > 0.95
-    parts = attribution.edge_parts(mixed, found, "MLP1.f0@4")
+    assert result.replacement > 0.95
+    parts = attribution.edge_parts(mixed, result, "MLP1.f0@4")
     row = parts.array[parts.sources.index("MLP0.f0@1")]
     assert parts.readers[int(np.abs(row).argmax())] == "L1H0"
     blind = features(frozen, planted_dictionaries(model, seed=0))

@@ -170,16 +170,16 @@ class Alone:
 def test_the_choice_over_all_processes_is_the_choice_over_the_batch(count, guess):
     pre = torch.randn(32, 64, generator=torch.Generator().manual_seed(count))
     pre[:16] = pre[:16].bfloat16().float()  # with many equal values
-    found, edge = distributed_top_batch(pre, count, guess, Alone())
+    result, edge = distributed_top_batch(pre, count, guess, Alone())
     wanted = top_batch(pre, count)
-    assert len(found.columns) == len(wanted.columns)
-    assert torch.equal(found.of_pairs(pre).sort().values, wanted.of_pairs(pre).sort().values)
+    assert len(result.columns) == len(wanted.columns)
+    assert torch.equal(result.of_pairs(pre).sort().values, wanted.of_pairs(pre).sort().values)
     assert edge == float(wanted.of_pairs(pre).min())
 
 
 def test_nothing_positive_is_nothing_chosen():
-    found, edge = distributed_top_batch(-torch.rand(4, 8), 3, None, Alone())
-    assert len(found.columns) == 0 and edge == -1.0
+    result, edge = distributed_top_batch(-torch.rand(4, 8), 3, None, Alone())
+    assert len(result.columns) == 0 and edge == -1.0
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
