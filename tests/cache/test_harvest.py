@@ -137,10 +137,10 @@ def test_max_tokens_and_the_order_of_documents(model, tmp_path):
 
 
 def test_progress_tells_rate_and_time_left(model, tmp_path):
-    told = []
-    cache.harvest(model, IDS, CONFIG, tmp_path, progress=lambda *what: told.append(what))
-    assert [done for done, _, _ in told] == [*range(30, 220, 30), 220] and {total for _, total, _ in told} == {220}
-    assert told[-1][2].endswith(" tokens/s, 0 s left")
+    output = []
+    cache.harvest(model, IDS, CONFIG, tmp_path, progress=lambda *what: output.append(what))
+    assert [done for done, _, _ in output] == [*range(30, 220, 30), 220] and {total for _, total, _ in output} == {220}
+    assert output[-1][2].endswith(" tokens/s, 0 s left")
 
 
 REFUSED = {
@@ -318,10 +318,10 @@ def test_a_damaged_shard_is_made_again_and_the_others_are_not(damage, model, tmp
     else:
         victim.write_bytes(content[:-9] if damage == "truncated" else content)
     kept = (folder / "shard-00000.safetensors").stat().st_mtime_ns
-    told = []
-    cache.harvest(model, IDS, CONFIG, folder, resume=True, progress=lambda *what: told.append(what))
+    output = []
+    cache.harvest(model, IDS, CONFIG, folder, resume=True, progress=lambda *what: output.append(what))
     assert contents(folder) == before and (folder / "shard-00000.safetensors").stat().st_mtime_ns == kept
-    assert [done for done, _, _ in told] == ([30, 40] if damage == "last altered" else [30, 60])
+    assert [done for done, _, _ in output] == ([30, 40] if damage == "last altered" else [30, 60])
 
 
 def test_a_shard_that_comes_out_different_is_a_failed_check(model, tmp_path, monkeypatch):

@@ -23,8 +23,8 @@ def run(capsys, monkeypatch):
     def ended(*words):
         capsys.readouterr()
         code = main(["cache", *map(str, words)])
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        output = capsys.readouterr()
+        return code, output.out, output.err
 
     return ended
 
@@ -38,12 +38,17 @@ def text(tmp_path):
 
 def test_run_info_verify_and_resume(run, text, tmp_path):
     out = tmp_path / "acts"
-    code, told, error = run("run", text, *RUN, "--out", out, "--json")
+    code, output, error = run("run", text, *RUN, "--out", out, "--json")
     assert (code, error) == (0, "")
-    told = json.loads(told)
-    assert (told["tokens"], told["rows"], told["complete"], told["exclude"]) == (12, 10, True, ["first", "padding"])
+    output = json.loads(output)
+    assert (output["tokens"], output["rows"], output["complete"], output["exclude"]) == (
+        12,
+        10,
+        True,
+        ["first", "padding"],
+    )
     code, shown, _ = run("info", out, "--json")
-    assert json.loads(shown) == told
+    assert json.loads(shown) == output
     code, shown, _ = run("info", out)
     assert "left out: position 0 of every context and padding" in shown and "1 of 1 shards" in shown
     assert run("verify", out)[:2] == (0, "1 shards, 0.000 GB: as written\n")
@@ -58,27 +63,27 @@ def test_verify_ends_with_4_and_one_sentence(run, text, tmp_path):
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
-    code, told, error = run("verify", out)
-    assert (code, told) == (4, "") and error.startswith("error: 1 of 1 shards") and error.count("\n") == 1
+    code, output, error = run("verify", out)
+    assert (code, output) == (4, "") and error.startswith("error: 1 of 1 shards") and error.count("\n") == 1
     (out / "manifest.json").unlink()
     assert run("verify", out)[0] == run("info", out)[0] == 3
 
 
 def test_a_dry_run_writes_nothing(run, text, tmp_path):
     out = tmp_path / "acts"
-    code, told, _ = run("run", text, *RUN, "--out", out, "--dry-run")
+    code, output, _ = run("run", text, *RUN, "--out", out, "--dry-run")
     assert code == 0 and not out.exists()
     for part in ("12 tokens in 2 contexts, 10 rows", "disk ", "1 shards", "memory ", "time ", "FLOPs"):
-        assert part in told
-    told = json.loads(run("run", text, *RUN, "--dry-run", "--json")[1])
-    assert told["flops"] > 0 and told["disk_bytes"] == 10 * 24 * 4 + 2 * 7 * 4
+        assert part in output
+    output = json.loads(run("run", text, *RUN, "--dry-run", "--json")[1])
+    assert output["flops"] > 0 and output["disk_bytes"] == 10 * 24 * 4 + 2 * 7 * 4
 
 
 def test_keeping_position_0_and_padding(run, text, tmp_path):
     out = tmp_path / "acts"
     words = ("run", text, *RUN[:2], "--context", "20", "--no-pack", "--keep", "first", "--keep", "padding", "--json")
-    told = json.loads(run(*words, "--out", out)[1])
-    assert (told["rows"], told["packed"], told["exclude"]) == (20, False, [])
+    output = json.loads(run(*words, "--out", out)[1])
+    assert (output["rows"], output["packed"], output["exclude"]) == (20, False, [])
 
 
 @pytest.mark.parametrize(("words", "code", "message"), [

@@ -43,10 +43,10 @@ def test_explain_sums_to_the_models_own_difference_and_report_needs_no_torch(
 ) -> None:
     ended = run("explain", PROMPT, "--target", " Paris", "--versus", " London", "--out", str(tmp_path), "--json")
     assert (ended.code, ended.err) == (0, "")
-    told = ended.json
+    output = ended.json
     # 8.7623537144 in float64; float32 keeps 7 digits and the sum has 301 terms.
-    assert told["total"] == pytest.approx(8.7623537144, rel=1e-5)
-    assert 0 <= told["error"] < 1e-5
+    assert output["total"] == pytest.approx(8.7623537144, rel=1e-5)
+    assert 0 <= output["error"] < 1e-5
     drawn = (tmp_path / "report.html").read_bytes()
     again = tmp_path / "again"
     code = (

@@ -67,9 +67,9 @@ def test_evaluate_on_a_store_writes_everything_and_tells_the_measures(
     assert "FVU" in ended.out
     assert "which are those it was trained on" in ended.out
     assert ended.out.splitlines()[-1] == str(tmp_path / "a" / "report.html")
-    told = run(*words, "--json", "--no-features").json
-    assert 0 < told["scores"]["FVU"]["value"] < 2
-    assert told["scores"]["L0"]["value"] == 4
+    output = run(*words, "--json", "--no-features").json
+    assert 0 < output["scores"]["FVU"]["value"] < 2
+    assert output["scores"]["L0"]["value"] == 4
     lines = (tmp_path / "a" / "features.jsonl").read_text().splitlines()
     assert sorted(json.loads(line)["latent"] for line in lines) == list(range(32))
 
@@ -143,14 +143,14 @@ def test_an_outside_folder_is_judged_at_the_hook_that_is_named(
     common = ("--store", str(tmp_path / "acts"), "--no-features")
     with monkeypatch.context() as patched:
         patched.setattr("saes.evaluate", lambda *_, **__: pytest.fail("must be refused before it is judged"))
-        told = run("sae", "evaluate", outside, *common, "--out", str(tmp_path / "no"))
-        assert told.code == 2 and "does not say which hook it reads" in told.err and "--hook" in told.err
-        told = run("sae", "evaluate", str(save(model, tmp_path / "ours")), *common, "--hook", "blocks.0.hook_mlp_out")
-        assert told.code == 2 and f"reads {HOOK}, not blocks.0.hook_mlp_out" in told.err
-    told = run("sae", "evaluate", outside, *common, "--hook", HOOK, "--out", str(tmp_path / "out"), "--json")
-    assert told.code == 0, told.err
-    assert json.loads(told.out)["scores"]["FVU"]["value"] > 0
-    assert json.loads(told.out)["scores"]["loss, reconstruction"]["value"] is not None
+        output = run("sae", "evaluate", outside, *common, "--out", str(tmp_path / "no"))
+        assert output.code == 2 and "does not say which hook it reads" in output.err and "--hook" in output.err
+        output = run("sae", "evaluate", str(save(model, tmp_path / "ours")), *common, "--hook", "blocks.0.hook_mlp_out")
+        assert output.code == 2 and f"reads {HOOK}, not blocks.0.hook_mlp_out" in output.err
+    output = run("sae", "evaluate", outside, *common, "--hook", HOOK, "--out", str(tmp_path / "out"), "--json")
+    assert output.code == 0, output.err
+    assert json.loads(output.out)["scores"]["FVU"]["value"] > 0
+    assert json.loads(output.out)["scores"]["loss, reconstruction"]["value"] is not None
 
 
 def test_the_same_weights_under_another_name_are_accepted_and_others_are_not(
@@ -161,5 +161,5 @@ def test_the_same_weights_under_another_name_are_accepted_and_others_are_not(
     same = save(model, tmp_path / "same", model_name="elsewhere", model_weights_sha256=model.weights_sha256)
     assert run("sae", "evaluate", str(same), *common).code == 0
     other = save(model, tmp_path / "other", model_name=model.name, model_weights_sha256="0" * 64)
-    told = run("sae", "evaluate", str(other), *common)
-    assert told.code == 2 and "but the store was harvested from" in told.err
+    output = run("sae", "evaluate", str(other), *common)
+    assert output.code == 2 and "but the store was harvested from" in output.err

@@ -40,8 +40,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_without_upload_the_card_is_written_and_nothing_is_sent(run: Run, folder: Path, sent: list[Any]) -> None:
     ended = run("sae", "push", str(folder), "--repo", "me/x", "--json")
     assert ended.code == 0 and not sent
-    told = ended.json
-    assert told["uploaded"] is False and "README.md" in told["files"]
+    output = ended.json
+    assert output["uploaded"] is False and "README.md" in output["files"]
     assert "blocks.1.hook_resid_post" in (folder / "README.md").read_text()
 
 

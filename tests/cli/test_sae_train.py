@@ -38,8 +38,8 @@ def run(capsys, monkeypatch, small):
     def ended(*words):
         capsys.readouterr()
         code = main(["sae", "train", *map(str, words)])
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        output = capsys.readouterr()
+        return code, output.out, output.err
 
     return ended
 
@@ -74,18 +74,23 @@ def log(folder):
 def test_from_text_with_a_file_and_flags_to_a_folder_that_loads(run, text, tmp_path):
     out, file = tmp_path / "run", tmp_path / "run.toml"
     file.write_text(f'[sae]\nwidth = 64\nk = 3\nsteps = 12\nbatch_size = 64\n[data]\ntext = "{text}"\ncontext = 16\n')
-    code, told, error = run(file, "--hook", HOOK, "--set", "sae.k=4", "--width", 32, "--out", out, "--json")
+    code, output, error = run(file, "--hook", HOOK, "--set", "sae.k=4", "--width", 32, "--out", out, "--json")
     assert code == 0 and error == "", error
-    told = json.loads(told)
-    assert (told["width"], told["d_in"], told["metrics"]["step"], told["already_finished"]) == (32, 24, 12, False)
+    output = json.loads(output)
+    assert (output["width"], output["d_in"], output["metrics"]["step"], output["already_finished"]) == (
+        32,
+        24,
+        12,
+        False,
+    )
     import saes
 
     sae = saes.load(out)
     assert (sae.settings["k"], sae.width, sae.metadata["hook_name"], sae.metadata["context_size"]) == (4, 32, HOOK, 16)
     assert "k = 4" in (out / "config.toml").read_text() and (out / "activations" / "manifest.json").exists()
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    code, told, error = run("--resume", "--out", out)
-    assert code == 0 and error == "" and "finished before (12 steps): nothing to do" in told
+    code, output, error = run("--resume", "--out", out)
+    assert code == 0 and error == "" and "finished before (12 steps): nothing to do" in output
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     one_error(run(file, "--hook", HOOK, "--out", out), 2, "already has a run: resume it")
     one_error(run("--resume", "--k", 5, "--out", out), 2, "begun with sae.k = 4, but this one has 5")
@@ -104,11 +109,11 @@ def test_a_store_and_a_stream_train_too_and_ctrl_c_says_how_to_go_on(run, store,
         return step(self)
 
     monkeypatch.setattr(Trainer, "step", interrupted)
-    told = run("--store", store, *SMALL, "--out", cut)
-    one_error(told, 130, "interrupted at step 7 of 12", f"go on with: interp sae train --resume --out {cut}")
+    output = run("--store", store, *SMALL, "--out", cut)
+    one_error(output, 130, "interrupted at step 7 of 12", f"go on with: interp sae train --resume --out {cut}")
     monkeypatch.setattr(Trainer, "step", step)
-    code, told, _ = run("--resume", "--out", cut)
-    assert code == 0 and "topk of 24 values and 32 latents" in told and told.endswith(f"{cut}\n")
+    code, output, _ = run("--resume", "--out", cut)
+    assert code == 0 and "topk of 24 values and 32 latents" in output and output.endswith(f"{cut}\n")
     name = "sae_weights.safetensors"
     assert (cut / name).read_bytes() == (whole / name).read_bytes() and log(cut) == log(whole)
     words = ("--text", text, "--hook", HOOK, "--context", 16, "--set", "data.stream=true", *SMALL)
@@ -132,11 +137,11 @@ def test_a_set_says_what_it_takes_trains_every_layer_and_goes_on(run, text, tmp_
     from saes.training.trainer import Trainer
 
     words = ("--text", text, "--hooks", "blocks.*.mlp", "--variant", "transcoder", "--context", 16, *SMALL)
-    code, told, _ = run(*words, "--out", tmp_path / "whole")
-    assert code == 0 and told.endswith(f"{tmp_path / 'whole'}\n")
-    assert "shapes  3 dictionaries of 24 values to 32 latents to 24" in told and "time    about" in told
-    assert "DictionarySet(3 topk transcoders: layers 0 to 2, 32 latents)" in told
-    assert "blocks.2.mlp.hook_in         fvu 0." in told
+    code, output, _ = run(*words, "--out", tmp_path / "whole")
+    assert code == 0 and output.endswith(f"{tmp_path / 'whole'}\n")
+    assert "shapes  3 dictionaries of 24 values to 32 latents to 24" in output and "time    about" in output
+    assert "DictionarySet(3 topk transcoders: layers 0 to 2, 32 latents)" in output
+    assert "blocks.2.mlp.hook_in         fvu 0." in output
     whole = saes.DictionarySet.load(tmp_path / "whole")
     assert whole["blocks.1.mlp.hook_in"].metadata["dataset_path"] == str(text)
     step, steps = Trainer.step, []
@@ -149,16 +154,16 @@ def test_a_set_says_what_it_takes_trains_every_layer_and_goes_on(run, text, tmp_
 
     monkeypatch.setattr(Trainer, "step", interrupted)
     cut = tmp_path / "cut"
-    told = run(*words, "--out", cut, "-q")
-    one_error(told, 130, "interrupted at step 6 of 12", f"go on with: interp sae train --resume --out {cut}")
+    output = run(*words, "--out", cut, "-q")
+    one_error(output, 130, "interrupted at step 6 of 12", f"go on with: interp sae train --resume --out {cut}")
     monkeypatch.setattr(Trainer, "step", step)
-    code, told, _ = run("--resume", "--out", cut, "--json")
-    assert code == 0 and [one["reads"] for one in json.loads(told)["dictionaries"]] == list(whole)
+    code, output, _ = run("--resume", "--out", cut, "--json")
+    assert code == 0 and [one["reads"] for one in json.loads(output)["dictionaries"]] == list(whole)
     for hook in whole:
         name = "sae_weights.safetensors"
         assert (cut / hook / name).read_bytes() == (tmp_path / "whole" / hook / name).read_bytes()
-    code, told, _ = run("--resume", "--out", cut)
-    assert code == 0 and "this run was finished before" in told
+    code, output, _ = run("--resume", "--out", cut)
+    assert code == 0 and "this run was finished before" in output
     assert run(*words, "--set", "data.stream=true", "--out", tmp_path / "stream", "-q")[0] == 0
     assert not (tmp_path / "stream" / "activations").exists()
     one_error(run(*words, "--hook", HOOK, "--out", tmp_path / "no"), 2, "data.hooks names a set")
@@ -169,7 +174,7 @@ def test_a_set_says_what_it_takes_trains_every_layer_and_goes_on(run, text, tmp_
 def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(run, text, store, tmp_path):
     out = tmp_path / "run"
     words = ("--text", text, "--hook", HOOK, "--context", 16, *SMALL, "--out", out, "--dry-run")
-    code, told, error = run(*words)
+    code, output, error = run(*words)
     assert code == 0 and error == "" and not out.exists()
     for part in (
         "24 values to 32 latents",
@@ -180,7 +185,7 @@ def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(run, text, store, tmp
         "memory ",
         "a few real steps",
     ):
-        assert part in told
+        assert part in output
     body = json.loads(run(*words, "--json")[1])
     rows = body["rows"]
     assert body["flops"] == 2 * 12 * 64 * (24 * 32 + 4 * (2 * 24 + 3 * 24))
@@ -271,8 +276,8 @@ def test_nan_in_a_store_is_found_by_shard_row_and_place(run, store, tmp_path):
     manifest = Manifest.load(store)
     first = replace(manifest.shards[0], sha256=hashlib.sha256(shard.read_bytes()).hexdigest())
     replace(manifest, shards=(first, *manifest.shards[1:])).save(store)
-    told = run("--store", store, *SMALL, "--out", tmp_path / "run")
-    one_error(told, 2, "NaN or infinite values", f"row 47 of {shard}", "context 3, position 3", "interp cache verify")
+    output = run("--store", store, *SMALL, "--out", tmp_path / "run")
+    one_error(output, 2, "NaN or infinite values", f"row 47 of {shard}", "context 3, position 3", "interp cache verify")
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="mounts a small file system")

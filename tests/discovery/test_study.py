@@ -100,12 +100,12 @@ def test_a_model_that_cannot_do_the_task_is_said_to_be_unable(tmp_path, monkeypa
     folder = tmp_path / "out"
     words = ["discover", "induction", "--pairs", "6", "--method", "secant", "--controls", "3", "--out", str(folder)]
     assert main([*words, "--json", "-q"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert not told["able"] and "cannot do" in told["finding"]
+    output = json.loads(capsys.readouterr().out)
+    assert not output["able"] and "cannot do" in output["finding"]
     page = (folder / "report.html").read_text()
     assert page.count("explains no ability") >= 6  # the finding and every section after the first
     read = discovery.Circuit.read(folder / "circuit.json")
-    assert read.size == told["edges"] and (folder / "report.html").is_file()
+    assert read.size == output["edges"] and (folder / "report.html").is_file()
     assert main(["report", str(folder)]) == 0
 
 

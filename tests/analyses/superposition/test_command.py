@@ -12,11 +12,11 @@ SMALL = ("--set", "density=0.5,0.05", "--set", "starts=1", "--set", "steps=20")
 
 def test_a_study_is_saved_and_drawn_and_a_number_out_of_its_band_is_exit_code_4(tmp_path, capsys):
     code = main(["toy", "geometry", *SMALL, "--out", str(tmp_path), "--seed", "3", "--json"])
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     result = results.load(tmp_path)
-    body = json.loads(told.out)
+    body = json.loads(output.out)
     assert code == 4
-    assert "out of its band" in told.err
+    assert "out of its band" in output.err
     assert body["passed"] is False
     assert result.config.seed == 3
     assert result.config.density == (0.5, 0.05)
@@ -45,7 +45,7 @@ def test_a_study_in_its_bands_is_exit_code_0(tmp_path, capsys):
 )
 def test_what_cannot_be_run_is_one_sentence_and_leaves_nothing(words, said, tmp_path, capsys):
     assert main(["toy", *words, "--out", str(tmp_path / "out")]) == 2
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1
-    assert said in told.err
+    output = capsys.readouterr()
+    assert output.err.count("\n") == 1
+    assert said in output.err
     assert not (tmp_path / "out").exists()

@@ -29,9 +29,9 @@ def made(request, tmp_path_factory):
 def test_a_result_loads_equal_and_tells_itself(made):
     result, folder = made
     assert results.load(folder) == result
-    told = result.to_dict()
-    assert told["finding"] == result.finding()
-    assert len(told["checks"]) == len(result.checks)
+    output = result.to_dict()
+    assert output["finding"] == result.finding()
+    assert len(output["checks"]) == len(result.checks)
     assert all(check.claim in result.summary() for check in result.checks)
 
 

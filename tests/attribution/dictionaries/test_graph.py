@@ -254,8 +254,8 @@ def test_it_saves_exports_and_groups(tmp_path, monkeypatch):
     smallest = min(abs(edge.value) for edge in few.edges)
     others = sorted((edge for edge in found.edges), key=lambda edge: -abs(edge.weight))[5:]
     assert all(abs(edge.weight) <= smallest for edge in others)
-    told = sum(dict(node.details).get("inputs not drawn", 0.0) for node in few.nodes)
-    assert told == pytest.approx(sum(edge.weight for edge in others))
+    output = sum(dict(node.details).get("inputs not drawn", 0.0) for node in few.nodes)
+    assert output == pytest.approx(sum(edge.weight for edge in others))
     groups = attribution.similar(mixed, found, -1.0)  # every cosine is at least that: one group a position
     assert {found.nodes[found.index(m)].position for m in next(iter(groups.values()))} == {
         found.nodes[found.index(next(iter(groups.values()))[0])].position
