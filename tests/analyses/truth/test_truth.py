@@ -72,7 +72,7 @@ def test_it_holds_every_part(study):
     assert set(result.planes) == set(result.erasures) == {HOSTILE, "denied"}
     assert result.intervention.data == HOSTILE
     (why,) = result.skipped  # the study asks for " true" or " false", words that the small tokenizer lacks
-    assert why.startswith("intervention: The answers ' true' and ' false' are one text")
+    assert why.startswith("intervention: The answers ' true' and ' false' are equal")
 
 
 def test_a_plane_is_the_probes_own_and_an_orthogonal_direction(study):
