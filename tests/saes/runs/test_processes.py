@@ -34,7 +34,7 @@ from saes.runs.loop import Place, train
 from saes.runs.processes import joined
 from saes.runs.settings import Run
 from saes.training.trainer import Trainer
-from tests.saes.distributed.test_processes import config, rows
+from tests.saes.runs.test_processes import config, rows
 
 torch.set_num_threads(1)
 root = Path(sys.argv[1])
