@@ -1,4 +1,4 @@
-"""The cards of the page, one for each latent."""
+"""Cards of the dictionary page, one for each latent."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from analyses.dictionary.result import Features
 
 ROOM = 280_000
-"""Characters of a page that the cards may take."""
+"""Largest number of characters that the cards may take on a page."""
 LISTED = 6000
-"""Latents on a page at most, those of most interest: the names of more would leave no room for examples."""
+"""Largest number of latents on a page, in the order of interest: more names would leave no space for examples."""
 MOST = 1000
-"""Cards with examples at most: there is never room for more."""
+"""Largest number of cards with examples: a page has no space for more."""
 COLUMNS = ("fires %", "largest", "mean", "variance %")
 INHIBITORS = 3
 CAPTION = (
@@ -33,7 +33,10 @@ CAPTION = (
 
 
 def deck(features: Features, asked: tuple[int, ...] = ()) -> Cards:
-    """Return cards of the latents asked for, or of all in the order of interest, with examples while there is room."""
+    """Return one card for each latent shown.
+
+    Shown are the latents in `asked`, or the first `LISTED` in the order of interest. The first `MOST` have examples.
+    """
     share = 100 * features.energy / max(float(features.energy.sum()), 1e-30)
     shown = asked or features.ranked()[:LISTED].tolist()
     cards = tuple(_card(features, i, float(share[i]), full=n < MOST) for n, i in enumerate(shown))
@@ -81,7 +84,7 @@ def _notes(fired: int, rows: int) -> tuple[str, ...]:
 
 
 def _strips(features: Features, latent: int) -> tuple[Strip, ...]:
-    found = []
+    strips = []
     strongest_first = sorted(np.flatnonzero(features.band[latent] >= 0), key=lambda i: features.band[latent, i] > 0)
     for i in strongest_first:
         there = features.tokens[latent, i] >= 0
@@ -89,8 +92,8 @@ def _strips(features: Features, latent: int) -> tuple[Strip, ...]:
         label = features.quarter(latent, i)
         label = f"Drawn from the {label} of its firings" if label else "Strongest examples"
         values = tuple(features.values[latent, i, there].tolist())
-        found.append(Strip(label, tokens, values, int(there[: features.before].sum())))
-    return tuple(found)
+        strips.append(Strip(label, tokens, values, int(there[: features.before].sum())))
+    return tuple(strips)
 
 
 def _rankings(features: Features, latent: int) -> tuple[Ranking, ...]:
@@ -98,11 +101,11 @@ def _rankings(features: Features, latent: int) -> tuple[Ranking, ...]:
         return ()
     mean = float(features.strength[latent])
     sides = (("Raises (logits at its mean)", 0), ("Lowers (logits at its mean)", 1))
-    found = []
+    rankings = []
     for label, side in sides:
         tokens, values = zip(*features.promoted(latent, side), strict=True)
-        found.append(Ranking(label, tokens, tuple(mean * value for value in values)))
-    return tuple(found)
+        rankings.append(Ranking(label, tokens, tuple(mean * value for value in values)))
+    return tuple(rankings)
 
 
 def _links(features: Features, latent: int) -> tuple[Links, ...]:
@@ -112,18 +115,21 @@ def _links(features: Features, latent: int) -> tuple[Links, ...]:
             features.nearest[latent].tolist(), features.nearest_cosine[latent].tolist(), strict=True
         )
     )
-    found = [Links(f"Nearest decoder rows (chance {features.chance_cosine:.2f})", near)] if near else []
+    links = [Links(f"Nearest decoder rows (chance {features.chance_cosine:.2f})", near)] if near else []
     if features.rivals.shape[1]:
         pushed = tuple(
             (f"latent {other}", f"{weight:+.2f}, {both} of {expected:.0f}".replace("-", "−"))
             for other, weight, both, expected in features.inhibitors(latent)[:INHIBITORS]
         )
-        found += [Links("Inhibited by (weight, shared rows of expected)", pushed)] if pushed else []
-    return tuple(found)
+        links += [Links("Inhibited by (weight, shared rows of expected)", pushed)] if pushed else []
+    return tuple(links)
 
 
 def _histogram(features: Features, latent: int) -> Histogram:
-    """Counts a quarter of an octave wide, from the first that is not empty to the last."""
+    """Return the histogram of a latent's values.
+
+    Bins are a quarter of an octave wide, from the first to the last that is not empty.
+    """
     counts = features.histogram[latent]
     low, high = np.flatnonzero(counts)[[0, -1]]
     edges = tuple(math.ldexp(1.0, LOWEST) * 2 ** (i / PER_OCTAVE) for i in (low, min(high + 1, BINS)))

@@ -1,4 +1,4 @@
-"""Examples of each latent: distinct texts among its strongest firings, and one of each quarter of strength."""
+"""Examples of each latent: its strongest firings with distinct texts, and one from each quarter of strength."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Examples of every latent, the strongest first, then one of each quarter. See `Features` for the fields."""
+    """Chosen examples of every latent.
+
+    The strongest come first, then one from each quarter of strength. See `Features` for the fields.
+    """
 
     tokens: Int[np.ndarray, "width example window"]
     values: Float[np.ndarray, "width example window"]
@@ -27,9 +30,10 @@ class Chosen:
 
 
 def choose(found: Collected, config: Config) -> Chosen:
-    """Of the strongest firings those whose text differs, and of the drawn ones the middle of each quarter.
+    """Choose the examples of every latent.
 
-    The same sentence stands in many places of a text; shown once, it leaves room for what else a latent fires on.
+    These are the strongest firings whose texts differ, and the middle one of each quarter of the firings drawn at
+    random. The same sentence may occur in many places of a text: it is shown once, so that other examples fit too.
     """
     width, shown = found.top.width, config.top + len(QUARTERS) - 1
     window = found.top.window.length
@@ -59,7 +63,10 @@ def choose(found: Collected, config: Config) -> Chosen:
 def texts(
     model: Model | None, *ids: Int[np.ndarray, " ..."]
 ) -> tuple[tuple[str, ...], tuple[Int[np.ndarray, " ..."], ...]]:
-    """The tokens that occur, and each array with their numbers among them in place of ids; -1 stays -1."""
+    """Return the texts of the tokens that occur, and each array renumbered.
+
+    In the renumbered arrays an id is replaced by its index among the texts; -1 stays -1.
+    """
     known = np.unique(np.concatenate([array.ravel() for array in ids]))
     known = known[known >= 0]
     if model is not None and model.has_tokenizer:
@@ -71,7 +78,10 @@ def texts(
 
 
 def _quarters(drawn: Chosen, latent: int, before: int) -> list[tuple[int, int]]:
-    """(quarter from 1, the drawn firing in its middle), of a latent with at least one firing for each quarter."""
+    """Return (quarter, index of its middle firing) for the four quarters of strength.
+
+    Quarters are counted from 1. Empty for a latent with fewer drawn firings than quarters.
+    """
     there = np.flatnonzero(drawn.where[latent, :, 0] >= 0)
     order = there[np.argsort(drawn.values[latent, there, before], kind="stable")]
     if len(order) < len(QUARTERS) - 1:

@@ -1,4 +1,4 @@
-"""One pass over the text: what every latent fires on, how strongly, how often, and with whom.
+"""One pass over the text that records where, how strongly and how often latents fire, and which fire together.
 
 Memory does not grow with the text. Nothing depends on how the text is cut into batches.
 """
@@ -22,20 +22,22 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 CODES = 2**24
-"""Latent values in memory at once."""
+"""Largest number of latent values in memory at once."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What the pass has added up. See `Features` for the fields that it shares with it.
+    """Counts and examples collected in one pass over the text.
+
+    See `Features` for the fields that both have.
 
     Attributes:
-        rows: activations read.
+        rows: number of activations read.
         total: Σ value.
         squares: Σ value².
         top: the strongest firings.
         drawn: firings drawn at random.
-        together: rows on which a latent and each of its rivals both fire.
+        together: number of rows on which a latent and each latent of its row of `rivals` both fire.
     """
 
     rows: int
@@ -61,17 +63,17 @@ def collect(  # noqa: PLR0913
     rows: int | None = None,
     progress: Progress | None = None,
 ) -> Collected:
-    """Encode the corpus once and keep what `Collected` lists.
+    """Encode the corpus once and collect counts and examples of every latent.
 
     Args:
         sae: the autoencoder.
         corpus: contexts with activations.
-        rivals: for each latent those whose firing together with it is counted.
-        window: what is stored around an example.
-        top: strongest firings stored of each latent.
-        drawn: firings drawn at random from each latent.
-        seed: of the drawing.
-        rows: activations encoded at a time; changes no result.
+        rivals: for each latent, the other latents whose common firings with it are counted.
+        window: positions stored around an example.
+        top: number of strongest firings stored for each latent.
+        drawn: number of firings drawn at random from each latent.
+        seed: seed of the random draw.
+        rows: number of activations encoded at a time; it does not change the result.
         progress: called with (contexts done, contexts in all, what is done).
 
     Raises:
@@ -87,11 +89,11 @@ def collect(  # noqa: PLR0913
     scratch = torch.zeros(0, width, device=device)
     for passage in (_moved(piece, device) for piece in corpus.passages(size)):
         check_finite(passage.x, f"activations of contexts from {passage.first} on")
-        found = sae.sparse_codes(passage.x)
-        if len(found) > len(scratch):
-            scratch = torch.zeros(len(found), width, device=device)
-        row, latent, value = found.rows, found.latents, found.values.float()
-        codes = scratch[: len(found)]
+        sparse = sae.sparse_codes(passage.x)
+        if len(sparse) > len(scratch):
+            scratch = torch.zeros(len(sparse), width, device=device)
+        row, latent, value = sparse.rows, sparse.latents, sparse.values.float()
+        codes = scratch[: len(sparse)]
         codes[row, latent] = value
         at = (passage.row >= 0).nonzero()[row]
         fired += latent.bincount(minlength=width)
@@ -102,7 +104,7 @@ def collect(  # noqa: PLR0913
         place = (at[:, 0] + passage.first) * corpus.length + at[:, 1]
         sample.offer(Entries(latent, uniform(latent, place, seed), at), passage, codes)
         together.index_add_(0, latent, (codes[row[:, None], rivals[latent]] > 0).long())
-        codes[row, latent] = 0.0  # every other number is 0 still
+        codes[row, latent] = 0.0  # all other entries are still 0
         count += len(codes)
         if progress is not None:
             progress(passage.first + len(passage.tokens), corpus.contexts, "reading what latents fire on")
@@ -110,7 +112,10 @@ def collect(  # noqa: PLR0913
 
 
 def _bin(value: Float[Tensor, " e"]) -> Int[Tensor, " e"]:
-    """The number of the histogram bin: `PER_OCTAVE` for each factor of two, from 2 ** LOWEST up."""
+    """Return the histogram bin of each value.
+
+    There are `PER_OCTAVE` bins for each factor of two, from 2 ** LOWEST up.
+    """
     return ((value.double().log2() - LOWEST) * PER_OCTAVE).floor().long().clamp(0, BINS - 1)
 
 

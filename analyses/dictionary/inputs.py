@@ -1,4 +1,4 @@
-"""What a study needs, from folders: autoencoders, the store they are read on, text they have not seen, the model."""
+"""Loading of what a study needs: autoencoders, stores of activations, held-out text and the model."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ from saes.autoencoder import SAE
 from saes.runs.activations import COLUMN
 
 OWN = "activations"
-"""Where a training run keeps what it harvested, in its folder."""
+"""Folder inside a training run's folder that has the activations it harvested."""
 NO_MODEL = "none"
 
 
 @dataclass(frozen=True)
 class Opened:
-    """An autoencoder with its folder, the store its run harvested (None if it is not there), and the model."""
+    """An autoencoder with its folder, its own store and its model.
+
+    `own` is the store that its training run harvested, or None if it is not there.
+    """
 
     folder: Path
     sae: SAE
@@ -47,15 +50,15 @@ def opened(
     """Open an autoencoder and the model its activations are of.
 
     Args:
-        folder: of the autoencoder, in any format that `saes.load` reads.
-        store: what it will be read on, if that is given.
-        model: a name, "none", or None for the one that the store or the autoencoder names.
-        device: where they run.
-        hook: what an autoencoder reads whose folder does not say so.
+        folder: folder of the autoencoder, in any format that `saes.load` reads.
+        store: store of activations that the autoencoder will be read on, if one is given.
+        model: name of the model, "none", or None for the one that the store or the autoencoder names.
+        device: device of the autoencoder and the model.
+        hook: hook that the autoencoder reads, for a folder that does not say so.
 
     Raises:
-        MissingInputError: no autoencoder there, or a model that is neither here nor reachable.
-        UsageError: a model or a hook that is not the store's.
+        MissingInputError: the folder has no autoencoder, or the model is neither on this machine nor reachable.
+        UsageError: the model or the hook is not the store's.
     """
     path = Path(folder)
     sae = placed(saes.load(path, device=device), hook, store)
@@ -64,43 +67,44 @@ def opened(
     if source is not None:
         hooks_read(sae, source)
     known = source.manifest.model if source is not None else _named(sae)
-    found = None
+    lm = None
     if model != NO_MODEL:
-        found = _load(model or known.get("model", ""), known.get("dtype", "float32"), device)
+        lm = _load(model or known.get("model", ""), known.get("dtype", "float32"), device)
         for one in (store, own):
             if one is not None:
-                one.check_model(found)
-    return Opened(path, sae, own, found)
+                one.check_model(lm)
+    return Opened(path, sae, own, lm)
 
 
 def opened_set(
     folder: str | os.PathLike[str], store: Store | None, model: str | None, device: str = "cpu"
 ) -> tuple[saes.DictionarySet, Opened]:
-    """Open a set of dictionaries, and what evaluating it needs: its first dictionary stands for all.
+    """Open a set of dictionaries, and what is needed to evaluate it.
 
-    Raises the errors of `opened`.
+    The second result has the set's first dictionary as its autoencoder. Raises the errors of `opened`.
     """
     path = Path(folder)
     dictionaries = saes.DictionarySet.load(path, device)
     first = next(iter(dictionaries.values()))
     own = Store.open(path / OWN) if (path / OWN / MANIFEST).is_file() else None
     known = own.manifest.model if own is not None else _named(first)
-    found = None if store is not None else _load(model or known.get("model", ""), known.get("dtype", "float32"), device)
-    return dictionaries, Opened(path, first, own, found)
+    lm = None if store is not None else _load(model or known.get("model", ""), known.get("dtype", "float32"), device)
+    return dictionaries, Opened(path, first, own, lm)
 
 
 def placed(sae: SAE, hook: str | None, store: Store | None) -> SAE:
-    """Return `sae` with the hook it reads in its metadata: its own, `hook`, or the only one of the store.
+    """Return `sae` with the hook that it reads in its metadata.
 
-    Raises `UsageError` where there is none of these, or where `hook` is not its own.
+    The hook is the one in its metadata, `hook`, or the only one of the store. Raises `UsageError` if there is none of
+    these, or if `hook` differs from the one in its metadata.
     """
     own = sae.metadata.get("hook_name") or (sae.metadata.get("hook_names") or [None])[0]
     if own and hook and hook != own:
         raise UsageError(f"The autoencoder reads {own}, not {hook}: leave out the hook.")
     only = store.hooks[0] if store is not None and len(store.hooks) == 1 else None
     if not (own or hook or only):
-        held = f", and the store holds {', '.join(store.hooks)}" if store is not None else ""
-        raise UsageError(f"The autoencoder does not say which hook it reads{held}: name it with hook=.")
+        hooks_of_store = f", and the store holds {', '.join(store.hooks)}" if store is not None else ""
+        raise UsageError(f"The autoencoder does not say which hook it reads{hooks_of_store}: name it with hook=.")
     if not own:
         sae.metadata["hook_name"] = hook or only
     return sae
@@ -116,15 +120,15 @@ def fresh(
     column: str | None = None,
     progress: Progress | None = None,
 ) -> Store:
-    """A store of text that the autoencoder was not trained on, harvested into `folder`/heldout.
+    """Harvest a store of text that the autoencoder was not trained on.
 
-    Contexts that its own store holds are left out, so `text` may be what it was trained on, as far as that goes on
-    beyond what was used: by default it is that. Repeated passages of a text can still be alike. `hooks` are what is
-    harvested, by default what the autoencoder reads and writes.
+    The store is written to `folder`/heldout. Contexts that are in the autoencoder's own store are left out. So `text`
+    may be the text it was trained on, if that is longer than what was used; this is the default. Repeated passages of
+    a text can still be alike. `hooks` are the hooks harvested, by default those that the autoencoder reads and writes.
 
-    `column` is where rows have their text; by default that of its training, or "text".
+    `column` is the column of the rows that has their text; by default that of the training, or "text".
 
-    Raises `UsageError` if there is no model to run, no text is known, or nothing is left of it.
+    Raises `UsageError` if there is no model to run, no text is known, or the text has no new context.
     """
     sae, model, own = found.sae, found.model, found.own
     if model is None:
@@ -156,8 +160,8 @@ def _hooks(sae: SAE) -> tuple[str, ...]:
 
 
 def _bos(sae: SAE) -> bool | None:
-    found = sae.metadata.get("prepend_bos")
-    return None if found is None else bool(found)
+    value = sae.metadata.get("prepend_bos")
+    return None if value is None else bool(value)
 
 
 def _named(sae: SAE) -> dict[str, str]:
@@ -177,6 +181,6 @@ def _load(name: str, dtype: str, device: str) -> Model:
 
 
 def _clear(folder: Path) -> None:
-    """Remove an earlier harvest of our own, which may be of other text."""
+    """Remove the files of an earlier harvest, which may be of other text."""
     for file in [folder / MANIFEST, *folder.glob("shard-*.safetensors")]:
         file.unlink(missing_ok=True)

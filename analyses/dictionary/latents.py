@@ -1,4 +1,4 @@
-"""Everything known of each latent: its firings in one pass over the text, and readings of its weights."""
+"""Features of each latent: its firings in one pass over the text, and what its weights say."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 CONTROLS = 4
-"""Latents drawn at random for each: how often two fire together rarely whatever their weights."""
+"""Latents drawn at random for each latent: a control for how often two latents fire together less than expected."""
 SCALED_ON = 8
-"""Contexts on which the final norm's typical scale is measured."""
+"""Number of contexts on which the final norm's typical scale is measured."""
 REPEATS = 4
-"""Examples stored for each that is shown, because the same text may occur in many places."""
+"""Number of examples stored for each one shown, because the same text may occur in many places."""
 
 
 @torch.no_grad()
 def read(
     sae: SAE, corpus: Corpus, model: Model | None, config: Config, *, seed: int = 0, progress: Progress | None = None
 ) -> Features:
-    """What every latent fires on, raises, resembles and is inhibited by; see `Features`.
+    """Compute the features of every latent.
 
-    Raises `UsageError` for activations that are not finite.
+    These are the examples it fires on, the tokens it raises and lowers, the latents of similar decoder rows and its
+    possible inhibitors; see `Features`. Raises `UsageError` for activations that are not finite.
     """
     linked = sae.variant == "autoencoder" and sae.width > 1
     rivals = weights.inhibitors(sae, config.rivals) if linked else weights.no_inhibitors(sae)
     control = weights.random_latents(sae, CONTROLS if linked else 0, seed)
-    found = collect(
+    collected = collect(
         sae,
         corpus,
         rivals=torch.cat([rivals.index, control], 1),
@@ -53,20 +54,20 @@ def read(
     )
     if progress is not None:
         progress(1, 1, "what directions say")
-    chosen, near = choose(found, config), weights.similar(sae, 3)
+    chosen, near = choose(collected, config), weights.similar(sae, 3)
     why = weights.why_no_logits(sae, model)
     raised, logits = _spoken(sae, model, corpus, config) if model is not None and not why else _silent()
     vocabulary, (tokens, raised) = texts(model, chosen.tokens, raised)
-    fired, (strength, energy), together = _array(found.fired), _means(sae, found), _array(found.together)
+    fired, (strength, energy), together = _array(collected.fired), _means(sae, collected), _array(collected.together)
     return Features(
-        rows=found.rows,
+        rows=collected.rows,
         contexts=corpus.contexts,
         before=config.before,
         vocabulary=vocabulary,
         fired=fired,
         strength=strength,
         energy=energy,
-        histogram=_array(found.histogram).astype(np.int32),
+        histogram=_array(collected.histogram).astype(np.int32),
         tokens=tokens,
         values=chosen.values,
         band=chosen.band,
@@ -88,7 +89,7 @@ def read(
 def _spoken(
     sae: SAE, model: Model, corpus: Corpus, config: Config
 ) -> tuple[Int[np.ndarray, "width 2 token"], Float[np.ndarray, "width 2 token"]]:
-    """Tokens raised and lowered, and by how many logits."""
+    """Return the tokens that each latent raises and lowers, and by how many logits."""
     passage = corpus.read(0, min(SCALED_ON, corpus.contexts))
     scale = weights.final_scale(model, passage.tokens.clamp_min(0))
     up, down = weights.logits(sae, model, scale, min(config.tokens, model.spec.d_vocab))
@@ -101,7 +102,7 @@ def _silent() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _means(sae: SAE, found: Collected) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, " width"]]:
-    """Mean value where a latent fires, and the variance it carries."""
+    """Return the mean value of each latent where it fires, and the variance it carries."""
     strength = found.total / found.fired.clamp_min(1)
     energy = found.squares / found.rows * sae.W_dec.detach().double().square().sum(1)
     return _array(strength).astype(np.float32), _array(energy).astype(np.float32)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def card_values(features: Features, latent: int) -> dict[str, Any]:
-    """Everything known of a latent, as plain values; tokens raw."""
+    """Return the features of a latent as plain values, its tokens unescaped."""
     shown = np.flatnonzero(features.band[latent] >= 0)
     return {
         "latent": latent,
@@ -39,7 +39,7 @@ def card_values(features: Features, latent: int) -> dict[str, Any]:
 
 
 def jsonl(features: Features) -> bytes:
-    """`card_values` of every latent, one a line, in the order of interest."""
+    """Return `card_values` of every latent as JSON lines, in the order of interest."""
     lines = (json.dumps(card_values(features, latent)) for latent in features.ranked().tolist())
     return "".join(f"{line}\n" for line in lines).encode()
 
@@ -58,7 +58,10 @@ def _example(features: Features, latent: int, i: int) -> dict[str, Any]:
 
 
 def card_lines(features: Features, latent: int, examples: int = 6) -> str:
-    """A latent as text for a terminal: `»token«` is where it fires, everything invisible made visible."""
+    """Return a latent as text for a terminal.
+
+    `»token«` is where it fires; characters that cannot be seen are shown as symbols.
+    """
     card = card_values(features, latent)
     if not card["fired"]:
         return f"latent {latent}: dead, it fired on none of {features.rows:,} rows"
@@ -73,12 +76,12 @@ def card_lines(features: Features, latent: int, examples: int = 6) -> str:
     for name in ("raises", "lowers"):
         if card[name]:
             lines.append(f"  {name:<9} {' '.join(visible(token) for token, _ in card[name])}")
-    for rival in card["inhibited_by"][:3]:
-        counts = f"together on {rival['together']} rows, {rival['expected']:.0f} expected"
-        lines.append(f"  inhibited by latent {rival['latent']}: weight {rival['weight']:g}, {counts}")
+    for inhibitor in card["inhibited_by"][:3]:
+        counts = f"together on {inhibitor['together']} rows, {inhibitor['expected']:.0f} expected"
+        lines.append(f"  inhibited by latent {inhibitor['latent']}: weight {inhibitor['weight']:g}, {counts}")
     return "\n".join(lines)
 
 
 def _short(value: Any) -> float:
-    """Four significant digits."""
+    """Round a value to four significant digits."""
     return float(f"{float(value):.4g}")

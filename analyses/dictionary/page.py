@@ -1,4 +1,4 @@
-"""The page of a dictionary: what was trained, how it went, how good it is beside what, and what its latents are."""
+"""Page of a dictionary: its training, its quality compared with other methods, and its latents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHOWN = {"features": 99, "quality": 1, "made": 1}
 
 
 def page(study: DictionaryStudy) -> Page:
-    """The whole report."""
+    """Return the whole report."""
     parts = [sections.features(study.features, study.config.asked)] if study.features is not None else []
     if study.evaluation is not None:
         parts += [sections.quality(study.evaluation), sections.trade(study, study.evaluation)]
@@ -54,13 +54,13 @@ def page(study: DictionaryStudy) -> Page:
 
 
 def _status(study: DictionaryStudy) -> tuple[tuple[str, str], ...]:
-    found = [("architecture", summary.architecture(study.sae))]
-    found += [("latents", f"{study.sae['width']:,}")]
+    entries = [("architecture", summary.architecture(study.sae))]
+    entries += [("latents", f"{study.sae['width']:,}")]
     if study.evaluation is not None:
-        found += [("activations judged on", f"{study.evaluation.rows:,}")]
+        entries += [("activations judged on", f"{study.evaluation.rows:,}")]
     if study.features is not None:
-        found += [("activations read", f"{study.features.rows:,}")]
-    return tuple(found)
+        entries += [("activations read", f"{study.features.rows:,}")]
+    return tuple(entries)
 
 
 def _made(study: DictionaryStudy) -> Section:
@@ -84,15 +84,15 @@ def _made(study: DictionaryStudy) -> Section:
     )
     table = Table(("setting", "value", "what it is"), tuple(rows))
     claim = f"{study.name}: a {summary.kind(study.sae)}, for {summary.place(study.sae)}."
-    told = tuple(
+    notes = tuple(
         Note(_sentence(part), "warning" if doubt else "info")
         for part, doubt in zip(study.source, study.in_doubt or (False,) * len(study.source), strict=True)
     )
-    return Section("made", "What was trained", claim, (idea, table, *told))
+    return Section("made", "What was trained", claim, (idea, table, *notes))
 
 
 def _limitations(study: DictionaryStudy) -> tuple[str, ...]:
-    found = [
+    limitations = [
         "Examples show when a latent is on in this text. They do not show what it does: that takes an intervention.",
         "A latent that looks like one thing in its strongest examples may be many things in its weak ones; that is "
         "why weaker examples are shown too.",
@@ -101,17 +101,17 @@ def _limitations(study: DictionaryStudy) -> tuple[str, ...]:
     seen = study.sae["metadata"].get("training") or {}
     count = (seen.get("steps") or 0) * (seen.get("batch_size") or 0)
     if 0 < count < 1e8:
-        found.insert(
+        limitations.insert(
             0,
             f"It was trained on {count:,} activations, repeats counted. Published dictionaries are trained on 10⁸ to "
             "10¹⁰: with so few, directions for all but the commonest things are rough.",
         )
     if study.features is not None and study.features.rows < 1e7:
-        found.append(
+        limitations.append(
             f"Latents were read on {study.features.rows:,} activations of one collection of text; on other text their "
             "strongest examples would be others."
         )
-    return tuple(found)
+    return tuple(limitations)
 
 
 def _sentence(text: str) -> str:

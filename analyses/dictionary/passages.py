@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Passage:
-    """Some contexts.
+    """Consecutive contexts with their activations.
 
     Attributes:
-        first: number of the first of them.
+        first: number of the first context.
         tokens: ids, -1 where a context has ended.
-        row: which row of `x` belongs to a position, -1 where none is kept (position 0, padding).
+        row: row of `x` that belongs to a position, -1 where no activation is stored (position 0, padding).
         x: activations.
     """
 
@@ -37,12 +37,14 @@ class Passage:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Contexts that can be read by number. Made by `of_store` or `of_tensors`.
+    """Contexts with activations that can be read by number.
+
+    Made by `of_store` or `of_tensors`.
 
     Attributes:
-        contexts: how many there are.
-        length: tokens of a context.
-        read: gives contexts from the first number up to, not including, the second.
+        contexts: number of contexts.
+        length: number of tokens of a context.
+        read: function that returns the contexts from its first number up to, not including, its second.
     """
 
     contexts: int
@@ -51,7 +53,10 @@ class Corpus:
 
     @classmethod
     def of_store(cls, store: Store, sae: SAE) -> Self:
-        """The contexts of a store, with what `sae` reads there; `UsageError` if the store does not hold it."""
+        """Return the contexts of a store, with the activations that `sae` reads.
+
+        Raises `UsageError` if the store does not have them.
+        """
         hooks, first_row = hooks_read(sae, store), _first_rows(store)
 
         def read(start: int, stop: int) -> Passage:
@@ -67,7 +72,7 @@ class Corpus:
 
     @classmethod
     def of_tensors(cls, x: Float[Tensor, "context position d_in"], tokens: Int[Tensor, "context position"]) -> Self:
-        """Contexts in memory, every position kept."""
+        """Return a corpus of contexts in memory, with an activation at every position."""
         if x.shape[:2] != tokens.shape:
             raise UsageError(f"{tuple(x.shape)} activations do not belong to {tuple(tokens.shape)} tokens.")
 
@@ -78,15 +83,15 @@ class Corpus:
         return cls(len(tokens), tokens.shape[1], read)
 
     def passages(self, rows: int) -> Iterator[Passage]:
-        """All contexts, in pieces of about so many rows, one context at least."""
+        """Yield all contexts, in pieces of about `rows` rows and at least one context."""
         step = max(1, rows // self.length)
         return (self.read(at, min(at + step, self.contexts)) for at in range(0, self.contexts, step))
 
 
 def hooks_read(sae: SAE, store: Store) -> tuple[str, ...]:
-    """The hooks of `store` that `sae` reads.
+    """Return the hooks of `store` that `sae` reads.
 
-    Raises `UsageError` where the autoencoder belongs to another hook, another size or another model.
+    Raises `UsageError` if the autoencoder belongs to another hook, another size or another model.
     """
     about, names = sae.metadata, store.hooks
     model, harvested = about.get("model_name"), store.manifest.model["model"]
@@ -109,7 +114,7 @@ def hooks_read(sae: SAE, store: Store) -> tuple[str, ...]:
 
 
 def _first_rows(store: Store) -> Int[Tensor, " contexts_and_one"]:
-    """The number of the first row of every context, and that of rows in all."""
+    """Return the number of the first row of every context, followed by the number of all rows."""
     manifest, parts = store.manifest, [torch.zeros(1, dtype=torch.long)]
     for start in range(0, manifest.contexts, 65_536):
         lengths = store.contexts(start, start + 65_536).lengths

@@ -1,4 +1,4 @@
-"""Result of a study of a sparse autoencoder. It is read and drawn without torch."""
+"""Result of a study of a sparse autoencoder, which loads and is drawn without torch."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ if TYPE_CHECKING:
 
 
 LOWEST, PER_OCTAVE, BINS = -12, 4, 128
-"""Histograms of activations: from 2^-12 up in steps of a quarter of an octave; the last bin has all that is larger."""
+"""Bins of histograms of activations: from 2^-12 up in quarters of an octave; the last has all larger values."""
 RARE = 10
-"""A latent that fired fewer times than this is shown last: so few firings say little."""
+"""Number of firings below which a latent is shown last: so few say little."""
 QUARTERS = ("", "lowest quarter", "second quarter", "third quarter", "highest quarter")
-"""What `Features.band` means above 0: which quarter of a latent's firings the example was drawn from."""
+"""Names of the values of `Features.band`: the quarter of a latent's firings that an example was drawn from."""
 PRINTED = ("fvu", "l0", "dead_latents", "dense_latents", "loss_original", "loss_reconstruction", "loss_recovered_mean")
 """Measures that the terminal prints; the page has all of them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """What is done, and what is collected of every latent.
+    """Settings of a study of a sparse autoencoder.
 
     Attributes:
-        top: strongest examples shown, each text once.
-        drawn: firings drawn at random, from which one of each quarter of strength is shown.
-        before: tokens shown before the one a latent fires on.
-        after: tokens shown after it.
-        tokens: tokens listed that a latent raises, and that it lowers.
-        rivals: latents considered as inhibitors of each.
-        asked: latents that have a card; none for all of them.
-        name: what the page calls the autoencoder.
-        judge: whether it is judged (`saes.evaluate`), with baselines.
-        features: whether its latents are read.
+        top: number of strongest examples shown for each latent, each text once.
+        drawn: number of firings drawn at random; one from each quarter of strength is shown.
+        before: number of tokens shown before the one a latent fires on.
+        after: number of tokens shown after it.
+        tokens: number of tokens listed that a latent raises, and that it lowers.
+        rivals: number of latents considered as inhibitors of each latent.
+        asked: latents that have a card; empty for all of them.
+        name: name of the autoencoder on the page.
+        judge: whether the autoencoder is evaluated (`saes.evaluate`), with baselines.
+        features: whether the features of its latents are computed.
     """
 
     top: int = 6
@@ -71,32 +71,32 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Features(Result):
-    """Of every latent: what it fires on and what its directions say.
+    """Features of every latent: the tokens it fires on and what its weights say.
 
     Attributes:
-        rows: activations read.
-        contexts: contexts they are of.
-        before: position of the token that counts within an example.
-        vocabulary: the tokens that `tokens` and `logit_tokens` number.
-        fired: rows it fires on.
+        rows: number of activations read.
+        contexts: number of contexts they come from.
+        before: position, within an example, of the token that the latent fires on.
+        vocabulary: texts of the tokens; `tokens` and `logit_tokens` are indices into it.
+        fired: number of rows it fires on.
         strength: mean value where it fires; 0 for one that never does.
         energy: mean over rows of value² · |decoder row|²: the variance it carries.
         histogram: firings by strength, see `BINS`.
         tokens: the examples' tokens, -1 where there is none.
-        values: its value at each of them; NaN where the activation was not kept (position 0).
-        band: of an example: 0 among the strongest, 1 to 4 drawn from that quarter of its firings, -1 none.
+        values: its value at each of them; NaN where the activation was not stored (position 0).
+        band: band of an example: 0 among the strongest, 1 to 4 drawn from that quarter of its firings, -1 none.
         where: context and position of an example, -1 where there is none.
         logit_tokens: the tokens it raises most [0] and lowers most [1] through the direct path.
-        logit_values: by how much for a unit of it, in logits.
-        no_logits: why there are none; then both have no latents.
-        nearest: latents of most similar decoder row.
-        nearest_cosine: how similar.
+        logit_values: change of these tokens' logits for a unit of the latent.
+        no_logits: why there are no such tokens, or empty; without them both arrays have no latents.
+        nearest: latents with the most similar decoder rows.
+        nearest_cosine: their cosine similarity.
         chance_cosine: the mean nearest cosine in a random dictionary of the same size.
         rivals: possible inhibitors, the latents of most negative virtual weight onto this one.
         rival_weight: that weight, 0 where the directions are no more opposed than random ones.
-        together: rows on which both fire.
-        strangers: latents drawn at random, the control.
-        strangers_together: rows on which both fire.
+        together: number of rows on which both fire.
+        strangers: latents drawn at random, as a control.
+        strangers_together: number of rows on which both fire.
     """
 
     rows: int
@@ -125,29 +125,36 @@ class Features(Result):
 
     @property
     def width(self) -> int:
-        """Latents."""
+        """Number of latents."""
         return len(self.fired)
 
     @property
     def maximum(self) -> Float[np.ndarray, " width"]:
-        """The largest value, 0 for a latent that never fires."""
+        """Largest value of each latent, 0 for one that never fires."""
         peak = self.values[:, 0, self.before]
         return np.where(self.fired > 0, np.nan_to_num(peak), 0)
 
     def ranked(self) -> Int[np.ndarray, " width"]:
-        """Latents in the order of interest: by the variance they carry, the dense, the rare and the dead last.
+        """Return latents in the order of interest.
 
-        Dense latents fire on more than a tenth of the rows and carry much variance, yet rarely have one meaning.
+        They are sorted by the variance they carry, with the dense, the rare and the dead latents last. Dense latents
+        fire on more than a tenth of the rows and carry much variance, yet rarely have one meaning.
         """
         rank = np.select([self.fired == 0, self.fired < RARE, self.fired > DENSE * self.rows], [3, 2, 1], 0)
         return np.lexsort((np.arange(self.width), -self.energy, rank))
 
     def quarter(self, latent: int, example: int | np.integer) -> str:
-        """Return which quarter of the latent's firings an example was drawn from; empty for a strongest one."""
+        """Return the quarter of firings that an example was drawn from.
+
+        Empty for one of the strongest.
+        """
         return QUARTERS[self.band[latent, example]]
 
     def words(self, latent: int, count: int = 3) -> tuple[str, ...]:
-        """The tokens of its strongest examples, by the sum of its values there."""
+        """Return the tokens of a latent's strongest examples.
+
+        They are sorted by the sum of its values there.
+        """
         strongest = self.band[latent] == 0
         tokens = self.tokens[latent, strongest, self.before]
         values = self.values[latent, strongest, self.before]
@@ -157,17 +164,21 @@ class Features(Result):
         return tuple(self.vocabulary[token] for token in sorted(sums, key=lambda token: -sums[token])[:count])
 
     def promoted(self, latent: int, side: int = 0) -> tuple[tuple[str, float], ...]:
-        """(token, logits a unit) raised most (`side` 0) or lowered most (1); empty if not computed."""
+        """Return the tokens that a latent raises or lowers most.
+
+        They are pairs (token, logits for a unit): raised for `side` 0, lowered for 1; empty if not computed.
+        """
         if self.no_logits:
             return ()
         pairs = zip(self.logit_tokens[latent, side].tolist(), self.logit_values[latent, side].tolist(), strict=True)
         return tuple((self.vocabulary[token], value) for token, value in pairs)
 
     def inhibitors(self, latent: int) -> tuple[tuple[int, float, int, float], ...]:
-        """(other, virtual weight, rows both fire on, rows expected) of the latents that inhibit this one.
+        """Return the latents that inhibit this one.
 
-        Both signs must be there: a negative virtual weight, and fewer common firings than independent latents would
-        have (`less_together`). Strongest first: weight times the other's mean value.
+        They are tuples (other, virtual weight, rows both fire on, rows expected). Two things are required: a negative
+        virtual weight, and fewer common firings than independent latents would have (`less_together`). Strongest first:
+        weight times the other's mean value.
         """
         self.check((latent,))
         others, weight, both = self.rivals[latent], self.rival_weight[latent], self.together[latent]
@@ -178,24 +189,35 @@ class Features(Result):
 
     @cached_property
     def less_together(self) -> Bool[np.ndarray, "width rival"]:
-        """Return whether a latent and a possible inhibitor fire together less often than by chance."""
+        """Whether a latent and a possible inhibitor fire on fewer common rows than chance."""
         return self._less_together(self.rivals, self.together)
 
     @property
     def less_together_by_chance(self) -> float | None:
-        """The fraction of random pairs of latents of which that is true; None if no pair was counted."""
-        found = self._less_together(self.strangers, self.strangers_together)
-        return float(found.mean()) if found.size else None
+        """Fraction of random pairs of latents with fewer common rows than chance.
+
+        None if no pair was counted.
+        """
+        less = self._less_together(self.strangers, self.strangers_together)
+        return float(less.mean()) if less.size else None
 
     def _less_together(self, others: np.ndarray, both: np.ndarray) -> np.ndarray:
-        """P(so few common firings | independent, Poisson) below 0.001 / rivals looked at of one latent."""
+        """Test whether pairs of latents have fewer common firings than independent ones.
+
+        True where the Poisson probability of at most that number of common firings is below 0.001, divided by the
+        number of possible inhibitors of a latent.
+        """
         from scipy.stats import poisson
 
         expected = self.fired[others] * (self.fired[:, None] / self.rows)
         return poisson.cdf(both, expected) < 1e-3 / max(1, self.rivals.shape[1])
 
     def search(self, word: str) -> tuple[int, ...]:
-        """Latents with `word` in a token they fire most strongly on or raise, in the order of interest; any case."""
+        """Return the latents that have `word` in one of their tokens.
+
+        Searched are the tokens they fire most strongly on and those they raise, in any case. Latents are in the order
+        of interest.
+        """
         wanted = word.casefold()
 
         def has(latent: int) -> bool:
@@ -205,7 +227,7 @@ class Features(Result):
         return tuple(int(latent) for latent in self.ranked() if has(int(latent)))
 
     def check(self, latents: tuple[int, ...]) -> None:
-        """`UsageError` for a latent that does not exist."""
+        """Raise `UsageError` for a latent that does not exist."""
         for latent in latents:
             if not 0 <= latent < self.width:
                 raise UsageError(f"There is no latent {latent}: this dictionary has latents 0 to {self.width - 1}.")
@@ -213,7 +235,7 @@ class Features(Result):
 
 @dataclass(frozen=True, eq=False)
 class Other(Result):
-    """Another autoencoder, judged on the same rows, for the plane of L0 and FVU."""
+    """Another autoencoder, evaluated on the same rows, to compare L0 and FVU."""
 
     name: str
     evaluation: Evaluation
@@ -221,18 +243,18 @@ class Other(Result):
 
 @dataclass(frozen=True, eq=False)
 class DictionaryStudy(Study):
-    """Everything the report says about an autoencoder.
+    """Result of a study of one sparse autoencoder.
 
     Attributes:
-        config: what was collected of every latent.
-        provenance: of this study.
-        name: what the autoencoder is called on the page, such as its folder.
-        sae: architecture, variant, sizes, settings and metadata.
-        source: the activations: text, rows and what they have in common with the training's, in sentences.
+        config: settings of the study.
+        provenance: how and when the study was made.
+        name: name of the autoencoder on the page, such as its folder.
+        sae: its architecture, variant, sizes, settings and metadata.
+        source: sentences about the activations: their text, their rows and whether it was trained on them.
         history: training metrics by name; empty where they are not known.
-        evaluation: the judgement; None if it was not asked for.
-        others: further autoencoders on the same rows.
-        features: of every latent; None if they were not asked for.
+        evaluation: measures of its quality; None if they were not asked for.
+        others: further autoencoders, evaluated on the same rows.
+        features: features of every latent; None if they were not asked for.
         in_doubt: for each sentence of `source`, whether the measures may be those of the text trained on.
     """
 
@@ -248,7 +270,7 @@ class DictionaryStudy(Study):
     in_doubt: tuple[bool, ...] = ()
 
     def finding(self) -> str:
-        """Return one sentence: how much is rebuilt from how little, and what the model loses."""
+        """Return the variance rebuilt, the latents used and the model's loss, in words."""
         found = self.evaluation
         if found is None:
             return self._read_only()
@@ -276,15 +298,15 @@ class DictionaryStudy(Study):
         return "\n".join((self.finding(), *self._measures()))
 
     def _measures(self) -> tuple[str, ...]:
-        """The main measures as lines, then the other methods and the other autoencoders."""
+        """Return the main measures, the other methods and the other autoencoders as lines."""
         found = self.evaluation
         if found is None:
             return (
                 tuple(card_lines(self.features, int(i), 2) for i in self.features.ranked()[:5]) if self.features else ()
             )
         lines = [f"  {score.name:<36} {number(score)}" for score in map(found.score, PRINTED)]
-        beside = [(f"FVU, {b.name}", b) for b in found.baselines[1:] if b.fvu is not None]
-        lines += [f"  {name:<36} {plain(b.fvu)} with L0 {plain(b.l0)}" for name, b in beside]
+        compared = [(f"FVU, {b.name}", b) for b in found.baselines[1:] if b.fvu is not None]
+        lines += [f"  {name:<36} {plain(b.fvu)} with L0 {plain(b.l0)}" for name, b in compared]
         for other in self.others:
             fvu, l0 = other.evaluation.score("fvu"), other.evaluation.score("l0")
             lines.append(f"  {other.name:<36} FVU {number(fvu)} with L0 {plain(l0.value)}")
@@ -311,7 +333,10 @@ class DictionaryStudy(Study):
         return body
 
     def downloads(self) -> tuple[Download, ...]:
-        """Return the judgement; the latents are too large for a page and lie beside it."""
+        """Return the table of measures as a file.
+
+        The features of latents are too large for a page: `beside` has them.
+        """
         from interp.report import Download
 
         if self.evaluation is None:
@@ -319,7 +344,10 @@ class DictionaryStudy(Study):
         return (Download("scores.csv", self.evaluation.table().to_csv().encode(), "text/csv"),)
 
     def beside(self) -> dict[str, bytes]:
-        """Return every latent as a line of JSON: the page has room for some of them only."""
+        """Return a file with every latent as a line of JSON.
+
+        The page has space for some of them only.
+        """
         return {} if self.features is None else {"features.jsonl": jsonl(self.features)}
 
 

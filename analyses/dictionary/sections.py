@@ -1,4 +1,4 @@
-"""The sections that judge and read a dictionary: quality, trade-off, frequency, latents."""
+"""Sections of a dictionary's page: quality, trade-off, frequency and latents."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 def quality(found: Evaluation) -> Section:
-    """What is rebuilt, beside other methods."""
+    """Return the section that compares the reconstruction with other methods."""
     fvu = found.score("fvu")
     blocks: list[Figure | Table | Note] = []
-    beside = [b for b in found.baselines if b.fvu is not None]
-    left = [float(b.fvu or 0) for b in beside]
-    if len(beside) > 1:
+    methods = [b for b in found.baselines if b.fvu is not None]
+    left = [float(b.fvu or 0) for b in methods]
+    if len(methods) > 1:
         blocks.append(
             bars(
                 "baselines",
-                [b.name for b in beside],
+                [b.name for b in methods],
                 left,
                 caption="Fraction of variance unexplained, smaller is better: the autoencoder and other ways to write "
                 "the same activations with about as many directions at a time. Error bars: 95 % intervals over "
                 f"{found.cluster}, where there is one. A random dictionary is what chance gives.",
                 alt=f"It leaves {left[0]:.3g}, the others from {min(left[1:]):.3g} to {max(left[1:]):.3g}.",
                 axes=("method", "FVU (fraction)"),
-                errors=[(_gap(b.fvu, b.low), _gap(b.high, b.fvu)) for b in beside],
+                errors=[(_gap(b.fvu, b.low), _gap(b.high, b.fvu)) for b in methods],
             )
         )
     if found.baselines:
@@ -54,7 +54,10 @@ def quality(found: Evaluation) -> Section:
 
 
 def _scores(found: Evaluation) -> Table:
-    """Every measure; where there is no value the last column says why."""
+    """Return the table of all measures.
+
+    Where there is no value the last column says why.
+    """
     columns = ("measure", "value", "low", "high", "unit", "better", "what must be known")
     rows = tuple((s.name, s.value, s.low, s.high, s.unit, s.better or None, s.why or None) for s in found.scores)
     caption = f"Judged on {found.rows:,} rows in {found.clusters:,} {found.cluster}. Low and high: 95 % interval."
@@ -71,15 +74,15 @@ def _baselines(found: Evaluation) -> Table:
 
 
 def _verdict(found: Evaluation) -> str:
-    """How that compares, in words."""
+    """Compare the unexplained variance with that of other methods, in words."""
     own = found.score("fvu").value
     rest = [b for b in found.baselines[1:] if b.fvu is not None]
     if own is None or not rest:
         return "it was compared with nothing."
     better = [b.name for b in rest if own < float(b.fvu or 0)]
     worse = [f"{b.name} ({b.fvu:.3g})" for b in rest if own >= float(b.fvu or 0)]
-    said = f"better than {len(better)} of {len(rest)} simpler methods with as many directions at a time"
-    return f"{said}." if not worse else f"{said}, but {' and '.join(worse)} is as good or better."
+    sentence = f"better than {len(better)} of {len(rest)} simpler methods with as many directions at a time"
+    return f"{sentence}." if not worse else f"{sentence}, but {' and '.join(worse)} is as good or better."
 
 
 def _gap(high: float | None, low: float | None) -> float:
@@ -87,7 +90,10 @@ def _gap(high: float | None, low: float | None) -> float:
 
 
 def trade(study: DictionaryStudy, found: Evaluation) -> Section:
-    """Every autoencoder, and the baselines, by how many latents they use and what they leave."""
+    """Return the section that plots FVU against L0.
+
+    It has every autoencoder and the baselines.
+    """
     entries = [(study.name, found)] + [(other.name, other.evaluation) for other in study.others]
     points = [
         (name, float(l0), float(fvu))
@@ -135,11 +141,13 @@ def trade(study: DictionaryStudy, found: Evaluation) -> Section:
 
 
 WRITTEN = 16
-"""Points of the plane whose names are drawn; of more they are read on hovering."""
+"""Largest number of points whose names are drawn; with more they are shown on hovering."""
 
 
 def pareto(points: list[tuple[float, float]]) -> list[bool]:
-    """For each (L0, FVU), whether no other point is at most as large in both and smaller in one.
+    """Return whether each (L0, FVU) is on the Pareto front.
+
+    It is if no other point is at most as large in both and smaller in one.
 
     >>> pareto([(32, 0.2), (64, 0.1), (64, 0.3), (32, 0.2)])
     [True, True, False, True]
@@ -163,7 +171,7 @@ def _others(study: DictionaryStudy) -> Table:
 
 
 def frequency(study: DictionaryStudy) -> Section:
-    """The histogram of firing frequencies."""
+    """Return the section with the histogram of firing frequencies."""
     if study.features is not None:
         frequency, rows = study.features.fired / study.features.rows, study.features.rows
     else:
@@ -196,7 +204,7 @@ def frequency(study: DictionaryStudy) -> Section:
 
 
 def features(found: Features, asked: tuple[int, ...]) -> Section:
-    """The cards."""
+    """Return the section with the cards of latents."""
     drawn = deck(found, asked)
     alive = int((found.fired > 0).sum())
     claim = f"{alive:,} of {found.width:,} latents fire somewhere in the text. "
@@ -209,10 +217,10 @@ def features(found: Features, asked: tuple[int, ...]) -> Section:
         claim += "are in features.jsonl beside it."
     else:
         claim += "This page has the examples of those of most interest, and title and numbers of all."
-    said = [Note(f"Raised and lowered tokens are not shown: {found.no_logits}.")] if found.no_logits else []
+    notes = [Note(f"Raised and lowered tokens are not shown: {found.no_logits}.")] if found.no_logits else []
     chance = found.less_together_by_chance
     if chance is not None:
-        said.append(
+        notes.append(
             Note(
                 f"Of pairs of latents drawn at random, {chance:.0%} also fire together less often than independent "
                 "ones would, so this alone is not evidence. An inhibitor must have a negative virtual weight too."
@@ -233,4 +241,4 @@ def features(found: Features, asked: tuple[int, ...]) -> Section:
         "logits(i) = d_i W_U / s − mean;  virtual weight(i → j) = dec_i · enc_j;  expected = n_i n_j / rows",
         "Bricken et al., Towards Monosemanticity (2023); Dunefsky et al., Transcoders (arXiv 2406.11944)",
     )
-    return Section("features", "What the latents fire on", claim, (drawn, *said), how)
+    return Section("features", "What the latents fire on", claim, (drawn, *notes), how)

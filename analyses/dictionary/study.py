@@ -1,4 +1,4 @@
-"""The study itself: judge the autoencoder, set others beside it, and read every latent."""
+"""Study of a sparse autoencoder: evaluate it, compare it with others and compute its latents' features."""
 
 from __future__ import annotations
 
@@ -36,22 +36,23 @@ def run(  # noqa: PLR0913
     command: str | None = None,
     progress: Progress | None = None,
 ) -> DictionaryStudy:
-    """Judge `sae`, and read its latents.
+    """Evaluate a sparse autoencoder and compute the features of its latents.
 
     Args:
-        sae: what the report is about.
-        activations: a store of the hook it reads, best of text it was not trained on; or a corpus in memory, which can
-            be read but not judged.
-        text: the store its latents are read on, if that is another one: what is read may be what it was trained on.
-        model: the one the activations are of: for what the model loses, the text of tokens and the logits of latents.
-        config: what is done, and what is collected of every latent.
-        others: further autoencoders of the same hook, judged on the same rows, by name.
-        seed: of everything drawn.
-        command: for the provenance; this process's own by default.
+        sae: the autoencoder.
+        activations: a store of the hook it reads, best of text it was not trained on; or a corpus in memory, on which
+            features can be computed but no evaluation.
+        text: another store for the features of its latents; it may be the text that it was trained on.
+        model: the model that the activations come from. It gives the rise of the model's loss, the text of tokens and
+            the logits of latents.
+        config: settings of the study.
+        others: further autoencoders of the same hook, evaluated on the same rows, by name.
+        seed: seed of everything drawn at random.
+        command: command recorded in the provenance; this process's own by default.
         progress: called with (steps done, steps in all, what is done).
 
     Raises:
-        UsageError: an autoencoder, a store and a model that do not belong together, values that are not finite.
+        UsageError: the autoencoder, the store and the model do not match, or activations are not finite.
     """
     config, watch = Config() if config is None else config, Stopwatch()
     if isinstance(activations, Corpus) and config.judge:
@@ -63,8 +64,8 @@ def run(  # noqa: PLR0913
     if progress is not None:
         progress(0, 1, "judging")
     judged = saes.evaluation.Config(seed=seed)
-    found = saes.evaluate(sae, activations, model=model, config=judged, command=command) if config.judge else None
-    beside = tuple(
+    measures = saes.evaluate(sae, activations, model=model, config=judged, command=command) if config.judge else None
+    compared = tuple(
         Other(key, saes.evaluate(one, activations, config=replace(judged, baselines=False), command=command))
         for key, one in (others or {}).items()
     )
@@ -80,8 +81,8 @@ def run(  # noqa: PLR0913
         source=tuple(sentence for sentence, _ in sources),
         in_doubt=tuple(doubt for _, doubt in sources),
         history={key: np.asarray(value) for key, value in sae.history.items()},
-        evaluation=found,
-        others=beside,
+        evaluation=measures,
+        others=compared,
         features=latents,
     )
 
@@ -95,17 +96,20 @@ def _check(sae: SAE, activations: Store | Corpus, model: Model | None) -> None:
 
 
 def _sources(sae: SAE, judged: Store | Corpus | None, read: Store | Corpus | None) -> tuple[tuple[str, bool], ...]:
-    """Sentences on the activations, and whether the measures of each may be those of the text trained on."""
-    found = [("judged", judged), ("read", read)] if judged is not read else [("judged and read", judged)]
+    """Return pairs (sentence about the activations, doubt).
+
+    Doubt is whether the measures may be those of the text trained on.
+    """
+    stores = [("judged", judged), ("read", read)] if judged is not read else [("judged and read", judged)]
     return tuple(
         (_source(sae, verb, store), store is judged and not _is_fresh(sae, store))
-        for verb, store in found
+        for verb, store in stores
         if store is not None
     )
 
 
 def _is_fresh(sae: SAE, store: Store | Corpus) -> bool:
-    """Whether the text is known not to be what the autoencoder was trained on."""
+    """Return whether the text is known to differ from the training text."""
     trained = sae.metadata.get("token_sha256")
     return isinstance(store, Store) and bool(trained) and trained != store.manifest.token_sha256
 

@@ -28,7 +28,7 @@ def architecture(sae: dict[str, Any]) -> str:
 
 
 def place(sae: dict[str, Any]) -> str:
-    """Return what it reads, such as "smollm2 at blocks.10.hook_resid_post"."""
+    """Return what the autoencoder reads, such as "smollm2 at blocks.10.hook_resid_post"."""
     about = sae["metadata"]
     hooks = about.get("hook_names") or (about.get("hook_name") or "an unnamed hook",)
     return f"{about.get('model_name') or 'an unnamed model'} at {' and '.join(map(str, hooks))}"

@@ -13,20 +13,23 @@ from analyses.dictionary.passages import Passage
 
 @dataclass(frozen=True)
 class Window:
-    """How many positions before and after the one that counts are stored with it."""
+    """Number of positions stored before and after a firing."""
 
     before: int
     after: int
 
     @property
     def length(self) -> int:
-        """Positions in all."""
+        """Number of positions in all."""
         return self.before + 1 + self.after
 
     def cut(
         self, passage: Passage, codes: Float[Tensor, "n width"], at: Int[Tensor, "e 2"], latent: Int[Tensor, " e"]
     ) -> tuple[Int[Tensor, "e window"], Float[Tensor, "e window"]]:
-        """(tokens, the latent's values) around (context, position); -1 and NaN beyond the context or what is stored."""
+        """Return the tokens and the latent's values around each position.
+
+        `at` has (context, position). Entries are -1 and NaN beyond the context or what is stored.
+        """
         place = at[:, 1:] + torch.arange(-self.before, self.after + 1, device=at.device)
         length = passage.tokens.shape[1]
         outside = (place < 0) | (place >= length)
@@ -39,7 +42,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Entries:
-    """Firings: the latent, the key they are kept by, (context, position) in the passage, in the order of the text."""
+    """Firings of latents, in the order of the text.
+
+    Each has its latent, the key that ranks it, and (context, position) in the passage.
+    """
 
     latent: Int[Tensor, " e"]
     key: Float[Tensor, " e"]
@@ -51,12 +57,14 @@ class Entries:
 
 @dataclass
 class TopBuffer:
-    """For each latent the `count` entries of largest key, largest first; of equal keys the earliest in the text.
+    """Buffer of the `count` entries with the largest keys of each latent.
+
+    The largest comes first; of equal keys the earliest in the text.
 
     Attributes:
-        width: latents.
-        count: entries stored of each.
-        window: what is stored around an entry.
+        width: number of latents.
+        count: number of entries stored for each latent.
+        window: positions stored around an entry.
         key: (width, count), minus infinity where there is none.
         where: (width, count, 2) context and position, -1 where there is none.
         tokens: (width, count, window).
@@ -100,7 +108,7 @@ class TopBuffer:
         where = new.at + torch.tensor([passage.first, 0], device=self.device)
         key = torch.full((len(latents), self.count), -torch.inf, dtype=torch.float64, device=self.device)
         key[owner, rank] = new.key
-        # Which of the new entries stands at (latent, rank), counted after those that are there already.
+        # The number of the new entry at (latent, rank).
         number = torch.zeros_like(key, dtype=torch.long)
         number[owner, rank] = torch.arange(len(owner), device=self.device)
         both, order = torch.cat([self.key[latents], key], 1).sort(dim=1, descending=True, stable=True)
@@ -115,9 +123,10 @@ class TopBuffer:
 
 
 def uniform(latent: Int[Tensor, " e"], place: Int[Tensor, " e"], seed: int) -> Float[Tensor, " e"]:
-    """A number in [0, 1) for each firing that depends on nothing but its place, its latent and `seed`.
+    """Return a random number in [0, 1) for each firing.
 
-    Keeping the largest of them is drawing without replacement, whatever the batches are (splitmix64).
+    It depends only on the firing's place, its latent and `seed` (splitmix64). So the firings with the largest numbers
+    are a draw without replacement that does not depend on the batches.
     """
     start = (seed + 1) * 0x9E37_79B9_7F4A_7C15 % 2**64
     x = place * 1_000_003 + latent * 7_919 + (start - 2**64 if start >= 2**63 else start)
@@ -127,5 +136,5 @@ def uniform(latent: Int[Tensor, " e"], place: Int[Tensor, " e"], seed: int) -> F
 
 
 def _shifted(x: Tensor, by: int) -> Tensor:
-    """A right shift that brings in zeros, as for unsigned numbers."""
+    """Shift right and fill with zeros, as for unsigned numbers."""
     return (x >> by) & ((1 << (64 - by)) - 1)

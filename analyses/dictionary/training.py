@@ -1,4 +1,4 @@
-"""Training curves: a section of a dictionary's page, and a page of their own that needs no evaluation."""
+"""Training curves, as a section of a dictionary's page and as a page without an evaluation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from interp.report.figures import lines
 History = Mapping[str, np.ndarray]
 """Metrics of a run by name (`saes.config.METRICS`), a value for each logged step."""
 DRAWN = 200
-"""Points of a curve."""
+"""Largest number of points of a curve."""
 COMPARED = 6
-"""Dictionaries of a set whose curves are drawn, evenly spaced; the table has all."""
+"""Largest number of dictionaries of a set whose curves are drawn, evenly spaced; the table has all."""
 CURVES = (
     ("fvu", "FVU", "fraction of variance unexplained on the batch trained on", 320),
     ("l0", "L0", "latents on for an input", 260),
@@ -26,7 +26,10 @@ CURVES = (
 
 
 def section(history: History) -> Section:
-    """Return the curves of a finished run, those that do not change as sentences."""
+    """Return the section of training curves of a finished run.
+
+    Metrics that do not change are given as sentences.
+    """
     steps = history["step"]
     claim = f"It was trained for {int(steps[-1]):,} steps."
     if "fvu" in history:
@@ -41,12 +44,14 @@ def section(history: History) -> Section:
 
 
 def page(histories: Mapping[str, History], total: int, provenance: Provenance) -> Page:
-    """Return the page of a run as far as it has come; a set of dictionaries has a history for each hook.
+    """Return the page of a run that may still go on.
+
+    A set of dictionaries has a history for each hook.
 
     Args:
-        histories: by hook, or under "" for a run of one dictionary; each with at least one logged step.
-        total: steps the run is to make.
-        provenance: of the run so far.
+        histories: histories by hook, or under "" for a run of one dictionary; each with at least one logged step.
+        total: number of steps of the whole run.
+        provenance: provenance of the run so far.
     """
     name, slowest = min(histories.items(), key=lambda item: item[1]["step"][-1])
     done = int(slowest["step"][-1])
@@ -81,7 +86,10 @@ def _claim(history: History) -> str:
 
 
 def _figures(histories: Mapping[str, History]) -> list[Figure]:
-    """Return a figure for each metric that changes in any of the runs; always that of the first."""
+    """Return a figure for each metric that changes in any run.
+
+    The first metric always has a figure.
+    """
     names = list(histories)
     drawn = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, min(COMPARED, len(names))).astype(int))]
     shown = {name: histories[name] for name in drawn}

@@ -1,4 +1,4 @@
-"""Readings of the weights: tokens a latent raises, its neighbours, the latents that may inhibit it."""
+"""What the weights say of a latent: tokens it raises, similar latents and possible inhibitors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 RESIDUAL = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out")
-"""Ends of the names of hooks whose vectors are added to the residual stream, or are it."""
+"""Endings of the names of hooks whose vectors are the residual stream or are added to it."""
 
 
 def logits(sae: SAE, model: Model, scale: float, count: int) -> tuple[Neighbours, Neighbours]:
-    """The tokens a unit of each latent raises and lowers most through the direct path, in logits.
+    """Return the tokens that each latent raises and lowers most, in logits.
 
-    d · W_U / s − its mean over the vocabulary, d the decoder row, the final norm's gain (and centring) inside W_U
-    and s = `scale`, what that norm typically divides by. What later blocks make of the direction is left out.
+    The effect of a unit of the latent through the direct path is d · W_U / s − its mean over the vocabulary, with d the
+    decoder row, the final norm's gain (and centring) inside W_U and s = `scale`, what that norm typically divides by.
+    What later blocks make of the direction is left out.
     """
     W_U = model.weights.W_U.to(sae.W_dec.device, torch.float32)
     parts = []
@@ -37,20 +38,23 @@ def logits(sae: SAE, model: Model, scale: float, count: int) -> tuple[Neighbours
 
 @torch.no_grad()
 def final_scale(model: Model, tokens: Int[Tensor, "context position"]) -> float:
-    """What the final norm divides by at these tokens, position 0 left out: the harmonic mean, as logits want it."""
+    """Return what the final norm typically divides by at these tokens.
+
+    It is the harmonic mean, because logits are divided by it; position 0 is left out.
+    """
     name = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
     stream = model.run_with_cache(tokens.to(model.device), [name])[1][name][:, 1:].float()
     return float(1 / norm_scale(stream, model.spec.norm, model.spec.norm_eps).reciprocal().mean())
 
 
 def hook_written(sae: SAE) -> str:
-    """The hook whose vectors the decoder writes; empty if it is not known."""
+    """Return the hook that the decoder writes; empty if not known."""
     name = "hook_name_out" if sae.variant == "transcoder" else "hook_name"
     return str(sae.metadata.get(name) or "")
 
 
 def why_no_logits(sae: SAE, model: Model | None) -> str:
-    """Why decoder rows cannot be read as logits; empty if they can."""
+    """Return why decoder rows cannot be read as logits; empty if they can."""
     if model is None:
         return "the model was not given"
     hook = hook_written(sae)
@@ -60,25 +64,26 @@ def why_no_logits(sae: SAE, model: Model | None) -> str:
 
 
 def similar(sae: SAE, count: int) -> Neighbours:
-    """Return the latents whose decoder rows have the largest cosine with each latent's own."""
+    """Return the latents with the most similar decoder rows, by cosine."""
     unit = torch.nn.functional.normalize(sae.W_dec.detach().float(), dim=1)
     return nearest(unit, unit, min(count, sae.width - 1))
 
 
 def inhibitors(sae: SAE, count: int) -> Neighbours:
-    """Return for each latent j the latents i of most negative virtual weight dec_i · enc_j, which lower j.
+    """Return the possible inhibitors of each latent.
 
-    The value is the change of j's pre-activation for a unit of i, as far as i's decoder row is part of what is read. It
-    is 0 where the two directions are no more opposed than random ones: cosine above −2 / √d.
+    For latent j they are the latents i of most negative virtual weight dec_i · enc_j, which lower j. The value is the
+    change of j's pre-activation for a unit of i, as far as i's decoder row is part of what is read. It is 0 where the
+    two directions are no more opposed than random ones: cosine above −2 / √d.
     """
     reads, writes = sae.W_enc.detach().float().T, sae.W_dec.detach().float()
-    found = nearest(-reads, writes, min(count, sae.width - 1))
-    cosine = -found.value / (reads.norm(dim=1)[:, None] * writes.norm(dim=1)[found.index]).clamp_min(1e-30)
-    return Neighbours(torch.where(cosine < -2 / sae.d_in**0.5, -found.value, 0.0), found.index)
+    opposed = nearest(-reads, writes, min(count, sae.width - 1))
+    cosine = -opposed.value / (reads.norm(dim=1)[:, None] * writes.norm(dim=1)[opposed.index]).clamp_min(1e-30)
+    return Neighbours(torch.where(cosine < -2 / sae.d_in**0.5, -opposed.value, 0.0), opposed.index)
 
 
 def no_inhibitors(sae: SAE) -> Neighbours:
-    """Return no latents: the decoder does not write into what the encoder reads."""
+    """Return no latents, where the decoder writes elsewhere than the encoder reads."""
     empty = torch.zeros(sae.width, 0, device=sae.W_dec.device)
     return Neighbours(empty, empty.long())
 
