@@ -1,4 +1,4 @@
-"""Every head of a model at once: what it looks for, what it moves and which heads read it: `run(model, Config())`."""
+"""Study of every head of a model: what it looks for, moves and passes on: `run(model, Config())`."""
 
 from __future__ import annotations
 

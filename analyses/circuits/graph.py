@@ -1,4 +1,4 @@
-"""Composition of heads as a graph that the reader walks through: writers below, readers above."""
+"""Composition of heads as a graph to explore, with writers below and readers above."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from analyses.circuits.result import Circuits
 
 LISTED = 60
-"""Pairs in the table."""
+"""Largest number of pairs in the table."""
 KINDS = {"Q": "query", "K": "key", "V": "value"}
 Pair = tuple[str, str]
 
 
 def explorer(result: Circuits) -> Explorer | None:
-    """Return the strongest pairs of all three kinds of composition as one graph; None where there are none."""
+    """Return the strongest pairs of all kinds of composition as one graph.
+
+    None where there are no pairs.
+    """
     scores = _by_pair(result)
     if not scores:
         return None

@@ -1,4 +1,4 @@
-"""The page of a study of heads: what they attend to, what removing them costs, how they compose, and single heads."""
+"""Page of a study of heads: their attention, their ablation, their composition, and single heads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAPS = (
     ("duplicate", "repeated"),
     ("positional", "repeated"),
 )
-"""The scores drawn, each on the text that tells most; the download has every score on every text."""
+"""Scores that are drawn, each on the text that shows it best; the download has every score on every text."""
 LISTED = 12
 LIMITATIONS = (
     "Scores say where heads look on these texts. The ablation is the only number here that says what the model loses "
@@ -35,13 +35,13 @@ LIMITATIONS = (
 
 
 LEAD = ("induction", "repeated")
-"""The score whose map stands above all sections, and its text."""
+"""Score whose map is above all sections, and its text."""
 SHOWN = {"scores": 1, "ablation": 1, "wiring": 1}
 """Blocks that stand open, by section; all others are one click away."""
 
 
 def page(result: Circuits) -> Page:
-    """The whole report."""
+    """Return the whole report."""
     return Page(
         title=f"The heads of {result.provenance.model}",
         finding=result.finding(),
@@ -141,8 +141,8 @@ def _ablation(result: Circuits) -> Section:
 
 
 def _spectra(result: Circuits) -> Section:
-    found = result.definiteness
-    shapes = sorted({(int(p), int(n)) for p, n in zip(found.positive.ravel(), found.negative.ravel(), strict=True)})
+    spectra = result.definiteness
+    shapes = sorted({(int(p), int(n)) for p, n in zip(spectra.positive.ravel(), spectra.negative.ravel(), strict=True)})
     one = f"every head has signature {shapes[0]}" if len(shapes) == 1 else f"heads have signatures {shapes}"
     claim = f"No head's query-key map is a metric: {one}."
     if any(negative == 0 for _, negative in shapes):
@@ -152,13 +152,13 @@ def _spectra(result: Circuits) -> Section:
         "twice the head's size. Random weights of the same shape stand beside them.",
         "S = (M + Mᵀ)/2;  fraction = ‖S‖² / ‖M‖²;  share = Σ λ⁺ / Σ |λ|",
     )
-    return Section("spectra", "Symmetry of the query-key maps", claim, (found.figure(),), how)
+    return Section("spectra", "Symmetry of the query-key maps", claim, (spectra.figure(),), how)
 
 
 def _wiring(result: Circuits) -> Section:
     drawn = explorer(result)
     blocks: tuple[Block, ...] = (*((drawn,) if drawn else ()), table(result), _spread(result))
-    best = max((pair for found in result.compositions for pair in found.pairs), key=lambda pair: pair[2])
+    best = max((pair for one in result.compositions for pair in one.pairs), key=lambda pair: pair[2])
     claim = f"The strongest pair of all is {best[0]} → {best[1]} with {best[2]:.3f}."
     how = How(
         "How much of what the writer can write falls on what the reader's query (Q), key (K) or value (V) reads, as a "
@@ -176,7 +176,7 @@ def _spread(result: Circuits) -> Figure:
     return lines(
         "composition-quantiles",
         np.arange(101),
-        {found.kind: found.quantiles for found in result.compositions},
+        {one.kind: one.quantiles for one in result.compositions},
         caption="Composition scores of all pairs with the writer in an earlier layer, n = "
         f"{result.compositions[0].n_possible} of each kind: the score that so many per cent of pairs lie below. "
         f"Randomly rotated, the same heads score {mean:.4f} ± {spread:.4f} (Q; standard deviation).",
@@ -225,7 +225,7 @@ def _one_head(view: HeadView) -> Section:
 
 
 def _directions(view: HeadView) -> Table:
-    """Return the tokens at both ends of each singular direction, in one line."""
+    """Return the table of tokens at both ends of each singular direction."""
     rows = tuple(
         (i, float(view.singular_values[i]), _words(one.promoted), _words(one.suppressed))
         for i, one in enumerate(view.tokens)
@@ -245,7 +245,10 @@ def _words(tokens: tuple[str, ...]) -> str:
 
 
 def _viewer(result: Circuits) -> Attention:
-    """Return the attention of the heads with the largest scores, on repeated text and on prose."""
+    """Return the attention of the heads with the largest scores.
+
+    It is shown on repeated text and on prose.
+    """
     notes = {view.name: view.shown_for for view in result.heads}
     for name, text in reversed(MAPS[:3]):
         if text in result.scores.texts:
@@ -269,7 +272,10 @@ def _viewer(result: Circuits) -> Attention:
 
 
 def _untitled(result: Circuits) -> TextPatterns:
-    """Return the patterns of a result saved before texts were: those of the heads shown, their tokens numbered."""
+    """Return the patterns of a result that was saved without texts.
+
+    They are those of the heads shown, with numbers in place of tokens.
+    """
     patterns = np.stack([view.pattern for view in result.heads])
     tokens = tuple(map(str, range(patterns.shape[-1])))
     return TextPatterns("random tokens, repeated", tokens, tuple(view.name for view in result.heads), patterns)

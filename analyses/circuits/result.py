@@ -1,4 +1,4 @@
-"""What a study of all heads holds. No torch here: a saved one is read and drawn without it."""
+"""Result of a study of all heads, which loads and is drawn without torch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from interp.results import Result
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """What is studied.
+    """Settings of a study of heads.
 
     `heads` ("L5H2", …) get a section each; by default the strongest induction and previous-token heads
     and the extremes of copying.
-    `texts` and `length` are of the repeated random text, `ablated` and `controls` the heads removed at a time and the
-    random sets they are held against.
+    `texts` and `length` are the number and the length of the repeated random texts, `ablated` is the number of heads
+    removed at a time and `controls` the number of random sets that they are compared with.
     """
 
     heads: tuple[str, ...] = ()
@@ -35,7 +35,9 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Reading(Result):
-    """Composition of one kind, as far as a page shows it: the strongest pairs, and how the scores are spread.
+    """Summary of one kind of composition.
+
+    It has the strongest pairs and the quantiles of all scores.
 
     `pairs` are (writer, reader, score), strongest first; `quantiles` (101,) are those of all `n_possible` pairs with
     the writer in an earlier layer, from the smallest to the largest. `z` are the pairs' distances from the null of
@@ -53,11 +55,12 @@ class Reading(Result):
 
 @dataclass(frozen=True, eq=False)
 class HeadView(Result):
-    """One head: what it is shown for, its spectra, where it looks, what distance does to it and which tokens it moves.
+    """View of one head, with its spectra, attention and tokens.
 
-    `spectrum` are the eigenvalues of the symmetric part of the query-key map, `singular_values` and the ranks those of
-    the output-value map, `pattern` its attention on one repeated text, `profile` the mean score by offset over prose.
-    `tokens` are the singular directions of the output-value map read as tokens.
+    `shown_for` is why the head is shown. `spectrum` are the eigenvalues of the symmetric part of the query-key map,
+    `singular_values` and the ranks those of the output-value map, `pattern` its attention on one repeated text,
+    `profile` the mean score by offset over prose. `tokens` are the singular directions of the output-value map read as
+    tokens.
     """
 
     name: str
@@ -92,7 +95,7 @@ class TextPatterns(Result):
 
 @dataclass(frozen=True, eq=False)
 class Circuits(Study):
-    """Everything the report says about a model's heads."""
+    """Result of a study of a model's heads."""
 
     config: Config
     provenance: Provenance
@@ -108,23 +111,26 @@ class Circuits(Study):
 
     @property
     def error(self) -> float:
-        """The largest error of any head rebuilt from its factors."""
+        """Largest error of any head rebuilt from its factors."""
         return self.check.worst
 
     def finding(self) -> str:
-        """Return one sentence: the induction heads, what removing them costs, and how well the factors agree."""
+        """Return the finding in words.
+
+        It gives the induction heads, the effect of removing them, and how well the factors agree with the model.
+        """
         named, cut = self.scores.named("induction"), self.ablation
         n = self.scores.copying.size
         if named:
             name, score, low, high = named[0]
-            found = (
+            claim = (
                 f"{len(named)} of {n} heads are induction heads, first {name} with {score:.2f} of its attention "
                 f"({low:.2f} to {high:.2f})"
             )
         else:
-            found = f"None of {n} heads is an induction head (attention above 0.3 with its whole interval)"
+            claim = f"None of {n} heads is an induction head (attention above 0.3 with its whole interval)"
         return (
-            f"{found}; removing the {len(cut.heads)} strongest changes the loss on repeated text by {cut.effect:+.2f} "
+            f"{claim}; removing the {len(cut.heads)} strongest changes the loss on repeated text by {cut.effect:+.2f} "
             f"nats, {cut.ratio:.0f} times the median of {len(cut.control)} random sets. Every head rebuilt from its "
             f"factors agrees with the model's own to {self.check.worst:.0e}."
         )
@@ -136,7 +142,7 @@ class Circuits(Study):
         return f"{self.finding()}\nInduction heads, attention and 95 % interval:\n{lines or '  none'}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The finding as plain values, for `--json`."""
+        """Return the finding as plain values, for `--json`."""
         return {
             "finding": self.finding(),
             "check": self.check.worst,

@@ -1,4 +1,4 @@
-"""The study itself: check the factors, score every head, take the best away, look closely at a few."""
+"""Study of all heads: check the factors, score every head, ablate the best, look closely at a few."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ STEPS = (
 PAIRS = 40
 N_OFFSET = 49
 SHOWN = 8
-"""Tokens in each half of the repeated text whose pattern is drawn."""
+"""Number of tokens in each half of the repeated text whose pattern is drawn."""
 PROSE = 24
-"""Tokens of prose whose pattern is drawn."""
+"""Number of tokens of the prose whose pattern is drawn."""
 LISTED = 4
-"""Heads of each score whose attention can be looked at."""
+"""Largest number of heads of each score whose attention is shown."""
 LOOKED_AT = (("induction", "repeated"), ("previous", "natural"), ("duplicate", "repeated"))
-"""The scores, and on which text, whose strongest heads are among them."""
+"""Scores, each with its text, whose strongest heads are shown."""
 
 
 @checked
@@ -51,12 +51,14 @@ def run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Circuits:
-    """Study every head of a model; a minute or two for SmolLM2 on two cores, most of it the ablation's runs.
+    """Study every head of a model.
+
+    It takes a minute or two for SmolLM2 on two cores, mostly for the ablation's runs.
 
     Raises:
-        UsageError: heads that do not exist, or texts the model is too small for.
+        UsageError: heads that do not exist, or texts that are too long for the model.
         UnsupportedModelError: a feature of the family that the formulas do not cover.
-        CheckFailedError: heads rebuilt from their factors that are not the model's own.
+        CheckFailedError: heads rebuilt from their factors differ from the model's own.
     """
     config = Config() if config is None else config
     watch, step = Stopwatch(), stages(progress, STEPS)
@@ -105,13 +107,16 @@ def _reading(found: Composition) -> Reading:
 
 
 def _remarkable(scores: HeadScores) -> dict[tuple[int, int], str]:
-    """The strongest induction and previous-token heads, and the extremes of copying."""
-    found: dict[tuple[int, int], list[str]] = {}
+    """Return the most remarkable heads, each with the reason.
+
+    They are the strongest induction and previous-token heads, and the extremes of copying.
+    """
+    reasons: dict[tuple[int, int], list[str]] = {}
     for name in ("induction", "previous"):
-        found.setdefault(_at(scores.of(name), 1), []).append(f"strongest {name} score")
-    found.setdefault(_at(scores.copying, 1), []).append("strongest copying")
-    found.setdefault(_at(scores.copying, -1), []).append("strongest anti-copying")
-    return {head: ", ".join(words) for head, words in found.items()}
+        reasons.setdefault(_at(scores.of(name), 1), []).append(f"strongest {name} score")
+    reasons.setdefault(_at(scores.copying, 1), []).append("strongest copying")
+    reasons.setdefault(_at(scores.copying, -1), []).append("strongest anti-copying")
+    return {head: ", ".join(words) for head, words in reasons.items()}
 
 
 def _at(values: np.ndarray, sign: int) -> tuple[int, int]:
@@ -120,7 +125,7 @@ def _at(values: np.ndarray, sign: int) -> tuple[int, int]:
 
 
 def _listed(scores: HeadScores, shown: dict[tuple[int, int], str]) -> tuple[str, ...]:
-    """Return the heads shown and those of the largest scores, each once."""
+    """Return the heads shown and those with the largest scores, each once."""
     strongest = [
         head for name, text in LOOKED_AT if text in scores.texts for head, *_ in scores.named(name, text)[:LISTED]
     ]
@@ -128,7 +133,10 @@ def _listed(scores: HeadScores, shown: dict[tuple[int, int], str]) -> tuple[str,
 
 
 def _texts(model: Model, repeated_text: torch.Tensor, heads: tuple[str, ...]) -> tuple[TextPatterns, ...]:
-    """Return the attention of `heads` on a random text said twice and, with a tokenizer, on prose."""
+    """Return the attention of `heads` on repeated random text and on prose.
+
+    Prose needs a tokenizer.
+    """
     prose = natural(model)
     texts = {"random tokens, repeated": repeated_text} | ({} if prose is None else {"prose": prose[:1, :PROSE]})
     places = tuple(zip(*(_head(model, name) for name in heads), strict=True))
@@ -176,11 +184,11 @@ def _view(model: Model, layer: int, head: int, why: str, stream: torch.Tensor, p
 
 
 def _head(model: Model, name: str) -> tuple[int, int]:
-    found = re.fullmatch(r"L(\d+)H(\d+)", name)
-    if found is None:
+    match = re.fullmatch(r"L(\d+)H(\d+)", name)
+    if match is None:
         raise UsageError(f'"{name}" names no head: write layer and head as L5H2.')
-    layer, head = int(found[1]), int(found[2])
-    model.weights.W_Q(layer, head)  # says which layers and heads there are, if not these
+    layer, head = int(match[1]), int(match[2])
+    model.weights.W_Q(layer, head)  # raises an error with the valid layers and heads if these do not exist
     return layer, head
 
 

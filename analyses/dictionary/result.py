@@ -271,17 +271,17 @@ class DictionaryStudy(Study):
 
     def finding(self) -> str:
         """Return the variance rebuilt, the latents used and the model's loss, in words."""
-        found = self.evaluation
-        if found is None:
+        evaluation = self.evaluation
+        if evaluation is None:
             return self._read_only()
-        fvu, l0 = found.score("fvu"), found.score("l0")
+        fvu, l0 = evaluation.score("fvu"), evaluation.score("l0")
         if fvu.value is None or l0.value is None:
             return f"The {kind(self.sae)} of {place(self.sae)} could not be judged: {fvu.why or l0.why}."
         interval = "" if fvu.low is None or fvu.high is None else f" ({1 - fvu.high:.1%} to {1 - fvu.low:.1%})"
         return (
             f"With {l0.value:.3g} of {self.sae['width']:,} latents on at a time, the {architecture(self.sae)} "
             f"{self.sae['variant']} rebuilds {1 - fvu.value:.1%}{interval} of the variance of {place(self.sae)}"
-            f"{_compared(found)}. {_lost(found)}."
+            f"{_compared(evaluation)}. {_lost(evaluation)}."
         )
 
     def _read_only(self) -> str:
@@ -299,13 +299,13 @@ class DictionaryStudy(Study):
 
     def _measures(self) -> tuple[str, ...]:
         """Return the main measures, the other methods and the other autoencoders as lines."""
-        found = self.evaluation
-        if found is None:
+        evaluation = self.evaluation
+        if evaluation is None:
             return (
                 tuple(card_lines(self.features, int(i), 2) for i in self.features.ranked()[:5]) if self.features else ()
             )
-        lines = [f"  {score.name:<36} {number(score)}" for score in map(found.score, PRINTED)]
-        compared = [(f"FVU, {b.name}", b) for b in found.baselines[1:] if b.fvu is not None]
+        lines = [f"  {score.name:<36} {number(score)}" for score in map(evaluation.score, PRINTED)]
+        compared = [(f"FVU, {b.name}", b) for b in evaluation.baselines[1:] if b.fvu is not None]
         lines += [f"  {name:<36} {plain(b.fvu)} with L0 {plain(b.l0)}" for name, b in compared]
         for other in self.others:
             fvu, l0 = other.evaluation.score("fvu"), other.evaluation.score("l0")

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from analyses.discovery.result import Discovery
 
 LINES = 600
-"""Edges at single positions that the explorer carries; the table has every edge."""
+"""Largest number of edges at single positions in the explorer; the table has every edge."""
 PARTS = {"q": "query", "k": "key", "v": "value"}
 Place = tuple[str, int]
-"""A component and a position."""
+"""Component and position."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One edge at one position, from a writer to the component that reads.
+    """Edge at one position, from a writer to a reading component.
 
     `part` is the input through which it reads.
     """
@@ -102,7 +102,10 @@ def lines_of(result: Discovery) -> list[Line]:
 
 
 def _edges(lines: list[Line]) -> tuple[Edge, ...]:
-    """Return one edge for each two nodes, made of the parts through which it enters."""
+    """Return one edge for each pair of nodes, with its parts.
+
+    Parts are the inputs of the reading component through which the edge enters.
+    """
     parts: dict[tuple[Place, Place], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for line in lines:
         parts[line.start, line.stop][line.part] -= line.score

@@ -1,4 +1,4 @@
-"""Result of a discovery study. No torch here: a saved one loads without it."""
+"""Result of a discovery study, which loads without torch."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from interp.tasks.score import TaskScore
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """What is studied.
+    """Settings of a discovery study.
 
-    `task` is a name of `interp.tasks` or a file of pairs; `pairs` are drawn, one half to score and one to judge.
+    `task` is a name of `interp.tasks` or a file of pairs; `pairs` pairs are drawn, one half to score and one to judge.
     `methods` score the edges, and the first chooses the circuit: `share` of the edges, or with 0 the fewest that reach
-    f = 0.95 on the half it was scored on. `controls` are the random circuits it is held against.
+    f = 0.95 on the half it was scored on. `controls` is the number of random circuits it is compared with.
     """
 
     task: str = "ioi"
@@ -36,7 +36,7 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class HeadView(Result):
-    """Where a head of the circuit looks from the answer's position.
+    """View of where a head looks from the answer's position.
 
     `attention` (T,) is the mean over the judged pairs.
     """
@@ -48,7 +48,7 @@ class HeadView(Result):
 
 @dataclass(frozen=True, eq=False)
 class EdgeCheck(Shown, Result):
-    """The strongest edges, or nodes, run for real.
+    """Test of the strongest edges or nodes by running the model.
 
     `score` (n,) is the method's, `noise` the measured change of the log odds when the edge alone is corrupted in the
     clean run, `denoise` minus the change when it alone is restored in the counterfactual run; in nats. `what` says
@@ -64,7 +64,7 @@ class EdgeCheck(Shown, Result):
 
     @property
     def measured(self) -> np.ndarray:
-        """The mean of both directions."""
+        """Mean of both directions."""
         return (self.noise + self.denoise) / 2
 
     @property
@@ -83,7 +83,7 @@ class EdgeCheck(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Return every edge."""
+        """Return the table of every edge."""
         columns = (self.what.removesuffix("s"), "score", "corrupted", "restored", "mean of both")
         values = (self.score, self.noise, self.denoise, self.measured)
         rows = tuple(zip(self.edges, *(tuple(map(float, x)) for x in values), strict=True))
@@ -92,11 +92,11 @@ class EdgeCheck(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Discovery(Study):
-    """Everything the report says about one task on one model.
+    """Result of a study of one task on one model.
 
-    `by_position` (n_chosen, T) are the scores of the circuit's edges, in the order of the graph, at each position, of
-    which `places` (T,) are the names; `check` has the strongest edges run for real, `nodes` the strongest nodes;
-    `example` is one pair in words.
+    `by_position` (n_chosen, T) are the scores of the circuit's edges, in the order of the graph, at each position;
+    `places` (T,) are the names of the positions. `check` is the test of the strongest edges, `nodes` that of the
+    strongest nodes; `example` is one pair in words.
     """
 
     config: Config
@@ -113,7 +113,7 @@ class Discovery(Study):
     nodes: EdgeCheck | None = None
 
     def finding(self) -> str:
-        """Return the verdict in a sentence, after whether the model can do the task."""
+        """Return the verdict, after a warning if the model fails the task."""
         if not self.ability.able:
             return f"{self.ability.summary()} What follows explains no ability. {self.verdict.summary()}"
         return f"{self.provenance.model}: {self.verdict.summary()}"

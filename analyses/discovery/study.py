@@ -22,9 +22,9 @@ from interp.tasks import Task
 
 STEPS = ("can the model do it?", "scoring edges", "faithfulness by size", "choosing", "judging", "done")
 HEADS = 6
-"""Heads whose attention is drawn."""
+"""Largest number of heads whose attention is drawn."""
 CHECKED = 20
-"""Edges that are run for real."""
+"""Largest number of edges, or nodes, that are tested by running the model."""
 SUFFIXES = (".csv", ".jsonl")
 
 
@@ -89,7 +89,7 @@ def _chosen(model: Model, task: Task, scores: EdgeScores, share: float) -> Circu
 
 
 def _check(model: Model, task: Task, scores: EdgeScores) -> EdgeCheck:
-    """Run the strongest edges for real, in both directions."""
+    """Test the strongest edges by running the model in both directions."""
     best = scores.ranking("absolute")[:CHECKED]
     masks = [np.arange(scores.graph.n_edge) == edge for edge in best]
     names = tuple(scores.graph.edges[edge] for edge in best.tolist())
@@ -97,7 +97,10 @@ def _check(model: Model, task: Task, scores: EdgeScores) -> EdgeCheck:
 
 
 def _check_nodes(model: Model, task: Task, scores: EdgeScores) -> EdgeCheck:
-    """Run the strongest nodes for real, in both directions: all edges out of each."""
+    """Test the strongest nodes by running the model in both directions.
+
+    All edges out of a node are tested together.
+    """
     best = np.argsort(-np.abs(scores.node_values), kind="stable")[:CHECKED]
     masks = [scores.graph.writer == node for node in best]
     names = tuple(scores.graph.writers[node] for node in best.tolist())
@@ -106,9 +109,9 @@ def _check_nodes(model: Model, task: Task, scores: EdgeScores) -> EdgeCheck:
 
 
 def _measured(model: Model, task: Task, graph: Graph, masks: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what each mask changes in the clean run, and restores in the other.
+    """Return the effects of each mask in both runs.
 
-    The second is minus what it changes there.
+    The first is its change of the clean run, the second minus its change of the counterfactual run.
     """
     alone = [np.zeros(graph.n_edge), *(mask.astype(float) for mask in masks)]
     noise, denoise = (evaluate(model, graph, way, alone).mean(1) for way in (task, task.flipped()))
@@ -119,7 +122,7 @@ def _measured(model: Model, task: Task, graph: Graph, masks: list[np.ndarray]) -
 def _heads(model: Model, task: Task, chosen: Circuit) -> tuple[HeadView, ...]:
     """Return where the circuit's strongest heads look from the end.
 
-    The mean over the pairs.
+    Attention is the mean over the pairs.
     """
     graph = chosen.graph
     strength = np.bincount(graph.writer, np.where(chosen.included, chosen.scores, 0.0), len(graph.writers))

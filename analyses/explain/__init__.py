@@ -1,4 +1,4 @@
-"""Why a model continues a prompt with one token rather than another: `run(model, Config(...)) -> Explanation`."""
+"""Explanation of one predicted token of a model: `run(model, Config(...)) -> Explanation`."""
 
 from __future__ import annotations
 

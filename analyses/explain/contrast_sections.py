@@ -1,4 +1,4 @@
-"""The sections on the difference from a counterfactual prompt: what changed, by which tokens, branches and paths."""
+"""Sections on the difference from a counterfactual prompt: the change, and its tokens, branches and paths."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ KIN = (
 
 
 def contrast_sections(view: Contrasted) -> tuple[Section, ...]:
-    """The sections in reading order."""
-    found = [_runs(view), _paths(view), _change(view)]
+    """Return the sections in reading order."""
+    sections = [_runs(view), _paths(view), _change(view)]
     if view.verification is not None:
-        found.append(_cuts(view))
-    return tuple(found)
+        sections.append(_cuts(view))
+    return tuple(sections)
 
 
 def _runs(view: Contrasted) -> Section:
@@ -118,15 +118,15 @@ def _paths(view: Contrasted) -> Section:
 
 
 def _cuts(view: Contrasted) -> Section:
-    found = view.verification
-    assert found is not None
+    cuts = view.verification
+    assert cuts is not None
     claim = (
-        f"Cut for real, the listed paths rank as predicted with a correlation of {found.correlation:+.2f}; chance "
-        f"stays below {found.by_chance:.2f}."
+        f"Cut for real, the listed paths rank as predicted with a correlation of {cuts.correlation:+.2f}; chance "
+        f"stays below {cuts.by_chance:.2f}."
     )
     note = Note(
         "Each path alone is corrupted in the clean run and restored in the counterfactual run, every step through the "
         "branch it names; the actual change is the mean of the two."
     )
-    drawn = replace(found.figure(), id="contrast-cuts-drawn")
-    return Section("contrast-cuts", "Are these paths causal?", claim, (note, found.table(), drawn))
+    drawn = replace(cuts.figure(), id="contrast-cuts-drawn")
+    return Section("contrast-cuts", "Are these paths causal?", claim, (note, cuts.table(), drawn))

@@ -1,4 +1,4 @@
-"""What an explanation holds of the difference from a counterfactual prompt. No torch here."""
+"""Result of the comparison with a counterfactual prompt, which loads without torch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from interp.results import Result
 
 @dataclass(frozen=True, eq=False)
 class Contrasted(Result):
-    """The prompt against a counterfactual one.
+    """Comparison of a prompt with a counterfactual one.
 
     `clean` and `counterfactual` are the tokens of the two, `next_clean` and `next_counterfactual` their likeliest
     continuations with probabilities. `change` (n_layer + 1, n_token) is the length of the residual stream's
     difference before each block, and after the last, relative to the mean length of the two streams. `readers` are
-    the branches of heads and the MLPs that pass most on, with what reaches the target through them. `frozen_mass` is
-    the absolute mass of the clean prompt's own path tree of as many expansions, `error` the contrast's.
+    the branches of heads and the MLPs through which most reaches the target, with that amount. `frozen_mass` is the
+    absolute mass of the clean prompt's own path tree with as many expansions, `error` the error of the contrast.
     """
 
     clean: tuple[str, ...]
@@ -37,10 +37,10 @@ class Contrasted(Result):
 
     @property
     def largest_error(self) -> float:
-        """The largest relative error of any part."""
+        """Largest relative error of any part."""
         return max(self.error, self.direct.error, self.sources.error, self.tree.error)
 
     def differing(self) -> tuple[int, ...]:
-        """Positions at which the two prompts have different tokens."""
+        """Return the positions at which the two prompts have different tokens."""
         pairs = zip(self.clean, self.counterfactual, strict=True)
         return tuple(i for i, (first, second) in enumerate(pairs) if first != second)

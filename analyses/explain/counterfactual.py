@@ -1,4 +1,4 @@
-"""The prompt against a counterfactual: both runs, what changed where, by which paths, and whether these are causal."""
+"""Comparison with a counterfactual prompt: both runs, what changed, the paths of the change and their test."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ READERS, CONTINUATIONS = 12, 5
 def contrasted(
     model: Model, tokens: torch.Tensor, counterfactual: str, target: LogitTarget, tree: PathTree, top: int, seed: int
 ) -> Contrasted:
-    """Explain the difference of a target between a prompt and a counterfactual of as many tokens.
+    """Explain the difference of a target between a prompt and a counterfactual.
 
-    `tree` is the clean prompt's own, whose size is that of the contrast's. Raises `UsageError` for a counterfactual of
+    Both have the same number of tokens. `tree` is the path tree of the clean prompt; that of the contrast gets the
+    same size. Raises `UsageError` for a counterfactual of
     another length, with both tokenisations, and `CheckFailedError` as `attribution.contrast` does.
     """
     pair = attribution.contrast(model, tokens, model.to_tokens(counterfactual))
@@ -42,7 +43,10 @@ def contrasted(
 
 
 def _change(pair: Contrast) -> torch.Tensor:
-    """Length of the streams' difference before each block and after the last, over their mean length."""
+    """Return the relative change of the residual stream at each block.
+
+    It is the length of the streams' difference, before each block and after the last, over their mean length.
+    """
     clean, other = pair.ends
     rows = []
     for layer in range(pair.model.spec.n_layer + 1):
@@ -53,9 +57,12 @@ def _change(pair: Contrast) -> torch.Tensor:
 
 
 def _readers(pair: Contrast, target: LogitTarget) -> tuple[tuple[str, float], ...]:
-    """What reaches the target through each branch of a head and each MLP, the largest first."""
-    found = attribution.edges(pair, target)
-    passed = dict(zip(found.readers[:-1], found.flow[:-1].sum(1).tolist(), strict=True))
+    """Return how much reaches the target through each branch.
+
+    Branches are those of heads and the MLPs; the largest come first.
+    """
+    edges = attribution.edges(pair, target)
+    passed = dict(zip(edges.readers[:-1], edges.flow[:-1].sum(1).tolist(), strict=True))
     return tuple(sorted(passed.items(), key=lambda item: -abs(item[1]))[:READERS])
 
 

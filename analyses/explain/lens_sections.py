@@ -1,4 +1,4 @@
-"""How the prediction builds up: the layers of one position, read through the lenses that are given."""
+"""Section on how the prediction builds up: one position, read at every layer through lenses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def layers_section(result: Explanation) -> Section:
-    """The logit lens, and where one is given the tuned lens and the readout in another prompt."""
+    """Return the section with the readings of all layers.
+
+    It has the logit lens and, if a tuned lens is given, that lens and the readout in another prompt.
+    """
     lens = result.lens
     first = int(np.argmax(lens.ranks[:, 0, 0] == 0)) if (lens.ranks[:, 0, 0] == 0).any() else None
     target = quoted(lens.tracked[0])

@@ -1,4 +1,4 @@
-"""The page of an explanation: what the model says, how it builds up, which components say it, where heads look."""
+"""Page of an explanation: the prediction, how it builds up, its components and where heads look."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def page(result: Explanation) -> Page:
-    """The whole report."""
+    """Return the whole report."""
     config = result.config
     against = f" rather than {quoted(config.versus)}" if config.versus else ""
     return Page(
@@ -52,18 +52,21 @@ SHOWN = {"paths": 1, "heads": 1, "contrast": 1, "contrast-paths": 1}
 
 
 def sections(result: Explanation) -> tuple[Section, ...]:
-    """The sections in reading order."""
+    """Return the sections in reading order."""
     paths, *rest = path_sections(result)
     own = (_prediction(result), layers_section(result), _components(result), _heads(result))
     against = _against(result)
-    found = (*against, paths, *own, *rest)
-    # Against a counterfactual, its paths are the answer: the prompt's own stand one click away.
+    ordered = (*against, paths, *own, *rest)
+    # With a counterfactual, its paths are the answer: the prompt's own paths are one click away.
     shown = SHOWN if result.contrasted is None else {**SHOWN, "paths": 0, "heads": 0}
-    return folded(found, shown)
+    return folded(ordered, shown)
 
 
 def _lead(result: Explanation) -> tuple[Block, ...]:
-    """The prompt, with what the head that matters most takes from each token, and who writes the prediction."""
+    """Return the prompt and the contributions of each block.
+
+    The prompt is coloured by what the strongest head takes from each token.
+    """
     view = result.main_head()
     words = f"The prompt as the model reads it; the prediction is read after token {result.position}."
     if view is None:
@@ -78,7 +81,7 @@ def _lead(result: Explanation) -> tuple[Block, ...]:
 
 
 def _by_layer(result: Explanation) -> Figure:
-    """Attention and MLP of every block side by side, each bar with its block's number."""
+    """Draw the contributions of attention and MLP of every block side by side."""
     direct = result.direct
     names, values = direct.by_layer()
     by_name = dict(zip(names, map(float, values), strict=True))
@@ -181,7 +184,10 @@ def _heads(result: Explanation) -> Section:
 
 
 def _viewer(result: Explanation) -> Attention:
-    """The heads looked at, on the prompt: where they look and what they take, the head of the finding first."""
+    """Return the attention of the strongest heads on the prompt.
+
+    It shows where they look and what they take; the head of the finding comes first.
+    """
     views = sorted(result.heads, key=lambda view: view is not result.main_head())
     heads = tuple(
         HeadPattern(

@@ -1,4 +1,4 @@
-"""The sections on paths: contributions of tokens, the largest paths, attention scores on them, and cutting them."""
+"""Sections on paths: contributions of tokens, the largest paths, their attention scores, and cutting them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FROZEN = (
 
 
 def path_sections(result: Explanation) -> tuple[Section, ...]:
-    """The sections in reading order."""
-    found = [_paths(result), _sources(result)]
+    """Return the sections in reading order."""
+    sections = [_paths(result), _sources(result)]
     if result.hops:
-        found.append(_hops(result))
+        sections.append(_hops(result))
     if result.verification is not None:
-        found.append(_verification(result))
-    return tuple(found)
+        sections.append(_verification(result))
+    return tuple(sections)
 
 
 def _sources(result: Explanation) -> Section:
@@ -140,7 +140,10 @@ def _hop_row(result: Explanation, hop: Hop) -> tuple[str, str, str, float, float
 
 
 def _viewer(result: Explanation) -> Attention:
-    """Where the heads on the listed paths look, a text for each token they look from."""
+    """Return where the heads on the listed paths look.
+
+    There is one text for each token that they look from.
+    """
     queries = tuple(dict.fromkeys(hop.query for hop in result.hops))
     texts = tuple(
         AttentionText(
@@ -171,14 +174,14 @@ def _terms(result: Explanation) -> Table:
 
 
 def _verification(result: Explanation) -> Section:
-    found = result.verification
-    assert found is not None
-    same = np.sign(found.predicted) == np.sign(found.actual)
-    related = abs(found.correlation) > found.by_chance
-    verdict = "they do" if related and found.correlation > 0 else "they do not, beyond what chance would give"
+    cuts = result.verification
+    assert cuts is not None
+    same = np.sign(cuts.predicted) == np.sign(cuts.actual)
+    related = abs(cuts.correlation) > cuts.by_chance
+    verdict = "they do" if related and cuts.correlation > 0 else "they do not, beyond what chance would give"
     claim = (
-        f"Do cut paths change the prediction as their values say? For the {len(found.paths)} largest, {verdict}: rank "
-        f"correlation {found.correlation:+.2f} (chance stays below {found.by_chance:.2f}), the same sign in "
+        f"Do cut paths change the prediction as their values say? For the {len(cuts.paths)} largest, {verdict}: rank "
+        f"correlation {cuts.correlation:+.2f} (chance stays below {cuts.by_chance:.2f}), the same sign in "
         f"{int(same.sum())} of {len(same)}."
     )
     note = Note(
@@ -193,4 +196,4 @@ def _verification(result: Explanation) -> Section:
         "predicted = covector · (mean − write);  actual = target(after the cut) − target",
         "path patching: Goldowsky-Dill et al., arXiv 2304.05969",
     )
-    return Section("causal", "Cutting the paths", claim, (note, found.figure(), found.table()), how)
+    return Section("causal", "Cutting the paths", claim, (note, cuts.figure(), cuts.table()), how)

@@ -1,4 +1,4 @@
-"""What an explanation holds. No torch here: a saved one is read and drawn without it."""
+"""Result of an explanation, which loads and is drawn without torch."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ PATTERN_TOKENS = 64
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """What is explained.
+    """Settings of an explanation.
 
     `target` and `versus` are texts of exactly one token; without `target` the model's likeliest token is explained,
     without `versus` the logit of `target` itself.
     `position` is where the prediction is read, negative from the end; `top` how many components, paths and cuts are
     shown one by one; `max_expansions` bounds the path tree (300 nodes by default, 20,000 with `certify`, which goes on
     until the paths shown are certain to be the largest there are). `counterfactual` is a prompt of as many tokens whose
-    difference is explained too. `lens` is a tuned lens, as a file or the folder that `interp lens` wrote, through which
-    the layers are read as well. `group` says how its paths are listed: one by one ("path"), summed by the token they
+    difference is explained too. `lens` is a tuned lens with which the layers are read too, as a file or the folder that
+    `interp lens` wrote. `group` says how paths are listed: one by one ("path"), summed by the token they
     begin at ("token"), or by their components whatever the positions ("component").
     """
 
@@ -50,10 +50,11 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class HeadView(Result):
-    """One head: where it looks and what it takes from each position.
+    """View of one head: where it looks and what it takes.
 
     `attention` is the row of its pattern at the explained position (fractions); `pattern` the whole, query by key,
-    or None for a prompt of more than `PATTERN_TOKENS`, whose picture no page could hold.
+    or None for a prompt of more than `PATTERN_TOKENS`, which would be too large for a page. `by_source` is what the
+    head takes from each position.
     """
 
     name: str
@@ -65,7 +66,7 @@ class HeadView(Result):
 
 @dataclass(frozen=True, eq=False)
 class Hop(Result):
-    """A step of a listed path through one head: why it looks from `query` to `key`.
+    """Step of a path through one head, which looks from `query` to `key`.
 
     `attention` is the query's row of the pattern; `score` the pre-softmax score, `top_pairs` its largest terms as
     (query writer, key writer, value), and `error` the relative error of their sum.
@@ -82,11 +83,11 @@ class Hop(Result):
 
 @dataclass(frozen=True, eq=False)
 class Explanation(Study):
-    """Everything the report says about one prediction.
+    """Result of explaining one prediction.
 
     `next_tokens` and `next_probabilities` are the likeliest continuations at `position` (counted from the start);
     `logit_error` is how far the frozen map lies from the model's logits, relative to the largest. `tuned` is the
-    reading through a tuned lens and `patchscope` that in another prompt; None unless a lens is given.
+    reading through a tuned lens and `patchscope` that in another prompt; both are None without a lens.
     """
 
     config: Config
@@ -110,21 +111,22 @@ class Explanation(Study):
 
     @property
     def total(self) -> float:
-        """The explained logit or logit difference, as the sum of its direct contributions."""
+        """Explained logit or logit difference, as the sum of its direct contributions."""
         return self.direct.total
 
     @property
     def error(self) -> float:
-        """The largest relative error of any decomposition in this explanation."""
+        """Largest relative error of any decomposition in this explanation."""
         whole = (self.logit_error, self.direct.error, self.lens.error, self.sources.error, self.orders.error)
         parts = (*(head.by_source.error for head in self.heads), *(hop.error for hop in self.hops))
         contrasts = () if self.contrasted is None else (self.contrasted.largest_error,)
         return max(*whole, self.tree.error, *parts, *contrasts)
 
     def finding(self) -> str:
-        """Return one sentence: the prediction and its size, the layer that writes most of it, and what that reads.
+        """Return the finding in words.
 
-        Components are named by the sum of their layer: two heads of one layer may be large and cancel.
+        It gives the prediction and its size, the layer that writes most of it, and what that layer reads. Components
+        are named by the sum of their layer: two heads of one layer may be large and cancel.
         """
         config, total = self.config, self.direct.value
         if config.versus:
@@ -139,19 +141,28 @@ class Explanation(Study):
         )
 
     def _main_layer(self) -> tuple[str, float]:
-        """The attention or MLP of a block, or the embedding, that contributes most in the direction of the total."""
+        """Return the name and value of the layer that contributes most.
+
+        It is the attention or the MLP of a block, or the embedding; the sign is that of the total.
+        """
         names, values = self.direct.by_layer()
         most = int(np.argmax(np.sign(self.direct.value) * values))
         return names[most], float(values[most])
 
     def main_head(self) -> HeadView | None:
-        """Return the strongest head of the attention that contributes most; None where an MLP contributes more."""
+        """Return the strongest head of the attention that contributes most.
+
+        None where an MLP contributes more.
+        """
         kind, _, layer = self._main_layer()[0].partition(" ")
         heads = [view for view in self.heads if view.name.startswith(f"L{layer}H") and kind == "attention"]
         return max(heads, key=lambda view: np.sign(self.direct.value) * view.contribution, default=None)
 
     def _main_part(self) -> str:
-        """Who writes most of the prediction, and of attention what its strongest head takes."""
+        """Return which layer writes most of the prediction, in words.
+
+        For attention, also the token that its strongest head takes most from.
+        """
         name, value = self._main_layer()
         kind, _, layer = name.partition(" ")
         text = f"Most is written by the {kind} of block {layer}" if layer else f"Most is written by the {kind}"
@@ -187,7 +198,7 @@ class Explanation(Study):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The finding as plain values, for `--json`."""
+        """Return the finding as plain values, for `--json`."""
         return {
             "finding": self.finding(),
             "target": self.direct.target,
@@ -201,7 +212,7 @@ class Explanation(Study):
         }
 
     def _contrasted(self) -> dict[str, Any]:
-        """The change against the counterfactual, for `--json`; nothing without one."""
+        """Return the change against the counterfactual, for `--json`; empty without one."""
         if self.contrasted is None:
             return {}
         paths = {" <- ".join(path.components): path.value for path in self.contrasted.tree.paths(self.config.top)}
@@ -214,9 +225,10 @@ class Explanation(Study):
         }
 
     def listed(self) -> tuple[tuple[str, float], ...]:
-        """Return paths as the configuration groups them, (name, value), the largest first.
+        """Return (name, value) of the paths, as the configuration groups them.
 
-        Sums by token or by components end in the remainder, so that they add up to the tree's total.
+        The largest come first. Sums by token or by components end in the remainder, so that they add up to the tree's
+        total.
         """
         if self.config.group == "path":
             return tuple((" <- ".join(path.components), path.value) for path in self.tree.paths(self.config.top))

@@ -1,4 +1,4 @@
-"""The study itself: freeze the prompt, decompose the target, look at the heads that matter."""
+"""Explanation of a prediction: freeze the prompt, decompose the target, look at the strongest heads."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from interp.progress import Progress, stages
 from interp.provenance import Stopwatch
 
 EXPANSIONS = 300
-"""Nodes of the path tree expanded where its paths are not to be certified."""
+"""Number of nodes of the path tree that are expanded without `certify`."""
 MAX_ORDER = 12
-"""Paths through more components than this are gathered in one entry of `orders`."""
+"""Largest number of components with an entry of its own in `orders`; longer paths share one entry."""
 LENS = "lens.safetensors"
-"""The lens in a folder that `interp lens` wrote."""
+"""File name of the lens in a folder that `interp lens` wrote."""
 STEPS = (
     "freezing the prompt",
     "direct contributions",
@@ -50,7 +50,9 @@ def run(
     seed: int | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
-    """Explain one prediction of a model; nothing is drawn at random, `seed` is only recorded.
+    """Explain one prediction of a model.
+
+    The decomposition draws nothing at random; `seed` is for the test of the paths, and is recorded.
 
     Raises:
         UsageError: an empty prompt, one beyond the context, a position outside it, or a target that is not one token.
@@ -115,7 +117,7 @@ def _target(model: Model, config: Config, token: str | int) -> LogitTarget:
 
 
 def _trained(model: Model, config: Config) -> TunedLens | None:
-    """The tuned lens of the file or folder that is given."""
+    """Load the tuned lens of the given file or folder."""
     if config.lens is None:
         return None
     place = Path(config.lens)
@@ -135,20 +137,23 @@ def _tree(frozen: Frozen, target: LogitTarget, config: Config) -> PathTree:
 
 
 def _heads(frozen: Frozen, target: LogitTarget, direct: Direct, top: int) -> tuple[HeadView, ...]:
-    """The heads with the largest direct contributions, largest first."""
+    """Return the heads with the largest direct contributions, largest first."""
     contributions = torch.from_numpy(direct.by_head())
     order = contributions.abs().flatten().argsort(descending=True, stable=True)[:top].tolist()
-    found = []
+    views = []
     for layer, head in (divmod(index, contributions.shape[1]) for index in order):
         split = attribution.by_source(frozen, target, layer, head)
         pattern = frozen.blocks[layer].pattern[head].cpu().numpy()
         row, whole = pattern[frozen.position(target.position)], pattern if len(pattern) <= PATTERN_TOKENS else None
-        found.append(HeadView(f"L{layer}H{head}", float(contributions[layer, head]), row, whole, split))
-    return tuple(found)
+        views.append(HeadView(f"L{layer}H{head}", float(contributions[layer, head]), row, whole, split))
+    return tuple(views)
 
 
 def _verification(model: Model, tree: PathTree, frozen: Frozen, top: int, seed: int) -> Verification | None:
-    """The largest paths cut; None where the tree is too small to hold one that begins at an embedding."""
+    """Cut the largest paths and measure the effects.
+
+    Return None where the tree has no path that begins at an embedding.
+    """
     begins = any(tree.components[c].endswith("embed") for c in tree.component.tolist() if c >= 0)
     # The mean over the positions of one token is what it writes: replacing it by that would change nothing.
     baseline = "mean" if frozen.n_token > 1 else "zero"
@@ -156,7 +161,10 @@ def _verification(model: Model, tree: PathTree, frozen: Frozen, top: int, seed: 
 
 
 def _hops(frozen: Frozen, tree: PathTree, top: int) -> tuple[Hop, ...]:
-    """Every step through a head on the `top` largest paths, once each, in the order of the paths."""
+    """Return the steps through heads on the `top` largest paths.
+
+    Each step is listed once, in the order of the paths.
+    """
     steps: dict[tuple[int, int, int], None] = {}
     for row in tree.largest(top).tolist():
         rows = tree.rows_above(row)
@@ -169,17 +177,17 @@ def _hops(frozen: Frozen, tree: PathTree, top: int) -> tuple[Hop, ...]:
 
 def _hop(frozen: Frozen, component: int, query: int, key: int, pairs: int = 8) -> Hop:
     head = frozen.layout.components[component]
-    found = attribution.scores(frozen, head.layer, head.head, query, key)
-    n = len(found.writers)
-    order = np.argsort(-np.abs(found.array), kind="stable")[:pairs].tolist()
+    by_pair = attribution.scores(frozen, head.layer, head.head, query, key)
+    n = len(by_pair.writers)
+    order = np.argsort(-np.abs(by_pair.array), kind="stable")[:pairs].tolist()
     return Hop(
         head=head.name,
         query=query,
         key=key,
         attention=frozen.blocks[head.layer].pattern[head.head, query].cpu().numpy(),
-        score=found.value,
-        top_pairs=tuple((found.writers[i // n], found.writers[i % n], float(found.array[i])) for i in order),
-        error=found.error,
+        score=by_pair.value,
+        top_pairs=tuple((by_pair.writers[i // n], by_pair.writers[i % n], float(by_pair.array[i])) for i in order),
+        error=by_pair.error,
     )
 
 

@@ -1,4 +1,4 @@
-"""Do exact attributions find the edges that matter? `run(model, Config())`, or `python -m analyses.faithful`."""
+"""Comparison of attributions on held-out pairs: `run(model, Config())`, or `python -m analyses.faithful`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The study from a terminal: `python -m analyses.faithful --out out/faithful --docs docs/contrast.md`."""
+"""Command line of the study: `python -m analyses.faithful --out out/faithful --docs docs/contrast.md`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from interp.files import write_between
 
 
 def main() -> None:
-    """Run the study, save and print it, and write the table into a page.
+    """Run the study, save it, print it and write its table.
 
-    It goes between the marks of a documentation page.
+    With --docs the table is written between the marks of a documentation page.
     """
     import interp
     from analyses.faithful import Config, run
@@ -39,14 +39,14 @@ def main() -> None:
 
 
 def _shown(arguments: list[str]) -> list[str]:
-    """Return the arguments without where results are written."""
-    kept, skip = [], False
+    """Return the arguments without --out and --docs."""
+    shown, skip = [], False
     for argument in arguments:
         written = argument in ("--out", "--docs")
         if not (written or skip):
-            kept.append(argument)
+            shown.append(argument)
         skip = written
-    return kept
+    return shown
 
 
 def _report(done: int, total: int, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Result of the study of faithfulness. No torch here: a saved one loads without it."""
+"""Result of the study of faithfulness, which loads without torch."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from interp.report import Table
 from interp.results import Result
 
 OTHER = "eap-ig-inputs"
-"""The method that the finding compares the first one with."""
+"""Method that the finding compares the first one with."""
 MARGIN = 0.05
-"""Areas that differ by less count as the same."""
+"""Difference of areas below which they count as the same."""
 METHODS = (
     "secant",
     OTHER,
@@ -28,11 +28,11 @@ METHODS = (
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """What is compared.
+    """Settings of the comparison.
 
     `methods` are names of `discovery.METHODS`, with settings after a blank: "eap at=both", "eap-ig-inputs steps=20".
-    The first is the one that the others are compared with. `pairs` of every task are drawn from `seed`; `judged` of
-    them judge (half by default), the others score edges. `nodes` are the tasks whose node scores are compared with
+    The first is the one that the others are compared with. `pairs` pairs of every task are drawn from `seed`; `judged`
+    of them judge (half by default), the others score edges. `nodes` are the tasks whose node scores are compared with
     exact node patching in both directions.
     """
 
@@ -44,26 +44,27 @@ class Config(Result):
 
     @property
     def ours(self) -> str:
-        """The method that the others are compared with."""
+        """Method that the others are compared with."""
         return self.methods[0]
 
     @property
     def n_judged(self) -> int:
-        """How many pairs of each task judge."""
+        """Number of pairs of each task that judge."""
         return self.pairs - self.pairs // 2 if self.judged is None else self.judged
 
 
 @dataclass(frozen=True, eq=False)
 class Row(Result):
-    """One method on one task: areas with 95 % intervals, and processor seconds.
+    """Result of one method on one task.
 
-    The areas are those under faithfulness curves on pairs that were not scored.
+    It has the areas under faithfulness curves on pairs that were not scored, with 95 % intervals, and the processor
+    seconds.
 
     `cpr` is the area of f for circuits ranked by signed score (larger is better), `cmd` that of |1 − f| for circuits
     ranked by magnitude (0 is best); `random` are the same of random edges. `pearson` is the correlation of node scores
     with exact node patching, the mean of both directions; None where it was not computed. `cpr_more` and `cmd_more` are
     the areas less those of the first method, over the same resampled pairs; None for that one. `accuracy` is the
-    fraction of the pairs that judge of which the model prefers the right answer.
+    fraction of the judging pairs for which the model prefers the right answer.
     """
 
     task: str
@@ -80,16 +81,17 @@ class Row(Result):
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness(Study):
-    """All methods on all tasks."""
+    """Result of all methods on all tasks."""
 
     config: Config
     provenance: Provenance
     rows: tuple[Row, ...]
 
     def finding(self) -> str:
-        """Return on how many tasks the first method is not worse than gradients.
+        """Return the comparison of the first method with gradients, in words.
 
-        Than integrated gradients of 5 steps, with its share of their time.
+        It gives the number of tasks on which the first method is not worse than integrated gradients of 5 steps, and
+        its share of their time.
 
         Not worse means that the 95 % intervals of both paired differences lie within `MARGIN` of 0 or on the better
         side: a test of non-inferiority, which few pairs cannot pass.
@@ -113,12 +115,12 @@ class Faithfulness(Study):
     def losses(self) -> tuple[Row, ...]:
         """Return the rows whose CPR is larger than the first method's.
 
-        By more than the interval of the paired difference.
+        The difference must be larger than the interval of the paired difference.
         """
         return tuple(row for row in self.rows if _above(row.cpr_more))
 
     def table(self) -> Table:
-        """Return every task and method."""
+        """Return the table of every task and method."""
         rows = tuple(
             (
                 f"{row.task}, right {row.accuracy:.0%}",
@@ -140,7 +142,10 @@ class Faithfulness(Study):
         return Table(columns, rows, caption, {"seconds": ".1f"})
 
     def markdown(self) -> str:
-        """Return the command, the seed, the pairs and the table for a documentation page."""
+        """Return the text of a documentation page.
+
+        It has the command, the seed, the pairs and the table.
+        """
         table, provenance, judged = self.table(), self.provenance, self.config.n_judged
         lines = [
             f"`{provenance.command}` on {provenance.model}, {provenance.dtype}, seed {provenance.seed}: "
@@ -164,9 +169,9 @@ def _interval(value: tuple[float, float, float], sign: str = "") -> str:
 
 
 def _within(row: Row) -> bool:
-    """Return whether the first method is not worse by more than the margin.
+    """Return whether the first method is not worse by more than `MARGIN`.
 
-    By either area.
+    This must hold for both areas.
     """
     assert row.cpr_more is not None and row.cmd_more is not None
     return row.cpr_more[2] <= MARGIN and row.cmd_more[1] >= -MARGIN

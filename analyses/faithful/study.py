@@ -1,4 +1,4 @@
-"""The study: edges scored on some pairs of each task, rankings judged on others."""
+"""Study of faithfulness: edges scored on some pairs of each task, rankings judged on others."""
 
 from __future__ import annotations
 
@@ -84,7 +84,10 @@ def _compared(row: Row, curve: Curve, ours: tuple[Row, Curve], accuracy: float) 
 
 
 def parsed(method: str) -> tuple[str, dict[str, Any]]:
-    """Return a method's name and its settings: ("eap-ig-inputs", {"steps": 20}) of "eap-ig-inputs steps=20"."""
+    """Return a method's name and its settings.
+
+    "eap-ig-inputs steps=20" gives ("eap-ig-inputs", {"steps": 20}).
+    """
     name, *settings = method.split()
     pairs = (setting.split("=", 1) for setting in settings if "=" in setting)
     return name, {key: int(value) if value.isdigit() else value for key, value in pairs}
@@ -96,9 +99,9 @@ def _triple(interval: Interval) -> tuple[float, float, float]:
 
 
 def _node_effects(model: Model, task: Task) -> np.ndarray:
-    """Return the effect of corrupting each node alone, the mean of both directions.
+    """Return the effect of corrupting each node alone.
 
-    Corrupting it in the clean run, and restoring it in the other.
+    It is the mean of both directions: corrupted in the clean run, and restored in the counterfactual run.
     """
     graph = Graph.of(model.spec)
     noise, restored = (exact_nodes(model, graph, way).mean(0) for way in (task, task.flipped()))

@@ -1,4 +1,4 @@
-"""Which sparse latents feed each other and the next token of a prompt: `run(model, Config(...)) -> GraphStudy`."""
+"""Study of a prompt's attribution graph over sparse latents: `run(model, Config(...)) -> GraphStudy`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: the graph, the dictionaries' errors, interventions on latents, and paths."""
+"""Page of an attribution graph: the graph, the dictionaries' errors, interventions on latents, and paths."""
 
 from __future__ import annotations
 

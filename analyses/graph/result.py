@@ -1,4 +1,4 @@
-"""The study of one prompt's attribution graph as a result. Loads no torch."""
+"""Result of the study of one prompt's attribution graph, which loads without torch."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from interp.report import Download
 
 GRAPH_JSON = "graph.json"
+"""Name of the file with the graph in the form of Neuronpedia and circuit-tracer's viewer."""
 MOST_CARRIED = 4_000_000
-"""Bytes of it that a page still carries; a larger one lies beside the page alone."""
-"""The graph in the form of Neuronpedia and circuit-tracer's viewer."""
+"""Largest size of that file on a page, in bytes; a larger one is only saved next to the page."""
 
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """What is traced.
+    """Settings of the study of an attribution graph.
 
-    `dictionaries` is the folder of a `saes.DictionarySet`; with an empty one the `neurons` that write most in each MLP
-    at each position stand for latents. `answer` and `versus` are single tokens whose difference of logits the paths
-    and the interventions are about, by default the two most likely next tokens. `first` leaves positions before it to
-    the errors, and `changed` latents are changed for real. `texts` is a file of texts, one a line, in which examples of
-    the graph's latents are looked for.
+    `dictionaries` is the folder of a `saes.DictionarySet`; if it is empty, the `neurons` neurons that write most in
+    each MLP at each position are used as latents. `answer` and `versus` are single tokens, by default the two most
+    likely next tokens; the paths and the interventions explain the difference of their logits. Positions before
+    `first` are left to the errors. `changed` is the number of latents that are ablated in the running model. `texts` is
+    a file of texts, one a line, in which examples of the graph's latents are searched.
     """
 
     prompt: str
@@ -49,11 +49,12 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class GraphStudy(Study):
-    """Everything the report says about the graph of one prompt.
+    """Result of the study of one prompt's attribution graph.
 
-    `paths` are the largest complete ones of the tree of the `difference`, in logits, whose `total`, `value` in the
-    model, absolute `mass` and `error` say that nothing was lost. `shares` is the share of flow that each dictionary
-    leaves to its error. `checks` are interventions: latents ablated in a free run, then with MLPs and patterns fixed.
+    `paths` are the largest complete paths of the tree of the `difference`, in logits. The tree's `total`, the `value`
+    in the model, the absolute `mass` and the `error` show whether the tree is complete. `shares` is the share of flow
+    that each dictionary leaves to its error. `checks` are interventions: latents ablated in a free run, then with MLPs
+    and patterns fixed.
     """
 
     config: Config
@@ -70,7 +71,7 @@ class GraphStudy(Study):
     checks: tuple[Interventions, ...]
 
     def finding(self) -> str:
-        """Return the graph's scores and whether changing its latents does what it predicts."""
+        """Return the graph's scores and how well it predicts interventions, in words."""
         rank, low, high = self.checks[0].correlation
         return (
             f"{self.provenance.model}: {self.graph.summary()} Latents ablated for real change the {self.difference} as "
@@ -84,7 +85,7 @@ class GraphStudy(Study):
         return f"{self.finding()}\n{checks}\n{self.conservation()}\n{lines}"
 
     def conservation(self) -> str:
-        """Return what the path tree sums to beside the model's own value."""
+        """Return the sum of the path tree and the model's value, in words."""
         gap = abs(self.total - self.value) / self.mass if self.mass else 0.0
         return (
             f"A path tree of {self.expanded:,} expansions through latents and errors sums to {self.total:+.6f} logits; "
@@ -108,11 +109,11 @@ class GraphStudy(Study):
         }
 
     def beside(self) -> dict[str, bytes]:
-        """Return `graph.json`, for Neuronpedia and circuit-tracer's viewer."""
+        """Return `graph.json`, for Neuronpedia's and circuit-tracer's viewers."""
         return {GRAPH_JSON: json.dumps(self.graph.to_neuronpedia(), allow_nan=False).encode()}
 
     def downloads(self) -> tuple[Download, ...]:
-        """Return the files of the result, and the graph for other viewers where it is small enough."""
+        """Return the files of the result, and the graph if small enough."""
         from interp.report import Download
 
         content = self.beside()[GRAPH_JSON]

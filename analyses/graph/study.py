@@ -1,4 +1,4 @@
-"""The study itself: freeze the prompt, put dictionaries in, trace and prune, grow the tree, change latents for real."""
+"""Study of an attribution graph: freeze the prompt, insert dictionaries, trace, prune, and ablate latents."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from interp.provenance import Stopwatch
 
 STEPS = ("reading the prompt", "tracing the graph", "growing the tree", "changing latents", "done")
 PATHS = 30
-"""Paths that are listed."""
+"""Number of paths that are listed."""
 QUERIES = 10
-"""Latents whose attention score is split."""
+"""Number of latents whose attention score is split."""
 
 
 @checked
@@ -35,12 +35,12 @@ def run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> GraphStudy:
-    """Trace the graph of a prompt and check it.
+    """Trace the graph of a prompt and check it with interventions.
 
     `dictionaries` are used instead of those in `config.dictionaries`, if given.
 
-    Raises `UsageError` for a prompt of fewer than two tokens, or bounds that make no sense, `MissingInputError` where
-    the folder has no dictionaries.
+    Raises `UsageError` for a prompt of fewer than two tokens or invalid bounds, and `MissingInputError` if the folder
+    has no dictionaries.
     """
     watch, step = Stopwatch(), stages(progress, STEPS)
     step(0)
@@ -98,7 +98,10 @@ def _dictionaries(config: Config, given: Mapping[str, Any] | None) -> Mapping[st
 
 
 def _difference(model: Model, logits: torch.Tensor, config: Config) -> LogitTarget:
-    """Return the difference of two logits, by default of the two likeliest next tokens."""
+    """Return the difference of two logits that is explained.
+
+    By default it is that of the two likeliest next tokens.
+    """
     best = logits.topk(3).indices.tolist()
     answer = model.token_id(config.answer) if config.answer is not None else best[0]
     others = [token for token in best if token != answer]

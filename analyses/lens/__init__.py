@@ -1,4 +1,4 @@
-"""A tuned lens fitted to a model and compared with the logit lens on held-out text: `fit(...)`, then `run(...)`."""
+"""Tuned lenses of a model compared with the logit lens on held-out text: `fit(...)`, then `run(...)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page: lenses by layer on held-out text, their bias, and how early the model's prediction can be read."""
+"""Page of a study of lenses: their loss by layer on held-out text, their bias and the prediction depth."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _depth(result: Lenses) -> Section:
         axes=("prediction depth (layer)", "positions"),
         bins=16,
     )
-    said = ", ".join(f"{depth:.0f} ({name})" for name, depth in medians.items())
+    listed = ", ".join(f"{depth:.0f} ({name})" for name, depth in medians.items())
     how = How("Prediction depth, with a lens in the place of nearest neighbours.", reference="arXiv 2106.09647")
-    claim = f"The median prediction depth is layer {said}."
+    claim = f"The median prediction depth is layer {listed}."
     return Section("depth", "When is the prediction made?", claim, (drawn,), how)

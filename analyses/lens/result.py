@@ -1,4 +1,4 @@
-"""A study of lenses as a result. Loads no torch."""
+"""Result of a study of lenses, which loads without torch."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from interp.provenance import Provenance
 from interp.results import Result
 
 FILE = "lens.safetensors"
-"""The tuned lens, beside the result."""
+"""Name of the file of the tuned lens, in the folder of the result."""
 
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """What is fitted, and on how much text.
+    """Settings of a study of lenses.
 
     Every document gives at most `per_document` contexts of `context` tokens, and every tenth document is held out:
-    `contexts` are fitted on, `held_out` compared on. `kinds` are fitted beside the logit lens, in at most `steps` of
-    `batch_size` positions.
+    lenses are fitted on `contexts` contexts and compared on `held_out` contexts. `kinds` are the lenses fitted and
+    compared with the logit lens, in at most `steps` steps of `batch_size` positions.
     """
 
     text: tuple[str, ...] = ("python-docs",)
@@ -35,7 +35,10 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Lenses(Study):
-    """Lenses on held-out text; `depths` of each are the layers after which its prediction is the model's for good."""
+    """Result of a study of lenses on held-out text.
+
+    `depths` of each lens are the layers after which its prediction stays the model's own.
+    """
 
     config: Config
     provenance: Provenance
@@ -47,7 +50,7 @@ class Lenses(Study):
         return f"{self.provenance.model}: {self.comparison.summary()}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding and every lens's mean cross-entropy by row, for `--json`."""
+        """Return the finding and the mean cross-entropies by row, for `--json`."""
         means = self.comparison.cross_entropy.mean(-1)
         return {
             "finding": self.finding(),

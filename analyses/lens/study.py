@@ -1,4 +1,4 @@
-"""The study itself: contexts of documents, lenses fitted on most of them, and compared on the others."""
+"""Study of lenses, which are fitted on most of the documents and compared on the others."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from interp.progress import Progress
 from interp.provenance import Stopwatch
 
 HELD_OUT = 10
-"""Every document of this number is held out."""
+"""Number of documents of which one is held out."""
 DEPTHS = 4
-"""Held-out contexts whose prediction depths are counted."""
+"""Number of held-out contexts whose prediction depths are counted."""
 
 
 def fit(
@@ -49,7 +49,10 @@ def run(
     seed: int | None = None,
     progress: Progress | None = None,
 ) -> Lenses:
-    """Compare lenses on held-out contexts. Raises `UsageError` for too little text, or lenses of another model."""
+    """Compare lenses on held-out contexts.
+
+    Raises `UsageError` for too little text, or lenses of another model.
+    """
     config, watch = Config() if config is None else config, Stopwatch()
     _, held_out = contexts(model, config)
     comparison = attribution.compare_lenses(model, held_out, lenses, progress=progress)
@@ -70,17 +73,17 @@ def run(
 
 
 def contexts(model: Model, config: Config) -> tuple[Tensor, Tensor]:
-    """Return (contexts to fit on, contexts held out), of different documents.
+    """Return the contexts to fit on and the held-out contexts.
 
-    Raises `UsageError` where the text has too few.
+    The two are of different documents. Raises `UsageError` if the text has too few.
     """
     fitted: list[Tensor] = []
     unseen: list[Tensor] = []
     for number, document in zip(count(), cache.documents(*config.text), strict=False):
         side, wanted = (unseen, config.held_out) if number % HELD_OUT == 0 else (fitted, config.contexts)
         rows, _, _ = rows_of(model, [document], length=config.context)
-        room = min(config.per_document, wanted - len(side))
-        side += [torch.from_numpy(row).long() for _, row in zip(range(room), rows, strict=False)]
+        n_new = min(config.per_document, wanted - len(side))
+        side += [torch.from_numpy(row).long() for _, row in zip(range(n_new), rows, strict=False)]
         if len(fitted) >= config.contexts and len(unseen) >= config.held_out:
             return torch.stack(fitted), torch.stack(unseen)
     raise UsageError(

@@ -1,4 +1,4 @@
-"""Whether a behaviour can be steered, at what cost, and against which controls: `run(model, Config("sentiment"))`."""
+"""Study of steering a behaviour, with its cost and its controls: `run(model, Config("sentiment"))`."""
 
 from __future__ import annotations
 

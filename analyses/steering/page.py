@@ -1,4 +1,4 @@
-"""The page: the dose-response curve, what else changes, the vector, prompt by prompt, and what the model writes."""
+"""Page of a study of steering: dose-response curve, side effects, vector, single prompts and continuations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study of steering one behaviour as a result. Loads no torch."""
+"""Result of a study of steering one behaviour, which loads without torch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from interp.steering.response import DoseResponse
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """What is studied.
+    """Settings of a study of steering.
 
     `behaviour` is a name of `interp.steering.names()` or a JSON file with the fields of a `Behaviour`. `layers` are the
-    blocks steered, by default five spread over the model. `off_target` are behaviours of the catalogue that should stay
-    as they are, by default all others of it; `neutral` are texts on which the cost is measured.
+    blocks steered, by default five spread over the model. `off_target` are behaviours of the catalogue that should not
+    change, by default all others of it; `neutral` are texts on which the cost is measured.
     """
 
     behaviour: str = "sentiment"
@@ -35,7 +35,7 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Steering(Study):
-    """Everything the report says about steering one behaviour of one model."""
+    """Result of a study of steering one behaviour of one model."""
 
     config: Config
     provenance: Provenance

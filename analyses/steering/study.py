@@ -1,4 +1,4 @@
-"""The study itself: a vector for each layer from contrasting prompts, then its dose-response on other prompts."""
+"""Study of steering: a vector for each layer from contrasting prompts, and its dose-response on others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from interp.provenance import Stopwatch
 from interp.steering import Behaviour
 
 N_LAYER = 5
-"""Layers that are steered where none are named."""
+"""Largest number of layers that are steered by default."""
 
 
 def run(
@@ -27,24 +27,24 @@ def run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Steering:
-    """Make a vector in each layer and measure what it does.
+    """Make a steering vector in each layer and measure its effects.
 
     Raises `UsageError` for an unknown behaviour, method or layer, or answers that are not single tokens.
     """
     config = Config() if config is None else config
     watch = Stopwatch()
-    what = read_behaviour(config.behaviour)
+    target = read_behaviour(config.behaviour)
     layers = config.layers or spread(model.spec.n_layer)
-    vectors = steering.vectors(model, what.positive, what.negative, layers, method=config.method, seed=seed)
+    vectors = steering.vectors(model, target.positive, target.negative, layers, method=config.method, seed=seed)
     names = config.off_target
     if names is None:
-        names = tuple(name for name in steering.names() if name != what.name)
+        names = tuple(name for name in steering.names() if name != target.name)
     others = {one.name: (one.prompts, (one.right, one.wrong)) for one in map(steering.behaviour, names)}
     response = steering.dose_response(
         model,
         vectors,
-        what.prompts,
-        (what.right, what.wrong),
+        target.prompts,
+        (target.right, target.wrong),
         strengths=config.strengths,
         off_target=others,
         neutral=config.neutral,
@@ -55,13 +55,16 @@ def run(
     return Steering(
         config=replace(config, layers=tuple(layers), off_target=names),
         provenance=watch.provenance(command=command, seed=seed, **model.identity()),
-        behaviour=what,
+        behaviour=target,
         response=response,
     )
 
 
 def read_behaviour(name: str) -> Behaviour:
-    """Return a behaviour by name, or the user's own from a JSON file with the fields of `Behaviour`."""
+    """Return a behaviour by name or from a JSON file.
+
+    The file has the fields of `Behaviour`.
+    """
     if not name.endswith(".json"):
         return steering.behaviour(name)
     file = Path(name)
@@ -72,7 +75,9 @@ def read_behaviour(name: str) -> Behaviour:
 
 
 def spread(n_layer: int) -> tuple[int, ...]:
-    """Return up to five layers, evenly spread between the first and the last sixth of the model.
+    """Return up to five layers, spread evenly over the model.
+
+    They lie between the first and the last sixth of it.
 
     >>> spread(30)
     (5, 10, 15, 20, 25)
