@@ -1,4 +1,7 @@
-"""Study of every head of a model: what it looks for, moves and passes on: `run(model, Config())`."""
+"""Study of all attention heads of a model: `run(model, Config())`.
+
+It says what each head looks for, what it moves and which heads read it.
+"""
 
 from __future__ import annotations
 

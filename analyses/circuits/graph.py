@@ -1,4 +1,7 @@
-"""Composition of heads as a graph to explore, with writers below and readers above."""
+"""Composition of heads as a graph to explore.
+
+Writers are below, readers above.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Page of a study of heads: their attention, their ablation, their composition, and single heads."""
+"""Page of a study of heads.
+
+It shows their attention, what removing them costs, how they compose, and single heads.
+"""
 
 from __future__ import annotations
 

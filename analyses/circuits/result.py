@@ -1,4 +1,7 @@
-"""Result of a study of all heads, which loads and is drawn without torch."""
+"""Result of a study of all heads.
+
+It loads and is drawn without torch.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Study of all heads: check the factors, score every head, ablate the best, look closely at a few."""
+"""Study of all heads of a model.
+
+It checks the factors, scores every head, ablates the best and looks closely at a few.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Evaluation of a sparse autoencoder: how well it reconstructs, and what each of its latents fires on.
+"""Evaluation of a sparse autoencoder and the features of its latents.
 
-study = dictionary.run(sae, store, model=model)            # `store` holds activations with the tokens they are of
+It measures how well the autoencoder reconstructs, and what each of its latents fires on.
+
+study = dictionary.run(sae, store, model=model)            # `store` has activations and their tokens
 study.save("out/dictionary"); study.page()
 """
 

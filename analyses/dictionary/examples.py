@@ -1,4 +1,7 @@
-"""Examples of each latent: its strongest firings with distinct texts, and one from each quarter of strength."""
+"""Examples of what each latent fires on.
+
+They are its strongest firings with distinct texts, and one from each quarter of strength.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ def texts(
 
 
 def _quarters(drawn: Chosen, latent: int, before: int) -> list[tuple[int, int]]:
-    """Return (quarter, index of its middle firing) for the four quarters of strength.
+    """Return (quarter, index of its middle firing) for each quarter of strength.
 
     Quarters are counted from 1. Empty for a latent with fewer drawn firings than quarters.
     """

@@ -1,4 +1,6 @@
-"""One pass over the text that records where, how strongly and how often latents fire, and which fire together.
+"""One pass over the text that records the firings of latents.
+
+It records where, how strongly and how often latents fire, and on how many rows two of them both fire.
 
 Memory does not grow with the text. Nothing depends on how the text is cut into batches.
 """

@@ -1,4 +1,7 @@
-"""Loading of what a study needs: autoencoders, stores of activations, held-out text and the model."""
+"""Loading of the inputs of a study.
+
+They are autoencoders, stores of activations, held-out text and the model.
+"""
 
 from __future__ import annotations
 
@@ -181,6 +184,6 @@ def _load(name: str, dtype: str, device: str) -> Model:
 
 
 def _clear(folder: Path) -> None:
-    """Remove the files of an earlier harvest, which may be of other text."""
+    """Remove an earlier harvest, which may be of other text."""
     for file in [folder / MANIFEST, *folder.glob("shard-*.safetensors")]:
         file.unlink(missing_ok=True)

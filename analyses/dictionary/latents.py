@@ -1,4 +1,4 @@
-"""Features of each latent: its firings in one pass over the text, and what its weights say."""
+"""Features of each latent, from its firings and its weights."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def read(
 def _spoken(
     sae: SAE, model: Model, corpus: Corpus, config: Config
 ) -> tuple[Int[np.ndarray, "width 2 token"], Float[np.ndarray, "width 2 token"]]:
-    """Return the tokens that each latent raises and lowers, and by how many logits."""
+    """Return the tokens each latent raises and lowers, with their logits."""
     passage = corpus.read(0, min(SCALED_ON, corpus.contexts))
     scale = weights.final_scale(model, passage.tokens.clamp_min(0))
     up, down = weights.logits(sae, model, scale, min(config.tokens, model.spec.d_vocab))
@@ -102,7 +102,7 @@ def _silent() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _means(sae: SAE, found: Collected) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, " width"]]:
-    """Return the mean value of each latent where it fires, and the variance it carries."""
+    """Return each latent's mean value where it fires, and variance carried."""
     strength = found.total / found.fired.clamp_min(1)
     energy = found.squares / found.rows * sae.W_dec.detach().double().square().sum(1)
     return _array(strength).astype(np.float32), _array(energy).astype(np.float32)

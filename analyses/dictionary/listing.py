@@ -1,4 +1,4 @@
-"""A latent as plain values for programs, and as text for a terminal."""
+"""Features of a latent as plain values and as text."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def card_values(features: Features, latent: int) -> dict[str, Any]:
 
 
 def jsonl(features: Features) -> bytes:
-    """Return `card_values` of every latent as JSON lines, in the order of interest."""
+    """Return `card_values` of every latent as JSON lines.
+
+    Latents are in the order of interest.
+    """
     lines = (json.dumps(card_values(features, latent)) for latent in features.ranked().tolist())
     return "".join(f"{line}\n" for line in lines).encode()
 

@@ -1,4 +1,7 @@
-"""Page of a dictionary: its training, its quality compared with other methods, and its latents."""
+"""Page of a dictionary.
+
+It shows the training, the quality compared with other methods, and the latents.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activations together with the tokens they belong to, read in pieces of whole contexts."""
+"""Activations with their tokens, read in pieces of whole contexts."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Corpus:
 
     @classmethod
     def of_tensors(cls, x: Float[Tensor, "context position d_in"], tokens: Int[Tensor, "context position"]) -> Self:
-        """Return a corpus of contexts in memory, with an activation at every position."""
+        """Return contexts in memory, with an activation at every position."""
         if x.shape[:2] != tokens.shape:
             raise UsageError(f"{tuple(x.shape)} activations do not belong to {tuple(tokens.shape)} tokens.")
 
@@ -83,7 +83,10 @@ class Corpus:
         return cls(len(tokens), tokens.shape[1], read)
 
     def passages(self, rows: int) -> Iterator[Passage]:
-        """Yield all contexts, in pieces of about `rows` rows and at least one context."""
+        """Yield all contexts, in pieces of about `rows` rows.
+
+        A piece has at least one context.
+        """
         step = max(1, rows // self.length)
         return (self.read(at, min(at + step, self.contexts)) for at in range(0, self.contexts, step))
 
@@ -114,7 +117,7 @@ def hooks_read(sae: SAE, store: Store) -> tuple[str, ...]:
 
 
 def _first_rows(store: Store) -> Int[Tensor, " contexts_and_one"]:
-    """Return the number of the first row of every context, followed by the number of all rows."""
+    """Return the first row of every context, and the number of rows."""
     manifest, parts = store.manifest, [torch.zeros(1, dtype=torch.long)]
     for start in range(0, manifest.contexts, 65_536):
         lengths = store.contexts(start, start + 65_536).lengths

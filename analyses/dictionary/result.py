@@ -1,4 +1,7 @@
-"""Result of a study of a sparse autoencoder, which loads and is drawn without torch."""
+"""Result of a study of a sparse autoencoder.
+
+It loads and is drawn without torch.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Features(Result):
-    """Features of every latent: the tokens it fires on and what its weights say.
+    """Features of every latent, from its firings and its weights.
 
     Attributes:
         rows: number of activations read.
@@ -189,7 +192,10 @@ class Features(Result):
 
     @cached_property
     def less_together(self) -> Bool[np.ndarray, "width rival"]:
-        """Whether a latent and a possible inhibitor fire on fewer common rows than chance."""
+        """Whether a latent and a possible inhibitor rarely fire together.
+
+        True for pairs with fewer common rows than independent latents would have by chance.
+        """
         return self._less_together(self.rivals, self.together)
 
     @property
@@ -270,7 +276,7 @@ class DictionaryStudy(Study):
     in_doubt: tuple[bool, ...] = ()
 
     def finding(self) -> str:
-        """Return the variance rebuilt, the latents used and the model's loss, in words."""
+        """Return the variance rebuilt and the model's loss, in words."""
         evaluation = self.evaluation
         if evaluation is None:
             return self._read_only()
@@ -298,7 +304,7 @@ class DictionaryStudy(Study):
         return "\n".join((self.finding(), *self._measures()))
 
     def _measures(self) -> tuple[str, ...]:
-        """Return the main measures, the other methods and the other autoencoders as lines."""
+        """Return lines with the main measures, the baselines and other autoencoders."""
         evaluation = self.evaluation
         if evaluation is None:
             return (

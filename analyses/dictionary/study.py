@@ -1,4 +1,7 @@
-"""Study of a sparse autoencoder: evaluate it, compare it with others and compute its latents' features."""
+"""Study of a sparse autoencoder.
+
+It evaluates the autoencoder, compares it with others and computes the features of its latents.
+"""
 
 from __future__ import annotations
 

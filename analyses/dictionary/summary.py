@@ -1,4 +1,4 @@
-"""Short descriptions of an autoencoder and of a measure, for pages and the terminal."""
+"""Short descriptions of autoencoders and measures, for pages and the terminal."""
 
 from __future__ import annotations
 

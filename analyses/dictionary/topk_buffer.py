@@ -1,4 +1,7 @@
-"""A buffer of the entries with the largest keys of every latent, filled from a stream of entries."""
+"""Buffer of the entries with the largest keys of every latent.
+
+It is filled from a stream of entries.
+"""
 
 from __future__ import annotations
 

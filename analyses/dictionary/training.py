@@ -1,4 +1,7 @@
-"""Training curves, as a section of a dictionary's page and as a page without an evaluation."""
+"""Training curves of a dictionary.
+
+They are a section of its page, or a page of their own that needs no evaluation.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,7 @@ def _curve(key: str, name: str, what: str, height: int, histories: dict[str, His
 
 
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
-    """Return `values` with NaN for steps that this run has not made yet."""
+    """Return `values` followed by NaN for steps that are still missing."""
     return np.r_[np.asarray(values, float), np.full(length - len(values), np.nan)]
 
 

@@ -1,4 +1,7 @@
-"""What the weights say of a latent: tokens it raises, similar latents and possible inhibitors."""
+"""Features of latents that are read from the weights.
+
+They are the tokens that a latent raises, similar latents and possible inhibitors.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ def hook_written(sae: SAE) -> str:
 
 
 def why_no_logits(sae: SAE, model: Model | None) -> str:
-    """Return why decoder rows cannot be read as logits; empty if they can."""
+    """Return why decoder rows cannot be read as logits.
+
+    Empty if they can.
+    """
     if model is None:
         return "the model was not given"
     hook = hook_written(sae)

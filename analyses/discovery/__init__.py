@@ -1,4 +1,4 @@
-"""Study of a task's circuit, which is scored, chosen, drawn and judged on held-out pairs.
+"""Study of a task's circuit, judged on held-out pairs.
 
 `run(model, Config("ioi"))`.
 """

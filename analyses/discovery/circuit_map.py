@@ -1,4 +1,4 @@
-"""The circuit as an explorer: components by layer and position, and their edges."""
+"""Explorer of a circuit: components by layer and position, with edges."""
 
 from __future__ import annotations
 

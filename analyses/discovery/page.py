@@ -56,7 +56,7 @@ def page(result: Discovery) -> Page:
 
 
 def _marked(result: Discovery, section: Section) -> Section:
-    """Return the section, with a warning where the model cannot do the task."""
+    """Return the section, with a warning if the model fails the task."""
     if result.ability.able:
         return section
     accuracy = f"right in {result.ability.accuracy:.0%} of the pairs"

@@ -1,4 +1,7 @@
-"""The study: ability, scores of edges, choice of a circuit, and its evaluation."""
+"""Study of a circuit.
+
+It measures the model's ability, scores edges, chooses a circuit and evaluates it.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +81,7 @@ def run(
 
 
 def _task(model: Model, config: Config, seed: int) -> Task:
-    """Return a task by name, or the user's own pairs from a file."""
+    """Return a task by name, or the pairs of a file."""
     if Path(config.task).suffix in SUFFIXES:
         return tasks.read(config.task, model)
     return tasks.make(config.task, model, n=config.pairs, seed=seed)
@@ -99,7 +102,7 @@ def _check(model: Model, task: Task, scores: EdgeScores) -> EdgeCheck:
 def _check_nodes(model: Model, task: Task, scores: EdgeScores) -> EdgeCheck:
     """Test the strongest nodes by running the model in both directions.
 
-    All edges out of a node are tested together.
+    A test of a node is of all edges out of it at once.
     """
     best = np.argsort(-np.abs(scores.node_values), kind="stable")[:CHECKED]
     masks = [scores.graph.writer == node for node in best]

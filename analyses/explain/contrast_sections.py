@@ -1,4 +1,7 @@
-"""Sections on the difference from a counterfactual prompt: the change, and its tokens, branches and paths."""
+"""Sections on the difference from a counterfactual prompt.
+
+They show what changed, and the tokens, branches and paths of the change.
+"""
 
 from __future__ import annotations
 

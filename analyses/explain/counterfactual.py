@@ -1,4 +1,7 @@
-"""Comparison with a counterfactual prompt: both runs, what changed, the paths of the change and their test."""
+"""Comparison of a prompt with a counterfactual one.
+
+It has both runs, what changed where, by which paths, and a test of whether these are causal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Section on how the prediction builds up: one position, read at every layer through lenses."""
+"""Section on how the prediction builds up over the layers.
+
+One position is read at every layer through the lenses that are given.
+"""
 
 from __future__ import annotations
 

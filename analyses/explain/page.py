@@ -1,4 +1,7 @@
-"""Page of an explanation: the prediction, how it builds up, its components and where heads look."""
+"""Page of an explanation.
+
+It shows the prediction, how it builds up, which components write it and where heads look.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ def _lead(result: Explanation) -> tuple[Block, ...]:
 
 
 def _by_layer(result: Explanation) -> Figure:
-    """Draw the contributions of attention and MLP of every block side by side."""
+    """Draw the contributions of every block's attention and MLP."""
     direct = result.direct
     names, values = direct.by_layer()
     by_name = dict(zip(names, map(float, values), strict=True))

@@ -1,4 +1,7 @@
-"""Sections on paths: contributions of tokens, the largest paths, their attention scores, and cutting them."""
+"""Sections on the paths of an explanation.
+
+They show the contributions of tokens, the largest paths, their attention scores and the effect of cutting them.
+"""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class HeadView(Result):
 
 @dataclass(frozen=True, eq=False)
 class Hop(Result):
-    """Step of a path through one head, which looks from `query` to `key`.
+    """Step of a path through one head, from `query` to `key`.
 
     `attention` is the query's row of the pattern; `score` the pre-softmax score, `top_pairs` its largest terms as
     (query writer, key writer, value), and `error` the relative error of their sum.

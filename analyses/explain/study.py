@@ -1,4 +1,7 @@
-"""Explanation of a prediction: freeze the prompt, decompose the target, look at the strongest heads."""
+"""Explanation of one prediction of a model.
+
+It freezes the prompt, decomposes the target and looks at the strongest heads.
+"""
 
 from __future__ import annotations
 

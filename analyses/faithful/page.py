@@ -66,7 +66,7 @@ def _areas(result: Faithfulness) -> Section:
 
 
 def _figure(result: Faithfulness, task: str) -> Figure:
-    """Draw bars of the signed area on one task, one for each method."""
+    """Draw bars of each method's signed area on one task."""
     rows = [row for row in result.rows if row.task == task]
     return bars(
         f"cpr-{task.replace('_', '-')}",

@@ -1,4 +1,7 @@
-"""Result of the study of faithfulness, which loads without torch."""
+"""Result of the study of faithfulness.
+
+It loads without torch.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ class Config(Result):
 
     @property
     def n_judged(self) -> int:
-        """Number of pairs of each task that judge."""
+        """Number of pairs of each task that are used to judge."""
         return self.pairs - self.pairs // 2 if self.judged is None else self.judged
 
 

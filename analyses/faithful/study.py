@@ -1,4 +1,7 @@
-"""Study of faithfulness: edges scored on some pairs of each task, rankings judged on others."""
+"""Study of the faithfulness of edge rankings.
+
+Edges are scored on some pairs of each task, and the rankings judged on others.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def run(
     seed: int | None = 0,
     progress: Progress | None = None,
 ) -> Faithfulness:
-    """Compare scores of edges and nodes on pairs they were not made on.
+    """Compare scores of edges and nodes on held-out pairs.
 
     Raises `UsageError` for a task or method that does not exist, or fewer than four pairs.
     """

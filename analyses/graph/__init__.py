@@ -1,4 +1,7 @@
-"""Study of a prompt's attribution graph over sparse latents: `run(model, Config(...)) -> GraphStudy`."""
+"""Study of a prompt's attribution graph: `run(model, Config(...)) -> GraphStudy`.
+
+It shows which sparse latents feed each other and the next token.
+"""
 
 from __future__ import annotations
 

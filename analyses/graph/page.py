@@ -1,4 +1,7 @@
-"""Page of an attribution graph: the graph, the dictionaries' errors, interventions on latents, and paths."""
+"""Page of the study of an attribution graph.
+
+It shows the graph, the dictionaries' errors, interventions on latents, and paths.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Result of the study of one prompt's attribution graph, which loads without torch."""
+"""Result of the study of a prompt's attribution graph.
+
+It loads without torch.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,7 @@ class GraphStudy(Study):
         return f"{self.finding()}\n{checks}\n{self.conservation()}\n{lines}"
 
     def conservation(self) -> str:
-        """Return the sum of the path tree and the model's value, in words."""
+        """Return the path tree's sum and the model's value, in words."""
         gap = abs(self.total - self.value) / self.mass if self.mass else 0.0
         return (
             f"A path tree of {self.expanded:,} expansions through latents and errors sums to {self.total:+.6f} logits; "

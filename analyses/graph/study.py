@@ -1,4 +1,7 @@
-"""Study of an attribution graph: freeze the prompt, insert dictionaries, trace, prune, and ablate latents."""
+"""Study of a prompt's attribution graph.
+
+It freezes the prompt, inserts dictionaries, traces and prunes the graph, grows the path tree and ablates latents.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tuned lenses of a model compared with the logit lens on held-out text: `fit(...)`, then `run(...)`."""
+"""Study of tuned lenses: `fit(...)`, then `run(...)`.
+
+Lenses are fitted to a model and compared with the logit lens on held-out text.
+"""
 
 from __future__ import annotations
 

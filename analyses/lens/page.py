@@ -1,4 +1,7 @@
-"""Page of a study of lenses: their loss by layer on held-out text, their bias and the prediction depth."""
+"""Page of a study of lenses.
+
+It shows their loss by layer on held-out text, their bias and the prediction depth.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Study of lenses, which are fitted on most of the documents and compared on the others."""
+"""Study of lenses.
+
+They are fitted on most of the documents and compared on the others.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ DEPTHS = 4
 def fit(
     model: Model, config: Config | None = None, *, seed: int = 0, progress: Progress | None = None
 ) -> dict[str, TunedLens]:
-    """Fit every kind of lens on the contexts that are not held out."""
+    """Fit every kind of lens on the contexts for fitting."""
     config = Config() if config is None else config
     tokens, _ = contexts(model, config)
     return attribution.fit_lenses(

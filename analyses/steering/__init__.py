@@ -1,4 +1,7 @@
-"""Study of steering a behaviour, with its cost and its controls: `run(model, Config("sentiment"))`."""
+"""Study of steering a behaviour: `run(model, Config("sentiment"))`.
+
+It measures whether the behaviour can be steered and at what cost, and compares with controls.
+"""
 
 from __future__ import annotations
 

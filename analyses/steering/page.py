@@ -1,4 +1,7 @@
-"""Page of a study of steering: dose-response curve, side effects, vector, single prompts and continuations."""
+"""Page of a study of steering.
+
+It shows the dose-response curve, what else changes, the vector, single prompts and what the model writes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Study of steering: a vector for each layer from contrasting prompts, and its dose-response on others."""
+"""Study of steering one behaviour.
+
+A vector is made in each layer from contrasting prompts; its dose-response is measured on other prompts.
+"""
 
 from __future__ import annotations
 
