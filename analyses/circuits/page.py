@@ -40,7 +40,7 @@ LIMITATIONS = (
 LEAD = ("induction", "repeated")
 """Score whose map is above all sections, and its text."""
 SHOWN = {"scores": 1, "ablation": 1, "wiring": 1}
-"""Blocks that stand open, by section; all others are one click away."""
+"""Number of blocks that are open in each section; all others are one click away."""
 
 
 def page(result: Circuits) -> Page:

@@ -23,10 +23,13 @@ from interp.results import Result
 class Config(Result):
     """Settings of a study of heads.
 
-    `heads` ("L5H2", …) get a section each; by default the strongest induction and previous-token heads
-    and the extremes of copying.
-    `texts` and `length` are the number and the length of the repeated random texts, `ablated` is the number of heads
-    removed at a time and `controls` the number of random sets that they are compared with.
+    Attributes:
+        heads: heads ("L5H2", …) that get a section each; by default the strongest induction and previous-token heads
+            and the extremes of copying.
+        texts: number of repeated random texts.
+        length: number of tokens that are repeated in each of these texts.
+        ablated: number of heads removed at a time.
+        controls: number of random sets of heads that the removed ones are compared with.
     """
 
     heads: tuple[str, ...] = ()

@@ -59,7 +59,7 @@ def run(
     It takes a minute or two for SmolLM2 on two cores, mostly for the ablation's runs.
 
     Raises:
-        UsageError: heads that do not exist, or texts that are too long for the model.
+        UsageError: heads that do not exist, or texts that the model is too small for.
         UnsupportedModelError: a feature of the family that the formulas do not cover.
         CheckFailedError: heads rebuilt from their factors differ from the model's own.
     """

@@ -33,7 +33,7 @@ MEANING = {
 
 
 SHOWN = {"features": 99, "quality": 1, "made": 1}
-"""Blocks that stand open, by section; all others are one click away."""
+"""Number of blocks that are open in each section; all others are one click away."""
 
 
 def page(study: DictionaryStudy) -> Page:

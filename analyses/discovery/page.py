@@ -25,7 +25,7 @@ LIMITATIONS = (
 
 
 SHOWN = {"circuit": 1}
-"""Blocks that stand open, by section; all others are one click away."""
+"""Number of blocks that are open in each section; all others are one click away."""
 
 
 def page(result: Discovery) -> Page:

@@ -22,9 +22,13 @@ from interp.tasks.score import TaskScore
 class Config(Result):
     """Settings of a discovery study.
 
-    `task` is a name of `interp.tasks` or a file of pairs; `pairs` pairs are drawn, one half to score and one to judge.
-    `methods` score the edges, and the first chooses the circuit: `share` of the edges, or with 0 the fewest that reach
-    f = 0.95 on the half it was scored on. `controls` is the number of random circuits it is compared with.
+    Attributes:
+        task: name of a task of `interp.tasks`, or a file of pairs.
+        pairs: number of pairs drawn, one half to score and one to judge.
+        methods: methods that score the edges; the first one chooses the circuit.
+        share: fraction of the edges in the circuit, or 0 for the fewest edges that reach f = 0.95 on the half that was
+            scored on.
+        controls: number of random circuits that the circuit is compared with.
     """
 
     task: str = "ioi"

@@ -51,7 +51,7 @@ LIMITATIONS = (
 
 
 SHOWN = {"paths": 1, "heads": 1, "contrast": 1, "contrast-paths": 1}
-"""Blocks that stand open, by section; all others are one click away."""
+"""Number of blocks that are open in each section; all others are one click away."""
 
 
 def sections(result: Explanation) -> tuple[Section, ...]:

@@ -26,14 +26,19 @@ PATTERN_TOKENS = 64
 class Config(Result):
     """Settings of an explanation.
 
-    `target` and `versus` are texts of exactly one token; without `target` the model's likeliest token is explained,
-    without `versus` the logit of `target` itself.
-    `position` is where the prediction is read, negative from the end; `top` how many components, paths and cuts are
-    shown one by one; `max_expansions` bounds the path tree (300 nodes by default, 20,000 with `certify`, which goes on
-    until the paths shown are certain to be the largest there are). `counterfactual` is a prompt of as many tokens whose
-    difference is explained too. `lens` is a tuned lens with which the layers are read too, as a file or the folder that
-    `interp lens` wrote. `group` says how paths are listed: one by one ("path"), summed by the token they
-    begin at ("token"), or by their components whatever the positions ("component").
+    Attributes:
+        prompt: text whose continuation is explained.
+        target: text of exactly one token, whose logit is explained; by default the model's likeliest token.
+        versus: text of exactly one token; if given, the difference of the two logits is explained.
+        position: position at which the prediction is read, negative from the end.
+        top: number of components, paths and cuts that are shown.
+        max_expansions: largest number of nodes of the path tree that are expanded; 300 by default, 20,000 with
+            `certify`.
+        certify: whether nodes are expanded until the paths shown are certain to be the largest there are.
+        group: how paths are listed: each path ("path"), sums by the token they begin at ("token"), or sums by their
+            components whatever the positions ("component").
+        counterfactual: prompt with the same number of tokens, whose difference is explained too.
+        lens: tuned lens with which the layers are read too, as a file or the folder that `interp lens` wrote.
     """
 
     prompt: str
@@ -143,7 +148,7 @@ class Explanation(Study):
     def _main_layer(self) -> tuple[str, float]:
         """Return the name and value of the layer that contributes most.
 
-        It is the attention or the MLP of a block, or the embedding; the sign is that of the total.
+        It is the attention or the MLP of a block, or the embedding. The most is in the direction of the total.
         """
         names, values = self.direct.by_layer()
         most = int(np.argmax(np.sign(self.direct.value) * values))

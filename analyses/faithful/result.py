@@ -33,10 +33,13 @@ METHODS = (
 class Config(Result):
     """Settings of the comparison.
 
-    `methods` are names of `discovery.METHODS`, with settings after a blank: "eap at=both", "eap-ig-inputs steps=20".
-    The first is the one that the others are compared with. `pairs` pairs of every task are drawn from `seed`; `judged`
-    of them judge (half by default), the others score edges. `nodes` are the tasks whose node scores are compared with
-    exact node patching in both directions.
+    Attributes:
+        tasks: names of tasks.
+        methods: names of `discovery.METHODS`, with settings after a blank: "eap at=both", "eap-ig-inputs steps=20". The
+            others are compared with the first one.
+        pairs: number of pairs of every task, drawn from the seed.
+        nodes: tasks whose node scores are compared with exact node patching in both directions.
+        judged: number of pairs that are used to judge, half by default; the others score edges.
     """
 
     tasks: tuple[str, ...] = ("ioi", "subject_verb", "country_capital", "gendered_pronoun")

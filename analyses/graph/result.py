@@ -29,11 +29,20 @@ MOST_CARRIED = 4_000_000
 class Config(Result):
     """Settings of the study of an attribution graph.
 
-    `dictionaries` is the folder of a `saes.DictionarySet`; if it is empty, the `neurons` neurons that write most in
-    each MLP at each position are used as latents. `answer` and `versus` are single tokens, by default the two most
-    likely next tokens; the paths and the interventions explain the difference of their logits. Positions before
-    `first` are left to the errors. `changed` is the number of latents that are ablated in the running model. `texts` is
-    a file of texts, one a line, in which examples of the graph's latents are searched.
+    Attributes:
+        prompt: text whose next token is traced.
+        dictionaries: folder of a `saes.DictionarySet`; if empty, neurons of the MLPs are used as latents.
+        neurons: number of neurons used without dictionaries: those that write most in each MLP at each position.
+        answer: single token, by default the likeliest next token.
+        versus: single token, by default the second likeliest; the paths and the interventions explain the difference of
+            the logits of `answer` and `versus`.
+        node_share: share of the influence that the nodes of the pruned graph have.
+        edge_share: share of what edges carry that the edges of the pruned graph have.
+        max_latents: largest number of latents that are traced.
+        expansions: largest number of nodes of the path tree that are expanded.
+        changed: number of latents that are ablated in the running model.
+        first: first position that dictionaries explain; positions before it are left to the errors.
+        texts: file of texts, one a line, that is searched for examples of the graph's latents.
     """
 
     prompt: str

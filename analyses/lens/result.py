@@ -18,9 +18,15 @@ FILE = "lens.safetensors"
 class Config(Result):
     """Settings of a study of lenses.
 
-    Every document gives at most `per_document` contexts of `context` tokens, and every tenth document is held out:
-    lenses are fitted on `contexts` contexts and compared on `held_out` contexts. `kinds` are the lenses fitted and
-    compared with the logit lens, in at most `steps` steps of `batch_size` positions.
+    Attributes:
+        text: sources of text, as for `interp.cache.documents`; every tenth document is held out.
+        contexts: number of contexts that lenses are fitted on.
+        held_out: number of held-out contexts that lenses are compared on.
+        context: number of tokens of a context.
+        per_document: largest number of contexts from each document.
+        kinds: kinds of lenses that are fitted and compared with the logit lens.
+        steps: largest number of training steps.
+        batch_size: number of positions of a step.
     """
 
     text: tuple[str, ...] = ("python-docs",)

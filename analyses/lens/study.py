@@ -29,7 +29,7 @@ DEPTHS = 4
 def fit(
     model: Model, config: Config | None = None, *, seed: int = 0, progress: Progress | None = None
 ) -> dict[str, TunedLens]:
-    """Fit every kind of lens on the contexts for fitting."""
+    """Fit every kind of lens without using the held-out contexts."""
     config = Config() if config is None else config
     tokens, _ = contexts(model, config)
     return attribution.fit_lenses(

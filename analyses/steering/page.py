@@ -27,7 +27,7 @@ LIMITATIONS = (
 
 
 SHOWN = {"cost": 1, "texts": 1}
-"""Blocks that stand open, by section; all others are one click away."""
+"""Number of blocks that are open in each section; all others are one click away."""
 
 
 def page(result: Steering) -> Page:

@@ -19,9 +19,14 @@ from interp.steering.response import DoseResponse
 class Config(Result):
     """Settings of a study of steering.
 
-    `behaviour` is a name of `interp.steering.names()` or a JSON file with the fields of a `Behaviour`. `layers` are the
-    blocks steered, by default five spread over the model. `off_target` are behaviours of the catalogue that should not
-    change, by default all others of it; `neutral` are texts on which the cost is measured.
+    Attributes:
+        behaviour: name of `interp.steering.names()`, or a JSON file with the fields of a `Behaviour`.
+        method: method that makes the vectors.
+        layers: blocks that are steered, by default five spread over the model.
+        strengths: strengths of every vector, in units of the stream's median norm; 0 is added.
+        n_random: number of random directions of the same norm in every layer, as a control.
+        off_target: behaviours of the catalogue that should not change, by default all others of it.
+        neutral: texts on which the cost is measured.
     """
 
     behaviour: str = "sentiment"
