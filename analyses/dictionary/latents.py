@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from saes.autoencoder import SAE
 
 CONTROLS = 4
-"""Latents drawn at random for each latent: a control for how often two latents fire together less than expected."""
+"""Number of latents drawn at random for each latent, as a control: pairs often fire together less than expected."""
 SCALED_ON = 8
 """Number of contexts on which the final norm's typical scale is measured."""
 REPEATS = 4

@@ -46,7 +46,7 @@ def run(  # noqa: PLR0913
         activations: a store of the hook it reads, best of text it was not trained on; or a corpus in memory, on which
             features can be computed but no evaluation.
         text: another store for the features of its latents; it may be the text that it was trained on.
-        model: the model that the activations come from. It gives the rise of the model's loss, the text of tokens and
+        model: the model that the activations come from. It is needed for the model's loss, the text of tokens and
             the logits of latents.
         config: settings of the study.
         others: further autoencoders of the same hook, evaluated on the same rows, by name.

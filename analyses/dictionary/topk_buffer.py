@@ -111,7 +111,7 @@ class TopBuffer:
         where = new.at + torch.tensor([passage.first, 0], device=self.device)
         key = torch.full((len(latents), self.count), -torch.inf, dtype=torch.float64, device=self.device)
         key[owner, rank] = new.key
-        # The number of the new entry at (latent, rank).
+        # Index, among the new entries, of the one at (latent, rank).
         number = torch.zeros_like(key, dtype=torch.long)
         number[owner, rank] = torch.arange(len(owner), device=self.device)
         both, order = torch.cat([self.key[latents], key], 1).sort(dim=1, descending=True, stable=True)

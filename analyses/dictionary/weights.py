@@ -89,7 +89,10 @@ def inhibitors(sae: SAE, count: int) -> Neighbours:
 
 
 def no_inhibitors(sae: SAE) -> Neighbours:
-    """Return no latents, where the decoder writes elsewhere than the encoder reads."""
+    """Return no inhibitors for any latent.
+
+    This is for autoencoders whose decoder does not write into what the encoder reads.
+    """
     empty = torch.zeros(sae.width, 0, device=sae.W_dec.device)
     return Neighbours(empty, empty.long())
 

@@ -22,9 +22,9 @@ def contrasted(
 ) -> Contrasted:
     """Explain the difference of a target between a prompt and a counterfactual.
 
-    Both have the same number of tokens. `tree` is the path tree of the clean prompt; that of the contrast gets the
-    same size. Raises `UsageError` for a counterfactual of
-    another length, with both tokenisations, and `CheckFailedError` as `attribution.contrast` does.
+    Both have the same number of tokens. `tree` is the path tree of the clean prompt; that of the contrast gets the same
+    size. Raises `UsageError` for a counterfactual of another length, with both tokenisations, and `CheckFailedError` as
+    `attribution.contrast` does.
     """
     pair = attribution.contrast(model, tokens, model.to_tokens(counterfactual))
     grown = attribution.path_tree(pair, target, max(1, int(tree.expanded.sum()) - 1))

@@ -148,7 +148,7 @@ class Explanation(Study):
     def _main_layer(self) -> tuple[str, float]:
         """Return the name and value of the layer that contributes most.
 
-        It is the attention or the MLP of a block, or the embedding. The most is in the direction of the total.
+        It is the attention or the MLP of a block, or the embedding. Values are compared in the direction of the total.
         """
         names, values = self.direct.by_layer()
         most = int(np.argmax(np.sign(self.direct.value) * values))
