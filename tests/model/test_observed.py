@@ -180,7 +180,7 @@ def test_two_pieces_that_mix_nothing_cannot_be_told_apart():
     hf = invented()
     for cell in hf.tower:
         cell.mixer = nn.Sequential(nn.Linear(WIDTH, 8), nn.GELU(), nn.Linear(8, WIDTH))
-    with pytest.raises(UnsupportedModelError, match="mixes positions, so that attention and MLP cannot be distinguished"):
+    with pytest.raises(UnsupportedModelError, match="so that attention and MLP cannot be distinguished"):
         interp.load(hf).run_with_cache(IDS, "blocks.0.hook_mlp_out")
 
 
