@@ -1,4 +1,7 @@
-"""The base of every study's result: its finding, as text, as values and as a page. Loads no torch."""
+"""Base class of every study's result. Loads no torch.
+
+A result gives its finding as text, as values and as a page.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +19,29 @@ MIME = {".json": "application/json", ".safetensors": "application/octet-stream"}
 
 @dataclass(frozen=True, eq=False)
 class Study(Result):
-    """Everything a report says about one question: `run(...)` of each study returns a subclass of this."""
+    """Result of one study: everything its report says.
+
+    The function `run(...)` of each study returns a subclass of this.
+    """
 
     def finding(self) -> str:
-        """Return the answer in one sentence, with its size and its check or interval."""
+        """Return the answer in one sentence.
+
+        It gives the size of the effect, and its check or interval.
+        """
         raise NotImplementedError
 
     def page(self) -> Page:
-        """Return the report, which the function `page` of the module `page` beside this class draws.
+        """Return the report as a page.
 
-        The module is looked up by name: a page imports its result, so a result cannot import its page.
+        The function `page` of the module `page` in the same package draws it. The module is looked up by name:
+        a page imports its result, so a result cannot import its page.
         """
         folder = type(self).__module__.rpartition(".")[0]
         return import_module(f"{folder}.page").page(self)
 
     def summary(self) -> str:
-        """Return the finding and what supports it as a few lines of text, for the terminal."""
+        """Return the finding and its evidence as text for the terminal."""
         return self.finding()
 
     def to_dict(self) -> dict[str, Any]:

@@ -78,16 +78,19 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def checked_fields(record: Any) -> None:
-    """Raise `UsageError` for a field of a dataclass of another kind than declared.
+    """Check that a dataclass's fields are of their declared kinds.
 
-    Call it in `__post_init__`.
+    Raises `UsageError` for a field of another kind. Call it in `__post_init__`.
     """
     kind = type(record)
     check(_kinds(kind), {field.name: getattr(record, field.name) for field in fields(kind)}, "")
 
 
 def check(kinds: Mapping[str, Any], values: Mapping[str, Any], what: str = "The argument ") -> None:
-    """Raise `UsageError` for the first named value that is not of its kind."""
+    """Check that named values are of their declared kinds.
+
+    Raises `UsageError` for the first that is not.
+    """
     for name, value in values.items():
         kind = kinds.get(name, Any)
         if not fits(kind, value):
@@ -95,7 +98,9 @@ def check(kinds: Mapping[str, Any], values: Mapping[str, Any], what: str = "The 
 
 
 def fits(kind: Any, value: object) -> bool:
-    """Return whether a value is of a declared kind, as `checked` takes it.
+    """Return whether a value is of a declared kind.
+
+    As `checked` takes it.
 
     >>> fits(int, 3), fits(int, True), fits(int | None, None), fits(Sequence[str], ["a", 1])
     (True, False, True, False)

@@ -35,7 +35,9 @@ Indices = int | Sequence[int] | None
 
 
 def zero(hook: str, *, head: Indices = None, position: Positions = None, neuron: Indices = None) -> Edit:
-    """Set the value at a hook, or a part of it, to zero (zero ablation).
+    """Set the value at a hook, or part of it, to zero.
+
+    This is zero ablation.
 
     Args:
         hook: such as "blocks.5.hook_mlp_out" or "blocks.5.attn.hook_z".
@@ -64,7 +66,9 @@ def mean(
     neuron: Indices = None,
     per_position: bool = False,
 ) -> Edit:
-    """Replace the value at a hook by its mean over other inputs (mean ablation).
+    """Replace the value at a hook by its mean over other inputs.
+
+    This is mean ablation.
 
     Args:
         hook: the hook point.
@@ -148,7 +152,7 @@ def project_out(
     *,
     head: Indices = None,
 ) -> Edit:
-    """Remove a direction, or the span of several, from the value at a hook.
+    """Remove a direction, or the span of several, from a hook's value.
 
     Computes x ← x − Σ (x · uᵢ) uᵢ.
 
@@ -188,7 +192,9 @@ def latent(
     positions: Positions = None,
     hook: str | None = None,
 ) -> Edit:
-    """Set, scale or shift latents of a sparse autoencoder at the hook it reads.
+    """Set, scale or shift latents of a sparse autoencoder.
+
+    The latents are changed at the hook that the autoencoder reads.
 
     With f = encode(x) and f′ the same with the chosen latents changed: x ← x + decode(f′) − decode(f), so that the
     reconstruction error stays, and a latent left at its own value changes nothing.
@@ -249,7 +255,10 @@ def _said(hook: str, chosen: Selection) -> str:
 
 
 def _fitting(hook: str, values: Any, place: Place, model: Model) -> Tensor:
-    """Return the given values with every axis of the value at the hook, on the model's device."""
+    """Return the given values with the axes of the hook's value.
+
+    On the model's device.
+    """
     try:
         tensor = torch.as_tensor(values).detach().to(model.device, model.dtype)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -266,7 +275,10 @@ def _fitting(hook: str, values: Any, place: Place, model: Model) -> Tensor:
 
 
 def _at_step(values: Tensor, value: Tensor, place: Place, step: Step, beyond: Tensor) -> Tensor:
-    """Return the values at the positions of one step; after the prompt those of `beyond`."""
+    """Return the values at the positions of one step.
+
+    After the prompt those of `beyond`.
+    """
     axis = place.position_axis
     n = values.shape[axis]
     if values.shape[0] not in (1, value.shape[0]):
@@ -286,7 +298,10 @@ def _at_step(values: Tensor, value: Tensor, place: Place, step: Step, beyond: Te
 
 
 def _mean(model: Model, hook: str, place: Place, source: Any, per_position: bool) -> Tensor:
-    """Return the mean value at a hook over a source, with every axis of the value."""
+    """Return the mean value at a hook over a source.
+
+    With every axis of the value.
+    """
     if hasattr(source, "statistics"):
         if per_position:
             raise UsageError("A store knows the mean over all positions only: give token ids for one per position.")
@@ -320,7 +335,10 @@ def _values(model: Model, hook: str, source: Any) -> Iterator[Tensor]:
 
 
 def _shaped(mean: Tensor, place: Place) -> Tensor:
-    """Return the flat mean of a store with its axis of heads, where the value has one."""
+    """Return the flat mean of a store with an axis of heads.
+
+    Where the value has one.
+    """
     fixed = [axis for axis in place.axes if isinstance(axis, int)]
     return mean.reshape(fixed) if mean.numel() == torch.Size(fixed).numel() else mean
 

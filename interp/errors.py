@@ -14,7 +14,7 @@ from numbers import Real
 
 
 class InterpError(ValueError):
-    """Base of every error that is raised on purpose: the run failed for a stated reason."""
+    """Base class of errors raised on purpose, with a stated reason."""
 
     exit_code = 1
 
@@ -34,7 +34,7 @@ class UnsupportedModelError(UsageError):
 
 
 class MissingInputError(InterpError):
-    """A missing file or folder, or a model that would need a network."""
+    """Missing file or folder, or a model that would need a network."""
 
     exit_code = 3
 
@@ -44,13 +44,18 @@ class DamagedFileError(MissingInputError):
 
 
 class CheckFailedError(InterpError):
-    """Two numbers that must agree do not; nothing computed from them was returned or written."""
+    """Disagreement of two numbers that must agree.
+
+    Nothing computed from them was returned or written.
+    """
 
     exit_code = 4
 
 
 def whole(value: object, name: str, least: int | None = None) -> int:
-    """Return an argument that must be a whole number, of any integer type.
+    """Check that an argument is a whole number, and return it.
+
+    It may be of any integer type.
 
     Raises `UsageError` for anything else (a float, a text, None, True), or a number below `least`.
 
@@ -69,7 +74,9 @@ def whole(value: object, name: str, least: int | None = None) -> int:
 
 
 def require(value: object, kind: type | tuple[type, ...], name: str) -> None:
-    """Raise `UsageError` for an argument that is not of the kind a function takes.
+    """Check that an argument is of the kind a function takes.
+
+    Raises `UsageError` otherwise.
 
     >>> require(3, int, "k")
     """

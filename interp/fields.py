@@ -90,7 +90,10 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _value(kind: Any, value: Any, at: str) -> Any:
-    """Return `value` as the declared `kind`, with lists as tuples and objects as dataclasses."""
+    """Return `value` as the declared `kind`.
+
+    With lists as tuples and objects as dataclasses.
+    """
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin in _GENERIC:
         return _GENERIC[origin](origin, inner, value, at)

@@ -50,7 +50,9 @@ def write_between(file: Path, name: str, text: str) -> None:
 
 
 def write_all(contents: dict[Path, bytes]) -> None:
-    """Write several files as `write_atomic` does: all of them, then rename them in order.
+    """Write several files: all of them, then rename them in order.
+
+    Each is written as `write_atomic` does.
 
     Raises `UsageError`, with every file as it was, when one cannot be written or its name is that of a folder, a pipe
     or a device.
@@ -91,7 +93,10 @@ def _check_replaceable(path: Path) -> None:
 
 
 def writable_folder(folder: str | os.PathLike[str]) -> Path:
-    """Return `folder` as a path, made if missing; raise `UsageError` if it is not writable."""
+    """Return a folder to write into, created if missing.
+
+    Raises `UsageError` if it is not writable.
+    """
     if not os.fspath(folder):
         raise UsageError("The folder to write into has no name: give one, or . for the current folder.")
     path = Path(folder)
@@ -118,7 +123,9 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 
 def short(value: Any, length: int = 60) -> str:
-    """Return a value as a message shows it: text in quotes, cut to `length`.
+    """Return a value as a message shows it.
+
+    Text stands in quotes; all is cut to `length` characters.
 
     >>> short("abc"), short(None), short("x" * 99, 8)
     ('"abc"', 'nothing', '"xxxx...')
@@ -153,7 +160,10 @@ def _cut(text: str, length: int = 60) -> str:
 
 
 def _difference(theirs: Any, ours: Any, at: str) -> tuple[str, Any, Any] | None:
-    """Return (path, their value, our value) of the first difference, None without any."""
+    """Return the first difference as (path, their value, our value).
+
+    None without any.
+    """
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         for name in [*ours, *(name for name in theirs if name not in ours)]:
             result = _difference(theirs.get(name), ours.get(name), f"{at}.{name}" if at else str(name))
@@ -168,7 +178,9 @@ LOCK = ".interp.lock"
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Lock a folder while a run writes into it; raise `UsageError` if another process has the lock.
+    """Lock a folder while a run writes into it.
+
+    Raises `UsageError` if another process has the lock.
 
     The lock is the operating system's: it ends with the process, however that ends. Where there are no such locks
     (Windows), nothing is locked.
@@ -191,7 +203,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def waiting(file: Path) -> Iterator[None]:
-    """Hold a lock on `file`, made here, while work is done that another process may be doing: it waits for that one.
+    """Lock a file during work, and wait for other processes first.
+
+    The file is made if missing. Another process may be doing the same work.
 
     Without a lock where the system has none or the file cannot be written: the work is then done by each.
     """
@@ -211,7 +225,10 @@ def waiting(file: Path) -> Iterator[None]:
 
 
 def _open_lock(file: Path, fcntl: Any) -> int:
-    """Return a locked handle of the file; try again where its last owner has just removed it."""
+    """Return a locked handle of the file.
+
+    Tries again where its last owner has just removed it.
+    """
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -228,7 +245,10 @@ def _open_lock(file: Path, fcntl: Any) -> int:
 
 
 def digest(*parts: bytes | str) -> str:
-    """Return the SHA-256 of the parts one after the other, as hexadecimal text."""
+    """Compute the SHA-256 of the parts, one after the other.
+
+    As hexadecimal text.
+    """
     result = hashlib.sha256()
     for part in parts:
         result.update(part.encode() if isinstance(part, str) else part)
@@ -236,7 +256,10 @@ def digest(*parts: bytes | str) -> str:
 
 
 def digest_arrays(arrays: dict[str, np.ndarray]) -> str:
-    """Return the SHA-256 of named arrays: names, dtypes, shapes and values, by name."""
+    """Compute the SHA-256 of named arrays.
+
+    It covers names, dtypes, shapes and values, in the order of names.
+    """
     result = hashlib.sha256()
     for name in sorted(arrays):
         result.update(f"{name} {arrays[name].dtype} {arrays[name].shape};".encode())
@@ -273,10 +296,12 @@ def read_json(file: Path, missing: str = "") -> Any:
 
 
 def parse_json(text: str, file: Path) -> Any:
-    """Return the value that a JSON text holds; `file` names its origin in errors.
+    """Parse a JSON text.
 
-    Raises `DamagedFileError` where it is not JSON.     NaN and infinities are not JSON. Nesting deeper than Python's
-    own limit and numbers of thousands of digits are refused in the same way.
+    `file` names its origin in errors.
+
+    Raises `DamagedFileError` where it is not JSON. NaN and infinities are not JSON. Nesting deeper than Python's own
+    limit and numbers of thousands of digits are refused in the same way.
     """
 
     def refuse(constant: str) -> NoReturn:

@@ -11,7 +11,7 @@ class Group(Protocol):
 
     @property
     def rank(self) -> int:
-        """Index of this process, from 0."""
+        """Index of this process, counted from zero."""
         ...
 
     @property

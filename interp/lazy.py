@@ -23,7 +23,10 @@ from typing import Any
 
 
 class LazyPackage(ModuleType):
-    """A package that imports each public name on first use, from the module in `__exports__`."""
+    """Package that imports each public name on first use.
+
+    It imports from the module in `__exports__`.
+    """
 
     __exports__: dict[str, str]
 
@@ -47,7 +50,9 @@ class LazyPackage(ModuleType):
 
 
 def attach(package: str) -> None:
-    """Make the names that `package` imports under `if TYPE_CHECKING:` importable, each on first use.
+    """Make a package import its public names on first use.
+
+    These are the names that `package` imports under `if TYPE_CHECKING:`.
 
     Only names written as re-exports, `from module import name as name`, become public; `__all__` and `dir()` list
     them. A name imported from the package itself is a subpackage or a module of it. Call it last in `__init__.py`.

@@ -16,7 +16,9 @@ def advance(progress: Progress | None, done: int, total: int, what: str) -> None
 
 
 def stages(progress: Progress | None, names: Sequence[str]) -> Callable[[int], None]:
-    """Return a function that reports the start of a stage, given its index.
+    """Return a function that reports the start of a stage.
+
+    It takes the stage's index.
 
     The last name is that of the end.
 
@@ -61,7 +63,10 @@ class Rate:
         self.reach(self._done + count)
 
     def reach(self, done: int, what: str = "") -> None:
-        """Report that `done` units are finished in all; `what` is put before the rate."""
+        """Report that `done` units are finished in all.
+
+        `what` is put before the rate.
+        """
         self._done = done
         rate = (done - self._first) / max(time.perf_counter() - self._start, 1e-9)
         parts = [what] if what else []

@@ -28,7 +28,9 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Provenance:
-    """Record of what is needed to reproduce a result, in plain strings and numbers.
+    """Record of what is needed to reproduce a result.
+
+    In plain strings and numbers.
 
     `model`, `weights_sha256`, `tokenizer`, `dtype` and `device` are empty where no model took part, and `weights`
     (their kind, such as 4-bit) where the model's name says enough; `seed` is None where nothing was drawn at random;

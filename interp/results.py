@@ -115,7 +115,7 @@ class Result:
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:  # noqa: ARG003
-        """Return the fields of a file of an earlier layout in that of today.
+        """Convert the fields of a file of an earlier layout to today's.
 
         Raises `ValueError` where that is not possible.
         """
@@ -138,7 +138,10 @@ class Result:
         return target
 
     def files(self) -> dict[str, bytes]:
-        """Return the bytes that `save` writes, by file name in the order of writing."""
+        """Return the bytes that `save` writes, by file name.
+
+        In the order of writing.
+        """
         from safetensors.numpy import save
 
         arrays: dict[str, np.ndarray] = {}
@@ -162,7 +165,10 @@ class Result:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
-        """Load the result saved in `folder`; raise `UsageError` if it is of another class."""
+        """Load the result saved in a folder.
+
+        Raises `UsageError` if it is of another class.
+        """
         result = load(folder)
         if not isinstance(result, cls):
             raise UsageError(f"{folder} holds a {type(result).__name__}, not a {cls.__name__}: use interp.results.load")
@@ -197,7 +203,10 @@ def _load(path: Path) -> Result:
 
 
 def _encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    """Return the JSON of `value`; put its arrays into `arrays` under their field path."""
+    """Return the JSON of `value`.
+
+    Puts its arrays into `arrays` under their field path.
+    """
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -235,7 +244,10 @@ def _kind(value: Any) -> str:
 
 
 def _decode(value: Any, arrays: dict[str, np.ndarray], file: Path, at: str) -> Any:
-    """Return the value that JSON stands for; `at` is its field path, for error messages."""
+    """Return the value that JSON stands for.
+
+    `at` is its field path, for error messages.
+    """
     if isinstance(value, list):
         return tuple(_decode(item, arrays, file, f"{at}.{i}".lstrip(".")) for i, item in enumerate(value))
     if not isinstance(value, dict):
@@ -284,7 +296,10 @@ _CLASSES: dict[str, type] = {_name_of(Provenance): Provenance}
 
 
 def _class(name: Any, file: Path) -> type:
-    """Return the class that a file names; only modules in `MODULES` are imported."""
+    """Return the class that a file names.
+
+    Only modules in `MODULES` are imported.
+    """
     name = RENAMED.get(str(name), name)
     module = str(name).partition(":")[0]
     if module in MODULES:
@@ -296,7 +311,10 @@ def _class(name: Any, file: Path) -> type:
 
 
 def _check_readable_copy(path: Path) -> None:
-    """Raise an error for a `result.json` that was edited; a missing one was not yet renamed."""
+    """Raise an error for a `result.json` that was edited.
+
+    A missing one was not yet renamed.
+    """
     file = path / JSON_NAME
     try:
         there, whole = file.is_file(), (path / ARRAYS_NAME).is_file()

@@ -32,7 +32,9 @@ def auc(
     labels: Bool[np.ndarray, " n"] | Int[np.ndarray, " n"],
     weights: Weights | None = None,
 ) -> Float[np.ndarray, " draw"]:
-    """Return the area under the ROC curve for each set of row weights.
+    """Compute the area under the ROC curve for each set of weights.
+
+    Each set has a weight for every row.
 
     P(s⁺ > s⁻) + P(s⁺ = s⁻) / 2 over pairs of a row labelled 1 (or true) and another, drawn in proportion to the
     weights; NaN where one class has no weight. scikit-learn's `roc_auc_score` computes it for one set of weights, this
@@ -58,7 +60,10 @@ def auc(
 
 
 def weighted_mean(values: Float[np.ndarray, "n ..."], weights: Weights | None = None) -> Float[np.ndarray, "draw ..."]:
-    """Return the weighted mean over rows for each set of weights; NaN where all are 0."""
+    """Compute the weighted mean over rows for each set of weights.
+
+    NaN where all are 0.
+    """
     weights = np.ones((1, len(values))) if weights is None else weights
     total = weights.sum(1).astype(float)
     total[total == 0] = np.nan
@@ -142,7 +147,9 @@ def bootstrap(
 def mean_interval(
     samples: Float[np.ndarray, "n ..."], *, seed: int, draws: int = DRAWS, level: float = LEVEL
 ) -> tuple[Float[np.ndarray, ...], Float[np.ndarray, ...], Float[np.ndarray, ...]]:
-    """Return (mean, lower, upper) over the first axis by bootstrap of independent samples.
+    """Compute the mean over the first axis with its bootstrap interval.
+
+    Returns (mean, lower, upper). The samples are independent.
 
     All entries share the draws. One sample has no interval: its bounds are NaN.
     """
@@ -171,7 +178,9 @@ class Bootstrap:
     def ratio(
         self, top: Float[np.ndarray, " cluster"], bottom: Float[np.ndarray, " cluster"]
     ) -> tuple[float, float | None, float | None]:
-        """Return Σ top / Σ bottom with its percentile interval; None from fewer than two clusters.
+        """Compute Σ top / Σ bottom with its percentile interval.
+
+        The interval is None for fewer than two clusters.
 
         Raises `ZeroDivisionError` when Σ bottom is 0: callers say what that means.
         """
@@ -228,7 +237,9 @@ def permutation_null(
 
 
 def p_value(observed: float, null: Float[np.ndarray, " draw"]) -> float:
-    """Return the one-sided p-value (1 + #{null ≥ observed}) / (1 + draws).
+    """Compute the one-sided p-value of an observed value.
+
+    It is (1 + #{null ≥ observed}) / (1 + draws).
 
     >>> p_value(2.0, np.array([0.0, 1.0, 3.0]))
     0.5

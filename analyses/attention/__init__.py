@@ -1,4 +1,4 @@
-"""Where chosen heads look on chosen prompts: `run(model, prompts, ["L23H4"])`."""
+"""Attention of chosen heads on chosen prompts: `run(model, prompts, ["L23H4"])`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of chosen heads on chosen prompts."""
+"""Page of the attention of chosen heads on chosen prompts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITATIONS = (
 
 
 def page(result: Patterns) -> Page:
-    """Return the page of a study."""
+    """Return the page of a study of attention."""
     return Page(
         title=f"Attention of {', '.join(result.heads)}",
         finding=result.finding(),

@@ -1,4 +1,4 @@
-"""Attention patterns of chosen heads on chosen prompts. No torch."""
+"""Attention patterns of chosen heads on chosen prompts. Loads no torch."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from interp.report.text import quoted
 
 @dataclass(frozen=True, eq=False)
 class Patterns(Study):
-    """Heads on prompts.
+    """Attention patterns of heads on prompts.
 
     Attributes:
         heads: names such as "L23H4".
-        tokens: of each prompt.
-        patterns: of each prompt (n_head, n_token, n_token), queries by keys; rows sum to 1, or to less in a model whose
-            attention has sinks.
-        provenance: the model, and the run.
+        tokens: tokens of each prompt.
+        patterns: pattern of each prompt (n_head, n_token, n_token), queries by keys. Rows sum to 1, or to less in a
+            model whose attention has sinks.
+        provenance: the model and the run.
     """
 
     heads: tuple[str, ...]
@@ -31,7 +31,7 @@ class Patterns(Study):
     provenance: Provenance
 
     def finding(self) -> str:
-        """Return where the first head looks from the end of the first prompt."""
+        """Return where the first head looks from the first prompt's end."""
         row = self.patterns[0][0, -1]
         most = int(row.argmax())
         return (
@@ -40,7 +40,10 @@ class Patterns(Study):
         )
 
     def viewer(self) -> Attention:
-        """Return the viewer of attention: heads and queries are chosen by the reader."""
+        """Return the viewer of attention.
+
+        The reader chooses heads and queries in it.
+        """
         texts = tuple(
             AttentionText(
                 tokens,
@@ -52,7 +55,10 @@ class Patterns(Study):
         return Attention("attention", texts, f"Attention of {', '.join(self.heads)}, fractions of each query's row.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding and each head's strongest key from the end of each prompt."""
+        """Return the finding and each head's strongest keys.
+
+        They are those of the last token of each prompt.
+        """
         looks = {
             name: [
                 tokens[int(patterns[i, -1].argmax())]

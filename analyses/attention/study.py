@@ -16,13 +16,20 @@ NAME = re.compile(r"L(\d+)H(\d+)")
 
 
 def run(model: Model, prompts: Sequence[str], heads: Sequence[str], *, command: str | None = None) -> Patterns:
-    """Return the attention of heads such as "L23H4" on every prompt.
+    """Compute the attention of heads such as "L23H4" on every prompt.
+
+    Args:
+        model: model whose attention is read.
+        prompts: texts.
+        heads: names of heads, with zero-based numbers of layer and head.
+        command: the command that the user typed, for the provenance.
 
     >>> from analyses import attention
     >>> attention.run(model, ["the tower is in"], ["L1H0"]).patterns[0].shape
     (1, 4, 4)
 
-    Raises `UsageError` for no prompt, no head, or a head that the model lacks.
+    Raises:
+        UsageError: there is no prompt or no head, or the model lacks a head.
     """
     watch = Stopwatch()
     if isinstance(prompts, str) or not prompts or isinstance(heads, str) or not heads:

@@ -1,4 +1,6 @@
-"""Networks that can be read by design or by pruning, as studies: each number with its band, beside a control.
+"""Studies of networks that are interpretable by design or by pruning.
+
+Each number has its band and a control.
 
 study = analyses.bydesign.study("modular")           # a module with Config, run(config) and a Result
 result = study.run(study.Config(seed=0))
@@ -25,18 +27,25 @@ STUDIES = {
     "sparse": "transformers of few weights: how many edges a faithful circuit needs, against dense ones",
     "heads": "heads or layers trained together, in turn or apart: what each adds, and how many a task needs",
 }
-"""Name -> what it shows. Each is the module of that name."""
+"""Name of a study, which is also the name of its module -> what it shows."""
 
 
 def study(name: str) -> ModuleType:
-    """Return the module of a study. Raises `UsageError` for an unknown name."""
+    """Return the module of a study.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
     if name not in STUDIES:
         raise UsageError(f'there is no study "{name}"{nearest(name, STUDIES)} (studies: {", ".join(STUDIES)})')
     return import_module(f"analyses.bydesign.{name}")
 
 
 def require_cpu(device: str) -> None:
-    """Raise `UsageError` for a device other than "cpu", on which alone these studies run."""
+    """Raise `UsageError` for a device other than "cpu".
+
+    These studies run on the processor only.
+    """
     if device != "cpu":
         names = ", ".join(STUDIES)
         raise UsageError(f'device is "{device}"; the studies {names} run on "cpu" only: leave out device=')

@@ -1,4 +1,7 @@
-"""Modular addition and permutations with priced wires: does the embedding turn to few parts of the group's basis?"""
+"""Modular addition and permutations with priced wires.
+
+The study asks whether the embedding concentrates on few parts of the group's basis.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ SETTINGS = ("wiring cost", "L1 alone", "no price")
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """One prime modulus and the permutations of four things, under three prices."""
+    """Settings: a prime modulus, and permutations of four things, under three prices."""
 
     modulus: int = 31
     seeds: int = 2
@@ -37,7 +40,10 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Addition(ToyStudy):
-    """Energies are (settings, seeds, parts); `null` are the same networks before training."""
+    """Energies of the embeddings of trained and untrained networks.
+
+    They are (settings, seeds, parts). `null` are the same networks before training.
+    """
 
     title = "Modular addition and permutations"
     limitations = (
@@ -52,16 +58,19 @@ class Addition(ToyStudy):
     irreps: Float[np.ndarray, "settings seeds irreps"]
     irreps_null: Float[np.ndarray, "settings seeds irreps"]
     accuracy: Float[np.ndarray, "groups settings seeds"]
-    """On pairs left out."""
+    """Accuracy on pairs left out of training."""
     loss: Float[np.ndarray, "groups settings seeds"]
-    """On pairs trained on, nats."""
+    """Loss on the training pairs, nats."""
 
     def key_counts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return how many frequencies hold 90 % of the energy, trained and untrained."""
+        """Return how many frequencies hold 90 % of the energy.
+
+        The first array is that of the trained networks, the second that of the untrained ones.
+        """
         return modular.keys(self.fourier), modular.keys(self.fourier_null)
 
     def finding(self) -> str:
-        """Keys with and without training."""
+        """Return how many frequencies carry the energy, with and without training."""
         trained, null = self.key_counts()
         return (
             f"Nine tenths of the embedding's energy lie in {trained[0].min()} to {trained[0].max()} of "
@@ -70,7 +79,7 @@ class Addition(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Frequencies, and irreducible representations."""
+        """Return the sections on frequencies and on irreducible representations."""
         from interp.report import How, Section
 
         frequencies = How(
@@ -151,7 +160,7 @@ class Addition(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Addition:
-    """Train both groups under the three prices, and take the energies of their embeddings."""
+    """Train both groups under three prices and compute their embeddings' energies."""
     require_cpu(device)
     watch = Stopwatch()
     tables = (modular.addition_table(config.modulus), modular.permutation_table())
@@ -170,8 +179,8 @@ def run(
         fourier_null=modular.fourier_energy(learned[0].start).reshape(grid),
         irreps=modular.irrep_energy(learned[1].embedding).reshape(grid),
         irreps_null=modular.irrep_energy(learned[1].start).reshape(grid),
-        accuracy=np.stack([found.accuracy.reshape(grid[:2]) for found in learned]),
-        loss=np.stack([found.loss.reshape(grid[:2]) for found in learned]),
+        accuracy=np.stack([networks.accuracy.reshape(grid[:2]) for networks in learned]),
+        loss=np.stack([networks.loss.reshape(grid[:2]) for networks in learned]),
     )
     return replace(result, checks=_checks(result))
 
@@ -179,8 +188,8 @@ def run(
 def _learn(table: np.ndarray, config: Config, strength: float, name: str, progress: Progress | None) -> modular.Learned:
     import torch
 
-    asked = torch.tensor([[1.0, config.locality, 1], [1, 0, 0], [0, 0, 0]]).repeat_interleave(config.seeds, 0)
-    price = modular.Price(strength * asked[:, 0], asked[:, 1], asked[:, 2].bool())
+    settings = torch.tensor([[1.0, config.locality, 1], [1, 0, 0], [0, 0, 0]]).repeat_interleave(config.seeds, 0)
+    price = modular.Price(strength * settings[:, 0], settings[:, 1], settings[:, 2].bool())
 
     def tick(step: int) -> None:
         if progress and step % 50 == 0:

@@ -1,4 +1,7 @@
-"""Networks drawn as their wires: layers one above another, neurons where they are, red negative and blue positive."""
+"""Drawings of networks as their wires.
+
+Layers are drawn one above another and neurons at their places. Red wires are negative and blue ones positive.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,15 @@ from interp.report.theme import NEGATIVE, NEUTRAL, POSITIVE
 WIDE, HIGH = 1.25, 1.0
 """Distance of panels, and height of a panel, in units of a layer's width."""
 PENS = (0.08, 0.3, 0.6)
-"""Wires are drawn in three widths, from these shares of the panel's heaviest up; lighter ones in the thinnest."""
+"""Lower bounds of the three widths of wires, as shares of the panel's heaviest. Lighter wires have the thinnest."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One network: matrices (out, in) and the places of every layer's neurons, the inputs' first."""
+    """Network to draw: its matrices and the places of its neurons.
+
+    Matrices are (out, in). Places are those of every layer's neurons, the inputs' first.
+    """
 
     title: str
     matrices: Sequence[np.ndarray]
@@ -36,7 +42,18 @@ def connectome(
     inputs: Sequence[str] = (),
     outputs: Sequence[str] = (),
 ) -> Figure:
-    """Draw the networks beside one another, the inputs at the foot; the table lists every wire of weight not 0."""
+    """Draw networks side by side, with the inputs at the bottom.
+
+    The table lists every wire of nonzero weight.
+
+    Args:
+        id: id of the figure.
+        panels: networks to draw.
+        caption: text below the figure.
+        alt: description for readers who cannot see it.
+        inputs: names of the input neurons.
+        outputs: names of the output neurons.
+    """
     data = [_neurons(panels)]
     for sign, colour in ((-1, NEGATIVE), (1, POSITIVE)):
         data += [_wires(panels, sign, pen, colour) for pen in range(len(PENS))]
@@ -68,7 +85,7 @@ def _neurons(panels: Sequence[Panel]) -> dict[str, Any]:
 
 
 def _wires(panels: Sequence[Panel], sign: int, pen: int, colour: str) -> dict[str, Any]:
-    """All wires of one sign and one width, as one broken line."""
+    """Return all wires of one sign and width as one broken line."""
     x: list[float | None] = []
     y: list[float | None] = []
     for i, panel in enumerate(panels):

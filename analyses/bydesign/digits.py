@@ -1,4 +1,7 @@
-"""Handwritten digits of 8 by 8 pixels, the 1,797 of scikit-learn, and how well perceptrons read them."""
+"""Handwritten digits, and the loss and accuracy of perceptrons on them.
+
+They are the 1,797 images of 8 by 8 pixels of scikit-learn.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ PIXELS, CLASSES = 64, 10
 
 @dataclass(frozen=True)
 class Digits:
-    """Pixels with mean 0 and deviation 1 over the whole set, and labels."""
+    """Images and their labels.
+
+    Pixels have mean 0 and deviation 1 over the whole set.
+    """
 
     x: Float[Tensor, "1 images pixels"]
     y: Int[Tensor, " images"]
@@ -25,7 +31,7 @@ class Digits:
 
 
 def digits(*, test_share: float = 0.3, seed: int = 0) -> tuple[Digits, Digits]:
-    """Return images to train on and images to test on."""
+    """Return the training images and the test images."""
     from sklearn.datasets import load_digits
 
     pixels, label = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
@@ -37,7 +43,16 @@ def digits(*, test_share: float = 0.3, seed: int = 0) -> tuple[Digits, Digits]:
 
 
 def batch(data: Digits, step: int, size: int, seed: int = 0) -> Digits:
-    """Return the batch of a step: a pure function of the seed and the step."""
+    """Draw the batch of a step.
+
+    It depends only on the seed and the step.
+
+    Args:
+        data: images to draw from, with replacement.
+        step: number of the training step.
+        size: images in a batch.
+        seed: seed of the draws.
+    """
     generator = torch.Generator().manual_seed((seed << 31) + step)
     rows = torch.randint(len(data), (size,), generator=generator)
     return Digits(data.x[:, rows], data.y[rows])
@@ -51,5 +66,5 @@ def cross_entropy(weights: Weights, data: Digits) -> Float[Tensor, " instances"]
 
 
 def accuracy(weights: Weights, data: Digits) -> Float[Tensor, " instances"]:
-    """Return the share of images every network has right."""
+    """Return the share of images that every network classifies correctly."""
     return (run_perceptron(weights, data.x, activation="relu").argmax(2) == data.y).float().mean(1)

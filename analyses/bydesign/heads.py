@@ -1,4 +1,7 @@
-"""Heads or layers trained together, in turn or apart: what joint training adds, and how many a task needs."""
+"""Heads or layers trained jointly, in turn or apart.
+
+The study measures what joint training adds, and how many heads a task needs.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +24,32 @@ if TYPE_CHECKING:
 
 WAYS = ("together", "one after the other", "apart")
 SOLVED = 0.05
-"""Loss per wanted token, nats, from which the task counts as solved; ln 4 = 1.39 is chance."""
+"""Loss per wanted token, nats, at or below which the task counts as solved; ln 4 = 1.39 is chance."""
 
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """Tokens to be brought to the last position, and up to how many heads are tried."""
+    """Settings of the task and of the training.
+
+    `wanted`: tokens to be brought to the last position. `most`: up to how many heads are tried.
+    """
 
     wanted: int = 4
     most: int = 6
     layers: int = 4
-    """Up to how many layers of one head are tried."""
+    """Largest number of layers of one head."""
     seeds: int = 4
     steps: int = 250
-    """Of every training: of all heads (or layers) together, or of one."""
+    """Steps of every training: of all heads (or layers) jointly, or of one."""
     seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class HeadsAlone(ToyStudy):
-    """Arrays are (ways, ...) in the order of `WAYS`."""
+    """Losses and similarities of heads trained in three ways.
+
+    Arrays are (ways, ...) in the order of `WAYS`.
+    """
 
     title = "Heads alone"
     limitations = (
@@ -53,12 +62,15 @@ class HeadsAlone(ToyStudy):
     loss: Float[np.ndarray, "ways counts seeds"]
     """Cross-entropy per wanted token by number of heads, nats."""
     similarity: Float[np.ndarray, "ways seeds heads heads"]
-    """Between what the first `wanted` heads write."""
+    """Similarity between what the first `wanted` heads write."""
     layer_loss: Float[np.ndarray, "ways counts seeds"]
-    """As `loss`, by number of layers of one head each."""
+    """Same as `loss`, by number of layers of one head each."""
 
     def needed(self) -> np.ndarray:
-        """Return how many heads solve the task, (ways, seeds); one more than were tried where none do."""
+        """Return how many heads solve the task, (ways, seeds).
+
+        It is one more than the largest number tried where no number solves it.
+        """
         solved = self.loss <= SOLVED
         return np.where(solved.any(1), solved.argmax(1) + 1, self.config.most + 1)
 
@@ -68,7 +80,7 @@ class HeadsAlone(ToyStudy):
         return self.similarity[..., pairs].mean(-1)
 
     def finding(self) -> str:
-        """Heads needed, and what is gained."""
+        """Return the heads that are needed, and what joint training gains."""
         needed = self.needed()
         words = [f"{sorted(row)[len(row) // 2]} {way}" for way, row in zip(WAYS, needed[:2], strict=False)]
         gap = self.loss[2, self.config.wanted - 1] - self.loss[0, self.config.wanted - 1]
@@ -78,7 +90,7 @@ class HeadsAlone(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Loss by number of heads, and how alike heads are."""
+        """Return the sections on losses, on similarity and on layers."""
         from interp.report import How, Section
 
         how = How(
@@ -165,7 +177,7 @@ class HeadsAlone(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> HeadsAlone:
-    """Train all numbers of heads in the three ways, all seeds together."""
+    """Train all numbers of heads in three ways, all seeds at once."""
     require_cpu(device)
     watch = Stopwatch()
     arrays = _compute(config, progress)
@@ -181,21 +193,24 @@ def _compute(config: Config, progress: Progress | None) -> dict[str, Any]:
     step = stages(progress, ("heads", "layers", "done"))
     with one_thread():
         step(0)
-        found = _ways(config, heads.Task(wanted=config.wanted), config.most)
+        networks = _ways(config, heads.Task(wanted=config.wanted), config.most)
         step(1)
         stacked = heads.Task(wanted=config.wanted, slots=config.layers, head_width=8, layered=True)
         layers = _ways(config, stacked, config.layers)
     return {
-        "loss": _losses(found),
+        "loss": _losses(networks),
         "similarity": np.stack(
-            [[heads.similarity(w[:, : config.wanted]) for w in way[config.wanted - 1].writes] for way in found]
+            [[heads.similarity(w[:, : config.wanted]) for w in way[config.wanted - 1].writes] for way in networks]
         ),
         "layer_loss": _losses(layers),
     }
 
 
 def _ways(config: Config, task: heads.Task, most: int) -> list[list[heads.Heads]]:
-    """Networks of 1 to `most` heads or layers, trained in each of the `WAYS`."""
+    """Train networks in each of the `WAYS`.
+
+    They have 1 to `most` heads or layers.
+    """
     from interp.toy import heads
 
     seeds = [config.seed * 1000 + s for s in range(config.seeds)]

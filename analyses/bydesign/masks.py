@@ -1,4 +1,7 @@
-"""Pruning before and after training: which scores keep every layer alive, and what loss each has at each sparsity."""
+"""Pruning before and after training.
+
+The study asks which scores leave weights in every layer, and what loss each has at each sparsity.
+"""
 
 from __future__ import annotations
 
@@ -20,33 +23,45 @@ if TYPE_CHECKING:
 
 PAPER = "Tanaka et al. 2020, SynFlow, arXiv 2006.05467"
 BEFORE = ("random", "magnitude", "SNIP", "GraSP", "SynFlow")
-"""Taken from the untrained network."""
+"""Scores of the untrained network."""
 AFTER = ("magnitude, trained", "movement", "hard-concrete")
-"""Taken from the trained network, which is then trained on: twice the steps or, with gates, three times."""
+"""Scores of the trained network.
+
+The network is then trained on: twice the steps or, with gates, three times.
+"""
 METHODS = BEFORE + AFTER
 ROUNDS = {"SynFlow": 100}
-"""Rounds of pruning; one for the others, as their papers have it."""
+"""Rounds of pruning. The other methods have one, as in their papers."""
 
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """A perceptron 64 → widths → 10 on digits, pruned at the start or after training, and then trained."""
+    """Settings of a perceptron 64 → widths → 10 on digits.
+
+    It is pruned at the start or after training, and then trained.
+    """
 
     widths: tuple[int, ...] = (32, 32, 512, 32, 32)
-    """Hidden layers, one of them wide: its weights are many and score low one by one, so that it goes first."""
+    """Widths of the hidden layers.
+
+    One is wide: its weights are many and each scores low, so that it is the first to be lost.
+    """
     seeds: int = 5
     densities: tuple[float, ...] = (0.1, 0.01, 0.001)
     steps: int = 100
     batch: int = 64
     lr: float = 0.005
     price: float = 1.0
-    """Of all gates of the hard-concrete masks, nats."""
+    """Price of all gates of the hard-concrete masks, nats."""
     seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Masks(ToyStudy):
-    """Arrays are (methods, densities, seeds, ...)."""
+    """Weights left and losses of every method of pruning.
+
+    Arrays are (methods, densities, seeds, ...).
+    """
 
     title = "Pruning before and after training"
     limitations = (
@@ -65,20 +80,20 @@ class Masks(ToyStudy):
     """Cross-entropy on new images after training, nats."""
     accuracy: Float[np.ndarray, "methods densities seeds"]
     dense_loss: Float[np.ndarray, " seeds"]
-    """Of the whole network after the same training."""
+    """Loss of the whole network after the same training, nats."""
     conservation: Float[np.ndarray, " seeds"]
     """Largest relative deviation of a layer's summed SynFlow score from the flow through the network."""
     neuron_conservation: Float[np.ndarray, " seeds"]
-    """The same for what enters and what leaves a hidden neuron."""
+    """The same deviation for what enters and what leaves a hidden neuron."""
     snip_conservation: Float[np.ndarray, " seeds"]
-    """The control: SNIP's scores, layer sums against their mean."""
+    """Control: the deviation of SNIP's layer sums from their mean."""
 
     def collapsed(self) -> Bool[np.ndarray, "methods densities seeds"]:
         """Return which networks have lost all weights of a layer."""
         return (self.left == 0).any(-1)
 
     def finding(self) -> str:
-        """Who loses a layer at the highest sparsity."""
+        """Return which methods lose a layer at the highest sparsity."""
         lost = dict(zip(METHODS, self.collapsed()[:, -1].sum(1), strict=True))
         words = ", ".join(f"{name} {lost[name]}" for name in ("magnitude", "SNIP", "GraSP"))
         return (
@@ -87,7 +102,7 @@ class Masks(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Layers left, loss against sparsity, and the conservation law."""
+        """Return the sections on surviving layers and on loss against sparsity."""
         from interp.report import How, Section
 
         scores = How(
@@ -112,12 +127,12 @@ class Masks(ToyStudy):
     def _layers(self) -> Figure:
         from interp.report import figures
 
-        kept = self.left[:, -1].mean(1)
+        left = self.left[:, -1].mean(1)
         return figures.heatmap(
             "layers",
-            kept,
+            left,
             rows=list(METHODS),
-            columns=[f"layer {k + 1}" for k in range(kept.shape[1])],
+            columns=[f"layer {k + 1}" for k in range(left.shape[1])],
             axes=("score", "layer", "weights left"),
             signed=False,
             caption=f"Weights left in each layer at a sparsity of {1 - self.config.densities[-1]:.1%}, mean of "
@@ -176,11 +191,11 @@ def run(config: Config, *, device: str = "cpu", command: str | None = None, prog
 
 def _checks(result: Masks) -> tuple[Check, ...]:
     lost = dict(zip(METHODS, result.collapsed()[:, -1].mean(1), strict=True))
-    # With the fewest weights no network of this size learns: the comparison is at the density before the last.
+    # At the last density no network of this size learns, so that the comparison is at the one before it.
     last = max(0, len(result.config.densities) - 2)
 
     def gain(name: str, density: int) -> float:
-        """Lower bound of how much lower the loss is than with random masks."""
+        """Return a lower bound of the gain in loss over random masks."""
         lower = result.loss[METHODS.index("random"), density] - result.loss[METHODS.index(name), density]
         return float(mean_interval(lower, seed=result.config.seed)[1])
 

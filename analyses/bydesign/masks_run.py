@@ -1,4 +1,7 @@
-"""The work of the study of masks: every method, density and seed scored, pruned and trained in one batch each."""
+"""Computation of the study of masks.
+
+Every method, density and seed is scored, pruned and trained in one batch each.
+"""
 
 from __future__ import annotations
 
@@ -23,21 +26,24 @@ if TYPE_CHECKING:
 def compute(
     config: Config, methods: tuple[str, ...], rounds: dict[str, int], after: tuple[str, ...], progress: Progress | None
 ) -> dict[str, Any]:
-    """Return the arrays of the result by name: the `methods` of the untrained network, then those `after` training."""
+    """Compute the arrays of the result by name.
+
+    The `methods` of the untrained network come first, then those `after` training.
+    """
     sizes = (PIXELS, *config.widths, CLASSES)
     seeds = [config.seed * 1000 + s for s in range(config.seeds)]
     start = perceptron(sizes, seeds, bias=False, gain=2.0)
     known, new = digits(seed=config.seed)
     with one_thread():
-        kept = _masks(config, methods, rounds, start, known)
+        layer_masks = _masks(config, methods, rounds, start, known)
         grid = (len(methods) + len(after), len(config.densities), config.seeds)
         repeated = {name: w.repeat(len(methods) * len(config.densities), 1, 1) for name, w in start.items()}
-        trained = _train(config, repeated, known, kept, progress)
+        trained = _train(config, repeated, known, layer_masks, progress)
         dense = _train(config, start, known, None, progress)
-        later, later_kept = _after(config, dense, known, after, progress)
+        later, later_masks = _after(config, dense, known, after, progress)
         trained = {name: torch.cat([w, later[name]]) for name, w in trained.items()}
-        kept = {name: torch.cat([mask, later_kept[name]]) for name, mask in kept.items()}
-        left = torch.stack([mask.sum((1, 2)) for mask in kept.values()], dim=1)
+        layer_masks = {name: torch.cat([mask, later_masks[name]]) for name, mask in layer_masks.items()}
+        left = torch.stack([mask.sum((1, 2)) for mask in layer_masks.values()], dim=1)
         layers, neurons, snip = _conservation(start, known)
         return {
             "left": left.long().reshape(*grid, -1).numpy(),
@@ -51,7 +57,10 @@ def compute(
 
 
 def scorers(data: Digits) -> dict[str, Callable[[Weights], Weights]]:
-    """Return every score as a function of weights; those of a loss take it on `data`."""
+    """Return every score as a function of weights.
+
+    Scores that need a loss compute it on `data`.
+    """
 
     def loss(weights: Weights) -> Tensor:
         return cross_entropy(weights, data)
@@ -66,51 +75,58 @@ def scorers(data: Digits) -> dict[str, Callable[[Weights], Weights]]:
 
 
 def _masks(config: Config, methods: tuple[str, ...], rounds: dict[str, int], start: Weights, known: Digits) -> Weights:
-    """Masks of every method, density and seed, in that order along the first axis."""
+    """Return the masks of every method, density and seed.
+
+    They are in that order along the first axis.
+    """
     score = scorers(batch(known, 0, 256, config.seed))
-    found = [
+    masked = [
         masks.prune(start, score[name], density=density, rounds=rounds.get(name, 1))
         for name in methods
         for density in config.densities
     ]
-    return {name: torch.cat([mask[name] for mask in found]) for name in start}
+    return {name: torch.cat([mask[name] for mask in masked]) for name in start}
 
 
 def _after(
     config: Config, dense: Weights, known: Digits, methods: tuple[str, ...], progress: Progress | None
 ) -> tuple[Weights, Weights]:
-    """Weights and masks of the methods that start from the trained networks, at every density and seed."""
+    """Return weights and masks of the methods that prune trained networks.
+
+    They cover every density and seed.
+    """
     count = len(config.densities)
     wanted = torch.tensor(config.densities, dtype=torch.float64).repeat_interleave(config.seeds)
     repeated = {name: w.repeat(count, 1, 1) for name, w in dense.items()}
-    found = []
+    fitted = []
     for method in methods:
         if method == "movement":
-            # Within each tensor, as published: scores of all tensors grow alike, and one ranking empties the last.
-            found.append(
+            # Within each tensor, as published: scores of all tensors grow at the same rate, and one ranking over
+            # all would empty the last.
+            fitted.append(
                 masks.movement(
                     repeated, _loss(config, known), density=wanted, steps=config.steps, lr=config.lr, scope="tensor"
                 )
             )
             continue
         scores = masks.magnitude(dense) if method == "magnitude, trained" else _log_odds(config, dense, known)
-        kept = masks.keep({name: score.repeat(count, 1, 1) for name, score in scores.items()}, wanted)
-        found.append((_train(config, repeated, known, kept, progress), kept))
-    weights, kept = ({name: torch.cat([pair[k][name] for pair in found]) for name in dense} for k in (0, 1))
-    return weights, kept
+        layer_masks = masks.keep({name: score.repeat(count, 1, 1) for name, score in scores.items()}, wanted)
+        fitted.append((_train(config, repeated, known, layer_masks, progress), layer_masks))
+    weights, layer_masks = ({name: torch.cat([pair[k][name] for pair in fitted]) for name in dense} for k in (0, 1))
+    return weights, layer_masks
 
 
 def _log_odds(config: Config, dense: Weights, known: Digits) -> Weights:
-    """Log-odds of hard-concrete gates learned on fixed weights."""
+    """Return the log-odds of hard-concrete gates learned on fixed weights."""
     loss = _loss(config, known)
-    found = masks.learn(
+    learned = masks.learn(
         dense,
         lambda gates, step: loss(masks.apply(dense, gates), step),
         price=config.price,
         steps=config.steps,
         seed=config.seed,
     )
-    return found.log_odds
+    return learned.log_odds
 
 
 def _loss(config: Config, known: Digits) -> Callable[[Weights, int], Tensor]:
@@ -127,7 +143,11 @@ def _train(config: Config, start: Weights, known: Digits, kept: Weights | None, 
 
 
 def _conservation(start: Weights, known: Digits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Largest relative deviations: SynFlow's layers from the flow, its neurons' in from out, SNIP's layers."""
+    """Return the largest relative deviations from conservation.
+
+    They are those of SynFlow's layers from the flow, of what enters its neurons from what leaves them, and of SNIP's
+    layers from their mean.
+    """
     scores = masks.synflow(start, flow)
     total = flow({name: w.abs().double() for name, w in start.items()})
     layers = torch.stack([(s / total - 1).abs() for s in masks.flow_by_tensor(scores).values()]).amax(0)

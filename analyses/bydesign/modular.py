@@ -1,4 +1,7 @@
-"""Wires that cost their length: does a network split into the parts of its formula, and does it without?"""
+"""Modular networks from wires that cost their length.
+
+The study asks whether a network splits into the parts of its formula, with and without that cost.
+"""
 
 from __future__ import annotations
 
@@ -30,23 +33,26 @@ WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """The independent formulas at several strengths, and one network of each other task."""
+    """Settings of the independent formulas and of the other tasks."""
 
     seeds: int = 10
     strength: float = 0.01
     stronger: float = 3.0
-    """The independent formulas are also trained at this multiple of the strength, where L1 alone may do."""
+    """Multiple of the strength at which the independent formulas are trained again; there L1 alone may suffice."""
     locality: float = 8.0
     width: int = 20
     steps: int = 3000
     other_seeds: int = 2
-    """Seeds of each task beside the independent formulas."""
+    """Seeds of each task other than the independent formulas."""
     seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Modular(ToyStudy):
-    """`independent` and `strong`: two formulas of separate inputs; `others`: the remaining tasks."""
+    """Trained networks of every task.
+
+    `independent` and `strong`: two formulas of separate inputs. `others`: the remaining tasks.
+    """
 
     title = "Modular networks"
     limitations = (
@@ -63,7 +69,7 @@ class Modular(ToyStudy):
     others: tuple[modular.Trained, ...]
 
     def finding(self) -> str:
-        """How many seeds split, with and without."""
+        """Return how many networks split, with and without a price."""
         split = dict(zip(SETTINGS, self.independent.split().sum(1), strict=True))
         return (
             f"With the wiring cost {split['wiring']} of {self.config.seeds} networks split into the two parts of their "
@@ -71,7 +77,7 @@ class Modular(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """The networks before and after, the counts, and the other tasks."""
+        """Return the sections: drawings, counts, and the other tasks."""
         from interp.report import How, Section
 
         how = How(
@@ -172,7 +178,10 @@ class Modular(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Modular:
-    """Train all tasks under all settings and count the networks with the right parts."""
+    """Train all tasks under all settings.
+
+    The checks count the networks with the right parts.
+    """
     require_cpu(device)
     watch = Stopwatch()
     first = modular.Config(

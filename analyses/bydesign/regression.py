@@ -1,4 +1,7 @@
-"""Linear regression in context with priced wires: does a transformer learn it with fewer and shorter wires?"""
+"""Linear regression in context with priced wires.
+
+The study asks whether a transformer learns it with fewer and shorter wires.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """One task under three prices, the same initial weights under each."""
+    """Settings of one task under three prices.
+
+    The initial weights are the same under each.
+    """
 
     seeds: int = 4
     strength: float = 0.3
@@ -44,7 +50,10 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Regression(ToyStudy):
-    """Arrays are (settings, seeds)."""
+    """Errors, wiring costs and weights left of every network.
+
+    Arrays are (settings, seeds).
+    """
 
     title = "Linear regression in context"
     limitations = (
@@ -56,14 +65,14 @@ class Regression(ToyStudy):
     error: Float[np.ndarray, "settings seeds"]
     """Mean squared error on new sequences over the variance of the answers."""
     foreign: Float[np.ndarray, "settings seeds"]
-    """The control: the same with the pairs of another sequence before the last."""
+    """Control: the same error with the pairs of another sequence before the last."""
     cost: Float[np.ndarray, "settings seeds"]
-    """Wiring cost at a locality of 1, whatever was paid."""
+    """Wiring cost at a locality of 1, whatever the price in training."""
     wires: Float[np.ndarray, "settings seeds"]
-    """Weights left at the error allowed."""
+    """Weights left at the allowed error."""
 
     def finding(self) -> str:
-        """Error and wires with and without a price."""
+        """Return error and weights left, with and without a price."""
         error, wires = self.error.mean(1), self.wires.mean(1)
         return (
             f"With the wiring cost a two-layer transformer answers with an error of {error[0]:.3f} of the variance, "
@@ -72,7 +81,7 @@ class Regression(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Error and its control, cost and weights left."""
+        """Return the sections on the error and on the wires."""
         from interp.report import How, Section
 
         how = How(
@@ -120,22 +129,22 @@ class Regression(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Regression:
-    """Train all settings and seeds together."""
+    """Train all settings and seeds at once."""
     import torch
 
     require_cpu(device)
     watch = Stopwatch()
-    asked = torch.tensor([[1.0, config.locality, 1], [1, 0, 0], [0, 0, 0]]).repeat_interleave(config.seeds, 0)
-    price = modular.Price(config.strength * asked[:, 0], asked[:, 1], asked[:, 2].bool())
+    settings = torch.tensor([[1.0, config.locality, 1], [1, 0, 0], [0, 0, 0]]).repeat_interleave(config.seeds, 0)
+    price = modular.Price(config.strength * settings[:, 0], settings[:, 1], settings[:, 2].bool())
     seeds = [config.seed * 1000 + s for s in range(config.seeds)] * len(SETTINGS)
 
     def tick(step: int) -> None:
         if progress and step % 50 == 0:
             progress(step, config.steps, f"{len(seeds)} networks")
 
-    found = modular.learn_in_context(price, seeds, steps=config.steps, allowed=config.allowed, tick=tick)
+    networks = modular.learn_in_context(price, seeds, steps=config.steps, allowed=config.allowed, tick=tick)
     provenance = watch.provenance(command=command, seed=config.seed, device="cpu")
-    arrays = {name: getattr(found, name).double().view(len(SETTINGS), -1).numpy() for name in NAMES}
+    arrays = {name: getattr(networks, name).double().view(len(SETTINGS), -1).numpy() for name in NAMES}
     result = Regression((), provenance, config, **arrays)
     return replace(result, checks=_checks(result))
 
@@ -144,7 +153,8 @@ def _checks(result: Regression) -> tuple[Check, ...]:
     wires, cost = result.wires.mean(1), result.cost.mean(1)
     return (
         Check("largest error of a network", "well below 1", float(result.error.max()), 0, result.config.allowed),
-        # Two independent w of equal variance differ by twice it; 1 is a network that ignores the pairs.
+        # The mean squared difference of two independent w is twice their variance. A network that ignores the pairs
+        # has an error of 1.
         Check("least error with another sequence's pairs", "2", float(result.foreign.min()), 1.5, 2.5),
         Check("weights left, wiring cost over none", "well below 1", float(wires[0] / wires[2]), 0, 0.5),
         Check("wiring cost, priced over none", "well below 1", float(cost[0] / cost[2]), 0, 0.8),

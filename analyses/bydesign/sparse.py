@@ -1,4 +1,7 @@
-"""Transformers of few weights against dense ones of equal loss: how many edges does a faithful circuit need?"""
+"""Weight-sparse transformers compared with dense ones of equal loss.
+
+The study counts the edges that a faithful circuit needs.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ KINDS = ("sparse", "dense")
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """One-layer transformers on three tasks, sparse and dense."""
+    """Settings of one-layer transformers on three tasks, sparse and dense."""
 
     density: float = 0.08
     seeds: int = 5
@@ -36,7 +39,10 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Sparse(ToyStudy):
-    """Arrays are (tasks, kinds, seeds); kinds are sparse and dense."""
+    """Edges of faithful circuits in sparse and dense networks.
+
+    Arrays are (tasks, kinds, seeds); kinds are sparse and dense.
+    """
 
     title = "Weight-sparse transformers"
     limitations = (
@@ -48,24 +54,27 @@ class Sparse(ToyStudy):
 
     config: Config
     edges: Int[np.ndarray, "tasks kinds seeds"]
-    """Edges that the smallest circuit found needs."""
+    """Edges of the smallest circuit that was found."""
     random_edges: Int[np.ndarray, "tasks kinds seeds"]
-    """Edges needed in random order."""
+    """Edges needed when they are taken in random order."""
     total: Int[np.ndarray, "tasks kinds seeds"]
-    """Weights that are not zero."""
+    """Number of nonzero weights."""
     faithfulness: Float[np.ndarray, "tasks kinds seeds"]
     loss: Float[np.ndarray, "tasks kinds seeds"]
     """Cross-entropy of the whole network, nats."""
     accuracy: Float[np.ndarray, "tasks kinds seeds"]
 
     def ratio(self, task: int) -> tuple[float, float, float]:
-        """Return dense edges over sparse edges: geometric mean over seeds with its 95 % interval."""
+        """Return dense edges over sparse edges with a 95 % interval.
+
+        It is the geometric mean over seeds.
+        """
         logs = np.log(self.edges[task, 1] / self.edges[task, 0])
         mean, low, high = (float(np.exp(bound)) for bound in mean_interval(logs, seed=self.config.seed))
         return mean, low, high
 
     def finding(self) -> str:
-        """The three ratios."""
+        """Return the ratio of edges in each task."""
         words = []
         for k, task in enumerate(TASKS):
             mean, low, high = self.ratio(k)
@@ -74,7 +83,7 @@ class Sparse(ToyStudy):
         return f"For {self.config.faithful:.0%} faithfulness a dense network needs more edges by a factor of {factors}."
 
     def sections(self) -> tuple[Section, ...]:
-        """Edges by task, and the networks."""
+        """Return the sections on edges by task and on the networks."""
         from interp.report import How, Section
 
         how = How(
@@ -142,18 +151,21 @@ class Sparse(ToyStudy):
 
 
 def run(config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None) -> Sparse:
-    """Train both kinds on every task, all seeds together, and find their circuits."""
+    """Train both kinds on every task and find their circuits.
+
+    All seeds are trained at once.
+    """
     require_cpu(device)
     watch = Stopwatch()
-    found = [_compare(config, name, progress) for name in TASKS]
+    measured = [_compare(config, name, progress) for name in TASKS]
     provenance = watch.provenance(command=command, seed=config.seed, device="cpu")
-    arrays = {name: np.stack([task[name] for task in found]) for name in found[0]}
+    arrays = {name: np.stack([task[name] for task in measured]) for name in measured[0]}
     result = Sparse((), provenance, config, **arrays)
     return replace(result, checks=_checks(result))
 
 
 def _compare(config: Config, name: str, progress: Progress | None) -> dict[str, np.ndarray]:
-    """The arrays of one task, (kinds, seeds)."""
+    """Return the arrays of one task, (kinds, seeds)."""
     from interp.threads import one_thread
     from interp.toy import sparse
 
@@ -165,7 +177,7 @@ def _compare(config: Config, name: str, progress: Progress | None) -> dict[str, 
 
     with one_thread():
         few = sparse.train(task, density=config.density, seeds=seeds, steps=config.steps, tick=tick)
-        # Dense networks learn many times as fast: a third of the steps is enough to reach the loss.
+        # Dense networks learn many times faster: a third of the steps is enough to reach the loss.
         many = sparse.train(task, density=1.0, seeds=seeds, steps=config.steps // 3, until=few.loss, tick=tick)
         circuits = [sparse.circuit(networks, task, faithful=config.faithful) for networks in (few, many)]
     return {

@@ -1,4 +1,7 @@
-"""The committed table of these studies, from saved results: `python -m analyses.bydesign.summary DIR FILE`."""
+"""Table of these studies, made from saved results.
+
+Command: `python -m analyses.bydesign.summary DIR FILE`.
+"""
 
 from __future__ import annotations
 

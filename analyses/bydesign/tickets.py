@@ -1,4 +1,7 @@
-"""Lottery tickets: do masks found by training and rewinding train better from their own start than from another?"""
+"""Lottery tickets, from masks of training and rewinding.
+
+The study asks whether such masks train better from their own start than from another.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ KINDS = ("ticket", "same mask, new weights", "random mask")
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """A perceptron 64 → width → width / 2 → 10 on digits, pruned in rounds and rewound to its start."""
+    """Settings of a perceptron on digits.
+
+    Its layers are 64 → width → width / 2 → 10. It is pruned in rounds and rewound to its start.
+    """
 
     width: int = 100
     seeds: int = 10
@@ -39,7 +45,10 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Tickets(ToyStudy):
-    """Arrays are (kinds, rounds + 1, seeds); round 0 is the whole network, of which all kinds are copies."""
+    """Losses and accuracies of tickets and of their controls.
+
+    Arrays are (kinds, rounds + 1, seeds). Round 0 is the whole network, of which all kinds are copies.
+    """
 
     title = "Lottery tickets"
     limitations = (
@@ -54,11 +63,14 @@ class Tickets(ToyStudy):
     accuracy: Float[np.ndarray, "kinds rounds seeds"]
 
     def advantage(self, kind: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the loss of a control minus the ticket's in every round: mean and 95 % interval over seeds."""
+        """Return the loss of a control minus the ticket's.
+
+        For every round it gives the mean and the 95 % interval over seeds.
+        """
         return mean_interval((self.loss[kind] - self.loss[0]).T, seed=self.config.seed)
 
     def finding(self) -> str:
-        """The last round's advantage."""
+        """Return the ticket's advantage in the last round."""
         mean, low, high = (float(bound[-1]) for bound in self.advantage(1))
         return (
             f"With {self.kept[-1]:.1%} of its weights a ticket has a loss lower by {mean:.3f} nats "
@@ -66,7 +78,7 @@ class Tickets(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Loss against what is kept, and the advantages."""
+        """Return one section: loss against weights left, and the advantages."""
         from interp.report import How, Section
 
         how = How(
@@ -114,14 +126,17 @@ class Tickets(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Tickets:
-    """Find the tickets of all seeds together, and train the controls of all rounds together."""
+    """Find tickets and train their controls.
+
+    Tickets of all seeds are trained at once, and so are the controls of all rounds.
+    """
     from analyses.bydesign.tickets_run import compute
 
     require_cpu(device)
     watch = Stopwatch()
-    kept, loss, accuracy = compute(config, progress)
+    densities, loss, accuracy = compute(config, progress)
     provenance = watch.provenance(command=command, seed=config.seed, device="cpu")
-    result = Tickets((), provenance, config, kept, loss, accuracy)
+    result = Tickets((), provenance, config, densities, loss, accuracy)
     return replace(result, checks=_checks(result))
 
 

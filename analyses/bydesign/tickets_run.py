@@ -1,4 +1,4 @@
-"""The work of the study of lottery tickets."""
+"""Computation of the study of lottery tickets."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from interp.progress import Progress
 
 OTHER = 500
-"""Added to a seed for new weights."""
+"""Number added to a seed to draw new weights."""
 
 
 def compute(config: Config, progress: Progress | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the share kept in every round, and losses and accuracies (kinds, rounds + 1, seeds) on new images."""
+    """Compute the share of weights left, losses and accuracies.
+
+    The share is that of every round. Losses and accuracies are (kinds, rounds + 1, seeds), on new images.
+    """
     sizes = (PIXELS, config.width, config.width // 2, CLASSES)
     seeds = [config.seed * 1000 + s for s in range(config.seeds)]
     known, new = digits(seed=config.seed)
@@ -52,12 +55,15 @@ def compute(config: Config, progress: Progress | None) -> tuple[np.ndarray, np.n
         whole = own[:1].expand(2, 1, -1)
         others = torch.cat([whole, measure(trained, new).reshape(grid)], dim=1)
         measured.append(torch.cat([own[None], others]).numpy())
-    kept = np.array([1.0, *(float(masks.density_of(ticket.masks)[0]) for ticket in tickets[1:])])
-    return kept, measured[0], measured[1]
+    densities = np.array([1.0, *(float(masks.density_of(ticket.masks)[0]) for ticket in tickets[1:])])
+    return densities, measured[0], measured[1]
 
 
 def _controls(config: Config, tickets: list[masks.Ticket], other: Weights) -> tuple[Weights, Weights]:
-    """Starts and masks of the two kinds of control, every round and seed: one batch."""
+    """Return starts and masks of both kinds of control.
+
+    Every round and seed is in one batch.
+    """
     start, own = tickets[0].start, [ticket.masks for ticket in tickets[1:]]
     weights = {name: torch.cat([other[name]] * len(own) + [start[name]] * len(own)) for name in start}
     random = [

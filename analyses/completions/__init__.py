@@ -1,4 +1,4 @@
-"""How edits change what a model writes: `run(model, prompts, edits) -> Completions`, side by side."""
+"""How edits change what a model writes: `run(model, prompts, edits) -> Completions`."""
 
 from __future__ import annotations
 

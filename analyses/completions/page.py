@@ -1,4 +1,4 @@
-"""The page of completions side by side."""
+"""Page of completions side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LIMITATIONS = (
 
 
 def page(result: Completions) -> Page:
-    """Return the page of a study."""
+    """Return the page of a study of completions."""
     how = "greedily" if result.temperature == 0 else f"at temperature {result.temperature:g}, seed {result.seed}"
     return Page(
         title=f"Completions by {result.provenance.model} with and without edits",

@@ -1,4 +1,4 @@
-"""Completions of prompts with and without edits. No torch."""
+"""Completions of prompts with and without edits. Loads no torch."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ UNEDITED = "unedited"
 
 @dataclass(frozen=True, eq=False)
 class Completions(Study):
-    """What a model adds to each prompt, unedited and under each set of edits.
+    """Completions of each prompt, unedited and under each set of edits.
 
     Attributes:
         prompts: the prompts.
         conditions: "unedited", then the name of each set of edits.
         edits: each condition's edits in words, in order; none for the first.
         texts: the added text, of each prompt under each condition.
-        agreement: fraction of the unedited text's tokens, from the first on, that the condition's text begins with.
+        agreement: fraction of the unedited text's tokens before the first one that differs in the condition's text.
         max_tokens, temperature, seed: how the text was generated.
-        provenance: the model, and the run.
+        provenance: the model and the run.
     """
 
     prompts: tuple[str, ...]

@@ -29,22 +29,24 @@ def run(  # noqa: PLR0913 (all but the first three are keyword-only)
     chat: bool = False,
     progress: Progress | None = None,
 ) -> Completions:
-    """Complete every prompt unedited and under each set of edits; see `Model.generate` for how.
+    """Complete every prompt, unedited and under each set of edits.
+
+    See `Model.generate` for how.
 
     Args:
-        model: with a tokenizer.
+        model: a model with a tokenizer.
         prompts: texts; questions where `chat` is set.
-        edits: name -> edits made together.
-        max_tokens: most tokens added.
-        temperature: 0 for the likeliest token each time; else the draws of all conditions begin with the same seed.
-        seed: of the draws.
+        edits: name -> edits, all applied in every forward pass.
+        max_tokens: largest number of tokens added.
+        temperature: 0 for the most likely token each time; otherwise all conditions sample with the same seed.
+        seed: seed of the sampling.
         chat: put each prompt into the model's chat template.
         progress: called with (texts done, texts in all, what is being done).
 
     >>> steer = edit.add("blocks.12.hook_resid_post", vector, scale=4.0)           # doctest: +SKIP
     >>> completions.run(model, ["Once upon a time"], {"steered": [steer]}).save("out/completions")  # doctest: +SKIP
 
-    Raises `UsageError` for no prompt, no edit, or a set named "unedited", and whatever `Model.edited` raises.
+    Raises `UsageError` without a prompt or an edit, or for a set named "unedited", and the errors of `Model.edited`.
     """
     if isinstance(prompts, str) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
         raise UsageError("Give the prompts as a list of at least one text.")
@@ -55,8 +57,8 @@ def run(  # noqa: PLR0913 (all but the first three are keyword-only)
     texts, agreement = [], []
     for done, prompt in enumerate(prompts):
         row = []
-        for one in models:
-            row.append(one.generate(prompt, max_tokens, temperature=temperature, seed=seed, chat=chat))
+        for variant in models:
+            row.append(variant.generate(prompt, max_tokens, temperature=temperature, seed=seed, chat=chat))
             if progress is not None:
                 progress(done * len(models) + len(row), len(prompts) * len(models), "completing prompts")
         texts.append(tuple(row))
@@ -75,7 +77,7 @@ def run(  # noqa: PLR0913 (all but the first three are keyword-only)
 
 
 def _agreement(model: Model, unedited: str, text: str) -> float:
-    """Return the fraction of tokens before the first at which two texts differ."""
+    """Return the fraction of tokens before the first one that differs."""
     first, second = (model.to_str_tokens(one, prepend_bos=False) if one else [] for one in (unedited, text))
     same = 0
     while same < min(len(first), len(second)) and first[same] == second[same]:

@@ -1,4 +1,4 @@
-"""Where directions are strongest in a text: `run(model, store, {"truth": probe})`, as a result with a page."""
+"""Top examples of directions in a text: `run(model, store, {"truth": probe})`."""
 
 from __future__ import annotations
 

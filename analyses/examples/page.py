@@ -1,4 +1,4 @@
-"""The page of top examples: a table for each direction, and that of a random one."""
+"""Page of top examples: a table for each direction."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIMITATIONS = (
 
 
 def page(result: Examples) -> Page:
-    """Return the page of a study."""
+    """Return the page of a study of top examples."""
     every = (*zip(result.names, result.examples, strict=True), ("a random direction", result.random))
     return Page(
         title="Top examples",

@@ -1,4 +1,4 @@
-"""The top examples of named directions. No torch."""
+"""Top examples of named directions. Loads no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from interp.report.text import quoted
 
 @dataclass(frozen=True, eq=False)
 class Examples(Study):
-    """For each of `names` the top examples of a direction, and beside them those of a random one."""
+    """Top examples of named directions, and those of a random direction.
+
+    `examples` are in the order of `names`.
+    """
 
     names: tuple[str, ...]
     examples: tuple[TopExamples, ...]
@@ -21,7 +24,10 @@ class Examples(Study):
     provenance: Provenance
 
     def finding(self) -> str:
-        """Return how unusual the strongest example of each direction is, beside a random direction's."""
+        """Return how unusual the strongest example of each direction is.
+
+        It is compared with that of a random direction.
+        """
         parts = [
             f"{name} is strongest at {quoted(one.texts[0][one.before[0]])} ({_unusual(one):+.1f} deviations)"
             for name, one in zip(self.names, self.examples, strict=True)

@@ -1,4 +1,4 @@
-"""Rank a store's rows along each direction, and along a random one."""
+"""Rank a store's rows along each direction and along a random one."""
 
 from __future__ import annotations
 
@@ -25,10 +25,19 @@ def run(
     seed: int = 0,
     command: str | None = None,
 ) -> Examples:
-    """Return the k top examples of every direction, and of a random one.
+    """Find the k top examples of each direction and a random one.
 
-    `directions` are what `interp.cache.top_examples` takes. Raises `UsageError` for no direction, and the errors of
-    `top_examples`.
+    Args:
+        model: the model of the store, whose tokenizer gives the texts.
+        store: store of activations to rank.
+        directions: name -> direction, as `interp.cache.top_examples` takes it.
+        k: number of examples of each direction.
+        hook: which of the store's hooks, if it has several.
+        seed: seed of the random direction.
+        command: the command that the user typed, for the provenance.
+
+    Raises:
+        UsageError: there is no direction; also the errors of `top_examples`.
     """
     watch = Stopwatch()
     if not directions:

@@ -1,4 +1,6 @@
-"""The figures of Toy Models of Superposition (arXiv 2209.10652) as studies, each checked against theory and the paper.
+"""Studies that reproduce the figures of Toy Models of Superposition (arXiv 2209.10652).
+
+Each is checked against theory and the paper.
 
 study = analyses.superposition.study("geometry")     # a module with Config, run(config) and a Result
 result = study.run(study.Config(seed=0))
@@ -29,11 +31,15 @@ STUDIES = {
     "closedforms": "identities of linear models that the toolkit relies on",
     "ladder": "can a dictionary be found? sparse autoencoders beside K-SVD, an oracle and chance",
 }
-"""Name -> what it shows. Each is the module of that name."""
+"""Name of a study, which is also the name of its module -> what it shows."""
 
 
 def study(name: str) -> ModuleType:
-    """The module of a study. Raises `UsageError` for an unknown name."""
+    """Return the module of a study.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
     if name not in STUDIES:
         raise UsageError(f'there is no study "{name}"{nearest(name, STUDIES)} (studies: {", ".join(STUDIES)})')
     return import_module(f"analyses.superposition.{name}")

@@ -1,4 +1,7 @@
-"""Superposition and adversarial examples: what shares a dimension can be pushed through it."""
+"""Superposition and adversarial examples.
+
+Features that share a dimension can be attacked through each other.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ STRENGTH = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """Models of 40 features in 6 dimensions, each attacked on `inputs` of its own data."""
+    """Settings of the attack on models of 40 features in 6 dimensions.
+
+    Each model is attacked on `inputs` inputs of its own data.
+    """
 
     sparsity: tuple[float, ...] = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99)
     inputs: int = 4096
@@ -34,7 +40,7 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Adversarial(ToyStudy):
-    """`vulnerability` beside features per dimension at each sparsity."""
+    """Vulnerability and features per dimension at each sparsity."""
 
     title = "Adversarial examples and superposition"
     limitations = (
@@ -50,11 +56,11 @@ class Adversarial(ToyStudy):
     """Mean over inputs of the worst rise of the loss under an attack of length ε, over ε²."""
 
     def relative(self) -> Float[np.ndarray, " sparsities"]:
-        """Vulnerability over that of the dense model."""
+        """Return the vulnerability divided by that of the dense model."""
         return self.vulnerability / self.vulnerability[0]
 
     def finding(self) -> str:
-        """The correlation."""
+        """Return the correlation of vulnerability with features per dimension."""
         r = np.corrcoef(self.per_dimension, self.relative())[0, 1]
         return (
             f"The rise of the loss under an attack follows the number of features per dimension (Pearson {r:.3f}) and "
@@ -62,7 +68,7 @@ class Adversarial(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Both curves, and one against the other."""
+        """Return one section: both curves, and one against the other."""
         from interp.report import How, Section, figures
 
         sparsity = np.array(self.config.sparsity)
@@ -97,7 +103,10 @@ class Adversarial(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Adversarial:
-    """Train the sweep, attack every model, and correlate with features per dimension."""
+    """Train the sweep and attack every model.
+
+    The vulnerability is correlated with features per dimension.
+    """
     watch = Stopwatch()
     sweep = dimensions.Config(sparsity=config.sparsity, steps=config.steps, seed=config.seed)
     models = dimensions.sweep(sweep, device=device, progress=progress)
@@ -121,7 +130,10 @@ def run(
 
 
 def _vulnerability(w: np.ndarray, b: np.ndarray, density: float, config: Config) -> float:
-    """E_x max over i and sign of the rise of the loss, over ε²."""
+    """Compute the vulnerability of one model.
+
+    It is E_x max over i and sign of the rise of the loss, over ε².
+    """
     rng = np.random.default_rng(config.seed)
     shape = (config.inputs, len(w))
     x = rng.random(shape) * (rng.random(shape) < density)
@@ -137,5 +149,5 @@ def _vulnerability(w: np.ndarray, b: np.ndarray, density: float, config: Config)
 
 
 def _loss(x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Σ (ReLU(z) − x)² of every input."""
+    """Return Σ (ReLU(z) − x)² of every input."""
     return np.square(np.maximum(z, 0) - x).sum(1)

@@ -1,4 +1,7 @@
-"""What every study shares: checks with bands, one kind of result, one kind of page. Loads no torch."""
+"""Base of the studies: checks with bands, results and pages.
+
+Loads no torch.
+"""
 
 from __future__ import annotations
 
@@ -22,25 +25,37 @@ PAPER = "Elhage et al. 2022, Toy Models of Superposition, arXiv 2209.10652"
 
 @dataclass(frozen=True, eq=False)
 class Check(Result):
-    """One number that must lie in a band."""
+    """Number that must lie in a band."""
 
     claim: str
     expected: str
-    """What the paper or the theory says, in words."""
+    """What is expected from the paper or the theory, in words."""
     value: float
     low: float
     high: float
 
     @property
     def passed(self) -> bool:
-        """Whether the value lies in the band; a NaN does not."""
+        """Whether the value lies in the band. A NaN does not."""
         return self.low <= self.value <= self.high
 
 
 def extreme(
     claim: str, expected: str, values: Float[np.ndarray, " n"], low: float, high: float, *, largest: bool = False
 ) -> tuple[Check, ...]:
-    """A check of the least (or largest) of `values`; none when there are none, as where a setting leaves them out."""
+    """Return a check of the smallest (or largest) of `values`.
+
+    Args:
+        claim: what the value is.
+        expected: what is expected from the paper or the theory, in words.
+        values: values of which the extreme is checked.
+        low: lower end of the band.
+        high: upper end of the band.
+        largest: check the largest value instead of the smallest.
+
+    Returns:
+        One check, or none without values: some settings leave them out.
+    """
     if len(values) == 0:
         return ()
     value = values.max() if largest else values.min()
@@ -49,7 +64,10 @@ def extreme(
 
 @dataclass(frozen=True, eq=False)
 class ToyStudy(Study):
-    """Base of the studies' results. A subclass adds its arrays, and says what they show in `finding` and `sections`."""
+    """Base of the studies' results.
+
+    A subclass adds its arrays, and describes them in `finding` and `sections`.
+    """
 
     title: ClassVar[str]
     limitations: ClassVar[tuple[str, ...]] = ()
@@ -58,7 +76,7 @@ class ToyStudy(Study):
     provenance: Provenance
 
     def sections(self) -> tuple[Section, ...]:
-        """Claims and their figures."""
+        """Return the sections of the report: claims and their figures."""
         raise NotImplementedError
 
     @property
@@ -67,13 +85,16 @@ class ToyStudy(Study):
         return all(check.passed for check in self.checks)
 
     def failures(self) -> str:
-        """The checks out of their bands, in one sentence; empty when there are none."""
+        """Return the checks outside their bands as one sentence.
+
+        It is empty when all checks pass.
+        """
         return "; ".join(
             f"{c.claim}: {c.value:.4g}, expected {c.low:g} to {c.high:g}" for c in self.checks if not c.passed
         )
 
     def summary(self) -> str:
-        """The finding and every check as text."""
+        """Return the finding and every check as text."""
         lines = [
             f"  {'pass' if c.passed else 'FAIL'}  {c.claim}: {c.value:.4g}  [{c.low:g}, {c.high:g}]  {c.expected}"
             for c in self.checks
@@ -81,11 +102,14 @@ class ToyStudy(Study):
         return "\n".join([self.finding(), *lines])
 
     def to_dict(self) -> dict[str, Any]:
-        """The finding and the checks as plain values, for `--json`."""
+        """Return the finding and the checks as plain values, for `--json`."""
         return {"finding": self.finding(), "passed": self.passed, "checks": [_plain(c) for c in self.checks]}
 
     def page(self) -> Page:
-        """Return the report: the study's own sections, then its checks; those that fail come first."""
+        """Return the report as a page.
+
+        The study's own sections come first, then its checks. Where a check fails, the checks come first.
+        """
         from interp.report import Page, Section
 
         count = sum(c.passed for c in self.checks)
@@ -104,7 +128,10 @@ class ToyStudy(Study):
 
 
 def check_table(checks: tuple[Check, ...]) -> Table:
-    """Claim, what is expected, what was measured, the band, and whether it holds."""
+    """Return a table of checks.
+
+    Its columns: the claim, the expected value, the measured value, the band, and the result.
+    """
     from interp.report import Table
 
     rows = tuple(
@@ -116,7 +143,7 @@ def check_table(checks: tuple[Check, ...]) -> Table:
 
 
 def trained(config: toy.Config, *, what: str, device: str = "cpu", progress: Progress | None = None) -> toy.Trained:
-    """`toy.train`, its steps told to `progress`."""
+    """Train toy models with `toy.train`, and report the steps to `progress`."""
     every = max(1, config.steps // 100)
 
     def tick(step: int) -> None:

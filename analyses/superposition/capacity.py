@@ -1,4 +1,7 @@
-"""Dimensionality as a theorem, on polytopes and on random matrices; and how many nearly orthogonal directions fit."""
+"""Bounds on capacity: a theorem on dimensionality, polytopes, and packings of directions.
+
+The theorem is checked on polytopes and on random matrices. Packings show how many nearly orthogonal directions fit.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """`matrices` random W of several sizes; dictionaries of `ratios` times as many directions as `width` dimensions."""
+    """Settings of the random matrices and of the packings.
+
+    There are `matrices` random W of several sizes, and dictionaries of `ratios` times as many directions as `width`
+    dimensions.
+    """
 
     matrices: int = 2000
     width: int = 32
@@ -31,7 +38,7 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Capacity(ToyStudy):
-    """Polytopes, random matrices, packings."""
+    """Results on polytopes, random matrices and packings."""
 
     title = "Capacity: a theorem, polytopes and packings"
 
@@ -46,17 +53,17 @@ class Capacity(ToyStudy):
     welch: Float[np.ndarray, " ratios"]
 
     def finding(self) -> str:
-        """The theorem's slack."""
+        """Return how near the sums of dimensionalities come to the rank."""
         return (
             f"Over {len(self.rank)} random matrices the dimensionalities sum to at most "
             f"{(self.total / self.rank).max():.4f} of the rank, and known polytopes have their exact values."
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Three tables or figures."""
+        """Return the sections on polytopes, on the theorem and on packings."""
         from interp.report import How, Section, Table, figures
 
-        rows = tuple((name, exact, found, abs(found - exact)) for name, (exact, found) in self.polytopes.items())
+        rows = tuple((name, exact, value, abs(value - exact)) for name, (exact, value) in self.polytopes.items())
         table = Table(("polytope", "exact D", "computed", "difference"), rows, formats={"difference": ".1e"})
         spread = figures.scatter(
             "sums",
@@ -100,13 +107,13 @@ class Capacity(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Capacity:
-    """Compute all three and check them against their exact values and bounds."""
+    """Compute all three parts and check them against exact values and bounds."""
     del progress
     watch = Stopwatch()
     known = {name: (exact, float(toy.dimensionality(w)[0])) for name, (exact, w) in polytopes().items()}
     rank, total = _random_sums(config)
     random, packed, welch = _packings(config, device)
-    worst = max(abs(found - exact) for exact, found in known.values())
+    worst = max(abs(value - exact) for exact, value in known.values())
     factors = [(f.name, f.features) for f in toy.tegum_factors(_bipyramid(config.seed))]
     right = factors == [("triangle", (0, 1, 2)), ("digon", (3, 4))]
     checks = (
@@ -121,7 +128,7 @@ def run(
 
 
 def polytopes() -> dict[str, tuple[float, Float[np.ndarray, "vertices dimensions"]]]:
-    """Name -> (exact dimensionality, vertices on the unit sphere)."""
+    """Return name -> (exact dimensionality, vertices on the unit sphere)."""
 
     def polygon(n: int) -> np.ndarray:
         angle = 2 * math.pi * np.arange(n) / n
@@ -140,7 +147,7 @@ def polytopes() -> dict[str, tuple[float, Float[np.ndarray, "vertices dimensions
 
 
 def _bipyramid(seed: int) -> np.ndarray:
-    """Triangle and digon in orthogonal spaces, turned at random."""
+    """Return a triangle and a digon in orthogonal spaces, rotated at random."""
     triangle = np.pad(polytopes()["triangle"][1], ((0, 0), (0, 1)))
     turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
     return np.concatenate([triangle, [[0, 0, 1], [0, 0, -1]]]) @ turn
@@ -158,7 +165,7 @@ def _random_sums(config: Config) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _packings(config: Config, device: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coherence of random and of spread directions, and Welch's bound."""
+    """Return the coherence of random and of spread directions, and Welch's bound."""
     import torch
 
     from interp import coding

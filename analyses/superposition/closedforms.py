@@ -1,4 +1,4 @@
-"""Identities of linear models that the toolkit relies on, each against numbers."""
+"""Identities of linear models that the toolkit relies on, checked numerically."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ if TYPE_CHECKING:
     from interp.report import Section
 
 Identity = Callable[[np.random.Generator], tuple[float, float]]
-"""Draws a problem and returns (how far the two sides are apart, the most they may be)."""
+"""Function that draws a problem and returns (difference of the two sides, largest difference allowed)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """Each identity is checked on one random problem."""
+    """Seed of the random problems, one for each identity."""
 
     seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class ClosedForms(ToyStudy):
-    """Only checks: the numbers are differences that should vanish."""
+    """Checks of all identities.
+
+    The numbers are differences that should be 0.
+    """
 
     title = "Closed forms of linear models"
     limitations = ("Identities in expectation are estimated by sampling; their bands are five standard errors.",)
@@ -37,12 +40,12 @@ class ClosedForms(ToyStudy):
     config: Config
 
     def finding(self) -> str:
-        """How many hold."""
-        held = sum(check.passed for check in self.checks)
-        return f"{held} of {len(self.checks)} identities hold to rounding, or to sampling error where they are means."
+        """Return how many identities hold."""
+        count = sum(check.passed for check in self.checks)
+        return f"{count} of {len(self.checks)} identities hold to rounding, or to sampling error where they are means."
 
     def sections(self) -> tuple[Section, ...]:
-        """Why each is here."""
+        """Return one section: a table of the identities and their uses."""
         from interp.report import Section, Table
 
         rows = tuple((name, equation, use) for name, (equation, use, _) in IDENTITIES.items())
@@ -64,13 +67,16 @@ def run(
 
 
 def _data(rng: np.random.Generator, n: int = 200, d: int = 6) -> np.ndarray:
-    """(n, d) centred data of distinct variances."""
+    """Draw (n, d) centred data of distinct variances."""
     x = rng.normal(size=(n, d)) * np.linspace(2, 0.5, d)
     return x - x.mean(0)
 
 
 def _autoencoder_is_pca(rng: np.random.Generator) -> tuple[float, float]:
-    """Alternating least squares on a linear autoencoder with 3 hidden units reaches the tail of the spectrum."""
+    """Check that a linear autoencoder's loss is the tail of the spectrum.
+
+    The autoencoder has 3 hidden units and is fitted by alternating least squares.
+    """
     x = _data(rng)
     decoder = rng.normal(size=(3, 6))
     for _ in range(2000):
@@ -82,7 +88,10 @@ def _autoencoder_is_pca(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _regularised_autoencoder(rng: np.random.Generator) -> tuple[float, float]:
-    """Descent on mean ‖x − W₂W₁x‖² + λ(‖W₁‖² + ‖W₂‖²): at the optimum W₁ = W₂ᵀ and eig(W₂W₁) = 1 − λn/σᵢ²."""
+    """Check the optimum of a regularised linear autoencoder.
+
+    Descent on mean ‖x − W₂W₁x‖² + λ(‖W₁‖² + ‖W₂‖²): at the optimum W₁ = W₂ᵀ and eig(W₂W₁) = 1 − λn/σᵢ².
+    """
     x, penalty = _data(rng), 0.1
     n = len(x)
     cov = x.T @ x / n
@@ -91,12 +100,15 @@ def _regularised_autoencoder(rng: np.random.Generator) -> tuple[float, float]:
         gap = (w2 @ w1 - np.eye(6)) @ cov
         w1, w2 = w1 - 0.02 * (w2.T @ gap + penalty * w1), w2 - 0.02 * (gap @ w1.T + penalty * w2)
     expected = 1 - penalty * n / np.square(np.linalg.svd(x, compute_uv=False))[:3]
-    found = np.sort(np.linalg.eigvals(w2 @ w1).real)[::-1][:3]
-    return max(np.abs(found - expected).max(), np.abs(w1 - w2.T).max()), 1e-6
+    eigenvalues = np.sort(np.linalg.eigvals(w2 @ w1).real)[::-1][:3]
+    return max(np.abs(eigenvalues - expected).max(), np.abs(w1 - w2.T).max()), 1e-6
 
 
 def _purification(rng: np.random.Generator) -> tuple[float, float]:
-    """The map that rebuilds x from itself under a ridge penalty shrinks each principal axis by σ²/(σ² + λ)."""
+    """Check how a ridge penalty shrinks the principal axes.
+
+    The map that rebuilds x from itself under the penalty multiplies each axis by σ²/(σ² + λ).
+    """
     x, penalty = _data(rng), 3.0
     solved = np.linalg.solve(x.T @ x + penalty * np.eye(6), x.T @ x)
     _, s, vt = np.linalg.svd(x, full_matrices=False)
@@ -110,7 +122,10 @@ def _sample_space_ridge(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _online_ridge(rng: np.random.Generator) -> tuple[float, float]:
-    """Rank-one updates of the inverse (Sherman-Morrison) after 200 rows against the batch solution."""
+    """Compare rank-one updates of the inverse with the batch solution.
+
+    The updates are those of Sherman-Morrison, after 200 rows.
+    """
     x, y = rng.normal(size=(200, 8)), rng.normal(size=200)
     inverse, moment = np.eye(8) / 0.5, np.zeros(8)
     for row, target in zip(x, y, strict=True):
@@ -121,7 +136,10 @@ def _online_ridge(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _noise_is_ridge(rng: np.random.Generator) -> tuple[float, float]:
-    """E‖y − (X + N)w‖² − ‖y − Xw‖² = n s²‖w‖² for entries of N of deviation s; 20 000 draws, in standard errors."""
+    """Check that noise on inputs equals a ridge penalty, in standard errors.
+
+    E‖y − (X + N)w‖² − ‖y − Xw‖² = n s²‖w‖² for entries of N of deviation s, over 20 000 draws.
+    """
     x, y, w, s = rng.normal(size=(20, 6)), rng.normal(size=20), rng.normal(size=6), 0.4
     noisy = np.square(y - (x + s * rng.normal(size=(20_000, 20, 6))) @ w).sum(1)
     expected = np.square(y - x @ w).sum() + 20 * s**2 * (w @ w)
@@ -129,7 +147,10 @@ def _noise_is_ridge(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _dropout_is_ridge(rng: np.random.Generator) -> tuple[float, float]:
-    """Keeping entries with probability p: E‖y − (M∘X)w‖² = ‖y − pXw‖² + p(1 − p)Σⱼ‖Xⱼ‖²wⱼ², in standard errors."""
+    """Check that dropout equals a scaled ridge penalty, in standard errors.
+
+    Where entries stay with probability p: E‖y − (M∘X)w‖² = ‖y − pXw‖² + p(1 − p)Σⱼ‖Xⱼ‖²wⱼ².
+    """
     x, y, w, p = rng.normal(size=(20, 6)), rng.normal(size=20), rng.normal(size=6), 0.7
     masked = (rng.random((20_000, 20, 6)) < p) * x
     losses = np.square(y - masked @ w).sum(1)
@@ -138,7 +159,10 @@ def _dropout_is_ridge(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _descent_limit(rng: np.random.Generator) -> tuple[float, float]:
-    """Gradient descent on ‖y − Xw‖² shrinks errors just below the rate 1/σ₁² and grows them just above."""
+    """Check that the limit of gradient descent's rate is 1/σ₁².
+
+    On ‖y − Xw‖² errors shrink at a rate just below it and grow just above.
+    """
     x = rng.normal(size=(30, 5))
     top = np.linalg.svd(x, compute_uv=False)[0] ** 2
 
@@ -185,4 +209,4 @@ IDENTITIES: dict[str, tuple[str, str, Identity]] = {
     ),
     "gradient descent's limit": ("converges iff rate < 1/σ₁²", "learning rates from the spectrum", _descent_limit),
 }
-"""Name -> (equation, what rests on it, the test)."""
+"""Name -> (equation, what depends on it, the test)."""

@@ -1,4 +1,7 @@
-"""Three correlated pairs in two dimensions: as data grow denser, each collapses to its principal component."""
+"""Collapse of three correlated pairs in two dimensions.
+
+As data grow denser, each pair collapses to its principal component.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ COLLAPSED = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """`density` is that of a pair."""
+    """Settings of the training. `density` is that of a pair."""
 
     density: tuple[float, ...] = (0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
     starts: int = 10
@@ -43,12 +46,12 @@ class Collapse(ToyStudy):
     models: toy.Trained
 
     def collapsed(self) -> Int[np.ndarray, " densities"]:
-        """How many of the three pairs have collapsed, at each density."""
+        """Return how many of the three pairs have collapsed at each density."""
         c = cosines(self.models.best().features)
         return (c[:, [0, 2, 4], [1, 3, 5]] > COLLAPSED).sum(1)
 
     def finding(self) -> str:
-        """Where it begins and ends."""
+        """Return the densities between which pairs collapse."""
         count, p = self.collapsed(), np.array(self.config.density)
         if not ((count == 0).any() and (count == 3).any()):
             return f"Collapsed pairs: {', '.join(f'{c} at {q:g}' for c, q in zip(count, p, strict=True))} density."
@@ -58,7 +61,7 @@ class Collapse(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Counts and arrangements."""
+        """Return one section: counts of collapsed pairs, and arrangements."""
         from analyses.superposition.drawing import stars
         from interp.report import How, Section, figures
 
@@ -88,7 +91,10 @@ class Collapse(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Collapse:
-    """Train over the densities and check that collapse grows from none to all."""
+    """Train at every density and check that collapse grows with it.
+
+    No pair is collapsed at the lowest density, and all are at the highest.
+    """
     watch = Stopwatch()
     grid = toy.Config(
         6, 2, density=config.density, data="correlated", starts=config.starts, steps=config.steps, seed=config.seed

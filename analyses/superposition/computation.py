@@ -1,4 +1,7 @@
-"""Computing |x| of features: exactly with two neurons each, and in superposition with fewer neurons than features."""
+"""Computation of |x| of features, exactly and in superposition.
+
+It is exact with two neurons for each feature, and in superposition with fewer neurons than features.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """The paper's size: 100 features of importance 0.8^i in 40 neurons."""
+    """Settings of the training.
+
+    The defaults are the paper's size: 100 features of importance 0.8^i in 40 neurons.
+    """
 
     features: int = 100
     neurons: int = 40
@@ -33,7 +39,10 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Computation(ToyStudy):
-    """`exact`: three features, six neurons, all starts. `models`: the crowded ones, by density."""
+    """Networks that compute |x|.
+
+    `exact`: three features, six neurons, all starts. `models`: fewer neurons than features, by density.
+    """
 
     title = "Computation in superposition"
     limitations = (
@@ -46,21 +55,24 @@ class Computation(ToyStudy):
     models: toy.Trained
 
     def error(self) -> np.ndarray:
-        """Loss over the variance of the targets, for every start of the exact model."""
+        """Return the relative loss of every start of the exact model.
+
+        It is the loss over the variance of the targets.
+        """
         p = float(self.exact.density[0, 0])
         return self.exact.loss[0] / (self.exact.density.shape[1] * (p / 3 - p**2 / 4))
 
     def monosemantic(self) -> np.ndarray:
-        """The fraction of neurons moved by one feature, at each density."""
+        """Return the fraction of neurons moved by one feature, at each density."""
         return toy.monosemantic_fraction(self.models.best().features)
 
     def crowding(self) -> np.ndarray:
-        """Mean features per live neuron, at each density."""
+        """Return the mean number of features per live neuron, at each density."""
         count = features_per_neuron(self.models.best().features)
         return count.sum(1) / np.maximum((count > 0).sum(1), 1)
 
     def finding(self) -> str:
-        """Both ends."""
+        """Return the exact starts, and the monosemantic share at both ends."""
         share, p = self.monosemantic(), self.config.density
         return (
             f"With neurons to spare |x| is computed exactly ({int((self.error() < 1e-6).sum())} of "
@@ -70,7 +82,7 @@ class Computation(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """The exact circuit, and the change from mono- to polysemantic."""
+        """Return the sections on the exact circuit and on polysemantic neurons."""
         from interp.report import How, Section, figures
 
         best = self.exact.best()
@@ -107,7 +119,10 @@ class Computation(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Computation:
-    """Train both networks and check exactness, the weights' products, and both ends of the change."""
+    """Train both networks and check them.
+
+    The checks: exactness, the products of the weights, and the monosemantic fraction at both ends of the densities.
+    """
     watch = Stopwatch()
     common = toy.Config(3, 6, density=(0.3,), model="absolute", values="signed", lr=1e-2, seed=config.seed)
     exact = trained(replace(common, starts=config.exact_starts), what="|x| exactly", device=device, progress=progress)

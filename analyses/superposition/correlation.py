@@ -1,4 +1,7 @@
-"""Which features share a dimension: partners are at right angles or side by side, those that never meet opposite."""
+"""Which features share a dimension when they are correlated or anticorrelated.
+
+Correlated features are at right angles or side by side. Features that are never active at once are opposite.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """`density` is that of a pair; the best of `starts` is kept (few starts find the antipodal arrangement)."""
+    """Settings of the training.
+
+    `density` is that of a pair. The best of `starts` is reported (few starts find the antipodal arrangement).
+    """
 
     density: float = 0.1
     density_of_three: float = 0.03
@@ -32,7 +38,10 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Correlation(ToyStudy):
-    """Two correlated pairs, two anticorrelated pairs, three correlated pairs; all in two dimensions."""
+    """Models of correlated and anticorrelated pairs in two dimensions.
+
+    There are two correlated pairs, two anticorrelated pairs and three correlated pairs.
+    """
 
     title = "Correlated and anticorrelated features"
     limitations = (
@@ -46,7 +55,7 @@ class Correlation(ToyStudy):
     three: toy.Trained
 
     def finding(self) -> str:
-        """The three cosines."""
+        """Return the cosines within pairs in the three settings."""
         return (
             f"In the best of {self.config.starts} starts, two features that always occur together have a cosine of "
             f"{_within(self.together).max():.2f}, two that never do {_within(self.apart).max():.2f}, and three "
@@ -54,7 +63,7 @@ class Correlation(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Best starts of the three."""
+        """Return a section for each setting, with its best starts."""
         from analyses.superposition.drawing import stars
         from interp.report import How, Section, Table
 
@@ -91,7 +100,7 @@ class Correlation(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Correlation:
-    """Train the three and check the cosines of the best starts."""
+    """Train the three settings and check the cosines of the best starts."""
     watch = Stopwatch()
     pairs = toy.Config(
         4, 2, density=(config.density,), data="correlated", starts=config.starts, steps=config.steps, seed=config.seed
@@ -117,7 +126,10 @@ def run(
 
 
 def _within(models: toy.Trained, start: int | None = None) -> Float[np.ndarray, " pairs"]:
-    """Cosines of partners, in the best start of the first cell or in the one given."""
+    """Return the cosines within pairs.
+
+    They are those of the best start of the first cell, or of the start that is given.
+    """
     start = int(models.best().start[0]) if start is None else start
     c = cosines(models.features_in[0, start])
     even = np.arange(0, len(c), 2)
@@ -125,7 +137,7 @@ def _within(models: toy.Trained, start: int | None = None) -> Float[np.ndarray, 
 
 
 def _across(models: toy.Trained) -> Float[np.ndarray, " strangers"]:
-    """Cosines of features of different pairs, in the best start."""
+    """Return the cosines between features of different pairs, in the best start."""
     c = cosines(models.best().features[0])
     i, j = np.triu_indices(len(c), 1)
     return c[i, j][i // 2 != j // 2]

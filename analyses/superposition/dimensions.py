@@ -1,4 +1,7 @@
-"""Dimensions per feature: one when dense, stuck at one half over a range of sparsity, falling beyond."""
+"""Dimensions per feature, by sparsity.
+
+A feature takes one dimension when data are dense, one half over a range of sparsity, and less beyond.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ PLATEAU = (0.6, 0.72)
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """The paper has 400 features in 30 dimensions (`FULL`); 40 in 6 shows the same in seconds."""
+    """Settings of the training.
+
+    The paper has 400 features in 30 dimensions (`FULL`). The default, 40 in 6, shows the same in seconds.
+    """
 
     features: int = 40
     hidden: int = 6
@@ -48,7 +54,7 @@ FULL = Config(
 
 @dataclass(frozen=True, eq=False)
 class Dimensions(ToyStudy):
-    """One model per sparsity."""
+    """Models of equal features, one for each sparsity."""
 
     title = "Dimensions per feature"
     limitations = (
@@ -60,18 +66,21 @@ class Dimensions(ToyStudy):
     models: toy.Trained
 
     def per_feature(self) -> np.ndarray:
-        """Hidden dimensions / ‖W‖²_F at each sparsity."""
+        """Return hidden dimensions / ‖W‖²_F at each sparsity."""
         return self.config.hidden / toy.frobenius(self.models.best().features)
 
     def at_half(self) -> np.ndarray:
-        """The fraction of represented features with D within 0.02 of 1/2, at each sparsity; 0 when there are none."""
+        """Return the fraction of represented features near D = 1/2.
+
+        "Near" is within 0.02. There is one fraction for each sparsity, 0 where no feature is represented.
+        """
         w = self.models.best().features
         present = np.linalg.norm(w, axis=2) > 0.5
         near = np.abs(toy.dimensionality(w) - 0.5) < 0.02
         return (present & near).sum(1) / np.maximum(present.sum(1), 1)
 
     def finding(self) -> str:
-        """The plateau."""
+        """Return the dimensions per feature on the plateau at one half."""
         on = _plateau(self.config)
         if not on.any():
             return (
@@ -87,7 +96,7 @@ class Dimensions(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """The curve, and every feature's dimensionality."""
+        """Return the sections on the curve and on every feature's dimensionality."""
         from interp.report import How, Section, Table, figures
 
         sparsity, w = np.array(self.config.sparsity), self.models.best().features
@@ -129,7 +138,7 @@ _FORMULA = "D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)²;  mean dimensions per featu
 
 
 def sweep(config: Config, *, device: str = "cpu", progress: Progress | None = None) -> toy.Trained:
-    """Models of equal, independent features over the sparsities."""
+    """Train models of equal, independent features at every sparsity."""
     density = tuple(1 - s for s in config.sparsity)
     grid = toy.Config(
         config.features,
@@ -147,7 +156,10 @@ def sweep(config: Config, *, device: str = "cpu", progress: Progress | None = No
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Dimensions:
-    """Train the sweep and check both ends, the plateau and the sum of dimensionalities."""
+    """Train the sweep and check it.
+
+    The checks: both ends of the curve, the plateau and the sum of dimensionalities.
+    """
     watch = Stopwatch()
     models = sweep(config, device=device, progress=progress)
     result = Dimensions((), watch.provenance(command=command, seed=config.seed, device=device), config, models)

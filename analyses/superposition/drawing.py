@@ -1,4 +1,7 @@
-"""Small multiples of directions in the plane: how the paper shows features in two hidden dimensions."""
+"""Small multiples of directions in the plane.
+
+The paper shows features in two hidden dimensions in this way.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,15 @@ def stars(
     alt: str,
     groups: Sequence[str] | None = None,
 ) -> Figure:
-    """One star of arrows from a common point per panel; `groups` names and colours the features."""
+    """Draw the directions of each panel as arrows from one point.
+
+    Args:
+        id: id of the figure.
+        panels: title -> directions, a panel each.
+        caption: text below the figure.
+        alt: description for readers who cannot see it.
+        groups: name of each feature; features of one name have one colour.
+    """
     names = list(groups) if groups is not None else [f"feature {i}" for i in range(len(next(iter(panels.values()))))]
     kinds = list(dict.fromkeys(names))
     data = [_arrows(kind, index, names, panels) for index, kind in enumerate(kinds)]
@@ -54,7 +65,10 @@ def _place(index: int) -> tuple[float, float]:
 def _arrows(
     kind: str, index: int, names: list[str], panels: Mapping[str, Float[np.ndarray, "features 2"]]
 ) -> dict[str, Any]:
-    """One trace: from the centre to each tip and a gap, for the features of one kind in every panel."""
+    """Return one trace for the features of one kind in every panel.
+
+    It goes from the centre to each tip, with a gap after it.
+    """
     x: list[float | None] = []
     y: list[float | None] = []
     for panel, w in enumerate(panels.values()):

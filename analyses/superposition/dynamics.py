@@ -1,4 +1,7 @@
-"""Learning dynamics: the dimensionality of every feature during training, and the levels it settles on."""
+"""Learning dynamics: the dimensionality of every feature during training.
+
+It settles on one of a few levels.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ LEVELS = np.array([0, 3 / 8, 2 / 5, 1 / 2, 2 / 3, 3 / 4, 1])
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """One model of independent features at one sparsity, its weights kept every `record` steps."""
+    """Settings of one model of independent features at one sparsity.
+
+    Its weights are recorded every `record` steps.
+    """
 
     features: int = 40
     hidden: int = 6
@@ -35,7 +41,7 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Dynamics(ToyStudy):
-    """The history of one model."""
+    """History of one model during training."""
 
     title = "Features taking their places"
     limitations = (
@@ -47,20 +53,20 @@ class Dynamics(ToyStudy):
     models: toy.Trained
 
     def dimensionality(self) -> Float[np.ndarray, "records features"]:
-        """D_i(t)."""
+        """Return the dimensionality D_i(t) of every feature at every record."""
         return toy.dimensionality(self.models.history[:, 0, 0])
 
     def on_level(self) -> Float[np.ndarray, " records"]:
-        """The fraction of features within 0.02 of a level."""
+        """Return the fraction of features within 0.02 of a level."""
         return (np.abs(self.dimensionality()[..., None] - LEVELS).min(-1) < 0.02).mean(1)
 
     def finding(self) -> str:
-        """How many are on a level, first and last."""
+        """Return the share of features on a level, first and last."""
         share = self.on_level()
         return f"{share[0]:.0%} of the features begin within 0.02 of a level and {share[-1]:.0%} end there."
 
     def sections(self) -> tuple[Section, ...]:
-        """Dimensionalities, loss and the share on a level."""
+        """Return one section: dimensionalities, loss and the share on a level."""
         from interp.report import How, Section, figures
 
         steps, d = self.models.steps, self.dimensionality()
@@ -101,7 +107,7 @@ class Dynamics(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Dynamics:
-    """Train one model with its history and check where its features begin and end."""
+    """Train one model and check where its features begin and end."""
     watch = Stopwatch()
     grid = toy.Config(
         config.features,

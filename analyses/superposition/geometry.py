@@ -1,4 +1,7 @@
-"""Five features in two dimensions: as they get sparser, two, then four in two pairs, then all five as a pentagon."""
+"""Arrangements of five features in two dimensions, by sparsity.
+
+As features get sparser, the model represents two, then four in two pairs, then all five as a pentagon.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """`density` are the probabilities that a feature is active; the best of `starts` models is kept at each."""
+    """Settings of the training.
+
+    `density` are the probabilities that a feature is active. The best of `starts` models is reported at each.
+    """
 
     density: tuple[float, ...] = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.07, 0.05, 0.02)
     starts: int = 8
@@ -29,7 +35,7 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Geometry(ToyStudy):
-    """The best models of equal features, and one dense model whose features differ in importance."""
+    """Best models of equal features, and a dense model of unequal importance."""
 
     title = "Five features in two dimensions"
     limitations = (
@@ -42,7 +48,7 @@ class Geometry(ToyStudy):
     ranked: toy.Trained
 
     def finding(self) -> str:
-        """What is seen."""
+        """Return the arrangements at sparsity 0.5 and 0.95."""
         best = self.models.best().features
         return (
             f"Equal features go from {int(toy.represented(best[self.row(0.5)]))} in two antipodal pairs at sparsity "
@@ -51,11 +57,11 @@ class Geometry(ToyStudy):
         )
 
     def row(self, density: float) -> int:
-        """The cell of a density."""
+        """Return the index of the density nearest to `density`."""
         return int(np.abs(self.models.density[:, 0] - density).argmin())
 
     def sections(self) -> tuple[Section, ...]:
-        """Arrangements, and lengths against counts."""
+        """Return one section: arrangements, and lengths against counts."""
         from analyses.superposition.drawing import stars
         from interp.report import How, Section, figures
 
@@ -103,7 +109,10 @@ class Geometry(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Geometry:
-    """Train both grids and check the square, the pentagon, the dense pair and the lengths."""
+    """Train both grids and check the arrangements.
+
+    The checks: the square, the pentagon, the dense pair and the lengths.
+    """
     watch = Stopwatch()
     equal = toy.Config(5, 2, density=config.density, starts=config.starts, steps=config.steps, seed=config.seed)
     models = trained(equal, what="equal features", device=device, progress=progress)
@@ -143,7 +152,10 @@ def _polygons(models: toy.Trained) -> tuple[Check, ...]:
 
 
 def _lengths(models: toy.Trained) -> tuple[Check, ...]:
-    """Sparse features are longer than 1 to make up for the negative bias."""
+    """Check how features' lengths make up for negative biases.
+
+    Sparse features are longer than 1.
+    """
     best, checks = models.best(), []
     for p, w, b in zip(models.density[:, 0], best.features, best.bias, strict=True):
         if p <= 0.05:

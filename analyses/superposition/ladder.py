@@ -1,4 +1,7 @@
-"""Does a sparse autoencoder fail, or is the problem hard? One problem, every method from an oracle down to chance."""
+"""Sparse autoencoders compared with K-SVD, an oracle and chance.
+
+The same problem for every method shows whether an autoencoder fails or the problem is hard.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,15 @@ if TYPE_CHECKING:
 
 PROBLEMS = ("packed directions", "trained toy model")
 TOLERANCE = 0.1
-"""The coders stop at a residual of this fraction of a signal's length."""
+"""Residual at which coders stop, as a fraction of a signal's length."""
 METHODS = ("true dictionary, OMP", "K-SVD", "MOD", "TopK autoencoder", "L1 autoencoder", "random dictionary, OMP")
 
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """Features active with probability `density` and values of 0.5 to 1.5; coders with `k` atoms per signal.
+    """Settings of the problems and of the methods.
 
+    Features are active with probability `density` and have values of 0.5 to 1.5. Coders use `k` atoms per signal.
     `l1` is the `sparsity` of the L1 autoencoder (see `saes.Config`).
     """
 
@@ -50,7 +54,7 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Ladder(ToyStudy):
-    """Every metric of every method."""
+    """Metrics of every method on both problems."""
 
     title = "Can a dictionary be found?"
     limitations = (
@@ -65,11 +69,11 @@ class Ladder(ToyStudy):
     coherence: Float[np.ndarray, "problems seeds"]
 
     def score(self, problem: str, method: str, metric: str) -> Float[np.ndarray, " seeds"]:
-        """One metric of one method."""
+        """Return one metric of one method on one problem."""
         return self.scores[PROBLEMS.index(problem), METHODS.index(method), :, METRICS.index(metric)]
 
     def finding(self) -> str:
-        """Best learner against autoencoders and chance."""
+        """Return the matched cosines of K-SVD, the autoencoders and chance."""
         ksvd, topk, l1, chance = (self.score(PROBLEMS[0], METHODS[i], "matched cosine").mean() for i in (1, 3, 4, 5))
         return (
             f"{self.config.features} directions in {self.config.hidden} dimensions: K-SVD finds them with a matched "
@@ -78,7 +82,7 @@ class Ladder(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """A figure and a table for each problem."""
+        """Return a section with a figure and a table for each problem."""
         from interp.report import How, Section, Table
 
         how = How(
@@ -124,10 +128,12 @@ class Ladder(ToyStudy):
 
 
 def run(config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None) -> Ladder:
-    """Both problems, all methods, all seeds."""
+    """Score all methods on both problems with all seeds."""
     watch = Stopwatch()
-    found = [_problem(config, dictionaries) for dictionaries in (_packed(config), _from_toys(config, device, progress))]
-    scores, coherence = np.stack([s for s, _ in found]), np.stack([c for _, c in found])
+    scored = [
+        _problem(config, dictionaries) for dictionaries in (_packed(config), _from_toys(config, device, progress))
+    ]
+    scores, coherence = np.stack([s for s, _ in scored]), np.stack([c for _, c in scored])
     result = Ladder((), watch.provenance(command=command, seed=config.seed, device=device), config, scores, coherence)
     return Ladder(_checks(result), result.provenance, config, scores, coherence)
 
@@ -150,18 +156,21 @@ def _checks(result: Ladder) -> tuple[Check, ...]:
 
 
 def _packed(config: Config) -> Tensor:
-    """(seeds, features, hidden): directions of length 1 near Welch's bound."""
+    """Return (seeds, features, hidden) directions of length 1 near Welch's bound."""
     import torch
 
     from interp import coding
 
     generators = [torch.Generator().manual_seed((config.seed << 20) + s) for s in range(config.seeds)]
-    found = [coding.packed_dictionary(config.features, config.hidden, generator=g) for g in generators]
-    return torch.stack(found)
+    packed = [coding.packed_dictionary(config.features, config.hidden, generator=g) for g in generators]
+    return torch.stack(packed)
 
 
 def _from_toys(config: Config, device: str, progress: Progress | None) -> Tensor:
-    """(seeds, features, hidden): the feature directions of toy models trained on such data."""
+    """Train toy models on such data and return their feature directions.
+
+    The shape is (seeds, features, hidden).
+    """
     import torch
 
     grid = toy.Config(
@@ -178,7 +187,7 @@ def _from_toys(config: Config, device: str, progress: Progress | None) -> Tensor
 
 
 def _problem(config: Config, dictionaries: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """(methods, seeds, metrics), and the coherence of every seed's dictionary."""
+    """Return (methods, seeds, metrics), and the coherence of every seed's dictionary."""
     import torch
 
     from interp import coding
@@ -188,18 +197,18 @@ def _problem(config: Config, dictionaries: Tensor) -> tuple[np.ndarray, np.ndarr
     for seed, true in enumerate(dictionaries, config.seed << 20):
         train, test = _active(config, config.signals, stream) @ true, _active(config, config.signals, stream)
         h, learned = test @ true, _classical(config, true, train, stream)
-        # Enough atoms for nearly every signal; the coder stops by itself when nothing is left to explain.
+        # Enough atoms for nearly every signal; the coder stops by itself when the signal is explained.
         codes = [(d, coding.omp(h, d, 2 * config.k, tolerance=TOLERANCE)) for d in learned]
         codes = [(d, f, f @ d) for d, f in codes]
-        found = _autoencoders(config, true, seed, stream)
+        autoencoders = _autoencoders(config, true, seed, stream)
         with torch.no_grad():
-            codes[3:3] = [(sae.W_dec, *sae.run(h)) for sae in found]
+            codes[3:3] = [(sae.W_dec, *sae.run(h)) for sae in autoencoders]
         by_seed.append([_judge(true, test, h, *each) for each in codes])
     return np.swapaxes(np.array(by_seed), 0, 1), np.array([coding.coherence(d) for d in dictionaries])
 
 
 def _active(config: Config, count: int, generator: torch.Generator) -> Tensor:
-    """(count, features) coefficients."""
+    """Draw (count, features) coefficients."""
     import torch
 
     shape = (count, config.features)
@@ -208,7 +217,10 @@ def _active(config: Config, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _autoencoders(config: Config, true: Tensor, seed: int, generator: torch.Generator) -> list[saes.SAE]:
-    """A TopK and an L1 autoencoder, each trained on new signals at every step."""
+    """Train a TopK and an L1 autoencoder.
+
+    Both are trained on new signals at every step.
+    """
 
     def signals() -> Iterator[Tensor]:
         while True:
@@ -220,7 +232,10 @@ def _autoencoders(config: Config, true: Tensor, seed: int, generator: torch.Gene
 
 
 def _classical(config: Config, true: Tensor, train: Tensor, generator: torch.Generator) -> list[Tensor]:
-    """The true dictionary, what K-SVD and MOD learn from `train`, and a random one."""
+    """Return the dictionaries of the classical methods.
+
+    They are the true one, those that K-SVD and MOD learn from `train`, and a random one.
+    """
     from interp import coding
 
     learners: tuple[Callable[..., coding.Learned], ...] = (coding.ksvd, coding.mod)

@@ -1,4 +1,6 @@
-"""Memorisation and double descent: a model of few data points stores the points, of many the features.
+"""Memorisation and double descent.
+
+A model of few data points stores the points, a model of many stores the features.
 
 Henighan et al. 2023, Superposition, Memorization, and Double Descent (Transformer Circuits thread).
 """
@@ -27,7 +29,10 @@ REFERENCE = "Henighan et al. 2023, Superposition, Memorization, and Double Desce
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """`points`: sizes of the training set. Inputs have unit length; the hidden space is a plane."""
+    """Settings of the training.
+
+    `points`: sizes of the training set. Inputs have unit length and the hidden space is a plane.
+    """
 
     features: int = 500
     points: tuple[int, ...] = (3, 5, 8, 15, 30, 100, 300, 1000, 3000)
@@ -39,7 +44,10 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Memorisation(ToyStudy):
-    """The start of lowest training loss at each size."""
+    """Losses and dimensionalities at each size of the training set.
+
+    They are those of the start of lowest training loss.
+    """
 
     title = "Memorisation and double descent"
     limitations = (
@@ -51,17 +59,17 @@ class Memorisation(ToyStudy):
     train_loss: Float[np.ndarray, " sizes"]
     test_loss: Float[np.ndarray, " sizes"]
     data_dimensions: Float[np.ndarray, " sizes"]
-    """Σ over the training points of the dimensionality of their hidden vectors; 2 if they fill the plane."""
+    """Σ over the training points of the dimensionality of their hidden vectors; it is 2 if they fill the plane."""
     feature_dimensions: Float[np.ndarray, " sizes"]
     hidden: dict[str, Float[np.ndarray, "points 2"]]
     """Hidden vectors of the training points, for the sizes up to 15."""
 
     def peak(self) -> int:
-        """The index of the largest test loss."""
+        """Return the index of the largest test loss."""
         return int(self.test_loss.argmax())
 
     def finding(self) -> str:
-        """The peak."""
+        """Return where the test loss peaks, and how high."""
         return (
             f"The test loss peaks at {self.config.points[self.peak()]} training points, "
             f"{self.test_loss.max() / max(self.test_loss[0], self.test_loss[-1]):.1f} times either end; up to 5 "
@@ -69,7 +77,7 @@ class Memorisation(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Losses, dimensionalities, and the stored points."""
+        """Return the sections on losses, on dimensionalities and on stored points."""
         from interp.report import How, Section, figures
 
         losses = figures.lines(
@@ -100,7 +108,7 @@ class Memorisation(ToyStudy):
         return (descent, *self._stored())
 
     def _stored(self) -> tuple[Section, ...]:
-        """The hidden vectors of few points."""
+        """Return a section with the hidden vectors of few points, if any."""
         from analyses.superposition.drawing import stars
         from interp.report import Section
 
@@ -121,7 +129,7 @@ class Memorisation(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Memorisation:
-    """Train on every size and check the polygons and the peak."""
+    """Train at every size and check the polygons and the peak."""
     watch = Stopwatch()
     rows, hidden = [], {}
     for index, count in enumerate(config.points):
@@ -149,7 +157,10 @@ def run(
 
 
 def _size(config: Config, count: int, device: str) -> tuple[float, float, float, float, np.ndarray]:
-    """Training and test loss, Σ D of points and of features, and hidden vectors, for one training set."""
+    """Train on one set of points and measure the best start.
+
+    Returns the training and test loss, Σ D of points and of features, and the hidden vectors.
+    """
     import torch
 
     from interp.toy.models import ARCHITECTURES, forward, initialise, layout
@@ -175,13 +186,16 @@ def _size(config: Config, count: int, device: str) -> tuple[float, float, float,
 
 
 def _points(config: Config, count: int, generator: object) -> Tensor:
-    """(1, features, count) sparse inputs of unit length, none of them zero."""
+    """Draw sparse inputs of unit length, none of them zero.
+
+    The shape is (1, features, count).
+    """
     import torch
 
     assert isinstance(generator, torch.Generator)
     shape = (config.features, count)
     value, chance = (torch.rand(shape, generator=generator, device=generator.device) for _ in range(2))
-    # An input with nothing active has no direction: its likeliest feature is active instead.
+    # An input without an active feature has no direction: its most likely feature is made active.
     active = (chance < config.density) | (chance == chance.min(dim=0).values)
     x = value * active
     return (x / x.norm(dim=0)).unsqueeze(0)

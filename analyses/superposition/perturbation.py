@@ -1,4 +1,7 @@
-"""One of five features made rarer or commoner: at some point the pentagon gives way to two digons without it."""
+"""Change of the pentagon into two digons as one feature gets rarer.
+
+One of five features is made rarer or commoner. Below some density, two digons without it replace the pentagon.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """`ratio`: the density of feature 0 over that of the four others, `density`."""
+    """Settings of the training.
+
+    `ratio`: the density of feature 0 over that of the four others, `density`.
+    """
 
     density: float = 0.05
     ratio: tuple[float, ...] = (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0)
@@ -31,7 +37,7 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Perturbation(ToyStudy):
-    """All starts; each is a pentagon or a pair of digons."""
+    """Models of all starts: each is a pentagon or two digons."""
 
     title = "The pentagon breaks into two pairs"
     limitations = (
@@ -43,18 +49,27 @@ class Perturbation(ToyStudy):
     models: toy.Trained
 
     def lowest(self, count: int) -> Float[np.ndarray, " ratios"]:
-        """The lowest loss among starts that represent `count` features, NaN where there is none."""
+        """Return the lowest loss among starts that represent `count` features.
+
+        It is NaN where there is no such start.
+        """
         chosen = toy.represented(self.models.features_in) == count
         low = np.where(chosen, self.models.loss, np.inf).min(1)
         return np.where(np.isfinite(low), low, np.nan)
 
     def theory(self) -> Float[np.ndarray, " ratios"]:
-        """Closed form of two digons with feature 0 left out: 4p²/6 + rp/3 − (rp)²/4."""
+        """Return the closed-form loss of two digons without feature 0.
+
+        It is 4p²/6 + rp/3 − (rp)²/4.
+        """
         p, rare = self.config.density, self.config.density * np.array(self.config.ratio)
         return 4 * p**2 / 6 + rare / 3 - rare**2 / 4
 
     def crossing(self) -> float:
-        """The ratio at which both cost the same, between neighbouring ratios on a straight line; NaN if they do not."""
+        """Return the ratio at which both have the same loss.
+
+        It is interpolated linearly between neighbouring ratios, and NaN if the losses do not cross exactly once.
+        """
         ratio, gap = np.array(self.config.ratio), self.lowest(4) - self.lowest(5)
         ends = np.nonzero((gap[:-1] < 0) & (gap[1:] >= 0))[0]
         if len(ends) != 1:
@@ -63,7 +78,7 @@ class Perturbation(ToyStudy):
         return float(ratio[i] - gap[i] * (ratio[i + 1] - ratio[i]) / (gap[i + 1] - gap[i]))
 
     def finding(self) -> str:
-        """The crossing."""
+        """Return the ratio at which the losses cross."""
         if np.isnan(self.crossing()):
             return "The losses of the pentagon and of two digons do not cross once within these ratios."
         return (
@@ -72,7 +87,7 @@ class Perturbation(ToyStudy):
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Both loss curves and the closed form."""
+        """Return one section: both loss curves and the closed form."""
         from interp.report import How, Section, figures
 
         curves = figures.lines(
@@ -93,7 +108,7 @@ class Perturbation(ToyStudy):
 def run(
     config: Config, *, device: str = "cpu", command: str | None = None, progress: Progress | None = None
 ) -> Perturbation:
-    """Train over the ratios and check where the losses cross, and the closed form."""
+    """Train at every ratio, and check the crossing and the closed form."""
     watch = Stopwatch()
     p = config.density
     grid = toy.Config(

@@ -1,4 +1,7 @@
-"""Phase diagrams: which features a model keeps, drops or superposes, trained against closed-form theory."""
+"""Phase diagrams: which features a model stores, drops or superposes.
+
+Trained models are compared with closed-form theory.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ LABELS = ("last left out", "another left out", "last has a dimension and two oth
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """A `side` x `side` grid: densities from 1 to 0.01, relative importance of the last feature from 0.1 to 10."""
+    """Settings of a `side` x `side` grid.
+
+    Densities go from 1 to 0.01, the relative importance of the last feature from 0.1 to 10.
+    """
 
     side: int = 12
     starts: int = 4
@@ -33,7 +39,7 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Diagram(Result):
-    """One phase diagram; grids are (density, importance)."""
+    """Phase diagram. Its grids are (density, importance)."""
 
     models: toy.Trained
     density: Float[np.ndarray, " side"]
@@ -43,14 +49,14 @@ class Diagram(Result):
     agrees: Bool[np.ndarray, "side side"]
     """Whether the trained arrangement is one of the best in theory."""
     margin: Float[np.ndarray, "side side"]
-    """How much worse, relatively, the theory's second best arrangement is."""
+    """Relative difference in loss between the theory's second best arrangement and its best."""
     ratio: Float[np.ndarray, "side side"]
     """Trained loss / theory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Phases(ToyStudy):
-    """Two features in one dimension, and three in two."""
+    """Phase diagrams of two features in one dimension, three in two."""
 
     title = "When superposition pays: phase diagrams"
     limitations = (
@@ -65,14 +71,17 @@ class Phases(ToyStudy):
     plane: Diagram
 
     def finding(self) -> str:
-        """Agreement of both diagrams."""
+        """Return how often both diagrams agree with theory."""
         return (
             f"Training agrees with closed-form theory in {self.line.agrees.mean():.0%} of cells for two features in "
             f"one dimension and {self.plane.agrees.mean():.0%} for three in two."
         )
 
     def sections(self) -> tuple[Section, ...]:
-        """Trained, theory and the loss ratio of each diagram."""
+        """Return a section for each diagram.
+
+        It shows the trained arrangements, those of the theory, and the loss ratio.
+        """
         from interp.report import How, Section
 
         how = How(
@@ -177,7 +186,7 @@ def _diagram(config: Config, features: int, hidden: int, device: str, progress: 
         progress=progress,
     )
     best, grid = models.best(), (config.side, config.side)
-    found = [read_arrangement(w) for w in best.features]
+    arranged = [read_arrangement(w) for w in best.features]
     theory = [toy.theory_loss(p, i, hidden) for p, i in zip(models.density, models.importance, strict=True)]
     losses = [
         sorted({round(arrangement_loss(a, p, i), 12) for a in toy.candidates(features, hidden)})
@@ -187,16 +196,16 @@ def _diagram(config: Config, features: int, hidden: int, device: str, progress: 
         models=models,
         density=density,
         importance=importance,
-        trained_label=np.array([_label(a, features) for a in found]).reshape(grid),
+        trained_label=np.array([_label(a, features) for a in arranged]).reshape(grid),
         theory_label=np.array([_label(arrangements[0], features) for _, arrangements in theory]).reshape(grid),
-        agrees=np.array([a in known for a, (_, known) in zip(found, theory, strict=True)]).reshape(grid),
+        agrees=np.array([a in known for a, (_, known) in zip(arranged, theory, strict=True)]).reshape(grid),
         margin=np.array([ordered[1] / ordered[0] - 1 for ordered in losses]).reshape(grid),
         ratio=np.array([loss / low for loss, (low, _) in zip(best.loss, theory, strict=True)]).reshape(grid),
     )
 
 
 def _label(arrangement: Arrangement, features: int) -> int:
-    """The index in `LABELS`."""
+    """Return the index of an arrangement in `LABELS`."""
     pairs, dropped = arrangement
     last = features - 1
     if last in dropped:
@@ -207,7 +216,10 @@ def _label(arrangement: Arrangement, features: int) -> int:
 
 
 def _slope_jump(p: float, step: float = 1e-6) -> float:
-    """The theory's dL/dp just below the boundary minus just above, at equal importance."""
+    """Return the jump of the theory's dL/dp at the boundary.
+
+    It is the slope just below minus the slope just above, at equal importance.
+    """
     one = np.ones(2)
     loss = [toy.theory_loss(one * at, one, 1)[0] for at in (p - 2 * step, p - step, p + step, p + 2 * step)]
     return ((loss[1] - loss[0]) - (loss[3] - loss[2])) / step

@@ -1,4 +1,7 @@
-"""The committed table of all studies, from saved results: `python -m analyses.superposition.summary DIR FILE`."""
+"""Table of all studies, made from saved results.
+
+Command: `python -m analyses.superposition.summary DIR FILE`.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +22,33 @@ The paper is Elhage et al. 2022, *Toy Models of Superposition*, arXiv 2209.10652
 
 
 def summary(folder: Path) -> str:
-    """Return the tables of every study of superposition. See `tables`."""
+    """Return the tables of every study of superposition.
+
+    See `tables`.
+    """
     return tables(folder, tuple(STUDIES), HEAD)
 
 
 def tables(folder: Path, names: tuple[str, ...], head: str) -> str:
-    """Return Markdown: for each study its finding and a table of checks, below a head.
+    """Return each study's finding and table of checks as Markdown.
 
-    Raises `MissingInputError` if a study's result is not in the folder of its name.
+    Args:
+        folder: folder with a saved result for each study, under its name.
+        names: studies, in the order of the text.
+        head: text above the tables.
+
+    Raises:
+        MissingInputError: a study's result is not in the folder of its name.
     """
     parts = [head]
     for name in names:
-        found = results.load(folder / name)
-        if not isinstance(found, ToyStudy):
+        result = results.load(folder / name)
+        if not isinstance(result, ToyStudy):
             raise MissingInputError(f"{folder / name} holds no study: run them all into {folder} first")
-        rows = "\n".join(_row(check) for check in found.checks)
+        rows = "\n".join(_row(check) for check in result.checks)
         parts.append(
-            f"## {name}\n\n{found.finding()}\n\nReproduce: `interp toy {name} --full --seed "
-            f"{found.provenance.seed}`\n\n"
+            f"## {name}\n\n{result.finding()}\n\nReproduce: `interp toy {name} --full --seed "
+            f"{result.provenance.seed}`\n\n"
             f"| claim | paper or theory | measured | band | result |\n|---|---|---|---|---|\n{rows}\n"
         )
     return "\n".join(parts)

@@ -1,4 +1,7 @@
-"""Does a model hold whether a statement is true, as a direction? `run(model, Config(data=("cities.csv",)))`."""
+"""Study of whether a direction in a model encodes truth.
+
+Usage: `run(model, Config(data=("cities.csv",)))`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page of a truth study: the number with its controls, its layers, its mistakes and what it carries over to."""
+"""Page of a truth study: accuracy and controls, layers, mistakes and transfer."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ LIMITATIONS = (
 
 
 SHOWN = {"headline": 1, "shows": 4, "transfer": 1}
-"""Blocks that stand open, by section; all others are one click away."""
+"""Number of blocks shown open, by section. All others are folded."""
 
 
 def page(result: TruthStudy) -> Page:
-    """The whole report."""
+    """Return the whole report as a page."""
     return Page(
         title=f"Truth probes of {result.provenance.model}",
         finding=result.finding(),
@@ -52,7 +52,10 @@ def page(result: TruthStudy) -> Page:
 
 
 def _lead(result: TruthStudy) -> Figure:
-    """Return accuracy over layers: of one set with its baselines, of several a line each."""
+    """Return the figure of accuracy over layers.
+
+    One set is shown with its baselines, several sets as a line each.
+    """
     if len(result.sweeps) == 1:
         return replace(layer_curve(result.sweeps[0]), id="layers")
     curves = {
@@ -118,26 +121,26 @@ def _headline(result: TruthStudy) -> Section:
 
 
 def _headline_column(sweep: Sweep) -> dict[str, Cell]:
-    """What the headline says of one set, by row."""
-    best, held = sweep.best, sweep.controls
-    said: dict[str, Cell] = {
+    """Return the cells of the headline table for one set, by row."""
+    best, controls = sweep.best, sweep.controls
+    row: dict[str, Cell] = {
         "layer, position": f"{best.layer}, {best.position}",
         "accuracy": _bracketed(best.accuracy),
         "AUC": _bracketed(best.auc),
         "test statements (groups)": f"{sweep.n_test} ({sweep.groups_test})",
     }
-    if held is None:
-        return said | {"controls": "turned off"} | _further(sweep)
-    some = held.selectivity
-    said["selectivity"] = f"{some.value:+.3f}" if np.isfinite(some.value) else some.note
-    for baseline in held.baselines:
-        said[f"{baseline.name}, accuracy"] = _bracketed(baseline.accuracy)
-    said["embedding layer, accuracy"] = _bracketed(held.embedding_accuracy) if held.embedding_accuracy else None
-    said["truth / control labels, one row a group learnt"] = (
-        f"{some.truth:.3f} / {some.control.mean():.3f}" if len(some.control) else None
+    if controls is None:
+        return row | {"controls": "turned off"} | _further(sweep)
+    selectivity = controls.selectivity
+    row["selectivity"] = f"{selectivity.value:+.3f}" if np.isfinite(selectivity.value) else selectivity.note
+    for baseline in controls.baselines:
+        row[f"{baseline.name}, accuracy"] = _bracketed(baseline.accuracy)
+    row["embedding layer, accuracy"] = _bracketed(controls.embedding_accuracy) if controls.embedding_accuracy else None
+    row["truth / control labels, one row a group learnt"] = (
+        f"{selectivity.truth:.3f} / {selectivity.control.mean():.3f}" if len(selectivity.control) else None
     )
-    said["null AUC (p)"] = f"{_bracketed(held.null.interval)}, p = {held.null.p:.3f}"
-    return said | _further(sweep)
+    row["null AUC (p)"] = f"{_bracketed(controls.null.interval)}, p = {controls.null.p:.3f}"
+    return row | _further(sweep)
 
 
 def _further(sweep: Sweep) -> dict[str, Cell]:
@@ -155,9 +158,9 @@ def _bracketed(values: tuple[float, ...]) -> str | None:
 
 
 def _shows(result: TruthStudy) -> Section:
-    found = result.verdicts
-    warnings = [v for v in found if v.warning]
-    notes = [Note(v.text, "warning" if v.warning else "info") for v in found]
+    verdicts = result.verdicts
+    warnings = [v for v in verdicts if v.warning]
+    notes = [Note(v.text, "warning" if v.warning else "info") for v in verdicts]
     if not result.config.controls:
         notes.append(Note("Controls were turned off: nothing here says what the accuracy is worth.", "warning"))
     notes += [Note(f"Not done: {why}", "warning") for why in result.skipped]
@@ -192,7 +195,7 @@ def _transfer(found: Transfer) -> Section:
 def _left_out(result: TruthStudy) -> Section | None:
     if not result.left_out:
         return None
-    tables = tuple(found.table() for found in result.left_out)
+    tables = tuple(part.table() for part in result.left_out)
     lowest = min(
         ((f.names[i], tuple(map(float, f.auc[i]))) for f in result.left_out for i in range(len(f.names))),
         key=lambda found: found[1][0],
@@ -206,10 +209,10 @@ def _erasure(result: TruthStudy) -> Section | None:
     if not result.erasures:
         return None
     blocks: list[Note | Table] = []
-    for name, found in result.erasures.items():
+    for name, report in result.erasures.items():
         prefix = f"{name}: " if len(result.erasures) > 1 else ""
-        blocks.append(found.table())
-        blocks += [Note(f"{prefix}{sentence}") for sentence in found.sentences()]
+        blocks.append(report.table())
+        blocks += [Note(f"{prefix}{sentence}") for sentence in report.sentences()]
     name, first = next(iter(result.erasures.items()))
     last = first.methods[-1]
     gone = ": guarded against linear probes, not gone" if first.reads_on(last.nonlinear_test) else ""
@@ -226,11 +229,11 @@ def _erasure(result: TruthStudy) -> Section | None:
 
 
 def _intervention(result: TruthStudy) -> Section | None:
-    found = result.intervention
-    if found is None:
+    intervention = result.intervention
+    if intervention is None:
         return None
-    sentences = found.sentences()
-    blocks = (found.figure(), found.table(), *(Note(sentence) for sentence in sentences[1:]))
+    sentences = intervention.sentences()
+    blocks = (intervention.figure(), intervention.table(), *(Note(sentence) for sentence in sentences[1:]))
     return Section("use", "Whether the model uses it", sentences[0], blocks)
 
 
@@ -245,5 +248,8 @@ def _data(result: TruthStudy) -> Section:
 
 
 def _or_none(value: float) -> str:
-    """A calibration error, or that there is none: the classifier gives no probabilities."""
+    """Return a calibration error as text.
+
+    It is "none" for a classifier without probabilities.
+    """
     return "none" if math.isnan(value) else f"{value:.3f}"

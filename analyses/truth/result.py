@@ -1,4 +1,7 @@
-"""What a study of truth probes holds. No torch here: a saved one is read and drawn without it."""
+"""Result of a study of truth probes. Loads no torch.
+
+A saved result can therefore be read and drawn without torch.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ if TYPE_CHECKING:
 
 
 CARRIED = 160_000
-"""Bytes of result files that the page carries to be downloaded."""
+"""Most bytes of result files that a page offers for download."""
 
 
 @dataclass(frozen=True, eq=False)
 class Config(Layered):
-    """What is studied.
+    """Settings of the study: statements, probe, position and controls.
 
     Attributes:
         data: CSV or JSONL files, or names of generated sets.
@@ -50,7 +53,7 @@ class Config(Layered):
 
 @dataclass(frozen=True, eq=False)
 class SetOf(Result):
-    """One set of statements: how many, about how many entities, and what is odd about it."""
+    """Size, entities and irregularities of one set of statements."""
 
     name: str
     n: int
@@ -64,7 +67,7 @@ class SetOf(Result):
 
 @dataclass(frozen=True, eq=False)
 class Plane(Result):
-    """Test activations in the top probe plane of one set.
+    """Test activations of one set in the plane of its probe.
 
     Attributes:
         x: (n,) signed distance from the probe's threshold along its direction, units of the residual stream.
@@ -82,7 +85,10 @@ class Plane(Result):
 
 @dataclass(frozen=True, eq=False)
 class TruthStudy(Study):
-    """Everything the report says. `planes`, `erasures` and `skipped` are by set name."""
+    """Result of a truth study: everything its report says.
+
+    `planes` and `erasures` are by set name. `skipped` says what was not done, and why.
+    """
 
     config: Config
     provenance: Provenance
@@ -97,13 +103,16 @@ class TruthStudy(Study):
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Every sentence computed from the numbers, inversions first."""
-        found = [v for sweep in self.sweeps for v in sweep.verdicts]
-        found += self.transfer.verdicts if self.transfer else ()
-        return tuple(sorted(found, key=lambda v: (v.kind != "inverted", not v.warning)))
+        """Verdicts computed from the numbers, inversions first."""
+        verdicts = [v for sweep in self.sweeps for v in sweep.verdicts]
+        verdicts += self.transfer.verdicts if self.transfer else ()
+        return tuple(sorted(verdicts, key=lambda v: (v.kind != "inverted", not v.warning)))
 
     def finding(self) -> str:
-        """Return one sentence: the first set's accuracy on new entities, and the worst that limits it."""
+        """Return the first set's accuracy and its main limit, as one sentence.
+
+        The accuracy is that on new entities.
+        """
         sweep = self.sweeps[0]
         best = sweep.best
         kinds = {v.kind for v in sweep.verdicts}
@@ -125,16 +134,19 @@ class TruthStudy(Study):
         return f"{text}."
 
     def downloads(self) -> tuple[Download, ...]:
-        """Return the result's files, while they are small enough for a page; they lie beside it in any case."""
-        found = super().downloads()
-        return found if sum(len(file.content) for file in found) <= CARRIED else ()
+        """Return the result's files if they are small enough for a page.
+
+        In any case they are saved next to the page.
+        """
+        files = super().downloads()
+        return files if sum(len(file.content) for file in files) <= CARRIED else ()
 
     def summary(self) -> str:
-        """The finding and the verdicts in a few lines of text."""
+        """Return the finding and the verdicts as a few lines of text."""
         return "\n".join([self.finding(), *(f"  {'! ' if v.warning else '  '}{v.text}" for v in self.verdicts)])
 
     def to_dict(self) -> dict[str, Any]:
-        """The finding as plain values, for `--json`."""
+        """Return the finding and its numbers as plain values, for `--json`."""
         return {
             "finding": self.finding(),
             "sets": [_summary(sweep) for sweep in self.sweeps],
@@ -143,8 +155,8 @@ class TruthStudy(Study):
 
 
 def _summary(sweep: Sweep) -> dict[str, Any]:
-    held = sweep.controls
-    selectivity = held.selectivity.value if held else float("nan")
+    controls = sweep.controls
+    selectivity = controls.selectivity.value if controls else float("nan")
     return {
         "name": sweep.name,
         "layer": sweep.best.layer,
@@ -156,11 +168,14 @@ def _summary(sweep: Sweep) -> dict[str, Any]:
 
 
 def probe_words(sweep: Sweep) -> str:
-    """Return the kind of a sweep's probe as words, such as "a mass mean probe"."""
+    """Return the kind of a sweep's probe in words.
+
+    An example is "a mass mean probe".
+    """
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", sweep.probe)
     return f"a {words} probe" if words.isupper() else f"a {words.lower()} probe"
 
 
 def interval_words(values: tuple[float, ...]) -> str:
-    """Return an estimate with its 95 % interval."""
+    """Return an estimate with its 95 % interval as text."""
     return f"{values[0]:.2f} (95 % {values[1]:.2f} to {values[2]:.2f})"

@@ -1,4 +1,4 @@
-"""The sections of one set: its layers and controls, its calibration, its plane and its worst mistakes."""
+"""Sections of one set: layers, controls, calibration, plane and worst mistakes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 
 MISTAKES = 10
 POINTS = 800
-"""Drawn in all planes of a page together, so that many sets keep to its budget."""
+"""Most points drawn in all planes of a page in total, so that many sets stay within its budget."""
 
 
 def set_sections(sweep: Sweep, plane: Plane | None, number: int, n_sets: int) -> tuple[Section, ...]:
-    """Two sections: what each layer holds, and what the chosen probe says of single statements.
+    """Return the sections on a set's layers and on its statements.
 
-    `number` counts the sets of the page from 0: ids are made of it, since names may be anything.
+    The second shows the answers of the chosen probe on single statements.
+
+    Args:
+        sweep: sweep of the set.
+        plane: test activations in the plane of the probe, if there are any.
+        number: zero-based number of the set on the page. Ids are made of it, since names may contain any character.
+        n_sets: number of sets on the page.
     """
     return _layers(sweep, number, n_sets), _answers(sweep, plane, number, n_sets)
 
@@ -35,7 +41,7 @@ def _layers(sweep: Sweep, number: int, n_sets: int) -> Section:
         f"The train side chose layer {best.layer} (cross-validated {best.cv_accuracy:.2f}); on the test side it has "
         f"{best.accuracy[0]:.2f}, the best of all layers (layer {oracle.layer}) {oracle.accuracy[0]:.2f}."
     )
-    # The curve of a single set stands above all sections.
+    # The curve of a single set is shown above all sections.
     curves = tuple(
         replace(layer_curve(sweep, position), id=f"curve-{number}-{i}")
         for i, position in enumerate(sweep.positions)
@@ -51,15 +57,15 @@ def _layers(sweep: Sweep, number: int, n_sets: int) -> Section:
 
 
 def _answers(sweep: Sweep, plane: Plane | None, number: int, n_sets: int) -> Section:
-    said = sweep.predictions
-    wrong = np.flatnonzero((said.scores > 0) != (said.labels == 1))
+    answers = sweep.predictions
+    wrong = np.flatnonzero((answers.scores > 0) != (answers.labels == 1))
     rescaled = f"{sweep.best.ece_rescaled:.3f} after rescaling on the train side"
     own = (
         f"Its probabilities are off by {sweep.best.ece:.3f} on average, {rescaled}."
-        if len(said.probabilities)
+        if len(answers.probabilities)
         else f"It gives no probabilities; its scores are off by {rescaled}, on average."
     )
-    claim = f"{len(wrong)} of {len(said.scores)} test statements are on the wrong side. {own}"
+    claim = f"{len(wrong)} of {len(answers.scores)} test statements are on the wrong side. {own}"
     blocks: list[Figure | Table] = [_calibration(sweep, number)]
     if plane is not None:
         blocks.append(_scatter(sweep, plane, number, POINTS // n_sets))
@@ -77,12 +83,12 @@ def _answers(sweep: Sweep, plane: Plane | None, number: int, n_sets: int) -> Sec
 
 
 def _calibration(sweep: Sweep, number: int) -> Figure:
-    said = sweep.predictions
+    answers = sweep.predictions
     points: list[tuple[str, float, float, str]] = []
-    for name, probabilities in (("the probe's own", said.probabilities), ("rescaled", said.rescaled)):
+    for name, probabilities in (("the probe's own", answers.probabilities), ("rescaled", answers.rescaled)):
         if not len(probabilities):  # a classifier without probabilities
             continue
-        mean, true, count = calibration(probabilities, said.labels)
+        mean, true, count = calibration(probabilities, answers.labels)
         points += [
             (name, float(mean[i]), float(true[i]), f"{count[i]} statements") for i in np.flatnonzero(count).tolist()
         ]
@@ -91,7 +97,7 @@ def _calibration(sweep: Sweep, number: int) -> Figure:
         f"calibration-{number}",
         x,
         y,
-        caption=f"{sweep.name}, layer {sweep.best.layer}: the {len(said.labels)} test statements by tenths of "
+        caption=f"{sweep.name}, layer {sweep.best.layer}: the {len(answers.labels)} test statements by tenths of "
         "probability, at their mean probability and the fraction of them that is true; no error bars. Above the "
         "diagonal the probe is too doubtful of truth, below it too sure. Rescaled: by one slope and offset from the "
         "train side.",
@@ -104,8 +110,8 @@ def _calibration(sweep: Sweep, number: int) -> Figure:
 
 
 def _scatter(sweep: Sweep, plane: Plane, number: int, most: int) -> Figure:
-    said, n = sweep.predictions, len(plane.x)
-    drawn = _spread(said.labels, most)
+    answers, n = sweep.predictions, len(plane.x)
+    drawn = _spread(answers.labels, most)
     left_out = f" Drawn: {len(drawn)}, evenly spaced in their order." if len(drawn) < n else ""
     along, across = plane.shares
     return scatter(
@@ -115,15 +121,18 @@ def _scatter(sweep: Sweep, plane: Plane, number: int, most: int) -> Figure:
         caption=f"Test statements of {sweep.name} (n = {n}) at layer {sweep.best.layer}: across, the distance from "
         f"the probe's threshold along its direction (right: read as true; {along:.1%} of the train side's variance); "
         f"up, the first principal component of what is left ({across:.1%}). Units of the residual stream.{left_out}",
-        alt=f"{(said.labels == 1).sum()} true and {(said.labels == 0).sum()} false statements in a plane.",
+        alt=f"{(answers.labels == 1).sum()} true and {(answers.labels == 0).sum()} false statements in a plane.",
         axes=("along the probe direction", "first component orthogonal to it"),
-        groups=["true" if said.labels[i] else "false" for i in drawn],
-        labels=[said.statements[i] for i in drawn],
+        groups=["true" if answers.labels[i] else "false" for i in drawn],
+        labels=[answers.statements[i] for i in drawn],
     )
 
 
 def _spread(labels: np.ndarray, most: int) -> np.ndarray:
-    """Row numbers, false ones first, evenly spaced within each label, `most` of them or all."""
+    """Return about `most` row numbers, evenly spaced within each label.
+
+    All rows are returned where there are fewer. Rows of false statements come first.
+    """
     share = min(1.0, most / len(labels))
     chosen = []
     for label in (0, 1):
@@ -133,10 +142,15 @@ def _spread(labels: np.ndarray, most: int) -> np.ndarray:
 
 
 def _mistakes(sweep: Sweep, wrong: np.ndarray) -> Table:
-    said = sweep.predictions
-    worst = wrong[np.argsort(-np.abs(said.scores[wrong]), kind="stable")][:MISTAKES]
+    answers = sweep.predictions
+    worst = wrong[np.argsort(-np.abs(answers.scores[wrong]), kind="stable")][:MISTAKES]
     rows = tuple(
-        (said.statements[i], "true" if said.labels[i] else "false", float(said.scores[i]), float(said.rescaled[i]))
+        (
+            answers.statements[i],
+            "true" if answers.labels[i] else "false",
+            float(answers.scores[i]),
+            float(answers.rescaled[i]),
+        )
         for i in worst
     )
     caption = f"The {len(rows)} mistakes the probe is surest of, of {len(wrong)}: statements on the wrong side by most."

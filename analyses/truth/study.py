@@ -1,4 +1,4 @@
-"""The study itself: collect each set once, sweep it, then ask what carries over to the others."""
+"""Run of the study: collect and sweep each set, then test transfer."""
 
 from __future__ import annotations
 
@@ -37,9 +37,12 @@ PROBES = {
     "saplma": "SAPLMA",
 }
 ASKED = 40
-"""Test statements of the first set that the model is asked about while the direction is changed."""
+"""Number of test statements that the model is asked about while the direction is changed.
+
+They are those of the first set.
+"""
 ONE_SIDE = 0.2
-"""A set of both polarities, each at least this fraction, is also tested from one polarity to the other."""
+"""Least fraction of each polarity for a set to be tested from one polarity to the other."""
 
 
 @checked
@@ -53,25 +56,26 @@ def run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> TruthStudy:
-    """Probe a model for truth on one set of statements or several.
+    """Probe a model for truth on one or several sets of statements.
 
     Args:
-        model: whose residual stream is read.
-        config: what is studied.
+        model: model whose residual stream is read.
+        config: settings of the study.
         data: statements already read, in place of those the configuration names.
-        probes_to: a folder that receives the chosen probe of each set.
-        command: what reproduces this, for the record.
+        probes_to: folder in which the chosen probe of each set is saved.
+        command: the command that reproduces the study, for the provenance.
         seed: of splits, folds, resamples, controls and generated sets.
-        progress: told after every step.
+        progress: called with (steps done, steps in all, what is being done).
 
     Raises:
-        MissingInputError: a file that is not there.
-        UsageError: a set that cannot be split or probed; each says why.
+        MissingInputError: a file does not exist.
+        UsageError: a set cannot be split or probed; the message says why.
     """
     config = Config() if config is None else config
     watch = Stopwatch()
     probe = probe_of(config.probe)
-    sets = sharing_facts(tuple(data) or read_all(config, seed))  # a fact's side is one in every sweep and transfer
+    # Each fact is on the same side in every sweep and transfer.
+    sets = sharing_facts(tuple(data) or read_all(config, seed))
     total = 2 * len(sets) + 2
     acts, sweeps = _each(model, sets, config, seed, progress)
     _tell(progress, total - 2, total, "what carries over")
@@ -81,7 +85,7 @@ def run(
     changed = partial(_intervention, model, sweeps[0], acts[0], seed)
     caused = _or_skipped(changed, "intervention", skipped) if config.causal else None
     erasures = _erasures(sweeps, acts, skipped) if config.controls else {}
-    found = TruthStudy(
+    result = TruthStudy(
         config=config,
         provenance=watch.provenance(command=command, seed=seed, **model.identity()),
         sets=tuple(_set(one) for one in sets),
@@ -96,26 +100,26 @@ def run(
     if probes_to is not None:
         _save_probes(Path(probes_to), sweeps, acts)
     _tell(progress, total, total, "done")
-    return replace(found, provenance=watch.provenance(command=command, seed=seed, **model.identity()))
+    return replace(result, provenance=watch.provenance(command=command, seed=seed, **model.identity()))
 
 
 def _each(
     model: Model, sets: Sequence[Statements], config: Config, seed: int, progress: Progress | None
 ) -> tuple[list[Activations], list[Sweep]]:
-    """Every set collected and swept by itself."""
+    """Collect and sweep every set by itself."""
     acts, sweeps = [], []
     for i, one in enumerate(sets):
         _tell(progress, 2 * i, 2 * len(sets) + 2, f"reading {one.name}")
-        found, likely = _collected(model, one, config)
-        acts.append(found)
+        activations, log_probs = _collected(model, one, config)
+        acts.append(activations)
         _tell(progress, 2 * i + 1, 2 * len(sets) + 2, f"probing {one.name}")
         probe = probe_of(config.probe)
-        sweeps.append(probes.sweep(acts[-1], probe=probe, controls=config.controls, seed=seed, log_probs=likely))
+        sweeps.append(probes.sweep(acts[-1], probe=probe, controls=config.controls, seed=seed, log_probs=log_probs))
     return acts, sweeps
 
 
 def _collected(model: Model, data: Statements, config: Config) -> tuple[Activations, np.ndarray | None]:
-    """Return activations and, for the control that needs them, log-probabilities, from one pass."""
+    """Collect activations and, with controls, log-probabilities, in one pass."""
     layers = config.layers or "all"
     if config.controls:
         return probes.collect_with_log_probs(model, data, layers=layers, position=config.position)
@@ -123,7 +127,10 @@ def _collected(model: Model, data: Statements, config: Config) -> tuple[Activati
 
 
 def read_all(config: Config, seed: int = 0) -> tuple[Statements, ...]:
-    """The statements a configuration names, and its probe checked, before any model is loaded."""
+    """Return the statements that a configuration names.
+
+    The probe is checked too, before any model is loaded.
+    """
     probe = probe_of(config.probe)
     if not config.data:
         raise UsageError('No statements: give files or names of generated sets, such as data=("cities",).')
@@ -137,14 +144,27 @@ def read_all(config: Config, seed: int = 0) -> tuple[Statements, ...]:
 
 
 def probe_of(name: str) -> Any:
-    """The unfitted probe of a name; `UsageError` for an unknown one."""
+    """Return the unfitted probe of a name.
+
+    Raises:
+        UsageError: the name is unknown.
+    """
     if name not in PROBES:
         raise UsageError(f'unknown probe "{name}"{nearest(name, PROBES)}: choose one of {", ".join(PROBES)}.')
     return getattr(probes, PROBES[name])()
 
 
 def statements_of(name: str, group: str | None, seed: int) -> Statements:
-    """The statements of a file, or of a generated set: "capitals", "neg_capitals" (denied), "capitals:3" (wordings)."""
+    """Return the statements of a file or of a generated set.
+
+    Args:
+        name: a file, or a generated set: "capitals", "neg_capitals" (negated), "capitals:3" (3 wordings).
+        group: column or regular expression of the entities of a file.
+        seed: seed of a generated set.
+
+    Raises:
+        MissingInputError: there is no such file and no such set.
+    """
     if Path(name).is_file() or name.startswith("hf:"):
         return probes.read_statements(name, group=group)
     base, _, wordings = name.removeprefix("neg_").partition(":")
@@ -159,7 +179,11 @@ def statements_of(name: str, group: str | None, seed: int) -> Statements:
 def _across(
     acts: Sequence[Activations], probe: Any, seed: int, skipped: list[str]
 ) -> tuple[Transfer | None, tuple[LeftOut, ...]]:
-    """Transfer between sets, or between the polarities of one; and every kind of leaving out the statements allow."""
+    """Compute transfer between sets, and accuracies on parts left out.
+
+    A single set is tested from one polarity to the other. Sets, topics and templates are left out one at a time, where
+    there are enough of them.
+    """
     parts = [part for one in acts for part in (_polarities(one) if len(acts) == 1 else [one])]
     transfer = None
     if len(parts) > 1:
@@ -167,7 +191,7 @@ def _across(
     kinds: list[tuple[By, Sequence[Activations]]] = [("set", acts)] if len(acts) > 2 else []
     kinds.extend(("topic", [one]) for one in acts if _several(one.data.topic))
     kinds.extend(("template", [one]) for one in acts if _several(one.data.template))
-    found = [
+    results = [
         _or_skipped(
             partial(probes.leave_one_out, some, probe=probe, by=by, seed=seed),
             f"leaving out one {by} of {', '.join(one.data.name for one in some)}",
@@ -175,11 +199,14 @@ def _across(
         )
         for by, some in kinds
     ]
-    return transfer, tuple(one for one in found if one is not None)
+    return transfer, tuple(one for one in results if one is not None)
 
 
 def _or_skipped(work: Callable[[], Any], what: str, skipped: list[str]) -> Any:
-    """The result, or None with the reason noted: a set too small for one question still answers the others."""
+    """Return the result of `work`, or None on a `UsageError`.
+
+    The reason is added to `skipped`: a set too small for one question can still answer the others.
+    """
     try:
         return work()
     except UsageError as error:
@@ -188,7 +215,10 @@ def _or_skipped(work: Callable[[], Any], what: str, skipped: list[str]) -> Any:
 
 
 def _polarities(acts: Activations) -> list[Activations]:
-    """The affirmative and the negated rows as two sets, where there are enough of both; else the set alone."""
+    """Split a set into its affirmative and its negated rows.
+
+    A set without enough of both is returned alone.
+    """
     signs = acts.data.polarity
     if signs is None or min((signs == 1).mean(), (signs == -1).mean()) < ONE_SIDE:
         return [acts]
@@ -218,7 +248,10 @@ def _set(data: Statements) -> SetOf:
 
 
 def _plane(sweep: Sweep, acts: Activations) -> Plane:
-    """Test rows along the probe direction and the first principal component orthogonal to it."""
+    """Project test rows on the probe direction and an orthogonal component.
+
+    It is the first principal component orthogonal to the direction.
+    """
     X = acts.at(sweep.best.layer, sweep.best.position).double()
     sides = probes.split(acts.data, sweep.seed)
     direction = torch.from_numpy(sweep.direction)
@@ -242,8 +275,8 @@ def _plane(sweep: Sweep, acts: Activations) -> Plane:
 
 def _erasures(sweeps: Sequence[Sweep], acts: Sequence[Activations], skipped: list[str]) -> dict[str, ErasureReport]:
     pairs = zip(sweeps, acts, strict=True)
-    found = {s.name: _or_skipped(partial(_erasure, s, a), f"erasure on {s.name}", skipped) for s, a in pairs}
-    return {name: report for name, report in found.items() if report is not None}
+    reports = {s.name: _or_skipped(partial(_erasure, s, a), f"erasure on {s.name}", skipped) for s, a in pairs}
+    return {name: report for name, report in reports.items() if report is not None}
 
 
 def _erasure(sweep: Sweep, acts: Activations) -> ErasureReport:
@@ -255,7 +288,10 @@ def _erasure(sweep: Sweep, acts: Activations) -> ErasureReport:
 
 
 def _intervention(model: Model, sweep: Sweep, acts: Activations, seed: int) -> Intervention:
-    """Add the direction at the chosen layer to test statements of the set, half true and half false."""
+    """Add the direction to test statements at the chosen layer.
+
+    Half of the statements are true and half false.
+    """
     if not len(sweep.direction):
         raise UsageError(f"{sweep.probe} is no single direction, so nothing can be added: choose a linear probe.")
     test = np.flatnonzero(probes.split(acts.data, sweep.seed).test)

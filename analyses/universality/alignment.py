@@ -1,4 +1,7 @@
-"""Positions of two tokenisations of one text that have read the same characters, and activations there."""
+"""Positions shared by two tokenisations of one text, and activations there.
+
+At such a position both have read the same characters.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from interp.model import Model
 
 
 def aligned(first: Model, second: Model, text: str) -> list[tuple[int, int]]:
-    """Return positions (in the first, in the second) of tokens that end at the same character.
+    """Return positions of tokens that end at the same character.
 
-    What a causal model knows at such a position is the same text, however it is cut into tokens.
+    Each is a pair (in the first, in the second). At such a position both causal models have read the same text,
+    however it is cut into tokens.
     """
     ends = [{end: at for at, end in enumerate(_ends(model, text))} for model in (first, second)]
     shared = sorted(set(ends[0]) & set(ends[1]) - {0})
@@ -21,7 +25,10 @@ def aligned(first: Model, second: Model, text: str) -> list[tuple[int, int]]:
 
 
 def _ends(model: Model, text: str) -> list[int]:
-    """Return the number of characters read after each token; 0 for tokens that add none."""
+    """Return the number of characters read after each token.
+
+    A token that adds no characters leaves the number as before it: 0 at the start of the text.
+    """
     ends, read = [], 0
     for piece in model.to_str_tokens(text):
         read += len(piece) if text.startswith(piece, read) else 0

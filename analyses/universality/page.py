@@ -1,4 +1,7 @@
-"""The page: heads by behaviour, layers by similarity, latents by correlation."""
+"""Page of the study: heads, layers and latents of two models.
+
+Heads are compared by behaviour, layers by similarity and latents by correlation.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,11 @@ SHOWN = 5
 
 
 OPEN = {"heads": 1, "layers": 1, "latents": 1}
-"""Blocks that stand open, by section; all others are one click away."""
+"""Number of blocks shown open, by section. All others are folded."""
 
 
 def page(result: Universality) -> Page:
-    """Return the page of a study."""
+    """Return the page of a study of universality."""
     latents = () if result.matches is None else (_latents(result),)
     return Page(
         title=f"What {result.names[0]} and {result.names[1]} have in common",

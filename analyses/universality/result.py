@@ -1,4 +1,4 @@
-"""What two models have in common, as values. No torch."""
+"""What two models have in common, as values. Loads no torch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ BEHAVIOURS = ("previous", "duplicate", "induction")
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """What is compared.
+    """Settings of the comparison of two models.
 
-    `texts` are read by both models (eight pieces of prose if there are none), `draws` the random pairings of texts that
-    similarity is held against, `least` the attention that makes a head one of a behaviour, on random text of `length`
-    tokens said twice.
+    Attributes:
+        texts: read by both models; eight pieces of prose if there are none.
+        draws: random pairings of texts, with which similarity is compared.
+        least: attention above which a head counts as showing a behaviour.
+        length: tokens of the random text, which is repeated once, for the behaviours.
     """
 
     texts: tuple[str, ...] = ()
@@ -32,11 +34,15 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Matches(Result):
-    """Latents of two dictionaries that are active together on shared text.
+    """Latents of two dictionaries that are correlated on shared text.
 
-    For each latent of the first that is active at `least_active` positions or more, `latents`, its largest correlation
-    with any of the second, `best`, at `partners`; `null` are those largest correlations where texts are paired at
-    random, one row a pairing.
+    Attributes:
+        first, second: hooks that the dictionaries read.
+        latents: latents of the first that are active at `least_active` positions or more.
+        partners: the latent of the second with which each has its largest correlation.
+        best: that largest correlation.
+        null: largest correlations where texts are paired at random, one row for each pairing.
+        least_active: positions at which a latent must be active.
     """
 
     first: str
@@ -49,30 +55,33 @@ class Matches(Result):
 
     @property
     def bar(self) -> float:
-        """The correlation that 1 % of the latents exceed where texts are paired at random."""
+        """Correlation that 1 % of latents exceed by chance.
+
+        Chance is that of texts paired at random.
+        """
         return float(np.quantile(self.null, 0.99))
 
     @property
     def share(self) -> float:
-        """The fraction of latents whose partner is better than that; 1 % is chance."""
+        """Fraction of latents whose largest correlation exceeds `bar`; 1 % is chance."""
         return float((self.best > self.bar).mean())
 
 
 @dataclass(frozen=True, eq=False)
 class Universality(Study):
-    """Heads that do the same, layers that represent alike and latents that are active together, of two models.
+    """Similar heads, layers and latents of two models.
 
     Attributes:
         config: what was compared.
         names: the two models.
         heads: each model's behaviour scores.
-        cka: (n_layer of the first, n_layer of the second) similarity of what leaves their blocks.
+        cka: (n_layer of the first, n_layer of the second) similarity of the outputs of their blocks.
         low, high: jackknife intervals over texts of `cka`'s best partner of each layer of the first.
         null: (draw, n_layer of the first) the best of each layer where texts are paired at random.
         untrained: (n_layer of the first,) the best of each layer where the entries of each of the second model's
-            weight matrices are in random order: what reading the same words makes alike.
+            weight matrices are in random order: the similarity from reading the same words.
         n_text, per_text: texts, and aligned positions of each.
-        matches: of two dictionaries, if given.
+        matches: matched latents of two dictionaries, if given.
         provenance, other: the run with the first model, and the second model's identity.
     """
 
@@ -92,26 +101,38 @@ class Universality(Study):
 
     @property
     def best(self) -> np.ndarray:
-        """(n_layer of the first,) similarity to the most alike layer of the second."""
+        """Similarity to the most similar layer of the second model.
+
+        Shape: (n_layer of the first,).
+        """
         return self.cka.max(1)
 
     @property
     def bar(self) -> np.ndarray:
-        """(n_layer of the first,) what 1 % of random pairings of texts reach."""
+        """Similarity that 1 % of random pairings of texts reach.
+
+        Shape: (n_layer of the first,).
+        """
         return np.quantile(self.null, 0.99, axis=0)
 
     @property
     def alike(self) -> np.ndarray:
-        """(n_layer of the first,) whether the interval lies above both controls."""
+        """Whether the interval lies above both controls.
+
+        Shape: (n_layer of the first,).
+        """
         return self.low > np.maximum(self.bar, self.untrained)
 
     def doing(self, behaviour: str) -> tuple[int, int]:
-        """Return how many heads of each model have a score whose interval is above `config.least`."""
+        """Return how many heads of each model show a behaviour.
+
+        They are those with a score whose interval is above `config.least`.
+        """
         first, second = (len(scores.named(behaviour, threshold=self.config.least)) for scores in self.heads)
         return first, second
 
     def finding(self) -> str:
-        """Return what both have, with its size and its control."""
+        """Return what both models share, with its size and its controls."""
         counts = [f"{name} {' and '.join(map(str, self.doing(name)))}" for name in BEHAVIOURS]
         layer = int(self.best.argmax())
         text = (

@@ -1,4 +1,4 @@
-"""How alike two sets of activations of the same texts are, with what chance alone would give."""
+"""Similarity of two sets of activations on the same texts, and chance."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def cka(first: Float[np.ndarray, "a n n"], second: Float[np.ndarray, "b n n"]) -
 
         CKA = HSIC(K, L) / sqrt(HSIC(K, K) · HSIC(L, L))
 
-    with the unbiased HSIC of Székely & Rizzo (2014): 1 where one is a rotation of the other, 0 on average where they
-    have nothing in common, however many dimensions they have.
+    with the unbiased HSIC of Székely & Rizzo (2014). It is 1 where one is a rotation of the other, and 0 on average
+    where they have nothing in common, however many dimensions they have.
 
     >>> import numpy as np
     >>> x = np.random.default_rng(0).normal(size=(40, 5))
@@ -28,7 +28,10 @@ def cka(first: Float[np.ndarray, "a n n"], second: Float[np.ndarray, "b n n"]) -
 
 
 def _centred(grams: Float[np.ndarray, "a n n"]) -> Float[np.ndarray, "a n n"]:
-    """Centre rows and columns with the diagonal left out, so that inner products are unbiased HSICs."""
+    """Centre rows and columns without the diagonal.
+
+    Inner products of the results are unbiased HSICs.
+    """
     n = grams.shape[-1]
     off = grams * (1 - np.eye(n))
     sums = off.sum(-1)
@@ -37,12 +40,15 @@ def _centred(grams: Float[np.ndarray, "a n n"]) -> Float[np.ndarray, "a n n"]:
 
 
 def rows(order: Int[np.ndarray, " n_text"], per_text: int) -> Int[np.ndarray, " n"]:
-    """Return the rows of texts in an order, the positions of a text in sequence."""
+    """Return the rows of texts in a given order.
+
+    The positions of a text stay in sequence.
+    """
     return (np.asarray(order)[:, None] * per_text + np.arange(per_text)).flatten()
 
 
 def orders(n_text: int, draws: int, seed: int) -> list[np.ndarray]:
-    """Draw random orders of the texts in which none keeps its place."""
+    """Draw random orders of the texts in which each text moves."""
     rng, rows = np.random.default_rng(seed), []
     while len(rows) < draws:
         order = rng.permutation(n_text)
@@ -54,7 +60,10 @@ def orders(n_text: int, draws: int, seed: int) -> list[np.ndarray]:
 def best_correlations(
     first: Float[np.ndarray, "n a"], second: Float[np.ndarray, "n b"]
 ) -> tuple[Float[np.ndarray, " a"], Int[np.ndarray, " a"]]:
-    """Return (largest correlation of each first column with any second column, which)."""
+    """Return the largest correlation of each first column, and its partner.
+
+    The partner is the column of the second with that correlation.
+    """
     units = [each - each.mean(0) for each in (first, second)]
     units = [each / np.maximum(np.linalg.norm(each, axis=0), np.finfo(float).tiny) for each in units]
     correlations = units[0].T @ units[1]

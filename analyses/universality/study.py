@@ -1,4 +1,4 @@
-"""Compare two models: their heads by behaviour, their layers by similarity, two dictionaries by their latents."""
+"""Compare heads, layers and, if given, the dictionaries of two models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from interp.provenance import Stopwatch
 
 STEPS = ("heads", "shared text", "layers", "latents", "done")
 LEAST_ACTIVE = 5
-"""Positions at which a latent must be active for its correlations to mean anything."""
+"""Least number of active positions for which a latent's correlations are computed."""
 
 
 @checked
@@ -37,21 +37,21 @@ def run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Universality:
-    """Study what two models have in common, whatever their tokenizers.
+    """Compare two models, whatever their tokenizers.
 
     Behaviour scores are those of `circuits.head_scores`, on random tokens of each model's own vocabulary. Layers are
     compared by linear CKA of what leaves each block, divided by its length as a norm does, at positions where both
     have read the same characters. There are two controls: every text paired with another at the same positions, so
-    that what all texts share counts as chance, and the second model untrained, so that what the words alone make
-    alike counts too. Latents of two dictionaries are matched by correlation over the same positions.
+    that what all texts share counts as chance, and the second model untrained, so that similarity from the words
+    alone counts too. Latents of two dictionaries are matched by correlation over the same positions.
 
     Args:
         first: a model with a tokenizer.
-        second: another.
-        config: what is compared.
+        second: another model with a tokenizer.
+        config: settings of the comparison.
         dictionaries: none, or two, of the first and of the second model, each with the hook it reads in its metadata.
-        command: what the user typed, for the record.
-        seed: of texts and pairings.
+        command: the command that the user typed, for the provenance.
+        seed: of the random texts and of the pairings.
         progress: called with (steps done, steps, what is being done).
 
     Raises:
@@ -101,7 +101,10 @@ def run(
 
 @torch.no_grad()
 def untrained(model: Model, seed: int) -> Model:
-    """Return a copy of a model with the entries of every weight matrix shuffled."""
+    """Return a copy of a model with shuffled weight matrices.
+
+    The entries of each matrix are shuffled within it.
+    """
     generator, hf = torch.Generator().manual_seed(seed), copy.deepcopy(model.hf)
     for parameter in hf.parameters():
         if parameter.ndim > 1:
@@ -125,7 +128,10 @@ def _sides(pairs: list[list[tuple[int, int]]]) -> list[list[list[int]]]:
 
 
 def _grams(model: Model, texts: Sequence[Tensor], positions: list[list[int]], hooks: list[str]) -> np.ndarray:
-    """Return each layer's Gram matrix (n, n) over all positions, of unit streams."""
+    """Return each layer's Gram matrix (n, n) over all positions.
+
+    Streams have length 1.
+    """
     streams = [activations(model, text, at, hooks) for text, at in zip(texts, positions, strict=True)]
     layers = [torch.cat(each) for each in zip(*streams, strict=True)]
     units = [(x / x.norm(dim=-1, keepdim=True)).numpy() for x in layers]
@@ -133,7 +139,7 @@ def _grams(model: Model, texts: Sequence[Tensor], positions: list[list[int]], ho
 
 
 def _best(grams: list[np.ndarray], order: np.ndarray) -> np.ndarray:
-    """Return each layer's best similarity to the second model's layers with shuffled rows."""
+    """Return each layer's best similarity after reordering the second model's rows."""
     return cka(grams[0], grams[1][:, order][:, :, order]).max(1)
 
 

@@ -47,19 +47,22 @@ class Averaged(Shown, Result):
 
     @property
     def values(self) -> Tensor:
-        """The model's own value of the target on each prompt, as a torch tensor."""
+        """Value of the target in the model itself on each prompt.
+
+        A torch tensor.
+        """
         return as_tensor(self.observed)
 
     @property
     def total(self) -> float:
-        """The sum of all means, which is the mean of the model's values."""
+        """Sum of all means, which is the mean of the model's values."""
         return float(self.mean.sum())
 
     @property
     def interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """95 % bounds (n_label,) of the mean over prompts; NaN for one prompt.
+        """Bounds (n_label,) of the 95 % interval of the mean over prompts.
 
-        By Student's t.
+        By Student's t; NaN for one prompt.
         """
         from scipy.stats import t
 
@@ -68,7 +71,9 @@ class Averaged(Shown, Result):
         return self.mean - half, self.mean + half
 
     def spread(self, label: str) -> tuple[float, ...]:
-        """Return the 0, 25, 50, 75 and 100 % quantiles of a label over prompts.
+        """Return the minimum, quartiles and maximum of a label over prompts.
+
+        These are the 0, 25, 50, 75 and 100 % quantiles.
 
         Raises `UsageError` for a label that does not exist, or where single prompts had too many numbers to store.
         """
@@ -84,7 +89,10 @@ class Averaged(Shown, Result):
         return tuple((self.labels[i], float(self.mean[i])) for i in order)
 
     def table(self, k: int = 20) -> Table:
-        """Return the k largest means with interval, deviation and share of equal sign."""
+        """Return the k largest means as a table.
+
+        Its columns are the mean, its interval, the standard deviation and the share of prompts with the mean's sign.
+        """
         low, high = self.interval
         rows = []
         for label, mean in self.top(k):

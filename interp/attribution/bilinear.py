@@ -70,9 +70,9 @@ def score_pairs(
 
 @torch.no_grad()
 def score(linearised: Linearised, layer: int, head: int, query: int, key: int, *, side: Side = "key") -> ScoreTarget:
-    """Make an attention score a target, linear in the stream of one side.
+    """Return an attention score as a target, linear in one side's stream.
 
-    The `side` says whose position; the other side is constant. For `path_tree`.
+    The `side` says whose position, the query's or the key's; the other side is constant. For `path_tree`.
 
     Raises `UsageError` as `scores` does.
     """
@@ -86,18 +86,18 @@ def score(linearised: Linearised, layer: int, head: int, query: int, key: int, *
 
 @torch.no_grad()
 def linear_parts(frozen: Frozen, target: ScoreTarget) -> tuple[Float[Tensor, " d_model"], float, float]:
-    """Return (covector, constant, value) of a score as a function of a stream.
+    """Return a score as (covector, constant, value) on one side's stream.
 
-    The stream is that at its side's position.
+    The stream is the one at the position of the target's side.
     """
     position = frozen.position(target.position)
     side = _side_of(target)
     query, key = (position, target.other) if target.side == "query" else (target.other, position)
-    held = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(frozen.writes)
+    fixed = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(frozen.writes)
     own = written(frozen, target.layer, target.head, position, side).sum(0).to(frozen.writes)
-    scale = score_scale(frozen, target.layer, own @ held)
+    scale = score_scale(frozen, target.layer, own @ fixed)
     # The transpose of a rotation by p is the rotation by -p; the rotary factor, if any, multiplies both.
-    back = rotate(held * scale, frozen.model.spec.rotaries[target.layer], -position, frozen.n_token)
+    back = rotate(fixed * scale, frozen.model.spec.rotaries[target.layer], -position, frozen.n_token)
     W, b, gain, divisor = _side(frozen, target.layer, target.head, position, side)
     back = back * gain
     value = float(frozen.blocks[target.layer].scores[target.head, query, key])
@@ -126,9 +126,9 @@ def measure(frozen: Frozen, target: ScoreTarget, x: Float[Tensor, " d_model"]) -
         heads = torch.einsum("m,hmd->hd", normalised, all_W) + all_b
         scale = heads_scale(heads[:, None], spec.norm_eps, spec.joint_query_key_norm)[index, 0]
         own = own / scale * head_gain(gain, index)
-    held = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(x)
+    fixed = written(frozen, target.layer, target.head, target.other, _other(side)).sum(0).to(x)
     turned = rotate(own, spec.rotaries[target.layer], position, frozen.n_token)
-    product = turned @ held * spec.attention_scale[target.layer]
+    product = turned @ fixed * spec.attention_scale[target.layer]
     query, key = (position, target.other) if side == "query" else (target.other, position)
     return float(softcap(product, spec.attention_softcap)) + _by_distance(frozen, target.head, query, key)
 
@@ -155,8 +155,8 @@ def _side(frozen: Frozen, layer: int, head: int, position: int, side: Side) -> t
     else:
         W, b = weights.W_K(layer, head), weights.b_K(layer, head)
         gain, scales, index = raw.key_gain, block.key_scale, head // spec.kv_group
-    held = torch.ones_like(b) if gain is None or scales is None else head_gain(gain, index) / scales[index, position]
-    return W, b, held, block.attn_scale[position]
+    gains = torch.ones_like(b) if gain is None or scales is None else head_gain(gain, index) / scales[index, position]
+    return W, b, gains, block.attn_scale[position]
 
 
 def _by_distance(frozen: Frozen, head: int, query: int, key: int) -> float:
@@ -199,5 +199,8 @@ def checked(frozen: Linearised, layer: int, head: int, query: int, key: int) -> 
 
 
 def score_name(frozen: Linearised, layer: int, head: int, query: int, key: int) -> str:
-    """Return a name such as "score of L23H4 from ' of' to 'iffel'"."""
+    """Return the display name of an attention score.
+
+    For example "score of L23H4 from ' of' to 'iffel'".
+    """
     return f"score of L{layer}H{head} from {frozen.labels[query]!r} to {frozen.labels[key]!r}"

@@ -49,7 +49,7 @@ def bytes_needed(model: Model, n_token: int) -> int:
 
 @dataclass(frozen=True)
 class PathBounds:
-    """The second moments of all paths of one frozen input. Made by `path_bounds`.
+    """Second moments of all paths of one frozen input, from `path_bounds`.
 
     `streams[s, l]` belongs to everything written at position s before block l, `mlps[s, l]` to the MLP's write there,
     and `heads[s, l, h]` to what head h computes before its output weights `out[l, h]`.
@@ -64,7 +64,9 @@ class PathBounds:
     def children(
         self, children: Children, seen: Int[np.ndarray, " n"], least: float
     ) -> tuple[Int[np.ndarray, "3 m"], Float[np.ndarray, " m"]]:
-        """Find the children below which a path of absolute value `least` or more is possible.
+        """Find the children below which a path of sufficient size is possible.
+
+        The path's absolute value must be `least` or more.
 
         Args:
             children: of some nodes; their values are not read.
@@ -92,7 +94,12 @@ class PathBounds:
         return np.concatenate(candidates, axis=1), np.concatenate(bounds)
 
     def _screened(self, vectors: Tensor, seen: np.ndarray, position: int, n_place: int, least: float) -> np.ndarray:
-        """Numbers of the parents whose children here could together hold such a path; all where there is one place."""
+        """Return numbers of parents whose children could have such a path.
+
+        Such a path in sum, and children here.
+
+        All of them where there is one place.
+        """
         if n_place == 1:
             return np.arange(len(seen))
         layers = (seen - self.frozen.layout.n_embed) // self.frozen.layout.per_block
@@ -103,7 +110,10 @@ class PathBounds:
         return np.flatnonzero((MARGIN * total.sqrt() >= least).cpu().numpy())
 
     def _each(self, vectors: Tensor, seen: np.ndarray, position: int) -> Float[Tensor, "n n_component"]:
-        """uᵀ P u for each component here; 0 for those that do not read, or that the parent does not see."""
+        """Compute the bound uᵀ P u for each component here.
+
+        0 for those that do not read, or that the parent does not see.
+        """
         layout, spec, last = self.frozen.layout, self.frozen.model.spec, int(seen.max())
         squares = vectors.new_zeros(len(vectors), last)
         n_heads = sum(layout.start(layer) < last for layer in range(spec.n_layer))
@@ -121,7 +131,9 @@ class PathBounds:
 
 @torch.no_grad()
 def path_bounds(frozen: Frozen, max_gigabytes: float) -> PathBounds:
-    """Compute the second moments of all paths, layer by layer, in the model's dtype.
+    """Compute the second moments of all paths, layer by layer.
+
+    In the model's dtype.
 
     Raises `UsageError` for a mixture of experts, and for an input that needs more than `max_gigabytes`.
     """
@@ -171,7 +183,10 @@ def _heads(frozen: Frozen, layer: int, attention: Attention, stream: Tensor) -> 
 
 
 def _mlp(frozen: Frozen, layer: int, mlp: Mlp, stream: Tensor) -> Float[Tensor, "n_token d_model d_model"]:
-    """Return the second moment of the MLP's write at each position, without bias."""
+    """Return the second moment of the MLP's write at each position.
+
+    Without bias.
+    """
     block, out = frozen.blocks[layer], _gained(mlp.W_out, mlp.post_gain)
     moments = torch.empty_like(stream)
     for t, multiplier in enumerate(block.multiplier / block.mlp_write_scale[:, None]):

@@ -80,7 +80,10 @@ def verify(
 
 
 def _check_values(frozen: Frozen, tree: PathTree, rows: list[int]) -> None:
-    """Raise for a tree of another model: a path's value is covector times first write."""
+    """Check that the tree is of this model.
+
+    A path's value is covector times first write.
+    """
     values = np.array([_carried(frozen, tree, row, frozen.writes) for row in rows])
     if not np.abs(values - tree.value[rows]).max() <= frozen.tolerance * tree.mass:
         raise UsageError("The path tree was grown on another model: its paths have other values here.")

@@ -2,7 +2,7 @@
 
 The path's first component writes what it does in the other run, for the second to read alone; each step then runs for
 real, a head through the branch that the path names and no other, and so on to the target. The secant map lies between
-the two runs, and so the mean of the two effects is held against it.
+the two runs, and so the mean of the two effects is compared with it.
 """
 
 from __future__ import annotations

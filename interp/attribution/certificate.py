@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Certificate:
-    """Bounds of what is still possible below the nodes of a growing tree.
+    """Bounds on the paths still possible below nodes of a growing tree.
 
     `bound[row]` is 0 where nothing is that matters.
     """
@@ -57,16 +57,19 @@ class Certificate:
         (place, parent, component), bound = self.bounds.children(children, seen, self._least())
         position = children.positions[place, parent]
         codes = self._codes(children.parents[parent], component, position)
-        held = np.array([rows.get(code, -1) for code in codes.tolist()], np.int64)
-        new = held < 0
+        known = np.array([rows.get(code, -1) for code in codes.tolist()], np.int64)
+        new = known < 0
         first = len(growing.value)
         growing.hold(children, place[new], parent[new], component[new])
-        held[new] = np.arange(first, len(growing.value))
+        known[new] = np.arange(first, len(growing.value))
         self.bound = np.concatenate([self.bound, np.zeros(len(growing.value) - len(self.bound))])
-        self.bound[held] = bound
+        self.bound[known] = bound
 
     def _next(self, batch: int) -> np.ndarray:
-        """Return the rows below which a path larger than the k-th is possible."""
+        """Return the rows below which a larger path is possible.
+
+        Larger than the k-th.
+        """
         rows = self._open()
         rows = rows[self.bound[rows] > self._least()]
         size = min(batch, self.max_expansions - self.growing.done)
@@ -76,7 +79,9 @@ class Certificate:
         return np.flatnonzero((self.bound > 0) & ~np.isfinite(self.growing.remainder.all()))
 
     def _least(self) -> float:
-        """Return the k-th largest absolute value of a complete path in the tree.
+        """Return the k-th largest absolute value of a complete path.
+
+        Of the paths in the tree.
 
         0 where it has fewer.
         """
@@ -84,6 +89,9 @@ class Certificate:
         return float(np.partition(sizes, -self.top)[-self.top]) if len(sizes) >= self.top else 0.0
 
     def _codes(self, parents: np.ndarray, components: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """One number for each (parent, component, position); components count from `OWN_BIAS` = -2."""
+        """Return one number for each (parent, component, position).
+
+        Components count from `OWN_BIAS` = -2.
+        """
         frozen = self.growing.linearised
         return (parents * (len(frozen.layout.components) + 2) + components + 2) * frozen.n_token + positions

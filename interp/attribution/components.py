@@ -52,7 +52,10 @@ class Component:
 
     @property
     def reads(self) -> bool:
-        """Whether it computes its output from what others wrote; embeddings and biases do not."""
+        """Whether its output depends on what other components wrote.
+
+        Embeddings and biases do not.
+        """
         return self.kind in ("head", "mlp", "expert", "latent", "error", "skip")
 
 
@@ -67,7 +70,10 @@ class Layout:
 
     @cached_property
     def components(self) -> tuple[Component, ...]:
-        """Embeddings, then per block its heads, attention bias, MLP or experts, and MLP bias; absent ones left out."""
+        """All components in the order they write.
+
+        Embeddings, then per block its heads, attention bias, MLP or experts, and MLP bias; absent ones left out.
+        """
         parts = [Component("embed")]
         if self.spec.positional == "learned":
             parts.append(Component("pos_embed"))
@@ -112,11 +118,14 @@ class Layout:
         return self.n_embed + layer * self.per_block
 
     def mlp(self, layer: int) -> int:
-        """Return the index of the MLP of a block, or of its first expert."""
+        """Return the index of the MLP of a block.
+
+        In a mixture of experts, that of its first expert.
+        """
         return self.start(layer) + self.spec.n_head + self.spec.output_bias
 
     def bias(self, part: Literal["attention", "mlp"], layer: int) -> int:
-        """Return the index of the output bias of a block's attention or MLP."""
+        """Return the index of the output bias of attention or MLP."""
         return self.mlp(layer) + (-1 if part == "attention" else self.n_mlp)
 
     def visible(self, component: Component) -> int:

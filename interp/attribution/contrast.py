@@ -83,7 +83,10 @@ class Contrast(SecantMap):
         return checked_position(position, self.n_token)
 
     def logits_at(self, position: int) -> Float[Tensor, "run *pair d_vocab"]:
-        """Return the model's own logits of both runs at one position; see `Frozen.logits_at`."""
+        """Return the model's own logits of both runs at one position.
+
+        See `Frozen.logits_at`.
+        """
         position = self.position(position)
         if position not in self.known:
             logits, _ = _ending(self.model, self.tokens, self.embeddings, position)
@@ -92,7 +95,10 @@ class Contrast(SecantMap):
 
     @property
     def logits(self) -> Float[Tensor, "run *pair n_token d_vocab"]:
-        """The model's own logits of both runs at every position: 2 · n_pair · n_token · d_vocab numbers."""
+        """Logits of both runs at every position, as the model computes them.
+
+        2 · n_pair · n_token · d_vocab numbers.
+        """
         logits = [model(rows) for model, rows in _model_runs(self.model, self.tokens, self.embeddings)]
         return torch.cat(logits).unflatten(0, self.tokens.shape[:-1])
 
@@ -109,7 +115,10 @@ class Contrast(SecantMap):
 
     @cached_property
     def ends(self) -> tuple[Frozen, Frozen]:
-        """Each of the two runs frozen, clean first: two more runs of the model, made when first needed."""
+        """Both runs as frozen inputs, clean first.
+
+        Two more runs of the model, made when first needed.
+        """
         self._one("Frozen inputs are")
         if self.embeddings is not None:
             raise UsageError(
@@ -119,7 +128,10 @@ class Contrast(SecantMap):
         return freeze(self.model, self.tokens[:1]), freeze(self.model, self.tokens[1:])
 
     def values(self, hook: str) -> Float[Tensor, "run n_token d_model"]:
-        """Return the model's own values at a hook in the two runs of one pair."""
+        """Return the model's own values at a hook, in both runs.
+
+        For a contrast of one pair.
+        """
         runs = ((self.model, self.tokens[:1]), (_with_embeddings(self.model, self.embeddings), self.tokens[1:]))
         return torch.cat([model.run_with_cache(tokens, hook)[1][hook] for model, tokens in runs])
 
@@ -239,7 +251,10 @@ def _model_runs(model: Model, tokens: Tensor, embeddings: Tensor | None) -> list
 
 
 def _ending(model: Model, tokens: Tensor, embeddings: Tensor | None, position: int) -> tuple[Tensor, Tensor]:
-    """Return the model's own logits of one position and last streams of the runs."""
+    """Return the logits of one position and last streams of the runs.
+
+    They are the model's own.
+    """
     ends = [ending(each, rows, position) for each, rows in _model_runs(model, tokens, embeddings)]
     logits, streams = zip(*ends, strict=True)
     return torch.cat(logits), torch.cat(streams)
@@ -255,7 +270,9 @@ def _error(
     stream: Float[Tensor, "run_pair n_token d_model"],
     secants: SecantMap,
 ) -> float:
-    """Check the written-out runs and the secant map's change, and return their error.
+    """Check the runs and the secant map's change; return their error.
+
+    The runs are those of the written-out forward pass.
 
     The error is relative.
     """

@@ -17,9 +17,10 @@ def direct(linearised: Linearised, target: Targets) -> Direct:
 
     At the target's position.
 
-    contribution(c) = write(c) · covector: for a logit, write(c) · W_U[:, token] / s, with the final norm's scale s held
-    at this input. Embedding, every head, every MLP and every bias term are apart, and the sum is the target's value.
-    A direct contribution says nothing of what a component does through others: see `path_tree`, `orders`, `edges`.
+    contribution(c) = write(c) · covector: for a logit, write(c) · W_U[:, token] / s, with the final norm's scale s
+    fixed at this input. Embedding, every head, every MLP and every bias term are apart, and the sum is the target's
+    value. A direct contribution says nothing of what a component does through others: see `path_tree`, `orders`,
+    `edges`.
 
     Raises:
         UsageError: a position outside the prompt.

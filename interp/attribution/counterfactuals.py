@@ -117,7 +117,7 @@ def mean_embedding(model: Model, prompt: str, positions: int | Sequence[int]) ->
 
     This asks what is lost when a token says nothing.
 
-    For words without a counterpart to exchange them for. The counterfactual is no prompt, so that `verify` and the
+    For words without a counterpart to exchange them for. The counterfactual is not a prompt, so that `verify` and the
     parts of scores, which run one, refuse it.
 
     Args:
@@ -144,7 +144,7 @@ def mean_embedding(model: Model, prompt: str, positions: int | Sequence[int]) ->
 
 
 def from_task(model: Model, task: Task, index: int) -> Counterfactual:
-    """Take one pair of a task, up to where its answer is read."""
+    """Take one pair of a task, up to its answer's position."""
     require(model, Model, "model")
     require(task, Task, "task")
     one = task[whole(index, "index")]

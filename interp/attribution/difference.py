@@ -50,7 +50,10 @@ class TreeDifference(Shown, Result):
         return float(np.nansum(self.array))
 
     def table(self, k: int = 20) -> Table:
-        """The k paths that differ most, then as many of those known in one tree only, largest first."""
+        """Return the k paths that differ most as a table.
+
+        Then as many of those known in one tree only, largest first.
+        """
         k = whole(k, "k", 0)
         known = np.isfinite(self.array)
         size = np.where(known, np.abs(self.array), np.fmax(np.abs(self.first), np.abs(self.second)))

@@ -8,7 +8,7 @@ run's logits:
     hook_attn_out         every head's write: A; c is the block's entry "L5.b_O"
     hook_mlp_out          the MLP's write: A; c is "MLP5.b_out"
     hook_resid_post       what it changes of the whole stream, x (A − 1), is written by the block's MLP, which reads
-                          that stream too; the stream itself passes by as it is; c is "MLP5.b_out"
+                          that stream too; the stream itself passes by unchanged; c is "MLP5.b_out"
     hook_resid_pre        the same of the block before; of block 0, the embedding's own write
 
 An edit of the stream in the middle of a block may only add. Everything else (queries, keys, values, scores, patterns,

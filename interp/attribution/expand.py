@@ -154,8 +154,8 @@ class ByPosition:
     def round(self, nodes: Nodes) -> Iterator[Children]:
         """Yield children: heads reach positions before theirs, MLPs only their own."""
         is_head = self.heads[nodes.components] >= 0
-        room = LOT_VALUES // (self.frozen.n_token * len(self.frozen.layout.components))
-        for lot in lots(nodes, is_head, min(LOT_NODES, max(1, room))):
+        capacity = LOT_VALUES // (self.frozen.n_token * len(self.frozen.layout.components))
+        for lot in lots(nodes, is_head, min(LOT_NODES, max(1, capacity))):
             yield self._heads(lot)
         for lot in lots(nodes, ~is_head, len(is_head)):
             yield self._mlps(lot)
@@ -198,7 +198,10 @@ class ByPosition:
 
 
 class ByComponent:
-    """A node is a component at all positions: its covector is one for each."""
+    """Expansion with components as nodes, each at all positions.
+
+    A node's covector is one for each position.
+    """
 
     def __init__(self, frozen: Frozen, linear: Linear):
         self.frozen, self.linear, self.pull = frozen, linear, frozen.pull
@@ -232,7 +235,10 @@ class ByComponent:
 
 
 def lots(nodes: Nodes, chosen: np.ndarray, size: int) -> Iterator[Nodes]:
-    """Yield the chosen nodes, those that see most first, `size` at a time."""
+    """Yield the chosen nodes in batches of `size`.
+
+    Nodes that see most come first.
+    """
     rows = np.flatnonzero(chosen)
     rows = rows[np.argsort(-nodes.components[rows], kind="stable")]
     for first in range(0, len(rows), size):
@@ -240,7 +246,10 @@ def lots(nodes: Nodes, chosen: np.ndarray, size: int) -> Iterator[Nodes]:
 
 
 def _runs(frozen: Frozen, nodes: Nodes) -> Iterator[tuple[int, slice, int]]:
-    """Yield (layer, rows, number seen) for runs of nodes that see the same."""
+    """Yield runs of nodes that see the same components.
+
+    As (layer, rows, number seen).
+    """
     components = [frozen.layout.components[index] for index in nodes.components]
     seen = np.array([frozen.layout.visible(component) for component in components])
     first = np.flatnonzero(np.diff(seen, prepend=-1))

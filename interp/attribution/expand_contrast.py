@@ -79,7 +79,7 @@ class BranchTable:
 
 
 class SecantsByPosition:
-    """A node is a component, or a branch of a head, at one position."""
+    """Expansion with components, or branches of heads, at one position each."""
 
     def __init__(self, contrast: Contrast, linear: Linear):
         self.contrast, self.linear, self.pull = contrast, linear, contrast.pull
@@ -132,11 +132,11 @@ class SecantsByPosition:
         Queries and MLPs reach only their own.
         """
         branches, heads = self.table.branches[nodes.components], self.table.heads[nodes.components] >= 0
-        room = max(1, LOT_VALUES // (self.contrast.n_token * self.table.n_layout))
+        capacity = max(1, LOT_VALUES // (self.contrast.n_token * self.table.n_layout))
         for lot in lots(nodes, heads & (branches < 0), LOT_NODES):
             yield self._split(lot)
         for branch in (KEY, VALUE):
-            for lot in lots(nodes, branches == branch, min(LOT_NODES, room)):
+            for lot in lots(nodes, branches == branch, min(LOT_NODES, capacity)):
                 yield self._spread(lot, branch)
         for chosen in (branches == QUERY, ~heads):
             for lot in lots(nodes, chosen, LOT_NODES):
@@ -201,9 +201,9 @@ class SecantsByPosition:
 
 
 class SecantsByComponent:
-    """A node is a component, or a branch of a head, at all positions.
+    """Expansion with components, or branches of heads, at all positions.
 
-    Its covector is one for each position.
+    A node's covector is one for each position.
     """
 
     def __init__(self, contrast: Contrast, linear: Linear):

@@ -115,7 +115,10 @@ class Frozen:
 
     @property
     def logits(self) -> Float[Tensor, "n_token d_vocab"]:
-        """The model's own logits at every position, by one more run each time: n_token · d_vocab numbers."""
+        """Logits at every position, as the model computes them.
+
+        One more run each time; n_token · d_vocab numbers.
+        """
         return self.model(self.tokens)[0]
 
     @property
@@ -124,7 +127,7 @@ class Frozen:
         return FrozenPull(self)
 
     def linear(self, target: Targets) -> Linear:
-        """Return the target as a linear function of the stream at its position."""
+        """Return the target as a linear function of the stream it reads."""
         if isinstance(target, Sequence):
             raise UsageError(f"A frozen input is one prompt: give one target, not {len(target)}.")
         return resolve(self, target)
@@ -161,8 +164,8 @@ def bytes_needed(model: Model, n_token: int) -> int:
     """
     spec, layout = model.spec, Layout(model.spec)
     written = len(layout.components) * n_token * spec.d_model
-    held = spec.n_layer * n_token * (2 * spec.n_head * n_token + max(1, spec.n_expert_used) * spec.d_mlp)
-    return (written + held + 2 * spec.d_vocab) * model.parts.W_U.element_size()
+    traced = spec.n_layer * n_token * (2 * spec.n_head * n_token + max(1, spec.n_expert_used) * spec.d_mlp)
+    return (written + traced + 2 * spec.d_vocab) * model.parts.W_U.element_size()
 
 
 @torch.no_grad()
@@ -219,7 +222,7 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
 
 
 def _error(logits: tuple[Tensor, Tensor], streams: tuple[Tensor, Tensor], writes: Tensor) -> float:
-    """Check our logits, streams and writes against the model's, and return the error."""
+    """Check logits, streams and writes against the model's; return the error."""
     (ours, theirs), (residual, stream) = logits, streams
     tolerance = TOLERANCE[theirs.dtype]
     error = max_or_nan((ours - theirs).abs().max() / theirs.abs().max(), off(residual, stream))
@@ -235,7 +238,7 @@ def _error(logits: tuple[Tensor, Tensor], streams: tuple[Tensor, Tensor], writes
 
 
 def off(ours: Float[Tensor, "... d"], theirs: Float[Tensor, "... d"]) -> Tensor:
-    """Return the largest length of a difference of vectors, relative to the second."""
+    """Return the largest norm of a vector difference, relative to the second."""
     return ((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1)).max()
 
 

@@ -70,7 +70,10 @@ def joint_norm_secant(
     weight: Float[Tensor, "n_head d_model d_head"],
     eps: float,
 ) -> JointNormSecant:
-    """Return the secant between two runs' projections, which `weight` made of the normalised stream."""
+    """Compute the secant of a joint norm between two runs' projections.
+
+    `weight` made the projections of the normalised stream.
+    """
     r1, r0 = (1 / heads_scale(x, eps, joint=True) for x in (first, second))
     mean = (first + second) / 2
     bend = -2 * r1.square() * r0.square() / (r1 + r0) / (mean.shape[-3] * mean.shape[-1])

@@ -26,7 +26,9 @@ def logit_lens(
     k: int = 5,
     lens: TunedLens | None = None,
 ) -> LogitLens:
-    """Unembed the residual stream after every block, through the final norm with its own scale (nostalgebraist, 2020).
+    """Unembed the residual stream after every block.
+
+    It passes the final norm with its own scale (nostalgebraist, 2020).
 
     Args:
         model: the model.
@@ -90,7 +92,10 @@ def _unembed(model: Model, residual: Float[Tensor, "n d_model"]) -> Float[Tensor
 
 
 def _read(logits: Float[Tensor, "row d_vocab"], ids: list[int], k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return (likeliest tokens, their probabilities, tracked logits, tracked ranks) of one position at every row."""
+    """Return what the lens reads of one position at every row.
+
+    (likeliest tokens, their probabilities, tracked logits, tracked ranks).
+    """
     probabilities, top = logits.softmax(-1).topk(k, dim=-1)
     tracked = logits[:, ids]
     ranks = tracked.new_zeros(tracked.shape, dtype=torch.long)

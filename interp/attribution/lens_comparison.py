@@ -27,7 +27,9 @@ def compare_lenses(
     *,
     progress: Progress | None = None,
 ) -> LensComparison:
-    """Compare lenses with the logit lens on text that they were not fitted on.
+    """Compare lenses with the logit lens on held-out text.
+
+    The text must not have been used to fit the lenses.
 
     Args:
         model: the model.
@@ -84,7 +86,10 @@ def _translated(lens: TunedLens | None, row: int, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Prediction:
-    """Next-token probabilities at every position of one text; `logits` and log Σ exp of them, by position."""
+    """Next-token probabilities at every position of one text.
+
+    `logits` and log Σ exp of them, by position.
+    """
 
     logits: Float[Tensor, "n_token d_vocab"]
     total: Float[Tensor, " n_token"]
@@ -105,7 +110,9 @@ class _Prediction:
         return float((self.total[:-1] - chosen).mean())
 
     def divergence(self, other: _Prediction) -> float:
-        """Return the mean KL divergence of another prediction from this one, in nats.
+        """Return the mean KL divergence of another prediction from this one.
+
+        In nats.
 
         Σ p (log p − log q) = Σ p (logits − other logits) − log Σ exp logits + log Σ exp (other logits).
         """

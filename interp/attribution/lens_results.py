@@ -43,16 +43,25 @@ class LensComparison(Shown, Result):
         return ("embed", *(f"layer {i}" for i in range(self.bias.shape[1] - 1)))
 
     def gain(self, name: str, versus: str = LOGIT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return by how much a lens lowers the cross-entropy of another, (n_row,), with 95 % bounds over prompts."""
+        """Return the cross-entropy that a lens saves compared with another.
+
+        (n_row,), with 95 % bounds over prompts.
+        """
         first, second = (self.cross_entropy[self.names.index(one)] for one in (versus, name))
         return mean_interval((first - second).T, seed=0)
 
     def better(self, name: str, versus: str = LOGIT) -> int:
-        """Return the number of rows before the last at which the gain's interval lies above 0."""
+        """Return the number of rows where a lens is reliably better.
+
+        These are rows before the last, where the gain's interval lies above 0.
+        """
         return int((self.gain(name, versus)[1][:-1] > 0).sum())
 
     def summary(self) -> str:
-        """Return in one sentence at how many layers each lens beats the logit lens, and by how much."""
+        """Return one sentence that compares each lens with the logit lens.
+
+        It says at how many layers a lens is better, and by how much.
+        """
         parts, rows = [], self.bias.shape[1] - 1
         for name in self.names[1:]:
             gain = self.gain(name)[0][:-1]
@@ -103,7 +112,7 @@ class LensComparison(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Patchscope(Shown, Result):
-    """What a model writes when the activation of one prompt stands in another, for each layer it is taken from.
+    """Continuations of a prompt with an activation of another, by layer.
 
     Attributes:
         source: the token whose activation was taken, and its prompt.
@@ -129,7 +138,10 @@ class Patchscope(Shown, Result):
     unpatched_probability: float
 
     def table(self) -> Table:
-        """Return the text written for each layer; the last row is the unpatched prompt."""
+        """Return the text written for each layer as a table.
+
+        The last row is the unpatched prompt.
+        """
         rows = tuple(
             zip(
                 (f"layer {layer}" for layer in self.layers),

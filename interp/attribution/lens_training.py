@@ -37,7 +37,10 @@ Streams = Float[Tensor, "row n d_model"]
 
 @dataclass(frozen=True)
 class Fitted:
-    """Parameters of a lens, and its KL divergence on the validation batches at each stage of the training."""
+    """Parameters of a trained lens and its history of KL divergence.
+
+    The KL divergence is that on the validation batches at each stage of the training.
+    """
 
     weights: Float[Tensor, "row d_model d_model"]
     biases: Float[Tensor, "row d_model"]
@@ -87,12 +90,18 @@ def train(  # noqa: PLR0913 (keyword-only)
 
 
 def hooks(model: Model) -> tuple[str, ...]:
-    """Return the hooks a store must hold for a lens: what enters the first block and leaves each block."""
+    """Return the hooks that a store needs for training a lens.
+
+    What enters the first block and leaves each block.
+    """
     return "blocks.0.hook_resid_pre", *(f"blocks.{i}.hook_resid_post" for i in range(model.spec.n_layer))
 
 
 def _batches(model: Model, source: Any, size: int, seed: int) -> Iterator[Streams]:
-    """Yield residual streams of `size` positions, in an order drawn with `seed`, those of validation first."""
+    """Yield residual streams of `size` positions, validation first.
+
+    In an order drawn with `seed`.
+    """
     if isinstance(source, Store):
         yield from _stored(model, source, size, seed)
         return
@@ -143,7 +152,10 @@ class _Objective:
     @classmethod
     @torch.no_grad()
     def of(cls, model: Model, last: Float[Tensor, "n d_model"], n_sampled: int, generator: torch.Generator) -> Any:
-        """Return the objective of a batch, from the streams that leave the last block."""
+        """Return the objective of a batch.
+
+        From the streams that leave the last block.
+        """
         spec = model.spec
         likely = _logits(model, last, *model.weights.unembed(torch.arange(spec.d_vocab, device=last.device)))
         likely = likely.topk(min(LIKELY, spec.d_vocab)).indices.flatten().unique()
@@ -165,7 +177,10 @@ class _Objective:
 
 
 class _Parameters:
-    """A and b of every row, Adam's moments, and the best values so far."""
+    """Parameters A and b of every row, and state of Adam.
+
+    Its moments, and the best values so far.
+    """
 
     def __init__(self, model: Model, kind: str):
         shape = model.spec.n_layer, model.spec.d_model
@@ -197,7 +212,10 @@ class _Parameters:
             self.weights, self.biases = weights.to(self.weights), biases.to(self.biases)
 
     def validate(self, objective: _Objective, streams: Streams) -> None:
-        """Measure every row on the validation batches; store its values where they improve."""
+        """Measure every row on the validation batches.
+
+        Its values are stored where they improve.
+        """
         loss = objective.rows(self, streams)
         self.history.append(loss)
         better = loss < self.best_loss
@@ -233,7 +251,9 @@ class _Parameters:
 
 @dataclass(frozen=True)
 class _Moments:
-    """Second moments of [x, size] with itself and with (last − x), every position divided by the last norm scale.
+    """Second moments for the regression of last − x on x.
+
+    Of [x, size] with itself and with (last − x), every position divided by the last norm scale.
 
     `size` stands in the place of the 1 of an affine map, so that the ridge means the same for A and b.
     """
@@ -282,7 +302,10 @@ def _logits(model: Model, x: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
 
 
 def _sample(likely: Int[Tensor, " m"], d_vocab: int, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return the likely tokens with factor 1, and `n` others weighted for those left out."""
+    """Return the likely tokens, and a sample of the others.
+
+    The likely tokens have factor 1, and `n` others are weighted for those left out.
+    """
     rest = torch.ones(d_vocab, dtype=torch.bool)
     rest[likely.cpu()] = False
     others = rest.nonzero().flatten()

@@ -50,9 +50,10 @@ class Linear:
 
 
 class Pull(Protocol):
-    """The transposes of an input's components: covectors on what they write, carried to the streams they read.
+    """Protocol of the transposed maps of an input's components.
 
-    Each returns a constant beside: the component's own biases, as they reach the target.
+    They carry covectors on what components write to the streams they read. Each also returns a constant: the
+    component's own biases, as they reach the target.
     """
 
     def attention(self, layer: int, covectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +64,10 @@ class Pull(Protocol):
         ...
 
     def mlp(self, layer: int, covectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Take covectors back through the MLP of a layer, or all its experts."""
+        """Carry covectors back through the MLP of a layer.
+
+        In a mixture of experts, through all of them.
+        """
         ...
 
     def experts(self, layer: int, covectors: Tensor) -> tuple[list[str], Tensor, Tensor]:
@@ -145,7 +149,10 @@ class Linearised(Layered, Protocol):
 
     @property
     def base(self) -> Any:
-        """The input without dictionaries, in which totals, sources and orders are the same; itself if it has none."""
+        """The input without dictionaries, or the input itself if it has none.
+
+        Totals, sources and orders are the same in it.
+        """
         ...
 
     def position(self, position: int) -> int:
@@ -153,7 +160,7 @@ class Linearised(Layered, Protocol):
         ...
 
     def linear(self, target: Targets) -> Linear:
-        """Return the target as a linear function of the stream at its position."""
+        """Return the target as a linear function of the stream it reads."""
         ...
 
     def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
@@ -189,7 +196,7 @@ def checked_position(position: int, n_token: int) -> int:
 def sweep(
     layered: Layered, visible: int, start: Tensor, step: Callable[[Part, int, Tensor], Tensor]
 ) -> Float[Tensor, "*batch n_token d_model"]:
-    """Carry covectors on the residual stream from the target back to the embeddings.
+    """Carry covectors on the residual stream from target to embeddings.
 
     `step(part, layer, covectors)` is called for the attention and the MLP of every block that is among the first
     `visible` components, last first, with the covectors on what that part writes; what it returns is added for the
@@ -222,7 +229,10 @@ def straight(linearised: Linearised, linear: Linear) -> Float[Tensor, " n_visibl
 def bias_write(
     linearised: Linearised, part: Part, layer: int
 ) -> tuple[str, Float[Tensor, "*pair n_token d_model"]] | None:
-    """Return name and write of a part's bias; None for a model without."""
+    """Return name and write of a part's bias.
+
+    None for a model without.
+    """
     spec, layout = linearised.layout.spec, linearised.layout
     if not (spec.output_bias if part == "attention" else spec.mlp_bias):
         return None

@@ -1,8 +1,8 @@
 """Path trees in the JSON form of Neuronpedia's and circuit-tracer's viewers.
 
 Both viewers expect more than the published schema says, and `neuronpedia_graph` keeps to it: they read a logit's
-probability from the text "(p=...)" in its label, know a closed list of node types, tell nodes apart by their ids alone,
-and look for a layer above 0 among the nodes that are not logits.
+probability from the text "(p=...)" in its label, know a closed list of node types, distinguish nodes by their ids
+alone, and look for a layer above 0 among the nodes that are not logits.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _key(tree: PathTree, row: int) -> str:
 
 
 def _influence(sizes: list[float]) -> list[float]:
-    """Return the share of all flow that a node and the larger ones carry.
+    """Return the share of flow that a node and larger ones carry.
 
     The viewer's slider shows nodes up to a share.
     """

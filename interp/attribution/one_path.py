@@ -24,7 +24,10 @@ Delta = Float[Tensor, "n_token d_model"]
 
 
 def at_position(field: Delta, position: int) -> Delta:
-    """Return a change at one position only, or at all for a whole component."""
+    """Return a change at one position only.
+
+    For a whole component, at all positions.
+    """
     if position < 0:
         return field
     alone = torch.zeros_like(field)
@@ -72,7 +75,10 @@ def _values(
 
 
 def measured(frozen: Frozen, target: Target, x: Float[Tensor, " d_model"]) -> float:
-    """Compute the target from the residual stream at its position, as the model does."""
+    """Compute the target from the residual stream, as the model does.
+
+    The stream is that at the target's position.
+    """
     if isinstance(target, DirectionTarget):
         return float(x @ torch.from_numpy(target.vector).to(x))
     if isinstance(target, LogitTarget):

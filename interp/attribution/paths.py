@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from interp.attribution.difference import TreeDifference
 
 TARGET, OWN_BIAS = -1, -2
-"""Values of `PathTree.component` that are no component: the root, and the bias a node adds whatever it reads."""
+"""Values of `PathTree.component` that are not components: the root, and the bias a node adds whatever it reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +72,18 @@ class PathTree(Shown, Result):
 
     @property
     def of_contrast(self) -> bool:
-        """Whether the tree is of the difference of two prompts, whose ids `token_ids` then holds, clean first."""
+        """Whether the tree is of the difference of two prompts.
+
+        Then `token_ids` are those of both, clean first.
+        """
         return self.token_ids.ndim == 2
 
     @property
     def expanded(self) -> np.ndarray:
-        """(n_node,) whether a node has been expanded; row 0, the target, always is."""
+        """Whether each node has been expanded, (n_node,).
+
+        Row 0, the target, always is.
+        """
         return np.isfinite(self.remainder)
 
     @property
@@ -88,7 +94,9 @@ class PathTree(Shown, Result):
 
     @property
     def mass(self) -> float:
-        """Absolute mass: Σ |value| of what ends the tree's branches and |remainder|, in the tree's unit.
+        """Absolute mass of the tree, in its unit.
+
+        Σ |value| of what ends the tree's branches and |remainder|.
 
         A lower bound on that of all paths, because what is unexpanded may hold paths that cancel.
         """
@@ -113,14 +121,17 @@ class PathTree(Shown, Result):
         return tuple(Path(self.chain(row), float(self.value[row])) for row in self.largest(k))
 
     def certified(self, k: int) -> int:
-        """Count the largest paths that no other path can exceed; 0 without `top`.
+        """Count the largest paths that no other path can exceed.
 
-        Of the k largest complete paths of the tree.
+        Of the k largest complete paths of the tree; 0 without `top`.
         """
         return int((np.abs(self.value[self.largest(k)]) >= self.unlisted).sum())
 
     def standing(self, k: int) -> str:
-        """Say how certain it is that the tree's k largest paths are the largest of all."""
+        """Return how certain it is that the k largest are known.
+
+        A phrase about the tree's k largest paths.
+        """
         shown, certain = len(self.largest(k)), self.certified(k)
         if not np.isfinite(self.unlisted):
             return "larger ones may not have been found"
@@ -138,7 +149,9 @@ class PathTree(Shown, Result):
         return rows[np.argsort(-np.abs(self.value[rows]), kind="stable")][:k]
 
     def chain(self, row: int | np.integer) -> tuple[str, ...]:
-        """Return the names of a node and of those above it, nearest the target first.
+        """Return the names of a node and its ancestors.
+
+        The nearest the target comes first.
 
         A contrast's head that is followed by a branch of it, "L5H2.q@of", is named by the branch alone.
         """
@@ -228,7 +241,10 @@ class PathTree(Shown, Result):
         return Table(("rank", "path", self.unit), rows, caption, {self.unit: "+.4f"})
 
     def figure(self, k: int = 60) -> Figure:
-        """Draw the k nodes of largest values as an icicle, the target on top."""
+        """Draw the k nodes of largest values as an icicle.
+
+        The target is on top.
+        """
         shown = self.heaviest(k)
         index = {row: i for i, row in enumerate(shown)}
         return icicle(
@@ -244,9 +260,9 @@ class PathTree(Shown, Result):
         )
 
     def heaviest(self, k: int) -> list[int]:
-        """Return the rows of the k largest nodes whose ancestors are among them.
+        """Return rows of the k largest nodes with all their ancestors.
 
-        Parents before children.
+        Parents come before children.
         """
         order = np.argsort(-np.abs(self.value), kind="stable")
         shown = {0}

@@ -45,7 +45,10 @@ class FrozenPull:
 
     @cached_property
     def value_biases(self) -> tuple[Float[Tensor, "n_head d_head"], ...]:
-        """Each layer's b_V with the norm's bias through W_V: what a head adds whatever it reads."""
+        """What each head adds whatever it reads, for each layer.
+
+        b_V with the norm's bias through W_V.
+        """
         biases = []
         for raw in self.layers:
             bias = raw.W_V.new_zeros(raw.W_V.shape[0], raw.W_V.shape[2]) if raw.b_V is None else raw.b_V
@@ -93,7 +96,9 @@ class FrozenPull:
     def mlp(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
-        """Take covectors back through the MLP of a layer, or all its experts.
+        """Carry covectors back through the MLP of a layer.
+
+        In a mixture of experts, through all of them.
 
         Position by position: (covectors on what it reads, constant).
         """

@@ -39,7 +39,10 @@ class LogitTarget(Result):
 
 @dataclass(frozen=True, eq=False)
 class DirectionTarget(Result):
-    """x · vector, with x the residual stream at a layer, stage and position."""
+    """Target x · vector, with x the residual stream at one place.
+
+    Its place is a layer, stage and position.
+    """
 
     name: str
     unit: str
@@ -51,11 +54,9 @@ class DirectionTarget(Result):
 
 @dataclass(frozen=True, eq=False)
 class ScoreTarget(Result):
-    """One pre-softmax attention score, as a function of the stream of one side.
+    """Attention score before the softmax, as a function of one side's stream.
 
-    At the query's or the key's position.
-
-    `position` is that of `side`, `other` that of the side held at this input.
+    `position` is that of `side`, the query's or the key's; `other` that of the side fixed at this input.
     """
 
     name: str
@@ -94,7 +95,10 @@ class Attribution(Shown, Result):
         return as_tensor(self.array)
 
     def __sub__(self, other: Attribution) -> Attribution:
-        """Return the difference, label by label, of two attributions of one kind; see `subtract`."""
+        """Return the difference, label by label, of two attributions.
+
+        They are of one kind; see `subtract`.
+        """
         return subtract(self, other)
 
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
@@ -168,7 +172,10 @@ class Direct(Attribution):
 
 @dataclass(frozen=True, eq=False)
 class Sources(Attribution):
-    """Contributions of every source: "embed@t" for token t, "pos_embed@t", and biases by name."""
+    """Contributions of every token, position and bias.
+
+    "embed@t" for token t, "pos_embed@t", and biases by name.
+    """
 
     tokens: tuple[str, ...]
 
@@ -184,7 +191,10 @@ class Sources(Attribution):
 
 @dataclass(frozen=True, eq=False)
 class Orders(Attribution):
-    """Contributions by number of components traversed; `by_token` (n_order, n_token) splits them, biases left out."""
+    """Contributions by number of components traversed.
+
+    `by_token` (n_order, n_token) splits them, biases left out.
+    """
 
     by_token: np.ndarray
     tokens: tuple[str, ...]
@@ -193,7 +203,9 @@ class Orders(Attribution):
 
 @dataclass(frozen=True, eq=False)
 class Edges(Attribution):
-    """Flow from every writer to every reader, `array` being the flattened (reader, writer) matrix.
+    """Flow from every writer to every reader.
+
+    `array` is the flattened (reader, writer) matrix.
 
     `readers` are heads and MLPs in the order they write, and last the target; `own` is what each adds by its own bias.
     `total` is the flow into the target.
@@ -222,7 +234,10 @@ class Scores(Attribution):
 
     @property
     def pairs(self) -> np.ndarray:
-        """(n_writer, n_writer): what the query gets from one component times what the key gets from another."""
+        """Parts of a score by pairs of components, (n_writer, n_writer).
+
+        What the query gets from one component times what the key gets from another.
+        """
         return self.array.reshape(len(self.writers), len(self.writers))
 
     def by_query(self) -> np.ndarray:
@@ -236,7 +251,9 @@ class Scores(Attribution):
 
 @dataclass(frozen=True, eq=False)
 class Verification(Shown, Result):
-    """Paths cut for real: `predicted` and `actual` change of the target (n_path,), in `unit`.
+    """Result of cutting paths in the model, with predicted and actual changes.
+
+    `predicted` and `actual` are changes of the target (n_path,), in `unit`.
 
     `array` are the paths' contributions, `correlation` Spearman's rank correlation of predicted and actual, and
     `by_chance` what its absolute value stays below in 95 of 100 unrelated lists of this length.
@@ -302,7 +319,9 @@ class LogitLens(Shown, Result):
 
     @property
     def depth(self) -> tuple[int, ...]:
-        """Prediction depth of each position: the layer after which the likeliest token is the model's own for good.
+        """Prediction depth of each position.
+
+        It is the layer after which the likeliest token is the model's own for good.
 
         −1 is the embedding (Baldock et al. 2021, arXiv 2106.09647, for a lens instead of nearest neighbours).
         """
@@ -315,7 +334,7 @@ class LogitLens(Shown, Result):
         return ("embed", *(f"layer {i}" for i in range(len(self.top_tokens) - 1)))
 
     def at(self, position: int) -> LogitLens:
-        """The lens at one position alone."""
+        """Return the lens at one position alone."""
         return replace(
             self,
             tokens=(self.tokens[position],),
@@ -326,7 +345,10 @@ class LogitLens(Shown, Result):
         )
 
     def table(self, position: int = -1) -> Table:
-        """Likeliest token by layer at one position, with the tracked tokens' logits and ranks."""
+        """Return the likeliest token by layer at one position as a table.
+
+        With the tracked tokens' logits and ranks.
+        """
         columns = ["after", "likeliest", "probability"]
         for token in self.tracked:
             columns += [f"logit {token!r}", f"rank {token!r}"]

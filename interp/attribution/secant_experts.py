@@ -80,7 +80,10 @@ def expert_secants(spec: Spec, mlp: forward.MlpTrace, n: int) -> tuple[ExpertSec
     both, slot = same.any(-1), same.int().argmax(-1)
 
     def matched(x: Tensor) -> tuple[Tensor, Tensor]:
-        """Both runs' values of the clean run's experts; where the other did not choose one, those of some other."""
+        """Return both runs' values of the clean run's experts.
+
+        Where the other did not choose one, those of some other.
+        """
         clean, other = x[:n], x[-n:]
         index = slot.reshape(*slot.shape, *[1] * (x.ndim - slot.ndim)).expand(*slot.shape, *x.shape[slot.ndim :])
         return clean, other.gather(slot.ndim - 1, index)

@@ -20,7 +20,7 @@ from interp.model.weights import Weights
 
 @dataclass(frozen=True)
 class SecantMap:
-    """Secants of all blocks and of the final norm, and changes of every write.
+    """Secants of all blocks and the final norm, with changes of writes.
 
     `writes[c, t]` is clean − counterfactual, `residual` are the streams after the last block.
     """
@@ -49,7 +49,7 @@ def secant_map(
     moved: Bool[Tensor, "pair n_token"],
     past: Sequence[forward.KeysValues] = (),
 ) -> SecantMap:
-    """Compute the secants between two runs, or between each run and the next.
+    """Compute the secants between two runs, or between each and the next.
 
     The clean run is first.
 

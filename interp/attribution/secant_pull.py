@@ -91,7 +91,10 @@ class SecantPull:
     def mlp(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"]
     ) -> tuple[Float[Tensor, "*batch n_token d_model"], Float[Tensor, "*batch"]]:
-        """Take covectors back through the MLP of a layer, or all its experts."""
+        """Carry covectors back through the MLP of a layer.
+
+        In a mixture of experts, through all of them.
+        """
         back, constants = self.mlp_at(layer, slice(None), covectors)
         return back, constants.sum(-1)
 
@@ -181,9 +184,9 @@ class SecantPull:
     def placed(
         self, layer: int, covectors: Float[Tensor, "*batch n_token d_model"], heads: slice = slice(None)
     ) -> Heads:
-        """Carry covectors to queries, keys and values as scores and z read them.
+        """Carry covectors to queries, keys and values.
 
-        They are given on what attention writes.
+        As scores and z read them. They are given on what attention writes.
         """
         raw, block = self.layers[layer], self.contrast.blocks[layer]
         W_O, at = raw.W_O.detach()[heads], (..., heads, slice(None), slice(None))
@@ -264,7 +267,9 @@ class SecantPull:
         return branches
 
     def _slopes(self, layer: int) -> tuple[Tensor | None, Tensor | None]:
-        """Return the slopes of norms over all heads, of queries and of keys.
+        """Return the slopes of norms over all heads.
+
+        Of queries and of keys.
 
         None without such norms.
         """
@@ -285,9 +290,9 @@ def _project(
 
 
 def through(norm: NormSecant | JointNormSecant | None, covectors: Tensor, at: Any = ...) -> Tensor:
-    """Carry covectors back through a norm at some places, if there is one.
+    """Carry covectors back through a norm at some places.
 
-    A scale of all heads is constant.
+    They are unchanged if there is no norm. A scale of all heads is constant.
     """
     return covectors if norm is None else norm.map(lambda x: x[at]).pull(covectors)
 

@@ -33,9 +33,9 @@ ROUNDINGS = 100
 
 
 def linear_of(contrast: Contrast, target: Target | Sequence[Target]) -> Linear:
-    """Return the target of one pair, or the mean over the pairs of a batch.
+    """Return the linear form of a target, or of a batch's mean.
 
-    Of a batch, one target for all or one for each.
+    For the pairs of a batch, one target for all or one for each.
     """
     if contrast.tokens.ndim == 2:
         if isinstance(target, Sequence):
@@ -112,7 +112,7 @@ def logit_covector(
     tokens: Int[Tensor, " n"],
     weights: Float[Tensor, " n"],
 ) -> Float[Tensor, " d_model"]:
-    """Return the covector of Σ weight · Δlogit on the difference of the streams.
+    """Return the covector of Σ weight · Δlogit on the streams' difference.
 
     `x` are the streams, whose norm has the secant `final`.
     """

@@ -42,9 +42,9 @@ def chord(
 
 @dataclass(frozen=True)
 class NormSecant:
-    """Secant of a norm x ↦ x̂ · r(x̂) · gain + bias.
+    """Secant of a norm between two runs.
 
-    x̂ is x, centred in a LayerNorm, and r = 1/scale.
+    The norm is x ↦ x̂ · r(x̂) · gain + bias. x̂ is x, centred in a LayerNorm, and r = 1/scale.
 
     With bars for means of the two runs and Δ for their difference (the bias cancels):
 
@@ -99,9 +99,9 @@ def norm_secant(
 
 @dataclass(frozen=True)
 class SoftmaxSecant:
-    """Secant of a softmax between two rows of scores: M = diag(l) − l lᵀ / Σl.
+    """Secant of a softmax between two rows of scores.
 
-    l are the logarithmic means of the probabilities.
+    It is M = diag(l) − l lᵀ / Σl, where l are the logarithmic means of the probabilities.
 
     log p = s − logsumexp(s), so that with l = Δp / Δ(log p), the logarithmic mean of the two probabilities,
 
@@ -148,9 +148,9 @@ def softmax_secant(
 
 
 def logarithmic_mean(log1: Float[Tensor, "*shape"], log0: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Return (p₁ − p₀) / (log p₁ − log p₀) of numbers given by logarithms.
+    """Compute the logarithmic mean of numbers given by their logarithms.
 
-    In float64; p where they agree.
+    (p₁ − p₀) / (log p₁ − log p₀), in float64; p where they agree.
     """
     half = ((log1 - log0) / 2).nan_to_num()
     p1, p0 = log1.exp(), log0.exp()

@@ -192,7 +192,10 @@ class Readers:
     constants: Float[Tensor, "*pair n_reader"]
 
     def flow(self, linearised: Linearised) -> Float[Tensor, "n_reader n_visible"]:
-        """Σ_t write(w)_t · covector(r)_t for every reader and writer; of a batch of pairs the mean."""
+        """Compute the flow from every writer to every reader.
+
+        Σ_t write(w)_t · covector(r)_t; of a batch of pairs the mean.
+        """
         return torch.einsum("c...tm,...trm->rc", linearised.writes[: self.visible], self.covectors)
 
 
@@ -203,7 +206,7 @@ def visit_readers(
 
     MLP or experts, and attention, of each block.
 
-    One block's covectors are held at a time: n_pair · T · n_reader · d_model numbers. What flows straight into the
+    One block's covectors are in memory at a time: n_pair · T · n_reader · d_model numbers. What flows straight into the
     target is `straight(linearised, linear)`.
 
     Args:

@@ -29,7 +29,7 @@ Tokens = str | int | Sequence[str | int]
 
 
 def logit(model: Model, token: Tokens, position: int = -1) -> LogitTarget:
-    """Return the logit of one token as a target, or the mean of several.
+    """Return a token's logit, or the mean of several, as a target.
 
     Args:
         model: the model.
@@ -208,7 +208,10 @@ def _shares(ids: tuple[int, ...], weight: float) -> tuple[float, ...]:
 
 
 def _said(model: Model, ids: tuple[int, ...]) -> str:
-    """Return the texts of up to three tokens, and how many more there are."""
+    """Return the texts of up to three tokens for a message.
+
+    And how many more there are.
+    """
     shown = [repr(text) if model.has_tokenizer else f"token {text}" for text in model.labels(torch.tensor(ids[:3]))]
     rest = [f"{len(ids) - 3} more"] if len(ids) > 3 else []
     return shown[0] if len(ids) == 1 else f"mean of {', '.join([*shown, *rest])}"

@@ -3,7 +3,7 @@
 A node is a component at a position, and stands for every path that ends with it on the way to the target: its value is
 its write times the covector carried back to it along its chain. Expanding a node pulls that covector through the
 component and meets everything that wrote what it read: one child for every (component, position), and one for its own
-bias. Their values sum to the node's. The largest children are kept as nodes; the sum of the others is kept with them
+bias. Their values sum to the node's. The largest children become nodes; the sum of the others is stored with them
 as an exact remainder.
 """
 
@@ -129,19 +129,22 @@ class Growing:
         self.ends = torch.from_numpy(np.flatnonzero(~self.reads)).to(linearised.writes.device)
 
     def add(self, children: Children) -> None:
-        """Make a round's largest children nodes, the rest a remainder of each parent."""
+        """Add a round's largest children as nodes.
+
+        The rest becomes a remainder of each parent.
+        """
         values, parents = children.values, children.parents
         constants = children.constants.double().cpu().numpy()
-        kept = self._kept(values, self.ends if children.first is None else self.ends[:0])
-        kept_values = values.flatten()[kept].double().cpu().numpy()
-        place, row, component = np.unravel_index(kept.cpu().numpy(), values.shape)
+        chosen = self._kept(values, self.ends if children.first is None else self.ends[:0])
+        chosen_values = values.flatten()[chosen].double().cpu().numpy()
+        place, row, component = np.unravel_index(chosen.cpu().numpy(), values.shape)
         component = component if children.first is None else component + children.first[row]
         sums = values.sum(2).double().sum(0).cpu().numpy()
         self.gap = float(np.maximum(self.gap, np.abs(self.value[parents] - sums - constants).max()))
-        self.remainder[parents] = sums - np.bincount(row, kept_values, len(parents))
+        self.remainder[parents] = sums - np.bincount(row, chosen_values, len(parents))
         self.vectors.update(zip(parents.tolist(), children.vectors, strict=True))
         factors = children.factors.cpu().numpy()[place, row]
-        self._append(parents[row], component, children.positions[place, row], kept_values, factors)
+        self._append(parents[row], component, children.positions[place, row], chosen_values, factors)
         own = np.flatnonzero(constants)
         self._append(
             parents[own],
@@ -183,8 +186,8 @@ class Growing:
         size[..., ends] = -1
         size = size.flatten()
         large = (size >= self.smallest).nonzero()[:, 0]
-        kept = torch.cat([end, large[_largest(size[large], self.keep)]]).sort().values
-        return kept[values.flatten()[kept] != 0]
+        chosen = torch.cat([end, large[_largest(size[large], self.keep)]]).sort().values
+        return chosen[values.flatten()[chosen] != 0]
 
     def next_round(self, batch: int, threshold: float) -> Nodes:
         """Return the largest nodes that wait to be expanded.

@@ -33,7 +33,9 @@ KINDS: tuple[Kind, ...] = ("tuned", "linear", "bias")
 
 @dataclass(frozen=True, eq=False)
 class TunedLens:
-    """A translator for the embedding (row 0) and for the stream after each block but the last (row i + 1).
+    """Lens that translates the stream after each block before unembedding.
+
+    Row 0 is the embedding's, row i + 1 that of the stream after block i; the last block has none.
 
     `weights[row]` and `biases[row]` are A and b. `kind` is "tuned" (trained), "linear" (the least-squares map alone) or
     "bias" (b trained, A = 0: the control). `unembedding` is the digest of the unembedding and final norm it was made
@@ -85,7 +87,10 @@ class TunedLens:
         )[kind]
 
     def translate(self, row: int, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """Translate the stream of one row into the basis of the last row, which is returned unchanged."""
+        """Translate the stream of one row into the last row's basis.
+
+        The last row itself is returned unchanged.
+        """
         if row >= len(self.biases):
             return x
         return x + x @ self.weights[row].to(x) + self.biases[row].to(x)
@@ -98,7 +103,10 @@ class TunedLens:
             )
 
     def save(self, file: str | os.PathLike[str]) -> Path:
-        """Write the lens as one safetensors file, replacing an earlier one only when it is whole."""
+        """Save the lens as one safetensors file.
+
+        An earlier file is replaced only when the new one is whole.
+        """
         from safetensors.torch import save
 
         path = Path(file)
@@ -111,7 +119,9 @@ class TunedLens:
 
     @classmethod
     def load(cls, file: str | os.PathLike[str], model: Model | None = None) -> TunedLens:
-        """Read a saved lens; with `model`, refuse one that was fitted to another unembedding.
+        """Load a saved lens.
+
+        With `model`, refuse one that was fitted to another unembedding.
 
         Raises `DamagedFileError` for what is not a lens, `UsageError` for a lens of another model.
         """
@@ -160,7 +170,10 @@ def fit_lenses(  # noqa: PLR0913 (keyword-only)
 
 
 def digest(model: Model) -> str:
-    """Return the digest of the unembedding and the final norm, which a lens is fitted to."""
+    """Compute the hash of the unembedding and the final norm.
+
+    A lens is fitted to these.
+    """
     hashed = hashlib.sha256()
     norm = model.weights.ln_final
     for tensor in (model.parts.W_U, norm.gain, norm.bias):

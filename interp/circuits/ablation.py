@@ -32,9 +32,9 @@ def ablate_induction(
     length: int = 25,
     seed: int = 1,
 ) -> Ablation:
-    """Remove the k heads of highest induction score, then as many random ones.
+    """Ablate the k heads of highest induction score, and random heads.
 
-    The `n_control` random sets are of other heads of their layers.
+    The `n_control` random sets have k heads each, of other heads of their layers.
 
     The loss is that of the second half of repeated random text, whose every token the first half gives away, in nats a
     token. "zero" sets a head's values after attention to zero; "mean" to their mean over all positions of these texts.
@@ -94,7 +94,10 @@ def without(model: Model, heads: Heads, means: Float[Tensor, "n_layer n_head d_h
 
 
 def _loss(model: Model, tokens: Tensor) -> float:
-    """Return the mean loss of the second half but its first token, in nats."""
+    """Return the mean loss of the second half, in nats.
+
+    The first token of that half is left out.
+    """
     half = tokens.shape[1] // 2
     logits = model(tokens)[:, half:-1].float()
     return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, half + 1 :].flatten()))

@@ -1,6 +1,6 @@
 """The model's own attention: what enters its softmax and what comes out.
 
-Nothing is recomputed: the model runs as it is, and every softmax is seen as it is called (`interp.model.hooks`).
+Nothing is recomputed: the model runs unmodified, and every softmax is seen as it is called (`interp.model.hooks`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Keep = Callable[[int, Tensor, Tensor], None]
 
 @contextmanager
 def observed(model: Model, keep: Keep) -> Iterator[None]:
-    """Hand the scores and patterns of a run to `keep`, layer after layer.
+    """Pass the scores and patterns of a run to a callback.
 
-    A context manager, for one run of the model.
+    A context manager, for one run of the model. `keep` is called layer after layer.
 
     Raises `CheckFailedError` if the run did not have one softmax a layer; nothing it gave may then be used.
     """

@@ -75,7 +75,10 @@ def head_scores(model: Model, *, n_text: int = 16, length: int = 25, seed: int =
 
 
 class _Measured:
-    """Scores of one kind of text: for each name an array (n_sample, n_layer, n_head)."""
+    """Scores of one kind of text, for each name.
+
+    An array (n_sample, n_layer, n_head) each.
+    """
 
     def __init__(self, model: Model, tokens: Tensor):
         self.n_text, self.n_token = tokens.shape
@@ -90,7 +93,10 @@ class _Measured:
         self._layers: list[list[Tensor]] = []
 
     def keep(self, layer: int, _: Tensor, pattern: Tensor) -> None:
-        """Score one layer's patterns (batch, n_head, query, key), and let go of them."""
+        """Score one layer's patterns, which are not stored.
+
+        They are (batch, n_head, query, key).
+        """
         excess = pattern.sum(-1) - 1  # with a sink, what is missing from one is the sink's
         sums = float((excess.clamp_min(0) if self.sinks else excess.abs()).max())
         self.error = sums if not sums <= self.error else self.error
@@ -136,7 +142,9 @@ def _mass(
 
 
 def _similarity(excess: Float[Tensor, "batch n_head query key"]) -> Float[Tensor, "pair n_head"]:
-    """Return how similar the patterns of texts 0 and 1, 2 and 3, … are.
+    """Compute the similarity of patterns of successive pairs of texts.
+
+    Texts 0 and 1, 2 and 3, ….
 
     0 where both are even.
     """

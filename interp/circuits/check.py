@@ -21,9 +21,9 @@ TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
 
 @torch.no_grad()
 def check(model: Model, tokens: Tensor | None = None) -> CircuitCheck:
-    """Rebuild every head from its factors and compare with the model's own run.
+    """Rebuild every head from its factors and compare with the model.
 
-    Its scores, pattern, values and write are compared.
+    Its scores, pattern, values and write are compared with those of the model's own run.
 
     Scores are rebuilt pair by pair as forms with R(i − j) between query and key, patterns as their softmax, values and
     writes from the rebuilt pattern. The model's own are what goes into and comes out of its softmax, the input of its
@@ -66,7 +66,10 @@ def _hooks(model: Model) -> list[str]:
 
 @one_thread()
 def _layer_errors(model: Model, layer: int, cache: Cache, scores: Tensor, pattern: Tensor) -> tuple[np.ndarray, float]:
-    """Return the errors (quantity, head) and that of the sum of writes of one layer."""
+    """Return one layer's errors of heads and of their sum.
+
+    (quantity, head), and that of the sum of writes.
+    """
     x, z, out = (cache[f"blocks.{layer}.{part}"] for part in ("hook_resid_pre", "attn.hook_z", "hook_attn_out"))
     writes = _own_writes(model, layer, z)
     post = _write_scale(model, layer, z)
@@ -106,7 +109,9 @@ def _pairwise(head: QueryKey, x: Tensor) -> Tensor:
 
 
 def _relative(model: Model, scores: Tensor) -> Tensor:
-    """Remove from the model's scores what ALiBi adds to all keys of a query alike.
+    """Remove ALiBi's bias from the scores, for comparison.
+
+    From the model's scores, what ALiBi adds to all keys of a query alike.
 
     No softmax sees it.
     """

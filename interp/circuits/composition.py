@@ -82,7 +82,10 @@ def composition(
 
 @dataclass(frozen=True)
 class _Gram:
-    """The positive semidefinite matrix outer · core · outerᵀ; stacked, one for each head."""
+    """Positive semidefinite matrix outer · core · outerᵀ.
+
+    Stacked, one for each head.
+    """
 
     outer: Float[Tensor, "*n d_model rank"]
     core: Float[Tensor, "*n rank rank"]
@@ -108,7 +111,9 @@ def _read(model: Model, layer: int, head: int, kind: str, offset: int | str) -> 
 
 
 def _averaged(gram: Float[Tensor, "d_head d_head"], rotary: Rotary) -> Float[Tensor, "d_head d_head"]:
-    """Return the mean of R G Rᵀ over rotations of every pair of coordinates that turns.
+    """Compute the mean of R G Rᵀ over rotations.
+
+    Of every pair of coordinates that turns.
 
     Of a pair only (G₁₁ + G₂₂)/2 on the diagonal is left, of the coordinates that do not rotate all of G.
     """
@@ -119,7 +124,10 @@ def _averaged(gram: Float[Tensor, "d_head d_head"], rotary: Rotary) -> Float[Ten
 
 
 def _scores(writers: _Gram, readers: _Gram, block: int = 64) -> Float[Tensor, "writer reader"]:
-    """Return sqrt(⟨writer, reader⟩ / (tr writer · tr reader)), 0 for a zero map."""
+    """Compute the composition scores of writers and readers.
+
+    sqrt(⟨writer, reader⟩ / (tr writer · tr reader)), 0 for a zero map.
+    """
     sides = [(gram.outer @ gram.core, gram.outer) for gram in (writers, readers)]
     total = torch.zeros(len(writers.outer), len(readers.outer), dtype=torch.float64, device=writers.outer.device)
     for start in range(0, writers.outer.shape[1], block):

@@ -44,16 +44,19 @@ class LowRank:
         return values[values.abs().argsort(descending=True, stable=True)]
 
     def svd(self) -> tuple[Float[Tensor, "rows k"], Float[Tensor, " k"], Float[Tensor, "columns k"]]:
-        """Return (U, s, V) with M = U diag(s) Vᵀ, k = min(rank, rows, columns)."""
+        """Compute the singular value decomposition (U, s, V).
+
+        M = U diag(s) Vᵀ, k = min(rank, rows, columns).
+        """
         left, left_core = torch.linalg.qr(self.left.double())
         right, right_core = torch.linalg.qr(self.right.double())
         u, s, vh = torch.linalg.svd(left_core @ right_core.T, full_matrices=False)
         return left @ u, s, right @ vh.T
 
     def symmetric_eigenvalues(self) -> Float[Tensor, " k"]:
-        """Return the eigenvalues of the symmetric part of a square M, largest first.
+        """Return the eigenvalues of the symmetric part, largest first.
 
-        (M + Mᵀ)/2; k = min(2 rank, rows) of them.
+        M is square, its symmetric part (M + Mᵀ)/2; k = min(2 rank, rows) of them.
 
         With QR = [left right], the symmetric part is ½ Q (R J Rᵀ) Qᵀ, J swapping the two halves.
         """
@@ -63,9 +66,9 @@ class LowRank:
         return torch.linalg.eigvalsh((core @ swapped.T) / 2).flip(0)
 
     def symmetric_fraction(self) -> float:
-        """‖(M + Mᵀ)/2‖² / ‖M‖²: 1 for a symmetric M, 0 for an antisymmetric one.
+        """Return the share of the squared norm in the symmetric part.
 
-        It is ½ + tr(M²) / 2‖M‖².
+        ‖(M + Mᵀ)/2‖² / ‖M‖²: 1 for a symmetric M, 0 for an antisymmetric one. It is ½ + tr(M²) / 2‖M‖².
         """
         inner = self.right.double().T @ self.left.double()
         return 0.5 + 0.5 * float((inner * inner.T).sum()) / self.energy()
@@ -102,7 +105,7 @@ def working(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Entries:
-    """Largest entries of a matrix, and the column of each row's own largest."""
+    """Largest entries of a matrix, and each row's largest column."""
 
     values: Float[Tensor, " k"]
     rows: Int[Tensor, " k"]
@@ -113,7 +116,9 @@ class Entries:
 def top_entries(
     left: Float[Tensor, "n_row rank"], right: Float[Tensor, "n_column rank"], k: int, block: int = 512
 ) -> Entries:
-    """Return the k largest entries of left · rightᵀ, `block` rows at a time.
+    """Return the k largest entries of left · rightᵀ.
+
+    It is computed `block` rows at a time.
 
     An entry among the k largest stands in one of the k rows with the largest maxima, so only those are sorted.
     """

@@ -47,7 +47,10 @@ class OutputValue:
 
     @property
     def matrix(self) -> Float[Tensor, "d_model d_model"]:
-        """W_V W_O: the residual stream read on the left, written on the right."""
+        """Output-value matrix W_V W_O.
+
+        It reads the residual stream on the left and writes on the right.
+        """
         return self.factors.matrix
 
     @property
@@ -62,7 +65,9 @@ class OutputValue:
 
     @property
     def copying_score(self) -> float:
-        """Σ Re λ / Σ |λ| over the eigenvalues λ of W_E W_V W_O W_U, all tokens by all tokens: −1 to 1.
+        """Copying score by the eigenvalues of W_E W_V W_O W_U.
+
+        Σ Re λ / Σ |λ| over the eigenvalues λ, all tokens by all tokens: −1 to 1.
 
         Near 1, attending to a token raises that token; near −1 it lowers it; random weights give about 0. Computed
         through the d_head × d_head matrix (W_O W_U)(W_E W_V).
@@ -142,7 +147,7 @@ class OutputValue:
         )
 
     def full_circuit(self, k: int = 50, block: int = 512) -> FullCircuit:
-        """Return the k largest effects of a token attended to on a logit.
+        """Return the k largest effects of attended tokens on logits.
 
         `block` rows of them are computed at a time.
 
@@ -186,9 +191,9 @@ def token_transfer(model: Model, block: int = 8192) -> Float[Tensor, "d_model d_
 
 
 def copying_score(W_V: Tensor, W_O: Tensor, transfer: Tensor) -> float:
-    """Return Σ Re λ / Σ |λ| of the eigenvalues of W_O (W_U W_E) W_V.
+    """Compute the copying score of a head from its weights.
 
-    0 where there are none but zeros.
+    Σ Re λ / Σ |λ| of the eigenvalues of W_O (W_U W_E) W_V; 0 where all of them are zero.
     """
     eigenvalues = torch.linalg.eigvals(W_O.double() @ transfer @ W_V.double())
     size = float(eigenvalues.abs().sum())

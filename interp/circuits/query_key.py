@@ -55,12 +55,18 @@ class QueryKey:
 
     @property
     def rotary(self) -> Rotary | None:
-        """How the head's queries and keys turn; None where its layer does not rotate."""
+        """Rotation of the head's queries and keys.
+
+        None where its layer does not rotate.
+        """
         return self.spec.rotaries[self.layer]
 
     @property
     def slope(self) -> float:
-        """How much the score falls for each token between query and key (ALiBi); 0 without."""
+        """Decrease of the score for each token of distance (ALiBi).
+
+        0 without ALiBi.
+        """
         return 0.0 if self.spec.alibi is None else self.spec.alibi.slopes[self.head]
 
     @property
@@ -84,12 +90,18 @@ class QueryKey:
 
     @property
     def spectrum(self) -> Float[Tensor, " two_d_head"]:
-        """Eigenvalues of the symmetric part of `matrix(0)`, largest first; at most 2·d_head of them are not zero."""
+        """Eigenvalues of the symmetric part of `matrix(0)`, largest first.
+
+        At most 2·d_head of them are not zero.
+        """
         return self.factors().symmetric_eigenvalues()
 
     @property
     def signature(self) -> tuple[int, int]:
-        """How many of `spectrum` are positive and how many negative; zero is what rounding could have made."""
+        """Numbers of positive and negative eigenvalues in `spectrum`.
+
+        Values that rounding could have made count as zero.
+        """
         return signature(self.spectrum)
 
     @property
@@ -102,7 +114,10 @@ class QueryKey:
 
     @property
     def positive_share(self) -> float:
-        """Sum of the positive eigenvalues of the symmetric part over the sum of magnitudes: 1 if it is semidefinite."""
+        """Share of positive eigenvalues in the sum of magnitudes.
+
+        The eigenvalues are those of the symmetric part; the share is 1 if it is semidefinite.
+        """
         return positive_share(self.spectrum)
 
     def split(self, offset: int = 0) -> tuple[LowRank, LowRank]:
@@ -143,7 +158,10 @@ class QueryKey:
         return norm_scale(every, "rms", self.spec.norm_eps)
 
     def by_distance(self, n_token: int, like: Tensor) -> Float[Tensor, "query key"] | float:
-        """Return what ALiBi adds to the head's scores of a text; 0 without it."""
+        """Return the bias by distance that ALiBi adds to the scores.
+
+        For a text of `n_token` tokens; 0 without ALiBi.
+        """
         bias = distance_bias(self.spec.alibi, n_token, 0, like)
         return bias[self.head] if isinstance(bias, Tensor) else bias
 

@@ -41,7 +41,7 @@ class Directions(Shown, Result):
         return tuple(int(i) for i in np.flatnonzero(counts[self.group] > 1))
 
     def table(self) -> Table:
-        """Singular values, largest first."""
+        """Return the singular values as a table, largest first."""
         rows = tuple((i, float(value), i in self.degenerate) for i, value in enumerate(self.values))
         caption = (
             f"{self.name}: rank {self.rank}, stable rank {self.stable_rank:.1f}, "
@@ -52,7 +52,9 @@ class Directions(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class TopTokens(Shown, Result):
-    """The tokens a vector promotes and suppresses most through the unembedding, strongest first.
+    """Tokens that a vector promotes and suppresses most through the unembedding.
+
+    Strongest first.
 
     `source` says what the vector is. Values are in `unit`: logits up to the scale of the final norm (and of the head's
     norms), which is a positive number for each input; or cosines with the unembeddings, their mean subtracted.
@@ -66,7 +68,7 @@ class TopTokens(Shown, Result):
     unit: str = "logits"
 
     def table(self) -> Table:
-        """Promoted and suppressed side by side."""
+        """Return a table of promoted and suppressed tokens, side by side."""
         rows = zip(self.promoted, self.promoted_values, self.suppressed, self.suppressed_values, strict=True)
         columns = ("promoted", "by", "suppressed", "by (negative)")
         formats = {"by": "+.3f", "by (negative)": "+.3f"}
@@ -89,7 +91,7 @@ class FullCircuit(Shown, Result):
     n_source: int
 
     def table(self) -> Table:
-        """The entries, largest first."""
+        """Return the entries as a table, largest first."""
         rows = zip(self.sources, self.targets, (float(value) for value in self.values), strict=True)
         caption = f"{self.name}: largest of {self.n_source} × tokens; {self.copied:.1%} of them have themselves on top"
         return Table(("source", "target", "value"), tuple(rows), caption, {"value": "+.3f"}, ("source", "target"))

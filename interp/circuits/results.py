@@ -22,7 +22,9 @@ QUANTITIES = ("scores", "pattern", "values", "writes")
 
 @dataclass(frozen=True, eq=False)
 class CircuitCheck(Shown, Result):
-    """How far every head rebuilt from its factors lies from the model's own run.
+    """Errors of heads rebuilt from their factors.
+
+    They are compared with the model's own run.
 
     Each array is (n_layer, n_head): the largest |difference| over all positions, `pattern` in fractions of attention,
     the others relative to the largest magnitude of the layer's own. `sums` (n_layer,) is what all rebuilt writes of a
@@ -49,7 +51,7 @@ class CircuitCheck(Shown, Result):
         return self.worst
 
     def table(self) -> Table:
-        """One row a head, worst first."""
+        """Return a table with one row for each head, worst first."""
         arrays = [getattr(self, name) for name in QUANTITIES]
         rows = [
             (head_name(layer, head), *(float(array[layer, head]) for array in arrays))
@@ -62,7 +64,9 @@ class CircuitCheck(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Definiteness(Shown, Result):
-    """Is a head's query-key map positive semidefinite? Of every head, with random weights of the same shape beside it.
+    """Definiteness of every head's query-key map, compared with random weights.
+
+    Is the map positive semidefinite? The random weights have the same shape.
 
     Arrays are (n_layer, n_head). `positive` and `negative` count the eigenvalues of the symmetric part of
     W_Q W_Kᵀ (rotation left out, gains folded), `symmetric_fraction` is its share of the squared norm and
@@ -81,7 +85,7 @@ class Definiteness(Shown, Result):
     seed: int
 
     def table(self) -> Table:
-        """One row a head, in order, then the null."""
+        """Return a table of all heads in order, then the null."""
         rows = [
             (
                 head_name(*at),
@@ -108,7 +112,7 @@ class Definiteness(Shown, Result):
         )
 
     def figure(self) -> Figure:
-        """Every head as a point: symmetric fraction against positive share."""
+        """Draw every head as a point: symmetric fraction against positive share."""
         from interp.report.figures import scatter
 
         n = self.positive.size
@@ -148,13 +152,19 @@ class Composition(Shown, Result):
 
     @property
     def baseline(self) -> tuple[float, float]:
-        """(root mean square score, typical standard deviation of scores) of possible pairs under the null."""
+        """Mean and typical deviation of scores under the null.
+
+        (root mean square score, typical standard deviation of scores) of possible pairs.
+        """
         mean = self.d_model**-0.5
         return mean, float(np.median(self.spread[self.possible])) / (2 * mean) if self.possible.any() else 0.0
 
     @property
     def z(self) -> np.ndarray:
-        """(squared score − 1/d_model) / its standard deviation under the null; 0 where that is 0."""
+        """Standard scores of the squared scores under the null.
+
+        (squared score − 1/d_model) / its standard deviation under the null; 0 where that is 0.
+        """
         excess = self.array**2 - 1 / self.d_model
         return np.divide(excess, self.spread, out=np.zeros_like(excess), where=self.spread > 0)
 
@@ -194,7 +204,10 @@ class Composition(Shown, Result):
         return tuple((self.labels[w], self.labels[r], float(scores[w, r])) for w, r in pairs)
 
     def table(self, k: int = 50) -> Table:
-        """The strongest pairs, with the distance of their squared score from the null in its standard deviations."""
+        """Return the strongest pairs as a table.
+
+        With the distance of their squared score from the null in its standard deviations.
+        """
         mean, spread = self.baseline
         place = {name: i for i, name in enumerate(self.labels)}
         rows = tuple((w, r, score, float(self.z[place[w], place[r]])) for w, r, score in self.top(k))
@@ -205,7 +218,7 @@ class Composition(Shown, Result):
         return Table(("writer", "reader", "score", "z"), rows, caption, {"score": ".4f", "z": "+.1f"})
 
     def figure(self) -> Figure:
-        """Excess over the null, writers by readers."""
+        """Draw the excess over the null, writers by readers."""
         from interp.report.figures import heatmap
 
         return heatmap(
@@ -222,7 +235,9 @@ class Composition(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class HeadScores(Shown, Result):
-    """What each head attends to, on text of known structure, with 95 % intervals.
+    """Scores of every head's attention on text of known structure.
+
+    With 95 % intervals.
 
     `scores` and the bounds `low` and `high` are (text, score, n_layer, n_head), in the order of `texts` and `names`:
     fractions of attention, "positional" a similarity up to 1. `chance` (text, score) is what attention spread evenly
@@ -258,17 +273,26 @@ class HeadScores(Shown, Result):
         return self.of("duplicate")
 
     def of(self, name: str, text: str = "repeated") -> np.ndarray:
-        """(n_layer, n_head) of one score on one kind of text; `UsageError` if there is none of that name."""
+        """Return one score on one kind of text, (n_layer, n_head).
+
+        Raises `UsageError` if there is none of that name.
+        """
         return self.scores[self._at(name, text)]
 
     def named(self, name: str, text: str = "repeated", threshold: float = 0.3) -> tuple[NamedHead, ...]:
-        """Heads whose whole interval lies above `threshold`, strongest first, as (head, score, low, high)."""
+        """Return heads whose whole interval lies above a threshold.
+
+        Strongest first, as (head, score, low, high).
+        """
         mean, low, high = (array[self._at(name, text)] for array in (self.scores, self.low, self.high))
         heads = [(head_name(*at), float(mean[at]), float(low[at]), float(high[at])) for at in np.ndindex(mean.shape)]
         return tuple(sorted((head for head in heads if head[2] > threshold), key=lambda head: -head[1]))
 
     def table(self) -> Table:
-        """One row a head: every score on every text with its bounds, and the copying score."""
+        """Return a table with one row for each head.
+
+        Every score on every text with its bounds, and the copying score.
+        """
         scored = [(name, text) for text in self.texts for name in self.names]
         columns = ["head", "copying"]
         for name, text in scored:
@@ -287,7 +311,7 @@ class HeadScores(Shown, Result):
         return Table(tuple(columns), tuple(rows), caption, dict.fromkeys(columns[1:], ".3f"))
 
     def figure(self, name: str = "induction", text: str = "repeated") -> Figure:
-        """One score by layer and head."""
+        """Draw one score by layer and head."""
         from interp.report.figures import heatmap
 
         values, at_score = self.of(name, text), self._at(name, text)
@@ -318,7 +342,9 @@ class HeadScores(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Ablation(Shown, Result):
-    """Loss on the second half of repeated text without heads, in nats a token.
+    """Loss on repeated text after ablating heads, compared with random heads.
+
+    The loss is that on the second half of the text, in nats a token.
 
     `effect` is the rise when `heads` are removed, `control` (n_control,) the rises for as many random heads each time.
     `baseline` is the loss of the whole model; `method` is "zero" or "mean". `ratio` is effect / median |control|.
@@ -334,11 +360,11 @@ class Ablation(Shown, Result):
 
     @property
     def ratio(self) -> float:
-        """How many times the median magnitude of the random sets' effects the effect is."""
+        """Ratio of the effect to the median magnitude of random effects."""
         return self.effect / float(np.median(np.abs(self.control)))
 
     def table(self) -> Table:
-        """The chosen heads first, then every random set."""
+        """Return a table of the chosen heads, then every random set."""
         rows = [(", ".join(self.heads), "chosen", self.effect)]
         rows += [
             (", ".join(heads), "random", float(value))

@@ -20,9 +20,11 @@ TERMS = ("content-content", "content-bias", "bias-content", "bias-bias")
 def score_terms(
     head: QueryKey, x_q: Float[Tensor, "*batch d_model"], x_k: Float[Tensor, "*batch d_model"], offset: int
 ) -> Float[Tensor, "*batch 4"]:
-    """The score before the softcap as the four products of content and bias, in the order of `TERMS`.
+    """Split the score into four products of content and bias.
 
-    Scales of query/key norms are held at their values. The four sum to the score; what ALiBi takes off for the
+    It is the score before the softcap; the products are in the order of `TERMS`.
+
+    Scales of query/key norms are fixed at their values. The four sum to the score; what ALiBi takes off for the
     distance is in the last.
     """
     require(head, QueryKey, "head")
@@ -48,7 +50,7 @@ class FrequencyTerms:
     unrotated: Float[Tensor, "*batch"]
 
     def at(self, offsets: Float[Tensor, " n_offset"]) -> Float[Tensor, "*batch n_offset"]:
-        """The score at each offset."""
+        """Return the score at each offset."""
         angles = offsets.to(self.frequencies)[:, None] * self.frequencies
         return self.cosine @ angles.cos().T + self.sine @ angles.sin().T + self.unrotated[..., None]
 
@@ -56,7 +58,9 @@ class FrequencyTerms:
 def frequency_terms(
     head: QueryKey, x_q: Float[Tensor, "*batch d_model"], x_k: Float[Tensor, "*batch d_model"]
 ) -> FrequencyTerms:
-    """The score of each pair of residual streams, one cosine and one sine amplitude for each rotating pair.
+    """Return the score's amplitudes for each rotating pair.
+
+    One cosine and one sine amplitude for each pair of residual streams.
 
     Raises `UsageError` for a model without rotary positions, whose scores do not depend on the offset.
     """
@@ -67,7 +71,9 @@ def frequency_terms(
 def positional_profile(
     head: QueryKey, x: Float[Tensor, "n d_model"], offsets: Float[Tensor, " n_offset"]
 ) -> Float[Tensor, " n_offset"]:
-    """The mean score, before any softcap, over all n² pairs of the residual streams `x`, by the offset between them.
+    """Compute the mean score of a head by offset.
+
+    The mean, before any softcap, is over all n² pairs of the residual streams `x`, by the offset between them.
 
     Being bilinear, it is the score of the mean query with the mean key: what the head prefers about distance whatever
     the tokens are. Without rotary positions or ALiBi it is constant.
@@ -80,7 +86,9 @@ def positional_profile(
 
 
 def frequency_energy(head: QueryKey) -> Float[Tensor, " n_pair"]:
-    """How much of the map each rotating pair carries: ‖cosine matrix‖² + ‖sine matrix‖², of the weights alone.
+    """Return how much of the map each rotating pair carries.
+
+    ‖cosine matrix‖² + ‖sine matrix‖², of the weights alone.
 
     With a₁, a₂ and b₁, b₂ the pair's columns of the two factors it is (‖a₁‖² + ‖a₂‖²)(‖b₁‖² + ‖b₂‖²).
     Raises `UsageError` for a model without rotary positions.
@@ -102,10 +110,10 @@ def _rotary(head: QueryKey) -> Rotary:
 def _frequency_terms(head: QueryKey, query: Tensor, key: Tensor) -> FrequencyTerms:
     rotary = _rotary(head)
     (q1, q2), (k1, k2) = (pairs(each, rotary) for each in (query, key))
-    kept = (query[..., rotary.dim :] * key[..., rotary.dim :]).sum(-1)
+    unrotated = (query[..., rotary.dim :] * key[..., rotary.dim :]).sum(-1)
     weight = head.scale * rotary.factor**2
     turns = frequencies(rotary, head.n_token, query.device).to(query.dtype)
-    return FrequencyTerms(turns, weight * (q1 * k1 + q2 * k2), weight * (q1 * k2 - q2 * k1), head.scale * kept)
+    return FrequencyTerms(turns, weight * (q1 * k1 + q2 * k2), weight * (q1 * k2 - q2 * k1), head.scale * unrotated)
 
 
 def _content_and_bias(

@@ -50,9 +50,9 @@ def repeated(model: Model, n_text: int, length: int, seed: int) -> Int[Tensor, "
 
 
 def natural(model: Model) -> Int[Tensor, "n_text n_token"] | None:
-    """Return the first tokens of each piece of `PROSE`, all of one length.
+    """Return the beginnings of the pieces of `PROSE` as tokens.
 
-    None for a model without a tokenizer.
+    All have one length. None for a model without a tokenizer.
     """
     if not model.has_tokenizer:
         return None

@@ -39,7 +39,9 @@ def nearest_tokens(model: Model, vector: Float[Tensor, " d_model"], source: str,
 
 
 def ranked(model: Model, values: Float[Tensor, " d_vocab"], source: str, k: int) -> TopTokens:
-    """Return the k largest and the k smallest of a number for each token.
+    """Return the tokens with the k largest and k smallest values.
+
+    `values` has a number for each token.
 
     Raises `UsageError` for k outside 1 to d_vocab.
     """

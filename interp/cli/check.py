@@ -21,9 +21,12 @@ class Check:
 
 
 def guarded(name: str, examine: Callable[[], Check | Iterable[Check]]) -> Iterator[Check]:
-    """Yield what `examine` finds; where it fails, one check that says so, since a doctor must report and not fail."""
+    """Yield the checks of a function, or one that reports its failure.
+
+    The doctor must report and not fail.
+    """
     try:
-        found = examine()
-        yield from (found,) if isinstance(found, Check) else found
+        checks = examine()
+        yield from (checks,) if isinstance(checks, Check) else checks
     except Exception as error:
         yield Check(name, "missing", f"could not be examined ({type(error).__name__}: {error})", "see interp doctor -v")

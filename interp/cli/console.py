@@ -49,7 +49,10 @@ def _writable() -> Iterator[None]:
 
 
 def drop_output() -> None:
-    """Discard what is printed from here on, so that the end of the process does not fail on it."""
+    """Discard what is printed from here on.
+
+    So the end of the process does not fail on it.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -102,7 +105,9 @@ def write_error(text: str) -> None:
 
 @contextmanager
 def output_policy(*, quiet: bool, verbose: bool) -> Iterator[None]:
-    """Set how libraries print and log while a command runs; restore it afterwards.
+    """Set how libraries print and log while a command runs.
+
+    It is restored afterwards.
 
     Progress bars only for a person at a terminal. Warnings of our own packages unless quiet; those of others, who
     repeat what our errors say in one sentence, only when verbose.
@@ -166,7 +171,10 @@ EVERY = 30.0
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Progress | None]:
-    """Show long work on stderr: a bar on a terminal, else a line every half minute; None when quiet."""
+    """Show the progress of long work on stderr.
+
+    A bar on a terminal, else a line every half minute; None when quiet.
+    """
     if quiet:
         yield None
         return
@@ -185,7 +193,10 @@ def progress(*, quiet: bool) -> Iterator[Progress | None]:
 
 
 def _lines_of_progress() -> Progress:
-    """Return a callback that prints at most one line in `EVERY` seconds, the first after as many."""
+    """Return a callback that prints lines of progress.
+
+    At most one line in `EVERY` seconds, the first after as many.
+    """
     last = [time.monotonic()]
 
     def show(done: int, total: int, what: str) -> None:

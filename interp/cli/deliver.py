@@ -55,7 +55,9 @@ def study_of(result: Result) -> Study:
 
 
 def deliver(study: Study, folder: Path, args: Namespace) -> None:
-    """Save `study` with its page and downloads, list it, and print where it is.
+    """Save a study with its page and downloads.
+
+    It is listed, and its place is printed.
 
     Every file is written before the first is renamed: a folder holds the old result with its page or the new one.
     """
@@ -63,7 +65,9 @@ def deliver(study: Study, folder: Path, args: Namespace) -> None:
 
 
 def save(study: Study, folder: Path, *, result: bool) -> Path:
-    """Write the page of `study` into `folder`, and the result if asked; return the page's path.
+    """Write the page of a study, and its result if asked.
+
+    Returns the page's path.
 
     Raises `DamagedFileError` where the values of a loaded result do not fit together, so that no page can be drawn.
     """
@@ -86,7 +90,10 @@ def save(study: Study, folder: Path, *, result: bool) -> Path:
 
 
 def show(study: Study, folder: Path, page: Path, args: Namespace) -> None:
-    """Print the finding and the page's path: text, or one JSON object with `--json`."""
+    """Print the summary of a study and the page's path.
+
+    As text, or one JSON object with `--json`.
+    """
     if args.json:
         console.write_json({"report": str(page), "result": str(folder), **study.to_dict()})
         return

@@ -13,7 +13,10 @@ EXAMPLE = "interp discover ioi --pairs 20 --out out/ioi"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the task, how edges are scored and chosen, and where the report goes."""
+    """Add the options of this command.
+
+    The task, how edges are scored and chosen, and where the report goes.
+    """
     text = (
         "ioi, greater_than, gendered_pronoun, subject_verb, country_capital, successor, induction, docstring, "
         "key_value, or a .csv or .jsonl file of pairs with columns clean, counterfactual, right, wrong"

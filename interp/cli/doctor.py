@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Examine the installation, print the checks, and fail only on what is broken.
+    """Check the installation, print the results, and fail if anything is broken.
 
     What is merely missing is printed with its remedy.
     """
@@ -52,7 +52,10 @@ def run(args: Namespace) -> int:
 
 
 def _model(args: Namespace) -> int:
-    """Load a model; print its level, the error of its check, and what works with it."""
+    """Load a model and print what works with it.
+
+    Its level, the error of its check, and what works with it.
+    """
     from interp.model import load
     from interp.model.rooms import measured, rooms
 

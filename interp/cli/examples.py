@@ -47,7 +47,9 @@ def run(args: Namespace) -> int:
 
 
 def direction(name: str) -> Any:
-    """Return the direction in a file: an array, a probe, or a steering vector.
+    """Load a direction from a file.
+
+    An array, a probe, or a steering vector.
 
     Raises `UsageError` for a name that is none of these, and the errors of what reads it.
     """

@@ -14,7 +14,10 @@ EXAMPLE = (
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the prompt, what is explained about it, the model, and where the report goes."""
+    """Add the options of this command.
+
+    The prompt, what is explained about it, the model, and where the report goes.
+    """
     parser.add_argument("prompt", metavar="PROMPT", help="the text the model reads")
     text = "the next token to explain, with its leading blank (default: the model's likeliest)"
     parser.add_argument("--target", metavar="TOKEN", help=text)

@@ -12,7 +12,10 @@ EXAMPLE = "interp lens --text python-docs --out out/lens"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the text, how much of it, and where the lens and its report go."""
+    """Add the options of this command.
+
+    The text, how much of it, and where the lens and its report go.
+    """
     text = "a file, a folder, python-docs, - or hf:NAME; may be given again (default: python-docs)"
     parser.add_argument("--text", metavar="TEXT", action="append", default=[], help=text)
     text = "contexts to fit on (default: 300)"

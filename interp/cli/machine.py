@@ -52,7 +52,10 @@ def processor(source: Path) -> Check:
 
 
 def threads() -> Check:
-    """Return how many processors this process may use, and what the environment sets."""
+    """Check how many processors this process may use.
+
+    And what the environment sets.
+    """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     setting = os.environ.get("OMP_NUM_THREADS")
     return Check(
@@ -61,7 +64,10 @@ def threads() -> Check:
 
 
 def memory(source: Path, limit: Path) -> Check:
-    """Return the memory of the machine, what is free, and the container's limit, in GiB."""
+    """Check the memory of the machine, in GiB.
+
+    What there is, what is free, and the container's limit.
+    """
     facts = _facts(source)
     if "MemTotal" not in facts:
         return Check("memory", "ok", "unknown on this system")

@@ -87,7 +87,10 @@ def _ended(words: list[str], verbose: bool) -> int:
 
 
 def execute(words: list[str]) -> int:
-    """Run one command line and return its exit code; raises what the command raises."""
+    """Run one command line and return its exit code.
+
+    Raises what the command raises.
+    """
     for word in words:
         if not _is_text(word):
             raise UsageError(f"the argument {word!a} is not valid UTF-8 text")
@@ -135,7 +138,10 @@ def _execute_or_leave(words: list[str]) -> int:
 
 
 def split(words: list[str]) -> tuple[str, list[str]]:
-    """Return the name of the command, of two words or one, and the remaining words."""
+    """Split words into the command's name and the rest.
+
+    The name has two words or one.
+    """
     for count in (2, 1):
         name = " ".join(words[:count])
         if name in COMMANDS and len(words) >= count:

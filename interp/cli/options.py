@@ -30,7 +30,10 @@ class Parser(argparse.ArgumentParser):
         )
 
     def read(self, words: list[str], namespace: argparse.Namespace) -> argparse.Namespace:
-        """Parse `words` into `namespace`. Unknown options are reported before anything that is missing."""
+        """Parse `words` into `namespace`.
+
+        Unknown options are reported before anything that is missing.
+        """
         for word in words:
             if word == "--":
                 break
@@ -42,7 +45,10 @@ class Parser(argparse.ArgumentParser):
         return self.parse_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and exiting: `main` reports every error in one way."""
+        """Raise `UsageError` instead of printing the usage and exiting.
+
+        So `main` reports every error in one way.
+        """
         if "expected one argument" in message:
             message += "; write a value that begins with a dash as --option=VALUE"
         raise UsageError(f"{message} ({self._see()})")
@@ -83,7 +89,10 @@ def add_out(parser: argparse.ArgumentParser, default: str | None, text: str) -> 
 
 
 def add_column(parser: argparse.ArgumentParser, default: str | None = "text") -> None:
-    """`--column`: where rows of `.jsonl`, `.csv`, `.parquet` and data sets have their text."""
+    """Add `--column`, the column of texts in tables.
+
+    Where rows of `.jsonl`, `.csv`, `.parquet` and data sets have their text.
+    """
     text = 'key or column of the text in .jsonl, .csv and .parquet files and in data sets (default: "text")'
     parser.add_argument("--column", metavar="NAME", default=default, help=text)
 
@@ -100,7 +109,10 @@ def add_model(parser: argparse.ArgumentParser, default: str | None = MODEL) -> N
 
 
 def add_numbers(group: argparse._ActionsContainer) -> None:
-    """Add `--dtype` and `--device`, for commands that name the model in another way."""
+    """Add `--dtype` and `--device`.
+
+    For commands that name the model in another way.
+    """
     kinds = ("float32", "float64", "bfloat16")
     group.add_argument("--dtype", choices=kinds, default="float32", help="number format (default: float32)")
     group.add_argument("--device", default="cpu", help='where it runs, such as "cpu" or "cuda:0" (default: cpu)')

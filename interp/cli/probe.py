@@ -13,7 +13,10 @@ EXAMPLE = "interp probe cities capitals --probe mass-mean --out out/probe"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the statements, the probe, where it reads, and where the report goes."""
+    """Add the options of this command.
+
+    The statements, the probe, where it reads, and where the report goes.
+    """
     text = "a CSV or JSONL file with the columns statement and label, or the name of a generated set, such as capitals"
     parser.add_argument("data", metavar="DATA", nargs="+", help=text)
     text = "logistic, mass-mean, lda, ridge, ccs, crc, ttpd or saplma (default: logistic)"

@@ -13,7 +13,10 @@ EXAMPLE = "interp sae evaluate runs/x --tokens 50000 --out out/dictionary"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the autoencoders, what they are evaluated on, and where the report goes."""
+    """Add the options of this command.
+
+    The autoencoders, what they are evaluated on, and where the report goes.
+    """
     text = "folder of an autoencoder; further ones are evaluated on the same text and shown with it"
     parser.add_argument("folder", metavar="FOLDER", nargs="*", help=text)
     text = "in the place of FOLDER: a folder of dictionaries (saes.DictionarySet), whose FVU is measured layer by layer"

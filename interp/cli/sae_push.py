@@ -27,7 +27,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Write the card, upload if asked, and print what was or would be sent."""
+    """Write the card and upload it if asked.
+
+    Prints what was or would be sent.
+    """
     from saes.interop.push import push
 
     evaluation = _evaluation(args.evaluation) if args.evaluation else None

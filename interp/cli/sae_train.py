@@ -166,7 +166,10 @@ def _train(settings: Any, args: Namespace, group: Any) -> int:
 def _metrics_callback(
     settings: Any, shown: console.Progress | None, sent: Any, drawn: TrainingPage | None
 ) -> Callable[[str, dict[str, float]], None]:
-    """Return a callback for the metrics of a step: progress, tracker, page of curves."""
+    """Return a callback for the metrics of a step.
+
+    Progress, tracker, page of curves.
+    """
     begun: list[tuple[float, float]] = []
     total, done = settings.sae.steps, {}
 

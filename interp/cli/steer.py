@@ -15,7 +15,10 @@ EXAMPLE = "interp steer sentiment --layers 10,15,20 --out out/steering"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the behaviour, how it is steered, the controls, and where the report goes."""
+    """Add the options of this command.
+
+    The behaviour, how it is steered, the controls, and where the report goes.
+    """
     text = (
         "sentiment, gender, truth, or a .json file with lists positive, negative, prompts, right and wrong and a name"
     )
@@ -57,7 +60,10 @@ def run(args: Namespace) -> int:
 
 
 def _lines(name: str | None) -> tuple[str, ...]:
-    """Return the lines of a text file that are not empty, () without the option."""
+    """Return the lines of a text file that are not empty.
+
+    () without the option.
+    """
     if name is None:
         return ()
     lines = tuple(line for line in read_text(Path(name)).splitlines() if line.strip())

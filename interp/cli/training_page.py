@@ -32,7 +32,10 @@ class TrainingPage:
             self.write()
 
     def write(self) -> None:
-        """Draw the page up to the last logged step, once two steps are logged."""
+        """Draw the page of the training so far.
+
+        Up to the last logged step, once two steps are logged.
+        """
         from analyses.dictionary.training import page
         from interp import report
         from interp.provenance import Stopwatch

@@ -14,7 +14,10 @@ EXAMPLE = "interp universality smollm2 gemma3-270m --out out/universality"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the two models, their dictionaries, the shared text, and where the report goes."""
+    """Add the options of this command.
+
+    The two models, their dictionaries, the shared text, and where the report goes.
+    """
     parser.add_argument("first", metavar="A", help="a model")
     parser.add_argument("second", metavar="B", help="another")
     text = "a folder of a dictionary; give two, of A and of B, to match their latents"

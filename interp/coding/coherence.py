@@ -50,7 +50,9 @@ def support_bound(mu: float) -> float:
 
 
 def exact_recovery(dictionary: Float[Tensor, "atoms d"], support: Int[Tensor, " k"]) -> tuple[float, float]:
-    """Return what guarantees that `omp` finds exactly these atoms in a sum of them.
+    """Return the terms of the exact-recovery guarantee of `omp`.
+
+    They guarantee that it selects exactly these atoms for a sum of them.
 
     (max |cos| of an atom of the support with any other, max over the other atoms of ‖pinv(support) atom‖₁). A second
     number below 1 is the guarantee (Tropp 2004, the exact recovery condition).

@@ -27,6 +27,6 @@ def iht(
     x = signals.new_zeros(len(signals), len(dictionary))
     for _ in range(steps):
         moved = x + rate * ((signals - x @ dictionary) @ dictionary.T)
-        kept = moved.abs().topk(k, dim=1).indices
-        x = torch.zeros_like(moved).scatter_(1, kept, moved.gather(1, kept))
+        largest = moved.abs().topk(k, dim=1).indices
+        x = torch.zeros_like(moved).scatter_(1, largest, moved.gather(1, largest))
     return x

@@ -95,9 +95,9 @@ def kkt_violation(
     l2: float = 0.0,
     nonnegative: bool = False,
 ) -> Float[Tensor, " n"]:
-    """Return how far each code is from the optimality conditions, in the units of l1.
+    """Compute how much each code violates the optimality conditions.
 
-    It is 0 exactly at the minimum.
+    In the units of l1; 0 exactly at the minimum.
 
     With g = D (y − x D) − l2 x: g = l1 sign(x) where x ≠ 0, |g| ≤ l1 elsewhere (g ≤ l1 when non-negative).
     """

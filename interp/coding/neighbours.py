@@ -14,7 +14,10 @@ NUMBERS = 2**24
 
 @dataclass(frozen=True)
 class Neighbours:
-    """For each row, the products with its nearest others and their numbers, largest first."""
+    """Nearest other rows of each row, with their products.
+
+    Largest first.
+    """
 
     value: Float[Tensor, "row k"]
     index: Int[Tensor, "row k"]

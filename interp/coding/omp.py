@@ -98,7 +98,9 @@ def _pursue(y: Tensor, atoms: Tensor, k: int, tolerance: float) -> tuple[Tensor,
 
 
 def _orthogonal(fresh: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `fresh` without its part in the span of `basis` (n, t, d), and that part.
+    """Return vectors without their part in a span, and that part.
+
+    `fresh` without its part in the span of `basis` (n, t, d).
 
     Projected twice for accuracy; the part is given by its coordinates.
     """

@@ -30,7 +30,10 @@ def check(signals: Tensor, dictionary: Tensor) -> None:
 
 
 def check_k(k: int, dictionary: Tensor, *, most: int | None = None) -> None:
-    """Raise `UsageError` unless 1 <= k <= `most` (the number of atoms by default)."""
+    """Check that k is between 1 and a maximum.
+
+    Raises `UsageError` unless 1 <= k <= `most` (the number of atoms by default).
+    """
     most = len(dictionary) if most is None else most
     if not 1 <= k <= most:
         raise UsageError(f"k is {k}; with a dictionary of shape {tuple(dictionary.shape)} it must be from 1 to {most}.")

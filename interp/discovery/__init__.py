@@ -2,9 +2,6 @@
 
 `score` gives every edge a number, `circuit` chooses edges, `faithfulness` and `judge` say what they are worth. Names
 are imported when first used, so that a saved result loads without torch.
-
-`score` gives every edge a number, `circuit` chooses edges, `faithfulness` and `judge` say what they are worth. Names
-are imported when first used, so that a saved result loads without torch.
 """
 
 from __future__ import annotations

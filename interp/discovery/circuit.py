@@ -25,18 +25,12 @@ CIRCUIT_JSON = "circuit.json"
 
 @dataclass(frozen=True, eq=False)
 class Circuit(Shown, Result):
-    """Set of edges of a graph, with the scores they were chosen by.
+    """Circuit as a set of edges of a graph, with their scores.
 
     `included` (n_edge,) marks the edges of the circuit, `scores` (n_edge,) are those they were chosen by. `asked` is
-    how
-    many edges were to be chosen; those without a path from the embedding or to the logits were dropped, so `size` may
-    be
-    smaller. `how` says which method and rule chose them. `by_position` (n_edge, n_token) says at which positions each
-    edge belongs to the circuit; without it, at all positions.
-
-    `asked` is how many edges were to be chosen; those without a path from the embedding or to the logits were dropped,
-    so `size` may be smaller. `how` says which method and rule chose them. `by_position` (n_edge, n_token) says at which
-    positions each edge is in; without it, at all.
+    how many edges were to be chosen; those without a path from the embedding or to the logits were dropped, so `size`
+    may be smaller. `how` says which method and rule chose them. `by_position` (n_edge, n_token) says at which positions
+    each edge belongs to the circuit; without it, at all positions.
     """
 
     graph: Graph
@@ -60,7 +54,10 @@ class Circuit(Shown, Result):
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Names of the writers that have an edge in the circuit, in writing order."""
+        """Names of the writers with an edge in the circuit.
+
+        In writing order.
+        """
         used = np.unique(self.graph.writer[self.included])
         return tuple(self.graph.writers[i] for i in used.tolist())
 
@@ -71,7 +68,10 @@ class Circuit(Shown, Result):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of edges, and of edges counted for every query head as MIB does."""
+        """Numbers of edges.
+
+        "edges", and "ungrouped": those counted for every query head as MIB does.
+        """
         return {"edges": self.size, "ungrouped": int(self.graph.weight[self.included].sum())}
 
     @property
@@ -83,16 +83,10 @@ class Circuit(Shown, Result):
         return Circuit(self.graph, np.asarray(rest.any(1)), self.scores, int(rest.sum()), how, rest)
 
     def run(self, model: Model, task: Task | Pairs, *, outside: Any = "counterfactual") -> Float[np.ndarray, " n_pair"]:
-        """Run a task with the circuit's edges alone and return each pair's measure.
+        """Run a task with the circuit's edges alone.
 
-        Edges of the circuit carry what the clean run gives them, all others what the counterfactual run writes;
-        `outside`
-        may be "mean" (over the task) or "zero". The measure is in nats.
-        Raises `UsageError` for a model of another architecture, or for prompts of another length than a circuit at
-        single
-        positions was chosen on.
-
-        All other edges carry what the counterfactual run writes; `outside` may be "mean" (over the task) or "zero".
+        Returns each pair's measure, in nats. Edges of the circuit carry what the clean run gives them, all others what
+        the counterfactual run writes; `outside` may be "mean" (over the task) or "zero".
         Raises `UsageError` for a model of another architecture, or for prompts of another length than a circuit at
         single positions was chosen on.
         """
@@ -129,7 +123,9 @@ class Circuit(Shown, Result):
         return {**super().files(), CIRCUIT_JSON: json.dumps(self.to_dict()).encode()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the circuit as MIB writes it, heads and layers counted from 0.
+        """Return the circuit in the JSON form of MIB.
+
+        Heads and layers are counted from 0.
 
         {cfg: {...}, nodes: {name: {in_graph}}, edges: {"a0.h1->a3.h2<q>": {score, in_graph}}}. Edges of the circuit
         alone are listed; an edge into keys that heads share stands once for each head.
@@ -152,7 +148,9 @@ class Circuit(Shown, Result):
 
     @classmethod
     def read(cls, path: str | Path) -> Circuit:
-        """Read `circuit.json`, this toolkit's or one of the MIB benchmark's with the same facts.
+        """Read a circuit from `circuit.json`.
+
+        The file is this toolkit's, or one of the MIB benchmark's with the same facts.
 
         Raises `DamagedFileError` for a file that is not a circuit, `UsageError` for an edge that the graph lacks or a
         shared key that only some of its heads have.

@@ -81,7 +81,10 @@ class Curve(Shown, Result):
 
     @property
     def cmd(self) -> float:
-        """Circuit-model distance: the area under |1 − f| by magnitude; 0 is best."""
+        """Circuit-model distance: the area under |1 − f| by magnitude.
+
+        0 is best.
+        """
         return float(np.abs(1 - self.f_absolute) @ self.weights)
 
     @property
@@ -99,8 +102,6 @@ class Curve(Shown, Result):
 
         {"cpr", "cmd"}, each (difference, lower, upper): both curves are resampled over the same pairs.
         Raises `UsageError` for a curve of other pairs or sizes.
-
-        Raises `UsageError` for a curve of other pairs or sizes.
         """
         if self.sizes != other.sizes or not np.array_equal(self.clean, other.clean):
             raise UsageError("Curves are compared pair by pair: judge both on the same task at the same sizes.")
@@ -110,7 +111,10 @@ class Curve(Shown, Result):
 
     @property
     def log_area(self) -> dict[str, float]:
-        """Both areas over the logarithm of the size, so that every decade counts alike."""
+        """Both areas over the logarithm of the size.
+
+        So every decade counts alike.
+        """
         weights = trapezoid(np.log10(self.sizes))
         weights = weights / weights.sum()
         return {"cpr": float(self.f @ weights), "cmd": float(np.abs(1 - self.f_absolute) @ weights)}
@@ -129,7 +133,10 @@ class Curve(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Return f by each ranking at every size, with the number of edges and weight."""
+        """Return a table of f by each ranking at every size.
+
+        With the number of edges and weight.
+        """
         low, high = self.f_interval
         columns = ("share", "edges", "ungrouped", "f, signed", "low", "high", "f, absolute", "f, random", "weight")
         rows = tuple(
@@ -194,6 +201,9 @@ class Curve(Shown, Result):
 
 
 def trapezoid(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Return the weights of points in the trapezoidal rule: Σ w f = ∫ f dx."""
+    """Return the weights of points in the trapezoidal rule.
+
+    Σ w f = ∫ f dx.
+    """
     gaps = np.diff(x)
     return (np.append(gaps, 0.0) + np.insert(gaps, 0, 0.0)) / 2

@@ -41,9 +41,6 @@ def faithfulness(  # noqa: PLR0913 (all but the first three are keyword-only)
     Of the k best edges those that are cut off from the embedding or the logits are dropped; the rest carries what the
     clean run gives it, and everything outside what `outside` says. Give a task that the scores were not made on.
 
-    Of the k best edges those that are cut off from the embedding or the logits are dropped; the rest carries what the
-    clean run gives it, and everything outside what `outside` says. Give a task that the scores were not made on.
-
     Args:
         model: the model the scores are of.
         task: pairs to judge on.
@@ -109,9 +106,6 @@ def smallest(
     Sizes are searched by bisection: about 17 runs of the pairs. The size is one at which f passes the bound; where f is
     not monotone a smaller one may exist (Cho, CVPR 2026, does the same with thresholds). Raises `UsageError` when not
     even all edges reach it.
-
-    The size is one at which f passes the bound; where f is not monotone a smaller one may exist (Cho, CVPR 2026, does
-    the same with thresholds). Raises `UsageError` when not even all edges reach it.
     """
     if by not in ("signed", "absolute"):
         raise UsageError(f'by="{by}": choose "signed" or "absolute".')
@@ -139,7 +133,9 @@ def judge(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Verdict:
-    """Put a circuit to every test, on pairs it was not chosen on.
+    """Evaluate a circuit by several tests on held-out pairs.
+
+    The pairs must not have been used to choose the circuit.
 
     Faithfulness, pair by pair and template by template; completeness: f of everything else alone; minimality: how far f
     falls when an edge is left out; `n_random` random circuits that end with as many edges; with `scores`, the overlap

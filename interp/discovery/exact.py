@@ -81,7 +81,10 @@ class _Rows:
         self.lot = max(1, limit // (self.n_token * wide * runs.embedded.element_size()))
 
     def part(self, readers: slice) -> Float[Tensor, " n_edge"]:
-        """The change of the measure by each edge into some readers, in the order of the graph."""
+        """Return the measure's change by each edge into some readers.
+
+        In the order of the graph.
+        """
         graph = self.graph
         changes = self.runs.difference[0, : int(graph.visible[readers.start])]
         if readers == graph.logits:
@@ -91,7 +94,10 @@ class _Rows:
         return torch.cat([self._measured(self.forward.run(lot, layer=layer + 1)) for lot in rows])
 
     def nodes(self) -> Float[Tensor, " n_writer"]:
-        """The change of the measure by each writer, in the order of the graph."""
+        """Return the measure's change by each writer.
+
+        In the order of the graph.
+        """
         graph, forward, writes, changes = self.graph, self.forward, self.runs.clean.writes, self.runs.difference[0]
         x = self.stream(0) + changes[:1]
         for layer in range(graph.n_layer):
@@ -102,18 +108,24 @@ class _Rows:
         return self._measured(x)
 
     def stream(self, layer: int) -> Float[Tensor, "1 n_token d_model"]:
-        """The clean stream that enters a block; after the last one for `n_layer`."""
+        """Return the clean stream that enters a block.
+
+        After the last one for `n_layer`.
+        """
         stop = self.graph.heads(layer).start if layer < self.graph.n_layer else len(self.graph.writers)
         return self.runs.clean.writes[:, :stop].sum(1)
 
     def _mlp(self, layer: int, changes: Tensor) -> Iterator[Float[Tensor, "row n_token d_model"]]:
-        """Streams after the block when its MLP's input is changed."""
+        """Return streams after the block when its MLP's input is changed."""
         middle = self.runs.clean.writes[:, : self.graph.heads(layer).stop].sum(1)
         read = self.stream(layer) if self.graph.parallel else middle
         return (middle + self.forward.mlp(layer, read + lot) for lot in changes.split(self.lot))
 
     def _attention(self, layer: int, changes: Tensor) -> Iterator[Float[Tensor, "row n_token d_model"]]:
-        """Streams after the block when one input of its attention is changed, all inputs in turn."""
+        """Return streams after the block when attention's inputs are changed.
+
+        One input at a time, all inputs in turn.
+        """
         stream = self.stream(layer)
         waiting: list[Tensor] = []
         for at in range(self.graph.per_layer - 1):
@@ -125,7 +137,10 @@ class _Rows:
                 waiting.clear()
 
     def _heads(self, layer: int, at: int, stream: Tensor, changes: Tensor) -> Float[Tensor, "row n_token d_model"]:
-        """What attention writes when one of its inputs is changed: only the heads that read it change."""
+        """Return what attention writes when one of its inputs is changed.
+
+        Only the heads that read it change.
+        """
         graph, forward = self.graph, self.forward
         group, index = divmod(at - graph.n_head, graph.n_key)
         branch, index = ("q", at) if at < graph.n_head else ("kv"[group], index)
@@ -140,7 +155,7 @@ class _Rows:
         return forward.total(layer, z)
 
     def _measured(self, rows: Float[Tensor, "row n_token d_model"]) -> Float[Tensor, " row"]:
-        """How far the measure of final streams lies from the clean one."""
+        """Return how far the measure of final streams lies from the clean."""
         runs = self.runs
         logits = self.forward.final(rows[:, int(runs.end[0])], runs.answers.columns, runs.answers.bias)
         right, wrong = (x.expand(len(rows), *x.shape[1:]) for x in (runs.answers.right, runs.answers.wrong))
@@ -159,7 +174,7 @@ class _Store:
             self.name = digest.hexdigest()[:16]
 
     def read(self, pair: int, readers: slice, size: int) -> np.ndarray | None:
-        """The values of a part that is done, else None."""
+        """Return the values of a part that is done, else None."""
         path = self._path(pair, readers)
         if path is None or not path.is_file():
             return None

@@ -42,7 +42,9 @@ ALL = slice(None)
 
 @dataclass(frozen=True)
 class Rules:
-    """Which factors gradients pass by as constants: none for the model's own gradient.
+    """Factors that gradients treat as constants.
+
+    None for the model's own gradient.
 
     `attention`, `norms` and `gates` hold patterns, norm scales, and act(z)/z with the shares of experts; `halves`
     shares the gradient of a product of gate and input equally between them instead of giving it to the input alone
@@ -70,8 +72,6 @@ class Forward:
     """Forward pass of one model on the positions from `start` on.
 
     `past` are each layer's keys and values of the positions before.
-    With a `past` of one row, any number of rows may be run.
-
     With a `past` of one row, any number of rows may be run.
     """
 
@@ -110,11 +110,9 @@ class Forward:
         layer: int = 0,
         past: list[tuple[Tensor, Tensor]] | None = None,
     ) -> Float[Tensor, "batch n_token d_model"]:
-        """Run from the stream `x` that enters block `layer` and return what the logits read.
+        """Run from the stream that enters a block to the logits' input.
 
-        With `layer` 0 the stream is the embedding.
-        `past` collects each layer's keys and values.
-
+        `x` is the stream that enters block `layer`; with `layer` 0 it is the embedding. Returns what the logits read.
         `past` collects each layer's keys and values.
         """
         graph = self.graph
@@ -151,8 +149,6 @@ class Forward:
         """Return queries, keys and values, normalised and rotated.
 
         Each is (batch, heads, n_token, d_head).
-        The input is one for all readers, or one for each.
-
         The input is one for all readers, or one for each.
         """
         weights, graph = self.weights, self.graph
@@ -226,13 +222,19 @@ class Forward:
         return heads / scale * w.post_gain
 
     def total(self, layer: int, z: Tensor) -> Float[Tensor, "batch n_token d_model"]:
-        """Return what the heads of a layer add in all, in one product."""
+        """Return the sum of what a layer's heads write.
+
+        Computed in one product.
+        """
         w = self.weights.attention(layer, folded=False)
         write = z.transpose(1, 2).flatten(2) @ w.W_O.flatten(0, 1) + w.b_O
         return write if w.post_gain is None else write / self._scale(write) * w.post_gain
 
     def mlp(self, layer: int, x: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, "batch n_token d_model"]:
-        """Return what the MLP, or the sum of its experts, adds to the stream."""
+        """Return what the MLP, or the sum of experts, writes.
+
+        It is added to the stream.
+        """
         w, raw = self.weights, self.weights.raw(layer)
         x = self._norm(x, raw.ln2)
         if self.model.spec.n_expert:

@@ -26,7 +26,10 @@ Change = Callable[[slice, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ReaderGradients:
-    """∂m/∂x_v of every reader v of one part: `values` (batch, n_reader, n_token, d_model)."""
+    """Gradients ∂m/∂x_v of every reader v of one part.
+
+    `values` is (batch, n_reader, n_token, d_model).
+    """
 
     readers: slice
     values: Tensor
@@ -36,8 +39,6 @@ def reader_gradients(runs: PairRuns, x: Tensor, change: Change = unchanged, laye
     """Return the gradient at every reader's input.
 
     Runs from the stream `x` that enters block `layer`.
-    `change` may replace what is written.
-
     `change` may replace what is written.
     """
     inputs: list[tuple[slice, Tensor]] = []
@@ -84,8 +85,6 @@ def attribution(runs: PairRuns, by_position: bool = False, at: str = "clean") ->
 
     arXiv 2310.10348; with the rules of a gradient RelP (2508.21258).
     `at` says in which run the gradient is taken: the "clean" one, the "counterfactual", or "both", the mean of these.
-
-    `at` says in which run the gradient is taken: the "clean" one, the "counterfactual", or "both", the mean of these.
     """
     if at not in ENDS:
         raise UsageError(f'at="{at}": choose {", ".join(ENDS)}.')
@@ -95,7 +94,7 @@ def attribution(runs: PairRuns, by_position: bool = False, at: str = "clean") ->
 
 
 def frozen_flow(runs: PairRuns, by_position: bool = False) -> Tensor:
-    """Score edges by the flow through them, all but the linear part constant.
+    """Score edges by the flow through them, all nonlinear factors constant.
 
     It needs no counterfactual: the difference is that to writing nothing.
     """
@@ -136,7 +135,9 @@ def integrated_activations(runs: PairRuns, steps: int, rule: str, by_position: b
 
 
 def points(steps: int, rule: str) -> Iterator[float]:
-    """Yield where gradients are taken, from the counterfactual (0) to the clean run (1).
+    """Yield the points at which gradients are taken.
+
+    From the counterfactual (0) to the clean run (1).
 
     "left" are k/n from 0 on, as in the published code of EAP-IG; "right" end at 1; "middle" lie half a step further.
     """

@@ -133,7 +133,10 @@ class Graph(Result):
 
     @cached_property
     def weight(self) -> Int[np.ndarray, " n_edge"]:
-        """Number of edges that each stands for where no head shares keys or values."""
+        """Number of edges that each edge stands for.
+
+        It is counted as in a graph where no head shares keys or values.
+        """
         shared = np.array([name.endswith((".k", ".v")) for name in self.readers])
         return np.where(shared, self.n_head // self.n_key if self.grouped else 1, 1)[self.reader]
 
@@ -176,12 +179,17 @@ class Graph(Result):
         return slice(int(self.offsets[reader]), int(self.offsets[reader + 1]))
 
     def matrix(self, values: np.ndarray, readers: slice) -> np.ndarray:
-        """Return edge values as (n_reader, n_visible, ...) for readers of the same writers."""
+        """Return edge values as a matrix of readers by writers.
+
+        (n_reader, n_visible, ...), for readers of the same writers.
+        """
         start, stop = self.offsets[readers.start], self.offsets[readers.stop]
         return values[start:stop].reshape(readers.stop - readers.start, -1, *values.shape[1:])
 
     def connected(self, edges: Bool[np.ndarray, " n_edge"]) -> Bool[np.ndarray, " n_edge"]:
-        """Return the edges that lie on a path from embedding to logits within the set.
+        """Return the edges on a path from embedding to logits.
+
+        The path lies within the set.
 
         A head that reads through any of its inputs counts as reached; an input shared by heads leads to all of them.
         """

@@ -18,9 +18,9 @@ from interp.tasks.task import Task
 
 
 def head_effects(model: Model, task: Task | Pairs, *, outside: Outside = "counterfactual") -> HeadEffects:
-    """Corrupt each head alone and correlate the heads' effects over pairs.
+    """Measure the effect of corrupting each head alone, on every pair.
 
-    One run of the pairs for each head.
+    `HeadEffects` correlates these effects over pairs. One run of the pairs for each head.
     """
     bench = _Bench(model, task, outside)
     measures = bench.measure([[head] for head in bench.heads])
@@ -75,9 +75,9 @@ def minimal_heads(
 def synergy(
     model: Model, task: Task | Pairs, heads: Sequence[str], *, outside: Outside = "counterfactual"
 ) -> np.ndarray:
-    """Return the interaction S_ij = D_ij − D_i − D_j of every two heads.
+    """Compute the interaction of every two heads.
 
-    D is the mean change of the measure when they are corrupted.
+    S_ij = D_ij − D_i − D_j, where D is the mean change of the measure when they are corrupted.
 
     Heads that support the answer and stand in for each other have S < 0: losing both costs more than the sum.
     """
@@ -113,20 +113,23 @@ def backups(
     given = bench.change([[*gone, head] for head in bench.heads]) - without
     given[[bench.heads.index(head) for head in gone]] = alone[[bench.heads.index(head) for head in gone]]
     best = [bench.heads[i] for i in np.argsort(given - alone, kind="stable")[:k].tolist() if bench.heads[i] not in gone]
-    together, apart = bench.change([[*gone, *best], best])
+    joint, apart = bench.change([[*gone, *best], best])
     return Backups(
         task=bench.task.name,
         heads=bench.names,
         primaries=tuple(primaries),
         alone=alone,
         given=given,
-        together=float(together),
+        together=float(joint),
         apart=float(apart + without),
     )
 
 
 class _Bench:
-    """A task on which sets of heads are corrupted; heads are numbers of writers."""
+    """Task on which sets of heads are corrupted.
+
+    Heads are numbers of writers.
+    """
 
     def __init__(self, model: Model, task: Task | Pairs, outside: Outside):
         self.model, self.task = model, checked(model, task)

@@ -12,7 +12,9 @@ from interp.results import Result
 
 @dataclass(frozen=True, eq=False)
 class HeadSet(Shown, Result):
-    """Fewest heads that carry a share of the measure when all others are corrupted.
+    """Smallest set of heads that carries a share of the measure.
+
+    All other heads are corrupted.
 
     `heads` are their names, the most important first, `f` their faithfulness, `control` (n_random,) that of random sets
     of as many heads; `f_by_size` (n_head,) is f of the k heads of largest single effect.
@@ -108,12 +110,18 @@ class Backups(Shown, Result):
 
     @property
     def compensation(self) -> np.ndarray:
-        """How much more each head supports the answer without the primaries, in nats."""
+        """Additional support of each head for the answer without the primaries.
+
+        In nats.
+        """
         return self.alone - self.given
 
     @property
     def synergy(self) -> float:
-        """Loss of primaries and best backups over the sum of their losses apart."""
+        """Ratio of the joint loss to the sum of separate losses.
+
+        The losses are those of primaries and best backups.
+        """
         return self.together / self.apart if self.apart else float("nan")
 
     def top(self, k: int) -> tuple[tuple[str, float], ...]:

@@ -36,8 +36,6 @@ def masked_run(
 
     The mask is (n_edge,), or (n_edge, n_token).
     `replacement` stands for what is written in the counterfactual run. Differentiable in the mask.
-
-    `replacement` stands for what is written in the counterfactual run. Differentiable in the mask.
     """
     graph, other = runs.graph, runs.other.writes if replacement is None else replacement
     changes = _Changes(other, mask.requires_grad)
@@ -124,7 +122,10 @@ def _replacement(runs: PairRuns, outside: Outside, mean: Tensor | None) -> Tenso
 
 
 def _mean_writes(model: Model, graph: Graph, task: Task, limit: int) -> Float[Tensor, "n_writer n_token d_model"]:
-    """Return the mean writes of both runs over all pairs that have the position."""
+    """Return the mean writes of both runs at each position.
+
+    Over all pairs that have the position.
+    """
     shape = (len(graph.writers), task.clean.shape[1], model.spec.d_model)
     total = torch.zeros(shape, dtype=model.dtype, device=model.device)
     count = torch.zeros(shape[1], dtype=model.dtype, device=model.device)

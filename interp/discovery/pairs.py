@@ -79,7 +79,9 @@ class PairRuns:
     @cached_property
     @torch.no_grad()
     def secants(self) -> SecantMap:
-        """The secant maps between the two runs, or of each segment of the line between their embeddings.
+        """Secant maps between the two runs.
+
+        With several segments, those of each segment of the line between their embeddings.
 
         The pairs of each segment lie together, from the clean end on.
         """
@@ -106,7 +108,10 @@ class PairRuns:
         return Answers.of(self.model, self.task)
 
     def measure(self, x: Float[Tensor, "batch n_token d_model"]) -> Float[Tensor, " batch"]:
-        """Return the log odds of the right answers from the stream the logits read."""
+        """Compute the log odds of the right answers.
+
+        `x` is the stream the logits read.
+        """
         at_end = x[torch.arange(len(x), device=x.device), self.end]
         logits = self.forward.final(at_end, self.answers.columns, self.answers.bias)
         return log_odds(logits, self.answers.right, self.answers.wrong)
@@ -176,7 +181,10 @@ def batches(  # noqa: PLR0913 (all but the first three are keyword-only)
 
 
 def first_difference(task: Task) -> int:
-    """Return the first position at which any pair differs; 0 if none does."""
+    """Return the first position at which any pair differs.
+
+    0 if none does.
+    """
     return int(task.differs.any(0).int().argmax())
 
 

@@ -62,10 +62,6 @@ class Method:
     `ends` gives the measure in both runs from what the method has run. `rules` are what its gradients hold constant;
     with `whole` it runs all positions, not only those that differ. `copies` is its memory, in times a pair's writes, of
     each segment if it has `segments`.
-
-    `ends` gives the measure in both runs from what the method has run. `rules` are what its gradients hold constant;
-    with `whole` it runs all positions, not only those that differ. `copies` is its memory, in times a pair's writes, of
-    each segment if it has `segments`.
     """
 
     run: Callable[[PairRuns, Options, bool], Tensor]
@@ -100,7 +96,9 @@ def score(
     progress: Progress | None = None,
     **options: Any,
 ) -> EdgeScores:
-    """Score every edge by the change of the measure when it alone is corrupted.
+    """Score every edge by the measure's change when it is corrupted.
+
+    It alone is corrupted.
 
     With a, a' what writer u writes in the clean and in the counterfactual run, x_v what reader v reads and m the
     measure of the task:
@@ -217,7 +215,7 @@ def _streamed(
 def _exact(
     model: Model, graph: Graph, task: Task, options: Options, progress: Progress | None
 ) -> Float[np.ndarray, "n_pair n_edge"]:
-    """Run every edge in one direction, or in both and return the mean."""
+    """Run every edge in one direction, or average both directions."""
     ways = {"noise": [(task, 1.0)], "denoise": [(task.flipped(), -1.0)]}
     chosen = ways["noise"] + ways["denoise"] if options.direction == "both" else ways[options.direction]
     runs = [

@@ -56,7 +56,10 @@ class EdgeScores(Shown, Result):
 
     @cached_property
     def nodes(self) -> dict[str, float]:
-        """Score by writer: the sum over its edges, but measured for itself by the method "exact"."""
+        """Score by writer.
+
+        The sum over its edges, but measured for itself by the method "exact".
+        """
         return dict(zip(self.graph.writers, self.node_values.tolist(), strict=True))
 
     @property
@@ -66,7 +69,10 @@ class EdgeScores(Shown, Result):
 
     @property
     def sign(self) -> float:
-        """The sign of what the whole counterfactual does, which supporting edges have too; −1 where it does nothing."""
+        """Sign of the whole counterfactual's effect.
+
+        Supporting edges have it too; −1 where the counterfactual does nothing.
+        """
         return float(np.sign(self.total)) or -1.0
 
     def cut(self, writer: str = "embed") -> float:
@@ -125,7 +131,10 @@ class EdgeScores(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Stability(Result):
-    """Overlap of circuits chosen from resampled pairs: `mean`, and each of the `overlaps`."""
+    """Overlap of circuits chosen from resampled pairs.
+
+    Their `mean`, and each of the `overlaps`.
+    """
 
     mean: float
     overlaps: np.ndarray
@@ -134,7 +143,7 @@ class Stability(Result):
 
     @property
     def warning(self) -> str:
-        """What a reader must know before relying on the single edges; empty if nothing."""
+        """Reasons not to rely on the single edges; empty if none."""
         reasons = []
         if not self.mean >= STABLE:
             reasons.append(f"circuits of resampled pairs overlap by {self.mean:.2f}, less than {STABLE}")

@@ -99,7 +99,7 @@ def _difference(secant: SecantMap) -> Float[Tensor, "batch n_writer n_token d_mo
 
 
 def secant_ends(runs: PairRuns) -> Float[Tensor, "run batch"]:
-    """Return the measure in the two runs that the secant map was made of."""
+    """Return the measure in the two runs of the secant map."""
     clean, other = runs.secants.residual
     return torch.stack([runs.measure(clean[: len(runs)]), runs.measure(other[-len(runs) :])])
 

@@ -11,7 +11,7 @@ from interp.results import Result
 from interp.statistics import Bootstrap
 
 FAITHFUL = 0.95
-"""Faithfulness from which a circuit is said to carry the behaviour."""
+"""Faithfulness from which a circuit counts as carrying the behaviour."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,18 @@ class Verdict(Shown, Result):
 
     @property
     def f_complement(self) -> float:
-        """Faithfulness of everything but the circuit: near 0 where the circuit is complete."""
+        """Faithfulness of everything but the circuit.
+
+        Near 0 where the circuit is complete.
+        """
         return float((self.complement - self.corrupted).mean() / (self.clean - self.corrupted).mean())
 
     @property
     def quantiles(self) -> tuple[float, float, float, float, float]:
-        """Faithfulness pair by pair: minimum, quartiles and maximum, which a mean can hide (2407.15166)."""
+        """Minimum, quartiles and maximum of faithfulness, pair by pair.
+
+        A mean can hide them (2407.15166).
+        """
         each = (self.circuit - self.corrupted) / (self.clean - self.corrupted)
         low, first, middle, third, high = np.percentile(each, [0, 25, 50, 75, 100])
         return float(low), float(first), float(middle), float(third), float(high)
@@ -79,7 +85,7 @@ class Verdict(Shown, Result):
 
     @property
     def superfluous(self) -> float:
-        """Fraction of the dropped edges whose loss changes f by less than 0.001."""
+        """Share of dropped edges that change f by less than 0.001."""
         return float((np.abs(self.dropped) < 1e-3).mean()) if len(self.dropped) else float("nan")
 
     def summary(self) -> str:

@@ -45,7 +45,7 @@ class Measure:
 
 
 def measure(metric: str | Metric, model: Model, part: Task) -> Measure:
-    """Return the metric by name, or a function of the user's, on some pairs.
+    """Return a metric by name, or the user's function, on pairs.
 
     Raises `UsageError` for an unknown name.
     """
@@ -61,7 +61,7 @@ def measure(metric: str | Metric, model: Model, part: Task) -> Measure:
 def patching_of(
     arrays: Sequence[Tensor], rows: tuple[str, ...], columns: tuple[str, ...], metric: str, **facts: Any
 ) -> Patching:
-    """Return the result of patched metrics and of those of the two runs.
+    """Return the result of patched metrics and those of two runs.
 
     They are (n, n_row · n_column) and (n,).
 

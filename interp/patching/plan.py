@@ -99,12 +99,10 @@ class Plan:
 
 
 class Values:
-    """Values of the patched run at every layer of a plan, and what is put in.
+    """Values of the patched run at every layer of a plan.
 
-    They are those of one batch of pairs.
-    Held for all layers at once, with the residual stream before each of them.
-
-    Held for all layers at once, with the residual stream before each of them.
+    Also what is put in. They are those of one batch of pairs, for all layers at once, with the residual stream before
+    each of them.
     """
 
     def __init__(self, plan: Plan, start: int, part: Task):
@@ -122,7 +120,7 @@ class Values:
         return [i for i, site in enumerate(sites) if any(self._differs(layer, site) for layer in self._layers(site))]
 
     def patched(self, sites: Sequence[Site]) -> Model:
-        """Return the model with every patch made in a copy of the pairs of its own.
+        """Return the model with each patch in its own copy of pairs.
 
         It runs from the first patched layer on.
         """

@@ -17,7 +17,9 @@ COLOURS = (0.0, 1.0)
 
 @dataclass(frozen=True, eq=False)
 class Patched(Shown, Result):
-    """The target after each patch: `array` (n_row, n_column), in `unit`, between `corrupted` and `clean`.
+    """Result of patching: the target after each patch.
+
+    `array` (n_row, n_column), in `unit`, between `corrupted` and `clean`.
 
     `rows` and `columns` name what was patched, `what` says it in words.
     """
@@ -34,7 +36,10 @@ class Patched(Shown, Result):
 
     @property
     def recovered(self) -> np.ndarray:
-        """Return (patched − corrupted) / (clean − corrupted): 1 restores the clean run."""
+        """Fraction recovered by each patch: 1 restores the clean run.
+
+        (patched − corrupted) / (clean − corrupted).
+        """
         return (self.array - self.corrupted) / (self.clean - self.corrupted)
 
     def top(self, k: int) -> tuple[tuple[str, str, float], ...]:
@@ -47,7 +52,10 @@ class Patched(Shown, Result):
         return Table((*self.axes, "recovered"), self.top(self.array.size), caption, {"recovered": "+.3f"})
 
     def figure(self) -> Figure:
-        """Draw a heat map of the recovered fractions, colours from 0 to 1."""
+        """Draw a heat map of the recovered fractions.
+
+        Colours go from 0 to 1.
+        """
         caption = (
             f"{self.what}. Fraction of the {self.target} recovered: 0 is the corrupted run "
             f"({self.corrupted:+.3f} {self.unit}), 1 the clean one ({self.clean:+.3f})."
@@ -57,7 +65,9 @@ class Patched(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Patching(Shown, Result):
-    """Metric of every pair after each patch, and its share of the runs' difference.
+    """Metric of every pair after each patch.
+
+    And its share of the runs' difference.
 
     Attributes:
         task: the task.
@@ -153,13 +163,13 @@ def _map(
 
     row, column, most = _top(effect, rows, columns, 1)[0]
     beyond = int(((effect < COLOURS[0]) | (effect > COLOURS[1])).sum())
-    said = f" {beyond} shares beyond 0 to 1 have the colour of the nearer end; the result's table has them." * (
+    note = f" {beyond} shares beyond 0 to 1 have the colour of the nearer end; the result's table has them." * (
         beyond > 0
     )
     return heatmap(
         name,
         effect.clip(*COLOURS),
-        caption=caption + said,
+        caption=caption + note,
         alt=f"Heat map of shares {word}; the strongest is {row}, {visible(column)} with {most:+.2f}.",
         rows=rows,
         columns=[visible(label) for label in columns],

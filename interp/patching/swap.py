@@ -35,7 +35,9 @@ AT_ONCE = 4096
 def patch_residual(
     model: Model, clean: Int[Tensor, "1 n_token"], corrupted: Int[Tensor, "1 n_token"], target: LogitTarget
 ) -> Patched:
-    """Replace the residual stream by the clean one, one layer and position at a time.
+    """Patch the residual stream at one layer and position at a time.
+
+    Each value of the corrupted run is replaced by the clean one.
 
     Row l is the stream that enters block l, the last row the one that leaves the last block (causal tracing,
     arXiv 2202.05262).
@@ -73,9 +75,9 @@ def _residual_patches(runs: _Runs, position: int) -> Tensor:
 def patch_heads(
     model: Model, clean: Int[Tensor, "1 n_token"], corrupted: Int[Tensor, "1 n_token"], target: LogitTarget
 ) -> Patched:
-    """Replace what one head computes by the clean run's, one head after another.
+    """Patch the output of one head after another.
 
-    It is its z, at every position of the corrupted run.
+    What it computes, its z, is replaced by the clean run's at every position of the corrupted run.
 
     Raises the errors of `patch_residual`.
     """
@@ -119,7 +121,10 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Runs:
-    """Both runs, the target's position, and the first position at which they differ."""
+    """Both runs, the target's position, and their first difference.
+
+    The first position at which they differ.
+    """
 
     model: Model
     target: LogitTarget
@@ -158,7 +163,10 @@ class _Runs:
         return self.clean.streams[0].shape[1]
 
     def through(self, layer: int, x: Float[Tensor, "row n_end d_model"], start: int) -> Tensor:
-        """Rows through one block, as the corrupted run's positions from `start` on."""
+        """Run rows through one block.
+
+        As the corrupted run's positions from `start` on.
+        """
         key, value = self.corrupted.past[layer]
         past = key[:, :, :start], value[:, :, :start]
         parts = x.split(max(1, AT_ONCE // x.shape[1]))
@@ -166,7 +174,7 @@ class _Runs:
         return torch.cat([run(part).resid_post for part in parts])
 
     def measured(self, x: Float[Tensor, "row n_end d_model"]) -> Float[Tensor, " row"]:
-        """The target of final streams that end at its position."""
+        """Measure the target of final streams that end at its position."""
         return measure(self.model, self.target, x[:, -1]).double().cpu()
 
     def value_of(self, run: _Run) -> float:

@@ -48,7 +48,10 @@ def names() -> tuple[str, ...]:
 
 
 def _pairs(template: str, words: tuple[str, ...], sides: tuple[tuple[str, str], ...]) -> tuple[tuple[str, ...], ...]:
-    """Return the template filled with every word and alternating pairs: (first sides, second sides)."""
+    """Return the template filled with every word and alternating pairs.
+
+    As (first sides, second sides).
+    """
     return tuple(
         tuple(template.format(word, sides[i % len(sides)][side]) for i, word in enumerate(words)) for side in (0, 1)
     )

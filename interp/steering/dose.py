@@ -117,7 +117,10 @@ class _Behaviour:
 
 @dataclass(frozen=True)
 class _Steered:
-    """The model steered along directions of the norm that `vector` has, at each of `doses`."""
+    """Model steered along directions at each of the doses.
+
+    They have the norm that `vector` has; see `doses`.
+    """
 
     model: Model
     vector: Vector
@@ -185,7 +188,10 @@ class _Steered:
         return values
 
     def written(self, prompts: Prompts, added: Tensor, n_token: int) -> Iterator[tuple[int, int, str]]:
-        """Yield (row of `added`, prompt, text) of the greedy continuation of every prompt under every vector."""
+        """Yield the continuation of every prompt under every vector.
+
+        As (row of `added`, prompt, text); it is greedy.
+        """
         from interp import edit
 
         for columns, part in prompts.by_length():
@@ -243,7 +249,10 @@ def _controls(one: Vector, n_random: int, rng: np.random.Generator) -> Float[np.
 
 @torch.no_grad()
 def _cost(steer: _Steered, text: Prompts) -> tuple[np.ndarray, np.ndarray]:
-    """Return (KL divergence from the unsteered model, loss), each (dose, n_text), nats per token."""
+    """Return the cost of each dose on neutral text.
+
+    (KL divergence from the unsteered model, loss), each (dose, n_text), nats per token.
+    """
     added, kl, loss = steer.added(steer.vector.direction[None])[0], [], []
     for part in text.batches(4):
         suffix = steer.suffix(part)
@@ -269,7 +278,10 @@ def _log_probabilities(steer: _Steered, final: Tensor) -> Tensor:
 
 
 def _compared(before: Tensor, after: Tensor, part: Prompts) -> tuple[Tensor, Tensor]:
-    """Return (mean KL(before ‖ after), mean loss) of each text, over its own tokens."""
+    """Return (mean KL(before ‖ after), mean loss) of each text.
+
+    Over its own tokens.
+    """
     columns = torch.arange(before.shape[1])
     own = (columns < part.lengths[:, None]).to(before)
     kl = ((before.exp() * (before - after)).sum(-1) * own).sum(1) / own.sum(1)

@@ -23,14 +23,19 @@ N_TOKEN = 20
 
 @dataclass(frozen=True)
 class Measure:
-    """Log odds of right against wrong answers: one set for every prompt (1, k), or one for each (n, k)."""
+    """Log odds of right against wrong answers.
+
+    One set for every prompt (1, k), or one for each (n, k).
+    """
 
     right: Int[Tensor, "n_or_1 k"]
     wrong: Int[Tensor, "n_or_1 m"]
     text: str
 
     def __call__(self, model: Model, final: Float[Tensor, "rows n d_model"], start: int) -> Float[Tensor, "rows n"]:
-        """Return the log odds of streams that leave the last block, of the prompts from `start` on.
+        """Return the log odds of streams that leave the last block.
+
+        Of the prompts from `start` on.
 
         Only the answers' own logits are computed: log odds do not depend on the others.
         """
@@ -53,7 +58,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Judged:
-    """A function of the text that the model adds, such as the share of its words that are of a kind."""
+    """Measure that is a function of the text the model adds.
+
+    Such as the share of its words that are of a kind.
+    """
 
     function: Callable[[str], Any]
     text: str
@@ -68,7 +76,10 @@ class Judged:
 
 
 def measure_of(model: Model, prompts: Any, measure: Any) -> Measure | Judged:
-    """Return the measure that a user names; for what may be given see `steering.dose_response`."""
+    """Return the measure that a user names.
+
+    For what may be given see `steering.dose_response`.
+    """
     if callable(measure):
         return Judged(measure, getattr(measure, "__name__", "judgement"))
     if measure is None:

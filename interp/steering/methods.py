@@ -21,7 +21,7 @@ from interp.steering.vectors import Vector
 Rows = Float[np.ndarray, "n d_model"]
 METHODS = ("difference", "pca", "probe", "centred")
 SHUFFLED = 10
-"""Vectors of shuffled labels that are made beside each one."""
+"""Vectors of shuffled labels that are made as controls of each one."""
 
 
 def vector(
@@ -34,7 +34,9 @@ def vector(
     position: int | None = -1,
     seed: int = 0,
 ) -> Vector:
-    """Return a vector from prompts that show a behaviour and prompts that show its opposite.
+    """Compute a steering vector from prompts of two opposite kinds.
+
+    Some show a behaviour, the others its opposite.
 
     With h⁺ and h⁻ the residual streams after block `layer` at `position`:
 
@@ -72,7 +74,9 @@ def vectors(
     position: int | None = -1,
     seed: int = 0,
 ) -> tuple[Vector, ...]:
-    """Return the vector of each of several layers, from one run over the prompts; for the arguments see `vector`.
+    """Compute a steering vector for each of several layers.
+
+    All come from one run over the prompts; for the arguments see `vector`.
 
     >>> several = vectors(model, ["the tower", "a b"], ["is in", "in a"], (0, 1))
     >>> [one.layer for one in several]
@@ -103,7 +107,9 @@ def vectors(
 def from_direction(
     model: Model, direction: Any, layer: int, *, method: str = "given direction", texts: Any = NEUTRAL
 ) -> Vector:
-    """Return a vector from a direction: an array (d_model,), or a fitted probe with `direction_`.
+    """Return a steering vector from a given direction.
+
+    The direction is an array (d_model,), or a fitted probe with `direction_`.
 
     It has no control of shuffled labels; `texts` give the norm of the stream. Raises `UsageError` for a direction of
     another length, zero or not finite.
@@ -127,7 +133,9 @@ def from_direction(
 
 
 def from_latent(model: Model, sae: Any, index: int, *, texts: Any = NEUTRAL) -> Vector:
-    """Return the decoder direction of a latent of an autoencoder that reads the stream after a block.
+    """Return a latent's decoder direction as a steering vector.
+
+    The autoencoder reads the stream after a block.
 
     Raises `UsageError` for a latent that does not exist, or an autoencoder that reads something else.
     """

@@ -22,7 +22,10 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Prompts:
-    """Rows of token ids, padded on the right, of `lengths` (n,) tokens each; `texts` are the prompts in words."""
+    """Rows of token ids, padded on the right.
+
+    They are of `lengths` (n,) tokens each; `texts` are the prompts in words.
+    """
 
     tokens: Int[Tensor, "n n_token"]
     lengths: Int[Tensor, " n"]
@@ -30,7 +33,9 @@ class Prompts:
 
     @classmethod
     def of(cls, model: Model, given: Any, name: str = "prompts") -> Prompts:
-        """Make prompts of texts, token ids (n, n_token) without padding, or a task.
+        """Make prompts from texts, token ids or a task.
+
+        Token ids are (n, n_token) without padding.
 
         Raises `UsageError` for anything else, or no prompt.
         """
@@ -66,7 +71,10 @@ class Prompts:
 
     @property
     def mask(self) -> Int[Tensor, "n n_token"] | None:
-        """1 where a row has a token, 0 on its padding; None where no row is padded."""
+        """Attention mask: 1 where a row has a token, 0 on padding.
+
+        None where no row is padded.
+        """
         if bool((self.lengths == self.tokens.shape[1]).all()):
             return None
         columns = torch.arange(self.tokens.shape[1])
@@ -86,7 +94,9 @@ class Prompts:
 def streams(
     model: Model, prompts: Prompts, layers: Sequence[int], position: int | None
 ) -> Float[Tensor, "n layer d_model"]:
-    """Return the stream after each block at one position of every prompt (None: the mean of all), in float64.
+    """Return the stream after each block at one position per prompt.
+
+    The result is in float64; with position None, it is the mean of all positions.
 
     Positions below 0 count from the end of each prompt. Raises `UsageError` for a position that a prompt lacks.
     """
@@ -102,7 +112,10 @@ def streams(
 
 
 def stream_norms(model: Model, prompts: Prompts, layers: Sequence[int]) -> Float[Tensor, " layer"]:
-    """Return the median norm of the stream after each block, over the positions of all prompts but their first."""
+    """Compute the median norm of the stream after each block.
+
+    The median is over the positions of all prompts but their first.
+    """
     hooks, lengths = [f"blocks.{layer}.hook_resid_post" for layer in layers], []
     for part in prompts.batches():
         _, cache = model.run_with_cache(part.tokens, hooks, attention_mask=part.mask)

@@ -21,10 +21,12 @@ NGRAM = 3
 
 @dataclass(frozen=True, eq=False)
 class DoseResponse(Shown, Result):
-    """The measure of every prompt under every vector at every strength, with controls, side effects and cost.
+    """Result of steering: the measure of prompts at every strength.
+
+    It holds the measure under every vector, with controls, side effects and cost.
 
     Where there are several layers, one half of the prompts (`chooses`) chooses the layer of the largest mean slope, and
-    everything that is said of it is measured on the other half.
+    all statements about it are measured on the other half.
 
     Attributes:
         layers: the block each vector steers.
@@ -64,7 +66,10 @@ class DoseResponse(Shown, Result):
 
     @property
     def slopes(self) -> np.ndarray:
-        """(n_layer, n_prompt) least-squares slope of the measure over strength, of each prompt (arXiv 2407.12404)."""
+        """Slope of the measure over strength, (n_layer, n_prompt).
+
+        Least squares, of each prompt (arXiv 2407.12404).
+        """
         return self._slopes(self.values)
 
     @property
@@ -74,12 +79,18 @@ class DoseResponse(Shown, Result):
 
     @property
     def shuffled_slopes(self) -> np.ndarray:
-        """(n_layer, n_shuffled) mean slope over the judged prompts along each vector of shuffled labels."""
+        """Mean slopes along vectors of shuffled labels, (n_layer, n_shuffled).
+
+        Means are over the judged prompts.
+        """
         return self._slopes(self.shuffled)[..., self.judges].mean(-1)
 
     @property
     def chooses(self) -> np.ndarray:
-        """(n_prompt,) prompts that choose the layer: none where there is one layer or fewer than four prompts."""
+        """Whether each prompt is one that chooses the layer, (n_prompt,).
+
+        None where there is one layer or fewer than four prompts.
+        """
         n = len(self.prompts)
         chosen = np.zeros(n, bool)
         if len(self.layers) > 1 and n >= 4:
@@ -93,31 +104,46 @@ class DoseResponse(Shown, Result):
 
     @property
     def best(self) -> int:
-        """Index of the layer with the largest mean slope on the prompts that choose."""
+        """Index of the best layer.
+
+        It has the largest mean slope on the prompts that choose.
+        """
         rows = self.chooses if self.chooses.any() else self.judges
         return int(self.slopes[:, rows].mean(1).argmax())
 
     @property
     def slope(self) -> tuple[float, float, float]:
-        """Mean slope of the chosen layer on the judged prompts, with its 95 % bootstrap interval."""
+        """Mean slope of the chosen layer on the judged prompts.
+
+        With its 95 % bootstrap interval.
+        """
         mean, low, high = mean_interval(self.slopes[self.best, self.judges], seed=self.seed)
         return float(mean), float(low), float(high)
 
     @property
     def p_random(self) -> float:
-        """Share of random directions whose slope is as far from 0 as that of the vector, itself counted."""
+        """Share of random directions with a slope as far from 0.
+
+        As far as that of the vector, itself counted.
+        """
         return p_value(self.slope[0], np.abs(self.random_slopes[self.best]))
 
     @property
     def wrong_way(self) -> tuple[float, float, float]:
-        """Fraction of the judged prompts whose slope is negative, with its 95 % Wilson interval."""
+        """Fraction of judged prompts with a negative slope.
+
+        With its 95 % Wilson interval.
+        """
         slopes = self.slopes[self.best, self.judges]
         hits = int((slopes < 0).sum())
         return hits / len(slopes), *proportion_interval(hits, len(slopes))
 
     @property
     def steers(self) -> bool:
-        """Whether the slope's interval is above 0 and the slope exceeds all controls."""
+        """Whether the vector steers.
+
+        The slope's interval is above 0 and the slope exceeds all controls.
+        """
         slope, low, _ = self.slope
         least = np.abs(np.concatenate([self.random_slopes[self.best], [0.0]]))
         shuffled = np.abs(np.concatenate([self.shuffled_slopes[self.best], [0.0]]))
@@ -125,12 +151,18 @@ class DoseResponse(Shown, Result):
 
     @property
     def repetition(self) -> np.ndarray:
-        """(n_layer, n_dose) share of the words' triples that came before in the same added text, mean over texts."""
+        """Share of repeated triples of words, (n_layer, n_dose).
+
+        These are triples that came before in the same added text; mean over texts.
+        """
         shares = [[np.mean([_repeated(text) for text in texts]) for texts in doses] for doses in self.written]
         return np.array(shares)
 
     def verdict(self) -> str:
-        """Return in one sentence whether the vector steers, with its slope, its controls and its cost."""
+        """Return one sentence that says whether the vector steers.
+
+        With its slope, its controls and its cost.
+        """
         slope, low, high = self.slope
         random = np.abs(self.random_slopes[self.best])
         share, _, worst = self.wrong_way
@@ -154,7 +186,10 @@ class DoseResponse(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Return the measure with its interval, controls and cost, by layer and strength."""
+        """Return a table of the measure by layer and strength.
+
+        With its interval, controls and cost.
+        """
         columns = (
             *("layer", "strength", "measure", "low", "high", "random, 1st", "random, 99th", "KL", "perplexity"),
             *("repetition", *self.off_target),
@@ -167,7 +202,10 @@ class DoseResponse(Shown, Result):
         return Table(columns, tuple(rows), caption, dict.fromkeys(columns[2:], ".3f"))
 
     def figure(self) -> Figure:
-        """Draw the dose-response curve of every layer, with the band of random directions."""
+        """Draw the dose-response curve of every layer.
+
+        With the band of random directions.
+        """
         from interp.report.figures import lines
 
         best = self.best
@@ -177,17 +215,17 @@ class DoseResponse(Shown, Result):
         series = {names[i]: self.values[i][:, self.judges].mean(1) for i in order}
         _, low, high = mean_interval(self.values[best][:, self.judges].T, seed=self.seed)
         bands = {names[best]: (low, high)}
-        said = ""
+        note = ""
         if self.random.shape[1]:
             means = self.random[best][..., self.judges].mean(-1)
             series["random directions"] = means.mean(0)
             bands["random directions"] = (np.quantile(means, 0.01, axis=0), np.quantile(means, 0.99, axis=0))
-            said = f" The band of random directions has 98 % of {len(means)}."
+            note = f" The band of random directions has 98 % of {len(means)}."
         if self.shuffled.shape[1]:
             series["shuffled labels"] = self.shuffled[best][..., self.judges].mean((0, -1))
         caption = (
             f"Mean {self.measure} over {int(self.judges.sum())} prompts, by strength in norms of the stream. Band of "
-            f"the layer: 95 % bootstrap interval over prompts.{said}"
+            f"the layer: 95 % bootstrap interval over prompts.{note}"
         )
         slope, unit = self.slope[0], "log odds (nats)" if self.measure.startswith("log odds") else self.measure
         alt = f"Dose-response curves; at layer {self.layers[best]} the mean slope is {slope:+.2f}; controls beside it."

@@ -17,11 +17,11 @@ from interp.tasks.task import Task
 
 
 def ioi(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str = "flip") -> Task:
-    """Make indirect object identification: "... John gave a drink to" → " Mary".
+    """Make indirect object identification: "John gave a drink to" → " Mary".
 
     "When Mary and John went to the store, John gave a drink to" → " Mary" (arXiv 2211.00593).
 
-    The wrong answer is the subject, " John". Positions: IO, S1, S2, place, object, end (arXiv 2211.00593).
+    The wrong answer is the subject, " John". Positions: IO, S1, S2, place, object, end.
 
     Args:
         model: gives the tokenizer; names count as right by their first token.
@@ -36,7 +36,7 @@ def ioi(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str = "flip
 
 
 def greater_than(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Make years: "... from the year 1732 to the year 17" → 33 … 99.
+    """Make a task of years: a war ends after it begins.
 
     "The war lasted from the year 1732 to the year 17" → 33 … 99 (arXiv 2305.00586).
 
@@ -47,7 +47,9 @@ def greater_than(model: Model, n: int = 64, seed: int = 0) -> Task:
 
 
 def gendered_pronoun(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Make pronouns: "So Mary is such a good friend, isn't" → " she".
+    """Make a task of pronouns: "Mary ..., isn't" → " she".
+
+    "So Mary is such a good friend, isn't" → " she".
 
     The counterfactual has a man's name, or a woman's.
     """
@@ -55,7 +57,9 @@ def gendered_pronoun(model: Model, n: int = 64, seed: int = 0) -> Task:
 
 
 def subject_verb(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Make agreement: "The key near the cars" → " is", " was", " has".
+    """Make a task of agreement: "The key ..." → " is".
+
+    "The key near the cars" → " is", " was", " has".
 
     The counterfactual's subject has the other number.
 
@@ -65,7 +69,9 @@ def subject_verb(model: Model, n: int = 64, seed: int = 0) -> Task:
 
 
 def country_capital(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Make facts: "The capital of France is the city of" → " Paris".
+    """Make a task of facts: the capital of a country.
+
+    "The capital of France is the city of" → " Paris".
 
     The counterfactual asks of another country.
     """
@@ -93,7 +99,9 @@ def docstring(model: Model, n: int = 64, seed: int = 0) -> Task:
 
 
 def key_value(model: Model, n: int = 64, seed: int = 0) -> Task:
-    """Make retrieval: "The cat is red. The dog is blue. … The dog is" → " blue".
+    """Make a task of retrieval: the value of a key named before.
+
+    "The cat is red. The dog is blue. … The dog is" → " blue".
 
     The counterfactual asks for another key.
     """

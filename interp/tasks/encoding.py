@@ -59,7 +59,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Pairs:
-    """A user's pairs in words, which become a `Task` with a model's tokenizer."""
+    """Pairs of prompts in words, which a tokenizer turns into a `Task`."""
 
     name: str
     pairs: tuple[Pair, ...]
@@ -185,7 +185,10 @@ def _quality(rows: list[Encoded]) -> tuple[int, int, int]:
 
 
 def _cut(model: Model, prompt: str, answers: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the prompt as far as all answers share it, and each answer's next token."""
+    """Return the prompt's shared beginning and each answer's next token.
+
+    The prompt as far as all answers share it.
+    """
     whole = model.tokenizer([prompt + answer for answer in answers]).input_ids
     shared = min(map(len, whole))
     for at in range(shared):

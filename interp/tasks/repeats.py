@@ -16,7 +16,9 @@ LENGTH = 10
 
 
 def induction(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str = "keys", length: int = LENGTH) -> Task:
-    """Make random tokens that repeat up to a token A: what followed A is right.
+    """Make random tokens that repeat up to a token A.
+
+    The right answer is what followed A.
 
     With … A B … C D … A, the right answer is B and the wrong one D. The counterfactual "keys" exchanges the first A and
     C, so that D follows A: what differs is where a previous-token head looks. "query" ends in C instead of A.

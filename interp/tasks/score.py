@@ -32,12 +32,15 @@ class TaskScore(Shown, Result):
 
     @property
     def accuracy(self) -> float:
-        """Fraction of pairs of which the right answer is likelier than the wrong one."""
+        """Fraction of pairs with the right answer likelier than the wrong one."""
         return float((self.clean > 0).mean())
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of `accuracy`, which has a width even at 1."""
+        """Wilson interval of `accuracy` (95 %).
+
+        It has a width even at 1.
+        """
         return proportion_interval(int((self.clean > 0).sum()), len(self.clean))
 
     @property
@@ -53,7 +56,10 @@ class TaskScore(Shown, Result):
 
     @property
     def able(self) -> bool:
-        """Whether the accuracy reaches 75 % and the counterfactual lowers the log odds."""
+        """Whether the model can do the task.
+
+        The accuracy reaches 75 % and the counterfactual lowers the log odds.
+        """
         return self.accuracy >= ABLE and self.mean > float(self.counterfactual.mean())
 
     def summary(self) -> str:

@@ -25,7 +25,7 @@ BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Pairs of a clean and a counterfactual prompt of equal length, with answers.
+    """Pairs of clean and counterfactual prompts of equal length, with answers.
 
     Attributes:
         name: what the task is called.
@@ -99,7 +99,9 @@ class Task:
     def split(
         self, share: float = 0.5, *, seed: int = 0, by: Literal["template", "pair"] = "template"
     ) -> tuple[Task, Task]:
-        """Return two tasks without a pair, and by default without a template, in common.
+        """Split into two tasks without a common pair or template.
+
+        By default without a template, with by="pair" only without a pair, in common.
 
         Templates are shuffled and given to the first task until it has `share` of the pairs. A task of one template
         is split by pairs. Raises `UsageError` when one side would be empty.
@@ -139,7 +141,9 @@ class Task:
 
     @torch.no_grad()
     def score(self, model: Model, *, batch_size: int = BATCH, seed: int = 0) -> TaskScore:
-        """Run the model on both prompts of every pair: how often is it right?
+        """Run the model on both prompts of every pair and score it.
+
+        How often is it right?
 
         Returns a `TaskScore` with accuracy and mean log odds (a logit difference for single answers), each with a
         bootstrap interval; `.able` and `.summary()` say whether the model can do the task at all.

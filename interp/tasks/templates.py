@@ -190,7 +190,10 @@ def _pair(template: str, prompts: Sequence[dict[str, str]], right: tuple[str, ..
 
 
 def _fill(template: str, fields: dict[str, str]) -> tuple[str, dict[str, int]]:
-    """Return the text, and for each field the end of its first use in characters."""
+    """Return the filled text and where each field first ends.
+
+    The end of a field's first use, in characters.
+    """
     text, ends = "", {}
     for literal, name, _, _ in Formatter().parse(template):
         text += literal

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 
 def expander(features: Features, nodes: NodeKind, linear: Linear) -> Expander:
-    """Return the expander of a tree; raise `UsageError` for whole components, which a slot is not."""
+    """Return the expander of a tree whose nodes are positions.
+
+    Raises `UsageError` for whole components, because a slot holds different latents at different positions.
+    """
     if nodes != "position":
         raise UsageError('Latents are nodes at positions: grow the tree with nodes="position", or take edges.')
     made = _SecantsByPosition if isinstance(features.base, Contrast) else _ByPosition
@@ -38,12 +41,18 @@ def expander(features: Features, nodes: NodeKind, linear: Linear) -> Expander:
 
 
 class _Dictionaries:
-    """Mixin of both expanders that expands latents and errors in the place of MLPs."""
+    """Mixin of both expanders that expands latents and errors.
+
+    In the place of MLPs.
+    """
 
     features: Features
 
     def hidden(self, values: Tensor, runs: list[tuple[int, slice, int]]) -> Tensor:
-        """Set to 0, in place, what a node cannot see: later writes, and writes that were decomposed."""
+        """Set to 0, in place, what a node cannot see.
+
+        Later writes, and writes that were decomposed.
+        """
         for _, rows, seen in runs:
             values[:, rows, seen:] = 0
             values[:, rows, :seen] *= self.features.shown[seen]
@@ -95,7 +104,10 @@ class _Dictionaries:
         children.vectors[i] = covector
 
     def carry(self, nodes: Nodes, parents: Nodes) -> Tensor:
-        """Return covectors of children; those of an error depend on the streams a child wrote to."""
+        """Return covectors of children.
+
+        Those of an error depend on the streams a child wrote to.
+        """
         carried = super().carry(nodes, parents)  # type: ignore[misc]
         for i in range(len(parents.components)):
             site = self._error_site(int(parents.components[i]))
@@ -108,7 +120,10 @@ class _Dictionaries:
         return carried
 
     def _error_site(self, component: int) -> Site | None:
-        """Return the site of an error that cross-layer latents write to, else None."""
+        """Return the site of an error, if cross-layer latents write there.
+
+        Else None.
+        """
         layout = self.features.layout
         if not 0 <= component < len(layout.components) or layout.components[component].kind != "error":
             return None

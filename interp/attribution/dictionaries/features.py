@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Features:
-    """A frozen input, or a contrast, whose MLPs, attention or residual streams are decomposed by dictionaries.
+    """Linearised input whose MLPs, attention or streams are decomposed by dictionaries.
+
+    The input is frozen, or a contrast.
 
     Attributes:
         base: the input without dictionaries. Totals, and what enters by token or order, are the same.
@@ -90,29 +92,41 @@ class Features:
         return self.base.pull
 
     def position(self, position: int) -> int:
-        """Return `position` counted from the start; raise `UsageError` if it is outside the input."""
+        """Return a position counted from the start.
+
+        Raises `UsageError` if it is outside the input.
+        """
         return self.base.position(position)
 
     def linear(self, target: Targets) -> Linear:
-        """Return the target as a linear function of the stream at its position."""
+        """Return the target as a linear function of the stream it reads."""
         whole_target = self.base.linear(target)
         return replace(whole_target, visible=self.layout.block_part(whole_target.visible))
 
     def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
-        """Return (part of an attention score for each pair of writers, score, scale of its error)."""
+        """Split an attention score over all pairs of writers.
+
+        Returns (part of the score for each pair of writers, score, scale of its error).
+        """
         from interp.attribution.dictionaries.scores import score_pairs
 
         return score_pairs(self, layer, head, query, key)
 
     def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:
-        """Return the names of what is active at the query or the key before a layer."""
+        """Return the names of writers of an attention score.
+
+        These are active at the query or the key before the layer.
+        """
         from interp.attribution.dictionaries.scores import score_writers
 
         return score_writers(self, layer, query, key)
 
     @cached_property
     def ends(self) -> tuple[Features, ...]:
-        """The two runs of a contrast with the dictionaries, clean first; none of a frozen input."""
+        """Both runs of a contrast with the dictionaries, clean first.
+
+        Empty for a frozen input.
+        """
         if isinstance(self.base, Frozen):
             return ()
         return tuple(features(end, self.dictionaries, first=self.first) for end in self.base.ends)
@@ -175,7 +189,9 @@ def features(
     first: int = 0,
     max_gigabytes: float = 8.0,
 ) -> Features:
-    """Put dictionaries into an exactly linear input, losing nothing: latents and errors become components.
+    """Add dictionaries to a linearised input: latents and errors become components.
+
+    Nothing is lost:
 
         write = Σ_j f_j d_j + b_dec + error
 
@@ -256,7 +272,10 @@ def _sites(linearised: Frozen | Contrast, dictionaries: Mapping[str, Dictionary]
 
 
 def _check_places(placed: Mapping[str, tuple[Place, ...]]) -> None:
-    """Refuse two dictionaries of one place, except cross-layer ones that read different layers."""
+    """Refuse two dictionaries of one place.
+
+    Except cross-layer ones that read different layers.
+    """
     taken: dict[tuple[int, str], list[str]] = {}
     for hook, places in placed.items():
         for place in places:
@@ -291,7 +310,10 @@ def _writes(linearised: Frozen | Contrast, layout: FeatureLayout, max_gigabytes:
 
 
 def _write_site(linearised: Frozen | Contrast, layout: FeatureLayout, site: Site, by_position: Tensor) -> None:
-    """Fill in a site's latents, skip path and bias; the error is the remainder."""
+    """Fill in a site's latents, skip path and bias.
+
+    The error is the remainder.
+    """
     slots, error = layout.slots(site), layout.error(site)
     by_position[:, slots] = site.codes[..., None] * site.decoders
     if site.skip is not None:

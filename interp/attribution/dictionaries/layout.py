@@ -21,7 +21,9 @@ from interp.attribution.dictionaries.site import Site
 
 @dataclass(frozen=True)
 class FeatureLayout(Layout):
-    """Components by slot: latent slots of a site hold different latents at different positions.
+    """Layout of components in which latents of dictionaries occupy slots.
+
+    A latent slot of a site holds different latents at different positions.
 
     `base` is the layout without dictionaries, `sites` the dictionaries in the order of a run. `index` of a latent
     component is its slot; `named` lists each latent by its number, and `identity` is the index of a slot in it.
@@ -55,7 +57,10 @@ class FeatureLayout(Layout):
         return self._starts[layer]
 
     def mlp(self, layer: int) -> int:
-        """Return how many components write before the MLP of block `layer`, or its dictionary."""
+        """Return how many components write before the MLP of a block.
+
+        The same holds for a dictionary in its place.
+        """
         return self._mlps[layer]
 
     def visible(self, component: Component) -> int:
@@ -63,7 +68,10 @@ class FeatureLayout(Layout):
         return self.window(component)[1]
 
     def window(self, component: Component) -> tuple[int, int]:
-        """Return (first, seen): a component reads those from `first` on among the first `seen`."""
+        """Return the window (first, seen) of components that a component reads.
+
+        It reads those from `first` on among the first `seen`.
+        """
         if component.site:
             site = self._site[component.site]
             first, last = self._windows[component.site]
@@ -73,17 +81,23 @@ class FeatureLayout(Layout):
         return 0, self.start(layer) if component.kind == "head" else self.read_by_mlp(layer)
 
     def read_by_mlp(self, layer: int) -> int:
-        """Return how many components have written before the MLP of block `layer` reads."""
+        """Return how many components have written before a block's MLP reads."""
         return self.start(layer) if self.spec.parallel else self.mlp(layer)
 
     def shown(self, first: int, seen: int) -> Bool[np.ndarray, " seen"]:
-        """Return which of the first `seen` components a reader with this window sees."""
+        """Return which components a reader with this window sees.
+
+        Among the first `seen`.
+        """
         index = np.arange(seen)
         return (index >= first) & (self.until[:seen] >= seen)
 
     @cached_property
     def until(self) -> Int[np.ndarray, " n_component"]:
-        """The number of components after which each is no longer visible: an autoencoder replaced it."""
+        """Number of components after which each is no longer visible.
+
+        A component stops being visible when an autoencoder replaces it.
+        """
         until = np.full(len(self.components), len(self.components))
         for site in self.sites:
             if site.place.read == "write":
@@ -105,7 +119,7 @@ class FeatureLayout(Layout):
         return self.slots(site).stop + (site.skip is not None)
 
     def block_part(self, visible: int) -> int:
-        """Convert a number of visible components of `base` into one of this layout."""
+        """Convert a number of visible components of `base` into this layout's."""
         if visible == len(self.base.components):
             return len(self.components)
         for layer in range(self.spec.n_layer):
@@ -117,7 +131,7 @@ class FeatureLayout(Layout):
 
     @cached_property
     def named(self) -> tuple[Component, ...]:
-        """Every component, with each active latent by its number instead of its slot."""
+        """All components, each active latent by its number instead of its slot."""
         parts: list[Component] = []
         listed: set[tuple[str, int]] = set()
         for component in self.components:
@@ -133,7 +147,10 @@ class FeatureLayout(Layout):
 
     @cached_property
     def identity(self) -> Int[np.ndarray, "n_component n_token"]:
-        """Index of each component in `named` at each position; −1 for an empty slot."""
+        """Index of each component in `named` at each position.
+
+        −1 for an empty slot.
+        """
         n_token = self.sites[0].latents.shape[0]
         number = {component: i for i, component in enumerate(self.named)}
         indices = np.empty((len(self.components), n_token), np.int64)
@@ -183,7 +200,7 @@ class FeatureLayout(Layout):
         return [self._before(layer, stages) for layer in range(self.spec.n_layer)]
 
     def _before(self, layer: int, stages: tuple[str, ...]) -> int:
-        """Return how many components write before the block, or in these stages of it."""
+        """Return how many components write before a block or its stages."""
         return sum(c.layer < layer or (c.layer == layer and stage in stages) for c, stage in self._order)
 
     @cached_property

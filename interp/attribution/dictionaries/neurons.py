@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def neuron_site(linearised: Frozen | Contrast, layer: int, k: int, first: int) -> Site:
-    """Return the k neurons of one MLP that write most at each position, as a site."""
+    """Return a site of the k neurons that write most per position.
+
+    The neurons of one MLP.
+    """
     place = Place(layer, "mlp_out", "gain")
     raw = linearised.model.weights.raw(layer)
     out = raw.W_out.detach()
@@ -74,7 +77,10 @@ def _reading(
 
 
 def _written(linearised: Frozen | Contrast, layer: int, directions: Tensor, scale: Tensor | None) -> Tensor:
-    """Return what a neuron's value of 1 adds to the stream, after a post-norm."""
+    """Return what a neuron's value of 1 adds to the stream.
+
+    After a post-norm.
+    """
     norm = linearised.model.weights.raw(layer).mlp_post
     if norm is None:
         return directions

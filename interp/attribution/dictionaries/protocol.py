@@ -31,9 +31,11 @@ FIT = 1e-2
 
 
 class Dictionary(Protocol):
-    """A sparse autoencoder or transcoder: f = activate(x W_enc + b_enc), reconstruction f W_dec + b_dec (+ x W_skipᵀ).
+    """Protocol of a sparse autoencoder or transcoder.
 
-    The activation function chooses which latents are active and leaves those as they are (ReLU, JumpReLU, TopK,
+    f = activate(x W_enc + b_enc), reconstruction f W_dec + b_dec (+ x W_skipᵀ).
+
+    The activation function chooses which latents are active and leaves those unchanged (ReLU, JumpReLU, TopK,
     BatchTopK), or as exp(r_mag) · x W_enc + b_mag (gated). `writes` names the hooks it reconstructs, where it is not
     the one that it reads. Part of a cross-layer transcoder names its own and later layers: d_out is then as many times
     d_model.
@@ -50,7 +52,10 @@ class Dictionary(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a dictionary stands: block, what it decomposes, and what it reads ("write" for an autoencoder)."""
+    """Place of a dictionary: block, decomposed write and what it reads.
+
+    It reads "write" if it is an autoencoder.
+    """
 
     layer: int
     written: Written
@@ -58,7 +63,10 @@ class Place:
 
     @property
     def name(self) -> str:
-        """Such as "MLP5", "L5.attn", "L5.resid_post": what the names of its latents begin with."""
+        """Beginning of the names of its latents.
+
+        Such as "MLP5", "L5.attn", "L5.resid_post".
+        """
         if self.written == "mlp_out":
             return f"MLP{self.layer}"
         return f"L{self.layer}.attn" if self.written == "attn_out" else f"L{self.layer}.{self.written}"
@@ -70,9 +78,10 @@ class Place:
 
 
 def places_of(hook: str, dictionary: Any, spec: Spec) -> tuple[Place, ...]:
-    """Return the places of the dictionary that reads `hook`: one for each layer it writes.
+    """Return the places of the dictionary that reads a hook.
 
-    The first is that of the layer it reads. Raises `UsageError` for hooks that nothing is linear between.
+    There is one for each layer it writes, first that of the layer it reads. Raises `UsageError` for hooks that nothing
+    is linear between.
     """
     writes = _writes(dictionary)
     if len(writes) < 2:
@@ -129,9 +138,9 @@ def _parsed(hook: str, spec: Spec) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Affine:
-    """The latents of a dictionary as the linear functions they are while active: value = x · column + constant.
+    """Linear form of a dictionary's latents while they are active.
 
-    A value is what `encode` returns, and `direction`s are what a value of 1 writes.
+    value = x · column + constant. A value is what `encode` returns, and `direction`s are what a value of 1 writes.
     """
 
     columns: Float[Tensor, "d_in width"]
@@ -141,7 +150,9 @@ class Affine:
     skip: Float[Tensor, "d_out d_in"] | None
 
     def values(self, dictionary: Dictionary, x: Float[Tensor, "n d_in"], name: str) -> Float[Tensor, "n width"]:
-        """Return the values of active latents by their linear form, checked against `encode`.
+        """Compute the values of active latents by their linear form.
+
+        They are checked against `encode`.
 
         Raises `UsageError` where the dictionary is not linear on its active latents.
         """
@@ -158,7 +169,9 @@ class Affine:
 
 
 def affine(dictionary: Any, name: str, d_model: int, like: Tensor, n_written: int = 1) -> Affine:
-    """Return the linear form of a dictionary's latents, in the dtype of `like`.
+    """Return the linear form of a dictionary's latents.
+
+    In the dtype of `like`.
 
     Raises `UsageError` for weights that are missing or do not fit the model and the number of layers written.
     """

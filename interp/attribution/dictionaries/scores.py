@@ -20,7 +20,10 @@ Rows = dict[str, Tensor]
 
 
 def score_writers(features: Features, layer: int, query: int, key: int) -> tuple[str, ...]:
-    """Return the names of what is active at the query or the key before a layer."""
+    """Return the names of writers of an attention score.
+
+    These are active at the query or the key before the layer.
+    """
     layouts = [features.layout, *(end.layout for end in features.ends)]
     seen = {c.name for each in layouts for at in (query, key) for c in each.listed(each.start(layer), at)[1]}
     return tuple(name for name in dict.fromkeys(c.name for each in layouts for c in each.named) if name in seen)
@@ -29,7 +32,10 @@ def score_writers(features: Features, layer: int, query: int, key: int) -> tuple
 def score_pairs(
     features: Features, layer: int, head: int, query: int, key: int
 ) -> tuple[Float[Tensor, "n_writer n_writer"], float, float]:
-    """Return (part of a score for each pair, score or its change, scale of its error)."""
+    """Split an attention score over all pairs of writers.
+
+    Returns (part of the score for each pair, score or its change, scale of its error).
+    """
     writers = (*score_writers(features, layer, query, key), "")
     at: tuple[tuple[bilinear.Side, int], ...] = (("query", query), ("key", key))
     if not isinstance(features.base, Contrast):
@@ -59,7 +65,10 @@ def _written(features: Features, layer: int, head: int, at: int, side: bilinear.
 
 
 def _rows(features: Features, rows: Float[Tensor, "n_component d_head"], layer: int, at: int) -> Rows:
-    """Return the rows of visible components by name; the last row is the bias."""
+    """Return the rows of visible components by name.
+
+    The last row is the bias.
+    """
     index, components = features.layout.listed(features.layout.start(layer), at)
     named = {component.name: rows[i] for i, component in zip(index, components, strict=True)}
     return named | {"": rows[-1]}

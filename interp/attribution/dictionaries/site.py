@@ -46,7 +46,9 @@ Back = Callable[[Tensor, "slice | Int[Tensor, ' n']"], Tensor]
 
 @dataclass(frozen=True)
 class Site:
-    """One dictionary at one input; slot k at position t is latent `latents[t, k]`, −1 where fewer are active.
+    """Dictionary at one input, with its active latents in slots.
+
+    Slot k at position t is latent `latents[t, k]`, −1 where fewer are active.
 
     A latent's value (in a contrast its difference) is `codes`, what it writes codes · decoders, what it reads
     encoders · x + constants. `bias` is what the dictionary writes whatever it reads, `skip` its linear path, if any.
@@ -107,7 +109,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Skip:
-    """The linear path of a transcoder from its input to what it writes."""
+    """Linear path of a transcoder from its input to what it writes."""
 
     weight: Float[Tensor, "d_out d_in"]
     reading: Reading
@@ -122,7 +124,9 @@ class Skip:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a dictionary's input depends on the stream: x = linear map of it + constant, at each position.
+    """Linear map from the stream to a dictionary's input.
+
+    At each position x = linear map of the stream + constant.
 
     `back` is the transpose, `forward` gives x itself, or its change, from the stream or its change.
     """
@@ -155,7 +159,7 @@ def frozen_site(frozen: Frozen, place: Place, dictionary: Dictionary, linear: Af
 
 
 def contrast_site(contrast: Contrast, place: Place, dictionary: Dictionary, linear: Affine, first: int) -> Site:
-    """Return the latents active in either run of a contrast, with their secants."""
+    """Return the latents active in either run, with their secants."""
     values, pre = [], []
     for end in contrast.ends:
         x = reading_of(end, place).forward(before(end.writes, end.layout, place))
@@ -187,7 +191,7 @@ def contrast_site(contrast: Contrast, place: Place, dictionary: Dictionary, line
 
 
 def spread(site: Site, places: Sequence[Place], hook: str) -> list[Site]:
-    """Return the part of a cross-layer transcoder's latents at each place that it writes.
+    """Split a cross-layer transcoder's latents into one site per place written.
 
     Raises `UsageError` for a skip path into a later layer, which would be no part of a linear map of one layer.
     """
@@ -207,7 +211,10 @@ def spread(site: Site, places: Sequence[Place], hook: str) -> list[Site]:
 
 
 def joined(parts: Sequence[Site]) -> Site:
-    """Return the site of all latents that write at one place, those that read earlier layers first."""
+    """Join all latents that write at one place into a site.
+
+    Those that read earlier layers come first.
+    """
     ordered = sorted(parts, key=lambda part: part.origins or (part.place.layer,))
     if len(ordered) == 1:
         return ordered[0]
@@ -227,7 +234,7 @@ def joined(parts: Sequence[Site]) -> Site:
 
 
 def before(writes: Tensor, layout: Layout, place: Place) -> Float[Tensor, "n_token d_model"]:
-    """Return what a dictionary reads: a stream, or the write that it decomposes."""
+    """Return a dictionary's input: a stream, or the write it decomposes."""
     layer = place.layer
     bounds = {
         "resid_pre": (0, layout.start(layer)),
@@ -273,7 +280,10 @@ def secant_reading(contrast: Contrast, place: Place) -> Reading:
 
 
 def _slots(active: Tensor) -> tuple[np.ndarray, Tensor, Tensor]:
-    """Return (latents by slot with −1 for none, the same with 0 for none, filled slots)."""
+    """Return latents by slot, and which slots are filled.
+
+    (latents by slot with −1 for none, the same with 0 for none, filled slots).
+    """
     most = max(1, int(active.sum(1).max()))
     order = active.to(torch.int8).sort(dim=1, descending=True, stable=True)
     index, there = order.indices[:, :most], order.values[:, :most] > 0

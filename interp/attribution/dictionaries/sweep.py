@@ -26,7 +26,9 @@ def sweep(
     *,
     frozen_mlps: Container[int] = (),
 ) -> Float[Tensor, "*batch n_token d_model"]:
-    """Carry covectors on the stream that `visible` components have written back to the embeddings.
+    """Carry covectors on the stream back to the embeddings.
+
+    The stream is what `visible` components have written.
 
     `visit` is called for the MLP and the attention of every block and for every other stage with a dictionary, last
     first. Where an autoencoder decomposes a write, it is called once more for what wrote it, with no dictionary.
@@ -56,7 +58,10 @@ def sweep(
 
 
 def _mlp(features: Features, layer: int, site: Site | None, covectors: Tensor, visit: Visit) -> Tensor:
-    """Carry covectors through an MLP, or what replaces it, to the stream it reads."""
+    """Carry covectors through an MLP to the stream it reads.
+
+    Or through what replaces it.
+    """
     visit(layer, "mlp_out", site, covectors)
     if site is not None and site.place.read == "write":
         visit(layer, "mlp_out", None, covectors)

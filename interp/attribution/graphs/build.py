@@ -29,7 +29,9 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Adjacency:
-    """Direct effects among the traced nodes: `matrix[i, j]` of node j on node i, in the order of `columns`.
+    """Direct effects among the traced nodes.
+
+    `matrix[i, j]` is that of node j on node i, in the order of `columns`.
 
     `columns` are those of `Sources`, targets last; `biases` what biases add to each row, `dropped` what latents that
     were not traced do.
@@ -63,13 +65,13 @@ def graph(  # noqa: PLR0913 (the bounds are keyword-only)
     most: int = 10,
     progress: Progress | None = None,
 ) -> Graph:
-    """Trace which latents, errors and tokens feed the targets, and prune by influence.
+    """Trace which latents, errors and tokens feed the targets; prune by influence.
 
     An edge is the direct effect write(source) · J · a(target), J passing through residual streams, fixed attention
     patterns and norm scales alone; edges into a latent sum, with its biases and what was pruned, to its value. In a
     contrast effects pass through queries and keys too, and all values are differences between the runs. Nodes are
-    kept by influence w ((I − A~)⁻¹ − I), see `interp.attribution.graphs.influence`. Errors end paths here, as in the
-    literature; `path_tree` takes them further.
+    selected by influence w ((I − A~)⁻¹ − I), see `interp.attribution.graphs.influence`. Errors end paths here, as in
+    the literature; `path_tree` takes them further.
 
     Args:
         mixed: an input with dictionaries, as `features` gives it.
@@ -111,7 +113,10 @@ def graph(  # noqa: PLR0913 (the bounds are keyword-only)
 
 
 def likely(mixed: Features, probability: float, most: int, position: int = -1) -> tuple[LogitTarget, ...]:
-    """Return the fewest next tokens that together have this probability, each as its logit less the mean logit."""
+    """Return the most likely next tokens as targets.
+
+    They are the fewest that have this probability in sum; each target is a logit less the mean logit.
+    """
     chances = chances_at(mixed, position)
     order = chances.argsort(descending=True)
     n = min(most, int((chances[order].cumsum(0) < probability).sum()) + 1)
@@ -122,7 +127,10 @@ def likely(mixed: Features, probability: float, most: int, position: int = -1) -
 
 
 def centred(text: str, token: int, d_vocab: int, position: int) -> LogitTarget:
-    """Return a token's logit less the mean of all logits, which the softmax ignores."""
+    """Return a token's logit less the mean of all logits.
+
+    The softmax ignores this mean.
+    """
     weights = [-1 / d_vocab] * d_vocab
     weights[token] += 1
     order = [token, *(i for i in range(d_vocab) if i != token)]
@@ -161,7 +169,10 @@ def adjacency(
 def _most_influential(
     effects: np.ndarray, traced: np.ndarray, left: np.ndarray, n_source: int, weights: np.ndarray
 ) -> np.ndarray:
-    """Return the latents not yet traced, most influential first by the rows so far."""
+    """Return the latents not yet traced, most influential first.
+
+    By the rows so far.
+    """
     n_target = len(weights)
     row_node = np.concatenate([n_source + np.arange(n_target), traced])
     known = np.concatenate([effects, np.zeros((len(effects), n_target), effects.dtype)], axis=1)
@@ -177,7 +188,7 @@ def _assembled(
     traced: np.ndarray,
     n_target: int,
 ) -> Adjacency:
-    """Return the square matrix of what was traced; check the sum of every row."""
+    """Return the square matrix of effects, checking every row's sum."""
     order = np.argsort(traced)
     columns = np.concatenate([traced[order], np.arange(sources.n_latent, len(sources))])
     n = len(columns) + n_target
@@ -275,7 +286,10 @@ def _probability(mixed: Features, target: Target) -> float:
 
 
 def chances_at(mixed: Features, position: int) -> Float[Tensor, " d_vocab"]:
-    """Return the model's probabilities of the next token at one position; of a contrast, those of the clean run."""
+    """Return the model's probabilities of the next token at a position.
+
+    For a contrast they are those of the clean run.
+    """
     logits = mixed.logits_at(position)
     return (logits if logits.ndim == 1 else logits[0]).double().softmax(-1)
 

@@ -12,7 +12,9 @@ from interp.results import Result
 
 @dataclass(frozen=True, eq=False)
 class Interventions(Shown, Result):
-    """Latents changed for real: `predicted` and `actual` change of the target (n_node,), in `unit`.
+    """Result of real interventions on latents, with predicted and actual changes.
+
+    `predicted` and `actual` are changes of the target (n_node,), in `unit`.
 
     `done` says what was done to each of the `nodes`, and to the random active latents `controls`. The correlations are
     (Spearman's rank correlation of predicted and actual, lower, upper bound of its 95 % interval).
@@ -36,7 +38,7 @@ class Interventions(Shown, Result):
         return float(np.abs(self.actual).mean()), float(np.abs(self.actual_controls).mean())
 
     def summary(self) -> str:
-        """Return in one sentence how well effects were predicted, beside random latents."""
+        """Return one sentence that compares prediction of effects with random latents."""
         rank, low, high = self.correlation
         (own, others), chance = self.sizes, self.correlation_controls
         return (
@@ -46,7 +48,10 @@ class Interventions(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Return predicted and actual change of each latent, those of the graph first."""
+        """Return predicted and actual change of each latent as a table.
+
+        Latents of the graph come first.
+        """
         rows = [
             (name, where, predicted, actual)
             for where, names, first, second in (

@@ -24,7 +24,9 @@ CONTEXT = 8
 
 @torch.no_grad()
 def with_examples(mixed: Features, graph: Graph, texts: Sequence[str], k: int = 3) -> Graph:
-    """Return the graph with each latent's k strongest places in some texts, at most one a text.
+    """Return the graph with texts in which its latents are strongest.
+
+    Each latent has its k strongest places in the texts, at most one a text.
 
     The page and `Graph.explorer` show them as strips of tokens, coloured by the latent's value.
 
@@ -61,7 +63,9 @@ def with_examples(mixed: Features, graph: Graph, texts: Sequence[str], k: int = 
 
 @torch.no_grad()
 def similar(mixed: Features, graph: Graph, least: float = 0.6) -> dict[str, tuple[str, ...]]:
-    """Return supernodes for `Graph.grouped`: latents at one position whose directions have a cosine of `least` or more.
+    """Return supernodes of latents with similar directions, for `Graph.grouped`.
+
+    The latents of a group are at one position, with a cosine of `least` or more between directions.
 
     Nodes are joined through each other (single linkage), and a group is named by its first member's label.
     """

@@ -74,7 +74,10 @@ def to_neuronpedia(graph: Graph, slug: str, scan: str) -> dict[str, Any]:
 
 
 def _ids(graph: Graph) -> list[str]:
-    """Return a unique id for each node, its place's name added where two are equal."""
+    """Return a unique id for each node.
+
+    Its place's name is added where two are equal.
+    """
     ids: list[str] = []
     taken: set[str] = set()
     for node in graph.nodes:
@@ -114,7 +117,7 @@ def _node(graph: Graph, i: int, name: str, shift: int, first_target: int) -> dic
 
 
 def _queries(score: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """Return an attention score's pairs and marginals by the ids of the graph's nodes."""
+    """Return an attention score's pairs and marginals by node ids."""
 
     def said(name: str) -> str:
         return names.get(name, name)

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 LEAST = 1e-10
-"""Rows whose absolute sum is below this are left as they are, and not divided by it."""
+"""Rows whose absolute sum is below this are not divided by it."""
 
 Square = Float[np.ndarray, "node node"]
 Each = Float[np.ndarray, " node"]
@@ -27,13 +27,19 @@ Chosen = Bool[np.ndarray, " node"]
 
 
 def normalised(adjacency: Square) -> Square:
-    """Return |A| with rows (targets) that sum to 1; rows of zeros stay zero."""
+    """Return |A| with rows (targets) that sum to 1.
+
+    Rows of zeros stay zero.
+    """
     size = np.abs(adjacency)
     return size / np.maximum(size.sum(1, keepdims=True), LEAST)
 
 
 def influence(shares: Square, weights: Each) -> Each:
-    """Return w (A~ + A~² + …) for a graph without cycles, whose powers vanish."""
+    """Compute the influence w (A~ + A~² + …) of every node.
+
+    The graph must have no cycles, so that its powers vanish.
+    """
     current = weights @ shares
     total = current.copy()
     for _ in range(len(weights)):
@@ -45,7 +51,10 @@ def influence(shares: Square, weights: Each) -> Each:
 
 
 def row_influence(effects: Float[np.ndarray, "row node"], row_node: np.ndarray, weights: Each) -> Each:
-    """Return the influence where only some rows are known, those of the nodes `row_node`."""
+    """Compute influence where only the rows of some nodes are known.
+
+    These nodes are `row_node`.
+    """
     shares = np.abs(effects)
     shares = shares / np.maximum(shares.sum(1, keepdims=True), LEAST)
     current, total = weights.copy(), np.zeros_like(weights)
@@ -56,7 +65,10 @@ def row_influence(effects: Float[np.ndarray, "row node"], row_node: np.ndarray, 
 
 @dataclass(frozen=True)
 class Kept:
-    """What pruning leaves: nodes, edges, and for every node the share of influence that it and larger ones hold."""
+    """Nodes and edges that remain after pruning.
+
+    For every node also the share of influence that it and larger ones have.
+    """
 
     nodes: Chosen
     edges: Bool[np.ndarray, "node node"]
@@ -65,7 +77,10 @@ class Kept:
 
 
 def prune(adjacency: Square, weights: Each, fixed: Chosen, fed: Chosen, node_share: float, edge_share: float) -> Kept:
-    """Prune by influence: `fixed` nodes always stay, `fed` ones need an edge into them."""
+    """Prune nodes and edges by influence.
+
+    `fixed` nodes always stay, `fed` ones need an edge into them.
+    """
     each = influence(normalised(adjacency), weights)
     nodes = (each >= threshold(each, node_share)) | fixed
     inner = np.where(nodes[:, None] & nodes[None], adjacency, 0.0)
@@ -86,7 +101,10 @@ def prune(adjacency: Square, weights: Each, fixed: Chosen, fed: Chosen, node_sha
 
 
 def threshold(scores: Float[np.ndarray, " n"], share: float) -> float:
-    """Return the smallest of the largest scores that sum to `share` of the total."""
+    """Return the smallest of the largest scores that make up a share.
+
+    They sum to `share` of the total.
+    """
     ordered = -np.sort(-scores)
     cumulative = np.cumsum(ordered) / max(float(ordered.sum()), LEAST)
     return float(ordered[min(int(np.searchsorted(cumulative, share)), len(ordered) - 1)])
@@ -100,7 +118,10 @@ def replacement(adjacency: Square, weights: Each, tokens: Chosen, errors: Chosen
 
 
 def completeness(adjacency: Square, weights: Each, errors: Chosen) -> float:
-    """Return Σ (1 − errors' share of a node's inputs) · (influence + w) / Σ (influence + w)."""
+    """Compute the completeness score of a graph.
+
+    Σ (1 − errors' share of a node's inputs) · (influence + w) / Σ (influence + w).
+    """
     shares = normalised(adjacency)
     each = influence(shares, weights) + weights
     return float(((1 - shares[:, errors].sum(1)) * each).sum() / each.sum())

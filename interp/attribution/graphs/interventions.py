@@ -40,7 +40,7 @@ How = Literal["ablate", "scale", "set"]
 
 @dataclass(frozen=True)
 class Change:
-    """A change of some latents, given by their columns in `Sources`, made in one run."""
+    """Change of some latents in one run, by their columns in `Sources`."""
 
     name: str
     columns: tuple[int, ...]
@@ -59,7 +59,9 @@ def intervene(  # noqa: PLR0913 (what is done, to what, and what is fixed)
     hold_patterns: bool = False,
     seed: int = 0,
 ) -> Interventions:
-    """Change the graph's k most influential latents, and as many random ones, one per run.
+    """Change the graph's most influential latents and random ones, one per run.
+
+    There are k of each kind.
 
     Supernodes of the graph come first, each changed as a whole.
 
@@ -129,7 +131,10 @@ class _Runs:
         self.how, self.amount, self.hold, self.hold_patterns = how, amount, hold, hold_patterns
 
     def deltas(self, column: int) -> list[tuple[Stage, int, Tensor]]:
-        """Return (stage, position, change of the write) of a latent, for each stage it writes."""
+        """Return a latent's changes at each stage it writes.
+
+        As (stage, position, change of the write).
+        """
         latents, i = self.sources.latent(column)
         value = latents.values[i]
         new = {"ablate": 0.0, "scale": float(value) * self.amount, "set": self.amount}[self.how]
@@ -152,7 +157,7 @@ class _Runs:
         return np.array(changed)
 
     def actual(self, changes: Sequence[Change]) -> Float[np.ndarray, " change"]:
-        """Measure the target in a run of the model with each change made."""
+        """Measure the target in a run with each change made."""
         clean, differences = self._measured([()]), []
         for first in range(0, len(changes), BATCH):
             differences.append(self._measured([change.columns for change in changes[first : first + BATCH]]) - clean)
@@ -167,7 +172,7 @@ class _Runs:
         return (logits[:, at, list(self.target.tokens)].double() @ weights).cpu().numpy()
 
     def _edits(self, rows: Sequence[tuple[int, ...]]) -> list[Edit]:
-        """Return the edits that fix MLPs and patterns, then those that make the changes."""
+        """Return the edits that fix MLPs and patterns, then the changes."""
         model, base, deltas = self.mixed.model, self.mixed.base, {}
         made: list[Edit] = []
         assert isinstance(base, Frozen)

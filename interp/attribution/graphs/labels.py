@@ -17,7 +17,9 @@ RAISED = 3
 
 
 def raised(mixed: Features, sources: Sources, columns: np.ndarray) -> list[str]:
-    """Return a label for each source: the tokens that a latent's direction raises most.
+    """Return a label for each source.
+
+    For a latent, the tokens that its direction raises most.
 
     The direction's sign is that of the latent's value (in a contrast it may be negative), the final norm's gain is
     applied and its scale, which is common to all tokens, is not.

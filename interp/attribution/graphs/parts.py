@@ -42,7 +42,9 @@ PAIRS = 50
 
 @dataclass(frozen=True)
 class EdgeParts:
-    """The edges into one node by the heads that carry them: `array` (n_source, n_reader) sum to the edges' weights.
+    """Edges into one node, split by the heads that carry them.
+
+    `array` (n_source, n_reader) sum to the edges' weights.
 
     `readers` begin with "direct"; those that carry nothing are left out.
     """
@@ -68,7 +70,9 @@ class EdgeParts:
 
 @torch.no_grad()
 def edge_parts(mixed: Features, graph: Graph, node: str) -> EdgeParts:
-    """Split the edges into a latent over the heads and skip paths that carry them.
+    """Split the edges into a latent over heads and skip paths.
+
+    Each part is what one of them carries.
 
     Raises `UsageError` for a node that is not a latent of the graph.
 
@@ -140,7 +144,9 @@ def _carriers(
 
 @torch.no_grad()
 def with_queries(mixed: Features, graph: Graph, k: int = 10) -> Graph:
-    """Return the graph with the attention score behind each of its k latents of most influence.
+    """Return the graph with the attention scores behind its main latents.
+
+    The k latents of most influence have one each.
 
     For each, the head that writes most into it at its position, and the position from which that head takes most; the
     score between the two is split over pairs of writers. `to_neuronpedia` puts it into the field
@@ -165,7 +171,10 @@ def with_queries(mixed: Features, graph: Graph, k: int = 10) -> Graph:
 
 
 def _head(mixed: Features, start: Tensor, layers: range, t: int) -> tuple[int, int, int, int] | None:
-    """Return (layer, head, query, key) of the head that writes most into a covector."""
+    """Return the head that writes most into a covector.
+
+    As (layer, head, query, key).
+    """
     base, best, place = mixed.base, 0.0, None
     assert isinstance(base, Frozen)
     for layer in layers:
@@ -206,7 +215,10 @@ def _score(mixed: Features, layer: int, head: int, query: int, key: int) -> dict
 
 
 def _reading(mixed: Features, sources: Sources, column: int) -> tuple[Tensor, Order, bool]:
-    """Return (covectors on a latent's input, where it reads, whether that is the heads' sum)."""
+    """Return a latent's covectors and where they are read.
+
+    (covectors on a latent's input, where it reads, whether that is the heads' sum).
+    """
     layer, written = sources.stage_of(column)
     latents, i = sources.latent(column)
     place = sources.sites[layer, written].place
@@ -222,7 +234,10 @@ def _reading(mixed: Features, sources: Sources, column: int) -> tuple[Tensor, Or
 
 
 def _pieces(sources: Sources, graph: Graph, row: int) -> list[tuple[Order, Tensor]]:
-    """Return (where, what) a node of the graph writes; a cross-layer latent several times."""
+    """Return where and what a node of the graph writes.
+
+    As (where, what); a cross-layer latent several times.
+    """
     position, kind = int(graph.position[row]), graph.kind[row]
     if kind == "token":
         return [((-1, 0), sources.embedded[position])]

@@ -44,7 +44,10 @@ class Node(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """The direct effect of one node on another, in units of the other's value."""
+    """Direct effect of one node on another.
+
+    In units of the other's value.
+    """
 
     source: str
     target: str
@@ -53,7 +56,9 @@ class Edge(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Graph(Shown, Result):
-    """Active latents, errors, tokens and targets, with direct effects between them, pruned by influence.
+    """Attribution graph of latents, errors, tokens and targets, pruned by influence.
+
+    Its edges are direct effects.
 
     Nodes are columns, in the order latents, errors, tokens, targets: see `Node`. Edges run from `source` to `target`,
     rows of the nodes, with `weight`. `probabilities` are the model's for the targets, the weights of their influence.
@@ -98,7 +103,10 @@ class Graph(Shown, Result):
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """A name for each node that no other node has, such as "MLP5.f123@3" or "logit@9: ' Paris'"."""
+        """Unique name of each node.
+
+        Such as "MLP5.f123@3" or "logit@9: ' Paris'".
+        """
         names = []
         for kind, name, feature, position in zip(
             self.kind, self.name, self.feature.tolist(), self.position.tolist(), strict=True
@@ -135,7 +143,10 @@ class Graph(Shown, Result):
         return tuple(Edge(self.ids[a], self.ids[b], weight) for a, b, weight in ends)
 
     def index(self, node: str | int) -> int:
-        """Return the row of a node by its id; `UsageError` if the graph does not have it."""
+        """Return the row of a node by its id.
+
+        Raises `UsageError` if the graph does not have it.
+        """
         if isinstance(node, str):
             if node not in self.ids:
                 raise UsageError(f'No node "{node}" is in this graph of {len(self.ids)} nodes: see graph.ids.')
@@ -151,7 +162,9 @@ class Graph(Shown, Result):
         return tuple(edge for edge in self.edges if edge.source == self.ids[self.index(node)])
 
     def labelled(self, labels: Mapping[str, str] | Callable[[Node], str]) -> Graph:
-        """Return the graph with other labels of latents: {id: label}, or a function of the node.
+        """Return the graph with other labels of latents.
+
+        Labels are {id: label}, or a function of the node.
 
         No network is used unless the function uses one.
         """
@@ -176,7 +189,10 @@ class Graph(Shown, Result):
         return replace(self, supernodes=groups)
 
     def collapsed(self) -> tuple[Edge, ...]:
-        """Return the edges between supernodes and the nodes in none, those inside left out, the largest first."""
+        """Return the edges between supernodes and single nodes, largest first.
+
+        Single nodes are in no supernode; edges inside a supernode are left out.
+        """
         home = {node: name for name, nodes in self.supernodes.items() for node in nodes}
         sums: dict[tuple[str, str], float] = {}
         for edge in self.edges:
@@ -277,14 +293,20 @@ class Graph(Shown, Result):
         return self.ids.index(node.id) - self.kind.index("target")
 
     def to_neuronpedia(self, slug: str = "graph", scan: str | None = None) -> dict[str, Any]:
-        """Return the graph in the JSON form of Neuronpedia and circuit-tracer; `graphs.export` says how."""
+        """Return the graph in the JSON form of Neuronpedia and circuit-tracer.
+
+        See `graphs.export`.
+        """
         from interp.attribution.graphs.export import to_neuronpedia
 
         return to_neuronpedia(self, slug, scan or self.model)
 
 
 def _drawn_name(node: Node) -> str:
-    """Return the text drawn for a node: its label for targets, else name and label."""
+    """Return the text drawn for a node.
+
+    Its label for targets, else name and label.
+    """
     if node.kind in ("target", "token"):
         return node.label or node.name
     return node.id.rpartition("@")[0] + (f" {node.label}" if node.label else "")

@@ -24,7 +24,10 @@ from interp.attribution.linearised import Linear
 
 @dataclass(frozen=True)
 class Rows:
-    """Direct effects `effects` (row, source) of every source on some nodes, and what biases add to each row."""
+    """Direct effects of every source on some nodes.
+
+    `effects` is (row, source); what biases add to each row is separate.
+    """
 
     effects: Float[Tensor, "row source"]
     biases: Float[Tensor, " row"]
@@ -111,7 +114,10 @@ class _Batch:
         return slice(index, index + 1)
 
     def _stage(self, layer: int, written: Written) -> None:
-        """End every row in a stream that an autoencoder decomposes, and begin its latents' rows."""
+        """End rows in a decomposed stream, and begin its latents' rows.
+
+        The stream is one that an autoencoder decomposes.
+        """
         if (layer, written) not in self.sources.sites:
             return
         self._read(layer, written, self.slots[: self.live])
@@ -119,7 +125,10 @@ class _Batch:
         self._begin(layer, written)
 
     def _begin(self, layer: int, written: Written) -> slice:
-        """Add the wanted latents of a stage to the live rows, and return where."""
+        """Add the wanted latents of a stage to the live rows.
+
+        Returns where.
+        """
         latents = self.sources.latents.get((layer, written))
         first = self.live
         if latents is None:
@@ -150,7 +159,7 @@ class _Batch:
             self.slots[new] = back
 
     def _attention(self, layer: int, after: Tensor | None) -> None:
-        """Carry rows through all heads, or through those of an autoencoder's latents alone."""
+        """Carry rows through all heads, or an autoencoder's latents alone."""
         site = self.sources.sites.get((layer, "attn_out"))
         on_write = self.slots[: self.live] if after is None else after
         if site is not None:
@@ -163,7 +172,10 @@ class _Batch:
             self.slots[reached] += self._through(layer, on_write, reached)
 
     def _through(self, layer: int, covectors: Tensor, rows: slice) -> Tensor:
-        """Carry covectors on what all heads write to the stream they read; count biases."""
+        """Carry covectors on heads' writes to the stream they read.
+
+        Biases are counted.
+        """
         back, constant = self.features.pull.attention(layer, covectors)
         self.biases[rows] += constant
         layout = self.features.layout

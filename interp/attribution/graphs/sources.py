@@ -21,7 +21,9 @@ Stage = tuple[int, str]
 
 @dataclass(frozen=True)
 class Latents:
-    """The active latents of one dictionary, the i-th at position `at[i]`, numbered from `first` on.
+    """Active latents of one dictionary.
+
+    The i-th is at position `at[i]`; they are numbered from `first` on.
 
     `directions` are what a value of 1 writes at each stage: one, or of a cross-layer transcoder several.
     """
@@ -45,7 +47,9 @@ class Latents:
 
 
 class Sources:
-    """Every node that writes, in columns: latents by site and position, errors by stage and position, tokens.
+    """Columns of all nodes that write.
+
+    Latents by site and position, errors by stage and position, tokens.
 
     `kind`, `layer`, `position`, `feature` and `name` are columns over the nodes; `value` is a latent's own value, the
     norm of an error, and 1 for a token.
@@ -106,7 +110,10 @@ class Sources:
         return {f"{self.name[i]}.f{self.feature[i]}@{self.position[i]}": i for i in range(self.n_latent)}
 
     def writers(self, stage: Stage) -> list[Latents]:
-        """Return the latents that write at a stage, those that read earlier layers first."""
+        """Return the latents that write at a stage.
+
+        Those that read earlier layers come first.
+        """
         return [active for active in self.latents.values() if stage in active.directions]
 
     def latent(self, column: int) -> tuple[Latents, int]:
@@ -144,7 +151,10 @@ class Sources:
 
 
 def _error_writes(features: Features) -> list[tuple[Stage, str, Tensor]]:
-    """Return (stage, name, write) of every error, and of every MLP without a dictionary."""
+    """Return (stage, name, write) of every error.
+
+    And of every MLP without a dictionary.
+    """
     layout, errors = features.layout, []
     sites: dict[Stage, Site] = {(site.place.layer, site.place.written): site for site in features.sites}
     for layer in range(features.model.spec.n_layer):

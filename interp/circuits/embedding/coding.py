@@ -23,9 +23,10 @@ def sparse_code(
     k: int = 5,
     dictionary: Literal["unembedding", "embedding"] = "unembedding",
 ) -> SparseCode:
-    """The k token vectors, one after another, that leave least of `vector` unexplained.
+    """Express a vector as a sum of a few token vectors.
 
-    Each step takes the row (of length 1) most aligned with what is left, of either sign, and fits all chosen rows anew.
+    The k token vectors, one after another, are those that leave least of `vector` unexplained. Each step takes the row
+    (of length 1) most aligned with the residual, of either sign, and fits all chosen rows again.
 
     Args:
         model: the model.
@@ -46,13 +47,13 @@ def sparse_code(
         )
     if not 1 <= k <= min(rows.shape):
         raise UsageError(f"k={k} tokens were asked for; there can be 1 to {min(rows.shape)}.")
-    found = coding.pursue(vector.to(rows)[None], rows, k)
-    coherence, recovery = coding.exact_recovery(rows, found.support[0])
+    code = coding.pursue(vector.to(rows)[None], rows, k)
+    coherence, recovery = coding.exact_recovery(rows, code.support[0])
     return SparseCode(
         dictionary=dictionary,
-        tokens=model.labels(found.support[0]),
-        coefficients=found.values[0].cpu().numpy(),
-        left=found.left[0].double().cpu().numpy(),
+        tokens=model.labels(code.support[0]),
+        coefficients=code.values[0].cpu().numpy(),
+        left=code.left[0].double().cpu().numpy(),
         coherence=coherence,
         recovery=recovery,
     )

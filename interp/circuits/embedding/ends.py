@@ -19,7 +19,9 @@ from interp.model import Model
 def compare(
     model: Model, tokens: Tensor | None = None, *, neighbours: int = 10, n_token: int = 1000, seed: int = 0
 ) -> Comparison:
-    """Embedding against unembedding, token by token and as spaces, and the layer where reading turns into saying.
+    """Compare the embedding with the unembedding, by token and as spaces.
+
+    It also gives the layer where the stream turns from the token read to the token predicted.
 
     Args:
         model: the model; its two ends are compared as stored, the final norm left out.
@@ -54,18 +56,23 @@ def compare(
 
 
 def _aligned(one: Float[Tensor, "n d"], other: Float[Tensor, "n d"]) -> float:
-    """The mean cosine of rows after the best orthogonal map: the sum of singular values of oneᵀ other, over n."""
+    """Compute the mean cosine of rows after the best orthogonal map.
+
+    The sum of singular values of oneᵀ other, over n.
+    """
     return float(torch.linalg.svdvals((one.T @ other).double()).sum()) / len(one)
 
 
 def _turn(model: Model, tokens: Tensor, W_E: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Mean cosine of the stream with the token read and with the token predicted, after each layer.
+    """Compute the stream's mean cosines with tokens read and predicted.
+
+    After each layer.
 
     The prediction is read by the final norm's gain too, as the model reads it.
     """
-    said = model(tokens).argmax(-1).flatten()
+    predicted = model(tokens).argmax(-1).flatten()
     stream = normalize(streams(model, tokens), dim=-1)
     read = tokens.flatten()
-    reader = normalize(working(model.weights.unembed(said)[0]).T, dim=-1)
+    reader = normalize(working(model.weights.unembed(predicted)[0]).T, dim=-1)
     identity, prediction = ((stream * rows).sum(-1).mean(-1) for rows in (W_E[read], reader))
     return identity, prediction, len(read)

@@ -20,9 +20,11 @@ from interp.model import Model
 def analogy(
     model: Model, pairs: Sequence[tuple[str | int, str | int]], *, n_shuffle: int = 200, seed: int = 0
 ) -> Analogy:
-    """Parallelism of the pairs' offsets in the embedding, and the rank of each answer (3CosAdd, Mikolov et al. 2013).
+    """Test an analogy by the offsets between word pairs' embeddings.
 
-    The answer of a pair is looked for near a + mean offset of the other pairs, by cosine. Both numbers stand beside
+    The parallelism of the offsets, and the rank of each answer (3CosAdd, Mikolov et al. 2013).
+
+    The answer of a pair is searched near a + mean offset of the other pairs, by cosine. Both numbers are compared with
     those of the same words with the second of each pair shuffled, so that no word keeps its partner's place by design.
 
     Args:
@@ -62,14 +64,17 @@ def _offsets(rows: Tensor, ids: Tensor) -> Float[Tensor, "pair d_model"]:
 
 
 def _parallelism(rows: Tensor, ids: Tensor) -> float:
-    """The mean cosine between offsets of different pairs."""
+    """Compute the mean cosine between offsets of different pairs."""
     unit = normalize(_offsets(rows, ids), dim=-1)
     n = len(unit)
     return float((unit.sum(0).square().sum() - n) / (n * (n - 1)))
 
 
 def _ranks(rows: Tensor, ids: Tensor) -> Tensor:
-    """How many tokens lie nearer to a + mean offset of the other pairs than b does; words of the pairs do not count."""
+    """Rank each pair's answer by its distance from a + mean offset.
+
+    How many tokens lie nearer to a + mean offset of the other pairs than b does; words of the pairs do not count.
+    """
     offsets = _offsets(rows, ids)
     others = (offsets.sum(0) - offsets) / (len(ids) - 1)
     cosines = normalize(rows[ids[:, 0]] + others, dim=-1) @ rows.T
@@ -79,7 +84,7 @@ def _ranks(rows: Tensor, ids: Tensor) -> Tensor:
 
 
 def _derangement(n: int, generator: torch.Generator) -> Tensor:
-    """A shuffle that leaves nothing in its place."""
+    """Draw a shuffle that leaves nothing in its place."""
     while True:
         order = torch.randperm(n, generator=generator)
         if bool((order != torch.arange(n)).all()):

@@ -25,7 +25,10 @@ from interp.model import Model
 def project(
     model: Model, layer: int, *, head: int | None = None, neuron: int | None = None, k: int = 10, directions: int = 3
 ) -> Projection:
-    """The tokens that a head's strongest singular directions, or a neuron's two or three vectors, go with and against.
+    """Return tokens that match the weights of a head or neuron.
+
+    They are the tokens that a head's strongest singular directions, or a neuron's two or three vectors, go with and
+    against.
 
     Args:
         model: the model.
@@ -49,29 +52,32 @@ def project(
 
 def _head(model: Model, layer: int, head: int, k: int, directions: int) -> list[TopTokens]:
     maps = {"value": ov(model, layer, head).factors, "query-key": qk(model, layer, head).factors()}
-    found = []
+    vectors = []
     for name, factors in maps.items():
         left, _, right = factors.svd()
         for i in range(min(directions, left.shape[1])):
             first, second = ("reads", "writes") if name == "value" else ("query", "key")
-            found.append(_read(model, left[:, i], f"{name} direction {i}: {first}", k))
+            vectors.append(_read(model, left[:, i], f"{name} direction {i}: {first}", k))
             end = top_tokens if name == "value" else _read
-            found.append(end(model, right[:, i], f"{name} direction {i}: {second}", k))
-    return found
+            vectors.append(end(model, right[:, i], f"{name} direction {i}: {second}", k))
+    return vectors
 
 
 def _neuron(model: Model, layer: int, neuron: int, k: int) -> list[TopTokens]:
     mlp = model.weights.mlp(layer)
     if not 0 <= neuron < model.spec.d_mlp:
         raise UsageError(f"Neuron {neuron} does not exist: each MLP has 0 to {model.spec.d_mlp - 1}.")
-    found = [_read(model, mlp.W_in[:, neuron], "reads", k)]
+    vectors = [_read(model, mlp.W_in[:, neuron], "reads", k)]
     if mlp.W_gate is not None:
-        found.append(_read(model, mlp.W_gate[:, neuron], "gate", k))
+        vectors.append(_read(model, mlp.W_gate[:, neuron], "gate", k))
     written = mlp.W_out[neuron] if mlp.post_gain is None else mlp.W_out[neuron] * mlp.post_gain
-    return [*found, top_tokens(model, working(written), "writes", k)]
+    return [*vectors, top_tokens(model, working(written), "writes", k)]
 
 
 def _read(model: Model, vector: Float[Tensor, " d_model"], source: str, k: int) -> TopTokens:
-    """The tokens whose embeddings the vector answers to most, and those it answers to with the opposite sign."""
+    """Return the tokens whose embeddings the vector answers to most.
+
+    And those it answers to with the opposite sign.
+    """
     W_E = working(model.weights.W_E)
     return ranked(model, W_E @ vector.to(W_E), source, k)

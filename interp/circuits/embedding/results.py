@@ -13,7 +13,9 @@ from interp.results import Result
 
 @dataclass(frozen=True, eq=False)
 class Comparison(Shown, Result):
-    """How like the embedding and the unembedding are, and where a stream turns from what it read to what it says.
+    """Comparison of the embedding with the unembedding, and of streams with both.
+
+    It says where a stream turns from the token read to the token predicted.
 
     `cosine` is the mean cosine of a token's two vectors (as stored, the final norm's gain left out), `overlap` the mean
     share of common tokens among the `neighbours` nearest of each side, `chance` that of random neighbours.
@@ -35,13 +37,16 @@ class Comparison(Shown, Result):
 
     @property
     def turn(self) -> int:
-        """The first row from which the prediction is ahead to the end; -1 if there is none."""
+        """First row from which the prediction stays ahead to the end.
+
+        -1 if there is none.
+        """
         behind = np.flatnonzero(self.prediction <= self.identity)
         first = int(behind[-1]) + 1 if len(behind) else 0
         return first if first < len(self.identity) else -1
 
     def table(self) -> Table:
-        """Return the similarity to what was read and to what is predicted, by layer."""
+        """Return cosines with the tokens read and predicted, by layer."""
         labels = ["embed", *(f"layer {i}" for i in range(len(self.identity) - 1))]
         rows = tuple(zip(labels, map(float, self.identity), map(float, self.prediction), strict=True))
         caption = (
@@ -52,7 +57,7 @@ class Comparison(Shown, Result):
         return Table(("after", "read", "predicted"), rows, caption, formats)
 
     def figure(self) -> Figure:
-        """Return a line plot of both similarities by layer."""
+        """Draw the mean cosines with tokens read and predicted, by layer."""
         from interp.report.figures import lines
 
         rows = np.arange(len(self.identity)) - 1
@@ -87,11 +92,14 @@ class Analogy(Shown, Result):
 
     @property
     def p_value(self) -> float:
-        """The share of shuffles, the pairs themselves counted among them, at least as parallel."""
+        """Share of shuffles that are at least as parallel.
+
+        The pairs themselves are counted among them.
+        """
         return float((1 + (self.null_parallelism >= self.parallelism).sum()) / (1 + len(self.null_parallelism)))
 
     def table(self) -> Table:
-        """One row a pair."""
+        """Return a table with one row for each pair."""
         rows = tuple((a, b, rank) for (a, b), rank in zip(self.pairs, self.ranks, strict=True))
         caption = (
             f"Offsets have mean cosine {self.parallelism:.3f} (shuffled pairs {self.null_parallelism.mean():.3f}, "
@@ -103,13 +111,16 @@ class Analogy(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Projection(Shown, Result):
-    """Weights read as tokens: for each vector of a head or neuron the tokens it goes with and against."""
+    """Weights of a head or neuron read as tokens.
+
+    For each vector the tokens it goes with and against.
+    """
 
     name: str
     vectors: tuple[TopTokens, ...]
 
     def table(self) -> Table:
-        """One row a vector."""
+        """Return a table with one row for each vector."""
         rows = tuple(
             (vector.source, " ".join(map(repr, vector.promoted)), " ".join(map(repr, vector.suppressed)))
             for vector in self.vectors
@@ -119,7 +130,7 @@ class Projection(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Collapse(Shown, Result):
-    """How far the vectors of a layer crowd together, over the positions of some texts.
+    """Similarity of a layer's vectors over the positions of some texts.
 
     Rows are the embedding and the stream after each layer: `cosine` the mean cosine between two positions
     (0 ± 1/√d_model for random vectors), `effective_rank` exp of the entropy of the squared singular values'
@@ -133,7 +144,7 @@ class Collapse(Shown, Result):
     d_model: int
 
     def table(self) -> Table:
-        """One row a layer."""
+        """Return a table with one row for each layer."""
         labels = ["embed", *(f"layer {i}" for i in range(len(self.cosine) - 1))]
         rows = tuple(zip(labels, *(map(float, a) for a in (self.cosine, self.effective_rank, self.norm)), strict=True))
         caption = f"Over {self.n_position} positions; random vectors have cosine 0 ± {self.d_model**-0.5:.3f}"
@@ -141,7 +152,7 @@ class Collapse(Shown, Result):
         return Table(("after", "mean cosine", "effective rank", "mean norm"), rows, caption, formats)
 
     def figure(self) -> Figure:
-        """Mean cosine by layer."""
+        """Draw the mean cosine by layer."""
         from interp.report.figures import lines
 
         return lines(
@@ -157,7 +168,9 @@ class Collapse(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class SparseCode(Shown, Result):
-    """A vector as a sum of a few token vectors, in the order they were found (orthogonal matching pursuit).
+    """Sum of a few token vectors that approximates a vector.
+
+    The tokens are in the order in which orthogonal matching pursuit chose them.
 
     `coefficients` belong to rows of length 1; `left` (k,) is the share of the squared norm unexplained after each.
     `coherence` is the largest |cosine| between a chosen row and any other row of the dictionary. `recovery` is Tropp's
@@ -173,7 +186,7 @@ class SparseCode(Shown, Result):
     recovery: float
 
     def table(self) -> Table:
-        """One row a token."""
+        """Return a table with one row for each token."""
         rows = tuple(zip(self.tokens, map(float, self.coefficients), map(float, self.left), strict=True))
         sure = "recovery is certain" if self.recovery < 1 else "recovery is not certain"
         caption = (

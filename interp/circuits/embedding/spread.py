@@ -14,7 +14,9 @@ from interp.model import Model
 
 @torch.no_grad()
 def collapse(model: Model, tokens: Tensor | None = None) -> Collapse:
-    """Mean cosine between positions, effective rank and mean norm of the residual stream after every layer.
+    """Measure how similar residual streams become after every layer.
+
+    Mean cosine between positions, effective rank and mean norm.
 
     The mean cosine of n unit vectors to one another is (‖Σ v‖² − n) / (n(n − 1)).
 
@@ -29,14 +31,14 @@ def collapse(model: Model, tokens: Tensor | None = None) -> Collapse:
     n = tokens.numel()
     if n < 2:
         raise UsageError("One position has no other to be like: give at least two tokens.")
-    found = streams(model, tokens).double()
-    total = normalize(found, dim=-1).sum(1).square().sum(-1)
-    shares = torch.linalg.svdvals(found).square()
+    vectors = streams(model, tokens).double()
+    total = normalize(vectors, dim=-1).sum(1).square().sum(-1)
+    shares = torch.linalg.svdvals(vectors).square()
     shares = shares / shares.sum(-1, keepdim=True)
     return Collapse(
         cosine=((total - n) / (n * (n - 1))).cpu().numpy(),
         effective_rank=torch.special.entr(shares).sum(-1).exp().cpu().numpy(),
-        norm=found.norm(dim=-1).mean(-1).cpu().numpy(),
+        norm=vectors.norm(dim=-1).mean(-1).cpu().numpy(),
         n_position=n,
         d_model=model.spec.d_model,
     )

@@ -12,7 +12,10 @@ from interp.model import Model
 
 
 def texts(model: Model, tokens: Tensor | None) -> Int[Tensor, "batch n_token"]:
-    """`tokens`, checked; by default prose, or random tokens where the model has no tokenizer."""
+    """Return the given tokens, checked, or default texts.
+
+    By default prose, or random tokens where the model has no tokenizer.
+    """
     if tokens is not None:
         return model.check_tokens(tokens)
     prose = natural(model)
@@ -24,7 +27,10 @@ def texts(model: Model, tokens: Tensor | None) -> Int[Tensor, "batch n_token"]:
 
 
 def streams(model: Model, tokens: Int[Tensor, "batch n_token"]) -> Float[Tensor, "row n_position d_model"]:
-    """What enters the first block and leaves each block, positions of all texts in one row."""
+    """Return the streams that enter the first block and leave each block.
+
+    The positions of all texts are in one row.
+    """
     hooks = ["blocks.0.hook_resid_pre", *(f"blocks.{i}.hook_resid_post" for i in range(model.spec.n_layer))]
     _, cache = model.run_with_cache(tokens, hooks)
     return torch.stack([working(cache[hook]).flatten(0, 1) for hook in hooks])
