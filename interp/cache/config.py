@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from interp.errors import UsageError, nearest
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""The number formats of a store, and what one number takes."""
+"""The number formats of a store, and the bytes of one number."""
 
 EXCLUDED = ("first", "padding")
 """What is left out by default: position 0 of every context (the attention sink) and padding."""
@@ -16,18 +16,18 @@ EXCLUDED = ("first", "padding")
 
 @dataclass(frozen=True)
 class Config:
-    """A harvest.
+    """Settings of a harvest.
 
     Attributes:
         hooks: transformer_lens names of hooks that hold one vector a position.
         context: tokens a context. Packed text is cut into contexts of exactly this many.
         batch: contexts a forward pass. Values differ by float32 rounding between batch sizes, so a harvest is resumed
-            with the one it was begun with.
+            with the one it was started with.
         dtype: of the stored numbers: float32, bfloat16 (three digits) or float16 (three digits, at most 65,504).
             What the model computes in is the model's own.
         exclude: "first" leaves out position 0 of every context, "padding" what fills a context that is shorter.
         pack: join documents and cut them into full contexts; False gives every document a context of its own, padded.
-        prepend_bos: None keeps the tokenizer's habit. See `interp.cache.contexts` for what becomes of documents.
+        prepend_bos: None follows the tokenizer's default. See `interp.cache.contexts` for what becomes of documents.
         max_tokens: stop after the last context that fits.
         max_gigabytes: (10^9 bytes) refuse a store that would be larger.
         shard_megabytes: (10^6 bytes) the most a shard takes; about three times that is needed in memory.

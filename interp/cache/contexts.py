@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from interp.model import Model
 
 AT_ONCE = 64
-"""Documents given to the tokenizer together."""
+"""Documents given to the tokenizer at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Contexts:
 
     On disk an activation takes 4·d_model bytes a token.
 
-    `lengths` counts the tokens of each row; what follows is padding, with id 0. `prepend_bos` says whether every row
+    `lengths` counts the tokens of each row; what follows is padding, with id 0. `prepend_bos` states whether every row
     begins with BOS (None: not known, or some do); `separator` is the id put between packed documents, if any.
 
     >>> Contexts(torch.zeros(2, 3, dtype=torch.long), torch.tensor([3, 2])).lengths.tolist()
@@ -61,7 +61,10 @@ class Contexts:
         return int(self.lengths.sum())
 
     def sha256(self) -> str:
-        """Digest of the length and ids of every row; padding does not change it."""
+        """Return the SHA-256 digest of the length and ids of every row.
+
+        Padding does not change it.
+        """
         digest = hashlib.sha256()
         for ids, length in zip(self.tokens.numpy(), self.lengths.tolist(), strict=True):
             digest.update(np.int32(length).tobytes() + ids[:length].tobytes())
@@ -73,7 +76,10 @@ class Contexts:
 
 
 def stored(lengths: Int[Tensor, " n"], width: int, exclude: tuple[str, ...]) -> Bool[Tensor, "n width"]:
-    """True at positions that are neither an excluded first one nor excluded padding."""
+    """Return a mask of the positions that are stored.
+
+    It is True at positions that are neither an excluded first one nor excluded padding.
+    """
     position = torch.arange(width).expand(len(lengths), width)
     mask = position < lengths[:, None] if "padding" in exclude else torch.ones_like(position, dtype=torch.bool)
     return mask & (position > 0) if "first" in exclude else mask
@@ -82,7 +88,7 @@ def stored(lengths: Int[Tensor, " n"], width: int, exclude: tuple[str, ...]) -> 
 def contexts_of(
     model: Model, source: Any, *, length: int, pack: bool = True, prepend_bos: bool | None = None, max_tokens: int
 ) -> Contexts:
-    """Return `source` as contexts of at most `length` tokens.
+    """Convert `source` to contexts of at most `length` tokens.
 
     There are no more than `max_tokens` in all, but at least one context.
 
@@ -113,7 +119,7 @@ def contexts_of(
 def padded(
     rows: Sequence[Int[np.ndarray, " n_token"]], length: int
 ) -> tuple[Int[Tensor, "n_context length"], Int[Tensor, " n_context"]]:
-    """Return (rows filled up with id 0 on the right; their lengths)."""
+    """Return rows padded with id 0 on the right, and their lengths."""
     tokens = torch.zeros(len(rows), length, dtype=torch.int32)
     for i, row in enumerate(rows):
         tokens[i, : len(row)] = torch.from_numpy(row)
@@ -123,7 +129,7 @@ def padded(
 def rows_of(
     model: Model, source: Any, *, length: int, pack: bool = True, prepend_bos: bool | None = None
 ) -> tuple[Iterator[Int[np.ndarray, " n_token"]], int | None, bool | None]:
-    """Return (contexts one by one, separator, whether they begin with BOS).
+    """Return an iterator over contexts, the separator, and whether contexts have BOS.
 
     The source is read only as far as contexts are taken.
     """
@@ -152,7 +158,10 @@ def rows_of(
 def _packed(
     documents: Iterable[list[int]], length: int, bos: int | None, separator: int | None
 ) -> Iterator[Int[np.ndarray, " n_token"]]:
-    """Yield full contexts of documents joined by `separator`, each starting with `bos` if given."""
+    """Yield full contexts of documents joined by `separator`.
+
+    Each starts with `bos` if given.
+    """
     head = [] if bos is None else [bos]
     between = [] if separator is None else [separator]
     waiting: list[int] = []

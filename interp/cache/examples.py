@@ -12,7 +12,9 @@ from interp.results import Result
 
 @dataclass(frozen=True, eq=False)
 class TopExamples(Shown, Result):
-    """Positions of a store with the largest x · direction, at most one of each context.
+    """Positions of a store with the largest x · direction.
+
+    There is at most one of each context.
 
     Attributes:
         hook: of the store.
@@ -36,7 +38,10 @@ class TopExamples(Shown, Result):
     rows: int
 
     def table(self) -> Table:
-        """Return every example: its text with the token in brackets, value, and deviations."""
+        """Return every example as a row of a table.
+
+        A row has its text with the token in brackets, value, and deviations.
+        """
         rows = tuple(
             (_marked(text, at), text[at], float(value), float((value - self.mean) / self.deviation))
             for text, at, value in zip(self.texts, self.before, self.values, strict=True)

@@ -31,7 +31,9 @@ def activations(
     exclude: tuple[str, ...] = EXCLUDED,
     numbered_from: int = 0,
 ) -> Iterator[dict[str, Float[Tensor, "n_row d"]]]:
-    """Yield the stored rows of each `batch` contexts, by hook name, in order, on the CPU.
+    """Yield the stored rows of each `batch` contexts, by hook name.
+
+    They are in order, on the CPU.
 
     No attention mask is used or needed: padding is on the right, where a causal model's earlier positions do not see
     it. So a row depends on its context alone; how contexts are batched and padded changes it by float32 rounding only.
@@ -55,7 +57,9 @@ def activations(
 
 
 def shapes(model: Model, hooks: tuple[str, ...]) -> tuple[Hook, ...]:
-    """Return the hooks with the shape of their values, from a run over a few tokens.
+    """Return the hooks with the shape of their values.
+
+    Shapes are taken from a run over a few tokens.
 
     Raises `UsageError` for a hook that is not there or does not hold one vector a position, as patterns do not.
     """

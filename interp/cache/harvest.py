@@ -45,10 +45,12 @@ def harvest(
     progress: Progress | None = None,
     group: Group | None = None,
 ) -> Store:
-    """Write the activations of `config.hooks` over `source` into `folder` and return the opened store.
+    """Write activations over a source to disk and return the store.
+
+    The activations of `config.hooks` over `source` are written into `folder`; the store is opened.
 
     Args:
-        model: run as it is, no deeper than the last hook.
+        model: run unchanged, no deeper than the last hook.
         source: documents, token rows or `Contexts`; see `interp.cache.contexts.contexts_of`. Read whole as token ids,
             4 bytes each, before anything is computed, so that every size is known and checked first.
         config: what is stored and how.
@@ -61,7 +63,7 @@ def harvest(
 
     Raises:
         UsageError: what `plan` refuses, too little free disk, a disk that fills up, a folder that holds a store
-            already, or one begun with other settings.
+            already, or one started with other settings.
         InterpError: an activation that is not finite.
         CheckFailedError: a damaged shard that is made again does not come out the same.
     """
@@ -73,11 +75,11 @@ def harvest(
 
 
 def _harvest(model: Model, planned: Plan, target: Path, progress: Progress | None, group: Group | None) -> Store:
-    """Make the shards that are missing.
+    """Compute and write the missing shards.
 
     A failure before the first one leaves no manifest.
     """
-    begun = (target / NAME).exists()
+    started = (target / NAME).exists()
     manifest = _begin(planned.manifest, target)
     todo = [i for i in range(manifest.n_shard) if not _is_done(target, manifest, i)]
     _check_disk(planned, target, todo)
@@ -89,7 +91,7 @@ def _harvest(model: Model, planned: Plan, target: Path, progress: Progress | Non
         for at in range(0, len(todo), size):
             manifest = _advance(model, planned, manifest, target, todo[at : at + size], rate, group)
     except InterpError as error:
-        if not begun and next(target.glob("shard-*.safetensors"), None) is None:
+        if not started and next(target.glob("shard-*.safetensors"), None) is None:
             (target / NAME).unlink(missing_ok=True)
             raise
         whole = f"{len(manifest.shards)} of {manifest.n_shard} shards are whole"
@@ -110,7 +112,7 @@ def _writes(group: Group | None) -> bool:
 
 
 def _check_folder(folder: Path, *, resume: bool) -> None:
-    """Refuse to write over what is there."""
+    """Raise `UsageError` if the folder has data that would be overwritten."""
     if (folder / NAME).exists():
         if not resume:
             raise UsageError(f"{folder} holds a store already: choose another folder, or resume this one.")
@@ -123,7 +125,9 @@ def _check_folder(folder: Path, *, resume: bool) -> None:
 
 
 def _begin(fresh: Manifest, folder: Path) -> Manifest:
-    """Return the manifest to continue from: `fresh`, or the one in the folder.
+    """Return the manifest to continue from.
+
+    It is `fresh`, or the one in the folder.
 
     The latter must be of the same harvest.
     """
@@ -137,7 +141,10 @@ def _begin(fresh: Manifest, folder: Path) -> Manifest:
 
 
 def _is_done(folder: Path, manifest: Manifest, index: int) -> bool:
-    """Return whether a shard is complete; only the last one written is read through."""
+    """Return whether a shard is complete.
+
+    Only the last one written is read through.
+    """
     if index >= len(manifest.shards):
         return False
     shard = manifest.shards[index]
@@ -164,9 +171,9 @@ def _advance(
     rate: Rate,
     group: Group | None,
 ) -> Manifest:
-    """Make one shard in each process.
+    """Compute and write one shard in each process.
 
-    A new one is listed; one that is made again must be what the manifest says.
+    A new one is listed; one that is made again must match the manifest.
     """
     if group is None:
         every: list[Made] = [_made(model, planned, manifest, folder, indices[0], rate)]
@@ -189,7 +196,10 @@ def _advance(
 
 
 def _tried(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: int, rate: Rate) -> Made:
-    """Return a shard, or the error that all processes raise."""
+    """Return a shard, or the error that made it fail.
+
+    All processes then raise that error.
+    """
     try:
         return _made(model, planned, manifest, folder, index, rate)
     except InterpError as error:
@@ -205,7 +215,10 @@ def _made(model: Model, planned: Plan, manifest: Manifest, folder: Path, index: 
 def _computed(
     model: Model, planned: Plan, manifest: Manifest, index: int, rate: Rate
 ) -> tuple[dict[str, Tensor], dict[str, Moments]]:
-    """Return the tensors of a shard, and the moments of each hook's rows."""
+    """Return the tensors of a shard, and the moments of its rows.
+
+    Moments are given for each hook.
+    """
     contexts = _contexts(planned.contexts, manifest, index)
     names = tuple(hook.name for hook in manifest.hooks)
     parts: dict[str, list[Tensor]] = {name: [] for name in names}

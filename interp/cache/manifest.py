@@ -25,7 +25,7 @@ KIND = "interp activation store"
 
 @dataclass(frozen=True)
 class Hook:
-    """A hook and the shape of its value at one position.
+    """Name of a hook, and its value's shape at one position.
 
     It is stored flat, with prod(shape) values a row.
     """
@@ -35,13 +35,16 @@ class Hook:
 
     @property
     def width(self) -> int:
-        """Values a row."""
+        """Return the number of values in a row."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One file with a number of contexts and the rows stored of them."""
+    """One file of a store.
+
+    It has a number of contexts and the rows stored of them.
+    """
 
     file: str
     contexts: int
@@ -52,7 +55,9 @@ class Shard:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of all rows of one hook, in float64, from the numbers as stored.
+    """Statistics of all rows of one hook.
+
+    They are in float64, from the numbers as stored.
 
     Attributes:
         count: rows.
@@ -68,7 +73,10 @@ class Statistics:
 
     @property
     def scale(self) -> float:
-        """sqrt(d) / mean norm, the factor that gives rows a mean norm of sqrt(d); 1 if all are zero."""
+        """Return the factor that gives rows a mean norm of sqrt(d).
+
+        It is sqrt(d) / mean norm; 1 if all are zero.
+        """
         return math.sqrt(len(self.mean)) / self.norm if self.norm > 0 else 1.0
 
     @property
@@ -82,7 +90,9 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything a reader needs to know. For the settings see `Config`.
+    """Description of a store: everything that a reader needs.
+
+    For the settings see `Config`.
 
     Attributes:
         model: its name ("model"), "weights_sha256", "tokenizer" and the "dtype" it computed in.
@@ -124,7 +134,7 @@ class Manifest:
 
     @property
     def n_shard(self) -> int:
-        """Shards of the finished store."""
+        """Return the number of shards of the finished store."""
         return -(-self.contexts // self.shard_contexts)
 
     @property
@@ -141,7 +151,10 @@ class Manifest:
         return self.payload(self.rows, self.contexts)
 
     def payload(self, rows: int, contexts: int) -> int:
-        """Return the bytes of some rows of every hook and of the ids of some contexts."""
+        """Return the bytes of some rows and some contexts' token ids.
+
+        Rows are counted for every hook.
+        """
         return rows * sum(h.width for h in self.hooks) * ITEM_BYTES[self.dtype] + contexts * (self.context + 1) * 4
 
     def hook(self, name: str | None = None) -> Hook:
@@ -159,7 +172,7 @@ class Manifest:
         return self.hooks[names.index(name)]
 
     def bounds(self, shard: int) -> tuple[int, int]:
-        """Return the first context of a shard, and the first one after it."""
+        """Return the first context of a shard, and of the next one."""
         start = shard * self.shard_contexts
         return start, min(start + self.shard_contexts, self.contexts)
 
@@ -190,7 +203,7 @@ class Manifest:
             )
 
     def save(self, folder: Path) -> None:
-        """Write it into `folder`, all at once."""
+        """Write the manifest into `folder` atomically."""
         body = asdict(self)
         document = {"kind": KIND, "format": FORMAT, "complete": self.complete, **body}
         text = json.dumps({"checksum": _checksum(document), **document}, indent=1, allow_nan=False)
@@ -226,14 +239,17 @@ def name_of(index: int) -> str:
 
 
 def _check_sound(manifest: Manifest, file: Path) -> None:
-    """Raise `DamagedFileError` unless all fields are consistent and names stay in the folder."""
+    """Raise `DamagedFileError` unless the manifest is consistent.
+
+    All fields must be consistent and names stay in the folder.
+    """
     wrong = next(_faults(manifest), None)
     if wrong is not None:
         raise DamagedFileError(f"{file} is damaged: its {wrong} do not fit the rest. Restore it, or harvest again.")
 
 
 def _faults(manifest: Manifest) -> Iterator[str]:
-    """Yield the fields that cannot be what was written."""
+    """Yield the names of fields with impossible values."""
     widths = {hook.name: hook.width for hook in manifest.hooks}
     if not {"model", "weights_sha256", "dtype"} <= manifest.model.keys():
         yield "model"

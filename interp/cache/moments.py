@@ -31,7 +31,7 @@ class Moments:
 
     @classmethod
     def of(cls, rows: Float[Tensor, "n d"]) -> Self:
-        """Return the moments of one batch, which must have at least one row."""
+        """Return the moments of one batch of at least one row."""
         double = rows.double()
         mean = double.mean(0)
         norm = float(torch.linalg.vector_norm(double, dim=1).mean())
@@ -44,7 +44,7 @@ class Moments:
         return cls(saved.count, mean, squares, saved.norm)
 
     def merge(self, other: Self) -> Self:
-        """Return the moments of the rows of both."""
+        """Return the moments of two sets of rows combined."""
         count = self.count + other.count
         part = other.count / count
         shift = other.mean - self.mean

@@ -25,7 +25,7 @@ VERSIONED = ("interp", "torch", "transformers")
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A harvest that has not begun.
+    """Harvest that has not started.
 
     Bytes of disk are exact but for a header of some 100 bytes a shard.
 
@@ -60,7 +60,9 @@ class Plan:
 
 
 def plan(model: Model, source: Any, config: Config) -> Plan:
-    """Return what `harvest` with these arguments will do.
+    """Compute the plan of a harvest: what `harvest` will do.
+
+    The arguments are those of `harvest`.
 
     That is: tokens, rows, shards, disk, memory and arithmetic.
 
@@ -131,10 +133,10 @@ def seconds(model: Model, planned: Plan) -> float:
     few = Contexts(planned.contexts.tokens[: config.batch], planned.contexts.lengths[: config.batch])
     times = []
     for _ in range(2):
-        begun = time.perf_counter()
+        began = time.perf_counter()
         for _ in activations(model, few, config.hooks, batch=config.batch, dtype=config.dtype, exclude=config.exclude):
             pass
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - began)
     return times[-1] * planned.contexts.n_token / few.n_token
 
 

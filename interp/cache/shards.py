@@ -29,7 +29,10 @@ BLOCK = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """A tensor of a shard as a memory map, read only where it is indexed."""
+    """Tensor of a shard as a memory map.
+
+    It is read only where it is indexed.
+    """
 
     array: np.ndarray
     bfloat16: bool
@@ -41,7 +44,10 @@ class Mapped:
 
 
 def write(folder: Path, index: int, tensors: dict[str, Tensor], *, rows: int) -> Shard:
-    """Write a shard atomically; raise `UsageError` if the disk is full or not writable."""
+    """Write a shard atomically.
+
+    Raises `UsageError` if the disk is full or not writable.
+    """
     from safetensors.torch import save
 
     content = save(tensors)
@@ -95,7 +101,10 @@ def check_size(folder: Path, shard: Shard) -> None:
 
 
 def fault(folder: Path, shard: Shard) -> str | None:
-    """Return what is wrong with a shard, None if it is unchanged; reads every byte."""
+    """Return what is wrong with a shard, None if it is unchanged.
+
+    Reads every byte.
+    """
     file = folder / shard.file
     if not file.is_file():
         return "missing"

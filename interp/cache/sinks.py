@@ -1,7 +1,7 @@
 """Attention sinks: the few rows of very large norm, which dominate sums of squares.
 
 A transformer parks enormous vectors at position 0, and in packed text at some later positions too (Sun et al. 2024,
-arXiv 2402.17762). Seven such rows of 59,436 held 83 % of the variance behind block 12 of SmolLM2.
+arXiv 2402.17762). Seven such rows of 59,436 contained 83 % of the variance behind block 12 of SmolLM2.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def norms(rows: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
 
 
 def limit(rows: Float[Tensor, "n ..."], times: float = TIMES) -> float:
-    """Return the norm above which a row is a sink: `times` the median norm.
+    """Return the norm above which a row is a sink.
+
+    It is `times` the median norm.
 
     Infinity where half of all rows are zero.
     """
@@ -31,5 +33,5 @@ def limit(rows: Float[Tensor, "n ..."], times: float = TIMES) -> float:
 
 
 def usual(rows: Float[Tensor, "n ..."], most: float | Tensor) -> Bool[Tensor, " n"]:
-    """Return which rows are no longer than `most`."""
+    """Return which rows have a norm of at most `most`."""
     return norms(rows) <= most

@@ -26,11 +26,14 @@ Parts = tuple[Tensor, ...]
 
 @runtime_checkable
 class Rows(Protocol):
-    """Protocol of the rows of one or several hooks, read by hook name; `Store` is one."""
+    """Protocol of the rows of hooks, read by hook name.
+
+    It has one or several hooks; `Store` is one.
+    """
 
     @property
     def hooks(self) -> tuple[str, ...]:
-        """The names of what it holds."""
+        """Return the names of the hooks."""
         ...
 
     def __len__(self) -> int: ...
@@ -50,17 +53,17 @@ class Source(Protocol):
 
     @property
     def rows(self) -> int | None:
-        """How many there are; None where that is not known."""
+        """Return the number of rows; None where it is not known."""
         ...
 
     @property
     def again(self) -> bool:
-        """Whether they can be read more than once."""
+        """Return whether the activations can be read more than once."""
         ...
 
     @property
     def store(self) -> Store | None:
-        """The store they are read from, None if they are not."""
+        """Return the store that activations are read from, if any."""
         ...
 
     def batches(self, size: int, *, seed: int | None = None, start: int = 0) -> Iterator[Parts]:
@@ -78,7 +81,9 @@ class Source(Protocol):
 
 
 def open_source(activations: Any, hooks: tuple[str, ...] | None = None) -> Source:
-    """Return the source of `activations`; of a store only `hooks` if they are named.
+    """Return the source of `activations`.
+
+    Of a store only `hooks` are read if they are named.
 
     Raises `UsageError` for what holds no activations, and for a hook that the store does not have.
     """
@@ -108,7 +113,7 @@ def _parts(item: Any) -> Parts:
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """One tensor, or two of as many rows."""
+    """Source in memory: one tensor, or two of as many rows."""
 
     tensors: Parts
     hooks: tuple[str, ...] = ()
@@ -122,25 +127,25 @@ class InMemory:
 
     @property
     def rows(self) -> int:
-        """See `Source`."""
+        """Return the number of rows; see `Source`."""
         return len(self.tensors[0])
 
     def batches(self, size: int, *, seed: int | None = None, start: int = 0) -> Iterator[Parts]:
-        """See `Source`."""
+        """Return batches of the tensors; see `Source`."""
         if seed is None:
             return zip(*(part[start:].split(size) for part in self.tensors), strict=True)
         order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(seed))[start:]
         return (tuple(part[rows.to(part.device)] for part in self.tensors) for rows in order.split(size))
 
     def identity(self) -> dict[str, Any]:
-        """See `Source`."""
+        """Return what identifies the tensors; see `Source`."""
         digest = sha256((f"{part.dtype};", part) for part in self.tensors)
         return {"kind": "tensor", "shape": [list(part.shape) for part in self.tensors], "sha256": digest}
 
 
 @dataclass(frozen=True, eq=False)
 class OnDisk:
-    """Hooks of a store."""
+    """Source on disk: hooks of a store."""
 
     given: Rows
     hooks: tuple[str, ...]
@@ -148,27 +153,27 @@ class OnDisk:
 
     @property
     def rows(self) -> int:
-        """See `Source`."""
+        """Return the number of rows; see `Source`."""
         return len(self.given)
 
     @property
     def store(self) -> Store | None:
-        """See `Source`."""
+        """Return the store; see `Source`."""
         return self.given if isinstance(self.given, Store) else None
 
     def batches(self, size: int, *, seed: int | None = None, start: int = 0) -> Iterator[Parts]:
-        """See `Source`."""
+        """Return batches of the store's rows; see `Source`."""
         parts = (self.given.batches(size, seed=seed, hook=hook, start=start) for hook in self.hooks)
         return zip(*parts, strict=True)
 
     def identity(self) -> dict[str, Any]:
-        """See `Source`."""
+        """Return what identifies the store; see `Source`."""
         return {"kind": "iterable"} if self.store is None else self.store.identity()
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Batches in the given order.
+    """Source of batches in the given order.
 
     An iterator can be read once, a collection or a callable again from its start.
     """
@@ -180,17 +185,23 @@ class Stream:
 
     @property
     def again(self) -> bool:
-        """See `Source`."""
+        """Return whether it can be read again; see `Source`."""
         return not isinstance(self.given, Iterator)
 
     def batches(self, size: int = 0, *, seed: int | None = None, start: int = 0) -> Iterator[Parts]:  # noqa: ARG002
-        """See `Source`. An item is one tensor, or a tuple or list of them."""
+        """Return the batches that the iterable gives; see `Source`.
+
+        An item is one tensor, or a tuple or list of them.
+        """
         items = self.given() if callable(self.given) else self.given
         if not isinstance(items, Iterable):
             raise UsageError(f"Activations come in batches of tensors, but the callable gave {type(items).__name__}.")
         return map(_parts, items)
 
     def identity(self) -> dict[str, Any]:
-        """See `Source`. An object may name itself by its own method `identity()`."""
+        """Return what identifies the iterable; see `Source`.
+
+        An object may name itself by its own method `identity()`.
+        """
         named = getattr(self.given, "identity", None)
         return {"kind": "iterable"} if named is None else named()

@@ -39,7 +39,10 @@ MIXED = 1024
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """A finished harvest. Opened with `Store.open`; holds no open file and no activation."""
+    """Finished harvest on disk.
+
+    Opened with `Store.open`; holds no open file and no activation.
+    """
 
     folder: Path
     manifest: Manifest
@@ -48,12 +51,14 @@ class Store:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], model: Model | None = None) -> Self:
-        """Open the store in `folder`; with `model`, only if it was harvested from that model.
+        """Open the store in `folder`.
+
+        With `model`, only if it was harvested from that model.
 
         Raises:
             MissingInputError: no manifest, a harvest that was stopped before its end, or a missing shard.
-            DamagedFileError: an altered manifest or a truncated shard. Altered bytes are found when a shard is first
-                read, or by `verify`.
+            DamagedFileError: an altered manifest or a truncated shard. Altered bytes are detected when a shard is
+                first read, or by `verify`.
             UsageError: a model with other weights.
         """
         path = Path(folder)
@@ -77,7 +82,7 @@ class Store:
 
     @property
     def hooks(self) -> tuple[str, ...]:
-        """The names of what is stored."""
+        """Return the names of the stored hooks."""
         return tuple(hook.name for hook in self.manifest.hooks) if self.selected is None else self.selected
 
     def select(self, hooks: Iterable[str]) -> Self:
@@ -88,7 +93,10 @@ class Store:
         return replace(self, selected=tuple(self.manifest.hook(name).name for name in hooks))
 
     def identity(self) -> dict[str, Any]:
-        """Return what identifies the rows: settings, and a digest of the checksums of all shards."""
+        """Return what identifies the rows.
+
+        That is the settings, and a digest of the checksums of all shards.
+        """
         settings = self.manifest.settings()
         digest = hashlib.sha256("".join(shard.sha256 for shard in self.manifest.shards).encode())
         recorded = ("dtype", "context", "exclude", "rows", "token_sha256")
@@ -103,12 +111,18 @@ class Store:
 
     @property
     def mean(self) -> Float[Tensor, " d"]:
-        """The mean row, float64, of a store with one hook; see `statistics` for several."""
+        """Return the mean row of a store with one hook.
+
+        It is float64; see `statistics` for several hooks.
+        """
         return torch.tensor(self.statistics().mean, dtype=torch.float64)
 
     @property
     def scale(self) -> float:
-        """sqrt(d) / mean norm of a store with one hook; rows times it have mean norm sqrt(d)."""
+        """Return the factor that gives rows a mean norm of sqrt(d).
+
+        It is sqrt(d) / mean norm of a store with one hook.
+        """
         return self.statistics().scale
 
     def statistics(self, hook: str | None = None) -> Statistics:
@@ -119,7 +133,10 @@ class Store:
         return self.manifest.statistics[self._hook(hook).name]
 
     def tensor(self, hook: str, start: int, stop: int) -> Float[Tensor, "n d"]:
-        """Return rows `start` to `stop` of a hook, in the order of the text, as stored."""
+        """Return rows `start` to `stop` of a hook, as stored.
+
+        They are in the order of the text.
+        """
         self.manifest.hook(hook)
         if not 0 <= start <= stop <= len(self):
             raise UsageError(f"Rows {start} to {stop} do not exist: the store has rows 0 to {len(self)}.")
@@ -134,7 +151,9 @@ class Store:
         start: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> Iterator[Float[Tensor, "batch d"]]:
-        """Yield one epoch of a hook's rows, each exactly once; the last batch may be smaller.
+        """Yield one epoch of a hook's rows, each exactly once.
+
+        The last batch may be smaller.
 
         The order depends on `seed` alone: batches of any size are cuts of one and the same sequence, and two hooks read
         with one seed stay aligned (the input and the output of a transcoder). A run that stopped goes on with `start`,
@@ -153,7 +172,10 @@ class Store:
         return rebatched((self._gather(name, rows).to(dtype) for rows in self._order(seed, start)), batch_size)
 
     def contexts(self, start: int = 0, stop: int | None = None) -> Contexts:
-        """Return the token ids of contexts `start` to `stop` (all), as the model read them."""
+        """Return the token ids of contexts `start` to `stop` (all).
+
+        They are as the model read them.
+        """
         stop = self.manifest.contexts if stop is None else min(stop, self.manifest.contexts)
         if not 0 <= start < stop:
             raise UsageError(f"No contexts from {start} to {stop}: the store has {self.manifest.contexts}.")
@@ -180,7 +202,10 @@ class Store:
         return torch.cat(result) if result else torch.zeros(0, 2, dtype=torch.long)
 
     def _hook(self, name: str | None) -> Hook:
-        """Return the hook with this name, or the only one that is read."""
+        """Return the hook with this name.
+
+        Without a name it is the only hook that is read.
+        """
         return self.manifest.hook(self.hooks[0] if name is None and len(self.hooks) == 1 else name)
 
     def check_model(self, model: Model) -> None:
@@ -192,7 +217,10 @@ class Store:
         self.manifest.check_model(identity["model"], identity["weights_sha256"], identity["dtype"])
 
     def _order(self, seed: int | None, start: int) -> Iterator[Int[np.ndarray, " n"]]:
-        """Yield row numbers in the order of an epoch, a pool at a time."""
+        """Yield row numbers in the order of an epoch.
+
+        They come a pool at a time.
+        """
         count, pool = len(self), RUN * MIXED
         if seed is None:
             yield from (np.arange(at, min(at + pool, count)) for at in range(start, count, pool))
@@ -207,7 +235,7 @@ class Store:
             skip = max(skip - len(rows), 0)
 
     def _gather(self, hook: str, rows: Int[np.ndarray, " n"]) -> Float[Tensor, "n d"]:
-        """Return rows by number, in that order.
+        """Return rows by their numbers, in the order given.
 
         Each shard is opened once and read from its start to its end.
         """
@@ -227,7 +255,9 @@ class Store:
 
 
 def rebatched(pieces: Iterable[Float[Tensor, "n d"]], size: int) -> Iterator[Float[Tensor, "size d"]]:
-    """Yield pieces of any length as batches of `size` rows, in the same order.
+    """Yield pieces of any length as batches of `size` rows.
+
+    The order is the same.
 
     The last one may be smaller.
     """

@@ -64,7 +64,7 @@ def stream(
 
 @dataclass(frozen=True)
 class _Mixing:
-    """How a stream is mixed: see `ModelStream`."""
+    """Settings of a stream's shuffling; see `ModelStream`."""
 
     seed: int
     buffer: int
@@ -74,7 +74,10 @@ class _Mixing:
 
 
 def _batches(model: Model, tokens: Any, hooks: tuple[str, ...], how: _Mixing) -> Iterator[tuple[Tensor, ...]]:
-    """Return batches of the hooks, computed on demand; arguments are checked at once."""
+    """Return batches of the hooks, computed on demand.
+
+    Arguments are checked at once.
+    """
     if not 1 <= how.batch_size <= how.buffer:
         raise UsageError(f"batch_size={how.batch_size} must be between 1 and the buffer of {how.buffer} rows.")
     widths = [one.width for one in shapes(model, hooks)]
@@ -100,7 +103,7 @@ class ModelStream:
         context: tokens a context.
         buffer: rows mixed at a time; the order of the rows depends on it.
         dtype: of the buffer.
-        about: what says which text it is, for `identity`.
+        about: facts that identify the text, for `identity`.
     """
 
     model: Model
@@ -114,7 +117,10 @@ class ModelStream:
     about: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> Iterator[Any]:
-        """Yield batches: (batch, d) of one hook, a tuple of such tensors of several."""
+        """Yield batches of activations.
+
+        Of one hook they are (batch, d), of several a tuple of such tensors.
+        """
         how = _Mixing(self.seed, self.buffer, self.batch_size, self.context, self.dtype)
         whole = (b for b in _batches(self.model, self.text(), self.hooks, how) if len(b[0]) == self.batch_size)
         return (batch[0] for batch in whole) if len(self.hooks) == 1 else whole
@@ -126,8 +132,8 @@ class ModelStream:
     def identity(self) -> dict[str, Any]:
         """Return what a resumed run must have in common with this one."""
         weights = self.model.weights_sha256
-        kept = {"hooks": list(self.hooks), "context": self.context, "buffer": self.buffer, "dtype": self.dtype}
-        return {"kind": "stream", "weights_sha256": weights, **kept, **self.about}
+        settings = {"hooks": list(self.hooks), "context": self.context, "buffer": self.buffer, "dtype": self.dtype}
+        return {"kind": "stream", "weights_sha256": weights, **settings, **self.about}
 
     def origin(self) -> dict[str, Any]:
         """Return where the activations come from, under the names that SAELens knows."""
@@ -145,7 +151,7 @@ class ModelStream:
 def _activations(
     model: Model, rows: Iterator[np.ndarray], hooks: tuple[str, ...], how: _Mixing
 ) -> Iterator[Float[Tensor, "n_row d_all"]]:
-    """Yield the rows of all hooks side by side."""
+    """Yield the rows of all hooks, concatenated along the last axis."""
     while some := list(islice(rows, AT_ONCE)):
         contexts = Contexts(*padded(some, how.context))
         for result in activations(model, contexts, hooks, batch=AT_ONCE, dtype=how.dtype):
@@ -155,16 +161,19 @@ def _activations(
 def _mixed(
     pieces: Iterator[Float[Tensor, "n d"]], pool: Float[Tensor, "size d"], generator: torch.Generator
 ) -> Iterator[Float[Tensor, "n d"]]:
-    """Yield half the pool, shuffled, each time it is full; at the end all of it."""
-    size, held, half = len(pool), 0, len(pool) // 2
+    """Yield half the pool, shuffled, each time it is full.
+
+    At the end all of it is yielded.
+    """
+    size, filled, half = len(pool), 0, len(pool) // 2
     for piece in pieces:
         rest = piece
         while len(rest):
-            taken, rest = rest.split([min(size - held, len(rest)), max(len(rest) - (size - held), 0)])
-            pool[held : held + len(taken)] = taken
-            held += len(taken)
-            if held == size:
+            taken, rest = rest.split([min(size - filled, len(rest)), max(len(rest) - (size - filled), 0)])
+            pool[filled : filled + len(taken)] = taken
+            filled += len(taken)
+            if filled == size:
                 order = torch.randperm(size, generator=generator)
                 yield pool[order[half:]]
-                pool[:half], held = pool[order[:half]], half
-    yield pool[torch.randperm(held, generator=generator)]
+                pool[:half], filled = pool[order[:half]], half
+    yield pool[torch.randperm(filled, generator=generator)]

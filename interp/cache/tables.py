@@ -23,7 +23,9 @@ def is_saved(folder: Path) -> bool:
 
 
 def column_of(source: Path, column: str) -> Iterator[str]:
-    """Yield the texts of a column of a `.csv` or `.parquet` file, or of a folder that `datasets` saved.
+    """Yield the texts of a column of a table on disk.
+
+    The table is a `.csv` or `.parquet` file, or a folder that `datasets` saved.
 
     A folder with splits is read at "train".
 
@@ -37,7 +39,10 @@ def column_of(source: Path, column: str) -> Iterator[str]:
 
 
 def texts_in(rows: Iterable[Any], column: str, source: object) -> Iterator[str]:
-    """Yield the texts of a column of rows given as dictionaries; None is an empty text. Errors as in `column_of`."""
+    """Yield the texts of a column of rows given as dictionaries.
+
+    None is an empty text. Errors as in `column_of`.
+    """
     rows = iter(rows)
     first = next(rows, None)
     if first is None:
@@ -53,8 +58,8 @@ def texts_in(rows: Iterable[Any], column: str, source: object) -> Iterator[str]:
 def _check_column(known: Iterable[str], column: str, source: object) -> None:
     names = list(known)
     if column not in names:
-        found = ", ".join(str(name) for name in names)
-        raise MissingInputError(f'{source} has no column "{column}" (it has: {found}): name the text with column=.')
+        columns = ", ".join(str(name) for name in names)
+        raise MissingInputError(f'{source} has no column "{column}" (it has: {columns}): name the text with column=.')
 
 
 def _csv(file: Path, column: str) -> Iterator[str]:
@@ -89,18 +94,18 @@ def _saved(folder: Path, column: str) -> Iterator[str]:
     import datasets
 
     try:
-        found: Any = datasets.load_from_disk(str(folder))
+        dataset: Any = datasets.load_from_disk(str(folder))
     except Exception as error:  # of datasets, of pyarrow and of the system: what can be done is the same
         raise DamagedFileError(f"{folder} cannot be read as a saved data set ({error}).") from error
-    if isinstance(found, datasets.DatasetDict):
-        if "train" not in found:
-            splits = ", ".join(f"{folder}/{name}" for name in found)
+    if isinstance(dataset, datasets.DatasetDict):
+        if "train" not in dataset:
+            splits = ", ".join(f"{folder}/{name}" for name in dataset)
             raise MissingInputError(f'{folder} has no split "train": name one of its folders, {splits}.')
-        found = found["train"]
-    _check_column(found.column_names, column, folder)
+        dataset = dataset["train"]
+    _check_column(dataset.column_names, column, folder)
     try:
-        yield from texts_in(found, column, folder)
+        yield from texts_in(dataset, column, folder)
     except InterpError:
         raise
-    except Exception as error:  # a truncated file shows itself only when its rows are read
+    except Exception as error:  # a truncated file is detected only when its rows are read
         raise DamagedFileError(f"{folder} cannot be read as a saved data set ({error}).") from error

@@ -23,9 +23,11 @@ def all_finite(values: Tensor) -> bool:
 
 
 def check_finite(values: Tensor, what: str, *, first: int = 0, fix: str = "remove these rows first") -> None:
-    """Raise `NotFiniteError` naming the rows (counted from `first`) that hold NaN or infinite values.
+    """Raise `NotFiniteError` if values are NaN or infinite.
 
-    `what` is the plural subject of the sentence, such as "input activations"; `fix` says what to do.
+    The error names the rows (counted from `first`) with such values.
+
+    `what` is the plural subject of the sentence, such as "input activations"; `fix` is the advice at its end.
     """
     if all_finite(values):
         return

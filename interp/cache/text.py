@@ -42,8 +42,8 @@ def documents(*sources: str | Path, column: str = COLUMN) -> Iterator[str]:
     Raises:
         MissingInputError: a source that is not there, a folder without text, no such column, or a data set that cannot
             be reached.
-        DamagedFileError: text that is not UTF-8, a line of a `.jsonl` file without a text, or a file that is not what
-            its name says.
+        DamagedFileError: text that is not UTF-8, a line of a `.jsonl` file without a text, or a file that is not of
+            the kind its name gives.
     """
     if not sources:
         raise UsageError('No text given: name a file, a folder, "-" for standard input or hf:NAME for a data set.')
@@ -52,7 +52,9 @@ def documents(*sources: str | Path, column: str = COLUMN) -> Iterator[str]:
 
 
 def token_rows(*files: str | Path, context: int = 128) -> Iterator[np.ndarray]:
-    """Yield contexts of token ids from `.npy`, or `.safetensors` with a tensor "tokens".
+    """Yield contexts of token ids from saved arrays.
+
+    They are `.npy` files, or `.safetensors` with a tensor "tokens".
 
     A one-dimensional array is one long text, cut into full contexts; of a two-dimensional one each row is a context.
     `.npy` is read through a memory map. Raises `MissingInputError` or `DamagedFileError`, naming the file.
@@ -66,7 +68,10 @@ def token_rows(*files: str | Path, context: int = 128) -> Iterator[np.ndarray]:
 
 
 def cut(tokens: np.ndarray, context: int) -> Iterator[np.ndarray]:
-    """Return one long row of ids as full contexts; the remainder is dropped."""
+    """Return one long row of ids as full contexts.
+
+    The remainder is dropped.
+    """
     return (tokens[at : at + context] for at in range(0, len(tokens) - context + 1, context))
 
 
@@ -103,7 +108,7 @@ def _file(file: Path, column: str) -> Iterator[str]:
         yield from tables.column_of(file, column)
         return
     try:
-        with file.open(encoding="utf-8", newline="") as stream:  # line ends as they are: what is read is what is there
+        with file.open(encoding="utf-8", newline="") as stream:  # line ends are not translated
             yield from _lines(stream, file, column) if file.suffix == ".jsonl" else _pieces(stream, str(file))
     except OSError as error:
         raise MissingInputError(f"{file} cannot be read: {error.strerror or error}.") from error
@@ -124,8 +129,8 @@ def _lines(stream: IO[str], file: Path, column: str) -> Iterator[str]:
                 continue
             row = _row(line)
             if not isinstance(row.get(column), str):
-                found = f" (it has: {', '.join(row)}): name the text with column=" if row else ""
-                raise DamagedFileError(f'Line {number} of {file} is not a JSON object with a string "{column}"{found}.')
+                hint = f" (it has: {', '.join(row)}): name the text with column=" if row else ""
+                raise DamagedFileError(f'Line {number} of {file} is not a JSON object with a string "{column}"{hint}.')
             yield row[column]
     except UnicodeDecodeError as error:
         raise DamagedFileError(f"{file} is not UTF-8 text ({error.reason}): convert it first.") from error

@@ -25,7 +25,9 @@ AROUND = (12, 4)
 def top_examples(
     store: Store, direction: Any, k: int = 20, *, hook: str | None = None, model: Model | None = None
 ) -> TopExamples:
-    """Return the k rows of largest x · direction / |direction|, one of each context.
+    """Return the k rows furthest along a direction.
+
+    They have the largest x · direction / |direction|, one of each context.
 
     Args:
         store: activations on disk.

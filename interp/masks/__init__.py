@@ -1,4 +1,4 @@
-"""Pruning masks of many small networks at once: what each weight is worth, and what is left without the rest.
+"""Pruning masks of many small networks at once.
 
     def loss(weights, step): ...                              # (instances,): every tensor's first axis counts networks
     trained = masks.train(weights, loss, steps=1000, lr=1e-3)

@@ -1,4 +1,7 @@
-"""Masks learned by gradient descent: hard-concrete gates with a price on their number (arXiv 1712.01312)."""
+"""Masks learned by gradient descent, with a price on the weights used.
+
+They are hard-concrete gates with a price on their number (arXiv 1712.01312).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ OPEN = 2.0
 
 @dataclass(frozen=True)
 class Learned:
-    """Gates after training."""
+    """Trained gates of a learned mask."""
 
     log_odds: Weights
     masks: Weights
@@ -37,7 +40,9 @@ def learn(
     seed: int = 0,
     straight_through: bool = False,
 ) -> Learned:
-    """Return gates that minimise E[loss(gates)] + price · (expected share of open gates).
+    """Train gates that minimise a loss plus a price on open gates.
+
+    The objective is E[loss(gates)] + price · (expected share of open gates).
 
     A gate is clip(σ((log u − log(1 − u) + a) / β) (ζ − γ) + γ, 0, 1), u uniform, β = 2/3, γ = −0.1, ζ = 1.1; it is
     above 0 with probability σ(a − β log(−γ/ζ)).
@@ -78,7 +83,9 @@ def sample(log_odds: Tensor, generator: torch.Generator, *, straight_through: bo
 
 
 def stretched(share: Tensor) -> Tensor:
-    """Return a number in (0, 1) stretched to (γ, ζ) and cut to [0, 1].
+    """Return a number in (0, 1) stretched to (γ, ζ) and clipped.
+
+    It is clipped to [0, 1].
 
     >>> stretched(torch.tensor([0.01, 0.5, 0.99])).tolist()
     [0.0, 0.5, 1.0]

@@ -1,4 +1,7 @@
-"""Movement pruning: weights that training moves away from zero are kept, large or small (arXiv 2005.07683)."""
+"""Movement pruning: keep weights that training moves away from zero.
+
+They stay in the network whether large or small (arXiv 2005.07683).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ LIGHTER = 0.7
 def movement(
     weights: Weights, loss: Loss, *, density: Density, steps: int, lr: float, scope: str = "all"
 ) -> tuple[Weights, Weights]:
-    """Return the weights trained while being pruned, and their masks.
+    """Train weights while pruning them; return weights and masks.
 
     The score S of a weight accumulates −θ ∂L/∂θ. The loss sees θ ⊙ top(S), with the gradient passed straight through
     the selection; the density falls as ρ^(t / 0.7) over the share t of the steps, down to ρ.

@@ -1,4 +1,7 @@
-"""From scores to masks: the best weights of every network are kept, in one round or in several of one schedule."""
+"""Pruning: from scores to masks of the best weights of every network.
+
+Weights are pruned in one round or in several of one schedule.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ Density = float | Float[Tensor, " instances"]
 
 
 def schedule(density: Density, rounds: int) -> list[Density]:
-    """Return the density after each round, ρ^(k / rounds): each removes the same share.
+    """Return the density after each round of pruning.
+
+    It is ρ^(k / rounds): each removes the same share.
 
     >>> schedule(0.01, 2)
     [0.1, 0.01]
@@ -34,7 +39,7 @@ def keep(scores: Weights, density: Density, *, among: Weights | None = None, sco
     Args:
         scores: Tensors of shape (instances, ...).
         density: Share of the weights to keep, rounded up to a whole number: one for all networks, or one for each.
-        among: Masks of the weights that may be kept; the others stay out whatever their score.
+        among: Masks of the weights that may be kept; the others stay out at any score.
         scope: "all": one ranking a network. "tensor": one for each of its tensors.
 
     Raises:
@@ -70,7 +75,9 @@ def prune(
     scope: str = "all",
     among: Weights | None = None,
 ) -> Weights:
-    """Return masks at `density`, with scores recomputed in every round of the `schedule`.
+    """Return masks at `density`, pruned round by round.
+
+    Scores are recomputed in every round of the `schedule`.
 
     `score` maps weights to scores of the same shapes, as `masks.magnitude` does. See `keep` for the rest.
     """
@@ -88,9 +95,11 @@ def smallest(
     *,
     halvings: int = 12,
 ) -> Weights:
-    """Return the masks of fewest weights, taken in the order of their scores, whose loss is at most `allowed`.
+    """Return the masks of fewest weights whose loss is at most `allowed`.
 
-    Found by bisection of the density, for every network by itself: with a loss that does not fall steadily as weights
+    Weights are taken in the order of their scores.
+
+    The density results from bisection, for every network by itself: with a loss that does not fall steadily as weights
     are added, it is one of the points where the loss crosses `allowed`. All weights where none does.
 
     Args:
@@ -119,7 +128,7 @@ def apply(weights: Weights, masks: Weights) -> Weights:
 
 
 def density_of(masks: Weights) -> Float[Tensor, " instances"]:
-    """Return the share of weights that are kept, for every network.
+    """Return the share of weights in the mask, for every network.
 
     >>> density_of({"w": torch.tensor([[1.0, 0.0]])}).tolist()
     [0.5]
@@ -137,7 +146,10 @@ def empty_tensors(masks: Weights) -> Bool[Tensor, "instances tensors"]:
 
 
 def _rank(flat: Float[Tensor, "instances weights"]) -> Tensor:
-    """Return the rank of every number in its row, 0 for the highest, ties by order."""
+    """Return the rank of every number in its row.
+
+    0 is for the highest; ties are ranked by order.
+    """
     order = flat.argsort(dim=1, descending=True, stable=True)
     return torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order))
 

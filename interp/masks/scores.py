@@ -1,4 +1,4 @@
-"""What each weight is worth to a network: one score per weight, and those of the lowest scores are pruned first."""
+"""Scores of weights: one score per weight, and the lowest are pruned first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from interp.masks.training import Objective, Weights, gradients
 
 
 def magnitude(weights: Weights) -> Weights:
-    """Return |θ|.
+    """Return the magnitude |θ| of every weight.
 
     >>> magnitude({"w": torch.tensor([[-2.0, 1.0]])})["w"].tolist()
     [[2.0, 1.0]]
@@ -19,19 +19,24 @@ def magnitude(weights: Weights) -> Weights:
 
 
 def random(weights: Weights, *, seed: int = 0) -> Weights:
-    """Return uniform scores in [0, 1): the control every other score is to beat."""
+    """Return uniform scores in [0, 1), a control for other scores."""
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.rand(w.shape, generator=generator).to(w) for name, w in weights.items()}
 
 
 def snip(weights: Weights, loss: Objective) -> Weights:
-    """Return |θ ∂L/∂θ|: the first-order change of the loss when the weight is removed (SNIP, arXiv 1810.02340)."""
+    """Return SNIP scores |θ ∂L/∂θ|.
+
+    The score is the first-order change of the loss when the weight is removed (SNIP, arXiv 1810.02340).
+    """
     slopes = gradients(weights, loss)
     return {name: (weights[name] * slopes[name]).abs() for name in weights}
 
 
 def grasp(weights: Weights, loss: Objective) -> Weights:
-    """Return θ ⊙ H g: the loss of gradient norm when the weight is removed (GraSP, arXiv 2002.07376).
+    """Return GraSP scores θ ⊙ H g.
+
+    The score is the loss of gradient norm when the weight is removed (GraSP, arXiv 2002.07376).
 
     Removing θ changes ‖g‖² by −2 θ (H g) to first order, with g the gradient and H the Hessian of the loss.
     """
@@ -46,7 +51,9 @@ def grasp(weights: Weights, loss: Objective) -> Weights:
 
 
 def synflow(weights: Weights, flow: Objective) -> Weights:
-    """Return |θ| ∂R/∂|θ| with R the flow at the weights' magnitudes (SynFlow, arXiv 2006.05467); uses no data.
+    """Return SynFlow scores |θ| ∂R/∂|θ|, which use no data.
+
+    R is the flow at the weights' magnitudes (SynFlow, arXiv 2006.05467).
 
     `flow` maps weights to the summed output for an input of ones, as the sum over all paths of the products of their
     weights. Conservation: without biases every layer's scores sum to R, and the scores into a hidden neuron sum to
@@ -58,5 +65,8 @@ def synflow(weights: Weights, flow: Objective) -> Weights:
 
 
 def flow_by_tensor(scores: Weights) -> dict[str, Float[Tensor, " instances"]]:
-    """Return the sum of every tensor's scores: equal for all layers of a network without biases under `synflow`."""
+    """Return the sum of every tensor's scores.
+
+    It is equal for all layers of a network without biases under `synflow`.
+    """
     return {name: score.flatten(1).sum(1) for name, score in scores.items()}

@@ -1,4 +1,4 @@
-"""Lottery tickets: sparse networks that train well from where the whole network started (arXiv 1803.03635)."""
+"""Lottery tickets: sparse networks that train well from their initial weights (arXiv 1803.03635)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from interp.masks.training import Loss, Weights, train
 
 @dataclass(frozen=True)
 class Ticket:
-    """What one round leaves: the masks, and the masked network trained from its start."""
+    """Result of one round of pruning.
+
+    The masks, and the masked network trained from its start.
+    """
 
     masks: Weights
     start: Weights
@@ -31,7 +34,9 @@ def lottery(  # noqa: PLR0913 (what follows the loss is keyword-only)
     scope: str = "tensor",
     prunable: tuple[str, ...] | None = None,
 ) -> list[Ticket]:
-    """Return the ticket of every round: train, prune the smallest weights, rewind the rest, and again.
+    """Return the ticket of every round of iterative pruning.
+
+    A round trains, prunes the smallest weights and rewinds the rest.
 
     Args:
         weights: Initial weights.
@@ -42,7 +47,7 @@ def lottery(  # noqa: PLR0913 (what follows the loss is keyword-only)
         lr: Peak learning rate of every training.
         rewind: Step of the first training whose weights are rewound to; 0: the initial weights.
         scope: See `masks.keep`.
-        prunable: Names of the tensors to prune; None: all with two axes or more beside the instances'.
+        prunable: Names of the tensors to prune; None: all with two axes or more besides the instances'.
     """
     names = prunable or tuple(name for name, tensor in weights.items() if tensor.ndim > 2)
     start = dict(weights)

@@ -1,4 +1,6 @@
-"""Training of many small networks in one loop: Adam on a dictionary of tensors whose first axis counts networks.
+"""Training of many small networks in one loop.
+
+Adam on a dictionary of tensors whose first axis counts networks.
 
 Losses are summed over networks and Adam works on single numbers, so no network depends on another's.
 """
@@ -38,7 +40,9 @@ def train(  # noqa: PLR0913 (what follows the loss is keyword-only)
     first_step: int = 0,
     after: After | None = None,
 ) -> Weights:
-    """Return `weights` trained by Adam for `steps` steps; those given are not changed.
+    """Train `weights` by Adam for `steps` steps.
+
+    The trained weights are returned; those given are not changed.
 
     Args:
         weights: Named tensors of shape (instances, ...).
@@ -74,7 +78,10 @@ def train(  # noqa: PLR0913 (what follows the loss is keyword-only)
 
 
 def gradients(weights: Weights, objective: Objective, mask: Weights | None = None, *, graph: bool = False) -> Weights:
-    """Return the gradient of the summed objective at `weights`; 0 for a tensor it does not depend on."""
+    """Return the gradient of the summed objective at `weights`.
+
+    It is 0 for a tensor the objective does not depend on.
+    """
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
     used = {name: leaf * mask[name] if mask and name in mask else leaf for name, leaf in leaves.items()}
     slopes = torch.autograd.grad(objective(used).sum(), list(leaves.values()), create_graph=graph, allow_unused=True)
@@ -85,7 +92,10 @@ def gradients(weights: Weights, objective: Objective, mask: Weights | None = Non
 
 
 def rate(step: int, steps: int) -> float:
-    """Return the fraction of the peak learning rate at a step: a short rise, then half a cosine."""
+    """Return the fraction of the peak learning rate at a step.
+
+    It rises shortly, then falls along half a cosine.
+    """
     return min(1.0, (step + 1) / max(1.0, WARM * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 

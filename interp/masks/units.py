@@ -1,4 +1,4 @@
-"""Masks over neurons and heads: weights that are kept or removed together."""
+"""Masks over neurons and heads: weights that stay or are removed as one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ The hidden neurons of a perceptron: `{"hidden": (("0.weight", 1), ("0.bias", 1),
 
 
 def unit_scores(scores: Weights, units: Units) -> dict[str, Float[Tensor, "instances units"]]:
-    """Return the sum of the scores of every unit's weights; `keep` takes the result as it takes weights' scores."""
+    """Return the sum of the scores of every unit's weights.
+
+    `keep` takes the result as it takes weights' scores.
+    """
     return {
         kind: torch.stack([_rest(scores[name], axis).sum(2) for name, axis in members]).sum(0)
         for kind, members in units.items()
@@ -24,7 +27,10 @@ def unit_scores(scores: Weights, units: Units) -> dict[str, Float[Tensor, "insta
 
 
 def spread(unit_masks: Weights, units: Units, weights: Weights) -> Weights:
-    """Return masks of weights from masks of units; a shared weight needs both units."""
+    """Return masks of weights from masks of units.
+
+    A shared weight needs both units.
+    """
     masks = {name: torch.ones_like(tensor) for name, tensor in weights.items()}
     for kind, members in units.items():
         for name, axis in members:

@@ -13,7 +13,7 @@ from interp.model.spec import Alibi, Norm, Rotary
 
 
 def norm_scale(x: Float[Tensor, "*batch width"], kind: Norm, eps: float) -> Float[Tensor, "*batch 1"]:
-    """Return what a norm divides by: sqrt(mean(x²) + eps).
+    """Return the scale that a norm divides by, sqrt(mean(x²) + eps).
 
     LayerNorm takes it of x − mean(x) (arXiv 1607.06450), RMSNorm of x (arXiv 1910.07467).
 
@@ -28,7 +28,7 @@ def norm_scale(x: Float[Tensor, "*batch width"], kind: Norm, eps: float) -> Floa
 def heads_scale(
     x: Float[Tensor, "*batch n_head n_token d_head"], eps: float, joint: bool
 ) -> Float[Tensor, "*batch n_head n_token 1"]:
-    """Return what a norm of queries or keys divides by.
+    """Return the scale that a norm of queries or keys divides by.
 
     It is the root mean square of each head or, with `joint`, of all heads at a position.
     """
@@ -72,13 +72,18 @@ def gate(z: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]
 
 
 def activate(z: Float[Tensor, "*shape"], activation: str, limit: float | None) -> Float[Tensor, "*shape"]:
-    """Return act(z) = z·g(z), of min(z, limit) where a family limits it (gpt-oss)."""
+    """Return act(z) = z·g(z), the activation of `z`.
+
+    It is act(min(z, limit)) where a family limits its argument (gpt-oss).
+    """
     z = z if limit is None else z.clamp(max=limit)
     return z * gate(z, activation)
 
 
 def limited(pre: Float[Tensor, "*shape"], limit: float | None) -> Float[Tensor, "*shape"]:
-    """Return what a gate multiplies: `pre`, clipped where a family limits it.
+    """Return `pre`, clipped in the families that limit it.
+
+    It is what a gate multiplies.
 
     The bounds are `limit` below and above its bias of one.
     """
@@ -90,7 +95,9 @@ def attention_pattern(
     mask: Bool[Tensor, "query key"],
     sinks: Float[Tensor, " n_head"] | None,
 ) -> Float[Tensor, "*batch n_head query key"]:
-    """Return the softmax over visible keys and, where a family has sinks, its sink.
+    """Return the attention pattern: the softmax of the scores over visible keys.
+
+    Where a family has sinks, the softmax includes the head's sink.
 
     A sink is a key without a value.
     """
@@ -101,12 +108,12 @@ def attention_pattern(
 def with_sinks(
     scores: Float[Tensor, "*batch n_head query key"], sinks: Float[Tensor, " n_head"]
 ) -> Float[Tensor, "*batch n_head query key_and_sink"]:
-    """Return the scores with the sink of each head after the last key."""
+    """Append the sink of each head after the last key's score."""
     return torch.cat([scores, sinks.detach()[:, None, None].expand_as(scores[..., :1])], dim=-1)
 
 
 def frequencies(rotary: Rotary, n_token: int, device: torch.device) -> Float[Tensor, " n_pair"]:
-    """Return the angles by which pairs turn from one position to the next.
+    """Return the rotation angles per position, one for each pair of dimensions.
 
     They are those of a run of `n_token`, in float32.
     """
@@ -155,7 +162,7 @@ def pairs(
 def distance_bias(
     alibi: Alibi | None, n_key: int, start: int, like: Tensor
 ) -> Float[Tensor, "n_head query key"] | float:
-    """Return what ALiBi adds to scores: −slope · (query − key).
+    """Return the ALiBi bias of scores, −slope · (query − key).
 
     Queries are those from position `start` on. Returns 0 for a model without ALiBi.
 
@@ -175,7 +182,7 @@ def softcap(x: Float[Tensor, "*shape"], cap: float | None) -> Float[Tensor, "*sh
 
 
 def visible(n_tokens: int, window: int | None, device: torch.device) -> Bool[Tensor, "query key"]:
-    """Return a mask that is True where a query may look.
+    """Return a mask that is True where a query sees a key.
 
     A query sees itself and earlier keys, at most `window` tokens in all.
     """

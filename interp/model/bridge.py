@@ -45,7 +45,7 @@ ARCHITECTURES = {
     "gpt2": "GPT2LMHeadModel",
     "gpt_neox": "GPTNeoXForCausalLM",
 }
-"""What `config.architectures` must say for transformer_lens to boot without asking the hub."""
+"""What `config.architectures` must be for transformer_lens to boot without asking the hub."""
 
 TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4}
 """Relative error of logits above which a bridge computes something else; of half precision 0.2."""
@@ -76,7 +76,10 @@ def boot(hf: Any, tokenizer: Any, name: str) -> TransformerBridge:
 
 @torch.no_grad()
 def _error(hf: Any, bridge: TransformerBridge) -> float:
-    """Return the largest error of the bridge's logits on three tokens, over the largest logit."""
+    """Return the relative error of the bridge's logits on three tokens.
+
+    It is the largest error over the largest logit.
+    """
     tokens = torch.tensor([[0, 1, 2]], device=next(hf.parameters()).device)
     theirs = hf(input_ids=tokens, use_cache=False).logits
     return float((bridge(tokens) - theirs).abs().max() / theirs.abs().max())
@@ -127,7 +130,10 @@ def _placeholder() -> Any:
 
 
 def sharing_copy(hf: Any) -> Any:
-    """Return a copy of the modules of `hf` that shares its parameters and buffers."""
+    """Return a copy of `hf` that shares its parameters and buffers.
+
+    The copied modules are new objects.
+    """
     memo = {id(tensor): tensor for tensor in chain(hf.parameters(), hf.buffers())}
     private: nn.Module = copy.deepcopy(hf, memo)
     return private

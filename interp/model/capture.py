@@ -42,7 +42,10 @@ class Cache(dict[str, Tensor]):
 
 
 class _Stop(Exception):
-    """Everything asked for has been seen. Not an error: it unwinds the forward pass."""
+    """Signal that everything asked for has been seen.
+
+    Not an error: it unwinds the forward pass.
+    """
 
 
 @torch.no_grad()
@@ -82,7 +85,9 @@ def logits_of(
 def ending(
     model: Model, tokens: Int[Tensor, "batch n_token"], position: int
 ) -> tuple[Float[Tensor, "batch d_vocab"], Float[Tensor, "batch n_token d_model"]]:
-    """Return the logits of one position and the last residual stream, from one run.
+    """Return one position's logits and the last residual stream.
+
+    Both come from one run.
 
     The other positions are not unembedded: with 262,144 tokens in the vocabulary, their logits would need a megabyte
     each.
@@ -106,7 +111,9 @@ def run_with_cache(
     stop_at_layer: int | None = None,
     attention_mask: Tensor | None = None,
 ) -> tuple[Tensor, Cache]:
-    """Return (logits, activations by name), computing no further than the last name needs.
+    """Run a model and return (logits, activations by name).
+
+    It computes no further than the last name needs.
 
     Args:
         model: the model.
@@ -144,7 +151,7 @@ def run_with_cache(
 def run(
     model: Model, tokens: Tensor, names: tuple[str, ...], *, logits: bool, past: Any = None
 ) -> tuple[Cache, Tensor | None]:
-    """Run the plain modules once for the activations at hooks and, if asked for, the logits.
+    """Run the plain modules once, reading activations and optionally logits.
 
     Args:
         model: one without hooks on its bridge.
@@ -159,7 +166,10 @@ def run(
 
 
 def _not_observed(model: Model, name: str) -> InterpError:
-    """Return the error for a hook that an observed model does not have, with the reason."""
+    """Return the error for a hook that an observed model lacks.
+
+    Its message gives the reason.
+    """
     structure = model.structure
     if structure is not None and structure.reason and name.endswith(("hook_attn_out", "hook_mlp_out")):
         return UnsupportedModelError(f'"{name}" of {model.name} cannot be read: {structure.reason}.')
@@ -197,7 +207,10 @@ def _capture(
     past: Any = None,
     to_end: bool = False,
 ) -> tuple[Cache, Tensor | None]:
-    """Return the values at `wanted` and, with `to_end`, the logits; else the run stops when it has the values."""
+    """Return the values at `wanted` and, with `to_end`, the logits.
+
+    Without `to_end` the run stops when it has the values.
+    """
     cache, logits = Cache(), None
 
     def keep(name: str, value: Tensor) -> None:
@@ -232,7 +245,9 @@ def _forward(
     positions: Int[Tensor, " n"] | None = None,
     past: Any = None,
 ) -> Tensor:
-    """Run the plain modules with the model's edits, then `reading`, at the hooks.
+    """Run the plain modules with the model's edits, then `reading`.
+
+    The edits and the functions in `reading` act at the hooks.
 
     Returns the logits of all positions, or of those in `positions`.
     """
@@ -249,7 +264,9 @@ def _forward(
 def _through_bridge(
     model: Model, tokens: Tensor, names: tuple[str, ...], stop: int | None, attention_mask: Tensor | None
 ) -> tuple[Tensor, Cache]:
-    """Run the bridge's own run_with_cache up to the last block with a wanted hook.
+    """Run the bridge's `run_with_cache` up to the last block needed.
+
+    That is the last block with a wanted hook.
 
     Not stopped when the bridge has hooks and logits are wanted: they would be gone by the time the logits are used.
     """
@@ -294,7 +311,10 @@ def _hook_point(model: Model, name: str) -> str:
 
 
 def _last_layer(points: Iterable[str], n_layer: int) -> int:
-    """Return the block before which a run may stop; n_layer for a hook after the blocks."""
+    """Return the block before which a run may stop.
+
+    It is n_layer for a hook after the blocks.
+    """
     last = 0
     for point in points:
         if point.startswith("blocks."):

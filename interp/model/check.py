@@ -21,7 +21,9 @@ AT_ONCE = 2**23
 
 @dataclass(frozen=True)
 class Check:
-    """How far logits recomputed from `model.weights` alone lie from the model's own.
+    """Errors of logits recomputed from `model.weights` alone.
+
+    They are measured against the model's own logits.
 
     `errors` has one entry per prompt: max |difference| / max |logit| over all positions and the vocabulary.
     """
@@ -32,12 +34,12 @@ class Check:
 
     @property
     def worst(self) -> float:
-        """The largest relative error; NaN if any is."""
+        """Return the largest relative error; NaN if any is."""
         return max(self.errors, key=lambda error: (math.isnan(error), error))
 
     @property
     def error(self) -> float:
-        """The largest relative error, under the name every result gives it."""
+        """Return the largest relative error, under the name all results use."""
         return self.worst
 
 
@@ -65,7 +67,10 @@ def check(model: Model, prompts: list[Tensor] | None = None) -> Check:
 
 
 def default_prompts(model: Model) -> list[Tensor]:
-    """Return the seeded random prompts of `check`, of 1, 7 and 32 tokens."""
+    """Return the seeded random prompts of `check`.
+
+    They have 1, 7 and 32 tokens.
+    """
     generator = torch.Generator().manual_seed(0)
     lengths = sorted({min(length, model.spec.n_ctx) for length in (1, 7, 32)})
     rows = [torch.randint(0, model.spec.d_vocab, (1, length), generator=generator) for length in lengths]

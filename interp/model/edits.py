@@ -27,7 +27,9 @@ Positions: TypeAlias = "int | Sequence[int] | slice | None"
 
 @dataclass(frozen=True)
 class Step:
-    """One forward pass: `n_token` positions from `start` on, of `n_prompt` in all.
+    """One forward pass of a run: `n_token` positions from `start` on.
+
+    The run has `n_prompt` positions in all.
 
     `lengths` (batch,) are the rows' own lengths where some are padded. A run computes its whole prompt at once; text is
     generated in several steps, whose positions lie behind the prompt.
@@ -46,7 +48,9 @@ class Step:
         return cls(n_token, n_token, lengths=None if attention_mask is None else attention_mask.sum(1))
 
     def at(self, positions: Positions, device: torch.device) -> Bool[Tensor, "batch n_token"]:
-        """Return which columns are at `positions`; one row for all where no row is padded.
+        """Return a mask of the columns at `positions`.
+
+        It has one row for all where no row is padded.
 
         Raises `UsageError` for a position that the prompt does not have.
         """
@@ -76,7 +80,7 @@ Change = Callable[[Tensor, Step], Tensor]
 
 @dataclass(frozen=True, repr=False)
 class Edit:
-    """A change of the value at one hook point, in words `text`.
+    """Change of the value at one hook point, described by `text`.
 
     `bind` checks the edit against a model and gives the function that does it. `local`: the change of a position
     depends on that position alone, so that text can be generated without computing earlier positions again. `affine`:
@@ -95,7 +99,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Bound:
-    """An edit that fits a model: its place there and its function."""
+    """Edit checked against a model: its place there and its function."""
 
     edit: Edit
     place: Place
@@ -104,14 +108,17 @@ class Bound:
 
 @dataclass(frozen=True)
 class Selection:
-    """The entries of a value that an edit changes: heads, positions, indices of the last axis."""
+    """Entries of a value that an edit changes.
+
+    They are chosen by head, position and index of the last axis.
+    """
 
     head: int | Sequence[int] | None = None
     position: Positions = None
     neuron: int | Sequence[int] | None = None
 
     def check(self, hook: str, place: Place) -> None:
-        """Raise `UsageError` for an axis or an index that the value does not have."""
+        """Raise `UsageError` for an axis or index missing from the value."""
         check_positions(self.position)
         if self.head is not None:
             if place.head_axis is None:
@@ -167,14 +174,20 @@ def _applied(bound: Bound, step: Step, value: Tensor) -> Tensor:
 
 
 def _along(chosen: Tensor, batch_axis: int, axis: int, n_axis: int) -> Tensor:
-    """Return a (batch, n) mask along two axes of a tensor with `n_axis` axes."""
+    """Reshape a (batch, n) mask along two axes of a larger tensor.
+
+    The tensor has `n_axis` axes.
+    """
     shape = [1] * n_axis
     shape[batch_axis], shape[axis] = chosen.shape
     return chosen.reshape(shape)
 
 
 def check_indices(what: str, index: object, size: object) -> None:
-    """Raise `UsageError` unless `index` holds whole numbers from 0 to size − 1."""
+    """Raise `UsageError` unless `index` contains valid indices.
+
+    Indices are whole numbers from 0 to size − 1.
+    """
     several = list(index) if isinstance(index, Sequence) and not isinstance(index, str) else [index]
     for one in several:
         if not isinstance(one, int) or isinstance(one, bool) or not 0 <= one < int(str(size)):
@@ -184,7 +197,7 @@ def check_indices(what: str, index: object, size: object) -> None:
 
 
 def check_positions(positions: Positions) -> None:
-    """Raise `UsageError` unless these are positions."""
+    """Raise `UsageError` unless `positions` is a valid choice of positions."""
     if positions is None or isinstance(positions, slice):
         if isinstance(positions, slice) and positions.step not in (None, 1):
             raise UsageError("A slice of positions has no step: list the positions instead.")

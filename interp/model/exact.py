@@ -28,9 +28,9 @@ def make_double(hf: Any) -> None:
     Changes `hf`, which must be a private copy.
     """
     if getattr(hf.config, "_experts_implementation", None) is not None:
-        hf.set_experts_implementation("eager")  # grouped products know no float64
+        hf.set_experts_implementation("eager")  # grouped products do not support float64
     if hf.config._attn_implementation != "eager":
-        hf.set_attn_implementation("eager")  # nor is fused attention bound to keep it
+        hf.set_attn_implementation("eager")  # and fused attention may not preserve it
     for module in hf.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if name.endswith("inv_freq"):  # in float64 only if the caller made them so; the model would round them
@@ -44,7 +44,7 @@ def _forward(hf: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 class NoSingle(TorchFunctionMode):
-    """Leaves float64 tensors as they are where the code asks for float32."""
+    """Mode in which float64 tensors stay float64 when code asks for float32."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -64,7 +64,7 @@ def _single(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 def register_attention() -> None:
-    """Make `attention` known to `transformers` under the name `ATTENTION`."""
+    """Register `attention` with `transformers` under the name `ATTENTION`."""
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask
 
@@ -75,7 +75,9 @@ def register_attention() -> None:
 def attention(
     _: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, Tensor]:
-    """Compute softmax(softcap(scaling · q kᵀ) + mask) v in the dtype of the inputs.
+    """Compute attention in the dtype of the inputs.
+
+    The result is softmax(softcap(scaling · q kᵀ) + mask) v.
 
     The arguments are those with which `transformers` calls its attention functions.
 

@@ -21,7 +21,9 @@ from interp.model.spec import Spec
 
 @dataclass(frozen=True)
 class Routing:
-    """The experts that ran at each position, best first, with their shares and outputs.
+    """Experts that ran at each position, with their shares and outputs.
+
+    They are ordered best first.
 
     Outputs are those before the share.
 
@@ -39,14 +41,17 @@ class Routing:
         return (self.shares[..., None] * self.outputs).sum(-2)
 
     def of_expert(self, expert: int) -> Float[Tensor, "*batch n_token d_model"]:
-        """Return what one expert adds: share times output where it was chosen, else zero."""
+        """Return what one expert adds to the stream.
+
+        It is share times output where the expert was chosen, else zero.
+        """
         return ((self.shares * (self.chosen == expert))[..., None] * self.outputs).sum(-2)
 
 
 def route(
     spec: Spec, scores: Float[Tensor, "*batch n_expert"]
 ) -> tuple[Int[Tensor, "*batch n_used"], Float[Tensor, "*batch n_used"]]:
-    """Return (the best experts by score, their shares)."""
+    """Return the best experts by score, and their shares."""
     best, chosen = scores.topk(spec.n_expert_used, dim=-1)
     if spec.expert_shares == "chosen":
         return chosen, best.softmax(-1)
@@ -58,7 +63,9 @@ def by_expert(
     weight: Float[Tensor, "n_expert d_in d_out"],
     chosen: Int[Tensor, "*place n_used"],
 ) -> Float[Tensor, "*batch n_used d_out"]:
-    """Multiply each row by the weight of its expert, one expert after another.
+    """Multiply each row by the weight of its expert.
+
+    Experts are computed one after another.
 
     `x` may have axes before those of `chosen`.
     """
@@ -70,13 +77,13 @@ def by_expert(
 
 
 def rows_of(experts: Int[Tensor, " n"]) -> list[tuple[int, Int[Tensor, " m"]]]:
-    """Yield (expert, its rows) for each expert that has any."""
+    """Return each expert that has rows, with its rows."""
     return [(int(expert), (experts == expert).nonzero()[:, 0]) for expert in experts.unique()]
 
 
 def spread(
     slots: Float[Tensor, "*batch n_used width"], chosen: Int[Tensor, "*place n_used"], experts: Int[Tensor, " n"]
 ) -> Float[Tensor, "*batch n width"]:
-    """Return the values of slots at the places of some experts, zero for those not chosen."""
+    """Return slot values arranged by expert, zero where not chosen."""
     here: Bool[Tensor, "*place n n_used"] = chosen[..., None, :] == experts[:, None]
     return here.to(slots.dtype) @ slots

@@ -37,7 +37,9 @@ def generated_ids(
     seed: int = 0,
     use_cache: bool = True,
 ) -> Iterator[int]:
-    """Yield up to `max_tokens` new ids after `tokens`, ending before an end-of-text token.
+    """Yield up to `max_tokens` new token ids after `tokens`.
+
+    They end before an end-of-text token.
 
     Each is the likeliest at temperature 0, else drawn from softmax(logits / temperature).
 
@@ -88,7 +90,7 @@ def batch_ids(model: Model, tokens: Int[Tensor, "batch n_token"], max_tokens: in
 
 
 def pieces(model: Model, ids: Iterable[int]) -> Iterator[str]:
-    """Yield the text of ids as they come.
+    """Yield the text of token ids as they arrive.
 
     A character that several tokens make up comes with the last of them.
     """
@@ -151,7 +153,10 @@ def _choose(logits: Float[Tensor, " d_vocab"], temperature: float, generator: to
 
 
 def _can_keep(model: Model) -> bool:
-    """Return whether keys and values of earlier positions stay the same while text is added."""
+    """Return whether keys and values of earlier positions can be cached.
+
+    They can if they stay the same while text is added.
+    """
     return (
         model.structure is None and all(one.edit.local for one in model.edits) and not capture.bridge_is_hooked(model)
     )

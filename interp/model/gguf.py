@@ -15,7 +15,7 @@ from interp.errors import DamagedFileError
 
 PRE_TOKENIZER = "tokenizer.ggml.pre"
 AS_CONVERTED = ("default", "gpt-2")
-"""Pre-tokenizers that the conversion keeps as they are."""
+"""Pre-tokenizers that the conversion does not change."""
 DIGITS_FIRST = ("smollm",)
 """Those that set every digit apart first, then cut as GPT-2 does."""
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
@@ -46,7 +46,9 @@ def with_pre_tokenizer(tokenizer: Any, file: Path) -> Any:
 
 
 def metadata(file: Path, key: str) -> str | None:
-    """Return a text from the metadata of a GGUF file, None without that key.
+    """Return a text from the metadata of a GGUF file.
+
+    It is None without that key.
 
     Reads the file only up to the key.
 

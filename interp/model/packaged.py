@@ -29,7 +29,7 @@ from interp.model.gguf import with_pre_tokenizer
 from interp.wheels import Wheel
 
 FORM = 2
-"""Of the folder in the cache: another number whenever what is written there changes."""
+"""Version of the folder in the cache: another number whenever what is written there changes."""
 CHECKSUMS = "checksums.json"
 
 
@@ -65,19 +65,25 @@ def load(wheel: Wheel) -> tuple[Any, Any]:
 
 
 def _identity(folder: Path) -> int | None:
-    """Return what tells a folder from one made later under its name; None where there is none."""
+    """Return a number that identifies a folder, None if it is missing.
+
+    A folder made later under the same name has another number.
+    """
     return folder.stat().st_ino if folder.is_dir() else None
 
 
 def cache_root() -> Path:
-    """Return the folder of cached models: `$INTERP_CACHE`, or `interp` in the user's cache folder."""
+    """Return the folder of cached models.
+
+    It is `$INTERP_CACHE`, or `interp` in the user's cache folder.
+    """
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "interp"
     return Path(os.environ.get("INTERP_CACHE") or default)
 
 
 @contextlib.contextmanager
 def _whole_file(wheel: Wheel, pieces: tuple[Path, ...]) -> Iterator[Path]:
-    """Yield the GGUF as one file.
+    """Yield the path of the GGUF as one file.
 
     Pieces are joined in a temporary folder, and their digest is compared.
     """
@@ -100,7 +106,10 @@ def _whole_file(wheel: Wheel, pieces: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def _read_cached(folder: Path) -> tuple[Any, Any] | None:
-    """Return what an earlier run saved, None if it is missing, damaged or altered."""
+    """Return the model and tokenizer that an earlier run saved.
+
+    The result is None if they are missing, damaged or altered.
+    """
     if not (folder / "model.safetensors").is_file():
         return None
     from safetensors import SafetensorError
@@ -138,7 +147,9 @@ def _read_gguf(wheel: Wheel, gguf: Path) -> tuple[Any, Any]:
 
 
 def _save(hf: Any, tokenizer: Any, folder: Path) -> None:
-    """Save into a temporary folder and rename it, so that no half-written folder is used.
+    """Save a model and its tokenizer into a folder, atomically.
+
+    They are saved into a temporary folder, which is then renamed, so that no half-written folder is used.
 
     Where it cannot be saved, nothing is.
     """
@@ -152,7 +163,7 @@ def _save(hf: Any, tokenizer: Any, folder: Path) -> None:
         (temporary / CHECKSUMS).write_text(json.dumps(_checksums(temporary)))
         temporary.rename(folder)
     except OSError:
-        # A read-only home, a full disk or another process that was faster: the model in memory is whole either way.
+        # A read-only home, a full disk or another process that was faster: the model in memory is complete either way.
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -13,7 +13,9 @@ from torch.utils._pytree import tree_map
 def pending(
     compute: Callable[[], Tensor], *, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """Return a tensor of known shape that `compute()` makes at the first operation on it.
+    """Return a tensor of known shape that is computed when first used.
+
+    `compute()` makes it at the first operation on it.
 
     >>> ones = pending(lambda: torch.ones(2), shape=(2,), dtype=torch.float32, device=torch.device("cpu"))
     >>> ones + 1
@@ -26,7 +28,7 @@ def pending(
 
 
 class PendingTensor(Tensor):
-    """What `pending` returns."""
+    """Tensor that is computed when first used, made by `pending`."""
 
     compute: Callable[[], Tensor]
     computed: Tensor | None

@@ -60,7 +60,7 @@ class Prefixes:
 
 
 def can_share(model: Model, longest: int) -> bool:
-    """Return whether rows may be computed from the keys and values of their prefixes.
+    """Return whether rows can reuse keys and values of their prefixes.
 
     Rows have up to `longest` tokens.
 
@@ -74,7 +74,9 @@ def can_share(model: Model, longest: int) -> bool:
 def run_prefixes(
     model: Model, prefixes: Prefixes, names: tuple[str, ...], *, log_probs: bool = False
 ) -> tuple[Cache, Float[Tensor, " n_prefix"] | None]:
-    """Compute activations, and the log-probability of each prefix's last token, for every prefix.
+    """Compute activations for every prefix, and optionally log-probabilities.
+
+    The log-probability of a prefix is that of its last token.
 
     Args:
         model: one that `can_share`.
@@ -103,7 +105,9 @@ def run_prefixes(
 
 
 def _log_probs(logits: Tensor | None, ids: Tensor, parents: Tensor) -> Float[Tensor, " n_prefix"]:
-    """Return log p(id | parent) from the logits (n_parent, 1, d_vocab) of the prefixes.
+    """Return log p(id | parent) for every prefix.
+
+    It is computed from the logits (n_parent, 1, d_vocab) of the parent prefixes.
 
     These are one token shorter.
     """

@@ -79,7 +79,7 @@ def _hub_has(name: str) -> bool:
 
     try:
         HfApi().model_info(name, timeout=10)
-    except Exception:  # no network, no such name, a name that is none: its cached copy is all there can be
+    except Exception:  # no network, or no such name: only a cached copy can exist
         return False
     return True
 
@@ -99,8 +99,8 @@ def _missing(name: str, error: Exception) -> str:
 def _reason(folder: Path, error: Exception) -> str:
     """Return which file of a folder is wrong, and why."""
     result = (check(folder, error) for check in (_config, _weights, _texts))
-    said = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return next((reason for reason in result if reason), f"{type(error).__name__}: {said}")
+    text = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return next((reason for reason in result if reason), f"{type(error).__name__}: {text}")
 
 
 def _config(folder: Path, _: Exception) -> str:
@@ -149,7 +149,7 @@ def _damage(file: Path) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the progress bars and advice of `transformers` while it loads."""
+    """Hide the progress bars and advice of `transformers` while it loads."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

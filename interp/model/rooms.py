@@ -16,7 +16,10 @@ EXACT = ("freeze, path trees, orders", "contrast", "circuits", "discovery", "log
 
 @dataclass(frozen=True)
 class Room:
-    """A part of the toolkit, whether a model can be used in it, and the reason if not."""
+    """Part of the toolkit, and whether it takes a model.
+
+    It includes the reason if the model cannot.
+    """
 
     name: str
     works: bool
@@ -24,7 +27,7 @@ class Room:
 
 
 def rooms(model: Model) -> tuple[Room, ...]:
-    """Return every part of the toolkit with whether the model can be used in it.
+    """List every part of the toolkit, with whether it takes the model.
 
     >>> [room.name for room in rooms(model) if not room.works]
     []
@@ -39,5 +42,8 @@ def rooms(model: Model) -> tuple[Room, ...]:
 
 
 def measured(model: Model) -> float | None:
-    """Return the error of `interp.check` for an exact model, None for an observed one."""
+    """Return the error of `interp.check` for an exact model.
+
+    It is None for an observed one.
+    """
     return None if model.structure is not None else check(model).worst

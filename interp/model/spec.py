@@ -55,12 +55,12 @@ class Alibi:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a decoder-only transformer is made of.
+    """Architecture facts of a decoder-only transformer.
 
     Per-layer facts are tuples of length n_layer. `rotaries` has None for a layer that does not rotate.
     `attention_scale` multiplies the scores (usually 1/sqrt(d_head)); `windows` is how many tokens a query sees (itself
     included), None for all before it. `post_norms`: what attention and MLP write is normalised before it is added
-    (Gemma-2); without `pre_norms` they read the stream as it is (OLMo-2). `joint_query_key_norm`: the norm of queries,
+    (Gemma-2); without `pre_norms` they read the raw stream (OLMo-2). `joint_query_key_norm`: the norm of queries,
     and that of keys, is over all heads at once (OLMo-2). `parallel`: both read the same residual (GPT-NeoX). A softcap
     c replaces x by c·tanh(x/c). `attention_sinks`: each head's softmax has one more entry, a learned score that has no
     value, so that its pattern sums to less than one (gpt-oss). `activation_limit` L clamps what a gated activation is
@@ -111,7 +111,10 @@ class Spec:
 
     @property
     def block_norm(self) -> Norm:
-        """The kind of the norms before attention and MLP; "none" without norms there."""
+        """Return the kind of the norms before attention and MLP.
+
+        It is "none" without norms there.
+        """
         return self.norm if self.pre_norms else "none"
 
     @property
@@ -124,7 +127,9 @@ class Spec:
 
     @property
     def fixed_to(self) -> int | None:
-        """The number of tokens up to which rotations do not depend on the length of the run.
+        """Return the number of tokens up to which rotations are fixed.
+
+        Up to it they do not depend on the length of the run.
 
         None if they never do.
         """
@@ -132,12 +137,15 @@ class Spec:
 
     @property
     def kv_group(self) -> int:
-        """How many query heads share one key-value head."""
+        """Return how many query heads share one key-value head."""
         return self.n_head // self.n_kv_head
 
 
 def require_fixed_rotations(spec: Spec, n_token: int, what: str) -> None:
-    """Raise `UnsupportedModelError` for a text so long that rotations depend on its length."""
+    """Raise `UnsupportedModelError` for a text beyond the fixed rotations.
+
+    Rotations of so long a text depend on its length.
+    """
     if spec.fixed_to is not None and n_token > spec.fixed_to:
         raise UnsupportedModelError(
             f"{spec.family}: beyond {spec.fixed_to} tokens rotations depend on the length of the text, and {what} "

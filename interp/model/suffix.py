@@ -3,7 +3,7 @@
     suffix = Suffix.of(model, tokens, layer=12)
     stream = suffix.final(suffix.stream + vector)        # (batch, n_token, d_model), leaving the last block
 
-The blocks themselves run as they are, with the model's edits above the layer, so that every family is exact.
+The blocks themselves run unchanged, with the model's edits above the layer, so that every family is exact.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Suffix:
-    """The blocks above `layer`, and the stream that leaves it for `tokens`.
+    """Blocks above `layer`, and the stream that leaves it for `tokens`.
 
     The stream is (batch, n_token, d_model).
 
@@ -40,7 +40,9 @@ class Suffix:
 
     @classmethod
     def of(cls, model: Model, tokens: Tensor, layer: int, attention_mask: Tensor | None = None) -> Suffix:
-        """Run the model up to a layer, its edits made.
+        """Run the model up to a layer and return the suffix.
+
+        The model's edits are made.
 
         Raises `UsageError` for a layer that does not exist, or hooks on the bridge, which the run would not see.
         """
@@ -54,7 +56,9 @@ class Suffix:
 
     @torch.no_grad()
     def final(self, stream: Float[Tensor, "rows n_token d_model"]) -> Float[Tensor, "rows n_token d_model"]:
-        """Return the stream that leaves the last block, given the one that leaves `layer`.
+        """Return the stream that leaves the last block.
+
+        It is computed from the stream that leaves `layer`.
 
         `stream` has the rows of `tokens`, or several times as many, one copy of the batch after the other.
         """

@@ -23,7 +23,10 @@ class Tokens:
 
     @property
     def prepends_bos(self) -> bool:
-        """Whether the tokenizer puts its BOS token first by default (Llama does, SmolLM2 does not)."""
+        """Return whether the tokenizer puts its BOS token first by default.
+
+        Llama's does, SmolLM2's does not.
+        """
         bos = self.tokenizer.bos_token_id
         ids = self.tokenizer("a").input_ids
         return bos is not None and len(ids) > 0 and ids[0] == bos

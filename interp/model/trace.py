@@ -10,7 +10,7 @@ For one block, with x the residual entering it and s the norm scales:
     mlp          = ((pre · multiplier) W_out + b_out) · g_mlp / s_mlp
     multiplier   = g(gate)·gate with a gate, g(pre) without       (act(z) = z·g(z))
 
-so that, pattern, multiplier and every s held, the block is linear in x; for experts instead of one MLP see `experts`.
+so that, pattern, multiplier and every s fixed, the block is linear in x; for experts instead of one MLP see `experts`.
 With `folded=False` a norm's gain and bias are applied to x instead of being folded into the weights: the same numbers,
 without copying a single matrix.
 """
@@ -74,7 +74,9 @@ class AttentionTrace:
 
 @dataclass(frozen=True)
 class MlpTrace:
-    """What the MLP did in one layer: its hidden units are `pre` · `multiplier`.
+    """Values computed by the MLP of one layer.
+
+    Its hidden units are `pre` · `multiplier`.
 
     `gate` is what the activation is applied to where it is not `pre`, None without a gate. Of a mixture of experts
     these have an axis more, for the experts chosen at a position, which `routing` names.
@@ -91,7 +93,10 @@ class MlpTrace:
 
 @dataclass(frozen=True)
 class BlockTrace:
-    """One block at one input: the stream before it, its two components, the stream after it."""
+    """Values of one block at one input.
+
+    The stream before it, its two components, the stream after it.
+    """
 
     layer: int
     resid_pre: Float[Tensor, "batch n_token d_model"]
@@ -158,7 +163,10 @@ def unembed(
 def run_attention(
     weights: Weights, layer: int, x: Tensor, folded: bool = True, past: KeysValues | None = None
 ) -> AttentionTrace:
-    """Run the attention of one block on the stream it reads; for `past` see `run_block`."""
+    """Run the attention of one block on its input stream.
+
+    For `past` see `run_block`.
+    """
     spec, w = weights.spec, weights.attention(layer, folded)
     start = 0 if past is None else past[0].shape[2]
     scale = norm_scale(x, spec.block_norm, spec.norm_eps)
@@ -181,7 +189,9 @@ def run_attention(
 def attention_write(
     weights: Weights, layer: int, z: Float[Tensor, "batch n_head n_token d_head"]
 ) -> tuple[Float[Tensor, "batch n_token d_model"], Float[Tensor, "batch n_token 1"] | None]:
-    """Return (what attention adds to the stream, its post-norm's scale) for values of its heads.
+    """Return what attention adds to the stream, and its post-norm's scale.
+
+    Both are for the given values of its heads.
 
     Computes Σ_heads z W_O + b_O, normalised in the families that do so.
     """
@@ -191,7 +201,10 @@ def attention_write(
 
 
 def project(w: Attention, x: Float[Tensor, "batch n_token d_model"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values (batch, heads, n_token, d_head) of a normalised input."""
+    """Return queries, keys and values of a normalised input.
+
+    Each is (batch, heads, n_token, d_head).
+    """
     pairs = ((w.W_Q, w.b_Q), (w.W_K, w.b_K), (w.W_V, w.b_V))
     query, key, value = (torch.einsum("btm,hmd->bhtd", x, W) + b[:, None] for W, b in pairs)
     return query, key, value
@@ -220,7 +233,10 @@ def _normalise(weights: Weights, x: Tensor, gain: Tensor | None) -> tuple[Tensor
 
 
 def run_mlp(weights: Weights, layer: int, x: Tensor, folded: bool = True) -> MlpTrace:
-    """Run the MLP of one block, or its experts, on the stream it reads."""
+    """Run the MLP of one block, or its experts.
+
+    `x` is the stream that it reads.
+    """
     spec = weights.spec
     scale = norm_scale(x, spec.block_norm, spec.norm_eps)
     x = x / scale if folded else apply_norm(x, scale, weights.raw(layer).ln2)

@@ -31,7 +31,9 @@ from interp.model.spec import Spec
 
 @dataclass(frozen=True)
 class Attention:
-    """One attention layer, folded: query heads for Q and O, key-value heads for K and V.
+    """Folded weights of one attention layer.
+
+    Query heads for Q and O, key-value heads for K and V.
 
     See `Spec.kv_group`.
     """
@@ -51,7 +53,10 @@ class Attention:
 
 @dataclass(frozen=True)
 class Mlp:
-    """One MLP, or one expert, folded. Without a gate, `W_gate` and `b_gate` are None."""
+    """Folded weights of one MLP, or of one expert.
+
+    Without a gate, `W_gate` and `b_gate` are None.
+    """
 
     W_in: Float[Tensor, "d_model d_mlp"]
     b_in: Float[Tensor, " d_mlp"]
@@ -63,7 +68,9 @@ class Mlp:
 
 
 class Weights:
-    """The weights of a model, computed when asked for: one head, one layer, or the outer matrices.
+    """Weights of a model, computed when asked for.
+
+    One head, one layer, or the outer matrices.
 
     Biases a model lacks are zeros. Heads are query heads everywhere: with grouped queries, `W_K(layer, head)` is that
     of the group `head` belongs to. `UsageError` for a layer or head that does not exist.
@@ -204,7 +211,10 @@ class Weights:
         return self._read(raw.ln1, getattr(raw, f"W_{kind}")[index], None if bias is None else bias[index])
 
     def _read(self, norm: RawNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return (W', b') of a matrix (..., d_model, out) that reads the stream through `norm`."""
+        """Return the folded (W', b') of a matrix that reads through `norm`.
+
+        The matrix (..., d_model, out) reads the stream.
+        """
         folded = norm.gain.detach()[:, None] * weight.detach()
         if self.spec.norm == "layer":
             folded = folded - folded.mean(dim=-2, keepdim=True)
@@ -261,12 +271,18 @@ class CachedWeights(Weights):
         return self._once("raw", index, super().raw)
 
     def attention(self, layer: int, folded: bool = True) -> Attention:
-        """Return all heads of one layer; folded ones, which are copies, are not stored."""
+        """Return all heads of one layer.
+
+        Folded ones, which are copies, are not stored.
+        """
         read = partial(super().attention, folded=False)
         return super().attention(layer) if folded else self._once("attention", layer, read)
 
     def mlp(self, layer: int, folded: bool = True, expert: int | None = None) -> Mlp:
-        """Return the MLP of one layer or one expert; a folded one is not stored."""
+        """Return the MLP of one layer or one expert.
+
+        A folded one is not stored.
+        """
         read = partial(super().mlp, folded=False, expert=expert)
         return super().mlp(layer, True, expert) if folded else self._once(f"mlp {expert}", layer, read)
 

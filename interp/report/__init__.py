@@ -1,4 +1,6 @@
-"""Reports: results as pages a person can read, trust and take away. numpy and plotly, never torch.
+"""Reports: results as self-contained pages.
+
+The package needs numpy and plotly, never torch.
 
 A `Page` is built of frozen values (`Section`, `Figure`, `Table`, `Tokens`, `Cards`, `Explorer`, `Attention`,
 `Note`, `How`) and rendered to one self-contained file. Importing this package does not import plotly.

@@ -1,7 +1,7 @@
-"""Attention as text: the reader chooses heads and a token, and reads where each head looks from there.
+"""Viewer of attention as text: the reader chooses heads and a token.
 
-One line of tokens for each chosen head, coloured from 0 to 1, instead of a matrix of which one row matters. Where the
-whole pattern is given, any token can be the query.
+It shows where each chosen head looks from that token, as one line of tokens for each head, coloured from 0 to 1,
+instead of a matrix of which one row matters. Where the whole pattern is given, any token can be the query.
 
     from interp.report import Attention, AttentionText, HeadPattern
 
@@ -38,14 +38,14 @@ SLACK = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class HeadPattern:
-    """One head on one text.
+    """Attention pattern of one head on one text.
 
     Attributes:
         name: such as "L23H4".
         pattern: (n_token, n_token) attention, queries by keys, each row summing to at most 1; or (1, n_token), the row
             of the text's `position` alone, for long texts.
         taken: what the head takes from each token into `position`, signed, in the viewer's unit; empty where not known.
-        note: a few words shown beside the name, such as what the head is for.
+        note: a few words shown next to the name, such as what the head is for.
     """
 
     name: str
@@ -73,11 +73,13 @@ class AttentionText:
 
 @dataclass(frozen=True)
 class Attention(Framed):
-    """Heads on one or several texts. A block of a page, and shown in a notebook in a frame of its own.
+    """Viewer of attention heads on one or several texts.
+
+    It is a block of a page; a notebook shows it in a frame of its own.
 
     Attributes:
         id: of the block.
-        texts: at least one; heads of the same name are chosen together on all of them.
+        texts: at least one; heads of the same name are chosen at once on all of them.
         caption: which heads these are, and on what.
         unit: of what heads take, such as "logits".
         first: how many heads are drawn at first.
@@ -126,7 +128,10 @@ class Attention(Framed):
 
     @property
     def table(self) -> Table:
-        """Attention from each text's position to each token, a column for each head of the first text."""
+        """Return the attention from each text's position to each token.
+
+        Columns are the heads of the first text.
+        """
         names = tuple(head.name for head in self.texts[0].heads)
         rows = []
         for text in self.texts:
@@ -139,7 +144,10 @@ class Attention(Framed):
         return Table(("text", "position", "token", *names), tuple(rows), formats=formats, tokens=("token",))
 
     def packed(self) -> str:
-        """The viewer as gzip and base64 of JSON; equal viewers give equal text."""
+        """Return the viewer as gzip and base64 of JSON.
+
+        Equal viewers give equal text.
+        """
         body = {"texts": [_text(text) for text in self.texts], "unit": plain(self.unit), "first": self.first}
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
@@ -160,7 +168,10 @@ def _text(text: AttentionText) -> dict[str, Any]:
 
 
 def _head(head: HeadPattern) -> dict[str, Any]:
-    """A pattern's rows without what lies after the query where nothing does, in thousandths."""
+    """Return a head as JSON values, its pattern in thousandths.
+
+    Of a causal pattern, what lies after the query is left out.
+    """
     rows = np.rint(np.asarray(head.pattern, float) * STEPS).astype(int)
     causal = len(rows) > 1 and not np.triu(rows, 1).any()
     return {

@@ -27,7 +27,7 @@ def bars(
     errors: ArrayLike | None = None,
     vertical: bool = False,
 ) -> Figure:
-    """Signed bars about zero, in the order given.
+    """Draw signed bars about zero, in the order given.
 
     Args:
         id: The figure's id on the page.
@@ -37,7 +37,7 @@ def bars(
         alt: One sentence saying what is to be seen.
         axes: Names of the label and the value axis, the latter with its unit, such as "contribution (logits)".
         errors: (n,) half lengths of error bars, or (n, 2) lengths below and above.
-        vertical: Upright bars; lying ones leave room for long labels.
+        vertical: Upright bars; horizontal ones leave space for long labels.
 
     Raises:
         UsageError: Lengths differ, there is no bar, or caption or alt are empty.
@@ -82,7 +82,9 @@ def grouped_bars(
     alt: str,
     axes: tuple[str, str] = ("group", "value"),
 ) -> Figure:
-    """Upright bars side by side: for each label one bar of every series, in its colour.
+    """Draw upright bars side by side, grouped by label.
+
+    Each group has one bar of every series, in the colour of the series.
 
     Args:
         id: The figure's id on the page.
@@ -123,5 +125,5 @@ def grouped_bars(
     }
     columns = [[parts.number(x) for x in parts.flat(numbers)] for numbers in series.values()]
     table = Table((axes[0], *series), tuple(zip(map(str, labels), *columns, strict=True)))
-    said = parts.undefined(np.concatenate(list(values.values())))
-    return Figure(id, parts.plot(data, layout), parts.joined(caption, said), alt, table)
+    notes = parts.undefined(np.concatenate(list(values.values())))
+    return Figure(id, parts.plot(data, layout), parts.joined(caption, notes), alt, table)

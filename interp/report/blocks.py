@@ -1,4 +1,7 @@
-"""What a page is made of: plain frozen values, checked when they are made. Nothing here knows HTML."""
+"""Values that a page is made of: plain, frozen, and checked when they are made.
+
+Nothing here knows HTML.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure(Framed):
-    """A plotly figure with what makes it readable without seeing it.
+    """Plotly figure with what makes it readable without seeing it.
 
-    `caption` says axes, units, number of observations, kind of error bar and sign convention; `alt` says in one
+    `caption` gives axes, units, number of observations, kind of error bar and sign convention; `alt` says in one
     sentence what the figure shows; `table` holds its numbers. All three are compulsory: `UsageError` when empty.
     """
 
@@ -64,7 +67,9 @@ SMALL = 0.05
 
 @dataclass(frozen=True)
 class Tokens(Framed):
-    """A line of tokens, each coloured by its value on a scale symmetric about zero (red negative, blue positive).
+    """Line of tokens, each coloured by its value.
+
+    The scale is symmetric about zero (red negative, blue positive).
 
     Of a line of more than 120 tokens an excerpt is drawn; the whole text and all values are one click away.
     With `fraction` the scale goes from 0 to 1, and equal colours mean equal values on every line.
@@ -93,7 +98,10 @@ class Tokens(Framed):
 
     @property
     def excerpt(self) -> tuple[int, ...]:
-        """Return the positions drawn: all of a short line, of a long one its ends and the tokens of large values."""
+        """Return the positions that are drawn.
+
+        All of a short line; of a long one its ends and the tokens of large values.
+        """
         count = len(self.tokens)
         if count <= LONG:
             return tuple(range(count))
@@ -105,7 +113,10 @@ class Tokens(Framed):
 
     @property
     def limit(self) -> float:
-        """The value of the deepest colour: the largest finite magnitude, or 1 for fractions and where all are zero."""
+        """Return the value of the deepest colour.
+
+        The largest finite magnitude, or 1 for fractions and where all are zero.
+        """
         if self.fraction:
             return 1.0
         return max((abs(value) for value in self.values or () if math.isfinite(value)), default=0.0) or 1.0
@@ -122,7 +133,10 @@ class Tokens(Framed):
 
 @dataclass(frozen=True)
 class Note:
-    """A paragraph. `kind="warning"` sets it apart: something the reader must know before using the numbers."""
+    """Paragraph of text.
+
+    `kind="warning"` marks what the reader must know before using the numbers.
+    """
 
     text: str
     kind: Literal["info", "warning"] = "info"
@@ -130,7 +144,10 @@ class Note:
 
 @dataclass(frozen=True)
 class How:
-    """How the numbers of a section were computed: prose, the equation as plain text, the paper (arXiv id)."""
+    """Explanation of how the numbers of a section were computed.
+
+    Prose, the equation as plain text, the paper (arXiv id).
+    """
 
     text: str
     equation: str = ""
@@ -142,7 +159,9 @@ Block = Figure | Table | Tokens | Cards | Explorer | Attention | Note
 
 @dataclass(frozen=True)
 class Section:
-    """A claim and what supports it, in the order of reading: claim, blocks, how computed.
+    """Claim and what supports it.
+
+    The order of reading is claim, blocks, how computed.
 
     `shown` is how many blocks stand open; the others, and how they were computed, are one click away, except warnings.
     None shows all.
@@ -166,7 +185,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Download:
-    """A file the page offers, carried inside it."""
+    """File that the page offers, carried inside it."""
 
     name: str
     content: bytes
@@ -181,7 +200,9 @@ class Download:
 
 @dataclass(frozen=True)
 class Page(Framed):
-    """One report. `finding` is one sentence with its uncertainty; `status` are short (name, value) pairs beneath it.
+    """One report.
+
+    `finding` is one sentence with its uncertainty; `status` are short (name, value) pairs beneath it.
 
     `lead` is what carries the finding at first sight: a line of tokens or a figure, drawn above all sections.
     """
@@ -210,7 +231,9 @@ class Page(Framed):
 
 
 def folded(sections: Iterable[Section | None], shown: Mapping[str, int]) -> tuple[Section, ...]:
-    """Return the sections that are there, each with as many open blocks as `shown` says by its id, others with none.
+    """Return the sections that are not None, with some blocks folded.
+
+    Each has as many open blocks as `shown` gives for its id; sections that it does not name have none.
 
     >>> words = Section("words", "Words", "A claim.", (Note("One."), Note("Two.")))
     >>> [section.shown for section in folded([words, None], {"words": 1})]

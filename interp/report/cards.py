@@ -1,7 +1,8 @@
-"""A deck of cards: thousands of entries, each with examples in context, to be searched, ordered and paged through.
+"""A deck of cards, to be searched, ordered and paged through.
 
-The page carries them once, compressed; its script draws the cards that are looked at. Cards without examples take
-little room, so a deck may hold every entry and full cards of those that matter most.
+Thousands of entries can each have examples in context. The page carries them once, compressed; its script draws the
+cards that are looked at. Cards without examples take little space, so a deck may contain every entry and full cards of
+those that matter most.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from interp.errors import UsageError
 from interp.report.text import check_id, plain, visible
 
 STEPS = 61
-"""Values of tokens are sent as one of so many steps of the strip's own maximum: one character each."""
+"""Values of tokens are sent as one of this many steps of the strip's own maximum: one character each."""
 SAMPLED = 200
-"""Cards from which the room that one takes is estimated."""
+"""Cards from which the size of one is estimated."""
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _UNKNOWN = "-"
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Tokens in context, coloured by values of zero or more; NaN where the value is not known."""
+    """Tokens in context, coloured by values of zero or more.
+
+    NaN where the value is not known.
+    """
 
     label: str
     tokens: tuple[str, ...]
@@ -55,7 +59,7 @@ class Links:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts between edges, in words that say what is counted."""
+    """Counts between edges, with words that describe what is counted."""
 
     label: str
     edges: tuple[float, ...]
@@ -64,7 +68,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Card:
-    """One entry.
+    """One entry of a deck of cards.
 
     Attributes:
         name: unique on the deck; other cards link to it.
@@ -88,13 +92,13 @@ class Card:
 
     @property
     def folded(self) -> Card:
-        """The card without what takes room: its name, words and values."""
+        """Return the card with its name, words and values only."""
         return replace(self, notes=(), strips=(), rankings=(), links=(), histogram=None)
 
 
 @dataclass(frozen=True)
 class Cards:
-    """A deck. Cards come in the order in which they are shown at first.
+    """Deck of cards, in the order of their first display.
 
     Attributes:
         id: of the block.
@@ -102,10 +106,10 @@ class Cards:
         columns: names of the numbers each card has, by which the deck can be ordered.
         caption: what a card is; colours, units.
         order: the name of the order in which the cards come.
-        elsewhere: what a card without contents says: where they are.
+        elsewhere: text of a card without contents: where they are.
         what: what a card is of, in the plural.
-        room: characters that the deck may take on a page. Names, words and values are kept of every card, and may
-            alone take more than that.
+        room: characters that the deck may take on a page. Every card has its name, words and
+            values, which alone may take more than that.
     """
 
     id: str
@@ -140,9 +144,10 @@ class Cards:
                 raise UsageError(f'"{strip.label}" of the card "{card.name}" has no token {strip.focus}.')
 
     def packed(self) -> str:
-        """The deck as gzip and base64 of JSON; equal decks give equal text.
+        """Return the deck as gzip and base64 of JSON.
 
-        Where there is `room` for less than all of it, the first cards are full, as many as fit, and the rest folded.
+        Equal decks give equal text. Where `room` is too small for the whole deck, the first cards are full, as many as
+        fit, and the rest folded.
         """
         total = len(self.cards)
         if self.room is None:
@@ -171,7 +176,10 @@ class Cards:
 
 
 def _card(card: Card, words: dict[str, int]) -> list[Any]:
-    """[name, words, values] and, of a full card, [notes, strips, rankings, links, histogram]."""
+    """Return a card as a list of JSON values.
+
+    The list is [name, words, values] and, of a full card, [notes, strips, rankings, links, histogram].
+    """
     head = [plain(card.name), _numbers(card.words, words), [short(value, 4) for value in card.values]]
     if not (card.notes or card.strips or card.rankings or card.links or card.histogram):
         return head
@@ -186,7 +194,10 @@ def _card(card: Card, words: dict[str, int]) -> list[Any]:
 
 
 def packed_strip(strip: Strip, words: dict[str, int]) -> list[Any]:
-    """Return a strip as [label, tokens, a digit for each value, the largest value, focus]."""
+    """Return a strip as a list of JSON values.
+
+    The list is [label, tokens, a digit for each value, the largest value, focus].
+    """
     limit = max((value for value in strip.values if math.isfinite(value)), default=0.0)
     digits = "".join(
         _DIGITS[round((STEPS - 1) * max(value, 0) / limit)] if limit and math.isfinite(value) else _UNKNOWN
@@ -202,12 +213,12 @@ def _histogram(given: Histogram | None) -> list[Any] | int:
 
 
 def _numbers(tokens: Sequence[str], words: dict[str, int]) -> list[int]:
-    """The number of each token among `words`, which grow."""
+    """Return the number of each token in `words`, adding new tokens."""
     return [words.setdefault(token, len(words)) for token in tokens]
 
 
 def short(value: float, digits: int) -> float | int | None:
-    """Return a number with a few significant digits; None for what is not finite."""
+    """Return a number with a few significant digits, None if not finite."""
     if not math.isfinite(value):
         return None
     short = float(f"{value:.{digits}g}")

@@ -1,6 +1,6 @@
-"""A plotly figure as the JSON a page carries, and the number of marks the browser must draw from it.
+"""Plotly figures as the JSON a page carries, and the number of marks in them.
 
-A browser draws an empty plot without a word when a trace cannot be drawn. So each figure promises how many marks it
+A browser draws an empty plot without a message when a trace cannot be drawn. So each figure promises how many marks it
 has; a test counts them. Only trace types whose marks are counted may go on a page.
 """
 
@@ -26,18 +26,27 @@ _COMPACT = 2048
 
 
 def payload(figure: go.Figure) -> dict[str, Any]:
-    """`{"data": [...], "layout": {...}}` in plain JSON values; NaN and infinities become null."""
-    found = figure.to_dict()
-    return {"data": [_json(trace) for trace in found["data"]], "layout": _json(themed(found.get("layout", {})))}
+    """Return a figure's data and layout in plain JSON values.
+
+    The result is `{"data": [...], "layout": {...}}`; NaN and infinities become null.
+    """
+    content = figure.to_dict()
+    return {"data": [_json(trace) for trace in content["data"]], "layout": _json(themed(content.get("layout", {})))}
 
 
 def marks(figure: go.Figure) -> int:
-    """How many bars, points, lines, images and tiles the browser must draw. `UsageError` for a type we do not count."""
+    """Count the marks that the browser must draw for a figure.
+
+    Marks are bars, points, lines, images and tiles. Raises `UsageError` for a type we do not count.
+    """
     return sum(_marks(trace) for trace in figure.to_dict()["data"])
 
 
 def height(figure: go.Figure) -> int:
-    """The height in pixels kept for the figure before it is drawn, so that the page does not jump."""
+    """Return the height in pixels that the page reserves for the figure.
+
+    It is reserved before the figure is drawn, so that the page does not jump.
+    """
     return int(figure.layout.height or themed({})["height"])  # type: ignore[call-overload]
 
 
@@ -50,7 +59,7 @@ def _marks(trace: dict[str, Any]) -> int:
     if kind == "icicle":
         return len(values_of(trace.get("labels", ())))
     if kind == "bar":
-        # A bar that is zero, or no number, still has its path.
+        # A bar that is zero or not a number still has its path.
         return len(values_of(trace["x" if trace.get("orientation") == "h" else "y"]))
     return _scatter_marks(trace)
 
@@ -60,7 +69,7 @@ def _scatter_marks(trace: dict[str, Any]) -> int:
     drawn = _finite(y) & _finite(values_of(trace["x"])) if "x" in trace else _finite(y)
     mode = trace.get("mode", "lines")
     pieces = int(drawn[0]) + int((drawn[1:] & ~drawn[:-1]).sum()) if len(drawn) else 0
-    # A piece of one point alone is no line.
+    # A piece of one point alone is not a line.
     alone = int((drawn & ~np.r_[False, drawn[:-1]] & ~np.r_[drawn[1:], False]).sum())
     return int(drawn.sum()) * (("markers" in mode) + ("text" in mode)) + (pieces - alone) * ("lines" in mode)
 
@@ -75,7 +84,7 @@ def values_of(value: Any) -> Sequence[Any] | np.ndarray:
 
 
 def _array(value: dict[str, Any]) -> np.ndarray:
-    """The numpy array behind plotly's `{"dtype", "bdata", "shape"}`."""
+    """Return the numpy array behind plotly's `{"dtype", "bdata", "shape"}`."""
     flat = np.frombuffer(base64.b64decode(value["bdata"]), _TYPED[value["dtype"]])
     return flat.reshape([int(n) for n in str(value["shape"]).split(",")]) if "shape" in value else flat
 
@@ -101,7 +110,10 @@ def _packed(array: np.ndarray) -> Any:
 
 
 def _halves(matrix: np.ndarray) -> dict[str, Any]:
-    """Colours as 16-bit floats within −1 and 1, right to three digits; the page unpacks and scales them."""
+    """Return colours as 16-bit floats within −1 and 1, with their scale.
+
+    They are right to three digits; the page unpacks and scales them.
+    """
     finite = np.abs(matrix[np.isfinite(matrix)])
     scale = float(finite.max(initial=0.0)) or 1.0
     body = np.where(np.isfinite(matrix), matrix / scale, np.nan).astype("<f2")

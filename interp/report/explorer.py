@@ -1,7 +1,8 @@
-"""An explorer of graphs and trees: tokens from left to right, layers upwards, what feeds what by click or key.
+"""An explorer of graphs and trees, in which a reader follows what feeds what.
 
-One element for path trees, contrasts, circuits and attribution graphs. Python gives nodes and edges; the page carries
-them once, compressed, and its script draws those that are looked at.
+Tokens run from left to right, layers upwards; the reader moves by click or key. One element serves path trees,
+contrasts, circuits and attribution graphs. Python gives nodes and edges; the page carries them once, compressed, and
+its script draws those that are looked at.
 
     from interp.report import Edge, Explorer, Node
 
@@ -45,7 +46,7 @@ FIRST = 40
 
 @dataclass(frozen=True)
 class Node:
-    """One component, feature or token.
+    """Node of a graph: one component, feature or token.
 
     Attributes:
         id: unique in the explorer.
@@ -74,7 +75,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """What flows from one node into another.
+    """Edge of a graph: the contribution of one node to another.
 
     Attributes:
         source: id of the node it leaves.
@@ -91,7 +92,10 @@ class Edge:
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes that the reader may collapse into one, with the sum of their values."""
+    """Nodes that the reader may collapse into one.
+
+    It has the sum of their values.
+    """
 
     name: str
     nodes: tuple[str, ...]
@@ -99,12 +103,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Explorer(Framed):
-    """A graph or tree that a reader walks through. A block of a page, and shown in a notebook in a frame of its own.
+    """Graph or tree that a reader explores node by node.
+
+    It is a block of a page; a notebook shows it in a frame of its own.
 
     Attributes:
         id: of the block.
         nodes: at least one, in any order.
-        edges: without cycles. A tree is a graph whose every node feeds at most one other.
+        edges: without cycles. In a tree every node feeds at most one other.
         caption: what a node's and an edge's value is.
         alt: one sentence saying what is to be seen.
         tokens: raw, one a position; empty where no node has a position.
@@ -180,7 +186,7 @@ class Explorer(Framed):
 
     @property
     def is_tree(self) -> bool:
-        """Whether every node feeds at most one other."""
+        """Return whether every node feeds at most one other."""
         return len({edge.source for edge in self.edges}) == len(self.edges)
 
     @property
@@ -213,7 +219,10 @@ class Explorer(Framed):
         return Table(("source", "target", column), rows, formats={column: "+.4f"})
 
     def packed(self) -> str:
-        """The explorer as gzip and base64 of JSON; equal explorers give equal text."""
+        """Return the explorer as gzip and base64 of JSON.
+
+        Equal explorers give equal text.
+        """
         text = json.dumps(self._body(), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
 
@@ -254,7 +263,7 @@ class Explorer(Framed):
 
 
 def _numbered(texts: Sequence[str]) -> tuple[list[str], list[int]]:
-    """The different texts, and the number of each among them."""
+    """Return the distinct texts, and the number of each text among them."""
     known: dict[str, int] = {}
     numbers = [known.setdefault(text, len(known)) for text in texts]
     return list(known), numbers

@@ -1,4 +1,4 @@
-"""The figures of the toolkit: one function each, data and words in, a `Figure` with its table out.
+"""Functions that draw data as a `Figure` with its table.
 
 Signed numbers are red below zero and blue above, on scales symmetric about zero; magnitudes are cividis; categories
 have colours and markers. NaN and infinities are never blank: they are drawn as such, or counted in the caption.
@@ -40,12 +40,14 @@ def heatmap(
     centre: float = 0.0,
     cell_text: bool = False,
 ) -> Figure:
-    """A matrix as colours: diverging about `centre` when `signed`, cividis when not.
+    """Draw a matrix as colours.
+
+    The scale is diverging about `centre` when `signed`, cividis when not.
 
     With `limits`, the natural range of the values, figures share their colours and none is cut off. Without, colours
     end at three standard deviations (about zero when signed, else about the mean) if values lie beyond. A matrix with
     more than 256 rows or columns is reduced to the entry of largest magnitude of each block; NaN and infinities are
-    mauve. The caption says each of these where it applies.
+    mauve. The caption states each of these where it applies.
 
     Args:
         id: The figure's id on the page.
@@ -89,10 +91,10 @@ def heatmap(
         "height": height,
     }
     layout["yaxis"]["range"] = [len(matrix) - 0.5, -0.5]
-    said = parts.said_of_heatmap(matrix, steps, ends)
+    notes = parts.said_of_heatmap(matrix, steps, ends)
     table = parts.matrix_table(axes[0], names, matrix)
     return Figure(
-        id, parts.plot([trace, *parts.undefined_cells(matrix)], layout), parts.joined(caption, said), alt, table
+        id, parts.plot([trace, *parts.undefined_cells(matrix)], layout), parts.joined(caption, notes), alt, table
     )
 
 
@@ -108,7 +110,9 @@ def lines(
     log: str = "",
     height: int | None = None,
 ) -> Figure:
-    """Several series over one axis, told apart by colour, dash and marker.
+    """Draw several series over one axis.
+
+    They differ in colour, dash and marker.
 
     Args:
         id: The figure's id on the page.
@@ -170,7 +174,9 @@ def scatter(
     diagonal: str = "",
     log: str = "",
 ) -> Figure:
-    """Points, by group in colour and marker. Beyond 5000, evenly spaced points of each group are drawn, and said so.
+    """Draw points, by group in colour and marker.
+
+    Beyond 5000 points, evenly spaced points of each group are drawn, and the caption states it.
 
     Args:
         id: The figure's id on the page.
@@ -181,7 +187,7 @@ def scatter(
         axes: Names of both axes with units.
         groups: The group of each point.
         labels: What the point is, read on hovering and in the table.
-        written: Whether the labels are drawn beside the points too; for a dozen points at most.
+        written: Whether the labels are drawn next to the points too; for a dozen points at most.
         diagonal: Name of the line on which both axes are equal; none is drawn where it is empty.
         log: The axes with a logarithmic scale: "x", "y" or "xy".
 
@@ -191,18 +197,18 @@ def scatter(
     across, up = parts.vector(id, x), parts.vector(id, y, np.size(x))
     group = np.array(parts.names(id, groups, len(across)) if groups is not None else [""] * len(across), object)
     label = np.array(parts.names(id, labels, len(across)), object)
-    kept = parts.decimated(group)
+    rows = parts.decimated(group)
     data = []
-    for index, name in enumerate(dict.fromkeys(group[kept])):
-        of_group = kept[group[kept] == name]
+    for index, name in enumerate(dict.fromkeys(group[rows])):
+        of_group = rows[group[rows] == name]
         data.append(parts.points(across[of_group], up[of_group], str(name), label[of_group], index, written))
     if diagonal:
-        data.insert(0, parts.diagonal(across[kept], up[kept], diagonal))
-    said = (
-        f" Drawn: {len(kept)} of {len(across)} points, evenly spaced in their order." if len(kept) < len(across) else ""
+        data.insert(0, parts.diagonal(across[rows], up[rows], diagonal))
+    notes = (
+        f" Drawn: {len(rows)} of {len(across)} points, evenly spaced in their order." if len(rows) < len(across) else ""
     )
     shown = [
-        (str(label[i]), str(group[i]), parts.number(parts.flat(x)[i]), parts.number(parts.flat(y)[i])) for i in kept
+        (str(label[i]), str(group[i]), parts.number(parts.flat(x)[i]), parts.number(parts.flat(y)[i])) for i in rows
     ]
     layout = {
         "xaxis": {"title": parts.axis_title(axes[0])},
@@ -216,7 +222,7 @@ def scatter(
     parts.set_scales(id, layout, log)
     table = Table(("point", "group", *axes), tuple(shown))
     return Figure(
-        id, parts.plot(data, layout), parts.joined(caption, said + parts.undefined(np.r_[across, up])), alt, table
+        id, parts.plot(data, layout), parts.joined(caption, notes + parts.undefined(np.r_[across, up])), alt, table
     )
 
 
@@ -230,7 +236,9 @@ def icicle(
     alt: str,
     unit: str = "",
 ) -> Figure:
-    """A tree of signed contributions, root on top: colour is value, width the sum of magnitudes beneath.
+    """Draw a tree of signed contributions, with the root on top.
+
+    Colour is value, width the sum of magnitudes beneath.
 
     Args:
         id: The figure's id on the page.
@@ -292,7 +300,9 @@ def histogram(
     axes: tuple[str, str] = ("value", "count"),
     bins: int = 40,
 ) -> Figure:
-    """How often values fall into each of `bins` equal intervals; several groups share the intervals.
+    """Draw how often values fall into each of `bins` equal intervals.
+
+    Several groups share the intervals.
 
     Raises `UsageError` when no value is finite, or caption or alt are empty.
     """

@@ -1,4 +1,4 @@
-"""The index of a folder of reports, its home: what was found, about which model, when, with a small picture of each."""
+"""The index page of a folder of reports: each one's finding, model, date and picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INTRODUCTION = (
     "Every page ends in the command that makes it again, and reads without a network.",
 )
 _HEAD = 65536
-"""Characters of a page that hold its `<meta>` tags."""
+"""Characters at the start of a page that contain its `<meta>` tags."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class _Entry:
 
 
 def write_index(folder: str | os.PathLike[str]) -> Path:
-    """Write `index.html` into `folder`, listing every `report.html` below it, the newest first; return its path.
+    """Write `index.html` into a folder of reports and return its path.
+
+    It lists every `report.html` below `folder`, the newest first.
 
     Title, finding, kind, model, date and picture come from the `<meta>` tags the pages carry; a `report.html` without
     them is not one of ours and is left out. The index needs no script.
@@ -54,7 +56,9 @@ def write_index(folder: str | os.PathLike[str]) -> Path:
 
 
 def home(folder: str | os.PathLike[str]) -> Path:
-    """Return the folder whose index lists a study: the one above, if it was made for studies, else the study's own.
+    """Return the folder whose index lists a study.
+
+    This is the folder above if it was made for studies, else the study's own.
 
     The one above was made for them where `folder` is a relative path of two parts or more, such as "out/explain", or
     where it has an index of ours already.
@@ -116,8 +120,8 @@ class _MetaReader(HTMLParser):
         self.facts: dict[str, str] = {}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Called by the parser for each opening tag."""
-        found = dict(attrs)
-        name = found.get("name") or ""
+        """Record the fact in an opening tag; called by the parser."""
+        values = dict(attrs)
+        name = values.get("name") or ""
         if tag == "meta" and name.startswith("interp-"):
-            self.facts[name.removeprefix("interp-")] = found.get("content") or ""
+            self.facts[name.removeprefix("interp-")] = values.get("content") or ""

@@ -1,4 +1,7 @@
-"""Blocks as HTML. Every string passes `escaped` (or `visible` and `escaped`) on its way; nothing is trusted."""
+"""Blocks as HTML.
+
+Every string passes `escaped` (or `visible` and `escaped`) on its way; nothing is trusted.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ LISTED = 60
 
 @dataclass
 class Payload:
-    """What the script of a page reads: its elements by kind and id, and files; filled as the HTML is written."""
+    """Data that the script of a page reads.
+
+    Its elements by kind and id, and files; filled as the HTML is written.
+    """
 
     figures: dict[str, Any] = field(default_factory=dict)
     files: list[dict[str, str]] = field(default_factory=list)
@@ -38,14 +44,17 @@ class Payload:
     attentions: dict[str, str] = field(default_factory=dict)
 
     def offer(self, name: str, content: bytes, mime: str, words: str) -> str:
-        """A button that saves `content`, which travels compressed; equal content gives equal bytes."""
+        """Return a button that saves `content` as a file.
+
+        The content is carried compressed; equal content gives equal bytes.
+        """
         packed = base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
         self.files.append({"name": name, "mime": mime, "gzip": packed})
         return f'<button type="button" data-download="{len(self.files) - 1}">{escaped(words)}</button>'
 
 
 def page_body(page: Page, payload: Payload) -> str:
-    """Header, navigation, main part and footer."""
+    """Return the header, navigation, main part and footer as HTML."""
     sections = "".join(section_html(section, payload) for section in page.sections)
     ends = "".join((_limitations(page.limitations), _downloads(page.downloads, payload), _provenance(page.provenance)))
     return (
@@ -56,7 +65,7 @@ def page_body(page: Page, payload: Payload) -> str:
 
 
 def section_html(section: Section, payload: Payload) -> str:
-    """Claim, blocks, how computed."""
+    """Return a section as HTML: claim, blocks, how computed."""
     drawn = [block_html(block, payload, f"{section.id}-table-{i}") for i, block in enumerate(section.blocks, 1)]
     open_, inside = _parted(section)
     rest = "".join(drawn[i] for i in inside) + _how(section.how)
@@ -72,7 +81,7 @@ def section_html(section: Section, payload: Payload) -> str:
 
 
 def _parted(section: Section) -> tuple[list[int], list[int]]:
-    """Return which blocks stand open and which are one click away; a warning always stands open."""
+    """Return the blocks that stand open, as warnings do, and the others."""
     shown = len(section.blocks) if section.shown is None else section.shown
     warns = [isinstance(block, Note) and block.kind == "warning" for block in section.blocks]
     open_ = [i for i, warning in enumerate(warns) if i < shown or warning]
@@ -80,7 +89,7 @@ def _parted(section: Section) -> tuple[list[int], list[int]]:
 
 
 def _named(blocks: Sequence[Block]) -> str:
-    """What a fold holds, such as "Show 2 figures and a table"."""
+    """Name the contents of a fold: "Show 2 figures and a table"."""
     figures = sum(isinstance(block, Figure | Tokens | Cards | Explorer | Attention) for block in blocks)
     tables = sum(isinstance(block, Table) for block in blocks)
     counts = [(figures, "a figure", "figures"), (tables, "a table", "tables")]
@@ -89,7 +98,7 @@ def _named(blocks: Sequence[Block]) -> str:
 
 
 def block_html(block: Block, payload: Payload, name: str) -> str:
-    """One block; `name` is the file name a table without an id of its own is saved under."""
+    """Return a block as HTML; a table is saved under `name`."""
     if isinstance(block, Table):
         return (
             f'<div class="table">{_scroll(block, f"Table {name}: {block.caption}")}{_csv(block, name, payload)}</div>'
@@ -131,7 +140,7 @@ def _tokens(line: Tokens, payload: Payload) -> str:
 
 
 def _token_spans(line: Tokens) -> str:
-    """The tokens of the excerpt, with the number of those left out between them."""
+    """Return the excerpt's tokens as HTML, with counts of those left out."""
     spans, last = [], -1
     for i in line.excerpt:
         if i > last + 1:
@@ -142,7 +151,7 @@ def _token_spans(line: Tokens) -> str:
 
 
 def _whole_text(line: Tokens) -> str:
-    """The text of a line of which an excerpt is drawn."""
+    """Return the text of a line of which an excerpt is drawn."""
     if len(line.excerpt) == len(line.tokens):
         return ""
     text = escaped(plain("".join(line.tokens)))
@@ -169,7 +178,7 @@ def _token(line: Tokens, position: int, token: str, value: float | None) -> str:
 
 
 def _cards(deck: Cards, payload: Payload) -> str:
-    """The place of a deck, and what it needs before its script fills it."""
+    """Return the placeholder of a deck, which its script fills."""
     payload.decks[deck.id] = deck.packed()
     what = escaped(deck.what)
     return (
@@ -201,7 +210,7 @@ _KEYS = (
 
 
 def _explorer(explorer: Explorer, payload: Payload) -> str:
-    """The place of an explorer with its controls; its script draws it and fills the panel."""
+    """Return the placeholder of an explorer, which its script fills, with controls."""
     payload.explorers[explorer.id] = explorer.packed()
     name = explorer.id
     buttons = "".join(
@@ -224,7 +233,7 @@ def _explorer(explorer: Explorer, payload: Payload) -> str:
 
 
 def _explorer_legend(explorer: Explorer) -> str:
-    """What sizes, shapes and colours mean, of the kinds that are there."""
+    """Return what sizes, shapes and colours mean, for the kinds present."""
     shapes = {"head": "● head", "mlp": "■ MLP", "embed": "▲ embedding", "bias": "▲ bias", "target": "◆ target"}
     shapes |= {"feature": "● feature", "error": "◆ error"}
     kinds = [shapes.get(kind, f"● {kind}") for kind in dict.fromkeys(node.kind for node in explorer.nodes)]
@@ -237,7 +246,10 @@ def _explorer_legend(explorer: Explorer) -> str:
 
 
 def _explorer_twin(explorer: Explorer) -> str:
-    """The largest nodes as a table; the files of all nodes and edges are made of the data the page already has."""
+    """Return the largest nodes as a table, with buttons that save all.
+
+    The files of all nodes and edges are made of the data the page already has.
+    """
     table, name = explorer.table, explorer.id
     caption = f"The {LISTED} largest of {len(table.rows):,} nodes." if len(table.rows) > LISTED else ""
     listed = replace(table, rows=table.rows[:LISTED], caption=caption)
@@ -251,7 +263,7 @@ def _explorer_twin(explorer: Explorer) -> str:
 
 
 def _attention(viewer: Attention, payload: Payload) -> str:
-    """The place of a viewer of attention; its script fills it."""
+    """Return the placeholder of a viewer of attention; its script fills it."""
     payload.attentions[viewer.id] = viewer.packed()
     table = viewer.table
     strong = [i for i, row in enumerate(table.rows) if any(isinstance(v, float) and v >= SEEN for v in row[3:])]
@@ -271,7 +283,10 @@ def _attention(viewer: Attention, payload: Payload) -> str:
 
 
 def _twin(table: Table, name: str, payload: Payload, rows: Sequence[int] | None = None) -> str:
-    """The table beneath a figure, of a long one the given rows or the first; the file has all."""
+    """Return the table beneath a figure.
+
+    Of a long one it shows the given rows or the first; the file has all.
+    """
     listed = table
     if rows is None:
         rows = range(min(LONG, len(table.rows)))
@@ -351,7 +366,7 @@ def _size(count: int) -> str:
 
 
 def _command(command: str) -> str:
-    """The command with a button that copies it; one with a long prompt is one click away."""
+    """Return the command, folded if long, with a button that copies it."""
     shown = f'<pre id="command" tabindex="0"><code>{escaped(command)}</code></pre>'
     if len(command) > FOLDED:
         shown = f"<details><summary>{len(command):,} characters</summary>{shown}</details>"

@@ -1,4 +1,7 @@
-"""Figures as notebooks draw them: plotly's own MIME type, so that a document holds numbers and never the library."""
+"""Figures as notebooks draw them, in plotly's own MIME type.
+
+So a document contains numbers and never the library.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,15 @@ if TYPE_CHECKING:
     from interp.report.blocks import Figure
 
 PLOTLY = "application/vnd.plotly.v1+json"
-"""JupyterLab, VS Code and Colab draw this with the plotting library that `plotly` installs beside them."""
+"""JupyterLab, VS Code and Colab draw this with the plotting library that `plotly` installs for them."""
 WIDTH = 130
 """Characters of a line of the caption."""
 
 
 def bundle(figure: Figure, text: str) -> dict[str, Any]:
-    """Return a figure by MIME type; where plotly is not drawn, its caption and table are shown.
+    """Return a figure by MIME type.
+
+    Where plotly is not drawn, its caption and table are shown.
 
     Args:
         figure: what is drawn.

@@ -1,4 +1,6 @@
-"""One page as one file: HTML, style, script, figures, files and the plotting library, readable without a network.
+"""One page as one self-contained file, readable without a network.
+
+It contains HTML, style, script, figures, files and the plotting library.
 
 The library is the `plotly` package's own `plotly.min.js`, embedded once as gzip and base64 and opened by the
 browser's `DecompressionStream`, or (`plotlyjs="beside"`) one file that the pages of a folder share. A content
@@ -32,11 +34,11 @@ from interp.results import writable_folder, write_atomic
 PlotlyJS = Literal["inline", "beside"]
 LIBRARY = "plotly.min.js"
 NAME = "report.html"
-"""What a page is called in the folder of its result."""
+"""File name of a page in the folder of its result."""
 
 
 def render(page: Page, *, plotlyjs: PlotlyJS = "inline") -> str:
-    """The page as HTML. Pure: equal pages give equal text.
+    """Return the page as HTML; equal pages give equal text.
 
     Args:
         page: What to show.
@@ -52,7 +54,9 @@ def render(page: Page, *, plotlyjs: PlotlyJS = "inline") -> str:
 
 
 def write(page: Page, folder: str | os.PathLike[str], name: str = NAME, plotlyjs: PlotlyJS = "inline") -> Path:
-    """Write the page into `folder` (made if missing) and return its path; the file is whole or not there.
+    """Write the page into `folder` and return its path.
+
+    The folder is made if missing; the file is complete or not there.
 
     Raises `UsageError` when the folder cannot be written to, or the page cannot be rendered.
     """
@@ -69,7 +73,10 @@ def write(page: Page, folder: str | os.PathLike[str], name: str = NAME, plotlyjs
 def document(
     title: str, body: str, payload: Payload | None = None, *, meta: dict[str, str], plotlyjs: PlotlyJS = "inline"
 ) -> str:
-    """A whole HTML document around `body`, with the library only where there is a figure to draw."""
+    """Return a complete HTML document around `body`.
+
+    The plotting library is included only where there is a figure to draw.
+    """
     if plotlyjs not in ("inline", "beside"):
         raise UsageError(f'plotlyjs is "{plotlyjs}"; it must be "inline" or "beside".')
     script, style, scripts, allowed = _asset("page.js"), _asset("page.css"), "", ["'none'"]
@@ -108,7 +115,10 @@ _HEIGHTS: dict[type, int] = {Figure: 620, Explorer: 860, Attention: 460}
 
 
 def frame(shown: Page | Figure | Tokens | Explorer | Attention) -> str:
-    """`shown` for a notebook: a page of its own inside a frame, so that neither can disturb the other."""
+    """Return HTML that shows a page or block inside a notebook.
+
+    It is a page of its own inside a frame, so that neither can disturb the other.
+    """
     if isinstance(shown, Page):
         text, height = render(shown), 720
     else:
@@ -124,9 +134,9 @@ def frame(shown: Page | Figure | Tokens | Explorer | Attention) -> str:
 
 def _meta(page: Page) -> dict[str, str]:
     record = page.provenance
-    found = {"title": page.title, "finding": page.finding, "kind": page.kind, "model": record.model}
+    facts = {"title": page.title, "finding": page.finding, "kind": page.kind, "model": record.model}
     drawn = {f"drawn-{name}": path for name, path in thumbnail(page).items() if path}
-    return {**found, "date": record.started, **drawn}
+    return {**facts, "date": record.started, **drawn}
 
 
 _ELEMENTS = {
@@ -144,20 +154,23 @@ _ELEMENTS = {
 
 
 def _elements(payload: Payload, suffix: str) -> tuple[str, ...]:
-    """Return the scripts ("js") or styles ("css") of the elements that a page has."""
+    """Return the script or style files that a page's elements need.
+
+    `suffix` is "js" for scripts, "css" for styles.
+    """
     own = tuple(name for kind, names in _ELEMENTS.items() if getattr(payload, kind) for name in names)
     return tuple(name for name in ("shared.js", *own) if own and name.endswith(suffix))
 
 
 def _library_script(plotlyjs: PlotlyJS) -> tuple[str, list[str]]:
-    """The library as script elements, and what the policy must admit for it."""
+    """Return the library as script elements, with the policy sources they need."""
     if plotlyjs == "beside":
         return f'<script src="{LIBRARY}"></script>', ["'self'"]
     return f'<script type="text/plain" id="plotly-gzip">{_packed_library()}</script>', [_library_sha256()]
 
 
 def _json(value: object) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """Return JSON that cannot end the script element that contains it."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c")
 

@@ -1,4 +1,4 @@
-"""What the figures are put together from: axes, traces, limits, and the sentences a caption must add."""
+"""Parts of figures: axes, traces, limits, and the sentences a caption must add."""
 
 from __future__ import annotations
 
@@ -24,70 +24,91 @@ _TICKS = 48
 
 
 def plot(data: list[dict[str, Any]], layout: dict[str, Any]) -> go.Figure:
-    """A plotly figure without plotly's default template; the page adds the theme."""
+    """Return a plotly figure without plotly's default template.
+
+    The page adds the theme.
+    """
     import plotly.graph_objects as go
 
     return go.Figure(data=data, layout={"template": "none", **layout})
 
 
 def flat(values: ArrayLike) -> np.ndarray:
-    """(n,) in the dtype given, so that 32-bit numbers are not written with the digits of 64-bit ones."""
+    """Return values as (n,) in the dtype given.
+
+    So 32-bit numbers are not written with the digits of 64-bit ones.
+    """
     return np.asarray(values).ravel()
 
 
 def vector(id: str, values: ArrayLike, length: int | None = None) -> np.ndarray:
-    """(n,) float64; `UsageError` when it is empty or has another length than expected."""
-    found = np.asarray(values, dtype=float)
-    if found.ndim != 1 or not found.size or (length is not None and len(found) != length):
+    """Return values as (n,) float64.
+
+    Raises `UsageError` when it is empty or has another length than expected.
+    """
+    numbers = np.asarray(values, dtype=float)
+    if numbers.ndim != 1 or not numbers.size or (length is not None and len(numbers) != length):
         expected = "a row of numbers" if length is None else f"{length} numbers, one for each label or position"
-        raise UsageError(f'The figure "{id}" was given values of shape {found.shape}; expected {expected}.')
-    return found
+        raise UsageError(f'The figure "{id}" was given values of shape {numbers.shape}; expected {expected}.')
+    return numbers
 
 
 def names(id: str, given: Sequence[str] | None, length: int) -> list[str]:
-    """The labels given, or positions; `UsageError` when their number is wrong."""
+    """Return the labels given, or positions.
+
+    Raises `UsageError` when their number is wrong.
+    """
     if given is not None and len(given) != length:
         raise UsageError(f'The figure "{id}" was given {len(given)} labels for {length} rows, columns or points.')
     return [str(name) for name in given] if given is not None else [str(number) for number in range(length)]
 
 
 def number(value: Any) -> Cell:
-    """A table cell: integers stay integers, 32-bit floats get the shortest decimal that reads back the same."""
+    """Return a number as a table cell.
+
+    Integers stay integers; 32-bit floats get the shortest decimal that reads back the same.
+    """
     if isinstance(value, np.integer | np.bool_ | int):
         return int(value)
     return float(str(value)) if isinstance(value, np.floating) else float(value)
 
 
 def signed(value: float) -> str:
-    """A number with its sign, for hover text."""
+    """Format a number with its sign, for hover text."""
     return f"{value:+.4g}".replace("-", "−") if np.isfinite(value) else kind(value)
 
 
 def kind(value: float) -> str:
-    """How a number that is none is written."""
+    """Return how NaN or an infinity is written."""
     return "NaN" if np.isnan(value) else "∞" if value > 0 else "−∞"
 
 
 def interval(id: str, errors: ArrayLike, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths below and above, each (n,), from (n,) or (n, 2)."""
-    found = np.asarray(errors, dtype=float)
-    if found.shape not in ((length,), (length, 2)) or (found < 0).any():
+    """Return lengths below and above, each (n,), from (n,) or (n, 2)."""
+    lengths = np.asarray(errors, dtype=float)
+    if lengths.shape not in ((length,), (length, 2)) or (lengths < 0).any():
         raise UsageError(
-            f'The figure "{id}" was given errors of shape {found.shape}; expected lengths of zero or more, of shape '
+            f'The figure "{id}" was given errors of shape {lengths.shape}; expected lengths of zero or more, of shape '
             f"({length},), or ({length}, 2) for below and above."
         )
-    return (found, found) if found.ndim == 1 else (found[:, 0], found[:, 1])
+    return (lengths, lengths) if lengths.ndim == 1 else (lengths[:, 0], lengths[:, 1])
 
 
 def ticks(labels: Sequence[str]) -> dict[str, Any]:
-    """Labels at whole numbers, so that equal ones never merge; every k-th where there are many."""
+    """Place labels at whole numbers, so that equal ones never merge.
+
+    Where there are many, every k-th is shown.
+    """
     step = -(-len(labels) // _TICKS)
     at = list(range(0, len(labels), step))
     return {"tickmode": "array", "tickvals": at, "ticktext": [plotly_text(shortened(labels[i])) for i in at]}
 
 
 def set_scales(id: str, layout: dict[str, Any], log: str) -> None:
-    """Give the axes named in `log` a logarithmic scale; `UsageError` for anything but "", "x", "y" and "xy"."""
+    """Give the axes named in `log` a logarithmic scale.
+
+    Raises `UsageError` for anything but "", "x", "y" and "xy".
+    """
     if log not in ("", "x", "y", "xy"):
         raise UsageError(f'The figure "{id}" was given log="{log}"; expected "x", "y" or "xy".')
     for axis in log:
@@ -95,12 +116,12 @@ def set_scales(id: str, layout: dict[str, Any], log: str) -> None:
 
 
 def axis_title(text: str) -> dict[str, str]:
-    """The title of an axis."""
+    """Return the title of an axis."""
     return {"text": plotly_text(text)}
 
 
 def colorbar(title: str) -> dict[str, Any]:
-    """A thin scale with its unit on top."""
+    """Return a thin colour scale with its unit on top."""
     return {
         "thickness": 10,
         "outlinewidth": 0,
@@ -110,23 +131,29 @@ def colorbar(title: str) -> dict[str, Any]:
 
 
 def sign_colours(values: np.ndarray) -> list[str]:
-    """Red below zero, blue from zero up."""
+    """Return red for values below zero, blue from zero up."""
     return [NEGATIVE if value < 0 else POSITIVE for value in values]
 
 
 def written(p: str, q: str, values: np.ndarray) -> list[dict[str, Any]]:
-    """Words beside zero, where a bar would start, for the values that have no bar."""
+    """Return text in place of each bar that cannot be drawn.
+
+    The text stands next to zero, where a bar would start.
+    """
     at = np.flatnonzero(~np.isfinite(values))
     if not len(at):
         return []
-    beside = "middle right" if q == "x" else "top center"
-    text = {"type": "scatter", "mode": "text", "textposition": beside, "showlegend": False, "hoverinfo": "skip"}
+    position = "middle right" if q == "x" else "top center"
+    text = {"type": "scatter", "mode": "text", "textposition": position, "showlegend": False, "hoverinfo": "skip"}
     words = [kind(values[i]) for i in at]
     return [{**text, p: at.tolist(), q: [0] * len(at), "text": words, "textfont": {"color": NEUTRAL}}]
 
 
 def undefined_cells(matrix: np.ndarray) -> list[dict[str, Any]]:
-    """A layer of mauve cells for each kind of number that is none: NaN, infinity, minus infinity."""
+    """Return a layer of mauve cells for each kind of non-finite number.
+
+    The kinds are NaN, infinity and minus infinity.
+    """
     layers = (("NaN", np.isnan(matrix)), ("∞", np.isposinf(matrix)), ("−∞", np.isneginf(matrix)))
     return [
         {
@@ -145,14 +172,17 @@ def undefined_cells(matrix: np.ndarray) -> list[dict[str, Any]]:
 
 
 def joined(caption: str, said: str) -> str:
-    """The author's caption and the sentences added to it; an empty caption stays empty, and is refused later."""
+    """Join the author's caption and the sentences added to it.
+
+    An empty caption stays empty, and is refused later.
+    """
     caption = caption.strip()
     full_stop = "." if caption and said and caption[-1] not in ".!?" else ""
     return caption + full_stop + said if caption else ""
 
 
 def undefined(values: np.ndarray) -> str:
-    """The sentence that counts NaN and infinities, or nothing."""
+    """Return the sentence that counts NaN and infinities, or an empty text."""
     nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
     parts = [f"{nan} NaN"] * bool(nan) + [f"{infinite} infinite"] * bool(infinite)
     return f" Not drawn as numbers: {' and '.join(parts)} of {values.size} values." if parts else ""
@@ -161,10 +191,10 @@ def undefined(values: np.ndarray) -> str:
 def limits(
     matrix: np.ndarray, is_signed: bool, natural: tuple[float, float] | None = None, centre: float = 0.0
 ) -> tuple[float, float, int]:
-    """Ends of the colour scale and how many cells lie beyond.
+    """Return a colour scale's ends and the number of cells beyond.
 
-    The natural range, moved out where values lie beyond it; else three standard deviations, or the extremes if nearer.
-    A signed scale is symmetric about `centre`.
+    The ends are the natural range, moved out where values lie beyond it; else three standard deviations, or the
+    extremes if nearer. A signed scale is symmetric about `centre`.
     """
     if natural is not None:
         finite = matrix[np.isfinite(matrix)].astype(float)
@@ -180,7 +210,7 @@ def limits(
         end = min(float(np.abs(finite).max()), 3 * float(np.sqrt(np.square(finite).mean()))) or 1.0
         return -end, end, int((np.abs(finite) > end).sum())
     low, middle, spread = float(finite.min()), float(finite.mean()), float(finite.std())
-    # A scale of what cannot be negative starts at zero, so that equal colours mean equal sizes between figures.
+    # A scale of values that cannot be negative starts at zero, so that equal colours mean equal sizes between figures.
     low = 0.0 if low >= 0 else max(low, middle - 3 * spread)
     high = min(float(finite.max()), middle + 3 * spread)
     # A constant matrix has no spread; any scale of positive length draws it.
@@ -189,7 +219,10 @@ def limits(
 
 
 def reduced(matrix: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """At most 256 by 256: of each block the entry of largest magnitude, a NaN before all; and the block's sides."""
+    """Return a matrix reduced to 256 by 256, and the block's sides.
+
+    It has at most 256 rows and columns. Of each block the entry of largest magnitude is taken, a NaN before all.
+    """
     rows, columns = (-(-side // SIDE) for side in matrix.shape)
     if rows == columns == 1:
         return matrix, (1, 1)
@@ -204,20 +237,26 @@ def reduced(matrix: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def said_of_heatmap(matrix: np.ndarray, steps: tuple[int, int], ends: tuple[float, float, int]) -> str:
-    """The sentences a heatmap's caption must add: reduction, clipping, undefined cells."""
+    """Return the sentences a heatmap's caption must add.
+
+    They name reduction, clipping and undefined cells.
+    """
     low, high, clipped = ends
-    said = ""
+    notes = ""
     if steps != (1, 1):
-        said += f" Each cell is the entry of largest magnitude in a block of {steps[0]} by {steps[1]}."
+        notes += f" Each cell is the entry of largest magnitude in a block of {steps[0]} by {steps[1]}."
     if clipped:
         ends_text = " and ".join(f"{end:.3g}".replace("-", "−") for end in (low, high) if end)
-        said += f" Colours end at {ends_text}, three standard deviations (cells beyond: {clipped})."
+        notes += f" Colours end at {ends_text}, three standard deviations (cells beyond: {clipped})."
     missing = undefined(matrix)
-    return said + (missing.replace("Not drawn as numbers:", "Mauve:") if missing else "")
+    return notes + (missing.replace("Not drawn as numbers:", "Mauve:") if missing else "")
 
 
 def matrix_table(axis: str, labels: list[list[str]], matrix: np.ndarray) -> Table:
-    """The matrix with its row labels; large ones with four significant digits, as the caption of the table says."""
+    """Return the matrix as a table with its row labels.
+
+    Large ones have four significant digits, and the caption of the table says so.
+    """
     large = matrix.size > 64 * 64
     cells = [[float(f"{value:.4g}") if large else number(value) for value in row] for row in matrix]
     rows = tuple((name, *row) for name, row in zip(labels[0], cells, strict=True))
@@ -226,7 +265,9 @@ def matrix_table(axis: str, labels: list[list[str]], matrix: np.ndarray) -> Tabl
 
 
 def line(x: np.ndarray, y: np.ndarray, name: str, index: int) -> dict[str, Any]:
-    """A series; with markers while they can be told apart, always where the line has gaps.
+    """Return a series as a line, with markers where points are few.
+
+    There are markers up to 60 points, and always where the line has gaps.
 
     One that has the same value everywhere is a level to compare with, and has none.
     """
@@ -246,7 +287,7 @@ def line(x: np.ndarray, y: np.ndarray, name: str, index: int) -> dict[str, Any]:
 
 
 def band(x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> dict[str, Any]:
-    """The tinted area between two bounds."""
+    """Return the tinted area between two bounds."""
     known = np.isfinite(low) & np.isfinite(high)
     return {
         "type": "scatter",
@@ -265,8 +306,11 @@ def band(x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> dict[
 def points(
     x: np.ndarray, y: np.ndarray, name: str, labels: np.ndarray, index: int, written: bool = False
 ) -> dict[str, Any]:
-    """Return the points of one group, with their labels beside them if `written`: in turn above and below."""
-    beside = {
+    """Return the points of one group, with their labels if `written`.
+
+    Labels stand in turn above and below their points.
+    """
+    text = {
         "text": [plotly_text(shortened(str(label), 28)) for label in labels],
         "textposition": [("top center", "bottom center")[int(rank) % 2] for rank in np.argsort(np.argsort(x))],
         "textfont": {"size": 11},
@@ -275,7 +319,7 @@ def points(
     return {
         "type": "scatter",
         "mode": "markers+text" if written else "markers",
-        **(beside if written else {}),
+        **(text if written else {}),
         "name": plotly_text(name),
         "x": x,
         "y": y,
@@ -291,7 +335,10 @@ def points(
 
 
 def diagonal(x: np.ndarray, y: np.ndarray, name: str) -> dict[str, Any]:
-    """Return the line on which both axes are equal, over the range of the points."""
+    """Return the line on which both axes are equal.
+
+    It spans the range of the points.
+    """
     ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
     return {
         "type": "scatter",
@@ -305,29 +352,35 @@ def diagonal(x: np.ndarray, y: np.ndarray, name: str) -> dict[str, Any]:
 
 
 def decimated(groups: np.ndarray) -> np.ndarray:
-    """Indices of at most about 5000 points, evenly spaced within each group, every group kept."""
+    """Return indices of at most about 5000 points, from every group.
+
+    They are evenly spaced within each group.
+    """
     if len(groups) <= POINTS:
         return np.arange(len(groups))
-    kept = []
+    indices = []
     for name in dict.fromkeys(groups):
         of_group = np.flatnonzero(groups == name)
         count = max(1, len(of_group) * POINTS // len(groups))
-        kept.append(of_group[np.linspace(0, len(of_group) - 1, count).round().astype(int)])
-    return np.sort(np.concatenate(kept))
+        indices.append(of_group[np.linspace(0, len(of_group) - 1, count).round().astype(int)])
+    return np.sort(np.concatenate(indices))
 
 
 def widths(parents: Sequence[int], values: np.ndarray) -> list[float]:
-    """For each node the sum of magnitudes beneath it, or its own magnitude where that is larger."""
+    """Return each node's width in a tree of contributions.
+
+    For each node the sum of magnitudes beneath it, or its own magnitude where that is larger.
+    """
     below = np.zeros(len(values))
-    found = np.abs(values)
+    sizes = np.abs(values)
     # Parents come before their children, so a walk from the end has seen all children of a node.
     for node in range(len(values) - 1, -1, -1):
-        found[node] = max(found[node], below[node])
+        sizes[node] = max(sizes[node], below[node])
         if parents[node] >= 0:
-            below[parents[node]] += found[node]
-    return found.tolist()
+            below[parents[node]] += sizes[node]
+    return sizes.tolist()
 
 
 def pattern(index: int) -> dict[str, Any]:
-    """Hatching that tells a group of bars apart without its colour."""
+    """Return hatching that distinguishes a group of bars without its colour."""
     return {"shape": ("", "/", "x", ".", "\\", "-", "|")[index % 7], "solidity": 0.2, "fillmode": "overlay"}

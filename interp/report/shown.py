@@ -1,4 +1,4 @@
-"""How a result shows itself in a notebook."""
+"""Mixins that display a result in a notebook."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Framed:
-    """Mixin for what a notebook shows in a frame of its own: a page, a figure, a line of tokens."""
+    """Mixin for values that a notebook shows in their own frame.
+
+    Such as a page, a figure or a line of tokens.
+    """
 
     def _repr_html_(self) -> str:
         # By name: the page imports the blocks it draws, so a block cannot import the page.
@@ -19,14 +22,17 @@ class Framed:
 
 
 class Shown:
-    """Mixin for results that have `table()`, and perhaps `figure()`: a notebook draws the figure, else the table."""
+    """Mixin for results that have `table()`, and perhaps `figure()`.
+
+    A notebook draws the figure, else the table.
+    """
 
     def table(self) -> Table:
-        """The result as a table."""
+        """Return the result as a table."""
         raise NotImplementedError
 
     def figure(self) -> Figure | None:
-        """The result as a figure, where it has one."""
+        """Return the result as a figure, None where it has none."""
         return None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""Tables: the accessible twin of every figure, and the data a reader takes away."""
+"""Tables: the accessible form of every figure, and the data a reader downloads."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ CELLS_SHOWN = 2000
 """A page shows the first rows of a table up to about this many cells; the CSV has them all."""
 COLUMNS_SHOWN = 24
 ROWS_PRINTED = 60
-"""Rows of a table written as plain text; a longer one says how many follow."""
+"""Rows of a table written as plain text; a longer one states how many follow."""
 PROSE = 28
-"""Characters of a text beyond which its column is prose, which is not to be narrow."""
+"""Characters of a text beyond which its column is prose, which must not be narrow."""
 
 
 @dataclass(frozen=True, repr=False)
 class Table:
-    """Rows under named columns.
+    """Table of rows under named columns.
 
-    `formats` gives Python format specifications for numeric columns, for example `{"value": "+.3f"}`; the CSV keeps
+    `formats` gives Python format specifications for numeric columns, for example `{"value": "+.3f"}`; the CSV has
     full precision. `tokens` names the columns that hold raw tokens: shown through `visible`, raw in the CSV.
 
     Raises `UsageError` when a row has not one cell per column, or when an option names no column.
@@ -49,7 +49,10 @@ class Table:
                 raise UsageError(f'A table option names the column "{name}"; there is only {", ".join(self.columns)}.')
 
     def to_csv(self) -> str:
-        """All rows as CSV (RFC 4180): text quoted, None empty, numbers in full precision."""
+        """Return all rows as CSV (RFC 4180).
+
+        Text is quoted, None is empty, and numbers have full precision.
+        """
         out = io.StringIO()
         writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         writer.writerow(self.columns)
@@ -58,7 +61,10 @@ class Table:
         return out.getvalue()
 
     def to_html(self) -> str:
-        """A `<table>` with header cells, every text escaped; long tables end with a line saying what is left out."""
+        """Return the table as an HTML `<table>` with header cells.
+
+        Every text is escaped; long tables end with a line that counts what is left out.
+        """
         columns = self.columns[:COLUMNS_SHOWN]
         rows = self.rows[: max(10, CELLS_SHOWN // len(columns))]
         kinds = [self._kind(index) for index in range(len(columns))]
@@ -69,7 +75,7 @@ class Table:
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def to_text(self, rows: int = ROWS_PRINTED) -> str:
-        """The first rows in aligned columns, as a terminal shows them: `print(table)`."""
+        """Return the first rows in aligned columns, as `print(table)` shows them."""
         shown = [
             [self._plain(cell, name) for cell, name in zip(row, self.columns, strict=True)] for row in self.rows[:rows]
         ]
@@ -95,7 +101,10 @@ class Table:
         return first + "".join(f"<td{kind}>{cell}</td>" for cell, kind in rest)
 
     def _kind(self, index: int) -> str:
-        """Return the class of a column's cells: "n" for numbers, "prose" for texts that need room to be read."""
+        """Return the HTML class of a column's cells.
+
+        "n" is for numbers, "prose" for texts that need a wide column.
+        """
         if self._is_numeric(index):
             return ' class="n"'
         cells = (row[index] for row in self.rows)
@@ -103,7 +112,7 @@ class Table:
         return ' class="prose"' if longest > PROSE else ""
 
     def _text(self, cell: Cell, column: str) -> str:
-        """A cell in HTML."""
+        """Return a cell in HTML."""
         shown = escaped(self._plain(cell, column))
         return f"<code>{shown}</code>" if isinstance(cell, str) and column in self.tokens else shown
 

@@ -1,7 +1,8 @@
-"""The only ways a string reaches a page: tokens through `visible`, everything else through `plain`, then escaped.
+"""Cleaning of strings for a page: tokens by `visible`, the rest by `plain`, then escaped.
 
-Tokens come from models and data, so they are hostile until shown otherwise: markup, control characters, characters
-that turn the direction of the line, bytes that are no text. Each of them is made visible here and stays text.
+There is no other way for a string to reach a page. Tokens come from models and data, so they are hostile until shown
+otherwise: markup, control characters, characters that turn the direction of the line, bytes that are not text. Each of
+them is made visible here and stays text.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _INVISIBLE = {"Cf", "Cs", "Co", "Zs", "Zl", "Zp"}
 
 
 def visible(token: str) -> str:
-    r"""`token` with everything invisible made visible, on one line, in the order of its characters.
+    r"""Return `token` with everything invisible made visible.
+
+    It is on one line, in the order of its characters.
 
     Blank `·`, newline `↵`, tab `⇥`, other control characters `\x1b`, undecodable bytes `⟨e2 96⟩` (from Python's
     `surrogateescape`) or `⟨?⟩` (where the tokenizer already replaced them), other invisible characters (direction
@@ -42,28 +45,37 @@ def quoted(token: str | None) -> str:
 
 
 def plain(text: str) -> str:
-    """`text` as prose: blanks and newlines stay, every other invisible character is made visible."""
+    """Return `text` as prose, with invisible characters made visible.
+
+    Blanks and newlines stay.
+    """
     return "".join(c if c in "\n\t" or unicodedata.category(c) == "Zs" else _visible_character(c) for c in text)
 
 
 def escaped(text: object) -> str:
-    """`plain`, escaped for HTML text and attributes."""
+    """Return `plain` text, escaped for HTML text and attributes."""
     return html.escape(plain(str(text)))
 
 
 def plotly_text(text: object) -> str:
-    """`plain`, escaped for plotly, which reads tick labels, names and hover text as a small HTML of its own."""
+    """Return `plain` text, escaped for plotly.
+
+    Plotly reads tick labels, names and hover text as a small HTML of its own.
+    """
     return plain(str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def check_id(value: str, what: str) -> None:
-    """`UsageError` unless `value` can be an id on a page."""
+    """Raise `UsageError` unless `value` can be an id on a page."""
     if not _ID.fullmatch(value):
         raise UsageError(f'"{value}" cannot be the id of a {what}: use letters, digits and "-", a letter first.')
 
 
 def shortened(text: str, length: int = 28) -> str:
-    """The first characters of a long label, ending in `…`; labels in the middle of a plot have no room for more."""
+    """Return the first characters of a long label, ending in `…`.
+
+    Labels in the middle of a plot have no space for more.
+    """
     return text if len(text) <= length else text[: length - 1] + "…"
 
 

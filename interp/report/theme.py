@@ -13,7 +13,7 @@ UNDEFINED = "#d9d0e3"
 """Cells that are NaN or infinite: a mauve, a hue that is on no scale."""
 
 CATEGORIES = ("#0077bb", "#cc4e0c", "#00806f", "#aa3377", "#8a6d00", "#33a6d9", "#7a4fb5")
-"""Told apart under the common colour-vision deficiencies, and always drawn with different markers besides."""
+"""Distinct under the common colour-vision deficiencies, and always drawn with different markers too."""
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "x", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
@@ -79,7 +79,10 @@ LAYOUT = {
 
 
 def themed(layout: dict[str, object]) -> dict[str, object]:
-    """`layout` over the defaults of this house, every axis it has among them; its template is dropped."""
+    """Return `layout` merged over the theme's defaults.
+
+    Defaults are set for every axis it has; its template is dropped.
+    """
     own = {name: value for name, value in layout.items() if name != "template"}
     axes = {name: _AXIS for name in own if name.startswith(("xaxis", "yaxis"))}
     return _merged({**LAYOUT, **axes}, own)
@@ -94,7 +97,10 @@ def _merged(base: dict, own: dict) -> dict:
 
 
 def css() -> str:
-    """The page's colours as CSS custom properties: light, dark where the reader prefers it, light on paper."""
+    """Return the page's colours as CSS custom properties.
+
+    Light, dark where the reader prefers it, light on paper.
+    """
     names = {"text": TEXT, "muted": _MUTED, "rule": _GRID, "edge": _ZERO, "ground": _PAPER, "negative": NEGATIVE}
     names |= {"positive": POSITIVE}
     light = "".join(f"--{name}:{colour};" for name, colour in names.items())

@@ -1,7 +1,7 @@
-"""A page's first picture as a few strokes, for the index: a few SVG paths that a style sheet colours.
+"""Thumbnails of pages for the index: a few SVG paths that a style sheet colours.
 
-A page carries them among its `<meta>` tags. They are path data and nothing else, and the index takes no other text for
-a path, so that a page of unknown origin cannot bring markup into it.
+A thumbnail shows a page's first picture. A page carries them among its `<meta>` tags. They are path data and nothing
+else, and the index takes no other text for a path, so that a page of unknown origin cannot bring markup into it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from interp.report.explorer import Explorer
 
 WIDTH, HEIGHT = 120, 72
 CLASSES = ("line", "curve", "positive", "negative")
-"""What the paths are: thin and thick strokes, and shapes of values above and below zero."""
+"""Classes of paths: thin and thick strokes, and shapes of values above and below zero."""
 _PATH = re.compile(r"[MLHVZ0-9. -]*")
 _LENGTH = 6000
-"""Characters of a path that the index takes."""
+"""Characters of a path that the index accepts."""
 BARS, CELLS, POINTS, NODES = 60, (14, 24), 60, 40
 
 Strokes = dict[str, list[str]]
 
 
 def thumbnail(page: Page) -> dict[str, str]:
-    """Return the paths of the page's first picture by class; empty where it has none."""
+    """Return the paths of the page's first picture by class.
+
+    Empty where it has none.
+    """
     blocks = (*page.lead, *(block for section in page.sections for block in section.blocks))
     for block in sorted(blocks, key=_rank):
         strokes: Strokes = {name: [] for name in CLASSES}
@@ -39,14 +42,17 @@ def thumbnail(page: Page) -> dict[str, str]:
 
 
 def svg(paths: dict[str, str]) -> str:
-    """Return the drawing of paths that hold path data and nothing else; empty where there are none."""
+    """Return the drawing of the paths as SVG.
+
+    Only paths that contain path data and nothing else are drawn; the result is empty where there are none.
+    """
     sound = {name: paths[name] for name in CLASSES if paths.get(name) and _sound(paths[name])}
     drawn = "".join(f'<path class="{name}" d="{path}"/>' for name, path in sound.items())
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">{drawn}</svg>' if drawn else ""
 
 
 def _joined(parts: list[str]) -> str:
-    """As many strokes as a path may be long."""
+    """Join as many strokes as fit the longest path allowed."""
     room = np.cumsum([len(part) for part in parts]) <= _LENGTH
     return "".join(part for part, fits in zip(parts, room, strict=True) if fits)
 
@@ -56,7 +62,10 @@ def _sound(path: str) -> bool:
 
 
 def _rank(block: Block) -> int:
-    """Explorers say most at a glance, then figures, then lines of tokens; the sort keeps the order of the page."""
+    """Rank blocks by how much they show at a glance.
+
+    Explorers come first, then figures, then lines of tokens; the sort is stable, so the order of the page remains.
+    """
     return 0 if isinstance(block, Explorer) else 1 if isinstance(block, Figure) else 2
 
 
@@ -93,7 +102,10 @@ def _bars(traces: list[dict[str, Any]], strokes: Strokes) -> None:
 
 
 def _cells(trace: dict[str, Any], strokes: Strokes) -> None:
-    """Squares as large as the largest value of their part of the matrix."""
+    """Draw a matrix as squares, one for each part of it.
+
+    Each is as large as the largest value of its part.
+    """
     matrix = np.nan_to_num(np.asarray(values_of(trace["z"]), float))
     rows, columns = (min(n, most) for n, most in zip(matrix.shape, CELLS, strict=True))
     limit = float(np.abs(matrix).max()) or 1.0
@@ -108,19 +120,19 @@ def _cells(trace: dict[str, Any], strokes: Strokes) -> None:
 
 
 def _curves(traces: list[dict[str, Any]], strokes: Strokes) -> None:
-    found = []
+    curves = []
     for trace in traces:
         y = _floats(trace["y"])
         x = _floats(trace["x"]) if "x" in trace else np.arange(len(y), dtype=float)
         keep = np.isfinite(x) & np.isfinite(y)
         some = np.flatnonzero(keep)[:: max(1, int(keep.sum()) // POINTS)]
-        found.append((x[some], y[some], "lines" in trace.get("mode", "lines")))
-    points = np.concatenate([np.stack([x, y]) for x, y, _ in found], axis=1) if found else np.zeros((2, 0))
+        curves.append((x[some], y[some], "lines" in trace.get("mode", "lines")))
+    points = np.concatenate([np.stack([x, y]) for x, y, _ in curves], axis=1) if curves else np.zeros((2, 0))
     if not points.shape[1]:
         return
     low, span = points.min(1), np.ptp(points, axis=1)
     span[span == 0] = 1
-    for x, y, joined in found:
+    for x, y, joined in curves:
         across = 3 + (x - low[0]) / span[0] * (WIDTH - 6)
         down = HEIGHT - 3 - (y - low[1]) / span[1] * (HEIGHT - 6)
         if joined:
@@ -130,7 +142,10 @@ def _curves(traces: list[dict[str, Any]], strokes: Strokes) -> None:
 
 
 def _graph(explorer: Explorer, strokes: Strokes) -> None:
-    """The largest components by token and layer, as the explorer first draws them, and the edges between them."""
+    """Draw the largest components by token and layer, and their edges.
+
+    They are placed as the explorer first draws them.
+    """
     place = {
         node.id: (-1 if node.position is None else node.position, node.layer, node.label) for node in explorer.nodes
     }
@@ -149,7 +164,10 @@ def _graph(explorer: Explorer, strokes: Strokes) -> None:
 
 
 def _spots(components: list[tuple[int, float, str]]) -> dict[tuple[int, float, str], tuple[float, float]]:
-    """Where components stand: tokens from left to right, each as wide as its fullest layer, layers upwards."""
+    """Return where components stand.
+
+    Tokens run from left to right, each as wide as its fullest layer; layers run upwards.
+    """
     cells: dict[tuple[int, float], list[tuple[int, float, str]]] = {}
     for one in sorted(components):
         cells.setdefault(one[:2], []).append(one)

@@ -27,7 +27,9 @@ Row = float | tuple[float, ...]
 
 @dataclass(frozen=True)
 class Config:
-    """A grid of cells (one density and importance each) with `starts` models in every cell.
+    """Settings of a grid of toy models.
+
+    A cell has one density and importance each, and `starts` models.
 
     The models of a cell differ in their initialisation.
 

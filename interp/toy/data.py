@@ -127,7 +127,7 @@ def zipf(features: int, mean: float, exponent: float = 1.0) -> Float[np.ndarray,
 def _group_chances(
     kind: str, density: Float[np.ndarray, "cells group"], subsets: Bool[np.ndarray, "subsets group"]
 ) -> Float[np.ndarray, "cells subsets"]:
-    """Return the probability of each subset of one group being what is active."""
+    """Return the probability of each subset of active features of one group."""
     own = np.where(subsets[None], density[:, None], 1 - density[:, None])
     if kind == "independent":
         return own.prod(axis=2)

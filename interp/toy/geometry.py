@@ -88,8 +88,8 @@ def gaps(w: Float[np.ndarray, "features 2"], *, above: float = PRESENT) -> Float
     """
     if w.ndim != 2 or w.shape[1] != 2:
         raise UsageError(f"angles around a circle need directions of shape (features, 2), not {w.shape}")
-    kept = w[np.linalg.norm(w, axis=1) > above]
-    angle = np.sort(np.degrees(np.arctan2(kept[:, 1], kept[:, 0])))
+    present = w[np.linalg.norm(w, axis=1) > above]
+    angle = np.sort(np.degrees(np.arctan2(present[:, 1], present[:, 0])))
     return np.diff(angle, append=angle[:1] + 360)
 
 
@@ -123,7 +123,10 @@ def canonical(w: Float[np.ndarray, "features hidden"]) -> Float[np.ndarray, "fea
 
 @dataclass(frozen=True)
 class Factor:
-    """Features that share a subspace orthogonal to all others: a polytope of a tegum product."""
+    """Features that share a subspace orthogonal to all others.
+
+    They are a polytope of a tegum product.
+    """
 
     features: tuple[int, ...]
     rank: int
@@ -142,21 +145,23 @@ class Factor:
 def tegum_factors(
     w: Float[np.ndarray, "features hidden"], *, above: float = PRESENT, touching: float = 0.1
 ) -> tuple[Factor, ...]:
-    """Split the represented features into mutually orthogonal groups: the factors of a tegum product.
+    """Split the represented features into mutually orthogonal groups.
+
+    They are the factors of a tegum product.
 
     Connected components of the graph |W_i · W_j| > `touching`; a factor's rank counts the singular values above a
     tenth of its largest. An octahedron is three digons; a triangular bipyramid a triangle and a digon.
     """
-    kept = [i for i in range(len(w)) if np.linalg.norm(w[i]) > above]
+    present = [i for i in range(len(w)) if np.linalg.norm(w[i]) > above]
     linked = np.abs(w @ w.T) > touching
     factors: list[Factor] = []
-    while kept:
-        group, edge = {kept[0]}, [kept[0]]
+    while present:
+        group, edge = {present[0]}, [present[0]]
         while edge:
-            fresh = [j for j in kept if linked[edge[-1], j] and j not in group]
+            fresh = [j for j in present if linked[edge[-1], j] and j not in group]
             edge[-1:] = fresh
             group |= set(fresh)
-        kept = [i for i in kept if i not in group]
+        present = [i for i in present if i not in group]
         members = tuple(sorted(group))
         size = np.linalg.svd(w[list(members)], compute_uv=False)
         rank = int((size > 0.1 * size[0]).sum())
@@ -183,7 +188,9 @@ def polytope(count: int, rank: int) -> str:
 
 @checked
 def features_per_neuron(w: Float[np.ndarray, "*grid features neurons"]) -> Int[np.ndarray, "*grid neurons"]:
-    """Return how many features move each neuron by over a quarter of its strongest.
+    """Count the features that each neuron represents.
+
+    Features count if they move the neuron by over a quarter of its strongest.
 
     0 for a dead neuron.
 

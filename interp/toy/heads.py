@@ -28,13 +28,16 @@ EVALUATED = 1024
 
 @dataclass(frozen=True)
 class Task:
-    """Bring `wanted` tokens of `tokens` kinds to the last of `length` positions."""
+    """Task of attention: bring earlier tokens to the last position.
+
+    `wanted` tokens of `tokens` kinds are brought to the last of `length` positions.
+    """
 
     wanted: int = 4
     tokens: int = 4
     length: int = 6
     slots: int = 8
-    """Heads there is room for."""
+    """Number of heads that fit."""
     head_width: int = 4
     layered: bool = False
     """Whether each head is the only one of a layer of its own."""
@@ -47,7 +50,7 @@ class Task:
 
     @property
     def shape(self) -> Shape:
-        """The transformer's."""
+        """Return the sizes of the transformer."""
         width = self.slots * self.head_width
         return Shape(
             self.tokens,
@@ -71,7 +74,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Heads:
-    """Networks of as many heads as each uses."""
+    """Trained networks, which may use different numbers of heads."""
 
     weights: Weights
     loss: Float[Tensor, " networks"]
@@ -89,7 +92,7 @@ class Heads:
 
 
 def together(task: Task, used: Sequence[int], seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> Heads:
-    """Return networks whose first `used` heads were trained at the same time.
+    """Train the first `used` heads of networks at the same time.
 
     There is one network for each seed given.
     """
@@ -100,9 +103,9 @@ def together(task: Task, used: Sequence[int], seeds: Sequence[int], *, steps: in
 
 
 def in_turn(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> list[Heads]:
-    """Return networks of 1, 2, … `most` heads, trained one after the other.
+    """Train `most` heads one after the other.
 
-    Earlier heads are frozen.
+    The result has networks of 1, 2, … `most` heads. Earlier heads are frozen.
     """
     start = _start(task, seeds)
     done = {name: torch.zeros_like(start[name]) for name in task.maps}
@@ -117,7 +120,10 @@ def in_turn(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: floa
 
 
 def apart(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> list[Heads]:
-    """Return networks of 1, 2, … `most` heads, each trained as if it were the only one."""
+    """Train each of `most` heads as if it were the only one.
+
+    The result has networks of 1, 2, … `most` heads.
+    """
     start = _start(task, [seed for seed in seeds for _ in range(most)])
     # Network k trains head k mod `most`, so that the heads fit side by side.
     own = {

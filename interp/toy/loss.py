@@ -69,9 +69,9 @@ def sampled_loss(trained: Trained, *, count: int = 8192, seed: int = 1) -> Float
 
 
 def _mean_loss(trained: Trained, weights: Weights, x: Tensor) -> Float[np.ndarray, "cells starts"]:
-    """Return Σ_i I_i mean (y_i − t_i)² for every instance on the inputs `x`.
+    """Return every instance's mean loss on the inputs `x`.
 
-    These are its own, or one set for all.
+    The loss is Σ_i I_i mean (y_i − t_i)². The inputs are the instance's own, or one set for all.
     """
     architecture = ARCHITECTURES[trained.config["model"]]
     _, y = forward(architecture, weights, x)

@@ -17,7 +17,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Architecture:
-    """The map x -> h = f(E x) -> y = g(D h + b).
+    """Form of a toy model.
+
+    The map x -> h = f(E x) -> y = g(D h + b).
 
     f and g are ReLU or nothing, and D = Eᵀ when tied.
     """
@@ -84,14 +86,17 @@ def initialise(
 
 
 def target(architecture: Architecture, x: Tensor) -> Tensor:
-    """Return what the model is to output for the inputs `x`."""
+    """Return the desired output of a model for the inputs `x`."""
     return x.abs() if architecture.absolute else x
 
 
 def forward(
     architecture: Architecture, weights: Weights, x: Float[Tensor, "instances features batch"]
 ) -> tuple[Float[Tensor, "instances hidden batch"], Float[Tensor, "instances features batch"]]:
-    """Return the hidden layer and the output; `x` may have one instance for all."""
+    """Return the hidden layer and the output.
+
+    `x` may have one instance for all.
+    """
     x = x.expand(len(weights.encoder), -1, -1)
     h = torch.bmm(weights.encoder, x)
     h = h.relu_() if architecture.hidden_relu else h
@@ -108,7 +113,9 @@ def gradient(
     x: Float[Tensor, "instances features batch"],
     weight: Float[Tensor, "instances features 1"],
 ) -> Float[Tensor, "instances features batch"]:
-    """Write the gradient of the loss into `into` and return the errors y − target.
+    """Write the gradient of the loss into `into`; return the errors.
+
+    The errors are y − target.
 
     The loss is Σ_features,batch weight/2 (y − target)².
 

@@ -20,7 +20,9 @@ NEGATIVE = -1e9
 
 
 def draw(shapes: dict[str, tuple[tuple[int, ...], float]], seeds: Sequence[int]) -> Weights:
-    """Return normal weights of given shapes and deviations, an instance for each seed.
+    """Draw normal weights, an instance for each seed.
+
+    They have the given shapes and deviations.
 
     Zeros where the deviation is 0.
     """
@@ -48,7 +50,10 @@ def perceptron(sizes: Sequence[int], seeds: Sequence[int], *, bias: bool = True,
 def run_perceptron(
     weights: Weights, x: Float[Tensor, "instances batch inputs"], *, activation: str = "silu"
 ) -> Float[Tensor, "instances batch outputs"]:
-    """Return W_n f(… f(W_1 x + b_1) …) + b_n; `x` may have one instance for all."""
+    """Run a perceptron on `x`, which may have one instance for all.
+
+    The output is W_n f(… f(W_1 x + b_1) …) + b_n.
+    """
     names = [name for name in weights if name.endswith(".weight")]
     hidden = x.expand(len(weights[names[0]]), -1, -1)
     for name in names:
@@ -60,7 +65,9 @@ def run_perceptron(
 
 
 def flow(weights: Weights) -> Float[Tensor, " instances"]:
-    """Return the sum over all paths through a perceptron of the products of weights.
+    """Return the sum over all paths of the products of weights.
+
+    Paths run through a perceptron.
 
     Biases are left out.
     """

@@ -24,7 +24,10 @@ Arrangement = tuple[tuple[tuple[int, int], ...], tuple[int, ...]]
 def arrangement_loss(
     arrangement: Arrangement, density: Float[np.ndarray, " features"], importance: Float[np.ndarray, " features"]
 ) -> float:
-    """Return Σ_pairs (I_i + I_j) p_i p_j/6 + Σ_left-out I (p/3 − p²/4)."""
+    """Return the loss of an arrangement of features.
+
+    It is Σ_pairs (I_i + I_j) p_i p_j/6 + Σ_left-out I (p/3 − p²/4).
+    """
     pairs, dropped = arrangement
     paired = sum((importance[i] + importance[j]) * density[i] * density[j] / 6 for i, j in pairs)
     return float(paired + sum(importance[i] * (density[i] / 3 - density[i] ** 2 / 4) for i in dropped))
@@ -92,7 +95,10 @@ def linear_loss(
 
 
 def _arrangements(features: tuple[int, ...], hidden: int) -> Iterator[Arrangement]:
-    """Yield arrangements: leave the first feature out, give it a dimension, or pair it."""
+    """Yield the arrangements of features in hidden dimensions.
+
+    The first feature is left out, gets a dimension, or is paired.
+    """
     if not features:
         if hidden == 0:
             yield (), ()

@@ -1,4 +1,4 @@
-"""The result of training a grid of toy models; saved without pickle, read without torch."""
+"""Result of training a grid of toy models; saved without pickle, read without torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from interp.toy.config import Config
 
 @dataclass(frozen=True)
 class Best:
-    """The start of lowest loss in every cell."""
+    """Start of lowest loss in every cell."""
 
     start: Int[np.ndarray, " cells"]
     features: Float[np.ndarray, "cells features hidden"]
@@ -28,7 +28,10 @@ class Best:
 
 @dataclass(frozen=True, eq=False)
 class Trained(Result):
-    """All instances of a grid. A tied model has `features_out == features_in`."""
+    """Trained models of a grid, one for each cell and start.
+
+    A tied model has `features_out == features_in`.
+    """
 
     config: dict[str, Any]
     density: Float[np.ndarray, "cells features"]
@@ -64,7 +67,7 @@ class Trained(Result):
         )
 
     def configuration(self) -> Config:
-        """The `Config` of the training."""
+        """Return the `Config` of the training."""
         return Config(**self.config)
 
     def cell(self, index: int) -> Trained:

@@ -77,7 +77,9 @@ def optimise(
     decay: float = 0.0,
     tick: Callable[[int], None] | None = None,
 ) -> History:
-    """Step `weights` in place on what `batches` draws, and return what was recorded.
+    """Train `weights` in place on batches; return the history.
+
+    Batches are those that `batches` draws.
 
     There are `config.steps` steps.
 
@@ -101,12 +103,15 @@ def optimise(
 
 
 def learning_rate(schedule: str, step: int, steps: int) -> float:
-    """Return the factor of the learning rate: 1, or a half cosine down to 0."""
+    """Return the factor of the learning rate at a step.
+
+    It is 1, or a half cosine down to 0.
+    """
     return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _adam(flat: Tensor, slope: Tensor, mean: Tensor, square: Tensor, *, step: int, rate: float, decay: float) -> None:
-    """Make one step of Adam, in operations that round each number by itself.
+    """Perform one step of Adam with separately rounded operations.
 
     No fused multiply-add: torch fuses them in vectors but not in the left-over elements of a row, and which elements
     remain depends on how many instances there are.

@@ -76,7 +76,9 @@ def transformer(shape: Shape, seeds: Sequence[int]) -> Weights:
 
 
 def transformer_wires(shape: Shape) -> tuple[Wires, ...]:
-    """Return the wires between "inputs", "residual", each block's "qk", "v" and "mlp", and "outputs".
+    """Return the wires between the layers of a transformer.
+
+    Layers are "inputs", "residual", each block's "qk", "v" and "mlp", and "outputs".
 
     A dimension of queries and its partner of keys are one neuron, as are one of values and what the head writes from.
     """
@@ -121,9 +123,9 @@ def run_transformer(
                 count, batch, length, -1
             )
         mask, mean = ablation.masks[name], ablation.means[name]
-        kept = torch.bmm(value.reshape(count, batch * length, -1), (mask * matrix).transpose(1, 2))
+        result = torch.bmm(value.reshape(count, batch * length, -1), (mask * matrix).transpose(1, 2))
         cut = torch.bmm(mean, ((1 - mask) * matrix).transpose(1, 2))
-        return kept.view(count, batch, length, -1) + cut.unsqueeze(1)
+        return result.view(count, batch, length, -1) + cut.unsqueeze(1)
 
     residual = linear("embed", _inputs(x, shape, len(weights["embed"]))) + _positions(weights, x)
     for layer in range(shape.layers):

@@ -33,7 +33,9 @@ BY_LENGTH = ("longrope", "dynamic")
 
 @dataclass(frozen=True)
 class RawNorm:
-    """The gain of a norm, as it multiplies, and its bias, None for RMSNorm.
+    """Gain and bias of a norm.
+
+    The gain is as it multiplies; the bias is None for RMSNorm.
 
     Gemma's 1 + w is already added.
     """
@@ -44,7 +46,10 @@ class RawNorm:
 
 @dataclass(frozen=True)
 class RawRouter:
-    """The weights that score the experts of a layer, and their bias where there is one."""
+    """Weights that score the experts of a layer.
+
+    With their bias where there is one.
+    """
 
     W: Float[Tensor, "d_model n_expert"]
     b: Float[Tensor, " n_expert"] | None = None
@@ -86,7 +91,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Projection:
-    """A module and a part of its output: queries, keys or values, or half of a gated MLP.
+    """Module and the part of its output that a hook reads.
+
+    The part is queries, keys or values, or half of a gated MLP.
 
     Queries, keys and values are (..., heads, d_head).
 
@@ -100,7 +107,9 @@ class Projection:
 
 @dataclass(frozen=True)
 class Parts:
-    """Modules whose inputs and outputs the hooks read, and the outer weights as stored.
+    """Modules that hooks read from, and the outer weights as stored.
+
+    Hooks read the inputs and outputs of these modules.
 
     Tuples have one entry per block.
 
@@ -137,12 +146,15 @@ class Parts:
 
 
 def split_heads(n: int) -> Callable[[Tensor], Tensor]:
-    """Return the view (..., n, d_head) of a tensor (..., n · d_head)."""
+    """Return a view function: (..., n · d_head) -> (..., n, d_head)."""
     return lambda tensor: tensor.unflatten(-1, (n, -1))
 
 
 def heads(weight: Float[Tensor, "n_times_d_head d_model"], n: int) -> Float[Tensor, "n d_model d_head"]:
-    """Return a view of the heads of a `Linear` that computes queries, keys or values."""
+    """Return a view of the heads of a `Linear` weight.
+
+    The module computes queries, keys or values.
+    """
     return weight.unflatten(0, (n, -1)).transpose(1, 2)
 
 
@@ -160,7 +172,10 @@ def head_gain(gain: Tensor, index: int) -> Float[Tensor, " d_head"]:
 
 
 def joint_gain(norm: Any, n: int) -> Float[Tensor, "n 1 d_head"]:
-    """Return a view of each head's part of the gain of a norm over all heads."""
+    """Return a per-head view of the gain of a joint norm.
+
+    A joint norm is over all heads at once.
+    """
     return norm.weight.unflatten(0, (n, 1, -1))
 
 
@@ -219,7 +234,7 @@ def rotary(config: Any, module: Any, d_head: int, layer_type: str | None = None)
 
 
 def _by_length(config: Any, parameters: Any, kind: str) -> dict[str, Any]:
-    """Return how a rotation depends on the length of the input, as fields of `Rotary`."""
+    """Return the fields of `Rotary` for rotations that depend on input length."""
     if kind == "dynamic":
         return {"fixed_to": config.max_position_embeddings, "growth": float(parameters["factor"])}
     if kind != "longrope":

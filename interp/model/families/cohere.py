@@ -13,7 +13,10 @@ MODEL_TYPES = ("cohere", "cohere2")
 
 
 def spec(hf: Any) -> Spec:
-    """Return the facts of a Cohere; in Cohere-2 only the layers with a window rotate."""
+    """Return the facts of a Cohere model.
+
+    In Cohere-2 only the layers with a window rotate.
+    """
     result = llama.spec(hf)
     everywhere = hf.config.model_type == "cohere"
     turns = (
@@ -24,7 +27,10 @@ def spec(hf: Any) -> Spec:
 
 
 def parts(hf: Any) -> Parts:
-    """Return the modules and outer weights; the scale of logits is in the final gain."""
+    """Return the modules and outer weights of a Cohere model.
+
+    The scale of logits is in the final gain.
+    """
     result, scale = llama.parts(hf), hf.config.logit_scale
     gain, bias = result.ln_final.gain, result.ln_final.bias
     return replace(result, ln_final=RawNorm(gain * scale, None if bias is None else bias * scale))

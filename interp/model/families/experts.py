@@ -90,7 +90,10 @@ def parts(hf: Any) -> Parts:
 
 
 def layer(hf: Any, index: int) -> Layer:
-    """Return the parameters of block `index` as views, also those of the experts."""
+    """Return the parameters of block `index` as views.
+
+    Those of the experts are included.
+    """
     block, config = hf.model.layers[index], hf.config
     attention, router = block.self_attn, _router(block)
     n, n_kv = config.num_attention_heads, config.num_key_value_heads
@@ -114,7 +117,10 @@ def layer(hf: Any, index: int) -> Layer:
 
 
 def _gain(config: Any, attention: Any, name: str, n: int) -> Any:
-    """Return the gain of the norm of queries or keys; OLMoE's is over all heads."""
+    """Return the gain of the norm of queries or keys.
+
+    OLMoE's is over all heads.
+    """
     if not hasattr(attention, name):
         return None
     norm = getattr(attention, name)
@@ -177,7 +183,10 @@ def _limit(hf: Any) -> float | None:
 
 
 def _window(config: Any, block: Any) -> int | None:
-    """Return the window of a layer; Mixtral gives one to every layer, the others state it per layer."""
+    """Return the attention window of a layer.
+
+    Mixtral gives one to every layer, the others state it per layer.
+    """
     if config.model_type == "mixtral":
         return config.sliding_window
     return getattr(block.self_attn, "sliding_window", None)

@@ -96,7 +96,10 @@ def layer(hf: Any, index: int) -> Layer:
 
 
 def _projections(fused: Any, n: int) -> tuple[Projection, Projection, Projection]:
-    """Return queries, keys and values: the three thirds of one projection's output."""
+    """Return the projections of queries, keys and values.
+
+    They are the three thirds of one projection's output.
+    """
     query, key, value = (
         Projection(fused, lambda tensor, third=third: tensor.chunk(3, dim=-1)[third].unflatten(-1, (n, -1)))
         for third in range(3)

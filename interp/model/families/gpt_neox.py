@@ -94,7 +94,10 @@ def layer(hf: Any, index: int) -> Layer:
 
 
 def _projections(fused: Any, n: int) -> tuple[Projection, Projection, Projection]:
-    """Return queries, keys and values, which lie side by side for each head."""
+    """Return the projections of queries, keys and values.
+
+    They lie side by side for each head.
+    """
     query, key, value = (
         Projection(fused, lambda tensor, part=part: tensor.unflatten(-1, (n, 3, -1))[..., part, :]) for part in range(3)
     )

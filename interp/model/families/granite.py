@@ -13,12 +13,18 @@ MODEL_TYPES = ("granite",)
 
 
 def spec(hf: Any) -> Spec:
-    """Return the facts of a Granite; the multiplier of scores is its `attention_scale`."""
+    """Return the facts of a Granite model.
+
+    The multiplier of scores is its `attention_scale`.
+    """
     return replace(llama.spec(hf), embedding_scale=float(hf.config.embedding_multiplier))
 
 
 def parts(hf: Any) -> Parts:
-    """Return the modules and outer weights; the multiplier of logits is in the final gain."""
+    """Return the modules and outer weights of a Granite model.
+
+    The multiplier of logits is in the final gain.
+    """
     result = llama.parts(hf)
     return replace(
         result,

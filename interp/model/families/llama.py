@@ -143,7 +143,10 @@ def layer(hf: Any, index: int) -> Layer:
 
 
 def _check(config: Any) -> None:
-    """Raise `UnsupportedModelError`, naming it, for a feature that changes the arithmetic."""
+    """Raise `UnsupportedModelError` for a feature that changes the arithmetic.
+
+    The error names the feature.
+    """
     if getattr(config, "use_bidirectional_attention", False):
         raise UnsupportedModelError(f"{config.model_type}: bidirectional attention is not supported, only causal.")
     if getattr(config, "qk_layernorm", False) or getattr(config, "use_qk_norm", False):
@@ -189,7 +192,10 @@ def _projections(attention: Any, config: Any) -> tuple[Projection, Projection, P
 
 
 def _norm(module: Any) -> RawNorm:
-    """Return a norm; Gemma stores gain − 1, and Cohere's LayerNorm has no bias."""
+    """Return the gain and bias of a norm.
+
+    Gemma stores gain − 1, and Cohere's LayerNorm has no bias.
+    """
     if "LayerNorm" in type(module).__name__:
         bias = getattr(module, "bias", None)
         return RawNorm(module.weight, torch.zeros_like(module.weight) if bias is None else bias)
@@ -219,7 +225,10 @@ def _embedding_scale(hf: Any) -> float:
 
 
 def _window(config: Any, block: Any) -> int | None:
-    """Return the window of a layer; Mistral and Phi-3 give one to every layer."""
+    """Return the attention window of a layer.
+
+    Mistral and Phi-3 give one to every layer.
+    """
     if config.model_type in ("mistral", "phi3"):
         return config.sliding_window
     return getattr(block.self_attn, "sliding_window", None)

@@ -1,7 +1,7 @@
 """Decoders like GPT-2 with other module names: BLOOM, Falcon, GPT-J, MPT, OPT, Phi.
 
 They differ in what they call their modules, in how queries, keys and values share a projection, and in how positions
-enter; `NAMES` says the first, `_views` the second, `spec` the third.
+enter; `NAMES` states the first, `_views` the second, `spec` the third.
 """
 
 from __future__ import annotations
@@ -173,7 +173,10 @@ def layer(hf: Any, index: int) -> Layer:
 
 
 def _check(config: Any) -> None:
-    """Raise `UnsupportedModelError`, naming it, for a feature that changes the arithmetic."""
+    """Raise `UnsupportedModelError` for a feature that changes the arithmetic.
+
+    The error names the feature.
+    """
     refused = {
         "apply_residual_connection_post_layernorm": "a residual stream taken after the norm",
         "alibi": "ALiBi, which transformers computes in two ways that disagree,",
@@ -196,7 +199,10 @@ def _check(config: Any) -> None:
 
 
 def _names(hf: Any) -> Names:
-    """Return the names of a model's modules; Falcon's norms depend on its variant."""
+    """Return the names of a model's modules.
+
+    Falcon's norms depend on its variant.
+    """
     names, config = NAMES[hf.config.model_type], hf.config
     if config.model_type != "falcon" or not (config.new_decoder_architecture or config.parallel_attn):
         return names
@@ -232,7 +238,9 @@ def _shape(hf: Any) -> tuple[int, int, int]:
 
 
 def _views(hf: Any) -> tuple[tuple[View, ...], Put | None]:
-    """Return where queries, keys and values (..., heads, d_head) are in the last axis.
+    """Return views of queries, keys and values in a projection's last axis.
+
+    Each view is (..., heads, d_head).
 
     Also returns how to write queries, where a view cannot.
     """
@@ -267,7 +275,9 @@ def _projections(hf: Any, block: Any) -> tuple[Projection, Projection, Projectio
 
 
 def _split(hf: Any, block: Any, name: str) -> tuple[Any, Any, Any]:
-    """Return weights (heads, d_model, d_head) or biases (heads, d_head) of q, k and v.
+    """Return the weights or biases of queries, keys and values.
+
+    Weights are (heads, d_model, d_head), biases (heads, d_head).
 
     None without a bias.
     """
@@ -291,7 +301,10 @@ def _rotary(hf: Any) -> Rotary | None:
 
 
 def _alibi(hf: Any) -> Alibi | None:
-    """Return the slopes, from the model's own table of the first two positions."""
+    """Return the ALiBi slopes.
+
+    They are read from the model's own table of the first two positions.
+    """
     n = hf.config.num_attention_heads
     if hf.config.model_type == "bloom":
         table = hf.transformer.build_alibi_tensor(torch.ones(1, 2), n, torch.float32)

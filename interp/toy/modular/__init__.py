@@ -1,4 +1,6 @@
-"""Networks trained to be modular: neurons have places, and wires cost their length (arXiv 2305.08746).
+"""Networks trained to be modular, with a cost on wiring (arXiv 2305.08746).
+
+Neurons have places, and wires cost their length.
 
     config = modular.Config(task="independent", seeds=10)
     trained = modular.train(config)                 # settings x seeds as one batched product

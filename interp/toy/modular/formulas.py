@@ -23,7 +23,9 @@ TEST_SEED = 1 << 20
 
 
 def train(config: Config, *, tick: Callable[[int], None] | None = None) -> Trained:
-    """Train every setting and seed, and prune each network to the allowed error.
+    """Train every setting and seed, and prune each network.
+
+    Each is pruned to the allowed error.
 
     `tick` is called with each step's number.
     """

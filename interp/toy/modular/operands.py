@@ -1,4 +1,7 @@
-"""Perceptrons that learn a table of two operands from an embedding of each, under prices on wires."""
+"""Perceptrons that learn a table of two operands under prices on wires.
+
+They learn it from an embedding of each operand.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ from interp.toy.networks import draw, perceptron, run_perceptron
 
 @dataclass(frozen=True)
 class Learned:
-    """Networks in the order of their prices, seeds along with each."""
+    """Networks trained on a table, in the order of their prices.
+
+    Seeds run along with the prices.
+    """
 
     start: Float[np.ndarray, "networks width tokens"]
     """Embeddings before training."""
@@ -42,7 +48,9 @@ def learn_table(  # noqa: PLR0913 (what follows the seeds is keyword-only)
     seed: int = 0,
     tick: Callable[[int], None] | None = None,
 ) -> Learned:
-    """Train one network for each price on a share of all pairs; test on the rest.
+    """Train networks on a share of all pairs; test on the rest.
+
+    There is one network for each price.
 
     Both operands have one embedding, and two hidden layers read the two concatenated (arXiv 2305.08746, §3.3).
 

@@ -20,7 +20,7 @@ EVALUATED = 1024
 
 @dataclass(frozen=True)
 class InContext:
-    """Networks in the order of their prices."""
+    """Transformers trained on regression, in the order of their prices."""
 
     shape: Shape
     weights: Weights
@@ -32,7 +32,7 @@ class InContext:
     foreign: Float[Tensor, " networks"]
     """The error when the pairs before the last come from another sequence: 2 for a network that trusts them."""
     wires: Int[Tensor, " networks"]
-    """Largest weights that keep the error at or below the one allowed."""
+    """Number of largest weights with which the error is at most the one allowed."""
 
 
 def draw(count: int, length: int, inputs: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -93,11 +93,11 @@ def learn_in_context(  # noqa: PLR0913 (what follows the seeds is keyword-only)
             new = draw(EVALUATED, length, inputs, torch.Generator().manual_seed(1 << 40))
             foreign = torch.cat([new[0].roll(1, dims=1)[:, :, :-1], new[0][:, :, -1:]], dim=2)
             cost = wiring_cost(weights, lengths(places, wires, 1.0))
-            kept = masks.smallest(
+            selected = masks.smallest(
                 {wire.name: weights[wire.name].abs() for wire in wires},
                 lambda mask: error(masks.apply(weights, mask), new) / new[1].var(),
                 allowed,
             )
-        left = torch.stack([mask.flatten(1).sum(1) for mask in kept.values()]).sum(0).long()
+        left = torch.stack([mask.flatten(1).sum(1) for mask in selected.values()]).sum(0).long()
         share, other = (error(weights, (x, new[1])) / new[1].var() for x in (new[0], foreign))
     return InContext(shape, weights, places, share, cost, other, left)

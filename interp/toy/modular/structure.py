@@ -45,7 +45,7 @@ def live(matrices: Matrices) -> list[np.ndarray]:
 
 
 def components(matrices: Matrices) -> Int[np.ndarray, " neurons"]:
-    """Return the number of the connected part of every neuron.
+    """Return each neuron's connected part, as a number.
 
     A neuron without live wires is a part of its own.
     """
@@ -53,7 +53,10 @@ def components(matrices: Matrices) -> Int[np.ndarray, " neurons"]:
 
 
 def parts(matrices: Matrices) -> tuple[Part, ...]:
-    """Return the inputs and outputs of every connected part that joins some of both."""
+    """Return the inputs and outputs of every connected part.
+
+    Parts without an input or without an output are left out.
+    """
     label = components(matrices)
     inputs, outputs = label[: matrices[0].shape[1]], label[-len(matrices[-1]) :]
     return tuple(
@@ -72,7 +75,9 @@ def splits(matrices: Matrices, expected: Sequence[Part]) -> bool:
 
 
 def modularity(matrices: Matrices) -> float:
-    """Return Newman's modularity Q of the graph of |w|, for a greedy partition.
+    """Return Newman's modularity Q of a network's weights.
+
+    The graph is that of |w|, with a greedy partition.
 
     Q = Σ_modules (share of weight inside − (share of weight attached)²), in [−1/2, 1); 0 for one module (Newman 2004,
     cond-mat/0309508; merging as in Clauset, Newman and Moore 2004, cond-mat/0408187). 0 for a network without wires.
@@ -98,7 +103,10 @@ def modularity(matrices: Matrices) -> float:
 
 
 def _merged(share: np.ndarray, a: int, b: int) -> np.ndarray:
-    """Return module b joined to a; its inside is the diagonal."""
+    """Return the graph with module b merged into a.
+
+    The inside of the module is on the diagonal.
+    """
     share = share.copy()
     share[a] += share[b]
     share[:, a] += share[:, b]

@@ -33,9 +33,9 @@ def addition_table(modulus: int) -> Int[np.ndarray, "modulus modulus"]:
 
 
 def permutation_table() -> Int[np.ndarray, "24 24"]:
-    """Return the index of b ∘ a for permutations a, b of four things.
+    """Return the composition table of the permutations of four things.
 
-    They are in lexical order, and (b ∘ a)(i) = b(a(i)).
+    Entries are the index of b ∘ a for permutations a, b. They are in lexical order, and (b ∘ a)(i) = b(a(i)).
     """
     elements = list(permutations(range(4)))
     index = {element: k for k, element in enumerate(elements)}

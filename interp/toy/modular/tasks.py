@@ -18,7 +18,7 @@ MANY = 100_000
 
 @dataclass(frozen=True)
 class Task:
-    """Inputs, targets, and how they split."""
+    """Task of a modular network: inputs, targets and independent parts."""
 
     name: str
     formula: str
@@ -88,7 +88,10 @@ def _moments(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _moons(points: int, generator: np.random.Generator) -> Task:
-    """Return two interlocking half circles of radius 1, with noise of deviation 0.1."""
+    """Return two interlocking half circles with noise.
+
+    Circles have radius 1, noise deviation 0.1.
+    """
     upper = np.arange(points) % 2 == 0
     angle = generator.uniform(0, np.pi, points)
     x = np.stack([np.cos(angle), np.sin(angle)], axis=1)

@@ -58,16 +58,19 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Trained(Result):
-    """All networks, setting by seed. Matrices are (settings, seeds, out, in), one a layer."""
+    """Trained networks, setting by seed.
+
+    Matrices are (settings, seeds, out, in), one a layer.
+    """
 
     config: Config
     parts: tuple[Part, ...]
-    """What should be independent: inputs and outputs of each part."""
+    """Parts that should be independent: inputs and outputs of each."""
     start: tuple[np.ndarray, ...]
     """Matrices before training."""
     matrices: tuple[np.ndarray, ...]
     kept: tuple[np.ndarray, ...]
-    """1 for the largest weights that keep the error at or below the one allowed."""
+    """1 for the largest weights with which the error is at most the one allowed."""
     places: tuple[np.ndarray, ...]
     """(settings, seeds, neurons) for each layer, from the inputs on."""
     error: Float[np.ndarray, "settings seeds"]
@@ -83,7 +86,9 @@ class Trained(Result):
         return [w[setting, seed] * k[setting, seed] for w, k in zip(self.matrices, kept, strict=True)]
 
     def split(self) -> Bool[np.ndarray, "settings seeds"]:
-        """Return whether each pruned network has the right parts at the allowed error.
+        """Return whether each pruned network has the right parts.
+
+        It must have them at the allowed error.
 
         A network above that error has not.
         """

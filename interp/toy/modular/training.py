@@ -14,12 +14,15 @@ from interp.masks.training import Loss, train
 from interp.toy.modular.wiring import GAP, Places, Weights, Wires, even_places, lengths, rearrange, wiring_cost
 
 LIGHT = 0.1
-"""Share of the price that is asked in the first and in the last quarter of the steps."""
+"""Share of the price that is applied in the first and in the last quarter of the steps."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """The price of wires, one number for each network, so that settings train together."""
+    """Price of wires, one number for each network.
+
+    So settings train in one batch.
+    """
 
     strength: Float[Tensor, " instances"]
     """λ, the weight of the wiring cost in the loss."""
@@ -39,10 +42,12 @@ def train_wired(
     lr: float,
     every: int = 200,
 ) -> tuple[Weights, Places]:
-    """Return weights trained on loss + λ · wiring cost, and the final places of neurons.
+    """Train weights on a loss plus λ · wiring cost.
+
+    The result is the weights and the final places of neurons.
 
     The price is λ / 10 in the first quarter of the steps, λ in the middle half and λ / 10 in the last quarter, as in
-    arXiv 2305.08746; tensors that are no wires (biases) cost half their mean magnitude. Every `every` steps of the
+    arXiv 2305.08746; tensors that are not wires (biases) cost half their mean magnitude. Every `every` steps of the
     first nine tenths the neurons of each layer are rearranged (see `rearrange`).
 
     Raises `UsageError` if a wire names a tensor that is not there.
@@ -73,6 +78,6 @@ def share(step: int, steps: int) -> float:
 
 
 def _loose(weights: Weights, length: Weights) -> Tensor:
-    """Return the price of parameters that are not wires."""
+    """Return the cost of parameters that are not wires."""
     loose = [tensor.abs().flatten(1).mean(1) for name, tensor in weights.items() if name not in length]
     return GAP * torch.stack(loose).sum(0) if loose else torch.zeros(())

@@ -24,7 +24,10 @@ GAP = 0.5
 
 @dataclass(frozen=True)
 class Wires:
-    """A weight tensor (instances, target neurons, source neurons) and the layers it joins."""
+    """Weight tensor and the layers it joins.
+
+    The tensor is (instances, target neurons, source neurons).
+    """
 
     name: str
     source: str
@@ -32,12 +35,18 @@ class Wires:
 
 
 def perceptron_wires(layers: int) -> tuple[Wires, ...]:
-    """Return the wires of a perceptron of `layers` matrices; layer "0" is the input."""
+    """Return the wires of a perceptron of `layers` matrices.
+
+    Layer "0" is the input.
+    """
     return tuple(Wires(f"{k}.weight", str(k), str(k + 1)) for k in range(layers))
 
 
 def even_places(weights: Weights, wires: Sequence[Wires]) -> Places:
-    """Return evenly spaced places (k + 1/2) / n for the neurons of every layer."""
+    """Return evenly spaced places for the neurons of every layer.
+
+    Places are (k + 1/2) / n.
+    """
     sizes: dict[str, int] = {}
     count = 0
     for wire in wires:
@@ -47,7 +56,9 @@ def even_places(weights: Weights, wires: Sequence[Wires]) -> Places:
 
 
 def lengths(places: Places, wires: Sequence[Wires], locality: float | Tensor) -> Weights:
-    """Return the length of every wire, d = locality · |p_target − p_source| + 1/2.
+    """Return the length of every wire.
+
+    It is d = locality · |p_target − p_source| + 1/2.
 
     Locality is one number, or one a network.
 
@@ -69,7 +80,7 @@ def wiring_cost(weights: Weights, length: Weights) -> Float[Tensor, " instances"
 
 
 def rearrange(weights: Weights, places: Places, wires: Sequence[Wires]) -> Places:
-    """Return places exchanged within each layer so that the wiring is cheapest.
+    """Return places rearranged within each layer for the cheapest wiring.
 
     Neurons of one layer have no wires between them, so the best exchange is a linear assignment of neurons to places,
     with cost C[a, s] = Σ_b |w_ab| |s − p_b|, and the cost never rises. (The paper tries swaps of pairs: a permutation
@@ -80,7 +91,7 @@ def rearrange(weights: Weights, places: Places, wires: Sequence[Wires]) -> Place
         cost = _cost_of_places(weights, arranged, wires, layer)
         for instance, table in enumerate(cost.numpy()):
             neurons, slots = linear_sum_assignment(table)
-            # Rounding, and neurons without wires, leave equally good answers: what does not gain does not move.
+            # Rounding, and neurons without wires, leave equally good orders: only exchanges that gain are made.
             gain = np.trace(table) - table[neurons, slots].sum()
             if gain > 1e-9 * max(1.0, float(np.trace(table))):
                 place[instance] = place[instance][torch.from_numpy(slots)]
@@ -90,7 +101,10 @@ def rearrange(weights: Weights, places: Places, wires: Sequence[Wires]) -> Place
 def _cost_of_places(
     weights: Weights, places: Places, wires: Sequence[Wires], layer: str
 ) -> Float[Tensor, "instances neurons places"]:
-    """Return what neuron a would cost at the present place of each neuron s of its layer."""
+    """Return the cost of each neuron at each place of its layer.
+
+    Entry (a, s) is what neuron a would cost at the present place of neuron s of its layer.
+    """
     total = torch.zeros(())
     for wire in wires:
         size = weights[wire.name].detach().abs().double()

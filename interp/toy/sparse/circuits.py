@@ -1,4 +1,4 @@
-"""Circuits of single weights: the fewest edges that do most of what the network does."""
+"""Circuits of single weights: few edges that do most of a network's task."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from interp.toy.sparse.training import Networks, cross_entropy, evaluation
 from interp.toy.transformer import Ablation, run_transformer
 
 PRICE, STEPS, RATE, BATCH = 10.0, 200, 0.1, 128
-"""Of the learned masks that rank the edges: nats for all edges together, steps, learning rate, sequences a step."""
+"""Of the learned masks that rank the edges: nats for all edges in sum, steps, learning rate, sequences a step."""
 
 
 @dataclass(frozen=True)
 class Circuit:
-    """The edges of every network's circuit."""
+    """Masks, edge counts and faithfulness of every network's circuit."""
 
     masks: Weights
     edges: Int[Tensor, " instances"]
@@ -54,17 +54,23 @@ class Measure:
             self.nothing = self.loss({name: torch.zeros_like(w) for name, w in self.matrices.items()})
 
     def loss(self, edges: Weights, sample: Batch | None = None) -> Float[Tensor, " instances"]:
-        """Return the cross-entropy with only these edges, on the measure's own sequences or others."""
+        """Return the cross-entropy with only these edges.
+
+        It is measured on the measure's own sequences or others.
+        """
         tokens, answer = sample or (self.tokens, self.answer)
         return cross_entropy(self.networks.weights, tokens, answer, self.networks.shape, Ablation(edges, self.means))
 
     def faithfulness(self, edges: Weights) -> Float[Tensor, " instances"]:
-        """Return f of the edges."""
+        """Return the faithfulness f of the edges."""
         return (self.nothing - self.loss(edges)) / (self.nothing - self.whole)
 
 
 def faithfulness(networks: Networks, task: Sequences, edges: Weights) -> Float[Tensor, " instances"]:
-    """Return the share of the network's gain over nothing that the edges alone keep: 1 for all, 0 for none."""
+    """Return the share of the network's gain that the edges alone reach.
+
+    The gain is over an empty circuit: 1 for all, 0 for none.
+    """
     with torch.no_grad():
         return Measure(networks, task).faithfulness(edges)
 
@@ -75,7 +81,7 @@ def circuit(networks: Networks, task: Sequences, *, faithful: float = 0.9, seed:
     Masks over all edges are learned at one price an edge (edge pruning, arXiv 2406.16778, on single weights); edges
     are ranked by their log-odds, and the fewest that suffice are returned. Dense and sparse networks are searched in
     the same way. (A ranking by integrated gradients, tried first, needed three times as many edges where a task
-    multiplies queries and keys: a trained network's loss has no slope at the whole, and one edge says nothing of the
+    multiplies queries and keys: a trained network's loss has no slope at the whole, and one edge shows nothing of the
     edges it needs.)
     """
     measure = Measure(networks, task)
@@ -93,11 +99,11 @@ def circuit(networks: Networks, task: Sequences, *, faithful: float = 0.9, seed:
         among = {name: score.masked_fill(~there[name], -torch.inf) for name, score in scores.items()}
         return masks.smallest(among, lambda edges: -measure.faithfulness(edges), -faithful)
 
-    kept, random = fewest(learned.log_odds), fewest(masks.random(measure.matrices, seed=seed))
+    edges, random = fewest(learned.log_odds), fewest(masks.random(measure.matrices, seed=seed))
     with torch.no_grad():
-        reached = measure.faithfulness(kept)
+        reached = measure.faithfulness(edges)
     total = _count({name: mask.float() for name, mask in there.items()})
-    return Circuit(kept, _count(kept), reached, _count(random), total)
+    return Circuit(edges, _count(edges), reached, _count(random), total)
 
 
 def _count(edges: Weights) -> Int[Tensor, " instances"]:

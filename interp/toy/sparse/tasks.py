@@ -18,7 +18,10 @@ LETTERS, KEYS, VALUES = 8, 4, 4
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences of `length` tokens out of `tokens`, with one of `answers` at the last."""
+    """Task of sequences of tokens with an answer at the last.
+
+    Sequences have `length` tokens out of `tokens`, with one of `answers` at the last.
+    """
 
     name: str
     what: str
@@ -30,7 +33,9 @@ class Sequences:
 
 
 def _quotes(count: int, generator: torch.Generator) -> Batch:
-    """Return letters with one of two opening quotes; the answer is the quote that closes.
+    """Return letters with one of two opening quotes.
+
+    The answer is the quote that closes.
 
     The question is the last token.
     """
@@ -43,7 +48,9 @@ def _quotes(count: int, generator: torch.Generator) -> Batch:
 
 
 def _brackets(count: int, generator: torch.Generator) -> Batch:
-    """Return opening (0) and closing (1) brackets; the answer is how many are open.
+    """Return opening (0) and closing (1) brackets.
+
+    The answer is how many are open.
 
     Never more are closed than opened; the question (2) is the last token.
     """
@@ -60,7 +67,9 @@ def _brackets(count: int, generator: torch.Generator) -> Batch:
 
 
 def _lookup(count: int, generator: torch.Generator) -> Batch:
-    """Return every key once, as a token with its value; the answer is the value of the last key.
+    """Return every key once, as a token with its value.
+
+    The answer is the value of the last key.
 
     Keys are in any order.
     """

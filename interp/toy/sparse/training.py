@@ -48,7 +48,9 @@ def train(  # noqa: PLR0913 (what follows the task is keyword-only)
     until: Float[Tensor, " instances"] | None = None,
     tick: Callable[[int], None] | None = None,
 ) -> Networks:
-    """Return one-layer transformers with a share `density` of the weights of each matrix.
+    """Train one-layer transformers with sparse weights.
+
+    A share `density` of the weights of each matrix is not zero.
 
     See arXiv 2511.13653.
 
@@ -65,7 +67,7 @@ def train(  # noqa: PLR0913 (what follows the task is keyword-only)
         heads: Attention heads.
         batch: Sequences a step.
         lr: Peak learning rate.
-        until: Loss at which each network is taken as it is, every 5 steps; the last state where it is not reached.
+        until: Loss at which each network is returned, looked at every 5 steps; the last state where it is not reached.
         tick: Called with each step's number.
 
     Raises:
@@ -86,8 +88,8 @@ def train(  # noqa: PLR0913 (what follows the task is keyword-only)
         if density < 1:
             matrices = {name: w for name, w in weights.items() if w.ndim > 2}
             wanted = density ** min(1.0, step / (ANNEALED * steps))
-            kept = masks.keep(masks.magnitude(matrices), wanted, scope="tensor")
-            for name, mask in kept.items():
+            selected = masks.keep(masks.magnitude(matrices), wanted, scope="tensor")
+            for name, mask in selected.items():
                 weights[name].mul_(mask)
         if until is not None and step % EVERY == 0:
             taken.look(weights, step)
@@ -99,7 +101,10 @@ def train(  # noqa: PLR0913 (what follows the task is keyword-only)
 def cross_entropy(
     weights: Weights, tokens: Tensor, answer: Tensor, shape: Shape, ablation: Ablation | None = None
 ) -> Float[Tensor, " instances"]:
-    """Return the mean negative log-likelihood of the answer at the last position, nats."""
+    """Return the mean cross-entropy of the answer, in nats.
+
+    It is the mean negative log-likelihood at the last position.
+    """
     logits = run_transformer(weights, tokens, shape, ablation=ablation)[:, :, -1]
     label = answer.expand(len(logits), -1)
     return torch.nn.functional.cross_entropy(logits.transpose(1, 2), label, reduction="none").mean(1)
@@ -111,7 +116,10 @@ def evaluation(task: Sequences, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 class _Taken:
-    """States of networks at the first look that finds their loss low enough."""
+    """States of networks that have reached a low enough loss.
+
+    Each is taken at the first look with such a loss.
+    """
 
     def __init__(self, shape: Shape, task: Sequences, until: Tensor | None) -> None:
         self.shape, self.until = shape, until
