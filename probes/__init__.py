@@ -1,4 +1,6 @@
-"""Linear probes of a model's activations, with splits, controls and intervals that make the results reliable.
+"""Linear probes of a model's activations.
+
+They come with splits, controls and intervals that make the results reliable.
 
     data  = probes.read_statements("cities.csv")
     acts  = probes.collect(model, data, layers="all", position="last")

@@ -80,7 +80,7 @@ class Activations:
         return self.values[index, self._layer(layer)]
 
     def tokens(self, layer: int | str) -> tuple[Float[Tensor, "n token d"], Bool[Tensor, "n token"]]:
-        """Return all tokens' activations of one layer, and the mask of real tokens.
+        """Return all tokens' activations of one layer, with a token mask.
 
         Returns:
             Activations (n, token, d), zero after the end of a statement, and a mask (n, token) of existing tokens.
@@ -100,7 +100,10 @@ class Activations:
         return hook_of(self.layers[self._layer(layer)])
 
     def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"] | Sequence[int]) -> Activations:
-        """Return the rows selected by a mask or by 0-based indices, in that order."""
+        """Return the rows selected by a mask or by 0-based indices.
+
+        The rows of the result are in the order of the indices.
+        """
         chosen = torch.from_numpy(np.arange(len(self))[np.asarray(rows)])
         return replace(self, data=self.data.take(rows), values=self.values[:, :, chosen], lengths=self.lengths[chosen])
 

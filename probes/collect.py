@@ -1,4 +1,7 @@
-"""Collect the activations of statements: chosen tokens, all layers in one pass (`probes.passes`)."""
+"""Collect the activations of statements.
+
+Chosen tokens of all layers are collected in one pass (`probes.passes`).
+"""
 
 from __future__ import annotations
 
@@ -123,7 +126,10 @@ def _collect(
     progress: Progress | None = None,
     log_probs: bool = False,
 ) -> tuple[Activations, Float[np.ndarray, "n 2"]]:
-    """Collect the activations and, if requested, the log-probabilities of all statements (else zeros)."""
+    """Collect the activations of all statements.
+
+    If requested, also collects their log-probabilities (else zeros).
+    """
     check_kind(data, Statements, "data", "probes.read_statements")
     if bridge_is_hooked(model):
         raise UsageError("model.bridge has hooks, which would change the activations: remove them first.")
@@ -154,7 +160,10 @@ def _collect(
 def _read_store(
     model: Model, contexts: Contexts, layers: tuple[int, ...], batch_size: int, folder: Path
 ) -> Iterator[Pass]:
-    """Yield batches from a store in `folder`, which is filled first if it does not exist."""
+    """Yield batches from a store in `folder`.
+
+    The store is filled first if it does not exist.
+    """
     hooks = tuple(hook_of(layer) for layer in layers)
     order = torch.argsort(contexts.lengths, stable=True)
     sorted_contexts = Contexts(contexts.tokens[order], contexts.lengths[order], contexts.prepend_bos)
@@ -173,7 +182,10 @@ def _read_store(
 
 
 def _open_store(model: Model, contexts: Contexts, hooks: tuple[str, ...], folder: Path, batch_size: int) -> Store:
-    """Open or fill the store of these contexts; raise `UsageError` if it has another model, text or layers."""
+    """Open or fill the store of these contexts.
+
+    Raises `UsageError` if it has another model, text or layers.
+    """
     if not (folder / NAME).exists() or not Manifest.load(folder).complete:
         config = Config(hooks, context=contexts.tokens.shape[1], batch=batch_size, exclude=("padding",), pack=False)
         return harvest(model, contexts, config, folder, resume=True)
@@ -192,7 +204,10 @@ def _open_store(model: Model, contexts: Contexts, hooks: tuple[str, ...], folder
 
 
 def _span_means(streams: Streams, at: Int[Tensor, "position batch 2"]) -> Float[Tensor, "position layer batch d"]:
-    """Return the mean of each row over its span of tokens: exact for one token, zero for none."""
+    """Return the mean of each row over its span of tokens.
+
+    It is exact for one token and zero for none.
+    """
     start, count = at[..., 0], at[..., 1] - at[..., 0]
     out = torch.empty(len(at), len(streams), *at.shape[1:2], streams[0].shape[-1])
     one = (count <= 1).all(1)

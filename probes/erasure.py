@@ -1,4 +1,6 @@
-"""LEACE: the smallest linear edit of activations after which no linear probe can separate the classes.
+"""LEACE: linear erasure of a class from activations.
+
+It is the smallest linear edit of activations after which no linear probe can separate the classes.
 
 LEACE (Belrose et al. 2023, arXiv 2306.03819) for two classes. With δ the difference of the class means, μ the mean
 and Σ the covariance of all rows,
@@ -36,7 +38,9 @@ SHRINKAGES = ("ledoit-wolf", "oas", None)
 
 @dataclass(frozen=True, eq=False)
 class Eraser(Result):
-    """Fitted linear erasure, r(x) = x − write · ((x − mean) · read).
+    """Fitted linear erasure of the difference between two classes.
+
+    r(x) = x − write · ((x − mean) · read).
 
     Attributes:
         mean: (d,) mean of the rows of the fit.
@@ -60,9 +64,9 @@ class Eraser(Result):
     change: float
 
     def apply(self, X: Any) -> Any:
-        """Return the rows (n, d) without the class difference, as an array or tensor like the input.
+        """Return the rows (n, d) without the class difference.
 
-        Raises `UsageError` for rows of another width.
+        The result is an array or a tensor, like the input. Raises `UsageError` for rows of another width.
         """
         given = X if isinstance(X, Tensor) else torch.from_numpy(np.asarray(X, np.float64))
         _check_width(given, self.mean)
@@ -72,7 +76,10 @@ class Eraser(Result):
         return erased.to(given.dtype) if isinstance(X, Tensor) else erased.numpy()
 
     def changed(self, X: Any) -> float:
-        """Return the relative shift of rows, a fraction: √(Σ |r(x) − x|² / Σ |x − mean|²)."""
+        """Return how far the erasure moves rows, as a fraction.
+
+        The relative shift is √(Σ |r(x) − x|² / Σ |x − mean|²).
+        """
         rows = as_array(X).astype(np.float64)
         _check_width(rows, self.mean)
         centred = rows - self.mean
@@ -102,9 +109,10 @@ class Leace:
             raise UsageError(f'shrinkage={self.shrinkage!r} is unknown: choose "ledoit-wolf", "oas" or None.')
 
     def fit(self, X: Any, y: Any) -> Eraser:
-        """Fit on activations `X` (n, d) and labels `y`, in float64, and return an `Eraser`.
+        """Fit on activations `X` (n, d) and labels `y`.
 
-        Raises `UsageError` for one class only, rows that are not finite, or classes with the same mean.
+        Computes in float64 and returns an `Eraser`. Raises `UsageError` for one class only, rows that are not finite,
+        or classes with the same mean.
         """
         rows, write = _means(X, y)
         spread = torch.cov(rows.T, correction=0)
@@ -133,7 +141,9 @@ class Leace:
 
 @dataclass(frozen=True)
 class MeanProjection:
-    """Projection along the difference of the class means, for comparison: LEACE with Σ = 1.
+    """Projection along the difference of the class means, for comparison.
+
+    It is LEACE with Σ = 1.
 
     Example:
         >>> X, y = np.array([[0.0, 1.0], [2.0, 1.0]]), [0, 1]
@@ -142,7 +152,10 @@ class MeanProjection:
     """
 
     def fit(self, X: Any, y: Any) -> Eraser:
-        """Fit on activations `X` (n, d) and labels `y`; raises `UsageError` as `Leace.fit` does."""
+        """Fit on activations `X` (n, d) and labels `y`.
+
+        Raises `UsageError` as `Leace.fit` does.
+        """
         rows, write = _means(X, y)
         spread = torch.cov(rows.T, correction=0)
         return _eraser(rows.mean(0), write, spread, None, len(rows), "projection along the mean difference")
@@ -156,7 +169,10 @@ def _eraser(
     n: int,
     method: str,
 ) -> Eraser:
-    """Return the eraser for the metric Σ (None: identity); the plain covariance `spread` gives the rows' change."""
+    """Return the eraser for the metric Σ (None: identity).
+
+    The plain covariance `spread` gives the rows' change.
+    """
     if float(write.norm()) == 0:
         raise UsageError("Both classes have the same mean: a linear probe can read nothing, so nothing can be erased.")
     solved = write if metric is None else solve_symmetric(metric, write)
@@ -167,7 +183,10 @@ def _eraser(
 
 
 def _means(X: Any, y: Any) -> tuple[Float[Tensor, "n d"], Float[Tensor, " d"]]:
-    """Return the rows in float64 and the mean of class 1 minus the mean of class 0."""
+    """Return the float64 rows and the difference of the class means.
+
+    The difference is the mean of class 1 minus the mean of class 0.
+    """
     array = as_array(X)
     if array.ndim != 2:
         raise UsageError(f"Activations must have shape (n, d), not {array.shape}.")

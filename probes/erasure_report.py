@@ -1,4 +1,7 @@
-"""Accuracy of probes after linear erasure, on the rows of its fit and on new rows. Loading needs no torch."""
+"""Accuracy of probes after linear erasure.
+
+It is measured on the rows of its fit and on new rows. Loading needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,10 @@ class ErasureReport(Shown, Result):
         return Table(columns, rows, caption, dict.fromkeys(columns[1:], ".3f"))
 
     def sentences(self) -> tuple[str, ...]:
-        """Return sentences about what LEACE, the last method, erased and what it did not."""
+        """Return sentences about what LEACE erased and what it did not.
+
+        LEACE is the last method of the report.
+        """
         leace, plain = self.methods[-1], self.methods[-2]
         inside = (
             "" if leace.linear_inside is None else f"; fitted within the test rows it reaches {leace.linear_inside:.3f}"
@@ -189,7 +195,10 @@ class _Evaluation:
         return float((probe.predict(rows[mask]) == self.labels[mask]).mean())
 
     def _inside(self, rows: np.ndarray) -> float | None:
-        """Return the cross-validated accuracy within the test rows; None if there are too few entities."""
+        """Return the cross-validated accuracy within the test rows.
+
+        None if there are too few entities.
+        """
         from probes.protocol.splits import folds
 
         labels = self.labels[self.test]
@@ -205,7 +214,10 @@ class _Evaluation:
 
 
 def _linear() -> Any:
-    """Return scikit-learn's logistic regression on standardised rows; it starts at 0, the optimum for equal means."""
+    """Return scikit-learn's logistic regression on standardised rows.
+
+    It starts at 0, the optimum for equal means.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

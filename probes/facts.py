@@ -1,4 +1,6 @@
-"""Facts that free text states or denies, and near-duplicate statements, where no entities are named.
+"""Facts that free text states or denies, and near-duplicate statements.
+
+They are used where no entities are named.
 
 "Whales can fly.", "Whales cannot fly." and "It is not true that whales can fly." state or deny one fact. If a split
 separates them, a probe is tested on a fact it was trained on, with the opposite label.
@@ -49,7 +51,9 @@ def fact_of(statement: str) -> str:
 
 
 def first_stated(texts: Iterable[str], known: dict[str, str] | None = None) -> tuple[str, ...]:
-    """Return, for each text, the first text that states or denies the same fact.
+    """Return, for each text, the first text about the same fact.
+
+    That text states or denies the fact.
 
     Args:
         texts: the texts.
@@ -76,7 +80,7 @@ def fact_words(statement: str) -> list[str]:
 
 
 def near(statements: Sequence[str], others: Sequence[str]) -> Int[np.ndarray, " m"]:
-    """Return the indices of the statements that are near-duplicates of one of `others`.
+    """Return the indices of statements that are near-duplicates of `others`.
 
     Two statements are near-duplicates if their first four words are the same or if they share two thirds of their
     words, ignoring denial and inflection.
@@ -93,7 +97,10 @@ def near(statements: Sequence[str], others: Sequence[str]) -> Int[np.ndarray, " 
 
 
 def _largest_overlap(ours: Sequence[list[str]], theirs: Sequence[list[str]]) -> np.ndarray:
-    """Return the largest |A ∩ B| / |A ∪ B| of each list of words with one of the other lists."""
+    """Return the largest overlap of each list of words with another.
+
+    The overlap is |A ∩ B| / |A ∪ B|, the largest of those with one of the other lists.
+    """
     from sklearn.feature_extraction.text import CountVectorizer
 
     counter = CountVectorizer(analyzer=list, binary=True)  # pyright: ignore[reportArgumentType]
@@ -108,7 +115,10 @@ def _largest_overlap(ours: Sequence[list[str]], theirs: Sequence[list[str]]) -> 
 
 
 def _stem(word: str) -> str:
-    """Return a word without the ending of a plural, a third person or a regular past tense."""
+    """Return a word without its ending.
+
+    Endings are those of a plural, a third person and a regular past tense.
+    """
     if len(word) > 3 and word.endswith("ies"):
         return word[:-3] + "y"
     if len(word) > 4 and word.endswith("ied"):

@@ -1,4 +1,6 @@
-"""Groups of statements about the same entities, which a split must not separate.
+"""Groups of statements about the same entities.
+
+A split must not separate the statements of a group.
 
 If rows about one city are on both sides of a split, a probe can score by remembering the city. Groups come from the
 `group` column of the file or from the caller. Otherwise the first of these rules that fits every statement is used,
@@ -11,7 +13,7 @@ and `Statements.grouped_by` names it:
    different words follow the subjects: Meta Platforms has …;
 4. the column `pair`, which links a statement to its negation;
 5. otherwise each fact, stated or denied (`probes.facts`), is its own group, named by the first statement of the fact.
-   Sets that are split together share these names (`probes.statements.sharing_facts`).
+   Sets that are split jointly share these names (`probes.statements.sharing_facts`).
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ Groups = tuple[tuple[str, ...], ...]
 
 
 class Grouping(NamedTuple):
-    """Entities of each statement, with the kind and the name of the rule that determined them."""
+    """Entities of each statement, and the rule that determined them.
+
+    The rule has a kind and a name.
+    """
 
     groups: Groups
     kind: Kind
@@ -90,7 +95,9 @@ def quoted_in(statement: str) -> tuple[str, ...]:
 
 
 def written(value: str) -> tuple[str, ...]:
-    """Return the spellings of a value: unchanged, and a whole number below 1,000 also in words.
+    """Return the spellings of a value.
+
+    They are the unchanged value and, for a whole number below 1,000, the number in words.
 
     >>> written("51")
     ('51', 'fifty-one')
@@ -101,7 +108,9 @@ def written(value: str) -> tuple[str, ...]:
 
 
 def place(statement: str, value: str) -> tuple[int, int] | None:
-    """Return the span of the first mention of `value` as whole words, ignoring case, or None.
+    """Return the span of the first mention of `value`, or None.
+
+    Only whole words count; case is ignored.
 
     >>> place("The city of Paris", "paris")
     (12, 17)
@@ -114,7 +123,10 @@ def place(statement: str, value: str) -> tuple[int, int] | None:
 
 
 def _by_words(statements: Sequence[str]) -> Grouping | None:
-    """Return the first quoted texts or the subjects, if every statement has one."""
+    """Return the first quoted texts or the subjects.
+
+    This requires that every statement has one.
+    """
     quoted = [QUOTED.search(statement) for statement in statements]
     if all(quoted):
         return Grouping(tuple((match[1],) for match in quoted if match), "quoted", "the first quoted text")
@@ -126,7 +138,10 @@ def _by_words(statements: Sequence[str]) -> Grouping | None:
 
 
 def _by_facts(statements: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Grouping:
-    """Return the pair of each row, or without one the fact that the statement states or denies."""
+    """Return the pair of each row, or the fact it states.
+
+    For a row without a pair it is the fact that the statement states or denies.
+    """
     pairs = [_text(row, "pair") for row in rows]
     groups = tuple((pair or first,) for pair, first in zip(pairs, first_stated(statements), strict=True))
     if any(pairs):
@@ -170,7 +185,10 @@ def _from_columns(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Gr
 def _in_statements(
     statements: Sequence[str], rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Return the first column whose value occurs in every statement, and later ones with the same values."""
+    """Return the first column whose value occurs in every statement.
+
+    Later columns with the same values are also returned.
+    """
     names: list[str] = []
     values: list[set[str]] = []
     for name in columns:
@@ -187,7 +205,10 @@ def _in_statements(
 
 
 def _subject(statement: str) -> tuple[str, str]:
-    """Return the words before the first verb, and that verb ("" if there is none)."""
+    """Return the words before the first verb, and that verb.
+
+    The verb is "" if there is none.
+    """
     plain = DENIAL.sub("", statement)
     words = (
         plain[:1].upper() + plain[1:]

@@ -22,7 +22,10 @@ def check_number(value: Any, name: str) -> None:
 
 
 def check_kind(value: Any, kind: type, name: str, source: str) -> None:
-    """Raise `UsageError` unless `value` is of class `kind`; `source` says how to get one."""
+    """Raise `UsageError` unless `value` is of class `kind`.
+
+    `source` says how to get such a value.
+    """
     if not isinstance(value, kind):
         raise UsageError(f"{name} must be {kind.__name__} (see {source}), not {type(value).__name__}.")
 

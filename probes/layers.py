@@ -1,4 +1,7 @@
-"""Layer numbers: layer l is the output of block l, and layer -1 the embedding."""
+"""Layer numbers.
+
+Layer l is the output of block l, and layer -1 the embedding.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,10 @@ def hook_of(layer: int) -> str:
 
 
 def read_layer(layer: Any, n_layer: int) -> int:
-    """Check a layer of a model with `n_layer` blocks and return its number.
+    """Check a layer of a model and return its number.
 
-    Valid are -1 (the embedding, also "embed") to `n_layer - 1`. Raises `UsageError` for anything else.
+    The model has `n_layer` blocks. Valid are -1 (the embedding, also "embed") to `n_layer - 1`. Raises `UsageError` for
+    anything else.
 
     >>> read_layer("embed", n_layer=4)
     -1
@@ -67,7 +71,7 @@ class Layered(Result):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
-        """Return the fields of a file of layout 1 with its layers renumbered."""
+        """Return the fields of a file of layout 1, layers renumbered."""
         if layout != 1:
             return super().upgrade(values, layout)
         renumbered = {name: _one_less(values[name]) for name in ("layer", "layers") if name in values}

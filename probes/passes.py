@@ -50,7 +50,9 @@ class Pass:
     log_probs: Float[Tensor, "batch n_token"] | None
 
     def total_and_mean(self, lengths: Int[Tensor, " n"]) -> Float[np.ndarray, "batch 2"]:
-        """Return the total and mean log-probability of each row's tokens after the first.
+        """Return the total and mean log-probability of each row.
+
+        Both are over the row's tokens after the first.
 
         Args:
             lengths: (n,) number of tokens of all statements.

@@ -1,4 +1,7 @@
-"""Position rules, such as "last" or "entity", turned into spans of token positions."""
+"""Position rules, such as "last" or "entity", as token spans.
+
+A rule becomes one span of token positions for each statement.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ class Spans:
 
 
 def spans_of(model: Model, data: Statements, contexts: Contexts, position: str | int | Sequence[str | int]) -> Spans:
-    """Return the spans of one rule or several; see `collect` for the rules.
+    """Return the token spans of one position rule or several.
+
+    See `collect` for the rules.
 
     Raises:
         UsageError: an unknown rule, or a statement that is too short for a rule or lacks the text it names.
@@ -109,7 +114,10 @@ def _end_of_text(wanted: str, statement: str) -> int:
 
 
 def _tokens_at(model: Model, data: Statements, characters: list[int]) -> Int[Tensor, " n"]:
-    """Return the index of the token that contains a given character of each statement."""
+    """Return the token index of a character of each statement.
+
+    It is the index of the token that contains the given character.
+    """
     if not model.tokenizer.is_fast:
         raise UsageError("This tokenizer does not give the offsets of its tokens in a text: use another position.")
     read = model.tokenizer(

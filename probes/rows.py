@@ -1,4 +1,6 @@
-"""Rows of statements from a file, a Hugging Face dataset or memory, with a report of what could not be read.
+"""Rows of statements from files, Hugging Face datasets or memory.
+
+A report says what could not be read.
 
 Rows are numbered from 1; the header of a table is not counted.
 """
@@ -45,7 +47,10 @@ class Problem(Result):
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a source, each with its number and its values by column name, and the problems of reading it."""
+    """Rows of a source, and the problems of reading it.
+
+    Each row has its number and its values by column name.
+    """
 
     name: str
     rows: tuple[tuple[int, Mapping[str, Any]], ...]
@@ -54,7 +59,9 @@ class Rows:
 
 
 def read_rows(source: Any, split: str) -> Rows:
-    """Read the rows of a .csv, .tsv or .jsonl file, of "hf:NAME", or of dictionaries.
+    """Read rows from a file, a dataset or dictionaries.
+
+    A file is .csv, .tsv or .jsonl; a dataset is "hf:NAME".
 
     Raises:
         MissingInputError: the file or dataset does not exist.
@@ -80,7 +87,9 @@ def read_rows(source: Any, split: str) -> Rows:
 
 
 def label_of(value: Any) -> int | None:
-    """Return 1 or 0 for a label 1, 0, true or false in any spelling; None for anything else.
+    """Convert a value to a label 1 or 0, or None.
+
+    Labels are 0, 1, true and false in any spelling; anything else gives None.
 
     >>> label_of("True"), label_of("0.0"), label_of("maybe")
     (1, 0, None)
@@ -89,7 +98,9 @@ def label_of(value: Any) -> int | None:
 
 
 def listed(rows: Iterable[int]) -> str:
-    """Return row numbers as text: "row 3" or "rows 3, 5, 8 and 12 more".
+    """Return row numbers as text, a long list shortened.
+
+    For example "row 3" or "rows 3, 5, 8 and 12 more".
 
     >>> listed([3])
     'row 3'
@@ -130,7 +141,10 @@ def _file(path: Path) -> Rows:
 
 
 def _csv(path: Path, text: str, delimiter: str = ",") -> Rows:
-    """Parse CSV after RFC 4180: quoted fields may contain commas, line breaks and doubled quotes."""
+    """Parse CSV after RFC 4180.
+
+    Quoted fields may contain commas, line breaks and doubled quotes.
+    """
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     rows, short = [], []
     try:

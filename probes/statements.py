@@ -1,4 +1,7 @@
-"""True and false statements, with the information that a fair test needs, above all their entities."""
+"""True and false statements.
+
+They have the information that a fair test needs, above all their entities.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,10 @@ class Statements(Result):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
-        """Convert the fields of a file of layout 1, whose problems were sentences without a kind."""
+        """Convert the fields of a file of layout 1.
+
+        The problems in such a file are sentences without a kind.
+        """
         if layout != 1:
             return super().upgrade(values, layout)
         return values | {"problems": tuple(_of_layout_1(text) for text in values["problems"])}
@@ -95,7 +101,10 @@ class Statements(Result):
         return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
     def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"] | Sequence[int]) -> Statements:
-        """Return the rows selected by a mask or by 0-based indices, in that order."""
+        """Return the rows selected by a mask or by 0-based indices.
+
+        The rows of the result are in the order of the indices.
+        """
         chosen = np.arange(len(self))[np.asarray(rows)]
         changed: dict[str, Any] = {}
         for field in fields(self):
@@ -107,9 +116,10 @@ class Statements(Result):
         return replace(self, **changed)
 
     def deduplicated(self) -> Statements:
-        """Return the set without repeated statements and without statements that have both labels.
+        """Return the set without repeated or contradictory statements.
 
-        `problems` of the result says how many rows were left out. Raises `UsageError` if no statement is left.
+        A statement is contradictory if it has both labels. `problems` of the result says how many rows were left out.
+        Raises `UsageError` if no statement is left.
         """
         first: dict[str, int] = {}
         for i, statement in enumerate(self.statements):
@@ -198,10 +208,10 @@ def read_statements(
 
 
 def sharing_facts(sets: Sequence[Statements]) -> tuple[Statements, ...]:
-    """Return the sets with one group per fact of free text across all sets.
+    """Return the sets with facts of free text grouped across sets.
 
-    The first statement of a fact, in the order of the sets, names its group. Entities, and pairs that a column names,
-    do not change.
+    Each fact is one group in all sets. The first statement of a fact, in the order of the sets, names its group.
+    Entities, and pairs that a column names, do not change.
 
     >>> [one.name for one in sharing_facts([data, data.take([0, 1])])]  # data = probes.read_statements(...)
     ['planted', 'planted']
@@ -258,7 +268,9 @@ def join(sets: Sequence[Statements], name: str | None = None) -> Statements:
 
 
 def paired(affirmative: Statements, negated: Statements) -> Statements:
-    """Join a set and its row-by-row negation into one set with polarity and pairs.
+    """Join a set and its row-by-row negation into one set.
+
+    The joined set has polarity and pairs.
 
     Args:
         affirmative: the statements.
@@ -292,7 +304,10 @@ def paired(affirmative: Statements, negated: Statements) -> Statements:
 
 
 def _complete(table: Rows, statement: str, label: str) -> tuple[list[int], list[Mapping[str, Any]], list[Problem]]:
-    """Return the numbers and values of rows with a statement and a label, and the problems of the others."""
+    """Return the complete rows and the problems of the others.
+
+    A complete row has a statement and a label; its number and values are returned.
+    """
     problems: list[Problem] = []
     missing = {
         "statement": [i for i, row in table.rows if _blank(row.get(statement))],
@@ -358,7 +373,10 @@ def _content_problems(texts: Sequence[str], labels: np.ndarray, numbers: Sequenc
 
 
 def _of_layout_1(text: str) -> Problem:
-    """Return the problem for a sentence of layout 1, which had no kind."""
+    """Return the problem for a sentence of layout 1.
+
+    That layout had no kind.
+    """
     words: dict[str, Any] = {"left out: ": "left-out", " repeated ": "repeated", "carry both": "contradicted"}
     return Problem(next((kind for word, kind in words.items() if word in text), "unbalanced"), text)
 
@@ -371,7 +389,10 @@ def _conflicting(texts: Sequence[str], labels: np.ndarray) -> list[str]:
 
 
 def _joined(sets: Sequence[Statements], key: str) -> tuple[str, ...] | None:
-    """Return a column of all sets, pairs prefixed by the name of their set; None if a set lacks the column."""
+    """Return a column of all sets.
+
+    Pairs are prefixed by the name of their set. None if a set lacks the column.
+    """
     columns = [getattr(s, key) for s in sets]
     if any(column is None for column in columns):
         return None

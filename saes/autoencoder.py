@@ -127,7 +127,7 @@ class SAE(nn.Module):
 
     @torch.no_grad()
     def sparse_codes(self, x: Float[Tensor, "n d_in"]) -> SparseCodes:
-        """Encode a matrix of activations into the latents that fire, without the zeros.
+        """Encode a matrix of activations into the latents that fire.
 
         The values are those of `encode`; of equal ones at the k-th place another may be chosen. No dense matrix of all
         rows is made, and the time is little more than that of the product x W_enc.
@@ -160,7 +160,10 @@ class SAE(nn.Module):
 
     @torch.no_grad()
     def decode_sparse(self, codes: SparseCodes) -> Float[Tensor, "n ... d_out"]:
-        """Reconstruct from the decoder rows of the latents that fire; equals `decode` up to rounding."""
+        """Reconstruct from the decoder rows of the latents that fire.
+
+        The result equals that of `decode` up to rounding.
+        """
         values = codes.values.to(self.W_dec)
         if self.settings.get("rescale_acts_by_decoder_norm"):
             values = values / torch.linalg.vector_norm(self.W_dec, dim=1)[codes.latents]
@@ -224,13 +227,19 @@ class SAE(nn.Module):
         return self.run(x)[1]
 
     def run(self, x: Float[Tensor, "... d_in"]) -> tuple[Float[Tensor, "... width"], Float[Tensor, "... d_out"]]:
-        """Return latents and reconstruction of x, on the device and in the dtype of the weights."""
+        """Return the latents and the reconstruction of x.
+
+        Both are on the device and in the dtype of the weights.
+        """
         code = self.encode(x)
         return code, self._with_skip(self.decode(code), x)
 
     @checked
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Save into a folder that SAELens and `saes.load` read, and return the folder."""
+        """Save into a folder that SAELens and `saes.load` read.
+
+        Returns the folder.
+        """
         from saes.interop import saelens
 
         return saelens.write(self, folder)
@@ -317,7 +326,10 @@ def build(
 
 
 def _checked(architecture: str, variant: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings with defaults; raise `UsageError` for an unknown or missing one."""
+    """Check the settings and return them with defaults.
+
+    Raises `UsageError` for an unknown or missing setting.
+    """
     for name in settings:
         if name not in SETTINGS:
             raise UsageError(f'setting "{name}" is not known{nearest(name, SETTINGS)}.')

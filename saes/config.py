@@ -1,4 +1,7 @@
-"""Training configuration. Plain values: no torch. The keys of a configuration file are these field names."""
+"""Training configuration.
+
+Plain values: no torch. The keys of a configuration file are these field names.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +131,10 @@ class Config:
 
     @property
     def sparsity_weight(self) -> float:
-        """`sparsity`, or its default for the architecture; 0 if k sets the sparsity."""
+        """`sparsity`, or its default for the architecture.
+
+        It is 0 if k sets the sparsity.
+        """
         return SPARSITY.get(self.architecture, 0.0) if self.sparsity is None else self.sparsity
 
     @property
@@ -138,7 +144,10 @@ class Config:
 
     @property
     def prefixes(self) -> tuple[int, ...]:
-        """`groups`, or the default for the width; empty unless the architecture is matryoshka."""
+        """`groups`, or the default for the width.
+
+        It is empty unless the architecture is matryoshka.
+        """
         if self.architecture != "matryoshka":
             return ()
         return self.groups or tuple(sorted({max(self.width // 16, 1), max(self.width // 4, 1), self.width}))
@@ -166,7 +175,10 @@ class Config:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a numpy number to a Python number, and a list to a tuple."""
+    """Convert numpy numbers and lists to plain values.
+
+    A numpy number becomes a Python number, and a list a tuple.
+    """
     if isinstance(value, np.generic):
         return value.item()
     return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,7 @@
-"""Codes without their zeros: the (row, latent) pairs that fire and their values."""
+"""Codes without their zeros.
+
+They are the (row, latent) pairs that fire and their values.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from saes.kernels.support import Sparse
 
 @dataclass(frozen=True, eq=False)
 class SparseCodes:
-    """The code of a matrix of inputs, as the pairs of row and latent that are not zero, ordered by row and latent.
+    """Sparse code of a matrix of inputs.
+
+    It has the pairs of row and latent that are not zero, ordered by row and latent.
 
     Attributes:
         support: the pairs, in compressed rows.

@@ -1,4 +1,6 @@
-"""Probes for all layers at once: the numerical core that the estimators share.
+"""Probes for all layers at once.
+
+This is the numerical core that the estimators share.
 
 fitted = batched.fit_layers(probes.LogisticRegression(C=0.01), X, y)       # X (layer, n, d): one probe a layer
 path = batched.logistic_path(X, y, strengths=(0.01, 0.1, 1.0), weights=masks)       # every fold and strength too

@@ -14,7 +14,9 @@ Shrinkage = str | float
 
 
 def check_shrinkage(shrinkage: Shrinkage) -> None:
-    """Raise `UsageError` unless shrinkage is "auto", "oas" or a number from 0 to 1.
+    """Raise `UsageError` unless shrinkage is valid.
+
+    Valid are "auto", "oas" and a number from 0 to 1.
 
     >>> check_shrinkage("oas")
     """
@@ -24,7 +26,9 @@ def check_shrinkage(shrinkage: Shrinkage) -> None:
 
 
 def within_covariance(X: Float[Tensor, "n d"], y: Int[Tensor, " n"], shrinkage: Shrinkage) -> Float[Tensor, "d d"]:
-    """Compute the shrunk within-class covariance, the mean of the classes' covariances weighted by n_c / n.
+    """Compute the shrunk covariance within classes.
+
+    It is the mean of the classes' covariances weighted by n_c / n.
 
     "auto" standardises and shrinks each class by itself (Ledoit and Wolf 2004), as scikit-learn's
     `LinearDiscriminantAnalysis(shrinkage="auto")` does; "oas" and a number shrink the pooled covariance.
@@ -57,7 +61,9 @@ def ledoit_wolf(X: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
 
 
 def shrink(covariance: Float[Tensor, "d d"], n: int, shrinkage: Shrinkage) -> Float[Tensor, "d d"]:
-    """Shrink a covariance S to (1 - a) S + a mean(diag S) 1.
+    """Shrink a covariance matrix towards a multiple of the identity.
+
+    A covariance S becomes (1 - a) S + a mean(diag S) 1.
 
     `shrinkage` is a, or "oas" for the oracle approximation (Chen et al. 2010, arXiv 0907.4698), which needs only S and
     the number of rows and therefore works with streamed statistics:
@@ -80,9 +86,10 @@ def _towards_identity(covariance: Tensor, amount: float) -> Tensor:
 
 
 def solve_symmetric(matrix: Float[Tensor, "d d"], target: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-    """Compute matrix^-1 target by Cholesky, or the minimum-norm solution of a singular matrix.
+    """Solve a linear system with a symmetric matrix.
 
-    Directions without variance (below the rounding error of the largest) have solution 0.
+    Computes matrix^-1 target by Cholesky, or the minimum-norm solution if the matrix is singular. Directions without
+    variance (below the rounding error of the largest) have solution 0.
 
     >>> solve_symmetric(2 * torch.eye(2), torch.tensor([2.0, 4.0])).tolist()
     [1.0, 2.0]

@@ -35,8 +35,8 @@ def fit_layers(
         X: (layer, n, d) activations.
         y: (n,) labels.
         pairs: name of each row's pair, for probes whose `fit` takes it.
-        polarity: +1 or -1 for each row, likewise.
-        topics: topic of each row, likewise.
+        polarity: +1 or -1 for each row, for probes whose `fit` takes it.
+        topics: topic of each row, for probes whose `fit` takes it.
 
     Example:
         >>> len(fit_layers(probes.MassMean(), torch.rand(3, 4, 2), [0, 1, 0, 1]))
@@ -51,9 +51,10 @@ def fit_layers(
 
 
 def scores_of(fitted: Any, X: Float[Tensor, "n d"] | np.ndarray) -> Float[np.ndarray, " n"]:
-    """Return the signed score of each row, above 0 for the greater class.
+    """Return the signed score of each row.
 
-    A classifier without `decision_function` gives its log-odds log(p / (1 - p)), p limited to [1e-12, 1 - 1e-12].
+    The score is above 0 for the greater class. A classifier without `decision_function` gives its log-odds
+    log(p / (1 - p)), p limited to [1e-12, 1 - 1e-12].
     """
     if hasattr(fitted, "decision_function"):
         return np.asarray(fitted.decision_function(as_array(X)), np.float64)

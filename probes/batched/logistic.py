@@ -7,8 +7,8 @@ rows of that fold (weighted mean and standard deviation, as `StandardScaler` doe
 
 which is scikit-learn's `LogisticRegression(C=C)` behind a `StandardScaler`. The folds of a layer are rows of one
 matrix: they share the rows, standardised once, and the penalty takes up what their own scales differ by. From the
-smallest C to the largest, each begun where the one before ended, Newton's method runs with exact float64 gradients;
-its step is found by conjugate gradients in float32, preconditioned by one Cholesky factor of the folds' mean Hessian
+smallest C to the largest, each started where the one before ended, Newton's method runs with exact float64 gradients;
+its step is computed by conjugate gradients in float32, preconditioned by one Cholesky factor of the folds' mean Hessian
 (of the n × n kernel when there are fewer rows than dimensions), renewed only when it has grown stale.
 
 Where folds differ too much for that (a layer of a few distinct rows, one of which a fold lacks), each fold is fitted
@@ -40,15 +40,15 @@ PATIENCE = 15
 """Newton steps without the gradient halved, after which a fit has stalled."""
 CG_STEPS = 60
 STALE = 25
-"""More conjugate-gradient steps than this, and the preconditioner is worth building anew."""
+"""The preconditioner is built again after more conjugate-gradient steps than this."""
 
 
 @dataclass(frozen=True, eq=False)
 class LogisticPath:
-    """The solutions for every fold, layer and strength, in raw activation space (float64).
+    """Logistic regressions for every fold, layer and strength.
 
-    `score = x @ direction + bias`, a log-odds in nats. `gradient` is the largest gradient component left, as a
-    fraction of the largest at w = 0.
+    The solutions are in raw activation space (float64): `score = x @ direction + bias`, a log-odds in nats. `gradient`
+    is the largest gradient component left, as a fraction of the largest at w = 0.
     """
 
     strengths: tuple[float, ...]
@@ -101,7 +101,10 @@ def _fold_weights(weights: Tensor | None, y: Tensor) -> Float[Tensor, "fold n"]:
 
 
 class _StalledError(Exception):
-    """The gradient of a fit no longer falls; `left` of it is left."""
+    """Error of a fit whose gradient no longer falls.
+
+    `left` is the gradient that is left.
+    """
 
     def __init__(self, left: float):
         super().__init__(left)
@@ -115,7 +118,10 @@ Fits = tuple[Float[Tensor, "fold strength d"], Float[Tensor, "fold strength"], f
 def _fit_layer(
     X: Float[Tensor, "n d"], y: Tensor, weights: Float[Tensor, "fold n"], penalties: Sequence[float]
 ) -> Fits:
-    """Fit all folds together; where that stalls one by one, and at last with a dense Hessian."""
+    """Fit all folds jointly, or each alone if that stalls.
+
+    If a fold alone stalls too, it is fitted with a dense Hessian.
+    """
     try:
         return _fit_folds(X, y, weights, penalties)
     except _StalledError:
@@ -141,7 +147,7 @@ def _fit_folds(
     *,
     dense: bool = False,
 ) -> Fits:
-    mean, scale = (found[0] for found in standardisation(X, weights.amax(0)[None]))
+    mean, scale = (values[0] for values in standardisation(X, weights.amax(0)[None]))
     problem = _Problem.build((X - mean) / scale, y, weights)
     solution = torch.zeros(len(weights), X.shape[1] + 1, dtype=X.dtype, device=X.device)
     solutions, gradients, precondition = {}, [], None
@@ -149,14 +155,16 @@ def _fit_folds(
         solution, gradient, precondition = _newton(problem, penalty, solution, precondition, dense=dense)
         solutions[penalty] = solution
         gradients.append(gradient)
-    found = torch.stack([solutions[penalty] for penalty in penalties], dim=1)  # (fold, strength, d and the bias)
-    directions = found[..., :-1] / scale
-    return directions, found[..., -1] - directions @ mean, max(gradients)
+    coefficients = torch.stack([solutions[penalty] for penalty in penalties], dim=1)  # (fold, strength, d and the bias)
+    directions = coefficients[..., :-1] / scale
+    return directions, coefficients[..., -1] - directions @ mean, max(gradients)
 
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """One layer's folds; the last entry of a solution is the bias, and `rows` has a column of ones for it.
+    """Logistic regressions of one layer's folds.
+
+    The last entry of a solution is the bias, and `rows` has a column of ones for it.
 
     Folds come first in every matrix: with few of them `(fold, d) @ (d, n)` is six times faster than the other way.
     """
@@ -176,7 +184,10 @@ class _Problem:
 
     @cached_property
     def size(self) -> Float[Tensor, " fold"]:
-        """What a gradient at w = 0 could be at most: half of Σ weights |x|, of the largest coordinate."""
+        """Return the largest possible gradient at w = 0.
+
+        It is half of Σ weights |x|, of the largest coordinate.
+        """
         return (self.weights @ self.rows.abs()).amax(1) / 2
 
     def loss(self, logits: Tensor, solution: Tensor, penalty: float) -> Float[Tensor, " fold"]:
@@ -188,14 +199,16 @@ class _Problem:
         return residual @ self.rows + penalty * self.metric * solution
 
     def curvature(self, logits: Tensor) -> Float[Tensor, "fold n"]:
-        """The second derivative of each row's loss, float32."""
+        """Return the second derivative of each row's loss, float32."""
         return (self.weights * torch.sigmoid(logits) * torch.sigmoid(-logits)).float()
 
 
 def _newton(
     problem: _Problem, penalty: float, start: Tensor, precondition: _Preconditioner | None, *, dense: bool
 ) -> tuple[Float[Tensor, "fold d_and_one"], float, _Preconditioner | None]:
-    """Run Newton's method for every fold, each with its own step length; also return the gradient left, as a fraction.
+    """Run Newton's method for every fold.
+
+    Each fold has its own step length. Also returns the gradient left, as a fraction.
 
     Raises `_StalledError` when the gradient no longer falls.
     """
@@ -247,7 +260,9 @@ def _conjugate_step(
     precondition: _Preconditioner,
     left: Float[Tensor, " fold"],
 ) -> tuple[Float[Tensor, "fold d_and_one"], int]:
-    """Return -Hessian^-1 gradient of each fold by conjugate gradients, and how many it took.
+    """Return -Hessian^-1 gradient of each fold by conjugate gradients.
+
+    Also returns the number of steps taken.
 
     The system is scaled to 1, so that float32 suffices; the step is rough far away and fine at the end.
     """
@@ -265,28 +280,32 @@ def _conjugate_gradients(
     precondition: _Preconditioner,
     accuracy: Float[Tensor, " fold"],
 ) -> tuple[Float[Tensor, "fold d_and_one"], int]:
-    """Solve (rowsᵀ curvature rows + penalty) step = target, |target| = 1, to `accuracy`; also the steps it took."""
+    """Solve (rowsᵀ curvature rows + penalty) step = target to `accuracy`.
+
+    |target| = 1. Also returns the number of steps taken.
+    """
     metric = penalty * problem.metric.float()
-    found, residual = torch.zeros_like(target), target
+    step, residual = torch.zeros_like(target), target
     direction = preconditioned = precondition(residual)
     product = (residual * preconditioned).sum(1, keepdim=True)
     for taken in range(1, CG_STEPS + 1):
         image = (curvature * (direction @ problem.single.T)) @ problem.single + metric * direction
         length = product / (direction * image).sum(1, keepdim=True).clamp_min(1e-37)
-        found, residual = found + length * direction, residual - length * image
+        step, residual = step + length * direction, residual - length * image
         if bool((residual.norm(dim=1) < accuracy).all()):
-            return found, taken
+            return step, taken
         preconditioned = precondition(residual)
         product, before = (residual * preconditioned).sum(1, keepdim=True), product
         direction = preconditioned + product / before.clamp_min(1e-37) * direction
-    return found, CG_STEPS
+    return step, CG_STEPS
 
 
 @dataclass(frozen=True, eq=False)
 class _Preconditioner:
-    """The inverse of the folds' mean Hessian, bias apart: (XᵀDX + λ)^-1, D their mean curvature.
+    """Inverse of the folds' mean Hessian, without the bias.
 
-    With fewer rows than dimensions it is (1 - ZᵀM^-1 Z) / λ with Z = √D X and M = ZZᵀ + λ, which is n × n.
+    It is (XᵀDX + λ)^-1, D their mean curvature. With fewer rows than dimensions it is (1 - ZᵀM^-1 Z) / λ with Z = √D X
+    and M = ZZᵀ + λ, which is n × n.
     """
 
     weighted: Float[Tensor, "n d"]
@@ -302,7 +321,10 @@ class _Preconditioner:
         return cls(weighted, gram, curvature.sum(1, keepdim=True).clamp_min(1e-30), *_factor(gram, penalty))
 
     def at(self, penalty: float) -> _Preconditioner:
-        """For another penalty and the same curvature: only the factor is new."""
+        """Return the preconditioner for another penalty and the same curvature.
+
+        Only the factor is new.
+        """
         factor, ridge = _factor(self.gram, penalty)
         return replace(self, factor=factor, ridge=ridge)
 
@@ -317,7 +339,7 @@ class _Preconditioner:
 
 
 def _factor(gram: Float[Tensor, "m m"], penalty: float) -> tuple[Float[Tensor, "m m"], float]:
-    # float32 cannot tell a smaller λ from rounding; a preconditioner need not.
+    # In float32 a smaller λ cannot be distinguished from rounding; a preconditioner does not need it.
     ridge = max(penalty, 1e-6 * float(gram.diagonal().sum()))
     return torch.linalg.cholesky(gram + ridge * torch.eye(len(gram), device=gram.device)), ridge
 
@@ -329,9 +351,11 @@ def _step_length(
     solution: tuple[Tensor, Tensor],
     slope: Float[Tensor, " fold"],
 ) -> Float[Tensor, " fold"]:
-    """1, halved for each fold until its loss falls by a tenth of what the slope promises (or by rounding only).
+    """Return the step length of each fold, by halving.
 
-    `logits` and `solution` are (where it stands, the change of a whole step).
+    It is 1, halved until the loss falls by a tenth of what the slope promises (or by rounding only).
+
+    `logits` and `solution` are pairs (value at the start, change by a whole step).
     """
     start = problem.loss(logits[0], solution[0], penalty)
     length = torch.ones_like(start)

@@ -1,4 +1,6 @@
-"""Ridge regression on labels -1 and +1 for every layer and λ, with one decomposition per layer.
+"""Ridge regression on labels -1 and +1 for every layer.
+
+Every λ of a layer uses the same decomposition. The problem
 
     minimise  sum_i (t_i - x_i · w - b)^2 + λ |w|^2,      t = 2 y - 1,      b not penalised
 
@@ -20,7 +22,10 @@ from interp.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class RidgePath:
-    """Directions and biases in raw activation space (float64): `score = x @ direction + bias`, near -1 or +1."""
+    """Ridge regressions for every layer and alpha.
+
+    Directions and biases are in raw activation space (float64): `score = x @ direction + bias`, near -1 or +1.
+    """
 
     alphas: tuple[float, ...]
     directions: Float[Tensor, "layer alpha d"]
@@ -39,7 +44,9 @@ def ridge_path(X: Float[Tensor, "layer n d"], y: Tensor, alphas: Sequence[float]
 
 
 def positive_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
-    """Return the alphas as floats; raise `UsageError` unless each is a positive number.
+    """Check that all alphas are positive and return them as floats.
+
+    Raises `UsageError` unless each is a positive number.
 
     >>> positive_alphas([1, 10])
     (1.0, 10.0)
@@ -53,7 +60,10 @@ def positive_alphas(alphas: Sequence[float]) -> tuple[float, ...]:
 def solve_ridge(
     gram: Float[Tensor, "m m"], target: Float[Tensor, "m k"], alphas: Sequence[float]
 ) -> Float[Tensor, "alpha m k"]:
-    """Compute (gram + λ)^-1 target for every λ: by Cholesky for one λ, else by eigendecomposition."""
+    """Compute (gram + λ)^-1 target for every λ.
+
+    One λ is solved by Cholesky, several by eigendecomposition.
+    """
     if len(alphas) == 1:
         lifted = gram + alphas[0] * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         factor, failed = torch.linalg.cholesky_ex(lifted)

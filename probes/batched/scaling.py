@@ -12,10 +12,11 @@ EPSILON = torch.finfo(torch.float64).eps
 def standardisation(
     X: Float[Tensor, "n d"], weights: Float[Tensor, "fold n"]
 ) -> tuple[Float[Tensor, "fold d"], Float[Tensor, "fold d"]]:
-    """Compute weighted mean and standard deviation (divisor: sum of weights); 1 for constant coordinates.
+    """Compute the weighted mean and standard deviation of each coordinate.
 
-    A coordinate is constant if its variance is within rounding error, so that coordinates which all statements share
-    (the embedding of the same last token) are not amplified into noise.
+    The divisor is the sum of the weights. Constant coordinates have standard deviation 1. A coordinate is constant if
+    its variance is within rounding error, so that coordinates which all statements share (the embedding of the same
+    last token) are not amplified into noise.
     """
     total = weights.sum(1, keepdim=True)
     seen = weights.amax(0)

@@ -1,4 +1,7 @@
-"""Attention-pooled probe: learns jointly which tokens to read and what to read from them."""
+"""Attention-pooled probe.
+
+It learns jointly which tokens to read and what to read from them.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,10 @@ class AttentionPooled(LinearProbe):
         return self._take(self._train(tokens, mask, as_tensor(labels)))
 
     def decision_function(self, X: Any, mask: Any = None) -> Float[np.ndarray, " n"]:
-        """Return the log-odds (nats) that each statement is true, from tokens `X` (n, token, d)."""
+        """Return the log-odds (nats) that each statement is true.
+
+        `X` (n, token, d) has the activations of all tokens.
+        """
         tokens, mask = self._check_tokens(X, mask)
         query, direction = torch.from_numpy(self.query_), torch.from_numpy(self.direction_)
         weights = _attend(tokens.double() @ query, mask)
@@ -120,7 +126,10 @@ def _attend(queries: Float[Tensor, "n token"], mask: Bool[Tensor, "n token"]) ->
 
 
 def _read_tokens(X: Any, mask: Any) -> tuple[Float[Tensor, "n token d"], Bool[Tensor, "n token"]]:
-    """Return checked tokens and mask; masked tokens are set to 0, so that padding has no effect."""
+    """Check tokens and mask and return them.
+
+    Masked tokens are set to 0, so that padding has no effect.
+    """
     check({"X": Float[Tensor, "..."] | Float[np.ndarray, "..."]}, {"X": X})
     tokens = X.detach().cpu() if isinstance(X, Tensor) else torch.from_numpy(np.asarray(X))
     if tokens.ndim != 3 or 0 in tokens.shape:

@@ -1,4 +1,6 @@
-"""Base classes of the probes: input checks, decisions, probabilities, and fits of many layers at once.
+"""Base classes of the probes.
+
+They have the input checks, decisions, probabilities, and fits of many layers at once.
 
 A probe is a scikit-learn classifier of two classes. The greater label (1, of 0 and 1) means "true" and is predicted if
 `decision_function(X) > 0`. Activations may be numpy arrays or tensors; everything is computed in float64.
@@ -24,7 +26,9 @@ from probes.estimators.persistence import Saved
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Fitted linear probe of one layer: `score = x @ direction + bias` in raw activation space.
+    """Fitted linear probe of one layer.
+
+    `score = x @ direction + bias` in raw activation space.
 
     Attributes:
         direction: (d,) direction.
@@ -50,7 +54,10 @@ class Probe(Saved, ClassifierMixin, BaseEstimator):
         """Return the signed score of each row; above 0 means true."""
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the label of each row: the greater class if the score is above 0."""
+        """Predict the label of each row.
+
+        It is the greater class if the score is above 0.
+        """
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(int)]
 
@@ -63,7 +70,10 @@ class Probe(Saved, ClassifierMixin, BaseEstimator):
         return self.decision_function(X)
 
     def _read(self, X: Any, y: Any) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"]]:
-        """Return activations in float64 and labels as 0 or 1; sets `classes_` and `n_features_in_`."""
+        """Check and return activations in float64 and labels as 0/1.
+
+        Sets `classes_` and `n_features_in_`.
+        """
         if y is None:
             raise UsageError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         try:
@@ -101,14 +111,20 @@ class LinearProbe(Probe):
     logit_scale_: float
 
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
-        """Return `X @ direction_ + bias_` for activations (n, d); above 0 means true."""
+        """Return the scores `X @ direction_ + bias_` of activations (n, d).
+
+        A score above 0 means true.
+        """
         return self._check(X) @ self.direction_ + self.bias_
 
     def _log_odds(self, X: Any) -> Float[np.ndarray, " n"]:
         return self.decision_function(X) * self.logit_scale_
 
     def with_solution(self, solution: Solution, classes: np.ndarray) -> Self:
-        """Return a fitted copy with this solution, for labels of these two classes."""
+        """Return a fitted copy that has this solution.
+
+        `classes` are the two classes of the labels.
+        """
         fitted = cast(Self, clone(self))
         fitted.classes_, fitted.n_features_in_ = classes, len(solution.direction)
         return fitted._take(solution)
@@ -127,7 +143,10 @@ class LabelProbe(LinearProbe):
 
     @abstractmethod
     def _solve(self, X: Float[Tensor, "layer n d"], y: Int[Tensor, " n"]) -> list[Solution]:
-        """Return the solution of every layer. The rows may be float32; the arithmetic is float64."""
+        """Return the solution of every layer.
+
+        The rows may be float32; the arithmetic is float64.
+        """
 
     def fit(self, X: Float[Tensor, "n d"] | Any, y: Any) -> Self:
         """Fit on activations `X` (n, d) and labels `y` (n,).
@@ -141,7 +160,10 @@ class LabelProbe(LinearProbe):
         return self._take(self._solve(as_tensor(X)[None], as_tensor(labels))[0])
 
     def fit_layers(self, X: Float[Tensor, "layer n d"] | Any, y: Any) -> list[Self]:
-        """Fit one copy per layer of `X` (layer, n, d); equal to `fit` on each, but solved jointly."""
+        """Fit one copy per layer of `X` (layer, n, d).
+
+        The result equals `fit` on each layer, but the layers are solved jointly.
+        """
         stack = read_stack(X)
         classes, labels = read_labels(as_array(y))
         if len(labels) != stack.shape[1]:
@@ -151,7 +173,9 @@ class LabelProbe(LinearProbe):
 
 
 def as_array(values: Any) -> Any:
-    """Convert a tensor to a numpy array (bfloat16 and float16 to float32); return other values unchanged.
+    """Convert a tensor to a numpy array.
+
+    bfloat16 and float16 become float32. Values other than tensors are returned unchanged.
 
     >>> as_array(torch.ones(2, dtype=torch.bfloat16)).dtype
     dtype('float32')
@@ -163,7 +187,9 @@ def as_array(values: Any) -> Any:
 
 
 def as_tensor(values: np.ndarray) -> Tensor:
-    """Return a tensor that shares the array's memory; a read-only array is copied, as torch requires.
+    """Return a tensor that shares the array's memory.
+
+    A read-only array is copied, as torch requires.
 
     >>> as_tensor(np.zeros(2))
     tensor([0., 0.], dtype=torch.float64)
@@ -172,7 +198,7 @@ def as_tensor(values: np.ndarray) -> Tensor:
 
 
 def read_labels(y: Any) -> tuple[np.ndarray, Int[np.ndarray, " n"]]:
-    """Return the two classes in order, and each label as 0 or 1.
+    """Return the two classes in order and labels as 0 or 1.
 
     Raises `UsageError` unless there are exactly two classes.
 
@@ -196,7 +222,9 @@ def read_labels(y: Any) -> tuple[np.ndarray, Int[np.ndarray, " n"]]:
 
 
 def read_stack(X: Any) -> Float[Tensor, "layer n d"]:
-    """Check activations of several layers and return them as a finite float32 or float64 tensor.
+    """Check the activations of several layers and return a tensor.
+
+    The tensor is finite, in float32 or float64.
 
     >>> read_stack(np.zeros((2, 3, 4))).shape
     torch.Size([2, 3, 4])
@@ -212,7 +240,9 @@ def read_stack(X: Any) -> Float[Tensor, "layer n d"]:
 
 
 def one_per_row(values: Any, n: int, name: str) -> np.ndarray:
-    """Return an array with one entry per row of X; raises `UsageError` for another number.
+    """Return an array with one entry per row of X.
+
+    Raises `UsageError` for another number of entries.
 
     >>> one_per_row([1, -1], 2, "polarity").tolist()
     [1, -1]
@@ -224,7 +254,9 @@ def one_per_row(values: Any, n: int, name: str) -> np.ndarray:
 
 
 def one_sentence(error: Exception) -> str:
-    """Return the first line of a scikit-learn message; the rest is advice on other estimators.
+    """Return the first line of a scikit-learn message.
+
+    The other lines are advice on other estimators.
 
     >>> one_sentence(ValueError("Input X contains NaN."))
     'Input X contains NaN.'

@@ -32,7 +32,9 @@ RESTS_ON = {
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """Several fitted linear probes: `score = x @ direction + bias` in raw activation space, float64.
+    """Several fitted linear probes.
+
+    `score = x @ direction + bias` in raw activation space, float64.
 
     >>> Linear(torch.zeros(3, 4), torch.zeros(3)).directions.shape
     torch.Size([3, 4])
@@ -77,7 +79,9 @@ def closed_form(probe: Any) -> bool:
 
 
 def plain_settings(probe: Any) -> dict[str, Any]:
-    """Return a probe's parameters as plain values; any other value becomes {"repr": its text}.
+    """Return a probe's parameters as plain values.
+
+    Any other value becomes {"repr": its text}.
 
     >>> plain_settings(probes.Ridge(alpha=2.0))
     {'alpha': 2.0}
@@ -86,7 +90,10 @@ def plain_settings(probe: Any) -> dict[str, Any]:
 
 
 def _depth(probe: Any, name: str) -> int | None:
-    """Return the index in the MRO of the class that defines a method: 0 for the probe's own class."""
+    """Return the MRO index of the class that defines a method.
+
+    It is 0 for the probe's own class.
+    """
     return next((i for i, kind in enumerate(type(probe).__mro__) if name in vars(kind)), None)
 
 

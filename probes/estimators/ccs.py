@@ -1,4 +1,7 @@
-"""Contrast-consistent search: a direction on which a statement and its negation have opposite answers."""
+"""Contrast-consistent search.
+
+It finds a direction on which a statement and its negation have opposite answers.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,10 @@ class CCS(PairProbe):
         return Solution(torch.from_numpy(direction), (above + below) / 2, extra=extra)
 
     def _descend(self, rows: Float[Tensor, "two_pairs d"]) -> tuple[np.ndarray, np.ndarray]:
-        """Train all initialisations and return weights (d, restart) and biases (restart,) on the normalised scale."""
+        """Train all initialisations and return their weights and biases.
+
+        Weights (d, restart) and biases (restart,) are on the normalised scale.
+        """
         generator = torch.Generator().manual_seed(self.seed)
         # (restart, d) @ (d, n) is several times faster than (n, d) @ (d, restart) for few restarts.
         weights = torch.randn(self.restarts, rows.shape[1], generator=generator)

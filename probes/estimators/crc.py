@@ -44,7 +44,9 @@ class CRC(PairProbe):
 
 
 def _top_component(differences: Float[np.ndarray, "pair d"]) -> tuple[Float[np.ndarray, " d"], float]:
-    """Return the top component and its share of the squared norm, from the smaller Gram matrix.
+    """Return the top component and its share of the squared norm.
+
+    Both are computed from the smaller Gram matrix.
 
     The component has unit length and a positive largest entry.
     """

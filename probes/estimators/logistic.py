@@ -39,7 +39,10 @@ class LogisticRegression(LabelProbe):
     def fit_path(
         self, X: Float[Tensor, "layer n d"], y: Tensor, strengths: Sequence[float], weights: Float[Tensor, "fold n"]
     ) -> Linear:
-        """Fit every fold (row weights), layer and strength jointly; returns (fold, layer, strength)."""
+        """Fit every fold, layer and strength jointly.
+
+        Each fold is a row of `weights`. The result is indexed (fold, layer, strength).
+        """
         path = logistic_path(X, y, strengths, weights)
         return Linear(path.directions, path.biases)
 

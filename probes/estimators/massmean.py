@@ -1,4 +1,7 @@
-"""Mass-mean probe: the direction from the mean of the false to the mean of the true statements."""
+"""Mass-mean probe.
+
+Its direction goes from the mean of the false to the mean of the true statements.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ class MassMean(LabelProbe):
         self.covariance = covariance
 
     def fit_labelings(self, X: Float[Tensor, "n d"], labels: Int[Tensor, "draw n"]) -> Linear | None:
-        """Fit every labeling of the same rows in two matrix products; None for covariance="shrunk"."""
+        """Fit every labeling of the same rows in two matrix products.
+
+        Returns None for covariance="shrunk".
+        """
         if self.covariance != "none":
             return None
         weights = labels.double()
@@ -75,9 +81,10 @@ def gaussian_scale(scores: Float[Tensor, " n"], y: Int[Tensor, " n"]) -> float:
 
 
 def log_odds_scale(gap: float, variance: float) -> float:
-    """Return log-odds per unit of score for Gaussian classes: gap of the means / variance within.
+    """Return the log-odds per unit of score for Gaussian classes.
 
-    Returns 0 if the class means do not differ, and a large finite number for classes without variance.
+    The scale is the gap of the means / the variance within the classes. Returns 0 if the class means do not differ, and
+    a large finite number for classes without variance.
 
     >>> log_odds_scale(3.0, 1.0)
     3.0

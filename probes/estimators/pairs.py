@@ -1,4 +1,7 @@
-"""Probes of contrast pairs: an affirmative and a negated statement, matched by `pairs` and `polarity`."""
+"""Probes of contrast pairs.
+
+A pair is an affirmative and a negated statement, matched by `pairs` and `polarity`.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +33,9 @@ class Pairs:
 
     @classmethod
     def read(cls, pairs: Any, polarity: Any, n: int) -> Self:
-        """Match the rows by the name of their pair and their side (+1 affirmative, -1 negated).
+        """Match the two rows of each pair by its name.
 
-        Rows with an empty pair name are left out.
+        The side of a row is +1 (affirmative) or -1 (negated). Rows with an empty pair name are left out.
 
         Args:
             pairs: name of each row's pair.
@@ -67,7 +70,9 @@ def _rows(names: np.ndarray, chosen: np.ndarray) -> list[tuple[int, str]]:
 
 
 def read_polarity(polarity: Any, n: int) -> Int[np.ndarray, " n"]:
-    """Check polarities and return +1 or -1 for each row; raises `UsageError` for anything else.
+    """Check polarities and return +1 or -1 for each row.
+
+    Raises `UsageError` for any other value.
 
     >>> read_polarity([1, -1], 2).tolist()
     [1, -1]
@@ -82,7 +87,9 @@ def read_polarity(polarity: Any, n: int) -> Int[np.ndarray, " n"]:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Known labels of the pairs: 0, 1 or -1 (unknown) for each affirmative and each negated row.
+    """Known labels of the affirmative and negated rows of pairs.
+
+    A label is 0, 1 or -1 (unknown).
 
     >>> Labelled(np.array([1, -1]), np.array([0, -1])).state
     'labelled'
@@ -93,7 +100,10 @@ class Labelled:
 
     @classmethod
     def read(cls, y: Any, pairs: Pairs, n: int) -> Self:
-        """Read the labels of all rows, or None; raises `UsageError` for values other than 0, 1 and -1."""
+        """Read the labels of all rows, or None.
+
+        Raises `UsageError` for values other than 0, 1 and -1.
+        """
         labels = np.full(n, UNKNOWN) if y is None else one_per_row(y, n, "y")
         if not np.isin(labels, (0, 1, UNKNOWN)).all():
             raise UsageError("Labels of pairs must be 0 (false), 1 (true) or -1 (unknown).")
@@ -110,14 +120,20 @@ class Labelled:
         return np.concatenate([self.affirmative, self.negated])
 
     def sign(self, scores: Float[np.ndarray, "two_pairs restart"]) -> Float[np.ndarray, " restart"]:
-        """Return -1 if false rows score higher on average than true ones, else +1."""
+        """Return the sign that makes true rows score higher on average.
+
+        It is -1 if false rows score higher on average than true ones, else +1.
+        """
         true, false = scores[self.all == 1], scores[self.all == 0]
         high = true.mean(0) if len(true) else np.zeros(scores.shape[1])
         low = false.mean(0) if len(false) else np.zeros(scores.shape[1])
         return np.where(high < low, -1.0, 1.0)
 
     def accuracy(self, scores: Float[np.ndarray, "two_pairs restart"]) -> Float[np.ndarray, " restart"]:
-        """Return the fraction of labelled rows on the correct side of 0; NaN if there are none."""
+        """Return the fraction of labelled rows with a correct prediction.
+
+        A row is correct if its score is on the correct side of 0. NaN if no row is labelled.
+        """
         known = self.all != UNKNOWN
         if not known.any():
             return np.full(scores.shape[1], np.nan)
@@ -126,7 +142,9 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Normaliser:
-    """Normalisation of pairs: the mean of each side and one scale for both, from the training pairs.
+    """Normalisation of pairs: a mean per side and one common scale.
+
+    Means and scale are computed from the training pairs.
 
     `x -> (x - mean of its side) / scale`. Subtracting the side's mean removes the negation marker, which would
     otherwise be the easiest way to separate the two sides. One scale (the spread within the sides) gives a single
@@ -143,7 +161,10 @@ class Normaliser:
 
     @classmethod
     def fit(cls, affirmative: Float[np.ndarray, "pair d"], negated: Float[np.ndarray, "pair d"]) -> Self:
-        """Compute means and scale of the two sides; a coordinate without variance gets scale 1."""
+        """Compute the means of the two sides and their common scale.
+
+        A coordinate without variance gets scale 1.
+        """
         means = affirmative.mean(0), negated.mean(0)
         spread = np.sqrt((affirmative.var(0) + negated.var(0)) / 2)
         constant = spread <= 1e-12 * np.maximum(np.abs(means[0]), np.abs(means[1]))
@@ -156,7 +177,10 @@ class Normaliser:
         return np.concatenate([affirmative - self.affirmative, negated - self.negated]) / self.scale
 
     def raw(self, weights: Float[np.ndarray, " d"], bias: float) -> tuple[Float[np.ndarray, " d"], float, float]:
-        """Return direction, bias of affirmative rows and bias of negated rows in raw activation space."""
+        """Convert weights and bias to raw activation space.
+
+        Returns the direction, the bias of affirmative rows and the bias of negated rows.
+        """
         direction = weights / self.scale
         return direction, float(bias - direction @ self.affirmative), float(bias - direction @ self.negated)
 
@@ -181,7 +205,7 @@ class PairProbe(LinearProbe):
         """Return the solution of one layer."""
 
     def fit(self, X: Any, y: Any = None, *, pairs: Any = None, polarity: Any = None) -> Self:
-        """Fit on activations `X` (n, d) of pairs of affirmative and negated statements.
+        """Fit on activations `X` (n, d) of affirmative and negated statements.
 
         Args:
             X: (n, d) activations, one row per statement.
@@ -202,7 +226,10 @@ class PairProbe(LinearProbe):
         return [self.with_solution(solution, CLASSES) for solution in solutions]
 
     def decision_function(self, X: Any, polarity: Any = None) -> Float[np.ndarray, " n"]:
-        """Return the score of each row; `polarity` selects the threshold of its side."""
+        """Return the score of each row.
+
+        `polarity` selects the threshold of the row's side.
+        """
         rows = self._check(X)
         if polarity is None:
             return rows @ self.direction_ + self.bias_

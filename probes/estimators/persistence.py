@@ -1,4 +1,4 @@
-"""Persistence of fitted probes together with the activations they belong to.
+"""Persistence of fitted probes, with the origin of their activations.
 
 A probe's folder is a result folder (`interp.results`): arrays as safetensors and the rest as JSON, with checksums,
 written completely or not at all. Nothing is pickled, and loading runs no stored code. A loaded probe refuses
@@ -62,7 +62,9 @@ class SavedProbe(Result):
 
 
 class Saved:
-    """Mixin for probes that can be saved and applied to activations of the same kind.
+    """Mixin for probes that can be saved and applied again.
+
+    A probe applies to activations of the same kind as those of its fit.
 
     Attributes:
         origin: the activations of the fit; None unless the probe was loaded with one.
@@ -79,7 +81,7 @@ class Saved:
         position: str | None = None,
         split: str = "",
     ) -> Path:
-        """Save the fitted probe with the layer and position of the activations of its fit.
+        """Save the fitted probe with the layer and position of its fit.
 
         Without `acts` the existing origin is written, if any. A probe without an origin can be loaded and used on
         arrays, but not by `apply`.
@@ -143,9 +145,10 @@ class Saved:
 
     @checked
     def apply(self, acts: Activations) -> np.ndarray:
-        """Return the scores (n,) of all statements, at the layer and position of the fit.
+        """Return the scores (n,) of all statements.
 
-        Raises `UsageError` if `check` does, and for a layer that was not collected.
+        The activations are read at the layer and position of the fit. Raises `UsageError` if `check` does, and for a
+        layer that was not collected.
         """
         layer = EMBEDDING if self.origin is None else self.origin.layer
         position = self.origin.position if self.origin and self.origin.position in acts.positions else None
@@ -158,9 +161,9 @@ class Saved:
 
 @checked
 def load(folder: str | os.PathLike[str]) -> Any:
-    """Load a fitted probe, which predicts exactly like the one that was saved.
+    """Load a fitted probe from a folder.
 
-    Its `.origin` says which activations it was fitted on.
+    It predicts exactly like the probe that was saved. Its `.origin` says which activations it was fitted on.
 
     Raises:
         MissingInputError: the folder has no probe.
@@ -205,7 +208,10 @@ def _only(positions: tuple[str, ...], position: str | None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a value to one that a result may hold: arrays of names to tuples, numpy numbers to Python's."""
+    """Convert a value to one that a result can have.
+
+    Arrays of names become tuples, numpy numbers Python's.
+    """
     if isinstance(value, np.ndarray) and value.dtype.kind in "OUS":
         return {"names": tuple(value.tolist())}
     if isinstance(value, np.generic):

@@ -41,7 +41,10 @@ class Ridge(LabelProbe):
     def fit_path(
         self, X: Float[Tensor, "layer n d"], y: Tensor, strengths: Sequence[float], weights: Float[Tensor, "fold n"]
     ) -> Linear:
-        """Fit every fold (rows of weight 1), layer and strength, with one decomposition per fold and layer."""
+        """Fit every fold, layer and strength.
+
+        The rows of a fold have weight 1. Each fold and layer needs only one decomposition.
+        """
         paths = [ridge_path(X[:, mask], y[mask], strengths) for mask in weights > 0]
         return Linear(torch.stack([p.directions for p in paths]), torch.stack([p.biases for p in paths]))
 

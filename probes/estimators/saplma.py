@@ -51,7 +51,10 @@ class SAPLMA(Probe):
         self.seed = seed
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Fit on activations `X` (n, d) and labels `y`; raises `UsageError` as the linear probes do."""
+        """Fit on activations `X` (n, d) and labels `y`.
+
+        Raises `UsageError` as the linear probes do.
+        """
         X, labels = self._read(X, y)
         return self._fit_rows(as_tensor(X), as_tensor(labels))
 
@@ -100,7 +103,10 @@ def _train(
 
 
 def _initial(widths: tuple[int, ...], generator: torch.Generator, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Return uniform weights of variance 2 / (inputs + outputs) (Glorot) and zero biases."""
+    """Return random weights (Glorot) and zero biases.
+
+    The weights are uniform with variance 2 / (inputs + outputs).
+    """
     layers = []
     for inputs, outputs in pairwise(widths):
         bound = (6 / (inputs + outputs)) ** 0.5

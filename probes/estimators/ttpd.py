@@ -1,4 +1,7 @@
-"""Training of truth and polarity directions (TTPD): a truth direction that is not reversed by negation."""
+"""Training of truth and polarity directions (TTPD).
+
+Its truth direction is not reversed by negation.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ class TTPD(LinearProbe):
         return self._take(self._solutions(as_tensor(X)[None], labels, polarity, topics)[0])
 
     def fit_layers(self, X: Any, y: Any, *, polarity: Any = None, topics: Any = None) -> list[Self]:
-        """Fit one copy per layer, equal to `fit` on each; the regressions are solved jointly."""
+        """Fit one copy per layer.
+
+        The result equals `fit` on each layer; the regressions are solved jointly.
+        """
         stack = read_stack(X)
         classes, labels = read_labels(as_array(y))
         solutions = self._solutions(stack, labels, polarity, topics)
@@ -103,7 +109,10 @@ def _cells(topics: Any, sides: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
 def _truth_directions(
     X: Float[Tensor, "n d"], y: Int[Tensor, " n"], p: Int[Tensor, " n"], cells: Int[Tensor, " n"]
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
-    """Return t_G and t_P: least squares of the activations, centred within cells, on t and t p."""
+    """Compute t_G and t_P by least squares.
+
+    The activations, centred within cells, are regressed on t and t p.
+    """
     one_hot = torch.nn.functional.one_hot(cells).to(X)
     centred = X - one_hot @ ((one_hot.T @ X) / one_hot.sum(0)[:, None])
     truth = (2 * y - 1).to(X)

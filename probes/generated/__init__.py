@@ -1,4 +1,7 @@
-"""Statements generated from short tables of facts, balanced so that no single word predicts the label."""
+"""Statements generated from short tables of facts.
+
+They are balanced so that no single word predicts the label.
+"""
 
 from __future__ import annotations
 

@@ -32,7 +32,10 @@ TRIES = 100
 
 @dataclass(frozen=True)
 class Fact:
-    """Fact to be put into words: its parts, its truth, and the entities that a split must keep on one side."""
+    """Fact to be put into words.
+
+    It has its parts, its truth, and the entities that a split must assign to one side.
+    """
 
     subject: str
     value: str
@@ -75,7 +78,7 @@ GENERATED = tuple(_WORDINGS)
 def generate(
     name: str, *, negated: bool = False, conjunctions: bool = False, templates: int = 1, seed: int = 0
 ) -> Statements:
-    """Generate a set of statements, half of them true, from tables of facts.
+    """Generate statements from tables of facts, half of them true.
 
     The tables come with the toolkit (`probes/generated`).
 
@@ -140,7 +143,10 @@ def _facts(name: str, rng: np.random.Generator) -> list[Fact]:
 
 
 def _of_table(table: _Table, rng: np.random.Generator) -> list[Fact]:
-    """Return each row of the table as a true fact followed by a false one with another row's value."""
+    """Return a true and a false fact for each row.
+
+    The false fact follows the true one and has another row's value.
+    """
     rows = _read(table.file)
     values = [row[table.value] for row in rows]
     facts = []
@@ -153,7 +159,10 @@ def _of_table(table: _Table, rng: np.random.Generator) -> list[Fact]:
 
 
 def _comparisons(rng: np.random.Generator) -> list[Fact]:
-    """Return comparisons of every number with larger and smaller ones at equal distances."""
+    """Return comparisons of every number with larger and smaller ones.
+
+    They are at equal distances.
+    """
     facts = []
     for number in NUMBERS:
         for away in sorted(rng.choice(range(1, FURTHEST + 1), DISTANCES, replace=False).tolist()):
@@ -164,7 +173,7 @@ def _comparisons(rng: np.random.Generator) -> list[Fact]:
 
 
 def _deranged(values: list[str], rng: np.random.Generator) -> list[str]:
-    """Return a random permutation of the values that leaves none in its place."""
+    """Return a random permutation that moves every value."""
     n = len(values)
     for _ in range(TRIES):
         order = rng.permutation(n)
@@ -182,7 +191,10 @@ def _deranged(values: list[str], rng: np.random.Generator) -> list[str]:
 
 
 def _by_initial(values: list[str], rng: np.random.Generator) -> list[str]:
-    """Return a derangement among values of the same initial; values with a unique initial form one group."""
+    """Return a derangement among values of the same initial.
+
+    Values with a unique initial form one group.
+    """
     shared = Counter(value[0] for value in values)
     kinds = [value[0] if shared[value[0]] > 1 else "" for value in values]
     permuted = list(values)
@@ -194,7 +206,10 @@ def _by_initial(values: list[str], rng: np.random.Generator) -> list[str]:
 
 
 def _joined(facts: list[Fact], rng: np.random.Generator) -> list[tuple[Fact, Fact]]:
-    """Return pairs of facts without common entities: half all true, a quarter each with one false part."""
+    """Return pairs of facts without common entities.
+
+    Half are all true; a quarter each have one false part.
+    """
     true = [f for f in facts if f.true]
     false = [f for f in facts if not f.true]
     n = len(true) // 2
@@ -218,7 +233,10 @@ def _both(words: Wording, pair: tuple[Fact, ...], denied: bool) -> str:
 
 
 def _lowered(text: str, fact: Fact) -> str:
-    """Return the clause for use inside a sentence; a name keeps its capital."""
+    """Return the clause for use inside a sentence.
+
+    The capital of a name does not change.
+    """
     return text if text.startswith(fact.subject) else text[0].lower() + text[1:]
 
 

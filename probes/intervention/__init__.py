@@ -1,4 +1,6 @@
-"""Interventions: a model's answers while a direction is added to or removed from its residual stream.
+"""Interventions on the residual stream of a model.
+
+They read the model's answers while a direction is added to or removed from its residual stream.
 
 Names are imported on first use, so that a saved result loads without torch.
 """

@@ -1,4 +1,6 @@
-"""Add a direction to the residual stream of statements, or remove it, and read the model's answers.
+"""Add or remove a direction and read the model's answers.
+
+The direction is added to the residual stream of statements, or removed from it.
 
 The rest of the network runs normally: norms, attention patterns and gates react. As in `interp.patching`, a run starts
 from the saved residual stream at the first changed layer and, as no position sees later ones, from the first changed
@@ -116,7 +118,10 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
 
 @dataclass(frozen=True)
 class _Edit:
-    """Change at a layer and position: `unit` has length 1, `means` is the c of each layer."""
+    """Change at a layer and position.
+
+    `unit` has length 1, `means` is the c of each layer.
+    """
 
     mode: str
     unit: Float[Tensor, " d"]
@@ -131,7 +136,9 @@ class _Edit:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """Batch of prompts from the first changed position on, with the reused parts of its clean run.
+    """Batch of prompts from the first changed position on.
+
+    It reuses parts of the clean run of the prompts.
 
     Attributes:
         model: the model.
@@ -176,7 +183,10 @@ class _Run:
         return cls(model, batch, start, streams[layers[0]][:, start:], past, row, column - start, clean)
 
     def answers(self, edit: _Edit, strength: float) -> Float[Tensor, "statement answer"]:
-        """Return the log-probability of each answer with the edit at every chosen layer."""
+        """Return the log-probability of each answer with the edit.
+
+        The edit is applied at every chosen layer.
+        """
         x, first = self.entered, min(self.clean)
         for layer in range(first, self.model.spec.n_layer):
             if layer > first:

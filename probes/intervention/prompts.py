@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """Token rows of the prompts, one row per statement and tail of the reading.
+    """Token rows of the prompts.
 
-    The rows of statement i are i · n_tail to (i + 1) · n_tail - 1.
+    There is one row per statement and tail of the reading. The rows of statement i are i · n_tail to (i + 1) · n_tail -
+    1.
 
     Attributes:
         tokens: token ids, padded on the right.
@@ -38,7 +39,10 @@ class Prompts:
     reading: Reading
 
     def batches(self, size: int) -> list[slice]:
-        """Return slices of about `size` rows that never separate the rows of one statement."""
+        """Return slices of about `size` rows.
+
+        The rows of one statement are always in the same slice.
+        """
         n_tail = len(self.reading.tails)
         step = max(size // n_tail, 1) * n_tail
         return [slice(start, min(start + step, len(self.tokens))) for start in range(0, len(self.tokens), step)]
@@ -92,7 +96,10 @@ def _head(model: Model, prepend_bos: bool | None) -> list[int]:
 
 
 def _inside(offsets: Sequence[tuple[int, int]], first: int, last: int, shift: int) -> list[int]:
-    """Return the positions of the tokens that contain a character of the statement."""
+    """Return the positions of the tokens of the statement.
+
+    These tokens contain a character of the statement.
+    """
     return [i + shift for i, (a, b) in enumerate(offsets) if a < last and b > first]
 
 

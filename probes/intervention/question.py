@@ -1,4 +1,7 @@
-"""Questions that ask a model whether a statement is true, and reading of its answers. No torch."""
+"""Questions that ask a model whether a statement is true.
+
+Also reads the answers. No torch.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ class Question:
             raise UsageError(f'read="{self.read}" is unknown: choose "total" or "first".')
 
     def ask(self, statement: str) -> tuple[str, int]:
-        """Return the prompt for a statement and the index of the statement's first character."""
+        """Return the prompt for a statement and where the statement starts.
+
+        The start is the index of the statement's first character in the prompt.
+        """
         before, after = self.prompt.split(STATEMENT)
         shown = "" if self.shots is None else "".join(self._solved(i) for i in range(len(self.shots)))
         return f"{shown}{before}{statement}{after}", len(shown) + len(before)
@@ -63,7 +69,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Reading:
-    """Answers as tokens: what is appended to a prompt, and which tokens are read.
+    """Tokens that are appended to a prompt, and tokens to read.
 
     Attributes:
         tails: token ids appended to the prompt, each in a separate run.
@@ -79,10 +85,10 @@ class Reading:
 
 
 def reading(question: Question, encode: Callable[[str], list[int]]) -> Reading:
-    """Return how the answers of a question are read, given a function from text to token ids.
+    """Return how the answers of a question are read as tokens.
 
-    Raises `UsageError` if the answers are equal or one is the beginning of the other, as they could then not be
-    distinguished.
+    `encode` is a function from text to token ids. Raises `UsageError` if the answers are equal or one is the beginning
+    of the other, as they could then not be distinguished.
 
     >>> reading(Question(answers=("ab", "cd")), lambda text: [ord(c) for c in text]).tokens
     ((97, 98), (99, 100))

@@ -16,7 +16,9 @@ MODES = ("add", "remove")
 
 @dataclass(frozen=True, eq=False)
 class Intervention(Shown, Layered):
-    """Answers of a model while a direction is changed, with random directions as control.
+    """Answers of a model while a direction is changed.
+
+    Random directions are the control.
 
     Attributes:
         direction: name of the direction.
@@ -67,7 +69,10 @@ class Intervention(Shown, Layered):
 
     @property
     def mass(self) -> Float[np.ndarray, "direction strength n"]:
-        """P(answer for true) + P(answer for false): the probability that the answer is one of the two."""
+        """Return the probability that the answer is one of the two.
+
+        It is P(answer for true) + P(answer for false).
+        """
         return np.exp(self.log_probabilities).sum(-1)
 
     @property
@@ -103,7 +108,10 @@ class Intervention(Shown, Layered):
         )
 
     def effects(self, label: int) -> Float[np.ndarray, "direction strength"]:
-        """Return PD* − PD, the change of the mean answer to statements with this label."""
+        """Return the change of the mean answer to statements with this label.
+
+        It is PD* − PD.
+        """
         rows = self.difference[..., self.labels == label].mean(-1)
         return rows - rows[:, [self._clean]]
 
@@ -118,9 +126,10 @@ class Intervention(Shown, Layered):
         return self.effects(label) * (1 if label == 0 else -1) / self.denominator[0]
 
     def share_beyond(self, label: int, strength: float) -> float:
-        """Return the share of all directions with an effect at least as large and of the same sign.
+        """Return the share of directions with an effect at least as large.
 
-        The given direction is included, so that the share is a p-value of at least 1 / (1 + n_random).
+        Only effects of the same sign count. The given direction is included, so that the share is a p-value of at least
+        1 / (1 + n_random).
         """
         effects = self.effects(label)[:, self.strengths.index(strength)]
         sign = np.sign(effects[0])
@@ -140,7 +149,10 @@ class Intervention(Shown, Layered):
         return tuple(sentences)
 
     def table(self) -> Table:
-        """Return a table of mean answers, effects and the range of random directions, by strength."""
+        """Return a table of answers and effects by strength.
+
+        It has mean answers, effects and the range of random directions.
+        """
         columns = ("strength", "statements", "PD", "effect", "random low", "random high", "p", "NIE", "mass")
         rows = []
         for i, strength in enumerate(self.strengths):
@@ -211,7 +223,10 @@ class Intervention(Shown, Layered):
         )
 
     def _extremes(self) -> list[tuple[int, float]]:
-        """Return the label and strength of each sentence: false statements towards true, true ones towards false."""
+        """Return the label and strength of each sentence.
+
+        False statements are moved towards true, true ones towards false.
+        """
         if self.mode == "remove":
             return [(label, self.strengths[-1]) for label in (0, 1) if self.strengths[-1] > 0]
         towards_true = [(0, self.strengths[-1])] if self.strengths[-1] > 0 else []

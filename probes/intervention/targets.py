@@ -1,4 +1,7 @@
-"""The score of a probe as a target of attribution to components, tokens and paths."""
+"""Score of a probe as an attribution target.
+
+It can be attributed to components, tokens and paths.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def as_target(model: Model, probe: Any, layer: int | str, position: int = -1) -> DirectionTarget:
-    """Return the projection x · direction_ of a linear probe as an attribution target.
+    """Return the projection on a linear probe as an attribution target.
 
-    The residual stream is a sum of writes, and no norm is applied before the probe, so the target is exactly linear in
-    them. The `bias_` of the probe does not come from any component and is not included: score = target + bias_. The
-    name of the target states it.
+    The projection is x · direction_. The residual stream is a sum of writes, and no norm is applied before the probe,
+    so the target is exactly linear in them. The `bias_` of the probe does not come from any component and is not
+    included: score = target + bias_. The name of the target states it.
 
     Args:
         model: the model.

@@ -1,4 +1,7 @@
-"""Baselines without activations: majority label, words of the statement, log-probability of the statement."""
+"""Baselines without activations.
+
+They use the majority label, the words of the statement, and the log-probability of the statement.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,9 @@ UNKNOWN = (float("nan"), float("nan"), float("nan"))
 def baselines(
     data: Statements, split: Split, *, seed: int, log_probs: Float[np.ndarray, "n 2"] | None
 ) -> tuple[Baseline, ...]:
-    """Return the three baselines on the test side of a split, each fitted on its train side.
+    """Return the three baselines on the test side of a split.
+
+    Each is fitted on the train side.
 
     >>> baselines(data, probes.split(data), seed=0, log_probs=None)[0].name  # data = probes.read_statements(...)
     'majority label'
@@ -62,7 +67,9 @@ def words(data: Statements, split: Split, *, seed: int) -> Baseline:
 
 
 def likelihood(data: Statements, split: Split, log_probs: Float[np.ndarray, "n 2"] | None, seed: int) -> Baseline:
-    """Evaluate logistic regression on the total and mean log-probability of the statement's tokens.
+    """Evaluate logistic regression on the log-probability of the statements.
+
+    The features are the total and the mean log-probability of the statement's tokens.
 
     Args:
         data: the statements.
@@ -96,7 +103,9 @@ def likelihood(data: Statements, split: Split, log_probs: Float[np.ndarray, "n 2
 def log_probs(
     model: Model, data: Statements, *, prepend_bos: bool | None = None, batch_size: int = 16
 ) -> Float[np.ndarray, "n 2"]:
-    """Compute the total and mean log-probability (nats) of each statement's tokens after the first.
+    """Compute the total and mean log-probability (nats) of each statement.
+
+    Both are over the statement's tokens after the first.
 
     Args:
         model: the model.

@@ -70,9 +70,9 @@ def as_torch(mask: np.ndarray) -> Tensor:
 
 
 def polarity_of(data: Statements) -> int:
-    """Return +1 or -1 if at least nine in ten statements have that polarity, else 0.
+    """Return the common polarity of a set: +1, -1 or 0.
 
-    0 also if the polarity is unknown.
+    It is +1 or -1 if at least nine in ten statements have that polarity, else 0. 0 also if the polarity is unknown.
 
     >>> polarity_of(data)  # data = probes.read_statements(...)
     1

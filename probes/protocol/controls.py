@@ -1,4 +1,7 @@
-"""Controls at the chosen layer: selectivity (does the probe memorise entities?) and a null of shuffled labels."""
+"""Controls at the chosen layer.
+
+They are selectivity (does the probe memorise entities?) and a null of shuffled labels.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ FORMATS = {"accuracy": ".3f", "low": ".3f", "high": ".3f", "AUC": ".3f", "AUC lo
 
 
 def sweep_table(sweep: Sweep) -> Table:
-    """Return a table with one row per layer and position; the chosen one is marked.
+    """Return a table with one row per layer and position.
+
+    The chosen row is marked.
 
     >>> len(sweep_table(probes.sweep(acts, probe=probes.MassMean(), controls=False)).rows)  # acts: 4 layers
     4
@@ -106,7 +108,10 @@ def controls_table(controls: Controls) -> Table:
 
 
 def _null_note(controls: Controls) -> str:
-    """Return how labels were shuffled, with a warning if the mean of the draws is far from 0.5."""
+    """Return how labels were shuffled.
+
+    Includes a warning if the mean of the draws is far from 0.5.
+    """
     side = "train labels" if controls.null.refitted else "test labels"
     done = "shuffled between and within groups" + ", refitted" * controls.null.refitted
     note = f"{side} {done}, {len(controls.null.auc)} times; p = {controls.null.p:.3g}"
@@ -117,7 +122,10 @@ def _null_note(controls: Controls) -> str:
 
 
 def transfer_table(transfer: Transfer) -> Table:
-    """Return a table with one row per pair of sets, then the probe trained on all sets jointly."""
+    """Return a table with one row per pair of sets.
+
+    The probe trained on all sets jointly follows.
+    """
     columns = ("trained on", "tested on", "AUC", "AUC low", "AUC high", "accuracy", "low", "high", "accuracy, centred")
     rows: list[tuple[Cell, ...]] = []
     for i, source in enumerate(transfer.names):
@@ -169,7 +177,7 @@ def transfer_matrix(transfer: Transfer, what: str) -> Figure:
 
 
 def left_out_table(left_out: LeftOut) -> Table:
-    """Return a table with one row per topic, template or set left out."""
+    """Return a table with one row per left-out topic, template or set."""
     columns = ("left out", "layer", *FORMATS, "centred accuracy", "train rows", "test rows", "test groups")
     rows = tuple(
         (

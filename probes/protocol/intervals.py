@@ -1,4 +1,6 @@
-"""95 % intervals from resampling entities, not rows, because rows of one entity are not independent.
+"""95 % intervals from resampling entities.
+
+Entities are resampled, not rows, because rows of one entity are not independent.
 
 Entities are drawn with replacement. A row is weighted by the number of draws of its entity, and a row of several
 entities by the product of their draws (pigeonhole bootstrap, Owen 2007, arXiv 0712.1111, which gives rather wide
@@ -20,7 +22,10 @@ from probes.protocol.splits import Groups, indexed
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Metrics with intervals, each an array (..., 3): estimate, lower and upper bound."""
+    """Metrics with intervals.
+
+    Each is an array (..., 3): estimate, lower and upper bound.
+    """
 
     accuracy: np.ndarray
     auc: np.ndarray
@@ -29,10 +34,11 @@ class Measured:
 def measured(
     scores: Float[np.ndarray, "... n"], labels: Int[np.ndarray, " n"], groups: Groups, *, seed: int, draws: int = DRAWS
 ) -> Measured:
-    """Compute accuracy and AUC of each list of scores, with percentile intervals over entities.
+    """Compute accuracy and AUC with intervals for each list of scores.
 
-    If every row is right (or wrong), resampling gives no width: the open side is then the exact binomial bound over
-    entities, 0.025^(1/groups). Draws without both classes are excluded from the AUC.
+    The intervals are percentile intervals over entities. If every row is right (or wrong), resampling gives no width:
+    the open side is then the exact binomial bound over entities, 0.025^(1/groups). Draws without both classes are
+    excluded from the AUC.
 
     Args:
         scores: (..., n) scores.
@@ -70,7 +76,10 @@ def resampled(groups: Groups, *, seed: int, draws: int = DRAWS) -> Iterator[Floa
 
 
 def _interval(values: Float[np.ndarray, " draws_and_one"], n_groups: int) -> tuple[float, float, float]:
-    """Return estimate, lower and upper bound from the estimate (first value) and its resamples."""
+    """Return the estimate and the bounds of its interval.
+
+    They are computed from the estimate (first value) and its resamples.
+    """
     estimate, resamples = float(values[0]), values[1:][np.isfinite(values[1:])]
     tail = (1 - LEVEL) / 2
     if not len(resamples):

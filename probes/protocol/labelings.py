@@ -1,4 +1,7 @@
-"""Random labels for the same rows: shuffled between and within groups (null), or one per entity (control task)."""
+"""Random labels for the same rows.
+
+They are shuffled between and within groups (null), or drawn one per entity (control task).
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,9 @@ def per_group(groups: Groups, *, n: int, seed: int) -> Int[np.ndarray, "draw n"]
 
 
 def rows_by_group(groups: Groups) -> dict[tuple[str, ...], Int[np.ndarray, " m"]]:
-    """Return the row indices of each set of entities, in whatever order a row names them.
+    """Return the row indices of each set of entities.
+
+    The order in which a row names its entities does not matter.
 
     >>> {group: rows.tolist() for group, rows in rows_by_group([("a", "b"), ("c",), ("b", "a")]).items()}
     {('a', 'b'): [0, 2], ('c',): [1]}

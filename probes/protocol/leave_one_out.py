@@ -1,4 +1,7 @@
-"""Leave one topic, template or set out and test the probe on it."""
+"""Leave one topic, template or set out for testing.
+
+The probe is trained on the others and tested on the one left out.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ def leave_one_out(
     position: str | None = None,
     seed: int = 0,
 ) -> LeftOut:
-    """Train on all topics (templates, sets) except one, and test on that one.
+    """Train on all topics except one, and test on that one.
+
+    Templates or sets can be left out instead of topics.
 
     The train sides of the others are used for training and the test side of the one left out for testing, so that both
     its topic and its entities are new. The layer is the one with the best mean cross-validated accuracy on the train
@@ -101,7 +106,10 @@ def _evaluate_one(
     probe: Any,
     seed: int,
 ) -> tuple[Measured, Measured]:
-    """Return the metrics on `name` after training on the others: raw, and after centring on the own train sides."""
+    """Return the metrics on `name` after training on the others.
+
+    They are raw, and after centring on the own train sides.
+    """
     known, new = side.train & (kind != name), side.test & (kind == name)
     train, test = data.take(known), data.take(new)
     centred_X = X.clone()
@@ -116,7 +124,10 @@ def _evaluate_one(
 
 
 def _joined(acts: Activations | Sequence[Activations], probe: Any, by: By) -> tuple[Activations, tuple[str, ...]]:
-    """Return all rows as one set of activations, and the topic, template or set of each row."""
+    """Return all rows as one set of activations.
+
+    Also returns the topic, template or set of each row.
+    """
     several = (acts,) if isinstance(acts, Activations) else acts
     check_kinds(several, Activations, "acts", "probes.collect")
     several = list(several)

@@ -17,7 +17,9 @@ BINS = 10
 def accuracy(
     scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], weights: Float[np.ndarray, "draw n"] | None = None
 ) -> Float[np.ndarray, " draw"]:
-    """Compute the fraction of rows whose score is above 0 exactly if the label is 1.
+    """Compute the fraction of rows that are classified correctly.
+
+    A row is correct if its score is above 0 exactly if the label is 1.
 
     Args:
         scores: (n,) scores.
@@ -93,9 +95,10 @@ def recall_at(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"], fa
 
 
 def rescaling(scores: Float[np.ndarray, " n"], labels: Int[np.ndarray, " n"]) -> tuple[float, float]:
-    """Fit Platt scaling, a logistic regression of labels on scores, and return slope and offset.
+    """Fit Platt scaling and return slope and offset.
 
-    Fit it on train scores only. A negative slope means that the scores point the wrong way; it is not corrected.
+    Platt scaling is a logistic regression of labels on scores. Fit it on train scores only. A negative slope means that
+    the scores point the wrong way; it is not corrected.
 
     >>> rescaling(np.array([-1.0, 1.0, -2.0, 2.0]), np.array([0, 1, 0, 1]))[0] > 0
     True

@@ -1,4 +1,6 @@
-"""Choice of layer and strength on the train side alone, by cross-validation over entities.
+"""Choice of layer and strength by cross-validation over entities.
+
+Only the train side is used.
 
 The criterion is the balanced accuracy over all rows, each scored by the fit that did not see it. The test side is not
 used.
@@ -46,7 +48,10 @@ class Choice:
 
     @property
     def best_strength(self) -> np.ndarray:
-        """(layer,) index of the best candidate of each layer; on a tie the first, which is the most regularised."""
+        """Index of the best candidate strength of each layer, (layer,).
+
+        On a tie it is the first, which is the most regularised.
+        """
         return self.accuracy.argmax(1)
 
     @property
@@ -104,7 +109,7 @@ def with_strength(probe: Any, strength: float) -> Any:
 def cross_validate(
     probe: Any, X: Float[Tensor, "layer n d"], data: Statements, *, strengths: tuple[float, ...], seed: int
 ) -> Choice:
-    """Cross-validate all layers and strengths on train rows.
+    """Evaluate all layers and strengths by cross-validation on train rows.
 
     Args:
         probe: an unfitted probe.
@@ -147,9 +152,9 @@ def fit_each_layer(
 
 
 def extras(data: Statements) -> dict[str, Any]:
-    """Return the extra arguments (pairs, polarity, topics) that some probes need in `fit`.
+    """Return the extra arguments that some probes need in `fit`.
 
-    `batched.fit_layers` passes each only to probes that accept it.
+    They are pairs, polarity and topics. `batched.fit_layers` passes each only to probes that accept it.
 
     >>> sorted(extras(data))  # data = probes.read_statements(...)
     ['pairs', 'polarity', 'topics']
@@ -166,7 +171,10 @@ def _fold_scores(
     train: Bool[np.ndarray, "fold n"],
     inside: Bool[np.ndarray, "fold n"],
 ) -> list[Float[np.ndarray, "layer strength m"]]:
-    """Return the scores of each fold's validation rows, computed jointly if the probe can, else in a loop."""
+    """Return the scores of each fold's validation rows.
+
+    They are computed jointly if the probe can, else in a loop.
+    """
     validation = [X[:, torch.from_numpy(mask)] for mask in inside]
     fit_path = None if np.isnan(strengths).any() else capability(probe, "fit_path")
     if fit_path is not None:
@@ -181,7 +189,10 @@ def _fold_scores(
 def _layer_scores(
     probe: Any, X: Float[Tensor, "layer n d"], data: Statements, train: np.ndarray, new: Float[Tensor, "layer m d"]
 ) -> Float[np.ndarray, "layer m"]:
-    """Return the scores of `new` after a fit on the train rows of each layer."""
+    """Return the scores of `new` for each layer.
+
+    The probe is fitted on the train rows of the layer.
+    """
     part = data.take(train)
     fitted = batched.fit_layers(probe, X[:, torch.from_numpy(train)], part.labels, **extras(part))
     return np.stack([batched.scores_of(one, rows) for one, rows in zip(fitted, new, strict=True)])

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def refit(sweep: Sweep, acts: Activations, sides: Split | None = None, probe: Any = None) -> Any:
-    """Fit the probe that a sweep chose again, on the same train side.
+    """Fit the chosen probe of a sweep again.
+
+    It is fitted on the same train side as in the sweep.
 
     Args:
         sweep: the sweep.
@@ -69,7 +71,10 @@ def _unfitted(sweep: Sweep, probe: Any) -> Any:
 
 
 def _class(sweep: Sweep) -> Any:
-    """Return the class that a sweep names, from `probes` or an imported module, or None."""
+    """Return the class that a sweep names, or None.
+
+    It is one of `probes` or of an imported module.
+    """
     import probes
 
     if sweep.module.partition(".")[0] == "probes":

@@ -1,4 +1,7 @@
-"""Test statements similar to a train statement of another group, which a split by group does not prevent."""
+"""Test statements that are similar to a train statement.
+
+The train statement belongs to another group, so that a split by group does not prevent this.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from probes.statements import LOOSE, Statements
 
 @dataclass(frozen=True, eq=False)
 class Resemblance(Result):
-    """Number of test statements that are similar to a train statement of another group.
+    """Number of test statements that resemble a train statement.
+
+    The similar train statement belongs to another group.
 
     Attributes:
         train: name of the train set.

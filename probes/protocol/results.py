@@ -1,4 +1,7 @@
-"""Results of the protocol. No torch: saved results are loaded and drawn without it."""
+"""Results of the protocol.
+
+No torch: saved results are loaded and drawn without it.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,10 @@ class Selectivity(Result):
 
     @property
     def value(self) -> float:
-        """Truth minus mean control accuracy; near or below 0 the probe memorises entities as well as it reads truth."""
+        """Truth minus mean control accuracy.
+
+        Near or below 0 the probe memorises entities as well as it reads truth.
+        """
         return self.truth - float(self.control.mean()) if len(self.control) else float("nan")
 
     def __repr__(self) -> str:
@@ -211,7 +217,9 @@ class Predictions(Result):
 
 @dataclass(frozen=True, eq=False)
 class Sweep(Layered, Shown):
-    """Results of one probe on every layer and position of one set, as returned by `sweep`.
+    """Results of one probe on every layer and position of a set.
+
+    `probes.sweep` returns it.
 
     Attributes:
         name: name of the set.
@@ -271,7 +279,10 @@ class Sweep(Layered, Shown):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
-        """Convert the fields of an earlier file, whose estimator is one of `probes`."""
+        """Convert the fields of an earlier file.
+
+        The estimator of such a file is one of `probes`.
+        """
         return {"module": "probes", **super().upgrade(values, layout)}
 
     @property
@@ -280,7 +291,10 @@ class Sweep(Layered, Shown):
         return of_sweep(self)
 
     def table(self) -> Table:
-        """Return a table with one row per layer and position; the chosen one is marked."""
+        """Return a table with one row per layer and position.
+
+        The chosen row is marked.
+        """
         return figures.sweep_table(self)
 
     def figure(self) -> Figure:
@@ -288,7 +302,9 @@ class Sweep(Layered, Shown):
         return figures.layer_curve(self)
 
     def refit(self, acts: Activations, sides: Split | None = None, *, probe: Any = None) -> Any:
-        """Fit the chosen probe again on the train side, so that it can be saved.
+        """Fit the chosen probe again on the train side.
+
+        The result can be saved.
 
         Args:
             acts: the activations of the sweep.
@@ -306,7 +322,9 @@ class Sweep(Layered, Shown):
 
 @dataclass(frozen=True, eq=False)
 class Transfer(Layered, Shown):
-    """Results of a probe trained on each set and tested on every set, as returned by `transfer`.
+    """Results of a probe trained and tested across several sets.
+
+    It is trained on each set and tested on every set; `probes.transfer` returns the results.
 
     Attributes:
         names: names of the sets, in the order of rows and columns.
@@ -350,7 +368,10 @@ class Transfer(Layered, Shown):
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """Sentences about what the numbers show and do not show, above all where a probe inverts."""
+        """Sentences about what the numbers show and do not show.
+
+        Above all they say where a probe inverts.
+        """
         return of_transfer(self)
 
     def table(self) -> Table:
@@ -370,7 +391,9 @@ class Transfer(Layered, Shown):
 
 @dataclass(frozen=True, eq=False)
 class LeftOut(Layered, Shown):
-    """Results of a probe tested on the topic, template or set left out of its training.
+    """Results of a probe tested on what its training left out.
+
+    A topic, template or set is left out in turn.
 
     Attributes:
         by: "topic", "template" or "set".
@@ -401,7 +424,7 @@ class LeftOut(Layered, Shown):
     seed: int
 
     def table(self) -> Table:
-        """Return a table with one row per topic, template or set left out."""
+        """Return a table with one row per left-out topic, template or set."""
         return figures.left_out_table(self)
 
     def __repr__(self) -> str:

@@ -1,4 +1,6 @@
-"""Splits by entity, with an entity on the same side in every dataset.
+"""Splits by entity.
+
+An entity is on the same side in every dataset.
 
 The side of an entity is a hash of its name, so that separately collected sets agree: a city is never learned from one
 set and tested in another. Rows about several entities (number comparisons) are used only if all of them are on one
@@ -65,7 +67,9 @@ def salt_of(seed: int) -> str:
 
 
 def position_of(entity: str, salt: str) -> float:
-    """Return the hash of an entity as a number in [0, 1): the first 8 bytes of sha256("salt|entity") / 2^64.
+    """Return the hash of an entity as a number in [0, 1).
+
+    It is the first 8 bytes of sha256("salt|entity") / 2^64.
 
     >>> round(position_of("Paris", "v1"), 3)
     0.408
@@ -190,9 +194,9 @@ def folds(groups: Groups, n_fold: int, seed: int) -> tuple[Bool[np.ndarray, "fol
 
 
 def indexed(groups: Groups) -> tuple[tuple[str, ...], Int[np.ndarray, "n k"]]:
-    """Return the entities in order of appearance, and the entity indices of each row.
+    """Return all entities and the entity indices of each row.
 
-    Rows with fewer entities than others are padded with -1.
+    The entities are in order of appearance. Rows with fewer entities than others are padded with -1.
 
     >>> indexed([("a",), ("b", "a")])[1].tolist()
     [[0, -1], [1, 0]]

@@ -1,4 +1,7 @@
-"""Sweep of one probe over all layers and positions of a set of statements, with controls."""
+"""Sweep of one probe over all layers and positions.
+
+It covers one set of statements and has controls.
+"""
 
 from __future__ import annotations
 
@@ -49,10 +52,11 @@ def sweep(  # noqa: PLR0913 (all but the first are keyword-only)
     log_probs: Float[np.ndarray, "n 2"] | None = None,
     progress: Progress | None = None,
 ) -> Sweep:
-    """Fit a probe on every layer and evaluate it on the test side with controls.
+    """Train a probe on every layer and evaluate it with controls.
 
-    Layer, position and strength maximise the balanced accuracy of a 4-fold cross-validation over train entities. The
-    test side is evaluated at every layer but chooses nothing. Intervals are 95 % cluster bootstraps over test entities.
+    The evaluation uses the test side. Layer, position and strength maximise the balanced accuracy of a 4-fold
+    cross-validation over train entities. The test side is evaluated at every layer but chooses nothing. Intervals are
+    95 % cluster bootstraps over test entities.
 
     Args:
         acts: activations of one set of statements.
@@ -144,7 +148,10 @@ def layers_of(acts: Activations, position: str) -> Float[Tensor, "layer n d"]:
 
 @dataclass(frozen=True, eq=False)
 class _Fits:
-    """Fits at one position: model selection, fitted probes of all layers, and their test scores and metrics."""
+    """Fits of a probe at one position.
+
+    They are model selection, fitted probes of all layers, and their test scores and metrics.
+    """
 
     position: str
     choice: Choice
@@ -165,7 +172,10 @@ def _fit_position(
 
 
 def _argmax(values: Float[np.ndarray, "position layer"]) -> tuple[int, int]:
-    """Return position and layer of the largest value; the first on a tie."""
+    """Return position and layer of the largest value.
+
+    On a tie it is the first.
+    """
     position, layer = np.unravel_index(int(values.argmax()), values.shape)
     return int(position), int(layer)
 
@@ -187,7 +197,10 @@ def _predictions(fits: _Fits, layer: int, acts: Activations, sides: Split) -> Pr
 
 
 def _probabilities(fitted: Any, X: Float[Tensor, "n d"]) -> Float[np.ndarray, " n"]:
-    """Return the classifier's own probability of "true" for each row, or an empty array."""
+    """Return the classifier's probability of "true" for each row.
+
+    Returns an empty array if the classifier has none of its own.
+    """
     return fitted.predict_proba(as_array(X))[:, 1] if hasattr(fitted, "predict_proba") else np.zeros(0)
 
 

@@ -1,4 +1,7 @@
-"""Transfer of a probe: trained on one set of statements, tested on another."""
+"""Transfer of a probe between sets of statements.
+
+The probe is trained on one set and tested on another.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,10 @@ def transfer(
     strengths: Sequence[float] | None = None,
     seed: int = 0,
 ) -> Transfer:
-    """Train on each set's train side and test on every set's test side.
+    """Train on every set and test on every set.
 
-    An entity is on the same side in all sets.
+    Each probe is trained on the train side of a set and tested on the test sides of all sets. An entity is on the same
+    side in all sets.
 
     Args:
         acts: activations of at least two sets, with the same weights, dtype and BOS setting.
@@ -97,7 +101,10 @@ def transfer(
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Statements and activations of one set at one layer, and the mean of its train side."""
+    """Statements and activations of one set at one layer.
+
+    Also has the mean of its train side.
+    """
 
     train: Statements
     test: Statements
@@ -119,10 +126,10 @@ def part_of(acts: Activations, side: Split, layer: int, position: str | None) ->
 
 
 def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ...]:
-    """Check that several sets can be compared and return them with jointly grouped facts.
+    """Check that several sets can be compared, and return them.
 
-    Raises `UsageError` unless there are at least two sets with different names, one model, and the same layers and
-    positions.
+    The facts of the returned sets are grouped jointly. Raises `UsageError` unless there are at least two sets with
+    different names, one model, and the same layers and positions.
     """
     acts = (acts,) if isinstance(acts, Activations) else acts
     check_kinds(acts, Activations, "acts", "probes.collect")
@@ -146,7 +153,10 @@ def comparable(acts: Sequence[Activations], probe: Any) -> tuple[Activations, ..
 
 
 def _check_names(data: Statements, other: Statements) -> None:
-    """Raise `UsageError` if most entities of one set are those of the other under longer names."""
+    """Raise `UsageError` if two sets name the same entities differently.
+
+    This is so if most entities of one set are those of the other under longer names.
+    """
     theirs, ours = ({fact_of(entity): entity for row in one.groups for entity in row} for one in (other, data))
     longer = [(name, part) for name in sorted(ours.keys() - theirs.keys()) for part in _parts(name) if part in theirs]
     if len({name for name, _ in longer}) > len(ours) / 2:
@@ -158,7 +168,10 @@ def _check_names(data: Statements, other: Statements) -> None:
 
 
 def _parts(name: str) -> list[str]:
-    """Return every run of consecutive words in a name except the whole name."""
+    """Return all shorter runs of consecutive words in a name.
+
+    The whole name is excluded.
+    """
     words = name.split()
     runs = [(i, j) for i in range(len(words)) for j in range(i + 1, len(words) + 1)]
     return [" ".join(words[i:j]) for i, j in runs if j - i < len(words)]
@@ -185,7 +198,7 @@ def layer_curve(
 
 
 def fit_chosen(probe: Any, X: Float[Tensor, "n d"], train: Statements, strengths: tuple[float, ...], seed: int) -> Any:
-    """Choose the strength by cross-validation on train rows and fit on all of them.
+    """Choose the strength by cross-validation and fit on all train rows.
 
     Args:
         probe: an unfitted probe.
@@ -220,7 +233,10 @@ def _matrices(
 def _jointly(
     probe: Any, sets: Sequence[Part], strengths: tuple[float, ...], seed: int
 ) -> tuple[Float[np.ndarray, "set 3"], Float[np.ndarray, "set 3"]]:
-    """Return raw accuracy and AUC on each set for one probe trained on the train sides of all."""
+    """Evaluate one probe that is trained on all sets.
+
+    Returns raw accuracy and AUC on each set, for one probe trained on the train sides of all.
+    """
     joint = join([one.train for one in sets])
     fitted = fit_chosen(probe, torch.cat([one.X for one in sets]), joint, strengths, seed)
     metrics = [measured(scores_of(fitted, one.X_test), one.test.labels, one.test.groups, seed=seed) for one in sets]

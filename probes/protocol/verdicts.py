@@ -1,4 +1,7 @@
-"""Verdicts: sentences about what a result shows and does not show, computed from its numbers."""
+"""Verdicts: what a result shows and does not show.
+
+They are sentences, computed from the numbers of the result.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,9 @@ class Verdict:
 
 
 def inverts(auc_interval: np.ndarray | tuple[float, ...]) -> bool:
-    """Return whether an AUC is below chance with its whole 95 % interval (estimate, lower, upper).
+    """Return whether an AUC is clearly below chance.
+
+    Its whole 95 % interval must be below chance. `auc_interval` is (estimate, lower, upper).
 
     >>> inverts((0.2, 0.1, 0.3)), inverts((0.4, 0.3, 0.6))
     (True, False)
@@ -85,7 +90,10 @@ def of_sweep(sweep: Sweep) -> tuple[Verdict, ...]:
 
 
 def of_transfer(transfer: Transfer) -> tuple[Verdict, ...]:
-    """Return the verdicts on pairs of sets: inversions, and whether one probe works for all."""
+    """Return the verdicts on pairs of sets.
+
+    They are inversions, and whether one probe works for all.
+    """
     verdicts = []
     for i, source in enumerate(transfer.names):
         for j, target in enumerate(transfer.names):
@@ -103,7 +111,10 @@ def of_transfer(transfer: Transfer) -> tuple[Verdict, ...]:
 
 
 def _resembles(resemblance: Resemblance) -> Verdict:
-    """Return how many test rows are similar to a train row, and how to separate them."""
+    """Return how many test rows resemble a train row.
+
+    Also says how to separate them.
+    """
     count = f"{resemblance.rows} of {resemblance.n_test} test statements of {resemblance.test}"
     if resemblance.by == "quotes":
         text = (
@@ -124,7 +135,10 @@ def _resembles(resemblance: Resemblance) -> Verdict:
 
 
 def _jointly(transfer: Transfer) -> tuple[Verdict, ...]:
-    """Return the verdict on one probe trained on all sets: its direction, and its single threshold."""
+    """Return the verdict on one probe trained on all sets.
+
+    It covers the direction and the single threshold of the probe.
+    """
     if not (transfer.joint_auc[:, 1] > 0.5).all():
         return ()
     pairs = zip(transfer.names, transfer.joint_auc[:, 0], transfer.joint_accuracy[:, 0], strict=True)

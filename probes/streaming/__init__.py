@@ -1,4 +1,6 @@
-"""Probes of more activations than fit in memory, from statistics that add up.
+"""Probes of more activations than fit in memory.
+
+They are fitted from statistics that add up.
 
     statistics = probes.Statistics(width=576)
     for X, y in batches:

@@ -24,7 +24,9 @@ Streamed = TypeVar("Streamed", bound=LinearProbe)
 
 
 def fit(probe: Streamed, statistics: Statistics, label: int = 0) -> Streamed:
-    """Fit a copy of a probe from statistics; equal to the fit on their rows.
+    """Fit a copy of a probe from statistics.
+
+    The result equals the fit on the rows of the statistics.
 
     Args:
         probe: `MassMean()`, `Ridge(alpha)`, or `LDA` with shrinkage "oas" or a number.
@@ -71,9 +73,9 @@ def ridge_path(statistics: Statistics, alphas: Sequence[float], label: int = 0) 
 
 
 def principal_components(statistics: Statistics, k: int) -> tuple[Float[Tensor, " k"], Float[Tensor, "k d"]]:
-    """Compute variances (k,) and unit vectors (k, d) of the top k principal components.
+    """Compute the top k principal components.
 
-    Raises `UsageError` unless k is from 1 to d.
+    Returns variances (k,) and unit vectors (k, d). Raises `UsageError` unless k is from 1 to d.
 
     >>> principal_components(probes.Statistics(2).update([[0.0, 0.0], [2.0, 0.0]], [0, 1]), 1)[0].tolist()
     [1.0]

@@ -16,7 +16,9 @@ from probes.estimators.ridge import Ridge
 
 
 class LiveRidge:
-    """Online ridge regression on labels -1 and +1, updated with k rows in O(k d²).
+    """Online ridge regression on labels -1 and +1.
+
+    An update with k rows takes O(k d²).
 
     It stores P = (XᵀX + α)^-1 of all rows so far, about the mean of the first batch, and adds k rows by Woodbury,
 
@@ -47,9 +49,9 @@ class LiveRidge:
         self._balance = 0.0  # the sum of the labels
 
     def update(self, X: Any, y: Any) -> Self:
-        """Add rows `X` (k, d) with labels `y` (k,) of 0 and 1.
+        """Add rows `X` (k, d) with labels `y` (k,).
 
-        A few hundred rows at a time are most efficient.
+        The labels are 0 and 1. A few hundred rows at a time are most efficient.
 
         Raises:
             UsageError: another width, values that are not finite, or other labels; nothing is added then.
@@ -71,7 +73,10 @@ class LiveRidge:
         return self
 
     def probe(self) -> Ridge:
-        """Return the fitted `Ridge` of all rows so far; raises `UsageError` if a class is missing."""
+        """Return the fitted `Ridge` of all rows so far.
+
+        Raises `UsageError` if a class is missing.
+        """
         if abs(self._balance) == self.n:
             raise UsageError(f"All {self.n} rows have one class: a probe needs true and false statements.")
         mean, middle = self._sum / self.n, self._balance / self.n

@@ -91,7 +91,9 @@ class Statistics:
         return merged
 
     def class_means(self, label: int = 0) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
-        """Return the means of the false and of the true rows of a label vector.
+        """Return the means of the false and of the true rows.
+
+        `label` is the index of the label vector.
 
         Raises `UsageError` if the label vector does not exist or has one class only.
         """
@@ -172,7 +174,10 @@ class Statistics:
         self._absorb(len(rows), pivot + off, n_true.long(), pivot + mean_true.double())
 
     def _absorb(self, n: int, mean: Tensor, n_true: Tensor, mean_true: Tensor) -> None:
-        """Add the counts and means of n more rows, whose scatter about their own mean was added before."""
+        """Add the counts and means of n more rows.
+
+        The scatter of the rows about their own mean was added before.
+        """
         total = self.n + n
         if total == 0:
             return

@@ -1,4 +1,6 @@
-"""AuxK (arXiv 2406.04093): dead latents learn to reconstruct the residual of the other latents.
+"""AuxK, the auxiliary loss of dead latents (arXiv 2406.04093).
+
+Dead latents learn to reconstruct the residual of the other latents.
 
     z = relu of the k_aux largest pre-activations among dead latents,   loss: α |Σ_j z_j decoder_j − (y − x̂)|²
 
@@ -18,7 +20,7 @@ EVERY, INPUTS = 16, 256
 
 
 def revive(batch: Batch, result: StepResult) -> None:
-    """Add the auxiliary loss and its gradients to the result of a step."""
+    """Add the auxiliary loss and its gradients to a step's result."""
     if batch.dead is None or batch.config.auxiliary == 0:
         return
     weights, rows = batch.weights, batch.dead.nonzero().squeeze(1)
@@ -42,7 +44,9 @@ def revive(batch: Batch, result: StepResult) -> None:
 
 
 def _stride(n: int) -> int:
-    """Return the largest power of two, at most `EVERY`, that leaves `INPUTS` of n inputs.
+    """Return the stride between the inputs of the auxiliary loss.
+
+    It is the largest power of two, at most `EVERY`, that leaves `INPUTS` of n inputs.
 
     A power of two divides the part of each process.
     """

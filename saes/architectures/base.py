@@ -1,4 +1,6 @@
-"""Base of the six architectures: the batch and weights of a step, and the gradients that it returns.
+"""Base of the six architectures.
+
+It has the batch and weights of a step, and the gradients that it returns.
 
 Weights of latents have shape (width, d) in training, so that a sparse code uses whole rows: `encoder` (width, d_in),
 `decoder` (width, d_out), `b_dec` (d_out) and those of the architecture. The loss of a batch is
@@ -30,7 +32,9 @@ DENSE_FROM = 0.1
 
 @dataclass
 class Memory:
-    """Values that a step passes to the next one; they are part of the training state.
+    """Values that a step passes to the next one.
+
+    They are part of the training state.
 
     Attributes:
         guess: the smallest value selected last by batchtopk and matryoshka; negative if there is none yet.
@@ -79,7 +83,10 @@ class Batch:
         return preactivations(self.x, self.weights["encoder"], bias, self.scratch, half=self.half and not exact)
 
     def active(self, bias: Float[Tensor, " width"]) -> tuple[Support, Values]:
-        """Return the pairs with x·encoder + bias > 0, and their x·encoder; all pairs while many latents fire."""
+        """Return the pairs with x·encoder + bias > 0.
+
+        Also returns their x·encoder. While many latents fire, all pairs are returned.
+        """
         if self.memory.density > DENSE_FROM:
             support = Dense(len(self.x), len(bias))
             return support, self.pre(torch.zeros_like(bias), exact=True)
@@ -88,7 +95,10 @@ class Batch:
         return support, self.exact(support, rough, bias) - support.of_latents(bias)
 
     def exact(self, support: Support, pre: Float[Tensor, "n width"], bias: Float[Tensor, " width"]) -> Values:
-        """Return the pre-activations of the pairs, recomputed in float32 if `pre` is bfloat16."""
+        """Return the exact pre-activations of the pairs.
+
+        They are recomputed in float32 if `pre` is bfloat16.
+        """
         if pre.dtype == self.x.dtype:
             return support.of_pairs(pre)
         return support.at(self.x, self.weights["encoder"]) + support.of_latents(bias)
@@ -143,20 +153,28 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Final:
-    """Final weights for inference: W_dec and those in `Architecture.latents`, and the settings of the SAE."""
+    """Final weights for inference.
+
+    They are W_dec and the weights in `Architecture.latents`, with the settings of the SAE.
+    """
 
     tensors: Weights
     settings: dict[str, Any]
 
 
 def above_zero(code: Float[Tensor, "n width"]) -> tuple[Sparse, Values]:
-    """Return the pairs at which a code is above zero, and its values there."""
+    """Return the pairs at which a code is above zero.
+
+    Also returns the values of the code there.
+    """
     support = above(code, 0.0)
     return support, support.of_pairs(code)
 
 
 class Architecture:
-    """Base class of the architectures: which latents fire, and how that is trained. Stateless.
+    """Base class of the architectures.
+
+    An architecture defines which latents fire, and how that is trained. It is stateless.
 
     Attributes:
         latents: names of the parameters with one value per latent that inference needs.
@@ -173,7 +191,10 @@ class Architecture:
         raise NotImplementedError
 
     def pairs(self, z: Float[Tensor, "n width"], final: Final) -> tuple[Sparse, Values]:
-        """Return the pairs (input, latent) that fire and their values, as `activate` does; may overwrite z."""
+        """Return the pairs (input, latent) that fire and their values.
+
+        The values are those of `activate`. May overwrite z.
+        """
         return above_zero(self.activate(z, final))
 
     def start(self, quantile: Float[Tensor, " width"]) -> Weights:

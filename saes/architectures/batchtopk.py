@@ -1,4 +1,6 @@
-"""BatchTopK (arXiv 2412.06410): the k n largest pre-activations of a batch of n fire, on average k per row.
+"""BatchTopK (arXiv 2412.06410).
+
+The k n largest pre-activations of a batch of n fire, on average k per row.
 
 In inference a latent fires above a threshold, which is measured on training data so that k fire on average.
 """
@@ -25,7 +27,10 @@ class BatchTopK(TopK):
         return jump(z + final.tensors["b_enc"], final.tensors["threshold"])
 
     def pairs(self, z: Tensor, final: Final) -> tuple[Sparse, Values]:
-        """Return the pairs at which z + b_enc exceeds the threshold, and its values; overwrites z."""
+        """Return the pairs at which z + b_enc exceeds the threshold.
+
+        Also returns the values there. Overwrites z.
+        """
         return jump_pairs(z.add_(final.tensors["b_enc"]), final.tensors["threshold"])
 
     def choose(self, batch: Batch) -> tuple[Sparse, Values]:

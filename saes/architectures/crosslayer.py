@@ -1,4 +1,6 @@
-"""Cross-layer transcoder over TopK: latents of layer l read its MLP's input and write the outputs of layers l, l+1, ...
+"""Cross-layer transcoder over TopK.
+
+Latents of layer l read its MLP's input and write the outputs of layers l, l+1, ...
 
     f_l = relu(x_l·encoder_l + b_enc_l) at the k largest of layer l, 0 elsewhere
     ŷ_m = Σ_{l ≤ m} f_l decoder_{l→m} + b_dec_m          loss: Σ_m |ŷ_m − y_m|² + AuxK of each layer
@@ -64,7 +66,10 @@ class CrossLayer(TopK):
         return gradients | {"b_enc": support.sum_inputs(d_pre), "b_dec": outer.sum(0)}
 
     def _revive(self, part: Batch, result: StepResult, at: int) -> None:
-        """Let the dead latents of a layer reconstruct the residual of the layers that they write."""
+        """Add the auxiliary loss of a layer's dead latents.
+
+        They reconstruct the residual of the layers that they write.
+        """
         width = part.config.width
         mine, first = slice(at * width, (at + 1) * width), result.residual.shape[1] - part.y.shape[1]
         gradients = {name: result.gradients[name][mine] for name in ("encoder", "b_enc")}
@@ -87,7 +92,10 @@ def _input(batch: Batch, at: int) -> Tensor:
 
 
 def _layer(batch: Batch, at: int) -> Batch:
-    """Return the part of a batch that the latents of one layer read and write."""
+    """Return the part of a batch for one layer.
+
+    It is what the latents of the layer read and write.
+    """
     width, d_out = batch.config.width, batch.y.shape[1] // layers_of(batch)
     mine, weights = slice(at * width, (at + 1) * width), batch.weights
     own = {"encoder": weights["encoder"][mine], "b_enc": weights["b_enc"][mine]}
@@ -97,7 +105,10 @@ def _layer(batch: Batch, at: int) -> Batch:
 
 
 def _joined(chosen: list[tuple[Sparse, Tensor]]) -> tuple[Sparse, Tensor]:
-    """Return the pairs of all layers, and their pre-activations (n, layer · k)."""
+    """Return the pairs of all layers and their pre-activations.
+
+    The pre-activations are (n, layer · k).
+    """
     n, width = chosen[0][0].n, chosen[0][0].width
     columns = torch.cat([one.columns.view(n, -1) + at * width for at, (one, _) in enumerate(chosen)], dim=1)
     return rows_of(columns, width * len(chosen)), torch.cat([pre.view(n, -1) for _, pre in chosen], dim=1)

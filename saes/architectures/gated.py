@@ -1,4 +1,6 @@
-"""Gated (arXiv 2404.16014): one path decides which latents fire, another one how strongly.
+"""Gated (arXiv 2404.16014).
+
+One path decides which latents fire, another one how strongly.
 
 π = x·encoder + b_gate,  m = exp(r_mag) x·encoder + b_mag,  f = [π > 0] relu(m)
 loss: |x̂(f) − y|² + λ Σ relu(π) + |x̂(relu(π)) − y|², the last term with fixed decoder and output biases
@@ -23,7 +25,10 @@ class Gated(Architecture):
         return torch.relu(z * final.tensors["r_mag"].exp() + final.tensors["b_mag"]) * (z + final.tensors["b_gate"] > 0)
 
     def start(self, quantile: Tensor) -> Weights:
-        """Return equal parameters of both paths that fire on `start_density` of the inputs."""
+        """Return initial parameters, equal for both paths.
+
+        They fire on `start_density` of the inputs.
+        """
         return {"b_gate": -quantile, "b_mag": -quantile, "r_mag": torch.zeros_like(quantile)}
 
     def step(self, batch: Batch) -> StepResult:

@@ -1,4 +1,6 @@
-"""JumpReLU (arXiv 2407.14435): a learned threshold per latent, and a penalty on the number of active latents.
+"""JumpReLU (arXiv 2407.14435).
+
+It has a learned threshold per latent, and a penalty on the number of active latents.
 
     f = pre [pre > θ],  pre = x·encoder + b_enc        loss: |x̂ − y|² + λ Σ_j [pre_j > θ_j] + dead-latent loss
 
@@ -28,7 +30,10 @@ def jump(pre: Tensor, threshold: Tensor) -> Tensor:
 
 
 def jump_pairs(pre: Tensor, threshold: Tensor) -> tuple[Sparse, Values]:
-    """Return the pairs at which pre exceeds the threshold and zero, and its values there."""
+    """Return the pairs at which pre exceeds the threshold and zero.
+
+    Also returns the values of pre there.
+    """
     support = above(pre - threshold.clamp(min=0.0), 0.0)
     return support, support.of_pairs(pre)
 
@@ -44,7 +49,10 @@ class JumpReLU(Architecture):
         return jump(z + final.tensors["b_enc"], final.tensors["threshold"])
 
     def pairs(self, z: Tensor, final: Final) -> tuple[Sparse, Values]:
-        """Return the pairs at which z + b_enc exceeds the threshold, and its values; overwrites z."""
+        """Return the pairs at which z + b_enc exceeds the threshold.
+
+        Also returns the values there. Overwrites z.
+        """
         return jump_pairs(z.add_(final.tensors["b_enc"]), final.tensors["threshold"])
 
     def start(self, quantile: Tensor) -> Weights:
@@ -77,7 +85,9 @@ class JumpReLU(Architecture):
 
 
 def _pull(batch: Batch, support: Support, pre: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return the dead-latent loss: gradient in pre of the firing pairs, weight per latent, excess of the pairs.
+    """Compute the dead-latent loss of the firing pairs.
+
+    Returns gradient in pre of the firing pairs, weight per latent, excess of the pairs.
 
     The gradient is −weight for inputs on which the latent does not fire. It is written as −weight everywhere
     (`_apply`) plus weight at the firing pairs, all of which are in the support.
@@ -91,7 +101,10 @@ def _pull(batch: Batch, support: Support, pre: Tensor, theta: Tensor) -> tuple[T
 
 
 def _apply(pull: tuple[Tensor, Tensor, Tensor], batch: Batch, support: Support, gradients: dict[str, Tensor]) -> Tensor:
-    """Add the dead-latent loss on all inputs to `gradients` and return the loss."""
+    """Add the dead-latent loss on all inputs to `gradients`.
+
+    Returns the loss.
+    """
     loud, weight, excess = pull
     n, sum_x, weights = len(batch.x), batch.x.sum(0), batch.weights
     net = support.sum_inputs(loud) - n * weight

@@ -1,4 +1,6 @@
-"""Matryoshka BatchTopK (arXiv 2503.17547): every prefix of the latents is trained to reconstruct.
+"""Matryoshka BatchTopK (arXiv 2503.17547).
+
+Every prefix of the latents is trained to reconstruct.
 
     loss: mean over prefixes m of |Σ_{j < m} f_j decoder_j + b_dec − y|² + AuxK;  f selected as in batchtopk
 
@@ -19,7 +21,10 @@ from saes.kernels.support import Sparse
 
 
 def by_group(support: Sparse, widths: tuple[int, ...]) -> Sparse:
-    """Return the same pairs with one row per (input, group): row i · groups + g for input i and group g."""
+    """Return the same pairs with one row per (input, group).
+
+    The row of input i and group g is i · groups + g.
+    """
     ends = torch.tensor(widths, device=support.columns.device)
     group = torch.searchsorted(ends, support.columns, right=True)
     counts = torch.bincount(support.rows * len(widths) + group, minlength=support.n * len(widths))

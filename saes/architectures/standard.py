@@ -1,4 +1,6 @@
-"""Standard: ReLU and an L1 penalty weighted by decoder norms (Anthropic, April 2024 update; arXiv 2309.08600).
+"""Standard: ReLU and an L1 penalty weighted by decoder norms.
+
+Source: Anthropic, April 2024 update; arXiv 2309.08600.
 
     f = relu(x·encoder + b_enc)        loss: |x̂ − y|² + λ Σ_j f_j |decoder_j|
 
@@ -25,7 +27,10 @@ class Standard(Architecture):
         return torch.relu(z + final.tensors["b_enc"])
 
     def pairs(self, z: Tensor, final: Final) -> tuple[Sparse, Values]:
-        """Return the pairs at which z + b_enc is positive, and its values; overwrites z."""
+        """Return the pairs at which z + b_enc is positive.
+
+        Also returns the values there. Overwrites z.
+        """
         return above_zero(z.add_(final.tensors["b_enc"]))
 
     def start(self, quantile: Tensor) -> Weights:

@@ -18,16 +18,21 @@ class TopK(Architecture):
     """TopK architecture (arXiv 2406.04093)."""
 
     def activate(self, z: Tensor, final: Final) -> Tensor:
-        """Return the k largest of z + b_enc, if positive, and 0 elsewhere.
+        """Return the k largest of z + b_enc, and 0 elsewhere.
 
-        They are multiplied by the decoder norms if these count in the selection.
+        Values that are not positive are also 0.
+
+        The values are multiplied by the decoder norms if these count in the selection.
         """
         pre = self._scaled(z + final.tensors["b_enc"], final)
         values, indices = pre.topk(final.settings["k"], dim=-1, sorted=False)
         return torch.zeros_like(pre).scatter_(-1, indices, torch.relu(values))
 
     def pairs(self, z: Tensor, final: Final) -> tuple[Sparse, Values]:
-        """Return the pairs of the k largest of z + b_enc that are positive, and their values; overwrites z."""
+        """Return the pairs of the k largest positive z + b_enc.
+
+        Of the k largest values, those that are positive count. Also returns their values. Overwrites z.
+        """
         pre = self._scaled(z.add_(final.tensors["b_enc"]), final)
         columns = topk_rows(pre, final.settings["k"]).sort(1).values
         values = pre.gather(1, columns)

@@ -1,4 +1,6 @@
-"""Evaluation of sparse autoencoders: reconstruction, effect on the model, recovery of known features.
+"""Evaluation of sparse autoencoders.
+
+It measures reconstruction, effect on the model, and recovery of known features.
 
     evaluation = saes.evaluate(sae, activations, model=model, contexts=contexts, truth=Truth(directions, coefficients))
     quick = saes.evaluate(sae, activations, config=saes.evaluation.Config(baselines=False))

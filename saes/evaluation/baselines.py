@@ -1,4 +1,7 @@
-"""Baselines on the same activations: principal components, a random dictionary, a learned dictionary."""
+"""Baselines on the same activations.
+
+They are principal components, a random dictionary, and a learned dictionary.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ FOLDS = 256
 
 @dataclass
 class Sample:
-    """Uniform sample of rows of a stream of unknown length: those with the smallest random keys."""
+    """Uniform sample of the rows of a stream of unknown length.
+
+    The sampled rows are those with the smallest random keys.
+    """
 
     size: int
     draw: np.random.Generator
@@ -98,7 +104,10 @@ def baselines(sae: SAE, tally: Tally, sample: Sample, truth: Truth | None, seed:
 
 
 def oracle(truth: Truth, sample: Sample) -> tuple[float | None, str]:
-    """Compute the firing F1 of the true directions with `omp`; None and the reason if it is not possible."""
+    """Compute the firing F1 of the true directions with `omp`.
+
+    Returns None and the reason if that is not possible.
+    """
     if truth.coefficients is None:
         return None, "it is not known in which rows a feature is active"
     assert sample.y is not None
@@ -129,7 +138,10 @@ def _pca(tally: Tally, k: int) -> Baseline:
 
 
 def _learned(train: Tensor, test: Tensor, width: int, k: int, seed: int, directions: np.ndarray | None) -> Baseline:
-    """Evaluate a dictionary that is learned from one half of the sample, on the other half."""
+    """Evaluate a learned dictionary on one half of the sample.
+
+    It is learned from the other half.
+    """
     d = train.shape[1]
     name, learn = ("K-SVD, OMP", coding.ksvd) if d <= KSVD_LONGEST else ("MOD, OMP", coding.mod)
     atoms = min(width, ATOMS, len(train) // 2)
@@ -152,7 +164,10 @@ def _learned(train: Tensor, test: Tensor, width: int, k: int, seed: int, directi
 def _coded(
     blank: Baseline, atoms: Tensor, y: Float[Tensor, "n d"], k: int, seed: int, directions: np.ndarray | None
 ) -> Baseline:
-    """Return `blank` with the results of coding `y` by `omp` with these atoms."""
+    """Return `blank` with the results of coding `y`.
+
+    `y` is coded by `omp` with these atoms.
+    """
     if k > min(atoms.shape):
         return replace(blank, note=f"OMP cannot use {k} of {min(atoms.shape)} directions")
     y = y[: _affordable(len(atoms), atoms.shape[1], k, len(y))]
@@ -175,5 +190,8 @@ def _judged(blank: Baseline, y: Float[Tensor, "n d"], error: Float[Tensor, " n"]
 
 
 def _affordable(atoms: int, d: int, k: int, rows: int, flops: float = FLOPS) -> int:
-    """Return the number of rows that `omp` codes within `flops`, at least 64."""
+    """Return the number of rows that `omp` codes within `flops`.
+
+    It is at least 64.
+    """
     return min(rows, max(64, int(flops / (2 * atoms * d * k + BASIS * k * k * d))))

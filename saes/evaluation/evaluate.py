@@ -108,7 +108,10 @@ def evaluate(  # noqa: PLR0913  (all but the first two are keyword-only)
 
 
 def _pass(source: Source, known: TruthTally | None, seed: int) -> tuple[Tally, Tally, Sample]:
-    """Return sums over usual rows, sums over attention sinks, and a sample of the usual rows."""
+    """Run one pass and return its sums and a sample.
+
+    There are sums over usual rows, sums over attention sinks, and a sample of the usual rows.
+    """
     sae = source.sae
     tally, extreme = Tally(sae.width, sae.d_out), Tally(sae.width, sae.d_out, moments=False)
     sample, most = Sample.of(SAMPLE, seed), None
@@ -169,9 +172,9 @@ def _pca(tally: Tally) -> np.ndarray:
 
 
 def description(sae: SAE) -> dict[str, Any]:
-    """Return a description of an SAE as values that a result can have.
+    """Return a description of an SAE as plain values.
 
-    Lists become tuples, and values that are not plain become text.
+    A saved result can have such values. Lists become tuples, and values that are not plain become text.
 
     >>> description(sae)["width"]
     8

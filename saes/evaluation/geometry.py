@@ -37,7 +37,10 @@ class Geometry:
 
 @checked
 def geometry(dictionary: Float[Tensor, "atoms d"], *, seed: int) -> Geometry:
-    """Return the `Geometry` of the rows of `dictionary`; a row of zeros has cosine 0 with every other."""
+    """Return the `Geometry` of the rows of `dictionary`.
+
+    A row of zeros has cosine 0 with every other row.
+    """
     if not dictionary.is_floating_point() or not dictionary.numel():
         shape = tuple(dictionary.shape)
         raise UsageError(
@@ -54,7 +57,10 @@ def geometry(dictionary: Float[Tensor, "atoms d"], *, seed: int) -> Geometry:
 
 @checked
 def chance_cosine(atoms: int, d: int, draw: torch.Generator, *, absolute: bool) -> float:
-    """Return the mean, over random directions, of the largest cosine (or |cosine|) with the `atoms - 1` others."""
+    """Compute the largest cosine that random directions have by chance.
+
+    It is the mean, over random directions, of the largest cosine (or |cosine|) with the `atoms - 1` others.
+    """
     if atoms == 1:
         return 0.0
     unit = random_dictionary(atoms, d, generator=draw)

@@ -1,4 +1,7 @@
-"""k-sparse probing: how well a few latents predict a concept, compared with the whole activation."""
+"""k-sparse probing: how well a few latents predict a concept.
+
+The result is compared with the whole activation.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +44,11 @@ class Split:
 
 @torch.no_grad()
 def probing(source: Source, labels: Mapping[str, Any], seed: int) -> tuple[Score, ...]:
-    """Compute the AUC of probes for every label, on contexts that were not trained on.
+    """Compute the AUC of probes for every label.
 
-    The probes are logistic regressions: on the k latents whose class means differ most on the training rows (in
-    standard deviations; Gurnee et al. 2023, arXiv 2305.01610), the same with shuffled training labels (chance, 0.5),
-    and on the activation itself (the ceiling).
+    The AUC is measured on contexts that were not used for training. The probes are logistic regressions: on the k
+    latents whose class means differ most on the training rows (in standard deviations; Gurnee et al. 2023, arXiv
+    2305.01610), the same with shuffled training labels (chance, 0.5), and on the activation itself (the ceiling).
 
     Args:
         source: the activations.
@@ -100,7 +103,10 @@ def _scores(
 def _auc(
     x: Float[np.ndarray, "n k"], fit: np.ndarray, label: np.ndarray, split: Split, seed: int
 ) -> tuple[float, float | None, float | None]:
-    """Return the AUC for `label` on test rows after training on `fit`, with an interval over contexts."""
+    """Return the AUC for `label` on test rows.
+
+    The probe is trained on `fit`. The AUC has an interval over contexts.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -114,7 +120,10 @@ def _auc(
 
 
 def _best(source: Source, split: Split, labels: list[np.ndarray]) -> list[Int[np.ndarray, " k"]]:
-    """Return, for each label, the latents with the largest |difference of class means| / standard deviation."""
+    """Return the latents that separate each label best.
+
+    They have the largest |difference of class means| / standard deviation.
+    """
     width = source.sae.width
     sums, square, count = np.zeros((len(labels), width)), np.zeros(width), 0
     whole = np.zeros(width)
@@ -138,7 +147,10 @@ def _columns(source: Source, columns: Int[np.ndarray, " c"], rows: int) -> Float
 
 
 def _latents(source: Source, rows: int) -> Any:
-    """Yield the number of the first row and the latents of batches, up to `rows` rows."""
+    """Yield batches of latents, up to `rows` rows.
+
+    Each comes with the number of its first row.
+    """
     for batch in source.batches():
         count = min(len(batch.x), rows - batch.first)
         if count <= 0:

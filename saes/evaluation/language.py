@@ -52,7 +52,10 @@ def spliced_logits(
 
 @dataclass(frozen=True)
 class Losses:
-    """Sums per context: number of predictions, cross-entropy (nats) of each of `RUNS`, KL(clean ‖ spliced)."""
+    """Sums of the losses per context.
+
+    They are the number of predictions, the cross-entropy (nats) of each of `RUNS`, and KL(clean ‖ spliced).
+    """
 
     count: Float[np.ndarray, " context"]
     loss: Float[np.ndarray, "context run"]
@@ -63,10 +66,11 @@ class Losses:
 def losses(
     sae: SAE, model: Model, contexts: Any, mean: Float[Tensor, " d"], *, exclude: tuple[str, ...] = EXCLUDED
 ) -> Losses:
-    """Compute the losses of four runs: unchanged, with reconstructions, with zeros, with the mean.
+    """Compute the losses of four runs of a model.
 
-    Only positions that a harvest includes are replaced: not position 0 (with the default `exclude`) and no padding.
-    Only predictions at these positions are counted.
+    The runs are unchanged, with reconstructions, with zeros, and with the mean. Only positions that a harvest includes
+    are replaced: not position 0 (with the default `exclude`) and no padding. Only predictions at these positions are
+    counted.
 
     Args:
         sae: the autoencoder or transcoder.
@@ -171,7 +175,10 @@ def _recovered(losses: Losses, ablation: str, bootstrap: Bootstrap, on: str) -> 
 
 
 def _tokens(contexts: Any) -> tuple[Int[Tensor, "n_context n_token"], Int[Tensor, " n_context"]]:
-    """Return ids and lengths of `Contexts`, or of a tensor of full contexts."""
+    """Return token ids and lengths.
+
+    The input is `Contexts`, or a tensor of full contexts.
+    """
     if hasattr(contexts, "lengths"):
         return contexts.tokens.long(), contexts.lengths.long()
     tokens = torch.as_tensor(contexts)

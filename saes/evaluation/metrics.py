@@ -44,9 +44,10 @@ def reconstruction(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[
 
 
 def with_sinks(tally: Tally, extreme: Tally, seed: int) -> tuple[Score, ...]:
-    """Compute the fraction of attention sinks, which other measures exclude, and the FVU with them.
+    """Compute the fraction of attention sinks and the FVU with them.
 
-    A sink's norm is more than `interp.cache.sinks.TIMES` times the median of the first rows read.
+    Other measures exclude attention sinks. A sink's norm is more than `interp.cache.sinks.TIMES` times the median of
+    the first rows read.
     """
     group, rows = "reconstruction", tally.rows + extreme.rows
     note = f"{extreme.rows:,} of {rows:,} rows have a norm above {TIMES:.0f} times the median"
@@ -91,7 +92,10 @@ def _fraction(key: str, tally: Tally, judged_on: str, why: str, *, dense: bool) 
 
 
 def coherence(geometry: Geometry, seed: int) -> tuple[Score, ...]:
-    """Compute mean and largest |cos| of decoder rows with their nearest other row."""
+    """Compute how similar decoder rows are to their nearest other row.
+
+    Returns the mean and the largest |cos|.
+    """
     cosine = np.abs(geometry.cosine)
     if len(cosine) < 2:
         return (unavailable("coherence_mean", "geometry", "one latent has no other"),)

@@ -17,7 +17,9 @@ METRICS = ("matched cosine", "found above 0.9", "firing F1", "L0", "FVU")
 
 
 def cosines(true: Float[np.ndarray, "features d"], found: Float[np.ndarray, "atoms d"]) -> np.ndarray:
-    """Return |cos| of every pair (features, atoms); a zero row has cosine 0 with all others.
+    """Return |cos| of every pair (features, atoms).
+
+    A zero row has cosine 0 with all others.
 
     >>> cosines(np.eye(2), np.array([[0.0, -2.0]])).tolist()
     [[0.0], [1.0]]
@@ -88,7 +90,10 @@ class Match:
 
     @property
     def coverage(self) -> float:
-        """min(atoms, features) / features, the largest fraction that a dictionary of this size can recover."""
+        """Largest fraction that a dictionary of this size can recover.
+
+        It is min(atoms, features) / features.
+        """
         return min(1.0, len(self.nearest) / len(self.matched))
 
     @property
@@ -132,22 +137,29 @@ class Firing:
 
     @property
     def f1(self) -> Float[np.ndarray, " features"]:
-        """Harmonic mean of precision and recall; 0 without agreement, NaN if neither ever occurs."""
+        """Harmonic mean of precision and recall.
+
+        It is 0 without agreement, and NaN if neither ever occurs.
+        """
         with np.errstate(invalid="ignore", divide="ignore"):
             return 2 * self.both / (self.active + self.fired)
 
     @property
     def chance(self) -> Float[np.ndarray, " features"]:
-        """F1 of a latent that fires as often, but independently of the feature: 2 p q / (p + q)."""
+        """F1 of a latent that fires independently of the feature.
+
+        The latent fires as often as the matched one: F1 = 2 p q / (p + q).
+        """
         p, q = self.active / self.rows, self.fired / self.rows
         with np.errstate(invalid="ignore", divide="ignore"):
             return 2 * p * q / (p + q)
 
 
 def by_decile(frequency: Float[np.ndarray, " features"], value: Float[np.ndarray, " features"]) -> np.ndarray:
-    """Return mean frequency, mean value and number of features for deciles of frequency, rarest first.
+    """Return the mean frequency and value for deciles of frequency.
 
-    Features with NaN values are excluded; a decile without features has no row.
+    A row has mean frequency, mean value and number of features, rarest decile first. Features with NaN values are
+    excluded; a decile without features has no row.
 
     >>> by_decile(np.arange(10) / 10, np.ones(10)).shape
     (10, 3)
@@ -159,10 +171,10 @@ def by_decile(frequency: Float[np.ndarray, " features"], value: Float[np.ndarray
 
 @dataclass(frozen=True)
 class Absorption:
-    """Counts of a parent's latent with and without the child: gap = P(on | no child) - P(on | child).
+    """Counts of a parent's latent with and without the child.
 
-    Only rows with an active parent are counted. A gap near 1 means that the child's latent has absorbed the parent
-    (Chanin et al. 2024, arXiv 2409.14507); 0 means no absorption.
+    gap = P(on | no child) - P(on | child). Only rows with an active parent are counted. A gap near 1 means that the
+    child's latent has absorbed the parent (Chanin et al. 2024, arXiv 2409.14507); 0 means no absorption.
     """
 
     parent: int
@@ -174,7 +186,10 @@ class Absorption:
 
     @property
     def gap(self) -> float | None:
-        """The gap, or None if the parent was never active without, or never with, the child."""
+        """The gap, or None if it is undefined.
+
+        It is undefined if the parent was never active without, or never with, the child.
+        """
         if not self.alone or not self.together:
             return None
         return self.on_alone / self.alone - self.on_together / self.together
@@ -231,10 +246,10 @@ def judge(
     codes: Float[np.ndarray, "n atoms"],
     error: float,
 ) -> Float[np.ndarray, " metrics"]:
-    """Compute `METRICS` of a dictionary and its codes on signals with known coefficients.
+    """Evaluate a dictionary and its codes on signals with known coefficients.
 
-    Matched cosine and the fraction above 0.9 count features without an atom as 0. Firing F1 is the mean over features
-    of the F1 of "the code of its atom is not 0" for "the feature is active".
+    Computes `METRICS`. Matched cosine and the fraction above 0.9 count features without an atom as 0. Firing F1 is the
+    mean over features of the F1 of "the code of its atom is not 0" for "the feature is active".
 
     Args:
         true: (features, d) known directions.

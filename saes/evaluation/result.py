@@ -1,4 +1,7 @@
-"""Results of an evaluation. No torch: a saved evaluation is loaded and drawn without it."""
+"""Results of an evaluation.
+
+No torch: a saved evaluation is loaded and drawn without it.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +72,10 @@ class Latents(Result):
     nearest_cosine: Float[np.ndarray, " width"]
 
     def histogram(self) -> tuple[Int[np.ndarray, " bin"], Float[np.ndarray, " edge"], int]:
-        """Return the histogram of log10 firing frequencies, its edges, and the number of dead latents."""
+        """Return the histogram of log10 firing frequencies.
+
+        Also returns its edges and the number of dead latents.
+        """
         fired = self.frequency[self.frequency > 0]
         counts, _ = np.histogram(np.log10(np.maximum(fired, 10 ** BINS[0])), BINS)
         return counts, BINS, int((self.frequency == 0).sum())
@@ -77,7 +83,9 @@ class Latents(Result):
 
 @dataclass(frozen=True, eq=False)
 class Known(Result):
-    """Measures by known feature; NaN if undefined, as the recall of a feature that was never active.
+    """Measures by known feature.
+
+    A measure is NaN if undefined, as the recall of a feature that was never active.
 
     Attributes:
         per_feature: largest |cos| with any latent's decoder row.
@@ -105,7 +113,9 @@ class Known(Result):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation(Shown, Result):
-    """Evaluation of one autoencoder on one set of activations, as returned by `evaluate`.
+    """Evaluation of one autoencoder on one set of activations.
+
+    `saes.evaluate` returns it.
 
     Attributes:
         sae: description of the autoencoder: architecture, variant, sizes, settings, model and hook.
@@ -131,9 +141,10 @@ class Evaluation(Shown, Result):
     known: Known | None
 
     def score(self, key: str) -> Score:
-        """Return the score with a key, such as "fvu", or a display name, such as "FVU".
+        """Return the score with this key or display name.
 
-        Raises `UsageError` with the nearest name if there is none.
+        A key is such as "fvu", a display name such as "FVU". Raises `UsageError` with the nearest name if there is
+        none.
         """
         for score in self.scores:
             if key in (score.key, score.name):
@@ -153,7 +164,10 @@ class Evaluation(Shown, Result):
         return Table(columns, rows, caption, dict.fromkeys(("value", "low", "high"), ".4g"))
 
     def baseline_table(self) -> Table:
-        """Return a table of the autoencoder and the baselines on the same rows."""
+        """Return a table of the autoencoder and the baselines.
+
+        All are evaluated on the same rows.
+        """
         from interp.report import Table
 
         columns = ("method", "atoms", "rows", "L0", "FVU", "low", "high", "matched cosine", "note")

@@ -1,4 +1,7 @@
-"""Activations in any form as batches of rows, with the context of each row."""
+"""Activations in any form as batches of rows.
+
+Each row comes with its context.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,10 @@ class Source:
 
     @classmethod
     def of(cls, sae: SAE, activations: Any, groups: Any | None, limit: int) -> Source:
-        """Return the source for the arguments of `saes.evaluate`; `groups` has one label per row."""
+        """Return the source for the arguments of `saes.evaluate`.
+
+        `groups` has one label per row.
+        """
         if sae.variant == "crosslayer":
             raise UsageError(
                 "One layer's part of a cross-layer transcoder reconstructs no hook alone: evaluate the whole set."

@@ -1,4 +1,7 @@
-"""Scores: a value with its 95 % interval and what it was evaluated on, or the reason why there is none. No torch."""
+"""Scores with 95 % intervals.
+
+A score has a value with its 95 % interval and what it was evaluated on, or the reason why there is none. No torch.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +88,10 @@ class Score(Result):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
-        """Convert the fields of a file of layout 1, which has display names and no keys."""
+        """Convert the fields of a file of layout 1.
+
+        Such a file has display names and no keys.
+        """
         return (
             values | {"key": KEYS.get(values["name"], values["name"])}
             if layout == 1

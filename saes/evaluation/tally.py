@@ -1,4 +1,7 @@
-"""Sums of one pass over the activations, per cluster, in memory independent of the number of rows."""
+"""Sums of one pass over the activations, per cluster.
+
+The memory is independent of the number of rows.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ SUMS = ("rows", "directed", "error", "l0", "cosine", "ratio", "dot", "out", "squ
 
 @dataclass
 class Tally:
-    """Sums of one pass; moments are about the first batch's mean, so that a large mean costs no precision.
+    """Sums of one pass over the activations.
+
+    Moments are about the first batch's mean, so that a large mean costs no precision.
 
     Attributes:
         width: number of latents.
@@ -85,7 +90,10 @@ class Tally:
             self.covariance += (shifted.T @ shifted).numpy()
 
     def merged(self, other: Tally) -> Tally:
-        """Return the sums of both, without the covariance; `other` has the same centre or no rows."""
+        """Return the sums of both, without the covariance.
+
+        `other` has the same centre or no rows.
+        """
         both = Tally(self.width, self.size, moments=False)
         both.centre = self.centre
         for name in ("sums", "vectors", "fired", "strength", "part_rows"):
@@ -124,14 +132,20 @@ class Tally:
 
     @property
     def variance(self) -> Float[np.ndarray, " cluster"]:
-        """Σ |x − mean|² of each cluster's rows: |x − c|² − 2 (x − c)·s + |s|² with s the shift of the mean."""
+        """Σ |x − mean|² of each cluster's rows.
+
+        It is |x − c|² − 2 (x − c)·s + |s|² with s the shift of the mean.
+        """
         s, used = self.shift, self.used
         variance = self.column("square") - 2 * self.vectors[used] @ s + self.column("rows") * (s @ s)
         return np.maximum(variance, 0)
 
     @property
     def eigenvalues(self) -> Float[np.ndarray, " size"]:
-        """Eigenvalues of the covariance times the number of rows, largest first; empty if not summed."""
+        """Eigenvalues of the covariance times the number of rows.
+
+        The largest is first. Empty if the covariance was not summed.
+        """
         if self.covariance is None:
             return np.zeros(0)
         s = self.shift

@@ -205,7 +205,10 @@ def _absorbed(tally: TruthTally) -> tuple[Score, ...]:
 
 
 def _mean(key: str, value: Float[np.ndarray, " n"], judged_on: str, unit: str, seed: int, why: str = "") -> Score:
-    """Return the mean over features (or latents), with an interval from resampling them."""
+    """Return the mean over features (or latents) with its interval.
+
+    The interval is from resampling them.
+    """
     value = np.asarray(value, dtype=float)
     draw = np.random.default_rng(seed)
     means = [value[draw.integers(len(value), size=len(value))].mean() for _ in range(DRAWS // 5)]

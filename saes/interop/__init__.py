@@ -1,4 +1,7 @@
-"""Exchange with other libraries: SAELens folders, readers of other formats, model cards, upload."""
+"""Exchange with other libraries.
+
+It covers SAELens folders, readers of other formats, model cards, and upload.
+"""
 
 from __future__ import annotations
 

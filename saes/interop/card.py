@@ -24,9 +24,9 @@ LIMITS = (
 
 @checked
 def card(sae: SAE, evaluation: Evaluation | None = None, name: str = "this repository") -> str:
-    """Return a model card in Markdown with the header that Hugging Face reads.
+    """Return a model card in Markdown for Hugging Face.
 
-    It also says what was not measured.
+    The card has the header that Hugging Face reads. It also says what was not measured.
 
     Args:
         sae: the autoencoder.

@@ -159,7 +159,9 @@ def _read_cross_layer(entry: Entry, model: str, encoder: Path, decoder: Path, dt
 
 
 def cross_layer(entry: Entry, tensors: dict[str, Tensor], about: dict[str, Any]) -> Stored:
-    """Return one layer's part of a cross-layer transcoder, whose b_dec and W_skip affect its own layer only.
+    """Return one layer's part of a cross-layer transcoder.
+
+    Its b_dec and W_skip affect its own layer only.
 
     Args:
         entry: hooks and sizes.

@@ -39,7 +39,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def check_kinds(kind: type, config: dict[str, Any], path: Path) -> None:
-    """Raise `DamagedFileError` for a setting whose type differs from that in the dataclass `kind`."""
+    """Check that the settings have the types of a dataclass.
+
+    Raises `DamagedFileError` for a setting whose type differs from that in the dataclass `kind`.
+    """
     declared = {field.name for field in fields(kind)}
     check_fields(kind, {name: value for name, value in config.items() if name in declared}, path)
 
@@ -58,7 +61,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every tensor of a safetensors file, from its header alone."""
+    """Return the shape of every tensor of a safetensors file.
+
+    Only the header of the file is read.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -71,7 +77,10 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def need(config: dict[str, Any], name: str, path: Path) -> Any:
-    """Return the value of a required key; raise `DamagedFileError` if it is missing."""
+    """Return the value of a required key.
+
+    Raises `DamagedFileError` if the key is missing.
+    """
     if name not in config:
         raise DamagedFileError(f'{path} has no "{name}": it does not say what the weights mean.')
     return config[name]
@@ -98,7 +107,10 @@ def dtype_of(name: Any, path: Path) -> torch.dtype:
 
 
 def check_tensors(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], path: Path) -> None:
-    """Raise `DamagedFileError` unless the file has exactly these tensors, with these shapes, all finite."""
+    """Check the names, shapes and values of a file's tensors.
+
+    Raises `DamagedFileError` unless the file has exactly these tensors, with these shapes, all finite.
+    """
     missing, unknown = [n for n in shapes if n not in tensors], [n for n in tensors if n not in shapes]
     if missing:
         raise DamagedFileError(
@@ -117,7 +129,10 @@ def check_tensors(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]
 
 
 def check_known(config: dict[str, Any], known: set[str], path: Path) -> None:
-    """Raise `UsageError` for an unknown key, since ignoring it could change the meaning of the weights."""
+    """Raise `UsageError` for an unknown key.
+
+    Ignoring the key could change the meaning of the weights.
+    """
     for name in config:
         if name not in known:
             raise UsageError(f'{path} has the key "{name}", whose meaning is not known here{nearest(name, known)}.')

@@ -47,7 +47,7 @@ EXPECTED = (
 def load(
     folder: str | os.PathLike[str], device: str | torch.device = "cpu", dtype: torch.dtype | str | None = None
 ) -> SAE:
-    """Load an autoencoder from a folder, a file or by its published name.
+    """Load an autoencoder from a folder, file or published name.
 
     Supported formats: SAELens (which `sae.save` writes), sparsify, Gemma Scope 1 and 2, Llama Scope, Qwen Scope,
     circuit-tracer, dictionary_learning, Goodfire and DeepSeek-R1. Latents and reconstructions equal those of the
@@ -58,7 +58,7 @@ def load(
     Args:
         folder: folder or file of one autoencoder, or a published name.
         device: device of the weights.
-        dtype: dtype of the weights; None keeps the saved one.
+        dtype: dtype of the weights; None for the saved one.
 
     Returns:
         The `SAE`.
@@ -88,7 +88,10 @@ def made(stored: Stored) -> SAE:
 
 
 def read(path: Path, dtype: torch.dtype | None) -> Stored | None:
-    """Read a folder or file with the reader of its format; None if the format is unknown."""
+    """Read a folder or file with the reader of its format.
+
+    Returns None if the format is unknown.
+    """
     if path.is_file():
         return _read_file(path, dtype)
     for name, reader, whole in FORMATS:
@@ -98,7 +101,7 @@ def read(path: Path, dtype: torch.dtype | None) -> Stored | None:
 
 
 def _read_file(path: Path, dtype: torch.dtype | None) -> Stored | None:
-    """Read the autoencoder in one file, or the one that the file belongs to."""
+    """Read the autoencoder that a file contains or belongs to."""
     if path.suffix == ".npz":
         return gemma_scope.read(path, dtype)
     if path.suffix in torch_files.SUFFIXES:

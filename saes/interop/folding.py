@@ -9,11 +9,12 @@ LATENT_BIASES = ("b_enc", "b_gate", "b_mag", "threshold")
 
 
 def fold_scale(tensors: dict[str, Tensor], scale: float, *, threshold_is_of_output: bool) -> dict[str, Tensor]:
-    """Return weights that read x instead of scale · x and write x̂ instead of scale · x̂.
+    """Fold the scaling of the activations into the weights.
 
-    W_enc · scale, W_dec / scale and b_dec / scale are all needed for correct reconstructions. Pre-activations, latents,
-    biases and thresholds do not change, except a `topk_threshold` that is compared with pre-activation times decoder
-    norm (`threshold_is_of_output`), which is scaled with the decoder. W_skip has no units.
+    The returned weights read x instead of scale · x and write x̂ instead of scale · x̂. W_enc · scale, W_dec / scale
+    and b_dec / scale are all needed for correct reconstructions. Pre-activations, latents, biases and thresholds do not
+    change, except a `topk_threshold` that is compared with pre-activation times decoder norm
+    (`threshold_is_of_output`), which is scaled with the decoder. W_skip has no units.
     """
     if scale == 1:
         return tensors
@@ -27,7 +28,10 @@ def fold_scale(tensors: dict[str, Tensor], scale: float, *, threshold_is_of_outp
 
 
 def fold_decoder_norm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights with decoder rows of length 1, latents scaled by the former length, same reconstructions."""
+    """Return weights with decoder rows of length 1.
+
+    The latents are scaled by the former length, and the reconstructions are the same.
+    """
     norm = tensors["W_dec"].norm(dim=1).clamp_min(1e-8)
     folded = tensors | {"W_dec": tensors["W_dec"] / norm[:, None], "W_enc": tensors["W_enc"] * norm}
     return folded | {name: tensors[name] * norm for name in LATENT_BIASES if name in tensors}

@@ -1,4 +1,7 @@
-"""Reader of Gemma Scope (arXiv 2408.05147): `params.npz` with W_enc, W_dec, b_enc, b_dec and threshold."""
+"""Reader of Gemma Scope (arXiv 2408.05147).
+
+It reads `params.npz` with W_enc, W_dec, b_enc, b_dec and threshold.
+"""
 
 from __future__ import annotations
 

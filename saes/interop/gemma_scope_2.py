@@ -1,4 +1,6 @@
-"""Reader of Gemma Scope 2 (Gemma 3, 270M to 27B): `params.safetensors` in folders named by part and layer.
+"""Reader of Gemma Scope 2 (Gemma 3, 270M to 27B).
+
+It reads `params.safetensors` in folders named by part and layer.
 
     resid_post/layer_9_width_16k_l0_medium/      w_enc (d_in, width), w_dec (width, d_out), b_enc, b_dec, threshold
     mlp_out, attn_out, transcoder                the same; affine_skip_connection (d_in, d_out) in those called affine
@@ -88,7 +90,10 @@ def _read_cross_layer(entry: Entry, file: Path, decoder: tuple[int, int, int], d
 
 
 def _tensors(file: Path, matrices: dict[str, tuple[int, ...]], skip: bool) -> dict[str, Tensor]:
-    """Read and check the tensors and return them under the names of this library."""
+    """Read and check the tensors.
+
+    They are returned under the names of this library.
+    """
     tensors = read_tensors(file)
     d_in, width = matrices["w_enc"]
     d_out = matrices["w_dec"][-1]

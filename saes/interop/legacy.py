@@ -1,4 +1,7 @@
-"""SAELens settings before version 6: one flat list of settings of the whole training run."""
+"""SAELens settings before version 6.
+
+They are one flat list of settings of the whole training run.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ DROPPED = {"activation_fn", "activation_fn_kwargs"}
 
 
 def is_before_6(config: dict[str, Any]) -> bool:
-    """Return whether settings are from before version 6: no nested metadata, no version 6 or later.
+    """Return whether settings are from before version 6.
 
-    SAELens drops nested metadata without a version; here they are read.
+    Such settings have no nested metadata, and no version 6 or later. SAELens drops nested metadata without a version;
+    here they are read.
 
     >>> is_before_6({"d_in": 4, "d_sae": 8})
     True
@@ -27,7 +31,10 @@ def is_before_6(config: dict[str, Any]) -> bool:
 
 
 def from_before_6(config: dict[str, Any]) -> dict[str, Any]:
-    """Convert settings to those of version 6; settings of the training run go into the metadata."""
+    """Convert settings to those of version 6.
+
+    Settings of the training run go into the metadata.
+    """
     flat = {RENAMED.get(name, name): value for name, value in config.items()}
     settings = {name: value for name, value in flat.items() if name in OF_THE_WEIGHTS}
     settings.setdefault("architecture", "standard")

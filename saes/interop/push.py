@@ -1,4 +1,7 @@
-"""Publishing on Hugging Face: writes the model card, and uploads only if requested."""
+"""Publishing on Hugging Face.
+
+Writes the model card, and uploads only if requested.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ def push(
     evaluation: Evaluation | None = None,
     private: bool = True,
 ) -> Upload:
-    """Write the model card and, with `upload=True`, upload card and autoencoder to Hugging Face.
+    """Write the model card and optionally upload to Hugging Face.
+
+    With `upload=True` the card and the autoencoder are uploaded.
 
     Args:
         folder: folder that `sae.save` wrote.

@@ -42,9 +42,10 @@ class Published:
 
 
 def find(name: str) -> Published | None:
-    """Return the location of the dictionary of a name; None if it is not such a name.
+    """Return where the dictionary of a published name is stored.
 
-    Raises `MissingInputError` for a release without this SAE, or one that cannot be read.
+    Returns None if it is not such a name. Raises `MissingInputError` for a release without this SAE, or one that cannot
+    be read.
     """
     if not re.fullmatch(r"[\w.-]+(/[\w.=-]+)+", name):
         return None
@@ -89,7 +90,10 @@ def download(published: Published) -> Path:
 
 @cache
 def _registry() -> dict[str, Any]:
-    """Return SAELens' list of releases without importing the library; empty if not installed."""
+    """Return SAELens' list of releases without importing the library.
+
+    It is empty if SAELens is not installed.
+    """
     spec = find_spec("sae_lens")
     file = Path(spec.origin).parent / FILE if spec is not None and spec.origin else None
     if file is None or not file.is_file():

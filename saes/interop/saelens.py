@@ -95,10 +95,10 @@ class _Kinds:
 
 
 def write(sae: SAE, folder: str | os.PathLike[str]) -> Path:
-    """Save an SAE in the format of SAELens and `saes.load`, and return the folder.
+    """Save an SAE in the format of SAELens and `saes.load`.
 
-    All files are written under temporary names before the first is renamed. Raises `UsageError` if the folder cannot be
-    written to, or if settings or metadata cannot be converted to JSON.
+    Returns the folder. All files are written under temporary names before the first is renamed. Raises `UsageError` if
+    the folder cannot be written to, or if settings or metadata cannot be converted to JSON.
     """
     from safetensors.torch import save
 
@@ -143,7 +143,10 @@ def configuration(sae: SAE) -> dict[str, Any]:
 
 
 def architecture_there(sae: SAE) -> str:
-    """Return SAELens' name of the architecture, or another name if SAELens has none."""
+    """Return SAELens' name of the architecture.
+
+    If SAELens has none, another name is returned.
+    """
     same = "jumprelu" if sae.architecture in JUMPRELU else sae.architecture
     if sae.variant == "autoencoder":
         return same
@@ -159,17 +162,21 @@ def known_there(sae: SAE) -> bool:
 
 
 def _training(sae: SAE) -> tuple[str, dict[str, Any]]:
-    """Return SAELens' name of the training architecture, and its settings that inference does not need."""
+    """Return SAELens' name of the training architecture.
+
+    Also returns its settings that inference does not need.
+    """
     if sae.architecture == "matryoshka":
         return "matryoshka_batchtopk", {"matryoshka_widths": list(sae.settings.get("groups") or [])}
     return sae.architecture, {}
 
 
 def read(folder: Path, dtype: torch.dtype | None = None) -> Stored:
-    """Read the autoencoder in a SAELens folder, for inference or a training checkpoint.
+    """Read the autoencoder in a SAELens folder.
 
-    The scaling of a checkpoint is folded in. `fold_W_dec_norm`, the batchtopk threshold and `apply_b_dec_to_input` have
-    the same meaning as in SAELens, with the same latents and reconstructions. Raises the errors of `saes.load`.
+    The folder was saved for inference or is a training checkpoint. The scaling of a checkpoint is folded in.
+    `fold_W_dec_norm`, the batchtopk threshold and `apply_b_dec_to_input` have the same meaning as in SAELens, with the
+    same latents and reconstructions. Raises the errors of `saes.load`.
     """
     own = sidecar.read(folder)
     path = folder / CONFIG
@@ -205,7 +212,10 @@ def _architecture(name: str, path: Path) -> tuple[str, str]:
 
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Convert tensors of earlier versions, which stored log thresholds and a scale of ones."""
+    """Convert tensors of earlier versions.
+
+    These stored log thresholds and a scale of ones.
+    """
     renamed = dict(tensors)
     if "log_threshold" in renamed:
         renamed["threshold"] = renamed.pop("log_threshold").exp()
@@ -244,7 +254,10 @@ def _settings(config: dict[str, Any], architecture: str, variant: str, path: Pat
 
 
 def _folded(config: dict[str, Any], architecture: str, tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
-    """Return weights that read raw activations, with the batchtopk threshold for every latent."""
+    """Return weights that read raw activations.
+
+    They include the batchtopk threshold for every latent.
+    """
     batch = architecture in ("batchtopk", "matryoshka")
     by_norm = bool(config.get("rescale_acts_by_decoder_norm", batch))
     scale = _scale(config, folder)
@@ -258,7 +271,10 @@ def _folded(config: dict[str, Any], architecture: str, tensors: dict[str, Tensor
 
 
 def _scale(config: dict[str, Any], folder: Path) -> float:
-    """Return the factor of the inputs in training; 1 if it is already folded into the weights."""
+    """Return the factor of the inputs in training.
+
+    It is 1 if the factor is already folded into the weights.
+    """
     kind = config.get("normalize_activations") or "none"
     if kind == "none":
         return 1.0

@@ -40,7 +40,10 @@ class _Sidecar:
 
 
 def files(sae: SAE, others: dict[str, bytes]) -> dict[str, bytes]:
-    """Return the additional files for an SAE, given the contents of the SAELens files."""
+    """Return the additional files for an SAE.
+
+    `others` are the contents of the SAELens files.
+    """
     from safetensors.numpy import save
 
     about = {name: getattr(sae, name) for name in ("architecture", "variant", "settings", "metadata")}
@@ -52,9 +55,10 @@ def files(sae: SAE, others: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Read architecture, variant, settings, metadata and history; None if the folder has no `interp.json`.
+    """Read the additional file `interp.json` of a folder.
 
-    Raises `DamagedFileError` if the SAELens files are not those that it was written with.
+    Returns architecture, variant, settings, metadata and history, or None if the folder has no `interp.json`. Raises
+    `DamagedFileError` if the SAELens files are not those that it was written with.
     """
     path = folder / NAME
     if not path.is_file():
@@ -86,7 +90,9 @@ def _history(path: Path) -> dict[str, Any]:
 
 
 def plain(value: Any, name: str) -> Any:
-    """Convert a value to JSON types, tuples to lists; raise `UsageError` for other types.
+    """Convert a value to JSON types.
+
+    Tuples become lists. Raises `UsageError` for other types.
 
     >>> plain((1, "a"), "metadata")
     [1, 'a']

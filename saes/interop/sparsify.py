@@ -40,10 +40,11 @@ class _Kinds:
 
 
 def read(folder: Path, dtype: torch.dtype | None = None) -> Stored:
-    """Read the TopK dictionary of one hook: top k of relu((x − b_dec) Wᵀ + b).
+    """Read the TopK dictionary of one hook.
 
-    A transcoder does not subtract b_dec. An autoencoder with a skip path becomes a transcoder of its own space, with
-    the subtraction folded into the encoder bias. Raises the errors of `saes.load`.
+    It computes the top k of relu((x − b_dec) Wᵀ + b). A transcoder does not subtract b_dec. An autoencoder with a skip
+    path becomes a transcoder of its own space, with the subtraction folded into the encoder bias. Raises the errors of
+    `saes.load`.
     """
     path = folder / CONFIG
     config, tensors = read_settings(path), read_tensors(folder / WEIGHTS)
@@ -80,7 +81,10 @@ def _ours(tensors: dict[str, Tensor], *, subtract: bool) -> dict[str, Tensor]:
 
 
 def _hook(name: str) -> dict[str, Any]:
-    """Return the hook of the folder's name; empty if it is not the output of a layer."""
+    """Return the hook of the folder's name.
+
+    It is empty if the folder's name is not that of the output of a layer.
+    """
     layer = re.fullmatch(r"layers[._](\d+)", name)
     if layer:
         return {"hook_name": f"blocks.{layer[1]}.hook_resid_post"}

@@ -83,7 +83,10 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def _ours(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under the names of this library, W_enc (d_in, width) and W_dec (width, d_in)."""
+    """Return the tensors under the names of this library.
+
+    W_enc is (d_in, width), W_dec (width, d_in).
+    """
     return {
         RENAMED.get(name, name): value.T.contiguous() if name in TRANSPOSED else value
         for name, value in tensors.items()
@@ -91,7 +94,10 @@ def _ours(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _qwen_scope(file: Path, tensors: dict[str, Tensor], dtype: torch.dtype | None) -> Stored:
-    """Return a Qwen Scope dictionary: TopK of relu(x W_encᵀ + b_enc), with k in the name of the folder."""
+    """Return a Qwen Scope dictionary.
+
+    It is TopK of relu(x W_encᵀ + b_enc), with k in the name of the folder.
+    """
     release = re.findall(r"SAE-Res-([^/\\]+?)-W\d+K-L0_(\d+)", str(file.parent))
     if not release:
         raise UsageError(
@@ -105,7 +111,10 @@ def _qwen_scope(file: Path, tensors: dict[str, Tensor], dtype: torch.dtype | Non
 
 
 def _dictionary_learning(file: Path, tensors: dict[str, Tensor], dtype: torch.dtype | None) -> Stored:
-    """Return a dictionary of the class in the configuration; BatchTopK becomes JumpReLU with its threshold."""
+    """Return a dictionary of the class in the configuration.
+
+    BatchTopK becomes JumpReLU with its threshold.
+    """
     path = file.parent / CONFIG
     document = need(read_settings(path), "trainer", path)
     if not isinstance(document, dict):

@@ -1,1 +1,4 @@
-"""Sparse arithmetic of a training step in which few latents fire. Each kernel has a plain reference."""
+"""Sparse arithmetic of a training step.
+
+Few latents fire in a step. Each kernel has a plain reference.
+"""

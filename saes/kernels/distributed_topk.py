@@ -1,4 +1,7 @@
-"""Selection of the largest values of a batch whose rows are distributed over several processes."""
+"""Selection of the largest values of a distributed batch.
+
+The rows of the batch are distributed over several processes.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,10 @@ class TrainingGroup(Group, Protocol):
 def distributed_top_batch(
     pre: Float[Tensor, "n width"], count: int, guess: float | None, group: TrainingGroup
 ) -> tuple[Sparse, float]:
-    """Return this process's pairs among the `count` largest positive values of all processes.
+    """Return this process's pairs among the largest of all processes.
 
-    These are the pairs that `top_batch` selects from the whole batch; among equal values at the threshold, the first
-    processes have priority.
+    They are its pairs among the `count` largest positive values of all processes. These are the pairs that `top_batch`
+    selects from the whole batch; among equal values at the threshold, the first processes have priority.
 
     Args:
         pre: (n, width) values of this process.

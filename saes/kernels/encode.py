@@ -1,4 +1,7 @@
-"""The dense product of a step: pre-activations of all latents, in a reused buffer."""
+"""The dense product of a step.
+
+It computes the pre-activations of all latents, in a reused buffer.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,18 @@ from torch import Tensor
 
 
 class Scratch:
-    """Named buffers that are allocated once, since new pages cost as much as the arithmetic in them."""
+    """Named buffers that are allocated once.
+
+    New memory pages cost as much as the arithmetic in them.
+    """
 
     def __init__(self) -> None:
         self._held: dict[str, Tensor] = {}
 
     def get(self, name: str, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """Return an uninitialised buffer of a name and shape, with the device and dtype of `like`.
+        """Return an uninitialised buffer of a name and shape.
+
+        It has the device and dtype of `like`.
 
         Args:
             name: name of the buffer.
@@ -23,10 +31,10 @@ class Scratch:
             dtype: another dtype, if given.
         """
         dtype = dtype or like.dtype
-        held = self._held.get(name)
-        if held is None or held.shape != shape or held.dtype != dtype or held.device != like.device:
-            held = self._held[name] = torch.empty(shape, dtype=dtype, device=like.device)
-        return held
+        cached = self._held.get(name)
+        if cached is None or cached.shape != shape or cached.dtype != dtype or cached.device != like.device:
+            cached = self._held[name] = torch.empty(shape, dtype=dtype, device=like.device)
+        return cached
 
 
 def preactivations(
@@ -58,7 +66,9 @@ def preactivations(
 
 
 def half_is_quicker(precision: str, device: torch.device) -> bool:
-    """Return whether a step selects its latents in bfloat16; "auto" if the hardware supports it.
+    """Return whether a step selects its latents in bfloat16.
+
+    "auto" selects in bfloat16 if the hardware supports it.
 
     >>> half_is_quicker("float32", torch.device("cpu"))
     False

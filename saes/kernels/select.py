@@ -1,4 +1,6 @@
-"""Selection of firing latents: the k largest of each row, the largest of a batch, or all above a threshold.
+"""Selection of firing latents.
+
+They are the k largest of each row, the largest of a batch, or all above a threshold.
 
 Latent j belongs to group j mod (width / size). The largest value of each group is computed in one vectorised pass, and
 only groups that can contain a selected value are searched. The `*_reference` functions are the plain forms, which
@@ -18,9 +20,10 @@ SIZES = (8, 4, 2)
 
 
 def topk_rows(pre: Float[Tensor, "n width"], k: int) -> Int[Tensor, "n k"]:
-    """Return the indices of the k largest values of each row, in no particular order.
+    """Return the indices of the k largest values of each row.
 
-    The result is exact: a value among the k largest is in a group whose maximum is among the k largest maxima.
+    The indices are in no particular order. The result is exact: a value among the k largest is in a group whose maximum
+    is among the k largest maxima.
 
     >>> topk_rows(torch.tensor([[0.0, 3.0, 1.0, 2.0]]), 2).sort().values.tolist()
     [[1, 3]]
@@ -75,7 +78,9 @@ def above_reference(pre: Float[Tensor, "n width"], threshold: float) -> Sparse:
 
 
 def top_batch(pre: Float[Tensor, "n width"], count: int, guess: float | None = None) -> Sparse:
-    """Return the pairs of the `count` largest positive values of the batch (fewer if fewer are positive).
+    """Return the pairs of the `count` largest positive values.
+
+    The values are those of the whole batch. There are fewer pairs if fewer values are positive.
 
     Args:
         pre: (n, width) values.
@@ -109,7 +114,9 @@ def top_batch_reference(pre: Float[Tensor, "n width"], count: int) -> Sparse:
 
 
 def rows_of(columns: Int[Tensor, "n k"], width: int) -> Sparse:
-    """Return the support with the given latents, the same number in every row.
+    """Return the support with the given latents.
+
+    Every row has the same number of latents.
 
     >>> rows_of(torch.tensor([[1, 0], [2, 1]]), width=3).starts.tolist()
     [0, 2, 4]
@@ -120,7 +127,9 @@ def rows_of(columns: Int[Tensor, "n k"], width: int) -> Sparse:
 
 
 def first_guess(pre: Float[Tensor, "n width"], count: int) -> float:
-    """Estimate a value that slightly more than `count` values exceed, from every 16th row.
+    """Estimate a value that slightly more than `count` values exceed.
+
+    The estimate uses every 16th row.
 
     >>> first_guess(torch.arange(10.0)[None], 2)
     7.0

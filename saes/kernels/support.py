@@ -70,7 +70,9 @@ class Dense:
 
 @dataclass(frozen=True)
 class Sparse:
-    """Support of pairs in compressed rows: those of input i are columns[starts[i] : starts[i + 1]].
+    """Support of pairs in compressed rows.
+
+    The latents of input i are columns[starts[i] : starts[i + 1]].
 
     >>> Sparse(torch.tensor([0, 1, 2]), torch.tensor([2, 0]), width=3).rows.tolist()
     [0, 1]
@@ -116,7 +118,10 @@ class Sparse:
     def spread(
         self, values: Values, x: Float[Tensor, "n d"], out: Float[Tensor, "width d"] | None = None
     ) -> Float[Tensor, "width d"]:
-        """Compute Σ_i v_ij x_i, in `out` if given, since new pages would cost more than the sums."""
+        """Compute Σ_i v_ij x_i, in `out` if given.
+
+        `out` saves new memory pages, which would cost more than the sums.
+        """
         starts, inputs, order = self._transposed
         matrix = _csr(starts, inputs, values[order], (self.width, self.n))
         out = x.new_empty(self.width, x.shape[1]) if out is None else out
@@ -139,14 +144,20 @@ Support: TypeAlias = Dense | Sparse
 
 
 def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return a compressed-row matrix without checking the indices, which are known to be valid."""
+    """Return a compressed-row matrix without checking the indices.
+
+    They are known to be valid.
+    """
     _suppress_beta_warning()
     return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)
 
 
 @cache
 def _suppress_beta_warning() -> None:
-    """Trigger PyTorch's one warning that compressed rows are in beta, and ignore it."""
+    """Suppress PyTorch's one warning about compressed rows.
+
+    The warning, that compressed rows are in beta, is triggered once and ignored.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.eye(1).to_sparse_csr()

@@ -1,4 +1,7 @@
-"""Training data of a run: an existing store, text harvested into the run's folder, or streamed text."""
+"""Training data of a run.
+
+It is an existing store, text harvested into the run's folder, or streamed text.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +39,10 @@ def open_activations(
     group: Any = None,
     check: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
-    """Open the activations of a run and return them with the metadata for the SAE.
+    """Open the activations of a run.
 
-    Text is harvested into `folder`/activations. An interrupted harvest continues; a finished one is opened without
-    loading the model, unless `check` is set.
+    Returns them with the metadata for the SAE. Text is harvested into `folder`/activations. An interrupted harvest
+    continues; a finished one is opened without loading the model, unless `check` is set.
 
     Args:
         data: where the activations come from.
@@ -70,7 +73,10 @@ def open_activations(
 
 
 def hooks_read(data: Data, config: Config, known: Sequence[str]) -> tuple[str, ...]:
-    """Return the hooks of one dictionary, or those among `known` that the patterns of a set match."""
+    """Return the hooks that a run reads.
+
+    They are those of one dictionary, or those among `known` that the patterns of a set match.
+    """
     if not data.hooks:
         return data.trained_on
     return tuple(dict.fromkeys(hook for ends in resolve(data.hooks, known, config.variant) for hook in ends.hooks))
@@ -106,7 +112,10 @@ def load_model(data: Data, device: str) -> Any:
 
 
 def locate_not_finite(activations: Any, error: Exception) -> str:
-    """Return where a store has values that are not finite, if `error` is about them; else ""."""
+    """Return where a store has values that are not finite.
+
+    Returns "" unless `error` is about such values.
+    """
     if not isinstance(error, NotFiniteError) or not isinstance(activations, Store):
         return ""
     places = (place for hook in activations.hooks if (place := _first_not_finite(activations, hook)) is not None)

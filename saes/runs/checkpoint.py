@@ -38,7 +38,10 @@ def save(folder: Path, state: State) -> None:
 
 
 def load(folder: Path) -> State | None:
-    """Load the checkpoint in `folder`, or return None; raises `DamagedFileError` if it was altered."""
+    """Load the checkpoint in `folder`, or return None.
+
+    Raises `DamagedFileError` if the checkpoint was altered.
+    """
     from safetensors import SafetensorError, safe_open
 
     file = folder / NAME

@@ -1,4 +1,6 @@
-"""Training runs in a folder, which can be interrupted at any time and continue from the last checkpoint.
+"""Training runs in a folder.
+
+A run can be interrupted at any time and continues from the last checkpoint.
 
 The folder gets, in this order, `run.json` (description of the run), `metrics.jsonl`, `checkpoint.safetensors` at
 intervals, and at the end the SAE (`cfg.json`, `sae_weights.safetensors`). A resumed run draws the same batches as an
@@ -56,7 +58,10 @@ class Place:
         return self.processes is None or self.processes.rank == 0
 
     def locked(self) -> AbstractContextManager[None]:
-        """Lock the folder for the writing process; raise `UsageError` if another run has locked it."""
+        """Lock the folder for the writing process.
+
+        Raises `UsageError` if another run has locked it.
+        """
         return locked(Path(self.folder)) if self.writes else nullcontext()
 
 
@@ -69,7 +74,9 @@ def train(
     metadata: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> SAE:
-    """Train in a folder, or continue there, and return the SAE, which is also saved.
+    """Train in a folder, or continue there, and return the SAE.
+
+    The SAE is also saved.
 
     Args:
         config: training configuration.
@@ -120,7 +127,10 @@ class Session:
     def __init__(
         self, trainer: Trainer, record: Record, activations: Any, place: Place, run: Run, progress: Progress | None
     ) -> None:
-        """Start, or continue from the checkpoint in the folder; `record` is the result of `open_record`."""
+        """Start, or continue from the checkpoint in the folder.
+
+        `record` is the result of `open_record`.
+        """
         self.trainer, self._record, self._run, self._progress = trainer, record, run, progress
         self._folder, self._place, self._activations = Path(place.folder), place, activations
         self._watch = Stopwatch()
@@ -135,7 +145,10 @@ class Session:
             place.processes.gather(None)  # wait until all have read the checkpoint before the first process replaces it
 
     def go(self, asked: Callable[[], bool]) -> None:
-        """Train all remaining steps, with checkpoints at intervals, at the end and before stopping."""
+        """Train all remaining steps and save checkpoints.
+
+        Checkpoints are saved at intervals, at the end and before stopping.
+        """
         while self.trainer.step_number < self.trainer.config.steps:
             self.step()
             with explain_errors(self._activations, self._folder):
@@ -156,7 +169,7 @@ class Session:
 
     @property
     def due(self) -> bool:
-        """True if a checkpoint is due after this step."""
+        """Whether a checkpoint must be saved after this step."""
         step = self.trainer.step_number
         return step == self.trainer.config.steps or step % self._run.checkpoint_every == 0
 
@@ -173,7 +186,7 @@ class Session:
             raise Stopped(f"interrupted at step {step:,} of {last:,}; {self._folder} has its checkpoint")
 
     def finish(self) -> SAE:
-        """Save the SAE and the provenance of the run, and return the SAE."""
+        """Save the SAE and its provenance, and return the SAE."""
         sae = self.trainer.finish()
         if self._place.writes:
             sae.save(self._folder)
@@ -190,7 +203,10 @@ class Session:
 
 @contextmanager
 def explain_errors(activations: Any, folder: Path | None = None) -> Iterator[None]:
-    """Add to errors the position of values that are not finite, and the checkpoint of a started run."""
+    """Add explanations to the errors of a run.
+
+    They are the position of values that are not finite, and the checkpoint of a started run.
+    """
     try:
         yield
     except InterpError as error:
@@ -225,12 +241,18 @@ class Unsaved:
 
 
 def open_record(config: Config, activations: Any, place: Place, metadata: dict[str, Any] | None = None) -> Record:
-    """Return the record of the run to start or continue; raise `UsageError` for a folder with another run."""
+    """Return the record of the run to start or continue.
+
+    Raises `UsageError` for a folder with another run.
+    """
     return _new_or_existing(Path(place.folder), Record.of(config, activations, metadata or {}), resume=place.resume)
 
 
 def _new_or_existing(folder: Path, fresh: Record, *, resume: bool) -> Record:
-    """Return `fresh`, or the record in the folder, which must describe the same run."""
+    """Return `fresh`, or the existing record in the folder.
+
+    An existing record must describe the same run.
+    """
     existing = Record.load(folder)
     if existing is None:
         if (folder / checkpoint.NAME).exists():
@@ -257,7 +279,10 @@ def _load_checkpoint(trainer: Trainer, folder: Path) -> None:
 
 
 def _agreed(asked: Callable[[], bool], processes: Processes | None) -> Callable[[], bool]:
-    """Return a function that says whether any process was asked to stop, so that all stop after the same step."""
+    """Return a function that says whether any process should stop.
+
+    So all processes stop after the same step when one was asked to.
+    """
     return asked if processes is None else lambda: processes.any(asked())
 
 
@@ -268,7 +293,10 @@ def _load(folder: Path) -> SAE:
 
 
 def _check_disk(trainer: Trainer, folder: Path) -> None:
-    """Check the disk space for two checkpoints, while one replaces the other, and the final weights."""
+    """Check that there is enough disk space.
+
+    It must fit two checkpoints, while one replaces the other, and the final weights.
+    """
     weights = sum(weight.nbytes for weight in trainer.weights.values())
     needed = 2 * 3 * weights + weights  # a checkpoint holds them and Adam's two moments
     check_space(folder, needed, "The run, with its checkpoints,")

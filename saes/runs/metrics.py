@@ -27,7 +27,10 @@ class Log:
         self._file, self._every, self._last = folder / NAME, every, last
 
     def begin(self, history: dict[str, np.ndarray]) -> None:
-        """Write the log of the steps so far; `history` has an array for each metric."""
+        """Write the log of the steps so far.
+
+        `history` has an array for each metric.
+        """
         names = list(history)
         rows = zip(*(history[name].tolist() for name in names), strict=True)
         lines = [self._line(dict(zip(names, row, strict=True))) for row in rows]
@@ -52,17 +55,23 @@ class Log:
 
 
 def last(folder: Path) -> dict[str, float]:
-    """Return the metrics of the last logged step in a folder; empty if there are none."""
+    """Return the metrics of the last logged step in a folder.
+
+    Empty if no step was logged.
+    """
     try:
-        found = parse_json(read_text(folder / NAME).splitlines()[-1], folder / NAME)
+        row = parse_json(read_text(folder / NAME).splitlines()[-1], folder / NAME)
     except (InterpError, IndexError):
         return {}
-    numbers = isinstance(found, dict) and all(type(value) in (int, float) for value in found.values())
-    return found if numbers and found.keys() >= set(METRICS) else {}
+    numbers = isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())
+    return row if numbers and row.keys() >= set(METRICS) else {}
 
 
 def read(folder: Path) -> dict[str, np.ndarray]:
-    """Return the metrics of every logged step by name; empty where there is no log or none of it can be read."""
+    """Return the metrics of every logged step by name.
+
+    Empty if there is no log or none of it can be read.
+    """
     try:
         rows = [parse_json(line, folder / NAME) for line in read_text(folder / NAME).splitlines()]
     except InterpError:

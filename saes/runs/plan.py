@@ -1,4 +1,7 @@
-"""Estimates of a run before it starts: sizes from the settings, time from a few steps on random data."""
+"""Estimates of a run before it starts.
+
+Sizes come from the settings, time from a few steps on random data.
+"""
 
 from __future__ import annotations
 
@@ -72,9 +75,10 @@ class Plan:
 
 
 def plan(settings: Settings) -> Plan:
-    """Estimate a run with these settings. Reads text and model but writes nothing.
+    """Estimate the time and memory of a run with these settings.
 
-    Raises the errors of `start` for a missing store, an unknown hook or too little text.
+    Reads text and model but writes nothing. Raises the errors of `start` for a missing store, an unknown hook or too
+    little text.
     """
     config = settings.sae
     widths, facts = _of_store(settings) if settings.data.store else _of_text(settings)
@@ -108,9 +112,10 @@ def plan(settings: Settings) -> Plan:
 
 
 def flops(config: Config, d_in: int, d_out: int) -> float:
-    """Compute 2 · activations · (d_in · width + active · (2 d_in + 3 d_out)): encoder and sparse products.
+    """Compute the number of floating-point operations of a run.
 
-    `active` is k, or the number at the initial density if no k is set.
+    2 · activations · (d_in · width + active · (2 d_in + 3 d_out)): encoder and sparse products. `active` is k, or the
+    number at the initial density if no k is set.
 
     >>> flops(Config(width=100, k=10, steps=1, batch_size=1), d_in=8, d_out=8)
     2400.0
@@ -157,7 +162,10 @@ def _dimensions(settings: Settings, widths: dict[str, int]) -> list[tuple[int, i
 
 
 def _step_seconds(config: Config, d_in: int, d_out: int, layers: int, device: str) -> tuple[float, int]:
-    """Return seconds per step and number of parameters, from real steps on random rows."""
+    """Return seconds per step and number of parameters.
+
+    They come from real steps on random rows.
+    """
     measured = replace(config, batch_size=min(config.batch_size, MEASURED))
     generator = torch.Generator().manual_seed(config.seed)
     x = torch.randn(2 * measured.batch_size, d_in, generator=generator)
@@ -176,19 +184,27 @@ def _step_seconds(config: Config, d_in: int, d_out: int, layers: int, device: st
 
 
 def _trainer_bytes(config: Config, parameters: int, d_in: int, d_out: int) -> int:
-    """Return the bytes of weights, gradients, two moments, two checkpoints of three parts, and a batch of codes."""
+    """Return the bytes that a trainer needs.
+
+    They are the bytes of weights, gradients, two moments, two checkpoints of three parts, and a batch of codes.
+    """
     state = parameters * (4 + (1 if config.average else 0) + 2 * 3)
     return 4 * (state + config.batch_size * (config.width + 6 * (d_in + d_out)))
 
 
 def _stream_bytes(settings: Settings, width: int) -> int:
-    """Return the bytes of the rows that a stream shuffles, and of those of the first measurements in float32."""
+    """Return the bytes that a stream needs.
+
+    They are those of the rows that it shuffles, and of the first measurements in float32.
+    """
     rows = max(settings.data.buffer, 4 * settings.sae.batch_size)
     return width * (2 * rows * ITEM_BYTES[settings.data.store_dtype] + 4 * (SAMPLE + 2 * settings.sae.batch_size))
 
 
 def _run_bytes(parameters: list[int], settings: Settings) -> int:
-    """Return the bytes of two checkpoints (weights and two moments), while one replaces the other, and final weights.
+    """Return the bytes that a run needs on disk.
+
+    They are those of two checkpoints (weights and two moments), while one replaces the other, and final weights.
 
     With a stream every dictionary has a checkpoint until the end; with a store, one at a time.
     """

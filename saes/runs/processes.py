@@ -1,4 +1,6 @@
-"""Several processes that train one SAE: each computes its part of every batch, and all make the same update.
+"""Several processes that train one SAE.
+
+Each computes its part of every batch, and all make the same update.
 
 They are started by `torchrun`, which sets the rank of each process in environment variables. A batch of n rows is
 divided into equal parts. Losses are means over rows, so that the mean of the parts' gradients is the gradient of the
@@ -44,7 +46,10 @@ class Processes:
     store: Any = field(repr=False, compare=False)
 
     def check(self, batch_size: int) -> None:
-        """Raise `UsageError` if a batch cannot be divided equally, including the rows of the auxiliary loss."""
+        """Raise `UsageError` if a batch cannot be divided equally.
+
+        This includes the rows of the auxiliary loss.
+        """
         step = self.size * EVERY
         if batch_size % step:
             raise UsageError(
@@ -80,14 +85,20 @@ class Processes:
         return values
 
     def claim(self) -> bool:
-        """Return whether this process is the first to call this; it reports an error of all processes."""
+        """Return whether this process is the first to call this.
+
+        The first one reports an error of all processes.
+        """
         try:
             return self.store.add("interp.spoken", 1) == 1
         except (RuntimeError, ConnectionError):  # the process with the counter is lost
             return True
 
     def largest(self, values: Tensor, count: int) -> Tensor:
-        """Return the `count`-th largest value of all processes, whose numbers of values may differ."""
+        """Return the `count`-th largest value of all processes.
+
+        Their numbers of values may differ.
+        """
         sizes = self.gather(len(values))
         padded = torch.full((max(sizes),), -torch.inf, device=values.device)
         padded[: len(values)] = values
@@ -98,9 +109,9 @@ class Processes:
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """Connect the processes that `torchrun` started, with gloo on the CPU and nccl on GPUs.
+    """Join the processes that `torchrun` started into one group.
 
-    Raises `InterpError` if they cannot connect.
+    Uses gloo on the CPU and nccl on GPUs. Raises `InterpError` if they cannot connect.
     """
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     place = torch.device(device)
@@ -117,7 +128,10 @@ def joined(device: str) -> Iterator[Processes]:
 
 
 def _collective(action: Callable[[], Any]) -> Any:
-    """Run a collective operation; raise one clear error if a process is lost."""
+    """Run a collective operation.
+
+    Raises one clear error if a process is lost.
+    """
     try:
         return action()
     except (RuntimeError, ConnectionError) as error:

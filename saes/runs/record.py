@@ -1,4 +1,6 @@
-"""Description of a run, run.json, so that different runs are never mixed in one folder.
+"""Description of a run, run.json.
+
+With it, different runs are never mixed in one folder.
 
 It has the configuration, the identity of the activations (a digest, independent of their path) and the metadata of the
 SAE. A run is resumed only if all three are the same. At the end the file is rewritten with the provenance.
@@ -47,11 +49,17 @@ class Record:
         )
 
     def check_same(self, fresh: Record, folder: Path) -> None:
-        """Raise `UsageError` with the first difference, unless `fresh` is the run in `folder`."""
+        """Raise `UsageError` unless `fresh` is the run in `folder`.
+
+        The error names the first difference.
+        """
         check_same(f"The run in {folder}", self._compared(), fresh._compared())
 
     def _compared(self) -> dict[str, Any]:
-        """Return what must be equal; the digest of the weights identifies a model, so that its name is ignored."""
+        """Return what must be equal in the same run.
+
+        The digest of the weights identifies a model, so that its name is ignored.
+        """
         data, metadata = dict(self.data), dict(self.metadata)
         if data.get("weights_sha256"):
             data.pop("model", None)
@@ -69,7 +77,10 @@ class Record:
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """Load the record in `folder`, or return None; raises `DamagedFileError` if it cannot be read."""
+        """Load the record in `folder`, or return None.
+
+        Raises `DamagedFileError` if the record cannot be read.
+        """
         file = folder / NAME
         if not file.is_file():
             return None

@@ -1,4 +1,6 @@
-"""Settings of a run: tables [sae], [data] and [run] of a TOML file, or the same keys as flags. No torch.
+"""Settings of a run.
+
+They are tables [sae], [data] and [run] of a TOML file, or the same keys as flags. No torch.
 
     [sae]                            # the fields of saes.Config
     architecture = "topk"
@@ -33,7 +35,9 @@ SMOLLM2 = "smollm2"
 
 @dataclass(frozen=True)
 class Data:
-    """Source of the activations: a store on disk, or text that is harvested first (or streamed).
+    """Source of the activations.
+
+    It is a store on disk, or text that is harvested first (or streamed).
 
     Attributes:
         store: folder of a finished harvest (`interp cache run`). With a store, only `hook` and `target` (which select
@@ -145,7 +149,9 @@ Table = dict[str, dict[str, Any]]
 
 
 def read(file: str | Path) -> Table:
-    """Read the tables of a TOML file and check every key and type.
+    """Read the settings in a TOML file.
+
+    Every key and type is checked.
 
     Raises:
         MissingInputError: the file does not exist.
@@ -164,7 +170,9 @@ def read(file: str | Path) -> Table:
 
 
 def assignment(text: str, source: str = "--set") -> tuple[str, str, Any]:
-    """Parse an assignment into table, key and value; a value that is not TOML is text.
+    """Parse an assignment into table, key and value.
+
+    A value that is not TOML is text.
 
     >>> assignment("sae.k=32")
     ('sae', 'k', 32)
@@ -201,7 +209,10 @@ def complete(values: Table, source: str = "") -> Settings:
 
 
 def to_toml(chosen: Settings) -> str:
-    """Return the settings as TOML that `read` accepts; keys without a value are omitted."""
+    """Return the settings as TOML that `read` accepts.
+
+    Keys without a value are omitted.
+    """
     lines = []
     for name in TABLES:
         lines.append(f"[{name}]")

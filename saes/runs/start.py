@@ -1,4 +1,7 @@
-"""Start of a run from its settings: config.toml, activations, then training of one SAE or a set."""
+"""Start of a run from its settings.
+
+It handles config.toml and the activations, and then trains one SAE or a set.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,10 @@ def _start(
 def _trained(
     chosen: Settings, opened: Any, place: Place, metadata: dict[str, Any], progress: SetProgress | None
 ) -> SAE | DictionarySet:
-    """Train one SAE, or a set of them if the settings have patterns of hooks."""
+    """Train one SAE, or a set of them.
+
+    It is a set if the settings have patterns of hooks.
+    """
     if chosen.data.hooks:
         hooks = chosen.data.hooks
         return train_set.train_locked(
@@ -102,13 +108,18 @@ def _trained(
 
 
 def _finished(folder: Path) -> bool:
-    """Return whether the folder has the final weights of a run, or of every run of a set."""
+    """Return whether the folder has a finished run.
+
+    It has the final weights of a run, or of every run of a set.
+    """
     record = Record.load(folder)
     return (folder / INDEX).exists() if record is None else record.finished
 
 
 def _check_settings(chosen: Settings, folder: Path, *, resume: bool) -> bool:
-    """Refuse a folder with a run, or with `resume` another run; return whether the model has another name.
+    """Check that a run can use this folder.
+
+    Refuses a folder with a run, or with `resume` another run. Returns whether the model has another name.
 
     [run] may change, and so may the paths of the model and the store, whose contents are compared.
     """

@@ -1,4 +1,7 @@
-"""Handling of Ctrl-C and SIGTERM: training stops between two steps, after a checkpoint."""
+"""Handling of Ctrl-C and SIGTERM.
+
+Training stops between two steps, after a checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised when training was interrupted, after its checkpoint was saved; the text names the step."""
+    """Error raised when training was interrupted.
+
+    The checkpoint is saved before it is raised. The text names the step.
+    """
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""What other libraries call the keys of a run. Plain values, which the command line reads too."""
+"""Names of a run's keys in other libraries.
+
+Plain values, which the command line reads too.
+"""
 
 from __future__ import annotations
 

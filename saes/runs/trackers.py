@@ -1,4 +1,7 @@
-"""Where metrics of a run are sent besides metrics.jsonl: Weights & Biases, TensorBoard."""
+"""Trackers of a run's metrics.
+
+Besides metrics.jsonl, metrics are sent to Weights & Biases or TensorBoard.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ FOLDER = "tensorboard"
 
 @contextmanager
 def opened(chosen: Settings, folder: Path) -> Iterator[Send | None]:
-    """Open the trackers of [run] and yield what sends a step's metrics to all of them; None if none is named.
+    """Open the trackers of [run] and yield a function for metrics.
 
-    Only the steps that `run.log_every` names are sent.
+    The function sends a step's metrics to all trackers. Yields None if no tracker is named. Only the steps that
+    `run.log_every` names are sent.
 
     Raises:
         UsageError: a package that is not installed or cannot start.

@@ -1,1 +1,4 @@
-"""Sets of dictionaries: one for each of several hooks of a model, in one folder."""
+"""Sets of dictionaries in one folder.
+
+There is one dictionary for each of several hooks of a model.
+"""

@@ -1,4 +1,7 @@
-"""`DictionarySet`: dictionaries of a model by input hook, with weights loaded on first use."""
+"""`DictionarySet`: dictionaries of a model by input hook.
+
+Weights are loaded on first use.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ if TYPE_CHECKING:
 
 
 class DictionarySet(Mapping[str, SAE]):
-    """Sparse autoencoders and transcoders of one model, by input hook, in the order of layers.
+    """Sparse autoencoders and transcoders of one model, by input hook.
+
+    They are in the order of layers.
 
     A dictionary that encodes a hook (`sae.reads`) reconstructs the values of the hooks in `sae.writes`:
 
@@ -58,7 +63,10 @@ class DictionarySet(Mapping[str, SAE]):
 
     @classmethod
     def of(cls, members: Iterable[Member], missing: tuple[str, ...] = ()) -> Self:
-        """Return a set of dictionaries that are not loaded yet; `missing` are hooks whose folder does not exist."""
+        """Return a set of dictionaries that are not loaded yet.
+
+        `missing` are hooks whose folder does not exist.
+        """
         made = cls.__new__(cls)
         made._fill(members, missing)
         return made
@@ -81,7 +89,7 @@ class DictionarySet(Mapping[str, SAE]):
         Args:
             folder: folder of the set.
             device: device of the weights.
-            dtype: dtype of the weights; None keeps the saved one.
+            dtype: dtype of the weights; None for the saved one.
             only: pattern of the folders to read, such as "*/width_16k/*", if several have dictionaries of one hook.
 
         Raises:
@@ -93,9 +101,9 @@ class DictionarySet(Mapping[str, SAE]):
         return folders.load(cls, Path(folder), device, dtype, only)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Save every dictionary in its own subfolder, then the index, and return the folder.
+        """Save every dictionary in its own subfolder, then the index.
 
-        Raises `UsageError` if the folder cannot be written to or has another set.
+        Returns the folder. Raises `UsageError` if the folder cannot be written to or has another set.
         """
         from saes.sets import folders
 
@@ -140,7 +148,10 @@ class DictionarySet(Mapping[str, SAE]):
         return tuple(entry.reads for entry in self.entries if hook in entry.writes)
 
     def select(self, layers: Iterable[int] | None = None, hooks: Iterable[str] | None = None) -> Self:
-        """Return the subset that reads one of `layers` and one of `hooks`; None selects all."""
+        """Return the subset with the given layers and hooks.
+
+        A dictionary is selected if it reads one of `layers` and one of `hooks`; None selects all.
+        """
         wanted = set(self.layers if layers is None else layers)
         named = set(self.hooks if hooks is None else hooks)
         for unknown in (*(wanted - set(self.layers)), *(named - set(self.hooks))):
@@ -160,7 +171,10 @@ class DictionarySet(Mapping[str, SAE]):
         return f"DictionarySet({what}{f': {_spans(self.layers)}' if self.layers else ''}{size}{gone})"
 
     def table(self) -> Table:
-        """Return a table with one row per dictionary: layer, hooks, architecture and sizes."""
+        """Return a table with one row per dictionary.
+
+        Columns are layer, hooks, architecture and sizes.
+        """
         from interp.report import Table
 
         columns = ("layer", "reads", "writes", "architecture", "variant", "latents", "d_in", "d_out", "skip")

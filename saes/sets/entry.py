@@ -47,7 +47,10 @@ class Entry:
 
     @classmethod
     def of(cls, sae: SAE) -> Entry:
-        """Return the description of `sae`; raise `UsageError` if it names no hook or reads several."""
+        """Return the description of `sae`.
+
+        Raises `UsageError` if it names no hook or reads several.
+        """
         if sae.variant == "crosscoder":
             raise UsageError("A crosscoder reads several hooks, so it cannot be the dictionary of one hook in a set.")
         for named, what, key in ((sae.reads, "reads", "hook_name"), (sae.writes, "writes", "hook_name_out")):
@@ -83,7 +86,9 @@ class Member:
 
 
 def layer_of(hook: str) -> int:
-    """Return the block of a hook, -1 for the embedding; raise `UsageError` for other hooks.
+    """Return the block of a hook, -1 for the embedding.
+
+    Raises `UsageError` for other hooks.
 
     >>> layer_of("blocks.3.hook_mlp_out"), layer_of("hook_embed")
     (3, -1)

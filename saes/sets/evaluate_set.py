@@ -1,4 +1,7 @@
-"""`evaluate_set`: every dictionary of a set on the same rows, in one pass over a store."""
+"""`evaluate_set`: evaluation of every dictionary of a set.
+
+All are evaluated on the same rows, in one pass over a store.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ def evaluate_set(
     command: str | None = None,
     progress: Progress | None = None,
 ) -> SetEvaluation:
-    """Compute the FVU of every hook that a set writes, on rows that it should not be trained on.
+    """Compute the FVU of every hook that a set writes.
+
+    The set should not be trained on the rows of the evaluation.
 
     A hook is reconstructed by the sum of all dictionaries that write it: one, or of a cross-layer transcoder those of
     its own and of all earlier layers, with skip paths.
@@ -66,14 +71,14 @@ def evaluate_set(
             one.add(values[one.hook], codes.get(one.reads), rebuilt[one.hook], cluster, first)
         first += len(batch[0])
         advance(progress, first, len(store), "rows evaluated")
-    found = [one.numbers(seed) for one in written.values()]
+    scores = [one.numbers(seed) for one in written.values()]
     model = {name: str(value) for name, value in store.manifest.model.items() if name in ("model", "dtype")}
     return SetEvaluation(
         hooks=tuple(written),
         layers=np.array([_layer(hook) for hook in written]),
-        fvu=np.array([fvu for fvu, _, _ in found]),
-        l0=np.array([l0 for _, l0, _ in found]),
-        dead=np.array([dead for _, _, dead in found]),
+        fvu=np.array([fvu for fvu, _, _ in scores]),
+        l0=np.array([l0 for _, l0, _ in scores]),
+        dead=np.array([dead for _, _, dead in scores]),
         rows=first,
         clusters=len(next(iter(written.values())).tally.used),
         provenance=watch.provenance(command=command, seed=seed, **model),
@@ -82,7 +87,10 @@ def evaluate_set(
 
 @dataclass
 class _Written:
-    """The sums of one hook; `reads` is what the dictionary of its own layer reads, "" if there is none."""
+    """Sums of one hook.
+
+    `reads` is what the dictionary of its own layer reads, "" if there is none.
+    """
 
     hook: str
     reads: str
@@ -111,32 +119,38 @@ class _Written:
 
 
 def _written(dictionaries: DictionarySet, store: Store) -> dict[str, _Written]:
-    """What each hook that is written needs, in the order of layers; the store is checked for all hooks."""
+    """Return the sums of each written hook, by layer.
+
+    The store is checked for all hooks.
+    """
     if not len(dictionaries):
         raise UsageError("The set has no dictionary to evaluate.")
-    found: dict[str, _Written] = {}
+    written: dict[str, _Written] = {}
     for reads, sae in dictionaries.items():
         if sae.variant == "crosscoder":
             raise UsageError(f"{reads}: a crosscoder reads several hooks; evaluate it alone, with saes.evaluate.")
         for i, hook in enumerate(sae.writes):
             size = sae.d_out // len(sae.writes)
-            if i == 0 or hook not in found:
-                found[hook] = _Written(
+            if i == 0 or hook not in written:
+                written[hook] = _Written(
                     hook, reads if i == 0 else "", Tally(sae.width if i == 0 else 1, size, moments=False)
                 )
-    lacking = [hook for hook in (*dictionaries.hooks, *found) if hook not in store.hooks]
+    lacking = [hook for hook in (*dictionaries.hooks, *written) if hook not in store.hooks]
     if lacking:
         raise UsageError(
             f"The store lacks {lacking[0]}, which the set reads or writes: harvest all of "
-            f"{len({*dictionaries.hooks, *found})} hooks (interp cache run --hooks)."
+            f"{len({*dictionaries.hooks, *written})} hooks (interp cache run --hooks)."
         )
-    return {hook: found[hook] for hook in sorted(found, key=_layer)}
+    return {hook: written[hook] for hook in sorted(written, key=_layer)}
 
 
 def _reconstructed(
     dictionaries: DictionarySet, values: dict[str, Tensor]
 ) -> tuple[dict[str, SparseCodes], dict[str, Tensor]]:
-    """(codes by the hook that is read, reconstructions by the hook that is written)."""
+    """Return codes and reconstructions by hook.
+
+    The codes are by the hook that is read, the reconstructions by the hook that is written.
+    """
     codes, rebuilt = {}, {}
     for reads, sae in dictionaries.items():
         codes[reads], out = sae.run_sparse(values[reads])

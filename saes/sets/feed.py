@@ -1,4 +1,7 @@
-"""Batches of one stream for several trainers that advance in step, each with its own hooks."""
+"""Batches of one stream for several trainers.
+
+The trainers advance in step, each with its own hooks.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ NEED_THE_LAST = ("batchtopk", "matryoshka")
 
 
 class Window:
-    """Current batch of a stream, with the first batches for measurements and the last ones if needed.
+    """Current batch of a stream, with its first and last batches.
+
+    The first batches are for measurements; the last ones are stored only if needed.
 
     Attributes:
         first: batches with `saes.training.data.SAMPLE` rows from the start, until `begin` releases them.
@@ -61,7 +66,10 @@ class Window:
 
 
 class Feed:
-    """View of a window for the trainer of one dictionary: a `Source` of `saes.training.data`."""
+    """View of a window for the trainer of one dictionary.
+
+    It is a `Source` of `saes.training.data`.
+    """
 
     layers = 1
 
@@ -70,7 +78,10 @@ class Feed:
         self.metadata: dict[str, Any] = {}
 
     def batches(self, start: int) -> Iterator[Pair]:  # noqa: ARG002
-        """Yield the current batch of the window; its owner keeps the step number."""
+        """Yield the current batch of the window.
+
+        The owner of the window stores the step number.
+        """
         while True:
             yield self._pair(self._window.now)
 

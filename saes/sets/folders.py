@@ -96,7 +96,10 @@ def load(
 
 
 def _foreign(folder: Path, device: str | torch.device, dtype: torch.dtype | str | None, only: str) -> list[Member]:
-    """Return the dictionaries in a folder of another library: a set, or subfolders with one each."""
+    """Return the dictionaries in a folder of another library.
+
+    The folder is a set, or has subfolders with one dictionary each.
+    """
     from interp.devices import available
     from saes.interop import circuit_tracer, gemma_scope_2
     from saes.interop.files import dtype_of

@@ -39,7 +39,9 @@ class Ends:
 
 
 def resolve(patterns: str | Sequence[str], known: Sequence[str], variant: str) -> tuple[Ends, ...]:
-    """Return the hooks of each dictionary of a set, in the order of `known`.
+    """Return the hooks of each dictionary of a set.
+
+    They are in the order of `known`.
 
     Args:
         patterns: patterns of hook names ("blocks.*.hook_resid_post") or of a block's parts ("blocks.*.mlp", also attn,
@@ -73,7 +75,10 @@ def resolve(patterns: str | Sequence[str], known: Sequence[str], variant: str) -
 
 
 def _candidates(known: Sequence[str], variant: str) -> dict[str, Ends]:
-    """Return every possible dictionary by the full and by the short name of its input hook."""
+    """Return every possible dictionary by its input hook.
+
+    The full and the short name of the hook are keys.
+    """
     candidates = {}
     for name in known:
         block = BLOCK.fullmatch(name)

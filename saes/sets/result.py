@@ -1,4 +1,7 @@
-"""How well a set of dictionaries reconstructs every hook that it writes. No torch here."""
+"""Reconstruction of every hook that a set of dictionaries writes.
+
+No torch here.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class SetEvaluation(Shown, Result):
-    """Reconstruction of each hook by all dictionaries of a set that write it.
+    """Reconstruction of each hook by all dictionaries that write it.
+
+    The dictionaries belong to one set.
 
     Attributes:
         hooks: what is reconstructed, in the order of layers.
@@ -51,7 +56,10 @@ class SetEvaluation(Shown, Result):
         )
 
     def table(self) -> Table:
-        """FVU with its interval, active latents and dead ones of every hook."""
+        """Return a table of the scores of every hook.
+
+        They are the FVU with its interval, the active latents and the dead ones.
+        """
         from interp.report import Table
 
         cells = zip(self.layers.tolist(), self.hooks, *self.fvu.T.tolist(), self.l0, self.dead, strict=True)
@@ -61,7 +69,7 @@ class SetEvaluation(Shown, Result):
         return Table(columns, rows, caption, dict.fromkeys(columns[2:5], ".3f") | {"L0": ".1f", "dead": ".1%"})
 
     def figure(self) -> Figure:
-        """FVU by layer with its interval."""
+        """Return a figure of the FVU by layer with its interval."""
         from interp.report.figures import lines
 
         return lines(

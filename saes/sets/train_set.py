@@ -1,4 +1,6 @@
-"""`train_set`: train a dictionary for each of several hooks from one pass of the model.
+"""`train_set`: train a dictionary for each of several hooks.
+
+They are trained from one pass of the model.
 
 A cross-layer transcoder is one model of all its hooks. It is trained as one and saved as a set with one part per layer.
 
@@ -51,7 +53,9 @@ def train_set(
     run: Run | None = None,
     progress: Progress | None = None,
 ) -> DictionarySet:
-    """Train one dictionary for each matching hook; each is identical to that of `saes.train`.
+    """Train one dictionary for each matching hook.
+
+    Each dictionary is identical to that of `saes.train`.
 
     Args:
         config: configuration of every dictionary; `variant` selects autoencoders, transcoders, or the parts of one
@@ -179,7 +183,10 @@ class _Job:
         return DictionarySet.load(folder, self.run.device)
 
     def _steps(self, window: Window, runs: list[Session | Unsaved]) -> None:
-        """Train the remaining steps; runs with later checkpoints wait for the one that is furthest behind."""
+        """Train the remaining steps.
+
+        Runs with later checkpoints wait for the one that is furthest behind.
+        """
         with stop_requested() as asked:
             for step in range(self.config.steps):
                 window.advance()
@@ -194,7 +201,10 @@ class _Job:
                     runs[0].stop()
 
     def _record(self, ends: Ends, shared: ModelStream, stack: ExitStack) -> Record | None:
-        """Return the record of one dictionary's run and lock its folder; None in memory."""
+        """Return the record of one run and lock its folder.
+
+        None in memory.
+        """
         place = self._place(ends)
         if place is None:
             return None
@@ -202,7 +212,10 @@ class _Job:
         return open_record(self.config, shared.select(ends.hooks), place, self._about(ends, shared))
 
     def _open_run(self, ends: Ends, record: Record | None, shared: ModelStream, window: Window) -> Session | Unsaved:
-        """Return the run of one dictionary, which gets its batches from the window."""
+        """Return the run of one dictionary.
+
+        It gets its batches from the window.
+        """
         place, report = self._place(ends), self._report(ends)
         feed, about = Feed(window, shared, ends.hooks), self._about(ends, shared)
         trainer = Trainer(self.config, feed, device=self.run.device, metadata=about)

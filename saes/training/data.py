@@ -40,16 +40,25 @@ class Source(Protocol):
     metadata: dict[str, Any]
 
     def batches(self, start: int) -> Iterator[Pair]:
-        """Yield batches from number `start` on, without end if they can be repeated."""
+        """Yield batches from number `start` on.
+
+        They do not end if they can be repeated.
+        """
         ...
 
     def recent(self, step: int) -> list[Pair]:
-        """Return batches with `SAMPLE` rows before number `step`; at step 0 the first ones."""
+        """Return batches with `SAMPLE` rows before number `step`.
+
+        At step 0 they are the first batches.
+        """
         ...
 
 
 def open_source(config: Config, activations: Activations) -> Source:
-    """Return the source for the activations of `train`; raise `UsageError` for unsupported ones."""
+    """Return the source for the activations of `train`.
+
+    Raises `UsageError` for unsupported activations.
+    """
     if isinstance(activations, Source):
         return activations
     given = sources.open_source(activations)
@@ -57,7 +66,10 @@ def open_source(config: Config, activations: Activations) -> Source:
 
 
 class Epochs:
-    """Tensors or a store in a new order every epoch; an incomplete last batch is skipped."""
+    """Tensors or a store in a new order every epoch.
+
+    An incomplete last batch is skipped.
+    """
 
     def __init__(self, config: Config, given: sources.Source, rows: int) -> None:
         if not rows:
@@ -109,7 +121,10 @@ class Epochs:
         return list(islice(self.batches(max(step - count, 0)), count))
 
     def _read(self, parts: tuple[Tensor, ...]) -> Pair:
-        """Return (x, y) of one batch; the hooks of a crosscoder are concatenated."""
+        """Return (x, y) of one batch.
+
+        The hooks of a crosscoder are concatenated.
+        """
         if isinstance(self.given, sources.InMemory):
             x, y = _pair(self.config, parts)
             x_read = _matrix(self.config, x)
@@ -123,7 +138,10 @@ class Epochs:
 
 
 class Streamed:
-    """Batches in the given order; an iterator is read once, a callable or a collection repeatedly."""
+    """Batches in the given order.
+
+    An iterator is read once, a callable or a collection repeatedly.
+    """
 
     def __init__(self, config: Config, given: sources.Source) -> None:
         self.config, self.given = config, given
@@ -187,7 +205,10 @@ class Streamed:
 
 
 def origin(manifest: Any, hooks: tuple[str, ...], variant: str) -> dict[str, Any]:
-    """Return the metadata of an SAE trained on hooks of a store, under SAELens' names."""
+    """Return the metadata of an SAE trained on a store.
+
+    The SAE is trained on hooks of the store. The metadata has SAELens' names.
+    """
     return {
         "model_name": manifest.model["model"],
         "model_weights_sha256": manifest.model["weights_sha256"],
@@ -218,7 +239,10 @@ def hook_names(hooks: tuple[str, ...], variant: str) -> dict[str, Any]:
 
 
 def _pair(config: Config, parts: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Return input and output: the two tensors of a transcoder, else the same tensor twice."""
+    """Return the input and the output.
+
+    They are the two tensors of a transcoder, else the same tensor twice.
+    """
     count = len(parts)
     if config.variant == "crosslayer" and count > 2:
         half = count // 2

@@ -1,4 +1,7 @@
-"""Conversion of training weights to final ones: scaling and centre are folded in."""
+"""Conversion of training weights to final ones.
+
+The scaling and the centre are folded in.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from saes.training.initial import Scaling
 
 
 def fold(weights: Weights, scaling: Scaling, *, shared_bias: bool, unit: bool) -> Weights:
-    """Return the tensors of an SAE that reconstructs x as in training, in the units of the data.
+    """Return the trained tensors of an SAE in the data's units.
 
-    Training computes pre = (x s_in − c)·encoder + b and y s_out = f decoder + b_dec. All codes are divided by one
-    number, the mean output scale, so that decoder rows keep their lengths if all dimensions have the same scale:
-    every architecture commutes with one positive factor on its code.
+    An SAE with these tensors reconstructs x as in training. Training computes pre = (x s_in − c)·encoder + b and y
+    s_out = f decoder + b_dec. All codes are divided by one number, the mean output scale, so that decoder rows keep
+    their lengths if all dimensions have the same scale: every architecture commutes with one positive factor on its
+    code.
 
     Args:
         weights: weights of training.
@@ -52,7 +56,10 @@ def fold(weights: Weights, scaling: Scaling, *, shared_bias: bool, unit: bool) -
 
 
 def split_layers(weights: Weights, layers: int) -> list[Weights]:
-    """Return the weights of each layer of a cross-layer transcoder, with a bias for its own layer only."""
+    """Return the weights of each layer of a cross-layer transcoder.
+
+    Each layer has a bias for its own layer only.
+    """
     width, d_out = len(weights["encoder"]) // layers, len(weights["b_dec"]) // layers
     parts = []
     for at in range(layers):
@@ -65,7 +72,10 @@ def split_layers(weights: Weights, layers: int) -> list[Weights]:
 
 
 def _unit_decoder(tensors: Weights) -> None:
-    """Move the length of each decoder row into its latent; rows of zeros do not change."""
+    """Move the length of each decoder row into its latent.
+
+    Rows of zeros do not change.
+    """
     norm = torch.linalg.vector_norm(tensors["W_dec"], dim=1)
     norm = torch.where(norm > 0, norm, torch.ones_like(norm))
     tensors["W_dec"] /= norm[:, None]

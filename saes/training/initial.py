@@ -23,7 +23,9 @@ SEEDS_APART = 1_000_003
 
 @dataclass(frozen=True)
 class Scaling:
-    """Scaling of training data: x · scale_in − centre and y · scale_out.
+    """Scaling of the training data.
+
+    Inputs become x · scale_in − centre and targets y · scale_out.
 
     Attributes:
         scale_in: (d_in) sqrt(d) / mean norm, one value per layer.
@@ -48,7 +50,10 @@ class Scaling:
         return usual if y is x else usual & sinks.usual(y, self.limit_out)
 
     def of_layer(self, at: int, layers: int, *, later: bool = False) -> Scaling:
-        """Return the scaling of one layer; with `later`, of its input and the outputs of its own and later layers."""
+        """Return the scaling of one layer.
+
+        With `later`, it is that of its input and the outputs of its own and later layers.
+        """
         scale_in, centre = (part.unflatten(0, (layers, -1))[at] for part in (self.scale_in, self.centre))
         outputs = self.scale_out.unflatten(0, (layers, -1))
         scale_out = outputs[at:].flatten() if later else outputs[at]
@@ -63,7 +68,9 @@ class Scaling:
 
 
 def measure(config: Config, sample: list[Pair], layers: int, device: torch.device) -> tuple[Scaling, Tensor]:
-    """Measure the scaling and the initial decoder bias (in scaled units) on the first batches.
+    """Measure the scaling and the initial decoder bias.
+
+    They are measured on the first batches. The bias is in scaled units.
 
     Raises:
         UsageError: NaN, infinite or constant activations.
@@ -93,10 +100,11 @@ def measure(config: Config, sample: list[Pair], layers: int, device: torch.devic
 def first_weights(
     config: Config, rule: Architecture, scaling: Scaling, bias: Tensor, sample: list[Pair], layers: int = 1
 ) -> Weights:
-    """Return initial weights: random unit decoder rows, the encoder equal to them, and the other parameters.
+    """Return the initial weights.
 
-    They are drawn on the CPU from `config.seed`, equal on every device. A transcoder's inputs and outputs are different
-    spaces: its encoder is drawn separately, and a decoder row is the mean output where its latent fires.
+    Decoder rows are random unit vectors, the encoder equals them, and all other parameters are included. They are drawn
+    on the CPU from `config.seed`, equal on every device. A transcoder's inputs and outputs are different spaces: its
+    encoder is drawn separately, and a decoder row is the mean output where its latent fires.
     """
     if config.variant == "crosslayer":
         return _cross_layer(config, rule, scaling, bias, sample, layers)
@@ -120,7 +128,10 @@ def first_weights(
 def _cross_layer(
     config: Config, rule: Architecture, scaling: Scaling, bias: Tensor, sample: list[Pair], layers: int
 ) -> Weights:
-    """Return initial weights with each layer as its own transcoder; no latent writes a later layer at first."""
+    """Return initial weights with each layer as its own transcoder.
+
+    No latent writes a later layer at first.
+    """
     parts, biases = [], bias.unflatten(0, (layers, -1))
     for at in range(layers):
         x, y = (whole.unflatten(1, (layers, -1))[:, at] for whole in sample[0])
@@ -134,7 +145,10 @@ def _cross_layer(
 def _mean_outputs(
     x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"], encoder: Tensor, quantile: Tensor, otherwise: Tensor
 ) -> Float[Tensor, "width d_out"]:
-    """Return unit rows along Σ_i relu(x_i·encoder − quantile) y_i, or those of `otherwise` if that is zero."""
+    """Return unit rows along the mean output of each latent.
+
+    They are along Σ_i relu(x_i·encoder − quantile) y_i, or those of `otherwise` if that is zero.
+    """
     parts = zip(encoder.split(1024), quantile.split(1024), strict=True)
     rows = torch.cat([torch.relu(part @ x.T - least[:, None]) @ y for part, least in parts])
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
@@ -147,7 +161,10 @@ def _unit_rows(count: int, d: int, generator: torch.Generator) -> Float[Tensor, 
 
 
 def _scale(config: Config, x: Tensor, layers: int) -> Float[Tensor, " d"]:
-    """Return sqrt(d) / mean norm of each layer, repeated over its dimensions; 1 without normalisation."""
+    """Return sqrt(d) / mean norm of each layer.
+
+    It is repeated over the layer's dimensions, and 1 without normalisation.
+    """
     if not config.normalise:
         return torch.ones_like(x[0])
     parts = x.unflatten(1, (layers, -1))
@@ -156,7 +173,10 @@ def _scale(config: Config, x: Tensor, layers: int) -> Float[Tensor, " d"]:
 
 
 def _middle(how: str, x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
-    """Return the mean, the geometric median (Weiszfeld's iteration from the mean), or zero."""
+    """Return the mean, the geometric median, or zero.
+
+    The median is by Weiszfeld's iteration from the mean.
+    """
     if how == "zero":
         return torch.zeros_like(x[0])
     middle = x.mean(0)

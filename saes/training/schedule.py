@@ -6,7 +6,9 @@ from saes.config import Config
 
 
 def lr(config: Config, step: int) -> float:
-    """Return the learning rate of a step: linear warm-up, constant, linear decay to 0.
+    """Return the learning rate of a step.
+
+    It has a linear warm-up, is constant, and decays linearly to 0.
 
     >>> lr(Config(lr=1.0, steps=100, lr_warmup=0.1, lr_decay=0.5), 50)
     1.0

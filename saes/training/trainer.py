@@ -39,7 +39,9 @@ EPSILON = 1e-10
 
 
 class Trainer:
-    """Training in progress; a run that continues from its `state()` ends with identical bits.
+    """Training in progress.
+
+    A run that continues from its `state()` ends with identical bits.
 
     Attributes:
         config: configuration of the run.
@@ -80,7 +82,7 @@ class Trainer:
         Raises:
             UsageError: NaN or infinite activations, or an iterable that ended; no weight has changed then.
         """
-        begun = time.perf_counter()
+        started = time.perf_counter()
         batch = self._next()
         result = self._rule.step(batch)
         if self.group is not None:
@@ -90,7 +92,7 @@ class Trainer:
         active = float(result.fired.sum()) / len(batch.x)
         self._memory.density = active / self.config.width
         self.step_number += 1
-        self._seconds += time.perf_counter() - begun
+        self._seconds += time.perf_counter() - started
         by_row, added = result.residual.square().sum(1), sum(result.losses.values(), result.residual.new_zeros(()))
         squares, usual_squares, usual = by_row.sum(), (by_row * self._usual).sum(), self._usual.sum()
         if self.group is not None:
@@ -117,7 +119,10 @@ class Trainer:
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}, plain
 
     def load_state(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
-        """Continue from a `state()` of a run with the same configuration and data."""
+        """Continue from a `state()` of the same run.
+
+        That run had the same configuration and data.
+        """
         mine = {f"weights.{name}": weight for name, weight in self.weights.items()}
         for name, weight in mine.items():
             if name not in tensors or tensors[name].shape != weight.shape:
@@ -141,7 +146,10 @@ class Trainer:
         self._batches = None
 
     def finish(self) -> SAE:
-        """Return the SAE of the final weights (or their running average), in units of the data."""
+        """Return the SAE of the final weights, in data units.
+
+        If there is a running average of the weights, it is used instead.
+        """
         config, weights = self.config, self._final()
         if config.architecture in ("batchtopk", "matryoshka"):
             weights["threshold"] = self._threshold(weights).expand(config.width).clone()
@@ -160,7 +168,10 @@ class Trainer:
         return sae
 
     def parts(self) -> list[SAE]:
-        """Return each layer's part of a cross-layer transcoder, in units of the data."""
+        """Return each layer's part of a cross-layer transcoder.
+
+        The parts are in units of the data.
+        """
         config, weights, layers = self.config, self._final(), self._source.layers
         training = {**asdict(config), "groups": list(config.groups)}
         named = {"hook_names": [None] * layers, "hook_names_out": [None] * layers} | self._metadata
@@ -176,7 +187,10 @@ class Trainer:
         return result
 
     def _final(self) -> Weights:
-        """Return the weights or their running average, with unit decoder rows if the architecture has them."""
+        """Return the weights or their running average.
+
+        Decoder rows have length 1 if the architecture has unit decoder rows.
+        """
         weights = dict(self._average or self.weights)
         if self._rule.unit_decoder:
             length = torch.linalg.vector_norm(weights["decoder"], dim=1, keepdim=True)
@@ -225,18 +239,24 @@ class Trainer:
         )
 
     def _without_sinks(self, x: Tensor, y: Tensor, usual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the rows that are not sinks; raise `UsageError` if all rows are sinks."""
+        """Return the rows that are not sinks.
+
+        Raises `UsageError` if all rows are sinks.
+        """
         if bool(usual.all()):
             return x, y, usual
         if not bool(usual.any()):
             raise UsageError(
                 f"Batch {self.step_number + 1} has no row below max_norm={self.config.max_norm}: raise it."
             )
-        kept = x[usual]
-        return kept, kept if y is x else y[usual], usual[usual]
+        rows = x[usual]
+        return rows, rows if y is x else y[usual], usual[usual]
 
     def _update(self, result: StepResult) -> Tensor:
-        """Make one step of Adam and return the norm of the gradient before clipping."""
+        """Make one step of Adam.
+
+        Returns the norm of the gradient before clipping.
+        """
         decoder, gradients = self.weights["decoder"], result.gradients
         if self._rule.unit_decoder:
             gradients["decoder"].addcmul_(decoder, -result.parallel.unsqueeze(1))
@@ -260,13 +280,16 @@ class Trainer:
         return norm
 
     def _threshold(self, weights: Weights) -> Tensor:
-        """Return the threshold above which k latents fire on average, from the last batches."""
-        k, kept = self.config.k, []
+        """Return the threshold above which k latents fire on average.
+
+        It is computed from the last batches.
+        """
+        k, largest = self.config.k, []
         for pair in self._source.recent(self.step_number):
             x, y = pair[0].to(self.device), pair[1].to(self.device)
             if self.config.max_norm is not None:
                 x, y, _ = self._without_sinks(x, y, self._scaling.usual((x, y)))
             x, _ = self._scaling.apply((x, y))
             pre = torch.addmm(weights["b_enc"], x, weights["encoder"].T)
-            kept.append(pre.topk(min(8 * k, self.config.width), dim=1, sorted=False).values)
-        return threshold_for(kept, k)
+            largest.append(pre.topk(min(8 * k, self.config.width), dim=1, sorted=False).values)
+        return threshold_for(largest, k)
