@@ -18,7 +18,7 @@
 import numpy as np
 import torch
 
-from analyses.superposition.drawing import stars
+from analyses.superposition.directions import stars
 from interp import toy
 from saes import coding
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from analyses.dictionary.listing import card_lines, jsonl
+from analyses.dictionary.card_text import card_lines, jsonl
 from analyses.dictionary.summary import architecture, kind, number, place, plain
 from analyses.study import Study
 from interp.arguments import checked_fields

@@ -62,7 +62,7 @@ class Collapse(ToyStudy):
 
     def sections(self) -> tuple[Section, ...]:
         """Return one section: counts of collapsed pairs, and arrangements."""
-        from analyses.superposition.drawing import stars
+        from analyses.superposition.directions import stars
         from interp.report import How, Section, figures
 
         density = np.array(self.config.density)

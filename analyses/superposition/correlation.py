@@ -64,7 +64,7 @@ class Correlation(ToyStudy):
 
     def sections(self) -> tuple[Section, ...]:
         """Return a section for each setting, with its best starts."""
-        from analyses.superposition.drawing import stars
+        from analyses.superposition.directions import stars
         from interp.report import How, Section, Table
 
         how = How(

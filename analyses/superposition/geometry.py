@@ -62,7 +62,7 @@ class Geometry(ToyStudy):
 
     def sections(self) -> tuple[Section, ...]:
         """Return one section: arrangements, and lengths against counts."""
-        from analyses.superposition.drawing import stars
+        from analyses.superposition.directions import stars
         from interp.report import How, Section, figures
 
         best, density = self.models.best(), self.models.density[:, 0]

@@ -109,7 +109,7 @@ class Memorisation(ToyStudy):
 
     def _stored(self) -> tuple[Section, ...]:
         """Return a section with the hidden vectors of few points, if any."""
-        from analyses.superposition.drawing import stars
+        from analyses.superposition.directions import stars
         from interp.report import Section
 
         if not self.hidden:

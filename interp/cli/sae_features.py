@@ -76,15 +76,15 @@ def _chosen(features: Any, args: Namespace) -> tuple[int, ...]:
 
 def _write(study: Any, folder: str, report: str, args: Namespace) -> None:
     """Print the cards asked for, or the first few."""
-    from analyses.dictionary import listing
+    from analyses.dictionary import card_text
 
     shown = study.config.asked or tuple(int(latent) for latent in study.features.ranked()[:TOLD])
     if args.json:
-        cards = [listing.card_values(study.features, latent) for latent in shown]
+        cards = [card_text.card_values(study.features, latent) for latent in shown]
         console.write_json({"report": report, "result": folder, **study.to_dict(), "cards": cards})
         return
     if not args.quiet:
         console.write(study.finding())
         for latent in shown:
-            console.write(listing.card_lines(study.features, latent))
+            console.write(card_text.card_lines(study.features, latent))
     console.write(report)

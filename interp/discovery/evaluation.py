@@ -17,7 +17,7 @@ from interp.discovery.verdict import FAITHFUL, Verdict
 from interp.errors import UsageError
 from interp.model import Model
 from interp.progress import Progress, advance
-from interp.tasks.encoding import Pairs
+from interp.tasks.pairs import Pairs
 from interp.tasks.task import Task
 
 N_DROPPED = 50

@@ -13,7 +13,7 @@ from interp.discovery.masks import Outside, evaluate
 from interp.discovery.pairs import checked
 from interp.errors import UsageError, nearest, require
 from interp.model import Model
-from interp.tasks.encoding import Pairs
+from interp.tasks.pairs import Pairs
 from interp.tasks.task import Task
 
 

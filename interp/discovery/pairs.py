@@ -19,7 +19,7 @@ from interp.discovery.graph import Graph
 from interp.errors import CheckFailedError, UsageError, require
 from interp.model import Model, trace
 from interp.model.spec import require_fixed_rotations
-from interp.tasks.encoding import Pairs
+from interp.tasks.pairs import Pairs
 from interp.tasks.task import NO_TOKEN, Task, log_odds
 
 LIMIT = 2**28

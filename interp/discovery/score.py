@@ -24,7 +24,7 @@ from interp.discovery.secant import secant_edges, secant_ends
 from interp.errors import CheckFailedError, UsageError, nearest, require, whole
 from interp.model import Model
 from interp.progress import Progress, advance
-from interp.tasks.encoding import Pairs
+from interp.tasks.pairs import Pairs
 from interp.tasks.task import Task
 
 COPIES, SECANT_COPIES = 16, 6

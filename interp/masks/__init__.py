@@ -18,15 +18,6 @@ from interp.lazy import attach
 if TYPE_CHECKING:
     from interp.masks.learned import Learned as Learned, learn as learn
     from interp.masks.movement import movement as movement
-    from interp.masks.pruning import (
-        apply as apply,
-        density_of as density_of,
-        empty_tensors as empty_tensors,
-        keep as keep,
-        prune as prune,
-        schedule as schedule,
-        smallest as smallest,
-    )
     from interp.masks.scores import (
         flow_by_tensor as flow_by_tensor,
         grasp as grasp,
@@ -34,6 +25,15 @@ if TYPE_CHECKING:
         random as random,
         snip as snip,
         synflow as synflow,
+    )
+    from interp.masks.selection import (
+        apply as apply,
+        density_of as density_of,
+        empty_tensors as empty_tensors,
+        keep as keep,
+        prune as prune,
+        schedule as schedule,
+        smallest as smallest,
     )
     from interp.masks.tickets import Ticket as Ticket, lottery as lottery
     from interp.masks.training import gradients as gradients, train as train

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from interp.masks.pruning import Density, keep
+from interp.masks.selection import Density, keep
 from interp.masks.training import Loss, Weights, train
 
 SCORE = "score of "

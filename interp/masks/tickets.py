@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interp.masks.pruning import Density, keep, schedule
 from interp.masks.scores import magnitude
+from interp.masks.selection import Density, keep, schedule
 from interp.masks.training import Loss, Weights, train
 
 

@@ -14,7 +14,7 @@ from html import escape
 from typing import Any
 
 from interp.provenance import Provenance
-from interp.report import drawing
+from interp.report import plotly_json
 from interp.report.attention import Attention
 from interp.report.blocks import LONG, Block, Download, Figure, How, Note, Page, Section, Tokens
 from interp.report.cards import Cards
@@ -110,8 +110,8 @@ def block_html(block: Block, payload: Payload, name: str) -> str:
 
 
 def _figure(figure: Figure, payload: Payload) -> str:
-    payload.figures[figure.id] = drawing.payload(figure.plotly)
-    marks, height = drawing.marks(figure.plotly), drawing.height(figure.plotly)
+    payload.figures[figure.id] = plotly_json.payload(figure.plotly)
+    marks, height = plotly_json.marks(figure.plotly), plotly_json.height(figure.plotly)
     return (
         f'<figure id="{figure.id}"><div class="plot" data-fig="{figure.id}" data-marks="{marks}" role="group" '
         f'aria-label="{escaped(figure.alt)}" style="min-height:{height}px">'

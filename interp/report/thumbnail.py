@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from interp.report.blocks import Block, Figure, Page, Tokens
-from interp.report.drawing import values_of
 from interp.report.explorer import Explorer
+from interp.report.plotly_json import values_of
 
 WIDTH, HEIGHT = 120, 72
 CLASSES = ("line", "curve", "positive", "negative")

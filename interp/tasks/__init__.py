@@ -25,8 +25,8 @@ if TYPE_CHECKING:
         subject_verb as subject_verb,
         successor as successor,
     )
-    from interp.tasks.encoding import Pair as Pair, Pairs as Pairs
     from interp.tasks.pair_files import read as read
+    from interp.tasks.pairs import Pair as Pair, Pairs as Pairs
     from interp.tasks.repeats import induction as induction
     from interp.tasks.score import TaskScore as TaskScore
     from interp.tasks.task import Task as Task, log_odds as log_odds

@@ -11,7 +11,7 @@ from typing import Any
 from interp.errors import UsageError, nearest, require
 from interp.model import Model
 from interp.tasks import templates
-from interp.tasks.encoding import assemble
+from interp.tasks.pairs import assemble
 from interp.tasks.repeats import induction
 from interp.tasks.task import Task
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from interp.errors import DamagedFileError, MissingInputError, UsageError, require
-from interp.tasks.encoding import Pair, Pairs
+from interp.tasks.pairs import Pair, Pairs
 
 if TYPE_CHECKING:
     from interp.model import Model

@@ -7,7 +7,7 @@ import torch
 
 from interp.errors import UsageError, require, whole
 from interp.model import Model
-from interp.tasks.encoding import Encoded, stack
+from interp.tasks.pairs import Encoded, stack
 from interp.tasks.task import Task
 
 COUNTERFACTUALS = ("keys", "query")

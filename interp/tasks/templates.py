@@ -12,7 +12,7 @@ import numpy as np
 
 from interp.errors import UsageError, nearest
 from interp.tasks import words
-from interp.tasks.encoding import Draw, Pair
+from interp.tasks.pairs import Draw, Pair
 
 IOI = (
     "When {IO} and {S1} went to the {place}, {S2} gave a {object} to",

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import UsageError
-from interp.toy.modular.wiring import Wires
+from interp.toy.modular.wires import Wires
 from interp.toy.networks import Weights, draw
 
 NEGATIVE = -1e9

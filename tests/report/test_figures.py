@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interp.errors import UsageError
-from interp.report import drawing, figures, parts
+from interp.report import figures, parts, plotly_json
 from interp.report.theme import CATEGORIES, DARK, NEGATIVE, POSITIVE
 
 WORDS = {"caption": "Values in logits.", "alt": "What is seen."}
@@ -97,7 +97,7 @@ def test_undefined_cells_are_drawn_by_kind_and_counted():
         "−∞<extra></extra>",
     ]
     assert "Mauve: 1 NaN and 2 infinite of 4 values." in figure.caption
-    assert drawing.marks(figure.plotly) == 4
+    assert plotly_json.marks(figure.plotly) == 4
 
 
 def test_a_large_heatmap_keeps_the_largest_of_each_block_and_says_so():
@@ -139,14 +139,14 @@ def test_a_gap_in_a_line_is_counted_and_its_neighbours_marked():
     assert "1 NaN of 100 values" in figure.caption
     assert figure.plotly.data[0].mode == "lines+markers"
     # 99 markers and two pieces of line.
-    assert drawing.marks(figure.plotly) == 101
+    assert plotly_json.marks(figure.plotly) == 101
 
 
 def test_a_scatter_plot_is_decimated_by_group_and_says_so():
     count = 20_000
     groups = ["rare" if i % 5000 == 0 else "common" for i in range(count)]
     figure = figures.scatter("s", np.arange(count), np.arange(count), groups=groups, **WORDS)
-    drawn = drawing.marks(figure.plotly)
+    drawn = plotly_json.marks(figure.plotly)
     assert 4900 <= drawn <= 5001
     assert f"Drawn: {drawn} of 20000 points" in figure.caption
     assert {trace.name for trace in figure.plotly.data} == {"rare", "common"}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from interp.circuits.embedding.coding import sparse_code as sparse_code
     from interp.circuits.embedding.ends import compare as compare
     from interp.circuits.embedding.offsets import analogy as analogy
-    from interp.circuits.embedding.projecting import project as project
+    from interp.circuits.embedding.projection import project as project
     from interp.circuits.embedding.results import (
         Analogy as Analogy,
         Collapse as Collapse,

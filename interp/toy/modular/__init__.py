@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from interp.toy.modular.tasks import NAMES as NAMES, Task as Task, task as task
     from interp.toy.modular.trained import Config as Config, Trained as Trained
     from interp.toy.modular.training import Price as Price, train_wired as train_wired
-    from interp.toy.modular.wiring import (
+    from interp.toy.modular.wires import (
         Wires as Wires,
         even_places as even_places,
         lengths as lengths,

@@ -15,7 +15,7 @@ from interp.threads import one_thread
 from interp.toy.modular.tasks import Task, task
 from interp.toy.modular.trained import Config, Trained
 from interp.toy.modular.training import Price, train_wired
-from interp.toy.modular.wiring import Weights, lengths, perceptron_wires, wiring_cost
+from interp.toy.modular.wires import Weights, lengths, perceptron_wires, wiring_cost
 from interp.toy.networks import perceptron, run_perceptron
 
 TEST_SEED = 1 << 20

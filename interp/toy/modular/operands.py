@@ -15,7 +15,7 @@ from torch import Tensor
 
 from interp.threads import one_thread
 from interp.toy.modular.training import Price, train_wired
-from interp.toy.modular.wiring import Weights, perceptron_wires
+from interp.toy.modular.wires import Weights, perceptron_wires
 from interp.toy.networks import draw, perceptron, run_perceptron
 
 

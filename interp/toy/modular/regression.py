@@ -12,7 +12,7 @@ from torch import Tensor
 from interp import masks
 from interp.threads import one_thread
 from interp.toy.modular.training import Price, train_wired
-from interp.toy.modular.wiring import Places, Weights, lengths, wiring_cost
+from interp.toy.modular.wires import Places, Weights, lengths, wiring_cost
 from interp.toy.transformer import Shape, run_transformer, transformer, transformer_wires
 
 EVALUATED = 1024

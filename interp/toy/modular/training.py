@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interp.errors import UsageError
 from interp.masks.training import Loss, train
-from interp.toy.modular.wiring import GAP, Places, Weights, Wires, even_places, lengths, rearrange, wiring_cost
+from interp.toy.modular.wires import GAP, Places, Weights, Wires, even_places, lengths, rearrange, wiring_cost
 
 LIGHT = 0.1
 """Share of the price that is applied in the first and in the last quarter of the steps."""
