@@ -1,22 +1,37 @@
-"""Names that examples in docstrings may use without defining them: `model`, `acts`, `data`, `sae` and the packages."""
+"""Names that examples in docstrings may use without defining them.
+
+These are the packages, the objects of `OBJECTS`, and in the example of a method what the example of its class defines.
+"""
 
 from __future__ import annotations
 
-import re
+import ast
+import doctest
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import pytest
 
+PACKAGES = "attribution cache circuits coding discovery edit errors masks patching report results steering tasks toy"
 MODULES = {"np": "numpy", "torch": "torch", "interp": "interp", "probes": "probes", "saes": "saes"}
+MODULES |= {name: f"interp.{name}" for name in PACKAGES.split()}
 
 
+@cache
 def _model() -> Any:
     """Return a small random model with a tokenizer of the words "the tower is in Paris a b London"."""
     from tests import models
 
     return models.load("llama", text=True)
+
+
+def _tokens() -> Any:
+    """Return the ids of "the tower is in"."""
+    return _model().to_tokens("the tower is in")
 
 
 def _acts() -> Any:
@@ -41,18 +56,64 @@ def _sae() -> Any:
     return saes.build("topk", "autoencoder", weights, {"k": 2})
 
 
-FIXTURES: dict[str, Callable[[], Any]] = {"model": _model, "acts": _acts, "data": _data, "sae": _sae}
+@cache
+def _folders() -> Any:
+    return TemporaryDirectory(prefix="interp-examples-")  # deleted when Python ends
+
+
+def _folder() -> Path:
+    """Return the path of an empty folder."""
+    return Path(mkdtemp(dir=_folders().name))
+
+
+OBJECTS: dict[str, Callable[[], Any]] = {
+    "model": _model,
+    "tokens": _tokens,
+    "acts": _acts,
+    "data": _data,
+    "sae": _sae,
+    "folder": _folder,
+}
 
 
 @pytest.fixture(autouse=True)
 def names_of_examples(request: pytest.FixtureRequest) -> None:
     """Put the names that an example uses and does not define into its namespace."""
-    if not isinstance(request.node, pytest.DoctestItem):
-        return
-    namespace: dict[str, Any] = request.node.dtest.globs if request.node.dtest else {}
-    source = "".join(example.source for example in request.node.dtest.examples) if request.node.dtest else ""
-    source = re.sub(r"  # .*", "", source)  # comments say how a user gets these objects
-    makers = {name: lambda module=module: import_module(module) for name, module in MODULES.items()} | FIXTURES
-    for name, make in makers.items():
-        if name not in namespace and re.search(rf"\b{name}\b", source) and not re.search(rf"\b{name} = ", source):
-            namespace[name] = make()
+    if isinstance(request.node, pytest.DoctestItem) and request.node.dtest:
+        test = request.node.dtest
+        supply(test.globs, "".join(example.source for example in test.examples), test.name)
+
+
+def supply(namespace: dict[str, Any], source: str, name: str) -> None:
+    """Add the names that code reads, does not define and does not find in its namespace."""
+    missing = {one for one in _read(source) if one not in namespace}
+    owner = namespace.get(name.removeprefix(f"{namespace['__name__']}.").rpartition(".")[0])
+    if isinstance(owner, type) and owner.__doc__ and missing - set(MODULES) - set(OBJECTS):
+        namespace.update(_defined(owner))
+    for one in missing - set(namespace):
+        if one in MODULES:
+            namespace[one] = import_module(MODULES[one])
+        elif one in OBJECTS:
+            namespace[one] = OBJECTS[one]()
+
+
+@cache
+def _defined(owner: type) -> dict[str, Any]:
+    """Return the names that the example in the docstring of a class defines."""
+    source = "".join(example.source for example in doctest.DocTestParser().get_examples(owner.__doc__ or ""))
+    namespace = dict(vars(import_module(owner.__module__)))
+    supply(namespace, source, f"{owner.__module__}.{owner.__name__}")
+    exec(source, namespace)
+    return {one: namespace[one] for one in _stored(source)}
+
+
+def _read(source: str) -> set[str]:
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
+    return {node.id for node in nodes if isinstance(node.ctx, ast.Load)} - _stored(source)
+
+
+def _stored(source: str) -> set[str]:
+    """Return the names that code assigns or imports."""
+    nodes = list(ast.walk(ast.parse(source)))
+    aliases = {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
+    return aliases | {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}

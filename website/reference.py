@@ -15,7 +15,8 @@ ROOTS = ("interp", "probes", "saes", "analyses")
 MODULES = ("interp.edit", "interp.errors", "interp.results")
 """Public modules that are not packages."""
 OPTIONS = "    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n"
-PRIVATE = ("interp.cli",)
+PRIVATE = ("interp.cli", "interp.model.families")
+"""Packages that users do not import from."""
 
 
 def public_modules() -> list[str]:
