@@ -28,6 +28,7 @@ from interp.attribution.components import Layout
 from interp.errors import UsageError
 from interp.model import Model, trace as forward
 from interp.model.edits import Bound, Step
+from interp.model.weights import Weights
 
 LINEAR_HOOKS = ("attn.hook_z", "hook_attn_out", "hook_resid_mid", "hook_mlp_out", "hook_resid_post")
 
@@ -99,20 +100,20 @@ def edited_layout(model: Model, edits: Edits) -> Layout:
     return Layout(spec)
 
 
-def embedded(model: Model, tokens: Tensor, edits: Edits) -> Float[Tensor, "1 n_token d_model"]:
+def embedded(weights: Weights, tokens: Tensor, edits: Edits) -> Float[Tensor, "1 n_token d_model"]:
     """Return the stream before the first block, edited."""
-    x = forward.embed(model.weights, tokens)
+    x = forward.embed(weights, tokens)
     return edits[-1, "hook_resid_post"](x) if (-1, "hook_resid_post") in edits else x
 
 
-def edited_blocks(model: Model, tokens: Tensor, edits: Edits) -> Iterator[forward.BlockTrace]:
+def edited_blocks(weights: Weights, tokens: Tensor, edits: Edits) -> Iterator[forward.BlockTrace]:
     """Run the written-out forward pass with the edits, block by block.
 
     `z` is what W_O reads, `write` and the streams what follows.
     """
-    weights, parallel = model.weights, model.spec.parallel
-    x = embedded(model, tokens, edits)
-    for layer in range(model.spec.n_layer):
+    parallel = weights.spec.parallel
+    x = embedded(weights, tokens, edits)
+    for layer in range(weights.spec.n_layer):
         attention = forward.run_attention(weights, layer, x, folded=False)
         if (layer, "attn.hook_z") in edits:
             z = edits[layer, "attn.hook_z"](attention.z.transpose(1, 2)).transpose(1, 2)

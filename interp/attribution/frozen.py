@@ -35,6 +35,7 @@ from interp.model import Model, trace as forward
 from interp.model.arithmetic import norm_scale
 from interp.model.capture import ending
 from interp.model.experts import Routing
+from interp.model.weights import Weights
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 """Largest relative logit error of a frozen input, by dtype."""
@@ -194,18 +195,18 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
     theirs, stream = ending(model, tokens, -1)
     if model.spec.n_expert:
         refuse_edits(model, "Freezing a mixture of experts")
-    edits = affine_edits(model, tokens.shape[1])
+    edits, weights = affine_edits(model, tokens.shape[1]), model.weights.cached()
     layout = edited_layout(model, edits)
     by_position = theirs.new_empty(tokens.shape[1], len(layout.components), model.spec.d_model)
     writes = by_position.transpose(0, 1)
-    _write_embeddings(model, tokens, writes, edits)
-    blocks, residual = [], embedded(model, tokens, edits)
-    for block in edited_blocks(model, tokens, edits):
-        _write_block(model, layout, block, writes)
+    _write_embeddings(weights, tokens, writes, edits)
+    blocks, residual = [], embedded(weights, tokens, edits)
+    for block in edited_blocks(weights, tokens, edits):
+        _write_block(weights, layout, block, writes)
         edit_writes(layout, block, edits, writes)
         blocks.append(_held(block))
         residual = block.resid_post
-    ours, _ = forward.unembed(model.weights, residual[:, -1:], folded=False)
+    ours, _ = forward.unembed(weights, residual[:, -1:], folded=False)
     return Frozen(
         model=model,
         tokens=tokens[0],
@@ -264,32 +265,32 @@ def _one_prompt(model: Model, tokens: Tensor, max_gigabytes: float) -> Tensor:
     return tokens
 
 
-def _write_embeddings(model: Model, tokens: Tensor, writes: Tensor, edits: Edits) -> None:
-    writes[0] = model.weights.embed(tokens[0])
-    if model.weights.W_pos is not None:
-        writes[1] = model.weights.W_pos[: tokens.shape[1]]
+def _write_embeddings(weights: Weights, tokens: Tensor, writes: Tensor, edits: Edits) -> None:
+    writes[0] = weights.embed(tokens[0])
+    if weights.W_pos is not None:
+        writes[1] = weights.W_pos[: tokens.shape[1]]
     if (before := edits.get((-1, "hook_resid_post"))) is not None:
-        n_embed = 1 if model.weights.W_pos is None else 2
+        n_embed = 1 if weights.W_pos is None else 2
         writes[:n_embed] = before.linear(writes[:n_embed])
         writes[0] += before.constant
 
 
-def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, writes: Tensor) -> None:
+def _write_block(weights: Weights, layout: Layout, block: forward.BlockTrace, writes: Tensor) -> None:
     """Write what each component of one block adds.
 
     Post-norm gains and scales are included.
     """
-    attention = model.weights.attention(block.layer, False)
+    attention = weights.attention(block.layer, False)
     index = layout.start(block.layer)
-    n_head = model.spec.n_head
+    n_head = weights.spec.n_head
     attn_gain = _write_gain(attention.post_gain, block.attention.write_scale)
     writes[index : index + n_head] = (block.attention.z[0] @ attention.W_O) * attn_gain
     if layout.spec.output_bias:
         writes[index + n_head] = attention.b_O * attn_gain
     if block.mlp.routing is not None:
-        _write_experts(model, layout, block, block.mlp.routing, writes)
+        _write_experts(weights, layout, block, block.mlp.routing, writes)
         return
-    index, mlp = layout.mlp(block.layer), model.weights.mlp(block.layer, False)
+    index, mlp = layout.mlp(block.layer), weights.mlp(block.layer, False)
     writes[index] = block.mlp.write[0]
     if layout.spec.mlp_bias:
         writes[index + 1] = mlp.b_out * _write_gain(mlp.post_gain, block.mlp.write_scale)
@@ -297,13 +298,17 @@ def _write_block(model: Model, layout: Layout, block: forward.BlockTrace, writes
 
 
 def _write_experts(
-    model: Model, layout: Layout, block: forward.BlockTrace, routing: Routing, writes: Float[Tensor, "n_component n d"]
+    weights: Weights,
+    layout: Layout,
+    block: forward.BlockTrace,
+    routing: Routing,
+    writes: Float[Tensor, "n_component n d"],
 ) -> None:
     """Write what each expert adds where it ran.
 
     Their output biases, by their shares, are one component.
     """
-    raw, first = model.weights.raw(block.layer), layout.mlp(block.layer)
+    raw, first = weights.raw(block.layer), layout.mlp(block.layer)
     gain = _write_gain(None if raw.mlp_post is None else raw.mlp_post.gain.detach(), block.mlp.write_scale)
     writes[first : first + layout.n_mlp] = 0
     if raw.b_out is not None:

@@ -108,7 +108,7 @@ class _Run:
 
     @classmethod
     def of(cls, model: Model, tokens: Tensor, position: int) -> _Run:
-        blocks = list(trace.blocks(model.weights, tokens, folded=False))
+        blocks = list(trace.blocks(model.weights.cached(), tokens, folded=False))
         streams = [blocks[0].resid_pre, *(block.resid_post for block in blocks)]
         run = cls(
             streams,

@@ -177,3 +177,28 @@ def test_smollm2(smollm2, smollm2_double):
     prompt = "The Eiffel Tower is located in the city of"
     assert freeze(smollm2, smollm2.to_tokens(prompt)).error < 1e-5
     assert freeze(smollm2_double, smollm2.to_tokens(prompt)).error < 1e-12
+
+
+@pytest.mark.parametrize("name", ["gemma2", "mixtral"])
+def test_each_block_is_read_once_and_read_again_by_the_next_call(name, monkeypatch):
+    """Reading a block makes dozens of views; an edit of its parameters between two calls must still be seen."""
+    model = models.load(name, torch.float64)
+    family, reads = model.weights._family, []
+    layer = family.layer
+    monkeypatch.setattr(family, "layer", lambda hf, index: reads.append(index) or layer(hf, index))
+    before = freeze(model, IDS)
+    assert sorted(reads) == list(range(model.spec.n_layer))
+    norms = [value for key, value in model.hf.named_parameters() if "layers.1" in key and "norm" in key]
+    with torch.no_grad():
+        for norm in norms:
+            norm.add_(0.5)
+    try:
+        after = freeze(model, IDS)
+    finally:
+        with torch.no_grad():
+            for norm in norms:
+                norm.sub_(0.5)
+    assert norms
+    assert len(reads) == 2 * model.spec.n_layer
+    assert after.error < 1e-12
+    assert (after.residual - before.residual).abs().max() > 0.01

@@ -156,6 +156,8 @@ def _check(config: Any) -> None:
 def _linear(part: Any, name: str, config: Any) -> tuple[Tensor, Tensor | None]:
     """Return (weight, bias) of a projection."""
     module, rows = _rows(part, name, config)
+    if rows == slice(None):
+        return module.weight, module.bias
     return module.weight[rows], None if module.bias is None else module.bias[rows]
 
 
