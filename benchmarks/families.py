@@ -14,7 +14,7 @@ import transformers
 
 import interp
 from interp.files import write_between
-from interp.model import Model, rooms, trace
+from interp.model import Model, capabilities, trace
 from interp.model.check import default_prompts
 from tests import models
 
@@ -64,7 +64,7 @@ def lines() -> Iterator[str]:
     for name in (*models.NAMES, *models.MORE_NAMES):
         single, double = models.load(name), models.load(name, torch.float64)
         errors = [f"{interp.check(model).worst:.1e}" for model in (single, double)]
-        yield f"| {_family(name, single)} | {NOTES.get(name, '')} | {' | '.join(errors)} | {_closed(single)} |"
+        yield f"| {_family(name, single)} | {NOTES.get(name, '')} | {' | '.join(errors)} | {_unavailable(single)} |"
 
 
 def mixtures() -> Iterator[str]:
@@ -103,8 +103,8 @@ def _family(name: str, model: Model) -> str:
     return f"`{family}`" if name in (family, family.removesuffix("_text")) else f"`{family}` ({name})"
 
 
-def _closed(model: Model) -> str:
-    return ", ".join(room.name for room in rooms(model) if not room.works)
+def _unavailable(model: Model) -> str:
+    return ", ".join(part.name for part in capabilities(model) if not part.works)
 
 
 def main() -> None:

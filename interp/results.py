@@ -86,9 +86,20 @@ RENAMED = {
 }
 """Names of classes in files of earlier versions, with the names of today."""
 RENAMED_FIELDS = {
+    "analyses.dictionary.result:Config": {"rivals": "inhibitor_candidates"},
+    "analyses.dictionary.result:Features": {
+        "rivals": "inhibitor_candidates",
+        "rival_weight": "inhibitor_weight",
+        "together": "common_rows",
+        "strangers": "controls",
+        "strangers_together": "control_common_rows",
+    },
+    "analyses.superposition.correlation:Correlation": {"together": "correlated", "apart": "anticorrelated"},
     "interp.attribution.averaged:Averaged": {"values": "observed"},
     "analyses.examples.result:Examples": {"found": "examples"},
     "interp.attribution.results:Verification": {"values": "array"},
+    "interp.discovery.headsets:Backups": {"together": "joint", "apart": "summed"},
+    "saes.evaluation.scores:Score": {"judged_on": "evaluated_on"},
 }
 """Names of fields in files of earlier versions, with the names of today."""
 DTYPES = (

@@ -351,6 +351,23 @@ def test_a_result_saved_with_an_earlier_name_of_a_field_loads(tmp_path):
     assert today.values.tolist() == [0.5, -1.0]
 
 
+def test_a_result_inside_another_loads_with_earlier_names_of_its_fields(tmp_path):
+    from saes.evaluation.scores import Score
+
+    today = Held((Score("l0", "sparsity", 3.5, unit="latents", evaluated_on="64 rows"),))
+    today.save(tmp_path)
+
+    def rename(document: dict[str, Any]) -> None:
+        (score,) = document["result"]["value"]
+        score["judged_on"] = score.pop("evaluated_on")
+
+    text = _resealed(tmp_path, rename)
+    save_file({}, tmp_path / ARRAYS_NAME, metadata={"interp.result": text})
+    loaded = results.load(tmp_path)
+    assert loaded == today and isinstance(loaded, Held)
+    assert loaded.value[0].evaluated_on == "64 rows"
+
+
 @pytest.mark.parametrize("name", results.RENAMED_FIELDS)
 def test_every_earlier_field_leads_to_a_field_of_today(name):
     known = {field.name for field in fields(results._class(name, Path(JSON_NAME)))}

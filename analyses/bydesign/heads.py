@@ -215,11 +215,11 @@ def _ways(config: Config, task: heads.Task, most: int) -> list[list[heads.Heads]
 
     seeds = [config.seed * 1000 + s for s in range(config.seeds)]
     counts = [count for count in range(1, most + 1) for _ in seeds]
-    joint = heads.together(task, counts, seeds * most, steps=config.steps)
+    joint = heads.train_jointly(task, counts, seeds * most, steps=config.steps)
     return [
         joint.split(config.seeds),
-        heads.in_turn(task, most, seeds, steps=config.steps),
-        heads.apart(task, most, seeds, steps=config.steps),
+        heads.train_in_turn(task, most, seeds, steps=config.steps),
+        heads.train_separately(task, most, seeds, steps=config.steps),
     ]
 
 

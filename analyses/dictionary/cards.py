@@ -116,7 +116,7 @@ def _links(features: Features, latent: int) -> tuple[Links, ...]:
         )
     )
     links = [Links(f"Nearest decoder rows (chance {features.chance_cosine:.2f})", near)] if near else []
-    if features.rivals.shape[1]:
+    if features.inhibitor_candidates.shape[1]:
         pushed = tuple(
             (f"latent {other}", f"{weight:+.2f}, {both} of {expected:.0f}".replace("-", "−"))
             for other, weight, both, expected in features.inhibitors(latent)[:INHIBITORS]

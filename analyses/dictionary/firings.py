@@ -39,7 +39,7 @@ class Collected:
         squares: Σ value².
         top: the strongest firings.
         drawn: firings drawn at random.
-        together: number of rows on which a latent and each latent of its row of `rivals` both fire.
+        common_rows: number of rows on which a latent and each of `others` in its row both fire.
     """
 
     rows: int
@@ -49,7 +49,7 @@ class Collected:
     histogram: Int[Tensor, "width bin"]
     top: TopBuffer
     drawn: TopBuffer
-    together: Int[Tensor, "width rival"]
+    common_rows: Int[Tensor, "width other"]
 
 
 @torch.no_grad()
@@ -57,7 +57,7 @@ def collect(  # noqa: PLR0913
     sae: SAE,
     corpus: Corpus,
     *,
-    rivals: Int[Tensor, "width rival"],
+    others: Int[Tensor, "width other"],
     window: Window,
     top: int,
     drawn: int,
@@ -70,7 +70,7 @@ def collect(  # noqa: PLR0913
     Args:
         sae: the autoencoder.
         corpus: contexts with activations.
-        rivals: for each latent, the other latents whose common firings with it are counted.
+        others: for each latent, the other latents whose common firings with it are counted.
         window: positions stored around an example.
         top: number of strongest firings stored for each latent.
         drawn: number of firings drawn at random from each latent.
@@ -87,7 +87,7 @@ def collect(  # noqa: PLR0913
     fired, count = torch.zeros(width, dtype=torch.long, device=device), 0
     total, squares = (torch.zeros(width, dtype=torch.float64, device=device) for _ in range(2))
     histogram = torch.zeros(width * BINS, dtype=torch.long, device=device)
-    together = torch.zeros_like(rivals)
+    common_rows = torch.zeros_like(others)
     scratch = torch.zeros(0, width, device=device)
     for passage in (_moved(piece, device) for piece in corpus.passages(size)):
         check_finite(passage.x, f"activations of contexts from {passage.first} on")
@@ -105,12 +105,12 @@ def collect(  # noqa: PLR0913
         best.offer(Entries(latent, value.double(), at), passage, codes)
         place = (at[:, 0] + passage.first) * corpus.length + at[:, 1]
         sample.offer(Entries(latent, uniform(latent, place, seed), at), passage, codes)
-        together.index_add_(0, latent, (codes[row[:, None], rivals[latent]] > 0).long())
+        common_rows.index_add_(0, latent, (codes[row[:, None], others[latent]] > 0).long())
         codes[row, latent] = 0.0  # all other entries are still 0
         count += len(codes)
         if progress is not None:
             progress(passage.first + len(passage.tokens), corpus.contexts, "reading what latents fire on")
-    return Collected(count, fired, total, squares, histogram.view(width, BINS), best, sample, together)
+    return Collected(count, fired, total, squares, histogram.view(width, BINS), best, sample, common_rows)
 
 
 def _bin(value: Float[Tensor, " e"]) -> Int[Tensor, " e"]:

@@ -40,12 +40,12 @@ def read(
     possible inhibitors; see `Features`. Raises `UsageError` for activations that are not finite.
     """
     linked = sae.variant == "autoencoder" and sae.width > 1
-    rivals = weights.inhibitors(sae, config.rivals) if linked else weights.no_inhibitors(sae)
+    candidates = weights.inhibitors(sae, config.inhibitor_candidates) if linked else weights.no_inhibitors(sae)
     control = weights.random_latents(sae, CONTROLS if linked else 0, seed)
     collected = collect(
         sae,
         corpus,
-        rivals=torch.cat([rivals.index, control], 1),
+        others=torch.cat([candidates.index, control], 1),
         window=Window(config.before, config.after),
         top=REPEATS * config.top,
         drawn=config.drawn,
@@ -58,7 +58,7 @@ def read(
     why = weights.why_no_logits(sae, model)
     raised, logits = _spoken(sae, model, corpus, config) if model is not None and not why else _silent()
     vocabulary, (tokens, raised) = texts(model, chosen.tokens, raised)
-    fired, (strength, energy), together = _array(collected.fired), _means(sae, collected), _array(collected.together)
+    fired, (strength, energy), common = _array(collected.fired), _means(sae, collected), _array(collected.common_rows)
     return Features(
         rows=collected.rows,
         contexts=corpus.contexts,
@@ -78,11 +78,11 @@ def read(
         nearest=_array(near.index).astype(np.int32),
         nearest_cosine=_array(near.value).astype(np.float32),
         chance_cosine=chance_cosine(sae.width, sae.d_out, torch.Generator().manual_seed(seed), absolute=False),
-        rivals=_array(rivals.index).astype(np.int32),
-        rival_weight=_array(rivals.value).astype(np.float32),
-        together=together[:, : rivals.index.shape[1]],
-        strangers=_array(control).astype(np.int32),
-        strangers_together=together[:, rivals.index.shape[1] :],
+        inhibitor_candidates=_array(candidates.index).astype(np.int32),
+        inhibitor_weight=_array(candidates.value).astype(np.float32),
+        common_rows=common[:, : candidates.index.shape[1]],
+        controls=_array(control).astype(np.int32),
+        control_common_rows=common[:, candidates.index.shape[1] :],
     )
 
 

@@ -45,7 +45,7 @@ class Config(Result):
         before: number of tokens shown before the one a latent fires on.
         after: number of tokens shown after it.
         tokens: number of tokens listed that a latent raises, and that it lowers.
-        rivals: number of latents considered as inhibitors of each latent.
+        inhibitor_candidates: number of latents considered as inhibitors of each latent.
         asked: latents that have a card; empty for all of them.
         name: name of the autoencoder on the page.
         judge: whether the autoencoder is evaluated (`saes.evaluate`), with baselines.
@@ -57,7 +57,7 @@ class Config(Result):
     before: int = 14
     after: int = 6
     tokens: int = 8
-    rivals: int = 16
+    inhibitor_candidates: int = 16
     asked: tuple[int, ...] = ()
     name: str = "dictionary"
     judge: bool = True
@@ -65,7 +65,7 @@ class Config(Result):
 
     def __post_init__(self) -> None:
         checked_fields(self)
-        for name in ("top", "drawn", "tokens", "rivals"):
+        for name in ("top", "drawn", "tokens", "inhibitor_candidates"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be at least 1.")
         if self.before < 0 or self.after < 0:
@@ -95,11 +95,11 @@ class Features(Result):
         nearest: latents with the most similar decoder rows.
         nearest_cosine: their cosine similarity.
         chance_cosine: the mean nearest cosine in a random dictionary of the same size.
-        rivals: possible inhibitors, the latents of most negative virtual weight onto this one.
-        rival_weight: that weight, 0 where the directions are no more opposed than random ones.
-        together: number of rows on which both fire.
-        strangers: latents drawn at random, as a control.
-        strangers_together: number of rows on which both fire.
+        inhibitor_candidates: possible inhibitors, the latents of most negative virtual weight onto this one.
+        inhibitor_weight: that weight, 0 where the directions are no more opposed than random ones.
+        common_rows: number of rows on which both fire.
+        controls: latents drawn at random, as a control.
+        control_common_rows: number of rows on which both fire.
     """
 
     rows: int
@@ -120,11 +120,11 @@ class Features(Result):
     nearest: Int[np.ndarray, "width neighbour"]
     nearest_cosine: Float[np.ndarray, "width neighbour"]
     chance_cosine: float
-    rivals: Int[np.ndarray, "width rival"]
-    rival_weight: Float[np.ndarray, "width rival"]
-    together: Int[np.ndarray, "width rival"]
-    strangers: Int[np.ndarray, "width control"]
-    strangers_together: Int[np.ndarray, "width control"]
+    inhibitor_candidates: Int[np.ndarray, "width candidate"]
+    inhibitor_weight: Float[np.ndarray, "width candidate"]
+    common_rows: Int[np.ndarray, "width candidate"]
+    controls: Int[np.ndarray, "width control"]
+    control_common_rows: Int[np.ndarray, "width control"]
 
     @property
     def width(self) -> int:
@@ -180,34 +180,35 @@ class Features(Result):
         """Return the latents that inhibit this one.
 
         They are tuples (other, virtual weight, rows both fire on, rows expected). Two things are required: a negative
-        virtual weight, and fewer common firings than independent latents would have (`less_together`). Strongest first:
-        weight times the other's mean value.
+        virtual weight, and fewer common firings than independent latents would have (`fewer_common_rows`). They are
+        sorted by weight times the other's mean value, the strongest first.
         """
         self.check((latent,))
-        others, weight, both = self.rivals[latent], self.rival_weight[latent], self.together[latent]
+        others, weight = self.inhibitor_candidates[latent], self.inhibitor_weight[latent]
+        both = self.common_rows[latent]
         expected = self.fired[others] * self.fired[latent] / self.rows
-        chosen = np.flatnonzero((weight < 0) & self.less_together[latent])
+        chosen = np.flatnonzero((weight < 0) & self.fewer_common_rows[latent])
         chosen = chosen[np.argsort(weight[chosen] * self.strength[others[chosen]], kind="stable")]
         return tuple((int(others[i]), float(weight[i]), int(both[i]), float(expected[i])) for i in chosen)
 
     @cached_property
-    def less_together(self) -> Bool[np.ndarray, "width rival"]:
+    def fewer_common_rows(self) -> Bool[np.ndarray, "width candidate"]:
         """Whether a latent and a possible inhibitor rarely fire together.
 
         True for pairs with fewer common rows than independent latents would have by chance.
         """
-        return self._less_together(self.rivals, self.together)
+        return self._fewer_common_rows(self.inhibitor_candidates, self.common_rows)
 
     @property
-    def less_together_by_chance(self) -> float | None:
+    def fewer_common_rows_by_chance(self) -> float | None:
         """Fraction of random pairs of latents with fewer common rows than chance.
 
         None if no pair was counted.
         """
-        less = self._less_together(self.strangers, self.strangers_together)
+        less = self._fewer_common_rows(self.controls, self.control_common_rows)
         return float(less.mean()) if less.size else None
 
-    def _less_together(self, others: np.ndarray, both: np.ndarray) -> np.ndarray:
+    def _fewer_common_rows(self, others: np.ndarray, both: np.ndarray) -> np.ndarray:
         """Test whether pairs of latents have fewer common firings than independent ones.
 
         True where the Poisson probability of at most that number of common firings is below 0.001, divided by the
@@ -216,7 +217,7 @@ class Features(Result):
         from scipy.stats import poisson
 
         expected = self.fired[others] * (self.fired[:, None] / self.rows)
-        return poisson.cdf(both, expected) < 1e-3 / max(1, self.rivals.shape[1])
+        return poisson.cdf(both, expected) < 1e-3 / max(1, self.inhibitor_candidates.shape[1])
 
     def search(self, word: str) -> tuple[int, ...]:
         """Return the latents that have `word` in one of their tokens.

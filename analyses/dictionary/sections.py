@@ -218,7 +218,7 @@ def features(found: Features, asked: tuple[int, ...]) -> Section:
     else:
         claim += "This page has the examples of those of most interest, and title and numbers of all."
     notes = [Note(f"Raised and lowered tokens are not shown: {found.no_logits}.")] if found.no_logits else []
-    chance = found.less_together_by_chance
+    chance = found.fewer_common_rows_by_chance
     if chance is not None:
         notes.append(
             Note(

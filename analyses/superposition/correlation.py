@@ -50,16 +50,17 @@ class Correlation(ToyStudy):
     )
 
     config: Config
-    together: toy.Trained
-    apart: toy.Trained
+    correlated: toy.Trained
+    anticorrelated: toy.Trained
     three: toy.Trained
 
     def finding(self) -> str:
         """Return the cosines within pairs in the three settings."""
+        inside = [_within(models) for models in (self.correlated, self.anticorrelated, self.three)]
         return (
-            f"In the best of {self.config.starts} starts, two features that always occur together have a cosine of "
-            f"{_within(self.together).max():.2f}, two that never do {_within(self.apart).max():.2f}, and three "
-            f"correlated pairs in two dimensions lie side by side at {_within(self.three).mean():.2f}."
+            f"In the best of {self.config.starts} starts, two features that are always active at the same time have a "
+            f"cosine of {inside[0].max():.2f}, two that never are {inside[1].max():.2f}, and three correlated pairs in "
+            f"two dimensions lie side by side at {inside[2].mean():.2f}."
         )
 
     def sections(self) -> tuple[Section, ...]:
@@ -73,10 +74,13 @@ class Correlation(ToyStudy):
             reference=PAPER,
         )
         sections = []
+        orthogonal = "Features of a pair are orthogonal; features of different pairs are opposite."
+        opposite = "The two features of a pair are opposite and cause no loss."
+        hexagon = "The two features of a pair lie side by side on a hexagon."
         for name, title, claim, models in (
-            ("together", "Two correlated pairs", "Partners are orthogonal; strangers are opposite.", self.together),
-            ("apart", "Two anticorrelated pairs", "Partners are opposite and cost nothing.", self.apart),
-            ("three", "Three correlated pairs", "Partners lie side by side on a hexagon.", self.three),
+            ("correlated", "Two correlated pairs", orthogonal, self.correlated),
+            ("anticorrelated", "Two anticorrelated pairs", opposite, self.anticorrelated),
+            ("three", "Three correlated pairs", hexagon, self.three),
         ):
             order = np.argsort(models.loss[0])[:4]
             panels = {f"loss {models.loss[0, k]:.2e}": toy.canonical(models.features_in[0, k]) for k in order}
@@ -105,24 +109,27 @@ def run(
     pairs = toy.Config(
         4, 2, density=(config.density,), data="correlated", starts=config.starts, steps=config.steps, seed=config.seed
     )
-    together = trained(pairs, what="correlated", device=device, progress=progress)
-    apart = trained(replace(pairs, data="anticorrelated"), what="anticorrelated", device=device, progress=progress)
+    correlated = trained(pairs, what="correlated", device=device, progress=progress)
+    exclusive = replace(pairs, data="anticorrelated")
+    anticorrelated = trained(exclusive, what="anticorrelated", device=device, progress=progress)
     six = replace(pairs, features=6, density=(config.density_of_three,))
     three = trained(six, what="three pairs", device=device, progress=progress)
     inside, opposite = _within(three), np.sort(_across(three))[:3]
     checks = (
-        Check("correlated: largest |cosine| within a pair", "0", float(np.abs(_within(together)).max()), 0, 0.05),
+        Check("correlated: largest |cosine| within a pair", "0", float(np.abs(_within(correlated)).max()), 0, 0.05),
         Check(
-            "correlated: two cosines across pairs", "−1", float(np.sort(_across(together))[:2].max()), -1.0001, -0.95
+            "correlated: two cosines across pairs", "−1", float(np.sort(_across(correlated))[:2].max()), -1.0001, -0.95
         ),
-        Check("anticorrelated: largest cosine within a pair", "−1", float(_within(apart).max()), -1.0001, -0.99),
-        Check("anticorrelated: best exact loss", "0: partners never meet", float(apart.loss.min()), 0, 1e-5),
+        Check(
+            "anticorrelated: largest cosine within a pair", "−1", float(_within(anticorrelated).max()), -1.0001, -0.99
+        ),
+        Check("anticorrelated: best exact loss", "0: never active at once", float(anticorrelated.loss.min()), 0, 1e-5),
         Check("three correlated pairs: least cosine within", "side by side", float(inside.min()), 0.35, 0.55),
         Check("three correlated pairs: largest cosine within", "side by side", float(inside.max()), 0.35, 0.55),
         Check("three correlated pairs: opposites", "−1", float(opposite.max()), -1.0001, -0.95),
     )
     provenance = watch.provenance(command=command, seed=config.seed, device=device)
-    return Correlation(checks, provenance, config, together, apart, three)
+    return Correlation(checks, provenance, config, correlated, anticorrelated, three)
 
 
 def _within(models: toy.Trained, start: int | None = None) -> Float[np.ndarray, " pairs"]:
@@ -136,7 +143,7 @@ def _within(models: toy.Trained, start: int | None = None) -> Float[np.ndarray, 
     return c[even, even + 1]
 
 
-def _across(models: toy.Trained) -> Float[np.ndarray, " strangers"]:
+def _across(models: toy.Trained) -> Float[np.ndarray, " pairs"]:
     """Return the cosines between features of different pairs, in the best start."""
     c = cosines(models.best().features[0])
     i, j = np.triu_indices(len(c), 1)

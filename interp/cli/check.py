@@ -11,12 +11,13 @@ from typing import Literal
 class Check:
     """One thing that doctor examined.
 
-    `missing` is optional, `broken` is not; `remedy` is how to fix it.
+    `value` is what is installed or available. What is `missing` is optional, what is `broken` is required; `remedy` is
+    how to fix it.
     """
 
     name: str
     state: Literal["ok", "missing", "broken"]
-    found: str
+    value: str
     remedy: str = ""
 
 

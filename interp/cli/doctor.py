@@ -45,7 +45,7 @@ def run(args: Namespace) -> int:
     for check in checks:
         if args.quiet and check.state == "ok":
             continue
-        console.write(f"{MARKS[check.state]}  {check.name:<{width}}  {check.found}")
+        console.write(f"{MARKS[check.state]}  {check.name:<{width}}  {check.value}")
         if check.remedy:
             console.write(f"    {'':<{width}}  fix: {check.remedy}")
     return 0 if healthy else 1
@@ -57,21 +57,21 @@ def _model(args: Namespace) -> int:
     Its level, the error of its check, and what works with it.
     """
     from interp.model import load
-    from interp.model.rooms import measured, rooms
+    from interp.model.capabilities import capabilities, check_error
 
     model = load(args.model)
-    error, result = measured(model), rooms(model)
+    error, parts = check_error(model), capabilities(model)
     if args.json:
         report = {"model": model.name, "family": model.spec.family, "level": model.level, "check": error}
-        console.write_json(report | {"rooms": [asdict(room) for room in result]})
+        console.write_json(report | {"capabilities": [asdict(part) for part in parts]})
         return 0
     console.write(repr(model))
     given = "" if error is None else f"; its weights reproduce its logits to {error:.1e}"
     console.write(f"level: {model.level}{given}")
-    width = max(len(room.name) for room in result)
+    width = max(len(part.name) for part in parts)
     given = ""
-    for room in result:
-        reason = "as above" if room.reason and room.reason == given else room.reason
-        console.write(f"{MARKS['ok' if room.works else 'missing']}  {room.name:<{width}}  {reason}".rstrip())
-        given = room.reason
+    for part in parts:
+        reason = "as above" if part.reason and part.reason == given else part.reason
+        console.write(f"{MARKS['ok' if part.works else 'missing']}  {part.name:<{width}}  {reason}".rstrip())
+        given = part.reason
     return 0

@@ -120,8 +120,8 @@ def backups(
         primaries=tuple(primaries),
         alone=alone,
         given=given,
-        together=float(joint),
-        apart=float(apart + without),
+        joint=float(joint),
+        summed=float(apart + without),
     )
 
 

@@ -97,7 +97,8 @@ class Backups(Shown, Result):
 
     For each head, `alone` (n_head,) is the change of the measure when it is corrupted, `given` when it is corrupted on
     top of the `primaries`; `compensation` = alone − given is positive for a head that supports the answer more once
-    the primaries are gone. `together` is the change by primaries and the k best backups, `apart` the sum of both.
+    the primaries are gone. `joint` is the change when primaries and the k best backups are corrupted at once, `summed`
+    the sum of the change by the primaries and the change by the backups.
     """
 
     task: str
@@ -105,8 +106,8 @@ class Backups(Shown, Result):
     primaries: tuple[str, ...]
     alone: np.ndarray
     given: np.ndarray
-    together: float
-    apart: float
+    joint: float
+    summed: float
 
     @property
     def compensation(self) -> np.ndarray:
@@ -122,7 +123,7 @@ class Backups(Shown, Result):
 
         The losses are those of primaries and best backups.
         """
-        return self.together / self.apart if self.apart else float("nan")
+        return self.joint / self.summed if self.summed else float("nan")
 
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
         """Return the k heads that compensate most."""
@@ -136,7 +137,7 @@ class Backups(Shown, Result):
         caption = (
             f"Change of the log odds of {self.task}, in nats, when a head is corrupted: alone, and on top of "
             f"{', '.join(self.primaries)}. Losing these and the best backups together costs {self.synergy:.2f} times "
-            "the sum of both apart."
+            "the sum of both losses."
         )
         columns = ("head", "alone", "given", "compensation")
         return Table(columns, rows, caption, dict.fromkeys(columns[1:], "+.4f"))

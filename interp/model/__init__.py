@@ -3,12 +3,25 @@
 The only floor that imports `transformers` and `transformer_lens`, and only inside functions.
 """
 
+from interp.model.capabilities import Capability, capabilities
 from interp.model.capture import Cache
 from interp.model.check import Check, check
 from interp.model.load import load
 from interp.model.model import Model
-from interp.model.rooms import Room, rooms
 from interp.model.spec import Rotary, Spec
 from interp.model.weights import Attention, Mlp, Weights
 
-__all__ = ["Attention", "Cache", "Check", "Mlp", "Model", "Room", "Rotary", "Spec", "Weights", "check", "load", "rooms"]
+__all__ = [
+    "Attention",
+    "Cache",
+    "Capability",
+    "Check",
+    "Mlp",
+    "Model",
+    "Rotary",
+    "Spec",
+    "Weights",
+    "capabilities",
+    "check",
+    "load",
+]

@@ -91,7 +91,7 @@ class Heads:
         ]
 
 
-def together(task: Task, used: Sequence[int], seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> Heads:
+def train_jointly(task: Task, used: Sequence[int], seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> Heads:
     """Train the first `used` heads of networks at the same time.
 
     There is one network for each seed given.
@@ -102,7 +102,7 @@ def together(task: Task, used: Sequence[int], seeds: Sequence[int], *, steps: in
     return _judged(task, start | moving)
 
 
-def in_turn(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> list[Heads]:
+def train_in_turn(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> list[Heads]:
     """Train `most` heads one after the other.
 
     The result has networks of 1, 2, … `most` heads. Earlier heads are frozen.
@@ -119,7 +119,7 @@ def in_turn(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: floa
     return result
 
 
-def apart(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> list[Heads]:
+def train_separately(task: Task, most: int, seeds: Sequence[int], *, steps: int, lr: float = 0.02) -> list[Heads]:
     """Train each of `most` heads as if it were the only one.
 
     The result has networks of 1, 2, … `most` heads.

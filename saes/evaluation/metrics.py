@@ -19,7 +19,7 @@ RATIOS = (
 )
 
 
-def reconstruction(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[Score, ...]:
+def reconstruction(tally: Tally, bootstrap: Bootstrap, evaluated_on: str) -> tuple[Score, ...]:
     """Compute the reconstruction scores.
 
     Fraction of variance unexplained Σ|x − x̂|² / Σ|x − mean|², explained variance, cosine, shrinkage and bias.
@@ -28,9 +28,9 @@ def reconstruction(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[
     scores = []
     if variance.sum() > 1e-12 * tally.column("square").sum() and variance.sum() > 0:
         value, low, high = bootstrap.ratio(error, variance)
-        scores.append(Score("fvu", group, value, low, high, "fraction", judged_on, "lower"))
+        scores.append(Score("fvu", group, value, low, high, "fraction", evaluated_on, "lower"))
         ends = (None, None) if low is None or high is None else (1 - high, 1 - low)
-        scores.append(Score("explained_variance", group, 1 - value, *ends, "fraction", judged_on, "higher"))
+        scores.append(Score("explained_variance", group, 1 - value, *ends, "fraction", evaluated_on, "higher"))
     else:
         why = "every row is the same, so there is no variance to explain"
         scores += [unavailable("fvu", group, why), unavailable("explained_variance", group, why)]
@@ -39,7 +39,7 @@ def reconstruction(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[
             scores.append(unavailable(key, group, "every reconstruction is zero, or every row is"))
             continue
         value = bootstrap.ratio(tally.column(top), tally.column(bottom))
-        scores.append(Score(key, group, *value, unit, judged_on, better, why))
+        scores.append(Score(key, group, *value, unit, evaluated_on, better, why))
     return tuple(scores)
 
 
@@ -62,7 +62,7 @@ def with_sinks(tally: Tally, extreme: Tally, seed: int) -> tuple[Score, ...]:
     return counted, Score("fvu_with_sinks", group, *value, "fraction", f"{rows:,} rows", "lower", why)
 
 
-def sparsity(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[Score, ...]:
+def sparsity(tally: Tally, bootstrap: Bootstrap, evaluated_on: str) -> tuple[Score, ...]:
     """Compute L0 and the fractions of dead and dense latents.
 
     A latent is dead if it fires on none of the evaluated rows, and dense if it fires on more than `DENSE` of them. The
@@ -73,13 +73,13 @@ def sparsity(tally: Tally, bootstrap: Bootstrap, judged_on: str) -> tuple[Score,
     bound = f"on no row; with 95 % confidence such a latent fires on fewer than {3 / rows:.1e} of rows"
     # The rule of three assumes independent rows, which neighbours are not, but nothing better exists for zero counts.
     return (
-        Score("l0", group, *l0, "latents", judged_on),
-        _fraction("dead_latents", tally, judged_on, bound, dense=False),
-        _fraction("dense_latents", tally, judged_on, f"fire on more than {DENSE:.0%} of rows", dense=True),
+        Score("l0", group, *l0, "latents", evaluated_on),
+        _fraction("dead_latents", tally, evaluated_on, bound, dense=False),
+        _fraction("dense_latents", tally, evaluated_on, f"fire on more than {DENSE:.0%} of rows", dense=True),
     )
 
 
-def _fraction(key: str, tally: Tally, judged_on: str, why: str, *, dense: bool) -> Score:
+def _fraction(key: str, tally: Tally, evaluated_on: str, why: str, *, dense: bool) -> Score:
     used = np.flatnonzero(tally.part_rows)
     fired, rows = tally.fired.sum(0), tally.rows
 
@@ -88,7 +88,7 @@ def _fraction(key: str, tally: Tally, judged_on: str, why: str, *, dense: bool) 
 
     value = fraction(fired, rows)
     without = [fraction(fired - tally.fired[p], rows - tally.part_rows[p]) for p in used] if len(used) > 1 else []
-    return Score(key, "sparsity", value, *jackknife(value, np.array(without)), "fraction", judged_on, "lower", why)
+    return Score(key, "sparsity", value, *jackknife(value, np.array(without)), "fraction", evaluated_on, "lower", why)
 
 
 def coherence(geometry: Geometry, seed: int) -> tuple[Score, ...]:

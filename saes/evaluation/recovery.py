@@ -13,10 +13,10 @@ from jaxtyping import Bool, Float, Int
 
 from saes.evaluation.scores import derived_seed
 
-METRICS = ("matched cosine", "found above 0.9", "firing F1", "L0", "FVU")
+METRICS = ("matched cosine", "recovered above 0.9", "firing F1", "L0", "FVU")
 
 
-def cosines(true: Float[np.ndarray, "features d"], found: Float[np.ndarray, "atoms d"]) -> np.ndarray:
+def cosines(true: Float[np.ndarray, "features d"], dictionary: Float[np.ndarray, "atoms d"]) -> np.ndarray:
     """Return |cos| of every pair (features, atoms).
 
     A zero row has cosine 0 with all others.
@@ -24,12 +24,12 @@ def cosines(true: Float[np.ndarray, "features d"], found: Float[np.ndarray, "ato
     >>> cosines(np.eye(2), np.array([[0.0, -2.0]])).tolist()
     [[0.0], [1.0]]
     """
-    unit = [d / np.maximum(np.linalg.norm(d, axis=1, keepdims=True), 1e-12) for d in (true, found)]
+    unit = [d / np.maximum(np.linalg.norm(d, axis=1, keepdims=True), 1e-12) for d in (true, dictionary)]
     return np.abs(unit[0] @ unit[1].T)
 
 
 def match(
-    true: Float[np.ndarray, "features d"], found: Float[np.ndarray, "atoms d"]
+    true: Float[np.ndarray, "features d"], dictionary: Float[np.ndarray, "atoms d"]
 ) -> tuple[Int[np.ndarray, " matched"], Int[np.ndarray, " matched"], Float[np.ndarray, " matched"]]:
     """Match features to atoms one to one with the largest total |cosine|.
 
@@ -40,7 +40,7 @@ def match(
         >>> match(np.eye(2), np.array([[0.0, -1.0], [3.0, 0.0]]))[1].tolist()
         [1, 0]
     """
-    return assign(cosines(true, found))
+    return assign(cosines(true, dictionary))
 
 
 def assign(
@@ -80,9 +80,9 @@ class Match:
     nearest: Int[np.ndarray, " atoms"]
 
     @classmethod
-    def of(cls, true: Float[np.ndarray, "features d"], found: Float[np.ndarray, "atoms d"]) -> Match:
-        """Match the dictionary `found` to `true`."""
-        cosine = cosines(true, found)
+    def of(cls, true: Float[np.ndarray, "features d"], dictionary: Float[np.ndarray, "atoms d"]) -> Match:
+        """Match the directions `dictionary` to `true`."""
+        cosine = cosines(true, dictionary)
         rows, columns, values = assign(cosine)
         matched, atom = np.zeros(len(true)), np.full(len(true), -1)
         matched[rows], atom[rows] = values, columns
@@ -181,8 +181,8 @@ class Absorption:
     child: int
     alone: int
     on_alone: int
-    together: int
-    on_together: int
+    both: int
+    on_both: int
 
     @property
     def gap(self) -> float | None:
@@ -190,9 +190,9 @@ class Absorption:
 
         It is undefined if the parent was never active without, or never with, the child.
         """
-        if not self.alone or not self.together:
+        if not self.alone or not self.both:
             return None
-        return self.on_alone / self.alone - self.on_together / self.together
+        return self.on_alone / self.alone - self.on_both / self.both
 
 
 def absorption(
@@ -210,8 +210,8 @@ def absorption(
     counted = []
     for parent, child in pairs:
         on, with_child = fired[:, parent], active[:, child]
-        alone, together = active[:, parent] & ~with_child, active[:, parent] & with_child
-        counts = (alone.sum(), (alone & on).sum(), together.sum(), (together & on).sum())
+        alone, both = active[:, parent] & ~with_child, active[:, parent] & with_child
+        counts = (alone.sum(), (alone & on).sum(), both.sum(), (both & on).sum())
         counted.append(Absorption(parent, child, *map(int, counts)))
     return tuple(counted)
 
@@ -242,7 +242,7 @@ def chance(
 def judge(
     true: Float[np.ndarray, "features d"],
     active: Float[np.ndarray, "n features"],
-    found: Float[np.ndarray, "atoms d"],
+    dictionary: Float[np.ndarray, "atoms d"],
     codes: Float[np.ndarray, "n atoms"],
     error: float,
 ) -> Float[np.ndarray, " metrics"]:
@@ -254,11 +254,11 @@ def judge(
     Args:
         true: (features, d) known directions.
         active: (n, features) true coefficients.
-        found: (atoms, d) the dictionary.
+        dictionary: (atoms, d) the evaluated directions.
         codes: (n, atoms) its codes.
         error: fraction of variance unexplained.
     """
-    rows, columns, cosine = match(true, found)
+    rows, columns, cosine = match(true, dictionary)
     counts = Firing.of(active[:, rows] != 0, codes[:, columns] != 0)
     n = len(true)
     f1 = np.nan_to_num(counts.f1).sum() / n

@@ -158,7 +158,7 @@ class Evaluation(Shown, Result):
 
         columns = ("measure", "of", "value", "low", "high", "unit", "better", "judged on", "note")
         rows = tuple(
-            (s.name, s.group, s.value, s.low, s.high, s.unit, s.better, s.judged_on, s.why) for s in self.scores
+            (s.name, s.group, s.value, s.low, s.high, s.unit, s.better, s.evaluated_on, s.why) for s in self.scores
         )
         caption = f"Low and high: 95 % interval, over {self.cluster}."
         return Table(columns, rows, caption, dict.fromkeys(("value", "low", "high"), ".4g"))

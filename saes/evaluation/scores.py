@@ -60,7 +60,7 @@ class Score(Result):
         low: lower end of the 95 % interval; None if there is none.
         high: upper end of the 95 % interval; None if there is none.
         unit: "fraction", "nats", "latents", "cosine", "ratio".
-        judged_on: what it was evaluated on, such as "4,096 rows in 32 contexts".
+        evaluated_on: what it was evaluated on, such as "4,096 rows in 32 contexts".
         better: "lower", "higher", or "" if neither.
         why: reason why there is no value, or an explanation of the value.
         name: display name; by default that of `NAMES`.
@@ -78,7 +78,7 @@ class Score(Result):
     low: float | None = None
     high: float | None = None
     unit: str = "fraction"
-    judged_on: str = ""
+    evaluated_on: str = ""
     better: str = ""
     why: str = ""
     name: str = ""

@@ -15,7 +15,7 @@ from saes.evaluation.result import Known
 from saes.evaluation.scores import Score, unavailable
 
 GROUP = "known features"
-FOUND = (0.9, 0.99)
+RECOVERED = (0.9, 0.99)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class TruthTally:
         firing = Firing.of(active, fired)
         self.counts += np.stack((firing.active, firing.fired, firing.both))
         for index, one in enumerate(absorption(self.truth.pairs, active, fired)):
-            self.pairs[index] += (one.alone, one.on_alone, one.together, one.on_together)
+            self.pairs[index] += (one.alone, one.on_alone, one.both, one.on_both)
         self.rows += len(on)
 
     @property
@@ -146,14 +146,14 @@ def _directions(truth: Truth, match: Match, seed: int) -> tuple[Score, ...]:
     ]
     scores += [
         _mean(f"recovered_above_{level}", match.matched > level, f"{features:,} features", "fraction", seed, "")
-        for level in FOUND
+        for level in RECOVERED
     ]
     size = f"{latents:,} latents for {features:,} features"
     copies = "distinct features among those that latents are most like, over the number there could be"
     return (
         *scores,
-        Score("coverage", GROUP, match.coverage, unit="fraction", judged_on=size, better="higher"),
-        Score("uniqueness", GROUP, match.uniqueness, unit="fraction", judged_on=size, better="higher", why=copies),
+        Score("coverage", GROUP, match.coverage, unit="fraction", evaluated_on=size, better="higher"),
+        Score("uniqueness", GROUP, match.uniqueness, unit="fraction", evaluated_on=size, better="higher", why=copies),
     )
 
 
@@ -177,7 +177,7 @@ def _firing(tally: TruthTally, seed: int, oracle: float | None, no_oracle: str) 
     ceiling = (
         unavailable(wanted[3], GROUP, no_oracle)
         if oracle is None
-        else Score(wanted[3], GROUP, oracle, unit="fraction", judged_on="a sample of the rows", why="the ceiling")
+        else Score(wanted[3], GROUP, oracle, unit="fraction", evaluated_on="a sample of the rows", why="the ceiling")
     )
     return (
         precision,
@@ -195,16 +195,16 @@ def _absorbed(tally: TruthTally) -> tuple[Score, ...]:
     gaps = [(one, one.gap) for one in tally.absorption]
     values = [gap for _, gap in gaps if gap is not None]
     if not values:
-        counts = "; ".join(f"{o.parent} and {o.child}: {o.alone} alone, {o.together} together" for o, _ in gaps[:3])
+        counts = "; ".join(f"{o.parent} and {o.child}: {o.alone} alone, {o.both} with it" for o, _ in gaps[:3])
         why = f"no parent is active both alone and with its child (features {counts})"
         return (unavailable(key, GROUP, why),)
-    alone, together = (sum(getattr(o, side) for o, g in gaps if g is not None) for side in ("alone", "together"))
-    on = f"{len(values)} of {len(gaps)} pairs, {alone:,} rows with the parent alone, {together:,} with both"
+    alone, both = (sum(getattr(o, side) for o, g in gaps if g is not None) for side in ("alone", "both"))
+    on = f"{len(values)} of {len(gaps)} pairs, {alone:,} rows with the parent alone, {both:,} with both"
     note = "P(parent's latent on | parent alone) - P(on | with child): 0 is none"
-    return (Score(key, GROUP, float(np.mean(values)), unit="fraction", judged_on=on, better="lower", why=note),)
+    return (Score(key, GROUP, float(np.mean(values)), unit="fraction", evaluated_on=on, better="lower", why=note),)
 
 
-def _mean(key: str, value: Float[np.ndarray, " n"], judged_on: str, unit: str, seed: int, why: str = "") -> Score:
+def _mean(key: str, value: Float[np.ndarray, " n"], evaluated_on: str, unit: str, seed: int, why: str = "") -> Score:
     """Return the mean over features (or latents) with its interval.
 
     The interval is from resampling them.
@@ -213,7 +213,7 @@ def _mean(key: str, value: Float[np.ndarray, " n"], judged_on: str, unit: str, s
     draw = np.random.default_rng(seed)
     means = [value[draw.integers(len(value), size=len(value))].mean() for _ in range(DRAWS // 5)]
     low, high = map(float, percentile_interval(np.array(means))) if len(value) > 1 else (None, None)
-    return Score(key, GROUP, float(value.mean()), low, high, unit, judged_on, "higher", why)
+    return Score(key, GROUP, float(value.mean()), low, high, unit, evaluated_on, "higher", why)
 
 
 def _array(value: Any) -> np.ndarray:

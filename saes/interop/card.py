@@ -106,7 +106,7 @@ def _quality(evaluation: Evaluation | None) -> str:
 
 def _row(score: Score) -> tuple[str, ...]:
     ends = "" if score.low is None or score.high is None else f"{score.low:.4g} to {score.high:.4g}"
-    return (score.name, _number(score.value), ends, score.unit, score.judged_on, score.why)
+    return (score.name, _number(score.value), ends, score.unit, score.evaluated_on, score.why)
 
 
 def _origin(about: dict[str, Any], evaluation: Evaluation | None) -> str:

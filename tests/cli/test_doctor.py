@@ -50,7 +50,7 @@ def test_a_package_that_is_too_old_is_broken(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(software, "_version", lambda name: "0.0.1")
     result = {check.name: check for check in software.packages()}
     assert result["torch"].state == "broken"
-    assert result["torch"].found == "0.0.1, but >=2.6 needed"
+    assert result["torch"].value == "0.0.1, but >=2.6 needed"
 
 
 def test_it_never_fails_itself(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_a_cached_model_needs_configuration_and_weights(monkeypatch: pytest.Monk
         (folder / "config.json").write_text("{}")
     assert software.hub_models().state == "missing"
     (whole / "model.safetensors").write_bytes(b"")
-    assert software.hub_models().found == "some/whole"
+    assert software.hub_models().value == "some/whole"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_torch_build_is_read_from_its_version(
 ) -> None:
     monkeypatch.setattr(software, "_version", lambda name: version)
     monkeypatch.setattr(software, "distributions", lambda: others)
-    assert software.torch_build().found == built
+    assert software.torch_build().value == built
 
 
 def test_the_machine_is_read_from_the_system(tmp_path: Path) -> None:
@@ -112,17 +112,17 @@ def test_the_machine_is_read_from_the_system(tmp_path: Path) -> None:
         "processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu avx2 avx512f amx_bf16\n\nmodel name\t: Other\n"
     )
     memory.write_text("MemTotal:       16777216 kB\nMemFree: 1 kB\nMemAvailable:    8388608 kB\n")
-    assert machine.processor(cpu).found == "Some CPU; AVX2, AVX512, AMX-bf16"
-    assert machine.memory(memory, limit).found == "8.0 GiB free of 16.0"
+    assert machine.processor(cpu).value == "Some CPU; AVX2, AVX512, AMX-bf16"
+    assert machine.memory(memory, limit).value == "8.0 GiB free of 16.0"
     limit.write_text("max\n")
-    assert machine.memory(memory, limit).found == "8.0 GiB free of 16.0"
+    assert machine.memory(memory, limit).value == "8.0 GiB free of 16.0"
     limit.write_text(f"{4 * 2**30}\n")
-    assert machine.memory(memory, limit).found == "8.0 GiB free of 16.0; this container may use 4.0"
+    assert machine.memory(memory, limit).value == "8.0 GiB free of 16.0; this container may use 4.0"
 
 
 def test_a_system_that_does_not_tell_is_no_failure(tmp_path: Path) -> None:
-    assert machine.processor(tmp_path / "none").found.endswith("features unknown")
-    assert machine.memory(tmp_path / "none", tmp_path / "none").found == "unknown on this system"
+    assert machine.processor(tmp_path / "none").value.endswith("features unknown")
+    assert machine.memory(tmp_path / "none", tmp_path / "none").value == "unknown on this system"
 
 
 def test_a_model_is_told_its_level_and_rooms(run: Run, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_model_is_told_its_level_and_rooms(run: Run, tmp_path: Path) -> None:
     report = run("doctor", str(tmp_path), "--json").json
     assert (report["level"], report["family"]) == ("exact", "olmo2")
     assert report["check"] < 1e-5
-    works = {room["name"]: room["works"] for room in report["rooms"]}
+    works = {part["name"]: part["works"] for part in report["capabilities"]}
     assert works["circuits"] and works["edits"] and works["contrast"] and works["discovery"]
     text = run("doctor", str(tmp_path)).out
     assert "level: exact; its weights reproduce its logits to" in text

@@ -21,7 +21,7 @@ def test_similarity_of_copies_is_one_and_of_independent_writes_none():
 
 
 def test_heads_in_turn_keep_those_before_and_lower_the_loss():
-    result = heads.in_turn(TASK, 2, (0, 1), steps=80)
+    result = heads.train_in_turn(TASK, 2, (0, 1), steps=80)
     assert torch.equal(result[1].weights["0.q"][:, :4], result[0].weights["0.q"][:, :4])
     assert (result[0].weights["0.o"][:, :, 4:] == 0).all()
     assert (result[1].weights["0.o"][:, :, 8:] == 0).all()
@@ -29,8 +29,8 @@ def test_heads_in_turn_keep_those_before_and_lower_the_loss():
 
 
 def test_heads_apart_fill_their_own_slots_and_the_first_is_the_same_as_alone():
-    result = heads.apart(TASK, 2, (0, 1), steps=40)
-    alone = heads.in_turn(TASK, 1, (0, 1), steps=40)
+    result = heads.train_separately(TASK, 2, (0, 1), steps=40)
+    alone = heads.train_in_turn(TASK, 1, (0, 1), steps=40)
     assert torch.allclose(result[0].loss, alone[0].loss, atol=1e-3)
     assert (result[1].weights["0.v"][:, 4:8] != 0).any()
     assert (result[1].weights["0.v"][:, 8:] == 0).all()
@@ -38,7 +38,7 @@ def test_heads_apart_fill_their_own_slots_and_the_first_is_the_same_as_alone():
 
 
 def test_two_heads_together_do_what_one_cannot():
-    result = heads.together(TASK, (1, 2), (0, 0), steps=150)
+    result = heads.train_jointly(TASK, (1, 2), (0, 0), steps=150)
     assert result.loss[1] < 0.1 < result.loss[0]
 
 
@@ -49,7 +49,7 @@ def test_more_tokens_than_there_are_is_refused():
 
 def test_layers_are_stacked_heads_a_later_one_reads_what_an_earlier_one_wrote():
     task = heads.Task(wanted=2, tokens=3, length=4, slots=2, head_width=6, layered=True)
-    result = heads.in_turn(task, 2, (0, 1), steps=80)
+    result = heads.train_in_turn(task, 2, (0, 1), steps=80)
     assert torch.equal(result[1].weights["0.q"], result[0].weights["0.q"])
     assert (result[0].weights["1.o"] == 0).all()
     assert (result[1].weights["1.q"][:, 6:] == 0).all()
@@ -58,6 +58,6 @@ def test_layers_are_stacked_heads_a_later_one_reads_what_an_earlier_one_wrote():
     alone = {name: torch.zeros_like(w) if name[:2] == "0." else w for name, w in result[1].weights.items()}
     assert not torch.allclose(heads._judged(task, alone).writes[:, :, 1], result[1].writes[:, :, 1], atol=0.01)
     # The first layer of those trained apart is that of a network of one layer.
-    apart = heads.apart(task, 2, (0, 1), steps=80)
+    apart = heads.train_separately(task, 2, (0, 1), steps=80)
     assert torch.allclose(apart[0].loss, result[0].loss, atol=1e-3)
     assert (apart[1].weights["1.v"] != 0).any()

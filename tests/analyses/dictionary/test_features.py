@@ -39,7 +39,7 @@ def study(corpus):
 
 def collected(corpus, **changes):
     sae = planted.sae()
-    options = {"rivals": inhibitors(sae, 3).index, "window": WINDOW, "top": 5, "drawn": 4, "seed": 0, **changes}
+    options = {"others": inhibitors(sae, 3).index, "window": WINDOW, "top": 5, "drawn": 4, "seed": 0, **changes}
     return collect(sae, corpus, **options)
 
 
@@ -77,7 +77,7 @@ def test_sums_and_histograms_are_exact(corpus, codes):
 @pytest.mark.parametrize("rows", [1, 100, 900])
 def test_nothing_depends_on_the_batches(corpus, rows):
     whole, cut = collected(corpus), collected(corpus, rows=rows)
-    for name in ("fired", "histogram", "together"):
+    for name in ("fired", "histogram", "common_rows"):
         assert torch.equal(getattr(whole, name), getattr(cut, name))
     for kept in ("top", "drawn"):
         ours, theirs = getattr(whole, kept), getattr(cut, kept)

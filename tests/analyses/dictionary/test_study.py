@@ -24,7 +24,7 @@ from tests import models
 from tests.report.browser import check_page
 
 HOOK = "blocks.1.hook_resid_post"
-CONFIG = Config(top=3, drawn=8, before=3, after=2, tokens=4, rivals=4)
+CONFIG = Config(top=3, drawn=8, before=3, after=2, tokens=4, inhibitor_candidates=4)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_transcoders_and_crosscoders_are_judged_and_read(model, store, variant):
     study = run(build("topk", variant, tensors, settings, about), store, model=model, config=CONFIG)
     assert study.features.fired.sum() == 4 * study.features.rows
     assert (study.features.no_logits != "") == (layers > 1)
-    assert study.features.rivals.shape == (width, 0)  # what it writes is not what it reads
+    assert study.features.inhibitor_candidates.shape == (width, 0)  # what it writes is not what it reads
     assert study.features.inhibitors(0) == ()
     assert report.render(page(study))
 

@@ -102,8 +102,8 @@ def test_loss_recovered_is_one_and_zero_where_ablation_hurts(llama):
     result, reported = judged(identity(d), llama, contexts)
     assert reported["loss, zero ablation"] > reported["loss, original"] + 0.01
     assert reported["loss recovered (zero)"] == pytest.approx(1, abs=1e-9)
-    assert "20 tokens" not in result.score("KL divergence").judged_on
-    assert result.score("loss, original").judged_on == "108 predictions in 6 contexts"
+    assert "20 tokens" not in result.score("KL divergence").evaluated_on
+    assert result.score("loss, original").evaluated_on == "108 predictions in 6 contexts"
     assert judged(constant(torch.zeros(d).double()), llama, contexts)[1]["loss recovered (zero)"] == 0
 
 
@@ -184,7 +184,7 @@ def test_a_store_brings_its_contexts(tmp_path):
     assert result.rows == len(store) == 12 * 9
     assert result.cluster == "contexts"
     assert result.clusters == 12
-    assert result.score("loss, original").judged_on == "96 predictions in 12 contexts"
+    assert result.score("loss, original").evaluated_on == "96 predictions in 12 contexts"
     assert result.score("FVU").value < 1e-10
     with_latents = result.score("KL divergence")
     assert with_latents.value == pytest.approx(0, abs=1e-6)

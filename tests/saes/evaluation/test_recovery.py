@@ -18,7 +18,7 @@ def test_a_permuted_rescaled_dictionary_is_perfect():
     order = RNG.permutation(6)
     reported = scores(-3 * TRUE[order], ACTIVE[:, order])
     assert reported["matched cosine"] == pytest.approx(1)
-    assert reported["found above 0.9"] == 1
+    assert reported["recovered above 0.9"] == 1
     assert reported["firing F1"] == pytest.approx(1)
     assert reported["L0"] == pytest.approx((ACTIVE != 0).sum(1).mean())
 
@@ -31,7 +31,7 @@ def test_half_a_dictionary_finds_half():
 
 def test_copies_of_one_atom_find_one_feature():
     reported = scores(np.repeat(TRUE[:1], 6, axis=0), np.repeat(ACTIVE[:, :1], 6, axis=1))
-    assert reported["found above 0.9"] == pytest.approx(1 / 6)
+    assert reported["recovered above 0.9"] == pytest.approx(1 / 6)
 
 
 def test_a_merged_pair_has_the_cosine_of_a_diagonal():
@@ -101,7 +101,7 @@ def test_absorption_is_one_where_planted_and_zero_where_not():
     clean = absorption(((0, 1),), active, active)[0]
     assert clean.gap == 0
     assert clean.alone == (parent & ~child).sum()
-    assert clean.together == child.sum()
+    assert clean.both == child.sum()
     absorbed = np.stack([parent & ~child, child], 1)  # the child's latent has taken over the parent
     assert absorption(((0, 1),), active, absorbed)[0].gap == 1
     never = absorption(((0, 1),), np.stack([parent, parent], 1), active)[0]

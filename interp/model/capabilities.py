@@ -15,7 +15,7 @@ EXACT = ("freeze, path trees, orders", "contrast", "circuits", "discovery", "log
 
 
 @dataclass(frozen=True)
-class Room:
+class Capability:
     """Part of the toolkit, and whether it takes a model.
 
     It includes the reason if the model cannot.
@@ -26,22 +26,22 @@ class Room:
     reason: str = ""
 
 
-def rooms(model: Model) -> tuple[Room, ...]:
+def capabilities(model: Model) -> tuple[Capability, ...]:
     """List every part of the toolkit, with whether it takes the model.
 
-    >>> [room.name for room in rooms(model) if not room.works]
+    >>> [one.name for one in capabilities(model) if not one.works]
     []
     """
-    result = [Room(name, True) for name in EVERY]
+    result = [Capability(name, True) for name in EVERY]
     pieces = model.structure is None or not model.structure.reason
     reason = "" if model.structure is None else model.structure.reason
-    result.append(Room("hooks of attention and MLP", pieces, reason))
+    result.append(Capability("hooks of attention and MLP", pieces, reason))
     reason = "" if model.structure is None else str(not_exact(model.structure.family))
-    result.extend(Room(name, not reason, reason) for name in EXACT)
+    result.extend(Capability(name, not reason, reason) for name in EXACT)
     return tuple(result)
 
 
-def measured(model: Model) -> float | None:
+def check_error(model: Model) -> float | None:
     """Return the error of `interp.check` for an exact model.
 
     It is None for an observed one.

@@ -1,4 +1,4 @@
-"""Which rooms a model can be used in: what is said is what happens."""
+"""Capabilities of a model: each that is listed works, and each that is not raises an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import transformers
 import interp
 from interp import attribution, circuits, discovery, tasks
 from interp.errors import UnsupportedModelError
-from interp.model import rooms
+from interp.model import capabilities
 from tests import models
 
 IDS = models.tokens(1, 6)
@@ -33,15 +33,15 @@ def _mamba():
 @pytest.mark.parametrize(
     "make", [*(partial(models.load, name) for name in ("gpt2", "olmo2", "bloom", "mixtral", "olmoe")), _mamba]
 )
-def test_what_is_said_of_a_room_is_what_happens_there(make):
+def test_each_listed_capability_works_and_each_other_is_refused(make):
     model = make()
-    said = {room.name: room for room in rooms(model)}
-    assert all(bool(room.reason) != room.works for room in said.values())
+    listed = {part.name: part for part in capabilities(model)}
+    assert all(bool(part.reason) != part.works for part in listed.values())
     for name, ask in ASKS.items():
-        if said[name].works:
+        if listed[name].works:
             ask(model)
         else:
             with pytest.raises(UnsupportedModelError):
                 ask(model)
-    assert said["runs and caches"].works
-    assert said["hooks of attention and MLP"].works == ("blocks.0.hook_attn_out" in model.hooks())
+    assert listed["runs and caches"].works
+    assert listed["hooks of attention and MLP"].works == ("blocks.0.hook_attn_out" in model.hooks())
