@@ -6,6 +6,7 @@ These are the packages, the objects of `OBJECTS`, and in the example of a method
 from __future__ import annotations
 
 import ast
+import builtins
 import doctest
 from collections.abc import Callable
 from functools import cache
@@ -32,6 +33,24 @@ def _model() -> Any:
 def _tokens() -> Any:
     """Return the ids of "the tower is in"."""
     return _model().to_tokens("the tower is in")
+
+
+@cache
+def _lm() -> Any:
+    """Return a small random model with a tokenizer of the words of all tasks."""
+    from tests.tasks import vocabulary
+
+    return vocabulary.model()
+
+
+@cache
+def _task() -> Any:
+    """Return a task of two pairs of prompts, such as "the tower is in" and "a tower is in", with an answer each."""
+    from interp import tasks
+
+    prompts = [("the tower is in", "a tower is in"), ("tower the is in", "tower a is in")]
+    pairs = tuple(tasks.Pair(*both, right=(" Paris",), wrong=(" London",)) for both in prompts)
+    return tasks.Pairs("towers", pairs).encode(_model())
 
 
 def _acts() -> Any:
@@ -69,6 +88,8 @@ def _folder() -> Path:
 OBJECTS: dict[str, Callable[[], Any]] = {
     "model": _model,
     "tokens": _tokens,
+    "lm": _lm,
+    "task": _task,
     "acts": _acts,
     "data": _data,
     "sae": _sae,
@@ -81,14 +102,14 @@ def names_of_examples(request: pytest.FixtureRequest) -> None:
     """Put the names that an example uses and does not define into its namespace."""
     if isinstance(request.node, pytest.DoctestItem) and request.node.dtest:
         test = request.node.dtest
-        supply(test.globs, "".join(example.source for example in test.examples), test.name)
+        supply(test.globs, _code(test.examples), test.name)
 
 
 def supply(namespace: dict[str, Any], source: str, name: str) -> None:
     """Add the names that code reads, does not define and does not find in its namespace."""
     missing = {one for one in _read(source) if one not in namespace}
     owner = namespace.get(name.removeprefix(f"{namespace['__name__']}.").rpartition(".")[0])
-    if isinstance(owner, type) and owner.__doc__ and missing - set(MODULES) - set(OBJECTS):
+    if isinstance(owner, type) and missing & _stored(_example(owner)):
         namespace.update(_defined(owner))
     for one in missing - set(namespace):
         if one in MODULES:
@@ -100,16 +121,25 @@ def supply(namespace: dict[str, Any], source: str, name: str) -> None:
 @cache
 def _defined(owner: type) -> dict[str, Any]:
     """Return the names that the example in the docstring of a class defines."""
-    source = "".join(example.source for example in doctest.DocTestParser().get_examples(owner.__doc__ or ""))
+    source = _example(owner)
     namespace = dict(vars(import_module(owner.__module__)))
     supply(namespace, source, f"{owner.__module__}.{owner.__name__}")
     exec(source, namespace)
     return {one: namespace[one] for one in _stored(source)}
 
 
+def _example(owner: type) -> str:
+    return _code(doctest.DocTestParser().get_examples(owner.__doc__ or ""))
+
+
+def _code(examples: list[doctest.Example]) -> str:
+    return "".join(one.source for one in examples if not one.options.get(doctest.SKIP))
+
+
 def _read(source: str) -> set[str]:
+    """Return the names that code reads and does not define."""
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)]
-    return {node.id for node in nodes if isinstance(node.ctx, ast.Load)} - _stored(source)
+    return {node.id for node in nodes if isinstance(node.ctx, ast.Load)} - _stored(source) - {*dir(builtins)}
 
 
 def _stored(source: str) -> set[str]:

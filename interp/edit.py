@@ -45,8 +45,12 @@ def zero(hook: str, *, head: Indices = None, position: Positions = None, neuron:
         position: one or several positions, or a slice; all by default.
         neuron: one or several indices of the last axis, such as neurons at "blocks.5.mlp.hook_post".
 
-    >>> bool(model.edited(zero("blocks.0.hook_mlp_out"))("the tower").isfinite().all())
-    True
+    Returns:
+        An edit for `Model.edited` or `Model.edits`.
+
+    >>> edited = model.edited(zero("blocks.0.attn.hook_z", head=[0, 2]))
+    >>> edited("the tower").shape
+    torch.Size([1, 2, 64])
     """
     chosen = Selection(head, position, neuron)
 
@@ -80,7 +84,11 @@ def mean(
         per_position: take the mean at each position over prompts, instead of one over prompts and positions. The runs
             must then be as long as the prompts of `source`. Always so for scores and patterns.
 
-    >>> edited = model.edited(mean("blocks.0.hook_mlp_out", model.to_tokens("the tower is")))
+    Returns:
+        An edit for `Model.edited`.
+
+    >>> model.edited(mean("blocks.0.hook_mlp_out", ["the tower is", "a b in"]))("the tower").shape
+    torch.Size([1, 2, 64])
     """
     chosen = Selection(head, position, neuron)
 
@@ -105,7 +113,11 @@ def replace(
         position: as in `zero`.
         neuron: as in `zero`.
 
-    >>> edited = model.edited(replace("blocks.0.hook_mlp_out", torch.zeros(model.spec.d_model)))
+    Returns:
+        An edit for `Model.edited`.
+
+    >>> model.edited(replace("blocks.0.hook_mlp_out", torch.zeros(model.spec.d_model)))("the tower").shape
+    torch.Size([1, 2, 64])
     """
     chosen = Selection(head, position, neuron)
 
@@ -127,7 +139,13 @@ def add(hook: str, vector: Tensor, scale: float = 1.0, positions: Positions = No
         positions: one or several positions, or a slice such as slice(5, None); all by default, generated ones included.
         head: as in `zero`.
 
-    >>> edited = model.edited(add("blocks.1.hook_resid_post", torch.ones(model.spec.d_model), scale=2.0))
+    Returns:
+        An edit for `Model.edited`.
+
+    >>> edited = model.edited(add("blocks.2.hook_resid_post", torch.ones(model.spec.d_model), scale=2.0))
+    >>> _, activations = edited.run_with_cache("a", "blocks.2.hook_resid_post")
+    >>> round(activations["blocks.2.hook_resid_post"].mean().item(), 1)
+    2.2
     """
     chosen = Selection(head, positions)
 
@@ -162,7 +180,17 @@ def project_out(
         positions: as in `add`.
         head: as in `zero`.
 
-    >>> edited = model.edited(project_out("blocks.1.hook_resid_post", torch.ones(model.spec.d_model)))
+    Returns:
+        An edit for `Model.edited`.
+
+    Raises:
+        UsageError: when the model is edited: a direction of another length, zero, with a NaN, or one of several that is
+            a combination of the others.
+
+    >>> edited = model.edited(project_out("blocks.2.hook_resid_post", torch.ones(model.spec.d_model)))
+    >>> _, activations = edited.run_with_cache("a", "blocks.2.hook_resid_post")
+    >>> round(abs(activations["blocks.2.hook_resid_post"].sum().item()), 4)  # ones · x
+    0.0
     """
     chosen = Selection(head, positions)
 
@@ -202,11 +230,20 @@ def latent(
     Args:
         sae: with `encode`, `decode` and, unless `hook` is given, the hook's name in `metadata["hook_name"]`.
         index: the latents.
-        set: their new value,
-        scale: or a factor on their value,
-        add: or what is added to it. Exactly one of the three.
+        set: the new value of the latents. Give exactly one of set, scale and add.
+        scale: the factor on their value.
+        add: the number added to their value.
         positions: as in `add`.
         hook: where the autoencoder reads, if its metadata do not say it.
+
+    Returns:
+        An edit for `Model.edited`.
+
+    Raises:
+        UsageError: none or several of set, scale and add; when the model runs: a latent that does not exist.
+
+    >>> latent(sae, [3, 5], scale=0.0, hook="blocks.1.hook_resid_post")
+    latent(blocks.1.hook_resid_post, [3, 5], scale=0)
     """
     name = hook or _hook_of(sae)
     given = {"set": set, "scale": scale, "add": add}

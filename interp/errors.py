@@ -14,39 +14,70 @@ from numbers import Real
 
 
 class InterpError(ValueError):
-    """Base class of errors raised on purpose, with a stated reason."""
+    """Base class of errors raised on purpose, with a stated reason.
+
+    >>> try:
+    ...     model.token_id(" Rome")
+    ... except interp.errors.InterpError as error: print(error)
+    ' Rome' is not in the vocabulary: it becomes <unk>.
+    """
 
     exit_code = 1
 
 
 class UsageError(InterpError):
-    """An argument, option or configuration value that cannot be used as given."""
+    """An argument, option or configuration value that cannot be used as given.
+
+    >>> model.token_id(" Rome")
+    Traceback (most recent call last):
+        ...
+    interp.errors.UsageError: ' Rome' is not in the vocabulary: it becomes <unk>.
+    """
 
     exit_code = 2
 
 
 class NotFiniteError(UsageError):
-    """Values that are NaN or infinite where numbers are needed."""
+    """Values that are NaN or infinite where numbers are needed.
+
+    >>> issubclass(NotFiniteError, UsageError)
+    True
+    """
 
 
 class UnsupportedModelError(UsageError):
-    """A model family, or a feature of one, that is not implemented."""
+    """A model family, or a feature of one, that is not implemented.
+
+    >>> issubclass(UnsupportedModelError, UsageError)
+    True
+    """
 
 
 class MissingInputError(InterpError):
-    """Missing file or folder, or a model that would need a network."""
+    """Missing file or folder, or a model that would need a network.
+
+    >>> issubclass(MissingInputError, InterpError)
+    True
+    """
 
     exit_code = 3
 
 
 class DamagedFileError(MissingInputError):
-    """A file that was truncated, altered or is of another kind."""
+    """A file that was truncated, altered or is of another kind.
+
+    >>> issubclass(DamagedFileError, MissingInputError)
+    True
+    """
 
 
 class CheckFailedError(InterpError):
     """Disagreement of two numbers that must agree.
 
     Nothing computed from them was returned or written.
+
+    >>> issubclass(CheckFailedError, InterpError)
+    True
     """
 
     exit_code = 4
@@ -57,9 +88,18 @@ def whole(value: object, name: str, least: int | None = None) -> int:
 
     It may be of any integer type.
 
-    Raises `UsageError` for anything else (a float, a text, None, True), or a number below `least`.
+    Args:
+        value: the argument.
+        name: its name in the message.
+        least: the smallest number allowed; any by default.
 
-    >>> whole(3, "k", 1)
+    Returns:
+        The number as an `int`.
+
+    Raises:
+        UsageError: anything but a whole number (a float, a text, None, True), or a number below `least`.
+
+    >>> whole(np.int64(3), "k", 1)
     3
     """
     try:
@@ -76,9 +116,18 @@ def whole(value: object, name: str, least: int | None = None) -> int:
 def require(value: object, kind: type | tuple[type, ...], name: str) -> None:
     """Check that an argument is of the kind a function takes.
 
-    Raises `UsageError` otherwise.
+    Args:
+        value: the argument.
+        kind: the class, or classes, that it must be of.
+        name: its name in the message.
 
-    >>> require(3, int, "k")
+    Raises:
+        UsageError: a value of another class.
+
+    >>> require("3", int, "k")
+    Traceback (most recent call last):
+        ...
+    interp.errors.UsageError: The argument k must be a int, not str.
     """
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)

@@ -120,6 +120,11 @@ class Result:
 
     A class whose fields change their meaning raises `layout` by one and converts the fields of earlier files in
     `upgrade`.
+
+    >>> frozen = attribution.freeze(model, tokens)
+    >>> result = attribution.direct(frozen, attribution.logit(model, " Paris"))
+    >>> interp.results.load(result.save(folder)) == result
+    True
     """
 
     layout: ClassVar[int] = 1
@@ -129,6 +134,9 @@ class Result:
         """Convert the fields of a file of an earlier layout to today's.
 
         Raises `ValueError` where that is not possible.
+
+        >>> type(result).layout  # raised by one where `upgrade` is needed
+        1
         """
         raise ValueError(f"{cls.__name__} has layout {layout}, and this version reads layout {cls.layout}")
 
@@ -142,6 +150,9 @@ class Result:
         """Write the result into `folder`, made if missing, and return the folder.
 
         Raises `UsageError` if it cannot be written.
+
+        >>> sorted(path.name for path in result.save(folder).iterdir())
+        ['arrays.safetensors', 'result.json']
         """
         files = self.files()
         target = writable_folder(folder)
@@ -152,6 +163,9 @@ class Result:
         """Return the bytes that `save` writes, by file name.
 
         In the order of writing.
+
+        >>> list(result.files())
+        ['arrays.safetensors', 'result.json']
         """
         from safetensors.numpy import save
 
@@ -179,6 +193,9 @@ class Result:
         """Load the result saved in a folder.
 
         Raises `UsageError` if it is of another class.
+
+        >>> type(result).load(result.save(folder)) == result
+        True
         """
         result = load(folder)
         if not isinstance(result, cls):
@@ -191,6 +208,11 @@ def load(folder: str | os.PathLike[str]) -> Result:
 
     Imports no torch and runs no stored code. Raises `MissingInputError` if there is none, `DamagedFileError` if it is
     not what was written; the message names the field that is wrong.
+
+    >>> frozen = attribution.freeze(model, tokens)
+    >>> saved = attribution.direct(frozen, attribution.logit(model, " Paris")).save(folder)
+    >>> load(saved).top(2)
+    (('MLP1', 1.662), ('L1H1', 0.831))
     """
     path = Path(folder)
     path = path.parent if path.name == JSON_NAME else path

@@ -32,6 +32,10 @@ class Averaged(Shown, Result):
         error: the largest relative error of any prompt's sum.
         arrays: (n_prompt, n_label) every prompt's own, where they are at most ten million numbers; else of no row.
         provenance: the model, and the run.
+
+    >>> average = attribution.over(model, ["the tower is", "London is in"], target=(" Paris", " London"))
+    >>> average.top(2)
+    (('MLP1', 2.2398976385593414), ('MLP2', -1.0816741771996021))
     """
 
     what: str
@@ -76,6 +80,9 @@ class Averaged(Shown, Result):
         These are the 0, 25, 50, 75 and 100 % quantiles.
 
         Raises `UsageError` for a label that does not exist, or where single prompts had too many numbers to store.
+
+        >>> [round(quantile, 3) for quantile in average.spread("L0H1")]
+        [0.065, 0.069, 0.072, 0.076, 0.079]
         """
         if label not in self.labels:
             raise UsageError(f'No "{label}" is attributed to; labels are such as "{self.labels[0]}".')
@@ -84,7 +91,11 @@ class Averaged(Shown, Result):
         return tuple(np.quantile(self.arrays[:, self.labels.index(label)], (0, 0.25, 0.5, 0.75, 1)).tolist())
 
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
-        """Return the k labels of largest mean magnitude: (label, mean)."""
+        """Return the k labels of largest mean magnitude: (label, mean).
+
+        >>> [label for label, _ in average.top(3)]
+        ['MLP1', 'MLP2', 'MLP0']
+        """
         order = np.argsort(-np.abs(self.mean), kind="stable")[: whole(k, "k", 0)]
         return tuple((self.labels[i], float(self.mean[i])) for i in order)
 
@@ -92,6 +103,9 @@ class Averaged(Shown, Result):
         """Return the k largest means as a table.
 
         Its columns are the mean, its interval, the standard deviation and the share of prompts with the mean's sign.
+
+        >>> average.table(2).columns
+        ('component', 'mean', 'low', 'high', 'deviation', 'same sign')
         """
         low, high = self.interval
         rows = []
@@ -107,7 +121,11 @@ class Averaged(Shown, Result):
         return Table(columns, tuple(rows), caption, dict.fromkeys(columns[1:5], "+.4f") | {"same sign": ".0%"})
 
     def figure(self) -> Figure:
-        """Draw the 20 largest means."""
+        """Draw the 20 largest means.
+
+        >>> average.figure()
+        Figure(means: Bars; the largest is MLP1 with +2.24.)
+        """
         from interp.report.figures import bars
 
         largest, half = self.top(20), np.nan_to_num(self.interval[1] - self.mean)

@@ -35,12 +35,27 @@ def scores(linearised: Linearised, layer: int, head: int, query: int, key: int) 
 
     One of a pair wrote the query, the other the key.
 
-    Of a contrast it is the change of the score: a pair's part is Δq_a · k̄_b + q̄_a · Δk_b, with q_a and k_b what writers
-    a and b put into query and key, bars for means of the two runs, and the softcap's chord in front.
+    Of a contrast it is the change of the score: a pair's part is Δq_a · k̄_b + q̄_a · Δk_b, with q_a and k_b what
+    writers a and b put into query and key, bars for means of the two runs, and the softcap's chord in front.
+
+    Args:
+        linearised: a frozen input, a contrast, or either with dictionaries.
+        layer: the layer of the head.
+        head: the head.
+        query: the position that attends.
+        key: the position attended to, not after the query.
+
+    Returns:
+        The parts, (n_writer²,) flat in `array`, with the score as their total.
 
     Raises:
         UsageError: a layer, head or position that does not exist, or a key behind its query.
         CheckFailedError: the pairs miss the model's score by more than the input's tolerance.
+
+    >>> frozen = attribution.freeze(model, tokens)
+    >>> result = scores(frozen, layer=1, head=0, query=3, key=1)
+    >>> result.total, result.top(1)
+    (4.715, (('L0H3 · MLP0', 1.418),))
     """
     query, key = checked(linearised, layer, head, query, key)
     pairs, value, scale = linearised.score_pairs(layer, head, query, key)
@@ -74,7 +89,24 @@ def score(linearised: Linearised, layer: int, head: int, query: int, key: int, *
 
     The `side` says whose position, the query's or the key's; the other side is constant. For `path_tree`.
 
-    Raises `UsageError` as `scores` does.
+    Args:
+        linearised: a frozen input, a contrast, or either with dictionaries.
+        layer: the layer of the head.
+        head: the head.
+        query: the position that attends.
+        key: the position attended to, not after the query.
+        side: "query" or "key": the side that varies.
+
+    Returns:
+        The target.
+
+    Raises:
+        UsageError: another side, or a layer, head or position that does not exist.
+
+    >>> frozen = attribution.freeze(model, tokens)
+    >>> tree = attribution.path_tree(frozen, score(frozen, 1, 0, query=3, key=1))
+    >>> round(tree.total, 3)
+    4.715
     """
     query, key = checked(linearised, layer, head, query, key)
     if side not in ("query", "key"):

@@ -33,14 +33,16 @@ def continuation(
         prompt: one prompt, as text or token ids.
         answer: a text, with its leading blank, or its tokens.
 
-    >>> from interp import attribution
-    >>> tokens, targets = continuation(model, "the tower is in", [" London", " Paris"])
-    >>> frozen = attribution.freeze(model, tokens)
-    >>> total = summed([attribution.direct(frozen, target) for target in targets])
-    >>> abs(total.total - total.value) < 1e-4
-    True
+    Returns:
+        Token ids (1, n_token) of the frozen input, and one target for each token of the answer.
 
-    Raises `UsageError` for several prompts, an empty answer, or tokens that do not exist.
+    Raises:
+        UsageError: several prompts, an empty answer, or tokens that do not exist.
+
+    >>> ids, targets = continuation(model, "the tower is in", [" London", " Paris"])
+    >>> frozen = attribution.freeze(model, ids)
+    >>> summed([attribution.direct(frozen, target) for target in targets]).target
+    "logit of ' London' + logit of ' Paris'"
     """
     require(model, Model, "model")
     given = model.check_tokens(prompt)
@@ -65,11 +67,10 @@ def summed(attributions: Sequence[Attribution]) -> Attribution:
     It sums to the sum of their values; its error is the largest of theirs. Raises `UsageError` for none, other labels
     or other units.
 
-    >>> from interp import attribution
     >>> frozen = attribution.freeze(model, model.to_tokens("the tower is"))
-    >>> one = attribution.direct(frozen, attribution.logit(model, " Paris"))
-    >>> abs(summed([one, one]).total - 2 * one.total) < 1e-5
-    True
+    >>> parts = [attribution.direct(frozen, attribution.logit(model, token)) for token in (" Paris", " London")]
+    >>> [round(part.total, 3) for part in parts], round(summed(parts).total, 3)
+    ([1.466, 0.024], 1.49)
     """
     if not attributions:
         raise UsageError("Give at least one attribution to sum.")

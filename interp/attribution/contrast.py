@@ -56,6 +56,11 @@ class Contrast(SecantMap):
 
     A batch of pairs has a pair axis before the token axis; attributions of it are means over the pairs, and `pair[i]`
     is one of them. `embeddings` are those of the counterfactual run where they are not those of its tokens.
+
+    >>> clean, other = model.to_tokens("the tower in Paris"), model.to_tokens("the tower in London")
+    >>> pair = attribution.contrast(model, clean, other)
+    >>> pair.labels
+    ('the', ' tower', ' in', ' Paris|London')
     """
 
     tokens: Int[Tensor, "run *pair n_token"]
@@ -79,6 +84,9 @@ class Contrast(SecantMap):
         """Return `position` counted from the start.
 
         Raises `UsageError` if the input does not have it.
+
+        >>> pair.position(-1)
+        3
         """
         return checked_position(position, self.n_token)
 
@@ -86,6 +94,9 @@ class Contrast(SecantMap):
         """Return the model's own logits of both runs at one position.
 
         See `Frozen.logits_at`.
+
+        >>> pair.logits_at(-1).shape  # clean and counterfactual
+        torch.Size([2, 64])
         """
         position = self.position(position)
         if position not in self.known:
@@ -103,13 +114,29 @@ class Contrast(SecantMap):
         return torch.cat(logits).unflatten(0, self.tokens.shape[:-1])
 
     def linear(self, target: Targets) -> Linear:
-        """Return the target's change as a linear function of the stream's change."""
+        """Return the target's change as a linear function of the stream's change.
+
+        >>> linear = pair.linear(attribution.logit(model, " Paris"))
+        >>> round(linear.value, 3)  # clean − counterfactual
+        -2.809
+        """
         return linear_of(self, target)
 
     def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
-        """Return the parts of a score's change for each pair of writers.
+        """Split the change of an attention score over all pairs of writers.
 
-        With the change and the least scale of errors.
+        Args:
+            layer: the layer of the head.
+            head: the head.
+            query: the position that attends.
+            key: the position attended to.
+
+        Returns:
+            (part of the change for each pair of writers, the change, the least scale of its error).
+
+        >>> pairs, change, scale = pair.score_pairs(1, 0, query=3, key=3)
+        >>> round(pairs.sum().item(), 3), round(change, 3)
+        (-2.172, -2.172)
         """
         return score_pairs(self._one("Scores are"), layer, head, query, key)
 
@@ -128,9 +155,10 @@ class Contrast(SecantMap):
         return freeze(self.model, self.tokens[:1]), freeze(self.model, self.tokens[1:])
 
     def values(self, hook: str) -> Float[Tensor, "run n_token d_model"]:
-        """Return the model's own values at a hook, in both runs.
+        """Return the model's own values at a hook, in both runs of one pair.
 
-        For a contrast of one pair.
+        >>> pair.values("blocks.1.hook_resid_post").shape
+        torch.Size([2, 4, 24])
         """
         runs = ((self.model, self.tokens[:1]), (_with_embeddings(self.model, self.embeddings), self.tokens[1:]))
         return torch.cat([model.run_with_cache(tokens, hook)[1][hook] for model, tokens in runs])
@@ -141,7 +169,19 @@ class Contrast(SecantMap):
         return self
 
     def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:  # noqa: ARG002
-        """Return the names of what writes before a layer's scores."""
+        """Return the names of the components that write before a layer's scores.
+
+        Args:
+            layer: the layer of the scores.
+            query: the position that attends.
+            key: the position attended to.
+
+        Returns:
+            The names, in the order of the pairs of `score_pairs`.
+
+        >>> pair.score_writers(1, query=3, key=3)[:3]
+        ('embed', 'L0H0', 'L0H1')
+        """
         return self.layout.names[: self.layout.start(layer)]
 
     @property
@@ -150,9 +190,13 @@ class Contrast(SecantMap):
         return self
 
     def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
-        """Return how the nodes of a path tree are taken back.
+        """Return the object that carries the nodes of a path tree back.
 
         Raises `UsageError` for a batch of pairs.
+
+        >>> expander = pair.expander("component", pair.linear(attribution.logit(model, " Paris")))
+        >>> type(expander).__name__
+        'SecantsByComponent'
         """
         one = self._one("A path tree is")
         return SecantsByPosition(one, linear) if nodes == "position" else SecantsByComponent(one, linear)
@@ -202,17 +246,19 @@ def contrast(
             over the vocabulary; see `attribution.mean_embedding`.
         max_gigabytes: refuse, before computing anything, an input that needs more memory than this.
 
+    Returns:
+        The map, an input of every attribution.
+
     Raises:
         UsageError: prompts of different length (both tokenisations are shown), another dtype, or more memory than
             allowed.
         CheckFailedError: the map misses the difference of the model's logits by more than 1e-4 (float32) or 1e-9
             (float64), relative to the largest logit, or there is a NaN.
 
-    >>> from interp import attribution
-    >>> pair = contrast(model, model.to_tokens("The cat sat"), model.to_tokens("The dog sat"))
-    >>> result = attribution.sources(pair, attribution.logit_difference(model, "a", "b"))
-    >>> result.error < 1e-4
-    True
+    >>> pair = contrast(model, model.to_tokens("the tower in Paris"), model.to_tokens("the tower in London"))
+    >>> result = attribution.sources(pair, attribution.logit_difference(model, " Paris", " London"))
+    >>> result.top(1), result.error < 1e-5
+    ((('embed@3', -3.386268138885498),), True)
     """
     tokens = _checked(model, clean, counterfactual, max_gigabytes)
     n_pair = tokens.shape[1]

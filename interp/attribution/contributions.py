@@ -15,16 +15,19 @@ from interp.errors import UsageError, require
 def direct(linearised: Linearised, target: Targets) -> Direct:
     """Compute what each component writes along the target's direction.
 
-    At the target's position.
-
-    contribution(c) = write(c) · covector: for a logit, write(c) · W_U[:, token] / s, with the final norm's scale s
-    fixed at this input. Embedding, every head, every MLP and every bias term are apart, and the sum is the target's
-    value. A direct contribution says nothing of what a component does through others: see `path_tree`, `orders`,
-    `edges`.
+    contribution(c) = write(c) · covector, at the target's position: for a logit, write(c) · W_U[:, token] / s, with the
+    final norm's scale s fixed at this input. Embedding, every head, every MLP and every bias term are apart, and the
+    sum is the target's value. A direct contribution says nothing of what a component does through others: see
+    `path_tree`, `orders`, `edges`.
 
     Raises:
         UsageError: a position outside the prompt.
         CheckFailedError: the sum misses the model's own value by more than the input's tolerance.
+
+    >>> frozen = attribution.freeze(model, tokens)
+    >>> result = direct(frozen, attribution.logit(model, " Paris"))
+    >>> result.total, result.top(2)
+    (0.596, (('MLP1', 1.662), ('L1H1', 0.831)))
     """
     check_linearised(linearised)
     linear = linearised.linear(target)
@@ -62,7 +65,22 @@ def by_source(frozen: Frozen, target: Target, layer: int, head: int) -> Attribut
     contribution(s) = pattern[t, s] · (x_s W_V / s_norm + b_V) W_O · covector, t the target's position: what the head
     takes from position s, which is not how much it looks there.
 
-    Raises `UsageError` for a contrast, or for a head that does not exist or does not write before the target.
+    Args:
+        frozen: a frozen input.
+        target: what is attributed.
+        layer: the layer of the head.
+        head: the head.
+
+    Returns:
+        One number for each position, with the token of each as its label.
+
+    Raises:
+        UsageError: a contrast, or a head that does not exist or does not write before the target.
+
+    >>> frozen = attribution.freeze(model, tokens)
+    >>> result = by_source(frozen, attribution.logit(model, " Paris"), layer=1, head=0)
+    >>> dict(zip(result.labels, result.array.round(3).tolist()))
+    {'the': 0.0010000000474974513, ' tower': -0.2150000035762787, ' is': -0.003000000026077032, ' in': -0.0}
     """
     require(frozen, Frozen, "frozen")
     frozen.model.weights.W_O(layer, head)  # refuses a layer or head that is not there

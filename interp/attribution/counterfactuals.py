@@ -27,6 +27,10 @@ class Counterfactual:
 
     `embeddings` (1, n_token, d_model) are those of the counterfactual where it has some of no token, at the positions
     `averaged`.
+
+    >>> prompts = attribution.swapped(model, "the tower is in Paris", " Paris", " London")
+    >>> prompts.differs, prompts.texts[4]
+    ((4,), (' Paris', ' London'))
     """
 
     clean: Int[Tensor, "1 n_token"]
@@ -41,11 +45,21 @@ class Counterfactual:
         return self.averaged or tuple((self.clean != self.counterfactual)[0].nonzero()[:, 0].tolist())
 
     def contrast(self, model: Model) -> Contrast:
-        """Return the model between the two prompts; see `attribution.contrast`."""
+        """Return the model between the two prompts; see `attribution.contrast`.
+
+        >>> prompts.contrast(model).error < 1e-5
+        True
+        """
         return contrast(model, self.clean, self.counterfactual, embeddings=self.embeddings)
 
     def table(self) -> Table:
-        """Return the tokens that differ."""
+        """Return the tokens that differ.
+
+        >>> print(prompts.table())
+        1 of 5 tokens differ.
+        position  clean   counterfactual
+               4  ·Paris  ·London
+        """
         rows = tuple((i, *self.texts[i]) for i in self.differs)
         caption = f"{len(rows)} of {len(self.texts)} tokens differ."
         return Table(("position", "clean", "counterfactual"), rows, caption, tokens=("clean", "counterfactual"))
@@ -62,10 +76,14 @@ def swapped(model: Model, prompt: str, old: str, new: str, *, occurrence: int | 
         model: whose tokenizer decides what a token is.
         prompt: the clean prompt.
         old: the text to exchange, such as " John"; mind its leading blank.
-        new: what stands there instead.
+        new: the text that replaces it.
         occurrence: which occurrence of `old`, counted from 0 or, negative, from the end; None for all.
 
-    Raises `UsageError` where `old` does not occur, or the prompts have different numbers of tokens (both are shown).
+    Returns:
+        The prompt and its counterfactual.
+
+    Raises:
+        UsageError: `old` does not occur, or the prompts have different numbers of tokens (both are shown).
 
     >>> swapped(model, "the tower is in Paris", " Paris", " London")
     Counterfactual(1 of 5 tokens differ: ' Paris' → ' London' at 4)
@@ -87,9 +105,19 @@ def swapped(model: Model, prompt: str, old: str, new: str, *, occurrence: int | 
 def shuffled_names(model: Model, prompt: str, names: Sequence[str], seed: int = 0) -> Counterfactual:
     """Exchange every name of a list for another of the list.
 
-    Each for the same one everywhere.
+    One name is replaced by the same other name everywhere.
 
-    Raises `UsageError` for fewer than two names in the prompt, or names of different numbers of tokens.
+    Args:
+        model: whose tokenizer decides what a token is.
+        prompt: the clean prompt.
+        names: the names, each with its leading blank.
+        seed: of the exchange.
+
+    Returns:
+        The prompt and its counterfactual.
+
+    Raises:
+        UsageError: fewer than two names in the prompt, or names of different numbers of tokens.
 
     >>> shuffled_names(model, "the tower is in Paris a London", [" Paris", " London"])
     Counterfactual(2 of 7 tokens differ: ' Paris' → ' London' at 4, ' London' → ' Paris' at 6)
@@ -125,7 +153,11 @@ def mean_embedding(model: Model, prompt: str, positions: int | Sequence[int]) ->
         prompt: the clean prompt.
         positions: one or several tokens, negative ones counted from the end.
 
-    Raises `UsageError` for a position that the prompt does not have.
+    Returns:
+        The prompt and its counterfactual.
+
+    Raises:
+        UsageError: a position that the prompt does not have.
 
     >>> mean_embedding(model, "the tower is in Paris", -1)
     Counterfactual(1 of 5 tokens differ: ' Paris' → 'mean embedding' at 4)
@@ -144,7 +176,19 @@ def mean_embedding(model: Model, prompt: str, positions: int | Sequence[int]) ->
 
 
 def from_task(model: Model, task: Task, index: int) -> Counterfactual:
-    """Take one pair of a task, up to its answer's position."""
+    """Take one pair of a task, up to its answer's position.
+
+    Args:
+        model: the model the task was made for.
+        task: the task.
+        index: which pair.
+
+    Returns:
+        The clean prompt and its counterfactual.
+
+    >>> from_task(model, task, 0)
+    Counterfactual(1 of 4 tokens differ: 'the' → 'a' at 0)
+    """
     require(model, Model, "model")
     require(task, Task, "task")
     one = task[whole(index, "index")]
@@ -154,7 +198,19 @@ def from_task(model: Model, task: Task, index: int) -> Counterfactual:
 def paired(model: Model, clean: str, counterfactual: str) -> Counterfactual:
     """Pair two texts of equal numbers of tokens.
 
-    Raises `UsageError` with both tokenisations where they have different ones.
+    Args:
+        model: whose tokenizer decides what a token is.
+        clean: the clean prompt.
+        counterfactual: the prompt to compare with.
+
+    Returns:
+        The two as token ids.
+
+    Raises:
+        UsageError: different numbers of tokens (both tokenisations are shown).
+
+    >>> paired(model, "the tower is in Paris", "the tower is in London")
+    Counterfactual(1 of 5 tokens differ: ' Paris' → ' London' at 4)
     """
     require(model, Model, "model")
     first, second = (model.check_tokens(model.to_tokens(text)) for text in (clean, counterfactual))

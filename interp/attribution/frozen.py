@@ -72,6 +72,10 @@ class Frozen:
     of two relative differences between the frozen map and the model: of the logits of the last position, and of the
     stream that leaves the last block at any position. `edits` are those of an edited model (see
     `interp.attribution.edited_run`).
+
+    >>> frozen = attribution.freeze(model, model.to_tokens("the tower is in"))
+    >>> frozen.labels
+    ('the', ' tower', ' is', ' in')
     """
 
     model: Model
@@ -101,13 +105,19 @@ class Frozen:
         """Return `position` counted from the start.
 
         Raises `UsageError` if the input does not have it.
+
+        >>> frozen.position(-1)
+        3
         """
         return checked_position(position, self.n_token)
 
     def logits_at(self, position: int) -> Float[Tensor, " d_vocab"]:
         """Return the model's own logits at one position.
 
-        Other than the last, by one more run when first asked for.
+        Positions other than the last need one more run of the model the first time.
+
+        >>> frozen.logits_at(-1).shape, frozen.logits_at(1).argmax().item()
+        (torch.Size([64]), 45)
         """
         position = self.position(position)
         if position not in self.known:
@@ -128,20 +138,48 @@ class Frozen:
         return FrozenPull(self)
 
     def linear(self, target: Targets) -> Linear:
-        """Return the target as a linear function of the stream it reads."""
+        """Return the target as a linear function of the stream it reads.
+
+        >>> linear = frozen.linear(attribution.logit(model, " Paris"))
+        >>> round(float(frozen.residual[-1] @ linear.covector + linear.constant), 3), round(linear.value, 3)
+        (0.596, 0.596)
+        """
         if isinstance(target, Sequence):
             raise UsageError(f"A frozen input is one prompt: give one target, not {len(target)}.")
         return resolve(self, target)
 
     def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
-        """Return a score's part for each pair of writers.
+        """Split an attention score over all pairs of writers.
 
-        With the score and the least scale of its error.
+        Args:
+            layer: the layer of the head.
+            head: the head.
+            query: the position that attends.
+            key: the position attended to.
+
+        Returns:
+            (part of the score for each pair of writers, the score, the least scale of its error).
+
+        >>> pairs, value, scale = frozen.score_pairs(1, 0, query=3, key=1)
+        >>> round(pairs.sum().item(), 3), round(value, 3)
+        (4.715, 4.715)
         """
         return score_pairs(self, layer, head, query, key)
 
     def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:  # noqa: ARG002
-        """Return the names of what writes before a layer's scores."""
+        """Return the names of the components that write before a layer's scores.
+
+        Args:
+            layer: the layer of the scores.
+            query: the position that attends.
+            key: the position attended to.
+
+        Returns:
+            The names, in the order of the pairs of `score_pairs`, without its last entry, the bias.
+
+        >>> frozen.score_writers(1, query=3, key=1)[:3]
+        ('embed', 'L0H0', 'L0H1')
+        """
         return self.layout.names[: self.layout.start(layer)]
 
     @property
@@ -150,7 +188,12 @@ class Frozen:
         return self
 
     def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
-        """Return how the nodes of a path tree are taken back."""
+        """Return the object that carries the nodes of a path tree back.
+
+        >>> expander = frozen.expander("component", frozen.linear(attribution.logit(model, " Paris")))
+        >>> type(expander).__name__
+        'ByComponent'
+        """
         return ByPosition(self, linear) if nodes == "position" else ByComponent(self, linear)
 
 
@@ -186,10 +229,17 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
         tokens: one prompt, (1, n_token) or (n_token,).
         max_gigabytes: refuse, before computing anything, an input that needs more memory than this.
 
+    Returns:
+        The frozen model: the input of every attribution.
+
     Raises:
         UsageError: more than one prompt, another dtype, an edit that is not affine, or more memory than allowed.
         CheckFailedError: the frozen map misses the model's logits by more than 1e-4 (float32) or 1e-9 (float64),
             relative to the largest, or there is a NaN.
+
+    >>> frozen = freeze(model, model.to_tokens("the tower is in"))
+    >>> frozen.writes.shape, frozen.error < 1e-5  # (n_component, n_token, d_model)
+    (torch.Size([22, 4, 24]), True)
     """
     tokens = _one_prompt(model, tokens, max_gigabytes)
     theirs, stream = ending(model, tokens, -1)

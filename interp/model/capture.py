@@ -33,6 +33,10 @@ class Cache(dict[str, Tensor]):
     """Activations by hook name.
 
     A name that was not asked for is an error, which names the nearest one in the cache.
+
+    >>> _, activations = model.run_with_cache("the tower is in", ["blocks.0.hook_mlp_out", "blocks.2.hook_mlp_out"])
+    >>> {name: tuple(value.shape) for name, value in activations.items()}
+    {'blocks.0.hook_mlp_out': (1, 4, 24), 'blocks.2.hook_mlp_out': (1, 4, 24)}
     """
 
     def __missing__(self, name: str) -> Tensor:
@@ -125,8 +129,15 @@ def run_with_cache(
             that enters block k instead (n_layer: leaves the last) and computes no further.
         attention_mask: (batch, n_token), 0 on padding, which must be on the right.
 
+    Returns:
+        (logits (batch, n_token, d_vocab) or the residual stream, activations by name).
+
     Raises:
         UsageError: an unknown name (with the nearest right one), or one beyond `stop_at_layer`.
+
+    >>> logits, activations = run_with_cache(model, tokens, ("blocks.1.hook_resid_post",))
+    >>> activations["blocks.1.hook_resid_post"].shape
+    torch.Size([1, 4, 24])
     """
     known = model.places
     stop = _stop_layer(model, stop_at_layer)

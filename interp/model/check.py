@@ -50,8 +50,15 @@ def check(model: Model, prompts: list[Tensor] | None = None) -> Check:
         model: the model.
         prompts: token rows (batch, n_token); three seeded random ones, of 1, 7 and 32 tokens, by default.
 
+    Returns:
+        The relative error of each prompt and the tolerance.
+
     Raises:
         CheckFailedError: an error above the dtype's `TOLERANCE`, or one that is not a number.
+
+    >>> check = interp.check(model)
+    >>> len(check.errors), check.tolerance, check.worst < check.tolerance
+    (3, 1e-05, True)
     """
     require(model, Model, "model")
     require(prompts, (list, tuple, type(None)), "prompts")

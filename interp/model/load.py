@@ -51,6 +51,9 @@ def load(
         device: where the parameters go.
         level: "exact" or "observed"; by default exact wherever that is known.
 
+    Returns:
+        The model, in evaluation mode, with no gradients needed for its parameters.
+
     Raises:
         MissingInputError: nothing by that name is on this machine and the hub cannot be reached, or a folder cannot be
             read (the message says which file and why).
@@ -59,6 +62,10 @@ def load(
             can be observed: `level="observed"`), a model whose streams cannot be found, or a PEFT model, whose adapter
             must be merged first.
         UsageError: an unknown dtype, device or level.
+
+    >>> model = interp.load("smollm2")  # doctest: +SKIP
+    >>> interp.load(model.hf, dtype="float64").dtype  # from a model object of `transformers`
+    torch.float64
     """
     if level not in (None, "exact", "observed"):
         raise UsageError(f'level={level!r} does not exist: models are "exact" or "observed".')

@@ -39,6 +39,11 @@ class Model:
     Made by `interp.load`. `hf` is the `transformers` model, run without changes and never modified; `bridge` is the
     transformer_lens view of the same parameters, made when first asked for. Hooks added to `bridge` take part in
     every run of this object.
+
+    >>> model = interp.load("smollm2")  # doctest: +SKIP
+    >>> logits, cache = model.run_with_cache("the tower is in", "blocks.1.hook_resid_post")
+    >>> logits.shape, cache["blocks.1.hook_resid_post"].shape
+    (torch.Size([1, 4, 64]), torch.Size([1, 4, 24]))
     """
 
     def __init__(
@@ -96,7 +101,28 @@ class Model:
         stop_at_layer: int | None = None,
         attention_mask: Tensor | None = None,
     ) -> tuple[Tensor, capture.Cache]:
-        """Return (logits, cache) with the named activations; see `interp.cache`."""
+        """Return the logits of a run and the named activations.
+
+        See `interp.cache` for activations of a whole corpus.
+
+        Args:
+            tokens: ids (batch, n_token), or texts.
+            names: one or several transformer_lens hook names, such as "blocks.10.hook_resid_post".
+            stop_at_layer: stop before this block and return the residual stream there instead of logits; None runs to
+                the end.
+            attention_mask: (batch, n_token), 0 at padding.
+
+        Returns:
+            (logits (batch, n_token, d_vocab), `Cache` of the activations by hook name).
+
+        Raises:
+            UsageError: hooks that are not named by strings, a hook that does not exist, or tokens that the model cannot
+                read.
+
+        >>> logits, cache = model.run_with_cache("the tower is in", ["blocks.0.attn.hook_pattern"])
+        >>> cache["blocks.0.attn.hook_pattern"].shape  # (batch, n_head, query, key)
+        torch.Size([1, 4, 4, 4])
+        """
         tokens = self.check_tokens(tokens)
         names = (names,) if isinstance(names, str) else names
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
@@ -170,12 +196,15 @@ class Model:
             use_cache: keep keys and values of earlier positions. The text is the same without, only slower; under edits
                 that look at several positions at once (`edit.function`) it is generated without in any case.
 
-        >>> model.generate("The Eiffel Tower is located in the city of", max_tokens=1)     # doctest: +SKIP
-        ' Paris'
+        Returns:
+            The added text, without the prompt.
 
         Raises:
             UsageError: more tokens than the context holds, a chat without a template, or a wrong kind of argument.
             NotFiniteError: logits that are not finite.
+
+        >>> model.generate("the tower is in", max_tokens=3)
+        ' 🗼Paris'
         """
         return "".join(
             self.stream(
@@ -192,7 +221,21 @@ class Model:
         chat: bool = False,
         **options: Any,
     ) -> Iterator[str]:
-        """Yield the text of `generate`, with the same arguments, token by token."""
+        """Yield the text of `generate` token by token.
+
+        Args:
+            prompt: as in `generate`.
+            max_tokens: most tokens to add.
+            edits: as in `generate`.
+            chat: as in `generate`.
+            **options: `temperature`, `seed` and `use_cache` of `generate`.
+
+        Returns:
+            An iterator over the pieces of text; joined, they are what `generate` returns.
+
+        >>> list(model.stream("the tower is in", max_tokens=3))
+        [' 🗼', '', 'Paris']
+        """
         model = self.edited(*edits) if edits else self
         ids = generation.generated_ids(model, generation.prompt_ids(model, prompt, chat), max_tokens, **options)
         return generation.pieces(model, ids)
@@ -203,6 +246,17 @@ class Model:
         """Return the ids that `generate` would add to those of one prompt.
 
         It works for models without a tokenizer too.
+
+        Args:
+            tokens: ids (1, n_token) of the prompt.
+            max_tokens: most tokens to add.
+            **options: `temperature`, `seed` and `use_cache` of `generate`.
+
+        Returns:
+            The ids (n_new,), without those of the prompt.
+
+        >>> model.generate_tokens(model.to_tokens("the tower is in"), max_tokens=3)
+        tensor([24, 27,  7])
         """
         ids = list(generation.generated_ids(self, tokens, max_tokens, **options))
         return torch.tensor(ids, dtype=torch.long, device=self.device)
@@ -210,11 +264,11 @@ class Model:
     def hooks(self) -> dict[str, tuple[str | int, ...]]:
         """Return the hook points that can be edited, with their shapes.
 
-        They can also be read fast.
+        They are in the order of a run. Any other hook of `model.bridge` can be read by `run_with_cache`, but not
+        edited.
 
-        They are in the order of a run.
-
-        Any other hook of `model.bridge` can be read by `run_with_cache`, but not edited.
+        >>> model.hooks()["blocks.0.attn.hook_z"]
+        ('batch', 'n_token', 4, 8)
         """
         return {name: place.axes for name, place in self.places.items()}
 
@@ -226,18 +280,21 @@ class Model:
     def to_tokens(self, text: str | list[str], prepend_bos: bool | None = None) -> Int[Tensor, "batch n_token"]:
         """Return the token ids of one or several texts.
 
-        Several are padded on the right.
+        Several are padded on the right. The ids are on the model's device. See `Tokens.encode`.
 
-        They are on the model's device. See `Tokens.encode`.
+        >>> model.to_tokens(["the tower is in Paris", "a b"])
+        tensor([[ 3, 16, 17, 18, 19],
+                [13, 26,  2,  2,  2]])
         """
         return self._tokenizer.encode(text, prepend_bos).to(self.device)
 
     def to_str_tokens(self, text: str | Tensor, prepend_bos: bool | None = None) -> list[str]:
-        """Return the text of each token of a text or of ids.
-
-        Ids are one row.
+        """Return the text of each token of a text, or of one row of ids.
 
         Blanks and line breaks are unchanged.
+
+        >>> model.to_str_tokens("the tower is in Paris")
+        ['the', ' tower', ' is', ' in', ' Paris']
         """
         if isinstance(text, str):
             return self._tokenizer.texts(self.to_tokens(text, prepend_bos)[0])
@@ -248,7 +305,13 @@ class Model:
         return self._tokenizer.texts(ids)
 
     def to_single_token(self, text: str) -> int:
-        """Return a one-token text's id; `UsageError` shows the pieces of others."""
+        """Return the id of a text that is one token.
+
+        Raises `UsageError` for any other text; the message shows its tokens.
+
+        >>> model.to_single_token(" Paris")
+        19
+        """
         return self._tokenizer.single(text)
 
     def token_id(self, token: str | int) -> int:
@@ -256,6 +319,9 @@ class Model:
 
         Raises `UsageError` for a text that is not one token, or one that the vocabulary lacks, and for anything that is
         not an id from 0 to d_vocab − 1.
+
+        >>> model.token_id(" Paris"), model.token_id(5)
+        (19, 5)
         """
         if isinstance(token, str):
             return self.to_single_token(token)
@@ -269,7 +335,11 @@ class Model:
         return index
 
     def labels(self, tokens: Tensor) -> tuple[str, ...]:
-        """Return one row's token texts, or its ids without a tokenizer."""
+        """Return one row's token texts, or its ids without a tokenizer.
+
+        >>> model.labels(model.to_tokens("the tower is"))
+        ('the', ' tower', ' is')
+        """
         ids = torch.as_tensor(tokens).flatten()
         return tuple(self.to_str_tokens(ids)) if self.has_tokenizer else tuple(map(str, ids.tolist()))
 
@@ -325,7 +395,11 @@ class Model:
         return digest.hexdigest()
 
     def identity(self) -> dict[str, str]:
-        """Return what a `Provenance` records of the model."""
+        """Return what a `Provenance` records of the model.
+
+        >>> {key: model.identity()[key] for key in ("dtype", "device")}
+        {'dtype': 'float32', 'device': 'cpu'}
+        """
         tokenizer = "" if self._tokens is None else type(self._tokens.tokenizer).__name__
         return {
             "model": " | ".join((self.name, *(one.edit.text for one in self.edits))),
@@ -342,6 +416,9 @@ class Model:
         A single row may come without its batch axis, and text is tokenized.
 
         Raises `UsageError` for an empty input, one beyond the context, or ids outside the vocabulary.
+
+        >>> model.check_tokens(torch.tensor([1, 2, 3])).shape
+        torch.Size([1, 3])
         """
         if isinstance(tokens, str) or (isinstance(tokens, list) and tokens and isinstance(tokens[0], str)):
             tokens = self.to_tokens(tokens)

@@ -30,7 +30,14 @@ def ioi(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str = "flip
         counterfactual: "flip" replaces the second John by Mary, which flips the answer; "swap" exchanges the names
             everywhere; "third" replaces the second John by a third name; "new" all names by three new ones.
 
-    Raises `UsageError` for an unknown counterfactual, or a tokenizer with too few pairs of equal length.
+    Returns:
+        The task.
+
+    Raises:
+        UsageError: an unknown counterfactual, or a tokenizer with too few pairs of equal length.
+
+    >>> print(tasks.ioi(lm, n=2).labels[0])
+    As Karen and Tim sat in the market, Tim showed a map to → Karen / Tim
     """
     return assemble("ioi", model, templates.ioi(counterfactual), n, seed)
 
@@ -42,6 +49,17 @@ def greater_than(model: Model, n: int = 64, seed: int = 0) -> Task:
 
     Right and wrong are sets of tokens: two digits where the tokenizer has them, else the next digit. The counterfactual
     begins in year 01. Positions: event, century, year, end.
+
+    Args:
+        model: gives the tokenizer.
+        n: pairs.
+        seed: of the words and years.
+
+    Returns:
+        The task.
+
+    >>> print(tasks.greater_than(lm, n=2).labels[1])  # one right token, of many
+    The war lasted from the year 1315 to the year 13 →16 /00
     """
     return assemble("greater_than", model, templates.greater_than, n, seed)
 
@@ -52,6 +70,17 @@ def gendered_pronoun(model: Model, n: int = 64, seed: int = 0) -> Task:
     "So Mary is such a good friend, isn't" → " she".
 
     The counterfactual has a man's name, or a woman's.
+
+    Args:
+        model: gives the tokenizer.
+        n: pairs.
+        seed: of the words.
+
+    Returns:
+        The task.
+
+    >>> tasks.gendered_pronoun(lm, n=2).labels
+    ("So Daniel is such a good doctor, isn't → he / she", "I think Claire is a nice student, isn't → she / he")
     """
     return assemble("gendered_pronoun", model, templates.gendered_pronoun, n, seed)
 
@@ -59,11 +88,19 @@ def gendered_pronoun(model: Model, n: int = 64, seed: int = 0) -> Task:
 def subject_verb(model: Model, n: int = 64, seed: int = 0) -> Task:
     """Make a task of agreement: "The key ..." → " is".
 
-    "The key near the cars" → " is", " was", " has".
+    "The key near the cars" → " is", " was", " has". Between subject and verb stands a noun of the other number. The
+    counterfactual's subject has the other number. Positions: noun, distractor, end.
 
-    The counterfactual's subject has the other number.
+    Args:
+        model: gives the tokenizer.
+        n: pairs.
+        seed: of the words.
 
-    Between subject and verb stands a noun of the other number. Positions: noun, distractor, end.
+    Returns:
+        The task.
+
+    >>> tasks.subject_verb(lm, n=2).labels
+    ('The officer behind the pilots → is / are', 'The keys from the boy → are / is')
     """
     return assemble("subject_verb", model, templates.subject_verb, n, seed)
 
@@ -74,6 +111,17 @@ def country_capital(model: Model, n: int = 64, seed: int = 0) -> Task:
     "The capital of France is the city of" → " Paris".
 
     The counterfactual asks of another country.
+
+    Args:
+        model: gives the tokenizer.
+        n: pairs.
+        seed: of the words.
+
+    Returns:
+        The task.
+
+    >>> print(tasks.country_capital(lm, n=2).labels[0])
+    In Turkey, the capital city is called → Ankara / Havana
     """
     return assemble("country_capital", model, templates.country_capital, n, seed)
 
@@ -84,6 +132,17 @@ def successor(model: Model, n: int = 64, seed: int = 0) -> Task:
     Days, months, number words or numbers.
 
     The counterfactual is the series from another start, and the wrong answer what follows there.
+
+    Args:
+        model: gives the tokenizer.
+        n: pairs.
+        seed: of the series.
+
+    Returns:
+        The task.
+
+    >>> tasks.successor(lm, n=2).labels
+    ('December, January, February, → March / April', 'Friday, Saturday, Sunday, → Monday / Wednesday')
     """
     return assemble("successor", model, templates.successor, n, seed)
 
@@ -94,6 +153,17 @@ def docstring(model: Model, n: int = 64, seed: int = 0) -> Task:
     The docstring describes the two before (arXiv 2304.14997).
 
     The counterfactual's signature has another third argument. Positions: arg1, arg2, arg3, doc1, doc2, end.
+
+    Args:
+        model: gives the tokenizer.
+        n: pairs.
+        seed: of the words.
+
+    Returns:
+        The task.
+
+    >>> list(tasks.docstring(lm, n=2).positions)
+    ['about', 'arg1', 'arg2', 'arg3', 'doc1', 'doc2', 'function', 'end']
     """
     return assemble("docstring", model, templates.docstring, n, seed)
 
@@ -104,6 +174,17 @@ def key_value(model: Model, n: int = 64, seed: int = 0) -> Task:
     "The cat is red. The dog is blue. … The dog is" → " blue".
 
     The counterfactual asks for another key.
+
+    Args:
+        model: gives the tokenizer.
+        n: pairs.
+        seed: of the words.
+
+    Returns:
+        The task.
+
+    >>> tasks.key_value(lm, n=1).labels
+    ('A wolf is gold. A bear is purple. A cow is red. A bear is → purple / red',)
     """
     return assemble("key_value", model, templates.key_value, n, seed)
 
@@ -118,14 +199,33 @@ _TASKS: dict[str, Callable[..., Task]] = {
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of the tasks that `make` knows."""
+    """Return the names of the tasks that `make` knows.
+
+    >>> tasks.names()[:4]
+    ('ioi', 'greater_than', 'gendered_pronoun', 'subject_verb')
+    """
     return tuple(_TASKS)
 
 
 def make(name: str, model: Model, n: int = 64, seed: int = 0, **options: Any) -> Task:
-    """Make a task by name: `make("ioi", model, n=64, seed=0, counterfactual="third")`.
+    """Make a task by name, such as "ioi".
 
-    Raises `UsageError` for an unknown name or option.
+    Args:
+        name: one of `names()`.
+        model: gives the tokenizer.
+        n: pairs.
+        seed: of the words.
+        **options: those of the task's own function, such as `counterfactual`.
+
+    Returns:
+        The task.
+
+    Raises:
+        UsageError: an unknown name or option.
+
+    >>> task = tasks.make("ioi", lm, n=8, seed=1, counterfactual="third")
+    >>> len(task), task.labels[0]
+    (8, 'While Robert and Tim walked to the office, Robert gave a ticket to → Tim / Robert')
     """
     require(name, str, "name")
     if name not in _TASKS:

@@ -27,7 +27,7 @@ def read(path: str | Path, model: None = None) -> Pairs: ...
 @overload
 def read(path: str | Path, model: Model) -> Task: ...
 def read(path: str | Path, model: Model | None = None) -> Pairs | Task:
-    """Read pairs of prompts from a `.csv` or `.jsonl` file.
+    r"""Read pairs of prompts from a `.csv` or `.jsonl` file.
 
     Columns: clean, counterfactual, right, wrong and, optionally, template. Answers are joined to the prompts as they
     stand, so most begin with a blank (" Paris"); several right or wrong answers are separated by "|" in CSV and are a
@@ -38,10 +38,17 @@ def read(path: str | Path, model: Model | None = None) -> Pairs | Task:
         model: gives the tokenizer: the result is a `Task`. Without it, `Pairs` in words, to be turned into a task with
             `.encode(model)`; everything that takes a task takes them too.
 
+    Returns:
+        The task, or the pairs in words.
+
     Raises:
         MissingInputError: no such file.
         DamagedFileError: a missing column or cell, or a line that is not JSON, by its number.
         UsageError: another suffix; a pair whose prompts differ in length, by its number.
+
+    >>> _ = (folder / "towers.csv").write_text("clean,counterfactual,right,wrong\na tower,a b, Paris, London\n")
+    >>> read(folder / "towers.csv").pairs[0].label
+    'a tower → Paris / London'
     """
     require(path, (str, PathLike), "path")
     path = Path(path)

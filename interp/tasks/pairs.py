@@ -26,6 +26,9 @@ class Pair:
     """One pair in words.
 
     `ends` names positions of the clean prompt by the number of characters up to their end.
+
+    >>> tasks.Pair("the tower is in", "a tower is in", right=(" Paris",), wrong=(" London",)).label
+    'the tower is in → Paris / London'
     """
 
     clean: str
@@ -59,7 +62,13 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of prompts in words, which a tokenizer turns into a `Task`."""
+    """Pairs of prompts in words, which a tokenizer turns into a `Task`.
+
+    >>> pair = tasks.Pair("the tower is in", "a tower is in", right=(" Paris",), wrong=(" London",))
+    >>> pairs = tasks.Pairs("towers", (pair,))
+    >>> len(pairs)
+    1
+    """
 
     name: str
     pairs: tuple[Pair, ...]
@@ -71,6 +80,9 @@ class Pairs:
         """Return the pairs as token ids.
 
         Raises `UsageError` naming the first pair whose prompts differ in length.
+
+        >>> pairs.encode(model).clean
+        tensor([[ 3, 16, 17, 18]])
         """
         rows = []
         for number, pair in enumerate(self.pairs, 1):

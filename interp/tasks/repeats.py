@@ -30,7 +30,16 @@ def induction(model: Model, n: int = 64, seed: int = 0, *, counterfactual: str =
         counterfactual: "keys" or "query".
         length: tokens in the part that is repeated, 6 or more.
 
-    Raises `UsageError` for a vocabulary or context that is too small.
+    Returns:
+        The task.
+
+    Raises:
+        UsageError: an unknown counterfactual, or a vocabulary or context that is too small.
+
+    >>> task = tasks.induction(model, n=2, length=6)
+    >>> task.clean
+    tensor([[18, 39, 32, 21,  5, 50, 39, 32, 21,  5],
+            [35, 36, 45, 40, 58, 37, 35, 36, 45, 40]])
     """
     if counterfactual not in COUNTERFACTUALS:
         raise UsageError(f'Unknown counterfactual "{counterfactual}"; known: {", ".join(COUNTERFACTUALS)}.')

@@ -21,6 +21,10 @@ class TaskScore(Shown, Result):
     `clean` (n,) are those of the clean prompts, `counterfactual` (n,) of the counterfactual ones, for the same answers;
     `top` (n,) says whether a right answer is the likeliest of all tokens after the clean prompt. Intervals are
     at 95 %: Wilson's for fractions, percentile bootstraps over pairs for means.
+
+    >>> score = task.score(model)
+    >>> score.accuracy, score.mean
+    (0.5, 0.926)
     """
 
     task: str
@@ -63,7 +67,11 @@ class TaskScore(Shown, Result):
         return self.accuracy >= ABLE and self.mean > float(self.counterfactual.mean())
 
     def summary(self) -> str:
-        """Return in one sentence whether the model can do the task."""
+        """Return in one sentence whether the model can do the task.
+
+        >>> score.summary()[:42]
+        'llama object cannot do the task towers: ri'
+        """
         low, high = self.accuracy_interval
         can = "can do" if self.able else "cannot do"
         return (
@@ -73,7 +81,17 @@ class TaskScore(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Return every measure with its interval."""
+        """Return every measure with its interval.
+
+        >>> print(score.table())
+        towers on llama object: 2 pairs; 95 % intervals over pairs.
+        measure                               mean     low   high
+        accuracy                             0.500   0.095  0.905
+        right answer is the likeliest token  0.000   0.000  0.658
+        log odds, clean (nats)               0.926  −1.183  3.035
+        log odds, counterfactual (nats)      2.102   1.711  2.494
+        change by the counterfactual (nats)  1.176  −0.541  2.893
+        """
         fractions = (("accuracy", self.clean > 0), ("right answer is the likeliest token", self.top))
         means = (
             ("log odds, clean (nats)", self.clean),

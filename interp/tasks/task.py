@@ -38,6 +38,10 @@ class Task:
         templates: (n,) what the pair was made from: pairs of one template stay together in `split`.
         labels: (n,) the pair in words.
         places: (T,) name of each position: its token where all pairs share it, else the named position, else "*".
+
+    >>> task = tasks.induction(model, n=8, length=6)
+    >>> task.clean.shape, task.right.shape, list(task.positions)
+    (torch.Size([8, 10]), torch.Size([8]), ['end', 'key', 'other key', 'value'])
     """
 
     name: str
@@ -93,18 +97,35 @@ class Task:
         return (self[i] for i in range(len(self)))
 
     def batches(self, size: int) -> Iterator[Task]:
-        """Yield the pairs in order, `size` at a time."""
+        """Yield the pairs in order, `size` at a time.
+
+        >>> [len(part) for part in task.batches(3)]
+        [3, 3, 2]
+        """
         return (self[at : at + size] for at in range(0, len(self), size))
 
     def split(
         self, share: float = 0.5, *, seed: int = 0, by: Literal["template", "pair"] = "template"
     ) -> tuple[Task, Task]:
-        """Split into two tasks without a common pair or template.
+        """Split into two tasks without a common template, or without a common pair.
 
-        By default without a template, with by="pair" only without a pair, in common.
+        Templates are shuffled and given to the first task until it has `share` of the pairs. A task of one template is
+        split by pairs.
 
-        Templates are shuffled and given to the first task until it has `share` of the pairs. A task of one template
-        is split by pairs. Raises `UsageError` when one side would be empty.
+        Args:
+            share: of the pairs in the first task, between 0 and 1.
+            seed: of the shuffle.
+            by: "template" (no template in common) or "pair" (only no pair in common).
+
+        Returns:
+            (the first task, the second).
+
+        Raises:
+            UsageError: a share outside (0, 1), another `by`, or a side that would be empty.
+
+        >>> train, test = task.split(0.75)
+        >>> len(train), len(test)
+        (3, 5)
         """
         if by not in ("template", "pair") or not 0 < share < 1:
             raise UsageError(f'split(share={share}, by="{by}"): share is in (0, 1), by is "template" or "pair".')
@@ -127,6 +148,9 @@ class Task:
         """Return the pairs with clean and counterfactual prompts exchanged.
 
         The answers stay those of the clean prompt.
+
+        >>> bool((task.flipped().clean == task.counterfactual).all())
+        True
         """
         return replace(self, clean=self.counterfactual, counterfactual=self.clean)
 
@@ -134,6 +158,9 @@ class Task:
         """Return each pair's log odds of right against wrong answers, in nats.
 
         Takes logits of every position, or of the ends alone. See `log_odds`.
+
+        >>> task.measure(model(task.clean)).shape
+        torch.Size([8])
         """
         if logits.ndim == 3:
             logits = logits[torch.arange(len(self), device=logits.device), self.end.to(logits.device)]
@@ -143,10 +170,23 @@ class Task:
     def score(self, model: Model, *, batch_size: int = BATCH, seed: int = 0) -> TaskScore:
         """Run the model on both prompts of every pair and score it.
 
-        How often is it right?
+        Measures how often the model is right.
 
-        Returns a `TaskScore` with accuracy and mean log odds (a logit difference for single answers), each with a
-        bootstrap interval; `.able` and `.summary()` say whether the model can do the task at all.
+        Args:
+            model: the model.
+            batch_size: pairs of a forward pass.
+            seed: of the bootstrap.
+
+        Returns:
+            Accuracy and mean log odds (a logit difference for single answers), each with an interval; `.able` and
+                `.summary()` say whether the model can do the task at all.
+
+        Raises:
+            UsageError: log odds that are not numbers.
+
+        >>> score = task.score(model)
+        >>> score.accuracy, score.mean
+        (0.375, -0.231)
         """
         measures: dict[str, list[Tensor]] = {"clean": [], "counterfactual": [], "top": []}
         for part in self.batches(batch_size):
@@ -183,6 +223,13 @@ def log_odds(
         logits: (n, d_vocab) logits where the answers are read.
         right: (n,) or (n, k) token ids, -1 for none.
         wrong: the same of the wrong answers.
+
+    Returns:
+        (n,) log odds.
+
+    >>> logits = torch.tensor([[2.0, 1.0, 0.0]])
+    >>> log_odds(logits, torch.tensor([0]), torch.tensor([1]))
+    tensor([1.])
     """
     for name, tensor in (("logits", logits), ("right", right), ("wrong", wrong)):
         require(tensor, Tensor, name)
