@@ -8,93 +8,20 @@ from __future__ import annotations
 import ast
 import builtins
 import doctest
-from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import pytest
 
 PACKAGES = "attribution cache circuits coding discovery edit errors masks patching report results steering tasks toy"
-MODULES = {"np": "numpy", "torch": "torch", "interp": "interp", "probes": "probes", "saes": "saes"}
+MODULES = {name: name for name in ("torch", "interp", "probes", "saes", "analyses")} | {"np": "numpy"}
 MODULES |= {name: f"interp.{name}" for name in PACKAGES.split()}
-
-
-@cache
-def _model() -> Any:
-    """Return a small random model with a tokenizer of the words "the tower is in Paris a b London"."""
-    from tests import models
-
-    return models.load("llama", text=True)
-
-
-def _tokens() -> Any:
-    """Return the ids of "the tower is in"."""
-    return _model().to_tokens("the tower is in")
-
-
-@cache
-def _lm() -> Any:
-    """Return a small random model with a tokenizer of the words of all tasks."""
-    from tests.tasks import vocabulary
-
-    return vocabulary.model()
-
-
-@cache
-def _task() -> Any:
-    """Return a task of two pairs of prompts, such as "the tower is in" and "a tower is in", with an answer each."""
-    from interp import tasks
-
-    prompts = [("the tower is in", "a tower is in"), ("tower the is in", "tower a is in")]
-    pairs = tuple(tasks.Pair(*both, right=(" Paris",), wrong=(" London",)) for both in prompts)
-    return tasks.Pairs("towers", pairs).encode(_model())
-
-
-def _acts() -> Any:
-    """Return activations (80 statements, 4 layers, width 16) with a truth direction from layer 1 on."""
-    from tests.probes.protocol import planted
-
-    return planted.activations(planted.statements(40))
-
-
-def _data() -> Any:
-    return _acts().data
-
-
-def _sae() -> Any:
-    """Return a top-2 autoencoder of 4 inputs whose 8 latents read and write the positive and negative axes."""
-    import torch
-
-    import saes
-
-    axes = torch.cat([torch.eye(4), -torch.eye(4)])
-    weights = {"W_enc": axes.T.clone(), "W_dec": axes, "b_enc": torch.zeros(8), "b_dec": torch.zeros(4)}
-    return saes.build("topk", "autoencoder", weights, {"k": 2})
-
-
-@cache
-def _folders() -> Any:
-    return TemporaryDirectory(prefix="interp-examples-")  # deleted when Python ends
-
-
-def _folder() -> Path:
-    """Return the path of an empty folder."""
-    return Path(mkdtemp(dir=_folders().name))
-
-
-OBJECTS: dict[str, Callable[[], Any]] = {
-    "model": _model,
-    "tokens": _tokens,
-    "lm": _lm,
-    "task": _task,
-    "acts": _acts,
-    "data": _data,
-    "sae": _sae,
-    "folder": _folder,
-}
+OBJECTS = (
+    *("model", "tokens", "lm", "task", "acts", "other", "data", "erasure", "intervention"),
+    *("sae", "store", "dictionaries", "evaluation", "corpus", "study", "folder"),
+)
+"""Made by the functions of these names in `tests/examples.py`."""
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +42,14 @@ def supply(namespace: dict[str, Any], source: str, name: str) -> None:
         if one in MODULES:
             namespace[one] = import_module(MODULES[one])
         elif one in OBJECTS:
-            namespace[one] = OBJECTS[one]()
+            namespace[one] = _made(one, namespace["__name__"])
+
+
+def _made(name: str, module: str) -> Any:
+    """Make an object for the examples of a module; `study` is the result of the study in the module's package."""
+    from tests import examples
+
+    return examples.study(module.split(".")[1]) if name == "study" else getattr(examples, name)()
 
 
 @cache

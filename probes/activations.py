@@ -70,6 +70,10 @@ class Activations:
 
         Raises:
             UsageError: a layer or position that was not collected, or a token that some statements do not have.
+
+        Example:
+            >>> acts.at("embed", "last").shape  # acts = probes.collect(model, data)
+            torch.Size([80, 16])
         """
         index = self._position(position)
         if self.whole and (short := int((self.lengths <= int(self.positions[index])).sum())):
@@ -87,6 +91,12 @@ class Activations:
 
         Raises:
             UsageError: the activations were not collected with `position="all"`.
+
+        Example:
+            >>> data = probes.read_statements([{"statement": f"the tower is in {w}", "label": w == "a"} for w in "ab"])
+            >>> values, mask = probes.collect(model, data, layers=[1], position="all").tokens(layer=1)
+            >>> values.shape, mask.sum(1).tolist()
+            (torch.Size([2, 5, 24]), [5, 5])
         """
         if not self.whole:
             raise UsageError(
@@ -96,23 +106,42 @@ class Activations:
         return values, torch.arange(values.shape[1]) < self.lengths[:, None]
 
     def hook(self, layer: int | str) -> str:
-        """Return the transformer_lens hook name of a layer."""
+        """Return the transformer_lens hook name of a layer.
+
+        >>> acts.hook(1), acts.hook("embed")  # acts = probes.collect(model, data)
+        ('blocks.1.hook_resid_post', 'blocks.0.hook_resid_pre')
+        """
         return hook_of(self.layers[self._layer(layer)])
 
     def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"] | Sequence[int]) -> Activations:
         """Return the rows selected by a mask or by 0-based indices.
 
         The rows of the result are in the order of the indices.
+
+        >>> acts.take([3, 0]).data.statements  # acts = probes.collect(model, data)
+        ('Thing 1 is kind 757.', 'Thing 0 is kind 0.')
         """
         chosen = torch.from_numpy(np.arange(len(self))[np.asarray(rows)])
         return replace(self, data=self.data.take(rows), values=self.values[:, :, chosen], lengths=self.lengths[chosen])
 
     def check_same_model(self, other: Activations) -> None:
-        """Raise `UsageError` unless both have the same weights, dtype and BOS setting."""
+        """Check that both have the same weights, dtype and BOS setting.
+
+        Raises `UsageError` otherwise.
+
+        >>> acts.check_same_model(acts.take([0, 1]))  # acts = probes.collect(model, data)
+        """
         check_identity(self.identity, other.identity, self.data.name, other.data.name)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the statements and `activations.safetensors` into `folder`."""
+        """Write the statements and `activations.safetensors` into `folder`.
+
+        Raises `UsageError` if the folder cannot be written to.
+
+        >>> acts.save(folder)  # acts = probes.collect(model, data); folder = "out/activations"
+        >>> sorted(file.name for file in folder.iterdir())
+        ['activations.safetensors', 'arrays.safetensors', 'result.json']
+        """
         from safetensors.torch import save
 
         target = writable_folder(folder)
@@ -137,6 +166,11 @@ class Activations:
         Raises:
             MissingInputError: the folder has no activations.
             DamagedFileError: the files were altered since they were written.
+
+        Example:
+            >>> acts.save(folder)  # folder = "out/activations"
+            >>> probes.Activations.load(folder)
+            Activations(planted: 80 statements, 4 layers, last, d 16)
         """
         from pathlib import Path
 

@@ -95,12 +95,27 @@ def collect_with_log_probs(
 ) -> tuple[Activations, Float[np.ndarray, "n 2"]]:
     """Collect activations and log-probabilities in one pass over the statements.
 
-    The results are those of `collect` and `log_probs`; see `collect` for the arguments.
+    The results are those of `collect` and `log_probs`.
+
+    Args:
+        model: the model.
+        data: the statements.
+        layers: "all", one layer or several; see `collect`.
+        position: one rule or several; see `collect`.
+        batch_size: statements per forward pass.
+        progress: called after every batch.
+
+    Returns:
+        `Activations`, and an array (n, 2) of each statement's total and mean log-probability in nats.
+
+    Raises:
+        UsageError, InterpError: as `collect`.
 
     Example:
         >>> data = probes.read_statements([{"statement": f"the tower is in {w}", "label": w == "a"} for w in "ab"])
-        >>> probes.collect_with_log_probs(model, data, layers=0)[1].shape
-        (2, 2)
+        >>> acts, log_probs = probes.collect_with_log_probs(model, data, layers=0)
+        >>> acts.at(0).shape, log_probs.shape
+        (torch.Size([2, 24]), (2, 2))
     """
     settings = _Settings(layers, position, batch_size=batch_size)
     return _collect(model, data, settings, progress=progress, log_probs=True)

@@ -67,6 +67,10 @@ class Eraser(Result):
         """Return the rows (n, d) without the class difference.
 
         The result is an array or a tensor, like the input. Raises `UsageError` for rows of another width.
+
+        >>> X, y = np.array([[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]]), [0, 0, 1, 1]
+        >>> probes.Leace(shrinkage=None).fit(X, y).apply([[5.0, 2.0]]).round(6).tolist()
+        [[1.0, 2.0]]
         """
         given = X if isinstance(X, Tensor) else torch.from_numpy(np.asarray(X, np.float64))
         _check_width(given, self.mean)
@@ -79,6 +83,10 @@ class Eraser(Result):
         """Return how far the erasure moves rows, as a fraction.
 
         The relative shift is √(Σ |r(x) − x|² / Σ |x − mean|²).
+
+        >>> X, y = np.array([[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]]), [0, 0, 1, 1]
+        >>> round(probes.Leace(shrinkage=None).fit(X, y).changed(X), 3)
+        0.707
         """
         rows = as_array(X).astype(np.float64)
         _check_width(rows, self.mean)
@@ -113,6 +121,11 @@ class Leace:
 
         Computes in float64 and returns an `Eraser`. Raises `UsageError` for one class only, rows that are not finite,
         or classes with the same mean.
+
+        >>> X, y = np.array([[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]]), [0, 0, 1, 1]
+        >>> eraser = probes.Leace(shrinkage=None).fit(X, y)
+        >>> eraser.write.round(6).tolist(), eraser.read.round(6).tolist()
+        ([2.0, 0.0], [0.5, 0.0])
         """
         rows, write = _means(X, y)
         spread = torch.cov(rows.T, correction=0)
@@ -123,6 +136,11 @@ class Leace:
         """Fit on streamed `probes.Statistics`; the result equals `fit` on their rows.
 
         Raises `UsageError` for Ledoit-Wolf shrinkage, which needs the rows, and in the cases of `fit`.
+
+        >>> X, y = np.array([[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]]), [0, 0, 1, 1]
+        >>> statistics = probes.Statistics(width=2).update(X, y)
+        >>> probes.Leace(shrinkage=None).from_statistics(statistics).read.round(6).tolist()
+        [0.5, 0.0]
         """
         if self.shrinkage == "ledoit-wolf":
             raise UsageError('Ledoit-Wolf shrinkage needs the rows: use Leace(shrinkage="oas") with statistics.')

@@ -55,6 +55,10 @@ class ErasureReport(Shown, Result):
         n_train: number of train rows.
         n_test: number of test rows.
         chance: fraction of the larger class among the test rows.
+
+    Example:
+        >>> [method.method for method in erasure.methods]  # erasure = probes.erasure_report(X, y, groups, test=test)
+        ['none', 'projection along the mean difference', 'LEACE, no shrinkage', 'LEACE, Ledoit-Wolf']
     """
 
     methods: tuple[Erased, ...]
@@ -63,7 +67,11 @@ class ErasureReport(Shown, Result):
     chance: float
 
     def table(self) -> Table:
-        """Return a table with one row per method."""
+        """Return a table with one row per method.
+
+        >>> erasure.table().columns[:3]  # erasure = probes.erasure_report(X, y, groups, test=test)
+        ('erasure', 'linear, train', 'linear, test')
+        """
         columns = ("erasure", "linear, train", "linear, test", "linear, within test", "perceptron, test")
         columns += ("change, train", "change, test")
         rows = tuple(
@@ -81,6 +89,9 @@ class ErasureReport(Shown, Result):
         """Return sentences about what LEACE erased and what it did not.
 
         LEACE is the last method of the report.
+
+        >>> erasure.sentences()[0]  # erasure = probes.erasure_report(X, y, groups, test=test)
+        'After LEACE, Ledoit-Wolf no linear probe can read the label on the rows of the fit: logistic ...'
         """
         leace, plain = self.methods[-1], self.methods[-2]
         inside = (
@@ -99,6 +110,9 @@ class ErasureReport(Shown, Result):
         """Return whether a test accuracy exceeds chance by two standard errors.
 
         A standard error is at most 1 / (2 sqrt(n_test)).
+
+        >>> erasure.n_test, erasure.reads_on(0.65), erasure.reads_on(0.70)  # erasure = probes.erasure_report(...)
+        (28, False, True)
         """
         return accuracy > self.chance + (1 / self.n_test) ** 0.5
 
@@ -138,6 +152,12 @@ def erasure_report(
 
     Raises:
         UsageError: arrays of different lengths, or a side without both classes.
+
+    Example:
+        >>> test = probes.split(data).test  # acts = probes.collect(model, data)
+        >>> result = erasure_report(acts.at(1), data.labels, data.groups, test=test)
+        >>> [round(one.linear_train, 2) for one in result.methods]  # before, and after three ways to erase
+        [0.92, 0.5, 0.5, 0.5]
     """
     from probes.erasure import Leace, MeanProjection
     from probes.estimators.base import as_array, read_labels

@@ -71,7 +71,11 @@ class Layered(Result):
 
     @classmethod
     def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
-        """Return the fields of a file of layout 1, layers renumbered."""
+        """Return the fields of a file of layout 1, layers renumbered.
+
+        >>> Layered.upgrade({"layers": (0, 1, 2)}, layout=1)
+        {'layers': (-1, 0, 1)}
+        """
         if layout != 1:
             return super().upgrade(values, layout)
         renumbered = {name: _one_less(values[name]) for name in ("layer", "layers") if name in values}

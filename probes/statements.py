@@ -77,6 +77,10 @@ class Statements(Result):
         """Convert the fields of a file of layout 1.
 
         The problems in such a file are sentences without a kind.
+
+        >>> problems = probes.Statements.upgrade({"problems": ("1 of 4 rows is true",)}, layout=1)["problems"]
+        >>> problems[0].kind
+        'unbalanced'
         """
         if layout != 1:
             return super().upgrade(values, layout)
@@ -96,7 +100,11 @@ class Statements(Result):
         return len(self.statements)
 
     def sha256(self) -> str:
-        """Return the SHA-256 digest of the statements with their labels, in order."""
+        """Return the SHA-256 digest of the statements with their labels, in order.
+
+        >>> data.sha256()[:12], data.take([1, 0]).sha256()[:12]  # data = probes.read_statements(...)
+        ('35f5de318c76', '5978a73e2200')
+        """
         rows = list(zip(self.statements, self.labels.tolist(), strict=True))
         return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
@@ -104,6 +112,9 @@ class Statements(Result):
         """Return the rows selected by a mask or by 0-based indices.
 
         The rows of the result are in the order of the indices.
+
+        >>> data.take([3, 0]).statements  # data = probes.read_statements(...)
+        ('Thing 1 is kind 757.', 'Thing 0 is kind 0.')
         """
         chosen = np.arange(len(self))[np.asarray(rows)]
         changed: dict[str, Any] = {}
@@ -120,6 +131,10 @@ class Statements(Result):
 
         A statement is contradictory if it has both labels. `problems` of the result says how many rows were left out.
         Raises `UsageError` if no statement is left.
+
+        >>> twice = data.take([0, 0, 1])  # data = probes.read_statements(...)
+        >>> len(twice.deduplicated()), str(twice.deduplicated().problems[0])
+        (2, 'left out: 1 rows that repeat a statement or contradict one')
         """
         first: dict[str, int] = {}
         for i, statement in enumerate(self.statements):

@@ -28,7 +28,7 @@ def fit_layers(
     """Fit one copy of a probe per layer, equal to separate fits.
 
     Probes with `fit_layers` solve all layers jointly; any other scikit-learn classifier is fitted in a loop
-    (`probes.estimators.capabilities`). Raises the errors of the probe's `fit`.
+    (`probes.estimators.capabilities`).
 
     Args:
         probe: an unfitted probe.
@@ -38,9 +38,16 @@ def fit_layers(
         polarity: +1 or -1 for each row, for probes whose `fit` takes it.
         topics: topic of each row, for probes whose `fit` takes it.
 
+    Returns:
+        The fitted copies, in the order of the layers.
+
+    Raises:
+        UsageError: whatever the probe's `fit` refuses.
+
     Example:
-        >>> len(fit_layers(probes.MassMean(), torch.rand(3, 4, 2), [0, 1, 0, 1]))
-        3
+        >>> X = torch.tensor([[[0.0], [1.0]], [[0.0], [3.0]]])  # two layers, two rows, width 1
+        >>> [probe.direction_.tolist() for probe in fit_layers(probes.MassMean(), X, [0, 1])]
+        [[1.0], [3.0]]
     """
     extra = {"pairs": pairs, "polarity": polarity, "topics": topics}
     extra = {name: value for name, value in extra.items() if value is not None and name in _arguments(probe)}
@@ -55,6 +62,10 @@ def scores_of(fitted: Any, X: Float[Tensor, "n d"] | np.ndarray) -> Float[np.nda
 
     The score is above 0 for the greater class. A classifier without `decision_function` gives its log-odds
     log(p / (1 - p)), p limited to [1e-12, 1 - 1e-12].
+
+    >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+    >>> scores_of(probes.MassMean().fit(X, y), np.array(X)).tolist()
+    [-2.0, -2.0, 2.0, 2.0]
     """
     if hasattr(fitted, "decision_function"):
         return np.asarray(fitted.decision_function(as_array(X)), np.float64)

@@ -49,6 +49,10 @@ class LogisticPath:
 
     The solutions are in raw activation space (float64): `score = x @ direction + bias`, a log-odds in nats. `gradient`
     is the largest gradient component left, as a fraction of the largest at w = 0.
+
+    >>> path = logistic_path(torch.tensor([[[0.0], [1.0], [1.0], [2.0]]]), torch.tensor([0, 0, 1, 1]), [0.1, 1.0])
+    >>> path.strengths, path.directions.shape
+    ((0.1, 1.0), torch.Size([1, 1, 2, 1]))
     """
 
     strengths: tuple[float, ...]
@@ -65,10 +69,24 @@ def logistic_path(
 ) -> LogisticPath:
     """Fit every (fold, layer, strength); see the module for the equation.
 
-    `strengths` are scikit-learn's C, on inputs standardised per fold and layer. `weights` are the row weights of each
-    fold: 0 leaves a row out, so the masks of a cross-validation fit in one call; by default there is one fold with
-    every row. Raises `UsageError` for a strength that is not positive or a fold without both classes, and
-    `CheckFailedError` with the gradient that is left if a fit does not converge.
+    Args:
+        X: (layer, n, d) activations.
+        y: (n,) labels, 0 or 1.
+        strengths: scikit-learn's C, on inputs standardised per fold and layer.
+        weights: (fold, n) row weights; 0 leaves a row out, so that the masks of a cross-validation fit in one call. By
+            default there is one fold with every row.
+
+    Returns:
+        `LogisticPath` with directions (fold, layer, strength, d).
+
+    Raises:
+        UsageError: a strength that is not positive, or a fold without both classes.
+        CheckFailedError: a fit that does not converge, with its remaining gradient.
+
+    Example:
+        >>> X, y = torch.tensor([[[0.0], [1.0], [1.0], [2.0]]]), torch.tensor([0, 0, 1, 1])
+        >>> logistic_path(X, y, [0.1, 1.0]).directions.squeeze().numpy().round(3).tolist()
+        [0.182, 1.043]
     """
     strengths = tuple(float(c) for c in strengths)
     if not strengths or not all(0 < c < float("inf") for c in strengths):

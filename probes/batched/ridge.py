@@ -25,6 +25,10 @@ class RidgePath:
     """Ridge regressions for every layer and alpha.
 
     Directions and biases are in raw activation space (float64): `score = x @ direction + bias`, near -1 or +1.
+
+    >>> path = ridge_path(torch.tensor([[[0.0], [2.0]]]), torch.tensor([0, 1]), [2.0, 6.0])
+    >>> path.alphas, path.biases.numpy().round(2).tolist()
+    ((2.0, 6.0), [[-0.5, -0.25]])
     """
 
     alphas: tuple[float, ...]
@@ -35,7 +39,21 @@ class RidgePath:
 def ridge_path(X: Float[Tensor, "layer n d"], y: Tensor, alphas: Sequence[float]) -> RidgePath:
     """Fit ridge regression for every layer and λ, equal to scikit-learn's `RidgeClassifier(alpha)`.
 
-    Raises `UsageError` for a λ that is not positive.
+    Args:
+        X: (layer, n, d) activations.
+        y: (n,) labels, 0 or 1.
+        alphas: values of λ, in squared units of the activations.
+
+    Returns:
+        `RidgePath` with directions (layer, alpha, d).
+
+    Raises:
+        UsageError: a λ that is not positive.
+
+    Example:
+        >>> X, y = torch.tensor([[[0.0], [2.0]]]), torch.tensor([0, 1])
+        >>> ridge_path(X, y, [2.0, 6.0]).directions.squeeze().numpy().round(2).tolist()
+        [0.5, 0.25]
     """
     alphas = positive_alphas(alphas)
     labels = 2 * torch.as_tensor(y, device=X.device).double() - 1

@@ -60,8 +60,16 @@ class AttentionPooled(LinearProbe):
             y: (n,) labels, 0 = false and 1 = true.
             mask: (n, token) which tokens exist; None for all.
 
+        Returns:
+            The probe itself.
+
         Raises:
             UsageError: other shapes, values that are not finite, or a statement without tokens.
+
+        Example:
+            >>> X, mask = np.random.default_rng(0).normal(size=(8, 3, 4)), np.arange(3) < np.array([[2], [3]] * 4)
+            >>> probes.AttentionPooled(steps=5).fit(X, [0, 1] * 4, mask=mask).attention(X, mask)[0].round(2).tolist()
+            [0.51, 0.49, 0.0]
         """
         tokens, mask = _read_tokens(X, mask)
         self.classes_, labels = read_labels(as_array(y))
@@ -76,6 +84,10 @@ class AttentionPooled(LinearProbe):
         """Return the log-odds (nats) that each statement is true.
 
         `X` (n, token, d) has the activations of all tokens.
+
+        >>> X, y = np.random.default_rng(0).normal(size=(8, 3, 4)), [0, 1] * 4
+        >>> probes.AttentionPooled(steps=5).fit(X, y).decision_function(X).shape
+        (8,)
         """
         tokens, mask = self._check_tokens(X, mask)
         query, direction = torch.from_numpy(self.query_), torch.from_numpy(self.direction_)
@@ -83,7 +95,12 @@ class AttentionPooled(LinearProbe):
         return (weights * (tokens.double() @ direction)).sum(1).numpy() + self.bias_
 
     def attention(self, X: Any, mask: Any = None) -> Float[np.ndarray, "n token"]:
-        """Return the attention weights (n, token); each row sums to 1."""
+        """Return the attention weights (n, token); each row sums to 1.
+
+        >>> X, y = np.random.default_rng(0).normal(size=(8, 3, 4)), [0, 1] * 4
+        >>> probes.AttentionPooled(steps=5).fit(X, y).attention(X).sum(1).round(6).tolist()
+        [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+        """
         tokens, mask = self._check_tokens(X, mask)
         return _attend(tokens.double() @ torch.from_numpy(self.query_), mask).numpy()
 

@@ -51,18 +51,32 @@ class Probe(Saved, ClassifierMixin, BaseEstimator):
 
     @abstractmethod
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
-        """Return the signed score of each row; above 0 means true."""
+        """Return the signed score of each row; above 0 means true.
+
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> probes.Ridge().fit(X, y).decision_function(X).round(2).tolist()
+        [-0.8, -0.8, 0.8, 0.8]
+        """
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the label of each row.
 
         It is the greater class if the score is above 0.
+
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> probes.MassMean().fit(X, y).predict([[0.5, 9.0], [1.5, 9.0]]).tolist()
+        [0, 1]
         """
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(int)]
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "n 2"]:
-        """Return the probability of each class; column 1 is "true"."""
+        """Return the probability of each class; column 1 is "true".
+
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> probes.LogisticRegression(C=1.0).fit(X, y).predict_proba([[1.0, 2.0], [2.0, 2.0]]).round(2).tolist()
+        [[0.5, 0.5], [0.26, 0.74]]
+        """
         true = 1 / (1 + np.exp(-np.clip(self._log_odds(X), -700, 700)))
         return np.stack([1 - true, true], axis=1)
 
@@ -114,6 +128,10 @@ class LinearProbe(Probe):
         """Return the scores `X @ direction_ + bias_` of activations (n, d).
 
         A score above 0 means true.
+
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> probes.MassMean().fit(X, y).decision_function(X).tolist()
+        [-2.0, -2.0, 2.0, 2.0]
         """
         return self._check(X) @ self.direction_ + self.bias_
 
@@ -124,6 +142,10 @@ class LinearProbe(Probe):
         """Return a fitted copy that has this solution.
 
         `classes` are the two classes of the labels.
+
+        >>> solution = Solution(torch.tensor([2.0, 0.0]), bias=-2.0)
+        >>> probes.LDA().with_solution(solution, np.array([0, 1])).predict([[2.0, 5.0]]).tolist()
+        [1]
         """
         fitted = cast(Self, clone(self))
         fitted.classes_, fitted.n_features_in_ = classes, len(solution.direction)
@@ -155,6 +177,12 @@ class LabelProbe(LinearProbe):
 
         Raises:
             UsageError: activations that are not finite or not two-dimensional, or labels that are not of two classes.
+
+        Example:
+            >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], ["false", "false", "true", "true"]
+            >>> probe = probes.MassMean().fit(X, y)
+            >>> probe.classes_.tolist(), probe.direction_.tolist(), probe.bias_
+            (['false', 'true'], [2.0, 0.0], -2.0)
         """
         X, labels = self._read(X, y)
         return self._take(self._solve(as_tensor(X)[None], as_tensor(labels))[0])
@@ -163,6 +191,10 @@ class LabelProbe(LinearProbe):
         """Fit one copy per layer of `X` (layer, n, d).
 
         The result equals `fit` on each layer, but the layers are solved jointly.
+
+        >>> X = torch.tensor([[[0.0], [1.0]], [[0.0], [3.0]]])  # two layers, two rows, width 1
+        >>> [probe.direction_.tolist() for probe in probes.MassMean().fit_layers(X, [0, 1])]
+        [[1.0], [3.0]]
         """
         stack = read_stack(X)
         classes, labels = read_labels(as_array(y))

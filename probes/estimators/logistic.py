@@ -41,7 +41,22 @@ class LogisticRegression(LabelProbe):
     ) -> Linear:
         """Fit every fold, layer and strength jointly.
 
-        Each fold is a row of `weights`. The result is indexed (fold, layer, strength).
+        Args:
+            X: (layer, n, d) activations.
+            y: (n,) labels, 0 or 1.
+            strengths: values of C.
+            weights: (fold, n) row weights; 0 leaves a row out of a fold.
+
+        Returns:
+            `Linear` with directions (fold, layer, strength, d).
+
+        Raises:
+            UsageError, CheckFailedError: as `probes.batched.logistic_path`.
+
+        Example:
+            >>> X, y, weights = torch.rand(3, 6, 2), torch.tensor([0, 1] * 3), torch.ones(1, 6)
+            >>> probes.LogisticRegression().fit_path(X, y, [0.01, 0.1], weights).directions.shape
+            torch.Size([1, 3, 2, 2])
         """
         path = logistic_path(X, y, strengths, weights)
         return Linear(path.directions, path.biases)
@@ -50,6 +65,10 @@ class LogisticRegression(LabelProbe):
         """Fit every labeling of the same rows jointly.
 
         Every row occurs twice, as true and as false, so that a labeling is a set of row weights of one path.
+
+        >>> X, labels = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0, 0, 1], [1, 0, 0]])
+        >>> probes.LogisticRegression(C=1.0).fit_labelings(X, labels).directions.round(decimals=3).tolist()
+        [[0.927], [-0.927]]
         """
         both = torch.arange(2, device=X.device).flip(0).repeat_interleave(len(X))
         weights = torch.cat([labels, 1 - labels], dim=1)

@@ -46,6 +46,10 @@ class MassMean(LabelProbe):
         """Fit every labeling of the same rows in two matrix products.
 
         Returns None for covariance="shrunk".
+
+        >>> X, labels = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0, 0, 1], [1, 0, 0]])
+        >>> probes.MassMean().fit_labelings(X, labels).directions.tolist()
+        [[1.5], [-1.5]]
         """
         if self.covariance != "none":
             return None

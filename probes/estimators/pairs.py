@@ -213,14 +213,42 @@ class PairProbe(LinearProbe):
             pairs: name of each row's pair; rows with an empty name are left out.
             polarity: +1 for an affirmative row, -1 for a negated one.
 
+        Returns:
+            The probe itself.
+
         Raises:
             UsageError: missing pairs or polarity, a pair without one row of each side, or labels other than 0, 1, -1.
+
+        Example:
+            >>> X, polarity = [[2.0, 0.0], [0.0, 0.0], [0.0, 1.0], [2.0, 1.0]], [1, -1, 1, -1]
+            >>> probe = probes.CRC().fit(X, [1, 0, 0, 1], pairs=["a", "a", "b", "b"], polarity=polarity)
+            >>> probe.direction_.round(6).tolist(), probe.predict(X).tolist()
+            ([1.0, 0.0], [1, 0, 0, 1])
         """
         rows = self._read_rows(X)
         return self._take(self._solutions(rows[None], y, pairs, polarity)[0])
 
     def fit_layers(self, X: Any, y: Any = None, *, pairs: Any = None, polarity: Any = None) -> list[Self]:
-        """Fit one copy per layer, equal to `fit` on each."""
+        """Fit one copy per layer, equal to `fit` on each.
+
+        Args:
+            X: (layer, n, d) activations.
+            y: labels, used only for the sign, as in `fit`.
+            pairs: name of each row's pair, as in `fit`.
+            polarity: +1 for an affirmative row, -1 for a negated one.
+
+        Returns:
+            The fitted copies, in the order of the layers.
+
+        Raises:
+            UsageError: as `fit`.
+
+        Example:
+            >>> X = torch.tensor([[[2.0], [0.0], [0.0], [2.0]], [[3.0], [1.0], [1.0], [3.0]]])
+            >>> fitted = probes.CRC().fit_layers(X, [1, 0, 0, 1], pairs=["a", "a", "b", "b"], polarity=[1, -1, 1, -1])
+            >>> [round(probe.bias_, 6) for probe in fitted]
+            [-1.0, -2.0]
+        """
         stack = as_array(read_stack(X))
         solutions = self._solutions(stack, y, pairs, polarity)
         return [self.with_solution(solution, CLASSES) for solution in solutions]
@@ -229,6 +257,11 @@ class PairProbe(LinearProbe):
         """Return the score of each row.
 
         `polarity` selects the threshold of the row's side.
+
+        >>> X, polarity = [[2.0, 0.0], [0.0, 0.0], [0.0, 1.0], [2.0, 1.0]], [1, -1, 1, -1]
+        >>> probe = probes.CRC().fit(X, [1, 0, 0, 1], pairs=["a", "a", "b", "b"], polarity=polarity)
+        >>> probe.decision_function(X, polarity).round(6).tolist()
+        [1.0, -1.0, -1.0, 1.0]
         """
         rows = self._check(X)
         if polarity is None:

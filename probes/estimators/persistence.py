@@ -98,6 +98,12 @@ class Saved:
 
         Raises:
             UsageError: a layer or position that was not collected, or a class outside `probes`.
+
+        Example:
+            >>> _ = probes.MassMean().fit(acts.at(1), data.labels).save(folder, acts, layer=1)  # folder = "out/probe"
+            >>> origin = probes.load(folder).origin
+            >>> origin.layer, origin.position, origin.hook
+            (1, 'last', 'blocks.1.hook_resid_post')
         """
         from sklearn.utils.validation import check_is_fitted
 
@@ -123,6 +129,10 @@ class Saved:
             acts: the activations.
             layer: their layer.
             position: their position, if several were collected.
+
+        Example:
+            >>> _ = probes.MassMean().fit(acts.at(1), data.labels).save(folder, acts, layer=1)  # folder = "out/probe"
+            >>> probes.load(folder).check(acts, layer=1)  # raises for another layer or another model
         """
         from probes.activations import check_identity
 
@@ -149,6 +159,11 @@ class Saved:
 
         The activations are read at the layer and position of the fit. Raises `UsageError` if `check` does, and for a
         layer that was not collected.
+
+        >>> probe = probes.MassMean().fit(acts.at(1), data.labels)  # acts = probes.collect(model, data)
+        >>> _ = probe.save(folder, acts, layer=1)  # folder = "out/probe"
+        >>> probes.load(folder).apply(acts)[:3].round(1).tolist()
+        [1.9, 8.1, -8.1]
         """
         layer = EMBEDDING if self.origin is None else self.origin.layer
         position = self.origin.position if self.origin and self.origin.position in acts.positions else None
@@ -168,6 +183,12 @@ def load(folder: str | os.PathLike[str]) -> Any:
     Raises:
         MissingInputError: the folder has no probe.
         DamagedFileError: the files were altered or belong to another version.
+
+    Example:
+        >>> X, y = [[0.0, 1.0], [2.0, 1.0]], [0, 1]
+        >>> _ = probes.MassMean().fit(X, y).save(folder)  # folder = "out/probe"
+        >>> probes.load(folder).direction_.tolist()
+        [2.0, 0.0]
     """
     import probes
 

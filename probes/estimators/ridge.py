@@ -43,7 +43,24 @@ class Ridge(LabelProbe):
     ) -> Linear:
         """Fit every fold, layer and strength.
 
-        The rows of a fold have weight 1. Each fold and layer needs only one decomposition.
+        Each fold and layer needs only one decomposition.
+
+        Args:
+            X: (layer, n, d) activations.
+            y: (n,) labels, 0 or 1.
+            strengths: values of alpha.
+            weights: (fold, n), above 0 for the rows of a fold.
+
+        Returns:
+            `Linear` with directions (fold, layer, strength, d).
+
+        Raises:
+            UsageError: an alpha that is not positive.
+
+        Example:
+            >>> X, y, weights = torch.rand(3, 6, 2), torch.tensor([0, 1] * 3), torch.ones(1, 6)
+            >>> probes.Ridge().fit_path(X, y, [1.0, 10.0], weights).directions.shape
+            torch.Size([1, 3, 2, 2])
         """
         paths = [ridge_path(X[:, mask], y[mask], strengths) for mask in weights > 0]
         return Linear(torch.stack([p.directions for p in paths]), torch.stack([p.biases for p in paths]))

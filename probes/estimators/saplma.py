@@ -54,12 +54,22 @@ class SAPLMA(Probe):
         """Fit on activations `X` (n, d) and labels `y`.
 
         Raises `UsageError` as the linear probes do.
+
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> probe = probes.SAPLMA(epochs=1).fit(X, y)
+        >>> [weight.shape for weight, bias in probe.layers_]
+        [(2, 256), (256, 128), (128, 64), (64, 1)]
         """
         X, labels = self._read(X, y)
         return self._fit_rows(as_tensor(X), as_tensor(labels))
 
     def fit_layers(self, X: Any, y: Any) -> list[Self]:
-        """Fit one copy per layer, equal to `fit` on each."""
+        """Fit one copy per layer, equal to `fit` on each.
+
+        >>> X = torch.tensor([[[0.0], [1.0]], [[0.0], [3.0]]])  # two layers, two rows, width 1
+        >>> [probe.mean_.tolist() for probe in probes.SAPLMA(epochs=1).fit_layers(X, [0, 1])]
+        [[0.5], [1.5]]
+        """
         stack = read_stack(X)
         classes, labels = read_labels(as_array(y))
         probes = [cast(Self, clone(self)) for _ in stack]
@@ -69,7 +79,12 @@ class SAPLMA(Probe):
         return probes
 
     def decision_function(self, X: Any) -> Float[np.ndarray, " n"]:
-        """Return the log-odds (nats) that each row is true."""
+        """Return the log-odds (nats) that each row is true.
+
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> (probes.SAPLMA(epochs=20).fit(X, y).decision_function(X) > 0).tolist()
+        [False, False, True, True]
+        """
         rows = (self._check(X) - self.mean_) / self.scale_
         for weight, bias in self.layers_[:-1]:
             rows = np.maximum(rows @ weight + bias, 0)

@@ -58,8 +58,17 @@ class TTPD(LinearProbe):
             polarity: +1 for an affirmative row, -1 for a negated one; both must occur.
             topics: topic of each row, within which activations are centred; None for one topic.
 
+        Returns:
+            The probe itself.
+
         Raises:
             UsageError: no polarity, or only one polarity.
+
+        Example:
+            >>> X = np.array([[1, 1, 0], [-1, 1, 1], [-1, -1, 0], [1, -1, 1]] * 2, float) + 0.01 * np.eye(8, 3)
+            >>> probe = probes.TTPD().fit(X, [1, 0, 0, 1] * 2, polarity=[1, 1, -1, -1] * 2)
+            >>> abs(probe.t_G_).round(1).tolist(), abs(probe.t_P_).round(1).tolist()
+            ([1.0, 0.0, 0.0], [0.0, 0.0, 0.5])
         """
         X, labels = self._read(X, y)
         return self._take(self._solutions(as_tensor(X)[None], labels, polarity, topics)[0])
@@ -68,6 +77,24 @@ class TTPD(LinearProbe):
         """Fit one copy per layer.
 
         The result equals `fit` on each layer; the regressions are solved jointly.
+
+        Args:
+            X: (layer, n, d) activations.
+            y: (n,) labels, 0 = false and 1 = true.
+            polarity: +1 for an affirmative row, -1 for a negated one; both must occur.
+            topics: topic of each row, within which activations are centred; None for one topic.
+
+        Returns:
+            The fitted copies, in the order of the layers.
+
+        Raises:
+            UsageError: no polarity, or only one polarity.
+
+        Example:
+            >>> X = np.array([[1, 1, 0], [-1, 1, 1], [-1, -1, 0], [1, -1, 1]] * 2, float) + 0.01 * np.eye(8, 3)
+            >>> fitted = probes.TTPD().fit_layers(np.stack([X, 2 * X]), [1, 0, 0, 1] * 2, polarity=[1, 1, -1, -1] * 2)
+            >>> [abs(probe.t_G_).round(1).tolist() for probe in fitted]
+            [[1.0, 0.0, 0.0], [2.0, 0.0, 0.0]]
         """
         stack = read_stack(X)
         classes, labels = read_labels(as_array(y))

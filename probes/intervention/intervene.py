@@ -75,6 +75,12 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
     Raises:
         UsageError: a direction of the wrong length or zero, a layer or position that does not exist, one class only.
         InterpError: an answer whose probability is NaN or infinite.
+
+    Example:
+        >>> text = probes.read_statements([{"statement": f"the tower {w}", "label": w == "a"} for w in "ab"])
+        >>> config = probes.InterventionConfig(question=probes.Question("{statement} is", (" a", " b")), n_random=2)
+        >>> probes.intervene(model, np.eye(24)[0], text, layers=1, config=config).log_probabilities.shape
+        (3, 3, 2, 2)
     """
     watch = Stopwatch()
     config = InterventionConfig() if config is None else config

@@ -47,13 +47,21 @@ class Question:
         """Return the prompt for a statement and where the statement starts.
 
         The start is the index of the statement's first character in the prompt.
+
+        >>> probes.Question("Q: {statement} True? A:").ask("Stones sink.")
+        ('Q: Stones sink. True? A:', 3)
         """
         before, after = self.prompt.split(STATEMENT)
         shown = "" if self.shots is None else "".join(self._solved(i) for i in range(len(self.shots)))
         return f"{shown}{before}{statement}{after}", len(shown) + len(before)
 
     def check(self, data: Statements) -> None:
-        """Raise `UsageError` if a statement is also one of the few-shot examples."""
+        """Check that no statement is also one of the few-shot examples.
+
+        Raises `UsageError` otherwise.
+
+        >>> probes.Question(shots=data.take([0, 1])).check(data.take([2, 3]))  # data = probes.read_statements(...)
+        """
         shown = set() if self.shots is None else set(self.shots.statements)
         if repeated := next((s for s in data.statements if s in shown), None):
             raise UsageError(

@@ -35,6 +35,10 @@ class Intervention(Shown, Layered):
         groups: the entities of each row, which are resampled for intervals.
         log_probabilities: (direction, strength, n, answer) in nats; direction 0 is the given one, the rest are random.
         provenance: provenance of the run.
+
+    Example:
+        >>> intervention.log_probabilities.shape  # intervention = probes.intervene(model, probe, data, layers=1)
+        (20, 3, 5, 2)
     """
 
     direction: str
@@ -111,6 +115,9 @@ class Intervention(Shown, Layered):
         """Return the change of the mean answer to statements with this label.
 
         It is PD* − PD.
+
+        >>> intervention.effects(label=1)[0].round(3).tolist()  # intervention = probes.intervene(...)
+        [0.008, 0.0, -0.011]
         """
         rows = self.difference[..., self.labels == label].mean(-1)
         return rows - rows[:, [self._clean]]
@@ -120,6 +127,11 @@ class Intervention(Shown, Layered):
 
         For false statements (label 0) it is (PD*₋ − PD₋) / (PD₊ − PD₋), which is 1 if they are answered like true ones.
         For true statements it is (PD₊ − PD*₊) / (PD₊ − PD₋). Marks & Tegmark 2023, arXiv 2310.06824.
+
+        >>> intervention.refusal  # intervention = probes.intervene(...)
+        "The unchanged model's answers do not separate true from false statements (PD₊ − PD₋ = +0.003, 95 % ..."
+        >>> print(intervention.normalised(label=0))
+        None
         """
         if self.refusal:
             return None
@@ -130,13 +142,20 @@ class Intervention(Shown, Layered):
 
         Only effects of the same sign count. The given direction is included, so that the share is a p-value of at least
         1 / (1 + n_random).
+
+        >>> intervention.n_random, intervention.share_beyond(1, strength=8.0)  # intervention = probes.intervene(...)
+        (19, 0.2)
         """
         effects = self.effects(label)[:, self.strengths.index(strength)]
         sign = np.sign(effects[0])
         return float((effects * sign >= effects[0] * sign).mean())
 
     def sentences(self) -> tuple[str, ...]:
-        """Return sentences that state the effects with their denominator and control."""
+        """Return sentences that state the effects with their denominator and control.
+
+        >>> intervention.sentences()[0]  # intervention = probes.intervene(...)
+        'In the unchanged model the mean P(a) − P(b) over true statements exceeds that over false ones by ...'
+        """
         value, low, high = self.denominator
         true, false = (answer.strip() for answer in self.answers)
         sentences = [
@@ -152,6 +171,9 @@ class Intervention(Shown, Layered):
         """Return a table of answers and effects by strength.
 
         It has mean answers, effects and the range of random directions.
+
+        >>> intervention.table().columns[:6]  # intervention = probes.intervene(...)
+        ('strength', 'statements', 'PD', 'effect', 'random low', 'random high')
         """
         columns = ("strength", "statements", "PD", "effect", "random low", "random high", "p", "NIE", "mass")
         rows = []
@@ -178,7 +200,11 @@ class Intervention(Shown, Layered):
         return Table(columns, tuple(rows), caption, signed | {"strength": "g", "p": ".3f", "mass": ".2f"})
 
     def figure(self) -> Figure:
-        """Plot the effect against the strength, with the range of random directions."""
+        """Plot the effect against the strength, with the range of random directions.
+
+        >>> intervention.figure().alt  # intervention = probes.intervene(...)
+        'Change of the answer difference against strength; at the largest strength -0.011 for true statements ...'
+        """
         from interp.report.figures import lines
 
         series, bands = {}, {}

@@ -34,6 +34,11 @@ def as_target(model: Model, probe: Any, layer: int | str, position: int = -1) ->
 
     Raises:
         UsageError: a probe without a direction or not fitted, or a layer that does not exist.
+
+    Example:
+        >>> probe = probes.MassMean().fit(np.outer([0, 2], np.eye(24)[0]), [0, 1])
+        >>> as_target(model, probe, layer=1).name
+        'MassMean score at layer 1, less its bias of -2.000'
     """
     if not hasattr(probe, "direction_"):
         raise UsageError(f"{type(probe).__name__} has no direction_: give a fitted linear probe.")

@@ -128,13 +128,16 @@ def own_split(data: Statements, train: Bool[np.ndarray, " n"], test: Bool[np.nda
         train: (n,) mask of train rows.
         test: (n,) mask of test rows.
 
+    Returns:
+        `Split` with an empty salt.
+
     Raises:
         UsageError: an entity or a row is on both sides, or a side lacks a class.
 
     Example:
         >>> first = np.arange(len(data)) < 40  # data = probes.read_statements(...)
-        >>> own_split(data, first, ~first).groups_train
-        20
+        >>> own_split(data, first, ~first)
+        Split(train 40 rows of 20 groups, test 40 of 20, 0 dropped)
     """
     check_kind(data, Statements, "data", "probes.read_statements")
     train, test = np.asarray(train, bool), np.asarray(test, bool)

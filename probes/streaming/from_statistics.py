@@ -33,6 +33,9 @@ def fit(probe: Streamed, statistics: Statistics, label: int = 0) -> Streamed:
         statistics: the statistics.
         label: index of the label vector.
 
+    Returns:
+        The fitted copy.
+
     Raises:
         UsageError: another probe, Ledoit-Wolf shrinkage (it needs fourth moments and therefore the rows), or a label
             vector with one class only.

@@ -55,6 +55,12 @@ class LiveRidge:
 
         Raises:
             UsageError: another width, values that are not finite, or other labels; nothing is added then.
+
+        Example:
+            >>> from probes.streaming import LiveRidge
+            >>> live = LiveRidge(2).update(np.eye(2), [0, 1]).update([[2.0, 0.0]], [0])
+            >>> live.n
+            3
         """
         rows = torch.tensor(np.asarray(as_array(X), dtype=np.float64))
         labels = torch.tensor(np.asarray(as_array(y), dtype=np.float64))
@@ -76,6 +82,10 @@ class LiveRidge:
         """Return the fitted `Ridge` of all rows so far.
 
         Raises `UsageError` if a class is missing.
+
+        >>> from probes.streaming import LiveRidge
+        >>> LiveRidge(2, alpha=1.0).update(np.eye(2), [0, 1]).probe().predict(np.eye(2)).tolist()
+        [0, 1]
         """
         if abs(self._balance) == self.n:
             raise UsageError(f"All {self.n} rows have one class: a probe needs true and false statements.")

@@ -66,6 +66,11 @@ class Statistics:
 
         Raises:
             UsageError: another width, values that are not finite, or other labels; nothing is added then.
+
+        Example:
+            >>> statistics = probes.Statistics(width=2, labels=2)
+            >>> statistics.update([[0.0, 1.0], [2.0, 1.0]], [[0, 1], [1, 1]]).n_true.tolist()
+            [1, 2]
         """
         rows = self._rows(X)
         labels = self._labels(y, len(rows))
@@ -77,6 +82,11 @@ class Statistics:
         """Return the statistics of both sets of rows as a new object.
 
         The order of merging affects rounding only. Raises `UsageError` for another width or number of label vectors.
+
+        >>> first = probes.Statistics(width=2).update([[0.0, 1.0], [2.0, 1.0]], [0, 1])
+        >>> both = first.merge(probes.Statistics(width=2).update([[4.0, 1.0]], [1]))
+        >>> both.n, both.mean.numpy().round(6).tolist()
+        (3, [2.0, 1.0])
         """
         if (self.width, self.labels) != (other.width, other.labels):
             raise UsageError(
@@ -96,13 +106,21 @@ class Statistics:
         `label` is the index of the label vector.
 
         Raises `UsageError` if the label vector does not exist or has one class only.
+
+        >>> statistics = probes.Statistics(width=2).update([[0.0, 1.0], [0.0, 3.0], [2.0, 1.0]], [0, 0, 1])
+        >>> [mean.numpy().round(6).tolist() for mean in statistics.class_means()]
+        [[0.0, 2.0], [2.0, 1.0]]
         """
         true, false = self.counts(label)
         mean_true = self.mean_true[label]
         return self.mean + (true / false) * (self.mean - mean_true), mean_true
 
     def counts(self, label: int = 0) -> tuple[int, int]:
-        """Return the numbers of true and false rows; raises as `class_means` does."""
+        """Return the numbers of true and false rows; raises as `class_means` does.
+
+        >>> probes.Statistics(width=2).update([[0.0, 1.0], [0.0, 3.0], [2.0, 1.0]], [0, 0, 1]).counts()
+        (1, 2)
+        """
         if not 0 <= label < self.labels:
             raise UsageError(
                 f"Label vector {label} does not exist: there are {self.labels}, numbered 0 to {self.labels - 1}."
@@ -113,26 +131,55 @@ class Statistics:
         return true, self.n - true
 
     def covariance(self) -> Float[Tensor, "d d"]:
-        """Return the covariance of all rows (divisor n)."""
+        """Return the covariance of all rows (divisor n).
+
+        >>> probes.Statistics(width=2).update([[0.0, 1.0], [2.0, 1.0]], [0, 1]).covariance().numpy().round(6).tolist()
+        [[1.0, 0.0], [0.0, 0.0]]
+        """
         return self.scatter / max(self.n, 1)
 
     def within_covariance(self, label: int = 0) -> Float[Tensor, "d d"]:
         """Return the covariance within the classes of a label vector (divisor n).
 
         It is the covariance of all rows minus that of the class means.
+
+        >>> X, y = [[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]], [0, 0, 1, 1]
+        >>> probes.Statistics(width=2).update(X, y).within_covariance().numpy().round(6).tolist()
+        [[0.0, 0.0], [0.0, 1.0]]
         """
         true, false = self.counts(label)
         low, high = self.class_means(label)
         return (self.scatter - (true * false / self.n) * torch.outer(high - low, high - low)) / self.n
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Save the statistics as a result (safetensors and JSON)."""
+        """Save the statistics as a result (safetensors and JSON).
+
+        Returns the folder.
+
+        >>> path = probes.Statistics(width=2).update([[0.0, 1.0], [2.0, 1.0]], [0, 1]).save(folder)  # folder = "out"
+        >>> sorted(file.name for file in path.iterdir())
+        ['arrays.safetensors', 'result.json']
+        """
         arrays = (self.n_true, self.mean, self.mean_true, self.scatter)
         return SavedStatistics(self.n, *(array.cpu().numpy() for array in arrays)).save(folder)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> Statistics:
-        """Load the statistics saved in `folder`; raises `MissingInputError` or `DamagedFileError`."""
+        """Load the statistics saved in `folder`.
+
+        Args:
+            folder: folder that `save` wrote.
+            device: device of the accumulators.
+
+        Raises:
+            MissingInputError: the folder has no statistics.
+            DamagedFileError: the files were altered since they were written.
+
+        Example:
+            >>> _ = probes.Statistics(width=2).update([[0.0, 1.0], [2.0, 1.0]], [0, 1]).save(folder)  # folder = "out"
+            >>> probes.Statistics.load(folder).mean.tolist()
+            [1.0, 1.0]
+        """
         saved = SavedStatistics.load(folder)
         loaded = cls(len(saved.mean), len(saved.n_true), device)
         loaded.n = saved.n
