@@ -99,7 +99,11 @@ class SAE(nn.Module):
         return () if named is None else (named,)
 
     def extra_repr(self) -> str:
-        """Return a short description for `repr`."""
+        """Return a short description for `repr`.
+
+        >>> sae.extra_repr()  # sae = saes.load("folder")
+        'topk autoencoder, 8 latents of 4'
+        """
         ends = f"{self.d_in}" if self.d_in == self.d_out else f"{self.d_in} to {self.d_out}"
         hook = self.metadata.get("hook_name")
         return f"{self.architecture} {self.variant}, {self.width} latents of {ends}" + (f", {hook}" if hook else "")
@@ -163,6 +167,10 @@ class SAE(nn.Module):
         """Reconstruct from the decoder rows of the latents that fire.
 
         The result equals that of `decode` up to rounding.
+
+        >>> codes = sae.sparse_codes(torch.tensor([[3.0, -2.0, 0.5, 0.0]]))  # sae = saes.load("folder")
+        >>> sae.decode_sparse(codes).tolist()
+        [[3.0, -2.0, 0.0, 0.0]]
         """
         values = codes.values.to(self.W_dec)
         if self.settings.get("rescale_acts_by_decoder_norm"):
@@ -173,7 +181,12 @@ class SAE(nn.Module):
 
     @torch.no_grad()
     def run_sparse(self, x: Float[Tensor, "n d_in"]) -> tuple[SparseCodes, Float[Tensor, "n ... d_out"]]:
-        """Return sparse codes and reconstruction of x; see `run`."""
+        """Return sparse codes and reconstruction of x; see `run`.
+
+        >>> codes, reconstruction = sae.run_sparse(torch.tensor([[3.0, -2.0, 0.5, 0.0]]))  # sae = saes.load("folder")
+        >>> codes.latents.tolist(), reconstruction.tolist()
+        ([0, 5], [[3.0, -2.0, 0.0, 0.0]])
+        """
         codes = self.sparse_codes(x)
         return codes, self._with_skip(self.decode_sparse(codes), x)
 
@@ -188,6 +201,14 @@ class SAE(nn.Module):
         Returns:
             (values, indices), each (n, k), for topk; otherwise a sparse CSR matrix (n, width). Rows with fewer than k
             positive latents are filled with values of 0.
+
+        Raises:
+            UsageError: an input with more axes.
+
+        Example:
+            >>> values, latents = sae.encode_sparse(torch.tensor([[3.0, -2.0, 0.5, 0.0]]))  # sae = saes.load("folder")
+            >>> values.tolist(), latents.tolist()
+            ([[3.0, 2.0]], [[0, 5]])
         """
         code = self.encode(x)
         if code.ndim != 2:
@@ -223,13 +244,21 @@ class SAE(nn.Module):
         return self._by_layer(out)
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
-        """Return the reconstruction of x, including the skip path of a transcoder."""
+        """Return the reconstruction of x, including the skip path of a transcoder.
+
+        >>> sae(torch.tensor([3.0, -2.0, 0.5, 0.0])).tolist()  # sae = saes.load("folder")
+        [3.0, -2.0, 0.0, 0.0]
+        """
         return self.run(x)[1]
 
     def run(self, x: Float[Tensor, "... d_in"]) -> tuple[Float[Tensor, "... width"], Float[Tensor, "... d_out"]]:
         """Return the latents and the reconstruction of x.
 
         Both are on the device and in the dtype of the weights.
+
+        >>> latents, reconstruction = sae.run(torch.tensor([3.0, -2.0, 0.5, 0.0]))  # sae = saes.load("folder")
+        >>> latents.shape, reconstruction.tolist()
+        (torch.Size([8]), [3.0, -2.0, 0.0, 0.0])
         """
         code = self.encode(x)
         return code, self._with_skip(self.decode(code), x)
@@ -239,6 +268,9 @@ class SAE(nn.Module):
         """Save into a folder that SAELens and `saes.load` read.
 
         Returns the folder.
+
+        >>> sorted(file.name for file in sae.save(folder).iterdir())  # folder = "out/sae"
+        ['cfg.json', 'interp.json', 'sae_weights.safetensors']
         """
         from saes.interop import saelens
 
@@ -302,6 +334,9 @@ def build(
         tensors: weights by name, see `SAE`.
         settings: settings of inference, see `SAE`.
         metadata: origin of the autoencoder.
+
+    Returns:
+        The `SAE`, with these tensors as its weights.
 
     Raises:
         UsageError: an unknown architecture, variant or setting, or a missing, unknown or misshapen tensor.

@@ -107,11 +107,11 @@ def store() -> Any:
     return harvest(model(), words[drawn], Config(HOOKS, context=10), folder() / "store")
 
 
-def dictionary(hook: str, k: int = 4, seed: int = 0) -> Any:
-    """Return an autoencoder of random directions, k of 32 latents active."""
-    rows = torch.randn(32, 24, generator=torch.Generator().manual_seed(seed))
-    rows = torch.nn.functional.normalize(rows, dim=1)
-    weights = {"W_enc": rows.T.clone(), "W_dec": rows, "b_enc": torch.zeros(32), "b_dec": torch.zeros(24)}
+def dictionary(hook: str, k: int = 8, seed: int = 0) -> Any:
+    """Return an autoencoder of 48 latents, the positive and negative axes of a random rotation, k of them active."""
+    axes = torch.linalg.qr(torch.randn(24, 24, generator=torch.Generator().manual_seed(seed))).Q.T
+    rows = torch.cat([axes, -axes])
+    weights = {"W_enc": rows.T.clone(), "W_dec": rows, "b_enc": torch.zeros(48), "b_dec": torch.zeros(24)}
     return saes.build("topk", "autoencoder", weights, {"k": k}, {"hook_name": hook})
 
 
@@ -186,7 +186,7 @@ def _dictionary() -> Any:
     from analyses import dictionary as package
 
     config = package.Config(top=3, drawn=8, before=3, after=2, tokens=4, inhibitor_candidates=4)
-    others = {"wider": dictionary(HOOKS[1], k=8, seed=1)}
+    others = {"wider": dictionary(HOOKS[1], k=16)}
     return package.run(dictionary(HOOKS[1]), store(), model=model(), config=config, others=others)
 
 

@@ -180,6 +180,11 @@ class Architecture:
         latents: names of the parameters with one value per latent that inference needs.
         unit_decoder: whether decoder rows have length 1 in training.
         sparse: whether there is a sparsity loss (otherwise k sets the sparsity).
+
+    Example:
+        >>> rule = saes.architectures.architecture("jumprelu")
+        >>> rule.latents, rule.sparse
+        (('b_enc', 'threshold'), True)
     """
 
     latents: tuple[str, ...] = ("b_enc",)
@@ -187,13 +192,23 @@ class Architecture:
     sparse: bool = False
 
     def activate(self, z: Float[Tensor, "... width"], final: Final) -> Float[Tensor, "... width"]:
-        """Return the latents of z = x W_enc in inference: nowhere negative."""
+        """Return the latents of z = x W_enc in inference: nowhere negative.
+
+        >>> final = Final({"b_enc": torch.zeros(3)}, {"k": 1})
+        >>> saes.architectures.architecture("topk").activate(torch.tensor([[1.0, 3.0, -2.0]]), final).tolist()
+        [[0.0, 3.0, 0.0]]
+        """
         raise NotImplementedError
 
     def pairs(self, z: Float[Tensor, "n width"], final: Final) -> tuple[Sparse, Values]:
         """Return the pairs (input, latent) that fire and their values.
 
         The values are those of `activate`. May overwrite z.
+
+        >>> final = Final({"b_enc": torch.zeros(3)}, {"k": 1})
+        >>> support, values = saes.architectures.architecture("topk").pairs(torch.tensor([[1.0, 3.0, -2.0]]), final)
+        >>> support.columns.tolist(), values.tolist()
+        ([1], [3.0])
         """
         return above_zero(self.activate(z, final))
 
@@ -202,9 +217,19 @@ class Architecture:
 
         Args:
             quantile: (width,) value that x·encoder exceeds on `start_density` of the inputs.
+
+        Example:
+            >>> saes.architectures.architecture("standard").start(torch.tensor([0.5, 1.0]))["b_enc"].tolist()
+            [-0.5, -1.0]
         """
         return {"b_enc": torch.zeros_like(quantile)}
 
     def step(self, batch: Batch) -> StepResult:
-        """Run the forward and backward pass of a batch."""
+        """Run the forward and backward pass of a batch.
+
+        >>> weights = dict(encoder=torch.eye(2), decoder=torch.eye(2), b_enc=torch.zeros(2), b_dec=torch.zeros(2))
+        >>> batch = Batch(x := torch.tensor([[3.0, 1]]), x, weights, Config(k=1, width=2), 0.0, None, False, Scratch())
+        >>> saes.architectures.architecture("topk").step(batch).residual.tolist()
+        [[0.0, -1.0]]
+        """
         raise NotImplementedError

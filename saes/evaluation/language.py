@@ -38,7 +38,21 @@ def spliced(model: Model, hook: str, replace: Replace) -> Model:
     """Return `model` with the value at `hook` replaced by `replace(value)`.
 
     This is `interp.edit.function` on the value as an autoencoder reads it: heads are flattened into the last axis.
-    Raises `UsageError` for a hook that cannot be replaced.
+
+    Args:
+        model: the model.
+        hook: name of the hook.
+        replace: function from values (batch, n_token, d) to values of the same shape, such as an autoencoder.
+
+    Returns:
+        The edited model; the given one does not change.
+
+    Raises:
+        UsageError: a hook that cannot be replaced.
+
+    Example:
+        >>> spliced(model, "blocks.1.hook_resid_post", dictionaries["blocks.1.hook_resid_post"])(tokens).shape
+        torch.Size([1, 4, 64])
     """
     return model.edited(edit.function(hook, lambda value: replace(value.flatten(2)).reshape(value.shape)))
 
@@ -46,7 +60,24 @@ def spliced(model: Model, hook: str, replace: Replace) -> Model:
 def spliced_logits(
     model: Model, tokens: Int[Tensor, "batch n_token"], hook: str, replace: Replace
 ) -> Float[Tensor, "batch n_token d_vocab"]:
-    """Return the logits of a run of the spliced model; see `spliced`."""
+    """Return the logits of a run of the spliced model; see `spliced`.
+
+    Args:
+        model: the model.
+        tokens: (batch, n_token) token ids.
+        hook: name of the hook.
+        replace: function from values (batch, n_token, d) to values of the same shape.
+
+    Returns:
+        Logits (batch, n_token, d_vocab).
+
+    Raises:
+        UsageError: a hook that cannot be replaced.
+
+    Example:
+        >>> spliced_logits(model, tokens, "blocks.1.hook_resid_post", torch.zeros_like).shape
+        torch.Size([1, 4, 64])
+    """
     return spliced(model, hook, replace)(tokens)
 
 

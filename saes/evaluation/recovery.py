@@ -81,7 +81,12 @@ class Match:
 
     @classmethod
     def of(cls, true: Float[np.ndarray, "features d"], dictionary: Float[np.ndarray, "atoms d"]) -> Match:
-        """Match the directions `dictionary` to `true`."""
+        """Match the directions `dictionary` to `true`.
+
+        >>> match = Match.of(np.eye(2), np.array([[0.0, 2.0], [1.0, 1.0]]))
+        >>> match.atom.tolist(), match.matched.round(2).tolist()
+        ([1, 0], [0.71, 1.0])
+        """
         cosine = cosines(true, dictionary)
         rows, columns, values = assign(cosine)
         matched, atom = np.zeros(len(true)), np.full(len(true), -1)
@@ -120,7 +125,12 @@ class Firing:
 
     @classmethod
     def of(cls, active: Bool[np.ndarray, "n features"], fired: Bool[np.ndarray, "n features"]) -> Firing:
-        """Count aligned columns: feature j and its latent."""
+        """Count aligned columns: feature j and its latent.
+
+        >>> firing = Firing.of(np.array([[True], [True], [False]]), np.array([[True], [False], [False]]))
+        >>> firing.precision.tolist(), firing.recall.tolist()
+        ([1.0], [0.5])
+        """
         return cls(active.sum(0), fired.sum(0), (active & fired).sum(0), len(active))
 
     @property
@@ -175,6 +185,9 @@ class Absorption:
 
     gap = P(on | no child) - P(on | child). Only rows with an active parent are counted. A gap near 1 means that the
     child's latent has absorbed the parent (Chanin et al. 2024, arXiv 2409.14507); 0 means no absorption.
+
+    >>> Absorption(parent=0, child=1, alone=10, on_alone=9, both=20, on_both=1).gap
+    0.85
     """
 
     parent: int

@@ -91,6 +91,9 @@ class Score(Result):
         """Convert the fields of a file of layout 1.
 
         Such a file has display names and no keys.
+
+        >>> Score.upgrade({"name": "FVU"}, layout=1)
+        {'name': 'FVU', 'key': 'fvu'}
         """
         return (
             values | {"key": KEYS.get(values["name"], values["name"])}

@@ -58,7 +58,11 @@ class Truth:
                 raise UsageError(f"The pair {pair} names features that do not exist: there are {len(directions)}.")
 
     def active(self, first: int, count: int) -> Bool[np.ndarray, "count features"]:
-        """Return which features are active in `count` rows from `first` on."""
+        """Return which features are active in `count` rows from `first` on.
+
+        >>> Truth(np.eye(2), coefficients=np.array([[1.0, 0.0], [0.0, 2.0]])).active(1, 1).tolist()
+        [[False, True]]
+        """
         rows = self.coefficients[first : first + count] if self.coefficients is not None else np.zeros((0, 0))
         if len(rows) != count:
             raise UsageError(f"The coefficients have no row {first + len(rows)}: give one for every activation.")

@@ -33,12 +33,15 @@ def card(sae: SAE, evaluation: Evaluation | None = None, name: str = "this repos
         evaluation: its evaluation, or None.
         name: name of the repository.
 
+    Returns:
+        Text of the card.
+
     Raises:
         UsageError: the evaluation is of an autoencoder of another shape.
 
     Example:
-        >>> "## Limits" in card(sae)
-        True
+        >>> [line for line in card(sae, evaluation).splitlines() if line.startswith("## ")]
+        ['## Use', '## Quality', '## Origin', '## Limits']
     """
     about = sae.metadata
     if evaluation is not None and (evaluation.sae["width"], evaluation.sae["d_in"]) != (sae.width, sae.d_in):

@@ -67,6 +67,11 @@ def load(
         MissingInputError: no autoencoder, or no network.
         DamagedFileError: a missing, unknown, misshapen, truncated, altered or not finite tensor.
         UsageError: an architecture, normalisation or setting that is not supported; a device that does not exist.
+
+    Example:
+        >>> _ = sae.save(folder)  # folder = "out/sae"
+        >>> saes.load(folder)
+        SAE(topk autoencoder, 8 latents of 4)
     """
     path, place = Path(folder), available(device)
     chosen = dtype_of(dtype, path) if isinstance(dtype, str) else dtype

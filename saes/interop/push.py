@@ -69,6 +69,11 @@ def push(
         UsageError: an invalid repository name.
         MissingInputError: no autoencoder in the folder; see `saes.load` for one that is damaged.
         InterpError: the upload failed; the folder is complete, with its card.
+
+    Example:
+        >>> _ = sae.save(folder)  # folder = "out/sae"
+        >>> [name for name, size in saes.push(folder, "owner/name").files]
+        ['README.md', 'cfg.json', 'sae_weights.safetensors', 'interp.json']
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
         raise UsageError(f'"{repo}" is no repository: give "owner/name".')

@@ -38,16 +38,10 @@ class DictionarySet(Mapping[str, SAE]):
     Layers may be missing. Weights are loaded when a dictionary is first used; hooks, layers and sizes are known
     without them.
 
-    Example:
-        >>> import torch, saes
-        >>> x = torch.randn(256, 16)
-        >>> config = saes.Config(width=32, k=4, steps=2, batch_size=64)
-        >>> sae = saes.train(config, x, metadata={"hook_name": "blocks.5.hook_resid_post"})
-        >>> dictionaries = saes.DictionarySet([sae])
-        >>> dictionaries
-        DictionarySet(1 topk autoencoder: layer 5, 32 latents)
-        >>> dictionaries["blocks.5.hook_resid_post"].encode(x).shape
-        torch.Size([256, 32])
+    >>> dictionaries  # dictionaries = saes.DictionarySet.load("folder")
+    DictionarySet(3 topk autoencoders: layers 0 to 2, 48 latents)
+    >>> dictionaries["blocks.1.hook_resid_post"]
+    SAE(topk autoencoder, 48 latents of 24, blocks.1.hook_resid_post)
     """
 
     def __init__(self, dictionaries: Iterable[SAE] | Mapping[str, SAE]) -> None:
@@ -66,6 +60,9 @@ class DictionarySet(Mapping[str, SAE]):
         """Return a set of dictionaries that are not loaded yet.
 
         `missing` are hooks whose folder does not exist.
+
+        >>> saes.DictionarySet.of([], missing=("blocks.0.hook_mlp_out",)).missing
+        ('blocks.0.hook_mlp_out',)
         """
         made = cls.__new__(cls)
         made._fill(members, missing)
@@ -92,9 +89,17 @@ class DictionarySet(Mapping[str, SAE]):
             dtype: dtype of the weights; None for the saved one.
             only: pattern of the folders to read, such as "*/width_16k/*", if several have dictionaries of one hook.
 
+        Returns:
+            The set, whose weights are not loaded yet.
+
         Raises:
             MissingInputError: the folder has no set.
             DamagedFileError: an altered index; weights are checked when they are loaded.
+
+        Example:
+            >>> _ = dictionaries.save(folder)  # folder = "out/dictionaries"
+            >>> saes.DictionarySet.load(folder).hooks[:2]
+            ('blocks.0.hook_resid_post', 'blocks.1.hook_resid_post')
         """
         from saes.sets import folders
 
@@ -104,6 +109,9 @@ class DictionarySet(Mapping[str, SAE]):
         """Save every dictionary in its own subfolder, then the index.
 
         Returns the folder. Raises `UsageError` if the folder cannot be written to or has another set.
+
+        >>> sorted(file.name for file in dictionaries.save(folder).iterdir())  # folder = "out/dictionaries"
+        ['blocks.0.hook_resid_post', 'blocks.1.hook_resid_post', 'blocks.2.hook_resid_post', 'dictionaries.json']
         """
         from saes.sets import folders
 
@@ -144,13 +152,22 @@ class DictionarySet(Mapping[str, SAE]):
         return self._missing
 
     def writers(self, hook: str) -> tuple[str, ...]:
-        """Return the input hooks of the dictionaries that write `hook`."""
+        """Return the input hooks of the dictionaries that write `hook`.
+
+        >>> dictionaries.writers("blocks.1.hook_resid_post")  # dictionaries = saes.DictionarySet.load("folder")
+        ('blocks.1.hook_resid_post',)
+        """
         return tuple(entry.reads for entry in self.entries if hook in entry.writes)
 
     def select(self, layers: Iterable[int] | None = None, hooks: Iterable[str] | None = None) -> Self:
         """Return the subset with the given layers and hooks.
 
         A dictionary is selected if it reads one of `layers` and one of `hooks`; None selects all.
+
+        Raises `UsageError` for a layer or hook without a dictionary.
+
+        >>> dictionaries.select(layers=[0, 2])  # dictionaries = saes.DictionarySet.load("folder")
+        DictionarySet(2 topk autoencoders: layers 0, 2, 48 latents)
         """
         wanted = set(self.layers if layers is None else layers)
         named = set(self.hooks if hooks is None else hooks)
@@ -174,6 +191,9 @@ class DictionarySet(Mapping[str, SAE]):
         """Return a table with one row per dictionary.
 
         Columns are layer, hooks, architecture and sizes.
+
+        >>> dictionaries.table().rows[0]  # dictionaries = saes.DictionarySet.load("folder")
+        (0, 'blocks.0.hook_resid_post', 'blocks.0.hook_resid_post', 'topk', 'autoencoder', 48, 24, 24, False)
         """
         from interp.report import Table
 

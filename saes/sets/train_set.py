@@ -75,7 +75,9 @@ def train_set(
         Stopped: by Ctrl-C or SIGTERM, after a checkpoint.
 
     Example:
-        `saes.train_set(saes.Config(variant="transcoder", width=2304), store, "blocks.*.mlp", folder="transcoders")`
+        >>> config = saes.Config(width=48, k=4, steps=2, batch_size=64)
+        >>> saes.train_set(config, store, "blocks.*.resid_post")  # store = interp.cache.Store.open("folder")
+        DictionarySet(3 topk autoencoders: layers 0 to 2, 48 latents)
     """
     if folder is None and resume:
         raise UsageError("resume=True needs the folder of the run: folder=...")

@@ -43,10 +43,23 @@ class Trainer:
 
     A run that continues from its `state()` ends with identical bits.
 
+    Args:
+        config: configuration of the run.
+        source: activations (n, d_in), pairs (x, y) for a transcoder, a store, or an iterable of batches.
+        device: device of the weights.
+        metadata: origin of the activations, for the metadata of the SAE.
+        group: the processes that share each batch; None for one process.
+
     Attributes:
         config: configuration of the run.
         weights: weights by name, in the layout of training (see `saes.architectures.base`).
         step_number: number of batches so far.
+
+    Example:
+        >>> config = saes.Config(width=32, k=4, steps=2, batch_size=64)
+        >>> trainer = saes.Trainer(config, torch.randn(256, 16, generator=torch.Generator().manual_seed(0)))
+        >>> trainer.step()["l0"]
+        4.0
     """
 
     @checked
@@ -81,6 +94,10 @@ class Trainer:
 
         Raises:
             UsageError: NaN or infinite activations, or an iterable that ended; no weight has changed then.
+
+        Example:
+            >>> list(trainer.step())  # trainer = saes.Trainer(config, activations)
+            ['step', 'loss', 'fvu', 'l0', 'dead', 'lr', 'sparsity', 'norm', 'seconds']
         """
         started = time.perf_counter()
         batch = self._next()
@@ -106,7 +123,12 @@ class Trainer:
         return dict(zip(METRICS, row, strict=True))
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return tensors and plain values from which training continues exactly."""
+        """Return tensors and plain values from which training continues exactly.
+
+        >>> tensors, plain = trainer.state()  # trainer = saes.Trainer(config, activations)
+        >>> sorted(plain), tensors["weights.decoder"].shape
+        (['density', 'guess', 'seconds', 'step'], torch.Size([32, 16]))
+        """
         tensors = {f"weights.{name}": weight for name, weight in self.weights.items()}
         for name, weight in self.weights.items():
             moments = self._adam.state.get(weight, {})
@@ -122,6 +144,8 @@ class Trainer:
         """Continue from a `state()` of the same run.
 
         That run had the same configuration and data.
+
+        >>> trainer.load_state(*trainer.state())  # trainer = saes.Trainer(config, activations)
         """
         mine = {f"weights.{name}": weight for name, weight in self.weights.items()}
         for name, weight in mine.items():
@@ -149,6 +173,9 @@ class Trainer:
         """Return the SAE of the final weights, in data units.
 
         If there is a running average of the weights, it is used instead.
+
+        >>> trainer.finish()  # trainer = saes.Trainer(config, activations)
+        SAE(topk autoencoder, 32 latents of 16)
         """
         config, weights = self.config, self._final()
         if config.architecture in ("batchtopk", "matryoshka"):
@@ -171,6 +198,11 @@ class Trainer:
         """Return each layer's part of a cross-layer transcoder.
 
         The parts are in units of the data.
+
+        >>> config = saes.Config(width=8, k=2, steps=1, batch_size=16, variant="crosslayer")
+        >>> x = torch.randn(64, 2, 4, generator=torch.Generator().manual_seed(0))
+        >>> [part.variant for part in saes.Trainer(config, (x, x)).parts()]
+        ['crosslayer', 'crosslayer']
         """
         config, weights, layers = self.config, self._final(), self._source.layers
         training = {**asdict(config), "groups": list(config.groups)}
