@@ -194,22 +194,26 @@ def checked_position(position: int, n_token: int) -> int:
 
 
 def sweep(
-    layered: Layered, visible: int, start: Tensor, step: Callable[[Part, int, Tensor], Tensor]
+    layered: Layered,
+    visible: int,
+    start: Tensor,
+    step: Callable[[Part, int, Tensor], Tensor],
+    add: Callable[[Tensor, Tensor], Tensor] = torch.add,
 ) -> Float[Tensor, "*batch n_token d_model"]:
     """Carry covectors on the residual stream from target to embeddings.
 
     `step(part, layer, covectors)` is called for the attention and the MLP of every block that is among the first
     `visible` components, last first, with the covectors on what that part writes; what it returns is added for the
-    stream the part reads. The result belongs to the stream before the first block.
+    stream the part reads, by `add` of both. The result belongs to the stream before the first block.
     """
     parallel, layout = layered.model.spec.parallel, layered.layout
     covectors = start
     for layer in reversed(range(layered.model.spec.n_layer)):
         after_block = covectors
         if layout.mlp(layer) < visible:
-            covectors = covectors + step("mlp", layer, after_block)
+            covectors = add(covectors, step("mlp", layer, after_block))
         if layout.start(layer) < visible:
-            covectors = covectors + step("attention", layer, after_block if parallel else covectors)
+            covectors = add(covectors, step("attention", layer, after_block if parallel else covectors))
     return covectors
 
 

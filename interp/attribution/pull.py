@@ -194,19 +194,20 @@ class FrozenPull:
             return back.sum(-2), constant.sum(-1)
         raw, block = self.layers[layer], self.frozen.blocks[layer]
         given = covectors
-        covectors = self._before_edit(layer, "hook_resid_post", covectors, position)
-        # An edit of the stream after the block is written by its MLP, which reads for it what passes by.
-        passing = covectors - given
+        covectors = edited = self._before_edit(layer, "hook_resid_post", covectors, position)
         covectors = self._before_edit(layer, "hook_mlp_out", covectors, position)
         covectors = _before_post(raw.mlp_post, block.mlp_write_scale[position], covectors)
-        hidden = (covectors @ raw.W_out.detach().T) * block.multiplier[position]
+        hidden = covectors @ raw.W_out.detach().T
+        hidden *= block.multiplier[position]
         back = hidden @ raw.W_in.detach().T
         constant = back.new_zeros(back.shape[:-1])
         if raw.b_in is not None:
             constant = constant + hidden @ raw.b_in.detach()
         if raw.ln2.bias is not None:
             constant = constant + back @ raw.ln2.bias.detach()
-        return _through_norm(raw.ln2, back) / block.mlp_scale[position][..., None] + passing, constant
+        back = _through_norm(raw.ln2, back).div_(block.mlp_scale[position][..., None])
+        # An edit of the stream after the block is written by its MLP, which reads for it what passes by.
+        return back if edited is given else back + (edited - given), constant
 
     def _before_edit(
         self, layer: int, hook: str, covectors: Tensor, at: Tensor | slice = slice(None)

@@ -75,7 +75,8 @@ def orders(
     All orders at once.
 
     Order 0 is what embeddings and output biases write straight into the target; order n the sum over every chain of n
-    components. One sweep carries a covector for each order: g_n ← g_n + pull(g_{n−1}).
+    components. One sweep carries a covector for each order: g_n ← g_n + pull(g_{n−1}). Chains so long that their
+    covectors are below the rounding of the largest are not followed further (see `_above_rounding`).
 
     Args:
         linearised: a frozen input, or a contrast.
@@ -96,25 +97,23 @@ def orders(
     n = min(longest, max_order or longest) + 1
     constants = torch.zeros(n, dtype=torch.float64)
     constants[0] = linear.constant
-    reached = 0
 
     def step(part: Part, layer: int, covectors: Tensor) -> Tensor:
-        nonlocal reached
-        live = covectors[: reached + 1]
+        live = covectors[: _above_rounding(covectors)]
         back, constant = pull.attention(layer, live) if part == "attention" else pull.mlp(layer, live)
-        counts = part == "attention" or count == "all"
-        reached = min(reached + counts, n - 1)
-        constants.add_(_shifted(constant.reshape(len(live), -1).sum(1).double().cpu(), n, counts))
+        by_order = constant.reshape(len(live), -1).sum(1).double().cpu()
+        if part == "attention" or count == "all":
+            back, by_order = _one_later(back, n), _one_later(by_order, n)
+        constants[: len(by_order)] += by_order
         written = bias_write(linearised, part, layer)
         if written is not None:
             constants[: len(live)] += (live * written[1]).flatten(1).sum(1).double().cpu()
-        return _shifted(back, n, counts)
+        return back
 
-    start = start_of(linearised, linear)
-    start = torch.cat([start[None], start.new_zeros(n - 1, *start.shape)])
-    covectors = sweep(linearised, linear.visible, start, step)
+    covectors = sweep(linearised, linear.visible, start_of(linearised, linear)[None], step, _added)
     embedded = linearised.writes[: linearised.layout.n_embed]
     by_token = torch.einsum("o...tm,c...tm->ot", covectors, embedded).cpu().numpy()
+    by_token = np.pad(by_token, ((0, n - len(by_token)), (0, 0)))
     array = by_token.sum(-1) + constants.numpy().astype(by_token.dtype)
     labels = [str(order) for order in range(n)]
     if n - 1 < longest:
@@ -128,19 +127,33 @@ def orders(
     )
 
 
-def _shifted(values: Tensor, n: int, by_one: bool) -> Tensor:
-    """Return the orders' values in `n` rows, one row later if the part counts.
+def _above_rounding(covectors: Float[Tensor, "n_order *rest"]) -> int:
+    """Return how many orders to carry on.
 
-    The last row gathers what overflows.
+    Those above have covectors shorter than 1/16 of a rounding of the longest: what they still add is lost in the
+    rounding of what lower orders add by the same maps. A NaN is carried on.
     """
-    out = values.new_zeros(n, *values.shape[1:])
-    if not by_one:
-        out[: len(values)] = values
-        return out
-    fits = min(len(values), n - 1)
-    out[1 : fits + 1] = values[:fits]
-    if len(values) > fits:
+    lengths = covectors.flatten(1).norm(dim=1)
+    below = lengths <= lengths.max() * torch.finfo(covectors.dtype).eps / 16
+    return max(1, len(below) - int(below.flip(0).long().cumprod(0).sum()))
+
+
+def _one_later(values: Float[Tensor, "n_order *rest"], n: int) -> Tensor:
+    """Return the orders' values one row later.
+
+    Row 0 is zero; of `n` rows the last gathers what overflows.
+    """
+    out = torch.cat([torch.zeros_like(values[:1]), values[: n - 1]])
+    if len(values) == n:
         out[-1] += values[-1]
+    return out
+
+
+def _added(first: Tensor, second: Tensor) -> Float[Tensor, "n_order *rest"]:
+    """Return the sum of two stacks of orders, whichever is longer."""
+    short, long = sorted((first, second), key=len)
+    out = long.clone()
+    out[: len(short)] += short
     return out
 
 
