@@ -76,6 +76,7 @@ MODULES = (
 )
 """The modules that define the toolkit's results: the only ones that loading a file imports."""
 RENAMED = {
+    "interp.attribution.results:LogitLens": "interp.attribution.lens_results:LogitLens",
     "probes.erasing:Eraser": "probes.erasure:Eraser",
     "probes.erasure:Erased": "probes.erasure_report:Erased",
     "probes.erasure:ErasureReport": "probes.erasure_report:ErasureReport",

@@ -15,7 +15,7 @@ from interp.report.text import quoted
 
 if TYPE_CHECKING:
     from analyses.explain.result import Explanation
-    from interp.attribution.results import LogitLens
+    from interp.attribution.lens_results import LogitLens
 
 
 def layers_section(result: Explanation) -> Section:

@@ -11,9 +11,9 @@ import numpy as np
 
 from analyses.explain.contrasted import Contrasted
 from analyses.study import Study
-from interp.attribution.lens_results import Patchscope
+from interp.attribution.lens_results import LogitLens, Patchscope
 from interp.attribution.paths import PathTree
-from interp.attribution.results import Attribution, Direct, LogitLens, Orders, Sources, Verification
+from interp.attribution.results import Attribution, Direct, Orders, Sources, Verification
 from interp.provenance import Provenance
 from interp.report.text import quoted
 from interp.results import Result

@@ -45,7 +45,11 @@ if TYPE_CHECKING:
     from interp.attribution.graphs.result import Graph as Graph
     from interp.attribution.lens import logit_lens as logit_lens
     from interp.attribution.lens_comparison import compare_lenses as compare_lenses
-    from interp.attribution.lens_results import LensComparison as LensComparison, Patchscope as Patchscope
+    from interp.attribution.lens_results import (
+        LensComparison as LensComparison,
+        LogitLens as LogitLens,
+        Patchscope as Patchscope,
+    )
     from interp.attribution.neuronpedia import neuronpedia_graph as neuronpedia_graph
     from interp.attribution.patchscopes import patchscope as patchscope
     from interp.attribution.paths import Path as Path, PathTree as PathTree
@@ -53,7 +57,6 @@ if TYPE_CHECKING:
         Attribution as Attribution,
         Direct as Direct,
         Edges as Edges,
-        LogitLens as LogitLens,
         Orders as Orders,
         Scores as Scores,
         Sources as Sources,

@@ -29,12 +29,12 @@ class Certificate:
             self._admit(children, rows)
         growing.lots.clear()
 
-    def grow(self, expander: Expander, batch: int, report: Callable[[], None]) -> None:
+    def grow(self, expander: Expander, batch_size: int, report: Callable[[], None]) -> None:
         """Expand nodes, largest bound first, until the list is certain.
 
         Or the expansions are used up.
         """
-        while len(chosen := self._next(batch)):
+        while len(chosen := self._next(batch_size)):
             for children in expander.round(self.growing.nodes(chosen)):
                 self.growing.add(children)
                 self._admit(children, {})
@@ -65,14 +65,14 @@ class Certificate:
         self.bound = np.concatenate([self.bound, np.zeros(len(growing.value) - len(self.bound))])
         self.bound[known] = bound
 
-    def _next(self, batch: int) -> np.ndarray:
+    def _next(self, batch_size: int) -> np.ndarray:
         """Return the rows below which a larger path is possible.
 
         Larger than the k-th.
         """
         rows = self._open()
         rows = rows[self.bound[rows] > self._least()]
-        size = min(batch, self.max_expansions - self.growing.done)
+        size = min(batch_size, self.max_expansions - self.growing.done)
         return rows[np.argsort(-self.bound[rows], kind="stable")[:size]]
 
     def _open(self) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Results of lens comparisons and patchscopes. No torch."""
+"""Results of lenses, lens comparisons and patchscopes. No torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,73 @@ from interp.results import Result
 from interp.statistics import mean_interval
 
 LOGIT = "logit"
+
+
+@dataclass(frozen=True, eq=False)
+class LogitLens(Shown, Result):
+    """Predictions of every intermediate residual stream at every position.
+
+    Row 0 is the embedding, row i + 1 the stream after block i. `top_tokens[row][position]` are the k likeliest tokens
+    and `top_probabilities` (n_layer + 1, n_token, k) their probabilities; `logits` (n_layer + 1, n_token, n_tracked)
+    and `ranks` (0 is the likeliest) belong to the `tracked` tokens. `error` is the last row's distance from the
+    model's own logits, relative to the largest. `lens` is "logit" or the kind of tuned lens that was read through.
+    """
+
+    tokens: tuple[str, ...]
+    tracked: tuple[str, ...]
+    top_tokens: tuple[tuple[tuple[str, ...], ...], ...]
+    top_probabilities: np.ndarray
+    logits: np.ndarray
+    ranks: np.ndarray
+    error: float
+    lens: str = "logit"
+
+    @property
+    def depth(self) -> tuple[int, ...]:
+        """Prediction depth of each position.
+
+        It is the layer after which the likeliest token is the model's own for good.
+
+        −1 is the embedding (Baldock et al. 2021, arXiv 2106.09647, for a lens instead of nearest neighbours).
+        """
+        likeliest = [[row[position][0] for row in self.top_tokens] for position in range(len(self.tokens))]
+        return tuple(max((i for i, text in enumerate(texts) if text != texts[-1]), default=-1) for texts in likeliest)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The name of each row."""
+        return ("embed", *(f"layer {i}" for i in range(len(self.top_tokens) - 1)))
+
+    def at(self, position: int) -> LogitLens:
+        """Return the lens at one position alone."""
+        return replace(
+            self,
+            tokens=(self.tokens[position],),
+            top_tokens=tuple((row[position],) for row in self.top_tokens),
+            top_probabilities=self.top_probabilities[:, [position]],
+            logits=self.logits[:, [position]],
+            ranks=self.ranks[:, [position]],
+        )
+
+    def table(self, position: int = -1) -> Table:
+        """Return the likeliest token by layer at one position as a table.
+
+        With the tracked tokens' logits and ranks.
+        """
+        columns = ["after", "likeliest", "probability"]
+        for token in self.tracked:
+            columns += [f"logit {token!r}", f"rank {token!r}"]
+        rows = []
+        for i, label in enumerate(self.labels):
+            row: list[str | float | int] = [label, self.top_tokens[i][position][0]]
+            row.append(float(self.top_probabilities[i, position, 0]))
+            for j in range(len(self.tracked)):
+                row += [float(self.logits[i, position, j]), int(self.ranks[i, position, j])]
+            rows.append(tuple(row))
+        formats = {name: "+.2f" for name in columns if name.startswith("logit")} | {"probability": ".1%"}
+        return Table(
+            tuple(columns), tuple(rows), f"{self.lens.capitalize()} lens after {self.tokens[position]!r}", formats
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,7 +127,7 @@ def orders(
     )
 
 
-def _above_rounding(covectors: Float[Tensor, "n_order *rest"]) -> int:
+def _above_rounding(covectors: Float[Tensor, "n_order *pair n_token d_model"]) -> int:
     """Return how many orders to carry on.
 
     Those above have covectors shorter than 1/16 of a rounding of the longest: what they still add is lost in the
@@ -138,7 +138,7 @@ def _above_rounding(covectors: Float[Tensor, "n_order *rest"]) -> int:
     return max(1, len(below) - int(below.flip(0).long().cumprod(0).sum()))
 
 
-def _one_later(values: Float[Tensor, "n_order *rest"], n: int) -> Tensor:
+def _one_later(values: Tensor, n: int) -> Tensor:
     """Return the orders' values one row later.
 
     Row 0 is zero; of `n` rows the last gathers what overflows.
@@ -149,7 +149,7 @@ def _one_later(values: Float[Tensor, "n_order *rest"], n: int) -> Tensor:
     return out
 
 
-def _added(first: Tensor, second: Tensor) -> Float[Tensor, "n_order *rest"]:
+def _added(first: Tensor, second: Tensor) -> Float[Tensor, "n_order *pair n_token d_model"]:
     """Return the sum of two stacks of orders, whichever is longer."""
     short, long = sorted((first, second), key=len)
     out = long.clone()

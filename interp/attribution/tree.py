@@ -42,7 +42,7 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     nodes: NodeKind = "position",
     min_value: float = 0.0,
     min_share: float = 0.0,
-    batch: int = 512,
+    batch_size: int = 512,
     max_gigabytes: float = 8.0,
     progress: Progress | None = None,
 ) -> PathTree:
@@ -62,8 +62,8 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
             shorter lists and costs n_token times as much to take back through an MLP.
         min_value: do not expand nodes whose absolute value is below this, in the target's unit.
         min_share: nor below this share of the target's absolute value.
-        batch: how many nodes are expanded together at most; 1 is strictly best-first. More is faster, and as a round
-            takes only nodes close in value to the largest one, hardly any node is expanded that 1 would not expand.
+        batch_size: how many nodes are expanded together at most; 1 is strictly best-first. More is faster, and as a
+            round takes only nodes close in value to the largest, hardly any is expanded that 1 would not expand.
         max_gigabytes: refuse a `top` whose bounds need more memory than this: 80 MB a token for SmolLM2 in float32.
         progress: called with (expansions done, expansions allowed, what is being done).
 
@@ -78,7 +78,7 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     """
     if max_expansions is None:
         max_expansions = CERTIFYING if top else EXPANSIONS
-    _check_bounds(max_expansions, batch, min_value, min_share, top, nodes)
+    _check_bounds(max_expansions, batch_size, min_value, min_share, top, nodes)
     check_linearised(linearised)
     linear = linearised.linear(target)
     expander = linearised.expander(nodes, linear)
@@ -91,7 +91,7 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
 
     growing.add(expander.target())
     threshold = max(min_value, min_share * abs(linear.value))
-    while len((chosen := growing.next_round(batch, threshold)).rows):
+    while len((chosen := growing.next_round(batch_size, threshold)).rows):
         for children in expander.round(chosen):
             growing.add(children)
         report()
@@ -102,7 +102,7 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
             "Only the largest paths of a frozen input without dictionaries can be certified: leave out top."
         )
     certificate = Certificate(growing, path_bounds(linearised, max_gigabytes), top, max_expansions)
-    certificate.grow(expander, batch, report)
+    certificate.grow(expander, batch_size, report)
     return growing.finish(target, nodes, certificate.unlisted())
 
 
@@ -189,7 +189,7 @@ class Growing:
         chosen = torch.cat([end, large[_largest(size[large], self.keep)]]).sort().values
         return chosen[values.flatten()[chosen] != 0]
 
-    def next_round(self, batch: int, threshold: float) -> Nodes:
+    def next_round(self, batch_size: int, threshold: float) -> Nodes:
         """Return the largest nodes that wait to be expanded.
 
         None is smaller than the threshold; empty when the tree is grown.
@@ -203,7 +203,7 @@ class Growing:
         if len(waiting) == self.left:
             self.smallest = float(waiting[-1]) if self.left else np.inf
         close = int((waiting >= waiting[:1] / 4).sum())
-        n = min(batch, max(32, min(close, self.left // 2)), int((waiting >= threshold).sum()))
+        n = min(batch_size, max(32, min(close, self.left // 2)), int((waiting >= threshold).sum()))
         self.frontier, self.waiting, rows = rows[n:], waiting[n:], rows[:n]
         self.left, self.done = self.left - n, self.done + n
         return self.nodes(rows)
@@ -295,12 +295,14 @@ def _largest(size: Tensor, n: int) -> Tensor:
     return size.topk(min(n, len(size))).indices
 
 
-def _check_bounds(max_expansions: int, batch: int, min_value: float, min_share: float, top: int, nodes: str) -> None:
+def _check_bounds(
+    max_expansions: int, batch_size: int, min_value: float, min_share: float, top: int, nodes: str
+) -> None:
     if top < 0 or (top and nodes != "position"):
         raise UsageError(
             f'top={top} with nodes="{nodes}": paths are certified with nodes="position" and top from 1 up.'
         )
-    if max_expansions < 1 or batch < 1:
-        raise UsageError(f"max_expansions and batch must be at least 1, not {max_expansions} and {batch}.")
+    if max_expansions < 1 or batch_size < 1:
+        raise UsageError(f"max_expansions and batch_size must be at least 1, not {max_expansions} and {batch_size}.")
     if not (min_value >= 0 and min_share >= 0):
         raise UsageError(f"min_value and min_share must not be negative, but are {min_value} and {min_share}.")

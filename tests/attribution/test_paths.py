@@ -158,7 +158,7 @@ def names(frozen, chain) -> tuple[str, ...]:
 def test_rounds_expand_what_strictly_best_first_expands(frozen):
     frozen = frozen("llama")
     target = logit_difference(frozen.model, 3, 5)
-    strict = path_tree(frozen, target, 300, batch=1)
+    strict = path_tree(frozen, target, 300, batch_size=1)
     rounds = path_tree(frozen, target, 300)
     # Strictly best-first: when a node is expanded, no larger one waits. The order is that in which children appear.
     waiting, last = set(), 0
@@ -180,7 +180,7 @@ def test_rounds_expand_what_strictly_best_first_expands(frozen):
 def test_fully_expanded_the_round_does_not_matter(frozen):
     frozen = freeze(frozen("llama").model, IDS[:, :2])
     target = direction(frozen.model, torch.ones(24), 1)
-    one, many = (chains(path_tree(frozen, target, EVERYTHING, batch=batch)) for batch in (1, 128))
+    one, many = (chains(path_tree(frozen, target, EVERYTHING, batch_size=size)) for size in (1, 128))
     assert one.keys() == many.keys()
     assert all(one[chain] == pytest.approx(many[chain], abs=1e-12) for chain in one)
 
@@ -284,8 +284,11 @@ def test_saved_is_loaded(frozen, tmp_path):
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda f: path_tree(f, logit(f.model, 1), 0), "max_expansions and batch must be at least 1, not 0 and 512."),
-        (lambda f: path_tree(f, logit(f.model, 1), batch=0), "max_expansions and batch must be at least 1"),
+        (
+            lambda f: path_tree(f, logit(f.model, 1), 0),
+            "max_expansions and batch_size must be at least 1, not 0 and 512.",
+        ),
+        (lambda f: path_tree(f, logit(f.model, 1), batch_size=0), "max_expansions and batch_size must be at least 1"),
         (lambda f: path_tree(f, logit(f.model, 1), min_value=-1.0), "must not be negative, but are -1.0 and 0.0."),
         (
             lambda f: path_tree(f, logit(f.model, 1), min_share=float("nan")),
