@@ -83,17 +83,17 @@ def _ability(result: Discovery) -> Section:
 def _methods(result: Discovery) -> Figure:
     """Return faithfulness by size for each method and for random edges."""
     first = result.curves[0]
-    x = np.log10(np.array(first.sizes) * 100)
     return lines(
         "methods",
-        x,
+        100 * np.array(first.sizes),
         {curve.method: curve.f for curve in result.curves} | {"random": first.random},
         caption="Faithfulness on the pairs that were not scored, of the k best edges by signed score: 1 is the whole "
-        f"model, 0 the counterfactual. Sizes are log10 of per cent of {first.n_edge:,} edges. Band: 95 % bootstrap "
-        "interval over pairs.",
+        f"model, 0 the counterfactual. Sizes are per cent of {first.n_edge:,} edges. Band: 95 % bootstrap interval "
+        "over pairs.",
         alt="Faithfulness by size for each method; random edges stay at 0 until nearly all are taken.",
-        axes=("size (log10 %)", "f"),
+        axes=("size (% of all edges)", "faithfulness f"),
         bands={first.method: first.f_interval},
+        log="x",
     )
 
 

@@ -197,7 +197,7 @@ def _viewer(result: Explanation) -> Attention:
             view.name,
             view.attention[None] if view.pattern is None else view.pattern,
             tuple(float(value) for value in view.by_source.array),
-            f"{view.contribution:+.2f} logits",
+            f"{view.contribution:+.2f} logits".replace("-", "−"),
         )
         for view in views
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interp.report import How, Page, Section
-from interp.report.figures import histogram, lines
+from interp.report.figures import lines
 
 if TYPE_CHECKING:
     from analyses.lens.result import Lenses
@@ -45,10 +45,12 @@ def page(result: Lenses) -> Page:
 def _gains(result: Lenses) -> Section:
     comparison = result.comparison
     gains = {name: comparison.gain(name) for name in comparison.names[1:]}
+    first = comparison.names[0]
+    zero = {first: np.zeros(comparison.bias.shape[1])}
     drawn = lines(
         "gain-by-layer",
         np.arange(comparison.bias.shape[1]) - 1,
-        {name: gain for name, (gain, _, _) in gains.items()},
+        zero | {name: gain for name, (gain, _, _) in gains.items()},
         caption="By how much each lens lowers the logit lens's cross-entropy, nats per token (−1 is the embedding). "
         "Bands: 95 % bootstrap intervals over texts.",
         alt="Gain by layer of each lens; it is 0 at the last layer.",
@@ -62,7 +64,7 @@ def _gains(result: Lenses) -> Section:
         "p_l = softmax(norm(h + h A_l + b_l) W_U)",
         "Belrose et al. (arXiv 2303.08112)",
     )
-    return Section("gains", "Which lens reads best?", comparison.summary(), (drawn, comparison.table()), how)
+    return Section("gains", "Which lens reads best?", comparison.summary(), (drawn, comparison.table()), how, shown=1)
 
 
 def _bias(result: Lenses) -> Section:
@@ -83,14 +85,15 @@ def _bias(result: Lenses) -> Section:
 def _depth(result: Lenses) -> Section:
     medians = {name: float(np.median(depths)) for name, depths in result.depths.items()}
     n = len(next(iter(result.depths.values())))
-    drawn = histogram(
+    layers = np.arange(result.comparison.bias.shape[1]) - 1
+    drawn = lines(
         "depths",
-        {name: np.array(depths) for name, depths in result.depths.items()},
-        caption=f"Layer after which the likeliest token under the lens is the model's own for good, of {n} positions "
+        layers,
+        {name: (np.array(depths)[:, None] <= layers).mean(0) for name, depths in result.depths.items()},
+        caption=f"Fraction of {n} positions whose likeliest token under the lens is the model's own from this layer on "
         "(−1 is the embedding).",
-        alt="Histograms of prediction depth under each lens.",
-        axes=("prediction depth (layer)", "positions"),
-        bins=16,
+        alt="Rising curves, one for each lens; all end at 1 after the last layer.",
+        axes=("layer", "fraction of positions"),
     )
     listed = ", ".join(f"{depth:.0f} ({name})" for name, depth in medians.items())
     how = How("Prediction depth, with a lens in the place of nearest neighbours.", reference="arXiv 2106.09647")

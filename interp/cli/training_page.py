@@ -32,9 +32,9 @@ class TrainingPage:
             self.write()
 
     def write(self) -> None:
-        """Draw the page of the training so far.
+        """Draw the page of the training so far and list it in the index of the folder above.
 
-        Up to the last logged step, once two steps are logged.
+        It shows steps up to the last logged one, once two are logged.
         """
         from analyses.dictionary.training import page
         from interp import report
@@ -47,6 +47,9 @@ class TrainingPage:
         with suppress(InterpError):
             provenance = Stopwatch().provenance(seed=self.settings.sae.seed, model=self.settings.data.model or "")
             report.write(page(histories, self.settings.sae.steps, provenance), self.folder, NAME)
+            home = report.home(self.folder)
+            if home != self.folder:  # the folder of a run has no index of its own
+                report.write_index(home)
 
     def _histories(self) -> dict[str, Any]:
         """Return the logged metrics of the run, or of each dictionary of a set."""

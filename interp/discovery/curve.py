@@ -161,14 +161,15 @@ class Curve(Shown, Result):
         series = {"signed": self.f, "absolute": self.f_absolute, "random": self.random}
         return lines(
             "faithfulness",
-            np.log10(np.array(self.sizes) * 100),
+            100 * np.array(self.sizes),
             series,
-            caption=f"Faithfulness of circuits of {self.method} by size, log10 of per cent of {self.n_edge:,} edges; "
+            caption=f"Faithfulness of circuits of {self.method} by size, per cent of {self.n_edge:,} edges; "
             f"1 is the whole model, 0 the counterfactual run. {len(self.clean)} pairs; the band is the 95 % bootstrap "
             "interval over pairs.",
             alt=f"Faithfulness by size; the smallest circuits, {self.sizes[0]:.1%} of the edges, have {self.f[0]:.2f}.",
-            axes=("size (log10 %)", "f"),
+            axes=("size (% of all edges)", "faithfulness f"),
             bands={"signed": self.f_interval},
+            log="x",
         )
 
     def __repr__(self) -> str:

@@ -153,7 +153,8 @@ def lines(
         "showlegend": len(series) > 1,
         **({} if height is None else {"height": height}),
     }
-    parts.set_scales(id, layout, log)
+    bounds = [np.asarray(bound, float) for both in (bands or {}).values() for bound in both]
+    parts.set_scales(id, layout, log, positions, np.concatenate([*values.values(), *bounds]))
     table = Table(tuple(columns), tuple(zip(*cells, strict=True)))
     return Figure(
         id, parts.plot(data, layout), caption + parts.undefined(np.concatenate(list(values.values()))), alt, table
@@ -219,7 +220,7 @@ def scatter(
     if written:
         margin = 0.15 * (np.ptp(across) or 1)
         layout["xaxis"]["range"] = [across.min() - margin, across.max() + margin]
-    parts.set_scales(id, layout, log)
+    parts.set_scales(id, layout, log, across, up)
     table = Table(("point", "group", *axes), tuple(shown))
     return Figure(
         id, parts.plot(data, layout), parts.joined(caption, notes + parts.undefined(np.r_[across, up])), alt, table
@@ -287,7 +288,7 @@ def icicle(
     value = f"value ({unit})" if unit else "value"
     nodes = zip(labels, parents, parts.flat(values), strict=True)
     rows = tuple((i, str(name), None if up < 0 else int(up), parts.number(x)) for i, (name, up, x) in enumerate(nodes))
-    layout = {"height": 460, "margin": {"t": 8, "b": 8}, "uniformtext": {"minsize": 10, "mode": "hide"}}
+    layout = {"height": 460, "margin": {"b": 8}, "uniformtext": {"minsize": 10, "mode": "hide"}}
     return Figure(id, parts.plot([trace], layout), caption, alt, Table(("node", "label", "parent", value), rows))
 
 
@@ -330,7 +331,7 @@ def histogram(
     layout = {
         "barmode": "overlay",
         "showlegend": len(counts) > 1,
-        "xaxis": {"title": parts.axis_title(axes[0]), "showgrid": False},
+        "xaxis": {"title": parts.axis_title(axes[0]), "showgrid": False, "zeroline": False},
         "yaxis": {"title": parts.axis_title(axes[1])},
     }
     body = zip(edges[:-1].tolist(), edges[1:].tolist(), *(count.tolist() for count in counts.values()), strict=True)

@@ -15,6 +15,8 @@ from interp.report.thumbnail import CLASSES, svg
 from interp.results import writable_folder, write_atomic
 
 NAME = "index.html"
+LISTED = ("report.html", "training.html")
+"""File names of the pages that an index lists."""
 INTRODUCTION = (
     "Each page below answers one question about a language model; its finding is the sentence beside the picture.",
     "A page opens with the figure that carries the finding; tables, equations and files are one click deeper.",
@@ -35,10 +37,10 @@ class _Entry:
 def write_index(folder: str | os.PathLike[str]) -> Path:
     """Write `index.html` into a folder of reports and return its path.
 
-    It lists every `report.html` below `folder`, the newest first.
+    It lists every `report.html` and every `training.html` below `folder`, the newest first.
 
-    Title, finding, kind, model, date and picture come from the `<meta>` tags the pages carry; a `report.html` without
-    them is not one of ours and is left out. The index needs no script.
+    Title, finding, kind, model, date and picture come from the `<meta>` tags the pages carry; a file without them is
+    not one of ours and is left out. The index needs no script.
 
     Raises:
         MissingInputError: The folder is not there.
@@ -47,7 +49,8 @@ def write_index(folder: str | os.PathLike[str]) -> Path:
     root = Path(folder)
     if not root.is_dir():
         raise MissingInputError(f"There is no folder {root} to index: give a folder that an analysis wrote into.")
-    entries = [_Entry(path.relative_to(root).as_posix(), _facts(path)) for path in sorted(root.rglob("report.html"))]
+    pages = sorted(path for name in LISTED for path in root.rglob(name) if path.is_file())
+    entries = [_Entry(path.relative_to(root).as_posix(), _facts(path)) for path in pages]
     entries = [entry for entry in entries if "title" in entry.facts]
     entries.sort(key=lambda entry: entry.facts.get("date", ""), reverse=True)
     body = _body(root.resolve().name, entries)

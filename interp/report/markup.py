@@ -20,7 +20,7 @@ from interp.report.blocks import LONG, Block, Download, Figure, How, Note, Page,
 from interp.report.cards import Cards
 from interp.report.explorer import Explorer
 from interp.report.table import Table
-from interp.report.text import escaped, plain, visible
+from interp.report.text import escaped, plain, prose, visible
 
 FOLDED = 600
 """Characters of a command that is shown at once."""
@@ -75,7 +75,7 @@ def section_html(section: Section, payload: Payload) -> str:
     folded = ' class="folded"' if inside and not wide else ""
     return (
         f'<section id="{section.id}"{folded} aria-labelledby="{section.id}-title"><h2 id="{section.id}-title">'
-        f'{escaped(section.title)}</h2><p class="claim">{escaped(section.claim)}</p>'
+        f'{escaped(section.title)}</h2><p class="claim">{prose(section.claim)}</p>'
         f"{''.join(drawn[i] for i in open_)}{rest}</section>"
     )
 
@@ -104,7 +104,7 @@ def block_html(block: Block, payload: Payload, name: str) -> str:
             f'<div class="table">{_scroll(block, f"Table {name}: {block.caption}")}{_csv(block, name, payload)}</div>'
         )
     if isinstance(block, Note):
-        return f'<p class="note {escape(block.kind)}">{escaped(block.text)}</p>'
+        return f'<p class="note {escape(block.kind)}">{prose(block.text)}</p>'
     makers = {Figure: _figure, Tokens: _tokens, Cards: _cards, Explorer: _explorer, Attention: _attention}
     return makers[type(block)](block, payload)
 
@@ -116,7 +116,7 @@ def _figure(figure: Figure, payload: Payload) -> str:
         f'<figure id="{figure.id}"><div class="plot" data-fig="{figure.id}" data-marks="{marks}" role="group" '
         f'aria-label="{escaped(figure.alt)}" style="min-height:{height}px">'
         "<noscript><p>The drawing needs JavaScript; the table below holds its numbers.</p></noscript></div>"
-        f"<figcaption>{escaped(figure.caption)}</figcaption>{_twin(figure.table, figure.id, payload)}</figure>"
+        f"<figcaption>{prose(figure.caption)}</figcaption>{_twin(figure.table, figure.id, payload)}</figure>"
     )
 
 
@@ -134,7 +134,7 @@ def _tokens(line: Tokens, payload: Payload) -> str:
         f'<figure id="{line.id}" class="line"><div class="tokens" role="group" data-tokens="{len(line.tokens)}" '
         f'aria-label="{escaped(f"Tokens: {line.caption}")}">{_token_spans(line)}</div>'
         f'<p class="readout" aria-live="polite">Point at a token, or use the arrow keys, to read its value.</p>{scale}'
-        f"<figcaption>{escaped(line.caption)}</figcaption>{_whole_text(line)}"
+        f"<figcaption>{prose(line.caption)}</figcaption>{_whole_text(line)}"
         f"{_twin(line.table, line.id, payload, line.excerpt)}</figure>"
     )
 
@@ -235,7 +235,7 @@ def _explorer(explorer: Explorer, payload: Payload) -> str:
 def _explorer_legend(explorer: Explorer) -> str:
     """Return what sizes, shapes and colours mean, for the kinds present."""
     shapes = {"head": "● head", "mlp": "■ MLP", "embed": "▲ embedding", "bias": "▲ bias", "target": "◆ target"}
-    shapes |= {"feature": "● feature", "error": "◆ error"}
+    shapes |= {"feature": "● feature", "error": "◇ error"}
     kinds = [shapes.get(kind, f"● {kind}") for kind in dict.fromkeys(node.kind for node in explorer.nodes)]
     opened = " · ○ not resolved further" if any(node.open for node in explorer.nodes) else ""
     signs = '<span class="positive">positive</span> · <span class="negative">negative</span>'
@@ -325,7 +325,7 @@ def _header(page: Page, payload: Payload) -> str:
     status = f'<dl class="status">{status}</dl>' if status else ""
     return (
         f'<header><p class="kind">interp · {escaped(page.kind)}</p><h1>{escaped(page.title)}</h1>'
-        f'<p class="finding">{escaped(page.finding)}</p>{lead}{status}</header>'
+        f'<p class="finding">{prose(page.finding)}</p>{lead}{status}</header>'
     )
 
 

@@ -104,15 +104,33 @@ def ticks(labels: Sequence[str]) -> dict[str, Any]:
     return {"tickmode": "array", "tickvals": at, "ticktext": [plotly_text(shortened(labels[i])) for i in at]}
 
 
-def set_scales(id: str, layout: dict[str, Any], log: str) -> None:
-    """Give the axes named in `log` a logarithmic scale.
+def set_scales(id: str, layout: dict[str, Any], log: str, x: np.ndarray, y: np.ndarray) -> None:
+    """Give the axes named in `log` a logarithmic scale, with ticks that do not lie on one another.
 
     Raises `UsageError` for anything but "", "x", "y" and "xy".
     """
     if log not in ("", "x", "y", "xy"):
         raise UsageError(f'The figure "{id}" was given log="{log}"; expected "x", "y" or "xy".')
     for axis in log:
-        layout[f"{axis}axis"]["type"] = "log"
+        layout[f"{axis}axis"] |= {"type": "log", **_log_ticks(x if axis == "x" else y)}
+
+
+def _log_ticks(values: np.ndarray) -> dict[str, Any]:
+    """Return ticks at 1, 2, 5, 10, 20, ..., at powers of ten where those would be too many.
+
+    Within half a power of ten plotly's own ticks are better.
+    """
+    positive = values[np.isfinite(values) & (values > 0)]
+    low, high = np.log10([positive.min(), positive.max()]) if positive.size else (0.0, 0.0)
+    if high - low < 0.5:
+        return {}
+    if high - low > 3:
+        return {"dtick": int(np.ceil((high - low) / 8))}
+    steps = [step * 10.0**power for power in range(int(np.floor(low)), int(np.ceil(high)) + 1) for step in (1, 2, 5)]
+    inside = [step for step in steps if positive.min() <= step * (1 + 1e-9) and step <= positive.max() * (1 + 1e-9)]
+    if len(inside) < 2:
+        return {}
+    return {"tickmode": "array", "tickvals": inside, "ticktext": [f"{step:g}".replace("-", "−") for step in inside]}
 
 
 def axis_title(text: str) -> dict[str, str]:

@@ -20,6 +20,9 @@ ROWS_PRINTED = 60
 PROSE = 28
 """Characters of a text beyond which its column is prose, which must not be narrow."""
 
+SHORT = 12
+"""Characters of the longest text of a column that is not broken into lines on a narrow screen."""
+
 
 @dataclass(frozen=True, repr=False)
 class Table:
@@ -103,13 +106,13 @@ class Table:
     def _kind(self, index: int) -> str:
         """Return the HTML class of a column's cells.
 
-        "n" is for numbers, "prose" for texts that need a wide column.
+        "n" is for numbers, "prose" for texts that need a wide column, "short" for texts that need one line.
         """
         if self._is_numeric(index):
             return ' class="n"'
         cells = (row[index] for row in self.rows)
         longest = max((len(cell) for cell in cells if isinstance(cell, str)), default=0)
-        return ' class="prose"' if longest > PROSE else ""
+        return ' class="prose"' if longest > PROSE else ' class="short"' if longest <= SHORT else ""
 
     def _text(self, cell: Cell, column: str) -> str:
         """Return a cell in HTML."""

@@ -65,6 +65,15 @@ def plotly_text(text: object) -> str:
     return plain(str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def prose(text: str) -> str:
+    """Return a sentence escaped for HTML, with a minus sign before negative numbers.
+
+    >>> prose("from -0.5 to 2 (p < .1)")
+    'from −0.5 to 2 (p &lt; .1)'
+    """
+    return escaped(re.sub(r"(?<![^\s(\[])-(?=[\d.])", "−", text))
+
+
 def check_id(value: str, what: str) -> None:
     """Raise `UsageError` unless `value` can be an id on a page."""
     if not _ID.fullmatch(value):

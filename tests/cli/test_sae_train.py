@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -343,6 +344,13 @@ def test_a_page_of_curves_is_there_while_it_trains_and_after(run, store, tmp_pat
     assert True in steps
     text = (out / training_page.NAME).read_text()
     assert "The run is finished" in text and "curve-fvu" in text
+    assert not (out / "index.html").exists()  # only a folder made for studies has an index
+
+
+def test_the_index_of_the_folder_above_lists_the_page_of_curves(run, store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("--store", store, *SMALL, "--out", "out/sae")[0] == 0
+    assert 'href="sae/training.html"' in Path("out/index.html").read_text(encoding="utf-8")
 
 
 def test_a_page_that_cannot_be_written_does_not_stop_the_training(run, store, tmp_path, monkeypatch):

@@ -242,3 +242,24 @@ def test_logarithmic_axes_are_asked_for_by_name(kind):
     assert figure("xy").plotly.layout.yaxis.type == "log"
     with pytest.raises(UsageError, match='was given log="z"'):
         figure("z")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.5, 3.0, 30.0], [2, 5, 10, 20]),
+        ([1.0, 50.0, np.nan, -3.0], [1, 2, 5, 10, 20, 50]),
+        ([0.02, 0.1], [0.02, 0.05, 0.1]),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_lie_within_its_values(values, expected):
+    drawn = figures.lines("id", np.arange(len(values)), {"a": values}, caption="A.", alt="A.", log="y").plotly.layout
+    np.testing.assert_allclose(drawn.yaxis.tickvals, expected)
+    assert drawn.yaxis.ticktext == tuple(f"{value:g}" for value in expected)
+
+
+def test_many_powers_of_ten_have_few_ticks_and_one_has_those_of_plotly():
+    wide = figures.lines("id", [0, 1], {"a": [1e-12, 1e12]}, caption="A.", alt="A.", log="y").plotly.layout.yaxis
+    assert (wide.tickvals, wide.dtick) == (None, 3)
+    narrow = figures.lines("id", [0, 1], {"a": [2, 3]}, caption="A.", alt="A.", log="y").plotly.layout.yaxis
+    assert (narrow.tickvals, narrow.dtick) == (None, None)

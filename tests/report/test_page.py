@@ -186,9 +186,12 @@ def test_the_index_lists_what_is_below_the_newest_first(tmp_path):
     write(new, tmp_path)
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "report.html").write_text("<title>Not ours</title>")
+    write(replace(old, title="Curves", kind="training"), tmp_path / "sae", "training.html")
+    (tmp_path / "training.html").mkdir()
     text = write_index(tmp_path).read_text(encoding="utf-8")
     assert text.index("New one") < text.index("Old &lt;b&gt;one")
-    assert "2 reports in" in text
+    assert "3 reports in" in text
+    assert 'href="sae/training.html"' in text
     assert "Not ours" not in text
     assert 'href="a%20%26%20b/deep/report.html"' in text
     assert "It was &amp; is." in text

@@ -65,9 +65,10 @@ function drawDeck(place, deck) {
     const card = deck.cards[i];
     const details = make("details", "card");
     const summary = make("summary");
-    const facts = deck.columns.map((name, c) => `${name} ${written(card[2][c])}`).join(" · ");
+    const facts = make("span", "facts");
+    deck.columns.forEach((name, c) => facts.append(c ? " · " : "", make("span", "", fact(name, card[2][c]))));
     summary.append(make("span", "name", card[0]), ...card[1].map((w) => make("span", "token", deck.words[w])));
-    summary.append(make("span", "facts", facts));
+    summary.append(facts);
     const examples = card[4] || [];
     if (examples.length) summary.append(preview(examples[0]));
     details.append(summary);
@@ -75,6 +76,11 @@ function drawDeck(place, deck) {
     const entry = make("li");
     entry.append(details);
     return entry;
+  }
+
+  // "fires %" is written with its unit behind the number: "fires 4.9 %".
+  function fact(name, value) {
+    return name.endsWith(" %") ? `${name.slice(0, -2)} ${written(value)} %` : `${name} ${written(value)}`;
   }
 
   // The strongest example in one line, until the card is opened.

@@ -181,28 +181,24 @@ const explorerDrawing = (() => {
     pen.stroke();
   }
 
-  // The largest nodes are labelled first; a label that would lie on another one is left out.
+  // The largest nodes are labelled first: beneath the node, else beside it; a label that would lie on another one or on
+  // one of these nodes is left out.
   function labels(pen, scene, seen) {
-    const taken = new Set();
     const order = [...seen].sort((a, b) => weight(b, scene) - weight(a, scene)).slice(0, 150);
+    const taken = new Set(order.flatMap((node) => cells(...shape(node, scene))));
     pen.font = `11px ${FONT}`;
     pen.textAlign = "center";
     pen.textBaseline = "top";
     for (const node of order) {
-      const target = node.kind === "target";
-      const text = short(node.label, target ? 30 : 15);
+      const text = short(node.label, node.kind === "target" ? 30 : 15);
       const half = (text.length * 6.2) / 2;
-      const [at, y] = spot(node, scene.view);
-      // The target's label stands beside it: beneath it stand what feeds it.
-      const aside = target ? (half + radius(node, scene) + 6) * (at + 2 * half + 20 < scene.width ? 1 : -1) : 0;
-      const x = at + aside;
-      const top = target ? y - 6 : y + radius(node, scene) + 2;
-      const places = [];
-      for (let column = Math.floor((x - half) / 8); column <= (x + half) / 8; column++) {
-        for (let line = Math.floor(top / 6); line <= (top + 11) / 6; line++) places.push(column * 4096 + line);
-      }
-      if (places.some((one) => taken.has(one)) || top > scene.height - BOTTOM - 10) continue;
-      places.forEach((one) => taken.add(one));
+      const own = new Set(cells(...shape(node, scene)));
+      const free = ([x, top]) =>
+        x - half > LEFT && x + half < scene.width && top < scene.height - BOTTOM - 10 &&
+        cells(x - half, top, x + half, top + 11).every((cell) => own.has(cell) || !taken.has(cell));
+      const [x, top] = placesOf(node, scene, half).find(free) || [];
+      if (x === undefined) continue;
+      cells(x - half, top, x + half, top + 11).forEach((cell) => taken.add(cell));
       const dim = scene.lit.size > 0 && !scene.litNodes.has(node.key);
       pen.globalAlpha = 0.72;
       pen.fillStyle = scene.paint.ground;
@@ -211,6 +207,29 @@ const explorerDrawing = (() => {
       pen.fillStyle = dim ? scene.paint.muted : scene.paint.text;
       pen.fillText(text, x, top);
     }
+  }
+
+  // Where a label may stand, the best first: its middle and its top. What feeds a target stands beneath it.
+  function placesOf(node, scene, half) {
+    const [x, y] = spot(node, scene.view);
+    const far = half + radius(node, scene) + (node.kind === "target" ? 6 : 3);
+    const beside = [[x + far, y - 6], [x - far, y - 6]];
+    return node.kind === "target" ? beside : [[x, y + radius(node, scene) + 2], ...beside];
+  }
+
+  function shape(node, scene) {
+    const [x, y] = spot(node, scene.view);
+    const r = 0.7 * radius(node, scene);
+    return [x - r, y - r, x + r, y + r];
+  }
+
+  // The cells of a grid, of 8 by 6 pixels, that a box lies on.
+  function cells(left, top, right, bottom) {
+    const result = [];
+    for (let column = Math.floor(left / 8); column <= right / 8; column++) {
+      for (let line = Math.floor(top / 6); line <= bottom / 6; line++) result.push(column * 4096 + line);
+    }
+    return result;
   }
 
   const weight = (node, scene) => Math.abs(node.value) + (scene.litNodes.has(node.key) || scene.found.has(node.key) ? 1e9 : 0) + (node.key === scene.selected ? 1e12 : 0);
