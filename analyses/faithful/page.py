@@ -61,8 +61,9 @@ def _areas(result: Faithfulness) -> Section:
     )
     figures = (_figure(result, task) for task in dict.fromkeys(row.task for row in result.rows))
     blocks = (*([note] if note else []), *figures, result.table())
+    shown = len(blocks) - 1
     claim = "Circuits are chosen by each method's scores and judged on pairs that were not scored."
-    return Section("areas", "Held-out faithfulness of edge rankings", claim, blocks, how)
+    return Section("areas", "Held-out faithfulness of edge rankings", claim, blocks, how, shown=shown)
 
 
 def _figure(result: Faithfulness, task: str) -> Figure:

@@ -133,10 +133,10 @@ class Faithfulness(Study):
                 row.method,
                 _interval(row.cpr),
                 _interval(row.cmd),
-                "" if row.cpr_more is None else _interval(row.cpr_more, "+"),
+                None if row.cpr_more is None else _interval(row.cpr_more, "+"),
                 f"{row.random[0]:.2f} / {row.random[1]:.2f}",
                 row.seconds,
-                "" if row.pearson is None else f"{row.pearson:.3f}",
+                None if row.pearson is None else f"{row.pearson:.3f}",
             )
             for row in self.rows
         )
@@ -161,7 +161,8 @@ class Faithfulness(Study):
         ]
         lines += ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
         lines += [
-            "| " + " | ".join(f"{x:.1f}" if isinstance(x, float) else str(x) for x in row) + " |" for row in table.rows
+            "| " + " | ".join("" if x is None else f"{x:.1f}" if isinstance(x, float) else str(x) for x in row) + " |"
+            for row in table.rows
         ]
         return "\n".join(lines)
 

@@ -111,7 +111,6 @@ def _figures(name: str, d: Diagram) -> tuple:
 
     rows, columns = [f"{p:.3g}" for p in d.density], [f"{i:.3g}" for i in d.importance]
     axes = ("density 1 − S", "importance of the last feature", "arrangement")
-    key = "; ".join(f"{i} {label}" for i, label in enumerate(LABELS))
     kinds = (("trained", d.trained_label), ("theory", d.theory_label))
     maps = [
         figures.heatmap(
@@ -121,7 +120,8 @@ def _figures(name: str, d: Diagram) -> tuple:
             columns=columns,
             axes=axes,
             signed=False,
-            caption=f"Best arrangement, {kind}. {key}.",
+            categories=LABELS,
+            caption=f"Best arrangement, {kind}.",
             alt=f"Regions of the phase diagram, {kind}: superposition at low density and similar importance.",
         )
         for kind, label in kinds

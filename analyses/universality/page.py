@@ -105,6 +105,8 @@ def _layers(result: Universality) -> Section:
         rows=[f"{at}" for at in range(first)],
         columns=[f"{at}" for at in range(second)],
         axes=(f"layer of {result.names[0]}", f"layer of {result.names[1]}", "CKA"),
+        signed=False,
+        limits=(0, 1),
     )
     beyond = int(result.alike.sum())
     return Section(

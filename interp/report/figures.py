@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from interp.errors import UsageError
-from interp.report import parts
+from interp.report import cells, parts
 from interp.report.bars import bars, grouped_bars
 from interp.report.blocks import Figure
 from interp.report.table import Cell, Table
@@ -39,6 +39,7 @@ def heatmap(
     limits: tuple[float, float] | None = None,
     centre: float = 0.0,
     cell_text: bool = False,
+    categories: Sequence[str] = (),
 ) -> Figure:
     """Draw a matrix as colours.
 
@@ -61,17 +62,20 @@ def heatmap(
         limits: Ends of the colour scale, such as (0, 1) for attention; a value beyond them moves the ends out.
         centre: The value of the middle colour of a signed scale, such as 0.5 for chance.
         cell_text: Whether every cell has its value written in it.
+        categories: Names of the values 0, 1, ... where they are kinds and not sizes: each has a colour of its own, and
+            a legend takes the place of the scale.
 
     Raises:
-        UsageError: Not a matrix, empty, a wrong number of labels, or caption or alt empty.
+        UsageError: Not a matrix, empty, a wrong number of labels, a value without a category, or caption or alt empty.
     """
     whole = np.asarray(values)
     if whole.ndim != 2 or whole.size == 0:
         raise UsageError(f'The heatmap "{id}" has shape {whole.shape}; expected a matrix with rows and columns.')
     names = [parts.names(id, rows, whole.shape[0]), parts.names(id, columns, whole.shape[1])]
-    matrix, steps = parts.reduced(whole)
+    matrix, steps = cells.reduced(whole)
     names = [name[::step] for name, step in zip(names, steps, strict=True)]
-    ends = parts.limits(matrix, signed, limits, centre)
+    ends = cells.limits(matrix, signed, limits, centre)
+    kinds = cells.kinds(id, matrix, categories)
     hover = "".join(f"{plotly_text(axis)} %{{{letter}}}<br>" for axis, letter in zip(axes, "yx", strict=False))
     trace = {
         "type": "heatmap",
@@ -83,19 +87,20 @@ def heatmap(
         "hovertemplate": f"{hover}%{{z:{'+' if signed and not centre else ''}.4g}}<extra></extra>",
         "hoverongaps": False,
         **({"texttemplate": "%{z:.2f}"} if cell_text else {}),
+        **({**kinds.colours, "hovertemplate": f"{hover}%{{text}}<extra></extra>"} if kinds else {}),
     }
     height = int(np.clip(110 + matrix.shape[0] * min(26, 620 / matrix.shape[1]), 220, 680))
     layout = {
         "xaxis": {**parts.ticks(names[1]), "title": parts.axis_title(axes[1]), "showgrid": False, "zeroline": False},
         "yaxis": {**parts.ticks(names[0]), "title": parts.axis_title(axes[0]), "showgrid": False, "zeroline": False},
-        "height": height,
+        "height": height + 30 * bool(kinds),
+        "showlegend": bool(kinds),
     }
     layout["yaxis"]["range"] = [len(matrix) - 0.5, -0.5]
-    notes = parts.said_of_heatmap(matrix, steps, ends)
-    table = parts.matrix_table(axes[0], names, matrix)
-    return Figure(
-        id, parts.plot([trace, *parts.undefined_cells(matrix)], layout), parts.joined(caption, notes), alt, table
-    )
+    notes = cells.said_of_heatmap(matrix, steps, ends)
+    table = cells.matrix_table(axes[0], names, matrix, kinds.names if kinds else None)
+    data = [trace, *cells.undefined_cells(matrix), *(kinds.legend if kinds else ())]
+    return Figure(id, parts.plot(data, layout), parts.joined(caption, notes), alt, table)
 
 
 def lines(
@@ -136,15 +141,15 @@ def lines(
     values = {name: parts.vector(id, numbers, len(positions)) for name, numbers in series.items()}
     data: list[dict[str, Any]] = []
     columns: list[str] = [axes[0]]
-    cells: list[list[Cell]] = [[parts.number(value) for value in parts.flat(x)]]
+    body: list[list[Cell]] = [[parts.number(value) for value in parts.flat(x)]]
     for index, (name, numbers) in enumerate(values.items()):
         columns.append(name)
-        cells.append([parts.number(value) for value in parts.flat(series[name])])
+        body.append([parts.number(value) for value in parts.flat(series[name])])
         if bands and name in bands:
             low, high = (parts.vector(id, bound, len(positions)) for bound in bands[name])
             data.append(parts.band(positions, low, high, CATEGORIES[index % len(CATEGORIES)]))
             columns += [f"{name}, lower", f"{name}, upper"]
-            cells += [low.tolist(), high.tolist()]
+            body += [low.tolist(), high.tolist()]
         data.append(parts.line(positions, numbers, name, index))
     layout = {
         "xaxis": {"title": parts.axis_title(axes[0]), "showgrid": False, "zeroline": False},
@@ -155,7 +160,7 @@ def lines(
     }
     bounds = [np.asarray(bound, float) for both in (bands or {}).values() for bound in both]
     parts.set_scales(id, layout, log, positions, np.concatenate([*values.values(), *bounds]))
-    table = Table(tuple(columns), tuple(zip(*cells, strict=True)))
+    table = Table(tuple(columns), tuple(zip(*body, strict=True)))
     return Figure(
         id, parts.plot(data, layout), caption + parts.undefined(np.concatenate(list(values.values()))), alt, table
     )

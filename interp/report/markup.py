@@ -71,7 +71,8 @@ def section_html(section: Section, payload: Payload) -> str:
     rest = "".join(drawn[i] for i in inside) + _how(section.how)
     if inside:
         rest = f'<details class="more"><summary>{_named([section.blocks[i] for i in inside])}</summary>{rest}</details>'
-    wide = any(not isinstance(section.blocks[i], Note) for i in open_)
+    # Several warnings stand side by side, which half a page is too narrow for.
+    wide = len(open_) > 1 or any(not isinstance(section.blocks[i], Note) for i in open_)
     folded = ' class="folded"' if inside and not wide else ""
     return (
         f'<section id="{section.id}"{folded} aria-labelledby="{section.id}-title"><h2 id="{section.id}-title">'

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 
 from interp.errors import UsageError
-from interp.report.text import escaped, visible
+from interp.report.text import escaped, prose, visible
 
 Cell = str | int | float | bool | None
 
@@ -20,8 +20,8 @@ ROWS_PRINTED = 60
 PROSE = 28
 """Characters of a text beyond which its column is prose, which must not be narrow."""
 
-SHORT = 12
-"""Characters of the longest text of a column that is not broken into lines on a narrow screen."""
+SHORT = 24
+"""Characters of the longest text of a column that is not broken into lines."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,7 +73,7 @@ class Table:
         kinds = [self._kind(index) for index in range(len(columns))]
         head = "".join(f'<th scope="col"{kind}>{escaped(name)}</th>' for name, kind in zip(columns, kinds, strict=True))
         body = "".join(f"<tr>{self._row(row, kinds)}</tr>" for row in rows)
-        caption = " ".join(part for part in (escaped(self.caption), self._left_out(len(rows), len(columns))) if part)
+        caption = " ".join(part for part in (prose(self.caption), self._left_out(len(rows), len(columns))) if part)
         caption = f"<caption>{caption}</caption>" if caption else ""
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

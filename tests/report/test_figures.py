@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interp.errors import UsageError
-from interp.report import figures, parts, plotly_json
+from interp.report import cells, figures, parts, plotly_json
 from interp.report.theme import CATEGORIES, DARK, NEGATIVE, POSITIVE
 
 WORDS = {"caption": "Values in logits.", "alt": "What is seen."}
@@ -118,7 +118,7 @@ def test_a_large_heatmap_keeps_the_largest_of_each_block_and_says_so():
 
 def test_a_heatmap_of_256_a_side_is_not_reduced():
     values = np.random.default_rng(0).normal(size=(256, 4))
-    matrix, steps = parts.reduced(values)
+    matrix, steps = cells.reduced(values)
     assert steps == (1, 1)
     assert np.array_equal(matrix, values)
 
@@ -263,3 +263,15 @@ def test_many_powers_of_ten_have_few_ticks_and_one_has_those_of_plotly():
     assert (wide.tickvals, wide.dtick) == (None, 3)
     narrow = figures.lines("id", [0, 1], {"a": [2, 3]}, caption="A.", alt="A.", log="y").plotly.layout.yaxis
     assert (narrow.tickvals, narrow.dtick) == (None, None)
+
+
+def test_categories_have_colours_of_their_own_and_names_in_legend_and_table():
+    drawn = figures.heatmap("id", [[0, 2], [1, 0]], categories=["none", "one <b>", "both"], caption="A.", alt="A.")
+    heat, *legend = drawn.plotly.data
+    assert [one.name for one in legend] == ["none", "one &lt;b&gt;", "both"]
+    assert len({one.marker.color for one in legend}) == 3
+    assert [colour for _, colour in heat.colorscale[::2]] == [one.marker.color for one in legend]
+    assert (heat.zmin, heat.zmax, heat.showscale) == (-0.5, 2.5, False)
+    assert drawn.table.rows == (("0", "none", "both"), ("1", "one <b>", "none"))
+    with pytest.raises(UsageError, match="2 categories; its values must be their numbers"):
+        figures.heatmap("id", [[0, 2]], categories=["a", "b"], caption="A.", alt="A.")

@@ -196,7 +196,8 @@ const explorerDrawing = (() => {
       const free = ([x, top]) =>
         x - half > LEFT && x + half < scene.width && top < scene.height - BOTTOM - 10 &&
         cells(x - half, top, x + half, top + 11).every((cell) => own.has(cell) || !taken.has(cell));
-      const [x, top] = placesOf(node, scene, half).find(free) || [];
+      const places = placesOf(node, scene, half);
+      const [x, top] = places.find(free) || (node.key === scene.selected ? places[0] : []);
       if (x === undefined) continue;
       cells(x - half, top, x + half, top + 11).forEach((cell) => taken.add(cell));
       const dim = scene.lit.size > 0 && !scene.litNodes.has(node.key);
@@ -212,9 +213,10 @@ const explorerDrawing = (() => {
   // Where a label may stand, the best first: its middle and its top. What feeds a target stands beneath it.
   function placesOf(node, scene, half) {
     const [x, y] = spot(node, scene.view);
-    const far = half + radius(node, scene) + (node.kind === "target" ? 6 : 3);
+    const r = radius(node, scene);
+    const far = half + r + (node.kind === "target" ? 6 : 3);
     const beside = [[x + far, y - 6], [x - far, y - 6]];
-    return node.kind === "target" ? beside : [[x, y + radius(node, scene) + 2], ...beside];
+    return node.kind === "target" ? [...beside, [x, y - r - 13]] : [[x, y + r + 2], ...beside];
   }
 
   function shape(node, scene) {
