@@ -18,8 +18,8 @@ PACKAGES = "attribution cache circuits coding discovery edit errors masks patchi
 MODULES = {name: name for name in ("torch", "interp", "probes", "saes", "analyses")} | {"np": "numpy"}
 MODULES |= {name: f"interp.{name}" for name in PACKAGES.split()}
 OBJECTS = (
-    *("model", "tokens", "lm", "task", "acts", "other", "data", "erasure", "intervention"),
-    *("sae", "store", "dictionaries", "evaluation", "corpus", "study", "folder"),
+    *("model", "tokens", "lm", "task", "acts", "other", "data", "places", "erasure", "intervention"),
+    *("sae", "store", "dictionaries", "evaluation", "study", "folder"),
 )
 """Made by the functions of these names in `tests/examples.py`."""
 

@@ -28,6 +28,9 @@ class Study(Result):
         """Return the answer in one sentence.
 
         It gives the size of the effect, and its check or interval.
+
+        >>> study.finding()  # study = attention.run(model, prompts, heads)
+        'L1H0 of llama object looks from “·in” at “·tower” (98%); 2 heads on 1 prompts.'
         """
         raise NotImplementedError
 
@@ -36,27 +39,46 @@ class Study(Result):
 
         The function `page` of the module `page` in the same package draws it. The module is looked up by name:
         a page imports its result, so a result cannot import its page.
+
+        >>> study.page().title  # study = attention.run(model, prompts, heads)
+        'Attention of L1H0, L2H3'
         """
         folder = type(self).__module__.rpartition(".")[0]
         return import_module(f"{folder}.page").page(self)
 
     def summary(self) -> str:
-        """Return the finding and its evidence as text for the terminal."""
+        """Return the finding and its evidence as text for the terminal.
+
+        >>> print(study.summary())  # study = attention.run(model, prompts, heads)
+        L1H0 of llama object looks from “·in” at “·tower” (98%); 2 heads on 1 prompts.
+        """
         return self.finding()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding as plain values, for `--json`."""
+        """Return the finding as plain values, for `--json`.
+
+        >>> list(study.to_dict())  # study = attention.run(model, prompts, heads)
+        ['finding', 'strongest']
+        """
         return {"finding": self.finding()}
 
     def downloads(self) -> tuple[Download, ...]:
-        """Return the files of the result, for its page to carry."""
+        """Return the files of the result, for its page to carry.
+
+        >>> [file.name for file in study.downloads()]  # study = attention.run(model, prompts, heads)
+        ['result.json', 'arrays.safetensors']
+        """
         from interp.report import Download
 
         files = sorted(self.files().items(), reverse=True)
         return tuple(Download(name, content, MIME["." + name.rpartition(".")[2]]) for name, content in files)
 
     def beside(self) -> dict[str, bytes]:
-        """Return further files for the folder of the result, by name."""
+        """Return further files for the folder of the result, by name.
+
+        >>> study.beside()  # study = attention.run(model, prompts, heads), which has no further files
+        {}
+        """
         return {}
 
     def __repr__(self) -> str:

@@ -92,6 +92,19 @@ def data() -> Any:
 
 
 @cache
+def places() -> Any:
+    """Return 72 statements of the words that the tokenizer of the small model knows; those about Paris are true."""
+    words = ("tower", "a", "b", "in", "is", "the")
+    rows = [
+        {"statement": f"the {a} {b} is in {city}", "label": city == "Paris", "group": f"{a} {b}"}
+        for a in words
+        for b in words
+        for city in ("Paris", "London")
+    ]
+    return probes.read_statements(rows, name="places")
+
+
+@cache
 def sae() -> Any:
     """Return a top-2 autoencoder of 4 inputs whose 8 latents read and write the positive and negative axes."""
     axes = torch.cat([torch.eye(4), -torch.eye(4)])
@@ -119,14 +132,6 @@ def dictionary(hook: str, k: int = 8, seed: int = 0) -> Any:
 def dictionaries() -> Any:
     """Return a set of one autoencoder for each block of the model."""
     return saes.DictionarySet([dictionary(hook, seed=i) for i, hook in enumerate(HOOKS)])
-
-
-@cache
-def corpus() -> Any:
-    """Return 120 contexts of 16 tokens, in which eight latents fire on planted tokens."""
-    from tests.analyses.dictionary import planted
-
-    return planted.corpus()
 
 
 @cache
@@ -178,7 +183,8 @@ def _completions() -> Any:
     from analyses import completions
     from interp import edit
 
-    return completions.run(model(), [PROMPT], {"zeroed": [edit.zero("blocks.1.hook_resid_post")]}, max_tokens=3)
+    steered = [edit.add("blocks.1.hook_resid_post", np.eye(24)[1], scale=-20.0)]
+    return completions.run(model(), ["London tower"], {"steered": steered}, max_tokens=4)
 
 
 @cache
@@ -227,7 +233,7 @@ def _faithful() -> Any:
 def _graph() -> Any:
     from analyses import graph
 
-    return graph.run(model(), graph.Config(PROMPT, expansions=100, changed=4))
+    return graph.run(model(), graph.Config(PROMPT, answer=" Paris", versus=" London", expansions=100, changed=4))
 
 
 @cache
@@ -258,16 +264,7 @@ def _steering() -> Any:
 def _truth() -> Any:
     from analyses import truth
 
-    data = probes.read_statements(
-        [
-            {"statement": f"the {a} {b} is in {city}", "label": city == "Paris", "group": f"{a} {b}"}
-            for a in ("tower", "a", "b", "in", "is", "the")
-            for b in ("tower", "a", "b", "in", "is", "the")
-            for city in ("Paris", "London")
-        ],
-        name="places",
-    )
-    return truth.run(model(), truth.Config(probe="mass-mean", layers=(0, 1)), data=[data])
+    return truth.run(model(), truth.Config(probe="mass-mean", layers=(0, 1)), data=[places()])
 
 
 @cache
@@ -279,6 +276,7 @@ def _universality() -> Any:
 
 
 STUDIES: dict[str, Callable[[], Any]] = {
+    "study": _attention,  # for the base class of all results
     "attention": _attention,
     "circuits": _circuits,
     "completions": _completions,

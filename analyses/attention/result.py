@@ -23,6 +23,10 @@ class Patterns(Study):
         patterns: pattern of each prompt (n_head, n_token, n_token), queries by keys. Rows sum to 1, or to less in a
             model whose attention has sinks.
         provenance: the model and the run.
+
+    Example:
+        >>> study.heads, study.patterns[0].shape  # study = attention.run(model, prompts, heads)
+        (('L1H0', 'L2H3'), (2, 4, 4))
     """
 
     heads: tuple[str, ...]
@@ -31,7 +35,11 @@ class Patterns(Study):
     provenance: Provenance
 
     def finding(self) -> str:
-        """Return where the first head looks from the first prompt's end."""
+        """Return where the first head looks from the first prompt's end.
+
+        >>> study.finding()  # study = attention.run(model, ["the tower is in"], ["L1H0", "L2H3"])
+        'L1H0 of llama object looks from “·in” at “·tower” (98%); 2 heads on 1 prompts.'
+        """
         row = self.patterns[0][0, -1]
         most = int(row.argmax())
         return (
@@ -43,6 +51,9 @@ class Patterns(Study):
         """Return the viewer of attention.
 
         The reader chooses heads and queries in it.
+
+        >>> study.viewer().caption  # study = attention.run(model, ["the tower is in"], ["L1H0", "L2H3"])
+        "Attention of L1H0, L2H3, fractions of each query's row."
         """
         texts = tuple(
             AttentionText(
@@ -58,6 +69,9 @@ class Patterns(Study):
         """Return the finding and each head's strongest keys.
 
         They are those of the last token of each prompt.
+
+        >>> study.to_dict()["strongest"]  # study = attention.run(model, ["the tower is in"], ["L1H0", "L2H3"])
+        {'L1H0': [' tower'], 'L2H3': [' is']}
         """
         looks = {
             name: [

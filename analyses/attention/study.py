@@ -24,12 +24,17 @@ def run(model: Model, prompts: Sequence[str], heads: Sequence[str], *, command: 
         heads: names of heads, with zero-based numbers of layer and head.
         command: the command that the user typed, for the provenance.
 
-    >>> from analyses import attention
-    >>> attention.run(model, ["the tower is in"], ["L1H0"]).patterns[0].shape
-    (1, 4, 4)
+    Returns:
+        `Patterns` with an array (n_head, n_token, n_token) for each prompt, queries by keys.
 
     Raises:
         UsageError: there is no prompt or no head, or the model lacks a head.
+
+    Example:
+        >>> from analyses import attention
+        >>> study = attention.run(model, ["the tower is in"], ["L1H0"])
+        >>> study.patterns[0][0, -1].astype(float).round(2).tolist()  # the attention of the last token
+        [0.0, 0.98, 0.01, 0.0]
     """
     watch = Stopwatch()
     if isinstance(prompts, str) or not prompts or isinstance(heads, str) or not heads:

@@ -35,6 +35,10 @@ def study(name: str) -> ModuleType:
 
     Raises:
         UsageError: the name is unknown.
+
+    Example:
+        >>> study("modular").Config(seed=1).seed
+        1
     """
     if name not in STUDIES:
         raise UsageError(f'there is no study "{name}"{nearest(name, STUDIES)} (studies: {", ".join(STUDIES)})')
@@ -45,6 +49,8 @@ def require_cpu(device: str) -> None:
     """Raise `UsageError` for a device other than "cpu".
 
     These studies run on the processor only.
+
+    >>> require_cpu("cpu")  # raises for any other device
     """
     if device != "cpu":
         names = ", ".join(STUDIES)

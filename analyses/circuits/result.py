@@ -30,6 +30,10 @@ class Config(Result):
         length: number of tokens that are repeated in each of these texts.
         ablated: number of heads removed at a time.
         controls: number of random sets of heads that the removed ones are compared with.
+
+    Example:
+        >>> Config(heads=("L5H2",))
+        Config(heads=('L5H2',), texts=16, length=25, ablated=5, controls=20)
     """
 
     heads: tuple[str, ...] = ()
@@ -101,7 +105,11 @@ class TextPatterns(Result):
 
 @dataclass(frozen=True, eq=False)
 class Circuits(Study):
-    """Result of a study of a model's heads."""
+    """Result of a study of a model's heads.
+
+    >>> study.ablation.heads, round(study.ablation.effect, 2)  # study = circuits.run(model)
+    (('L1H1', 'L1H2'), -0.03)
+    """
 
     config: Config
     provenance: Provenance
@@ -124,6 +132,9 @@ class Circuits(Study):
         """Return the finding in words.
 
         It gives the induction heads, the effect of removing them, and how well the factors agree with the model.
+
+        >>> study.finding()  # study = circuits.run(model)
+        "None of 12 heads is an induction head (attention above 0.3 with its whole interval); removing the 2 ..."
         """
         named, cut = self.scores.named("induction"), self.ablation
         n = self.scores.copying.size
@@ -142,13 +153,22 @@ class Circuits(Study):
         )
 
     def summary(self) -> str:
-        """Return the finding in a few lines of text."""
+        r"""Return the finding in a few lines of text.
+
+        >>> print("\n".join(study.summary().splitlines()[1:]))  # study = circuits.run(model)
+        Induction heads, attention and 95 % interval:
+          none
+        """
         named = self.scores.named("induction")
         lines = "\n".join(f"  {name:<8} {score:.3f} ({low:.3f} to {high:.3f})" for name, score, low, high in named)
         return f"{self.finding()}\nInduction heads, attention and 95 % interval:\n{lines or '  none'}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding as plain values, for `--json`."""
+        """Return the finding as plain values, for `--json`.
+
+        >>> list(study.to_dict())  # study = circuits.run(model)
+        ['finding', 'check', 'induction_heads', 'ablation', 'symmetric_fraction', 'positive_share']
+        """
         return {
             "finding": self.finding(),
             "check": self.check.worst,

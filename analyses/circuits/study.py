@@ -58,10 +58,26 @@ def run(
 
     It takes a minute or two for SmolLM2 on two cores, mostly for the ablation's runs.
 
+    Args:
+        model: the model.
+        config: settings of the study; `Config()` by default.
+        command: the command that the user typed, for the provenance.
+        seed: seed of the random texts and of the random sets of heads.
+        progress: called with (steps done, steps in all, what is done).
+
+    Returns:
+        `Circuits` with the scores of all heads, their factors, and the effect of removing the strongest.
+
     Raises:
         UsageError: heads that do not exist, or texts that the model is too small for.
         UnsupportedModelError: a feature of the family that the formulas do not cover.
         CheckFailedError: heads rebuilt from their factors differ from the model's own.
+
+    Example:
+        >>> from analyses import circuits
+        >>> study = circuits.run(model, circuits.Config(texts=4, length=8, controls=2, ablated=1))
+        >>> study.scores.copying.shape, study.ablation.heads
+        ((3, 4), ('L1H1',))
     """
     config = Config() if config is None else config
     watch, step = Stopwatch(), stages(progress, STEPS)

@@ -24,6 +24,10 @@ class Completions(Study):
         agreement: fraction of the unedited text's tokens before the first one that differs in the condition's text.
         max_tokens, temperature, seed: how the text was generated.
         provenance: the model and the run.
+
+    Example:
+        >>> study.conditions, study.texts  # study = completions.run(model, prompts, edits)
+        (('unedited', 'steered'), (('b in in', ' Paris Paris'),))
     """
 
     prompts: tuple[str, ...]
@@ -37,23 +41,39 @@ class Completions(Study):
     provenance: Provenance
 
     def changed(self, condition: str) -> int:
-        """Return the number of prompts whose text differs from the unedited one."""
+        """Return the number of prompts whose text differs from the unedited one.
+
+        >>> study.changed("steered")  # study = completions.run(model, prompts, {"steered": [edit.add(hook, vector)]})
+        1
+        """
         column = self.conditions.index(condition)
         return sum(row[column] != row[0] for row in self.texts)
 
     def finding(self) -> str:
-        """Return how many texts each set of edits changes."""
+        """Return how many texts each set of edits changes.
+
+        >>> study.finding()  # study = completions.run(model, prompts, {"steered": [edit.add(hook, vector)]})
+        'Of 1 completion by llama object, "steered" changes 1.'
+        """
         counts = [f'"{name}" changes {self.changed(name)}' for name in self.conditions[1:]]
         n = len(self.prompts)
         return f"Of {n} completion{'s' * (n > 1)} by {self.provenance.model}, {', '.join(counts)}."
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding and every text."""
+        """Return the finding and every text.
+
+        >>> study.to_dict()["prompts"]  # study = completions.run(model, prompts, {"steered": [edit.add(hook, vector)]})
+        ['London tower']
+        """
         texts = [dict(zip(self.conditions, row, strict=True)) for row in self.texts]
         return {"finding": self.finding(), "prompts": list(self.prompts), "texts": texts}
 
     def table(self) -> Table:
-        """Return the texts side by side, a row for each prompt."""
+        """Return the texts side by side, a row for each prompt.
+
+        >>> study.table().columns  # study = completions.run(model, prompts, {"steered": [edit.add(hook, vector)]})
+        ('prompt', 'unedited', 'steered')
+        """
         rows = tuple((prompt, *row) for prompt, row in zip(self.prompts, self.texts, strict=True))
         return Table(("prompt", *self.conditions), rows, "What the model adds to each prompt.")
 

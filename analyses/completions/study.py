@@ -43,10 +43,17 @@ def run(  # noqa: PLR0913 (all but the first three are keyword-only)
         chat: put each prompt into the model's chat template.
         progress: called with (texts done, texts in all, what is being done).
 
-    >>> steer = edit.add("blocks.12.hook_resid_post", vector, scale=4.0)           # doctest: +SKIP
-    >>> completions.run(model, ["Once upon a time"], {"steered": [steer]}).save("out/completions")  # doctest: +SKIP
+    Returns:
+        `Completions` with the text added to each prompt under each condition.
 
-    Raises `UsageError` without a prompt or an edit, or for a set named "unedited", and the errors of `Model.edited`.
+    Raises:
+        UsageError: no prompt, no edit, or a set named "unedited"; also the errors of `Model.edited`.
+
+    Example:
+        >>> from analyses import completions
+        >>> edits = {"steered": [edit.add("blocks.1.hook_resid_post", np.eye(24)[1], scale=-20.0)]}
+        >>> completions.run(model, ["London tower"], edits, max_tokens=4).texts
+        (('b in in', ' Paris Paris'),)
     """
     if isinstance(prompts, str) or not prompts or not all(isinstance(prompt, str) for prompt in prompts):
         raise UsageError("Give the prompts as a list of at least one text.")

@@ -78,8 +78,17 @@ def collect(  # noqa: PLR0913
         rows: number of activations encoded at a time; it does not change the result.
         progress: called with (contexts done, contexts in all, what is done).
 
+    Returns:
+        `Collected` with a count, sums and stored examples for each latent.
+
     Raises:
         NotFiniteError: activations that are not finite.
+
+    Example:
+        >>> corpus = Corpus.of_tensors(torch.eye(4)[None], torch.arange(4)[None])  # one context of four tokens
+        >>> others = torch.zeros(8, 1, dtype=torch.long)  # sae = saes.load("folder"), which has 8 latents
+        >>> collect(sae, corpus, others=others, window=Window(1, 1), top=2, drawn=2).fired.tolist()
+        [1, 1, 1, 1, 0, 0, 0, 0]
     """
     device, width = sae.W_dec.device, sae.width
     size = max(1, CODES // width) if rows is None else rows

@@ -45,6 +45,10 @@ class Corpus:
         contexts: number of contexts.
         length: number of tokens of a context.
         read: function that returns the contexts from its first number up to, not including, its second.
+
+    Example:
+        >>> Corpus.of_tensors(torch.rand(3, 5, 4), torch.zeros(3, 5, dtype=torch.long)).contexts
+        3
     """
 
     contexts: int
@@ -56,6 +60,10 @@ class Corpus:
         """Return the contexts of a store, with the activations that `sae` reads.
 
         Raises `UsageError` if the store does not have them.
+
+        >>> corpus = Corpus.of_store(store, dictionaries["blocks.1.hook_resid_post"])
+        >>> corpus.contexts, corpus.length, corpus.read(0, 2).x.shape
+        (40, 10, torch.Size([18, 24]))
         """
         hooks, first_row = hooks_read(sae, store), _first_rows(store)
 
@@ -72,7 +80,12 @@ class Corpus:
 
     @classmethod
     def of_tensors(cls, x: Float[Tensor, "context position d_in"], tokens: Int[Tensor, "context position"]) -> Self:
-        """Return contexts in memory, with an activation at every position."""
+        """Return contexts in memory, with an activation at every position.
+
+        >>> corpus = Corpus.of_tensors(torch.rand(3, 5, 4), torch.arange(15).view(3, 5))
+        >>> corpus.read(0, 2).tokens.tolist()
+        [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+        """
         if x.shape[:2] != tokens.shape:
             raise UsageError(f"{tuple(x.shape)} activations do not belong to {tuple(tokens.shape)} tokens.")
 
@@ -86,6 +99,10 @@ class Corpus:
         """Yield all contexts, in pieces of about `rows` rows.
 
         A piece has at least one context.
+
+        >>> corpus = Corpus.of_tensors(torch.rand(3, 5, 4), torch.arange(15).view(3, 5))
+        >>> [passage.x.shape for passage in corpus.passages(rows=10)]
+        [torch.Size([10, 4]), torch.Size([5, 4])]
         """
         step = max(1, rows // self.length)
         return (self.read(at, min(at + step, self.contexts)) for at in range(0, self.contexts, step))

@@ -50,6 +50,10 @@ class Config(Result):
         name: name of the autoencoder on the page.
         judge: whether the autoencoder is evaluated (`saes.evaluate`), with baselines.
         features: whether the features of its latents are computed.
+
+    Example:
+        >>> Config(top=3, judge=False).tokens
+        8
     """
 
     top: int = 6
@@ -100,6 +104,11 @@ class Features(Result):
         common_rows: number of rows on which both fire.
         controls: latents drawn at random, as a control.
         control_common_rows: number of rows on which both fire.
+
+    Example:
+        >>> features = study.features  # study = dictionary.run(sae, store, model=model)
+        >>> features.rows, features.fired[:4].tolist()
+        (360, [16, 54, 109, 120])
     """
 
     rows: int
@@ -142,6 +151,9 @@ class Features(Result):
 
         They are sorted by the variance they carry, with the dense, the rare and the dead latents last. Dense latents
         fire on more than a tenth of the rows and carry much variance, yet rarely have one meaning.
+
+        >>> study.features.ranked()[:5].tolist()  # study = dictionary.run(sae, store, model=model)
+        [13, 9, 11, 5, 18]
         """
         rank = np.select([self.fired == 0, self.fired < RARE, self.fired > DENSE * self.rows], [3, 2, 1], 0)
         return np.lexsort((np.arange(self.width), -self.energy, rank))
@@ -150,6 +162,9 @@ class Features(Result):
         """Return the quarter of firings that an example was drawn from.
 
         Empty for one of the strongest.
+
+        >>> study.features.quarter(latent=0, example=3)  # study = dictionary.run(sae, store, model=model)
+        'lowest quarter'
         """
         return QUARTERS[self.band[latent, example]]
 
@@ -157,6 +172,9 @@ class Features(Result):
         """Return the tokens of a latent's strongest examples.
 
         They are sorted by the sum of its values there.
+
+        >>> study.features.words(32)  # study = dictionary.run(sae, store, model=model)
+        (' London',)
         """
         strongest = self.band[latent] == 0
         tokens = self.tokens[latent, strongest, self.before]
@@ -170,6 +188,10 @@ class Features(Result):
         """Return the tokens that a latent raises or lowers most.
 
         They are pairs (token, logits for a unit): raised for `side` 0, lowered for 1; empty if not computed.
+
+        >>> token, value = study.features.promoted(28)[0]  # study = dictionary.run(sae, store, model=model)
+        >>> token, round(value, 2)
+        ('the', 0.15)
         """
         if self.no_logits:
             return ()
@@ -182,6 +204,10 @@ class Features(Result):
         They are tuples (other, virtual weight, rows both fire on, rows expected). Two things are required: a negative
         virtual weight, and fewer common firings than independent latents would have (`fewer_common_rows`). They are
         sorted by weight times the other's mean value, the strongest first.
+
+        >>> other, weight, both, expected = study.features.inhibitors(32)[0]  # study = dictionary.run(sae, store)
+        >>> other, round(weight, 2), both, round(expected, 1)
+        (8, -1.0, 0, 14.7)
         """
         self.check((latent,))
         others, weight = self.inhibitor_candidates[latent], self.inhibitor_weight[latent]
@@ -224,6 +250,9 @@ class Features(Result):
 
         Searched are the tokens they fire most strongly on and those they raise, in any case. Latents are in the order
         of interest.
+
+        >>> study.features.search("paris")[:3]  # study = dictionary.run(sae, store, model=model)
+        (5, 25, 23)
         """
         wanted = word.casefold()
 
@@ -234,7 +263,12 @@ class Features(Result):
         return tuple(int(latent) for latent in self.ranked() if has(int(latent)))
 
     def check(self, latents: tuple[int, ...]) -> None:
-        """Raise `UsageError` for a latent that does not exist."""
+        """Check that latents exist.
+
+        Raises `UsageError` for one that does not.
+
+        >>> study.features.check((0, 47))  # study = dictionary.run(sae, store, model=model)
+        """
         for latent in latents:
             if not 0 <= latent < self.width:
                 raise UsageError(f"There is no latent {latent}: this dictionary has latents 0 to {self.width - 1}.")
@@ -242,7 +276,11 @@ class Features(Result):
 
 @dataclass(frozen=True, eq=False)
 class Other(Result):
-    """Another autoencoder, evaluated on the same rows, to compare L0 and FVU."""
+    """Another autoencoder, evaluated on the same rows, to compare L0 and FVU.
+
+    >>> [(other.name, round(other.evaluation.score("fvu").value, 2)) for other in study.others]
+    [('wider', 0.05)]
+    """
 
     name: str
     evaluation: Evaluation
@@ -263,6 +301,10 @@ class DictionaryStudy(Study):
         others: further autoencoders, evaluated on the same rows.
         features: features of every latent; None if they were not asked for.
         in_doubt: for each sentence of `source`, whether the measures may be those of the text trained on.
+
+    Example:
+        >>> study.name, study.features.width, len(study.evaluation.scores)  # study = dictionary.run(...)
+        ('dictionary', 48, 19)
     """
 
     config: Config
@@ -277,7 +319,11 @@ class DictionaryStudy(Study):
     in_doubt: tuple[bool, ...] = ()
 
     def finding(self) -> str:
-        """Return the variance rebuilt and the model's loss, in words."""
+        """Return the variance rebuilt and the model's loss, in words.
+
+        >>> study.finding()  # study = dictionary.run(sae, store, model=model)
+        "With 8 of 48 latents on at a time, the TopK autoencoder rebuilds 65.3% (62.4% to 68.3%) of the ..."
+        """
         evaluation = self.evaluation
         if evaluation is None:
             return self._read_only()
@@ -301,7 +347,11 @@ class DictionaryStudy(Study):
         )
 
     def summary(self) -> str:
-        """Return the finding and the judged measures as text."""
+        """Return the finding and the judged measures as text.
+
+        >>> print(study.summary().splitlines()[1])  # study = dictionary.run(sae, store, model=model)
+          FVU                                  0.3468 (0.3172 to 0.3755)
+        """
         return "\n".join((self.finding(), *self._measures()))
 
     def _measures(self) -> tuple[str, ...]:
@@ -321,7 +371,11 @@ class DictionaryStudy(Study):
         return tuple(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for `--json`."""
+        """Return plain values, for `--json`.
+
+        >>> list(study.to_dict())  # study = dictionary.run(sae, store, model=model)
+        ['finding', 'sae', 'source', 'scores', 'baselines', 'others', 'latents', 'alive']
+        """
         body: dict[str, Any] = {"finding": self.finding(), "sae": self.name, "source": list(self.source)}
         if self.evaluation is not None:
             body["scores"] = {
@@ -343,6 +397,9 @@ class DictionaryStudy(Study):
         """Return the table of measures as a file.
 
         The features of latents are too large for a page: `beside` has them.
+
+        >>> [file.name for file in study.downloads()]  # study = dictionary.run(sae, store, model=model)
+        ['scores.csv']
         """
         from interp.report import Download
 
@@ -354,6 +411,9 @@ class DictionaryStudy(Study):
         """Return a file with every latent as a line of JSON.
 
         The page has space for some of them only.
+
+        >>> list(study.beside())  # study = dictionary.run(sae, store, model=model)
+        ['features.jsonl']
         """
         return {} if self.features is None else {"features.jsonl": jsonl(self.features)}
 

@@ -54,8 +54,17 @@ def run(  # noqa: PLR0913
         command: command recorded in the provenance; this process's own by default.
         progress: called with (steps done, steps in all, what is done).
 
+    Returns:
+        `DictionaryStudy` with the evaluation and the features.
+
     Raises:
         UsageError: the autoencoder, the store and the model do not match, or activations are not finite.
+
+    Example:
+        >>> from analyses import dictionary
+        >>> chosen, config = dictionaries["blocks.1.hook_resid_post"], dictionary.Config(judge=False)
+        >>> dictionary.run(chosen, store, model=model, config=config).features.words(32)
+        (' is', ' in', 'the')
     """
     config, watch = Config() if config is None else config, Stopwatch()
     if isinstance(activations, Corpus) and config.judge:

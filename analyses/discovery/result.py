@@ -29,6 +29,10 @@ class Config(Result):
         share: fraction of the edges in the circuit, or 0 for the fewest edges that reach f = 0.95 on the half that was
             scored on.
         controls: number of random circuits that the circuit is compared with.
+
+    Example:
+        >>> Config("ioi", methods=("eap",))
+        Config(task='ioi', pairs=20, methods=('eap',), share=0.0, controls=20)
     """
 
     task: str = "ioi"
@@ -101,6 +105,9 @@ class Discovery(Study):
     `by_position` (n_chosen, T) are the scores of the circuit's edges, in the order of the graph, at each position;
     `places` (T,) are the names of the positions. `check` is the test of the strongest edges, `nodes` that of the
     strongest nodes; `example` is one pair in words.
+
+    >>> study.circuit.edges, study.places[:3]  # study = discovery.run(model, discovery.Config("induction"))
+    (('L1H0 → logits', 'embed → L0H0.v', 'L0H0 → L1H0.k'), ('0', '1', '2'))
     """
 
     config: Config
@@ -117,19 +124,31 @@ class Discovery(Study):
     nodes: EdgeCheck | None = None
 
     def finding(self) -> str:
-        """Return the verdict, after a warning if the model fails the task."""
+        """Return the verdict, after a warning if the model fails the task.
+
+        >>> study.finding()  # study = discovery.run(model, discovery.Config("induction"))
+        'gpt2 object: 3 of 198 edges (1.5%) carry induction ...'
+        """
         if not self.ability.able:
             return f"{self.ability.summary()} What follows explains no ability. {self.verdict.summary()}"
         return f"{self.provenance.model}: {self.verdict.summary()}"
 
     def summary(self) -> str:
-        """Return the verdict, the model's ability and each method's areas."""
+        """Return the verdict, the model's ability and each method's areas.
+
+        >>> print(study.summary().splitlines()[2])  # study = discovery.run(model, discovery.Config("induction"))
+          secant on induction: CPR 0.99 (0.99 to 0.99; random 0.25), CMD 0.014 (0.014 to 0.014; random 0.75), ...
+        """
         lines = "\n".join(f"  {curve.summary()}" for curve in self.curves)
         warning = f"\n{self.verdict.warning}" if self.verdict.warning else ""
         return f"{self.finding()}\n{self.ability.summary()}\n{lines}\n{self.check.summary()}{warning}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding as plain values, for `--json`."""
+        """Return the finding as plain values, for `--json`.
+
+        >>> round(study.to_dict()["methods"]["secant"]["cpr"], 3)  # study = discovery.run(model, config)
+        0.985
+        """
         return {
             "finding": self.finding(),
             "able": self.ability.able,
@@ -146,5 +165,9 @@ class Discovery(Study):
         }
 
     def beside(self) -> dict[str, bytes]:
-        """Return `circuit.json`, the circuit for other programs."""
+        """Return `circuit.json`, the circuit for other programs.
+
+        >>> list(study.beside())  # study = discovery.run(model, discovery.Config("induction"))
+        ['circuit.json']
+        """
         return {CIRCUIT_JSON: json.dumps(self.circuit.to_dict()).encode()}

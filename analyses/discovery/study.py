@@ -42,7 +42,24 @@ def run(
 ) -> Discovery:
     """Find and judge the circuit of a task.
 
-    Raises `UsageError` for an unknown task or method, or pairs that cannot be split.
+    Args:
+        model: the model.
+        config: settings of the study; `Config()` by default.
+        command: the command that the user typed, for the provenance.
+        seed: seed of the pairs, of their split and of the random circuits.
+        progress: called with (steps done, steps in all, what is done).
+
+    Returns:
+        `Discovery` with the circuit and its faithfulness f (a fraction) on pairs that were not scored.
+
+    Raises:
+        UsageError: an unknown task or method, or pairs that cannot be split.
+
+    Example:
+        >>> from analyses import discovery
+        >>> config = discovery.Config("gendered_pronoun", pairs=8, methods=("eap",), share=0.3, controls=2)
+        >>> discovery.run(lm, config).circuit  # lm = interp.load("smollm2")
+        Circuit(2 of 13 edges, 2 nodes, {'method': 'eap', 'by': 'signed', 'task': 'gendered_pronoun'})
     """
     config = Config() if config is None else config
     watch, step = Stopwatch(), stages(progress, STEPS)

@@ -39,6 +39,10 @@ class Config(Result):
             components whatever the positions ("component").
         counterfactual: prompt with the same number of tokens, whose difference is explained too.
         lens: tuned lens with which the layers are read too, as a file or the folder that `interp lens` wrote.
+
+    Example:
+        >>> Config("The Eiffel Tower is located in the city of", " Paris", versus=" London").top
+        10
     """
 
     prompt: str
@@ -93,6 +97,9 @@ class Explanation(Study):
     `next_tokens` and `next_probabilities` are the likeliest continuations at `position` (counted from the start);
     `logit_error` is how far the frozen map lies from the model's logits, relative to the largest. `tuned` is the
     reading through a tuned lens and `patchscope` that in another prompt; both are None without a lens.
+
+    >>> study.tokens, round(study.direct.value, 2)  # study = explain.run(model, config)
+    (('the', ' tower', ' is', ' in'), 3.04)
     """
 
     config: Config
@@ -132,6 +139,9 @@ class Explanation(Study):
 
         It gives the prediction and its size, the layer that writes most of it, and what that layer reads. Components
         are named by the sum of their layer: two heads of one layer may be large and cancel.
+
+        >>> study.finding()  # study = explain.run(model, explain.Config("the tower is in", " Paris", " London"))
+        'After this prompt llama object prefers “·Paris” to “·London” by 3.04 logits (21 to 1). Most is ...'
         """
         config, total = self.config, self.direct.value
         if config.versus:
@@ -158,6 +168,9 @@ class Explanation(Study):
         """Return the strongest head of the attention that contributes most.
 
         None where an MLP contributes more.
+
+        >>> print(study.main_head())  # an MLP contributes more
+        None
         """
         kind, _, layer = self._main_layer()[0].partition(" ")
         heads = [view for view in self.heads if view.name.startswith(f"L{layer}H") and kind == "attention"]
@@ -179,7 +192,13 @@ class Explanation(Study):
         return f"{text} ({value:+.2f}), above all by {head.name} ({head.contribution:+.2f}), from {source}"
 
     def summary(self) -> str:
-        """Return the finding in a few lines of text."""
+        r"""Return the finding in a few lines of text.
+
+        >>> print("\n".join(study.summary().splitlines()[1:4]))  # study = explain.run(model, config)
+        Largest direct contributions, in logits:
+          MLP1     +3.688
+          L1H1     +1.047
+        """
         largest = "\n".join(f"  {name:<8} {value:+.3f}" for name, value in self.direct.top(self.config.top))
         sums = f"sum of all {len(self.direct.labels)} direct contributions {self.total:+.6f}"
         listed = {
@@ -203,7 +222,11 @@ class Explanation(Study):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding as plain values, for `--json`."""
+        """Return the finding as plain values, for `--json`.
+
+        >>> {name: round(value, 2) for name, value in study.to_dict()["contributions"].items()}
+        {'MLP1': 3.69, 'L1H1': 1.05, 'MLP2': -0.67}
+        """
         return {
             "finding": self.finding(),
             "target": self.direct.target,
@@ -234,6 +257,9 @@ class Explanation(Study):
 
         The largest come first. Sums by token or by components end in the remainder, so that they add up to the tree's
         total.
+
+        >>> [(name, round(value, 3)) for name, value in study.listed()[:2]]  # study = explain.run(model, config)
+        [('MLP1@in <- L0H3@in <- embed@tower', 0.748), ('MLP1@in <- embed@in', 0.679)]
         """
         if self.config.group == "path":
             return tuple((" <- ".join(path.components), path.value) for path in self.tree.paths(self.config.top))
@@ -241,7 +267,11 @@ class Explanation(Study):
         return (*rows, ("not listed", self.tree.total - sum(value for _, value in rows)))
 
     def beside(self) -> dict[str, bytes]:
-        """Return the path tree in the form that attribution-graph viewers read."""
+        """Return the path tree in the form that attribution-graph viewers read.
+
+        >>> list(study.beside())  # study = explain.run(model, config)
+        ['graph.json']
+        """
         from interp.attribution.neuronpedia import neuronpedia_graph
 
         model = self.provenance.model

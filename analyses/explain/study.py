@@ -57,9 +57,25 @@ def run(
 
     The decomposition draws nothing at random; `seed` is for the test of the paths, and is recorded.
 
+    Args:
+        model: a model with a tokenizer.
+        config: the prompt, the explained tokens, and what is shown.
+        command: the command that the user typed, for the provenance.
+        seed: seed of the test of the paths.
+        progress: called with (steps done, steps in all, what is done).
+
+    Returns:
+        `Explanation` whose contributions, in logits, sum to the explained logit (or difference of logits).
+
     Raises:
         UsageError: an empty prompt, one beyond the context, a position outside it, or a target that is not one token.
         CheckFailedError: a decomposition that does not sum to what it decomposes.
+
+    Example:
+        >>> from analyses import explain
+        >>> study = explain.run(model, explain.Config("the tower is in", " Paris", " London", max_expansions=5))
+        >>> [(name, round(value, 2)) for name, value in study.direct.top(3)]
+        [('MLP1', 3.69), ('L1H1', 1.05), ('MLP2', -0.67)]
     """
     if config.group not in GROUPS:
         raise UsageError(f'group must be one of {", ".join(GROUPS)}, not "{config.group}".')

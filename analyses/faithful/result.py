@@ -40,6 +40,10 @@ class Config(Result):
         pairs: number of pairs of every task, drawn from the seed.
         nodes: tasks whose node scores are compared with exact node patching in both directions.
         judged: number of pairs that are used to judge, half by default; the others score edges.
+
+    Example:
+        >>> Config(("ioi",), ("secant", "eap"), pairs=12)
+        Config(tasks=('ioi',), methods=('secant', 'eap'), pairs=12, nodes=('ioi',), judged=None)
     """
 
     tasks: tuple[str, ...] = ("ioi", "subject_verb", "country_capital", "gendered_pronoun")
@@ -71,6 +75,10 @@ class Row(Result):
     with exact node patching, the mean of both directions; None where it was not computed. `cpr_more` and `cmd_more` are
     the areas less those of the first method, over the same resampled pairs; None for that one. `accuracy` is the
     fraction of the judging pairs for which the model prefers the right answer.
+
+    >>> row = study.rows[0]  # study = faithful.run(model, config)
+    >>> row.task, row.method, round(row.cpr[0], 3), round(row.cmd[0], 3)
+    ('induction', 'secant', 0.985, 0.014)
     """
 
     task: str
@@ -87,7 +95,11 @@ class Row(Result):
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness(Study):
-    """Result of all methods on all tasks."""
+    """Result of all methods on all tasks.
+
+    >>> [row.method for row in study.rows]  # study = faithful.run(model, config)
+    ['secant', 'eap-ig-inputs', 'random']
+    """
 
     config: Config
     provenance: Provenance
@@ -101,6 +113,9 @@ class Faithfulness(Study):
 
         Not worse means that the 95 % intervals of both paired differences lie within `MARGIN` of 0 or on the better
         side: a test of non-inferiority, which few pairs cannot pass.
+
+        >>> study.finding()  # study = faithful.run(model, config)
+        'On 1 of 1 tasks secant is not worse than integrated gradients of 5 steps by more than 0.05 of either ...'
         """
         rows = {row.task: row for row in self.rows if row.method == OTHER and row.cpr_more and row.cmd_more}
         ours = self.config.ours
@@ -122,11 +137,18 @@ class Faithfulness(Study):
         """Return the rows whose CPR is larger than the first method's.
 
         The difference must be larger than the interval of the paired difference.
+
+        >>> [row.method for row in study.losses()]  # study = faithful.run(model, config)
+        ['eap-ig-inputs']
         """
         return tuple(row for row in self.rows if _above(row.cpr_more))
 
     def table(self) -> Table:
-        """Return the table of every task and method."""
+        """Return the table of every task and method.
+
+        >>> study.table().columns[:4]  # study = faithful.run(model, config)
+        ('task', 'method', 'CPR', 'CMD')
+        """
         rows = tuple(
             (
                 f"{row.task}, right {row.accuracy:.0%}",
@@ -151,6 +173,9 @@ class Faithfulness(Study):
         """Return the text of a documentation page.
 
         It has the command, the seed, the pairs and the table.
+
+        >>> print(study.markdown().splitlines()[2])  # study = faithful.run(model, config)
+        | task | method | CPR | CMD | CPR less the first's | random CPR / CMD | seconds | Pearson with node ...
         """
         table, provenance, judged = self.table(), self.provenance, self.config.n_judged
         lines = [
@@ -167,7 +192,11 @@ class Faithfulness(Study):
         return "\n".join(lines)
 
     def summary(self) -> str:
-        """Return the finding and the table."""
+        """Return the finding and the table.
+
+        >>> print(study.summary().splitlines()[0])  # study = faithful.run(model, config)
+        On 1 of 1 tasks secant is not worse than integrated gradients of 5 steps by more than 0.05 of either ...
+        """
         return f"{self.finding()}\n{self.markdown()}"
 
 

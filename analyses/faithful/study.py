@@ -36,7 +36,24 @@ def run(
 ) -> Faithfulness:
     """Compare scores of edges and nodes on held-out pairs.
 
-    Raises `UsageError` for a task or method that does not exist, or fewer than four pairs.
+    Args:
+        model: the model.
+        config: tasks, methods and number of pairs.
+        command: the command that the user typed, for the provenance.
+        seed: seed of the pairs and of their split.
+        progress: called with (rows done, rows in all, what is done).
+
+    Returns:
+        `Faithfulness` with a row for each task and method.
+
+    Raises:
+        UsageError: a task or method that does not exist, or fewer than four pairs.
+
+    Example:
+        >>> from analyses import faithful
+        >>> config = faithful.Config(("gendered_pronoun",), ("eap", "random"), pairs=6, nodes=())
+        >>> [row.method for row in faithful.run(lm, config).rows]  # lm = interp.load("smollm2")
+        ['eap', 'random']
     """
     _check(config)
     watch, rows = Stopwatch(), []

@@ -43,6 +43,10 @@ class Config(Result):
         changed: number of latents that are ablated in the running model.
         first: first position that dictionaries explain; positions before it are left to the errors.
         texts: file of texts, one a line, that is searched for examples of the graph's latents.
+
+    Example:
+        >>> Config("The Eiffel Tower is located in the city of", dictionaries="out/transcoders").node_share
+        0.8
     """
 
     prompt: str
@@ -67,6 +71,9 @@ class GraphStudy(Study):
     in the model, the absolute `mass` and the `error` show whether the tree is complete. `shares` is the share of flow
     that each dictionary leaves to its error. `checks` are interventions: latents ablated in a free run, then with MLPs
     and patterns fixed.
+
+    >>> study.difference, round(study.value, 2)  # study = graph.run(model, config)
+    ("logit of ' Paris' − ' London'", 3.04)
     """
 
     config: Config
@@ -83,7 +90,11 @@ class GraphStudy(Study):
     checks: tuple[Interventions, ...]
 
     def finding(self) -> str:
-        """Return the graph's scores and how well it predicts interventions, in words."""
+        """Return the graph's scores and how well it predicts interventions, in words.
+
+        >>> study.finding()  # study = graph.run(model, config)
+        "llama object: 24 of 192 active latents and 1 errors hold 80% of the influence on 10 targets, with 416 ..."
+        """
         rank, low, high = self.checks[0].correlation
         return (
             f"{self.provenance.model}: {self.graph.summary()} Latents ablated for real change the {self.difference} as "
@@ -91,13 +102,21 @@ class GraphStudy(Study):
         )
 
     def summary(self) -> str:
-        """Return the finding, the checks and the largest paths."""
+        """Return the finding, the checks and the largest paths.
+
+        >>> print(study.summary().splitlines()[1])  # study = graph.run(model, config)
+        Latents of the graph, set to 0: rank correlation of predicted and actual change +0.80 [-1.00, +1.00], ...
+        """
         lines = "\n".join(f"  {path}" for path in self.paths[:5])
         checks = "\n".join(check.summary() for check in self.checks)
         return f"{self.finding()}\n{checks}\n{self.conservation()}\n{lines}"
 
     def conservation(self) -> str:
-        """Return the path tree's sum and the model's value, in words."""
+        """Return the path tree's sum and the model's value, in words.
+
+        >>> study.conservation()  # study = graph.run(model, config)
+        "A path tree of 100 expansions through latents and errors sums to ..."
+        """
         gap = abs(self.total - self.value) / self.mass if self.mass else 0.0
         return (
             f"A path tree of {self.expanded:,} expansions through latents and errors sums to {self.total:+.6f} logits; "
@@ -105,7 +124,11 @@ class GraphStudy(Study):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding as plain values, for `--json`."""
+        """Return the finding as plain values, for `--json`.
+
+        >>> study.to_dict()["edges"], round(study.to_dict()["completeness"], 2)  # study = graph.run(model, config)
+        (416, 0.98)
+        """
         graph = self.graph
         return {
             "finding": self.finding(),
@@ -121,11 +144,19 @@ class GraphStudy(Study):
         }
 
     def beside(self) -> dict[str, bytes]:
-        """Return `graph.json`, for Neuronpedia's and circuit-tracer's viewers."""
+        """Return `graph.json`, for Neuronpedia's and circuit-tracer's viewers.
+
+        >>> list(study.beside())  # study = graph.run(model, config)
+        ['graph.json']
+        """
         return {GRAPH_JSON: json.dumps(self.graph.to_neuronpedia(), allow_nan=False).encode()}
 
     def downloads(self) -> tuple[Download, ...]:
-        """Return the files of the result, and the graph if small enough."""
+        """Return the files of the result, and the graph if small enough.
+
+        >>> [file.name for file in study.downloads()]  # study = graph.run(model, config)
+        ['graph.json', 'result.json', 'arrays.safetensors']
+        """
         from interp.report import Download
 
         content = self.beside()[GRAPH_JSON]

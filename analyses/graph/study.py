@@ -40,10 +40,26 @@ def run(
 ) -> GraphStudy:
     """Trace the graph of a prompt and check it with interventions.
 
-    `dictionaries` are used instead of those in `config.dictionaries`, if given.
+    Args:
+        model: a model with a tokenizer.
+        config: the prompt, the dictionaries and the bounds of the graph.
+        dictionaries: hook -> dictionary, used instead of those in `config.dictionaries` if given.
+        command: the command that the user typed, for the provenance.
+        seed: seed of the random latents that the ablations are compared with.
+        progress: called with (steps done, steps in all, what is done).
 
-    Raises `UsageError` for a prompt of fewer than two tokens or invalid bounds, and `MissingInputError` if the folder
-    has no dictionaries.
+    Returns:
+        `GraphStudy` with the pruned graph, the largest paths in logits, and the checks.
+
+    Raises:
+        UsageError: a prompt of fewer than two tokens, or invalid bounds.
+        MissingInputError: the folder has no dictionaries.
+
+    Example:
+        >>> from analyses import graph
+        >>> study = graph.run(model, graph.Config("the tower is", neurons=4, expansions=20, changed=3))
+        >>> study.graph.tokens, len(study.graph.kind)
+        (('the', ' tower', ' is'), 23)
     """
     watch, step = Stopwatch(), stages(progress, STEPS)
     step(0)

@@ -27,6 +27,10 @@ class Config(Result):
         kinds: kinds of lenses that are fitted and compared with the logit lens.
         steps: largest number of training steps.
         batch_size: number of positions of a step.
+
+    Example:
+        >>> Config(("notes.txt",), kinds=("tuned",)).held_out
+        16
     """
 
     text: tuple[str, ...] = ("python-docs",)
@@ -44,6 +48,9 @@ class Lenses(Study):
     """Result of a study of lenses on held-out text.
 
     `depths` of each lens are the layers after which its prediction stays the model's own.
+
+    >>> study.comparison.names, study.comparison.labels  # study = lens.run(model, lenses, config)
+    (('logit', 'bias'), ('embed', 'layer 0', 'layer 1', 'layer 2'))
     """
 
     config: Config
@@ -52,11 +59,19 @@ class Lenses(Study):
     depths: dict[str, tuple[int, ...]]
 
     def finding(self) -> str:
-        """Return at how many layers each lens beats the logit lens."""
+        """Return at how many layers each lens beats the logit lens.
+
+        >>> study.finding()  # study = lens.run(model, lenses, config)
+        "llama object: Of 3 rows before the last, the cross-entropy on 4 held-out texts is below the logit ..."
+        """
         return f"{self.provenance.model}: {self.comparison.summary()}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding and the mean cross-entropies by row, for `--json`."""
+        """Return the finding and the mean cross-entropies by row, for `--json`.
+
+        >>> study.to_dict()["rows_better"]  # study = lens.run(model, lenses, config)
+        {'bias': 1}
+        """
         means = self.comparison.cross_entropy.mean(-1)
         return {
             "finding": self.finding(),

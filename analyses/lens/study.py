@@ -29,7 +29,24 @@ DEPTHS = 4
 def fit(
     model: Model, config: Config | None = None, *, seed: int = 0, progress: Progress | None = None
 ) -> dict[str, TunedLens]:
-    """Fit every kind of lens without using the held-out contexts."""
+    """Fit every kind of lens without using the held-out contexts.
+
+    Args:
+        model: the model.
+        config: text, kinds of lenses and training; `Config()` by default.
+        seed: seed of the order of the positions.
+        progress: called with (steps done, steps in all, what is done).
+
+    Returns:
+        A lens for each kind, by name.
+
+    Raises:
+        UsageError: too little text.
+
+    Example:
+        >>> list(fit(model, study.config))  # study.config = lens.Config(("notes.jsonl",), kinds=("bias",))
+        ['bias']
+    """
     config = Config() if config is None else config
     tokens, _ = contexts(model, config)
     return attribution.fit_lenses(
@@ -54,7 +71,24 @@ def run(
 ) -> Lenses:
     """Compare lenses on held-out contexts.
 
-    Raises `UsageError` for too little text, or lenses of another model.
+    Args:
+        model: the model.
+        lenses: name -> lens, as `fit` returns them.
+        config: text and number of contexts; `Config()` by default.
+        command: the command that the user typed, for the provenance.
+        seed: seed of the fit, for the provenance.
+        progress: called with (steps done, steps in all, what is done).
+
+    Returns:
+        `Lenses` with the cross-entropy in nats of each lens at each layer.
+
+    Raises:
+        UsageError: too little text, or lenses of another model.
+
+    Example:
+        >>> lenses = fit(model, study.config)  # study.config = lens.Config(("notes.jsonl",), ...)
+        >>> run(model, lenses, study.config).comparison.names
+        ('logit', 'bias')
     """
     config, watch = Config() if config is None else config, Stopwatch()
     _, held_out = contexts(model, config)

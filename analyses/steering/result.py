@@ -27,6 +27,10 @@ class Config(Result):
         n_random: number of random directions of the same norm in every layer, as a control.
         off_target: behaviours of the catalogue that should not change, by default all others of it.
         neutral: texts on which the cost is measured.
+
+    Example:
+        >>> Config("sentiment", layers=(12,), n_random=20).strengths
+        (-0.6, -0.3, -0.1, 0.1, 0.3, 0.6)
     """
 
     behaviour: str = "sentiment"
@@ -40,7 +44,11 @@ class Config(Result):
 
 @dataclass(frozen=True, eq=False)
 class Steering(Study):
-    """Result of a study of steering one behaviour of one model."""
+    """Result of a study of steering one behaviour of one model.
+
+    >>> study.behaviour.name, study.response.layers  # study = steering.run(model, config)
+    ('place', (1,))
+    """
 
     config: Config
     provenance: Provenance
@@ -48,11 +56,19 @@ class Steering(Study):
     response: DoseResponse
 
     def finding(self) -> str:
-        """Return the verdict in one sentence."""
+        """Return the verdict in one sentence.
+
+        >>> study.finding()  # study = steering.run(model, config)
+        'llama object, place: The vector does not steer: -1.70 [-2.48, -0.83] per norm of the stream in log ...'
+        """
         return f"{self.provenance.model}, {self.behaviour.name}: {self.response.verdict()}"
 
     def summary(self) -> str:
-        """Return the verdict and the mean slope of every layer."""
+        """Return the verdict and the mean slope of every layer.
+
+        >>> print(study.summary().splitlines()[-1])  # study = steering.run(model, config)
+          layer  1  slope -1.70  agreement of the pairs 0.82
+        """
         means = self.response.slopes.mean(1)
         lines = "\n".join(
             f"  layer {layer:>2}  slope {slope:+.2f}  agreement of the pairs {vector.agreement:.2f}"
@@ -61,7 +77,11 @@ class Steering(Study):
         return f"{self.finding()}\nmean slope over all prompts:\n{lines}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding as plain values, for `--json`."""
+        """Return the finding as plain values, for `--json`.
+
+        >>> study.to_dict()["steers"], round(study.to_dict()["slope"], 2)  # study = steering.run(model, config)
+        (False, -1.7)
+        """
         response = self.response
         slope, *interval = response.slope
         return {

@@ -32,7 +32,23 @@ def run(
 ) -> Steering:
     """Make a steering vector in each layer and measure its effects.
 
-    Raises `UsageError` for an unknown behaviour, method or layer, or answers that are not single tokens.
+    Args:
+        model: the model.
+        config: behaviour, method, layers and strengths; `Config()` by default.
+        command: the command that the user typed, for the provenance.
+        seed: seed of the random directions.
+        progress: called with (steps done, steps in all, what is done).
+
+    Returns:
+        `Steering` with the slope in nats per norm of the stream, and its controls.
+
+    Raises:
+        UsageError: an unknown behaviour, method or layer, or answers that are not single tokens.
+
+    Example:
+        >>> result = run(model, study.config)  # study.config = steering.Config("place.json", ...)
+        >>> round(result.response.slope[0], 2)
+        -1.7
     """
     config = Config() if config is None else config
     watch = Stopwatch()

@@ -39,6 +39,10 @@ def study(name: str) -> ModuleType:
 
     Raises:
         UsageError: the name is unknown.
+
+    Example:
+        >>> study("geometry").Config(seed=1).seed
+        1
     """
     if name not in STUDIES:
         raise UsageError(f'there is no study "{name}"{nearest(name, STUDIES)} (studies: {", ".join(STUDIES)})')

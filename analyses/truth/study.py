@@ -64,12 +64,21 @@ def run(
         data: statements already read, in place of those the configuration names.
         probes_to: folder in which the chosen probe of each set is saved.
         command: the command that reproduces the study, for the provenance.
-        seed: of splits, folds, resamples, controls and generated sets.
+        seed: seed of splits, folds, resamples, controls and generated sets.
         progress: called with (steps done, steps in all, what is being done).
+
+    Returns:
+        `TruthStudy` with a sweep over layers for each set, transfer between sets, controls and verdicts.
 
     Raises:
         MissingInputError: a file does not exist.
         UsageError: a set cannot be split or probed; the message says why.
+
+    Example:
+        >>> from analyses import truth
+        >>> config = truth.Config(probe="mass-mean", layers=(0, 1), controls=False)
+        >>> truth.run(model, config, data=[places]).sweeps[0]  # places = probes.read_statements("places.csv")
+        Sweep(MassMean on places, 2 layers, 52 train and 20 test rows, best Score(layer 0, position last: accuracy ...
     """
     config = Config() if config is None else config
     watch = Stopwatch()

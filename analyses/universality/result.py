@@ -24,6 +24,10 @@ class Config(Result):
         draws: random pairings of texts, with which similarity is compared.
         least: attention above which a head counts as showing a behaviour.
         length: tokens of the random text, which is repeated once, for the behaviours.
+
+    Example:
+        >>> Config(draws=50).least
+        0.3
     """
 
     texts: tuple[str, ...] = ()
@@ -43,6 +47,10 @@ class Matches(Result):
         best: that largest correlation.
         null: largest correlations where texts are paired at random, one row for each pairing.
         least_active: positions at which a latent must be active.
+
+    Example:
+        >>> Matches("a", "b", np.arange(2), np.array([1, 0]), np.array([0.9, 0.1]), np.full((20, 2), 0.3), 4).share
+        0.5
     """
 
     first: str
@@ -83,6 +91,10 @@ class Universality(Study):
         n_text, per_text: texts, and aligned positions of each.
         matches: matched latents of two dictionaries, if given.
         provenance, other: the run with the first model, and the second model's identity.
+
+    Example:
+        >>> study.names, study.cka.shape  # study = universality.run(first, second)
+        (('llama object', 'gpt2 object'), (3, 3))
     """
 
     config: Config
@@ -127,12 +139,19 @@ class Universality(Study):
         """Return how many heads of each model show a behaviour.
 
         They are those with a score whose interval is above `config.least`.
+
+        >>> study.doing("induction")  # study = universality.run(first, second)
+        (0, 0)
         """
         first, second = (len(scores.named(behaviour, threshold=self.config.least)) for scores in self.heads)
         return first, second
 
     def finding(self) -> str:
-        """Return what both models share, with its size and its controls."""
+        """Return what both models share, with its size and its controls.
+
+        >>> study.finding()  # study = universality.run(first, second)
+        'Heads of llama object and gpt2 object by behaviour: previous 0 and 0, duplicate 0 and 0, induction 0 ...'
+        """
         counts = [f"{name} {' and '.join(map(str, self.doing(name)))}" for name in BEHAVIOURS]
         layer = int(self.best.argmax())
         text = (
@@ -146,7 +165,11 @@ class Universality(Study):
         return f"{text} {self.matches.share:.0%} of latents have a partner beyond chance (1 %)."
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the finding and its numbers."""
+        """Return the finding and its numbers.
+
+        >>> np.round(study.to_dict()["cka"], 2).tolist()  # study = universality.run(first, second)
+        [0.2, 0.08, 0.04]
+        """
         values: dict[str, Any] = {
             "finding": self.finding(),
             "models": list(self.names),

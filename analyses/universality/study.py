@@ -51,11 +51,19 @@ def run(
         config: settings of the comparison.
         dictionaries: none, or two, of the first and of the second model, each with the hook it reads in its metadata.
         command: the command that the user typed, for the provenance.
-        seed: of the random texts and of the pairings.
-        progress: called with (steps done, steps, what is being done).
+        seed: seed of the random texts and of the pairings.
+        progress: called with (steps done, steps in all, what is being done).
+
+    Returns:
+        `Universality` with the CKA (a fraction) of every pair of layers.
 
     Raises:
         UsageError: a model without tokenizer, fewer than four texts, texts without shared positions, or one dictionary.
+
+    Example:
+        >>> result = run(model, model, study.config)  # study.config = universality.Config(texts)
+        >>> result.cka.diagonal().round(3).tolist()  # a model compared with itself
+        [1.0, 1.0, 1.0]
     """
     config = Config() if config is None else config
     texts = config.texts or PROSE
