@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from analyses.explain import study
 from interp import model
-from interp.cli import demo
+from interp.cli import console, demo
 from interp.cli.main import main
 from tests.cli.fakes import Analysis
 
@@ -30,6 +31,12 @@ class Ended:
 
 
 Run = Callable[..., Ended]
+
+
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print no lines of progress: on a busy machine they would stand among the errors that tests compare."""
+    monkeypatch.setattr(console, "EVERY", math.inf)
 
 
 @pytest.fixture
