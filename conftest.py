@@ -18,8 +18,8 @@ PACKAGES = "attribution cache circuits coding discovery edit errors masks patchi
 MODULES = {name: name for name in ("torch", "interp", "probes", "saes", "analyses")} | {"np": "numpy"}
 MODULES |= {name: f"interp.{name}" for name in PACKAGES.split()}
 OBJECTS = (
-    *("model", "tokens", "lm", "task", "acts", "other", "data", "places", "erasure", "intervention"),
-    *("sae", "store", "dictionaries", "evaluation", "study", "folder"),
+    *("model", "tokens", "texts", "lm", "task", "transcoders", "acts", "other", "data", "places", "erasure"),
+    *("intervention", "sae", "store", "dictionaries", "evaluation", "study", "folder"),
 )
 """Made by the functions of these names in `tests/examples.py`."""
 
@@ -59,7 +59,7 @@ def _defined(owner: type) -> dict[str, Any]:
     namespace = dict(vars(import_module(owner.__module__)))
     supply(namespace, source, f"{owner.__module__}.{owner.__name__}")
     exec(source, namespace)
-    return {one: namespace[one] for one in _stored(source)}
+    return {one: namespace[one] for one in _stored(source) if one in namespace}  # not those of comprehensions
 
 
 def _example(owner: type) -> str:

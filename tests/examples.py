@@ -58,6 +58,19 @@ def tokens() -> Any:
     return model().to_tokens(PROMPT)
 
 
+def texts() -> Any:
+    """Return the ids of 32 random texts of 32 tokens."""
+    return torch.randint(models.D_VOCAB, (32, 32), generator=torch.Generator().manual_seed(0))
+
+
+@cache
+def transcoders() -> Any:
+    """Return a random transcoder for every layer of `model`, by the hook that it reads."""
+    from tests.attribution.dictionaries import samples
+
+    return samples.transcoders(model(), 24)
+
+
 @cache
 def lm() -> Any:
     """Return a small random model with a tokenizer of the words of all tasks."""

@@ -155,7 +155,9 @@ class Contrast(SecantMap):
         return freeze(self.model, self.tokens[:1]), freeze(self.model, self.tokens[1:])
 
     def values(self, hook: str) -> Float[Tensor, "run n_token d_model"]:
-        """Return the model's own values at a hook, in both runs of one pair.
+        """Return the model's own values at a hook, in both runs.
+
+        Only for a contrast of one pair.
 
         >>> pair.values("blocks.1.hook_resid_post").shape
         torch.Size([2, 4, 24])

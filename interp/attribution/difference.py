@@ -25,6 +25,10 @@ class TreeDifference(Shown, Result):
     `first` and `second` (n_path,) are the values of each path, matched by its components and positions; a path that a
     tree does not hold is not 0 but unknown there, NaN. `total` is the difference of the trees' totals, of which
     `listed` is what the paths known in both explain.
+
+    >>> frozen = attribution.freeze(model, tokens)
+    >>> paris, london = (attribution.path_tree(frozen, attribution.logit(model, t), 50) for t in (" Paris", " London"))
+    >>> difference = paris - london
     """
 
     target: str
@@ -53,6 +57,9 @@ class TreeDifference(Shown, Result):
         """Return the k paths that differ most as a table.
 
         Then as many of those known in one tree only, largest first.
+
+        >>> difference.table(1).rows[0]
+        ('MLP1@in <- L0H3@in <- embed@tower', 0.297, -0.451, 0.748)
         """
         k = whole(k, "k", 0)
         known = np.isfinite(self.array)

@@ -28,16 +28,18 @@ def logit_lens(
 ) -> LogitLens:
     """Unembed the residual stream after every block.
 
-    It passes the final norm with its own scale (nostalgebraist, 2020).
+    It passes the final norm with its own scale (nostalgebraist, 2020). A lens is a reading, not a decomposition: an
+    intermediate stream is not what the unembedding was trained on.
 
     Args:
         model: the model.
         tokens: one prompt.
         tracked: tokens whose logit and rank are wanted at every layer.
-        k: how many of the likeliest tokens to keep.
+        k: how many of the likeliest tokens to return.
         lens: a `TunedLens` fitted to this model, whose translation is read instead of the stream itself.
 
-    A lens is a reading, not a decomposition: an intermediate stream is not what the unembedding was trained on.
+    Returns:
+        The likeliest tokens, and logits and ranks of the tracked ones, at every layer and position.
 
     Raises:
         UsageError: a lens of another unembedding, more than one prompt, a tracked token that is not one, or a k beyond
@@ -45,8 +47,9 @@ def logit_lens(
         CheckFailedError: the last row misses the model's own logits by more than ten times the tolerance of
             `interp.check`, or there is a NaN.
 
-    >>> logit_lens(model, model.to_tokens("the tower is"), [" Paris"]).logits.shape
-    (4, 3, 1)
+    >>> lens = logit_lens(model, tokens, [" Paris"])
+    >>> lens.logits[:, -1, 0].round(3)  # after the embedding and after each block
+    array([-0.339, -1.405,  1.085,  0.596], dtype=float32)
     """
     require(model, Model, "model")
     require(tracked, (list, tuple), "tracked")

@@ -95,6 +95,9 @@ class LensComparison(Shown, Result):
             positions, in nats: how far the lens is off on average (arXiv 2303.08112).
         n_token: positions of each prompt.
         provenance: the model, and the run.
+
+    >>> lenses = attribution.fit_lenses(model, texts, ("linear",))
+    >>> comparison = attribution.compare_lenses(model, texts, lenses)
     """
 
     names: tuple[str, ...]
@@ -112,7 +115,11 @@ class LensComparison(Shown, Result):
     def gain(self, name: str, versus: str = LOGIT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the cross-entropy that a lens saves compared with another.
 
-        (n_row,), with 95 % bounds over prompts.
+        Returns (mean, lower, upper 95 % bound over prompts), each (n_row,), in nats.
+
+        >>> mean, low, high = comparison.gain("linear")
+        >>> mean.shape
+        (4,)
         """
         first, second = (self.cross_entropy[self.names.index(one)] for one in (versus, name))
         return mean_interval((first - second).T, seed=0)
@@ -121,6 +128,9 @@ class LensComparison(Shown, Result):
         """Return the number of rows where a lens is reliably better.
 
         These are rows before the last, where the gain's interval lies above 0.
+
+        >>> comparison.better("linear")
+        0
         """
         return int((self.gain(name, versus)[1][:-1] > 0).sum())
 
@@ -128,6 +138,9 @@ class LensComparison(Shown, Result):
         """Return one sentence that compares each lens with the logit lens.
 
         It says at how many layers a lens is better, and by how much.
+
+        >>> comparison.summary()[:62]
+        'Of 3 rows before the last, the cross-entropy on 32 held-out te'
         """
         parts, rows = [], self.bias.shape[1] - 1
         for name in self.names[1:]:
@@ -140,7 +153,11 @@ class LensComparison(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Return cross-entropy and KL divergence of every lens, by row."""
+        """Return cross-entropy and KL divergence of every lens, by row.
+
+        >>> comparison.table().columns
+        ('after', 'CE, logit', 'CE, linear', 'KL, logit', 'KL, linear')
+        """
         measures = {"CE": self.cross_entropy.mean(-1), "KL": self.kl.mean(-1)}
         columns = ["after", *(f"{what}, {name}" for what in measures for name in self.names)]
         rows = tuple(
@@ -154,7 +171,11 @@ class LensComparison(Shown, Result):
         return Table(tuple(columns), rows, caption, dict.fromkeys(columns[1:], ".3f"))
 
     def figure(self) -> Figure:
-        """Draw the cross-entropy of every lens by layer, with intervals over prompts."""
+        """Draw the cross-entropy of every lens by layer, with intervals over prompts.
+
+        >>> comparison.figure()
+        Figure(lenses: Cross-entropy by layer; all lenses meet at the last, where they are the model.)
+        """
         from interp.report.figures import lines
 
         series, bands = {}, {}
@@ -191,6 +212,10 @@ class Patchscope(Shown, Result):
         own: the token the model itself predicts at the source.
         own_probabilities: (n_layer,) the probability of that token after the patched prompt.
         unpatched: the continuation without a patch, the control; unpatched_probability that of `own` in it.
+
+    >>> scope = attribution.patchscope(model, "the tower is in Paris", prompt="a a b b the", max_tokens=2)
+    >>> scope.layers, scope.own_probabilities.round(3)
+    ((0, 1, 2), array([0.327, 0.415, 0.326]))
     """
 
     source: str
@@ -208,6 +233,9 @@ class Patchscope(Shown, Result):
         """Return the text written for each layer as a table.
 
         The last row is the unpatched prompt.
+
+        >>> scope.table().columns[:4]
+        ('after', 'added text', 'likeliest', 'probability')
         """
         rows = tuple(
             zip(

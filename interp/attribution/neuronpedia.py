@@ -42,6 +42,11 @@ def neuronpedia_graph(tree: PathTree, *, slug: str, scan: str, max_nodes: int = 
 
     Raises:
         UsageError: a tree of whole components or of a contrast, or a `max_nodes` that leaves no head or MLP to show.
+
+    >>> tree = attribution.path_tree(attribution.freeze(model, tokens), attribution.logit(model, " Paris"), 20)
+    >>> document = neuronpedia_graph(tree, slug="towers", scan="llama", max_nodes=10)
+    >>> len(document["nodes"]), len(document["links"])
+    (10, 20)
     """
     require(tree, PathTree, "tree")
     require(slug, str, "slug")

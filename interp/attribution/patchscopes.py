@@ -44,7 +44,15 @@ def patchscope(
         place: the position of `prompt` it is put at, negative from the end.
         max_tokens: tokens the model adds.
 
-    Raises `UsageError` for a position outside a prompt, or a layer that does not exist.
+    Returns:
+        The texts and predictions of every layer, with the unpatched control.
+
+    Raises:
+        UsageError: a position outside a prompt, or a layer that does not exist.
+
+    >>> scope = patchscope(model, "the tower is in Paris", prompt="a a b b the", max_tokens=2)
+    >>> scope.top_tokens, scope.probabilities.round(3)
+    (('', '', ''), array([0.327, 0.415, 0.326]))
     """
     require(model, Model, "model")
     source, target = model.check_tokens(tokens), model.check_tokens(prompt)

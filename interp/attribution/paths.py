@@ -27,6 +27,11 @@ class Path(Result):
     """Complete chain, from nearest the target to an embedding or bias.
 
     `components` are such as "L23H4@of"; `value` is the path's exact contribution in the tree's unit.
+
+    >>> tree = attribution.path_tree(attribution.freeze(model, tokens), attribution.logit(model, " Paris"), 50)
+    >>> path = tree.paths(1)[0]
+    >>> path.components, path.value
+    (('MLP1@in', 'L0H1@in', 'embed@the'), 0.452)
     """
 
     components: tuple[str, ...]
@@ -46,6 +51,10 @@ class PathTree(Shown, Result):
     worst deviation, relative to the tree's absolute mass. `unlisted` is the largest absolute value that a complete path
     outside the tree can have, infinite for a tree grown without `top`; `probability` the model's for the target's
     tokens of positive weight, None where the target is not made of tokens.
+
+    >>> tree = attribution.path_tree(attribution.freeze(model, tokens), attribution.logit(model, " Paris"), 50)
+    >>> tree.total, tree.paths(1)[0].components
+    (0.596, ('MLP1@in', 'L0H1@in', 'embed@the'))
     """
 
     target: str
@@ -117,6 +126,9 @@ class PathTree(Shown, Result):
         By absolute value.
 
         `certified(k)` says how many of them are the largest there are. Raises `UsageError` for a negative k.
+
+        >>> [path.value for path in tree.paths(3)]
+        [0.452, 0.395, 0.376]
         """
         return tuple(Path(self.chain(row), float(self.value[row])) for row in self.largest(k))
 
@@ -124,6 +136,9 @@ class PathTree(Shown, Result):
         """Count the largest paths that no other path can exceed.
 
         Of the k largest complete paths of the tree; 0 without `top`.
+
+        >>> tree.certified(3)  # grown without `top`
+        0
         """
         return int((np.abs(self.value[self.largest(k)]) >= self.unlisted).sum())
 
@@ -131,6 +146,9 @@ class PathTree(Shown, Result):
         """Return how certain it is that the k largest are known.
 
         A phrase about the tree's k largest paths.
+
+        >>> tree.standing(3)
+        'larger ones may not have been found'
         """
         shown, certain = len(self.largest(k)), self.certified(k)
         if not np.isfinite(self.unlisted):
@@ -140,20 +158,30 @@ class PathTree(Shown, Result):
         return f"the first {certain} are certain to be the largest, of the others larger ones may not have been found"
 
     def coverage(self, k: int) -> float:
-        """Return the share of absolute mass that the k largest paths carry."""
+        """Return the share of absolute mass that the k largest paths carry.
+
+        >>> tree.coverage(3)
+        0.108
+        """
         return float(np.abs(self.value[self.largest(k)]).sum()) / self.mass if self.mass else 0.0
 
     def largest(self, k: int) -> np.ndarray:
-        """Return the rows of the k largest complete paths of the tree."""
+        """Return the rows of the k largest complete paths of the tree.
+
+        >>> [tree.name(row) for row in tree.largest(2)]
+        ['embed@the', 'embed@tower']
+        """
         k, rows = whole(k, "k", 0), np.flatnonzero(self.complete)
         return rows[np.argsort(-np.abs(self.value[rows]), kind="stable")][:k]
 
     def chain(self, row: int | np.integer) -> tuple[str, ...]:
         """Return the names of a node and its ancestors.
 
-        The nearest the target comes first.
+        The node nearest to the target comes first. A contrast's head that is followed by a branch of it, "L5H2.q@of",
+        is named by the branch alone.
 
-        A contrast's head that is followed by a branch of it, "L5H2.q@of", is named by the branch alone.
+        >>> tree.chain(tree.largest(1)[0])
+        ('MLP1@in', 'L0H1@in', 'embed@the')
         """
         rows = self.rows_above(row)
         split = [False, *(self.is_branch(at) for at in rows)]
@@ -163,12 +191,19 @@ class PathTree(Shown, Result):
         """Return whether a node is a head's query, key or value.
 
         Its name then names the head above it too.
+
+        >>> tree.is_branch(1)  # only trees of a contrast have branches
+        False
         """
         component = int(self.component[row])
         return component >= 0 and self.components[component].endswith((".q", ".k", ".v"))
 
     def kind(self, row: int) -> str:
-        """Return what a node is: "target", "head", "mlp", "embed" or "bias"."""
+        """Return what a node is: "target", "head", "mlp", "embed" or "bias".
+
+        >>> tree.kind(0), tree.kind(1)
+        ('target', 'embed')
+        """
         component = int(self.component[row])
         if component == TARGET:
             return "target"
@@ -178,7 +213,12 @@ class PathTree(Shown, Result):
         return "embed" if name.endswith("embed") else "mlp" if re.match(r"MLP|L\d+E", name) else "head"
 
     def rows_above(self, row: int | np.integer) -> list[int]:
-        """Return a node's row, its parent's, and so on, without the target's."""
+        """Return a node's row, its parent's, and so on, without the target's.
+
+        >>> row = tree.largest(1)[0]
+        >>> [tree.name(above) for above in tree.rows_above(row)]
+        ['embed@the', 'L0H1@in', 'MLP1@in']
+        """
         rows = []
         while row > 0:
             rows.append(int(row))
@@ -189,6 +229,9 @@ class PathTree(Shown, Result):
         """Return a node's name: component@token.
 
         What a contrast's expert changes because it was chosen is its "choice".
+
+        >>> tree.name(0), tree.name(1)
+        ("logit of ' Paris'", 'embed@in')
         """
         component = int(self.component[row])
         if component == TARGET:
@@ -211,6 +254,9 @@ class PathTree(Shown, Result):
         By the token they begin at, or by components whatever the positions.
 
         Largest first; the last entry, "not listed", is everything the tree has not resolved into complete paths.
+
+        >>> tree.grouped("token")
+        (('tower', 0.514), ('in', 0.173), ('is', 0.126), ('the', 0.075), ('biases', -0.052), ('not listed', -0.240))
         """
         if by not in ("token", "component"):
             raise UsageError(f'by must be "token" or "component", not "{by}".')
@@ -231,7 +277,11 @@ class PathTree(Shown, Result):
         return "all tokens" if place < 0 else self._places[place]
 
     def table(self, k: int = 20) -> Table:
-        """Return the k largest complete paths."""
+        """Return the k largest complete paths.
+
+        >>> tree.table(2).rows
+        ((1, 'MLP1@in ← L0H1@in ← embed@the', 0.452), (2, 'MLP1@in ← MLP0@in ← L0H3@in ← embed@tower', 0.395))
+        """
         rows = tuple((i + 1, " ← ".join(path.components), path.value) for i, path in enumerate(self.paths(k)))
         caption = (
             f"The {len(rows)} largest complete paths found to the {self.target}, in {self.unit}; {self.standing(k)}. "
@@ -244,6 +294,9 @@ class PathTree(Shown, Result):
         """Draw the k nodes of largest values as an icicle.
 
         The target is on top.
+
+        >>> tree.figure(10)
+        Figure(path-tree: Icicle of the path tree; the largest branch begins with MLP0@in.)
         """
         shown = self.heaviest(k)
         index = {row: i for i, row in enumerate(shown)}
@@ -263,6 +316,9 @@ class PathTree(Shown, Result):
         """Return rows of the k largest nodes with all their ancestors.
 
         Parents come before children.
+
+        >>> [tree.name(row) for row in tree.heaviest(3)]
+        ["logit of ' Paris'", 'L1H1@in', 'MLP1@in']
         """
         order = np.argsort(-np.abs(self.value), kind="stable")
         shown = {0}

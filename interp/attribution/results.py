@@ -79,6 +79,11 @@ class Attribution(Shown, Result):
     `array` holds them, in `unit`, and `labels` name the entries of its last axis; `total` is their sum and `value`
     what the model itself computes. `error` is |total − value| relative to the larger of |value| and the largest
     contribution.
+
+    >>> frozen = attribution.freeze(model, tokens)
+    >>> result = attribution.by_source(frozen, attribution.logit(model, " Paris"), layer=1, head=1)
+    >>> result.labels, result.array.round(3)
+    (('the', ' tower', ' is', ' in'), array([-0.016,  0.01 ,  0.805,  0.032], dtype=float32))
     """
 
     target: str
@@ -105,6 +110,9 @@ class Attribution(Shown, Result):
         """Return the k largest contributions, largest first.
 
         By absolute value; raises `UsageError` for a k below 0.
+
+        >>> result.top(2)
+        ((' is', 0.805), (' in', 0.032))
         """
         k = whole(k, "k", 0)
         summed = self.array.reshape(-1, self.array.shape[-1]).sum(0)
@@ -112,7 +120,11 @@ class Attribution(Shown, Result):
         return tuple((self.labels[i], float(summed[i])) for i in order)
 
     def table(self) -> Table:
-        """Return every contribution, largest first, with its share of the mass."""
+        """Return every contribution, largest first, with its share of the mass.
+
+        >>> result.table().rows[0]
+        (' is', 0.805, 0.934)
+        """
         mass = float(np.abs(self.array).sum())
         rows = tuple((label, value, abs(value) / mass if mass else 0.0) for label, value in self.top(len(self.labels)))
         caption = f"{self.target}: {self.total:+.6f} {self.unit}, relative error {self.error:.1e}"
@@ -121,7 +133,11 @@ class Attribution(Shown, Result):
         )
 
     def figure(self, k: int = 20) -> Figure:
-        """Draw bars of the k largest contributions."""
+        """Draw bars of the k largest contributions.
+
+        >>> result.figure()
+        Figure(contributions: Bars of the 4 largest contributions; the first is  is with +0.805.)
+        """
         from interp.report.figures import bars
 
         top = self.top(k)
@@ -143,6 +159,10 @@ class Direct(Attribution):
     `kinds`, `layers` and `heads` say what each entry of `labels` is.
 
     A layer of -1 stands for embeddings and constants, a head of -1 for everything but heads.
+
+    >>> direct = attribution.direct(attribution.freeze(model, tokens), attribution.logit(model, " Paris"))
+    >>> direct.labels[:3], direct.kinds[:3]
+    (('embed', 'L0H0', 'L0H1'), ('embed', 'head', 'head'))
     """
 
     kinds: tuple[str, ...]
@@ -150,7 +170,13 @@ class Direct(Attribution):
     heads: tuple[int, ...]
 
     def by_head(self) -> np.ndarray:
-        """Return the contributions of heads alone (n_layer, n_head)."""
+        """Return the contributions of heads alone (n_layer, n_head).
+
+        >>> direct.by_head().round(3)
+        array([[-0.001,  0.045, -0.179, -0.329],
+               [-0.216,  0.831, -0.011, -0.242],
+               [-0.202, -0.106,  0.453,  0.156]], dtype=float32)
+        """
         is_head = np.array(self.kinds) == "head"
         shape = max(self.layers) + 1, max(self.heads) + 1
         table = np.zeros(shape, self.array.dtype)
@@ -161,6 +187,10 @@ class Direct(Attribution):
         """Return (names, contributions) by layer.
 
         Embeddings and constants, then attention and MLP of each layer with their biases.
+
+        >>> names, values = direct.by_layer()
+        >>> dict(zip(names[:3], values.round(3).tolist()))
+        {'embed': -0.057, 'attention 0': -0.473, 'MLP 0': -0.391}
         """
         names: dict[str, float] = {}
         for kind, layer, label, value in zip(self.kinds, self.layers, self.labels, self.array.tolist(), strict=True):
@@ -175,6 +205,10 @@ class Sources(Attribution):
     """Contributions of every token, position and bias.
 
     "embed@t" for token t, "pos_embed@t", and biases by name.
+
+    >>> sources = attribution.sources(attribution.freeze(model, tokens), attribution.logit(model, " Paris"))
+    >>> sources.labels[:2]
+    ('embed@0', 'embed@1')
     """
 
     tokens: tuple[str, ...]
@@ -182,7 +216,10 @@ class Sources(Attribution):
     def by_token(self) -> np.ndarray:
         """Return what enters at each position (n_token,).
 
-        Its token and, where there is one, position embedding.
+        This is the position's token embedding and, where there is one, its position embedding.
+
+        >>> dict(zip(sources.tokens, sources.by_token().round(3).tolist()))
+        {'the': 0.194, ' tower': 0.255, ' is': 0.163, ' in': 0.109}
         """
         n = len(self.tokens)
         n_kinds = 1 + ("pos_embed@0" in self.labels)
@@ -194,6 +231,11 @@ class Orders(Attribution):
     """Contributions by number of components traversed.
 
     `by_token` (n_order, n_token) splits them, biases left out.
+
+    >>> orders = attribution.orders(attribution.freeze(model, tokens), attribution.logit(model, " Paris"))
+    >>> orders.labels, orders.array.round(3)
+    (('0', '1', '2', '3', '4', '5', '6'), array([-0.169, -0.084,  0.675,  0.348, -0.107, -0.07 ,  0.002],
+          dtype=float32))
     """
 
     by_token: np.ndarray
@@ -209,6 +251,10 @@ class Edges(Attribution):
 
     `readers` are heads and MLPs in the order they write, and last the target; `own` is what each adds by its own bias.
     `total` is the flow into the target.
+
+    >>> edges = attribution.edges(attribution.freeze(model, tokens), attribution.logit(model, " Paris"))
+    >>> edges.flow.shape, edges.top(1)
+    ((16, 22), (("MLP1 → logit of ' Paris'", 1.662),))
     """
 
     readers: tuple[str, ...]
@@ -228,6 +274,10 @@ class Scores(Attribution):
     `array` is the flattened (query writer, key writer) matrix.
 
     `writers` are components, the last entry of each axis, "bias", being the head's own query or key bias.
+
+    >>> scores = attribution.scores(attribution.freeze(model, tokens), layer=1, head=0, query=3, key=1)
+    >>> scores.pairs.shape, scores.total
+    ((9, 9), 4.715)
     """
 
     writers: tuple[str, ...]
@@ -241,11 +291,20 @@ class Scores(Attribution):
         return self.array.reshape(len(self.writers), len(self.writers))
 
     def by_query(self) -> np.ndarray:
-        """Return what each component contributes through the query (n_writer,)."""
+        """Return what each component contributes through the query (n_writer,).
+
+        >>> scores.by_query().round(3)
+        array([ 0.439,  0.213, -0.215, -0.188,  2.327,  0.073,  1.085,  0.114,
+                0.866])
+        """
         return self.pairs.sum(1)
 
     def by_key(self) -> np.ndarray:
-        """Return what each component contributes through the key (n_writer,)."""
+        """Return what each component contributes through the key (n_writer,).
+
+        >>> scores.by_key().round(3)
+        array([0.939, 0.053, 0.102, 0.349, 0.794, 0.424, 1.754, 0.054, 0.245])
+        """
         return self.pairs.sum(0)
 
 
@@ -257,6 +316,11 @@ class Verification(Shown, Result):
 
     `array` are the paths' contributions, `correlation` Spearman's rank correlation of predicted and actual, and
     `by_chance` what its absolute value stays below in 95 of 100 unrelated lists of this length.
+
+    >>> tree = attribution.path_tree(attribution.freeze(model, tokens), attribution.logit(model, " Paris"), 50)
+    >>> check = attribution.verify(model, tree, k=5)
+    >>> check.correlation, check.by_chance
+    (0.7, 0.900)
     """
 
     target: str
@@ -275,14 +339,22 @@ class Verification(Shown, Result):
         return as_tensor(self.array)
 
     def table(self) -> Table:
-        """Return each path with its value, predicted and actual change."""
+        """Return each path with its value, predicted and actual change.
+
+        >>> check.table().rows[0]
+        ('MLP1@in <- L0H1@in <- embed@the', 0.452, -0.454, -0.625)
+        """
         rows = zip(self.paths, self.array.tolist(), self.predicted.tolist(), self.actual.tolist(), strict=True)
         formats = {"value": "+.3f", "predicted": "+.3f", "actual": "+.3f"}
         caption = f"Change of the {self.target} ({self.unit}) when a path's first write is replaced ({self.baseline})."
         return Table(("path", "value", "predicted", "actual"), tuple(rows), caption, formats)
 
     def figure(self) -> Figure:
-        """Draw predicted against actual change."""
+        """Draw predicted against actual change.
+
+        >>> check.figure()
+        Figure(cuts: Scatter of predicted against actual change for 5 paths.)
+        """
         from interp.report.figures import scatter
 
         return scatter(

@@ -30,13 +30,21 @@ from interp.errors import CheckFailedError, UsageError, whole
 def sources(linearised: Linearised, target: Targets) -> Sources:
     """Attribute the target to every input token, position embedding and bias.
 
-    Over all paths at once.
+    Sums over all paths at once:
 
-    contribution(t) = embedding_t · g_t, with g the target's covector carried back through every component:
-    gradient times input of a map that is linear, so that the contributions sum to the target exactly. Of a contrast,
-    what enters is the difference of two tokens, and they sum to the difference of the target.
+        contribution(t) = embedding_t · g_t
 
-    Raises `UsageError` for a position outside the prompt, `CheckFailedError` if the sum misses the model's value.
+    with g the target's covector carried back through every component: gradient times input of a map that is linear, so
+    that the contributions sum to the target exactly. Of a contrast, what enters is the difference of two tokens, and
+    they sum to the difference of the target.
+
+    Raises:
+        UsageError: a position outside the prompt.
+        CheckFailedError: the sum misses the model's value.
+
+    >>> result = sources(attribution.freeze(model, tokens), attribution.logit(model, " Paris"))
+    >>> result.total, result.by_token().round(3)
+    (0.596, array([0.194, 0.255, 0.163, 0.109], dtype=float32))
     """
     check_linearised(linearised)
     linearised = linearised.base
@@ -84,7 +92,16 @@ def orders(
         count: "all" counts heads and MLPs, "heads" lets MLPs pass uncounted.
         max_order: gather this order and all above in one last entry, which is cheaper; exact all the same.
 
-    Raises `UsageError` for an unknown `count` or a `max_order` below 1, `CheckFailedError` as in `direct`.
+    Returns:
+        The contribution of each order, which sum to the target.
+
+    Raises:
+        UsageError: an unknown `count` or a `max_order` below 1.
+        CheckFailedError: as in `direct`.
+
+    >>> result = orders(attribution.freeze(model, tokens), attribution.logit(model, " Paris"))
+    >>> dict(zip(result.labels, result.array.round(3).tolist()))
+    {'0': -0.169, '1': -0.084, '2': 0.675, '3': 0.348, '4': -0.107, '5': -0.070, '6': 0.002}
     """
     if count not in ("all", "heads"):
         raise UsageError(f'count must be "all" or "heads", not "{count}".')
@@ -168,6 +185,10 @@ def edges(linearised: Linearised, target: Targets) -> Edges:
     contrast's heads read through query, key and value apart ("L5H2.q"), and the three sum to what the head passes on.
 
     Raises `CheckFailedError` if what reaches the target misses its value, or a component does not conserve the flow.
+
+    >>> result = edges(attribution.freeze(model, tokens), attribution.logit(model, " Paris"))
+    >>> result.top(2)
+    (("MLP1 → logit of ' Paris'", 1.662), ("L1H1 → logit of ' Paris'", 0.831))
     """
     check_linearised(linearised)
     linear = linearised.linear(target)

@@ -36,8 +36,14 @@ def logit(model: Model, token: Tokens, position: int = -1) -> LogitTarget:
         token: a text of exactly one token or its id; or a list of them, whose mean logit is attributed.
         position: where the logit is read, negative from the end.
 
+    Returns:
+        The target.
+
     Raises:
         UsageError: a text that is not exactly one token, an id that does not exist, an empty or repeated list.
+
+    >>> logit(model, " Paris").name, logit(model, [" Paris", " London"]).name
+    ("logit of ' Paris'", "logit of mean of ' Paris', ' London'")
     """
     ids = _ids(model, token)
     return LogitTarget(f"logit of {_said(model, ids)}", "logits", whole(position, "A position"), ids, _shares(ids, 1.0))
@@ -46,15 +52,24 @@ def logit(model: Model, token: Tokens, position: int = -1) -> LogitTarget:
 def logit_difference(model: Model, token: Tokens, versus: Tokens, position: int = -1) -> LogitTarget:
     """Return logit(token) − logit(versus) as a target.
 
-    Log odds, in nats, since the softmax's normaliser cancels.
+    This is the log odds of two tokens, in nats, since the softmax's normaliser cancels. Each side is one token or a
+    list of tokens, whose mean logit it then is: a linear function of the residual stream, which the log of their summed
+    probability is not.
 
-    Each side is one token or a list of tokens, whose mean logit it then is: a linear function of the residual stream,
-    which the log of their summed probability is not.
+    Args:
+        model: the model.
+        token: a token or a list of tokens, as in `logit`.
+        versus: the token, or tokens, to compare with.
+        position: where the logits are read, negative from the end.
 
-        >>> attribution.logit_difference(model, [" Paris", " paris"], [" London", " Rome"])  # doctest: +SKIP
+    Returns:
+        The target.
 
     Raises:
         UsageError: as `logit`, or a token on both sides.
+
+    >>> logit_difference(model, " Paris", [" London", " b"]).name
+    "logit of ' Paris' − mean of ' London', ' b'"
     """
     right, wrong = _ids(model, token), _ids(model, versus)
     both = [index for index in right if index in wrong]
@@ -78,7 +93,23 @@ def direction(
 
     x is the stream of block `layer`: before, inside or after it, as `stage` says.
 
-    Raises `UsageError` for a vector of the wrong length, one with a NaN, or a layer that does not exist.
+    Args:
+        model: the model.
+        vector: (d_model,), such as the direction of a probe.
+        layer: the block whose stream is read.
+        position: where it is read, negative from the end.
+        stage: "resid_pre", "resid_mid" or "resid_post".
+        name: of the direction, in messages and captions.
+
+    Returns:
+        The target.
+
+    Raises:
+        UsageError: a vector of the wrong length, one with a NaN, or a layer that does not exist.
+
+    >>> target = direction(model, torch.ones(model.spec.d_model), layer=1)
+    >>> attribution.direct(attribution.freeze(model, tokens), target).total
+    -12.321
     """
     require(model, Model, "model")
     layer, position = whole(layer, "A layer"), whole(position, "A position")

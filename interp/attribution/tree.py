@@ -53,6 +53,10 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
     k-th one is still possible. No path below a node is larger than the root of the sum of squares of all paths below
     it, which `interp.attribution.bounds` computes exactly. `PathTree.certified` says for how many paths it was enough.
 
+    Memory: for each expanded node one vector (d_model numbers; n_token · d_model for whole components), and for a lot
+    of nodes expanded together about 0.2 GB. Of a node's children, those that are too small to be expanded within
+    `max_expansions` go into its remainder, and of those that end a path the `max_expansions` largest are kept.
+
     Args:
         linearised: a frozen input, or the contrast of one pair, whose heads split into query, key and value.
         target: what is attributed.
@@ -67,14 +71,17 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
         max_gigabytes: refuse a `top` whose bounds need more memory than this: 80 MB a token for SmolLM2 in float32.
         progress: called with (expansions done, expansions allowed, what is being done).
 
-    Memory: for each expanded node one vector (d_model numbers; n_token · d_model for whole components), and for a lot
-    of nodes expanded together about 0.2 GB. Of a node's children, those that are too small to be expanded within
-    `max_expansions` go into its remainder, and of those that end a path the `max_expansions` largest are kept.
+    Returns:
+        The tree: every expanded node is the sum of its children and its remainder.
 
     Raises:
         UsageError: a bound that makes no sense, or a position outside the prompt.
         CheckFailedError: a node that misses the sum of its children and remainder by more than the input's tolerance
             of the tree's absolute mass.
+
+    >>> tree = path_tree(attribution.freeze(model, tokens), attribution.logit(model, " Paris"), top=5)
+    >>> tree.certified(5), tree.paths(1)[0].components
+    (5, ('MLP1@in', 'L0H1@in', 'embed@the'))
     """
     if max_expansions is None:
         max_expansions = CERTIFYING if top else EXPANSIONS

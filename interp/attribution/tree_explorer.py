@@ -21,8 +21,15 @@ def tree_explorer(tree: PathTree, max_nodes: int = 3000, name: str = "path-explo
         max_nodes: the largest that are carried, with all that they feed.
         name: the id of the block.
 
+    Returns:
+        The interactive element, for a page.
+
     Raises:
         UsageError: a `max_nodes` below 2.
+
+    >>> tree = attribution.path_tree(attribution.freeze(model, tokens), attribution.logit(model, " Paris"), 50)
+    >>> len(tree_explorer(tree, max_nodes=20).nodes)
+    20
     """
     require(tree, PathTree, "tree")
     rows = tree.heaviest(whole(max_nodes, "max_nodes", 2))

@@ -40,6 +40,10 @@ class TunedLens:
     `weights[row]` and `biases[row]` are A and b. `kind` is "tuned" (trained), "linear" (the least-squares map alone) or
     "bias" (b trained, A = 0: the control). `unembedding` is the digest of the unembedding and final norm it was made
     for; `history` the validation KL of every row (nats) at each stage of training, from the untranslated stream on.
+
+    >>> lens = attribution.TunedLens.fit(model, texts, kind="linear")
+    >>> lens.weights.shape
+    torch.Size([3, 24, 24])
     """
 
     kind: str
@@ -79,8 +83,15 @@ class TunedLens:
             seed: of the order of the text and of the sampled vocabulary.
             progress: called with (steps done, steps, what is being done).
 
+        Returns:
+            The lens.
+
         Raises:
             UsageError: an unknown kind, too little text, a store that lacks a layer, or another dtype.
+
+        >>> lens = attribution.TunedLens.fit(model, texts, kind="linear")
+        >>> attribution.logit_lens(model, tokens, [" Paris"], lens=lens).logits.shape
+        (4, 4, 1)
         """
         return fit_lenses(
             model, source, (kind,), steps=steps, batch_size=batch_size, lr=lr, seed=seed, progress=progress
@@ -90,13 +101,19 @@ class TunedLens:
         """Translate the stream of one row into the last row's basis.
 
         The last row itself is returned unchanged.
+
+        >>> lens.translate(1, torch.zeros(model.spec.d_model)).shape
+        torch.Size([24])
         """
         if row >= len(self.biases):
             return x
         return x + x @ self.weights[row].to(x) + self.biases[row].to(x)
 
     def check_model(self, model: Model) -> None:
-        """Raise `UsageError` where the lens was made for another unembedding or size."""
+        """Raise `UsageError` where the lens was made for another unembedding or size.
+
+        >>> lens.check_model(model)
+        """
         if self.biases.shape != (model.spec.n_layer, model.spec.d_model) or self.unembedding != digest(model):
             raise UsageError(
                 f"The lens was fitted to {self.model}, whose unembedding is not that of {model.name}: fit one to it."
@@ -106,6 +123,9 @@ class TunedLens:
         """Save the lens as one safetensors file.
 
         An earlier file is replaced only when the new one is whole.
+
+        >>> lens.save(folder / "lens.safetensors").name
+        'lens.safetensors'
         """
         from safetensors.torch import save
 
@@ -124,6 +144,10 @@ class TunedLens:
         With `model`, refuse one that was fitted to another unembedding.
 
         Raises `DamagedFileError` for what is not a lens, `UsageError` for a lens of another model.
+
+        >>> file = lens.save(folder / "lens.safetensors")
+        >>> attribution.TunedLens.load(file, model).kind
+        'linear'
         """
         from safetensors import SafetensorError, safe_open
 
@@ -152,9 +176,25 @@ def fit_lenses(  # noqa: PLR0913 (keyword-only)
 ) -> dict[str, TunedLens]:
     """Fit lenses of several kinds on the same streams.
 
-    The model runs once for all of them. Arguments and errors are those of `TunedLens.fit`.
+    The model runs once for all of them.
 
-    >>> lenses = fit_lenses(model, torch.arange(64).reshape(8, 8), ("linear", "bias"), steps=2, batch_size=16)
+    Args:
+        model: in float32 or float64.
+        source: as in `TunedLens.fit`.
+        kinds: some of "tuned", "linear" and "bias".
+        steps: Adam steps at most.
+        batch_size: positions a step.
+        lr: learning rate, falling linearly to 0.
+        seed: of the order of the text and of the sampled vocabulary.
+        progress: called with (steps done, steps, what is being done).
+
+    Returns:
+        The lens of each kind.
+
+    Raises:
+        UsageError: an unknown kind, or an error of `TunedLens.fit`.
+
+    >>> lenses = fit_lenses(model, texts, ("linear", "bias"), steps=2)
     >>> list(lenses)
     ['linear', 'bias']
     """

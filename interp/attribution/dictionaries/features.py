@@ -39,6 +39,11 @@ class Features:
         layout: the components, among them latents, errors, biases and skip paths.
         writes: what each writes at each position, or by how much that differs.
         first: the dictionaries are used from this position on.
+
+    >>> frozen = attribution.freeze(model, tokens)
+    >>> mixed = attribution.features(frozen, 4)  # the 4 largest neurons of each MLP; or dictionaries by hook
+    >>> len(mixed.layout.names), mixed.layout.names[5:9]
+    (34, ('L0.b_O', 'MLP0.f0', 'MLP0.f1', 'MLP0.f2'))
     """
 
     base: Frozen | Contrast
@@ -68,7 +73,11 @@ class Features:
         return self.base.labels
 
     def logits_at(self, position: int) -> Float[Tensor, "*run d_vocab"]:
-        """Return the model's own logits at one position."""
+        """Return the model's own logits at one position.
+
+        >>> mixed.logits_at(-1).shape
+        torch.Size([64])
+        """
         return self.base.logits_at(position)
 
     @property
@@ -95,27 +104,56 @@ class Features:
         """Return a position counted from the start.
 
         Raises `UsageError` if it is outside the input.
+
+        >>> mixed.position(-1)
+        3
         """
         return self.base.position(position)
 
     def linear(self, target: Targets) -> Linear:
-        """Return the target as a linear function of the stream it reads."""
+        """Return the target as a linear function of the stream it reads.
+
+        >>> mixed.linear(attribution.logit(model, " Paris")).value
+        0.596
+        """
         whole_target = self.base.linear(target)
         return replace(whole_target, visible=self.layout.block_part(whole_target.visible))
 
     def score_pairs(self, layer: int, head: int, query: int, key: int) -> tuple[Tensor, float, float]:
         """Split an attention score over all pairs of writers.
 
-        Returns (part of the score for each pair of writers, score, scale of its error).
+        Args:
+            layer: the layer of the head.
+            head: the head.
+            query: the position that attends.
+            key: the position attended to.
+
+        Returns:
+            (part of the score for each pair of writers, the score, the least scale of its error).
+
+        >>> pairs, value, scale = mixed.score_pairs(1, 0, query=3, key=1)
+        >>> pairs.sum().item(), value
+        (4.715, 4.715)
         """
         from interp.attribution.dictionaries.scores import score_pairs
 
         return score_pairs(self, layer, head, query, key)
 
     def score_writers(self, layer: int, query: int, key: int) -> tuple[str, ...]:
-        """Return the names of writers of an attention score.
+        """Return the names of the writers of an attention score.
 
-        These are active at the query or the key before the layer.
+        These are active at the query or the key, and write before the layer.
+
+        Args:
+            layer: the layer of the scores.
+            query: the position that attends.
+            key: the position attended to.
+
+        Returns:
+            The names, in the order of the pairs of `score_pairs`.
+
+        >>> mixed.score_writers(1, query=3, key=1)[:7]
+        ('embed', 'L0H0', 'L0H1', 'L0H2', 'L0H3', 'L0.b_O', 'MLP0.f9')
         """
         from interp.attribution.dictionaries.scores import score_writers
 
@@ -132,7 +170,12 @@ class Features:
         return tuple(features(end, self.dictionaries, first=self.first) for end in self.base.ends)
 
     def expander(self, nodes: NodeKind, linear: Linear) -> Expander:
-        """Return the expander of a path tree's nodes."""
+        """Return the expander of a path tree's nodes.
+
+        >>> expander = mixed.expander("position", mixed.linear(attribution.logit(model, " Paris")))
+        >>> type(expander).__name__
+        '_ByPosition'
+        """
         from interp.attribution.dictionaries.expand import expander
 
         return expander(self, nodes, linear)
@@ -140,9 +183,22 @@ class Features:
     def original(
         self, site: Site, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> tuple[Tensor, Tensor]:
-        """Carry covectors through what a site decomposes: (covectors on its input, constants).
+        """Carry covectors through what a site decomposes.
 
         An MLP's output bias counts as its constant.
+
+        Args:
+            site: the place of a dictionary.
+            at: positions.
+            covectors: at the site's output.
+
+        Returns:
+            (covectors on the site's input, constants (*batch, n)).
+
+        >>> site = mixed.sites[0]
+        >>> back, constant = mixed.original(site, slice(None), torch.ones(4, model.spec.d_model))
+        >>> back.shape, constant.shape
+        (torch.Size([4, 24]), torch.Size([4]))
         """
         if site.place.read == "write":
             return covectors, covectors.new_zeros(covectors.shape[:-1])
@@ -157,7 +213,21 @@ class Features:
     def error_back(
         self, site: Site, at: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
     ) -> tuple[Tensor, Tensor]:
-        """Carry covectors through a site's error: the original map less the dictionary's."""
+        """Carry covectors through a site's error: the original map less the dictionary's.
+
+        Args:
+            site: the place of a dictionary.
+            at: positions.
+            covectors: at the site's output.
+
+        Returns:
+            (covectors on the site's input, constants (*batch, n)).
+
+        >>> site = mixed.sites[0]
+        >>> back, constant = mixed.error_back(site, slice(None), torch.ones(4, model.spec.d_model))
+        >>> back.shape, constant.shape
+        (torch.Size([4, 24]), torch.Size([4]))
+        """
         whole_back, whole_constant = self.original(site, at, covectors)
         back, constant = site.back(at, covectors)
         return whole_back - back, whole_constant - constant
@@ -167,7 +237,16 @@ class Features:
     ) -> list[tuple[int, Float[Tensor, "*batch n d_model"]]]:
         """Carry covectors through the cross-layer latents in a site's error.
 
-        One (how many components have written what is read, covectors) for each layer.
+        Args:
+            site: the place of a dictionary.
+            at: positions.
+            covectors: at the site's output.
+
+        Returns:
+            (how many components have written what is read, covectors) for each earlier layer.
+
+        >>> mixed.error_earlier(mixed.sites[0], slice(None), torch.ones(4, model.spec.d_model))
+        []
         """
         return [(self.layout.read_by_mlp(i), -site.back_to(i, at, covectors)) for i in site.earlier]
 

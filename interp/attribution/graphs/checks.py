@@ -18,6 +18,10 @@ class Interventions(Shown, Result):
 
     `done` says what was done to each of the `nodes`, and to the random active latents `controls`. The correlations are
     (Spearman's rank correlation of predicted and actual, lower, upper bound of its 95 % interval).
+
+    >>> mixed, target = attribution.features(attribution.freeze(model, tokens), 4), attribution.logit(model, " Paris")
+    >>> graph = attribution.graph(mixed, target)
+    >>> interventions = attribution.intervene(mixed, graph, target, k=3)
     """
 
     target: str
@@ -38,7 +42,11 @@ class Interventions(Shown, Result):
         return float(np.abs(self.actual).mean()), float(np.abs(self.actual_controls).mean())
 
     def summary(self) -> str:
-        """Return one sentence that compares prediction of effects with random latents."""
+        """Return one sentence that compares prediction of effects with random latents.
+
+        >>> print(interventions.summary().partition(":")[0])
+        Latents of the graph, set to 0
+        """
         rank, low, high = self.correlation
         (own, others), chance = self.sizes, self.correlation_controls
         return (
@@ -51,6 +59,9 @@ class Interventions(Shown, Result):
         """Return predicted and actual change of each latent as a table.
 
         Latents of the graph come first.
+
+        >>> interventions.table().rows[0]
+        ('MLP1.f4@3', 'graph', -0.863, -1.037)
         """
         rows = [
             (name, where, predicted, actual)
@@ -64,7 +75,11 @@ class Interventions(Shown, Result):
         return Table(("latent", "from", "predicted", "actual"), tuple(rows), self.summary(), formats)
 
     def figure(self) -> Figure:
-        """Draw predicted against actual change, for the graph's and for random latents."""
+        """Draw predicted against actual change, for the graph's and for random latents.
+
+        >>> interventions.figure()
+        Figure(interventions: Scatter of predicted against actual change; rank correlation +1.00.)
+        """
         from interp.report.figures import scatter
 
         return scatter(

@@ -26,11 +26,25 @@ CONTEXT = 8
 def with_examples(mixed: Features, graph: Graph, texts: Sequence[str], k: int = 3) -> Graph:
     """Return the graph with texts in which its latents are strongest.
 
-    Each latent has its k strongest places in the texts, at most one a text.
+    Each latent has its k strongest places in the texts, at most one per text. The page and `Graph.explorer` show them
+    as strips of tokens, coloured by the latent's value.
 
-    The page and `Graph.explorer` show them as strips of tokens, coloured by the latent's value.
+    Args:
+        mixed: an input with dictionaries.
+        graph: its graph.
+        texts: where to look.
+        k: places for each latent.
 
-    Raises `UsageError` for neurons, which have no dictionary to encode other texts with, or no text.
+    Returns:
+        The graph with `examples`.
+
+    Raises:
+        UsageError: neurons, which have no dictionary to encode other texts with, or no text.
+
+    >>> mixed = attribution.features(attribution.freeze(model, tokens), transcoders)
+    >>> graph = attribution.graph(mixed, attribution.logit(model, " Paris"))
+    >>> len(with_examples(mixed, graph, ["a b London", "the tower is"], k=1).examples)
+    4
     """
     require(graph, Graph, "graph")
     k = whole(k, "k", 1)
@@ -68,6 +82,19 @@ def similar(mixed: Features, graph: Graph, least: float = 0.6) -> dict[str, tupl
     The latents of a group are at one position, with a cosine of `least` or more between directions.
 
     Nodes are joined through each other (single linkage), and a group is named by its first member's label.
+
+    Args:
+        mixed: the input of the graph.
+        graph: the graph.
+        least: the least cosine.
+
+    Returns:
+        Name of each group → ids of its nodes.
+
+    >>> mixed = attribution.features(attribution.freeze(model, tokens), 4)
+    >>> graph = attribution.graph(mixed, attribution.logit(model, " Paris"))
+    >>> similar(mixed, graph, least=0.1)
+    {"'in', '', 'Paris' (6)": ('MLP0.f11@3', 'MLP0.f13@3', 'MLP0.f18@3', 'MLP1.f17@3', 'MLP1.f35@3', 'MLP2.f26@3')}
     """
     sources = Sources(mixed)
     column = sources.column_of
@@ -92,7 +119,13 @@ def similar(mixed: Features, graph: Graph, least: float = 0.6) -> dict[str, tupl
 
 
 def same_label(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """Return supernodes for `Graph.grouped`: latents that have one label."""
+    """Return supernodes of the latents that have one label, for `Graph.grouped`.
+
+    >>> mixed = attribution.features(attribution.freeze(model, tokens), 4)
+    >>> graph = attribution.graph(mixed, attribution.logit(model, " Paris"))
+    >>> {label: len(nodes) for label, nodes in same_label(graph.labelled(lambda node: f"MLP {node.layer}")).items()}
+    {'MLP 0': 5, 'MLP 1': 3, 'MLP 2': 2}
+    """
     supernodes: dict[str, list[str]] = {}
     for node in graph.nodes:
         if node.kind == "latent" and node.label:

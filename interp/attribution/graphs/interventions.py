@@ -82,6 +82,11 @@ def intervene(  # noqa: PLR0913 (what is done, to what, and what is fixed)
     Raises:
         UsageError: a contrast, another input's graph, fewer than 3 latents, an unknown `how` or a layer that does not
             exist.
+
+    >>> mixed, target = attribution.features(attribution.freeze(model, tokens), 4), attribution.logit(model, " Paris")
+    >>> check = intervene(mixed, attribution.graph(mixed, target), target, k=3)
+    >>> check.predicted.round(3), check.actual.round(3)
+    (array([-0.863, -0.74 ,  0.746]), array([-1.037, -0.402,  0.4  ]))
     """
     require(mixed, Features, "mixed")
     require(graph, Graph, "graph")

@@ -47,6 +47,10 @@ class EdgeParts:
     `array` (n_source, n_reader) sum to the edges' weights.
 
     `readers` begin with "direct"; those that carry nothing are left out.
+
+    >>> mixed = attribution.features(attribution.freeze(model, tokens), 4)
+    >>> graph = attribution.graph(mixed, attribution.logit(model, " Paris"))
+    >>> parts = attribution.edge_parts(mixed, graph, [node.id for node in graph.nodes if node.kind == "latent"][-1])
     """
 
     node: str
@@ -60,7 +64,11 @@ class EdgeParts:
         return as_tensor(self.array)
 
     def table(self, k: int = 20) -> Table:
-        """Return the k largest parts."""
+        """Return the k largest parts.
+
+        >>> parts.table(2).rows
+        (('MLP1.f4@3', 'direct', -0.619), ('MLP1.error@3', 'direct', -0.549))
+        """
         order = np.argsort(-np.abs(self.array), axis=None)[: whole(k, "k", 0)]
         rows = [(self.sources[i // len(self.readers)], self.readers[i % len(self.readers)]) for i in order.tolist()]
         cells = tuple((*row, float(value)) for row, value in zip(rows, self.array.ravel()[order], strict=True))
@@ -74,14 +82,21 @@ def edge_parts(mixed: Features, graph: Graph, node: str) -> EdgeParts:
 
     Each part is what one of them carries.
 
-    Raises `UsageError` for a node that is not a latent of the graph.
+    Args:
+        mixed: the input of the graph.
+        graph: the graph.
+        node: the id of a latent of the graph.
 
-    >>> from interp import attribution
-    >>> mixed = attribution.features(attribution.freeze(model, model.to_tokens("the tower is in")), 4)
-    >>> traced = attribution.graph(mixed, attribution.logit(model, " Paris"))
-    >>> node = next(node.id for node in reversed(traced.nodes) if node.kind == "latent")
-    >>> edge_parts(mixed, traced, node).readers[0]
-    'direct'
+    Returns:
+        The parts, which sum to the weights of the edges.
+
+    Raises:
+        UsageError: a node that is not a latent of the graph, or a graph of another input.
+
+    >>> mixed = attribution.features(attribution.freeze(model, tokens), 4)
+    >>> graph = attribution.graph(mixed, attribution.logit(model, " Paris"))
+    >>> edge_parts(mixed, graph, [node.id for node in graph.nodes if node.kind == "latent"][-1]).readers
+    ('direct', 'L2H0', 'L2H1', 'L2H2', 'L2H3', 'L1H0', 'L1H1', 'L1H2', 'L1H3', 'L0H0', 'L0H1', 'L0H2', 'L0H3')
     """
     require(graph, Graph, "graph")
     index = graph.index(node)
@@ -146,11 +161,25 @@ def _carriers(
 def with_queries(mixed: Features, graph: Graph, k: int = 10) -> Graph:
     """Return the graph with the attention scores behind its main latents.
 
-    The k latents of most influence have one each.
+    For each of the k latents of most influence: the head that writes most into it at its position, and the position
+    from which that head takes most. The score between the two is split over pairs of writers. `to_neuronpedia` puts it
+    into the field `qk_tracing_results` of the node.
 
-    For each, the head that writes most into it at its position, and the position from which that head takes most; the
-    score between the two is split over pairs of writers. `to_neuronpedia` puts it into the field
-    `qk_tracing_results` of the node.
+    Args:
+        mixed: the input of the graph, frozen.
+        graph: the graph.
+        k: how many latents.
+
+    Returns:
+        The graph with `queries`.
+
+    Raises:
+        UsageError: a graph of a contrast.
+
+    >>> mixed = attribution.features(attribution.freeze(model, tokens), 4)
+    >>> graph = attribution.graph(mixed, attribution.logit(model, " Paris"))
+    >>> len(with_queries(mixed, graph, k=2).queries)
+    2
     """
     require(graph, Graph, "graph")
     if not isinstance(mixed.base, Frozen):

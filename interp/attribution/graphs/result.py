@@ -67,6 +67,11 @@ class Graph(Shown, Result):
     sum, relative to the largest value. `n_active` latents were active, `n_rows` of them were traced before pruning.
     `supernodes` are nodes by group, `queries` attention scores behind latents (`with_queries`), and `examples` strips
     of tokens where a latent is strongest (`with_examples`), by the ids of nodes.
+
+    >>> mixed = attribution.features(attribution.freeze(model, tokens), 4)
+    >>> graph = attribution.graph(mixed, attribution.logit(model, " Paris"))
+    >>> graph.ids[:2], len(graph.edges)
+    (('MLP0.f22@1', 'MLP0.f5@2'), 60)
     """
 
     model: str
@@ -146,6 +151,9 @@ class Graph(Shown, Result):
         """Return the row of a node by its id.
 
         Raises `UsageError` if the graph does not have it.
+
+        >>> graph.index(graph.ids[3])
+        3
         """
         if isinstance(node, str):
             if node not in self.ids:
@@ -154,11 +162,19 @@ class Graph(Shown, Result):
         return whole(node, "A node", 0)
 
     def inputs(self, node: str | int) -> tuple[Edge, ...]:
-        """Return the edges into a node, the largest first."""
+        """Return the edges into a node, the largest first.
+
+        >>> graph.inputs(graph.ids[-1])[0]
+        Edge(source='MLP1.f4@3', target='target#19@3', weight=1.112)
+        """
         return tuple(edge for edge in self.edges if edge.target == self.ids[self.index(node)])
 
     def outputs(self, node: str | int) -> tuple[Edge, ...]:
-        """Return the edges out of a node, the largest first."""
+        """Return the edges out of a node, the largest first.
+
+        >>> [(edge.target, edge.weight) for edge in graph.outputs(graph.ids[0])[:2]]
+        [('MLP1.f17@3', 1.572), ('MLP1.f35@3', 1.240)]
+        """
         return tuple(edge for edge in self.edges if edge.source == self.ids[self.index(node)])
 
     def labelled(self, labels: Mapping[str, str] | Callable[[Node], str]) -> Graph:
@@ -167,6 +183,9 @@ class Graph(Shown, Result):
         Labels are {id: label}, or a function of the node.
 
         No network is used unless the function uses one.
+
+        >>> graph.labelled({graph.ids[0]: "names of towers"}).nodes[0].label
+        'names of towers'
         """
         given = labels if callable(labels) else lambda node: labels.get(node.id, node.label)
         return replace(
@@ -180,6 +199,9 @@ class Graph(Shown, Result):
         """Return the graph with supernodes: {name: ids of its nodes}.
 
         Raises `UsageError` for a node that is not in the graph, or in two supernodes.
+
+        >>> graph.grouped({"pair": graph.ids[:2]}).supernodes
+        {'pair': ('MLP0.f22@1', 'MLP0.f5@2')}
         """
         groups = {name: tuple(self.ids[self.index(node)] for node in nodes) for name, nodes in supernodes.items()}
         members = [node for nodes in groups.values() for node in nodes]
@@ -192,6 +214,9 @@ class Graph(Shown, Result):
         """Return the edges between supernodes and single nodes, largest first.
 
         Single nodes are in no supernode; edges inside a supernode are left out.
+
+        >>> len(graph.collapsed()), len(graph.grouped({"pair": graph.ids[:2]}).collapsed())
+        (60, 56)
         """
         home = {node: name for name, nodes in self.supernodes.items() for node in nodes}
         sums: dict[tuple[str, str], float] = {}
@@ -203,7 +228,11 @@ class Graph(Shown, Result):
         return tuple(sorted(joined, key=lambda edge: -abs(edge.weight)))
 
     def summary(self) -> str:
-        """Return the graph's size and scores in one sentence."""
+        """Return the graph's size and scores in one sentence.
+
+        >>> print(graph.summary().partition(";")[0])
+        10 of 48 active latents and 1 errors hold 80% of the influence on 1 targets, with 60 edges
+        """
         counts = {kind: self.kind.count(kind) for kind in KINDS}
         return (
             f"{counts['latent']} of {self.n_active:,} active latents and {counts['error']} errors hold "
@@ -213,7 +242,11 @@ class Graph(Shown, Result):
         )
 
     def table(self, k: int = 20) -> Table:
-        """Return the k latents and errors of most influence."""
+        """Return the k latents and errors of most influence.
+
+        >>> graph.table(1).columns
+        ('node', 'token', 'label', 'value', 'influence', 'not listed')
+        """
         order = [i for i in np.argsort(-self.influence, kind="stable") if self.kind[i] in ("latent", "error")]
         rows = []
         for i in order[: whole(k, "k", 0)]:
@@ -225,7 +258,11 @@ class Graph(Shown, Result):
         return Table(columns, tuple(rows), self.summary(), formats, tokens=("token",))
 
     def figure(self, k: int = 20) -> Figure:
-        """Return bars of the k latents and errors of most influence."""
+        """Return bars of the k latents and errors of most influence.
+
+        >>> graph.figure(5)
+        Figure(influence: Bars of influence; the first is MLP1.f4@3.)
+        """
         from interp.report.figures import bars
 
         order = [i for i in np.argsort(-self.influence, kind="stable") if self.kind[i] in ("latent", "error")]
@@ -243,6 +280,9 @@ class Graph(Shown, Result):
         """Return the graph as an interactive element of a page.
 
         Of more than `MOST_DRAWN` edges the largest are drawn; what the others add to a node is one of its details.
+
+        >>> type(graph.explorer()).__name__
+        'Explorer'
         """
         largest = sorted(self.edges, key=lambda edge: -abs(edge.weight))
         left_out: dict[str, float] = {}
@@ -296,6 +336,9 @@ class Graph(Shown, Result):
         """Return the graph in the JSON form of Neuronpedia and circuit-tracer.
 
         See `graphs.export`.
+
+        >>> list(graph.to_neuronpedia("towers"))
+        ['metadata', 'qParams', 'nodes', 'links']
         """
         from interp.attribution.graphs.export import to_neuronpedia
 
