@@ -42,7 +42,25 @@ def ablate_induction(
     each layer as the chosen one (in the nearest layers where too few are left): heads of other layers matter more or
     less whatever they do.
 
-    Raises `UsageError` for an unknown method, more heads than there are, or while `model.bridge` has hooks.
+    Args:
+        model: the model.
+        scores: of `head_scores`.
+        k: heads ablated.
+        method: "zero" or "mean".
+        n_control: random sets of heads.
+        length: tokens in each half of a text.
+        seed: of the texts and the random heads.
+
+    Returns:
+        The rise of the loss by the chosen heads, and by each random set.
+
+    Raises:
+        UsageError: an unknown method, more heads than there are, or hooks on `model.bridge`.
+
+    >>> scores = circuits.head_scores(model, n_text=4, length=12)
+    >>> ablation = ablate_induction(model, scores, k=2, n_control=5, length=12)
+    >>> ablation.heads, ablation.effect
+    (('L1H1', 'L1H2'), 0.105)
     """
     k, n_control, seed = whole(k, "k"), whole(n_control, "n_control"), whole(seed, "seed", 0)
     _check(model, method, k, n_control)

@@ -37,6 +37,10 @@ def check(model: Model, tokens: Tensor | None = None) -> CircuitCheck:
         CheckFailedError: an error above 1e-4 (float32) or 1e-5 (float64), or one that is not a number.
         UnsupportedModelError: a feature of the family that the formulas do not cover, by name.
         UsageError: tokens the model cannot read, or another dtype.
+
+    >>> result = circuits.check(model, tokens)
+    >>> result.worst < result.tolerance
+    True
     """
     require(model, Model, "model")
     require_positions(model.spec)

@@ -22,6 +22,20 @@ def definiteness(model: Model, *, draws: int = 50, seed: int = 0) -> Definitenes
     The symmetric part of a generic matrix of rank d_head has signature (d_head, d_head) while 2·d_head ≤ d_model, so a
     head is never semidefinite but by construction; how far the two shares lie from a half is what tells heads apart.
     Rotation is left out and gains are folded.
+
+    Args:
+        model: the model.
+        draws: random weights of the null.
+        seed: of the null.
+
+    Returns:
+        Measures of every head, with those of random weights.
+
+    >>> result = circuits.definiteness(model, draws=5)
+    >>> result.symmetric_fraction.round(3), result.null_fraction
+    (array([[0.544, 0.556, 0.53 , 0.614],
+           [0.595, 0.492, 0.505, 0.529],
+           [0.551, 0.466, 0.518, 0.529]], dtype=float32), (0.511, 0.044))
     """
     require(model, Model, "model")
     draws, seed = whole(draws, "draws", 2), whole(seed, "seed", 0)

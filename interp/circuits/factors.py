@@ -16,6 +16,11 @@ class LowRank:
     With d rows and columns and rank r, no method but `matrix` forms anything of size d × d.
 
     Norms and spectra are computed in float64 whatever the factors' dtype.
+
+    >>> low_rank = LowRank(torch.tensor([[1.0], [2.0]]), torch.tensor([[3.0], [1.0]]))
+    >>> low_rank.matrix
+    tensor([[3., 1.],
+            [6., 2.]])
     """
 
     left: Float[Tensor, "rows rank"]
@@ -27,11 +32,19 @@ class LowRank:
         return self.left @ self.right.T
 
     def form(self, x: Float[Tensor, "*batch rows"], y: Float[Tensor, "*batch columns"]) -> Float[Tensor, "*batch"]:
-        """Return x M yᵀ, row by row; the batches broadcast."""
+        """Return x M yᵀ, row by row; the batches broadcast.
+
+        >>> low_rank.form(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]))
+        tensor(1.)
+        """
         return ((x @ self.left) * (y @ self.right)).sum(-1)
 
     def energy(self) -> float:
-        """Sum of squared entries, ‖M‖² = Σ (leftᵀ left) ∘ (rightᵀ right)."""
+        """Return the sum of squared entries, ‖M‖² = Σ (leftᵀ left) ∘ (rightᵀ right).
+
+        >>> low_rank.energy()
+        50.0
+        """
         left, right = self.left.double(), self.right.double()
         return float(((left.T @ left) * (right.T @ right)).sum())
 
@@ -39,6 +52,9 @@ class LowRank:
         """Return the eigenvalues of a square M, largest magnitude first.
 
         Zeros of its kernel are left out: they are those of rightᵀ left.
+
+        >>> low_rank.eigenvalues()
+        tensor([5.+0.j], dtype=torch.complex128)
         """
         values = torch.linalg.eigvals(self.right.double().T @ self.left.double())
         return values[values.abs().argsort(descending=True, stable=True)]
@@ -47,6 +63,10 @@ class LowRank:
         """Compute the singular value decomposition (U, s, V).
 
         M = U diag(s) Vᵀ, k = min(rank, rows, columns).
+
+        >>> U, s, V = low_rank.svd()
+        >>> s
+        tensor([7.071], dtype=torch.float64)
         """
         left, left_core = torch.linalg.qr(self.left.double())
         right, right_core = torch.linalg.qr(self.right.double())
@@ -59,6 +79,9 @@ class LowRank:
         M is square, its symmetric part (M + Mᵀ)/2; k = min(2 rank, rows) of them.
 
         With QR = [left right], the symmetric part is ½ Q (R J Rᵀ) Qᵀ, J swapping the two halves.
+
+        >>> low_rank.symmetric_eigenvalues()
+        tensor([ 6.035, -1.036], dtype=torch.float64)
         """
         both = torch.cat([self.left, self.right], dim=1).double()
         core = torch.linalg.qr(both, mode="r").R
@@ -69,12 +92,22 @@ class LowRank:
         """Return the share of the squared norm in the symmetric part.
 
         ‖(M + Mᵀ)/2‖² / ‖M‖²: 1 for a symmetric M, 0 for an antisymmetric one. It is ½ + tr(M²) / 2‖M‖².
+
+        >>> low_rank.symmetric_fraction()
+        0.75
         """
         inner = self.right.double().T @ self.left.double()
         return 0.5 + 0.5 * float((inner * inner.T).sum()) / self.energy()
 
     def split(self) -> tuple[LowRank, LowRank]:
-        """Return the symmetric and antisymmetric parts, each of twice the rank."""
+        """Return the symmetric and antisymmetric parts, each of twice the rank.
+
+        >>> symmetric, antisymmetric = low_rank.split()
+        >>> symmetric.matrix, antisymmetric.matrix
+        (tensor([[3.000, 3.500],
+                [3.500, 2.000]]), tensor([[ 0.000, -2.500],
+                [ 2.500,  0.000]]))
+        """
         swapped = torch.cat([self.right, self.left], dim=1)
         symmetric = torch.cat([self.left, self.right], dim=1) / 2
         antisymmetric = torch.cat([self.left, -self.right], dim=1) / 2

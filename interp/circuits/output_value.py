@@ -31,6 +31,10 @@ class OutputValue:
     """Output-value map of one head.
 
     Made by `ov`; inputs are residual streams as they enter the block.
+
+    >>> head = circuits.ov(model, layer=1, head=0)
+    >>> head.copying_score, head.matrix.shape
+    (-0.147, torch.Size([24, 24]))
     """
 
     model: Model
@@ -81,7 +85,11 @@ class OutputValue:
         return writes[:, values > values[0] * 1e-6]
 
     def values(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_head"]:
-        """Return the value vectors of residual streams, the norm applied."""
+        """Return the value vectors of residual streams, the norm applied.
+
+        >>> head.values(torch.ones(model.spec.d_model)).shape
+        torch.Size([8])
+        """
         x = x.to(self.W_V.dtype)
         spec = self.model.spec
         return x / norm_scale(x, spec.block_norm, spec.norm_eps) @ self.W_V + self.b_V
@@ -91,7 +99,10 @@ class OutputValue:
     ) -> Float[Tensor, "*batch query d_model"]:
         """Return what the head adds, attending to `x` as `pattern` says.
 
-        Before the division by a post-norm's scale.
+        This is before the division by a post-norm's scale.
+
+        >>> head.write(torch.ones(4, model.spec.d_model), torch.eye(4)).shape
+        torch.Size([4, 24])
         """
         return pattern @ self.values(x) @ self.W_O
 
@@ -101,6 +112,9 @@ class OutputValue:
         Those that are not determined are marked.
 
         Raises `UsageError` unless 1 ≤ k ≤ d_head.
+
+        >>> head.svd(3).values.round(3)
+        array([3.588, 3.122, 2.473])
         """
         limit = min(self.W_V.shape)
         k = limit if k is None else whole(k, "k")
@@ -123,14 +137,19 @@ class OutputValue:
     def top_tokens(self, token: str | int | None = None, *, direction: int = 0, k: int = 10) -> TopTokens:
         """Return the tokens promoted and suppressed by attending to a token.
 
-        Or by a singular direction.
-
-        For a token they are ranked by logits, for a direction by cosine (`nearest_tokens`).
+        Without a token, by a singular direction. For a token they are ranked by logits, for a direction by cosine
+        (`nearest_tokens`).
 
         Args:
             token: text of exactly one token, or its id; its embedding enters the head as if alone in the stream.
             direction: without a token, which singular direction (0 is the strongest); its sign is arbitrary.
             k: how many of each.
+
+        Returns:
+            The tokens, strongest first.
+
+        >>> head.top_tokens(" Paris", k=2).promoted_values
+        (3.970, 3.651)
         """
         if token is None:
             written = torch.from_numpy(self.svd(direction + 1).writes[direction])
@@ -152,6 +171,10 @@ class OutputValue:
         `block` rows of them are computed at a time.
 
         Row t is what `top_tokens(t)` ranks. 2·d_vocab²·d_head operations, 0.1 GB.
+
+        >>> circuit = head.full_circuit(k=3)
+        >>> circuit.values.round(3), circuit.copied
+        (array([10.385, 10.384,  8.723], dtype=float32), 0.016)
         """
         left = self.values(working(self.model.weights.W_E))
         right = (self.W_O @ working(self.model.weights.W_U)).T
@@ -171,6 +194,20 @@ def ov(model: Model, layer: int, head: int) -> OutputValue:
     """Return the output-value map of one head.
 
     Raises `UsageError` if the layer or head does not exist.
+
+    Args:
+        model: the model.
+        layer: the layer.
+        head: the head.
+
+    Returns:
+        The map.
+
+    Raises:
+        UsageError: a layer or head that does not exist.
+
+    >>> circuits.ov(model, 1, 0).copying_score
+    -0.147
     """
     require(model, Model, "model")
     w = model.weights

@@ -37,6 +37,10 @@ class QueryKey:
 
     The weights' preceding norm is folded in; `query_gain` and `key_gain` are those of query/key norms, None without.
     `sink` is the score of a sink that no value belongs to (gpt-oss), None without: patterns then sum to less than one.
+
+    >>> head = circuits.qk(model, layer=1, head=0)
+    >>> head.signature, head.symmetric_fraction
+    ((8, 8), 0.595)
     """
 
     layer: int
@@ -75,7 +79,11 @@ class QueryKey:
         return self.spec.attention_scale[self.layer]
 
     def factors(self, offset: int = 0) -> LowRank:
-        """Return `matrix(offset)` as two (d_model, d_head) factors."""
+        """Return `matrix(offset)` as two (d_model, d_head) factors.
+
+        >>> head.factors(offset=2).left.shape
+        torch.Size([24, 8])
+        """
         left, right = _gained(self.W_Q, self.query_gain), _gained(self.W_K, self.key_gain)
         return LowRank(self.turn(left, offset), self.turn(right, 0))
 
@@ -85,6 +93,9 @@ class QueryKey:
         It is what `scale` and the norms' scales multiply.
 
         `offset` is how many tokens the key stands before the query; 0 leaves the rotation out.
+
+        >>> head.matrix(offset=2).shape
+        torch.Size([24, 24])
         """
         return self.factors(offset).matrix
 
@@ -126,13 +137,22 @@ class QueryKey:
         `.form(x, y)` of each is its score.
 
         The scores are before `scale` and of normalised inputs; the two parts' sum to those of `factors(offset)`.
+
+        >>> symmetric, antisymmetric = head.split()
+        >>> symmetric.energy() / head.factors().energy()
+        0.595
         """
         return self.factors(offset).split()
 
     def project(
         self, x: Float[Tensor, "*batch d_model"]
     ) -> tuple[Float[Tensor, "*batch d_head"], Float[Tensor, "*batch d_head"]]:
-        """Return (queries, keys) of residual streams, normalised, not yet rotated."""
+        """Return (queries, keys) of residual streams, normalised, not yet rotated.
+
+        >>> queries, keys = head.project(torch.ones(4, model.spec.d_model))
+        >>> queries.shape, keys.shape
+        (torch.Size([4, 8]), torch.Size([4, 8]))
+        """
         x = self.normalised(x)
         sides = []
         for side, weight, bias, gain in (
@@ -149,6 +169,18 @@ class QueryKey:
         """Return what the norm of queries ("query") or keys divides by.
 
         `projected` is this head's, of a normalised x.
+
+        Args:
+            side: "query" or "key".
+            x: normalised residual streams.
+            projected: the head's queries or keys of `x`.
+
+        Returns:
+            (*batch, 1) scales.
+
+        >>> x = torch.ones(4, model.spec.d_model)
+        >>> head.norm_scale("query", x, x @ head.W_Q.to(x)).shape
+        torch.Size([4, 1])
         """
         if self.all_heads is None:
             return norm_scale(projected, "rms", self.spec.norm_eps)
@@ -161,6 +193,9 @@ class QueryKey:
         """Return the bias by distance that ALiBi adds to the scores.
 
         For a text of `n_token` tokens; 0 without ALiBi.
+
+        >>> head.by_distance(4, torch.zeros(1))  # this model has no ALiBi
+        0.0
         """
         bias = distance_bias(self.spec.alibi, n_token, 0, like)
         return bias[self.head] if isinstance(bias, Tensor) else bias
@@ -170,7 +205,17 @@ class QueryKey:
     ) -> Float[Tensor, "*batch"]:
         """Return the score of each pair of residual streams.
 
-        The key lies `offset` tokens before the query; softcap included.
+        Args:
+            x_q: residual streams of the queries.
+            x_k: residual streams of the keys.
+            offset: how many tokens the key stands before the query.
+
+        Returns:
+            (*batch) scores, softcap included.
+
+        >>> x = torch.ones(4, model.spec.d_model)
+        >>> head.scores(x, x, offset=1).shape
+        torch.Size([4])
         """
         query, key = self.project(x_q)[0], self.project(x_k)[1]
         form = (self.turn(query, offset) * self.turn(key, 0)).sum(-1)
@@ -182,6 +227,9 @@ class QueryKey:
         Its residual stream enters the block as `x`.
 
         Softcap included, causal mask not: entries with key > query are what the model would compute and then hides.
+
+        >>> head.attention_scores(torch.ones(4, model.spec.d_model)).shape
+        torch.Size([4, 4])
         """
         query, key = self.project(x)
         positions = torch.arange(x.shape[-2], device=x.device)
@@ -190,16 +238,34 @@ class QueryKey:
         return scores + self.by_distance(x.shape[-2], x)
 
     def pattern(self, x: Float[Tensor, "*batch n_token d_model"]) -> Float[Tensor, "*batch query key"]:
-        """Return the softmax of `attention_scores` over the keys each query may see."""
+        """Return the softmax of `attention_scores` over the keys each query may see.
+
+        >>> _, activations = model.run_with_cache(tokens, "blocks.1.hook_resid_pre")
+        >>> head.pattern(activations["blocks.1.hook_resid_pre"][0])
+        tensor([[1.000, 0.000, 0.000, 0.000],
+                [0.940, 0.060, 0.000, 0.000],
+                [0.330, 0.646, 0.024, 0.000],
+                [0.005, 0.985, 0.008, 0.003]])
+        """
         return self.softmax(self.attention_scores(x))
 
     def softmax(self, scores: Float[Tensor, "*batch query key"]) -> Float[Tensor, "*batch query key"]:
-        """Return the softmax of given scores over visible keys and any sink."""
+        """Return the softmax of given scores over visible keys and any sink.
+
+        >>> head.softmax(torch.zeros(3, 3))
+        tensor([[1.000, 0.000, 0.000],
+                [0.500, 0.500, 0.000],
+                [0.333, 0.333, 0.333]])
+        """
         mask = visible(scores.shape[-1], self.spec.windows[self.layer], scores.device)
         return attention_pattern(scores[..., None, :, :], mask, self.sink)[..., 0, :, :]
 
     def normalised(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """Return x divided by the scale of the norm before the head."""
+        """Return x divided by the scale of the norm before the head.
+
+        >>> head.normalised(2 * torch.ones(model.spec.d_model))[:2]
+        tensor([1.000, 1.000])
+        """
         if x.shape[-1] != self.spec.d_model:
             raise UsageError(
                 f"Residual streams have {self.spec.d_model} coordinates, these have {x.shape[-1]}: "
@@ -209,11 +275,13 @@ class QueryKey:
         return x / norm_scale(x, self.spec.block_norm, self.spec.norm_eps)
 
     def turn(self, rows: Float[Tensor, "*batch d_head"], offset: int) -> Float[Tensor, "*batch d_head"]:
-        """Apply R(offset) to the last axis.
+        """Apply the rotation R(offset) to the last axis.
 
-        Yarn's factor too, hence also for offset 0.
+        Yarn's factor is applied too, hence also for offset 0. Angles are formed in float32, as the model forms them,
+        which limits agreement to about 1e-7 in float64 too.
 
-        Angles are formed in float32, as the model forms them, which limits agreement to about 1e-7 in float64 too.
+        >>> head.turn(torch.ones(8), offset=1)
+        tensor([-0.301,  0.895,  0.990,  0.999,  1.382,  1.095,  1.010,  1.001])
         """
         return rotate(rows, self.rotary, offset, self.n_token)
 
@@ -223,12 +291,18 @@ def qk(model: Model, layer: int, head: int, *, n_token: int = 1) -> QueryKey:
 
     Where queries share keys, `head` is the query head.
 
-    `n_token` is the length of the texts it is asked about, which matters to rotations that depend on it (see
-    `interp.model.Rotary`); `attention_scores` and `pattern` go by the text they are given.
+    Args:
+        model: the model.
+        layer: the layer.
+        head: the head.
+        n_token: the length of the texts it is asked about, which matters to rotations that depend on it (see
+            `interp.model.Rotary`); `attention_scores` and `pattern` go by the text they are given.
 
-    Raises:
-        UsageError: the layer or head does not exist.
-        UnsupportedModelError: positions enter the scores in a way that is not written out here.
+    Returns:
+        The map.
+
+    >>> circuits.qk(model, 1, 0).signature
+    (8, 8)
     """
     require(model, Model, "model")
     require_positions(model.spec)

@@ -23,6 +23,10 @@ class Directions(Shown, Result):
     `group` (k,) is equal for directions whose singular values lie within 1 % of the next: a rotation among them
     describes the map as well, so no single one of them means anything. `stable_rank` is ‖M‖²/σ₁² and
     `participation_rank` (Σσ²)²/Σσ⁴.
+
+    >>> directions = circuits.ov(model, 1, 0).svd(3)
+    >>> directions.values.round(3), directions.stable_rank
+    (array([3.588, 3.122, 2.473]), 2.973)
     """
 
     name: str
@@ -41,7 +45,15 @@ class Directions(Shown, Result):
         return tuple(int(i) for i in np.flatnonzero(counts[self.group] > 1))
 
     def table(self) -> Table:
-        """Return the singular values as a table, largest first."""
+        """Return the singular values as a table, largest first.
+
+        >>> print(directions.table())
+        L1H0: rank 8, stable rank 3.0, participation rank 4.5
+        direction  singular value  degenerate
+                0          3.588  no
+                1          3.122  no
+                2          2.473  no
+        """
         rows = tuple((i, float(value), i in self.degenerate) for i, value in enumerate(self.values))
         caption = (
             f"{self.name}: rank {self.rank}, stable rank {self.stable_rank:.1f}, "
@@ -58,6 +70,10 @@ class TopTokens(Shown, Result):
 
     `source` says what the vector is. Values are in `unit`: logits up to the scale of the final norm (and of the head's
     norms), which is a positive number for each input; or cosines with the unembeddings, their mean subtracted.
+
+    >>> top = circuits.ov(model, 1, 0).top_tokens(" Paris", k=2)
+    >>> top.source, top.promoted_values
+    ("L1H0 ← ' Paris'", (3.970, 3.651))
     """
 
     source: str
@@ -68,7 +84,11 @@ class TopTokens(Shown, Result):
     unit: str = "logits"
 
     def table(self) -> Table:
-        """Return a table of promoted and suppressed tokens, side by side."""
+        """Return a table of promoted and suppressed tokens, side by side.
+
+        >>> top.table().columns
+        ('promoted', 'by', 'suppressed', 'by (negative)')
+        """
         rows = zip(self.promoted, self.promoted_values, self.suppressed, self.suppressed_values, strict=True)
         columns = ("promoted", "by", "suppressed", "by (negative)")
         formats = {"by": "+.3f", "by (negative)": "+.3f"}
@@ -81,6 +101,10 @@ class FullCircuit(Shown, Result):
 
     Entry i says that `sources[i]` (the attended or query token) moves `targets[i]` (the output or key token) by
     `values[i]`. `copied` is the share of all `n_source` tokens whose strongest target is themselves.
+
+    >>> circuit = circuits.ov(model, 1, 0).full_circuit(k=3)
+    >>> circuit.values.round(3), circuit.n_source
+    (array([10.385, 10.384,  8.723], dtype=float32), 64)
     """
 
     name: str
@@ -91,7 +115,11 @@ class FullCircuit(Shown, Result):
     n_source: int
 
     def table(self) -> Table:
-        """Return the entries as a table, largest first."""
+        """Return the entries as a table, largest first.
+
+        >>> circuit.table().columns
+        ('source', 'target', 'value')
+        """
         rows = zip(self.sources, self.targets, (float(value) for value in self.values), strict=True)
         caption = f"{self.name}: largest of {self.n_source} × tokens; {self.copied:.1%} of them have themselves on top"
         return Table(("source", "target", "value"), tuple(rows), caption, {"value": "+.3f"}, ("source", "target"))

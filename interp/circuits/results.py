@@ -29,6 +29,10 @@ class CircuitCheck(Shown, Result):
     Each array is (n_layer, n_head): the largest |difference| over all positions, `pattern` in fractions of attention,
     the others relative to the largest magnitude of the layer's own. `sums` (n_layer,) is what all rebuilt writes of a
     layer and its bias miss of what the layer added to the residual stream, relative to its largest entry.
+
+    >>> check = circuits.check(model, tokens)
+    >>> check.pattern.shape, check.worst < check.tolerance
+    ((3, 4), True)
     """
 
     model: str
@@ -51,7 +55,11 @@ class CircuitCheck(Shown, Result):
         return self.worst
 
     def table(self) -> Table:
-        """Return a table with one row for each head, worst first."""
+        """Return a table with one row for each head, worst first.
+
+        >>> check.table().columns
+        ('head', 'scores', 'pattern', 'values', 'writes')
+        """
         arrays = [getattr(self, name) for name in QUANTITIES]
         rows = [
             (head_name(layer, head), *(float(array[layer, head]) for array in arrays))
@@ -72,6 +80,10 @@ class Definiteness(Shown, Result):
     W_Q W_Kᵀ (rotation left out, gains folded), `symmetric_fraction` is its share of the squared norm and
     `positive_share` that of its positive eigenvalues in the sum of magnitudes. The nulls are (mean, standard deviation)
     over `draws` pairs of Gaussian factors.
+
+    >>> result = circuits.definiteness(model, draws=5)
+    >>> result.positive[0], result.negative[0]
+    (array([8, 8, 8, 8]), array([8, 8, 8, 8]))
     """
 
     positive: np.ndarray
@@ -85,7 +97,11 @@ class Definiteness(Shown, Result):
     seed: int
 
     def table(self) -> Table:
-        """Return a table of all heads in order, then the null."""
+        """Return a table of all heads in order, then the null.
+
+        >>> result.table().rows[0]
+        ('L0H0', 8, 8, 0.544, 0.566)
+        """
         rows = [
             (
                 head_name(*at),
@@ -141,6 +157,10 @@ class Composition(Shown, Result):
     the model (`possible`); the others are there for comparison. `offset` says which rotation stands between query and
     key. The null turns the writer's output by a random rotation and so keeps both spectra: squared scores then have
     mean 1/`d_model` and standard deviation `spread[w, r]`.
+
+    >>> scores = circuits.composition(model, "V")
+    >>> scores.array.shape, scores.labels[:2]
+    ((12, 12), ('L0H0', 'L0H1'))
     """
 
     kind: str
@@ -196,6 +216,9 @@ class Composition(Shown, Result):
         """Return the k strongest possible pairs as (writer, reader, score).
 
         Raises `UsageError` for a k below 0.
+
+        >>> scores.top(2)
+        (('L0H1', 'L1H2', 0.271), ('L0H0', 'L2H3', 0.246))
         """
         k = whole(k, "k", 0)
         scores = np.where(self.possible, self.array, -np.inf)
@@ -207,6 +230,9 @@ class Composition(Shown, Result):
         """Return the strongest pairs as a table.
 
         With the distance of their squared score from the null in its standard deviations.
+
+        >>> scores.table(1).rows  # writer, reader, score, z
+        (('L0H1', 'L1H2', 0.271, 3.013),)
         """
         mean, spread = self.baseline
         place = {name: i for i, name in enumerate(self.labels)}
@@ -243,6 +269,10 @@ class HeadScores(Shown, Result):
     fractions of attention, "positional" a similarity up to 1. `chance` (text, score) is what attention spread evenly
     over the earlier tokens would score. `copying` (n_layer, n_head) is the eigenvalue copying score of the weights,
     −1 to 1. `error` is how far rows of the patterns are from summing to 1.
+
+    >>> scores = circuits.head_scores(model, n_text=4, length=12)
+    >>> scores.names, scores.texts
+    (('previous', 'duplicate', 'induction', 'first', 'positional'), ('repeated', 'natural'))
     """
 
     names: tuple[str, ...]
@@ -276,13 +306,27 @@ class HeadScores(Shown, Result):
         """Return one score on one kind of text, (n_layer, n_head).
 
         Raises `UsageError` if there is none of that name.
+
+        >>> scores.of("previous").round(3)
+        array([[0.105, 0.134, 0.109, 0.115],
+               [0.137, 0.144, 0.097, 0.115],
+               [0.105, 0.131, 0.097, 0.141]], dtype=float32)
         """
         return self.scores[self._at(name, text)]
 
     def named(self, name: str, text: str = "repeated", threshold: float = 0.3) -> tuple[NamedHead, ...]:
         """Return heads whose whole interval lies above a threshold.
 
-        Strongest first, as (head, score, low, high).
+        Args:
+            name: of the score.
+            text: the kind of text.
+            threshold: a fraction of attention.
+
+        Returns:
+            (head, score, lower, upper bound), strongest first.
+
+        >>> scores.named("previous", threshold=0.11)
+        (('L2H3', 0.141, 0.112, 0.168), ('L2H1', 0.131, 0.114, 0.148))
         """
         mean, low, high = (array[self._at(name, text)] for array in (self.scores, self.low, self.high))
         heads = [(head_name(*at), float(mean[at]), float(low[at]), float(high[at])) for at in np.ndindex(mean.shape)]
@@ -292,6 +336,9 @@ class HeadScores(Shown, Result):
         """Return a table with one row for each head.
 
         Every score on every text with its bounds, and the copying score.
+
+        >>> scores.table().columns[:3]
+        ('head', 'copying', 'previous (repeated)')
         """
         scored = [(name, text) for text in self.texts for name in self.names]
         columns = ["head", "copying"]
@@ -311,7 +358,11 @@ class HeadScores(Shown, Result):
         return Table(tuple(columns), tuple(rows), caption, dict.fromkeys(columns[1:], ".3f"))
 
     def figure(self, name: str = "induction", text: str = "repeated") -> Figure:
-        """Draw one score by layer and head."""
+        """Draw one score by layer and head.
+
+        >>> scores.figure("induction")
+        Figure(score-induction-repeated: Layers by heads; L1H1 is the strongest.)
+        """
         from interp.report.figures import heatmap
 
         values, at_score = self.of(name, text), self._at(name, text)
@@ -348,6 +399,11 @@ class Ablation(Shown, Result):
 
     `effect` is the rise when `heads` are removed, `control` (n_control,) the rises for as many random heads each time.
     `baseline` is the loss of the whole model; `method` is "zero" or "mean". `ratio` is effect / median |control|.
+
+    >>> scores = circuits.head_scores(model, n_text=4, length=12)
+    >>> ablation = circuits.ablate_induction(model, scores, k=2, n_control=5, length=12)
+    >>> ablation.effect, ablation.control.round(3)
+    (0.105, array([-0.056, -0.056, -0.056, -0.056, -0.056]))
     """
 
     method: str
@@ -364,7 +420,11 @@ class Ablation(Shown, Result):
         return self.effect / float(np.median(np.abs(self.control)))
 
     def table(self) -> Table:
-        """Return a table of the chosen heads, then every random set."""
+        """Return a table of the chosen heads, then every random set.
+
+        >>> ablation.table().rows[0]
+        ('L1H1, L1H2', 'chosen', 0.105)
+        """
         rows = [(", ".join(self.heads), "chosen", self.effect)]
         rows += [
             (", ".join(heads), "random", float(value))

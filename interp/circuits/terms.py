@@ -26,6 +26,20 @@ def score_terms(
 
     Scales of query/key norms are fixed at their values. The four sum to the score; what ALiBi takes off for the
     distance is in the last.
+
+    Args:
+        head: the query-key map.
+        x_q: residual streams of the queries.
+        x_k: residual streams of the keys.
+        offset: how many tokens the key stands before the query.
+
+    Returns:
+        (*batch, 4), in the order of `TERMS`.
+
+    >>> x = torch.ones(model.spec.d_model)
+    >>> terms = score_terms(circuits.qk(model, 1, 0), x, x, offset=1)
+    >>> terms, terms.sum()
+    (tensor([-2.134, -0.195, -0.048,  0.058]), tensor(-2.318))
     """
     require(head, QueryKey, "head")
     queries = _content_and_bias(head, "query", x_q, head.W_Q, head.b_Q, head.query_gain)
@@ -62,7 +76,20 @@ def frequency_terms(
 
     One cosine and one sine amplitude for each pair of residual streams.
 
-    Raises `UsageError` for a model without rotary positions, whose scores do not depend on the offset.
+    Args:
+        head: the query-key map.
+        x_q: residual streams of the queries.
+        x_k: residual streams of the keys.
+
+    Returns:
+        The amplitudes; `.at(offsets)` is the score at each offset.
+
+    Raises:
+        UsageError: a model without rotary positions, whose scores do not depend on the offset.
+
+    >>> x = torch.ones(model.spec.d_model)
+    >>> frequency_terms(circuits.qk(model, 1, 0), x, x).at(torch.tensor([0.0, 1.0, 2.0]))
+    tensor([-2.533, -2.318, -1.972])
     """
     require(head, QueryKey, "head")
     return _frequency_terms(head, head.project(x_q)[0], head.project(x_k)[1])
@@ -77,6 +104,19 @@ def positional_profile(
 
     Being bilinear, it is the score of the mean query with the mean key: what the head prefers about distance whatever
     the tokens are. Without rotary positions or ALiBi it is constant.
+
+    Args:
+        head: the query-key map.
+        x: residual streams.
+        offsets: numbers of tokens between key and query.
+
+    Returns:
+        The mean score at each offset.
+
+    >>> _, activations = model.run_with_cache(tokens, "blocks.1.hook_resid_pre")
+    >>> x = activations["blocks.1.hook_resid_pre"][0]
+    >>> positional_profile(circuits.qk(model, 1, 0), x, torch.tensor([0.0, 1.0, 2.0]))
+    tensor([-0.697,  1.813,  2.374])
     """
     require(head, QueryKey, "head")
     query, key = (each.reshape(-1, each.shape[-1]).mean(0) for each in head.project(x))
@@ -92,6 +132,9 @@ def frequency_energy(head: QueryKey) -> Float[Tensor, " n_pair"]:
 
     With a₁, a₂ and b₁, b₂ the pair's columns of the two factors it is (‖a₁‖² + ‖a₂‖²)(‖b₁‖² + ‖b₂‖²).
     Raises `UsageError` for a model without rotary positions.
+
+    >>> frequency_energy(circuits.qk(model, 1, 0))
+    tensor([22.331, 23.861, 24.151, 32.861])
     """
     require(head, QueryKey, "head")
     rotary = _rotary(head)

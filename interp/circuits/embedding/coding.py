@@ -34,8 +34,16 @@ def sparse_code(
         k: how many tokens.
         dictionary: "unembedding" (the final norm's gain folded in) or "embedding".
 
+    Returns:
+        The tokens, with their coefficients and the share left unexplained.
+
     Raises:
         UsageError: another dictionary, a vector of the wrong size or all zeros, or k outside 1 to d_model.
+
+    >>> vector = model.weights.W_E[3] + 0.5 * model.weights.W_E[7]
+    >>> code = sparse_code(model, vector, k=2, dictionary="embedding")
+    >>> code.tokens == model.labels(torch.tensor([3, 7])), code.left.round(3)
+    (True, array([0.204, 0.   ]))
     """
     require(model, Model, "model")
     require(vector, Tensor, "vector")

@@ -33,8 +33,15 @@ def analogy(
         n_shuffle: shuffles of the second words.
         seed: of the shuffles.
 
+    Returns:
+        Parallelism and ranks, with their nulls.
+
     Raises:
         UsageError: fewer than three pairs, a word that is not one token, or a word used twice.
+
+    >>> result = analogy(model, [(1, 11), (2, 12), (3, 13)], n_shuffle=20)
+    >>> result.parallelism, result.ranks
+    (0.087, (55, 9, 1))
     """
     require(model, Model, "model")
     require(pairs, (list, tuple), "pairs")

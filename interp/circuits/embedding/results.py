@@ -23,6 +23,11 @@ class Comparison(Shown, Result):
     `identity` and `prediction` (n_layer + 1,) are, over the positions of some texts, the mean cosine of the residual
     stream with the embedding of the token read there and with the unembedding (gain in) of the token the model
     predicts; row 0 is the embedding. `turn` is the first row from which the prediction stays ahead, -1 if none is.
+
+    >>> from interp.circuits import embedding
+    >>> comparison = embedding.compare(model, tokens, neighbours=3)
+    >>> comparison.identity.round(3), comparison.prediction.round(3)
+    (array([1.   , 0.397, 0.135, 0.145], dtype=float32), array([0.165, 0.221, 0.321, 0.377], dtype=float32))
     """
 
     tied: bool
@@ -46,7 +51,11 @@ class Comparison(Shown, Result):
         return first if first < len(self.identity) else -1
 
     def table(self) -> Table:
-        """Return cosines with the tokens read and predicted, by layer."""
+        """Return cosines with the tokens read and predicted, by layer.
+
+        >>> comparison.table().rows[0]
+        ('embed', 1.0, 0.165)
+        """
         labels = ["embed", *(f"layer {i}" for i in range(len(self.identity) - 1))]
         rows = tuple(zip(labels, map(float, self.identity), map(float, self.prediction), strict=True))
         caption = (
@@ -57,7 +66,11 @@ class Comparison(Shown, Result):
         return Table(("after", "read", "predicted"), rows, caption, formats)
 
     def figure(self) -> Figure:
-        """Draw the mean cosines with tokens read and predicted, by layer."""
+        """Draw the mean cosines with tokens read and predicted, by layer.
+
+        >>> comparison.figure()
+        Figure(turn: Two lines that cross: similarity to the token read falls, similarity to the token predicted rises.)
+        """
         from interp.report.figures import lines
 
         rows = np.arange(len(self.identity)) - 1
@@ -81,6 +94,11 @@ class Analogy(Shown, Result):
     `parallelism` is the mean cosine between offsets of different pairs; `ranks` (n_pair,) are where b comes among all
     tokens when the mean offset of the other pairs is added to a (0 is first; a and the other pairs' words are left
     out). The nulls are the same numbers with the second words shuffled: each shuffle's parallelism, and median rank.
+
+    >>> from interp.circuits import embedding
+    >>> result = embedding.analogy(model, [(1, 11), (2, 12), (3, 13)], n_shuffle=20)
+    >>> result.ranks, result.p_value
+    ((55, 9, 1), 0.524)
     """
 
     pairs: tuple[tuple[str, str], ...]
@@ -99,7 +117,11 @@ class Analogy(Shown, Result):
         return float((1 + (self.null_parallelism >= self.parallelism).sum()) / (1 + len(self.null_parallelism)))
 
     def table(self) -> Table:
-        """Return a table with one row for each pair."""
+        """Return a table with one row for each pair.
+
+        >>> result.table().columns
+        ('from', 'to', 'rank')
+        """
         rows = tuple((a, b, rank) for (a, b), rank in zip(self.pairs, self.ranks, strict=True))
         caption = (
             f"Offsets have mean cosine {self.parallelism:.3f} (shuffled pairs {self.null_parallelism.mean():.3f}, "
@@ -114,13 +136,22 @@ class Projection(Shown, Result):
     """Weights of a head or neuron read as tokens.
 
     For each vector the tokens it goes with and against.
+
+    >>> from interp.circuits import embedding
+    >>> projection = embedding.project(model, layer=1, neuron=5, k=2)
+    >>> [vector.source for vector in projection.vectors]
+    ['reads', 'gate', 'writes']
     """
 
     name: str
     vectors: tuple[TopTokens, ...]
 
     def table(self) -> Table:
-        """Return a table with one row for each vector."""
+        """Return a table with one row for each vector.
+
+        >>> projection.table().columns
+        ('vector', 'with', 'against')
+        """
         rows = tuple(
             (vector.source, " ".join(map(repr, vector.promoted)), " ".join(map(repr, vector.suppressed)))
             for vector in self.vectors
@@ -135,6 +166,11 @@ class Collapse(Shown, Result):
     Rows are the embedding and the stream after each layer: `cosine` the mean cosine between two positions
     (0 ± 1/√d_model for random vectors), `effective_rank` exp of the entropy of the squared singular values'
     shares, at most min(n_position, d_model), and `norm` the mean length.
+
+    >>> from interp.circuits import embedding
+    >>> similarity = embedding.collapse(model, tokens)
+    >>> similarity.cosine.round(3), similarity.effective_rank.round(1)
+    (array([0.008, 0.4  , 0.53 , 0.5  ]), array([3.7, 2.7, 2.5, 2.6]))
     """
 
     cosine: np.ndarray
@@ -144,7 +180,16 @@ class Collapse(Shown, Result):
     d_model: int
 
     def table(self) -> Table:
-        """Return a table with one row for each layer."""
+        """Return a table with one row for each layer.
+
+        >>> print(similarity.table())
+        Over 4 positions; random vectors have cosine 0 ± 0.204
+        after    mean cosine  effective rank  mean norm
+        embed          0.008             3.7        5.6
+        layer 0        0.400             2.7       20.6
+        layer 1        0.530             2.5       33.8
+        layer 2        0.500             2.6       39.0
+        """
         labels = ["embed", *(f"layer {i}" for i in range(len(self.cosine) - 1))]
         rows = tuple(zip(labels, *(map(float, a) for a in (self.cosine, self.effective_rank, self.norm)), strict=True))
         caption = f"Over {self.n_position} positions; random vectors have cosine 0 ± {self.d_model**-0.5:.3f}"
@@ -152,7 +197,11 @@ class Collapse(Shown, Result):
         return Table(("after", "mean cosine", "effective rank", "mean norm"), rows, caption, formats)
 
     def figure(self) -> Figure:
-        """Draw the mean cosine by layer."""
+        """Draw the mean cosine by layer.
+
+        >>> similarity.figure()
+        Figure(collapse: One line by layer.)
+        """
         from interp.report.figures import lines
 
         return lines(
@@ -176,6 +225,10 @@ class SparseCode(Shown, Result):
     `coherence` is the largest |cosine| between a chosen row and any other row of the dictionary. `recovery` is Tropp's
     exact-recovery coefficient of the chosen rows: below 1, a vector made of exactly these rows is certain to be
     decoded into them (IEEE Trans. Inf. Theory 50, 2231, 2004); above, it may or may not.
+
+    >>> from interp.circuits import embedding
+    >>> vector = model.weights.W_E[3] + 0.5 * model.weights.W_E[7]
+    >>> code = embedding.sparse_code(model, vector, k=2, dictionary="embedding")
     """
 
     dictionary: str
@@ -186,7 +239,11 @@ class SparseCode(Shown, Result):
     recovery: float
 
     def table(self) -> Table:
-        """Return a table with one row for each token."""
+        """Return a table with one row for each token.
+
+        >>> code.table().columns
+        ('token', 'coefficient', 'left unexplained')
+        """
         rows = tuple(zip(self.tokens, map(float, self.coefficients), map(float, self.left), strict=True))
         sure = "recovery is certain" if self.recovery < 1 else "recovery is not certain"
         caption = (

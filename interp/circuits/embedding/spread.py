@@ -26,6 +26,10 @@ def collapse(model: Model, tokens: Tensor | None = None) -> Collapse:
 
     Raises:
         UsageError: texts of fewer than two positions in all, or that the model cannot read.
+
+    >>> result = collapse(model, tokens)
+    >>> result.cosine.round(3), result.effective_rank.round(1)
+    (array([0.008, 0.4  , 0.53 , 0.5  ]), array([3.7, 2.7, 2.5, 2.6]))
     """
     tokens = texts(model, tokens)
     n = tokens.numel()
