@@ -139,8 +139,8 @@ class LensComparison(Shown, Result):
 
         It says at how many layers a lens is better, and by how much.
 
-        >>> comparison.summary()[:62]
-        'Of 3 rows before the last, the cross-entropy on 32 held-out te'
+        >>> print(comparison.summary().partition(",")[0])
+        Of 3 rows before the last
         """
         parts, rows = [], self.bias.shape[1] - 1
         for name in self.names[1:]:

@@ -40,7 +40,9 @@ class LowRank:
         return ((x @ self.left) * (y @ self.right)).sum(-1)
 
     def energy(self) -> float:
-        """Return the sum of squared entries, ‖M‖² = Σ (leftᵀ left) ∘ (rightᵀ right).
+        """Return the sum of squared entries.
+
+        ‖M‖² = Σ (leftᵀ left) ∘ (rightᵀ right).
 
         >>> low_rank.energy()
         50.0

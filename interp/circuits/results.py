@@ -128,7 +128,11 @@ class Definiteness(Shown, Result):
         )
 
     def figure(self) -> Figure:
-        """Draw every head as a point: symmetric fraction against positive share."""
+        """Draw every head as a point: symmetric fraction against positive share.
+
+        >>> print(result.figure().alt.partition(",")[0])
+        12 heads scattered about the point of random weights
+        """
         from interp.report.figures import scatter
 
         n = self.positive.size
@@ -244,7 +248,11 @@ class Composition(Shown, Result):
         return Table(("writer", "reader", "score", "z"), rows, caption, {"score": ".4f", "z": "+.1f"})
 
     def figure(self) -> Figure:
-        """Draw the excess over the null, writers by readers."""
+        """Draw the excess over the null, writers by readers.
+
+        >>> print(scores.figure().alt.partition(";")[0])
+        Matrix of writer heads by reader heads
+        """
         from interp.report.figures import heatmap
 
         return heatmap(

@@ -31,6 +31,10 @@ class Circuit(Shown, Result):
     how many edges were to be chosen; those without a path from the embedding or to the logits were dropped, so `size`
     may be smaller. `how` says which method and rule chose them. `by_position` (n_edge, n_token) says at which positions
     each edge belongs to the circuit; without it, at all positions.
+
+    >>> circuit = discovery.circuit(discovery.score(model, task), share=0.1)
+    >>> circuit.size, circuit.nodes[:3]
+    (16, ('embed', 'L0H0', 'L0H1'))
     """
 
     graph: Graph
@@ -85,10 +89,22 @@ class Circuit(Shown, Result):
     def run(self, model: Model, task: Task | Pairs, *, outside: Any = "counterfactual") -> Float[np.ndarray, " n_pair"]:
         """Run a task with the circuit's edges alone.
 
-        Returns each pair's measure, in nats. Edges of the circuit carry what the clean run gives them, all others what
-        the counterfactual run writes; `outside` may be "mean" (over the task) or "zero".
-        Raises `UsageError` for a model of another architecture, or for prompts of another length than a circuit at
-        single positions was chosen on.
+        Edges of the circuit carry what the clean run gives them, all others what `outside` says.
+
+        Args:
+            model: the model.
+            task: the pairs.
+            outside: "counterfactual" (what the counterfactual run writes), "mean" (over the task) or "zero".
+
+        Returns:
+            Each pair's measure, in nats.
+
+        Raises:
+            UsageError: a model of another architecture, or prompts of another length than a circuit at single positions
+                was chosen on.
+
+        >>> circuit.run(model, task).round(3)
+        array([2.416, 0.327])
         """
         from interp.discovery.masks import evaluate
         from interp.discovery.pairs import checked
@@ -100,7 +116,10 @@ class Circuit(Shown, Result):
         return evaluate(model, self.graph, task, [~self.mask], outside=outside)[0]
 
     def check_length(self, n_token: int) -> None:
-        """Raise `UsageError` for prompts that lack the positions, or have others."""
+        """Raise `UsageError` for prompts that lack the positions, or have others.
+
+        >>> circuit.check_length(4)  # a circuit at all positions takes prompts of any length
+        """
         if self.by_position is not None and self.by_position.shape[1] != n_token:
             raise UsageError(
                 f"The circuit was chosen at the positions of {self.by_position.shape[1]} tokens, and these prompts "
@@ -108,7 +127,11 @@ class Circuit(Shown, Result):
             )
 
     def table(self) -> Table:
-        """Return every edge with its score."""
+        """Return every edge with its score.
+
+        >>> circuit.table().rows[0]
+        ('L0H3', 'MLP0', 1.993)
+        """
         caption = f"{self.size:,} of {self.graph.n_edge:,} edges; score: change of the log odds when corrupted (nats)."
         places = [self.graph.index(edge) for edge in self.edges]
         rows = tuple((*self.graph.edges[i].split(ARROW), float(self.scores[i])) for i in places)
@@ -119,7 +142,11 @@ class Circuit(Shown, Result):
         return Table(("from", "to", "score", "positions"), rows, caption, {"score": "+.4f"})
 
     def files(self) -> dict[str, bytes]:
-        """Return what `save` writes: the result, and `circuit.json` in MIB's form."""
+        """Return what `save` writes: the result, and `circuit.json` in MIB's form.
+
+        >>> list(circuit.files())
+        ['arrays.safetensors', 'result.json', 'circuit.json']
+        """
         return {**super().files(), CIRCUIT_JSON: json.dumps(self.to_dict()).encode()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,6 +156,9 @@ class Circuit(Shown, Result):
 
         {cfg: {...}, nodes: {name: {in_graph}}, edges: {"a0.h1->a3.h2<q>": {score, in_graph}}}. Edges of the circuit
         alone are listed; an edge into keys that heads share stands once for each head.
+
+        >>> list(circuit.to_dict()), list(circuit.to_dict()["edges"])[:2]
+        (['cfg', 'nodes', 'edges'], ['input->a0.h2<k>', 'input->a0.h3<k>'])
         """
         graph = self.graph
         names = _mib_names(graph)
@@ -154,6 +184,10 @@ class Circuit(Shown, Result):
 
         Raises `DamagedFileError` for a file that is not a circuit, `UsageError` for an edge that the graph lacks or a
         shared key that only some of its heads have.
+
+        >>> circuit_folder = circuit.save(folder)
+        >>> discovery.Circuit.read(circuit_folder).size == circuit.size
+        True
         """
         path = Path(path)
         path = path / CIRCUIT_JSON if path.is_dir() else path

@@ -37,9 +37,9 @@ def faithfulness(  # noqa: PLR0913 (all but the first three are keyword-only)
 ) -> Curve:
     """Measure the faithfulness f of circuits of the published sizes.
 
-    Circuits are those of the largest signed scores, of the largest magnitudes, and of random edges.
-    Of the k best edges those that are cut off from the embedding or the logits are dropped; the rest carries what the
-    clean run gives it, and everything outside what `outside` says. Give a task that the scores were not made on.
+    Circuits are those of the largest signed scores, of the largest magnitudes, and of random edges. Of the k best edges
+    those that are cut off from the embedding or the logits are dropped; the rest carries what the clean run gives it,
+    and everything outside what `outside` says. Give a task that the scores were not made on.
 
     Args:
         model: the model the scores are of.
@@ -51,12 +51,17 @@ def faithfulness(  # noqa: PLR0913 (all but the first three are keyword-only)
         limit: bytes of writes in memory.
         control: a curve of the same pairs, sizes and seed, whose random ranking is used instead of running it again.
 
-    Returns a `Curve` with `.f`, `.cpr`, `.cmd`, their intervals and `.random`; three runs of the pairs for each size.
-    Raises `UsageError` for sizes outside (0, 1] or another model's scores.
+    Returns:
+        The curve, with `.f`, `.cpr`, `.cmd`, their intervals and `.random`. It takes three runs of the pairs for each
+            size.
 
-    Example:
-        first, second = task.split()
-        discovery.faithfulness(model, second, discovery.score(model, first)).cpr
+    Raises:
+        UsageError: sizes outside (0, 1], or another model's scores.
+
+    >>> first, second = task.split()
+    >>> curve = discovery.faithfulness(model, second, discovery.score(model, first), sizes=(0.1, 0.5, 1.0))
+    >>> curve.f.round(3), curve.cpr
+    (array([-0.053,  0.639,  1.   ]), 0.527)
     """
     task, graph = checked(model, task), scores.graph
     _check_graph(model, graph)
@@ -104,8 +109,24 @@ def smallest(
     """Return the smallest circuit with f of at least `faithful`.
 
     Sizes are searched by bisection: about 17 runs of the pairs. The size is one at which f passes the bound; where f is
-    not monotone a smaller one may exist (Cho, CVPR 2026, does the same with thresholds). Raises `UsageError` when not
-    even all edges reach it.
+    not monotone a smaller one may exist (Cho, CVPR 2026, does the same with thresholds).
+
+    Args:
+        model: the model the scores are of.
+        task: pairs to measure f on.
+        scores: of the edges.
+        faithful: the least f, at most 1.
+        by: "signed" or "absolute".
+
+    Returns:
+        The circuit.
+
+    Raises:
+        UsageError: another `by`, a bound above 1, or not even all edges reach it.
+
+    >>> small = smallest(model, task, discovery.score(model, task), faithful=0.8)
+    >>> small.size, small.graph.n_edge
+    (34, 190)
     """
     if by not in ("signed", "absolute"):
         raise UsageError(f'by="{by}": choose "signed" or "absolute".')
@@ -149,6 +170,14 @@ def judge(
         n_random: random circuits.
         seed: of random circuits, of the bootstrap, and of which edges are left out where there are more than 50.
         progress: called with (done, total, what).
+
+    Returns:
+        The result of every test.
+
+    >>> first, second = task.split()
+    >>> circuit = discovery.circuit(discovery.score(model, first), share=0.2)
+    >>> judge(model, second, circuit, n_random=5).f
+    0.481
     """
     task, graph, rng = checked(model, task), circuit.graph, np.random.default_rng(seed)
     _check_graph(model, graph)

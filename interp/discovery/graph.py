@@ -30,6 +30,10 @@ class Graph(Result):
     """Nodes and edges of one architecture.
 
     Edges lie reader by reader, each reader's writers in order.
+
+    >>> graph = discovery.Graph.of(model.spec)
+    >>> graph.n_edge, graph.edges[:2]
+    (190, ('embed → L0H0.q', 'embed → L0H1.q'))
     """
 
     n_layer: int
@@ -43,6 +47,9 @@ class Graph(Result):
         """Return the graph of a model with these facts.
 
         The experts of a layer are one MLP.
+
+        >>> discovery.Graph.of(model.spec, grouped=False).n_edge
+        262
         """
         return cls(spec.n_layer, spec.n_head, spec.n_kv_head, spec.parallel, grouped)
 
@@ -79,11 +86,19 @@ class Graph(Result):
         return self.n_head + 2 * self.n_key + 1
 
     def attention(self, layer: int) -> slice:
-        """Return the readers of a layer's attention: queries, keys, values."""
+        """Return the readers of a layer's attention: queries, keys, values.
+
+        >>> graph.readers[graph.attention(0)]
+        ('L0H0.q', 'L0H1.q', 'L0H2.q', 'L0H3.q', 'L0KV0.k', 'L0KV1.k', 'L0KV0.v', 'L0KV1.v')
+        """
         return slice(layer * self.per_layer, (layer + 1) * self.per_layer - 1)
 
     def mlp(self, layer: int) -> slice:
-        """Return the reader of a layer's MLP."""
+        """Return the reader of a layer's MLP.
+
+        >>> graph.readers[graph.mlp(0)]
+        ('MLP0',)
+        """
         at = (layer + 1) * self.per_layer - 1
         return slice(at, at + 1)
 
@@ -93,12 +108,20 @@ class Graph(Result):
         return slice(self.n_layer * self.per_layer, self.n_layer * self.per_layer + 1)
 
     def heads(self, layer: int) -> slice:
-        """Return the writers of a layer's attention."""
+        """Return the writers of a layer's attention.
+
+        >>> graph.writers[graph.heads(1)]
+        ('L1H0', 'L1H1', 'L1H2', 'L1H3')
+        """
         start = 1 + layer * (self.n_head + 1)
         return slice(start, start + self.n_head)
 
     def mlps(self, layer: int) -> slice:
-        """Return the writer of a layer's MLP."""
+        """Return the writer of a layer's MLP.
+
+        >>> graph.writers[graph.mlps(1)]
+        ('MLP1',)
+        """
         end = 1 + (layer + 1) * (self.n_head + 1)
         return slice(end - 1, end)
 
@@ -164,6 +187,9 @@ class Graph(Result):
         """Return the index of an edge by its name.
 
         Raises `UsageError` for one that does not exist.
+
+        >>> graph.index(graph.edges[7])
+        7
         """
         writer, _, reader = edge.partition(ARROW)
         for name, known in ((writer, self.writers), (reader, self.readers)):
@@ -175,13 +201,20 @@ class Graph(Result):
         return int(self.offsets[at]) + by
 
     def of_reader(self, reader: int) -> slice:
-        """Return the edges of one reader."""
+        """Return the edges of one reader.
+
+        >>> graph.edges[graph.of_reader(graph.readers.index("MLP0"))]
+        ('embed → MLP0', 'L0H0 → MLP0', 'L0H1 → MLP0', 'L0H2 → MLP0', 'L0H3 → MLP0')
+        """
         return slice(int(self.offsets[reader]), int(self.offsets[reader + 1]))
 
     def matrix(self, values: np.ndarray, readers: slice) -> np.ndarray:
         """Return edge values as a matrix of readers by writers.
 
         (n_reader, n_visible, ...), for readers of the same writers.
+
+        >>> graph.matrix(np.arange(graph.n_edge), graph.mlp(0))
+        array([[ 8,  9, 10, 11, 12]])
         """
         start, stop = self.offsets[readers.start], self.offsets[readers.stop]
         return values[start:stop].reshape(readers.stop - readers.start, -1, *values.shape[1:])
@@ -192,6 +225,10 @@ class Graph(Result):
         The path lies within the set.
 
         A head that reads through any of its inputs counts as reached; an input shared by heads leads to all of them.
+
+        >>> every, none = np.ones(graph.n_edge, bool), np.zeros(graph.n_edge, bool)
+        >>> int(graph.connected(every).sum()), int(graph.connected(none).sum())
+        (190, 0)
         """
         current = edges.copy()
         while True:

@@ -21,6 +21,18 @@ def head_effects(model: Model, task: Task | Pairs, *, outside: Outside = "counte
     """Measure the effect of corrupting each head alone, on every pair.
 
     `HeadEffects` correlates these effects over pairs. One run of the pairs for each head.
+
+    Args:
+        model: the model.
+        task: the pairs.
+        outside: what a corrupted head writes: "counterfactual", "mean" (over the task) or "zero".
+
+    Returns:
+        The change of every pair's measure by each head.
+
+    >>> effects = head_effects(model, task)
+    >>> effects.top(2), effects.total
+    ((('L0H3', 1.411), ('L0H0', -0.686)), 1.176)
     """
     bench = _Bench(model, task, outside)
     measures = bench.measure([[head] for head in bench.heads])
@@ -38,13 +50,28 @@ def minimal_heads(
 ) -> HeadSet:
     """Find few heads that carry `share` of the measure on their own.
 
-    All other heads are corrupted.
+    All other heads are corrupted; embedding and MLPs run for real. f = (m(set) − m(no head)) / (m(all) − m(no head)).
+    Heads are added by their single effect until f reaches the share; then each is left out again if the rest still
+    reaches it, weakest first. The result is minimal in that no single head can be left out; a smaller set of other
+    heads may exist.
 
-    Embedding and MLPs run for real. f = (m(set) − m(no head)) / (m(all) − m(no head)). Heads are added by their single
-    effect until f reaches the share; then each is left out again if the rest still reaches it, weakest first. The
-    result is minimal in that no single head can be left out; a smaller set of other heads may exist.
+    Args:
+        model: the model.
+        task: the pairs.
+        share: the least f, in (0, 1].
+        outside: what a corrupted head writes: "counterfactual", "mean" (over the task) or "zero".
+        n_random: random sets of as many heads, the control.
+        seed: of the random sets.
 
-    Raises `UsageError` for a share outside (0, 1], or heads that all together do nothing.
+    Returns:
+        The heads, with the control.
+
+    Raises:
+        UsageError: a share outside (0, 1], or heads that all together do nothing.
+
+    >>> heads = minimal_heads(model, task, share=0.9, n_random=3)
+    >>> heads.heads, heads.f
+    (('L0H3',), 1.248)
     """
     require(share, Real, "share")
     if not 0 < share <= 1:
@@ -80,6 +107,19 @@ def synergy(
     S_ij = D_ij − D_i − D_j, where D is the mean change of the measure when they are corrupted.
 
     Heads that support the answer and stand in for each other have S < 0: losing both costs more than the sum.
+
+    Args:
+        model: the model.
+        task: the pairs.
+        heads: names, such as "L5H2".
+        outside: what a corrupted head writes: "counterfactual", "mean" (over the task) or "zero".
+
+    Returns:
+        (n_head, n_head) interactions, in nats.
+
+    >>> synergy(model, task, ["L0H1", "L1H1"]).round(3)
+    array([[ 0.   , -0.582],
+           [-0.582,  0.   ]])
     """
     bench = _Bench(model, task, outside)
     index = [bench.index(head) for head in heads]
@@ -102,7 +142,24 @@ def backups(
         compensation(u) = [m(N \ u) − m(N)] − [m(N \ (S ∪ u)) − m(N \ S)]
 
     with S the primaries. Two runs of the pairs for each head. `k` backups are lost together with the primaries to
-    compare their joint loss with the sum. Raises `UsageError` for a head that does not exist.
+    compare their joint loss with the sum.
+
+    Args:
+        model: the model.
+        task: the pairs.
+        primaries: names of the heads that are lost, such as "L5H2".
+        k: backups lost together with them.
+        outside: what a corrupted head writes: "counterfactual", "mean" (over the task) or "zero".
+
+    Returns:
+        The compensation of every head.
+
+    Raises:
+        UsageError: no primary head, or a head that does not exist.
+
+    >>> result = backups(model, task, ["L0H1"], k=2)
+    >>> result.top(2)
+    (('L1H1', 0.582), ('L1H3', 0.372))
     """
     bench = _Bench(model, task, outside)
     gone = [bench.heads[bench.index(head)] for head in primaries]

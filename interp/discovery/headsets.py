@@ -18,6 +18,10 @@ class HeadSet(Shown, Result):
 
     `heads` are their names, the most important first, `f` their faithfulness, `control` (n_random,) that of random sets
     of as many heads; `f_by_size` (n_head,) is f of the k heads of largest single effect.
+
+    >>> heads = discovery.minimal_heads(model, task, n_random=3)
+    >>> heads.heads, heads.f
+    (('L0H3',), 1.248)
     """
 
     task: str
@@ -29,20 +33,33 @@ class HeadSet(Shown, Result):
     n_head: int
 
     def summary(self) -> str:
-        """Return the result in one sentence."""
+        """Return the result in one sentence.
+
+        >>> heads.summary()
+        '1 of 12 heads keep 125% of towers (90% asked for); random sets of as many at most -1%.'
+        """
         return (
             f"{len(self.heads)} of {self.n_head} heads keep {self.f:.0%} of {self.task} ({self.share:.0%} asked for); "
             f"random sets of as many at most {float(self.control.max()):.0%}."
         )
 
     def table(self) -> Table:
-        """Return the heads."""
+        """Return the heads.
+
+        >>> heads.table().rows[0]
+        (1, 'L0H3')
+        """
         return Table(("rank", "head"), tuple(enumerate(self.heads, 1)), self.summary())
 
 
 @dataclass(frozen=True, eq=False)
 class HeadEffects(Shown, Result):
-    """Effects of corrupting each head: `values` (n_head, n_pair), in nats."""
+    """Effects of corrupting each head: `values` (n_head, n_pair), in nats.
+
+    >>> effects = discovery.head_effects(model, task)
+    >>> effects.values.shape, effects.correlation.shape
+    ((12, 2), (12, 12))
+    """
 
     task: str
     heads: tuple[str, ...]
@@ -62,19 +79,31 @@ class HeadEffects(Shown, Result):
         return centred @ centred.T / np.outer(size, size)
 
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
-        """Return the k heads of largest mean effect."""
+        """Return the k heads of largest mean effect.
+
+        >>> effects.top(2)
+        (('L0H3', 1.411), ('L0H0', -0.686))
+        """
         means = self.values.mean(1)
         return tuple((self.heads[i], float(means[i])) for i in np.argsort(-np.abs(means), kind="stable")[:k].tolist())
 
     def table(self) -> Table:
-        """Return the strongest heads."""
+        """Return the strongest heads.
+
+        >>> effects.table().rows[0]
+        ('L0H3', 1.411)
+        """
         caption = (
             f"Change of the log odds of {self.task}, in nats, when a head alone is corrupted; all: {self.total:+.3f}."
         )
         return Table(("head", "effect"), self.top(30), caption, {"effect": "+.4f"})
 
     def figure(self) -> Figure:
-        """Draw the correlations among the strongest heads."""
+        """Draw the correlations among the strongest heads.
+
+        >>> type(effects.figure()).__name__
+        'Figure'
+        """
         from interp.report.figures import heatmap
 
         names = [name for name, _ in self.top(12)]
@@ -99,6 +128,10 @@ class Backups(Shown, Result):
     top of the `primaries`; `compensation` = alone − given is positive for a head that supports the answer more once
     the primaries are gone. `joint` is the change when primaries and the k best backups are corrupted at once, `summed`
     the sum of the change by the primaries and the change by the backups.
+
+    >>> result = discovery.backups(model, task, ["L0H1"], k=2)
+    >>> result.joint, result.summed
+    (-0.293, 0.395)
     """
 
     task: str
@@ -126,12 +159,20 @@ class Backups(Shown, Result):
         return self.joint / self.summed if self.summed else float("nan")
 
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
-        """Return the k heads that compensate most."""
+        """Return the k heads that compensate most.
+
+        >>> result.top(2)
+        (('L1H1', 0.582), ('L1H3', 0.372))
+        """
         order = np.argsort(-self.compensation, kind="stable")
         return tuple((self.heads[i], float(self.compensation[i])) for i in order[:k].tolist())
 
     def table(self) -> Table:
-        """Return the heads that compensate most."""
+        """Return the heads that compensate most.
+
+        >>> result.table().columns
+        ('head', 'alone', 'given', 'compensation')
+        """
         index = {name: i for i, name in enumerate(self.heads)}
         rows = tuple((n, float(self.alone[index[n]]), float(self.given[index[n]]), v) for n, v in self.top(20))
         caption = (

@@ -76,6 +76,17 @@ def evaluate(
         outside: what a corrupted edge carries: what the counterfactual run wrote, the mean over the task of what both
             runs wrote at that position, or zero.
         limit: bytes of writes in memory.
+
+    Returns:
+        The measure of each pair under each mask, in nats.
+
+    Raises:
+        UsageError: an unknown `outside`.
+
+    >>> graph = discovery.Graph.of(model.spec)
+    >>> evaluate(model, graph, task, [np.zeros(graph.n_edge), np.ones(graph.n_edge)]).round(3)
+    array([[ 3.035, -1.183],
+           [ 2.494,  1.711]])
     """
     if outside not in OUTSIDE:
         raise UsageError(f'outside="{outside}": choose {", ".join(OUTSIDE)}.')

@@ -96,9 +96,7 @@ def score(
     progress: Progress | None = None,
     **options: Any,
 ) -> EdgeScores:
-    """Score every edge by the measure's change when it is corrupted.
-
-    It alone is corrupted.
+    """Score every edge by the measure's change when it alone is corrupted.
 
     With a, a' what writer u writes in the clean and in the counterfactual run, x_v what reader v reads and m the
     measure of the task:
@@ -119,9 +117,9 @@ def score(
         method: one of `METHODS`.
         grouped: keys and values shared by query heads are one reader, as the model has them; False gives every query
             head its own, as the MIB benchmark does.
-        by_position: keep the mean score of each edge at each position too, except of the methods exact and random.
+        by_position: return the mean score of each edge at each position too, except of the methods exact and random.
         progress: called with (done, total, what).
-        options: direction of the method exact: "noise" (the default) corrupts an edge of the clean run; "denoise"
+        **options: direction of the method exact: "noise" (the default) corrupts an edge of the clean run; "denoise"
             restores it in the counterfactual run, with the sign of corrupting it, and finds edges of which any one
             suffices; "both" is the mean of the two. folder: there the method exact writes finished parts, and a stopped
             run goes on from them. at: where the method eap takes its gradient, in the "clean" run (the default), in the
@@ -132,13 +130,16 @@ def score(
             contrast of the two runs); its time grows with them.
             seed: of the method random. limit: bytes of writes in memory, within which pairs are streamed.
 
+    Returns:
+        The score of every edge for every pair.
+
     Raises:
         UsageError: an unknown method or setting, or a dtype in which differences mean nothing.
         CheckFailedError: a score that is not a number.
 
-    Example:
-        scores = discovery.score(model, tasks.ioi(model, n=10), method="secant")
-        scores.top(3)
+    >>> scores = discovery.score(model, task, "secant")
+    >>> scores.top(2), scores.total
+    ((('L0H3 → MLP0', 1.993), ('MLP0 → MLP1', 1.170)), 1.176)
     """
     settings = _checked_options(method, options)
     task, graph, clock = checked(model, task), Graph.of(model.spec, grouped=grouped), time.perf_counter()

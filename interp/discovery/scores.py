@@ -28,6 +28,10 @@ class EdgeScores(Shown, Result):
     `values` (n_pair, n_edge) are in the order of `graph.edges`, with one row where pairs play no part; `by_position`
     (n_edge, T) is their mean by position, if asked for; `node_values` (n_writer,) are means for whole nodes. `clean`
     and `corrupted` (n_pair,) are the measure in the two runs, `templates` those of the pairs.
+
+    >>> scores = discovery.score(model, task)
+    >>> scores.values.shape, scores.total
+    ((2, 190), 1.176)
     """
 
     method: str
@@ -79,6 +83,9 @@ class EdgeScores(Shown, Result):
         """Return the sum over the edges out of one writer.
 
         Out of the embedding it is `total` for a complete method.
+
+        >>> scores.cut("embed"), scores.cut("MLP0")
+        (1.176, 2.193)
         """
         if writer not in self.graph.writers:
             raise UsageError(f'The graph has no writer "{writer}".')
@@ -89,6 +96,9 @@ class EdgeScores(Shown, Result):
 
         "signed" begins with those that change the measure as the whole counterfactual does and ends with those that
         work against it; "absolute" goes by magnitude. `rows` weighs the pairs.
+
+        >>> [scores.graph.edges[i] for i in scores.ranking()[:2]]
+        ['L0H3 → MLP0', 'MLP0 → MLP1']
         """
         if by not in ("signed", "absolute"):
             raise UsageError(f'by="{by}": a ranking is "signed" or "absolute".')
@@ -97,14 +107,29 @@ class EdgeScores(Shown, Result):
         return np.argsort(key, kind="stable")
 
     def top(self, k: int, by: By = "absolute") -> tuple[tuple[str, float], ...]:
-        """Return the k most important edges with their scores."""
+        """Return the k most important edges with their scores.
+
+        >>> scores.top(2)
+        (('L0H3 → MLP0', 1.993), ('MLP0 → MLP1', 1.170))
+        """
         return tuple((self.graph.edges[i], float(self.array[i])) for i in self.ranking(by)[:k].tolist())
 
     def stability(self, share: float = 0.01, *, by: By = "signed", draws: int = 50, seed: int = 0) -> Stability:
         """Return how far circuits chosen from resampled pairs overlap.
 
-        Returns the mean Jaccard overlap |A ∩ B| / |A ∪ B| of consecutive bootstrap circuits, with a warning below 0.8
-        or for fewer than 100 pairs.
+        The overlap of two circuits is |A ∩ B| / |A ∪ B| (Jaccard).
+
+        Args:
+            share: of the edges in a circuit.
+            by: "signed" or "absolute".
+            draws: bootstrap circuits.
+            seed: of the bootstrap.
+
+        Returns:
+            The mean overlap of consecutive bootstrap circuits, with a warning below 0.8 or for fewer than 100 pairs.
+
+        >>> scores.stability(0.1, draws=10).mean
+        0.845
         """
         n = len(self.values)
         if n < 2:
@@ -116,7 +141,11 @@ class EdgeScores(Shown, Result):
         return Stability(float(overlaps.mean()), overlaps, n, share)
 
     def table(self) -> Table:
-        """Return the fifty most important edges."""
+        """Return the fifty most important edges.
+
+        >>> scores.table().rows[0]
+        ('L0H3 → MLP0', 1.993)
+        """
         caption = (
             f"{self.method} on {self.task}: change of the log odds, in nats, when the edge alone is corrupted; the "
             f"whole counterfactual changes them by {self.total:+.3f}. {self.graph.n_edge:,} edges, {len(self.clean)} "
@@ -134,6 +163,10 @@ class Stability(Result):
     """Overlap of circuits chosen from resampled pairs.
 
     Their `mean`, and each of the `overlaps`.
+
+    >>> stability = discovery.score(model, task).stability(0.1, draws=10)
+    >>> stability.mean, stability.n_pair
+    (0.845, 2)
     """
 
     mean: float

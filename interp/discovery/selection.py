@@ -52,12 +52,16 @@ def circuit(  # noqa: PLR0913 (all but the first three are keyword-only)
         model: of acdc.
         task: of acdc, the pairs it is run on.
 
-    Raises `UsageError` for an unknown rule, a share outside (0, 1], acdc without a model and a task, or positions
-    without scores by position.
+    Returns:
+        The circuit.
 
-    Example:
-        circuit = discovery.circuit(scores, share=0.01, by="signed")
-        circuit.run(model, task)
+    Raises:
+        UsageError: an unknown rule, a share outside (0, 1], acdc without a model and a task, or positions without
+            scores by position.
+
+    >>> chosen = circuit(discovery.score(model, task), share=0.1, by="signed")
+    >>> chosen.size, chosen.edges[:2]
+    (16, ('L0H3 → MLP0', 'MLP0 → MLP1'))
     """
     require(scores, EdgeScores, "scores")
     require(share, Real, "share")

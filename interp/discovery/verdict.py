@@ -22,6 +22,11 @@ class Verdict(Shown, Result):
     else alone, of the whole model and of the counterfactual; `control` (n_random,) the faithfulness of random circuits
     of the same size; `dropped` (n_dropped,) by how much f falls when one edge is left out, for the edges
     `dropped_edges`.
+
+    >>> circuit = discovery.circuit(discovery.score(model, task), share=0.2)
+    >>> verdict = discovery.judge(model, task, circuit, n_random=5)
+    >>> verdict.f, verdict.f_complement
+    (0.866, -0.611)
     """
 
     how: dict[str, str]
@@ -89,7 +94,11 @@ class Verdict(Shown, Result):
         return float((np.abs(self.dropped) < 1e-3).mean()) if len(self.dropped) else float("nan")
 
     def summary(self) -> str:
-        """Return the verdict in one sentence."""
+        """Return the verdict in one sentence.
+
+        >>> print(verdict.summary().partition("%")[0])
+        37 of 190 edges (19.5
+        """
         low, high = self.f_interval
         carries = "carry" if self.f >= FAITHFUL and self.f > self._chance else "do not carry"
         return (
@@ -99,7 +108,11 @@ class Verdict(Shown, Result):
         )
 
     def table(self) -> Table:
-        """Return every test of the circuit."""
+        """Return every test of the circuit.
+
+        >>> verdict.table().rows[0]
+        ('faithfulness f', 0.866, '-0.975 to 0.866')
+        """
         low, high = self.f_interval
         quantiles = self.quantiles
         rows = [

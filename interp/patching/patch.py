@@ -69,11 +69,19 @@ def patch(  # noqa: PLR0913 (all but the first four are keyword-only)
         batch_size: pairs a forward pass.
         progress: called with (patches done, patches in all, what is being done).
 
-    Returns a `Patching`: `.effect` is the share of the runs' difference, `.interval()` its bootstrap interval.
+    Returns:
+        The metric after each patch: `.effect` is the share of the runs' difference, `.interval()` its bootstrap
+            interval.
 
     Raises:
         UsageError: an unknown kind, axis, direction, source or metric, or two runs that the metric does not tell apart.
         NotFiniteError: a metric that is not finite.
+
+    >>> result = patching.patch(model, task, "attn_out", by=("layer", "position"))
+    >>> result.effect.round(3)
+    array([[-0.21 ,  0.73 , -0.306,  1.731],
+           [-0.161,  0.095,  0.018, -0.956],
+           [-0.   , -0.   , -0.   ,  0.42 ]])
     """
     watch = Stopwatch()
     by = (by,) if isinstance(by, str) else tuple(by)

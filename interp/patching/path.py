@@ -65,13 +65,18 @@ def path(  # noqa: PLR0913 (all but the first four are keyword-only)
         batch_size: pairs a forward pass.
         progress: called with (senders done, senders in all, what is being done).
 
-    Returns a `Patching` with a row for each sender. For one receiver and "held" its values are those of an exact edge,
-    `discovery.score(model, task, "exact")`, added to the base run's metric.
+    Returns:
+        One row for each sender. For one receiver and "held" its values are those of an exact edge,
+            `discovery.score(model, task, "exact")`, added to the base run's metric.
 
-    Raises `UsageError` for a component the model does not have, or a receiver that no sender comes before.
+    Raises:
+        UsageError: a component the model does not have, or a receiver that no sender comes before.
 
-    Example:
-        patching.path(model, task, [f"L{l}H{h}" for l in range(9) for h in range(9)], ["L9H6.q", "L9H9.q"])
+    >>> result = patching.path(model, task, ["L0H0", "L0H1", "MLP0"], ["L2H1.q"])
+    >>> result.effect.round(3)
+    array([[-0.019],
+           [ 0.003],
+           [ 0.033]])
     """
     require(model, Model, "model")
     watch = Stopwatch()

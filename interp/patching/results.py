@@ -22,6 +22,10 @@ class Patched(Shown, Result):
     `array` (n_row, n_column), in `unit`, between `corrupted` and `clean`.
 
     `rows` and `columns` name what was patched, `what` says it in words.
+
+    >>> clean, other = model.to_tokens("the tower is in"), model.to_tokens("a tower is in")
+    >>> target = attribution.logit_difference(model, " Paris", " London")
+    >>> patched = patching.patch_residual(model, clean, other, target)
     """
 
     target: str
@@ -43,11 +47,19 @@ class Patched(Shown, Result):
         return (self.array - self.corrupted) / (self.clean - self.corrupted)
 
     def top(self, k: int) -> tuple[tuple[str, str, float], ...]:
-        """Return the k patches that move the target most: (row, column, fraction)."""
+        """Return the k patches that move the target most: (row, column, fraction).
+
+        >>> patched.top(1)
+        (('before block 2', ' in', 1.431),)
+        """
         return _top(self.recovered, self.rows, self.columns, k)
 
     def table(self) -> Table:
-        """Return every patch, the strongest first."""
+        """Return every patch, the strongest first.
+
+        >>> patched.table().columns
+        ('stream', 'position', 'recovered')
+        """
         caption = f"{self.what}: fraction of the way from {self.corrupted:+.3f} to {self.clean:+.3f} ({self.target})."
         return Table((*self.axes, "recovered"), self.top(self.array.size), caption, {"recovered": "+.3f"})
 
@@ -55,6 +67,9 @@ class Patched(Shown, Result):
         """Draw a heat map of the recovered fractions.
 
         Colours go from 0 to 1.
+
+        >>> type(patched.figure()).__name__
+        'Figure'
         """
         caption = (
             f"{self.what}. Fraction of the {self.target} recovered: 0 is the corrupted run "
@@ -65,9 +80,7 @@ class Patched(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Patching(Shown, Result):
-    """Metric of every pair after each patch.
-
-    And its share of the runs' difference.
+    """Metric of every pair after each patch, and its share of the runs' difference.
 
     Attributes:
         task: the task.
@@ -76,8 +89,15 @@ class Patching(Shown, Result):
         source: where the values that are put in come from.
         metric: what is measured of the patched run.
         values: (n_pair, n_row, n_column) the metric of each pair after each patch.
-        clean, counterfactual: (n_pair,) the metric of the two runs.
-        rows, columns: what was patched in each; axes names the two.
+        clean: (n_pair,) the metric of the clean run.
+        counterfactual: (n_pair,) the metric of the counterfactual run.
+        rows: what was patched in each row.
+        columns: what was patched in each column.
+        axes: names of the two axes.
+
+    >>> result = patching.patch(model, task, "z", by=("layer", "head"))
+    >>> result.values.shape, result.rows
+    ((2, 3, 4), ('layer 0', 'layer 1', 'layer 2'))
     """
 
     task: str
@@ -103,7 +123,12 @@ class Patching(Shown, Result):
         return self._share(self.values.mean(0), self.clean.mean(), self.counterfactual.mean())
 
     def interval(self, draws: int = 1000, seed: int = 0) -> np.ndarray:
-        """Return the 95 % bootstrap interval of `effect` (2, n_row, n_column)."""
+        """Return the 95 % bootstrap interval of `effect` (2, n_row, n_column).
+
+        >>> low, high = result.interval(draws=50)
+        >>> low.shape
+        (3, 4)
+        """
         drawn = []
         for weights in cluster_draws(len(self.clean), seed=seed, draws=draws, cells=self.values[0].size):
             values, clean, other = (
@@ -113,15 +138,27 @@ class Patching(Shown, Result):
         return np.quantile(np.concatenate(drawn), (0.025, 0.975), axis=0)
 
     def top(self, k: int) -> tuple[tuple[str, str, float], ...]:
-        """Return the k patches of largest effect: (row, column, share)."""
+        """Return the k patches of largest effect: (row, column, share).
+
+        >>> result.top(2)
+        (('layer 0', 'head 3', 1.227), ('layer 0', 'head 1', 0.684))
+        """
         return _top(self.effect, self.rows, self.columns, k)
 
     def table(self) -> Table:
-        """Return every patch, the strongest first."""
+        """Return every patch, the strongest first.
+
+        >>> result.table().columns
+        ('layer', 'head', 'restored')
+        """
         return Table((*self.axes, self._word), self.top(self.effect.size), self._caption, {self._word: "+.3f"})
 
     def figure(self) -> Figure:
-        """Draw a heat map of the shares, colours from 0 to 1."""
+        """Draw a heat map of the shares, colours from 0 to 1.
+
+        >>> type(result.figure()).__name__
+        'Figure'
+        """
         return _map("patching", self.effect, self.rows, self.columns, self.axes, self._word, self._caption)
 
     @property

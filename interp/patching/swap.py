@@ -42,10 +42,27 @@ def patch_residual(
     Row l is the stream that enters block l, the last row the one that leaves the last block (causal tracing,
     arXiv 2202.05262).
 
+    Args:
+        model: in float32 or float64.
+        clean: token ids of the clean prompt.
+        corrupted: token ids of another prompt of the same length.
+        target: a logit or difference of logits.
+
+    Returns:
+        The target after each patch: (n_layer + 1, n_token).
+
     Raises:
         UsageError: prompts of different lengths, the same target value in both, a target that is not one of logits, or
             a model in half precision.
         CheckFailedError: the model does not compute what its weights say (a hook, an adapter), or a value is a NaN.
+
+    >>> clean, other = model.to_tokens("the tower is in"), model.to_tokens("a tower is in")
+    >>> patched = patch_residual(model, clean, other, attribution.logit_difference(model, " Paris", " London"))
+    >>> patched.recovered.round(3)
+    array([[ 1.   ,  0.   ,  0.   , -0.   ],
+           [ 0.841, -0.57 ,  0.219,  0.09 ],
+           [-0.058, -0.034,  0.003,  1.431],
+           [ 0.   ,  0.   ,  0.   ,  1.   ]])
     """
     runs = _Runs.of(model, clean, corrupted, target)
     array = torch.full((model.spec.n_layer + 1, runs.n_token), runs.value_of(runs.corrupted), dtype=torch.float64)
@@ -79,7 +96,25 @@ def patch_heads(
 
     What it computes, its z, is replaced by the clean run's at every position of the corrupted run.
 
-    Raises the errors of `patch_residual`.
+    Args:
+        model: in float32 or float64.
+        clean: token ids of the clean prompt.
+        corrupted: token ids of another prompt of the same length.
+        target: a logit or difference of logits.
+
+    Returns:
+        The target after each patch: (n_layer, n_head).
+
+    Raises:
+        UsageError: as in `patch_residual`.
+        CheckFailedError: as in `patch_residual`.
+
+    >>> clean, other = model.to_tokens("the tower is in"), model.to_tokens("a tower is in")
+    >>> patched = patch_heads(model, clean, other, attribution.logit_difference(model, " Paris", " London"))
+    >>> patched.recovered.round(3)
+    array([[ 1.135, -0.541,  0.448,  0.242],
+           [ 0.363, -0.232, -0.632,  2.054],
+           [ 0.111, -0.117, -0.362,  0.169]])
     """
     runs, spec = _Runs.of(model, clean, corrupted, target), model.spec
     span = slice(runs.first, runs.position + 1)
