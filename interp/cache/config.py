@@ -31,6 +31,9 @@ class Config:
         max_tokens: stop after the last context that fits.
         max_gigabytes: (10^9 bytes) refuse a store that would be larger.
         shard_megabytes: (10^6 bytes) the most a shard takes; about three times that is needed in memory.
+
+    >>> cache.Config(hooks=("blocks.1.hook_resid_post",), context=32, dtype="float16").exclude
+    ('first', 'padding')
     """
 
     hooks: tuple[str, ...]

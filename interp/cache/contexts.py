@@ -64,6 +64,9 @@ class Contexts:
         """Return the SHA-256 digest of the length and ids of every row.
 
         Padding does not change it.
+
+        >>> store.contexts().sha256()[:8]
+        '5b491f41'
         """
         digest = hashlib.sha256()
         for ids, length in zip(self.tokens.numpy(), self.lengths.tolist(), strict=True):
@@ -71,7 +74,20 @@ class Contexts:
         return digest.hexdigest()
 
     def stored(self, exclude: tuple[str, ...], start: int, stop: int) -> Bool[Tensor, "n context"]:
-        """Return which positions of rows `start` to `stop` are stored."""
+        """Return which positions of rows `start` to `stop` are stored.
+
+        Args:
+            exclude: "first", "padding", both or neither.
+            start: the first row.
+            stop: the row after the last.
+
+        Returns:
+            (n, context), true at positions that are stored.
+
+        >>> store.contexts().stored(("first",), 0, 2)[:, :4]
+        tensor([[False,  True,  True,  True],
+                [False,  True,  True,  True]])
+        """
         return stored(self.lengths[start:stop], self.tokens.shape[1], exclude)
 
 

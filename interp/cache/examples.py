@@ -25,6 +25,10 @@ class TopExamples(Shown, Result):
         mean: of all projections.
         deviation: standard deviation of all projections.
         rows: how many there are.
+
+    >>> top = cache.top_examples(store, np.ones(24), k=2, hook="blocks.1.hook_resid_post", model=model)
+    >>> top.values.round(3), top.rows
+    (array([9.815, 9.294]), 360)
     """
 
     hook: str
@@ -41,6 +45,9 @@ class TopExamples(Shown, Result):
         """Return every example as a row of a table.
 
         A row has its text with the token in brackets, value, and deviations.
+
+        >>> top.table().columns
+        ('text', 'token', 'projection', 'deviations')
         """
         rows = tuple(
             (_marked(text, at), text[at], float(value), float((value - self.mean) / self.deviation))

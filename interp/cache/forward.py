@@ -39,9 +39,26 @@ def activations(
     it. So a row depends on its context alone; how contexts are batched and padded changes it by float32 rounding only.
     Messages count contexts from `numbered_from`.
 
+    Args:
+        model: run no deeper than the last hook.
+        contexts: token ids.
+        hooks: what is read.
+        batch: contexts a forward pass.
+        dtype: "float32", "bfloat16" or "float16".
+        exclude: "first" leaves out position 0, "padding" what fills a context.
+        numbered_from: number of the first context, in messages.
+
+    Returns:
+        {hook: rows (n_row, d)} of each batch.
+
     Raises:
         InterpError: an activation that is not finite, or that `dtype` cannot hold.
         UsageError: a hook that is not there, or an intervention on the bridge, whose activations are not the model's.
+
+    >>> hooks = ("blocks.1.hook_resid_post",)
+    >>> batches = list(activations(model, store.contexts(0, 4), hooks, batch=2))
+    >>> len(batches), batches[0][hooks[0]].shape
+    (2, torch.Size([18, 24]))
     """
     _check_untouched(model)
     for start in range(0, len(contexts), batch):

@@ -61,11 +61,19 @@ def harvest(
         progress: called after every batch.
         group: the processes that share the work, each with the same arguments; None for this one alone.
 
+    Returns:
+        The opened store.
+
     Raises:
         UsageError: what `plan` refuses, too little free disk, a disk that fills up, a folder that holds a store
             already, or one started with other settings.
         InterpError: an activation that is not finite.
         CheckFailedError: a damaged shard that is made again does not come out the same.
+
+    >>> config = cache.Config(("blocks.1.hook_resid_post",), context=32)
+    >>> store = cache.harvest(model, texts, config, folder)
+    >>> len(store), store.mean.shape
+    (992, torch.Size([24]))
     """
     _check_folder(Path(folder), resume=resume)
     planned = plan(model, source, config)

@@ -64,6 +64,10 @@ class Statistics:
         mean: (d,) their mean.
         squares: (d,) the sum over rows of (x - mean)².
         norm: the mean over rows of |x|.
+
+    >>> statistics = store.statistics("blocks.1.hook_resid_post")
+    >>> statistics.count, statistics.norm, statistics.scale
+    (360, 31.208, 0.157)
     """
 
     count: int
@@ -112,6 +116,10 @@ class Manifest:
         versions: of what computed it.
         shards: those written, in order.
         statistics: by hook name, of the shards written.
+
+    >>> manifest = store.manifest
+    >>> manifest.tokens, manifest.rows, manifest.hooks[0].width
+    (400, 360, 24)
     """
 
     model: dict[str, str]
@@ -154,6 +162,9 @@ class Manifest:
         """Return the bytes of some rows and some contexts' token ids.
 
         Rows are counted for every hook.
+
+        >>> manifest.payload(rows=100, contexts=10)
+        29240
         """
         return rows * sum(h.width for h in self.hooks) * ITEM_BYTES[self.dtype] + contexts * (self.context + 1) * 4
 
@@ -161,6 +172,9 @@ class Manifest:
         """Return the hook with this name, or the only one.
 
         Raises `UsageError` if there is no such hook, or several to choose from.
+
+        >>> manifest.hook("blocks.1.hook_resid_post")
+        Hook(name='blocks.1.hook_resid_post', shape=(24,))
         """
         names = [hook.name for hook in self.hooks]
         if name is None and len(names) == 1:
@@ -172,28 +186,56 @@ class Manifest:
         return self.hooks[names.index(name)]
 
     def bounds(self, shard: int) -> tuple[int, int]:
-        """Return the first context of a shard, and of the next one."""
+        """Return the first context of a shard, and of the next one.
+
+        >>> manifest.bounds(0)
+        (0, 40)
+        """
         start = shard * self.shard_contexts
         return start, min(start + self.shard_contexts, self.contexts)
 
     def settings(self) -> dict[str, Any]:
-        """Return what a resumed harvest must have in common with this one."""
+        """Return what a resumed harvest must have in common with this one.
+
+        >>> sorted(manifest.settings())[:4]
+        ['batch', 'context', 'contexts', 'dtype']
+        """
         body = asdict(self)
         for name in ("versions", "shards", "statistics"):
             del body[name]
         return body
 
     def origin(self) -> dict[str, Any]:
-        """Return `settings` without the name of the model, which its weights identify."""
+        """Return `settings` without the name of the model, which its weights identify.
+
+        >>> sorted(manifest.origin()["model"])
+        ['dtype', 'tokenizer', 'weights_sha256']
+        """
         body = self.settings()
         return body | {"model": {key: value for key, value in self.model.items() if key != "model"}}
 
     def with_shard(self, shard: Shard, statistics: dict[str, Statistics]) -> Manifest:
-        """Return the manifest after one more shard."""
+        """Return the manifest after one more shard.
+
+        >>> longer = manifest.with_shard(manifest.shards[0], manifest.statistics)
+        >>> len(manifest.shards), len(longer.shards)
+        (1, 2)
+        """
         return replace(self, shards=(*self.shards, shard), statistics=statistics)
 
     def check_model(self, name: str, weights_sha256: str, dtype: str) -> None:
-        """Raise `UsageError` for another model, other weights or another number format."""
+        """Raise `UsageError` for another model, other weights or another number format.
+
+        Args:
+            name: of the model.
+            weights_sha256: digest of its weights.
+            dtype: what it computes in.
+
+        Raises:
+            UsageError: another model, other weights or another number format.
+
+        >>> manifest.check_model(model.name, model.weights_sha256, "float32")
+        """
         ours = self.model
         if weights_sha256 != ours["weights_sha256"]:
             raise UsageError(
@@ -203,7 +245,10 @@ class Manifest:
             )
 
     def save(self, folder: Path) -> None:
-        """Write the manifest into `folder` atomically."""
+        """Write the manifest into `folder` atomically.
+
+        >>> manifest.save(folder)
+        """
         body = asdict(self)
         document = {"kind": KIND, "format": FORMAT, "complete": self.complete, **body}
         text = json.dumps({"checksum": _checksum(document), **document}, indent=1, allow_nan=False)
@@ -214,6 +259,9 @@ class Manifest:
         """Load the manifest in `folder`.
 
         Raises `MissingInputError` if there is none, `DamagedFileError` if it was altered.
+
+        >>> cache.Manifest.load(store.folder).contexts
+        40
         """
         file = Path(folder) / NAME
         if not file.is_file():

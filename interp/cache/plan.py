@@ -37,6 +37,10 @@ class Plan:
         memory_bytes: estimate of the peak: weights, token ids, one batch of every layer's work, three copies of a
             shard.
         flops: of the blocks that are run, see `flops`.
+
+    >>> planned = cache.plan(model, texts, cache.Config(("blocks.1.hook_resid_post",), context=32))
+    >>> planned.disk_bytes, planned.manifest.rows
+    (99456, 992)
     """
 
     config: Config
@@ -47,7 +51,11 @@ class Plan:
     flops: float
 
     def table(self) -> dict[str, Any]:
-        """Return the plan as plain values, for people and programs."""
+        """Return the plan as plain values, for people and programs.
+
+        >>> list(planned.table())[:4]
+        ['contexts', 'tokens', 'rows', 'shards']
+        """
         return {
             "contexts": self.manifest.contexts,
             "tokens": self.manifest.tokens,
@@ -62,12 +70,23 @@ class Plan:
 def plan(model: Model, source: Any, config: Config) -> Plan:
     """Compute the plan of a harvest: what `harvest` will do.
 
-    The arguments are those of `harvest`.
+    It counts tokens, rows, shards, disk, memory and arithmetic. Reads the source, computes no more than a few tokens,
+    and writes nothing.
 
-    That is: tokens, rows, shards, disk, memory and arithmetic.
+    Args:
+        model: as in `harvest`.
+        source: as in `harvest`.
+        config: as in `harvest`.
 
-    Reads the source, computes no more than a few tokens, writes nothing. Raises what `harvest` raises before it
-    starts: `UsageError` for an unknown hook, too little text, or a store beyond `config.max_gigabytes`.
+    Returns:
+        The plan.
+
+    Raises:
+        UsageError: an unknown hook, too little text, or a store beyond `config.max_gigabytes`.
+
+    >>> planned = cache.plan(model, texts, cache.Config(("blocks.1.hook_resid_post",), context=32))
+    >>> planned.manifest.tokens, planned.manifest.rows
+    (1024, 992)
     """
     hooks = shapes(model, config.hooks)
     if config.context > model.spec.n_ctx:

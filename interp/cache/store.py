@@ -42,6 +42,11 @@ class Store:
     """Finished harvest on disk.
 
     Opened with `Store.open`; holds no open file and no activation.
+
+    >>> config = cache.Config(("blocks.1.hook_resid_post",), context=32)
+    >>> store = cache.harvest(model, texts, config, folder)
+    >>> len(store), store.hooks
+    (992, ('blocks.1.hook_resid_post',))
     """
 
     folder: Path
@@ -60,6 +65,9 @@ class Store:
             DamagedFileError: an altered manifest or a truncated shard. Altered bytes are detected when a shard is
                 first read, or by `verify`.
             UsageError: a model with other weights.
+
+        >>> cache.Store.open(store.folder, model).hooks
+        ('blocks.1.hook_resid_post',)
         """
         path = Path(folder)
         manifest = Manifest.load(path)
@@ -89,13 +97,17 @@ class Store:
         """Return the same store with only these hooks, in this order.
 
         Raises `UsageError` for a hook that it does not have.
+
+        >>> store.select(["blocks.1.hook_resid_post"]).hooks
+        ('blocks.1.hook_resid_post',)
         """
         return replace(self, selected=tuple(self.manifest.hook(name).name for name in hooks))
 
     def identity(self) -> dict[str, Any]:
-        """Return what identifies the rows.
+        """Return what identifies the rows: the settings, and a digest of all shards.
 
-        That is the settings, and a digest of the checksums of all shards.
+        >>> list(store.identity())[:3]
+        ['kind', 'model', 'weights_sha256']
         """
         settings = self.manifest.settings()
         digest = hashlib.sha256("".join(shard.sha256 for shard in self.manifest.shards).encode())
@@ -129,6 +141,9 @@ class Store:
         """Return count, mean, squared deviations and mean norm of a hook.
 
         The hook may be left out if there is only one.
+
+        >>> store.statistics().count, store.statistics().norm
+        (992, 28.753)
         """
         return self.manifest.statistics[self._hook(hook).name]
 
@@ -136,6 +151,20 @@ class Store:
         """Return rows `start` to `stop` of a hook, as stored.
 
         They are in the order of the text.
+
+        Args:
+            hook: its name.
+            start: the first row.
+            stop: the row after the last.
+
+        Returns:
+            (stop − start, d) values in the store's dtype.
+
+        Raises:
+            UsageError: rows that do not exist.
+
+        >>> store.tensor("blocks.1.hook_resid_post", 0, 5).shape
+        torch.Size([5, 24])
         """
         self.manifest.hook(hook)
         if not 0 <= start <= stop <= len(self):
@@ -165,6 +194,15 @@ class Store:
             hook: may be left out if the store has only one.
             start: rows of the sequence to skip.
             dtype: what the stored numbers are converted to.
+
+        Returns:
+            An iterator over tensors (batch_size, d).
+
+        Raises:
+            UsageError: a batch size below 1, or a start outside the store.
+
+        >>> [tuple(batch.shape) for batch in store.batches(400, seed=0)]
+        [(400, 24), (400, 24), (192, 24)]
         """
         name = self._hook(hook).name
         if batch_size < 1 or not 0 <= start <= len(self):
@@ -175,6 +213,9 @@ class Store:
         """Return the token ids of contexts `start` to `stop` (all).
 
         They are as the model read them.
+
+        >>> store.contexts(0, 2).tokens.shape
+        torch.Size([2, 32])
         """
         stop = self.manifest.contexts if stop is None else min(stop, self.manifest.contexts)
         if not 0 <= start < stop:
@@ -189,7 +230,13 @@ class Store:
         return Contexts(tokens, lengths, self.manifest.prepend_bos, self.manifest.separator)
 
     def places(self, start: int = 0, stop: int | None = None) -> Int[Tensor, "n 2"]:
-        """Return (context, position) of rows `start` to `stop` (all)."""
+        """Return (context, position) of rows `start` to `stop` (all).
+
+        >>> store.places(0, 3)  # position 0 is not stored
+        tensor([[0, 1],
+                [0, 2],
+                [0, 3]])
+        """
         stop = len(self) if stop is None else stop
         result, first = [], 0
         for index, shard in enumerate(self.manifest.shards):
@@ -212,6 +259,8 @@ class Store:
         """Raise `UsageError` unless this store was harvested from `model`.
 
         Weights and number format must be the same.
+
+        >>> store.check_model(model)
         """
         identity = model.identity()
         self.manifest.check_model(identity["model"], identity["weights_sha256"], identity["dtype"])
@@ -277,6 +326,9 @@ def verify(folder: str | os.PathLike[str]) -> Manifest:
     Raises:
         MissingInputError: there is no store, or it is not finished.
         CheckFailedError: the manifest or shards are not what was written; the message names each.
+
+    >>> verify(store.folder).complete
+    True
     """
     path = Path(folder)
     try:

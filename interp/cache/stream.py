@@ -54,8 +54,15 @@ def stream(
         batch_size: rows a batch, at most the buffer.
         context: the length of a context.
 
+    Returns:
+        An iterator over tensors (batch, d), or over tuples of them for several hooks.
+
     Raises:
         UsageError: an unknown hook, or a batch larger than the buffer.
+
+    >>> batches = stream(model, texts, "blocks.1.hook_resid_post", seed=0, buffer=512, batch_size=256, context=32)
+    >>> [tuple(batch.shape) for batch in batches]
+    [(256, 24), (256, 24), (256, 24), (224, 24)]
     """
     hooks = (hook,) if isinstance(hook, str) else tuple(hook)
     batches = _batches(model, tokens, hooks, _Mixing(seed, buffer, batch_size, context))
@@ -104,6 +111,11 @@ class ModelStream:
         buffer: rows mixed at a time; the order of the rows depends on it.
         dtype: of the buffer.
         about: facts that identify the text, for `identity`.
+
+    >>> hooks = ("blocks.0.hook_resid_post", "blocks.1.hook_resid_post")
+    >>> live = cache.ModelStream(model, lambda: texts, hooks, batch_size=256, context=32, buffer=512)
+    >>> [part.shape for part in next(iter(live()))]
+    [torch.Size([256, 24]), torch.Size([256, 24])]
     """
 
     model: Model
@@ -126,17 +138,29 @@ class ModelStream:
         return (batch[0] for batch in whole) if len(self.hooks) == 1 else whole
 
     def select(self, hooks: Sequence[str]) -> Self:
-        """Return the same rows in the same order, of these hooks only."""
+        """Return the same rows in the same order, of these hooks only.
+
+        >>> live.select(["blocks.1.hook_resid_post"]).hooks
+        ('blocks.1.hook_resid_post',)
+        """
         return replace(self, hooks=tuple(hooks))
 
     def identity(self) -> dict[str, Any]:
-        """Return what a resumed run must have in common with this one."""
+        """Return what a resumed run must have in common with this one.
+
+        >>> sorted(live.identity())
+        ['buffer', 'context', 'dtype', 'hooks', 'kind', 'weights_sha256']
+        """
         weights = self.model.weights_sha256
         settings = {"hooks": list(self.hooks), "context": self.context, "buffer": self.buffer, "dtype": self.dtype}
         return {"kind": "stream", "weights_sha256": weights, **settings, **self.about}
 
     def origin(self) -> dict[str, Any]:
-        """Return where the activations come from, under the names that SAELens knows."""
+        """Return where the activations come from, under the names that SAELens knows.
+
+        >>> sorted(live.origin())[:3]
+        ['context_size', 'excluded_positions', 'model_dtype']
+        """
         identity = self.model.identity()
         return {
             "model_name": identity["model"],

@@ -33,7 +33,7 @@ def documents(*sources: str | Path, column: str = COLUMN) -> Iterator[str]:
     """Yield every document of every source, in order, without empty ones.
 
     Args:
-        sources: a file, a folder (searched downwards in the order of names), "-" for standard input, "python-docs" for
+        *sources: a file, a folder (searched downwards in the order of names), "-" for standard input, "python-docs" for
             the documentation strings of the standard library, a folder that `datasets` saved with `save_to_disk`, or
             "hf:NAME[:SPLIT[:CONFIG]]" for a Hugging Face data set, streamed (split "train" by default).
         column: where rows have their text: the key of `.jsonl` lines, the column of `.csv` and `.parquet` files and of
@@ -44,6 +44,10 @@ def documents(*sources: str | Path, column: str = COLUMN) -> Iterator[str]:
             be reached.
         DamagedFileError: text that is not UTF-8, a line of a `.jsonl` file without a text, or a file that is not of
             the kind its name gives.
+
+    >>> _ = (folder / "corpus.jsonl").write_text('{"text": "The tower is in Paris."}')
+    >>> list(documents(folder / "corpus.jsonl"))
+    ['The tower is in Paris.']
     """
     if not sources:
         raise UsageError('No text given: name a file, a folder, "-" for standard input or hf:NAME for a data set.')
@@ -54,10 +58,13 @@ def documents(*sources: str | Path, column: str = COLUMN) -> Iterator[str]:
 def token_rows(*files: str | Path, context: int = 128) -> Iterator[np.ndarray]:
     """Yield contexts of token ids from saved arrays.
 
-    They are `.npy` files, or `.safetensors` with a tensor "tokens".
+    They are `.npy` files, or `.safetensors` with a tensor "tokens". A one-dimensional array is one long text, cut into
+    full contexts; of a two-dimensional one each row is a context. `.npy` is read through a memory map. Raises
+    `MissingInputError` or `DamagedFileError`, naming the file.
 
-    A one-dimensional array is one long text, cut into full contexts; of a two-dimensional one each row is a context.
-    `.npy` is read through a memory map. Raises `MissingInputError` or `DamagedFileError`, naming the file.
+    >>> np.save(folder / "ids.npy", np.arange(10))
+    >>> list(token_rows(folder / "ids.npy", context=4))
+    [memmap([0, 1, 2, 3]), memmap([4, 5, 6, 7])]
     """
     for file in map(Path, files):
         tokens = _token_file(file)

@@ -37,9 +37,16 @@ def top_examples(
         hook: which of the store's hooks, if it has several.
         model: the model of the store, whose tokenizer gives the text; token ids are shown without.
 
+    Returns:
+        The examples, with the mean and deviation of all rows.
+
     Raises:
         UsageError: a direction of another length, zero or not finite; several hooks and none named; another model.
         NotFiniteError: a stored row that is not finite.
+
+    >>> top = top_examples(store, np.ones(24), k=2, hook="blocks.1.hook_resid_post", model=model)
+    >>> top.values.round(3), top.positions
+    (array([9.815, 9.294]), array([4, 7]))
     """
     require(store, Store, "store")
     k = whole(k, "k", 1)

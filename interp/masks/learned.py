@@ -23,7 +23,13 @@ OPEN = 2.0
 
 @dataclass(frozen=True)
 class Learned:
-    """Trained gates of a learned mask."""
+    """Trained gates of a learned mask.
+
+    >>> shapes = {"w": torch.ones(1, 4)}
+    >>> learned = masks.learn(shapes, lambda gates, step: (gates["w"][:, 0] - 1).square(), price=0.2, steps=200)
+    >>> learned.masks["w"]
+    tensor([[1., 0., 0., 0.]])
+    """
 
     log_odds: Weights
     masks: Weights
@@ -57,6 +63,14 @@ def learn(
         straight_through: Whether the loss sees gates rounded to 0 or 1, with the gradient of those before rounding.
             The loss is then that of a mask, but its slope is only ever taken at 0 and at 1: what has no slope there,
             as |x| has none at 0, is closed however much it matters.
+
+    Returns:
+        The trained gates and their masks.
+
+    >>> shapes = {"w": torch.ones(1, 4)}
+    >>> learned = masks.learn(shapes, lambda gates, step: (gates["w"][:, 0] - 1).square(), price=0.2, steps=200)
+    >>> learned.masks["w"]  # only the first gate matters
+    tensor([[1., 0., 0., 0.]])
     """
     start = {name: torch.full_like(tensor, OPEN) for name, tensor in shapes.items()}
     count = sum(tensor[0].numel() for tensor in shapes.values())

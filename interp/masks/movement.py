@@ -23,6 +23,22 @@ def movement(
 
     The score S of a weight accumulates −θ ∂L/∂θ. The loss sees θ ⊙ top(S), with the gradient passed straight through
     the selection; the density falls as ρ^(t / 0.7) over the share t of the steps, down to ρ.
+
+    Args:
+        weights: named tensors of shape (instances, ...).
+        loss: loss of every network on the batch of a step.
+        density: share of the weights left at the end.
+        steps: number of steps.
+        lr: peak learning rate.
+        scope: see `masks.keep`.
+
+    Returns:
+        (weights, masks).
+
+    >>> weights = {"w": torch.tensor([[0.1, -0.5, 0.3, 1.0]])}
+    >>> target = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    >>> masks.movement(weights, lambda w, step: (w["w"] - target).square().sum(1), density=0.5, steps=50, lr=0.1)[1]
+    {'w': tensor([[1., 0., 0., 1.]])}
     """
     both = {**weights, **{SCORE + name: torch.zeros_like(tensor) for name, tensor in weights.items()}}
 

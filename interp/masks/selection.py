@@ -42,12 +42,14 @@ def keep(scores: Weights, density: Density, *, among: Weights | None = None, sco
         among: Masks of the weights that may be kept; the others stay out at any score.
         scope: "all": one ranking a network. "tensor": one for each of its tensors.
 
+    Returns:
+        Tensors of 0 and 1.
+
     Raises:
         UsageError: A density is outside [0, 1], a score is NaN, or `scope` is unknown.
 
-    >>> score = torch.tensor([[3.0, 1.0, 2.0, 0.0]])
-    >>> keep({"w": score}, 0.5)["w"].tolist()
-    [[1.0, 0.0, 1.0, 0.0]]
+    >>> keep({"w": torch.tensor([[3.0, 1.0, 2.0, 0.0]])}, 0.5)
+    {'w': tensor([[1., 0., 1., 0.]])}
     """
     if scope not in SCOPES:
         raise UsageError(f'scope is "{scope}"; it must be one of {", ".join(SCOPES)}{nearest(scope, SCOPES)}')
@@ -79,7 +81,19 @@ def prune(
 
     Scores are recomputed in every round of the `schedule`.
 
-    `score` maps weights to scores of the same shapes, as `masks.magnitude` does. See `keep` for the rest.
+    Args:
+        weights: named tensors of shape (instances, ...).
+        score: maps weights to scores of the same shapes, as `masks.magnitude` does.
+        density: share of the weights left.
+        rounds: of pruning.
+        scope: see `keep`.
+        among: see `keep`.
+
+    Returns:
+        Tensors of 0 and 1.
+
+    >>> prune({"w": torch.tensor([[0.1, -0.5, 0.3, 1.0]])}, masks.magnitude, density=0.5, rounds=2)
+    {'w': tensor([[0., 1., 0., 1.]])}
     """
     masks = among or {name: torch.ones_like(tensor) for name, tensor in weights.items()}
     for wanted in schedule(density, rounds):
@@ -107,6 +121,13 @@ def smallest(
         loss: Loss of every network given its masks.
         allowed: Largest loss, one for all networks or one for each.
         halvings: Steps of the bisection: the density is exact to 2^-halvings.
+
+    Returns:
+        Tensors of 0 and 1.
+
+    >>> weights = torch.tensor([[0.1, -0.5, 0.3, 1.0]])
+    >>> smallest({"w": weights.abs()}, lambda m: ((1 - m["w"]) * weights).square().sum(1), allowed=0.2)
+    {'w': tensor([[0., 1., 0., 1.]])}
     """
     count = len(next(iter(scores.values())))
     low, high = torch.zeros(count, dtype=torch.float64), torch.ones(count, dtype=torch.float64)

@@ -14,6 +14,10 @@ class Ticket:
     """Result of one round of pruning.
 
     The masks, and the masked network trained from its start.
+
+    >>> loss = lambda w, step: (w["w"] - torch.tensor([[1.0, 0.0], [0.0, 2.0]])).square().sum((1, 2))
+    >>> start = {"w": torch.full((1, 2, 2), 0.1)}
+    >>> first, last = masks.lottery(start, loss, density=0.5, rounds=1, steps=50, lr=0.1)
     """
 
     masks: Weights
@@ -48,6 +52,15 @@ def lottery(  # noqa: PLR0913 (what follows the loss is keyword-only)
         rewind: Step of the first training whose weights are rewound to; 0: the initial weights.
         scope: See `masks.keep`.
         prunable: Names of the tensors to prune; None: all with two axes or more besides the instances'.
+
+    Returns:
+        One ticket a round, the whole network first.
+
+    >>> loss = lambda w, step: (w["w"] - torch.tensor([[1.0, 0.0], [0.0, 2.0]])).square().sum((1, 2))
+    >>> _, last = lottery({"w": torch.full((1, 2, 2), 0.1)}, loss, density=0.5, rounds=1, steps=50, lr=0.1)
+    >>> last.masks["w"]
+    tensor([[[1., 0.],
+             [0., 1.]]])
     """
     names = prunable or tuple(name for name, tensor in weights.items() if tensor.ndim > 2)
     start = dict(weights)

@@ -54,9 +54,16 @@ def train(  # noqa: PLR0913 (what follows the loss is keyword-only)
         first_step: Number of the first step, where training goes on after an earlier run on the same batches.
         after: Called with the weights and the number of steps done.
 
+    Returns:
+        The trained weights.
+
     Raises:
         UsageError: `steps` is below 0, `lr` is not above 0, or `mask` names a tensor that is not there.
         CheckFailedError: A weight is no longer finite.
+
+    >>> trained = train({"w": torch.zeros(1, 1)}, lambda w, step: (w["w"][:, 0] - 3).square(), steps=200, lr=0.1)
+    >>> trained["w"].round(decimals=1)
+    tensor([[3.]])
     """
     _check(weights, steps, lr, mask or {})
     mask = mask or {}
@@ -81,6 +88,18 @@ def gradients(weights: Weights, objective: Objective, mask: Weights | None = Non
     """Return the gradient of the summed objective at `weights`.
 
     It is 0 for a tensor the objective does not depend on.
+
+    Args:
+        weights: named tensors of shape (instances, ...).
+        objective: maps weights to one number for each network.
+        mask: tensors of 0 and 1 that the weights are multiplied with.
+        graph: whether the gradient can be differentiated again.
+
+    Returns:
+        One gradient for each tensor.
+
+    >>> gradients({"w": torch.tensor([[1.0, 2.0]])}, lambda w: w["w"].square().sum(1))
+    {'w': tensor([[2., 4.]])}
     """
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
     used = {name: leaf * mask[name] if mask and name in mask else leaf for name, leaf in leaves.items()}

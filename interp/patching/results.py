@@ -80,7 +80,9 @@ class Patched(Shown, Result):
 
 @dataclass(frozen=True, eq=False)
 class Patching(Shown, Result):
-    """Metric of every pair after each patch, and its share of the runs' difference.
+    """Metric of every pair after each patch.
+
+    `effect` is its share of the difference of the two runs.
 
     Attributes:
         task: the task.

@@ -15,6 +15,10 @@ class Behaviour(Result):
     `positive` and `negative` are pairs of prompts that show it and its opposite; the vector is read at their last
     token. `prompts` are others, on which it is measured as the log odds of `right` against `wrong` tokens; the answers
     occur in no pair, so that a vector cannot merely repeat its own words.
+
+    >>> own = steering.Behaviour("city", ("in Paris",) * 2, ("in London",) * 2, ("the tower is in",), (" a",), (" b",))
+    >>> own.save(folder).name == folder.name
+    True
     """
 
     name: str

@@ -67,10 +67,18 @@ def dose_response(  # noqa: PLR0913 (all but the first four are keyword-only)
         seed: of the random directions, and of the half of the prompts that chooses the layer.
         progress: called with (conditions done, conditions in all, what is being done).
 
+    Returns:
+        The measure under every vector at every strength, with controls, side effects and cost.
+
     Raises:
         UsageError: two vectors of one layer, no strength but 0, answers that are not tokens, or a function that gives
             something else than a number.
         NotFiniteError: a measure that is not finite.
+
+    >>> v = steering.vector(model, ["a b", "the tower"], ["is in", "London Paris"], layer=1)
+    >>> kwargs = {"strengths": (-0.5, 0.5), "neutral": ["the tower is in"], "n_random": 3}
+    >>> dose_response(model, v, ["the tower is", "a b is"], (" Paris", " London"), **kwargs).slope
+    (-0.781, -1.044, -0.519)
     """
     watch = Stopwatch()
     require(model, Model, "model")

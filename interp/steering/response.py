@@ -45,6 +45,10 @@ class DoseResponse(Shown, Result):
         written: (n_layer, n_dose, n_written) what the model adds to them.
         seed: of the random directions and the halves.
         provenance: the model, and the run.
+
+    >>> v = steering.vector(model, ["a b", "the tower"], ["is in", "London Paris"], layer=1)
+    >>> kwargs = {"strengths": (-0.5, 0.5), "neutral": ["the tower is in"], "n_random": 3}
+    >>> response = steering.dose_response(model, v, ["the tower is", "a b is"], (" Paris", " London"), **kwargs)
     """
 
     layers: tuple[int, ...]
@@ -162,6 +166,9 @@ class DoseResponse(Shown, Result):
         """Return one sentence that says whether the vector steers.
 
         With its slope, its controls and its cost.
+
+        >>> print(response.verdict()[:26])
+        The vector does not steer:
         """
         slope, low, high = self.slope
         random = np.abs(self.random_slopes[self.best])
@@ -189,6 +196,9 @@ class DoseResponse(Shown, Result):
         """Return a table of the measure by layer and strength.
 
         With its interval, controls and cost.
+
+        >>> response.table().columns[:4]
+        ('layer', 'strength', 'measure', 'low')
         """
         columns = (
             *("layer", "strength", "measure", "low", "high", "random, 1st", "random, 99th", "KL", "perplexity"),
@@ -205,6 +215,9 @@ class DoseResponse(Shown, Result):
         """Draw the dose-response curve of every layer.
 
         With the band of random directions.
+
+        >>> type(response.figure()).__name__
+        'Figure'
         """
         from interp.report.figures import lines
 

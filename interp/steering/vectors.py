@@ -33,6 +33,10 @@ class Vector(Shown, Result):
         separation: ROC area with which a direction from one half of the prompts separates the other half's classes,
             mean over both halves; 0.5 is chance, NaN without classes. Low values predict that steering fails (arXiv
             2505.22637).
+
+    >>> v = steering.vector(model, ["a b", "the tower"], ["is in", "London Paris"], layer=1)
+    >>> v.hook, v.agreement, v.separation
+    ('blocks.1.hook_resid_post', 0.820, 1.0)
     """
 
     layer: int
@@ -66,11 +70,19 @@ class Vector(Shown, Result):
         return edit.add(self.hook, torch.from_numpy(self.unit * self.stream_norm), strength, positions)
 
     def cosine(self, other: Vector) -> float:
-        """Return the cosine of the angle between two directions."""
+        """Return the cosine of the angle between two directions.
+
+        >>> v.cosine(steering.from_direction(model, -v.direction, 1, texts=["the tower"]))
+        -1.000
+        """
         return float(self.unit @ other.unit)
 
     def table(self) -> Table:
-        """Return what is known of the vector."""
+        """Return what is known of the vector.
+
+        >>> v.table().rows[0]
+        ('method', 'difference')
+        """
         rows = (
             ("method", self.method),
             ("steered", self.hook),
