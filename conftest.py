@@ -17,6 +17,7 @@ import pytest
 PACKAGES = "attribution cache circuits coding discovery edit errors masks patching report results steering tasks toy"
 MODULES = {name: name for name in ("torch", "interp", "probes", "saes", "analyses")} | {"np": "numpy"}
 MODULES |= {name: f"interp.{name}" for name in PACKAGES.split()}
+MODULES |= {"modular": "interp.toy.modular", "sparse": "interp.toy.sparse"}
 OBJECTS = (
     *("model", "tokens", "texts", "lm", "task", "transcoders", "acts", "other", "data", "places", "erasure"),
     *("intervention", "sae", "store", "dictionaries", "evaluation", "study", "folder"),

@@ -22,6 +22,10 @@ class LogitLens(Shown, Result):
     and `top_probabilities` (n_layer + 1, n_token, k) their probabilities; `logits` (n_layer + 1, n_token, n_tracked)
     and `ranks` (0 is the likeliest) belong to the `tracked` tokens. `error` is the last row's distance from the
     model's own logits, relative to the largest. `lens` is "logit" or the kind of tuned lens that was read through.
+
+    >>> lens = attribution.logit_lens(model, tokens, [" Paris"], k=2)
+    >>> lens.top_tokens[-1][-1], lens.top_probabilities[-1, -1].round(3)
+    ((' 🗼', ' in'), array([0.152, 0.1  ], dtype=float32))
     """
 
     tokens: tuple[str, ...]
@@ -50,7 +54,11 @@ class LogitLens(Shown, Result):
         return ("embed", *(f"layer {i}" for i in range(len(self.top_tokens) - 1)))
 
     def at(self, position: int) -> LogitLens:
-        """Return the lens at one position alone."""
+        """Return the lens at one position alone.
+
+        >>> lens.at(-1).tokens
+        (' in',)
+        """
         return replace(
             self,
             tokens=(self.tokens[position],),
@@ -64,6 +72,14 @@ class LogitLens(Shown, Result):
         """Return the likeliest token by layer at one position as a table.
 
         With the tracked tokens' logits and ranks.
+
+        >>> print(lens.table())
+        Logit lens after ' in'
+        after    likeliest  probability  logit ' Paris'  rank ' Paris'
+        embed    ⟨empty⟩          32.8%           −0.34             31
+        layer 0  ⟨empty⟩          18.3%           −1.40             40
+        layer 1   a               21.4%           +1.08              7
+        layer 2   🗼               15.2%           +0.60             17
         """
         columns = ["after", "likeliest", "probability"]
         for token in self.tracked:

@@ -104,7 +104,7 @@ class Store:
         return replace(self, selected=tuple(self.manifest.hook(name).name for name in hooks))
 
     def identity(self) -> dict[str, Any]:
-        """Return what identifies the rows: the settings, and a digest of all shards.
+        """Return what identifies the rows: settings and a digest of all shards.
 
         >>> list(store.identity())[:3]
         ['kind', 'model', 'weights_sha256']

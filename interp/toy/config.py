@@ -34,6 +34,10 @@ class Config:
     The models of a cell differ in their initialisation.
 
     Raises `UsageError` for a value that cannot be used.
+
+    >>> config = toy.Config(features=5, hidden=2, density=(1.0, 0.05), starts=2, steps=200, batch=64)
+    >>> config.model, config.data
+    ('relu', 'independent')
     """
 
     features: int
@@ -84,7 +88,13 @@ class Config:
         self.cells()
 
     def cells(self) -> tuple[Float[np.ndarray, "cells features"], Float[np.ndarray, "cells features"]]:
-        """Return density and importance of every feature of every cell."""
+        """Return density and importance of every feature of every cell.
+
+        >>> density, importance = config.cells()
+        >>> density
+        array([[1.  , 1.  , 1.  , 1.  , 1.  ],
+               [0.05, 0.05, 0.05, 0.05, 0.05]])
+        """
         density, importance = self._rows("density"), self._rows("importance")
         count = max(len(density), len(importance))
         if not (len(density) == count and len(importance) in (1, count)) and len(density) != 1:
@@ -103,7 +113,11 @@ class Config:
         return np.broadcast_to(density, shape).copy(), np.broadcast_to(importance, shape).copy()
 
     def plain(self) -> dict[str, Any]:
-        """Return the configuration as plain values, as results store it."""
+        """Return the configuration as plain values, as results store it.
+
+        >>> list(config.plain())[:3]
+        ['features', 'hidden', 'density']
+        """
         return asdict(self)
 
     def _rows(self, name: str) -> Float[np.ndarray, "cells features"]:

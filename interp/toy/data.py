@@ -37,9 +37,25 @@ def sample(
 ) -> Float[Tensor, "cells features count"]:
     """Return `count` inputs for every cell, zero where a feature is inactive.
 
-    See the module for the kinds.
+    Args:
+        kind: "independent", "correlated" or "anticorrelated"; see `interp.toy.data`.
+        density: probability that a feature is active, by cell.
+        count: inputs.
+        generator: source of randomness.
+        group: features that are active or inactive together, where they depend on each other.
+        values: distribution of the values of active features, "uniform" by default.
 
-    Raises `UsageError` if `group` does not divide the features.
+    Returns:
+        (cells, features, count) inputs.
+
+    Raises:
+        UsageError: `group` does not divide the features.
+
+    >>> x = toy.sample("independent", torch.full((1, 3), 0.5), 4, torch.Generator().manual_seed(0))
+    >>> (x > 0).int()
+    tensor([[[1, 1, 1, 0],
+             [0, 0, 1, 1],
+             [0, 0, 1, 0]]], dtype=torch.int32)
     """
     features, count = density.shape[1], whole(count, "count", 1)
     if kind != "independent" and features % group:
@@ -109,10 +125,19 @@ def patterns(
 def zipf(features: int, mean: float, exponent: float = 1.0) -> Float[np.ndarray, " features"]:
     """Return densities proportional to 1 / rank^exponent with a given mean.
 
-    Raises `UsageError` if the first exceeds 1.
+    Args:
+        features: how many.
+        mean: of the densities.
+        exponent: 0 makes all equal.
 
-    >>> zipf(3, 0.1, 1.0).round(3).tolist()
-    [0.164, 0.082, 0.055]
+    Returns:
+        (features,) densities, the largest first.
+
+    Raises:
+        UsageError: a first density above 1.
+
+    >>> zipf(3, 0.1, 1.0).round(3)
+    array([0.164, 0.082, 0.055])
     """
     shape = np.arange(1, whole(features, "features", 1) + 1, dtype=np.float64) ** -exponent
     density = mean * shape / shape.mean()

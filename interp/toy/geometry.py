@@ -108,6 +108,10 @@ def canonical(w: Float[np.ndarray, "features hidden"]) -> Float[np.ndarray, "fea
     The first feature lies along the first axis, the next has a positive second coordinate and no third, and so on;
     dead and dependent features set no axis. Matrices that differ by a rotation or
     reflection have the same canonical form.
+
+    >>> canonical(np.array([[0.0, 2.0], [1.0, 0.0]]))
+    array([[2., 0.],
+           [0., 1.]])
     """
     w = np.asarray(w, dtype=np.float64)
     axes = np.zeros((0, w.shape[1]))
@@ -126,6 +130,10 @@ class Factor:
     """Features that share a subspace orthogonal to all others.
 
     They are a polytope of a tegum product.
+
+    >>> antipodal = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
+    >>> toy.tegum_factors(antipodal)[0]
+    Factor(features=(0, 1), rank=1, name='digon')
     """
 
     features: tuple[int, ...]
@@ -151,6 +159,17 @@ def tegum_factors(
 
     Connected components of the graph |W_i · W_j| > `touching`; a factor's rank counts the singular values above a
     tenth of its largest. An octahedron is three digons; a triangular bipyramid a triangle and a digon.
+
+    Args:
+        w: feature vectors, one a row.
+        above: norm from which a feature counts as represented.
+        touching: |W_i · W_j| above which two features are in one group.
+
+    Returns:
+        The groups.
+
+    >>> [factor.name for factor in tegum_factors(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]]))]
+    ['digon', 'alone']
     """
     present = [i for i in range(len(w)) if np.linalg.norm(w[i]) > above]
     linked = np.abs(w @ w.T) > touching

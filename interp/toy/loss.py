@@ -33,6 +33,11 @@ def exact_loss(trained: Trained, *, points: int = 2048) -> Float[np.ndarray, "ce
 
     The inner expectation is the mean over `points` Sobol points of [0, 1]^features (relative error a few 1e-5
     with 2048). Raises `UsageError` above 10 features: use `sampled_loss`.
+
+    >>> trained = toy.train(toy.Config(features=5, hidden=2, density=(1.0, 0.05), steps=200, batch=64))
+    >>> exact_loss(trained).round(3)
+    array([[0.292],
+           [0.033]])
     """
     config = trained.configuration()
     if config.features > EXACT_UP_TO:
@@ -56,6 +61,19 @@ def sampled_loss(trained: Trained, *, count: int = 8192, seed: int = 1) -> Float
     """Return the mean loss over `count` inputs, the same for every instance.
 
     The relative error is about 1/sqrt(count p).
+
+    Args:
+        trained: the models.
+        count: inputs.
+        seed: of the inputs.
+
+    Returns:
+        (cells, starts) losses.
+
+    >>> trained = toy.train(toy.Config(features=5, hidden=2, density=(1.0, 0.05), steps=200, batch=64))
+    >>> sampled_loss(trained).round(2)
+    array([[0.29],
+           [0.03]])
     """
     config, loss = trained.configuration(), np.zeros_like(trained.loss)
     weights, block = _weights(trained, torch.float32), min(whole(count, "count", 1), 1024)

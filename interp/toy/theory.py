@@ -49,7 +49,22 @@ def candidates(features: int, hidden: int) -> tuple[Arrangement, ...]:
 def theory_loss(
     density: Float[np.ndarray, " features"], importance: Float[np.ndarray, " features"], hidden: int
 ) -> tuple[float, tuple[Arrangement, ...]]:
-    """Return the lowest closed-form loss and all arrangements that reach it."""
+    """Return the lowest closed-form loss and all arrangements that reach it.
+
+    Args:
+        density: probability that each feature is active.
+        importance: weight of each feature in the loss.
+        hidden: dimensions.
+
+    Returns:
+        (the lowest loss, the arrangements that reach it).
+
+    Raises:
+        UsageError: not one density and one importance for each feature.
+
+    >>> theory_loss(np.array([0.1, 0.1]), np.array([1.0, 0.5]), hidden=1)[0]
+    0.003
+    """
     if len(density) != len(importance):
         raise UsageError(f"There are {len(density)} densities and {len(importance)} importances: give one each.")
     known = candidates(len(density), hidden)

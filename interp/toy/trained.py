@@ -31,6 +31,12 @@ class Trained(Result):
     """Trained models of a grid, one for each cell and start.
 
     A tied model has `features_out == features_in`.
+
+    >>> config = toy.Config(features=5, hidden=2, density=(1.0, 0.05), starts=2, steps=200, batch=64)
+    >>> trained = toy.train(config)
+    >>> trained.features_in.shape, trained.loss.round(3)
+    ((2, 2, 5, 2), array([[0.292, 0.266],
+           [0.033, 0.038]]))
     """
 
     config: dict[str, Any]
@@ -55,6 +61,10 @@ class Trained(Result):
         """Return the lowest-loss start of each cell.
 
         Single starts get stuck: the paper too takes the best of 10.
+
+        >>> best = trained.best()
+        >>> best.start, toy.dimensionality(best.features).shape
+        (array([1, 0]), (2, 5))
         """
         start = self.loss.argmin(axis=1)
         cell = np.arange(len(start))
@@ -67,13 +77,20 @@ class Trained(Result):
         )
 
     def configuration(self) -> Config:
-        """Return the `Config` of the training."""
+        """Return the `Config` of the training.
+
+        >>> trained.configuration().density
+        (1.0, 0.05)
+        """
         return Config(**self.config)
 
     def cell(self, index: int) -> Trained:
         """Return cell `index` alone, as a grid of one cell.
 
         Raises `UsageError` for a cell that does not exist.
+
+        >>> trained.cell(1).density
+        array([[0.05, 0.05, 0.05, 0.05, 0.05]])
         """
         if not 0 <= index < len(self.density):
             raise UsageError(f"cell {index} does not exist; the cells are 0 to {len(self.density) - 1}")

@@ -46,7 +46,21 @@ def train(config: Config, *, device: str = "cpu", tick: Callable[[int], None] | 
     Losses are exact up to 10 features, else those of a fixed sample.
 
     L = Σ_i I_i E[(x_i − x'_i)²]. Instance (cell, start) is bit-identical in every grid, on the CPU.
-    `tick` is called with each step's number. Raises `CheckFailedError` if an instance's weights are not finite.
+
+    Args:
+        config: the grid.
+        device: where to train.
+        tick: called with each step's number.
+
+    Returns:
+        All instances, with their losses.
+
+    Raises:
+        CheckFailedError: an instance's weights are not finite.
+
+    >>> config = toy.Config(features=5, hidden=2, density=(1.0, 0.05), starts=2, steps=200, batch=64)
+    >>> toy.train(config).features_in.shape  # (cells, starts, features, hidden)
+    (2, 2, 5, 2)
     """
     watch, device = Stopwatch(), str(available(device))
     architecture = ARCHITECTURES[config.model]

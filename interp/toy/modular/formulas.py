@@ -28,6 +28,10 @@ def train(config: Config, *, tick: Callable[[int], None] | None = None) -> Train
     Each is pruned to the allowed error.
 
     `tick` is called with each step's number.
+
+    >>> config = modular.Config(settings=("wiring", "none"), width=8, seeds=1, steps=200, points=64)
+    >>> modular.train(config).error.shape  # (settings, seeds)
+    (2, 1)
     """
     watch = Stopwatch()
     sizes = _sizes(config)

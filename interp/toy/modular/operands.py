@@ -24,6 +24,11 @@ class Learned:
     """Networks trained on a table, in the order of their prices.
 
     Seeds run along with the prices.
+
+    >>> price = modular.Price(torch.tensor([0.1]), torch.tensor([1.0]), torch.tensor([True]))
+    >>> learned = modular.learn_table(modular.addition_table(5), price, [0], hidden=24, width=8, steps=100)
+    >>> learned.embedding.shape
+    (1, 8, 5)
     """
 
     start: Float[np.ndarray, "networks width tokens"]
@@ -65,6 +70,14 @@ def learn_table(  # noqa: PLR0913 (what follows the seeds is keyword-only)
         trained_share: Share of the pairs that is trained on.
         seed: Of the choice of the pairs left out, one for all networks.
         tick: Called with each step's number.
+
+    Returns:
+        The networks, with their loss and accuracy on the pairs left out.
+
+    >>> price = modular.Price(torch.tensor([0.1]), torch.tensor([1.0]), torch.tensor([True]))
+    >>> learned = modular.learn_table(modular.addition_table(5), price, [0], hidden=24, width=8, steps=100)
+    >>> modular.fourier_energy(learned.embedding).shape
+    (1, 2)
     """
     tokens, count = len(table), len(price.strength)
     start = draw({"embed": ((width, tokens), 1.0)}, seeds) | perceptron([2 * width, hidden, hidden, tokens], seeds)

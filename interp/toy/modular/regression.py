@@ -20,7 +20,13 @@ EVALUATED = 1024
 
 @dataclass(frozen=True)
 class InContext:
-    """Transformers trained on regression, in the order of their prices."""
+    """Transformers trained on regression, in the order of their prices.
+
+    >>> price = modular.Price(torch.tensor([0.3]), torch.tensor([4.0]), torch.tensor([True]))
+    >>> networks = modular.learn_in_context(price, [0], length=4, layers=1, steps=20)
+    >>> networks.error.shape
+    torch.Size([1])
+    """
 
     shape: Shape
     weights: Weights
@@ -75,6 +81,13 @@ def learn_in_context(  # noqa: PLR0913 (what follows the seeds is keyword-only)
         steps: Steps, each on 64 new sequences.
         allowed: Error, as a share of the answers' variance, up to which weights are cut from the smallest on.
         tick: Called with each step's number.
+
+    Returns:
+        The networks, with their error, wiring cost and number of wires.
+
+    >>> price = modular.Price(torch.tensor([0.3]), torch.tensor([4.0]), torch.tensor([True]))
+    >>> modular.learn_in_context(price, [0], length=4, layers=1, steps=20).error.shape
+    torch.Size([1])
     """
     shape = Shape(inputs + 1, 1, length, width=16, heads=2, mlp=32, layers=layers, tokens=False)
     wires = transformer_wires(shape)

@@ -18,7 +18,13 @@ Part = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def adjacency(matrices: Matrices) -> Float[np.ndarray, "neurons neurons"]:
-    """Return |w| between all neurons, from inputs to outputs, symmetric."""
+    """Return |w| between all neurons, from inputs to outputs, symmetric.
+
+    >>> adjacency([np.array([[2.0, -1.0]])])  # two inputs, one output
+    array([[0., 0., 2.],
+           [0., 0., 1.],
+           [2., 1., 0.]])
+    """
     sizes = [matrices[0].shape[1], *(len(matrix) for matrix in matrices)]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     graph = np.zeros((starts[-1], starts[-1]))
@@ -31,6 +37,11 @@ def live(matrices: Matrices) -> list[np.ndarray]:
     """Return the matrices without the wires of useless hidden neurons.
 
     Those are neurons that no input reaches, or that reach no output.
+
+    >>> matrices = [np.eye(2), np.array([[1.0, 0.0]])]  # the second hidden neuron reaches no output
+    >>> live(matrices)[0]
+    array([[1., 0.],
+           [0., 0.]])
     """
     masks = [np.asarray(matrix) != 0 for matrix in matrices]
     reached = np.ones(masks[0].shape[1], bool)
@@ -48,6 +59,9 @@ def components(matrices: Matrices) -> Int[np.ndarray, " neurons"]:
     """Return each neuron's connected part, as a number.
 
     A neuron without live wires is a part of its own.
+
+    >>> components([np.array([[1.0, 0.0], [0.0, 1.0]])])
+    array([0, 1, 0, 1], dtype=int32)
     """
     return connected_components(csr_matrix(adjacency(live(matrices))), directed=False)[1]
 
@@ -56,6 +70,9 @@ def parts(matrices: Matrices) -> tuple[Part, ...]:
     """Return the inputs and outputs of every connected part.
 
     Parts without an input or without an output are left out.
+
+    >>> parts([np.array([[1.0, 0.0], [0.0, 1.0]])])
+    (((0,), (0,)), ((1,), (1,)))
     """
     label = components(matrices)
     inputs, outputs = label[: matrices[0].shape[1]], label[-len(matrices[-1]) :]
@@ -70,6 +87,9 @@ def splits(matrices: Matrices, expected: Sequence[Part]) -> bool:
     """Return whether the connected parts are those expected.
 
     No input or output may be in another part, or in none.
+
+    >>> splits([np.array([[1.0, 0.0], [0.0, 1.0]])], [((0,), (0,)), ((1,), (1,))])
+    True
     """
     return set(parts(matrices)) == {(tuple(inputs), tuple(outputs)) for inputs, outputs in expected}
 
@@ -81,6 +101,9 @@ def modularity(matrices: Matrices) -> float:
 
     Q = Σ_modules (share of weight inside − (share of weight attached)²), in [−1/2, 1); 0 for one module (Newman 2004,
     cond-mat/0309508; merging as in Clauset, Newman and Moore 2004, cond-mat/0408187). 0 for a network without wires.
+
+    >>> modularity([np.eye(2)]), modularity([np.ones((2, 2))])
+    (0.5, 0.0)
     """
     graph = adjacency(live(matrices))
     graph = graph[:, graph.any(0)][graph.any(1)]

@@ -25,6 +25,11 @@ def addition_table(modulus: int) -> Int[np.ndarray, "modulus modulus"]:
     """Return (a + b) mod n.
 
     Raises `UsageError` for an even or too small modulus.
+
+    >>> addition_table(3)
+    array([[0, 1, 2],
+           [1, 2, 0],
+           [2, 0, 1]])
     """
     if modulus < 3 or modulus % 2 == 0:
         raise UsageError(f"the modulus is {modulus}; it must be odd and 3 or more, so that frequencies come in pairs")
@@ -36,6 +41,9 @@ def permutation_table() -> Int[np.ndarray, "24 24"]:
     """Return the composition table of the permutations of four things.
 
     Entries are the index of b ∘ a for permutations a, b. They are in lexical order, and (b ∘ a)(i) = b(a(i)).
+
+    >>> permutation_table()[1, :6]
+    array([1, 0, 3, 2, 5, 4])
     """
     elements = list(permutations(range(4)))
     index = {element: k for k, element in enumerate(elements)}
@@ -50,6 +58,9 @@ def fourier_energy(
     Frequencies are 1 … (n − 1) / 2; shares sum to 1.
 
     The energy of frequency k is that of its cosine and sine over all dimensions (Nanda et al. 2023, arXiv 2301.05217).
+
+    >>> fourier_energy(np.cos(2 * np.pi * np.arange(5) / 5)[None]).round(3)
+    array([1., 0.])
     """
     spectrum = np.square(np.abs(np.fft.rfft(embedding, axis=-1))).sum(-2)[..., 1:]
     return spectrum / spectrum.sum(-1, keepdims=True)
@@ -61,6 +72,9 @@ def irrep_energy(embedding: Float[np.ndarray, "*networks width 24"]) -> Float[np
     The group is that of the permutations of four things.
 
     P_ρ = d_ρ / 24 Σ_h χ_ρ(h⁻¹) h projects on representation ρ; the shares sum to 1.
+
+    >>> irrep_energy(np.ones((1, 24))).round(3)  # a constant is in the trivial representation
+    array([1., 0., 0., 0., 0.])
     """
     projectors = irrep_projectors()
     energy = np.stack([np.square(embedding @ p).sum((-1, -2)) for p in projectors], axis=-1)
@@ -71,6 +85,9 @@ def irrep_projectors() -> Float[np.ndarray, "irreps 24 24"]:
     """Return the projectors on the functions of each representation.
 
     Their ranks are 1, 1, 4, 9 and 9.
+
+    >>> [int(np.linalg.matrix_rank(projector)) for projector in irrep_projectors()]
+    [1, 1, 4, 9, 9]
     """
     elements = list(permutations(range(4)))
     quotients = [[_cycles(tuple(a[b.index(i)] for i in range(4))) for b in elements] for a in elements]

@@ -18,7 +18,12 @@ MANY = 100_000
 
 @dataclass(frozen=True)
 class Task:
-    """Task of a modular network: inputs, targets and independent parts."""
+    """Task of a modular network: inputs, targets and independent parts.
+
+    >>> task = modular.task("independent", points=100)
+    >>> task.formula, task.x.shape, task.parts
+    ('(x₁ + x₃)³ and x₂² + sin πx₄', (100, 4), (((0, 2), (0,)), ((1, 3), (1,))))
+    """
 
     name: str
     formula: str
@@ -63,7 +68,19 @@ def task(name: str, *, points: int = 1000, seed: int = 0) -> Task:
     The formulas are those of Liu, Gan and Tegmark (arXiv 2305.08746), and each output is divided by its standard
     deviation, so that a loss is a share of the variance. Two moons have ±1 targets.
 
-    Raises `UsageError` for an unknown name.
+    Args:
+        name: one of `NAMES`.
+        points: inputs.
+        seed: of the inputs.
+
+    Returns:
+        The task.
+
+    Raises:
+        UsageError: an unknown name.
+
+    >>> modular.NAMES, modular.task("independent", points=100).y.shape
+    (('independent', 'shared', 'nested', 'two moons'), (100, 2))
     """
     if name not in NAMES:
         raise UsageError(f'there is no task "{name}"{nearest(name, NAMES)} (tasks: {", ".join(NAMES)})')

@@ -23,6 +23,9 @@ class Config(Result):
     """One task, several settings, and a number of seeds for each.
 
     Raises `UsageError` for values that cannot be used.
+
+    >>> modular.Config(task="independent", seeds=2, steps=200).settings
+    ('wiring', 'local', 'l1', 'none')
     """
 
     task: str = "independent"
@@ -61,6 +64,11 @@ class Trained(Result):
     """Trained networks, setting by seed.
 
     Matrices are (settings, seeds, out, in), one a layer.
+
+    >>> config = modular.Config(settings=("wiring", "none"), width=8, seeds=1, steps=200, points=64)
+    >>> trained = modular.train(config)
+    >>> [matrix.shape for matrix in trained.matrices]
+    [(2, 1, 8, 4), (2, 1, 8, 8), (2, 1, 2, 8)]
     """
 
     config: Config
@@ -81,7 +89,19 @@ class Trained(Result):
     provenance: Provenance
 
     def network(self, setting: int, seed: int, *, pruned: bool = True) -> list[np.ndarray]:
-        """Return the matrices of one network."""
+        """Return the matrices of one network.
+
+        Args:
+            setting: its index.
+            seed: its index.
+            pruned: whether to return the pruned network.
+
+        Returns:
+            One (out, in) matrix a layer.
+
+        >>> [matrix.shape for matrix in trained.network(0, 0)]
+        [(8, 4), (8, 8), (2, 8)]
+        """
         kept = self.kept if pruned else tuple(np.ones_like(k) for k in self.kept)
         return [w[setting, seed] * k[setting, seed] for w, k in zip(self.matrices, kept, strict=True)]
 
@@ -91,16 +111,27 @@ class Trained(Result):
         It must have them at the allowed error.
 
         A network above that error has not.
+
+        >>> trained.split().shape
+        (2, 1)
         """
         right = self._each(lambda matrices: splits(matrices, self.parts)).astype(bool)
         return right & (self.pruned_error <= self.config.allowed)
 
     def modularity(self) -> Float[np.ndarray, "settings seeds"]:
-        """Return Newman's modularity of each pruned network."""
+        """Return Newman's modularity of each pruned network.
+
+        >>> trained.modularity().shape
+        (2, 1)
+        """
         return self._each(modularity)
 
     def wires(self) -> Int[np.ndarray, "settings seeds"]:
-        """Return how many weights are left in each pruned network."""
+        """Return how many weights are left in each pruned network.
+
+        >>> trained.wires().shape
+        (2, 1)
+        """
         return np.sum([kept.sum((2, 3)) for kept in self.kept], axis=0).astype(int)
 
     def _each(self, measure: Callable[[Sequence[np.ndarray]], float]) -> np.ndarray:

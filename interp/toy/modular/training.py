@@ -22,6 +22,9 @@ class Price:
     """Price of wires, one number for each network.
 
     So settings train in one batch.
+
+    >>> modular.Price(strength=torch.tensor([0.01]), locality=torch.tensor([4.0]), moves=torch.tensor([True])).strength
+    tensor([0.010])
     """
 
     strength: Float[Tensor, " instances"]
@@ -50,7 +53,25 @@ def train_wired(
     arXiv 2305.08746; tensors that are not wires (biases) cost half their mean magnitude. Every `every` steps of the
     first nine tenths the neurons of each layer are rearranged (see `rearrange`).
 
-    Raises `UsageError` if a wire names a tensor that is not there.
+    Args:
+        weights: named tensors of shape (instances, ...).
+        wires: the matrices that are wires.
+        loss: loss of every network on the batch of a step.
+        price: λ and locality of every network, and whether its neurons move.
+        steps: number of steps.
+        lr: peak learning rate.
+        every: steps between two arrangements.
+
+    Returns:
+        (the trained weights, the places of the neurons of each layer).
+
+    Raises:
+        UsageError: a wire names a tensor that is not there.
+
+    >>> weights, wires = {"0.weight": torch.ones(1, 2, 2)}, modular.perceptron_wires(1)
+    >>> price = modular.Price(torch.tensor([1.0]), torch.tensor([4.0]), torch.tensor([True]))
+    >>> train_wired(weights, wires, lambda w, step: w["0.weight"].sum((1, 2)).square(), price, steps=20, lr=0.1)[1]
+    {'0': tensor([[0.250, 0.750]]), '1': tensor([[0.250, 0.750]])}
     """
     missing = [wire.name for wire in wires if wire.name not in weights]
     if missing:

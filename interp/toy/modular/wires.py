@@ -27,6 +27,9 @@ class Wires:
     """Weight tensor and the layers it joins.
 
     The tensor is (instances, target neurons, source neurons).
+
+    >>> modular.Wires("0.weight", source="0", target="1")
+    Wires(name='0.weight', source='0', target='1')
     """
 
     name: str
@@ -38,6 +41,9 @@ def perceptron_wires(layers: int) -> tuple[Wires, ...]:
     """Return the wires of a perceptron of `layers` matrices.
 
     Layer "0" is the input.
+
+    >>> [wire.name for wire in perceptron_wires(2)]
+    ['0.weight', '1.weight']
     """
     return tuple(Wires(f"{k}.weight", str(k), str(k + 1)) for k in range(layers))
 
@@ -46,6 +52,9 @@ def even_places(weights: Weights, wires: Sequence[Wires]) -> Places:
     """Return evenly spaced places for the neurons of every layer.
 
     Places are (k + 1/2) / n.
+
+    >>> even_places({"0.weight": torch.ones(1, 1, 2)}, perceptron_wires(1))
+    {'0': tensor([[0.250, 0.750]]), '1': tensor([[0.500]])}
     """
     sizes: dict[str, int] = {}
     count = 0
@@ -60,9 +69,19 @@ def lengths(places: Places, wires: Sequence[Wires], locality: float | Tensor) ->
 
     It is d = locality · |p_target − p_source| + 1/2.
 
-    Locality is one number, or one a network.
-
     A locality of 0 makes all wires equal: their cost is then the L1 norm.
+
+    Args:
+        places: of the neurons of each layer.
+        wires: the matrices that are wires.
+        locality: one number, or one a network.
+
+    Returns:
+        One tensor of lengths for each matrix.
+
+    >>> wires = perceptron_wires(1)
+    >>> lengths(even_places({"0.weight": torch.ones(1, 1, 2)}, wires), wires, locality=4.0)
+    {'0.weight': tensor([[[1.500, 1.500]]])}
     """
     locality = torch.as_tensor(locality, dtype=torch.float32).reshape(-1, 1, 1)
     return {
@@ -75,6 +94,9 @@ def wiring_cost(weights: Weights, length: Weights) -> Float[Tensor, " instances"
     """Return Σ over matrices of the mean of |w| · d.
 
     See arXiv 2305.08746; as in its code, means take the place of sums.
+
+    >>> wiring_cost({"0.weight": torch.tensor([[[1.0, -2.0]]])}, {"0.weight": torch.tensor([[[1.5, 0.5]]])})
+    tensor([1.250])
     """
     return torch.stack([(weights[name].abs() * d).flatten(1).mean(1) for name, d in length.items()]).sum(0)
 
@@ -85,6 +107,18 @@ def rearrange(weights: Weights, places: Places, wires: Sequence[Wires]) -> Place
     Neurons of one layer have no wires between them, so the best exchange is a linear assignment of neurons to places,
     with cost C[a, s] = Σ_b |w_ab| |s − p_b|, and the cost never rises. (The paper tries swaps of pairs: a permutation
     is a product of swaps, and this one is the best.) Networks compute what they computed: only places change.
+
+    Args:
+        weights: named tensors of shape (instances, ...).
+        places: of the neurons of each layer.
+        wires: the matrices that are wires.
+
+    Returns:
+        The new places.
+
+    >>> weights, wires = {"0.weight": torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])}, perceptron_wires(1)
+    >>> rearrange(weights, even_places(weights, wires), wires)
+    {'0': tensor([[0.750, 0.250]]), '1': tensor([[0.250, 0.750]])}
     """
     arranged = {layer: place.clone() for layer, place in places.items()}
     for layer, place in arranged.items():

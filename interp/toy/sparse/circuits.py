@@ -20,7 +20,12 @@ PRICE, STEPS, RATE, BATCH = 10.0, 200, 0.1, 128
 
 @dataclass(frozen=True)
 class Circuit:
-    """Masks, edge counts and faithfulness of every network's circuit."""
+    """Masks, edge counts and faithfulness of every network's circuit.
+
+    >>> task = sparse.sequences("quotes")
+    >>> networks = sparse.train(task, density=0.2, seeds=(0,), steps=20, width=16, mlp=16, heads=2)
+    >>> result = sparse.circuit(networks, task, faithful=0.8)
+    """
 
     masks: Weights
     edges: Int[Tensor, " instances"]
@@ -70,6 +75,19 @@ def faithfulness(networks: Networks, task: Sequences, edges: Weights) -> Float[T
     """Return the share of the network's gain that the edges alone reach.
 
     The gain is over an empty circuit: 1 for all, 0 for none.
+
+    Args:
+        networks: the networks.
+        task: the task they were trained on.
+        edges: masks of the edges of the circuit.
+
+    Returns:
+        One number for each network.
+
+    >>> task = sparse.sequences("quotes")
+    >>> networks = sparse.train(task, density=0.2, seeds=(0,), steps=20, width=16, mlp=16, heads=2)
+    >>> faithfulness(networks, task, {name: torch.ones_like(w) for name, w in networks.weights.items()})
+    tensor([1.])
     """
     with torch.no_grad():
         return Measure(networks, task).faithfulness(edges)
@@ -83,6 +101,20 @@ def circuit(networks: Networks, task: Sequences, *, faithful: float = 0.9, seed:
     the same way. (A ranking by integrated gradients, tried first, needed three times as many edges where a task
     multiplies queries and keys: a trained network's loss has no slope at the whole, and one edge shows nothing of the
     edges it needs.)
+
+    Args:
+        networks: the networks.
+        task: the task they were trained on.
+        faithful: the least faithfulness.
+        seed: of the inputs.
+
+    Returns:
+        The circuit of every network, with the edges of random ones.
+
+    >>> task = sparse.sequences("quotes")
+    >>> networks = sparse.train(task, density=0.2, seeds=(0,), steps=20, width=16, mlp=16, heads=2)
+    >>> circuit(networks, task, faithful=0.8).edges.shape
+    torch.Size([1])
     """
     measure = Measure(networks, task)
     there = {name: w != 0 for name, w in measure.matrices.items()}

@@ -21,6 +21,10 @@ class Sequences:
     """Task of sequences of tokens with an answer at the last.
 
     Sequences have `length` tokens out of `tokens`, with one of `answers` at the last.
+
+    >>> task = sparse.sequences("quotes")
+    >>> task.length, task.tokens, task.answers
+    (8, 11, 2)
     """
 
     name: str
@@ -89,7 +93,13 @@ NAMES = tuple(_TASKS)
 
 
 def sequences(name: str) -> Sequences:
-    """Return the task of that name. Raises `UsageError` for an unknown one."""
+    """Return the task of that name.
+
+    Raises `UsageError` for an unknown one.
+
+    >>> sparse.NAMES, sparse.sequences("quotes").what
+    (('quotes', 'brackets', 'lookup'), 'which quote closes the one that is open')
+    """
     if name not in _TASKS:
         raise UsageError(f'there is no task "{name}"{nearest(name, NAMES)} (tasks: {", ".join(NAMES)})')
     return _TASKS[name]

@@ -23,7 +23,13 @@ EVALUATED, EVERY = 1024, 5
 
 @dataclass(frozen=True)
 class Networks:
-    """Trained transformers, one for each seed."""
+    """Trained transformers, one for each seed.
+
+    >>> task = sparse.sequences("quotes")
+    >>> networks = sparse.train(task, density=0.2, seeds=(0, 1), steps=20, width=16, mlp=16, heads=2)
+    >>> networks.loss.shape
+    torch.Size([2])
+    """
 
     shape: Shape
     weights: Weights
@@ -70,8 +76,16 @@ def train(  # noqa: PLR0913 (what follows the task is keyword-only)
         until: Loss at which each network is returned, looked at every 5 steps; the last state where it is not reached.
         tick: Called with each step's number.
 
+    Returns:
+        The networks, with loss and accuracy.
+
     Raises:
         UsageError: `density` is not above 0 and at most 1.
+
+    >>> task = sparse.sequences("quotes")
+    >>> networks = sparse.train(task, density=0.2, seeds=(0, 1), steps=20, width=16, mlp=16, heads=2)
+    >>> networks.accuracy.shape
+    torch.Size([2])
     """
     if not 0 < density <= 1:
         raise UsageError(f"density is {density:g}; it must be above 0 and at most 1")
