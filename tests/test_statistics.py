@@ -20,6 +20,7 @@ from interp.statistics import (
     percentile_interval,
     permutation_null,
     rank_correlation,
+    rank_correlation_null,
     row_draws,
     weighted_mean,
 )
@@ -143,6 +144,16 @@ def test_rank_correlation_agrees_with_scipy_and_ties_do_not_agree_by_themselves(
     assert rank_correlation(np.arange(5), np.arange(5) ** 3) == pytest.approx(1)
     assert np.isnan(rank_correlation(np.zeros(3), np.arange(3)))
     assert np.isnan(rank_correlation(np.zeros(1), np.zeros(1)))
+    assert np.isnan(rank_correlation(np.array([1.0, np.nan, 3.0]), np.arange(3)))
+
+
+def test_the_null_of_rank_correlation_is_that_of_permuted_values():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 5, 30).astype(float), rng.integers(0, 9, 30).astype(float)
+    slow = permutation_null(lambda shuffled: rank_correlation(x, shuffled), y, seed=3, draws=50)
+    np.testing.assert_allclose(rank_correlation_null(x, y, seed=3, draws=50), slow, atol=1e-14)  # sums of 30 products
+    assert not np.allclose(rank_correlation_null(x, y, seed=4, draws=50), slow)
+    assert np.isnan(rank_correlation_null(x, np.ones(30), seed=3, draws=50)).all()
 
 
 def test_a_permutation_null_is_chance_and_a_planted_relation_lies_beyond_it():

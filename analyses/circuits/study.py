@@ -93,13 +93,13 @@ def run(
     step(3)
     definiteness = circuits.definiteness(model, seed=seed)
     step(4)
-    compositions = tuple(_reading(circuits.composition(model, kind)) for kind in ("Q", "K", "V"))
+    compositions = tuple(map(_reading, circuits.compositions(model)))
     step(5)
     comparison, collapse = embedding.compare(model, seed=seed, neighbours=_neighbours(model)), embedding.collapse(model)
     step(6)
     shown = {head: "asked for" for head in wanted} or _remarkable(scores)
     tokens = repeated(model, 2, min(SHOWN, config.length), seed)
-    heads = _views(model, shown, tokens)
+    heads = _views(model.with_cached_weights(), shown, scores, tokens)
     listed = _listed(scores, shown)
     step(7)
     return Circuits(
@@ -171,18 +171,23 @@ def _texts(model: Model, repeated_text: torch.Tensor, heads: tuple[str, ...]) ->
 
 
 @torch.no_grad()
-def _views(model: Model, shown: dict[tuple[int, int], str], tokens: torch.Tensor) -> tuple[HeadView, ...]:
+def _views(
+    model: Model, shown: dict[tuple[int, int], str], scores: HeadScores, tokens: torch.Tensor
+) -> tuple[HeadView, ...]:
     patterns = stacked_patterns(model, tokens)[:, 0]
     hooks = sorted({f"blocks.{layer}.hook_resid_pre" for layer, _ in shown})
     _, cache = model.run_with_cache(texts(model, None), hooks)
     views = []
     for (layer, head), why in shown.items():
         stream = cache[f"blocks.{layer}.hook_resid_pre"].flatten(0, 1)
-        views.append(_view(model, layer, head, why, stream, patterns[layer, head]))
+        views.append(_view(model, (layer, head), why, scores, stream, patterns[layer, head]))
     return tuple(views)
 
 
-def _view(model: Model, layer: int, head: int, why: str, stream: torch.Tensor, pattern: torch.Tensor) -> HeadView:
+def _view(
+    model: Model, at: tuple[int, int], why: str, scores: HeadScores, stream: torch.Tensor, pattern: torch.Tensor
+) -> HeadView:
+    layer, head = at
     looks, moves = circuits.qk(model, layer, head), circuits.ov(model, layer, head)
     directions = moves.svd()
     offsets = torch.arange(min(N_OFFSET, model.spec.n_ctx), dtype=stream.dtype, device=stream.device)
@@ -194,7 +199,7 @@ def _view(model: Model, layer: int, head: int, why: str, stream: torch.Tensor, p
         singular_values=directions.values.astype(np.float32),
         stable_rank=directions.stable_rank,
         participation_rank=directions.participation_rank,
-        copying=moves.copying_score,
+        copying=float(scores.copying[at]),
         pattern=pattern.float().cpu().numpy().round(4),
         offsets=offsets.cpu().numpy(),
         profile=circuits.positional_profile(looks, stream, offsets).float().cpu().numpy(),

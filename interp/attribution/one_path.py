@@ -15,7 +15,7 @@ from interp.attribution.results import DirectionTarget, LogitTarget, Target, Ver
 from interp.attribution.targets import measure
 from interp.model import trace
 from interp.model.arithmetic import attention_pattern, distance_bias, softcap, visible
-from interp.statistics import permutation_null, rank_correlation
+from interp.statistics import rank_correlation, rank_correlation_null
 
 SHUFFLES = 2000
 """Permutations that say which rank correlation chance alone would reach."""
@@ -93,7 +93,7 @@ def compared(
 
     It is what chance alone would reach.
     """
-    null = permutation_null(lambda shuffled: rank_correlation(predicted, shuffled), actual, seed=seed, draws=SHUFFLES)
+    null = rank_correlation_null(predicted, actual, seed=seed, draws=SHUFFLES)
     return Verification(
         target=tree.target,
         unit=tree.unit,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from interp.circuits.ablation import ablate_induction as ablate_induction
     from interp.circuits.behaviour import head_scores as head_scores
     from interp.circuits.check import check as check
-    from interp.circuits.composition import composition as composition
+    from interp.circuits.composition import composition as composition, compositions as compositions
     from interp.circuits.definiteness import definiteness as definiteness
     from interp.circuits.factors import LowRank as LowRank
     from interp.circuits.output_value import OutputValue as OutputValue, ov as ov

@@ -14,7 +14,7 @@ from interp.circuits.results import Ablation, HeadScores, head_name
 from interp.circuits.texts import repeated
 from interp.errors import UsageError, require, whole
 from interp.model import Model
-from interp.model.capture import bridge_is_hooked
+from interp.model.capture import bridge_is_hooked, logits_of
 
 N_TEXT = 4
 """Texts the loss is measured on: one run of the model is a few seconds, and a study makes some forty."""
@@ -73,7 +73,7 @@ def ablate_induction(
     sets = [_matched(chosen, rest, generator) for _ in range(n_control)]
     means = _means(model, tokens) if method == "mean" else None
     baseline = _loss(model, tokens)
-    losses = [_loss(without(model, heads, means), tokens) for heads in [chosen, *sets]]
+    losses = _losses(model, tokens, [chosen, *sets], means)
     return Ablation(
         method=method,
         heads=tuple(head_name(*head) for head in chosen),
@@ -111,13 +111,24 @@ def without(model: Model, heads: Heads, means: Float[Tensor, "n_layer n_head d_h
     return model.edited(*edits)
 
 
+def _losses(model: Model, tokens: Tensor, sets: Sequence[Heads], means: Tensor | None) -> list[float]:
+    """Return the loss without each set of heads.
+
+    Blocks below the first ablated head compute what they do in the unmodified model, so each run begins at its block.
+    """
+    firsts = [min(layer for layer, _ in heads) for heads in sets]
+    _, streams = model.run_with_cache(tokens, [f"blocks.{layer}.hook_resid_pre" for layer in sorted({*firsts})])
+    begun = {layer: model.resumed(layer, streams[f"blocks.{layer}.hook_resid_pre"]) for layer in firsts}
+    return [_loss(without(begun[layer], heads, means), tokens) for layer, heads in zip(firsts, sets, strict=True)]
+
+
 def _loss(model: Model, tokens: Tensor) -> float:
     """Return the mean loss of the second half, in nats.
 
-    The first token of that half is left out.
+    The first token of that half is left out, and only that half is unembedded.
     """
     half = tokens.shape[1] // 2
-    logits = model(tokens)[:, half:-1].float()
+    logits = logits_of(model, tokens, torch.arange(half, tokens.shape[1] - 1)).float()
     return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, half + 1 :].flatten()))
 
 

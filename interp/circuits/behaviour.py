@@ -164,6 +164,7 @@ def _similarity(excess: Float[Tensor, "batch n_head query key"]) -> Float[Tensor
 
 @one_thread()
 def _copying(model: Model) -> np.ndarray:
+    model = model.with_cached_weights()
     transfer = token_transfer(model)
     scores = np.zeros((model.spec.n_layer, model.spec.n_head))
     for at in np.ndindex(scores.shape):

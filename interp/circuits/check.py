@@ -52,6 +52,7 @@ def check(model: Model, tokens: Tensor | None = None) -> CircuitCheck:
     own: list[tuple[Tensor, Tensor]] = []
     with observed(model, lambda _, scores, pattern: own.append((scores, pattern))):
         _, cache = model.run_with_cache(tokens, _hooks(model))
+    model = model.with_cached_weights()
     for layer in range(model.spec.n_layer):
         errors[:, layer], sums[layer] = _layer_errors(model, layer, cache, *own[layer])
     checked = CircuitCheck(model.name, tokens.shape[1], *errors, sums=sums, tolerance=TOLERANCE[model.dtype])

@@ -21,6 +21,7 @@ because A − (tr A / d) I lies in an irreducible representation of dimension (d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,23 +68,44 @@ def composition(
     >>> scores.array.shape, scores.top(1)
     ((12, 12), (('L0H1', 'L1H3', 0.252),))
     """
-    if kind not in KINDS:
-        raise UsageError(f'There is no "{kind}"-composition{nearest(str(kind), KINDS)}; kinds are Q, K and V.')
+    return compositions(model, (kind,), offset=offset)[0]
+
+
+def compositions(
+    model: Model, kinds: Sequence[str] = KINDS, *, offset: int | Literal["average"] = 0
+) -> tuple[Composition, ...]:
+    """Compute the composition scores of several kinds, one after the other.
+
+    What the writers write is computed once for all of them; see `composition`.
+
+    >>> [each.kind for each in compositions(model)]
+    ['Q', 'K', 'V']
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UsageError(f'There is no "{kind}"-composition{nearest(str(kind), KINDS)}; kinds are Q, K and V.')
     if isinstance(offset, str) and offset != "average":
         raise UsageError(f'offset is a number of tokens or "average", not "{offset}".')
     offset = offset if isinstance(offset, str) else whole(offset, "offset")
     require_positions(model.spec)
-    rotates = kind != "V" and model.spec.rotary is not None
+    model = model.with_cached_weights()
+    rotates = [kind != "V" and model.spec.rotary is not None for kind in kinds]
     heads = [(layer, head) for layer in range(model.spec.n_layer) for head in range(model.spec.n_head)]
     writers = _grams([_written(ov(model, *at).factors) for at in heads])
-    readers = _grams([_read(model, *at, kind, offset if rotates else 0) for at in heads])
-    return Composition(
-        kind=kind,
-        offset=_said(rotates, offset),
-        array=_scores(writers, readers).cpu().numpy(),
-        n_head=model.spec.n_head,
-        d_model=model.spec.d_model,
-        spread=_spread(writers, readers).cpu().numpy(),
+    readers = [
+        _grams([_read(model, *at, kind, offset if rotating else 0) for at in heads])
+        for kind, rotating in zip(kinds, rotates, strict=True)
+    ]
+    return tuple(
+        Composition(
+            kind=kind,
+            offset=_said(rotating, offset),
+            array=scores.cpu().numpy(),
+            n_head=model.spec.n_head,
+            d_model=model.spec.d_model,
+            spread=_spread(writers, read).cpu().numpy(),
+        )
+        for kind, rotating, read, scores in zip(kinds, rotates, readers, _scores(writers, readers), strict=True)
     )
 
 
@@ -130,21 +152,33 @@ def _averaged(gram: Float[Tensor, "d_head d_head"], rotary: Rotary) -> Float[Ten
     return torch.block_diag(torch.diag(energy), gram[rotary.dim :, rotary.dim :])
 
 
-def _scores(writers: _Gram, readers: _Gram, block: int = 64) -> Float[Tensor, "writer reader"]:
-    """Compute the composition scores of writers and readers.
+def _scores(writers: _Gram, readers: Sequence[_Gram], block: int = 64) -> list[Float[Tensor, "writer reader"]]:
+    """Compute the composition scores of writers and each of several kinds of readers.
 
     sqrt(⟨writer, reader⟩ / (tr writer · tr reader)), 0 for a zero map.
     """
-    sides = [(gram.outer @ gram.core, gram.outer) for gram in (writers, readers)]
-    total = torch.zeros(len(writers.outer), len(readers.outer), dtype=torch.float64, device=writers.outer.device)
-    for start in range(0, writers.outer.shape[1], block):
+    n_writer, d_model = writers.outer.shape[:2]
+    totals = [writers.outer.new_zeros(n_writer, len(gram.outer)) for gram in readers]
+    for start in range(0, d_model, block):
         # Both are symmetric: what stands right of the block on the diagonal counts for its mirror image too.
-        rows = [left[:, start : start + block] @ right[:, start:].mT for left, right in sides]
-        rows[0][..., block:] *= 2
-        total += rows[0].flatten(1) @ rows[1].flatten(1).T
-    traces = [(left * right).sum((1, 2)) for left, right in sides]
-    size = traces[0][:, None] * traces[1][None, :]
-    return (total.clamp_min(0) / size.masked_fill(size == 0, 1.0)).sqrt()
+        written = _rows(writers, start, block)
+        written[..., block:] *= 2
+        for total, gram in zip(totals, readers, strict=True):
+            total.add_(written.flatten(1) @ _rows(gram, start, block).flatten(1).T)
+    sizes = [_traces(writers)[:, None] * _traces(gram) for gram in readers]
+    return [
+        (total.clamp_min(0) / size.masked_fill(size == 0, 1.0)).sqrt()
+        for total, size in zip(totals, sizes, strict=True)
+    ]
+
+
+def _rows(gram: _Gram, start: int, block: int) -> Float[Tensor, "n row column"]:
+    """Return `block` rows of every matrix, from the diagonal on."""
+    return gram.outer[:, start : start + block] @ gram.core @ gram.outer[:, start:].mT
+
+
+def _traces(gram: _Gram) -> Float[Tensor, " n"]:
+    return (gram.outer @ gram.core * gram.outer).sum((1, 2))
 
 
 def _spread(writers: _Gram, readers: _Gram) -> Float[Tensor, "writer reader"]:

@@ -40,6 +40,7 @@ def definiteness(model: Model, *, draws: int = 50, seed: int = 0) -> Definitenes
     require(model, Model, "model")
     draws, seed = whole(draws, "draws", 2), whole(seed, "seed", 0)
     require_positions(model.spec)
+    model = model.with_cached_weights()
     shape = (model.spec.n_layer, model.spec.n_head)
     counts, shares = np.zeros((2, *shape), np.int64), np.zeros((2, *shape))
     for at in np.ndindex(shape):

@@ -81,6 +81,15 @@ class Model:
             raise not_exact(self._family.family)
         return Weights(self.hf, self._family, self.spec)
 
+    def with_cached_weights(self) -> Model:
+        """Return a copy of this model that reads the parameters of each block once.
+
+        For loops over heads during which nothing is trained or replaced; see `interp.model.weights.CachedWeights`.
+        """
+        made = copy.copy(self)
+        vars(made)["weights"] = self.weights.cached()
+        return made
+
     def __call__(
         self, tokens: Tensor | str | list[str], attention_mask: Tensor | None = None
     ) -> Float[Tensor, "batch n_token d_vocab"]:

@@ -30,6 +30,14 @@ def test_it_is_the_dense_formula(name: str, kind: str) -> None:
         assert np.abs(result.array - dense(model, kind, offset)).max() < 1e-6
 
 
+def test_several_kinds_together_are_each_kind_alone() -> None:
+    model = models.load("llama")
+    for result in circuits.compositions(model, ("V", "Q")):
+        alone = circuits.composition(model, result.kind)
+        assert (result.array == alone.array).all()
+        assert (result.spread == alone.spread).all()
+
+
 @pytest.mark.parametrize("name", ["llama", "neox"])
 def test_the_average_over_offsets_is_the_mean_of_squares_over_independent_turns(name: str) -> None:
     model = models.load(name, torch.float64)

@@ -135,6 +135,20 @@ def test_random_heads_are_of_the_layers_of_the_chosen_ones() -> None:
     assert len(set(result.control_heads)) > 1
 
 
+@pytest.mark.parametrize("method", ["zero", "mean"])
+def test_runs_that_begin_at_the_first_ablated_block_lose_what_whole_runs_lose(method: str) -> None:
+    from interp.circuits import ablation
+    from interp.circuits.texts import repeated
+
+    model = models.load("llama")
+    tokens = repeated(model, 2, 8, 0)
+    means = ablation._means(model, tokens) if method == "mean" else None
+    sets = [[(1, 0), (2, 3)], [(2, 1)], [(0, 2)]]
+    whole = [ablation._loss(ablation.without(model, heads, means), tokens) for heads in sets]
+    assert ablation._losses(model, tokens, sets, means) == whole
+    assert len({*whole, ablation._loss(model, tokens)}) == 4
+
+
 def test_where_a_layer_has_too_few_heads_left_the_nearest_layers_give_theirs() -> None:
     from interp.circuits.ablation import _matched
 
