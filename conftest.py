@@ -20,7 +20,7 @@ MODULES |= {name: f"interp.{name}" for name in PACKAGES.split()}
 MODULES |= {"modular": "interp.toy.modular", "sparse": "interp.toy.sparse"}
 OBJECTS = (
     *("model", "tokens", "texts", "lm", "task", "transcoders", "acts", "other", "data", "places", "erasure"),
-    *("intervention", "sae", "store", "dictionaries", "evaluation", "study", "folder"),
+    *("intervention", "page", "sae", "store", "dictionaries", "evaluation", "study", "folder"),
 )
 """Made by the functions of these names in `tests/examples.py`."""
 

@@ -88,6 +88,18 @@ def task() -> Any:
 
 
 @cache
+def page() -> Any:
+    """Return a report of one section, with the provenance that every result of a run has."""
+    from interp import report
+    from interp.provenance import Stopwatch
+
+    note = report.Note("This is a page of one paragraph.")
+    section = report.Section("first", "First section", "Reports are made of sections.", (note,))
+    provenance = Stopwatch().provenance(command="example", seed=0)
+    return report.Page("Example", "A page needs no network.", (("model", "none"),), (section,), (), provenance)
+
+
+@cache
 def acts() -> Any:
     """Return activations (80 statements, 4 layers, width 16) with a truth direction from layer 1 on."""
     return planted_truth.activations(planted_truth.statements(40))

@@ -16,7 +16,19 @@ def iht(
 
     Iterates x ← H_k(x + (y − x D) Dᵀ / ‖D‖²), where H_k keeps the k largest magnitudes.
 
-    The error ‖y − x D‖ never increases (Blumensath and Davies 2008, arXiv 0805.0510). Raises `UsageError` as `omp`.
+    The error ‖y − x D‖ never increases (Blumensath and Davies 2008, arXiv 0805.0510).
+
+    Args:
+        signals: vectors to code.
+        dictionary: atoms, one a row.
+        k: most atoms of a code.
+        steps: iterations.
+
+    Returns:
+        The codes.
+
+    Raises:
+        UsageError: as `omp`.
 
     >>> iht(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), 1)
     tensor([[0., 2., 0.]])

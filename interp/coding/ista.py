@@ -27,7 +27,21 @@ def ista(
 ) -> Float[Tensor, "n atoms"]:
     """Compute `steps` proximal gradient steps of length 1/(‖D‖² + l2) from 0.
 
-    F never increases. Raises `UsageError`.
+    F never increases.
+
+    Args:
+        signals: vectors to code.
+        dictionary: atoms, one a row.
+        l1: penalty on |x|.
+        l2: penalty on x² / 2.
+        nonnegative: whether codes are at least 0.
+        steps: iterations.
+
+    Returns:
+        The codes.
+
+    Raises:
+        UsageError: shapes that do not fit, or negative penalties.
 
     >>> ista(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), 1.0)
     tensor([[0., 1., 0.]])
@@ -53,7 +67,22 @@ def fista(
 
     Stops when no coefficient moves by more than `tolerance` of the largest in a step, or after `steps`. Each signal's
     momentum restarts when it points uphill. Zero when l1 ≥ ‖D y‖∞. `kkt_violation` measures how close to the minimum a
-    code is. Raises `UsageError` for shapes that do not fit or negative penalties.
+    code is.
+
+    Args:
+        signals: vectors to code.
+        dictionary: atoms, one a row.
+        l1: penalty on |x|.
+        l2: penalty on x² / 2.
+        nonnegative: whether codes are at least 0.
+        steps: most iterations.
+        tolerance: of the largest coefficient, below which a step counts as none.
+
+    Returns:
+        The codes.
+
+    Raises:
+        UsageError: shapes that do not fit, or negative penalties.
 
     >>> fista(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), 1.0)
     tensor([[0., 1., 0.]])
@@ -81,7 +110,21 @@ def objective(
     *,
     l2: float = 0.0,
 ) -> Float[Tensor, " n"]:
-    """Return F of the code of each signal."""
+    """Return F of the code of each signal.
+
+    Args:
+        codes: of the signals.
+        signals: vectors.
+        dictionary: atoms, one a row.
+        l1: penalty on |x|.
+        l2: penalty on x² / 2.
+
+    Returns:
+        (n,) values of F.
+
+    >>> objective(torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), l1=1.0)
+    tensor([1.625])
+    """
     error = (signals - codes @ dictionary).square().sum(1) / 2
     return error + l1 * codes.abs().sum(1) + l2 / 2 * codes.square().sum(1)
 
@@ -100,6 +143,20 @@ def kkt_violation(
     In the units of l1; 0 exactly at the minimum.
 
     With g = D (y − x D) − l2 x: g = l1 sign(x) where x ≠ 0, |g| ≤ l1 elsewhere (g ≤ l1 when non-negative).
+
+    Args:
+        codes: of the signals.
+        signals: vectors.
+        dictionary: atoms, one a row.
+        l1: penalty on |x|.
+        l2: penalty on x² / 2.
+        nonnegative: whether codes are at least 0.
+
+    Returns:
+        (n,) violations.
+
+    >>> kkt_violation(torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), l1=1.0)
+    tensor([0.])
     """
     g = (signals - codes @ dictionary) @ dictionary.T - l2 * codes
     outside = (g if nonnegative else g.abs()) - l1

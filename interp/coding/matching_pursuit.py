@@ -17,7 +17,18 @@ def matching_pursuit(
     A round adds the atom d most correlated with the residual r, and subtracts ⟨r, d⟩ d from it.
 
     Energy is conserved at each round, ‖r‖² = ‖r'‖² + ⟨r, d⟩², so the residual shrinks (Mallat and Zhang 1993). An atom
-    may be taken again; a code has at most `steps` atoms. Raises `UsageError` as `omp` does.
+    may be taken again; a code has at most `steps` atoms.
+
+    Args:
+        signals: vectors to code.
+        dictionary: atoms, one a row.
+        steps: rounds.
+
+    Returns:
+        The codes.
+
+    Raises:
+        UsageError: as `omp`.
 
     >>> matching_pursuit(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), 1)
     tensor([[0., 2., 0.]])

@@ -17,6 +17,10 @@ class Neighbours:
     """Nearest other rows of each row, with their products.
 
     Largest first.
+
+    >>> near = coding.nearest(torch.eye(3)[:2], torch.tensor([[9.0, 0, 0], [1, 2, 0], [0, 5, 0]]), 1)
+    >>> near.value.flatten(), near.index.flatten()
+    (tensor([1., 5.]), tensor([1, 2]))
     """
 
     value: Float[Tensor, "row k"]
@@ -39,6 +43,9 @@ def nearest(
         k: how many for each row, at most the number of others.
         own: the other that is the row itself; by default that of the same number.
         absolute: compare by size; the values keep their signs, and a row that is itself the only other has 0.
+
+    Returns:
+        Products and indices, largest first.
 
     >>> nearest(torch.eye(3)[:2], torch.tensor([[9.0, 0, 0], [1, 2, 0], [0, 5, 0]]), 1).index.flatten()
     tensor([1, 2])

@@ -22,6 +22,10 @@ class Pursuit:
         support: the atoms in the order they were taken.
         values: their final coefficients; 0 for a step after the pursuit had stopped.
         left: |residual|² / |signal|² after each step.
+
+    >>> pursuit = coding.pursue(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), k=2)
+    >>> pursuit.support, pursuit.left.round(decimals=3)
+    (tensor([[1, 2]]), tensor([[0.059, 0.000]]))
     """
 
     support: Int[Tensor, "n k"]
@@ -41,7 +45,17 @@ def omp(
     or the next atom depends on those taken. Exact for every signal made of k < (1 + 1/μ)/2 atoms, μ the coherence
     (Tropp 2004). Atoms need not have length 1; selection is by the cosine.
 
-    Raises `UsageError` for shapes that do not fit, k outside 1..min(atoms, d), or values that are not finite.
+    Args:
+        signals: vectors to code.
+        dictionary: atoms, one a row.
+        k: most atoms of a code.
+        tolerance: of a signal's length, at which its pursuit stops.
+
+    Returns:
+        The codes.
+
+    Raises:
+        UsageError: shapes that do not fit, k outside 1..min(atoms, d), or values that are not finite.
 
     >>> omp(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), 1)
     tensor([[0., 2., 0.]])
@@ -56,6 +70,18 @@ def pursue(
     """Run `omp` and return its steps.
 
     These are the atoms in order, their coefficients, and what each step leaves.
+
+    Args:
+        signals: vectors to code.
+        dictionary: atoms, one a row.
+        k: most atoms of a code.
+        tolerance: of a signal's length, at which its pursuit stops.
+
+    Returns:
+        The steps.
+
+    >>> pursue(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), k=2).support
+    tensor([[1, 2]])
     """
     check(signals, dictionary)
     check_k(k, dictionary, most=min(dictionary.shape))

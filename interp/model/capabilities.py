@@ -19,6 +19,11 @@ class Capability:
     """Part of the toolkit, and whether it takes a model.
 
     It includes the reason if the model cannot.
+
+    >>> from interp.model import capabilities
+    >>> part = capabilities(model)[0]
+    >>> part.name, part.works
+    ('runs and caches', True)
     """
 
     name: str

@@ -26,6 +26,10 @@ class Check:
     They are measured against the model's own logits.
 
     `errors` has one entry per prompt: max |difference| / max |logit| over all positions and the vocabulary.
+
+    >>> check = interp.check(model)
+    >>> check.worst < check.tolerance
+    True
     """
 
     model: str

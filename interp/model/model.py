@@ -298,7 +298,7 @@ class Model:
         return self._tokenizer.encode(text, prepend_bos).to(self.device)
 
     def to_str_tokens(self, text: str | Tensor, prepend_bos: bool | None = None) -> list[str]:
-        """Return the text of each token of a text, or of one row of ids.
+        """Return the text of each token of a text, or of ids.
 
         Blanks and line breaks are unchanged.
 

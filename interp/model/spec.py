@@ -25,6 +25,10 @@ class Rotary:
     `long_frequencies` and "dynamic" enlarges the base with the length n, by (growth · n / fixed_to − growth + 1) to the
     power dim / (dim − 2). Everything here is evaluated at the length of the run. A text that is generated with a
     key-value cache has the rotations of the cache, so that beyond `fixed_to` it may depend on whether one is used.
+
+    >>> rotary = model.spec.rotary
+    >>> rotary.base, rotary.dim, rotary.frequencies[:2]
+    (10000.0, 8, (1.0, 0.100))
     """
 
     base: float
@@ -70,6 +74,10 @@ class Spec:
     A mixture of experts has `n_expert` MLPs of width `d_mlp` in each layer, of which a router chooses `n_expert_used`
     at each position; their shares are the softmax of the router's scores over those "chosen", or over "all" (of which
     the others' part is dropped). `n_expert` is 0 for a model without.
+
+    >>> spec = model.spec
+    >>> spec.n_layer, spec.n_head, spec.d_model, spec.positional
+    (3, 4, 24, 'rotary')
     """
 
     family: str

@@ -36,6 +36,10 @@ class Attention:
     Query heads for Q and O, key-value heads for K and V.
 
     See `Spec.kv_group`.
+
+    >>> attention = model.weights.attention(0)
+    >>> attention.W_Q.shape, attention.W_K.shape
+    (torch.Size([4, 24, 8]), torch.Size([2, 24, 8]))
     """
 
     W_Q: Float[Tensor, "n_head d_model d_head"]
@@ -56,6 +60,10 @@ class Mlp:
     """Folded weights of one MLP, or of one expert.
 
     Without a gate, `W_gate` and `b_gate` are None.
+
+    >>> mlp = model.weights.mlp(0)
+    >>> mlp.W_in.shape, mlp.W_out.shape
+    (torch.Size([24, 40]), torch.Size([40, 24]))
     """
 
     W_in: Float[Tensor, "d_model d_mlp"]
@@ -74,6 +82,10 @@ class Weights:
 
     Biases a model lacks are zeros. Heads are query heads everywhere: with grouped queries, `W_K(layer, head)` is that
     of the group `head` belongs to. `UsageError` for a layer or head that does not exist.
+
+    >>> weights = model.weights
+    >>> weights.W_E.shape, weights.W_U.shape
+    (torch.Size([64, 24]), torch.Size([24, 64]))
     """
 
     def __init__(self, hf: Any, family: ModuleType, spec: Spec):
@@ -88,7 +100,11 @@ class Weights:
         return self.embed(slice(None))
 
     def embed(self, tokens: Tensor | slice) -> Float[Tensor, "*tokens d_model"]:
-        """Return the rows of `W_E` of some tokens, without computing the rest."""
+        """Return the rows of `W_E` of some tokens, without computing the rest.
+
+        >>> weights.embed(tokens).shape
+        torch.Size([1, 4, 24])
+        """
         rows, norm = self._parts.W_E.detach()[tokens], self._parts.embed_norm
         if norm is not None:
             rows = apply_norm(rows, norm_scale(rows, self.spec.norm, self.spec.norm_eps), _detached_norm(norm))
@@ -113,40 +129,76 @@ class Weights:
         """Return the columns of `W_U` and entries of `b_U` of some tokens.
 
         The rest is not computed.
+
+        >>> columns, biases = weights.unembed(torch.tensor([19]))
+        >>> columns.shape
+        torch.Size([24, 1])
         """
         bias = None if self._parts.b_U is None else self._parts.b_U[tokens]
         return self._read(self._parts.ln_final, self._parts.W_U[tokens].T, bias)
 
     def W_Q(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
-        """Return the query weights of one head."""
+        """Return the query weights of one head.
+
+        >>> weights.W_Q(layer=1, head=0).shape
+        torch.Size([24, 8])
+        """
         return self._head(layer, head, "Q")[0]
 
     def W_K(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
-        """Return the key weights of one head."""
+        """Return the key weights of one head.
+
+        >>> weights.W_K(layer=1, head=3).shape
+        torch.Size([24, 8])
+        """
         return self._head(layer, head, "K")[0]
 
     def W_V(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
-        """Return the value weights of one head."""
+        """Return the value weights of one head.
+
+        >>> weights.W_V(layer=1, head=3).shape
+        torch.Size([24, 8])
+        """
         return self._head(layer, head, "V")[0]
 
     def b_Q(self, layer: int, head: int) -> Float[Tensor, " d_head"]:
-        """Return the query bias of one head, with that of the norm."""
+        """Return the query bias of one head, with that of the norm.
+
+        >>> weights.b_Q(layer=1, head=0).shape
+        torch.Size([8])
+        """
         return self._head(layer, head, "Q")[1]
 
     def b_K(self, layer: int, head: int) -> Float[Tensor, " d_head"]:
-        """Return the key bias of one head, with that of the norm."""
+        """Return the key bias of one head, with that of the norm.
+
+        >>> weights.b_K(layer=1, head=0).shape
+        torch.Size([8])
+        """
         return self._head(layer, head, "K")[1]
 
     def b_V(self, layer: int, head: int) -> Float[Tensor, " d_head"]:
-        """Return the value bias of one head, with that of the norm."""
+        """Return the value bias of one head, with that of the norm.
+
+        >>> weights.b_V(layer=1, head=0).shape
+        torch.Size([8])
+        """
         return self._head(layer, head, "V")[1]
 
     def W_O(self, layer: int, head: int) -> Float[Tensor, "d_head d_model"]:
-        """Return the output weights of one head, always a view."""
+        """Return the output weights of one head, always a view.
+
+        >>> weights.W_O(layer=1, head=0).shape
+        torch.Size([8, 24])
+        """
         return self.raw(layer).W_O[self._known_head(head)].detach()
 
     def b_O(self, layer: int) -> Float[Tensor, " d_model"]:
-        """Return the output bias of a layer's attention, shared by its heads."""
+        """Return the output bias of a layer's attention, shared by its heads.
+
+        >>> weights.b_O(layer=1).shape
+        torch.Size([24])
+        """
         raw = self.raw(layer)
         return _or_zeros(raw.b_O, raw.W_O, self.spec.d_model).detach()
 
@@ -154,6 +206,9 @@ class Weights:
         """Return all heads of one layer.
 
         `folded=False` leaves the norm out and copies nothing (see `norm`).
+
+        >>> weights.attention(1).W_V.shape  # key-value heads
+        torch.Size([2, 24, 8])
         """
         raw = self.raw(layer)
         read = self._read if folded else _plain
@@ -166,9 +221,19 @@ class Weights:
     def mlp(self, layer: int, folded: bool = True, expert: int | None = None) -> Mlp:
         """Return the MLP of one layer, or one of its experts.
 
-        `folded=False` leaves the norm out and copies nothing.
+        Args:
+            layer: the layer.
+            folded: False leaves the norm out and copies nothing.
+            expert: which expert, in a mixture.
 
-        Raises `UsageError` if the layer is a mixture of experts and none is named, or the named one does not exist.
+        Returns:
+            The weights.
+
+        Raises:
+            UsageError: the layer is a mixture of experts and none is named, or the named one does not exist.
+
+        >>> weights.mlp(1).W_gate.shape
+        torch.Size([24, 40])
         """
         raw = self.raw(layer)
         own = self._experts(layer, expert)
@@ -180,7 +245,15 @@ class Weights:
         return Mlp(W_in, b_in, W_gate, b_gate, W_out, b_out, _gain(raw.mlp_post))
 
     def router(self, layer: int, folded: bool = True) -> tuple[Float[Tensor, "d_model n_expert"], Tensor]:
-        """Return (weights, bias) of the router of a layer; `UsageError` without experts."""
+        """Return (weights, bias) of the router of a layer.
+
+        Raises `UsageError` for a model without experts.
+
+        >>> weights.router(0)
+        Traceback (most recent call last):
+            ...
+        interp.errors.UsageError: llama has no router: its layers have one MLP each.
+        """
         raw = self.raw(layer)
         if raw.router is None:
             raise UsageError(f"{self.spec.family} has no router: its layers have one MLP each.")
@@ -237,6 +310,9 @@ class Weights:
         """Return the stored parameters of one block, with an axis of heads.
 
         Raises `UsageError` for a layer that does not exist.
+
+        >>> weights.raw(1).W_Q.shape
+        torch.Size([4, 24, 8])
         """
         index = whole(index, "A layer")
         if not 0 <= index < self.spec.n_layer:
@@ -244,7 +320,11 @@ class Weights:
         return self._family.layer(self._hf, index)
 
     def cached(self) -> CachedWeights:
-        """Return the same weights, with the parameters of each block read once."""
+        """Return the same weights, with the parameters of each block read once.
+
+        >>> type(weights.cached()).__name__
+        'CachedWeights'
+        """
         return CachedWeights(self)
 
     def _known_head(self, head: int) -> int:

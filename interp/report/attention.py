@@ -46,6 +46,10 @@ class HeadPattern:
             of the text's `position` alone, for long texts.
         taken: what the head takes from each token into `position`, signed, in the viewer's unit; empty where not known.
         note: a few words shown next to the name, such as what the head is for.
+
+    >>> head = report.HeadPattern("L0H1", np.array([[1.0, 0.0], [0.4, 0.6]]), note="previous token")
+    >>> head.name
+    'L0H1'
     """
 
     name: str
@@ -63,6 +67,10 @@ class AttentionText:
         heads: at least one.
         position: the query shown at first; negative counts from the end.
         title: what the text is, such as "clean"; needed where there are several.
+
+    >>> head = report.HeadPattern("L0H1", np.array([[1.0, 0.0], [0.4, 0.6]]))
+    >>> report.AttentionText(("the", " tower"), (head,)).position
+    -1
     """
 
     tokens: tuple[str, ...]
@@ -87,6 +95,10 @@ class Attention(Framed):
     Raises:
         UsageError: no text or head, a pattern or `taken` of another length than the tokens, attention outside 0 to 1, a
             position outside the text, a head that is given twice, or an empty caption.
+
+    >>> head = report.HeadPattern("L0H1", np.array([[1.0, 0.0], [0.4, 0.6]]))
+    >>> text = report.AttentionText(("the", " tower"), (head,))
+    >>> viewer = report.Attention("heads", (text,), caption="One head on one text.")
     """
 
     id: str
@@ -147,6 +159,9 @@ class Attention(Framed):
         """Return the viewer as gzip and base64 of JSON.
 
         Equal viewers give equal text.
+
+        >>> viewer.packed()[:4]
+        'H4sI'
         """
         body = {"texts": [_text(text) for text in self.texts], "unit": plain(self.unit), "first": self.first}
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -30,6 +30,10 @@ class Figure(Framed):
 
     `caption` gives axes, units, number of observations, kind of error bar and sign convention; `alt` says in one
     sentence what the figure shows; `table` holds its numbers. All three are compulsory: `UsageError` when empty.
+
+    >>> from interp.report import figures
+    >>> figures.bars("logits", ["layer 0", "layer 1"], [0.5, 1.25], caption="Logits by layer.", alt="Two bars.")
+    Figure(logits: Two bars.)
     """
 
     id: str
@@ -75,6 +79,12 @@ class Tokens(Framed):
     With `fraction` the scale goes from 0 to 1, and equal colours mean equal values on every line.
     `tokens` are raw; they are shown through `visible`. `values` is None for an uncoloured line. `label` names the
     value in the read-out and the table ("attribution"), `unit` its unit ("logits").
+
+    >>> line = report.Tokens("line", ("the", " tower"), (0.25, -1.5), caption="Attribution.", unit="logits")
+    >>> print(line.table)
+    position  token   value (logits)
+           0  the            +0.250
+           1  ·tower         −1.500
     """
 
     id: str
@@ -136,6 +146,9 @@ class Note:
     """Paragraph of text.
 
     `kind="warning"` marks what the reader must know before using the numbers.
+
+    >>> report.Note("The model was edited.", kind="warning").kind
+    'warning'
     """
 
     text: str
@@ -147,6 +160,10 @@ class How:
     """Explanation of how the numbers of a section were computed.
 
     Prose, the equation as plain text, the paper (arXiv id).
+
+    >>> how = report.How("Sum over heads.", equation="Σ write · covector", reference="arXiv 2407.02646")
+    >>> how.equation
+    'Σ write · covector'
     """
 
     text: str
@@ -165,6 +182,10 @@ class Section:
 
     `shown` is how many blocks stand open; the others, and how they were computed, are one click away, except warnings.
     None shows all.
+
+    >>> section = report.Section("first", "First", "Head L0H1 matters most.", (report.Note("See the table."),))
+    >>> section.title, len(section.blocks)
+    ('First', 1)
     """
 
     id: str
@@ -185,7 +206,11 @@ class Section:
 
 @dataclass(frozen=True)
 class Download:
-    """File that the page offers, carried inside it."""
+    """File that the page offers, carried inside it.
+
+    >>> report.Download("values.csv", b"0.5,1.25", "text/csv").name
+    'values.csv'
+    """
 
     name: str
     content: bytes
@@ -205,6 +230,11 @@ class Page(Framed):
     `finding` is one sentence with its uncertainty; `status` are short (name, value) pairs beneath it.
 
     `lead` is what carries the finding at first sight: a line of tokens or a figure, drawn above all sections.
+
+    >>> section = report.Section("first", "First", "Head L0H1 matters most.", (report.Note("See the table."),))
+    >>> own = report.Page("Example", "One head matters.", (("model", "llama"),), (section,), (), page.provenance)
+    >>> own.title, [section.title for section in own.sections]
+    ('Example', ['First'])
     """
 
     title: str

@@ -79,6 +79,9 @@ class Card:
         rankings: tokens with numbers; searched.
         links: other cards.
         histogram: of its values.
+
+    >>> report.Card("latent 3", words=(" tower",), values=(0.5,), notes=("Fires on towers.",)).name
+    'latent 3'
     """
 
     name: str
@@ -110,6 +113,9 @@ class Cards:
         what: what a card is of, in the plural.
         room: characters that the deck may take on a page. Every card has its name, words and
             values, which alone may take more than that.
+
+    >>> card = report.Card("latent 3", words=(" tower",), values=(0.5,))
+    >>> deck = report.Cards("latents", (card,), columns=("frequency",), caption="One card a latent.")
     """
 
     id: str
@@ -148,6 +154,9 @@ class Cards:
 
         Equal decks give equal text. Where `room` is too small for the whole deck, the first cards are full, as many as
         fit, and the rest folded.
+
+        >>> deck.packed()[:4]
+        'H4sI'
         """
         total = len(self.cards)
         if self.room is None:

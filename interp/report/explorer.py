@@ -60,6 +60,9 @@ class Node:
         open: whether what feeds it was not resolved, such as the node of a tree that was not expanded.
         details: (label, text or number) pairs that are shown when it is selected.
         examples: strips of tokens that are shown when it is selected, such as a feature's strongest contexts.
+
+    >>> report.Node("a", "L0H1", value=0.5, layer=0, position=1, details=(("norm", 2.5),)).label
+    'L0H1'
     """
 
     id: str
@@ -82,6 +85,9 @@ class Edge:
         target: id of the node it enters.
         value: signed, in the explorer's unit; the edge's width.
         parts: (label, number) pairs it is made of, such as query, key and value.
+
+    >>> report.Edge(source="a", target="b", value=0.5).value
+    0.5
     """
 
     source: str
@@ -95,6 +101,9 @@ class Group:
     """Nodes that the reader may collapse into one.
 
     It has the sum of their values.
+
+    >>> report.Group("names", ("a", "b")).nodes
+    ('a', 'b')
     """
 
     name: str
@@ -122,6 +131,10 @@ class Explorer(Framed):
     Raises:
         UsageError: an id that is used twice or names no node, a position without a token, a value or layer that is
             not finite, an edge from a node to itself, or a caption or alt that is empty.
+
+    >>> nodes = (report.Node("a", "embed", 0.5, layer=-1, position=0), report.Node("b", "logit", 0.5, layer=1))
+    >>> edges = (report.Edge("a", "b", 0.5),)
+    >>> explorer = report.Explorer("walk", nodes, edges, caption="Logits.", alt="One edge.", tokens=("the",))
     """
 
     id: str
@@ -181,7 +194,11 @@ class Explorer(Framed):
                 raise UsageError(f'The explorer "{self.id}" has no node "{name}", which {what} names.')
 
     def name(self, node: Node) -> str:
-        """Return a node's label and token, such as "L23H4 · of"."""
+        """Return a node's label and token, such as "L23H4 · of".
+
+        >>> explorer.name(explorer.nodes[0])
+        'embed @ the'
+        """
         return plain(node.label) + ("" if node.position is None else f" @ {visible(self.tokens[node.position])}")
 
     @property
@@ -222,6 +239,9 @@ class Explorer(Framed):
         """Return the explorer as gzip and base64 of JSON.
 
         Equal explorers give equal text.
+
+        >>> explorer.packed()[:4]
+        'H4sI'
         """
         text = json.dumps(self._body(), separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()

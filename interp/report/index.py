@@ -45,6 +45,10 @@ def write_index(folder: str | os.PathLike[str]) -> Path:
     Raises:
         MissingInputError: The folder is not there.
         UsageError: It cannot be written to.
+
+    >>> _ = report.write(page, folder / "first")
+    >>> report.write_index(folder).name
+    'index.html'
     """
     root = Path(folder)
     if not root.is_dir():
@@ -65,6 +69,9 @@ def home(folder: str | os.PathLike[str]) -> Path:
 
     The one above was made for them where `folder` is a relative path of two parts or more, such as "out/explain", or
     where it has an index of ours already.
+
+    >>> report.home("out/explain").as_posix()
+    'out'
     """
     own = Path(folder)
     above = own.parent

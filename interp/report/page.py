@@ -46,6 +46,10 @@ def render(page: Page, *, plotlyjs: PlotlyJS = "inline") -> str:
 
     Raises:
         UsageError: `plotlyjs` is neither, or a figure has a trace type that cannot be drawn.
+
+    >>> html = report.render(page)
+    >>> html[:15]
+    '<!doctype html>'
     """
     payload = Payload()
     body = page_body(page, payload)
@@ -57,7 +61,20 @@ def write(page: Page, folder: str | os.PathLike[str], name: str = NAME, plotlyjs
 
     The folder is made if missing; the file is complete or not there.
 
-    Raises `UsageError` when the folder cannot be written to, or the page cannot be rendered.
+    Args:
+        page: what to show.
+        folder: made if missing.
+        name: of the file.
+        plotlyjs: as in `render`.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        UsageError: the folder cannot be written to, or the page cannot be rendered.
+
+    >>> report.write(page, folder).name
+    'report.html'
     """
     if Path(name).name != name or not name.endswith(".html"):
         raise UsageError(f'A page is written as a file of the folder, such as "report.html", not as "{name}".')

@@ -25,14 +25,26 @@ class Shown:
     """Mixin for results that have `table()`, and perhaps `figure()`.
 
     A notebook draws the figure, else the table.
+
+    >>> result = attribution.direct(attribution.freeze(model, tokens), attribution.logit(model, " Paris"))
+    >>> isinstance(result, Shown)
+    True
     """
 
     def table(self) -> Table:
-        """Return the result as a table."""
+        """Return the result as a table.
+
+        >>> result.table().rows[0]
+        ('MLP1', 1.662, 0.286)
+        """
         raise NotImplementedError
 
     def figure(self) -> Figure | None:
-        """Return the result as a figure, None where it has none."""
+        """Return the result as a figure, None where it has none.
+
+        >>> result.figure()
+        Figure(contributions: Bars of the 20 largest contributions; the first is MLP1 with +1.662.)
+        """
         return None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002

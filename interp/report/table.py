@@ -32,6 +32,12 @@ class Table:
     full precision. `tokens` names the columns that hold raw tokens: shown through `visible`, raw in the CSV.
 
     Raises `UsageError` when a row has not one cell per column, or when an option names no column.
+
+    >>> table = report.Table(("head", "logits"), (("L0H1", 0.5), ("L1H0", -1.25)), formats={"logits": "+.2f"})
+    >>> print(table)
+    head  logits
+    L0H1   +0.50
+    L1H0   −1.25
     """
 
     columns: tuple[str, ...]
@@ -55,6 +61,9 @@ class Table:
         """Return all rows as CSV (RFC 4180).
 
         Text is quoted, None is empty, and numbers have full precision.
+
+        >>> table.to_csv().splitlines()
+        ['"head","logits"', '"L0H1",0.5', '"L1H0",-1.25']
         """
         out = io.StringIO()
         writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
@@ -67,6 +76,9 @@ class Table:
         """Return the table as an HTML `<table>` with header cells.
 
         Every text is escaped; long tables end with a line that counts what is left out.
+
+        >>> table.to_html()[:6]
+        '<table'
         """
         columns = self.columns[:COLUMNS_SHOWN]
         rows = self.rows[: max(10, CELLS_SHOWN // len(columns))]
@@ -78,7 +90,13 @@ class Table:
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def to_text(self, rows: int = ROWS_PRINTED) -> str:
-        """Return the first rows in aligned columns, as `print(table)` shows them."""
+        """Return the first rows in aligned columns, as `print(table)` shows them.
+
+        >>> print(table.to_text(rows=1))
+        head  logits
+        L0H1   +0.50
+        ... and 1 more rows
+        """
         shown = [
             [self._plain(cell, name) for cell, name in zip(row, self.columns, strict=True)] for row in self.rows[:rows]
         ]

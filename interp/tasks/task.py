@@ -107,7 +107,7 @@ class Task:
     def split(
         self, share: float = 0.5, *, seed: int = 0, by: Literal["template", "pair"] = "template"
     ) -> tuple[Task, Task]:
-        """Split into two tasks without a common template, or without a common pair.
+        """Split into two tasks without a common template or pair.
 
         Templates are shuffled and given to the first task until it has `share` of the pairs. A task of one template is
         split by pairs.

@@ -54,7 +54,7 @@ def error_share(
 
 @torch.no_grad()
 def error_shares(features: Features, target: Target) -> dict[str, float]:
-    """Return the error share of each dictionary, by the name of its place.
+    """Return the error share of each dictionary, by its place.
 
     See `error_share`.
 
