@@ -29,7 +29,8 @@ def page(result: Lenses) -> Page:
         finding=result.finding(),
         status=(
             ("fitted on", f"{config.contexts} contexts of {config.context} tokens"),
-            ("compared on", f"{config.held_out} contexts of other documents"),
+            ("positions of a step", str(config.batch_size)),
+            ("compared on", f"{comparison.n_position} positions of each of {config.held_out} contexts, other documents"),
             ("lenses", ", ".join(comparison.names)),
             ("precision", result.provenance.dtype),
         ),
@@ -73,7 +74,7 @@ def _bias(result: Lenses) -> Section:
         "bias-by-layer",
         np.arange(comparison.bias.shape[1]) - 1,
         dict(zip(comparison.names, comparison.bias, strict=True)),
-        caption="KL divergence of the lens's mean prediction from the model's, in nats, over all held-out positions.",
+        caption=f"KL divergence of the lens's mean prediction from the model's, in nats, over {comparison.texts}.",
         alt="Bias by layer of each lens.",
         axes=("layer", "bias (nats)"),
     )

@@ -6,6 +6,7 @@ They are fitted on most of the documents and compared on the others.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import count
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from analyses.lens.result import Config, Lenses
 from interp import attribution, cache
 from interp.attribution import TunedLens
+from interp.attribution.lens_fit import positions_per_step
 from interp.cache.contexts import rows_of
 from interp.errors import UsageError
 from interp.model import Model
@@ -22,8 +24,6 @@ from interp.provenance import Stopwatch
 
 HELD_OUT = 10
 """Number of documents of which one is held out."""
-DEPTHS = 4
-"""Number of held-out contexts whose prediction depths are counted."""
 
 
 def fit(
@@ -92,17 +92,13 @@ def run(
     """
     config, watch = Config() if config is None else config, Stopwatch()
     _, held_out = contexts(model, config)
-    comparison = attribution.compare_lenses(model, held_out, lenses, progress=progress)
-    depths = {
-        name: tuple(
-            depth
-            for row in held_out[:DEPTHS]
-            for depth in attribution.logit_lens(model, row[None], k=1, lens=lens).depth
-        )
-        for name, lens in (("logit", None), *lenses.items())
-    }
+    comparison = attribution.compare_lenses(
+        model, held_out, lenses, n_position=config.n_position, seed=seed or 0, progress=progress
+    )
+    depths = {name: tuple(depth.flatten().tolist()) for name, depth in zip(comparison.names, comparison.depth, strict=True)}
+    used = {"batch_size": positions_per_step(model, config.batch_size), "n_position": comparison.n_position}
     return Lenses(
-        config=config,
+        config=replace(config, **used),
         provenance=watch.provenance(command=command, seed=seed, **model.identity()),
         comparison=comparison,
         depths=depths,

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.attribution.lens_fit import hooks
 from interp.attribution.lens_results import LogitLens
-from interp.attribution.lens_training import hooks
 from interp.attribution.targets import logit
 from interp.attribution.tuned_lens import TunedLens
 from interp.errors import CheckFailedError, UsageError, require, whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -108,20 +109,42 @@ class LensComparison(Shown, Result):
         cross_entropy: (n_lens, n_row, n_prompt) mean −log p(next token), nats per token.
         kl: (n_lens, n_row, n_prompt) mean KL divergence of the lens from the model's own prediction, nats per token.
         bias: (n_lens, n_row) KL divergence of the lens's mean prediction from the model's mean prediction over all
-            positions, in nats: how far the lens is off on average (arXiv 2303.08112).
-        n_token: positions of each prompt.
+            positions compared, in nats: how far the lens is off on average (arXiv 2303.08112).
+        depth: (n_lens, n_prompt, n_position) the layer after which the likeliest token is the model's own for good, −1
+            for the embedding (prediction depth, arXiv 2106.09647); without positions in results of earlier versions.
+        n_token: tokens of each prompt.
+        n_position: positions of each prompt that were compared.
         provenance: the model, and the run.
 
     >>> lenses = attribution.fit_lenses(model, texts, ("linear",))
     >>> comparison = attribution.compare_lenses(model, texts, lenses)
     """
 
+    layout: ClassVar[int] = 2
+
     names: tuple[str, ...]
     cross_entropy: np.ndarray
     kl: np.ndarray
     bias: np.ndarray
+    depth: np.ndarray
     n_token: int
+    n_position: int
     provenance: Provenance
+
+    @classmethod
+    def upgrade(cls, values: dict[str, Any], layout: int) -> dict[str, Any]:
+        """Convert layout 1, which compared all positions and had no depth."""
+        if layout != 1:
+            return super().upgrade(values, layout)
+        n_lens, _, n_prompt = values["kl"].shape
+        return {**values, "depth": np.zeros((n_lens, n_prompt, 0), int), "n_position": values["n_token"]}
+
+    @property
+    def texts(self) -> str:
+        """What was compared, for captions: the positions of the texts."""
+        n = self.cross_entropy.shape[2]
+        sampled = "" if self.n_position == self.n_token else f"{self.n_position} random positions of each of "
+        return f"{sampled}{n} held-out texts of {self.n_token} tokens"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -182,7 +205,7 @@ class LensComparison(Shown, Result):
         )
         caption = (
             f"Cross-entropy of the next token (CE) and KL divergence from the model's prediction, nats per token, on "
-            f"{self.cross_entropy.shape[2]} held-out texts of {self.n_token} tokens."
+            f"{self.texts}."
         )
         return Table(tuple(columns), rows, caption, dict.fromkeys(columns[1:], ".3f"))
 
@@ -202,8 +225,8 @@ class LensComparison(Shown, Result):
             "lenses",
             np.arange(self.bias.shape[1]) - 1,
             series,
-            caption=f"Cross-entropy of the next token under each lens, mean over {self.cross_entropy.shape[2]} "
-            f"held-out texts of {self.n_token} tokens (−1 is the embedding). Bands: 95 % bootstrap intervals.",
+            caption=f"Cross-entropy of the next token under each lens, mean over {self.texts} (−1 is the embedding). "
+            "Bands: 95 % bootstrap intervals over texts.",
             alt="Cross-entropy by layer; all lenses meet at the last, where they are the model.",
             axes=("layer", "cross-entropy (nats per token)"),
             bands=bands,

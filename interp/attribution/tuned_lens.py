@@ -22,7 +22,7 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.attribution.lens_training import train
+from interp.attribution.lens_fit import train
 from interp.errors import DamagedFileError, UsageError
 from interp.files import write_atomic
 from interp.model import Model
@@ -61,7 +61,7 @@ class TunedLens:
         *,
         kind: Kind = "tuned",
         steps: int = 100,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         lr: float = 1e-3,
         seed: int = 0,
         progress: Callable[[int, int, str], None] | None = None,
@@ -78,7 +78,8 @@ class TunedLens:
             source: token ids (batch, n_token), or a `Store` with the hooks of `hooks(model)`.
             kind: "tuned"; "linear" without the steps; "bias" for the control without A.
             steps: Adam steps at most.
-            batch_size: positions a step.
+            batch_size: number of positions of a step. By default 256, or 2²⁴ / d_vocab where that is fewer (64 of
+                Gemma 3): the model's logits of these positions are most of the cost of a step.
             lr: learning rate, falling linearly to 0.
             seed: of the order of the text and of the sampled vocabulary.
             progress: called with (steps done, steps, what is being done).
@@ -169,7 +170,7 @@ def fit_lenses(  # noqa: PLR0913 (keyword-only)
     kinds: Sequence[Kind] = KINDS,
     *,
     steps: int = 100,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     lr: float = 1e-3,
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,

@@ -24,8 +24,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--held-out", type=options.positive, default=16, metavar="N", help=text)
     text = "tokens a context (default: 128)"
     parser.add_argument("--context", type=options.positive, default=128, metavar="N", help=text)
-    text = "positions a training step (default: 512)"
-    parser.add_argument("--batch-size", type=options.positive, default=256, metavar="N", help=text)
+    text = "positions of a training step (default: 256, fewer for a vocabulary of more than 65,536 tokens)"
+    parser.add_argument("--batch-size", type=options.positive, default=None, metavar="N", help=text)
+    text = "positions of a held-out context to compare (default: all, fewer where their logits are more than 8 million)"
+    parser.add_argument("--positions", type=options.positive, default=None, metavar="N", help=text)
     text = "training steps at most (default: 100)"
     parser.add_argument("--steps", type=options.positive, default=100, metavar="N", help=text)
     text = "folder for lens.safetensors, result.json, arrays.safetensors and report.html"
@@ -46,6 +48,7 @@ def run(args: Namespace) -> int:
         context=args.context,
         steps=args.steps,
         batch_size=args.batch_size,
+        n_position=args.positions,
     )
     with output_folder(args.out) as folder:
         model = options.load_model(args)

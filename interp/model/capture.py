@@ -20,7 +20,7 @@ from torch import Tensor
 from interp.errors import InterpError, NotFiniteError, UnsupportedModelError, UsageError, nearest
 from interp.model import edits, observed
 from interp.model.hooks import Hooked, Place, hooked, nearest_hook
-from interp.model.pending import pending
+from interp.model.pending_tensor import pending
 
 if TYPE_CHECKING:
     from interp.model.model import Model

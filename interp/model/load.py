@@ -60,7 +60,7 @@ def load(
         DamagedFileError: weights that are missing, unexpected or of another shape.
         UnsupportedModelError: a feature of an exact family that is not written out, or modules that were replaced (both
             can be observed: `level="observed"`), a model whose streams cannot be found, or a PEFT model, whose adapter
-            must be merged first.
+            must be merged first. A model into which adapters were injected is observed.
         UsageError: an unknown dtype, device or level.
 
     >>> model = interp.load("smollm2")  # doctest: +SKIP
@@ -107,6 +107,14 @@ def _family(hf: Any, level: Level | None) -> ModuleType | None:
         if level == "exact":
             raise UnsupportedModelError(
                 f"{type(hf).__name__} has quantised weights or is spread over devices: it can only be observed."
+            )
+        return None
+    adapter = observed.adapter(hf)
+    if adapter:
+        if level == "exact":
+            raise UnsupportedModelError(
+                f"{adapter} computes with an adapter's weights besides its own: merge the adapters first "
+                f"(merge_and_unload of peft). {OBSERVE}"
             )
         return None
     model_type = getattr(hf.config, "model_type", "")

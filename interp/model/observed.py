@@ -28,6 +28,8 @@ N_ROW, N_TOKEN = 2, 5
 CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "n_ctx")
 DEFAULT_CONTEXT = 2048
 """Longest input of a model whose configuration states none."""
+PLAIN = (nn.Linear, nn.Embedding)
+"""Modules whose weights families read as all that they compute with."""
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 """Relative error of a sum of three streams that is rounding."""
 NEEDS = "freeze, contrast, path_tree, circuits, discovery, lenses and folded weights"
@@ -337,9 +339,26 @@ def _mixes(module: nn.Module, plain: _Record, first: _Record) -> bool:
 def family_name(hf: Any) -> str:
     """Return the name of a model's kind.
 
-    It is the model type of its configuration, or its class.
+    It is the model type of its configuration, or its class; a model with adapters is another kind than without.
     """
-    return getattr(hf.config, "model_type", "") or type(hf).__name__
+    name = getattr(hf.config, "model_type", "") or type(hf).__name__
+    return f"{name} with adapters" if adapter(hf) else name
+
+
+def adapter(hf: nn.Module) -> str:
+    """Return the path of the first module with an adapter, or an empty string.
+
+    That is a layer of peft, or a linear map or embedding whose `forward` is not that of torch or `transformers`: its
+    `weight` is not all that it computes with.
+    """
+    return next((path for path, module in hf.named_modules() if _is_adapted(type(module))), "")
+
+
+def _is_adapted(kind: type[nn.Module]) -> bool:
+    if any(one.__module__.partition(".")[0] == "peft" for one in kind.__mro__):
+        return True
+    defined_in = next(one.__module__.partition(".")[0] for one in kind.__mro__ if "forward" in vars(one))
+    return issubclass(kind, PLAIN) and defined_in not in ("torch", "transformers")
 
 
 def _embedding(hf: Any, d_vocab: int) -> nn.Module:

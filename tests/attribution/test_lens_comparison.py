@@ -8,7 +8,7 @@ import torch
 
 from interp import cache, edit, results
 from interp.attribution import TunedLens, compare_lenses, fit_lenses, patchscope
-from interp.attribution.lens_training import hooks
+from interp.attribution.lens_fit import hooks
 from interp.errors import UsageError
 from tests import models
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -12,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 import interp
 from analyses import explain
 from interp import attribution, patching, tasks
-from interp.attribution import logit_difference
+from interp.attribution import lens_comparison, lens_fit, logit_difference
 from tests import models
 
 N_TOKEN = 13
@@ -106,6 +107,58 @@ def test_a_check_of_long_prompts_compares_a_lot_of_positions_at_a_time(monkeypat
         parts = interp.check(model, [CLEAN])
     assert seen.shapes == set()
     assert parts.worst == pytest.approx(whole.worst, abs=1e-7)  # another shape of the product rounds otherwise
+
+
+class RowsOfLogits(TorchDispatchMode):
+    """Find the largest number of rows of the vocabulary in a tensor that is made while it is active."""
+
+    def __init__(self):
+        super().__init__()
+        self.most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for x in tree_leaves(made):
+            if isinstance(x, torch.Tensor) and models.D_VOCAB in x.shape and D_MODEL not in x.shape:
+                self.most = max(self.most, x.numel() // models.D_VOCAB)
+        return made
+
+
+D_MODEL = 24
+"""An axis of the unembedding, whose tensors are no logits."""
+N_AT_ONCE = 16
+
+
+@pytest.fixture
+def few_at_once(monkeypatch):
+    """Let the lenses make 16 rows of the vocabulary at once, and sample few of its tokens in a step."""
+    for module in (lens_comparison, lens_fit):
+        monkeypatch.setattr(module, "AT_ONCE", N_AT_ONCE * models.D_VOCAB)
+    monkeypatch.setattr(lens_fit, "LIKELY", 1)
+    monkeypatch.setattr(lens_fit, "SAMPLED", 3)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_lenses_are_fitted_and_compared_a_fixed_number_of_rows_at_a_time(name, few_at_once):
+    """Steps of 40 positions and texts of 26 tokens would be more rows."""
+    model = models.load(name)
+    with RowsOfLogits() as seen:
+        lenses = attribution.fit_lenses(model, models.tokens(24, 8), ("tuned", "bias"), steps=12, batch_size=40)
+        result = attribution.compare_lenses(model, models.tokens(2, 2 * N_TOKEN), lenses)
+    assert result.bias.size < N_AT_ONCE  # a mean prediction of each lens and row is stored
+    assert seen.most == N_AT_ONCE
+
+
+def test_the_comparison_does_not_depend_on_the_rows_at_a_time(few_at_once, monkeypatch):
+    model = models.load("gemma2", torch.float64)
+    lenses = attribution.fit_lenses(model, models.tokens(24, 8), ("tuned", "bias"), steps=12, batch_size=40)
+    parts = attribution.compare_lenses(model, models.tokens(2, N_TOKEN), lenses)
+    monkeypatch.setattr(sys.modules["interp.attribution.lens_comparison"], "AT_ONCE", 2**24)
+    whole = attribution.compare_lenses(model, models.tokens(2, N_TOKEN), lenses)
+    for field in ("cross_entropy", "kl", "bias"):
+        # The mean predictions are summed in float32.
+        np.testing.assert_allclose(getattr(parts, field), getattr(whole, field), atol=1e-6 if field == "bias" else 1e-12)
+    np.testing.assert_array_equal(parts.depth, whole.depth)
 
 
 def test_logits_at_a_position_are_those_of_the_whole_run():

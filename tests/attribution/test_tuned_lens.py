@@ -9,7 +9,7 @@ import torch
 
 import interp
 from interp.attribution import TunedLens, fit_lenses, logit_lens
-from interp.attribution.lens_training import _Objective, _sample
+from interp.attribution.lens_fit import _Objective, _sample
 from interp.errors import DamagedFileError, UsageError
 from tests import models
 

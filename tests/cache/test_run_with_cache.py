@@ -10,7 +10,7 @@ from interp.attribution import freeze
 from interp.cache import Cache
 from interp.errors import CheckFailedError, InterpError, UsageError
 from interp.model import capture
-from interp.model.pending import PendingTensor
+from interp.model.pending_tensor import PendingTensor
 from tests import models
 
 IDS = models.tokens(2, 7)

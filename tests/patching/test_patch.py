@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import interp
-from interp import discovery, edit, patching
-from interp.errors import CheckFailedError, NotFiniteError, UsageError
+from interp import circuits, discovery, edit, patching
+from interp.errors import NotFiniteError, UnsupportedModelError, UsageError
 from interp.results import load
 from interp.tasks import Task
 from tests import models
@@ -254,13 +254,18 @@ def _adapted(hf):
 
 
 def test_adapters_take_part_and_what_needs_the_weights_refuses():
+    """Even one adapter makes the model observed: its plain weights are not what it computes with."""
     torch.manual_seed(0)
     plain, hf = models.load("llama"), _adapted(models.build("llama"))
     model = interp.load(hf, tokenizer=models.tokenizer())
     ids = _task().clean
     assert torch.equal(model(ids), hf(ids).logits) and not torch.allclose(model(ids), plain(ids), atol=0.1)
     np.testing.assert_allclose(patching.patch(model, _task(), "resid_pre", "layer").effect, 1, atol=1e-4)
-    ours, theirs = (patching.patch(each, _task(), "z", ("layer", "head")).effect for each in (model, plain))
+    ours, theirs = (patching.patch(each, _task(), "attn_out", "layer").effect for each in (model, plain))
     assert np.abs(ours - theirs).max() > 1e-2
-    with pytest.raises(CheckFailedError, match="is there an adapter or a hook on it"):
-        discovery.score(model, _task())
+    assert (model.level, model.spec.family, plain.level) == ("observed", "llama with adapters", "exact")
+    for ask in (lambda: discovery.score(model, _task()), lambda: circuits.qk(model, 0, 0), lambda: model.weights.W_U):
+        with pytest.raises(UnsupportedModelError, match='"llama with adapters" is an observed model'):
+            ask()
+    with pytest.raises(UnsupportedModelError, match=r"model.layers.0.self_attn.q_proj computes .*: merge the adapters"):
+        interp.load(hf, level="exact")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from interp.cache.store import Store
 from interp.errors import UsageError, whole
-from interp.model import Model
+from interp.model import Model, trace
 from interp.model.arithmetic import norm_scale, softcap
 
 RIDGE = 1e-2
@@ -30,7 +30,11 @@ EVERY, PATIENCE = 10, 3
 WARM = 12_288
 """Positions behind the least-squares map, about 20 for each of its rows where the model has 576 dimensions."""
 VALIDATION = 2
-"""Batches that no lens is trained on: they choose the best parameters of each row."""
+"""Runs of the model that no lens is trained on: they choose the best parameters of each row."""
+POSITIONS, LOGITS = 256, 2**24
+"""Positions of a step, and the logits of the whole vocabulary that bound them: 64 positions of Gemma 3."""
+AT_ONCE = 2**24
+"""Logits of the whole vocabulary in memory at once."""
 
 Streams = Float[Tensor, "row n d_model"]
 
@@ -53,26 +57,27 @@ def train(  # noqa: PLR0913 (keyword-only)
     *,
     kinds: Sequence[str],
     steps: int,
-    batch_size: int,
+    batch_size: int | None,
     lr: float,
     seed: int,
     progress: Callable[[int, int, str], None] | None,
 ) -> list[Fitted]:
     """Return the fitted lens of each kind; for arguments see `TunedLens.fit`."""
-    steps, batch_size = whole(steps, "steps", 0), whole(batch_size, "batch_size", 2)
+    steps, n_run = whole(steps, "steps", 0), POSITIONS if batch_size is None else whole(batch_size, "batch_size", 2)
     if model.dtype not in (torch.float32, torch.float64):
         raise UsageError(f"A lens is fitted in float32 or float64, not in {model.dtype}: load the model so.")
-    batches = _batches(model, source, batch_size, seed)
+    runs = _runs(model, source, n_run, seed)
     generator = torch.Generator().manual_seed(seed)
-    unseen = torch.cat(list(islice(batches, VALIDATION)), 1)
+    unseen = torch.cat(list(islice(runs, VALIDATION)), 1)
     validation = _Objective.of(model, unseen[-1], 2 * SAMPLED, generator)
     lenses = [_Parameters(model, kind) for kind in kinds]
-    moments = _Moments.of(islice(batches, -(-WARM // batch_size)))
+    moments = _Moments.of(islice(runs, -(-WARM // n_run)))
     for lens in lenses:
         lens.validate(validation, unseen)
         lens.start(moments)
         lens.validate(validation, unseen)
     running = [lens for lens in lenses if lens.kind != "linear"]
+    batches = _batches(runs, positions_per_step(model, batch_size), seed)
     for step in range(steps if running else 0):
         streams = next(batches)
         objective = _Objective.of(model, streams[-1], SAMPLED, generator)
@@ -97,7 +102,31 @@ def hooks(model: Model) -> tuple[str, ...]:
     return "blocks.0.hook_resid_pre", *(f"blocks.{i}.hook_resid_post" for i in range(model.spec.n_layer))
 
 
-def _batches(model: Model, source: Any, size: int, seed: int) -> Iterator[Streams]:
+def positions_per_step(model: Model, batch_size: int | None = None) -> int:
+    """Return the number of positions of a training step.
+
+    It is `batch_size` where that is given. Otherwise it is 256, or fewer where their logits would be more than 2²⁴:
+    choosing the likeliest tokens of a position takes 2 d_model d_vocab operations.
+
+    >>> positions_per_step(model), positions_per_step(model, 32)
+    (256, 32)
+    """
+    return min(POSITIONS, max(2, LOGITS // model.spec.d_vocab)) if batch_size is None else batch_size
+
+
+def _batches(runs: Iterator[Streams], size: int, seed: int) -> Iterator[Streams]:
+    """Yield the positions of each run in steps of `size`, shuffled where a run is more than one step."""
+    generator = torch.Generator().manual_seed(seed)
+    for streams in runs:
+        n = streams.shape[1]
+        if n < 2 * size:
+            yield streams
+            continue
+        for chosen in torch.randperm(n, generator=generator)[: n - n % size].split(size):
+            yield streams[:, chosen.to(streams.device)]
+
+
+def _runs(model: Model, source: Any, size: int, seed: int) -> Iterator[Streams]:
     """Yield residual streams of `size` positions, validation first.
 
     In an order drawn with `seed`.
@@ -156,10 +185,7 @@ class _Objective:
 
         From the streams that leave the last block.
         """
-        spec = model.spec
-        likely = _logits(model, last, *model.weights.unembed(torch.arange(spec.d_vocab, device=last.device)))
-        likely = likely.topk(min(LIKELY, spec.d_vocab)).indices.flatten().unique()
-        ids, factor = _sample(likely, spec.d_vocab, n_sampled, generator)
+        ids, factor = _sample(_likely(model, last), model.spec.d_vocab, n_sampled, generator)
         columns, bias = model.weights.unembed(ids)
         probabilities = (_logits(model, last, columns, bias) + factor.log()).softmax(-1)
         return cls(model, columns, bias, factor, probabilities)
@@ -294,6 +320,13 @@ class _Moments:
     def bias(self) -> Tensor:
         """Return b alone: the weighted mean of last − x."""
         return self.cross[:, -1] / self.own[:, -1, -1, None] * self.size[:, None]
+
+
+def _likely(model: Model, last: Float[Tensor, "n d_model"]) -> Int[Tensor, " m"]:
+    """Return the likeliest tokens of all positions, unembedded a bounded number at once."""
+    k, n = min(LIKELY, model.spec.d_vocab), max(1, AT_ONCE // model.spec.d_vocab)
+    parts = [trace.unembed(model.weights, x, folded=False)[0].topk(k).indices.flatten() for x in last.split(n)]
+    return torch.cat(parts).unique()
 
 
 def _logits(model: Model, x: Tensor, columns: Tensor, bias: Tensor) -> Tensor:

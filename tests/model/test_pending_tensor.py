@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from interp.model.pending import pending
+from interp.model.pending_tensor import pending
 
 VALUES = torch.tensor([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]])
 
