@@ -24,7 +24,7 @@ demo: $(READY)
 	$(BIN)/interp demo --out out
 
 test: lint $(NOTEBOOKS)
-	$(BIN)/python -m pytest -n 2 --nbmake --overwrite --nbmake-timeout=600 tests interp probes saes analyses $(NOTEBOOKS)
+	$(BIN)/python -m pytest -n 2 --nbmake --overwrite --nbmake-timeout=1800 tests interp probes saes analyses $(NOTEBOOKS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ import pytest
 import interp
 from interp import results, wheels
 from interp.lazy import LazyPackage
+from tests.limits import SECONDS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("interp", "probes", "saes", "analyses")
@@ -24,7 +25,7 @@ HEAVY = ("torch", "transformers", "transformer_lens", "sae_lens")
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=SECONDS, check=False)
 
 
 def modules() -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from interp.threads import on_a_thread_each
+from tests.limits import SECONDS
 
 
 @pytest.fixture(params=[1, 2])
@@ -19,7 +20,7 @@ def threads(request):
 
 
 def test_results_are_in_order_and_each_piece_has_one_thread(threads):
-    met = threading.Barrier(threads, timeout=60)  # passed only if that many are at work at a time
+    met = threading.Barrier(threads, timeout=SECONDS)  # passed only if that many are at work at a time
 
     def work(item):
         met.wait()

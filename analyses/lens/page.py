@@ -30,7 +30,10 @@ def page(result: Lenses) -> Page:
         status=(
             ("fitted on", f"{config.contexts} contexts of {config.context} tokens"),
             ("positions of a step", str(config.batch_size)),
-            ("compared on", f"{comparison.n_position} positions of each of {config.held_out} contexts, other documents"),
+            (
+                "compared on",
+                f"{config.held_out} contexts of other documents, {comparison.n_position} positions of each",
+            ),
             ("lenses", ", ".join(comparison.names)),
             ("precision", result.provenance.dtype),
         ),

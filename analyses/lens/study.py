@@ -95,7 +95,9 @@ def run(
     comparison = attribution.compare_lenses(
         model, held_out, lenses, n_position=config.n_position, seed=seed or 0, progress=progress
     )
-    depths = {name: tuple(depth.flatten().tolist()) for name, depth in zip(comparison.names, comparison.depth, strict=True)}
+    depths = {
+        name: tuple(depth.flatten().tolist()) for name, depth in zip(comparison.names, comparison.depth, strict=True)
+    }
     used = {"batch_size": positions_per_step(model, config.batch_size), "n_position": comparison.n_position}
     return Lenses(
         config=replace(config, **used),

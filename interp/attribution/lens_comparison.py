@@ -250,7 +250,7 @@ def _bias(means: Float[Tensor, "lens row d_vocab"]) -> np.ndarray:
     result = means.new_zeros(means.shape[:2], dtype=torch.float64)
     for i, rows in enumerate(means):
         own = rows[-1] / rows[-1].sum()
-        for row, mean in enumerate(rows):
-            mean = mean / mean.sum()
-            result[i, row] = (own * (own.clamp_min(tiny).log() - mean.clamp_min(tiny).log())).sum()
+        for row, total in enumerate(rows):
+            mean = (total / total.sum()).clamp_min(tiny)
+            result[i, row] = (own * (own.clamp_min(tiny).log() - mean.log())).sum()
     return result.cpu().numpy()

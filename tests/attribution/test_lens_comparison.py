@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
 
 from interp import cache, edit, results
-from interp.attribution import TunedLens, compare_lenses, fit_lenses, patchscope
+from interp.attribution import TunedLens, compare_lenses, fit_lenses, lens_comparison, logit_lens, patchscope
 from interp.attribution.lens_fit import hooks
+from interp.attribution.lens_results import LensComparison
 from interp.errors import UsageError
 from tests import models
 
@@ -42,6 +45,39 @@ def test_cross_entropy_of_the_last_row_is_the_models_own(model):
     result = compare_lenses(model, tokens, {})
     own = -model(tokens).log_softmax(-1)[:, :-1].gather(2, tokens[:, 1:, None])[..., 0].mean(1)
     assert np.allclose(result.cross_entropy[0, -1], own, atol=1e-5)
+
+
+def test_positions_are_drawn_where_the_vocabulary_is_large(model, lenses, monkeypatch):
+    """All but the last are those whose next token is known; fewer are an estimate that another seed changes."""
+    tokens = models.tokens(4, 12, seed=3)
+    whole = compare_lenses(model, tokens, lenses)
+    most = compare_lenses(model, tokens, lenses, n_position=11)
+    assert np.allclose(most.cross_entropy, whole.cross_entropy, atol=1e-5) and not np.allclose(most.kl, whole.kl)
+    assert (whole.n_position, whole.depth.shape[2]) == (12, 12) and "12 tokens" in whole.table().caption
+    monkeypatch.setattr(lens_comparison, "WHOLE", 11 * models.D_VOCAB)
+    monkeypatch.setattr(lens_comparison, "SAMPLE", 5 * models.D_VOCAB)
+    first, second = (compare_lenses(model, tokens, lenses, seed=seed) for seed in (0, 1))
+    assert first.depth.shape == (3, 4, 5) and "5 random positions of each of 4" in first.table().caption
+    assert np.array_equal(first.kl, compare_lenses(model, tokens, lenses).kl)
+    assert not np.allclose(first.kl[:, :-1], second.kl[:, :-1])
+    with pytest.raises(UsageError, match="n_position=13: the texts have 12"):
+        compare_lenses(model, tokens, lenses, n_position=13)
+
+
+def test_depth_is_that_of_the_lens_of_one_prompt(model, lenses):
+    tokens = models.tokens(2, 10, seed=8)
+    result = compare_lenses(model, tokens, lenses)
+    for name, depth in zip(result.names, result.depth, strict=True):
+        for row, ours in zip(tokens, depth, strict=True):
+            assert logit_lens(model, row[None], lens=lenses.get(name)).depth == tuple(ours)
+
+
+def test_a_comparison_of_an_earlier_layout_is_read(model):
+    result = compare_lenses(model, models.tokens(2, 10), {})
+    values = {field.name: getattr(result, field.name) for field in fields(result)}
+    earlier = {name: value for name, value in values.items() if name not in ("depth", "n_position")}
+    again = LensComparison(**LensComparison.upgrade(earlier, 1))
+    assert again.n_position == 10 and again.depth.shape == (1, 2, 0) and again.table() == result.table()
 
 
 def test_a_gain_has_an_interval_and_a_lens_has_none_over_itself(model, lenses):

@@ -157,7 +157,9 @@ def test_the_comparison_does_not_depend_on_the_rows_at_a_time(few_at_once, monke
     whole = attribution.compare_lenses(model, models.tokens(2, N_TOKEN), lenses)
     for field in ("cross_entropy", "kl", "bias"):
         # The mean predictions are summed in float32.
-        np.testing.assert_allclose(getattr(parts, field), getattr(whole, field), atol=1e-6 if field == "bias" else 1e-12)
+        np.testing.assert_allclose(
+            getattr(parts, field), getattr(whole, field), atol=1e-6 if field == "bias" else 1e-12
+        )
     np.testing.assert_array_equal(parts.depth, whole.depth)
 
 

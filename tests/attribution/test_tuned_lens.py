@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import interp
-from interp.attribution import TunedLens, fit_lenses, logit_lens
+from interp.attribution import TunedLens, fit_lenses, lens_fit, logit_lens
 from interp.attribution.lens_fit import _Objective, _sample
 from interp.errors import DamagedFileError, UsageError
 from tests import models
@@ -117,6 +117,21 @@ def test_the_sampled_divergence_is_the_whole_one_where_everything_is_sampled(mod
     ids, factor = _sample(torch.tensor([3, 5]), 64, 10, torch.Generator().manual_seed(0))
     assert len(set(ids.tolist())) == 12
     assert float(factor.sum()) == pytest.approx(64)
+
+
+def test_a_step_of_a_large_vocabulary_takes_fewer_positions(model, monkeypatch):
+    """The model runs on as much text at a time, and is stepped through it."""
+    assert lens_fit.positions_per_step(model) == 256
+    monkeypatch.setattr(lens_fit, "LOGITS", 100 * models.D_VOCAB)
+    assert lens_fit.positions_per_step(model) == 100 and lens_fit.positions_per_step(model, 300) == 300
+    sizes = []
+    step = lens_fit._Parameters.step
+    monkeypatch.setattr(
+        lens_fit._Parameters, "step", lambda self, one, x, lr: (sizes.append(x.shape[1]), step(self, one, x, lr))
+    )
+    lens = TunedLens.fit(model, models.tokens(200, 16), steps=7, lr=1e-2)
+    assert sizes == [100] * 7
+    assert (lens.history[-1] < lens.history[0]).all()
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from interp import report, results
 from interp.cli.main import main
 from interp.errors import UsageError
 from tests.bydesign import tiny
+from tests.limits import SECONDS
 from tests.report.conftest import browser, page_check  # noqa: F401  (fixtures)
 
 DRAW = """
@@ -50,7 +51,7 @@ def test_a_study_loads_equal_and_an_untrained_one_fails_its_checks(made, name):
 
 def test_results_are_drawn_without_torch(made):
     folders = [str(made[0] / name) for name in STUDIES]
-    assert subprocess.run([sys.executable, "-c", DRAW, *folders], timeout=120, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", DRAW, *folders], timeout=SECONDS, check=False).returncode == 0
 
 
 def test_the_committed_table_has_every_check(made):

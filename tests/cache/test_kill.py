@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import SECONDS
+
 PREPARED = """
 import os, random, signal, sys, time
 from pathlib import Path
@@ -92,7 +94,7 @@ print("whole")
 def python(code: str, folder: Path) -> str:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
     command = [sys.executable, "-W", "ignore", "-c", PREPARED + code, str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=SECONDS)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 

@@ -16,6 +16,7 @@ from interp.cli import software
 from interp.errors import UsageError
 from tests.cli.conftest import Run
 from tests.cli.fakes import Analysis, Finding
+from tests.limits import SECONDS
 
 ROOT = Path(__file__).parents[2]
 WORDS = ("explain", "The Eiffel Tower", "--target", " Paris")
@@ -40,7 +41,7 @@ def test_a_closed_stdout_is_as_nobody_reading() -> None:
 def test_sigterm_ends_as_ctrl_c_does(run: Run, analysis: Analysis, tmp_path: Path) -> None:
     def stopped(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        signal.sigtimedwait([], 5)  # the handler runs before this returns
+        signal.sigtimedwait([], SECONDS)  # the handler runs before this returns
 
     before = signal.getsignal(signal.SIGTERM)
     analysis.during = stopped

@@ -14,12 +14,13 @@ import pytest
 
 from interp.cli.main import COMMANDS, main
 from tests.cli.conftest import Run
+from tests.limits import SECONDS
 
 HEAVY = ("torch", "numpy", "plotly", "transformers", "transformer_lens", "sae_lens", "tqdm")
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
 @pytest.mark.parametrize("words", [["--help"], *([*name.split(), "--help"] for name in COMMANDS)], ids=" ".join)

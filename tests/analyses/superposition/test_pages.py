@@ -8,6 +8,7 @@ import pytest
 from analyses.superposition import STUDIES
 from interp import report, results
 from tests.analyses.superposition import tiny
+from tests.limits import SECONDS
 from tests.report.conftest import browser, page_check  # noqa: F401  (fixtures)
 
 DRAW = """
@@ -47,7 +48,9 @@ def test_a_page_states_every_check(made):
 @pytest.mark.parametrize("name", ["geometry", "ladder"])
 def test_a_saved_result_is_drawn_without_torch(name, tmp_path):
     folder = tiny.run(name).save(tmp_path / "result")
-    ended = subprocess.run([sys.executable, "-c", DRAW, str(folder), str(tmp_path / "page")], timeout=120, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", DRAW, str(folder), str(tmp_path / "page")], timeout=SECONDS, check=False
+    )
     assert ended.returncode == 0
     assert (tmp_path / "page" / "report.html").is_file()
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import SECONDS
+
 PREPARED = """
 import json, os, random, signal, sys, time
 from pathlib import Path
@@ -129,7 +131,7 @@ print("whole")
 def python(code: str, folder: Path, architecture: str) -> str:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
     command = [sys.executable, "-W", "ignore", "-c", PREPARED + code, str(folder), architecture]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=500)
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=SECONDS)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from saes.kernels.select import top_batch
 from saes.runs import checkpoint
 from saes.runs.processes import Processes
 from saes.training.trainer import Trainer
+from tests.limits import SECONDS
 
 PREPARED = """
 import os, signal, sys
@@ -93,7 +93,7 @@ def two(code, *arguments):
         subprocess.Popen(command, env=common | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
-    return [(process.communicate(timeout=240)[1], process.returncode) for process in started]
+    return [(process.communicate(timeout=SECONDS)[1], process.returncode) for process in started]
 
 
 def test_two_processes_end_where_one_does(tmp_path):
@@ -127,12 +127,11 @@ def test_two_processes_end_where_one_does(tmp_path):
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_that_is_killed_stops_the_other_and_leaves_a_whole_checkpoint(tmp_path, lost):
-    begun = time.monotonic()
     ended = two(LOST, tmp_path / "run", lost)
-    assert time.monotonic() - begun < 200  # far below the five minutes of a process lost without a trace
     assert ended[lost][1] == -signal.SIGKILL and ended[1 - lost][1] == 1
     reported = ended[1 - lost][0]
     assert "Another process of this run was lost" in reported and "resume from it" in reported
+    assert "imed out" not in reported  # it is noticed at once, not after the five minutes of a lost network
     state = checkpoint.load(tmp_path / "run")
     assert state is not None and state[1]["step"] == 10
     if lost == 0:  # goes on with one process
