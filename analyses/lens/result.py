@@ -26,17 +26,13 @@ class Config(Result):
         per_document: largest number of contexts from each document.
         kinds: kinds of lenses that are fitted and compared with the logit lens.
         steps: largest number of training steps.
-<<<<<<< HEAD
-        batch_size: number of positions of a step.
+        batch_size: number of positions of a step; None for the default of `TunedLens.fit`, which a result names.
+        n_position: number of positions of each held-out context that are compared; None for the default of
+            `compare_lenses`, which a result names.
 
     Example:
         >>> Config(("notes.txt",), kinds=("tuned",)).held_out
         16
-=======
-        batch_size: number of positions of a step; None for the default of `TunedLens.fit`, which a result names.
-        n_position: number of positions of each held-out context that are compared; None for the default of
-            `compare_lenses`, which a result names.
->>>>>>> 8bb6a49 (Lenses are fitted and compared with a bounded number of logits in memory; a model with injected adapters is observed)
     """
 
     text: tuple[str, ...] = ("python-docs",)
