@@ -163,7 +163,7 @@ def phases(width: int, batches: list[Tensor], precision: str, steps: int = 6) ->
         ours.step(batch)
     places: list[tuple[Any, str, str]] = [
         (topk.Batch, "pre", "encoder product"),
-        (topk, "topk_rows", "choosing the k largest"),
+        (topk, "top_rows", "choosing the k largest"),
         (Sparse, "at", "float32 values and their gradient"),
         (Sparse, "combine", "decoder"),
         (Sparse, "spread", "gradients of encoder and decoder"),

@@ -92,15 +92,15 @@ class Batch:
             return support, self.pre(torch.zeros_like(bias), exact=True)
         rough = self.pre(bias)
         support = above(rough, 0.0)
-        return support, self.exact(support, rough, bias) - support.of_latents(bias)
+        return support, self.exact(support, support.of_pairs(rough), bias) - support.of_latents(bias)
 
-    def exact(self, support: Support, pre: Float[Tensor, "n width"], bias: Float[Tensor, " width"]) -> Values:
+    def exact(self, support: Support, pre: Values, bias: Float[Tensor, " width"]) -> Values:
         """Return the exact pre-activations of the pairs.
 
         They are recomputed in float32 if `pre` is bfloat16.
         """
         if pre.dtype == self.x.dtype:
-            return support.of_pairs(pre)
+            return pre
         return support.at(self.x, self.weights["encoder"]) + support.of_latents(bias)
 
     def reconstruct(self, support: Support, values: Values) -> Float[Tensor, "n d_out"]:

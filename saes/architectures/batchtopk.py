@@ -39,7 +39,8 @@ class BatchTopK(TopK):
         guess = memory.guess * 0.98 if memory.guess > 0 else None
         if group is not None:
             support, memory.guess = distributed_top_batch(pre, batch.config.k * len(pre) * group.size, guess, group)
+            values = support.of_pairs(pre)
         else:
-            support = top_batch(pre, batch.config.k * len(pre), guess)
-            memory.guess = float(support.of_pairs(pre).min()) if len(support.columns) else memory.guess
-        return support, batch.exact(support, pre, batch.weights["b_enc"])
+            support, values = top_batch(pre, batch.config.k * len(pre), guess)
+            memory.guess = float(values.min()) if len(values) else memory.guess
+        return support, batch.exact(support, values, batch.weights["b_enc"])

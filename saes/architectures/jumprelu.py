@@ -34,7 +34,7 @@ def jump_pairs(pre: Tensor, threshold: Tensor) -> tuple[Sparse, Values]:
 
     Also returns the values of pre there.
     """
-    support = above(pre - threshold.clamp(min=0.0), 0.0)
+    support = above(pre, threshold.clamp(min=0.0))
     return support, support.of_pairs(pre)
 
 
@@ -65,29 +65,33 @@ class JumpReLU(Architecture):
         threshold = weights["threshold"]
         support, z = batch.active(weights["b_enc"] - threshold + width / 2)
         pre, theta = z + support.of_latents(weights["b_enc"]), support.of_latents(threshold)
-        fires = pre > theta
-        f = torch.relu(pre) * fires
-        residual = batch.reconstruct(support, f) - batch.y
+        reached = support.some(pre >= theta)  # most pairs are in the window below the threshold
+        code = support.where(reached)
+        fires = support.pick(pre > theta, reached)
+        f = torch.relu(support.pick(pre, reached)) * fires
+        residual = batch.reconstruct(code, f) - batch.y
         outer = residual * (2 * batch.unit)
         d_f = support.at(outer, weights["decoder"])
         window = ((pre - theta).abs() < width / 2).to(f.dtype)
         penalty = batch.sparsity * batch.unit
-        d_pre = d_f * (f > 0)
-        pull = _pull(batch, support, pre, theta)
-        gradients = batch.gradients(support, d_pre if pull is None else d_pre + pull[0], support, f, outer)
-        gradients["b_enc"] = support.sum_inputs(d_pre)
+        d_code = support.pick(d_f, reached)
+        d_pre = d_code * (f > 0)
+        pull = _pull(batch, code, support.pick(pre >= theta, reached), support.pick(pre - theta, reached))
+        gradients = batch.gradients(code, d_pre if pull is None else d_pre + pull[0], code, f, outer)
+        gradients["b_enc"] = code.sum_inputs(d_pre)
         gradients["threshold"] = -support.sum_inputs(window * (theta * d_f + penalty)) / width
-        fired = support.sum_inputs(fires.to(f.dtype))
+        fired = code.sum_inputs(fires.to(f.dtype))
         losses = {"sparsity": penalty * fired.sum()}
         if pull is not None:
-            losses["auxiliary"] = _apply(pull, batch, support, gradients)
-        return StepResult(gradients, support.sum_inputs(f * d_f), fired, residual, losses)
+            losses["auxiliary"] = _apply(pull, batch, code, gradients)
+        return StepResult(gradients, code.sum_inputs(f * d_code), fired, residual, losses)
 
 
-def _pull(batch: Batch, support: Support, pre: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+def _pull(batch: Batch, support: Support, reached: Values, excess: Values) -> tuple[Tensor, Tensor, Tensor] | None:
     """Compute the dead-latent loss of the firing pairs.
 
-    Returns gradient in pre of the firing pairs, weight per latent, excess of the pairs.
+    Returns gradient in pre of the firing pairs, weight per latent, excess of the pairs. `reached` are the pairs at
+    which pre reaches the threshold, `excess` is pre − θ there.
 
     The gradient is −weight for inputs on which the latent does not fire. It is written as −weight everywhere
     (`_apply`) plus weight at the firing pairs, all of which are in the support.
@@ -96,8 +100,8 @@ def _pull(batch: Batch, support: Support, pre: Tensor, theta: Tensor) -> tuple[T
         return None
     norms = torch.linalg.vector_norm(batch.weights["decoder"], dim=1)
     weight = batch.config.pre_act * batch.unit * norms * batch.dead
-    loud = support.of_latents(weight) * (pre >= theta)
-    return loud, weight, loud * (pre - theta)
+    loud = support.of_latents(weight) * reached
+    return loud, weight, loud * excess
 
 
 def _apply(pull: tuple[Tensor, Tensor, Tensor], batch: Batch, support: Support, gradients: dict[str, Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from saes.architectures.auxiliary import revive
 from saes.architectures.base import Architecture, Batch, Final, StepResult
-from saes.kernels.select import rows_of, topk_rows
+from saes.kernels.select import top_rows
 from saes.kernels.support import Sparse, Values
 
 
@@ -34,11 +34,9 @@ class TopK(Architecture):
         Of the k largest values, those that are positive count. Also returns their values. Overwrites z.
         """
         pre = self._scaled(z.add_(final.tensors["b_enc"]), final)
-        columns = topk_rows(pre, final.settings["k"]).sort(1).values
-        values = pre.gather(1, columns)
-        fires = values > 0
-        starts = torch.cat([columns.new_zeros(1), fires.sum(1).cumsum(0)])
-        return Sparse(starts, columns[fires], pre.shape[1]), values[fires]
+        support, values = top_rows(pre, final.settings["k"])
+        fires = support.some(values > 0)
+        return support.where(fires), values[fires]
 
     @staticmethod
     def _scaled(pre: Tensor, final: Final) -> Tensor:
@@ -48,8 +46,7 @@ class TopK(Architecture):
 
     def choose(self, batch: Batch) -> tuple[Sparse, Values]:
         """Return the pairs (input, latent) that may fire, and their pre-activations."""
-        pre = batch.pre(batch.weights["b_enc"])
-        support = rows_of(topk_rows(pre, batch.config.k), pre.shape[1])
+        support, pre = top_rows(batch.pre(batch.weights["b_enc"]), batch.config.k)
         return support, batch.exact(support, pre, batch.weights["b_enc"])
 
     def step(self, batch: Batch) -> StepResult:

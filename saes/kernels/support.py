@@ -1,7 +1,7 @@
 """Products with a sparse code, computed only at the latents that fire.
 
-A *support* is the set of (input, latent) pairs for which a code has values. Both classes have the same six methods, so
-that every architecture is implemented once:
+A *support* is the set of (input, latent) pairs for which a code has values. Both classes have the same methods, so that
+every architecture is implemented once:
 
     at(x, W)         x_i · W_j                      for each pair; x (n, d), W (width, d)
     combine(v, W)    Σ_j v_ij W_j                   (n, d): the decoder
@@ -9,6 +9,9 @@ that every architecture is implemented once:
     of_latents(b)    b_j                            for each pair; b (width,)
     of_pairs(p)      p_ij                           for each pair; p (n, width)
     sum_inputs(v)    Σ_i v_ij                       (width,)
+    some(m)          the pairs in a mask, as `where` and `pick` take them
+    where(s)         the support of some pairs      (for `Dense`: of all pairs)
+    pick(v, s)       v_ij                           for each pair of where(s)
 
 `Dense` has every pair: values are (n, width) matrices and each product is a matrix product. It is the plain reference
 of `Sparse`, and is faster if many latents fire. `Sparse` has pairs in compressed rows: with k of `width` latents active
@@ -23,11 +26,15 @@ from functools import cache, cached_property
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Values: TypeAlias = Tensor
 """One number per pair: (n, width) for `Dense`, (pairs,) for `Sparse`."""
+MANY = 20
+"""Pairs per latent from which embedding bags are faster than a compressed-row product on a CPU."""
+BAGS = 2048
+"""Latents of one call of embedding bags: its result is small enough that no new memory pages are needed."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,18 @@ class Dense:
         """Compute Σ_i v_ij."""
         return values.sum(0)
 
+    def some(self, mask: Values) -> Values:
+        """Return the mask itself."""
+        return mask
+
+    def where(self, some: Values) -> Dense:
+        """Return this support: all pairs."""
+        return self
+
+    def pick(self, values: Values, some: Values) -> Values:
+        """Return the values, with 0 outside the mask."""
+        return values * some
+
 
 @dataclass(frozen=True)
 class Sparse:
@@ -98,22 +117,24 @@ class Sparse:
     @cached_property
     def _transposed(self) -> tuple[Tensor, Tensor, Tensor]:
         """Starts, inputs and order of the same pairs, sorted by latent."""
-        order = torch.argsort(self.columns, stable=True)
+        # Sorting takes a pass for each byte of the keys.
+        keys = self.columns.to(torch.int16 if self.width <= 2**15 else torch.int32)
+        order = torch.argsort(keys, stable=True)
         starts = torch.zeros(self.width + 1, dtype=torch.long, device=self.columns.device)
         torch.cumsum(torch.bincount(self.columns, minlength=self.width), 0, out=starts[1:])
         return starts, self.rows[order], order
 
     def at(self, x: Float[Tensor, "n d"], weight: Float[Tensor, "width d"]) -> Values:
-        """Compute x_i · W_j for each pair."""
-        empty = self.columns.new_zeros(len(self.columns), dtype=x.dtype)
-        pattern = _csr(self.starts, self.columns, empty, (self.n, self.width))
-        return torch.sparse.sampled_addmm(pattern, x, weight.T, beta=0.0).values()
+        """Compute x_i · W_j for each pair, latent by latent: a batch fits the cache where the weights do not."""
+        starts, inputs, order = self._transposed
+        empty = inputs.new_zeros(len(inputs), dtype=x.dtype)
+        pattern = _csr(starts, inputs, empty, (self.width, self.n))
+        by_latent = torch.sparse.sampled_addmm(pattern, weight, x.T, beta=0.0).values()
+        return torch.empty_like(by_latent).index_copy_(0, order, by_latent)
 
     def combine(self, values: Values, weight: Float[Tensor, "width d"]) -> Float[Tensor, "n d"]:
         """Compute Σ_j v_ij W_j."""
-        return torch.nn.functional.embedding_bag(
-            self.columns, weight, self.starts, mode="sum", per_sample_weights=values, include_last_offset=True
-        )
+        return _bags(self.columns, weight, self.starts, values)
 
     def spread(
         self, values: Values, x: Float[Tensor, "n d"], out: Float[Tensor, "width d"] | None = None
@@ -123,9 +144,16 @@ class Sparse:
         `out` saves new memory pages, which would cost more than the sums.
         """
         starts, inputs, order = self._transposed
-        matrix = _csr(starts, inputs, values[order], (self.width, self.n))
         out = x.new_empty(self.width, x.shape[1]) if out is None else out
-        return torch.addmm(out, matrix, x, beta=0.0, out=out)
+        values = values[order]
+        if x.device.type != "cpu" or len(values) < MANY * self.width:
+            matrix = _csr(starts, inputs, values, (self.width, self.n))
+            return torch.addmm(out, matrix, x, beta=0.0, out=out)
+        for first in range(0, self.width, BAGS):
+            part = starts[first : first + BAGS + 1]
+            pairs = slice(int(part[0]), int(part[-1]))
+            out[first : first + BAGS] = _bags(inputs[pairs], x, part - part[0], values[pairs])
+        return out
 
     def of_latents(self, latent: Float[Tensor, " width"]) -> Values:
         """Return b_j for each pair."""
@@ -133,14 +161,33 @@ class Sparse:
 
     def of_pairs(self, pairs: Float[Tensor, "n width"]) -> Values:
         """Return p_ij for each pair."""
-        return pairs[self.rows, self.columns]
+        return pairs.reshape(-1)[torch.add(self.columns, self.rows, alpha=self.width)]
 
     def sum_inputs(self, values: Values) -> Float[Tensor, " width"]:
         """Compute Σ_i v_ij."""
         return values.new_zeros(self.width).index_add_(0, self.columns, values)
 
+    def some(self, mask: Bool[Tensor, " pairs"]) -> Int[Tensor, " some"]:
+        """Return the places of the pairs in the mask, in ascending order."""
+        return mask.nonzero().squeeze(1)
+
+    def where(self, some: Int[Tensor, " some"]) -> Sparse:
+        """Return the support of the pairs at these places."""
+        return Sparse(torch.searchsorted(some, self.starts), self.columns[some], self.width)
+
+    def pick(self, values: Values, some: Int[Tensor, " some"]) -> Values:
+        """Return the values of the pairs at these places."""
+        return values[some]
+
 
 Support: TypeAlias = Dense | Sparse
+
+
+def _bags(indices: Tensor, rows: Tensor, starts: Tensor, values: Tensor) -> Tensor:
+    """Return the sum of the rows with these indices from each start to the next, weighted by the values."""
+    return torch.nn.functional.embedding_bag(
+        indices, rows, starts, mode="sum", per_sample_weights=values, include_last_offset=True
+    )
 
 
 def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from interp.errors import NotFiniteError
+from saes.kernels import select
+from saes.kernels import support as products
 from saes.kernels.encode import Scratch, half_is_quicker, preactivations
 from saes.kernels.select import (
     above,
@@ -15,8 +18,8 @@ from saes.kernels.select import (
     rows_of,
     top_batch,
     top_batch_reference,
-    topk_rows,
-    topk_rows_reference,
+    top_rows,
+    top_rows_reference,
 )
 from saes.kernels.support import Dense, Sparse
 
@@ -55,6 +58,23 @@ def test_sparse_products_are_the_dense_ones_on_their_pairs(dtype: torch.dtype) -
         torch.testing.assert_close(result, expected)  # the default tolerance of the number format
 
 
+def test_products_of_some_pairs_are_those_of_a_masked_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also with embedding bags of a few latents at a time, which many pairs are spread with."""
+    pairs, mask = uneven()
+    few = mask & (normal(N, WIDTH, seed=4) > 0)
+    x, values = normal(N, D), normal(N, WIDTH)
+    chosen = pairs.some(few[mask])
+    some = pairs.where(chosen)
+    assert torch.equal(pairs.pick(values[mask], chosen), values[few])
+    assert torch.equal(some.starts.diff(), few.sum(1)) and torch.equal(some.columns, few.nonzero()[:, 1])
+    dense = Dense(N, WIDTH)
+    expected = dense.where(dense.some(few)).spread(dense.pick(values, few), x)
+    torch.testing.assert_close(some.spread(values[few], x), expected)
+    monkeypatch.setattr(products, "MANY", 0)
+    monkeypatch.setattr(products, "BAGS", 5)
+    torch.testing.assert_close(some.spread(values[few], x), expected)
+
+
 def test_spread_writes_every_row_of_the_buffer_it_is_given() -> None:
     """Latents that never fire get a gradient of zero, whatever the buffer held."""
     support, mask = uneven()
@@ -81,29 +101,60 @@ WIDTHS = [WIDTH, 100, 97, 31, 1024, 9216]  # grouped by 8 and by 4, prime, odd, 
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("k", [1, 5, 20])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_grouped_topk_chooses_the_values_torch_does(width: int, k: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("k", [1, 5, 20, 31])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_top_rows_selects_the_values_torch_does(width: int, k: int, dtype: torch.dtype) -> None:
     pre = normal(N, width, dtype=dtype)
-    result = topk_rows(pre, k)
-    assert all(len(set(row)) == k for row in result.tolist())
-    expected = pre.gather(1, topk_rows_reference(pre, k))
-    assert torch.equal(pre.gather(1, result).sort(1).values, expected.sort(1).values)
+    support, values = top_rows(pre, k)
+    assert support.starts.tolist() == list(range(0, N * k + 1, k))
+    columns = support.columns.view(N, k)
+    assert (columns.diff() > 0).all() and values.dtype == dtype  # no latent twice, in order
+    assert torch.equal(values, support.of_pairs(pre))
+    expected = top_rows_reference(pre, k)[1].view(N, k)
+    assert torch.equal(values.view(N, k).sort(1).values, expected.sort(1).values)
 
 
-def test_grouped_topk_finds_neighbours_in_one_group() -> None:
-    """All the largest values in one group: looking at one value a group would miss them."""
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_tiles_do_not_change_the_selection(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    pre, bound = normal(N, WIDTH, dtype=torch.float32), normal(WIDTH, seed=5, dtype=torch.float32)
+    whole = above(pre, bound), top_rows(pre, 4)
+    monkeypatch.setattr(select, "TILE", rows * WIDTH)
+    same(above(pre, bound), whole[0])
+    same(top_rows(pre, 4)[0], whole[1][0])
+    assert torch.equal(top_rows(pre, 4)[1], whole[1][1])
+
+
+def test_top_rows_with_all_the_largest_values_in_one_group() -> None:
+    """The maximum of that group alone would miss three of them."""
     width, k = 64, 4
     pre = torch.zeros(1, width)
-    pre[0, torch.arange(3, width, width // 8)[:k]] = torch.tensor([9.0, 8.0, 7.0, 6.0])
-    assert sorted(topk_rows(pre, k)[0].tolist()) == [3, 11, 19, 27]
+    pre[0, torch.arange(3, width, width // 4)[:k]] = torch.tensor([9.0, 8.0, 7.0, 6.0])
+    assert top_rows(pre, k)[0].columns.tolist() == [3, 19, 35, 51]
+
+
+def test_the_first_of_equal_values_are_selected() -> None:
+    """bfloat16 has many equal values at the k-th place; and a row of one value alone is the extreme."""
+    pre = torch.tensor([[1.0, 2.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [-1.0, -2.0, -1.0, -torch.inf]])
+    assert top_rows(pre, 2)[0].columns.view(3, 2).tolist() == [[0, 1], [0, 1], [0, 2]]
+    support, values = top_batch(pre, 3)
+    assert (support.rows.tolist(), support.columns.tolist(), values.tolist()) == ([0] * 3, [0, 1, 2], [1.0, 2.0, 1.0])
+
+
+def test_nan_is_refused() -> None:
+    pre = normal(N, WIDTH, dtype=torch.float32)
+    pre[2] = torch.nan
+    with pytest.raises(NotFiniteError, match="NaN"):
+        top_rows(pre, 4)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("threshold", [-9.0, 0.0, 1.5, 9.0])
-def test_grouped_threshold_finds_the_pairs_nonzero_does(width: int, threshold: float) -> None:
-    pre = normal(N, width, dtype=torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pairs_above_a_threshold_are_those_of_nonzero(width: int, threshold: float, dtype: torch.dtype) -> None:
+    pre = normal(N, width, dtype=dtype)
     same(above(pre, threshold), above_reference(pre, threshold))
+    of_latents = threshold + normal(width, seed=3, dtype=dtype)
+    same(above(pre, of_latents), above_reference(pre, of_latents))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -111,15 +162,16 @@ def test_grouped_threshold_finds_the_pairs_nonzero_does(width: int, threshold: f
 def test_the_largest_of_a_batch_do_not_depend_on_the_guess(width: int, guess: float | None) -> None:
     pre = normal(N, width, dtype=torch.float32)
     count = N * 5
-    result = top_batch(pre, count, guess)
+    result, values = top_batch(pre, count, guess)
     same(result, top_batch_reference(pre, count))
+    assert torch.equal(values, result.of_pairs(pre))
     assert len(result.columns) == count and len(set(result.starts.diff().tolist())) > 1  # rows differ in length
 
 
 def test_only_positive_values_are_chosen() -> None:
     pre = -normal(N, WIDTH, dtype=torch.float32).abs()
     pre[3, 4] = 1.0
-    result = top_batch(pre, 100)
+    result, _ = top_batch(pre, 100)
     assert (result.rows.tolist(), result.columns.tolist()) == ([3], [4])
 
 
