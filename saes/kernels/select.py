@@ -160,9 +160,7 @@ def compressed(flat: Int[Tensor, " pairs"], n: int, width: int) -> Sparse:
 def _ordered(flat: Int[Tensor, " pairs"], n: int, width: int) -> Sparse:
     """Return the support of flat indices in ascending order."""
     starts = torch.searchsorted(flat, torch.arange(0, n * width + 1, width, device=flat.device))
-    row = torch.repeat_interleave(
-        torch.arange(n, device=flat.device), starts.diff(), output_size=len(flat)
-    )
+    row = torch.repeat_interleave(torch.arange(n, device=flat.device), starts.diff(), output_size=len(flat))
     return Sparse(starts, torch.sub(flat, row, alpha=width), width)
 
 

@@ -78,7 +78,7 @@ class Dense:
         """Return the mask itself."""
         return mask
 
-    def where(self, some: Values) -> Dense:
+    def where(self, _some: Values) -> Dense:
         """Return this support: all pairs."""
         return self
 

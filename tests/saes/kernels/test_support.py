@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import NotFiniteError
-from saes.kernels import select
-from saes.kernels import support as products
+from saes.kernels import select, support as products
 from saes.kernels.encode import Scratch, half_is_quicker, preactivations
 from saes.kernels.select import (
     above,
