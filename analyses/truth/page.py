@@ -19,6 +19,7 @@ from probes.protocol.figures import layer_curve, transfer_matrix
 if TYPE_CHECKING:
     from analyses.truth.result import TruthStudy
     from probes.protocol.results import Sweep, Transfer
+    from probes.protocol.verdicts import Verdict
 
 LIMITATIONS = (
     "A probe shows that something can be read from the activations. It does not show that the model uses it: that "
@@ -76,7 +77,7 @@ def _lead(result: TruthStudy) -> Figure:
 
 
 def _status(result: TruthStudy) -> tuple[tuple[str, str], ...]:
-    warnings = sum(v.warning for v in result.verdicts)
+    warnings = sum(v.warning for v in _verdicts(result))
     return (
         ("sets", ", ".join(one.name for one in result.sets)),
         ("probe", result.sweeps[0].probe),
@@ -102,6 +103,7 @@ def _sections(result: TruthStudy) -> tuple[Section | None, ...]:
 def _headline(result: TruthStudy) -> Section:
     columns = tuple(_headline_column(sweep) for sweep in result.sweeps)
     rows = tuple((name, *(column[name] for column in columns)) for name in columns[0])
+    rows = tuple(row for row in rows if any(cell is not None for cell in row[1:]))
     caption = (
         "Fractions, with 95 % intervals over test groups in brackets; the null's bracket is the middle 95 % of its "
         "draws. Layer and position are the train side's choice; the best layer on test is one no honest procedure "
@@ -157,8 +159,13 @@ def _bracketed(values: tuple[float, ...]) -> str | None:
     return f"{values[0]:.3f} [{values[1]:.3f}, {values[2]:.3f}]" if np.isfinite(values[0]) else None
 
 
+def _verdicts(result: TruthStudy) -> list[Verdict]:
+    """Return the verdicts, one of each text: sets that share statements share verdicts."""
+    return list({verdict.text: verdict for verdict in result.verdicts}.values())
+
+
 def _shows(result: TruthStudy) -> Section:
-    verdicts = result.verdicts
+    verdicts = _verdicts(result)
     warnings = [v for v in verdicts if v.warning]
     notes = [Note(v.text, "warning" if v.warning else "info") for v in verdicts]
     if not result.config.controls:

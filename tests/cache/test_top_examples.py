@@ -12,6 +12,7 @@ from analyses import attention, examples
 from interp import cache, report, results
 from interp.errors import UsageError
 from tests import models
+from tests.report.browser import check_study, launched
 
 HOOK, EMBEDDED = "blocks.1.hook_resid_post", "blocks.0.hook_resid_pre"
 
@@ -58,6 +59,15 @@ def test_a_planted_token_is_found_and_a_random_direction_finds_another(model, st
     del document["checksum"]
     file.write_text(json.dumps(document | {"checksum": results._checksum(document)}))
     assert results.load(tmp_path) == result
+
+
+@pytest.mark.browser
+def test_the_pages_in_a_browser(model, store, tmp_path):
+    with launched() as browser:
+        direction = torch.randn(24, generator=torch.Generator().manual_seed(0))
+        check_study(examples.run(model, store, {"a": direction}, k=5, hook=HOOK), tmp_path, screens=5, browser=browser)
+        patterns = attention.run(model, ["the tower is in Paris", "a b"], ["L1H3", "L0H0"])
+        check_study(patterns, tmp_path, screens=3, browser=browser)
 
 
 def test_wrong_directions(model, store):

@@ -17,6 +17,7 @@ from interp.cli.main import main
 from interp.errors import UsageError
 from tests import models
 from tests.discovery import planted
+from tests.report.browser import check_study
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +119,8 @@ def test_wrong_requests_are_usage_errors(tmp_path, monkeypatch):
     monkeypatch.setattr(options, "load_model", lambda _: model)
     assert main(["discover", "induction", "--share", "2", "--out", str(tmp_path / "no")]) == 2
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(found, tmp_path):
+    check_study(found[1], tmp_path, screens=5)

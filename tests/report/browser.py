@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from interp import report
+
 BUDGET = {"inline": 2_500_000, "beside": 500_000}
 ARGUMENTS = (
     "--no-sandbox",
@@ -244,6 +246,17 @@ def check_page(
         )
         faults.extend((_accessibility(page) if axe else []) + _downloads(page) + _overflow(page))
     assert not faults, f"{path} ({colour_scheme}, {width} px):\n- " + "\n- ".join(dict.fromkeys(faults))
+
+
+def check_study(study: Any, folder: Path, screens: int, *, browser: Any = None) -> None:
+    """Check the page of a study: dark with its length and accessibility, and light on a narrow screen."""
+    if browser is None:
+        with launched() as own:
+            check_study(study, folder, screens, browser=own)
+        return
+    path = report.write(study.page(), folder)
+    check_page(path, "dark", browser=browser, layout=True, screens=screens)
+    check_page(path, browser=browser, width=390, axe=False, layout=True)
 
 
 def until(page: Any, expression: str, seconds: float = 60) -> bool:

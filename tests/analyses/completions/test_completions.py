@@ -9,6 +9,7 @@ from interp import edit, report
 from interp.errors import UsageError
 from interp.results import load
 from tests import models
+from tests.report.browser import check_study
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +43,8 @@ def test_saved_and_drawn(found, tmp_path):
 def test_what_cannot_be_compared_is_said(prompts, edits):
     with pytest.raises(UsageError, match=r"^Give |must be a sequence of texts"):
         completions.run(models.load("gpt2", text=True), prompts, edits)
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(found, tmp_path):
+    check_study(found, tmp_path, screens=4)

@@ -188,6 +188,6 @@ def test_transcoders_and_crosscoders_are_judged_and_read(model, store, variant):
 @pytest.mark.browser
 def test_the_page_is_right_in_the_browser(study, tmp_path: Path, browser):
     path = report.write(page(study), tmp_path)
-    check_page(path, "light", browser=browser)
-    check_page(path, "dark", browser=browser, axe=False)
-    check_page(path, "light", browser=browser, width=400, axe=False)
+    check_page(path, "light", browser=browser, layout=True, screens=5)
+    check_page(path, "dark", browser=browser, axe=False, layout=True)
+    check_page(path, "light", browser=browser, width=390, axe=False, layout=True)

@@ -10,6 +10,7 @@ from interp import results
 from interp.errors import UsageError
 from interp.report import render
 from tests import models
+from tests.report.browser import check_study
 
 PROMPT, OTHER = "the tower is in Paris in", "the tower is in London in"
 
@@ -57,3 +58,8 @@ def test_without_a_counterfactual_nothing_is_added(model):
 def test_another_length_is_refused_with_both_tokenisations(model):
     with pytest.raises(UsageError, match=r"has 6 tokens and the counterfactual 5(.|\n)*the \|  tower"):
         run(model, Config(PROMPT, " a", top=2, max_expansions=5, counterfactual="the tower is in Paris"))
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(explanation, tmp_path):
+    check_study(explanation, tmp_path, screens=6)

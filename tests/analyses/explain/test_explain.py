@@ -154,7 +154,13 @@ def chromium() -> Iterator[Any]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_of_a_hostile_prompt_in_a_browser(explanation, tmp_path, chromium, scheme):
     path = write(explanation.page(), tmp_path)
-    checks.check_page(path, scheme, browser=chromium)
+    checks.check_page(path, scheme, browser=chromium, layout=True, screens=5)
+
+
+@pytest.mark.browser
+def test_the_page_on_a_narrow_screen(explanation, tmp_path, chromium):
+    path = write(explanation.page(), tmp_path)
+    checks.check_page(path, browser=chromium, width=390, axe=False, layout=True)
 
 
 def test_without_a_target_the_likeliest_token_is_explained():

@@ -11,6 +11,7 @@ from interp import report
 from interp.errors import UsageError
 from interp.results import load
 from tests.discovery import planted
+from tests.report.browser import check_study
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +73,8 @@ def test_where_the_secant_loses_the_page_says_so(found):
 def test_what_cannot_be_compared_is_said(change, message):
     with pytest.raises(UsageError, match=message):
         faithful.run(planted.induction().model, replace(faithful.Config(), **change))
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(found, tmp_path):
+    check_study(found, tmp_path, screens=4)

@@ -16,6 +16,7 @@ from interp.errors import UsageError
 from interp.report import Download, Section
 from tests import models
 from tests.attribution.dictionaries.samples import transcoders
+from tests.report.browser import BUDGET, check_study
 from tests.report.samples import page
 
 PROMPT = "the tower is in Paris a b"
@@ -94,7 +95,7 @@ def test_smollm2_neurons_in_one_graph():
     assert result.graph.error < 1e-4
     assert " Paris" in result.difference
     assert np.isfinite(result.checks[1].correlation[0])
-    assert len(report.render(result.page())) < 4_000_000
+    assert len(report.render(result.page()).encode()) < BUDGET["inline"]
 
 
 def large(n: int = 500, n_edge: int = 12_000) -> Graph:
@@ -118,12 +119,17 @@ def large(n: int = 500, n_edge: int = 12_000) -> Graph:
     )
 
 
-def test_a_graph_of_500_nodes_fits_a_page_of_4_mb():
+def test_a_graph_of_500_nodes_fits_a_page():
     """With its edges, downloads and the plotting library, hostile labels as text."""
     graph = large()
     section = Section("graph", "The graph", graph.summary(), (graph.explorer(), graph.figure(), graph.table(30)))
     content = json.dumps(graph.to_neuronpedia()).encode()
     drawn = report.render(page(section, downloads=(Download("graph.json", content, "application/json"),)))
     assert len(graph.nodes) == 500
-    assert len(drawn.encode()) < 4_000_000
+    assert len(drawn.encode()) < BUDGET["inline"]
     assert "</script><b>bold" not in drawn
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(traced, tmp_path):
+    check_study(traced, tmp_path, screens=5)

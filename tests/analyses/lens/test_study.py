@@ -14,6 +14,7 @@ from interp.cli import options
 from interp.cli.main import main
 from interp.errors import UsageError
 from tests import models
+from tests.report.browser import check_study
 
 WORDS = ["the", "tower", "is", "in", "Paris", "a", "b", "London"]
 
@@ -60,3 +61,11 @@ def test_a_lens_is_fitted_saved_compared_and_explains(tmp_path, capsys, small, t
     assert explained.tuned.lens == "tuned" and explained.tuned.logits.shape == explained.lens.logits.shape
     assert len(explained.patchscope.layers) == 3
     assert "tuned lens" in report.render(explained.page())
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(tmp_path, small, text):
+    folder = tmp_path / "lens"
+    words = ["lens", "--text", str(text), "--contexts", "20", "--held-out", "4", "--context", "8", "--steps", "2"]
+    assert main([*words, "--batch-size", "64", "--out", str(folder), "-q"]) == 0
+    check_study(results.load(folder), tmp_path, screens=5)

@@ -15,6 +15,7 @@ from interp.cli.main import main
 from interp.errors import DamagedFileError, UsageError
 from interp.steering import Behaviour, behaviour, names
 from tests import models
+from tests.report.browser import check_study
 
 OWN = Behaviour(
     "place",
@@ -56,6 +57,23 @@ def test_the_command_writes_a_result_and_a_page_that_say_the_same(tmp_path, monk
     for words in ("Which layer?", "Does it work on every prompt?", "What else changes?", "What does it write?"):
         assert words in text
     assert main(["report", str(folder)]) == 0
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(tmp_path, own, small):
+    words = [
+        "steer",
+        str(own),
+        "--layers",
+        "0,2",
+        "--random",
+        "3",
+        "--strengths=-0.4,0.4",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main([*words, "--neutral", str(tmp_path / "neutral.txt"), "-q"]) == 0
+    check_study(results.load(tmp_path / "out"), tmp_path, screens=5)
 
 
 def test_wrong_requests_are_usage_errors(tmp_path, own, small):

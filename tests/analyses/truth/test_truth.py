@@ -237,7 +237,7 @@ def test_the_page_is_whole_in_a_browser(study, tmp_path):
     with checks.launched() as chromium:
         for scheme in ("light", "dark"):
             checks.check_page(path, scheme, browser=chromium, layout=True, screens=5)
-        checks.check_page(path, browser=chromium, width=400, axe=False)
+        checks.check_page(path, browser=chromium, width=390, axe=False, layout=True)
 
 
 @pytest.mark.real

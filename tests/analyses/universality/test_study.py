@@ -18,6 +18,7 @@ from interp import report, results
 from interp.cli.main import main
 from interp.errors import UsageError
 from tests import models
+from tests.report.browser import check_study
 
 TEXTS = (
     "the tower is in Paris a b the London is",
@@ -122,3 +123,8 @@ def test_the_command(monkeypatch, capsys, tmp_path, pair):
     assert main([*arguments, "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["models"] == [model.name for model in pair]
     assert (out / "report.html").exists()
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(found, tmp_path):
+    check_study(found, tmp_path, screens=5)
