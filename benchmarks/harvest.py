@@ -85,7 +85,7 @@ def _started(model: interp.Model, contexts: cache.Contexts, dtype: str) -> float
 
 
 def _config(dtype: str) -> cache.Config:
-    return cache.Config(hooks=(HOOK,), context=CONTEXT, batch=BATCH, dtype=dtype)
+    return cache.Config(hooks=(HOOK,), context=CONTEXT, batch_size=BATCH, dtype=dtype)
 
 
 def _harvested(model: interp.Model, contexts: cache.Contexts, dtype: str) -> float:
@@ -171,7 +171,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     warnings.simplefilter("ignore")
     model = interp.load("smollm2")
-    config = cache.Config(hooks=(HOOK,), context=CONTEXT, batch=BATCH, max_tokens=args.contexts * CONTEXT)
+    config = cache.Config(hooks=(HOOK,), context=CONTEXT, batch_size=BATCH, max_tokens=args.contexts * CONTEXT)
     planned = cache.plan(model, documentation(), config)
     contexts = planned.contexts
     print(f"{processor()}, {args.threads} threads, Python {platform.python_version()}")

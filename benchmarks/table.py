@@ -152,7 +152,7 @@ def activations(sizes: Sizes) -> list[Work]:
         return model.hf.model(input_ids=rows, use_cache=False, output_hidden_states=True).hidden_states[-2]
 
     def harvested() -> np.ndarray:
-        config = cache.Config(hooks=(f"blocks.{last - 1}.hook_resid_post",), context=sizes.n_token, batch=16)
+        config = cache.Config(hooks=(f"blocks.{last - 1}.hook_resid_post",), context=sizes.n_token, batch_size=16)
         with tempfile.TemporaryDirectory() as folder:
             store = cache.harvest(model, contexts, config, folder)
             return torch.cat(list(store.batches(4096, seed=None, hook=config.hooks[0]))).numpy()
@@ -192,7 +192,7 @@ def regressions(sizes: Sizes) -> list[Work]:
 def toys(sizes: Sizes) -> list[Work]:
     """Compare toy models of ten densities, as one batch and one by one."""
     density = tuple(float(p) for p in np.logspace(0, -1.5, 10))
-    config = toy.Config(5, 2, density=density, steps=sizes.steps, batch=1024)
+    config = toy.Config(5, 2, density=density, steps=sizes.steps, batch_size=1024)
 
     def one_by_one() -> np.ndarray:
         return np.concatenate([toy.train(replace(config, density=(p,))).features_in for p in density])

@@ -53,7 +53,7 @@ def their_steps(config: toy.Config) -> None:
     optimiser = torch.optim.Adam(list(model.parameters()), lr=config.lr)
     for _ in range(config.steps):
         optimiser.zero_grad()
-        batch = data.generate_batch(config.batch)
+        batch = data.generate_batch(config.batch_size)
         judge.calculate_loss(model(batch), batch).backward()
         optimiser.step()
 
@@ -84,7 +84,7 @@ def main() -> None:
 
 def _table(count: int, steps: int) -> None:
     density = tuple(float(p) for p in np.logspace(0, -1.5, count))
-    config = toy.Config(5, 2, density=density, steps=steps, batch=1024, lr=1e-3, schedule="constant")
+    config = toy.Config(5, 2, density=density, steps=steps, batch_size=1024, lr=1e-3, schedule="constant")
     toy.train(replace(config, steps=5))
     methods: list[tuple[str, Callable[[toy.Config], None]]] = [("batched", ours), ("one by one", one_by_one)]
     if importlib.util.find_spec("tms_kit"):

@@ -15,6 +15,26 @@ def advance(progress: Progress | None, done: int, total: int, what: str) -> None
         progress(done, total, what)
 
 
+def every(progress: Progress | None, steps: int, what: str) -> Progress | None:
+    """Return a callback of a training that reports one step in `steps`, as `what`.
+
+    >>> report = every(lambda done, total, what: print(done, total, what), 2, "first task")
+    >>> for step in range(4):
+    ...     report(step, 3, "training")
+    0 3 first task
+    2 3 first task
+    3 3 first task
+    """
+    if progress is None:
+        return None
+
+    def report(done: int, total: int, _: str) -> None:
+        if done % steps == 0 or done == total:
+            progress(done, total, what)
+
+    return report
+
+
 def stages(progress: Progress | None, names: Sequence[str]) -> Callable[[int], None]:
     """Return a function that reports the start of a stage.
 

@@ -87,6 +87,9 @@ RENAMED = {
 }
 """Names of classes in files of earlier versions, with the names of today."""
 RENAMED_FIELDS = {
+    "analyses.bydesign.masks:Config": {"batch": "batch_size"},
+    "analyses.bydesign.tickets:Config": {"batch": "batch_size"},
+    "analyses.circuits.result:Config": {"controls": "n_controls", "texts": "n_text"},
     "analyses.dictionary.result:Config": {"rivals": "inhibitor_candidates"},
     "analyses.dictionary.result:Features": {
         "rivals": "inhibitor_candidates",
@@ -95,9 +98,12 @@ RENAMED_FIELDS = {
         "strangers": "controls",
         "strangers_together": "control_common_rows",
     },
-    "analyses.superposition.correlation:Correlation": {"together": "correlated", "apart": "anticorrelated"},
-    "interp.attribution.averaged:Averaged": {"values": "observed"},
+    "analyses.discovery.result:Config": {"controls": "n_controls"},
     "analyses.examples.result:Examples": {"found": "examples"},
+    "analyses.steering.result:Config": {"n_random": "n_controls"},
+    "analyses.superposition.correlation:Correlation": {"together": "correlated", "apart": "anticorrelated"},
+    "analyses.superposition.dimensions:Config": {"batch": "batch_size"},
+    "interp.attribution.averaged:Averaged": {"values": "observed"},
     "interp.attribution.results:Verification": {"values": "array"},
     "interp.discovery.headsets:Backups": {"together": "joint", "apart": "summed"},
     "saes.evaluation.scores:Score": {"judged_on": "evaluated_on"},

@@ -86,7 +86,7 @@ writers, keys.baseline, previous
 
 # %%
 moves = circuits.ov(model, layer, head)
-cut = circuits.ablate_induction(model, scores, n_control=4, length=15)
+cut = circuits.ablate_induction(model, scores, n_controls=4, length=15)
 print(f"copying {moves.copying_score:+.2f}; without {', '.join(cut.heads)}: {cut.effect:+.2f} nats")
 np.sort(cut.control).round(2)
 

@@ -60,7 +60,7 @@ toy.dimensionality(best.features).round(3)
 # For two features in one dimension all arrangements have closed-form losses. They cross at a density of 4/7.
 
 # %%
-two = toy.train(toy.Config(2, 1, density=(0.9, 0.3, 0.05), starts=4, steps=2000, batch=256, lr=1e-2))
+two = toy.train(toy.Config(2, 1, density=(0.9, 0.3, 0.05), starts=4, steps=2000, batch_size=256, lr=1e-2))
 theory = [toy.theory_loss(p, i, 1) for p, i in zip(two.density, two.importance, strict=True)]
 [(float(p), round(loss / low, 4), best_in_theory) for p, loss, (low, best_in_theory) in zip(
     two.density[:, 0], two.best().loss, theory, strict=True)]  # fmt: skip

@@ -202,7 +202,9 @@ def _open_store(model: Model, contexts: Contexts, hooks: tuple[str, ...], folder
     Raises `UsageError` if it has another model, text or layers.
     """
     if not (folder / NAME).exists() or not Manifest.load(folder).complete:
-        config = Config(hooks, context=contexts.tokens.shape[1], batch=batch_size, exclude=("padding",), pack=False)
+        config = Config(
+            hooks, context=contexts.tokens.shape[1], batch_size=batch_size, exclude=("padding",), pack=False
+        )
         return harvest(model, contexts, config, folder, resume=True)
     store = Store.open(folder, model)
     manifest = store.manifest

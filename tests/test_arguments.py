@@ -130,7 +130,7 @@ def test_a_checked_function_keeps_its_name_its_defaults_and_the_errors_of_python
 
 def _right_calls(tmp_path) -> list[tuple[Callable[..., Any], dict[str, Any]]]:
     """Calls that work, of every package; each of their arguments is then given as another kind."""
-    grid = toy.Config(features=3, hidden=2, steps=2, batch=16)
+    grid = toy.Config(features=3, hidden=2, steps=2, batch_size=16)
     trained, x = toy.train(grid), torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
     config = saes.Config(width=16, k=2, steps=2, batch_size=8)
     sae = saes.train(config, x)
@@ -144,8 +144,8 @@ def _right_calls(tmp_path) -> list[tuple[Callable[..., Any], dict[str, Any]]]:
     w, density = trained.best().features[0], np.array([0.3, 0.2])
     frozen = attribution.freeze(model, models.tokens())
     return [
-        (toy.Config, {"features": 3, "hidden": 2, "lr": 0.1, "steps": 2, "batch": 16, "data": "independent"}),
-        (toy.train, {"config": grid, "device": "cpu", "tick": None}),
+        (toy.Config, {"features": 3, "hidden": 2, "lr": 0.1, "steps": 2, "batch_size": 16, "data": "independent"}),
+        (toy.train, {"config": grid, "device": "cpu", "progress": None}),
         (toy.sample, {"kind": "independent", "density": torch.ones(1, 4), "count": 5, "generator": torch.Generator()}),
         (toy.zipf, {"features": 5, "mean": 0.1, "exponent": 1.0}),
         (toy.gaps, {"w": w, "above": 0.5}),

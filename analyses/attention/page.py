@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from analyses.attention.result import Patterns
 
 LIMITATIONS = (
-    "Where a head looks is not what it takes from there: a token with much attention may contribute nothing.",
-    "A pattern is of one prompt. Measure a head over many to say what it does.",
+    "Attention is not contribution: a head may attend to a token and write nothing from it.",
+    "A pattern is of one prompt. To describe what a head does, measure it over many prompts.",
 )
 
 
@@ -44,4 +44,4 @@ def _strongest(result: Patterns) -> Section:
         ("looks at",),
     )
     how = How("Attention after the softmax, as the model computes it.", "softmax(q kᵀ / √d_head)")
-    return Section("strongest", "Where do they look from the end?", result.finding(), (table,), how)
+    return Section("strongest", "What does the last token attend to?", result.finding(), (table,), how)

@@ -19,12 +19,12 @@ from interp.errors import UsageError, nearest
 __all__ = ["STUDIES", "require_cpu", "study"]
 
 STUDIES = {
-    "modular": "wires that cost their length split a network into the parts of its formula",
-    "addition": "modular addition with priced wires: few frequencies, and the same for permutations",
-    "regression": "linear regression in context with priced wires: a small error with fewer and shorter wires",
-    "masks": "pruning before and after training: which scores keep every layer alive, and what each costs",
+    "modular": "a cost for the length of connections splits a network into the parts of its formula",
+    "addition": "modular addition with a wiring cost: few frequencies; also permutations",
+    "regression": "linear regression in context with a wiring cost: fewer and shorter connections",
+    "masks": "pruning before and after training: which scores lose a layer, and the loss of each",
     "tickets": "lottery tickets against the same masks with new weights",
-    "sparse": "transformers of few weights: how many edges a faithful circuit needs, against dense ones",
+    "sparse": "weight-sparse transformers: edges of a faithful circuit, compared with dense ones",
     "heads": "heads or layers trained together, in turn or apart: what each adds, and how many a task needs",
 }
 """Name of a study, which is also the name of its module -> what it shows."""

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from analyses.bydesign import require_cpu
 from analyses.superposition.base import Check, ToyStudy
-from interp.progress import Progress
+from interp.progress import Progress, every
 from interp.provenance import Stopwatch
 from interp.results import Result
 from interp.toy import modular
@@ -47,9 +47,10 @@ class Addition(ToyStudy):
 
     title = "Modular addition and permutations"
     limitations = (
-        "Only the embedding is read: which neurons use which frequency is not.",
-        "The paper sees neurons for the parity of a permutation; the embedding's energy here shows none.",
-        "With so small a group most pairs must be known for the rest to follow: a fifth is left out.",
+        "Only the embedding is analysed, not which neurons use which frequency.",
+        "The paper reports neurons for the parity of a permutation; the energy of the embedding does not show them "
+        "here.",
+        "The group is small, so that most pairs are needed for training: a fifth is left out.",
     )
 
     config: Config
@@ -73,7 +74,7 @@ class Addition(ToyStudy):
         """Return how many frequencies carry the energy, with and without training."""
         trained, null = self.key_counts()
         return (
-            f"Nine tenths of the embedding's energy lie in {trained[0].min()} to {trained[0].max()} of "
+            f"90 % of the embedding's energy is in {trained[0].min()} to {trained[0].max()} of "
             f"{self.fourier.shape[-1]} frequencies with the wiring cost, in {trained[2].min()} to {trained[2].max()} "
             f"without a price and in {null.min()} to {null.max()} before training."
         )
@@ -83,7 +84,7 @@ class Addition(ToyStudy):
         from interp.report import How, Section
 
         frequencies = How(
-            "The embedding's discrete Fourier transform over tokens, its mean left out, summed over dimensions and "
+            "Discrete Fourier transform of the embedding over tokens without its mean, summed over dimensions and "
             "normalised.",
             "E_k ∝ Σ_dimensions |Σ_t e_t exp(−2πi k t / n)|²",
             PAPER,
@@ -98,15 +99,15 @@ class Addition(ToyStudy):
             Section(
                 "frequencies",
                 "Modular addition",
-                "Trained networks add in few frequencies; untrained ones have all alike.",
+                "Trained networks use few frequencies; in untrained ones all are equally strong.",
                 (self._spectrum(), self._table(0)),
                 frequencies,
             ),
             Section(
                 "permutations",
                 "Permutations",
-                f"New pairs are answered with an accuracy of {self.accuracy[1, 0].mean():.2f} with the wiring cost and "
-                f"{self.accuracy[1, 2].mean():.2f} without a price, but energy does not gather: the sign of a "
+                f"The accuracy on new pairs is {self.accuracy[1, 0].mean():.2f} with the wiring cost and "
+                f"{self.accuracy[1, 2].mean():.2f} without a price, but the energy is not concentrated: the sign of a "
                 f"permutation has {parity:.0%} of it, {before:.0%} before training.",
                 (self._irreps(), self._table(1)),
                 group,
@@ -140,7 +141,7 @@ class Addition(ToyStudy):
             axes=("setting", "representation", "share of energy"),
             signed=False,
             caption=f"Mean share of the embedding's energy in each representation over {self.config.seeds} seeds.",
-            alt="Energy goes by the size of the representation, before and after training.",
+            alt="Energy is proportional to the size of the representation, before and after training.",
         )
 
     def _table(self, group: int) -> Table:
@@ -191,12 +192,9 @@ def _learn(table: np.ndarray, config: Config, strength: float, name: str, progre
     settings = torch.tensor([[1.0, config.locality, 1], [1, 0, 0], [0, 0, 0]]).repeat_interleave(config.seeds, 0)
     price = modular.Price(strength * settings[:, 0], settings[:, 1], settings[:, 2].bool())
 
-    def tick(step: int) -> None:
-        if progress and step % 50 == 0:
-            progress(step, config.steps, name)
-
     seeds = [config.seed * 1000 + s for s in range(config.seeds)] * len(SETTINGS)
-    return modular.learn_table(table, price, seeds, steps=config.steps, seed=config.seed, tick=tick)
+    report = every(progress, 50, name)
+    return modular.learn_table(table, price, seeds, steps=config.steps, seed=config.seed, progress=report)
 
 
 def _checks(result: Addition) -> tuple[Check, ...]:
@@ -214,7 +212,7 @@ def _checks(result: Addition) -> tuple[Check, ...]:
         ),
         Check(
             "permutations: mean accuracy on new pairs, wiring cost minus no price",
-            "well above 0: only priced wires make a network go beyond the pairs it knows",
+            "far above 0: only networks with a wiring cost generalise to new pairs",
             float(result.accuracy[1, 0].mean() - result.accuracy[1, 2].mean()),
             0.5,
             1,

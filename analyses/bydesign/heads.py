@@ -51,11 +51,12 @@ class HeadsAlone(ToyStudy):
     Arrays are (ways, ...) in the order of `WAYS`.
     """
 
-    title = "Heads alone"
+    title = "Heads trained separately"
     limitations = (
-        "Attention without an MLP, on a task of look-backs: heads of a language model have more to share.",
-        "No layer needs what an earlier one writes: a task of two steps, such as induction, may need joint training.",
-        "Heads and layers one after the other get as many steps each as all together.",
+        "Attention without an MLP, on a task that copies earlier tokens: heads of a language model interact more.",
+        "No layer needs the output of an earlier one: a task of two steps, such as induction, may need joint training.",
+        "Heads and layers trained one after the other get the same number of steps each as all of them in joint "
+        "training.",
     )
 
     config: Config
@@ -85,8 +86,8 @@ class HeadsAlone(ToyStudy):
         words = [f"{sorted(row)[len(row) // 2]} {way}" for way, row in zip(WAYS, needed[:2], strict=False)]
         gap = self.loss[2, self.config.wanted - 1] - self.loss[0, self.config.wanted - 1]
         return (
-            f"Bringing {self.config.wanted} tokens takes {' and '.join(words)}; {self.config.wanted} heads trained "
-            f"apart lose {gap.mean():.2f} nats a token beyond those trained together."
+            f"To copy {self.config.wanted} tokens, the median number of heads is {' and '.join(words)}. The loss of "
+            f"{self.config.wanted} heads trained apart is {gap.mean():.2f} nats per token above that of joint training."
         )
 
     def sections(self) -> tuple[Section, ...]:
@@ -94,28 +95,29 @@ class HeadsAlone(ToyStudy):
         from interp.report import How, Section
 
         how = How(
-            "Heads of one attention layer; embeddings and unembedding are random and fixed. Together: all heads at "
-            "once. One after the other: each head on what those before it, frozen, leave. Apart: each as if it were "
-            "the only one, their writes then added. Layers have one head each and are stacked: a later one reads "
-            "what an earlier one writes.",
+            "Heads of one attention layer; embeddings and unembedding are random and fixed. Together: all heads are "
+            "trained at once. One after the other: each head is trained with the earlier ones frozen. Apart: each head "
+            "is trained as the only one, and the outputs are added. Layers have one head each and are stacked: a later "
+            "one reads the output of an earlier one.",
             "s_ab = ‖C_ab‖² / (‖C_aa‖ ‖C_bb‖)",
             "Similarity: linear CKA, arXiv 1905.00414",
         )
         alike = self.alike().mean(1)
-        claim = f"Two heads trained apart write alike ({alike[2]:.2f}), trained together they do not ({alike[0]:.2f})."
+        claim = f"Heads trained apart have similar outputs ({alike[2]:.2f}), heads trained together do not "
+        f"({alike[0]:.2f})."
         return (
             Section("loss", "Loss by number of heads", self.finding(), (self._curves(), self._table()), how),
-            Section("similarity", "What heads write", claim, (self._heatmap(),), how),
+            Section("similarity", "Similarity of the outputs", claim, (self._heatmap(),), how),
             Section("layers", "Loss by number of layers", self._layers_claim(), (self._layer_curves(),), how),
         )
 
     def _layers_claim(self) -> str:
         loss = self.layer_loss[:, -1].mean(1)
         words = ", ".join(f"{value:.2f} {way}" for value, way in zip(loss, WAYS, strict=True))
-        return f"The loss of {self.config.layers} layers is {words} (nats a token)."
+        return f"The loss of {self.config.layers} layers is {words} (nats per token)."
 
     def _curves(self) -> Figure:
-        alt = "The loss falls to zero for heads trained together or in turn, and stays up for heads trained apart."
+        alt = "The loss falls to zero for heads trained together or in turn, and does not for heads trained apart."
         return self._loss_curves("curves", self.loss, "heads", alt)
 
     def _layer_curves(self) -> Figure:
@@ -153,8 +155,8 @@ class HeadsAlone(ToyStudy):
             columns=[f"head {h + 1}" for h in range(mean.shape[-1])],
             axes=("way and head", "head", "similarity"),
             signed=False,
-            caption=f"Similarity of what two heads write at the last position, mean of {self.config.seeds} seeds.",
-            alt="Off the diagonal only heads trained apart are alike.",
+            caption=f"Similarity of the outputs of two heads at the last position, mean of {self.config.seeds} seeds.",
+            alt="Off the diagonal only heads trained apart are similar.",
         )
 
     def _table(self) -> Table:
@@ -242,7 +244,7 @@ def _checks(result: HeadsAlone) -> tuple[Check, ...]:
         Check("heads needed, one after the other, most over seeds", "one or two more", float(needed[1].max()), 2, most),
         Check(f"{at + 1} heads apart: loss beyond joint training, lower bound", "above 0", float(apart), 1e-9, np.inf),
         Check("2 heads in turn: loss beyond joint training, lower bound", "above 0", float(turn), 1e-9, np.inf),
-        Check("similarity of heads apart beyond together, lower bound", "above 0", float(more), 1e-9, np.inf),
+        Check("similarity of heads trained apart minus together, lower bound", "above 0", float(more), 1e-9, np.inf),
         Check("loss of one head", "not solved by one", float(result.loss[:, 0].min()), SOLVED, np.log(4)),
         Check(f"{layers} layers together: mean loss", "solved", float(stacked[0, -1].mean()), 0, SOLVED),
         Check(f"one layer's loss beyond {layers} in turn, lower bound", "above 0", float(deeper), 1e-9, np.inf),

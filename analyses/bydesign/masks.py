@@ -49,7 +49,7 @@ class Config(Result):
     seeds: int = 5
     densities: tuple[float, ...] = (0.1, 0.01, 0.001)
     steps: int = 100
-    batch: int = 64
+    batch_size: int = 64
     lr: float = 0.005
     price: float = 1.0
     """Price of all gates of the hard-concrete masks, nats."""
@@ -65,12 +65,12 @@ class Masks(ToyStudy):
 
     title = "Pruning before and after training"
     limitations = (
-        "One small perceptron on images of 8 by 8 pixels: which score is best depends on network and task.",
-        "Magnitude, SNIP and GraSP prune in one round, as published. Where all hidden layers have 128 neurons SNIP "
-        "keeps every layer on these images; with one wide layer it loses one in some networks, not in all.",
-        "Methods that prune a trained network take two or three times the steps: compare them with one another, and "
-        "with those of the untrained network only for what knowing the data can bring.",
-        "Hard-concrete gates are learned once, at one price, and kept in the order of their log-odds.",
+        "One small perceptron on images of 8 by 8 pixels: the best score depends on the network and the task.",
+        "Magnitude, SNIP and GraSP prune in one round, as published. If all hidden layers have 128 neurons, no "
+        "layer is lost with SNIP on these images; with one wide layer a layer is lost in some networks.",
+        "Methods that prune a trained network need two or three times the steps: compare them with one another. "
+        "Compared with methods for untrained networks they show the value of the data.",
+        "Hard-concrete gates are learned once, at one price; weights are pruned in the order of their log-odds.",
     )
 
     config: Config
@@ -106,19 +106,19 @@ class Masks(ToyStudy):
         from interp.report import How, Section
 
         scores = How(
-            "Scores of the untrained network; the highest of the whole network are kept. SynFlow is taken again in "
-            "each of 100 rounds that remove the same share of what is left. Of the trained network: its magnitudes; "
-            "movement, which prunes each layer to the same share while training on; gates learned on fixed weights, "
-            "the likeliest kept.",
+            "Before training: the weights with the highest scores of the untrained network remain. SynFlow is computed "
+            "again in each of 100 rounds that remove the same fraction of the remaining weights. After training: "
+            "magnitudes; movement, which prunes each layer to the same fraction during further training; and gates "
+            "learned on fixed weights, of which the most probable remain.",
             "magnitude |θ|;  SNIP |θ ∂L/∂θ|;  GraSP θ Hg;  SynFlow θ ∂R/∂θ at |θ|, R = 1ᵀ ∏|W| 1",
             f"{PAPER}; SNIP 1810.02340; GraSP 2002.07376; movement 2005.07683; hard-concrete 1712.01312",
         )
         return (
-            Section("surviving", "Layers that survive", self.finding(), (self._layers(),), scores),
+            Section("surviving", "Layers that are not lost", self.finding(), (self._layers(),), scores),
             Section(
                 "loss",
-                "Sparsity against loss",
-                "A network that has lost a layer learns nothing; with all layers the loss grows as weights go.",
+                "Loss by sparsity",
+                "A network without a layer learns nothing; with all layers the loss grows with the sparsity.",
                 (self._curves(), self._losses()),
                 scores,
             ),
@@ -137,7 +137,7 @@ class Masks(ToyStudy):
             signed=False,
             caption=f"Weights left in each layer at a sparsity of {1 - self.config.densities[-1]:.1%}, mean of "
             f"{self.config.seeds} networks.",
-            alt="Magnitude leaves whole layers empty, SNIP nearly so, SynFlow keeps some weights in each.",
+            alt="With magnitude whole layers are empty, with SNIP nearly, with SynFlow no layer is.",
         )
 
     def _curves(self) -> Figure:
@@ -156,7 +156,7 @@ class Masks(ToyStudy):
             caption=f"Cross-entropy on new images after {self.config.steps} steps against the share of weights kept; "
             f"bands are 95 % bootstrap intervals over {self.config.seeds} seeds. The whole network has "
             f"{self.dense_loss.mean():.3f}; chance is {np.log(10):.3f}.",
-            alt="Losses rise as weights go, to chance for scores that lose a layer.",
+            alt="Losses rise with sparsity, to chance for scores that lose a layer.",
             axes=("share of weights kept", "cross-entropy (nats)"),
             log="x",
         )
@@ -206,8 +206,20 @@ def _checks(result: Masks) -> tuple[Check, ...]:
         Check(f"networks that lose a layer {at}: SynFlow", "none", float(lost["SynFlow"]), 0, 0),
         Check(f"networks that lose a layer {at}: magnitude", "all", float(lost["magnitude"]), 1, 1),
         Check(f"networks that lose a layer {at}: SNIP", "some", float(lost["SNIP"]), 0.2, 1),
-        Check("SynFlow: layer sums off the flow, largest", "0 (theorem)", float(result.conservation.max()), 0, 1e-9),
-        Check("SynFlow: into a neuron off out of it", "0 (theorem)", float(result.neuron_conservation.max()), 0, 1e-9),
+        Check(
+            "SynFlow: largest deviation of a layer's sum from the flow",
+            "0 (theorem)",
+            float(result.conservation.max()),
+            0,
+            1e-9,
+        ),
+        Check(
+            "SynFlow: largest difference of inflow and outflow of a neuron",
+            "0 (theorem)",
+            float(result.neuron_conservation.max()),
+            0,
+            1e-9,
+        ),
         Check("SNIP: the same for layers", "not conserved", float(result.snip_conservation.min()), 0.1, np.inf),
         Check(
             f"loss of random masks minus SynFlow's {before}, lower bound",

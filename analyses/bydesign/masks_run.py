@@ -130,7 +130,7 @@ def _log_odds(config: Config, dense: Weights, known: Digits) -> Weights:
 
 
 def _loss(config: Config, known: Digits) -> Callable[[Weights, int], Tensor]:
-    return lambda weights, step: cross_entropy(weights, batch(known, step, config.batch, config.seed))
+    return lambda weights, step: cross_entropy(weights, batch(known, step, config.batch_size, config.seed))
 
 
 def _train(config: Config, start: Weights, known: Digits, kept: Weights | None, progress: Progress | None) -> Weights:

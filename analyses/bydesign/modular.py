@@ -12,7 +12,7 @@ import numpy as np
 
 from analyses.bydesign import require_cpu
 from analyses.superposition.base import Check, ToyStudy
-from interp.progress import Progress
+from interp.progress import Progress, every
 from interp.provenance import Stopwatch
 from interp.results import Result
 from interp.toy import modular
@@ -94,7 +94,7 @@ class Modular(ToyStudy):
             Section("networks", "Before and after", self._claim(), (self._drawing(first, "drawing", 0),), how),
             Section(
                 "counts",
-                "How many split",
+                "Networks that split into parts",
                 "Networks that split need fewer and shorter wires; at three times the strength L1 alone splits too."
                 if self.strong.split()[2].mean() > 0.5
                 else "Networks that split need fewer and shorter wires.",
@@ -119,7 +119,7 @@ class Modular(ToyStudy):
         wires, q = trained.wires().mean(1), trained.modularity().mean(1)
         first, last = trained.config.settings.index("wiring"), trained.config.settings.index("none")
         return (
-            f"At the same error {wires[first]:.0f} weights are left with the wiring cost and {wires[last]:.0f} without "
+            f"At the same error {wires[first]:.0f} weights remain with the wiring cost and {wires[last]:.0f} without "
             f"a price; the modularity is {q[first]:.2f} and {q[last]:.2f}."
         )
 
@@ -138,10 +138,10 @@ class Modular(ToyStudy):
         return connectome(
             id,
             panels,
-            caption=f"One network (seed {seed}) of the task “{trained.config.task}”, inputs at the foot, outputs at "
+            caption=f"One network (seed {seed}) of the task “{trained.config.task}”, inputs at the bottom, outputs at "
             "the top. Blue wires are positive, red ones negative, in three widths by their share of the heaviest. "
-            f"After training: what pruning leaves at an error of {trained.config.allowed:g} of the variance.",
-            alt="Before training all neurons are joined; with the wiring cost few and short wires are left.",
+            f"After training: the network pruned to an error of {trained.config.allowed:g} of the variance.",
+            alt="Before training all neurons are connected; with the wiring cost few and short connections remain.",
             inputs=inputs,
             outputs=outputs,
         )
@@ -215,11 +215,7 @@ def run(
 
 
 def _train(config: modular.Config, progress: Progress | None) -> modular.Trained:
-    def tick(step: int) -> None:
-        if progress and step % 100 == 0:
-            progress(step, config.steps, f"{config.task}, λ {config.strength:g}")
-
-    return modular.train(config, tick=tick)
+    return modular.train(config, progress=every(progress, 100, f"{config.task}, λ {config.strength:g}"))
 
 
 def _checks(result: Modular) -> tuple[Check, ...]:
@@ -231,7 +227,7 @@ def _checks(result: Modular) -> tuple[Check, ...]:
         Check("the same without a price", "2 of 10 or fewer", float(share[none]), 0, 0.2),
         Check("the same under L1 alone of equal strength", "2 of 10 or fewer", float(share[l1]), 0, 0.2),
         Check("modularity, wiring cost minus none", "above 0", float(q[wiring] - q[none]), 0.1, 1),
-        Check("weights left, wiring cost over none", "well below 1", float(wires[wiring] / wires[none]), 0, 0.5),
+        Check("weights left, wiring cost over none", "far below 1", float(wires[wiring] / wires[none]), 0, 0.5),
         Check("length of wires, wiring cost over L1 alone", "below 1", float(cost[wiring] / cost[l1]), 0, 0.9),
         Check(
             "largest error of a network before pruning",

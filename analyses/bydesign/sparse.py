@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from analyses.bydesign import require_cpu
 from analyses.superposition.base import Check, ToyStudy
-from interp.progress import Progress
+from interp.progress import Progress, every
 from interp.provenance import Stopwatch
 from interp.results import Result
 from interp.statistics import mean_interval
@@ -48,8 +48,8 @@ class Sparse(ToyStudy):
     limitations = (
         "One layer, 32 dimensions and tasks of one question each: the paper's ratio of about 16 is for language models "
         "on Python.",
-        "Circuits are found by learned masks, not by search over all: smaller ones may exist, in both kinds alike.",
-        "A cut edge carries its mean; resampled values would give other numbers.",
+        "Circuits come from learned masks, not from a search over all circuits: smaller ones may exist in both kinds.",
+        "A removed edge carries its mean value; resampled values would give other numbers.",
     )
 
     config: Config
@@ -87,9 +87,10 @@ class Sparse(ToyStudy):
         from interp.report import How, Section
 
         how = How(
-            "Sparse: after every step the largest weights of each matrix stay, the others are zero. Dense: the same "
-            "network trained until its loss is the sparse one's of that seed. Masks over all edges are learned at one "
-            "price an edge, and the fewest edges of the highest log-odds that reach the faithfulness are kept.",
+            "Sparse: after every step all but the largest weights of each matrix are set to zero. Dense: the same "
+            "network, trained until its loss equals that of the sparse one of the same seed. Masks over all edges are "
+            "learned with one price per edge; the circuit has the fewest edges, by log-odds, that reach the "
+            "faithfulness.",
             "f(C) = (L(∅) − L(C)) / (L(∅) − L(all)),  y = (M ∘ W) x + ((1 − M) ∘ W) x̄",
             PAPER,
         )
@@ -98,7 +99,7 @@ class Sparse(ToyStudy):
             Section(
                 "networks",
                 "The networks",
-                "Dense networks are stopped where they reach the loss of the sparse ones.",
+                "The training of dense networks ends when they reach the loss of the sparse ones.",
                 (self._networks(),),
                 how,
             ),
@@ -171,14 +172,11 @@ def _compare(config: Config, name: str, progress: Progress | None) -> dict[str, 
 
     task, seeds = sparse.sequences(name), [config.seed * 1000 + s for s in range(config.seeds)]
 
-    def tick(step: int) -> None:
-        if progress and step % 20 == 0:
-            progress(step, config.steps, name)
-
+    report = every(progress, 20, name)
     with one_thread():
-        few = sparse.train(task, density=config.density, seeds=seeds, steps=config.steps, tick=tick)
+        few = sparse.train(task, density=config.density, seeds=seeds, steps=config.steps, progress=report)
         # Dense networks learn many times faster: a third of the steps is enough to reach the loss.
-        many = sparse.train(task, density=1.0, seeds=seeds, steps=config.steps // 3, until=few.loss, tick=tick)
+        many = sparse.train(task, density=1.0, seeds=seeds, steps=config.steps // 3, until=few.loss, progress=report)
         circuits = [sparse.circuit(networks, task, faithful=config.faithful) for networks in (few, many)]
     return {
         "edges": np.stack([circuit.edges.numpy() for circuit in circuits]),
@@ -202,7 +200,11 @@ def _checks(result: Sparse) -> tuple[Check, ...]:
         Check("least accuracy of a network", "1", float(result.accuracy.min()), 0.95, 1),
         Check("largest loss of a dense network beyond the sparse one's, nats", "0", float(gap.max()), -np.inf, 0.02),
         Check(
-            "least faithfulness of a circuit", "as asked", float(result.faithfulness.min()), result.config.faithful, 1.2
+            "least faithfulness of a circuit",
+            "as required",
+            float(result.faithfulness.min()),
+            result.config.faithful,
+            1.2,
         ),
         Check("edges over those needed in random order, largest", "below 1", float(smaller.max()), 0, 0.9),
     )

@@ -37,7 +37,7 @@ class Config(Result):
     density: float = 0.02
     rounds: int = 6
     steps: int = 300
-    batch: int = 64
+    batch_size: int = 64
     lr: float = 0.003
     rewind: int = 0
     seed: int = 0
@@ -82,14 +82,15 @@ class Tickets(ToyStudy):
         from interp.report import How, Section
 
         how = How(
-            "Train, prune the smallest weights of every layer, put the rest back to where they started, and again; "
-            "each round removes the same share. Controls are trained alike on the same batches: the ticket's mask "
-            "with weights of another seed, and a random mask of as many weights a layer with the ticket's start.",
+            "Train, prune the smallest weights of every layer, reset the rest to their initial values, and repeat; "
+            "each round removes the same fraction. Controls are trained on the same batches: the ticket's mask with "
+            "weights of another seed, and a random mask with as many weights in each layer and the ticket's initial "
+            "values.",
             "m_k = top ρ^(k/n) of |θ_trained| among m_(k−1);  start again from m_k ⊙ θ_0",
             PAPER,
         )
-        claim = "Tickets go on learning where the same masks with new weights do not."
-        return (Section("loss", "Loss as weights go", claim, (self._curves(), self._table()), how),)
+        claim = "Tickets reach a lower loss than the same masks with new weights."
+        return (Section("loss", "Loss by sparsity", claim, (self._curves(), self._table()), how),)
 
     def _curves(self) -> Figure:
         from interp.report import figures
@@ -105,7 +106,7 @@ class Tickets(ToyStudy):
             bands=bands,
             caption=f"Cross-entropy on new images after {self.config.steps} steps against the share of weights kept; "
             f"bands are 95 % bootstrap intervals over {self.config.seeds} seeds.",
-            alt="The ticket's loss stays lowest as weights go.",
+            alt="The ticket's loss is the lowest at every sparsity.",
             axes=("share of weights kept", "cross-entropy (nats)"),
             log="x",
         )
@@ -150,7 +151,7 @@ def _checks(result: Tickets) -> tuple[Check, ...]:
         Check("the controls are the same network in round 0: largest difference", "0", _spread(result), 0, 1e-6),
         Check(
             "least loss of a ticket over the whole network's, mean of seeds",
-            "tickets need not lose anything",
+            "about 1: tickets are as good as the whole network",
             float((first[1:].mean(1) / first[0].mean()).min()),
             0,
             1.1,

@@ -33,7 +33,7 @@ def compute(config: Config, progress: Progress | None) -> tuple[np.ndarray, np.n
     def loss(weights: Weights, step: int) -> Tensor:
         if progress and step % 20 == 0:
             progress(step, config.steps, f"{len(weights['0.weight'])} networks")
-        return cross_entropy(weights, batch(known, step, config.batch, config.seed))
+        return cross_entropy(weights, batch(known, step, config.batch_size, config.seed))
 
     recipe = {"steps": config.steps, "lr": config.lr, "rewind": config.rewind}
     with one_thread():

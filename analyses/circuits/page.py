@@ -27,13 +27,13 @@ MAPS = (
 """Scores that are drawn, each on the text that shows it best; the download has every score on every text."""
 LISTED = 12
 LIMITATIONS = (
-    "Scores say where heads look on these texts. The ablation is the only number here that says what the model loses "
-    "without them, and only on repeated text.",
-    "Query-key and output-value maps are read with the scale of the norm before them left out: it is a positive number "
-    "for each token and changes no ranking of tokens.",
-    "Composition compares weights alone. A pair may compose strongly and never be used, because what the writer writes "
-    "is small beside the rest of the stream.",
-    "Spectra and composition leave the rotation out unless they say otherwise; the check and the profiles have it in.",
+    "Scores describe where heads look on these texts. Only the ablation measures what the model loses without a head, "
+    "and only on repeated text.",
+    "Query-key and output-value maps leave out the scale of the norm before them: it is a positive number for each "
+    "token and changes no ranking of tokens.",
+    "Composition compares weights alone. A pair may compose strongly and never be used, because the output of the "
+    "writer is small compared with the rest of the stream.",
+    "Spectra and composition leave out the rotation unless they say otherwise; the check and the profiles include it.",
 )
 
 
@@ -112,9 +112,9 @@ def _scores(result: Circuits) -> Section:
     how = How(
         "Attention as it leaves the model's own softmax, summed over the keys a rule names and averaged over the "
         "queries for which it names any: the token before (previous), earlier copies of the token (duplicate), what "
-        "followed them (induction), the first token (first). Positional is how alike the patterns on two unrelated "
-        "texts are. Intervals are 95 % percentile bootstraps over texts.",
-        "positional = 2⟨P−U, P'−U⟩ / (‖P−U‖² + ‖P'−U‖²), U spread evenly",
+        "followed them (induction), the first token (first). Positional is the similarity of the patterns on two "
+        "unrelated texts. Intervals are 95 % percentile bootstraps over texts.",
+        "positional = 2⟨P−U, P'−U⟩ / (‖P−U‖² + ‖P'−U‖²), U uniform",
         "Olsson et al., In-context learning and induction heads (2022), arXiv 2209.11895",
     )
     return Section("scores", "What heads attend to", claim, (_viewer(result), table, *maps, copying), how)
@@ -137,8 +137,8 @@ def _ablation(result: Circuits) -> Section:
         f"magnitude of {len(cut.control)} random sets of other heads of the same layers."
     )
     how = How(
-        "The heads' values after attention are set to zero in the running model; the texts are new ones. A random set "
-        "has as many heads in each layer as the chosen one."
+        "The outputs of the heads before their output weights are set to zero while the model runs; the texts are new. "
+        "A random set has as many heads in each layer as the chosen set."
     )
     return Section("ablation", "Loss without the induction heads", claim, (drawn, cut.table()), how)
 
@@ -151,8 +151,8 @@ def _spectra(result: Circuits) -> Section:
     if any(negative == 0 for _, negative in shapes):
         claim = f"Some query-key maps are semidefinite: {one}."
     how = How(
-        "Eigenvalues of the symmetric part of W_Q W_Kᵀ, gains folded and the rotation left out, through matrices of "
-        "twice the head's size. Random weights of the same shape stand beside them.",
+        "Eigenvalues of the symmetric part of W_Q W_Kᵀ with gains folded and without the rotation, computed from "
+        "matrices of twice the head's size. They are compared with random weights of the same shape.",
         "S = (M + Mᵀ)/2;  fraction = ‖S‖² / ‖M‖²;  share = Σ λ⁺ / Σ |λ|",
     )
     return Section("spectra", "Symmetry of the query-key maps", claim, (spectra.figure(),), how)
@@ -162,12 +162,12 @@ def _wiring(result: Circuits) -> Section:
     drawn = explorer(result)
     blocks: tuple[Block, ...] = (*((drawn,) if drawn else ()), table(result), _spread(result))
     best = max((pair for one in result.compositions for pair in one.pairs), key=lambda pair: pair[2])
-    claim = f"The strongest pair of all is {best[0]} → {best[1]} with {best[2]:.3f}."
+    claim = f"The strongest pair is {best[0]} → {best[1]} with a score of {best[2]:.3f}."
     how = How(
-        "How much of what the writer can write falls on what the reader's query (Q), key (K) or value (V) reads, as a "
-        "share of the two norms. The null turns the writer's output space by a random rotation, which keeps the "
-        "spectra of both maps: how strongly two such maps compose by their shape alone. Real heads share directions of "
-        "the residual stream, so many pairs lie far above or below it: it is their order that tells them apart.",
+        "Overlap of the writer's output space with the space that the reader's query (Q), key (K) or value (V) reads, "
+        "relative to the two norms. The null rotates the writer's output space at random, which preserves the spectra "
+        "of both maps: it is the composition expected from their spectra alone. Real heads share directions of the "
+        "residual stream, so that many pairs lie far above or below the null: compare pairs by their order.",
         "score = ‖W_V W_O M‖ / (‖W_V W_O‖ ‖M‖);  random rotations: mean square 1/d_model",
         "Elhage et al., A Mathematical Framework for Transformer Circuits (2021)",
     )
@@ -181,7 +181,7 @@ def _spread(result: Circuits) -> Figure:
         np.arange(101),
         {one.kind: one.quantiles for one in result.compositions},
         caption="Composition scores of all pairs with the writer in an earlier layer, n = "
-        f"{result.compositions[0].n_possible} of each kind: the score that so many per cent of pairs lie below. "
+        f"{result.compositions[0].n_possible} of each kind: percentiles of the score. "
         f"Randomly rotated, the same heads score {mean:.4f} ± {spread:.4f} (Q; standard deviation).",
         alt="Three rising lines of scores over the share of pairs.",
         axes=("pairs below (%)", "score"),
@@ -206,8 +206,8 @@ def _one_head(view: HeadView) -> Section:
         f"{name}-profile",
         view.offsets,
         {"mean score": view.profile},
-        caption="Mean score over all pairs of residual streams of the prose, by how far the key stands before the "
-        "query, before softmax and softcap: what distance alone does.",
+        caption="Mean score over all pairs of residual streams of the prose, by the distance of the key before the "
+        "query, before softmax and softcap: the effect of distance alone.",
         alt="One line over the offsets.",
         axes=("offset (tokens)", "mean score"),
     )
@@ -238,7 +238,7 @@ def _directions(view: HeadView) -> Table:
         rows,
         f"Strongest singular directions of the output-value map of {view.name}, as the tokens whose unembedding is "
         f"{'nearest to what is written by cosine' if view.tokens[0].unit == 'cosine' else 'raised most'}. The sign of "
-        "a direction is arbitrary: its two ends may change places.",
+        "a direction is arbitrary: its two ends may be exchanged.",
         {"singular value": ".3f"},
     )
 

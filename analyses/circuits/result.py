@@ -26,21 +26,21 @@ class Config(Result):
     Attributes:
         heads: heads ("L5H2", …) that get a section each; by default the strongest induction and previous-token heads
             and the extremes of copying.
-        texts: number of repeated random texts.
+        n_text: number of repeated random texts.
         length: number of tokens that are repeated in each of these texts.
         ablated: number of heads removed at a time.
-        controls: number of random sets of heads that the removed ones are compared with.
+        n_controls: number of random sets of heads that the removed ones are compared with.
 
     Example:
         >>> Config(heads=("L5H2",))
-        Config(heads=('L5H2',), texts=16, length=25, ablated=5, controls=20)
+        Config(heads=('L5H2',), n_text=16, length=25, ablated=5, n_controls=20)
     """
 
     heads: tuple[str, ...] = ()
-    texts: int = 16
+    n_text: int = 16
     length: int = 25
     ablated: int = 5
-    controls: int = 20
+    n_controls: int = 20
 
 
 @dataclass(frozen=True, eq=False)

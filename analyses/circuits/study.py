@@ -85,10 +85,10 @@ def run(
     step(0)
     check = circuits.check(model)
     step(1)
-    scores = circuits.head_scores(model, n_text=config.texts, length=config.length, seed=seed)
+    scores = circuits.head_scores(model, n_text=config.n_text, length=config.length, seed=seed)
     step(2)
     ablation = circuits.ablate_induction(
-        model, scores, k=config.ablated, n_control=config.controls, length=config.length, seed=seed + 1
+        model, scores, k=config.ablated, n_controls=config.n_controls, length=config.length, seed=seed + 1
     )
     step(3)
     definiteness = circuits.definiteness(model, seed=seed)

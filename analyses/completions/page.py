@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from analyses.completions.result import Completions
 
 LIMITATIONS = (
-    "A few texts show what an edit can do, not how often it does: measure a behaviour over many prompts to claim it.",
-    "One differing token changes everything behind it, so texts that differ may still mean the same.",
+    "A few texts show what an edit can do, not how often. To claim a behaviour, measure it over many prompts.",
+    "One different token changes all tokens after it, so texts that differ may still mean the same.",
 )
 
 
@@ -40,7 +40,10 @@ def _edits(result: Completions) -> Section:
         title="Edits",
         claim=result.finding(),
         blocks=(Table(("name", "edits, in order", "texts changed"), rows),),
-        how=How("Each edit changes the value at one hook point in every forward pass; all else is computed from it."),
+        how=How(
+            "Each edit changes the value at one hook point in every forward pass; everything after it is computed "
+            "from the changed value."
+        ),
     )
 
 

@@ -45,7 +45,7 @@ def deck(features: Features, asked: tuple[int, ...] = ()) -> Cards:
         cards=cards,
         columns=COLUMNS,
         caption=CAPTION,
-        order="as asked" if asked else "interest",
+        order="as requested" if asked else "interest",
         elsewhere="This page has no room for the examples of this latent. They are in features.jsonl beside the page, "
         "and interp sae features with --latent draws a page of the latents asked for.",
         what="latents",

@@ -18,17 +18,17 @@ ORIGIN = {
     "dataset_path": "the text that was read",
     "dataset": "the text that was read",
     "text": "the text that was read",
-    "context_size": "tokens the model read at a time",
+    "context_size": "number of tokens of a context",
 }
 MEANING = {
-    "architecture": "how it is decided which latents are on",
-    "width": "latents: directions it may use",
-    "k": "latents on for each activation",
-    "steps": "batches it was trained on",
-    "batch_size": "activations a batch",
+    "architecture": "rule that decides which latents are active",
+    "width": "number of latents (directions)",
+    "k": "number of active latents for each activation",
+    "steps": "number of training steps (batches)",
+    "batch_size": "activations in a batch",
     "lr": "peak learning rate of Adam",
     "sparsity": "weight of the sparsity loss",
-    "seed": "of its first weights and the order of the data",
+    "seed": "seed of the initial weights and of the order of the data",
 }
 
 
@@ -60,7 +60,7 @@ def _status(study: DictionaryStudy) -> tuple[tuple[str, str], ...]:
     entries = [("architecture", summary.architecture(study.sae))]
     entries += [("latents", f"{study.sae['width']:,}")]
     if study.evaluation is not None:
-        entries += [("activations judged on", f"{study.evaluation.rows:,}")]
+        entries += [("activations evaluated on", f"{study.evaluation.rows:,}")]
     if study.features is not None:
         entries += [("activations read", f"{study.features.rows:,}")]
     return tuple(entries)
@@ -69,21 +69,21 @@ def _status(study: DictionaryStudy) -> tuple[tuple[str, str], ...]:
 def _made(study: DictionaryStudy) -> Section:
     about, trained = study.sae["metadata"], study.sae["metadata"].get("training") or {}
     rows = [
-        ("reads", summary.place(study.sae), "the model, and where in it"),
-        ("d_in", study.sae["d_in"], "the size of what it reads"),
+        ("reads", summary.place(study.sae), "model and hook"),
+        ("d_in", study.sae["d_in"], "size of its input"),
     ]
     rows += [(name, trained[name], why) for name, why in MEANING.items() if trained.get(name) not in (None, 0.0, "")]
     if trained.get("steps") and trained.get("batch_size"):
-        rows.append(("activations seen", trained["steps"] * trained["batch_size"], "in all, repeats counted"))
+        rows.append(("activations seen", trained["steps"] * trained["batch_size"], "total, repetitions included"))
     if not trained:
         rows += [(name, study.sae[name], MEANING[name]) for name in ("architecture", "width")]
         rows += [(name, value, None) for name, value in study.sae["settings"].items() if not isinstance(value, tuple)]
     rows += [(key.replace("_", " "), about[key], why) for key, why in ORIGIN.items() if about.get(key)]
     idea = Note(
-        "An autoencoder of this kind rewrites each activation of the model as a sum of a few directions out of many. "
-        "The directions are called latents; the hope is that each stands for one thing that a person can name. Whether "
-        "that is so has to be judged, on two counts: how much of the activation the sum gets right, and whether the "
-        "places where a latent is on have something in common."
+        "A sparse autoencoder writes each activation of the model as a sum of a few directions out of many. The "
+        "directions are called latents. Ideally each latent stands for one concept that a person can name. Two things "
+        "have to be checked: how much of the activation the sum reconstructs, and whether the inputs on which a latent "
+        "is active have something in common."
     )
     table = Table(("setting", "value", "what it is"), tuple(rows))
     claim = f"{study.name}: a {summary.kind(study.sae)}, for {summary.place(study.sae)}."
@@ -96,23 +96,24 @@ def _made(study: DictionaryStudy) -> Section:
 
 def _limitations(study: DictionaryStudy) -> tuple[str, ...]:
     limitations = [
-        "Examples show when a latent is on in this text. They do not show what it does: that takes an intervention.",
-        "A latent that looks like one thing in its strongest examples may be many things in its weak ones; that is "
-        "why weaker examples are shown too.",
-        "What the sum of latents leaves out is part of the model's computation too, and may be the part that matters.",
+        "Examples show when a latent is active in this text. They do not show what it does: that requires an "
+        "intervention.",
+        "A latent with one meaning in its strongest examples may have many in its weak ones. This is why weaker "
+        "examples are shown too.",
+        "The reconstruction error is part of the model's computation too, and may contain what matters.",
     ]
     seen = study.sae["metadata"].get("training") or {}
     count = (seen.get("steps") or 0) * (seen.get("batch_size") or 0)
     if 0 < count < 1e8:
         limitations.insert(
             0,
-            f"It was trained on {count:,} activations, repeats counted. Published dictionaries are trained on 10⁸ to "
-            "10¹⁰: with so few, directions for all but the commonest things are rough.",
+            f"It was trained on {count:,} activations, repetitions included. Published dictionaries are trained on 10⁸ "
+            "to 10¹⁰: with fewer activations only the most frequent features are learned well.",
         )
     if study.features is not None and study.features.rows < 1e7:
         limitations.append(
-            f"Latents were read on {study.features.rows:,} activations of one collection of text; on other text their "
-            "strongest examples would be others."
+            f"The features of latents were computed on {study.features.rows:,} activations of one collection of text; "
+            "other text would give other examples."
         )
     return tuple(limitations)
 

@@ -29,10 +29,10 @@ def quality(found: Evaluation) -> Section:
                 "baselines",
                 [b.name for b in methods],
                 left,
-                caption="Fraction of variance unexplained, smaller is better: the autoencoder and other ways to write "
-                "the same activations with about as many directions at a time. Error bars: 95 % intervals over "
-                f"{found.cluster}, where there is one. A random dictionary is what chance gives.",
-                alt=f"It leaves {left[0]:.3g}, the others from {min(left[1:]):.3g} to {max(left[1:]):.3g}.",
+                caption="Fraction of variance unexplained (smaller is better) of the autoencoder and of other methods "
+                "that write the same activations with about as many directions at a time. Error bars: 95 % intervals "
+                f"over {found.cluster}, where there is one. A random dictionary is the chance level.",
+                alt=f"FVU {left[0]:.3g}; of the other methods {min(left[1:]):.3g} to {max(left[1:]):.3g}.",
                 axes=("method", "FVU (fraction)"),
                 errors=[(_gap(b.fvu, b.low), _gap(b.high, b.fvu)) for b in methods],
             )
@@ -49,8 +49,8 @@ def quality(found: Evaluation) -> Section:
         "FVU = Σ |x − x̂|² / Σ |x − mean|²;  loss recovered = (ablated − spliced) / (ablated − original)",
         "Gao et al., Scaling and evaluating sparse autoencoders (arXiv 2406.04093)",
     )
-    claim = f"It leaves {summary.number(fvu)} of the variance unexplained; {_verdict(found)}"
-    return Section("quality", "How good it is", claim, tuple(blocks), how)
+    claim = f"The fraction of variance unexplained is {summary.number(fvu)}; {_verdict(found)}"
+    return Section("quality", "Reconstruction quality", claim, tuple(blocks), how)
 
 
 def _scores(found: Evaluation) -> Table:
@@ -58,19 +58,19 @@ def _scores(found: Evaluation) -> Table:
 
     Where there is no value the last column says why.
     """
-    columns = ("measure", "value", "low", "high", "unit", "better", "what must be known")
+    columns = ("measure", "value", "low", "high", "unit", "better", "note")
     rows = tuple((s.name, s.value, s.low, s.high, s.unit, s.better or None, s.why or None) for s in found.scores)
-    caption = f"Judged on {found.rows:,} rows in {found.clusters:,} {found.cluster}. Low and high: 95 % interval."
+    caption = f"Evaluated on {found.rows:,} rows in {found.clusters:,} {found.cluster}. Low and high: 95 % interval."
     return Table(columns, rows, caption, dict.fromkeys(("value", "low", "high"), ".4g"))
 
 
 def _baselines(found: Evaluation) -> Table:
-    columns = ("method", "directions", "rows", "L0", "FVU", "low", "high", "what must be known")
+    columns = ("method", "directions", "rows", "L0", "FVU", "low", "high", "note")
     rows = tuple(
         (b.name, b.atoms or None, b.rows or None, b.l0, b.fvu, b.low, b.high, b.note or None) for b in found.baselines
     )
     formats = dict.fromkeys(("FVU", "low", "high"), ".4f") | {"L0": ".1f"}
-    return Table(columns, rows, "Other ways to write the same activations. Low and high: 95 % interval.", formats)
+    return Table(columns, rows, "Other methods on the same activations. Low and high: 95 % interval.", formats)
 
 
 def _verdict(found: Evaluation) -> str:
@@ -78,7 +78,7 @@ def _verdict(found: Evaluation) -> str:
     own = found.score("fvu").value
     rest = [b for b in found.baselines[1:] if b.fvu is not None]
     if own is None or not rest:
-        return "it was compared with nothing."
+        return "there is nothing to compare it with."
     better = [b.name for b in rest if own < float(b.fvu or 0)]
     worse = [f"{b.name} ({b.fvu:.3g})" for b in rest if own >= float(b.fvu or 0)]
     sentence = f"better than {len(better)} of {len(rest)} simpler methods with as many directions at a time"
@@ -110,9 +110,9 @@ def trade(study: DictionaryStudy, found: Evaluation) -> Section:
         "pareto",
         [point[1] for point in points],
         [point[2] for point in points],
-        caption="Latents on at a time (L0) against the fraction of variance unexplained (FVU), both on the same rows; "
-        "down and to the left is better. An autoencoder is dominated if another has neither more L0 nor more FVU and "
-        "less of one. No error bars: the intervals are in the tables.",
+        caption="Number of active latents (L0) against the fraction of variance unexplained (FVU), both on the same "
+        "rows; lower and further left is better. An autoencoder is dominated if another is at least as good in both "
+        "and better in one. There are no error bars: the intervals are in the tables.",
         alt=f"{len(entries)} autoencoders, {sum(best)} of them not dominated.",
         axes=("L0 (latents)", "FVU (fraction)"),
         groups=groups,
@@ -126,8 +126,8 @@ def trade(study: DictionaryStudy, found: Evaluation) -> Section:
                 "components",
                 np.arange(1, len(found.pca) + 1),
                 {"principal components": found.pca},
-                caption="What fixed directions would take: FVU of the first principal components, by their number. "
-                "The autoencoder may choose other directions for every activation, components may not.",
+                caption="FVU of the first principal components, by their number. Components are the same directions "
+                "for every activation, while the autoencoder chooses other directions for each.",
                 alt=f"A falling line that is at {found.pca[min(31, len(found.pca) - 1)]:.3g} with 32 components.",
                 axes=("components", "FVU (fraction)"),
             )
@@ -136,7 +136,7 @@ def trade(study: DictionaryStudy, found: Evaluation) -> Section:
         blocks.append(_others(study))
         claim = f"Of {len(entries)} autoencoders on the same rows, {sum(best)} are not dominated."
     else:
-        claim = "One autoencoder is one point: what it leaves for what it uses, beside other methods."
+        claim = "The error of the autoencoder and the number of latents that it uses, compared with other methods."
     return Section("trade", "Sparsity against fidelity", claim, tuple(blocks))
 
 
@@ -187,7 +187,7 @@ def frequency(study: DictionaryStudy) -> Section:
                 "frequencies",
                 {name: values for name, values in groups.items() if len(values)},
                 caption=f"How many latents fire on which fraction of {rows:,} rows (log10: −2 is one in 100). Dense "
-                f"ones fire on more than {DENSE:.0%}; {dead:,} dead ones fired on none and have no place here.",
+                f"ones fire on more than {DENSE:.0%}; {dead:,} dead ones fired on none and are not shown.",
                 alt=f"{len(fired)} latents; half fire on fewer than {10 ** float(np.median(fired)):.2%} of rows.",
                 axes=("log10 of the fraction of rows", "latents"),
             )
@@ -209,36 +209,36 @@ def features(found: Features, asked: tuple[int, ...]) -> Section:
     alive = int((found.fired > 0).sum())
     claim = f"{alive:,} of {found.width:,} latents fire somewhere in the text. "
     if asked:
-        claim += f"This page has the {len(asked):,} that were asked for."
+        claim += f"This page shows the {len(asked):,} that were requested."
     elif len(drawn.cards) < found.width:
         claim += (
-            f"This page has the {len(drawn.cards):,} of most interest, the first of them with examples; the others "
+            f"This page shows the {len(drawn.cards):,} that rank first, the first of them with examples; the others "
         )
-        claim += "are in features.jsonl beside it."
+        claim += "are in features.jsonl in the same folder."
     else:
-        claim += "This page has the examples of those of most interest, and title and numbers of all."
+        claim += "This page shows all of them, and the examples of those that rank first."
     notes = [Note(f"Raised and lowered tokens are not shown: {found.no_logits}.")] if found.no_logits else []
     chance = found.fewer_common_rows_by_chance
     if chance is not None:
         notes.append(
             Note(
-                f"Of pairs of latents drawn at random, {chance:.0%} also fire together less often than independent "
-                "ones would, so this alone is not evidence. An inhibitor must have a negative virtual weight too."
+                f"Of random pairs of latents, {chance:.0%} also fire together less often than independent latents "
+                "would, so this alone is not evidence. An inhibitor must have a negative virtual weight as well."
             )
         )
     how = How(
-        "Order: by the variance a latent carries, that is mean(value²)·|decoder row|²; dense latents after all the "
-        "others, then those that fired fewer than 10 times, then the dead. Examples with the same text are shown once. "
-        "Besides the strongest, one firing is shown from each quarter of its strength, drawn at random: what a latent "
-        "does most of the time is often not what its strongest examples show.\n\n"
-        "Raised and lowered tokens are the direct path alone: the decoder row through the final norm's gain and the "
-        "unembedding, divided by what that norm typically divides by, the mean over the vocabulary taken off. What "
-        "later blocks make of the direction is left out, and at a middle layer that is most of what happens.\n\n"
-        "A latent is said to be inhibited by another if the other's decoder row lowers its pre-activation (the virtual "
+        "Latents are sorted by the variance they carry, mean(value²)·|decoder row|². Dense latents come after these, "
+        "then latents that fired fewer than 10 times, then dead ones. Examples with the same text are shown once. "
+        "Besides the strongest examples, one firing is drawn at random from each quarter of the latent's values, "
+        "because most firings of a latent are weaker than its strongest examples and often differ from them.\n\n"
+        "Raised and lowered tokens are the effect of the direct path alone: the decoder row through the final norm's "
+        "gain and the unembedding, divided by the typical scale of that norm, minus the mean over the vocabulary. The "
+        "effect through later blocks is left out; at a middle layer it is the larger part.\n\n"
+        "A latent is inhibited by another if the other's decoder row lowers its pre-activation (the virtual "
         "weight is negative) and both fire on the same row less often than independent latents would "
-        "(Poisson, p < 0.001 for each latent). This is a correlation with a mechanism that could explain it, not an "
+        "(Poisson, p < 0.001 for each latent). This is a correlation with a possible mechanism, not an "
         "intervention.",
         "logits(i) = d_i W_U / s − mean;  virtual weight(i → j) = dec_i · enc_j;  expected = n_i n_j / rows",
         "Bricken et al., Towards Monosemanticity (2023); Dunefsky et al., Transcoders (arXiv 2406.11944)",
     )
-    return Section("features", "What the latents fire on", claim, (drawn, *notes), how)
+    return Section("features", "Examples of the latents", claim, (drawn, *notes), how)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from analyses.discovery.result import Discovery
 
 LIMITATIONS = (
-    "A circuit is a set of edges that suffices on these prompts against this counterfactual. Other sets may suffice "
-    "too, and another counterfactual asks another question.",
-    "Faithfulness compares means; a mean near 1 can hide pairs far above and below, which is why quantiles are given.",
-    "CPR can exceed 1 and can be optimised for: edges that work against the answer are left out. It says that a "
-    "ranking is good, not that the model is explained.",
+    "A circuit is a set of edges that is sufficient on these prompts, for this counterfactual. Other sets may be "
+    "sufficient too, and another counterfactual may give another circuit.",
+    "Faithfulness compares means. A mean near 1 can hide pairs far above and below, so quantiles are given as well.",
+    "CPR can exceed 1, and a ranking can be optimised for it by leaving out edges that work against the answer. It "
+    "measures the quality of a ranking, not how much of the model is explained.",
 )
 
 
@@ -35,7 +35,7 @@ def page(result: Discovery) -> Page:
         title=f"The circuit of {ability.task}",
         finding=result.finding(),
         status=(
-            ("pairs", f"{len(ability.clean)}, half to score, {len(verdict.clean)} to judge"),
+            ("pairs", f"{len(ability.clean)}, half to score, {len(verdict.clean)} to evaluate"),
             ("edges", f"{result.circuit.size:,} of {result.circuit.graph.n_edge:,}"),
             ("counted for every query head", f"{result.circuit.counts['ungrouped']:,}"),
             ("precision", result.provenance.dtype),
@@ -60,7 +60,9 @@ def _marked(result: Discovery, section: Section) -> Section:
     if result.ability.able:
         return section
     accuracy = f"right in {result.ability.accuracy:.0%} of the pairs"
-    note = Note(f"The model cannot do this task ({accuracy}): what follows explains no ability.", "warning")
+    note = Note(
+        f"The model cannot do this task ({accuracy}): the following sections do not explain an ability.", "warning"
+    )
     return replace(section, blocks=(note, *section.blocks))
 
 
@@ -110,19 +112,19 @@ def _curves(result: Discovery) -> Section:
         columns,
         tuple(rows),
         "Areas under f (CPR, signed ranking, higher is better) and |1 − f| (CMD, by magnitude, 0 is best). Over "
-        "nominal sizes 85 % of their weight lies at 20 % of the edges and more; over the logarithm every decade counts "
-        "alike.",
+        "sizes, 85 % of their weight is at 20 % of the edges and more; over the logarithm of sizes every decade has "
+        "the same weight.",
         dict.fromkeys(columns[1:], ".3f"),
     )
     how = How(
-        "Of the k best edges those without a path from the embedding to the logits are dropped. Edges of the circuit "
-        "carry what the clean run gives them, all others what the counterfactual run writes, in one forward pass.",
+        "Of the k best edges, those that are on no path from the embedding to the logits are dropped. Edges of the "
+        "circuit carry values of the clean run, all other edges values of the counterfactual run, in one forward pass.",
         "f(C) = (m(C) − m(∅)) / (m(N) − m(∅)),   x_v ← x_v + Σ_u mask[u, v] (a'_u − a_u)",
         "Mueller et al., MIB (arXiv 2504.13151)",
     )
     best = max(result.curves, key=lambda curve: curve.cpr)
     claim = f"{best.method} ranks edges best: {best.summary()}."
-    return Section("faithfulness", "How many edges does it take?", claim, (table, first.table()), how)
+    return Section("faithfulness", "How many edges are needed?", claim, (table, first.table()), how)
 
 
 def _circuit(result: Discovery) -> Section:
@@ -138,12 +140,12 @@ def _checked(result: Discovery) -> Section:
     check = result.check
     how = How(
         f"Each of the {len(check.edges)} strongest edges, and of the strongest nodes, is corrupted alone in the clean "
-        "run, and restored alone in the counterfactual run, on the pairs it was scored on. The secant lies between the "
-        "two runs.",
+        "run and restored alone in the counterfactual run, on the pairs on which it was scored. The secant lies "
+        "between the two runs.",
         "m(clean run with x_v + a'_u − a_u) − m(clean run)",
     )
     nodes = () if result.nodes is None else (Note(result.nodes.summary()), result.nodes.table())
-    return Section("measured", "Are the strongest edges real?", check.summary(), (check.table(), *nodes), how)
+    return Section("measured", "Measured effects of the strongest edges", check.summary(), (check.table(), *nodes), how)
 
 
 def _heads(result: Discovery) -> Section:
@@ -152,8 +154,8 @@ def _heads(result: Discovery) -> Section:
             f"attention-{view.name.lower()}",
             result.places[: len(view.attention)],
             tuple(view.attention.tolist()),
-            f"Where {view.name} looks from the answer's position, mean over {len(result.verdict.clean)} pairs; its "
-            f"edges in the circuit score {view.score:+.3f} nats together.",
+            f"Attention of {view.name} at the answer's position, mean over {len(result.verdict.clean)} pairs; its "
+            f"edges in the circuit have a total score of {view.score:+.3f} nats.",
             unit="fraction",
             label="attention",
         )
@@ -161,10 +163,12 @@ def _heads(result: Discovery) -> Section:
     )
     if not drawn:
         return Section(
-            "heads", "Where its heads look", "No head is in the circuit.", (Note("The circuit has no head."),)
+            "heads", "Attention of its heads", "No head is in the circuit.", (Note("The circuit has no head."),)
         )
     named = ", ".join(view.name for view in result.heads)
-    return Section("heads", "Where its heads look", f"The heads whose edges score most are {named}.", drawn)
+    return Section(
+        "heads", "Attention of its heads", f"The heads whose edges have the largest scores are {named}.", drawn
+    )
 
 
 def _verdict(result: Discovery) -> Section:
@@ -176,13 +180,13 @@ def _verdict(result: Discovery) -> Section:
     dropped = Table(
         ("edge", "f lost"),
         tuple((verdict.dropped_edges[i], float(verdict.dropped[i])) for i in order),
-        "By how much f falls when one edge is left out: near 0 for an edge that the circuit does not need.",
+        "Decrease of f when one edge is left out: near 0 for an edge that the circuit does not need.",
         {"f lost": "+.4f"},
     )
     warning = (Note(verdict.warning, "warning"),) if verdict.warning else ()
     how = How(
-        "The circuit was chosen on one half of the pairs and is judged on the other, whose templates are others where "
-        "the task has several. Random circuits have as many connected edges. Overlap: mean |A ∩ B| / |A ∪ B| of "
+        "The circuit was chosen on one half of the pairs and is evaluated on the other half, which has other templates "
+        "if the task has several. Random circuits have as many connected edges. Overlap: mean |A ∩ B| / |A ∪ B| of "
         "circuits chosen from resampled pairs.",
         reference="Wang et al. (arXiv 2211.00593); stability: 2510.00845",
     )

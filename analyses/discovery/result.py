@@ -28,18 +28,18 @@ class Config(Result):
         methods: methods that score the edges; the first one chooses the circuit.
         share: fraction of the edges in the circuit, or 0 for the fewest edges that reach f = 0.95 on the half that was
             scored on.
-        controls: number of random circuits that the circuit is compared with.
+        n_controls: number of random circuits that the circuit is compared with.
 
     Example:
         >>> Config("ioi", methods=("eap",))
-        Config(task='ioi', pairs=20, methods=('eap',), share=0.0, controls=20)
+        Config(task='ioi', pairs=20, methods=('eap',), share=0.0, n_controls=20)
     """
 
     task: str = "ioi"
     pairs: int = 20
     methods: tuple[str, ...] = ("secant", "eap-ig-inputs", "eap")
     share: float = 0.0
-    controls: int = 20
+    n_controls: int = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,9 @@ class Discovery(Study):
         'gpt2 object: 3 of 198 edges (1.5%) carry induction ...'
         """
         if not self.ability.able:
-            return f"{self.ability.summary()} What follows explains no ability. {self.verdict.summary()}"
+            return (
+                f"{self.ability.summary()} The following sections do not explain an ability. {self.verdict.summary()}"
+            )
         return f"{self.provenance.model}: {self.verdict.summary()}"
 
     def summary(self) -> str:

@@ -77,7 +77,7 @@ def run(
     step(3)
     chosen = _chosen(model, first, scores[0], config.share)
     step(4)
-    verdict = discovery.judge(model, second, chosen, scores=scores[0], n_random=config.controls, seed=seed)
+    verdict = discovery.judge(model, second, chosen, scores=scores[0], n_controls=config.n_controls, seed=seed)
     heads = _heads(model, second, chosen)
     step(5)
     where = scores[0].by_position

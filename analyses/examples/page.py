@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from interp.cache.examples import TopExamples
 
 LIMITATIONS = (
-    "Top examples show where a direction is strongest, not what it does elsewhere: most of its use is weaker.",
-    "What looks like a theme of twenty examples may be one of the text: compare the random direction.",
+    "Top examples show where a direction is strongest. Most of its values are smaller and are not shown.",
+    "A theme of twenty examples may come from the text alone: compare with the random direction.",
 )
 
 
@@ -56,5 +56,8 @@ def _strengths(every: Sequence[tuple[str, TopExamples]]) -> Figure:
 
 def _section(number: int, name: str, one: TopExamples) -> Section:
     claim = f"The largest projection is {one.values[0]:+.2f}, where the mean is {one.mean:+.2f}."
-    how = How("One example of each context, by projection on the direction of length 1.", "x · u,  |u| = 1")
+    how = How(
+        "At most one example of each context, ranked by the projection on the direction (scaled to length 1).",
+        "x · u,  |u| = 1",
+    )
     return Section(f"direction-{number}", name, claim, (one.table(),), how)

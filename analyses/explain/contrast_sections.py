@@ -20,8 +20,8 @@ SHOWN = 20
 KIN = (
     "Every operation is replaced by its exact secant between its two values: products by the means of the two runs, "
     "activations and softcaps by the slope of the chord, norms by the product rule, the softmax by logarithmic means "
-    "of its probabilities. Biases cancel. What is left is linear in the difference of the token embeddings, so every "
-    "path begins at a token that differs, and queries, keys and values each carry their own part."
+    "of its probabilities. Biases cancel. The result is linear in the difference of the token embeddings, so every "
+    "path begins at a token that differs, and queries, keys and values have paths of their own."
 )
 
 
@@ -51,7 +51,7 @@ def _runs(view: Contrasted) -> Section:
     table = Table(
         columns,
         rows,
-        "Likeliest continuations.",
+        "Most likely next tokens.",
         {"probability": ".1%", "its probability": ".1%"},
         tokens=("clean", "counterfactual"),
     )
@@ -61,7 +61,7 @@ def _runs(view: Contrasted) -> Section:
         first, other = view.next_clean[0], view.next_counterfactual[0]
         claim = (
             f"Against the counterfactual the target changes by {view.sources.value:+.3f} {view.sources.unit}. The "
-            f"likeliest next token is {quoted(first[0])} ({first[1]:.1%}) after the prompt, {quoted(other[0])} "
+            f"most likely next token is {quoted(first[0])} ({first[1]:.1%}) after the prompt, {quoted(other[0])} "
             f"({other[1]:.1%}) after the other."
         )
     return Section(
@@ -91,10 +91,10 @@ def _change(view: Contrasted) -> Section:
         "contrast-readers",
         [name for name, _ in view.readers],
         [value for _, value in view.readers],
-        caption=f"What reaches the target through each head's query (q), key (k) and value (v) and through each MLP, "
-        f"over all paths, in {view.direct.unit}; the {len(view.readers)} largest. A path goes through several, so the "
-        "bars do not sum to the change.",
-        alt="Bars of the branches that pass most on.",
+        caption=f"Effect on the target through each head's query (q), key (k) and value (v) and through each MLP, over "
+        f"all paths, in {view.direct.unit}; the {len(view.readers)} largest. A path goes through several of them, so "
+        "the bars do not sum to the change.",
+        alt="Bars of the branches with the largest effects.",
         axes=("reader", f"flow ({view.direct.unit})"),
     )
     claim = f"The two runs differ most at {quoted(view.sources.tokens[place])}"
@@ -102,17 +102,17 @@ def _change(view: Contrasted) -> Section:
     if view.readers:
         name, value = view.readers[0]
         claim += f" Most of the change of the answer passes through {name} ({value:+.2f})."
-    return Section("contrast-change", "What changed where", claim, (map_, drawn))
+    return Section("contrast-change", "Where the two runs differ", claim, (map_, drawn))
 
 
 def _paths(view: Contrasted) -> Section:
     tree, blocks = view.tree, []
-    claim = "The tree holds no complete path."
+    claim = "The tree contains no complete path."
     for first in tree.paths(1):
         claim = (
-            f"The largest path found is {' ← '.join(map(visible, first.components))}, {first.value:+.3f} "
-            f"{tree.unit}. The tree's absolute mass is {tree.mass:.1f}, {tree.mass / max(abs(tree.total), 1e-12):.1f} "
-            f"times the change; that of the prompt's own tree, patterns and gates frozen, is {view.frozen_mass:.1f}."
+            f"The largest path found is {' ← '.join(map(visible, first.components))}, {first.value:+.3f} {tree.unit}. "
+            f"The tree's absolute mass is {tree.mass:.1f}, {tree.mass / max(abs(tree.total), 1e-12):.1f} times the "
+            f"change; that of the prompt's own tree, with patterns and gates frozen, is {view.frozen_mass:.1f}."
         )
     blocks: list[Block] = [tree.table(SHOWN)]
     if len(tree.value) > 1:
@@ -124,12 +124,12 @@ def _cuts(view: Contrasted) -> Section:
     cuts = view.verification
     assert cuts is not None
     claim = (
-        f"Cut for real, the listed paths rank as predicted with a correlation of {cuts.correlation:+.2f}; chance "
-        f"stays below {cuts.by_chance:.2f}."
+        f"The measured effects of cutting the listed paths have a rank correlation of {cuts.correlation:+.2f} with the "
+        f"predicted ones; by chance it is below {cuts.by_chance:.2f}."
     )
     note = Note(
-        "Each path alone is corrupted in the clean run and restored in the counterfactual run, every step through the "
-        "branch it names; the actual change is the mean of the two."
+        "Each path is corrupted alone in the clean run and restored alone in the counterfactual run, every step "
+        "through the branch that it names. The actual change is the mean of the two."
     )
     drawn = replace(cuts.figure(), id="contrast-cuts-drawn")
     return Section("contrast-cuts", "Are these paths causal?", claim, (note, cuts.table(), drawn))

@@ -27,9 +27,9 @@ def layers_section(result: Explanation) -> Section:
     first = int(np.argmax(lens.ranks[:, 0, 0] == 0)) if (lens.ranks[:, 0, 0] == 0).any() else None
     target = quoted(lens.tracked[0])
     claim = (
-        f"{target} becomes the likeliest token after {lens.labels[first]}."
+        f"{target} becomes the most likely token after {lens.labels[first]}."
         if first is not None
-        else f"{target} is the likeliest token after no layer."
+        else f"{target} is not the most likely token after any layer."
     )
     blocks: list[Figure | Table] = [_drawn(lens, "lens"), lens.table(0)]
     text = (
@@ -38,17 +38,17 @@ def layers_section(result: Explanation) -> Section:
     )
     if result.tuned is not None:
         depths = lens.depth[0], result.tuned.depth[0]
-        claim += f" The prediction stands from layer {depths[0]} (logit lens) or {depths[1]} (tuned lens)."
+        claim += f" The prediction does not change after layer {depths[0]} (logit lens) or {depths[1]} (tuned lens)."
         blocks += [_drawn(result.tuned, "tuned-lens"), result.tuned.table(0)]
-        text += " The tuned lens translates the stream of each layer by an affine map before (arXiv 2303.08112)."
+        text += " The tuned lens first applies an affine map fitted to each layer (arXiv 2303.08112)."
     if result.patchscope is not None:
         blocks.append(result.patchscope.table())
         text += (
-            " In the last table the stream stands in the place of a prompt's last token, and the model writes what "
-            "follows (arXiv 2401.06102)."
+            " In the last table the stream replaces that of the last token of another prompt, and the model continues "
+            "that prompt (arXiv 2401.06102)."
         )
     how = How(text, "logits(l) = norm(x_l) W_U", "nostalgebraist, interpreting GPT: the logit lens (2020)")
-    return Section("layers", "How it builds up", claim, tuple(blocks), how)
+    return Section("layers", "Prediction by layer", claim, tuple(blocks), how)
 
 
 def _drawn(lens: LogitLens, name: str) -> Figure:

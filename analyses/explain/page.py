@@ -39,14 +39,14 @@ def page(result: Explanation) -> Page:
 
 
 LIMITATIONS = (
-    "A direct contribution is what a component writes straight into the prediction. It is bookkeeping, exact and "
-    "complete, but not an intervention: removing the component could change what later ones do.",
-    "The final norm's scale is held at its value on this prompt. Changing one component would change it too.",
-    "The logit lens reads intermediate layers with an unembedding made for the last one; it shows what could be read "
-    "there, not what the model uses.",
-    "Path values hold attention patterns, norm scales and MLP gates at their values on this prompt: how a head came to "
-    "look where it looks is not part of its path's value (the section on attention decomposes that apart).",
-    "This is one prompt. Nothing here says how the model behaves on others.",
+    "A direct contribution is the part of the logit that a component writes itself. The decomposition is exact and "
+    "complete, but it is not an intervention: removing the component could change later components.",
+    "The final norm's scale is fixed at its value on this prompt. Changing a component would change it too.",
+    "The logit lens reads intermediate layers with the unembedding of the last one. It shows what can be read there, "
+    "not what the model uses.",
+    "Path values use the attention patterns, norm scales and MLP gates of this prompt. Why a head attends to a token "
+    "is not part of a path's value; the section on attention decomposes the attention scores.",
+    "The explanation is of one prompt. It does not describe the model on other prompts.",
 )
 
 
@@ -77,9 +77,9 @@ def _lead(result: Explanation) -> tuple[Block, ...]:
     else:
         values = tuple(float(value) for value in view.by_source.array)
         words += (
-            f" Colours: what {view.name} takes from each token, in logits; they sum to {view.by_source.total:+.2f}."
+            f" Colours: contribution of each token through {view.name}, in logits; sum {view.by_source.total:+.2f}."
         )
-        strip = Tokens("prompt", result.tokens, values, words, unit="logits", label=f"taken by {view.name}")
+        strip = Tokens("prompt", result.tokens, values, words, unit="logits", label=f"through {view.name}")
     return (strip, _by_layer(result))
 
 
@@ -108,8 +108,8 @@ def _against(result: Explanation) -> tuple[Section, ...]:
 
 def _status(result: Explanation) -> tuple[tuple[str, str], ...]:
     return (
-        ("likeliest token", f"{visible(result.next_tokens[0])} ({result.next_probabilities[0]:.0%})"),
-        ("✓ logits rebuilt", f"relative error {result.logit_error:.0e}"),
+        ("most likely token", f"{visible(result.next_tokens[0])} ({result.next_probabilities[0]:.0%})"),
+        ("✓ logits reproduced", f"relative error {result.logit_error:.0e}"),
         ("✓ contributions sum", f"relative error {result.direct.error:.0e}"),
         ("precision", result.provenance.dtype),
     )
@@ -120,11 +120,11 @@ def _prediction(result: Explanation) -> Section:
     table = Table(
         ("token", "probability"),
         tuple(zip(result.next_tokens, result.next_probabilities, strict=True)),
-        "The likeliest continuations.",
+        "The most likely next tokens.",
         {"probability": ".2%"},
         tokens=("token",),
     )
-    claim = f"The likeliest next token is {quoted(likeliest)}, with probability {probability:.1%}."
+    claim = f"The most likely next token is {quoted(likeliest)}, with probability {probability:.1%}."
     return Section("prediction", "Predicted tokens", claim, (table,))
 
 
@@ -147,9 +147,9 @@ def _components(result: Explanation) -> Section:
         f"to {mass:.1f} logits before they cancel to {direct.total:+.2f}."
     )
     how = How(
-        "What a component writes to the residual stream at this position is multiplied by the direction of the target "
-        "in the unembedding, the final norm's gain folded in and its scale s held at this prompt. Embedding, every "
-        "head, every MLP and every bias term are counted once.",
+        "The output of a component at this position is multiplied by the direction of the target in the unembedding, "
+        "with the final norm's gain folded in and its scale s of this prompt. The embedding and every head, MLP and "
+        "bias are counted once.",
         "contribution(c) = write(c) · (W_U[:, target] − W_U[:, versus]) / s",
         "Elhage et al., A Mathematical Framework for Transformer Circuits (2021)",
     )
@@ -165,23 +165,23 @@ def _heads(result: Explanation) -> Section:
         taken = f"{visible(result.tokens[takes])} ({view.by_source.array[takes]:+.2f})"
         rows.append((view.name, view.contribution, looked, taken))
     table = Table(
-        ("head", "contribution", "looks most at", "takes most from"),
+        ("head", "contribution", "largest attention", "largest source"),
         tuple(rows),
-        "The heads with the largest direct contributions (logits), where they look at the predicting position (share "
-        "of attention) and which position their contribution comes from (logits).",
+        "The heads with the largest direct contributions (logits), the token with their largest attention at the "
+        "predicting position, and the token that contributes most through them (logits).",
         {"contribution": "+.3f"},
     )
     main = result.main_head() or views[0]
     taken = int(np.abs(main.by_source.array).argmax())
     claim = (
-        f"{main.name} contributes {main.contribution:+.2f} logits; it takes {main.by_source.array[taken]:+.2f} from "
-        f"{quoted(result.tokens[taken])}, on which {main.attention[taken]:.0%} of its attention lies."
+        f"{main.name} contributes {main.contribution:+.2f} logits, {main.by_source.array[taken]:+.2f} of it from "
+        f"{quoted(result.tokens[taken])}, which has {main.attention[taken]:.0%} of its attention."
     )
     how = How(
-        "Attention says where a head looks. What it takes is the value it finds there, through the head's output "
-        "weights and into the target; the two can differ widely, most of all at the first token, where many heads rest "
-        "without taking anything. The contributions of all positions sum to the head's own.",
-        "taken(s) = pattern[t, s] · (x_s W_V + b_V) W_O · direction",
+        "The contribution of a token through a head is its attention times its value, through the head's output "
+        "weights and into the target. Attention and contribution can differ widely, above all at the first token, to "
+        "which many heads attend without writing anything. The contributions of all tokens sum to that of the head.",
+        "contribution(s) = pattern[t, s] · (x_s W_V + b_V) W_O · direction",
     )
     return Section("heads", "Attention of the strongest heads", claim, (_viewer(result), table), how)
 
@@ -201,12 +201,12 @@ def _viewer(result: Explanation) -> Attention:
         )
         for view in views
     )
-    words = "" if views[0].pattern is not None else " Of a long prompt only the row of its last token is here."
+    words = "" if views[0].pattern is not None else " For a long prompt only the row of its last token is stored."
     return Attention(
         "attention-heads",
         (AttentionText(result.tokens, heads, result.position),),
-        f"Where the {len(heads)} heads with the largest direct contributions look, in shares of their attention from 0 "
-        f"to 1, and what they take into the prediction, in logits.{words}",
+        f"Attention of the {len(heads)} heads with the largest direct contributions, as fractions from 0 to 1, and the "
+        f"contribution of each token through them, in logits.{words}",
         "logits",
     )
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from analyses.explain.result import Explanation, Hop
 
 FROZEN = (
-    "Attention patterns, norm scales and MLP gates are held at their values on this prompt. What is left of the model "
-    "is exactly linear in the token embeddings"
+    "Attention patterns, norm scales and MLP gates are fixed at their values on this prompt. The rest of the model is "
+    "exactly linear in the token embeddings"
 )
 
 
@@ -41,8 +41,8 @@ def _sources(result: Explanation) -> Section:
         "by-token",
         result.tokens,
         tuple(by_token.tolist()),
-        f"What enters at each token, over all paths to the {sources.target}; with the model's biases they sum to "
-        f"{sources.total:+.4f} {sources.unit}.",
+        f"Contribution of each token over all paths to the {sources.target}. With those of the model's biases they sum "
+        f"to {sources.total:+.4f} {sources.unit}.",
         unit=sources.unit,
         label="contribution",
     )
@@ -51,7 +51,7 @@ def _sources(result: Explanation) -> Section:
         orders.labels,
         orders.array,
         caption=f"Contribution by the number of heads and MLPs a path goes through, in {orders.unit}; the bars sum to "
-        f"{orders.total:+.4f}. Long paths are many, and cancel.",
+        f"{orders.total:+.4f}. There are many long paths, and they cancel.",
         alt=f"Bars by number of components; the largest is at {orders.labels[int(np.abs(orders.array).argmax())]}.",
         axes=("components traversed", f"contribution ({orders.unit})"),
         vertical=True,
@@ -61,33 +61,33 @@ def _sources(result: Explanation) -> Section:
         f"{by_token[strongest]:+.2f} {sources.unit}; all sources sum to {sources.total:+.4f}."
     )
     how = How(
-        f"{FROZEN} and biases, so the target's direction can be carried back through every component at once. Each "
-        "token's embedding times what arrives at its position is its contribution.",
-        "contribution(t) = embedding_t · g_t,  g = target's direction carried back through the frozen model",
+        f"{FROZEN} and biases, so the gradient of the target is exact. The contribution of a token is the product of "
+        "its embedding and the gradient at its position.",
+        "contribution(t) = embedding_t · g_t,  g = gradient of the target in the frozen model",
     )
     return Section("sources", "Contributions of tokens", claim, (strip, drawn), how)
 
 
 def _paths(result: Explanation) -> Section:
     tree, top = result.tree, result.config.top
-    claim = "The tree is too small to hold a complete path."
+    claim = "The tree is too small to contain a complete path."
     for first in tree.paths(1):
         claim = (
             f"The largest complete path found is {' ← '.join(map(visible, first.components))}, {first.value:+.3f} "
             f"{tree.unit}. The {top} largest carry {tree.coverage(top):.1%} of the tree's absolute mass of "
-            f"{tree.mass:.0f}: the prediction is the small difference of very many paths."
+            f"{tree.mass:.0f}: the prediction is a small difference of many large contributions."
         )
     note = Note(
-        f"{tree.certified(top)} of the {len(tree.largest(top))} paths shown are certain to be the largest there are; "
-        f"{tree.standing(top)}. {int(tree.expanded.sum()) - 1} nodes were expanded. Each equals the sum of its "
+        f"{tree.certified(top)} of the {len(tree.largest(top))} paths shown are certain to be the largest of all "
+        f"paths; {tree.standing(top)}. {int(tree.expanded.sum()) - 1} nodes were expanded. Each equals the sum of its "
         f"children and its remainder; the worst deviation is {tree.error:.0e} of the absolute mass."
     )
     how = How(
-        f"{FROZEN}. A path is a chain of components; its value is a number. The tree starts at the target and always "
-        "expands its largest node into everything that wrote what it read; what is not listed is carried as an exact "
-        "remainder, so that every level sums to the target. No path below a node exceeds the root of the sum of "
-        "squares of all paths below it, which needs no list of them: with --certify, nodes are expanded until none can "
-        "hold a path larger than those shown.",
+        f"{FROZEN}. A path is a chain of components, and its value is a number. The tree starts at the target. In each "
+        "step its largest node is expanded into the components whose outputs it reads; all other components form an "
+        "exact remainder, so that every level sums to the target. No path below a node is larger than the root of the "
+        "sum of squares of all paths below it, which can be computed without a list of the paths. With --certify, "
+        "nodes are expanded until none of them can contain a path larger than those shown.",
         "head at t:  child (c, s) = pattern[t, s] · write(c)_s W_V' W_O u / s_norm(s)\n"
         "MLP at t:   child (c, t) = write(c)_t W_in' (multiplier ⊙ W_out u) / s_norm(t)",
     )
@@ -98,7 +98,7 @@ def _listed(result: Explanation) -> Table:
     tree, group = result.tree, result.config.group
     if group == "path":
         return tree.table(result.config.top)
-    caption = f"Complete paths of the tree summed by {group}, in {tree.unit}; the last row is all that is not listed."
+    caption = f"Complete paths of the tree summed by {group}, in {tree.unit}; the last row is the sum of all others."
     return Table((group, tree.unit), result.listed(), caption, {tree.unit: "+.4f"})
 
 
@@ -108,8 +108,8 @@ def _hops(result: Explanation) -> Section:
     table = Table(
         ("head", "from", "to", "attention", "score", "largest term"),
         rows,
-        "Every step through a head on the listed paths: the attention it pays there, the score behind it, and the "
-        "largest pair of writers in that score (query side · key side).",
+        "Every step through a head on the listed paths: its attention there, its attention score, and the largest term "
+        "of that score (component on the query side · component on the key side).",
         {"attention": ".1%", "score": "+.3f"},
         tokens=("from", "to"),
     )
@@ -157,7 +157,7 @@ def _viewer(result: Explanation) -> Attention:
         )
         for query in queries
     )
-    words = "Where the heads on the listed paths look from there, in shares of their attention from 0 to 1."
+    words = "Attention of the heads on the listed paths from this token, as fractions from 0 to 1."
     return Attention("attention-paths", texts, words)
 
 
@@ -181,22 +181,22 @@ def _verification(result: Explanation) -> Section:
     assert cuts is not None
     same = np.sign(cuts.predicted) == np.sign(cuts.actual)
     related = abs(cuts.correlation) > cuts.by_chance
-    verdict = "they do" if related and cuts.correlation > 0 else "they do not, beyond what chance would give"
+    verdict = "agree" if related and cuts.correlation > 0 else "agree no better than by chance"
     claim = (
-        f"Do cut paths change the prediction as their values say? For the {len(cuts.paths)} largest, {verdict}: rank "
-        f"correlation {cuts.correlation:+.2f} (chance stays below {cuts.by_chance:.2f}), the same sign in "
+        f"The measured and predicted effects of cutting the {len(cuts.paths)} largest paths {verdict}: rank "
+        f"correlation {cuts.correlation:+.2f} (by chance below {cuts.by_chance:.2f}), the same sign in "
         f"{int(same.sum())} of {len(same)}."
     )
     note = Note(
-        "The values of paths sum to the logit by construction. Cutting a path is an experiment, in which norms, "
-        "attention and gates react. Trust the order of paths as far as the two agree, and their sizes less.",
+        "The values of paths sum to the logit by construction. Cutting a path is an experiment in which norms, "
+        "attention and gates change as well. Agreement supports the order of the paths more than their sizes.",
         kind="info" if related else "warning",
     )
     how = How(
-        "What the first component of a path wrote is replaced by its mean over positions, in the input of the second "
-        "component alone; that one runs for real, its change goes to the third alone, and so on to the target. The "
-        "prediction is the path's direction times the replacement.",
-        "predicted = covector · (mean − write);  actual = target(after the cut) − target",
+        "The output of the first component of a path is replaced by its mean over positions, in the input of the "
+        "second component only. The second component is run again, its change is passed to the third only, and so on "
+        "to the target. The prediction is the product of the path's gradient and the replacement.",
+        "predicted = gradient · (mean − output);  actual = target(after the cut) − target",
         "path patching: Goldowsky-Dill et al., arXiv 2304.05969",
     )
-    return Section("causal", "Cutting the paths", claim, (note, cuts.figure(), cuts.table()), how)
+    return Section("causal", "Effects of cutting the paths", claim, (note, cuts.figure(), cuts.table()), how)

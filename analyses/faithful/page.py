@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 LIMITATIONS = (
     "Areas are those of edge circuits against one counterfactual for each pair; another counterfactual may rank the "
-    "methods otherwise.",
-    "An interval is over the pairs that judge, with the scores as they are: it says nothing about other pairs to score "
-    "on, nor about another model.",
-    "Seconds are of the processor, in one run, and include running both prompts; only their ratios mean something.",
+    "methods differently.",
+    "Intervals are over the evaluation pairs with fixed scores: they do not cover the choice of the pairs that were "
+    "scored, nor of the model.",
+    "Seconds are processor time of one run, including the runs of both prompts. Only their ratios are meaningful.",
 )
 
 
@@ -28,7 +28,7 @@ def page(result: Faithfulness) -> Page:
         finding=result.finding(),
         status=(
             ("tasks", str(len(config.tasks))),
-            ("pairs of each", f"{config.pairs - config.n_judged} to score, {config.n_judged} to judge"),
+            ("pairs of each", f"{config.pairs - config.n_judged} to score, {config.n_judged} to evaluate"),
             ("precision", result.provenance.dtype),
         ),
         sections=(_areas(result),),
@@ -41,9 +41,9 @@ def page(result: Faithfulness) -> Page:
 
 def _areas(result: Faithfulness) -> Section:
     how = How(
-        "Edges are scored on some of the pairs. Of the others the k best edges carry the clean run, all others "
-        "the counterfactual; f is the fraction of the measure's change that they restore. CPR is the area under f over "
-        "sizes for circuits of the largest signed scores, CMD the area under |1 − f| for those of the largest "
+        "Edges are scored on some of the pairs. On the other pairs the k best edges carry the clean run and all other "
+        "edges the counterfactual; f is the fraction of the measure's change that they restore. CPR is the area under "
+        "f over sizes for circuits of the largest signed scores, CMD the area under |1 − f| for those of the largest "
         "magnitudes.",
         "f(C) = (m(C) − m(∅)) / (m(N) − m(∅))",
         "Mueller et al., MIB (arXiv 2504.13151)",
@@ -62,7 +62,7 @@ def _areas(result: Faithfulness) -> Section:
     figures = (_figure(result, task) for task in dict.fromkeys(row.task for row in result.rows))
     blocks = (*([note] if note else []), *figures, result.table())
     shown = len(blocks) - 1
-    claim = "Circuits are chosen by each method's scores and judged on pairs that were not scored."
+    claim = "Circuits are chosen by each method's scores and evaluated on pairs that were not scored."
     return Section("areas", "Held-out faithfulness of edge rankings", claim, blocks, how, shown=shown)
 
 
@@ -74,8 +74,8 @@ def _figure(result: Faithfulness, task: str) -> Figure:
         [row.method for row in rows],
         [row.cpr[0] for row in rows],
         errors=[(row.cpr[0] - row.cpr[1], row.cpr[2] - row.cpr[0]) for row in rows],
-        caption=f"CPR of every method on {task}; larger is better. Error bars: 95 % bootstrap intervals over the pairs "
-        "that judge.",
+        caption=f"CPR of every method on {task}; larger is better. Error bars: 95 % bootstrap intervals over the "
+        "evaluation pairs.",
         alt=f"Bars of the area under the faithfulness curve on {task}, one for each method.",
         axes=("method", "CPR"),
     )

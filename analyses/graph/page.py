@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 WEAK = 0.5
 """Replacement score, or rank correlation, below which a warning is shown."""
 LIMITATIONS = (
-    "A graph explains the run it was traced on: patterns, norm scales and the set of active latents are fixed. Why a "
-    "head looks where it looks is not in its edges, but in the scores of the section on attention.",
-    "A latent is a direction that was useful for reconstruction. Its label, the tokens that it raises, is a hint and "
-    "no explanation.",
-    "What dictionaries do not explain is in the error nodes. A low replacement score says that much of the answer "
+    "A graph explains one run: attention patterns, norm scales and the set of active latents are fixed. Why a head "
+    "attends to a token is not in the edges, but in the scores of the section on attention.",
+    "A latent is a direction that was useful for reconstruction. Its label, the tokens that it raises, is a hint, not "
+    "an explanation.",
+    "Error nodes carry what the dictionaries do not reconstruct. A low replacement score means that much of the answer "
     "comes through them, and that latents explain only the rest.",
 )
 
@@ -58,9 +58,9 @@ def _graph(result: GraphStudy) -> Section:
         ("target", "probability"), tuple(targets), "The targets, weighted by probability.", {"probability": ".3f"}
     )
     how = How(
-        "Effects pass through residual streams, fixed attention patterns and norm scales. Nodes that hold "
-        f"{graph.node_share:.0%} of the influence are kept, then edges that hold {graph.edge_share:.0%} of what edges "
-        "carry; what was pruned is given with each node, so that its value is accounted for.",
+        "Effects pass through residual streams, fixed attention patterns and norm scales. The graph has the nodes with "
+        f"{graph.node_share:.0%} of the influence, and of their edges those with {graph.edge_share:.0%} of the flow. "
+        "The pruned part of each node is given, so that all values sum.",
         "A[i, j] = write(j) · J · a_i,   influence = w ((I − A~)⁻¹ − I)",
         "Ameisen et al. 2025, Circuit tracing; scores and pruning as in circuit-tracer",
     )
@@ -78,17 +78,17 @@ def _errors(result: GraphStudy) -> Section:
         "error-shares",
         list(shares),
         list(shares.values()),
-        caption=f"Absolute flow to the {result.difference} that each dictionary leaves to its error, relative to what "
-        "flows through what it decomposes: 0 where it explains everything, 1 as if it were not there.",
+        caption=f"Absolute flow to the {result.difference} through the error of each dictionary, relative to the flow "
+        "through the activations that it reconstructs: 0 for a perfect reconstruction, 1 for none.",
         alt="Bars of the error share by place.",
         axes=("place", "error share"),
     )
     claim = (
-        f"Errors hold {graph.error_share:.0%} of the flow; replacement {graph.replacement:.2f}, completeness "
+        f"Errors carry {graph.error_share:.0%} of the flow; replacement {graph.replacement:.2f}, completeness "
         f"{graph.completeness:.2f}."
     )
     low = graph.replacement < WEAK
-    warning = (Note("Most influence begins at errors: latents explain the smaller part.", "warning"),)
+    warning = (Note("Most of the influence comes from errors: latents explain the smaller part.", "warning"),)
     return Section("errors", "What the dictionaries do not explain", claim, (*(warning if low else ()), drawn))
 
 
@@ -97,17 +97,19 @@ def _checks(result: GraphStudy) -> Section:
     weak = not free.correlation[0] > WEAK
     note = (Note("Predicted and actual changes agree only weakly in a free run.", "warning"),) if weak else ()
     how = How(
-        "A latent's write is taken away at its position and the model runs on: norms, patterns, gates and other "
-        "latents react. The prediction is what the linear map says. Held, MLPs and attention patterns stay as they "
-        "were.",
+        "The output of a latent is removed at its position and the rest of the model is run: norms, patterns, gates "
+        "and other latents change. The prediction is that of the linear map. In the second row MLPs and attention "
+        "patterns are fixed at their values before the change.",
         "predicted = −f d · g",
     )
     names = {"a free run": free, "MLPs and patterns fixed": fixed}
     rows = tuple((name, *check.correlation, *check.correlation_controls, *check.sizes) for name, check in names.items())
     columns = ("run", "rank correlation", "low", "high", "random latents", "low ", "high ", "change", "random change")
-    table = Table(columns, rows, "Latents of the graph beside random active ones.", dict.fromkeys(columns[1:], "+.2f"))
+    table = Table(
+        columns, rows, "Latents of the graph, compared with random active latents.", dict.fromkeys(columns[1:], "+.2f")
+    )
     return Section(
-        "checks", "Latents changed for real", free.summary(), (*note, free.figure(), table, free.table()), how
+        "checks", "Measured effects of latents", free.summary(), (*note, free.figure(), table, free.table()), how
     )
 
 
@@ -124,13 +126,19 @@ def _attention(result: GraphStudy) -> Section:
         rows = tuple((query, key, float(value)) for query, key, value in score["pairs"][:8])
         tokens = result.graph.tokens
         caption = (
-            f"{node}: {score['head']} looks from {tokens[score['query']]!r} to {tokens[score['key']]!r}, score "
-            f"{score['score']:+.2f}; the pairs of writers that matter most."
+            f"{node}: {score['head']} attends from {tokens[score['query']]!r} to {tokens[score['key']]!r}, score "
+            f"{score['score']:+.2f}; the largest terms."
         )
         tables.append(Table(("query", "key", "part"), rows, caption, {"part": "+.3f"}))
     claim = (
-        f"For {len(tables)} latents, the head that writes most into each, and what made it look there."
+        f"For {len(tables)} latents: the head that contributes most to each, and the largest terms of its attention "
+        "score."
         if tables
         else "No head writes into the graph's latents."
     )
-    return Section("attention", "Why heads look there", claim, tuple(tables[:6]) or (Note("Nothing to list."),))
+    return Section(
+        "attention",
+        "Attention scores of the heads in the graph",
+        claim,
+        tuple(tables[:6]) or (Note("Nothing to list."),),
+    )

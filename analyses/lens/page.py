@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from analyses.lens.result import Lenses
 
 LIMITATIONS = (
-    "A lens says what a linear reader can take from a layer; not that the model reads it so.",
-    "A lens is fitted to text: on text of another kind it is worth less.",
+    "A lens shows what a linear map can read from a layer, not that the model reads the layer in this way.",
+    "A lens is fitted to text. It is less accurate on text of another kind.",
 )
 
 
@@ -55,20 +55,20 @@ def _gains(result: Lenses) -> Section:
         "gain-by-layer",
         np.arange(comparison.bias.shape[1]) - 1,
         zero | {name: gain for name, (gain, _, _) in gains.items()},
-        caption="By how much each lens lowers the logit lens's cross-entropy, nats per token (−1 is the embedding). "
+        caption="Decrease of the cross-entropy from the logit lens to each lens, nats per token (−1 is the embedding). "
         "Bands: 95 % bootstrap intervals over texts.",
         alt="Gain by layer of each lens; it is 0 at the last layer.",
         axes=("layer", "gain (nats per token)"),
         bands={name: (low, high) for name, (_, low, high) in gains.items()},
     )
     how = How(
-        "The stream after each block is translated by an affine map fitted to that layer, then normalised and "
-        "unembedded. The bias lens has no matrix, and is the control of what a shift alone gives; the linear lens is "
-        "least squares without training.",
+        "The stream after each block is transformed by an affine map fitted to that layer, then normalised and "
+        "unembedded. The bias lens has no matrix: it is a control that shows the effect of a shift alone. The linear "
+        "lens is a least-squares fit without training.",
         "p_l = softmax(norm(h + h A_l + b_l) W_U)",
         "Belrose et al. (arXiv 2303.08112)",
     )
-    return Section("gains", "Which lens reads best?", comparison.summary(), (drawn, comparison.table()), how, shown=1)
+    return Section("gains", "Which lens is the most accurate?", comparison.summary(), (drawn, comparison.table()), how, shown=1)
 
 
 def _bias(result: Lenses) -> Section:
@@ -82,8 +82,10 @@ def _bias(result: Lenses) -> Section:
         axes=("layer", "bias (nats)"),
     )
     worst = dict(zip(comparison.names, comparison.bias.max(1), strict=True))
-    claim = f"At its most biased layer, {', '.join(f'the {name} lens is off by {x:.2f}' for name, x in worst.items())}."
-    return Section("bias", "Is a lens off on average?", f"{claim[:-1]} nats.", (drawn,))
+    claim = (
+        f"In its most biased layer {', '.join(f'the {name} lens has a bias of {x:.2f}' for name, x in worst.items())}."
+    )
+    return Section("bias", "Bias of the lenses", f"{claim[:-1]} nats.", (drawn,))
 
 
 def _depth(result: Lenses) -> Section:
@@ -94,12 +96,14 @@ def _depth(result: Lenses) -> Section:
         "depths",
         layers,
         {name: (np.array(depths)[:, None] <= layers).mean(0) for name, depths in result.depths.items()},
-        caption=f"Fraction of {n} positions whose likeliest token under the lens is the model's own from this layer on "
+        caption=f"Fraction of {n} positions whose most likely token under the lens is the model's from this layer on "
         "(−1 is the embedding).",
         alt="Rising curves, one for each lens; all end at 1 after the last layer.",
         axes=("layer", "fraction of positions"),
     )
     listed = ", ".join(f"{depth:.0f} ({name})" for name, depth in medians.items())
-    how = How("Prediction depth, with a lens in the place of nearest neighbours.", reference="arXiv 2106.09647")
+    how = How(
+        "Prediction depth as in the reference, with a lens instead of nearest neighbours.", reference="arXiv 2106.09647"
+    )
     claim = f"The median prediction depth is layer {listed}."
     return Section("depth", "When is the prediction made?", claim, (drawn,), how)

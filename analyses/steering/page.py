@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from analyses.steering.result import Steering
 
 LIMITATIONS = (
-    "A vector that steers shows that the model reads this direction, not that it represents the behaviour by it: other "
-    "directions may do the same (arXiv 2602.06801).",
-    "The measure is the log odds of a few words after a few prompts. Another wording asks another question.",
-    "Mean slopes hide prompts that move the wrong way, which is why their fraction is given.",
+    "If a vector steers, the model reads this direction. It need not be how the model represents the behaviour: other "
+    "directions may have the same effect (arXiv 2602.06801).",
+    "The measure is the log odds of a few words after a few prompts. Another wording may give another result.",
+    "Mean slopes hide prompts that change in the opposite direction, so their fraction is given.",
 )
 
 
@@ -38,7 +38,7 @@ def page(result: Steering) -> Page:
         finding=result.finding(),
         status=(
             ("verdict", "steers" if response.steers else "does not steer"),
-            ("prompts", f"{int(response.chooses.sum())} to choose the layer, {int(response.judges.sum())} to judge"),
+            ("prompts", f"{int(response.chooses.sum())} to choose the layer, {int(response.judges.sum())} to evaluate"),
             ("controls", f"{response.random.shape[1]} random directions, {response.shuffled.shape[1]} shuffled labels"),
             ("precision", result.provenance.dtype),
         ),
@@ -80,11 +80,11 @@ def _layers(result: Steering) -> Section:
     )
     how = How(
         "The vector is added to the stream that leaves the block, at every position, with a norm of strength times the "
-        "stream's median norm. The layer is chosen on one half of the prompts and judged on the other.",
+        "stream's median norm. The layer is chosen on one half of the prompts and evaluated on the other.",
         "x ← x + s · |x| · v / |v|,   slope = Σ_s (s − s̄) m(s) / Σ_s (s − s̄)²",
         "steering-bench (arXiv 2407.12404)",
     )
-    claim = f"Layer {response.layers[response.best]} has the largest slope on the prompts that choose."
+    claim = f"Layer {response.layers[response.best]} has the largest slope on the first half of the prompts."
     return Section("layers", "Which layer?", claim, (drawn, table), how)
 
 
@@ -97,7 +97,7 @@ def _prompts(result: Steering) -> Section:
         slopes,
         caption=f"Slope of each of {len(slopes)} prompts at layer {response.layers[response.best]}, in nats per norm "
         "of the stream.",
-        alt=f"Histogram of slopes; {share:.0%} of the judged prompts lie below 0.",
+        alt=f"Histogram of slopes; {share:.0%} of the evaluated prompts lie below 0.",
         axes=("slope", "prompts"),
         bins=16,
     )
@@ -112,8 +112,8 @@ def _prompts(result: Steering) -> Section:
     table = Table(columns, rows, f"{response.measure}, prompt by prompt.", dict.fromkeys(columns[1:], "+.2f"))
     warning = ()
     if share > WRONG_WAY:
-        warning = (Note(f"{share:.0%} of the prompts move the wrong way: the mean slope misleads.", "warning"),)
-    claim = f"{share:.0%} of the judged prompts move the wrong way (95 % interval {low:.0%} to {high:.0%})."
+        warning = (Note(f"{share:.0%} of the prompts move the wrong way, so the mean slope is misleading.", "warning"),)
+    claim = f"{share:.0%} of the evaluated prompts move the wrong way (95 % interval {low:.0%} to {high:.0%})."
     return Section("prompts", "Does it work on every prompt?", claim, (*warning, drawn, table))
 
 
@@ -134,8 +134,8 @@ def _cost(result: Steering) -> Section:
     others = _others(result)
     at = int(np.argmax(doses))
     claim = (
-        f"At strength {doses[at]:g} neutral text costs {kl[at]:.2f} nats per token, and its perplexity is "
-        f"{np.exp(response.loss[best, at].mean()):.1f} instead of "
+        f"At strength {doses[at]:g} the KL divergence on neutral text is {kl[at]:.2f} nats per token, and the "
+        f"perplexity is {np.exp(response.loss[best, at].mean()):.1f} instead of "
         f"{np.exp(response.loss[best, response.strengths.index(0.0)].mean()):.1f}."
     )
     return Section("cost", "What else changes?", claim, (drawn, *others, response.table()))
@@ -175,26 +175,28 @@ def _texts(result: Steering) -> Section:
     table = Table(("prompt", "strength", "added text"), rows, "Greedy continuations.", {"strength": "+g"})
     repeated = response.repetition[best]
     claim = (
-        f"Of triples of words {repeated[-1]:.0%} repeat at strength {response.strengths[-1]:g}, "
+        f"{repeated[-1]:.0%} of the triples of words are repetitions at strength {response.strengths[-1]:g}, "
         f"{repeated[response.strengths.index(0.0)]:.0%} without steering."
     )
-    return Section("texts", "What does it write?", claim, (table,))
+    return Section("texts", "What does the model write?", claim, (table,))
 
 
 def _vector(result: Steering) -> Section:
     response, what = result.response, result.behaviour
     vector = response.vectors[response.best]
     pairs = Table(
-        ("positive", "negative"), tuple(zip(what.positive, what.negative, strict=False)), "What the vector is made of."
+        ("positive", "negative"),
+        tuple(zip(what.positive, what.negative, strict=False)),
+        "The pairs from which the vector is computed.",
     )
     answers = Note(f"Right answers: {', '.join(what.right)}. Wrong answers: {', '.join(what.wrong)}.")
     claim = (
-        f"Each pair's own difference has a cosine of {vector.agreement:.2f} with the vector; held-out prompts are "
-        f"separated with a ROC area of {vector.separation:.2f}."
+        f"The differences of single pairs have a mean cosine of {vector.agreement:.2f} with the vector; it separates "
+        f"held-out prompts with a ROC area of {vector.separation:.2f}."
     )
     how = How(
-        "The vector is made from the streams at the last token of the pairs. The control of shuffled labels gives half "
-        "of each class to each side, so that the contrast cancels.",
+        "The vector is computed from the streams at the last token of the pairs. In the control with shuffled labels "
+        "half of each class is on each side, so that the contrast cancels.",
         reference="Rimsky et al. (arXiv 2312.06681); agreement and separation: arXiv 2505.22637",
     )
     return Section("vector", "The vector", claim, (vector.table(), answers, pairs), how)

@@ -24,7 +24,7 @@ class Config(Result):
         method: method that makes the vectors.
         layers: blocks that are steered, by default five spread over the model.
         strengths: strengths of every vector, in units of the stream's median norm; 0 is added.
-        n_random: number of random directions of the same norm in every layer, as a control.
+        n_controls: number of random directions of the same norm in every layer, as a control.
         off_target: behaviours of the catalogue that should not change, by default all others of it.
         neutral: texts on which the cost is measured.
 
@@ -37,7 +37,7 @@ class Config(Result):
     method: str = "difference"
     layers: tuple[int, ...] = ()
     strengths: tuple[float, ...] = (-0.6, -0.3, -0.1, 0.1, 0.3, 0.6)
-    n_random: int = 100
+    n_controls: int = 100
     off_target: tuple[str, ...] | None = None
     neutral: tuple[str, ...] = NEUTRAL
 

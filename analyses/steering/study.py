@@ -67,7 +67,7 @@ def run(
         strengths=config.strengths,
         off_target=others,
         neutral=config.neutral,
-        n_random=config.n_random,
+        n_controls=config.n_controls,
         seed=seed,
         progress=progress,
     )

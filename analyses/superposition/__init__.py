@@ -19,17 +19,17 @@ __all__ = ["STUDIES", "study"]
 STUDIES = {
     "geometry": "five features in two dimensions, by sparsity: nothing, pairs, a pentagon",
     "phases": "when superposition pays: trained models against closed-form theory",
-    "dimensions": "dimensions per feature, and the levels it sticks to",
-    "correlation": "which features share a dimension when they occur together or never do",
+    "dimensions": "dimensions per feature, and the levels at which features gather",
+    "correlation": "which features share a dimension if they are correlated or anticorrelated",
     "collapse": "from superposition to principal components as data grow denser",
     "perturbation": "one feature made rarer: the pentagon breaks into two pairs",
     "computation": "computing |x| of more features than neurons",
     "adversarial": "features that interfere can be attacked through each other",
-    "dynamics": "features taking their places during training",
-    "memorisation": "few data points are stored as points, many as features, and between them the test loss peaks",
+    "dynamics": "dimensionality of features during training",
+    "memorisation": "few data points are memorised, many are stored as features; between both the test loss has a peak",
     "capacity": "a theorem on dimensionality, polytopes, and how many directions fit",
     "closedforms": "identities of linear models that the toolkit relies on",
-    "ladder": "can a dictionary be found? sparse autoencoders beside K-SVD, an oracle and chance",
+    "ladder": "recovery of a dictionary: sparse autoencoders against K-SVD, an oracle and chance",
 }
 """Name of a study, which is also the name of its module -> what it shows."""
 

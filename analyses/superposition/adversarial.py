@@ -45,7 +45,7 @@ class Adversarial(ToyStudy):
     title = "Adversarial examples and superposition"
     limitations = (
         "The attack is one direction for all inputs, computed from the weights; per-input attacks are stronger but "
-        "rank the models alike.",
+        "rank the models in the same order.",
     )
 
     config: Config
@@ -77,7 +77,7 @@ class Adversarial(ToyStudy):
             1 / (1 - sparsity),
             {"vulnerability over the dense model's": self.relative(), "features per dimension": self.per_dimension},
             caption="Vulnerability over that of the dense model, and ‖W‖²_F/m, against 1/(1 − S).",
-            alt="Both curves rise together once superposition begins.",
+            alt="Both curves rise where superposition begins.",
             axes=("1/(1 − S)", "ratio"),
             log="x",
         )
@@ -122,7 +122,7 @@ def run(
     ratio = vulnerability / vulnerability[0]
     pearson = float(np.corrcoef(per_dimension, ratio)[0, 1])
     checks = (
-        Check("Pearson correlation with features per dimension", "they track each other", pearson, 0.95, 1),
+        Check("Pearson correlation with features per dimension", "strongly correlated", pearson, 0.95, 1),
         *extreme("vulnerability over the first model's, least for S ≥ 0.5", "above 3", ratio[sparse], 3, np.inf),
     )
     provenance = watch.provenance(command=command, seed=config.seed, device=device)

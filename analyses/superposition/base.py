@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from analyses.study import Study
 from interp import toy
-from interp.progress import Progress
+from interp.progress import Progress, every
 from interp.provenance import Provenance
 from interp.results import Result
 
@@ -113,13 +113,13 @@ class ToyStudy(Study):
         from interp.report import Page, Section
 
         count = sum(c.passed for c in self.checks)
-        claim = f"{count} of {len(self.checks)} numbers lie in their bands."
+        claim = f"{count} of {len(self.checks)} numbers are within their bands."
         checks = Section("checks", "Checks", claim, (check_table(self.checks),), shown=0 if self.passed else None)
         own = self.sections()
         return Page(
             title=self.title,
             finding=self.finding(),
-            status=(("checks in their bands", f"{count} of {len(self.checks)}"), ("seed", str(self.provenance.seed))),
+            status=(("checks passed", f"{count} of {len(self.checks)}"), ("seed", str(self.provenance.seed))),
             sections=(*own, checks) if self.passed else (checks, *own),
             limitations=self.limitations,
             provenance=self.provenance,
@@ -144,13 +144,7 @@ def check_table(checks: tuple[Check, ...]) -> Table:
 
 def trained(config: toy.Config, *, what: str, device: str = "cpu", progress: Progress | None = None) -> toy.Trained:
     """Train toy models with `toy.train`, and report the steps to `progress`."""
-    every = max(1, config.steps // 100)
-
-    def tick(step: int) -> None:
-        if progress and (step % every == 0 or step == config.steps - 1):
-            progress(step + 1, config.steps, what)
-
-    return toy.train(config, device=device, tick=tick)
+    return toy.train(config, device=device, progress=every(progress, max(1, config.steps // 100), what))
 
 
 def _plain(check: Check) -> dict[str, Any]:

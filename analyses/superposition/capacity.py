@@ -119,7 +119,7 @@ def run(
     checks = (
         Check("polytopes: largest error of D", "exact", worst, 0, 1e-6),
         Check("random matrices: largest Σ D − rank", "at most 0 (theorem)", float((total - rank).max()), -np.inf, 1e-5),
-        Check("rotated triangular bipyramid: a triangle and a digon", "found", float(right), 1, 1),
+        Check("rotated triangular bipyramid: split into a triangle and a digon", "yes", float(right), 1, 1),
         Check("least coherence over Welch's bound", "1 or more", float((packed / welch).min()), 1, 2),
         Check("random directions over spread ones, least", "above 1", float((random / packed).min()), 1, np.inf),
     )

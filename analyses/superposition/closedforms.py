@@ -49,8 +49,10 @@ class ClosedForms(ToyStudy):
         from interp.report import Section, Table
 
         rows = tuple((name, equation, use) for name, (equation, use, _) in IDENTITIES.items())
-        table = Table(("identity", "equation", "what rests on it"), rows)
-        return (Section("identities", "Identities", "Each states what a method elsewhere relies on.", (table,)),)
+        table = Table(("identity", "equation", "used for"), rows)
+        return (
+            Section("identities", "Identities", "Each identity is used by another method of the toolkit.", (table,)),
+        )
 
 
 def run(
@@ -183,7 +185,7 @@ IDENTITIES: dict[str, tuple[str, str, Identity]] = {
     ),
     "regularised linear autoencoder": (
         "W₁ = W₂ᵀ, eig(W₂W₁) = 1 − λn/σᵢ²",
-        "weight decay shrinks weak directions, and finds the axes",
+        "weight decay shrinks weak directions and aligns the axes",
         _regularised_autoencoder,
     ),
     "ridge shrinkage": (

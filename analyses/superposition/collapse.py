@@ -40,7 +40,9 @@ class Collapse(ToyStudy):
     """The best model at each density."""
 
     title = "From superposition to principal components"
-    limitations = ("A collapsed pair keeps its sum and forgets its difference: both features have length 1/√2.",)
+    limitations = (
+        "A collapsed pair represents the sum of its features and not their difference: both have length 1/√2.",
+    )
 
     config: Config
     models: toy.Trained
@@ -56,8 +58,9 @@ class Collapse(ToyStudy):
         if not ((count == 0).any() and (count == 3).any()):
             return f"Collapsed pairs: {', '.join(f'{c} at {q:g}' for c, q in zip(count, p, strict=True))} density."
         return (
-            f"No pair is collapsed at a density of {p[count == 0].max():g}, all three from {p[count == 3].min():g} on: "
-            "between them the model turns from superposition to principal components one pair at a time."
+            f"No pair is collapsed at a density of {p[count == 0].max():g}, and all three are from "
+            f"{p[count == 3].min():g} on. Between these densities the model changes from superposition to principal "
+            "components pair by pair."
         )
 
     def sections(self) -> tuple[Section, ...]:
@@ -81,8 +84,7 @@ class Collapse(ToyStudy):
             {f"density {p:g}": toy.canonical(w) for p, w in panels},
             groups=[f"pair {i // 2 + 1}" for i in range(6)],
             caption="Best arrangement at each density; colour and marker are the pair.",
-            alt="A hexagon of six directions turns into three, each of them a pair's two features on top of each "
-            "other.",
+            alt="A hexagon of six directions becomes three directions, each of them with the two features of a pair.",
         )
         how = How(f"Best of {self.config.starts} starts by exact loss at each density.", reference=PAPER)
         return (Section("collapse", "Collapse", "Pairs collapse one by one.", (counts, arrangement), how),)
@@ -107,6 +109,6 @@ def run(
     checks = (
         Check(f"collapsed pairs at density {min(config.density):g}", "0", sparse, 0, 0),
         Check(f"collapsed pairs at density {max(config.density):g}", "3", dense, 3, 3),
-        Check("times the count falls as density grows", "0", falls, 0, 0),
+        Check("number of times the count decreases as the density increases", "0", falls, 0, 0),
     )
     return Collapse(checks, result.provenance, config, models)

@@ -46,8 +46,8 @@ class Computation(ToyStudy):
 
     title = "Computation in superposition"
     limitations = (
-        "A neuron counts as moved by a feature whose weight is over a quarter of its largest: the threshold decides "
-        "how many are called monosemantic between the two ends.",
+        "A neuron is said to respond to a feature if the feature's weight is above a quarter of the neuron's largest "
+        "weight. The number of monosemantic neurons at intermediate densities depends on this threshold.",
     )
 
     config: Config
@@ -75,7 +75,7 @@ class Computation(ToyStudy):
         """Return the exact starts, and the monosemantic share at both ends."""
         share, p = self.monosemantic(), self.config.density
         return (
-            f"With neurons to spare |x| is computed exactly ({int((self.error() < 1e-6).sum())} of "
+            f"With two neurons for each feature |x| is computed exactly ({int((self.error() < 1e-6).sum())} of "
             f"{self.config.exact_starts} starts); with {self.config.neurons} for {self.config.features} features the "
             f"monosemantic share of neurons falls from {share[0]:.2f} at density {p[0]:g} to {share[-1]:.2f} at "
             f"{p[-1]:g}."
@@ -102,16 +102,20 @@ class Computation(ToyStudy):
             "change",
             density,
             {"monosemantic fraction": self.monosemantic(), "features per neuron / 10": self.crowding() / 10},
-            caption="Fraction of live neurons moved by a single feature, and a tenth of the mean number of features "
-            "that move one, against density. Neurons are rescaled to a largest input weight of 1 first.",
+            caption="Fraction of live neurons that respond to a single feature, and a tenth of the mean number of "
+            "features that a neuron responds to, against density. Neurons are rescaled to a largest input weight of 1 "
+            "first.",
             alt="The monosemantic fraction falls from about one to zero as features get sparser.",
             axes=("density 1 − S", "fraction"),
             log="x",
         )
         how = How("y = |x| for x in U[−1, 1].", "h = ReLU(W₁ x),  y = ReLU(W₂ h + b)", PAPER)
-        crowd = f"Neurons turn from one feature each to {self.crowding()[-1]:.1f} as features get sparser."
+        crowd = f"The number of features per neuron rises from one to {self.crowding()[-1]:.1f} as features become "
+        "sparser."
         return (
-            Section("exact", "Neurons to spare", "The model finds |x| = ReLU(x) + ReLU(−x).", (product,), how),
+            Section(
+                "exact", "Two neurons for each feature", "The model learns |x| = ReLU(x) + ReLU(−x).", (product,), how
+            ),
             Section("crowded", "Fewer neurons than features", crowd, (change,), how),
         )
 

@@ -36,7 +36,7 @@ class Config(Result):
     sparsity: tuple[float, ...] = (0.0, 0.2, 0.4, 0.5, 0.6, 0.66, 0.7, 0.75, 0.8, 0.9, 0.95, 0.97)
     starts: int = 2
     steps: int = 4000
-    batch: int = 512
+    batch_size: int = 512
     lr: float = 3e-3
     seed: int = 0
 
@@ -47,7 +47,7 @@ FULL = Config(
     sparsity=(0.0, 0.3, 0.5, 0.6, 0.66, 0.7, 0.8, 0.9, 0.97),
     starts=1,
     steps=4000,
-    batch=256,
+    batch_size=256,
     lr=5e-3,
 )
 
@@ -92,7 +92,7 @@ class Dimensions(ToyStudy):
         return (
             f"{self.config.features} features in {self.config.hidden} dimensions: at sparsities 0.6 to 0.72 each takes "
             f"{low:.2f} to {high:.2f} dimensions, and of the represented ones at least {self.at_half()[on].min():.0%} "
-            "sit at one half."
+            "have one half."
         )
 
     def sections(self) -> tuple[Section, ...]:
@@ -105,7 +105,7 @@ class Dimensions(ToyStudy):
             1 / (1 - sparsity),
             {"m / ‖W‖²_F": self.per_feature()},
             caption="Hidden dimensions over ‖W‖²_F against 1/(1 − S).",
-            alt="The curve falls from 1, rests at one half, and falls again.",
+            alt="The curve falls from 1, is flat at one half, and falls again.",
             axes=("1/(1 − S)", "dimensions per feature"),
             log="x",
         )
@@ -119,7 +119,7 @@ class Dimensions(ToyStudy):
             labels=[f"S = {sparsity[c]:g}, feature {i}" for c, i in zip(cell, feature, strict=True)],
             caption="Dimensionality of every represented feature. Digons have 1/2, triangles 2/3, tetrahedra 3/4, "
             "pentagons 2/5, square antiprisms 3/8.",
-            alt="Points gather on horizontal levels, most of all at one half.",
+            alt="Points lie on horizontal levels, most of them at one half.",
             axes=("1/(1 − S)", "D_i"),
             log="x",
         )
@@ -129,7 +129,10 @@ class Dimensions(ToyStudy):
         return (
             Section("curve-section", "Dimensions per feature", self.finding(), (curve,), how),
             Section(
-                "levels-section", "Sticky levels", "Features gather on few levels.", (levels, Table(columns, rows))
+                "levels-section",
+                "Levels of dimensionality",
+                "Most features have one of a few dimensionalities.",
+                (levels, Table(columns, rows)),
             ),
         )
 
@@ -146,7 +149,7 @@ def sweep(config: Config, *, device: str = "cpu", progress: Progress | None = No
         density=density,
         starts=config.starts,
         steps=config.steps,
-        batch=config.batch,
+        batch_size=config.batch_size,
         lr=config.lr,
         seed=config.seed,
     )
@@ -174,7 +177,7 @@ def run(
         *extreme(f"{inside}: least dimensions per feature", "1/2", curve[on], 0.44, upper),
         *extreme(f"{inside}: largest", "1/2", curve[on], 0.44, upper, largest=True),
         *extreme("S = 0.66 and 0.7: least share of represented D at 1/2", "all", core, 0.90, 1),
-        *extreme("S ≥ 0.9: largest dimensions per feature", "well under 1/2", curve[sparse], 0, 0.25, largest=True),
+        *extreme("S ≥ 0.9: largest dimensions per feature", "far below 1/2", curve[sparse], 0, 0.25, largest=True),
         Check("least Σ D / m", "1 when packed", float(total.min()), 0.98, 1 + 1e-5),
         Check("largest Σ D / m", "at most 1 (theorem)", float(total.max()), 0.98, 1 + 1e-5),
     )

@@ -43,10 +43,10 @@ class Config(Result):
 class Dynamics(ToyStudy):
     """History of one model during training."""
 
-    title = "Features taking their places"
+    title = "Dimensionality during training"
     limitations = (
         "Jumps between levels are shown, not tested: how sharp they are depends on the learning rate.",
-        "Losses along the way are those of minibatches.",
+        "Losses during training are those of minibatches.",
     )
 
     config: Config
@@ -78,8 +78,8 @@ class Dynamics(ToyStudy):
             columns=[str(s) for s in steps],
             axes=("feature", "step", "D_i"),
             signed=False,
-            caption="Dimensionality of every feature (rows, in the order they end in) during training.",
-            alt="Most rows fade to zero, others settle on one half.",
+            caption="Dimensionality of every feature during training; rows are sorted by the final value.",
+            alt="Most rows go to zero, others to one half.",
         )
         smooth = max(1, len(steps) // 40)
         loss = np.convolve(self.models.history_loss[:, 0, 0], np.ones(smooth) / smooth, mode="same")

@@ -40,7 +40,7 @@ class Geometry(ToyStudy):
     title = "Five features in two dimensions"
     limitations = (
         "The best of several starts is shown: single starts get stuck, in two dimensions more than in many.",
-        "Features are independent and uniform; other data arrange themselves otherwise (see the study of correlation).",
+        "Features are independent and uniform; other data give other arrangements (see the study of correlation).",
     )
 
     config: Config
@@ -72,7 +72,7 @@ class Geometry(ToyStudy):
             panels,
             caption="Feature directions W_i in the hidden plane, feature 0 to the right, for each density 1 − S (S the "
             "sparsity). All panels have one scale.",
-            alt="Sparser data hold more features: four at right angles, then five at 72 degrees.",
+            alt="Sparser data have more features: four at right angles, then five at 72 degrees.",
         )
         lengths = figures.lines(
             "counts",
@@ -82,8 +82,8 @@ class Geometry(ToyStudy):
                 "features with ‖W_i‖ > 1/2": toy.represented(best.features),
                 "Σ dimensionality": toy.dimensionality(best.features).sum(1),
             },
-            caption="The paper's count ‖W‖²_F and the number of features longer than 1/2, against 1/(1 − S). They part "
-            "where features are sparse: lengths exceed 1 to make up for negative biases.",
+            caption="The paper's count ‖W‖²_F and the number of features longer than 1/2, against 1/(1 − S). They "
+            "differ where features are sparse: lengths exceed 1 to compensate for negative biases.",
             alt="Represented features rise from 2 to 5; the squared norm rises beyond.",
             axes=("1/(1 − S)", "features or dimensions"),
             log="x",
@@ -94,7 +94,7 @@ class Geometry(ToyStudy):
             "x' = ReLU(WᵀWx + b),  L = Σ_i I_i E[(x_i − x'_i)²],  D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)²",
             PAPER,
         )
-        claim = "Sparsity decides how many features share the plane, and they sit as far apart as they can."
+        claim = "Sparsity determines how many features share the plane; their angles are as large as possible."
         return (
             Section("arrangements", "Arrangements", claim, (arrangement,), how),
             Section(

@@ -56,12 +56,12 @@ class Config(Result):
 class Ladder(ToyStudy):
     """Metrics of every method on both problems."""
 
-    title = "Can a dictionary be found?"
+    title = "Recovery of a known dictionary"
     limitations = (
         "The autoencoders are those of `saes`, with one setting each; they see fresh data at every step, "
         "the classical methods a fixed set.",
         "Autoencoder codes are non-negative, those of OMP and K-SVD signed. A trained toy model puts features into "
-        "antipodal pairs, and to a signed code a pair is one atom: there K-SVD finds the lines but not their two ends.",
+        "antipodal pairs, and a signed code needs one atom for a pair: K-SVD recovers the lines, not their two ends.",
     )
 
     config: Config
@@ -76,8 +76,8 @@ class Ladder(ToyStudy):
         """Return the matched cosines of K-SVD, the autoencoders and chance."""
         ksvd, topk, l1, chance = (self.score(PROBLEMS[0], METHODS[i], "matched cosine").mean() for i in (1, 3, 4, 5))
         return (
-            f"{self.config.features} directions in {self.config.hidden} dimensions: K-SVD finds them with a matched "
-            f"cosine of {ksvd:.3f}, autoencoders with {topk:.2f} (TopK) and {l1:.2f} (L1), chance is {chance:.2f} "
+            f"{self.config.features} directions in {self.config.hidden} dimensions: the matched cosine of K-SVD is "
+            f"{ksvd:.3f}, that of autoencoders {topk:.2f} (TopK) and {l1:.2f} (L1), and chance is {chance:.2f} "
             f"({self.config.seeds} seeds)."
         )
 
@@ -88,7 +88,7 @@ class Ladder(ToyStudy):
         how = How(
             "Matched cosine: one-to-one matching of features and atoms of largest total |cosine|; features without an "
             "atom count 0. Firing F1: of 'the matched atom is used' for 'the feature is active'. FVU: fraction of "
-            "variance unexplained, which rewards the wrong thing: dense codes explain more and mean less.",
+            "variance unexplained; it favours dense codes, which explain more variance with less meaning.",
             "K-SVD: Aharon, Elad, Bruckstein 2006; OMP: Tropp 2004",
         )
         sections = []
@@ -106,7 +106,7 @@ class Ladder(ToyStudy):
                 formats={c: ".3f" for c in columns[1:]},
             )
             claim = (
-                f"Coherence {self.coherence[index].mean():.2f}. Knowing the dictionary, signed OMP reaches a firing "
+                f"Coherence {self.coherence[index].mean():.2f}. With the true dictionary, signed OMP reaches a firing "
                 f"F1 of {mean[0, 2]:.2f}; a random dictionary, chance, has a matched cosine of {mean[-1, 0]:.2f}."
             )
             sections.append(Section(f"problem-{index}", problem.capitalize(), claim, (self._bars(index), table), how))

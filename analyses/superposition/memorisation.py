@@ -52,7 +52,7 @@ class Memorisation(ToyStudy):
     title = "Memorisation and double descent"
     limitations = (
         "One training set per size: the height of the peak varies from set to set.",
-        "The model is chosen by its training loss alone, as one without test data would.",
+        "The model is chosen by its training loss alone.",
     )
 
     config: Config
@@ -94,8 +94,8 @@ class Memorisation(ToyStudy):
             self.config.points,
             {"points": self.data_dimensions, "features": self.feature_dimensions},
             caption="Sum of dimensionalities of the training points' hidden vectors, and of the features' directions; "
-            "the plane has 2 to share.",
-            alt="Few points share the plane; many leave it to features.",
+            "their sum is at most 2.",
+            alt="Few points: the points fill the plane. Many points: the features do.",
             axes=("training points T", "Σ D"),
             log="x",
         )
@@ -123,7 +123,14 @@ class Memorisation(ToyStudy):
             caption="Hidden vectors of the training points, scaled to a longest of 1 in each panel.",
             alt="Three and five points are the corners of regular polygons.",
         )
-        return (Section("points", "Points as polygons", "Few points are stored as points.", (stored,)),)
+        return (
+            Section(
+                "points",
+                "Points as polygons",
+                "With few training points the model stores each point in a direction of its own.",
+                (stored,),
+            ),
+        )
 
 
 def run(
@@ -149,7 +156,7 @@ def run(
         *extreme("up to 5 points: least Σ D of the points", "2: they fill the plane", data[few], 1.95, 2 + 1e-5),
         *extreme("up to 5 points: largest deviation of D from 2/T", "0: a polygon", regular, 0, 0.1, largest=True),
         *extreme("up to 5 points: largest training loss", "0", train[few], 0, 0.02, largest=True),
-        Check("largest test loss over the larger end", "a peak", float(test.max() / ends), 3, np.inf),
+        Check("largest test loss, relative to the larger of both ends", "a peak", float(test.max() / ends), 3, np.inf),
         Check("the peak lies between the ends", "yes", float(inner), 1, 1),
     )
     provenance = watch.provenance(command=command, seed=config.seed, device=device)

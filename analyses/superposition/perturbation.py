@@ -41,8 +41,8 @@ class Perturbation(ToyStudy):
 
     title = "The pentagon breaks into two pairs"
     limitations = (
-        "The paper's prose puts the change at a feature about 2.5 times as sparse as the others; with exact losses and "
-        "this density the losses cross near 3.8 times. The band here is our own measurement's.",
+        "In the text of the paper the change occurs for a feature about 2.5 times as sparse as the others; with exact "
+        "losses and this density the losses cross near 3.8 times. The band is of our own measurement.",
     )
 
     config: Config
@@ -82,8 +82,8 @@ class Perturbation(ToyStudy):
         if np.isnan(self.crossing()):
             return "The losses of the pentagon and of two digons do not cross once within these ratios."
         return (
-            f"Two digons become cheaper than the pentagon when feature 0 is {1 / self.crossing():.1f} times as rare as "
-            "the others."
+            f"Two digons have a lower loss than the pentagon when feature 0 is more than {1 / self.crossing():.1f} "
+            "times as rare as the others."
         )
 
     def sections(self) -> tuple[Section, ...]:
@@ -96,7 +96,7 @@ class Perturbation(ToyStudy):
             {"pentagon": self.lowest(5), "two digons": self.lowest(4), "two digons, closed form": self.theory()},
             caption=f"Exact loss of the best start of either kind (by the number of features represented), of "
             f"{self.config.starts} starts a point; gaps where no start was of that kind.",
-            alt="Two curves of different slope cross: below, two digons are cheaper; above, the pentagon.",
+            alt="Two curves of different slope cross: below, two digons have the lower loss; above, the pentagon.",
             axes=("density of feature 0 over that of the others", "loss"),
         )
         how = How(
@@ -127,7 +127,7 @@ def run(
     checks = (
         Check(
             "ratio of densities where the losses cross",
-            "0.26 (the paper's prose: about 0.4)",
+            "0.26 (text of the paper: about 0.4)",
             result.crossing(),
             0.2,
             0.3,

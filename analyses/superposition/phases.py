@@ -60,8 +60,8 @@ class Phases(ToyStudy):
 
     title = "When superposition pays: phase diagrams"
     limitations = (
-        "On the boundary several arrangements cost the same, and trained models mix them: they reach losses some "
-        "percent below the theory's, which knows arrangements but no intermediate lengths.",
+        "On the boundary several arrangements have the same loss, and trained models mix them. Their loss is some per "
+        "cent below that of the theory, which has no intermediate lengths.",
         "At density 1 equally important features are exchangeable (principal components), so any mixture is best and "
         "the label is arbitrary.",
     )
@@ -86,8 +86,9 @@ class Phases(ToyStudy):
 
         how = How(
             "Best of several starts in every cell by exact loss. Label: left out if ‖W_i‖ ≤ 1/2; sharing if a cosine "
-            "is under −1/2. Theory: the cheapest of all arrangements of single features and antipodal pairs. The loss "
-            "of either is continuous across the boundary while its slope in the density jumps: a first-order change.",
+            "is under −1/2. Theory: the arrangement of single features and antipodal pairs with the lowest loss. The "
+            "loss of either is continuous across the boundary while its slope in the density jumps: a first-order "
+            "change.",
             "left out: I(p/3 − p²/4);  pair: (I_i + I_j)p²/6;  boundary p* = 4r/(2 + 5r), r = min(I, 1/I)",
             PAPER,
         )
@@ -132,8 +133,8 @@ def _figures(name: str, d: Diagram) -> tuple:
         rows=rows,
         columns=columns,
         axes=(*axes[:2], "trained / theory − 1"),
-        caption="Trained loss over the theory's, minus 1. Below 0 the model found lengths or biases better than any "
-        "plain arrangement; above 0 training fell short.",
+        caption="Trained loss over the theory's, minus 1. Below 0 the lengths or biases of the model are better than "
+        "those of any arrangement of the theory; above 0 training did not reach the optimum.",
         alt="Ratios near zero, slightly negative near the boundary.",
     )
     return (*maps, ratio)
@@ -177,7 +178,7 @@ def _diagram(config: Config, features: int, hidden: int, device: str, progress: 
             importance=tuple((1.0,) * (features - 1) + (i,) for _, i in cells),
             starts=config.starts,
             steps=config.steps,
-            batch=256,
+            batch_size=256,
             lr=1e-2,
             seed=config.seed,
         ),

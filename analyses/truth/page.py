@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from probes.protocol.verdicts import Verdict
 
 LIMITATIONS = (
-    "A probe shows that something can be read from the activations. It does not show that the model uses it: that "
-    "takes an intervention.",
-    "What is read may be any property that goes with truth in these statements: how likely they are, how familiar. "
-    "Negations, other topics and the baselines narrow this down; they do not settle it.",
-    "Intervals are over the entities of these sets and hold for entities drawn as these were, in these wordings.",
-    "The layer was chosen on the train side, but every layer's test curve was looked at when it was drawn. A layer "
-    "picked from that curve would look better than it is.",
-    "Results are of one split by entity. Another seed gives another split.",
+    "A probe shows that a property can be read from the activations. It does not show that the model uses it: that "
+    "requires an intervention.",
+    "The probe may read any property that correlates with truth in these statements, such as their likelihood or "
+    "familiarity. Negations, other topics and the baselines rule out some of these properties, not all.",
+    "Intervals are over the entities of these sets. They hold for entities drawn in the same way, in these wordings.",
+    "The layer was chosen on the train side, but the page shows the test accuracy of every layer. A layer picked from "
+    "that curve would look better than it is.",
+    "All results are from one split by entity. Another seed gives another split.",
 )
 
 
@@ -106,14 +106,15 @@ def _headline(result: TruthStudy) -> Section:
     rows = tuple(row for row in rows if any(cell is not None for cell in row[1:]))
     caption = (
         "Fractions, with 95 % intervals over test groups in brackets; the null's bracket is the middle 95 % of its "
-        "draws. Layer and position are the train side's choice; the best layer on test is one no honest procedure "
-        "could pick."
+        "draws. Layer and position are chosen on the train side; the best layer on the test side is given for "
+        "comparison only, because choosing it needs the test labels."
     )
     table = Table(("measure", *(sweep.name for sweep in result.sweeps)), rows, caption)
     how = How(
-        "Entities are split by a hash of their name, the same side in every set; layer, position and strength are "
-        "chosen by 4-fold cross-validation over entities of the train side; intervals resample test entities 1,000 "
-        "times. In the control task every entity gets a random label, is learnt from one row and read on its others.",
+        "Entities are split by a hash of their name, so that an entity is on the same side in every set. Layer, "
+        "position and strength are chosen by 4-fold cross-validation over entities of the train side; intervals "
+        "resample test entities 1,000 times. In the control task every entity gets a random label; the probe is "
+        "trained on one row of each entity and tested on its other rows.",
         "test if sha256(salt|entity) / 2^256 ≥ 0.65;  selectivity = accuracy(truth) − accuracy(random label per "
         "entity)",
         "Hewitt and Liang 2019, arXiv 1909.03368; Marks and Tegmark 2023, arXiv 2310.06824",
@@ -138,7 +139,7 @@ def _headline_column(sweep: Sweep) -> dict[str, Cell]:
     for baseline in controls.baselines:
         row[f"{baseline.name}, accuracy"] = _bracketed(baseline.accuracy)
     row["embedding layer, accuracy"] = _bracketed(controls.embedding_accuracy) if controls.embedding_accuracy else None
-    row["truth / control labels, one row a group learnt"] = (
+    row["truth / control labels, trained on one row per group"] = (
         f"{selectivity.truth:.3f} / {selectivity.control.mean():.3f}" if len(selectivity.control) else None
     )
     row["null AUC (p)"] = f"{_bracketed(controls.null.interval)}, p = {controls.null.p:.3f}"
@@ -169,12 +170,12 @@ def _shows(result: TruthStudy) -> Section:
     warnings = [v for v in verdicts if v.warning]
     notes = [Note(v.text, "warning" if v.warning else "info") for v in verdicts]
     if not result.config.controls:
-        notes.append(Note("Controls were turned off: nothing here says what the accuracy is worth.", "warning"))
+        notes.append(Note("Controls were turned off, so the accuracy cannot be compared with a baseline.", "warning"))
     notes += [Note(f"Not done: {why}", "warning") for why in result.skipped]
     claim = (
-        f"{len(warnings)} findings limit what the accuracy may be taken to mean."
+        f"{len(warnings)} findings limit what the accuracy means."
         if warnings
-        else "No control contradicts the probe; the limits are at the end of the page."
+        else "No control contradicts the probe. The limitations are at the end of the page."
     )
     return Section("shows", "What this shows and what it does not", claim, tuple(notes))
 
@@ -190,9 +191,9 @@ def _transfer(found: Transfer) -> Section:
     )
     notes = tuple(Note(v.text, "warning" if v.warning else "info") for v in found.verdicts if v.kind == "shared")
     how = How(
-        "One layer for all: the best mean cross-validated accuracy over the train sides. A low accuracy with a high "
-        "AUC means the direction carries over and its threshold does not; an AUC below 0.5 that the direction is "
-        "reversed. No sign is ever turned on test rows.",
+        "One layer for all sets: the one with the best mean cross-validated accuracy on the train sides. A low "
+        "accuracy with a high AUC means that the direction transfers and its threshold does not. An AUC below 0.5 "
+        "means that the direction is reversed. The sign of a score is never changed on test rows.",
         "AUC = P(score of a true statement > score of a false one)",
     )
     figures = tuple(transfer_matrix(found, what) for what in ("auc", "accuracy", "accuracy_centred"))
@@ -208,7 +209,9 @@ def _left_out(result: TruthStudy) -> Section | None:
         key=lambda found: found[1][0],
     )
     claim = f"Trained on everything else, the lowest AUC is on {lowest[0]}: {interval_words(lowest[1])}."
-    how = How("Tested on the test entities of the one left out, so that both it and they are new to the probe.")
+    how = How(
+        "The probe is tested on the test entities of the set left out: both the set and the entities are new to it."
+    )
     return Section("left-out", "Each set left out of training", claim, tables, how)
 
 
@@ -222,10 +225,14 @@ def _erasure(result: TruthStudy) -> Section | None:
         blocks += [Note(f"{prefix}{sentence}") for sentence in report.sentences()]
     name, first = next(iter(result.erasures.items()))
     last = first.methods[-1]
-    gone = ": guarded against linear probes, not gone" if first.reads_on(last.nonlinear_test) else ""
+    gone = (
+        ": linear probes can no longer read the property, nonlinear ones can"
+        if first.reads_on(last.nonlinear_test)
+        else ""
+    )
     claim = (
-        f"On {name}, after LEACE a linear probe fitted again has {last.linear_test:.2f} on test rows and a perceptron "
-        f"{last.nonlinear_test:.2f}{gone}."
+        f"On {name}, a linear probe fitted after LEACE has an accuracy of {last.linear_test:.2f} on test rows, and a "
+        f"perceptron {last.nonlinear_test:.2f}{gone}."
     )
     how = How(
         "LEACE removes the smallest affine part of the activations that makes the classes' means equal.",
@@ -241,7 +248,7 @@ def _intervention(result: TruthStudy) -> Section | None:
         return None
     sentences = intervention.sentences()
     blocks = (intervention.figure(), intervention.table(), *(Note(sentence) for sentence in sentences[1:]))
-    return Section("use", "Whether the model uses it", sentences[0], blocks)
+    return Section("use", "Does the model use the direction?", sentences[0], blocks)
 
 
 def _data(result: TruthStudy) -> Section:
@@ -250,7 +257,7 @@ def _data(result: TruthStudy) -> Section:
     notes = tuple(Note(f"{s.name}: {problem}.", "warning") for s in result.sets for problem in s.problems)
     odd = sum(len(s.problems) for s in result.sets)
     sets = "set" if len(result.sets) == 1 else "sets"
-    claim = f"{sum(s.n for s in result.sets)} statements in {len(result.sets)} {sets}; {odd} irregularities."
+    claim = f"{sum(s.n for s in result.sets)} statements in {len(result.sets)} {sets}; {odd} problems."
     return Section("data", "The statements", claim, (Table(columns, rows), *notes))
 
 

@@ -120,7 +120,7 @@ def _scatter(sweep: Sweep, plane: Plane, number: int, most: int) -> Figure:
         plane.y[drawn],
         caption=f"Test statements of {sweep.name} (n = {n}) at layer {sweep.best.layer}: across, the distance from "
         f"the probe's threshold along its direction (right: read as true; {along:.1%} of the train side's variance); "
-        f"up, the first principal component of what is left ({across:.1%}). Units of the residual stream.{left_out}",
+        f"up, the first principal component of the remainder ({across:.1%}). Units of the residual stream.{left_out}",
         alt=f"{(answers.labels == 1).sum()} true and {(answers.labels == 0).sum()} false statements in a plane.",
         axes=("along the probe direction", "first component orthogonal to it"),
         groups=["true" if answers.labels[i] else "false" for i in drawn],
@@ -153,6 +153,6 @@ def _mistakes(sweep: Sweep, wrong: np.ndarray) -> Table:
         )
         for i in worst
     )
-    caption = f"The {len(rows)} mistakes the probe is surest of, of {len(wrong)}: statements on the wrong side by most."
+    caption = f"The {len(rows)} of {len(wrong)} mistakes with the largest scores: the probe is most certain of these."
     formats = {"score": "+.2f", "probability of true": ".3f"}
     return Table(("statement", "label", "score", "probability of true"), rows, caption, formats)

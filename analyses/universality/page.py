@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from analyses.universality.result import Universality
 
 LIMITATIONS = (
-    "A behaviour score says where a head looks on one kind of text, not what it is for.",
-    "CKA compares which texts and positions lie near each other. Two layers may agree there and be used differently.",
-    "The untrained control is one draw of one of the two models: it says what equal words alone make alike, roughly.",
-    "Eight short texts bound the similarity only as far as the intervals say.",
+    "A behaviour score describes the attention of a head on one kind of text, not its function.",
+    "CKA compares which texts and positions are close to each other. Two layers may agree in this and be used "
+    "differently.",
+    "The untrained control is one draw of one of the two models: a rough estimate of the similarity that comes from "
+    "equal words alone.",
+    "The similarity is estimated on few short texts; the intervals show with what uncertainty.",
 )
 SHOWN = 5
 
@@ -59,8 +61,9 @@ def _best(result: Universality) -> Figure:
             "second model untrained": result.untrained,
             "texts paired at random, 99th percentile": result.bar,
         },
-        caption="Each layer's similarity to the most alike layer of the other model. Band: 95 % jackknife over texts.",
-        alt="Three lines: similarity by layer, and what each control reaches.",
+        caption="Similarity of each layer to the most similar layer of the other model. Band: 95 % jackknife over "
+        "texts.",
+        alt="Three lines: the similarity by layer, and that of each control.",
         axes=(f"layer of {result.names[0]}", "CKA"),
         bands={"best partner": (result.low, result.high)},
     )
@@ -78,18 +81,18 @@ def _heads(result: Universality) -> Section:
                 row = (f"L{head[0]}H{head[1]}", *map(float, numbers))
                 rows.append((behaviour, name, *row))
     columns = ("behaviour", "model", "head", "attention", "low", "high", "even attention")
-    text = "The five heads of each model that do a thing most, with 95 % bootstrap intervals over texts."
+    text = "The five heads of each model with the largest scores, with 95 % bootstrap intervals over texts."
     table = Table(columns, tuple(rows), text, dict.fromkeys(columns[3:], ".3f"))
     counts = "; ".join(f"{name}: {a} and {b} heads" for name in BEHAVIOURS for a, b in (result.doing(name),))
     return Section(
         "heads",
-        "Which heads do the same?",
+        "Heads with the same behaviour",
         f"Heads whose interval lies above {result.config.least:g}: {counts}.",
         (table,),
         How(
-            "Attention on what a rule names, on random tokens of the model's own vocabulary said twice: the token "
-            "before the query (previous), earlier copies of the query's token (duplicate), and "
-            "what followed those (induction).",
+            "Attention to the keys that a rule names, on random tokens of the model's own vocabulary, repeated once: "
+            "the token before the query (previous), earlier copies of the query's token (duplicate), and the tokens "
+            "after those copies (induction).",
             reference="Olsson et al. 2022 (arXiv 2209.11895)",
         ),
     )
@@ -100,7 +103,7 @@ def _layers(result: Universality) -> Section:
     drawn = heatmap(
         "cka",
         result.cka,
-        caption="Linear CKA, without bias, of what leaves each pair of blocks, where both have read the same text.",
+        caption="Linear CKA, without bias, of the outputs of each pair of blocks on the same text.",
         alt=f"Heat map of similarity of {first} layers and {second} layers, up to {result.cka.max():.2f}.",
         rows=[f"{at}" for at in range(first)],
         columns=[f"{at}" for at in range(second)],
@@ -111,9 +114,9 @@ def _layers(result: Universality) -> Section:
     beyond = int(result.alike.sum())
     return Section(
         "layers",
-        "Do their layers represent alike?",
-        f"{beyond} of {first} layers are more like some layer of {result.names[1]} than both controls: texts paired at "
-        "random, and a second model that has learned nothing.",
+        "Similarity of layers",
+        f"{beyond} of {first} layers are more similar to a layer of {result.names[1]} than both controls: texts paired "
+        "at random, and an untrained second model.",
         (drawn,),
         How(
             "Streams are divided by their length, as the norm before the next block does. Chance pairs each text with "
@@ -133,7 +136,7 @@ def _latents(result: Universality) -> Section:
         matches.best,
         caption=f"Largest correlation of each of {len(matches.best)} latents of {matches.first} with any of "
         f"{matches.second}; by chance 1 % exceed {matches.bar:.2f}.",
-        alt=f"Histogram of correlations; {matches.share:.0%} exceed what chance reaches.",
+        alt=f"Histogram of correlations; {matches.share:.0%} exceed the chance level.",
         axes=("correlation", "latents"),
     )
     order = np.argsort(-matches.best, kind="stable")[:20]
@@ -141,7 +144,7 @@ def _latents(result: Universality) -> Section:
     table = Table(("latent", "partner", "correlation"), rows, "The closest pairs.", {"correlation": ".3f"})
     return Section(
         "latents",
-        "Do their dictionaries hold the same latents?",
+        "Latents that both dictionaries share",
         f"{matches.share:.0%} of the latents have a partner beyond chance (1 %).",
         (drawn, table),
         How(

@@ -66,7 +66,7 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
             shorter lists and costs n_token times as much to take back through an MLP.
         min_value: do not expand nodes whose absolute value is below this, in the target's unit.
         min_share: nor below this share of the target's absolute value.
-        batch_size: how many nodes are expanded together at most; 1 is strictly best-first. More is faster, and as a
+        batch_size: largest number of nodes expanded at a time; 1 is strictly best-first. More is faster, and as a
             round takes only nodes close in value to the largest, hardly any is expanded that 1 would not expand.
         max_gigabytes: refuse a `top` whose bounds need more memory than this: 80 MB a token for SmolLM2 in float32.
         progress: called with (expansions done, expansions allowed, what is being done).

@@ -21,8 +21,8 @@ class Config:
     Attributes:
         hooks: transformer_lens names of hooks that hold one vector a position.
         context: tokens a context. Packed text is cut into contexts of exactly this many.
-        batch: contexts a forward pass. Values differ by float32 rounding between batch sizes, so a harvest is resumed
-            with the one it was started with.
+        batch_size: contexts in a forward pass. Values differ by float32 rounding between batch sizes, so a harvest is
+            resumed with the one it was started with.
         dtype: of the stored numbers: float32, bfloat16 (three digits) or float16 (three digits, at most 65,504).
             What the model computes in is the model's own.
         exclude: "first" leaves out position 0 of every context, "padding" what fills a context that is shorter.
@@ -38,7 +38,7 @@ class Config:
 
     hooks: tuple[str, ...]
     context: int = 128
-    batch: int = 16
+    batch_size: int = 16
     dtype: str = "float32"
     exclude: tuple[str, ...] = EXCLUDED
     pack: bool = True

@@ -26,12 +26,12 @@ def activations(
     contexts: Contexts,
     hooks: tuple[str, ...],
     *,
-    batch: int = 16,
+    batch_size: int = 16,
     dtype: str = "float32",
     exclude: tuple[str, ...] = EXCLUDED,
     numbered_from: int = 0,
 ) -> Iterator[dict[str, Float[Tensor, "n_row d"]]]:
-    """Yield the stored rows of each `batch` contexts, by hook name.
+    """Yield the stored rows of each `batch_size` contexts, by hook name.
 
     They are in order, on the CPU.
 
@@ -61,8 +61,8 @@ def activations(
     (2, torch.Size([18, 24]))
     """
     _check_untouched(model)
-    for start in range(0, len(contexts), batch):
-        stop = min(start + batch, len(contexts))
+    for start in range(0, len(contexts), batch_size):
+        stop = min(start + batch_size, len(contexts))
         width = contexts.tokens.shape[1] if "padding" not in exclude else int(contexts.lengths[start:stop].max())
         _, cache = model.run_with_cache(contexts.tokens[start:stop, :width], hooks)
         mask = contexts.stored(exclude, start, stop)[:, :width]

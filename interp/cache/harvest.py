@@ -235,7 +235,7 @@ def _computed(
         model,
         contexts,
         names,
-        batch=manifest.batch,
+        batch_size=manifest.batch,
         dtype=manifest.dtype,
         exclude=manifest.exclude,
         numbered_from=manifest.bounds(index)[0],

@@ -149,11 +149,13 @@ def seconds(model: Model, planned: Plan) -> float:
     It is the second of two forward passes over the first batch, times the number of batches.
     """
     config = planned.config
-    few = Contexts(planned.contexts.tokens[: config.batch], planned.contexts.lengths[: config.batch])
+    few = Contexts(planned.contexts.tokens[: config.batch_size], planned.contexts.lengths[: config.batch_size])
     times = []
     for _ in range(2):
         began = time.perf_counter()
-        for _ in activations(model, few, config.hooks, batch=config.batch, dtype=config.dtype, exclude=config.exclude):
+        for _ in activations(
+            model, few, config.hooks, batch_size=config.batch_size, dtype=config.dtype, exclude=config.exclude
+        ):
             pass
         times.append(time.perf_counter() - began)
     return times[-1] * planned.contexts.n_token / few.n_token
@@ -161,7 +163,7 @@ def seconds(model: Model, planned: Plan) -> float:
 
 def _manifest(model: Model, contexts: Contexts, hooks: tuple[Hook, ...], config: Config) -> Manifest:
     most = config.context * _row_bytes(hooks, config)
-    batches = max(int(config.shard_megabytes * MEGA / most) // config.batch, 1)
+    batches = max(int(config.shard_megabytes * MEGA / most) // config.batch_size, 1)
     identity = model.identity()
     return Manifest(
         model={key: identity[key] for key in ("model", "weights_sha256", "tokenizer", "dtype")},
@@ -172,12 +174,12 @@ def _manifest(model: Model, contexts: Contexts, hooks: tuple[Hook, ...], config:
         prepend_bos=contexts.prepend_bos,
         separator=contexts.separator,
         exclude=config.exclude,
-        batch=config.batch,
+        batch=config.batch_size,
         contexts=len(contexts),
         tokens=contexts.n_token,
         rows=_rows(contexts, config.exclude),
         token_sha256=contexts.sha256(),
-        shard_contexts=batches * config.batch,  # a batch never spans two shards, so that resuming repeats none
+        shard_contexts=batches * config.batch_size,  # a batch never spans two shards, so that resuming repeats none
         versions={name: importlib.metadata.version(name) for name in VERSIONED},
     )
 

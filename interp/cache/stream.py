@@ -178,7 +178,7 @@ def _activations(
     """Yield the rows of all hooks, concatenated along the last axis."""
     while some := list(islice(rows, AT_ONCE)):
         contexts = Contexts(*padded(some, how.context))
-        for result in activations(model, contexts, hooks, batch=AT_ONCE, dtype=how.dtype):
+        for result in activations(model, contexts, hooks, batch_size=AT_ONCE, dtype=how.dtype):
             yield result[hooks[0]] if len(hooks) == 1 else torch.cat([result[hook] for hook in hooks], dim=1)
 
 

@@ -28,13 +28,13 @@ def ablate_induction(
     *,
     k: int = 5,
     method: str = "zero",
-    n_control: int = 20,
+    n_controls: int = 20,
     length: int = 25,
     seed: int = 1,
 ) -> Ablation:
     """Ablate the k heads of highest induction score, and random heads.
 
-    The `n_control` random sets have k heads each, of other heads of their layers.
+    The `n_controls` random sets have k heads each, of other heads of their layers.
 
     The loss is that of the second half of repeated random text, whose every token the first half gives away, in nats a
     token. "zero" sets a head's values after attention to zero; "mean" to their mean over all positions of these texts.
@@ -62,15 +62,15 @@ def ablate_induction(
     >>> ablation.heads, ablation.effect
     (('L1H1', 'L1H2'), 0.105)
     """
-    k, n_control, seed = whole(k, "k"), whole(n_control, "n_control"), whole(seed, "seed", 0)
-    _check(model, method, k, n_control)
+    k, n_controls, seed = whole(k, "k"), whole(n_controls, "n_controls"), whole(seed, "seed", 0)
+    _check(model, method, k, n_controls)
     tokens = repeated(model, N_TEXT, length, seed)
     shape = scores.induction.shape
     order = np.argsort(-scores.induction, axis=None, kind="stable")
     chosen = [(int(i) // shape[1], int(i) % shape[1]) for i in order[:k]]
     rest = [(int(i) // shape[1], int(i) % shape[1]) for i in order[k:]]
     generator = np.random.default_rng(seed)
-    sets = [_matched(chosen, rest, generator) for _ in range(n_control)]
+    sets = [_matched(chosen, rest, generator) for _ in range(n_controls)]
     means = _means(model, tokens) if method == "mean" else None
     baseline = _loss(model, tokens)
     losses = _losses(model, tokens, [chosen, *sets], means)
@@ -138,12 +138,12 @@ def _means(model: Model, tokens: Tensor) -> Float[Tensor, "n_layer n_head d_head
     return torch.stack([cache[hook].mean((0, 1)) for hook in hooks])
 
 
-def _check(model: Model, method: str, k: int, n_control: int) -> None:
+def _check(model: Model, method: str, k: int, n_controls: int) -> None:
     require(model, Model, "model")
     n_heads = model.spec.n_layer * model.spec.n_head
     if method not in METHODS:
         raise UsageError(f'There is no ablation method "{method}": choose "zero" or "mean".')
-    if n_control < 1 or not 1 <= k <= n_heads // 2:
-        raise UsageError(f"k={k} heads against {n_control} random sets: the model has {n_heads} heads in all.")
+    if n_controls < 1 or not 1 <= k <= n_heads // 2:
+        raise UsageError(f"k={k} heads against {n_controls} random sets: the model has {n_heads} heads in all.")
     if bridge_is_hooked(model):
         raise UsageError("model.bridge has hooks, which an ablation would not see: remove them first.")

@@ -405,7 +405,7 @@ class Ablation(Shown, Result):
 
     The loss is that on the second half of the text, in nats a token.
 
-    `effect` is the rise when `heads` are removed, `control` (n_control,) the rises for as many random heads each time.
+    `effect` is the rise when `heads` are removed, `control` (n_controls,) the rises for as many random heads each time.
     `baseline` is the loss of the whole model; `method` is "zero" or "mean". `ratio` is effect / median |control|.
 
     >>> scores = circuits.head_scores(model, n_text=4, length=12)

@@ -1,4 +1,4 @@
-"""`interp attention`: where chosen heads look on chosen prompts."""
+"""`interp attention`: attention patterns of chosen heads on chosen prompts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from interp.cli import options
 from interp.cli.deliver import deliver, output_folder
 from interp.errors import UsageError
 
-HELP = "where chosen heads look on chosen prompts, as a page to browse"
+HELP = "attention patterns of chosen heads on chosen prompts, as a page to browse"
 EXAMPLE = 'interp attention "When Mary and John went home, John gave it to" --heads L16H8,L23H4 --out out/attention'
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the prompts, the heads, and where the report goes."""
-    parser.add_argument("prompts", metavar="PROMPT", nargs="+", help="a text; several are shown one below the other")
+    parser.add_argument("prompts", metavar="PROMPT", nargs="+", help="a prompt; several are shown one below the other")
     parser.add_argument("--heads", metavar="H,H", required=True, help="heads by name, such as L23H4,L10H0")
     options.add_out(parser, "out/attention", "folder for result.json, arrays.safetensors and report.html")
     options.add_model(parser)

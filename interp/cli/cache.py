@@ -21,25 +21,25 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("text", metavar="TEXT", nargs="+", help=text)
     options.add_column(parser)
-    text = "what to store, such as blocks.10.hook_resid_post; may be given again"
+    text = "hook to store, such as blocks.10.hook_resid_post; may be given several times"
     parser.add_argument("--hook", metavar="NAME", action="append", required=True, help=text)
-    text = "tokens a context (default: 128)"
+    text = "tokens in a context (default: 128)"
     parser.add_argument("--context", type=options.positive, default=128, metavar="N", help=text)
-    text = "contexts a forward pass (default: 16)"
-    parser.add_argument("--batch", type=options.positive, default=16, metavar="N", help=text)
+    text = "contexts in a forward pass (default: 16)"
+    parser.add_argument("--batch-size", "--batch", type=options.positive, default=16, metavar="N", help=text)
     text = "number format on disk (default: float32)"
     parser.add_argument("--store-dtype", choices=("float32", "bfloat16", "float16"), default="float32", help=text)
-    text = "store this too: position 0 of each context, whose norm is enormous, or padding (default: neither)"
+    text = "also store position 0 of each context, whose norm is very large, or padding (default: neither)"
     parser.add_argument("--keep", choices=("first", "padding"), action="append", default=[], help=text)
-    text = "one document a context, padded, instead of documents joined and cut into full contexts"
+    text = "one document in each context, padded, instead of joined documents cut into full contexts"
     parser.add_argument("--no-pack", action="store_true", help=text)
-    text = "begin every context with BOS or not (default: the tokenizer's habit)"
+    text = "whether every context begins with BOS; habit: as the tokenizer does by default (default: habit)"
     parser.add_argument("--bos", choices=("habit", "yes", "no"), default="habit", help=text)
     parser.add_argument("--max-tokens", type=options.positive, metavar="N", help="read no more tokens than this")
     text = "refuse a store larger than this (default: 20)"
     parser.add_argument("--max-gigabytes", type=_size, default=20.0, metavar="N", help=text)
-    parser.add_argument("--resume", action="store_true", help="go on where a harvest into --out was stopped")
-    text = "say what it would take (tokens, disk, memory, arithmetic, time), and write nothing"
+    parser.add_argument("--resume", action="store_true", help="continue an unfinished harvest in --out")
+    text = "print the tokens, disk, memory, arithmetic and time that are needed, and write nothing"
     parser.add_argument("--dry-run", action="store_true", help=text)
     options.add_out(parser, "out/cache", "folder for shard-*.safetensors and manifest.json")
     options.add_model(parser)
@@ -52,7 +52,7 @@ def run(args: Namespace) -> int:
     config = cache.Config(
         hooks=tuple(args.hook),
         context=args.context,
-        batch=args.batch,
+        batch_size=args.batch_size,
         dtype=args.store_dtype,
         exclude=tuple(name for name in cache.EXCLUDED if name not in args.keep),
         pack=not args.no_pack,
@@ -101,16 +101,19 @@ def summary(manifest: Any) -> dict[str, Any]:
 
 def lines(manifest: Any) -> list[str]:
     """Return what a person reads of a store."""
-    model, done = manifest.model, "" if manifest.complete else ", STOPPED: finish it with interp cache run --resume"
+    model, done = (
+        manifest.model,
+        "" if manifest.complete else ", NOT COMPLETE: finish it with interp cache run --resume",
+    )
     size = sum(shard.bytes for shard in manifest.shards) / 1e9
-    begin = {True: "begins with BOS", False: "begins without BOS", None: "begins as the tokens given do"}
+    begin = {True: "begins with BOS", False: "begins without BOS", None: "begins as in the given tokens"}
     left_out = {"first": "position 0 of every context", "padding": "padding"}
     excluded = " and ".join(left_out[name] for name in manifest.exclude) or "nothing"
     lines = [
         f"model      {model['model']}, computed in {model['dtype']}, weights {model['weights_sha256'][:12]}",
         f"text       {manifest.tokens:,} tokens in {manifest.contexts:,} contexts of "
         f"{'' if manifest.packed else 'up to '}{manifest.context}; each {begin[manifest.prepend_bos]}",
-        f"stored     {manifest.rows:,} rows a hook, {manifest.dtype}; left out: {excluded}",
+        f"stored     {manifest.rows:,} rows per hook, {manifest.dtype}; left out: {excluded}",
         f"on disk    {len(manifest.shards)} of {manifest.n_shard} shards, {size:.3f} GB{done}",
     ]
     for hook in manifest.hooks:
@@ -133,7 +136,7 @@ def _source(args: Namespace, cache: Any) -> Any:
 
     kinds = {text.is_token_file(source) for source in args.text}
     if kinds == {True, False}:
-        raise UsageError("text and files of token ids cannot be harvested together: give one or the other")
+        raise UsageError("text and files of token ids cannot be combined in one store: give one or the other")
     return (
         cache.token_rows(*args.text, context=args.context)
         if True in kinds
@@ -148,9 +151,9 @@ def _write_plan(plan: Any, model: Any, args: Namespace) -> None:
     if args.json:
         console.write_json(table)
         return
-    console.write(f"{table['tokens']:,} tokens in {table['contexts']:,} contexts, {table['rows']:,} rows a hook")
+    console.write(f"{table['tokens']:,} tokens in {table['contexts']:,} contexts, {table['rows']:,} rows per hook")
     console.write(f"disk    {table['disk_bytes'] / 1e9:.3f} GB in {table['shards']} shards")
-    console.write(f"memory  about {table['memory_bytes'] / 1e9:.2f} GB at its peak, beside the libraries")
+    console.write(f"memory  about {table['memory_bytes'] / 1e9:.2f} GB at its peak, without the libraries")
     rate = table["flops"] / table["seconds"] / 1e9
     console.write(f"time    about {duration(table['seconds'])}: {table['flops']:.3g} FLOPs at {rate:,.0f} GFLOP/s")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from interp.cli.cache import write_store
 
-HELP = "what a store of activations holds"
+HELP = "show the contents of a store of activations"
 EXAMPLE = "interp cache info out/acts"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the store."""
-    parser.add_argument("folder", metavar="DIR", help="a folder that interp cache run wrote")
+    parser.add_argument("folder", metavar="DIR", help="folder written by interp cache run")
 
 
 def run(args: Namespace) -> int:

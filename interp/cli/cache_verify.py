@@ -12,7 +12,7 @@ EXAMPLE = "interp cache verify out/acts"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the store."""
-    parser.add_argument("folder", metavar="DIR", help="a folder that interp cache run wrote")
+    parser.add_argument("folder", metavar="DIR", help="folder written by interp cache run")
 
 
 def run(args: Namespace) -> int:
@@ -24,5 +24,5 @@ def run(args: Namespace) -> int:
     if args.json:
         console.write_json({"store": args.folder, "verified": True, "shards": len(manifest.shards), "bytes": size})
     elif not args.quiet:
-        console.write(f"{len(manifest.shards)} shards, {size / 1e9:.3f} GB: as written")
+        console.write(f"{len(manifest.shards)} shards, {size / 1e9:.3f} GB: all checksums match")
     return 0

@@ -30,4 +30,4 @@ def guarded(name: str, examine: Callable[[], Check | Iterable[Check]]) -> Iterat
         checks = examine()
         yield from (checks,) if isinstance(checks, Check) else checks
     except Exception as error:
-        yield Check(name, "missing", f"could not be examined ({type(error).__name__}: {error})", "see interp doctor -v")
+        yield Check(name, "missing", f"could not be checked ({type(error).__name__}: {error})", "see interp doctor -v")

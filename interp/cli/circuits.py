@@ -8,17 +8,17 @@ from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
 from interp.errors import UsageError
 
-HELP = "what every attention head looks for, moves and reads, checked against the model"
+HELP = "scores, weights and composition of every attention head, checked against the model"
 EXAMPLE = "interp circuits smollm2 --head L18H6 --out out/circuits"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the model, the heads shown closely, and where the report goes."""
-    text = "the model, instead of --model"
+    text = "the model (the same as --model)"
     parser.add_argument("name", metavar="MODEL", nargs="?", help=text)
-    text = "a head that gets a section of its own, such as L18H6; may be repeated (default: the most remarkable)"
+    text = "a head with a section of its own, such as L18H6; may be given several times (default: the largest scores)"
     parser.add_argument("--head", metavar="HEAD", dest="heads", action="append", default=[], help=text)
-    text = "random sets of heads to compare the ablation with (default: 20)"
+    text = "number of random sets of heads that the ablation is compared with (default: 20)"
     parser.add_argument("--controls", type=options.positive, default=20, metavar="N", help=text)
     options.add_out(parser, "out/circuits", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
@@ -33,7 +33,7 @@ def run(args: Namespace) -> int:
         raise UsageError(f'two models are named, "{args.name}" and --model "{args.model}": give one of them')
     args.model = args.name or args.model or options.MODEL
     with output_folder(args.out) as folder:
-        config = circuits.Config(heads=tuple(args.heads), controls=args.controls)
+        config = circuits.Config(heads=tuple(args.heads), n_controls=args.controls)
         model = options.load_model(args)
         with console.progress(quiet=args.quiet) as progress:
             result = circuits.run(model, config, command=args.command, seed=args.seed, progress=progress)

@@ -45,7 +45,9 @@ def _writable() -> Iterator[None]:
     except OSError as error:  # such as a full disk behind a redirection
         drop_output()
         why = error.strerror or error
-        raise InterpError(f"standard output cannot be written to ({why}); files that were saved are whole") from error
+        raise InterpError(
+            f"standard output cannot be written to ({why}); files that were saved before are complete"
+        ) from error
 
 
 def drop_output() -> None:

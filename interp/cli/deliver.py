@@ -50,7 +50,7 @@ def study_of(result: Result) -> Study:
     from analyses.study import Study
 
     if not isinstance(result, Study):
-        raise UsageError(f"a {type(result).__name__} has no page of its own: give a result that an analysis wrote")
+        raise UsageError(f"a {type(result).__name__} has no page: give the result of an analysis")
     return result
 
 
@@ -82,7 +82,9 @@ def save(study: Study, folder: Path, *, result: bool) -> Path:
         if result:
             raise
         what = f"{type(error).__name__}: {error}"
-        raise DamagedFileError(f"this result cannot be drawn, its values do not fit together ({what})") from error
+        raise DamagedFileError(
+            f"the page of this result cannot be drawn, because its values are not consistent ({what})"
+        ) from error
     files = {**study.files(), **study.beside()} if result else {}
     write_all({**{folder / name: content for name, content in files.items()}, page: drawn})
     report.write_index(report.home(folder))

@@ -33,7 +33,7 @@ Training resumes, so that a second demo does not train again what is there.
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add where the reports go."""
-    options.add_out(parser, "out", "folder for index.html and one folder a study")
+    options.add_out(parser, "out", "folder for index.html and one folder for each study")
 
 
 def run(args: Namespace) -> int:

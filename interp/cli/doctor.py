@@ -13,7 +13,7 @@ from interp.cli import console
 from interp.cli.machine import machine_checks
 from interp.cli.software import software_checks
 
-HELP = "what is installed, which models load offline, how to fix what is missing, and what works with a MODEL"
+HELP = "check the installation and the models that load offline; with a MODEL, list what works with it"
 EXAMPLE = "interp doctor gemma3-270m"
 
 MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
@@ -22,11 +22,12 @@ MARKS = {"ok": "ok", "missing": "--", "broken": "!!"}
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the model to examine, if any, and the common options."""
     parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="say which level this model has, exact or observed, and what works"
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help="show the level of this model (exact or observed) and what works with it",
     )
-    parser.description = (
-        f"{HELP}. Exits with 1 only when a package the toolkit cannot do without is missing or too old."
-    )
+    parser.description = f"{HELP}. The exit code is 1 only if a required package is missing or too old."
 
 
 def run(args: Namespace) -> int:

@@ -18,8 +18,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the store, the directions, and where the report goes."""
     parser.add_argument("store", metavar="STORE", help="a store of activations (interp cache run)")
     text = (
-        "a .npy file of one vector, the folder of a saved probe or steering vector, or FOLDER:17, what latent 17 of an "
-        "autoencoder reads"
+        "a .npy file with one vector, the folder of a saved probe or steering vector, or FOLDER:17 for the encoder "
+        "row of latent 17 of an autoencoder"
     )
     parser.add_argument("directions", metavar="DIRECTION", nargs="+", help=text)
     parser.add_argument("--hook", metavar="NAME", help="the hook of the store, if it has several")
@@ -66,7 +66,9 @@ def direction(name: str) -> Any:
 
         return probes.load(name)
     if not hasattr(result, "direction"):
-        raise UsageError(f"{name} holds a {type(result).__name__}, which is not a direction")
+        raise UsageError(
+            f"{name} holds a {type(result).__name__}, which has no direction: give a probe or a steering vector"
+        )
     return result
 
 
@@ -75,7 +77,7 @@ def _latent(folder: str, latent: int) -> Any:
 
     sae = saes.load(folder)
     if latent >= sae.width:
-        raise UsageError(f"{folder}: latent {latent} does not exist: its latents are 0 to {sae.width - 1}")
+        raise UsageError(f"{folder} has no latent {latent}: its latents are 0 to {sae.width - 1}")
     return sae.W_enc[:, latent].detach()
 
 

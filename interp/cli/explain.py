@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
 
-HELP = "why the model says one next token rather than another"
+HELP = "explain why the model predicts one next token rather than another"
 EXAMPLE = (
     'interp explain "The Eiffel Tower is located in the city of" --target " Paris" --versus " London" --out out/paris'
 )
@@ -18,24 +18,24 @@ def add_arguments(parser: ArgumentParser) -> None:
 
     The prompt, what is explained about it, the model, and where the report goes.
     """
-    parser.add_argument("prompt", metavar="PROMPT", help="the text the model reads")
-    text = "the next token to explain, with its leading blank (default: the model's likeliest)"
+    parser.add_argument("prompt", metavar="PROMPT", help="the prompt")
+    text = "the next token to explain, with its leading blank (default: the most likely one)"
     parser.add_argument("--target", metavar="TOKEN", help=text)
     text = "explain the logit of the target minus that of this token (default: the target's logit alone)"
     parser.add_argument("--versus", metavar="TOKEN", help=text)
-    text = "the token the prediction is read at; negative counts from the end (default: -1, the last)"
+    text = "position of the token after which the prediction is read; negative counts from the end (default: -1)"
     parser.add_argument("--position", type=options.integer, default=-1, metavar="N", help=text)
-    text = "a prompt of as many tokens: explain the difference between the two answers too"
+    text = "a prompt with the same number of tokens: also explain the difference between the two answers"
     parser.add_argument("--counterfactual", metavar="PROMPT", help=text)
-    text = "a tuned lens, as a file or the folder that interp lens wrote: read the layers through it too"
+    text = "a tuned lens (a file, or a folder written by interp lens): also read the layers through it"
     parser.add_argument("--lens", metavar="FOLDER", help=text)
-    text = "how many components the report shows one by one (default: 10)"
+    text = "number of components shown in the report (default: 10)"
     parser.add_argument("--top", type=options.positive, default=10, metavar="N", help=text)
-    text = "how many nodes of the tree of paths are expanded at most (default: 300, with --certify 20,000)"
+    text = "largest number of nodes expanded in the path tree (default: 300, with --certify 20,000)"
     parser.add_argument("--max-expansions", type=options.positive, metavar="N", help=text)
-    text = "expand until the paths shown are certain to be the largest there are (slow; 80 MB a token for SmolLM2)"
+    text = "expand until the paths shown are certain to be the largest of all (slow; 80 MB per token for SmolLM2)"
     parser.add_argument("--certify", action="store_true", help=text)
-    text = "list paths one by one, or summed by first token or by components (default: path)"
+    text = "list single paths, or sums of paths by first token or by components (default: path)"
     parser.add_argument("--group", choices=("path", "token", "component"), default="path", help=text)
     text = "folder for result.json, arrays.safetensors, report.html and graph.json"
     options.add_out(parser, "out/explain", text)

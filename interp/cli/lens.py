@@ -16,19 +16,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 
     The text, how much of it, and where the lens and its report go.
     """
-    text = "a file, a folder, python-docs, - or hf:NAME; may be given again (default: python-docs)"
+    text = "a file, a folder, python-docs, - or hf:NAME; may be given several times (default: python-docs)"
     parser.add_argument("--text", metavar="TEXT", action="append", default=[], help=text)
     text = "contexts to fit on (default: 300)"
     parser.add_argument("--contexts", type=options.positive, default=300, metavar="N", help=text)
     text = "contexts of other documents to compare on (default: 16)"
     parser.add_argument("--held-out", type=options.positive, default=16, metavar="N", help=text)
-    text = "tokens a context (default: 128)"
+    text = "tokens in a context (default: 128)"
     parser.add_argument("--context", type=options.positive, default=128, metavar="N", help=text)
-    text = "positions of a training step (default: 256, fewer for a vocabulary of more than 65,536 tokens)"
+    text = "positions in a training step (default: 256, fewer for a vocabulary of more than 65,536 tokens)"
     parser.add_argument("--batch-size", type=options.positive, default=None, metavar="N", help=text)
     text = "positions of a held-out context to compare (default: all, fewer where their logits are more than 8 million)"
     parser.add_argument("--positions", type=options.positive, default=None, metavar="N", help=text)
-    text = "training steps at most (default: 100)"
+    text = "largest number of training steps (default: 100)"
     parser.add_argument("--steps", type=options.positive, default=100, metavar="N", help=text)
     text = "folder for lens.safetensors, result.json, arrays.safetensors and report.html"
     options.add_out(parser, "out/lens", text)

@@ -22,7 +22,7 @@ FEATURES = {
     "avx512_bf16": "AVX512-bf16",
     "amx_bf16": "AMX-bf16",
 }
-"""What decides how fast matrices multiply here, by the kernel's name for it."""
+"""Processor features that speed up matrix products, by their names in the kernel."""
 
 
 def machine_checks() -> Iterator[Check]:

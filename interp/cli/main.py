@@ -72,7 +72,7 @@ def _ended(words: list[str], verbose: bool) -> int:
     except BrokenPipeError:
         raise
     except KeyboardInterrupt:
-        console.write_error("interrupted; what was saved before is whole")
+        console.write_error("interrupted; files that were saved before are complete")
         return INTERRUPTED
     except InterpError as error:
         _trace(verbose)
@@ -123,8 +123,8 @@ def parser_of(name: str) -> tuple[ModuleType, Parser]:
 def _with_options(message: str, args: Namespace) -> str:
     """Return a message with the options that set the arguments it names ("give store=")."""
 
-    def option(found: re.Match[str]) -> str:
-        return f"--{found[1].replace('_', '-')}" if hasattr(args, found[1]) else found[0]
+    def option(match: re.Match[str]) -> str:
+        return f"--{match[1].replace('_', '-')}" if hasattr(args, match[1]) else match[0]
 
     return re.sub(r"\b([a-z_]+)=(?=[\s.,;:)]|$)", option, message)
 

@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser that raises `UsageError` and names the nearest known option."""
 
     synonyms: Mapping[str, str] = MappingProxyType({})
-    """What other libraries call an option, and its name here; a command may set its own."""
+    """Names of options in other libraries, with the names here; a command may set its own."""
 
     def __init__(self, prog: str, *, description: str, example: str) -> None:
         super().__init__(
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
             name = word.split("=")[0]
             if name.startswith("--") and " " not in name and name not in self._option_string_actions:
                 same = self.synonyms.get(name)
-                hint = f'; it is "{same}" here' if same else nearest(name, self._option_string_actions)
+                hint = f'; here it is "{same}"' if same else nearest(name, self._option_string_actions)
                 raise UsageError(f'unknown option "{name}"{hint} ({self._see()})')
         return self.parse_args(words, namespace)
 
@@ -115,7 +115,7 @@ def add_numbers(group: argparse._ActionsContainer) -> None:
     """
     kinds = ("float32", "float64", "bfloat16")
     group.add_argument("--dtype", choices=kinds, default="float32", help="number format (default: float32)")
-    group.add_argument("--device", default="cpu", help='where it runs, such as "cpu" or "cuda:0" (default: cpu)')
+    group.add_argument("--device", default="cpu", help='device, such as "cpu" or "cuda:0" (default: cpu)')
 
 
 def load_model(args: argparse.Namespace) -> Model:
@@ -127,12 +127,12 @@ def load_model(args: argparse.Namespace) -> Model:
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     """Add `--seed`, the only source of randomness of a command."""
-    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of everything random (default: 0)")
+    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of all random numbers (default: 0)")
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command: `--json`, `--quiet` and `--verbose`."""
     group = parser.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    group.add_argument("-q", "--quiet", action="store_true", help="no progress, no messages but errors")
-    group.add_argument("-v", "--verbose", action="store_true", help="log what happens; a traceback when it fails")
+    group.add_argument("-q", "--quiet", action="store_true", help="print no progress and no messages except errors")
+    group.add_argument("-v", "--verbose", action="store_true", help="print log messages, and a traceback on failure")

@@ -21,15 +21,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", nargs="+", help=text)
     text = "logistic, mass-mean, lda, ridge, ccs, crc, ttpd or saplma (default: logistic)"
     parser.add_argument("--probe", metavar="NAME", default="logistic", help=text)
-    text = "the token read: last, -2, mean, entity, token:TEXT (default: last)"
+    text = "position whose activations are read: last, -2, mean, entity or token:TEXT (default: last)"
     parser.add_argument("--position", metavar="RULE", default="last", help=text)
     text = "layers such as 10,12 or 8-20; embed is the embedding, which is layer -1 (default: all)"
     parser.add_argument("--layers", metavar="LIST", type=_layers, default=(), help=text)
-    text = "column, or regular expression over the statement, of the entities that a split keeps together"
+    text = "column of the entities (or a regular expression over statements); all rows of an entity are in one split"
     parser.add_argument("--group", metavar="NAME", help=text)
-    text = "leave out selectivity, the null, baselines and erasure; the report says that they are missing"
+    text = "skip selectivity, the null, baselines and erasure; the report says that they are missing"
     parser.add_argument("--no-controls", action="store_true", help=text)
-    text = "also add the direction while the model answers, with random ones to compare (a minute or more)"
+    text = "also intervene: add the direction, and random ones, while the model answers (a minute or more)"
     parser.add_argument("--causal", action="store_true", help=text)
     text = "folder for result.json, arrays.safetensors, report.html and the probes"
     options.add_out(parser, "out/probe", text)
@@ -81,6 +81,6 @@ def _layers(text: str) -> tuple[int, ...]:
         if not first.isdecimal() or (dash and not (last.isdecimal() and int(first) <= int(last))):
             raise ArgumentTypeError(f'"{text}" is not a list of layers: write 0,12 or 8-20 or embed,0-5 or all')
         if int(last or first) - int(first) >= MOST_LAYERS:
-            raise ArgumentTypeError(f"{part} is more than {MOST_LAYERS} layers: no model has as many")
+            raise ArgumentTypeError(f"{part} is more than {MOST_LAYERS} layers, and no model has that many")
         result += range(int(first), int(last or first) + 1)
     return tuple(dict.fromkeys(result))

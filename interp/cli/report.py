@@ -14,7 +14,7 @@ EXAMPLE = "interp report out/explain"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the result folder, and where the page goes."""
-    parser.add_argument("result", metavar="RESULT", help="a folder with a result.json that an analysis wrote")
+    parser.add_argument("result", metavar="RESULT", help="folder of a saved result")
     options.add_out(parser, None, "folder for report.html, listed in index.html (default: the result's own)")
 
 

@@ -8,7 +8,7 @@ from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
 from interp.errors import UsageError
 
-HELP = "evaluate a sparse autoencoder on held-out text, with baselines and others"
+HELP = "evaluate sparse autoencoders on held-out text, compared with baselines"
 EXAMPLE = "interp sae evaluate runs/x --tokens 50000 --out out/dictionary"
 
 
@@ -19,28 +19,29 @@ def add_arguments(parser: ArgumentParser) -> None:
     """
     text = "folder of an autoencoder; further ones are evaluated on the same text and shown with it"
     parser.add_argument("folder", metavar="FOLDER", nargs="*", help=text)
-    text = "in the place of FOLDER: a folder of dictionaries (saes.DictionarySet), whose FVU is measured layer by layer"
+    text = "instead of FOLDER: a folder of dictionaries (saes.DictionarySet), whose FVU is measured for each layer"
     parser.add_argument("--dictionaries", metavar="DIR", help=text)
     add_sources(parser)
-    text = "judge on this text, harvested now, contexts it was trained on left out (default: go on in its own text)"
+    text = "evaluate on this text, without the contexts it was trained on (default: text that follows the training "
+    "text)"
     parser.add_argument("--text", metavar="TEXT", action="append", default=[], help=text)
     options.add_column(parser, default=None)
-    text = "tokens of such text (default: 20000)"
+    text = "number of tokens of that text (default: 20000)"
     parser.add_argument("--tokens", type=options.positive, metavar="N", default=20_000, help=text)
-    parser.add_argument("--no-features", action="store_true", help="judge only: no cards of latents")
+    parser.add_argument("--no-features", action="store_true", help="evaluate only, without the cards of latents")
     options.add_out(parser, "out/dictionary", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
 
 
 def add_sources(parser: ArgumentParser) -> None:
     """Add what both commands on trained autoencoders need."""
-    text = "a store of the hook it reads (interp cache run)"
+    text = "a store of activations of its hook (interp cache run)"
     parser.add_argument("--store", metavar="DIR", help=text)
-    text = 'the model its activations are of, or "none" to do without (default: the one the store names)'
+    text = 'the model of the activations, or "none" (default: the one named by the store)'
     parser.add_argument("--model", metavar="NAME", help=text)
-    text = "the hook it reads, where its folder does not name it, such as blocks.10.hook_resid_post"
+    text = "its hook, such as blocks.10.hook_resid_post, if its folder does not name it"
     parser.add_argument("--hook", metavar="NAME", help=text)
-    parser.add_argument("--device", default="cpu", help='where it runs, such as "cpu" or "cuda:0" (default: cpu)')
+    parser.add_argument("--device", default="cpu", help='device, such as "cpu" or "cuda:0" (default: cpu)')
 
 
 def run(args: Namespace) -> int:
@@ -87,12 +88,12 @@ def _run_set(args: Namespace) -> int:
 
     with output_folder(args.out) as folder:
         store = cache.Store.open(args.store) if args.store else None
-        dictionaries, found = inputs.opened_set(args.dictionaries, store, args.model, args.device)
+        dictionaries, loaded = inputs.opened_set(args.dictionaries, store, args.model, args.device)
         hooks = tuple(dict.fromkeys(hook for e in dictionaries.entries for hook in (e.reads, *e.writes)))
         with console.progress(quiet=args.quiet) as progress:
             if store is None:
                 texts, column = tuple(args.text), args.column
-                store = inputs.fresh(found, texts, args.tokens, folder, column=column, hooks=hooks, progress=progress)
+                store = inputs.fresh(loaded, texts, args.tokens, folder, column=column, hooks=hooks, progress=progress)
             result = saes.evaluate_set(dictionaries, store, seed=args.seed, command=args.command, progress=progress)
         result.save(folder)
     if args.json:

@@ -11,22 +11,22 @@ from interp.cli.deliver import output_folder, save
 from interp.cli.sae_evaluate import add_sources
 from interp.errors import MissingInputError
 
-HELP = "what latents fire on, raise and are inhibited by: all of them, some, or those found by a word"
+HELP = "examples, effects and inhibitors of latents: all, chosen ones, or those that match a word"
 EXAMPLE = "interp sae features runs/x --search import --out out/features"
 
-TOLD = 5
-"""Cards printed when no latent is asked for."""
-FOUND = 200
-"""Latents shown of those a word finds."""
+PRINTED = 5
+"""Number of cards that are printed if no latent is named."""
+MOST_MATCHES = 200
+"""Largest number of latents shown that match a word."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the autoencoder, the text, the latents, and where the page goes."""
     parser.add_argument("folder", metavar="FOLDER", help="folder of the autoencoder")
     add_sources(parser)
-    text = "this latent; may be given again (default: all)"
+    text = "number of a latent; may be given several times (default: all)"
     parser.add_argument("--latent", type=options.natural, metavar="N", action="append", default=[], help=text)
-    text = "latents that fire on, or raise, a token with this in it (upper or lower case)"
+    text = "latents that fire on or raise a token that contains this text (upper or lower case)"
     parser.add_argument("--search", metavar="WORD", help=text)
     options.add_out(parser, "out/features", "folder for result.json, features.jsonl and report.html")
     options.add_seed(parser)
@@ -43,7 +43,7 @@ def run(args: Namespace) -> int:
         opened = inputs.opened(args.folder, store, args.model, args.device, args.hook)
         source = store or opened.own
         if source is None:
-            raise MissingInputError(f"{args.folder} has no activations of its own: give a store with --store.")
+            raise MissingInputError(f"{args.folder} does not contain activations: give a store with --store.")
         with console.progress(quiet=args.quiet) as progress:
             study = dictionary.run(
                 opened.sae,
@@ -68,9 +68,11 @@ def _chosen(features: Any, args: Namespace) -> tuple[int, ...]:
     features.check(named)
     if args.search is None:
         return named
-    hits = features.search(args.search)[:FOUND]
+    hits = features.search(args.search)[:MOST_MATCHES]
     if not hits and not named:
-        raise MissingInputError(f'No latent fires on or raises a token with "{args.search}" in it: try a shorter word.')
+        raise MissingInputError(
+            f'No latent fires on or raises a token that contains "{args.search}": try a shorter word.'
+        )
     return tuple(dict.fromkeys((*named, *hits)))
 
 
@@ -78,7 +80,7 @@ def _write(study: Any, folder: str, report: str, args: Namespace) -> None:
     """Print the cards asked for, or the first few."""
     from analyses.dictionary import card_text
 
-    shown = study.config.asked or tuple(int(latent) for latent in study.features.ranked()[:TOLD])
+    shown = study.config.asked or tuple(int(latent) for latent in study.features.ranked()[:PRINTED])
     if args.json:
         cards = [card_text.card_values(study.features, latent) for latent in shown]
         console.write_json({"report": report, "result": folder, **study.to_dict(), "cards": cards})

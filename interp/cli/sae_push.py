@@ -17,12 +17,12 @@ EXAMPLE = "interp sae push out/sae --repo me/smollm2-layer-10"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the folder, the repository, and whether anything leaves this machine."""
-    parser.add_argument("folder", metavar="FOLDER", help="folder of an autoencoder; README.md is written into it")
-    parser.add_argument("--repo", metavar="OWNER/NAME", required=True, help="repository, made if it does not exist")
-    text = "send the files; needs a token (HF_TOKEN, or hf auth login). Without it nothing leaves this machine"
+    parser.add_argument("folder", metavar="FOLDER", help="folder of an autoencoder, where README.md is written")
+    parser.add_argument("--repo", metavar="OWNER/NAME", required=True, help="repository; created if it does not exist")
+    text = "upload the files; needs a token (HF_TOKEN, or hf auth login). Without this option nothing is sent"
     parser.add_argument("--upload", action="store_true", help=text)
     parser.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
-    text = "folder of a result of interp sae evaluate, whose measures go into the card"
+    text = "result folder of interp sae evaluate, whose measures are written into the card"
     parser.add_argument("--evaluation", metavar="DIR", help=text)
 
 

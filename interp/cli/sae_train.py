@@ -26,31 +26,35 @@ EXAMPLE = (
 SHORT = {
     "architecture": ("sae", "NAME", "standard, gated, topk, batchtopk, jumprelu or matryoshka"),
     "variant": ("sae", "NAME", "autoencoder, transcoder, crosscoder or crosslayer"),
-    "width": ("sae", "N", "latents"),
-    "k": ("sae", "N", "active latents an input"),
-    "steps": ("sae", "N", "batches trained on"),
-    "batch_size": ("sae", "N", "activations a batch"),
+    "width": ("sae", "N", "number of latents"),
+    "k": ("sae", "N", "active latents per input"),
+    "steps": ("sae", "N", "number of training steps (batches)"),
+    "batch_size": ("sae", "N", "activations in a batch"),
     "lr": ("sae", "X", "peak learning rate"),
-    "max_norm": ("sae", "X", "leave out activations of more than this many times the median norm"),
-    "seed": ("sae", "N", "seed of everything random"),
-    "store": ("data", "DIR", "train on this finished harvest (interp cache run)"),
-    "column": ("data", "NAME", 'where .jsonl, .csv, .parquet and data sets have their text (default: "text")'),
-    "model": ("data", "NAME", "reads the text: a Hugging Face name, a local folder, or smollm2"),
+    "max_norm": ("sae", "X", "leave out activations whose norm is above this multiple of the median"),
+    "seed": ("sae", "N", "seed of all random numbers"),
+    "store": ("data", "DIR", "train on this store of activations (interp cache run)"),
+    "column": ("data", "NAME", 'key or column of the text in .jsonl, .csv, .parquet and data sets (default: "text")'),
+    "model": ("data", "NAME", "model that reads the text: a Hugging Face name, a local folder, or smollm2"),
     "target": ("data", "NAME", "hook of a transcoder's outputs"),
-    "context": ("data", "N", "tokens a context"),
+    "context": ("data", "N", "tokens in a context"),
     "max_tokens": ("data", "N", "read no more tokens than this"),
-    "device": ("run", "NAME", 'where it runs, such as "cpu" or "cuda:0"'),
-    "wandb": ("run", "PROJECT", "send metrics to Weights & Biases too (needs its package)"),
+    "device": ("run", "NAME", 'device, such as "cpu" or "cuda:0"'),
+    "wandb": ("run", "PROJECT", "also send metrics to Weights & Biases (needs its package)"),
 }
-"""Flags that stand for --set TABLE.KEY=VALUE: table, what the value is called, help."""
+"""Flags for --set TABLE.KEY=VALUE: table, name of the value in the help, help."""
 LISTS = {
     "text": (
         "data",
         "TEXT",
-        "harvest this: a file (.txt, .jsonl, .csv, .parquet), a folder, python-docs, - or hf:NAME; may be given again",
+        "text: a file (.txt, .jsonl, .csv, .parquet), a folder, python-docs, - or hf:NAME; may be given several times",
     ),
-    "hook": ("data", "NAME", "what is read, such as blocks.10.hook_resid_post; several for a crosscoder"),
-    "hooks": ("data", "PATTERN", "a set: one for every hook that fits, such as 'blocks.*.mlp'; may be given again"),
+    "hook": ("data", "NAME", "hook that is read, such as blocks.10.hook_resid_post; several for a crosscoder"),
+    "hooks": (
+        "data",
+        "PATTERN",
+        "train a set: one for every matching hook, such as 'blocks.*.mlp'; may be given several times",
+    ),
 }
 
 
@@ -62,17 +66,18 @@ def add_arguments(parser: ArgumentParser) -> None:
         own = {other: name.partition(".")[2] for other, name in SYNONYMS.items()}
         known = {name: f"--{name.replace('_', '-')}" for name in (*SHORT, *LISTS)}
         parser.synonyms = {f"--{other.replace('_', '-')}": known[name] for other, name in own.items() if name in known}
-    text = "tables [sae], [data] and [run]; flags win over it (default: with --resume, the run's own config.toml)"
+    text = "file with the tables [sae], [data] and [run]; flags override it (default with --resume: config.toml of "
+    "the run)"
     parser.add_argument("config", metavar="RUN.toml", nargs="?", help=text)
-    text = "any key of the three tables, such as sae.dead_after=500 or data.stream=true; may be given again"
+    text = "any key of the three tables, such as sae.dead_after=500 or data.stream=true; may be given several times"
     parser.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], dest="assigned", help=text)
     for name, (table, metavar, text) in SHORT.items():
         _add(parser, name, metavar, f"{text} ({table}.{name})")
     for name, (table, metavar, text) in LISTS.items():
         _add(parser, name, metavar, f"{text} ({table}.{name})", action="append")
-    text = "write curves for TensorBoard into --out too (run.tensorboard; needs its package)"
+    text = "also write curves for TensorBoard into --out (run.tensorboard; needs its package)"
     parser.add_argument("--tensorboard", action="store_true", help=text)
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --out")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
     text = "print shapes, tokens, arithmetic, disk, memory and time, and write nothing"
     parser.add_argument("--dry-run", action="store_true", help=text)
     options.add_out(parser, "out/sae", "folder of the run, where the SAE is saved")
@@ -100,7 +105,7 @@ def run(args: Namespace) -> int:
         try:
             return _train(settings, args, group)
         except InterpError as error:
-            if group.claim():  # one of them speaks for all
+            if group.claim():  # one process reports the error for all
                 raise
             return error.exit_code
 
@@ -110,21 +115,21 @@ def _settings(args: Namespace) -> Any:
 
     With --resume and no file, they are those of the run.
     """
-    from saes.runs import settings as found
+    from saes.runs import settings as run_settings
 
-    kept = Path(args.out) / found.NAME
-    file = args.config or (str(kept) if args.resume and kept.is_file() else None)
-    tables = [found.read(file)] if file else []
+    saved = Path(args.out) / run_settings.NAME
+    file = args.config or (str(saved) if args.resume and saved.is_file() else None)
+    tables = [run_settings.read(file)] if file else []
     pairs = [(f"--{name.replace('_', '-')}", f"{table}.{name}={value}") for name, table, value in _given(args)]
     pairs += [("--set", text) for text in args.assigned]
     for flag, text in pairs:
-        table, key, value = found.assignment(text, flag)
+        table, key, value = run_settings.assignment(text, flag)
         tables.append({table: {key: value}})
     tables += [{table: {name: tuple(value)}} for name, (table, *_) in LISTS.items() if (value := getattr(args, name))]
-    merged = found.merged(tables)
+    merged = run_settings.merged(tables)
     if args.resume and not file and not merged["data"]:
-        raise MissingInputError(f"There is no run in {args.out} to continue: it has no {found.NAME}.")
-    return found.complete(merged, file or "")
+        raise MissingInputError(f"There is no run in {args.out} to continue: it has no {run_settings.NAME}.")
+    return run_settings.complete(merged, file or "")
 
 
 def _given(args: Namespace) -> Iterator[tuple[str, str, str]]:
@@ -154,7 +159,7 @@ def _train(settings: Any, args: Namespace, group: Any) -> int:
                 drawn.write()
                 stack.close()
                 how = f"interp sae train --resume --out {shlex.quote(args.out)}"
-                console.write_error(f"{str(stopped) or 'interrupted'}; go on with: {how}")
+                console.write_error(f"{str(stopped) or 'interrupted'}; continue with: {how}")
             return INTERRUPTED
     if drawn is not None:
         if not outcome.already:
@@ -170,7 +175,7 @@ def _metrics_callback(
 
     Progress, tracker, page of curves.
     """
-    begun: list[tuple[float, float]] = []
+    first: list[tuple[float, float]] = []
     total, done = settings.sae.steps, {}
 
     def report(hook: str, metrics: dict[str, float]) -> None:
@@ -183,8 +188,8 @@ def _metrics_callback(
         now, step = time.perf_counter(), metrics["step"]
         done[hook] = step
         trained = sum(done.values())
-        begun[:] = begun or [(now, trained)]
-        rate = (trained - begun[0][1]) / max(now - begun[0][0], 1e-9)
+        first[:] = first or [(now, trained)]
+        rate = (trained - first[0][1]) / max(now - first[0][0], 1e-9)
         lines = f"{hook + ': ' if hook else ''}fvu {metrics['fvu']:.3f}, l0 {metrics['l0']:.1f}"
         if rate:
             lines += f", {rate * settings.sae.batch_size:,.0f} activations/s"
@@ -227,7 +232,7 @@ def _body(sae: Any, metrics: dict[str, float], rate: float | None) -> dict[str, 
 
 def _lines(outcome: Any, config: Any, rates: dict[str, float | None]) -> Iterator[str]:
     if outcome.already:
-        yield f"this run was finished before ({config.steps:,} steps): nothing to do"
+        yield f"this run is already finished ({config.steps:,} steps)"
     if "" not in rates:
         yield from _set_lines(outcome, config)
         return
@@ -238,17 +243,17 @@ def _lines(outcome: Any, config: Any, rates: dict[str, float | None]) -> Iterato
     if metrics:
         yield (
             f"last batch: fvu {metrics['fvu']:.4f} (fraction of variance unexplained), {metrics['l0']:.1f} latents "
-            f"active an input, {metrics['dead']:,} of {sae.width:,} dead"
+            f"active per input, {metrics['dead']:,} of {sae.width:,} dead"
         )
     if rate:
         total = config.steps * config.batch_size
-        yield f"trained on {total:,} activations in {duration(metrics['seconds'])}, {rate:,.0f} a second"
+        yield f"trained on {total:,} activations in {duration(metrics['seconds'])}, {rate:,.0f} per second"
 
 
 def _set_lines(outcome: Any, config: Any) -> Iterator[str]:
     """Return the lines of a set, then the last batch of every dictionary."""
     yield repr(outcome.trained)
-    yield "last batch: fraction of variance unexplained, latents active an input, dead latents"
+    yield "last batch: fraction of variance unexplained, latents active per input, dead latents"
     for hook, metrics in outcome.metrics.items():
         if metrics:
             yield f"  {hook:28} fvu {metrics['fvu']:.4f}   l0 {metrics['l0']:6.1f}   dead {metrics['dead']:,}"
@@ -272,11 +277,11 @@ def _plan_lines(plan: Any, config: Any) -> Iterator[str]:
     yield f"shapes  {many}{shape}: {plan.parameters:,} parameters"
     if plan.tokens:
         yield f"text    {plan.tokens:,} tokens, {plan.rows:,} activations"
-    seen = f" ({plan.epochs:.2f} times each of {plan.rows:,})" if plan.rows else ""
+    seen = f" ({plan.epochs:.2f} passes over {plan.rows:,})" if plan.rows else ""
     yield f"data    {plan.activations:,} activations: {config.steps:,} steps of {config.batch_size:,}{seen}"
     yield f"work    {plan.flops:.3g} FLOPs of training"
-    kept = f"{plan.harvest_bytes / 1e9:.3f} GB of activations and " if plan.harvest_bytes else ""
-    yield f"disk    {kept}up to {plan.run_bytes / 1e9:.3f} GB of checkpoints and weights"
+    stored = f"{plan.harvest_bytes / 1e9:.3f} GB of activations and " if plan.harvest_bytes else ""
+    yield f"disk    {stored}up to {plan.run_bytes / 1e9:.3f} GB of checkpoints and weights"
     yield f"memory  about {plan.memory_bytes / 1e9:.2f} GB at its peak, without the libraries"
     harvest = f"{duration(plan.harvest_seconds)} of harvest, " if plan.harvest_seconds else ""
     training = f"{duration(plan.train_seconds)} of training, from a few real steps on random data"

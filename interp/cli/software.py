@@ -114,9 +114,9 @@ def hub_models() -> Check:
         if any(_is_whole(snapshot) for snapshot in folder.glob("snapshots/*"))
     )
     if not result:
-        text = "none; a name from the hub needs a network once"
+        text = "none; the first load of a model from the hub needs a network"
         return Check(
-            "cached models", "missing", text, "load one by name while there is a network, or give a local folder"
+            "cached models", "missing", text, "load one by name while there is a network, or use a local folder"
         )
     return Check("cached models", "ok", ", ".join(result))
 

@@ -1,4 +1,4 @@
-"""`interp steer`: whether a behaviour can be steered, at what cost, and against which controls."""
+"""`interp steer`: dose-response of a steering vector, with controls and its cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from interp.cli.deliver import deliver, output_folder
 from interp.errors import UsageError
 from interp.files import read_text
 
-HELP = "whether a vector steers a behaviour: dose-response, controls and cost"
+HELP = "steer a behaviour with a vector: dose-response, controls and cost"
 EXAMPLE = "interp steer sentiment --layers 10,15,20 --out out/steering"
 
 
@@ -23,15 +23,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         "sentiment, gender, truth, or a .json file with lists positive, negative, prompts, right and wrong and a name"
     )
     parser.add_argument("behaviour", metavar="BEHAVIOUR", help=text)
-    text = "difference, pca, probe or centred: how the vector is made (default: difference)"
+    text = "how the vector is computed: difference, pca, probe or centred (default: difference)"
     parser.add_argument("--method", default="difference", metavar="NAME", help=text)
-    text = "blocks whose output is steered, such as 10,15,20 (default: five spread over the model)"
+    text = "blocks whose output is steered, such as 10,15,20 (default: five, evenly spaced)"
     parser.add_argument("--layers", metavar="L,L", help=text)
     text = "strengths in norms of the stream, such as --strengths=-0.4,0.4 (default: from -0.6 to 0.6)"
     parser.add_argument("--strengths", metavar="S,S", help=text)
-    text = "random directions of the same norm, the control (default: 100)"
+    text = "number of random directions of the same norm, the control (default: 100)"
     parser.add_argument("--random", type=options.natural, default=100, metavar="N", help=text)
-    text = "a file of texts, one a line, on which the cost is measured (default: twelve built-in sentences)"
+    text = "file with one text in each line, on which the cost is measured (default: twelve built-in sentences)"
     parser.add_argument("--neutral", metavar="FILE", help=text)
     options.add_out(parser, "out/steering", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
@@ -48,7 +48,7 @@ def run(args: Namespace) -> int:
         method=args.method,
         layers=_numbers(args.layers, int, "--layers") or default.layers,
         strengths=_numbers(args.strengths, float, "--strengths") or default.strengths,
-        n_random=args.random,
+        n_controls=args.random,
         neutral=_lines(args.neutral) or default.neutral,
     )
     with output_folder(args.out) as folder:
@@ -68,7 +68,7 @@ def _lines(name: str | None) -> tuple[str, ...]:
         return ()
     lines = tuple(line for line in read_text(Path(name)).splitlines() if line.strip())
     if not lines:
-        raise UsageError(f"--neutral {name}: the file holds no text")
+        raise UsageError(f"--neutral {name}: the file has no text")
     return lines
 
 

@@ -17,7 +17,7 @@ from interp.files import writable_folder
 if TYPE_CHECKING:
     from analyses.superposition.base import ToyStudy
 
-HELP = "toy models of superposition, modular, pruned and sparse networks: a study with pass or fail for each number"
+HELP = "studies of toy models (superposition, modular, pruned and sparse networks) with a check of every number"
 EXAMPLE = "interp toy geometry --out out/toy"
 
 ALL = "all"
@@ -29,15 +29,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the study, its size, and where the report goes."""
     names = ", ".join(_packages())
     parser.add_argument("study", metavar="STUDY", help=f"{names}; or {ALL}")
-    text = "change one setting of the study, such as density=0.5,0.1 or steps=2000; may be given again"
+    text = "change one setting of the study, such as density=0.5,0.1 or steps=2000; may be given several times"
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=text)
     parser.add_argument(
-        "--full", action="store_true", help="the paper's size for dimensions (minutes); the others have one size"
+        "--full",
+        action="store_true",
+        help="use the size of the paper for the study dimensions (minutes); other studies have one size",
     )
     options.add_out(parser, "out/toy", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
     parser.add_argument(
-        "--device", default="cpu", help='where models are trained, "cpu" or for studies of superposition "cuda:0"'
+        "--device", default="cpu", help='device: "cpu", or "cuda:0" for studies of superposition (default: cpu)'
     )
 
 
@@ -61,7 +63,7 @@ def _run_all(args: Namespace, names: tuple[str, ...]) -> int:
     from interp import report
 
     if args.set:
-        raise UsageError("--set changes one study's settings; name that study instead of all")
+        raise UsageError("--set changes the settings of one study: name that study instead of all")
     bydesign.require_cpu(args.device)
     results: list[tuple[str, ToyStudy]] = []
     with output_folder(args.out) as folder:
@@ -101,7 +103,7 @@ def _verdict(results: list[tuple[str, ToyStudy]]) -> int:
     """Return 0, or 4 with the failures on stderr."""
     failed = [f"{name}: {result.failures()}" for name, result in results if not result.passed]
     for line in failed:
-        console.write_error(f"out of its band: {line}")
+        console.write_error(f"outside its band: {line}")
     return CheckFailedError.exit_code if failed else 0
 
 

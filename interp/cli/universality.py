@@ -1,4 +1,4 @@
-"""`interp universality`: which heads, layers and latents of two models do the same."""
+"""`interp universality`: heads, layers and latents that two models have in common."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
 from interp.files import read_text
 
-HELP = "which heads, layers and latents of two models do the same, against chance"
+HELP = "heads, layers and latents that two models have in common, compared with chance"
 EXAMPLE = "interp universality smollm2 gemma3-270m --out out/universality"
 
 
@@ -18,13 +18,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
     The two models, their dictionaries, the shared text, and where the report goes.
     """
-    parser.add_argument("first", metavar="A", help="a model")
-    parser.add_argument("second", metavar="B", help="another")
-    text = "a folder of a dictionary; give two, of A and of B, to match their latents"
+    parser.add_argument("first", metavar="A", help="first model")
+    parser.add_argument("second", metavar="B", help="second model")
+    text = "folder of a dictionary; give two, for A and for B, to match their latents"
     parser.add_argument("--sae", metavar="FOLDER", dest="saes", action="append", default=[], help=text)
-    text = "a file of texts, one a line, that both models read (default: eight built-in pieces of prose)"
+    text = "file with one text in each line, read by both models (default: eight built-in texts)"
     parser.add_argument("--texts", metavar="FILE", help=text)
-    text = "random pairings of texts to compare similarity with (default: 200)"
+    text = "number of random pairings of texts, the chance level (default: 200)"
     parser.add_argument("--draws", type=options.positive, default=200, metavar="N", help=text)
     options.add_out(parser, "out/universality", "folder for result.json, arrays.safetensors and report.html")
     options.add_seed(parser)
@@ -41,10 +41,16 @@ def run(args: Namespace) -> int:
     config = universality.Config(texts=tuple(line for line in lines if line.strip()), draws=args.draws)
     with output_folder(args.out) as folder:
         first, second = (load(name, dtype=args.dtype, device=args.device) for name in (args.first, args.second))
-        found = [saes.load(folder) for folder in args.saes]
+        dictionaries = [saes.load(folder) for folder in args.saes]
         with console.progress(quiet=args.quiet) as progress:
             result = universality.run(
-                first, second, config, dictionaries=found, command=args.command, seed=args.seed, progress=progress
+                first,
+                second,
+                config,
+                dictionaries=dictionaries,
+                command=args.command,
+                seed=args.seed,
+                progress=progress,
             )
         deliver(result, folder, args)
     return 0

@@ -150,7 +150,7 @@ def judge(
     circuit: Circuit,
     *,
     scores: EdgeScores | None = None,
-    n_random: int = 100,
+    n_controls: int = 100,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Verdict:
@@ -159,7 +159,7 @@ def judge(
     The pairs must not have been used to choose the circuit.
 
     Faithfulness, pair by pair and template by template; completeness: f of everything else alone; minimality: how far f
-    falls when an edge is left out; `n_random` random circuits that end with as many edges; with `scores`, the overlap
+    falls when an edge is left out; `n_controls` random circuits that end with as many edges; with `scores`, the overlap
     of circuits chosen from resampled pairs.
 
     Args:
@@ -167,7 +167,7 @@ def judge(
         task: pairs that were not used to choose the circuit.
         circuit: edges to test.
         scores: what it was chosen by.
-        n_random: random circuits.
+        n_controls: random circuits.
         seed: of random circuits, of the bootstrap, and of which edges are left out where there are more than 50.
         progress: called with (done, total, what).
 
@@ -185,7 +185,7 @@ def judge(
     members = np.flatnonzero(circuit.included)
     drop = np.sort(rng.choice(members, min(N_DROPPED, len(members)), replace=False))
     drops = [_without(circuit.mask, edge) for edge in drop]
-    randoms = [_like(circuit, _random(graph, circuit.size, rng), rng) for _ in range(n_random)]
+    randoms = [_like(circuit, _random(graph, circuit.size, rng), rng) for _ in range(n_controls)]
     every, none = np.ones(graph.n_edge, bool), np.zeros(graph.n_edge, bool)
     wanted = [every, none, circuit.mask, ~circuit.mask, *drops, *randoms]
     measured = []

@@ -45,7 +45,7 @@ def minimal_heads(
     share: float = 0.9,
     *,
     outside: Outside = "counterfactual",
-    n_random: int = 20,
+    n_controls: int = 20,
     seed: int = 0,
 ) -> HeadSet:
     """Find few heads that carry `share` of the measure on their own.
@@ -87,7 +87,7 @@ def minimal_heads(
         if rest and bench.faithfulness([rest])[0] >= share:
             chosen = rest
     rng = np.random.default_rng(seed)
-    random = [rng.choice(len(order), len(chosen), replace=False).tolist() for _ in range(n_random)]
+    random = [rng.choice(len(order), len(chosen), replace=False).tolist() for _ in range(n_controls)]
     return HeadSet(
         task=bench.task.name,
         share=share,

@@ -16,10 +16,10 @@ class HeadSet(Shown, Result):
 
     All other heads are corrupted.
 
-    `heads` are their names, the most important first, `f` their faithfulness, `control` (n_random,) that of random sets
-    of as many heads; `f_by_size` (n_head,) is f of the k heads of largest single effect.
+    `heads` are their names, the most important first, `f` their faithfulness, `control` (n_controls,) that of random
+    sets of as many heads; `f_by_size` (n_head,) is f of the k heads of largest single effect.
 
-    >>> heads = discovery.minimal_heads(model, task, n_random=3)
+    >>> heads = discovery.minimal_heads(model, task, n_controls=3)
     >>> heads.heads, heads.f
     (('L0H3',), 1.248)
     """

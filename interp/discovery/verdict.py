@@ -19,8 +19,8 @@ class Verdict(Shown, Result):
     """A circuit judged on pairs it was not chosen on.
 
     `circuit`, `complement`, `clean` and `corrupted` (n_pair,) are measures in nats of the circuit alone, of everything
-    else alone, of the whole model and of the counterfactual; `control` (n_random,) the faithfulness of random circuits
-    of the same size; `dropped` (n_dropped,) by how much f falls when one edge is left out, for the edges
+    else alone, of the whole model and of the counterfactual; `control` (n_controls,) the faithfulness of random
+    circuits of the same size; `dropped` (n_dropped,) by how much f falls when one edge is left out, for the edges
     `dropped_edges`.
 
     >>> circuit = discovery.circuit(discovery.score(model, task), share=0.2)

@@ -123,7 +123,7 @@ def _patched(
     values, sites = Values(plan, start, part), plan.sites()
     metrics = unpatched[:, None].repeat(1, len(sites))
     changing = values.changing(sites)
-    done, total = len(sites) * (start // plan.batch), len(sites) * -(-len(plan.task) // plan.batch)
+    done, total = len(sites) * (start // plan.batch_size), len(sites) * -(-len(plan.task) // plan.batch_size)
     for lot in plan.lots(changing, part):
         metrics[:, lot] = of(values.patched([sites[i] for i in lot]), plan.base(part), len(lot)).T
         advance(progress, done + lot[-1] + 1, total, f"patching {plan.what}")

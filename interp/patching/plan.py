@@ -51,7 +51,7 @@ class Plan:
     layers: tuple[int, ...]
     indices: tuple[int, ...]
     sae: Any
-    batch: int
+    batch_size: int
 
     def entries(self, axis: str) -> tuple[Any, ...]:
         """Return what an axis of the result runs over."""
@@ -143,7 +143,7 @@ class Values:
         width = part.clean.shape[1]
         if plan.source == "mean":
             total: dict[str, Tensor] = {}
-            for rows in plan.task.clean[:, :width].split(plan.batch):
+            for rows in plan.task.clean[:, :width].split(plan.batch_size):
                 total |= {hook: value.sum(0) + total.get(hook, 0) for hook, value in self._run(rows, hooks).items()}
             return {hook: (total[hook] / len(plan.task)).expand_as(base[hook]) for hook in hooks}
         others = (torch.arange(start, start + len(part)) + 1) % len(plan.task)

@@ -41,7 +41,7 @@ def dose_response(  # noqa: PLR0913 (all but the first four are keyword-only)
     strengths: Sequence[float] = STRENGTHS,
     off_target: Mapping[str, tuple[Any, Any]] | None = None,
     neutral: Any = NEUTRAL,
-    n_random: int = 100,
+    n_controls: int = 100,
     positions: int | slice | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -62,7 +62,7 @@ def dose_response(  # noqa: PLR0913 (all but the first four are keyword-only)
         off_target: name → (prompts, measure) of behaviours that should stay as they are.
         neutral: texts on which the cost is measured: KL divergence from the unsteered model and loss, in nats per
             token.
-        n_random: random directions of the same norm in every layer, the control of the measure.
+        n_controls: random directions of the same norm in every layer, the control of the measure.
         positions: where the vector is added, as in `edit.add`; at every position by default.
         seed: of the random directions, and of the half of the prompts that chooses the layer.
         progress: called with (conditions done, conditions in all, what is being done).
@@ -84,18 +84,18 @@ def dose_response(  # noqa: PLR0913 (all but the first four are keyword-only)
     require(model, Model, "model")
     several = _checked_vectors(model, v)
     doses = _checked_strengths(strengths)
-    n_random = whole(n_random, "n_random", 0)
+    n_controls = whole(n_controls, "n_controls", 0)
     target = _Behaviour.of(model, "target", prompts, measure)
     others = [_Behaviour.of(model, name, *pair) for name, pair in (off_target or {}).items()]
     text = Prompts.of(model, neutral, "neutral")
     rng = np.random.default_rng(seed)
-    n_control = n_random + max(len(one.shuffled) for one in several)
-    rate = Rate(progress, len(several) * len(doses) * (n_control + len(others) + 3), "conditions")
+    n_runs = n_controls + max(len(one.shuffled) for one in several) + len(others) + 3
+    rate = Rate(progress, len(several) * len(doses) * n_runs, "conditions")
     measured: list[_Layer] = []
     for one in several:
-        control = _controls(one, n_random, rng)
+        control = _controls(one, n_controls, rng)
         steer = _Steered(model, one, doses, positions, rate)
-        measured.append(_Layer.of(steer, target, others, text, control, n_random))
+        measured.append(_Layer.of(steer, target, others, text, control, n_controls))
     return DoseResponse(
         **_stacked(measured),
         layers=tuple(one.layer for one in several),

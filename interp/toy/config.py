@@ -55,7 +55,7 @@ class Config:
     first_start: int = 0
     """Number of the first start: start k of a cell is the same model in every grid."""
     steps: int = 4000
-    batch: int = 512
+    batch_size: int = 512
     lr: float = 3e-3
     schedule: str = "cosine"
     record: int = 0
@@ -67,14 +67,14 @@ class Config:
         checked_fields(self)
         for name, known in (("model", MODELS), ("data", DATA), ("values", VALUES), ("schedule", SCHEDULES)):
             _known(name, getattr(self, name), known)
-        for name in ("features", "hidden", "starts", "steps", "batch"):
+        for name in ("features", "hidden", "starts", "steps", "batch_size"):
             _at_least(name, getattr(self, name), 1)
         _at_least("record", self.record, 0)
         _at_least("first_start", self.first_start, 0)
-        if self.batch % LANES:
+        if self.batch_size % LANES:
             raise UsageError(
-                f"batch is {self.batch}; it must be a multiple of {LANES}, so that every instance's numbers lie "
-                "in the same form in memory and are summed in the same order"
+                f"batch_size is {self.batch_size}; it must be a multiple of {LANES}, so that the numbers of every "
+                "instance have the same layout in memory and are summed in the same order"
             )
         if not self.lr > 0:
             raise UsageError(f"lr is {self.lr}; it must be above 0")

@@ -82,7 +82,8 @@ class Trained(Result):
         >>> trained.configuration().density
         (1.0, 0.05)
         """
-        return Config(**self.config)
+        names = {"batch": "batch_size"}  # of files of earlier versions
+        return Config(**{names.get(name, name): value for name, value in self.config.items()})
 
     def cell(self, index: int) -> Trained:
         """Return cell `index` alone, as a grid of one cell.

@@ -18,6 +18,7 @@ from torch import Tensor
 from interp.arguments import checked
 from interp.devices import available
 from interp.errors import CheckFailedError
+from interp.progress import Progress, advance
 from interp.provenance import Stopwatch
 from interp.threads import one_thread
 from interp.toy.config import Config
@@ -40,7 +41,7 @@ class History:
 
 
 @checked
-def train(config: Config, *, device: str = "cpu", tick: Callable[[int], None] | None = None) -> Trained:
+def train(config: Config, *, device: str = "cpu", progress: Progress | None = None) -> Trained:
     """Train the grid and return all instances with their losses.
 
     Losses are exact up to 10 features, else those of a fixed sample.
@@ -50,7 +51,7 @@ def train(config: Config, *, device: str = "cpu", tick: Callable[[int], None] | 
     Args:
         config: the grid.
         device: where to train.
-        tick: called with each step's number.
+        progress: called with (steps done, steps in all, what is being done).
 
     Returns:
         All instances, with their losses.
@@ -58,7 +59,7 @@ def train(config: Config, *, device: str = "cpu", tick: Callable[[int], None] | 
     Raises:
         CheckFailedError: an instance's weights are not finite.
 
-    >>> config = toy.Config(features=5, hidden=2, density=(1.0, 0.05), starts=2, steps=200, batch=64)
+    >>> config = toy.Config(features=5, hidden=2, density=(1.0, 0.05), starts=2, steps=200, batch_size=64)
     >>> toy.train(config).features_in.shape  # (cells, starts, features, hidden)
     (2, 2, 5, 2)
     """
@@ -69,13 +70,13 @@ def train(config: Config, *, device: str = "cpu", tick: Callable[[int], None] | 
     single = initialise(architecture, config.features, config.hidden, starts=starts, seed=config.seed)
     flat = single.repeat(len(density), 1).to(device)
     cut, importance = density.repeat_interleave(config.starts, 0), importance.repeat_interleave(config.starts, 0)
-    weight = 2 * importance / (cut.mean(dim=1, keepdim=True) * config.batch)
+    weight = 2 * importance / (cut.mean(dim=1, keepdim=True) * config.batch_size)
 
     def batches(generator: torch.Generator) -> Tensor:
-        return sample(config.data, cut, config.batch, generator, group=config.group, values=config.values)
+        return sample(config.data, cut, config.batch_size, generator, group=config.group, values=config.values)
 
     weights = layout(flat, config.features, config.hidden, tied=architecture.tied)
-    history = optimise(architecture, weights, batches, weight.unsqueeze(2), config, tick=tick)
+    history = optimise(architecture, weights, batches, weight.unsqueeze(2), config, progress=progress)
     if not torch.isfinite(flat).all():
         raise CheckFailedError(f"training diverged: some weights are not finite; lower lr (it was {config.lr:g})")
     return _collect(config, architecture, flat, history, watch, device)
@@ -89,7 +90,7 @@ def optimise(
     config: Config,
     *,
     decay: float = 0.0,
-    tick: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> History:
     """Train `weights` in place on batches; return the history.
 
@@ -111,8 +112,7 @@ def optimise(
                 _record(history, step, weights.flat, error, weight)
             rate = config.lr * learning_rate(config.schedule, step, config.steps)
             _adam(weights.flat, slope, mean, square, step=step + 1, rate=rate, decay=decay)
-            if tick:
-                tick(step)
+            advance(progress, step + 1, config.steps, "training toy models")
     return history
 
 

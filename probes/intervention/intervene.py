@@ -55,7 +55,7 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
         "add":     x ← x + s · step · ŵ
         "remove":  x ← x − s · (x · ŵ − c) ŵ       c the mean of x · ŵ over these statements; s = 1 removes it
 
-    The same is done for `config.n_random` directions drawn uniformly, with the same step, as a control. Strength 0 is
+    The same is done for `config.n_controls` directions drawn uniformly, with the same step, as a control. Strength 0 is
     always included.
 
     Args:
@@ -97,7 +97,7 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
     steps = _steps(runs, unit, data.labels, chosen)
     if config.step is not None:
         steps = dict.fromkeys(chosen, float(config.step))
-    directions = [unit, *_random(len(unit), config.n_random, seed)]
+    directions = [unit, *_random(len(unit), config.n_controls, seed)]
     answers = []
     for done, one in enumerate(directions, 1):
         edit = _Edit(mode, one.to(model.device, model.dtype), steps, _means(runs, one, chosen))

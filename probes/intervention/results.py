@@ -61,7 +61,7 @@ class Intervention(Shown, Layered):
         return f"Intervention({self.mode} {self.direction} on {len(self.labels)} of {self.data}: {where})"
 
     @property
-    def n_random(self) -> int:
+    def n_controls(self) -> int:
         """Number of random directions."""
         return len(self.log_probabilities) - 1
 
@@ -141,9 +141,9 @@ class Intervention(Shown, Layered):
         """Return the share of directions with an effect at least as large.
 
         Only effects of the same sign count. The given direction is included, so that the share is a p-value of at least
-        1 / (1 + n_random).
+        1 / (1 + n_controls).
 
-        >>> intervention.n_random, intervention.share_beyond(1, strength=8.0)  # intervention = probes.intervene(...)
+        >>> intervention.n_controls, intervention.share_beyond(1, strength=8.0)  # intervention = probes.intervene(...)
         (19, 0.2)
         """
         effects = self.effects(label)[:, self.strengths.index(strength)]
@@ -220,7 +220,7 @@ class Intervention(Shown, Layered):
             list(self.strengths),
             series,
             caption=f"{self._setting()} Change of the mean answer to true and to false statements; bands: 95 % of "
-            f"{self.n_random} random directions of the same length.",
+            f"{self.n_controls} random directions of the same length.",
             alt="Change of the answer difference against strength; at the largest strength "
             + " and ".join(f"{value:+.3f} for {word}" for word, value in last.items())
             + ".",
@@ -244,8 +244,8 @@ class Intervention(Shown, Layered):
         return (
             f"PD: mean of P({self.answers[0].strip()}) − P({self.answers[1].strip()}), "
             f"{'whole answers' if self.read == 'total' else 'first differing token'}; effect: its change; random: 95 % "
-            f"of {self.n_random} directions of the same length; p: share of all directions with an effect at least as "
-            "large; NIE: effect over PD₊ − PD₋, empty where that is within noise of 0."
+            f"of {self.n_controls} directions of the same length; p: share of all directions with an effect as large "
+            "or larger; NIE: effect over PD₊ − PD₋, empty where that is within noise of 0."
         )
 
     def _extremes(self) -> list[tuple[int, float]]:
@@ -264,7 +264,7 @@ class Intervention(Shown, Layered):
         low, high = np.percentile(effects[1:], [2.5, 97.5])
         beyond = self.share_beyond(label, strength)
         side = "outside" if not low <= effects[0] <= high else "within"
-        verdict = f"{side} the 95 % range of {self.n_random} random directions of the same length"
+        verdict = f"{side} the 95 % range of {self.n_controls} random directions of the same length"
         normal = "" if nie is None else f", {nie[0, at]:+.2f} of that difference"
         return (
             f"Strength {strength:+g} moves the mean answer to {'true' if label else 'false'} statements by "

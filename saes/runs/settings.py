@@ -238,7 +238,7 @@ def _check_key(table: str, key: str, source: str) -> None:
     if key not in known:
         elsewhere = [f"{other}.{key}" for other, kind in TABLES.items() if key in settings.kinds(kind)]
         elsewhere = elsewhere or ([SYNONYMS[key]] if key in SYNONYMS else [])
-        hint = f'; it is "{elsewhere[0]}" here' if elsewhere else nearest(key, known)
+        hint = f'; here it is "{elsewhere[0]}"' if elsewhere else nearest(key, known)
         raise UsageError(f'{source}: unknown key "{table}.{key}"{hint}.')
 
 

@@ -23,7 +23,7 @@ from tests import models
 HOOK = "blocks.1.hook_resid_post"
 HOOKS = (HOOK, "blocks.0.attn.hook_z", "blocks.1.hook_mlp_out")
 IDS = models.tokens(22, 10)
-CONFIG = cache.Config(hooks=HOOKS, context=10, batch=3, shard_megabytes=0.02)
+CONFIG = cache.Config(hooks=HOOKS, context=10, batch_size=3, shard_megabytes=0.02)
 RAGGED = [row[: 1 + i % 10].tolist() for i, row in enumerate(IDS)]
 
 
@@ -72,13 +72,13 @@ def test_padding_and_batches_do_not_matter(model, tmp_path):
     """Each context alone, without any padding, against padded batches of 1, 3 and 50: float32 rounding of sums."""
     alone = [model.run_with_cache(torch.tensor([row]), HOOK)[1][HOOK][0, 1:] for row in RAGGED]
     for batch in (1, 3, 50):
-        store = cache.harvest(model, RAGGED, replace(CONFIG, batch=batch), tmp_path / str(batch))
+        store = cache.harvest(model, RAGGED, replace(CONFIG, batch_size=batch), tmp_path / str(batch))
         torch.testing.assert_close(rows_of(store, HOOK), torch.cat(alone), rtol=1e-5, atol=1e-5)
 
 
 def test_another_context_does_matter(model):
     """The control of the invariances: were rows taken from the wrong context or position, they would differ by far."""
-    (rows,) = cache.activations(model, cache.Contexts(IDS.int(), torch.full((22,), 10)), (HOOK,), batch=50)
+    (rows,) = cache.activations(model, cache.Contexts(IDS.int(), torch.full((22,), 10)), (HOOK,), batch_size=50)
     assert (rows[HOOK][9:] - rows[HOOK][:-9]).abs().mean() > 0.1
     assert (rows[HOOK][1:] - rows[HOOK][:-1]).abs().mean() > 0.1
 
@@ -164,7 +164,7 @@ SETTINGS = {
     "no hook": (dict(hooks=()), "hooks is a tuple"),
     "dtype": (dict(dtype="float61"), r'cannot hold "float61"; .*"float16"'),
     "excluded": (dict(exclude=("padded",)), r'"padded" cannot be excluded; .*"padding"'),
-    "batch": (dict(batch=0), "batch must be above zero, not 0"),
+    "batch": (dict(batch_size=0), "batch_size must be above zero, not 0"),
     "size": (dict(max_gigabytes=float("nan")), "max_gigabytes must be above zero, not nan"),
 }
 
@@ -283,7 +283,7 @@ def test_a_harvest_is_never_written_over(model, tmp_path):
 
 OTHERS = {
     "hooks": (dict(config=replace(CONFIG, hooks=(HOOK,))), "hooks"),
-    "batch": (dict(config=replace(CONFIG, batch=2)), "batch = 3, but this one has 2"),
+    "batch": (dict(config=replace(CONFIG, batch_size=2)), "batch = 3, but this one has 2"),
     "dtype": (dict(config=replace(CONFIG, dtype="bfloat16")), 'dtype = "float32", but this one has "bfloat16"'),
     "tokens": (dict(source=IDS.flip(1)), "token_sha256 = "),
     "fewer tokens": (dict(source=IDS[:-1]), "contexts = 22"),
@@ -345,7 +345,7 @@ def peak():
 torch.set_num_threads(1)
 model = models.load("llama")
 hooks = tuple(f"blocks.{l}.hook_{n}" for l in range(3) for n in ("resid_pre", "resid_mid", "resid_post", "mlp_out"))
-config = cache.Config(hooks=hooks, context=40, batch=8, shard_megabytes=1)
+config = cache.Config(hooks=hooks, context=40, batch_size=8, shard_megabytes=1)
 ids = models.tokens(1200, 40)
 def use(n, name):
     store = cache.harvest(model, ids[:n], config, f"{sys.argv[1]}/{name}")
@@ -377,7 +377,7 @@ def test_the_attention_sink_of_the_real_model_is_left_out(smollm2, tmp_path):
         "blocks.11.hook_resid_post",
         torch.randint(100, 40_000, (4, 16), generator=torch.Generator().manual_seed(0)),
     )
-    config = cache.Config(hooks=(hook,), context=16, batch=2)
+    config = cache.Config(hooks=(hook,), context=16, batch_size=2)
     without = cache.harvest(smollm2, ids, config, tmp_path / "without")
     kept = cache.harvest(smollm2, ids, replace(config, exclude=()), tmp_path / "kept")
     assert kept.tensor(hook, 0, 1).norm() > 10_000

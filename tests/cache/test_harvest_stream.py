@@ -11,7 +11,7 @@ from interp.errors import UsageError
 from tests import models
 
 HOOK = "blocks.1.hook_resid_post"
-CONFIG = cache.Config(hooks=(HOOK,), context=10, batch=16)
+CONFIG = cache.Config(hooks=(HOOK,), context=10, batch_size=16)
 IDS = models.tokens(22, 10)
 RAGGED = [row[: 1 + i % 10].tolist() for i, row in enumerate(IDS)]
 

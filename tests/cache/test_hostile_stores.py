@@ -18,7 +18,7 @@ from interp.files import check_same, locked
 from tests import models
 
 HOOK = "blocks.1.hook_resid_post"
-CONFIG = cache.Config(hooks=(HOOK,), context=10, batch=4, shard_megabytes=0.02)
+CONFIG = cache.Config(hooks=(HOOK,), context=10, batch_size=4, shard_megabytes=0.02)
 IDS = models.tokens(21, 10)
 
 

@@ -24,7 +24,7 @@ from tests import models
 torch.set_num_threads(1)
 model, ids, root = models.load("llama"), models.tokens(240, 12), Path(sys.argv[1])
 config = cache.Config(
-    hooks=("blocks.1.hook_resid_post", "blocks.0.hook_mlp_out"), context=12, batch=2, shard_megabytes=0.02
+    hooks=("blocks.1.hook_resid_post", "blocks.0.hook_mlp_out"), context=12, batch_size=2, shard_megabytes=0.02
 )
 
 def attempt(folder, during):

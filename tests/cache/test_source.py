@@ -18,7 +18,7 @@ X = torch.arange(40.0).reshape(20, 2)
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    config = cache.Config(hooks=(HOOK, OTHER), context=10, batch=4)
+    config = cache.Config(hooks=(HOOK, OTHER), context=10, batch_size=4)
     return cache.harvest(models.load("llama"), models.tokens(9, 10), config, tmp_path_factory.mktemp("store"))
 
 

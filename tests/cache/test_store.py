@@ -16,7 +16,7 @@ from interp.errors import CheckFailedError, DamagedFileError, MissingInputError,
 from tests import models
 
 HOOK, OTHER = "blocks.1.hook_resid_post", "blocks.0.attn.hook_z"
-CONFIG = cache.Config(hooks=(HOOK, OTHER), context=10, batch=4, shard_megabytes=0.02)
+CONFIG = cache.Config(hooks=(HOOK, OTHER), context=10, batch_size=4, shard_megabytes=0.02)
 IDS = models.tokens(41, 10)
 
 

@@ -51,7 +51,7 @@ def test_run_info_verify_and_resume(run, text, tmp_path):
     assert json.loads(shown) == output
     code, shown, _ = run("info", out)
     assert "left out: position 0 of every context and padding" in shown and "1 of 1 shards" in shown
-    assert run("verify", out)[:2] == (0, "1 shards, 0.000 GB: as written\n")
+    assert run("verify", out)[:2] == (0, "1 shards, 0.000 GB: all checksums match\n")
     assert run("run", text, *RUN, "--out", out)[0] == 2
     assert run("run", text, *RUN, "--out", out, "--resume", "--quiet") == (0, f"{out}\n", "")
 
@@ -89,7 +89,7 @@ def test_keeping_position_0_and_padding(run, text, tmp_path):
 @pytest.mark.parametrize(("words", "code", "message"), [
     (["no.txt", *RUN], 3, 'no file or folder "no.txt"'),
     (["{text}", "--hook", "blocks.1.hook_rsid_post"], 2, "blocks.1.hook_resid_post"),
-    (["{text}", "tokens.npy", *RUN], 2, "cannot be harvested together"),
+    (["{text}", "tokens.npy", *RUN], 2, "cannot be combined in one store"),
     (["{text}", *RUN, "--max-gigabytes", "0"], 2, '"0" is not a number above zero'),
     (["{text}", "--hook", HOOK, "--context", "30"], 2, "fewer than 30 tokens"),
     (["{text}", *RUN, "--bos", "yes"], 0, ""),

@@ -86,6 +86,6 @@ def test_heads_on_prompts_are_the_models_patterns(model, tmp_path):
     _, seen = model.run_with_cache(prompts[0], "blocks.1.attn.hook_pattern")
     assert np.allclose(result.patterns[0][0], seen["blocks.1.attn.hook_pattern"][0, 3], atol=1e-6)
     assert result.patterns[1].shape == (2, 2, 2) and results.load(result.save(tmp_path)) == result
-    assert "Where do they look from the end?" in report.render(result.page())
+    assert "What does the last token attend to?" in report.render(result.page())
     with pytest.raises(UsageError, match="L0H0 to L2H3"):
         attention.run(model, prompts, ["L3H0"])

@@ -111,7 +111,7 @@ def test_equal_singular_values_are_reported_and_different_ones_are_not(model) ->
 
 
 def test_ablating_the_induction_head_is_measured_in_the_running_model(model, scores) -> None:
-    result = circuits.ablate_induction(model, scores, k=1, n_control=3, length=planted.V)
+    result = circuits.ablate_induction(model, scores, k=1, n_controls=3, length=planted.V)
     # Nothing is written by it, so the loss does not move: a score is not an effect.
     assert result.heads == ("L1H0",)
     assert result.effect == pytest.approx(0, abs=1e-12)
@@ -127,7 +127,7 @@ def test_random_heads_are_of_the_layers_of_the_chosen_ones() -> None:
     planted_scores = scores.scores.copy()
     planted_scores[:, index] = induction
     ranked = dataclasses.replace(scores, scores=planted_scores)
-    result = circuits.ablate_induction(model, ranked, k=3, n_control=12, length=8)
+    result = circuits.ablate_induction(model, ranked, k=3, n_controls=12, length=8)
     assert result.heads == ("L2H1", "L2H3", "L0H2")
     for heads in result.control_heads:
         assert sorted(head[:2] for head in heads) == ["L0", "L2", "L2"]

@@ -66,7 +66,7 @@ def test_it_never_fails_itself(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(module, name, fails)
     ended = run("doctor")
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out.count("could not be examined (PermissionError: no entry)") == 3 + len(software.WHEELS)
+    assert ended.out.count("could not be checked (PermissionError: no entry)") == 3 + len(software.WHEELS)
 
 
 def test_what_is_merely_missing_does_not_fail(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

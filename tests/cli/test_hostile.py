@@ -28,7 +28,8 @@ def test_a_full_disk_behind_stdout_is_one_sentence() -> None:
         ended = subprocess.run(DOCTOR, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
     assert ended.returncode == 1
     assert ended.stderr == (
-        "error: standard output cannot be written to (No space left on device); files that were saved are whole\n"
+        "error: standard output cannot be written to (No space left on device); "
+        "files that were saved before are complete\n"
     )
 
 
@@ -47,7 +48,7 @@ def test_sigterm_ends_as_ctrl_c_does(run: Run, analysis: Analysis, tmp_path: Pat
     analysis.during = stopped
     ended = run(*WORDS, "--out", str(tmp_path / "a"))
     assert (ended.code, ended.out) == (130, "")
-    assert ended.err == "error: interrupted; what was saved before is whole\n"
+    assert ended.err == "error: interrupted; files that were saved before are complete\n"
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -118,7 +119,7 @@ def test_a_result_whose_values_do_not_fit_together_is_one_sentence(
     monkeypatch.setattr(Finding, "page", lambda self: self.values[99])
     ended = run("report", str(tmp_path))
     assert ended.code == 3
-    assert "this result cannot be drawn, its values do not fit together (IndexError" in ended.err
+    assert "the page of this result cannot be drawn, because its values are not consistent (IndexError" in ended.err
 
 
 def test_report_names_what_it_was_given(run: Run, tmp_path: Path) -> None:

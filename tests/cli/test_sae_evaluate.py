@@ -113,7 +113,7 @@ def test_features_asked_for_are_told_and_drawn(run: Run, run_folder: Path, tmp_p
     [
         (("features", "{run}", "--latent", "32"), 2, "There is no latent 32: this dictionary has latents 0 to 31"),
         (("features", "{run}", "--search", "no such word"), 3, "No latent fires on or raises a token"),
-        (("features", "{bare}"), 3, "has no activations of its own: give a store with --store"),
+        (("features", "{bare}"), 3, "does not contain activations: give a store with --store"),
         (("features", "{other}", "--store", "{run}/activations"), 2, "but the store holds"),
         (("evaluate", "{bare}"), 2, "It is not recorded what text the autoencoder was trained on"),
         (("evaluate", "{bare}", "--model", "none"), 2, "Fresh text takes the model"),

@@ -111,7 +111,7 @@ def test_a_store_and_a_stream_train_too_and_ctrl_c_says_how_to_go_on(run, store,
 
     monkeypatch.setattr(Trainer, "step", interrupted)
     output = run("--store", store, *SMALL, "--out", cut)
-    one_error(output, 130, "interrupted at step 7 of 12", f"go on with: interp sae train --resume --out {cut}")
+    one_error(output, 130, "interrupted at step 7 of 12", f"continue with: interp sae train --resume --out {cut}")
     monkeypatch.setattr(Trainer, "step", step)
     code, output, _ = run("--resume", "--out", cut)
     assert code == 0 and "topk of 24 values and 32 latents" in output and output.endswith(f"{cut}\n")
@@ -156,7 +156,7 @@ def test_a_set_says_what_it_takes_trains_every_layer_and_goes_on(run, text, tmp_
     monkeypatch.setattr(Trainer, "step", interrupted)
     cut = tmp_path / "cut"
     output = run(*words, "--out", cut, "-q")
-    one_error(output, 130, "interrupted at step 6 of 12", f"go on with: interp sae train --resume --out {cut}")
+    one_error(output, 130, "interrupted at step 6 of 12", f"continue with: interp sae train --resume --out {cut}")
     monkeypatch.setattr(Trainer, "step", step)
     code, output, _ = run("--resume", "--out", cut, "--json")
     assert code == 0 and [one["reads"] for one in json.loads(output)["dictionaries"]] == list(whole)
@@ -164,7 +164,7 @@ def test_a_set_says_what_it_takes_trains_every_layer_and_goes_on(run, text, tmp_
         name = "sae_weights.safetensors"
         assert (cut / hook / name).read_bytes() == (tmp_path / "whole" / hook / name).read_bytes()
     code, output, _ = run("--resume", "--out", cut)
-    assert code == 0 and "this run was finished before" in output
+    assert code == 0 and "this run is already finished" in output
     assert run(*words, "--set", "data.stream=true", "--out", tmp_path / "stream", "-q")[0] == 0
     assert not (tmp_path / "stream" / "activations").exists()
     one_error(run(*words, "--hook", HOOK, "--out", tmp_path / "no"), 2, "data.hooks names a set")
@@ -219,9 +219,9 @@ def test_slips_are_one_sentence_and_leave_nothing_behind(run, text, store, tmp_p
 
 def test_names_of_other_libraries_are_known(run, store, tmp_path):
     words = ("--store", store, *SMALL, "--out", tmp_path / "run")
-    one_error(run(*words, "--set", "sae.learning_rate=1"), 2, 'unknown key "sae.learning_rate"; it is "sae.lr" here')
-    one_error(run(*words, "--learning-rate", "1"), 2, 'unknown option "--learning-rate"; it is "--lr" here')
-    one_error(run(*words, "--d-sae", "64"), 2, 'it is "--width" here')
+    one_error(run(*words, "--set", "sae.learning_rate=1"), 2, 'unknown key "sae.learning_rate"; here it is "sae.lr"')
+    one_error(run(*words, "--learning-rate", "1"), 2, 'unknown option "--learning-rate"; here it is "--lr"')
+    one_error(run(*words, "--d-sae", "64"), 2, 'here it is "--width"')
     one_error(run(*words, "--widht", "64"), 2, 'the nearest is "--width"')
 
 

@@ -75,7 +75,7 @@ def test_edges_at_single_positions(tmp_path, random_model, pairs):
     plain = replace(some, by_position=None)
     assert np.allclose(everywhere.run(random_model, pairs), plain.run(random_model, pairs), atol=1e-9)
     assert values.max() > 1e-3 and some.size < some.asked
-    assert discovery.judge(random_model, pairs, some, n_random=3).control.shape == (3,)
+    assert discovery.judge(random_model, pairs, some, n_controls=3).control.shape == (3,)
     some.save(tmp_path / "circuit")
     for back in (results.load(tmp_path / "circuit"), discovery.Circuit.read(tmp_path / "circuit")):
         assert np.array_equal(back.by_position, some.by_position)
@@ -161,7 +161,7 @@ def test_the_smallest_circuit_of_a_planted_model_is_its_wiring_and_passes_every_
     scores = discovery.score(case.model, case.task, "exact")
     result = discovery.smallest(case.model, case.task, scores)
     assert set(result.edges) == case.wiring
-    verdict = discovery.judge(case.model, case.task, result, scores=scores, n_random=30)
+    verdict = discovery.judge(case.model, case.task, result, scores=scores, n_controls=30)
     assert verdict.f == pytest.approx(1.0, abs=0.02) and verdict.f_complement == pytest.approx(0.0, abs=0.02)
     assert (verdict.dropped > 0.9).all() and verdict.superfluous == 0
     assert np.median(verdict.control) < 0.2
@@ -169,7 +169,7 @@ def test_the_smallest_circuit_of_a_planted_model_is_its_wiring_and_passes_every_
     assert "carry" in verdict.summary() and "do not" not in verdict.summary()
     assert discovery.Verdict.load(verdict.save(tmp_path / "verdict")) == verdict
     worse = discovery.circuit(scores, n=1)
-    assert worse.size == 0 and "do not carry" in discovery.judge(case.model, case.task, worse, n_random=5).summary()
+    assert worse.size == 0 and "do not carry" in discovery.judge(case.model, case.task, worse, n_controls=5).summary()
 
 
 def test_unstable_scores_are_said_to_be(random_model, pairs, scores):

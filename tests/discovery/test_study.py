@@ -27,7 +27,7 @@ def found():
     patch = pytest.MonkeyPatch()
     patch.setattr("analyses.discovery.study._task", lambda *_: case.task)
     try:
-        return case, study.run(case.model, study.Config("induction", methods=("secant", "eap"), controls=5))
+        return case, study.run(case.model, study.Config("induction", methods=("secant", "eap"), n_controls=5))
     finally:
         patch.undo()
 
@@ -57,7 +57,7 @@ def test_a_line_into_a_key_stands_where_the_key_is(found):
 def test_the_page_says_what_was_found(found):
     _, result = found
     text = report.render(result.page())
-    for words in ("Can the model do it?", "How many edges does it take?", "Is it a circuit?", "L0H0 → L1H0.k", "CPR"):
+    for words in ("Can the model do it?", "How many edges are needed?", "Is it a circuit?", "L0H0 → L1H0.k", "CPR"):
         assert words in text
     assert "pairs are fewer than 100" in text and "explains no ability" not in text
 

@@ -288,7 +288,7 @@ def test_a_mean_is_taken_over_a_store_a_task_tokens_or_texts(tmp_path):
     model, hook = models.load("gpt2", text=True), "blocks.1.hook_mlp_out"
     texts = ["the tower is in Paris", "the tower is in London"]
     tokens = model.to_tokens(texts)
-    config = cache.Config(hooks=(hook,), context=tokens.shape[1], batch=2, exclude=())
+    config = cache.Config(hooks=(hook,), context=tokens.shape[1], batch_size=2, exclude=())
     store = cache.harvest(model, tokens, config, tmp_path)
     _, result = model.run_with_cache(tokens, hook)
     wanted = result[hook].mean((0, 1)).expand_as(result[hook])

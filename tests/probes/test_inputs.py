@@ -66,7 +66,7 @@ CALLS = {
     ),
     "intervene strengths": lambda m, d, wrong: probes.intervene(m, W, d, layers=0, strengths=wrong),
     "intervene random": lambda m, d, wrong: probes.intervene(
-        m, W, d, layers=0, config=probes.InterventionConfig(n_random=wrong)
+        m, W, d, layers=0, config=probes.InterventionConfig(n_controls=wrong)
     ),
     "intervene seed": lambda m, d, wrong: probes.intervene(m, W, d, layers=0, seed=wrong),
     "intervene batch": lambda m, d, wrong: probes.intervene(

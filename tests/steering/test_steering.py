@@ -35,7 +35,7 @@ def random_vector(model, layer: int = LAYER, seed: int = 0) -> Vector:
 
 
 def respond(model, v, prompts=None, measure=(RIGHT, WRONG), **options) -> DoseResponse:
-    options = {"strengths": (-0.5, 0.5), "neutral": models.tokens(3, 8, seed=5), "n_random": 4} | options
+    options = {"strengths": (-0.5, 0.5), "neutral": models.tokens(3, 8, seed=5), "n_controls": 4} | options
     return steering.dose_response(model, v, models.tokens(5, 6) if prompts is None else prompts, measure, **options)
 
 
@@ -98,10 +98,10 @@ def test_a_planted_direction_steers_and_its_controls_do_not(tmp_path):
     model = models.load("llama")
     direction = model.weights.W_U[:, 3] - model.weights.W_U[:, 7]
     v = steering.from_direction(model, direction, 2, texts=models.tokens(4, 6))
-    result = respond(model, v, models.tokens(12, 6), ([3], [7]), n_random=100)
+    result = respond(model, v, models.tokens(12, 6), ([3], [7]), n_controls=100)
     assert result.steers and result.wrong_way[0] == 0 and result.p_random == pytest.approx(1 / 101)
     assert "The vector steers" in result.verdict()
-    null = respond(model, random_vector(model, 2), models.tokens(12, 6), ([3], [7]), n_random=100)
+    null = respond(model, random_vector(model, 2), models.tokens(12, 6), ([3], [7]), n_controls=100)
     assert not null.steers and null.p_random > 0.01 and "does not steer" in null.verdict()
     again = results.load(result.save(tmp_path))
     assert again == result and again.verdict() == result.verdict()
@@ -169,7 +169,7 @@ def test_a_judged_text_and_tasks_answers_are_measures():
     def length(text: str) -> float:
         return float(len(text))
 
-    result = respond(model, v, prompts, length, n_random=2)
+    result = respond(model, v, prompts, length, n_controls=2)
     assert result.measure == "length" and result.random.shape == (1, 2, 3, 3)
     for dose, strength in enumerate(result.strengths):
         text = model.generate_tokens(model.to_tokens(prompts[0]), 20) if strength == 0 else None

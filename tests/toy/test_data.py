@@ -103,14 +103,14 @@ def test_the_exact_loss_is_the_closed_form_of_a_feature_left_out():
 
 @pytest.mark.parametrize("data", ["independent", "correlated", "anticorrelated", "hierarchical"])
 def test_the_exact_and_the_sampled_loss_agree(data):
-    trained = toy.train(toy.Config(4, 2, density=(0.5, 0.3), data=data, steps=30, batch=64, starts=3))
+    trained = toy.train(toy.Config(4, 2, density=(0.5, 0.3), data=data, steps=30, batch_size=64, starts=3))
     exact, sampled = toy.exact_loss(trained), toy.sampled_loss(trained, count=2**17)
     # 131 072 inputs: standard errors of about half a percent.
     assert np.allclose(exact, sampled, rtol=0.03)
 
 
 def test_too_many_features_to_enumerate_are_refused():
-    trained = toy.train(toy.Config(12, 3, steps=2, batch=16, density=(0.1,)))
+    trained = toy.train(toy.Config(12, 3, steps=2, batch_size=16, density=(0.1,)))
     assert trained.loss_is_exact is False
     with pytest.raises(UsageError, match="sampled_loss"):
         toy.exact_loss(trained)

@@ -10,7 +10,7 @@ from interp import results, toy
 from interp.errors import CheckFailedError, UsageError
 from interp.toy.models import ARCHITECTURES, Weights, forward, gradient, initialise, layout, parameters, target
 
-SMALL = toy.Config(features=5, hidden=2, density=(0.5, 0.2, 0.05), starts=4, steps=60, batch=64)
+SMALL = toy.Config(features=5, hidden=2, density=(0.5, 0.2, 0.05), starts=4, steps=60, batch_size=64)
 
 
 def alone(config, cell, start):
@@ -29,15 +29,15 @@ def alone(config, cell, start):
     "config",
     [
         SMALL,
-        replace(SMALL, features=6, density=(0.3, 0.1), data="correlated", batch=80),
+        replace(SMALL, features=6, density=(0.3, 0.1), data="correlated", batch_size=80),
         replace(SMALL, features=6, density=(0.3, 0.1), data="anticorrelated"),
         replace(SMALL, features=6, density=(0.3, 0.1), data="hierarchical", group=3, values="exponential"),
         replace(SMALL, model="linear", values="normal"),
         replace(SMALL, model="relu_hidden"),
-        replace(SMALL, features=3, hidden=6, model="absolute", values="signed", batch=48),
+        replace(SMALL, features=3, hidden=6, model="absolute", values="signed", batch_size=48),
         replace(SMALL, features=20, hidden=7, density=(0.5, 0.1), importance=(1.0, tuple(0.9**i for i in range(20)))),
     ],
-    ids=lambda c: f"{c.model}-{c.data}-{c.features}-{c.batch}",
+    ids=lambda c: f"{c.model}-{c.data}-{c.features}-{c.batch_size}",
 )
 def test_an_instance_trained_alone_is_the_same_bit_for_bit(config):
     together = toy.train(config)
@@ -155,7 +155,7 @@ def test_a_diverging_run_is_an_error():
         ({"importance": (-1.0,)}, "0 or more"),
         ({"hidden": 6}, "hidden <= 5"),
         ({"hidden": 0}, "1 or more"),
-        ({"batch": 100}, "multiple of 16"),
+        ({"batch_size": 100}, "multiple of 16"),
         ({"starts": 1.5}, "whole number"),
         ({"lr": 0.0}, "above 0"),
         ({"model": "rleu"}, 'the nearest is "relu"'),

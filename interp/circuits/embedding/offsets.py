@@ -18,7 +18,7 @@ from interp.model import Model
 
 @torch.no_grad()
 def analogy(
-    model: Model, pairs: Sequence[tuple[str | int, str | int]], *, n_shuffle: int = 200, seed: int = 0
+    model: Model, pairs: Sequence[tuple[str | int, str | int]], *, n_controls: int = 200, seed: int = 0
 ) -> Analogy:
     """Test an analogy by the offsets between word pairs' embeddings.
 
@@ -30,7 +30,7 @@ def analogy(
     Args:
         model: the model.
         pairs: at least three pairs of words of one token each, or token ids; no word twice.
-        n_shuffle: shuffles of the second words.
+        n_controls: shuffles of the second words.
         seed: of the shuffles.
 
     Returns:
@@ -54,7 +54,7 @@ def analogy(
         raise UsageError(f"An analogy needs at least three pairs of different words, not {len(ids)} with repetitions.")
     rows = normalize(working(model.weights.W_E), dim=-1)
     generator = torch.Generator().manual_seed(seed)
-    shuffles = [_derangement(len(ids), generator) for _ in range(n_shuffle)]
+    shuffles = [_derangement(len(ids), generator) for _ in range(n_controls)]
     shuffled = [torch.stack([ids[:, 0], ids[order, 1]], dim=1) for order in shuffles]
     return Analogy(
         pairs=tuple((a, b) for a, b in map(model.labels, ids)),

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp import masks
+from interp.progress import Progress, advance
 from interp.provenance import Stopwatch
 from interp.threads import one_thread
 from interp.toy.modular.tasks import Task, task
@@ -22,12 +23,12 @@ TEST_SEED = 1 << 20
 """Of the inputs that errors are measured on."""
 
 
-def train(config: Config, *, tick: Callable[[int], None] | None = None) -> Trained:
+def train(config: Config, *, progress: Progress | None = None) -> Trained:
     """Train every setting and seed, and prune each network.
 
     Each is pruned to the allowed error.
 
-    `tick` is called with each step's number.
+    `progress` is called with (steps done, steps in all, what is being done).
 
     >>> config = modular.Config(settings=("wiring", "none"), width=8, seeds=1, steps=200, points=64)
     >>> modular.train(config).error.shape  # (settings, seeds)
@@ -42,8 +43,7 @@ def train(config: Config, *, tick: Callable[[int], None] | None = None) -> Train
         fit = _error(task(config.task, points=config.points, seed=config.seed))
 
         def loss(weights: Weights, step: int) -> Tensor:
-            if tick:
-                tick(step)
+            advance(progress, step, config.steps, "training")
             return fit(weights)
 
         trained, places = train_wired(start, wires, loss, price, steps=config.steps, lr=config.lr)

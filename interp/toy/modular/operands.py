@@ -5,7 +5,7 @@ They learn it from an embedding of each operand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.progress import Progress, advance
 from interp.threads import one_thread
 from interp.toy.modular.training import Price, train_wired
 from interp.toy.modular.wires import Weights, perceptron_wires
@@ -51,7 +52,7 @@ def learn_table(  # noqa: PLR0913 (what follows the seeds is keyword-only)
     lr: float = 0.005,
     trained_share: float = 0.8,
     seed: int = 0,
-    tick: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Learned:
     """Train networks on a share of all pairs; test on the rest.
 
@@ -69,7 +70,7 @@ def learn_table(  # noqa: PLR0913 (what follows the seeds is keyword-only)
         lr: Peak learning rate.
         trained_share: Share of the pairs that is trained on.
         seed: Of the choice of the pairs left out, one for all networks.
-        tick: Called with each step's number.
+        progress: Called with (steps done, steps in all, what is being done).
 
     Returns:
         The networks, with their loss and accuracy on the pairs left out.
@@ -92,8 +93,7 @@ def learn_table(  # noqa: PLR0913 (what follows the seeds is keyword-only)
         return run_perceptron({name: w for name, w in weights.items() if name != "embed"}, pair)
 
     def loss(weights: Weights, step: int) -> Tensor:
-        if tick:
-            tick(step)
+        advance(progress, step, steps, "training")
         scores = logits(weights, known).transpose(1, 2)
         return torch.nn.functional.cross_entropy(scores, label[known].expand(count, -1), reduction="none").mean(1)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp import masks
+from interp.progress import Progress, advance
 from interp.threads import one_thread
 from interp.toy.modular.training import Price, train_wired
 from interp.toy.modular.wires import Places, Weights, lengths, wiring_cost
@@ -66,7 +67,7 @@ def learn_in_context(  # noqa: PLR0913 (what follows the seeds is keyword-only)
     layers: int = 2,
     steps: int = 2000,
     allowed: float = 0.1,
-    tick: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> InContext:
     """Train one transformer of `layers` blocks for each price.
 
@@ -80,7 +81,7 @@ def learn_in_context(  # noqa: PLR0913 (what follows the seeds is keyword-only)
         layers: Blocks of attention and MLP.
         steps: Steps, each on 64 new sequences.
         allowed: Error, as a share of the answers' variance, up to which weights are cut from the smallest on.
-        tick: Called with each step's number.
+        progress: Called with (steps done, steps in all, what is being done).
 
     Returns:
         The networks, with their error, wiring cost and number of wires.
@@ -96,8 +97,7 @@ def learn_in_context(  # noqa: PLR0913 (what follows the seeds is keyword-only)
         return (run_transformer(weights, sample[0], shape)[:, :, -1, 0] - sample[1]).square().mean(1)
 
     def loss(weights: Weights, step: int) -> Tensor:
-        if tick:
-            tick(step)
+        advance(progress, step, steps, "training")
         return error(weights, draw(64, length, inputs, torch.Generator().manual_seed(step + 1)))
 
     with one_thread():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from interp import masks
 from interp.errors import UsageError
+from interp.progress import Progress, advance
 from interp.toy.networks import Weights
 from interp.toy.sparse.tasks import Sequences
 from interp.toy.transformer import Ablation, Shape, run_transformer, transformer
@@ -49,10 +50,10 @@ def train(  # noqa: PLR0913 (what follows the task is keyword-only)
     width: int = 32,
     mlp: int = 32,
     heads: int = 4,
-    batch: int = 64,
+    batch_size: int = 64,
     lr: float = 0.01,
     until: Float[Tensor, " instances"] | None = None,
-    tick: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Networks:
     """Train one-layer transformers with sparse weights.
 
@@ -71,10 +72,10 @@ def train(  # noqa: PLR0913 (what follows the task is keyword-only)
         width: Dimensions of the residual stream.
         mlp: Neurons of the MLP.
         heads: Attention heads.
-        batch: Sequences a step.
+        batch_size: Sequences a step.
         lr: Peak learning rate.
         until: Loss at which each network is returned, looked at every 5 steps; the last state where it is not reached.
-        tick: Called with each step's number.
+        progress: Called with (steps done, steps in all, what is being done).
 
     Returns:
         The networks, with loss and accuracy.
@@ -93,9 +94,8 @@ def train(  # noqa: PLR0913 (what follows the task is keyword-only)
     taken = _Taken(shape, task, until)
 
     def loss(weights: Weights, step: int) -> Tensor:
-        if tick:
-            tick(step)
-        tokens, answer = task.draw(batch, torch.Generator().manual_seed(step + 1))
+        advance(progress, step, steps, "training")
+        tokens, answer = task.draw(batch_size, torch.Generator().manual_seed(step + 1))
         return cross_entropy(weights, tokens, answer, shape)
 
     def project(weights: Weights, step: int) -> None:

@@ -17,7 +17,7 @@ from interp.report import render, write
 from tests import models
 from tests.report import browser as checks
 
-SMALL = Config(texts=4, length=8, controls=3, ablated=2)
+SMALL = Config(n_text=4, length=8, n_controls=3, ablated=2)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_it_shows_the_most_remarkable_heads_or_those_asked_for(model, study: Cir
     layer, head = np.unravel_index(study.scores.induction.argmax(), (3, 4))
     assert study.heads[0].name == f"L{layer}H{head}"
     assert "strongest induction score" in study.heads[0].shown_for
-    asked = run(model, Config(heads=("L2H3",), texts=4, length=8, controls=1, ablated=1))
+    asked = run(model, Config(heads=("L2H3",), n_text=4, length=8, n_controls=1, ablated=1))
     assert [view.name for view in asked.heads] == ["L2H3"]
     assert asked.heads[0].copying == pytest.approx(circuits.ov(model, 2, 3).copying_score)
 

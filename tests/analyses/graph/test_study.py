@@ -49,7 +49,7 @@ def test_the_page_shows_hostile_words_as_text(traced):
     drawn = report.render(traced.page())
     assert "</script><b>" not in drawn
     assert "graph.json" in drawn
-    for word in ("replacement", "Latents changed for real", "Why heads look there"):
+    for word in ("replacement", "Measured effects of latents", "Attention scores of the heads in the graph"):
         assert word in drawn
 
 

@@ -53,7 +53,7 @@ def test_a_lens_is_fitted_saved_compared_and_explains(tmp_path, capsys, small, t
     result = results.load(folder)
     assert result.finding() == said["finding"] and set(said["rows_better"]) == {"tuned", "linear", "bias"}
     text = report.render(result.page())
-    assert "Which lens reads best?" in text and "When is the prediction made?" in text
+    assert "Which lens is the most accurate?" in text and "When is the prediction made?" in text
     out = tmp_path / "explain"
     words = ["explain", "the tower is in", "--target", " Paris", "--lens", str(folder), "--out", str(out), "-q"]
     assert main(words) == 0

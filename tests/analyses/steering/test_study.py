@@ -54,7 +54,7 @@ def test_the_command_writes_a_result_and_a_page_that_say_the_same(tmp_path, monk
     assert isinstance(result, study.Steering) and result.finding() == said["finding"]
     assert said["layer"] in (0, 2) and set(said["kl"]) == {"-0.4", "0.0", "0.4"} and said["kl"]["0.0"] < 1e-6
     text = report.render(result.page())
-    for words in ("Which layer?", "Does it work on every prompt?", "What else changes?", "What does it write?"):
+    for words in ("Which layer?", "Does it work on every prompt?", "What else changes?", "What does the model write?"):
         assert words in text
     assert main(["report", str(folder)]) == 0
 
@@ -105,7 +105,7 @@ def test_answers_are_in_no_pair(name):
 @pytest.mark.real
 def test_sentiment_is_steered_beyond_random_directions_and_shuffled_labels(smollm2):
     """The slope is about 8.5; those of shuffled labels, whose contrast cancels, have both signs and end at 7.2."""
-    config = study.Config("sentiment", layers=(15,), strengths=(-0.4, 0.4), n_random=10, off_target=())
+    config = study.Config("sentiment", layers=(15,), strengths=(-0.4, 0.4), n_controls=10, off_target=())
     result = study.run(smollm2, config).response
     assert result.steers and result.wrong_way[0] == 0
     assert (result.shuffled_slopes > 0).any() and (result.shuffled_slopes < 0).any()

@@ -16,7 +16,7 @@ def test_a_study_is_saved_and_drawn_and_a_number_out_of_its_band_is_exit_code_4(
     result = results.load(tmp_path)
     body = json.loads(output.out)
     assert code == 4
-    assert "out of its band" in output.err
+    assert "outside its band" in output.err
     assert body["passed"] is False
     assert result.config.seed == 3
     assert result.config.density == (0.5, 0.05)

@@ -9,7 +9,7 @@ from analyses.superposition import study
 SETTINGS: dict[str, dict[str, Any]] = {
     "geometry": {"density": (1.0, 0.5, 0.05), "starts": 2, "steps": 100},
     "phases": {"side": 3, "starts": 2, "steps": 50},
-    "dimensions": {"features": 12, "hidden": 3, "sparsity": (0.0, 0.66, 0.9), "steps": 100, "batch": 64},
+    "dimensions": {"features": 12, "hidden": 3, "sparsity": (0.0, 0.66, 0.9), "steps": 100, "batch_size": 64},
     "correlation": {"starts": 4, "steps": 100},
     "collapse": {"density": (0.03, 0.6), "starts": 2, "steps": 100},
     "perturbation": {"ratio": (0.1, 0.5, 1.0), "starts": 4, "steps": 200},

@@ -59,7 +59,7 @@ def study(model, tmp_path_factory):
         result.sweeps[0].direction,
         sets[0],
         layers=1,
-        config=probes.InterventionConfig(question=Question("{statement} is", (" a", " b")), n_random=4),
+        config=probes.InterventionConfig(question=Question("{statement} is", (" a", " b")), n_controls=4),
     )
     return replace(result, intervention=asked), folder
 
@@ -135,14 +135,14 @@ def test_erased_is_said_not_to_be_gone_only_where_something_still_reads_it(study
         last = replace(report.methods[-1], nonlinear_test=left)
         changed = replace(report, methods=(*report.methods[:-1], last))
         text = render(replace(result, erasures={HOSTILE: changed}).page())
-        assert ("guarded against linear probes, not gone" in text) is said
+        assert ("linear probes can no longer read the property, nonlinear ones can" in text) is said
 
 
 def test_without_controls_it_says_that_they_are_missing(model):
     bare = truth.run(model, truth.Config(controls=False), data=[spoken(statements(60))], seed=0)
     assert not bare.erasures
     text = render(bare.page())
-    assert "Controls were turned off: nothing here says what the accuracy is worth." in text
+    assert "Controls were turned off, so the accuracy cannot be compared with a baseline." in text
     assert bare.to_dict()["sets"][0]["selectivity"] is None
     json.dumps(bare.to_dict(), allow_nan=False)
 

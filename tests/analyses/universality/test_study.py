@@ -70,7 +70,7 @@ def test_chance_is_measured_and_the_result_is_whole(found, pair, tmp_path):
     found.save(tmp_path / "out")
     assert results.load(tmp_path / "out") == found
     html = report.render(found.page())
-    assert "Which heads do the same?" in html
+    assert "Heads with the same behaviour" in html
 
 
 def test_models_that_have_learned_nothing_are_not_called_alike(found, pair):

@@ -92,7 +92,7 @@ def test_agrees_with_hooks_on_transformers(name, data):
         strengths=(2.0,),
         step=1.5,
         question=asked,
-        n_random=1,
+        n_controls=1,
         batch_size=4,
     )
     assert result.strengths == (0.0, 2.0)
@@ -108,7 +108,7 @@ def test_agrees_with_hooks_on_transformers(name, data):
 
 
 def test_strength_zero_and_batches(llama, data):
-    settings = dict(layers=0, question=ASKED, n_random=2, strengths=(-1.0, 1.0))
+    settings = dict(layers=0, question=ASKED, n_controls=2, strengths=(-1.0, 1.0))
     result = intervene(llama, direction(), data, **settings)
     clean = result.strengths.index(0.0)
     assert (result.log_probabilities[:, clean] == result.log_probabilities[0, clean]).all()
@@ -124,7 +124,7 @@ def test_strength_zero_and_batches(llama, data):
 
 
 def test_the_length_of_the_direction_does_not_matter_and_its_sign_does(llama, data):
-    settings = dict(layers=0, question=ASKED, n_random=1)
+    settings = dict(layers=0, question=ASKED, n_controls=1)
     result, longer, opposite = (intervene(llama, factor * direction(), data, **settings) for factor in (1.0, 7.0, -1.0))
     assert np.allclose(result.log_probabilities[0], longer.log_probabilities[0], atol=10 * ROUNDING)
     assert np.allclose(result.log_probabilities[0], opposite.log_probabilities[0, ::-1], atol=10 * ROUNDING)
@@ -156,7 +156,7 @@ def planted(llama, data):
     written = (columns[:, 0] - columns[:, 1]).double()
     asked, strengths = replace(ASKED, prompt="{statement}"), (-2.0, -1.0, 1.0, 2.0)
     return intervene(
-        llama, written, data, layers=2, positions=(-1,), strengths=strengths, step=3.0, question=asked, n_random=40
+        llama, written, data, layers=2, positions=(-1,), strengths=strengths, step=3.0, question=asked, n_controls=40
     )
 
 
@@ -174,7 +174,7 @@ class TestPlanted:
     def test_a_random_direction_does_not_stand_out(self, llama, data):
         asked = replace(ASKED, prompt="{statement}")
         null = intervene(
-            llama, direction(seed=11), data, layers=2, positions=(-1,), step=3.0, question=asked, n_random=40
+            llama, direction(seed=11), data, layers=2, positions=(-1,), step=3.0, question=asked, n_controls=40
         )
         assert null.share_beyond(0, 1.0) > 0.05 and "within the 95 % range" in null.sentences()[-1]
 
@@ -210,7 +210,7 @@ sys.exit('torch' in sys.modules)"""
 
 
 def test_removing(llama, data):
-    result = intervene(llama, direction(), data, layers=[0, 1], mode="remove", question=ASKED, n_random=3)
+    result = intervene(llama, direction(), data, layers=[0, 1], mode="remove", question=ASKED, n_controls=3)
     assert result.strengths == (-1.0, 0.0, 1.0) and len(result.sentences()) >= 3
     assert "removed from" in result.table().caption
 
@@ -219,7 +219,7 @@ def test_the_step_is_the_distance_of_the_means(llama, data):
     """Against `collect`: without a prompt, the activations of the statement are those of the statement alone."""
     acts, w = probes.collect(llama, data, layers=[0, 1]), direction()
     result = intervene(
-        llama, w, data, layers=[1, 0], positions=(-1,), question=replace(ASKED, prompt="{statement} is"), n_random=1
+        llama, w, data, layers=[1, 0], positions=(-1,), question=replace(ASKED, prompt="{statement} is"), n_controls=1
     )
     for layer, step in zip(result.layers, result.steps, strict=True):
         x = acts.at(layer).double() @ (w / w.norm())
@@ -245,7 +245,7 @@ class TestQuestion:
 
     def test_first_differing_token_is_read_behind_what_is_shared(self, llama, data):
         asked = probes.Question(prompt="a {statement} is", answers=(" in Paris", " in London a"), read="first")
-        result = intervene(llama, direction(), data, layers=0, question=asked, n_random=1)
+        result = intervene(llama, direction(), data, layers=0, question=asked, n_controls=1)
         for i, text in enumerate(data.statements):
             for a, word in enumerate((" Paris", " London")):
                 expected = by_transformers(llama, f"a {text} is in", word)
@@ -254,12 +254,12 @@ class TestQuestion:
     def test_shots(self, llama, data):
         asked = probes.Question(prompt="{statement} is", answers=(" Paris", " London"), shots=data.take([0, 1]))
         assert asked.ask("b")[0] == "the tower is in Paris is London\n\na tower is in London is Paris\n\nb is"
-        result = intervene(llama, direction(), data.take([2, 3]), layers=0, question=asked, n_random=1)
+        result = intervene(llama, direction(), data.take([2, 3]), layers=0, question=asked, n_controls=1)
         for i, text in enumerate(TEXTS[2:4]):
             expected = by_transformers(llama, asked.ask(text)[0], " Paris")
             assert result.log_probabilities[0, 1, i, 0] == pytest.approx(expected, abs=10 * ROUNDING)
         with pytest.raises(UsageError, match="is a few-shot example and is also asked about"):
-            intervene(llama, direction(), data, layers=0, question=asked, n_random=1)
+            intervene(llama, direction(), data, layers=0, question=asked, n_controls=1)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -275,7 +275,7 @@ class TestQuestion:
     @pytest.mark.parametrize("answers", [(" Paris", " Paris"), (" Paris", " Paris London")])
     def test_answers_that_cannot_be_told_apart(self, llama, data, answers):
         with pytest.raises(UsageError, match="are equal or one begins with the other"):
-            intervene(llama, direction(), data, layers=0, question=replace(ASKED, answers=answers), n_random=1)
+            intervene(llama, direction(), data, layers=0, question=replace(ASKED, answers=answers), n_controls=1)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ class TestQuestion:
         (dict(layers=-2), "Layer -2 does not exist"),
         (dict(layers=[]), "layers=[] is empty"),
         (dict(mode="erase"), 'mode="erase" is unknown'),
-        (dict(n_random=0), "is too small"),
+        (dict(n_controls=0), "is too small"),
         (dict(strengths=()), "give at least one finite number"),
         (dict(strengths=(np.nan,)), "give at least one finite number"),
         (dict(positions=(0,)), "counted from the end"),
@@ -298,7 +298,7 @@ class TestQuestion:
 def test_refused(llama, data, changed, message):
     w = changed.pop("direction", direction())
     with pytest.raises(UsageError, match=re.escape(message)):
-        intervene(llama, w, data, **{"layers": 0, "question": ASKED, "n_random": 1} | changed)
+        intervene(llama, w, data, **{"layers": 0, "question": ASKED, "n_controls": 1} | changed)
 
 
 def test_the_configuration_has_defaults_and_is_checked(llama, data):
@@ -310,7 +310,7 @@ def test_the_configuration_has_defaults_and_is_checked(llama, data):
     result = intervene(llama, direction(), data, layers=0, question=ASKED)
     assert result.log_probabilities.shape == (21, 3, 6, 2) and result.positions == ("-2", "-1")
     with pytest.raises(UsageError, match="config"):
-        probes.intervene(llama, direction(), data, layers=0, config={"n_random": 3})  # type: ignore[arg-type]
+        probes.intervene(llama, direction(), data, layers=0, config={"n_controls": 3})  # type: ignore[arg-type]
 
 
 def test_one_class_is_refused(llama, data):

@@ -178,7 +178,7 @@ def test_a_transcoder_is_spliced_where_it_writes(llama):
 
 def test_a_store_brings_its_contexts(tmp_path):
     model = models.load("llama")
-    config = cache.Config(hooks=(HOOK,), context=10, batch=4)
+    config = cache.Config(hooks=(HOOK,), context=10, batch_size=4)
     store = cache.harvest(model, models.tokens(12, 10), config, tmp_path)
     result = saes.evaluate(identity(model.spec.d_model).float(), store, model=model, config=QUICK)
     assert result.rows == len(store) == 12 * 9

@@ -31,7 +31,7 @@ activations.load_model = lambda data, device: model
 harvest_config = activations.harvest_config
 def small_shards(*args):
     from dataclasses import replace
-    return replace(harvest_config(*args), batch=2, shard_megabytes=0.01)
+    return replace(harvest_config(*args), batch_size=2, shard_megabytes=0.01)
 activations.harvest_config = small_shards
 draw = random.Random(0)
 text = root / "text.txt"

@@ -50,7 +50,7 @@ with joined("cpu") as group:
             trainer.step()
         if group.rank == 0:
             save_file(trainer.state()[0], root / f"{name}.safetensors")
-    harvest = cache.Config(hooks=("blocks.1.hook_resid_post",), context=12, batch=2, shard_megabytes=0.01)
+    harvest = cache.Config(hooks=("blocks.1.hook_resid_post",), context=12, batch_size=2, shard_megabytes=0.01)
     cache.harvest(model, models.tokens(110, 12), harvest, root / "acts", group=group)
 """
 LOST = """
@@ -119,7 +119,7 @@ def test_two_processes_end_where_one_does(tmp_path):
         moved = (alone["weights.decoder"] - start["weights.decoder"]).abs().max()
         assert moved > 1e-2, "the weights have moved by far more than the tolerance"
         assert torch.equal(together["silent"], alone["silent"])
-    harvest = cache.Config(hooks=("blocks.1.hook_resid_post",), context=12, batch=2, shard_megabytes=0.01)
+    harvest = cache.Config(hooks=("blocks.1.hook_resid_post",), context=12, batch_size=2, shard_megabytes=0.01)
     alone = cache.harvest(models.load("llama"), models.tokens(110, 12), harvest, tmp_path / "alone").folder
     contents = [{file.name: file.read_bytes() for file in place.iterdir()} for place in (alone, tmp_path / "acts")]
     assert contents[0] == contents[1] and len(contents[0]) > 5

@@ -59,7 +59,7 @@ def test_what_is_written_reads_back_the_same(tmp_path):
         ("[sae]\nwidht = 3", 'unknown key "sae.widht"; the nearest is "width".'),
         ("[sea]\nwidth = 3", 'unknown table or key "sea"; the nearest is "sae".'),
         ("width = 3", 'unknown table or key "width"; it belongs below [sae].'),
-        ('[run]\nhook = "x"', 'unknown key "run.hook"; it is "data.hook" here.'),
+        ('[run]\nhook = "x"', 'unknown key "run.hook"; here it is "data.hook".'),
         ("[sae]\nk = 3.5", "sae.k must be a whole number, not 3.5."),
         ("[sae]\nk = true", "sae.k must be a whole number, not true."),
         ('[sae]\nk = "32"', 'sae.k must be a whole number, not "32".'),
