@@ -171,7 +171,7 @@ def intervention() -> Any:
     """Return the effect of a direction on the small model's answers " a" or " b"."""
     rows = [{"statement": text.rpartition(" ")[0], "label": i % 2} for i, text in enumerate(TEXTS)]
     question = probes.Question("{statement}", (" a", " b"))
-    config = probes.InterventionConfig(question=question, n_random=19)
+    config = probes.InterventionConfig(question=question, n_controls=19)
     data = probes.read_statements(rows, name="places")
     return probes.intervene(model(), np.eye(24)[0], data, layers=1, strengths=(-8, 8), config=config)
 
@@ -281,7 +281,7 @@ def _steering() -> Any:
     own = Behaviour("place", positive, negative, ("the tower is", "b is", "the is"), (" Paris",), (" London",))
     file = folder() / "place.json"
     file.write_text(json.dumps(vars(own)))
-    config = steering.Config(str(file), layers=(1,), strengths=(-0.4, 0.4), n_random=5, off_target=(), neutral=TEXTS)
+    config = steering.Config(str(file), layers=(1,), strengths=(-0.4, 0.4), n_controls=5, off_target=(), neutral=TEXTS)
     return steering.run(model(), config)
 
 

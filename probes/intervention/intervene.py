@@ -78,7 +78,7 @@ def intervene(  # noqa: PLR0913 (all but the first three are keyword-only)
 
     Example:
         >>> text = probes.read_statements([{"statement": f"the tower {w}", "label": w == "a"} for w in "ab"])
-        >>> config = probes.InterventionConfig(question=probes.Question("{statement} is", (" a", " b")), n_random=2)
+        >>> config = probes.InterventionConfig(question=probes.Question("{statement} is", (" a", " b")), n_controls=2)
         >>> probes.intervene(model, np.eye(24)[0], text, layers=1, config=config).log_probabilities.shape
         (3, 3, 2, 2)
     """

@@ -153,7 +153,7 @@ def test_a_wide_dictionary_lists_those_of_most_interest(study, monkeypatch):
     names = [card.name for card in deck(study.features).cards]
     assert names == [f"latent {latent}" for latent in study.features.ranked()[:3]]
     section = features(study.features, ())
-    assert "the 3 of most interest" in section.claim
+    assert "the 3 that rank first" in section.claim
     assert [card.name for card in deck(study.features, (5, 7)).cards] == ["latent 5", "latent 7"]
 
 
