@@ -200,7 +200,7 @@ def _attention() -> Any:
 def _circuits() -> Any:
     from analyses import circuits
 
-    return circuits.run(model(), circuits.Config(texts=4, length=8, controls=3, ablated=2))
+    return circuits.run(model(), circuits.Config(n_text=4, length=8, n_controls=3, ablated=2))
 
 
 @cache
@@ -227,7 +227,7 @@ def _discovery() -> Any:
 
     case = planted_circuits.induction()
     with patch("analyses.discovery.study._task", lambda *_: case.task):
-        return discovery.run(case.model, discovery.Config("induction", methods=("secant", "eap"), controls=5))
+        return discovery.run(case.model, discovery.Config("induction", methods=("secant", "eap"), n_controls=5))
 
 
 @cache
