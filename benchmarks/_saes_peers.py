@@ -279,5 +279,5 @@ def methods(architectures: tuple[str, ...], precisions: tuple[str, ...]) -> tupl
         result["dictionary-learning topk"] = DictionaryLearning
     missing = [m for m in INSTALL if importlib.util.find_spec(m) is None]
     names = {m.replace("_", "-"): INSTALL[m] for m in missing}
-    kept = {name: make for name, make in result.items() if name.split()[0] not in names}
-    return kept, [f"{name} is not installed and left out: {how}" for name, how in names.items()]
+    available = {name: make for name, make in result.items() if name.split()[0] not in names}
+    return available, [f"{name} is not installed and left out: {how}" for name, how in names.items()]

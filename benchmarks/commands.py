@@ -89,13 +89,13 @@ def main() -> None:
     parser.add_argument("--docs", type=Path)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    kept = args.out / "rows.json"
-    rows = {row["name"]: Row(**row) for row in json.loads(kept.read_text())} if kept.exists() else {}
+    saved = args.out / "rows.json"
+    rows = {row["name"]: Row(**row) for row in json.loads(saved.read_text())} if saved.exists() else {}
     for name in args.names or COMMANDS:
         rows[name] = row = measure(name, args.model, args.out)
         print(f"{name}: exit code {row.code}, {row.seconds:.0f} s, {row.peak / 1e9:.2f} GB {row.error}", flush=True)
         rows = {name: rows[name] for name in COMMANDS if name in rows}
-        kept.write_text(json.dumps([asdict(row) for row in rows.values()], indent=1))
+        saved.write_text(json.dumps([asdict(row) for row in rows.values()], indent=1))
     text = table(rows, args.model, args.out)
     if args.docs:
         write_between(args.docs, "commands", text)

@@ -46,14 +46,14 @@ def ioi(seeds: int, pairs: int) -> None:
         _table(result, seconds, pairs)
 
 
-def _table(found: dict[str, list[discovery.Curve]], seconds: dict[str, list[float]], pairs: int) -> None:
+def _table(curves_of: dict[str, list[discovery.Curve]], seconds: dict[str, list[float]], pairs: int) -> None:
     """Print means over the seeds so far, with the smallest and the largest."""
-    some = next(iter(found.values()))
+    some = next(iter(curves_of.values()))
     print(f"\n{pairs} pairs, one half to score and one to judge, {len(some)} seeds: mean (smallest to largest)")
     shares = " | ".join(f"f {size:.1%}" for size in some[0].sizes[:-1])
     print(f"| method | CPR | CMD | log CPR | log CMD | {shares} | CPU s |")
     print("|---|" + "---|" * (len(some[0].sizes) + 4))
-    for method, curves in found.items():
+    for method, curves in curves_of.items():
         areas = [[c.cpr for c in curves], [c.cmd for c in curves]]
         areas += [[c.log_area["cpr"] for c in curves], [c.log_area["cmd"] for c in curves]]
         f = np.mean([c.f for c in curves], 0)[:-1]

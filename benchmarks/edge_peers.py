@@ -91,10 +91,10 @@ def auto_circuit(model: Any, task: Task, graph: Graph) -> dict[str, np.ndarray]:
     """Return its gradient of the mask at 0, and the sum of those at 0, 1/4, …, 1."""
     import transformer_lens as tl
 
-    kept: Any = ModuleType("transformer_lens.past_key_value_caching")  # where older versions have the class
-    kept.HookedTransformerKeyValueCache = type("HookedTransformerKeyValueCache", (), {})
-    sys.modules[kept.__name__] = kept
-    vars(tl).setdefault("HookedTransformerKeyValueCache", kept.HookedTransformerKeyValueCache)
+    module: Any = ModuleType("transformer_lens.past_key_value_caching")  # where older versions have the class
+    module.HookedTransformerKeyValueCache = type("HookedTransformerKeyValueCache", (), {})
+    sys.modules[module.__name__] = module
+    vars(tl).setdefault("HookedTransformerKeyValueCache", module.HookedTransformerKeyValueCache)
     data, graphs, types = (
         importlib.import_module(f"auto_circuit.{name}") for name in ("data", "utils.graph_utils", "types")
     )
@@ -192,8 +192,8 @@ def main() -> None:
         for method, theirs in peer(hooked(model), task, graph).items():
             mine = ours[method]()
             error = np.abs(mine - theirs).max()
-            said = f"largest difference {error:.1e}, largest score {np.abs(mine).max():.3f}"
-            print(f"{peer.__name__}, {method}: {graph.n_edge} edges, {said}")
+            comparison = f"largest difference {error:.1e}, largest score {np.abs(mine).max():.3f}"
+            print(f"{peer.__name__}, {method}: {graph.n_edge} edges, {comparison}")
 
 
 if __name__ == "__main__":

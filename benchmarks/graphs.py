@@ -252,12 +252,12 @@ def compare(ours, theirs, weights: np.ndarray, args) -> tuple[np.ndarray, np.nda
     kinds = np.array(["latent"] * len(active) + ["error"] * len(errors) + ["token"] * T + ["target"] * len(weights))
     w = np.zeros(len(A))
     w[-len(weights) :] = weights
-    kept = influence.prune(A, w, np.isin(kinds, ("token", "target")), kinds == "latent", 0.8, 0.98)
+    pruned = influence.prune(A, w, np.isin(kinds, ("token", "target")), kinds == "latent", 0.8, 0.98)
     nodes, edges = (x.numpy() for x in prune_graph(theirs, 0.8, 0.98)[:2])
     nodes, edges = nodes[columns], edges[np.ix_(columns, columns)] & (B != 0)
-    print(f"kept at .8 and .98, ours: {kept.nodes.sum()} nodes, {kept.edges.sum()} edges")
-    print(f"kept at .8 and .98, theirs: {nodes.sum()} nodes, {edges.sum()} edges")
-    print(f"differing nodes {int((kept.nodes != nodes).sum())}, differing edges {int((kept.edges != edges).sum())}")
+    print(f"at .8 and .98, ours: {pruned.nodes.sum()} nodes, {pruned.edges.sum()} edges")
+    print(f"at .8 and .98, theirs: {nodes.sum()} nodes, {edges.sum()} edges")
+    print(f"differing nodes {int((pruned.nodes != nodes).sum())}, differing edges {int((pruned.edges != edges).sum())}")
     replacement, completeness = compute_graph_scores(theirs)
     own = (
         influence.replacement(A, w, kinds == "token", kinds == "error"),

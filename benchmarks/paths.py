@@ -89,8 +89,8 @@ def plain_loop(frozen: Frozen, folded: Folded, target: Any, expansions: int) -> 
         """
         nonlocal serial
         flat = values.flatten()
-        found = flat.abs().topk(min(expansions, len(flat)))
-        for index, value in zip(found.indices.tolist(), flat[found.indices].tolist(), strict=True):
+        largest = flat.abs().topk(min(expansions, len(flat)))
+        for index, value in zip(largest.indices.tolist(), flat[largest.indices].tolist(), strict=True):
             place, component = divmod(index, seen)
             child = (*chain, component + n_component * (first + place))
             if not layout.components[component].reads:

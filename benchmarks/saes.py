@@ -120,9 +120,9 @@ def timed(make: Make, width: int, batches: list[Tensor], warm: int, steps: int) 
     trainer = make(Task(D, width, K, 1000, 1e-3, window=1, seed=INIT_SEED, first=batches[0]))
     result = []
     for number in range(warm + steps):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         trainer.step(batches[number % len(batches)])
-        result.append(time.perf_counter() - begun)
+        result.append(time.perf_counter() - started)
     share = trainer.dead()
     del trainer
     gc.collect()
@@ -148,9 +148,9 @@ def best(call: Callable[[], Any], rounds: int = 5) -> float:
     """Return the least seconds."""
     result = []
     for _ in range(rounds + 1):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         call()
-        result.append(time.perf_counter() - begun)
+        result.append(time.perf_counter() - started)
     return min(result[1:])
 
 
@@ -174,10 +174,10 @@ def phases(width: int, batches: list[Tensor], precision: str, steps: int = 6) ->
     with_clock = [(where, name, getattr(where, name), label) for where, name, label in places]
     for where, name, call, label in with_clock:
         setattr(where, name, _clocked(call, label, spent))
-    begun = time.perf_counter()
+    started = time.perf_counter()
     for batch in (batches * steps)[:steps]:
         ours.step(batch)
-    total = time.perf_counter() - begun
+    total = time.perf_counter() - started
     for where, name, call, _ in with_clock:
         setattr(where, name, call)
     product, adam = floor(width, precision)
@@ -192,11 +192,11 @@ def phases(width: int, batches: list[Tensor], precision: str, steps: int = 6) ->
 def _clocked(call: Callable[..., Any], label: str, spent: dict[str, float]) -> Callable[..., Any]:
     @functools.wraps(call)
     def clocked(*args: Any, **kwargs: Any) -> Any:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             return call(*args, **kwargs)
         finally:
-            spent[label] = spent.get(label, 0.0) + time.perf_counter() - begun
+            spent[label] = spent.get(label, 0.0) + time.perf_counter() - started
 
     return clocked
 

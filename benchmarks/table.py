@@ -96,10 +96,10 @@ class Sizes:
         return Sizes(tiny, 16, 40, 24, 2, 8, 64)
 
 
-def relative(found: Any, expected: Any) -> float:
+def relative(measured: Any, expected: Any) -> float:
     """Return the largest difference of two arrays, relative to the largest of the second."""
-    found, expected = np.asarray(found, float), np.asarray(expected, float)
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+    measured, expected = np.asarray(measured, float), np.asarray(expected, float)
+    return float(np.abs(measured - expected).max() / np.abs(expected).max())
 
 
 def path_tree(sizes: Sizes) -> list[Work]:
@@ -374,9 +374,9 @@ def compared(work: Work, repeats: int) -> str:
     seconds: dict[Call, list[float]] = {work.ours: [], work.peer: []}
     for repeat in range(repeats):
         for call in (work.ours, work.peer) if repeat % 2 else (work.peer, work.ours):
-            begun = time.process_time()
+            started = time.process_time()
             call()
-            seconds[call].append(time.process_time() - begun)
+            seconds[call].append(time.process_time() - started)
     ours, peer = (max(float(np.median(result)), 1e-9) for result in seconds.values())
     floor, over = ("", "") if work.floor is None else (f"{work.floor:.3f}", f"{ours / work.floor:.1f}")
     times = f"{ours:.3f} | {peer:.3f} | {peer / ours:.2f} | {floor} | {over}"

@@ -63,9 +63,9 @@ sae = saes.train(
 # training a classical dictionary (MOD), learned from a few thousand rows, is about as good.
 
 # %%
-found = saes.evaluate(sae, unseen, model=model, contexts=unseen.contexts(0, 8))
-print(found.summary())
-found.baseline_table()
+evaluation = saes.evaluate(sae, unseen, model=model, contexts=unseen.contexts(0, 8))
+print(evaluation.summary())
+evaluation.baseline_table()
 
 # %% [markdown]
 # ## Saved and read back
@@ -94,11 +94,11 @@ for latent in latents:
 # ## What this notebook claims
 
 # %%
-fvu = found.score("fvu")
-others = {baseline.name: baseline.fvu for baseline in found.baselines[1:]}
+fvu = evaluation.score("fvu")
+others = {baseline.name: baseline.fvu for baseline in evaluation.baselines[1:]}
 assert fvu.high is not None
 assert all(fvu.high < value for name, value in others.items() if name.startswith(("random", "principal")))
-assert found.score("loss_reconstruction").value < found.score("loss_mean").value
+assert evaluation.score("loss_reconstruction").value < evaluation.score("loss_mean").value
 assert torch.equal(again(rows), sae(rows))
 assert again.metadata["hook_name"] == hook
 fired = study.features.fired[latents]

@@ -88,8 +88,8 @@ for path in key_tree.paths(3):
 # far better than chance; their sizes are not, because the responses are left out of the bookkeeping.
 
 # %%
-found = attribution.verify(model, tree, 20, frozen=frozen)
-print(f"rank correlation {found.correlation:+.2f}; by chance below {found.by_chance:.2f} in 95 of 100 cases")
+cuts = attribution.verify(model, tree, 20, frozen=frozen)
+print(f"rank correlation {cuts.correlation:+.2f}; by chance below {cuts.by_chance:.2f} in 95 of 100 cases")
 
 # %% [markdown]
 # ## What was claimed, checked
@@ -102,4 +102,4 @@ assert np.allclose(orders.by_token.sum(0), sources.by_token())
 assert tree.paths(1)[0].components == ("L23H4@of", "MLP0@iffel", "embed@iffel")
 assert abs(tree.total - sources.value) < 1e-9
 assert scores.error < 1e-9 and abs(key_tree.total - scores.value) < 1e-9
-assert found.correlation > found.by_chance
+assert cuts.correlation > cuts.by_chance

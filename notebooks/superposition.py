@@ -76,11 +76,11 @@ generator = torch.Generator().manual_seed(0)
 dictionary = coding.packed_dictionary(64, 32, generator=generator, dtype=torch.float64)
 active = (torch.rand(1000, 64, generator=generator) < 0.03) * (0.5 + torch.rand(1000, 64, generator=generator))
 hidden = active.double() @ dictionary
-found = {
+lowest = {
     "true": coding.omp(hidden, dictionary, 8, tolerance=1e-6),
     "random": coding.omp(hidden, coding.random_dictionary(64, 32, generator=generator, dtype=torch.float64), 8),
 }
-exact = {name: float(((f.abs() > 1e-6) == (active > 0)).all(1).double().mean()) for name, f in found.items()}
+exact = {name: float(((f.abs() > 1e-6) == (active > 0)).all(1).double().mean()) for name, f in lowest.items()}
 exact  # fraction of inputs whose active features are all found, and no others
 
 # %%

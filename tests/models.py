@@ -35,7 +35,7 @@ def _llama() -> Any:
 
 
 def _llama3() -> Any:
-    """The rotary scaling of Llama 3: long wavelengths slowed down, short ones kept, those between interpolated."""
+    """The rotary scaling of Llama 3: long wavelengths slowed down, short ones unchanged, others interpolated."""
     scaling = dict(
         rope_type="llama3",
         rope_theta=1e4,
@@ -282,7 +282,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "neox-sequential": lambda: _neox(parallel=False),
 }
 NAMES = tuple(BUILDERS)
-"""Families on which the tests of every room run; those below are held to the same claims in one place each."""
+"""Families on which the tests of every package run; those below are tested for the same claims in one place each."""
 MORE: dict[str, Callable[[], Any]] = {
     "phi3": _phi3,
     "stablelm": lambda: _stablelm(parallel=False),

@@ -111,7 +111,7 @@ def test_values_fit_their_declared_kind_and_no_other(kind, right, wrong):
     assert not any(fits(kind, value) for value in wrong)
 
 
-def test_a_checked_function_keeps_its_name_its_defaults_and_the_errors_of_python():
+def test_a_checked_function_has_its_name_its_defaults_and_the_errors_of_python():
     @checked
     def scaled(x: Float[np.ndarray, " n"], by: float = 2.0, *, note: str | None = None) -> float:
         return float(np.sum(x) * by) if note is None else 0.0
@@ -209,6 +209,6 @@ def test_a_study_refuses_a_config_of_another_kind(study):
         study.run(models.load("llama", text=True), 5)
 
 
-def test_the_truth_study_refuses_what_is_no_statements():
+def test_the_truth_study_refuses_what_is_not_a_set_of_statements():
     with pytest.raises(UsageError, match="The argument data must be a sequence"):
         truth.run(models.load("llama", text=True), data=[5])  # type: ignore[list-item]

@@ -67,7 +67,7 @@ def test_public_names_are_there_and_an_unknown_one_is_refused() -> None:
     "name",
     ["interp.model", "interp.provenance", "saes.coding", "saes.evaluation", "probes.protocol", "analyses.explain"],
 )
-def test_every_room_is_reached_from_its_package_alone(name: str) -> None:
+def test_every_subpackage_is_reached_from_its_package_alone(name: str) -> None:
     package = name.split(".", maxsplit=1)[0]
     ended = run(sys.executable, "-c", f"import {package}; print({name}.__name__)")
     assert (ended.stdout.strip(), ended.stderr) == (name, "")

@@ -1,4 +1,4 @@
-"""Every room on both real models, one cheap case each: SmolLM2, and Gemma 3 of another family and tokenizer."""
+"""Every package on both real models, one cheap case each: SmolLM2, and Gemma 3 of another family and tokenizer."""
 
 from __future__ import annotations
 

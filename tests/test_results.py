@@ -25,8 +25,8 @@ from interp.results import ARRAYS_NAME, JSON_NAME, Result
 
 
 @dataclass(frozen=True, eq=False)
-class Held(Result):
-    """A result that can hold anything."""
+class Container(Result):
+    """Result with one field for any value."""
 
     value: Any
 
@@ -68,14 +68,14 @@ VALUES = {
     "array not finite": np.array([np.nan, np.inf, -0.0]),
     "array not contiguous": np.arange(12.0).reshape(3, 4).T[::2],
     "array names that look alike": {"a.b": np.zeros(2), "a": {"b": np.ones(2)}},
-    "results": (Held(np.ones(1)), Other(Held(2))),
+    "results": (Container(np.ones(1)), Other(Container(2))),
     "provenance": Stopwatch().provenance(command="interp explain", seed=3),
 }
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_what_is_saved_loads_equal(name, tmp_path):
-    saved = Held(VALUES[name])
+    saved = Container(VALUES[name])
     assert saved.save(tmp_path / "new" / "folder") == tmp_path / "new" / "folder"
     result = results.load(tmp_path / "new" / "folder")
     assert result == saved
@@ -95,25 +95,25 @@ plain = st.recursive(
 
 @given(plain)
 def test_any_plain_value_survives_its_files(value):
-    files = Held(value).files()
+    files = Container(value).files()
     text = json.loads(files[JSON_NAME])
     assert results._same(results._decode(text["result"], {}, Path("x"), "").value, value)
 
 
 def test_equality_sees_dtype_shape_value_class_and_type():
-    base = Held(np.array([1.0, np.nan]))
-    assert base == Held(np.array([1.0, np.nan]))
+    base = Container(np.array([1.0, np.nan]))
+    assert base == Container(np.array([1.0, np.nan]))
     different = [
-        Held(np.array([1.0, np.nan], np.float32)),
-        Held(np.array([[1.0, np.nan]])),
-        Held(np.array([1.0, 2.0])),
-        Held((1.0, float("nan"))),
+        Container(np.array([1.0, np.nan], np.float32)),
+        Container(np.array([[1.0, np.nan]])),
+        Container(np.array([1.0, 2.0])),
+        Container((1.0, float("nan"))),
         Other(base.value),
     ]
     assert all(base != one for one in different)
-    assert Held(1) != Held(True)
-    assert Held(1) != Held(1.0)
-    assert Held("1") != Held(1)
+    assert Container(1) != Container(True)
+    assert Container(1) != Container(1.0)
+    assert Container("1") != Container(1)
 
 
 @pytest.mark.parametrize(
@@ -132,21 +132,21 @@ def test_equality_sees_dtype_shape_value_class_and_type():
         object(),
     ],
 )
-def test_what_cannot_be_held_is_refused_before_anything_is_written(value, tmp_path):
+def test_what_a_result_cannot_contain_is_refused_before_anything_is_written(value, tmp_path):
     with pytest.raises(TypeError, match="may not hold"):
-        Held((1, value)).save(tmp_path / "new")
+        Container((1, value)).save(tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
 def test_the_class_asked_for_is_checked(tmp_path):
-    Held(1).save(tmp_path)
-    assert Held.load(tmp_path) == Held(1)
-    with pytest.raises(UsageError, match=r"holds a Held, not a Other: use interp\.results\.load"):
+    Container(1).save(tmp_path)
+    assert Container.load(tmp_path) == Container(1)
+    with pytest.raises(UsageError, match=r"holds a Container, not a Other: use interp\.results\.load"):
         Other.load(tmp_path)
 
 
 def test_loading_needs_no_torch(tmp_path):
-    Held(np.ones(2)).save(tmp_path)
+    Container(np.ones(2)).save(tmp_path)
     code = (
         "import sys, tests.test_results; from interp import results; "
         f"print(results.load({str(tmp_path)!r}).value.sum()); assert 'torch' not in sys.modules"
@@ -213,7 +213,7 @@ DAMAGE = {
         lambda f: _reseal(f, lambda d: d["result"].update({"$type": "os:system"})),
         '"os:system", which is not a class of results',
     ),
-    "a class that is no result": (
+    "a class that is not a result": (
         lambda f: _reseal(f, lambda d: d["result"].update({"$type": "interp.results:Path"})),
         '"interp.results:Path", which is not a class of results',
     ),
@@ -227,7 +227,7 @@ DAMAGE = {
     ),
     "a field too many": (
         lambda f: _reseal(f, lambda d: d["result"].update(extra=1)),
-        "extra is not a field of Held",
+        "extra is not a field of Container",
     ),
     "nested too deeply": (lambda f: (f / JSON_NAME).write_text("[" * 100_000), "is nested too deeply"),
     "a number of 5,000 digits": (lambda f: (f / JSON_NAME).write_text("9" * 5000), "result.json is damaged"),
@@ -243,7 +243,7 @@ DAMAGE = {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damage_is_one_clear_error(name, tmp_path):
     damage, text = DAMAGE[name]
-    saved = Held(np.arange(9.0))
+    saved = Container(np.arange(9.0))
     saved.save(tmp_path)
     assert results.load(tmp_path) == saved
     damage(tmp_path)
@@ -285,12 +285,12 @@ def test_a_field_of_another_kind_is_named(name, tmp_path):
 
 
 def test_loading_imports_no_module_that_a_file_names(tmp_path, monkeypatch):
-    """`interp.__main__` would run the command line; a module nobody vouches for would run whatever it holds."""
+    """`interp.__main__` would run the command line, and an unknown module any code."""
     (tmp_path / "planted.py").write_text("raise SystemExit('ran')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("interp.__main__:main", "planted:Held", "probes.planted:Held"):
+    for name in ("interp.__main__:main", "planted:Container", "probes.planted:Container"):
         folder = tmp_path / name.partition(":")[0]
-        Held(np.arange(9.0)).save(folder)
+        Container(np.arange(9.0)).save(folder)
         _reseal(folder, lambda d, name=name: d["result"].update({"$type": name}))
         with pytest.raises(DamagedFileError, match="which is not a class of results"):
             results.load(folder)
@@ -354,7 +354,7 @@ def test_a_result_saved_with_an_earlier_name_of_a_field_loads(tmp_path):
 def test_a_result_inside_another_loads_with_earlier_names_of_its_fields(tmp_path):
     from saes.evaluation.scores import Score
 
-    today = Held((Score("l0", "sparsity", 3.5, unit="latents", evaluated_on="64 rows"),))
+    today = Container((Score("l0", "sparsity", 3.5, unit="latents", evaluated_on="64 rows"),))
     today.save(tmp_path)
 
     def rename(document: dict[str, Any]) -> None:
@@ -364,7 +364,7 @@ def test_a_result_inside_another_loads_with_earlier_names_of_its_fields(tmp_path
     text = _resealed(tmp_path, rename)
     save_file({}, tmp_path / ARRAYS_NAME, metadata={"interp.result": text})
     loaded = results.load(tmp_path)
-    assert loaded == today and isinstance(loaded, Held)
+    assert loaded == today and isinstance(loaded, Container)
     assert loaded.value[0].evaluated_on == "64 rows"
 
 
@@ -376,7 +376,7 @@ def test_every_earlier_field_leads_to_a_field_of_today(name):
 
 def test_every_altered_byte_is_noticed(tmp_path):
     """No byte of either file may change and a different result load."""
-    saved = Held((np.arange(3.0), "text", 1.5))
+    saved = Container((np.arange(3.0), "text", 1.5))
     saved.save(tmp_path)
     generator = np.random.default_rng(0)
     for name in (ARRAYS_NAME, JSON_NAME):
@@ -411,18 +411,18 @@ def _broken_replace(fail_at: int):
 
 
 def test_a_disk_that_is_full_leaves_the_old_result(tmp_path, monkeypatch):
-    old = Held(np.zeros(3))
+    old = Container(np.zeros(3))
     old.save(tmp_path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     monkeypatch.setattr(os, "replace", _broken_replace(fail_at=1))
     with pytest.raises(UsageError, match=r"Cannot write .*arrays.safetensors: No space left on device"):
-        Held(np.ones(3)).save(tmp_path)
+        Container(np.ones(3)).save(tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_disk_full_at_the_last_byte_leaves_the_old_result(tmp_path, monkeypatch):
     """Every file is written before the first is renamed, so the second one's failure costs nothing either."""
-    old = Held(np.zeros(3))
+    old = Container(np.zeros(3))
     old.save(tmp_path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     syncs = []
@@ -434,16 +434,16 @@ def test_a_disk_full_at_the_last_byte_leaves_the_old_result(tmp_path, monkeypatc
 
     monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(UsageError, match=r"Cannot write .*result.json: No space left on device"):
-        Held(np.ones(3)).save(tmp_path)
+        Container(np.ones(3)).save(tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first save", "over an old result"])
 def test_a_stop_between_the_two_renames_leaves_one_whole_result(first, tmp_path, monkeypatch):
     if not first:
-        Held(np.zeros(3)).save(tmp_path)
+        Container(np.zeros(3)).save(tmp_path)
     monkeypatch.setattr(os, "replace", _broken_replace(fail_at=2))
-    new = Held(np.ones(3))
+    new = Container(np.ones(3))
     with pytest.raises(UsageError, match="Cannot write"):
         new.save(tmp_path)
     assert results.load(tmp_path) == new
@@ -456,19 +456,19 @@ def test_an_interrupt_leaves_no_temporary_file(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        Held(1).save(tmp_path)
+        Container(1).save(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(UsageError, match=r"Cannot write into the folder .*taken: .* Choose another folder"):
-        Held(1).save(tmp_path / "taken")
+        Container(1).save(tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == "mine"
 
 
 def test_saving_again_replaces_the_whole(tmp_path):
-    first = Held((np.ones(2), np.ones(3)))
+    first = Container((np.ones(2), np.ones(3)))
     first.save(tmp_path)
     second = replace(first, value=1)
     second.save(tmp_path)

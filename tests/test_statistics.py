@@ -92,7 +92,7 @@ def test_bootstrap_of_a_mean_is_as_wide_as_theory_says():
 
 
 def test_clusters_widen_the_interval_and_one_cluster_has_none():
-    """Ten equal rows a cluster tell what one row tells: the interval of rows is too narrow by sqrt(10)."""
+    """Ten equal rows in a cluster carry as much as one row: the interval over rows is too narrow by sqrt(10)."""
     each = np.random.default_rng(1).standard_normal(60)
     x, cluster = np.repeat(each, 10), np.repeat(np.arange(60), 10)
     by_cluster, by_row = (

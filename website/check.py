@@ -53,11 +53,11 @@ def _addresses(page: Path) -> Addresses:
 
 
 def _faults(page: Path, pages: dict[Path, Addresses], root: Path) -> Iterator[str]:
-    found = pages[page]
-    for address in found.loaded:
+    result = pages[page]
+    for address in result.loaded:
         if urlsplit(address).scheme not in ("", "data") or address.startswith("//"):
             yield f"it loads {address} from a network"
-    for address in dict.fromkeys([*found.links, *found.loaded]):
+    for address in dict.fromkeys([*result.links, *result.loaded]):
         parts = urlsplit(address)
         if parts.scheme or parts.netloc:
             continue
@@ -74,6 +74,6 @@ def _faults(page: Path, pages: dict[Path, Addresses], root: Path) -> Iterator[st
 
 
 if __name__ == "__main__":
-    found = faults(Path(sys.argv[1]))
-    sys.stderr.write("".join(f"{fault}\n" for fault in found))
-    sys.exit(f"{len(found)} broken links or outside resources" if found else 0)
+    result = faults(Path(sys.argv[1]))
+    sys.stderr.write("".join(f"{fault}\n" for fault in result))
+    sys.exit(f"{len(result)} broken links or outside resources" if result else 0)

@@ -44,7 +44,7 @@ def on_page_content(html: str, page: Page, **_: Any) -> str:
     """Put drawings and the outputs of notebooks into the page."""
     for mark, piece in PIECES.get(page.file.src_uri, {}).items():
         html = html.replace(mark, piece)
-    return PICTURE.sub(lambda found: _drawing(found[1]), html)
+    return PICTURE.sub(lambda match: _drawing(match[1]), html)
 
 
 def _drawing(name: str) -> str:

@@ -48,9 +48,9 @@ def freezing() -> Drawing:
     )
     d.text(10, 20, "a head", size=13, colour=MUTED, anchor="start")
     d.text(372, 20, "an MLP", size=13, colour=MUTED, anchor="start")
-    for index, (name, held) in enumerate(steps):
+    for index, (name, fixed) in enumerate(steps):
         x = 10 + 88 * index + (10 if index > 3 else 0)
-        d.box(x, 40, 74, 40, name, colour=RED if held else BLUE, fill=FAINT if held else "none")
+        d.box(x, 40, 74, 40, name, colour=RED if fixed else BLUE, fill=FAINT if fixed else "none")
         if index not in (3, 7):
             d.arrow((x + 74, 60), (x + 87, 60))
     d.box(10, 110, 20, 16, colour=RED, fill=FAINT)

@@ -53,5 +53,5 @@ def _place(package: str, name: str) -> str:
 
 
 def _packages(root: ModuleType) -> list[str]:
-    found = walk_packages(root.__path__, f"{root.__name__}.")
-    return [one.name for one in found if one.ispkg and not one.name.startswith(PRIVATE)]
+    packages = walk_packages(root.__path__, f"{root.__name__}.")
+    return [one.name for one in packages if one.ispkg and not one.name.startswith(PRIVATE)]

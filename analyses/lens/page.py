@@ -68,7 +68,9 @@ def _gains(result: Lenses) -> Section:
         "p_l = softmax(norm(h + h A_l + b_l) W_U)",
         "Belrose et al. (arXiv 2303.08112)",
     )
-    return Section("gains", "Which lens is the most accurate?", comparison.summary(), (drawn, comparison.table()), how, shown=1)
+    return Section(
+        "gains", "Which lens is the most accurate?", comparison.summary(), (drawn, comparison.table()), how, shown=1
+    )
 
 
 def _bias(result: Lenses) -> Section:

@@ -13,12 +13,12 @@ from interp.model import Model
 
 N_TOKEN, N_POSITION = 8, 8
 TOKEN, POSITION, BEFORE, OUT, OTHER = (slice(8 * i, 8 * i + 8) for i in range(5))
-"""The residual stream's five rooms of eight: token, position, token before, answer, and one nobody reads."""
+"""The residual stream's five slots of eight: token, position, token before, answer, and one that is never read."""
 D_HEAD = 20
 
 
 def _gpt2(n_layer: int, **options: Any) -> Any:
-    """Two heads in five rooms of eight, attention without dropout, every parameter zero but the norms' gains."""
+    """Two heads in five slots of eight, attention without dropout, every parameter zero but the norms' gains."""
     config = transformers.GPT2Config(
         bos_token_id=1,
         eos_token_id=1,
@@ -39,11 +39,11 @@ def _gpt2(n_layer: int, **options: Any) -> Any:
 
 
 def _write_head(block: Any, head: int, query: tuple[slice, Tensor], key: slice, value: slice, out: slice) -> None:
-    """One head: `query` reads a room through a matrix, `key` and `value` read a room, `out` is the room written to."""
+    """One head: `query` reads a slot through a matrix, `key` and `value` read a slot, `out` is the slot written to."""
     weight, eye = block.attn.c_attn.weight, torch.eye(8)
-    room, matrix = query
+    slot, matrix = query
     columns = [slice(40 * i + D_HEAD * head, 40 * i + D_HEAD * head + 8) for i in range(3)]
-    weight[room, columns[0]] = matrix
+    weight[slot, columns[0]] = matrix
     weight[key, columns[1]] = eye
     weight[value, columns[2]] = eye
     block.attn.c_proj.weight[D_HEAD * head : D_HEAD * head + 8, out] = eye
@@ -51,7 +51,7 @@ def _write_head(block: Any, head: int, query: tuple[slice, Tensor], key: slice, 
 
 @torch.no_grad()
 def induction() -> Model:
-    """Layer 0: head 0 writes the token before into BEFORE, head 1 copies its own token where nobody reads.
+    """Layer 0: head 0 writes the token before into BEFORE, head 1 copies its own token into the unused slot.
 
     Layer 1: head 0 looks for its own token in BEFORE and answers with what stands there, which is induction; head 1,
     the control, looks for its own token in TOKEN, so that its key owes nothing to any head. MLPs write nothing.

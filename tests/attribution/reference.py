@@ -48,24 +48,24 @@ def children(frozen: Frozen, index: int, position: int, covector: Tensor) -> tup
 def paths(frozen: Frozen, target: Target) -> dict[tuple[Place | str, ...], float]:
     """Every complete path and its value, by brute force; a chain ends at an embedding, a bias or the word "bias"."""
     linear, components = resolve(frozen, target), frozen.layout.components
-    found: dict[tuple[Place | str, ...], float] = {("bias",): linear.constant}
+    values: dict[tuple[Place | str, ...], float] = {("bias",): linear.constant}
 
     def follow(chain: tuple[Place, ...], covector: Tensor) -> None:
         index, position = chain[-1]
         if not components[index].reads:
-            found[chain] = float(frozen.writes[index, position] @ covector)
+            values[chain] = float(frozen.writes[index, position] @ covector)
             return
         if not frozen.writes[index, position].any():
             return  # a component that writes nothing carries nothing
         read, constant = back_through(frozen, index, position, covector)
-        found[(*chain, "bias")] = constant
+        values[(*chain, "bias")] = constant
         for s, w in read.items():
             for c in range(frozen.layout.visible(components[index])):
                 follow((*chain, (c, s)), w)
 
     for c in range(linear.visible):
         follow(((c, linear.position),), linear.covector)
-    return found
+    return values
 
 
 def grad_times_input(frozen: Frozen, target: Target) -> tuple[Tensor, dict[str, float]]:

@@ -35,17 +35,17 @@ def test_a_mean_is_that_of_single_prompts_and_sums_to_the_mean_value(model, what
 
 
 def test_intervals_are_students_and_spread_is_that_of_prompts(model):
-    found = attribution.over(model, PROMPTS, target=(3, 7))
-    label = found.top(1)[0][0]
-    column = found.arrays[:, found.labels.index(label)]
-    low, high = (bound[found.labels.index(label)] for bound in found.interval)
+    averaged = attribution.over(model, PROMPTS, target=(3, 7))
+    label = averaged.top(1)[0][0]
+    column = averaged.arrays[:, averaged.labels.index(label)]
+    low, high = (bound[averaged.labels.index(label)] for bound in averaged.interval)
     assert low < column.mean() < high
-    assert found.spread(label)[0] == pytest.approx(column.min()) and found.spread(label)[4] == pytest.approx(
+    assert averaged.spread(label)[0] == pytest.approx(column.min()) and averaged.spread(label)[4] == pytest.approx(
         column.max()
     )
     one = attribution.over(model, PROMPTS[:1], target=(3, 7))
     assert np.isnan(one.deviation).all() and np.isnan(one.interval[0]).all()
-    assert found.figure().table.rows and len(found.table(5).rows) == 5
+    assert averaged.figure().table.rows and len(averaged.table(5).rows) == 5
 
 
 def test_memory_is_bounded_by_leaving_single_prompts_out(model, monkeypatch):
@@ -68,7 +68,7 @@ def test_a_task_has_its_own_answers_and_prompts_their_own_likeliest(model):
 
 
 def test_the_difference_of_two_random_targets_has_no_mean_component(model):
-    """The null: the sign of the target is drawn anew for each prompt, so nothing is left on average."""
+    """The null: the sign of the target is drawn for each prompt, so that the average vanishes."""
     signs = np.random.default_rng(0).choice([-1, 1], 40)
     single = attribution.over(model, models.tokens(40, 5, seed=3), target=(3, 7))
     values = single.arrays * signs[:, None]

@@ -125,7 +125,7 @@ def test_a_path_that_starts_at_a_weightless_component_has_no_bound():
         assert (input.layout.start(1) + 2 in component) == result
 
 
-def test_the_certificate_is_saved_and_said(tmp_path):
+def test_the_certificate_is_saved_and_in_the_table(tmp_path):
     input = frozen("llama")
     tree = path_tree(input, logit(input.model, 3), top=5)
     tree.save(tmp_path / "tree")

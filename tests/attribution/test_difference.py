@@ -117,7 +117,7 @@ def test_refused_targets(model, call, text):
         call(model)
 
 
-def test_a_text_that_the_vocabulary_lacks_is_no_target():
+def test_a_text_outside_the_vocabulary_cannot_be_a_target():
     model = models.load("gpt2", text=True)
     with pytest.raises(UsageError, match="'zebra' is not in the vocabulary"):
         logit(model, "zebra")

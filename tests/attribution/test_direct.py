@@ -26,13 +26,13 @@ def frozen():
 @pytest.mark.parametrize("position", [-1, 0, 4])
 @pytest.mark.parametrize("name", models.NAMES)
 def test_contributions_sum_to_the_models_own_value(name, position, frozen):
-    held = frozen[name]
-    logits = held.model(IDS)[0, position]
+    run = frozen[name]
+    logits = run.model(IDS)[0, position]
     for target, value in (
-        (logit(held.model, 7, position), logits[7]),
-        (logit_difference(held.model, 7, 40, position), logits[7] - logits[40]),
+        (logit(run.model, 7, position), logits[7]),
+        (logit_difference(run.model, 7, 40, position), logits[7] - logits[40]),
     ):
-        result = direct(held, target)
+        result = direct(run, target)
         assert result.value == pytest.approx(float(value), rel=1e-14)
         # About 25 terms of size one in float64.
         assert float(result.values.sum()) == pytest.approx(float(value), rel=1e-11, abs=1e-11)
@@ -56,12 +56,12 @@ def test_a_constant_on_every_unembedding_row_moves_every_logit_and_no_difference
     Not for tied embeddings, which would move too, nor under a softcap.
     """
     model = models.load(name, torch.float64)
-    held = freeze(model, IDS)
-    before = direct(held, logit_difference(model, 7, 40)), direct(held, logit(model, 7))
+    run = freeze(model, IDS)
+    before = direct(run, logit_difference(model, 7, 40)), direct(run, logit(model, 7))
     generator = torch.Generator().manual_seed(3)
     model.hf.get_output_embeddings().weight.data += torch.randn(1, 24, dtype=torch.float64, generator=generator)
-    held = freeze(model, IDS)
-    after = direct(held, logit_difference(model, 7, 40)), direct(held, logit(model, 7))
+    run = freeze(model, IDS)
+    after = direct(run, logit_difference(model, 7, 40)), direct(run, logit(model, 7))
     np.testing.assert_allclose(after[0].array, before[0].array, rtol=1e-10, atol=1e-10)
     assert np.abs(after[1].array - before[1].array).max() > 0.01
 
@@ -85,8 +85,8 @@ def test_permuting_heads_permutes_their_contributions():
     attention.o_proj.weight.data.copy_(attention.o_proj.weight.data.unflatten(1, (4, 8))[:, order].flatten(1))
     result = []
     for one in (hf, moved):
-        held = freeze(interp.load(one), IDS)
-        result.append(direct(held, logit(held.model, 7)).by_head())
+        run = freeze(interp.load(one), IDS)
+        result.append(direct(run, logit(run.model, 7)).by_head())
     np.testing.assert_allclose(result[1][1], result[0][1][order], rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(result[1][[0, 2]], result[0][[0, 2]], rtol=1e-10, atol=1e-12)
     assert np.abs(result[1][1] - result[0][1]).max() > 1e-3
@@ -117,22 +117,22 @@ def test_by_head_and_by_layer_are_the_same_numbers(frozen):
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_a_head_split_over_its_sources_sums_to_the_head(name, frozen):
-    held = frozen[name]
+    run = frozen[name]
     for position in (-1, 3):
-        target = logit_difference(held.model, 7, 40, position)
-        heads = direct(held, target).by_head()
+        target = logit_difference(run.model, 7, 40, position)
+        heads = direct(run, target).by_head()
         for layer, head in ((0, 0), (1, 3), (2, 1)):
-            split = by_source(held, target, layer, head)
+            split = by_source(run, target, layer, head)
             assert split.total == pytest.approx(heads[layer, head], rel=1e-10, abs=1e-12)
             assert len(split.array) == 9
-            assert not split.array[held.position(position) + 1 :].any()  # nothing from the future
+            assert not split.array[run.position(position) + 1 :].any()  # nothing from the future
 
 
 @pytest.mark.parametrize("stage", ["resid_pre", "resid_mid", "resid_post"])
 @pytest.mark.parametrize("name", models.NAMES)
 def test_a_direction_at_any_place_is_read_from_the_models_own_stream(name, stage, frozen):
-    held = frozen[name]
-    model, vector = held.model, torch.randn(24, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    run = frozen[name]
+    model, vector = run.model, torch.randn(24, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     if stage == "resid_mid" and model.spec.parallel:
         with pytest.raises(UsageError, match="A parallel block has no resid_mid"):
             direction(model, vector, 1, stage=stage)
@@ -140,18 +140,18 @@ def test_a_direction_at_any_place_is_read_from_the_models_own_stream(name, stage
     for layer in range(3):
         hook = f"blocks.{layer}.hook_{stage}"
         _, cache = model.run_with_cache(IDS, hook)
-        result = direct(held, direction(model, vector, layer, 5, stage=stage))
+        result = direct(run, direction(model, vector, layer, 5, stage=stage))
         assert result.total == pytest.approx(float(cache[hook][0, 5] @ vector), rel=1e-11, abs=1e-11)
         assert result.value == pytest.approx(result.total, rel=1e-11, abs=1e-11)
         assert max(result.layers) == (layer - 1 if stage == "resid_pre" else layer)
 
 
 def test_a_head_that_writes_after_the_target(frozen):
-    held = frozen["llama"]
-    early = direction(held.model, np.ones(24), 1, stage="resid_pre")
-    assert by_source(held, early, 0, 0).total == pytest.approx(direct(held, early).by_head()[0, 0], rel=1e-10)
+    run = frozen["llama"]
+    early = direction(run.model, np.ones(24), 1, stage="resid_pre")
+    assert by_source(run, early, 0, 0).total == pytest.approx(direct(run, early).by_head()[0, 0], rel=1e-10)
     with pytest.raises(UsageError, match="L1H0 writes after the direction is read: it contributes nothing"):
-        by_source(held, early, 1, 0)
+        by_source(run, early, 1, 0)
 
 
 REFUSED = {
@@ -179,12 +179,12 @@ def test_targets_that_cannot_be(case):
 
 
 def test_a_position_or_head_outside(frozen):
-    held = frozen["llama"]
+    run = frozen["llama"]
     with pytest.raises(UsageError, match="Position 9 is outside the prompt, which has 9 tokens"):
-        direct(held, logit(held.model, 7, position=9))
+        direct(run, logit(run.model, 7, position=9))
     for layer, head, text in ((3, 0, "Layer 3"), (-1, 0, "Layer -1"), (0, 4, "Head 4"), (0, -1, "Head -1")):
         with pytest.raises(UsageError, match=f"{text} does not exist"):
-            by_source(held, logit(held.model, 7), layer, head)
+            by_source(run, logit(run.model, 7), layer, head)
 
 
 def test_text_targets_name_their_tokens():
@@ -203,10 +203,10 @@ def test_a_sum_that_misses_raises():
 
 
 def test_saved_is_loaded_and_draws_the_same(frozen, tmp_path):
-    held = frozen["gemma2"]
+    run = frozen["gemma2"]
     for name, result in {
-        "direct": direct(held, logit_difference(held.model, 7, 40)),
-        "source": by_source(held, logit(held.model, 7), 1, 2),
+        "direct": direct(run, logit_difference(run.model, 7, 40)),
+        "source": by_source(run, logit(run.model, 7), 1, 2),
     }.items():
         loaded = results.load(result.save(tmp_path / name))
         assert loaded == result

@@ -157,16 +157,16 @@ def test_one_expert_is_the_dense_model():
         assert [name.replace("MLP", "L") for name in other.layout.names] == [
             n.replace("E0", "") for n in one.layout.names
         ]
-        for ours_found, twins in zip(_every(one, target)[:4], _every(other, target)[:4], strict=True):
-            np.testing.assert_allclose(ours_found.array, twins.array, rtol=1e-9, atol=1e-12)
+        for single, twins in zip(_every(one, target)[:4], _every(other, target)[:4], strict=True):
+            np.testing.assert_allclose(single.array, twins.array, rtol=1e-9, atol=1e-12)
 
 
 def test_experts_that_do_not_run_are_never_read():
     """Weights that are not numbers where no token of the prompt goes: nothing notices."""
     hf = models.build("mixtral", changed={"num_local_experts": 24})
     ran = attribution.freeze(interp.load(hf, dtype=torch.float64), CLEAN)
-    for block, held in zip(hf.model.layers, ran.blocks, strict=True):
-        idle = torch.tensor(sorted(set(range(24)) - set(held.chosen.flatten().tolist())))
+    for block, routing in zip(hf.model.layers, ran.blocks, strict=True):
+        idle = torch.tensor(sorted(set(range(24)) - set(routing.chosen.flatten().tolist())))
         assert len(idle) > 3
         block.mlp.experts.gate_up_proj.data[idle] = block.mlp.experts.down_proj.data[idle] = torch.nan
     model = interp.load(hf, dtype=torch.float64)
@@ -207,7 +207,7 @@ def test_an_expert_is_a_kind_of_mlp_where_layers_are_shown(model):
     assert neuronpedia_graph(tree, slug="a", scan="b")["nodes"]
 
 
-def test_other_rooms_read_a_mixture_or_refuse_it(model):
+def test_other_packages_read_a_mixture_or_refuse_it(model):
     assert circuits.head_scores(model, n_text=4, length=6).error < 1e-2
     assert circuits.check(model, CLEAN).worst < 1e-5  # angles are float32: see circuits.check
     with pytest.raises(UsageError, match="mixture of experts cannot be certified: leave out top"):

@@ -52,23 +52,23 @@ def test_each_component_writes_what_the_models_own_modules_compute(name):
 
 
 @pytest.mark.parametrize("name", models.NAMES)
-def test_with_everything_held_the_model_is_linear_in_its_embeddings(name):
+def test_with_everything_fixed_the_model_is_linear_in_its_embeddings(name):
     """The claim itself: run the frozen map, by its definition, on any other embeddings e; map(a·e) is affine in a."""
     model = models.load(name, torch.float64)
     frozen = freeze(model, IDS)
     generator = torch.Generator().manual_seed(5)
     start = trace.embed(model.weights, IDS)[0]
     other = torch.randn(start.shape, dtype=torch.float64, generator=generator)
-    at = {a: _held_run(frozen, start + a * other) for a in (0.0, 1.0, 2.0)}
+    at = {a: _frozen_run(frozen, start + a * other) for a in (0.0, 1.0, 2.0)}
     torch.testing.assert_close(at[0.0], frozen.residual, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(at[2.0] - at[1.0], at[1.0] - at[0.0], rtol=1e-10, atol=1e-10)
     assert (at[1.0] - at[0.0]).abs().max() > 1
-    # The control: the model itself, nothing held, is far from linear.
+    # The control: the model itself, with nothing fixed, is far from linear.
     free = [_free_run(model, start + a * other) for a in (0.0, 1.0, 2.0)]
     assert (free[2] - 2 * free[1] + free[0]).abs().max() > 0.01
 
 
-def _held_run(frozen, x):
+def _frozen_run(frozen, x):
     """The residual stream that leaves the last block, with patterns, scales and multipliers of `frozen`."""
     weights, spec = frozen.model.weights, frozen.model.spec
     for layer, block in enumerate(frozen.blocks):
@@ -167,9 +167,9 @@ def test_not_a_number_in_the_weights(name):
 def test_memory_is_counted_before_it_is_needed():
     model = models.load("llama")
     frozen = freeze(model, IDS)
-    held = [frozen.writes, frozen.logits, *(t for block in frozen.blocks for t in (block.pattern, block.multiplier))]
-    kept = sum(tensor.numel() * tensor.element_size() for tensor in held)
-    assert kept <= bytes_needed(model, 9) < 2 * kept
+    stored = [frozen.writes, frozen.logits, *(t for block in frozen.blocks for t in (block.pattern, block.multiplier))]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in stored)
+    assert size <= bytes_needed(model, 9) < 2 * size
 
 
 @pytest.mark.real

@@ -120,7 +120,7 @@ def test_a_patchscope_writes_what_the_patched_model_writes(model):
     patched = model.edited(edit.replace(hook, stream, position=-1))
     ids = patched.generate_tokens(model.to_tokens(prompt), 3)
     assert result.texts[1] == "".join(model.labels(ids))
-    # After the last block there is nothing left to mix: the model says what it said at the source.
+    # After the last block no mixing is left: the prediction is that of the source.
     assert result.top_tokens[1] == result.own
     assert result.probabilities[1] == pytest.approx(float(model(source)[0, 1].softmax(-1).max()), abs=1e-5)
     assert len(result.table().rows) == 3 and result.table().rows[-1][0] == "no patch"

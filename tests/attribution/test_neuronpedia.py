@@ -89,7 +89,7 @@ def test_the_viewers_open_it(name, max_nodes):
 
 
 def test_the_rules_refuse_what_the_viewers_cannot_open():
-    """Each rule beside a graph that breaks it."""
+    """Each rule, with a graph that breaks it."""
     broken = {
         "a logit without (p=": lambda nodes: nodes[0].update(clerp="logit of token 3"),
         "a node of an unknown type": lambda nodes: nodes[1].update(feature_type="attention head"),
@@ -154,7 +154,7 @@ def test_the_numbers():
     assert len(flows) < len(tree.value)
 
 
-def test_the_largest_nodes_are_kept_and_shown_first():
+def test_the_largest_nodes_remain_and_come_first():
     tree = grown()
     full = neuronpedia_graph(tree, slug="s", scan="m", max_nodes=10**6)
     small = neuronpedia_graph(tree, slug="s", scan="m", max_nodes=20)

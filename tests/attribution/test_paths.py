@@ -80,8 +80,8 @@ def test_nodes_are_what_a_slow_reference_says(name, frozen):
                 read, _ = reference.back_through(frozen, *_node(tree, parent), covectors[parent])
             covectors[int(row)] = read[at[1]]
             every, constant = reference.children(frozen, *at, covectors[int(row)])
-        kept = np.flatnonzero(tree.parent == row)
-        values = {_node(tree, child): tree.value[child] for child in kept}
+        children = np.flatnonzero(tree.parent == row)
+        values = {_node(tree, child): tree.value[child] for child in children}
         scale = sum(map(abs, every.values())) + abs(constant)
         own = values.pop((OWN_BIAS, int(tree.position[row])), 0.0)
         assert own == pytest.approx(constant, abs=1e-12 * scale)
@@ -213,8 +213,8 @@ def test_stops(frozen):
     assert path_tree(frozen, target, 500, min_value=1e9).expanded.sum() == 1
 
 
-def test_even_a_small_tree_keeps_the_largest_complete_paths(frozen):
-    """A path may be short: that no room is left for more nodes must not hide it."""
+def test_even_a_small_tree_has_the_largest_complete_paths(frozen):
+    """A path may be short: it must not be missing because there is no space for more nodes."""
     frozen = frozen("gpt2")
     target = logit(frozen.model, 7)
     small = path_tree(frozen, target, 2)

@@ -51,8 +51,8 @@ def test_every_score_of_every_head(name, frozen):
                 row = theirs[layer][head, query, keys].double()
                 scale = float(result.abs().max())
                 assert (result.softmax(0) - row.softmax(0)).abs().max() < 1e-12
-                held = frozen.blocks[layer].scores[head, query, keys]
-                torch.testing.assert_close(result, held, rtol=0, atol=1e-12 * max(scale, 1))
+                expected = frozen.blocks[layer].scores[head, query, keys]
+                torch.testing.assert_close(result, expected, rtol=0, atol=1e-12 * max(scale, 1))
             for key in [*(key for key in range(6) if not seen[5, key]), 5]:
                 query = 5 if key != 5 else 4
                 with pytest.raises(UsageError, match=f"L{layer}H{head} cannot look from position {query} to {key}"):
@@ -77,7 +77,7 @@ def test_a_side_as_target(name, side, frozen):
     assert measure(frozen, target, x) == pytest.approx(pairs.value, abs=1e-12)
 
 
-def test_a_saturated_softcap_is_no_obstacle():
+def test_a_saturated_softcap_is_handled():
     """In float32 a score near the cap says little about what it was before: the ratio comes from the pairs."""
     hf = models.build("gemma2")
     with torch.no_grad():

@@ -39,7 +39,7 @@ def test_what_feeds_a_node_and_the_rest_of_the_tree_sum_to_it(tree):
     split = {int(tree.parent[row]) for row in range(len(tree.value)) if tree.is_branch(row)}
     assert len(explorer.nodes) == len(tree.value) - len(split)
     rest = {name: tree.remainder[int(name)] for name in sums}
-    for row in split:  # what a head's branches leave over is left over by the node it feeds
+    for row in split:  # the remainder of a head's branches is that of the node it feeds
         rest[str(int(tree.parent[row]))] += tree.remainder[row]
     worst = max(abs(values[name] - sums[name] - rest[name]) for name in sums)
     assert worst < 1e-9 * tree.mass  # float64, some hundred additions

@@ -50,7 +50,7 @@ def test_on_new_text_every_layer_is_nearer_than_the_logit_lens_and_the_bias_alon
 
 
 def test_of_a_random_translation_nothing_is_nearer(model, lenses):
-    """The control: weights of the same size at random are no lens."""
+    """The control: random weights of the same size do not make a lens."""
     lens = lenses["tuned"]
     generator = torch.Generator().manual_seed(0)
     random = torch.randn(lens.weights.shape, generator=generator) * lens.weights.std()

@@ -56,14 +56,14 @@ def test_what_is_stored_is_what_run_with_cache_gives(name, tmp_path):
         assert torch.equal(rows_of(store, hook), in_batches.flatten(2).flatten(0, 1))  # the same batches: the same bits
 
 
-def test_position_0_and_padding_are_left_out_and_this_is_said(model, tmp_path):
+def test_position_0_and_padding_are_left_out_and_the_manifest_says_so(model, tmp_path):
     padded = cache.harvest(model, RAGGED, CONFIG, tmp_path / "a")
     assert padded.manifest.exclude == EXCLUDED and not padded.manifest.packed
     where = [(i, at) for i, row in enumerate(RAGGED) for at in range(1, len(row))]
     assert padded.places().tolist() == [list(place) for place in where]
     assert len(padded) == len(where) == padded.manifest.tokens - len(RAGGED)
-    kept = cache.harvest(model, RAGGED, replace(CONFIG, exclude=("padding",)), tmp_path / "b")
-    assert len(kept) == sum(map(len, RAGGED)) and kept.places()[0].tolist() == [0, 0]
+    with_first = cache.harvest(model, RAGGED, replace(CONFIG, exclude=("padding",)), tmp_path / "b")
+    assert len(with_first) == sum(map(len, RAGGED)) and with_first.places()[0].tolist() == [0, 0]
     every = cache.harvest(model, RAGGED, replace(CONFIG, exclude=()), tmp_path / "c")
     assert len(every) == 220
 
@@ -136,7 +136,7 @@ def test_max_tokens_and_the_order_of_documents(model, tmp_path):
     assert torch.equal(store.contexts().tokens, IDS[:7].int())
 
 
-def test_progress_tells_rate_and_time_left(model, tmp_path):
+def test_progress_reports_rate_and_time_left(model, tmp_path):
     output = []
     cache.harvest(model, IDS, CONFIG, tmp_path, progress=lambda *what: output.append(what))
     assert [done for done, _, _ in output] == [*range(30, 220, 30), 220] and {total for _, total, _ in output} == {220}
@@ -202,7 +202,7 @@ def test_an_intervention_on_the_bridge_is_not_harvested(tmp_path):
         cache.harvest(model, IDS, CONFIG, tmp_path)
 
 
-def test_a_disk_without_room_is_refused_before_it_starts(model, tmp_path, monkeypatch):
+def test_a_full_disk_is_refused_before_it_starts(model, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000_000))
     with pytest.raises(UsageError, match=r"needs 0\.05 GB, but .* has 0\.01 GB free"):
@@ -212,7 +212,7 @@ def test_a_disk_without_room_is_refused_before_it_starts(model, tmp_path, monkey
 
 @pytest.mark.parametrize("after", [0, 1, 2, 5, 6])
 def test_a_disk_that_fills_up_loses_nothing(after, model, tmp_path, monkeypatch):
-    """Whichever write fails, shard or manifest, the folder is whole and the harvest goes on when there is room."""
+    """Whichever write fails, shard or manifest, the folder is valid and the harvest continues when there is space."""
     whole = cache.harvest(model, IDS, CONFIG, tmp_path / "whole").folder
     written, sync = [], os.fsync
 
@@ -317,10 +317,10 @@ def test_a_damaged_shard_is_made_again_and_the_others_are_not(damage, model, tmp
         victim.unlink()
     else:
         victim.write_bytes(content[:-9] if damage == "truncated" else content)
-    kept = (folder / "shard-00000.safetensors").stat().st_mtime_ns
+    written = (folder / "shard-00000.safetensors").stat().st_mtime_ns
     output = []
     cache.harvest(model, IDS, CONFIG, folder, resume=True, progress=lambda *what: output.append(what))
-    assert contents(folder) == before and (folder / "shard-00000.safetensors").stat().st_mtime_ns == kept
+    assert contents(folder) == before and (folder / "shard-00000.safetensors").stat().st_mtime_ns == written
     assert [done for done, _, _ in output] == ([30, 40] if damage == "last altered" else [30, 60])
 
 
@@ -379,8 +379,8 @@ def test_the_attention_sink_of_the_real_model_is_left_out(smollm2, tmp_path):
     )
     config = cache.Config(hooks=(hook,), context=16, batch_size=2)
     without = cache.harvest(smollm2, ids, config, tmp_path / "without")
-    kept = cache.harvest(smollm2, ids, replace(config, exclude=()), tmp_path / "kept")
-    assert kept.tensor(hook, 0, 1).norm() > 10_000
-    assert without.statistics().norm < 500 < kept.statistics().norm
+    every = cache.harvest(smollm2, ids, replace(config, exclude=()), tmp_path / "every")
+    assert every.tensor(hook, 0, 1).norm() > 10_000
+    assert without.statistics().norm < 500 < every.statistics().norm
     _, exact = smollm2.run_with_cache(ids, hook)
     torch.testing.assert_close(rows_of(without, hook), exact[hook][:, 1:].flatten(0, 1), rtol=1e-4, atol=1e-2)

@@ -1,4 +1,4 @@
-"""A stream gives every row once, mixed by its seed, computed only as far as it is used."""
+"""A stream gives every row once, mixed by its seed, computed only as far as it is needed."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_a_stream_depends_on_its_seed_alone(model):
 
 
 def test_batches_stay_as_they_were_given(model):
-    kept = [
+    pairs = [
         (batch, batch.clone()) for batch in cache.stream(model, IDS, HOOK, seed=0, buffer=40, batch_size=8, context=10)
     ]
-    assert all(torch.equal(batch, copy) for batch, copy in kept)
+    assert all(torch.equal(batch, copy) for batch, copy in pairs)
 
 
-def test_an_endless_stream_is_computed_as_it_is_used(model):
+def test_an_endless_stream_is_computed_on_demand(model):
     read = []
 
     def endless():
@@ -65,7 +65,7 @@ def test_an_endless_stream_is_computed_as_it_is_used(model):
     batches = cache.stream(model, endless(), HOOK, seed=0, buffer=100, batch_size=50, context=10)
     for _ in range(5):
         next(batches)
-    # 250 rows given and 100 held, of 9 a context; a forward pass takes 16 contexts at once.
+    # 250 rows yielded and 100 buffered, 9 in a context; a forward pass takes 16 contexts at once.
     assert len(read) <= 1 + (250 + 100) // 9 + 2 * AT_ONCE
 
 

@@ -76,7 +76,7 @@ def test_a_harvest_that_fails_before_its_first_shard_leaves_no_manifest(tmp_path
     assert "resume" not in str(raised.value) and not list(tmp_path.iterdir())
 
 
-def test_a_flipped_bit_is_found_when_the_shard_is_first_read(store):
+def test_a_flipped_bit_is_detected_when_the_shard_is_first_read(store):
     file = store.folder / store.manifest.shards[1].file
     content = bytearray(file.read_bytes())
     content[-5] ^= 1
@@ -154,7 +154,7 @@ def test_a_difference_is_shown_where_it_begins():
         check_same("The run", same, other)
 
 
-def test_a_folder_has_one_lock_and_the_second_is_told_who_has_it(tmp_path):
+def test_a_folder_has_one_lock_and_the_error_names_its_process(tmp_path):
     refused = pytest.raises(UsageError, match=rf"is in use by process {os.getpid()} on ")
     with locked(tmp_path / "run"), refused, locked(tmp_path / "run"):
         pass

@@ -74,7 +74,7 @@ def test_other_hooks_come_from_the_bridge(hook, loaded):
     assert torch.equal(cache[hook], theirs[hook])
 
 
-def test_the_cache_keeps_what_was_asked_and_names_the_nearest(loaded):
+def test_the_cache_has_the_requested_hooks_and_an_error_names_the_nearest(loaded):
     _, cache = loaded["gpt2"].run_with_cache(IDS, ["blocks.1.hook_mlp_out", "hook_embed", "blocks.1.hook_mlp_out"])
     assert isinstance(cache, Cache)
     assert list(cache) == ["blocks.1.hook_mlp_out", "hook_embed"]
@@ -286,9 +286,9 @@ def test_no_hook_outlives_its_run(loaded, monkeypatch):
 def test_activations_carry_no_gradient_and_are_not_overwritten(loaded):
     model = loaded["llama"]
     _, cache = model.run_with_cache(IDS, "blocks.1.hook_resid_post")
-    kept = cache["blocks.1.hook_resid_post"].clone()
+    before = cache["blocks.1.hook_resid_post"].clone()
     model(models.tokens(2, 7, seed=9))
-    assert torch.equal(cache["blocks.1.hook_resid_post"], kept)
+    assert torch.equal(cache["blocks.1.hook_resid_post"], before)
     assert not cache["blocks.1.hook_resid_post"].requires_grad
 
 
@@ -306,7 +306,7 @@ def test_smollm2_against_transformers_itself(smollm2):
     torch.testing.assert_close(cache[hook], bridged[hook], rtol=1e-5, atol=1e-4 * float(cache[hook].abs().max()))
 
 
-def test_half_precision_that_overflows_is_said_and_float32_is_not_touched():
+def test_half_precision_that_overflows_is_reported_and_float32_is_unchanged():
     """Activations beyond 65,504: an infinity in float16, a number in float32."""
     hf = models.build("llama")
     hf.model.layers[1].mlp.down_proj.weight.data.mul_(1e6)

@@ -1,4 +1,4 @@
-"""The reader: every row once in any batch size, the same order from the same seed, and each damage found and named."""
+"""The reader: every row once in any batch size, the same order from the same seed, each damage detected and named."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_each_row_once_in_one_order_for_any_batch_size(pool, store, monkeypatch)
     monkeypatch.setattr(reading, "RUN", pool[0])
     monkeypatch.setattr(reading, "MIXED", pool[1])
     stored = store.tensor(HOOK, 0, len(store))
-    assert len(stored.unique(dim=0)) == len(store)  # rows are told apart by their values
+    assert len(stored.unique(dim=0)) == len(store)  # no two rows have equal values
     whole = order(store, len(store), seed=0)
     for batch_size in (1, 7, 64, 1000):
         batches = list(store.batches(batch_size, seed=0, hook=HOOK))
@@ -95,7 +95,7 @@ def test_rows_by_number_across_shards(store):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_stored_as_it_is_and_read_as_asked(dtype, store, model, tmp_path):
+def test_half_precision_is_stored_unchanged_and_read_in_the_requested_dtype(dtype, store, model, tmp_path):
     half = cache.harvest(model, IDS, replace(CONFIG, dtype=dtype), tmp_path)
     exact = store.tensor(HOOK, 0, len(store))
     assert torch.equal(half.tensor(HOOK, 0, len(half)), exact.to(getattr(torch, dtype)))
@@ -218,7 +218,7 @@ def test_a_missing_or_altered_manifest(damaged, tmp_path):
             cache.verify(damaged)
 
 
-def test_a_harvest_that_was_stopped_is_no_store_yet(damaged):
+def test_a_harvest_that_was_stopped_is_not_a_store(damaged):
     manifest = cache.Manifest.load(damaged)
     replace(manifest, shards=manifest.shards[:2]).save(damaged)
     for call in (Store.open, cache.verify):

@@ -79,7 +79,7 @@ def test_a_dry_run_writes_nothing(run, text, tmp_path):
     assert output["flops"] > 0 and output["disk_bytes"] == 10 * 24 * 4 + 2 * 7 * 4
 
 
-def test_keeping_position_0_and_padding(run, text, tmp_path):
+def test_position_0_and_padding_are_stored_on_request(run, text, tmp_path):
     out = tmp_path / "acts"
     words = ("run", text, *RUN[:2], "--context", "20", "--no-pack", "--keep", "first", "--keep", "padding", "--json")
     output = json.loads(run(*words, "--out", out)[1])

@@ -8,7 +8,7 @@ from interp.cache.moments import Moments
 
 
 def test_moments_survive_a_large_common_part():
-    """A mean of 1e6 beside deviations of 1, as massive activations have it: plain float32 sums would lose them."""
+    """A mean of 1e6 with deviations of 1, as massive activations have it: plain float32 sums would lose them."""
     rows = torch.randn(3000, 5, generator=torch.Generator().manual_seed(0)) + 1e6
     parts = [Moments.of(part) for part in rows.split(37)]
     merged = parts[0]

@@ -1,4 +1,4 @@
-"""Text and tokens to contexts: nothing lost, nothing doubled, the tokenizer's habit kept, mistakes in one sentence."""
+"""Text and tokens to contexts: nothing lost or doubled, BOS as the tokenizer adds it, mistakes in one sentence."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_text_comes_back_from_its_contexts(plain):
     assert (result.lengths == 5).all()
 
 
-def test_the_tokenizers_habit_is_kept_unless_told_otherwise(plain, with_bos):
+def test_bos_follows_the_tokenizer_unless_set(plain, with_bos):
     assert pack(with_bos, [WORDS], 4).tokens[:, 0].tolist() == [BOS] * 4
     assert pack(with_bos, [WORDS], 4, prepend_bos=False).tokens[0].tolist() == plain.to_tokens(WORDS)[0, :4].tolist()
     forced = pack(plain, [WORDS], 4, prepend_bos=True)
@@ -93,7 +93,7 @@ def test_unpacked_documents_keep_to_themselves(with_bos):
     assert result.stored(("padding",), 0, 2).sum(1).tolist() == [3, 5] and result.stored((), 0, 2).all()
 
 
-def test_tokens_are_contexts_as_they_are_or_one_long_text(plain):
+def test_tokens_are_rows_of_contexts_or_one_long_text(plain):
     rows = models.tokens(4, 6)
     for source in (rows, rows.numpy(), rows.tolist(), iter(rows), (np.array(row) for row in rows.tolist())):
         assert torch.equal(pack(plain, source, 6).tokens, rows.int())

@@ -1,4 +1,4 @@
-"""Top examples of a direction in a store: those of all rows, planted ones found, and a page of them."""
+"""Top examples of a direction in a store: those of all rows, planted ones recovered, and a page of them."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def test_they_are_the_largest_of_all_rows_one_of_each_context(model, store):
         assert text[at] == model.labels(ids[int(position)][None].long())[0]
 
 
-def test_a_planted_token_is_found_and_a_random_direction_finds_another(model, store, tmp_path):
+def test_a_planted_token_is_recovered_and_a_random_direction_gives_another(model, store, tmp_path):
     """The embedding of one token, less the mean of all: its examples are that token."""
     rows, places = store.tensor(EMBEDDED, 0, len(store)), store.places()
     ids = store.contexts().tokens[places[:, 0], places[:, 1]]
     token = int(ids.mode().values)
     direction = rows[ids == token].mean(0) - rows.mean(0)
     result = examples.run(model, store, {"token": direction}, k=3, hook=EMBEDDED)
-    said = [text[at] for text, at in zip(result.examples[0].texts, result.examples[0].before, strict=True)]
-    assert said == [model.labels(torch.tensor([token]))[0]] * 3
+    tokens = [text[at] for text, at in zip(result.examples[0].texts, result.examples[0].before, strict=True)]
+    assert tokens == [model.labels(torch.tensor([token]))[0]] * 3
     assert results.load(result.save(tmp_path)) == result
     assert "a random direction" in report.render(result.page())
     file = tmp_path / "result.json"

@@ -1,10 +1,10 @@
 """A model built by hand, two layers of four heads, each head with one known job.
 
-The residual stream holds the token, its position and the previous token as one-hot vectors, each beside its negative,
+The residual stream holds the token, its position and the previous token as one-hot vectors, each with its negative,
 so that the mean that LayerNorm subtracts is always zero:
 
     L0H0  previous token: looks one back and writes what it finds into the third part
-    L0H1  copying         L0H2  anti-copying        L0H3  likeness: looks at copies of its own token
+    L0H1  copying         L0H2  anti-copying        L0H3  similarity: attends to copies of its token
     L1H0  induction: looks where the third part holds its own token
     L1H1  first token     L1H2  bigram: writes the token that follows in `SUCCESSOR`       L1H3  nothing
 """
@@ -43,7 +43,7 @@ def load(dtype: torch.dtype = torch.float64) -> Model:
 
 
 def both(rows: torch.Tensor) -> torch.Tensor:
-    """(n, HALF) -> (n, 2·HALF): each row beside its negative."""
+    """(n, HALF) -> (n, 2·HALF): each row followed by its negative."""
     return torch.cat([rows, -rows], dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Embedding space: planted relations are found and shuffled ones are not."""
+"""Embedding space: planted relations are recovered and shuffled ones are not."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_the_planted_head_and_no_other_has_the_score(scores, name: str, head: tu
     assert [named[0] for named in scores.named(name, threshold=0.5)] == [f"L{head[0]}H{head[1]}"]
 
 
-def test_the_likeness_head_shares_its_attention_between_itself_and_the_copy(scores) -> None:
+def test_the_similarity_head_shares_its_attention_between_itself_and_the_copy(scores) -> None:
     # Query and earlier copy hold the same token, so each gets half of what the rest does not get.
     assert scores.duplicate[0, 3] == pytest.approx(0.5, abs=0.01)
     assert np.delete(scores.duplicate.ravel(), 3).max() < 0.2
@@ -44,7 +44,7 @@ def test_a_head_that_looks_by_position_is_positional_and_one_that_looks_by_token
     positional = scores.of("positional")
     assert positional[0, 0] > 0.999
     assert positional[1, 1] > 0.999
-    # The likeness head shares only its own position on unrelated texts, and the copy at a fixed distance with it.
+    # The similarity head shares only its own position on unrelated texts, and the copy at a fixed distance with it.
     assert positional[0, 1] == 0  # spread evenly: nothing to share
     assert positional[1, 3] == 0
 
@@ -72,11 +72,11 @@ def test_composition_finds_the_wire_from_the_previous_token_head_to_the_inductio
     assert keys.array[0, 4] > 2.5 * keys.baseline[0]
 
 
-def test_a_likeness_is_semidefinite_and_a_shift_is_not(model) -> None:
-    likeness, shift = circuits.qk(model, 0, 3), circuits.qk(model, 0, 0)
-    assert likeness.signature == (planted.V, 0)
-    assert likeness.symmetric_fraction == pytest.approx(1)
-    assert likeness.positive_share == pytest.approx(1)
+def test_a_similarity_map_is_semidefinite_and_a_shift_is_not(model) -> None:
+    similarity, shift = circuits.qk(model, 0, 3), circuits.qk(model, 0, 0)
+    assert similarity.signature == (planted.V, 0)
+    assert similarity.symmetric_fraction == pytest.approx(1)
+    assert similarity.positive_share == pytest.approx(1)
     assert shift.symmetric_fraction == pytest.approx(0.5)
     assert shift.positive_share == pytest.approx(0.5)
 

@@ -29,7 +29,7 @@ def test_no_query_key_map_is_semidefinite(smollm2) -> None:
     assert result.null_fraction == pytest.approx((0.5, 0.001), abs=2e-3)
 
 
-def test_the_induction_heads_are_found(smollm2) -> None:
+def test_the_induction_heads_are_identified(smollm2) -> None:
     result = circuits.head_scores(smollm2, n_text=8)
     named = [head[0] for head in result.named("induction")]
     assert named[0] == "L18H6"

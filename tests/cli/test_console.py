@@ -26,7 +26,7 @@ def test_a_person_at_a_terminal_sees_what_is_done(monkeypatch: pytest.MonkeyPatc
     assert "3/3" in shown
 
 
-def test_nobody_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_output_has_no_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     with console.progress(quiet=True) as progress:
         assert progress is None

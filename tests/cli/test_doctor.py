@@ -13,7 +13,7 @@ from interp.cli import machine, software
 from tests.cli.conftest import Run
 
 
-def test_json_and_text_tell_the_same(run: Run) -> None:
+def test_json_and_text_agree(run: Run) -> None:
     report = run("doctor", "--json").json
     text = run("doctor").out
     assert report["healthy"] is True
@@ -36,7 +36,7 @@ def test_it_imports_none_of_what_it_examines() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_a_missing_package_is_broken_and_its_remedy_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_broken_and_has_a_remedy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     known = software._version
     monkeypatch.setattr(software, "_version", lambda name: "" if name == "einops" else known(name))
     ended = run("doctor")
@@ -120,12 +120,12 @@ def test_the_machine_is_read_from_the_system(tmp_path: Path) -> None:
     assert machine.memory(memory, limit).value == "8.0 GiB free of 16.0; this container may use 4.0"
 
 
-def test_a_system_that_does_not_tell_is_no_failure(tmp_path: Path) -> None:
+def test_a_system_without_these_files_is_not_a_failure(tmp_path: Path) -> None:
     assert machine.processor(tmp_path / "none").value.endswith("features unknown")
     assert machine.memory(tmp_path / "none", tmp_path / "none").value == "unknown on this system"
 
 
-def test_a_model_is_told_its_level_and_rooms(run: Run, tmp_path: Path) -> None:
+def test_the_level_and_capabilities_of_a_model_are_listed(run: Run, tmp_path: Path) -> None:
     from tests import models
 
     models.build("olmo2").save_pretrained(tmp_path)

@@ -117,7 +117,7 @@ def test_an_error_shows_control_characters_instead_of_obeying_them(
     assert run(*WORDS, "--out", str(tmp_path)).err == "error: a\\x1b[31mred line\n"
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_model_loads(
+def test_a_folder_that_cannot_be_written_is_an_error_before_the_model_loads(
     run: Run, analysis: Analysis, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("kept")
@@ -150,7 +150,7 @@ def test_report_draws_the_same_page_again(run: Run, analysis: Analysis, tmp_path
     assert "new/report.html" in (tmp_path / "index.html").read_text()  # the folder above is an index already
 
 
-def test_report_refuses_what_is_no_result(run: Run, analysis: Analysis, tmp_path: Path) -> None:
+def test_report_refuses_what_is_not_a_result(run: Run, analysis: Analysis, tmp_path: Path) -> None:
     missing = run("report", str(tmp_path / "none"))
     assert missing.code == 3
     assert "has no result.json" in missing.err

@@ -1,4 +1,4 @@
-"""Streams that are closed, full or not text, signals, names and numbers nobody expects: one sentence each."""
+"""Streams that are closed, full or not text, signals, unexpected names and numbers: one sentence each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_full_disk_behind_stdout_is_one_sentence() -> None:
     )
 
 
-def test_a_closed_stdout_is_as_nobody_reading() -> None:
+def test_a_closed_stdout_is_not_an_error() -> None:
     words = ["sh", "-c", f"{sys.executable} -m interp doctor >&-"]
     ended = subprocess.run(words, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -68,7 +68,7 @@ def test_a_number_beyond_64_bits_is_refused(
 
 
 @pytest.mark.parametrize("name", ["", "x" * 300, "a/" + "y" * 300])
-def test_a_folder_that_cannot_be_is_told_before_the_model_loads(run: Run, analysis: Analysis, name: str) -> None:
+def test_an_invalid_folder_is_an_error_before_the_model_loads(run: Run, analysis: Analysis, name: str) -> None:
     ended = run(*WORDS, "--out", name)
     assert ended.code == 2
     assert ended.err.startswith("error: --out: ")
@@ -112,7 +112,7 @@ def test_a_disk_that_fills_leaves_the_old_result_with_its_old_page(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_result_whose_values_do_not_fit_together_is_one_sentence(
+def test_a_result_with_inconsistent_values_is_one_sentence(
     run: Run, analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(*WORDS, "--out", str(tmp_path))
@@ -161,10 +161,10 @@ def test_the_library_names_arguments_and_the_command_line_its_options(
 
 
 def test_no_message_outside_the_command_line_names_an_option() -> None:
-    said = re.compile(r"""["'][^"'\n]*\s--(out|resume|store|text|model|hook|head)\b""")
+    option = re.compile(r"""["'][^"'\n]*\s--(out|resume|store|text|model|hook|head)\b""")
     places = [path for package in ("interp", "probes", "saes", "analyses") for path in (ROOT / package).rglob("*.py")]
     sources = {path: path.read_text() for path in places if "cli" not in path.parts}
     raised = {path: re.findall(r"raise \w+\((?:[^()]|\([^()]*\))*\)", text) for path, text in sources.items()}
     assert {
-        str(path.relative_to(ROOT)): result for path, many in raised.items() for result in many if said.search(result)
+        str(path.relative_to(ROOT)): result for path, many in raised.items() for result in many if option.search(result)
     } == {}

@@ -100,14 +100,14 @@ def test_usage_errors_are_one_sentence(run: Run, words: list[str], message: str)
     assert (ended.code, ended.out, ended.err) == (2, "", f"error: {message}\n")
 
 
-def test_a_two_word_command_is_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_of_two_words_runs(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(COMMANDS, "sae train", "interp.cli.doctor")
     assert run("sae", "train", "--help").code == 0
     assert run("sae").err.endswith("sae train, sae evaluate, sae features, sae push (see: interp sae --help)\n")
     assert run("sae", "trian").code == 2
 
 
-def test_a_closed_pipe_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as closed:
@@ -128,7 +128,7 @@ def test_a_terminal_that_lacks_a_character_shows_its_escape() -> None:
     assert ended.stdout == b"caf\\xe9 \\u21b5\n"
 
 
-def test_our_warnings_are_told_others_only_when_asked(
+def test_our_warnings_are_printed_others_only_when_verbose(
     run: Run, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     class Chatty:
@@ -148,13 +148,13 @@ def test_our_warnings_are_told_others_only_when_asked(
     monkeypatch.setitem(COMMANDS, "chatty", "chatty")
     before = dict(os.environ)
 
-    def told(*options: str) -> tuple[str, list[str]]:
+    def warnings_of(*options: str) -> tuple[str, list[str]]:
         recwarn.clear()
         return run("chatty", *options).err, [str(caught.message) for caught in recwarn]
 
-    assert told() == ("WARNING interp.saes: mind this\n", ["old name"])
-    assert told("--quiet") == ("", [])
-    lines, warned = told("-v")
+    assert warnings_of() == ("WARNING interp.saes: mind this\n", ["old name"])
+    assert warnings_of("--quiet") == ("", [])
+    lines, warned = warnings_of("-v")
     assert all(words in lines for words in ("INFO interp.saes: detail", "mind this", "WARNING hub: retrying"))
     assert "old name" in warned
     assert dict(os.environ) == before

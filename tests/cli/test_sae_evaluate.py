@@ -38,7 +38,7 @@ def rows() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def run_folder(model: Any, rows: torch.Tensor, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved autoencoder beside the store it was trained on, as `interp sae train` leaves them."""
+    """A saved autoencoder with the store it was trained on, as `interp sae train` writes them."""
     folder = tmp_path_factory.mktemp("run")
     store = cache.harvest(model, rows[:40], CONFIG, folder / inputs.OWN)
     save(model, folder, token_sha256=store.manifest.token_sha256, context_size=10)
@@ -57,7 +57,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_evaluate_on_a_store_writes_everything_and_tells_the_measures(
+def test_evaluate_on_a_store_writes_everything_and_prints_the_measures(
     run: Run, run_folder: Path, tmp_path: Path
 ) -> None:
     words = ("sae", "evaluate", str(run_folder), "--store", str(run_folder / inputs.OWN), "--out", str(tmp_path / "a"))
@@ -74,7 +74,7 @@ def test_evaluate_on_a_store_writes_everything_and_tells_the_measures(
     assert sorted(json.loads(line)["latent"] for line in lines) == list(range(32))
 
 
-def test_several_autoencoders_stand_beside_the_first(run: Run, run_folder: Path, tmp_path: Path) -> None:
+def test_several_autoencoders_are_compared_with_the_first(run: Run, run_folder: Path, tmp_path: Path) -> None:
     ended = run("sae", "evaluate", str(run_folder), str(run_folder), "--no-features", "--out", str(tmp_path), "--json",
                 "--store", str(run_folder / inputs.OWN))  # fmt: skip
     assert ended.code == 0
@@ -95,7 +95,7 @@ def test_fresh_text_leaves_out_what_was_trained_on(
     assert not (tmp_path / "none").exists()
 
 
-def test_features_asked_for_are_told_and_drawn(run: Run, run_folder: Path, tmp_path: Path) -> None:
+def test_requested_features_are_printed_and_drawn(run: Run, run_folder: Path, tmp_path: Path) -> None:
     ended = run("sae", "features", str(run_folder), "--latent", "7", "--latent", "3", "--out", str(tmp_path), "--json")
     assert (ended.code, ended.err) == (0, "")
     assert [card["latent"] for card in ended.json["cards"]] == [7, 3]

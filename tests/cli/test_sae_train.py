@@ -59,12 +59,12 @@ def store(run, text, tmp_path):
     return tmp_path / "acts"
 
 
-def one_error(told, code, *parts):
+def one_error(ended, code, *parts):
     """The command ended with that code and one sentence on stderr that holds all parts."""
-    assert told[0] == code and told[1] == ""
-    assert told[2].startswith("error: ") and told[2].count("\n") == 1 and "unexpected" not in told[2]
+    assert ended[0] == code and ended[1] == ""
+    assert ended[2].startswith("error: ") and ended[2].count("\n") == 1 and "unexpected" not in ended[2]
     for part in parts:
-        assert part in told[2]
+        assert part in ended[2]
 
 
 def log(folder):
@@ -172,7 +172,7 @@ def test_a_set_says_what_it_takes_trains_every_layer_and_goes_on(run, text, tmp_
     assert not (tmp_path / "no").exists()
 
 
-def test_a_dry_run_tells_sizes_and_time_and_writes_nothing(run, text, store, tmp_path):
+def test_a_dry_run_prints_sizes_and_time_and_writes_nothing(run, text, store, tmp_path):
     out = tmp_path / "run"
     words = ("--text", text, "--hook", HOOK, "--context", 16, *SMALL, "--out", out, "--dry-run")
     code, output, error = run(*words)
@@ -255,7 +255,7 @@ def test_rows_with_their_text_in_another_column(run, tmp_path):
     assert about["dataset_column"] == "body" and about["dataset_path"] == str(rows)
 
 
-def test_a_truncated_shard_is_named_and_the_store_is_left_as_it_is(run, store, tmp_path):
+def test_a_truncated_shard_is_named_and_the_store_is_unchanged(run, store, tmp_path):
     shard = store / "shard-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:-10])
     left = {path.name: path.stat().st_size for path in store.iterdir()}
@@ -263,7 +263,7 @@ def test_a_truncated_shard_is_named_and_the_store_is_left_as_it_is(run, store, t
     assert left == {path.name: path.stat().st_size for path in store.iterdir()} and not (tmp_path / "run").exists()
 
 
-def test_nan_in_a_store_is_found_by_shard_row_and_place(run, store, tmp_path):
+def test_nan_in_a_store_is_located_by_shard_row_and_place(run, store, tmp_path):
     """Planted in a shard and its checksum, as a fault of memory before the shard was written would leave it."""
     from safetensors.torch import load_file, save
 
@@ -283,7 +283,7 @@ def test_nan_in_a_store_is_found_by_shard_row_and_place(run, store, tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mount") is None, reason="mounts a small file system")
 def test_a_disk_that_is_really_full(run, store, tmp_path):
-    """A file system of 200 kB, on which the first checkpoint does not fit beside what fills it."""
+    """A file system of 200 kB, which is too full for the first checkpoint."""
     small = tmp_path / "small"
     small.mkdir()
     if os.system(f"mount -t tmpfs -o size=52m tmpfs {small} 2>/dev/null"):
@@ -299,7 +299,7 @@ def test_a_disk_that_is_really_full(run, store, tmp_path):
 
 
 def test_a_disk_that_fills_up_while_training(run, store, tmp_path, monkeypatch):
-    """Simulated by fsync, from the third checkpoint on: the second is kept, and the run goes on from it."""
+    """Simulated by fsync, from the third checkpoint on: the second remains, and the run continues from it."""
     fsync, out = os.fsync, tmp_path / "run"
     from saes.training.trainer import Trainer
 
@@ -340,7 +340,7 @@ def test_a_page_of_curves_is_there_while_it_trains_and_after(run, store, tmp_pat
     monkeypatch.setattr(training_page.TrainingPage, "write", noted)
     code = run("--store", store, *SMALL, "--out", out)[0]
     assert code == 0
-    assert steps[:3] == [None] * 3  # one logged step is no curve
+    assert steps[:3] == [None] * 3  # one logged step is not a curve
     assert True in steps
     text = (out / training_page.NAME).read_text()
     assert "The run is finished" in text and "curve-fvu" in text

@@ -8,10 +8,10 @@ from interp.coding.ksvd import _refit_at_once, _refit_atom_by_atom
 from interp.errors import UsageError
 
 
-def matched_cosine(true, found):
+def matched_cosine(true, atoms):
     from scipy.optimize import linear_sum_assignment
 
-    cosine = (true @ found.T).abs().numpy()
+    cosine = (true @ atoms.T).abs().numpy()
     rows, columns = linear_sum_assignment(-cosine)
     return cosine[rows, columns].sum() / len(true)
 

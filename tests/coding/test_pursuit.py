@@ -98,7 +98,7 @@ def test_matching_pursuit_takes_the_same_first_atom_as_omp_and_is_never_better_f
     assert torch.allclose(coding.matching_pursuit(signals, dictionary, 1), coding.omp(signals, dictionary, 1))
 
 
-def test_iht_keeps_k_atoms_recovers_planted_ones_and_never_gets_worse():
+def test_iht_uses_k_atoms_recovers_planted_ones_and_never_gets_worse():
     signals, dictionary, codes = planted(2, count=200)
     errors = []
     for steps in (1, 5, 50, 300):
@@ -110,7 +110,7 @@ def test_iht_keeps_k_atoms_recovers_planted_ones_and_never_gets_worse():
 
 
 @pytest.mark.parametrize(
-    ("signals", "dictionary", "k", "said"),
+    ("signals", "dictionary", "k", "message"),
     [
         (torch.ones(2, 3), torch.eye(4), 1, "one d"),
         (torch.ones(2, 4), torch.eye(4), 5, "from 1 to 4"),
@@ -120,8 +120,8 @@ def test_iht_keeps_k_atoms_recovers_planted_ones_and_never_gets_worse():
         (torch.ones(2, 4), torch.eye(4, dtype=torch.float64), 1, "convert one"),
     ],
 )
-def test_what_cannot_be_coded_is_refused_in_one_sentence(signals, dictionary, k, said):
-    with pytest.raises(UsageError, match=said):
+def test_what_cannot_be_coded_is_refused_in_one_sentence(signals, dictionary, k, message):
+    with pytest.raises(UsageError, match=message):
         coding.omp(signals, dictionary, k)
 
 
@@ -146,5 +146,5 @@ def test_exact_recovery_says_when_pursuit_must_succeed() -> None:
     assert number < 1
     mixed = atoms[3] - 2 * atoms[11]
     assert coding.omp(mixed[None], atoms, 2)[0].nonzero().squeeze(1).tolist() == [3, 11]
-    twin = torch.cat([atoms, (atoms[3] + atoms[11])[None]])  # an atom made of the two is no longer told from them
+    twin = torch.cat([atoms, (atoms[3] + atoms[11])[None]])  # an atom that is the sum of the two
     assert coding.exact_recovery(twin, torch.tensor([3, 11]))[1] > 1

@@ -1,6 +1,6 @@
 """Models of known wiring, written by hand: which edges carry the answer is known because nothing else was put in.
 
-The residual stream holds one-hot features, each beside its negative, so that the mean that LayerNorm subtracts is zero,
+The residual stream has one-hot features, each with its negative, so that the mean that LayerNorm subtracts is zero,
 and one large constant feature, so that the norm's scale hardly depends on what is written. A head is four maps between
 features; everything not named here is zero, so that every other head is dead.
 """
@@ -103,7 +103,7 @@ def gpt2(
 
 
 def vector(features: dict[int, float], d_model: int) -> torch.Tensor:
-    """Features of given sizes, each beside its negative."""
+    """Features of given sizes, each followed by its negative."""
     result = torch.zeros(d_model)
     for feature, size in features.items():
         result[feature], result[FEATURES + 1 + feature] = size, -size
@@ -285,7 +285,7 @@ PLANTED: dict[str, Callable[[], Planted]] = {
 
 
 def with_backups() -> tuple[Planted, tuple[str, ...]]:
-    """L0H0 writes the answer and a mark; L1H0 and L1H1 write a third of it each, but look only where there is no mark.
+    """L0H0 writes the answer and a mark; L1H0 and L1H1 write a third of it each, where there is no mark.
 
     L1H2 writes a little of it always. Returns the model and the names of the backups.
     """

@@ -114,13 +114,13 @@ def test_a_control_is_taken_over(random_model, pairs, scores):
 def test_dangling_edges_are_dropped_without_a_change(random_model, pairs, scores):
     chosen = np.zeros(scores.graph.n_edge, bool)
     chosen[np.random.default_rng(0).choice(scores.graph.n_edge, 60, replace=False)] = True
-    kept = scores.graph.connected(chosen)
-    assert 0 < kept.sum() < 60
-    both = discovery.evaluate(random_model, scores.graph, pairs, [~chosen, ~kept])
+    connected = scores.graph.connected(chosen)
+    assert 0 < connected.sum() < 60
+    both = discovery.evaluate(random_model, scores.graph, pairs, [~chosen, ~connected])
     assert np.allclose(both[0], both[1], atol=1e-9)
 
 
-def test_a_curve_beside_its_control_saves_and_draws(tmp_path, random_model, pairs, scores):
+def test_a_curve_with_its_control_saves_and_draws(tmp_path, random_model, pairs, scores):
     first, second = pairs.split(by="pair")
     curve = discovery.faithfulness(random_model, second, discovery.score(random_model, first, "exact"))
     assert curve.f[-1] == pytest.approx(1.0) and curve.random[-1] == pytest.approx(1.0)
@@ -172,7 +172,7 @@ def test_the_smallest_circuit_of_a_planted_model_is_its_wiring_and_passes_every_
     assert worse.size == 0 and "do not carry" in discovery.judge(case.model, case.task, worse, n_controls=5).summary()
 
 
-def test_unstable_scores_are_said_to_be(random_model, pairs, scores):
+def test_unstable_scores_are_reported(random_model, pairs, scores):
     rng = np.random.default_rng(0)
     noisy = replace(scores, values=rng.standard_normal((150, scores.graph.n_edge)))
     assert noisy.stability(0.1).mean < 0.5 and "overlap" in noisy.stability(0.1).warning

@@ -1,4 +1,4 @@
-"""On models of known wiring the wired edges score highest, dead heads score 0, and what was planted is told."""
+"""On models of known wiring the wired edges score highest, dead heads score 0, and planted edges are recovered."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cases():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("method", "settings"), [("exact", {"direction": "both"}), ("secant", {})])
-def test_wired_edges_are_found_and_dead_heads_score_nothing(cases, name, method, settings):
+def test_wired_edges_score_highest_and_dead_heads_score_nothing(cases, name, method, settings):
     case = cases[name]
     assert case.task.score(case.model).able
     scores = discovery.score(case.model, case.task, method, **settings)

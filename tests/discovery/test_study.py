@@ -21,7 +21,7 @@ from tests.report.browser import check_study
 
 
 @pytest.fixture(scope="module")
-def found():
+def planted_study():
     """Induction on a planted model, whose task replaces the random tokens of the catalogue."""
     case = planted.induction()
     patch = pytest.MonkeyPatch()
@@ -32,8 +32,8 @@ def found():
         patch.undo()
 
 
-def test_the_study_finds_the_planted_circuit_and_saves(tmp_path, found):
-    case, result = found
+def test_the_study_finds_the_planted_circuit_and_saves(tmp_path, planted_study):
+    case, result = planted_study
     assert set(result.circuit.edges) == case.wiring
     assert result.ability.able and "carry" in result.finding()
     assert {view.name for view in result.heads} == {"L0H0", "L1H0"}
@@ -45,8 +45,8 @@ def test_the_study_finds_the_planted_circuit_and_saves(tmp_path, found):
     again.page()
 
 
-def test_a_line_into_a_key_stands_where_the_key_is(found):
-    _, result = found
+def test_a_line_into_a_key_stands_where_the_key_is(planted_study):
+    _, result = planted_study
     lines = {line.name: line for line in reversed(lines_of(result))}  # of each edge the position where it is strongest
     into_key = lines["L0H0 → L1H0.k"]
     # of the two keys that are exchanged, either may matter more
@@ -54,37 +54,37 @@ def test_a_line_into_a_key_stands_where_the_key_is(found):
     assert lines["L1H0 → logits"].start == ("L1H0", 5)
 
 
-def test_the_page_says_what_was_found(found):
-    _, result = found
+def test_the_page_has_every_part(planted_study):
+    _, result = planted_study
     text = report.render(result.page())
     for words in ("Can the model do it?", "How many edges are needed?", "Is it a circuit?", "L0H0 → L1H0.k", "CPR"):
         assert words in text
     assert "pairs are fewer than 100" in text and "explains no ability" not in text
 
 
-def test_the_strongest_edges_are_run_for_real(found):
-    case, result = found
+def test_the_strongest_edges_are_run_for_real(planted_study):
+    case, result = planted_study
     check = result.check
     wired = [edge in case.wiring for edge in check.edges]
     assert all(wired[: len(case.wiring)]) and not any(wired[len(case.wiring) :])
     first, _ = case.task.split(seed=0)
-    for way, found_here in (("noise", check.noise), ("denoise", check.denoise)):
+    for way, measured in (("noise", check.noise), ("denoise", check.denoise)):
         exact = discovery.score(case.model, first, "exact", direction=way).edges
-        np.testing.assert_allclose(found_here, [exact[edge] for edge in check.edges], atol=1e-4)  # float32 logits
+        np.testing.assert_allclose(measured, [exact[edge] for edge in check.edges], atol=1e-4)  # float32 logits
     assert check.pearson > 0.9
     assert np.abs(check.measured[len(case.wiring) :]).max() < 1e-6  # edges that are not wired do nothing
 
 
-def test_the_strongest_nodes_are_run_for_real(found):
-    _, result = found
+def test_the_strongest_nodes_are_run_for_real(planted_study):
+    _, result = planted_study
     assert result.nodes.edges[0] in ("embed", "L0H0", "L1H0") and result.nodes.pearson > 0.9
     assert "strongest nodes" in report.render(result.page())
     without = replace(result, nodes=None)
     assert without.to_dict()["nodes_pearson"] is None and "strongest nodes of" not in report.render(without.page())
 
 
-def test_the_explorer_leads_from_the_embedding_to_the_logits(found):
-    _, result = found
+def test_the_explorer_leads_from_the_embedding_to_the_logits(planted_study):
+    _, result = planted_study
     drawn = explorer(result)
     ids = {node.id: node for node in drawn.nodes}
     assert {node.kind for node in drawn.nodes} == {"embed", "head", "target"}
@@ -95,7 +95,7 @@ def test_the_explorer_leads_from_the_embedding_to_the_logits(found):
     assert explorer(replace(result, by_position=result.by_position[:, :0])) is None
 
 
-def test_a_model_that_cannot_do_the_task_is_said_to_be_unable(tmp_path, monkeypatch, capsys):
+def test_a_model_that_cannot_do_the_task_is_reported_as_unable(tmp_path, monkeypatch, capsys):
     model = models.load("qwen2", dtype=torch.float64)
     monkeypatch.setattr(options, "load_model", lambda _: model)
     folder = tmp_path / "out"

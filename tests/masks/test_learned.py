@@ -57,15 +57,15 @@ def test_a_higher_price_closes_more_gates_and_each_network_may_have_its_own():
     assert few < many
 
 
-def test_movement_reaches_its_density_and_keeps_what_grows_from_nothing():
-    """A weight that must grow is kept over a large one that must shrink, which magnitude at the start keeps."""
+def test_movement_reaches_its_density_and_retains_weights_that_grow_from_zero():
+    """A weight that must grow remains and a large one that must shrink does not; initial magnitude would choose it."""
     weights = {"w": torch.tensor([[[1.0, 0.01]]])}
 
     def loss(w, step):
         return (w["w"][:, 0, 0] ** 2 + (w["w"][:, 0, 1] - 1) ** 2).abs()
 
-    trained, kept = masks.movement(weights, loss, density=0.5, steps=100, lr=0.05)
-    assert kept["w"].flatten().tolist() == [0, 1]
+    trained, mask = masks.movement(weights, loss, density=0.5, steps=100, lr=0.05)
+    assert mask["w"].flatten().tolist() == [0, 1]
     assert masks.keep(masks.magnitude(weights), 0.5)["w"].flatten().tolist() == [1, 0]
     assert trained["w"][0, 0, 1] > 0.5
 

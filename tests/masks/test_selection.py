@@ -1,4 +1,4 @@
-"""Masks keep what they say: how many, which, among which; layers survive under SynFlow and are lost under others."""
+"""Masks have the requested weights: how many, which, among which; layers survive under SynFlow and are lost under others."""
 
 import pytest
 import torch
@@ -12,10 +12,10 @@ from tests.masks import networks
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0, 1), st.integers(0, 1000))
-def test_keep_takes_the_share_it_is_told_and_the_highest_scores(density, seed):
+def test_keep_takes_the_given_share_of_the_highest_scores(density, seed):
     scores = masks.random(networks.network(), seed=seed)
-    kept = masks.keep(scores, density)
-    flat, flags = (torch.cat([t[name].flatten(1) for name in scores], dim=1) for t in (scores, kept))
+    result = masks.keep(scores, density)
+    flat, flags = (torch.cat([t[name].flatten(1) for name in scores], dim=1) for t in (scores, result))
     count = flags.sum(1)
     assert (count - density * flat.shape[1] < 1).all()
     assert (count - density * flat.shape[1] > -1e-5).all()
@@ -25,23 +25,23 @@ def test_keep_takes_the_share_it_is_told_and_the_highest_scores(density, seed):
 
 
 def test_every_network_may_have_its_own_density():
-    kept = masks.keep(masks.random(networks.network()), torch.tensor([0.1, 0.5]))
-    assert torch.allclose(masks.density_of(kept), torch.tensor([0.1, 0.5], dtype=torch.float64), atol=0.01)
+    result = masks.keep(masks.random(networks.network()), torch.tensor([0.1, 0.5]))
+    assert torch.allclose(masks.density_of(result), torch.tensor([0.1, 0.5], dtype=torch.float64), atol=0.01)
 
 
 def test_what_is_out_stays_out():
     weights = networks.network()
     among = masks.keep(masks.random(weights, seed=1), 0.3)
-    kept = masks.keep(masks.magnitude(weights), 0.2, among=among)
-    assert all((kept[name] <= among[name]).all() for name in kept)
-    assert torch.allclose(masks.density_of(kept), torch.full((2,), 0.2, dtype=torch.float64), atol=0.01)
-    # More is wanted than is left: all of it is kept, and nothing comes back.
+    result = masks.keep(masks.magnitude(weights), 0.2, among=among)
+    assert all((result[name] <= among[name]).all() for name in result)
+    assert torch.allclose(masks.density_of(result), torch.full((2,), 0.2, dtype=torch.float64), atol=0.01)
+    # More is asked for than remains: all of it remains, and nothing comes back.
     assert torch.equal(masks.keep(masks.magnitude(weights), 0.9, among=among)["1.weight"], among["1.weight"])
 
 
 def test_within_tensors_every_tensor_has_the_density():
-    kept = masks.keep(masks.magnitude(networks.network()), 0.25, scope="tensor")
-    assert all(abs(float(mask[0].mean()) - 0.25) < 0.03 for mask in kept.values())
+    result = masks.keep(masks.magnitude(networks.network()), 0.25, scope="tensor")
+    assert all(abs(float(mask[0].mean()) - 0.25) < 0.03 for mask in result.values())
 
 
 def test_bad_settings_are_one_sentence():
@@ -58,7 +58,7 @@ def test_bad_settings_are_one_sentence():
         masks.train(networks.network(), networks.loss, steps=1, lr=0.1, mask={"9.weight": torch.ones(1)})
 
 
-def test_synflow_keeps_every_layer_where_magnitude_snip_and_one_round_lose_one():
+def test_synflow_retains_every_layer_where_magnitude_snip_and_one_round_lose_one():
     sizes = (64, 128, 128, 128, 128, 10)
     weights = perceptron(sizes, (0, 1, 2), bias=False, gain=2.0)
     x, label = torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 10
@@ -120,6 +120,6 @@ def test_the_smallest_mask_reaches_the_loss_and_one_weight_less_does_not():
     def loss(mask):
         return 1 - mask["w"].flatten(1).mean(1)
 
-    kept = masks.smallest(scores, loss, torch.tensor([0.0, 0.5, 1.0]))
+    result = masks.smallest(scores, loss, torch.tensor([0.0, 0.5, 1.0]))
     # Of 35 weights: all, half rounded up, and the one that the smallest density above 0 keeps.
-    assert kept["w"].flatten(1).sum(1).tolist() == [35, 18, 1]
+    assert result["w"].flatten(1).sum(1).tolist() == [35, 18, 1]

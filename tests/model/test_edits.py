@@ -184,7 +184,7 @@ class _TwoLatents:
         return codes @ self.W_dec + 0.1
 
 
-def test_a_latent_is_changed_and_the_error_of_the_autoencoder_kept():
+def test_a_latent_is_changed_and_the_error_of_the_autoencoder_added_back():
     model, hook = models.load("gpt2"), "blocks.1.hook_resid_post"
     sae = _TwoLatents(model.spec.d_model, hook)
     _, before = model.run_with_cache(IDS, hook)

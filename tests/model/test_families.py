@@ -97,8 +97,8 @@ def test_an_edit_takes_effect_where_it_says(model, hook):
 
 
 def test_text_is_generated_the_same_with_and_without_a_cache(model):
-    kept, again = (model.generate_tokens(IDS[:, :5], 4, use_cache=use) for use in (True, False))
-    assert torch.equal(kept, again)
+    cached, again = (model.generate_tokens(IDS[:, :5], 4, use_cache=use) for use in (True, False))
+    assert torch.equal(cached, again)
 
 
 WRONG = {

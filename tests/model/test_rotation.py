@@ -107,7 +107,7 @@ def test_a_heads_map_takes_the_length(model):
     assert not torch.allclose(short, long)
 
 
-def test_rooms_that_run_parts_of_a_text_refuse_long_ones(model):
+def test_functions_that_run_parts_of_a_text_refuse_long_ones(model):
     clean, other = models.tokens(1, 15), models.tokens(1, 15)
     other[0, 4] = (other[0, 4] + 5) % models.D_VOCAB
     target = attribution.logit_difference(model, 3, 5)

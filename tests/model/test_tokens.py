@@ -1,4 +1,4 @@
-"""Text to tokens and back, and what is said about input no model can read."""
+"""Text to tokens and back, and the errors for input that no model can read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_there_and_back(model):
     assert model.to_str_tokens(model.to_tokens(text)) == model.to_str_tokens(text)
 
 
-def test_bos_is_the_tokenizers_habit_unless_told():
+def test_bos_follows_the_tokenizer_unless_set():
     habit = interp.load(models.build("llama"), tokenizer=models.tokenizer(bos=True))
     without = interp.load(models.build("llama"), tokenizer=models.tokenizer())
     assert (habit.spec.prepends_bos, without.spec.prepends_bos) == (True, False)
@@ -106,13 +106,13 @@ def test_a_single_row_and_small_integers_will_do(model):
 
 
 @pytest.mark.parametrize("text", [None, 3, 1.5, ["the", None], object()])
-def test_what_is_no_text_is_one_sentence(model, text):
+def test_what_is_not_text_is_one_sentence(model, text):
     with pytest.raises(UsageError, match=r"^A text is a string, or a list of several, not .*\.$"):
         model.to_tokens(text)
 
 
 @pytest.mark.parametrize("tokens", [None, 3, 1.5, torch.ones(3), [1, 2]])
-def test_what_is_no_row_of_ids_is_one_sentence(model, tokens):
+def test_what_is_not_a_row_of_ids_is_one_sentence(model, tokens):
     with pytest.raises(UsageError, match=r"^Tokens must be a tensor of integer ids, not .*\.$"):
         model(tokens)
     with pytest.raises(UsageError, match=r"^Give a text, or one row of token ids in a tensor, not .*\.$"):

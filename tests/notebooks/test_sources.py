@@ -39,7 +39,7 @@ def test_a_notebook_has_a_title_a_kernel_and_ends_in_asserts(source: Path) -> No
     assert faults(source.read_text(encoding="utf-8")) == []
 
 
-def test_no_executed_notebook_is_kept_beside_the_sources() -> None:
+def test_no_executed_notebook_is_stored_with_the_sources() -> None:
     assert list(FOLDER.glob("*.ipynb")) == []
 
 

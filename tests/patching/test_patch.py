@@ -1,4 +1,4 @@
-"""Patching over tasks: what must come back does, transformer_lens agrees, and a model runs as it is."""
+"""Patching over tasks: what must be restored is, transformer_lens agrees, and the model is not changed."""
 
 from __future__ import annotations
 
@@ -202,12 +202,12 @@ def test_a_model_with_a_hook_is_patched_as_it_runs():
         ({"layers": [3]}, "give some from 0 to 2"),
     ],
 )
-def test_what_cannot_be_patched_is_said(model, arguments, message):
+def test_what_cannot_be_patched_is_refused(model, arguments, message):
     with pytest.raises(UsageError, match=message):
         patching.patch(model, _task(), **arguments)
 
 
-def test_a_metric_that_is_not_finite_is_said():
+def test_a_metric_that_is_not_finite_is_an_error():
     model = models.load("gpt2")
     model.hf.transformer.h[1].mlp.c_fc.weight.data[0, 0] = torch.nan
     with pytest.raises(NotFiniteError, match="log odds of a run is not finite"):
@@ -231,14 +231,14 @@ def test_a_mixture_of_experts_is_patched_but_for_its_neurons(name):
 
 
 class _Adapted(torch.nn.Linear):
-    """A linear map with a low-rank one beside it, as an adapter puts into a model."""
+    """A linear map with a low-rank one added, as in an adapter."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x) + x @ self.down.T @ self.up.T
 
 
 def _adapted(hf):
-    """Low-rank maps beside every query and value projection, by peft where it is installed."""
+    """Low-rank maps added to every query and value projection, by peft if it is installed."""
     try:
         from peft import LoraConfig, inject_adapter_in_model
 

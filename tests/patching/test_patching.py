@@ -114,7 +114,7 @@ def test_half_precision_is_one_sentence(dtype, prompts):
         patching.patch_residual(model, *prompts, attribution.logit(model, 3))
 
 
-def test_repeated_tokens_are_told_apart():
+def test_repeated_tokens_have_distinct_labels():
     model = models.load("gpt2", text=True)
     clean, corrupted = (model.to_tokens(text) for text in ("the tower is the tower", "the Paris is the tower"))
     result = patching.patch_residual(model, clean, corrupted, attribution.logit(model, " in"))

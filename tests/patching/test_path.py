@@ -32,7 +32,7 @@ class Modules:
         self.width = hf.config.n_embd // hf.config.n_head if gpt2 else blocks[0].self_attn.head_dim
 
 
-def by_hand(model, base, source, sender, receiver, held):
+def by_hand(model, base, source, sender, receiver, fixed):
     """Logits of the base run with the path (layer, head) -> ("q", layer, head) or ("mlp", layer), by plain hooks."""
     hf, parts = model.hf, Modules(model.hf)
     (at, head), (kind, to, *rest) = sender, receiver
@@ -58,13 +58,13 @@ def by_hand(model, base, source, sender, receiver, held):
     run(source, [keep(other, parts.heads[at])])
 
     def send(_, args):
-        x = (clean[parts.heads[at]] if held else args[0]).clone()
+        x = (clean[parts.heads[at]] if fixed else args[0]).clone()
         x[..., columns] = other[parts.heads[at]][..., columns]
         return (x,)
 
     before = [(parts.heads[at], send)]
     after = []
-    if held:
+    if fixed:
         before += [
             (m, lambda _, __, m=m: (clean[m],)) for layer, m in enumerate(parts.heads) if layer != at and layer >= at
         ]
@@ -107,7 +107,7 @@ def test_hooks_set_by_hand_agree(case, between, direction, receiver):
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "gpt2", "neox"])
-def test_held_paths_are_exact_edges(name):
+def test_paths_with_fixed_components_are_exact_edges(name):
     """Without a post-norm, under which a head's share of what attention writes is not what the head writes."""
     model = models.load(name, dtype=torch.float64)
     task, graph = tasks.induction(model, n=2, seed=0, length=6), Graph.of(model.spec)
@@ -154,7 +154,7 @@ def test_several_receivers_and_a_sender_behind_some_of_them(case):
         ([], "MLP2", {}, "at least one sender"),
     ],
 )
-def test_what_cannot_be_patched_is_said(case, senders, receivers, options, message):
+def test_what_cannot_be_patched_is_refused(case, senders, receivers, options, message):
     model, task = case
     with pytest.raises(UsageError, match=message):
         patching.path(model, task, senders, receivers, **options)

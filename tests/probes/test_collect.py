@@ -129,7 +129,7 @@ def test_layers_and_names(llama, data):
         many.at(0)
 
 
-def test_bos_is_kept_and_checked(data):
+def test_bos_is_stored_and_checked(data):
     model = interp.load(models.build("llama"), tokenizer=models.tokenizer(bos=True))
     habit, plain = probes.collect(model, data), probes.collect(model, data, prepend_bos=False)
     assert habit.identity["prepend_bos"] is True and plain.identity["prepend_bos"] is False

@@ -155,7 +155,7 @@ def chromium() -> str:
 
 
 def require() -> None:
-    """Skip the test where there is no browser; fail where one was promised."""
+    """Skip the test without a browser; fail if one was promised."""
     if reason := missing():
         (pytest.fail if os.environ.get("REQUIRE_BROWSER") == "1" else pytest.skip)(reason)
 
@@ -215,7 +215,7 @@ def check_page(
 
     Faults: a console error or warning; an exception; a request to anything but file:, data: and blob:; a text that is
     cut or lies on another; a figure without its marks, its size, its label or its tick texts; data that became markup
-    or ran; a download that does not parse; a violation found by axe-core (the slowest part: some seconds); a page wider
+    or ran; a download that does not parse; a violation of axe-core (the slowest part: some seconds); a page wider
     than its window; a file beyond its budget; with `screens`, a page longer than that as it opens, or without a figure
     on its first screen.
     """
@@ -276,7 +276,7 @@ def _unfolded(page: Any) -> list[str]:
 
 
 def _first_look(page: Any, screens: int) -> list[str]:
-    """A page longer than so many screens as it opens, or without a figure on the first."""
+    """A page of more screens than allowed when it opens, or without a figure on the first."""
     height = page.evaluate("document.documentElement.scrollHeight")
     faults = [f"the page is {height / SCREEN:.1f} screens long, not {screens}"] if height > screens * SCREEN else []
     return faults if page.evaluate(FIRST, SCREEN) else [*faults, "no figure stands on the first screen"]

@@ -1,4 +1,4 @@
-"""Pages in a real browser: what must be right is right, and each fault the check looks for is found when planted."""
+"""Pages in a real browser: correct pages pass, and each fault that the check looks for is detected when planted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_page_is_right_in_light_in_dark_and_narrow(make, tmp_path, page_check)
     page_check(write(make(), tmp_path), narrow=make is samples.gallery)
 
 
-def test_a_page_beside_its_library_is_right(tmp_path, browser):
+def test_a_page_with_its_library_in_the_folder_is_right(tmp_path, browser):
     check_page(write(samples.gallery(), tmp_path, plotlyjs="beside"), "dark", browser=browser)
 
 
@@ -140,7 +140,7 @@ def test_a_notebook_frame_draws_its_figure(tmp_path, browser):
         assert not faults
 
 
-def test_a_page_whose_library_is_missing_says_so_and_keeps_its_table(tmp_path, browser):
+def test_a_page_whose_library_is_missing_says_so_and_shows_its_table(tmp_path, browser):
     path = write(samples.page(Section("s", "S", "C.", (samples.bars(),))), tmp_path, plotlyjs="beside")
     (tmp_path / "plotly.min.js").unlink()
     with opened(browser, path) as (page, faults):
@@ -148,7 +148,7 @@ def test_a_page_whose_library_is_missing_says_so_and_keeps_its_table(tmp_path, b
         assert "the page did not become ready" in faults
 
 
-# --- the check itself: every planted fault is found -------------------------------------------------------------------
+# --- the check itself: every planted fault is detected ----------------------------------------------------------------
 
 
 def _data(text: str, change: Callable[[dict[str, Any]], None]) -> str:

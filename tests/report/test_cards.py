@@ -35,12 +35,12 @@ def deck(count: int = 3, **changes) -> Cards:
     return Cards(cards=tuple(card(number) for number in range(count)), **options)
 
 
-def carried(found: Cards) -> dict:
-    return json.loads(gzip.decompress(base64.b64decode(found.packed())))
+def carried(deck: Cards) -> dict:
+    return json.loads(gzip.decompress(base64.b64decode(deck.packed())))
 
 
-def page_of(found: Cards):
-    return samples.page(Section("s", "A deck", "A claim.", (found,)))
+def page_of(deck: Cards):
+    return samples.page(Section("s", "A deck", "A claim.", (deck,)))
 
 
 def test_a_deck_carries_names_words_and_contents():
@@ -53,16 +53,16 @@ def test_a_deck_carries_names_words_and_contents():
     assert [body["words"][i] for i in rankings[0][1]] == ["·up", "·word"]
     assert links == [["Nearest", [["latent 0", "cosine 0.5"], ["latent 10000", "elsewhere"]]]]
     assert histogram == ["Values", [0.5, 8], [1, 0, 5]]
-    assert carried(deck(5))["cards"][3][2] == [3, None]  # NaN is no JSON
+    assert carried(deck(5))["cards"][3][2] == [3, None]  # JSON has no NaN
     assert deck().packed() == deck().packed()
 
 
 def test_what_does_not_fit_is_folded_from_the_end():
     many = deck(500)
-    whole, room = len(many.packed()), 9_000
-    assert whole > room
-    fitted = replace(many, room=room)
-    assert 0.8 * room < len(fitted.packed()) <= room
+    whole, limit = len(many.packed()), 9_000
+    assert whole > limit
+    fitted = replace(many, room=limit)
+    assert 0.8 * limit < len(fitted.packed()) <= limit
     full = [len(entry) > 3 for entry in carried(fitted)["cards"]]
     assert full == sorted(full, reverse=True)
     assert 0 < sum(full) < 500
@@ -157,7 +157,7 @@ def test_cards_are_searched_ordered_turned_and_linked_by_keyboard(tmp_path, brow
 
 
 @pytest.mark.browser
-def test_a_deck_that_lost_a_card_is_found(tmp_path, browser):
+def test_a_deck_without_one_of_its_cards_is_detected(tmp_path, browser):
     path = write(page_of(deck()), tmp_path)
     check_page(path, browser=browser, axe=False)
     path.write_text(path.read_text().replace('data-cards="3"', 'data-cards="4"'))

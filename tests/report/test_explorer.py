@@ -94,7 +94,7 @@ def test_nodes_edges_and_their_details_are_carried_in_order_and_to_seven_digits(
     assert tree().packed() == tree().packed()
 
 
-def test_a_graph_whose_node_feeds_two_is_no_tree():
+def test_a_graph_whose_node_feeds_two_is_not_a_tree():
     assert tree().is_tree
     assert not replace(tree(), edges=(*tree().edges, Edge("m", "b", 0.1))).is_tree
 
@@ -153,8 +153,8 @@ def test_a_reader_walks_by_keyboard_and_reads_exact_numbers(tmp_path, browser):
         page.keyboard.press("ArrowDown")
         assert page.evaluate(TITLE) == "MLP0 @ The"  # both of the tree's nodes: one place
         assert "+1.25 logits\nmlp · sum of 2 nodes" in page.evaluate(PANEL)
-        said = page.evaluate("document.querySelector('.explorer .said').textContent")
-        assert said == (
+        caption = page.evaluate("document.querySelector('.explorer .said').textContent")
+        assert caption == (
             "MLP0 @ The, +1.25 logits. Feeds L1H0 @ ·of +1.5 logits, L1H1 @ ·of −0.25 logits. "
             "Fed by embed @ The +1.25 logits."
         )

@@ -100,7 +100,7 @@ def test_undefined_cells_are_drawn_by_kind_and_counted():
     assert plotly_json.marks(figure.plotly) == 4
 
 
-def test_a_large_heatmap_keeps_the_largest_of_each_block_and_says_so():
+def test_a_large_heatmap_shows_the_largest_of_each_block_and_says_so():
     rng = np.random.default_rng(0)
     values = rng.uniform(-1, 1, size=(600, 257))
     values[599, 256] = -5.0

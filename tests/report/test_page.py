@@ -127,7 +127,7 @@ def test_downloads_hold_their_content():
     assert len(files) == len(data["files"])
 
 
-def test_provenance_is_told():
+def test_provenance_is_shown():
     text = render(samples.page(Section("s", "S", "C.", ())))
     for fact in ("tiny", "ab" * 32, "0123456789abcdef", "python 3.11.7", "interp explain &#x27;The city of&#x27;"):
         assert fact in text

@@ -25,14 +25,14 @@ def test_the_csv_reads_back_in_full_precision():
     assert rows[2] == ['say "x"\n', "-1"]
 
 
-def test_the_csv_keeps_tokens_raw_and_can_always_be_written():
+def test_the_csv_has_raw_tokens_and_can_always_be_written():
     table = Table(("t",), tuple((token,) for token in HOSTILE), tokens=("t",))
     table.to_csv().encode()
     expected = [token.encode("utf-8", "backslashreplace").decode() for token in HOSTILE]
     assert [row[0] if row else "" for row in _read(table)[1:]] == expected
 
 
-def test_missing_and_undefined_cells_are_told_apart():
+def test_missing_and_undefined_cells_differ():
     table = Table(("a", "b", "c", "d"), ((None, math.nan, math.inf, True),))
     shown = table.to_html()
     assert [text in shown for text in ("—", "NaN", "∞", "yes")] == [True] * 4

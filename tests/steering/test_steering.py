@@ -1,4 +1,4 @@
-"""Vectors and their dose-response: equal to edits of the model, planted directions found, nulls do nothing."""
+"""Vectors and their dose-response: equal to edits of the model, planted directions recovered, nulls do nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data: the frequencies, dependence and values they are said to have, and the exact loss over them."""
+"""Data: the documented frequencies, dependence and values, and the exact loss over them."""
 
 import math
 

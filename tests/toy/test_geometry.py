@@ -140,7 +140,7 @@ def test_names():
     ]
 
 
-def test_monosemantic_neurons_are_told_from_mixed_ones():
+def test_monosemantic_neurons_are_distinguished_from_mixed_ones():
     w = np.array([[1.0, 0, 3, 0], [0.1, 5, 3, 0], [0, 0, 0, 0]])  # (features, neurons): two single, one mixed, one dead
     assert features_per_neuron(w).tolist() == [1, 1, 2, 0]
     assert toy.monosemantic_fraction(w) == pytest.approx(2 / 3)

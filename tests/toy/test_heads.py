@@ -1,4 +1,4 @@
-"""Heads together, in turn and apart: frozen heads stay, slots do not mix, planted copies are found."""
+"""Heads trained jointly, in turn and separately: frozen heads stay, slots do not mix, planted copies are recovered."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_heads_apart_fill_their_own_slots_and_the_first_is_the_same_as_alone():
     assert (result[0].writes[:, :, 1] == 0).all()
 
 
-def test_two_heads_together_do_what_one_cannot():
+def test_two_heads_do_what_one_cannot():
     result = heads.train_jointly(TASK, (1, 2), (0, 0), steps=150)
     assert result.loss[1] < 0.1 < result.loss[0]
 

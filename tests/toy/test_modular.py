@@ -50,7 +50,7 @@ def test_rearranging_never_costs_more_moves_places_within_layers_only_and_undoes
     assert all(torch.equal(again[layer], straight[layer]) for layer in straight)
 
 
-def test_the_best_exchange_is_found_among_all():
+def test_the_best_exchange_of_all_is_made():
     from itertools import permutations
 
     weights = {"0.weight": torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(1))}
@@ -72,7 +72,7 @@ def two_blocks(cross=0.0):
     return [first, second]
 
 
-def test_parts_are_found_dead_wires_do_not_count_and_one_wire_across_joins_them():
+def test_parts_are_counted_without_dead_wires_and_joined_by_one_wire():
     expected = (((0, 2), (0,)), ((1, 3), (1,)))
     assert modular.parts(two_blocks()) == expected
     assert modular.splits(two_blocks(), expected)
@@ -80,7 +80,7 @@ def test_parts_are_found_dead_wires_do_not_count_and_one_wire_across_joins_them(
     assert modular.parts(two_blocks(cross=0.1)) == (((0, 1, 2, 3), (0, 1)),)
     # The third hidden neuron reaches no output: its wire, the heaviest, is not live.
     assert modular.live(two_blocks())[0][2].sum() == 0
-    # An input that reaches nothing is no part, and an output without one is missing from those expected.
+    # An input that reaches nothing is not a part, and an output without one is missing from those expected.
     lost = [two_blocks()[0], np.array([[1.0, 0, 0], [0, 0, 0]])]
     assert not modular.splits(lost, expected)
 
@@ -131,7 +131,7 @@ def test_networks_split_with_the_wiring_cost_and_not_without(trained):
     assert (trained.wires()[0] < trained.wires()[1]).all()
 
 
-def test_the_result_keeps_what_was_computed(trained, tmp_path):
+def test_the_result_stores_what_was_computed(trained, tmp_path):
     trained.save(tmp_path)
     assert results.load(tmp_path) == trained
     setting, seed = 0, 1
@@ -152,7 +152,7 @@ def test_a_network_is_the_same_alone_and_among_others():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"task": "indep"}, 'nearest is "independent"'),
         ({"settings": ("wires",)}, 'nearest is "wiring"'),
@@ -160,8 +160,8 @@ def test_a_network_is_the_same_alone_and_among_others():
         ({"strength": -1.0}, "strength is -1"),
     ],
 )
-def test_what_cannot_be_trained_is_one_sentence(change, said):
-    with pytest.raises(UsageError, match=said):
+def test_what_cannot_be_trained_is_one_sentence(change, message):
+    with pytest.raises(UsageError, match=message):
         modular.Config(**change)
 
 

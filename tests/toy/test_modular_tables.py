@@ -1,4 +1,4 @@
-"""Groups and their bases: tables are groups, energies sum to 1, planted embeddings are found, random ones not."""
+"""Groups and their bases: tables are groups, energies sum to 1, planted embeddings are recovered, random ones not."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_a_cosine_has_one_key_and_noise_has_most():
     assert modular.keys(noise) >= 12
 
 
-def test_irreps_are_orthogonal_projectors_and_parity_is_found():
+def test_irreps_are_orthogonal_projectors_and_parity_is_one_of_them():
     projectors = modular.irrep_projectors()
     assert np.allclose(projectors.sum(0), np.eye(24))
     assert np.allclose([np.trace(p) for p in projectors], [1, 1, 4, 9, 9])

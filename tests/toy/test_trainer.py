@@ -102,7 +102,7 @@ def test_the_written_gradient_is_autograds(model):
     assert torch.allclose(into.flat, leaf.grad, atol=1e-12)
 
 
-def test_rotating_the_hidden_space_leaves_outputs_as_they_are():
+def test_rotating_the_hidden_space_does_not_change_outputs():
     generator = torch.Generator().manual_seed(0)
     w = torch.randn(1, 2, 5, generator=generator, dtype=torch.float64)
     bias, x = torch.randn(1, 5, 1, generator=generator, dtype=torch.float64), torch.rand(1, 5, 9, dtype=torch.float64)
@@ -143,7 +143,7 @@ def test_a_diverging_run_is_an_error():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"density": (0.0,)}, "sparsity 1.*nothing to learn"),
         ({"density": (1.5,)}, "above 0 and at most 1"),
@@ -163,6 +163,6 @@ def test_a_diverging_run_is_an_error():
         ({"data": "correlated"}, "divide the 5 features"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_in_one_sentence(change, said):
-    with pytest.raises(UsageError, match=said):
+def test_what_cannot_be_trained_is_refused_in_one_sentence(change, message):
+    with pytest.raises(UsageError, match=message):
         replace(SMALL, **change)

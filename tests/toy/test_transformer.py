@@ -32,8 +32,8 @@ def test_all_edges_are_the_network_and_no_edges_know_nothing_of_the_input():
     matrices = {name: weights[name] for name in means(weights, x)}
     assert set(matrices) == {name for name, w in weights.items() if w.ndim > 2} - {"position"}
     whole = run_transformer(weights, x, SHAPE)
-    kept = Ablation({name: torch.ones_like(w) for name, w in matrices.items()}, means(weights, x))
-    assert torch.allclose(run_transformer(weights, x, SHAPE, ablation=kept), whole, atol=1e-5)
+    nothing_removed = Ablation({name: torch.ones_like(w) for name, w in matrices.items()}, means(weights, x))
+    assert torch.allclose(run_transformer(weights, x, SHAPE, ablation=nothing_removed), whole, atol=1e-5)
     # Cutting weights that are zero changes nothing.
     thinned = {name: w * (w > 0) for name, w in weights.items()}
     there = Ablation({name: (thinned[name] != 0).float() for name in matrices}, means(thinned, x))

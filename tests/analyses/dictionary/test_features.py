@@ -79,8 +79,8 @@ def test_nothing_depends_on_the_batches(corpus, rows):
     whole, cut = collected(corpus), collected(corpus, rows=rows)
     for name in ("fired", "histogram", "common_rows"):
         assert torch.equal(getattr(whole, name), getattr(cut, name))
-    for kept in ("top", "drawn"):
-        ours, theirs = getattr(whole, kept), getattr(cut, kept)
+    for buffer in ("top", "drawn"):
+        ours, theirs = getattr(whole, buffer), getattr(cut, buffer)
         assert torch.equal(ours.where, theirs.where)
         assert torch.equal(ours.tokens, theirs.tokens)
         # A product of other batches may round differently in the last bit of float32.
@@ -141,7 +141,7 @@ def test_the_planted_inhibitor_ranks_first_and_bystanders_do_not_appear(study):
     assert study.features.inhibitors(planted.BYSTANDER) == ()
 
 
-def test_latents_that_fire_together_are_no_inhibitors_whatever_the_weights(corpus):
+def test_latents_that_fire_together_are_not_inhibitors_whatever_the_weights(corpus):
     sae = planted.sae()
     with torch.no_grad():
         sae.W_enc[:, 0] -= 2 * planted.directions()[2]  # 2 never fires: nothing is expected, nothing is missing

@@ -143,12 +143,12 @@ def planted_corpus():
     return Corpus.of_tensors(torch.randn(4, 10, 24, generator=draw), torch.randint(0, 9, (4, 10), generator=draw))
 
 
-def test_dominated_points_are_told_apart():
+def test_dominated_points_are_identified():
     assert pareto([(32, 0.2), (64, 0.1), (64, 0.3), (32, 0.2)]) == [True, True, False, True]
     assert pareto([(8, 0.5)]) == [True]
 
 
-def test_what_does_not_belong_together_is_refused(model, store):
+def test_an_autoencoder_of_another_model_or_store_is_refused(model, store):
     wrong = [
         (autoencoder(model, hook="blocks.2.hook_resid_post"), model, "reads blocks.2.hook_resid_post, but the store"),
         (autoencoder(model, model_name="other/model"), model, "is of other/model, but the store was harvested from"),

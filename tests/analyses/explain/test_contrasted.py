@@ -38,7 +38,7 @@ def test_the_change_is_that_of_the_two_runs(model, explanation):
     assert explanation.error >= view.largest_error
 
 
-def test_it_saves_loads_and_is_told(explanation, tmp_path):
+def test_it_saves_loads_and_is_on_the_page(explanation, tmp_path):
     explanation.save(tmp_path)
     loaded = results.load(tmp_path)
     assert loaded == explanation

@@ -59,7 +59,7 @@ def test_heads_are_the_strongest_and_split_over_their_sources(explanation):
         np.testing.assert_array_equal(view.attention, view.pattern[explanation.position])
 
 
-def test_without_a_rival_the_logit_itself_is_explained(model):
+def test_without_versus_the_logit_itself_is_explained(model):
     result = run(model, Config("the tower is in", " Paris", top=2, max_expansions=5))
     logits = model(model.to_tokens("the tower is in"))[0, -1]
     assert result.total == pytest.approx(float(logits[model.to_single_token(" Paris")]), rel=1e-4)

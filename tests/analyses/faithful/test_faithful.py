@@ -15,7 +15,7 @@ from tests.report.browser import check_study
 
 
 @pytest.fixture(scope="module")
-def found():
+def result():
     """Induction on a planted model, whose task replaces that of the catalogue."""
     case = planted.induction()
     patch = pytest.MonkeyPatch()
@@ -27,36 +27,38 @@ def found():
         patch.undo()
 
 
-def test_the_secant_ranks_planted_edges_and_nodes_and_random_scores_do_not(found):
-    secant, _, random = found.rows
+def test_the_secant_ranks_planted_edges_and_nodes_and_random_scores_do_not(result):
+    secant, _, random = result.rows
     # The planted circuit has fewer edges than the smallest sizes of the curve, so that f is 1 at nearly all of them.
     assert secant.cmd[0] < 0.1 < random.cmd[0]
     assert secant.pearson > 0.9 > random.pearson
     assert secant.cpr[1] <= secant.cpr[0] <= secant.cpr[2]
 
 
-def test_saved_and_drawn(found, tmp_path):
-    found.save(tmp_path)
-    assert load(tmp_path) == found
-    text = report.render(found.page())
-    assert found.finding() in text and "every method on induction" in text
-    assert "python -m analyses.faithful" in found.markdown() and found.markdown().count("\n| ") == 1 + len(found.rows)
+def test_saved_and_drawn(result, tmp_path):
+    result.save(tmp_path)
+    assert load(tmp_path) == result
+    text = report.render(result.page())
+    assert result.finding() in text and "every method on induction" in text
+    assert "python -m analyses.faithful" in result.markdown() and result.markdown().count("\n| ") == 1 + len(
+        result.rows
+    )
 
 
-def test_where_the_secant_loses_the_page_says_so(found):
-    secant, other, random = found.rows
+def test_where_the_secant_loses_the_page_says_so(result):
+    secant, other, random = result.rows
     assert secant.cpr_more is None and other.cpr_more[1] <= other.cpr_more[0] <= other.cpr_more[2]
-    worse = replace(found, rows=(secant, replace(other, cpr_more=(2.0, 1.0, 3.0)), random))
+    worse = replace(result, rows=(secant, replace(other, cpr_more=(2.0, 1.0, 3.0)), random))
     assert worse.losses()[0].method == "eap-ig-inputs" and worse.finding().startswith("On 0 of 1 tasks")
     assert (
         "CPR of secant is smaller" in (page := report.render(worse.page()).replace("\n", " "))
         and "(against eap-ig-inputs)" in page
     )
-    unclear = replace(found, rows=(secant, replace(other, cpr_more=(0.1, -0.1, 0.3)), random))
+    unclear = replace(result, rows=(secant, replace(other, cpr_more=(0.1, -0.1, 0.3)), random))
     assert not unclear.losses() and "CPR of secant is smaller" not in report.render(unclear.page())
     assert unclear.finding().startswith("On 0 of 1 tasks")  # few pairs: it may be worse by more than the margin
     level = replace(
-        found, rows=(secant, replace(other, cpr_more=(0.0, -0.1, 0.04), cmd_more=(0.0, -0.04, 0.1)), random)
+        result, rows=(secant, replace(other, cpr_more=(0.0, -0.1, 0.04), cmd_more=(0.0, -0.04, 0.1)), random)
     )
     assert level.finding().startswith("On 1 of 1 tasks")
 
@@ -70,7 +72,7 @@ def test_where_the_secant_loses_the_page_says_so(found):
         ({"pairs": 8, "judged": 7}, "and 2 score"),
     ],
 )
-def test_what_cannot_be_compared_is_said(change, message):
+def test_what_cannot_be_compared_is_refused(change, message):
     with pytest.raises(UsageError, match=message):
         faithful.run(planted.induction().model, replace(faithful.Config(), **change))
 

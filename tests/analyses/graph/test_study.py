@@ -64,12 +64,12 @@ def test_the_command_writes_its_folder(monkeypatch, model, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["graph", PROMPT, "--neurons", "6", "--expansions", "50", "--changed", "5", "--out", str(out), "--json"]
     assert main(words) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["nodes"] > 10
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["nodes"] > 10
     names = {path.name for path in out.iterdir()}
     assert names >= {"result.json", "arrays.safetensors", "graph.json", "report.html"}
     written = json.loads((out / "graph.json").read_text())
-    assert len(written["nodes"]) == said["nodes"]
+    assert len(written["nodes"]) == printed["nodes"]
     for wrong, code in (
         (["--node-share", "2"], 2),
         (["--answer", "no such word"], 2),
@@ -86,7 +86,7 @@ def test_a_single_token_is_refused(model):
 
 @pytest.mark.real
 def test_smollm2_neurons_in_one_graph():
-    """Paris over London through neurons: nothing lost, the held prediction is near what happens."""
+    """Paris over London through neurons: nothing is lost, and predictions are near measured effects."""
     import interp
 
     config = study.Config("The Eiffel Tower is located in the city of", max_latents=300, expansions=300, changed=8)

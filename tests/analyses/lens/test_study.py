@@ -38,9 +38,9 @@ def small(monkeypatch):
 
 def test_held_out_contexts_are_of_other_documents(small, text):
     config = study.Config((str(text),), contexts=20, held_out=3, context=8)
-    fitted, held = contexts(small, config)
-    assert fitted.shape == (20, 8) and held.shape == (3, 8)
-    assert not {tuple(row) for row in fitted.tolist()} & {tuple(row) for row in held.tolist()}
+    fitted, compared = contexts(small, config)
+    assert fitted.shape == (20, 8) and compared.shape == (3, 8)
+    assert not {tuple(row) for row in fitted.tolist()} & {tuple(row) for row in compared.tolist()}
     with pytest.raises(UsageError, match="give more documents"):
         contexts(small, study.Config((str(text),), contexts=500, held_out=3, context=8))
 
@@ -49,9 +49,9 @@ def test_a_lens_is_fitted_saved_compared_and_explains(tmp_path, capsys, small, t
     folder = tmp_path / "lens"
     words = ["lens", "--text", str(text), "--contexts", "40", "--held-out", "4", "--context", "8", "--steps", "5"]
     assert main([*words, "--batch-size", "64", "--out", str(folder), "--json", "-q"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)
     result = results.load(folder)
-    assert result.finding() == said["finding"] and set(said["rows_better"]) == {"tuned", "linear", "bias"}
+    assert result.finding() == printed["finding"] and set(printed["rows_better"]) == {"tuned", "linear", "bias"}
     text = report.render(result.page())
     assert "Which lens is the most accurate?" in text and "When is the prediction made?" in text
     out = tmp_path / "explain"

@@ -49,10 +49,10 @@ def test_the_command_writes_a_result_and_a_page_that_say_the_same(tmp_path, monk
     folder = tmp_path / "out"
     words = ["steer", str(own), "--layers", "0,2", "--random", "5", "--strengths=-0.4,0.4", "--out", str(folder)]
     assert main([*words, "--neutral", str(tmp_path / "neutral.txt"), "--json", "-q"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)
     result = results.load(folder)
-    assert isinstance(result, study.Steering) and result.finding() == said["finding"]
-    assert said["layer"] in (0, 2) and set(said["kl"]) == {"-0.4", "0.0", "0.4"} and said["kl"]["0.0"] < 1e-6
+    assert isinstance(result, study.Steering) and result.finding() == printed["finding"]
+    assert printed["layer"] in (0, 2) and set(printed["kl"]) == {"-0.4", "0.0", "0.4"} and printed["kl"]["0.0"] < 1e-6
     text = report.render(result.page())
     for words in ("Which layer?", "Does it work on every prompt?", "What else changes?", "What does the model write?"):
         assert words in text

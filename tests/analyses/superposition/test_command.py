@@ -30,7 +30,7 @@ def test_a_study_in_its_bands_is_exit_code_0(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["geometri"], 'no study "geometri"; the nearest is "geometry"'),
         (["geometry", "--set", "densty=1"], 'the nearest is "density"'),
@@ -43,9 +43,9 @@ def test_a_study_in_its_bands_is_exit_code_0(tmp_path, capsys):
         (["all", "--set", "steps=3"], "name that study"),
     ],
 )
-def test_what_cannot_be_run_is_one_sentence_and_leaves_nothing(words, said, tmp_path, capsys):
+def test_what_cannot_be_run_is_one_sentence_and_leaves_nothing(words, message, tmp_path, capsys):
     assert main(["toy", *words, "--out", str(tmp_path / "out")]) == 2
     output = capsys.readouterr()
     assert output.err.count("\n") == 1
-    assert said in output.err
+    assert message in output.err
     assert not (tmp_path / "out").exists()

@@ -27,7 +27,7 @@ def made(request, tmp_path_factory):
     return result, result.save(tmp_path_factory.mktemp(request.param))
 
 
-def test_a_result_loads_equal_and_tells_itself(made):
+def test_a_result_loads_equal_and_has_a_summary(made):
     result, folder = made
     assert results.load(folder) == result
     output = result.to_dict()

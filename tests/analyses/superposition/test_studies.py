@@ -45,7 +45,7 @@ def test_other_seeds_reach_the_numbers_too():
     assert result.passed, result.failures()
 
 
-def test_a_name_with_a_typo_is_told_the_right_one():
+def test_a_name_with_a_typo_raises_an_error_with_the_nearest():
     with pytest.raises(UsageError, match='no study "geometri"; the nearest is "geometry"'):
         study("geometri")
 

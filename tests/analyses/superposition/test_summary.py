@@ -1,4 +1,4 @@
-"""The committed table: made of saved results, and not older than the studies."""
+"""The committed table: made from saved results, and up to date with the studies."""
 
 from pathlib import Path
 

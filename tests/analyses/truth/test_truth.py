@@ -103,7 +103,7 @@ def test_the_saved_page_is_drawn_without_torch(study, tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
-def test_the_probes_lie_beside_and_know_where_they_belong(study, model):
+def test_the_probes_are_saved_with_their_origin(study, model):
     result, folder = study
     for sweep, name in zip(result.sweeps, ("-b-set--b-", "denied"), strict=True):
         probe = probes.load(folder / name)
@@ -111,31 +111,31 @@ def test_the_probes_lie_beside_and_know_where_they_belong(study, model):
         assert (probe.origin.layer, probe.origin.split) == (sweep.best.layer, "v1")
 
 
-def test_a_random_model_is_not_said_to_know_truth(study):
+def test_a_random_model_is_not_reported_to_know_truth(study):
     """Its labels are drawn by turns: whatever a probe finds is chance, and the page says so."""
     result, _ = study
     for sweep in result.sweeps:
         assert {"nothing", "null", "entities", "no-control", "surface", "inverted"} & {v.kind for v in sweep.verdicts}
         assert sweep.best.auc[1] < 0.65
-    said = (
+    reported = (
         "but a control may account for it",
         "is inverted",
         "its answers are inverted",
         "its AUC is not above chance",
     )
-    assert any(words in result.finding() for words in said)
+    assert any(words in result.finding() for words in reported)
     if "reads" not in {v.kind for v in result.sweeps[0].verdicts}:
         assert "does not tell true from false" in result.finding()
 
 
-def test_erased_is_said_not_to_be_gone_only_where_something_still_reads_it(study):
+def test_nonlinear_probes_are_mentioned_only_where_they_still_read_the_erased_property(study):
     result, _ = study
     report = result.erasures[HOSTILE]
-    for left, said in ((0.9, True), (0.5, False)):
+    for left, reported in ((0.9, True), (0.5, False)):
         last = replace(report.methods[-1], nonlinear_test=left)
         changed = replace(report, methods=(*report.methods[:-1], last))
         text = render(replace(result, erasures={HOSTILE: changed}).page())
-        assert ("linear probes can no longer read the property, nonlinear ones can" in text) is said
+        assert ("linear probes can no longer read the property, nonlinear ones can" in text) is reported
 
 
 def test_without_controls_it_says_that_they_are_missing(model):
@@ -213,7 +213,7 @@ def test_statements_are_a_file_or_a_generated_set(model):
         ([], 2, "DATA"),
     ],
 )
-def test_mistakes_are_told_before_a_model_is_loaded(words, code, message, tmp_path, capsys):
+def test_mistakes_are_reported_before_a_model_is_loaded(words, code, message, tmp_path, capsys):
     assert main(["probe", *words, "--out", str(tmp_path / "out")]) == code
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -242,7 +242,7 @@ def test_the_page_is_whole_in_a_browser(study, tmp_path):
 
 @pytest.mark.real
 def test_smollm2_reads_an_association_that_turns_round_under_negation(smollm2, test_data):
-    """The first 100 cities, so that it is cheap; the bounds leave room for that."""
+    """The first 100 cities, so that it is cheap; the bounds allow for that."""
     sets = []
     for name in ("cities", "neg_cities"):
         whole = probes.read_statements(test_data / "truth" / f"{name}.csv")

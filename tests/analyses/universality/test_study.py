@@ -1,4 +1,4 @@
-"""Universality: a model is like itself, like nothing at random, and planted partners are found."""
+"""Universality: a model equals itself, random models do not agree, and planted partners are recovered."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pair():
 
 
 @pytest.fixture(scope="module")
-def found(pair):
+def result(pair):
     return universality.run(*pair, CONFIG)
 
 
@@ -61,22 +61,22 @@ def test_a_model_is_like_itself(pair):
     assert same.doing("induction")[0] == same.doing("induction")[1]
 
 
-def test_chance_is_measured_and_the_result_is_whole(found, pair, tmp_path):
-    assert found.cka.shape == (pair[0].spec.n_layer, pair[1].spec.n_layer)
-    assert found.null.shape == (40, pair[0].spec.n_layer)
-    assert (found.low <= found.best).all()
-    assert (found.best <= found.high).all()
-    assert pair[0].name in found.finding()
-    found.save(tmp_path / "out")
-    assert results.load(tmp_path / "out") == found
-    html = report.render(found.page())
+def test_chance_is_measured_and_the_result_is_whole(result, pair, tmp_path):
+    assert result.cka.shape == (pair[0].spec.n_layer, pair[1].spec.n_layer)
+    assert result.null.shape == (40, pair[0].spec.n_layer)
+    assert (result.low <= result.best).all()
+    assert (result.best <= result.high).all()
+    assert pair[0].name in result.finding()
+    result.save(tmp_path / "out")
+    assert results.load(tmp_path / "out") == result
+    html = report.render(result.page())
     assert "Heads with the same behaviour" in html
 
 
-def test_models_that_have_learned_nothing_are_not_called_alike(found, pair):
+def test_models_that_have_learned_nothing_are_not_called_alike(result, pair):
     """Random weights read the same words and so are alike beyond random texts; the untrained control says so."""
-    assert (found.best > found.bar).any()
-    assert not found.alike.all()
+    assert (result.best > result.bar).any()
+    assert not result.alike.all()
     second = pair[1]
     scrambled = untrained(second, 0)
     before, after = (dict(model.hf.named_parameters()) for model in (second, scrambled))

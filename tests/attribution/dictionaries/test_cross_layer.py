@@ -111,7 +111,7 @@ def test_one_that_writes_its_own_layer_alone_is_a_set_of_transcoders(kind):
 
 @torch.no_grad()
 def test_its_effects_are_what_the_replaced_model_does():
-    """A latent one larger, with patterns and norm scales held and every later MLP as it was: what the target gains."""
+    """Change of the target for a latent larger by one, with patterns, norm scales and all later MLPs fixed."""
     base = base_of("llama", "frozen")
     mixed, target = features(base, cross_layer(base.model)), logit_difference(base.model, 3, 5)
     result = adjacency(mixed, [target], np.ones(1), 10**6)
@@ -133,7 +133,7 @@ def test_its_effects_are_what_the_replaced_model_does():
 
 
 def test_interventions_change_every_layer_that_a_latent_writes():
-    """MLPs and patterns held, only norm scales move: sizes within a quarter, as for latents of one layer."""
+    """MLPs and patterns are fixed, only norm scales change: sizes within a quarter, as for latents of one layer."""
     base = base_of("llama", "frozen", torch.float32)
     mixed, target = features(base, cross_layer(base.model)), logit_difference(base.model, 3, 5)
     made, n = graph(mixed, target), base.model.spec.n_layer

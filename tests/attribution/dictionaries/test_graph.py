@@ -1,4 +1,4 @@
-"""Attribution graphs: effects by brute force, pruning and scores by their definitions, planted graphs found."""
+"""Attribution graphs: effects by brute force, pruning and scores by their definitions, planted graphs recovered."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def whole(mixed):
 
 
 def direct_effects(mixed) -> np.ndarray:
-    """What circuit-tracer computes, by autograd: a forward pass with patterns and norm scales held, in which every
+    """What circuit-tracer computes, by autograd: a forward pass with fixed patterns and norm scales, in which every
     MLP's write is a constant, and each latent's pre-activation a function of them and of the embeddings."""
     frozen, model = mixed.base, mixed.model
     weights, spec = model.weights, model.spec
@@ -74,7 +74,7 @@ def direct_effects(mixed) -> np.ndarray:
 
 
 def test_effects_are_those_of_autograd_through_the_replacement_model():
-    """The definition of circuit-tracer, written anew; benchmarks/graphs.py compares with the tool itself."""
+    """The definition of circuit-tracer, written again; benchmarks/graphs.py compares with the tool itself."""
     mixed = mixed_of()
     result, slow = whole(mixed), direct_effects(mixed)
     n = result.sources.n_latent
@@ -127,11 +127,11 @@ def slow_prune(A: np.ndarray, w: np.ndarray, fixed: np.ndarray, fed: np.ndarray)
     """The same once more in loops: sort, take until .8 and .98, then drop what dangles."""
 
     def taken(scores: np.ndarray, share: float) -> np.ndarray:
-        order, held, result = np.argsort(-scores.ravel(), kind="stable"), 0.0, np.zeros(scores.size, bool)
+        order, covered, result = np.argsort(-scores.ravel(), kind="stable"), 0.0, np.zeros(scores.size, bool)
         for i in order:
             result[i] = True
-            held += scores.ravel()[i]
-            if held >= share * scores.sum():
+            covered += scores.ravel()[i]
+            if covered >= share * scores.sum():
                 break
         return result.reshape(scores.shape)
 
@@ -152,16 +152,16 @@ def slow_prune(A: np.ndarray, w: np.ndarray, fixed: np.ndarray, fed: np.ndarray)
     return nodes, edges
 
 
-def test_the_same_nodes_and_edges_are_kept():
+def test_the_same_nodes_and_edges_remain():
     result = whole(mixed_of(first=1))
     kinds, weights = result.kinds, np.zeros(len(result.matrix))
     weights[-1] = 1.0
     fixed, fed = np.isin(kinds, ("token", "target")), kinds == "latent"
-    kept = influence.prune(result.matrix, weights, fixed, fed, 0.8, 0.98)
+    pruned = influence.prune(result.matrix, weights, fixed, fed, 0.8, 0.98)
     nodes, edges = slow_prune(result.matrix, weights, fixed, fed)
-    assert (kept.nodes == nodes).all()
-    assert (kept.edges == edges).all()
-    assert 10 < kept.nodes.sum() < len(kinds)
+    assert (pruned.nodes == nodes).all()
+    assert (pruned.edges == edges).all()
+    assert 10 < pruned.nodes.sum() < len(kinds)
 
 
 def test_few_rows_are_those_of_most_influence():
@@ -170,8 +170,8 @@ def test_few_rows_are_those_of_most_influence():
     full, few = graph(mixed, target, node_share=1.0), graph(mixed, target, max_latents=40, node_share=1.0)
     assert few.n_rows == 40 < full.n_rows == full.n_active
     order = [full.ids[i] for i in np.argsort(-full.influence) if full.kind[i] == "latent"]
-    kept = {node for node, kind in zip(few.ids, few.kind, strict=True) if kind == "latent"}
-    assert len(kept & set(order[:40])) > 25
+    included = {node for node, kind in zip(few.ids, few.kind, strict=True) if kind == "latent"}
+    assert len(included & set(order[:40])) > 25
     sums = few.pruned + few.bias
     np.add.at(sums, few.target, few.weight)
     fed = np.isin(few.kind, ("latent", "target"))
@@ -214,12 +214,12 @@ def test_random_directions_leave_everything_to_the_error_and_all_neurons_nothing
 def test_it_saves_exports_and_groups(tmp_path, monkeypatch):
     model = models.load("llama", text=True)
     mixed = features(freeze(model, model.to_tokens("the tower is in Paris a b")), transcoders(model))
-    found = graph(mixed)
-    assert load(found.save(tmp_path / "graph")) == found
-    latents = [node.id for node in found.nodes if node.kind == "latent"]
-    grouped = found.grouped({"two": latents[:2]})
+    traced = graph(mixed)
+    assert load(traced.save(tmp_path / "graph")) == traced
+    latents = [node.id for node in traced.nodes if node.kind == "latent"]
+    grouped = traced.grouped({"two": latents[:2]})
     assert load(grouped.save(tmp_path / "grouped")) == grouped
-    inside = {(e.source, e.target): e.weight for e in found.edges}
+    inside = {(e.source, e.target): e.weight for e in traced.edges}
     for edge in grouped.collapsed():
         ends = [latents[:2] if name == "two" else [name] for name in edge[:2]]
         assert edge.weight == pytest.approx(sum(inside.get((a, b), 0.0) for a in ends[0] for b in ends[1]))
@@ -227,17 +227,17 @@ def test_it_saves_exports_and_groups(tmp_path, monkeypatch):
     assert refused(written) == []
     assert written["metadata"]["slug"] == "a-slug"
     ids = {node["node_id"] for node in written["nodes"]}
-    assert len(ids) == len(found.nodes)
-    assert len(written["links"]) == len(found.edges)
+    assert len(ids) == len(traced.nodes)
+    assert len(written["links"]) == len(traced.edges)
     assert {link["source"] for link in written["links"]} <= ids
     assert written["qParams"]["supernodes"][0][0] == "two"
     hostile = "</script><b>" + "x" * 200
-    named = found.labelled({latents[0]: hostile})
-    assert named.nodes[found.ids.index(latents[0])].label == hostile
+    named = traced.labelled({latents[0]: hostile})
+    assert named.nodes[traced.ids.index(latents[0])].label == hostile
     assert "</script><b>" not in named._repr_html_()
-    assert found.labelled(lambda node: node.id).label[found.ids.index(latents[0])] == latents[0]
+    assert traced.labelled(lambda node: node.id).label[traced.ids.index(latents[0])] == latents[0]
     texts = ["a b the tower", "London is in the tower"]
-    shown = attribution.with_examples(mixed, found, texts, k=2)
+    shown = attribution.with_examples(mixed, traced, texts, k=2)
     assert load(shown.save(tmp_path / "shown")) == shown
     assert shown.examples
     for name, strips in shown.examples.items():
@@ -245,30 +245,34 @@ def test_it_saves_exports_and_groups(tmp_path, monkeypatch):
         dictionary = mixed.dictionaries[f"blocks.{node.layer}.mlp.hook_in"]
         _, cache = model.run_with_cache(model.to_tokens(texts[0]), f"blocks.{node.layer}.mlp.hook_in")
         values = dictionary.encode(cache[f"blocks.{node.layer}.mlp.hook_in"][0])[:, node.feature]
-        kept = [strip["values"] for strip in strips if len(strip["tokens"]) == 4]
-        assert not kept or np.allclose(kept[0], values, atol=1e-6) or np.allclose(kept[-1], values, atol=1e-6)
+        strengths = [strip["values"] for strip in strips if len(strip["tokens"]) == 4]
+        assert (
+            not strengths
+            or np.allclose(strengths[0], values, atol=1e-6)
+            or np.allclose(strengths[-1], values, atol=1e-6)
+        )
     assert any(node.examples for node in shown.explorer().nodes)
     monkeypatch.setattr("interp.attribution.graphs.result.MOST_DRAWN", 5)
-    few = found.explorer()
+    few = traced.explorer()
     assert len(few.edges) == 5 and "the 5 largest are drawn" in few.caption
     smallest = min(abs(edge.value) for edge in few.edges)
-    others = sorted((edge for edge in found.edges), key=lambda edge: -abs(edge.weight))[5:]
+    others = sorted((edge for edge in traced.edges), key=lambda edge: -abs(edge.weight))[5:]
     assert all(abs(edge.weight) <= smallest for edge in others)
     output = sum(dict(node.details).get("inputs not drawn", 0.0) for node in few.nodes)
     assert output == pytest.approx(sum(edge.weight for edge in others))
-    groups = attribution.similar(mixed, found, -1.0)  # every cosine is at least that: one group a position
-    assert {found.nodes[found.index(m)].position for m in next(iter(groups.values()))} == {
-        found.nodes[found.index(next(iter(groups.values()))[0])].position
+    groups = attribution.similar(mixed, traced, -1.0)  # every cosine is at least that: one group a position
+    assert {traced.nodes[traced.index(m)].position for m in next(iter(groups.values()))} == {
+        traced.nodes[traced.index(next(iter(groups.values()))[0])].position
     }
-    assert attribution.similar(mixed, found, 1.1) == {}
-    twins = found.labelled(dict.fromkeys(latents[:2], "one name"))
+    assert attribution.similar(mixed, traced, 1.1) == {}
+    twins = traced.labelled(dict.fromkeys(latents[:2], "one name"))
     assert twins.grouped(attribution.same_label(twins)).supernodes["one name"] == tuple(latents[:2])
-    assert "latent" in found.summary()
-    assert found.table(3).rows
+    assert "latent" in traced.summary()
+    assert traced.table(3).rows
     with pytest.raises(UsageError, match="two supernodes"):
-        found.grouped({"a": latents[:1], "b": latents[:1]})
+        traced.grouped({"a": latents[:1], "b": latents[:1]})
     with pytest.raises(UsageError, match="No node"):
-        found.inputs("MLP9.f1@0")
+        traced.inputs("MLP9.f1@0")
 
 
 def test_refusals():
@@ -287,8 +291,8 @@ def test_refusals():
 # Interventions
 
 
-def test_with_everything_held_the_prediction_is_what_happens_but_for_the_final_norm():
-    """MLPs and patterns held, only norm scales move: the order of latents is kept, and their sizes within a quarter."""
+def test_with_everything_fixed_only_the_final_norm_differs_from_the_prediction():
+    """MLPs and patterns are fixed, only norm scales change: latents have the same order and sizes within a quarter."""
     mixed = mixed_of("llama", dtype=torch.float32)
     target = logit_difference(mixed.model, 3, 5)
     result = attribution.intervene(
@@ -299,7 +303,7 @@ def test_with_everything_held_the_prediction_is_what_happens_but_for_the_final_n
     assert np.abs(result.actual - result.predicted[::-1]).mean() > 0.5 * np.abs(result.predicted).mean()
 
 
-def test_interventions_of_the_graph_beside_random_latents(tmp_path):
+def test_interventions_of_the_graph_compared_with_random_latents(tmp_path):
     mixed = mixed_of("llama", dtype=torch.float32)
     target = logit_difference(mixed.model, 3, 5)
     made = graph(mixed, target)
@@ -390,7 +394,7 @@ def test_scores_behind_latents_are_in_the_exports_own_field():
 
 
 def planted_dictionaries(model, seed: int | None = None):
-    """The planted neurons as latents, beside latents that are active and that nobody reads; random ones with a seed."""
+    """The planted neurons as latents, and active latents that no component reads; random ones with a seed."""
     result = {}
     for layer in range(2):
         raw = model.weights.raw(layer)
@@ -408,7 +412,7 @@ def planted_dictionaries(model, seed: int | None = None):
 
 
 @torch.no_grad()
-def test_the_planted_graph_is_found_and_random_directions_leave_it_to_errors():
+def test_the_planted_graph_is_recovered_and_random_directions_leave_it_to_errors():
     model = planted.two_features()
     tokens = torch.tensor([[1, 3, 5, 2, 0]])
     frozen, target = freeze(model, tokens), logit(model, 7)

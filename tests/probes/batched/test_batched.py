@@ -42,7 +42,7 @@ def layers(n: int, d: int, count: int = 3) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("probe", EVERY, ids=str)
-def test_layers_together_are_layers_alone(probe: Any) -> None:
+def test_several_layers_at_once_equal_single_layers(probe: Any) -> None:
     X, y, pairs, polarity, _ = planted_pairs(n=60, d=12)
     stack = torch.from_numpy(np.stack([X, 5 * X[:, ::-1] + 3, np.full_like(X, 1.5)])).float()
     together = fit_layers(probe, stack, y, pairs=pairs, polarity=polarity)
@@ -185,7 +185,7 @@ def test_equal_class_means_are_solved_by_nothing():
     path = logistic_path(X + 300, y, (0.01, 1.0))
     # a direction of 1e-9 moves a logit of these rows by less than 1e-6
     assert path.directions.abs().max() < 1e-9
-    # the control: a gap between the means of a thousandth of the spread is found
+    # the control: a gap between the means of a thousandth of the spread is detected
     X[:, y == 1] += 0.05
     assert logistic_path(X + 300, y, (1.0,)).directions.abs().max() > 1e-6
 

@@ -41,7 +41,7 @@ def test_planted_direction_is_recovered(probe: Any) -> None:
 
 
 @names
-def test_nothing_planted_nothing_found(probe: Any) -> None:
+def test_without_a_planted_direction_nothing_is_recovered(probe: Any) -> None:
     """On fresh rows AUC is within four standard errors of 1/2 (Mann-Whitney: sqrt((2 n + 1) / (12 n²)), n a class)."""
     X, y, direction = planted(n=800, gap=0.0)
     fitted = clone(probe).fit(X[:400], y[:400])

@@ -49,7 +49,7 @@ def test_planted_direction_is_recovered_with_its_sign(probe: Any) -> None:
 
 
 @names
-def test_without_pairs_of_opposite_truth_nothing_is_found(probe: Any) -> None:
+def test_without_pairs_of_opposite_truth_nothing_is_recovered(probe: Any) -> None:
     X, y, pairs, polarity, direction = planted_pairs(gap=0.0)
     fitted = clone(probe).fit(X, y, pairs=pairs, polarity=polarity)
     assert abs(cosine(fitted.direction_, direction)) < 4 / np.sqrt(X.shape[1])
@@ -71,7 +71,7 @@ def test_sign_comes_from_labels_or_is_free(probe: Any) -> None:
 
 
 @names
-def test_each_side_keeps_its_own_normaliser(probe: Any) -> None:
+def test_each_side_has_its_own_normaliser(probe: Any) -> None:
     """A test set of one class only: normalised by its own mean, half of it would be called false."""
     X, y, pairs, polarity, _ = planted_pairs()
     fitted = clone(probe).fit(X, y, pairs=pairs, polarity=polarity)

@@ -203,7 +203,7 @@ class TestPlanted:
 sys.exit('torch' in sys.modules)"""
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
-    def test_mass_and_denominator_are_said(self, planted):
+    def test_mass_and_denominator_are_reported(self, planted):
         mass = planted.mass[0, planted.strengths.index(0.0)].mean()
         assert f"have {mass:.0%} of the probability" in planted.sentences()[0]
         assert 0 < mass < 1
@@ -273,7 +273,7 @@ class TestQuestion:
             probes.Question(**arguments)
 
     @pytest.mark.parametrize("answers", [(" Paris", " Paris"), (" Paris", " Paris London")])
-    def test_answers_that_cannot_be_told_apart(self, llama, data, answers):
+    def test_answers_that_cannot_be_distinguished(self, llama, data, answers):
         with pytest.raises(UsageError, match="are equal or one begins with the other"):
             intervene(llama, direction(), data, layers=0, question=replace(ASKED, answers=answers), n_controls=1)
 

@@ -124,7 +124,7 @@ def test_refit_is_the_class_that_was_swept(name, acts, swept, tmp_path):
     assert results.load(tmp_path) == result
 
 
-def test_what_cannot_be_refitted_is_said(acts, swept):
+def test_what_cannot_be_refitted_is_refused(acts, swept):
     absent = replace(swept["theirs"], module="no.such.module")
     with pytest.raises(UsageError, match=r"no\.such\.module\.LogisticRegression is not imported: import it first"):
         absent.refit(acts)

@@ -52,7 +52,7 @@ def test_rescaling_does_not_correct_the_sign():
     assert metrics.rescaling(-labels + rng.normal(size=500), labels)[0] < 0
 
 
-def test_recall_lets_no_more_false_rows_through_than_said(drawn):
+def test_recall_is_at_most_the_given_rate_of_false_positives(drawn):
     scores, labels = drawn
     false = np.sort(scores[labels == 0])[::-1]
     at = int(0.05 * len(false))

@@ -84,7 +84,7 @@ def test_a_fact_is_named_by_the_first_statement_of_it(sets):
     assert pairs.groups == plain.groups * 2
 
 
-def test_leaving_a_set_out_keeps_a_fact_on_one_side(sets):
+def test_leaving_a_set_out_puts_a_fact_on_one_side(sets):
     """Activations that name the fact and nothing else, as below: whoever learns a fact inverts its denial."""
     vectors = 3.0 * torch.randn(140, 64, generator=torch.Generator().manual_seed(0))
     acts = [activations(data, strength=0.0, entity=0.0, d=64) for data in sets]
@@ -131,7 +131,7 @@ def test_a_pair_column_ties_a_statement_to_its_denial():
     assert shared[1].groups[:2] == ((texts[0],), ("P1",))  # a fact is shared, and what a column names stays
 
 
-def test_near_statements_are_counted_and_said():
+def test_near_statements_are_counted_and_reported():
     """Four first words, or two thirds of all words."""
     texts = ["The average person eats ten ants.", "Stones sink.", "The average person eats no bread at all."]
     assert near(texts, ["The average person eats no bread."]).tolist() == [0, 2]
@@ -155,7 +155,7 @@ def test_a_sweep_says_how_many_test_facts_it_has_nearly_seen(sets, tmp_path):
     assert results.load(tmp_path) == swept
 
 
-def test_the_second_of_two_quoted_words_is_said_to_be_shared():
+def test_the_second_of_two_quoted_words_is_reported_as_shared():
     words = [f"w{i}" for i in range(80)]
     texts = [f"The word '{word}' means 'gloss {i // 8}'." for i, word in enumerate(words)]
     data = read(texts, [i % 2 for i in range(80)], "words")
@@ -168,7 +168,7 @@ def test_the_second_of_two_quoted_words_is_said_to_be_shared():
     assert probes.sweep(activations(named, strength=2.0), controls=False).resemblance is None
 
 
-def test_facts_beside_sets_of_named_entities_are_refused(sets):
+def test_facts_mixed_with_sets_of_named_entities_are_refused(sets):
     """Their groups have no common names: an entity learned in one would be tested in the other."""
     named = replace(sets[0], name="named", groups=tuple((s.split()[0],) for s in sets[0].statements))
     with pytest.raises(UsageError, match="could be learned from one set and tested in the other"):

@@ -147,7 +147,7 @@ def test_a_majority_is_not_a_leak():
     assert "leak" not in kinds(swept)
 
 
-def test_words_below_chance_are_said_to_come_of_balance():
+def test_words_below_chance_are_explained_by_balance():
     """Each answer is once true and once false, so what the train side says of it is wrong on the test side."""
     data = statements()
     kind = np.arange(len(data)) % 40
@@ -248,7 +248,7 @@ def test_what_cannot_be_swept_is_refused():
         probes.sweep(acts, log_probs=np.full((len(acts), 2), np.nan))
 
 
-def test_shuffling_keeps_what_it_should():
+def test_shuffling_preserves_groups_and_counts():
     data = statements(40, rows=4)
     drawn = shuffled(data.labels, data.groups, n=50, seed=0)
     for rows in rows_by_group(data.groups).values():
@@ -310,7 +310,7 @@ def test_the_null_is_chance_where_groups_are_nearly_pure():
     assert result.p == pytest.approx(1 / 201)
 
 
-def test_a_null_that_is_not_chance_is_said_in_the_table(result):
+def test_a_null_that_is_not_chance_is_noted_in_the_table(result):
     controls = result.controls
     assert "shuffled between and within groups" in str(controls.table())
     assert "is not chance" not in str(controls.table())

@@ -1,4 +1,4 @@
-"""Cross-layer transcoders: gradients against autograd, a planted one found, and what one layer alone cannot do."""
+"""Cross-layer transcoders: gradients against autograd, a planted one recovered, and what one layer alone cannot do."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def _plain_loss(batch: Batch, weights: dict[str, torch.Tensor], mask: torch.Tens
     config, inputs = batch.config, batch.x.unflatten(1, (LAYERS, -1))
     encoder, b_enc = (weights[name].unflatten(0, (LAYERS, -1)) for name in ("encoder", "b_enc"))
     pre = torch.einsum("nld,lwd->nlw", inputs, encoder) + b_enc
-    kept = torch.zeros_like(pre).scatter_(2, pre.topk(config.k, dim=2).indices, 1.0)
+    active = torch.zeros_like(pre).scatter_(2, pre.topk(config.k, dim=2).indices, 1.0)
     decoder = weights["decoder"] * mask
-    residual = (torch.relu(pre) * kept).flatten(1) @ decoder + weights["b_dec"] - batch.y
+    residual = (torch.relu(pre) * active).flatten(1) @ decoder + weights["b_dec"] - batch.y
     loss = residual.square().sum() * batch.unit
     if batch.dead is None:
         return loss
@@ -94,7 +94,7 @@ def _plain_loss(batch: Batch, weights: dict[str, torch.Tensor], mask: torch.Tens
     return loss
 
 
-def test_a_planted_one_is_found_where_a_transcoder_of_each_layer_fails():
+def test_a_planted_one_is_recovered_where_a_transcoder_of_each_layer_fails():
     trainer = Trainer(CONFIG, planted(8192, seed=1))
     for _ in range(CONFIG.steps):
         trainer.step()

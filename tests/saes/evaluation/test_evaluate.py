@@ -112,7 +112,7 @@ def test_memory_is_bounded_by_the_batch():
     assert sum(seen) == N
 
 
-def test_the_limit_on_rows_is_kept():
+def test_the_limit_on_rows_is_respected():
     assert judged(perfect(), rows=100).rows == 100
     assert judged(perfect(), iter(X.split(64)), rows=100).rows == 100
 
@@ -222,7 +222,7 @@ def test_copies_are_counted():
     assert value(judged(perfect()), "decoder coherence, largest") == pytest.approx(0, abs=1e-5)
 
 
-def test_absorption_is_found_where_it_was_planted():
+def test_absorption_is_detected_where_it_was_planted():
     parent = torch.rand(N, generator=DRAW) < 0.5
     child = parent & (torch.rand(N, generator=DRAW) < 0.4)
     active = torch.stack([parent, child], 1).float()
@@ -231,7 +231,7 @@ def test_absorption_is_found_where_it_was_planted():
     zero = torch.zeros(D)
     clean = judged(relu(directions, directions, b_dec=zero), x, truth=truth)
     assert value(clean, "absorption gap") == 0
-    # The parent's latent is held down by the child, whose latent writes both.
+    # The child suppresses the parent's latent: its own latent writes both.
     encoder = torch.stack([directions[0] - directions[1], directions[1]])
     decoder = torch.stack([directions[0], directions[0] * 0.7 + directions[1]])
     result = judged(relu(encoder, decoder, b_dec=zero), x, truth=truth)
@@ -265,7 +265,7 @@ def test_probing_finds_the_latent_of_a_concept_and_nothing_in_shuffled_labels():
 # Baselines
 
 
-def test_baselines_stand_beside_the_autoencoder():
+def test_baselines_are_evaluated_with_the_autoencoder():
     result = saes.evaluate(perfect(), X, truth=Truth(DIRECTIONS, COEFFICIENTS))
     by_name = {b.name.split(",")[0]: b for b in result.baselines}
     own, pca = by_name["this autoencoder"], by_name["principal components"]

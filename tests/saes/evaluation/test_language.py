@@ -71,7 +71,7 @@ def test_perfect_reconstructions_lose_nothing(model):
     assert reported["KL divergence"] == pytest.approx(0, abs=1e-12)
     for ablation in ("zero", "mean"):
         score = result.score(f"loss recovered ({ablation})")
-        # A random model loses little to ablation, or even gains: then there is nothing to recover, and that is said.
+        # A random model loses little to ablation, or even gains: then nothing can be recovered, and the reason says so.
         assert (
             score.value == pytest.approx(1, abs=1e-9) if score.value is not None else "nothing to recover" in score.why
         )
@@ -221,7 +221,7 @@ def test_what_is_trained_on_a_store_knows_where_it_belongs(tmp_path):
         (None, "do not say where it belongs"),
     ],
 )
-def test_what_cannot_be_spliced_is_said(llama, hook, message):
+def test_what_cannot_be_spliced_is_reported(llama, hook, message):
     with pytest.raises(UsageError, match=message):
         losses(identity(llama.spec.d_model, hook=hook), llama, TOKENS, torch.zeros(llama.spec.d_model))
 
@@ -251,7 +251,7 @@ def test_contexts_are_checked(llama, contexts):
 
 
 @pytest.mark.real
-def test_the_real_model_keeps_its_own_loss(smollm2):
+def test_the_real_model_has_its_own_loss(smollm2):
     """SmolLM2: identity gives the model's loss to 1e-5 and recovers all; zeros recover nothing."""
     tokens = smollm2.to_tokens("The Eiffel Tower is located in the city of Paris, which is the capital of France.")
     d, hook = smollm2.spec.d_model, "blocks.10.hook_resid_post"

@@ -1,4 +1,4 @@
-"""Rows of enormous norm: counted, shown beside the rest, and not allowed to rule scale, variance or baselines."""
+"""Rows of very large norm: counted, shown apart, and without influence on scale, variance or baselines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def value(result, name):
     return result.score(name).value
 
 
-def test_sinks_are_told_apart_by_the_median():
+def test_sinks_are_identified_by_the_median():
     limit = sinks.limit(WITH)
     assert (~sinks.usual(WITH, limit)).nonzero()[:, 0].tolist() == PLACES.tolist()
     assert sinks.usual(USUAL, sinks.limit(USUAL)).all()
@@ -41,9 +41,9 @@ def test_sinks_are_told_apart_by_the_median():
 
 
 def test_headline_figures_are_those_of_the_usual_rows_and_both_are_shown():
-    sae, kept = some(), torch.ones(N, dtype=torch.bool)
-    kept[PLACES] = False
-    result, without = saes.evaluate(sae, WITH), saes.evaluate(sae, WITH[kept])
+    sae, ordinary = some(), torch.ones(N, dtype=torch.bool)
+    ordinary[PLACES] = False
+    result, without = saes.evaluate(sae, WITH), saes.evaluate(sae, WITH[ordinary])
     assert value(result, "FVU") == pytest.approx(value(without, "FVU"), rel=1e-9)
     assert [b.fvu for b in result.baselines] == pytest.approx([b.fvu for b in without.baselines], rel=0.2)
     assert result.baselines[1].fvu == pytest.approx(without.baselines[1].fvu, rel=1e-9)  # components need no sample
@@ -72,7 +72,7 @@ def test_scale_and_variance_of_training_leave_them_out():
 
 def test_the_curve_of_training_is_that_of_the_usual_rows():
     fvu = saes.train(config(), WITH).history["fvu"]
-    assert (fvu < 2).all(), "a batch with a sink is no peak"
+    assert (fvu < 2).all(), "a batch with a sink is not a peak"
 
 
 def test_max_norm_drops_them_from_training_and_nothing_else():

@@ -29,7 +29,7 @@ def trained(x, steps=800):
     return saes.train(config, x)
 
 
-def test_planted_features_are_found(planted):
+def test_planted_features_are_recovered(planted):
     directions, coefficients = planted
     x = coefficients @ directions
     sae = trained(x[:ROWS])

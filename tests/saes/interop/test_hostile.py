@@ -20,7 +20,7 @@ def sae():
 
 @pytest.fixture
 def theirs(tmp_path):
-    """A SAELens folder, without our own file beside it."""
+    """A SAELens folder without our own file."""
     folder = sae().save(tmp_path / "sae")
     (folder / "interp.json").unlink()
     return folder

@@ -158,7 +158,7 @@ def test_the_card_says_what_is_known_and_what_is_not(tmp_path):
         card(planted.sae("topk", "crosscoder"), result)
 
 
-def test_push_uploads_nothing_unless_told(tmp_path, monkeypatch):
+def test_push_uploads_nothing_by_default(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # importing it would raise
     folder = planted.sae("topk").save(tmp_path)
     (folder / "secret.txt").write_text("x")
@@ -196,6 +196,6 @@ def test_push_sends_the_named_files_only(tmp_path, monkeypatch):
         push(folder, "me/there", upload=True)
 
 
-def test_push_refuses_what_is_no_repository(tmp_path):
+def test_push_refuses_what_is_not_a_repository(tmp_path):
     with pytest.raises(UsageError, match='"there" is no repository: give "owner/name"'):
         push(planted.sae("topk").save(tmp_path), "there")

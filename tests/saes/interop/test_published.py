@@ -58,7 +58,7 @@ def check_same(ours: saes.SAE, sae_lens) -> None:
     with torch.no_grad():
         torch.testing.assert_close(ours.encode(X), sae_lens.encode(X), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(ours(X), sae_lens(X), rtol=1e-5, atol=1e-4)
-    assert 0 < (ours.encode(X) > 0).float().mean() < 1  # a code that could tell two rules apart
+    assert 0 < (ours.encode(X) > 0).float().mean() < 1  # a code on which two rules could differ
     assert ours.reads == sae_lens.cfg.metadata.hook_name
 
 

@@ -254,7 +254,7 @@ def test_what_they_train_means_the_same_here(lens, tmp_path, architecture):
 @pytest.mark.parametrize("scale", [None, 0.37])
 @pytest.mark.parametrize(("architecture", "options"), CHECKPOINTS, ids=[f"{a}-{len(o)}" for a, o in CHECKPOINTS])
 def test_their_training_checkpoints_are_what_they_would_save_at_the_end(lens, tmp_path, architecture, options, scale):
-    """Also with the input scale still beside the weights, as in a checkpoint in the middle of training."""
+    """Also with the input scale not yet folded into the weights, as in a checkpoint in the middle of training."""
     there = trainer(lens, architecture, **options)
     if scale is not None:
         there.cfg.normalize_activations = "expected_average_only_in"
@@ -301,7 +301,7 @@ def test_signed_and_looping_autoencoders_are_refused_by_name(lens, tmp_path):
         saes.load(tmp_path / "loop")
 
 
-def test_hook_z_is_kept(lens, tmp_path):
+def test_hook_z_is_preserved(lens, tmp_path):
     there = theirs(lens, "standard")
     there.cfg.reshape_activations, there.cfg.metadata.hook_name = "hook_z", "blocks.1.attn.hook_z"
     there.save_model(tmp_path / "a")

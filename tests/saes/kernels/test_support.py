@@ -45,13 +45,13 @@ def test_sparse_products_are_the_dense_ones_on_their_pairs(dtype: torch.dtype) -
         normal(WIDTH, D, seed=2, dtype=dtype),
         normal(N, WIDTH, seed=3, dtype=dtype),
     )
-    kept, pairs = values * mask, values[mask]
+    masked, pairs = values * mask, values[mask]
     assert torch.equal(support.of_pairs(values), pairs)  # the order of pairs is that of a mask: rows, then columns
     for result, expected in (
         (support.at(x, weight), dense.at(x, weight)[mask]),
-        (support.combine(pairs, weight), dense.combine(kept, weight)),
-        (support.spread(pairs, x), dense.spread(kept, x)),
-        (support.sum_inputs(pairs), dense.sum_inputs(kept)),
+        (support.combine(pairs, weight), dense.combine(masked, weight)),
+        (support.spread(pairs, x), dense.spread(masked, x)),
+        (support.sum_inputs(pairs), dense.sum_inputs(masked)),
         (support.of_latents(x[:, 0].repeat(2)[:WIDTH]), x[:, 0].repeat(2)[:WIDTH].expand(N, -1)[mask]),
     ):
         torch.testing.assert_close(result, expected)  # the default tolerance of the number format
@@ -75,7 +75,7 @@ def test_products_of_some_pairs_are_those_of_a_masked_code(monkeypatch: pytest.M
 
 
 def test_spread_writes_every_row_of_the_buffer_it_is_given() -> None:
-    """Latents that never fire get a gradient of zero, whatever the buffer held."""
+    """Latents that never fire get a gradient of zero, whatever was in the buffer."""
     support, mask = uneven()
     x, values = normal(N, D), normal(N, WIDTH)
     silent = ~mask.any(0)

@@ -47,8 +47,8 @@ def attempt(folder, during):
     '''Run in a fork in which `during` was arranged; its process id.'''
     child = os.fork()
     if child == 0:
-        told = during(os.getpid())
-        start(settings, Place(folder, resume=True), harvested=lambda *_: told(), progress=lambda *_: told())
+        step_done = during(os.getpid())
+        start(settings, Place(folder, resume=True), harvested=lambda *_: step_done(), progress=lambda *_: step_done())
         os._exit(0)
     return child
 
@@ -56,7 +56,7 @@ def ended(child):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 def outcome(folder):
-    '''What must be equal: the weights' bytes, the log without its times, and that nothing is left over.'''
+    '''What must be equal: the weights' bytes, the log without its times, and the names of all files.'''
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     log = [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
     return (folder / "sae_weights.safetensors").read_bytes(), log, sorted(file.name for file in folder.rglob("*"))
@@ -73,13 +73,13 @@ AT_RANDOM = """
 import threading
 
 def some_time_after(event, seconds):
-    '''Killed so long after so many batches harvested and steps trained, wherever that is.'''
+    '''Killed `seconds` after a number of batches harvested and steps trained.'''
     def during(process):
         count = [0]
-        def told():
+        def step_done():
             count[0] += 1
             if count[0] == event: threading.Timer(seconds, os.kill, (process, signal.SIGKILL)).start()
-        return told
+        return step_done
     return during
 
 stages = set()

@@ -1,4 +1,4 @@
-"""`saes.train` with a folder: what is kept, what is refused, and that an interrupted run ends as one that was not."""
+"""`saes.train` with a folder: what is written and refused, and that an interrupted run ends like any other."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_finished_run_is_loaded_and_another_is_refused(tmp_path):
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_nan_keeps_the_last_checkpoint_and_says_where(tmp_path):
+def test_nan_leaves_the_last_checkpoint_and_is_located(tmp_path):
     data = rows(n=20 * 1024)  # more than what the scale is measured on, which is checked before the first step
     data[18 * 1024 + 7, 3] = float("nan")
     config = saes.Config(**(vars(CONFIG) | {"batch_size": 1024}))
@@ -158,7 +158,7 @@ def test_a_disk_that_fills_up_costs_no_more_than_since_the_last_checkpoint(tmp_p
     assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_too_little_disk_is_said_before_anything_is_computed(tmp_path, monkeypatch):
+def test_too_little_disk_is_an_error_before_anything_is_computed(tmp_path, monkeypatch):
     from collections import namedtuple
 
     usage = namedtuple("usage", "free")
@@ -212,7 +212,7 @@ def test_a_record_of_another_kind_is_one_sentence(tmp_path, part, value):
 
 
 @pytest.mark.parametrize("line", ["[]", "{}", '{"step": "x"}', "null", "[" * 100_000, "1" * 10_000])
-def test_a_log_of_another_kind_is_no_metrics(tmp_path, line):
+def test_a_log_of_another_kind_has_no_metrics(tmp_path, line):
     from saes.runs import metrics
 
     go(tmp_path)

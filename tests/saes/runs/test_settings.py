@@ -93,7 +93,7 @@ def test_a_slip_in_the_file_is_one_sentence_that_names_file_and_key(tmp_path, te
         (["sae.variant=crosslayer"], "name them by data.hooks"),
     ],
 )
-def test_values_that_do_not_go_together_are_refused(assigned, reported):
+def test_inconsistent_values_are_refused(assigned, reported):
     tables = [{"data": {"text": ("x",), "hook": ("a",)}}]
     for text in assigned:
         table, key, value = settings.assignment(text)

@@ -29,7 +29,7 @@ def residual(layer: int) -> saes.SAE:
 
 @pytest.fixture
 def mixed() -> saes.DictionarySet:
-    """Transcoders of layers 10, 0 and 2, one of them with a skip path, and an autoencoder beside that of layer 2."""
+    """Transcoders of layers 10, 0 and 2, one of them with a skip path, and an autoencoder of layer 2."""
     return saes.DictionarySet([transcoder(10), transcoder(0), residual(2), transcoder(2, "jumprelu", skip=True)])
 
 

@@ -50,7 +50,7 @@ def recovering(name: str) -> saes.Config:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_planted_features_are_found_and_held_out_data_explained(name: str) -> None:
+def test_planted_features_are_recovered_and_held_out_data_explained(name: str) -> None:
     sae = saes.train(recovering(name), activations(20_000))
     result, stored = cosines(sae.W_dec), activations(2000, seed=2)
     assert result.mean() > 0.95
@@ -259,7 +259,7 @@ def test_a_configuration_that_makes_no_sense_is_refused(wrong: dict[str, Any], s
 
 
 def test_k_binds_only_where_it_is_looked_at() -> None:
-    """The default k of 32 is no reason to refuse a small dictionary whose sparsity is not fixed by k."""
+    """The default k of 32 does not refuse a small dictionary whose sparsity is not set by k."""
     for name in ("standard", "gated", "jumprelu"):
         sae = saes.train(saes.Config(name, width=8, steps=2, batch_size=16), activations(64))
         assert torch.isfinite(sae(activations(4))).all()
