@@ -60,24 +60,8 @@ def main() -> None:
         path = args.page or tree_page(args.tree, folder)
         executable = os.environ.get("CHROMIUM", "/usr/bin/chromium")
         browser = play.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
-<<<<<<< HEAD
         measured = [opening(browser, path) for _ in range(args.times)]
         drawn = frames(browser, path)
-=======
-        for _ in range(args.times):
-            context = browser.new_context(viewport={"width": 1300, "height": 900}, color_scheme="dark")
-            tab = context.new_page()
-            metrics = context.new_cdp_session(tab)
-            metrics.send("Performance.enable", {"timeDomain": "threadTicks"})
-            start = time.perf_counter()
-            tab.goto(args.page.resolve().as_uri())
-            tab.wait_for_function(READY, timeout=120_000)
-            tab.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-            seconds.append(time.perf_counter() - start)
-            values = {one["name"]: one["value"] for one in metrics.send("Performance.getMetrics")["metrics"]}
-            busy.append(values["TaskDuration"])
-            context.close()
->>>>>>> e52509b (Tests: names, comments and local variables in plain words)
         browser.close()
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     seconds, busy = zip(*measured, strict=True)

@@ -127,13 +127,7 @@ def test_two_processes_end_where_one_does(tmp_path):
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_process_that_is_killed_stops_the_other_and_leaves_a_whole_checkpoint(tmp_path, lost):
-<<<<<<< HEAD
     ended = two(LOST, tmp_path / "run", lost)
-=======
-    start = time.monotonic()
-    ended = two(LOST, tmp_path / "run", lost)
-    assert time.monotonic() - start < 200  # far below the five minutes of a process lost without a trace
->>>>>>> e52509b (Tests: names, comments and local variables in plain words)
     assert ended[lost][1] == -signal.SIGKILL and ended[1 - lost][1] == 1
     reported = ended[1 - lost][0]
     assert "Another process of this run was lost" in reported and "resume from it" in reported
