@@ -1,4 +1,4 @@
-"""Masks have the requested weights: how many, which, among which; layers survive under SynFlow and are lost under others."""
+"""Masks have the requested weights: how many, which, among which; SynFlow loses no layer, others do."""
 
 import pytest
 import torch
