@@ -75,7 +75,7 @@ def run(
 
     Example:
         >>> from analyses import circuits
-        >>> study = circuits.run(model, circuits.Config(texts=4, length=8, controls=2, ablated=1))
+        >>> study = circuits.run(model, circuits.Config(n_text=4, length=8, n_controls=2, ablated=1))
         >>> study.scores.copying.shape, study.ablation.heads
         ((3, 4), ('L1H1',))
     """

@@ -57,7 +57,7 @@ def run(
 
     Example:
         >>> from analyses import discovery
-        >>> config = discovery.Config("gendered_pronoun", pairs=8, methods=("eap",), share=0.3, controls=2)
+        >>> config = discovery.Config("gendered_pronoun", pairs=8, methods=("eap",), share=0.3, n_controls=2)
         >>> discovery.run(lm, config).circuit  # lm = interp.load("smollm2")
         Circuit(2 of 13 edges, 2 nodes, {'method': 'eap', 'by': 'signed', 'task': 'gendered_pronoun'})
     """

@@ -29,7 +29,7 @@ class Config(Result):
         neutral: texts on which the cost is measured.
 
     Example:
-        >>> Config("sentiment", layers=(12,), n_random=20).strengths
+        >>> Config("sentiment", layers=(12,), n_controls=20).strengths
         (-0.6, -0.3, -0.1, 0.1, 0.3, 0.6)
     """
 
