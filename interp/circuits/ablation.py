@@ -58,7 +58,7 @@ def ablate_induction(
         UsageError: an unknown method, more heads than there are, or hooks on `model.bridge`.
 
     >>> scores = circuits.head_scores(model, n_text=4, length=12)
-    >>> ablation = ablate_induction(model, scores, k=2, n_control=5, length=12)
+    >>> ablation = ablate_induction(model, scores, k=2, n_controls=5, length=12)
     >>> ablation.heads, ablation.effect
     (('L1H1', 'L1H2'), 0.105)
     """

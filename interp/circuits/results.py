@@ -409,7 +409,7 @@ class Ablation(Shown, Result):
     `baseline` is the loss of the whole model; `method` is "zero" or "mean". `ratio` is effect / median |control|.
 
     >>> scores = circuits.head_scores(model, n_text=4, length=12)
-    >>> ablation = circuits.ablate_induction(model, scores, k=2, n_control=5, length=12)
+    >>> ablation = circuits.ablate_induction(model, scores, k=2, n_controls=5, length=12)
     >>> ablation.effect, ablation.control.round(3)
     (0.105, array([-0.056, -0.056, -0.056, -0.056, -0.056]))
     """

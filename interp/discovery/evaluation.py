@@ -176,7 +176,7 @@ def judge(
 
     >>> first, second = task.split()
     >>> circuit = discovery.circuit(discovery.score(model, first), share=0.2)
-    >>> judge(model, second, circuit, n_random=5).f
+    >>> judge(model, second, circuit, n_controls=5).f
     0.481
     """
     task, graph, rng = checked(model, task), circuit.graph, np.random.default_rng(seed)

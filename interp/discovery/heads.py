@@ -69,7 +69,7 @@ def minimal_heads(
     Raises:
         UsageError: a share outside (0, 1], or heads that all together do nothing.
 
-    >>> heads = minimal_heads(model, task, share=0.9, n_random=3)
+    >>> heads = minimal_heads(model, task, share=0.9, n_controls=3)
     >>> heads.heads, heads.f
     (('L0H3',), 1.248)
     """

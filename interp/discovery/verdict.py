@@ -24,7 +24,7 @@ class Verdict(Shown, Result):
     `dropped_edges`.
 
     >>> circuit = discovery.circuit(discovery.score(model, task), share=0.2)
-    >>> verdict = discovery.judge(model, task, circuit, n_random=5)
+    >>> verdict = discovery.judge(model, task, circuit, n_controls=5)
     >>> verdict.f, verdict.f_complement
     (0.866, -0.611)
     """

@@ -39,7 +39,7 @@ def analogy(
     Raises:
         UsageError: fewer than three pairs, a word that is not one token, or a word used twice.
 
-    >>> result = analogy(model, [(1, 11), (2, 12), (3, 13)], n_shuffle=20)
+    >>> result = analogy(model, [(1, 11), (2, 12), (3, 13)], n_controls=20)
     >>> result.parallelism, result.ranks
     (0.087, (55, 9, 1))
     """

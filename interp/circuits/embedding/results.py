@@ -96,7 +96,7 @@ class Analogy(Shown, Result):
     out). The nulls are the same numbers with the second words shuffled: each shuffle's parallelism, and median rank.
 
     >>> from interp.circuits import embedding
-    >>> result = embedding.analogy(model, [(1, 11), (2, 12), (3, 13)], n_shuffle=20)
+    >>> result = embedding.analogy(model, [(1, 11), (2, 12), (3, 13)], n_controls=20)
     >>> result.ranks, result.p_value
     ((55, 9, 1), 0.524)
     """
