@@ -43,7 +43,7 @@ def activations(
         model: run no deeper than the last hook.
         contexts: token ids.
         hooks: what is read.
-        batch: contexts a forward pass.
+        batch_size: contexts a forward pass.
         dtype: "float32", "bfloat16" or "float16".
         exclude: "first" leaves out position 0, "padding" what fills a context.
         numbered_from: number of the first context, in messages.
@@ -56,7 +56,7 @@ def activations(
         UsageError: a hook that is not there, or an intervention on the bridge, whose activations are not the model's.
 
     >>> hooks = ("blocks.1.hook_resid_post",)
-    >>> batches = list(activations(model, store.contexts(0, 4), hooks, batch=2))
+    >>> batches = list(activations(model, store.contexts(0, 4), hooks, batch_size=2))
     >>> len(batches), batches[0][hooks[0]].shape
     (2, torch.Size([18, 24]))
     """

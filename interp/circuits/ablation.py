@@ -47,7 +47,7 @@ def ablate_induction(
         scores: of `head_scores`.
         k: heads ablated.
         method: "zero" or "mean".
-        n_control: random sets of heads.
+        n_controls: random sets of heads.
         length: tokens in each half of a text.
         seed: of the texts and the random heads.
 

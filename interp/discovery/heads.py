@@ -60,7 +60,7 @@ def minimal_heads(
         task: the pairs.
         share: the least f, in (0, 1].
         outside: what a corrupted head writes: "counterfactual", "mean" (over the task) or "zero".
-        n_random: random sets of as many heads, the control.
+        n_controls: random sets of as many heads, the control.
         seed: of the random sets.
 
     Returns:

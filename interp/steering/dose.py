@@ -76,7 +76,7 @@ def dose_response(  # noqa: PLR0913 (all but the first four are keyword-only)
         NotFiniteError: a measure that is not finite.
 
     >>> v = steering.vector(model, ["a b", "the tower"], ["is in", "London Paris"], layer=1)
-    >>> kwargs = {"strengths": (-0.5, 0.5), "neutral": ["the tower is in"], "n_random": 3}
+    >>> kwargs = {"strengths": (-0.5, 0.5), "neutral": ["the tower is in"], "n_controls": 3}
     >>> dose_response(model, v, ["the tower is", "a b is"], (" Paris", " London"), **kwargs).slope
     (-0.781, -1.044, -0.519)
     """

@@ -47,7 +47,7 @@ class DoseResponse(Shown, Result):
         provenance: the model, and the run.
 
     >>> v = steering.vector(model, ["a b", "the tower"], ["is in", "London Paris"], layer=1)
-    >>> kwargs = {"strengths": (-0.5, 0.5), "neutral": ["the tower is in"], "n_random": 3}
+    >>> kwargs = {"strengths": (-0.5, 0.5), "neutral": ["the tower is in"], "n_controls": 3}
     >>> response = steering.dose_response(model, v, ["the tower is", "a b is"], (" Paris", " London"), **kwargs)
     """
 

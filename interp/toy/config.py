@@ -35,7 +35,7 @@ class Config:
 
     Raises `UsageError` for a value that cannot be used.
 
-    >>> config = toy.Config(features=5, hidden=2, density=(1.0, 0.05), starts=2, steps=200, batch=64)
+    >>> config = toy.Config(features=5, hidden=2, density=(1.0, 0.05), starts=2, steps=200, batch_size=64)
     >>> config.model, config.data
     ('relu', 'independent')
     """

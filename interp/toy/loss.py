@@ -34,7 +34,7 @@ def exact_loss(trained: Trained, *, points: int = 2048) -> Float[np.ndarray, "ce
     The inner expectation is the mean over `points` Sobol points of [0, 1]^features (relative error a few 1e-5
     with 2048). Raises `UsageError` above 10 features: use `sampled_loss`.
 
-    >>> trained = toy.train(toy.Config(features=5, hidden=2, density=(1.0, 0.05), steps=200, batch=64))
+    >>> trained = toy.train(toy.Config(features=5, hidden=2, density=(1.0, 0.05), steps=200, batch_size=64))
     >>> exact_loss(trained).round(3)
     array([[0.292],
            [0.033]])
@@ -70,7 +70,7 @@ def sampled_loss(trained: Trained, *, count: int = 8192, seed: int = 1) -> Float
     Returns:
         (cells, starts) losses.
 
-    >>> trained = toy.train(toy.Config(features=5, hidden=2, density=(1.0, 0.05), steps=200, batch=64))
+    >>> trained = toy.train(toy.Config(features=5, hidden=2, density=(1.0, 0.05), steps=200, batch_size=64))
     >>> sampled_loss(trained).round(2)
     array([[0.29],
            [0.03]])

@@ -32,7 +32,7 @@ class Trained(Result):
 
     A tied model has `features_out == features_in`.
 
-    >>> config = toy.Config(features=5, hidden=2, density=(1.0, 0.05), starts=2, steps=200, batch=64)
+    >>> config = toy.Config(features=5, hidden=2, density=(1.0, 0.05), starts=2, steps=200, batch_size=64)
     >>> trained = toy.train(config)
     >>> trained.features_in.shape, trained.loss.round(3)
     ((2, 2, 5, 2), array([[0.292, 0.266],
