@@ -155,7 +155,7 @@ def tree_page(count: int, folder: str) -> Path:
     for row in range(1, count):
         parent = next(one for one in (*rng.integers(max(0, row - 60), row, 60), 0) if nodes[one].layer > 0)
         up = nodes[parent]
-        layer, position = int(rng.integers(-1, int(up.layer))), int(rng.integers(0, up.position + 1))
+        layer, position = int(rng.integers(-1, int(up.layer))), int(rng.integers(0, (up.position or 0) + 1))
         value = float(up.value * rng.normal() / 2)
         kind, label = ("embed", "embed") if layer < 0 else ("head", f"L{layer}H{rng.integers(9)}")
         nodes.append(Node(str(row), label, value, layer, position, kind))

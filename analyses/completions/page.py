@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interp.report import How, Page, Section, Table
+from interp.report import Figure, How, Page, Section, Table
+from interp.report.figures import grouped_bars
 
 if TYPE_CHECKING:
     from analyses.completions.result import Completions
@@ -22,11 +23,26 @@ def page(result: Completions) -> Page:
         title=f"Completions by {result.provenance.model} with and without edits",
         finding=result.finding(),
         status=(("prompts", str(len(result.prompts))), ("text", f"at most {result.max_tokens} tokens, {how}")),
+        lead=(_agreement(result),),
         sections=(_edits(result), *(_prompt(result, index) for index in range(len(result.prompts)))),
         limitations=LIMITATIONS,
         provenance=result.provenance,
         downloads=result.downloads(),
         kind="completions",
+    )
+
+
+def _agreement(result: Completions) -> Figure:
+    """Draw how much of each unedited text stays the same under each set of edits."""
+    edited = result.conditions[1:]
+    return grouped_bars(
+        "agreement",
+        [f"prompt {number}" for number in range(1, len(result.prompts) + 1)],
+        {name: [row[at] for row in result.agreement] for at, name in enumerate(edited, 1)},
+        caption="Fraction of the unedited text before the first token that differs, for each prompt and set of edits. "
+        "It is 1 where the text is the same.",
+        alt=f"Bars from 0 to 1 for {len(result.prompts)} prompts and {len(edited)} sets of edits.",
+        axes=("prompt", "fraction of the text"),
     )
 
 
