@@ -30,6 +30,10 @@ def write_atomic(path: Path, content: bytes) -> None:
 
     The content is written to a temporary file in the same folder, which is then renamed. Raises `UsageError` when the
     folder cannot be written to (permissions, full disk).
+
+    >>> write_atomic(folder / "note.txt", b"one line")
+    >>> (folder / "note.txt").read_bytes()
+    b'one line'
     """
     write_all({path: content})
 
@@ -56,6 +60,10 @@ def write_all(contents: dict[Path, bytes]) -> None:
 
     Raises `UsageError`, with every file as it was, when one cannot be written or its name is that of a folder, a pipe
     or a device.
+
+    >>> write_all({folder / "a.txt": b"first", folder / "b.txt": b"second"})
+    >>> sorted(path.name for path in folder.iterdir())
+    ['a.txt', 'b.txt']
     """
     written: dict[Path, Path] = {}
     path = Path()
@@ -96,6 +104,9 @@ def writable_folder(folder: str | os.PathLike[str]) -> Path:
     """Return a folder to write into, created if missing.
 
     Raises `UsageError` if it is not writable.
+
+    >>> writable_folder(folder / "new").name
+    'new'
     """
     if not os.fspath(folder):
         raise UsageError("The folder to write into has no name: give one, or . for the current folder.")

@@ -78,8 +78,16 @@ def compositions(
 
     What the writers write is computed once for all of them; see `composition`.
 
-    >>> [each.kind for each in compositions(model)]
-    ['Q', 'K', 'V']
+    Args:
+        model: the model.
+        kinds: some of "Q", "K" and "V".
+        offset: as in `composition`.
+
+    Returns:
+        One result for each kind.
+
+    >>> [(each.kind, each.top(1)) for each in compositions(model)]
+    [('Q', (('L0H3', 'L1H0', 0.242),)), ('K', (('L0H1', 'L1H3', 0.252),)), ('V', (('L0H1', 'L1H2', 0.271),))]
     """
     for kind in kinds:
         if kind not in KINDS:

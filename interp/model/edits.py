@@ -85,6 +85,9 @@ class Edit:
     `bind` checks the edit against a model and gives the function that does it. `local`: the change of a position
     depends on that position alone, so that text can be generated without computing earlier positions again. `affine`:
     the new value is x A + c, with A and c that do not depend on x.
+
+    >>> edit.zero("blocks.1.attn.hook_z", head=2)  # made by the functions of `interp.edit`
+    zero(blocks.1.attn.hook_z, head=2)
     """
 
     hook: str

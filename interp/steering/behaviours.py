@@ -17,8 +17,8 @@ class Behaviour(Result):
     occur in no pair, so that a vector cannot merely repeat its own words.
 
     >>> own = steering.Behaviour("city", ("in Paris",) * 2, ("in London",) * 2, ("the tower is in",), (" a",), (" b",))
-    >>> own.save(folder).name == folder.name
-    True
+    >>> len(own.positive), own.right
+    (2, (' a',))
     """
 
     name: str

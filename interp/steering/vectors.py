@@ -61,7 +61,8 @@ class Vector(Shown, Result):
     def edit(self, strength: float, positions: int | slice | None = None) -> Edit:
         """Return the edit that steers, for `model.edited` and `model.generate`.
 
-        >>> model.generate("The film was", edits=[v.edit(0.3)])           # doctest: +SKIP
+        >>> model.generate("the tower is", max_tokens=2, edits=[v.edit(0.3)])
+        ' 🗼'
         """
         import torch
 

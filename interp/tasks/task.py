@@ -149,8 +149,8 @@ class Task:
 
         The answers stay those of the clean prompt.
 
-        >>> bool((task.flipped().clean == task.counterfactual).all())
-        True
+        >>> task.flipped().clean[0], task.clean[0]
+        (tensor([18, 39,  5, 21, 32, 50, 39, 32, 21,  5]), tensor([18, 39, 32, 21,  5, 50, 39, 32, 21,  5]))
         """
         return replace(self, clean=self.counterfactual, counterfactual=self.clean)
 

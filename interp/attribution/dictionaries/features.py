@@ -301,15 +301,9 @@ def features(
             are not linear while active, a batch of pairs, or more memory than allowed.
         UnsupportedModelError: a number of neurons of a mixture of experts.
 
-    >>> from types import SimpleNamespace
-    >>> from interp import attribution
-    >>> frozen = attribution.freeze(model, model.to_tokens("The tower is in"))
-    >>> W_enc, b_dec = torch.randn(model.spec.d_model, 32), torch.zeros(model.spec.d_model)
-    >>> random = SimpleNamespace(W_enc=W_enc, W_dec=W_enc.T / 32, b_dec=b_dec, encode=lambda x: (x @ W_enc).relu())
-    >>> mixed = attribution.features(frozen, {"blocks.1.mlp.hook_in": random})
-    >>> tree = attribution.path_tree(mixed, attribution.logit(model, " Paris"), 50)
-    >>> tree.error < 1e-5
-    True
+    >>> mixed = attribution.features(attribution.freeze(model, tokens), transcoders)  # {hook: dictionary}
+    >>> list(transcoders), len(mixed.layout.names)
+    (['blocks.0.mlp.hook_in', 'blocks.1.mlp.hook_in', 'blocks.2.mlp.hook_in'], 67)
     """
     check_linearised(linearised)
     if not isinstance(linearised, Frozen | Contrast):
