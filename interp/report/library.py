@@ -70,7 +70,7 @@ def _registering(modules: dict[str, str], last: str, types: tuple[str, ...]) -> 
         return any(declared.search(modules.get(name, "")) for name in inner)
 
     return _REGISTERED.sub(
-        lambda found: f".register([{','.join(filter(drawn, found[1].split(',')))}])", modules[last], count=1
+        lambda entries: f".register([{','.join(filter(drawn, entries[1].split(',')))}])", modules[last], count=1
     )
 
 

@@ -186,7 +186,7 @@ def _cards(deck: Cards, payload: Payload) -> str:
         f'<figure id="{deck.id}" class="deck" data-deck="{deck.id}" data-cards="{len(deck.cards)}">'
         f'<div class="seek" role="search" aria-label="Search {what}"><label>Search <input type="search" '
         f'placeholder="a token or a number" autocomplete="off" spellcheck="false"></label>'
-        f'<label>Order <select></select></label></div><p class="found" role="status"></p><ol></ol>'
+        f'<label>Order <select></select></label></div><p class="counted" role="status"></p><ol></ol>'
         f'<div class="turn" role="group" aria-label="Pages of {what}"><button type="button" data-turn="-1">Previous'
         f'</button><button type="button" data-turn="1">Next</button></div>'
         f"<noscript><p>The cards need JavaScript.</p></noscript>"

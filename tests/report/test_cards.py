@@ -143,11 +143,11 @@ def test_cards_are_searched_ordered_turned_and_linked_by_keyboard(tmp_path, brow
         page.keyboard.press("ArrowDown")
         assert page.evaluate(focused) == "latent 17"
         page.fill(".seek input", " UP")
-        assert page.evaluate("document.querySelector('.found').textContent").startswith("50 latents")
+        assert page.evaluate("document.querySelector('.counted').textContent").startswith("50 latents")
         page.fill(".seek input", "w1")  # the whole token first, then the tokens it is a part of
         assert page.evaluate(names)[:3] == ["latent 1", "latent 10", "latent 11"]
         page.fill(".seek input", " down")
-        assert page.evaluate("document.querySelector('.found').textContent") == "No latents match."
+        assert page.evaluate("document.querySelector('.counted').textContent") == "No latents match."
         page.fill(".seek input", "")
         page.select_option(".seek select", label="strong")
         assert page.evaluate(names)[:3] == ["latent 0", "latent 1", "latent 2"]

@@ -2,7 +2,7 @@
 // Draws a deck of cards: search, order, pages; a card's contents when it is opened. Text only ever becomes text.
 function drawDeck(place, deck) {
   const PER_PAGE = 12;
-  const [input, select, found, list] = ["input", "select", ".found", "ol"].map((what) => place.querySelector(what));
+  const [input, select, counted, list] = ["input", "select", ".counted", "ol"].map((what) => place.querySelector(what));
   const turns = [...place.querySelectorAll("[data-turn]")];
   const number = new Map(deck.cards.map((card, i) => [card[0], i]));
   const haystacks = deck.cards.map(haystack);
@@ -53,7 +53,7 @@ function drawDeck(place, deck) {
     const from = state.page * PER_PAGE;
     const part = state.shown.slice(from, from + PER_PAGE);
     const of = state.shown.length === deck.cards.length ? said : ` of ${deck.cards.length}`;
-    found.textContent = part.length
+    counted.textContent = part.length
       ? `${state.shown.length} ${deck.what}${of}; shown: ${from + 1} to ${from + part.length} on page ${state.page + 1} of ${pages}`
       : `No ${deck.what} match.`;
     turns.forEach((button) => (button.disabled = state.page + +button.dataset.turn < 0 || state.page + +button.dataset.turn >= pages));

@@ -156,7 +156,7 @@ const explorerDrawing = (() => {
       pen.stroke();
     }
     pen.globalAlpha = 1;
-    for (const [keys, colour, gap] of [[scene.found, scene.paint.edge, 5], [scene.pinned, scene.paint.text, 3.5]]) {
+    for (const [keys, colour, gap] of [[scene.matched, scene.paint.edge, 5], [scene.pinned, scene.paint.text, 3.5]]) {
       rings(pen, scene, seen.filter((node) => keys.has(node.key)), colour, gap, 1.2);
     }
     rings(pen, scene, seen.filter((node) => node.key === scene.selected), scene.paint.text, 3.5, 2.4);
@@ -234,7 +234,7 @@ const explorerDrawing = (() => {
     return result;
   }
 
-  const weight = (node, scene) => Math.abs(node.value) + (scene.litNodes.has(node.key) || scene.found.has(node.key) ? 1e9 : 0) + (node.key === scene.selected ? 1e12 : 0);
+  const weight = (node, scene) => Math.abs(node.value) + (scene.litNodes.has(node.key) || scene.matched.has(node.key) ? 1e9 : 0) + (node.key === scene.selected ? 1e12 : 0);
   const short = (text, most) => (text.length > most ? text.slice(0, most - 1) + "…" : text);
   function layerName(layer, output) {
     if (layer === -1) return "input";

@@ -72,40 +72,40 @@ const explorerGraph = (() => {
   }
 
   function merged(edges, to) {
-    const found = new Map();
+    const byEnds = new Map();
     for (const edge of edges) {
       const [source, target] = [to[edge.source], to[edge.target]];
       if (source === target) continue;
       const key = source * 1e7 + target;
-      if (!found.has(key)) found.set(key, { source, target, value: 0, members: [] });
-      const into = found.get(key);
+      if (!byEnds.has(key)) byEnds.set(key, { source, target, value: 0, members: [] });
+      const into = byEnds.get(key);
       into.value += edge.value;
       into.members.push(...edge.members);
     }
-    return [...found.values()];
+    return [...byEnds.values()];
   }
 
   // Which ways of collapsing change anything here.
   function ways(raw, groups) {
     const count = (how) => new Set(raw.nodes.map((node) => keyOf(node, how))).size;
     const places = count("place");
-    const found = places < raw.nodes.length ? ["place", "given"] : ["given"];
-    if (count("component") < places) found.push("component");
-    if (raw.nodes.some((node) => node.position >= 0)) found.push("token");
-    return groups.length ? [...found, "group"] : found;
+    const result = places < raw.nodes.length ? ["place", "given"] : ["given"];
+    if (count("component") < places) result.push("component");
+    if (raw.nodes.some((node) => node.position >= 0)) result.push("token");
+    return groups.length ? [...result, "group"] : result;
   }
 
   // Nodes in the order of being shown: the largest first, each with the way by which it reaches what it feeds.
   function ordered(graph) {
     const seen = new Set();
-    const found = [];
+    const result = [];
     for (const node of [...graph.nodes].sort(larger)) {
       for (let at = node; at && !seen.has(at.index); at = at.out.length ? graph.nodes[at.out[0].target] : null) {
         seen.add(at.index);
-        found.push(at);
+        result.push(at);
       }
     }
-    return found;
+    return result;
   }
 
   // The chain through a node of the given graph that the strongest edges lead along, from its end to its beginning.

@@ -6,10 +6,10 @@ function explorerPanel(raw, data, { nameOf, amountText }, act) {
   const unit = data.unit ? ` ${data.unit}` : "";
   let graph, state; // as the panel shows them
 
-  // Elements for what is shown: `found` are the matches of a search, null where none is made.
-  function elements(shown, node, found) {
+  // Elements for what is shown: `matched` are the matches of a search, null where none is made.
+  function elements(shown, node, matched) {
     ({ graph, state } = shown);
-    const parts = found ? [results(found)] : state.path.length ? [chain()] : [];
+    const parts = matched ? [results(matched)] : state.path.length ? [chain()] : [];
     if (node) parts.push(card(node));
     else if (!parts.length) parts.push(make("p", "hint", "Click a node, or use the arrow keys, to see what feeds it and what it feeds."));
     return parts;
@@ -22,9 +22,9 @@ function explorerPanel(raw, data, { nameOf, amountText }, act) {
     return `${nameOf(node)}, ${amountText(node.value)}. Feeds ${few(node.out, "target")}. Fed by ${few(node.in, "source")}.`;
   }
 
-  function results(found) {
+  function results(matched) {
     const box = make("div", "matches");
-    box.append(make("h3", "", `${found.length} node${found.length === 1 ? "" : "s"} match`), list(found.slice(0, LISTED).map((node) => [node, node.value])));
+    box.append(make("h3", "", `${matched.length} node${matched.length === 1 ? "" : "s"} match`), list(matched.slice(0, LISTED).map((node) => [node, node.value])));
     return box;
   }
 

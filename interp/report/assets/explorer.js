@@ -45,9 +45,9 @@ function drawExplorer(place, data) {
     const strongest = edges.length ? Math.abs(edges[0].value) || 1 : 1;
     const sizes = shown.filter((node) => node.kind !== "target").map((node) => Math.abs(node.value));
     const largest = sizes.reduce((a, b) => Math.max(a, b), 0) || 1;
-    const found = new Set(matches().map((node) => node.key));
+    const matched = new Set(matches().map((node) => node.key));
     const view = scene ? scene.view : { x: 0, y: 0, k: 1 };
-    scene = { graph, shown, edges, layout, strongest, largest, view, found, pinned: new Set(state.pinned), selected: state.selected, tokens: data.tokens, output };
+    scene = { graph, shown, edges, layout, strongest, largest, view, matched, pinned: new Set(state.pinned), selected: state.selected, tokens: data.tokens, output };
     light();
   }
 
@@ -96,7 +96,7 @@ function drawExplorer(place, data) {
     Object.assign(scene, { width, height, paint: colours(place) });
   }
 
-  // Of a large drawing a picture is kept, which is moved and stretched until the view has come to rest.
+  // A picture of a large drawing is moved and stretched until the view has come to rest.
   function paint() {
     waiting = 0;
     if (!canvas.clientWidth) return;
@@ -329,10 +329,10 @@ function drawExplorer(place, data) {
     describe();
   });
   search.addEventListener("keydown", (event) => {
-    const found = matches();
-    if (event.key !== "Enter" || !found.length) return;
+    const all = matches();
+    if (event.key !== "Enter" || !all.length) return;
     event.preventDefault();
-    select(found[(found.findIndex((node) => node.key === state.selected) + 1) % found.length].key);
+    select(all[(all.findIndex((node) => node.key === state.selected) + 1) % all.length].key);
   });
   how.addEventListener("change", () => collapse(how.value));
   amount.addEventListener("change", () => change({ count: +amount.value, revealed: [] }));

@@ -25,7 +25,7 @@ function strip(words, [, tokens, digits, limit, focus]) {
     const token = make("span", `token${share === null ? " undefined" : share > 0 ? " positive" : ""}`, text);
     token.classList.toggle("focus", i === focus);
     token.style.setProperty("--strength", (share || 0).toFixed(3));
-    const value = share === null ? "value not kept" : written(+(share * limit).toPrecision(2));
+    const value = share === null ? "value not stored" : written(+(share * limit).toPrecision(2));
     token.title = `${words[word]}  ${value}`;
     if (i === focus) token.append(make("span", "hidden", ` (${value}) `));
     row.append(token);
