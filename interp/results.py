@@ -169,7 +169,7 @@ class Result:
     def files(self) -> dict[str, bytes]:
         """Return the bytes that `save` writes, by file name.
 
-        In the order of writing.
+        Files are in the order of writing.
 
         >>> list(result.files())
         ['arrays.safetensors', 'result.json']

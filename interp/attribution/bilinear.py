@@ -33,7 +33,7 @@ Side = Literal["query", "key"]
 def scores(linearised: Linearised, layer: int, head: int, query: int, key: int) -> Scores:
     """Decompose one pre-softmax attention score over pairs of writers.
 
-    One of a pair wrote the query, the other the key.
+    Of each pair, one writes into the query and the other into the key.
 
     Of a contrast it is the change of the score: a pair's part is Δq_a · k̄_b + q̄_a · Δk_b, with q_a and k_b what
     writers a and b put into query and key, bars for means of the two runs, and the softcap's chord in front.

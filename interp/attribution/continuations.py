@@ -62,10 +62,8 @@ def continuation(
 def summed(attributions: Sequence[Attribution]) -> Attribution:
     """Return the sum of attributions of the same labels.
 
-    Such as those of the tokens of one answer.
-
-    It sums to the sum of their values; its error is the largest of theirs. Raises `UsageError` for none, other labels
-    or other units.
+    For example those of the tokens of one answer. It sums to the sum of their values; its error is the largest of
+    theirs. Raises `UsageError` for none, other labels or other units.
 
     >>> frozen = attribution.freeze(model, model.to_tokens("the tower is"))
     >>> parts = [attribution.direct(frozen, attribution.logit(model, token)) for token in (" Paris", " London")]

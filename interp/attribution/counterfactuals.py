@@ -143,10 +143,8 @@ def shuffled_names(model: Model, prompt: str, names: Sequence[str], seed: int = 
 def mean_embedding(model: Model, prompt: str, positions: int | Sequence[int]) -> Counterfactual:
     """Give some positions the mean embedding of the vocabulary.
 
-    This asks what is lost when a token says nothing.
-
-    For words without a counterpart to exchange them for. The counterfactual is not a prompt, so that `verify` and the
-    parts of scores, which run one, refuse it.
+    It measures what is lost when a token says nothing, for words that have no counterpart. The counterfactual is not a
+    prompt, so that `verify` and the parts of scores, which run one, refuse it.
 
     Args:
         model: whose embeddings are averaged.

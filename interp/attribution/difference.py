@@ -56,7 +56,7 @@ class TreeDifference(Shown, Result):
     def table(self, k: int = 20) -> Table:
         """Return the k paths that differ most as a table.
 
-        Then as many of those known in one tree only, largest first.
+        They are followed by as many of those known in one tree only, largest first.
 
         >>> difference.table(1).rows[0]
         ('MLP1@in <- L0H3@in <- embed@tower', 0.297, -0.451, 0.748)

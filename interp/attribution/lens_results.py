@@ -72,7 +72,7 @@ class LogitLens(Shown, Result):
     def table(self, position: int = -1) -> Table:
         """Return the likeliest token by layer at one position as a table.
 
-        With the tracked tokens' logits and ranks.
+        It has the logits and ranks of the tracked tokens too.
 
         >>> print(lens.table())
         Logit lens after ' in'

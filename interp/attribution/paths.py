@@ -123,9 +123,8 @@ class PathTree(Shown, Result):
     def paths(self, k: int) -> tuple[Path, ...]:
         """Return the k largest complete paths of the tree, largest first.
 
-        By absolute value.
-
-        `certified(k)` says how many of them are the largest there are. Raises `UsageError` for a negative k.
+        They are ranked by absolute value. `certified(k)` says how many of them are the largest there are. Raises
+        `UsageError` for a negative k.
 
         >>> [path.value for path in tree.paths(3)]
         [0.452, 0.395, 0.376]
@@ -135,7 +134,7 @@ class PathTree(Shown, Result):
     def certified(self, k: int) -> int:
         """Count the largest paths that no other path can exceed.
 
-        Of the k largest complete paths of the tree; 0 without `top`.
+        Only the k largest complete paths of the tree are counted; 0 for a tree grown without `top`.
 
         >>> tree.certified(3)  # grown without `top`
         0
@@ -145,7 +144,7 @@ class PathTree(Shown, Result):
     def standing(self, k: int) -> str:
         """Return how certain it is that the k largest are known.
 
-        A phrase about the tree's k largest paths.
+        The result is a phrase for a caption.
 
         >>> tree.standing(3)
         'larger ones may not have been found'
@@ -190,7 +189,7 @@ class PathTree(Shown, Result):
     def is_branch(self, row: int) -> bool:
         """Return whether a node is a head's query, key or value.
 
-        Its name then names the head above it too.
+        The name of such a node includes that of the head above it.
 
         >>> tree.is_branch(1)  # only trees of a contrast have branches
         False
@@ -228,7 +227,7 @@ class PathTree(Shown, Result):
     def name(self, row: int) -> str:
         """Return a node's name: component@token.
 
-        What a contrast's expert changes because it was chosen is its "choice".
+        In a contrast, what changes because an expert was chosen is named "choice".
 
         >>> tree.name(0), tree.name(1)
         ("logit of ' Paris'", 'embed@in')
@@ -251,9 +250,8 @@ class PathTree(Shown, Result):
     def grouped(self, by: Literal["token", "component"]) -> tuple[tuple[str, float], ...]:
         """Sum complete paths by their token, or by their components.
 
-        By the token they begin at, or by components whatever the positions.
-
-        Largest first; the last entry, "not listed", is everything the tree has not resolved into complete paths.
+        "token" is the token they begin at; "component" takes all positions together. Largest first; the last entry,
+        "not listed", is everything the tree has not resolved into complete paths.
 
         >>> tree.grouped("token")
         (('tower', 0.514), ('in', 0.173), ('is', 0.126), ('the', 0.075), ('biases', -0.052), ('not listed', -0.240))

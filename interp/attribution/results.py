@@ -109,7 +109,7 @@ class Attribution(Shown, Result):
     def top(self, k: int) -> tuple[tuple[str, float], ...]:
         """Return the k largest contributions, largest first.
 
-        By absolute value; raises `UsageError` for a k below 0.
+        They are ranked by absolute value. Raises `UsageError` for a k below 0.
 
         >>> result.top(2)
         ((' is', 0.805), (' in', 0.032))
@@ -156,9 +156,8 @@ class Attribution(Shown, Result):
 class Direct(Attribution):
     """Direct contributions of every component.
 
-    `kinds`, `layers` and `heads` say what each entry of `labels` is.
-
-    A layer of -1 stands for embeddings and constants, a head of -1 for everything but heads.
+    `kinds`, `layers` and `heads` say what each entry of `labels` is. A layer of -1 stands for embeddings and constants,
+    a head of -1 for everything but heads.
 
     >>> direct = attribution.direct(attribution.freeze(model, tokens), attribution.logit(model, " Paris"))
     >>> direct.labels[:3], direct.kinds[:3]
@@ -186,7 +185,7 @@ class Direct(Attribution):
     def by_layer(self) -> tuple[tuple[str, ...], np.ndarray]:
         """Return (names, contributions) by layer.
 
-        Embeddings and constants, then attention and MLP of each layer with their biases.
+        These are embeddings and constants, then attention and MLP of each layer with their biases.
 
         >>> names, values = direct.by_layer()
         >>> dict(zip(names[:3], values.round(3).tolist()))
@@ -204,7 +203,7 @@ class Direct(Attribution):
 class Sources(Attribution):
     """Contributions of every token, position and bias.
 
-    "embed@t" for token t, "pos_embed@t", and biases by name.
+    `labels` are "embed@t" for token t, "pos_embed@t" for its position, and names of biases.
 
     >>> sources = attribution.sources(attribution.freeze(model, tokens), attribution.logit(model, " Paris"))
     >>> sources.labels[:2]
@@ -247,10 +246,8 @@ class Orders(Attribution):
 class Edges(Attribution):
     """Flow from every writer to every reader.
 
-    `array` is the flattened (reader, writer) matrix.
-
-    `readers` are heads and MLPs in the order they write, and last the target; `own` is what each adds by its own bias.
-    `total` is the flow into the target.
+    `array` is the flattened (reader, writer) matrix. `readers` are heads and MLPs in the order they write, and last the
+    target; `own` is what each adds by its own bias. `total` is the flow into the target.
 
     >>> edges = attribution.edges(attribution.freeze(model, tokens), attribution.logit(model, " Paris"))
     >>> edges.flow.shape, edges.top(1)
@@ -271,9 +268,8 @@ class Edges(Attribution):
 class Scores(Attribution):
     """One attention score as a sum over pairs of writers.
 
-    `array` is the flattened (query writer, key writer) matrix.
-
-    `writers` are components, the last entry of each axis, "bias", being the head's own query or key bias.
+    `array` is the flattened (query writer, key writer) matrix. `writers` are components, the last entry of each axis,
+    "bias", being the head's own query or key bias.
 
     >>> scores = attribution.scores(attribution.freeze(model, tokens), layer=1, head=0, query=3, key=1)
     >>> scores.pairs.shape, scores.total
@@ -312,10 +308,9 @@ class Scores(Attribution):
 class Verification(Shown, Result):
     """Result of cutting paths in the model, with predicted and actual changes.
 
-    `predicted` and `actual` are changes of the target (n_path,), in `unit`.
-
-    `array` are the paths' contributions, `correlation` Spearman's rank correlation of predicted and actual, and
-    `by_chance` what its absolute value stays below in 95 of 100 unrelated lists of this length.
+    `predicted` and `actual` are changes of the target (n_path,), in `unit`. `array` are the paths' contributions,
+    `correlation` Spearman's rank correlation of predicted and actual, and `by_chance` what its absolute value stays
+    below in 95 of 100 unrelated lists of this length.
 
     >>> tree = attribution.path_tree(attribution.freeze(model, tokens), attribution.logit(model, " Paris"), 50)
     >>> check = attribution.verify(model, tree, k=5)

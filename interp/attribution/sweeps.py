@@ -80,8 +80,6 @@ def orders(
 ) -> Orders:
     """Attribute the target by how many components its paths traverse.
 
-    All orders at once.
-
     Order 0 is what embeddings and output biases write straight into the target; order n the sum over every chain of n
     components. One sweep carries a covector for each order: g_n ← g_n + pull(g_{n−1}). Chains so long that their
     covectors are below the rounding of the largest are not followed further (see `_above_rounding`).
@@ -178,7 +176,7 @@ def _added(first: Tensor, second: Tensor) -> Float[Tensor, "n_order *pair n_toke
 def edges(linearised: Linearised, target: Targets) -> Edges:
     """Attribute the target to the edges between components.
 
-    For every writer and reader, the sum of all paths that use the edge between them.
+    The flow of an edge is the sum of all paths that use it:
 
     flow(w → r) = Σ_t write(w)_t · (target's covector carried back to what r reads)_t, through r alone on the last step.
     What flows out of a component to all its readers is what flowed into it from all its writers and its own bias. A

@@ -142,9 +142,8 @@ class TunedLens:
     def load(cls, file: str | os.PathLike[str], model: Model | None = None) -> TunedLens:
         """Load a saved lens.
 
-        With `model`, refuse one that was fitted to another unembedding.
-
-        Raises `DamagedFileError` for what is not a lens, `UsageError` for a lens of another model.
+        With `model`, a lens that was fitted to another unembedding is refused. Raises `DamagedFileError` for what is
+        not a lens, `UsageError` for a lens of another model.
 
         >>> file = lens.save(folder / "lens.safetensors")
         >>> attribution.TunedLens.load(file, model).kind

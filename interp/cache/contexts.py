@@ -38,10 +38,9 @@ AT_ONCE = 64
 class Contexts:
     """Token ids in memory, 4 bytes a token.
 
-    On disk an activation takes 4·d_model bytes a token.
-
-    `lengths` counts the tokens of each row; what follows is padding, with id 0. `prepend_bos` states whether every row
-    begins with BOS (None: not known, or some do); `separator` is the id put between packed documents, if any.
+    An activation takes 4·d_model bytes a token on disk. `lengths` counts the tokens of each row; what follows is
+    padding, with id 0. `prepend_bos` states whether every row begins with BOS (None: not known, or some do);
+    `separator` is the id put between packed documents, if any.
 
     >>> Contexts(torch.zeros(2, 3, dtype=torch.long), torch.tensor([3, 2])).lengths.tolist()
     [3, 2]

@@ -14,7 +14,7 @@ from interp.results import Result
 class TopExamples(Shown, Result):
     """Positions of a store with the largest x · direction.
 
-    There is at most one of each context.
+    Each context has at most one of them.
 
     Attributes:
         hook: of the store.

@@ -33,11 +33,9 @@ def activations(
 ) -> Iterator[dict[str, Float[Tensor, "n_row d"]]]:
     """Yield the stored rows of each `batch_size` contexts, by hook name.
 
-    They are in order, on the CPU.
-
-    No attention mask is used or needed: padding is on the right, where a causal model's earlier positions do not see
-    it. So a row depends on its context alone; how contexts are batched and padded changes it by float32 rounding only.
-    Messages count contexts from `numbered_from`.
+    Rows are in the order of the text, on the CPU. No attention mask is used or needed: padding is on the right, where a
+    causal model's earlier positions do not see it. So a row depends on its context alone; how contexts are batched and
+    padded changes it by float32 rounding only. Messages count contexts from `numbered_from`.
 
     Args:
         model: run no deeper than the last hook.

@@ -47,7 +47,7 @@ def harvest(
 ) -> Store:
     """Write activations over a source to disk and return the store.
 
-    The activations of `config.hooks` over `source` are written into `folder`; the store is opened.
+    The activations of `config.hooks` over `source` are written into `folder`.
 
     Args:
         model: run unchanged, no deeper than the last hook.

@@ -41,7 +41,7 @@ MIXED = 1024
 class Store:
     """Finished harvest on disk.
 
-    Opened with `Store.open`; holds no open file and no activation.
+    Open it with `Store.open`. The object has no open file and no activation in memory.
 
     >>> config = cache.Config(("blocks.1.hook_resid_post",), context=32)
     >>> store = cache.harvest(model, texts, config, folder)
@@ -58,7 +58,7 @@ class Store:
     def open(cls, folder: str | os.PathLike[str], model: Model | None = None) -> Self:
         """Open the store in `folder`.
 
-        With `model`, only if it was harvested from that model.
+        With `model`, it is opened only if it was harvested from that model.
 
         Raises:
             MissingInputError: no manifest, a harvest that was stopped before its end, or a missing shard.

@@ -36,10 +36,8 @@ NAMES = (*RULES, "positional")
 def head_scores(model: Model, *, n_text: int = 16, length: int = 25, seed: int = 0) -> HeadScores:
     """Score every head on repeated random texts and on prose.
 
-    `n_text` random texts and, with a tokenizer, eight pieces of prose.
-
-    The patterns are the model's own, from its softmax. Intervals are 95 % percentile bootstraps over the texts (over
-    pairs of texts for "positional").
+    There are `n_text` random texts and, with a tokenizer, eight pieces of prose. The patterns are the model's own, from
+    its softmax. Intervals are 95 % percentile bootstraps over the texts (over pairs of texts for "positional").
 
     Args:
         model: the model.

@@ -23,11 +23,10 @@ TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-4}
 def check(model: Model, tokens: Tensor | None = None) -> CircuitCheck:
     """Rebuild every head from its factors and compare with the model.
 
-    Its scores, pattern, values and write are compared with those of the model's own run.
-
-    Scores are rebuilt pair by pair as forms with R(i − j) between query and key, patterns as their softmax, values and
-    writes from the rebuilt pattern. The model's own are what goes into and comes out of its softmax, the input of its
-    output projection, and that projection of one head at a time.
+    Its scores, pattern, values and write are compared with those of the model's own run. Scores are rebuilt pair by
+    pair as forms with R(i − j) between query and key, patterns as their softmax, values and writes from the rebuilt
+    pattern. The model's own are what goes into and comes out of its softmax, the input of its output projection, and
+    that projection of one head at a time.
 
     Args:
         model: in float32 or float64.

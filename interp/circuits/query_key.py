@@ -90,9 +90,8 @@ class QueryKey:
     def matrix(self, offset: int = 0) -> Float[Tensor, "d_model d_model"]:
         """Return W_Q g_Q R(offset) g_K W_Kᵀ, queries on the left.
 
-        It is what `scale` and the norms' scales multiply.
-
-        `offset` is how many tokens the key stands before the query; 0 leaves the rotation out.
+        `scale` and the norms' scales multiply it. `offset` is how many tokens the key stands before the query; 0 leaves
+        the rotation out.
 
         >>> head.matrix(offset=2).shape
         torch.Size([24, 24])
@@ -134,9 +133,8 @@ class QueryKey:
     def split(self, offset: int = 0) -> tuple[LowRank, LowRank]:
         """Return the symmetric and the antisymmetric part of `matrix(offset)`.
 
-        `.form(x, y)` of each is its score.
-
-        The scores are before `scale` and of normalised inputs; the two parts' sum to those of `factors(offset)`.
+        `.form(x, y)` of each part is its score. The scores are before `scale` and of normalised inputs; the two parts'
+        sum to those of `factors(offset)`.
 
         >>> symmetric, antisymmetric = head.split()
         >>> symmetric.energy() / head.factors().energy()
@@ -192,7 +190,7 @@ class QueryKey:
     def by_distance(self, n_token: int, like: Tensor) -> Float[Tensor, "query key"] | float:
         """Return the bias by distance that ALiBi adds to the scores.
 
-        For a text of `n_token` tokens; 0 without ALiBi.
+        It is (query, key) for a text of `n_token` tokens, and 0 without ALiBi.
 
         >>> head.by_distance(4, torch.zeros(1))  # this model has no ALiBi
         0.0
@@ -224,9 +222,8 @@ class QueryKey:
     def attention_scores(self, x: Float[Tensor, "*batch n_token d_model"]) -> Float[Tensor, "*batch query key"]:
         """Return the scores of every query with every key of a text.
 
-        Its residual stream enters the block as `x`.
-
-        Softcap included, causal mask not: entries with key > query are what the model would compute and then hides.
+        The residual stream of the text enters the block as `x`. The softcap is applied, the causal mask is not: entries
+        with key > query are what the model would compute and then hides.
 
         >>> head.attention_scores(torch.ones(4, model.spec.d_model)).shape
         torch.Size([4, 4])

@@ -17,12 +17,10 @@ from interp.results import Result
 class Directions(Shown, Result):
     """Singular directions of a head's output-value map.
 
-    It reads along `reads` and writes along `writes`.
-
-    `values` (k,) are the largest singular values of `rank`; rows of `reads` and `writes` (k, d_model) are unit vectors.
-    `group` (k,) is equal for directions whose singular values lie within 1 % of the next: a rotation among them
-    describes the map as well, so no single one of them means anything. `stable_rank` is ‖M‖²/σ₁² and
-    `participation_rank` (Σσ²)²/Σσ⁴.
+    The map reads along `reads` and writes along `writes`. `values` (k,) are the largest singular values of `rank`; rows
+    of `reads` and `writes` (k, d_model) are unit vectors. `group` (k,) is equal for directions whose singular values
+    lie within 1 % of the next: a rotation among them describes the map as well, so no single one of them means
+    anything. `stable_rank` is ‖M‖²/σ₁² and `participation_rank` (Σσ²)²/Σσ⁴.
 
     >>> directions = circuits.ov(model, 1, 0).svd(3)
     >>> directions.values.round(3), directions.stable_rank
@@ -66,10 +64,9 @@ class Directions(Shown, Result):
 class TopTokens(Shown, Result):
     """Tokens that a vector promotes and suppresses most through the unembedding.
 
-    Strongest first.
-
-    `source` says what the vector is. Values are in `unit`: logits up to the scale of the final norm (and of the head's
-    norms), which is a positive number for each input; or cosines with the unembeddings, their mean subtracted.
+    The strongest come first. `source` says what the vector is. Values are in `unit`: logits up to the scale of the
+    final norm (and of the head's norms), which is a positive number for each input; or cosines with the unembeddings,
+    their mean subtracted.
 
     >>> top = circuits.ov(model, 1, 0).top_tokens(" Paris", k=2)
     >>> top.source, top.promoted_values

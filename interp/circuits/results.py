@@ -24,11 +24,10 @@ QUANTITIES = ("scores", "pattern", "values", "writes")
 class CircuitCheck(Shown, Result):
     """Errors of heads rebuilt from their factors.
 
-    They are compared with the model's own run.
-
-    Each array is (n_layer, n_head): the largest |difference| over all positions, `pattern` in fractions of attention,
-    the others relative to the largest magnitude of the layer's own. `sums` (n_layer,) is what all rebuilt writes of a
-    layer and its bias miss of what the layer added to the residual stream, relative to its largest entry.
+    The heads are compared with the model's own run. Each array is (n_layer, n_head): the largest |difference| over all
+    positions, `pattern` in fractions of attention, the others relative to the largest magnitude of the layer's own.
+    `sums` (n_layer,) is what all rebuilt writes of a layer and its bias miss of what the layer added to the residual
+    stream, relative to its largest entry.
 
     >>> check = circuits.check(model, tokens)
     >>> check.pattern.shape, check.worst < check.tolerance
@@ -74,12 +73,11 @@ class CircuitCheck(Shown, Result):
 class Definiteness(Shown, Result):
     """Definiteness of every head's query-key map, compared with random weights.
 
-    Is the map positive semidefinite? The random weights have the same shape.
-
-    Arrays are (n_layer, n_head). `positive` and `negative` count the eigenvalues of the symmetric part of
-    W_Q W_Kᵀ (rotation left out, gains folded), `symmetric_fraction` is its share of the squared norm and
-    `positive_share` that of its positive eigenvalues in the sum of magnitudes. The nulls are (mean, standard deviation)
-    over `draws` pairs of Gaussian factors.
+    It measures how close the map is to positive semidefinite. The random weights have the same shape. Arrays are
+    (n_layer, n_head). `positive` and `negative` count the eigenvalues of the symmetric part of W_Q W_Kᵀ (rotation left
+    out, gains folded), `symmetric_fraction` is its share of the squared norm and `positive_share` that of its positive
+    eigenvalues in the sum of magnitudes. The nulls are (mean, standard deviation) over `draws` pairs of Gaussian
+    factors.
 
     >>> result = circuits.definiteness(model, draws=5)
     >>> result.positive[0], result.negative[0]
@@ -154,13 +152,11 @@ class Definiteness(Shown, Result):
 class Composition(Shown, Result):
     """How much of what each head writes each head reads.
 
-    `array[w, r]` for writer w and reader r.
-
-    Heads are counted through the layers: head h of layer l is l·n_head + h. A score is
-    ‖writer · reader‖ / (‖writer‖ ‖reader‖), a fraction of 1. Only pairs with the writer in an earlier layer compose in
-    the model (`possible`); the others are there for comparison. `offset` says which rotation stands between query and
-    key. The null turns the writer's output by a random rotation and so keeps both spectra: squared scores then have
-    mean 1/`d_model` and standard deviation `spread[w, r]`.
+    The score of writer w and reader r is `array[w, r]`. Heads are counted through the layers: head h of layer l is
+    l·n_head + h. A score is ‖writer · reader‖ / (‖writer‖ ‖reader‖), a fraction of 1. Only pairs with the writer in an
+    earlier layer compose in the model (`possible`); the others are there for comparison. `offset` says which rotation
+    stands between query and key. The null turns the writer's output by a random rotation and so keeps both spectra:
+    squared scores then have mean 1/`d_model` and standard deviation `spread[w, r]`.
 
     >>> scores = circuits.composition(model, "V")
     >>> scores.array.shape, scores.labels[:2]
@@ -233,7 +229,7 @@ class Composition(Shown, Result):
     def table(self, k: int = 50) -> Table:
         """Return the strongest pairs as a table.
 
-        With the distance of their squared score from the null in its standard deviations.
+        z is the distance of their squared score from the null, in standard deviations of the null.
 
         >>> scores.table(1).rows  # writer, reader, score, z
         (('L0H1', 'L1H2', 0.271, 3.013),)
@@ -270,8 +266,6 @@ class Composition(Shown, Result):
 @dataclass(frozen=True, eq=False)
 class HeadScores(Shown, Result):
     """Scores of every head's attention on text of known structure.
-
-    With 95 % intervals.
 
     `scores` and the bounds `low` and `high` are (text, score, n_layer, n_head), in the order of `texts` and `names`:
     fractions of attention, "positional" a similarity up to 1. `chance` (text, score) is what attention spread evenly
@@ -343,7 +337,7 @@ class HeadScores(Shown, Result):
     def table(self) -> Table:
         """Return a table with one row for each head.
 
-        Every score on every text with its bounds, and the copying score.
+        Its columns are every score on every text with its bounds, and the copying score.
 
         >>> scores.table().columns[:3]
         ('head', 'copying', 'previous (repeated)')
@@ -403,10 +397,9 @@ class HeadScores(Shown, Result):
 class Ablation(Shown, Result):
     """Loss on repeated text after ablating heads, compared with random heads.
 
-    The loss is that on the second half of the text, in nats a token.
-
-    `effect` is the rise when `heads` are removed, `control` (n_controls,) the rises for as many random heads each time.
-    `baseline` is the loss of the whole model; `method` is "zero" or "mean". `ratio` is effect / median |control|.
+    The loss is that on the second half of the text, in nats a token. `effect` is the rise when `heads` are removed,
+    `control` (n_controls,) the rises for as many random heads each time. `baseline` is the loss of the whole model;
+    `method` is "zero" or "mean". `ratio` is effect / median |control|.
 
     >>> scores = circuits.head_scores(model, n_text=4, length=12)
     >>> ablation = circuits.ablate_induction(model, scores, k=2, n_controls=5, length=12)

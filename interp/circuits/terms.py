@@ -74,7 +74,7 @@ def frequency_terms(
 ) -> FrequencyTerms:
     """Return the score's amplitudes for each rotating pair.
 
-    One cosine and one sine amplitude for each pair of residual streams.
+    Each pair of residual streams has one cosine and one sine amplitude for each rotating pair.
 
     Args:
         head: the query-key map.
@@ -128,10 +128,8 @@ def positional_profile(
 def frequency_energy(head: QueryKey) -> Float[Tensor, " n_pair"]:
     """Return how much of the map each rotating pair carries.
 
-    ‖cosine matrix‖² + ‖sine matrix‖², of the weights alone.
-
-    With a₁, a₂ and b₁, b₂ the pair's columns of the two factors it is (‖a₁‖² + ‖a₂‖²)(‖b₁‖² + ‖b₂‖²).
-    Raises `UsageError` for a model without rotary positions.
+    The energy is ‖cosine matrix‖² + ‖sine matrix‖², of the weights alone. With a₁, a₂ and b₁, b₂ the pair's columns of
+    the two factors it is (‖a₁‖² + ‖a₂‖²)(‖b₁‖² + ‖b₂‖²). Raises `UsageError` for a model without rotary positions.
 
     >>> frequency_energy(circuits.qk(model, 1, 0))
     tensor([22.331, 23.861, 24.151, 32.861])

@@ -27,7 +27,7 @@ def ista(
 ) -> Float[Tensor, "n atoms"]:
     """Compute `steps` proximal gradient steps of length 1/(‖D‖² + l2) from 0.
 
-    F never increases.
+    F never increases from one step to the next.
 
     Args:
         signals: vectors to code.
@@ -140,9 +140,8 @@ def kkt_violation(
 ) -> Float[Tensor, " n"]:
     """Compute how much each code violates the optimality conditions.
 
-    In the units of l1; 0 exactly at the minimum.
-
-    With g = D (y − x D) − l2 x: g = l1 sign(x) where x ≠ 0, |g| ≤ l1 elsewhere (g ≤ l1 when non-negative).
+    The violation is in the units of l1, and 0 exactly at the minimum. With g = D (y − x D) − l2 x: g = l1 sign(x) where
+    x ≠ 0, |g| ≤ l1 elsewhere (g ≤ l1 when non-negative).
 
     Args:
         codes: of the signals.

@@ -43,9 +43,7 @@ def ksvd(
 ) -> Learned:
     """Learn a dictionary by alternating `omp` with k atoms and rank-one refits.
 
-    Each atom is refitted with its coefficients.
-
-    The dictionary step never increases the error while the supports stand.
+    Each atom is refitted with its coefficients. The dictionary step never increases the error while the supports stay.
 
     Starts from signals drawn at random; an atom that is hardly used, or repeats another, is pointed along a principal
     direction of the residuals during the first two thirds of the iterations. Aharon, Elad and Bruckstein 2006.

@@ -16,7 +16,7 @@ NUMBERS = 2**24
 class Neighbours:
     """Nearest other rows of each row, with their products.
 
-    Largest first.
+    The largest products come first.
 
     >>> near = coding.nearest(torch.eye(3)[:2], torch.tensor([[9.0, 0, 0], [1, 2, 0], [0, 5, 0]]), 1)
     >>> near.value.flatten(), near.index.flatten()

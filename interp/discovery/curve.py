@@ -147,7 +147,7 @@ class Curve(Shown, Result):
     def table(self) -> Table:
         """Return a table of f by each ranking at every size.
 
-        With the number of edges and weight.
+        It has the number of edges and the weight of each size too.
 
         >>> curve.table().columns[:4]
         ('share', 'edges', 'ungrouped', 'f, signed')

@@ -211,7 +211,7 @@ class Graph(Result):
     def matrix(self, values: np.ndarray, readers: slice) -> np.ndarray:
         """Return edge values as a matrix of readers by writers.
 
-        (n_reader, n_visible, ...), for readers of the same writers.
+        The result is (n_reader, n_visible, ...); all readers must have the same writers.
 
         >>> graph.matrix(np.arange(graph.n_edge), graph.mlp(0))
         array([[ 8,  9, 10, 11, 12]])
@@ -222,9 +222,8 @@ class Graph(Result):
     def connected(self, edges: Bool[np.ndarray, " n_edge"]) -> Bool[np.ndarray, " n_edge"]:
         """Return the edges on a path from embedding to logits.
 
-        The path lies within the set.
-
-        A head that reads through any of its inputs counts as reached; an input shared by heads leads to all of them.
+        All edges of the path must be in the set. A head that reads through any of its inputs counts as reached; an
+        input shared by heads leads to all of them.
 
         >>> every, none = np.ones(graph.n_edge, bool), np.zeros(graph.n_edge, bool)
         >>> int(graph.connected(every).sum()), int(graph.connected(none).sum())

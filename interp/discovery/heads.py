@@ -137,7 +137,7 @@ def backups(
 ) -> Backups:
     r"""Find heads that take over when `primaries` are gone.
 
-    By conditional ablation (CoAx, arXiv 2607.01940).
+    The method is conditional ablation (CoAx, arXiv 2607.01940):
 
         compensation(u) = [m(N \ u) − m(N)] − [m(N \ (S ∪ u)) − m(N \ S)]
 

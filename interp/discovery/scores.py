@@ -23,11 +23,10 @@ STABLE, ENOUGH = 0.8, 100
 class EdgeScores(Shown, Result):
     """Change of the measure, in nats, when an edge alone is corrupted.
 
-    Negative edges support the right answer.
-
-    `values` (n_pair, n_edge) are in the order of `graph.edges`, with one row where pairs play no part; `by_position`
-    (n_edge, T) is their mean by position, if asked for; `node_values` (n_writer,) are means for whole nodes. `clean`
-    and `corrupted` (n_pair,) are the measure in the two runs, `templates` those of the pairs.
+    Negative edges support the right answer. `values` (n_pair, n_edge) are in the order of `graph.edges`, with one row
+    where pairs play no part; `by_position` (n_edge, T) is their mean by position, if asked for; `node_values`
+    (n_writer,) are means for whole nodes. `clean` and `corrupted` (n_pair,) are the measure in the two runs,
+    `templates` those of the pairs.
 
     >>> scores = discovery.score(model, task)
     >>> scores.values.shape, scores.total
@@ -162,7 +161,7 @@ class EdgeScores(Shown, Result):
 class Stability(Result):
     """Overlap of circuits chosen from resampled pairs.
 
-    Their `mean`, and each of the `overlaps`.
+    `mean` is the mean of the `overlaps` of consecutive circuits.
 
     >>> stability = discovery.score(model, task).stability(0.1, draws=10)
     >>> stability.mean, stability.n_pair

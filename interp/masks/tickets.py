@@ -13,7 +13,7 @@ from interp.masks.training import Loss, Weights, train
 class Ticket:
     """Result of one round of pruning.
 
-    The masks, and the masked network trained from its start.
+    It has the masks, the weights that training began from, and the trained weights.
 
     >>> loss = lambda w, step: (w["w"] - torch.tensor([[1.0, 0.0], [0.0, 2.0]])).square().sum((1, 2))
     >>> start = {"w": torch.full((1, 2, 2), 0.1)}

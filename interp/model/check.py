@@ -23,9 +23,8 @@ AT_ONCE = 2**23
 class Check:
     """Errors of logits recomputed from `model.weights` alone.
 
-    They are measured against the model's own logits.
-
-    `errors` has one entry per prompt: max |difference| / max |logit| over all positions and the vocabulary.
+    The errors are relative to the model's own logits. `errors` has one entry per prompt: max |difference| / max |logit|
+    over all positions and the vocabulary.
 
     >>> check = interp.check(model)
     >>> len(check.errors), check.tolerance

@@ -34,11 +34,9 @@ ID_TYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 class Model:
     """Causal language model with its facts, folded weights and activations.
 
-    The facts are those of its architecture.
-
-    Made by `interp.load`. `hf` is the `transformers` model, run without changes and never modified; `bridge` is the
-    transformer_lens view of the same parameters, made when first asked for. Hooks added to `bridge` take part in
-    every run of this object.
+    The facts are those of its architecture (`spec`). Made by `interp.load`. `hf` is the `transformers` model, run
+    without changes and never modified; `bridge` is the transformer_lens view of the same parameters, made when first
+    asked for. Hooks added to `bridge` take part in every run of this object.
 
     >>> model = interp.load("smollm2")  # doctest: +SKIP
     >>> logits, cache = model.run_with_cache("the tower is in", "blocks.1.hook_resid_post")
@@ -145,11 +143,8 @@ class Model:
     def edited(self, *edits: Edit) -> Model:
         """Return a copy of this model with edits made in every run.
 
-        This object does not change.
-
-        They are made after the edits that it already has.
-
-        The edited model shares the parameters, runs, caches and generates; its hooks are in place during a run only.
+        This object does not change. The edits are made after those that it already has. The edited model shares the
+        parameters, runs, caches and generates; its hooks are in place during a run only.
 
         Raises:
             UsageError: an unknown hook (with the nearest right one), values that do not fit its shape, or hooks on the

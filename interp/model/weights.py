@@ -33,9 +33,7 @@ from interp.model.spec import Spec
 class Attention:
     """Folded weights of one attention layer.
 
-    Query heads for Q and O, key-value heads for K and V.
-
-    See `Spec.kv_group`.
+    Q and O have query heads, K and V key-value heads. See `Spec.kv_group`.
 
     >>> attention = model.weights.attention(0)
     >>> attention.W_Q.shape, attention.W_K.shape
@@ -78,10 +76,9 @@ class Mlp:
 class Weights:
     """Weights of a model, computed when asked for.
 
-    One head, one layer, or the outer matrices.
-
-    Biases a model lacks are zeros. Heads are query heads everywhere: with grouped queries, `W_K(layer, head)` is that
-    of the group `head` belongs to. `UsageError` for a layer or head that does not exist.
+    They are given for one head, one layer, or as the outer matrices. Biases a model lacks are zeros. Heads are query
+    heads everywhere: with grouped queries, `W_K(layer, head)` is that of the group `head` belongs to. `UsageError` for
+    a layer or head that does not exist.
 
     >>> weights = model.weights
     >>> weights.W_E.shape, weights.W_U.shape

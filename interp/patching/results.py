@@ -19,9 +19,8 @@ COLOURS = (0.0, 1.0)
 class Patched(Shown, Result):
     """Result of patching: the target after each patch.
 
-    `array` (n_row, n_column), in `unit`, between `corrupted` and `clean`.
-
-    `rows` and `columns` name what was patched, `what` says it in words.
+    `array` (n_row, n_column) is the target, in `unit`; `corrupted` and `clean` are those of the two runs. `rows` and
+    `columns` name what was patched, `what` says it in words.
 
     >>> clean, other = model.to_tokens("the tower is in"), model.to_tokens("a tower is in")
     >>> target = attribution.logit_difference(model, " Paris", " London")

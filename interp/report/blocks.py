@@ -159,7 +159,7 @@ class Note:
 class How:
     """Explanation of how the numbers of a section were computed.
 
-    Prose, the equation as plain text, the paper (arXiv id).
+    It has prose, the equation as plain text, and the paper (arXiv id).
 
     >>> how = report.How("Sum over heads.", equation="Σ write · covector", reference="arXiv 2407.02646")
     >>> how.equation

@@ -36,9 +36,8 @@ def vector(
 ) -> Vector:
     """Compute a steering vector from prompts of two opposite kinds.
 
-    Some show a behaviour, the others its opposite.
-
-    With h⁺ and h⁻ the residual streams after block `layer` at `position`:
+    Some prompts show a behaviour, the others its opposite. With h⁺ and h⁻ the residual streams after block `layer` at
+    `position`:
 
         difference   mean(h⁺) − mean(h⁻)                                    (arXiv 2312.06681)
         pca          first right singular vector of h⁺ᵢ − h⁻ᵢ, not centred, which would remove the mean; the sign and

@@ -23,10 +23,9 @@ NGRAM = 3
 class DoseResponse(Shown, Result):
     """Result of steering: the measure of prompts at every strength.
 
-    It holds the measure under every vector, with controls, side effects and cost.
-
-    Where there are several layers, one half of the prompts (`chooses`) chooses the layer of the largest mean slope, and
-    all statements about it are measured on the other half.
+    It has the measure under every vector, with controls, side effects and cost. Where there are several layers, one
+    half of the prompts (`chooses`) chooses the layer of the largest mean slope, and all statements about it are
+    measured on the other half.
 
     Attributes:
         layers: the block each vector steers.
@@ -165,7 +164,7 @@ class DoseResponse(Shown, Result):
     def verdict(self) -> str:
         """Return one sentence that says whether the vector steers.
 
-        With its slope, its controls and its cost.
+        The sentence has the slope, the controls and the cost.
 
         >>> print(response.verdict()[:26])
         The vector does not steer:
@@ -195,7 +194,7 @@ class DoseResponse(Shown, Result):
     def table(self) -> Table:
         """Return a table of the measure by layer and strength.
 
-        With its interval, controls and cost.
+        It has intervals, controls and costs too.
 
         >>> response.table().columns[:4]
         ('layer', 'strength', 'measure', 'low')
@@ -214,7 +213,7 @@ class DoseResponse(Shown, Result):
     def figure(self) -> Figure:
         """Draw the dose-response curve of every layer.
 
-        With the band of random directions.
+        A band shows random directions.
 
         >>> type(response.figure()).__name__
         'Figure'

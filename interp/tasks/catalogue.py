@@ -129,9 +129,8 @@ def country_capital(model: Model, n: int = 64, seed: int = 0) -> Task:
 def successor(model: Model, n: int = 64, seed: int = 0) -> Task:
     """Make series: "Monday, Tuesday, Wednesday," → " Thursday".
 
-    Days, months, number words or numbers.
-
-    The counterfactual is the series from another start, and the wrong answer what follows there.
+    Series are of days, months, number words or numbers. The counterfactual is the series from another start, and the
+    wrong answer what follows there.
 
     Args:
         model: gives the tokenizer.

@@ -23,7 +23,7 @@ ENOUGH, TRIES = 4, 24
 
 @dataclass(frozen=True)
 class Pair:
-    """One pair in words.
+    """One pair of prompts in words, with its answers.
 
     `ends` names positions of the clean prompt by the number of characters up to their end.
 

@@ -29,11 +29,8 @@ Row = float | tuple[float, ...]
 class Config:
     """Settings of a grid of toy models.
 
-    A cell has one density and importance each, and `starts` models.
-
-    The models of a cell differ in their initialisation.
-
-    Raises `UsageError` for a value that cannot be used.
+    A cell has one density and importance each, and `starts` models that differ in their initialisation. Raises
+    `UsageError` for a value that cannot be used.
 
     >>> config = toy.Config(features=5, hidden=2, density=(1.0, 0.05), starts=2, steps=200, batch_size=64)
     >>> config.model, config.data

@@ -155,10 +155,9 @@ def tegum_factors(
 ) -> tuple[Factor, ...]:
     """Split the represented features into mutually orthogonal groups.
 
-    They are the factors of a tegum product.
-
-    Connected components of the graph |W_i · W_j| > `touching`; a factor's rank counts the singular values above a
-    tenth of its largest. An octahedron is three digons; a triangular bipyramid a triangle and a digon.
+    They are the factors of a tegum product: connected components of the graph |W_i · W_j| > `touching`; a factor's rank
+    counts the singular values above a tenth of its largest. An octahedron is three digons; a triangular bipyramid a
+    triangle and a digon.
 
     Args:
         w: feature vectors, one a row.

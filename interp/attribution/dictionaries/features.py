@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Features:
     """Linearised input whose MLPs, attention or streams are decomposed by dictionaries.
 
-    The input is frozen, or a contrast.
+    The input is frozen, or a contrast. Made by `features`.
 
     Attributes:
         base: the input without dictionaries. Totals, and what enters by token or order, are the same.

@@ -14,10 +14,9 @@ from interp.results import Result
 class Interventions(Shown, Result):
     """Result of real interventions on latents, with predicted and actual changes.
 
-    `predicted` and `actual` are changes of the target (n_node,), in `unit`.
-
-    `done` says what was done to each of the `nodes`, and to the random active latents `controls`. The correlations are
-    (Spearman's rank correlation of predicted and actual, lower, upper bound of its 95 % interval).
+    `predicted` and `actual` are changes of the target (n_node,), in `unit`. `done` says what was done to each of the
+    `nodes`, and to the random active latents `controls`. The correlations are (Spearman's rank correlation of predicted
+    and actual, lower, upper bound of its 95 % interval).
 
     >>> mixed, target = attribution.features(attribution.freeze(model, tokens), 4), attribution.logit(model, " Paris")
     >>> graph = attribution.graph(mixed, target)

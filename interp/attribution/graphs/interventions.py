@@ -61,9 +61,7 @@ def intervene(  # noqa: PLR0913 (what is done, to what, and what is fixed)
 ) -> Interventions:
     """Change the graph's most influential latents and random ones, one per run.
 
-    There are k of each kind.
-
-    Supernodes of the graph come first, each changed as a whole.
+    There are k of each kind. Supernodes of the graph come first, each changed as a whole.
 
     Args:
         mixed: a frozen input with dictionaries, the one the graph is of.

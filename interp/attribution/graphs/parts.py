@@ -44,9 +44,8 @@ PAIRS = 50
 class EdgeParts:
     """Edges into one node, split by the heads that carry them.
 
-    `array` (n_source, n_reader) sum to the edges' weights.
-
-    `readers` begin with "direct"; those that carry nothing are left out.
+    `array` (n_source, n_reader) sum to the edges' weights. `readers` begin with "direct"; those that carry nothing are
+    left out.
 
     >>> mixed = attribution.features(attribution.freeze(model, tokens), 4)
     >>> graph = attribution.graph(mixed, attribution.logit(model, " Paris"))

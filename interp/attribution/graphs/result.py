@@ -58,15 +58,14 @@ class Edge(NamedTuple):
 class Graph(Shown, Result):
     """Attribution graph of latents, errors, tokens and targets, pruned by influence.
 
-    Its edges are direct effects.
-
-    Nodes are columns, in the order latents, errors, tokens, targets: see `Node`. Edges run from `source` to `target`,
-    rows of the nodes, with `weight`. `probabilities` are the model's for the targets, the weights of their influence.
-    `replacement` and `completeness` are the scores of the whole graph, before pruning, and `error_share` how much of
-    what flows from the dictionaries' places to the targets is left to errors. `error` is the largest miss of a row's
-    sum, relative to the largest value. `n_active` latents were active, `n_rows` of them were traced before pruning.
-    `supernodes` are nodes by group, `queries` attention scores behind latents (`with_queries`), and `examples` strips
-    of tokens where a latent is strongest (`with_examples`), by the ids of nodes.
+    Its edges are direct effects. Nodes are columns, in the order latents, errors, tokens, targets: see `Node`. Edges
+    run from `source` to `target`, rows of the nodes, with `weight`. `probabilities` are the model's for the targets,
+    the weights of their influence. `replacement` and `completeness` are the scores of the whole graph, before pruning,
+    and `error_share` how much of what flows from the dictionaries' places to the targets is left to errors. `error` is
+    the largest miss of a row's sum, relative to the largest value. `n_active` latents were active, `n_rows` of them
+    were traced before pruning. `supernodes` are nodes by group, `queries` attention scores behind latents
+    (`with_queries`), and `examples` strips of tokens where a latent is strongest (`with_examples`), by the ids of
+    nodes.
 
     >>> mixed = attribution.features(attribution.freeze(model, tokens), 4)
     >>> graph = attribution.graph(mixed, attribution.logit(model, " Paris"))
@@ -180,9 +179,7 @@ class Graph(Shown, Result):
     def labelled(self, labels: Mapping[str, str] | Callable[[Node], str]) -> Graph:
         """Return the graph with other labels of latents.
 
-        Labels are {id: label}, or a function of the node.
-
-        No network is used unless the function uses one.
+        Labels are {id: label}, or a function of the node. No network is used unless the function uses one.
 
         >>> graph.labelled({graph.ids[0]: "names of towers"}).nodes[0].label
         'names of towers'

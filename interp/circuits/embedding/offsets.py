@@ -22,10 +22,9 @@ def analogy(
 ) -> Analogy:
     """Test an analogy by the offsets between word pairs' embeddings.
 
-    The parallelism of the offsets, and the rank of each answer (3CosAdd, Mikolov et al. 2013).
-
-    The answer of a pair is searched near a + mean offset of the other pairs, by cosine. Both numbers are compared with
-    those of the same words with the second of each pair shuffled, so that no word keeps its partner's place by design.
+    It measures how parallel the offsets are, and the rank of each answer (3CosAdd, Mikolov et al. 2013). The answer of
+    a pair is searched near a + mean offset of the other pairs, by cosine. Both numbers are compared with those of the
+    same words with the second of each pair shuffled, so that no word keeps its partner's place by design.
 
     Args:
         model: the model.

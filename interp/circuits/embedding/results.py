@@ -135,7 +135,7 @@ class Analogy(Shown, Result):
 class Projection(Shown, Result):
     """Weights of a head or neuron read as tokens.
 
-    For each vector the tokens it goes with and against.
+    `vectors` has the tokens that each vector goes with and against.
 
     >>> from interp.circuits import embedding
     >>> projection = embedding.project(model, layer=1, neuron=5, k=2)

@@ -16,9 +16,8 @@ from interp.model import Model
 def collapse(model: Model, tokens: Tensor | None = None) -> Collapse:
     """Measure how similar residual streams become after every layer.
 
-    Mean cosine between positions, effective rank and mean norm.
-
-    The mean cosine of n unit vectors to one another is (‖Σ v‖² − n) / (n(n − 1)).
+    It measures the mean cosine between positions, the effective rank and the mean norm. The mean cosine of n unit
+    vectors to one another is (‖Σ v‖² − n) / (n(n − 1)).
 
     Args:
         model: the model.

@@ -24,7 +24,7 @@ from interp.toy.networks import draw, perceptron, run_perceptron
 class Learned:
     """Networks trained on a table, in the order of their prices.
 
-    Seeds run along with the prices.
+    Network i has price i and seed i.
 
     >>> price = modular.Price(torch.tensor([0.1]), torch.tensor([1.0]), torch.tensor([True]))
     >>> learned = modular.learn_table(modular.addition_table(5), price, [0], hidden=24, width=8, steps=100)

@@ -108,9 +108,7 @@ class Trained(Result):
     def split(self) -> Bool[np.ndarray, "settings seeds"]:
         """Return whether each pruned network has the right parts.
 
-        It must have them at the allowed error.
-
-        A network above that error has not.
+        A network whose error is above the allowed one counts as wrong.
 
         >>> trained.split().shape
         (2, 1)

@@ -21,7 +21,7 @@ LIGHT = 0.1
 class Price:
     """Price of wires, one number for each network.
 
-    So settings train in one batch.
+    Different prices train in one batch.
 
     >>> modular.Price(strength=torch.tensor([0.01]), locality=torch.tensor([4.0]), moves=torch.tensor([True])).strength
     tensor([0.010])
@@ -46,8 +46,6 @@ def train_wired(
     every: int = 200,
 ) -> tuple[Weights, Places]:
     """Train weights on a loss plus λ · wiring cost.
-
-    The result is the weights and the final places of neurons.
 
     The price is λ / 10 in the first quarter of the steps, λ in the middle half and λ / 10 in the last quarter, as in
     arXiv 2305.08746; tensors that are not wires (biases) cost half their mean magnitude. Every `every` steps of the

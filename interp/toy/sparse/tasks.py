@@ -20,7 +20,7 @@ LETTERS, KEYS, VALUES = 8, 4, 4
 class Sequences:
     """Task of sequences of tokens with an answer at the last.
 
-    Sequences have `length` tokens out of `tokens`, with one of `answers` at the last.
+    Sequences have `length` tokens out of a vocabulary of `tokens`; the answer is one of `answers`.
 
     >>> task = sparse.sequences("quotes")
     >>> task.length, task.tokens, task.answers

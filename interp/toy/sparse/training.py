@@ -57,9 +57,7 @@ def train(  # noqa: PLR0913 (what follows the task is keyword-only)
 ) -> Networks:
     """Train one-layer transformers with sparse weights.
 
-    A share `density` of the weights of each matrix is not zero.
-
-    See arXiv 2511.13653.
+    A share `density` of the weights of each matrix is not zero (arXiv 2511.13653).
 
     Every step is one of Adam on all weights and then a projection on the largest of each matrix, so that a weight at
     zero can come back; the density falls exponentially from 1 over the first half of the steps.
