@@ -15,6 +15,7 @@ from interp import edit
 from interp.cache.config import EXCLUDED
 from interp.cache.contexts import stored
 from interp.errors import UsageError
+from interp.model import capture
 from interp.statistics import Bootstrap
 from saes.evaluation.scores import Score, unavailable
 
@@ -141,10 +142,11 @@ def _batch(
         "mean": lambda value: mean.to(value).expand_as(value),
     }
     judged = (mask & (torch.arange(ids.shape[1]) < length[:, None] - 1))[:, :-1].to(model.device)
-    clean = _log_probabilities(model(ids))
+    logits, begun = _clean(model, ids, writes)
+    clean = _log_probabilities(logits)
     loss, divergence = [_cross_entropy(clean, ids, judged)], None
     for name in RUNS[1:]:
-        log_p = _log_probabilities(spliced_logits(model, ids, writes, _where(mask.to(model.device), replace[name])))
+        log_p = _log_probabilities(spliced_logits(begun, ids, writes, _where(mask.to(model.device), replace[name])))
         loss.append(_cross_entropy(log_p, ids, judged))
         if name == "spliced":
             divergence = _sum(
@@ -152,6 +154,20 @@ def _batch(
             )
     assert divergence is not None
     return judged.sum(1).cpu().double().numpy(), np.stack(loss, 1), divergence
+
+
+def _clean(model: Model, ids: Tensor, hook: str) -> tuple[Tensor, Model]:
+    """Return the logits of the unchanged run, and the model whose runs on these tokens begin at the block of `hook`.
+
+    Blocks below it compute in every spliced run what they compute in the unchanged one.
+    """
+    layer = int(hook.split(".")[1]) if hook in model.places and hook.startswith("blocks.") else 0
+    if layer == 0 or model.level != "exact" or capture.bridge_is_hooked(model):
+        return model(ids), model
+    stream = f"blocks.{layer}.hook_resid_pre"
+    cache, logits = capture.run(model, ids, (stream,), logits=True)
+    assert logits is not None
+    return logits, model.resumed(layer, cache[stream])
 
 
 def _where(mask: Bool[Tensor, "batch n_token"], replace: Replace) -> Replace:

@@ -119,6 +119,18 @@ def test_a_splice_of_the_value_itself_changes_nothing_and_of_another_does(name):
     torch.testing.assert_close(model(TOKENS), wanted, rtol=0, atol=0)  # no hook is left behind
 
 
+@pytest.mark.parametrize("hook", ["blocks.0.hook_mlp_out", "blocks.1.hook_resid_pre", "blocks.2.hook_attn_out"])
+def test_runs_that_begin_at_the_spliced_block_lose_what_whole_runs_lose(llama, hook):
+    sae = constant(torch.linspace(-1, 1, llama.spec.d_model).double(), hook=hook)
+    mean = torch.zeros(llama.spec.d_model).double()
+    result, rest = losses(sae, llama, TOKENS, mean), torch.arange(TOKENS.shape[1])[:, None] > 0
+    for run, replace_all in ((1, lambda value: sae.run(value)[1]), (2, torch.zeros_like)):
+        logits = spliced_logits(llama, TOKENS, hook, lambda x, f=replace_all: torch.where(rest, f(x), x))
+        log_p = logits.log_softmax(-1)[:, 1:-1].gather(2, TOKENS[:, 2:, None])
+        np.testing.assert_allclose(result.loss[:, run], -log_p[..., 0].sum(1), rtol=1e-14)  # the order of the sum
+    assert (result.loss[:, 1] != result.loss[:, 0]).all()
+
+
 def test_a_splice_agrees_with_the_bridge(llama):
     """transformer_lens's own hooks, through float32 in places."""
     hook = "blocks.1.hook_mlp_out"
