@@ -6,10 +6,11 @@ rows of that fold (weighted mean and standard deviation, as `StandardScaler` doe
     minimise  sum_i s_i log(1 + exp(-(2 y_i - 1) (x_i · w + b)))  +  |w|^2 / (2 C)
 
 which is scikit-learn's `LogisticRegression(C=C)` behind a `StandardScaler`. The folds of a layer are rows of one
-matrix: they share the rows, standardised once, and the penalty takes up what their own scales differ by. From the
-smallest C to the largest, each started where the one before ended, Newton's method runs with exact float64 gradients;
-its step is computed by conjugate gradients in float32, preconditioned by one Cholesky factor of the folds' mean Hessian
-(of the n × n kernel when there are fewer rows than dimensions), renewed only when it has grown stale.
+matrix: they share the rows, standardised once, and the penalty takes up what their own scales differ by. All folds and
+strengths of a layer are fitted together, so that each product serves all of them, and a fit leaves when it has
+converged. Newton's method runs with exact float64 gradients; its step is computed by conjugate gradients in float32,
+preconditioned by c XᵀX + λ, with c the mean curvature of each fit: the eigenvectors of XᵀX (or of the n × n kernel,
+when there are fewer rows than dimensions) give the inverse for every c and λ at once.
 
 Where folds differ too much for that (a layer of a few distinct rows, one of which a fold lacks), each fold is fitted
 alone, on its own rows and scale; and where that stalls too, by a dense Hessian in float64.
@@ -17,12 +18,11 @@ alone, on its own rows and scale; and where that stalls too, by a dense Hessian 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -39,8 +39,10 @@ NEWTON_STEPS = 100
 PATIENCE = 15
 """Newton steps without the gradient halved, after which a fit has stalled."""
 CG_STEPS = 60
-STALE = 25
-"""The preconditioner is built again after more conjugate-gradient steps than this."""
+STALE = 40
+"""The preconditioner is built again, from the curvature where it is used, after more conjugate-gradient steps."""
+TOGETHER = 2**22
+"""Most logits of fits that run together: 32 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +168,17 @@ def _fit_folds(
     dense: bool = False,
 ) -> Fits:
     mean, scale = (values[0] for values in standardisation(X, weights.amax(0)[None]))
-    problem = _Problem.build((X - mean) / scale, y, weights)
-    solution = torch.zeros(len(weights), X.shape[1] + 1, dtype=X.dtype, device=X.device)
-    solutions, gradients, precondition = {}, [], None
-    for penalty in sorted(set(penalties), reverse=True):
-        solution, gradient, precondition = _newton(problem, penalty, solution, precondition, dense=dense)
-        solutions[penalty] = solution
+    rows, size = (X - mean) / scale, max(1, TOGETHER // weights.numel())
+    solutions, gradients = {}, []
+    start = torch.zeros(len(weights), X.shape[1] + 1, dtype=X.dtype, device=X.device)
+    largest_first = sorted(set(penalties), reverse=True)
+    spectrum = None if dense else _Spectrum.build(rows.float(), weights.mean(0).float())
+    for first in range(0, len(largest_first), size):
+        group = largest_first[first : first + size]
+        problem = _Problem.build(rows, y, weights, group)
+        solution, gradient = _newton(problem, start.repeat(len(group), 1), spectrum)
+        solutions |= dict(zip(group, solution.split(len(weights)), strict=True))
+        start = solutions[group[-1]]
         gradients.append(gradient)
     coefficients = torch.stack([solutions[penalty] for penalty in penalties], dim=1)  # (fold, strength, d and the bias)
     directions = coefficients[..., :-1] / scale
@@ -180,134 +187,141 @@ def _fit_folds(
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """Logistic regressions of one layer's folds.
+    """Logistic regressions of one layer: a fit for each strength and fold.
 
     The last entry of a solution is the bias, and `rows` has a column of ones for it.
 
-    Folds come first in every matrix: with few of them `(fold, d) @ (d, n)` is six times faster than the other way.
+    Fits come first in every matrix: with few of them `(fit, d) @ (d, n)` is six times faster than the other way.
     """
 
     rows: Float[Tensor, "n d_and_one"]
     single: Float[Tensor, "n d_and_one"]  # the same in float32
     labels: Float[Tensor, " n"]
-    weights: Float[Tensor, "fold n"]
-    metric: Float[Tensor, "fold d_and_one"]  # the penalty is half of metric * w^2 / C
+    weights: Float[Tensor, "fit n"]
+    ridge: Float[Tensor, " fit"]  # 1 / C
+    penalty: Float[Tensor, "fit d_and_one"]  # what multiplies w^2 / 2: 1 / C in the units of each fold
 
     @classmethod
-    def build(cls, rows: Tensor, y: Tensor, weights: Tensor) -> _Problem:
+    def build(cls, rows: Tensor, y: Tensor, weights: Tensor, penalties: Sequence[float]) -> _Problem:
         _, scale = standardisation(rows, weights)  # of each fold, in units of the layer's own
         metric = torch.cat([scale**2, torch.zeros_like(scale[:, :1])], dim=1)
         rows = torch.cat([rows, torch.ones_like(y)[:, None]], dim=1)
-        return cls(rows, rows.float(), y, weights, metric)
+        ridge = torch.tensor(penalties, dtype=rows.dtype, device=rows.device).repeat_interleave(len(weights))
+        many = len(penalties)
+        return cls(rows, rows.float(), y, weights.repeat(many, 1), ridge, ridge[:, None] * metric.repeat(many, 1))
 
-    @cached_property
-    def size(self) -> Float[Tensor, " fold"]:
-        """Return the largest possible gradient at w = 0.
+    def of(self, fits: Int[Tensor, " chosen"]) -> _Problem:
+        """Return the problem of some of the fits."""
+        return replace(self, weights=self.weights[fits], ridge=self.ridge[fits], penalty=self.penalty[fits])
 
-        It is half of Σ weights |x|, of the largest coordinate.
+    def scale(self) -> Float[Tensor, " fit"]:
+        """Return the largest gradient component at w = 0, by which the rest is measured.
+
+        w = 0 is the optimum itself where the class means are equal: then a fraction of the largest possible gradient
+        there, half of Σ weights |x|.
         """
-        return (self.weights @ self.rows.abs()).amax(1) / 2
+        first = (self.weights * (0.5 - self.labels)) @ self.rows
+        possible = (self.weights @ self.rows.abs()).amax(1) / 2
+        return first.abs().amax(1).maximum(ROUNDING * possible).clamp_min(1e-300)
 
-    def loss(self, logits: Tensor, solution: Tensor, penalty: float) -> Float[Tensor, " fold"]:
+    def loss(self, logits: Tensor, solution: Tensor) -> Float[Tensor, " fit"]:
         signed = (1 - 2 * self.labels) * logits
-        return (self.weights * softplus(signed)).sum(1) + penalty / 2 * (self.metric * solution**2).sum(1)
+        return (self.weights * softplus(signed)).sum(1) + (self.penalty * solution**2).sum(1) / 2
 
-    def gradient(self, logits: Tensor, solution: Tensor, penalty: float) -> Float[Tensor, "fold d_and_one"]:
+    def gradient(self, logits: Tensor, solution: Tensor) -> Float[Tensor, "fit d_and_one"]:
         residual = self.weights * (torch.sigmoid(logits) - self.labels)
-        return residual @ self.rows + penalty * self.metric * solution
+        return residual @ self.rows + self.penalty * solution
 
-    def curvature(self, logits: Tensor) -> Float[Tensor, "fold n"]:
-        """Return the second derivative of each row's loss, float32."""
-        return (self.weights * torch.sigmoid(logits) * torch.sigmoid(-logits)).float()
+    def curvature(self, logits: Tensor) -> Float[Tensor, "fit n"]:
+        """Return the second derivative of each row's loss."""
+        return self.weights * torch.sigmoid(logits) * torch.sigmoid(-logits)
 
 
 def _newton(
-    problem: _Problem, penalty: float, start: Tensor, precondition: _Preconditioner | None, *, dense: bool
-) -> tuple[Float[Tensor, "fold d_and_one"], float, _Preconditioner | None]:
-    """Run Newton's method for every fold.
+    problem: _Problem, solution: Float[Tensor, "fit d_and_one"], spectrum: _Spectrum | None
+) -> tuple[Float[Tensor, "fit d_and_one"], float]:
+    """Run Newton's method for every fit, from `solution`; without `spectrum` with dense Hessians.
 
-    Each fold has its own step length. Also returns the gradient left, as a fraction.
+    Each fit has its own step length, and leaves when it has converged. Also returns the gradient left, as a fraction.
 
     Raises `_StalledError` when the gradient no longer falls.
     """
-    precondition = precondition and precondition.at(penalty)
-    solution, logits = start, start @ problem.rows.T
-    gradient = problem.gradient(logits, solution, penalty)
-    first = problem.gradient(torch.zeros_like(logits), torch.zeros_like(start), penalty).abs().amax(1)
-    first = first.maximum(ROUNDING * problem.size)  # w = 0 is the optimum itself where the class means are equal
-    steps, lowest, since = 0, float("inf"), 0
+    logits = solution @ problem.rows.T
+    gradient, scale = problem.gradient(logits, solution), problem.scale()
+    left, lowest, since, steps = gradient.abs().amax(1) / scale, float("inf"), 0, 0
     for _ in range(NEWTON_STEPS):
-        left = gradient.abs().amax(1) / first.clamp_min(1e-300)
-        if bool((left <= TOLERANCE).all()):
-            return solution, float(left.max()), precondition
+        going = (left > TOLERANCE).nonzero()[:, 0]
+        if not len(going):
+            return solution, float(left.max())
         lowest, since = (float(left.max()), 0) if float(left.max()) < lowest / 2 else (lowest, since + 1)
-        if since > PATIENCE:
+        if since > PATIENCE or not bool(left.isfinite().all()):
             break
-        if dense:
-            step = _dense_step(problem, logits, penalty, gradient)
+        part, at, from_here = problem.of(going), logits[going], solution[going]
+        if spectrum is None:
+            step = _dense_step(part, at, gradient[going])
         else:
-            curvature = problem.curvature(logits)
-            if precondition is None or steps > STALE:
-                precondition = _Preconditioner.build(problem.single[:, :-1], curvature, penalty)
-            step, steps = _conjugate_step(problem, curvature, penalty, gradient, precondition, left)
-        step = step * (left > TOLERANCE)[:, None]
+            curvature = part.curvature(at).float()
+            if steps > STALE:
+                spectrum = _Spectrum.build(part.single[:, :-1], curvature.mean(0))
+            step, steps = _conjugate_step(part, curvature, gradient[going], spectrum, left[going])
         change = step @ problem.rows.T
-        length = _step_length(problem, penalty, (logits, change), (solution, step), (gradient * step).sum(1))[:, None]
-        solution, logits = solution + length * step, logits + length * change
-        gradient = problem.gradient(logits, solution, penalty)
+        slope = (gradient[going] * step).sum(1)
+        length = _step_length(part, (at, change), (from_here, step), slope)[:, None]
+        solution[going], logits[going] = from_here + length * step, at + length * change
+        gradient[going] = part.gradient(logits[going], solution[going])
+        left[going] = gradient[going].abs().amax(1) / scale[going]
     raise _StalledError(lowest)
 
 
 def _dense_step(
-    problem: _Problem, logits: Float[Tensor, "fold n"], penalty: float, gradient: Float[Tensor, "fold d_and_one"]
-) -> Float[Tensor, "fold d_and_one"]:
-    """Return -Hessian^-1 gradient of each fold, in float64."""
-    curvature = problem.weights * torch.sigmoid(logits) * torch.sigmoid(-logits)
+    problem: _Problem, logits: Float[Tensor, "fit n"], gradient: Float[Tensor, "fit d_and_one"]
+) -> Float[Tensor, "fit d_and_one"]:
+    """Return -Hessian^-1 gradient of each fit, in float64."""
     steps = []
-    for d, metric, g in zip(curvature, problem.metric, gradient, strict=True):
-        hessian = (problem.rows * d[:, None]).T @ problem.rows + torch.diag(penalty * metric)
+    for d, penalty, g in zip(problem.curvature(logits), problem.penalty, gradient, strict=True):
+        hessian = (problem.rows * d[:, None]).T @ problem.rows + torch.diag(penalty)
         steps.append(-solve_symmetric(hessian, g))
     return torch.stack(steps)
 
 
 def _conjugate_step(
     problem: _Problem,
-    curvature: Float[Tensor, "fold n"],
-    penalty: float,
-    gradient: Float[Tensor, "fold d_and_one"],
-    precondition: _Preconditioner,
-    left: Float[Tensor, " fold"],
-) -> tuple[Float[Tensor, "fold d_and_one"], int]:
-    """Return -Hessian^-1 gradient of each fold by conjugate gradients.
+    curvature: Float[Tensor, "fit n"],
+    gradient: Float[Tensor, "fit d_and_one"],
+    spectrum: _Spectrum,
+    left: Float[Tensor, " fit"],
+) -> tuple[Float[Tensor, "fit d_and_one"], int]:
+    """Return -Hessian^-1 gradient of each fit by conjugate gradients.
 
     Also returns the number of steps taken.
 
-    The system is scaled to 1, so that float32 suffices; the step is rough far away and fine at the end.
+    The system is scaled to 1, so that float32 suffices; the step is rough far away and fine at the end, but no finer
+    than convergence asks for.
     """
     size = gradient.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    accuracy = left.sqrt().clamp(1e-3, 0.1).float()
-    step, steps = _conjugate_gradients(problem, curvature, penalty, (-gradient / size).float(), precondition, accuracy)
+    accuracy = left.sqrt().clamp(1e-3, 0.1).maximum((0.3 * TOLERANCE / left).clamp_max(0.1)).float()
+    precondition = spectrum.preconditioner(curvature, problem.ridge.float())
+    step, steps = _conjugate_gradients(problem, curvature, (-gradient / size).float(), precondition, accuracy)
     return step.double() * size, steps
 
 
 def _conjugate_gradients(
     problem: _Problem,
-    curvature: Float[Tensor, "fold n"],
-    penalty: float,
-    target: Float[Tensor, "fold d_and_one"],
-    precondition: _Preconditioner,
-    accuracy: Float[Tensor, " fold"],
-) -> tuple[Float[Tensor, "fold d_and_one"], int]:
+    curvature: Float[Tensor, "fit n"],
+    target: Float[Tensor, "fit d_and_one"],
+    precondition: Callable[[Tensor], Tensor],
+    accuracy: Float[Tensor, " fit"],
+) -> tuple[Float[Tensor, "fit d_and_one"], int]:
     """Solve (rowsᵀ curvature rows + penalty) step = target to `accuracy`.
 
     |target| = 1. Also returns the number of steps taken.
     """
-    metric = penalty * problem.metric.float()
+    penalty = problem.penalty.float()
     step, residual = torch.zeros_like(target), target
     direction = preconditioned = precondition(residual)
     product = (residual * preconditioned).sum(1, keepdim=True)
     for taken in range(1, CG_STEPS + 1):
-        image = (curvature * (direction @ problem.single.T)) @ problem.single + metric * direction
+        image = (curvature * (direction @ problem.single.T)) @ problem.single + penalty * direction
         length = product / (direction * image).sum(1, keepdim=True).clamp_min(1e-37)
         step, residual = step + length * direction, residual - length * image
         if bool((residual.norm(dim=1) < accuracy).all()):
@@ -319,68 +333,66 @@ def _conjugate_gradients(
 
 
 @dataclass(frozen=True, eq=False)
-class _Preconditioner:
-    """Inverse of the folds' mean Hessian, without the bias.
+class _Spectrum:
+    """Eigenvalues and eigenvectors of XᵀDX, D weights of the rows, without the bias.
 
-    It is (XᵀDX + λ)^-1, D their mean curvature. With fewer rows than dimensions it is (1 - ZᵀM^-1 Z) / λ with Z = √D X
-    and M = ZZᵀ + λ, which is n × n.
+    With fewer rows than dimensions only those of the n × n kernel, whose complement has eigenvalue 0.
     """
 
-    weighted: Float[Tensor, "n d"]
-    gram: Float[Tensor, "m m"]
-    total: Float[Tensor, "fold 1"]
-    factor: Float[Tensor, "m m"]
-    ridge: float
+    values: Float[Tensor, " k"]
+    vectors: Float[Tensor, "d k"]
+    energy: Float[Tensor, " n"]  # |x|^2 of each row
+    total: Float[Tensor, ""]  # tr XᵀDX
 
     @classmethod
-    def build(cls, rows: Float[Tensor, "n d"], curvature: Float[Tensor, "fold n"], penalty: float) -> _Preconditioner:
-        weighted = rows * curvature.mean(0)[:, None].sqrt()
-        gram = weighted @ weighted.T if rows.shape[0] < rows.shape[1] else weighted.T @ weighted
-        return cls(weighted, gram, curvature.sum(1, keepdim=True).clamp_min(1e-30), *_factor(gram, penalty))
-
-    def at(self, penalty: float) -> _Preconditioner:
-        """Return the preconditioner for another penalty and the same curvature.
-
-        Only the factor is new.
-        """
-        factor, ridge = _factor(self.gram, penalty)
-        return replace(self, factor=factor, ridge=ridge)
-
-    def __call__(self, vector: Float[Tensor, "fold d_and_one"]) -> Float[Tensor, "fold d_and_one"]:
-        body = vector[:, :-1]
-        if len(self.gram) < body.shape[1]:
-            inner = torch.cholesky_solve((body @ self.weighted.T).T, self.factor)
-            body = (body - inner.T @ self.weighted) / self.ridge
+    def build(cls, rows: Float[Tensor, "n d"], weights: Float[Tensor, " n"]) -> _Spectrum:
+        weighted, energy = rows * weights[:, None].sqrt(), rows.square().sum(1)
+        if len(rows) >= rows.shape[1]:
+            values, vectors = torch.linalg.eigh(weighted.T @ weighted)
         else:
-            body = torch.cholesky_solve(body.T, self.factor).T
-        return torch.cat([body, vector[:, -1:] / self.total], dim=1)
+            values, left = torch.linalg.eigh(weighted @ weighted.T)
+            known = values > 1e-6 * values[-1].clamp_min(1e-30)  # below that a direction is rounding
+            values, vectors = values[known], weighted.T @ (left[:, known] / values[known].sqrt())
+        return cls(values.clamp_min(0), vectors, energy, (weights @ energy).clamp_min(1e-30))
 
+    def preconditioner(
+        self, curvature: Float[Tensor, "fit n"], ridge: Float[Tensor, " fit"]
+    ) -> Callable[[Tensor], Tensor]:
+        """Return the inverse of c XᵀDX + ridge of each fit, as a function.
 
-def _factor(gram: Float[Tensor, "m m"], penalty: float) -> tuple[Float[Tensor, "m m"], float]:
-    # In float32 a smaller λ cannot be distinguished from rounding; a preconditioner does not need it.
-    ridge = max(penalty, 1e-6 * float(gram.diagonal().sum()))
-    return torch.linalg.cholesky(gram + ridge * torch.eye(len(gram), device=gram.device)), ridge
+        c makes its trace that of the fit's Hessian. The bias is divided by its own second derivative.
+        """
+        trace = (curvature @ self.energy)[:, None]
+        # In float32 a smaller λ cannot be distinguished from rounding; a preconditioner does not need it.
+        ridge = ridge[:, None].maximum(1e-6 * trace)
+        base = 0.0 if len(self.vectors) == self.vectors.shape[1] else 1 / ridge
+        inverse = 1 / (trace / self.total * self.values + ridge) - base
+        bias = curvature.sum(1, keepdim=True).clamp_min(1e-30)
+
+        def precondition(vector: Float[Tensor, "fit d_and_one"]) -> Float[Tensor, "fit d_and_one"]:
+            body = vector[:, :-1]
+            body = ((body @ self.vectors) * inverse) @ self.vectors.T + base * body
+            return torch.cat([body, vector[:, -1:] / bias], dim=1)
+
+        return precondition
 
 
 def _step_length(
     problem: _Problem,
-    penalty: float,
     logits: tuple[Tensor, Tensor],
     solution: tuple[Tensor, Tensor],
-    slope: Float[Tensor, " fold"],
-) -> Float[Tensor, " fold"]:
-    """Return the step length of each fold, by halving.
+    slope: Float[Tensor, " fit"],
+) -> Float[Tensor, " fit"]:
+    """Return the step length of each fit, by halving.
 
     It is 1, halved until the loss falls by a tenth of what the slope promises (or by rounding only).
 
     `logits` and `solution` are pairs (value at the start, change by a whole step).
     """
-    start = problem.loss(logits[0], solution[0], penalty)
+    start = problem.loss(logits[0], solution[0])
     length = torch.ones_like(start)
     for _ in range(30):
-        loss = problem.loss(
-            logits[0] + length[:, None] * logits[1], solution[0] + length[:, None] * solution[1], penalty
-        )
+        loss = problem.loss(logits[0] + length[:, None] * logits[1], solution[0] + length[:, None] * solution[1])
         high = loss > start + 0.1 * length * slope + 1e-12 * start.abs()
         if not bool(high.any()):
             break
