@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from interp.cli import console, options
 from interp.cli.deliver import output_folder
+from interp.cli.processes import is_first, run_in_group
 from interp.errors import UsageError
 from interp.progress import duration
 
@@ -65,11 +68,23 @@ def run(args: Namespace) -> int:
         model = options.load_model(args)
         _write_plan(cache.plan(model, source, config), model, args)
         return 0
-    with output_folder(args.out) as folder:
+    return run_in_group(args, args.device, lambda group: _harvest(config, source, args, group))
+
+
+def _harvest(config: Any, source: Any, args: Namespace, group: Any) -> int:
+    """Harvest in this process, or in a group of processes into one store."""
+    from interp import cache
+
+    if group is not None and "-" in args.text:
+        raise UsageError("Several processes cannot read the same standard input: write the text to a file.")
+    if group is not None:
+        args.device = str(group.device)
+    with output_folder(args.out) if is_first(group) else nullcontext(Path(args.out)) as folder:
         model = options.load_model(args)
         with console.progress(quiet=args.quiet) as progress:
-            store = cache.harvest(model, source, config, folder, resume=args.resume, progress=progress)
-        write_store(store.manifest, folder, args)
+            store = cache.harvest(model, source, config, folder, resume=args.resume, progress=progress, group=group)
+        if is_first(group):
+            write_store(store.manifest, folder, args)
     return 0
 
 

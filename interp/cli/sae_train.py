@@ -13,8 +13,9 @@ from typing import Any
 from interp.cli import console, options
 from interp.cli.deliver import output_folder
 from interp.cli.main import INTERRUPTED
+from interp.cli.processes import run_in_group
 from interp.cli.training_page import TrainingPage
-from interp.errors import InterpError, MissingInputError
+from interp.errors import MissingInputError
 from interp.progress import duration
 
 HELP = "train a sparse autoencoder, or one for every layer, resumable, into folders that SAELens reads"
@@ -89,7 +90,7 @@ def _add(parser: ArgumentParser, name: str, metavar: str, text: str, action: str
 
 def run(args: Namespace) -> int:
     """Plan, or train and print how it went."""
-    from saes.runs import plan, processes
+    from saes.runs import plan
 
     settings = _settings(args)
     if args.dry_run:
@@ -97,17 +98,7 @@ def run(args: Namespace) -> int:
         return 0
     if settings.data.hooks and not (args.resume or args.quiet or args.json):
         _write_plan(plan.plan(settings), settings, args)  # a set can take hours: print the plan before it begins
-    if not processes.started():
-        return _train(settings, args, None)
-    with processes.joined(settings.run.device) as group:
-        if group.rank:
-            args.quiet = True
-        try:
-            return _train(settings, args, group)
-        except InterpError as error:
-            if group.claim():  # one process reports the error for all
-                raise
-            return error.exit_code
+    return run_in_group(args, settings.run.device, lambda group: _train(settings, args, group))
 
 
 def _settings(args: Namespace) -> Any:
