@@ -1,11 +1,12 @@
-"""Speed of path attribution of SmolLM2, against a plain loop, and where the time goes.
+"""Speed of path attribution and patching of SmolLM2, against a plain loop and a floor, and where the time goes.
 
     python -m benchmarks.paths [--tokens 10 64 256] [--expansions 2000] [--threads 2]
 
 The plain loop expands one node at a time: the folded weights (made beforehand, outside the clock) take its covector
 back, a dot product is taken with every visible write at every position, the largest are kept and go on a heap. It is
 strictly best-first; `path_tree` expands in rounds, so the two trees differ at their edges, not in their largest paths.
-Wall clock and processor time are both given: on a loaded machine only the second is meaningful.
+Wall clock and processor time are both given: on a loaded machine only the second is meaningful, and ratios to the
+floor, which is what the multiplications take at the rate of a large product, are of processor time.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ import torch
 from torch import Tensor
 
 import interp
-from interp import attribution
+from interp import attribution, patching
 from interp.attribution.frozen import Frozen
 from interp.attribution.targets import resolve
 
 PROMPT = "The Eiffel Tower is located in the city of"
+CLEAN = "When John and Mary went to the store, John gave a drink to"
+CORRUPTED = "When John and Mary went to the store, Mary gave a drink to"
 
 
 @dataclass(frozen=True)
@@ -141,13 +144,13 @@ def flops(frozen: Frozen, tree: attribution.PathTree) -> float:
 
 
 def machine_rates() -> tuple[float, float]:
-    """Return (floating-point operations, bytes read) a second of wall clock, at best.
+    """Return (floating-point operations, bytes read) a second of processor time, at best.
 
     They are those of a large product and a large sum.
     """
     matrix, vector = torch.randn(2048, 2048), torch.ones(64_000_000)
     product, total = timed(lambda: matrix @ matrix, 5), timed(vector.sum, 5)
-    return 2 * 2048**3 / product.wall, 4 * len(vector) / total.wall
+    return 2 * 2048**3 / product.cpu, 4 * len(vector) / total.cpu
 
 
 def shares(call: Callable[[], Any]) -> str:
@@ -202,15 +205,28 @@ def measure(model: interp.Model, folded: Folded, n_token: int, expansions: int) 
     print(
         f"  floor: {arithmetic:.2f} s of arithmetic at {rate / 1e9:.0f} GFLOP/s and {reading:.2f} s to read everything"
     )
-    print(f"    once at {bandwidth / 1e9:.0f} GB/s; path_tree: {tree.wall / max(arithmetic, reading):.1f} × the larger")
+    print(f"    once at {bandwidth / 1e9:.0f} GB/s; path_tree: {tree.cpu / max(arithmetic, reading):.1f} × the larger")
     print(f"  time: {shares(lambda: attribution.path_tree(frozen.result, target, expansions))}")
     print(f"  peak memory {peak:.0f} MB, {peak - before:.0f} MB of it new to path_tree")
-    print(
-        f"  freeze {frozen.wall:.2f} s = {frozen.wall / forward.wall:.1f} forward passes ({forward.wall:.2f} s)", end=""
-    )
+    print(f"  freeze {frozen.cpu:.2f} s = {frozen.cpu / forward.cpu:.1f} forward passes ({forward.cpu:.2f} s)", end="")
     for sweep in (attribution.sources, attribution.orders, attribution.edges):
-        print(f"; {sweep.__name__} {timed(lambda call=sweep: call(frozen.result, target)).wall:.2f} s", end="")
+        print(f"; {sweep.__name__} {timed(lambda call=sweep: call(frozen.result, target)).cpu:.2f} s", end="")
     print()
+
+
+def measure_patching(model: interp.Model) -> None:
+    """Measure patches of every layer and position, and of every head, of one pair of prompts."""
+    clean, corrupted = model.to_tokens(CLEAN), model.to_tokens(CORRUPTED)
+    target = attribution.logit_difference(model, " Mary", " John")
+    rate, _ = machine_rates()
+    block = 2 * sum(p.numel() for p in model.hf.model.layers[0].parameters())
+    n_layer, n_end = model.spec.n_layer, clean.shape[1] - int((clean != corrupted)[0].nonzero()[0])
+    residual = block * n_layer * (n_layer + 1) / 2 * n_end * (n_end + 1) / 2
+    heads = block * model.spec.n_head * n_layer * (n_layer - 1) / 2 * n_end
+    print(f"\nPatching {clean.shape[1]} tokens, of which the last {n_end} may change")
+    for call, operations in ((patching.patch_residual, residual), (patching.patch_heads, heads)):
+        cpu = timed(lambda call=call: call(model, clean, corrupted, target), 2).cpu
+        print(f"  {call.__name__} {cpu:.2f} s processor = {cpu * rate / operations:.1f} × the floor")
 
 
 def main() -> None:
@@ -231,6 +247,7 @@ def main() -> None:
     folded = Folded(model)
     for n_token in options.tokens:
         measure(model, folded, n_token, options.expansions)
+    measure_patching(model)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,10 @@ class Nodes:
         index = torch.from_numpy(chosen).to(self.covectors.device)
         return Nodes(self.rows[chosen], self.components[chosen], self.positions[chosen], self.covectors[index])
 
+    def run(self, rows: slice) -> Nodes:
+        """Return consecutive nodes, as views."""
+        return Nodes(self.rows[rows], self.components[rows], self.positions[rows], self.covectors[rows])
+
 
 @dataclass(frozen=True)
 class Children:
@@ -188,7 +192,7 @@ class ByPosition:
         constants = vectors.new_empty(len(vectors))
         runs = list(_runs(self.frozen, nodes))
         for layer, rows, _ in runs:
-            vectors[rows], constants[rows] = self.here(layer, nodes.take(np.arange(rows.start, rows.stop)))
+            vectors[rows], constants[rows] = self.here(layer, nodes.run(rows))
         seen = max(seen for _, _, seen in runs)
         values = vectors.new_empty(1, len(vectors), seen)
         for position in np.unique(nodes.positions):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -174,15 +175,17 @@ class FrozenPull:
         raw, block = self.layers[layer], self.frozen.blocks[layer]
         covectors = self._before_edit(layer, "hook_attn_out", covectors, positions)
         covectors = _before_post(raw.attn_post, block.attn_write_scale[positions], covectors)
-        every, group = torch.arange(len(covectors)), self.frozen.model.spec.kv_group
-        values = (covectors @ raw.W_O.detach().flatten(0, 1).T).unflatten(-1, raw.W_O.shape[:2])
-        values, own = self._before_z(layer, values, positions)
-        values = values[every, heads]
-        apart = values.new_zeros(len(values), raw.W_V.shape[0], raw.W_V.shape[2])
-        apart[every, heads // group] = values
-        back = apart.flatten(1) @ raw.W_V.detach().transpose(1, 2).flatten(0, 1)
-        constants = (values * self.value_biases[layer][heads]).sum(-1)
-        return _through_norm(raw.ln1, back), constants * block.pattern[heads, positions].sum(-1) + own[every, heads]
+        values, back = covectors.new_empty(len(covectors), raw.W_O.shape[1]), torch.empty_like(covectors)
+        runs = _runs(heads)
+        for head, rows in runs:
+            torch.mm(covectors[rows], raw.W_O[head].detach().T, out=values[rows])
+        values, own = self._before_z_of(layer, values, heads, positions)
+        for head, rows in runs:
+            torch.mm(values[rows], self._value_weights(layer, head).T, out=back[rows])
+        if raw.b_V is not None or raw.ln1.bias is not None:
+            biases = (values * self.value_biases[layer][heads]).sum(-1)
+            own = biases * block.pattern[heads, positions].sum(-1) + own
+        return _through_norm(raw.ln1, back), own
 
     def mlp_at(
         self, layer: int, position: Tensor | slice, covectors: Float[Tensor, "*batch n d_model"]
@@ -275,8 +278,31 @@ class FrozenPull:
             return values, values.new_zeros(values.shape[:-1])
         return edit.back(values, at), (values * edit.constant[at]).sum(-1)
 
+    def _before_z_of(
+        self, layer: int, values: Float[Tensor, "n d_head"], heads: Tensor, positions: Tensor
+    ) -> tuple[Float[Tensor, "n d_head"], Float[Tensor, " n"]]:
+        """Return covectors on one head's value each before an edit, and its constant's part."""
+        edit = self.frozen.edits.get((layer, "attn.hook_z"))
+        if edit is None:
+            return values, values.new_zeros(len(values))
+        apart = values.new_zeros(len(values), *edit.constant.shape[1:])
+        every = torch.arange(len(values))
+        apart[every, heads] = values
+        before, own = self._before_z(layer, apart, positions)
+        return before[every, heads], own.sum(-1)
+
     def _value_weights(self, layer: int, head: int) -> Float[Tensor, "d_model d_head"]:
         return self.layers[layer].W_V[head // self.frozen.model.spec.kv_group].detach()
+
+
+def _runs(heads: Int[Tensor, " n"]) -> list[tuple[int, slice]]:
+    """Return each run of equal heads and its rows."""
+    runs, first = [], 0
+    for head, run in groupby(heads.tolist()):
+        end = first + len(list(run))
+        runs.append((head, slice(first, end)))
+        first = end
+    return runs
 
 
 def _before_post(norm: RawNorm | None, scale: Tensor, covectors: Tensor) -> Tensor:

@@ -177,6 +177,25 @@ def test_rounds_expand_what_strictly_best_first_expands(frozen):
     assert [p.components for p in strict.paths(20)] == [p.components for p in rounds.paths(20)]
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
+def test_heads_carried_back_together_are_those_carried_back_one_by_one(name, frozen):
+    """In any order, with repeats: a head at one position is its map of all positions with a covector there alone."""
+    pull, block = frozen(name).pull, frozen(name).blocks[1]
+    heads, positions = torch.tensor([3, 0, 0, 2, 0]), torch.tensor([5, 2, 4, 5, 1])
+    covectors = torch.randn(5, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    together, constants = pull.heads_at(1, heads, positions, covectors)
+    for head, at, covector, back, constant in zip(
+        heads.tolist(), positions.tolist(), covectors, together, constants, strict=True
+    ):
+        alone = torch.zeros(6, 24, dtype=torch.float64)
+        alone[at] = covector
+        expected, expected_constant = pull.head(1, head, alone)
+        factors = block.pattern[head, at] / block.attn_scale
+        torch.testing.assert_close(factors[:, None] * back, expected, rtol=1e-11, atol=1e-12)
+        torch.testing.assert_close(constant, expected_constant, rtol=1e-11, atol=1e-12)
+    assert (together[0] - together[3]).abs().max() > 0.01
+
+
 def test_fully_expanded_the_round_does_not_matter(frozen):
     frozen = freeze(frozen("llama").model, IDS[:, :2])
     target = direction(frozen.model, torch.ones(24), 1)
