@@ -73,10 +73,10 @@ class Study(Result):
         files = sorted(self.files().items(), reverse=True)
         return tuple(Download(name, content, MIME["." + name.rpartition(".")[2]]) for name, content in files)
 
-    def beside(self) -> dict[str, bytes]:
+    def extra_files(self) -> dict[str, bytes]:
         """Return further files for the folder of the result, by name.
 
-        >>> study.beside()  # study = attention.run(model, prompts, heads), which has no further files
+        >>> study.extra_files()  # study = attention.run(model, prompts, heads), which has no further files
         {}
         """
         return {}

@@ -58,7 +58,7 @@ def zero(hook: str, *, head: Indices = None, position: Positions = None, neuron:
         chosen.check(hook, place)
         return lambda value, step: chosen.keep(torch.zeros_like(value), value, place, step)
 
-    return Edit(hook, f"zero({_said(hook, chosen)})", bind, affine=True)
+    return Edit(hook, f"zero({_target_name(hook, chosen)})", bind, affine=True)
 
 
 def mean(
@@ -97,7 +97,7 @@ def mean(
         values = _mean(model, hook, place, source, per_position or place.position_axis == 2)
         return lambda value, step: chosen.keep(_at_step(values, value, place, step, value), value, place, step)
 
-    return Edit(hook, f"mean({_said(hook, chosen)})", bind, affine=True)
+    return Edit(hook, f"mean({_target_name(hook, chosen)})", bind, affine=True)
 
 
 def replace(
@@ -126,7 +126,7 @@ def replace(
         fitting = _fitting(hook, values, place, model)
         return lambda value, step: chosen.keep(_at_step(fitting, value, place, step, value), value, place, step)
 
-    return Edit(hook, f"replace({_said(hook, chosen)})", bind, affine=True)
+    return Edit(hook, f"replace({_target_name(hook, chosen)})", bind, affine=True)
 
 
 def add(hook: str, vector: Tensor, scale: float = 1.0, positions: Positions = None, *, head: Indices = None) -> Edit:
@@ -160,7 +160,7 @@ def add(hook: str, vector: Tensor, scale: float = 1.0, positions: Positions = No
         return change
 
     require(scale, Real, "scale")
-    return Edit(hook, f"add({_said(hook, chosen)}, scale={scale:g})", bind, affine=True)
+    return Edit(hook, f"add({_target_name(hook, chosen)}, scale={scale:g})", bind, affine=True)
 
 
 def project_out(
@@ -207,7 +207,7 @@ def project_out(
         basis = torch.linalg.qr(vectors.T).Q.to(model.device, model.dtype)
         return lambda value, step: chosen.keep(value - value @ basis @ basis.T, value, place, step)
 
-    return Edit(hook, f"project_out({_said(hook, chosen)})", bind, affine=True)
+    return Edit(hook, f"project_out({_target_name(hook, chosen)})", bind, affine=True)
 
 
 def latent(
@@ -271,7 +271,7 @@ def latent(
 
         return change
 
-    return Edit(name, f"latent({_said(name, chosen)}, {index}, {kind}={amount:g})", bind)
+    return Edit(name, f"latent({_target_name(name, chosen)}, {index}, {kind}={amount:g})", bind)
 
 
 def function(hook: str, change: Callable[[Tensor], Tensor]) -> Edit:
@@ -285,7 +285,7 @@ def function(hook: str, change: Callable[[Tensor], Tensor]) -> Edit:
     return Edit(hook, f"function({hook})", lambda _, __: lambda value, ___: change(value.clone()), local=False)
 
 
-def _said(hook: str, chosen: Selection) -> str:
+def _target_name(hook: str, chosen: Selection) -> str:
     require(hook, str, "hook")
     parts = (("head", chosen.head), ("position", chosen.position), ("neuron", chosen.neuron))
     return ", ".join((hook, *(f"{name}={value}" for name, value in parts if value is not None)))

@@ -128,8 +128,8 @@ def check_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed and needed + SPARE > free:
         raise UsageError(
-            f"{what} needs {(needed + SPARE) / 1e9:.2f} GB, but {folder} has {free / 1e9:.2f} GB free: make room, or "
-            "choose another folder."
+            f"{what} needs {(needed + SPARE) / 1e9:.2f} GB, but {folder} has {free / 1e9:.2f} GB free: free some "
+            "space, or choose another folder."
         )
 
 
@@ -145,10 +145,10 @@ def short(value: Any, length: int = 60) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
-def check_same(begun: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def check_same(subject: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     """Raise `UsageError` naming the first setting in which two tables differ.
 
-    `begun` is the subject of the sentence, such as "The run in out/sae"; `theirs` are its settings, `ours` those now
+    `subject` is the subject of the sentence, such as "The run in out/sae"; `theirs` are its settings, `ours` those now
     given. Long values are shown from where they begin to differ.
     """
     result = _difference(theirs, ours, "")
@@ -161,7 +161,7 @@ def check_same(begun: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -
         same = max(len(list(common)) - 20, 0)
         was, now = (f"{'...' if same else ''}{_cut(value[same:])}" for value in (was, now))
     raise UsageError(
-        f"{begun} was begun with {name} = {was}, but this one has {now}: resume with what it was begun with, or choose "
+        f"{subject} was started with {name} = {was}, but this one has {now}: resume with the same value, or choose "
         "another folder."
     )
 

@@ -89,6 +89,7 @@ RENAMED = {
 RENAMED_FIELDS = {
     "analyses.bydesign.masks:Config": {"batch": "batch_size"},
     "analyses.bydesign.tickets:Config": {"batch": "batch_size"},
+    "analyses.bydesign.tickets:Tickets": {"kept": "density"},
     "analyses.circuits.result:Config": {"controls": "n_controls", "texts": "n_text"},
     "analyses.dictionary.result:Config": {"rivals": "inhibitor_candidates"},
     "analyses.dictionary.result:Features": {
@@ -106,6 +107,7 @@ RENAMED_FIELDS = {
     "interp.attribution.averaged:Averaged": {"values": "observed"},
     "interp.attribution.results:Verification": {"values": "array"},
     "interp.discovery.headsets:Backups": {"together": "joint", "apart": "summed"},
+    "interp.toy.modular.trained:Trained": {"kept": "remaining"},
     "saes.evaluation.scores:Score": {"judged_on": "evaluated_on"},
 }
 """Names of fields in files of earlier versions, with the names of today."""

@@ -45,7 +45,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(name: str) -> None:
 
 def test_disk_space_is_checked_before_it_is_needed(tmp_path: Path) -> None:
     files.check_space(tmp_path, 1, "The run")
-    with pytest.raises(UsageError, match=r"The run needs 1000000\.05 GB, but .* free: make room"):
+    with pytest.raises(UsageError, match=r"The run needs 1000000\.05 GB, but .* free: free some space"):
         files.check_space(tmp_path, 10**15, "The run")
 
 

@@ -103,8 +103,8 @@ class HeadsAlone(ToyStudy):
             "Similarity: linear CKA, arXiv 1905.00414",
         )
         alike = self.alike().mean(1)
-        claim = f"Heads trained apart have similar outputs ({alike[2]:.2f}), heads trained together do not "
-        f"({alike[0]:.2f})."
+        apart, joint = f"{alike[2]:.2f}", f"{alike[0]:.2f}"
+        claim = f"Heads trained apart have similar outputs ({apart}), heads trained together do not ({joint})."
         return (
             Section("loss", "Loss by number of heads", self.finding(), (self._curves(), self._table()), how),
             Section("similarity", "Similarity of the outputs", claim, (self._heatmap(),), how),

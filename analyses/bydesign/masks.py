@@ -153,11 +153,11 @@ class Masks(ToyStudy):
             density,
             curves,
             bands=bands,
-            caption=f"Cross-entropy on new images after {self.config.steps} steps against the share of weights kept; "
+            caption=f"Cross-entropy on new images after {self.config.steps} steps against the density; "
             f"bands are 95 % bootstrap intervals over {self.config.seeds} seeds. The whole network has "
             f"{self.dense_loss.mean():.3f}; chance is {np.log(10):.3f}.",
             alt="Losses rise with sparsity, to chance for scores that lose a layer.",
-            axes=("share of weights kept", "cross-entropy (nats)"),
+            axes=("density", "cross-entropy (nats)"),
             log="x",
         )
 
@@ -172,8 +172,8 @@ class Masks(ToyStudy):
                 rows.append(
                     (name, density, float(mean), float(low), float(high), float(self.accuracy[k, d].mean()), lost)
                 )
-        columns = ("score", "kept", "loss (nats)", "from", "to", "accuracy", "networks with an empty layer")
-        formats = {"kept": "g", "loss (nats)": ".3f", "from": ".3f", "to": ".3f", "accuracy": ".3f"}
+        columns = ("score", "density", "loss (nats)", "from", "to", "accuracy", "networks with an empty layer")
+        formats = {"density": "g", "loss (nats)": ".3f", "from": ".3f", "to": ".3f", "accuracy": ".3f"}
         return Table(columns, tuple(rows), formats=formats)
 
 

@@ -133,13 +133,13 @@ def _loss(config: Config, known: Digits) -> Callable[[Weights, int], Tensor]:
     return lambda weights, step: cross_entropy(weights, batch(known, step, config.batch_size, config.seed))
 
 
-def _train(config: Config, start: Weights, known: Digits, kept: Weights | None, progress: Progress | None) -> Weights:
+def _train(config: Config, start: Weights, known: Digits, mask: Weights | None, progress: Progress | None) -> Weights:
     def loss(weights: Weights, step: int) -> Tensor:
         if progress and step % 10 == 0:
             progress(step, config.steps, f"{len(start['0.weight'])} networks")
         return _loss(config, known)(weights, step)
 
-    return masks.train(start, loss, steps=config.steps, lr=config.lr, mask=kept)
+    return masks.train(start, loss, steps=config.steps, lr=config.lr, mask=mask)
 
 
 def _conservation(start: Weights, known: Digits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

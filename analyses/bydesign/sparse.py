@@ -54,7 +54,7 @@ class Sparse(ToyStudy):
 
     config: Config
     edges: Int[np.ndarray, "tasks kinds seeds"]
-    """Edges of the smallest circuit that was found."""
+    """Number of edges of the smallest circuit."""
     random_edges: Int[np.ndarray, "tasks kinds seeds"]
     """Edges needed when they are taken in random order."""
     total: Int[np.ndarray, "tasks kinds seeds"]

@@ -57,7 +57,7 @@ class Tickets(ToyStudy):
     )
 
     config: Config
-    kept: Float[np.ndarray, " rounds"]
+    density: Float[np.ndarray, " rounds"]
     loss: Float[np.ndarray, "kinds rounds seeds"]
     """Cross-entropy on new images after training, nats."""
     accuracy: Float[np.ndarray, "kinds rounds seeds"]
@@ -73,7 +73,7 @@ class Tickets(ToyStudy):
         """Return the ticket's advantage in the last round."""
         mean, low, high = (float(bound[-1]) for bound in self.advantage(1))
         return (
-            f"With {self.kept[-1]:.1%} of its weights a ticket has a loss lower by {mean:.3f} nats "
+            f"With {self.density[-1]:.1%} of its weights a ticket has a loss lower by {mean:.3f} nats "
             f"[{low:.3f}, {high:.3f}] than the same mask with new weights."
         )
 
@@ -101,13 +101,13 @@ class Tickets(ToyStudy):
             curves[name], bands[name] = mean, (low, high)
         return figures.lines(
             "curves",
-            self.kept,
+            self.density,
             curves,
             bands=bands,
-            caption=f"Cross-entropy on new images after {self.config.steps} steps against the share of weights kept; "
+            caption=f"Cross-entropy on new images after {self.config.steps} steps against the density; "
             f"bands are 95 % bootstrap intervals over {self.config.seeds} seeds.",
             alt="The ticket's loss is the lowest at every sparsity.",
-            axes=("share of weights kept", "cross-entropy (nats)"),
+            axes=("density", "cross-entropy (nats)"),
             log="x",
         )
 
@@ -118,9 +118,17 @@ class Tickets(ToyStudy):
         for kind in (1, 2):
             for r, (mean, low, high) in enumerate(zip(*self.advantage(kind), strict=True)):
                 right = (float(self.accuracy[0, r].mean()), float(self.accuracy[kind, r].mean()))
-                rows.append((KINDS[kind], float(self.kept[r]), float(mean), float(low), float(high), *right))
-        columns = ("control", "kept", "its loss minus the ticket's", "from", "to", "ticket's accuracy", "its accuracy")
-        formats = dict.fromkeys(columns[2:5], "+.3f") | dict.fromkeys(columns[5:], ".3f") | {"kept": ".3f"}
+                rows.append((KINDS[kind], float(self.density[r]), float(mean), float(low), float(high), *right))
+        columns = (
+            "control",
+            "density",
+            "its loss minus the ticket's",
+            "from",
+            "to",
+            "ticket's accuracy",
+            "its accuracy",
+        )
+        formats = dict.fromkeys(columns[2:5], "+.3f") | dict.fromkeys(columns[5:], ".3f") | {"density": ".3f"}
         return Table(columns, tuple(rows[1:]) if self.config.rounds else tuple(rows), formats=formats)
 
 
@@ -144,7 +152,7 @@ def run(
 def _checks(result: Tickets) -> tuple[Check, ...]:
     new, random = (float(result.advantage(kind)[1][-1]) for kind in (1, 2))
     first = result.loss[0]
-    last = f"with {result.kept[-1]:.1%} of the weights"
+    last = f"with {result.density[-1]:.1%} of the weights"
     return (
         Check(f"new weights' loss minus the ticket's {last}, lower bound", "above 0", new, 1e-9, np.inf),
         Check(f"random mask's loss minus the ticket's {last}, lower bound", "above 0", random, 1e-9, np.inf),

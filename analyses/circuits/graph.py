@@ -21,7 +21,7 @@ Pair = tuple[str, str]
 def explorer(result: Circuits) -> Explorer | None:
     """Return the strongest pairs of all kinds of composition as one graph.
 
-    None where there are no pairs.
+    None without pairs.
     """
     scores = _by_pair(result)
     if not scores:

@@ -117,12 +117,14 @@ def run(
     )
 
 
-def _reading(found: Composition) -> Reading:
-    scores = found.array[found.possible]
+def _reading(composition: Composition) -> Reading:
+    scores = composition.array[composition.possible]
     quantiles = np.quantile(scores, np.linspace(0, 1, 101)).astype(np.float32)
-    places = {name: i for i, name in enumerate(found.labels)}
-    z = tuple(float(found.z[places[writer], places[reader]]) for writer, reader, _ in found.top(PAIRS))
-    return Reading(found.kind, found.offset, found.top(PAIRS), z, quantiles, found.baseline, len(scores))
+    places = {name: i for i, name in enumerate(composition.labels)}
+    z = tuple(float(composition.z[places[writer], places[reader]]) for writer, reader, _ in composition.top(PAIRS))
+    return Reading(
+        composition.kind, composition.offset, composition.top(PAIRS), z, quantiles, composition.baseline, len(scores)
+    )
 
 
 def _remarkable(scores: HeadScores) -> dict[tuple[int, int], str]:

@@ -14,7 +14,7 @@ from saes.evaluation.result import DENSE
 if TYPE_CHECKING:
     from analyses.dictionary.result import Features
 
-ROOM = 280_000
+MAX_CHARACTERS = 280_000
 """Largest number of characters that the cards may take on a page."""
 LISTED = 6000
 """Largest number of latents on a page, in the order of interest: more names would leave no space for examples."""
@@ -46,10 +46,10 @@ def deck(features: Features, asked: tuple[int, ...] = ()) -> Cards:
         columns=COLUMNS,
         caption=CAPTION,
         order="as requested" if asked else "interest",
-        elsewhere="This page has no room for the examples of this latent. They are in features.jsonl beside the page, "
-        "and interp sae features with --latent draws a page of the latents asked for.",
+        elsewhere="The examples of this latent are not on this page, which would be too large. They are in "
+        "features.jsonl in the same folder, and interp sae features --latent draws a page of chosen latents.",
         what="latents",
-        room=ROOM,
+        max_characters=MAX_CHARACTERS,
     )
 
 

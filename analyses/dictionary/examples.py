@@ -32,23 +32,23 @@ class Chosen:
     where: Int[np.ndarray, "width example 2"]
 
 
-def choose(found: Collected, config: Config) -> Chosen:
+def choose(collected: Collected, config: Config) -> Chosen:
     """Choose the examples of every latent.
 
     These are the strongest firings whose texts differ, and the middle one of each quarter of the firings drawn at
     random. The same sentence may occur in many places of a text: it is shown once, so that other examples fit too.
     """
-    width, shown = found.top.width, config.top + len(QUARTERS) - 1
-    window = found.top.window.length
+    width, shown = collected.top.width, config.top + len(QUARTERS) - 1
+    window = collected.top.window.length
     chosen = Chosen(
         np.full((width, shown, window), -1, np.int32),
         np.full((width, shown, window), np.nan, np.float32),
         np.full((width, shown), -1, np.int8),
         np.full((width, shown, 2), -1, np.int32),
     )
-    best = _arrays(found.top)
-    drawn = _arrays(found.drawn)
-    for latent in np.flatnonzero(found.fired.cpu().numpy()).tolist():
+    best = _arrays(collected.top)
+    drawn = _arrays(collected.drawn)
+    for latent in np.flatnonzero(collected.fired.cpu().numpy()).tolist():
         texts_seen: set[bytes] = set()
         number = 0
         for at in np.flatnonzero(best.where[latent, :, 0] >= 0).tolist():
@@ -100,6 +100,6 @@ def _take(chosen: Chosen, source: Chosen, latent: int, at: int, place: int, band
     chosen.band[latent, place] = band
 
 
-def _arrays(kept: object) -> Chosen:
-    tokens, values, where = (getattr(kept, name).cpu().numpy() for name in ("tokens", "values", "where"))
+def _arrays(entries: object) -> Chosen:
+    tokens, values, where = (getattr(entries, name).cpu().numpy() for name in ("tokens", "values", "where"))
     return Chosen(tokens, values, np.zeros(0), where)

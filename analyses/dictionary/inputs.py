@@ -114,7 +114,7 @@ def placed(sae: SAE, hook: str | None, store: Store | None) -> SAE:
 
 
 def fresh(
-    found: Opened,
+    loaded: Opened,
     text: tuple[str, ...],
     tokens: int,
     folder: Path,
@@ -133,7 +133,7 @@ def fresh(
 
     Raises `UsageError` if there is no model to run, no text is known, or the text has no new context.
     """
-    sae, model, own = found.sae, found.model, found.own
+    sae, model, own = loaded.sae, loaded.model, loaded.own
     if model is None:
         raise UsageError("Fresh text takes the model: name it with model=, or give store=.")
     names = text or tuple(part for part in str(sae.metadata.get("dataset_path") or "").split(", ") if part)

@@ -101,10 +101,10 @@ def _silent() -> tuple[np.ndarray, np.ndarray]:
     return np.zeros((0, 2, 0), np.int32), np.zeros((0, 2, 0), np.float32)
 
 
-def _means(sae: SAE, found: Collected) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, " width"]]:
+def _means(sae: SAE, collected: Collected) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, " width"]]:
     """Return each latent's mean value where it fires, and variance carried."""
-    strength = found.total / found.fired.clamp_min(1)
-    energy = found.squares / found.rows * sae.W_dec.detach().double().square().sum(1)
+    strength = collected.total / collected.fired.clamp_min(1)
+    energy = collected.squares / collected.rows * sae.W_dec.detach().double().square().sum(1)
     return _array(strength).astype(np.float32), _array(energy).astype(np.float32)
 
 

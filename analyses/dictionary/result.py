@@ -396,7 +396,7 @@ class DictionaryStudy(Study):
     def downloads(self) -> tuple[Download, ...]:
         """Return the table of measures as a file.
 
-        The features of latents are too large for a page: `beside` has them.
+        The features of latents are too large for a page: `extra_files` has them.
 
         >>> [file.name for file in study.downloads()]  # study = dictionary.run(sae, store, model=model)
         ['scores.csv']
@@ -407,28 +407,28 @@ class DictionaryStudy(Study):
             return ()
         return (Download("scores.csv", self.evaluation.table().to_csv().encode(), "text/csv"),)
 
-    def beside(self) -> dict[str, bytes]:
+    def extra_files(self) -> dict[str, bytes]:
         """Return a file with every latent as a line of JSON.
 
         The page has space for some of them only.
 
-        >>> list(study.beside())  # study = dictionary.run(sae, store, model=model)
+        >>> list(study.extra_files())  # study = dictionary.run(sae, store, model=model)
         ['features.jsonl']
         """
         return {} if self.features is None else {"features.jsonl": jsonl(self.features)}
 
 
-def _compared(found: Evaluation) -> str:
+def _compared(evaluation: Evaluation) -> str:
     """Return what other methods rebuild, the best of them first."""
-    others = sorted((b.fvu, b.name.partition(",")[0]) for b in found.baselines[1:] if b.fvu is not None)
+    others = sorted((b.fvu, b.name.partition(",")[0]) for b in evaluation.baselines[1:] if b.fvu is not None)
     parts = [f"{name} {1 - fvu:.0%}" for fvu, name in others]
     return f"; with as many directions: {', '.join(parts)}" if parts else ""
 
 
-def _lost(found: Evaluation) -> str:
-    dead = found.score("dead_latents").value
+def _lost(evaluation: Evaluation) -> str:
+    dead = evaluation.score("dead_latents").value
     fate = f"{dead:.0%} of its latents never fire" if dead is not None else "which latents never fire is not known"
-    clean, spliced = found.score("loss_original").value, found.score("loss_reconstruction").value
+    clean, spliced = evaluation.score("loss_original").value, evaluation.score("loss_reconstruction").value
     if clean is None or spliced is None:
         return fate.capitalize()
     return f"With the reconstruction the model's loss is {spliced:.3f} nats per token instead of {clean:.3f}; {fate}"

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from saes.evaluation.result import Evaluation
 
 
-def quality(found: Evaluation) -> Section:
+def quality(evaluation: Evaluation) -> Section:
     """Return the section that compares the reconstruction with other methods."""
-    fvu = found.score("fvu")
+    fvu = evaluation.score("fvu")
     blocks: list[Figure | Table | Note] = []
-    methods = [b for b in found.baselines if b.fvu is not None]
+    methods = [b for b in evaluation.baselines if b.fvu is not None]
     left = [float(b.fvu or 0) for b in methods]
     if len(methods) > 1:
         blocks.append(
@@ -31,15 +31,15 @@ def quality(found: Evaluation) -> Section:
                 left,
                 caption="Fraction of variance unexplained (smaller is better) of the autoencoder and of other methods "
                 "that write the same activations with about as many directions at a time. Error bars: 95 % intervals "
-                f"over {found.cluster}, where there is one. A random dictionary is the chance level.",
+                f"over {evaluation.cluster}, where there is one. A random dictionary is the chance level.",
                 alt=f"FVU {left[0]:.3g}; of the other methods {min(left[1:]):.3g} to {max(left[1:]):.3g}.",
                 axes=("method", "FVU (fraction)"),
                 errors=[(_gap(b.fvu, b.low), _gap(b.high, b.fvu)) for b in methods],
             )
         )
-    if found.baselines:
-        blocks.append(_baselines(found))
-    blocks.append(_scores(found))
+    if evaluation.baselines:
+        blocks.append(_baselines(evaluation))
+    blocks.append(_scores(evaluation))
     how = How(
         "FVU is the squared error of the reconstruction over the variance of the activations: 0 is perfect, 1 is no "
         "better than the mean. Loss recovered compares the model's loss when the activations are replaced by their "
@@ -49,34 +49,36 @@ def quality(found: Evaluation) -> Section:
         "FVU = Σ |x − x̂|² / Σ |x − mean|²;  loss recovered = (ablated − spliced) / (ablated − original)",
         "Gao et al., Scaling and evaluating sparse autoencoders (arXiv 2406.04093)",
     )
-    claim = f"The fraction of variance unexplained is {summary.number(fvu)}; {_verdict(found)}"
+    claim = f"The fraction of variance unexplained is {summary.number(fvu)}; {_verdict(evaluation)}"
     return Section("quality", "Reconstruction quality", claim, tuple(blocks), how)
 
 
-def _scores(found: Evaluation) -> Table:
+def _scores(evaluation: Evaluation) -> Table:
     """Return the table of all measures.
 
     Where there is no value the last column says why.
     """
     columns = ("measure", "value", "low", "high", "unit", "better", "note")
-    rows = tuple((s.name, s.value, s.low, s.high, s.unit, s.better or None, s.why or None) for s in found.scores)
-    caption = f"Evaluated on {found.rows:,} rows in {found.clusters:,} {found.cluster}. Low and high: 95 % interval."
+    rows = tuple((s.name, s.value, s.low, s.high, s.unit, s.better or None, s.why or None) for s in evaluation.scores)
+    rows_in = f"{evaluation.rows:,} rows in {evaluation.clusters:,} {evaluation.cluster}"
+    caption = f"Evaluated on {rows_in}. Low and high: 95 % interval."
     return Table(columns, rows, caption, dict.fromkeys(("value", "low", "high"), ".4g"))
 
 
-def _baselines(found: Evaluation) -> Table:
+def _baselines(evaluation: Evaluation) -> Table:
     columns = ("method", "directions", "rows", "L0", "FVU", "low", "high", "note")
     rows = tuple(
-        (b.name, b.atoms or None, b.rows or None, b.l0, b.fvu, b.low, b.high, b.note or None) for b in found.baselines
+        (b.name, b.atoms or None, b.rows or None, b.l0, b.fvu, b.low, b.high, b.note or None)
+        for b in evaluation.baselines
     )
     formats = dict.fromkeys(("FVU", "low", "high"), ".4f") | {"L0": ".1f"}
     return Table(columns, rows, "Other methods on the same activations. Low and high: 95 % interval.", formats)
 
 
-def _verdict(found: Evaluation) -> str:
+def _verdict(evaluation: Evaluation) -> str:
     """Compare the unexplained variance with that of other methods, in words."""
-    own = found.score("fvu").value
-    rest = [b for b in found.baselines[1:] if b.fvu is not None]
+    own = evaluation.score("fvu").value
+    rest = [b for b in evaluation.baselines[1:] if b.fvu is not None]
     if own is None or not rest:
         return "there is nothing to compare it with."
     better = [b.name for b in rest if own < float(b.fvu or 0)]
@@ -89,12 +91,12 @@ def _gap(high: float | None, low: float | None) -> float:
     return 0.0 if high is None or low is None else max(0.0, high - low)
 
 
-def trade(study: DictionaryStudy, found: Evaluation) -> Section:
+def trade(study: DictionaryStudy, evaluation: Evaluation) -> Section:
     """Return the section that plots FVU against L0.
 
     It has every autoencoder and the baselines.
     """
-    entries = [(study.name, found)] + [(other.name, other.evaluation) for other in study.others]
+    entries = [(study.name, evaluation)] + [(other.name, other.evaluation) for other in study.others]
     points = [
         (name, float(l0), float(fvu))
         for name, one in entries
@@ -103,7 +105,7 @@ def trade(study: DictionaryStudy, found: Evaluation) -> Section:
     best = pareto([(l0, fvu) for _, l0, fvu in points])
     groups = ["not dominated" if good else "dominated" for good in best]
     points += [
-        (b.name, float(b.l0), float(b.fvu)) for b in found.baselines[1:] if b.fvu is not None and b.l0 is not None
+        (b.name, float(b.l0), float(b.fvu)) for b in evaluation.baselines[1:] if b.fvu is not None and b.l0 is not None
     ]
     groups += ["other methods"] * (len(points) - len(groups))
     drawn = scatter(
@@ -120,15 +122,16 @@ def trade(study: DictionaryStudy, found: Evaluation) -> Section:
         written=len(points) <= WRITTEN,
     )
     blocks: list[Figure | Table] = [drawn]
-    if len(found.pca) > 1:
+    if len(evaluation.pca) > 1:
         blocks.append(
             lines(
                 "components",
-                np.arange(1, len(found.pca) + 1),
-                {"principal components": found.pca},
+                np.arange(1, len(evaluation.pca) + 1),
+                {"principal components": evaluation.pca},
                 caption="FVU of the first principal components, by their number. Components are the same directions "
                 "for every activation, while the autoencoder chooses other directions for each.",
-                alt=f"A falling line that is at {found.pca[min(31, len(found.pca) - 1)]:.3g} with 32 components.",
+                alt=f"A falling line that is at {evaluation.pca[min(31, len(evaluation.pca) - 1)]:.3g} with 32 "
+                "components.",
                 axes=("components", "FVU (fraction)"),
             )
         )
@@ -203,22 +206,22 @@ def frequency(study: DictionaryStudy) -> Section:
     return Section("frequency", "How often latents fire", claim, tuple(blocks))
 
 
-def features(found: Features, asked: tuple[int, ...]) -> Section:
+def features(latents: Features, asked: tuple[int, ...]) -> Section:
     """Return the section with the cards of latents."""
-    drawn = deck(found, asked)
-    alive = int((found.fired > 0).sum())
-    claim = f"{alive:,} of {found.width:,} latents fire somewhere in the text. "
+    drawn = deck(latents, asked)
+    alive = int((latents.fired > 0).sum())
+    claim = f"{alive:,} of {latents.width:,} latents fire somewhere in the text. "
     if asked:
         claim += f"This page shows the {len(asked):,} that were requested."
-    elif len(drawn.cards) < found.width:
+    elif len(drawn.cards) < latents.width:
         claim += (
             f"This page shows the {len(drawn.cards):,} that rank first, the first of them with examples; the others "
         )
         claim += "are in features.jsonl in the same folder."
     else:
         claim += "This page shows all of them, and the examples of those that rank first."
-    notes = [Note(f"Raised and lowered tokens are not shown: {found.no_logits}.")] if found.no_logits else []
-    chance = found.fewer_common_rows_by_chance
+    notes = [Note(f"Raised and lowered tokens are not shown: {latents.no_logits}.")] if latents.no_logits else []
+    chance = latents.fewer_common_rows_by_chance
     if chance is not None:
         notes.append(
             Note(

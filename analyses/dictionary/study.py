@@ -128,7 +128,7 @@ def _is_fresh(sae: SAE, store: Store | Corpus) -> bool:
 
 def _source(sae: SAE, verb: str, store: Store | Corpus) -> str:
     if isinstance(store, Corpus):
-        return f"{verb} on {store.contexts:,} contexts of {store.length} tokens held in memory"
+        return f"{verb} on {store.contexts:,} contexts of {store.length} tokens in memory"
     about, trained = store.manifest, sae.metadata.get("token_sha256")
     what = f"{verb} on {about.rows:,} activations, from {about.contexts:,} contexts of {about.context} tokens"
     if not trained:

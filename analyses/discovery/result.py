@@ -166,10 +166,10 @@ class Discovery(Study):
             "methods": {curve.method: {"cpr": curve.cpr, "cmd": curve.cmd} for curve in self.curves},
         }
 
-    def beside(self) -> dict[str, bytes]:
+    def extra_files(self) -> dict[str, bytes]:
         """Return `circuit.json`, the circuit for other programs.
 
-        >>> list(study.beside())  # study = discovery.run(model, discovery.Config("induction"))
+        >>> list(study.extra_files())  # study = discovery.run(model, discovery.Config("induction"))
         ['circuit.json']
         """
         return {CIRCUIT_JSON: json.dumps(self.circuit.to_dict()).encode()}

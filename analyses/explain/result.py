@@ -202,7 +202,7 @@ class Explanation(Study):
         largest = "\n".join(f"  {name:<8} {value:+.3f}" for name, value in self.direct.top(self.config.top))
         sums = f"sum of all {len(self.direct.labels)} direct contributions {self.total:+.6f}"
         listed = {
-            "path": f"Largest complete paths found ({self.tree.standing(self.config.top)})",
+            "path": f"Largest complete paths in the tree ({self.tree.standing(self.config.top)})",
             "token": "Paths by first token",
             "component": "Paths by components",
         }[self.config.group]
@@ -266,10 +266,10 @@ class Explanation(Study):
         rows = self.tree.grouped("token" if self.config.group == "token" else "component")[:-1][: self.config.top]
         return (*rows, ("not listed", self.tree.total - sum(value for _, value in rows)))
 
-    def beside(self) -> dict[str, bytes]:
+    def extra_files(self) -> dict[str, bytes]:
         """Return the path tree in the form that attribution-graph viewers read.
 
-        >>> list(study.beside())  # study = explain.run(model, config)
+        >>> list(study.extra_files())  # study = explain.run(model, config)
         ['graph.json']
         """
         from interp.attribution.neuronpedia import neuronpedia_graph

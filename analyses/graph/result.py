@@ -143,10 +143,10 @@ class GraphStudy(Study):
             "value": self.value,
         }
 
-    def beside(self) -> dict[str, bytes]:
+    def extra_files(self) -> dict[str, bytes]:
         """Return `graph.json`, for Neuronpedia's and circuit-tracer's viewers.
 
-        >>> list(study.beside())  # study = graph.run(model, config)
+        >>> list(study.extra_files())  # study = graph.run(model, config)
         ['graph.json']
         """
         return {GRAPH_JSON: json.dumps(self.graph.to_neuronpedia(), allow_nan=False).encode()}
@@ -159,7 +159,7 @@ class GraphStudy(Study):
         """
         from interp.report import Download
 
-        content = self.beside()[GRAPH_JSON]
+        content = self.extra_files()[GRAPH_JSON]
         if len(content) > MOST_CARRIED:
             return super().downloads()
         return (Download(GRAPH_JSON, content, "application/json"), *super().downloads())

@@ -46,7 +46,7 @@ class Computation(ToyStudy):
 
     title = "Computation in superposition"
     limitations = (
-        "A neuron is said to respond to a feature if the feature's weight is above a quarter of the neuron's largest "
+        "A neuron responds to a feature if the feature's weight is above a quarter of the neuron's largest "
         "weight. The number of monosemantic neurons at intermediate densities depends on this threshold.",
     )
 
@@ -110,8 +110,7 @@ class Computation(ToyStudy):
             log="x",
         )
         how = How("y = |x| for x in U[−1, 1].", "h = ReLU(W₁ x),  y = ReLU(W₂ h + b)", PAPER)
-        crowd = f"The number of features per neuron rises from one to {self.crowding()[-1]:.1f} as features become "
-        "sparser."
+        crowd = f"Features per neuron rise from one to {self.crowding()[-1]:.1f} as features become sparser."
         return (
             Section(
                 "exact", "Two neurons for each feature", "The model learns |x| = ReLU(x) + ReLU(−x).", (product,), how

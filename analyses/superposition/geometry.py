@@ -89,7 +89,7 @@ class Geometry(ToyStudy):
             log="x",
         )
         how = How(
-            "Tied models trained by Adam on common random numbers; the start of lowest exact loss is kept. "
+            "Tied models trained by Adam on common random numbers; of all starts that of lowest exact loss is shown. "
             "The loss sums over all 2^5 activity patterns, each integrated over Sobol points.",
             "x' = ReLU(WᵀWx + b),  L = Σ_i I_i E[(x_i − x'_i)²],  D_i = ‖W_i‖² / Σ_j (Ŵ_i · W_j)²",
             PAPER,

@@ -243,6 +243,6 @@ def _classical(config: Config, true: Tensor, train: Tensor, generator: torch.Gen
     return [true, *learned, coding.random_dictionary(config.features, config.hidden, generator=generator)]
 
 
-def _judge(true: Tensor, active: Tensor, h: Tensor, found: Tensor, codes: Tensor, rebuilt: Tensor) -> np.ndarray:
+def _judge(true: Tensor, active: Tensor, h: Tensor, atoms: Tensor, codes: Tensor, rebuilt: Tensor) -> np.ndarray:
     unexplained = float((h - rebuilt).square().sum() / (h - h.mean(0)).square().sum())
-    return judge(true.numpy(), active.numpy(), found.detach().numpy(), codes.numpy(), unexplained)
+    return judge(true.numpy(), active.numpy(), atoms.detach().numpy(), codes.numpy(), unexplained)

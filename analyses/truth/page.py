@@ -180,24 +180,24 @@ def _shows(result: TruthStudy) -> Section:
     return Section("shows", "What this shows and what it does not", claim, tuple(notes))
 
 
-def _transfer(found: Transfer) -> Section:
-    off = ~np.eye(len(found.names), dtype=bool)
-    worst = np.where(off, found.auc, 1.0)
+def _transfer(transfer: Transfer) -> Section:
+    off = ~np.eye(len(transfer.names), dtype=bool)
+    worst = np.where(off, transfer.auc, 1.0)
     i, j = np.unravel_index(int(worst.argmin()), worst.shape)
-    low, high = found.auc_interval[i, j]
+    low, high = transfer.auc_interval[i, j]
     claim = (
-        f"Off the diagonal the AUC goes from {found.auc[off].min():.2f} to {found.auc[off].max():.2f}; lowest from "
-        f"{found.names[i]} to {found.names[j]} ({found.auc[i, j]:.2f}, 95 % {low:.2f} to {high:.2f})."
+        f"Off the diagonal the AUC goes from {transfer.auc[off].min():.2f} to {transfer.auc[off].max():.2f}; lowest "
+        f"from {transfer.names[i]} to {transfer.names[j]} ({transfer.auc[i, j]:.2f}, 95 % {low:.2f} to {high:.2f})."
     )
-    notes = tuple(Note(v.text, "warning" if v.warning else "info") for v in found.verdicts if v.kind == "shared")
+    notes = tuple(Note(v.text, "warning" if v.warning else "info") for v in transfer.verdicts if v.kind == "shared")
     how = How(
         "One layer for all sets: the one with the best mean cross-validated accuracy on the train sides. A low "
         "accuracy with a high AUC means that the direction transfers and its threshold does not. An AUC below 0.5 "
         "means that the direction is reversed. The sign of a score is never changed on test rows.",
         "AUC = P(score of a true statement > score of a false one)",
     )
-    figures = tuple(transfer_matrix(found, what) for what in ("auc", "accuracy", "accuracy_centred"))
-    return Section("transfer", "Transfer between sets", claim, (*figures, found.table(), *notes), how)
+    figures = tuple(transfer_matrix(transfer, what) for what in ("auc", "accuracy", "accuracy_centred"))
+    return Section("transfer", "Transfer between sets", claim, (*figures, transfer.table(), *notes), how)
 
 
 def _left_out(result: TruthStudy) -> Section | None:
@@ -206,7 +206,7 @@ def _left_out(result: TruthStudy) -> Section | None:
     tables = tuple(part.table() for part in result.left_out)
     lowest = min(
         ((f.names[i], tuple(map(float, f.auc[i]))) for f in result.left_out for i in range(len(f.names))),
-        key=lambda found: found[1][0],
+        key=lambda pair: pair[1][0],
     )
     claim = f"Trained on everything else, the lowest AUC is on {lowest[0]}: {interval_words(lowest[1])}."
     how = How(

@@ -136,9 +136,9 @@ class TruthStudy(Study):
         sweep = self.sweeps[0]
         best = sweep.best
         kinds = {v.kind for v in sweep.verdicts}
-        tells = "tells" if "reads" in kinds else "does not tell"
+        verb = "tells" if "reads" in kinds else "does not tell"
         text = (
-            f"On {sweep.name} {probe_words(sweep)} at layer {best.layer} {tells} true from false statements about "
+            f"On {sweep.name} {probe_words(sweep)} at layer {best.layer} {verb} true from false statements about "
             f"{sweep.groups_test} unseen groups with accuracy {interval_words(best.accuracy)}"
         )
         inverted = [v for v in self.verdicts if v.kind == "inverted"]

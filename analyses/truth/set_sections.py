@@ -101,7 +101,7 @@ def _calibration(sweep: Sweep, number: int) -> Figure:
         "probability, at their mean probability and the fraction of them that is true; no error bars. Above the "
         "diagonal the probe is too doubtful of truth, below it too sure. Rescaled: by one slope and offset from the "
         "train side.",
-        alt="Fraction true against probability, beside the diagonal.",
+        alt="Fraction true against probability, with the diagonal.",
         axes=("probability of true", "fraction true"),
         groups=names,
         labels=labels,

@@ -17,7 +17,7 @@ from analyses.truth.result import Config, Plane, SetOf, TruthStudy
 from interp.arguments import checked
 from interp.errors import MissingInputError, UsageError, nearest
 from interp.model import Model
-from interp.progress import Progress
+from interp.progress import Progress, advance
 from interp.provenance import Stopwatch
 from probes import Activations, LeftOut, Statements, Sweep, Transfer
 from probes.erasure_report import ErasureReport
@@ -87,10 +87,10 @@ def run(
     sets = sharing_facts(tuple(data) or read_all(config, seed))
     total = 2 * len(sets) + 2
     acts, sweeps = _each(model, sets, config, seed, progress)
-    _tell(progress, total - 2, total, "what carries over")
+    advance(progress, total - 2, total, "transfer")
     skipped: list[str] = []
     transfer, left_out = _across(acts, probe, seed, skipped)
-    _tell(progress, total - 1, total, "planes, erasure, interventions")
+    advance(progress, total - 1, total, "planes, erasure, interventions")
     changed = partial(_intervention, model, sweeps[0], acts[0], seed)
     caused = _or_skipped(changed, "intervention", skipped) if config.causal else None
     erasures = _erasures(sweeps, acts, skipped) if config.controls else {}
@@ -108,7 +108,7 @@ def run(
     )
     if probes_to is not None:
         _save_probes(Path(probes_to), sweeps, acts)
-    _tell(progress, total, total, "done")
+    advance(progress, total, total, "done")
     return replace(result, provenance=watch.provenance(command=command, seed=seed, **model.identity()))
 
 
@@ -118,10 +118,10 @@ def _each(
     """Collect and sweep every set by itself."""
     acts, sweeps = [], []
     for i, one in enumerate(sets):
-        _tell(progress, 2 * i, 2 * len(sets) + 2, f"reading {one.name}")
+        advance(progress, 2 * i, 2 * len(sets) + 2, f"reading {one.name}")
         activations, log_probs = _collected(model, one, config)
         acts.append(activations)
-        _tell(progress, 2 * i + 1, 2 * len(sets) + 2, f"probing {one.name}")
+        advance(progress, 2 * i + 1, 2 * len(sets) + 2, f"probing {one.name}")
         probe = probe_of(config.probe)
         sweeps.append(probes.sweep(acts[-1], probe=probe, controls=config.controls, seed=seed, log_probs=log_probs))
     return acts, sweeps
@@ -302,7 +302,7 @@ def _intervention(model: Model, sweep: Sweep, acts: Activations, seed: int) -> I
     Half of the statements are true and half false.
     """
     if not len(sweep.direction):
-        raise UsageError(f"{sweep.probe} is no single direction, so nothing can be added: choose a linear probe.")
+        raise UsageError(f"{sweep.probe} does not have a single direction to add: choose a linear probe.")
     test = np.flatnonzero(probes.split(acts.data, sweep.seed).test)
     labels = acts.data.labels[test]
     rows = np.sort(np.concatenate([test[labels == label][: ASKED // 2] for label in (0, 1)]))
@@ -317,8 +317,3 @@ def _save_probes(folder: Path, sweeps: Sequence[Sweep], acts: Sequence[Activatio
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in sweep.name)
         best = sweep.best
         sweep.refit(one).save(folder / name, acts=one, layer=best.layer, position=best.position, split=salt)
-
-
-def _tell(progress: Progress | None, done: int, total: int, what: str) -> None:
-    if progress is not None:
-        progress(done, total, what)

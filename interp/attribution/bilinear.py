@@ -3,9 +3,9 @@
     score(t, s) = scale · R_t q_t · R_s k_s,     q_t = g_q ⊙ (x_t W_Q' / s_norm(t) + b_Q') / s_q(t),    k_s likewise
 
 with R the rotation by position, W' and b' the weights with the norm folded in, and g and s those of query/key norms,
-where there are any. Norm scales held, q and k are linear in the residual stream, hence sums over the components that
-wrote it, and the score is a sum over pairs of components, biases being one more on either side. A softcap's ratio is
-held too.
+where there are any. With fixed norm scales, q and k are linear in the residual stream, hence sums over the components
+that wrote it, and the score is a sum over pairs of components, with biases as one more component on either side. The
+ratio of a softcap is fixed too.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def verify(
         k: how many paths. Those that begin at a bias, or at a write that the baseline does not change, are passed over.
         baseline: what replaces a write: its mean over the prompt's positions, nothing at all, or what the component
             writes at the same position of another prompt (token ids) of the same length. A contrast's paths are cut
-            by its counterfactual, whatever is said here: in the clean run the path alone is corrupted, in the
+            by its counterfactual, whatever the baseline: in the clean run the path alone is corrupted, in the
             counterfactual run it alone is restored, and the mean of both is the actual change.
         frozen: the frozen input the tree was grown on, if still at hand; it is made again otherwise.
         seed: for the shuffles that say which rank correlation chance alone would reach.

@@ -254,7 +254,7 @@ def freeze(model: Model, tokens: Int[Tensor, "1 n_token"], *, max_gigabytes: flo
     for block in edited_blocks(weights, tokens, edits):
         _write_block(weights, layout, block, writes)
         edit_writes(layout, block, edits, writes)
-        blocks.append(_held(block))
+        blocks.append(_frozen_block(block))
         residual = block.resid_post
     ours, _ = forward.unembed(weights, residual[:, -1:], folded=False)
     return Frozen(
@@ -373,7 +373,7 @@ def _write_gain(gain: Tensor | None, scale: Tensor | None) -> Tensor | float:
     return 1.0 if gain is None or scale is None else gain / scale[0]
 
 
-def _held(block: forward.BlockTrace) -> FrozenBlock:
+def _frozen_block(block: forward.BlockTrace) -> FrozenBlock:
     attention, mlp, routing = block.attention, block.mlp, block.mlp.routing
     return FrozenBlock(
         scores=attention.scores[0],

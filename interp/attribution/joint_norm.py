@@ -7,7 +7,7 @@ difference,
     Δq_h = gain_h ⊙ (r̄ Δp_h + p̄_h Δr),    Δr = −r₁² r₀² / (r₁ + r₀) · 2 mean(p̄ ⊙ Δp) = slope · Δx,
 
 the mean over all heads. The change of a head's query is a linear map of the change of the stream that this head reads,
-as it is where every head has a norm of its own: what a component changes of the scale is part of its edge into each.
+as with a norm for each head: the change of the scale by a component is part of its edge into each head.
 """
 
 from __future__ import annotations

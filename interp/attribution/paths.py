@@ -47,7 +47,7 @@ class PathTree(Shown, Result):
 
     `parent` is the row of the parent, -1 for the target in row 0; `component` an index into `components`, or `TARGET`,
     `OWN_BIAS`; `position` is -1 for a whole component; `remainder`, for expanded nodes, is the sum of the children
-    that were not kept, NaN for the others. For every expanded node, value = Σ children + remainder; `error` is the
+    that are not nodes, NaN for the others. For every expanded node, value = Σ children + remainder; `error` is the
     worst deviation, relative to the tree's absolute mass. `unlisted` is the largest absolute value that a complete path
     outside the tree can have, infinite for a tree grown without `top`; `probability` the model's for the target's
     tokens of positive weight, None where the target is not made of tokens.
@@ -147,14 +147,14 @@ class PathTree(Shown, Result):
         The result is a phrase for a caption.
 
         >>> tree.standing(3)
-        'larger ones may not have been found'
+        'larger paths may exist'
         """
         shown, certain = len(self.largest(k)), self.certified(k)
         if not np.isfinite(self.unlisted):
-            return "larger ones may not have been found"
+            return "larger paths may exist"
         if certain == shown:
             return "no other path is larger"
-        return f"the first {certain} are certain to be the largest, of the others larger ones may not have been found"
+        return f"the first {certain} are certain to be the largest, among the others larger paths may exist"
 
     def coverage(self, k: int) -> float:
         """Return the share of absolute mass that the k largest paths carry.
@@ -282,9 +282,9 @@ class PathTree(Shown, Result):
         """
         rows = tuple((i + 1, " ← ".join(path.components), path.value) for i, path in enumerate(self.paths(k)))
         caption = (
-            f"The {len(rows)} largest complete paths found to the {self.target}, in {self.unit}; {self.standing(k)}. "
-            f"They carry {self.coverage(k):.1%} of the tree's absolute mass of {self.mass:.1f}, which sums to "
-            f"{self.total:+.4f}."
+            f"The {len(rows)} largest complete paths in the tree to the {self.target}, in {self.unit}; "
+            f"{self.standing(k)}. They carry {self.coverage(k):.1%} of the tree's absolute mass of {self.mass:.1f}, "
+            f"which sums to {self.total:+.4f}."
         )
         return Table(("rank", "path", self.unit), rows, caption, {self.unit: "+.4f"})
 

@@ -115,7 +115,7 @@ class FrozenPull:
         """
         chosen = self._chosen(layer)
         ran = chosen.unique()
-        back, constant = self._slots(layer, slice(None), covectors, chosen, self._held(layer))
+        back, constant = self._slots(layer, slice(None), covectors, chosen, self._slot_multipliers(layer))
         apart, constants = spread(back, chosen, ran), spread(constant[..., None], chosen, ran)
         return [f"L{layer}E{expert}" for expert in ran.tolist()], apart, constants[..., 0].sum(-2)
 
@@ -144,8 +144,8 @@ class FrozenPull:
         if not self.frozen.model.spec.n_expert:
             return self.mlp_at(layer, positions, covectors)
         here = (self._chosen(layer)[positions] == experts[:, None]).to(covectors.dtype)
-        held = torch.einsum("nk,nkm->nm", here, self._held(layer)[positions])[:, None]
-        back, constant = self._slots(layer, positions, covectors, experts[:, None], held)
+        multiplier = torch.einsum("nk,nkm->nm", here, self._slot_multipliers(layer)[positions])[:, None]
+        back, constant = self._slots(layer, positions, covectors, experts[:, None], multiplier)
         return back[:, 0], constant[:, 0]
 
     def head(
@@ -192,8 +192,8 @@ class FrozenPull:
     ) -> tuple[Float[Tensor, "*batch n d_model"], Float[Tensor, "*batch n"]]:
         """Take covectors back through the MLP, or its experts, at given positions."""
         if self.frozen.model.spec.n_expert:
-            chosen, held = self._chosen(layer)[position], self._held(layer)[position]
-            back, constant = self._slots(layer, position, covectors, chosen, held)
+            chosen, multiplier = self._chosen(layer)[position], self._slot_multipliers(layer)[position]
+            back, constant = self._slots(layer, position, covectors, chosen, multiplier)
             return back.sum(-2), constant.sum(-1)
         raw, block = self.layers[layer], self.frozen.blocks[layer]
         given = covectors
@@ -225,16 +225,16 @@ class FrozenPull:
         position: Tensor | slice,
         covectors: Float[Tensor, "*batch n d_model"],
         experts: Int[Tensor, "n k"],
-        held: Float[Tensor, "n k d_mlp"],
+        multiplier: Float[Tensor, "n k d_mlp"],
     ) -> tuple[Float[Tensor, "*batch n k d_model"], Float[Tensor, "*batch n k"]]:
         """Take covectors back through k experts at each position.
 
-        With multiplier times share `held`: (on x, constants).
+        With `multiplier`, that of the experts times their shares: (on x, constants).
         """
         raw, block = self.layers[layer], self.frozen.blocks[layer]
         covectors = _before_post(raw.mlp_post, block.mlp_write_scale[position], covectors)[..., None, :]
         covectors = covectors.expand(*covectors.shape[:-2], experts.shape[1], -1)
-        hidden = by_expert(covectors, raw.W_out.transpose(1, 2), experts) * held
+        hidden = by_expert(covectors, raw.W_out.transpose(1, 2), experts) * multiplier
         back = by_expert(hidden, raw.W_in.transpose(1, 2), experts)
         constant = back.new_zeros(back.shape[:-1])
         if raw.b_in is not None:
@@ -248,7 +248,7 @@ class FrozenPull:
         assert chosen is not None
         return chosen
 
-    def _held(self, layer: int) -> Float[Tensor, "n_token n_used d_mlp"]:
+    def _slot_multipliers(self, layer: int) -> Float[Tensor, "n_token n_used d_mlp"]:
         """Return each chosen expert's multiplier times its share."""
         block = self.frozen.blocks[layer]
         assert block.shares is not None

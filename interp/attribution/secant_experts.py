@@ -6,9 +6,9 @@ of the softmax: with Δr the change of the router's scores, and l the logarithmi
 
     Δ(share · f) = share̅ Δf + f̄ Δshare,      Δshareₑ = lₑ (Δrₑ − Σ l Δr / Σ l) + lₑ / Σ l · Σ Δshare
 
-the sums over the experts of both runs. The last term, `switched`, is what they gain or lose because others were chosen
-beside them; it is zero where the same ones run, or shares are those of all experts. An expert that runs in one run only
-adds its whole write. No direction on the stream explains a choice, so both are constants of the expert.
+the sums over the experts of both runs. The last term, `switched`, is the change of their shares because other
+experts were chosen; it is zero if both runs choose the same ones, or if shares are those of all experts. An expert of
+one run only adds its whole write. No direction on the stream explains a choice, so both are constants of the expert.
 """
 
 from __future__ import annotations

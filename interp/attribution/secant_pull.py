@@ -9,7 +9,7 @@ reads three times, and its covector on z = pattern · v splits into three, one f
     key at s      Σ_t c_s[t, s] q̄_t
 
 each then taken back through rotation, query/key norm, weights and the block's norm. Where one norm is over all heads,
-a covector on its scale goes to the stream beside the weights (`joint_norm`). Biases cancel between the runs, so
+a covector on its scale goes directly to the stream (`joint_norm`). Biases cancel between the runs, so
 there are no constants but one: what an expert changes because another choice of experts was made (`secant_experts`).
 """
 

@@ -79,11 +79,11 @@ def _of_pair(contrast: Contrast, target: Target) -> Linear:
     return Linear(name, target.unit, position, visible, covector, 0.0, value, scale)
 
 
-Found = tuple[Float[Tensor, " d_model"], float, float]
+Resolved = tuple[Float[Tensor, " d_model"], float, float]
 """A target's covector, its change, and the size of the numbers whose difference the change is."""
 
 
-def _logits(contrast: Contrast, target: LogitTarget, position: int) -> Found:
+def _logits(contrast: Contrast, target: LogitTarget, position: int) -> Resolved:
     """Return covector, change and size of a target of logits.
 
     The final norm's secant of Σ weight · chord · W_U[:, token], the chord being that of the softcap.
@@ -124,7 +124,7 @@ def logit_covector(
     return final.pull(W_U[:, tokens] @ weights)
 
 
-def _direction(contrast: Contrast, target: DirectionTarget, position: int) -> Found:
+def _direction(contrast: Contrast, target: DirectionTarget, position: int) -> Resolved:
     """Return the direction and its change between the model's own streams."""
     clean, counterfactual = contrast.values(f"blocks.{target.layer}.hook_{target.stage}")[:, position]
     covector = torch.from_numpy(target.vector).to(contrast.writes)
@@ -174,7 +174,7 @@ def changes(contrast: Contrast, layer: int, head: int, position: int, side: Side
     return torch.cat([rows, rows.new_zeros(1, rows.shape[1])]).double()
 
 
-def _score(contrast: Contrast, target: ScoreTarget, position: int) -> Found:
+def _score(contrast: Contrast, target: ScoreTarget, position: int) -> Resolved:
     """Return what a score changes through its query, or its key.
 
     slope · Δq · k̄, or slope · q̄ · Δk; both sum to the change.

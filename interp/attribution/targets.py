@@ -1,7 +1,7 @@
 """Targets: a logit, a difference of logits, or a direction of the stream.
 
 Every target is a linear function of the residual stream at one position, once the final norm's scale (and the
-final softcap's ratio) are held: value = x · covector + constant.
+final softcap's ratio) are fixed: value = x · covector + constant.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def logit(model: Model, token: Tokens, position: int = -1) -> LogitTarget:
     ("logit of ' Paris'", "logit of mean of ' Paris', ' London'")
     """
     ids = _ids(model, token)
-    return LogitTarget(f"logit of {_said(model, ids)}", "logits", whole(position, "A position"), ids, _shares(ids, 1.0))
+    return LogitTarget(
+        f"logit of {_token_names(model, ids)}", "logits", whole(position, "A position"), ids, _shares(ids, 1.0)
+    )
 
 
 def logit_difference(model: Model, token: Tokens, versus: Tokens, position: int = -1) -> LogitTarget:
@@ -74,8 +76,8 @@ def logit_difference(model: Model, token: Tokens, versus: Tokens, position: int 
     right, wrong = _ids(model, token), _ids(model, versus)
     both = [index for index in right if index in wrong]
     if both:
-        raise UsageError(f"The two tokens of a logit difference are the same: {_said(model, tuple(both))}.")
-    name = f"logit of {_said(model, right)} − {_said(model, wrong)}"
+        raise UsageError(f"The two tokens of a logit difference are the same: {_token_names(model, tuple(both))}.")
+    name = f"logit of {_token_names(model, right)} − {_token_names(model, wrong)}"
     weights = (*_shares(right, 1.0), *_shares(wrong, -1.0))
     return LogitTarget(name, "logits", whole(position, "A position"), (*right, *wrong), weights)
 
@@ -238,7 +240,7 @@ def _shares(ids: tuple[int, ...], weight: float) -> tuple[float, ...]:
     return (weight / len(ids),) * len(ids)
 
 
-def _said(model: Model, ids: tuple[int, ...]) -> str:
+def _token_names(model: Model, ids: tuple[int, ...]) -> str:
     """Return the texts of up to three tokens for a message.
 
     And how many more there are.

@@ -55,7 +55,7 @@ def path_tree(  # noqa: PLR0913 (the bounds are keyword-only)
 
     Memory: for each expanded node one vector (d_model numbers; n_token · d_model for whole components), and for a lot
     of nodes expanded together about 0.2 GB. Of a node's children, those that are too small to be expanded within
-    `max_expansions` go into its remainder, and of those that end a path the `max_expansions` largest are kept.
+    `max_expansions` go into its remainder, and of those that end a path the `max_expansions` largest remain.
 
     Args:
         linearised: a frozen input, or the contrast of one pair, whose heads split into query, key and value.
@@ -142,7 +142,7 @@ class Growing:
         """
         values, parents = children.values, children.parents
         constants = children.constants.double().cpu().numpy()
-        chosen = self._kept(values, self.ends if children.first is None else self.ends[:0])
+        chosen = self._selected(values, self.ends if children.first is None else self.ends[:0])
         chosen_values = values.flatten()[chosen].double().cpu().numpy()
         place, row, component = np.unravel_index(chosen.cpu().numpy(), values.shape)
         component = component if children.first is None else component + children.first[row]
@@ -172,7 +172,7 @@ class Growing:
         factors = children.factors[torch.from_numpy(place), at[0]]
         values = (self.linearised.writes[at[1], at[2]] * children.vectors[at[0]]).sum(-1) * factors
         values = values.double().cpu().numpy()
-        np.subtract.at(self.remainder.room, rows, values)
+        np.subtract.at(self.remainder.buffer, rows, values)
         self._append(rows, component, positions, values, factors.double().cpu().numpy())
 
     def complete_values(self) -> np.ndarray:
@@ -180,7 +180,7 @@ class Growing:
         component = self.component.all()
         return self.value.all()[(component == OWN_BIAS) | ((component >= 0) & ~self.reads[np.maximum(component, 0)])]
 
-    def _kept(self, values: Tensor, ends: Tensor) -> Tensor:
+    def _selected(self, values: Tensor, ends: Tensor) -> Tensor:
         """Return flat indices of the children that become nodes.
 
         What may yet be expanded, and the largest of what ends a path.
@@ -274,27 +274,27 @@ class _Column:
     """Numpy array that grows, its capacity doubled when it is full."""
 
     def __init__(self, dtype: type, first: float):
-        self.room = np.array([first], dtype)
+        self.buffer = np.array([first], dtype)
         self._length = 1
 
     def extend(self, values: np.ndarray) -> None:
         needed = self._length + len(values)
-        if needed > len(self.room):
-            self.room = np.concatenate([self.room, np.empty(needed, self.room.dtype)])
-        self.room[self._length : needed] = values
+        if needed > len(self.buffer):
+            self.buffer = np.concatenate([self.buffer, np.empty(needed, self.buffer.dtype)])
+        self.buffer[self._length : needed] = values
         self._length = needed
 
     def all(self) -> np.ndarray:
-        return self.room[: self._length].copy()
+        return self.buffer[: self._length].copy()
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        return self.room[rows]
+        return self.buffer[rows]
 
     def __setitem__(self, rows: np.ndarray, values: np.ndarray) -> None:
-        self.room[rows] = values
+        self.buffer[rows] = values
 
 
 def _largest(size: Tensor, n: int) -> Tensor:

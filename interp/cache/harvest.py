@@ -261,9 +261,9 @@ def _tokens(contexts: Contexts, manifest: Manifest, index: int) -> int:
     return int(contexts.lengths[start:stop].sum())
 
 
-def _merged(before: dict[str, Statistics], found: dict[str, Statistics]) -> dict[str, Statistics]:
+def _merged(before: dict[str, Statistics], new: dict[str, Statistics]) -> dict[str, Statistics]:
     merged = dict(before)
-    for name, one in found.items():
+    for name, one in new.items():
         merged[name] = Moments.read(before[name]).merge(Moments.read(one)).saved() if name in before else one
     return merged
 

@@ -118,7 +118,7 @@ def fault(folder: Path, shard: Shard) -> str | None:
 
 
 def _fix() -> str:
-    return "Run the same harvest with resume to make it again; the other shards stay as they are."
+    return "Run the same harvest with resume to make it again; the other shards are not changed."
 
 
 def stray(folder: Path, manifest: Manifest) -> list[Path]:

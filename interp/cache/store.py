@@ -3,7 +3,7 @@
     store = Store.open("out/acts")
     len(store), store.mean, store.scale
     for batch in store.batches(2048, seed=0): ...          # one epoch, each row exactly once
-    store.tensor("blocks.10.hook_resid_post", 0, 1000)     # rows as they are stored
+    store.tensor("blocks.10.hook_resid_post", 0, 1000)     # rows in the dtype of the store
 
 How rows are shuffled: runs of 16 neighbouring rows are put into a random order over the whole store, and each 1,024
 of them (16,384 rows) are mixed row by row. A batch thus draws on a thousand places of all shards, while the disk is
@@ -341,7 +341,7 @@ def verify(folder: str | os.PathLike[str]) -> Manifest:
         shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
         raise CheckFailedError(
             f"{len(wrong)} of {len(manifest.shards)} shards of {path} are not what was written: {shown}. "
-            "Delete them and resume the harvest; the others stay as they are."
+            "Delete them and resume the harvest; the others are not changed."
         )
     if not manifest.complete:
         done = f"{len(manifest.shards)} of {manifest.n_shard} shards"

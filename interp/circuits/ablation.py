@@ -118,8 +118,8 @@ def _losses(model: Model, tokens: Tensor, sets: Sequence[Heads], means: Tensor |
     """
     firsts = [min(layer for layer, _ in heads) for heads in sets]
     _, streams = model.run_with_cache(tokens, [f"blocks.{layer}.hook_resid_pre" for layer in sorted({*firsts})])
-    begun = {layer: model.resumed(layer, streams[f"blocks.{layer}.hook_resid_pre"]) for layer in firsts}
-    return [_loss(without(begun[layer], heads, means), tokens) for layer, heads in zip(firsts, sets, strict=True)]
+    resumed = {layer: model.resumed(layer, streams[f"blocks.{layer}.hook_resid_pre"]) for layer in firsts}
+    return [_loss(without(resumed[layer], heads, means), tokens) for layer, heads in zip(firsts, sets, strict=True)]
 
 
 def _loss(model: Model, tokens: Tensor) -> float:

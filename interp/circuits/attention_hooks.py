@@ -1,6 +1,6 @@
 """The model's own attention: what enters its softmax and what comes out.
 
-Nothing is recomputed: the model runs unmodified, and every softmax is seen as it is called (`interp.model.hooks`).
+Nothing is recomputed: the model runs unmodified, and every call of softmax is observed (`interp.model.hooks`).
 """
 
 from __future__ import annotations

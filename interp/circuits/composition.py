@@ -107,7 +107,7 @@ def compositions(
     return tuple(
         Composition(
             kind=kind,
-            offset=_said(rotating, offset),
+            offset=_offset_name(rotating, offset),
             array=scores.cpu().numpy(),
             n_head=model.spec.n_head,
             d_model=model.spec.d_model,
@@ -209,7 +209,7 @@ def _grams(each: list[_Gram]) -> _Gram:
     return _Gram(torch.stack([gram.outer for gram in each]), torch.stack([gram.core for gram in each]))
 
 
-def _said(rotates: bool, offset: int | str) -> str:
+def _offset_name(rotates: bool, offset: int | str) -> str:
     if not rotates:
         return "no rotation"
     if offset == "average":

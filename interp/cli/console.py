@@ -168,7 +168,7 @@ def _logging(*, quiet: bool, verbose: bool) -> Iterator[None]:
 
 
 EVERY = 30.0
-"""Seconds between two lines of progress where stderr is no terminal."""
+"""Seconds between two lines of progress if stderr is not a terminal."""
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def save(study: Study, folder: Path, *, result: bool) -> Path:
         raise DamagedFileError(
             f"the page of this result cannot be drawn, because its values are not consistent ({what})"
         ) from error
-    files = {**study.files(), **study.beside()} if result else {}
+    files = {**study.files(), **study.extra_files()} if result else {}
     write_all({**{folder / name: content for name, content in files.items()}, page: drawn})
     report.write_index(report.home(folder))
     return page

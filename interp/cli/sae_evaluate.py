@@ -22,8 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     text = "instead of FOLDER: a folder of dictionaries (saes.DictionarySet), whose FVU is measured for each layer"
     parser.add_argument("--dictionaries", metavar="DIR", help=text)
     add_sources(parser)
-    text = "evaluate on this text, without the contexts it was trained on (default: text that follows the training "
-    "text)"
+    text = "evaluate on this text, without contexts it was trained on (default: the rest of the training text)"
     parser.add_argument("--text", metavar="TEXT", action="append", default=[], help=text)
     options.add_column(parser, default=None)
     text = "number of tokens of that text (default: 20000)"

@@ -67,8 +67,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         own = {other: name.partition(".")[2] for other, name in SYNONYMS.items()}
         known = {name: f"--{name.replace('_', '-')}" for name in (*SHORT, *LISTS)}
         parser.synonyms = {f"--{other.replace('_', '-')}": known[name] for other, name in own.items() if name in known}
-    text = "file with the tables [sae], [data] and [run]; flags override it (default with --resume: config.toml of "
-    "the run)"
+    text = "file with the tables [sae], [data] and [run]; flags override it (default with --resume: that of the run)"
     parser.add_argument("config", metavar="RUN.toml", nargs="?", help=text)
     text = "any key of the three tables, such as sae.dead_after=500 or data.stream=true; may be given several times"
     parser.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], dest="assigned", help=text)

@@ -216,7 +216,7 @@ def judge(
 
 
 def _first(graph: Graph, ranking: np.ndarray, share: float) -> np.ndarray:
-    """Return the best edges of a ranking, as far as they are connected."""
+    """Return the best edges of a ranking that are connected."""
     edges = np.zeros(graph.n_edge, bool)
     edges[ranking[: max(1, round(share * graph.n_edge))]] = True
     return graph.connected(edges)

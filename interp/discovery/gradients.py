@@ -152,7 +152,7 @@ def attribution_star(runs: PairRuns, drop: bool, by_position: bool = False) -> T
 
     arXiv 2403.00745. The rest is to first order.
 
-    With `drop`, magnitudes are means over one backward pass for each layer, that layer's writes held constant there
+    With `drop`, magnitudes are means over one backward pass for each layer, with that layer's writes constant
     (GradDrop), so that a direct and an indirect effect do not cancel; signs are those of the plain pass.
     """
     if runs.model.spec.post_norms:

@@ -214,9 +214,9 @@ class _Bench:
         """Return the mean change of the measure (n_set,)."""
         return (self.measure(sets) - self.clean).mean(1)
 
-    def faithfulness(self, kept: Sequence[Sequence[int]]) -> np.ndarray:
+    def faithfulness(self, sets: Sequence[Sequence[int]]) -> np.ndarray:
         """Return f of sets of heads (indices in `heads`), all others corrupted."""
-        lost = [[head for i, head in enumerate(self.heads) if i not in set(keep)] for keep in kept]
+        lost = [[head for i, head in enumerate(self.heads) if i not in set(heads)] for heads in sets]
         return (self.measure(lost) - self.no_head).mean(1) / (self.clean - self.no_head).mean()
 
     def _mask(self, heads: Sequence[int]) -> np.ndarray:

@@ -72,7 +72,7 @@ class Method:
     segments: bool = False
 
 
-_HELD, _RELP = (Rules(attention=True, norms=True, gates=True, halves=halves) for halves in (False, True))
+_FROZEN, _RELP = (Rules(attention=True, norms=True, gates=True, halves=halves) for halves in (False, True))
 GRADIENTS = {
     "secant": Method(lambda runs, _, by: secant_edges(runs, by), secant_ends, copies=SECANT_COPIES, segments=True),
     "eap": Method(lambda runs, o, by: gradients.attribution(runs, by, o.at)),
@@ -80,7 +80,7 @@ GRADIENTS = {
     "eap-ig-activations": Method(lambda runs, o, by: gradients.integrated_activations(runs, o.steps, o.rule, by)),
     "atp": Method(lambda runs, o, by: gradients.attribution_star(runs, o.grad_drop, by)),
     "relp": Method(lambda runs, _, by: gradients.attribution(runs, by), rules=_RELP),
-    "frozen": Method(lambda runs, _, by: gradients.frozen_flow(runs, by), rules=_HELD, whole=True),
+    "frozen": Method(lambda runs, _, by: gradients.frozen_flow(runs, by), rules=_FROZEN, whole=True),
 }
 METHODS = ("exact", *GRADIENTS, "random")
 DIRECTIONS = ("noise", "denoise", "both")

@@ -39,7 +39,7 @@ def keep(scores: Weights, density: Density, *, among: Weights | None = None, sco
     Args:
         scores: Tensors of shape (instances, ...).
         density: Share of the weights to keep, rounded up to a whole number: one for all networks, or one for each.
-        among: Masks of the weights that may be kept; the others stay out at any score.
+        among: Masks of the weights that may remain; all others are removed at any score.
         scope: "all": one ranking a network. "tensor": one for each of its tensors.
 
     Returns:

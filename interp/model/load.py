@@ -59,7 +59,7 @@ def load(
             read (the message says which file and why).
         DamagedFileError: weights that are missing, unexpected or of another shape.
         UnsupportedModelError: a feature of an exact family that is not written out, or modules that were replaced (both
-            can be observed: `level="observed"`), a model whose streams cannot be found, or a PEFT model, whose adapter
+            can be observed: `level="observed"`), a model whose streams are not located, or a PEFT model, whose adapter
             must be merged first. A model into which adapters were injected is observed.
         UsageError: an unknown dtype, device or level.
 

@@ -6,7 +6,7 @@ taking what the one before it gave. In a block, attention and MLP are the two mo
     stream after = stream before + attention + MLP
 
 and attention is the one that mixes positions. What does not add up is not offered as a hook; a model whose blocks
-cannot be found, or in which an earlier position sees a later one, is refused.
+cannot be located, or in which an earlier position sees a later one, is refused.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Structure:
 def find(hf: Any) -> Structure:
     """Locate the streams of a model by running it.
 
-    Raises `UnsupportedModelError` for a model that is not causal, or whose blocks cannot be found.
+    Raises `UnsupportedModelError` for a model that is not causal, or whose blocks cannot be located.
     """
     device = input_device(hf)
     d_vocab = _vocabulary(hf, device)
@@ -268,7 +268,7 @@ def _blocks(hf: Any, record: _Record) -> tuple[str, list[nn.Module]]:
                 best = (name, chain)
     if not best[1]:
         raise UnsupportedModelError(
-            f"The blocks of {type(hf).__name__} cannot be found: no modules of one class hand on a residual stream "
+            f"The blocks of {type(hf).__name__} cannot be located: no modules of one class pass on a residual stream "
             "(batch, n_token, d_model), each taking what the one before it gave. Nothing about it can be read safely."
         )
     return best
@@ -373,7 +373,7 @@ def _embedding(hf: Any, d_vocab: int) -> nn.Module:
     tables = (one for one in hf.modules() if isinstance(one, nn.Embedding) and one.num_embeddings >= d_vocab)
     result = next(tables, None) if result is None else result
     if result is None:
-        raise UnsupportedModelError(f"The token embedding of {type(hf).__name__} cannot be found.")
+        raise UnsupportedModelError(f"The token embedding of {type(hf).__name__} cannot be located.")
     return result
 
 

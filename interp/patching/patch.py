@@ -1,8 +1,6 @@
 """`patch`: activations of one run put into another, anywhere, over a task.
 
 The model itself runs, with the activations given by `interp.edit.replace`: hooks, adapters and edits take part.
-
-The model runs as it is, with the activations given by `interp.edit.replace`: hooks, adapters and edits take part.
 """
 
 from __future__ import annotations
@@ -74,7 +72,7 @@ def patch(  # noqa: PLR0913 (all but the first four are keyword-only)
             interval.
 
     Raises:
-        UsageError: an unknown kind, axis, direction, source or metric, or two runs that the metric does not tell apart.
+        UsageError: an unknown kind, axis, direction, source or metric, or two runs with the same metric.
         NotFiniteError: a metric that is not finite.
 
     >>> result = patching.patch(model, task, "attn_out", by=("layer", "position"))
@@ -135,7 +133,7 @@ def _layers(model: Model, layers: Sequence[int] | None, sae: Any) -> tuple[int, 
     if sae is not None:
         hook = (getattr(sae, "metadata", None) or {}).get("hook_name")
         if hook not in model.hooks():
-            raise UsageError(f"The autoencoder reads {hook!r}, which is no hook of this model.")
+            raise UsageError(f"The autoencoder reads {hook!r}, which is not a hook of this model.")
         return (max(0, model.places[hook].layer),)
     chosen = tuple(range(model.spec.n_layer)) if layers is None else tuple(layers)
     if not chosen or not all(isinstance(layer, int) and 0 <= layer < model.spec.n_layer for layer in chosen):

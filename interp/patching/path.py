@@ -2,10 +2,10 @@
 
 Goldowsky-Dill et al. (arXiv 2304.05969), Wang et al. (2211.00593). Two runs for every sender:
 
-1. the base run with what the sender writes replaced by the source's. What lies between sender and receivers is "held"
-   at the base run, so that the change arrives by the direct path alone, or runs for "real". Only what the receivers
-   then compute of their inputs (queries, keys, values, neurons) is taken on;
-2. the base run with these put into the receivers; everything else runs for real, up to the logits.
+1. the base run with what the sender writes replaced by the source's. Components between sender and receivers
+   are fixed at the base run ("held"), so that the change arrives by the direct path alone, or are run ("real"). Only
+   the queries, keys, values or neurons that the receivers compute from their inputs are stored;
+2. the base run with these put into the receivers; everything else is run, up to the logits.
 
 The model itself runs, through hooks, as in `patching.patch`; both runs begin at the first block that can change.
 """
@@ -57,8 +57,8 @@ def path(  # noqa: PLR0913 (all but the first four are keyword-only)
         senders: what is replaced, each in its own turn: "embed", heads such as "L3H1", MLPs such as "MLP4".
         receivers: what reads the change: queries, keys and values of heads ("L5H2.q", "L5H2.k"; where query heads share
             keys and values, those are "L5KV0.k" and "L5KV0.v"), MLPs ("MLP5"), or "logits".
-        between: "held" leaves only the direct path from sender to receiver: all heads and MLPs are held at the base
-            run until the receivers have read. "real" lets them react, so that the change also comes by way of others.
+        between: "held" leaves only the direct path from sender to receiver: all heads and MLPs are fixed at the base
+            run until the receivers have read. "real" runs them, so that the change also arrives through others.
         direction: "noise" runs the clean prompts and takes the sender's values from the counterfactual ones; "denoise"
             the reverse.
         metric: as in `patching.patch`.
@@ -98,7 +98,7 @@ def path(  # noqa: PLR0913 (all but the first four are keyword-only)
     return patching_of(
         [torch.cat(parts).double().cpu() for parts in (values, clean, other)],
         task=task.name,
-        what=f"paths, others {'held' if between == 'held' else 'for real'},",
+        what=f"paths, others {'fixed' if between == 'held' else 'run'},",
         direction=direction,
         source="counterfactual" if direction == "noise" else "clean",
         metric=name,
@@ -134,13 +134,13 @@ class _Runs:
     receivers: tuple[Part, ...]
 
     def measured(
-        self, of: Measure, held: bool, progress: Progress | None, place: tuple[int, int]
+        self, of: Measure, fixed: bool, progress: Progress | None, place: tuple[int, int]
     ) -> Float[Tensor, "n n_sender"]:
         """Return the metric with the paths of each sender patched.
 
         Where there is no path, it is that of the base run.
         """
-        _, base = self.model.run_with_cache(self.tokens[0], self._hooks(held))
+        _, base = self.model.run_with_cache(self.tokens[0], self._hooks(fixed))
         _, source = self.model.run_with_cache(self.tokens[1], list(dict.fromkeys(part.hook for part in self.senders)))
         metrics = of(self.model, self.tokens[0]).T.repeat(1, len(self.senders))
         size, done = max(1, AT_ONCE // self.tokens[0].numel()), 0
@@ -149,24 +149,24 @@ class _Runs:
             receivers = [part for part in self.receivers if part.layer >= layer]
             for lot in (same[at : at + size] for at in range(0, len(same), size)):
                 if receivers:
-                    taken = self._taken([self.senders[i] for i in lot], receivers, base, source, held)
+                    taken = self._taken([self.senders[i] for i in lot], receivers, base, source, fixed)
                     patched = self._received(receivers, base, taken, len(lot))
                     metrics[:, lot] = of(patched, self.tokens[0], len(lot)).T
                 done += len(lot)
                 advance(progress, len(self.senders) * place[0] // place[1] + done, len(self.senders), "path patching")
         return metrics
 
-    def _hooks(self, held: bool) -> list[str]:
+    def _hooks(self, fixed: bool) -> list[str]:
         """Return the hooks of the base run that are needed."""
         layers = {min(max(0, part.layer), self._n_layer - 1) for part in (*self.senders, *self.receivers)}
         streams = [f"blocks.{layer}.hook_resid_pre" for layer in sorted(layers)]
-        return [*streams, self._last(), *(hook for hook in self._held() if held)]
+        return [*streams, self._last(), *(hook for hook in self._fixed_hooks() if fixed)]
 
     @property
     def _n_layer(self) -> int:
         return self.model.spec.n_layer
 
-    def _held(self) -> list[str]:
+    def _fixed_hooks(self) -> list[str]:
         """Return the hooks of what all heads and MLPs write from the first sender on."""
         first = max(0, min(part.layer for part in self.senders))
         layers = range(first, self._n_layer)
@@ -181,11 +181,13 @@ class _Runs:
         receivers: Sequence[Part],
         base: dict[str, Tensor],
         source: dict[str, Tensor],
-        held: bool,
+        fixed: bool,
     ) -> dict[str, Tensor]:
         """Return what the receivers compute of their inputs in the first run."""
         first = max(0, senders[0].layer)
-        edits = [edit.function(hook, _given(base[hook])) for hook in self._held() if held and _layer(hook) >= first]
+        edits = [
+            edit.function(hook, _given(base[hook])) for hook in self._fixed_hooks() if fixed and _layer(hook) >= first
+        ]
         edits += [_sent(at, part, len(senders), source) for at, part in enumerate(senders)]
         model = self.model.resumed(first, base[f"blocks.{first}.hook_resid_pre"]).edited(*edits)
         wanted = [self._last() if part.hook == LOGITS else part.hook for part in receivers]

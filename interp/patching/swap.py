@@ -237,7 +237,7 @@ def _check_run(model: Model, tokens: Tensor, position: int, residual: Tensor) ->
     if not error <= TOLERANCE[model.dtype]:
         raise CheckFailedError(
             f"{model.name} does not compute what its weights say: relative error {error:.2e} of its logits. Is there a "
-            "hook or an adapter on it, an edit, or a NaN in its weights? interp.patching.patch runs the model as it is."
+            "hook or an adapter on it, an edit, or a NaN in its weights? interp.patching.patch runs the model itself."
         )
 
 

@@ -111,7 +111,7 @@ class Cards:
         order: the name of the order in which the cards come.
         elsewhere: text of a card without contents: where they are.
         what: what a card is of, in the plural.
-        room: characters that the deck may take on a page. Every card has its name, words and
+        max_characters: characters that the deck may take on a page. Every card has its name, words and
             values, which alone may take more than that.
 
     >>> card = report.Card("latent 3", words=(" tower",), values=(0.5,))
@@ -125,7 +125,7 @@ class Cards:
     order: str = "order given"
     elsewhere: str = "Nothing more is known of it."
     what: str = "entries"
-    room: int | None = None
+    max_characters: int | None = None
 
     def __post_init__(self) -> None:
         check_id(self.id, "deck of cards")
@@ -152,20 +152,20 @@ class Cards:
     def packed(self) -> str:
         """Return the deck as gzip and base64 of JSON.
 
-        Equal decks give equal text. Where `room` is too small for the whole deck, the first cards are full, as many as
-        fit, and the rest folded.
+        Equal decks give equal text. If `max_characters` is too small for the whole deck, the first cards are full, as
+        many as fit, and the others folded.
 
         >>> deck.packed()[:4]
         'H4sI'
         """
         total = len(self.cards)
-        if self.room is None:
+        if self.max_characters is None:
             return self._packed(total)
         some = min(total, SAMPLED)
         bare = len(self._packed(0))
         each = max(1.0, (len(self._packed(some)) - bare) / some)
-        count = min(total, max(0, int(1.1 * (self.room - bare) / each)))
-        while len(packed := self._packed(count)) > self.room and count:
+        count = min(total, max(0, int(1.1 * (self.max_characters - bare) / each)))
+        while len(packed := self._packed(count)) > self.max_characters and count:
             count = int(0.95 * count)
         return packed
 

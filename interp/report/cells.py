@@ -127,7 +127,7 @@ def reduced(matrix: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     return np.take_along_axis(blocks, nan_first[..., None], -1)[..., 0], (rows, columns)
 
 
-def said_of_heatmap(matrix: np.ndarray, steps: tuple[int, int], ends: tuple[float, float, int]) -> str:
+def heatmap_notes(matrix: np.ndarray, steps: tuple[int, int], ends: tuple[float, float, int]) -> str:
     """Return the sentences a heatmap's caption must add.
 
     They name reduction, clipping and undefined cells.

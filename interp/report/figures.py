@@ -97,7 +97,7 @@ def heatmap(
         "showlegend": bool(kinds),
     }
     layout["yaxis"]["range"] = [len(matrix) - 0.5, -0.5]
-    notes = cells.said_of_heatmap(matrix, steps, ends)
+    notes = cells.heatmap_notes(matrix, steps, ends)
     table = cells.matrix_table(axes[0], names, matrix, kinds.names if kinds else None)
     data = [trace, *cells.undefined_cells(matrix), *(kinds.legend if kinds else ())]
     return Figure(id, parts.plot(data, layout), parts.joined(caption, notes), alt, table)

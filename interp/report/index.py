@@ -18,7 +18,7 @@ NAME = "index.html"
 LISTED = ("report.html", "training.html")
 """File names of the pages that an index lists."""
 INTRODUCTION = (
-    "Each page below answers one question about a language model; its finding is the sentence beside the picture.",
+    "Each page below answers one question about a language model; its finding is the sentence next to the picture.",
     "A page opens with the figure that carries the finding; tables, equations and files are one click deeper.",
     "Where there are nodes, heads or tokens to choose from, choose by pointer or with the arrow keys.",
     "Blue is above zero and red below, on every page; shares run from 0 to 1.",

@@ -3,7 +3,7 @@
 It contains HTML, style, script, figures, files and the plotting library.
 
 The library is the part of the `plotly` package's own `plotly.min.js` that pages need (see `library.py`), embedded
-once as gzip and base64 and opened by the browser's `DecompressionStream`, or (`plotlyjs="beside"`) one file that the
+once as gzip and base64 and opened by the browser's `DecompressionStream`, or (`plotlyjs="directory"`) one file that the
 pages of a folder share. A content security policy admits our script and that library by their SHA-256 and nothing else,
 so that markup which slipped through the escaping would still not run. The same page gives the same bytes.
 """
@@ -30,7 +30,7 @@ from interp.report.theme import DARK, css
 from interp.report.thumbnail import thumbnail
 from interp.results import writable_folder, write_atomic
 
-PlotlyJS = Literal["inline", "beside"]
+PlotlyJS = Literal["inline", "directory"]
 LIBRARY = "plotly.min.js"
 NAME = "report.html"
 """File name of a page in the folder of its result."""
@@ -41,7 +41,7 @@ def render(page: Page, *, plotlyjs: PlotlyJS = "inline") -> str:
 
     Args:
         page: What to show.
-        plotlyjs: "inline" embeds the plotting library (0.6 MB of a page); "beside" loads `plotly.min.js` from the
+        plotlyjs: "inline" embeds the plotting library (0.6 MB of a page); "directory" loads `plotly.min.js` from the
             folder of the page, which `write` puts there.
 
     Raises:
@@ -80,7 +80,7 @@ def write(page: Page, folder: str | os.PathLike[str], name: str = NAME, plotlyjs
         raise UsageError(f'A page is written as a file of the folder, such as "report.html", not as "{name}".')
     content = render(page, plotlyjs=plotlyjs).encode()
     target = writable_folder(folder)
-    if plotlyjs == "beside":
+    if plotlyjs == "directory":
         write_atomic(target / LIBRARY, library())
     write_atomic(target / name, content)
     return target / name
@@ -93,8 +93,8 @@ def document(
 
     The plotting library is included only where there is a figure to draw.
     """
-    if plotlyjs not in ("inline", "beside"):
-        raise UsageError(f'plotlyjs is "{plotlyjs}"; it must be "inline" or "beside".')
+    if plotlyjs not in ("inline", "directory"):
+        raise UsageError(f'plotlyjs is "{plotlyjs}"; it must be "inline" or "directory".')
     script, style, scripts, allowed = _asset("page.js"), _asset("page.css"), "", ["'none'"]
     if payload is not None:
         library, allowed = _library_script(plotlyjs) if payload.figures else ("", [])
@@ -180,7 +180,7 @@ def _elements(payload: Payload, suffix: str) -> tuple[str, ...]:
 
 def _library_script(plotlyjs: PlotlyJS) -> tuple[str, list[str]]:
     """Return the library as script elements, with the policy sources they need."""
-    if plotlyjs == "beside":
+    if plotlyjs == "directory":
         return f'<script src="{LIBRARY}"></script>', ["'self'"]
     return f'<script type="text/plain" id="plotly-gzip">{packed_library()}</script>', [_sha256(library())]
 

@@ -165,14 +165,14 @@ def written(p: str, q: str, values: np.ndarray) -> list[dict[str, Any]]:
     return [{**text, p: at.tolist(), q: [0] * len(at), "text": words, "textfont": {"color": NEUTRAL}}]
 
 
-def joined(caption: str, said: str) -> str:
+def joined(caption: str, note: str) -> str:
     """Join the author's caption and the sentences added to it.
 
     An empty caption stays empty, and is refused later.
     """
     caption = caption.strip()
-    full_stop = "." if caption and said and caption[-1] not in ".!?" else ""
-    return caption + full_stop + said if caption else ""
+    full_stop = "." if caption and note and caption[-1] not in ".!?" else ""
+    return caption + full_stop + note if caption else ""
 
 
 def undefined(values: np.ndarray) -> str:

@@ -53,8 +53,8 @@ def svg(paths: dict[str, str]) -> str:
 
 def _joined(parts: list[str]) -> str:
     """Join as many strokes as fit the longest path allowed."""
-    room = np.cumsum([len(part) for part in parts]) <= _LENGTH
-    return "".join(part for part, fits in zip(parts, room, strict=True) if fits)
+    fitting = np.cumsum([len(part) for part in parts]) <= _LENGTH
+    return "".join(part for part, fits in zip(parts, fitting, strict=True) if fits)
 
 
 def _sound(path: str) -> bool:

@@ -59,7 +59,7 @@ def dose_response(  # noqa: PLR0913 (all but the first four are keyword-only)
             whose log odds log Σ p(right) − log Σ p(wrong) after the prompt are read, in nats; or a function from the
             text that the model adds (20 tokens, greedy) to a number, which costs about forty times as much.
         strengths: of every vector, in units of its `stream_norm`; 0 is added.
-        off_target: name → (prompts, measure) of behaviours that should stay as they are.
+        off_target: name → (prompts, measure) of behaviours that should not change.
         neutral: texts on which the cost is measured: KL divergence from the unsteered model and loss, in nats per
             token.
         n_controls: random directions of the same norm in every layer, the control of the measure.

@@ -93,7 +93,9 @@ def measure_of(model: Model, prompts: Any, measure: Any) -> Measure | Judged:
     shared = set(right.flatten().tolist()) & set(wrong.flatten().tolist())
     if shared:
         raise UsageError(f"An answer is both right and wrong: {', '.join(model.labels(torch.tensor(sorted(shared))))}.")
-    return Measure(right, wrong, f"log odds of {_said(model, right)} against {_said(model, wrong)} (nats)")
+    return Measure(
+        right, wrong, f"log odds of {_answer_names(model, right)} against {_answer_names(model, wrong)} (nats)"
+    )
 
 
 def _answers(model: Model, given: Any) -> Int[Tensor, "1 k"]:
@@ -103,7 +105,7 @@ def _answers(model: Model, given: Any) -> Int[Tensor, "1 k"]:
     return torch.tensor([[model.token_id(one) for one in several]])
 
 
-def _said(model: Model, answers: Tensor) -> str:
+def _answer_names(model: Model, answers: Tensor) -> str:
     words = [f"“{visible(word)}”" for word in model.labels(answers[0])]
     more = f" and {len(words) - 3} more" if len(words) > 4 else ""
     return ", ".join(words[: 3 if more else 4]) + more

@@ -240,7 +240,7 @@ class DoseResponse(Shown, Result):
             f"the layer: 95 % bootstrap interval over prompts.{note}"
         )
         slope, unit = self.slope[0], "log odds (nats)" if self.measure.startswith("log odds") else self.measure
-        alt = f"Dose-response curves; at layer {self.layers[best]} the mean slope is {slope:+.2f}; controls beside it."
+        alt = f"Dose-response curves; at layer {self.layers[best]} the mean slope is {slope:+.2f}; with controls."
         return lines(
             "dose",
             np.array(self.strengths),

@@ -113,7 +113,7 @@ class Source:
             if first >= self.limit:
                 return
         if first == 0:
-            raise UsageError("There are no activations to judge on: give at least one row.")
+            raise UsageError("There are no activations to evaluate on: give at least one row.")
 
     def _pairs(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield input and output of every batch."""
@@ -123,7 +123,8 @@ class Source:
             wanted = 2 if variant == "transcoder" else 1
             if len(parts) != wanted:
                 raise UsageError(
-                    f"This {variant} is judged on {wanted} tensor{'s' * (wanted > 1)} a batch; given were {len(parts)}."
+                    f"This {variant} is evaluated on {wanted} tensor{'s' * (wanted > 1)} a batch; given were "
+                    f"{len(parts)}."
                 )
             yield parts[0], parts[-1]
 

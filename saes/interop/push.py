@@ -76,7 +76,7 @@ def push(
         ['README.md', 'cfg.json', 'sae_weights.safetensors', 'interp.json']
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise UsageError(f'"{repo}" is no repository: give "owner/name".')
+        raise UsageError(f'"{repo}" is not a repository name: give "owner/name".')
     path = Path(folder)
     write_atomic(path / CARD, card(load(path), evaluation, repo).encode())
     files = tuple((name, (path / name).stat().st_size) for name in FILES if (path / name).is_file())

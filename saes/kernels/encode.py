@@ -17,7 +17,7 @@ class Scratch:
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, Tensor] = {}
+        self._buffers: dict[str, Tensor] = {}
 
     def get(self, name: str, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Return an uninitialised buffer of a name and shape.
@@ -31,9 +31,9 @@ class Scratch:
             dtype: another dtype, if given.
         """
         dtype = dtype or like.dtype
-        cached = self._held.get(name)
+        cached = self._buffers.get(name)
         if cached is None or cached.shape != shape or cached.dtype != dtype or cached.device != like.device:
-            cached = self._held[name] = torch.empty(shape, dtype=dtype, device=like.device)
+            cached = self._buffers[name] = torch.empty(shape, dtype=dtype, device=like.device)
         return cached
 
 

@@ -148,7 +148,7 @@ class Streamed:
         self._read = self._endless()
         self._ahead: list[Pair] = []
         self._count = -(-SAMPLE // config.batch_size)
-        self._kept: deque[Pair] = deque(maxlen=self._count)
+        self._recent: deque[Pair] = deque(maxlen=self._count)
         self._position = 0
         self.layers, self.metadata = 1, {}
 
@@ -156,11 +156,11 @@ class Streamed:
         """Yield batches, see `Source`; a stream cannot go back."""
         if start < self._position:
             raise UsageError(
-                f"The stream of activations is past batch {start} already: give it anew to go on from there."
+                f"The stream of activations is past batch {start} already: start the stream again to continue."
             )
         for pair in chain(self._taken(), self._read):
             self._position += 1
-            self._kept.append(pair)
+            self._recent.append(pair)
             if self._position > start:
                 yield pair
         raise UsageError(
@@ -170,7 +170,7 @@ class Streamed:
 
     def recent(self, step: int) -> list[Pair]:
         """Return batches, see `Source`."""
-        if step == 0 and not self._kept:
+        if step == 0 and not self._recent:
             if not self._ahead:
                 self._ahead = list(islice(self._read, self._count))
             if not self._ahead:
@@ -178,7 +178,7 @@ class Streamed:
             return list(self._ahead)
         if self._position < step:  # a run resumed after its last step has read nothing yet
             next(self.batches(step - 1))
-        return list(self._kept)
+        return list(self._recent)
 
     def _taken(self) -> Iterator[Pair]:
         while self._ahead:

@@ -22,7 +22,7 @@ DRAW = """
 import sys
 from interp import report, results
 for folder in sys.argv[1:]:
-    report.render(results.load(folder).page(), plotlyjs="beside")
+    report.render(results.load(folder).page(), plotlyjs="directory")
 sys.exit("torch" in sys.modules)
 """
 
@@ -44,7 +44,7 @@ def test_a_study_loads_equal_and_an_untrained_one_fails_its_checks(made, name):
     assert results.load(folder / name) == result
     assert not result.passed
     assert result.to_dict()["finding"] == result.finding()
-    page = report.render(result.page(), plotlyjs="beside")
+    page = report.render(result.page(), plotlyjs="directory")
     assert all(check.claim in result.summary() for check in result.checks)
     assert result.title in page
 

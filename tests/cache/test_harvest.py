@@ -295,14 +295,14 @@ def test_another_harvest_does_not_go_on_from_this_one(name, model, tmp_path):
     change, message = OTHERS[name]
     cache.harvest(model, IDS, CONFIG, tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(UsageError, match=rf"was begun with .*{message}"):
+    with pytest.raises(UsageError, match=rf"was started with .*{message}"):
         cache.harvest(model, change.get("source", IDS), change.get("config", CONFIG), tmp_path, resume=True)
     assert contents(tmp_path) == before
 
 
 def test_another_model_does_not_go_on_from_this_one(model, tmp_path):
     cache.harvest(model, IDS, CONFIG, tmp_path)
-    with pytest.raises(UsageError, match=r"was begun with model\.weights_sha256 = "):
+    with pytest.raises(UsageError, match=r"was started with model\.weights_sha256 = "):
         cache.harvest(models.load("llama", seed=5, text=True), IDS, CONFIG, tmp_path, resume=True)
 
 

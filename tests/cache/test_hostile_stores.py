@@ -142,7 +142,7 @@ def test_the_same_weights_under_another_name_go_on(model, tmp_path):
     other.name = "elsewhere/llama"
     again = cache.harvest(other, IDS, CONFIG, tmp_path / "whole", resume=True)
     assert again.manifest == whole.manifest
-    with pytest.raises(UsageError, match=r"begun with model\.weights_sha256"):
+    with pytest.raises(UsageError, match=r"started with model\.weights_sha256"):
         cache.harvest(models.load("llama", seed=1), IDS, CONFIG, tmp_path / "whole", resume=True)
 
 
@@ -150,7 +150,7 @@ def test_a_difference_is_shown_where_it_begins():
     same = {"data": {"text": "x" * 200 + "one", "k": 3}}
     check_same("The run", same, same)
     other = {"data": {"text": "x" * 200 + "another", "k": 3}}
-    with pytest.raises(UsageError, match=r'begun with data\.text = \.\.\.x{19,20}one", but .* \.\.\.x+another"'):
+    with pytest.raises(UsageError, match=r'started with data\.text = \.\.\.x{19,20}one", but .* \.\.\.x+another"'):
         check_same("The run", same, other)
 
 

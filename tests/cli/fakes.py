@@ -29,7 +29,7 @@ class Finding(Study):
         """What a person reads on the terminal."""
         return f"total {self.total}"
 
-    def beside(self) -> dict[str, bytes]:
+    def extra_files(self) -> dict[str, bytes]:
         """Stands for the graph of the path tree."""
         return {"graph.json": b"{}"}
 

@@ -94,7 +94,7 @@ def test_from_text_with_a_file_and_flags_to_a_folder_that_loads(run, text, tmp_p
     assert code == 0 and error == "" and "finished before (12 steps): nothing to do" in output
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     one_error(run(file, "--hook", HOOK, "--out", out), 2, "already has a run: resume it")
-    one_error(run("--resume", "--k", 5, "--out", out), 2, "begun with sae.k = 4, but this one has 5")
+    one_error(run("--resume", "--k", 5, "--out", out), 2, "started with sae.k = 4, but this one has 5")
 
 
 def test_a_store_and_a_stream_train_too_and_ctrl_c_says_how_to_go_on(run, store, text, tmp_path, monkeypatch):
@@ -291,7 +291,7 @@ def test_a_disk_that_is_really_full(run, store, tmp_path):
     try:
         words = ("--store", store, *SMALL, "--set", "run.checkpoint_every=4", "--out", small / "run")
         (small / "ballast").write_bytes(bytes(40_000_000))
-        one_error(run(*words), 2, "with its checkpoints, needs", "make room")
+        one_error(run(*words), 2, "with its checkpoints, needs", "free some space")
         (small / "ballast").unlink()
         assert run(*words, "-q")[0] == 0
     finally:

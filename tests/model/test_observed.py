@@ -194,7 +194,7 @@ def test_a_model_without_blocks_is_refused():
         def forward(self, input_ids):
             return SimpleNamespace(logits=self.words(self.last(self.table(input_ids))))
 
-    with pytest.raises(UnsupportedModelError, match="The blocks of Flat cannot be found"):
+    with pytest.raises(UnsupportedModelError, match="The blocks of Flat cannot be located"):
         interp.load(Flat(transformers.PretrainedConfig()).eval())
 
 

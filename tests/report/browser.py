@@ -22,7 +22,7 @@ import pytest
 
 from interp import report
 
-BUDGET = {"inline": 2_500_000, "beside": 500_000}
+BUDGET = {"inline": 2_500_000, "directory": 500_000}
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -288,7 +288,7 @@ def _leaving(url: str) -> list[str]:
 
 def _size(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
-    kind = "inline" if 'id="plotly-gzip"' in text else "beside"
+    kind = "inline" if 'id="plotly-gzip"' in text else "directory"
     size = len(text.encode())
     return [f"{size} bytes, the budget of a page ({kind}) is {BUDGET[kind]}"] if size > BUDGET[kind] else []
 

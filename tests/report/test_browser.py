@@ -27,7 +27,7 @@ def test_a_page_is_right_in_light_in_dark_and_narrow(make, tmp_path, page_check)
 
 
 def test_a_page_with_its_library_in_the_folder_is_right(tmp_path, browser):
-    check_page(write(samples.gallery(), tmp_path, plotlyjs="beside"), "dark", browser=browser)
+    check_page(write(samples.gallery(), tmp_path, plotlyjs="directory"), "dark", browser=browser)
 
 
 def test_a_page_without_figures_is_right(tmp_path, browser):
@@ -141,7 +141,7 @@ def test_a_notebook_frame_draws_its_figure(tmp_path, browser):
 
 
 def test_a_page_whose_library_is_missing_says_so_and_shows_its_table(tmp_path, browser):
-    path = write(samples.page(Section("s", "S", "C.", (samples.bars(),))), tmp_path, plotlyjs="beside")
+    path = write(samples.page(Section("s", "S", "C.", (samples.bars(),))), tmp_path, plotlyjs="directory")
     (tmp_path / "plotly.min.js").unlink()
     with opened(browser, path) as (page, faults):
         assert "could not be drawn" in page.inner_text(".plot")

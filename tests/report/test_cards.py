@@ -61,13 +61,13 @@ def test_what_does_not_fit_is_folded_from_the_end():
     many = deck(500)
     whole, limit = len(many.packed()), 9_000
     assert whole > limit
-    fitted = replace(many, room=limit)
+    fitted = replace(many, max_characters=limit)
     assert 0.8 * limit < len(fitted.packed()) <= limit
     full = [len(entry) > 3 for entry in carried(fitted)["cards"]]
     assert full == sorted(full, reverse=True)
     assert 0 < sum(full) < 500
-    assert all(len(entry) > 3 for entry in carried(replace(many, room=2 * whole))["cards"])
-    assert not any(len(entry) > 3 for entry in carried(replace(many, room=10))["cards"])
+    assert all(len(entry) > 3 for entry in carried(replace(many, max_characters=2 * whole))["cards"])
+    assert not any(len(entry) > 3 for entry in carried(replace(many, max_characters=10))["cards"])
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_open_cards_are_accessible(tmp_path, browser, scheme):
 def test_cards_are_searched_ordered_turned_and_linked_by_keyboard(tmp_path, browser):
     names = "[...document.querySelectorAll('.card .name')].map(name => name.textContent)"
     focused = "document.activeElement.querySelector('.name')?.textContent"
-    with opened(browser, write(page_of(deck(50, room=9_000)), tmp_path)) as (page, faults):
+    with opened(browser, write(page_of(deck(50, max_characters=9_000)), tmp_path)) as (page, faults):
         assert page.evaluate(names) == [f"latent {n}" for n in range(12)]
         for _ in range(4):
             page.click("[data-turn='1']")

@@ -34,7 +34,7 @@ def test_importing_the_package_loads_neither_plotly_nor_torch():
     assert done.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("plotlyjs", ["inline", "beside"])
+@pytest.mark.parametrize("plotlyjs", ["inline", "directory"])
 @pytest.mark.parametrize("make", [samples.gallery, samples.hostile])
 def test_the_same_page_gives_the_same_bytes_within_the_budget(make, plotlyjs):
     text = render(make(), plotlyjs=plotlyjs)
@@ -60,7 +60,7 @@ def test_one_large_heatmap_stays_within_the_budget():
     values = np.random.default_rng(0).normal(size=(300, 256))
     page = samples.page(Section("s", "S", "C.", (figures.heatmap("h", values, caption="c", alt="a"),)))
     assert len(render(page).encode()) <= BUDGET["inline"]
-    assert len(render(page, plotlyjs="beside").encode()) <= BUDGET["beside"]
+    assert len(render(page, plotlyjs="directory").encode()) <= BUDGET["directory"]
 
 
 def test_a_page_without_figures_carries_no_library():
@@ -139,7 +139,7 @@ def test_write_makes_the_folder_and_leaves_one_file(tmp_path):
     assert path == tmp_path / "a" / "b" / "report.html"
     assert path.read_text(encoding="utf-8") == render(samples.gallery())
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
-    write(samples.gallery(), tmp_path / "c", "other.html", "beside")
+    write(samples.gallery(), tmp_path / "c", "other.html", "directory")
     assert sorted(file.name for file in (tmp_path / "c").iterdir()) == ["other.html", "plotly.min.js"]
 
 
@@ -171,7 +171,7 @@ def test_a_page_is_written_only_as_a_file_of_its_folder(name, tmp_path):
 
 
 def test_an_unknown_way_to_carry_the_library_is_refused():
-    with pytest.raises(UsageError, match='plotlyjs is "cdn"; it must be "inline" or "beside"'):
+    with pytest.raises(UsageError, match='plotlyjs is "cdn"; it must be "inline" or "directory"'):
         render(samples.gallery(), plotlyjs="cdn")
 
 

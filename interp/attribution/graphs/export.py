@@ -119,11 +119,11 @@ def _node(graph: Graph, i: int, name: str, shift: int, first_target: int) -> dic
 def _queries(score: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """Return an attention score's pairs and marginals by node ids."""
 
-    def said(name: str) -> str:
+    def name_of(name: str) -> str:
         return names.get(name, name)
 
     return {
-        "pair_wise_contributors": [[said(q), said(k), value] for q, k, value in score["pairs"]],
-        "top_q_marginal_contributors": [[said(name), value] for name, value in score["queries"]],
-        "top_k_marginal_contributors": [[said(name), value] for name, value in score["keys"]],
+        "pair_wise_contributors": [[name_of(q), name_of(k), value] for q, k, value in score["pairs"]],
+        "top_q_marginal_contributors": [[name_of(name), value] for name, value in score["queries"]],
+        "top_k_marginal_contributors": [[name_of(name), value] for name, value in score["keys"]],
     }

@@ -64,7 +64,7 @@ def row_influence(effects: Float[np.ndarray, "row node"], row_node: np.ndarray, 
 
 
 @dataclass(frozen=True)
-class Kept:
+class Pruned:
     """Nodes and edges that remain after pruning.
 
     For every node also the share of influence that it and larger ones have.
@@ -76,7 +76,7 @@ class Kept:
     cumulative: Each
 
 
-def prune(adjacency: Square, weights: Each, fixed: Chosen, fed: Chosen, node_share: float, edge_share: float) -> Kept:
+def prune(adjacency: Square, weights: Each, fixed: Chosen, fed: Chosen, node_share: float, edge_share: float) -> Pruned:
     """Prune nodes and edges by influence.
 
     `fixed` nodes always stay, `fed` ones need an edge into them.
@@ -97,7 +97,7 @@ def prune(adjacency: Square, weights: Each, fixed: Chosen, fed: Chosen, node_sha
     order = np.argsort(-each, kind="stable")
     cumulative = np.empty_like(each)
     cumulative[order] = np.cumsum(each[order]) / max(each.sum(), LEAST)
-    return Kept(nodes, edges, each, cumulative)
+    return Pruned(nodes, edges, each, cumulative)
 
 
 def threshold(scores: Float[np.ndarray, " n"], share: float) -> float:

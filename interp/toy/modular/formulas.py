@@ -49,15 +49,17 @@ def train(config: Config, *, progress: Progress | None = None) -> Trained:
         trained, places = train_wired(start, wires, loss, price, steps=config.steps, lr=config.lr)
         judge = _error(task(config.task, points=4 * config.points, seed=config.seed + TEST_SEED))
         matrices = {wire.name: trained[wire.name] for wire in wires}
-        kept = masks.smallest(masks.magnitude(matrices), lambda mask: judge(masks.apply(trained, mask)), config.allowed)
-        error, pruned = judge(trained), judge(masks.apply(trained, kept))
+        remaining = masks.smallest(
+            masks.magnitude(matrices), lambda mask: judge(masks.apply(trained, mask)), config.allowed
+        )
+        error, pruned = judge(trained), judge(masks.apply(trained, remaining))
         cost = wiring_cost(trained, lengths(places, wires, config.locality))
     return Trained(
         config=config,
         parts=task(config.task).parts,
         start=tuple(_grid(start[wire.name], count) for wire in wires),
         matrices=tuple(_grid(trained[wire.name], count) for wire in wires),
-        kept=tuple(_grid(kept[wire.name], count) for wire in wires),
+        remaining=tuple(_grid(remaining[wire.name], count) for wire in wires),
         places=tuple(_grid(places[str(layer)], count) for layer in range(len(sizes))),
         error=_grid(error, count),
         pruned_error=_grid(pruned, count),

@@ -77,7 +77,7 @@ class Trained(Result):
     start: tuple[np.ndarray, ...]
     """Matrices before training."""
     matrices: tuple[np.ndarray, ...]
-    kept: tuple[np.ndarray, ...]
+    remaining: tuple[np.ndarray, ...]
     """1 for the largest weights with which the error is at most the one allowed."""
     places: tuple[np.ndarray, ...]
     """(settings, seeds, neurons) for each layer, from the inputs on."""
@@ -102,8 +102,8 @@ class Trained(Result):
         >>> [matrix.shape for matrix in trained.network(0, 0)]
         [(8, 4), (8, 8), (2, 8)]
         """
-        kept = self.kept if pruned else tuple(np.ones_like(k) for k in self.kept)
-        return [w[setting, seed] * k[setting, seed] for w, k in zip(self.matrices, kept, strict=True)]
+        remaining = self.remaining if pruned else tuple(np.ones_like(k) for k in self.remaining)
+        return [w[setting, seed] * k[setting, seed] for w, k in zip(self.matrices, remaining, strict=True)]
 
     def split(self) -> Bool[np.ndarray, "settings seeds"]:
         """Return whether each pruned network has the right parts.
@@ -130,7 +130,7 @@ class Trained(Result):
         >>> trained.wires().shape
         (2, 1)
         """
-        return np.sum([kept.sum((2, 3)) for kept in self.kept], axis=0).astype(int)
+        return np.sum([remaining.sum((2, 3)) for remaining in self.remaining], axis=0).astype(int)
 
     def _each(self, measure: Callable[[Sequence[np.ndarray]], float]) -> np.ndarray:
         settings, seeds = self.error.shape

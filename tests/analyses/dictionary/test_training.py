@@ -45,7 +45,7 @@ def test_of_a_large_set_some_are_drawn_and_all_are_listed():
 
 @pytest.mark.browser
 def test_the_page_in_a_browser(tmp_path):
-    path = write(page({f"blocks.{i}.mlp": history(5 + i) for i in range(9)}), tmp_path, plotlyjs="beside")
+    path = write(page({f"blocks.{i}.mlp": history(5 + i) for i in range(9)}), tmp_path, plotlyjs="directory")
     with checks.launched() as browser:
         checks.check_page(path, browser=browser, layout=True, screens=5)
         checks.check_page(path, "dark", browser=browser, axe=False)

@@ -38,7 +38,7 @@ def test_a_result_loads_equal_and_has_a_summary(made):
 
 def test_a_page_states_every_check(made):
     result, _ = made
-    page = report.render(result.page(), plotlyjs="beside")
+    page = report.render(result.page(), plotlyjs="directory")
     rows = next(one for one in result.page().sections if one.id == "checks").blocks[0].rows
     assert [row[0] for row in rows] == [check.claim for check in result.checks]
     assert [row[-1] == "pass" for row in rows] == [check.passed for check in result.checks]

@@ -327,7 +327,7 @@ def test_a_transcoder_is_judged_on_pairs():
     assert value(judged(skip, (X, y)), "FVU") > 1e-2  # the skip path is part of the reconstruction
     with pytest.raises(UsageError, match="There are 3000 inputs and 10 outputs"):
         judged(sae, (X, y[:10]))
-    with pytest.raises(UsageError, match="transcoder is judged on 2 tensors a batch; given were 1"):
+    with pytest.raises(UsageError, match="transcoder is evaluated on 2 tensors a batch; given were 1"):
         judged(sae, X)
 
 

@@ -197,5 +197,5 @@ def test_push_sends_the_named_files_only(tmp_path, monkeypatch):
 
 
 def test_push_refuses_what_is_not_a_repository(tmp_path):
-    with pytest.raises(UsageError, match='"there" is no repository: give "owner/name"'):
+    with pytest.raises(UsageError, match='"there" is not a repository name: give "owner/name"'):
         push(planted.sae("topk").save(tmp_path), "there")

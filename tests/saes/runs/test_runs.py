@@ -102,9 +102,9 @@ def test_a_finished_run_is_loaded_and_another_is_refused(tmp_path):
     assert torch.equal(go(tmp_path, resume=True).W_enc, first.W_enc)
     with pytest.raises(UsageError, match="already has a finished run"):
         go(tmp_path)
-    with pytest.raises(UsageError, match=r"begun with sae\.k = 4, but this one has 5"):
+    with pytest.raises(UsageError, match=r"started with sae\.k = 4, but this one has 5"):
         go(tmp_path, resume=True, config=saes.Config(**(vars(CONFIG) | {"k": 5})))
-    with pytest.raises(UsageError, match=r"begun with data\.sha256"):
+    with pytest.raises(UsageError, match=r"started with data\.sha256"):
         go(tmp_path, resume=True, activations=rows(seed=1))
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
