@@ -34,6 +34,7 @@ def test_other_output_has_no_progress_bar(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "EVERY", 30.0)
     now = [100.0]
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
