@@ -109,7 +109,8 @@ def collect_with_log_probs(
         `Activations`, and an array (n, 2) of each statement's total and mean log-probability in nats.
 
     Raises:
-        UsageError, InterpError: as `collect`.
+        UsageError: as `collect`.
+        InterpError: an activation that is not finite.
 
     Example:
         >>> data = probes.read_statements([{"statement": f"the tower is in {w}", "label": w == "a"} for w in "ab"])

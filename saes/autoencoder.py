@@ -200,7 +200,7 @@ class SAE(nn.Module):
 
         Returns:
             (values, indices), each (n, k), for topk; otherwise a sparse CSR matrix (n, width). Rows with fewer than k
-            positive latents are filled with values of 0.
+                positive latents are filled with values of 0.
 
         Raises:
             UsageError: an input with more axes.

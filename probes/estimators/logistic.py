@@ -51,7 +51,8 @@ class LogisticRegression(LabelProbe):
             `Linear` with directions (fold, layer, strength, d).
 
         Raises:
-            UsageError, CheckFailedError: as `probes.batched.logistic_path`.
+            UsageError: a strength that is not positive, or a fold without both classes.
+            CheckFailedError: a fit that does not converge.
 
         Example:
             >>> X, y, weights = torch.rand(3, 6, 2), torch.tensor([0, 1] * 3), torch.ones(1, 6)

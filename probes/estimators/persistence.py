@@ -121,7 +121,7 @@ class Saved:
 
     @checked
     def check(self, acts: Activations, layer: int, position: str | None = None) -> None:
-        """Raise `UsageError` unless the activations match those of the fit.
+        """Check that activations match those of the fit.
 
         Weights, dtype and BOS setting of the model, the hook and the position rule are compared.
 
@@ -129,6 +129,9 @@ class Saved:
             acts: the activations.
             layer: their layer.
             position: their position, if several were collected.
+
+        Raises:
+            UsageError: they do not match, or the origin of the probe is not known.
 
         Example:
             >>> _ = probes.MassMean().fit(acts.at(1), data.labels).save(folder, acts, layer=1)  # folder = "out/probe"

@@ -62,6 +62,9 @@ def ridge_path(statistics: Statistics, alphas: Sequence[float], label: int = 0) 
     Returns:
         Directions (1, alpha, d) and biases, as in `probes.batched.ridge_path`.
 
+    Raises:
+        UsageError: a penalty that is not positive, or a label vector with one class only.
+
     Example:
         >>> ridge_path(probes.Statistics(2).update(np.eye(2), [0, 1]), [1.0, 10.0]).directions.shape
         torch.Size([1, 2, 2])
