@@ -21,7 +21,7 @@ from interp.provenance import Stopwatch
 
 AT_ONCE = 2**24
 """Logits in memory at once, twice: 341 rows of SmolLM2's vocabulary, 64 of Gemma 3's; 67 MB in float32."""
-WHOLE, SAMPLE = 2**23, 2**22
+WHOLE, SAMPLE = 2**23, 2**21
 """Logits of a text up to which all its positions are compared, and those of the positions drawn from a larger one."""
 
 
@@ -46,7 +46,7 @@ def compare_lenses(
         tokens: (n, n_token) texts of one length, without padding.
         lenses: name → lens.
         n_position: number of positions of each text that are compared, drawn at random. By default all, unless n_token
-            × d_vocab is above 2²³ (128 tokens of a vocabulary of 65,536); then 2²² / d_vocab of them: 16 of Gemma 3.
+            × d_vocab is above 2²³ (128 tokens of a vocabulary of 65,536); then 2²¹ / d_vocab of them: 8 of Gemma 3.
         seed: seed of the positions.
         progress: called with (texts done, texts in all, what is being done).
 

@@ -31,8 +31,8 @@ WARM = 12_288
 """Positions behind the least-squares map, about 20 for each of its rows where the model has 576 dimensions."""
 VALIDATION = 2
 """Runs of the model that no lens is trained on: they choose the best parameters of each row."""
-POSITIONS, LOGITS = 256, 2**24
-"""Positions of a step, and the logits of the whole vocabulary that bound them: 64 positions of Gemma 3."""
+POSITIONS, LOGITS = 256, 3 * 2**22
+"""Positions of a step, and the logits of the whole vocabulary that bound them: all of SmolLM2, 48 of Gemma 3."""
 AT_ONCE = 2**24
 """Logits of the whole vocabulary in memory at once."""
 
@@ -105,8 +105,8 @@ def hooks(model: Model) -> tuple[str, ...]:
 def positions_per_step(model: Model, batch_size: int | None = None) -> int:
     """Return the number of positions of a training step.
 
-    It is `batch_size` where that is given. Otherwise it is 256, or fewer where their logits would be more than 2²⁴:
-    choosing the likeliest tokens of a position takes 2 d_model d_vocab operations.
+    It is `batch_size` where that is given. Otherwise it is 256, or fewer where their logits would be more than 3 · 2²²,
+    those of a vocabulary of 49,152: choosing the likeliest tokens of a position takes 2 d_model d_vocab operations.
 
     >>> positions_per_step(model), positions_per_step(model, 32)
     (256, 32)

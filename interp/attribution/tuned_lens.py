@@ -78,7 +78,7 @@ class TunedLens:
             source: token ids (batch, n_token), or a `Store` with the hooks of `hooks(model)`.
             kind: "tuned"; "linear" without the steps; "bias" for the control without A.
             steps: Adam steps at most.
-            batch_size: number of positions of a step. By default 256, or 2²⁴ / d_vocab where that is fewer (64 of
+            batch_size: number of positions of a step. By default 256, or 3 · 2²² / d_vocab where that is fewer (48 of
                 Gemma 3): the model's logits of these positions are most of the cost of a step.
             lr: learning rate, falling linearly to 0.
             seed: of the order of the text and of the sampled vocabulary.

@@ -24,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--held-out", type=options.positive, default=16, metavar="N", help=text)
     text = "tokens in a context (default: 128)"
     parser.add_argument("--context", type=options.positive, default=128, metavar="N", help=text)
-    text = "positions in a training step (default: 256, fewer for a vocabulary of more than 65,536 tokens)"
+    text = "positions in a training step (default: 256, fewer for a vocabulary of more than 49,152 tokens)"
     parser.add_argument("--batch-size", type=options.positive, default=None, metavar="N", help=text)
     text = "positions of a held-out context to compare (default: all, fewer where their logits are more than 8 million)"
     parser.add_argument("--positions", type=options.positive, default=None, metavar="N", help=text)
