@@ -66,12 +66,13 @@ def train(  # noqa: PLR0913 (keyword-only)
     steps, n_run = whole(steps, "steps", 0), POSITIONS if batch_size is None else whole(batch_size, "batch_size", 2)
     if model.dtype not in (torch.float32, torch.float64):
         raise UsageError(f"A lens is fitted in float32 or float64, not in {model.dtype}: load the model so.")
+    source = source if isinstance(source, Store) else model.check_tokens(source)
     runs = _runs(model, source, n_run, seed)
     generator = torch.Generator().manual_seed(seed)
     unseen = torch.cat(list(islice(runs, VALIDATION)), 1)
     validation = _Objective.of(model, unseen[-1], 2 * SAMPLED, generator)
     lenses = [_Parameters(model, kind) for kind in kinds]
-    moments = _Moments.of(islice(runs, -(-WARM // n_run)))
+    moments = _Moments.of(islice(runs, min(-(-WARM // n_run), _distinct(source, n_run))))
     for lens in lenses:
         lens.validate(validation, unseen)
         lens.start(moments)
@@ -126,7 +127,13 @@ def _batches(runs: Iterator[Streams], size: int, seed: int) -> Iterator[Streams]
             yield streams[:, chosen.to(streams.device)]
 
 
-def _runs(model: Model, source: Any, size: int, seed: int) -> Iterator[Streams]:
+def _distinct(source: Store | Tensor, size: int) -> int:
+    """Return the number of runs after those for validation before the text comes again."""
+    n = len(source) // size if isinstance(source, Store) else -(-len(source) // max(1, size // source.shape[1]))
+    return n - VALIDATION
+
+
+def _runs(model: Model, source: Store | Tensor, size: int, seed: int) -> Iterator[Streams]:
     """Yield residual streams of `size` positions, validation first.
 
     In an order drawn with `seed`.
@@ -134,8 +141,7 @@ def _runs(model: Model, source: Any, size: int, seed: int) -> Iterator[Streams]:
     if isinstance(source, Store):
         yield from _stored(model, source, size, seed)
         return
-    tokens = model.check_tokens(source)
-    per_batch = max(1, size // tokens.shape[1])
+    tokens, per_batch = source, max(1, size // source.shape[1])
     if len(tokens) <= VALIDATION * per_batch:
         raise UsageError(
             f"A lens needs text for at least {VALIDATION + 1} batches, {VALIDATION} of them for validation: "
