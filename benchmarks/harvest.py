@@ -12,7 +12,8 @@ is printed too.
   Target: at most 1.05 times bare, without its start.
 - start: the part of it that does not grow with the text, most of it the checksum of the weights.
 - stream: `cache.stream` of the same tokens, mixed batches without disk.
-- bfloat16: `cache.harvest`, model and store in bfloat16. Target where the processor has AMX: bare / this >= 2.5.
+- bfloat16: `cache.harvest`, model and store in bfloat16. Target: at most 1.05 times bare bfloat16, without its start.
+- bare bfloat16: as bare, with the model in bfloat16.
 - sae-lens: `ActivationsStore` over the model's bridge, its mixing buffer included; time per token it runs.
 """
 
@@ -48,14 +49,17 @@ def documentation() -> Iterator[str]:
 
 def runs(model: interp.Model, contexts: cache.Contexts) -> dict[str, Callable[[], float]]:
     """Return, by name, a function that runs once and returns its passes over the contexts."""
-    bare, half = truncated(model.hf), interp.load("smollm2", dtype="bfloat16")
+    half = interp.load("smollm2", dtype="bfloat16")
     store = _sae_lens(model, contexts)
 
-    @torch.no_grad()
-    def plain() -> float:
-        for ids in contexts.tokens.long().split(BATCH):
-            bare(input_ids=ids, use_cache=False)
-        return 1.0
+    def plain(bare: torch.nn.Module) -> Callable[[], float]:
+        @torch.no_grad()
+        def call() -> float:
+            for ids in contexts.tokens.long().split(BATCH):
+                bare(input_ids=ids, use_cache=False)
+            return 1.0
+
+        return call
 
     def streamed() -> float:
         for _ in cache.stream(model, contexts, HOOK, seed=0, buffer=4096, batch_size=1024, context=CONTEXT):
@@ -69,10 +73,11 @@ def runs(model: interp.Model, contexts: cache.Contexts) -> dict[str, Callable[[]
         return store.ran / contexts.n_token
 
     return {
-        "bare": plain,
+        "bare": plain(truncated(model.hf)),
         "start": lambda: _started(model, contexts, "float32"),
         "harvest": lambda: _harvested(model, contexts, "float32"),
         "stream": streamed,
+        "bare bfloat16": plain(truncated(half.hf)),
         "bfloat16 start": lambda: _started(half, contexts, "bfloat16"),
         "bfloat16": lambda: _harvested(half, contexts, "bfloat16"),
         "sae-lens": theirs,
@@ -185,6 +190,8 @@ def main() -> None:
     for name, rows in times.items():
         clock, processor_time = np.median(rows / times["bare"], axis=0)
         print(f"{name:>16} {contexts.n_token / np.median(rows[:, 0]):9,.0f} {clock:14.3f} {processor_time:10.3f}")
+    _, processor_time = np.median(times["bfloat16 - start"] / times["bare bfloat16"], axis=0)
+    print(f"\nbfloat16 - start: {processor_time:.3f} times bare bfloat16, in processor time")
     plain, centred = bfloat16_error(model, contexts)
     print(f"\nbfloat16 against float32, position 0 left out: relative error {plain:.2e}, {centred:.2e} of what varies")
 

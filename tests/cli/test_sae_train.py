@@ -91,7 +91,7 @@ def test_from_text_with_a_file_and_flags_to_a_folder_that_loads(run, text, tmp_p
     assert "k = 4" in (out / "config.toml").read_text() and (out / "activations" / "manifest.json").exists()
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     code, output, error = run("--resume", "--out", out)
-    assert code == 0 and error == "" and "finished before (12 steps): nothing to do" in output
+    assert code == 0 and error == "" and "already finished (12 steps)" in output
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     one_error(run(file, "--hook", HOOK, "--out", out), 2, "already has a run: resume it")
     one_error(run("--resume", "--k", 5, "--out", out), 2, "started with sae.k = 4, but this one has 5")
