@@ -40,7 +40,7 @@ def _agreement(result: Completions) -> Figure:
         [f"prompt {number}" for number in range(1, len(result.prompts) + 1)],
         {name: [row[at] for row in result.agreement] for at, name in enumerate(edited, 1)},
         caption="Fraction of the unedited text before the first token that differs, for each prompt and set of edits. "
-        "It is 1 where the text is the same.",
+        "It is 1 where the text is the same, or goes on longer.",
         alt=f"Bars from 0 to 1 for {len(result.prompts)} prompts and {len(edited)} sets of edits.",
         axes=("prompt", "fraction of the text"),
     )

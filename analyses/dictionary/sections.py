@@ -27,7 +27,7 @@ def quality(evaluation: Evaluation) -> Section:
         blocks.append(
             bars(
                 "baselines",
-                [b.name for b in methods],
+                [b.name.partition(",")[0] for b in methods],  # the table has the whole names
                 left,
                 caption="Fraction of variance unexplained (smaller is better) of the autoencoder and of other methods "
                 "that write the same activations with about as many directions at a time. Error bars: 95 % intervals "

@@ -102,14 +102,16 @@ def _sections(result: TruthStudy) -> tuple[Section | None, ...]:
 
 def _headline(result: TruthStudy) -> Section:
     columns = tuple(_headline_column(sweep) for sweep in result.sweeps)
-    rows = tuple((name, *(column[name] for column in columns)) for name in columns[0])
-    rows = tuple(row for row in rows if any(cell is not None for cell in row[1:]))
+    every = ((name, *(column[name] for column in columns)) for name in columns[0])
+    rows = tuple(row for row in every if any(cell is not None for cell in row[1:]))
+    further = tuple(row for row in rows if row[0] in _further(result.sweeps[0]))
     caption = (
         "Fractions, with 95 % intervals over test groups in brackets; the null's bracket is the middle 95 % of its "
         "draws. Layer and position are chosen on the train side; the best layer on the test side is given for "
         "comparison only, because choosing it needs the test labels."
     )
-    table = Table(("measure", *(sweep.name for sweep in result.sweeps)), rows, caption)
+    measures = ("measure", *(sweep.name for sweep in result.sweeps))
+    table = Table(measures, tuple(row for row in rows if row not in further), caption)
     how = How(
         "Entities are split by a hash of their name, so that an entity is on the same side in every set. Layer, "
         "position and strength are chosen by 4-fold cross-validation over entities of the train side; intervals "
@@ -120,7 +122,9 @@ def _headline(result: TruthStudy) -> Section:
         "Hewitt and Liang 2019, arXiv 1909.03368; Marks and Tegmark 2023, arXiv 2310.06824",
     )
     claims = "; ".join(f"{s.name} {interval_words(s.best.accuracy)} at layer {s.best.layer}" for s in result.sweeps)
-    return Section("headline", "Accuracy and its controls", f"Accuracy: {claims}.", (table,), how)
+    return Section(
+        "headline", "Accuracy and its controls", f"Accuracy: {claims}.", (table, Table(measures, further)), how
+    )
 
 
 def _headline_column(sweep: Sweep) -> dict[str, Cell]:

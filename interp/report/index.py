@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from interp.errors import MissingInputError
 from interp.report.page import document
-from interp.report.text import escaped
+from interp.report.text import escaped, prose
 from interp.report.thumbnail import CLASSES, svg
 from interp.results import writable_folder, write_atomic
 
@@ -105,7 +105,7 @@ def _item(entry: _Entry) -> str:
     return (
         f"<li>{_picture(entry) or '<span></span>'}<div>"
         f'<h2><a href="{escaped(quote(entry.link))}">{escaped(facts["title"])}</a></h2>'
-        f'<p>{escaped(facts.get("finding", ""))}</p><p class="facts-line">{line}</p>'
+        f'<p>{prose(facts.get("finding", ""))}</p><p class="facts-line">{line}</p>'
         f'<p class="folder"><code>{escaped(entry.link)}</code></p></div></li>'
     )
 

@@ -193,11 +193,12 @@ const explorerDrawing = (() => {
       const text = short(node.label, node.kind === "target" ? 30 : 15);
       const half = (text.length * 6.2) / 2;
       const own = new Set(cells(...shape(node, scene)));
+      const within = ([x, top]) =>
+        x - half > LEFT && x + half < scene.width && top > 0 && top < scene.height - BOTTOM - 10;
       const free = ([x, top]) =>
-        x - half > LEFT && x + half < scene.width && top < scene.height - BOTTOM - 10 &&
-        cells(x - half, top, x + half, top + 11).every((cell) => own.has(cell) || !taken.has(cell));
+        within([x, top]) && cells(x - half, top, x + half, top + 11).every((cell) => own.has(cell) || !taken.has(cell));
       const places = placesOf(node, scene, half);
-      const [x, top] = places.find(free) || (node.key === scene.selected ? places[0] : []);
+      const [x, top] = places.find(free) || (leading(node, scene) && places.reverse().find(within)) || [];
       if (x === undefined) continue;
       cells(x - half, top, x + half, top + 11).forEach((cell) => taken.add(cell));
       const dim = scene.lit.size > 0 && !scene.litNodes.has(node.key);
@@ -209,6 +210,9 @@ const explorerDrawing = (() => {
       pen.fillText(text, x, top);
     }
   }
+
+  // The selected node and a path that is followed have labels wherever there is space, even on other nodes.
+  const leading = (node, scene) => node.key === scene.selected || (scene.litNodes.size < 12 && scene.litNodes.has(node.key));
 
   // Where a label may stand, the best first: its middle and its top. What feeds a target stands beneath it.
   function placesOf(node, scene, half) {
