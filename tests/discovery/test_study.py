@@ -122,5 +122,5 @@ def test_wrong_requests_are_usage_errors(tmp_path, monkeypatch):
 
 
 @pytest.mark.browser
-def test_the_page_in_a_browser(found, tmp_path):
-    check_study(found[1], tmp_path, screens=5)
+def test_the_page_in_a_browser(planted_study, tmp_path):
+    check_study(planted_study[1], tmp_path, screens=5)

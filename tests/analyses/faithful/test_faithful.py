@@ -78,5 +78,5 @@ def test_what_cannot_be_compared_is_refused(change, message):
 
 
 @pytest.mark.browser
-def test_the_page_in_a_browser(found, tmp_path):
-    check_study(found, tmp_path, screens=4)
+def test_the_page_in_a_browser(result, tmp_path):
+    check_study(result, tmp_path, screens=4)

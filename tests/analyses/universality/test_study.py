@@ -126,5 +126,5 @@ def test_the_command(monkeypatch, capsys, tmp_path, pair):
 
 
 @pytest.mark.browser
-def test_the_page_in_a_browser(found, tmp_path):
-    check_study(found, tmp_path, screens=5)
+def test_the_page_in_a_browser(result, tmp_path):
+    check_study(result, tmp_path, screens=5)
