@@ -20,7 +20,8 @@ PIECES: dict[str, dict[str, str]] = {}
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the sections of generated pages to the navigation."""
-    api = [{name: f"{reference.FOLDER}/{name}.md"} for name in reference.public_modules()]
+    names = {"Names in examples": "examples", **{name: name for name in reference.public_modules()}}
+    api = [{title: f"{reference.FOLDER}/{name}.md"} for title, name in names.items()]
     books = [f"{notebooks.FOLDER}/{name}.md" for name in notebooks.names()]
     config.nav = [*(config.nav or []), {"Notebooks": books}, {"API": api}]
     return config
@@ -28,6 +29,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages, the notebooks as files and the plotting library."""
+    files.append(File.generated(config, f"{reference.FOLDER}/examples.md", content=reference.examples()))
     for name in reference.public_modules():
         files.append(File.generated(config, f"{reference.FOLDER}/{name}.md", content=reference.page(name)))
     for name in notebooks.names():
