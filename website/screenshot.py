@@ -14,7 +14,7 @@ from pathlib import Path
 
 from interp.cli.software import BROWSERS
 
-WIDTH, HEIGHT = 1160, 780
+WIDTH, HEIGHT = 1160, 800
 
 
 def picture(page: Path, out: Path) -> None:
