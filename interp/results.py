@@ -45,6 +45,7 @@ MODULES = (
     *("probes.erasure", "probes.erasure_report", "probes.estimators.persistence", "probes.intervention.results"),
     *("probes.layers", "probes.rows", "probes.statements", "probes.streaming.statistics"),
     *("probes.protocol.resemblance", "probes.protocol.results", "probes.protocol.splits"),
+    *("probes.protocol.control_results", "probes.protocol.transfer_results"),
     *("saes.evaluation.result", "saes.evaluation.scores", "saes.sets.result"),
     *(
         "analyses.circuits.result",
@@ -83,6 +84,12 @@ RENAMED = {
     "probes.estimators.saving:Origin": "probes.estimators.persistence:Origin",
     "probes.estimators.saving:SavedProbe": "probes.estimators.persistence:SavedProbe",
     "probes.intervening.results:Intervention": "probes.intervention.results:Intervention",
+    "probes.protocol.results:Baseline": "probes.protocol.control_results:Baseline",
+    "probes.protocol.results:Controls": "probes.protocol.control_results:Controls",
+    "probes.protocol.results:Null": "probes.protocol.control_results:Null",
+    "probes.protocol.results:Selectivity": "probes.protocol.control_results:Selectivity",
+    "probes.protocol.results:LeftOut": "probes.protocol.transfer_results:LeftOut",
+    "probes.protocol.results:Transfer": "probes.protocol.transfer_results:Transfer",
     "probes.reading:Problem": "probes.rows:Problem",
 }
 """Names of classes in files of earlier versions, with the names of today."""

@@ -51,12 +51,8 @@ if TYPE_CHECKING:
         sweep as sweep,
         transfer as transfer,
     )
-    from probes.statements import (
-        Statements as Statements,
-        join as join,
-        paired as paired,
-        read_statements as read_statements,
-    )
+    from probes.statement_files import read_statements as read_statements
+    from probes.statements import Statements as Statements, join as join, paired as paired
     from probes.streaming.statistics import Statistics as Statistics
 
 attach(__name__)

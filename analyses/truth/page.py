@@ -18,7 +18,8 @@ from probes.protocol.figures import layer_curve, transfer_matrix
 
 if TYPE_CHECKING:
     from analyses.truth.result import TruthStudy
-    from probes.protocol.results import Sweep, Transfer
+    from probes.protocol.results import Sweep
+    from probes.protocol.transfer_results import Transfer
     from probes.protocol.verdicts import Verdict
 
 LIMITATIONS = (

@@ -17,7 +17,8 @@ from interp.results import Result
 from probes.erasure_report import ErasureReport
 from probes.intervention.results import Intervention
 from probes.layers import Layered
-from probes.protocol.results import LeftOut, Sweep, Transfer
+from probes.protocol.results import Sweep
+from probes.protocol.transfer_results import LeftOut, Transfer
 
 if TYPE_CHECKING:
     from interp.report import Download

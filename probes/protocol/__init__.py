@@ -14,9 +14,10 @@ from interp.lazy import attach
 if TYPE_CHECKING:
     from probes.protocol.baselines import log_probs as log_probs
     from probes.protocol.leave_one_out import leave_one_out as leave_one_out
-    from probes.protocol.results import LeftOut as LeftOut, Sweep as Sweep, Transfer as Transfer
+    from probes.protocol.results import Sweep as Sweep
     from probes.protocol.splits import Split as Split, own_split as own_split, split as split
     from probes.protocol.sweep import sweep as sweep
     from probes.protocol.transfer import transfer as transfer
+    from probes.protocol.transfer_results import LeftOut as LeftOut, Transfer as Transfer
 
 attach(__name__)

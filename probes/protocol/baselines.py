@@ -13,8 +13,8 @@ from jaxtyping import Float
 from interp.arguments import checked
 from interp.errors import UsageError
 from probes.inputs import check_whole
+from probes.protocol.control_results import Baseline
 from probes.protocol.intervals import measured
-from probes.protocol.results import Baseline
 from probes.protocol.splits import Split
 from probes.statements import Statements
 

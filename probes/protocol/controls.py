@@ -13,9 +13,9 @@ from jaxtyping import Float
 from interp.statistics import auc
 from probes.estimators.capabilities import closed_form
 from probes.estimators.pairs import PairProbe
+from probes.protocol.control_results import Null, Selectivity
 from probes.protocol.labelings import per_group, rows_by_group, scores_by_labels, shuffled
 from probes.protocol.metrics import accuracy
-from probes.protocol.results import Null, Selectivity
 from probes.protocol.splits import FEW_GROUPS, Split
 from probes.statements import Statements
 

@@ -11,7 +11,9 @@ from interp.report.table import Cell, Table
 
 if TYPE_CHECKING:
     from interp.report.blocks import Figure
-    from probes.protocol.results import Controls, LeftOut, Sweep, Transfer
+    from probes.protocol.control_results import Controls
+    from probes.protocol.results import Sweep
+    from probes.protocol.transfer_results import LeftOut, Transfer
 
 NOT_CHANCE = 0.03
 """A null whose mean AUC is farther than this from 0.5 is reported as not chance."""

@@ -23,9 +23,9 @@ from probes.inputs import check_kinds, check_whole
 from probes.protocol.checks import as_torch, check
 from probes.protocol.intervals import Measured, measured
 from probes.protocol.model_selection import candidates
-from probes.protocol.results import LeftOut
 from probes.protocol.splits import Split, indexed, split
 from probes.protocol.transfer import comparable, fit_chosen, layer_curve
+from probes.protocol.transfer_results import LeftOut
 from probes.statements import Statements, join
 
 By = Literal["topic", "template", "set"]

@@ -25,6 +25,7 @@ from probes.layers import EMBEDDING
 from probes.protocol import controls as control
 from probes.protocol.baselines import baselines, interval
 from probes.protocol.checks import as_torch, check, polarity_of
+from probes.protocol.control_results import Controls
 from probes.protocol.intervals import Measured, measured
 from probes.protocol.metrics import (
     balanced_accuracy,
@@ -35,7 +36,7 @@ from probes.protocol.metrics import (
 )
 from probes.protocol.model_selection import Choice, candidates, cross_validate, fit_each_layer, with_strength
 from probes.protocol.resemblance import resemblance
-from probes.protocol.results import Controls, Predictions, Score, Sweep
+from probes.protocol.results import Predictions, Score, Sweep
 from probes.protocol.splits import Split, own_split, split
 from probes.statements import Statements
 

@@ -29,8 +29,8 @@ from probes.protocol.intervals import measured
 from probes.protocol.metrics import accuracy
 from probes.protocol.model_selection import candidates, cross_validate, extras, with_strength
 from probes.protocol.resemblance import resemblance
-from probes.protocol.results import Transfer
 from probes.protocol.splits import Split, split
+from probes.protocol.transfer_results import Transfer
 from probes.statements import Statements, join, sharing_facts
 
 

@@ -13,8 +13,10 @@ import numpy as np
 from probes.protocol.splits import FEW_GROUPS
 
 if TYPE_CHECKING:
+    from probes.protocol.control_results import Controls, Interval
     from probes.protocol.resemblance import Resemblance
-    from probes.protocol.results import Controls, Interval, Sweep, Transfer
+    from probes.protocol.results import Sweep
+    from probes.protocol.transfer_results import Transfer
 
 Kind = Literal[
     "reads",

@@ -12,7 +12,7 @@ from interp import results
 from interp.errors import DamagedFileError, UsageError
 from probes.estimators.persistence import Origin
 from probes.layers import Layered, hook_of, read_layer, read_layers
-from probes.protocol.results import LeftOut
+from probes.protocol.transfer_results import LeftOut
 from tests import models
 from tests.probes.protocol.planted import IDENTITY, activations, statements
 
