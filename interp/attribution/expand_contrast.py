@@ -121,7 +121,7 @@ class SecantsByPosition:
             rows = rows[np.argsort(-parents.components[rows], kind="stable")]
             lot, places = parents.take(rows), torch.from_numpy(nodes.positions[rows])
             for layer, run, _ in self.table.runs(lot.components):
-                back = self._back(branch, layer, lot.take(np.arange(len(rows))[run]), places[None, run])[0]
+                back = self._back(branch, layer, lot.run(run), places[None, run])[0]
                 index = torch.from_numpy(rows[run])
                 carried[index] = back * nodes.covectors[index, None]
         return carried
@@ -178,7 +178,7 @@ class SecantsByPosition:
         for layer, rows, _ in runs:
             heads, at = self._where(nodes, rows)
             if int(heads[0]) < 0:
-                vectors[rows], constants[rows] = self.here(layer, nodes.take(np.arange(rows.start, rows.stop)))
+                vectors[rows], constants[rows] = self.here(layer, nodes.run(rows))
             else:
                 vectors[rows] = self.places.query(layer, heads, at, nodes.covectors[rows])
         seen = max(seen for _, _, seen in runs)

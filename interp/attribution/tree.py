@@ -185,15 +185,18 @@ class Growing:
 
         What may yet be expanded, and the largest of what ends a path.
         """
-        size = values.abs()
-        ends = ends[ends < size.shape[-1]]
-        end = _largest(size[..., ends].flatten(), self.keep)
+        rows, seen = values.flatten(0, 1), values.shape[-1]
+        ends = ends[ends < seen]
+        end = _largest(rows[:, ends].abs().flatten(), self.keep)
         if len(ends):
-            end = end // len(ends) * size.shape[-1] + ends[end % len(ends)]
-        size[..., ends] = -1
-        size = size.flatten()
-        large = (size >= self.smallest).nonzero()[:, 0]
-        chosen = torch.cat([end, large[_largest(size[large], self.keep)]]).sort().values
+            end = end // len(ends) * seen + ends[end % len(ends)]
+        # Most rows have no child that is large enough: only the others are looked through.
+        some = (torch.maximum(rows.amax(1), -rows.amin(1)) >= self.smallest).nonzero()[:, 0]
+        size = rows[some].abs()
+        size[:, ends] = -1
+        row, component = (size >= self.smallest).nonzero(as_tuple=True)
+        large = _largest(size[row, component], self.keep)
+        chosen = torch.cat([end, some[row[large]] * seen + component[large]]).sort().values
         return chosen[values.flatten()[chosen] != 0]
 
     def next_round(self, batch_size: int, threshold: float) -> Nodes:
