@@ -1,6 +1,13 @@
 """Exact attribution: which components, and which of their paths, a number of the model is made of.
 
-Names are fetched when first used, so that a saved result loads without torch.
+Freeze a prompt (or contrast two), choose a target, and attribute it; contributions sum to what the model computes.
+
+>>> frozen = attribution.freeze(model, model.to_tokens("the tower is in"))
+>>> result = attribution.direct(frozen, attribution.logit(model, " Paris"))
+>>> result.total, result.top(2)
+(0.596, (('MLP1', 1.662), ('L1H1', 0.831)))
+
+Names are imported when first used, so that a saved result loads without torch.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 
 **Left out by default, and stated in the manifest:** position 0 of every context, where models park an enormous
 vector for every token (behind blocks 11 to 27 of SmolLM2 its norm is about 22,700, that of other positions
-150 to 600), and padding. `Config(exclude=())` includes both. Names are fetched when first used; reading a manifest
+150 to 600), and padding. `Config(exclude=())` includes both. Names are imported when first used; reading a manifest
 needs no torch.
 """
 

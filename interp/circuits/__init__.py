@@ -1,6 +1,10 @@
 """Circuits: what each head's query-key and output-value maps are, exactly.
 
-Names are fetched when first used, so that a saved result loads without torch.
+>>> head = circuits.qk(model, layer=1, head=0)
+>>> head.signature, circuits.ov(model, layer=1, head=0).copying_score
+((8, 8), -0.147)
+
+Names are imported when first used, so that a saved result loads without torch.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 A dictionary is (atoms, d), one atom a row, as an SAE's `W_dec` is; signals are (n, d); codes are (n, atoms) with
 signals ≈ codes @ dictionary. These are the classical methods that say whether an SAE failed or the problem is hard.
+
+>>> coding.omp(torch.tensor([[0.0, 2.0, 0.5]]), torch.eye(3), k=1)
+tensor([[0., 2., 0.]])
 """
 
 from interp.coding.coherence import (

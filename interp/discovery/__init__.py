@@ -1,7 +1,13 @@
 """Find which edges of a model do a task, and test whether they are a circuit.
 
-`score` gives every edge a number, `circuit` chooses edges, `faithfulness` and `judge` say what they are worth. Names
-are imported when first used, so that a saved result loads without torch.
+`score` gives every edge a number, `circuit` chooses edges, `faithfulness` and `judge` measure how good they are.
+
+>>> first, second = task.split()
+>>> chosen = discovery.circuit(discovery.score(model, first), share=0.2)
+>>> discovery.judge(model, second, chosen, n_controls=5).f
+0.481
+
+Names are imported when first used, so that a saved result loads without torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """Models: loading, architecture facts, folded weights and the forward pass written out.
 
-The only floor that imports `transformers` and `transformer_lens`, and only inside functions.
+`interp.load` makes a `Model`; `model.spec` has its facts, `model.weights` its folded weights, and
+`model.run_with_cache` its activations.
+
+This is the only package that imports `transformers` and `transformer_lens`, and it does so inside functions.
 """
 
 from interp.model.capabilities import Capability, capabilities

@@ -1,8 +1,10 @@
-"""Activation patching: parts of one run replaced by those of another.
+"""Activation patching: replace parts of one run by those of another and measure the prediction.
 
-It says what happens to a prediction then.
+>>> result = patching.patch(model, task, "z", by=("layer", "head"))
+>>> result.top(1)
+(('layer 0', 'head 3', 1.227),)
 
-Names are fetched when first used, so that a saved result loads without torch.
+Names are imported when first used, so that a saved result loads without torch.
 """
 
 from __future__ import annotations

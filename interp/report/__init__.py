@@ -1,9 +1,14 @@
 """Reports: results as self-contained pages.
 
-The package needs numpy and plotly, never torch.
-
 A `Page` is built of frozen values (`Section`, `Figure`, `Table`, `Tokens`, `Cards`, `Explorer`, `Attention`,
-`Note`, `How`) and rendered to one self-contained file. Importing this package does not import plotly.
+`Note`, `How`) and rendered to one self-contained file.
+
+>>> table = report.Table(("head", "logits"), (("L0H1", 0.5),), formats={"logits": "+.2f"})
+>>> section = report.Section("heads", "Heads", "One head matters.", (table,))
+>>> section.title
+'Heads'
+
+The package needs numpy and plotly, never torch. Importing it does not import plotly.
 """
 
 from interp.report import figures

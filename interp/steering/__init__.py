@@ -4,7 +4,7 @@
     response = steering.dose_response(model, v, prompts, ([" good"], [" bad"]))
     response.verdict()
 
-Names are fetched when first used, so that a saved result loads without torch.
+Names are imported when first used, so that a saved result loads without torch.
 """
 
 from __future__ import annotations

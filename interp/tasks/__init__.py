@@ -1,9 +1,12 @@
 """Tasks: pairs of clean and counterfactual prompts with right and wrong answers.
 
-They are generated offline from a seed, or read from a file.
+They are generated offline from a seed, for any tokenizer, or read from a file by `tasks.read`.
 
-`tasks.ioi(model, n=64, seed=0)` or `tasks.make("ioi", model, ...)` makes one for any tokenizer; `tasks.read` reads a
-user's own pairs. Names are imported when first used, so that a saved score loads without torch.
+>>> task = tasks.ioi(lm, n=2, seed=0)
+>>> print(task.labels[0])
+As Karen and Tim sat in the market, Tim showed a map to → Karen / Tim
+
+Names are imported when first used, so that a saved score loads without torch.
 """
 
 from __future__ import annotations

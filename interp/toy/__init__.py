@@ -4,7 +4,7 @@
     trained = toy.train(config)                     # 3 cells x 8 starts as one batched product
     toy.dimensionality(trained.best().features)     # (cells, features)
 
-Toy Models of Superposition, Elhage et al. 2022 (arXiv 2209.10652). Names are fetched when first used; the geometry,
+Toy Models of Superposition, Elhage et al. 2022 (arXiv 2209.10652). Names are imported when first used; the geometry,
 the theory and the results need numpy only.
 """
 

@@ -1,6 +1,10 @@
 """Embedding space: what the vectors at both ends of a model have in common, and weights read as tokens.
 
-`compare`, `analogy`, `project`, `collapse` and `sparse_code`; names are fetched when first used.
+>>> from interp.circuits import embedding
+>>> embedding.collapse(model, tokens).cosine.round(3)
+array([0.008, 0.4  , 0.53 , 0.5  ])
+
+Names are imported when first used.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Weight-sparse transformers, and the number of edges of their circuits (arXiv 2511.13653).
 
-task = sparse.sequences("lookup")
-few = sparse.train(task, density=0.05, seeds=range(5), steps=1000)
-many = sparse.train(task, density=1.0, seeds=range(5), steps=1000, until=few.loss)      # dense, of equal loss
-sparse.circuit(few, task).edges                     # edges for nine tenths of what the whole network does
+    task = sparse.sequences("lookup")
+    few = sparse.train(task, density=0.05, seeds=range(5), steps=1000)
+    many = sparse.train(task, density=1.0, seeds=range(5), steps=1000, until=few.loss)      # dense, of equal loss
+    sparse.circuit(few, task).edges                 # edges for nine tenths of what the whole network does
+
+All networks of a call train in one batch, one for each seed.
 """
 
 from __future__ import annotations
