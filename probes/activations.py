@@ -211,7 +211,10 @@ class Activations:
 
 
 def check_identity(ours: dict[str, Any], theirs: dict[str, Any], us: str = "these", them: str = "those") -> None:
-    """Raise `UsageError` unless weights, dtype and BOS setting are equal."""
+    """Raise `UsageError` unless weights, dtype and BOS setting are equal.
+
+    >>> check_identity(acts.identity, other.identity)  # the same weights, dtype and BOS setting
+    """
     for key, words in (("weights_sha256", "weights"), ("prepend_bos", "BOS setting"), ("dtype", "dtype")):
         if ours[key] != theirs[key]:
             left, right = (_shown(key, side) for side in (ours, theirs))

@@ -35,6 +35,11 @@ class Erased(Result):
         nonlinear_test: test accuracy of a perceptron (SAPLMA), mean over seeds.
         change_train: relative shift of the train rows, see `Eraser.changed`.
         change_test: relative shift of the test rows.
+
+    Example:
+        >>> last = erasure.methods[-1]  # erasure = probes.erasure_report(X, y, groups, test=test)
+        >>> last.method, round(last.linear_train, 2)
+        ('LEACE, Ledoit-Wolf', 0.5)
     """
 
     method: str

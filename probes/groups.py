@@ -33,6 +33,9 @@ class Grouping(NamedTuple):
     """Entities of each statement, and the rule that determined them.
 
     The rule has a kind and a name.
+
+    >>> Grouping((("Aarhus",), ("Oslo",)), "column", "the column city").rule
+    'the column city'
     """
 
     groups: Groups

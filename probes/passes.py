@@ -43,6 +43,11 @@ class Pass:
         streams: their residual streams by layer; undefined on padding.
         log_probs: (batch, n_token) log-probability (nats) of each token given those before it; 0 for the first token
             and on padding. None unless requested.
+
+    Example:
+        >>> from probes.passes import contexts_of, passes
+        >>> next(passes(model, contexts_of(model, places.statements[:2], None), (0, 1), 2)).streams[0].shape
+        torch.Size([2, 6, 24])
     """
 
     rows: Int[Tensor, " batch"]

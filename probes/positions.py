@@ -33,6 +33,10 @@ class Spans:
     Attributes:
         names: the rules.
         at: for each rule and statement the first position and the one after the last.
+
+    Example:
+        >>> Spans(("last",), torch.tensor([[[4, 5], [6, 7]]])).at.shape
+        torch.Size([1, 2, 2])
     """
 
     names: tuple[str, ...]
@@ -46,6 +50,11 @@ def spans_of(model: Model, data: Statements, contexts: Contexts, position: str |
 
     Raises:
         UsageError: an unknown rule, or a statement that is too short for a rule or lacks the text it names.
+
+    Example:
+        >>> from probes.passes import contexts_of
+        >>> spans_of(model, places.take([0, 1]), contexts_of(model, places.statements[:2], None), "last").at.tolist()
+        [[[5, 6], [5, 6]]]
     """
     rules: tuple[Any, ...] = tuple(position) if isinstance(position, list | tuple) else (position,)
     if wrong := [rule for rule in rules if isinstance(rule, bool) or not isinstance(rule, str | int)]:

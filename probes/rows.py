@@ -50,6 +50,9 @@ class Rows:
     """Rows of a source, and the problems of reading it.
 
     Each row has its number and its values by column name.
+
+    >>> Rows("mine", ((1, {"statement": "Stones sink.", "label": 1}),), ("statement", "label")).columns
+    ('statement', 'label')
     """
 
     name: str

@@ -32,6 +32,10 @@ def within_covariance(X: Float[Tensor, "n d"], y: Int[Tensor, " n"], shrinkage: 
 
     "auto" standardises and shrinks each class by itself (Ledoit and Wolf 2004), as scikit-learn's
     `LinearDiscriminantAnalysis(shrinkage="auto")` does; "oas" and a number shrink the pooled covariance.
+
+    >>> X, y = torch.tensor([[0.0, 1.0], [0.0, 3.0], [2.0, 1.0], [2.0, 3.0]]), torch.tensor([0, 0, 1, 1])
+    >>> within_covariance(X, y, 0.5).tolist()
+    [[0.25, 0.0], [0.0, 0.75]]
     """
     check_shrinkage(shrinkage)
     classes = [X[y == label] for label in (0, 1)]
@@ -47,6 +51,9 @@ def ledoit_wolf(X: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
     On the unit scale it is (1 - a) S + a mean(diag S) 1.
 
     `a = min(b, t) / t` with `t = |S - m 1|^2 / d` and `b = (mean_i |x_i|^4 - |S|^2) / (n d)`, m the mean variance.
+
+    >>> ledoit_wolf(torch.tensor([[0.0, 0.0], [2.0, 2.0], [0.0, 2.0]]).double()).numpy().round(2).tolist()
+    [[0.89, 0.0], [0.0, 0.89]]
     """
     n, d = X.shape
     mean, scale = standardisation(X, X.new_ones(1, n))
@@ -68,6 +75,9 @@ def shrink(covariance: Float[Tensor, "d d"], n: int, shrinkage: Shrinkage) -> Fl
     `shrinkage` is a, or "oas" for the oracle approximation (Chen et al. 2010, arXiv 0907.4698), which needs only S and
     the number of rows and therefore works with streamed statistics:
     `a = min(1, (mean(S^2) + m^2) / ((n + 1) (mean(S^2) - m^2 / d)))`, m the mean variance, mean over all entries.
+
+    >>> shrink(torch.tensor([[3.0, 1.0], [1.0, 1.0]]), n=10, shrinkage=0.5).tolist()
+    [[2.5, 0.5], [0.5, 1.5]]
     """
     if shrinkage != "oas":
         return _towards_identity(covariance, float(shrinkage))

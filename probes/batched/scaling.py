@@ -17,6 +17,10 @@ def standardisation(
     The divisor is the sum of the weights. Constant coordinates have standard deviation 1. A coordinate is constant if
     its variance is within rounding error, so that coordinates which all statements share (the embedding of the same
     last token) are not amplified into noise.
+
+    >>> mean, deviation = standardisation(torch.tensor([[0.0, 5.0], [2.0, 5.0]]), torch.ones(1, 2))
+    >>> mean.tolist(), deviation.tolist()
+    ([[1.0, 5.0]], [[1.0, 1.0]])
     """
     total = weights.sum(1, keepdim=True)
     seen = weights.amax(0)

@@ -35,6 +35,10 @@ class Solution:
         bias: bias.
         logit_scale: log-odds (nats) per unit of score; 1 if the score is a log-odds.
         extra: further fitted attributes of the estimator, by name.
+
+    Example:
+        >>> Solution(torch.tensor([2.0, 0.0]), bias=-2.0).logit_scale
+        1.0
     """
 
     direction: Float[Tensor, " d"]
@@ -118,6 +122,10 @@ class LinearProbe(Probe):
         bias_: float.
         logit_scale_: log-odds (nats) per unit of score, used only by `predict_proba`.
         classes_: the two labels; `classes_[1]` means "true".
+
+    Example:
+        >>> probes.MassMean().fit([[0.0, 1.0], [2.0, 1.0]], [0, 1]).direction_.tolist()
+        [2.0, 0.0]
     """
 
     direction_: Float[np.ndarray, " d"]
@@ -161,7 +169,11 @@ class LinearProbe(Probe):
 
 
 class LabelProbe(LinearProbe):
-    """Linear probe fitted on activations and labels."""
+    """Linear probe fitted on activations and labels.
+
+    >>> probes.Ridge(alpha=1.0).fit([[0.0, 1.0], [2.0, 1.0]], [0, 1]).direction_.round(3).tolist()
+    [0.667, 0.0]
+    """
 
     @abstractmethod
     def _solve(self, X: Float[Tensor, "layer n d"], y: Int[Tensor, " n"]) -> list[Solution]:

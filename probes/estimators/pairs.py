@@ -193,6 +193,12 @@ class PairProbe(LinearProbe):
             two, for rows of unknown side.
         sign_: "labelled" if labels of training pairs determine which end is true; "free" if none were given, so that
             the direction may point either way.
+
+    Example:
+        >>> X, polarity = [[2.0, 0.0], [0.0, 0.0], [0.0, 1.0], [2.0, 1.0]], [1, -1, 1, -1]
+        >>> probe = probes.CRC().fit(X, [1, 0, 0, 1], pairs=["a", "a", "b", "b"], polarity=polarity)
+        >>> probe.biases_.round(6).tolist()
+        [-1.0, -1.0]
     """
 
     biases_: Float[np.ndarray, " 2"]

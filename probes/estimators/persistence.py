@@ -39,6 +39,11 @@ class Origin(Layered):
         data: name of the statements.
         data_sha256: digest of the statements.
         split: salt of the split whose train side was used; empty if every row was used.
+
+    Example:
+        >>> _ = probes.MassMean().fit(acts.at(1), data.labels).save(folder, acts, layer=1)  # folder = "out/probe"
+        >>> probes.load(folder).origin.hook
+        'blocks.1.hook_resid_post'
     """
 
     identity: dict[str, Any]
@@ -52,7 +57,12 @@ class Origin(Layered):
 
 @dataclass(frozen=True, eq=False)
 class SavedProbe(Result):
-    """Fitted probe as plain values: class, parameters and fitted attributes."""
+    """Fitted probe as plain values: class, parameters and fitted attributes.
+
+    >>> _ = probes.MassMean().fit([[0.0, 1.0], [2.0, 1.0]], [0, 1]).save(folder)  # folder = "out/probe"
+    >>> SavedProbe.load(folder).kind
+    'MassMean'
+    """
 
     kind: str
     parameters: dict[str, Any]
@@ -68,6 +78,10 @@ class Saved:
 
     Attributes:
         origin: the activations of the fit; None unless the probe was loaded with one.
+
+    Example:
+        >>> print(probes.MassMean().origin)  # not saved yet
+        None
     """
 
     origin: Origin | None = None

@@ -35,6 +35,9 @@ class Fact:
     """Fact to be put into words.
 
     It has its parts, its truth, and the entities that a split must assign to one side.
+
+    >>> Fact("Aarhus", "Denmark", True, "cities", ("Aarhus",)).value
+    'Denmark'
     """
 
     subject: str

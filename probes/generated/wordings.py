@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Wording:
-    """Sentence without its full stop, and its negation."""
+    """Sentence without its full stop, and its negation.
+
+    >>> Wording("{subject} is in {value}", "{subject} is not in {value}").denied
+    '{subject} is not in {value}'
+    """
 
     affirmed: str
     denied: str

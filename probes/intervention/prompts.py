@@ -31,6 +31,10 @@ class Prompts:
         places: the positions to change, for each row.
         ends: number of tokens of each prompt without its tail.
         reading: how answers are read.
+
+    Example:
+        >>> prompts_of(model, places.take([0, 1]), Question("{statement} is", (" a", " b")), (-1,), None).places
+        ((5,), (5,))
     """
 
     tokens: Int[Tensor, "row n_token"]
@@ -66,6 +70,11 @@ def prompts_of(
 
     Raises:
         UsageError: a tokenizer without token offsets, or a statement too short for a position.
+
+    Example:
+        >>> question = Question("{statement} is", (" a", " b"))  # places = probes.read_statements("places.csv")
+        >>> prompts_of(model, places.take([0, 1]), question, (-1,), None).tokens.shape
+        torch.Size([2, 7])
     """
     question.check(data)
     tokenizer = model.tokenizer

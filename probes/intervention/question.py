@@ -84,6 +84,10 @@ class Reading:
         run: for each answer, the index of the tail it is read from.
         tokens: for each answer, the tokens whose log-probabilities are summed.
         skipped: number of tokens of the tail before the first token that is read.
+
+    Example:
+        >>> Reading(tails=((),), run=(0, 0), tokens=((5,), (6,)), skipped=0).tokens
+        ((5,), (6,))
     """
 
     tails: tuple[tuple[int, ...], ...]

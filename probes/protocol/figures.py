@@ -80,7 +80,12 @@ def layer_curve(sweep: Sweep, position: str | None = None) -> Figure:
 
 
 def controls_table(controls: Controls) -> Table:
-    """Return a table with one row per control."""
+    """Return a table with one row per control.
+
+    >>> controls = probes.sweep(acts, probe=probes.MassMean()).controls  # acts = probes.collect(model, data)
+    >>> controls_table(controls).columns
+    ('control', 'value', 'low', 'high', 'note')
+    """
     selectivity = controls.selectivity
     rows: list[tuple[Cell, ...]] = [
         ("true labels, one train row per group", _cell(selectivity.truth), None, None, selectivity.note or None),
@@ -127,6 +132,10 @@ def transfer_table(transfer: Transfer) -> Table:
     """Return a table with one row per pair of sets.
 
     The probe trained on all sets jointly follows.
+
+    >>> result = probes.transfer([acts, other], probe=probes.MassMean(), layer=1)
+    >>> len(transfer_table(result).rows)  # four pairs of sets, and a joint probe on each
+    6
     """
     columns = ("trained on", "tested on", "AUC", "AUC low", "AUC high", "accuracy", "low", "high", "accuracy, centred")
     rows: list[tuple[Cell, ...]] = []
@@ -155,6 +164,11 @@ def transfer_matrix(transfer: Transfer, what: str) -> Figure:
     Args:
         transfer: the result.
         what: "auc", "accuracy" or "accuracy_centred".
+
+    Example:
+        >>> result = probes.transfer([acts, other], probe=probes.MassMean(), layer=1)
+        >>> transfer_matrix(result, "accuracy").alt
+        'From 0.79 to 0.89.'
     """
     words = {
         "auc": "AUC",
@@ -179,7 +193,12 @@ def transfer_matrix(transfer: Transfer, what: str) -> Figure:
 
 
 def left_out_table(left_out: LeftOut) -> Table:
-    """Return a table with one row per left-out topic, template or set."""
+    """Return a table with one row per left-out topic, template or set.
+
+    >>> result = probes.leave_one_out([acts, other], probe=probes.MassMean(), layer=1)
+    >>> [row[0] for row in left_out_table(result).rows]
+    ['planted', 'negated']
+    """
     columns = ("left out", "layer", *FORMATS, "centred accuracy", "train rows", "test rows", "test groups")
     rows = tuple(
         (

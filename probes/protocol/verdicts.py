@@ -50,6 +50,10 @@ class Verdict:
         text: the sentence.
         warning: whether it limits how the probe's accuracy can be interpreted.
         negation: for an inverted probe, whether the two sets have opposite polarity.
+
+    Example:
+        >>> Verdict("nothing", "The AUC on new entities reaches 0.5.").warning
+        True
     """
 
     kind: Kind
@@ -95,6 +99,10 @@ def of_transfer(transfer: Transfer) -> tuple[Verdict, ...]:
     """Return the verdicts on pairs of sets.
 
     They are inversions, and whether one probe works for all.
+
+    >>> result = probes.transfer([acts, other], probe=probes.MassMean(), layer=1)
+    >>> [verdict.kind for verdict in of_transfer(result)]
+    ['shared']
     """
     verdicts = []
     for i, source in enumerate(transfer.names):

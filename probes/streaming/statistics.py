@@ -251,7 +251,12 @@ def _add_gram(rows: Float[Tensor, "m d"], total: Float[Tensor, "d d"]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class SavedStatistics(Result):
-    """`Statistics` as saved in a result folder."""
+    """`Statistics` as saved in a result folder.
+
+    >>> _ = probes.Statistics(width=2).update([[0.0, 1.0], [2.0, 1.0]], [0, 1]).save(folder)  # folder = "out"
+    >>> SavedStatistics.load(folder).n
+    2
+    """
 
     n: int
     n_true: np.ndarray

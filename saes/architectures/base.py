@@ -39,6 +39,10 @@ class Memory:
     Attributes:
         guess: the smallest value selected last by batchtopk and matryoshka; negative if there is none yet.
         density: fraction of pairs that were active in the last step.
+
+    Example:
+        >>> Memory()
+        Memory(guess=-1.0, density=0.0)
     """
 
     guess: float = -1.0
@@ -60,6 +64,11 @@ class Batch:
         scratch: buffers.
         memory: values of the last step, see `Memory`.
         group: the processes that share the batch, of which x and y are this process's part; None for one process.
+
+    Example:
+        >>> x = torch.zeros(3, 2)
+        >>> Batch(x, x, {}, Config(width=4, k=1), 0.0, None, False, Scratch()).unit
+        0.16666666666666666
     """
 
     x: Float[Tensor, "n d_in"]
@@ -142,6 +151,11 @@ class StepResult:
         fired: (width,) number of inputs on which each latent fired.
         residual: (n, d_out) reconstruction minus target.
         losses: terms of the loss by name, with their weights.
+
+    Example:
+        >>> result = StepResult({}, torch.zeros(3), torch.tensor([2.0, 0.0, 1.0]), torch.zeros(3, 2), losses={})
+        >>> result.fired.tolist()
+        [2.0, 0.0, 1.0]
     """
 
     gradients: dict[str, Tensor]
@@ -156,6 +170,9 @@ class Final:
     """Final weights for inference.
 
     They are W_dec and the weights in `Architecture.latents`, with the settings of the SAE.
+
+    >>> Final({"b_enc": torch.zeros(3)}, {"k": 1}).settings
+    {'k': 1}
     """
 
     tensors: Weights
@@ -166,6 +183,10 @@ def above_zero(code: Float[Tensor, "n width"]) -> tuple[Sparse, Values]:
     """Return the pairs at which a code is above zero.
 
     Also returns the values of the code there.
+
+    >>> support, values = above_zero(torch.tensor([[0.0, 3.0], [1.0, 2.0]]))
+    >>> support.columns.tolist(), values.tolist()
+    ([1, 0, 1], [3.0, 1.0, 2.0])
     """
     support = above(code, 0.0)
     return support, support.of_pairs(code)

@@ -18,7 +18,11 @@ from saes.kernels.support import Sparse, Values
 
 
 class BatchTopK(TopK):
-    """BatchTopK architecture (arXiv 2412.06410)."""
+    """BatchTopK architecture (arXiv 2412.06410).
+
+    >>> BatchTopK().latents, BatchTopK().sparse
+    (('b_enc', 'threshold'), False)
+    """
 
     latents = ("b_enc", "threshold")
 

@@ -26,7 +26,11 @@ from saes.kernels.support import Sparse
 
 
 class CrossLayer(TopK):
-    """Cross-layer transcoder architecture over TopK."""
+    """Cross-layer transcoder architecture over TopK.
+
+    >>> CrossLayer().latents
+    ('b_enc',)
+    """
 
     def step(self, batch: Batch) -> StepResult:
         """Run the forward and backward pass of a batch."""

@@ -15,7 +15,11 @@ from saes.architectures.base import Architecture, Batch, Final, StepResult, Weig
 
 
 class Gated(Architecture):
-    """Gated architecture (arXiv 2404.16014)."""
+    """Gated architecture (arXiv 2404.16014).
+
+    >>> Gated().latents, Gated().sparse
+    (('b_gate', 'b_mag', 'r_mag'), True)
+    """
 
     latents = ("b_gate", "b_mag", "r_mag")
     sparse = True

@@ -33,13 +33,21 @@ def jump_pairs(pre: Tensor, threshold: Tensor) -> tuple[Sparse, Values]:
     """Return the pairs at which pre exceeds the threshold and zero.
 
     Also returns the values of pre there.
+
+    >>> support, values = jump_pairs(torch.tensor([[0.5, 3.0]]), torch.tensor([1.0, 1.0]))
+    >>> support.columns.tolist(), values.tolist()
+    ([1], [3.0])
     """
     support = above(pre, threshold.clamp(min=0.0))
     return support, support.of_pairs(pre)
 
 
 class JumpReLU(Architecture):
-    """JumpReLU architecture (arXiv 2407.14435)."""
+    """JumpReLU architecture (arXiv 2407.14435).
+
+    >>> JumpReLU().latents, JumpReLU().sparse
+    (('b_enc', 'threshold'), True)
+    """
 
     latents = ("b_enc", "threshold")
     sparse = True

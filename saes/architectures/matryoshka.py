@@ -34,7 +34,11 @@ def by_group(support: Sparse, widths: tuple[int, ...]) -> Sparse:
 
 
 class Matryoshka(BatchTopK):
-    """Matryoshka architecture over BatchTopK (arXiv 2503.17547)."""
+    """Matryoshka architecture over BatchTopK (arXiv 2503.17547).
+
+    >>> Matryoshka().latents, Matryoshka().sparse
+    (('b_enc', 'threshold'), False)
+    """
 
     def step(self, batch: Batch) -> StepResult:
         """Run the forward and backward pass of a batch."""

@@ -17,7 +17,11 @@ from saes.kernels.support import Sparse, Values
 
 
 class Standard(Architecture):
-    """Standard architecture: ReLU and L1 penalty."""
+    """Standard architecture: ReLU and L1 penalty.
+
+    >>> Standard().latents, Standard().sparse
+    (('b_enc',), True)
+    """
 
     unit_decoder = False
     sparse = True

@@ -15,7 +15,11 @@ from saes.kernels.support import Sparse, Values
 
 
 class TopK(Architecture):
-    """TopK architecture (arXiv 2406.04093)."""
+    """TopK architecture (arXiv 2406.04093).
+
+    >>> TopK().latents, TopK().sparse
+    (('b_enc',), False)
+    """
 
     def activate(self, z: Tensor, final: Final) -> Tensor:
         """Return the k largest of z + b_enc, and 0 elsewhere.

@@ -27,6 +27,10 @@ class Geometry:
         cosine: signed cosine with it.
         norm: length of each direction.
         chance: mean nearest |cos| of random directions.
+
+    Example:
+        >>> geometry(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, -2.0]]), seed=0).nearest.tolist()
+        [1, 0, 1]
     """
 
     nearest: Int[np.ndarray, " atoms"]
@@ -40,6 +44,10 @@ def geometry(dictionary: Float[Tensor, "atoms d"], *, seed: int) -> Geometry:
     """Return the `Geometry` of the rows of `dictionary`.
 
     A row of zeros has cosine 0 with every other row.
+
+    >>> result = geometry(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, -2.0]]), seed=0)
+    >>> result.nearest.tolist(), result.cosine.astype(float).round(2).tolist()
+    ([1, 0, 1], [0.71, 0.71, -0.71])
     """
     if not dictionary.is_floating_point() or not dictionary.numel():
         shape = tuple(dictionary.shape)
@@ -60,6 +68,10 @@ def chance_cosine(atoms: int, d: int, draw: torch.Generator, *, absolute: bool) 
     """Compute the largest cosine that random directions have by chance.
 
     It is the mean, over random directions, of the largest cosine (or |cosine|) with the `atoms - 1` others.
+
+    >>> draw = torch.Generator().manual_seed(0)
+    >>> round(chance_cosine(64, 16, draw, absolute=True), 1)
+    0.6
     """
     if atoms == 1:
         return 0.0

@@ -20,7 +20,11 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.f
 
 
 class Stored(NamedTuple):
-    """Contents of an autoencoder folder: arguments of `saes.build`, and the training history."""
+    """Contents of an autoencoder folder: arguments of `saes.build`, and the training history.
+
+    >>> Stored("topk", "autoencoder", {}, {"k": 2}, {}).settings
+    {'k': 2}
+    """
 
     architecture: str
     variant: str
@@ -80,6 +84,9 @@ def need(config: dict[str, Any], name: str, path: Path) -> Any:
     """Return the value of a required key.
 
     Raises `DamagedFileError` if the key is missing.
+
+    >>> need({"k": 2}, "k", Path("cfg.json"))
+    2
     """
     if name not in config:
         raise DamagedFileError(f'{path} has no "{name}": it does not say what the weights mean.')
@@ -87,7 +94,11 @@ def need(config: dict[str, Any], name: str, path: Path) -> Any:
 
 
 def count(config: dict[str, Any], name: str, path: Path) -> int:
-    """Return a required whole number of at least 1."""
+    """Return a required whole number of at least 1.
+
+    >>> count({"k": 2}, "k", Path("cfg.json"))
+    2
+    """
     value = need(config, name, path)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise DamagedFileError(f"{path} has {name} = {value!r}: expected a whole number of at least 1.")
@@ -110,6 +121,8 @@ def check_tensors(tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]
     """Check the names, shapes and values of a file's tensors.
 
     Raises `DamagedFileError` unless the file has exactly these tensors, with these shapes, all finite.
+
+    >>> check_tensors({"b_dec": torch.zeros(4)}, {"b_dec": (4,)}, Path("sae_weights.safetensors"))
     """
     missing, unknown = [n for n in shapes if n not in tensors], [n for n in tensors if n not in shapes]
     if missing:
@@ -132,6 +145,8 @@ def check_known(config: dict[str, Any], known: set[str], path: Path) -> None:
     """Raise `UsageError` for an unknown key.
 
     Ignoring the key could change the meaning of the weights.
+
+    >>> check_known({"k": 2}, {"k", "d_in"}, Path("cfg.json"))
     """
     for name in config:
         if name not in known:

@@ -86,7 +86,11 @@ def load(
 
 
 def made(stored: Stored) -> SAE:
-    """Build and check the autoencoder from the contents of a folder."""
+    """Build and check the autoencoder from the contents of a folder.
+
+    >>> made(read(sae.save(folder), None))  # folder = "out/sae"
+    SAE(topk autoencoder, 8 latents of 4)
+    """
     sae = build(stored.architecture, stored.variant, stored.tensors, stored.settings, stored.metadata)
     sae.history = dict(stored.history)
     return sae
@@ -96,6 +100,9 @@ def read(path: Path, dtype: torch.dtype | None) -> Stored | None:
     """Read a folder or file with the reader of its format.
 
     Returns None if the format is unknown.
+
+    >>> read(sae.save(folder), None).settings["k"]  # folder = "out/sae"
+    2
     """
     if path.is_file():
         return _read_file(path, dtype)

@@ -28,7 +28,11 @@ FILES = (CARD, saelens.CONFIG, saelens.WEIGHTS, sidecar.NAME, sidecar.HISTORY)
 
 @dataclass(frozen=True)
 class Upload:
-    """Files of an upload, done or not: (name, bytes) of each file."""
+    """Files of an upload, done or not: (name, bytes) of each file.
+
+    >>> Upload(Path("out/sae"), "owner/name", (("cfg.json", 310),), uploaded=False).files
+    (('cfg.json', 310),)
+    """
 
     folder: Path
     repo: str

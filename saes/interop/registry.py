@@ -34,6 +34,10 @@ class Published:
         repo: repository on the hub.
         path: path of a folder or file in it.
         kind: SAELens' name of the layout; empty for SAELens' own, or if not in the registry.
+
+    Example:
+        >>> Published("google/gemma-scope-2b-pt-res", "layer_5/width_16k/average_l0_34", "gemma_2").repo
+        'google/gemma-scope-2b-pt-res'
     """
 
     repo: str

@@ -99,6 +99,9 @@ def write(sae: SAE, folder: str | os.PathLike[str]) -> Path:
 
     Returns the folder. All files are written under temporary names before the first is renamed. Raises `UsageError` if
     the folder cannot be written to, or if settings or metadata cannot be converted to JSON.
+
+    >>> sorted(file.name for file in write(sae, folder).iterdir())  # folder = "out/sae"
+    ['cfg.json', 'interp.json', 'sae_weights.safetensors']
     """
     from safetensors.torch import save
 
@@ -114,7 +117,11 @@ def write(sae: SAE, folder: str | os.PathLike[str]) -> Path:
 
 
 def configuration(sae: SAE) -> dict[str, Any]:
-    """Return the contents of `cfg.json`."""
+    """Return the contents of `cfg.json`.
+
+    >>> configuration(sae)["architecture"], configuration(sae)["d_sae"]  # sae = saes.load("folder")
+    ('topk', 8)
+    """
     name = architecture_there(sae)
     metadata = sidecar.plain(sae.metadata, "metadata")
     reshape = metadata.pop("reshape_activations", "none")
@@ -146,6 +153,9 @@ def architecture_there(sae: SAE) -> str:
     """Return SAELens' name of the architecture.
 
     If SAELens has none, another name is returned.
+
+    >>> architecture_there(sae)  # sae = saes.load("folder")
+    'topk'
     """
     same = "jumprelu" if sae.architecture in JUMPRELU else sae.architecture
     if sae.variant == "autoencoder":
@@ -157,7 +167,11 @@ def architecture_there(sae: SAE) -> str:
 
 
 def known_there(sae: SAE) -> bool:
-    """Return whether SAELens can load the autoencoder."""
+    """Return whether SAELens can load the autoencoder.
+
+    >>> known_there(sae)  # sae = saes.load("folder")
+    True
+    """
     return sae.variant == "autoencoder" or architecture_there(sae) in TRANSCODERS
 
 

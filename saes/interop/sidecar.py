@@ -43,6 +43,9 @@ def files(sae: SAE, others: dict[str, bytes]) -> dict[str, bytes]:
     """Return the additional files for an SAE.
 
     `others` are the contents of the SAELens files.
+
+    >>> list(files(sae, {"cfg.json": b"{}"}))  # sae = saes.load("folder")
+    ['interp.json']
     """
     from safetensors.numpy import save
 
@@ -59,6 +62,9 @@ def read(folder: Path) -> dict[str, Any] | None:
 
     Returns architecture, variant, settings, metadata and history, or None if the folder has no `interp.json`. Raises
     `DamagedFileError` if the SAELens files are not those that it was written with.
+
+    >>> read(sae.save(folder))["variant"]  # folder = "out/sae"
+    'autoencoder'
     """
     path = folder / NAME
     if not path.is_file():

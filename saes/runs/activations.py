@@ -83,7 +83,12 @@ def hooks_read(data: Data, config: Config, known: Sequence[str]) -> tuple[str, .
 
 
 def harvest_config(data: Data, hooks: tuple[str, ...]) -> cache.Config:
-    """Return the settings for harvesting text."""
+    """Return the settings for harvesting text.
+
+    >>> hook = "blocks.12.hook_resid_post"
+    >>> harvest_config(Data(text=("notes.txt",), model="smollm2", hook=(hook,)), (hook,)).context
+    128
+    """
     return cache.Config(
         hooks=hooks,
         context=data.context,
@@ -99,7 +104,11 @@ def documents(data: Data) -> Iterator[str]:
 
 
 def text_metadata(data: Data) -> dict[str, str]:
-    """Return what the metadata of an SAE say about its text."""
+    """Return what the metadata of an SAE say about its text.
+
+    >>> text_metadata(Data(text=("notes.txt",), model="smollm2", hook=("blocks.12.hook_resid_post",)))
+    {'dataset_path': 'notes.txt'}
+    """
     named = {} if data.column == "text" else {COLUMN: data.column}
     return {"dataset_path": ", ".join(data.text)} | named
 

@@ -41,6 +41,9 @@ def load(folder: Path) -> State | None:
     """Load the checkpoint in `folder`, or return None.
 
     Raises `DamagedFileError` if the checkpoint was altered.
+
+    >>> print(load(folder))  # None: there is no checkpoint. folder = "out/sae"
+    None
     """
     from safetensors import SafetensorError, safe_open
 
@@ -59,7 +62,10 @@ def load(folder: Path) -> State | None:
 
 
 def remove(folder: str | os.PathLike[str]) -> None:
-    """Delete the checkpoint of a finished run."""
+    """Delete the checkpoint of a finished run.
+
+    >>> remove(folder)  # nothing to delete: no error. folder = "out/sae"
+    """
     (Path(folder) / NAME).unlink(missing_ok=True)
 
 

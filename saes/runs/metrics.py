@@ -58,6 +58,9 @@ def last(folder: Path) -> dict[str, float]:
     """Return the metrics of the last logged step in a folder.
 
     Empty if no step was logged.
+
+    >>> last(folder)  # folder = "out/sae", without a log
+    {}
     """
     try:
         row = parse_json(read_text(folder / NAME).splitlines()[-1], folder / NAME)
@@ -71,6 +74,9 @@ def read(folder: Path) -> dict[str, np.ndarray]:
     """Return the metrics of every logged step by name.
 
     Empty if there is no log or none of it can be read.
+
+    >>> read(folder)  # folder = "out/sae", without a log
+    {}
     """
     try:
         rows = [parse_json(line, folder / NAME) for line in read_text(folder / NAME).splitlines()]

@@ -33,6 +33,10 @@ class Record:
         metadata: metadata of the SAE.
         finished: whether the final weights are in the folder.
         provenance: provenance of the process that finished the run; empty before.
+
+    Example:
+        >>> Record(sae={"width": 512}, data={}, metadata={}).finished
+        False
     """
 
     sae: dict[str, Any]

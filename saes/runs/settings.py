@@ -56,6 +56,10 @@ class Data:
         stream: whether to compute activations while training, with none on disk. Every epoch runs the model again, and
             resuming runs it over the activations used before.
         buffer: rows that a stream shuffles at a time, at least four batches. Memory grows with it and with the hooks.
+
+    Example:
+        >>> Data(text=("notes.txt",), model="smollm2", hook=("blocks.12.hook_resid_post",)).context
+        128
     """
 
     store: str = ""
@@ -107,6 +111,10 @@ class Run:
         log_every: steps between two lines of metrics.jsonl.
         wandb: Weights & Biases project that also receives the metrics; empty for none.
         tensorboard: whether to write metrics for TensorBoard too, into `tensorboard/` of the run's folder.
+
+    Example:
+        >>> Run(device="cpu", log_every=50)
+        Run(device='cpu', checkpoint_every=500, log_every=50, wandb='', tensorboard=False)
     """
 
     device: str = "cpu"
@@ -123,7 +131,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Settings:
-    """Complete settings of a run."""
+    """Complete settings of a run.
+
+    >>> from saes import Config
+    >>> Settings(Config(width=512), Data(store="out/acts")).sae.width
+    512
+    """
 
     sae: Config
     data: Data
@@ -149,13 +162,18 @@ Table = dict[str, dict[str, Any]]
 
 
 def read(file: str | Path) -> Table:
-    """Read the settings in a TOML file.
+    r"""Read the settings in a TOML file.
 
     Every key and type is checked.
 
     Raises:
         MissingInputError: the file does not exist.
         UsageError: invalid TOML, an unknown table or key, or a value of another type.
+
+    Example:
+        >>> _ = (folder / "sae.toml").write_text('[sae]\nwidth = 512\n[data]\nstore = "out/acts"\n')
+        >>> read(folder / "sae.toml")
+        {'sae': {'width': 512}, 'data': {'store': 'out/acts'}}
     """
     path = Path(file)
     document = read_toml(path, f'There is no configuration file "{path}".')
@@ -201,7 +219,11 @@ def merged(tables: Iterable[Table]) -> Table:
 
 
 def complete(values: Table, source: str = "") -> Settings:
-    """Build the settings from tables; error messages begin with `source`."""
+    """Build the settings from tables; error messages begin with `source`.
+
+    >>> complete({"sae": {"width": 512}, "data": {"store": "out/acts"}}).sae.width
+    512
+    """
     try:
         return Settings(**{name: kind(**values.get(name, {})) for name, kind in TABLES.items()})
     except UsageError as error:
@@ -212,6 +234,9 @@ def to_toml(chosen: Settings) -> str:
     """Return the settings as TOML that `read` accepts.
 
     Keys without a value are omitted.
+
+    >>> print(to_toml(complete({"sae": {"width": 512}, "data": {"store": "out/acts"}})).splitlines()[0])
+    [sae]
     """
     lines = []
     for name in TABLES:
@@ -223,7 +248,11 @@ def to_toml(chosen: Settings) -> str:
 
 
 def complete_table(chosen: Settings) -> dict[str, Any]:
-    """Return every value by "table.key"."""
+    """Return every value by "table.key".
+
+    >>> complete_table(complete({"sae": {"width": 512}, "data": {"store": "out/acts"}}))["sae.width"]
+    512
+    """
     return {f"{name}.{key}": value for name in TABLES for key, value in asdict(getattr(chosen, name)).items()}
 
 

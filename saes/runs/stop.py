@@ -18,6 +18,9 @@ class Stopped(KeyboardInterrupt):
     """Error raised when training was interrupted.
 
     The checkpoint is saved before it is raised. The text names the step.
+
+    >>> str(Stopped("Stopped at step 40."))
+    'Stopped at step 40.'
     """
 
 

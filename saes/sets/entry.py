@@ -29,6 +29,11 @@ class Entry:
         d_in: width of the input.
         d_out: width of the output.
         skip: whether it has a linear path W_skip from input to output.
+
+    Example:
+        >>> hook = "blocks.5.hook_resid_post"
+        >>> Entry(hook, (hook,), "topk", "autoencoder", width=64, d_in=16, d_out=16).layer
+        5
     """
 
     reads: str
@@ -71,7 +76,12 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """Dictionary of a set that is loaded on first use."""
+    """Dictionary of a set that is loaded on first use.
+
+    >>> from saes.sets.entry import Entry
+    >>> Member(Entry("a", ("a",), "topk", "autoencoder", 8, 4, 4), read=lambda: sae).read()
+    SAE(topk autoencoder, 8 latents of 4)
+    """
 
     entry: Entry
     read: Callable[[], SAE]

@@ -34,7 +34,11 @@ KIND, FORMAT = "interp dictionary set", 1
 
 @dataclass(frozen=True)
 class Listed:
-    """Dictionary in the index: its folder and its description."""
+    """Dictionary in the index: its folder and its description.
+
+    >>> listed("first", dictionaries["blocks.0.hook_resid_post"]).folder
+    'first'
+    """
 
     folder: str
     entry: Entry
@@ -69,7 +73,11 @@ def write_index(folder: Path, listed: Iterable[Listed]) -> None:
 
 
 def listed(folder: str, sae: SAE) -> Listed:
-    """Return the index entry for a dictionary in the subfolder `folder`."""
+    """Return the index entry for a dictionary in the subfolder `folder`.
+
+    >>> listed("first", dictionaries["blocks.0.hook_resid_post"]).entry.width
+    48
+    """
     return Listed(folder, Entry.of(sae))
 
 

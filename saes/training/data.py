@@ -58,6 +58,9 @@ def open_source(config: Config, activations: Activations) -> Source:
     """Return the source for the activations of `train`.
 
     Raises `UsageError` for unsupported activations.
+
+    >>> open_source(Config(width=8, k=2, batch_size=16), torch.rand(64, 4)).layers
+    1
     """
     if isinstance(activations, Source):
         return activations

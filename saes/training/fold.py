@@ -59,6 +59,11 @@ def split_layers(weights: Weights, layers: int) -> list[Weights]:
     """Return the weights of each layer of a cross-layer transcoder.
 
     Each layer has a bias for its own layer only.
+
+    >>> weights = {"encoder": torch.zeros(6, 2), "b_enc": torch.zeros(6)}
+    >>> weights |= {"decoder": torch.zeros(6, 4), "b_dec": torch.zeros(4)}
+    >>> [part["encoder"].shape for part in split_layers(weights, 2)]
+    [torch.Size([3, 2]), torch.Size([3, 2])]
     """
     width, d_out = len(weights["encoder"]) // layers, len(weights["b_dec"]) // layers
     parts = []

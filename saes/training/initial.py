@@ -34,6 +34,11 @@ class Scaling:
         variance: of the scaled targets, the mean of |y − mean|²: the denominator of the FVU.
         limit_in: the norm of unscaled inputs above which a row is an attention sink (see `interp.cache.sinks`).
         limit_out: the same for targets. Scale, centre, variance and the FVU of training exclude these rows.
+
+    Example:
+        >>> one = torch.ones(())
+        >>> Scaling(torch.tensor([2.0, 2.0]), torch.tensor([2.0, 2.0]), torch.zeros(2), one, one, one).scale_in.tolist()
+        [2.0, 2.0]
     """
 
     scale_in: Float[Tensor, " d_in"]
