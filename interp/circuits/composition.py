@@ -86,6 +86,10 @@ def compositions(
     Returns:
         One result for each kind.
 
+    Raises:
+        UsageError: an unknown kind or offset.
+        UnsupportedModelError: positions that no formula here covers.
+
     >>> [(each.kind, each.top(1)) for each in compositions(model)]
     [('Q', (('L0H3', 'L1H0', 0.242),)), ('K', (('L0H1', 'L1H3', 0.252),)), ('V', (('L0H1', 'L1H2', 0.271),))]
     """
