@@ -42,6 +42,7 @@ MODULES = (
     *("interp.discovery.curve", "interp.discovery.verdict", "interp.discovery.headsets"),
     *("interp.steering.behaviours", "interp.steering.response", "interp.steering.vectors"),
     *("interp.circuits.embedding.results", "interp.circuits.readings", "interp.circuits.results"),
+    *("interp.circuits.head_results", "analyses.dictionary.features"),
     *("probes.erasure", "probes.erasure_report", "probes.estimators.persistence", "probes.intervention.results"),
     *("probes.layers", "probes.rows", "probes.statements", "probes.streaming.statistics"),
     *("probes.protocol.resemblance", "probes.protocol.results", "probes.protocol.splits"),
@@ -78,6 +79,9 @@ MODULES = (
 """The modules that define the toolkit's results: the only ones that loading a file imports."""
 RENAMED = {
     "interp.attribution.results:LogitLens": "interp.attribution.lens_results:LogitLens",
+    "analyses.dictionary.result:Features": "analyses.dictionary.features:Features",
+    "interp.circuits.results:Ablation": "interp.circuits.head_results:Ablation",
+    "interp.circuits.results:HeadScores": "interp.circuits.head_results:HeadScores",
     "probes.erasing:Eraser": "probes.erasure:Eraser",
     "probes.erasure:Erased": "probes.erasure_report:Erased",
     "probes.erasure:ErasureReport": "probes.erasure_report:ErasureReport",

@@ -13,8 +13,9 @@ from jaxtyping import Float
 
 from analyses.study import Study
 from interp.circuits.embedding.results import Collapse, Comparison
+from interp.circuits.head_results import Ablation, HeadScores
 from interp.circuits.readings import TopTokens
-from interp.circuits.results import Ablation, CircuitCheck, Definiteness, HeadScores
+from interp.circuits.results import CircuitCheck, Definiteness
 from interp.provenance import Provenance
 from interp.results import Result
 

@@ -16,7 +16,8 @@ from interp.arguments import checked
 from interp.circuits import embedding
 from interp.circuits.attention_hooks import stacked_patterns
 from interp.circuits.embedding.streams import texts
-from interp.circuits.results import Composition, HeadScores, head_name
+from interp.circuits.head_results import HeadScores
+from interp.circuits.results import Composition, head_name
 from interp.circuits.texts import natural, repeated
 from interp.errors import UsageError
 from interp.model import Model

@@ -13,14 +13,10 @@ from typing import TYPE_CHECKING
 from interp.lazy import attach
 
 if TYPE_CHECKING:
+    from analyses.dictionary.features import Features as Features
     from analyses.dictionary.firings import collect as collect
     from analyses.dictionary.passages import Corpus as Corpus
-    from analyses.dictionary.result import (
-        Config as Config,
-        DictionaryStudy as DictionaryStudy,
-        Features as Features,
-        Other as Other,
-    )
+    from analyses.dictionary.result import Config as Config, DictionaryStudy as DictionaryStudy, Other as Other
     from analyses.dictionary.study import run as run
 
 attach(__name__)

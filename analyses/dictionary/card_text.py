@@ -11,7 +11,7 @@ import numpy as np
 from interp.report import visible
 
 if TYPE_CHECKING:
-    from analyses.dictionary.result import Features
+    from analyses.dictionary.features import Features
 
 
 def card_values(features: Features, latent: int) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE, RARE
+from analyses.dictionary.features import BINS, LOWEST, PER_OCTAVE, RARE
 from interp.report.cards import Card, Cards, Histogram, Links, Ranking, Strip
 from saes.evaluation.result import DENSE
 
 if TYPE_CHECKING:
-    from analyses.dictionary.result import Features
+    from analyses.dictionary.features import Features
 
 MAX_CHARACTERS = 280_000
 """Largest number of characters that the cards may take on a page."""

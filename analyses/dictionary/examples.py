@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from analyses.dictionary.features import QUARTERS
 from analyses.dictionary.firings import Collected
-from analyses.dictionary.result import QUARTERS, Config
+from analyses.dictionary.result import Config
 
 if TYPE_CHECKING:
     from interp.model import Model

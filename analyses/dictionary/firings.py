@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from analyses.dictionary.features import BINS, LOWEST, PER_OCTAVE
 from analyses.dictionary.passages import Corpus, Passage
-from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE
 from analyses.dictionary.topk_buffer import Entries, TopBuffer, Window, uniform
 from interp.cache.tensors import check_finite
 from interp.progress import Progress

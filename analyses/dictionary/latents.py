@@ -11,9 +11,10 @@ from torch import Tensor
 
 from analyses.dictionary import weights
 from analyses.dictionary.examples import choose, texts
+from analyses.dictionary.features import Features
 from analyses.dictionary.firings import Collected, collect
 from analyses.dictionary.passages import Corpus
-from analyses.dictionary.result import Config, Features
+from analyses.dictionary.result import Config
 from analyses.dictionary.topk_buffer import Window
 from interp.progress import Progress
 from saes.evaluation.geometry import chance_cosine

@@ -13,7 +13,8 @@ from interp.report.figures import bars, histogram, lines, scatter
 from saes.evaluation.result import BINS, DENSE
 
 if TYPE_CHECKING:
-    from analyses.dictionary.result import DictionaryStudy, Features
+    from analyses.dictionary.features import Features
+    from analyses.dictionary.result import DictionaryStudy
     from saes.evaluation.result import Evaluation
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analyses.study import Study
-from interp.circuits.results import HeadScores
+from interp.circuits.head_results import HeadScores
 from interp.provenance import Provenance
 from interp.results import Result
 

@@ -21,15 +21,14 @@ if TYPE_CHECKING:
     from interp.circuits.composition import composition as composition, compositions as compositions
     from interp.circuits.definiteness import definiteness as definiteness
     from interp.circuits.factors import LowRank as LowRank
+    from interp.circuits.head_results import Ablation as Ablation, HeadScores as HeadScores
     from interp.circuits.output_value import OutputValue as OutputValue, ov as ov
     from interp.circuits.query_key import QueryKey as QueryKey, qk as qk
     from interp.circuits.readings import Directions as Directions, FullCircuit as FullCircuit, TopTokens as TopTokens
     from interp.circuits.results import (
-        Ablation as Ablation,
         CircuitCheck as CircuitCheck,
         Composition as Composition,
         Definiteness as Definiteness,
-        HeadScores as HeadScores,
     )
     from interp.circuits.terms import (
         frequency_energy as frequency_energy,

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp import edit
-from interp.circuits.results import Ablation, HeadScores, head_name
+from interp.circuits.head_results import Ablation, HeadScores
+from interp.circuits.results import head_name
 from interp.circuits.texts import repeated
 from interp.errors import UsageError, require, whole
 from interp.model import Model

@@ -20,8 +20,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.circuits.attention_hooks import observed
+from interp.circuits.head_results import HeadScores
 from interp.circuits.output_value import copying_score, ov, token_transfer
-from interp.circuits.results import HeadScores
 from interp.circuits.texts import natural, repeated
 from interp.errors import CheckFailedError, UsageError, whole
 from interp.model import Model

@@ -10,7 +10,7 @@ from scipy.stats import kstest
 from analyses.dictionary import Config, Corpus, cards as decks, collect, run
 from analyses.dictionary.card_text import card_lines, card_values
 from analyses.dictionary.cards import deck
-from analyses.dictionary.result import BINS, LOWEST, PER_OCTAVE
+from analyses.dictionary.features import BINS, LOWEST, PER_OCTAVE
 from analyses.dictionary.sections import features
 from analyses.dictionary.topk_buffer import Window, uniform
 from analyses.dictionary.weights import inhibitors
