@@ -106,7 +106,9 @@ def trade(study: DictionaryStudy, evaluation: Evaluation) -> Section:
     best = pareto([(l0, fvu) for _, l0, fvu in points])
     groups = ["not dominated" if good else "dominated" for good in best]
     points += [
-        (b.name, float(b.l0), float(b.fvu)) for b in evaluation.baselines[1:] if b.fvu is not None and b.l0 is not None
+        (b.name.partition(",")[0], float(b.l0), float(b.fvu))
+        for b in evaluation.baselines[1:]
+        if b.fvu is not None and b.l0 is not None
     ]
     groups += ["other methods"] * (len(points) - len(groups))
     drawn = scatter(

@@ -86,7 +86,8 @@ def _figure(figure: Figure, strokes: Strokes) -> None:
     elif "bar" in kinds:
         _bars([trace for trace in traces if trace["type"] == "bar"], strokes)
     else:
-        _curves([trace for trace in traces if trace["type"] == "scatter"], strokes)
+        # The area of a band is not a curve.
+        _curves([trace for trace in traces if trace["type"] == "scatter" and "fill" not in trace], strokes)
 
 
 def _bars(traces: list[dict[str, Any]], strokes: Strokes) -> None:
