@@ -22,6 +22,9 @@ class Study(Result):
     """Result of one study: everything its report says.
 
     The function `run(...)` of each study returns a subclass of this.
+
+    >>> study  # study = attention.run(model, prompts, heads)
+    Patterns(L1H0 of llama object looks from “·in” at “·tower” (98%); 2 heads on 1 prompts.)
     """
 
     def finding(self) -> str:

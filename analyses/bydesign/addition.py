@@ -27,7 +27,11 @@ SETTINGS = ("wiring cost", "L1 alone", "no price")
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """Settings: a prime modulus, and permutations of four things, under three prices."""
+    """Settings: a prime modulus, and permutations of four things, under three prices.
+
+    >>> Config(seed=1)
+    Config(modulus=31, seeds=2, strength=1.0, permutation_strength=10.0, locality=2.0, steps=3000, seed=1)
+    """
 
     modulus: int = 31
     seeds: int = 2

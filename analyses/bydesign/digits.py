@@ -21,6 +21,9 @@ class Digits:
     """Images and their labels.
 
     Pixels have mean 0 and deviation 1 over the whole set.
+
+    >>> digits()[0].y[:3].tolist()
+    [9, 2, 5]
     """
 
     x: Float[Tensor, "1 images pixels"]
@@ -31,7 +34,12 @@ class Digits:
 
 
 def digits(*, test_share: float = 0.3, seed: int = 0) -> tuple[Digits, Digits]:
-    """Return the training images and the test images."""
+    """Return the training images and the test images.
+
+    >>> train, test = digits()
+    >>> train.x.shape, test.x.shape
+    (torch.Size([1, 1258, 64]), torch.Size([1, 539, 64]))
+    """
     from sklearn.datasets import load_digits
 
     pixels, label = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
@@ -52,6 +60,10 @@ def batch(data: Digits, step: int, size: int, seed: int = 0) -> Digits:
         step: number of the training step.
         size: images in a batch.
         seed: seed of the draws.
+
+    Example:
+        >>> batch(digits()[0], step=0, size=8).x.shape
+        torch.Size([1, 8, 64])
     """
     generator = torch.Generator().manual_seed((seed << 31) + step)
     rows = torch.randint(len(data), (size,), generator=generator)

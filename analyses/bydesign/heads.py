@@ -32,6 +32,9 @@ class Config(Result):
     """Settings of the task and of the training.
 
     `wanted`: tokens to be brought to the last position. `most`: up to how many heads are tried.
+
+    >>> Config(seed=1)
+    Config(wanted=4, most=6, layers=4, seeds=4, steps=250, seed=1)
     """
 
     wanted: int = 4

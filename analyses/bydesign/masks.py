@@ -39,6 +39,9 @@ class Config(Result):
     """Settings of a perceptron 64 → widths → 10 on digits.
 
     It is pruned at the start or after training, and then trained.
+
+    >>> Config(seed=1)
+    Config(widths=5 items, seeds=5, densities=(0.1, 0.01, 0.001), steps=100, batch_size=64, lr=0.005, ...
     """
 
     widths: tuple[int, ...] = (32, 32, 512, 32, 32)

@@ -33,7 +33,11 @@ WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """Settings of the independent formulas and of the other tasks."""
+    """Settings of the independent formulas and of the other tasks.
+
+    >>> Config(seed=1)
+    Config(seeds=10, strength=0.01, stronger=3.0, locality=8.0, width=20, steps=3000, other_seeds=2, seed=1)
+    """
 
     seeds: int = 10
     strength: float = 0.01

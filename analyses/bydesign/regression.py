@@ -37,6 +37,9 @@ class Config(Result):
     """Settings of one task under three prices.
 
     The initial weights are the same under each.
+
+    >>> Config(seed=1)
+    Config(seeds=4, strength=0.3, locality=4.0, steps=1000, allowed=0.1, seed=1)
     """
 
     seeds: int = 4

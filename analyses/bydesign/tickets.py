@@ -30,6 +30,9 @@ class Config(Result):
     """Settings of a perceptron on digits.
 
     Its layers are 64 → width → width / 2 → 10. It is pruned in rounds and rewound to its start.
+
+    >>> Config(seed=1)
+    Config(width=100, seeds=10, density=0.02, rounds=6, steps=300, batch_size=64, lr=0.003, rewind=0, seed=1)
     """
 
     width: int = 100

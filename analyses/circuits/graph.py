@@ -46,7 +46,11 @@ def explorer(result: Circuits) -> Explorer | None:
 
 
 def table(result: Circuits) -> Table:
-    """Return the strongest pairs of all kinds, the strongest first."""
+    """Return the strongest pairs of all kinds, the strongest first.
+
+    >>> table(study).columns  # study = circuits.run(model)
+    ('through the', 'writer', 'reader', 'score', 'z')
+    """
     rows: list[tuple[str, str, str, float, float]] = [
         (KINDS[one.kind], *pair, z) for one in result.compositions for pair, z in zip(one.pairs, one.z, strict=True)
     ]

@@ -53,6 +53,9 @@ class Reading(Result):
     `pairs` are (writer, reader, score), strongest first; `quantiles` (101,) are those of all `n_possible` pairs with
     the writer in an earlier layer, from the smallest to the largest. `z` are the pairs' distances from the null of
     random rotations (`Composition.z`), `baseline` its root mean square and typical standard deviation.
+
+    >>> study.compositions[0].kind, study.compositions[0].n_possible  # study = circuits.run(model)
+    ('Q', 48)
     """
 
     kind: str
@@ -72,6 +75,9 @@ class HeadView(Result):
     `singular_values` and the ranks those of the output-value map, `pattern` its attention on one repeated text,
     `profile` the mean score by offset over prose. `tokens` are the singular directions of the output-value map read as
     tokens.
+
+    >>> study.heads[0].name, round(study.heads[0].stable_rank, 1)  # study = circuits.run(model)
+    ('L1H1', 2.3)
     """
 
     name: str
@@ -96,6 +102,10 @@ class TextPatterns(Result):
         tokens: its tokens.
         heads: names of the heads.
         patterns: shares of attention, one matrix of queries by keys for each head.
+
+    Example:
+        >>> study.texts[0].title, study.texts[0].patterns.shape  # study = circuits.run(model)
+        ('random tokens, repeated', (3, 16, 16))
     """
 
     title: str

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def card_values(features: Features, latent: int) -> dict[str, Any]:
-    """Return the features of a latent as plain values, its tokens unescaped."""
+    """Return the features of a latent as plain values, its tokens unescaped.
+
+    >>> list(card_values(study.features, 32))[:4]  # study = dictionary.run(sae, store, model=model)
+    ['latent', 'fired', 'rows', 'frequency']
+    """
     shown = np.flatnonzero(features.band[latent] >= 0)
     return {
         "latent": latent,
@@ -42,6 +46,9 @@ def jsonl(features: Features) -> bytes:
     """Return `card_values` of every latent as JSON lines.
 
     Latents are in the order of interest.
+
+    >>> len(jsonl(study.features).splitlines())  # study = dictionary.run(sae, store, model=model)
+    48
     """
     lines = (json.dumps(card_values(features, latent)) for latent in features.ranked().tolist())
     return "".join(f"{line}\n" for line in lines).encode()
@@ -64,6 +71,9 @@ def card_lines(features: Features, latent: int, examples: int = 6) -> str:
     """Return a latent as text for a terminal.
 
     `»token«` is where it fires; characters that cannot be seen are shown as symbols.
+
+    >>> print(card_lines(study.features, 32, examples=1).splitlines()[0])  # study = dictionary.run(sae, store)
+    latent 32: fired on 106 of 360 rows (29.444%), mean 10.47, largest 22.83
     """
     card = card_values(features, latent)
     if not card["fired"]:

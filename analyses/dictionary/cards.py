@@ -36,6 +36,9 @@ def deck(features: Features, asked: tuple[int, ...] = ()) -> Cards:
     """Return one card for each latent shown.
 
     Shown are the latents in `asked`, or the first `LISTED` in the order of interest. The first `MOST` have examples.
+
+    >>> len(deck(study.features).cards)  # study = dictionary.run(sae, store, model=model)
+    48
     """
     share = 100 * features.energy / max(float(features.energy.sum()), 1e-30)
     shown = asked or features.ranked()[:LISTED].tolist()

@@ -40,6 +40,12 @@ class Collected:
         top: the strongest firings.
         drawn: firings drawn at random.
         common_rows: number of rows on which a latent and each of `others` in its row both fire.
+
+    Example:
+        >>> corpus = Corpus.of_tensors(torch.eye(4)[None], torch.arange(4)[None])  # one context of four tokens
+        >>> others = torch.zeros(8, 1, dtype=torch.long)
+        >>> collect(sae, corpus, others=others, window=Window(1, 1), top=2, drawn=2).rows
+        4
     """
 
     rows: int

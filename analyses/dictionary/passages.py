@@ -27,6 +27,10 @@ class Passage:
         tokens: ids, -1 where a context has ended.
         row: row of `x` that belongs to a position, -1 where no activation is stored (position 0, padding).
         x: activations.
+
+    Example:
+        >>> Corpus.of_tensors(torch.rand(3, 5, 4), torch.arange(15).view(3, 5)).read(1, 2).tokens.tolist()
+        [[5, 6, 7, 8, 9]]
     """
 
     first: int
@@ -112,6 +116,9 @@ def hooks_read(sae: SAE, store: Store) -> tuple[str, ...]:
     """Return the hooks of `store` that `sae` reads.
 
     Raises `UsageError` if the autoencoder belongs to another hook, another size or another model.
+
+    >>> hooks_read(dictionaries["blocks.1.hook_resid_post"], store)
+    ('blocks.1.hook_resid_post',)
     """
     about, names = sae.metadata, store.hooks
     model, harvested = about.get("model_name"), store.manifest.model["model"]

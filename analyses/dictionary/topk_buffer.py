@@ -16,7 +16,11 @@ from analyses.dictionary.passages import Passage
 
 @dataclass(frozen=True)
 class Window:
-    """Number of positions stored before and after a firing."""
+    """Number of positions stored before and after a firing.
+
+    >>> Window(before=14, after=6)
+    Window(before=14, after=6)
+    """
 
     before: int
     after: int
@@ -130,6 +134,10 @@ def uniform(latent: Int[Tensor, " e"], place: Int[Tensor, " e"], seed: int) -> F
 
     It depends only on the firing's place, its latent and `seed` (splitmix64). So the firings with the largest numbers
     are a draw without replacement that does not depend on the batches.
+
+    >>> first, second = uniform(torch.tensor([0, 0]), torch.tensor([5, 6]), seed=0).tolist()
+    >>> round(first, 3), round(second, 3)
+    (0.59, 0.188)
     """
     start = (seed + 1) * 0x9E37_79B9_7F4A_7C15 % 2**64
     x = place * 1_000_003 + latent * 7_919 + (start - 2**64 if start >= 2**63 else start)

@@ -44,6 +44,9 @@ def final_scale(model: Model, tokens: Int[Tensor, "context position"]) -> float:
     """Return what the final norm typically divides by at these tokens.
 
     It is the harmonic mean, because logits are divided by it; position 0 is left out.
+
+    >>> round(final_scale(model, tokens), 1)  # tokens = model.to_tokens("the tower is in")
+    8.0
     """
     name = f"blocks.{model.spec.n_layer - 1}.hook_resid_post"
     stream = model.run_with_cache(tokens.to(model.device), [name])[1][name][:, 1:].float()
@@ -51,7 +54,11 @@ def final_scale(model: Model, tokens: Int[Tensor, "context position"]) -> float:
 
 
 def hook_written(sae: SAE) -> str:
-    """Return the hook that the decoder writes; empty if not known."""
+    """Return the hook that the decoder writes; empty if not known.
+
+    >>> hook_written(dictionaries["blocks.1.hook_resid_post"])
+    'blocks.1.hook_resid_post'
+    """
     name = "hook_name_out" if sae.variant == "transcoder" else "hook_name"
     return str(sae.metadata.get(name) or "")
 
@@ -60,6 +67,9 @@ def why_no_logits(sae: SAE, model: Model | None) -> str:
     """Return why decoder rows cannot be read as logits.
 
     Empty if they can.
+
+    >>> why_no_logits(dictionaries["blocks.1.hook_resid_post"], None)
+    'the model was not given'
     """
     if model is None:
         return "the model was not given"
@@ -70,7 +80,11 @@ def why_no_logits(sae: SAE, model: Model | None) -> str:
 
 
 def similar(sae: SAE, count: int) -> Neighbours:
-    """Return the latents with the most similar decoder rows, by cosine."""
+    """Return the latents with the most similar decoder rows, by cosine.
+
+    >>> similar(dictionaries["blocks.1.hook_resid_post"], 3).index.shape
+    torch.Size([48, 3])
+    """
     unit = torch.nn.functional.normalize(sae.W_dec.detach().float(), dim=1)
     return nearest(unit, unit, min(count, sae.width - 1))
 
@@ -81,6 +95,9 @@ def inhibitors(sae: SAE, count: int) -> Neighbours:
     For latent j they are the latents i of most negative virtual weight dec_i · enc_j, which lower j. The value is the
     change of j's pre-activation for a unit of i, as far as i's decoder row is part of what is read. It is 0 where the
     two directions are no more opposed than random ones: cosine above −2 / √d.
+
+    >>> inhibitors(dictionaries["blocks.1.hook_resid_post"], 1).index[:2].tolist()
+    [[24], [25]]
     """
     reads, writes = sae.W_enc.detach().float().T, sae.W_dec.detach().float()
     opposed = nearest(-reads, writes, min(count, sae.width - 1))
@@ -98,6 +115,10 @@ def no_inhibitors(sae: SAE) -> Neighbours:
 
 
 def random_latents(sae: SAE, count: int, seed: int) -> Int[Tensor, "width count"]:
-    """Return other latents drawn at random for each latent."""
+    """Return other latents drawn at random for each latent.
+
+    >>> random_latents(sae, 3, seed=0).shape  # sae = saes.load("folder"), which has 8 latents
+    torch.Size([8, 3])
+    """
     step = torch.randint(1, max(2, sae.width), (sae.width, count), generator=torch.Generator().manual_seed(seed))
     return ((torch.arange(sae.width)[:, None] + step) % sae.width).to(sae.W_dec.device)

@@ -79,7 +79,11 @@ def explorer(result: Discovery) -> Explorer | None:
 
 
 def lines_of(result: Discovery) -> list[Line]:
-    """Return the circuit's strongest edges at single positions, largest first."""
+    """Return the circuit's strongest edges at single positions, largest first.
+
+    >>> [line.name for line in lines_of(study)][:2]  # study = discovery.run(model, config)
+    ['L1H0 → logits', 'embed → L0H0.v']
+    """
     graph, chosen, where = result.circuit.graph, np.flatnonzero(result.circuit.included), result.by_position
     if not len(chosen) or not where.shape[1]:
         return []

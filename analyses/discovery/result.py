@@ -47,6 +47,9 @@ class HeadView(Result):
     """View of where a head looks from the answer's position.
 
     `attention` (T,) is the mean over the judged pairs.
+
+    >>> study.heads[0].name, round(study.heads[0].score, 2)  # study = discovery.run(model, config)
+    ('L1H0', -7.47)
     """
 
     name: str
@@ -61,6 +64,9 @@ class EdgeCheck(Shown, Result):
     `score` (n,) is the method's, `noise` the measured change of the log odds when the edge alone is corrupted in the
     clean run, `denoise` minus the change when it alone is restored in the counterfactual run; in nats. `what` says
     whether `edges` names edges or nodes.
+
+    >>> round(study.check.pearson, 3), study.check.edges[0]  # study = discovery.run(model, config)
+    (1.0, 'L1H0 → logits')
     """
 
     method: str

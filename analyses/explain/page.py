@@ -55,7 +55,11 @@ SHOWN = {"paths": 1, "heads": 1, "contrast": 1, "contrast-paths": 1}
 
 
 def sections(result: Explanation) -> tuple[Section, ...]:
-    """Return the sections in reading order."""
+    """Return the sections in reading order.
+
+    >>> [section.id for section in sections(study)][:3]  # study = explain.run(model, config)
+    ['paths', 'prediction', 'layers']
+    """
     paths, *rest = path_sections(result)
     own = (_prediction(result), layers_section(result), _components(result), _heads(result))
     against = _against(result)

@@ -64,6 +64,9 @@ class HeadView(Result):
     `attention` is the row of its pattern at the explained position (fractions); `pattern` the whole, query by key,
     or None for a prompt of more than `PATTERN_TOKENS`, which would be too large for a page. `by_source` is what the
     head takes from each position.
+
+    >>> study.heads[0].name, round(study.heads[0].contribution, 2)  # study = explain.run(model, config)
+    ('L1H1', 1.05)
     """
 
     name: str
@@ -79,6 +82,9 @@ class Hop(Result):
 
     `attention` is the query's row of the pattern; `score` the pre-softmax score, `top_pairs` its largest terms as
     (query writer, key writer, value), and `error` the relative error of their sum.
+
+    >>> study.hops[0].head, study.hops[0].query, study.hops[0].key  # study = explain.run(model, config)
+    ('L0H3', 3, 1)
     """
 
     head: str

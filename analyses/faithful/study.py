@@ -107,6 +107,9 @@ def parsed(method: str) -> tuple[str, dict[str, Any]]:
     """Return a method's name and its settings.
 
     "eap-ig-inputs steps=20" gives ("eap-ig-inputs", {"steps": 20}).
+
+    >>> parsed("eap-ig-inputs steps=20")
+    ('eap-ig-inputs', {'steps': 20})
     """
     name, *settings = method.split()
     pairs = (setting.split("=", 1) for setting in settings if "=" in setting)

@@ -111,6 +111,10 @@ def contexts(model: Model, config: Config) -> tuple[Tensor, Tensor]:
     """Return the contexts to fit on and the held-out contexts.
 
     The two are of different documents. Raises `UsageError` if the text has too few.
+
+    >>> fitted, unseen = contexts(model, study.config)  # study = lens.run(model, lenses, config)
+    >>> fitted.shape, unseen.shape
+    (torch.Size([20, 8]), torch.Size([4, 8]))
     """
     fitted: list[Tensor] = []
     unseen: list[Tensor] = []

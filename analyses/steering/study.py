@@ -83,6 +83,9 @@ def read_behaviour(name: str) -> Behaviour:
     """Return a behaviour by name or from a JSON file.
 
     The file has the fields of `Behaviour`.
+
+    >>> read_behaviour("sentiment").name
+    'sentiment'
     """
     if not name.endswith(".json"):
         return steering.behaviour(name)

@@ -30,6 +30,9 @@ class Config(Result):
     """Settings of the attack on models of 40 features in 6 dimensions.
 
     Each model is attacked on `inputs` inputs of its own data.
+
+    >>> Config(seed=1)
+    Config(sparsity=13 items, inputs=4096, steps=4000, seed=1)
     """
 
     sparsity: tuple[float, ...] = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.97, 0.99)

@@ -25,7 +25,11 @@ PAPER = "Elhage et al. 2022, Toy Models of Superposition, arXiv 2209.10652"
 
 @dataclass(frozen=True, eq=False)
 class Check(Result):
-    """Number that must lie in a band."""
+    """Number that must lie in a band.
+
+    >>> Check("largest interference", "below one half", 0.31, 0.0, 0.5).passed
+    True
+    """
 
     claim: str
     expected: str
@@ -55,6 +59,10 @@ def extreme(
 
     Returns:
         One check, or none without values: some settings leave them out.
+
+    Example:
+        >>> extreme("smallest norm", "near one", np.array([0.98, 1.01]), 0.9, 1.1)[0].value
+        0.98
     """
     if len(values) == 0:
         return ()
@@ -131,6 +139,9 @@ def check_table(checks: tuple[Check, ...]) -> Table:
     """Return a table of checks.
 
     Its columns: the claim, the expected value, the measured value, the band, and the result.
+
+    >>> check_table((Check("largest interference", "below one half", 0.31, 0.0, 0.5),)).rows[0]
+    ('largest interference', 'below one half', 0.31, 0.0, 0.5, 'pass')
     """
     from interp.report import Table
 
@@ -143,7 +154,11 @@ def check_table(checks: tuple[Check, ...]) -> Table:
 
 
 def trained(config: toy.Config, *, what: str, device: str = "cpu", progress: Progress | None = None) -> toy.Trained:
-    """Train toy models with `toy.train`, and report the steps to `progress`."""
+    """Train toy models with `toy.train`, and report the steps to `progress`.
+
+    >>> trained(toy.Config(features=5, hidden=2, steps=3), what="training").loss.shape
+    (1, 1)
+    """
     return toy.train(config, device=device, progress=every(progress, max(1, config.steps // 100), what))
 
 

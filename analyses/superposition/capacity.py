@@ -28,6 +28,9 @@ class Config(Result):
 
     There are `matrices` random W of several sizes, and dictionaries of `ratios` times as many directions as `width`
     dimensions.
+
+    >>> Config(seed=1)
+    Config(matrices=2000, width=32, ratios=4 items, seed=1)
     """
 
     matrices: int = 2000
@@ -128,7 +131,11 @@ def run(
 
 
 def polytopes() -> dict[str, tuple[float, Float[np.ndarray, "vertices dimensions"]]]:
-    """Return name -> (exact dimensionality, vertices on the unit sphere)."""
+    """Return name -> (exact dimensionality, vertices on the unit sphere).
+
+    >>> {name: vertices.shape for name, (_, vertices) in list(polytopes().items())[:2]}
+    {'digon': (2, 1), 'triangle': (3, 2)}
+    """
 
     def polygon(n: int) -> np.ndarray:
         angle = 2 * math.pi * np.arange(n) / n

@@ -22,7 +22,11 @@ Identity = Callable[[np.random.Generator], tuple[float, float]]
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """Seed of the random problems, one for each identity."""
+    """Seed of the random problems, one for each identity.
+
+    >>> Config(seed=1)
+    Config(seed=1)
+    """
 
     seed: int = 0
 

@@ -27,7 +27,11 @@ COLLAPSED = 0.95
 
 @dataclass(frozen=True, eq=False)
 class Config(Result):
-    """Settings of the training. `density` is that of a pair."""
+    """Settings of the training. `density` is that of a pair.
+
+    >>> Config(seed=1)
+    Config(density=9 items, starts=10, steps=5000, seed=1)
+    """
 
     density: tuple[float, ...] = (0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
     starts: int = 10

@@ -26,6 +26,9 @@ class Config(Result):
     """Settings of the training.
 
     The defaults are the paper's size: 100 features of importance 0.8^i in 40 neurons.
+
+    >>> Config(seed=1)
+    Config(features=100, neurons=40, density=5 items, steps=4000, starts=1, exact_starts=16, seed=1)
     """
 
     features: int = 100

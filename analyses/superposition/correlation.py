@@ -27,6 +27,9 @@ class Config(Result):
     """Settings of the training.
 
     `density` is that of a pair. The best of `starts` is reported (few starts find the antipodal arrangement).
+
+    >>> Config(seed=1)
+    Config(density=0.1, density_of_three=0.03, starts=10, steps=6000, seed=1)
     """
 
     density: float = 0.1

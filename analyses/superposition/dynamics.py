@@ -28,6 +28,9 @@ class Config(Result):
     """Settings of one model of independent features at one sparsity.
 
     Its weights are recorded every `record` steps.
+
+    >>> Config(seed=1)
+    Config(features=40, hidden=6, sparsity=0.7, steps=4000, record=20, lr=0.001, seed=1)
     """
 
     features: int = 40

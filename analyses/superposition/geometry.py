@@ -25,6 +25,9 @@ class Config(Result):
     """Settings of the training.
 
     `density` are the probabilities that a feature is active. The best of `starts` models is reported at each.
+
+    >>> Config(seed=1)
+    Config(density=9 items, starts=8, steps=4000, seed=1)
     """
 
     density: tuple[float, ...] = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.07, 0.05, 0.02)

@@ -38,6 +38,9 @@ class Config(Result):
 
     Features are active with probability `density` and have values of 0.5 to 1.5. Coders use `k` atoms per signal.
     `l1` is the `sparsity` of the L1 autoencoder (see `saes.Config`).
+
+    >>> Config(seed=1)
+    Config(features=64, hidden=32, density=0.05, k=4, l1=1.0, signals=4000, sae_steps=1000, toy_steps=3000, ...
     """
 
     features: int = 64

@@ -32,6 +32,9 @@ class Config(Result):
     """Settings of the training.
 
     `points`: sizes of the training set. Inputs have unit length and the hidden space is a plane.
+
+    >>> Config(seed=1)
+    Config(features=500, points=9 items, density=0.01, starts=2, steps=2500, seed=1)
     """
 
     features: int = 500

@@ -26,6 +26,9 @@ class Config(Result):
     """Settings of the training.
 
     `ratio`: the density of feature 0 over that of the four others, `density`.
+
+    >>> Config(seed=1)
+    Config(density=0.05, ratio=8 items, starts=16, steps=5000, seed=1)
     """
 
     density: float = 0.05

@@ -29,6 +29,9 @@ class Config(Result):
     """Settings of a `side` x `side` grid.
 
     Densities go from 1 to 0.01, the relative importance of the last feature from 0.1 to 10.
+
+    >>> Config(seed=1)
+    Config(side=12, starts=4, steps=2000, seed=1)
     """
 
     side: int = 12

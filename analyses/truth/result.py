@@ -203,11 +203,18 @@ def probe_words(sweep: Sweep) -> str:
     """Return the kind of a sweep's probe in words.
 
     An example is "a mass mean probe".
+
+    >>> probe_words(study.sweeps[0])  # study = truth.run(model, config, data=[places])
+    'a mass mean probe'
     """
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", sweep.probe)
     return f"a {words} probe" if words.isupper() else f"a {words.lower()} probe"
 
 
 def interval_words(values: tuple[float, ...]) -> str:
-    """Return an estimate with its 95 % interval as text."""
+    """Return an estimate with its 95 % interval as text.
+
+    >>> interval_words((0.9, 0.85, 0.94))
+    '0.90 (95 % 0.85 to 0.94)'
+    """
     return f"{values[0]:.2f} (95 % {values[1]:.2f} to {values[2]:.2f})"

@@ -139,6 +139,9 @@ def read_all(config: Config, seed: int = 0) -> tuple[Statements, ...]:
     """Return the statements that a configuration names.
 
     The probe is checked too, before any model is loaded.
+
+    >>> [data.name for data in read_all(Config(("cities", "neg_cities")))]
+    ['cities', 'neg_cities']
     """
     probe = probe_of(config.probe)
     if not config.data:
@@ -157,6 +160,10 @@ def probe_of(name: str) -> Any:
 
     Raises:
         UsageError: the name is unknown.
+
+    Example:
+        >>> probe_of("mass-mean")
+        MassMean()
     """
     if name not in PROBES:
         raise UsageError(f'unknown probe "{name}"{nearest(name, PROBES)}: choose one of {", ".join(PROBES)}.')
@@ -173,6 +180,10 @@ def statements_of(name: str, group: str | None, seed: int) -> Statements:
 
     Raises:
         MissingInputError: there is no such file and no such set.
+
+    Example:
+        >>> statements_of("neg_cities", None, seed=0)
+        Statements(neg_cities: 408 statements, 204 true)
     """
     if Path(name).is_file() or name.startswith("hf:"):
         return probes.read_statements(name, group=group)

@@ -18,6 +18,9 @@ def aligned(first: Model, second: Model, text: str) -> list[tuple[int, int]]:
 
     Each is a pair (in the first, in the second). At such a position both causal models have read the same text,
     however it is cut into tokens.
+
+    >>> aligned(model, model, "the tower is")
+    [(1, 1), (2, 2)]
     """
     ends = [{end: at for at, end in enumerate(_ends(model, text))} for model in (first, second)]
     shared = sorted(set(ends[0]) & set(ends[1]) - {0})
@@ -42,6 +45,10 @@ def _ends(model: Model, text: str) -> list[int]:
 def activations(
     model: Model, tokens: Int[Tensor, "1 n_token"], positions: list[int], hooks: list[str]
 ) -> list[Float[Tensor, "n d"]]:
-    """Return each hook's value at some positions of a text, in float64."""
+    """Return each hook's value at some positions of a text, in float64.
+
+    >>> activations(model, tokens, [1, 3], ["blocks.0.hook_resid_post"])[0].shape
+    torch.Size([2, 24])
+    """
     _, cache = model.run_with_cache(tokens, hooks)
     return [cache[hook][0, positions].double().cpu() for hook in hooks]

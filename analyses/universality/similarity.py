@@ -43,12 +43,19 @@ def rows(order: Int[np.ndarray, " n_text"], per_text: int) -> Int[np.ndarray, " 
     """Return the rows of texts in a given order.
 
     The positions of a text stay in sequence.
+
+    >>> rows(np.array([1, 0]), per_text=3).tolist()
+    [3, 4, 5, 0, 1, 2]
     """
     return (np.asarray(order)[:, None] * per_text + np.arange(per_text)).flatten()
 
 
 def orders(n_text: int, draws: int, seed: int) -> list[np.ndarray]:
-    """Draw random orders of the texts in which each text moves."""
+    """Draw random orders of the texts in which each text moves.
+
+    >>> orders(n_text=3, draws=1, seed=0)[0].tolist()
+    [2, 0, 1]
+    """
     rng, rows = np.random.default_rng(seed), []
     while len(rows) < draws:
         order = rng.permutation(n_text)
@@ -63,6 +70,11 @@ def best_correlations(
     """Return the largest correlation of each first column, and its partner.
 
     The partner is the column of the second with that correlation.
+
+    >>> first, second = np.array([[0.0], [1.0], [3.0]]), np.array([[3.0, 0.0], [1.0, 2.0], [0.0, 6.0]])
+    >>> best, partner = best_correlations(first, second)
+    >>> best.round(2).tolist(), partner.tolist()
+    ([1.0], [1])
     """
     units = [each - each.mean(0) for each in (first, second)]
     units = [each / np.maximum(np.linalg.norm(each, axis=0), np.finfo(float).tiny) for each in units]

@@ -133,6 +133,11 @@ class Controls(Result, Shown):
         embedding_accuracy: accuracy of the same probe on layer -1; None if that layer was not collected.
         embedding_auc: AUC on layer -1; None if that layer was not collected.
         baselines: majority label, words and log-probability.
+
+    Example:
+        >>> controls = probes.sweep(acts, probe=probes.MassMean()).controls  # acts = probes.collect(model, data)
+        >>> controls.embedding_auc
+        (0.5, 0.5, 0.5)
     """
 
     selectivity: Selectivity
