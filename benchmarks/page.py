@@ -7,7 +7,7 @@ Needs playwright and Chromium (`$CHROMIUM`, else /usr/bin/chromium). Opening is 
 explorers drawn, each time in a new browser context, so that nothing is cached. Frames are counted while the pointer
 drags the drawing of the explorer and the wheel zooms it, with every node shown. Other work on the machine lengthens the
 time on the clock; the processor time of the page's main thread, where scripts run and layout is made, is printed
-beside it.
+too.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ dict(zip(lens.labels[-9:], rank[-9:].tolist(), strict=True))
 # ## Who says it?
 #
 # With the scale of the last norm frozen at its value on this prompt, the logit difference is a sum with one term for
-# the embedding, one for each head and one for each MLP. It is the whole difference: the error stands beside the sum.
+# the embedding, one for each head and one for each MLP. It is the whole difference: and has the error of the sum.
 
 # %%
 frozen = attribution.freeze(model, tokens)

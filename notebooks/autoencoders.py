@@ -58,7 +58,7 @@ sae = saes.train(
 # %% [markdown]
 # ## Judging
 #
-# FVU is the fraction of variance left unexplained. Beside it stand other ways to write the same activations with as
+# FVU is the fraction of variance left unexplained. It is compared with other ways to write the same activations with as
 # many directions at a time, and what the model's loss becomes when it runs on the reconstructions. After so little
 # training a classical dictionary (MOD), learned from a few thousand rows, is about as good.
 

@@ -25,7 +25,7 @@ model = interp.load("smollm2")
 # %% [markdown]
 # ## Who attends to what followed the last time?
 #
-# Random tokens are said twice. An induction head looks from a token to what came after its earlier copy. Scores are
+# Random tokens are repeated once. An induction head looks from a token to what came after its earlier copy. Scores are
 # fractions of the attention the model itself computes, with 95 % intervals over the texts; attention spread evenly
 # would score 0.03.
 

@@ -65,10 +65,10 @@ for path in tree.paths(8):
 print(f"coverage of these 8: {tree.coverage(8):.1%} of a mass of {tree.mass:.0f}; total {tree.total:+.6f}")
 
 # %% [markdown]
-# ## Why does L23H4 look at *iffel*?
+# ## Why does L23H4 attend to *iffel*?
 #
-# Its score is a sum over pairs: what one component wrote at *of* times what another wrote at *iffel*. Held on the
-# query's side, the key's side is linear again, and has a path tree of its own.
+# Its score is a sum over pairs: the output of one component at *of* times that of another at *iffel*. With the query
+# fixed, the score is linear in the key, and has a path tree of its own.
 
 # %%
 at, iffel = len(words) - 1, words.index("iffel")

@@ -46,7 +46,7 @@ sweep = probes.sweep(acts[0], probe=probes.LogisticRegression())
 sweep
 
 # %% [markdown]
-# ## What the number is held against
+# ## Controls and baselines
 #
 # The embedding layer, the words alone, random labels for each city, and labels shuffled within cities.
 

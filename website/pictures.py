@@ -119,7 +119,7 @@ def qkov() -> Drawing:
 
 
 def probe() -> Drawing:
-    """A probe's accuracy by layer beside what it must beat."""
+    """Draw a probe's accuracy by layer with its controls."""
     d = Drawing(560, 260, "Accuracy of a probe by layer, above control labels, text baseline and chance")
     d.arrow((50, 220), (530, 220))
     d.arrow((50, 220), (50, 20))

@@ -55,7 +55,7 @@ def run(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Circuits:
-    """Study every head of a model.
+    """Compute the scores, composition and ablation of every head of a model.
 
     It takes a minute or two for SmolLM2 on two cores, mostly for the ablation's runs.
 

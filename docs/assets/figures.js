@@ -1,4 +1,4 @@
-/* Figures of the notebooks: drawn with the plotting library that lies beside this file, when they come into view. */
+/* Figures of the notebooks: drawn with the plotting library in the folder of this file, when they come into view. */
 (() => {
   const figures = [...document.querySelectorAll(".plotly-figure")];
   if (!figures.length) return;
