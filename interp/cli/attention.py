@@ -8,7 +8,7 @@ from interp.cli import options
 from interp.cli.deliver import deliver, output_folder
 from interp.errors import UsageError
 
-HELP = "attention patterns of chosen heads on chosen prompts, as a page to browse"
+HELP = "show the attention patterns of chosen heads on chosen prompts"
 EXAMPLE = 'interp attention "When Mary and John went home, John gave it to" --heads L16H8,L23H4 --out out/attention'
 
 

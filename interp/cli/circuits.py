@@ -8,7 +8,7 @@ from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
 from interp.errors import UsageError
 
-HELP = "scores, weights and composition of every attention head, checked against the model"
+HELP = "describe every attention head: scores, weights and composition, checked against the model"
 EXAMPLE = "interp circuits smollm2 --head L18H6 --out out/circuits"
 
 

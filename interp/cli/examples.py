@@ -10,7 +10,7 @@ from interp.cli import options
 from interp.cli.deliver import deliver, output_folder
 from interp.errors import UsageError
 
-HELP = "the texts of a store in which a direction is strongest, compared with those of a random direction"
+HELP = "find the texts of a store in which a direction is strongest, compared with a random direction"
 EXAMPLE = "interp examples out/acts out/probe/best --hook blocks.15.hook_resid_post --out out/examples"
 
 

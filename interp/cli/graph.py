@@ -8,7 +8,7 @@ from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
 from interp.errors import UsageError
 
-HELP = "the attribution graph of a prompt over sparse latents, checked by interventions"
+HELP = "trace the attribution graph of a prompt over sparse latents, checked by interventions"
 EXAMPLE = 'interp graph "The Eiffel Tower is located in the city of" --dictionaries out/transcoders --out out/graph'
 
 

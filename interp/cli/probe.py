@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
 
-HELP = "linear probes of true and false statements, with controls, baselines and intervals"
+HELP = "fit linear probes of true and false statements, with controls, baselines and intervals"
 MOST_LAYERS = 10_000
 EXAMPLE = "interp probe cities capitals --probe mass-mean --out out/probe"
 

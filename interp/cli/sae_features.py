@@ -11,7 +11,7 @@ from interp.cli.deliver import output_folder, save
 from interp.cli.sae_evaluate import add_sources
 from interp.errors import MissingInputError
 
-HELP = "examples, effects and inhibitors of latents: all, chosen ones, or those that match a word"
+HELP = "show examples, effects and inhibitors of latents: all, chosen ones, or those that match a word"
 EXAMPLE = "interp sae features runs/x --search import --out out/features"
 
 PRINTED = 5

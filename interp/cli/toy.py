@@ -17,7 +17,7 @@ from interp.files import writable_folder
 if TYPE_CHECKING:
     from analyses.superposition.base import ToyStudy
 
-HELP = "studies of toy models (superposition, modular, pruned and sparse networks) with a check of every number"
+HELP = "run studies of toy models (superposition, modular, pruned, sparse networks) and check every number"
 EXAMPLE = "interp toy geometry --out out/toy"
 
 ALL = "all"

@@ -9,7 +9,7 @@ from interp.cli import console, options
 from interp.cli.deliver import deliver, output_folder
 from interp.files import read_text
 
-HELP = "heads, layers and latents that two models have in common, compared with chance"
+HELP = "compare the heads, layers and latents of two models, with chance as control"
 EXAMPLE = "interp universality smollm2 gemma3-270m --out out/universality"
 
 
