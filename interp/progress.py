@@ -16,7 +16,9 @@ def advance(progress: Progress | None, done: int, total: int, what: str) -> None
 
 
 def every(progress: Progress | None, steps: int, what: str) -> Progress | None:
-    """Return a callback of a training that reports one step in `steps`, as `what`.
+    """Return a callback that reports one step in `steps`.
+
+    It reports them as `what`, for loops such as those of a training.
 
     >>> report = every(lambda done, total, what: print(done, total, what), 2, "first task")
     >>> for step in range(4):

@@ -10,7 +10,7 @@ from interp.errors import InterpError
 
 
 def run_in_group(args: Namespace, device: str, work: Callable[[Any], int]) -> int:
-    """Run a command in this process, or in the group that `torchrun` started.
+    """Run a command in this process or in a `torchrun` group.
 
     The first process prints; of an error of all of them one process reports.
 

@@ -32,7 +32,9 @@ class TrainingPage:
             self.write()
 
     def write(self) -> None:
-        """Draw the page of the training so far and list it in the index of the folder above.
+        """Draw the page of the training so far.
+
+        It is listed in the index of the folder above.
 
         It shows steps up to the last logged one, once two are logged.
         """

@@ -346,7 +346,9 @@ def family_name(hf: Any) -> str:
 
 
 def adapter(hf: nn.Module) -> str:
-    """Return the path of the first module with an adapter, or an empty string.
+    """Return the path of the first module with an adapter.
+
+    It is empty without one.
 
     That is a layer of peft, or a linear map or embedding whose `forward` is not that of torch or `transformers`: its
     `weight` is not all that it computes with.

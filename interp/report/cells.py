@@ -42,7 +42,7 @@ def undefined_cells(matrix: np.ndarray) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Kinds:
-    """How a matrix of categories is drawn: colours of the cells, entries of the legend, names of the cells."""
+    """Colours and names of the categories of a matrix, and its legend."""
 
     colours: dict[str, Any]
     legend: tuple[dict[str, Any], ...]
@@ -50,7 +50,9 @@ class Kinds:
 
 
 def kinds(id: str, matrix: np.ndarray, categories: Sequence[str]) -> Kinds | None:
-    """Return how the categories of a matrix are drawn, or None where it has none.
+    """Return how the categories of a matrix are drawn.
+
+    None if it has none.
 
     Raises `UsageError` when a value is not the number of a category, or when there are more than colours.
     """
@@ -146,7 +148,9 @@ def heatmap_notes(matrix: np.ndarray, steps: tuple[int, int], ends: tuple[float,
 def matrix_table(
     axis: str, labels: list[list[str]], matrix: np.ndarray, written: list[list[str]] | None = None
 ) -> Table:
-    """Return the matrix, or what is written for its cells, as a table with its row labels.
+    """Return the matrix as a table with its row labels.
+
+    It has the texts of the cells if there are any.
 
     Large ones have four significant digits, and the caption of the table says so.
     """

@@ -103,7 +103,9 @@ def ticks(labels: Sequence[str]) -> dict[str, Any]:
 
 
 def set_scales(id: str, layout: dict[str, Any], log: str, x: np.ndarray, y: np.ndarray) -> None:
-    """Give the axes named in `log` a logarithmic scale, with ticks that do not lie on one another.
+    """Give the axes named in `log` a logarithmic scale.
+
+    Their ticks do not overlap.
 
     Raises `UsageError` for anything but "", "x", "y" and "xy".
     """

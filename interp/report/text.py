@@ -66,7 +66,9 @@ def plotly_text(text: object) -> str:
 
 
 def prose(text: str) -> str:
-    """Return a sentence escaped for HTML, with a minus sign before negative numbers.
+    """Return a sentence escaped for HTML.
+
+    Negative numbers get a minus sign.
 
     >>> prose("from -0.5 to 2 (p < .1)")
     'from −0.5 to 2 (p &lt; .1)'

@@ -52,7 +52,7 @@ def above_reference(pre: Float[Tensor, "n width"], threshold: float | Tensor) ->
 
 
 def top_rows(pre: Float[Tensor, "n width"], k: int) -> tuple[Sparse, Values]:
-    """Return the pairs of the k largest values of each row, and these values.
+    """Return the pairs of each row's k largest values, with the values.
 
     The result is exact: all values above a lower bound of the k-th largest are candidates.
 

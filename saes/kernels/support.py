@@ -125,7 +125,10 @@ class Sparse:
         return starts, self.rows[order], order
 
     def at(self, x: Float[Tensor, "n d"], weight: Float[Tensor, "width d"]) -> Values:
-        """Compute x_i · W_j for each pair, latent by latent: a batch fits the cache where the weights do not."""
+        """Compute x_i · W_j for each pair.
+
+        Pairs are taken latent by latent: a batch fits the cache, and the weights do not.
+        """
         starts, inputs, order = self._transposed
         empty = inputs.new_zeros(len(inputs), dtype=x.dtype)
         pattern = _csr(starts, inputs, empty, (self.width, self.n))
