@@ -239,7 +239,7 @@ def test_absorption_is_detected_where_it_was_planted():
     counts = result.known.absorption[0]
     assert list(counts) == [0, 1, int((parent & ~child).sum()), int((parent & ~child).sum()), int(child.sum()), 0]
     never = judged(perfect(), truth=Truth(DIRECTIONS, torch.zeros(N, FEATURES), pairs=((0, 1),)))
-    assert "no parent is active both alone and with its child (features 0 and 1: 0 alone, 0 together)" in (
+    assert "no parent is active both alone and with its child (features 0 and 1: 0 alone, 0 with it)" in (
         never.score("absorption gap").why
     )
 
