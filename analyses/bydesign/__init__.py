@@ -41,7 +41,7 @@ def study(name: str) -> ModuleType:
         1
     """
     if name not in STUDIES:
-        raise UsageError(f'there is no study "{name}"{nearest(name, STUDIES)} (studies: {", ".join(STUDIES)})')
+        raise UsageError(f'There is no study "{name}"{nearest(name, STUDIES)} (studies: {", ".join(STUDIES)}).')
     return import_module(f"analyses.bydesign.{name}")
 
 
@@ -54,4 +54,4 @@ def require_cpu(device: str) -> None:
     """
     if device != "cpu":
         names = ", ".join(STUDIES)
-        raise UsageError(f'device is "{device}"; the studies {names} run on "cpu" only: leave out device=')
+        raise UsageError(f'device is "{device}"; the studies {names} run on "cpu" only: leave out device=.')

@@ -45,5 +45,5 @@ def study(name: str) -> ModuleType:
         1
     """
     if name not in STUDIES:
-        raise UsageError(f'there is no study "{name}"{nearest(name, STUDIES)} (studies: {", ".join(STUDIES)})')
+        raise UsageError(f'There is no study "{name}"{nearest(name, STUDIES)} (studies: {", ".join(STUDIES)}).')
     return import_module(f"analyses.superposition.{name}")

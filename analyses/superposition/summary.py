@@ -44,7 +44,7 @@ def tables(folder: Path, names: tuple[str, ...], head: str) -> str:
     for name in names:
         result = results.load(folder / name)
         if not isinstance(result, ToyStudy):
-            raise MissingInputError(f"{folder / name} holds no study: run them all into {folder} first")
+            raise MissingInputError(f"{folder / name} holds no study: run them all into {folder} first.")
         rows = "\n".join(_row(check) for check in result.checks)
         parts.append(
             f"## {name}\n\n{result.finding()}\n\nReproduce: `interp toy {name} --full --seed "

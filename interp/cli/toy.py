@@ -90,7 +90,7 @@ def _packages() -> dict[str, ModuleType]:
 def _study(name: str) -> ModuleType:
     packages = _packages()
     if name not in packages:
-        raise UsageError(f'there is no study "{name}"{nearest(name, packages)} (studies: {", ".join(packages)})')
+        raise UsageError(f'There is no study "{name}"{nearest(name, packages)} (studies: {", ".join(packages)}).')
     return packages[name].study(name)
 
 

@@ -29,7 +29,7 @@ def schedule(density: Density, rounds: int) -> list[Density]:
     [0.1, 0.01]
     """
     if rounds < 1:
-        raise UsageError(f"rounds is {rounds}; it must be 1 or more")
+        raise UsageError(f"rounds is {rounds}; it must be 1 or more.")
     return [density ** (k / rounds) for k in range(1, rounds + 1)]
 
 
@@ -52,13 +52,13 @@ def keep(scores: Weights, density: Density, *, among: Weights | None = None, sco
     {'w': tensor([[1., 0., 1., 0.]])}
     """
     if scope not in SCOPES:
-        raise UsageError(f'scope is "{scope}"; it must be one of {", ".join(SCOPES)}{nearest(scope, SCOPES)}')
+        raise UsageError(f'scope is "{scope}"; it must be one of {", ".join(SCOPES)}{nearest(scope, SCOPES)}.')
     if scope == "tensor":
         parts = [{name: score} for name, score in scores.items()]
         return {name: mask for part in parts for name, mask in keep(part, density, among=among).items()}
     flat = torch.cat([score.flatten(1).double() for score in scores.values()], dim=1)
     if torch.isnan(flat).any():
-        raise UsageError("a score is NaN: the loss or its gradient is not finite at these weights")
+        raise UsageError("A score is NaN: the loss or its gradient is not finite at these weights.")
     if among is not None:
         allowed = torch.cat([among[name].flatten(1) for name in scores], dim=1)
         flat = flat.masked_fill(allowed == 0, -torch.inf)
@@ -178,6 +178,6 @@ def _rank(flat: Float[Tensor, "instances weights"]) -> Tensor:
 def _count(density: Density, flat: Tensor) -> Tensor:
     share = torch.as_tensor(density, dtype=torch.float64, device=flat.device)
     if not ((share >= 0) & (share <= 1)).all():
-        raise UsageError(f"a density is {float(share.flatten()[0]):g}; it must be between 0 and 1")
+        raise UsageError(f"A density is {float(share.flatten()[0]):g}; it must be between 0 and 1.")
     # A product such as 0.1 · 30 is 3.0000000000000004 in floating point, and is to be 3.
     return (share * flat.shape[1] - 1e-6).ceil().long().view(-1, 1)

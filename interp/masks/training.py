@@ -80,7 +80,7 @@ def train(  # noqa: PLR0913 (what follows the loss is keyword-only)
             after(moving, step + 1)
     for name, tensor in moving.items():
         if not torch.isfinite(tensor).all():
-            raise CheckFailedError(f"training diverged: {name} is not finite; lower lr (it was {lr:g})")
+            raise CheckFailedError(f"Training diverged: {name} is not finite; lower lr (it was {lr:g}).")
     return moving
 
 
@@ -129,7 +129,7 @@ def _adam(w: Tensor, slope: Tensor, mean: Tensor, square: Tensor, *, step: int, 
 
 def _check(weights: Weights, steps: int, lr: float, mask: Weights) -> None:
     if steps < 0 or not lr > 0:
-        raise UsageError(f"steps is {steps} and lr {lr:g}; steps must be 0 or more and lr above 0")
+        raise UsageError(f"steps is {steps} and lr {lr:g}; steps must be 0 or more and lr above 0.")
     unknown = [name for name in mask if name not in weights]
     if unknown:
-        raise UsageError(f'the mask names "{unknown[0]}", which is not among the weights ({", ".join(weights)})')
+        raise UsageError(f'The mask names "{unknown[0]}", which is not among the weights ({", ".join(weights)}).')

@@ -71,17 +71,17 @@ class Config:
         if self.batch_size % LANES:
             raise UsageError(
                 f"batch_size is {self.batch_size}; it must be a multiple of {LANES}, so that the numbers of every "
-                "instance have the same layout in memory and are summed in the same order"
+                "instance have the same layout in memory and are summed in the same order."
             )
         if not self.lr > 0:
-            raise UsageError(f"lr is {self.lr}; it must be above 0")
+            raise UsageError(f"lr is {self.lr}; it must be above 0.")
         if self.model != "absolute" and self.hidden > self.features:
             raise UsageError(
                 f"hidden is {self.hidden} for {self.features} features; with more hidden dimensions than features "
-                f"there is nothing to superpose: choose hidden <= {self.features}"
+                f"there is nothing to superpose: choose hidden <= {self.features}."
             )
         if self.data != "independent" and (self.group < 2 or self.features % self.group):
-            raise UsageError(f"group is {self.group}; it must be 2 or more and divide the {self.features} features")
+            raise UsageError(f"group is {self.group}; it must be 2 or more and divide the {self.features} features.")
         self.cells()
 
     def cells(self) -> tuple[Float[np.ndarray, "cells features"], Float[np.ndarray, "cells features"]]:
@@ -96,16 +96,16 @@ class Config:
         count = max(len(density), len(importance))
         if not (len(density) == count and len(importance) in (1, count)) and len(density) != 1:
             raise UsageError(
-                f"density has {len(density)} cells and importance {len(importance)}; give one for all or as many"
+                f"density has {len(density)} cells and importance {len(importance)}; give one for all or as many."
             )
         if not ((density > 0) & (density <= 1)).all():
             given = density[~((density > 0) & (density <= 1))][0]
             raise UsageError(
-                f"a density is {given:g} (sparsity {1 - given:g}); it must be above 0 and at most 1, because at a "
-                "sparsity of 1 no feature is ever active and there is nothing to learn"
+                f"A density is {given:g} (sparsity {1 - given:g}); it must be above 0 and at most 1, because at a "
+                "sparsity of 1 no feature is ever active and there is nothing to learn."
             )
         if not (np.isfinite(importance) & (importance >= 0)).all() or not (importance.max(1) > 0).all():
-            raise UsageError("importance must be 0 or more for every feature and above 0 for one of them in each cell")
+            raise UsageError("importance must be 0 or more for every feature and above 0 for one of them in each cell.")
         shape = (count, self.features)
         return np.broadcast_to(density, shape).copy(), np.broadcast_to(importance, shape).copy()
 
@@ -120,19 +120,21 @@ class Config:
     def _rows(self, name: str) -> Float[np.ndarray, "cells features"]:
         rows = getattr(self, name)
         if not isinstance(rows, tuple) or not rows:
-            raise UsageError(f"{name} is {rows!r}; give a tuple with one entry per cell")
+            raise UsageError(f"{name} is {rows!r}; give a tuple with one entry per cell.")
         for row in rows:
             if isinstance(row, tuple) and len(row) != self.features:
-                raise UsageError(f"{name} has a cell of {len(row)} numbers for {self.features} features; give one each")
+                raise UsageError(
+                    f"{name} has a cell of {len(row)} numbers for {self.features} features; give one each."
+                )
         filled = [np.broadcast_to(np.asarray(row, dtype=np.float64), (self.features,)) for row in rows]
         return np.stack(filled)
 
 
 def _known(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise UsageError(f'{name} is "{value}"; it must be one of {", ".join(known)}{nearest(str(value), known)}')
+        raise UsageError(f'{name} is "{value}"; it must be one of {", ".join(known)}{nearest(str(value), known)}.')
 
 
 def _at_least(name: str, value: int, least: int) -> None:
     if not isinstance(value, int) or value < least:
-        raise UsageError(f"{name} is {value}; it must be a whole number, {least} or more")
+        raise UsageError(f"{name} is {value}; it must be a whole number, {least} or more.")

@@ -59,7 +59,7 @@ def sample(
     """
     features, count = density.shape[1], whole(count, "count", 1)
     if kind != "independent" and features % group:
-        raise UsageError(f"group is {group}; it must divide the {features} features")
+        raise UsageError(f"group is {group}; it must divide the {features} features.")
     device = generator.device
     uniform = torch.rand(features, count, generator=generator, device=device, dtype=density.dtype)
     chance = torch.rand(features, count, generator=generator, device=device, dtype=density.dtype)
@@ -143,8 +143,8 @@ def zipf(features: int, mean: float, exponent: float = 1.0) -> Float[np.ndarray,
     density = mean * shape / shape.mean()
     if not 0 < density[0] <= 1:
         raise UsageError(
-            f"a mean density of {mean:g} gives the commonest of {features} features {density[0]:.3g}; it must be "
-            "above 0 and at most 1: lower the mean or the exponent"
+            f"A mean density of {mean:g} gives the commonest of {features} features {density[0]:.3g}; it must be "
+            "above 0 and at most 1: lower the mean or the exponent."
         )
     return density
 

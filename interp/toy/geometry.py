@@ -87,7 +87,7 @@ def gaps(w: Float[np.ndarray, "features 2"], *, above: float = PRESENT) -> Float
     [90.0, 90.0, 180.0]
     """
     if w.ndim != 2 or w.shape[1] != 2:
-        raise UsageError(f"angles around a circle need directions of shape (features, 2), not {w.shape}")
+        raise UsageError(f"Angles around a circle need directions of shape (features, 2), not {w.shape}.")
     present = w[np.linalg.norm(w, axis=1) > above]
     angle = np.sort(np.degrees(np.arctan2(present[:, 1], present[:, 0])))
     return np.diff(angle, append=angle[:1] + 360)

@@ -45,7 +45,7 @@ class Task:
     def __post_init__(self) -> None:
         if not 1 <= self.wanted < self.length:
             raise UsageError(
-                f"wanted is {self.wanted}; it must be between 1 and {self.length - 1}, the length less one"
+                f"wanted is {self.wanted}; it must be between 1 and {self.length - 1}, the length less one."
             )
 
     @property

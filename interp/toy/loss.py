@@ -42,8 +42,8 @@ def exact_loss(trained: Trained, *, points: int = 2048) -> Float[np.ndarray, "ce
     config = trained.configuration()
     if config.features > EXACT_UP_TO:
         raise UsageError(
-            f"the exact loss enumerates 2^features patterns and takes at most {EXACT_UP_TO} features, not "
-            f"{config.features}; use toy.sampled_loss"
+            f"The exact loss enumerates 2^features patterns and takes at most {EXACT_UP_TO} features, not "
+            f"{config.features}; use toy.sampled_loss."
         )
     active, chances = patterns(config.data, trained.density, config.group)
     sobol = torch.quasirandom.SobolEngine(config.features, scramble=True, seed=0)

@@ -94,7 +94,7 @@ class Trained(Result):
         array([[0.05, 0.05, 0.05, 0.05, 0.05]])
         """
         if not 0 <= index < len(self.density):
-            raise UsageError(f"cell {index} does not exist; the cells are 0 to {len(self.density) - 1}")
+            raise UsageError(f"Cell {index} does not exist; the cells are 0 to {len(self.density) - 1}.")
         keep = slice(index, index + 1)
         rows = {name: tuple(map(float, getattr(self, name)[index])) for name in ("density", "importance")}
         return replace(

@@ -78,7 +78,7 @@ def train(config: Config, *, device: str = "cpu", progress: Progress | None = No
     weights = layout(flat, config.features, config.hidden, tied=architecture.tied)
     history = optimise(architecture, weights, batches, weight.unsqueeze(2), config, progress=progress)
     if not torch.isfinite(flat).all():
-        raise CheckFailedError(f"training diverged: some weights are not finite; lower lr (it was {config.lr:g})")
+        raise CheckFailedError(f"Training diverged: some weights are not finite; lower lr (it was {config.lr:g}).")
     return _collect(config, architecture, flat, history, watch, device)
 
 

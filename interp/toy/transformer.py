@@ -39,7 +39,7 @@ class Shape:
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
-            raise UsageError(f"width is {self.width}; it must be a multiple of the {self.heads} heads")
+            raise UsageError(f"width is {self.width}; it must be a multiple of the {self.heads} heads.")
 
 
 @dataclass

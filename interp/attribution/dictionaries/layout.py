@@ -127,7 +127,7 @@ class FeatureLayout(Layout):
                 return self.start(layer)
             if visible == self.base.mlp(layer):
                 return self.mlp(layer)
-        raise ValueError(f"{visible} components are not a whole stage of a block")
+        raise ValueError(f"{visible} components are not a whole stage of a block.")
 
     @cached_property
     def named(self) -> tuple[Component, ...]:

@@ -47,7 +47,7 @@ def influence(shares: Square, weights: Each) -> Each:
             return total
         current = current @ shares
         total += current
-    raise ValueError("the graph has a cycle")
+    raise ValueError("The graph has a cycle.")
 
 
 def row_influence(effects: Float[np.ndarray, "row node"], row_node: np.ndarray, weights: Each) -> Each:

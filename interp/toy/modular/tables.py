@@ -32,7 +32,7 @@ def addition_table(modulus: int) -> Int[np.ndarray, "modulus modulus"]:
            [2, 0, 1]])
     """
     if modulus < 3 or modulus % 2 == 0:
-        raise UsageError(f"the modulus is {modulus}; it must be odd and 3 or more, so that frequencies come in pairs")
+        raise UsageError(f"The modulus is {modulus}; it must be odd and 3 or more, so that frequencies come in pairs.")
     values = np.arange(modulus)
     return (values[:, None] + values[None]) % modulus
 

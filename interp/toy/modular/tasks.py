@@ -83,7 +83,7 @@ def task(name: str, *, points: int = 1000, seed: int = 0) -> Task:
     (('independent', 'shared', 'nested', 'two moons'), (100, 2))
     """
     if name not in NAMES:
-        raise UsageError(f'there is no task "{name}"{nearest(name, NAMES)} (tasks: {", ".join(NAMES)})')
+        raise UsageError(f'There is no task "{name}"{nearest(name, NAMES)} (tasks: {", ".join(NAMES)}).')
     generator = np.random.default_rng(seed)
     if name == MOONS:
         return _moons(points, generator)

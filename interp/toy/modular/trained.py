@@ -51,11 +51,11 @@ class Config(Result):
             _known("settings", setting, SETTINGS)
         for name in ("width", "hidden", "seeds", "points"):
             if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
         if self.strength < 0 or self.locality < 0 or not self.allowed > 0:
             raise UsageError(
                 f"strength is {self.strength:g}, locality {self.locality:g} and allowed {self.allowed:g}; "
-                "the first two must be 0 or more and the last above 0"
+                "the first two must be 0 or more and the last above 0."
             )
 
 
@@ -139,4 +139,4 @@ class Trained(Result):
 
 def _known(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise UsageError(f'{name} has "{value}"; it must be one of {", ".join(known)}{nearest(value, known)}')
+        raise UsageError(f'{name} has "{value}"; it must be one of {", ".join(known)}{nearest(value, known)}.')

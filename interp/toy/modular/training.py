@@ -73,7 +73,7 @@ def train_wired(
     """
     missing = [wire.name for wire in wires if wire.name not in weights]
     if missing:
-        raise UsageError(f'the wires name "{missing[0]}", which is not among the weights ({", ".join(weights)})')
+        raise UsageError(f'The wires name "{missing[0]}", which is not among the weights ({", ".join(weights)}).')
     places = even_places(weights, wires)
     length = lengths(places, wires, price.locality)
 

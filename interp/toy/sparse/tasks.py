@@ -101,5 +101,5 @@ def sequences(name: str) -> Sequences:
     (('quotes', 'brackets', 'lookup'), 'which quote closes the one that is open')
     """
     if name not in _TASKS:
-        raise UsageError(f'there is no task "{name}"{nearest(name, NAMES)} (tasks: {", ".join(NAMES)})')
+        raise UsageError(f'There is no task "{name}"{nearest(name, NAMES)} (tasks: {", ".join(NAMES)}).')
     return _TASKS[name]

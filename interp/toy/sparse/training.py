@@ -87,7 +87,7 @@ def train(  # noqa: PLR0913 (what follows the task is keyword-only)
     torch.Size([2])
     """
     if not 0 < density <= 1:
-        raise UsageError(f"density is {density:g}; it must be above 0 and at most 1")
+        raise UsageError(f"density is {density:g}; it must be above 0 and at most 1.")
     shape = Shape(task.tokens, task.answers, task.length, width=width, heads=heads, mlp=mlp)
     taken = _Taken(shape, task, until)
 
