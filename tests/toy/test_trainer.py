@@ -40,19 +40,19 @@ def alone(config, cell, start):
     ids=lambda c: f"{c.model}-{c.data}-{c.features}-{c.batch_size}",
 )
 def test_an_instance_trained_alone_is_the_same_bit_for_bit(config):
-    together = toy.train(config)
-    cells, starts = together.loss.shape
+    grid = toy.train(config)
+    cells, starts = grid.loss.shape
     for cell, start in [(0, 0), (cells - 1, starts - 1), (cells // 2, 1)]:
         single = toy.train(alone(config, cell, start))
-        assert np.array_equal(single.features_in[0, 0], together.features_in[cell, start])
-        assert np.array_equal(single.features_out[0, 0], together.features_out[cell, start])
-        assert np.array_equal(single.bias[0, 0], together.bias[cell, start])
+        assert np.array_equal(single.features_in[0, 0], grid.features_in[cell, start])
+        assert np.array_equal(single.features_out[0, 0], grid.features_out[cell, start])
+        assert np.array_equal(single.bias[0, 0], grid.bias[cell, start])
 
 
 def test_the_same_alone_among_three_hundred():
     config = replace(SMALL, density=tuple(np.linspace(0.05, 1, 15)), starts=20)
-    together, single = toy.train(config), toy.train(alone(config, 7, 13))
-    assert np.array_equal(single.features_in[0, 0], together.features_in[7, 13])
+    grid, single = toy.train(config), toy.train(alone(config, 7, 13))
+    assert np.array_equal(single.features_in[0, 0], grid.features_in[7, 13])
 
 
 def test_other_seeds_and_starts_give_other_instances():

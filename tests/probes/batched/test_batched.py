@@ -45,11 +45,11 @@ def layers(n: int, d: int, count: int = 3) -> tuple[Tensor, Tensor]:
 def test_several_layers_at_once_equal_single_layers(probe: Any) -> None:
     X, y, pairs, polarity, _ = planted_pairs(n=60, d=12)
     stack = torch.from_numpy(np.stack([X, 5 * X[:, ::-1] + 3, np.full_like(X, 1.5)])).float()
-    together = fit_layers(probe, stack, y, pairs=pairs, polarity=polarity)
+    joint = fit_layers(probe, stack, y, pairs=pairs, polarity=polarity)
     extra = {"polarity": polarity} if isinstance(probe, probes.TTPD) else {}
     extra = {"pairs": pairs, "polarity": polarity} if isinstance(probe, probes.CCS | probes.CRC) else extra
-    assert len(together) == 3 and not hasattr(probe, "classes_")
-    for one, layer in zip(together, stack, strict=True):
+    assert len(joint) == 3 and not hasattr(probe, "classes_")
+    for one, layer in zip(joint, stack, strict=True):
         alone = type(probe)(**probe.get_params()).fit(layer, y, **extra)
         np.testing.assert_allclose(one.decision_function(layer), alone.decision_function(layer), rtol=1e-9, atol=1e-9)
         assert vars(one).keys() == vars(alone).keys()
@@ -226,12 +226,12 @@ def test_a_dense_hessian_gives_the_same_solutions(monkeypatch):
     X, y, _ = planted(n=80, d=12)
     rows, labels = torch.from_numpy(X)[None], torch.from_numpy(y)
     iterated = logistic_path(rows, labels, [0.01, 1.0])
-    together = logistic_module._fit_folds
+    joint = logistic_module._fit_folds
 
     def stalling(*arguments, dense=False):
         if not dense:
             raise logistic_module._StalledError(1.0)
-        return together(*arguments, dense=True)
+        return joint(*arguments, dense=True)
 
     monkeypatch.setattr(logistic_module, "_fit_folds", stalling)
     masks = torch.ones(2, 80).double()

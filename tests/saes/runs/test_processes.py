@@ -111,14 +111,14 @@ def test_two_processes_end_where_one_does(tmp_path):
         trainer = Trainer(config(name), rows())
         while trainer.step_number < trainer.config.steps:
             trainer.step()
-        alone, together = trainer.state()[0], load_file(tmp_path / f"{name}.safetensors")
+        alone, joint = trainer.state()[0], load_file(tmp_path / f"{name}.safetensors")
         start = Trainer(config(name), rows()).state()[0]
         for key in (key for key in alone if key.startswith("weights.")):
             scale = alone[key].abs().max()
-            assert (together[key] - alone[key]).abs().max() <= 1e-4 * scale, (name, key)
+            assert (joint[key] - alone[key]).abs().max() <= 1e-4 * scale, (name, key)
         moved = (alone["weights.decoder"] - start["weights.decoder"]).abs().max()
         assert moved > 1e-2, "the weights have moved by far more than the tolerance"
-        assert torch.equal(together["silent"], alone["silent"])
+        assert torch.equal(joint["silent"], alone["silent"])
     harvest = cache.Config(hooks=("blocks.1.hook_resid_post",), context=12, batch_size=2, shard_megabytes=0.01)
     alone = cache.harvest(models.load("llama"), models.tokens(110, 12), harvest, tmp_path / "alone").folder
     contents = [{file.name: file.read_bytes() for file in place.iterdir()} for place in (alone, tmp_path / "acts")]
