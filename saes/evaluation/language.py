@@ -142,11 +142,11 @@ def _batch(
         "mean": lambda value: mean.to(value).expand_as(value),
     }
     judged = (mask & (torch.arange(ids.shape[1]) < length[:, None] - 1))[:, :-1].to(model.device)
-    logits, begun = _clean(model, ids, writes)
+    logits, clean_run = _clean(model, ids, writes)
     clean = _log_probabilities(logits)
     loss, divergence = [_cross_entropy(clean, ids, judged)], None
     for name in RUNS[1:]:
-        log_p = _log_probabilities(spliced_logits(begun, ids, writes, _where(mask.to(model.device), replace[name])))
+        log_p = _log_probabilities(spliced_logits(clean_run, ids, writes, _where(mask.to(model.device), replace[name])))
         loss.append(_cross_entropy(log_p, ids, judged))
         if name == "spliced":
             divergence = _sum(

@@ -226,12 +226,12 @@ def test_a_dense_hessian_gives_the_same_solutions(monkeypatch):
     X, y, _ = planted(n=80, d=12)
     rows, labels = torch.from_numpy(X)[None], torch.from_numpy(y)
     iterated = logistic_path(rows, labels, [0.01, 1.0])
-    joint = logistic_module._fit_folds
+    original = logistic_module._fit_folds
 
     def stalling(*arguments, dense=False):
         if not dense:
             raise logistic_module._StalledError(1.0)
-        return joint(*arguments, dense=True)
+        return original(*arguments, dense=True)
 
     monkeypatch.setattr(logistic_module, "_fit_folds", stalling)
     masks = torch.ones(2, 80).double()
